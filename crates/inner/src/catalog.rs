@@ -1,0 +1,327 @@
+//! Owns which commands there are: from a name to an executable file in the command directory,
+//! and never to anything outside of it.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, Metadata, MetadataExt as _};
+use p2p_shared::names::CommandName;
+use p2p_shared::protocol::{CommandInfo, Refusal};
+use p2p_shared::text::Escaped;
+
+/// Most commands that are listed.
+const MAX_LISTED: usize = 10_000;
+/// Deepest folder that can hold a command: names have four parts.
+const MAX_DEPTH: usize = 4;
+
+/// The command directory.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    path: PathBuf,
+}
+
+/// Why a name can't be run: of which kind, and in a sentence that says what to do.
+pub type Unusable = (Refusal, String);
+
+impl Catalog {
+    /// The commands in this folder.
+    ///
+    /// # Errors
+    /// If it is no folder, can't be read, or anyone on the machine may put commands into it.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.canonicalize().with_context(|| {
+            format!(
+                "the command directory {} can't be used: make it, or say --commands DIR",
+                folder.display()
+            )
+        })?;
+        let metadata = path.metadata().context("the command directory")?;
+        anyhow::ensure!(
+            metadata.is_dir(),
+            "the command directory {} is no folder",
+            path.display()
+        );
+        anyhow::ensure!(
+            metadata.mode() & 0o002 == 0,
+            "anyone on this machine may put commands into {}: chmod o-w {}",
+            path.display(),
+            quoted(&path)
+        );
+        let catalog = Self { path };
+        catalog
+            .folder()
+            .with_context(|| format!("{} can't be read", catalog.path.display()))?;
+        Ok(catalog)
+    }
+
+    /// Where it is: the working directory of commands.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file that a name stands for.
+    ///
+    /// # Errors
+    /// If there is none, or none that may be executed.
+    pub fn resolve(&self, name: &CommandName) -> Result<PathBuf, Unusable> {
+        let path = self.path.join(name.as_str());
+        let folder = self.folder().map_err(|error| {
+            let sentence = format!("the command directory is gone ({error}): put it back");
+            (Refusal::NotExecutable, sentence)
+        })?;
+        let metadata = folder
+            .metadata(name.as_str())
+            .map_err(|error| self.unreachable(&folder, name, &error))?;
+        check(&metadata, &path)?;
+        Ok(path)
+    }
+
+    /// All commands, by name, with what is wrong with those that can't be run.
+    ///
+    /// # Errors
+    /// If the folder can't be read.
+    pub fn list(&self) -> io::Result<Vec<CommandInfo>> {
+        let mut commands = Vec::new();
+        self.list_into(&self.folder()?, "", 1, &mut commands);
+        commands.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(commands)
+    }
+
+    /// Opened anew each time, so that a folder which was replaced (by a checkout, by rsync) is
+    /// the one that counts.
+    fn folder(&self) -> io::Result<Dir> {
+        Dir::open_ambient_dir(&self.path, ambient_authority())
+    }
+
+    fn unreachable(&self, folder: &Dir, name: &CommandName, error: &io::Error) -> Unusable {
+        let shown = Escaped(name.as_str());
+        // cap-std's own refusal to leave the folder has no number of the system's.
+        if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() {
+            let sentence = format!(
+                "{shown} is a symbolic link that leaves the command directory: copy the file into it"
+            );
+            return (Refusal::NotExecutable, sentence);
+        }
+        match error.kind() {
+            io::ErrorKind::NotFound if folder.symlink_metadata(name.as_str()).is_ok() => (
+                Refusal::NotFound,
+                format!("{shown} is a symbolic link to nothing"),
+            ),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => (
+                Refusal::NotFound,
+                format!("there is no command {shown}: GET /commands lists what there is"),
+            ),
+            _ => {
+                let path = self.path.join(name.as_str());
+                (
+                    Refusal::NotExecutable,
+                    format!(
+                        "{} can't be looked at: {error}",
+                        Escaped(&path.to_string_lossy())
+                    ),
+                )
+            }
+        }
+    }
+
+    fn list_into(&self, folder: &Dir, prefix: &str, depth: usize, commands: &mut Vec<CommandInfo>) {
+        let Ok(entries) = folder.entries() else {
+            return;
+        };
+        for entry in entries.flatten() {
+            if commands.len() >= MAX_LISTED {
+                return;
+            }
+            let Ok(file) = entry.file_name().into_string() else {
+                continue;
+            };
+            let Ok(name) = CommandName::try_from(format!("{prefix}{file}")) else {
+                continue;
+            };
+            // Links to folders are not followed: they could lead round in a circle.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if depth < MAX_DEPTH
+                    && let Ok(inside) = entry.open_dir()
+                {
+                    self.list_into(&inside, &format!("{name}/"), depth + 1, commands);
+                }
+                continue;
+            }
+            let problem = self.resolve(&name).err().map(|(_, sentence)| sentence);
+            commands.push(CommandInfo { name, problem });
+        }
+    }
+}
+
+fn check(metadata: &Metadata, path: &Path) -> Result<(), Unusable> {
+    let shown = Escaped(&path.to_string_lossy()).to_string();
+    let refuse = |sentence| Err((Refusal::NotExecutable, sentence));
+    if metadata.is_dir() {
+        return Err((
+            Refusal::NotFound,
+            format!("{shown} is a folder: ask for a file in it"),
+        ));
+    }
+    if !metadata.is_file() {
+        return refuse(format!("{shown} is no regular file"));
+    }
+    let mode = metadata.mode();
+    if mode & 0o002 != 0 {
+        return refuse(format!(
+            "{shown} may be changed by anyone on its machine: chmod o-w {}",
+            quoted(path)
+        ));
+    }
+    if mode & 0o6000 != 0 {
+        return refuse(format!(
+            "{shown} runs as somebody else (set-uid or set-gid): chmod ug-s {}",
+            quoted(path)
+        ));
+    }
+    if mode & 0o111 == 0 {
+        return refuse(format!(
+            "{shown} is not executable: chmod +x {}",
+            quoted(path)
+        ));
+    }
+    Ok(())
+}
+
+/// The path as one word of a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(is_plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", Escaped(&text).to_string().replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Catalog) {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(folder.path()).unwrap();
+        (folder, catalog)
+    }
+
+    fn put(folder: &Path, name: &str, mode: u32) -> PathBuf {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn resolve(catalog: &Catalog, name: &str) -> Result<PathBuf, Unusable> {
+        catalog.resolve(&name.parse().unwrap())
+    }
+
+    fn refusal(catalog: &Catalog, name: &str) -> (Refusal, String) {
+        resolve(catalog, name).unwrap_err()
+    }
+
+    #[test]
+    fn executables_in_the_folder_and_below_it_are_commands() {
+        let (folder, catalog) = folder();
+        put(folder.path(), "go", 0o755);
+        put(folder.path(), "a/b/c/go", 0o700);
+        symlink("a/b/c/go", folder.path().join("inside")).unwrap();
+        assert!(resolve(&catalog, "go").unwrap().ends_with("go"));
+        assert!(resolve(&catalog, "a/b/c/go").is_ok());
+        assert!(resolve(&catalog, "inside").is_ok());
+    }
+
+    #[test]
+    fn what_may_not_be_executed_says_the_chmod_that_mends_it() {
+        let (folder, catalog) = folder();
+        for (name, mode, mend) in [
+            ("plain", 0o644, "chmod +x "),
+            ("open", 0o777, "chmod o-w "),
+            ("setuid", 0o4755, "chmod ug-s "),
+            ("setgid", 0o2755, "chmod ug-s "),
+            ("with space", 0o644, "chmod +x '"),
+        ] {
+            put(folder.path(), name, mode);
+            let (kind, sentence) = refusal(&catalog, name);
+            assert_eq!(kind, Refusal::NotExecutable);
+            assert!(sentence.contains(mend), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn links_that_leave_the_folder_are_refused() {
+        let (folder, catalog) = folder();
+        symlink("/bin/sh", folder.path().join("absolute")).unwrap();
+        symlink("../../../../bin/sh", folder.path().join("upwards")).unwrap();
+        symlink("/bin", folder.path().join("folder")).unwrap();
+        symlink("absolute", folder.path().join("by-another")).unwrap();
+        for name in ["absolute", "upwards", "folder/sh", "by-another"] {
+            let (kind, sentence) = refusal(&catalog, name);
+            assert_eq!(kind, Refusal::NotExecutable, "{name}");
+            assert!(
+                sentence.contains("leaves the command directory"),
+                "{sentence}"
+            );
+        }
+        symlink("nothing", folder.path().join("dangling")).unwrap();
+        assert_eq!(refusal(&catalog, "dangling").0, Refusal::NotFound);
+    }
+
+    #[test]
+    fn folders_and_absent_names_are_not_found() {
+        let (folder, catalog) = folder();
+        put(folder.path(), "dir/go", 0o755);
+        for name in ["dir", "absent", "dir/go/deeper", "absent/go"] {
+            assert_eq!(refusal(&catalog, name).0, Refusal::NotFound, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_replaced_is_the_one_that_counts() {
+        let (folder, _) = folder();
+        let commands = folder.path().join("command");
+        put(&commands, "old", 0o755);
+        let catalog = Catalog::open(&commands).unwrap();
+        fs::rename(&commands, folder.path().join("away")).unwrap();
+        assert_eq!(refusal(&catalog, "old").0, Refusal::NotExecutable);
+        put(&commands, "new", 0o755);
+        assert!(resolve(&catalog, "new").is_ok());
+    }
+
+    #[test]
+    fn a_folder_into_which_anyone_may_write_is_refused() {
+        let (folder, _) = folder();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Catalog::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("chmod o-w"), "{error}");
+    }
+
+    #[test]
+    fn the_list_has_the_names_and_what_is_wrong() {
+        let (folder, catalog) = folder();
+        put(folder.path(), "go", 0o755);
+        put(folder.path(), "dir/sub", 0o644);
+        put(folder.path(), ".hidden", 0o755);
+        put(folder.path(), "a/b/c/d/too-deep", 0o755);
+        let list = catalog.list().unwrap();
+        let names: Vec<_> = list.iter().map(|command| command.name.as_str()).collect();
+        assert_eq!(names, ["dir/sub", "go"]);
+        assert!(
+            list[0]
+                .problem
+                .as_ref()
+                .is_some_and(|problem| problem.contains("chmod +x"))
+        );
+        assert_eq!(list[1].problem, None);
+    }
+}

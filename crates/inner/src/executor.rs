@@ -1,0 +1,256 @@
+//! Owns the runs that there are: how many, which ids were seen, and that each can be reached
+//! until it ends.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use p2p_shared::names::{LinkName, RunId};
+use p2p_shared::protocol::{InnerToRouter, RUN_WINDOW, Refusal, RunRequest};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::Catalog;
+use crate::clock;
+use crate::runner::{Job, Reports, Window};
+
+/// So many run ids are remembered, so that none runs twice.
+const REMEMBERED: usize = 1000;
+/// Most input that waits for its runs: that of all runs together.
+const MAX_INPUT: usize = 64 * 1024 * 1024;
+
+/// How runs are done.
+#[derive(Debug)]
+pub(crate) struct Executor {
+    catalog: Arc<Catalog>,
+    limit: Duration,
+    max_runs: usize,
+    reports: Reports,
+    table: Arc<Mutex<Table>>,
+    seen: Seen,
+    inputs: HashMap<RunId, BytesMut>,
+    tracker: TaskTracker,
+    draining: bool,
+}
+
+type Table = HashMap<RunId, Hold>;
+
+/// How a run is reached.
+#[derive(Debug)]
+struct Hold {
+    window: Window,
+    cancel: CancellationToken,
+}
+
+/// Takes a run out of the table when it ends, in whatever way.
+struct Entry(Arc<Mutex<Table>>, RunId);
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        lock(&self.0).remove(&self.1);
+    }
+}
+
+impl Executor {
+    pub(crate) fn new(
+        catalog: Catalog,
+        limit: Duration,
+        max_runs: usize,
+        reports: Reports,
+    ) -> Self {
+        Self {
+            catalog: Arc::new(catalog),
+            limit,
+            max_runs,
+            reports,
+            table: Arc::default(),
+            seen: Seen::default(),
+            inputs: HashMap::new(),
+            tracker: TaskTracker::new(),
+            draining: false,
+        }
+    }
+
+    /// Whether nothing runs.
+    pub(crate) fn is_idle(&self) -> bool {
+        lock(&self.table).is_empty()
+    }
+
+    /// Keeps input for a run that is to come.
+    pub(crate) fn input(&mut self, run: RunId, bytes: &Bytes) {
+        let waiting: usize = self.inputs.values().map(BytesMut::len).sum();
+        // A run whose input is not all there is refused when it comes.
+        if waiting + bytes.len() <= MAX_INPUT {
+            self.inputs.entry(run).or_default().extend_from_slice(bytes);
+        }
+    }
+
+    /// Begins a run, or reports why not.
+    pub(crate) fn begin(&mut self, request: RunRequest, link: &LinkName) {
+        let run = request.run;
+        let stdin = self.inputs.remove(&run).unwrap_or_default().freeze();
+        if let Err((refusal, message)) = self.admit(&request, stdin.len()) {
+            tracing::info!(link = %link, run = %run, command = %request.command, why = message, "run refused");
+            let _ = self.reports.urgent.send(InnerToRouter::Refused {
+                run,
+                refusal,
+                message,
+            });
+            return;
+        }
+        let window = Window::new(RUN_WINDOW);
+        let cancel = CancellationToken::new();
+        let hold = Hold {
+            window: window.clone(),
+            cancel: cancel.clone(),
+        };
+        lock(&self.table).insert(run, hold);
+        let entry = Entry(self.table.clone(), run);
+        let job = Job {
+            request,
+            stdin,
+            link: link.clone(),
+            limit: self.limit,
+            window,
+            cancel,
+            reports: self.reports.clone(),
+            tracker: self.tracker.clone(),
+        };
+        let catalog = self.catalog.clone();
+        self.tracker.spawn(async move {
+            let _entry = entry;
+            job.run(&catalog).await;
+        });
+    }
+
+    fn admit(&mut self, request: &RunRequest, input: usize) -> Result<(), (Refusal, String)> {
+        if self.draining {
+            return Err((
+                Refusal::Draining,
+                "the car is restarting: try again in a moment".to_owned(),
+            ));
+        }
+        let late = clock::now_ms().saturating_sub(request.deadline_ms);
+        if late > 0 {
+            let message = format!(
+                "the command came {late} ms after its deadline and was not begun: the link is slow; try again"
+            );
+            return Err((Refusal::Late, message));
+        }
+        if input as u64 != request.stdin_bytes {
+            let message =
+                "the command's input did not come whole: more waits than this car can keep";
+            return Err((Refusal::Busy, message.to_owned()));
+        }
+        if lock(&self.table).len() >= self.max_runs {
+            let message = format!(
+                "this car runs {} commands already (p2p-inner --max-runs): try again in a moment",
+                self.max_runs
+            );
+            return Err((Refusal::Busy, message));
+        }
+        if !self.seen.is_new(request.run) {
+            let message = format!(
+                "run {} was asked for twice: a router gives each id once",
+                request.run
+            );
+            return Err((Refusal::Repeated, message));
+        }
+        Ok(())
+    }
+
+    /// The caller of a run has read on.
+    pub(crate) fn grant(&self, run: RunId, units: u32) {
+        if let Some(hold) = lock(&self.table).get(&run) {
+            hold.window.grant(units);
+        }
+    }
+
+    /// The caller of a run has gone away.
+    pub(crate) fn cancel(&mut self, run: RunId) {
+        self.inputs.remove(&run);
+        if let Some(hold) = lock(&self.table).get(&run) {
+            hold.cancel.cancel();
+        }
+    }
+
+    /// The link is lost: what runs ends by itself within its limit, and nobody reads it.
+    pub(crate) fn orphan(&mut self) {
+        self.inputs.clear();
+        for hold in lock(&self.table).values() {
+            hold.window.close();
+        }
+    }
+
+    /// The catalog.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.clone()
+    }
+
+    /// Begins nothing more; what runs after `grace` is ended.
+    pub(crate) fn drain(&mut self, grace: Duration) {
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        self.tracker.close();
+        let table = self.table.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(grace).await;
+            for hold in lock(&table).values() {
+                hold.cancel.cancel();
+            }
+        });
+    }
+
+    /// Resolves once it was [drained](Self::drain) and everything has ended, leftovers too.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let tracker = self.tracker.clone();
+        async move { tracker.wait().await }
+    }
+}
+
+/// The last run ids.
+#[derive(Debug, Default)]
+struct Seen {
+    order: VecDeque<RunId>,
+    ids: HashSet<RunId>,
+}
+
+impl Seen {
+    fn is_new(&mut self, run: RunId) -> bool {
+        if !self.ids.insert(run) {
+            return false;
+        }
+        self.order.push_back(run);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// The table is whole whenever nobody holds it, even after a panic.
+fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_new_once_and_forgotten_after_a_thousand_others() {
+        let mut seen = Seen::default();
+        assert!(seen.is_new(RunId::from_number(0)));
+        for n in 1..1000 {
+            assert!(seen.is_new(RunId::from_number(n)));
+            assert!(!seen.is_new(RunId::from_number(0)));
+        }
+        assert!(seen.is_new(RunId::from_number(1000)));
+        assert!(seen.is_new(RunId::from_number(0)));
+        assert_eq!(seen.order.len(), seen.ids.len());
+    }
+}

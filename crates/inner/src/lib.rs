@@ -1,0 +1,136 @@
+//! The agent behind NAT: dials the router, and runs the commands that come over the link.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use p2p_shared::dial::RouterAddress;
+use p2p_shared::key::Key;
+use p2p_shared::names::{Identity, InstanceId, LinkName};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+mod agent;
+pub mod catalog;
+pub mod clock;
+mod executor;
+pub mod identity;
+mod process;
+mod runner;
+mod session;
+pub mod settings;
+
+use agent::Agent;
+use catalog::Catalog;
+use executor::Executor;
+use runner::Reports;
+use session::Outbox;
+
+/// Pieces of output that wait for the link, those of all runs together: few, so that none is old.
+const WAITING_OUTPUT: usize = 4;
+
+/// What an inner needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the router is.
+    pub router: RouterAddress,
+    /// The service port to ask for; 0: any.
+    pub service_port: u16,
+    /// What people call it.
+    pub name: LinkName,
+    /// Who it is, where the router works without keys.
+    pub identity: Identity,
+    /// Its key, if it has one.
+    pub key: Option<Key>,
+    /// The command directory.
+    pub commands: PathBuf,
+    /// How long a command may run.
+    pub timeout: Duration,
+    /// How many commands may run at a time.
+    pub max_runs: usize,
+}
+
+/// How the link is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkState {
+    /// There is none; one is tried for.
+    Down,
+    /// It is up.
+    Up {
+        /// What the router calls it.
+        name: LinkName,
+        /// Where its commands can be run.
+        service_port: u16,
+    },
+    /// There will be none any more.
+    Ended,
+}
+
+/// An inner that is running. Dropped without [`shut_down`](Self::shut_down), it ends at once.
+#[derive(Debug)]
+pub struct Inner {
+    state: watch::Receiver<LinkState>,
+    shutdown: CancellationToken,
+    hurry: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Inner {
+    /// Starts dialling.
+    ///
+    /// # Errors
+    /// If the command directory can't be used.
+    pub fn start(config: Config) -> anyhow::Result<Self> {
+        let catalog = Catalog::open(&config.commands)?;
+        let (urgent, urgent_out) = mpsc::unbounded_channel();
+        let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
+        let reports = Reports { urgent, output };
+        let (state, watched) = watch::channel(LinkState::Down);
+        let shutdown = CancellationToken::new();
+        let hurry = Arc::new(Notify::new());
+        let agent = Agent {
+            executor: Executor::new(catalog, config.timeout, config.max_runs, reports),
+            instance: InstanceId(p2p_shared::random::random_u64().context("no randomness")?),
+            config,
+            outbox: Outbox {
+                urgent: urgent_out,
+                output: output_out,
+            },
+            state,
+            shutdown: shutdown.clone(),
+            hurry: hurry.clone(),
+        };
+        let task = tokio::spawn(agent.run());
+        Ok(Self {
+            state: watched,
+            shutdown,
+            hurry,
+            task,
+        })
+    }
+
+    /// How the link is, now and from now on.
+    #[must_use]
+    pub fn link_state(&self) -> watch::Receiver<LinkState> {
+        self.state.clone()
+    }
+
+    /// Dials at once if there is no link.
+    pub fn hurry(&self) {
+        self.hurry.notify_one();
+    }
+
+    /// Begins nothing more, lets what runs end for [`p2p_shared::timing::DRAIN`], and ends.
+    pub async fn shut_down(mut self) {
+        self.shutdown.cancel();
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,330 @@
+//! Owns one run, from its process's start to the end of all that it left: input, output, time
+//! limit, cancellation, and the reports of them.
+
+use std::os::unix::process::ExitStatusExt;
+use std::pin::Pin;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use p2p_shared::names::{LinkName, RunId};
+use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal, RunRequest, STDERR_KEPT, cost};
+use p2p_shared::text::{Escaped, EscapedBytes};
+use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE};
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::Catalog;
+use crate::process::{Pipes, ProcessGroup, Program};
+
+/// Most characters of standard error in a log line.
+const LOGGED_STDERR: usize = 2000;
+
+/// Where a run's reports go: to the link that there is, if there is one.
+#[derive(Debug, Clone)]
+pub(crate) struct Reports {
+    /// What must not wait behind output: at most two of a run.
+    pub urgent: mpsc::UnboundedSender<InnerToRouter>,
+    /// Output, and the end behind it.
+    pub output: mpsc::Sender<InnerToRouter>,
+}
+
+/// How much more output the caller takes. Closed, output is thrown away.
+#[derive(Debug, Clone)]
+pub(crate) struct Window(Arc<Semaphore>);
+
+impl Window {
+    pub(crate) fn new(units: u32) -> Self {
+        Self(Arc::new(Semaphore::new(units as usize)))
+    }
+
+    pub(crate) fn grant(&self, units: u32) {
+        // A router that grants without end would else overflow the count.
+        let room =
+            Semaphore::MAX_PERMITS / 2 - self.0.available_permits().min(Semaphore::MAX_PERMITS / 2);
+        self.0.add_permits((units as usize).min(room));
+    }
+
+    /// Nobody reads the output any more.
+    pub(crate) fn close(&self) {
+        self.0.close();
+    }
+
+    /// Waits for room for so many units; whether anyone reads.
+    async fn take(&self, units: u32) -> bool {
+        match self.0.acquire_many(units).await {
+            Ok(permits) => {
+                permits.forget();
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// A run that is to be done.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub request: RunRequest,
+    pub stdin: Bytes,
+    pub link: LinkName,
+    pub limit: Duration,
+    pub window: Window,
+    pub cancel: CancellationToken,
+    pub reports: Reports,
+    /// What watches over leftovers beyond the run's end.
+    pub tracker: TaskTracker,
+}
+
+impl Job {
+    /// Does it.
+    pub(crate) async fn run(self, catalog: &Catalog) {
+        let begun = Instant::now();
+        match self.start(catalog) {
+            Ok((group, pipes)) => {
+                let story = self.live(group, pipes, begun).await;
+                self.finish(begun, story).await;
+            }
+            Err((refusal, message)) => self.refuse(refusal, message),
+        }
+    }
+
+    fn run_id(&self) -> RunId {
+        self.request.run
+    }
+
+    fn start(&self, catalog: &Catalog) -> Result<(ProcessGroup, Pipes), (Refusal, String)> {
+        let file = catalog.resolve(&self.request.command)?;
+        let variables = [
+            ("P2P_COMMAND", self.request.command.to_string()),
+            ("P2P_RUN", self.run_id().to_string()),
+            ("P2P_LINK", self.link.to_string()),
+            ("P2P_REMOTE_ADDR", self.request.remote_addr.clone()),
+        ];
+        let program = Program {
+            file: &file,
+            arguments: &self.request.arguments,
+            folder: catalog.path(),
+            variables: &variables,
+            has_stdin: !self.stdin.is_empty(),
+        };
+        ProcessGroup::start(&program).map_err(|error| {
+            let path = file.to_string_lossy();
+            let shown = Escaped(&path);
+            let sentence = match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    format!("{shown} can't be executed: the interpreter in its first line is not there")
+                }
+                std::io::ErrorKind::PermissionDenied => format!(
+                    "{shown} can't be executed by the user that p2p-inner runs as: chmod +x, or change its owner"
+                ),
+                _ => format!("{shown} can't be executed: {error}"),
+            };
+            (Refusal::NotExecutable, sentence)
+        })
+    }
+
+    /// From the process's start to the end of its output.
+    async fn live(&self, group: ProcessGroup, pipes: Pipes, begun: Instant) -> Story {
+        let _ = self
+            .reports
+            .urgent
+            .send(InnerToRouter::Started { run: self.run_id() });
+        let mut stderr = Tail::default();
+        let mut bytes = 0;
+        let end = {
+            let io = std::pin::pin!(async {
+                tokio::join!(
+                    feed(pipes.stdin, self.stdin.clone()),
+                    self.pass_on(pipes.stdout, &mut bytes),
+                    stderr.collect(pipes.stderr),
+                );
+            });
+            self.supervise(group, io, begun).await
+        };
+        Story { end, bytes, stderr }
+    }
+
+    /// Waits for the end, or sees to it; then for the pipes, and that nothing is left.
+    async fn supervise(
+        &self,
+        mut group: ProcessGroup,
+        mut io: Pin<&mut impl Future<Output = ()>>,
+        begun: Instant,
+    ) -> End {
+        let mut io_ended = false;
+        let mut limit = std::pin::pin!(tokio::time::sleep_until((begun + self.limit).into()));
+        let id = group.id();
+        let end = loop {
+            tokio::select! {
+                status = group.ended() => break ended(&status),
+                () = &mut io, if !io_ended => io_ended = true,
+                () = &mut limit => break End::TimedOut,
+                () = self.cancel.cancelled() => break End::Cancelled,
+            }
+        };
+        if matches!(end, End::TimedOut | End::Cancelled) {
+            // Whoever reads would wait for output that is of no use.
+            self.window.close();
+            id.signal(Signal::TERM);
+            let dying = async {
+                let _ = group.ended().await;
+                id.gone().await;
+            };
+            if tokio::time::timeout(KILL_GRACE, dying).await.is_err() {
+                id.signal(Signal::KILL);
+                let _ = group.ended().await;
+            }
+        }
+        if !io_ended {
+            io_ended = tokio::time::timeout(LEFTOVER_GRACE, &mut io).await.is_ok();
+        }
+        if id.is_alive() {
+            // The answer needn't wait for what the command left running; what holds its output
+            // had its time already.
+            let grace = if io_ended {
+                LEFTOVER_GRACE
+            } else {
+                Duration::ZERO
+            };
+            self.tracker.spawn(id.kill_after(grace));
+        }
+        end
+    }
+
+    async fn finish(&self, begun: Instant, story: Story) {
+        let Story { end, bytes, stderr } = story;
+        let exec = begun.elapsed();
+        let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
+        let kept = stderr.kept();
+        let finished = InnerToRouter::Finished {
+            run: self.run_id(),
+            end,
+            exec_us,
+            stderr: kept.clone(),
+        };
+        let _ = self.reports.output.send(finished).await;
+        tracing::info!(
+            link = %self.link,
+            run = %self.run_id(),
+            command = %self.request.command,
+            arguments = %self.shown_arguments(),
+            from = self.request.remote_addr,
+            exit = ?end,
+            bytes,
+            exec_ms = (exec.as_secs_f64() * 1e6).round() / 1e3,
+            stderr = %EscapedBytes(&kept).cut(LOGGED_STDERR),
+            stderr_bytes = stderr.total,
+            "run"
+        );
+    }
+
+    fn refuse(&self, refusal: Refusal, message: String) {
+        tracing::info!(
+            link = %self.link,
+            run = %self.run_id(),
+            command = %self.request.command,
+            from = self.request.remote_addr,
+            why = message,
+            "run refused"
+        );
+        let _ = self.reports.urgent.send(InnerToRouter::Refused {
+            run: self.run_id(),
+            refusal,
+            message,
+        });
+    }
+
+    fn shown_arguments(&self) -> String {
+        if self.request.arguments.is_empty() {
+            return String::new();
+        }
+        format!("{:?}", self.request.arguments)
+    }
+
+    /// Passes output on in pieces, as far as its reader lets us; counts its bytes.
+    async fn pass_on(&self, stdout: Option<ChildStdout>, bytes: &mut u64) {
+        let Some(mut stdout) = stdout else { return };
+        let mut buffer = BytesMut::new();
+        let mut is_read = true;
+        loop {
+            buffer.reserve(PIECE);
+            match stdout
+                .read_buf(&mut bytes::BufMut::limit(&mut buffer, PIECE))
+                .await
+            {
+                Ok(0) | Err(_) => return,
+                Ok(length) => *bytes += length as u64,
+            }
+            let piece = buffer.split().freeze();
+            is_read = is_read && self.window.take(cost(&piece)).await;
+            if is_read {
+                let output = InnerToRouter::Output {
+                    run: self.run_id(),
+                    bytes: piece,
+                };
+                let _ = self.reports.output.send(output).await;
+            }
+        }
+    }
+}
+
+/// What became of a run.
+struct Story {
+    end: End,
+    bytes: u64,
+    stderr: Tail,
+}
+
+fn ended(status: &std::io::Result<ExitStatus>) -> End {
+    match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => End::Exit(code),
+            (None, Some(signal)) => End::Signal(signal),
+            (None, None) => End::Exit(-1),
+        },
+        // Somebody else has reaped our child: what it said is lost.
+        Err(_) => End::Exit(-1),
+    }
+}
+
+/// Writes the input and closes it. A command needn't read it.
+async fn feed(stdin: Option<ChildStdin>, input: Bytes) {
+    if let Some(mut stdin) = stdin {
+        let _ = stdin.write_all(&input).await;
+    }
+}
+
+/// The end of a stream, and how long it was.
+#[derive(Debug, Default)]
+struct Tail {
+    buffer: BytesMut,
+    total: u64,
+}
+
+impl Tail {
+    async fn collect(&mut self, stderr: Option<ChildStderr>) {
+        let Some(mut stderr) = stderr else { return };
+        loop {
+            self.buffer.reserve(STDERR_KEPT);
+            match stderr.read_buf(&mut self.buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(length) => self.total += length as u64,
+            }
+            if self.buffer.len() > 2 * STDERR_KEPT {
+                let excess = self.buffer.len() - STDERR_KEPT;
+                bytes::Buf::advance(&mut self.buffer, excess);
+            }
+        }
+    }
+
+    fn kept(&self) -> Bytes {
+        let from = self.buffer.len().saturating_sub(STDERR_KEPT);
+        Bytes::copy_from_slice(&self.buffer[from..])
+    }
+}

@@ -1,0 +1,119 @@
+//! Owns the command line of `p2p-inner`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use p2p_shared::dial::RouterAddress;
+use p2p_shared::names::LinkName;
+use p2p_shared::settings::{CommonOptions, Shell};
+use p2p_shared::{key, state_dir};
+
+use crate::{Config, identity};
+
+/// The longest that a command may be allowed to run: a week, in seconds.
+const MAX_TIMEOUT: u64 = 7 * 24 * 3600;
+
+/// Runs on the machine behind NAT: dials the router and runs the commands it is asked for
+#[derive(Debug, Parser)]
+#[command(
+    name = "p2p-inner",
+    version,
+    subcommand_negates_reqs = true,
+    before_help = "Examples:\n  \
+        p2p-inner router.example.org 8888 9000\n  \
+        p2p-inner router.example.org 8888 9000 --name car --commands ~/car/command\n\
+        Then http://router.example.org:9000/cgi?command=hello runs the file `hello` of that folder."
+)]
+pub struct Options {
+    /// What to do instead of running
+    #[command(subcommand)]
+    pub task: Option<Task>,
+    /// The router's host name or address
+    #[arg(required = true, env = "P2P_ROUTER_HOST")]
+    pub router_host: Option<String>,
+    /// The router's main port (8888 unless it was changed there)
+    #[arg(required = true, env = "P2P_ROUTER_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub router_port: Option<u16>,
+    /// The port that the router opens for this machine; 0: any that is free
+    #[arg(required = true, env = "P2P_SERVICE_PORT")]
+    pub service_port: Option<u16>,
+    /// What people call this machine [default: its host name]
+    #[arg(long, value_name = "NAME", env = "P2P_NAME")]
+    pub name: Option<LinkName>,
+    /// The folder whose executable files are the commands
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "P2P_COMMANDS",
+        default_value = "command"
+    )]
+    pub commands: PathBuf,
+    /// How long a command may run, in seconds
+    #[arg(long, value_name = "SECONDS", env = "P2P_TIMEOUT", default_value = "30",
+        value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
+    pub timeout: u64,
+    /// How many commands may run at a time
+    #[arg(long, value_name = "N", env = "P2P_MAX_RUNS", default_value = "16",
+        value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_runs: u16,
+    /// Where this machine keeps who it is, for routers that run without keys
+    /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
+    #[arg(long, value_name = "DIR", env = "P2P_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// What all our programs have
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+/// What to do instead of running.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+impl Options {
+    /// What an inner needs to know. Reads the key and the identity.
+    ///
+    /// # Errors
+    /// If the key can't be used, or the identity can't be kept.
+    pub fn into_config(self) -> anyhow::Result<Config> {
+        let (Some(host), Some(port), Some(service_port)) =
+            (self.router_host, self.router_port, self.service_port)
+        else {
+            anyhow::bail!("ROUTER_HOST, ROUTER_PORT and SERVICE_PORT are needed: see --help");
+        };
+        let state_dir = self
+            .state_dir
+            .map_or_else(state_dir::default_state_dir, Ok)?;
+        let loaded = key::load(self.common.key_file.as_deref())?;
+        Ok(Config {
+            // An IPv6 address may come as it stands in a URL.
+            router: RouterAddress {
+                host: host.trim_matches(['[', ']']).to_owned(),
+                port,
+            },
+            service_port,
+            name: self.name.map_or_else(host_name, Ok)?,
+            identity: identity::load_or_make(&state_dir)?,
+            key: loaded.map(|loaded| loaded.key),
+            commands: self.commands,
+            timeout: Duration::from_secs(self.timeout),
+            max_runs: self.max_runs.into(),
+        })
+    }
+}
+
+fn host_name() -> anyhow::Result<LinkName> {
+    let system = rustix::system::uname();
+    let name = system.nodename().to_string_lossy();
+    name.parse()
+        .with_context(|| format!("the host name {name:?} can't be a link's name: say --name NAME"))
+}

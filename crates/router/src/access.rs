@@ -1,0 +1,84 @@
+//! Owns who a caller is and what it may do.
+
+use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use hyper::{HeaderMap, StatusCode};
+use p2p_shared::key::Role;
+
+use crate::answer::Problem;
+use crate::keystore::{Grant, KeyStore};
+
+/// How callers are told apart.
+#[derive(Debug, Clone)]
+pub(crate) enum Access {
+    /// Everyone may do everything: `--open`.
+    Open,
+    /// By their keys.
+    Keys(KeyStore),
+}
+
+/// Who is asking.
+#[derive(Debug, Clone)]
+pub(crate) enum Caller {
+    /// Nobody knows: `--open`.
+    Anyone,
+    /// The holder of this key.
+    Holder(Grant, KeyStore),
+}
+
+impl Access {
+    /// Who sent this request, if the router knows the key.
+    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let Self::Keys(keys) = self else {
+            return Ok(Caller::Anyone);
+        };
+        let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        match keys.authenticate(authorization) {
+            Ok(grant) => Ok(Caller::Holder(grant, keys.clone())),
+            Err(error) => Err(Problem::new(StatusCode::UNAUTHORIZED, error.to_string())
+                .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        }
+    }
+
+    /// The caller, if its role `may` do what it asks for, which is `what`.
+    pub(crate) fn allow(
+        &self,
+        headers: &HeaderMap,
+        what: &str,
+        may: fn(Role) -> bool,
+    ) -> Result<Caller, Problem> {
+        let caller = self.caller(headers)?;
+        match &caller {
+            Caller::Holder(grant, _) if !may(grant.role) => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                format!(
+                    "the key '{}' has the role {}, which may not {what}: use a key of another role",
+                    grant.name, grant.role
+                ),
+            )),
+            _ => Ok(caller),
+        }
+    }
+}
+
+impl Caller {
+    /// The name of its key, for the log.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Anyone => "-",
+            Self::Holder(grant, _) => &grant.name,
+        }
+    }
+
+    /// Returns once its key is revoked.
+    pub(crate) async fn revoked(self) {
+        let Self::Holder(grant, keys) = self else {
+            return std::future::pending().await;
+        };
+        let mut changes = keys.changes();
+        while keys.is_live(&grant.id) {
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+}

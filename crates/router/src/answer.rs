@@ -1,0 +1,194 @@
+//! Owns the form of every HTTP answer: status, headers, and one sentence where it is an error.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::End;
+
+/// Whether a command was executed: the promise of the header `P2P-Executed`.
+pub const EXECUTED: HeaderName = HeaderName::from_static("p2p-executed");
+/// The run's id.
+pub const RUN: HeaderName = HeaderName::from_static("p2p-run");
+/// How the run ended: an exit code, a signal's name, or `ended`.
+pub const EXIT: HeaderName = HeaderName::from_static("p2p-exit");
+/// Where the time went (W3C Server Timing).
+pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Whether a command was executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Executed {
+    /// It was not, and won't be.
+    No,
+    /// The inner said that it started.
+    Yes,
+    /// It was handed to the link, and nobody knows.
+    Unknown,
+}
+
+impl Executed {
+    /// The header's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Yes => "yes",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Where a request's time went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timing {
+    /// On the way there and back, and in the queues of both programs.
+    pub link: Duration,
+    /// From the process's start to its end, once that is known.
+    pub exec: Option<Duration>,
+}
+
+impl std::fmt::Display for Timing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "link;dur={:.3}", self.link.as_secs_f64() * 1e3)?;
+        match self.exec {
+            Some(exec) => write!(f, ", exec;dur={:.3}", exec.as_secs_f64() * 1e3),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An answer that is an error: one sentence that says what happened, where, and what to do.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// The status.
+    pub status: StatusCode,
+    /// Whether the command was executed all the same.
+    pub executed: Executed,
+    /// The body.
+    pub sentence: String,
+    /// Another header that the status asks for.
+    pub header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// An error before which nothing was executed.
+    pub fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
+        Self {
+            status,
+            executed: Executed::No,
+            sentence: sentence.into(),
+            header: None,
+        }
+    }
+
+    /// The same, to be tried again after so many seconds.
+    pub fn retry_after(status: StatusCode, seconds: u32, sentence: impl Into<String>) -> Self {
+        Self::new(status, sentence).with(header::RETRY_AFTER, seconds.into())
+    }
+
+    /// With another answer to "was it executed?".
+    #[must_use]
+    pub fn executed(self, executed: Executed) -> Self {
+        Self { executed, ..self }
+    }
+
+    /// With this header.
+    #[must_use]
+    pub fn with(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self {
+            header: Some((name, value)),
+            ..self
+        }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn into_response(self, run: RunId, timing: Timing) -> Response<Bytes> {
+        let mut body = self.sentence;
+        body.push('\n');
+        let mut response = answer(self.status, self.executed, run, timing, body.into());
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// An answer with every header that every answer has.
+pub fn answer<B>(
+    status: StatusCode,
+    executed: Executed,
+    run: RunId,
+    timing: Timing,
+    body: B,
+) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(EXECUTED, HeaderValue::from_static(executed.as_str()));
+    headers.insert(RUN, text_value(&run));
+    headers.insert(SERVER_TIMING, text_value(&timing));
+    response
+}
+
+/// A header's value out of something that prints as plain ASCII.
+pub fn text_value(text: &impl std::fmt::Display) -> HeaderValue {
+    HeaderValue::try_from(text.to_string()).unwrap_or(HeaderValue::from_static("?"))
+}
+
+/// The value of `P2P-Exit`: an exit code, a signal's name, `timeout` or `cancelled`.
+#[must_use]
+pub fn exit_text(end: End) -> String {
+    match end {
+        End::Exit(code) => code.to_string(),
+        End::Signal(number) => signal_name(number),
+        End::TimedOut => "timeout".to_owned(),
+        End::Cancelled => "cancelled".to_owned(),
+    }
+}
+
+/// The standard name of a Linux signal (signal(7)), or its number.
+fn signal_name(number: i32) -> String {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    let name = usize::try_from(number - 1)
+        .ok()
+        .and_then(|index| NAMES.get(index));
+    name.map_or_else(|| format!("signal {number}"), |name| format!("SIG{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_their_names() {
+        assert_eq!(exit_text(End::Signal(9)), "SIGKILL");
+        assert_eq!(exit_text(End::Signal(15)), "SIGTERM");
+        assert_eq!(exit_text(End::Signal(64)), "signal 64");
+        assert_eq!(exit_text(End::Exit(3)), "3");
+    }
+
+    #[test]
+    fn timing_is_in_milliseconds() {
+        let timing = Timing {
+            link: Duration::from_micros(412),
+            exec: Some(Duration::from_millis(20)),
+        };
+        assert_eq!(timing.to_string(), "link;dur=0.412, exec;dur=20.000");
+    }
+}

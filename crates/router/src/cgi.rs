@@ -1,0 +1,418 @@
+//! Owns `/cgi`: from a request to a run on the link, and from what becomes of it to an answer.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as Task, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::{End, Refusal};
+use p2p_shared::text::Escaped;
+use p2p_shared::timing;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::access::Caller;
+use crate::answer::{self, Executed, Problem, answer, exit_text, text_value};
+use crate::link::NotQueued;
+use crate::query::CgiQuery;
+use crate::record::Record;
+use crate::registry::Occupant;
+use crate::run::{Finish, RunEvent, RunHandle, RunOrder};
+use crate::service::{AnswerBody, Asked};
+
+/// Output is kept until so much of it has come, so that a command which fails soon enough gets
+/// the status that says so.
+const KEPT: usize = 64 * 1024;
+/// How much of a body that is too large, or too slow, is read and thrown away, so that its
+/// sender gets to read our answer.
+const THROWN_AWAY: u64 = 8 * 1024 * 1024;
+/// See [`THROWN_AWAY`].
+const THROWING_AWAY: Duration = Duration::from_secs(2);
+
+/// Answers `GET` and `POST /cgi`.
+pub(crate) async fn run(
+    asked: &Asked<'_>,
+    caller: Caller,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Problem> {
+    let query = CgiQuery::parse(request.uri().query().unwrap_or_default())
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    let context = asked.context;
+    let run = asked.run;
+    let link_name = asked.service.name();
+    let metrics = context.metrics.clone();
+    let mut record = Record::new(
+        run,
+        link_name,
+        &query,
+        asked.peer,
+        caller.name(),
+        metrics,
+        asked.begun,
+    );
+    let wants_trailers = wants_trailers(request.headers());
+    let reading = read_body(request, context.max_body);
+    let body = reading
+        .await
+        .inspect_err(|problem| tell(&mut record, problem))?;
+    let order = RunOrder {
+        run,
+        command: query.command,
+        arguments: query.arguments,
+        stdin: body,
+        remote_addr: asked.peer.ip().to_canonical().to_string(),
+    };
+    let handle = begin(asked, order).inspect_err(|problem| tell(&mut record, problem))?;
+    let open = Open {
+        revoked: Box::pin(caller.revoked()),
+        handle,
+        record,
+        _token: context.open_runs.token(),
+    };
+    open.answer(run, query.stream, wants_trailers).await
+}
+
+fn tell(record: &mut Record, problem: &Problem) {
+    record.tell(problem.status.as_u16(), &problem.sentence);
+}
+
+/// Queues the run on the link, if there is one.
+fn begin(asked: &Asked<'_>, order: RunOrder) -> Result<RunHandle, Problem> {
+    if asked.context.draining.is_cancelled() {
+        let sentence = "the router is restarting: try again in a moment";
+        return Err(Problem::retry_after(
+            StatusCode::SERVICE_UNAVAILABLE,
+            2,
+            sentence,
+        ));
+    }
+    let name = asked.service.name();
+    match asked.service.occupant() {
+        Occupant::Linked(link) => link.begin(order).map_err(|error| match error {
+            NotQueued::TooMany => Problem::retry_after(
+                StatusCode::TOO_MANY_REQUESTS,
+                1,
+                "the router waits for as many runs of this car as it may: try again in a moment",
+            ),
+            NotQueued::Draining => Problem::retry_after(
+                StatusCode::SERVICE_UNAVAILABLE,
+                2,
+                format!("{name} is restarting: try again in a moment"),
+            ),
+        }),
+        Occupant::Away(since) => Err(Problem::retry_after(
+            StatusCode::SERVICE_UNAVAILABLE,
+            2,
+            format!(
+                "{name} is not connected to the router (for {} s): nothing was run; try again when it is back",
+                since.elapsed().as_secs()
+            ),
+        )),
+    }
+}
+
+/// The whole body of a POST; nothing of a GET.
+async fn read_body(request: Request<Incoming>, max_body: usize) -> Result<Bytes, Problem> {
+    if request.method() != Method::POST {
+        return Ok(Bytes::new());
+    }
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "the body has more than the {max_body} bytes that this router takes (--max-body)"
+            ),
+        )
+    };
+    let waits_for_leave = request.headers().contains_key(header::EXPECT);
+    let mut body = request.into_body();
+    if body.size_hint().lower() > max_body as u64 {
+        if !waits_for_leave {
+            throw_away(&mut body).await;
+        }
+        return Err(too_large());
+    }
+    let reading = Limited::new(&mut body, max_body).collect();
+    match tokio::time::timeout(timing::HTTP_BODY, reading).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            throw_away(&mut body).await;
+            Err(too_large())
+        }
+        Ok(Err(_)) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "the body is cut off or badly framed: nothing was run",
+        )),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!(
+                "the body did not come within {} s: nothing was run",
+                timing::HTTP_BODY.as_secs()
+            ),
+        )),
+    }
+}
+
+async fn throw_away(body: &mut Incoming) {
+    let mut left = THROWN_AWAY;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            left = left.saturating_sub(length);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Out of time is as good as done: the answer follows either way.
+    let _ = tokio::time::timeout(THROWING_AWAY, reading).await;
+}
+
+/// Whether the caller reads trailers (RFC 9110, 10.1.4).
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(header::TE).iter().any(|value| {
+        let value = value.to_str().unwrap_or_default();
+        value
+            .split(',')
+            .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+    })
+}
+
+/// A run that is being waited for.
+struct Open {
+    handle: RunHandle,
+    record: Record,
+    revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Holds up the router's end for as long as the answer takes.
+    _token: TaskTrackerToken,
+}
+
+impl Open {
+    fn poll_event(&mut self, task: &mut Task<'_>) -> Poll<Option<RunEvent>> {
+        if self.revoked.as_mut().poll(task).is_ready() {
+            return Poll::Ready(None);
+        }
+        let event = std::task::ready!(self.handle.poll_event(task));
+        match &event {
+            Some(RunEvent::Started) => self.record.started(),
+            Some(RunEvent::Output(bytes)) => self.record.output(bytes),
+            Some(RunEvent::Finished(finish)) => self.record.finished(finish),
+            Some(RunEvent::Refused { .. } | RunEvent::Lost) | None => {}
+        }
+        Poll::Ready(event)
+    }
+
+    /// Waits for the end, or for more than is kept, or with `stream` for the first output.
+    async fn answer(
+        mut self,
+        run: RunId,
+        stream: bool,
+        wants_trailers: bool,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        let mut kept = VecDeque::new();
+        let mut length = 0;
+        loop {
+            let event = std::future::poll_fn(|task| self.poll_event(task)).await;
+            let answered = match event {
+                Some(RunEvent::Started) => continue,
+                Some(RunEvent::Output(bytes)) => {
+                    length += bytes.len();
+                    kept.push_back(bytes);
+                    if length < KEPT && !stream {
+                        continue;
+                    }
+                    return Ok(self.streamed(run, kept, wants_trailers));
+                }
+                Some(RunEvent::Finished(finish)) => self.whole(run, &finish, &kept),
+                Some(RunEvent::Refused { refusal, message }) => Err(refused(refusal, &message)),
+                Some(RunEvent::Lost) => Err(Problem::retry_after(
+                    StatusCode::BAD_GATEWAY,
+                    2,
+                    "the link to the car was lost while the command ran: look before you run it again",
+                )
+                .executed(Executed::Unknown)),
+                None if self.record.has_started() => Err(Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "the key was revoked: the command is being ended",
+                )
+                .executed(Executed::Yes)),
+                None => Err(Problem::retry_after(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    2,
+                    "the link to the car was lost before the command was sent: nothing was run; try again",
+                )),
+            };
+            match &answered {
+                Ok(response) => self.record.tell(response.status().as_u16(), ""),
+                Err(problem) => tell(&mut self.record, problem),
+            }
+            return answered;
+        }
+    }
+
+    /// The answer to a run whose output is all there.
+    fn whole(
+        &self,
+        run: RunId,
+        finish: &Finish,
+        kept: &VecDeque<Bytes>,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        let seconds = finish.exec.as_secs_f64();
+        match finish.end {
+            End::TimedOut => {
+                let sentence = format!(
+                    "the command ran past its time limit and was killed after {seconds:.1} s (p2p-inner --timeout)"
+                );
+                return Err(
+                    Problem::new(StatusCode::GATEWAY_TIMEOUT, sentence).executed(Executed::Yes)
+                );
+            }
+            End::Cancelled => {
+                let sentence =
+                    format!("the car had to restart and ended the command after {seconds:.1} s");
+                return Err(
+                    Problem::new(StatusCode::GATEWAY_TIMEOUT, sentence).executed(Executed::Yes)
+                );
+            }
+            End::Exit(_) | End::Signal(_) => {}
+        }
+        let output: Bytes = match kept.len() {
+            0 => Bytes::new(),
+            1 => kept[0].clone(),
+            _ => kept.iter().flatten().copied().collect::<Vec<u8>>().into(),
+        };
+        let exit = exit_text(finish.end);
+        let (status, body) = match finish.end {
+            End::Exit(0) => (StatusCode::OK, output),
+            _ if !output.is_empty() => (StatusCode::INTERNAL_SERVER_ERROR, output),
+            _ if !finish.stderr.is_empty() => {
+                (StatusCode::INTERNAL_SERVER_ERROR, finish.stderr.clone())
+            }
+            _ => {
+                let sentence = format!("the command ended with {exit} and said nothing\n");
+                (StatusCode::INTERNAL_SERVER_ERROR, sentence.into())
+            }
+        };
+        let body = AnswerBody::whole(body);
+        let mut response = answer(status, Executed::Yes, run, self.record.timing(), body);
+        response
+            .headers_mut()
+            .insert(answer::EXIT, text_value(&exit));
+        Ok(response)
+    }
+
+    /// The answer to a run whose end is not known yet.
+    fn streamed(
+        self,
+        run: RunId,
+        kept: VecDeque<Bytes>,
+        wants_trailers: bool,
+    ) -> Response<AnswerBody> {
+        let timing = self.record.timing();
+        let body = AnswerBody::Run(Box::new(RunBody {
+            open: self,
+            kept,
+            ended: false,
+        }));
+        let mut response = answer(StatusCode::OK, Executed::Yes, run, timing, body);
+        if wants_trailers {
+            let names = HeaderValue::from_static("P2P-Exit, Server-Timing");
+            response.headers_mut().insert(header::TRAILER, names);
+        }
+        response
+    }
+}
+
+/// The answer to a run that did not begin.
+fn refused(refusal: Refusal, message: &str) -> Problem {
+    let sentence = Escaped(message).to_string();
+    let unavailable = |s| Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 2, s);
+    match refusal {
+        Refusal::NotFound => Problem::new(StatusCode::NOT_FOUND, sentence),
+        Refusal::NotExecutable => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence),
+        Refusal::Busy => Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 1, sentence),
+        Refusal::Late | Refusal::Draining => unavailable(sentence),
+        Refusal::Repeated => {
+            Problem::new(StatusCode::BAD_GATEWAY, sentence).executed(Executed::Unknown)
+        }
+    }
+}
+
+/// A body that is a run's output as it comes. One that ends in an error is never completed, so
+/// that its reader sees a broken transfer.
+pub(crate) struct RunBody {
+    open: Open,
+    kept: VecDeque<Bytes>,
+    ended: bool,
+}
+
+/// The run was killed or lost when part of its output had been sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the run was killed or lost")]
+pub(crate) struct Broken;
+
+impl From<Infallible> for Broken {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl RunBody {
+    pub(crate) fn poll_frame(
+        &mut self,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(bytes) = self.kept.pop_front() {
+            return Poll::Ready(Some(Ok(self.taken(bytes))));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        loop {
+            let frame = match std::task::ready!(self.open.poll_event(task)) {
+                Some(RunEvent::Started) => continue,
+                Some(RunEvent::Output(bytes)) => Ok(self.taken(bytes)),
+                Some(RunEvent::Finished(finish)) => self.finished(&finish),
+                Some(RunEvent::Refused { .. } | RunEvent::Lost) => self.broken("the link was lost"),
+                None => self.broken("the key was revoked"),
+            };
+            return Poll::Ready(Some(frame));
+        }
+    }
+
+    fn taken(&mut self, bytes: Bytes) -> Frame<Bytes> {
+        self.open.handle.taken(&bytes);
+        Frame::data(bytes)
+    }
+
+    fn finished(&mut self, finish: &Finish) -> Result<Frame<Bytes>, Broken> {
+        let exit = exit_text(finish.end);
+        match finish.end {
+            End::TimedOut => return self.broken("it ran past its time limit"),
+            End::Cancelled => return self.broken("the car had to restart"),
+            End::Exit(_) | End::Signal(_) => {}
+        }
+        self.ended = true;
+        self.open.record.tell(StatusCode::OK.as_u16(), "");
+        let mut trailers = HeaderMap::new();
+        trailers.insert(answer::EXIT, text_value(&exit));
+        trailers.insert(
+            answer::SERVER_TIMING,
+            text_value(&self.open.record.timing()),
+        );
+        Ok(Frame::trailers(trailers))
+    }
+
+    fn broken(&mut self, why: &str) -> Result<Frame<Bytes>, Broken> {
+        self.ended = true;
+        self.open.record.tell(StatusCode::OK.as_u16(), why);
+        Err(Broken)
+    }
+}

@@ -1,0 +1,223 @@
+//! `KeyStore`: who may do what at this router, by the key they show. It follows `keys.toml` in the
+//! state directory as it changes; it holds hashes and never a secret.
+
+mod error;
+mod events;
+mod file;
+mod follow;
+mod format;
+mod name;
+
+pub use error::KeyFileError;
+pub use file::{FirstKeys, KeyFile};
+pub use format::KeyRecord;
+pub use name::{KeyName, ParseKeyNameError};
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use p2p_shared::key::{Key, KeyHash, KeyId, Role};
+use p2p_shared::ports::PortRange;
+use tokio::sync::watch;
+
+/// The keys of a running router. Clones share them.
+#[derive(Clone)]
+pub struct KeyStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    file: KeyFile,
+    keys: RwLock<HashMap<KeyId, KeyRecord>>,
+    generation: watch::Sender<u64>,
+    /// Held from reading the file until its keys are in force, so that of two reloads at a time
+    /// the older content can't come last.
+    reloading: Mutex<()>,
+    /// Stands in for the hash of a key that does not exist; nobody has its secret.
+    nobody: KeyHash,
+}
+
+/// What the holder of a key may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The key: the identity of an inner.
+    pub id: KeyId,
+    /// What the key was named when it was made. Free of control characters.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// The service ports that it may ask for; `None` for any. Only a link has them.
+    pub ports: Option<PortRange>,
+}
+
+/// Why a request is answered with 401. Each is the sentence for its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// There is no `Authorization` header.
+    #[error(
+        "this needs a key: send it in the header `Authorization: Bearer KEY` (`p2p-router key add` on the router makes one)"
+    )]
+    Missing,
+    /// The header is not `Bearer` and a whole key.
+    #[error(
+        "the Authorization header is not `Bearer KEY` with a whole key (p2p1_ID_SECRET): copy the key again as `p2p-router key add` printed it"
+    )]
+    Malformed,
+    /// No such key, or another secret: which of the two, nobody is told.
+    #[error(
+        "this key is wrong or was revoked: check that it is a key of this router, or ask its owner for a new one"
+    )]
+    Wrong,
+}
+
+impl std::fmt::Debug for KeyStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyStore")
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
+}
+
+impl KeyStore {
+    /// Reads the keys in the state directory; without a file there are none. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When the file is there but can't be used, or no random numbers are to be had.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, KeyFileError> {
+        let store = Self {
+            shared: Arc::new(Shared {
+                file: KeyFile::in_dir(dir),
+                keys: RwLock::default(),
+                generation: watch::Sender::new(0),
+                reloading: Mutex::new(()),
+                nobody: Key::generate()?.hash(),
+            }),
+        };
+        store.reload()?;
+        Ok(store)
+    }
+
+    /// The file that the keys come from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.shared.file.path()
+    }
+
+    /// Makes a key for a car and one for its operator if the file has no key at all; `None` if it
+    /// has some. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be used or written.
+    pub fn create_first_keys(&self) -> Result<Option<FirstKeys>, KeyFileError> {
+        let first = self.shared.file.create_first_keys()?;
+        self.reload()?;
+        Ok(first)
+    }
+
+    /// What the sender of this `Authorization` header may do.
+    ///
+    /// # Errors
+    ///
+    /// Says why it may do nothing. An unknown id and a wrong secret take the same steps.
+    pub fn authenticate(&self, authorization: Option<&[u8]>) -> Result<Grant, AuthError> {
+        let key = bearer_key(authorization.ok_or(AuthError::Missing)?)?;
+        let hash = key.hash();
+        let keys = self
+            .shared
+            .keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let record = keys.get(&key.id());
+        let right = record
+            .map_or(&self.shared.nobody, |record| &record.hash)
+            .matches(&hash);
+        match record {
+            Some(record) if right => Ok(record.grant()),
+            _ => Err(AuthError::Wrong),
+        }
+    }
+
+    /// Whether the key still exists.
+    #[must_use]
+    pub fn is_live(&self, id: &KeyId) -> bool {
+        self.grant(id).is_some()
+    }
+
+    /// What the key may do now, to compare with what it might do when its link or console was let
+    /// in; `None` once it is revoked.
+    #[must_use]
+    pub fn grant(&self, id: &KeyId) -> Option<Grant> {
+        let keys = self
+            .shared
+            .keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        keys.get(id).map(KeyRecord::grant)
+    }
+
+    /// A number that changes after the keys have: then [`KeyStore::is_live`] is to be asked again.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.generation.subscribe()
+    }
+
+    /// Follows the file until `shutdown`: new keys are valid, and revoked ones void, as soon as it
+    /// is written. Where the kernel can't tell of changes, it looks every 2 seconds.
+    ///
+    /// A file that can't be used leaves the last good keys in force, with a warning; without a file
+    /// no key is valid.
+    pub async fn watch(self, shutdown: impl Future<Output = ()>) {
+        tokio::select! {
+            () = shutdown => {}
+            () = follow::follow(&self, follow::POLL_EVERY, follow::Inotify::Use) => {}
+        }
+    }
+
+    /// Puts the file's keys in force; `false` if there is no file. After an error the keys stay as
+    /// they are. Blocks on the disk.
+    fn reload(&self) -> Result<bool, KeyFileError> {
+        let _reloading = self
+            .shared
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let records = self.shared.file.read()?;
+        let exists = records.is_some();
+        let new: HashMap<_, _> = records
+            .unwrap_or_default()
+            .into_iter()
+            .map(|record| (record.id, record))
+            .collect();
+        let mut keys = self
+            .shared
+            .keys
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *keys != new {
+            *keys = new;
+            // Whoever is woken by the number must find the new keys.
+            drop(keys);
+            self.shared
+                .generation
+                .send_modify(|generation| *generation += 1);
+        }
+        Ok(exists)
+    }
+}
+
+/// The key in an `Authorization` header. The scheme's case does not matter (RFC 9110, 11.1).
+fn bearer_key(header: &[u8]) -> Result<Key, AuthError> {
+    let header = std::str::from_utf8(header).map_err(|_| AuthError::Malformed)?;
+    match header.trim().split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => {
+            key.parse().map_err(|_| AuthError::Malformed)
+        }
+        _ => Err(AuthError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+use super::*;
+
+fn name(text: &str) -> KeyName {
+    text.parse().unwrap()
+}
+
+fn in_new_dir() -> (tempfile::TempDir, KeyFile) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = KeyFile::in_dir(dir.path().join("deep/state"));
+    (dir, file)
+}
+
+fn names(file: &KeyFile) -> Vec<String> {
+    file.list()
+        .unwrap()
+        .into_iter()
+        .map(|record| record.name.to_string())
+        .collect()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_key_that_is_added_is_listed_by_its_hash_until_it_is_revoked() {
+    let (_dir, file) = in_new_dir();
+    let ports = "9000-9099".parse().unwrap();
+    let car = file.add(&name("car"), Role::Link, Some(ports)).unwrap();
+    let desk = file.add(&name("desk"), Role::Drive, None).unwrap();
+    let records = file.list().unwrap();
+    assert_eq!(names(&file), ["car", "desk"]);
+    assert_eq!((records[0].id, records[0].hash), (car.id(), car.hash()));
+    assert_eq!(
+        (records[0].role, records[0].ports),
+        (Role::Link, Some(ports))
+    );
+    assert!(records[1].created.elapsed().unwrap().as_secs() < 60);
+    assert_eq!(file.revoke(&name("car")).unwrap(), records[0]);
+    assert_eq!(file.list().unwrap()[0].id, desk.id());
+    let text = fs::read_to_string(file.path()).unwrap();
+    assert!(!text.contains(&desk.expose()[14..]));
+}
+
+#[test]
+fn the_files_are_for_the_owner_alone() {
+    let (_dir, file) = in_new_dir();
+    file.add(&name("car"), Role::Link, None).unwrap();
+    assert_eq!(mode(&file.dir), 0o700);
+    assert_eq!(mode(file.path()), 0o600);
+    assert_eq!(mode(&file.dir.join(LOCK_NAME)), 0o600);
+    assert!(!file.dir.join(NEXT_NAME).exists());
+}
+
+#[test]
+fn a_name_is_used_once() {
+    let (_dir, file) = in_new_dir();
+    file.add(&name("car"), Role::Link, None).unwrap();
+    let error = file.add(&name("car"), Role::View, None).unwrap_err();
+    assert!(matches!(error, KeyFileError::NameTaken { .. }));
+    assert!(error.to_string().contains("revoke"), "{error}");
+    file.revoke(&name("car")).unwrap();
+    file.add(&name("car"), Role::View, None).unwrap();
+}
+
+#[test]
+fn revoking_an_unknown_name_lists_what_there_is_and_makes_nothing() {
+    let (_dir, file) = in_new_dir();
+    let error = file.revoke(&name("van")).unwrap_err().to_string();
+    assert!(
+        error.contains("`van`") && error.contains("no keys yet"),
+        "{error}"
+    );
+    assert!(!file.dir.exists());
+    for i in 0..22 {
+        file.add(&name(&format!("car{i}")), Role::Link, None)
+            .unwrap();
+    }
+    let error = file.revoke(&name("van")).unwrap_err().to_string();
+    assert!(error.ends_with("car18, car19 and 2 more"), "{error}");
+}
+
+#[test]
+fn only_a_link_has_ports() {
+    let (_dir, file) = in_new_dir();
+    for role in [Role::View, Role::Drive, Role::Admin] {
+        let result = file.add(&name("desk"), role, Some("9000".parse().unwrap()));
+        assert!(matches!(result, Err(KeyFileError::PortsWithoutLink)));
+    }
+    assert_eq!(names(&file), [""; 0]);
+}
+
+#[test]
+fn there_are_at_most_10_000_keys_and_they_fit_in_the_file() {
+    let mut records = Vec::new();
+    let ports = Some("10000-10001".parse().unwrap());
+    for i in 0..MAX_KEYS {
+        // A control character would take the most room, but is not allowed; a quote is.
+        let longest = name(&format!("{}{i:05}", "\"'".repeat(29)));
+        records.push(KeyRecord {
+            id: Key::generate().unwrap().id(),
+            name: longest,
+            role: Role::Link,
+            ports,
+            hash: Key::generate().unwrap().hash(),
+            created: SystemTime::now(),
+        });
+    }
+    let (_dir, file) = in_new_dir();
+    file.lock().unwrap();
+    file.replace(&records).unwrap();
+    assert!(fs::metadata(file.path()).unwrap().len() < MAX_FILE / 2);
+    let error = file.add(&name("one more"), Role::View, None).unwrap_err();
+    assert!(matches!(error, KeyFileError::TooMany), "{error}");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named_and_left_alone() {
+    let (_dir, file) = in_new_dir();
+    file.add(&name("car"), Role::Link, None).unwrap();
+    let whole = fs::read_to_string(file.path()).unwrap();
+    let cases = [
+        (whole[..whole.len() / 2].to_owned(), "keys.toml, line "),
+        (String::new(), "keys.toml, line 1"),
+        (whole.replace("version = 1", "version = 7"), "has version 7"),
+        ("\0\0\0\0".to_owned(), "keys.toml, line 1"),
+    ];
+    for (text, said) in cases {
+        fs::write(file.path(), &text).unwrap();
+        let errors = [
+            file.add(&name("van"), Role::Link, None).unwrap_err(),
+            file.revoke(&name("car")).unwrap_err(),
+            file.list().unwrap_err(),
+            file.create_first_keys().unwrap_err(),
+        ];
+        for error in errors.map(|error| error.to_string()) {
+            assert!(error.contains(said), "{error}");
+            assert!(
+                error.contains(&file.path().display().to_string()),
+                "{error}"
+            );
+        }
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_file_that_others_may_read_is_refused_with_the_line_that_closes_it() {
+    let (_dir, file) = in_new_dir();
+    file.add(&name("car"), Role::Link, None).unwrap();
+    fs::set_permissions(file.path(), Permissions::from_mode(0o640)).unwrap();
+    let error = file.list().unwrap_err().to_string();
+    assert!(
+        error.ends_with(&format!("chmod 600 {}", file.path().display())),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_a_killed_program_left_over_does_no_harm() {
+    let (_dir, file) = in_new_dir();
+    file.add(&name("car"), Role::Link, None).unwrap();
+    fs::write(file.dir.join(NEXT_NAME), "half of a fi").unwrap();
+    file.add(&name("desk"), Role::View, None).unwrap();
+    assert_eq!(names(&file), ["car", "desk"]);
+    assert_eq!(mode(file.path()), 0o600);
+}
+
+#[test]
+fn keys_added_at_the_same_time_are_all_there() {
+    let (_dir, file) = in_new_dir();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let file = &file;
+            scope.spawn(move || {
+                for i in 0..5 {
+                    file.add(&name(&format!("{thread}.{i}")), Role::Link, None)
+                        .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(names(&file).len(), 40);
+}
+
+#[test]
+fn routers_started_at_the_same_time_make_the_first_keys_once() {
+    let (_dir, file) = in_new_dir();
+    let made = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| file.create_first_keys().unwrap()))
+            .collect();
+        threads
+            .into_iter()
+            .filter_map(|thread| thread.join().unwrap())
+            .count()
+    });
+    assert_eq!(made, 1);
+    assert_eq!(names(&file), ["car", "operator"]);
+}
+
+#[test]
+fn a_file_made_by_root_belongs_to_the_owner_of_the_directory() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (_dir, file) = in_new_dir();
+    fs::create_dir_all(&file.dir).unwrap();
+    std::os::unix::fs::chown(&file.dir, Some(12345), Some(12346)).unwrap();
+    for new in ["car", "desk"] {
+        file.add(&name(new), Role::Link, None).unwrap();
+        for path in [file.path(), &file.dir.join(LOCK_NAME)] {
+            let metadata = fs::metadata(path).unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), (12345, 12346));
+        }
+    }
+}

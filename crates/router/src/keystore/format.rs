@@ -1,0 +1,189 @@
+//! What stands in `keys.toml`: from its text to records and back. It never touches a file.
+
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use p2p_shared::key::{KeyHash, KeyId, Role};
+use p2p_shared::ports::PortRange;
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::{Grant, KeyName};
+
+/// The most keys that a router has: the whole file is read at each change, and stays under 4 MB.
+pub(super) const MAX_KEYS: usize = 10_000;
+
+/// The version of the format that is written here.
+const VERSION: u64 = 1;
+
+const HEADER: &str = "\
+# The keys of this p2p-router: only their hashes, so no key can be got out of here.
+# `p2p-router key add`, `key list` and `key revoke` look after it; a running router follows it.
+";
+
+/// One key, as the router keeps it.
+///
+/// The order is the file's. What narrows a key stands before what it can't do without, so that no
+/// record that is cut off is a record of more rights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRecord {
+    /// Names the key in logs and messages.
+    pub id: KeyId,
+    /// What its maker called it; no two keys of a router have the same.
+    pub name: KeyName,
+    /// What it is for.
+    pub role: Role,
+    /// The service ports that a link may ask for; `None` for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<PortRange>,
+    /// What is left of its secret.
+    pub hash: KeyHash,
+    /// When it was made, to the second.
+    #[serde(with = "rfc3339")]
+    pub created: SystemTime,
+}
+
+impl KeyRecord {
+    /// What the key's holder may do.
+    #[must_use]
+    pub fn grant(&self) -> Grant {
+        Grant {
+            id: self.id,
+            name: self.name.as_str().to_owned(),
+            role: self.role,
+            ports: self.ports,
+        }
+    }
+}
+
+/// The file. `count` is there so that a file that was cut off between two keys is noticed: to take
+/// it for whole would revoke the keys that are missing. One written by hand may leave it out.
+#[derive(Serialize)]
+struct Document<'a> {
+    count: usize,
+    version: u64,
+    key: &'a [KeyRecord],
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadDocument {
+    count: Option<Spanned<usize>>,
+    #[serde(rename = "version")]
+    _version: u64,
+    #[serde(default)]
+    key: Vec<Spanned<KeyRecord>>,
+}
+
+/// Read before all else, since a newer version may have anything beside it.
+#[derive(Deserialize)]
+struct ReadVersion {
+    version: Spanned<u64>,
+}
+
+/// Why a text is not a key file's.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FormatError {
+    Newer { version: u64 },
+    Garbled { line: usize, reason: String },
+}
+
+pub(super) fn to_text(records: &[KeyRecord]) -> Result<String, toml::ser::Error> {
+    let document = Document {
+        count: records.len(),
+        version: VERSION,
+        key: records,
+    };
+    Ok(format!("{HEADER}{}", toml::to_string(&document)?))
+}
+
+pub(super) fn from_text(text: &str) -> Result<Vec<KeyRecord>, FormatError> {
+    let refuse = |error: &toml::de::Error| FormatError::Garbled {
+        line: error
+            .span()
+            .map_or_else(|| last_line(text), |span| line_at(text, span.start)),
+        // One line, whatever the file has in it.
+        reason: error.message().replace(char::is_control, " "),
+    };
+    let garbled = |at: usize, reason: String| {
+        Err(FormatError::Garbled {
+            line: line_at(text, at),
+            reason,
+        })
+    };
+
+    let version = toml::from_str::<ReadVersion>(text)
+        .map_err(|error| refuse(&error))?
+        .version;
+    match *version.get_ref() {
+        VERSION => {}
+        0 => return garbled(version.span().start, "there is no version 0".to_owned()),
+        version => return Err(FormatError::Newer { version }),
+    }
+
+    let document = toml::from_str::<ReadDocument>(text).map_err(|error| refuse(&error))?;
+    let found = document.key.len();
+    if let Some(count) = document.count.filter(|count| *count.get_ref() != found) {
+        let said = count.get_ref();
+        let reason = format!(
+            "the file says `count = {said}` but has {found} keys: was it cut off? (if it was changed by hand, leave `count` out)"
+        );
+        return Err(FormatError::Garbled {
+            line: last_line(text),
+            reason,
+        });
+    }
+    if found > MAX_KEYS {
+        return garbled(
+            0,
+            format!("the file has {found} keys, and {MAX_KEYS} are allowed"),
+        );
+    }
+
+    let (mut ids, mut names) = (HashSet::new(), HashSet::new());
+    for record in &document.key {
+        let (at, record) = (record.span().start, record.get_ref());
+        if !ids.insert(record.id) {
+            return garbled(at, format!("a second key has the id {}", record.id));
+        }
+        if !names.insert(&record.name) {
+            return garbled(at, format!("a second key is named `{}`", record.name));
+        }
+        if record.ports.is_some() && !record.role.may_link() {
+            return garbled(at, "only a key with the role link has ports".to_owned());
+        }
+    }
+    Ok(document.key.into_iter().map(Spanned::into_inner).collect())
+}
+
+/// The line of a byte of the text, counted from 1.
+fn line_at(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+fn last_line(text: &str) -> usize {
+    text.lines().count().max(1)
+}
+
+mod rfc3339 {
+    //! A time as `2026-01-31T12:00:00Z`.
+
+    use std::time::SystemTime;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&humantime::format_rfc3339_seconds(*time))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
+        let text = String::deserialize(from)?;
+        humantime::parse_rfc3339(&text)
+            .map_err(|_| D::Error::custom("a time is written as 2026-01-31T12:00:00Z"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

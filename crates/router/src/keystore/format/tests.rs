@@ -1,0 +1,163 @@
+use std::time::Duration;
+
+use p2p_shared::key::Key;
+use proptest::prelude::*;
+
+use super::*;
+
+fn record(name: &str, role: Role, ports: Option<&str>) -> KeyRecord {
+    let key = Key::generate().unwrap();
+    KeyRecord {
+        id: key.id(),
+        name: name.parse().unwrap(),
+        role,
+        ports: ports.map(|ports| ports.parse().unwrap()),
+        hash: key.hash(),
+        created: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+    }
+}
+
+fn three() -> Vec<KeyRecord> {
+    vec![
+        record("car", Role::Link, Some("9000-9099")),
+        record("a \"quoted\" # name", Role::View, None),
+        record("operator", Role::Admin, None),
+    ]
+}
+
+#[test]
+fn the_file_has_the_documented_form() {
+    let mut car = record("car", Role::Link, Some("9000-9099"));
+    car.id = "aaaaaaaa".parse().unwrap();
+    car.hash = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+    let zeros = "0".repeat(64);
+    let expected = format!(
+        "{HEADER}count = 1\nversion = 1\n\n[[key]]\nid = \"aaaaaaaa\"\nname = \"car\"\nrole = \"link\"\nports = \"9000-9099\"\nhash = \"sha256:{zeros}\"\ncreated = \"2027-01-15T08:00:00Z\"\n"
+    );
+    assert_eq!(to_text(&[car]).unwrap(), expected);
+}
+
+#[test]
+fn records_survive_their_text() {
+    for records in [vec![], three()] {
+        assert_eq!(from_text(&to_text(&records).unwrap()).unwrap(), records);
+    }
+}
+
+#[test]
+fn a_file_written_by_hand_needs_no_count() {
+    let text = to_text(&three()).unwrap().replace("count = 3\n", "");
+    assert_eq!(from_text(&text).unwrap(), three_without_randomness(&text));
+    assert_eq!(from_text("version = 1\n").unwrap(), []);
+}
+
+fn three_without_randomness(text: &str) -> Vec<KeyRecord> {
+    let with_count = text.replace("version = 1\n", "count = 3\nversion = 1\n");
+    from_text(&with_count).unwrap()
+}
+
+#[test]
+fn a_file_cut_off_anywhere_is_refused_or_says_the_same() {
+    let records = three();
+    for records in [&records[..], &[]] {
+        let text = to_text(records).unwrap();
+        for end in 0..text.len() {
+            match from_text(&text[..end]) {
+                Ok(read) => assert_eq!(read, records, "cut at {end}"),
+                Err(FormatError::Garbled { line, reason }) => {
+                    assert!(
+                        line <= last_line(&text) && !reason.contains('\n'),
+                        "{reason}"
+                    );
+                }
+                Err(error) => panic!("cut at {end}: {error:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_newer_file_is_told_from_a_garbled_one() {
+    let newer = "version = 2\nshape = 'unheard of'\n[key]\ncar = 1\n";
+    assert_eq!(from_text(newer), Err(FormatError::Newer { version: 2 }));
+    for wrong in [
+        "",
+        "version = 0",
+        "version = 'x'",
+        "version = -1",
+        "{}",
+        "[[key]]\nid=1",
+    ] {
+        assert!(
+            matches!(from_text(wrong), Err(FormatError::Garbled { .. })),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_line_and_without_a_secret() {
+    let text = to_text(&three()).unwrap();
+    let secret = Key::generate().unwrap().expose();
+    let line_of = |needle: &str| line_at(&text, text.find(needle).unwrap());
+    let hash = text.lines().find(|line| line.starts_with("hash")).unwrap();
+    let second_table = text.match_indices("[[key]]").nth(1).unwrap().0;
+    let cases = [
+        (
+            "role = \"view\"",
+            "role = \"king\"".to_owned(),
+            line_of("role = \"view\""),
+        ),
+        (hash, format!("hash = \"{secret}\""), line_of("hash =")),
+        ("9000-9099", "9099-9000".to_owned(), line_of("9000-9099")),
+        (
+            "\"operator\"",
+            "\"car\"".to_owned(),
+            line_of("name = \"operator\"") - 2,
+        ),
+        (
+            "role = \"link\"",
+            "role = \"drive\"".to_owned(),
+            line_of("[[key]]"),
+        ),
+        (
+            "role = \"view\"",
+            "role = \"view\"\nextra = 1".to_owned(),
+            line_of("role = \"view\"") + 1,
+        ),
+        (
+            "role = \"view\"\n",
+            String::new(),
+            line_at(&text, second_table),
+        ),
+        (
+            "name = \"car\"",
+            "name = \"\u{1b}\"".to_owned(),
+            line_of("name = \"car\""),
+        ),
+        (
+            "name = \"car\"",
+            "name = \"\\u001b\"".to_owned(),
+            line_of("name = \"car\""),
+        ),
+        ("2027-01-15", "yesterday".to_owned(), line_of("created")),
+    ];
+    for (old, new, expected) in cases {
+        let Err(FormatError::Garbled { line, reason }) = from_text(&text.replacen(old, &new, 1))
+        else {
+            panic!("{new:?} was taken");
+        };
+        assert_eq!(line, expected, "{new:?}: {reason}");
+        assert!(
+            !reason.contains(&secret[14..30]) && !reason.contains('\u{1b}'),
+            "{reason}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_at_all_is_read_without_a_panic(text in "(version = 1\n)?(\\[\\[key\\]\\]\n)?.*") {
+        let _ = from_text(&text);
+    }
+}

@@ -1,0 +1,133 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn store_with(role: Role, ports: Option<&str>) -> (tempfile::TempDir, KeyStore, Key) {
+    let dir = tempfile::tempdir().unwrap();
+    let ports = ports.map(|ports| ports.parse().unwrap());
+    let name = "car".parse().unwrap();
+    let key = KeyFile::in_dir(dir.path()).add(&name, role, ports).unwrap();
+    let store = KeyStore::open(dir.path()).unwrap();
+    (dir, store, key)
+}
+
+fn show(store: &KeyStore, key: &str) -> Result<Grant, AuthError> {
+    store.authenticate(Some(format!("Bearer {key}").as_bytes()))
+}
+
+#[test]
+fn a_key_gives_what_it_was_made_for() {
+    let (_dir, store, key) = store_with(Role::Link, Some("9000-9099"));
+    let expected = Grant {
+        id: key.id(),
+        name: "car".to_owned(),
+        role: Role::Link,
+        ports: Some("9000-9099".parse().unwrap()),
+    };
+    assert_eq!(show(&store, &key.expose()), Ok(expected));
+    for scheme in ["bearer", "BEARER", "Bearer "] {
+        let header = format!("{scheme} {}", key.expose());
+        assert!(
+            store.authenticate(Some(header.as_bytes())).is_ok(),
+            "{scheme}"
+        );
+    }
+}
+
+#[test]
+fn each_refusal_says_what_to_do() {
+    let (_dir, store, key) = store_with(Role::Drive, None);
+    assert_eq!(store.authenticate(None), Err(AuthError::Missing));
+    let key = key.expose();
+    for header in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic YTpi",
+        &key,
+        &format!("Basic {key}"),
+    ] {
+        assert_eq!(
+            store.authenticate(Some(header.as_bytes())),
+            Err(AuthError::Malformed)
+        );
+    }
+    assert_eq!(
+        store.authenticate(Some(b"Bearer \xff")),
+        Err(AuthError::Malformed)
+    );
+    assert_eq!(show(&store, &key[..60]), Err(AuthError::Malformed));
+    assert_eq!(
+        show(&store, &format!("{key}_newer")),
+        Err(AuthError::Malformed)
+    );
+}
+
+#[test]
+fn an_unknown_id_and_a_wrong_secret_get_the_same_answer() {
+    let (_dir, store, key) = store_with(Role::Drive, None);
+    let (key, other) = (key.expose(), Key::generate().unwrap().expose());
+    let known_id_other_secret = format!("{}{}", &key[..14], &other[14..]);
+    let unknown_id_known_secret = format!("{}{}", &other[..14], &key[14..]);
+    for wrong in [&other, &known_id_other_secret, &unknown_id_known_secret] {
+        assert_eq!(show(&store, wrong), Err(AuthError::Wrong));
+    }
+}
+
+#[test]
+fn the_first_start_makes_a_key_for_a_car_and_one_for_its_operator_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KeyStore::open(dir.path().join("state")).unwrap();
+    let first = store.create_first_keys().unwrap().unwrap();
+    let car = show(&store, &first.car.expose()).unwrap();
+    let operator = show(&store, &first.operator.expose()).unwrap();
+    assert_eq!((car.name.as_str(), car.role), ("car", Role::Link));
+    assert_eq!(
+        (operator.name.as_str(), operator.role),
+        ("operator", Role::Admin)
+    );
+    assert!(store.create_first_keys().unwrap().is_none());
+    assert!(show(&store, &first.car.expose()).is_ok());
+}
+
+#[test]
+fn a_revoked_key_is_void_after_a_reload_and_the_others_are_not() {
+    let (dir, store, key) = store_with(Role::Link, None);
+    let file = KeyFile::in_dir(dir.path());
+    let other = file
+        .add(&"desk".parse().unwrap(), Role::View, None)
+        .unwrap();
+    let changes = store.changes();
+    file.revoke(&"car".parse().unwrap()).unwrap();
+    assert!(store.is_live(&key.id()), "nobody has told the store yet");
+
+    assert!(store.reload().unwrap());
+    assert!(changes.has_changed().unwrap());
+    assert!(!store.is_live(&key.id()) && store.is_live(&other.id()));
+    assert_eq!(show(&store, &key.expose()), Err(AuthError::Wrong));
+    assert!(show(&store, &other.expose()).is_ok());
+}
+
+#[test]
+fn a_file_that_says_the_same_wakes_nobody() {
+    let (_dir, store, _key) = store_with(Role::Link, None);
+    let changes = store.changes();
+    store.reload().unwrap();
+    assert!(!changes.has_changed().unwrap());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_key_with_any_one_changed_character_opens_nothing(
+        replacements in proptest::collection::vec("[ -~]", 66),
+    ) {
+        let (_dir, store, key) = store_with(Role::Admin, None);
+        let key = key.expose();
+        for (at, new) in replacements.iter().enumerate().filter(|(at, new)| key[*at..=*at] != ***new) {
+            let changed = format!("{}{new}{}", &key[..at], &key[at + 1..]);
+            prop_assert!(show(&store, &changed).is_err(), "character {}", at);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The public relay: takes links of inners on its main port, opens a service port for each, and
+//! has commands run there for whoever asks over HTTP.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use p2p_shared::names::RunIds;
+use p2p_shared::ports::PortRange;
+use p2p_shared::{socket, timing};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+mod access;
+pub mod answer;
+mod browser;
+mod cgi;
+pub mod first_keys;
+mod http;
+pub mod key_command;
+pub mod keystore;
+mod link;
+mod listen;
+mod metrics;
+pub mod query;
+mod record;
+mod registry;
+mod run;
+mod service;
+pub mod settings;
+
+use access::Access;
+use keystore::KeyStore;
+use link::LinkEnd;
+use metrics::Metrics;
+use registry::{Occupant, Registry};
+
+/// How long connections get to take their last answer when the router goes down.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// What a router needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// Where it listens, main port and service ports alike.
+    pub bind: IpAddr,
+    /// The main port; 0: any.
+    pub port: u16,
+    /// The service ports that may be asked for.
+    pub service_ports: PortRange,
+    /// The keys; `None`: everyone may do everything (`--open`).
+    pub keys: Option<KeyStore>,
+    /// Most bytes of a request's body.
+    pub max_body: usize,
+}
+
+/// What everything in a router shares.
+pub(crate) struct Context {
+    access: Access,
+    registry: Registry,
+    metrics: Arc<Metrics>,
+    run_ids: RunIds,
+    max_body: usize,
+    /// No new runs.
+    draining: CancellationToken,
+    /// No new anything.
+    closed: CancellationToken,
+    open_runs: TaskTracker,
+    connections: TaskTracker,
+    links: TaskTracker,
+}
+
+/// A router that is running. Dropped without [`shut_down`](Self::shut_down), it ends at once.
+pub struct Router {
+    context: Arc<Context>,
+    address: SocketAddr,
+}
+
+impl Router {
+    /// Opens the main port and starts.
+    ///
+    /// # Errors
+    /// If the main port can't be opened.
+    pub fn start(config: Config) -> anyhow::Result<Self> {
+        let address = SocketAddr::new(config.bind, config.port);
+        let listener = socket::listen(address).with_context(|| {
+            format!("the main port {address} can't be opened: is another router running there?")
+        })?;
+        let address = listener.local_addr().context("the main port's address")?;
+        let context = Arc::new(Context {
+            access: config.keys.clone().map_or(Access::Open, Access::Keys),
+            registry: Registry::new(config.bind, config.service_ports),
+            metrics: Arc::new(Metrics::new()),
+            run_ids: RunIds::starting_now(),
+            max_body: config.max_body,
+            draining: CancellationToken::new(),
+            closed: CancellationToken::new(),
+            open_runs: TaskTracker::new(),
+            connections: TaskTracker::new(),
+            links: TaskTracker::new(),
+        });
+        if let Some(keys) = config.keys {
+            context
+                .connections
+                .spawn(keys.watch(context.closed.clone().cancelled_owned()));
+        }
+        context
+            .connections
+            .spawn(listen::serve(context.clone(), listener));
+        Ok(Self { context, address })
+    }
+
+    /// The main port's address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Refuses new runs, lets the running ones end for [`timing::DRAIN`], sends the inners away
+    /// with a time to come back, and closes everything.
+    pub async fn shut_down(self) {
+        let context = &self.context;
+        context.draining.cancel();
+        context.open_runs.close();
+        if tokio::time::timeout(timing::DRAIN, context.open_runs.wait())
+            .await
+            .is_err()
+        {
+            let left = context.open_runs.len();
+            tracing::warn!(runs = left, "runs are cut off: they did not end in time");
+        }
+        let services = context.registry.services();
+        let spread = timing::COME_BACK_SPREAD;
+        for (n, service) in (0_u32..).zip(&services) {
+            if let Occupant::Linked(link) = service.occupant() {
+                let share = f64::from(n) / (services.len() as f64);
+                link.end(LinkEnd::GoAway(spread.mul_f64(share)));
+            }
+        }
+        context.closed.cancel();
+        for service in &services {
+            service.closed.cancel();
+        }
+        context.connections.close();
+        context.links.close();
+        let last = async {
+            context.links.wait().await;
+            context.connections.wait().await;
+        };
+        // Who doesn't take its last answer by then does without.
+        let _ = tokio::time::timeout(LAST_ANSWERS, last).await;
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.context.draining.cancel();
+        self.context.closed.cancel();
+        for service in self.context.registry.services() {
+            service.closed.cancel();
+            if let Occupant::Linked(link) = service.occupant() {
+                link.end(LinkEnd::GoAway(Duration::ZERO));
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Owns the main port: tells its callers apart, and lets an inner with a key become a link.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use p2p_shared::key::Role;
+use p2p_shared::names::Identity;
+use p2p_shared::protocol::{InnerToRouter, LINK_PATH, Rejection, RouterToInner, SUBPROTOCOL};
+use p2p_shared::text::Escaped;
+use p2p_shared::wire::{Event, Wire};
+use p2p_shared::{socket, timing};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::access::{Access, Caller};
+use crate::answer::Problem;
+use crate::link::{LinkEnd, LinkTask, LinkWire, farewell};
+use crate::registry::{Claim, Granted};
+use crate::{Context, http, metrics, service};
+
+/// Accepts and answers until the router goes down.
+pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
+    while let Some((stream, peer)) = service::accept(&listener, &context.closed).await {
+        let context = context.clone();
+        let tracker = context.connections.clone();
+        tracker.spawn(async move {
+            socket::prepare_link(&stream);
+            http::serve(stream, &context.closed, not_a_request, |request| {
+                let response = route(&context, peer, request);
+                async move { response.unwrap_or_else(plain).map(Full::new) }
+            })
+            .await;
+        });
+    }
+}
+
+fn not_a_request(status: StatusCode) -> Response<Bytes> {
+    plain(Problem::new(
+        status,
+        "this is no request that the main port of a p2p-router answers",
+    ))
+}
+
+/// An answer to one who may not have anything to do with runs.
+fn plain(problem: Problem) -> Response<Bytes> {
+    let mut response = text(problem.status, problem.sentence + "\n");
+    if let Some((name, value)) = problem.header {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+fn route(
+    context: &Arc<Context>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    let path = request.uri().path();
+    if !matches!(path, LINK_PATH | "/healthz" | "/metrics") {
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "this is the main port of a p2p-router, for p2p-inner and p2p-console: commands are run on the service ports",
+        ));
+    }
+    if request.method() != Method::GET {
+        return Err(Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET does something here",
+        )
+        .with(header::ALLOW, HeaderValue::from_static("GET")));
+    }
+    match path {
+        LINK_PATH => upgrade(context, peer, request),
+        "/healthz" if context.draining.is_cancelled() => Err(Problem::retry_after(
+            StatusCode::SERVICE_UNAVAILABLE,
+            2,
+            "the router is going down",
+        )),
+        "/healthz" => Ok(text(StatusCode::OK, "ok\n")),
+        _ => {
+            if !peer.ip().to_canonical().is_loopback() {
+                context
+                    .access
+                    .allow(request.headers(), "read metrics", Role::may_view)?;
+            }
+            let mut response = text(StatusCode::OK, context.metrics.text());
+            let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, content_type);
+            Ok(response)
+        }
+    }
+}
+
+/// Lets an inner in, before it has said anything of the protocol, if its key and version may.
+fn upgrade(
+    context: &Arc<Context>,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    let caller = context
+        .access
+        .allow(request.headers(), "be a link", Role::may_link);
+    let caller = caller.inspect_err(|problem| {
+        context.metrics.link_refusals.inc();
+        tracing::info!(from = %peer, why = problem.sentence, "link refused");
+    })?;
+    let accept = websocket_accept(request.headers()).inspect_err(|problem| {
+        tracing::info!(from = %peer, why = problem.sentence, "link refused");
+    })?;
+    if context.draining.is_cancelled() {
+        return Err(Problem::retry_after(
+            StatusCode::SERVICE_UNAVAILABLE,
+            2,
+            "the router is restarting: try again in a moment",
+        ));
+    }
+    let upgrading = hyper::upgrade::on(&mut request);
+    let context = context.clone();
+    let tracker = context.links.clone();
+    tracker.spawn(async move {
+        if let Ok(upgraded) = upgrading.await
+            && let Some((stream, read)) = http::downcast(upgraded)
+        {
+            link(&context, caller, peer, stream, read).await;
+        }
+    });
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    headers.insert(
+        header::SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static(SUBPROTOCOL),
+    );
+    Ok(response)
+}
+
+/// The answer to the WebSocket handshake (RFC 6455, 4.2) of a peer that speaks our version.
+fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
+    let value = |name| {
+        headers
+            .get(name)
+            .and_then(|v: &HeaderValue| v.to_str().ok())
+            .unwrap_or("")
+    };
+    let is_upgrade = value(header::UPGRADE).eq_ignore_ascii_case("websocket")
+        && value(header::SEC_WEBSOCKET_VERSION) == "13";
+    let key = headers.get(header::SEC_WEBSOCKET_KEY);
+    let (true, Some(key)) = (is_upgrade, key) else {
+        return Err(Problem::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "this path is for p2p-inner: it speaks WebSocket",
+        )
+        .with(header::UPGRADE, HeaderValue::from_static("websocket")));
+    };
+    let offered = value(header::SEC_WEBSOCKET_PROTOCOL);
+    if !offered
+        .split(',')
+        .any(|protocol| protocol.trim() == SUBPROTOCOL)
+    {
+        let offered = if offered.is_empty() { "none" } else { offered };
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!(
+                "this router speaks {SUBPROTOCOL} and the peer {}: update the older of the two",
+                Escaped(offered)
+            ),
+        ));
+    }
+    let accept = derive_accept_key(key.as_bytes());
+    HeaderValue::try_from(accept)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+/// The life of a link, from its hello to its end.
+async fn link(
+    context: &Arc<Context>,
+    caller: Caller,
+    peer: SocketAddr,
+    stream: TcpStream,
+    read: Vec<u8>,
+) {
+    let mut wire: LinkWire = Wire::accepted(stream, read).await;
+    let refuse = |why: &str| {
+        context.metrics.link_refusals.inc();
+        tracing::info!(from = %peer, key = caller.name(), why, "link refused");
+    };
+    let hello = match tokio::time::timeout(timing::HELLO, wire.event()).await {
+        Ok(Ok(Event::Message(InnerToRouter::Hello(hello)))) => hello,
+        Ok(Ok(Event::Closed(_))) => return,
+        other => {
+            let message = match other {
+                Err(_) => format!("no hello came within {} s", timing::HELLO.as_secs()),
+                Ok(Err(error)) => error.to_string(),
+                Ok(Ok(_)) => "the first message is no hello".to_owned(),
+            };
+            refuse(&message);
+            let rejection = Rejection::Protocol;
+            return farewell(&mut wire, &RouterToInner::Rejected { rejection, message }).await;
+        }
+    };
+    let claim = Claim {
+        identity: identity(&context.access, &caller, &hello.identity),
+        instance: hello.instance,
+        name: hello.name.clone(),
+        service_port: hello.service_port,
+        ports: match &caller {
+            Caller::Holder(grant, _) => grant.ports,
+            Caller::Anyone => None,
+        },
+    };
+    let Granted {
+        service,
+        link,
+        work,
+        opened,
+    } = match context.registry.claim(&claim) {
+        Ok(granted) => granted,
+        Err((rejection, message)) => {
+            refuse(&message);
+            return farewell(&mut wire, &RouterToInner::Rejected { rejection, message }).await;
+        }
+    };
+    let is_new = opened.is_some();
+    if let Some(listener) = opened {
+        context
+            .connections
+            .spawn(service::serve(context.clone(), service.clone(), listener));
+    }
+    context.metrics.links.inc();
+    context.metrics.link_ups.inc();
+    if !is_new {
+        context.metrics.link_takeovers.inc();
+    }
+    tracing::info!(
+        link = %link.name(), service_port = service.port, from = %peer, key = caller.name(),
+        software = hello.software, "link up"
+    );
+    let welcome = RouterToInner::Welcome {
+        name: link.name().clone(),
+        service_port: service.port,
+    };
+    let id = link.id();
+    let name = link.name().clone();
+    let task = LinkTask::new(wire, work, link.clone(), &hello);
+    let revoked = async {
+        caller.clone().revoked().await;
+        let message = "the key was revoked: ask the router's owner for another".to_owned();
+        link.end(LinkEnd::Rejected(Rejection::Denied, message));
+        std::future::pending::<LinkEnd>().await
+    };
+    let end = tokio::select! {
+        end = task.run(welcome) => end,
+        end = revoked => end,
+    };
+    context.metrics.links.dec();
+    tracing::info!(link = %name, service_port = service.port, why = %end, "link down");
+    if context.registry.release(&service, id) {
+        let at_once = matches!(
+            end,
+            LinkEnd::Rejected(Rejection::Denied, _) | LinkEnd::GoAway(_)
+        );
+        if !at_once {
+            tokio::select! {
+                () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
+                () = context.closed.cancelled() => {}
+            }
+        }
+        context.registry.give_up(&service, at_once);
+    }
+}
+
+fn identity(access: &Access, caller: &Caller, said: &Identity) -> Identity {
+    match (access, caller) {
+        // With keys, what an inner says of itself counts for nothing.
+        (Access::Keys(_), Caller::Holder(grant, _)) => {
+            Identity::try_from(grant.id.to_string()).unwrap_or_else(|_| said.clone())
+        }
+        _ => said.clone(),
+    }
+}

@@ -1,0 +1,52 @@
+//! `p2p-router`: reads the command line and runs the router until it is told to end.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use p2p_router::key_command::{self, KeyCommand};
+use p2p_router::settings::{Options, Task};
+use p2p_router::{Router, first_keys};
+use p2p_shared::{exit, logging, settings};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let mut options: Options = settings::parse();
+    match options.task.take() {
+        Some(Task::Completions { shell }) => {
+            exit::code(settings::print_completions::<Options>(shell).map_err(Into::into))
+        }
+        Some(Task::Man) => exit::code(settings::print_man::<Options>().map_err(Into::into)),
+        Some(Task::Key(command)) => exit::code(key(&options, command)),
+        None => exit::code(run(&options)),
+    }
+}
+
+fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
+    key_command::run(command, &options.state_dir()?)
+}
+
+#[tokio::main]
+async fn run(options: &Options) -> anyhow::Result<()> {
+    let _logs = logging::start(options.common.log_options("p2p-router"));
+    let config = options.config()?;
+    let keys = config.keys.clone();
+    let router = Router::start(config)?;
+    tracing::info!("listening on {}", router.address());
+    match keys {
+        Some(keys) => first_keys::offer(&keys, router.address().port())?,
+        None => tracing::warn!("--open: everyone who reaches the ports may run commands"),
+    }
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("ending: running commands have 30 s (once more to end at once)");
+    tokio::select! {
+        () = router.shut_down() => {}
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

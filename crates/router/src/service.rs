@@ -1,0 +1,260 @@
+//! Owns a service port: its listener, its connections, and what each path and method answers.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use p2p_shared::key::Role;
+use p2p_shared::names::RunId;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::answer::{Executed, Problem, Timing, answer};
+use crate::cgi::{self, Broken, RunBody};
+use crate::registry::{Occupant, ServicePort};
+use crate::{Context, browser, http};
+
+/// Pause when the system has no descriptors left for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts and answers until the port is given up.
+pub(crate) async fn serve(context: Arc<Context>, service: Arc<ServicePort>, listener: TcpListener) {
+    context.metrics.service_ports.inc();
+    while let Some((stream, peer)) = accept(&listener, &service.closed).await {
+        let (context, service) = (context.clone(), service.clone());
+        let tracker = context.connections.clone();
+        tracker.spawn(async move { connection(&context, &service, stream, peer).await });
+    }
+    context.metrics.service_ports.dec();
+}
+
+/// The next connection, or `None` when `closed`.
+pub(crate) async fn accept(
+    listener: &TcpListener,
+    closed: &tokio_util::sync::CancellationToken,
+) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = closed.cancelled() => return None,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(connection) => return Some(connection),
+            // Out of descriptors, or a caller that was gone before we got to it. The others
+            // keep being served, and each that ends gives a descriptor back.
+            Err(error) => {
+                tracing::warn!(%error, "a connection can't be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    context: &Arc<Context>,
+    service: &Arc<ServicePort>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    // Answers are small and whole: nothing is gained by waiting for more to send.
+    let _ = stream.set_nodelay(true);
+    http::serve(
+        stream,
+        &service.closed,
+        not_a_request,
+        |request| async move {
+            let asked = Asked {
+                context,
+                service,
+                peer,
+                run: context.run_ids.next(),
+                begun: Instant::now(),
+            };
+            let response = match asked.route(request).await {
+                Ok(response) => response,
+                Err(problem) => problem
+                    .into_response(asked.run, asked.timing())
+                    .map(AnswerBody::whole),
+            };
+            context.metrics.answered(response.status().as_u16());
+            response
+        },
+    )
+    .await;
+}
+
+/// The answer to what hyper can't read, or what doesn't come whole.
+fn not_a_request(status: StatusCode) -> Response<Bytes> {
+    let sentence = match status {
+        StatusCode::REQUEST_TIMEOUT => {
+            "the request did not come whole within 10 s: nothing was run"
+        }
+        StatusCode::URI_TOO_LONG => "the address is too long: nothing was run",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the headers are too large: nothing was run",
+        _ => "this is no HTTP/1.1 request: nothing was run",
+    };
+    // No run was thought of yet: all zeros is nobody's id.
+    Problem::new(status, sentence).into_response(RunId::from_number(0), Timing::default())
+}
+
+/// A request and what it is about.
+pub(crate) struct Asked<'a> {
+    pub context: &'a Context,
+    pub service: &'a ServicePort,
+    pub peer: SocketAddr,
+    pub run: RunId,
+    pub begun: Instant,
+}
+
+impl Asked<'_> {
+    fn timing(&self) -> Timing {
+        Timing {
+            link: self.begun.elapsed(),
+            exec: None,
+        }
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
+        check_size(&request)?;
+        let allowed = match request.uri().path() {
+            "/cgi" => "GET, HEAD, OPTIONS, POST",
+            "/commands" => "GET, HEAD, OPTIONS",
+            _ => {
+                return Err(Problem::new(
+                    StatusCode::NOT_FOUND,
+                    "there is no such path: /cgi?command=NAME runs a command, /commands lists them",
+                ));
+            }
+        };
+        let is_cgi = request.uri().path() == "/cgi";
+        match *request.method() {
+            Method::GET => {}
+            Method::POST if is_cgi => {}
+            Method::HEAD | Method::OPTIONS => {
+                let body = AnswerBody::whole(Bytes::new());
+                let mut response = answer(
+                    StatusCode::NO_CONTENT,
+                    Executed::No,
+                    self.run,
+                    self.timing(),
+                    body,
+                );
+                response.headers_mut().remove(header::CONTENT_TYPE);
+                response
+                    .headers_mut()
+                    .insert(header::ALLOW, HeaderValue::from_static(allowed));
+                return Ok(response);
+            }
+            _ => {
+                let sentence = format!("this method does nothing here: use one of {allowed}");
+                return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, sentence)
+                    .with(header::ALLOW, HeaderValue::from_static(allowed)));
+            }
+        }
+        if let Some(sentence) = browser::unasked(request.headers()) {
+            return Err(Problem::new(StatusCode::FORBIDDEN, sentence));
+        }
+        let access = &self.context.access;
+        if is_cgi {
+            let caller = access.allow(request.headers(), "run commands", Role::may_run)?;
+            cgi::run(self, caller, request).await
+        } else {
+            access.allow(request.headers(), "see what there is", Role::may_view)?;
+            self.commands().await
+        }
+    }
+
+    /// Answers `GET /commands`.
+    async fn commands(&self) -> Result<Response<AnswerBody>, Problem> {
+        let away = || {
+            let sentence = format!("{} is not connected to the router", self.service.name());
+            Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 2, sentence)
+        };
+        let Occupant::Linked(link) = self.service.occupant() else {
+            return Err(away());
+        };
+        let commands = link.list().await.ok_or_else(away)?;
+        let json = serde_json::to_vec(&serde_json::json!({ "commands": commands }))
+            .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+        let body = AnswerBody::whole(json.into());
+        let mut response = answer(StatusCode::OK, Executed::No, self.run, self.timing(), body);
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        Ok(response)
+    }
+}
+
+/// Refuses what is larger than a request of ours ever is.
+fn check_size(request: &Request<Incoming>) -> Result<(), Problem> {
+    let address = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |both| both.as_str().len());
+    if address > http::MAX_ADDRESS {
+        return Err(Problem::new(
+            StatusCode::URI_TOO_LONG,
+            format!(
+                "the address is longer than {} bytes: send long input as the body of a POST",
+                http::MAX_ADDRESS
+            ),
+        ));
+    }
+    let headers: usize = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if address + headers > http::MAX_HEADERS {
+        return Err(Problem::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            format!("the headers are larger than {} bytes", http::MAX_HEADERS),
+        ));
+    }
+    Ok(())
+}
+
+/// The body of an answer.
+pub(crate) enum AnswerBody {
+    /// All there, until it was taken.
+    Whole(Option<Bytes>),
+    /// To come.
+    Run(Box<RunBody>),
+}
+
+impl AnswerBody {
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
+            Self::Run(body) => body.poll_frame(task),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Run(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Owns the command line of `p2p-router`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use p2p_shared::ports::PortRange;
+use p2p_shared::settings::{CommonOptions, Shell};
+use p2p_shared::state_dir;
+
+use crate::Config;
+use crate::key_command::KeyCommand;
+use crate::keystore::KeyStore;
+
+/// The public relay: takes links of p2p-inner, and opens a service port for each
+#[derive(Debug, Parser)]
+#[command(
+    name = "p2p-router",
+    version,
+    before_help = "Examples:\n  \
+        p2p-router                        main port 8888; makes keys at the first start\n  \
+        p2p-router key add car2 --role link --ports 9001\n  \
+        p2p-router 8888 --open --bind 127.0.0.1   without keys, for this machine only"
+)]
+pub struct Options {
+    /// What to do instead of running
+    #[command(subcommand)]
+    pub task: Option<Task>,
+    /// The main port, for inners and consoles; 0: any that is free
+    #[arg(env = "P2P_PORT", default_value = "8888")]
+    pub port: u16,
+    /// The address to listen on; the default takes IPv4 and IPv6
+    #[arg(long, value_name = "ADDR", env = "P2P_BIND", default_value = "::")]
+    pub bind: BindAddress,
+    /// Work without keys: everyone who reaches the ports may do everything
+    #[arg(long, env = "P2P_OPEN", value_parser = clap::builder::BoolishValueParser::new())]
+    pub open: bool,
+    /// The service ports that inners may ask for
+    #[arg(
+        long,
+        value_name = "LOW-HIGH",
+        env = "P2P_SERVICE_PORTS",
+        default_value = "1024-65535"
+    )]
+    pub service_ports: PortRange,
+    /// The largest body of a request, in bytes
+    #[arg(long, value_name = "BYTES", env = "P2P_MAX_BODY", default_value = "1048576",
+        value_parser = clap::value_parser!(u32).range(0..=64 * 1024 * 1024))]
+    pub max_body: u32,
+    /// Where the router keeps its keys
+    /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
+    #[arg(long, value_name = "DIR", env = "P2P_STATE_DIR", global = true)]
+    pub state_dir: Option<PathBuf>,
+    /// What all our programs have
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+/// What to do instead of running.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Make, show and revoke keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// An address as the command line has it: IPv6 with or without brackets.
+#[derive(Debug, Clone, Copy)]
+pub struct BindAddress(pub IpAddr);
+
+impl std::str::FromStr for BindAddress {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        bare.unwrap_or(text).parse().map(Self)
+    }
+}
+
+impl Options {
+    /// Where the keys are.
+    ///
+    /// # Errors
+    /// If no place is known.
+    pub fn state_dir(&self) -> Result<PathBuf, state_dir::NoStateDir> {
+        self.state_dir
+            .clone()
+            .map_or_else(state_dir::default_state_dir, Ok)
+    }
+
+    /// What a router needs to know. Reads the keys.
+    ///
+    /// # Errors
+    /// If the keys can't be read.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        Ok(Config {
+            bind: self.bind.0,
+            port: self.port,
+            service_ports: self.service_ports,
+            keys: if self.open {
+                None
+            } else {
+                Some(KeyStore::open(self.state_dir()?)?)
+            },
+            max_body: self.max_body as usize,
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! Owns the encoding of messages: MessagePack with fields by name, of bounded size and depth.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::protocol::MAX_MESSAGE;
+
+/// Deepest nesting that is read: a message of ours has 5.
+const MAX_DEPTH: usize = 16;
+
+/// Why a message can't be written or read.
+#[derive(Debug, Error)]
+pub enum CodecError {
+    /// Larger than [`MAX_MESSAGE`].
+    #[error("a message of {0} bytes is larger than the {MAX_MESSAGE} that are allowed")]
+    TooLarge(usize),
+    /// Not a message of this direction.
+    #[error("not a message of this protocol: {0}")]
+    Decode(#[from] rmp_serde::decode::Error),
+    /// Bytes behind the message.
+    #[error("{0} bytes are left after the message")]
+    Trailing(usize),
+    /// Something that MessagePack can't express.
+    #[error("a message can't be encoded: {0}")]
+    Encode(#[from] rmp_serde::encode::Error),
+}
+
+/// The message as MessagePack.
+///
+/// # Errors
+/// If it is larger than [`MAX_MESSAGE`].
+pub fn encode<M: Serialize>(message: &M) -> Result<Bytes, CodecError> {
+    let bytes = rmp_serde::to_vec_named(message)?;
+    if bytes.len() > MAX_MESSAGE {
+        return Err(CodecError::TooLarge(bytes.len()));
+    }
+    Ok(bytes.into())
+}
+
+/// The message that these bytes are, all of them.
+///
+/// # Errors
+/// If they are none, too many, nested too deep, or more than one.
+pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err(CodecError::TooLarge(bytes.len()));
+    }
+    let mut reader = rmp_serde::Deserializer::new(bytes);
+    reader.set_max_depth(MAX_DEPTH);
+    let message = M::deserialize(&mut reader)?;
+    let rest = reader.get_ref().len();
+    if rest > 0 {
+        Err(CodecError::Trailing(rest))
+    } else {
+        Ok(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::RunId;
+    use crate::protocol::{InnerToRouter, RouterToInner};
+
+    #[test]
+    fn a_message_is_read_back_and_nothing_may_follow_it() {
+        let message = InnerToRouter::Started {
+            run: RunId::from_number(7),
+        };
+        let bytes = encode(&message).unwrap();
+        assert_eq!(decode::<InnerToRouter>(&bytes).unwrap(), message);
+        let more = [&bytes[..], b"\xc0"].concat();
+        assert!(matches!(
+            decode::<InnerToRouter>(&more),
+            Err(CodecError::Trailing(1))
+        ));
+        assert!(matches!(
+            decode::<InnerToRouter>(&bytes[..bytes.len() - 1]),
+            Err(CodecError::Decode(_))
+        ));
+    }
+
+    #[test]
+    fn a_message_of_the_other_direction_is_none() {
+        let bytes = encode(&RouterToInner::ListCommands { request: 1 }).unwrap();
+        assert!(decode::<InnerToRouter>(&bytes).is_err());
+    }
+
+    #[test]
+    fn what_is_too_large_is_neither_written_nor_read() {
+        let notice = RouterToInner::Notice {
+            message: "x".repeat(MAX_MESSAGE),
+        };
+        assert!(matches!(encode(&notice), Err(CodecError::TooLarge(_))));
+        let bytes = rmp_serde::to_vec_named(&notice).unwrap();
+        assert!(matches!(
+            decode::<RouterToInner>(&bytes),
+            Err(CodecError::TooLarge(_))
+        ));
+    }
+
+    #[test]
+    fn deep_nesting_and_false_lengths_end_in_an_error() {
+        let mut deep = vec![0x91; 60_000];
+        deep.push(0xc0);
+        assert!(decode::<InnerToRouter>(&deep).is_err());
+        // A list that claims four thousand million entries, a string as long, a map as large.
+        for marker in [0xdd, 0xdb, 0xdf, 0xc6] {
+            let claim = [marker, 0xff, 0xff, 0xff, 0xff, 0xa1, b'x'];
+            assert!(decode::<InnerToRouter>(&claim).is_err());
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Where a program finds its own key: the file it is told, the environment, or the usual place.
+//! Never an argument, as every user of the machine can read those.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::{Key, ParseKeyError, SecretFileError, read_secret_file};
+
+/// The environment variable that holds a key.
+const VARIABLE: &str = "P2P_KEY";
+
+/// The most that is read of a key file, in bytes; a key is 66.
+const MAX_FILE: u64 = 4 * 1024;
+
+/// A key, and where it was found.
+#[derive(Debug, Clone)]
+pub struct LoadedKey {
+    /// The key.
+    pub key: Key,
+    /// Where it was found, for messages about it.
+    pub origin: KeyOrigin,
+}
+
+/// Where a key was found; shown as "the key in FILE".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyOrigin {
+    /// In this file.
+    File(PathBuf),
+    /// In the environment variable `P2P_KEY`.
+    Environment,
+}
+
+impl fmt::Display for KeyOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "the key in {}", path.display()),
+            Self::Environment => write!(f, "the key in the environment variable {VARIABLE}"),
+        }
+    }
+}
+
+/// Finds this program's key: in `key_file` when given, else in the environment variable `P2P_KEY`,
+/// else in `$XDG_CONFIG_HOME/p2prouter/key` (`~/.config/p2prouter/key`).
+///
+/// `None` when no file is given and the other places have none. A variable that is set but empty
+/// counts as not set, as everywhere.
+///
+/// # Errors
+///
+/// A key that is there but can't be used is an error, and never passed over for the next place: so
+/// is a file that others may read, and a `key_file` that does not exist.
+pub fn load(key_file: Option<&Path>) -> Result<Option<LoadedKey>, LoadKeyError> {
+    load_with(key_file, |name| std::env::var_os(name))
+}
+
+fn load_with(
+    key_file: Option<&Path>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<LoadedKey>, LoadKeyError> {
+    if let Some(path) = key_file {
+        return Ok(Some(from_file(path)?));
+    }
+    if let Some(value) = variable(VARIABLE).filter(|value| !value.is_empty()) {
+        let text = value.to_str().ok_or(LoadKeyError::VariableNotText)?;
+        return parse(text, KeyOrigin::Environment).map(Some);
+    }
+    let Some(path) = usual_place(variable) else {
+        return Ok(None);
+    };
+    match from_file(&path) {
+        Err(LoadKeyError::File(error)) if error.is_missing() => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// `None` where not even a home is known. A relative `XDG_CONFIG_HOME` is ignored, as its
+/// specification asks.
+fn usual_place(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |name| {
+        variable(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let config =
+        folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")))?;
+    Some(config.join("p2prouter/key"))
+}
+
+fn from_file(path: &Path) -> Result<LoadedKey, LoadKeyError> {
+    parse(
+        &read_secret_file(path, MAX_FILE)?,
+        KeyOrigin::File(path.to_owned()),
+    )
+}
+
+fn parse(text: &str, origin: KeyOrigin) -> Result<LoadedKey, LoadKeyError> {
+    match text.parse() {
+        Ok(key) => Ok(LoadedKey { key, origin }),
+        Err(source) => Err(LoadKeyError::NotAKey { origin, source }),
+    }
+}
+
+/// Why this program has no key although there should be one. Never repeats any of the key.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadKeyError {
+    /// The key file was not read: missing, open to others, or not a file.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// `P2P_KEY` is not UTF-8.
+    #[error("the environment variable {VARIABLE} is not text")]
+    VariableNotText,
+    /// What was found is not a key.
+    #[error("{origin} can't be used: {source}")]
+    NotAKey {
+        /// Where it was found.
+        origin: KeyOrigin,
+        /// What is wrong with it.
+        source: ParseKeyError,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::ffi::OsStr;
+    use std::fs::{self, Permissions};
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Environment(HashMap<&'static str, OsString>);
+
+    impl Environment {
+        fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+            self.0.insert(name, value.into());
+            self
+        }
+
+        fn load(&self, key_file: Option<&Path>) -> Result<Option<LoadedKey>, LoadKeyError> {
+            load_with(key_file, |name| self.0.get(name).cloned())
+        }
+    }
+
+    fn write_key(path: &Path, mode: u32) -> Key {
+        let key = Key::generate().unwrap();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, key.expose() + "\n").unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        key
+    }
+
+    #[test]
+    fn the_file_beats_the_variable_which_beats_the_usual_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let given_path = dir.path().join("given");
+        let xdg_path = dir.path().join("xdg/p2prouter/key");
+        let home_path = dir.path().join("home/.config/p2prouter/key");
+        let given = write_key(&given_path, 0o600);
+        let in_xdg = write_key(&xdg_path, 0o600);
+        let in_home = write_key(&home_path, 0o600);
+        let in_variable = Key::generate().unwrap();
+        let found = |environment: &Environment, file: Option<&Path>| {
+            let loaded = environment.load(file).unwrap().unwrap();
+            (loaded.key.expose(), loaded.origin)
+        };
+
+        let home = || Environment::default().with("HOME", dir.path().join("home"));
+        assert_eq!(
+            found(&home(), None),
+            (in_home.expose(), KeyOrigin::File(home_path))
+        );
+        let relative = home().with("XDG_CONFIG_HOME", "xdg");
+        assert_eq!(found(&relative, None).0, in_home.expose());
+        let xdg = home().with("XDG_CONFIG_HOME", dir.path().join("xdg"));
+        assert_eq!(
+            found(&xdg, None),
+            (in_xdg.expose(), KeyOrigin::File(xdg_path))
+        );
+        let empty = xdg.with("P2P_KEY", "");
+        assert_eq!(found(&empty, None).0, in_xdg.expose());
+        let all = empty.with("P2P_KEY", in_variable.expose());
+        assert_eq!(
+            found(&all, None),
+            (in_variable.expose(), KeyOrigin::Environment)
+        );
+        let expected = (given.expose(), KeyOrigin::File(given_path.clone()));
+        assert_eq!(found(&all, Some(&given_path)), expected);
+    }
+
+    #[test]
+    fn no_key_anywhere_is_none() {
+        assert!(Environment::default().load(None).unwrap().is_none());
+        for home in ["/nonexistent", "/dev/null"] {
+            let environment = Environment::default().with("HOME", home);
+            assert!(environment.load(None).unwrap().is_none(), "{home}");
+        }
+    }
+
+    #[test]
+    fn a_given_file_that_is_missing_is_an_error_even_with_a_variable() {
+        let key = Key::generate().unwrap();
+        let environment = Environment::default().with("P2P_KEY", key.expose());
+        let error = environment
+            .load(Some(Path::new("/nonexistent/key")))
+            .unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/key"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused_wherever_it_was_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".config/p2prouter/key");
+        let key = write_key(&path, 0o644);
+        let environment = Environment::default().with("HOME", dir.path());
+        for given in [None, Some(path.as_path())] {
+            let error = environment.load(given).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("chmod 600 {}", path.display())),
+                "{error}"
+            );
+            assert!(!error.contains(&key.expose()[14..]), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_key_is_named_by_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        write_key(&path, 0o600);
+        fs::write(&path, "").unwrap();
+        let error = Environment::default()
+            .load(Some(&path))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with(&format!("the key in {} ", path.display())),
+            "{error}"
+        );
+        assert!(error.contains("there is no key in it"), "{error}");
+
+        let environment = Environment::default().with("P2P_KEY", "hunter2");
+        let error = environment.load(None).unwrap_err().to_string();
+        assert!(
+            error.contains("P2P_KEY") && !error.contains("hunter2"),
+            "{error}"
+        );
+
+        let environment = Environment::default().with("P2P_KEY", OsStr::from_bytes(b"\xff"));
+        assert!(matches!(
+            environment.load(None),
+            Err(LoadKeyError::VariableNotText)
+        ));
+    }
+
+    #[test]
+    fn a_huge_file_is_not_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        write_key(&path, 0o600);
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(1 << 40)
+            .unwrap();
+        let error = Environment::default().load(Some(&path)).unwrap_err();
+        assert!(matches!(
+            error,
+            LoadKeyError::File(SecretFileError::TooLarge { .. })
+        ));
+    }
+}

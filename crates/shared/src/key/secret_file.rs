@@ -1,0 +1,207 @@
+//! Reads a file that nobody but its owner may read, and refuses one that others may. It never
+//! writes, and no error repeats any of the content.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+/// Any right of the group or of others.
+const ANYBODY_ELSE: u32 = 0o077;
+
+/// Reads the text of a file of at most `limit` bytes that is open to its owner alone.
+///
+/// # Errors
+///
+/// Each says which file it was and what to do about it.
+pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileError> {
+    let unreadable = |source| SecretFileError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    // NONBLOCK: opening a named pipe would wait for somebody to write into it.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|errno| unreadable(errno.into()))
+        .map(File::from)?;
+    // Of the open file, not of the path: it can't be exchanged in between.
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(SecretFileError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & ANYBODY_ELSE != 0 {
+        return Err(SecretFileError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let mut text = Vec::new();
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut text)
+        .map_err(unreadable)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > limit) {
+        return Err(SecretFileError::TooLarge {
+            path: path.to_owned(),
+            limit,
+        });
+    }
+    String::from_utf8(text).map_err(|_| SecretFileError::NotText {
+        path: path.to_owned(),
+    })
+}
+
+/// The shell command that closes a file to all but its owner, to paste as it is.
+#[must_use]
+pub fn chmod_line(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,=".contains(c);
+    if path.starts_with('-') {
+        chmod_line(Path::new(&format!("./{path}")))
+    } else if path.chars().all(plain) {
+        format!("chmod 600 {path}")
+    } else {
+        format!("chmod 600 '{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+/// Why a file with secrets was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretFileError {
+    /// It can't be opened or read, or it does not exist.
+    #[error("can't read {path}: {source}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A folder, a device, a pipe.
+    #[error("{path} is not a regular file", path = path.display())]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its mode gives rights to the group or to others.
+    #[error("{path} is open to others (its mode is {mode:04o}); close it with: {line}", path = path.display(), line = chmod_line(path))]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is larger than such a file can be.
+    #[error("{path} is larger than {limit} bytes: that is not the right file", path = path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The most that is read, in bytes.
+        limit: u64,
+    },
+    /// It is not UTF-8.
+    #[error("{path} is not a text file", path = path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl SecretFileError {
+    /// Whether the reason is that there is no such file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        matches!(self, Self::Unreadable { source, .. }
+            if matches!(source.kind(), NotFound | NotADirectory))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+
+    fn file_with_mode(mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        fs::write(&path, "text").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_file_of_ones_own_is_read() {
+        for mode in [0o600, 0o400, 0o700] {
+            let (_dir, path) = file_with_mode(mode);
+            assert_eq!(read_secret_file(&path, 4).unwrap(), "text");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused_with_the_line_that_closes_it() {
+        for mode in [0o640, 0o604, 0o620, 0o644, 0o666, 0o610] {
+            let (_dir, path) = file_with_mode(mode);
+            let error = read_secret_file(&path, 4).unwrap_err();
+            assert!(matches!(error, SecretFileError::Exposed { mode: m, .. } if m == mode));
+            let line = format!("chmod 600 {}", path.display());
+            assert!(error.to_string().ends_with(&line), "{error}");
+            assert!(
+                error.to_string().contains(&format!("{mode:04o}")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_byte_too_many_is_too_large() {
+        let (_dir, path) = file_with_mode(0o600);
+        let error = read_secret_file(&path, 3).unwrap_err();
+        assert!(matches!(error, SecretFileError::TooLarge { limit: 3, .. }));
+    }
+
+    #[test]
+    fn what_is_not_a_text_file_is_refused_without_waiting() {
+        let (dir, path) = file_with_mode(0o600);
+        fs::write(&path, [0xff, 0xfe]).unwrap();
+        let error = read_secret_file(&path, 10).unwrap_err();
+        assert!(matches!(error, SecretFileError::NotText { .. }));
+
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+        for path in [dir.path(), &pipe, Path::new("/dev/zero")] {
+            let error = read_secret_file(path, 10).unwrap_err();
+            assert!(matches!(error, SecretFileError::NotAFile { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_told_from_one_that_cannot_be_read() {
+        let (dir, path) = file_with_mode(0o600);
+        assert!(
+            read_secret_file(&dir.path().join("none"), 10)
+                .unwrap_err()
+                .is_missing()
+        );
+        assert!(
+            read_secret_file(&path.join("none"), 10)
+                .unwrap_err()
+                .is_missing()
+        );
+        assert!(!read_secret_file(dir.path(), 10).unwrap_err().is_missing());
+    }
+
+    #[test]
+    fn the_chmod_line_can_be_pasted_whatever_the_path() {
+        assert_eq!(chmod_line(Path::new("/a/b-c_1.x")), "chmod 600 /a/b-c_1.x");
+        assert_eq!(
+            chmod_line(Path::new("/a b/$c'd")),
+            r"chmod 600 '/a b/$c'\''d'"
+        );
+        assert_eq!(chmod_line(Path::new("-key")), "chmod 600 ./-key");
+    }
+}

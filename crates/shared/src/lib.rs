@@ -1,0 +1,20 @@
+//! What router, inner and console share: the protocol and how it travels, names, keys, the
+//! timings, logs and settings.
+
+pub mod backoff;
+pub mod codec;
+pub mod dial;
+pub mod exit;
+pub mod key;
+pub mod liveness;
+pub mod logging;
+pub mod names;
+pub mod ports;
+pub mod protocol;
+pub mod random;
+pub mod settings;
+pub mod socket;
+pub mod state_dir;
+pub mod text;
+pub mod timing;
+pub mod wire;

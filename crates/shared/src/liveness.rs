@@ -1,0 +1,169 @@
+//! Owns whether a peer is alive: when to ping it and when to give it up. Pure: it is given the
+//! time and never touches a socket.
+
+use std::time::{Duration, Instant};
+
+use crate::timing::{BUSY_LINGER, PACE_BUSY, PACE_IDLE, Pace};
+
+/// What a [`Liveness`] wants done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Send a ping now.
+    Ping,
+    /// The peer was silent for this long: close the link.
+    Dead(Duration),
+}
+
+/// Who starts a ping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pings {
+    /// At each interval: the router, which measures the round trip.
+    Always,
+    /// Only after an interval and a half without a word: the inner, which normally lives on the
+    /// router's pings and so costs the network nothing of its own.
+    WhenSilent,
+}
+
+/// The liveness of one peer.
+#[derive(Debug)]
+pub struct Liveness {
+    pings: Pings,
+    pace: Pace,
+    busy: bool,
+    idle_since: Instant,
+    /// Silence counts from here: the last word of the peer, or the change to a faster pace.
+    silent_since: Instant,
+    last_ping: Instant,
+}
+
+impl Liveness {
+    /// A peer that was heard just now and is idle.
+    #[must_use]
+    pub fn new(pings: Pings, now: Instant) -> Self {
+        Self {
+            pings,
+            pace: PACE_IDLE,
+            busy: false,
+            idle_since: now,
+            silent_since: now,
+            last_ping: now,
+        }
+    }
+
+    /// Something came from the peer.
+    pub fn heard(&mut self, now: Instant) {
+        self.silent_since = now;
+    }
+
+    /// Whether something is at stake on the link. Becoming busy probes the peer at once.
+    /// Returns the new pace if it changed.
+    pub fn set_busy(&mut self, busy: bool, now: Instant) -> Option<Pace> {
+        if self.busy && !busy {
+            self.idle_since = now;
+        }
+        self.busy = busy;
+        if !busy || self.pace == PACE_BUSY {
+            return None;
+        }
+        self.pace = PACE_BUSY;
+        self.silent_since = self.silent_since.max(now);
+        // A ping that is due at once: the probe.
+        self.last_ping = now.checked_sub(self.ping_after()).unwrap_or(now);
+        Some(PACE_BUSY)
+    }
+
+    /// The time at which [`poll`](Self::poll) has something to say.
+    #[must_use]
+    pub fn next(&self) -> Instant {
+        self.next_ping().min(self.silent_since + self.pace.dead)
+    }
+
+    /// What is due now, and the pace if it changed. Call again at [`next`](Self::next).
+    pub fn poll(&mut self, now: Instant) -> (Option<Due>, Option<Pace>) {
+        let mut changed = None;
+        if self.pace == PACE_BUSY && !self.busy && now >= self.idle_since + BUSY_LINGER {
+            self.pace = PACE_IDLE;
+            changed = Some(PACE_IDLE);
+        }
+        let silence = now.saturating_duration_since(self.silent_since);
+        if silence >= self.pace.dead {
+            return (Some(Due::Dead(silence)), changed);
+        }
+        if now >= self.next_ping() {
+            self.last_ping = now;
+            return (Some(Due::Ping), changed);
+        }
+        (None, changed)
+    }
+
+    fn ping_after(&self) -> Duration {
+        match self.pings {
+            Pings::Always => self.pace.ping,
+            Pings::WhenSilent => self.pace.ping * 3 / 2,
+        }
+    }
+
+    fn next_ping(&self) -> Instant {
+        let from = match self.pings {
+            Pings::Always => self.last_ping,
+            Pings::WhenSilent => self.last_ping.max(self.silent_since),
+        };
+        from + self.ping_after()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn an_idle_peer_is_pinged_every_20_s_and_dead_after_60() {
+        let t = Instant::now();
+        let mut peer = Liveness::new(Pings::Always, t);
+        assert_eq!(peer.next(), t + secs(20));
+        assert_eq!(peer.poll(t + secs(20)), (Some(Due::Ping), None));
+        peer.heard(t + secs(21));
+        assert_eq!(peer.poll(t + secs(40)), (Some(Due::Ping), None));
+        assert_eq!(peer.poll(t + secs(81)), (Some(Due::Dead(secs(60))), None));
+    }
+
+    #[test]
+    fn becoming_busy_probes_at_once_and_counts_silence_from_then() {
+        let t = Instant::now();
+        let mut peer = Liveness::new(Pings::Always, t);
+        let busy = t + secs(19);
+        assert_eq!(peer.set_busy(true, busy), Some(PACE_BUSY));
+        assert_eq!(peer.poll(busy), (Some(Due::Ping), None));
+        assert_eq!(peer.poll(busy + secs(5)).0, Some(Due::Ping));
+        assert_eq!(peer.poll(busy + secs(6)).0, Some(Due::Dead(secs(6))));
+    }
+
+    #[test]
+    fn the_busy_pace_lingers_after_the_last_run() {
+        let t = Instant::now();
+        let mut peer = Liveness::new(Pings::Always, t);
+        peer.set_busy(true, t);
+        assert_eq!(peer.set_busy(false, t + secs(1)), None);
+        assert_eq!(peer.set_busy(true, t + secs(2)), None);
+        peer.set_busy(false, t + secs(3));
+        peer.heard(t + secs(13));
+        assert_eq!(peer.poll(t + secs(13)).1, Some(PACE_IDLE));
+    }
+
+    #[test]
+    fn the_quiet_side_pings_only_when_the_other_is_silent() {
+        let t = Instant::now();
+        let mut peer = Liveness::new(Pings::WhenSilent, t);
+        for n in 1..10 {
+            peer.heard(t + secs(20 * n));
+            assert_eq!(peer.poll(t + secs(20 * n)), (None, None));
+        }
+        assert_eq!(peer.next(), t + secs(180 + 30));
+        assert_eq!(peer.poll(t + secs(210)).0, Some(Due::Ping));
+        assert_eq!(peer.poll(t + secs(240)).0, Some(Due::Dead(secs(60))));
+    }
+}

@@ -1,0 +1,152 @@
+//! Log lines for people: `17:02:03Z warning: message key=value`. It owns how they look, and
+//! lets nothing through that a terminal would obey, whatever a field holds.
+
+use std::fmt::{self, Debug, Display, Write as _};
+use std::io::{self, IsTerminal, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::clock;
+use crate::text::Escaper;
+
+/// The most characters that are shown of one value; the log file has all of them.
+const VALUE_CHARS: usize = 200;
+
+/// The most characters that are shown of a message: several lines of a terminal.
+const MESSAGE_CHARS: usize = 1000;
+
+/// Formats events for a terminal. Times are UTC, like those in the files; the target isn't shown.
+#[derive(Clone, Copy)]
+pub(super) struct Human {
+    pub(super) colour: bool,
+}
+
+impl Human {
+    /// In colour if standard error is a terminal that can, and `NO_COLOR` isn't set.
+    pub(super) fn for_stderr() -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            colour: io::stderr().is_terminal() && !refused && !dumb,
+        }
+    }
+
+    /// One line; `message` and `fields` are escaped already.
+    fn line(self, level: Level, message: &str, fields: &str) -> String {
+        let (word, colour) = match level {
+            Level::ERROR => ("error: ", "1;31"),
+            Level::WARN => ("warning: ", "33"),
+            Level::INFO => ("", ""),
+            Level::DEBUG => ("debug: ", "36"),
+            Level::TRACE => ("trace: ", "36"),
+        };
+        let utc = clock::now();
+        let time = clock::time_of_day(&utc);
+        if !self.colour {
+            return format!("{time}Z {word}{message}{fields}\n");
+        }
+        let word = if word.is_empty() {
+            String::new()
+        } else {
+            format!("\x1b[{colour}m{word}\x1b[0m")
+        };
+        format!("\x1b[2m{time}Z\x1b[0m {word}{message}\x1b[2m{fields}\x1b[0m\n")
+    }
+
+    /// A line of the logs about themselves, beside all filters.
+    pub(super) fn notice(self, level: Level, message: &str) -> String {
+        let mut parts = Parts::default();
+        parts.put_message(format_args!("{message}"));
+        self.line(level, &parts.message, "")
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Human
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut parts = Parts::default();
+        event.record(&mut parts);
+        out.write_str(&self.line(*event.metadata().level(), &parts.message, &parts.fields))
+    }
+}
+
+/// An event's message and fields, escaped.
+#[derive(Default)]
+struct Parts {
+    message: String,
+    fields: String,
+}
+
+impl Parts {
+    fn put_message(&mut self, message: fmt::Arguments<'_>) {
+        // Fails only when the message is cut.
+        let _ = Escaper::cut(&mut self.message, MESSAGE_CHARS).write_fmt(message);
+    }
+
+    fn put(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        if field.name() == "message" {
+            return self.put_message(value);
+        }
+        let _ = write!(self.fields, " {}=", field.name());
+        let start = self.fields.len();
+        let _ = Escaper::cut(&mut self.fields, VALUE_CHARS).write_fmt(value);
+        let shown = &self.fields[start..];
+        if shown.is_empty() || shown.contains(|c: char| c.is_whitespace() || c == '"' || c == '=') {
+            let quoted = shown.replace('"', "\\\"");
+            self.fields.truncate(start);
+            let _ = write!(self.fields, "\"{quoted}\"");
+        }
+    }
+
+    fn put_plain(&mut self, field: &Field, value: impl Display) {
+        let _ = write!(self.fields, " {}={value}", field.name());
+    }
+}
+
+impl Visit for Parts {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.put(field, format_args!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, format_args!("{value}"));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put_plain(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put_plain(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put_plain(field, value);
+    }
+}
+
+/// Standard error, which may be closed or blocked: nobody could be told, so nothing is said.
+pub(super) struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

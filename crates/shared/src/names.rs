@@ -1,0 +1,350 @@
+//! Owns the names and ids that come from outside, each checked where it enters: a value of one
+//! of these types is safe to use as what it names.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Most components of a [`CommandName`].
+const MAX_COMPONENTS: usize = 4;
+/// Most bytes of one component of a [`CommandName`].
+const MAX_COMPONENT: usize = 64;
+/// Most characters of a [`LinkName`].
+const MAX_LINK_NAME: usize = 64;
+
+/// Why a text can't be a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NameError {
+    /// Nothing there, or an empty part between slashes.
+    #[error("it is empty, or has an empty part")]
+    Empty,
+    /// A part beyond its length.
+    #[error("it is too long: a part has at most 64 bytes")]
+    TooLong,
+    /// More than four parts.
+    #[error("it has more than four parts")]
+    TooDeep,
+    /// A part that begins with `.` (hidden, or a way out) or `-` (an option).
+    #[error("a part of it begins with '.' or '-'")]
+    BadStart,
+    /// A control character, an invisible one or a backslash.
+    #[error("it has a control character, an invisible character or a backslash")]
+    BadCharacter,
+}
+
+/// The name of a command: one to four parts joined by `/`, each a plain file name. One that
+/// leaves the command directory can't be built.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CommandName(String);
+
+impl CommandName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for CommandName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        if text.split('/').count() > MAX_COMPONENTS {
+            return Err(NameError::TooDeep);
+        }
+        for part in text.split('/') {
+            match part.as_bytes() {
+                [] => return Err(NameError::Empty),
+                [b'.' | b'-', ..] => return Err(NameError::BadStart),
+                bytes if bytes.len() > MAX_COMPONENT => return Err(NameError::TooLong),
+                _ => {}
+            }
+            if part.chars().any(|c| c.is_control() || c == '\\') {
+                return Err(NameError::BadCharacter);
+            }
+        }
+        Ok(Self(text))
+    }
+}
+
+/// The label of a link: what people call the car. It identifies nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LinkName(String);
+
+impl LinkName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// This name, or the first of `name-2`, `name-3`, … that `is_taken` does not know.
+    #[must_use]
+    pub fn made_unique(&self, is_taken: impl Fn(&Self) -> bool) -> Self {
+        if !is_taken(self) {
+            return self.clone();
+        }
+        (2_u64..)
+            .map(|n| {
+                let suffix = format!("-{n}");
+                let stem: String = self.0.chars().take(MAX_LINK_NAME - suffix.len()).collect();
+                Self(stem + &suffix)
+            })
+            .find(|name| !is_taken(name))
+            .unwrap_or_else(|| self.clone())
+    }
+}
+
+impl TryFrom<String> for LinkName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        if text.trim().is_empty() {
+            return Err(NameError::Empty);
+        }
+        if text.chars().count() > MAX_LINK_NAME {
+            return Err(NameError::TooLong);
+        }
+        if text.chars().any(crate::text::is_hidden) {
+            return Err(NameError::BadCharacter);
+        }
+        Ok(Self(text))
+    }
+}
+
+/// One argument of a command: any bytes but NUL, which the kernel can't pass.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "bytes::Bytes", into = "bytes::Bytes")]
+pub struct Argument(bytes::Bytes);
+
+impl Argument {
+    /// The argument as it is passed on.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TryFrom<bytes::Bytes> for Argument {
+    type Error = NameError;
+
+    fn try_from(bytes: bytes::Bytes) -> Result<Self, NameError> {
+        if bytes.contains(&0) {
+            return Err(NameError::BadCharacter);
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl From<Argument> for bytes::Bytes {
+    fn from(argument: Argument) -> Self {
+        argument.0
+    }
+}
+
+impl fmt::Debug for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// One execution of a command. Ids grow with time and are never given twice, not even by a
+/// router that was restarted within the same millisecond.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(u64);
+
+impl RunId {
+    /// The id with this number: what [`FromStr`] reads as hexadecimal.
+    #[must_use]
+    pub fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.len() {
+            0 => Err(NameError::Empty),
+            17.. => Err(NameError::TooLong),
+            _ => u64::from_str_radix(text, 16)
+                .map(Self)
+                .map_err(|_| NameError::BadCharacter),
+        }
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Gives out [`RunId`]s: 42 bits of the starting time in milliseconds and 22 bits of counter
+/// that carry over into them. To meet an id of an earlier start, that one would have had to give
+/// four million ids a millisecond.
+#[derive(Debug)]
+pub struct RunIds(AtomicU64);
+
+impl RunIds {
+    /// Ids that begin at the current time.
+    #[must_use]
+    pub fn starting_now() -> Self {
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let millis = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
+        Self(AtomicU64::new(millis << 22))
+    }
+
+    /// The next id.
+    pub fn next(&self) -> RunId {
+        RunId(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// One start of an inner, drawn at random: tells a reconnect of the same process from a second
+/// process with the same identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceId(pub u64);
+
+/// Who an inner is: the id of its key, or with `--open` the id that it made once and keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Identity(String);
+
+impl TryFrom<String> for Identity {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        match text.len() {
+            0 => Err(NameError::Empty),
+            1..=MAX_COMPONENT if text.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(Self(text)),
+            1..=MAX_COMPONENT => Err(NameError::BadCharacter),
+            _ => Err(NameError::TooLong),
+        }
+    }
+}
+
+macro_rules! text_name {
+    ($($name:ident),*) => {$(
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+text_name!(CommandName, LinkName, Identity);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn plain_names_are_commands() {
+        for name in [
+            "forward",
+            "a/b/c/d",
+            "Ünïcode",
+            "with space",
+            "x..y",
+            "a'b\"c",
+            &"a".repeat(64),
+        ] {
+            assert!(name.parse::<CommandName>().is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_or_hide_are_not() {
+        for (name, why) in [
+            ("", NameError::Empty),
+            ("a//b", NameError::Empty),
+            ("a/", NameError::Empty),
+            ("/etc/passwd", NameError::Empty),
+            (".", NameError::BadStart),
+            ("..", NameError::BadStart),
+            ("../../etc/passwd", NameError::BadStart),
+            ("a/../b", NameError::BadStart),
+            ("a/.hidden", NameError::BadStart),
+            ("-rf", NameError::BadStart),
+            ("..\\x", NameError::BadStart),
+            ("a\\b", NameError::BadCharacter),
+            ("a\nb", NameError::BadCharacter),
+            ("a\0", NameError::BadCharacter),
+            ("a\u{9b}31m", NameError::BadCharacter),
+            ("a/b/c/d/e", NameError::TooDeep),
+        ] {
+            assert_eq!(name.parse::<CommandName>(), Err(why), "{name:?}");
+        }
+        assert_eq!(
+            "a".repeat(65).parse::<CommandName>(),
+            Err(NameError::TooLong)
+        );
+    }
+
+    #[test]
+    fn a_second_car_becomes_car_2_within_the_length() {
+        let car: LinkName = "car".parse().unwrap();
+        assert_eq!(car.made_unique(|_| false).as_str(), "car");
+        assert_eq!(car.made_unique(|n| n.as_str() == "car").as_str(), "car-2");
+        assert_eq!(car.made_unique(|n| n.as_str() != "car-4").as_str(), "car-4");
+        let wide: LinkName = "車".repeat(64).parse().unwrap();
+        let second = wide.made_unique(|n| *n == wide);
+        assert_eq!(second.as_str().chars().count(), 64);
+        assert!(second.as_str().ends_with("車-2"));
+    }
+
+    #[test]
+    fn run_ids_grow_and_read_back() {
+        let ids = RunIds::starting_now();
+        let (a, b) = (ids.next(), ids.next());
+        assert!(b > a);
+        assert_eq!(a.to_string().parse::<RunId>(), Ok(a));
+        assert_eq!("1".repeat(17).parse::<RunId>(), Err(NameError::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn no_command_name_ever_escapes(text in "\\PC{0,40}|[./a\\\\-]{0,20}") {
+            if let Ok(name) = text.parse::<CommandName>() {
+                let path = std::path::Path::new(name.as_str());
+                for part in path.components() {
+                    prop_assert!(matches!(part, std::path::Component::Normal(_)));
+                }
+            }
+        }
+    }
+}

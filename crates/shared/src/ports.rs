@@ -1,0 +1,149 @@
+//! `PortRange`: which service ports there are, and which of them a key may ask for.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// TCP ports from a lowest to a highest, both included; never port 0. Written `LOW-HIGH`, or as one
+/// number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct PortRange {
+    low: u16,
+    high: u16,
+}
+
+impl PortRange {
+    /// The ports that need no privilege, which is the router's default (1024 to 65535).
+    pub const UNPRIVILEGED: Self = Self {
+        low: 1024,
+        high: u16::MAX,
+    };
+
+    /// # Errors
+    ///
+    /// When `low` is 0 or above `high`.
+    pub fn new(low: u16, high: u16) -> Result<Self, ParsePortRangeError> {
+        match (low, high) {
+            (0, _) => Err(ParsePortRangeError::NotAPort),
+            (low, high) if low > high => Err(ParsePortRangeError::Reversed),
+            (low, high) => Ok(Self { low, high }),
+        }
+    }
+
+    /// Whether the port is one of these.
+    #[must_use]
+    pub fn contains(self, port: u16) -> bool {
+        self.ports().contains(&port)
+    }
+
+    /// The ports themselves.
+    #[must_use]
+    pub fn ports(self) -> RangeInclusive<u16> {
+        self.low..=self.high
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.low == self.high {
+            f.pad(&self.low.to_string())
+        } else {
+            f.pad(&format!("{}-{}", self.low, self.high))
+        }
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = ParsePortRangeError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePortRangeError> {
+        let (low, high) = text.split_once('-').unwrap_or((text, text));
+        Self::new(parse_port(low)?, parse_port(high)?)
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, ParsePortRangeError> {
+    // Not `parse` alone: it would take "+80".
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(ParsePortRangeError::NotAPort);
+    }
+    text.parse().map_err(|_| ParsePortRangeError::NotAPort)
+}
+
+impl From<PortRange> for String {
+    fn from(ports: PortRange) -> Self {
+        ports.to_string()
+    }
+}
+
+impl TryFrom<String> for PortRange {
+    type Error = ParsePortRangeError;
+
+    fn try_from(text: String) -> Result<Self, ParsePortRangeError> {
+        text.parse()
+    }
+}
+
+/// Why a text is not a range of ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ParsePortRangeError {
+    /// One of the two is not a number from 1 to 65535.
+    #[error("ports are written LOW-HIGH, each a number from 1 to 65535, such as 9000-9099")]
+    NotAPort,
+    /// The lower one is above the higher one.
+    #[error("the first of the two ports must be the lower one, such as 9000-9099")]
+    Reversed,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_range_is_refused() {
+        for text in [
+            "", "-", "0", "0-5", "5-", "-5", "65536", "1-65536", "+80", "1-2-3", " 1", "a",
+        ] {
+            assert_eq!(
+                text.parse::<PortRange>(),
+                Err(ParsePortRangeError::NotAPort),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            "2-1".parse::<PortRange>(),
+            Err(ParsePortRangeError::Reversed)
+        );
+    }
+
+    #[test]
+    fn one_number_is_a_range_of_one_port() {
+        let range: PortRange = "8080".parse().unwrap();
+        assert_eq!(range.ports(), 8080..=8080);
+        assert_eq!(range.to_string(), "8080");
+    }
+
+    #[test]
+    fn both_ends_are_included() {
+        let range: PortRange = "9000-9099".parse().unwrap();
+        assert_eq!(
+            [8999, 9000, 9099, 9100].map(|port| range.contains(port)),
+            [false, true, true, false]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_survives_its_text_and_messagepack(a in 1..=u16::MAX, b in 1..=u16::MAX) {
+            let range = PortRange::new(a.min(b), a.max(b)).unwrap();
+            prop_assert_eq!(range.to_string().parse(), Ok(range));
+            let packed = rmp_serde::to_vec(&range).unwrap();
+            prop_assert_eq!(rmp_serde::from_slice::<PortRange>(&packed).unwrap(), range);
+        }
+    }
+}

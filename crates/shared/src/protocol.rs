@@ -1,0 +1,264 @@
+//! Owns what inner and router say to each other, and nothing of how it travels.
+//!
+//! ```text
+//!        inner                                router
+//!          │  GET /link, Bearer KEY, p2p.v1     │   refused here: 401, 403, or 400 for a
+//!          ├───────────────────────────────────▶│   version that it doesn't speak
+//!          │  Hello                             │
+//!          ├───────────────────────────────────▶│   the service port is opened, taken back
+//!          │               Welcome | Rejected   │   or refused
+//!          │◀───────────────────────────────────┤
+//!          │           [Stdin …] Run            │   one run: at most once, within its deadline
+//!          │◀───────────────────────────────────┤
+//!          │  Refused                           │   it did not begin
+//!          ├───────────────────────────────────▶│ or
+//!          │  Started, Output …, Finished       │   it did
+//!          ├───────────────────────────────────▶│
+//!          │                    Window | Cancel │   the caller reads on, or has gone away
+//!          │◀───────────────────────────────────┤
+//!          │  Clock                             │   after each ping: the inner's own clock, in
+//!          ├───────────────────────────────────▶│   which deadlines are given
+//!          │  Draining                   GoAway │   either side is about to restart
+//!          ├──────────────────┬────────────────▶│
+//! ```
+//!
+//! One MessagePack value a binary message, enums by direction, fields by name: a field can be
+//! added with a default. Anything else is another version, and so another [`SUBPROTOCOL`].
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::names::{Argument, CommandName, Identity, InstanceId, LinkName, RunId};
+
+/// The WebSocket subprotocol: the version of this file.
+pub const SUBPROTOCOL: &str = "p2p.v1";
+
+/// The path of an inner's WebSocket on the main port.
+pub const LINK_PATH: &str = "/link";
+
+/// Most bytes of one encoded message (NATS' and websocketd's order).
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// Most bytes of output or input in one message, so that nobody waits long behind another's.
+pub const PIECE: usize = 16 * 1024;
+
+/// How much of a run's output may be on its way to the router, unread by the caller: in units of
+/// [`cost`]. Its quotient by the round trip is the most that one run can carry: 2.5 MB/s at 100 ms.
+pub const RUN_WINDOW: u32 = 256 * 1024;
+
+/// What one message of output takes of the window: its bytes, and something for the message
+/// itself, so that a million empty ones are not free.
+#[must_use]
+pub fn cost(output: &[u8]) -> u32 {
+    u32::try_from(output.len())
+        .unwrap_or(u32::MAX)
+        .saturating_add(64)
+}
+
+/// Most bytes of a run's standard error that are kept and passed on: its end, where the reason is.
+pub const STDERR_KEPT: usize = 8 * 1024;
+
+/// What an inner says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InnerToRouter {
+    /// The first message: who it is and which service port it asks for.
+    Hello(Hello),
+    /// The inner's own clock, in milliseconds: it goes on while the machine sleeps, and its zero
+    /// means nothing. Sent after each ping of the router.
+    Clock {
+        /// Milliseconds.
+        clock_ms: u64,
+    },
+    /// The run's process exists.
+    Started {
+        /// Which run.
+        run: RunId,
+    },
+    /// The run did not begin and never will.
+    Refused {
+        /// Which run.
+        run: RunId,
+        /// Of which kind the reason is.
+        refusal: Refusal,
+        /// A sentence that says what to do.
+        message: String,
+    },
+    /// A piece of the run's standard output, at most [`PIECE`] bytes.
+    Output {
+        /// Which run.
+        run: RunId,
+        /// The bytes, as the command wrote them.
+        bytes: Bytes,
+    },
+    /// The run is over, and its output complete.
+    Finished {
+        /// Which run.
+        run: RunId,
+        /// How it ended.
+        end: End,
+        /// From the start of the process to its end and that of its output, in microseconds.
+        exec_us: u64,
+        /// The end of its standard error, at most [`STDERR_KEPT`] bytes.
+        stderr: Bytes,
+    },
+    /// An answer to [`RouterToInner::ListCommands`], in one or more parts.
+    Commands {
+        /// The request's number.
+        request: u64,
+        /// Some of the commands.
+        commands: Vec<CommandInfo>,
+        /// Whether another part follows.
+        more: bool,
+    },
+    /// The inner is about to restart: it begins nothing more and ends what runs.
+    Draining,
+}
+
+/// An inner's first message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// What people call it.
+    pub name: LinkName,
+    /// The service port that it asks for; 0: any.
+    pub service_port: u16,
+    /// Who it is, where the router works without keys.
+    pub identity: Identity,
+    /// This start of the process.
+    pub instance: InstanceId,
+    /// The inner's own clock, as in [`InnerToRouter::Clock`].
+    pub clock_ms: u64,
+    /// The program's version, for the log.
+    pub software: String,
+}
+
+/// Why a run did not begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// No such command.
+    NotFound,
+    /// It is there and may not or can't be executed.
+    NotExecutable,
+    /// The inner runs as many commands as it may.
+    Busy,
+    /// Its deadline had passed.
+    Late,
+    /// The inner is about to restart.
+    Draining,
+    /// This run id was seen before.
+    Repeated,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// By itself, with this exit code.
+    Exit(i32),
+    /// By a signal that was not ours.
+    Signal(i32),
+    /// It ran past its time limit, and its process group was killed.
+    TimedOut,
+    /// Its caller went away or the inner had to end, and its process group was killed.
+    Cancelled,
+}
+
+/// A command that there is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandInfo {
+    /// Its name.
+    pub name: CommandName,
+    /// Why it can't be run, if it can't: a sentence that says what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// What a router says to an inner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouterToInner {
+    /// The link is up.
+    Welcome {
+        /// The name it got: its own, or that with a number.
+        name: LinkName,
+        /// The service port it got.
+        service_port: u16,
+    },
+    /// The link is refused or ended; the router closes it.
+    Rejected {
+        /// Of which kind the reason is.
+        rejection: Rejection,
+        /// A sentence that says what to do.
+        message: String,
+    },
+    /// Something that the inner's owner should read.
+    Notice {
+        /// A sentence.
+        message: String,
+    },
+    /// A piece of a coming run's standard input, at most [`PIECE`] bytes.
+    Stdin {
+        /// Which run.
+        run: RunId,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// Begin this run, with all of the [`Stdin`](Self::Stdin) that came for it.
+    Run(RunRequest),
+    /// The caller has read on: so much more output may come, in units of [`cost`].
+    Window {
+        /// Which run.
+        run: RunId,
+        /// Units of [`cost`].
+        more: u32,
+    },
+    /// The caller has gone away: end the run, or forget its input.
+    Cancel {
+        /// Which run.
+        run: RunId,
+    },
+    /// Which commands are there?
+    ListCommands {
+        /// The request's number, given back in the answer.
+        request: u64,
+    },
+    /// The router is about to restart: come back after this time.
+    GoAway {
+        /// Milliseconds to wait before dialling again.
+        reconnect_after_ms: u64,
+    },
+}
+
+/// A run that the router asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// Its id.
+    pub run: RunId,
+    /// What to run.
+    pub command: CommandName,
+    /// With which arguments.
+    pub arguments: Vec<Argument>,
+    /// The inner's clock after which it is not begun, in milliseconds.
+    pub deadline_ms: u64,
+    /// Who asked: an address, for the log and for `P2P_REMOTE_ADDR`.
+    pub remote_addr: String,
+    /// How many bytes of [`RouterToInner::Stdin`] came for it.
+    pub stdin_bytes: u64,
+}
+
+/// Why a link is refused or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rejection {
+    /// The key may not do this, or was revoked.
+    Denied,
+    /// The service port is someone else's, or can't be opened.
+    PortUnavailable,
+    /// A newer link of the same identity took the port.
+    TakenOver,
+    /// Two inners of one identity keep taking the port from each other.
+    Contended,
+    /// The peer broke the protocol.
+    Protocol,
+}

@@ -1,0 +1,49 @@
+//! Owns the options of TCP sockets: what the kernel is told about a connection of ours.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+/// How much of what we write the kernel may hold unsent, in bytes: a message that is urgent
+/// waits behind no more than this. (Cloudflare's and Apple's figure for interactive streams.)
+const NOTSENT_LOWAT: u32 = 16 * 1024;
+
+/// Waiting connections a listener holds; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A listener on this address; an IPv6 wildcard takes IPv4 as well.
+///
+/// # Errors
+/// As `bind` and `listen` do: the address is in use, not ours, or needs privileges.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Prepares a link: small messages leave at once, little waits unsent in the kernel.
+pub fn prepare_link(stream: &TcpStream) {
+    // Failure means a platform without the option: the link works, only less promptly.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(NOTSENT_LOWAT);
+}
+
+/// Tells the kernel after how long without an acknowledgement the connection is dead
+/// (`TCP_USER_TIMEOUT`, RFC 5482).
+pub fn set_dead_after(stream: &TcpStream, silence: Duration) {
+    // Our own liveness check finds a dead peer too; the kernel's only frees the socket sooner.
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(silence));
+}

@@ -1,0 +1,215 @@
+//! Owns one WebSocket between two of our programs: messages in and out, several a write when
+//! several wait, with the limits of the protocol. It decides nothing.
+
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::{Sink, Stream};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{
+    CloseFrame, Message, Role, WebSocketConfig, frame::coding::CloseCode,
+};
+use tokio_tungstenite::tungstenite::{self, Error as WsError};
+
+use crate::codec::{self, CodecError};
+use crate::protocol::MAX_MESSAGE;
+
+/// A write is begun when this much waits, and nothing more is taken on until it is out.
+const BATCH: usize = 32 * 1024;
+
+/// The limits of a WebSocket of ours. tungstenite's own are 64 MiB a message, 16 MiB a frame, an
+/// unbounded write buffer and 128 KiB of read buffer for each connection.
+#[must_use]
+pub fn limits() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(4 * 1024)
+        .write_buffer_size(2 * BATCH)
+        .max_write_buffer_size(2 * BATCH + 4 * MAX_MESSAGE)
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE))
+}
+
+/// What came from the peer, or became of what we sent.
+#[derive(Debug)]
+pub enum Event<M> {
+    /// Nothing: what was queued is out, and [there is room](Wire::has_room) again.
+    Room,
+    /// A message.
+    Message(M),
+    /// A ping; its pong is already on its way.
+    Ping,
+    /// The answer to a ping of ours, with its payload.
+    Pong(Bytes),
+    /// The peer closed, with its reason if it gave one.
+    Closed(String),
+}
+
+/// Why a wire broke.
+#[derive(Debug, Error)]
+pub enum WireError {
+    /// The connection was lost or the peer broke WebSocket.
+    #[error("the connection was lost: {0}")]
+    Lost(#[from] Box<WsError>),
+    /// The peer sent something that is no message, or one that is too large.
+    #[error("{0}")]
+    Codec(#[from] CodecError),
+    /// The peer sent text.
+    #[error("not a message of this protocol: it is text")]
+    Text,
+}
+
+impl WireError {
+    /// Whether the peer broke the protocol, rather than the network the connection.
+    #[must_use]
+    pub fn is_violation(&self) -> bool {
+        match self {
+            Self::Codec(_) | Self::Text => true,
+            Self::Lost(error) => {
+                matches!(
+                    **error,
+                    WsError::Capacity(_) | WsError::Utf8(_) | WsError::AttackAttempt
+                ) || matches!(**error, WsError::Protocol(ref e)
+                    if *e != tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
+            }
+        }
+    }
+}
+
+/// A WebSocket that carries `Out` to the peer and `In` from it.
+#[derive(Debug)]
+pub struct Wire<S, Out, In> {
+    socket: WebSocketStream<S>,
+    unflushed: usize,
+    messages: PhantomData<fn(Out) -> In>,
+}
+
+impl<S, Out, In> Wire<S, Out, In>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    Out: Serialize,
+    In: DeserializeOwned,
+{
+    /// The wire over a WebSocket that was made with [`limits`].
+    pub fn new(socket: WebSocketStream<S>) -> Self {
+        Self {
+            socket,
+            unflushed: 0,
+            messages: PhantomData,
+        }
+    }
+
+    /// The server's end, on a connection that was upgraded; `read` came behind the upgrade.
+    pub async fn accepted(stream: S, read: Vec<u8>) -> Self {
+        let config = Some(limits());
+        let role = Role::Server;
+        Self::new(if read.is_empty() {
+            WebSocketStream::from_raw_socket(stream, role, config).await
+        } else {
+            WebSocketStream::from_partially_read(stream, read, role, config).await
+        })
+    }
+
+    /// The connection underneath.
+    pub fn get_ref(&self) -> &S {
+        self.socket.get_ref()
+    }
+
+    /// Whether another message may be pushed now. [`event`](Self::event) makes room.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.unflushed < BATCH
+    }
+
+    /// Queues a message; [`event`](Self::event) or [`flush`](Self::flush) sends it.
+    ///
+    /// # Errors
+    /// If it is too large or the connection was lost.
+    pub fn push(&mut self, message: &Out) -> Result<(), WireError> {
+        self.start(Message::Binary(codec::encode(message)?))
+    }
+
+    /// Queues a ping with this payload, of at most 125 bytes.
+    ///
+    /// # Errors
+    /// If the connection was lost.
+    pub fn push_ping(&mut self, payload: Bytes) -> Result<(), WireError> {
+        self.start(Message::Ping(payload))
+    }
+
+    fn start(&mut self, message: Message) -> Result<(), WireError> {
+        self.unflushed += message.len() + 16;
+        Pin::new(&mut self.socket)
+            .start_send(message)
+            .map_err(Box::new)?;
+        Ok(())
+    }
+
+    /// Sends what is queued, and gives the next thing that comes from the peer. May be dropped
+    /// and called again without loss.
+    ///
+    /// # Errors
+    /// If the connection was lost or the peer broke the protocol.
+    pub async fn event(&mut self) -> Result<Event<In>, WireError> {
+        std::future::poll_fn(|cx| {
+            let had_room = self.has_room();
+            if self.poll_flush(cx)?.is_ready() && !had_room {
+                return Poll::Ready(Ok(Event::Room));
+            }
+            self.poll_event(cx)
+        })
+        .await
+    }
+
+    /// Sends all that is queued.
+    ///
+    /// # Errors
+    /// If the connection was lost.
+    pub async fn flush(&mut self) -> Result<(), WireError> {
+        std::future::poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Sends what is queued and then a close frame with this reason (cut to 120 bytes).
+    ///
+    /// # Errors
+    /// If the connection was lost.
+    pub async fn close(&mut self, reason: &str) -> Result<(), WireError> {
+        let cut = reason.floor_char_boundary(120);
+        let frame = CloseFrame {
+            code: CloseCode::Normal,
+            reason: reason[..cut].to_owned().into(),
+        };
+        self.socket.close(Some(frame)).await.map_err(Box::new)?;
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
+        if self.unflushed > 0 {
+            ready!(Pin::new(&mut self.socket).poll_flush(cx)).map_err(Box::new)?;
+            self.unflushed = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event<In>, WireError>> {
+        let event = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+            Some(Ok(Message::Binary(bytes))) => Event::Message(codec::decode(&bytes)?),
+            Some(Ok(Message::Ping(_))) => Event::Ping,
+            Some(Ok(Message::Pong(payload))) => Event::Pong(payload),
+            Some(Ok(Message::Close(frame))) => {
+                Event::Closed(frame.map(|f| f.reason.to_string()).unwrap_or_default())
+            }
+            Some(Ok(Message::Text(_) | Message::Frame(_))) => {
+                return Poll::Ready(Err(WireError::Text));
+            }
+            Some(Err(WsError::ConnectionClosed)) | None => Event::Closed(String::new()),
+            Some(Err(error)) => return Poll::Ready(Err(Box::new(error).into())),
+        };
+        Poll::Ready(Ok(event))
+    }
+}

@@ -1,0 +1,131 @@
+#!/bin/sh
+# Builds, starts a router and an inner on loopback, and runs commands through them.
+set -eu
+here=$(dirname -- "$(readlink -f -- "$0")")
+. "$here/lib/process.sh"
+. "$here/lib/tools.sh"
+
+usage() {
+    cat <<'END'
+demo.sh            build, start a router and an inner here, run some commands, wait for Ctrl-C
+demo.sh --smoke    the same without waiting; exits with 0 if all of it worked
+
+Listens on free ports of 127.0.0.1 only, without keys. Leaves nothing behind but the build.
+END
+}
+
+smoke=
+case ${1-} in
+    '') ;;
+    --smoke) smoke=yes ;;
+    -h | --help) usage && exit ;;
+    *) die 2 "no such option: $1 (see --help)" ;;
+esac
+
+step() { # SENTENCE
+    printf '\n== %s\n' "$*"
+}
+
+fail() { # SENTENCE
+    for log in "$work"/*.log; do
+        [ ! -s "$log" ] || { printf '\n-- %s said:\n' "$(basename "$log" .log)" && cat "$log"; } >&2
+    done
+    die 1 "$*"
+}
+
+clean_up() {
+    code=$?
+    trap '' INT TERM HUP PIPE
+    wake
+    end_process "$inner" "$inner_start"
+    end_process "$router" "$router_start"
+    rm -rf "$work"
+    exit "$code"
+}
+
+# Runs a program in the background. It gets nothing of the caller's set-up, and the car's state
+# goes where all goes that is removed in the end. Its own session keeps Ctrl-C from it: it is ended
+# by clean_up, once.
+launch() { # PROGRAM ARG...
+    program=$1
+    shift
+    env XDG_CONFIG_HOME="$work" XDG_STATE_HOME="$work" TMPDIR="$work" \
+        setsid -- "$target/release/$program" "$@" --log-dir "$work/logs" --state-dir "$work/$program" \
+        </dev/null 2>"$work/$program.log" &
+    start_time $! || :
+}
+
+# Waits until a program has said something. Sets answer to what the pattern holds of it.
+await() { # PROGRAM PID START PATTERN
+    clock
+    deadline=$((now + 30))
+    while :; do
+        answer=$(sed -n "s|.*$4.*|\\1|p" "$work/$1.log" | head -n 1)
+        [ -z "$answer" ] || return 0
+        still_there "$2" "$3" || fail "$1 has ended"
+        clock
+        [ "$now" -lt "$deadline" ] || fail "$1 did not get ready within 30 s"
+        sleep 0.05
+    done
+}
+
+# Runs a command as anyone would.
+ask() { # COMMAND
+    echo "\$ curl '${url}cgi?command=$1'"
+    status=$(curl -q --noproxy '*' -sS --max-time 30 -o "$work/body" -w '%{http_code}' "${url}cgi?command=$1") ||
+        fail "curl could not reach ${url}cgi?command=$1"
+    cat "$work/body"
+    [ "$status" = 200 ] || fail "the command $1 was answered with status $status"
+}
+
+forget_settings
+need curl curl
+need_cargo
+
+step "Building (cargo build --release --locked)"
+cd "$here/.."
+cargo build --release --locked
+target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+inner='' inner_start='' router='' router_start=''
+work=$(mktemp -d "${TMPDIR:-/tmp}/p2prouter-demo.XXXXXX")
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
+trap 'exit 141' PIPE
+cd "$work"
+
+step "Starting the public side: p2p-router 0 --open --bind 127.0.0.1"
+launch p2p-router 0 --open --bind 127.0.0.1
+router=$! router_start=$start
+await p2p-router "$router" "$router_start" 'listening on [^ ]*:\([0-9][0-9]*\)'
+port=$answer
+echo "It takes links on port $port."
+
+step "Starting the side behind NAT: p2p-inner 127.0.0.1 $port 0 --name car --commands scripts/commands"
+launch p2p-inner 127.0.0.1 "$port" 0 --name car --commands "$here/commands"
+inner=$! inner_start=$start
+await p2p-inner "$inner" "$inner_start" 'link up: \(http://[^ ]*\)'
+url=$answer
+echo "The car is reachable at $url"
+
+step "Running commands on the car, from outside"
+ask hello
+[ "$(cat "$work/body")" = 'hello from car' ] || fail "hello should have answered: hello from car"
+for command in forward right forward status stop; do
+    ask "$command"
+done
+
+if [ -n "$smoke" ]; then
+    step "The demo works"
+    exit
+fi
+
+step "Your turn, until Ctrl-C. In a browser or another terminal:"
+echo "  curl '${url}cgi?command=forward'"
+echo "  curl '${url}commands'"
+while still_there "$router" "$router_start" && still_there "$inner" "$inner_start"; do
+    nap 1
+done
+fail "a program has ended"

@@ -1,0 +1,109 @@
+#!/bin/sh
+# Everything that has to pass: format, lints, docs, tests, licences, scripts, demo.
+set -eu
+here=$(dirname -- "$(readlink -f -- "$0")")
+. "$here/lib/process.sh"
+. "$here/lib/tools.sh"
+
+usage() {
+    cat <<'END'
+test.sh            all checks and tests, as CI runs them; stops at the first that fails
+
+With CI=true a tool that is missing is a failure, and cargo-deny is built if need be.
+END
+}
+
+case ${1-} in
+    '') ;;
+    -h | --help) usage && exit ;;
+    *) die 2 "no such option: $1 (see --help)" ;;
+esac
+
+passed=0 failed=0
+work=$(mktemp -d "${TMPDIR:-/tmp}/p2prouter-test.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Runs a command under a headline, says how long it took, and ends it all if it fails. What test
+# runners report (cargo test, cargo nextest, the tests of the scripts) is added up.
+step() { # NAME COMMAND...
+    headline=$1
+    shift
+    printf '\n== %s\n' "$headline"
+    clock
+    began=$now
+    # A pipe has the status of its last command only.
+    { "$@" 2>&1 || : >"$work/failed"; } | tee "$work/output"
+    clock
+    # shellcheck disable=SC2046
+    set -- $(awk '
+        /^test result: |^ *Summary \[|^[0-9]+ passed, [0-9]+ failed$/ {
+            for (i = 2; i <= NF; i++) {
+                if ($i ~ /^passed/) passed += $(i - 1)
+                if ($i ~ /^failed/) failed += $(i - 1)
+            }
+        }
+        END { print passed + 0, failed + 0 }' "$work/output")
+    passed=$((passed + $1)) failed=$((failed + $2))
+    if [ -e "$work/failed" ]; then
+        [ "$failed" -gt 0 ] || failed=1
+        say "failed: $headline"
+        echo "$passed passed, $failed failed"
+        exit 1
+    fi
+    echo "-- $headline: $((now - began)) s"
+}
+
+need_component() { # SUBCOMMAND COMPONENT
+    ! cargo "$1" --version >/dev/null 2>&1 || return 0
+    ! command -v rustup >/dev/null || rustup component add "$2" || :
+    cargo "$1" --version >/dev/null 2>&1 || die 1 "cargo $1 is missing. Install it with: rustup component add $2"
+}
+
+# Executable scripts; what they source is checked with them.
+shell_scripts() {
+    for file in scripts/*.sh scripts/tests/*.sh scripts/commands/* .ci/run; do
+        [ ! -x "$file" ] || printf '%s\n' "$file"
+    done
+}
+
+lint_scripts() {
+    shell_scripts | xargs -d '\n' shellcheck -a
+}
+
+forget_settings
+cd "$here/.."
+need_cargo
+need_component fmt rustfmt
+need_component clippy clippy
+need curl curl
+need shellcheck shellcheck
+need perl perl
+
+step 'format' cargo fmt --all --check
+step 'scripts (shellcheck)' lint_scripts
+step 'lints (clippy)' cargo clippy --workspace --all-targets --locked -- -D warnings
+step 'docs' env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --locked
+
+if ! cargo deny --version >/dev/null 2>&1 && [ "${CI:-}" = true ]; then
+    step 'building cargo-deny' cargo install --locked cargo-deny
+fi
+if cargo deny --version >/dev/null 2>&1; then
+    step 'dependencies (cargo-deny)' cargo deny --locked --config scripts/deny.toml check --hide-inclusion-graph bans licenses sources
+else
+    say 'dependencies: not checked, since cargo-deny is missing (cargo install --locked cargo-deny)'
+fi
+
+if cargo nextest --version >/dev/null 2>&1; then
+    step 'tests' cargo nextest run --workspace --locked
+    step 'tests in the docs' cargo test --workspace --doc --locked
+else
+    step 'tests' cargo test --workspace --locked
+fi
+for file in scripts/tests/*.sh; do
+    step "tests of the scripts: $file" "$file"
+done
+step 'demo' scripts/demo.sh --smoke
+
+printf '\n%s passed, %s failed\n' "$passed" "$failed"

@@ -1,0 +1,68 @@
+#!/bin/sh
+# Tests the sample commands.
+set -eu
+. "$(dirname -- "$0")/lib/harness.sh"
+
+commands=$scripts/commands
+garage=$work/p2prouter-car-driver
+export USER=driver
+cd /
+
+answers() { # COMMAND LAST_LINE
+    run "$commands/$1"
+    [ "$code" = 0 ] && [ "$(tail -n 1 "$out")" = "$2" ]
+}
+
+ok 'hello greets from its link' [ "$(P2P_LINK=car "$commands/hello")" = 'hello from car' ]
+ok 'or else from this host' [ "$("$commands/hello")" = "hello from $(uname -n)" ]
+
+ok 'the car stands at the start' answers status 'the car stands at 0,0 and faces north'
+ok 'forward' answers forward 'the car goes forward, now at 0,1, and faces north'
+ok 'right' answers right 'the car goes forward, now at 0,1, and faces east'
+ok 'back' answers back 'the car goes back, now at -1,1, and faces east'
+ok 'left' answers left 'the car goes back, now at -1,1, and faces north'
+ok 'stop' answers stop 'the car stands at -1,1 and faces north'
+ok 'stop, once more' answers stop 'the car stands at -1,1 and faces north'
+ok 'status' answers status 'the car stands at -1,1 and faces north'
+ok 'with a map' [ "$(grep -c '^|.\{21\}|$' "$out")" = 9 ]
+ok 'and the car in it' says "$out" '|         ^           |'
+ok 'the state is for nobody else' [ "$(stat -c %a "$garage" "$garage/state" | tr '\n' ' ')" = '700 600 ' ]
+
+for corner in '-10 -4 south' '10 4 north'; do
+    echo "$corner none" >"$garage/state"
+    run "$commands/forward"
+    ok "the map ends at $corner" says "$out" 'bump'
+    "$commands/right" >"$out" && "$commands/forward" >"$out"
+    ok 'on the other side too' says "$out" 'bump'
+    run "$commands/status"
+    ok 'and keeps its shape' [ "$(grep -c '^|.\{21\}|$' "$out")" = 9 ]
+done
+
+# shellcheck disable=SC1003,SC2016
+for state in '' garbage '0 0' '0 0 up none' '11 0 north none' '08 0 north none' '0 0 north none more' "$(seq 9999)" '$(reboot) * ` " \'; do
+    printf '%s\n' "$state" >"$garage/state"
+    ok "stop copes with a spoilt state" answers stop 'the car stands at 0,0 and faces north'
+done
+head -c 10000 /dev/urandom >"$garage/state"
+ok 'and with noise' answers stop 'the car stands at 0,0 and faces north'
+rm "$garage/state"
+mkdir "$garage/state"
+run "$commands/stop"
+ok 'and with a folder in its place' [ "$code" = 0 ]
+rm -r "$garage"
+ln -s "$work" "$garage"
+ok 'a link that somebody planted is not followed' answers stop 'the car stands at 0,0 and faces north'
+ok 'but reported' says "$out" 'cannot be kept'
+ok 'and nothing is written there' [ ! -e "$work/state" ]
+rm "$garage"
+run env TMPDIR=/nowhere "$commands/stop"
+ok 'stop succeeds without a place for its state' [ "$code" = 0 ]
+
+for command in forward back left right stop status forward back left right stop status; do
+    "$commands/$command" >>"$work/all" 2>&1 || echo "$command failed" >>"$work/all" &
+done
+wait
+ok 'runs at the same time all succeed' not says "$work/all" failed
+ok 'and say nothing odd' [ "$(grep -c '^the car' "$work/all")" = 12 ]
+ok 'and leave one whole state' [ "$(ls "$garage")" = state ]
+done_testing

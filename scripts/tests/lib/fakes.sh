@@ -1,0 +1,80 @@
+# shellcheck shell=sh
+# fakes.sh: a p2p-router and a p2p-inner for the tests of the start and kill scripts, after harness.sh.
+#
+# A fake writes a line into $FAKE/starts: its pid, its P2P_NAME and its arguments in brackets. Then
+# the router listens on its port and the inner connects to it, until SIGTERM. Files in $FAKE change
+# that: `exit` holds an exit code to end with at once; `deaf` makes it ignore SIGTERM; `mute` makes
+# it neither listen nor connect; `child` leaves a process behind, in a session of its own.
+
+mkdir -p "$work/bin"
+cat >"$work/bin/p2p-router" <<'END'
+#!/bin/sh
+{
+    printf '%s (%s)' "$$" "${P2P_NAME-}"
+    printf ' [%s]' "$@"
+    echo
+} >>"$FAKE/starts"
+[ ! -e "$FAKE/child" ] || {
+    setsid sleep 300 &
+    echo "$!" >>"$FAKE/children"
+}
+[ ! -e "$FAKE/exit" ] || exit "$(cat "$FAKE/exit")"
+exec perl -MIO::Socket::INET -e '
+    my ($fake, $name, @args) = @ARGV;
+    $SIG{TERM} = -e "$fake/deaf" ? "IGNORE" : sub { exit 0 };
+    my $socket;
+    if (-e "$fake/mute") { }
+    elsif ($name =~ /router$/) {
+        $socket = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $args[0], Listen => 64, ReuseAddr => 1);
+    } else {
+        $socket = IO::Socket::INET->new(PeerAddr => $args[0], PeerPort => $args[1]);
+    }
+    open my $ready, ">>", "$fake/ready";
+    print $ready "$$\n";
+    close $ready;
+    sleep;' "$FAKE" "$0" "$@"
+END
+chmod 755 "$work/bin/p2p-router"
+cp "$work/bin/p2p-router" "$work/bin/p2p-inner"
+PATH=$work/bin:$PATH
+
+behave() { # exit | deaf | mute | child [VALUE], or nothing: as a program should
+    rm -f "$FAKE/exit" "$FAKE/deaf" "$FAKE/mute" "$FAKE/child"
+    [ -z "${1-}" ] || echo "${2-}" >"$FAKE/$1"
+}
+
+free_port() {
+    perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport'
+}
+
+# Starts a start script in the background. Sets script to its pid; it speaks into $work/said.
+start() { # SCRIPT ARG...
+    name=$1
+    shift
+    "$scripts/$name" "$@" 2>>"$work/said" &
+    script=$!
+}
+
+# One word of the state of KEY: 2 script, 4 program, 6 starts.
+state() { # KEY WORD
+    awk -v word="$2" 'NR == 1 { print $word }' "$P2P_RUN_DIR/$1.state" 2>/dev/null || :
+}
+
+# The program's pid, once it has got as far as it wants to.
+program() { # KEY
+    eventually ready "$1" || return 1
+    state "$1" 4
+}
+
+ready() { # KEY
+    pid=$(state "$1" 4)
+    [ -n "$pid" ] && grep -qx -- "$pid" "$FAKE/ready" 2>/dev/null
+}
+
+replaced() { # KEY OLD_PID
+    ready "$1" && [ "$pid" != "$2" ]
+}
+
+stopped() { # KEY
+    [ ! -e "$P2P_RUN_DIR/$1.state" ]
+}

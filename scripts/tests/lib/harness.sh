@@ -1,0 +1,83 @@
+# shellcheck shell=sh
+# harness.sh: what the tests of the scripts share. Sourced by them.
+#
+# A test works on a copy of the scripts in a folder of its own, with a space in its name, and waits
+# for what should happen rather than for a time. `done_testing` counts, cleans up and exits.
+
+. "$(dirname -- "$0")/../lib/tools.sh"
+forget_settings
+
+tests=$(cd "$(dirname -- "$0")" && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/p2p test.XXXXXX")
+cp -R "$tests/.." "$work/scripts"
+rm -f "$work/scripts/p2p.env"
+scripts=$work/scripts
+mkdir "$work/fake"
+export P2P_RUN_DIR="$work/run" FAKE="$work/fake" TMPDIR="$work"
+passed=0 failed=0
+
+trap 'clean_up' EXIT
+trap 'exit 1' INT TERM HUP
+
+ok() { # NAME COMMAND...
+    name=$1
+    shift
+    if "$@"; then
+        passed=$((passed + 1))
+        echo "ok - $name"
+    else
+        failed=$((failed + 1))
+        echo "not ok - $name: $*"
+    fi
+}
+
+eventually() { # COMMAND...
+    tries=0
+    until "$@"; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 1500 ] || return 1
+        sleep 0.02
+    done
+}
+
+gone() { # PID
+    case $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) in '' | [ZX]*) ;; *) return 1 ;; esac
+}
+
+alive() { ! gone "$1"; }
+
+not() { ! "$@"; }
+
+says() { # FILE TEXT
+    grep -qF -- "$2" "$1"
+}
+
+# Runs a command. Sets code, and out: a file with all that it said.
+run() {
+    out=$work/out
+    code=0
+    "$@" >"$out" 2>&1 || code=$?
+}
+
+# All processes that this test started: they have its folder in their environment. But grep.
+ours() {
+    env -u FAKE grep -lF -- "FAKE=$FAKE" /proc/[0-9]*/environ 2>/dev/null | sed 's/[^0-9]//g' || :
+}
+
+nothing_left() { [ -z "$(ours)" ]; }
+
+clean_up() {
+    code=$?
+    trap '' INT TERM HUP
+    [ -n "$work" ] || return
+    for pid in $(ours); do kill -KILL "$pid" 2>/dev/null || :; done
+    cd /
+    rm -rf "$work"
+    exit "$code"
+}
+
+done_testing() {
+    echo "$passed passed, $failed failed"
+    [ "$failed" = 0 ]
+    exit
+}
