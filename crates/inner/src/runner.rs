@@ -215,7 +215,7 @@ impl Job {
             command = %self.request.command,
             arguments = %self.shown_arguments(),
             from = self.request.remote_addr,
-            exit = ?end,
+            exit = %end,
             bytes,
             exec_ms = (exec.as_secs_f64() * 1e6).round() / 1e3,
             stderr = %EscapedBytes(&kept).cut(LOGGED_STDERR),

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::End;
 
 /// Whether a command was executed: the promise of the header `P2P-Executed`.
 pub const EXECUTED: HeaderName = HeaderName::from_static("p2p-executed");
@@ -147,41 +146,9 @@ pub fn text_value(text: &impl std::fmt::Display) -> HeaderValue {
     HeaderValue::try_from(text.to_string()).unwrap_or(HeaderValue::from_static("?"))
 }
 
-/// The value of `P2P-Exit`: an exit code, a signal's name, `timeout` or `cancelled`.
-#[must_use]
-pub fn exit_text(end: End) -> String {
-    match end {
-        End::Exit(code) => code.to_string(),
-        End::Signal(number) => signal_name(number),
-        End::TimedOut => "timeout".to_owned(),
-        End::Cancelled => "cancelled".to_owned(),
-    }
-}
-
-/// The standard name of a Linux signal (signal(7)), or its number.
-fn signal_name(number: i32) -> String {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
-    let name = usize::try_from(number - 1)
-        .ok()
-        .and_then(|index| NAMES.get(index));
-    name.map_or_else(|| format!("signal {number}"), |name| format!("SIG{name}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn signals_have_their_names() {
-        assert_eq!(exit_text(End::Signal(9)), "SIGKILL");
-        assert_eq!(exit_text(End::Signal(15)), "SIGTERM");
-        assert_eq!(exit_text(End::Signal(64)), "signal 64");
-        assert_eq!(exit_text(End::Exit(3)), "3");
-    }
 
     #[test]
     fn timing_is_in_milliseconds() {

@@ -19,7 +19,7 @@ use p2p_shared::timing;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::access::Caller;
-use crate::answer::{self, Executed, Problem, answer, exit_text, text_value};
+use crate::answer::{self, Executed, Problem, answer, text_value};
 use crate::link::NotQueued;
 use crate::query::CgiQuery;
 use crate::record::Record;
@@ -67,7 +67,7 @@ pub(crate) async fn run(
         command: query.command,
         arguments: query.arguments,
         stdin: body,
-        remote_addr: asked.peer.ip().to_canonical().to_string(),
+        remote_addr: asked.peer.ip().to_string(),
     };
     let handle = begin(asked, order).inspect_err(|problem| tell(&mut record, problem))?;
     let open = Open {
@@ -288,7 +288,7 @@ impl Open {
             1 => kept[0].clone(),
             _ => kept.iter().flatten().copied().collect::<Vec<u8>>().into(),
         };
-        let exit = exit_text(finish.end);
+        let exit = finish.end.to_string();
         let (status, body) = match finish.end {
             End::Exit(0) => (StatusCode::OK, output),
             _ if !output.is_empty() => (StatusCode::INTERNAL_SERVER_ERROR, output),
@@ -393,7 +393,7 @@ impl RunBody {
     }
 
     fn finished(&mut self, finish: &Finish) -> Result<Frame<Bytes>, Broken> {
-        let exit = exit_text(finish.end);
+        let exit = finish.end.to_string();
         match finish.end {
             End::TimedOut => return self.broken("it ran past its time limit"),
             End::Cancelled => return self.broken("the car had to restart"),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::End;
 
-use crate::answer::{Timing, exit_text};
+use crate::answer::Timing;
 use crate::metrics::Metrics;
 use crate::query::CgiQuery;
 use crate::run::Finish;
@@ -109,7 +109,7 @@ impl Record {
             key = self.key,
             status,
             executed = self.started,
-            exit = self.end.map(exit_text).unwrap_or_default(),
+            exit = self.end.map(|end| end.to_string()).unwrap_or_default(),
             bytes = self.bytes,
             link_ms = millis(timing.link),
             exec_ms = timing.exec.map(millis).unwrap_or_default(),

@@ -45,7 +45,13 @@ pub(crate) async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(connection) => return Some(connection),
+            // IPv4 callers of a socket for both families are shown as what they are.
+            Ok((stream, peer)) => {
+                return Some((
+                    stream,
+                    SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+                ));
+            }
             // Out of descriptors, or a caller that was gone before we got to it. The others
             // keep being served, and each that ends gives a descriptor back.
             Err(error) => {

@@ -13,6 +13,7 @@ pub mod ports;
 pub mod protocol;
 pub mod random;
 pub mod settings;
+pub mod signals;
 pub mod socket;
 pub mod state_dir;
 pub mod text;

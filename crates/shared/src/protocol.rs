@@ -164,6 +164,19 @@ pub enum End {
     Cancelled,
 }
 
+/// An exit code, a signal's name, `timeout` or `cancelled`: the value of `P2P-Exit`, and what
+/// logs say.
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exit(code) => code.fmt(f),
+            Self::Signal(number) => f.write_str(&crate::signals::name(*number)),
+            Self::TimedOut => f.write_str("timeout"),
+            Self::Cancelled => f.write_str("cancelled"),
+        }
+    }
+}
+
 /// A command that there is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandInfo {

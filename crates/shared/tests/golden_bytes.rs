@@ -2,6 +2,8 @@
 //! has sent is read the same for ever. A changed line is a changed protocol, and needs another
 //! `SUBPROTOCOL`. `GOLDEN=write` writes the file anew.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fmt::Debug;
 
 use bytes::Bytes;

@@ -35,7 +35,7 @@ eventually() { # COMMAND...
     tries=0
     until "$@"; do
         tries=$((tries + 1))
-        [ "$tries" -lt 1500 ] || return 1
+        [ "$tries" -lt 200 ] || return 1
         sleep 0.02
     done
 }

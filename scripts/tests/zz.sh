@@ -1,0 +1,64 @@
+#!/bin/sh
+# Tests demo.sh with programs that only look like the real ones: that it ends well, whatever happens.
+# (That it works with the real ones, `demo.sh --smoke` shows.)
+set -eu
+. "$(dirname -- "$0")/lib/harness.sh"
+
+mkdir -p "$work/bin" "$work/target/release"
+cat >"$work/bin/cargo" <<'END'
+#!/bin/sh
+case $1 in
+    build) [ ! -e "$FAKE/no-build" ] ;;
+    metadata) echo "{\"packages\":[],\"target_directory\":\"${FAKE%/fake}/target\",\"version\":1}" ;;
+esac
+END
+cat >"$work/target/release/p2p-router" <<'END'
+#!/bin/sh
+env >"$FAKE/environment"
+[ ! -e "$FAKE/no-router" ] || { echo 'error: no luck today' >&2 && exit 1; }
+echo '16:01:02 listening on 127.0.0.1:40123' >&2
+echo "$$" >"$FAKE/router"
+exec sleep 300
+END
+# A server for one request at a time that runs what stands behind command=.
+cat >"$work/target/release/p2p-inner" <<'END'
+#!/bin/sh
+echo "$*" >"$FAKE/arguments"
+[ ! -e "$FAKE/no-inner" ] || exit 1
+exec perl -MIO::Socket::INET -e '
+    my ($fake, $commands) = @ARGV;
+    my $server = IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 8);
+    printf STDERR "16:01:03 link up: http://127.0.0.1:%d/\n", $server->sockport;
+    while (my $client = $server->accept) {
+        my ($name) = <$client> =~ /command=(\w+)/;
+        1 while <$client> =~ /\S/;
+        my $status = -e "$fake/no-$name" ? 500 : 200;
+        print $client "HTTP/1.0 $status X\r\n\r\n", `P2P_LINK=car "$commands/$name"`;
+    }' "$FAKE" "$7"
+END
+chmod 755 "$work/bin/cargo" "$work/target/release"/*
+export PATH="$work/bin:$PATH" P2P_NAME=lorry P2P_BIND=0.0.0.0
+
+tidy() {
+    eventually nothing_left && [ -z "$(find "$work" -maxdepth 1 -name 'p2prouter-*')" ]
+}
+
+run "$scripts/demo.sh" --smoke
+ok 'the smoke test passes' [ "$code" = 0 ]
+ok 'it shows the address' says "$out" 'The car is reachable at http://127.0.0.1:'
+ok 'and a line to type' says "$out" "/cgi?command=hello'"
+ok 'and its answer' says "$out" 'hello from car'
+ok 'and how the car moves' says "$out" 'the car goes forward, now at 1,1, and faces east'
+ok 'the inner gets the sample commands' says "$FAKE/arguments" "127.0.0.1 40123 0 --name car --commands $scripts/commands"
+ok 'nothing of the environment gets through' not says "$FAKE/environment" P2P_NAME
+ok 'nothing is left behind' tidy
+
+for signal in HUP TERM HUP TERM HUP TERM HUP TERM HUP TERM HUP TERM HUP TERM HUP TERM HUP TERM HUP TERM; do
+    perl -e '$SIG{INT} = "DEFAULT"; exec { $ARGV[0] } @ARGV' "$scripts/demo.sh" >"$work/waiting" 2>&1 &
+    demo=$!
+    ok "it waits for SIG$signal" eventually says "$work/waiting" 'Your turn, until Ctrl-C'
+    kill -s "$signal" "$demo"
+    ok 'and ends' eventually gone "$demo" || { ps axo pid,ppid,stat,wchan:20,args | grep -A0 -e demo -e sleep -e perl ; grep -e Sig -e Shd /proc/$demo/status; cat "$work/waiting"; sleep 1000; }
+    ok 'and leaves nothing behind' tidy
+done
+
