@@ -84,7 +84,7 @@ need_cargo
 
 step "Building (cargo build --release --locked)"
 cd "$here/.."
-cargo build --release --locked
+cargo build --release --locked || die 1 "the build has failed, see above"
 target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 inner='' inner_start='' router='' router_start=''

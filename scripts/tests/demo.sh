@@ -54,6 +54,7 @@ ok 'nothing of the environment gets through' not says "$FAKE/environment" P2P_NA
 ok 'nothing is left behind' tidy
 
 for signal in INT TERM HUP; do
+    rm -f "$work/waiting"
     perl -e '$SIG{INT} = "DEFAULT"; exec { $ARGV[0] } @ARGV' "$scripts/demo.sh" >"$work/waiting" 2>&1 &
     demo=$!
     ok "it waits for SIG$signal" eventually says "$work/waiting" 'Your turn, until Ctrl-C'

@@ -19,6 +19,9 @@ use crate::{Config, LinkState, clock};
 /// What keeps the link up.
 pub(crate) struct Agent {
     pub config: Config,
+    /// The port of the last link: what was any port is this one from then on, so that the page
+    /// which somebody has open stays.
+    pub held_port: Option<u16>,
     pub instance: InstanceId,
     pub executor: Executor,
     pub outbox: Outbox,
@@ -32,16 +35,24 @@ impl Agent {
     /// Stays connected until told to end; then what runs has its time.
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::default();
-        let mut said = String::new();
+        let mut said = Said::default();
         loop {
             let end = self.attempt(&mut backoff, &mut said).await;
             if matches!(end, Outcome::Ended(SessionEnd::Drained)) || self.shutdown.is_cancelled() {
                 break;
             }
-            let pause = end
-                .pause()
-                .unwrap_or_else(|| backoff.pause(Instant::now(), jitter()));
-            self.tell_failure(&end, pause, &mut said);
+            // Never sooner than the schedule, whatever a router asks for.
+            let pause = end.pause().max(backoff.pause(Instant::now(), jitter()));
+            if let Outcome::Ended(SessionEnd::Rejected(Rejection::PortUnavailable, _)) = &end {
+                self.held_port = None;
+            }
+            let why = end.to_string();
+            let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            if said.is_new(&why) {
+                tracing::warn!(why, retry_ms, "no link");
+            } else {
+                tracing::debug!(why, retry_ms, "still no link");
+            }
             let discard = self.outbox.discard();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -61,14 +72,16 @@ impl Agent {
     }
 
     /// One link, from dialling to its end.
-    async fn attempt(&mut self, backoff: &mut Backoff, said: &mut String) -> Outcome {
+    async fn attempt(&mut self, backoff: &mut Backoff, said: &mut Said) -> Outcome {
         let hello = self.hello();
         let dialling = async {
-            let socket =
-                dial::dial(&self.config.router, LINK_PATH, self.config.key.as_ref()).await?;
-            let mut wire = Wire::new(socket);
-            let welcome = greet(&mut wire, hello).await;
-            Ok::<_, DialError>((wire, welcome))
+            let config = &self.config;
+            match dial::dial(&config.router, LINK_PATH, config.key.as_ref()).await {
+                Ok(socket) => greet(Wire::new(socket), hello)
+                    .await
+                    .map_err(Outcome::Ended),
+                Err(error) => Err(Outcome::NotReached(error)),
+            }
         };
         let dialled = tokio::select! {
             dialled = dialling => dialled,
@@ -76,15 +89,13 @@ impl Agent {
             never = self.outbox.discard() => match never {},
         };
         let (wire, welcome) = match dialled {
-            Ok((wire, Ok(welcome))) => (wire, welcome),
-            Ok((_, Err(end))) => return Outcome::Ended(end),
-            Err(error) => return Outcome::NotReached(error),
+            Ok(greeted) => greeted,
+            Err(outcome) => return outcome,
         };
         backoff.connected(Instant::now());
-        said.clear();
+        *said = Said::default();
         let (name, service_port) = (welcome.name, welcome.service_port);
-        // What was any port is this one from now on: the page that somebody has open stays.
-        self.config.service_port = service_port;
+        self.held_port = Some(service_port);
         let host = dial::bracketed(&self.config.router.host);
         tracing::info!(name = %name, "link up: http://{host}:{service_port}/");
         self.state.send_replace(LinkState::Up {
@@ -106,23 +117,11 @@ impl Agent {
     fn hello(&self) -> Hello {
         Hello {
             name: self.config.name.clone(),
-            service_port: self.config.service_port,
+            service_port: self.held_port.unwrap_or(self.config.service_port),
             identity: self.config.identity.clone(),
             instance: self.instance,
             clock_ms: clock::now_ms(),
             software: concat!("p2p-inner ", env!("CARGO_PKG_VERSION")).to_owned(),
-        }
-    }
-
-    /// Says why there is no link: once, and again when the reason changes.
-    fn tell_failure(&self, end: &Outcome, pause: Duration, said: &mut String) {
-        let why = end.to_string();
-        let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        if *said == why {
-            tracing::debug!(why, retry_ms, "still no link");
-        } else {
-            tracing::warn!(why, retry_ms, "no link");
-            *said = why;
         }
     }
 }
@@ -134,18 +133,16 @@ enum Outcome {
 }
 
 impl Outcome {
-    /// The pause that this end asks for, where that is not the schedule's.
-    fn pause(&self) -> Option<Duration> {
+    /// The least pause that this end asks for.
+    fn pause(&self) -> Duration {
         match self {
-            Self::NotReached(DialError::Denied { .. }) => Some(backoff::DENIED),
+            Self::NotReached(DialError::Denied { .. }) => backoff::DENIED,
             Self::Ended(SessionEnd::Rejected(rejection, _)) => match rejection {
-                Rejection::Denied | Rejection::TakenOver | Rejection::Contended => {
-                    Some(backoff::DENIED)
-                }
-                Rejection::PortUnavailable | Rejection::Protocol => None,
+                Rejection::Denied | Rejection::TakenOver | Rejection::Contended => backoff::DENIED,
+                Rejection::PortUnavailable | Rejection::Protocol => Duration::ZERO,
             },
-            Self::Ended(SessionEnd::GoAway(after)) => Some(*after),
-            _ => None,
+            Self::Ended(SessionEnd::GoAway(after)) => *after,
+            _ => Duration::ZERO,
         }
     }
 }
@@ -156,5 +153,56 @@ impl std::fmt::Display for Outcome {
             Self::NotReached(error) => error.fmt(f),
             Self::Ended(end) => end.fmt(f),
         }
+    }
+}
+
+/// The reasons that were said of an outage: each is said once. Two that alternate are not news,
+/// nor is one with another number in it.
+#[derive(Debug, Default)]
+struct Said(Vec<String>);
+
+impl Said {
+    fn is_new(&mut self, why: &str) -> bool {
+        /// More than an outage has; then they are said again.
+        const KEPT: usize = 16;
+        let gist = why.replace(|c: char| c.is_ascii_digit(), "");
+        if self.0.contains(&gist) {
+            return false;
+        }
+        if self.0.len() >= KEPT {
+            self.0.clear();
+        }
+        self.0.push(gist);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_for_its_key_or_for_another_inner_waits_a_minute() {
+        let refused = |rejection| Outcome::Ended(SessionEnd::Rejected(rejection, String::new()));
+        for rejection in [
+            Rejection::Denied,
+            Rejection::TakenOver,
+            Rejection::Contended,
+        ] {
+            assert_eq!(refused(rejection).pause(), Duration::from_secs(60));
+        }
+        assert_eq!(refused(Rejection::PortUnavailable).pause(), Duration::ZERO);
+        let after = Duration::from_millis(700);
+        assert_eq!(Outcome::Ended(SessionEnd::GoAway(after)).pause(), after);
+    }
+
+    #[test]
+    fn each_reason_is_said_once_whatever_its_numbers() {
+        let mut said = Said::default();
+        assert!(said.is_new("port 9000 is kept: it is free in 60 s"));
+        assert!(!said.is_new("port 9000 is kept: it is free in 9 s"));
+        assert!(said.is_new("no connection"));
+        assert!(!said.is_new("port 9000 is kept: it is free in 8 s"));
+        assert!(!said.is_new("no connection"));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::{InnerToRouter, RUN_WINDOW, Refusal, RunRequest};
 use tokio_util::sync::CancellationToken;
@@ -13,12 +13,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::clock;
+use crate::inputs::Inputs;
 use crate::runner::{Job, Reports, Window};
 
 /// So many run ids are remembered, so that none runs twice.
 const REMEMBERED: usize = 1000;
-/// Most input that waits for its runs: that of all runs together.
-const MAX_INPUT: usize = 64 * 1024 * 1024;
 
 /// How runs are done.
 #[derive(Debug)]
@@ -29,7 +28,7 @@ pub(crate) struct Executor {
     reports: Reports,
     table: Arc<Mutex<Table>>,
     seen: Seen,
-    inputs: HashMap<RunId, BytesMut>,
+    inputs: Inputs,
     tracker: TaskTracker,
     draining: bool,
 }
@@ -66,7 +65,7 @@ impl Executor {
             reports,
             table: Arc::default(),
             seen: Seen::default(),
-            inputs: HashMap::new(),
+            inputs: Inputs::default(),
             tracker: TaskTracker::new(),
             draining: false,
         }
@@ -79,17 +78,13 @@ impl Executor {
 
     /// Keeps input for a run that is to come.
     pub(crate) fn input(&mut self, run: RunId, bytes: &Bytes) {
-        let waiting: usize = self.inputs.values().map(BytesMut::len).sum();
-        // A run whose input is not all there is refused when it comes.
-        if waiting + bytes.len() <= MAX_INPUT {
-            self.inputs.entry(run).or_default().extend_from_slice(bytes);
-        }
+        self.inputs.add(run, bytes);
     }
 
     /// Begins a run, or reports why not.
     pub(crate) fn begin(&mut self, request: RunRequest, link: &LinkName) {
         let run = request.run;
-        let stdin = self.inputs.remove(&run).unwrap_or_default().freeze();
+        let stdin = self.inputs.take(run);
         if let Err((refusal, message)) = self.admit(&request, stdin.len()) {
             tracing::info!(link = %link, run = %run, command = %request.command, why = message, "run refused");
             let _ = self.reports.urgent.send(InnerToRouter::Refused {
@@ -169,7 +164,7 @@ impl Executor {
 
     /// The caller of a run has gone away.
     pub(crate) fn cancel(&mut self, run: RunId) {
-        self.inputs.remove(&run);
+        self.inputs.take(run);
         if let Some(hold) = lock(&self.table).get(&run) {
             hold.cancel.cancel();
         }
@@ -207,6 +202,15 @@ impl Executor {
     pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
         let tracker = self.tracker.clone();
         async move { tracker.wait().await }
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        // What runs has nobody left who could end it.
+        for hold in lock(&self.table).values() {
+            hold.cancel.cancel();
+        }
     }
 }
 

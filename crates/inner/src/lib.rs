@@ -17,6 +17,8 @@ pub mod catalog;
 pub mod clock;
 mod executor;
 pub mod identity;
+mod inputs;
+mod lister;
 mod process;
 mod runner;
 mod session;
@@ -94,6 +96,7 @@ impl Inner {
             executor: Executor::new(catalog, config.timeout, config.max_runs, reports),
             instance: InstanceId(p2p_shared::random::random_u64().context("no randomness")?),
             config,
+            held_port: None,
             outbox: Outbox {
                 urgent: urgent_out,
                 output: output_out,

@@ -1,11 +1,13 @@
 //! `p2p-inner`: reads the command line and runs the inner until it is told to end.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use p2p_inner::Inner;
 use p2p_inner::settings::{Options, Task};
 use p2p_shared::{exit, logging, settings};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -19,9 +21,16 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(options: Options) -> anyhow::Result<()> {
+fn run(options: Options) -> anyhow::Result<()> {
     let _logs = logging::start(options.common.log_options("p2p-inner"));
+    let runtime = Runtime::new()?;
+    let result = runtime.block_on(serve(options));
+    // A resolver that hangs must not hold up our end.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
     let inner = Inner::start(options.into_config()?)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;

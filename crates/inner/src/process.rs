@@ -2,14 +2,19 @@
 //! lives on.
 
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use p2p_shared::names::Argument;
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use p2p_shared::text::{Escaped, EscapedBytes};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, getpgid, kill_process, kill_process_group, test_kill_process_group,
+};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
@@ -20,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const ENVIRONMENT: [&str; 5] = ["PATH", "HOME", "LANG", "USER", "TMPDIR"];
 /// `PATH` where we have none ourselves: Debian's.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// How much of a file is looked at: as much as the kernel does.
+const FILE_START: u64 = 256;
 
 /// What to start.
 #[derive(Debug, Clone, Copy)]
@@ -50,13 +57,11 @@ pub(crate) struct Pipes {
 }
 
 impl ProcessGroup {
-    /// Starts a program in a group of its own. A file that the kernel won't execute, for it has
+    /// Starts a program in a group of its own. A text that the kernel won't execute, for it has
     /// no `#!`, is run by `/bin/sh`.
     pub(crate) fn start(program: &Program<'_>) -> io::Result<(Self, Pipes)> {
         let child = match command(program, program.file, None).spawn() {
-            Err(error)
-                if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) =>
-            {
+            Err(error) if is(&error, Errno::NOEXEC) && is_text(program.file) => {
                 command(program, Path::new("/bin/sh"), Some(program.file)).spawn()?
             }
             started => started?,
@@ -96,13 +101,36 @@ impl ProcessGroup {
         self.reaped = true;
         Ok(status)
     }
+
+    /// Ends all of it: asks for it, and kills what is left after `grace`.
+    pub(crate) async fn end(&mut self, grace: Duration) {
+        self.signal(Signal::TERM);
+        // One that is stopped hears nothing else.
+        self.signal(Signal::CONT);
+        let dying = async {
+            let _ = self.ended().await;
+            self.id.gone().await;
+        };
+        if timeout(grace, dying).await.is_err() {
+            self.signal(Signal::KILL);
+            let _ = self.ended().await;
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.id.signal(signal);
+        // A leader that went over to another group isn't reached by that. Until it is reaped its
+        // number can't be another's.
+        if !self.reaped && getpgid(Some(self.id.0)).is_ok_and(|group| group != self.id.0) {
+            let _ = kill_process(self.id.0, signal);
+        }
+    }
 }
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        // Until the leader is reaped its number can't be another's.
         if !self.reaped {
-            self.id.signal(Signal::KILL);
+            self.signal(Signal::KILL);
         }
     }
 }
@@ -112,14 +140,19 @@ impl Drop for ProcessGroup {
 pub(crate) struct GroupId(Pid);
 
 impl GroupId {
-    pub(crate) fn signal(self, signal: Signal) {
+    fn signal(self, signal: Signal) {
         // It may just have gone.
         let _ = kill_process_group(self.0, signal);
     }
 
+    /// Kills what is left of it.
+    pub(crate) fn kill(self) {
+        self.signal(Signal::KILL);
+    }
+
     /// Whether anyone is left in it.
     pub(crate) fn is_alive(self) -> bool {
-        test_kill_process_group(self.0) != Err(rustix::io::Errno::SRCH)
+        test_kill_process_group(self.0) != Err(Errno::SRCH)
     }
 
     /// Waits until nobody is left. It is looked at so often that its number has no time to
@@ -133,9 +166,54 @@ impl GroupId {
     /// Waits for its end, and after `grace` kills what is left.
     pub(crate) async fn kill_after(self, grace: Duration) {
         if timeout(grace, self.gone()).await.is_err() {
-            self.signal(Signal::KILL);
+            self.kill();
         }
     }
+}
+
+/// Why a file that may be executed can't be, and what to do, for its owner.
+pub(crate) fn why_not(file: &Path, error: &io::Error) -> String {
+    let path = file.to_string_lossy();
+    let shown = Escaped(&path);
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            let start = start_of(file);
+            let line = start
+                .split(|byte| *byte == b'\n')
+                .next()
+                .unwrap_or_default();
+            format!(
+                "{shown} can't be executed: what its first line asks for is not there ({})",
+                EscapedBytes(line)
+            )
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "{shown} can't be executed by the user that p2p-inner runs as: chmod +x, or change its owner"
+        ),
+        io::ErrorKind::ExecutableFileBusy => {
+            format!("{shown} is being written to: try again when it is whole")
+        }
+        _ if is(error, Errno::NOEXEC) => format!(
+            "{shown} is neither a script nor a program for this kind of machine: build it for this one"
+        ),
+        _ => format!("{shown} can't be executed: {error}"),
+    }
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+/// Whether a shell could read it: a program for another kind of machine has zeros.
+fn is_text(file: &Path) -> bool {
+    !start_of(file).contains(&0)
+}
+
+fn start_of(file: &Path) -> Vec<u8> {
+    let mut start = Vec::new();
+    // What can't be read is told by whoever executes it.
+    let _ = File::open(file).and_then(|file| file.take(FILE_START).read_to_end(&mut start));
+    start
 }
 
 /// `process_group` keeps the standard library on `posix_spawn`; a `pre_exec` would cost a fork of

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal, RunRequest, STDERR_KEPT, cost};
-use p2p_shared::text::{Escaped, EscapedBytes};
+use p2p_shared::text::EscapedBytes;
 use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE};
-use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{Semaphore, mpsc};
@@ -20,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
-use crate::process::{Pipes, ProcessGroup, Program};
+use crate::process::{self, Pipes, ProcessGroup, Program};
 
 /// Most characters of standard error in a log line.
 const LOGGED_STDERR: usize = 2000;
@@ -113,20 +112,8 @@ impl Job {
             variables: &variables,
             has_stdin: !self.stdin.is_empty(),
         };
-        ProcessGroup::start(&program).map_err(|error| {
-            let path = file.to_string_lossy();
-            let shown = Escaped(&path);
-            let sentence = match error.kind() {
-                std::io::ErrorKind::NotFound => {
-                    format!("{shown} can't be executed: the interpreter in its first line is not there")
-                }
-                std::io::ErrorKind::PermissionDenied => format!(
-                    "{shown} can't be executed by the user that p2p-inner runs as: chmod +x, or change its owner"
-                ),
-                _ => format!("{shown} can't be executed: {error}"),
-            };
-            (Refusal::NotExecutable, sentence)
-        })
+        ProcessGroup::start(&program)
+            .map_err(|error| (Refusal::NotExecutable, process::why_not(&file, &error)))
     }
 
     /// From the process's start to the end of its output.
@@ -137,29 +124,31 @@ impl Job {
             .send(InnerToRouter::Started { run: self.run_id() });
         let mut stderr = Tail::default();
         let mut bytes = 0;
+        let no_more = CancellationToken::new();
         let end = {
             let io = std::pin::pin!(async {
                 tokio::join!(
-                    feed(pipes.stdin, self.stdin.clone()),
-                    self.pass_on(pipes.stdout, &mut bytes),
-                    stderr.collect(pipes.stderr),
+                    feed(pipes.stdin, self.stdin.clone(), &no_more),
+                    self.pass_on(pipes.stdout, &mut bytes, &no_more),
+                    stderr.collect(pipes.stderr, &no_more),
                 );
             });
-            self.supervise(group, io, begun).await
+            self.supervise(group, io, &no_more, begun).await
         };
         Story { end, bytes, stderr }
     }
 
-    /// Waits for the end, or sees to it; then for the pipes, and that nothing is left.
+    /// Waits for the end, or sees to it; then for the pipes, of which `no_more` is waited for
+    /// when it says so, and that nothing is left.
     async fn supervise(
         &self,
         mut group: ProcessGroup,
         mut io: Pin<&mut impl Future<Output = ()>>,
+        no_more: &CancellationToken,
         begun: Instant,
     ) -> End {
         let mut io_ended = false;
         let mut limit = std::pin::pin!(tokio::time::sleep_until((begun + self.limit).into()));
-        let id = group.id();
         let end = loop {
             tokio::select! {
                 status = group.ended() => break ended(&status),
@@ -168,33 +157,32 @@ impl Job {
                 () = self.cancel.cancelled() => break End::Cancelled,
             }
         };
-        if matches!(end, End::TimedOut | End::Cancelled) {
+        let is_cut_off = matches!(end, End::TimedOut | End::Cancelled);
+        if is_cut_off {
             // Whoever reads would wait for output that is of no use.
             self.window.close();
-            id.signal(Signal::TERM);
-            let dying = async {
-                let _ = group.ended().await;
-                id.gone().await;
-            };
-            if tokio::time::timeout(KILL_GRACE, dying).await.is_err() {
-                id.signal(Signal::KILL);
-                let _ = group.ended().await;
+            group.end(KILL_GRACE).await;
+        }
+        let left = group.id();
+        if io_ended || tokio::time::timeout(LEFTOVER_GRACE, &mut io).await.is_ok() {
+            if left.is_alive() {
+                // The answer needn't wait for what the command left running.
+                self.tracker.spawn(left.kill_after(LEFTOVER_GRACE));
             }
+            return end;
         }
-        if !io_ended {
-            io_ended = tokio::time::timeout(LEFTOVER_GRACE, &mut io).await.is_ok();
-        }
-        if id.is_alive() {
-            // The answer needn't wait for what the command left running; what holds its output
-            // had its time already.
-            let grace = if io_ended {
-                LEFTOVER_GRACE
-            } else {
-                Duration::ZERO
-            };
-            self.tracker.spawn(id.kill_after(grace));
-        }
-        end
+        // What holds the pipes has had its time; what was written to them still goes to a caller
+        // that reads slowly.
+        left.kill();
+        no_more.cancel();
+        let cut_off = tokio::select! {
+            () = &mut io => return end,
+            () = &mut limit, if !is_cut_off => End::TimedOut,
+            () = self.cancel.cancelled(), if !is_cut_off => End::Cancelled,
+        };
+        self.window.close();
+        io.await;
+        cut_off
     }
 
     async fn finish(&self, begun: Instant, story: Story) {
@@ -248,19 +236,35 @@ impl Job {
     }
 
     /// Passes output on in pieces, as far as its reader lets us; counts its bytes.
-    async fn pass_on(&self, stdout: Option<ChildStdout>, bytes: &mut u64) {
+    async fn pass_on(
+        &self,
+        stdout: Option<ChildStdout>,
+        bytes: &mut u64,
+        no_more: &CancellationToken,
+    ) {
         let Some(mut stdout) = stdout else { return };
         let mut buffer = BytesMut::new();
         let mut is_read = true;
-        loop {
+        // How much is left to read, once that is all that is waited for.
+        let mut left = None;
+        while left != Some(0) {
             buffer.reserve(PIECE);
-            match stdout
-                .read_buf(&mut bytes::BufMut::limit(&mut buffer, PIECE))
-                .await
-            {
-                Ok(0) | Err(_) => return,
-                Ok(length) => *bytes += length as u64,
-            }
+            let most = left.unwrap_or(PIECE).min(PIECE);
+            let mut room = bytes::BufMut::limit(&mut buffer, most);
+            let length = tokio::select! {
+                biased;
+                () = no_more.cancelled(), if left.is_none() => {
+                    let waiting = rustix::io::ioctl_fionread(&stdout).unwrap_or_default();
+                    left = Some(usize::try_from(waiting).unwrap_or(usize::MAX));
+                    continue;
+                }
+                read = stdout.read_buf(&mut room) => match read {
+                    Ok(0) | Err(_) => return,
+                    Ok(length) => length,
+                },
+            };
+            *bytes += length as u64;
+            left = left.map(|left| left - length);
             let piece = buffer.split().freeze();
             is_read = is_read && self.window.take(cost(&piece)).await;
             if is_read {
@@ -294,9 +298,9 @@ fn ended(status: &std::io::Result<ExitStatus>) -> End {
 }
 
 /// Writes the input and closes it. A command needn't read it.
-async fn feed(stdin: Option<ChildStdin>, input: Bytes) {
+async fn feed(stdin: Option<ChildStdin>, input: Bytes, no_more: &CancellationToken) {
     if let Some(mut stdin) = stdin {
-        let _ = stdin.write_all(&input).await;
+        let _ = no_more.run_until_cancelled(stdin.write_all(&input)).await;
     }
 }
 
@@ -308,13 +312,14 @@ struct Tail {
 }
 
 impl Tail {
-    async fn collect(&mut self, stderr: Option<ChildStderr>) {
+    async fn collect(&mut self, stderr: Option<ChildStderr>, no_more: &CancellationToken) {
         let Some(mut stderr) = stderr else { return };
         loop {
             self.buffer.reserve(STDERR_KEPT);
-            match stderr.read_buf(&mut self.buffer).await {
-                Ok(0) | Err(_) => return,
-                Ok(length) => self.total += length as u64,
+            let reading = stderr.read_buf(&mut self.buffer);
+            match no_more.run_until_cancelled(reading).await {
+                None | Some(Ok(0) | Err(_)) => return,
+                Some(Ok(length)) => self.total += length as u64,
             }
             if self.buffer.len() > 2 * STDERR_KEPT {
                 let excess = self.buffer.len() - STDERR_KEPT;

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use p2p_shared::liveness::{Due, Liveness, Pings};
 use p2p_shared::names::LinkName;
-use p2p_shared::protocol::{
-    CommandInfo, Hello, InnerToRouter, MAX_MESSAGE, Rejection, RouterToInner,
-};
+use p2p_shared::protocol::{Hello, InnerToRouter, MAX_OPEN_RUNS, Rejection, RouterToInner};
 use p2p_shared::text::Escaped;
 use p2p_shared::wire::{Event, Wire, WireError};
 use p2p_shared::{socket, timing};
@@ -19,6 +17,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::executor::Executor;
+use crate::lister::{Lister, TooMany};
+
+/// Most reports that wait while the router reads nothing: two of each run that may be open, and
+/// as many of runs that it cancelled since.
+const MAX_UNREAD: usize = 4 * MAX_OPEN_RUNS;
+/// How long a router that refuses us gets to take our close.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the router gets to take the last output when we end.
+const LAST_OUTPUT: Duration = Duration::from_secs(5);
 
 /// The WebSocket of a link.
 pub(crate) type LinkWire = Wire<TcpStream, InnerToRouter, RouterToInner>;
@@ -60,6 +67,9 @@ pub(crate) enum SessionEnd {
     /// The router refuses us.
     #[error("the router refuses the link: {1}")]
     Rejected(Rejection, String),
+    /// The router asks for more than a router may.
+    #[error("the router {0}: is it of another version?")]
+    Unreasonable(&'static str),
     /// The router restarts.
     #[error("the router is restarting")]
     GoAway(Duration),
@@ -84,7 +94,10 @@ pub(crate) struct Welcome {
 }
 
 /// Says hello and waits to be welcomed.
-pub(crate) async fn greet(wire: &mut LinkWire, hello: Hello) -> Result<Welcome, SessionEnd> {
+pub(crate) async fn greet(
+    mut wire: LinkWire,
+    hello: Hello,
+) -> Result<(LinkWire, Welcome), SessionEnd> {
     let greeting = async {
         wire.push(&InnerToRouter::Hello(hello))?;
         loop {
@@ -93,7 +106,10 @@ pub(crate) async fn greet(wire: &mut LinkWire, hello: Hello) -> Result<Welcome, 
                     return Ok(Welcome { name, service_port });
                 }
                 Event::Message(RouterToInner::Rejected { rejection, message }) => {
-                    return Err(rejected(wire, rejection, &message).await);
+                    return Err(SessionEnd::rejected(rejection, &message));
+                }
+                Event::Message(RouterToInner::GoAway { reconnect_after_ms }) => {
+                    return Err(SessionEnd::go_away(reconnect_after_ms));
                 }
                 Event::Closed(reason) => return Err(SessionEnd::Closed(reason)),
                 // Nothing else has a meaning yet.
@@ -101,15 +117,35 @@ pub(crate) async fn greet(wire: &mut LinkWire, hello: Hello) -> Result<Welcome, 
             }
         }
     };
-    tokio::time::timeout(timing::HELLO, greeting)
-        .await
-        .unwrap_or(Err(SessionEnd::NoWelcome))
+    let greeted = tokio::time::timeout(timing::HELLO, greeting).await;
+    match greeted.unwrap_or(Err(SessionEnd::NoWelcome)) {
+        Ok(welcome) => Ok((wire, welcome)),
+        Err(end) => {
+            end.part(wire).await;
+            Err(end)
+        }
+    }
 }
 
-/// Takes leave of a router that refuses us, so that it needn't wait for our close.
-async fn rejected(wire: &mut LinkWire, rejection: Rejection, message: &str) -> SessionEnd {
-    let _ = tokio::time::timeout(Duration::from_secs(1), wire.close("")).await;
-    SessionEnd::Rejected(rejection, Escaped(message).to_string())
+impl SessionEnd {
+    fn rejected(rejection: Rejection, message: &str) -> Self {
+        Self::Rejected(rejection, Escaped(message).to_string())
+    }
+
+    fn go_away(after_ms: u64) -> Self {
+        Self::GoAway(Duration::from_millis(after_ms).min(timing::DRAIN))
+    }
+
+    /// Closes the link as this end of it asks for.
+    async fn part(&self, wire: LinkWire) {
+        match self {
+            // So that the router needn't wait for our close.
+            Self::Rejected(..) | Self::GoAway(_) => wire.part(None, "", FAREWELL).await,
+            Self::Drained => wire.part(None, "the inner is ending", LAST_OUTPUT).await,
+            Self::Unreasonable(what) => wire.part(None, what, FAREWELL).await,
+            Self::Lost(_) | Self::Closed(_) | Self::Silent(_) | Self::NoWelcome => {}
+        }
+    }
 }
 
 /// A link that is up.
@@ -129,19 +165,13 @@ impl Session<'_> {
             Ok(end) | Err(end) => end,
         };
         self.executor.orphan();
-        if matches!(end, SessionEnd::Drained) {
-            let farewell = async {
-                self.wire.flush().await?;
-                self.wire.close("the inner is ending").await
-            };
-            let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
-        }
+        end.part(self.wire).await;
         end
     }
 
     async fn live(&mut self) -> Result<SessionEnd, SessionEnd> {
         let mut liveness = Liveness::new(Pings::WhenSilent, Instant::now());
-        let (listed, mut listings) = mpsc::channel(4);
+        let mut lister = Lister::new(self.executor.catalog());
         let shutdown = self.shutdown.clone();
         let mut drained = std::pin::pin!(self.executor.ended());
         let mut draining = false;
@@ -157,6 +187,11 @@ impl Session<'_> {
                 Some(Due::Dead(silence)) => return Ok(SessionEnd::Silent(silence)),
                 Some(Due::Ping) => self.wire.push_ping(Bytes::new())?,
                 None => {}
+            }
+            if self.outbox.urgent.len() > MAX_UNREAD {
+                return Ok(SessionEnd::Unreasonable(
+                    "asks for runs and does not read what becomes of them",
+                ));
             }
             let has_room = self.wire.has_room();
             tokio::select! {
@@ -174,22 +209,23 @@ impl Session<'_> {
                     if !matches!(event, Event::Room) {
                         liveness.heard(Instant::now());
                     }
-                    if let Some(end) = self.on_event(event, &listed).await? {
+                    if let Some(end) = self.on_event(event, &mut lister)? {
                         return Ok(end);
                     }
                 }
                 Some(message) = self.outbox.output.recv(), if has_room => {
-                    self.wire.push(&message)?;
+                    self.push_output(&message)?;
                     // Several messages a write when several wait: a run's output and its end.
                     while self.wire.has_room() && let Ok(message) = self.outbox.output.try_recv() {
-                        self.wire.push(&message)?;
+                        self.push_output(&message)?;
                     }
                 }
-                Some(message) = listings.recv(), if has_room => self.wire.push(&message)?,
-                () = &mut drained, if draining => {
+                message = lister.next(), if has_room => self.wire.push(&message)?,
+                () = &mut drained, if draining && has_room => {
                     while let Ok(message) = self.outbox.output.try_recv() {
-                        self.wire.push(&message)?;
+                        self.push_output(&message)?;
                     }
+                    self.push_urgent()?;
                     return Ok(SessionEnd::Drained);
                 }
                 () = tokio::time::sleep_until(liveness.next().into()) => {}
@@ -197,10 +233,23 @@ impl Session<'_> {
         }
     }
 
-    async fn on_event(
+    /// Queues output or a run's end, behind all that was said of its run before.
+    fn push_output(&mut self, message: &InnerToRouter) -> Result<(), WireError> {
+        self.push_urgent()?;
+        self.wire.push(message)
+    }
+
+    fn push_urgent(&mut self) -> Result<(), WireError> {
+        while let Ok(message) = self.outbox.urgent.try_recv() {
+            self.wire.push(&message)?;
+        }
+        Ok(())
+    }
+
+    fn on_event(
         &mut self,
         event: Event<RouterToInner>,
-        listed: &mpsc::Sender<InnerToRouter>,
+        lister: &mut Lister,
     ) -> Result<Option<SessionEnd>, WireError> {
         let message = match event {
             Event::Message(message) => message,
@@ -218,91 +267,24 @@ impl Session<'_> {
             RouterToInner::Run(request) => self.executor.begin(request, &self.name),
             RouterToInner::Window { run, more } => self.executor.grant(run, more),
             RouterToInner::Cancel { run } => self.executor.cancel(run),
-            RouterToInner::ListCommands { request } => self.list(request, listed.clone()),
+            RouterToInner::ListCommands { request } => {
+                if let Err(TooMany) = lister.ask(request) {
+                    let what = "asks for more lists of commands than it can need";
+                    return Ok(Some(SessionEnd::Unreasonable(what)));
+                }
+            }
             RouterToInner::Notice { message } => {
                 tracing::warn!(said = message, "the router says");
             }
             RouterToInner::Rejected { rejection, message } => {
-                return Ok(Some(rejected(&mut self.wire, rejection, &message).await));
+                return Ok(Some(SessionEnd::rejected(rejection, &message)));
             }
             RouterToInner::GoAway { reconnect_after_ms } => {
-                let after = Duration::from_millis(reconnect_after_ms).min(timing::DRAIN);
-                return Ok(Some(SessionEnd::GoAway(after)));
+                return Ok(Some(SessionEnd::go_away(reconnect_after_ms)));
             }
             // Said once, at the beginning.
             RouterToInner::Welcome { .. } => {}
         }
         Ok(None)
-    }
-
-    /// Lists the commands off the link's task, since a folder may be slow.
-    fn list(&self, request: u64, listed: mpsc::Sender<InnerToRouter>) {
-        let catalog = self.executor.catalog();
-        tokio::task::spawn_blocking(move || {
-            let commands = catalog.list().unwrap_or_default();
-            for message in in_parts(request, commands) {
-                if listed.blocking_send(message).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-}
-
-/// The commands in messages that are small enough.
-fn in_parts(request: u64, commands: Vec<CommandInfo>) -> Vec<InnerToRouter> {
-    let size = |info: &CommandInfo| {
-        64 + info.name.as_str().len() + info.problem.as_ref().map_or(0, String::len)
-    };
-    let mut parts = vec![Vec::new()];
-    let mut filled = 0;
-    for info in commands {
-        filled += size(&info);
-        if filled > MAX_MESSAGE / 2 {
-            parts.push(Vec::new());
-            filled = size(&info);
-        }
-        if let Some(part) = parts.last_mut() {
-            part.push(info);
-        }
-    }
-    let last = parts.len() - 1;
-    let message = |(n, commands)| InnerToRouter::Commands {
-        request,
-        commands,
-        more: n < last,
-    };
-    parts.into_iter().enumerate().map(message).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use p2p_shared::codec::encode;
-
-    use super::*;
-
-    #[test]
-    fn long_lists_go_in_parts_that_fit() {
-        let info = |n| CommandInfo {
-            name: format!("command-{n}").parse().unwrap(),
-            problem: Some("x".repeat(500)),
-        };
-        let parts = in_parts(7, (0..1000).map(info).collect());
-        let mut total = 0;
-        for (n, part) in parts.iter().enumerate() {
-            encode(part).unwrap();
-            let InnerToRouter::Commands {
-                request: 7,
-                commands,
-                more,
-            } = part
-            else {
-                panic!("{part:?}")
-            };
-            assert_eq!(*more, n + 1 < parts.len());
-            total += commands.len();
-        }
-        assert_eq!(total, 1000);
-        assert_eq!(in_parts(7, Vec::new()).len(), 1);
     }
 }

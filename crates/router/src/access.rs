@@ -69,13 +69,13 @@ impl Caller {
         }
     }
 
-    /// Returns once its key is revoked.
+    /// Returns once its key is revoked, or may do something else than it might.
     pub(crate) async fn revoked(self) {
         let Self::Holder(grant, keys) = self else {
             return std::future::pending().await;
         };
         let mut changes = keys.changes();
-        while keys.is_live(&grant.id) {
+        while keys.grant(&grant.id).as_ref() == Some(&grant) {
             if changes.changed().await.is_err() {
                 return std::future::pending().await;
             }

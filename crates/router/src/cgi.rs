@@ -15,7 +15,6 @@ use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{End, Refusal};
 use p2p_shared::text::Escaped;
-use p2p_shared::timing;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::access::Caller;
@@ -30,11 +29,6 @@ use crate::service::{AnswerBody, Asked};
 /// Output is kept until so much of it has come, so that a command which fails soon enough gets
 /// the status that says so.
 const KEPT: usize = 64 * 1024;
-/// How much of a body that is too large, or too slow, is read and thrown away, so that its
-/// sender gets to read our answer.
-const THROWN_AWAY: u64 = 8 * 1024 * 1024;
-/// See [`THROWN_AWAY`].
-const THROWING_AWAY: Duration = Duration::from_secs(2);
 
 /// Answers `GET` and `POST /cgi`.
 pub(crate) async fn run(
@@ -58,7 +52,7 @@ pub(crate) async fn run(
         asked.begun,
     );
     let wants_trailers = wants_trailers(request.headers());
-    let reading = read_body(request, context.max_body);
+    let reading = read_body(request, context.max_body, context.patience.body);
     let body = reading
         .await
         .inspect_err(|problem| tell(&mut record, problem))?;
@@ -119,7 +113,11 @@ fn begin(asked: &Asked<'_>, order: RunOrder) -> Result<RunHandle, Problem> {
 }
 
 /// The whole body of a POST; nothing of a GET.
-async fn read_body(request: Request<Incoming>, max_body: usize) -> Result<Bytes, Problem> {
+async fn read_body(
+    request: Request<Incoming>,
+    max_body: usize,
+    patience: Duration,
+) -> Result<Bytes, Problem> {
     if request.method() != Method::POST {
         return Ok(Bytes::new());
     }
@@ -131,21 +129,14 @@ async fn read_body(request: Request<Incoming>, max_body: usize) -> Result<Bytes,
             ),
         )
     };
-    let waits_for_leave = request.headers().contains_key(header::EXPECT);
-    let mut body = request.into_body();
+    let body = request.into_body();
     if body.size_hint().lower() > max_body as u64 {
-        if !waits_for_leave {
-            throw_away(&mut body).await;
-        }
         return Err(too_large());
     }
-    let reading = Limited::new(&mut body, max_body).collect();
-    match tokio::time::timeout(timing::HTTP_BODY, reading).await {
+    let reading = Limited::new(body, max_body).collect();
+    match tokio::time::timeout(patience, reading).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            throw_away(&mut body).await;
-            Err(too_large())
-        }
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "the body is cut off or badly framed: nothing was run",
@@ -154,25 +145,10 @@ async fn read_body(request: Request<Incoming>, max_body: usize) -> Result<Bytes,
             StatusCode::REQUEST_TIMEOUT,
             format!(
                 "the body did not come within {} s: nothing was run",
-                timing::HTTP_BODY.as_secs()
+                patience.as_secs_f32()
             ),
         )),
     }
-}
-
-async fn throw_away(body: &mut Incoming) {
-    let mut left = THROWN_AWAY;
-    let reading = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-            left = left.saturating_sub(length);
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    // Out of time is as good as done: the answer follows either way.
-    let _ = tokio::time::timeout(THROWING_AWAY, reading).await;
 }
 
 /// Whether the caller reads trailers (RFC 9110, 10.1.4).
@@ -194,19 +170,30 @@ struct Open {
     _token: TaskTrackerToken,
 }
 
+/// What becomes of a run that is waited for.
+enum Next {
+    Event(RunEvent),
+    /// The link was lost before it was handed over.
+    NotSent,
+    /// The caller may not wait any longer.
+    Revoked,
+}
+
 impl Open {
-    fn poll_event(&mut self, task: &mut Task<'_>) -> Poll<Option<RunEvent>> {
+    fn poll_next(&mut self, task: &mut Task<'_>) -> Poll<Next> {
         if self.revoked.as_mut().poll(task).is_ready() {
-            return Poll::Ready(None);
+            return Poll::Ready(Next::Revoked);
         }
-        let event = std::task::ready!(self.handle.poll_event(task));
+        let Some(event) = std::task::ready!(self.handle.poll_event(task)) else {
+            return Poll::Ready(Next::NotSent);
+        };
         match &event {
-            Some(RunEvent::Started) => self.record.started(),
-            Some(RunEvent::Output(bytes)) => self.record.output(bytes),
-            Some(RunEvent::Finished(finish)) => self.record.finished(finish),
-            Some(RunEvent::Refused { .. } | RunEvent::Lost) | None => {}
+            RunEvent::Started => self.record.started(),
+            RunEvent::Output(bytes) => self.record.output(bytes),
+            RunEvent::Finished(finish) => self.record.finished(finish),
+            RunEvent::Refused { .. } | RunEvent::Lost => {}
         }
-        Poll::Ready(event)
+        Poll::Ready(Next::Event(event))
     }
 
     /// Waits for the end, or for more than is kept, or with `stream` for the first output.
@@ -219,10 +206,10 @@ impl Open {
         let mut kept = VecDeque::new();
         let mut length = 0;
         loop {
-            let event = std::future::poll_fn(|task| self.poll_event(task)).await;
-            let answered = match event {
-                Some(RunEvent::Started) => continue,
-                Some(RunEvent::Output(bytes)) => {
+            let next = std::future::poll_fn(|task| self.poll_next(task)).await;
+            let answered = match next {
+                Next::Event(RunEvent::Started) => continue,
+                Next::Event(RunEvent::Output(bytes)) => {
                     length += bytes.len();
                     kept.push_back(bytes);
                     if length < KEPT && !stream {
@@ -230,24 +217,30 @@ impl Open {
                     }
                     return Ok(self.streamed(run, kept, wants_trailers));
                 }
-                Some(RunEvent::Finished(finish)) => self.whole(run, &finish, &kept),
-                Some(RunEvent::Refused { refusal, message }) => Err(refused(refusal, &message)),
-                Some(RunEvent::Lost) => Err(Problem::retry_after(
+                Next::Event(RunEvent::Finished(finish)) => self.whole(run, &finish, &kept),
+                Next::Event(RunEvent::Refused { refusal, message }) => {
+                    Err(refused(refusal, &message))
+                }
+                Next::Event(RunEvent::Lost) => Err(Problem::retry_after(
                     StatusCode::BAD_GATEWAY,
                     2,
                     "the link to the car was lost while the command ran: look before you run it again",
                 )
                 .executed(Executed::Unknown)),
-                None if self.record.has_started() => Err(Problem::new(
-                    StatusCode::UNAUTHORIZED,
-                    "the key was revoked: the command is being ended",
-                )
-                .executed(Executed::Yes)),
-                None => Err(Problem::retry_after(
+                Next::NotSent => Err(Problem::retry_after(
                     StatusCode::SERVICE_UNAVAILABLE,
                     2,
                     "the link to the car was lost before the command was sent: nothing was run; try again",
                 )),
+                Next::Revoked => Err(Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "the key was revoked: the command is being ended",
+                )
+                .executed(if self.record.has_started() {
+                    Executed::Yes
+                } else {
+                    Executed::Unknown
+                })),
             };
             match &answered {
                 Ok(response) => self.record.tell(response.status().as_u16(), ""),
@@ -376,12 +369,14 @@ impl RunBody {
             return Poll::Ready(None);
         }
         loop {
-            let frame = match std::task::ready!(self.open.poll_event(task)) {
-                Some(RunEvent::Started) => continue,
-                Some(RunEvent::Output(bytes)) => Ok(self.taken(bytes)),
-                Some(RunEvent::Finished(finish)) => self.finished(&finish),
-                Some(RunEvent::Refused { .. } | RunEvent::Lost) => self.broken("the link was lost"),
-                None => self.broken("the key was revoked"),
+            let frame = match std::task::ready!(self.open.poll_next(task)) {
+                Next::Event(RunEvent::Started) => continue,
+                Next::Event(RunEvent::Output(bytes)) => Ok(self.taken(bytes)),
+                Next::Event(RunEvent::Finished(finish)) => self.finished(&finish),
+                Next::Event(RunEvent::Refused { .. } | RunEvent::Lost) | Next::NotSent => {
+                    self.broken("the link was lost")
+                }
+                Next::Revoked => self.broken("the key was revoked"),
             };
             return Poll::Ready(Some(frame));
         }

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use anyhow::Context;
 use p2p_shared::key::Key;
 
 use crate::keystore::{FirstKeys, KeyStore};
@@ -10,13 +11,21 @@ use crate::keystore::{FirstKeys, KeyStore};
 /// Makes the first keys if there is none, and prints what to paste on the car and at the desk.
 ///
 /// # Errors
-/// If the keys can't be kept.
+/// If the keys can't be kept or printed; then there are none, and the next start makes some.
 pub fn offer(keys: &KeyStore, main_port: u16) -> anyhow::Result<()> {
-    if let Some(first) = keys.create_first_keys()? {
-        // Standard output, once, and no log: logs are kept.
-        let mut out = std::io::stdout().lock();
-        out.write_all(text(&first, main_port).as_bytes())?;
-        out.flush()?;
+    // Standard output, once, and no log: logs are kept.
+    offer_on(keys, main_port, &mut std::io::stdout().lock())
+}
+
+fn offer_on(keys: &KeyStore, main_port: u16, out: &mut impl Write) -> anyhow::Result<()> {
+    let Some(first) = keys.create_first_keys()? else {
+        return Ok(());
+    };
+    let printed = out.write_all(text(&first, main_port).as_bytes());
+    if let Err(error) = printed.and_then(|()| out.flush()) {
+        // Keys that nobody has seen are of no use, and no start would show them again.
+        keys.revoke_first_keys()?;
+        return Err(error).context("the first keys could not be printed, so they were not made");
     }
     Ok(())
 }
@@ -55,5 +64,19 @@ mod tests {
         }
         assert!(text.contains("p2p-inner ROUTER 8888 9000"));
         assert!(keys.create_first_keys().unwrap().is_none());
+    }
+
+    #[test]
+    fn keys_that_could_not_be_shown_are_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = KeyStore::open(folder.path()).unwrap();
+        let mut full_disk = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        assert!(offer_on(&keys, 8888, &mut full_disk).is_err());
+        let mut out = Vec::new();
+        offer_on(&keys, 8888, &mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("p2p1_"));
     }
 }

@@ -1,24 +1,27 @@
 //! Owns an HTTP/1.1 connection: hyper speaks, and this sees to it that a caller is never left
-//! without an answer of ours: not for garbage, not for a request that stops halfway.
+//! without an answer of ours, not for garbage nor for a request that stops halfway, and that it
+//! gets to read it.
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use p2p_shared::timing;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+
+mod guard;
+
+use guard::{Guard, GuardedBody, GuardedStream, Owed};
 
 /// Most bytes of a request's headers, its first line included, that are answered as asked.
 pub(crate) const MAX_HEADERS: usize = 16 * 1024;
@@ -30,164 +33,151 @@ const MAX_BUFFER: usize = 2 * MAX_HEADERS;
 /// Most headers of a request.
 const MAX_HEADER_COUNT: usize = 128;
 
+/// What a caller still sends when it was answered is read and thrown away, for it gets to read
+/// the answer only if nothing unread is left when we close (RFC 9112, 9.6): at most so much,
+const THROWN_AWAY: u64 = 8 * 1024 * 1024;
+/// and at most so long.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Stands for a caller that closed its side before it was answered (nginx's number for it).
+pub(crate) const CALLER_LEFT: u16 = 499;
+
+/// How long a caller is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a request's headers, whole.
+    pub headers: Duration,
+    /// For its body, whole.
+    pub body: Duration,
+    /// For the caller to read on when it has stopped reading its answer (nginx's
+    /// `send_timeout`).
+    pub reading: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            headers: timing::HTTP_HEADERS,
+            body: timing::HTTP_BODY,
+            reading: Duration::from_secs(60),
+        }
+    }
+}
+
 /// Answers requests on this connection until it ends or `closing` asks for the end after the
-/// present answer. `refuse` writes the answer to what is no request.
+/// present answer. `refuse` gives the answer to what is no request.
 pub(crate) async fn serve<H, F, B>(
     stream: TcpStream,
     closing: &CancellationToken,
-    refuse: fn(StatusCode) -> Response<Bytes>,
+    refuse: impl Fn(StatusCode) -> Response<Bytes>,
     handle: H,
 ) where
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin,
 {
-    let owed = Arc::new(Owed::default());
-    let io = TokioIo::new(GuardedStream {
-        stream: Some(stream),
-        owed: owed.clone(),
-        refuse,
-        own: Bytes::new(),
-    });
-    let service = service_fn(|request| {
-        owed.set(State::Asked);
+    serve_with(Patience::default(), stream, closing, refuse, handle).await;
+}
+
+/// The same, with another patience.
+pub(crate) async fn serve_with<H, F, B>(
+    patience: Patience,
+    stream: TcpStream,
+    closing: &CancellationToken,
+    refuse: impl Fn(StatusCode) -> Response<Bytes>,
+    handle: H,
+) where
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin,
+{
+    let guard = Guard::default();
+    let io = TokioIo::new(GuardedStream::new(stream, guard.clone(), patience.reading));
+    let service = service_fn(|request: Request<Incoming>| {
+        guard.asked();
+        let is_http_10 = request.version() == Version::HTTP_10;
+        let has_body = !request.body().is_end_stream();
+        let is_read_first = request.method() == Method::POST;
         let answer = handle(request);
-        let owed = owed.clone();
-        async move { Ok::<_, Infallible>(answer.await.map(|body| GuardedBody { body, owed })) }
+        let guard = guard.clone();
+        async move {
+            let mut response = answer.await;
+            let is_error =
+                response.status().is_client_error() || response.status().is_server_error();
+            // The rest of a body that nobody reads must not be taken for the next request.
+            if has_body && (is_error || !is_read_first) {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            if is_http_10 && response.body().size_hint().exact().is_none() {
+                guard.reset_unless_whole();
+            }
+            Ok::<_, Infallible>(response.map(|body| GuardedBody::new(body, guard)))
+        }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(timing::HTTP_HEADERS)
+        .header_read_timeout(patience.headers)
         .max_buf_size(MAX_BUFFER)
         .max_headers(MAX_HEADER_COUNT)
         .serve_connection(io, service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        // An error here is the caller's: it hung up, stalled, or spoke something else.
-        _ = connection.as_mut() => return,
-        () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
+    let ended = match closing.run_until_cancelled(&mut connection).await {
+        Some(ended) => ended,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    let unread = connection.into_parts().map(|parts| parts.read_buf);
+    // Gone only if it was upgraded.
+    let Some(mut stream) = guard.reclaim() else {
+        return;
+    };
+    let has_begun = unread.is_some_and(|bytes| bytes.iter().any(|byte| !b"\r\n".contains(byte)));
+    let last_words = match guard.owed() {
+        Owed::Refusal(status) => Some(status),
+        Owed::Answer => StatusCode::from_u16(CALLER_LEFT).ok(),
+        Owed::Nothing if has_begun && closing.is_cancelled() => {
+            Some(StatusCode::SERVICE_UNAVAILABLE)
+        }
+        Owed::Nothing if has_begun => ended.as_ref().err().map(|error| {
+            if error.is_timeout() {
+                StatusCode::REQUEST_TIMEOUT
+            } else {
+                StatusCode::BAD_REQUEST
+            }
+        }),
+        // Between requests either end may close.
+        Owed::Nothing if ended.is_err() || closing.is_cancelled() => return,
+        Owed::Nothing | Owed::RestOfAnswer => None,
+        Owed::Reset => return,
+    };
+    let words = last_words.map(|status| closing_answer(refuse(status)));
+    // A caller that doesn't take it in time does without.
+    let _ = tokio::time::timeout(LINGER, part(&mut stream, &words.unwrap_or_default())).await;
+}
+
+/// Says the last words, and waits for the caller to read them and close.
+async fn part(stream: &mut TcpStream, last_words: &[u8]) -> std::io::Result<()> {
+    stream.write_all(last_words).await?;
+    stream.shutdown().await?;
+    let mut rest = stream.take(THROWN_AWAY);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 /// The connection under an upgraded request, and what was read of it beyond the request.
 pub(crate) fn downcast(upgraded: hyper::upgrade::Upgraded) -> Option<(TcpStream, Vec<u8>)> {
     let parts = upgraded.downcast::<TokioIo<GuardedStream>>().ok()?;
-    let stream = parts.io.into_inner().stream.take()?;
+    let stream = parts.io.into_inner().into_stream()?;
     Some((stream, parts.read_buf.into()))
 }
 
-/// What a connection owes its caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum State {
-    /// Nothing: between requests.
-    Nothing,
-    /// Part of a request has come.
-    Head,
-    /// A request is being answered and nothing of the answer was written.
-    Asked,
-    /// The answer is being written.
-    Answering,
-}
-
-#[derive(Debug, Default)]
-struct Owed {
-    state: AtomicU8,
-    body_done: AtomicBool,
-}
-
-impl Owed {
-    fn set(&self, state: State) {
-        self.state.store(state as u8, Ordering::Relaxed);
-    }
-
-    fn is(&self, state: State) -> bool {
-        self.state.load(Ordering::Relaxed) == state as u8
-    }
-}
-
-/// A body that says when it has ended.
-struct GuardedBody<B> {
-    body: B,
-    owed: Arc<Owed>,
-}
-
-impl<B> Drop for GuardedBody<B> {
-    fn drop(&mut self) {
-        self.owed.body_done.store(true, Ordering::Relaxed);
-    }
-}
-
-impl<B: Body + Unpin> Body for GuardedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A connection that knows what it owes. hyper answers what it can't parse with a bare status
-/// line, and what comes too slowly not at all; here these become answers like all others.
-struct GuardedStream {
-    /// Gone only once it was upgraded.
-    stream: Option<TcpStream>,
-    owed: Arc<Owed>,
-    refuse: fn(StatusCode) -> Response<Bytes>,
-    /// An answer of ours that waits to be written in the place of hyper's.
-    own: Bytes,
-}
-
-impl GuardedStream {
-    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
-        self.stream
-            .as_mut()
-            .map(Pin::new)
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-
-    /// Whether these bytes are hyper's own answer, written when no request was handed to us.
-    fn replaces(&mut self, written: &[u8]) -> bool {
-        if self.owed.is(State::Asked) {
-            self.owed.set(State::Answering);
-        }
-        if self.owed.is(State::Answering) {
-            return false;
-        }
-        let status = written
-            .get(9..12)
-            .and_then(|digits| StatusCode::from_bytes(digits).ok());
-        self.own = closing_answer((self.refuse)(status.unwrap_or(StatusCode::BAD_REQUEST)));
-        self.owed.set(State::Nothing);
-        true
-    }
-
-    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.own.has_remaining() {
-            let own = self.own.clone();
-            let written = ready!(self.stream()?.poll_write(cx, &own))?;
-            self.own.advance(written);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
 /// The answer as bytes, after which the connection is closed.
-fn closing_answer(response: Response<Bytes>) -> Bytes {
+fn closing_answer(response: Response<Bytes>) -> Vec<u8> {
     let (head, body) = response.into_parts();
     let mut text = format!("HTTP/1.1 {}\r\nconnection: close\r\n", head.status).into_bytes();
     for (name, value) in &head.headers {
@@ -198,75 +188,17 @@ fn closing_answer(response: Response<Bytes>) -> Bytes {
     }
     text.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
     text.extend_from_slice(&body);
-    text.into()
+    text
 }
 
-impl Drop for GuardedStream {
-    fn drop(&mut self) {
-        if let Some(stream) = &self.stream
-            && self.owed.is(State::Head)
-        {
-            let answer = closing_answer((self.refuse)(StatusCode::REQUEST_TIMEOUT));
-            // Nothing else was written here, so there is room for it; a caller that has hung up
-            // doesn't need it.
-            let _ = stream.try_write(&answer);
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl AsyncRead for GuardedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(self.stream()?.poll_read(cx, buf))?;
-        if buf.filled().len() > before && self.owed.is(State::Nothing) {
-            self.owed.set(State::Head);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for GuardedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.replaces(buf) {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        self.stream()?.poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.replaces(bufs.first().map_or(&[], |first| first)) {
-            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
-        }
-        self.stream()?.poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_own(cx))?;
-        ready!(self.stream()?.poll_flush(cx))?;
-        if self.owed.is(State::Answering) && self.owed.body_done.swap(false, Ordering::Relaxed) {
-            self.owed.set(State::Nothing);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_own(cx))?;
-        self.stream()?.poll_shutdown(cx)
+    #[test]
+    fn patience_is_what_the_contract_says() {
+        let patience = Patience::default();
+        assert_eq!(patience.headers, Duration::from_secs(10));
+        assert_eq!(patience.body, Duration::from_secs(10));
     }
 }

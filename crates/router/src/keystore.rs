@@ -117,6 +117,19 @@ impl KeyStore {
         Ok(first)
     }
 
+    /// Takes the [first keys](Self::create_first_keys) back. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be used or written.
+    pub fn revoke_first_keys(&self) -> Result<(), KeyFileError> {
+        for name in file::FIRST_KEYS {
+            self.shared.file.revoke(&KeyName::literal(name))?;
+        }
+        self.reload()?;
+        Ok(())
+    }
+
     /// What the sender of this `Authorization` header may do.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub mod first_keys;
 mod http;
 pub mod key_command;
 pub mod keystore;
+pub mod limits;
 mod link;
 mod listen;
 mod metrics;
@@ -31,6 +32,7 @@ mod service;
 pub mod settings;
 
 use access::Access;
+pub use http::Patience;
 use keystore::KeyStore;
 use link::LinkEnd;
 use metrics::Metrics;
@@ -52,6 +54,8 @@ pub struct Config {
     pub keys: Option<KeyStore>,
     /// Most bytes of a request's body.
     pub max_body: usize,
+    /// How long callers are waited for.
+    pub patience: Patience,
 }
 
 /// What everything in a router shares.
@@ -61,6 +65,7 @@ pub(crate) struct Context {
     metrics: Arc<Metrics>,
     run_ids: RunIds,
     max_body: usize,
+    patience: Patience,
     /// No new runs.
     draining: CancellationToken,
     /// No new anything.
@@ -93,6 +98,7 @@ impl Router {
             metrics: Arc::new(Metrics::new()),
             run_ids: RunIds::starting_now(),
             max_body: config.max_body,
+            patience: config.patience,
             draining: CancellationToken::new(),
             closed: CancellationToken::new(),
             open_runs: TaskTracker::new(),

@@ -1,8 +1,7 @@
 //! Owns the main port: tells its callers apart, and lets an inner with a key become a link.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,18 +9,15 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
-use p2p_shared::names::Identity;
-use p2p_shared::protocol::{InnerToRouter, LINK_PATH, Rejection, RouterToInner, SUBPROTOCOL};
+use p2p_shared::protocol::{LINK_PATH, SUBPROTOCOL};
+use p2p_shared::socket;
 use p2p_shared::text::Escaped;
-use p2p_shared::wire::{Event, Wire};
-use p2p_shared::{socket, timing};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::access::{Access, Caller};
+use crate::access::Access;
 use crate::answer::Problem;
-use crate::link::{LinkEnd, LinkTask, LinkWire, farewell};
-use crate::registry::{Claim, Granted};
+use crate::link::life::Candidate;
 use crate::{Context, http, metrics, service};
 
 /// Accepts and answers until the router goes down.
@@ -100,11 +96,7 @@ fn route(
         )),
         "/healthz" => Ok(text(StatusCode::OK, "ok\n")),
         _ => {
-            if !peer.ip().is_loopback() {
-                context
-                    .access
-                    .allow(request.headers(), "read metrics", Role::may_view)?;
-            }
+            check_metrics_reader(&context.access, peer.ip(), request.headers())?;
             let mut response = text(StatusCode::OK, context.metrics.text());
             let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
             response
@@ -115,22 +107,29 @@ fn route(
     }
 }
 
+/// Metrics are for this machine, and for those who may see everything anyway.
+fn check_metrics_reader(access: &Access, from: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
+    if from.is_loopback() {
+        return Ok(());
+    }
+    let allowed = access.allow(headers, "read metrics", Role::may_view);
+    allowed.map(|_| ())
+}
+
 /// Lets an inner in, before it has said anything of the protocol, if its key and version may.
 fn upgrade(
     context: &Arc<Context>,
     peer: SocketAddr,
     mut request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
-    let caller = context
-        .access
-        .allow(request.headers(), "be a link", Role::may_link);
-    let caller = caller.inspect_err(|problem| {
-        context.metrics.link_refusals.inc();
-        tracing::info!(from = %peer, why = problem.sentence, "link refused");
-    })?;
-    let accept = websocket_accept(request.headers()).inspect_err(|problem| {
-        tracing::info!(from = %peer, why = problem.sentence, "link refused");
-    })?;
+    let headers = request.headers();
+    let allowed = context.access.allow(headers, "be a link", Role::may_link);
+    let (caller, accept) = allowed
+        .and_then(|caller| Ok((caller, websocket_accept(headers)?)))
+        .inspect_err(|problem| {
+            context.metrics.link_refusals.inc();
+            tracing::info!(from = %peer, why = problem.sentence, "link refused");
+        })?;
     if context.draining.is_cancelled() {
         return Err(Problem::retry_after(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -145,7 +144,13 @@ fn upgrade(
         if let Ok(upgraded) = upgrading.await
             && let Some((stream, read)) = http::downcast(upgraded)
         {
-            link(&context, caller, peer, stream, read).await;
+            let candidate = Candidate {
+                caller,
+                peer,
+                stream,
+                read,
+            };
+            candidate.live(&context).await;
         }
     });
     let mut response = Response::new(Bytes::new());
@@ -196,112 +201,4 @@ fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     let accept = derive_accept_key(key.as_bytes());
     HeaderValue::try_from(accept)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
-}
-
-/// The life of a link, from its hello to its end.
-async fn link(
-    context: &Arc<Context>,
-    caller: Caller,
-    peer: SocketAddr,
-    stream: TcpStream,
-    read: Vec<u8>,
-) {
-    let mut wire: LinkWire = Wire::accepted(stream, read).await;
-    let refuse = |why: &str| {
-        context.metrics.link_refusals.inc();
-        tracing::info!(from = %peer, key = caller.name(), why, "link refused");
-    };
-    let hello = match tokio::time::timeout(timing::HELLO, wire.event()).await {
-        Ok(Ok(Event::Message(InnerToRouter::Hello(hello)))) => hello,
-        Ok(Ok(Event::Closed(_))) => return,
-        other => {
-            let message = match other {
-                Err(_) => format!("no hello came within {} s", timing::HELLO.as_secs()),
-                Ok(Err(error)) => error.to_string(),
-                Ok(Ok(_)) => "the first message is no hello".to_owned(),
-            };
-            refuse(&message);
-            let rejection = Rejection::Protocol;
-            return farewell(&mut wire, &RouterToInner::Rejected { rejection, message }).await;
-        }
-    };
-    let claim = Claim {
-        identity: identity(&context.access, &caller, &hello.identity),
-        instance: hello.instance,
-        name: hello.name.clone(),
-        service_port: hello.service_port,
-        ports: match &caller {
-            Caller::Holder(grant, _) => grant.ports,
-            Caller::Anyone => None,
-        },
-    };
-    let Granted {
-        service,
-        link,
-        work,
-        opened,
-    } = match context.registry.claim(&claim) {
-        Ok(granted) => granted,
-        Err((rejection, message)) => {
-            refuse(&message);
-            return farewell(&mut wire, &RouterToInner::Rejected { rejection, message }).await;
-        }
-    };
-    let is_new = opened.is_some();
-    if let Some(listener) = opened {
-        context
-            .connections
-            .spawn(service::serve(context.clone(), service.clone(), listener));
-    }
-    context.metrics.links.inc();
-    context.metrics.link_ups.inc();
-    if !is_new {
-        context.metrics.link_takeovers.inc();
-    }
-    tracing::info!(
-        link = %link.name(), service_port = service.port, from = %peer, key = caller.name(),
-        software = hello.software, "link up"
-    );
-    let welcome = RouterToInner::Welcome {
-        name: link.name().clone(),
-        service_port: service.port,
-    };
-    let id = link.id();
-    let name = link.name().clone();
-    let task = LinkTask::new(wire, work, link.clone(), &hello);
-    let revoked = async {
-        caller.clone().revoked().await;
-        let message = "the key was revoked: ask the router's owner for another".to_owned();
-        link.end(LinkEnd::Rejected(Rejection::Denied, message));
-        std::future::pending::<LinkEnd>().await
-    };
-    let end = tokio::select! {
-        end = task.run(welcome) => end,
-        end = revoked => end,
-    };
-    context.metrics.links.dec();
-    tracing::info!(link = %name, service_port = service.port, why = %end, "link down");
-    if context.registry.release(&service, id) {
-        let at_once = matches!(
-            end,
-            LinkEnd::Rejected(Rejection::Denied, _) | LinkEnd::GoAway(_)
-        );
-        if !at_once {
-            tokio::select! {
-                () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
-                () = context.closed.cancelled() => {}
-            }
-        }
-        context.registry.give_up(&service, at_once);
-    }
-}
-
-fn identity(access: &Access, caller: &Caller, said: &Identity) -> Identity {
-    match (access, caller) {
-        // With keys, what an inner says of itself counts for nothing.
-        (Access::Keys(_), Caller::Holder(grant, _)) => {
-            Identity::try_from(grant.id.to_string()).unwrap_or_else(|_| said.clone())
-        }
-        _ => said.clone(),
-    }
 }

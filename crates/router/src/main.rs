@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use p2p_router::key_command::{self, KeyCommand};
 use p2p_router::settings::{Options, Task};
-use p2p_router::{Router, first_keys};
+use p2p_router::{Router, first_keys, limits};
 use p2p_shared::{exit, logging, settings};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,6 +28,7 @@ fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
 #[tokio::main]
 async fn run(options: &Options) -> anyhow::Result<()> {
     let _logs = logging::start(options.common.log_options("p2p-router"));
+    limits::raise_open_files();
     let config = options.config()?;
     let keys = config.keys.clone();
     let router = Router::start(config)?;

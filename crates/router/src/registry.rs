@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use p2p_shared::names::{Identity, InstanceId, LinkName};
 use p2p_shared::ports::PortRange;
 use p2p_shared::protocol::Rejection;
 use p2p_shared::timing;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::link::{LinkEnd, LinkHandle, LinkId, ToLink};
@@ -112,7 +113,7 @@ impl Registry {
             }
         }
         let (port, listener) = self.open(claim)?;
-        let name = unique(&claim.name, &ports);
+        let name = unique(&claim.name, &ports, port);
         let (link, work) = LinkHandle::new(name.clone(), claim.instance);
         let service = Arc::new(ServicePort {
             port,
@@ -266,7 +267,7 @@ fn take_over(
         old.end(LinkEnd::Rejected(Rejection::TakenOver, message));
     }
     if lock(&service.name).asked != claim.name {
-        let given = unique(&claim.name, ports);
+        let given = unique(&claim.name, ports, service.port);
         *lock(&service.name) = Naming {
             asked: claim.name.clone(),
             given,
@@ -282,9 +283,11 @@ fn take_over(
     })
 }
 
-/// The name, with a number if another has it.
-fn unique(name: &LinkName, ports: &HashMap<u16, Arc<ServicePort>>) -> LinkName {
-    name.made_unique(|name| ports.values().any(|held| held.name() == *name))
+/// The name, with a number if another port than this one has it.
+fn unique(name: &LinkName, ports: &HashMap<u16, Arc<ServicePort>>, port: u16) -> LinkName {
+    let mut others = ports.values().filter(|held| held.port != port);
+    let others: Vec<_> = others.by_ref().map(|held| held.name()).collect();
+    name.made_unique(|name| others.contains(name))
 }
 
 fn check_contention(service: &ServicePort, holder: &LinkHandle) -> Result<(), Refused> {

@@ -12,12 +12,13 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
+use p2p_shared::socket;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::answer::{Executed, Problem, Timing, answer};
 use crate::cgi::{self, Broken, RunBody};
 use crate::registry::{Occupant, ServicePort};
-use crate::{Context, browser, http};
+use crate::{Context, Patience, browser, http};
 
 /// Pause when the system has no descriptors left for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -68,12 +69,17 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
 ) {
-    // Answers are small and whole: nothing is gained by waiting for more to send.
-    let _ = stream.set_nodelay(true);
-    http::serve(
+    // What waits unsent is kept out of the kernel, where it would be old when it is read.
+    socket::prepare_link(&stream);
+    let refuse = |status: StatusCode| {
+        context.metrics.answered(status.as_u16());
+        not_a_request(status, context.run_ids.next(), context.patience)
+    };
+    http::serve_with(
+        context.patience,
         stream,
         &service.closed,
-        not_a_request,
+        refuse,
         |request| async move {
             let asked = Asked {
                 context,
@@ -96,17 +102,34 @@ async fn connection(
 }
 
 /// The answer to what hyper can't read, or what doesn't come whole.
-fn not_a_request(status: StatusCode) -> Response<Bytes> {
-    let sentence = match status {
-        StatusCode::REQUEST_TIMEOUT => {
-            "the request did not come whole within 10 s: nothing was run"
-        }
-        StatusCode::URI_TOO_LONG => "the address is too long: nothing was run",
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the headers are too large: nothing was run",
-        _ => "this is no HTTP/1.1 request: nothing was run",
+fn not_a_request(status: StatusCode, run: RunId, patience: Patience) -> Response<Bytes> {
+    let problem = |sentence: &str| Problem::new(status, sentence);
+    let problem = match status {
+        StatusCode::REQUEST_TIMEOUT => Problem::new(
+            status,
+            format!(
+                "the request did not come whole within {} s: nothing was run",
+                patience.headers.as_secs_f32()
+            ),
+        ),
+        StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => problem(
+            "the address and the headers are too large: send long input as the body of a POST",
+        ),
+        StatusCode::SERVICE_UNAVAILABLE => Problem::retry_after(
+            status,
+            2,
+            "the router is restarting: try again in a moment",
+        ),
+        status if status == http::CALLER_LEFT => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "the connection was closed from your side before the answer, which ends the command: keep it open",
+        )
+        .executed(Executed::Unknown),
+        _ => problem(
+            "this is no whole HTTP/1.1 request, and only http:// is spoken here: nothing was run",
+        ),
     };
-    // No run was thought of yet: all zeros is nobody's id.
-    Problem::new(status, sentence).into_response(RunId::from_number(0), Timing::default())
+    problem.into_response(run, Timing::default())
 }
 
 /// A request and what it is about.

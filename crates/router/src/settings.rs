@@ -8,9 +8,9 @@ use p2p_shared::ports::PortRange;
 use p2p_shared::settings::{CommonOptions, Shell};
 use p2p_shared::state_dir;
 
-use crate::Config;
 use crate::key_command::KeyCommand;
 use crate::keystore::KeyStore;
+use crate::{Config, Patience};
 
 /// The public relay: takes links of p2p-inner, and opens a service port for each
 #[derive(Debug, Parser)]
@@ -112,6 +112,7 @@ impl Options {
                 Some(KeyStore::open(self.state_dir()?)?)
             },
             max_body: self.max_body as usize,
+            patience: Patience::default(),
         })
     }
 }

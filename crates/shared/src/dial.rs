@@ -8,19 +8,23 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, StatusCode, header};
 
 use crate::key::Key;
 use crate::protocol::SUBPROTOCOL;
 use crate::text::Escaped;
 use crate::{socket, timing, wire};
 
-/// Pause before the next address is tried beside those before it (RFC 8305, 5: 250 ms).
+/// Pause before the next address is tried beside those before it, unless they have failed
+/// already (RFC 8305, 5: 250 ms).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// Most bytes of a refusal that are read and shown.
+const MAX_SAID: usize = 500;
 
 /// Where the router is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,46 +117,62 @@ pub async fn dial(
     path: &str,
     key: Option<&Key>,
 ) -> Result<WebSocketStream<TcpStream>, DialError> {
-    timeout(timing::HELLO, async {
-        let stream = connect(router).await?;
-        socket::prepare_link(&stream);
-        upgrade(router, path, key, stream).await
-    })
-    .await
-    .unwrap_or_else(|_| {
-        Err(DialError::Timeout {
+    let deadline = Instant::now() + timing::HELLO;
+    let addresses = timeout_at(deadline, resolve(router))
+        .await
+        .unwrap_or_else(|_| Err(unresolved(router, too_slow())))?;
+    let stream = timeout_at(deadline, connect(addresses))
+        .await
+        .unwrap_or_else(|_| Err(too_slow()))
+        .map_err(|source| DialError::Connect {
             router: router.clone(),
+            source,
+        })?;
+    socket::prepare_link(&stream);
+    timeout_at(deadline, upgrade(router, path, key, stream))
+        .await
+        .unwrap_or_else(|_| {
+            Err(DialError::Timeout {
+                router: router.clone(),
+            })
         })
-    })
 }
 
-async fn connect(router: &RouterAddress) -> Result<TcpStream, DialError> {
-    let unresolved = |source| DialError::Resolve {
+fn too_slow() -> io::Error {
+    let message = format!("no answer within {} s", timing::HELLO.as_secs());
+    io::Error::new(io::ErrorKind::TimedOut, message)
+}
+
+fn unresolved(router: &RouterAddress, source: io::Error) -> DialError {
+    DialError::Resolve {
         host: router.host.clone(),
         source,
-    };
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((router.host.as_str(), router.port))
-        .await
-        .map_err(unresolved)?
-        .collect();
-    let mut attempts: FuturesUnordered<_> = (0_u32..)
-        .zip(addresses)
-        .map(|(n, address)| async move {
-            sleep(NEXT_ADDRESS * n).await;
-            TcpStream::connect(address).await
-        })
-        .collect();
+    }
+}
+
+async fn resolve(router: &RouterAddress) -> Result<Vec<SocketAddr>, DialError> {
+    match tokio::net::lookup_host((router.host.as_str(), router.port)).await {
+        Ok(addresses) => Ok(addresses.collect()),
+        Err(error) => Err(unresolved(router, error)),
+    }
+}
+
+/// A connection to the first address that takes one.
+async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    while let Some(attempt) = attempts.next().await {
-        match attempt {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+    loop {
+        attempts.extend(waiting.next().map(TcpStream::connect));
+        tokio::select! {
+            Some(attempt) = attempts.next() => match attempt {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            },
+            () = sleep(NEXT_ADDRESS), if waiting.len() > 0 => {}
+            else => return Err(last),
         }
     }
-    Err(DialError::Connect {
-        router: router.clone(),
-        source: last,
-    })
 }
 
 async fn upgrade(
@@ -181,21 +201,30 @@ async fn upgrade(
     }
     match tokio_tungstenite::client_async_with_config(request, stream, Some(wire::limits())).await {
         Ok((socket, _)) => Ok(socket),
-        Err(WsError::Http(response)) => {
-            let body = response.body().as_deref().unwrap_or_default();
-            let text = String::from_utf8_lossy(&body[..body.len().min(500)]);
-            let said = match text.trim() {
-                "" => format!("HTTP status {}", response.status()),
-                sentence => Escaped(sentence).to_string(),
-            };
-            let router = router.clone();
-            Err(match response.status() {
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                    DialError::Denied { router, said }
-                }
-                _ => DialError::Refused { router, said },
-            })
-        }
+        Err(WsError::Http(response)) => Err(refusal(router, response)),
         Err(error) => Err(strange(error)),
+    }
+}
+
+/// What an answer other than "switching protocols" means.
+fn refusal(router: &RouterAddress, response: Box<Response<Option<Vec<u8>>>>) -> DialError {
+    let router = router.clone();
+    let status = response.status();
+    let type_of = response.headers().get(header::CONTENT_TYPE);
+    // A router answers in plain text; a page is somebody else's.
+    let is_ours = type_of.is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
+    let body = response.body().as_deref().unwrap_or_default();
+    let text = String::from_utf8_lossy(&body[..body.len().min(MAX_SAID)]);
+    let said = match text.trim() {
+        sentence if is_ours && !sentence.is_empty() => Escaped(sentence).to_string(),
+        _ => format!("HTTP status {status}"),
+    };
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => DialError::Denied { router, said },
+        _ if is_ours => DialError::Refused { router, said },
+        _ => DialError::NotARouter {
+            router,
+            source: Box::new(WsError::Http(response)),
+        },
     }
 }

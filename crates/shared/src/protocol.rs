@@ -42,6 +42,9 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Most bytes of output or input in one message, so that nobody waits long behind another's.
 pub const PIECE: usize = 16 * 1024;
 
+/// Most runs that are open on one link at a time, and so of inputs that wait for theirs.
+pub const MAX_OPEN_RUNS: usize = 1024;
+
 /// How much of a run's output may be on its way to the router, unread by the caller: in units of
 /// [`cost`]. Its quotient by the round trip is the most that one run can carry: 2.5 MB/s at 100 ms.
 pub const RUN_WINDOW: u32 = 256 * 1024;

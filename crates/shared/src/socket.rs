@@ -1,7 +1,7 @@
 //! Owns the options of TCP sockets: what the kernel is told about a connection of ours.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -19,6 +19,19 @@ const BACKLOG: i32 = 4096;
 /// # Errors
 /// As `bind` and `listen` do: the address is in use, not ours, or needs privileges.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let no_ipv6 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    match listen_on(address) {
+        // A kernel without IPv6: IPv4 is all there is to take.
+        Err(error)
+            if address.ip() == Ipv6Addr::UNSPECIFIED && error.raw_os_error() == Some(no_ipv6) =>
+        {
+            listen_on((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        listening => listening,
+    }
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,

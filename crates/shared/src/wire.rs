@@ -4,13 +4,14 @@
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{
     CloseFrame, Message, Role, WebSocketConfig, frame::coding::CloseCode,
@@ -126,7 +127,7 @@ where
         self.unflushed < BATCH
     }
 
-    /// Queues a message; [`event`](Self::event) or [`flush`](Self::flush) sends it.
+    /// Queues a message; [`event`](Self::event) or [`part`](Self::part) sends it.
     ///
     /// # Errors
     /// If it is too large or the connection was lost.
@@ -166,26 +167,30 @@ where
         .await
     }
 
-    /// Sends all that is queued.
-    ///
-    /// # Errors
-    /// If the connection was lost.
-    pub async fn flush(&mut self) -> Result<(), WireError> {
-        std::future::poll_fn(|cx| self.poll_flush(cx)).await
-    }
-
-    /// Sends what is queued and then a close frame with this reason (cut to 120 bytes).
-    ///
-    /// # Errors
-    /// If the connection was lost.
-    pub async fn close(&mut self, reason: &str) -> Result<(), WireError> {
+    /// Sends what is queued, then these last words and a close frame with this reason (cut to
+    /// 120 bytes), and throws away what still comes until the peer has closed too: a connection
+    /// that is closed with something unread is reset, and what was sent last is lost with it.
+    /// Gives up when `patience` is over.
+    pub async fn part(mut self, last_words: Option<&Out>, reason: &str, patience: Duration) {
         let cut = reason.floor_char_boundary(120);
         let frame = CloseFrame {
             code: CloseCode::Normal,
             reason: reason[..cut].to_owned().into(),
         };
-        self.socket.close(Some(frame)).await.map_err(Box::new)?;
-        Ok(())
+        let parting = async {
+            if let Some(words) = last_words {
+                self.push(words)?;
+            }
+            self.socket.close(Some(frame)).await.map_err(Box::new)?;
+            let stream = self.socket.get_mut();
+            if stream.shutdown().await.is_ok() {
+                let mut ignored = vec![0; 4 * 1024];
+                while matches!(stream.read(&mut ignored).await, Ok(1..)) {}
+            }
+            Ok::<_, WireError>(())
+        };
+        // Whoever doesn't listen, or is gone, does without.
+        let _ = tokio::time::timeout(patience, parting).await;
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {

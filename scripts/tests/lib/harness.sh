@@ -35,7 +35,7 @@ eventually() { # COMMAND...
     tries=0
     until "$@"; do
         tries=$((tries + 1))
-        [ "$tries" -lt 200 ] || return 1
+        [ "$tries" -lt 1500 ] || return 1
         sleep 0.02
     done
 }
@@ -59,9 +59,12 @@ run() {
     "$@" >"$out" 2>&1 || code=$?
 }
 
-# All processes that this test started: they have its folder in their environment. But grep.
+# All processes that this test started: they have its folder in their environment. But not grep.
 ours() {
-    env -u FAKE grep -lF -- "FAKE=$FAKE" /proc/[0-9]*/environ 2>/dev/null | sed 's/[^0-9]//g' || :
+    for environ in $(env -u FAKE grep -lF -- "FAKE=$FAKE" /proc/[0-9]*/environ 2>/dev/null); do
+        pid=${environ#/proc/}
+        echo "${pid%/environ}"
+    done
 }
 
 nothing_left() { [ -z "$(ours)" ]; }

@@ -23,6 +23,9 @@ const LOCK_NAME: &str = "keys.lock";
 /// Where the next content is written before it takes the key file's place.
 const NEXT_NAME: &str = "keys.toml.new";
 
+/// The names of the keys that the first start makes: a car's and its operator's.
+pub(super) const FIRST_KEYS: [&str; 2] = ["car", "operator"];
+
 /// The most that is read, in bytes: twice what the most keys with the longest names take.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
 
@@ -156,9 +159,10 @@ impl KeyFile {
             return Ok(None);
         }
         let mut make = |name, role| push_new(&mut records, KeyName::literal(name), role, None);
+        let [car, operator] = FIRST_KEYS;
         let first = FirstKeys {
-            car: make("car", Role::Link)?,
-            operator: make("operator", Role::Admin)?,
+            car: make(car, Role::Link)?,
+            operator: make(operator, Role::Admin)?,
         };
         self.replace(&records)?;
         Ok(Some(first))

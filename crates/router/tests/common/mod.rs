@@ -4,9 +4,15 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "each test file uses a part of it, and a test may panic"
 )]
+
+pub mod peer;
+pub mod program;
+pub mod proxy;
+pub mod raw;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -47,6 +53,35 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     .await;
 }
 
+/// The same, where looking takes a while.
+pub async fn until_so(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    soon(what, async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// A port that nobody else gets while this lives: not listened on, and so free for a router.
+pub struct ReservedPort {
+    pub port: u16,
+    _socket: socket2::Socket,
+}
+
+impl ReservedPort {
+    pub fn new() -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&local(0).into()).unwrap();
+        Self {
+            port: socket.local_addr().unwrap().as_socket().unwrap().port(),
+            _socket: socket,
+        }
+    }
+}
+
 /// A router, and the folder of its inners' commands.
 pub struct World {
     pub router: Router,
@@ -78,6 +113,7 @@ pub fn router_config() -> p2p_router::Config {
         service_ports: "1024-65535".parse().unwrap(),
         keys: None,
         max_body: 1 << 20,
+        patience: p2p_router::Patience::default(),
     }
 }
 
@@ -126,6 +162,36 @@ impl World {
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
+    }
+
+    /// A command that leaves the note `begun`, and goes on when there is a note `gate`.
+    pub fn gated(&self, name: &str, then: &str) -> PathBuf {
+        let (begun, gate) = (self.note("begun"), self.note("gate"));
+        let (begun, gate) = (begun.display(), gate.display());
+        self.script(
+            name,
+            // It ends with the folder, too.
+            &format!(
+                "touch {begun}; while [ -e {begun} ] && [ ! -e {gate} ]; do sleep 0.01; done; {then}"
+            ),
+        )
+    }
+
+    /// Waits until a [gated](Self::gated) command runs.
+    pub async fn has_begun(&self) {
+        until("the command runs", || self.note("begun").exists()).await;
+    }
+
+    /// Lets [gated](Self::gated) commands go on.
+    pub fn open_gate(&self) {
+        fs::write(self.note("gate"), "").unwrap();
+    }
+
+    /// What the router's metrics say of this.
+    pub async fn metric(&self, name: &str) -> i64 {
+        let metrics = get(self.router.address().port(), "/metrics").await.text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().parse().unwrap()
     }
 
     /// A file beside the commands, for scripts to write to.
@@ -183,6 +249,15 @@ pub async fn link_down(inner: &Inner) {
     soon("the link goes down", state.wait_for(is_down))
         .await
         .unwrap();
+}
+
+/// Waits until the router knows that the inner of this port is away.
+pub async fn away(port: u16) {
+    until_so("the inner is away", async || {
+        let answer = get(port, "/commands").await;
+        answer.status == 503 && answer.text().contains("is not connected")
+    })
+    .await;
 }
 
 /// A whole answer.

@@ -1,0 +1,82 @@
+//! Owns input that came ahead of its runs: how much of it may wait, and for how many of them.
+
+use std::collections::HashMap;
+
+use bytes::{Bytes, BytesMut};
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::MAX_OPEN_RUNS;
+
+/// Most input that waits for its runs: that of all of them together.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// The input of runs that are to come.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs {
+    waiting: HashMap<RunId, BytesMut>,
+    bytes: usize,
+}
+
+impl Inputs {
+    /// Keeps a piece of a run's input. What is beyond the bounds is thrown away: its run is
+    /// refused when it comes, for its input is not whole.
+    pub(crate) fn add(&mut self, run: RunId, piece: &Bytes) {
+        let is_known = self.waiting.contains_key(&run);
+        if self.bytes + piece.len() <= MAX_BYTES && (is_known || self.waiting.len() < MAX_OPEN_RUNS)
+        {
+            self.bytes += piece.len();
+            self.waiting
+                .entry(run)
+                .or_default()
+                .extend_from_slice(piece);
+        }
+    }
+
+    /// All that came for this run.
+    pub(crate) fn take(&mut self, run: RunId) -> Bytes {
+        let input = self.waiting.remove(&run).unwrap_or_default();
+        self.bytes -= input.len();
+        input.freeze()
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIECE: Bytes = Bytes::from_static(b"piece ");
+
+    #[test]
+    fn the_pieces_of_a_run_are_joined_and_taken_once() {
+        let (mut inputs, run) = (Inputs::default(), RunId::from_number(1));
+        inputs.add(run, &PIECE);
+        inputs.add(RunId::from_number(2), &PIECE);
+        inputs.add(run, &PIECE);
+        assert_eq!(&inputs.take(run)[..], b"piece piece ");
+        assert!(inputs.take(run).is_empty());
+        inputs.clear();
+        assert!(inputs.take(RunId::from_number(2)).is_empty());
+        assert_eq!(inputs.bytes, 0);
+    }
+
+    #[test]
+    fn runs_that_never_come_take_no_more_than_their_share() {
+        let mut inputs = Inputs::default();
+        for n in 0..100_000 {
+            inputs.add(RunId::from_number(n), &Bytes::new());
+        }
+        assert_eq!(inputs.waiting.len(), MAX_OPEN_RUNS);
+        let large = Bytes::from(vec![0; 1 << 20]);
+        for _ in 0..100 {
+            inputs.add(RunId::from_number(0), &large);
+        }
+        assert_eq!(inputs.bytes, MAX_BYTES);
+        assert_eq!(inputs.take(RunId::from_number(0)).len(), MAX_BYTES);
+        inputs.add(RunId::from_number(1), &PIECE);
+        assert_eq!(inputs.take(RunId::from_number(1)), PIECE);
+    }
+}

@@ -1,0 +1,143 @@
+//! Owns the answers to "which commands are there?": one listing at a time and off the link's
+//! task, since a folder may be slow; in messages that are small enough.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use p2p_shared::protocol::{CommandInfo, InnerToRouter, MAX_MESSAGE};
+use tokio::task::JoinHandle;
+
+use crate::catalog::Catalog;
+
+/// Most requests that wait: a router has one at a time on its way.
+const MAX_WAITING: usize = 16;
+
+/// The listings of one link.
+#[derive(Debug)]
+pub(crate) struct Lister {
+    catalog: Arc<Catalog>,
+    waiting: VecDeque<u64>,
+    listing: Option<JoinHandle<Vec<InnerToRouter>>>,
+    parts: VecDeque<InnerToRouter>,
+}
+
+/// The router asks faster than any router does.
+#[derive(Debug)]
+pub(crate) struct TooMany;
+
+impl Lister {
+    pub(crate) fn new(catalog: Arc<Catalog>) -> Self {
+        Self {
+            catalog,
+            waiting: VecDeque::new(),
+            listing: None,
+            parts: VecDeque::new(),
+        }
+    }
+
+    /// Will answer this request.
+    pub(crate) fn ask(&mut self, request: u64) -> Result<(), TooMany> {
+        if self.waiting.len() >= MAX_WAITING {
+            return Err(TooMany);
+        }
+        self.waiting.push_back(request);
+        Ok(())
+    }
+
+    /// The next part of an answer, once there is one. May be dropped and called again without
+    /// loss.
+    pub(crate) async fn next(&mut self) -> InnerToRouter {
+        loop {
+            if let Some(part) = self.parts.pop_front() {
+                return part;
+            }
+            if let Some(listing) = &mut self.listing {
+                // A listing that panicked has no answer; the router doesn't wait for ever.
+                self.parts = listing.await.unwrap_or_default().into();
+                self.listing = None;
+            } else if let Some(request) = self.waiting.pop_front() {
+                let catalog = self.catalog.clone();
+                self.listing = Some(tokio::task::spawn_blocking(move || {
+                    in_parts(request, catalog.list().unwrap_or_default())
+                }));
+            } else {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+/// The commands in messages that are small enough.
+fn in_parts(request: u64, commands: Vec<CommandInfo>) -> Vec<InnerToRouter> {
+    let size = |info: &CommandInfo| {
+        64 + info.name.as_str().len() + info.problem.as_ref().map_or(0, String::len)
+    };
+    let mut parts = vec![Vec::new()];
+    let mut filled = 0;
+    for info in commands {
+        filled += size(&info);
+        if filled > MAX_MESSAGE / 2 {
+            parts.push(Vec::new());
+            filled = size(&info);
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(info);
+        }
+    }
+    let last = parts.len() - 1;
+    let message = |(n, commands)| InnerToRouter::Commands {
+        request,
+        commands,
+        more: n < last,
+    };
+    parts.into_iter().enumerate().map(message).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_shared::codec::encode;
+
+    use super::*;
+
+    #[test]
+    fn long_lists_go_in_parts_that_fit() {
+        let info = |n| CommandInfo {
+            name: format!("command-{n}").parse().unwrap(),
+            problem: Some("x".repeat(500)),
+        };
+        let parts = in_parts(7, (0..1000).map(info).collect());
+        let mut total = 0;
+        for (n, part) in parts.iter().enumerate() {
+            encode(part).unwrap();
+            let InnerToRouter::Commands {
+                request: 7,
+                commands,
+                more,
+            } = part
+            else {
+                panic!("{part:?}")
+            };
+            assert_eq!(*more, n + 1 < parts.len());
+            total += commands.len();
+        }
+        assert_eq!(total, 1000);
+        assert_eq!(in_parts(7, Vec::new()).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn each_request_is_answered_in_its_turn_and_too_many_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut lister = Lister::new(Arc::new(Catalog::open(folder.path()).unwrap()));
+        for request in 0..MAX_WAITING as u64 {
+            lister.ask(request).unwrap();
+        }
+        assert!(lister.ask(99).is_err());
+        for expected in 0..MAX_WAITING as u64 {
+            let answer = lister.next().await;
+            let InnerToRouter::Commands { request, more, .. } = answer else {
+                panic!("{answer:?}")
+            };
+            assert_eq!((request, more), (expected, false));
+        }
+    }
+}

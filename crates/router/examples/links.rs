@@ -1,0 +1,62 @@
+//! Many inners in one process, to load a router with links:
+//! `cargo run --release -p p2p-router --example links -- ROUTER_HOST ROUTER_PORT COUNT FIRST_PORT`
+//!
+//! Each asks for the next service port from FIRST_PORT on (stay below the kernel's ephemeral
+//! ports: 32768). Prints how long they took to come up, and holds them until Ctrl-C.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use p2p_inner::{Config, Inner, LinkState};
+use p2p_shared::dial::RouterAddress;
+
+/// So many dial at a time: as many as a router's accept queue holds at the least.
+const AT_ONCE: usize = 64;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [host, port, count, first] = arguments.as_slice() else {
+        anyhow::bail!("usage: links ROUTER_HOST ROUTER_PORT COUNT FIRST_PORT");
+    };
+    let router = RouterAddress {
+        host: host.clone(),
+        port: port.parse().context("ROUTER_PORT")?,
+    };
+    let count: u16 = count.parse().context("COUNT")?;
+    let first: u16 = first.parse().context("FIRST_PORT")?;
+    let commands = std::env::temp_dir().join(format!("links-{}", std::process::id()));
+    std::fs::create_dir(&commands)?;
+    let begun = Instant::now();
+    let mut inners = Vec::new();
+    for wave in (0..count).collect::<Vec<_>>().chunks(AT_ONCE) {
+        let start = |n: &u16| Inner::start(config(&router, first + n, commands.clone())?);
+        let wave: Vec<Inner> = wave.iter().map(start).collect::<anyhow::Result<_>>()?;
+        for inner in &wave {
+            let mut state = inner.link_state();
+            state
+                .wait_for(|state| matches!(state, LinkState::Up { .. }))
+                .await?;
+        }
+        inners.extend(wave);
+    }
+    println!("{count} links are up after {:.2?}", begun.elapsed());
+    tokio::signal::ctrl_c().await?;
+    drop(inners);
+    std::fs::remove_dir_all(&commands)?;
+    Ok(())
+}
+
+fn config(router: &RouterAddress, service_port: u16, commands: PathBuf) -> anyhow::Result<Config> {
+    Ok(Config {
+        router: router.clone(),
+        service_port,
+        name: format!("car-{service_port}").parse()?,
+        identity: format!("identity{service_port}").parse()?,
+        key: None,
+        commands,
+        timeout: Duration::from_secs(30),
+        max_runs: 1,
+    })
+}

@@ -1,0 +1,173 @@
+//! Owns a connection of an inner from its upgrade to the end: hello, claim and welcome, the
+//! link, and for how long its port outlives it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_shared::names::Identity;
+use p2p_shared::protocol::{Hello, InnerToRouter, Rejection, RouterToInner};
+use p2p_shared::random::jitter;
+use p2p_shared::text::Escaped;
+use p2p_shared::timing;
+use p2p_shared::wire::{Event, Wire};
+use tokio::net::TcpStream;
+
+use super::LinkEnd;
+use super::task::{LinkTask, LinkWire};
+use crate::access::{Access, Caller};
+use crate::registry::{Claim, Granted};
+use crate::{Context, service};
+
+/// How long an inner gets to take our last words.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Most characters of what an inner says of itself in a log line.
+const SOFTWARE: usize = 40;
+
+/// A connection that may become a link.
+pub(crate) struct Candidate {
+    pub caller: Caller,
+    pub peer: SocketAddr,
+    pub stream: TcpStream,
+    /// What came behind the upgrade.
+    pub read: Vec<u8>,
+}
+
+impl Candidate {
+    /// The life of a link, from its hello to the end of its port.
+    pub(crate) async fn live(self, context: &Arc<Context>) {
+        let Self {
+            caller,
+            peer,
+            stream,
+            read,
+        } = self;
+        let refused = |why: &str| {
+            context.metrics.link_refusals.inc();
+            tracing::info!(from = %peer, key = caller.name(), why, "link refused");
+        };
+        let mut wire: LinkWire = Wire::accepted(stream, read).await;
+        let hello = match hello(&mut wire).await {
+            Ok(Some(hello)) => hello,
+            Ok(None) => return,
+            Err(why) => {
+                refused(&why);
+                return part(wire, &LinkEnd::Rejected(Rejection::Protocol, why)).await;
+            }
+        };
+        if context.draining.is_cancelled() {
+            let later = timing::COME_BACK_SPREAD.mul_f64(jitter());
+            return part(wire, &LinkEnd::GoAway(later)).await;
+        }
+        let claim = claim(&context.access, &caller, &hello);
+        let granted = match context.registry.claim(&claim) {
+            Ok(granted) => granted,
+            Err((rejection, why)) => {
+                refused(&why);
+                return part(wire, &LinkEnd::Rejected(rejection, why)).await;
+            }
+        };
+        serve(context, caller, peer, wire, &hello, granted).await;
+    }
+}
+
+/// Waits for the hello: `None` if the peer thinks better of it, else why it is none.
+async fn hello(wire: &mut LinkWire) -> Result<Option<Hello>, String> {
+    match tokio::time::timeout(timing::HELLO, wire.event()).await {
+        Ok(Ok(Event::Message(InnerToRouter::Hello(hello)))) => Ok(Some(hello)),
+        Ok(Ok(Event::Closed(_))) => Ok(None),
+        Ok(Ok(_)) => Err("the first message is no hello".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!(
+            "no hello came within {} s",
+            timing::HELLO.as_secs()
+        )),
+    }
+}
+
+fn claim(access: &Access, caller: &Caller, hello: &Hello) -> Claim {
+    let (identity, ports) = match (access, caller) {
+        // With keys, what an inner says of itself counts for nothing.
+        (Access::Keys(_), Caller::Holder(grant, _)) => (
+            Identity::try_from(grant.id.to_string()).unwrap_or_else(|_| hello.identity.clone()),
+            grant.ports,
+        ),
+        _ => (hello.identity.clone(), None),
+    };
+    Claim {
+        identity,
+        instance: hello.instance,
+        name: hello.name.clone(),
+        service_port: hello.service_port,
+        ports,
+    }
+}
+
+/// The life of a link whose claim was granted.
+async fn serve(
+    context: &Arc<Context>,
+    caller: Caller,
+    peer: SocketAddr,
+    wire: LinkWire,
+    hello: &Hello,
+    granted: Granted,
+) {
+    let Granted {
+        service,
+        link,
+        work,
+        opened,
+    } = granted;
+    context.metrics.links.inc();
+    context.metrics.link_ups.inc();
+    match opened {
+        Some(listener) => {
+            let serving = service::serve(context.clone(), service.clone(), listener);
+            context.connections.spawn(serving);
+        }
+        None => {
+            context.metrics.link_takeovers.inc();
+        }
+    }
+    let name = link.name().clone();
+    tracing::info!(
+        link = %name, service_port = service.port, from = %peer, key = caller.name(),
+        software = %Escaped(&hello.software).cut(SOFTWARE), "link up"
+    );
+    let welcome = RouterToInner::Welcome {
+        name: name.clone(),
+        service_port: service.port,
+    };
+    let task = LinkTask::new(wire, work, link.clone(), hello);
+    let revoked = async {
+        caller.revoked().await;
+        let message = "the key was revoked: ask the router's owner for another".to_owned();
+        link.end(LinkEnd::Rejected(Rejection::Denied, message));
+        std::future::pending().await
+    };
+    let (end, wire) = tokio::select! {
+        ended = task.run(welcome) => ended,
+        ended = revoked => ended,
+    };
+    context.metrics.links.dec();
+    tracing::info!(link = %name, service_port = service.port, why = %end, "link down");
+    // Before the farewell, which may take a while.
+    let is_kept = context.registry.release(&service, link.id());
+    if is_kept && end.gives_up_port() {
+        context.registry.give_up(&service, true);
+    }
+    part(wire, &end).await;
+    if is_kept && !end.gives_up_port() {
+        tokio::select! {
+            () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
+            () = context.closed.cancelled() => {}
+        }
+        context.registry.give_up(&service, false);
+    }
+}
+
+async fn part(wire: LinkWire, end: &LinkEnd) {
+    if let Some(words) = end.last_words() {
+        wire.part(Some(&words), "", FAREWELL).await;
+    }
+}

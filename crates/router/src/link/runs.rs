@@ -1,0 +1,139 @@
+//! Owns the open runs of one link, and what an inner may say of each: refused; or started, then
+//! output, then finished; and nothing before the run was handed over. A run that is not there
+//! was cancelled a moment ago: what still comes of it is nobody's.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use p2p_shared::names::RunId;
+use tokio::sync::mpsc::WeakUnboundedSender;
+
+use super::task::Violation;
+use crate::run::{Finish, OpenRun, RunEvent};
+
+/// The runs that are open on a link.
+#[derive(Debug, Default)]
+pub(super) struct Runs(HashMap<RunId, Held>);
+
+#[derive(Debug)]
+struct Held {
+    open: OpenRun,
+    stage: Stage,
+    caller: WeakUnboundedSender<RunEvent>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The inner doesn't know of it, or has only got input of it.
+    Kept,
+    Handed,
+    Started,
+}
+
+impl Runs {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        run: RunId,
+        open: OpenRun,
+        caller: WeakUnboundedSender<RunEvent>,
+    ) {
+        let stage = Stage::Kept;
+        let held = Held {
+            open,
+            stage,
+            caller,
+        };
+        self.0.insert(run, held);
+    }
+
+    /// The run is about to be handed to the inner, if it is still wanted: from now on nobody can
+    /// say that it was not executed.
+    pub(super) fn hand_over(&mut self, run: RunId) -> bool {
+        let Some(held) = self.0.get_mut(&run) else {
+            return false;
+        };
+        let is_wanted = (held.caller.upgrade()).is_some_and(|caller| !caller.is_closed());
+        if is_wanted {
+            held.open.hand_over();
+            held.stage = Stage::Handed;
+        } else {
+            self.0.remove(&run);
+        }
+        is_wanted
+    }
+
+    /// The caller has gone away; whether the run was open.
+    pub(super) fn cancel(&mut self, run: RunId) -> bool {
+        self.0.remove(&run).is_some()
+    }
+
+    /// The caller has read on; whether the run is open.
+    pub(super) fn grant(&mut self, run: RunId, more: u32) -> bool {
+        let held = self.0.get_mut(&run);
+        held.map(|held| held.open.grant(more)).is_some()
+    }
+
+    pub(super) fn started(&mut self, run: RunId) -> Result<(), Violation> {
+        let Some(held) = self.0.get_mut(&run) else {
+            return Ok(());
+        };
+        if held.stage != Stage::Handed {
+            return Err(Violation(
+                "the inner started a run that it was not asked for, or twice",
+            ));
+        }
+        held.stage = Stage::Started;
+        held.open.started();
+        Ok(())
+    }
+
+    pub(super) fn output(&mut self, run: RunId, bytes: Bytes) -> Result<(), Violation> {
+        let Some(held) = self.0.get_mut(&run) else {
+            return Ok(());
+        };
+        if held.stage != Stage::Started {
+            return Err(Violation(
+                "the inner sent output of a run that has not started",
+            ));
+        }
+        let sent = held.open.output(bytes);
+        sent.map_err(|_| Violation("the inner sent more output than its window"))
+    }
+
+    pub(super) fn refused(&mut self, run: RunId, event: RunEvent) -> Result<(), Violation> {
+        let why = "the inner refused a run that it had started, or was not asked for";
+        self.end(run, Stage::Handed, event, Violation(why))
+    }
+
+    pub(super) fn finished(&mut self, run: RunId, finish: Finish) -> Result<(), Violation> {
+        let why = Violation("the inner finished a run that has not started");
+        self.end(run, Stage::Started, RunEvent::Finished(finish), why)
+    }
+
+    fn end(
+        &mut self,
+        run: RunId,
+        from: Stage,
+        event: RunEvent,
+        why: Violation,
+    ) -> Result<(), Violation> {
+        match self.0.remove(&run) {
+            None => Ok(()),
+            Some(held) if held.stage == from => {
+                held.open.end(event);
+                Ok(())
+            }
+            // Dropped: its caller is told that nobody knows, unless nothing was handed over.
+            Some(_) => Err(why),
+        }
+    }
+
+    /// Forgets them all: those that were handed over are lost.
+    pub(super) fn lose(&mut self) {
+        self.0.clear();
+    }
+}

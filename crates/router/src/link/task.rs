@@ -1,0 +1,290 @@
+//! Owns one live link: the task that alone reads and writes its socket and holds its open runs.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use p2p_shared::liveness::{Due, Liveness, Pings};
+use p2p_shared::protocol::{Hello, InnerToRouter, PIECE, Rejection, RouterToInner, RunRequest};
+use p2p_shared::wire::{Event, Wire, WireError};
+use p2p_shared::{socket, timing};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::clock::InnerClock;
+use super::listings::Listings;
+use super::runs::Runs;
+use super::{LinkEnd, LinkHandle, ToLink};
+use crate::run::{Finish, RunEvent, RunOrder};
+
+/// The WebSocket of a link.
+pub(super) type LinkWire = Wire<TcpStream, RouterToInner, InnerToRouter>;
+
+/// The task of a link. Its fields are everything that a link knows.
+pub(super) struct LinkTask {
+    wire: LinkWire,
+    work: mpsc::UnboundedReceiver<ToLink>,
+    handle: LinkHandle,
+    clock: InnerClock,
+    liveness: Liveness,
+    runs: Runs,
+    /// Runs whose input is on its way, a piece of each in turn.
+    inputs: VecDeque<Input>,
+    listings: Listings,
+    started: Instant,
+}
+
+struct Input {
+    order: RunOrder,
+    left: Bytes,
+}
+
+impl LinkTask {
+    pub(super) fn new(
+        wire: LinkWire,
+        work: mpsc::UnboundedReceiver<ToLink>,
+        handle: LinkHandle,
+        hello: &Hello,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            wire,
+            work,
+            handle,
+            clock: InnerClock::heard(hello.clock_ms),
+            liveness: Liveness::new(Pings::Always, now),
+            runs: Runs::default(),
+            inputs: VecDeque::new(),
+            listings: Listings::default(),
+            started: now,
+        }
+    }
+
+    /// The link's life, from welcome to end. Open runs end as lost. What is left is the wire,
+    /// for the farewell.
+    pub(super) async fn run(mut self, welcome: RouterToInner) -> (LinkEnd, LinkWire) {
+        socket::set_dead_after(self.wire.get_ref(), timing::PACE_IDLE.dead);
+        let handle = self.handle.clone();
+        let end = tokio::select! {
+            biased;
+            end = handle.ended() => end,
+            Err(end) = self.live(&welcome) => end,
+        };
+        self.work.close();
+        self.runs.lose();
+        while self.work.try_recv().is_ok() {}
+        (end, self.wire)
+    }
+
+    async fn live(&mut self, welcome: &RouterToInner) -> Result<Infallible, LinkEnd> {
+        self.wire.push(welcome)?;
+        loop {
+            self.stay_alive_with_runs();
+            let now = Instant::now();
+            let (due, pace) = self.liveness.poll(now);
+            if let Some(pace) = pace {
+                socket::set_dead_after(self.wire.get_ref(), pace.dead);
+            }
+            match due {
+                Some(Due::Dead(silence)) => return Err(LinkEnd::Silent(silence)),
+                Some(Due::Ping) => self.ping(now)?,
+                None => {}
+            }
+            let timer = tokio::time::sleep_until(self.liveness.next().into());
+            let has_room = self.wire.has_room();
+            tokio::select! {
+                biased;
+                Some(work) = self.work.recv(), if has_room => {
+                    self.work_on(work)?;
+                    // Several messages a write when several wait.
+                    while self.wire.has_room() && let Ok(work) = self.work.try_recv() {
+                        self.work_on(work)?;
+                    }
+                }
+                event = self.wire.event() => {
+                    self.on_event(event?)?;
+                    // A piece for each event, else a flood of output would keep input waiting.
+                    if self.wire.has_room() {
+                        self.send_input()?;
+                    }
+                }
+                () = std::future::ready(()), if has_room && !self.inputs.is_empty() => {
+                    self.send_input()?;
+                }
+                () = timer => {}
+            }
+        }
+    }
+
+    fn stay_alive_with_runs(&mut self) {
+        let busy = !self.runs.is_empty() || !self.work.is_empty() || !self.listings.is_idle();
+        if let Some(pace) = self.liveness.set_busy(busy, Instant::now()) {
+            socket::set_dead_after(self.wire.get_ref(), pace.dead);
+        }
+    }
+
+    fn ping(&mut self, now: Instant) -> Result<(), WireError> {
+        let sent = u64::try_from(now.duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
+        self.wire
+            .push_ping(Bytes::copy_from_slice(&sent.to_be_bytes()))
+    }
+
+    fn on_pong(&self, payload: &[u8]) {
+        if let Ok(sent) = payload.try_into() {
+            let sent = Duration::from_micros(u64::from_be_bytes(sent));
+            if let Some(rtt) = self.started.elapsed().checked_sub(sent) {
+                let rtt_ms = rtt.as_secs_f64() * 1e3;
+                tracing::debug!(link = %self.handle.name(), rtt_ms, "round trip");
+            }
+        }
+    }
+
+    fn work_on(&mut self, work: ToLink) -> Result<(), WireError> {
+        match work {
+            ToLink::Run {
+                order,
+                open,
+                caller,
+            } => {
+                self.runs.insert(order.run, open, caller);
+                if order.stdin.is_empty() {
+                    return self.send_run(&order);
+                }
+                let left = order.stdin.clone();
+                self.inputs.push_back(Input { order, left });
+            }
+            ToLink::Window { run, more } => {
+                if self.runs.grant(run, more) {
+                    self.wire.push(&RouterToInner::Window { run, more })?;
+                }
+            }
+            ToLink::Cancel(run) => {
+                self.inputs.retain(|input| input.order.run != run);
+                if self.runs.cancel(run) {
+                    self.wire.push(&RouterToInner::Cancel { run })?;
+                }
+            }
+            ToLink::List(reply) => {
+                let request = self.listings.ask(reply);
+                self.ask_for_list(request)?;
+            }
+            ToLink::Notice(message) => self.wire.push(&RouterToInner::Notice { message })?,
+        }
+        Ok(())
+    }
+
+    fn ask_for_list(&mut self, request: Option<u64>) -> Result<(), WireError> {
+        match request {
+            Some(request) => self.wire.push(&RouterToInner::ListCommands { request }),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a piece of the front run's input, if there is one, and behind the last one the run
+    /// itself.
+    fn send_input(&mut self) -> Result<(), WireError> {
+        let Some(mut input) = self.inputs.pop_front() else {
+            return Ok(());
+        };
+        let bytes = input.left.split_to(input.left.len().min(PIECE));
+        self.wire.push(&RouterToInner::Stdin {
+            run: input.order.run,
+            bytes,
+        })?;
+        if input.left.is_empty() {
+            return self.send_run(&input.order);
+        }
+        self.inputs.push_back(input);
+        Ok(())
+    }
+
+    fn send_run(&mut self, order: &RunOrder) -> Result<(), WireError> {
+        let run = order.run;
+        if !self.runs.hand_over(run) {
+            // Its caller went away while it waited here. The inner may have got input of it.
+            return match order.stdin.is_empty() {
+                true => Ok(()),
+                false => self.wire.push(&RouterToInner::Cancel { run }),
+            };
+        }
+        self.wire.push(&RouterToInner::Run(RunRequest {
+            run,
+            command: order.command.clone(),
+            arguments: order.arguments.clone(),
+            deadline_ms: self.clock.after(timing::RUN_DEADLINE),
+            remote_addr: order.remote_addr.clone(),
+            stdin_bytes: order.stdin.len() as u64,
+        }))
+    }
+
+    fn on_event(&mut self, event: Event<InnerToRouter>) -> Result<(), LinkEnd> {
+        if !matches!(event, Event::Room) {
+            self.liveness.heard(Instant::now());
+        }
+        match event {
+            Event::Message(message) => self.on_message(message),
+            Event::Pong(payload) => {
+                self.on_pong(&payload);
+                Ok(())
+            }
+            Event::Ping | Event::Room => Ok(()),
+            Event::Closed(reason) => Err(LinkEnd::Closed(reason)),
+        }
+    }
+
+    fn on_message(&mut self, message: InnerToRouter) -> Result<(), LinkEnd> {
+        match message {
+            InnerToRouter::Hello(_) => return Err(Violation("the inner said hello twice").into()),
+            InnerToRouter::Clock { clock_ms } => self.clock = InnerClock::heard(clock_ms),
+            InnerToRouter::Started { run } => self.runs.started(run)?,
+            InnerToRouter::Output { run, bytes } => self.runs.output(run, bytes)?,
+            InnerToRouter::Refused {
+                run,
+                refusal,
+                message,
+            } => self
+                .runs
+                .refused(run, RunEvent::Refused { refusal, message })?,
+            InnerToRouter::Finished {
+                run,
+                end,
+                exec_us,
+                stderr,
+            } => {
+                let exec = Duration::from_micros(exec_us);
+                self.runs.finished(run, Finish { end, exec, stderr })?;
+            }
+            InnerToRouter::Commands {
+                request,
+                commands,
+                more,
+            } => {
+                let next = self.listings.answer(request, commands, more)?;
+                self.ask_for_list(next)?;
+            }
+            InnerToRouter::Draining => self.handle.set_draining(),
+        }
+        Ok(())
+    }
+}
+
+/// The inner said what it may not; in words for the log and for its owner.
+#[derive(Debug)]
+pub(super) struct Violation(pub &'static str);
+
+impl From<Violation> for LinkEnd {
+    fn from(violation: Violation) -> Self {
+        Self::Rejected(Rejection::Protocol, violation.0.to_owned())
+    }
+}
+
+impl From<WireError> for LinkEnd {
+    fn from(error: WireError) -> Self {
+        if error.is_violation() {
+            Self::Rejected(Rejection::Protocol, error.to_string())
+        } else {
+            Self::Lost(error.to_string())
+        }
+    }
+}

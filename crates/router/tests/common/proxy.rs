@@ -1,0 +1,172 @@
+//! A TCP proxy between an inner and its router, which can go silent, hold back, cut and refuse:
+//! what networks do.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What becomes of the bytes that go one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// They are passed on.
+    Open,
+    /// They wait.
+    Held,
+    /// They vanish, and nobody is told.
+    Silent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    ToRouter,
+    ToInner,
+}
+
+/// One connection through the proxy.
+struct Line {
+    to_router: watch::Sender<Flow>,
+    to_inner: watch::Sender<Flow>,
+    cut: CancellationToken,
+}
+
+#[derive(Default)]
+struct Shared {
+    lines: Mutex<Vec<Line>>,
+    refuses: AtomicBool,
+}
+
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+    _end: DropGuard,
+}
+
+impl Proxy {
+    /// A proxy to this port.
+    pub async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let end = CancellationToken::new();
+        let proxy = Self {
+            port: listener.local_addr().unwrap().port(),
+            shared: Arc::default(),
+            _end: end.clone().drop_guard(),
+        };
+        let shared = proxy.shared.clone();
+        tokio::spawn(end.run_until_cancelled_owned(accept(listener, port, shared)));
+        proxy
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The connections that there are go silent, both ways. New ones are served.
+    pub fn silence(&self) {
+        self.set(Flow::Silent, &[Way::ToRouter, Way::ToInner]);
+    }
+
+    /// As [`silence`](Self::silence), one way only.
+    pub fn silence_way(&self, way: Way) {
+        self.set(Flow::Silent, &[way]);
+    }
+
+    /// What goes this way waits, on the connections that there are.
+    pub fn hold(&self, way: Way) {
+        self.set(Flow::Held, &[way]);
+    }
+
+    /// What waited goes on.
+    pub fn release(&self) {
+        self.set(Flow::Open, &[Way::ToRouter, Way::ToInner]);
+    }
+
+    /// Closes the connections that there are.
+    pub fn cut(&self) {
+        for line in self.shared.lines.lock().unwrap().drain(..) {
+            line.cut.cancel();
+        }
+    }
+
+    /// Whether new connections are closed at once.
+    pub fn refuse(&self, refuses: bool) {
+        self.shared.refuses.store(refuses, Ordering::SeqCst);
+    }
+
+    fn set(&self, flow: Flow, ways: &[Way]) {
+        for line in self.shared.lines.lock().unwrap().iter() {
+            for way in ways {
+                match way {
+                    Way::ToRouter => line.to_router.send_replace(flow),
+                    Way::ToInner => line.to_inner.send_replace(flow),
+                };
+            }
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, target: u16, shared: Arc<Shared>) {
+    let mut all = tokio::task::JoinSet::new();
+    loop {
+        let (inner, _) = listener.accept().await.unwrap();
+        if shared.refuses.load(Ordering::SeqCst) {
+            continue;
+        }
+        let Ok(router) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await else {
+            continue;
+        };
+        let _ = (inner.set_nodelay(true), router.set_nodelay(true));
+        let line = Line {
+            to_router: watch::Sender::new(Flow::Open),
+            to_inner: watch::Sender::new(Flow::Open),
+            cut: CancellationToken::new(),
+        };
+        let ways = (line.to_router.subscribe(), line.to_inner.subscribe());
+        let cut = line.cut.clone();
+        shared.lines.lock().unwrap().push(line);
+        let (inner_in, inner_out) = inner.into_split();
+        let (router_in, router_out) = router.into_split();
+        all.spawn(cut.run_until_cancelled_owned(async move {
+            tokio::join!(
+                pump(inner_in, router_out, ways.0),
+                pump(router_in, inner_out, ways.1),
+            );
+        }));
+    }
+}
+
+/// Passes bytes on as the flow has it. An end that comes while it is silent is kept back too.
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut flow: watch::Receiver<Flow>) {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let is_flowing = |flow: &Flow| *flow != Flow::Held;
+        if flow.wait_for(is_flowing).await.is_err() {
+            return;
+        }
+        let read = tokio::select! {
+            read = from.read(&mut buffer) => read.unwrap_or(0),
+            _ = flow.changed() => continue,
+        };
+        let Ok(now) = flow.wait_for(is_flowing).await.map(|flow| *flow) else {
+            return;
+        };
+        match (now, read) {
+            (Flow::Silent, 0) => return std::future::pending().await,
+            (Flow::Silent, _) => {}
+            (_, 0) => {
+                let _ = to.shutdown().await;
+                return;
+            }
+            (_, length) => {
+                if to.write_all(&buffer[..length]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
