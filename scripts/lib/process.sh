@@ -73,6 +73,7 @@ end_process() { # PID START
             killed=yes
             end_by=$((now + 5))
         fi
-        sleep 0.05 8>&- 9>&-
+        # Ctrl-C, pressed again, ends this sleep too: no reason to give up.
+        sleep 0.05 8>&- 9>&- || :
     done
 }

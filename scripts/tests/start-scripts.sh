@@ -66,6 +66,18 @@ first=$(program "router-$one")
 kill -TERM "$script"
 ok 'a program that ignores SIGTERM is killed' eventually gone "$script"
 ok 'for good' gone "$first"
+
+# As on a terminal: Ctrl-C goes to the whole process group.
+perl -e '$SIG{INT} = "DEFAULT"; setpgrp; exec { $ARGV[0] } @ARGV' "$scripts/p2p-router-server.sh" "$two" 2>"$work/impatient" &
+first=$(program "router-$two")
+script=$(state "router-$two" 2)
+interrupted() {
+    kill -s INT -- "-$script" 2>/dev/null || :
+    gone "$script"
+}
+ok 'Ctrl-C ends it, pressed again and again' eventually interrupted
+ok 'with its program' gone "$first"
+ok 'and cleanly' says "$work/impatient" "p2p-router $two has ended"
 unset SUPERVISE_END_LIMIT
 
 # --- back-off

@@ -24,8 +24,11 @@ use crate::lister::{Lister, TooMany};
 const MAX_UNREAD: usize = 4 * MAX_OPEN_RUNS;
 /// How long a router that refuses us gets to take our close.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How long the router gets to take the last output when we end.
+/// How long the router gets to take the last output when we end, and to hear that we do.
 const LAST_OUTPUT: Duration = Duration::from_secs(5);
+/// The payload of all pings behind [`InnerToRouter::Draining`]: of several, a peer may answer the
+/// last only (RFC 6455, 5.5.3).
+const DRAINING: Bytes = Bytes::from_static(b"draining");
 
 /// The WebSocket of a link.
 pub(crate) type LinkWire = Wire<TcpStream, InnerToRouter, RouterToInner>;
@@ -148,6 +151,21 @@ impl SessionEnd {
     }
 }
 
+/// We have said that we begin nothing more.
+struct Draining {
+    /// How long we wait for the router to have heard it.
+    patience: Instant,
+    heard: bool,
+}
+
+impl Draining {
+    /// Whether no run can be on its way to us, which would be lost if we left, and what we have
+    /// to say is out.
+    fn may_leave(&self, now: Instant, has_room: bool) -> bool {
+        self.heard && has_room || now >= self.patience
+    }
+}
+
 /// A link that is up.
 pub(crate) struct Session<'a> {
     pub wire: LinkWire,
@@ -174,7 +192,7 @@ impl Session<'_> {
         let mut lister = Lister::new(self.executor.catalog());
         let shutdown = self.shutdown.clone();
         let mut drained = std::pin::pin!(self.executor.ended());
-        let mut draining = false;
+        let mut draining: Option<Draining> = None;
         loop {
             let now = Instant::now();
             let mut pace = liveness.set_busy(!self.executor.is_idle(), now);
@@ -185,6 +203,7 @@ impl Session<'_> {
             }
             match due {
                 Some(Due::Dead(silence)) => return Ok(SessionEnd::Silent(silence)),
+                Some(Due::Ping) if draining.is_some() => self.wire.push_ping(DRAINING)?,
                 Some(Due::Ping) => self.wire.push_ping(Bytes::new())?,
                 None => {}
             }
@@ -194,12 +213,20 @@ impl Session<'_> {
                 ));
             }
             let has_room = self.wire.has_room();
+            let may_leave = draining
+                .as_ref()
+                .is_some_and(|draining| draining.may_leave(now, has_room));
+            let mut timer = liveness.next();
+            if let Some(draining) = draining.as_ref().filter(|_| !may_leave) {
+                timer = timer.min(draining.patience);
+            }
             tokio::select! {
                 biased;
-                () = shutdown.cancelled(), if !draining => {
-                    draining = true;
+                () = shutdown.cancelled(), if draining.is_none() => {
+                    draining = Some(Draining { patience: now + LAST_OUTPUT, heard: false });
                     self.executor.drain(timing::DRAIN);
                     self.wire.push(&InnerToRouter::Draining)?;
+                    self.wire.push_ping(DRAINING)?;
                 }
                 Some(message) = self.outbox.urgent.recv(), if has_room => {
                     self.wire.push(&message)?;
@@ -208,6 +235,9 @@ impl Session<'_> {
                     let event = event?;
                     if !matches!(event, Event::Room) {
                         liveness.heard(Instant::now());
+                    }
+                    if let (Event::Pong(payload), Some(draining)) = (&event, &mut draining) {
+                        draining.heard |= *payload == DRAINING;
                     }
                     if let Some(end) = self.on_event(event, &mut lister)? {
                         return Ok(end);
@@ -221,14 +251,14 @@ impl Session<'_> {
                     }
                 }
                 message = lister.next(), if has_room => self.wire.push(&message)?,
-                () = &mut drained, if draining && has_room => {
+                () = &mut drained, if may_leave => {
                     while let Ok(message) = self.outbox.output.try_recv() {
                         self.push_output(&message)?;
                     }
                     self.push_urgent()?;
                     return Ok(SessionEnd::Drained);
                 }
-                () = tokio::time::sleep_until(liveness.next().into()) => {}
+                () = tokio::time::sleep_until(timer.into()) => {}
             }
         }
     }

@@ -90,10 +90,15 @@ impl Options {
         else {
             anyhow::bail!("ROUTER_HOST, ROUTER_PORT and SERVICE_PORT are needed: see --help");
         };
-        let state_dir = self
-            .state_dir
-            .map_or_else(state_dir::default_state_dir, Ok)?;
-        let loaded = key::load(self.common.key_file.as_deref())?;
+        let key = key::load(self.common.key_file.as_deref())?.map(|loaded| loaded.key);
+        let identity = match &key {
+            // The router goes by the key then, and nothing needs to be kept.
+            Some(key) => key.id().to_string().parse()?,
+            None => identity::load_or_make(&match self.state_dir {
+                Some(folder) => folder,
+                None => state_dir::default_state_dir()?,
+            })?,
+        };
         Ok(Config {
             // An IPv6 address may come as it stands in a URL.
             router: RouterAddress {
@@ -102,8 +107,8 @@ impl Options {
             },
             service_port,
             name: self.name.map_or_else(host_name, Ok)?,
-            identity: identity::load_or_make(&state_dir)?,
-            key: loaded.map(|loaded| loaded.key),
+            identity,
+            key,
             commands: self.commands,
             timeout: Duration::from_secs(self.timeout),
             max_runs: self.max_runs.into(),

@@ -99,15 +99,12 @@ pub(crate) async fn serve_with<H, F, B>(
         guard.asked();
         let is_http_10 = request.version() == Version::HTTP_10;
         let has_body = !request.body().is_end_stream();
-        let is_read_first = request.method() == Method::POST;
+        let method = request.method().clone();
         let answer = handle(request);
         let guard = guard.clone();
         async move {
             let mut response = answer.await;
-            let is_error =
-                response.status().is_client_error() || response.status().is_server_error();
-            // The rest of a body that nobody reads must not be taken for the next request.
-            if has_body && (is_error || !is_read_first) {
+            if has_body && leaves_body(&method, response.status()) {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
@@ -126,6 +123,7 @@ pub(crate) async fn serve_with<H, F, B>(
         .with_upgrades();
     let ended = match closing.run_until_cancelled(&mut connection).await {
         Some(ended) => ended,
+        None if guard.owed() == Owed::Nothing => Ok(()),
         None => {
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
@@ -137,32 +135,42 @@ pub(crate) async fn serve_with<H, F, B>(
         return;
     };
     let has_begun = unread.is_some_and(|bytes| bytes.iter().any(|byte| !b"\r\n".contains(byte)));
+    let is_closing = closing.is_cancelled();
     let last_words = match guard.owed() {
-        Owed::Refusal(status) => Some(status),
-        Owed::Answer => StatusCode::from_u16(CALLER_LEFT).ok(),
-        Owed::Nothing if has_begun && closing.is_cancelled() => {
-            Some(StatusCode::SERVICE_UNAVAILABLE)
-        }
-        Owed::Nothing if has_begun => ended.as_ref().err().map(|error| {
-            if error.is_timeout() {
-                StatusCode::REQUEST_TIMEOUT
-            } else {
-                StatusCode::BAD_REQUEST
-            }
-        }),
+        Owed::Nothing if has_begun => cut_off(&ended, is_closing),
         // Between requests either end may close.
-        Owed::Nothing if ended.is_err() || closing.is_cancelled() => return,
+        Owed::Nothing if ended.is_err() || is_closing => return,
         Owed::Nothing | Owed::RestOfAnswer => None,
+        Owed::Answer => StatusCode::from_u16(CALLER_LEFT).ok(),
+        Owed::Refusal(status) => Some(status),
         Owed::Reset => return,
     };
-    let words = last_words.map(|status| closing_answer(refuse(status)));
+    let last_words = last_words.map(|status| closing_answer(refuse(status)));
     // A caller that doesn't take it in time does without.
-    let _ = tokio::time::timeout(LINGER, part(&mut stream, &words.unwrap_or_default())).await;
+    let _ = tokio::time::timeout(LINGER, part(&mut stream, last_words)).await;
+}
+
+/// Whether this answer has to be the last on its connection: the rest of a body that nobody
+/// reads must not be taken for the next request.
+fn leaves_body(method: &Method, status: StatusCode) -> bool {
+    // Only a POST's is always read before it is answered, unless it is refused.
+    method != Method::POST || status.is_client_error() || status.is_server_error()
+}
+
+/// The status for a caller of whose request only the beginning has come.
+fn cut_off(ended: &hyper::Result<()>, is_closing: bool) -> Option<StatusCode> {
+    match ended {
+        _ if is_closing => Some(StatusCode::SERVICE_UNAVAILABLE),
+        Err(error) if error.is_timeout() => Some(StatusCode::REQUEST_TIMEOUT),
+        Err(_) => Some(StatusCode::BAD_REQUEST),
+        // It comes behind the last request that we answer here.
+        Ok(()) => None,
+    }
 }
 
 /// Says the last words, and waits for the caller to read them and close.
-async fn part(stream: &mut TcpStream, last_words: &[u8]) -> std::io::Result<()> {
-    stream.write_all(last_words).await?;
+async fn part(stream: &mut TcpStream, last_words: Option<Vec<u8>>) -> std::io::Result<()> {
+    stream.write_all(&last_words.unwrap_or_default()).await?;
     stream.shutdown().await?;
     let mut rest = stream.take(THROWN_AWAY);
     tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;

@@ -163,7 +163,7 @@ impl LinkHandle {
 
     /// Queues a run.
     pub(crate) fn begin(&self, order: RunOrder) -> Result<RunHandle, NotQueued> {
-        if self.0.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             return Err(NotQueued::Draining);
         }
         let permit = self
@@ -196,6 +196,10 @@ impl LinkHandle {
             ending.get_or_insert(reason);
             is_first
         });
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
     }
 
     /// The inner takes no more runs.

@@ -202,3 +202,43 @@ fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     HeaderValue::try_from(accept)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keystore::{KeyFile, KeyStore};
+
+    #[test]
+    fn metrics_are_for_this_machine_and_for_whoever_may_see_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::in_dir(folder.path());
+        let header = |role: Role| {
+            let name = role.as_str().parse().unwrap();
+            let key = file.add(&name, role, None).unwrap();
+            let bearer = format!("Bearer {}", key.expose());
+            HeaderMap::from_iter([(header::AUTHORIZATION, bearer.parse().unwrap())])
+        };
+        let headers = Role::ALL.map(|role| (header(role), role.may_view()));
+        let keys = Access::Keys(KeyStore::open(folder.path()).unwrap());
+        let check = |access: &Access, from: &str, headers: &HeaderMap| {
+            let from = from.parse().unwrap();
+            check_metrics_reader(access, from, headers).map_err(|problem| problem.status)
+        };
+        let none = HeaderMap::new();
+        for from in ["127.0.0.1", "127.9.9.9", "::1"] {
+            assert_eq!(check(&keys, from, &none), Ok(()));
+        }
+        for from in ["192.0.2.1", "10.0.0.1", "2001:db8::1", "0.0.0.0"] {
+            assert_eq!(check(&keys, from, &none), Err(StatusCode::UNAUTHORIZED));
+            for (headers, may) in &headers {
+                let expected = if *may {
+                    Ok(())
+                } else {
+                    Err(StatusCode::FORBIDDEN)
+                };
+                assert_eq!(check(&keys, from, headers), expected);
+            }
+            assert_eq!(check(&Access::Open, from, &none), Ok(()));
+        }
+    }
+}

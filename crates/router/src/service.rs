@@ -72,8 +72,9 @@ async fn connection(
     // What waits unsent is kept out of the kernel, where it would be old when it is read.
     socket::prepare_link(&stream);
     let refuse = |status: StatusCode| {
-        context.metrics.answered(status.as_u16());
-        not_a_request(status, context.run_ids.next(), context.patience)
+        let response = not_a_request(status, context.run_ids.next(), context.patience);
+        context.metrics.answered(response.status().as_u16());
+        response
     };
     http::serve_with(
         context.patience,

@@ -1,6 +1,8 @@
 //! Keys: who may do what, what the others are told, and what happens to what a key has open when
 //! it is revoked.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod common;
 
 use std::fs;
@@ -8,8 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use common::peer::{dial, hello};
 use common::{
-    Answer, ReservedPort, World, ask, get, get_with_key, inner_config, is_alive, link_down, local,
-    raw, request, router_config, send, soon, until, until_so,
+    Answer, ReservedPort, World, answered, ask, get, get_with_key, inner_config, is_alive,
+    link_down, local, raw, request, router_config, send, soon, until, until_so,
 };
 use http_body_util::{BodyExt, Full};
 use p2p_inner::{Config, Inner};
@@ -19,10 +21,6 @@ use p2p_shared::key::{Key, Role};
 use p2p_shared::protocol::{InnerToRouter, Rejection};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-
-fn main_port(world: &World) -> u16 {
-    world.router.address().port()
-}
 
 /// A linked inner with a key of its own, named `car`.
 async fn car(world: &World) -> (Inner, u16) {
@@ -35,7 +33,7 @@ async fn car(world: &World) -> (Inner, u16) {
         .await
 }
 
-fn asking(port: u16, target: &'static str, key: &Key) -> JoinHandle<Answer> {
+fn asking_with_key(port: u16, target: &'static str, key: &Key) -> JoinHandle<Answer> {
     let key = key.clone();
     tokio::spawn(async move { get_with_key(port, target, &key).await })
 }
@@ -70,7 +68,7 @@ async fn each_role_may_do_what_the_contract_says_and_no_more() {
                 assert!(answer.text().starts_with(&sentence), "{}", answer.text());
             }
         }
-        match dial(main_port(&world), Some(&key)).await {
+        match dial(world.main_port(), Some(&key)).await {
             Ok(_) => assert!(link, "{role}"),
             Err(DialError::Denied { said, .. }) => {
                 assert!(!link && said.contains("may not be a link"), "{said}");
@@ -149,7 +147,7 @@ async fn two_authorization_headers_are_not_the_better_one_of_them() {
 #[tokio::test]
 async fn what_tells_nothing_needs_no_key() {
     let world = World::keyed();
-    let answer = get(main_port(&world), "/healthz").await;
+    let answer = get(world.main_port(), "/healthz").await;
     assert_eq!(
         (answer.status.as_u16(), answer.text().as_str()),
         (200, "ok\n")
@@ -171,7 +169,7 @@ async fn a_key_has_ports_and_its_inner_gets_one_of_those() {
     })
     .await;
     let greet = async |port| {
-        let mut inner = dial(main_port(&world), Some(&key)).await.unwrap();
+        let mut inner = dial(world.main_port(), Some(&key)).await.unwrap();
         inner.say(InnerToRouter::Hello(hello("any", port))).await;
         inner
     };
@@ -193,7 +191,7 @@ async fn an_inner_is_who_its_key_says_whatever_it_says_itself() {
         world.key("two", Role::Link).await,
     );
     let greet = async |key: &Key, identity: &str, port| {
-        let mut inner = dial(main_port(&world), Some(key)).await.unwrap();
+        let mut inner = dial(world.main_port(), Some(key)).await.unwrap();
         inner.say(InnerToRouter::Hello(hello(identity, port))).await;
         inner
     };
@@ -210,7 +208,7 @@ async fn a_revoked_key_closes_its_link_and_its_port_at_once() {
     let world = World::keyed();
     let (inner, port) = car(&world).await;
     let key = world.key("van", Role::Link).await;
-    let mut van = dial(main_port(&world), Some(&key)).await.unwrap();
+    let mut van = dial(world.main_port(), Some(&key)).await.unwrap();
     van.say(InnerToRouter::Hello(hello("any", 0))).await;
     let (_, van_port) = van.is_welcomed().await;
 
@@ -220,7 +218,7 @@ async fn a_revoked_key_closes_its_link_and_its_port_at_once() {
     assert!(sentence.contains("the key was revoked"), "{sentence}");
     let is_closed = async |port| TcpStream::connect(local(port)).await.is_err();
     until_so("its port is closed", async || is_closed(van_port).await).await;
-    let again = dial(main_port(&world), Some(&key)).await;
+    let again = dial(world.main_port(), Some(&key)).await;
     assert!(matches!(again, Err(DialError::Denied { .. })));
     assert!(!is_closed(port).await);
 
@@ -233,7 +231,7 @@ async fn a_revoked_key_closes_its_link_and_its_port_at_once() {
 async fn a_key_that_is_revoked_before_the_hello_gets_no_link() {
     let world = World::keyed();
     let key = world.key("car", Role::Link).await;
-    let mut inner = dial(main_port(&world), Some(&key)).await.unwrap();
+    let mut inner = dial(world.main_port(), Some(&key)).await.unwrap();
     world.revoke("car");
     let id = key.id();
     until("the key is void", || {
@@ -260,10 +258,10 @@ async fn a_key_that_is_revoked_ends_the_run_that_it_waits_for() {
     let process = staying(&world, ":");
     let (_car, port) = car(&world).await;
     let desk = world.key("desk", Role::Drive).await;
-    let run = asking(port, "/cgi?command=stay", &desk);
+    let run = asking_with_key(port, "/cgi?command=stay", &desk);
     until("the command runs", || is_alive(&process)).await;
     world.revoke("desk");
-    let answer = soon("an answer", run).await.unwrap();
+    let answer = answered(run).await;
     assert_eq!(answer.verdict(), (401, "yes"));
     assert!(answer.text().contains("the key was revoked"));
     until("the command is ended", || !is_alive(&process)).await;
@@ -296,14 +294,14 @@ async fn a_key_that_is_revoked_ends_the_output_that_it_reads() {
 async fn a_run_that_may_have_begun_when_its_key_was_revoked_is_not_called_unexecuted() {
     let world = World::keyed();
     let key = world.key("car", Role::Link).await;
-    let mut inner = dial(main_port(&world), Some(&key)).await.unwrap();
+    let mut inner = dial(world.main_port(), Some(&key)).await.unwrap();
     inner.say(InnerToRouter::Hello(hello("any", 0))).await;
     let (_, port) = inner.is_welcomed().await;
     let desk = world.key("desk", Role::Drive).await;
-    let run = asking(port, "/cgi?command=a", &desk);
+    let run = asking_with_key(port, "/cgi?command=a", &desk);
     inner.is_asked_to_run().await;
     world.revoke("desk");
-    let answer = soon("an answer", run).await.unwrap();
+    let answer = answered(run).await;
     assert_eq!(answer.verdict(), (401, "unknown"));
 }
 
@@ -315,7 +313,7 @@ async fn revoking_the_keys_of_others_ends_nothing() {
     let desk = world.key("desk", Role::Drive).await;
     world.key("other-car", Role::Link).await;
     world.key("other-desk", Role::Admin).await;
-    let run = asking(port, "/cgi?command=wait", &desk);
+    let run = asking_with_key(port, "/cgi?command=wait", &desk);
     world.has_begun().await;
     for name in ["other-car", "other-desk"] {
         world.revoke(name);
@@ -323,10 +321,7 @@ async fn revoking_the_keys_of_others_ends_nothing() {
     let other = world.key("later", Role::View).await;
     assert_eq!(get_with_key(port, "/commands", &other).await.status, 200);
     world.open_gate();
-    assert_eq!(
-        soon("an answer", run).await.unwrap().verdict(),
-        (200, "yes")
-    );
+    assert_eq!(answered(run).await.verdict(), (200, "yes"));
     assert!(matches!(
         *inner.link_state().borrow(),
         p2p_inner::LinkState::Up { .. }
@@ -340,10 +335,10 @@ async fn a_car_whose_key_is_revoked_ends_no_command_and_nobody_knows() {
     world.gated("wait", &format!("touch {}", mark.display()));
     let (_car, port) = car(&world).await;
     let desk = world.key("desk", Role::Drive).await;
-    let run = asking(port, "/cgi?command=wait", &desk);
+    let run = asking_with_key(port, "/cgi?command=wait", &desk);
     world.has_begun().await;
     world.revoke("car");
-    let answer = soon("an answer", run).await.unwrap();
+    let answer = answered(run).await;
     assert_eq!(answer.verdict(), (502, "unknown"));
     world.open_gate();
     until("the command has gone on to its end", || mark.exists()).await;
@@ -373,7 +368,7 @@ async fn no_error_and_no_debug_output_shows_a_key() {
         key: Some(wrong.clone()),
         ..inner_config(&world)
     };
-    let denied = match dial(main_port(&world), Some(&wrong)).await {
+    let denied = match dial(world.main_port(), Some(&wrong)).await {
         Err(error) => format!("{error} {error:?}"),
         Ok(_) => panic!("a wrong key was let in"),
     };

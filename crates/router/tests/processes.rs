@@ -1,5 +1,7 @@
 //! The programs as processes: killed, stopped, told to end, started wrongly, and with keys.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod common;
 
 use std::fs;
@@ -10,12 +12,12 @@ use std::time::{Duration, Instant};
 use common::peer::FakeRouter;
 use common::program::{Program, all_text_in, inner, inner_of, router, run};
 use common::{
-    Answer, ReservedPort, away, get, get_with_key, is_alive, local, soon, until, until_so,
+    Answer, ReservedPort, answered, asking, away, get, get_with_key, is_alive, local, until,
+    until_so,
 };
 use p2p_shared::key::Key;
 use p2p_shared::timing;
 use rustix::process::Signal;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -41,14 +43,6 @@ fn folder() -> tempfile::TempDir {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     }
     folder
-}
-
-fn asking(port: u16, target: &'static str) -> JoinHandle<Answer> {
-    tokio::spawn(async move { get(port, target).await })
-}
-
-async fn answered(asking: JoinHandle<Answer>) -> Answer {
-    soon("an answer", asking).await.unwrap()
 }
 
 /// Asks for `wait` or `stay`, and waits until it runs.
@@ -396,20 +390,14 @@ async fn the_first_start_prints_two_keys_that_work_and_that_no_log_ever_shows() 
 async fn a_car_that_is_denied_waits_and_dials_at_once_when_it_is_told_to() {
     let folder = folder();
     let fake = FakeRouter::start().await;
-    let deny = async || {
-        let mut connection = fake.connection().await;
-        let mut request = [0; 1024];
-        connection.read(&mut request).await.unwrap();
-        let answer = "HTTP/1.1 401 Unauthorized\r\ncontent-type: text/plain\r\n\r\nno such key\n";
-        connection.write_all(answer.as_bytes()).await.unwrap();
-    };
+    let denial = "HTTP/1.1 401 Unauthorized\r\ncontent-type: text/plain\r\n\r\nno such key\n";
     let car = Program::start(&mut inner_of(folder.path(), fake.port, 0));
-    deny().await;
+    fake.answers(denial).await;
     car.says("refuses the key: no such key").await;
     for _ in 0..3 {
         let since = Instant::now();
         car.signal(Signal::HUP);
-        deny().await;
+        fake.answers(denial).await;
         // Else it would be a minute.
         assert!(since.elapsed() < Duration::from_secs(30));
     }
@@ -435,11 +423,9 @@ async fn why_there_is_no_link_is_said_once_however_often_it_is_tried() {
         let fake = FakeRouter::start().await;
         let mut car = Program::start(&mut inner_of(folder.path(), fake.port, 0));
         for _ in 0..6 {
-            let mut connection = fake.connection().await;
-            if !answer.is_empty() {
-                let mut request = [0; 1024];
-                connection.read(&mut request).await.unwrap();
-                connection.write_all(answer.as_bytes()).await.unwrap();
+            match answer {
+                "" => drop(fake.connection().await),
+                answer => fake.answers(answer).await,
             }
         }
         car.says(says).await;

@@ -66,6 +66,13 @@ impl Runs {
         is_wanted
     }
 
+    /// The run, which was not handed over, won't be: this is told to its caller.
+    pub(super) fn withdraw(&mut self, run: RunId, event: RunEvent) {
+        if let Some(held) = self.0.remove(&run) {
+            held.open.end(event);
+        }
+    }
+
     /// The caller has gone away; whether the run was open.
     pub(super) fn cancel(&mut self, run: RunId) -> bool {
         self.0.remove(&run).is_some()

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::liveness::{Due, Liveness, Pings};
-use p2p_shared::protocol::{Hello, InnerToRouter, PIECE, Rejection, RouterToInner, RunRequest};
+use p2p_shared::protocol::{
+    Hello, InnerToRouter, PIECE, Refusal, Rejection, RouterToInner, RunRequest,
+};
 use p2p_shared::wire::{Event, Wire, WireError};
 use p2p_shared::{socket, timing};
 use tokio::net::TcpStream;
@@ -147,6 +149,10 @@ impl LinkTask {
                 open,
                 caller,
             } => {
+                if self.handle.is_draining() {
+                    open.end(self.restarting());
+                    return Ok(());
+                }
                 self.runs.insert(order.run, open, caller);
                 if order.stdin.is_empty() {
                     return self.send_run(&order);
@@ -263,9 +269,31 @@ impl LinkTask {
                 let next = self.listings.answer(request, commands, more)?;
                 self.ask_for_list(next)?;
             }
-            InnerToRouter::Draining => self.handle.set_draining(),
+            InnerToRouter::Draining => self.on_draining()?,
         }
         Ok(())
+    }
+
+    /// The inner begins nothing more, and leaves when it has heard from us that we know: what was
+    /// not handed over by now must not be.
+    fn on_draining(&mut self) -> Result<(), WireError> {
+        self.handle.set_draining();
+        for input in std::mem::take(&mut self.inputs) {
+            let run = input.order.run;
+            self.runs.withdraw(run, self.restarting());
+            self.wire.push(&RouterToInner::Cancel { run })?;
+        }
+        Ok(())
+    }
+
+    fn restarting(&self) -> RunEvent {
+        RunEvent::Refused {
+            refusal: Refusal::Draining,
+            message: format!(
+                "{} is restarting: try again in a moment",
+                self.handle.name()
+            ),
+        }
     }
 }
 

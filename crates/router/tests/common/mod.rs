@@ -32,6 +32,7 @@ use p2p_shared::dial::RouterAddress;
 use p2p_shared::key::{Key, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 /// How long a test waits for what must happen: longer than any machine is slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -145,6 +146,10 @@ impl World {
             keys,
             folder,
         }
+    }
+
+    pub fn main_port(&self) -> u16 {
+        self.router.address().port()
     }
 
     pub fn commands(&self) -> PathBuf {
@@ -338,6 +343,15 @@ pub async fn get(port: u16, target: &str) -> Answer {
     ask(port, request("GET", target).body(Full::default()).unwrap()).await
 }
 
+/// An answer that is waited for elsewhere: see [`answered`].
+pub fn asking(port: u16, target: &'static str) -> JoinHandle<Answer> {
+    tokio::spawn(get(port, target))
+}
+
+pub async fn answered(asking: JoinHandle<Answer>) -> Answer {
+    soon("an answer", asking).await.unwrap()
+}
+
 pub async fn get_with_key(port: u16, target: &str, key: &Key) -> Answer {
     let bearer = format!("Bearer {}", key.expose());
     let request = request("GET", target).header("authorization", bearer);
@@ -366,6 +380,27 @@ pub async fn raw(address: impl Into<SocketAddr>, bytes: &[u8]) -> String {
 
 pub fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Whether this process runs this test only. If not, it runs it so, with these variables in its
+/// environment: for what counts or changes things that tests side by side share.
+pub fn is_alone(test: &str, variables: &[(&str, &str)]) -> bool {
+    if std::env::var_os("P2P_TEST_ALONE").is_some() {
+        return true;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env("P2P_TEST_ALONE", "1")
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    false
 }
 
 /// Whether a process with this number, written to a file by a script, is alive (and no zombie).

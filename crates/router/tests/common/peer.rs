@@ -14,6 +14,7 @@ use p2p_shared::protocol::{
 use p2p_shared::wire;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -147,6 +148,18 @@ impl FakeInner {
         }
     }
 
+    /// Takes what waits for it, up to the cancel of a run.
+    pub async fn hears_cancel(&mut self) -> RunId {
+        loop {
+            match self.hear().await {
+                Some(RouterToInner::Cancel { run }) => return run,
+                Some(RouterToInner::Run(request)) => panic!("asked to run {request:?}"),
+                Some(_) => {}
+                None => panic!("closed instead of a cancel"),
+            }
+        }
+    }
+
     pub async fn starts(&mut self, run: RunId) {
         self.say(InnerToRouter::Started { run }).await;
     }
@@ -202,6 +215,18 @@ impl FakeRouter {
             .await
             .unwrap()
             .0
+    }
+
+    /// Answers the next request with these bytes, and closes.
+    pub async fn answers(&self, answer: &str) {
+        let mut connection = BufReader::new(self.connection().await);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            let reading = soon("a request", connection.read_line(&mut line));
+            assert_ne!(reading.await.unwrap(), 0, "closed instead of a request");
+        }
+        connection.write_all(answer.as_bytes()).await.unwrap();
     }
 
     /// The next inner: upgraded, its hello heard, not welcomed.
