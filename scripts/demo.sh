@@ -49,6 +49,7 @@ clean_up() {
 launch() { # PROGRAM ARG...
     program=$1
     shift
+    : >"$work/$program.log"
     env XDG_CONFIG_HOME="$work" XDG_STATE_HOME="$work" TMPDIR="$work" \
         setsid -- "$target/release/$program" "$@" --log-dir "$work/logs" --state-dir "$work/$program" \
         </dev/null 2>"$work/$program.log" &

@@ -55,7 +55,7 @@ still_there() { # PID START
 }
 
 # How many seconds a program may take that was told to end: it gives running commands 30.
-end_limit=${SUPERVISE_END_LIMIT:-35}
+end_limit=${SUPERVISE_END_LIMIT:-45}
 
 # SIGTERM, and SIGKILL for what has not ended within end_limit.
 end_process() { # PID START

@@ -41,8 +41,7 @@ impl Agent {
             if matches!(end, Outcome::Ended(SessionEnd::Drained)) || self.shutdown.is_cancelled() {
                 break;
             }
-            // Never sooner than the schedule, whatever a router asks for.
-            let pause = end.pause().max(backoff.pause(Instant::now(), jitter()));
+            let pause = end.pause(backoff.pause(Instant::now(), jitter()));
             if let Outcome::Ended(SessionEnd::Rejected(Rejection::PortUnavailable, _)) = &end {
                 self.held_port = None;
             }
@@ -133,17 +132,18 @@ enum Outcome {
 }
 
 impl Outcome {
-    /// The least pause that this end asks for.
-    fn pause(&self) -> Duration {
-        match self {
-            Self::NotReached(DialError::Denied { .. }) => backoff::DENIED,
+    /// The pause before the next attempt: the schedule's, or a longer one that this end asks for.
+    fn pause(&self, scheduled: Duration) -> Duration {
+        let least = match self {
+            Self::NotReached(DialError::Denied { .. } | DialError::NoKey { .. }) => backoff::DENIED,
             Self::Ended(SessionEnd::Rejected(rejection, _)) => match rejection {
                 Rejection::Denied | Rejection::TakenOver | Rejection::Contended => backoff::DENIED,
                 Rejection::PortUnavailable | Rejection::Protocol => Duration::ZERO,
             },
             Self::Ended(SessionEnd::GoAway(after)) => *after,
             _ => Duration::ZERO,
-        }
+        };
+        scheduled.max(least)
     }
 }
 
@@ -181,6 +181,8 @@ impl Said {
 mod tests {
     use super::*;
 
+    const SCHEDULED: Duration = Duration::from_millis(300);
+
     #[test]
     fn who_is_refused_for_its_key_or_for_another_inner_waits_a_minute() {
         let refused = |rejection| Outcome::Ended(SessionEnd::Rejected(rejection, String::new()));
@@ -189,11 +191,18 @@ mod tests {
             Rejection::TakenOver,
             Rejection::Contended,
         ] {
-            assert_eq!(refused(rejection).pause(), Duration::from_secs(60));
+            assert_eq!(refused(rejection).pause(SCHEDULED), Duration::from_secs(60));
         }
-        assert_eq!(refused(Rejection::PortUnavailable).pause(), Duration::ZERO);
-        let after = Duration::from_millis(700);
-        assert_eq!(Outcome::Ended(SessionEnd::GoAway(after)).pause(), after);
+        let pause = refused(Rejection::PortUnavailable).pause(SCHEDULED);
+        assert_eq!(pause, SCHEDULED);
+    }
+
+    #[test]
+    fn who_is_sent_away_comes_back_when_it_is_told_and_never_sooner_than_by_schedule() {
+        let sent_away = |after| Outcome::Ended(SessionEnd::GoAway(after));
+        let later = Duration::from_millis(700);
+        assert_eq!(sent_away(later).pause(SCHEDULED), later);
+        assert_eq!(sent_away(Duration::ZERO).pause(SCHEDULED), SCHEDULED);
     }
 
     #[test]

@@ -77,7 +77,35 @@ impl Catalog {
             .metadata(name.as_str())
             .map_err(|error| self.unreachable(&folder, name, &error))?;
         check(&metadata, &path)?;
+        self.check_folders(&folder, name)?;
         Ok(path)
+    }
+
+    /// Nobody else may have put it there: into the folder, or into one on the way.
+    fn check_folders(&self, folder: &Dir, name: &CommandName) -> Result<(), Unusable> {
+        let ways = name
+            .as_str()
+            .match_indices('/')
+            .map(|(at, _)| &name.as_str()[..at]);
+        for way in std::iter::once(".").chain(ways) {
+            if folder
+                .metadata(way)
+                .is_ok_and(|way| way.mode() & 0o002 != 0)
+            {
+                let path = if way == "." {
+                    self.path.clone()
+                } else {
+                    self.path.join(way)
+                };
+                let shown = Escaped(&path.to_string_lossy()).to_string();
+                let mend = quoted(&path);
+                let sentence = format!(
+                    "anyone on its machine may put commands into {shown}: chmod o-w {mend}"
+                );
+                return Err((Refusal::NotExecutable, sentence));
+            }
+        }
+        Ok(())
     }
 
     /// All commands, by name, with what is wrong with those that can't be run.
@@ -255,6 +283,22 @@ mod tests {
             let (kind, sentence) = refusal(&catalog, name);
             assert_eq!(kind, Refusal::NotExecutable);
             assert!(sentence.contains(mend), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_folder_on_the_way_into_which_anyone_may_write_is_refused() {
+        let (folder, catalog) = folder();
+        put(folder.path(), "a/b/go", 0o755);
+        assert!(resolve(&catalog, "a/b/go").is_ok());
+        let open = |mode| fs::Permissions::from_mode(mode);
+        for way in ["a", "a/b", ""] {
+            let way = folder.path().join(way);
+            fs::set_permissions(&way, open(0o777)).unwrap();
+            let (kind, sentence) = refusal(&catalog, "a/b/go");
+            assert_eq!(kind, Refusal::NotExecutable);
+            assert!(sentence.contains("chmod o-w"), "{sentence}");
+            fs::set_permissions(&way, open(0o755)).unwrap();
         }
     }
 

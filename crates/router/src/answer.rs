@@ -69,6 +69,8 @@ pub struct Problem {
     pub sentence: String,
     /// Another header that the status asks for.
     pub header: Option<(HeaderName, HeaderValue)>,
+    /// Where the time went, if more of it is known than that there was no run.
+    pub timing: Option<Box<Timing>>,
 }
 
 impl Problem {
@@ -79,6 +81,7 @@ impl Problem {
             executed: Executed::No,
             sentence: sentence.into(),
             header: None,
+            timing: None,
         }
     }
 
@@ -91,6 +94,15 @@ impl Problem {
     #[must_use]
     pub fn executed(self, executed: Executed) -> Self {
         Self { executed, ..self }
+    }
+
+    /// With these times.
+    #[must_use]
+    pub fn timed(self, timing: Timing) -> Self {
+        Self {
+            timing: Some(Box::new(timing)),
+            ..self
+        }
     }
 
     /// With this header.
@@ -107,6 +119,7 @@ impl Problem {
     pub fn into_response(self, run: RunId, timing: Timing) -> Response<Bytes> {
         let mut body = self.sentence;
         body.push('\n');
+        let timing = self.timing.map_or(timing, |timing| *timing);
         let mut response = answer(self.status, self.executed, run, timing, body.into());
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);

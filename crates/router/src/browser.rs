@@ -2,29 +2,32 @@
 //! page can make any browser send a GET to any address.
 
 use hyper::HeaderMap;
-use hyper::header::{HOST, ORIGIN};
 
 /// Why a request is not what its user asked for, if it isn't: another site's page made it
 /// (Fetch Metadata, W3C), or the browser did by itself ahead of time.
 #[must_use]
 pub(crate) fn unasked(headers: &HeaderMap) -> Option<&'static str> {
+    const ANOTHER_SITE: &str = "another site's page made this request: open the address yourself";
     let value = |name: &str| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
     if !matches!(value("sec-fetch-site"), b"" | b"none" | b"same-origin") {
-        return Some("another site's page made this request: open the address yourself");
+        return Some(ANOTHER_SITE);
     }
-    if let Some(origin) = headers.get(ORIGIN) {
-        let host = headers.get(HOST).map_or(&b""[..], |host| host.as_bytes());
-        let is_own = ["http://", "https://"]
-            .iter()
-            .any(|scheme| origin.as_bytes().strip_prefix(scheme.as_bytes()) == Some(host));
-        if !is_own {
-            return Some("another site's page made this request: open the address yourself");
-        }
+    // Over plain HTTP a browser says no more than these two.
+    let is_foreign = |name| headers.contains_key(name) && !is_own(value(name), value("host"));
+    if is_foreign("origin") || is_foreign("referer") {
+        return Some(ANOTHER_SITE);
     }
     ["sec-purpose", "purpose", "x-moz"]
         .iter()
         .any(|name| value(name).starts_with(b"prefetch"))
         .then_some("the browser made this request ahead of time: open the address yourself")
+}
+
+/// Whether this address, or the beginning of one, is of this host and port.
+fn is_own(address: &[u8], host: &[u8]) -> bool {
+    let [http, https] = [&b"http://"[..], b"https://"].map(|scheme| address.strip_prefix(scheme));
+    let rest = http.or(https).and_then(|rest| rest.strip_prefix(host));
+    !host.is_empty() && matches!(rest, Some([] | [b'/', ..]))
 }
 
 #[cfg(test)]
@@ -60,6 +63,11 @@ mod tests {
             ("origin", "http://car:9001"),
             ("host", "car:9000")
         ]));
+        let host = ("host", "car:9000");
+        assert!(is_refused(&[("referer", "http://other.test/page"), host]));
+        assert!(is_refused(&[("referer", "http://car:90001/"), host]));
+        assert!(is_refused(&[("referer", "http://car:9000/"), ("host", "")]));
+        assert!(!is_refused(&[("referer", "http://car:9000/"), host]));
         assert!(is_refused(&[("origin", "null"), ("host", "car:9000")]));
         assert!(is_refused(&[("sec-purpose", "prefetch;prerender")]));
         assert!(is_refused(&[("purpose", "prefetch")]));

@@ -1,13 +1,12 @@
 //! Owns `/cgi`: from a request to a run on the link, and from what becomes of it to an answer.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -63,12 +62,14 @@ pub(crate) async fn run(
         stdin: body,
         remote_addr: asked.peer.ip().to_string(),
     };
+    // Before it is looked at whether the router is going down: who comes through waits for us.
+    let token = context.open_runs.token();
     let handle = begin(asked, order).inspect_err(|problem| tell(&mut record, problem))?;
     let open = Open {
         revoked: Box::pin(caller.revoked()),
         handle,
         record,
-        _token: context.open_runs.token(),
+        _token: token,
     };
     open.answer(run, query.stream, wants_trailers).await
 }
@@ -203,27 +204,28 @@ impl Open {
         stream: bool,
         wants_trailers: bool,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let mut kept = VecDeque::new();
-        let mut length = 0;
+        let mut kept = BytesMut::new();
         loop {
             let next = std::future::poll_fn(|task| self.poll_next(task)).await;
             let answered = match next {
                 Next::Event(RunEvent::Started) => continue,
                 Next::Event(RunEvent::Output(bytes)) => {
-                    length += bytes.len();
-                    kept.push_back(bytes);
-                    if length < KEPT && !stream {
+                    kept.extend_from_slice(&bytes);
+                    // As much more may come, in however small pieces.
+                    self.handle.taken(&bytes);
+                    if kept.len() < KEPT && !stream {
                         continue;
                     }
-                    return Ok(self.streamed(run, kept, wants_trailers));
+                    return Ok(self.streamed(run, kept.freeze(), wants_trailers));
                 }
-                Next::Event(RunEvent::Finished(finish)) => self.whole(run, &finish, &kept),
+                Next::Event(RunEvent::Finished(finish)) => {
+                    self.whole(run, &finish, std::mem::take(&mut kept).freeze())
+                }
                 Next::Event(RunEvent::Refused { refusal, message }) => {
                     Err(refused(refusal, &message))
                 }
-                Next::Event(RunEvent::Lost) => Err(Problem::retry_after(
+                Next::Event(RunEvent::Lost) => Err(Problem::new(
                     StatusCode::BAD_GATEWAY,
-                    2,
                     "the link to the car was lost while the command ran: look before you run it again",
                 )
                 .executed(Executed::Unknown)),
@@ -246,7 +248,7 @@ impl Open {
                 Ok(response) => self.record.tell(response.status().as_u16(), ""),
                 Err(problem) => tell(&mut self.record, problem),
             }
-            return answered;
+            return answered.map_err(|problem| problem.timed(self.record.timing()));
         }
     }
 
@@ -255,7 +257,7 @@ impl Open {
         &self,
         run: RunId,
         finish: &Finish,
-        kept: &VecDeque<Bytes>,
+        output: Bytes,
     ) -> Result<Response<AnswerBody>, Problem> {
         let seconds = finish.exec.as_secs_f64();
         match finish.end {
@@ -276,11 +278,6 @@ impl Open {
             }
             End::Exit(_) | End::Signal(_) => {}
         }
-        let output: Bytes = match kept.len() {
-            0 => Bytes::new(),
-            1 => kept[0].clone(),
-            _ => kept.iter().flatten().copied().collect::<Vec<u8>>().into(),
-        };
         let exit = finish.end.to_string();
         let (status, body) = match finish.end {
             End::Exit(0) => (StatusCode::OK, output),
@@ -302,16 +299,11 @@ impl Open {
     }
 
     /// The answer to a run whose end is not known yet.
-    fn streamed(
-        self,
-        run: RunId,
-        kept: VecDeque<Bytes>,
-        wants_trailers: bool,
-    ) -> Response<AnswerBody> {
+    fn streamed(self, run: RunId, kept: Bytes, wants_trailers: bool) -> Response<AnswerBody> {
         let timing = self.record.timing();
         let body = AnswerBody::Run(Box::new(RunBody {
             open: self,
-            kept,
+            kept: Some(kept),
             ended: false,
         }));
         let mut response = answer(StatusCode::OK, Executed::Yes, run, timing, body);
@@ -342,7 +334,7 @@ fn refused(refusal: Refusal, message: &str) -> Problem {
 /// that its reader sees a broken transfer.
 pub(crate) struct RunBody {
     open: Open,
-    kept: VecDeque<Bytes>,
+    kept: Option<Bytes>,
     ended: bool,
 }
 
@@ -362,8 +354,8 @@ impl RunBody {
         &mut self,
         task: &mut Task<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(bytes) = self.kept.pop_front() {
-            return Poll::Ready(Some(Ok(self.taken(bytes))));
+        if let Some(bytes) = self.kept.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         if self.ended {
             return Poll::Ready(None);

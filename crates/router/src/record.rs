@@ -24,7 +24,7 @@ pub(crate) struct Record {
     key: String,
     metrics: Arc<Metrics>,
     begun: Instant,
-    started: bool,
+    started: Option<Instant>,
     end: Option<End>,
     exec: Option<Duration>,
     bytes: u64,
@@ -55,7 +55,7 @@ impl Record {
             key: key.to_owned(),
             metrics,
             begun,
-            started: false,
+            started: None,
             end: None,
             exec: None,
             bytes: 0,
@@ -64,11 +64,11 @@ impl Record {
     }
 
     pub(crate) fn started(&mut self) {
-        self.started = true;
+        self.started.get_or_insert_with(Instant::now);
     }
 
     pub(crate) fn has_started(&self) -> bool {
-        self.started
+        self.started.is_some()
     }
 
     pub(crate) fn output(&mut self, bytes: &[u8]) {
@@ -76,17 +76,21 @@ impl Record {
     }
 
     pub(crate) fn finished(&mut self, finish: &Finish) {
-        self.started = true;
+        self.started();
         self.end = Some(finish.end);
         self.exec = Some(finish.exec);
         self.metrics.ran(self.timing().link, finish.exec);
     }
 
-    /// Where the time went until now.
+    /// Where the time went: all but that of the process, whose own is known when it has ended.
     pub(crate) fn timing(&self) -> Timing {
-        let all = self.begun.elapsed();
+        let link = match (self.exec, self.started) {
+            (Some(exec), _) => self.begun.elapsed().saturating_sub(exec),
+            (None, Some(started)) => started - self.begun,
+            (None, None) => self.begun.elapsed(),
+        };
         Timing {
-            link: all.saturating_sub(self.exec.unwrap_or_default()),
+            link,
             exec: self.exec,
         }
     }
@@ -108,7 +112,7 @@ impl Record {
             from = %self.from,
             key = self.key,
             status,
-            executed = self.started,
+            executed = self.has_started(),
             exit = self.end.map(|end| end.to_string()).unwrap_or_default(),
             bytes = self.bytes,
             link_ms = millis(timing.link),

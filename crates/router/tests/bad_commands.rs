@@ -1,6 +1,8 @@
 //! Commands that don't end, don't listen, say too much or leave something behind: the caller
 //! gets a true answer, and nothing of them stays.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 #[path = "bad_commands/car.rs"]

@@ -10,8 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use common::peer::{dial, hello};
 use common::{
-    Answer, ReservedPort, World, answered, ask, get, get_with_key, inner_config, is_alive,
-    link_down, local, raw, request, router_config, send, soon, until, until_so,
+    Answer, PATIENCE, ReservedPort, World, answered, ask, get, get_with_key, inner_config,
+    is_alive, link_down, local, raw, request, router_config, send, soon, until, until_so,
 };
 use http_body_util::{BodyExt, Full};
 use p2p_inner::{Config, Inner};
@@ -28,6 +28,8 @@ async fn car(world: &World) -> (Inner, u16) {
     world
         .inner_with(Config {
             key: Some(key),
+            // A command that ends in a test was ended for its key.
+            timeout: PATIENCE * 2,
             ..inner_config(world)
         })
         .await

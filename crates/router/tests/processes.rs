@@ -393,7 +393,7 @@ async fn a_car_that_is_denied_waits_and_dials_at_once_when_it_is_told_to() {
     let denial = "HTTP/1.1 401 Unauthorized\r\ncontent-type: text/plain\r\n\r\nno such key\n";
     let car = Program::start(&mut inner_of(folder.path(), fake.port, 0));
     fake.answers(denial).await;
-    car.says("refuses the key: no such key").await;
+    car.says("needs a key, and there is none in").await;
     for _ in 0..3 {
         let since = Instant::now();
         car.signal(Signal::HUP);

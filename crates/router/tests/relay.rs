@@ -309,3 +309,17 @@ async fn a_caller_that_goes_away_ends_its_run_and_its_whole_group() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn output_in_many_small_pieces_comes_whole() {
+    let world = World::open();
+    // More pieces than the run's window has room for, and fewer bytes than are kept.
+    world.script(
+        "drip",
+        "i=0; while [ $i -lt 30000 ]; do echo x; i=$((i+1)); done",
+    );
+    let (_inner, port) = world.inner().await;
+    let answer = get(port, "/cgi?command=drip").await;
+    assert_eq!(answer.verdict(), (200, "yes"));
+    assert_eq!(answer.body.len(), 60_000);
+}

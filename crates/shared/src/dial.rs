@@ -80,6 +80,14 @@ pub enum DialError {
         /// Where.
         router: RouterAddress,
     },
+    /// The router works with keys, and there is none here.
+    #[error(
+        "{router} needs a key, and there is none in ~/.config/p2prouter/key, --key-file or P2P_KEY: paste there what `p2p-router key add` prints on the router, and start again"
+    )]
+    NoKey {
+        /// Where.
+        router: RouterAddress,
+    },
     /// The router refused the key.
     #[error("{router} refuses the key: {said}")]
     Denied {
@@ -201,13 +209,17 @@ async fn upgrade(
     }
     match tokio_tungstenite::client_async_with_config(request, stream, Some(wire::limits())).await {
         Ok((socket, _)) => Ok(socket),
-        Err(WsError::Http(response)) => Err(refusal(router, response)),
+        Err(WsError::Http(response)) => Err(refusal(router, key.is_some(), response)),
         Err(error) => Err(strange(error)),
     }
 }
 
 /// What an answer other than "switching protocols" means.
-fn refusal(router: &RouterAddress, response: Box<Response<Option<Vec<u8>>>>) -> DialError {
+fn refusal(
+    router: &RouterAddress,
+    has_key: bool,
+    response: Box<Response<Option<Vec<u8>>>>,
+) -> DialError {
     let router = router.clone();
     let status = response.status();
     let type_of = response.headers().get(header::CONTENT_TYPE);
@@ -220,6 +232,7 @@ fn refusal(router: &RouterAddress, response: Box<Response<Option<Vec<u8>>>>) -> 
         _ => format!("HTTP status {status}"),
     };
     match status {
+        StatusCode::UNAUTHORIZED if !has_key => DialError::NoKey { router },
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => DialError::Denied { router, said },
         _ if is_ours => DialError::Refused { router, said },
         _ => DialError::NotARouter {

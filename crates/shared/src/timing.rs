@@ -32,7 +32,8 @@ pub const PACE_IDLE: Pace = Pace {
 pub const BUSY_LINGER: Duration = Duration::from_secs(10);
 
 /// A run that reaches the car later than this after the router sent it is not begun. Below
-/// [`PACE_BUSY`]'s dead time, so that a run never begins after its caller was told "link lost".
+/// [`PACE_BUSY`]'s dead time, so that hardly a run begins after its caller was told "link lost",
+/// which says that nobody knows.
 pub const RUN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Between SIGTERM and SIGKILL to a run's process group (websocketd's pause is of this order).

@@ -49,7 +49,7 @@ alive() { ! gone "$1"; }
 not() { ! "$@"; }
 
 says() { # FILE TEXT
-    grep -qF -- "$2" "$1"
+    grep -qsF -- "$2" "$1"
 }
 
 # Runs a command. Sets code, and out: a file with all that it said.

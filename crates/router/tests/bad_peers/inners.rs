@@ -1,7 +1,9 @@
 //! Inners that break the protocol when their link is up.
 
+use std::pin::pin;
+
 use bytes::Bytes;
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{CommandInfo, InnerToRouter, Refusal, Rejection, RouterToInner};
 use tokio::net::TcpStream;
@@ -223,4 +225,30 @@ async fn a_peer_that_hangs_up_at_any_point_leaves_nothing_behind() {
     })
     .await;
     works(port).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_messages_does_not_keep_input_waiting() {
+    let (world, _car, port) = world_with_a_car().await;
+    let (inner, its_port) = FakeInner::welcome(world.main_port()).await;
+    let (mut sink, stream) = inner.0.0.split();
+    let clock = p2p_shared::codec::encode(&InnerToRouter::Clock { clock_ms: 0 }).unwrap();
+    // Faster than any router reads.
+    let flood =
+        tokio::spawn(
+            async move { while sink.feed(Message::Binary(clock.clone())).await.is_ok() {} },
+        );
+    let large = tokio::spawn(common::post(its_port, "/cgi?command=a", vec![0; 1 << 20]));
+    let runs = stream.filter_map(async |message| match message.unwrap() {
+        Message::Binary(bytes) => match p2p_shared::codec::decode(&bytes).unwrap() {
+            RouterToInner::Run(run) => Some(run),
+            _ => None,
+        },
+        _ => None,
+    });
+    let run = soon("the run, behind its input", pin!(runs).next()).await;
+    assert_eq!(run.unwrap().stdin_bytes, 1 << 20);
+    works(port).await;
+    flood.abort();
+    large.abort();
 }

@@ -1,7 +1,5 @@
 //! What is no router, or a bad one, at the address that an inner dials.
 
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use p2p_inner::{Config, Inner};
@@ -260,22 +258,4 @@ async fn an_inner_keeps_trying_whatever_is_at_the_routers_address() {
     let mut link = router.link().await;
     link_up(&inner).await;
     serves(&mut link, 1).await;
-}
-
-#[tokio::test]
-async fn a_router_that_always_sends_its_inner_away_does_not_make_it_rush() {
-    let world = World::open();
-    let router = FakeRouter::start().await;
-    let _inner = Inner::start(inner_of(&world, &router)).unwrap();
-    let since = Instant::now();
-    for _ in 0..8 {
-        let mut link = router.link().await;
-        let reconnect_after_ms = 0;
-        link.say(&RouterToInner::GoAway { reconnect_after_ms })
-            .await;
-        assert_eq!(link.hear::<InnerToRouter>().await, None);
-    }
-    // The schedule's seven pauses are four seconds in all on average, and full of jitter: less
-    // than this comes once in ten million times.
-    assert!(since.elapsed() > Duration::from_millis(200));
 }

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use http_body_util::{BodyExt, Full};
+use p2p_inner::Config;
 use p2p_shared::timing;
 
 use super::common::proxy::{Proxy, Way};
 use super::common::{
-    self, World, answered, asking, away, get, link_down, link_up, post, request, until, until_so,
+    self, PATIENCE, World, answered, asking, away, get, inner_config, link_down, link_up, until,
+    until_so,
 };
 use super::stand::{by_way_of, stuck_inner};
 
@@ -135,26 +136,14 @@ async fn an_inner_that_is_dropped_ends_what_it_runs() {
         "stay",
         &format!("echo $$ > {}; exec sleep 1000", process.display()),
     );
-    let (inner, port) = world.inner().await;
+    let config = Config {
+        timeout: PATIENCE * 2,
+        ..inner_config(&world)
+    };
+    let (inner, port) = world.inner_with(config).await;
     let run = asking(port, "/cgi?command=stay");
     until("the process runs", || common::is_alive(&process)).await;
     drop(inner);
     until("the process is gone", || !common::is_alive(&process)).await;
     assert_eq!(answered(run).await.verdict(), (502, "unknown"));
-}
-
-#[tokio::test]
-async fn a_flood_of_output_does_not_keep_input_waiting() {
-    let world = World::open();
-    world.script("flood", "exec cat /dev/zero");
-    world.script("count", "wc -c");
-    let (_inner, port) = world.inner().await;
-    let flood = request("GET", "/cgi?command=flood&stream=1");
-    let flood = common::send(port, flood.body(Full::default()).unwrap()).await;
-    let mut flood = flood.into_body();
-    let reading = tokio::spawn(async move { while let Some(Ok(_)) = flood.frame().await {} });
-    let answer = post(port, "/cgi?command=count", vec![0; 1 << 20]).await;
-    assert_eq!(answer.verdict(), (200, "yes"));
-    assert_eq!(answer.text().trim(), "1048576");
-    reading.abort();
 }
