@@ -96,7 +96,7 @@ async fn a_command_that_goes_over_to_another_process_group_is_ended_all_the_same
              sleep 1000 while 1;\n",
             note.display()
         );
-        car.world.file("defector", &script, 0o755);
+        car.world.file("defector", script, 0o755);
         assert_timed_out(&car.run("defector").await);
         assert!(note.exists() && !is_alive(&note), "{prelude}");
         std::fs::remove_file(&note).unwrap();

@@ -1,17 +1,9 @@
 //! What can't be started, and with what the rest starts.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use super::car::Car;
 use super::common::{self, get};
-
-/// An executable file of these bytes.
-fn put(car: &Car, name: &str, content: &[u8]) {
-    let path = car.world.commands().join(name);
-    fs::write(&path, content).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-}
 
 #[tokio::test]
 async fn what_the_system_cannot_execute_says_why() {
@@ -34,7 +26,7 @@ async fn what_the_system_cannot_execute_says_why() {
         ("elf", elf, "for this kind of machine"),
         ("zeros", vec![0; 1000], "for this kind of machine"),
     ] {
-        put(&car, name, &content);
+        car.world.file(name, &content, 0o755);
         let answer = car.run(name).await;
         assert_eq!(answer.verdict(), (500, "no"), "{name}: {}", answer.text());
         let text = answer.text();
@@ -49,7 +41,7 @@ async fn what_the_system_cannot_execute_says_why() {
 #[tokio::test]
 async fn an_empty_file_is_a_command_that_does_nothing() {
     let car = Car::new().await;
-    put(&car, "empty", b"");
+    car.world.file("empty", "", 0o755);
     let answer = car.run("empty").await;
     assert_eq!(
         (answer.verdict(), answer.text().as_str()),

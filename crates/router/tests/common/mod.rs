@@ -158,13 +158,22 @@ impl World {
 
     /// A command that is this shell script.
     pub fn script(&self, name: &str, body: &str) -> PathBuf {
-        self.file(name, &format!("#!/bin/sh\n{body}\n"), 0o755)
+        self.file(name, format!("#!/bin/sh\n{body}\n"), 0o755)
     }
 
-    pub fn file(&self, name: &str, content: &str, mode: u32) -> PathBuf {
+    /// Another process writes it: a command that a test beside this one starts just then would
+    /// else have it open for writing, and the kernel executes no such file.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>, mode: u32) -> PathBuf {
         let path = self.commands().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, content).unwrap();
+        let mut writer = std::process::Command::new("tee")
+            .arg(&path)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut writer.stdin.take().unwrap(), content.as_ref()).unwrap();
+        assert!(writer.wait().unwrap().success());
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
     }
@@ -405,10 +414,12 @@ pub fn is_alone(test: &str, variables: &[(&str, &str)]) -> bool {
 
 /// Whether a process with this number, written to a file by a script, is alive (and no zombie).
 pub fn is_alive(note: &Path) -> bool {
-    let Ok(text) = fs::read_to_string(note) else {
+    // A note may be there and have nothing in it yet.
+    let text = fs::read_to_string(note).unwrap_or_default();
+    let Ok(number) = text.trim().parse::<u32>() else {
         return false;
     };
-    let status = fs::read_to_string(format!("/proc/{}/stat", text.trim())).unwrap_or_default();
+    let status = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
     let state = status
         .rsplit(')')
         .next()
