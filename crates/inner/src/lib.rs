@@ -19,6 +19,7 @@ mod executor;
 pub mod identity;
 mod inputs;
 mod lister;
+mod motion;
 mod process;
 mod runner;
 mod session;
