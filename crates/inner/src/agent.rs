@@ -121,6 +121,7 @@ impl Agent {
             instance: self.instance,
             clock_ms: clock::now_ms(),
             software: concat!("p2p-inner ", env!("CARGO_PKG_VERSION")).to_owned(),
+            motion: self.config.motion.clone(),
         }
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 use p2p_shared::dial::RouterAddress;
 use p2p_shared::key::Key;
 use p2p_shared::names::{Identity, InstanceId, LinkName};
+use p2p_shared::protocol::MotionInfo;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,8 @@ pub struct Config {
     pub timeout: Duration,
     /// How many commands may run at a time.
     pub max_runs: usize,
+    /// How it moves.
+    pub motion: MotionInfo,
 }
 
 /// How the link is.

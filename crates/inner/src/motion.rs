@@ -90,13 +90,21 @@ pub enum Cause {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A driver pressed; `tick` is the newest of our clock that it had seen.
-    Press { id: PressId, order: Order, tick: Duration },
+    Press {
+        id: PressId,
+        order: Order,
+        tick: Duration,
+    },
     /// A driver still holds it.
     Renew { id: PressId, tick: Duration },
     /// A driver let go.
     Release { id: PressId },
     /// Somebody asks for a motion of this length, or of the limit's.
-    Timed { run: RunId, order: Order, lasts: Option<Duration> },
+    Timed {
+        run: RunId,
+        order: Order,
+        lasts: Option<Duration>,
+    },
     /// Stop, whatever moves.
     Stop(Cause),
     /// The process exists.
@@ -115,7 +123,11 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Start this motion's process.
-    Start { token: Token, order: Order, origin: Origin },
+    Start {
+        token: Token,
+        order: Order,
+        origin: Origin,
+    },
     /// End this process, its whole group.
     End(Token),
     /// Start the stop command, ahead of everything.
@@ -308,14 +320,24 @@ impl Motion {
             // The same again while its process runs: only its end moves, and only away.
             wish.lasts = wish.lasts.zip(lasts).map(|(had, has)| had.max(has));
             if wish.started {
-                wish.until = wish.until.zip(lasts).map(|(until, lasts)| until.max(now + lasts));
+                wish.until = wish
+                    .until
+                    .zip(lasts)
+                    .map(|(until, lasts)| until.max(now + lasts));
             }
             return self.effects.push(Effect::Extended { run, by });
         }
         // Until its process runs it has as long as a press: what it waits for might never end.
         let until = Some(now + self.rules.lease);
         let origin = Origin::Timed(run);
-        self.wish_for(Wish { origin, order, until, lasts, started: false, process: None });
+        self.wish_for(Wish {
+            origin,
+            order,
+            until,
+            lasts,
+            started: false,
+            process: None,
+        });
     }
 
     /// The newest wish counts, and takes the place of any other.
@@ -354,8 +376,10 @@ impl Motion {
             };
             self.halt(now, cause);
         }
-        let (late, stops) =
-            self.stops.iter().partition::<Vec<_>, _>(|stop| stop.began + STOP_LIMIT <= now);
+        let (late, stops) = self
+            .stops
+            .iter()
+            .partition::<Vec<_>, _>(|stop| stop.began + STOP_LIMIT <= now);
         self.stops = stops;
         for stop in late {
             self.effects.push(Effect::KillStop(stop.token));
@@ -370,7 +394,10 @@ impl Motion {
         if wish.process.is_none() {
             self.refuse(wish.origin, Refused::Over);
         }
-        self.effects.push(Effect::Over { origin: wish.origin, cause });
+        self.effects.push(Effect::Over {
+            origin: wish.origin,
+            cause,
+        });
         if self.may_move && cause != Cause::Asked {
             self.begin_stop(now, cause);
         }
@@ -378,12 +405,18 @@ impl Motion {
 
     fn begin_stop(&mut self, now: Duration, cause: Cause) {
         let token = self.token();
-        self.stops.push(StopRun { token, began: now, seen: self.moved });
+        self.stops.push(StopRun {
+            token,
+            began: now,
+            seen: self.moved,
+        });
         self.effects.push(Effect::RunStop { token, cause });
     }
 
     fn stop_ended(&mut self, now: Duration, token: Token, ok: bool) {
-        let Some(at) = self.stops.iter().position(|stop| stop.token == token) else { return };
+        let Some(at) = self.stops.iter().position(|stop| stop.token == token) else {
+            return;
+        };
         let stop = self.stops.swap_remove(at);
         if !ok {
             return self.stop_missed(now);
@@ -428,7 +461,11 @@ impl Motion {
     }
 
     fn not_started(&mut self, now: Duration, token: Token) {
-        if self.wish.as_ref().is_some_and(|wish| wish.process == Some(token)) {
+        if self
+            .wish
+            .as_ref()
+            .is_some_and(|wish| wish.process == Some(token))
+        {
             self.process = None;
             // What moved before it may be moving still.
             return self.halt(now, Cause::NotStarted);
@@ -459,14 +496,20 @@ impl Motion {
             return;
         }
         let token = Token(self.next_token);
-        let Some(wish) = self.wish.as_mut().filter(|wish| wish.process.is_none()) else { return };
+        let Some(wish) = self.wish.as_mut().filter(|wish| wish.process.is_none()) else {
+            return;
+        };
         wish.process = Some(token);
         let (order, origin) = (wish.order.clone(), wish.origin);
         self.next_token += 1;
         self.process = Some((token, false));
         self.may_move = true;
         self.moved += 1;
-        self.effects.push(Effect::Start { token, order, origin });
+        self.effects.push(Effect::Start {
+            token,
+            order,
+            origin,
+        });
     }
 
     fn token(&mut self) -> Token {

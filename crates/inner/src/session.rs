@@ -314,6 +314,11 @@ impl Session<'_> {
             }
             // Said once, at the beginning.
             RouterToInner::Welcome { .. } => {}
+            RouterToInner::Press { .. }
+            | RouterToInner::Renew { .. }
+            | RouterToInner::Release { .. }
+            | RouterToInner::Stop { .. }
+            | RouterToInner::Ticks { .. } => {}
         }
         Ok(None)
     }

@@ -276,11 +276,11 @@ impl Open {
                     Problem::new(StatusCode::GATEWAY_TIMEOUT, sentence).executed(Executed::Yes)
                 );
             }
-            End::Exit(_) | End::Signal(_) => {}
+            End::Exit(_) | End::Signal(_) | End::Ended => {}
         }
         let exit = finish.end.to_string();
         let (status, body) = match finish.end {
-            End::Exit(0) => (StatusCode::OK, output),
+            End::Exit(0) | End::Ended => (StatusCode::OK, output),
             _ if !output.is_empty() => (StatusCode::INTERNAL_SERVER_ERROR, output),
             _ if !finish.stderr.is_empty() => {
                 (StatusCode::INTERNAL_SERVER_ERROR, finish.stderr.clone())
@@ -323,7 +323,7 @@ fn refused(refusal: Refusal, message: &str) -> Problem {
         Refusal::NotFound => Problem::new(StatusCode::NOT_FOUND, sentence),
         Refusal::NotExecutable => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence),
         Refusal::Busy => Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 1, sentence),
-        Refusal::Late | Refusal::Draining => unavailable(sentence),
+        Refusal::Late | Refusal::Draining | Refusal::StopFailed => unavailable(sentence),
         Refusal::Repeated => {
             Problem::new(StatusCode::BAD_GATEWAY, sentence).executed(Executed::Unknown)
         }
@@ -384,7 +384,7 @@ impl RunBody {
         match finish.end {
             End::TimedOut => return self.broken("it ran past its time limit"),
             End::Cancelled => return self.broken("the car had to restart"),
-            End::Exit(_) | End::Signal(_) => {}
+            End::Exit(_) | End::Signal(_) | End::Ended => {}
         }
         self.ended = true;
         self.open.record.tell(StatusCode::OK.as_u16(), "");

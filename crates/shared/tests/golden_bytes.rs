@@ -10,7 +10,8 @@ use bytes::Bytes;
 use p2p_shared::codec::{decode, encode};
 use p2p_shared::names::{Argument, InstanceId, RunId};
 use p2p_shared::protocol::{
-    CommandInfo, End, Hello, InnerToRouter, Refusal, Rejection, RouterToInner, RunRequest,
+    CommandInfo, End, Hello, InnerToRouter, MotionInfo, Refusal, Rejection, RouterToInner,
+    RunRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,6 +32,12 @@ fn from_inner() -> Vec<InnerToRouter> {
             instance: InstanceId(7),
             clock_ms: 1_000_000,
             software: "p2p-inner 0.1.0".to_owned(),
+            motion: MotionInfo {
+                commands: vec!["forward".parse().unwrap()],
+                stop: "stop".parse().unwrap(),
+                lease_ms: 400,
+                limit_ms: 2000,
+            },
         }),
         Clock {
             clock_ms: 1_000_001,
@@ -105,6 +112,7 @@ fn to_inner() -> Vec<RouterToInner> {
             deadline_ms: 1_005_000,
             remote_addr: "192.0.2.1".to_owned(),
             stdin_bytes: 3,
+            for_ms: None,
         }),
         Window {
             run: run(),

@@ -3,14 +3,20 @@ use proptest::prelude::*;
 use super::*;
 
 const LEASE: Duration = Duration::from_millis(400);
-const RULES: Rules = Rules { lease: LEASE, limit: Some(Duration::from_secs(2)) };
+const RULES: Rules = Rules {
+    lease: LEASE,
+    limit: Some(Duration::from_secs(2)),
+};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
 fn order(command: &str) -> Order {
-    Order { command: command.parse().unwrap(), arguments: Vec::new() }
+    Order {
+        command: command.parse().unwrap(),
+        arguments: Vec::new(),
+    }
 }
 
 fn id(number: u64) -> PressId {
@@ -18,11 +24,19 @@ fn id(number: u64) -> PressId {
 }
 
 fn press(number: u64, at: u64) -> Event {
-    Event::Press { id: id(number), order: order("forward"), tick: ms(at) }
+    Event::Press {
+        id: id(number),
+        order: order("forward"),
+        tick: ms(at),
+    }
 }
 
 fn timed(run: u64, command: &str) -> Event {
-    Event::Timed { run: RunId::from_number(run), order: order(command), lasts: None }
+    Event::Timed {
+        run: RunId::from_number(run),
+        order: order(command),
+        lasts: None,
+    }
 }
 
 /// A car that stands, as after its start.
@@ -30,7 +44,10 @@ fn standing() -> Motion {
     let mut motion = Motion::new(RULES);
     let effects = motion.on(ms(0), Event::Stop(Cause::Beginning));
     let token = stop_of(&effects).unwrap();
-    assert_eq!(motion.on(ms(0), Event::StopEnded { token, ok: true }), [Effect::Stands]);
+    assert_eq!(
+        motion.on(ms(0), Event::StopEnded { token, ok: true }),
+        [Effect::Stands]
+    );
     motion
 }
 
@@ -67,7 +84,17 @@ fn driving() -> (Motion, Token) {
 fn a_press_runs_once_and_the_lease_ends_it() {
     let (mut motion, token) = driving();
     assert!(motion.on(ms(1050), press(1, 1050)).is_empty());
-    assert!(motion.on(ms(1300), Event::Renew { id: id(1), tick: ms(1290) }).is_empty());
+    assert!(
+        motion
+            .on(
+                ms(1300),
+                Event::Renew {
+                    id: id(1),
+                    tick: ms(1290)
+                }
+            )
+            .is_empty()
+    );
     assert_eq!(motion.next(), Some(ms(1700)));
     assert!(motion.on(ms(1699), Event::Tick).is_empty());
     let effects = motion.on(ms(1700), Event::Tick);
@@ -82,8 +109,24 @@ fn a_press_that_was_ended_does_not_come_back() {
     for number in [0, 1] {
         let effects = motion.on(ms(1110), press(number, 1110));
         let origin = Origin::Press(id(number));
-        assert_eq!(effects, [Effect::Refuse { origin, why: Refused::Over }]);
-        assert!(motion.on(ms(1120), Event::Renew { id: id(number), tick: ms(1120) }).is_empty());
+        assert_eq!(
+            effects,
+            [Effect::Refuse {
+                origin,
+                why: Refused::Over
+            }]
+        );
+        assert!(
+            motion
+                .on(
+                    ms(1120),
+                    Event::Renew {
+                        id: id(number),
+                        tick: ms(1120)
+                    }
+                )
+                .is_empty()
+        );
     }
 }
 
@@ -92,7 +135,16 @@ fn a_new_press_waits_for_the_stop_and_for_the_reaping() {
     let (mut motion, token) = driving();
     let stop = stop_of(&motion.on(ms(1100), Event::Stop(Cause::Asked))).unwrap();
     assert_eq!(start_of(&motion.on(ms(1110), press(2, 1110))), None);
-    assert_eq!(start_of(&motion.on(ms(1120), Event::StopEnded { token: stop, ok: true })), None);
+    assert_eq!(
+        start_of(&motion.on(
+            ms(1120),
+            Event::StopEnded {
+                token: stop,
+                ok: true
+            }
+        )),
+        None
+    );
     assert!(start_of(&motion.on(ms(1130), Event::Reaped(token))).is_some());
 }
 
@@ -100,11 +152,30 @@ fn a_new_press_waits_for_the_stop_and_for_the_reaping() {
 fn a_process_that_outlives_the_stop_is_stopped_again() {
     let (mut motion, token) = driving();
     let stop = stop_of(&motion.on(ms(1100), Event::Release { id: id(1) })).unwrap();
-    assert!(motion.on(ms(1110), Event::StopEnded { token: stop, ok: true }).is_empty());
+    assert!(
+        motion
+            .on(
+                ms(1110),
+                Event::StopEnded {
+                    token: stop,
+                    ok: true
+                }
+            )
+            .is_empty()
+    );
     assert!(motion.guard().is_some());
     let again = motion.on(ms(1200), Event::Reaped(token));
     let stop = stop_of(&again).unwrap();
-    assert_eq!(motion.on(ms(1210), Event::StopEnded { token: stop, ok: true }), [Effect::Stands]);
+    assert_eq!(
+        motion.on(
+            ms(1210),
+            Event::StopEnded {
+                token: stop,
+                ok: true
+            }
+        ),
+        [Effect::Stands]
+    );
     assert_eq!(motion.guard(), None);
 }
 
@@ -120,12 +191,22 @@ fn a_script_that_sets_and_exits_is_active_all_the_same() {
 #[test]
 fn a_second_direction_replaces_the_first_without_a_stop() {
     let (mut motion, token) = driving();
-    let left = Event::Press { id: id(2), order: order("left"), tick: ms(1100) };
+    let left = Event::Press {
+        id: id(2),
+        order: order("left"),
+        tick: ms(1100),
+    };
     assert_eq!(motion.on(ms(1100), left), [Effect::End(token)]);
     let effects = motion.on(ms(1150), Event::Reaped(token));
     assert!(start_of(&effects).is_some() && stop_of(&effects).is_none());
     // The first one's heartbeat is nobody's now.
-    motion.on(ms(1200), Event::Renew { id: id(1), tick: ms(1200) });
+    motion.on(
+        ms(1200),
+        Event::Renew {
+            id: id(1),
+            tick: ms(1200),
+        },
+    );
     assert_eq!(motion.next(), Some(ms(1500)));
 }
 
@@ -134,9 +215,17 @@ fn of_several_that_wait_only_the_newest_begins() {
     let (mut motion, token) = driving();
     motion.on(ms(1100), press(2, 1100));
     let effects = motion.on(ms(1110), press(3, 1110));
-    assert_eq!(effects, [Effect::Refuse { origin: Origin::Press(id(2)), why: Refused::Replaced }]);
+    assert_eq!(
+        effects,
+        [Effect::Refuse {
+            origin: Origin::Press(id(2)),
+            why: Refused::Replaced
+        }]
+    );
     let effects = motion.on(ms(1120), Event::Reaped(token));
-    let Some(Effect::Start { origin, .. }) = effects.first() else { panic!("{effects:?}") };
+    let Some(Effect::Start { origin, .. }) = effects.first() else {
+        panic!("{effects:?}")
+    };
     assert_eq!(*origin, Origin::Press(id(3)));
 }
 
@@ -145,11 +234,23 @@ fn what_is_old_is_dropped() {
     let mut motion = standing();
     let origin = Origin::Press(id(1));
     let effects = motion.on(ms(3000), press(1, 2000));
-    assert_eq!(effects, [Effect::Refuse { origin, why: Refused::Old }]);
+    assert_eq!(
+        effects,
+        [Effect::Refuse {
+            origin,
+            why: Refused::Old
+        }]
+    );
     // Half a second old: it lasts until a second after its tick, not for a whole lease.
     motion.on(ms(3000), press(2, 2100));
     assert_eq!(motion.next(), Some(ms(3100)));
-    motion.on(ms(3010), Event::Renew { id: id(2), tick: ms(2050) });
+    motion.on(
+        ms(3010),
+        Event::Renew {
+            id: id(2),
+            tick: ms(2050),
+        },
+    );
     assert_eq!(motion.next(), Some(ms(3100)));
 }
 
@@ -160,7 +261,10 @@ fn a_timed_motion_is_stopped_at_its_limit_counted_from_its_start() {
     motion.on(ms(1100), Event::Started(token));
     motion.on(ms(1110), Event::Reaped(token));
     assert_eq!(motion.next(), Some(ms(3100)));
-    assert_eq!(cause_of(&motion.on(ms(3100), Event::Tick)), Some(Cause::Limit));
+    assert_eq!(
+        cause_of(&motion.on(ms(3100), Event::Tick)),
+        Some(Cause::Limit)
+    );
 }
 
 #[test]
@@ -179,9 +283,18 @@ fn the_same_motion_again_extends_it_while_its_process_runs() {
 
 #[test]
 fn a_limit_of_none_lasts_until_a_stop() {
-    let mut motion = Motion::new(Rules { limit: None, ..RULES });
+    let mut motion = Motion::new(Rules {
+        limit: None,
+        ..RULES
+    });
     let stop = stop_of(&motion.on(ms(0), Event::Stop(Cause::Beginning))).unwrap();
-    motion.on(ms(0), Event::StopEnded { token: stop, ok: true });
+    motion.on(
+        ms(0),
+        Event::StopEnded {
+            token: stop,
+            ok: true,
+        },
+    );
     let token = start_of(&motion.on(ms(0), timed(7, "forward"))).unwrap();
     motion.on(ms(0), Event::Started(token));
     assert_eq!(motion.next(), None);
@@ -201,9 +314,24 @@ fn a_stop_that_fails_three_times_is_said_and_nothing_moves_until_one_succeeds() 
     assert!(motion.has_failed());
     let effects = motion.on(ms(1200), press(2, 1200));
     let origin = Origin::Press(id(2));
-    assert_eq!(effects, [Effect::Refuse { origin, why: Refused::StopFailed }]);
+    assert_eq!(
+        effects,
+        [Effect::Refuse {
+            origin,
+            why: Refused::StopFailed
+        }]
+    );
     let stop = stop_of(&motion.on(ms(1300), Event::Stop(Cause::Asked))).unwrap();
-    assert_eq!(motion.on(ms(1310), Event::StopEnded { token: stop, ok: true }), [Effect::Stands]);
+    assert_eq!(
+        motion.on(
+            ms(1310),
+            Event::StopEnded {
+                token: stop,
+                ok: true
+            }
+        ),
+        [Effect::Stands]
+    );
     assert!(start_of(&motion.on(ms(1400), press(3, 1400))).is_some());
 }
 
@@ -284,16 +412,15 @@ impl Witness {
     fn tell(&mut self, motion: &mut Motion, event: Event) {
         let (asked, lasts) = match &event {
             Event::Press { id, .. } => (Some(Origin::Press(*id)), None),
-            Event::Timed { run, lasts, .. } => {
-                (Some(Origin::Timed(*run)), lasts.or(RULES.limit))
-            }
+            Event::Timed { run, lasts, .. } => (Some(Origin::Timed(*run)), lasts.or(RULES.limit)),
             _ => (None, None),
         };
         let effects = motion.on(self.now, event);
-        let is_refused = |effect: &Effect| {
-            matches!(effect, Effect::Refuse { origin, .. } if Some(*origin) == asked)
-        };
-        if effects.iter().any(|effect| matches!(effect, Effect::Extended { .. })) {
+        let is_refused = |effect: &Effect| matches!(effect, Effect::Refuse { origin, .. } if Some(*origin) == asked);
+        if effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Extended { .. }))
+        {
             self.lasts = self.lasts.max(lasts);
             self.allowed = self.allowed.max(self.now + lasts.unwrap());
         } else if asked.is_some() && !effects.iter().any(is_refused) {
@@ -303,7 +430,10 @@ impl Witness {
         for effect in effects {
             self.see(effect);
         }
-        assert!(!self.moves || self.now < self.allowed, "a motion outlives what was allowed");
+        assert!(
+            !self.moves || self.now < self.allowed,
+            "a motion outlives what was allowed"
+        );
         // The other process at the car is told of everything that may move.
         assert!(!self.moves || motion.guard().is_some());
     }
@@ -311,7 +441,10 @@ impl Witness {
     fn see(&mut self, effect: Effect) {
         match effect {
             Effect::Start { token, .. } => {
-                assert!(self.running.is_none() && self.starting.is_none(), "two motions at once");
+                assert!(
+                    self.running.is_none() && self.starting.is_none(),
+                    "two motions at once"
+                );
                 assert!(self.stops.is_empty(), "a motion begins during a stop");
                 assert!(!self.failed, "a motion begins although the stop fails");
                 self.starting = Some(token);
@@ -323,7 +456,11 @@ impl Witness {
             }
             Effect::KillStop(token) => self.stops.retain(|stop| *stop != token),
             Effect::StopFailed => self.failed = true,
-            Effect::End(_) | Effect::Stands | Effect::Refuse { .. } | Effect::Over { .. } | Effect::Extended { .. } => {}
+            Effect::End(_)
+            | Effect::Stands
+            | Effect::Refuse { .. }
+            | Effect::Over { .. }
+            | Effect::Extended { .. } => {}
         }
     }
 
@@ -341,24 +478,46 @@ impl Witness {
             }
             Mishap::Press { number, age } => {
                 let tick = self.now.saturating_sub(ms(age));
-                self.tell(motion, Event::Press { id: id(number), order: order("forward"), tick });
+                self.tell(
+                    motion,
+                    Event::Press {
+                        id: id(number),
+                        order: order("forward"),
+                        tick,
+                    },
+                );
             }
             Mishap::Renew { number, age } => {
                 if age < 1000 && self.current == Some(Origin::Press(id(number))) {
                     self.allowed = self.now + LEASE;
                 }
                 let tick = self.now.saturating_sub(ms(age));
-                self.tell(motion, Event::Renew { id: id(number), tick });
+                self.tell(
+                    motion,
+                    Event::Renew {
+                        id: id(number),
+                        tick,
+                    },
+                );
             }
             Mishap::Release { number } => self.tell(motion, Event::Release { id: id(number) }),
             Mishap::Timed { run, lasts } => {
                 let run = RunId::from_number(run);
                 let lasts = lasts.map(ms);
-                self.tell(motion, Event::Timed { run, order: order("back"), lasts });
+                self.tell(
+                    motion,
+                    Event::Timed {
+                        run,
+                        order: order("back"),
+                        lasts,
+                    },
+                );
             }
             Mishap::Stop => self.tell(motion, Event::Stop(Cause::Asked)),
             Mishap::ProcessStarts(ok) => {
-                let Some(token) = self.starting.take() else { return };
+                let Some(token) = self.starting.take() else {
+                    return;
+                };
                 if !ok {
                     return self.tell(motion, Event::NotStarted(token));
                 }
@@ -369,11 +528,15 @@ impl Witness {
                 self.tell(motion, Event::Started(token));
             }
             Mishap::ProcessEnds => {
-                let Some(token) = self.running.take() else { return };
+                let Some(token) = self.running.take() else {
+                    return;
+                };
                 self.tell(motion, Event::Reaped(token));
             }
             Mishap::StopEnds(ok) => {
-                let Some(token) = self.stops.pop() else { return };
+                let Some(token) = self.stops.pop() else {
+                    return;
+                };
                 self.failed &= !ok;
                 self.tell(motion, Event::StopEnded { token, ok });
             }

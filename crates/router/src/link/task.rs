@@ -221,6 +221,7 @@ impl LinkTask {
             deadline_ms: self.clock.after(timing::RUN_DEADLINE),
             remote_addr: order.remote_addr.clone(),
             stdin_bytes: order.stdin.len() as u64,
+            for_ms: None,
         }))
     }
 
@@ -269,6 +270,7 @@ impl LinkTask {
                 let next = self.listings.answer(request, commands, more)?;
                 self.ask_for_list(next)?;
             }
+            InnerToRouter::Motion(_) => {}
             InnerToRouter::Draining => self.on_draining()?,
         }
         Ok(())

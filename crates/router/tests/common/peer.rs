@@ -275,5 +275,6 @@ pub fn run_request(number: u64, command: &str) -> RunRequest {
         deadline_ms: u64::MAX,
         remote_addr: "192.0.2.1".to_owned(),
         stdin_bytes: 0,
+        for_ms: None,
     }
 }
