@@ -17,6 +17,7 @@
 use std::time::Duration;
 
 use p2p_shared::names::{Argument, CommandName, RunId};
+use p2p_shared::protocol::console::{MotionRefused as Refused, PressId, StopCause as Cause};
 
 /// How old the newest tick that a driver has seen may be: what it asked for before that is
 /// history and not a wish (the contract's figure).
@@ -33,16 +34,6 @@ pub struct Rules {
     pub lease: Duration,
     /// How long a timed motion lasts; `None`: until somebody stops it.
     pub limit: Option<Duration>,
-}
-
-/// One motion that a driver asked for. Of two, the greater is the later: the first part grows
-/// with each session that takes control, the second with each press of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PressId {
-    /// The session's number.
-    pub epoch: u64,
-    /// The press's number in it.
-    pub number: u64,
 }
 
 /// Who wants a motion, and how it ends by itself.
@@ -66,25 +57,6 @@ pub struct Order {
 /// A process of a motion or of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(u64);
-
-/// Why the car is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// Somebody asked for it.
-    Asked,
-    /// The driver let go.
-    Released,
-    /// The lease ran out.
-    Lease,
-    /// The timed motion's time is over.
-    Limit,
-    /// The motion's process could not be started.
-    NotStarted,
-    /// An earlier stop began before the car's last movement.
-    Again,
-    /// The inner starts, or somebody takes control.
-    Beginning,
-}
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,19 +115,6 @@ pub enum Effect {
     /// The car stands, as the stop command said.
     Stands,
     /// The stop command has failed three times.
-    StopFailed,
-}
-
-/// Why nothing comes of a wish to move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// It is too old.
-    Old,
-    /// That press, or a later one, was ended before.
-    Over,
-    /// A newer motion took its place before it began.
-    Replaced,
-    /// The stop command fails: nothing moves until it has succeeded.
     StopFailed,
 }
 
