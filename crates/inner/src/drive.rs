@@ -2,7 +2,7 @@
 //! keeps its timers, and tells the router and the guardian. It decides nothing itself.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::clock;
+use crate::executor::Entry;
 use crate::guardian::Guard;
 use crate::motion::{Effect, Event, Motion, Order, Origin, Rules, Token};
 use crate::runner::{Job, Part, Reports, Window};
@@ -24,7 +25,13 @@ use crate::runner::{Job, Part, Reports, Window};
 #[derive(Debug)]
 pub(crate) enum ToDrive {
     /// A driver presses.
-    Press { press: PressId, tick_ms: u64, driver: String, request: RunRequest, link: LinkName },
+    Press {
+        press: PressId,
+        tick_ms: u64,
+        driver: String,
+        request: RunRequest,
+        link: LinkName,
+    },
     /// A driver holds on.
     Renew { press: PressId, tick_ms: u64 },
     /// A driver lets go.
@@ -35,6 +42,10 @@ pub(crate) enum ToDrive {
     Timed { job: Asked },
     /// `/cgi` or `send` asks for the stop command.
     StopRun { job: Asked },
+    /// Who asked for this motion has gone away.
+    Abandoned { run: RunId },
+    /// Nobody knows whether the car moves: stop it.
+    First,
     /// One of the two processes that watch each other is gone.
     Alarm,
     /// What became of a process.
@@ -49,16 +60,28 @@ pub(crate) struct Asked {
     pub stdin: Bytes,
     pub window: Window,
     pub cancel: CancellationToken,
+    pub entry: Option<Entry>,
 }
 
 /// What a motion's or a stop's process has come to.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Told {
-    Started { token: Token, group: i32 },
-    NotStarted { token: Token },
-    Ended { token: Token, end: End, exec: Duration },
+    Started {
+        token: Token,
+        group: i32,
+    },
+    NotStarted {
+        token: Token,
+    },
+    Ended {
+        token: Token,
+        end: End,
+        exec: Duration,
+    },
     /// Its whole group is gone.
-    Reaped { token: Token },
+    Reaped {
+        token: Token,
+    },
 }
 
 /// Everyone's hold on the car.
@@ -74,11 +97,38 @@ impl DriveHandle {
         let _ = self.queue.send(ask);
     }
 
-    /// Stops the car, and waits until it stands or its stop command has failed.
-    pub(crate) async fn stop_and_wait(&self, by: &str) {
+    /// Stops the car at the start, if it has a stop command, and waits until it stands.
+    pub(crate) async fn stop_first(&self, catalog: &Catalog, info: &MotionInfo) {
+        if catalog.resolve(&info.stop).is_ok() {
+            return self.wait_for(ToDrive::First).await;
+        }
+        if info
+            .commands
+            .iter()
+            .any(|motion| catalog.resolve(motion).is_ok())
+        {
+            let stop = info.stop.as_str();
+            tracing::warn!(
+                stop,
+                "there is no stop command that can be run: nothing moves without"
+            );
+        }
+    }
+
+    /// Stops the car if it moves. Its process ends with it.
+    pub(crate) fn stop_if_it_moves(&self) {
+        if !*self.stands.borrow() {
+            self.send(ToDrive::Stop {
+                by: "shutdown".to_owned(),
+                over: None,
+            });
+        }
+    }
+
+    async fn wait_for(&self, ask: ToDrive) {
         let mut stands = self.stands.clone();
         stands.mark_unchanged();
-        self.send(ToDrive::Stop { by: by.to_owned(), over: None });
+        self.send(ask);
         let standing = async {
             while stands.changed().await.is_ok() {
                 if *stands.borrow_and_update() {
@@ -118,8 +168,14 @@ struct Process {
 }
 
 enum What {
-    Motion { run: RunId, command: CommandName, press: Option<PressId> },
-    Stop { cause: StopCause },
+    Motion {
+        run: RunId,
+        command: CommandName,
+        press: Option<PressId>,
+    },
+    Stop {
+        cause: StopCause,
+    },
 }
 
 impl Drive {
@@ -132,12 +188,15 @@ impl Drive {
     ) -> (Self, DriveHandle, watch::Receiver<Guard>) {
         let (own, queue) = mpsc::unbounded_channel();
         let (guard, guarded) = watch::channel(Guard::Stand);
-        let (stands, standing) = watch::channel(false);
+        let (stands, standing) = watch::channel(true);
         let rules = Rules {
             lease: Duration::from_millis(info.lease_ms),
             limit: (info.limit_ms > 0).then(|| Duration::from_millis(info.limit_ms)),
         };
-        let handle = DriveHandle { queue: own.clone(), stands: standing };
+        let handle = DriveHandle {
+            queue: own.clone(),
+            stands: standing,
+        };
         let drive = Self {
             motion: Motion::new(rules),
             info,
@@ -160,9 +219,10 @@ impl Drive {
     /// Keeps the timers and does what is decided, for ever.
     pub(crate) async fn run(mut self) {
         loop {
-            let timer = self.motion.next().map(|at| {
-                Instant::now() + at.saturating_sub(clock::now())
-            });
+            let timer = self
+                .motion
+                .next()
+                .map(|at| Instant::now() + at.saturating_sub(clock::now()));
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {
@@ -179,16 +239,35 @@ impl Drive {
 
     fn on(&mut self, ask: ToDrive) {
         match ask {
-            ToDrive::Press { press, tick_ms, driver, request, link } => {
+            ToDrive::Press {
+                press,
+                tick_ms,
+                driver,
+                request,
+                link,
+            } => {
                 let order = order_of(&request);
                 self.presses.insert(press, (request, link, driver));
                 let tick = Duration::from_millis(tick_ms);
-                self.decide(Event::Press { id: press, order, tick }, None);
+                self.decide(
+                    Event::Press {
+                        id: press,
+                        order,
+                        tick,
+                    },
+                    None,
+                );
                 // Only the newest may wait.
                 self.presses.retain(|id, _| *id >= press);
             }
             ToDrive::Renew { press, tick_ms } => {
-                self.decide(Event::Renew { id: press, tick: Duration::from_millis(tick_ms) }, None);
+                self.decide(
+                    Event::Renew {
+                        id: press,
+                        tick: Duration::from_millis(tick_ms),
+                    },
+                    None,
+                );
             }
             ToDrive::Release { press } => self.decide(Event::Release { id: press }, None),
             ToDrive::Stop { by, over } => {
@@ -203,6 +282,8 @@ impl Drive {
                 tracing::info!(by = job.request.remote_addr, run = %job.request.run, "stop");
                 self.decide(Event::Stop(StopCause::Asked), Some(job));
             }
+            ToDrive::Abandoned { run } => self.decide(Event::Abandoned { run }, None),
+            ToDrive::First => self.decide(Event::Stop(StopCause::Beginning), None),
             ToDrive::Alarm => self.decide(Event::Stop(StopCause::Watchdog), None),
             ToDrive::Told(told) => self.told(told),
         }
@@ -224,20 +305,33 @@ impl Drive {
     fn told(&mut self, told: Told) {
         match told {
             Told::Started { token, group } => {
-                if let Some(What::Motion { run, command, press }) =
-                    self.processes.get(&token).map(|process| &process.what)
+                if let Some(What::Motion {
+                    run,
+                    command,
+                    press,
+                }) = self.processes.get(&token).map(|process| &process.what)
                 {
                     self.group = group;
-                    let moving = Moving { run: *run, command: command.clone(), press: *press };
+                    let moving = Moving {
+                        run: *run,
+                        command: command.clone(),
+                        press: *press,
+                    };
                     self.report(MotionEvent::Started(moving));
                 }
                 self.decide(Event::Started(token), None);
             }
             Told::NotStarted { token } => match self.processes.remove(&token) {
-                Some(Process { what: What::Stop { .. }, .. }) => {
+                Some(Process {
+                    what: What::Stop { .. },
+                    ..
+                }) => {
                     self.decide(Event::StopEnded { token, ok: false }, None);
                 }
-                Some(Process { what: What::Motion { press, .. }, .. }) => {
+                Some(Process {
+                    what: What::Motion { press, .. },
+                    ..
+                }) => {
                     if let Some(press) = press {
                         let why = MotionRefused::NotStarted;
                         self.report(MotionEvent::Refused { press, why });
@@ -252,7 +346,11 @@ impl Drive {
                     Some(What::Stop { cause }) => {
                         let cause = *cause;
                         tracing::info!(?cause, exit = %end, exec_ms = exec.as_secs_f64() * 1e3, "stopped");
-                        self.report(MotionEvent::Stopped { cause, end, exec_us });
+                        self.report(MotionEvent::Stopped {
+                            cause,
+                            end,
+                            exec_us,
+                        });
                         self.processes.remove(&token);
                         let ok = end == End::Exit(0);
                         self.decide(Event::StopEnded { token, ok }, None);
@@ -265,7 +363,11 @@ impl Drive {
                 }
             }
             Told::Reaped { token } => {
-                if let Some(Process { what: What::Motion { .. }, .. }) = self.processes.remove(&token) {
+                if let Some(Process {
+                    what: What::Motion { .. },
+                    ..
+                }) = self.processes.remove(&token)
+                {
                     self.group = 0;
                     self.decide(Event::Reaped(token), None);
                 }
@@ -282,7 +384,11 @@ impl Drive {
 
     fn act(&mut self, effect: Effect, job: &mut Option<Asked>) {
         match effect {
-            Effect::Start { token, order, origin } => self.start(token, order, origin),
+            Effect::Start {
+                token,
+                order,
+                origin,
+            } => self.start(token, order, origin),
             Effect::End(token) | Effect::KillStop(token) => {
                 if let Some(process) = self.processes.get(&token) {
                     process.cancel.cancel();
@@ -346,7 +452,16 @@ impl Drive {
             stood
         });
         self.stands.send_replace(false);
-        self.spawn(token, What::Motion { run, command: order.command, press }, asked, stood);
+        self.spawn(
+            token,
+            What::Motion {
+                run,
+                command: order.command,
+                press,
+            },
+            asked,
+            stood,
+        );
     }
 
     fn spawn(
@@ -356,20 +471,40 @@ impl Drive {
         asked: Asked,
         stood: Option<oneshot::Receiver<()>>,
     ) {
-        let Asked { request, link, stdin, window, cancel: caller } = asked;
+        let Asked {
+            request,
+            link,
+            stdin,
+            window,
+            cancel: caller,
+            entry,
+        } = asked;
         let cancel = CancellationToken::new();
-        let part = Part { token, is_stop: matches!(what, What::Stop { .. }), drive: self.own.clone(), stood, caller };
-        self.processes.insert(token, Process { cancel: cancel.clone(), what });
+        let part = Part {
+            token,
+            is_stop: matches!(what, What::Stop { .. }),
+            drive: self.own.clone(),
+            stood: Mutex::new(stood),
+            caller,
+        };
+        self.processes.insert(
+            token,
+            Process {
+                cancel: cancel.clone(),
+                what,
+            },
+        );
         let job = Job {
             request,
             stdin,
             link,
-            limit: Duration::MAX,
+            limit: None,
             window,
             cancel,
             reports: self.reports.clone(),
             tracker: self.tracker.clone(),
             part: Some(part),
+            _entry: entry,
         };
         let catalog = self.catalog.clone();
         self.tracker.spawn(async move { job.run(&catalog).await });
@@ -386,7 +521,9 @@ impl Drive {
             stdin_bytes: 0,
             for_ms: None,
         };
-        let link = "-".parse().unwrap_or_else(|_| unreachable!("a dash is a name"));
+        let link = "-"
+            .parse()
+            .unwrap_or_else(|_| unreachable!("a dash is a name"));
         unheard(request, link)
     }
 
@@ -408,7 +545,10 @@ impl Drive {
                             Refusal::StopFailed,
                             "the car's stop command fails: nothing moves until a stop has succeeded",
                         ),
-                        _ => (Refusal::Late, "a newer motion or a stop came before it began"),
+                        _ => (
+                            Refusal::Late,
+                            "a newer motion or a stop came before it began",
+                        ),
                     };
                     self.refuse(run, refusal, message.to_owned());
                 }
@@ -418,7 +558,11 @@ impl Drive {
 
     fn refuse(&self, run: RunId, refusal: Refusal, message: String) {
         tracing::info!(%run, why = message, "run refused");
-        let _ = self.reports.urgent.send(InnerToRouter::Refused { run, refusal, message });
+        let _ = self.reports.urgent.send(InnerToRouter::Refused {
+            run,
+            refusal,
+            message,
+        });
     }
 
     fn report(&self, event: MotionEvent) {
@@ -429,28 +573,47 @@ impl Drive {
         let group = self.group;
         let news = match self.motion.guard() {
             None => Guard::Stand,
-            Some(Duration::MAX) => Guard::Until { deadline_ms: 0, group },
+            Some(Duration::MAX) => Guard::Until {
+                deadline_ms: 0,
+                group,
+            },
             Some(until) => {
                 let deadline_ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
                 Guard::Until { deadline_ms, group }
             }
         };
-        self.guard.send_if_modified(|guard| std::mem::replace(guard, news) != news);
+        self.guard
+            .send_if_modified(|guard| std::mem::replace(guard, news) != news);
     }
 }
 
 fn order_of(request: &RunRequest) -> Order {
-    Order { command: request.command.clone(), arguments: request.arguments.clone() }
+    Order {
+        command: request.command.clone(),
+        arguments: request.arguments.clone(),
+    }
 }
 
 /// A run whose output nobody waits for.
 fn unheard(request: RunRequest, link: LinkName) -> Asked {
     let window = Window::new(RUN_WINDOW);
     window.close();
-    Asked { request, link, stdin: Bytes::new(), window, cancel: CancellationToken::new() }
+    Asked {
+        request,
+        link,
+        stdin: Bytes::new(),
+        window,
+        cancel: CancellationToken::new(),
+        entry: None,
+    }
 }
 
 /// The end of a run that became part of another.
 fn ended(run: RunId) -> InnerToRouter {
-    InnerToRouter::Finished { run, end: End::Ended, exec_us: 0, stderr: Bytes::new() }
+    InnerToRouter::Finished {
+        run,
+        end: End::Ended,
+        exec_us: 0,
+        stderr: Bytes::new(),
+    }
 }

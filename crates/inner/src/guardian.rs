@@ -13,6 +13,7 @@
 //! A deadline of 0 means that only the inner's death is a reason to stop; a group of 0 that no
 //! process has to be ended.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use anyhow::Context;
 use p2p_shared::names::CommandName;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -121,7 +123,11 @@ pub(crate) async fn keep(
             Err(error) => error,
         };
         let moves = *guard.borrow() != Guard::Stand;
-        tracing::error!(why = format!("{why:#}"), moves, "the guardian is gone; another is started");
+        tracing::error!(
+            why = format!("{why:#}"),
+            moves,
+            "the guardian is gone; another is started"
+        );
         if moves {
             alarm();
         }
@@ -184,8 +190,10 @@ async fn talk(child: &mut Child, guard: &mut watch::Receiver<Guard>) -> anyhow::
 /// If the command directory can't be used.
 pub async fn run(commands: PathBuf, stop: CommandName) -> anyhow::Result<()> {
     let catalog = Catalog::open(&commands)?;
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    let mut out = tokio::io::stdout();
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned()?;
+    let mut lines = BufReader::new(pipe::Receiver::from_owned_fd(stdin)?).lines();
+    let mut out = pipe::Sender::from_owned_fd(stdout)?;
     let mut guard = Guard::Stand;
     loop {
         let due = guard.due();
@@ -195,7 +203,6 @@ pub async fn run(commands: PathBuf, stop: CommandName) -> anyhow::Result<()> {
                     guard = Guard::read(&line).context("the inner said something strange")?;
                     // The inner that doesn't listen is about to be found dead.
                     let _ = out.write_all(b"ok\n").await;
-                    let _ = out.flush().await;
                     false
                 }
                 // The inner is gone.
@@ -210,7 +217,10 @@ pub async fn run(commands: PathBuf, stop: CommandName) -> anyhow::Result<()> {
             act(&catalog, &stop, guard).await;
             // Whether it stands is the inner's to find out, if it ever comes back.
             if let Guard::Until { group, .. } = guard {
-                guard = Guard::Until { deadline_ms: 0, group };
+                guard = Guard::Until {
+                    deadline_ms: 0,
+                    group,
+                };
             }
         }
     }
@@ -218,7 +228,9 @@ pub async fn run(commands: PathBuf, stop: CommandName) -> anyhow::Result<()> {
 
 /// Stops the car.
 async fn act(catalog: &Catalog, stop: &CommandName, guard: Guard) {
-    let Guard::Until { group, .. } = guard else { return };
+    let Guard::Until { group, .. } = guard else {
+        return;
+    };
     let ending = async {
         if let Some(group) = GroupId::from_raw(group) {
             group.end(GRACE).await;
@@ -235,7 +247,11 @@ async fn act(catalog: &Catalog, stop: &CommandName, guard: Guard) {
     let ((), first) = tokio::join!(ending, stopping);
     // Once more, since its process may have done something after the stop began.
     let again = group != 0 && stopped(catalog, stop).await;
-    let outcome = if first || again { "stopped the car" } else { "STOP FAILED" };
+    let outcome = if first || again {
+        "stopped the car"
+    } else {
+        "STOP FAILED"
+    };
     let _ = std::io::Write::write_fmt(
         &mut std::io::stderr(),
         format_args!("p2p-inner guardian: the inner died or hung while the car moved: {outcome}\n"),
@@ -244,7 +260,9 @@ async fn act(catalog: &Catalog, stop: &CommandName, guard: Guard) {
 
 /// Runs the stop command; whether it succeeded.
 async fn stopped(catalog: &Catalog, stop: &CommandName) -> bool {
-    let Ok(file) = catalog.resolve(stop) else { return false };
+    let Ok(file) = catalog.resolve(stop) else {
+        return false;
+    };
     let program = Program {
         file: &file,
         arguments: &[],
@@ -252,7 +270,9 @@ async fn stopped(catalog: &Catalog, stop: &CommandName) -> bool {
         variables: &[("P2P_COMMAND", stop.to_string())],
         has_stdin: false,
     };
-    let Ok((mut group, _pipes)) = ProcessGroup::start(&program) else { return false };
+    let Ok((mut group, _pipes)) = ProcessGroup::start(&program) else {
+        return false;
+    };
     matches!(timeout(STOP_LIMIT, group.ended()).await, Ok(Ok(status)) if status.success())
 }
 
@@ -262,7 +282,13 @@ mod tests {
 
     #[test]
     fn what_is_said_is_read() {
-        for guard in [Guard::Stand, Guard::Until { deadline_ms: 12_345, group: 678 }] {
+        for guard in [
+            Guard::Stand,
+            Guard::Until {
+                deadline_ms: 12_345,
+                group: 678,
+            },
+        ] {
             assert_eq!(Guard::read(&guard.line()), Some(guard));
         }
         for strange in ["", "guard", "guard x 1", "guard 1", "run"] {

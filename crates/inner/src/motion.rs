@@ -29,7 +29,7 @@ const STOP_TRIES: u32 = 3;
 
 /// What the car's owner has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// How long a press lasts without being renewed.
     pub lease: Duration,
     /// How long a timed motion lasts; `None`: until somebody stops it.
@@ -38,7 +38,7 @@ pub struct Rules {
 
 /// Who wants a motion, and how it ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// A driver, for as long as the lease is renewed.
     Press(PressId),
     /// `/cgi` or `send`: for a time from the start of its process.
@@ -47,7 +47,7 @@ pub enum Origin {
 
 /// What is to be executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
+pub(crate) struct Order {
     /// The motion command.
     pub command: CommandName,
     /// Its arguments.
@@ -56,11 +56,11 @@ pub struct Order {
 
 /// A process of a motion or of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(u64);
+pub(crate) struct Token(u64);
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// A driver pressed; `tick` is the newest of our clock that it had seen.
     Press {
         id: PressId,
@@ -76,6 +76,11 @@ pub enum Event {
         run: RunId,
         order: Order,
         lasts: Option<Duration>,
+    },
+    /// Who asked for a timed motion has gone away.
+    Abandoned {
+        /// Its run.
+        run: RunId,
     },
     /// Stop, whatever moves.
     Stop(Cause),
@@ -93,7 +98,7 @@ pub enum Event {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Start this motion's process.
     Start {
         token: Token,
@@ -142,7 +147,7 @@ struct StopRun {
 
 /// Whether the car moves.
 #[derive(Debug)]
-pub struct Motion {
+pub(crate) struct Motion {
     rules: Rules,
     wish: Option<Wish>,
     /// A motion's process that was not reaped yet, and whether it was told to end.
@@ -163,7 +168,7 @@ pub struct Motion {
 impl Motion {
     /// A car of which nobody knows whether it moves: it is stopped first.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules) -> Self {
         Self {
             rules,
             wish: None,
@@ -180,16 +185,25 @@ impl Motion {
     }
 
     /// Something happened at this time: what is to be done, in this order.
-    pub fn on(&mut self, now: Duration, event: Event) -> Vec<Effect> {
+    pub(crate) fn on(&mut self, now: Duration, event: Event) -> Vec<Effect> {
         self.expire(now);
         match event {
             Event::Press { id, order, tick } => self.press(now, id, order, tick),
             Event::Renew { id, tick } => self.renew(now, id, tick),
             Event::Release { id } => self.release(now, id),
             Event::Timed { run, order, lasts } => self.timed(now, run, order, lasts),
+            Event::Abandoned { run } => {
+                if self
+                    .wish
+                    .as_ref()
+                    .is_some_and(|wish| wish.origin == Origin::Timed(run))
+                {
+                    self.halt(now, Cause::Released);
+                }
+            }
             Event::Stop(cause) => {
                 self.tries = 0;
-                self.halt(now, cause);
+                self.end_wish(cause);
                 self.begin_stop(now, cause);
             }
             Event::Started(token) => self.started(now, token),
@@ -204,7 +218,7 @@ impl Motion {
 
     /// When time alone changes something.
     #[must_use]
-    pub fn next(&self) -> Option<Duration> {
+    pub(crate) fn next(&self) -> Option<Duration> {
         let wish = self.wish.as_ref().and_then(|wish| wish.until);
         let stop = self.stops.iter().map(|stop| stop.began + STOP_LIMIT).min();
         wish.into_iter().chain(stop).min()
@@ -214,15 +228,9 @@ impl Motion {
     /// where it stands. What is already being stopped, or has no limit, has none either, and
     /// counts as `Duration::MAX`: then only a death is a reason.
     #[must_use]
-    pub fn guard(&self) -> Option<Duration> {
+    pub(crate) fn guard(&self) -> Option<Duration> {
         let until = self.wish.as_ref().and_then(|wish| wish.until);
         self.may_move.then(|| until.unwrap_or(Duration::MAX))
-    }
-
-    /// Whether the stop command has failed and nothing may move.
-    #[must_use]
-    pub fn has_failed(&self) -> bool {
-        self.failed
     }
 
     fn press(&mut self, now: Duration, id: PressId, order: Order, tick: Duration) {
@@ -348,7 +356,16 @@ impl Motion {
 
     /// Ends the motion that there is, if there is one, and stops the car if it may move.
     fn halt(&mut self, now: Duration, cause: Cause) {
-        let Some(wish) = self.wish.take() else { return };
+        if self.end_wish(cause) && self.may_move {
+            self.begin_stop(now, cause);
+        }
+    }
+
+    /// Ends the motion that there is; whether there was one.
+    fn end_wish(&mut self, cause: Cause) -> bool {
+        let Some(wish) = self.wish.take() else {
+            return false;
+        };
         self.give_up(wish.origin);
         if wish.process.is_none() {
             self.refuse(wish.origin, Refused::Over);
@@ -357,9 +374,7 @@ impl Motion {
             origin: wish.origin,
             cause,
         });
-        if self.may_move && cause != Cause::Asked {
-            self.begin_stop(now, cause);
-        }
+        true
     }
 
     fn begin_stop(&mut self, now: Duration, cause: Cause) {

@@ -98,6 +98,14 @@ pub enum Task {
     },
     /// Print the manual page
     Man,
+    /// Watch over an inner that drives: started by it, and by nobody else
+    #[command(hide = true)]
+    Guardian {
+        /// The command directory
+        commands: PathBuf,
+        /// The stop command
+        stop: CommandName,
+    },
 }
 
 impl Options {
@@ -139,6 +147,8 @@ impl Options {
                 lease_ms: self.lease,
                 limit_ms: self.motion_limit * 1000,
             },
+            // By this link it is the same program even after an update has replaced the file.
+            guardian: Some(PathBuf::from("/proc/self/exe")),
         })
     }
 }

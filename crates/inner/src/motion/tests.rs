@@ -311,7 +311,7 @@ fn a_stop_that_fails_three_times_is_said_and_nothing_moves_until_one_succeeds() 
         effects = motion.on(ms(1100), Event::StopEnded { token, ok: false });
     }
     assert_eq!(effects, [Effect::StopFailed]);
-    assert!(motion.has_failed());
+    assert!(motion.failed);
     let effects = motion.on(ms(1200), press(2, 1200));
     let origin = Origin::Press(id(2));
     assert_eq!(
@@ -563,6 +563,6 @@ proptest! {
             witness.suffer(&mut motion, Mishap::ProcessEnds);
             witness.suffer(&mut motion, Mishap::StopEnds(true));
         }
-        prop_assert!(motion.guard().is_none() || motion.has_failed());
+        prop_assert!(motion.guard().is_none() || motion.failed);
     }
 }
