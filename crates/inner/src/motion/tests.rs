@@ -363,7 +363,7 @@ fn every_stop_that_is_asked_for_begins_at_once() {
 }
 
 /// What a world full of mishaps may do next.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Mishap {
     Wait(u64),
     Press { number: u64, age: u64 },
@@ -428,7 +428,7 @@ impl Witness {
             self.allowed = self.now + LEASE;
         }
         for effect in effects {
-            self.see(effect);
+            self.see(&effect);
         }
         assert!(
             !self.moves || self.now < self.allowed,
@@ -438,7 +438,7 @@ impl Witness {
         assert!(!self.moves || motion.guard().is_some());
     }
 
-    fn see(&mut self, effect: Effect) {
+    fn see(&mut self, effect: &Effect) {
         match effect {
             Effect::Start { token, .. } => {
                 assert!(
@@ -447,14 +447,14 @@ impl Witness {
                 );
                 assert!(self.stops.is_empty(), "a motion begins during a stop");
                 assert!(!self.failed, "a motion begins although the stop fails");
-                self.starting = Some(token);
+                self.starting = Some(*token);
                 self.moves = true;
             }
             Effect::RunStop { token, .. } => {
-                self.stops.push(token);
+                self.stops.push(*token);
                 self.moves = false;
             }
-            Effect::KillStop(token) => self.stops.retain(|stop| *stop != token),
+            Effect::KillStop(token) => self.stops.retain(|stop| stop != token),
             Effect::StopFailed => self.failed = true,
             Effect::End(_)
             | Effect::Stands
