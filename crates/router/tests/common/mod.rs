@@ -9,6 +9,7 @@
     reason = "each test file uses a part of it, and a test may panic"
 )]
 
+pub mod console;
 pub mod peer;
 pub mod program;
 pub mod proxy;
