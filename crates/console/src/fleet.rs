@@ -11,6 +11,7 @@ use p2p_shared::protocol::console::{
 };
 
 use crate::round_trips::RoundTrips;
+use crate::run_log::end_text;
 
 /// How many of a car's last events are kept for the Drive screen.
 const EVENTS: usize = 64;
@@ -216,7 +217,7 @@ impl Fleet {
             }
             MotionEvent::Ended { end, exec_us, .. } => {
                 let exec = Duration::from_micros(*exec_us);
-                let text = format!("{ended} ended: {end}, {} ms", exec.as_millis());
+                let text = format!("{ended}: {}, {} ms", end_text(*end), exec.as_millis());
                 link.ran = Some(ran(ended, *end, exec, now));
                 text
             }
@@ -227,11 +228,10 @@ impl Fleet {
             } => {
                 let exec = Duration::from_micros(*exec_us);
                 link.ran = Some(ran(link.info.stop.to_string(), *end, exec, now));
-                format!(
-                    "stop ran ({}): {end}, {} ms",
-                    cause_text(*cause),
-                    exec.as_millis()
-                )
+                {
+                    let (end, ms) = (end_text(*end), exec.as_millis());
+                    format!("stop: {end}, {ms} ms ({})", cause_text(*cause))
+                }
             }
             MotionEvent::Stands => {
                 link.info.stop_failed = false;
@@ -268,12 +268,12 @@ fn ran(command: String, end: End, exec: Duration, at: Instant) -> Ran {
 #[must_use]
 pub fn cause_text(cause: StopCause) -> &'static str {
     match cause {
-        StopCause::Asked => "somebody asked for it",
+        StopCause::Asked => "asked for",
         StopCause::Released => "let go",
         StopCause::Lease => "the lease ran out",
         StopCause::Limit => "its time was over",
         StopCause::NotStarted => "it could not be started",
-        StopCause::Again => "stopped once more, to be sure",
+        StopCause::Again => "once more, to be sure",
         StopCause::Beginning => "a new beginning",
         StopCause::Watchdog => "a process at the car died or hung",
     }

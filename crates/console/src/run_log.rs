@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use p2p_shared::names::RunId;
+use p2p_shared::protocol::End;
 use p2p_shared::protocol::console::{RunInfo, Source};
 
 /// Most runs that are kept: with outputs of 1 KiB each some 6 MB.
@@ -209,6 +210,15 @@ pub fn source_word(source: Source) -> &'static str {
     }
 }
 
+/// How a process ended, in a word or two.
+#[must_use]
+pub fn end_text(end: End) -> String {
+    match end {
+        End::Exit(code) => format!("exit {code}"),
+        end => end.to_string(),
+    }
+}
+
 /// What became of a run, in a word or two.
 #[must_use]
 pub fn outcome(run: &RunInfo) -> String {
@@ -216,8 +226,9 @@ pub fn outcome(run: &RunInfo) -> String {
         return "running".to_owned();
     };
     match result.end {
-        Some(p2p_shared::protocol::End::Exit(code)) => format!("exit {code}"),
-        Some(end) => end.to_string(),
+        Some(end) => end_text(end),
+        // A link's coming or going, in a past log.
+        None if result.status == 0 => String::new(),
         None => format!("status {}", result.status),
     }
 }

@@ -11,6 +11,7 @@ use super::theme::Theme;
 use super::{layout, pad, round_trips, runs};
 use crate::app::App;
 use crate::drive::{Holder, State};
+use crate::run_log::end_text;
 
 pub(super) fn render(frame: &mut Frame<'_>, body: Rect, app: &App) {
     let areas = layout::drive(body);
@@ -23,7 +24,8 @@ pub(super) fn render(frame: &mut Frame<'_>, body: Rect, app: &App) {
 fn render_facts(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let theme = Theme::of(app);
     let width = usize::from(area.width.saturating_sub(2));
-    let mut lines = facts(app, width);
+    // What is too long for its line wraps.
+    let mut lines = facts(app, 2 * width);
     lines.push(Line::default());
     lines.push(Line::styled(what_now(app), theme.strong()));
     if let Some(link) = app.link() {
@@ -44,9 +46,9 @@ pub(super) fn facts<'a>(app: &App, width: usize) -> Vec<Line<'a>> {
     let theme = Theme::of(app);
     let nothing = || "–".to_owned();
     let asked = match (app.drive.asked(), app.pressed) {
-        (Some((id, direction)), _) => format!("{} (press {})", direction.glyph(), id.number),
+        (Some((id, direction)), _) => format!("{} press {}", direction.glyph(), id.number),
         (None, Some((id, direction, at))) => format!(
-            "stop; before that {} (press {}), {} ago",
+            "nothing (last {} press {}, {} ago)",
             direction.glyph(),
             id.number,
             ago(at, app.now)
@@ -54,29 +56,25 @@ pub(super) fn facts<'a>(app: &App, width: usize) -> Vec<Line<'a>> {
         (None, None) => nothing(),
     };
     let link = app.link();
-    let began = app.began_in.map_or(String::new(), |took| {
-        format!(", began after {}", short(took))
-    });
+    let began = app
+        .began_in
+        .map_or(String::new(), |took| format!(", began in {}", short(took)));
     let acknowledged = match link.and_then(|link| link.moving.as_ref()) {
         Some((moving, since)) => {
             let by = if moving.press.is_some() {
-                "driver"
+                ""
             } else {
-                "http or send"
+                " by http or send"
             };
-            format!(
-                "▶ {} by {by}, for {}{began}",
-                moving.command,
-                ago(*since, app.now)
-            )
+            format!("▶ {}{by}, {}{began}", moving.command, ago(*since, app.now))
         }
-        None => format!("■ stands{began}"),
+        None => "■ stands".to_owned(),
     };
     let ran = link
         .and_then(|link| link.ran.as_ref())
         .map_or_else(nothing, |ran| {
-            let (end, exec, then) = (ran.end, short(ran.exec), ago(ran.at, app.now));
-            format!("{}: {}, {exec}, {then} ago", ran.command, end_text(end))
+            let (end, exec, then) = (end_text(ran.end), short(ran.exec), ago(ran.at, app.now));
+            format!("{} {end}, {exec}, {then} ago", ran.command)
         });
     [
         ("asked", asked),
@@ -86,17 +84,10 @@ pub(super) fn facts<'a>(app: &App, width: usize) -> Vec<Line<'a>> {
     .map(|(name, text)| {
         Line::from(vec![
             Span::styled(format!("{name:<13}"), theme.quiet()),
-            Span::raw(fit(&text, width.saturating_sub(13))),
+            Span::raw(fit(&text, width)),
         ])
     })
     .into()
-}
-
-fn end_text(end: p2p_shared::protocol::End) -> String {
-    match end {
-        p2p_shared::protocol::End::Exit(code) => format!("exit {code}"),
-        end => end.to_string(),
-    }
 }
 
 /// What the operator can do now.

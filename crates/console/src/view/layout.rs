@@ -100,7 +100,7 @@ pub fn drive(body: Rect) -> DriveAreas {
     let columns = Layout::horizontal([
         Constraint::Length(PAD.0 + 2),
         Constraint::Min(20),
-        Constraint::Length(if wide { 46 } else { 0 }),
+        Constraint::Length(if wide { 38 } else { 0 }),
     ]);
     let [pad, facts, right] = columns.areas(top);
     let pad = Rect {
