@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use p2p_shared::key::Role;
 use p2p_shared::names::{CommandName, InstanceId, LinkName, RunId};
 use p2p_shared::protocol::console::{
-    ControlWish, Driver, MotionEvent, PressId, RefusedReason, SessionId, Source,
+    ControlWish, Driver, MotionEvent, PressId, RefusedReason, SessionId,
 };
-use p2p_shared::protocol::{Hello, MotionInfo, RouterToInner};
+use p2p_shared::protocol::{Hello, MotionInfo};
 use tokio::sync::Notify;
 
 use crate::control::{Control, Epochs, Event};
@@ -21,16 +21,14 @@ use crate::drive::Watch;
 use crate::feed::{Feed, Tick};
 use crate::link::{LinkHandle, LinkId};
 use crate::metrics::Metrics;
-use crate::record::{Record, Wanted, status};
+use crate::record::Record;
 
 mod admission;
 mod log;
+mod presses;
 mod words;
 
 pub(crate) use admission::{NotAdmitted, RunKind};
-
-/// Most presses whose end is waited for: an inner that never tells of one is not to fill us.
-const OPEN_PRESSES: usize = 64;
 
 /// Someone at a console.
 #[derive(Debug, Clone)]
@@ -119,7 +117,7 @@ impl Car {
         if (state.link.as_ref()).is_some_and(|held| held.id() > link.id()) {
             return;
         }
-        lose_presses(&mut state);
+        state.lose_presses();
         let is_new = state.instance != hello.instance;
         state.name = link.name().clone();
         state.motion = hello.motion.clone();
@@ -135,7 +133,7 @@ impl Car {
     pub(crate) fn link_down(&self, link: LinkId, why: &str) {
         let mut state = self.lock();
         if state.link.take_if(|held| held.id() == link).is_some() {
-            lose_presses(&mut state);
+            state.lose_presses();
             state.control.stop();
             self.shared.feed.link_down(self.port, why);
         }
@@ -197,74 +195,6 @@ impl Car {
         state.closed |= for_good;
         let events = state.control.close();
         self.happened(&mut state, &events, Instant::now());
-    }
-
-    /// A press of its driver, as this run.
-    pub(crate) fn press(&self, who: &Person, press: Press, run: RunId) -> Result<(), Refused> {
-        let mut state = self.lock();
-        let begun = Instant::now();
-        let Some(link) = state.link.clone() else {
-            return Err(words::offline(&state.name));
-        };
-        if state.closed {
-            return Err(words::closing());
-        }
-        if !state.motion.commands.contains(&press.command) {
-            return Err(words::no_motion(&press.command));
-        }
-        let id = press.id;
-        state.control.press(who.driver.session, id, begun)?;
-        log::pressed(&state.name, who, &press, run, state.rtt);
-        let (feed, metrics) = (self.shared.feed.clone(), self.shared.metrics.clone());
-        let wanted = Wanted {
-            run,
-            service_port: self.port,
-            link: state.name.clone(),
-            command: &press.command,
-            arguments: &[],
-            source: Source::Drive,
-            from: who.from,
-            key: &who.key,
-            begun,
-        };
-        let record = Record::with(feed, metrics, &wanted);
-        state.presses.insert(id, record);
-        let message = RouterToInner::Press {
-            press: id,
-            run,
-            command: press.command,
-            tick_ms: press.tick_ms,
-            driver: who.driver.name.clone(),
-            remote_addr: who.from.ip().to_string(),
-        };
-        let replaced = link.drive().press(id, message);
-        state.press_dropped(replaced, "a newer press took its place before it was sent");
-        if state.presses.len() > OPEN_PRESSES
-            && let Some((_, mut oldest)) = state.presses.pop_first()
-        {
-            oldest.tell(502, "the car did not say what became of it");
-        }
-        Ok(())
-    }
-
-    /// The driver still holds it. What is not in order is dropped: it is old.
-    pub(crate) fn renew(&self, session: SessionId, press: PressId, tick_ms: u64) {
-        let mut state = self.lock();
-        let counts = state.control.renew(session, press, Instant::now());
-        if let (true, Some(link)) = (counts, &state.link) {
-            link.drive().renew(press, tick_ms);
-        }
-    }
-
-    /// The driver let go. What is not in order is dropped: it is stopped already.
-    pub(crate) fn release(&self, session: SessionId, press: PressId) {
-        let mut state = self.lock();
-        let counts = state.control.release(session, press, Instant::now());
-        if let (true, Some(link)) = (counts, state.link.clone())
-            && link.drive().release(press)
-        {
-            state.press_dropped(Some(press), "it was let go before it was sent");
-        }
     }
 
     /// Anyone stops it.
@@ -345,50 +275,8 @@ impl Car {
     }
 }
 
-impl State {
-    /// A press came to nothing.
-    fn press_dropped(&mut self, press: Option<PressId>, why: &str) {
-        let record = press.and_then(|press| self.presses.remove(&press));
-        if let Some(mut record) = record {
-            record.tell(503, why);
-        }
-    }
-
-    /// What the car says ends the story of a press.
-    fn follow(&mut self, event: &MotionEvent) {
-        match event {
-            MotionEvent::Started(moving) => {
-                if let Some(record) = moving.press.and_then(|p| self.presses.get_mut(&p)) {
-                    record.started();
-                }
-            }
-            MotionEvent::Refused { press, why } => {
-                self.press_dropped(Some(*press), words::refused(*why));
-            }
-            MotionEvent::Ended { run, end, exec_us } => {
-                let of_it = self.presses.iter().find(|(_, record)| record.run() == *run);
-                let press = of_it.map(|(press, _)| *press);
-                if let Some(mut record) = press.and_then(|press| self.presses.remove(&press)) {
-                    record.ended(*end, Duration::from_micros(*exec_us));
-                    record.tell(status(*end), "");
-                }
-            }
-            MotionEvent::Over { .. }
-            | MotionEvent::Stopped { .. }
-            | MotionEvent::Stands
-            | MotionEvent::StopFailed => {}
-        }
-    }
-}
-
-fn lose_presses(state: &mut State) {
-    for mut record in std::mem::take(&mut state.presses).into_values() {
-        record.tell(502, "the link to the car was lost");
-    }
-}
-
 impl Drop for State {
     fn drop(&mut self) {
-        lose_presses(self);
+        self.lose_presses();
     }
 }

@@ -75,7 +75,7 @@ pub(crate) async fn run(
         car.admit(&query.command, query.for_ms)
     });
     let kind = admitted
-        .map_err(not_admitted)
+        .map_err(|why| not_admitted(&why))
         .inspect_err(|problem| tell(&mut record, problem))?;
     if let (RunKind::Stop, Some(car)) = (kind, &car) {
         car.stop_by_run(&caller.who(asked.peer), asked.peer, run);
@@ -104,7 +104,7 @@ fn tell(record: &mut Record, problem: &Problem) {
     record.tell(problem.status.as_u16(), &problem.sentence);
 }
 
-fn not_admitted(why: NotAdmitted) -> Problem {
+fn not_admitted(why: &NotAdmitted) -> Problem {
     let status = match why {
         NotAdmitted::Driven(_) => StatusCode::CONFLICT,
         NotAdmitted::ForNoMotion | NotAdmitted::ForTooLong(_) => StatusCode::BAD_REQUEST,

@@ -311,8 +311,11 @@ async fn a_console_far_behind_gets_a_new_picture_and_is_told_what_it_missed() {
     let (mut sent, mut seen) = (0, 0);
     let picture = soon("a new picture", async {
         loop {
-            moves(&mut inner, 200).await;
-            sent += 200;
+            // Twenty times as many as it reads meanwhile.
+            if seen * 20 >= sent {
+                moves(&mut inner, 200).await;
+                sent += 200;
+            }
             match console.peer.hear::<RouterToConsole>().await {
                 Some(RouterToConsole::Feed(FeedEvent::Motion { .. })) => seen += 1,
                 Some(part @ RouterToConsole::Snapshot { .. }) => break part,

@@ -4,7 +4,7 @@ mod common;
 
 use common::console::FakeConsole;
 use common::peer::FakeInner;
-use common::{World, get, get_with_key, soon};
+use common::{World, get, get_with_key, local, raw, soon};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::console::{
@@ -214,15 +214,15 @@ async fn silence_to_a_request_means_no() {
     let (_inner, port, mut one, epoch) = driven(&world).await;
     let mut two = FakeConsole::open(world.main_port()).await;
     two.wishes(port, ControlWish::Take).await;
-    for console in [&mut one, &mut two] {
+    // Both at a time: who doesn't answer pings is gone before the 10 s are over.
+    let waits = async |console: &mut FakeConsole| {
         console
             .sees_control(|control| control.request.is_some())
             .await;
-        let after = console
-            .sees_control(|control| control.request.is_none())
-            .await;
-        assert_eq!(after.epoch, epoch);
-    }
+        let after = console.sees_control(|control| control.request.is_none());
+        assert_eq!(after.await.epoch, epoch);
+    };
+    tokio::join!(waits(&mut one), waits(&mut two));
 }
 
 #[tokio::test]
@@ -327,6 +327,18 @@ async fn a_view_key_stops_by_http_and_runs_nothing_else() {
         ((200, "yes"), "stopped\n")
     );
     assert_eq!(get(port, "/cgi?command=stop").await.verdict(), (401, "no"));
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_the_body_that_comes_with_it() {
+    let world = World::open();
+    world.script("stop", "wc -c");
+    let (_inner, port) = world.inner().await;
+    let head = "POST /cgi?command=stop HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                content-length: 1000\r\n\r\n";
+    let answer = raw(local(port), head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n0\n"), "{answer}");
 }
 
 #[tokio::test]

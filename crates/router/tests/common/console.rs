@@ -232,7 +232,7 @@ impl FakeConsole {
     /// Lets little of what it is sent wait at its end.
     pub fn takes_little(&self) {
         let socket = socket2::SockRef::from(self.peer.0.get_ref());
-        socket.set_recv_buffer_size(4096).unwrap();
+        socket.set_recv_buffer_size(32 * 1024).unwrap();
     }
 }
 
