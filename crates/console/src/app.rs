@@ -15,7 +15,7 @@ use p2p_shared::protocol::console::{
 };
 
 use crate::commands::Commands;
-use crate::drive::{Direction, Drive, Facts, LATE, Releases, State, Why};
+use crate::drive::{Direction, Drive, Facts, Holder, LATE, Releases, State, Why};
 use crate::fleet::{Fleet, Link};
 use crate::keymap::Screen;
 use crate::round_trips::RoundTrips;
@@ -315,6 +315,12 @@ impl App {
     #[must_use]
     pub fn state(&self) -> State {
         self.drive.state(&self.facts())
+    }
+
+    /// Who drives the chosen car.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        self.drive.holder(&self.facts()).clone()
     }
 
     /// Whether this console may drive and run commands.

@@ -178,6 +178,8 @@ pub struct Drive {
     press: Option<Press>,
     /// The last press that was sent, held or not.
     last: Option<PressId>,
+    /// The epoch of the control that we gave back: the router may not have said so yet.
+    given_back: Option<u64>,
 }
 
 impl Drive {
@@ -193,6 +195,16 @@ impl Drive {
             waits: None,
             press: None,
             last: None,
+            given_back: None,
+        }
+    }
+
+    /// Who has control, but for what we have given back already.
+    #[must_use]
+    pub fn holder<'a>(&self, facts: &'a Facts) -> &'a Holder {
+        match &facts.holder {
+            Holder::Us { epoch } if self.given_back == Some(*epoch) => &Holder::Nobody,
+            holder => holder,
         }
     }
 
@@ -210,7 +222,7 @@ impl Drive {
             (Some(press), _) => State::Driving(press.direction),
             (None, Some(Latch::Stopped)) => State::Stopped,
             (None, Some(Latch::Failsafe)) => State::Failsafe,
-            (None, _) if matches!(facts.holder, Holder::Us { .. }) => State::Armed,
+            (None, _) if matches!(self.holder(facts), Holder::Us { .. }) => State::Armed,
             (None, _) => State::View,
         }
     }
@@ -307,7 +319,7 @@ impl Drive {
             return vec![Order::Say(why)];
         }
         self.latch = None;
-        match &facts.holder {
+        match self.holder(facts) {
             Holder::Us { .. } => Vec::new(),
             Holder::Nobody => vec![Order::Take],
             Holder::Other(name) => vec![Order::Take, Order::Say(Why::Asked(name.clone()))],
@@ -325,7 +337,8 @@ impl Drive {
     pub fn leave(&mut self, facts: &Facts) -> Vec<Order> {
         let mut orders = self.let_go();
         self.epoch = None;
-        if matches!(facts.holder, Holder::Us { .. }) {
+        if let Holder::Us { epoch } = self.holder(facts) {
+            self.given_back = Some(*epoch);
             orders.push(Order::GiveBack);
         }
         orders
@@ -415,7 +428,7 @@ impl Drive {
     }
 
     fn follow_control(&mut self, facts: &Facts, orders: &mut Vec<Order>) {
-        match (self.epoch, &facts.holder) {
+        match (self.epoch, self.holder(facts)) {
             (None, Holder::Us { epoch }) => self.epoch = Some(*epoch),
             (Some(ours), Holder::Us { epoch }) if ours != *epoch => {
                 self.end_press();
@@ -435,7 +448,7 @@ impl Drive {
         let direction = hold.direction();
         self.waits = None;
         let mut orders = Vec::new();
-        let obstacle = match &facts.holder {
+        let obstacle = match self.holder(facts) {
             Holder::Other(name) => facts.obstacle().or(Some(Why::Held(name.clone()))),
             _ => facts.obstacle(),
         };
@@ -450,7 +463,7 @@ impl Drive {
             return orders;
         }
         self.waits = Some(facts.now);
-        if facts.holder == Holder::Nobody {
+        if *self.holder(facts) == Holder::Nobody {
             orders.push(Order::Take);
         }
         self.follow_control(facts, &mut orders);
@@ -459,11 +472,12 @@ impl Drive {
     }
 
     fn begin_if_possible(&mut self, facts: &Facts, orders: &mut Vec<Order>) {
+        let holder = self.holder(facts);
         let (Some(since), Some(hold)) = (self.waits, self.hold.as_mut()) else {
             self.waits = None;
             return;
         };
-        let (Holder::Us { epoch }, Some(_)) = (&facts.holder, facts.tick_ms) else {
+        let (Holder::Us { epoch }, Some(_)) = (holder, facts.tick_ms) else {
             if facts.now >= since + WAIT {
                 self.waits = None;
                 hold.spend();

@@ -154,7 +154,7 @@ pub const BINDINGS: &[Binding] = &[
     drives(key(KeyCode::Down, DRIVE, Action::Move(Direction::Back), "↓", "", "")),
     drives(key(KeyCode::Left, DRIVE, Action::Move(Direction::Left), "←", "", "")),
     drives(key(KeyCode::Right, DRIVE, Action::Move(Direction::Right), "→", "", "")),
-    drives(key(KeyCode::Char('a'), DRIVE, Action::Arm, "a", "take control", "take control, or ask its holder for it")),
+    drives(key(KeyCode::Char('a'), DRIVE, Action::Arm, "a", "control", "take control, or ask its holder for it")),
     drives(key(KeyCode::Char('g'), DRIVE, Action::Grant, "g", "", "hand control to the one who asks")),
     drives(key(KeyCode::Char('n'), DRIVE, Action::Deny, "n", "", "keep control")),
     drives(key(KeyCode::Char('S'), DRIVE, Action::Seize, "S", "", "seize control (admin keys only)")),

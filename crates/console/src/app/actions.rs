@@ -184,7 +184,7 @@ impl App {
         let Some(link) = self.link() else { return };
         let asked = link.info.control.request.is_some();
         let service_port = link.info.service_port;
-        if asked && matches!(self.facts().holder, Holder::Us { .. }) {
+        if asked && matches!(self.holder(), Holder::Us { .. }) {
             if wish == ControlWish::Grant {
                 let orders = self.drive.let_go();
                 self.carry_out(orders, effects);

@@ -8,7 +8,7 @@ use super::{App, Effect, Overlay};
 use crate::drive::Stroke;
 use crate::keymap::{self, Action, Screen};
 use crate::text_field::Typed;
-use crate::view::layout;
+use crate::view::layout::{self, Shape};
 
 impl App {
     pub(super) fn on_terminal(&mut self, event: Input, effects: &mut Vec<Effect>) {
@@ -117,13 +117,16 @@ impl App {
         if self.screen != Screen::Drive || self.overlay.is_some() || self.is_too_small() {
             return;
         }
-        let on_pad = || {
-            let area = layout::of_screen(self).body;
-            let pad = layout::drive(area).pad;
-            layout::pad_at(pad, mouse.column, mouse.row)
-        };
+        let pad = layout::drive(layout::of_screen(self).body).pad;
+        let place = ratatui::layout::Position::new(mouse.column, mouse.row);
+        let on_pad = || layout::pad_at(pad, place);
+        let is_down = mouse.kind == MouseEventKind::Down(MouseButton::Left);
+        let has_pad = layout::shape(self.setup.size) != Shape::Strip;
+        if is_down && has_pad && layout::stop_cell(pad).contains(place) {
+            return self.act(Action::Stop, effects);
+        }
         let orders = match mouse.kind {
-            MouseEventKind::Down(MouseButton::Left) if self.may_drive() => match on_pad() {
+            MouseEventKind::Down(_) if is_down && has_pad && self.may_drive() => match on_pad() {
                 Some(direction) => self.drive.pad_down(direction, &self.facts()),
                 None => return,
             },

@@ -240,6 +240,11 @@ fn escape_gives_control_back_and_then_takes_an_explicit_a() {
     bench.key(Forward, Down);
     let orders = bench.drive.disarm(&bench.facts);
     assert_eq!(orders, [Order::Release(press_id(1)), Order::GiveBack]);
+    assert_eq!(bench.tick(), [], "the router has not said so yet");
+    assert_eq!(
+        (bench.state(), bench.drive.is_armed()),
+        (State::View, false)
+    );
     bench.facts.holder = Holder::Nobody;
     assert_eq!(bench.tick(), []);
     assert_eq!(bench.state(), State::View);

@@ -99,7 +99,7 @@ fn next_try(at: Option<Instant>, now: Instant) -> String {
 
 fn request(app: &App) -> Option<Vec<String>> {
     let link = app.link()?;
-    let holder = app.facts().holder;
+    let holder = app.holder();
     let name = |name: &str| fit(name, 30);
     match (&link.info.control.request, &holder) {
         (Some((asker, _)), Holder::Us { .. }) => Some(vec![format!(

@@ -59,7 +59,10 @@ pub(super) fn facts<'a>(app: &App, width: usize) -> Vec<Line<'a>> {
     let began = app
         .began_in
         .map_or(String::new(), |took| format!(", began in {}", short(took)));
+    let is_up = app.state() != State::Offline;
     let acknowledged = match link.and_then(|link| link.moving.as_ref()) {
+        Some((moving, _)) if !is_up => format!("? unknown now (last: {})", moving.command),
+        None if !is_up => "? unknown now".to_owned(),
         Some((moving, since)) => {
             let by = if moving.press.is_some() {
                 ""
@@ -92,7 +95,7 @@ pub(super) fn facts<'a>(app: &App, width: usize) -> Vec<Line<'a>> {
 
 /// What the operator can do now.
 pub(super) fn what_now(app: &App) -> &'static str {
-    match (app.state(), app.facts().holder) {
+    match (app.state(), app.holder()) {
         _ if app.stop_failed() => "Space: try to stop again",
         _ if !app.may_drive() => "watching; Space stops the car",
         (State::Offline, _) => "nothing can be sent: see the banner",

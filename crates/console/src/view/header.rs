@@ -115,15 +115,17 @@ fn state<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
         badge.push(' ');
     }
     let mut spans = vec![Span::styled(badge, theme.state(state))];
-    let rtt = app.round_trip();
+    let is_up = state != State::Offline;
+    let rtt = app.round_trip().filter(|_| is_up);
     let rtt_text = rtt.map_or("RTT –".to_owned(), |rtt| {
         format!("RTT {}{}", short(rtt), round_trip_word(rtt))
     });
-    let facts = app.facts();
-    let driver = match &facts.holder {
+    let driver = match app.holder() {
+        // Nobody here knows.
+        _ if !is_up => String::new(),
         Holder::Nobody => "free".to_owned(),
         Holder::Us { .. } => "you drive".to_owned(),
-        Holder::Other(name) => format!("driven by {}", fit(name, 20)),
+        Holder::Other(name) => format!("driven by {}", fit(&name, 20)),
     };
     let keys = match app.drive.releases() {
         _ if !app.may_drive() => String::new(),

@@ -3,7 +3,7 @@
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph};
+use ratatui::widgets::{Block, Paragraph, Wrap};
 
 use super::theme::Theme;
 use crate::app::App;
@@ -34,6 +34,8 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
         lines.extend(RULES.map(|rule| Line::styled(format!(" {rule}"), theme.quiet())));
     }
     let title = format!(" Keys on {} (Esc closes) ", app.screen.name());
-    let page = Paragraph::new(lines).block(Block::bordered().title(title));
+    let page = Paragraph::new(lines)
+        .wrap(Wrap { trim: false })
+        .block(Block::bordered().title(title));
     frame.render_widget(page, area);
 }

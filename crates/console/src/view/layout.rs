@@ -147,8 +147,7 @@ fn cell_at(pad: Rect, column: u16, row: u16) -> Rect {
 
 /// The direction that is at this place of the screen.
 #[must_use]
-pub fn pad_at(pad: Rect, column: u16, row: u16) -> Option<Direction> {
-    let place = Position::new(column, row);
+pub fn pad_at(pad: Rect, place: Position) -> Option<Direction> {
     let mut all = Direction::ALL.into_iter();
     all.find(|direction| cell(pad, *direction).contains(place))
 }

@@ -14,7 +14,8 @@ use crate::drive::{Direction, State};
 pub(super) fn render(frame: &mut Frame<'_>, pad: Rect, app: &App) {
     let theme = Theme::of(app);
     let asked = app.drive.asked().map(|(_, direction)| direction);
-    let acknowledged = acknowledged(app);
+    let is_up = app.state() != State::Offline;
+    let acknowledged = acknowledged(app).filter(|_| is_up);
     for direction in Direction::ALL {
         let is_lit = acknowledged == Some(direction);
         let is_asked = asked == Some(direction);
@@ -33,7 +34,7 @@ pub(super) fn render(frame: &mut Frame<'_>, pad: Rect, app: &App) {
         let cell = Paragraph::new(glyph).alignment(Alignment::Center);
         frame.render_widget(cell.style(style).block(block), layout::cell(pad, direction));
     }
-    let stands = acknowledged.is_none() && app.link().is_some_and(|link| link.moving.is_none());
+    let stands = !is_up || app.link().is_some_and(|link| link.moving.is_none());
     let style = if stands { Style::new() } else { theme.alarm() };
     let stop = Paragraph::new("STOP")
         .alignment(Alignment::Center)
