@@ -1,4 +1,5 @@
 //! Consoles: what they are shown, what they may ask for, and that none of them holds up another.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

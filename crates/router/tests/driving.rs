@@ -1,4 +1,5 @@
 //! Driving through the router: who may, what is passed on to the car, and what stops it.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod common;
 
