@@ -235,10 +235,3 @@ impl FakeConsole {
         socket.set_recv_buffer_size(32 * 1024).unwrap();
     }
 }
-
-impl super::World {
-    /// Where links and consoles connect.
-    pub fn main_port(&self) -> u16 {
-        self.router.address().port()
-    }
-}

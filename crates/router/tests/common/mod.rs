@@ -107,6 +107,7 @@ pub fn inner_config(world: &World) -> p2p_inner::Config {
         timeout: Duration::from_secs(30),
         max_runs: 16,
         motion: motion(),
+        guardian: None,
     }
 }
 

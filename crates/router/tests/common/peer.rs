@@ -75,6 +75,7 @@ pub fn hello(identity: &str, service_port: u16) -> Hello {
         instance: InstanceId(p2p_shared::random::random_u64().unwrap()),
         clock_ms: 0,
         software: "a test".to_owned(),
+        motion: super::motion(),
     }
 }
 
