@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -37,7 +37,7 @@ pub(crate) enum Source {
 
 /// Shows the screens until the operator quits or the program is told to end.
 pub(crate) async fn run(source: Source, mut setup: Setup) -> anyhow::Result<ExitCode> {
-    let signals = Signals::new()?;
+    let signals = watch_signals()?;
     terminal::leave_on_panic();
     let mut screen = Screen::enter().context("the terminal can't be used")?;
     setup.releases = screen.releases;
@@ -82,29 +82,27 @@ async fn finish(mut connection: JoinHandle<()>) {
     }
 }
 
-struct Signals {
-    terminate: Signal,
-    hang_up: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).context("SIGTERM")?,
-            hang_up: signal(SignalKind::hangup()).context("SIGHUP")?,
-            interrupt: signal(SignalKind::interrupt()).context("SIGINT")?,
-        })
-    }
-
-    /// The exit code that the next signal asks for.
-    async fn recv(&mut self) -> ExitCode {
-        tokio::select! {
-            _ = self.terminate.recv() => 143.into(),
-            _ = self.hang_up.recv() => 129.into(),
-            _ = self.interrupt.recv() => 130.into(),
+/// The exit codes that signals ask for. It listens beside the loop, which may be stuck in a
+/// terminal that takes no output.
+fn watch_signals() -> anyhow::Result<mpsc::Receiver<ExitCode>> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let (codes, receiver) = mpsc::channel(4);
+    tokio::spawn(async move {
+        loop {
+            let code = tokio::select! {
+                _ = terminate.recv() => 143.into(),
+                _ = hang_up.recv() => 129.into(),
+                _ = interrupt.recv() => 130.into(),
+            };
+            leave_even_if_stuck();
+            if codes.send(code).await.is_err() {
+                break;
+            }
         }
-    }
+    });
+    Ok(receiver)
 }
 
 struct Shell {
@@ -113,7 +111,7 @@ struct Shell {
     reader: Reader,
     router: mpsc::Receiver<FromRouter>,
     wishes: mpsc::UnboundedSender<ToRouter>,
-    signals: Signals,
+    signals: mpsc::Receiver<ExitCode>,
 }
 
 /// Whether the loop goes on.
@@ -162,9 +160,8 @@ impl Shell {
             plan = Plan::new(wait);
             let event = tokio::select! {
                 biased;
-                asked = self.signals.recv() => {
+                Some(asked) = self.signals.recv() => {
                     code = asked;
-                    leave_even_if_stuck();
                     Some(Event::Terminate)
                 }
                 input = self.input.recv() => match input {
@@ -250,6 +247,7 @@ fn from_router(event: FromRouter) -> Event {
 fn leave_even_if_stuck() {
     std::thread::spawn(|| {
         std::thread::sleep(WAY_OUT);
+        terminal::leave_unseen();
         std::process::exit(129);
     });
 }

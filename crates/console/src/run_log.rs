@@ -200,6 +200,12 @@ impl RunLog {
     }
 }
 
+/// Whether this stands for a link's coming or going, in a past log.
+#[must_use]
+pub fn is_of_link(run: &RunInfo) -> bool {
+    run.result.as_ref().is_some_and(|result| result.status == 0)
+}
+
 /// How a run was asked for, in a word.
 #[must_use]
 pub fn source_word(source: Source) -> &'static str {
@@ -227,8 +233,7 @@ pub fn outcome(run: &RunInfo) -> String {
     };
     match result.end {
         Some(end) => end_text(end),
-        // A link's coming or going, in a past log.
-        None if result.status == 0 => String::new(),
+        None if is_of_link(run) => String::new(),
         None => format!("status {}", result.status),
     }
 }

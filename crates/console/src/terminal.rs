@@ -132,6 +132,13 @@ pub(crate) fn leave() {
     stderr::restore();
 }
 
+/// What can be put back of a terminal that takes no output: its line editing.
+pub(crate) fn leave_unseen() {
+    if IN_USE.load(Ordering::SeqCst) {
+        let _ = terminal::disable_raw_mode();
+    }
+}
+
 /// From now on a panic puts the terminal back before anything is said of it.
 pub(crate) fn leave_on_panic() {
     let before = std::panic::take_hook();

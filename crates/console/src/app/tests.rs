@@ -3,7 +3,10 @@
 use crossterm::event::{
     Event as Input, KeyCode, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
-use p2p_shared::protocol::console::{ControlWish, FeedEvent, RefusedReason, SendEvent};
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::console::{
+    ConsoleToRouter, ControlWish, FeedEvent, RefusedReason, RouterToConsole, SendEvent,
+};
 use p2p_shared::protocol::{CommandInfo, End};
 
 use super::*;

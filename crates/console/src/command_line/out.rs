@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use p2p_shared::protocol::console::RunInfo;
 use p2p_shared::text::{Escaped, EscapedBytes};
 
-use crate::run_log::{outcome, source_word};
+use crate::run_log::{is_of_link, outcome, source_word};
 use crate::saved_log::{self, Replay};
 use crate::view::text::{arguments, time_of_day};
 
@@ -65,6 +65,16 @@ fn for_terminal(bytes: &[u8]) -> String {
 
 /// One run in a line, for people.
 pub(super) fn run_line(run: &RunInfo) -> String {
+    if is_of_link(run) {
+        let why = run.result.as_ref().map_or("", |result| result.why.as_str());
+        let text = format!(
+            "{} {} {} {why}",
+            time_of_day(run.at_ms),
+            run.link,
+            run.command
+        );
+        return Escaped(text.trim_end()).to_string();
+    }
     let mut text = format!(
         "{} {} {} {}{} from {}: {}",
         time_of_day(run.at_ms),

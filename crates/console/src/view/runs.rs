@@ -12,7 +12,7 @@ use ratatui::widgets::{Block, Paragraph};
 use super::text::{ago, arguments, fit, short, time_of_day};
 use super::theme::Theme;
 use crate::app::App;
-use crate::run_log::{outcome, source_word};
+use crate::run_log::{is_of_link, outcome, source_word};
 
 /// The runs and events of the chosen car.
 pub(super) fn of_car(frame: &mut Frame<'_>, area: Rect, app: &App) {
@@ -61,8 +61,14 @@ pub(super) fn line<'a>(run: &RunInfo, width: usize, with_link: bool, theme: Them
         _ => String::new(),
     };
     let time = time_of_day(run.at_ms);
-    let head = format!("{time} {:<5} {link}{from}", source_word(run.source));
+    let source = if is_of_link(run) {
+        "link"
+    } else {
+        source_word(run.source)
+    };
+    let head = format!("{time} {source:<5} {link}{from}");
     let mark = match &run.result {
+        _ if is_of_link(run) => '·',
         None => '…',
         Some(result) if result.status >= 400 => '✗',
         Some(_) => '✓',
@@ -95,7 +101,7 @@ pub(super) fn who(run: &RunInfo) -> String {
 
 /// Where the time went.
 fn times(run: &RunInfo) -> String {
-    let Some(result) = &run.result else {
+    let Some(result) = run.result.as_ref().filter(|_| !is_of_link(run)) else {
         return " ".repeat(25);
     };
     let time = |us: u64| short(Duration::from_micros(us));
