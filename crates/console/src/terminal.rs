@@ -124,6 +124,9 @@ pub(crate) fn leave() {
         DisableMouseCapture,
         DisableFocusChange,
         DisableBracketedPaste,
+        // tmux that was resized meanwhile takes lines of this screen over into the first.
+        cursor::MoveTo(0, 0),
+        terminal::Clear(terminal::ClearType::FromCursorDown),
         terminal::LeaveAlternateScreen,
         cursor::Show
     );
