@@ -7,7 +7,8 @@ here=$(dirname -- "$(readlink -f -- "$0")")
 
 usage() {
     cat <<'END'
-demo.sh            build, start a router and an inner here, run some commands, wait for Ctrl-C
+demo.sh            build, start a router and an inner here, run some commands, open the console
+                   (without a terminal: wait for Ctrl-C)
 demo.sh --smoke    the same without waiting; exits with 0 if all of it worked
 
 Listens on free ports of 127.0.0.1 only, without keys. Leaves nothing behind but the build.
@@ -120,6 +121,16 @@ done
 
 if [ -n "$smoke" ]; then
     step "The demo works"
+    exit
+fi
+
+# With a terminal the demo ends in the console, where the arrow keys drive the car.
+if [ -t 0 ] && [ -t 1 ]; then
+    step "Your turn: the console. Arrow keys drive, Space stops, ? helps, q quits."
+    echo "In a browser: ${url}cgi?command=status"
+    nap 2
+    XDG_CONFIG_HOME="$work" "$target/release/p2p-console" --router "127.0.0.1:$port" --link car --log-dir "$work/logs" ||
+        fail "the console has failed"
     exit
 fi
 

@@ -34,6 +34,11 @@ pub(crate) struct Agent {
 impl Agent {
     /// Stays connected until told to end; then what runs has its time.
     pub(crate) async fn run(mut self) {
+        let catalog = self.executor.catalog();
+        self.executor
+            .drive()
+            .stop_first(&catalog, &self.config.motion)
+            .await;
         let mut backoff = Backoff::default();
         let mut said = Said::default();
         loop {
@@ -61,6 +66,7 @@ impl Agent {
             }
         }
         // Without a link there is nobody to tell, but what runs may end in peace all the same.
+        self.executor.drive().stop_if_it_moves();
         self.executor.drain(timing::DRAIN);
         let ended = self.executor.ended();
         tokio::select! {
@@ -107,6 +113,7 @@ impl Agent {
             executor: &mut self.executor,
             outbox: &mut self.outbox,
             shutdown: &self.shutdown,
+            ticks: None,
         };
         let end = session.serve().await;
         self.state.send_replace(LinkState::Down);
@@ -121,6 +128,7 @@ impl Agent {
             instance: self.instance,
             clock_ms: clock::now_ms(),
             software: concat!("p2p-inner ", env!("CARGO_PKG_VERSION")).to_owned(),
+            motion: self.config.motion.clone(),
         }
     }
 }

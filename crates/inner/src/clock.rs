@@ -1,13 +1,22 @@
 //! Owns the inner's own clock, in which the router gives it deadlines.
 
+use std::time::Duration;
+
 use rustix::time::{ClockId, clock_gettime};
 
-/// Milliseconds of a clock that nobody sets and that goes on while the machine sleeps
-/// (`CLOCK_BOOTTIME`): what waited in a socket during a sleep is late after it.
+/// The time of the car's own clock: one that nobody sets and that goes on while the machine
+/// sleeps (`CLOCK_BOOTTIME`).
 #[must_use]
-pub fn now_ms() -> u64 {
+pub fn now() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    let millis = u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000_000;
-    seconds * 1000 + millis
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(seconds, nanos)
+}
+
+/// The same in milliseconds, as the protocol has it: what waited in a socket while the machine
+/// slept is late after it.
+#[must_use]
+pub fn now_ms() -> u64 {
+    u64::try_from(now().as_millis()).unwrap_or(u64::MAX)
 }

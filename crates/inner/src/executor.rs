@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use p2p_shared::names::{LinkName, RunId};
-use p2p_shared::protocol::{InnerToRouter, RUN_WINDOW, Refusal, RunRequest};
+use p2p_shared::names::{CommandName, LinkName, RunId};
+use p2p_shared::protocol::{InnerToRouter, MotionInfo, RUN_WINDOW, Refusal, RunRequest};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::clock;
+use crate::drive::{Asked, DriveHandle, ToDrive};
 use crate::inputs::Inputs;
 use crate::runner::{Job, Reports, Window};
 
@@ -30,20 +31,33 @@ pub(crate) struct Executor {
     seen: Seen,
     inputs: Inputs,
     tracker: TaskTracker,
+    motion: MotionInfo,
+    drive: DriveHandle,
     draining: bool,
 }
 
-type Table = HashMap<RunId, Hold>;
+pub(crate) type Table = HashMap<RunId, Hold>;
+
+/// What a command is to the car's motion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    None,
+    Motion,
+    Stop,
+}
 
 /// How a run is reached.
 #[derive(Debug)]
-struct Hold {
+pub(crate) struct Hold {
     window: Window,
     cancel: CancellationToken,
+    /// Whether it is one of those that `max_runs` bounds.
+    counts: bool,
 }
 
 /// Takes a run out of the table when it ends, in whatever way.
-struct Entry(Arc<Mutex<Table>>, RunId);
+#[derive(Debug)]
+pub(crate) struct Entry(Arc<Mutex<Table>>, RunId);
 
 impl Drop for Entry {
     fn drop(&mut self) {
@@ -53,20 +67,25 @@ impl Drop for Entry {
 
 impl Executor {
     pub(crate) fn new(
-        catalog: Catalog,
+        catalog: Arc<Catalog>,
         limit: Duration,
         max_runs: usize,
         reports: Reports,
+        tracker: TaskTracker,
+        motion: MotionInfo,
+        drive: DriveHandle,
     ) -> Self {
         Self {
-            catalog: Arc::new(catalog),
+            catalog,
             limit,
             max_runs,
             reports,
             table: Arc::default(),
             seen: Seen::default(),
             inputs: Inputs::default(),
-            tracker: TaskTracker::new(),
+            tracker,
+            motion,
+            drive,
             draining: false,
         }
     }
@@ -85,7 +104,8 @@ impl Executor {
     pub(crate) fn begin(&mut self, request: RunRequest, link: &LinkName) {
         let run = request.run;
         let stdin = self.inputs.take(run);
-        if let Err((refusal, message)) = self.admit(&request, stdin.len()) {
+        let part = self.part(&request.command);
+        if let Err((refusal, message)) = self.admit(&request, stdin.len(), part) {
             tracing::info!(link = %link, run = %run, command = %request.command, why = message, "run refused");
             let _ = self.reports.urgent.send(InnerToRouter::Refused {
                 run,
@@ -99,27 +119,61 @@ impl Executor {
         let hold = Hold {
             window: window.clone(),
             cancel: cancel.clone(),
+            counts: part == Part::None,
         };
         lock(&self.table).insert(run, hold);
         let entry = Entry(self.table.clone(), run);
+        let link = link.clone();
+        if part != Part::None {
+            let job = Asked {
+                request,
+                link,
+                stdin,
+                window,
+                cancel,
+                entry: Some(entry),
+            };
+            return self.drive.send(match part {
+                Part::Stop => ToDrive::StopRun { job },
+                _ => ToDrive::Timed { job },
+            });
+        }
         let job = Job {
             request,
             stdin,
-            link: link.clone(),
-            limit: self.limit,
+            link,
+            limit: Some(self.limit),
             window,
             cancel,
             reports: self.reports.clone(),
             tracker: self.tracker.clone(),
+            part: None,
+            _entry: Some(entry),
         };
         let catalog = self.catalog.clone();
-        self.tracker.spawn(async move {
-            let _entry = entry;
-            job.run(&catalog).await;
-        });
+        self.tracker.spawn(async move { job.run(&catalog).await });
     }
 
-    fn admit(&mut self, request: &RunRequest, input: usize) -> Result<(), (Refusal, String)> {
+    fn part(&self, command: &CommandName) -> Part {
+        if *command == self.motion.stop {
+            Part::Stop
+        } else if self.motion.commands.contains(command) {
+            Part::Motion
+        } else {
+            Part::None
+        }
+    }
+
+    /// Whether it may begin. A stop always may; a motion is bounded by its own limits.
+    fn admit(
+        &mut self,
+        request: &RunRequest,
+        input: usize,
+        part: Part,
+    ) -> Result<(), (Refusal, String)> {
+        if part == Part::Stop {
+            return self.check_new(request.run);
+        }
         if self.draining {
             return Err((
                 Refusal::Draining,
@@ -138,21 +192,26 @@ impl Executor {
                 "the command's input did not come whole: more waits than this car can keep";
             return Err((Refusal::Busy, message.to_owned()));
         }
-        if lock(&self.table).len() >= self.max_runs {
+        let running = lock(&self.table)
+            .values()
+            .filter(|hold| hold.counts)
+            .count();
+        if part == Part::None && running >= self.max_runs {
             let message = format!(
                 "this car runs {} commands already (p2p-inner --max-runs): try again in a moment",
                 self.max_runs
             );
             return Err((Refusal::Busy, message));
         }
-        if !self.seen.is_new(request.run) {
-            let message = format!(
-                "run {} was asked for twice: a router gives each id once",
-                request.run
-            );
-            return Err((Refusal::Repeated, message));
+        self.check_new(request.run)
+    }
+
+    fn check_new(&mut self, run: RunId) -> Result<(), (Refusal, String)> {
+        if self.seen.is_new(run) {
+            return Ok(());
         }
-        Ok(())
+        let message = format!("run {run} was asked for twice: a router gives each id once");
+        Err((Refusal::Repeated, message))
     }
 
     /// The caller of a run has read on.
@@ -176,6 +235,11 @@ impl Executor {
         for hold in lock(&self.table).values() {
             hold.window.close();
         }
+    }
+
+    /// The car's motion.
+    pub(crate) fn drive(&self) -> &DriveHandle {
+        &self.drive
     }
 
     /// The catalog.

@@ -8,17 +8,22 @@ use anyhow::Context;
 use p2p_shared::dial::RouterAddress;
 use p2p_shared::key::Key;
 use p2p_shared::names::{Identity, InstanceId, LinkName};
+use p2p_shared::protocol::MotionInfo;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 mod agent;
 pub mod catalog;
 pub mod clock;
+mod drive;
 mod executor;
+pub mod guardian;
 pub mod identity;
 mod inputs;
 mod lister;
+mod motion;
 mod process;
 mod runner;
 mod session;
@@ -26,7 +31,9 @@ pub mod settings;
 
 use agent::Agent;
 use catalog::Catalog;
+use drive::{Drive, ToDrive};
 use executor::Executor;
+use guardian::GuardianProgram;
 use runner::Reports;
 use session::Outbox;
 
@@ -52,6 +59,11 @@ pub struct Config {
     pub timeout: Duration,
     /// How many commands may run at a time.
     pub max_runs: usize,
+    /// How it moves.
+    pub motion: MotionInfo,
+    /// The program whose `guardian` task is the second process at the car; `None`: there is
+    /// none, and nobody stops the car if this process dies.
+    pub guardian: Option<PathBuf>,
 }
 
 /// How the link is.
@@ -77,6 +89,8 @@ pub struct Inner {
     shutdown: CancellationToken,
     hurry: Arc<Notify>,
     task: JoinHandle<()>,
+    /// Its end, in whatever way, is the guardian's sign to see to the car.
+    _drive: AbortOnDropHandle<()>,
 }
 
 impl Inner {
@@ -85,15 +99,44 @@ impl Inner {
     /// # Errors
     /// If the command directory can't be used.
     pub fn start(config: Config) -> anyhow::Result<Self> {
-        let catalog = Catalog::open(&config.commands)?;
+        let catalog = Arc::new(Catalog::open(&config.commands)?);
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
         let reports = Reports { urgent, output };
         let (state, watched) = watch::channel(LinkState::Down);
         let shutdown = CancellationToken::new();
         let hurry = Arc::new(Notify::new());
+        let tracker = TaskTracker::new();
+        let motion = config.motion.clone();
+        let (drive, car, guard) = Drive::new(
+            motion.clone(),
+            catalog.clone(),
+            reports.clone(),
+            tracker.clone(),
+        );
+        let alarm = car.clone();
+        let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
+        if let Some(program) = &config.guardian {
+            let program = GuardianProgram {
+                program: program.clone(),
+                commands: config.commands.clone(),
+                stop: motion.stop.clone(),
+            };
+            tokio::spawn(guardian::keep(program, guard, move || {
+                alarm.send(ToDrive::Alarm)
+            }));
+        }
+        let executor = Executor::new(
+            catalog,
+            config.timeout,
+            config.max_runs,
+            reports,
+            tracker,
+            motion,
+            car,
+        );
         let agent = Agent {
-            executor: Executor::new(catalog, config.timeout, config.max_runs, reports),
+            executor,
             instance: InstanceId(p2p_shared::random::random_u64().context("no randomness")?),
             config,
             held_port: None,
@@ -111,6 +154,7 @@ impl Inner {
             shutdown,
             hurry,
             task,
+            _drive: drive,
         })
     }
 

@@ -1,11 +1,13 @@
 //! `p2p-inner`: reads the command line and runs the inner until it is told to end.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use p2p_inner::Inner;
 use p2p_inner::settings::{Options, Task};
+use p2p_inner::{Inner, guardian};
+use p2p_shared::names::CommandName;
 use p2p_shared::{exit, logging, settings};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,8 +19,16 @@ fn main() -> ExitCode {
             exit::code(settings::print_completions::<Options>(*shell).map_err(Into::into))
         }
         Some(Task::Man) => exit::code(settings::print_man::<Options>().map_err(Into::into)),
+        Some(Task::Guardian { commands, stop }) => {
+            exit::code(guard(commands.clone(), stop.clone()))
+        }
         None => exit::code(run(options)),
     }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn guard(commands: PathBuf, stop: CommandName) -> anyhow::Result<()> {
+    guardian::run(commands, stop).await
 }
 
 fn run(options: Options) -> anyhow::Result<()> {

@@ -140,6 +140,25 @@ impl Drop for ProcessGroup {
 pub(crate) struct GroupId(Pid);
 
 impl GroupId {
+    /// The group of this number; none for 0.
+    pub(crate) fn from_raw(number: i32) -> Option<Self> {
+        (number > 0)
+            .then(|| Pid::from_raw(number))
+            .flatten()
+            .map(Self)
+    }
+
+    pub(crate) fn as_raw(self) -> i32 {
+        self.0.as_raw_nonzero().get()
+    }
+
+    /// Asks for its end, and kills what is left after `grace`.
+    pub(crate) async fn end(self, grace: Duration) {
+        self.signal(Signal::TERM);
+        self.signal(Signal::CONT);
+        self.kill_after(grace).await;
+    }
+
     fn signal(self, signal: Signal) {
         // It may just have gone.
         let _ = kill_process_group(self.0, signal);

@@ -4,7 +4,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::pin::Pin;
 use std::process::ExitStatus;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -14,13 +14,18 @@ use p2p_shared::text::EscapedBytes;
 use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
-use crate::process::{self, Pipes, ProcessGroup, Program};
+use crate::drive::{ToDrive, Told};
+use crate::executor::Entry;
+use crate::motion::Token;
+use crate::process::{self, GroupId, Pipes, ProcessGroup, Program};
 
+/// What a motion's process gets between SIGTERM and SIGKILL (the contract's figure).
+const MOTION_GRACE: Duration = Duration::from_millis(150);
 /// Most characters of standard error in a log line.
 const LOGGED_STDERR: usize = 2000;
 
@@ -72,12 +77,17 @@ pub(crate) struct Job {
     pub request: RunRequest,
     pub stdin: Bytes,
     pub link: LinkName,
-    pub limit: Duration,
+    /// How long it may take; a motion has its own limits.
+    pub limit: Option<Duration>,
     pub window: Window,
     pub cancel: CancellationToken,
     pub reports: Reports,
     /// What watches over leftovers beyond the run's end.
     pub tracker: TaskTracker,
+    /// Its part in the car's motion, if it has one.
+    pub part: Option<Part>,
+    /// By which it can be reached until it ends.
+    pub _entry: Option<Entry>,
 }
 
 impl Job {
@@ -86,10 +96,21 @@ impl Job {
         let begun = Instant::now();
         match self.start(catalog) {
             Ok((group, pipes)) => {
+                if let Some(part) = &self.part {
+                    part.tell(Told::Started {
+                        token: part.token,
+                        group: group.id().as_raw(),
+                    });
+                }
                 let story = self.live(group, pipes, begun).await;
                 self.finish(begun, story).await;
             }
-            Err((refusal, message)) => self.refuse(refusal, message),
+            Err((refusal, message)) => {
+                if let Some(part) = &self.part {
+                    part.tell(Told::NotStarted { token: part.token });
+                }
+                self.refuse(refusal, message);
+            }
         }
     }
 
@@ -148,22 +169,44 @@ impl Job {
         begun: Instant,
     ) -> End {
         let mut io_ended = false;
-        let mut limit = std::pin::pin!(tokio::time::sleep_until((begun + self.limit).into()));
+        let has_limit = self.limit.is_some();
+        let limit = begun + self.limit.unwrap_or_default();
+        let mut limit = std::pin::pin!(tokio::time::sleep_until(limit.into()));
+        let caller = self
+            .part
+            .as_ref()
+            .map(|part| part.caller.clone())
+            .unwrap_or_default();
+        let mut is_abandoned = false;
         let end = loop {
             tokio::select! {
                 status = group.ended() => break ended(&status),
                 () = &mut io, if !io_ended => io_ended = true,
-                () = &mut limit => break End::TimedOut,
-                () = self.cancel.cancelled() => break End::Cancelled,
+                () = &mut limit, if has_limit => break End::TimedOut,
+                () = self.cancel.cancelled() => break self.part.as_ref().map_or(End::Cancelled, Part::cut_off),
+                () = caller.cancelled(), if !is_abandoned => {
+                    is_abandoned = true;
+                    self.abandon();
+                }
             }
         };
-        let is_cut_off = matches!(end, End::TimedOut | End::Cancelled);
+        let is_cut_off = matches!(end, End::TimedOut | End::Cancelled | End::Ended);
         if is_cut_off {
             // Whoever reads would wait for output that is of no use.
             self.window.close();
-            group.end(KILL_GRACE).await;
+            group
+                .end(self.part.as_ref().map_or(KILL_GRACE, Part::grace))
+                .await;
         }
         let left = group.id();
+        if let Some(part) = &self.part {
+            part.tell(Told::Ended {
+                token: part.token,
+                end,
+                exec: begun.elapsed(),
+            });
+            self.tracker.spawn(part.reap(left, self.cancel.clone()));
+        }
         if io_ended || tokio::time::timeout(LEFTOVER_GRACE, &mut io).await.is_ok() {
             if left.is_alive() {
                 // The answer needn't wait for what the command left running.
@@ -177,7 +220,7 @@ impl Job {
         no_more.cancel();
         let cut_off = tokio::select! {
             () = &mut io => return end,
-            () = &mut limit, if !is_cut_off => End::TimedOut,
+            () = &mut limit, if has_limit && !is_cut_off => End::TimedOut,
             () = self.cancel.cancelled(), if !is_cut_off => End::Cancelled,
         };
         self.window.close();
@@ -185,7 +228,7 @@ impl Job {
         cut_off
     }
 
-    async fn finish(&self, begun: Instant, story: Story) {
+    async fn finish(self, begun: Instant, story: Story) {
         let Story { end, bytes, stderr } = story;
         let exec = begun.elapsed();
         let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
@@ -196,6 +239,11 @@ impl Job {
             exec_us,
             stderr: kept.clone(),
         };
+        let stood = self.part.as_ref().and_then(|part| part.stood());
+        if let Some(stood) = stood {
+            // The other end is dropped when the car stands.
+            let _ = stood.await;
+        }
         let _ = self.reports.output.send(finished).await;
         tracing::info!(
             link = %self.link,
@@ -210,6 +258,16 @@ impl Job {
             stderr_bytes = stderr.total,
             "run"
         );
+    }
+
+    /// Whoever asked for it has gone away: a stop goes on, a motion is over.
+    fn abandon(&self) {
+        self.window.close();
+        if let Some(part) = &self.part
+            && !part.is_stop
+        {
+            let _ = part.drive.send(ToDrive::Abandoned { run: self.run_id() });
+        }
     }
 
     fn refuse(&self, refusal: Refusal, message: String) {
@@ -274,6 +332,61 @@ impl Job {
                 };
                 let _ = self.reports.output.send(output).await;
             }
+        }
+    }
+}
+
+/// A run's part in the car's motion.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub token: Token,
+    /// Whether it is the stop command, rather than a motion.
+    pub is_stop: bool,
+    pub drive: mpsc::UnboundedSender<ToDrive>,
+    /// What its answer waits for: that the car stands.
+    pub stood: Mutex<Option<oneshot::Receiver<()>>>,
+    /// Whoever asked for it has gone away.
+    pub caller: CancellationToken,
+}
+
+impl Part {
+    fn tell(&self, told: Told) {
+        let _ = self.drive.send(ToDrive::Told(told));
+    }
+
+    /// What it is called when we end it.
+    fn cut_off(&self) -> End {
+        if self.is_stop {
+            End::TimedOut
+        } else {
+            End::Ended
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        if self.is_stop {
+            Duration::ZERO
+        } else {
+            MOTION_GRACE
+        }
+    }
+
+    fn stood(&self) -> Option<oneshot::Receiver<()>> {
+        self.stood
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Tells when the last of its group is gone, and sees to it that this is soon.
+    fn reap(&self, left: GroupId, cancel: CancellationToken) -> impl Future<Output = ()> + use<> {
+        let (drive, token) = (self.drive.clone(), self.token);
+        async move {
+            tokio::select! {
+                () = left.kill_after(LEFTOVER_GRACE) => {}
+                () = cancel.cancelled() => left.end(MOTION_GRACE).await,
+            }
+            let _ = drive.send(ToDrive::Told(Told::Reaped { token }));
         }
     }
 }

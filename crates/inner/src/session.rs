@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use p2p_shared::liveness::{Due, Liveness, Pings};
 use p2p_shared::names::LinkName;
-use p2p_shared::protocol::{Hello, InnerToRouter, MAX_OPEN_RUNS, Rejection, RouterToInner};
+use p2p_shared::protocol::{
+    Hello, InnerToRouter, MAX_OPEN_RUNS, Rejection, RouterToInner, RunRequest,
+};
 use p2p_shared::text::Escaped;
 use p2p_shared::wire::{Event, Wire, WireError};
 use p2p_shared::{socket, timing};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::drive::ToDrive;
 use crate::executor::Executor;
 use crate::lister::{Lister, TooMany};
 
@@ -29,6 +33,10 @@ const LAST_OUTPUT: Duration = Duration::from_secs(5);
 /// The payload of all pings behind [`InnerToRouter::Draining`]: of several, a peer may answer the
 /// last only (RFC 6455, 5.5.3).
 const DRAINING: Bytes = Bytes::from_static(b"draining");
+
+/// How often the router is told our clock while someone drives or may: a tenth of the age at
+/// which a tick is too old to drive by.
+const TICK: Duration = Duration::from_millis(100);
 
 /// The WebSocket of a link.
 pub(crate) type LinkWire = Wire<TcpStream, InnerToRouter, RouterToInner>;
@@ -166,6 +174,15 @@ impl Draining {
     }
 }
 
+async fn tick(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => {
+            ticks.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// A link that is up.
 pub(crate) struct Session<'a> {
     pub wire: LinkWire,
@@ -173,6 +190,8 @@ pub(crate) struct Session<'a> {
     pub executor: &'a mut Executor,
     pub outbox: &'a mut Outbox,
     pub shutdown: &'a CancellationToken,
+    /// Someone drives, or may: the router wants our clock this often.
+    pub ticks: Option<Interval>,
 }
 
 impl Session<'_> {
@@ -195,7 +214,8 @@ impl Session<'_> {
         let mut draining: Option<Draining> = None;
         loop {
             let now = Instant::now();
-            let mut pace = liveness.set_busy(!self.executor.is_idle(), now);
+            let busy = self.ticks.is_some() || !self.executor.is_idle();
+            let mut pace = liveness.set_busy(busy, now);
             let (due, changed) = liveness.poll(now);
             pace = changed.or(pace);
             if let Some(pace) = pace {
@@ -224,12 +244,16 @@ impl Session<'_> {
                 biased;
                 () = shutdown.cancelled(), if draining.is_none() => {
                     draining = Some(Draining { patience: now + LAST_OUTPUT, heard: false });
+                    self.executor.drive().stop_if_it_moves();
                     self.executor.drain(timing::DRAIN);
                     self.wire.push(&InnerToRouter::Draining)?;
                     self.wire.push_ping(DRAINING)?;
                 }
                 Some(message) = self.outbox.urgent.recv(), if has_room => {
                     self.wire.push(&message)?;
+                }
+                () = tick(&mut self.ticks), if has_room && self.ticks.is_some() => {
+                    self.wire.push(&InnerToRouter::Clock { clock_ms: clock::now_ms() })?;
                 }
                 event = self.wire.event() => {
                     let event = event?;
@@ -292,6 +316,7 @@ impl Session<'_> {
             Event::Pong(_) | Event::Room => return Ok(None),
             Event::Closed(reason) => return Ok(Some(SessionEnd::Closed(reason))),
         };
+        let drive = self.executor.drive();
         match message {
             RouterToInner::Stdin { run, bytes } => self.executor.input(run, &bytes),
             RouterToInner::Run(request) => self.executor.begin(request, &self.name),
@@ -314,6 +339,44 @@ impl Session<'_> {
             }
             // Said once, at the beginning.
             RouterToInner::Welcome { .. } => {}
+            RouterToInner::Press {
+                press,
+                run,
+                command,
+                tick_ms,
+                driver,
+                remote_addr,
+            } => {
+                let request = RunRequest {
+                    run,
+                    command,
+                    arguments: Vec::new(),
+                    deadline_ms: 0,
+                    remote_addr,
+                    stdin_bytes: 0,
+                    for_ms: None,
+                };
+                let link = self.name.clone();
+                drive.send(ToDrive::Press {
+                    press,
+                    tick_ms,
+                    driver,
+                    request,
+                    link,
+                });
+            }
+            RouterToInner::Renew { press, tick_ms } => {
+                drive.send(ToDrive::Renew { press, tick_ms })
+            }
+            RouterToInner::Release { press } => drive.send(ToDrive::Release { press }),
+            RouterToInner::Stop { by, over } => drive.send(ToDrive::Stop { by, over }),
+            RouterToInner::Ticks { wanted } => {
+                self.ticks = wanted.then(|| {
+                    let mut ticks = tokio::time::interval(TICK);
+                    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                    ticks
+                })
+            }
         }
         Ok(None)
     }

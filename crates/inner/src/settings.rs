@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use p2p_shared::dial::RouterAddress;
-use p2p_shared::names::LinkName;
+use p2p_shared::names::{CommandName, LinkName};
+use p2p_shared::protocol::MotionInfo;
 use p2p_shared::settings::{CommonOptions, Shell};
 use p2p_shared::{key, state_dir};
 
@@ -58,6 +59,26 @@ pub struct Options {
     #[arg(long, value_name = "N", env = "P2P_MAX_RUNS", default_value = "16",
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_runs: u16,
+    /// The commands that move it: forward, back, left, right
+    #[arg(long, value_name = "A,B,C,D", env = "P2P_MOTION", value_delimiter = ',',
+        num_args = 1.., default_value = "forward,back,left,right")]
+    pub motion: Vec<CommandName>,
+    /// The command that stops it; it may run more than once
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "P2P_STOP_COMMAND",
+        default_value = "stop"
+    )]
+    pub stop_command: CommandName,
+    /// How long a motion by /cgi or send lasts, in seconds; 0: until somebody stops it
+    #[arg(long, value_name = "SECONDS", env = "P2P_MOTION_LIMIT", default_value = "2",
+        value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub motion_limit: u64,
+    /// How long it drives on without hearing of its driver, in milliseconds
+    #[arg(long, value_name = "MILLISECONDS", env = "P2P_LEASE", default_value = "400",
+        value_parser = clap::value_parser!(u64).range(150..=1000))]
+    pub lease: u64,
     /// Where this machine keeps who it is, for routers that run without keys
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
     #[arg(long, value_name = "DIR", env = "P2P_STATE_DIR")]
@@ -77,6 +98,14 @@ pub enum Task {
     },
     /// Print the manual page
     Man,
+    /// Watch over an inner that drives: started by it, and by nobody else
+    #[command(hide = true)]
+    Guardian {
+        /// The command directory
+        commands: PathBuf,
+        /// The stop command
+        stop: CommandName,
+    },
 }
 
 impl Options {
@@ -112,6 +141,14 @@ impl Options {
             commands: self.commands,
             timeout: Duration::from_secs(self.timeout),
             max_runs: self.max_runs.into(),
+            motion: MotionInfo {
+                commands: self.motion,
+                stop: self.stop_command,
+                lease_ms: self.lease,
+                limit_ms: self.motion_limit * 1000,
+            },
+            // By this link it is the same program even after an update has replaced the file.
+            guardian: Some(PathBuf::from("/proc/self/exe")),
         })
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use p2p_inner::{Config, Inner, LinkState};
 use p2p_shared::dial::RouterAddress;
+use p2p_shared::protocol::MotionInfo;
 
 /// So many dial at a time: as many as a router's accept queue holds at the least.
 const AT_ONCE: usize = 64;
@@ -58,5 +59,12 @@ fn config(router: &RouterAddress, service_port: u16, commands: PathBuf) -> anyho
         commands,
         timeout: Duration::from_secs(30),
         max_runs: 1,
+        motion: MotionInfo {
+            commands: Vec::new(),
+            stop: "stop".parse()?,
+            lease_ms: 400,
+            limit_ms: 2000,
+        },
+        guardian: None,
     })
 }

@@ -1,5 +1,7 @@
 //! Owns who a caller is and what it may do.
 
+use std::net::SocketAddr;
+
 use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode};
 use p2p_shared::key::Role;
@@ -47,20 +49,50 @@ impl Access {
         may: fn(Role) -> bool,
     ) -> Result<Caller, Problem> {
         let caller = self.caller(headers)?;
-        match &caller {
-            Caller::Holder(grant, _) if !may(grant.role) => Err(Problem::new(
+        caller.may(what, may)?;
+        Ok(caller)
+    }
+}
+
+impl Caller {
+    /// Whether its role `may` do `what`.
+    pub(crate) fn may(&self, what: &str, may: fn(Role) -> bool) -> Result<(), Problem> {
+        match self {
+            Self::Holder(grant, _) if !may(grant.role) => Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 format!(
                     "the key '{}' has the role {}, which may not {what}: use a key of another role",
                     grant.name, grant.role
                 ),
             )),
-            _ => Ok(caller),
+            _ => Ok(()),
         }
     }
-}
 
-impl Caller {
+    /// Its role: everything, where there are no keys.
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Self::Anyone => Role::Admin,
+            Self::Holder(grant, _) => grant.role,
+        }
+    }
+
+    /// The name of its key; empty without keys.
+    pub(crate) fn key(&self) -> &str {
+        match self {
+            Self::Anyone => "",
+            Self::Holder(grant, _) => &grant.name,
+        }
+    }
+
+    /// Who that is, in a word: its key's name, or where it is.
+    pub(crate) fn who(&self, peer: SocketAddr) -> String {
+        match self {
+            Self::Anyone => peer.ip().to_string(),
+            Self::Holder(grant, _) => grant.name.clone(),
+        }
+    }
+
     /// The name of its key, for the log.
     pub(crate) fn name(&self) -> &str {
         match self {

@@ -11,16 +11,19 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
+use p2p_shared::protocol::console::Source;
 use p2p_shared::protocol::{End, Refusal};
 use p2p_shared::text::Escaped;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::access::Caller;
 use crate::answer::{self, Executed, Problem, answer, text_value};
+use crate::car::{NotAdmitted, RunKind};
 use crate::link::NotQueued;
 use crate::query::CgiQuery;
-use crate::record::Record;
+use crate::record::{Record, Wanted};
 use crate::registry::Occupant;
 use crate::run::{Finish, RunEvent, RunHandle, RunOrder};
 use crate::service::{AnswerBody, Asked};
@@ -39,28 +42,51 @@ pub(crate) async fn run(
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     let context = asked.context;
     let run = asked.run;
-    let link_name = asked.service.name();
-    let metrics = context.metrics.clone();
+    let car = context.cars.get(asked.service.port);
+    let is_stop = car.as_ref().is_some_and(|car| car.is_stop(&query.command));
+    if !is_stop {
+        caller.may("run commands", Role::may_run)?;
+    }
     let mut record = Record::new(
-        run,
-        link_name,
-        &query,
-        asked.peer,
-        caller.name(),
-        metrics,
-        asked.begun,
+        context,
+        &Wanted {
+            run,
+            service_port: asked.service.port,
+            link: asked.service.name(),
+            command: &query.command,
+            arguments: &query.arguments,
+            source: Source::Http,
+            from: asked.peer,
+            key: caller.key(),
+            begun: asked.begun,
+        },
     );
     let wants_trailers = wants_trailers(request.headers());
-    let reading = read_body(request, context.max_body, context.patience.body);
-    let body = reading
-        .await
+    let body = if is_stop {
+        // A stop waits for nothing.
+        Bytes::new()
+    } else {
+        let reading = read_body(request, context.max_body, context.patience.body);
+        reading
+            .await
+            .inspect_err(|problem| tell(&mut record, problem))?
+    };
+    let admitted = car.as_ref().map_or(Ok(RunKind::Plain), |car| {
+        car.admit(&query.command, query.for_ms)
+    });
+    let kind = admitted
+        .map_err(|why| not_admitted(&why))
         .inspect_err(|problem| tell(&mut record, problem))?;
+    if let (RunKind::Stop, Some(car)) = (kind, &car) {
+        car.stop_by_run(&caller.who(asked.peer), asked.peer, run);
+    }
     let order = RunOrder {
         run,
         command: query.command,
         arguments: query.arguments,
         stdin: body,
         remote_addr: asked.peer.ip().to_string(),
+        kind,
     };
     // Before it is looked at whether the router is going down: who comes through waits for us.
     let token = context.open_runs.token();
@@ -78,9 +104,17 @@ fn tell(record: &mut Record, problem: &Problem) {
     record.tell(problem.status.as_u16(), &problem.sentence);
 }
 
+fn not_admitted(why: &NotAdmitted) -> Problem {
+    let status = match why {
+        NotAdmitted::Driven(_) => StatusCode::CONFLICT,
+        NotAdmitted::ForNoMotion | NotAdmitted::ForTooLong(_) => StatusCode::BAD_REQUEST,
+    };
+    Problem::new(status, why.to_string())
+}
+
 /// Queues the run on the link, if there is one.
 fn begin(asked: &Asked<'_>, order: RunOrder) -> Result<RunHandle, Problem> {
-    if asked.context.draining.is_cancelled() {
+    if asked.context.draining.is_cancelled() && order.kind != RunKind::Stop {
         let sentence = "the router is restarting: try again in a moment";
         return Err(Problem::retry_after(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -276,11 +310,11 @@ impl Open {
                     Problem::new(StatusCode::GATEWAY_TIMEOUT, sentence).executed(Executed::Yes)
                 );
             }
-            End::Exit(_) | End::Signal(_) => {}
+            End::Exit(_) | End::Signal(_) | End::Ended => {}
         }
         let exit = finish.end.to_string();
         let (status, body) = match finish.end {
-            End::Exit(0) => (StatusCode::OK, output),
+            End::Exit(0) | End::Ended => (StatusCode::OK, output),
             _ if !output.is_empty() => (StatusCode::INTERNAL_SERVER_ERROR, output),
             _ if !finish.stderr.is_empty() => {
                 (StatusCode::INTERNAL_SERVER_ERROR, finish.stderr.clone())
@@ -323,7 +357,7 @@ fn refused(refusal: Refusal, message: &str) -> Problem {
         Refusal::NotFound => Problem::new(StatusCode::NOT_FOUND, sentence),
         Refusal::NotExecutable => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence),
         Refusal::Busy => Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 1, sentence),
-        Refusal::Late | Refusal::Draining => unavailable(sentence),
+        Refusal::Late | Refusal::Draining | Refusal::StopFailed => unavailable(sentence),
         Refusal::Repeated => {
             Problem::new(StatusCode::BAD_GATEWAY, sentence).executed(Executed::Unknown)
         }
@@ -384,7 +418,7 @@ impl RunBody {
         match finish.end {
             End::TimedOut => return self.broken("it ran past its time limit"),
             End::Cancelled => return self.broken("the car had to restart"),
-            End::Exit(_) | End::Signal(_) => {}
+            End::Exit(_) | End::Signal(_) | End::Ended => {}
         }
         self.ended = true;
         self.open.record.tell(StatusCode::OK.as_u16(), "");

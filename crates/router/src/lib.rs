@@ -13,9 +13,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 mod access;
+mod admin;
 pub mod answer;
 mod browser;
+mod car;
+mod cars;
 mod cgi;
+mod control;
+mod drive;
+mod feed;
 pub mod first_keys;
 mod http;
 pub mod key_command;
@@ -32,6 +38,8 @@ mod service;
 pub mod settings;
 
 use access::Access;
+use cars::Cars;
+use feed::Feed;
 pub use http::Patience;
 use keystore::KeyStore;
 use link::LinkEnd;
@@ -64,6 +72,8 @@ pub(crate) struct Context {
     registry: Registry,
     metrics: Arc<Metrics>,
     run_ids: RunIds,
+    feed: Arc<Feed>,
+    cars: Arc<Cars>,
     max_body: usize,
     patience: Patience,
     /// No new runs.
@@ -92,10 +102,14 @@ impl Router {
             format!("the main port {address} can't be opened: is another router running there?")
         })?;
         let address = listener.local_addr().context("the main port's address")?;
+        let feed = Arc::new(Feed::new());
+        let metrics = Arc::new(Metrics::new());
         let context = Arc::new(Context {
             access: config.keys.clone().map_or(Access::Open, Access::Keys),
             registry: Registry::new(config.bind, config.service_ports),
-            metrics: Arc::new(Metrics::new()),
+            cars: Arc::new(Cars::new(feed.clone(), metrics.clone())),
+            feed,
+            metrics,
             run_ids: RunIds::starting_now(),
             max_body: config.max_body,
             patience: config.patience,
@@ -110,6 +124,8 @@ impl Router {
                 .connections
                 .spawn(keys.watch(context.closed.clone().cancelled_owned()));
         }
+        let keeping_time = context.cars.clone().keep_time(context.closed.clone());
+        context.connections.spawn(keeping_time);
         context
             .connections
             .spawn(listen::serve(context.clone(), listener));
@@ -127,6 +143,7 @@ impl Router {
     pub async fn shut_down(self) {
         let context = &self.context;
         context.draining.cancel();
+        context.cars.close();
         context.open_runs.close();
         if tokio::time::timeout(timing::DRAIN, context.open_runs.wait())
             .await

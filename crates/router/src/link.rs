@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use p2p_shared::names::{InstanceId, LinkName, RunId};
 use p2p_shared::protocol::{CommandInfo, MAX_OPEN_RUNS, Rejection, RouterToInner};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
+use crate::car::RunKind;
+use crate::drive::DriveQueue;
 use crate::run::{OpenRun, RunEvent, RunHandle, RunOrder};
 
 mod clock;
@@ -22,7 +24,7 @@ const LISTING: Duration = Duration::from_secs(10);
 
 /// One connection of an inner: its own number, so that an old one can't be taken for the one
 /// that replaced it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LinkId(u64);
 
 impl LinkId {
@@ -113,6 +115,8 @@ struct Shared {
     queue: mpsc::UnboundedSender<ToLink>,
     open_runs: Arc<Semaphore>,
     draining: AtomicBool,
+    /// What is said of motion, ahead of the queue.
+    drive: DriveQueue,
     /// Why it has to end, once it has.
     ending: watch::Sender<Option<LinkEnd>>,
 }
@@ -144,6 +148,7 @@ impl LinkHandle {
             queue,
             open_runs,
             draining,
+            drive: DriveQueue::default(),
             ending,
         };
         (Self(Arc::new(shared)), work)
@@ -161,25 +166,36 @@ impl LinkHandle {
         self.0.instance
     }
 
-    /// Queues a run.
+    /// What is said of motion, ahead of the queue.
+    pub(crate) fn drive(&self) -> &DriveQueue {
+        &self.0.drive
+    }
+
+    /// Queues a run. One of the stop command is never refused, and goes ahead of all others.
     pub(crate) fn begin(&self, order: RunOrder) -> Result<RunHandle, NotQueued> {
-        if self.is_draining() {
-            return Err(NotQueued::Draining);
-        }
-        let permit = self
-            .0
-            .open_runs
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| NotQueued::TooMany)?;
+        let is_stop = order.kind == RunKind::Stop;
+        let permit = if is_stop { None } else { Some(self.permit()?) };
         let (tell, events) = mpsc::unbounded_channel();
         let run = order.run;
-        self.send(ToLink::Run {
+        let work = ToLink::Run {
             order,
             caller: tell.downgrade(),
             open: OpenRun::new(tell, permit),
-        });
+        };
+        if is_stop {
+            self.drive().stop_by_run(work);
+        } else {
+            self.send(work);
+        }
         Ok(RunHandle::new(run, self.clone(), events))
+    }
+
+    fn permit(&self) -> Result<OwnedSemaphorePermit, NotQueued> {
+        if self.is_draining() {
+            return Err(NotQueued::Draining);
+        }
+        let permit = self.0.open_runs.clone().try_acquire_owned();
+        permit.map_err(|_| NotQueued::TooMany)
     }
 
     /// Which commands there are; `None` if the link is lost or the answer too slow.

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
+use p2p_shared::protocol::console::ADMIN_PATH;
 use p2p_shared::protocol::{LINK_PATH, SUBPROTOCOL};
 use p2p_shared::socket;
 use p2p_shared::text::Escaped;
@@ -18,7 +19,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::access::Access;
 use crate::answer::Problem;
 use crate::link::life::Candidate;
-use crate::{Context, http, metrics, service};
+use crate::{Context, admin, http, metrics, service};
 
 /// Accepts and answers until the router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
@@ -74,7 +75,7 @@ fn route(
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
     let path = request.uri().path();
-    if !matches!(path, LINK_PATH | "/healthz" | "/metrics") {
+    if !matches!(path, LINK_PATH | ADMIN_PATH | "/healthz" | "/metrics") {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
             "this is the main port of a p2p-router, for p2p-inner and p2p-console: commands are run on the service ports",
@@ -89,6 +90,7 @@ fn route(
     }
     match path {
         LINK_PATH => upgrade(context, peer, request),
+        ADMIN_PATH => admin::upgrade(context, peer, request),
         "/healthz" if context.draining.is_cancelled() => Err(Problem::retry_after(
             StatusCode::SERVICE_UNAVAILABLE,
             2,
@@ -153,6 +155,11 @@ fn upgrade(
             candidate.live(&context).await;
         }
     });
+    Ok(switching(accept))
+}
+
+/// The answer after which a connection is a WebSocket.
+pub(crate) fn switching(accept: HeaderValue) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -163,11 +170,11 @@ fn upgrade(
         header::SEC_WEBSOCKET_PROTOCOL,
         HeaderValue::from_static(SUBPROTOCOL),
     );
-    Ok(response)
+    response
 }
 
 /// The answer to the WebSocket handshake (RFC 6455, 4.2) of a peer that speaks our version.
-fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
+pub(crate) fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     let value = |name| {
         headers
             .get(name)
@@ -180,7 +187,7 @@ fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     let (true, Some(key)) = (is_upgrade, key) else {
         return Err(Problem::new(
             StatusCode::UPGRADE_REQUIRED,
-            "this path is for p2p-inner: it speaks WebSocket",
+            "this path is for p2p-inner or p2p-console: it speaks WebSocket",
         )
         .with(header::UPGRADE, HeaderValue::from_static("websocket")));
     };

@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     pub links: Gauge,
     pub service_ports: Gauge,
     pub open_runs: Gauge,
+    pub consoles: Gauge,
     pub answers: Family<StatusLabel, Counter>,
     pub link_ups: Counter,
     pub link_takeovers: Counter,
@@ -43,6 +44,7 @@ impl Metrics {
             links: Gauge::default(),
             service_ports: Gauge::default(),
             open_runs: Gauge::default(),
+            consoles: Gauge::default(),
             answers: Family::default(),
             link_ups: Counter::default(),
             link_takeovers: Counter::default(),
@@ -72,6 +74,11 @@ impl Metrics {
             "open_runs",
             "Runs that are waited for",
             self.open_runs.clone(),
+        );
+        registry.register(
+            "consoles",
+            "Consoles that are connected",
+            self.consoles.clone(),
         );
         registry.register(
             "answers",

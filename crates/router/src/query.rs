@@ -17,6 +17,8 @@ pub struct CgiQuery {
     pub arguments: Vec<Argument>,
     /// Whether the output is wanted as it comes.
     pub stream: bool,
+    /// How long a motion is to last, in milliseconds.
+    pub for_ms: Option<u64>,
 }
 
 /// Why a query asks for nothing that can be run.
@@ -46,8 +48,11 @@ pub enum QueryError {
     /// Neither 0 nor 1.
     #[error("stream= is neither 0 nor 1")]
     NotAFlag,
+    /// Not a number.
+    #[error("for= is not a number of milliseconds, from 1 to the car's motion limit")]
+    NotATime,
     /// Something that we don't know, which might have been meant to limit what runs.
-    #[error("a parameter is none of command, arg and stream: nothing was run")]
+    #[error("a parameter is none of command, arg, for and stream: nothing was run")]
     Unknown,
 }
 
@@ -60,6 +65,7 @@ impl CgiQuery {
         let mut command = None;
         let mut arguments = Vec::new();
         let mut stream = None;
+        let mut for_ms = None;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decode(value)?;
@@ -80,6 +86,7 @@ impl CgiQuery {
                     b"0" => once("stream", &mut stream, false)?,
                     _ => return Err(QueryError::NotAFlag),
                 },
+                b"for" => once("for", &mut for_ms, milliseconds(&value)?)?,
                 _ => return Err(QueryError::Unknown),
             }
         }
@@ -88,7 +95,19 @@ impl CgiQuery {
             command,
             arguments,
             stream: stream.unwrap_or(false),
+            for_ms,
         })
+    }
+}
+
+/// Digits and nothing else, of more than nothing.
+fn milliseconds(value: &[u8]) -> Result<u64, QueryError> {
+    let digits = std::str::from_utf8(value)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()) {
+        None | Some(0) => Err(QueryError::NotATime),
+        Some(time) => Ok(time),
     }
 }
 
@@ -147,7 +166,14 @@ mod tests {
         assert_eq!(error("command=a&arg=%"), QueryError::BadEscape);
         assert_eq!(error("command=a&arg=%00"), QueryError::ArgumentNul);
         assert_eq!(error("command=a&stream=yes"), QueryError::NotAFlag);
-        assert_eq!(error("command=forward&for=300"), QueryError::Unknown);
+        assert_eq!(error("command=forward&until=300"), QueryError::Unknown);
+        for time in ["", "0", "-1", "+1", "1.5", "300ms", "18446744073709551616"] {
+            assert_eq!(
+                error(&format!("command=forward&for={time}")),
+                QueryError::NotATime
+            );
+        }
+        assert_eq!(error("command=a&for=1&for=2"), QueryError::Twice("for"));
         assert_eq!(
             error(&format!("command=a{}", "&arg=x".repeat(257))),
             QueryError::TooManyArguments

@@ -1,66 +1,101 @@
-//! Owns the story of one request for a run: what the log line, the metrics and `Server-Timing`
-//! say of it. Each is told once, whatever way the request ends.
+//! Owns the story of one run from the wish for it to its end: what the log line, the metrics, the
+//! feed and `Server-Timing` say of it. Each is told once, whatever way it ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use p2p_shared::names::{LinkName, RunId};
+use bytes::Bytes;
+use p2p_shared::names::{Argument, CommandName, LinkName, RunId};
 use p2p_shared::protocol::End;
+use p2p_shared::protocol::console::{RunInfo, RunResult, Source};
 
+use crate::Context;
 use crate::answer::Timing;
+use crate::feed::{Feed, shortened};
 use crate::metrics::Metrics;
-use crate::query::CgiQuery;
 use crate::run::Finish;
+
+/// nginx's status for a client that closed its request.
+pub(crate) const CALLER_LEFT: u16 = 499;
+/// How much of a run's output, and of its standard error, the feed tells.
+const TOLD: usize = 1024;
+/// How much of a run's arguments the feed tells: one more never is much longer.
+const ARGUMENTS_TOLD: usize = 2048;
+
+/// What a run is, and who wants it.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub run: RunId,
+    pub service_port: u16,
+    pub link: LinkName,
+    pub command: &'a CommandName,
+    pub arguments: &'a [Argument],
+    pub source: Source,
+    pub from: SocketAddr,
+    /// The name of its key; empty without keys.
+    pub key: &'a str,
+    pub begun: Instant,
+}
 
 /// The story so far. Dropped untold, it says that the caller went away.
 #[derive(Debug)]
 pub(crate) struct Record {
-    run: RunId,
-    link: LinkName,
-    command: String,
-    arguments: String,
+    info: Arc<RunInfo>,
     from: SocketAddr,
-    key: String,
     metrics: Arc<Metrics>,
+    feed: Arc<Feed>,
     begun: Instant,
     started: Option<Instant>,
     end: Option<End>,
     exec: Option<Duration>,
     bytes: u64,
+    output: Vec<u8>,
+    stderr: Bytes,
     told: bool,
 }
 
 impl Record {
-    pub(crate) fn new(
-        run: RunId,
-        link: LinkName,
-        query: &CgiQuery,
-        from: SocketAddr,
-        key: &str,
-        metrics: Arc<Metrics>,
-        begun: Instant,
-    ) -> Self {
+    pub(crate) fn new(context: &Context, wanted: &Wanted<'_>) -> Self {
+        Self::with(context.feed.clone(), context.metrics.clone(), wanted)
+    }
+
+    pub(crate) fn with(feed: Arc<Feed>, metrics: Arc<Metrics>, wanted: &Wanted<'_>) -> Self {
         metrics.open_runs.inc();
+        let since_1970 = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let info = Arc::new(RunInfo {
+            run: wanted.run,
+            service_port: wanted.service_port,
+            link: wanted.link.clone(),
+            command: wanted.command.clone(),
+            arguments: first_arguments(wanted.arguments),
+            source: wanted.source,
+            from: wanted.from.ip().to_string(),
+            key: wanted.key.to_owned(),
+            at_ms: u64::try_from(since_1970.as_millis()).unwrap_or_default(),
+            result: None,
+        });
+        feed.run(&info);
         Self {
-            run,
-            link,
-            command: query.command.to_string(),
-            arguments: if query.arguments.is_empty() {
-                String::new()
-            } else {
-                format!("{:?}", query.arguments)
-            },
-            from,
-            key: key.to_owned(),
+            info,
+            from: wanted.from,
             metrics,
-            begun,
+            feed,
+            begun: wanted.begun,
             started: None,
             end: None,
             exec: None,
             bytes: 0,
+            output: Vec::new(),
+            stderr: Bytes::new(),
             told: false,
         }
+    }
+
+    pub(crate) fn run(&self) -> RunId {
+        self.info.run
     }
 
     pub(crate) fn started(&mut self) {
@@ -73,13 +108,23 @@ impl Record {
 
     pub(crate) fn output(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
+        let room = TOLD - self.output.len();
+        self.output
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     pub(crate) fn finished(&mut self, finish: &Finish) {
+        let end_of_it = finish.stderr.len().saturating_sub(TOLD);
+        self.stderr = Bytes::copy_from_slice(&finish.stderr[end_of_it..]);
+        self.ended(finish.end, finish.exec);
+    }
+
+    /// It ended like this, after this time from the start of its process.
+    pub(crate) fn ended(&mut self, end: End, exec: Duration) {
         self.started();
-        self.end = Some(finish.end);
-        self.exec = Some(finish.exec);
-        self.metrics.ran(self.timing().link, finish.exec);
+        self.end = Some(end);
+        self.exec = Some(exec);
+        self.metrics.ran(self.timing().link, exec);
     }
 
     /// Where the time went: all but that of the process, whose own is known when it has ended.
@@ -103,14 +148,44 @@ impl Record {
         self.metrics.open_runs.dec();
         self.metrics.output_bytes.inc_by(self.bytes);
         let timing = self.timing();
+        self.log(status, why, timing);
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let mut info = self.info.clone();
+        Arc::make_mut(&mut info).result = Some(RunResult {
+            status,
+            end: self.end,
+            why: shortened(why),
+            link_us: micros(timing.link),
+            exec_us: timing.exec.map(micros),
+            bytes: self.bytes,
+            output: std::mem::take(&mut self.output).into(),
+            stderr: std::mem::take(&mut self.stderr),
+        });
+        self.feed.run_over(info);
+    }
+
+    fn log(&self, status: u16, why: &str, timing: Timing) {
+        let info = &self.info;
         let millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+        let source = match info.source {
+            Source::Http => "http",
+            Source::Send => "send",
+            Source::Drive => "drive",
+        };
+        let arguments = if info.arguments.is_empty() {
+            String::new()
+        } else {
+            format!("{:?}", info.arguments)
+        };
         tracing::info!(
-            link = %self.link,
-            run = %self.run,
-            command = self.command,
-            arguments = self.arguments,
+            link = %info.link,
+            service_port = info.service_port,
+            run = %info.run,
+            command = %info.command,
+            arguments,
+            source,
             from = %self.from,
-            key = self.key,
+            key = info.key,
             status,
             executed = self.has_started(),
             exit = self.end.map(|end| end.to_string()).unwrap_or_default(),
@@ -125,7 +200,28 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        // nginx's status for a client that closed its request.
-        self.tell(499, "the caller went away");
+        self.tell(CALLER_LEFT, "the caller went away");
     }
+}
+
+/// The HTTP status that this end would have been answered with.
+pub(crate) fn status(end: End) -> u16 {
+    match end {
+        End::Exit(0) | End::Ended => 200,
+        End::TimedOut | End::Cancelled => 504,
+        End::Exit(_) | End::Signal(_) => 500,
+    }
+}
+
+/// The first arguments: a run of 256 long ones is not worth a whole message of the feed.
+fn first_arguments(arguments: &[Argument]) -> Vec<Argument> {
+    let mut left = ARGUMENTS_TOLD;
+    let told = arguments.iter().map_while(|argument| {
+        let length = argument.as_bytes().len();
+        let cut = Bytes::copy_from_slice(&argument.as_bytes()[..length.min(left)]);
+        let is_empty = left == 0;
+        left = left.saturating_sub(length + 8);
+        (!is_empty).then(|| Argument::try_from(cut).ok()).flatten()
+    });
+    told.collect()
 }

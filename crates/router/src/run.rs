@@ -8,6 +8,7 @@ use p2p_shared::names::{Argument, CommandName, RunId};
 use p2p_shared::protocol::{End, RUN_WINDOW, Refusal, cost};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::car::RunKind;
 use crate::link::{LinkHandle, ToLink};
 
 /// What a caller wants run.
@@ -18,6 +19,7 @@ pub(crate) struct RunOrder {
     pub arguments: Vec<Argument>,
     pub stdin: Bytes,
     pub remote_addr: String,
+    pub kind: RunKind,
 }
 
 /// What becomes of a run, in this order: `Refused`; or `Started`, `Output`s and `Finished`; and
@@ -79,6 +81,16 @@ impl RunHandle {
         std::task::Poll::Ready(event)
     }
 
+    /// The caller grants so much more output by itself, in units of the window.
+    pub(crate) fn grant(&self, more: u32) {
+        if !self.over && more > 0 {
+            self.link.send(ToLink::Window {
+                run: self.run,
+                more,
+            });
+        }
+    }
+
     /// The caller has taken this output: as much more may come.
     pub(crate) fn taken(&mut self, output: &[u8]) {
         self.read += cost(output);
@@ -108,7 +120,7 @@ pub(crate) struct OpenRun {
     handed: bool,
     over: bool,
     window: u32,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The inner sent more output than it was allowed to.
@@ -118,7 +130,7 @@ pub(crate) struct WindowExceeded;
 impl OpenRun {
     pub(crate) fn new(
         events: mpsc::UnboundedSender<RunEvent>,
-        permit: OwnedSemaphorePermit,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
         Self {
             events,

@@ -25,10 +25,13 @@
 //! One MessagePack value a binary message, enums by direction, fields by name: a field can be
 //! added with a default. Anything else is another version, and so another [`SUBPROTOCOL`].
 
+pub mod console;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Argument, CommandName, Identity, InstanceId, LinkName, RunId};
+use console::{MotionEvent, PressId};
 
 /// The WebSocket subprotocol: the version of this file.
 pub const SUBPROTOCOL: &str = "p2p.v1";
@@ -114,6 +117,8 @@ pub enum InnerToRouter {
         /// Whether another part follows.
         more: bool,
     },
+    /// What the car does.
+    Motion(MotionEvent),
     /// The inner is about to restart: it begins nothing more and ends what runs.
     Draining,
 }
@@ -133,6 +138,21 @@ pub struct Hello {
     pub clock_ms: u64,
     /// The program's version, for the log.
     pub software: String,
+    /// How it moves.
+    pub motion: MotionInfo,
+}
+
+/// How a car moves: what the router has to know of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MotionInfo {
+    /// Its motion commands: forward, back, left, right.
+    pub commands: Vec<CommandName>,
+    /// Its stop command.
+    pub stop: CommandName,
+    /// How long it drives on without hearing of a driver, in milliseconds.
+    pub lease_ms: u64,
+    /// How long a motion by `/cgi` or `send` lasts, in milliseconds; 0: until stopped.
+    pub limit_ms: u64,
 }
 
 /// Why a run did not begin.
@@ -151,6 +171,8 @@ pub enum Refusal {
     Draining,
     /// This run id was seen before.
     Repeated,
+    /// The stop command fails: nothing moves.
+    StopFailed,
 }
 
 /// How a run ended.
@@ -165,6 +187,8 @@ pub enum End {
     TimedOut,
     /// Its caller went away or the inner had to end, and its process group was killed.
     Cancelled,
+    /// A motion that we ended: by its lease, its limit, or a stop.
+    Ended,
 }
 
 /// An exit code, a signal's name, `timeout` or `cancelled`: the value of `P2P-Exit`, and what
@@ -176,6 +200,7 @@ impl std::fmt::Display for End {
             Self::Signal(number) => f.write_str(&crate::signals::name(*number)),
             Self::TimedOut => f.write_str("timeout"),
             Self::Cancelled => f.write_str("cancelled"),
+            Self::Ended => f.write_str("ended"),
         }
     }
 }
@@ -234,6 +259,45 @@ pub enum RouterToInner {
         /// Which run.
         run: RunId,
     },
+    /// The driver presses a direction.
+    Press {
+        /// Which press.
+        press: PressId,
+        /// The id of the run that it is.
+        run: RunId,
+        /// The motion command.
+        command: CommandName,
+        /// The newest tick of the inner's clock that the driver has seen, in milliseconds.
+        tick_ms: u64,
+        /// Who drives: a name, for the log.
+        driver: String,
+        /// The address of that one.
+        remote_addr: String,
+    },
+    /// The driver still holds it.
+    Renew {
+        /// Which press.
+        press: PressId,
+        /// The newest tick of the inner's clock that the driver has seen, in milliseconds.
+        tick_ms: u64,
+    },
+    /// The driver let go.
+    Release {
+        /// Which press.
+        press: PressId,
+    },
+    /// Stop, whatever moves, and let no press of these or earlier come after it.
+    Stop {
+        /// Who asked: a name or an address, for the log.
+        by: String,
+        /// The latest press that was passed on.
+        over: Option<PressId>,
+    },
+    /// Whether ticks of the clock are wanted 10 times a second: someone drives or may.
+    Ticks {
+        /// Whether.
+        wanted: bool,
+    },
     /// Which commands are there?
     ListCommands {
         /// The request's number, given back in the answer.
@@ -261,6 +325,10 @@ pub struct RunRequest {
     pub remote_addr: String,
     /// How many bytes of [`RouterToInner::Stdin`] came for it.
     pub stdin_bytes: u64,
+    /// How long a motion command's motion lasts, in milliseconds, if it was said: it is over when
+    /// the stop has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
 }
 
 /// Why a link is refused or ended.

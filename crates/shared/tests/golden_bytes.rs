@@ -8,9 +8,16 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use p2p_shared::codec::{decode, encode};
+use p2p_shared::key::Role;
 use p2p_shared::names::{Argument, InstanceId, RunId};
+use p2p_shared::protocol::console::{
+    ConsoleToRouter, ControlInfo, ControlWish, Driver, FeedEvent, LinkInfo, MotionEvent,
+    MotionRefused, Moving, PressId, RefusedReason, RouterToConsole, RunInfo, RunResult, SendEvent,
+    SessionId, Source, StopCause,
+};
 use p2p_shared::protocol::{
-    CommandInfo, End, Hello, InnerToRouter, Refusal, Rejection, RouterToInner, RunRequest,
+    CommandInfo, End, Hello, InnerToRouter, MotionInfo, Refusal, Rejection, RouterToInner,
+    RunRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,6 +38,12 @@ fn from_inner() -> Vec<InnerToRouter> {
             instance: InstanceId(7),
             clock_ms: 1_000_000,
             software: "p2p-inner 0.1.0".to_owned(),
+            motion: MotionInfo {
+                commands: vec!["forward".parse().unwrap()],
+                stop: "stop".parse().unwrap(),
+                lease_ms: 400,
+                limit_ms: 2000,
+            },
         }),
         Clock {
             clock_ms: 1_000_001,
@@ -63,6 +76,7 @@ fn from_inner() -> Vec<InnerToRouter> {
         Refusal::Late,
         Refusal::Draining,
         Refusal::Repeated,
+        Refusal::StopFailed,
     ] {
         messages.push(Refused {
             run: run(),
@@ -70,7 +84,13 @@ fn from_inner() -> Vec<InnerToRouter> {
             message: "why".to_owned(),
         });
     }
-    for end in [End::Exit(3), End::Signal(9), End::TimedOut, End::Cancelled] {
+    for end in [
+        End::Exit(3),
+        End::Signal(9),
+        End::TimedOut,
+        End::Cancelled,
+        End::Ended,
+    ] {
         let stderr = Bytes::from_static(b"oops");
         messages.push(Finished {
             run: run(),
@@ -79,6 +99,7 @@ fn from_inner() -> Vec<InnerToRouter> {
             stderr,
         });
     }
+    messages.extend(motion_events().into_iter().map(InnerToRouter::Motion));
     messages
 }
 
@@ -105,6 +126,7 @@ fn to_inner() -> Vec<RouterToInner> {
             deadline_ms: 1_005_000,
             remote_addr: "192.0.2.1".to_owned(),
             stdin_bytes: 3,
+            for_ms: None,
         }),
         Window {
             run: run(),
@@ -112,6 +134,24 @@ fn to_inner() -> Vec<RouterToInner> {
         },
         Cancel { run: run() },
         ListCommands { request: 3 },
+        RouterToInner::Press {
+            press: press(),
+            run: run(),
+            command: "left".parse().unwrap(),
+            tick_ms: 1_000_002,
+            driver: "me".to_owned(),
+            remote_addr: "192.0.2.1".to_owned(),
+        },
+        RouterToInner::Renew {
+            press: press(),
+            tick_ms: 1_000_003,
+        },
+        RouterToInner::Release { press: press() },
+        RouterToInner::Stop {
+            by: "me".to_owned(),
+            over: Some(press()),
+        },
+        RouterToInner::Ticks { wanted: true },
         GoAway {
             reconnect_after_ms: 250,
         },
@@ -127,6 +167,250 @@ fn to_inner() -> Vec<RouterToInner> {
             rejection,
             message: "why".to_owned(),
         });
+    }
+    messages
+}
+
+fn press() -> PressId {
+    PressId {
+        epoch: 2,
+        number: 5,
+    }
+}
+
+fn motion_events() -> Vec<MotionEvent> {
+    use MotionEvent::{Ended, Over, Refused, Stands, Started, StopFailed, Stopped};
+    let mut events = vec![
+        Started(Moving {
+            run: run(),
+            command: "left".parse().unwrap(),
+            press: Some(press()),
+        }),
+        Ended {
+            run: run(),
+            end: End::Ended,
+            exec_us: 7,
+        },
+        Stands,
+        StopFailed,
+    ];
+    for why in [
+        MotionRefused::Old,
+        MotionRefused::Over,
+        MotionRefused::Replaced,
+        MotionRefused::StopFailed,
+        MotionRefused::NotStarted,
+    ] {
+        events.push(Refused {
+            press: press(),
+            why,
+        });
+    }
+    for cause in [
+        StopCause::Asked,
+        StopCause::Released,
+        StopCause::Lease,
+        StopCause::Limit,
+        StopCause::NotStarted,
+        StopCause::Again,
+        StopCause::Beginning,
+        StopCause::Watchdog,
+    ] {
+        events.push(Over { press: None, cause });
+        events.push(Stopped {
+            cause,
+            end: End::Exit(0),
+            exec_us: 7,
+        });
+    }
+    events
+}
+
+fn from_console() -> Vec<ConsoleToRouter> {
+    use ConsoleToRouter::{
+        Cancel, Control, Hello, ListCommands, Press, Release, Renew, Send, Stop, Window,
+    };
+    let service_port = 9000;
+    let mut messages = vec![
+        Hello {
+            software: "p2p-console 0.1.0".to_owned(),
+            readonly: true,
+        },
+        Send {
+            request: 1,
+            service_port,
+            command: "hello".parse().unwrap(),
+            arguments: vec![Argument::try_from(Bytes::from_static(b"a")).unwrap()],
+            for_ms: Some(300),
+        },
+        Window {
+            request: 1,
+            more: 7,
+        },
+        Cancel { request: 1 },
+        ListCommands {
+            request: 2,
+            service_port,
+        },
+        Press {
+            service_port,
+            press: press(),
+            command: "left".parse().unwrap(),
+            tick_ms: 1_000_002,
+        },
+        Renew {
+            service_port,
+            press: press(),
+            tick_ms: 1_000_003,
+        },
+        Release {
+            service_port,
+            press: press(),
+        },
+        Stop { service_port },
+    ];
+    for wish in [
+        ControlWish::Take,
+        ControlWish::Grant,
+        ControlWish::Deny,
+        ControlWish::Release,
+        ControlWish::Seize,
+    ] {
+        messages.push(Control { service_port, wish });
+    }
+    messages
+}
+
+fn control() -> ControlInfo {
+    let driver = Driver {
+        session: SessionId(4),
+        name: "me".to_owned(),
+    };
+    ControlInfo {
+        driver: Some(driver.clone()),
+        request: Some((driver, 10_000)),
+        epoch: 2,
+    }
+}
+
+fn link_info() -> LinkInfo {
+    LinkInfo {
+        service_port: 9000,
+        name: "car".parse().unwrap(),
+        is_up: true,
+        since_ms: 5,
+        rtts_us: vec![400, 500],
+        runs: 3,
+        failures: 1,
+        motion: vec!["left".parse().unwrap()],
+        stop: "stop".parse().unwrap(),
+        lease_ms: 400,
+        motion_limit_ms: 2000,
+        control: control(),
+        moving: None,
+        stop_failed: false,
+    }
+}
+
+fn run_info(source: Source) -> RunInfo {
+    RunInfo {
+        run: run(),
+        service_port: 9000,
+        link: "car".parse().unwrap(),
+        command: "hello".parse().unwrap(),
+        arguments: Vec::new(),
+        source,
+        from: "192.0.2.1".to_owned(),
+        key: "me".to_owned(),
+        at_ms: 1,
+        result: Some(RunResult {
+            status: 200,
+            end: Some(End::Exit(0)),
+            why: String::new(),
+            link_us: 1,
+            exec_us: Some(2),
+            bytes: 3,
+            output: Bytes::from_static(b"out"),
+            stderr: Bytes::new(),
+        }),
+    }
+}
+
+fn to_console() -> Vec<RouterToConsole> {
+    use RouterToConsole::{Commands, Feed, GoAway, Refused, Snapshot, Tick};
+    let service_port = 9000;
+    let mut messages = vec![
+        Snapshot {
+            first: true,
+            last: false,
+            session: SessionId(4),
+            key: "me".to_owned(),
+            role: Role::Drive,
+            missed: 9,
+            links: vec![link_info()],
+            runs: vec![run_info(Source::Http)],
+        },
+        Tick {
+            service_port,
+            clock_ms: 1_000_004,
+        },
+        Commands {
+            request: 2,
+            commands: Vec::new(),
+            more: false,
+        },
+        GoAway {
+            reconnect_after_ms: 250,
+        },
+        Feed(FeedEvent::Link(Box::new(link_info()))),
+        Feed(FeedEvent::LinkDown {
+            service_port,
+            why: "why".to_owned(),
+        }),
+        Feed(FeedEvent::LinkGone { service_port }),
+        Feed(FeedEvent::Rtt {
+            service_port,
+            rtt_us: 400,
+        }),
+        Feed(FeedEvent::Run(Box::new(run_info(Source::Send)))),
+        Feed(FeedEvent::Run(Box::new(run_info(Source::Drive)))),
+        Feed(FeedEvent::Control {
+            service_port,
+            control: control(),
+        }),
+        Feed(FeedEvent::Motion {
+            service_port,
+            event: MotionEvent::Stands,
+        }),
+    ];
+    for reason in [
+        RefusedReason::Denied,
+        RefusedReason::Locked,
+        RefusedReason::Offline,
+        RefusedReason::NotDriving,
+    ] {
+        messages.push(Refused {
+            reason,
+            message: "why".to_owned(),
+        });
+    }
+    for event in [
+        SendEvent::Queued { run: run() },
+        SendEvent::Started,
+        SendEvent::Output(Bytes::from_static(b"out")),
+        SendEvent::Finished {
+            end: End::Exit(0),
+            exec_us: 7,
+            stderr: Bytes::new(),
+        },
+        SendEvent::Refused {
+            refusal: Some(Refusal::Busy),
+            reason: Some(RefusedReason::Locked),
+            message: "why".to_owned(),
+        },
+        SendEvent::Lost,
+    ] {
+        messages.push(RouterToConsole::SendEvent { request: 1, event });
     }
     messages
 }
@@ -148,7 +432,10 @@ fn lines<M: Serialize + DeserializeOwned + Debug + PartialEq>(
 
 #[test]
 fn every_message_has_the_bytes_that_it_always_had() {
-    let now = lines("inner→router", &from_inner()) + &lines("router→inner", &to_inner());
+    let now = lines("inner→router", &from_inner())
+        + &lines("router→inner", &to_inner())
+        + &lines("console→router", &from_console())
+        + &lines("router→console", &to_console());
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden_bytes.txt");
     if std::env::var_os("GOLDEN").is_some() {
         std::fs::write(file, &now).unwrap();

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use super::LinkEnd;
 use super::task::{LinkTask, LinkWire};
 use crate::access::{Access, Caller};
-use crate::registry::{Claim, Granted};
+use crate::registry::{Claim, Granted, ServicePort};
 use crate::{Context, service};
 
 /// How long an inner gets to take our last words.
@@ -138,7 +138,8 @@ async fn serve(
         name: name.clone(),
         service_port: service.port,
     };
-    let task = LinkTask::new(wire, work, link.clone(), hello);
+    let car = context.cars.link_up(service.port, &link, hello);
+    let task = LinkTask::new(wire, work, link.clone(), car.clone(), hello);
     let revoked = async {
         caller.revoked().await;
         let message = "the key was revoked: ask the router's owner for another".to_owned();
@@ -151,10 +152,12 @@ async fn serve(
     };
     context.metrics.links.dec();
     tracing::info!(link = %name, service_port = service.port, why = %end, "link down");
+    car.link_down(link.id(), &end.to_string());
     // Before the farewell, which may take a while.
     let is_kept = context.registry.release(&service, link.id());
     if is_kept && end.gives_up_port() {
         context.registry.give_up(&service, true);
+        gone(context, &service);
     }
     part(wire, &end).await;
     if is_kept && !end.gives_up_port() {
@@ -163,6 +166,14 @@ async fn serve(
             () = context.closed.cancelled() => {}
         }
         context.registry.give_up(&service, false);
+        gone(context, &service);
+    }
+}
+
+/// If the port was given up, its car is gone too.
+fn gone(context: &Context, service: &ServicePort) {
+    if service.closed.is_cancelled() {
+        context.cars.gone(service.port);
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use p2p_shared::names::RunId;
+use p2p_shared::protocol::Refusal;
 use tokio::sync::mpsc::WeakUnboundedSender;
 
 use super::task::Violation;
@@ -70,6 +71,16 @@ impl Runs {
     pub(super) fn withdraw(&mut self, run: RunId, event: RunEvent) {
         if let Some(held) = self.0.remove(&run) {
             held.open.end(event);
+        }
+    }
+
+    /// A stop came before this motion was handed over: it is not to begin.
+    pub(super) fn overtaken(&mut self, run: RunId) {
+        if let Some(held) = self.0.remove(&run) {
+            held.open.end(RunEvent::Refused {
+                refusal: Refusal::Late,
+                message: "a stop came first: nothing was run".to_owned(),
+            });
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ use super::clock::InnerClock;
 use super::listings::Listings;
 use super::runs::Runs;
 use super::{LinkEnd, LinkHandle, ToLink};
+use crate::car::{Car, RunKind};
+use crate::drive::{DriveReader, Orders};
 use crate::run::{Finish, RunEvent, RunOrder};
 
 /// The WebSocket of a link.
@@ -28,6 +31,10 @@ pub(super) struct LinkTask {
     wire: LinkWire,
     work: mpsc::UnboundedReceiver<ToLink>,
     handle: LinkHandle,
+    car: Arc<Car>,
+    drive: DriveReader,
+    /// A stop was pushed when there was no room: another waits until there is.
+    is_crowded: bool,
     clock: InnerClock,
     liveness: Liveness,
     runs: Runs,
@@ -47,13 +54,17 @@ impl LinkTask {
         wire: LinkWire,
         work: mpsc::UnboundedReceiver<ToLink>,
         handle: LinkHandle,
+        car: Arc<Car>,
         hello: &Hello,
     ) -> Self {
         let now = Instant::now();
         Self {
             wire,
             work,
+            drive: DriveReader(handle.clone()),
             handle,
+            car,
+            is_crowded: false,
             clock: InnerClock::heard(hello.clock_ms),
             liveness: Liveness::new(Pings::Always, now),
             runs: Runs::default(),
@@ -73,6 +84,10 @@ impl LinkTask {
             end = handle.ended() => end,
             Err(end) = self.live(&welcome) => end,
         };
+        // A stop is said even now, before the farewell.
+        if let Some(stop) = self.handle.drive().take_stop() {
+            let _ = self.wire.push(&stop);
+        }
         self.work.close();
         self.runs.lose();
         while self.work.try_recv().is_ok() {}
@@ -95,8 +110,13 @@ impl LinkTask {
             }
             let timer = tokio::time::sleep_until(self.liveness.next().into());
             let has_room = self.wire.has_room();
+            self.is_crowded &= !has_room;
             tokio::select! {
                 biased;
+                orders = self.drive.next(has_room), if !self.is_crowded => {
+                    self.is_crowded = !has_room;
+                    self.say_orders(orders)?;
+                }
                 Some(work) = self.work.recv(), if has_room => {
                     self.work_on(work)?;
                     // Several messages a write when several wait.
@@ -120,7 +140,10 @@ impl LinkTask {
     }
 
     fn stay_alive_with_runs(&mut self) {
-        let busy = !self.runs.is_empty() || !self.work.is_empty() || !self.listings.is_idle();
+        let busy = !self.runs.is_empty()
+            || !self.work.is_empty()
+            || !self.listings.is_idle()
+            || self.handle.drive().is_watched();
         if let Some(pace) = self.liveness.set_busy(busy, Instant::now()) {
             socket::set_dead_after(self.wire.get_ref(), pace.dead);
         }
@@ -138,6 +161,7 @@ impl LinkTask {
             if let Some(rtt) = self.started.elapsed().checked_sub(sent) {
                 let rtt_ms = rtt.as_secs_f64() * 1e3;
                 tracing::debug!(link = %self.handle.name(), rtt_ms, "round trip");
+                self.car.round_trip(rtt);
             }
         }
     }
@@ -149,7 +173,7 @@ impl LinkTask {
                 open,
                 caller,
             } => {
-                if self.handle.is_draining() {
+                if self.handle.is_draining() && order.kind != RunKind::Stop {
                     open.end(self.restarting());
                     return Ok(());
                 }
@@ -176,6 +200,20 @@ impl LinkTask {
                 self.ask_for_list(request)?;
             }
             ToLink::Notice(message) => self.wire.push(&RouterToInner::Notice { message })?,
+        }
+        Ok(())
+    }
+
+    /// What is said of motion, ahead of the queue.
+    fn say_orders(&mut self, orders: Orders) -> Result<(), WireError> {
+        if let Some(stop) = orders.stop {
+            self.wire.push(&stop)?;
+        }
+        for run in orders.stop_runs {
+            self.work_on(run)?;
+        }
+        for message in orders.wish.into_iter().chain(orders.ticks) {
+            self.wire.push(&message)?;
         }
         Ok(())
     }
@@ -207,6 +245,9 @@ impl LinkTask {
 
     fn send_run(&mut self, order: &RunOrder) -> Result<(), WireError> {
         let run = order.run;
+        if self.car.is_overtaken(order.kind) {
+            self.runs.overtaken(run);
+        }
         if !self.runs.hand_over(run) {
             // Its caller went away while it waited here. The inner may have got input of it.
             return match order.stdin.is_empty() {
@@ -214,13 +255,20 @@ impl LinkTask {
                 false => self.wire.push(&RouterToInner::Cancel { run }),
             };
         }
+        let (deadline_ms, for_ms) = match order.kind {
+            // A stop is never too late.
+            RunKind::Stop => (u64::MAX, None),
+            RunKind::Motion { for_ms, .. } => (self.clock.after(timing::RUN_DEADLINE), for_ms),
+            RunKind::Plain => (self.clock.after(timing::RUN_DEADLINE), None),
+        };
         self.wire.push(&RouterToInner::Run(RunRequest {
             run,
             command: order.command.clone(),
             arguments: order.arguments.clone(),
-            deadline_ms: self.clock.after(timing::RUN_DEADLINE),
+            deadline_ms,
             remote_addr: order.remote_addr.clone(),
             stdin_bytes: order.stdin.len() as u64,
+            for_ms,
         }))
     }
 
@@ -242,7 +290,10 @@ impl LinkTask {
     fn on_message(&mut self, message: InnerToRouter) -> Result<(), LinkEnd> {
         match message {
             InnerToRouter::Hello(_) => return Err(Violation("the inner said hello twice").into()),
-            InnerToRouter::Clock { clock_ms } => self.clock = InnerClock::heard(clock_ms),
+            InnerToRouter::Clock { clock_ms } => {
+                self.clock = InnerClock::heard(clock_ms);
+                self.car.tick(clock_ms);
+            }
             InnerToRouter::Started { run } => self.runs.started(run)?,
             InnerToRouter::Output { run, bytes } => self.runs.output(run, bytes)?,
             InnerToRouter::Refused {
@@ -269,6 +320,7 @@ impl LinkTask {
                 let next = self.listings.answer(request, commands, more)?;
                 self.ask_for_list(next)?;
             }
+            InnerToRouter::Motion(event) => self.car.moves(self.handle.id(), event),
             InnerToRouter::Draining => self.on_draining()?,
         }
         Ok(())

@@ -167,6 +167,7 @@ enum Raw {
         instance: u64,
         clock_ms: u64,
         software: String,
+        motion: p2p_shared::protocol::MotionInfo,
     },
 }
 
@@ -195,6 +196,7 @@ async fn names_and_numbers_that_are_none_are_refused_at_the_hello() {
             instance: 1,
             clock_ms: 0,
             software: "a test".to_owned(),
+            motion: super::common::motion(),
         };
         peer.0.say(&hello).await;
         let (rejection, sentence) = peer.is_rejected().await;
@@ -210,6 +212,7 @@ async fn names_and_numbers_that_are_none_are_refused_at_the_hello() {
         instance: 1,
         clock_ms: u64::MAX,
         software: "\u{1b}]0;a title\u{7}".repeat(100),
+        motion: super::common::motion(),
     };
     peer.0.say(&hello).await;
     assert_eq!(peer.is_welcomed().await.0, "van");

@@ -9,6 +9,7 @@
     reason = "each test file uses a part of it, and a test may panic"
 )]
 
+pub mod console;
 pub mod peer;
 pub mod program;
 pub mod proxy;
@@ -30,6 +31,7 @@ use p2p_router::Router;
 use p2p_router::keystore::{KeyFile, KeyStore};
 use p2p_shared::dial::RouterAddress;
 use p2p_shared::key::{Key, Role};
+use p2p_shared::protocol::MotionInfo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -104,6 +106,20 @@ pub fn inner_config(world: &World) -> p2p_inner::Config {
         commands: world.commands(),
         timeout: Duration::from_secs(30),
         max_runs: 16,
+        motion: motion(),
+        guardian: None,
+    }
+}
+
+/// The motion of a car as its owner finds it.
+pub fn motion() -> MotionInfo {
+    MotionInfo {
+        commands: ["forward", "back", "left", "right"]
+            .map(|name| name.parse().unwrap())
+            .into(),
+        stop: "stop".parse().unwrap(),
+        lease_ms: 400,
+        limit_ms: 2000,
     }
 }
 

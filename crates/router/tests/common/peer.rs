@@ -75,6 +75,7 @@ pub fn hello(identity: &str, service_port: u16) -> Hello {
         instance: InstanceId(p2p_shared::random::random_u64().unwrap()),
         clock_ms: 0,
         software: "a test".to_owned(),
+        motion: super::motion(),
     }
 }
 
@@ -275,5 +276,6 @@ pub fn run_request(number: u64, command: &str) -> RunRequest {
         deadline_ms: u64::MAX,
         remote_addr: "192.0.2.1".to_owned(),
         stdin_bytes: 0,
+        for_ms: None,
     }
 }

@@ -1,0 +1,321 @@
+//! Owns the console's state and what each event makes of it: `update(event, now) -> effects`.
+//! Pure: no socket, no clock, no terminal.
+
+mod actions;
+mod facts;
+mod from_router;
+mod from_terminal;
+mod words;
+
+use std::time::{Duration, Instant};
+
+use p2p_shared::key::Role;
+use p2p_shared::protocol::console::{LinkInfo, PressId, RunInfo, SessionId};
+
+use crate::commands::Commands;
+use crate::drive::{Direction, Drive, Facts, Holder, LATE, State, Why};
+use crate::fleet::{Fleet, Link};
+use crate::keymap::Screen;
+use crate::round_trips::RoundTrips;
+use crate::run_log::RunLog;
+use crate::text_field::TextField;
+
+pub use words::{Connection, Effect, Event, Notice, Overlay, Setup};
+
+/// The least size that anything can be shown in: below it the console takes only stop and quit.
+pub const LEAST_SIZE: (u16, u16) = (40, 8);
+/// How long a notice stays.
+const NOTICE: Duration = Duration::from_secs(8);
+/// The input side counts as alive so long after it was seen.
+const INPUT_ALIVE: Duration = Duration::from_millis(400);
+
+/// The console.
+#[derive(Debug)]
+pub struct App {
+    /// How it was started.
+    pub setup: Setup,
+    /// The time of the last event.
+    pub now: Instant,
+    /// Which screen is shown.
+    pub screen: Screen,
+    /// What covers it.
+    pub overlay: Option<Overlay>,
+    /// The line that is being typed.
+    pub field: Option<TextField>,
+    /// A sentence for the operator.
+    pub notice: Option<Notice>,
+    /// The hop to the router.
+    pub connection: Connection,
+    /// The round trips over it.
+    pub rtts: RoundTrips,
+    /// Our own session.
+    pub session: Option<SessionId>,
+    /// The name of our key.
+    pub key: String,
+    /// What our key may do.
+    pub role: Role,
+    /// Every link.
+    pub fleet: Fleet,
+    /// The link that Drive and Commands are about.
+    pub chosen: Option<u16>,
+    /// Every run.
+    pub log: RunLog,
+    /// What the car can do.
+    pub commands: Commands,
+    /// Driving the chosen car.
+    pub drive: Drive,
+    /// The press that went out last, and when: to measure how long it takes to begin.
+    pub pressed: Option<(PressId, Direction, Instant)>,
+    /// How long the last press took from here to its process, if it came to that.
+    pub began_in: Option<Duration>,
+    /// Whether something that is shown has changed since the last drawing.
+    pub dirty: bool,
+    pinged: Option<Instant>,
+    input_seen: Instant,
+    healthy_since: Option<Instant>,
+    /// A whole picture is there.
+    has_snapshot: bool,
+    /// The parts of the next one.
+    picture: (Vec<LinkInfo>, Vec<RunInfo>),
+    may_choose_screen: bool,
+    next_request: u64,
+    all_keys: bool,
+    mouse: bool,
+    ping_every: Option<Duration>,
+    quitting: bool,
+    shown_second: u64,
+    started: Instant,
+}
+
+impl App {
+    /// A console that has heard nothing yet.
+    #[must_use]
+    pub fn new(setup: Setup, now: Instant) -> Self {
+        Self {
+            drive: Drive::new(setup.releases),
+            now,
+            screen: Screen::Fleet,
+            overlay: None,
+            field: None,
+            notice: None,
+            connection: Connection::Connecting {
+                why: String::new(),
+                retry_at: None,
+            },
+            rtts: RoundTrips::default(),
+            session: None,
+            key: String::new(),
+            role: Role::View,
+            fleet: Fleet::default(),
+            chosen: None,
+            log: RunLog::default(),
+            commands: Commands::default(),
+            pressed: None,
+            began_in: None,
+            dirty: true,
+            pinged: None,
+            input_seen: now,
+            healthy_since: None,
+            has_snapshot: false,
+            picture: Default::default(),
+            may_choose_screen: true,
+            next_request: 0,
+            all_keys: false,
+            mouse: false,
+            ping_every: None,
+            quitting: false,
+            shown_second: 0,
+            started: now,
+            setup,
+        }
+    }
+
+    /// What an event changes, and what is to be done about it.
+    pub fn update(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        self.now = now;
+        let mut effects = Vec::new();
+        match event {
+            Event::Terminal(event) => self.on_terminal(event, &mut effects),
+            Event::Router(message) => self.on_router(*message, &mut effects),
+            Event::Connected => self.connected(),
+            Event::Disconnected { why, retry_at } => self.disconnected(why, retry_at),
+            Event::Pinged => {
+                self.pinged.get_or_insert(now);
+            }
+            Event::Ponged { rtt } => {
+                self.pinged = None;
+                self.rtts
+                    .push(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
+                self.dirty |= self.screen == Screen::Drive;
+            }
+            Event::Tick { input_seen } => {
+                self.input_seen = input_seen;
+                self.pass_time();
+            }
+            Event::Late(late) if late > LATE => {
+                let orders = self.drive.fail(Why::Late(late), &self.facts());
+                self.carry_out(orders, &mut effects);
+                self.dirty = true;
+            }
+            Event::Late(_) => {}
+            Event::Saved(Ok(name)) => self.say(format!("saved as {name}"), false),
+            Event::Saved(Err(why)) => self.say(why, true),
+            Event::Terminate => self.quit(&mut effects),
+        }
+        self.follow_health();
+        let orders = self.drive.tick(&self.facts());
+        self.carry_out(orders, &mut effects);
+        self.follow_terminal(&mut effects);
+        effects
+    }
+
+    /// When a [`Event::Tick`] is wanted at the latest.
+    #[must_use]
+    pub fn next_tick(&self) -> Duration {
+        let idle = Duration::from_millis(250);
+        let wanted = self.drive.next();
+        wanted.map_or(idle, |at| at.saturating_duration_since(self.now).min(idle))
+    }
+
+    /// The link that Drive and Commands are about.
+    #[must_use]
+    pub fn link(&self) -> Option<&Link> {
+        self.fleet.get(self.chosen?)
+    }
+
+    /// The state of driving, to show.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.drive.state(&self.facts())
+    }
+
+    /// Who drives the chosen car.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        self.drive.holder(&self.facts()).clone()
+    }
+
+    /// Whether this console may drive and run commands.
+    #[must_use]
+    pub fn may_drive(&self) -> bool {
+        self.role.may_run() && !self.setup.readonly && !self.is_replay()
+    }
+
+    /// Whether a past log is shown.
+    #[must_use]
+    pub fn is_replay(&self) -> bool {
+        matches!(self.connection, Connection::Replay { .. })
+    }
+
+    /// Whether the terminal is too small for anything but stop and quit.
+    #[must_use]
+    pub fn is_too_small(&self) -> bool {
+        let (width, height) = self.setup.size;
+        width < LEAST_SIZE.0 || height < LEAST_SIZE.1
+    }
+
+    /// How long the request for the chosen car's control still stands.
+    #[must_use]
+    pub fn request_left(&self) -> Option<Duration> {
+        let until = self.link()?.request_until?;
+        Some(until.saturating_duration_since(self.now))
+    }
+
+    /// The stop command of the chosen car fails.
+    #[must_use]
+    pub fn stop_failed(&self) -> bool {
+        self.link().is_some_and(|link| link.info.stop_failed)
+    }
+
+    /// A sentence for the operator.
+    pub fn say(&mut self, text: impl Into<String>, is_bad: bool) {
+        self.notice = Some(Notice {
+            text: text.into(),
+            is_bad,
+            since: self.now,
+        });
+        self.dirty = true;
+    }
+
+    /// Shows a past log and nothing else.
+    pub fn replay(&mut self, file: String, log: RunLog) {
+        self.connection = Connection::Replay { file };
+        self.screen = Screen::Log;
+        self.may_choose_screen = false;
+        self.log = log;
+    }
+
+    fn connected(&mut self) {
+        self.connection = Connection::Up { since: self.now };
+        self.pinged = None;
+        self.dirty = true;
+    }
+
+    fn disconnected(&mut self, why: String, retry_at: Option<Instant>) {
+        self.connection = match &self.connection {
+            Connection::Connecting { .. } => Connection::Connecting { why, retry_at },
+            Connection::Lost { since, .. } => Connection::Lost {
+                since: *since,
+                why,
+                retry_at,
+            },
+            _ => Connection::Lost {
+                since: self.now,
+                why,
+                retry_at,
+            },
+        };
+        self.session = None;
+        self.pinged = None;
+        self.has_snapshot = false;
+        self.picture = Default::default();
+        if let Some(run) = self.commands.run.as_mut().filter(|run| run.is_open()) {
+            run.progress = crate::commands::Progress::Lost;
+        }
+        self.dirty = true;
+    }
+
+    fn pass_time(&mut self) {
+        let old = |since: Instant, after| self.now.saturating_duration_since(since) >= after;
+        if self.notice.as_ref().is_some_and(|n| old(n.since, NOTICE)) {
+            self.notice = None;
+            self.dirty = true;
+        }
+        // Ages and countdowns are shown in seconds.
+        let second = self.now.saturating_duration_since(self.started).as_secs();
+        self.dirty |= std::mem::replace(&mut self.shown_second, second) != second;
+    }
+
+    /// Tells the terminal what is wanted of it, when that changes.
+    fn follow_terminal(&mut self, effects: &mut Vec<Effect>) {
+        let all_keys = self.drive.is_armed() && self.screen == Screen::Drive;
+        if std::mem::replace(&mut self.all_keys, all_keys) != all_keys {
+            effects.push(Effect::AllKeys(all_keys));
+        }
+        let mouse = self.screen == Screen::Drive && self.may_drive();
+        if std::mem::replace(&mut self.mouse, mouse) != mouse {
+            effects.push(Effect::Mouse(mouse));
+        }
+        let every = if self.screen == Screen::Drive {
+            Duration::from_millis(250)
+        } else {
+            Duration::from_secs(2)
+        };
+        if self.ping_every.replace(every) != Some(every) {
+            effects.push(Effect::PingEvery(every));
+        }
+    }
+
+    fn input_is_alive(&self) -> bool {
+        self.now.saturating_duration_since(self.input_seen) <= INPUT_ALIVE
+    }
+
+    /// The facts that driving goes by.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        facts::gather(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! Owns how the application's state becomes the facts that driving goes by, and since when the
+//! way to the car is healthy.
+
+use std::time::{Duration, Instant};
+
+use super::{App, Connection};
+use crate::drive::{Facts, Holder, TOO_SLOW};
+
+/// A tick of the car's clock that is older is no proof that the car hears us (the car drops what
+/// is 1 s old).
+const TICK_FRESH: Duration = Duration::from_secs(1);
+/// Ticks come ten times a second while somebody drives: this much silence is a slow link.
+const TICK_DUE: Duration = Duration::from_millis(300);
+
+pub(super) fn gather(app: &App) -> Facts {
+    let link = app.link();
+    let info = link.map(|link| &link.info);
+    let tick = link.and_then(|link| link.tick);
+    let age = |at: Instant| app.now.saturating_duration_since(at);
+    Facts {
+        now: app.now,
+        may_drive: app.may_drive(),
+        is_up: is_up(app),
+        healthy_since: app.healthy_since,
+        round_trip: app.round_trip(),
+        input_is_alive: app.input_is_alive(),
+        holder: holder(app),
+        stop_failed: info.is_some_and(|info| info.stop_failed),
+        directions: info.map_or(0, |info| info.motion.len()),
+        tick_ms: tick.and_then(|(ms, at)| (age(at) < TICK_FRESH).then_some(ms)),
+    }
+}
+
+fn is_up(app: &App) -> bool {
+    let router = matches!(app.connection, Connection::Up { .. });
+    router && app.has_snapshot && app.link().is_some_and(|link| link.info.is_up)
+}
+
+fn holder(app: &App) -> Holder {
+    let Some(link) = app.link() else {
+        return Holder::Nobody;
+    };
+    match &link.info.control.driver {
+        None => Holder::Nobody,
+        Some(driver) if Some(driver.session) == app.session => Holder::Us {
+            epoch: link.info.control.epoch,
+        },
+        Some(driver) => Holder::Other(driver.name.clone()),
+    }
+}
+
+impl App {
+    /// The round trip to the car over both hops, or how long we wait for one by now.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        let age = |at: Instant| self.now.saturating_duration_since(at);
+        let waiting = self.pinged.map(age);
+        let ours = self.rtts.last().max(waiting)?;
+        let link = self.link()?;
+        let both = ours + link.rtts.last().unwrap_or_default();
+        // Only to a driver do ticks come steadily.
+        let silence = link
+            .tick
+            .map(|(_, at)| age(at))
+            .filter(|silence| self.drive.is_armed() && *silence > TICK_DUE);
+        Some(both.max(silence.unwrap_or_default()))
+    }
+
+    pub(super) fn follow_health(&mut self) {
+        let slow = self.round_trip().is_some_and(|rtt| rtt > TOO_SLOW);
+        if !is_up(self) || slow {
+            self.healthy_since = None;
+        } else {
+            self.healthy_since.get_or_insert(self.now);
+        }
+    }
+}

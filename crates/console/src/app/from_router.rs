@@ -1,0 +1,230 @@
+//! Owns what the router's messages change.
+
+use std::time::Duration;
+
+use p2p_shared::protocol::console::{
+    ConsoleToRouter, FeedEvent, MotionEvent, RouterToConsole, SendEvent,
+};
+use p2p_shared::protocol::{End, cost};
+use p2p_shared::text::Escaped;
+
+use super::{App, Effect, Event};
+use crate::drive::hold::PULSE;
+use crate::keymap::Screen;
+
+/// The longest of a peer's sentences that is shown, in characters.
+const SENTENCE: usize = 300;
+
+impl App {
+    pub(super) fn on_router(&mut self, message: RouterToConsole, effects: &mut Vec<Effect>) {
+        match message {
+            RouterToConsole::Snapshot {
+                first,
+                last,
+                session,
+                key,
+                role,
+                missed,
+                links,
+                runs,
+            } => {
+                if first {
+                    self.picture = (Vec::new(), Vec::new());
+                }
+                self.session = Some(session);
+                self.key = key;
+                self.role = role;
+                self.log.missed += missed;
+                self.picture.0.extend(links);
+                self.picture.1.extend(runs);
+                if last {
+                    self.take_picture();
+                    self.choose_link(effects);
+                }
+                self.dirty = true;
+            }
+            RouterToConsole::Feed(event) => self.on_feed(event, effects),
+            RouterToConsole::Tick {
+                service_port,
+                clock_ms,
+            } => {
+                let now = self.now;
+                if let Some(link) = self.fleet.get_mut(service_port) {
+                    link.tick = Some((clock_ms, now));
+                    link.seen = now;
+                }
+            }
+            RouterToConsole::SendEvent { request, event } => {
+                self.on_run(request, event, effects);
+            }
+            RouterToConsole::Commands {
+                request,
+                commands,
+                more,
+            } => {
+                if request == self.commands.request {
+                    self.commands.list.extend(commands);
+                    self.commands.complete = !more;
+                    self.dirty = true;
+                }
+            }
+            RouterToConsole::Refused { message, .. } => {
+                let text = Escaped(&message).cut(SENTENCE).to_string();
+                self.say(text, true);
+            }
+            RouterToConsole::GoAway { reconnect_after_ms } => {
+                let pause = Duration::from_millis(reconnect_after_ms);
+                self.say(
+                    format!("the router restarts: back in {} s", pause.as_secs().max(1)),
+                    true,
+                );
+            }
+        }
+    }
+
+    /// The picture is whole. What was known before stays until then: a console that lags while
+    /// it drives goes on driving.
+    fn take_picture(&mut self) {
+        let (links, runs) = std::mem::take(&mut self.picture);
+        let there: Vec<u16> = links.iter().map(|link| link.service_port).collect();
+        self.fleet.keep(|port| there.contains(&port));
+        for link in links {
+            self.fleet.put(link, self.now);
+        }
+        self.log.clear();
+        for run in runs {
+            self.log.put(run);
+        }
+        self.has_snapshot = true;
+    }
+
+    fn on_feed(&mut self, event: FeedEvent, effects: &mut Vec<Effect>) {
+        let now = self.now;
+        self.dirty = true;
+        match event {
+            FeedEvent::Link(info) => {
+                self.fleet.put(*info, now);
+                self.choose_link(effects);
+            }
+            FeedEvent::LinkDown { service_port, why } => {
+                let why = Escaped(&why).cut(SENTENCE).to_string();
+                self.fleet.down(service_port, why, now);
+            }
+            FeedEvent::LinkGone { service_port } => self.fleet.gone(service_port),
+            FeedEvent::Rtt {
+                service_port,
+                rtt_us,
+            } => {
+                if let Some(link) = self.fleet.get_mut(service_port) {
+                    link.rtts.push(rtt_us);
+                    link.seen = now;
+                }
+            }
+            FeedEvent::Run(run) => {
+                let is_new = self.log.get(run.run).is_none();
+                self.fleet.count(&run, is_new, now);
+                self.log.put(*run);
+            }
+            FeedEvent::Control {
+                service_port,
+                control,
+            } => self.fleet.control(service_port, control, now),
+            FeedEvent::Motion {
+                service_port,
+                event,
+            } => self.on_motion(service_port, &event, effects),
+        }
+    }
+
+    fn on_motion(&mut self, service_port: u16, event: &MotionEvent, effects: &mut Vec<Effect>) {
+        self.fleet.motion(service_port, event, self.now);
+        if self.chosen != Some(service_port) {
+            return;
+        }
+        let orders = self.drive.motion(event);
+        self.carry_out(orders, effects);
+        match event {
+            MotionEvent::Started(moving) => {
+                let ours = self.pressed.filter(|(id, ..)| Some(*id) == moving.press);
+                if let Some((_, _, at)) = ours {
+                    let took = self.now.saturating_duration_since(at);
+                    self.began_in = Some(took);
+                    self.point_out_slowness(moving.command.as_str(), took, "to start");
+                }
+            }
+            // One that sets a pin and exits: it moved the car some time before its end.
+            MotionEvent::Ended {
+                end: End::Exit(_),
+                exec_us,
+                run,
+            } => {
+                let took = Duration::from_micros(*exec_us);
+                if let Some(run) = self.log.get(*run) {
+                    self.point_out_slowness(run.command.as_str(), took, "from start to end");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn point_out_slowness(&mut self, command: &str, took: Duration, what: &str) {
+        let network = self.round_trip().unwrap_or_default();
+        if took > PULSE + network {
+            let command = Escaped(command).cut(40).to_string();
+            self.say(
+                format!(
+                    "{command} took {} ms {what}, longer than a tap lasts ({} ms): let a worker serve it",
+                    took.as_millis(),
+                    PULSE.as_millis()
+                ),
+                true,
+            );
+        }
+    }
+
+    fn on_run(&mut self, request: u64, event: SendEvent, effects: &mut Vec<Effect>) {
+        let Some(run) = self
+            .commands
+            .run
+            .as_mut()
+            .filter(|run| run.request == request)
+        else {
+            return;
+        };
+        if let SendEvent::Output(bytes) = &event {
+            let more = cost(bytes);
+            effects.push(Effect::Send(ConsoleToRouter::Window { request, more }));
+        }
+        run.follow(event);
+        self.dirty = true;
+    }
+
+    /// With one link, or with `--link`, the console opens on Drive: once.
+    fn choose_link(&mut self, effects: &mut Vec<Effect>) {
+        if self.chosen.is_some() {
+            return;
+        }
+        let found = match &self.setup.wanted {
+            Some(wanted) => self.fleet.find(wanted),
+            None if self.fleet.len() == 1 => self.fleet.iter().next(),
+            None => None,
+        };
+        if let Some(port) = found.map(|link| link.info.service_port) {
+            self.chosen = Some(port);
+            if self.may_choose_screen && self.screen == Screen::Fleet {
+                self.go(Screen::Drive, effects);
+            }
+        } else if self.setup.wanted.is_none() && self.has_snapshot && !self.fleet.is_empty() {
+            // Several: the first is selected, and the operator chooses.
+            self.chosen = self.fleet.iter().next().map(|link| link.info.service_port);
+            self.may_choose_screen = false;
+        }
+    }
+}
+
+/// So that a test and the shell write it alike.
+impl From<RouterToConsole> for Event {
+    fn from(message: RouterToConsole) -> Self {
+        Self::Router(Box::new(message))
+    }
+}

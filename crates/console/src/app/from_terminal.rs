@@ -1,0 +1,140 @@
+//! Owns what keys, mouse, paste, size and focus change.
+
+use crossterm::event::{
+    Event as Input, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind,
+};
+
+use super::{App, Effect, Overlay};
+use crate::drive::Stroke;
+use crate::keymap::{self, Action, Screen};
+use crate::text_field::Typed;
+use crate::view::layout::{self, Shape};
+
+impl App {
+    pub(super) fn on_terminal(&mut self, event: Input, effects: &mut Vec<Effect>) {
+        match event {
+            Input::Key(key) => self.key(&key, effects),
+            Input::Mouse(mouse) => self.mouse(mouse, effects),
+            Input::Paste(text) => {
+                self.dirty = true;
+                if let Some(field) = &mut self.field {
+                    field.paste(&text);
+                } else {
+                    // Whoever pastes into a driving console meant another window.
+                    let orders = self.drive.let_go();
+                    self.carry_out(orders, effects);
+                }
+            }
+            Input::FocusLost => {
+                let orders = self.drive.let_go();
+                self.carry_out(orders, effects);
+                self.dirty = true;
+            }
+            Input::FocusGained => self.dirty = true,
+            Input::Resize(width, height) => {
+                self.setup.size = (width, height);
+                self.dirty = true;
+                if self.is_too_small() {
+                    self.stop_if_ours(effects);
+                    let orders = self.drive.leave(&self.facts());
+                    self.carry_out(orders, effects);
+                }
+            }
+        }
+    }
+
+    fn key(&mut self, key: &KeyEvent, effects: &mut Vec<Effect>) {
+        let binding = keymap::find(self.screen, key);
+        let action = binding.map(|binding| binding.action);
+        let stroke = match key.kind {
+            KeyEventKind::Press => Stroke::Press,
+            KeyEventKind::Repeat => Stroke::Repeat,
+            KeyEventKind::Release => Stroke::Release,
+        };
+        let takes_keys = !self.is_too_small() && self.overlay.is_none() && self.field.is_none();
+        if let Some(Action::Move(direction)) = action
+            && (takes_keys || stroke == Stroke::Release)
+        {
+            if self.may_drive() {
+                let orders = self.drive.key(direction, stroke, &self.facts());
+                self.dirty |= !orders.is_empty();
+                self.carry_out(orders, effects);
+            }
+            return;
+        }
+        if stroke == Stroke::Release {
+            return;
+        }
+        self.dirty = true;
+        let is_control_c =
+            matches!(action, Some(Action::Quit)) && binding.is_some_and(|b| b.control);
+        if is_control_c && stroke == Stroke::Press {
+            return self.quit(effects);
+        }
+        if let Some(field) = &mut self.field {
+            match field.key(key) {
+                Typed::On => {}
+                Typed::Dropped => self.field = None,
+                Typed::Done => self.typed(effects),
+            }
+            return;
+        }
+        let Some(action) = action else {
+            return;
+        };
+        // What is held down moves a selection, and does nothing else over and over.
+        if stroke == Stroke::Repeat && !matches!(action, Action::Lines(_) | Action::Pages(_)) {
+            return;
+        }
+        if self.is_too_small() && !matches!(action, Action::Stop | Action::Quit) {
+            return;
+        }
+        if self.overlay.is_some() && !matches!(action, Action::Stop | Action::Quit) {
+            self.key_over_overlay(action);
+            return;
+        }
+        self.act(action, effects);
+    }
+
+    fn key_over_overlay(&mut self, action: Action) {
+        match action {
+            Action::Help if self.overlay != Some(Overlay::Help) => {
+                self.overlay = Some(Overlay::Help);
+            }
+            Action::Lines(by) => {
+                self.log.scroll(isize::from(by));
+                let shown = self.log.selected_run();
+                if let (Some(Overlay::Run(_)), Some(run)) = (self.overlay, shown) {
+                    self.overlay = Some(Overlay::Run(run.run));
+                }
+            }
+            Action::Escape | Action::Enter | Action::Help => self.overlay = None,
+            _ => {}
+        }
+    }
+
+    fn mouse(&mut self, mouse: MouseEvent, effects: &mut Vec<Effect>) {
+        if self.screen != Screen::Drive || self.overlay.is_some() || self.is_too_small() {
+            return;
+        }
+        let pad = layout::drive(layout::of_screen(self).body).pad;
+        let place = ratatui::layout::Position::new(mouse.column, mouse.row);
+        let on_pad = || layout::pad_at(pad, place);
+        let is_down = mouse.kind == MouseEventKind::Down(MouseButton::Left);
+        let has_pad = layout::shape(self.setup.size) != Shape::Strip;
+        if is_down && has_pad && layout::stop_cell(pad).contains(place) {
+            return self.act(Action::Stop, effects);
+        }
+        let orders = match mouse.kind {
+            MouseEventKind::Down(_) if is_down && has_pad && self.may_drive() => match on_pad() {
+                Some(direction) => self.drive.pad_down(direction, &self.facts()),
+                None => return,
+            },
+            MouseEventKind::Drag(_) if on_pad() == self.drive.asked().map(|(_, d)| d) => return,
+            MouseEventKind::Up(_) | MouseEventKind::Drag(_) => self.drive.pad_up(),
+            _ => return,
+        };
+        self.dirty = true;
+        self.carry_out(orders, effects);
+    }
+}

@@ -1,0 +1,414 @@
+//! The application from key to message.
+
+use crossterm::event::{
+    Event as Input, KeyCode, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::console::{
+    ConsoleToRouter, ControlWish, FeedEvent, RefusedReason, RouterToConsole, SendEvent,
+};
+use p2p_shared::protocol::{CommandInfo, End};
+
+use super::*;
+use crate::keymap::Screen;
+use crate::testing::{self, Bench, bob, us};
+use crate::view::layout;
+
+const SIZE: (u16, u16) = (100, 32);
+const PORT: u16 = 9000;
+
+fn stop() -> ConsoleToRouter {
+    ConsoleToRouter::Stop { service_port: PORT }
+}
+
+fn wish(wish: ControlWish) -> ConsoleToRouter {
+    ConsoleToRouter::Control {
+        service_port: PORT,
+        wish,
+    }
+}
+
+fn presses(messages: &[ConsoleToRouter]) -> Vec<&str> {
+    let mut names = Vec::new();
+    for message in messages {
+        if let ConsoleToRouter::Press { command, .. } = message {
+            names.push(command.as_str());
+        }
+    }
+    names
+}
+
+#[test]
+fn with_one_link_it_opens_on_drive_and_an_arrow_drives() {
+    let mut bench = Bench::with_car(SIZE);
+    assert_eq!(bench.app.screen, Screen::Drive);
+    bench.stroke(KeyCode::Up, KeyEventKind::Press);
+    assert_eq!(bench.messages(), [wish(ControlWish::Take)]);
+    bench.control(Some(us()), None);
+    assert_eq!(presses(&bench.messages()), ["forward"]);
+    bench.pass(120);
+    let renewals = bench.messages();
+    assert_eq!(renewals.len(), 2, "{renewals:?}");
+    bench.stroke(KeyCode::Up, KeyEventKind::Release);
+    assert!(matches!(
+        bench.messages()[..],
+        [ConsoleToRouter::Release { .. }]
+    ));
+}
+
+#[test]
+fn with_several_links_it_opens_on_fleet_and_enter_opens_one() {
+    let links = vec![testing::link(9000, "car"), testing::link(9001, "rig")];
+    let mut bench = Bench::with(SIZE, links, Vec::new());
+    assert_eq!(bench.app.screen, Screen::Fleet);
+    bench.key(KeyCode::Down);
+    bench.key(KeyCode::Enter);
+    assert_eq!(
+        (bench.app.screen, bench.app.chosen),
+        (Screen::Drive, Some(9001))
+    );
+}
+
+#[test]
+fn the_wanted_link_is_opened_when_it_comes() {
+    let mut bench = Bench::unconnected(SIZE);
+    bench.app.setup.wanted = Some("rig".to_owned());
+    bench.event(Event::Connected);
+    bench.feed(FeedEvent::Link(Box::new(testing::link(9000, "car"))));
+    assert_eq!(bench.app.screen, Screen::Fleet);
+    bench.feed(FeedEvent::Link(Box::new(testing::link(9001, "rig"))));
+    assert_eq!(
+        (bench.app.screen, bench.app.chosen),
+        (Screen::Drive, Some(9001))
+    );
+}
+
+#[test]
+fn space_stops_from_every_screen() {
+    for screen in ['1', '2', '3', '4'] {
+        let mut bench = Bench::with_car(SIZE);
+        bench.letters(&screen.to_string());
+        bench.messages();
+        bench.key(KeyCode::Char(' '));
+        assert_eq!(bench.messages(), [stop()], "{screen}");
+    }
+}
+
+#[test]
+fn leaving_drive_a_text_field_focus_and_a_paste_end_the_press() {
+    let ways: [fn(&mut Bench); 5] = [
+        |bench| bench.key(KeyCode::Tab),
+        |bench| bench.letters("?"),
+        |bench| bench.event(Event::Terminal(Input::FocusLost)),
+        |bench| bench.event(Event::Terminal(Input::Paste("x".repeat(1 << 20)))),
+        |bench| bench.event(Event::Terminal(Input::Resize(10, 3))),
+    ];
+    for (n, way) in ways.into_iter().enumerate() {
+        let mut bench = Bench::driving(SIZE);
+        bench.messages();
+        way(&mut bench);
+        let sent = bench.messages();
+        let ended = |m: &ConsoleToRouter| {
+            matches!(
+                m,
+                ConsoleToRouter::Release { .. } | ConsoleToRouter::Stop { .. }
+            )
+        };
+        assert!(sent.iter().any(ended), "{n}: {sent:?}");
+        bench.pass(200);
+        let renews = |m: &ConsoleToRouter| matches!(m, ConsoleToRouter::Renew { .. });
+        assert!(!bench.messages().iter().any(renews), "{n}");
+    }
+}
+
+#[test]
+fn quitting_stops_and_disarms_a_driver_and_lets_others_drive_on() {
+    let mut bench = Bench::driving(SIZE);
+    bench.sent.clear();
+    bench.letters("q");
+    assert!(bench.sent.contains(&Effect::Send(stop())));
+    assert!(
+        bench
+            .sent
+            .contains(&Effect::Send(wish(ControlWish::Release)))
+    );
+    assert!(bench.sent.contains(&Effect::Quit));
+    bench.letters("q");
+    assert!(bench.sent.contains(&Effect::QuitNow));
+
+    let mut viewer = Bench::with_car(SIZE);
+    viewer.control(Some(bob()), None);
+    viewer.letters("q");
+    assert!(!viewer.sent.contains(&Effect::Send(stop())));
+}
+
+#[test]
+fn control_c_quits_out_of_a_text_field_too() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.letters("3/q");
+    assert_eq!(bench.app.field.as_ref().unwrap().text, "q");
+    let key = crossterm::event::KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+    bench.event(Event::Terminal(Input::Key(key)));
+    assert!(bench.sent.contains(&Effect::Quit));
+}
+
+#[test]
+fn a_request_for_control_is_shown_and_answered() {
+    let mut bench = Bench::driving(SIZE);
+    bench.messages();
+    bench.control(Some(us()), Some(bob()));
+    assert_eq!(bench.app.request_left(), Some(Duration::from_secs(8)));
+    bench.letters("g");
+    let sent = bench.messages();
+    assert!(
+        matches!(sent[0], ConsoleToRouter::Release { .. }),
+        "{sent:?}"
+    );
+    assert!(sent.contains(&wish(ControlWish::Grant)));
+    bench.control(Some(bob()), None);
+    assert_eq!(bench.app.state(), State::View);
+}
+
+#[test]
+fn a_lost_router_is_a_failsafe_for_its_driver_and_nothing_resumes() {
+    let mut bench = Bench::driving(SIZE);
+    bench.messages();
+    bench.event(Event::Disconnected {
+        why: "the router was silent".to_owned(),
+        retry_at: None,
+    });
+    assert_eq!(bench.app.state(), State::Offline);
+    bench.pass(200);
+    assert_eq!(bench.messages(), []);
+    bench.event(Event::Connected);
+    bench.message(RouterToConsole::Snapshot {
+        first: true,
+        last: true,
+        session: SessionId(9),
+        key: "desk".to_owned(),
+        role: Role::Drive,
+        missed: 0,
+        links: vec![testing::link(PORT, "car")],
+        runs: Vec::new(),
+    });
+    bench.pass(1000);
+    bench.stroke(KeyCode::Up, KeyEventKind::Repeat);
+    assert_eq!(bench.app.state(), State::Failsafe);
+    assert_eq!(bench.messages(), []);
+    bench.stroke(KeyCode::Up, KeyEventKind::Release);
+    bench.key(KeyCode::Char('a'));
+    assert_eq!(bench.messages(), [wish(ControlWish::Take)]);
+}
+
+#[test]
+fn a_new_picture_for_a_slow_console_does_not_end_the_drive() {
+    let mut bench = Bench::driving(SIZE);
+    let mut link = testing::link(PORT, "car");
+    link.control.driver = Some(us());
+    link.control.epoch = 7;
+    bench.messages();
+    for (first, last) in [(true, false), (false, true)] {
+        bench.message(RouterToConsole::Snapshot {
+            first,
+            last,
+            session: testing::US,
+            key: "desk".to_owned(),
+            role: Role::Drive,
+            missed: if first { 40 } else { 0 },
+            links: if last { vec![link.clone()] } else { Vec::new() },
+            runs: Vec::new(),
+        });
+        bench.pass(60);
+    }
+    assert!(matches!(bench.app.state(), State::Driving(_)));
+    assert_eq!(bench.app.log.missed, 40);
+}
+
+#[test]
+fn late_disarms_and_stops() {
+    let mut bench = Bench::driving(SIZE);
+    bench.messages();
+    bench.event(Event::Late(Duration::from_millis(150)));
+    assert!(matches!(bench.app.state(), State::Driving(_)));
+    bench.messages();
+    bench.event(Event::Late(Duration::from_secs(3)));
+    assert!(bench.messages().contains(&stop()));
+    assert_eq!(bench.app.state(), State::Failsafe);
+}
+
+#[test]
+fn a_readonly_console_sends_nothing_but_stop() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.app.setup.readonly = true;
+    for code in [
+        KeyCode::Up,
+        KeyCode::Left,
+        KeyCode::Char('a'),
+        KeyCode::Char('S'),
+    ] {
+        bench.key(code);
+    }
+    bench.letters("4");
+    bench.messages();
+    bench.key(KeyCode::Enter);
+    assert_eq!(bench.messages(), []);
+    bench.key(KeyCode::Char(' '));
+    assert_eq!(bench.messages(), [stop()]);
+}
+
+#[test]
+fn too_small_takes_nothing_but_stop_and_quit() {
+    let mut bench = Bench::with_car((10, 3));
+    for code in [
+        KeyCode::Up,
+        KeyCode::Char('a'),
+        KeyCode::Char('3'),
+        KeyCode::Char('?'),
+    ] {
+        bench.key(code);
+    }
+    assert_eq!(bench.messages(), []);
+    assert_eq!((bench.app.screen, bench.app.overlay), (Screen::Drive, None));
+    bench.key(KeyCode::Char(' '));
+    assert_eq!(bench.messages(), [stop()]);
+    bench.letters("q");
+    assert!(bench.sent.contains(&Effect::Quit));
+}
+
+#[test]
+fn the_mouse_drives_on_the_pad_and_stops_where_it_leaves() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.control(Some(us()), None);
+    bench.messages();
+    let pad = layout::drive(layout::of_screen(&bench.app).body).pad;
+    let mouse = |kind, area: ratatui::layout::Rect| {
+        let event = MouseEvent {
+            kind,
+            column: area.x + 1,
+            row: area.y + 1,
+            modifiers: KeyModifiers::NONE,
+        };
+        Event::Terminal(Input::Mouse(event))
+    };
+    let left = layout::cell(pad, Direction::Left);
+    let right = layout::cell(pad, Direction::Right);
+    bench.event(mouse(MouseEventKind::Down(MouseButton::Left), left));
+    assert_eq!(presses(&bench.messages()), ["left"]);
+    bench.event(mouse(MouseEventKind::Drag(MouseButton::Left), left));
+    assert_eq!(bench.messages(), []);
+    bench.event(mouse(MouseEventKind::Drag(MouseButton::Left), right));
+    assert!(matches!(
+        bench.messages()[..],
+        [ConsoleToRouter::Release { .. }]
+    ));
+    bench.event(mouse(
+        MouseEventKind::Down(MouseButton::Left),
+        layout::stop_cell(pad),
+    ));
+    assert_eq!(bench.messages(), [stop()]);
+}
+
+#[test]
+fn a_command_runs_and_its_output_streams() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.letters("4");
+    let [ConsoleToRouter::ListCommands { request, .. }] = bench.messages()[..] else {
+        panic!("no list asked for");
+    };
+    let command = |name: &str, problem: Option<&str>| CommandInfo {
+        name: name.parse().unwrap(),
+        problem: problem.map(str::to_owned),
+    };
+    for (commands, more) in [
+        (vec![command("broken", Some("chmod +x broken"))], true),
+        (vec![command("hello", None)], false),
+    ] {
+        bench.message(RouterToConsole::Commands {
+            request,
+            commands,
+            more,
+        });
+    }
+    bench.key(KeyCode::Enter);
+    assert_eq!(bench.messages(), []);
+    bench.key(KeyCode::Down);
+    bench.letters("e");
+    bench.letters("a 'b c'");
+    bench.key(KeyCode::Enter);
+    let sent = bench.messages();
+    let [
+        ConsoleToRouter::Send {
+            request, arguments, ..
+        },
+    ] = &sent[..]
+    else {
+        panic!("{sent:?}");
+    };
+    assert_eq!(arguments.len(), 2);
+    let request = *request;
+    let event = |event| RouterToConsole::SendEvent { request, event };
+    bench.message(event(SendEvent::Started));
+    bench.message(event(SendEvent::Output(b"it is \x1b[2J"[..].into())));
+    assert!(
+        matches!(bench.messages()[..], [ConsoleToRouter::Window { more, .. }] if more == 10 + 64)
+    );
+    bench.message(event(SendEvent::Finished {
+        end: End::Exit(3),
+        exec_us: 1_000,
+        stderr: b"oh"[..].into(),
+    }));
+    assert!(!bench.app.commands.run.as_ref().unwrap().is_open());
+}
+
+#[test]
+fn a_refusal_is_shown() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.message(RouterToConsole::Refused {
+        reason: RefusedReason::Locked,
+        message: "bob drives\x1b[2J".to_owned(),
+    });
+    let notice = bench.app.notice.as_ref().unwrap();
+    assert_eq!(notice.text, r"bob drives\u{1b}[2J");
+    bench.pass(8_100);
+    assert!(bench.app.notice.is_none());
+}
+
+#[test]
+fn typing_keys_are_reported_whole_only_while_armed() {
+    let mut bench = Bench::driving(SIZE);
+    assert!(bench.sent.contains(&Effect::AllKeys(true)));
+    bench.key(KeyCode::Esc);
+    assert!(bench.sent.contains(&Effect::AllKeys(false)));
+}
+
+#[test]
+fn idle_it_wants_to_be_drawn_once_a_second_at_most() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.letters("3");
+    bench.app.dirty = false;
+    let mut drawings = 0;
+    for _ in 0..40 {
+        bench.now += Duration::from_millis(250);
+        let input_seen = bench.now;
+        bench.event(Event::Tick { input_seen });
+        drawings += u32::from(std::mem::take(&mut bench.app.dirty));
+    }
+    assert!(drawings <= 11, "{drawings}");
+}
+
+#[test]
+fn a_slow_motion_command_is_pointed_out() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.control(Some(us()), None);
+    bench.feed(FeedEvent::Run(Box::new(testing::open_run(77, "forward"))));
+    bench.motion(p2p_shared::protocol::console::MotionEvent::Ended {
+        run: RunId::from_number(77),
+        end: End::Exit(0),
+        exec_us: 612_000,
+    });
+    let text = &bench.app.notice.as_ref().unwrap().text;
+    assert!(
+        text.contains("forward took 612 ms") && text.contains("worker"),
+        "{text}"
+    );
+}

@@ -1,0 +1,87 @@
+//! Owns what the program does without screens, and which of both it does.
+
+mod json;
+mod list;
+mod out;
+mod send;
+mod snapshot;
+mod watch;
+
+use std::process::ExitCode;
+
+use p2p_shared::key;
+
+use crate::app::Setup;
+use crate::connection::Target;
+use crate::drive::Releases;
+use crate::ending::{ERROR, Failure};
+use crate::interactive::{self, Source};
+use crate::settings::{Options, Task};
+use crate::{saved_log, terminal};
+
+/// The largest log that is replayed, in bytes: of a month of driving.
+const LARGEST_LOG: u64 = 512 << 20;
+
+/// Does what was asked for.
+pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let colour = options.wants_colour(|name| std::env::var_os(name));
+    let mut setup = Setup {
+        router: String::new(),
+        wanted: options.link.clone(),
+        readonly: options.readonly,
+        colour,
+        releases: Releases::Guessed,
+        size: (0, 0),
+    };
+    if let Some(Task::Replay { file }) = &options.task {
+        let name = file.display().to_string();
+        let replay = read(file)?;
+        if !terminal::is_there() {
+            return out::runs(&replay, options.json);
+        }
+        return Box::pin(interactive::run(
+            Source::Past(name, Box::new(replay.log)),
+            setup,
+        ))
+        .await;
+    }
+    let Some(router) = options.router.clone() else {
+        return Err(Failure::usage(
+            "which router? Say --router HOST:PORT, or set P2P_ROUTER (see --help)",
+        )
+        .into());
+    };
+    let loaded = key::load(options.common.key_file.as_deref())?;
+    let target = Target {
+        router: router.0,
+        key: loaded.map(|loaded| loaded.key),
+        readonly: options.readonly,
+    };
+    match &options.task {
+        Some(Task::List) => list::run(&target, options.json).await,
+        Some(Task::Send(send)) => Box::pin(send::run(&target, send, options.json)).await,
+        None if terminal::is_there() && !options.json => {
+            setup.router = target.router.to_string();
+            Box::pin(interactive::run(Source::Live(target), setup)).await
+        }
+        _ => watch::run(target, options.link.as_deref(), options.json).await,
+    }
+}
+
+fn read(file: &std::path::Path) -> anyhow::Result<saved_log::Replay> {
+    let name = file.display();
+    let fail = |why: String| Failure::new(ERROR, format!("{name} can't be replayed: {why}"));
+    let meta = std::fs::metadata(file).map_err(|why| fail(why.to_string()))?;
+    if !meta.is_file() {
+        return Err(fail("it is not a file".to_owned()).into());
+    }
+    if meta.len() > LARGEST_LOG {
+        return Err(fail(format!(
+            "it has {} bytes, and at most {LARGEST_LOG} are read",
+            meta.len()
+        ))
+        .into());
+    }
+    let bytes = std::fs::read(file).map_err(|why| fail(why.to_string()))?;
+    Ok(saved_log::read(&bytes).map_err(|why| fail(why.to_string()))?)
+}

@@ -1,0 +1,106 @@
+//! Owns what scripts get: one JSON value a line, with names that stay.
+
+use p2p_shared::protocol::console::{FeedEvent, LinkInfo, MotionEvent};
+use serde_json::{Value, json};
+
+use crate::round_trips::RoundTrips;
+use crate::saved_log;
+
+/// A link.
+pub(super) fn link(info: &LinkInfo) -> Value {
+    let mut rtts = RoundTrips::default();
+    for rtt_us in &info.rtts_us {
+        rtts.push(*rtt_us);
+    }
+    let quantile = |share| rtts.quantile(share).map(|rtt| rtt.as_secs_f64() * 1e3);
+    json!({
+        "name": info.name,
+        "service_port": info.service_port,
+        "up": info.is_up,
+        "since_s": info.since_ms / 1000,
+        "driver": info.control.driver.as_ref().map(|driver| &driver.name),
+        "moving": info.moving.as_ref().map(|moving| &moving.command),
+        "stop_failed": info.stop_failed,
+        "rtt_p50_ms": quantile(0.5),
+        "rtt_p95_ms": quantile(0.95),
+        "runs": info.runs,
+        "failures": info.failures,
+        "motion": info.motion,
+        "stop": info.stop,
+        "lease_ms": info.lease_ms,
+        "motion_limit_ms": info.motion_limit_ms,
+    })
+}
+
+/// Something that happened.
+pub(super) fn event(event: &FeedEvent) -> Value {
+    match event {
+        FeedEvent::Link(info) => json!({ "event": "link", "link": link(info) }),
+        FeedEvent::LinkDown { service_port, why } => {
+            json!({ "event": "link_down", "service_port": service_port, "why": why })
+        }
+        FeedEvent::LinkGone { service_port } => {
+            json!({ "event": "link_gone", "service_port": service_port })
+        }
+        FeedEvent::Rtt {
+            service_port,
+            rtt_us,
+        } => {
+            let rtt_ms = f64::from(*rtt_us) / 1e3;
+            json!({ "event": "rtt", "service_port": service_port, "rtt_ms": rtt_ms })
+        }
+        FeedEvent::Run(run) => {
+            let name = if run.result.is_some() {
+                "run_over"
+            } else {
+                "run"
+            };
+            json!({ "event": name, "run": saved_log::line(run) })
+        }
+        FeedEvent::Control {
+            service_port,
+            control,
+        } => json!({
+            "event": "control",
+            "service_port": service_port,
+            "driver": control.driver.as_ref().map(|driver| &driver.name),
+            "asked_by": control.request.as_ref().map(|(driver, _)| &driver.name),
+        }),
+        FeedEvent::Motion {
+            service_port,
+            event,
+        } => json!({
+            "event": "motion",
+            "service_port": service_port,
+            "motion": motion(event),
+        }),
+    }
+}
+
+fn motion(event: &MotionEvent) -> Value {
+    let ms = |us: &u64| std::time::Duration::from_micros(*us).as_secs_f64() * 1e3;
+    match event {
+        MotionEvent::Started(moving) => json!({
+            "what": "started", "run": moving.run.to_string(),
+            "command": moving.command, "press": moving.press.map(|press| press.number),
+        }),
+        MotionEvent::Refused { press, why } => {
+            json!({ "what": "refused", "press": press.number, "why": why })
+        }
+        MotionEvent::Over { press, cause } => {
+            json!({ "what": "over", "press": press.map(|press| press.number), "cause": cause })
+        }
+        MotionEvent::Ended { run, end, exec_us } => json!({
+            "what": "ended", "run": run.to_string(), "exit": end.to_string(), "exec_ms": ms(exec_us),
+        }),
+        MotionEvent::Stopped {
+            cause,
+            end,
+            exec_us,
+        } => json!({
+            "what": "stopped", "cause": cause, "exit": end.to_string(), "exec_ms": ms(exec_us),
+        }),
+        MotionEvent::Stands => json!({ "what": "stands" }),
+        MotionEvent::StopFailed => json!({ "what": "stop_failed" }),
+    }
+}

@@ -1,0 +1,129 @@
+//! Owns standard output: whole lines, and a quiet end when its reader goes away.
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+use p2p_shared::protocol::console::RunInfo;
+use p2p_shared::text::{Escaped, EscapedBytes};
+
+use crate::run_log::{is_of_link, outcome, source_word};
+use crate::saved_log::{self, Replay};
+use crate::view::text::{arguments, time_of_day};
+
+/// Prints a line. `false`: nobody reads any more.
+pub(super) fn line(text: &str) -> io::Result<bool> {
+    write(format!("{text}\n").as_bytes())
+}
+
+/// Prints bytes. `false`: nobody reads any more.
+pub(super) fn write(bytes: &[u8]) -> io::Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A command's output: as it is into a file or a pipe, and escaped onto a terminal, but for its
+/// line breaks and tabs.
+pub(super) fn output(bytes: &[u8]) -> io::Result<bool> {
+    if !io::stdout().is_terminal() {
+        return write(bytes);
+    }
+    write(for_terminal(bytes).as_bytes())
+}
+
+/// A command's standard error, likewise.
+pub(super) fn error_output(bytes: &[u8]) {
+    let mut err = io::stderr().lock();
+    // Nobody could be told.
+    let _ = if err.is_terminal() {
+        err.write_all(for_terminal(bytes).as_bytes())
+    } else {
+        err.write_all(bytes)
+    };
+}
+
+fn for_terminal(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let (line, end) = match line.strip_suffix(b"\n") {
+            Some(line) => (line.strip_suffix(b"\r").unwrap_or(line), "\n"),
+            None => (line, ""),
+        };
+        for (n, part) in line.split(|byte| *byte == b'\t').enumerate() {
+            if n > 0 {
+                text.push('\t');
+            }
+            text += &EscapedBytes(part).to_string();
+        }
+        text += end;
+    }
+    text
+}
+
+/// One run in a line, for people.
+pub(super) fn run_line(run: &RunInfo) -> String {
+    if is_of_link(run) {
+        let why = run.result.as_ref().map_or("", |result| result.why.as_str());
+        let text = format!(
+            "{} {} {} {why}",
+            time_of_day(run.at_ms),
+            run.link,
+            run.command
+        );
+        return Escaped(text.trim_end()).to_string();
+    }
+    let mut text = format!(
+        "{} {} {} {}{} from {}: {}",
+        time_of_day(run.at_ms),
+        run.link,
+        source_word(run.source),
+        run.command,
+        arguments(&run.arguments),
+        run.from,
+        outcome(run),
+    );
+    if let Some(result) = &run.result {
+        let ms = |us: u64| format!("{}.{:01} ms", us / 1000, us % 1000 / 100);
+        text += &format!(", link {}", ms(result.link_us));
+        if let Some(exec_us) = result.exec_us {
+            text += &format!(", exec {}", ms(exec_us));
+        }
+        if !result.why.is_empty() {
+            text += &format!(" ({})", result.why);
+        }
+    }
+    Escaped(&text).to_string()
+}
+
+/// A past log without a terminal: a line a run, oldest first.
+pub(super) fn runs(replay: &Replay, json: bool) -> anyhow::Result<ExitCode> {
+    let mut runs: Vec<_> = replay.log.shown().collect();
+    runs.reverse();
+    for run in runs {
+        let text = if json {
+            saved_log::line(&run).to_string()
+        } else {
+            run_line(&run)
+        };
+        if !line(&text)? {
+            break;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_on_a_terminal_keeps_its_lines_and_obeys_nothing() {
+        assert_eq!(
+            for_terminal(b"a\tb\r\n\x1b[2Jc\xff"),
+            "a\tb\n\\u{1b}[2Jc\\xff"
+        );
+    }
+}

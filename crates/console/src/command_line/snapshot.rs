@@ -1,0 +1,62 @@
+//! Owns the router's first answer: the whole picture, or why there is none.
+
+use std::time::Duration;
+
+use p2p_shared::protocol::console::{LinkInfo, RouterToConsole};
+use p2p_shared::timing::HELLO;
+use p2p_shared::wire::Event;
+
+use crate::connection::{ConsoleWire, Target};
+use crate::ending::{ERROR, Failure, of_reason};
+
+/// How long a router gets to close the connection that we part from.
+pub(super) const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How everything was when the router answered.
+pub(super) struct Picture {
+    pub(super) wire: ConsoleWire,
+    pub(super) links: Vec<LinkInfo>,
+}
+
+/// Connects, and waits for the whole picture.
+pub(super) async fn of(target: &Target) -> Result<Picture, Failure> {
+    let wire = target.connect().await?;
+    let late = || Failure::new(3, format!("{} did not answer in time", target.router));
+    tokio::time::timeout(HELLO, receive(wire))
+        .await
+        .map_err(|_| late())?
+}
+
+async fn receive(wire: ConsoleWire) -> Result<Picture, Failure> {
+    let mut picture = Picture {
+        wire,
+        links: Vec::new(),
+    };
+    loop {
+        match picture.wire.event().await {
+            Ok(Event::Message(RouterToConsole::Snapshot { last, links, .. })) => {
+                picture.links.extend(links);
+                if last {
+                    return Ok(picture);
+                }
+            }
+            Ok(Event::Message(RouterToConsole::Refused { reason, message })) => {
+                return Err(Failure::new(of_reason(Some(reason)), message));
+            }
+            Ok(Event::Closed(why)) => return Err(Failure::new(ERROR, closed(&why))),
+            Err(error) => return Err(Failure::new(ERROR, error.to_string())),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// A sentence for a connection that the router closed.
+pub(super) fn closed(why: &str) -> String {
+    match why {
+        "" => "the router closed the connection".to_owned(),
+        why => {
+            let why = p2p_shared::text::Escaped(why);
+            format!("the router closed the connection: {why}")
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Owns `watch`: a line an event, without an escape, for logs and pipes.
+
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use p2p_shared::protocol::console::{FeedEvent, LinkInfo, MotionEvent, RouterToConsole};
+use p2p_shared::text::Escaped;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::{json, out, snapshot};
+use crate::connection::{self, FromRouter, Target, ToRouter};
+use crate::ending::INTERRUPTED;
+use crate::fleet::cause_text;
+use crate::view::text::time_of_day;
+
+pub(super) async fn run(
+    target: Target,
+    link: Option<&str>,
+    as_json: bool,
+) -> anyhow::Result<ExitCode> {
+    // The first time, a router that can't be reached is an error with its own code.
+    let first = snapshot::of(&target).await?;
+    first.wire.part(None, "bye", snapshot::FAREWELL).await;
+    let (events_to, mut events) = mpsc::channel(256);
+    let (wishes, wishes_of) = mpsc::unbounded_channel();
+    let connection = tokio::spawn(connection::run(target, events_to, wishes_of));
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut watcher = Watcher {
+        link: link.map(str::to_owned),
+        as_json,
+        names: Vec::new(),
+    };
+    let code = loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            _ = interrupt.recv() => break INTERRUPTED.into(),
+            _ = terminate.recv() => break 143.into(),
+        };
+        let Some(event) = event else {
+            break ExitCode::FAILURE;
+        };
+        if !watcher.tell(event)? {
+            break ExitCode::SUCCESS;
+        }
+    };
+    let _ = wishes.send(ToRouter::End);
+    let _ = connection.await;
+    Ok(code)
+}
+
+struct Watcher {
+    link: Option<String>,
+    as_json: bool,
+    names: Vec<(u16, String)>,
+}
+
+impl Watcher {
+    /// Prints what came. `false`: nobody reads any more.
+    fn tell(&mut self, event: FromRouter) -> anyhow::Result<bool> {
+        match event {
+            FromRouter::Message(message) => match *message {
+                RouterToConsole::Snapshot { links, missed, .. } => {
+                    for link in &links {
+                        self.know(link);
+                        if !self.print(
+                            link.service_port,
+                            &format!("link {}", link_text(link)),
+                            || json!({ "event": "link", "link": json::link(link) }),
+                        )? {
+                            return Ok(false);
+                        }
+                    }
+                    if missed > 0 {
+                        let text = format!("{missed} events were missed: reading was too slow");
+                        return self.say(&text, json!({ "event": "missed", "events": missed }));
+                    }
+                    Ok(true)
+                }
+                RouterToConsole::Feed(event) => self.feed(&event),
+                RouterToConsole::Refused { message, .. } => self.say(
+                    &format!("refused: {message}"),
+                    json!({ "event": "refused", "why": message }),
+                ),
+                _ => Ok(true),
+            },
+            FromRouter::Connected => {
+                self.say("connected to the router", json!({ "event": "connected" }))
+            }
+            FromRouter::Disconnected { why, .. } => self.say(
+                &format!("no router: {why}"),
+                json!({ "event": "disconnected", "why": why }),
+            ),
+            FromRouter::Pinged | FromRouter::Ponged(_) => Ok(true),
+        }
+    }
+
+    fn know(&mut self, link: &LinkInfo) {
+        self.names.retain(|(port, _)| *port != link.service_port);
+        self.names.push((link.service_port, link.name.to_string()));
+    }
+
+    fn name(&self, port: u16) -> String {
+        let known = self.names.iter().find(|(known, _)| *known == port);
+        known.map_or_else(|| port.to_string(), |(_, name)| name.clone())
+    }
+
+    fn feed(&mut self, event: &FeedEvent) -> anyhow::Result<bool> {
+        let as_json = || json::event(event);
+        match event {
+            FeedEvent::Link(link) => {
+                self.know(link);
+                self.print(
+                    link.service_port,
+                    &format!("link {}", link_text(link)),
+                    as_json,
+                )
+            }
+            FeedEvent::LinkDown { service_port, why } => {
+                self.print(*service_port, &format!("link down: {why}"), as_json)
+            }
+            FeedEvent::LinkGone { service_port } => {
+                self.print(*service_port, "link gone: its port is given up", as_json)
+            }
+            // One every two seconds a link: for scripts, not for people.
+            FeedEvent::Rtt { service_port, .. } if self.as_json => {
+                self.print(*service_port, "", as_json)
+            }
+            FeedEvent::Rtt { .. } => Ok(true),
+            FeedEvent::Run(run) => {
+                let text = match run.result {
+                    Some(_) => format!("run over: {}", out::run_line(run)),
+                    None => format!("run: {}", out::run_line(run)),
+                };
+                self.print(run.service_port, &text, as_json)
+            }
+            FeedEvent::Control {
+                service_port,
+                control,
+            } => {
+                let mut text = match &control.driver {
+                    Some(driver) => format!("driven by {}", driver.name),
+                    None => "nobody drives".to_owned(),
+                };
+                if let Some((asker, _)) = &control.request {
+                    text += &format!("; {} asks for control", asker.name);
+                }
+                self.print(*service_port, &text, as_json)
+            }
+            FeedEvent::Motion {
+                service_port,
+                event,
+            } => self.print(*service_port, &motion_text(event), as_json),
+        }
+    }
+
+    fn print(
+        &self,
+        port: u16,
+        text: &str,
+        as_json: impl FnOnce() -> serde_json::Value,
+    ) -> anyhow::Result<bool> {
+        let name = self.name(port);
+        let wanted = |link: &String| *link == name || *link == port.to_string();
+        if !self.link.as_ref().is_none_or(wanted) {
+            return Ok(true);
+        }
+        self.say(&format!("{name} :{port} {text}"), as_json())
+    }
+
+    fn say(&self, text: &str, value: serde_json::Value) -> anyhow::Result<bool> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or_default();
+        Ok(out::line(&if self.as_json {
+            let mut value = value;
+            if let serde_json::Value::Object(fields) = &mut value {
+                fields.insert("at_ms".to_owned(), now_ms.into());
+            }
+            value.to_string()
+        } else {
+            format!("{}Z {}", time_of_day(now_ms), Escaped(text))
+        })?)
+    }
+}
+
+fn link_text(link: &LinkInfo) -> &'static str {
+    match link {
+        link if link.stop_failed => "STOP FAILED",
+        link if link.is_up => "up",
+        _ => "down",
+    }
+}
+
+fn motion_text(event: &MotionEvent) -> String {
+    match event {
+        MotionEvent::Started(moving) => format!("moves: {}", moving.command),
+        MotionEvent::Refused { press, why } => format!("press {} refused: {why:?}", press.number),
+        MotionEvent::Over { cause, .. } => format!("motion over: {}", cause_text(*cause)),
+        MotionEvent::Ended { end, .. } => format!("motion process ended: {end}"),
+        MotionEvent::Stopped { cause, end, .. } => {
+            format!("stop ran ({}): {end}", cause_text(*cause))
+        }
+        MotionEvent::Stands => "stands".to_owned(),
+        MotionEvent::StopFailed => "STOP FAILED".to_owned(),
+    }
+}

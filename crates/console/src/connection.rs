@@ -1,0 +1,299 @@
+//! Owns the connection to the router: dials, greets, pings, carries messages both ways, and dials
+//! again for ever. It decides nothing about them.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use p2p_shared::backoff::{self, Backoff};
+use p2p_shared::dial::{self, DialError, RouterAddress};
+use p2p_shared::key::Key;
+use p2p_shared::protocol::console::{ADMIN_PATH, ConsoleToRouter, RouterToConsole};
+use p2p_shared::random::jitter;
+use p2p_shared::wire::{Event as WireEvent, Wire};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::outbox::Outbox;
+
+/// A router that says nothing for so long is lost: it answers each ping.
+const DEAD: Duration = Duration::from_secs(6);
+/// A write that makes no progress for this long has lost its router.
+const WRITE: Duration = Duration::from_secs(2);
+/// How long the last messages may take to go out at the end.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The console's end of a wire.
+pub type ConsoleWire = Wire<TcpStream, ConsoleToRouter, RouterToConsole>;
+
+/// Where to dial, and as whom.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The router.
+    pub router: RouterAddress,
+    /// Our key.
+    pub key: Option<Key>,
+    /// Only to watch.
+    pub readonly: bool,
+}
+
+impl Target {
+    /// One connection, greeted.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn connect(&self) -> Result<ConsoleWire, DialError> {
+        let socket = dial::dial(&self.router, ADMIN_PATH, self.key.as_ref()).await?;
+        let mut wire = Wire::new(socket);
+        let hello = ConsoleToRouter::Hello {
+            software: concat!("p2p-console ", env!("CARGO_PKG_VERSION")).to_owned(),
+            readonly: self.readonly,
+        };
+        // It only fails where the first event will fail too, and say why.
+        let _ = wire.push(&hello);
+        Ok(wire)
+    }
+}
+
+/// What comes from the connection.
+#[derive(Debug)]
+pub enum FromRouter {
+    /// It is up.
+    Connected,
+    /// It is down.
+    Disconnected {
+        /// A sentence.
+        why: String,
+        /// The next try.
+        retry_at: Option<Instant>,
+    },
+    /// A message.
+    Message(Box<RouterToConsole>),
+    /// A ping went out.
+    Pinged,
+    /// Its answer came.
+    Ponged(Duration),
+}
+
+/// What the application wants of the connection.
+#[derive(Debug)]
+pub enum ToRouter {
+    /// Send it.
+    Send(ConsoleToRouter),
+    /// Ping this often.
+    PingEvery(Duration),
+    /// Send what waits, and end.
+    End,
+}
+
+/// Stays connected until told to end.
+pub async fn run(
+    target: Target,
+    events: mpsc::Sender<FromRouter>,
+    mut wishes: mpsc::UnboundedReceiver<ToRouter>,
+) {
+    let mut backoff = Backoff::default();
+    let mut ping_every = Duration::from_secs(2);
+    loop {
+        let end = match dial_unless_ended(&target, &mut wishes, &mut ping_every).await {
+            Dialled::Ended => return,
+            Dialled::Failed(error) => End::of(&error),
+            Dialled::Up(wire) => {
+                backoff.connected(Instant::now());
+                if events.send(FromRouter::Connected).await.is_err() {
+                    return;
+                }
+                match serve(*wire, &events, &mut wishes, &mut ping_every).await {
+                    None => return,
+                    Some(end) => end,
+                }
+            }
+        };
+        let pause = end
+            .pause
+            .unwrap_or_else(|| backoff.pause(Instant::now(), jitter()));
+        tracing::warn!(why = end.why, retry_ms = pause.as_millis(), "no router");
+        let lost = FromRouter::Disconnected {
+            why: end.why,
+            retry_at: Some(Instant::now() + pause),
+        };
+        if events.send(lost).await.is_err() {
+            return;
+        }
+        let paused = tokio::time::sleep(pause);
+        tokio::pin!(paused);
+        loop {
+            tokio::select! {
+                () = &mut paused => break,
+                wish = wishes.recv() => if !without_link(wish.as_ref(), &mut ping_every) { return },
+            }
+        }
+    }
+}
+
+enum Dialled {
+    Up(Box<ConsoleWire>),
+    Failed(DialError),
+    Ended,
+}
+
+async fn dial_unless_ended(
+    target: &Target,
+    wishes: &mut mpsc::UnboundedReceiver<ToRouter>,
+    ping_every: &mut Duration,
+) -> Dialled {
+    let dialling = target.connect();
+    tokio::pin!(dialling);
+    loop {
+        tokio::select! {
+            dialled = &mut dialling => return match dialled {
+                Ok(wire) => Dialled::Up(Box::new(wire)),
+                Err(error) => Dialled::Failed(error),
+            },
+            wish = wishes.recv() => if !without_link(wish.as_ref(), ping_every) {
+                return Dialled::Ended;
+            },
+        }
+    }
+}
+
+/// Nothing waits for a link to come back. Returns whether it goes on.
+fn without_link(wish: Option<&ToRouter>, ping_every: &mut Duration) -> bool {
+    match wish {
+        None | Some(ToRouter::End) => return false,
+        Some(ToRouter::PingEvery(every)) => *ping_every = *every,
+        Some(ToRouter::Send(_)) => {}
+    }
+    true
+}
+
+/// Why a connection ended.
+struct End {
+    why: String,
+    pause: Option<Duration>,
+}
+
+impl End {
+    fn of(error: &DialError) -> Self {
+        Self {
+            why: error.to_string(),
+            pause: matches!(error, DialError::Denied { .. }).then_some(backoff::DENIED),
+        }
+    }
+
+    fn because(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            pause: None,
+        }
+    }
+}
+
+/// Carries messages until the connection is lost; `None`: told to end.
+async fn serve(
+    mut wire: ConsoleWire,
+    events: &mpsc::Sender<FromRouter>,
+    wishes: &mut mpsc::UnboundedReceiver<ToRouter>,
+    ping_every: &mut Duration,
+) -> Option<End> {
+    let start = Instant::now();
+    let mut outbox = Outbox::default();
+    let mut heard = Instant::now();
+    let mut stuck_since: Option<Instant> = None;
+    let mut pings = interval(*ping_every);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut go_away = None;
+    loop {
+        while wire.has_room()
+            && let Some(message) = outbox.take()
+        {
+            if let Err(error) = wire.push(&message) {
+                return Some(End::because(error.to_string()));
+            }
+        }
+        stuck_since = match stuck_since {
+            _ if wire.has_room() => None,
+            None => Some(Instant::now()),
+            since => since,
+        };
+        tokio::select! {
+            biased;
+            wish = wishes.recv() => match wish {
+                Some(ToRouter::Send(message)) => outbox.put(message),
+                Some(ToRouter::PingEvery(every)) => {
+                    *ping_every = every;
+                    pings = interval(every);
+                    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                }
+                None | Some(ToRouter::End) => {
+                    farewell(wire, outbox).await;
+                    return None;
+                }
+            },
+            event = wire.event() => {
+                heard = Instant::now();
+                match event {
+                    Ok(WireEvent::Message(message)) => {
+                        if let RouterToConsole::GoAway { reconnect_after_ms } = &message {
+                            go_away = Some(Duration::from_millis(*reconnect_after_ms));
+                        }
+                        let message = FromRouter::Message(Box::new(message));
+                        if events.send(message).await.is_err() {
+                            return None;
+                        }
+                    }
+                    Ok(WireEvent::Pong(payload)) => {
+                        if let Some(rtt) = round_trip(&payload, start)
+                            && events.send(FromRouter::Ponged(rtt)).await.is_err()
+                        {
+                            return None;
+                        }
+                    }
+                    Ok(WireEvent::Room | WireEvent::Ping) => {}
+                    Ok(WireEvent::Closed(why)) => {
+                        let why = match why.as_str() {
+                            "" => "the router closed the connection".to_owned(),
+                            why => format!("the router closed the connection: {}", p2p_shared::text::Escaped(why)),
+                        };
+                        return Some(End { why, pause: go_away });
+                    }
+                    Err(error) => return Some(End { why: error.to_string(), pause: go_away }),
+                }
+            }
+            _ = pings.tick() => {
+                let silence = heard.elapsed();
+                if silence > DEAD {
+                    return Some(End::because(format!("the router was silent for {} s", silence.as_secs())));
+                }
+                if stuck_since.is_some_and(|since| since.elapsed() > WRITE) {
+                    return Some(End::because("nothing goes out to the router any more"));
+                }
+                if wire.has_room() {
+                    let sent_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    let payload = Bytes::copy_from_slice(&sent_us.to_be_bytes());
+                    if let Err(error) = wire.push_ping(payload) {
+                        return Some(End::because(error.to_string()));
+                    }
+                    if events.send(FromRouter::Pinged).await.is_err() {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn round_trip(payload: &[u8], start: Instant) -> Option<Duration> {
+    let sent_us = u64::from_be_bytes(payload.try_into().ok()?);
+    start.elapsed().checked_sub(Duration::from_micros(sent_us))
+}
+
+/// The last messages: the stop of one who quits while driving.
+async fn farewell(mut wire: ConsoleWire, mut outbox: Outbox) {
+    while let Some(message) = outbox.take() {
+        if wire.push(&message).is_err() {
+            return;
+        }
+    }
+    wire.part(None, "bye", FAREWELL).await;
+}

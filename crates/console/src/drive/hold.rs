@@ -1,0 +1,271 @@
+//! Owns what the operator holds down, and when that counts as let go: by the terminal's own
+//! report of the release where there is one, else by silence. Pure.
+
+use std::time::{Duration, Instant};
+
+/// A direction of the pad, in the order of the car's motion commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Up.
+    Forward,
+    /// Down.
+    Back,
+    /// Left.
+    Left,
+    /// Right.
+    Right,
+}
+
+impl Direction {
+    /// All, in the order of the car's motion commands.
+    pub const ALL: [Self; 4] = [Self::Forward, Self::Back, Self::Left, Self::Right];
+
+    /// Its place among the car's motion commands.
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Self::Forward => 0,
+            Self::Back => 1,
+            Self::Left => 2,
+            Self::Right => 3,
+        }
+    }
+
+    /// Its arrow.
+    #[must_use]
+    pub fn glyph(self) -> char {
+        match self {
+            Self::Forward => '▲',
+            Self::Back => '▼',
+            Self::Left => '◀',
+            Self::Right => '▶',
+        }
+    }
+}
+
+/// Whether the terminal tells of a key's release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Releases {
+    /// It does (it granted the kitty keyboard flag "report event types").
+    Reported,
+    /// It doesn't: a release is silence where repeats were.
+    Guessed,
+}
+
+/// A press without repeats is one pulse of this length where releases are not reported, and over
+/// a slow link: long enough to see the car move, shorter than the shortest key delay in use.
+pub const PULSE: Duration = Duration::from_millis(250);
+/// The longest hold without a word from keyboard or mouse: the release was lost.
+const SILENT_HOLD: Duration = Duration::from_secs(5);
+/// Repeats slower than this are presses: the slowest keyboards repeat twice a second.
+const SLOWEST_REPEAT: Duration = Duration::from_millis(250);
+/// Repeats that come closer than this have waited together somewhere: they measure nothing.
+const BURST: Duration = Duration::from_millis(5);
+/// Where repeats come faster, scheduling alone would look like a release.
+const SHORTEST_SILENCE: Duration = Duration::from_millis(60);
+/// Between a press and its first repeat at most (X11: 660 ms, macOS up to 2 s when set so).
+const FIRST_REPEAT: Duration = Duration::from_millis(800);
+
+/// Where a hold comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Key(Releases),
+    Pad,
+}
+
+/// One direction that is held down.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    direction: Direction,
+    from: From,
+    since: Instant,
+    last: Instant,
+    /// The measured time between repeats, and of how many.
+    repeat: Option<Duration>,
+    repeats: u32,
+    /// Nothing more comes of it: its press is over, and only a new one moves again.
+    spent: bool,
+    /// Over a slow link it is one pulse, however long it is held.
+    pulse_only: bool,
+}
+
+impl Hold {
+    /// A key went down.
+    #[must_use]
+    pub fn key(direction: Direction, releases: Releases, now: Instant) -> Self {
+        Self::new(direction, From::Key(releases), now)
+    }
+
+    /// The mouse went down on the pad.
+    #[must_use]
+    pub fn pad(direction: Direction, now: Instant) -> Self {
+        Self::new(direction, From::Pad, now)
+    }
+
+    fn new(direction: Direction, from: From, now: Instant) -> Self {
+        Self {
+            direction,
+            from,
+            since: now,
+            last: now,
+            repeat: None,
+            repeats: 0,
+            spent: false,
+            pulse_only: false,
+        }
+    }
+
+    /// Which direction.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Whether it is the mouse that holds it.
+    #[must_use]
+    pub fn is_pad(&self) -> bool {
+        self.from == From::Pad
+    }
+
+    /// Whether its press is over although it is still held.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.spent
+    }
+
+    /// Its press is over.
+    pub fn spend(&mut self) {
+        self.spent = true;
+    }
+
+    /// The press went out only now, having waited for control: a pulse counts from here.
+    pub fn began(&mut self, now: Instant, pulse_only: bool) {
+        self.since = now;
+        self.last = self.last.max(now);
+        self.pulse_only = pulse_only;
+    }
+
+    /// The link has become slow: at most one pulse from its beginning. Whether that is news.
+    pub fn make_pulse(&mut self) -> bool {
+        !std::mem::replace(&mut self.pulse_only, true)
+    }
+
+    /// Whether another press of this key now is its repeat: always where nobody tells the two
+    /// apart, and where they are told apart only if it comes as fast as one (a program between
+    /// may pass repeats on as presses); else its release was lost, and the press is a new one.
+    #[must_use]
+    pub fn repeats_as_press(&self, now: Instant) -> bool {
+        match self.from {
+            From::Key(Releases::Reported) => {
+                now.saturating_duration_since(self.last) < SLOWEST_REPEAT
+            }
+            From::Key(Releases::Guessed) | From::Pad => true,
+        }
+    }
+
+    /// The same key was heard again.
+    pub fn heard(&mut self, now: Instant) {
+        let gap = now.saturating_duration_since(self.last);
+        self.last = now;
+        if gap >= SLOWEST_REPEAT || gap < BURST {
+            return;
+        }
+        self.repeats += 1;
+        // The first gap is the keyboard's delay, not its interval. Then quick to grow: a late
+        // repeat must not look like a release.
+        self.repeat = Some(match self.repeat {
+            Some(before) if self.repeats > 2 && gap < before => (before * 3 + gap) / 4,
+            Some(before) if self.repeats > 2 => (before + gap) / 2,
+            _ => gap,
+        });
+    }
+
+    /// When the motion of this hold ends by itself, unless the key is heard again before.
+    #[must_use]
+    pub fn moves_until(&self) -> Instant {
+        if self.pulse_only {
+            return self.since + PULSE;
+        }
+        match (self.from, self.repeat) {
+            (From::Pad, _) => self.since + SILENT_HOLD,
+            (From::Key(Releases::Guessed), None) => self.since + PULSE,
+            (From::Key(Releases::Reported), None) => self.since + SILENT_HOLD,
+            (From::Key(_), Some(repeat)) => self.last + silence(repeat),
+        }
+    }
+
+    /// When the key counts as let go, where nobody reports it.
+    #[must_use]
+    pub fn held_until(&self) -> Instant {
+        match (self.from, self.repeat) {
+            (From::Pad | From::Key(Releases::Reported), _) => self.last + SILENT_HOLD,
+            (From::Key(Releases::Guessed), Some(repeat)) => self.last + silence(repeat),
+            // A pulse over a slow link: the first repeat must not become the next one.
+            (From::Key(Releases::Guessed), None) if self.pulse_only => self.last + FIRST_REPEAT,
+            (From::Key(Releases::Guessed), None) => self.moves_until(),
+        }
+    }
+}
+
+/// Silence that is a release: three times the measured repeat interval.
+fn silence(repeat: Duration) -> Duration {
+    (repeat * 3).max(SHORTEST_SILENCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn a_tap_is_one_pulse() {
+        let t = Instant::now();
+        let hold = Hold::key(Direction::Forward, Releases::Guessed, t);
+        assert_eq!(hold.moves_until(), t + ms(250));
+    }
+
+    #[test]
+    fn once_repeats_flow_three_intervals_of_silence_are_a_release() {
+        for releases in [Releases::Guessed, Releases::Reported] {
+            let t = Instant::now();
+            let mut hold = Hold::key(Direction::Forward, releases, t);
+            for n in 1..20 {
+                hold.heard(t + ms(33) * n);
+            }
+            assert_eq!(hold.moves_until(), t + ms(33) * 19 + ms(99));
+        }
+    }
+
+    #[test]
+    fn a_slow_keyboard_is_measured_not_guessed() {
+        let t = Instant::now();
+        let mut hold = Hold::key(Direction::Left, Releases::Guessed, t);
+        for n in 1..10 {
+            hold.heard(t + ms(200) * n);
+        }
+        assert_eq!(hold.moves_until(), t + ms(1800 + 600));
+    }
+
+    #[test]
+    fn a_reported_key_that_never_repeats_and_the_pad_end_after_five_seconds() {
+        let t = Instant::now();
+        let key = Hold::key(Direction::Left, Releases::Reported, t);
+        assert_eq!(key.moves_until(), t + ms(5000));
+        assert_eq!(Hold::pad(Direction::Left, t).moves_until(), t + ms(5000));
+    }
+
+    #[test]
+    fn over_a_slow_link_repeats_do_not_lengthen_the_pulse() {
+        let t = Instant::now();
+        let mut hold = Hold::key(Direction::Left, Releases::Guessed, t);
+        hold.began(t + ms(100), true);
+        for n in 1..20 {
+            hold.heard(t + ms(100) + ms(33) * n);
+        }
+        assert_eq!(hold.moves_until(), t + ms(350));
+        assert!(hold.held_until() > t + ms(700));
+    }
+}

@@ -1,0 +1,108 @@
+//! Owns how the console ends: the exit code of each failure, and the last sentence.
+
+use std::process::ExitCode;
+
+use p2p_shared::dial::DialError;
+use p2p_shared::protocol::End;
+use p2p_shared::protocol::console::RefusedReason;
+
+/// An error, where no other code fits.
+pub(crate) const ERROR: u8 = 1;
+/// A mistake on the command line.
+const USAGE: u8 = 2;
+/// The router was not reached.
+const UNREACHABLE: u8 = 3;
+/// The car is not connected.
+pub(crate) const OFFLINE: u8 = 4;
+/// The key may not, or another drives.
+pub(crate) const DENIED: u8 = 5;
+/// The command, or this, took too long.
+const TIMED_OUT: u8 = 124;
+/// Ctrl-C.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// A failure with its own exit code, and a sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(USAGE, message)
+    }
+}
+
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        let code = match error {
+            DialError::Denied { .. } => DENIED,
+            _ => UNREACHABLE,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// The exit code for a router's refusal.
+pub(crate) fn of_reason(reason: Option<RefusedReason>) -> u8 {
+    match reason {
+        Some(RefusedReason::Offline) => OFFLINE,
+        Some(RefusedReason::Denied | RefusedReason::Locked | RefusedReason::NotDriving) => DENIED,
+        None => ERROR,
+    }
+}
+
+/// The exit code for a command's end: its own, and as a shell has it for a signal.
+pub(crate) fn of_end(end: End) -> u8 {
+    match end {
+        End::Exit(code) => u8::try_from(code & 0xff).unwrap_or(ERROR),
+        End::Signal(number) => u8::try_from(number)
+            .ok()
+            .and_then(|number| number.checked_add(128))
+            .unwrap_or(ERROR),
+        End::TimedOut => TIMED_OUT,
+        End::Cancelled => INTERRUPTED,
+        End::Ended => 0,
+    }
+}
+
+/// Ends with this code, or says what went wrong and ends with that one's.
+pub(crate) fn code(ended: anyhow::Result<ExitCode>) -> ExitCode {
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            let code = error.downcast_ref::<Failure>().map(|failure| failure.code);
+            // It prints the sentence; the code is ours.
+            let general = p2p_shared::exit::code(Err(error));
+            code.map_or(general, ExitCode::from)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commands_end_is_ours_as_a_shell_would_say_it() {
+        for (end, code) in [
+            (End::Exit(0), 0),
+            (End::Exit(7), 7),
+            (End::Exit(256 + 3), 3),
+            (End::Signal(9), 137),
+            (End::TimedOut, 124),
+            (End::Ended, 0),
+        ] {
+            assert_eq!(of_end(end), code, "{end}");
+        }
+    }
+}

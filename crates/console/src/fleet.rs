@@ -1,0 +1,280 @@
+//! Owns what the console knows of every link: a picture that follows the router's snapshot and
+//! feed. Pure; it sends nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use p2p_shared::names::{CommandName, RunId};
+use p2p_shared::protocol::End;
+use p2p_shared::protocol::console::{
+    ControlInfo, LinkInfo, MotionEvent, Moving, RunInfo, StopCause,
+};
+
+use crate::round_trips::RoundTrips;
+use crate::run_log::end_text;
+
+/// How many of a car's last events are kept for the Drive screen.
+const EVENTS: usize = 64;
+
+/// One link.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// What the router said of it last.
+    pub info: LinkInfo,
+    /// Since when it is up, or down.
+    pub since: Instant,
+    /// When the router last told something that came from it.
+    pub seen: Instant,
+    /// Why it was lost.
+    pub why_down: String,
+    /// When the request for its control ends, if there is one.
+    pub request_until: Option<Instant>,
+    /// Round trips between router and inner.
+    pub rtts: RoundTrips,
+    /// The newest tick of its clock, and when it came.
+    pub tick: Option<(u64, Instant)>,
+    /// The motion that the car acknowledged, and when.
+    pub moving: Option<(Moving, Instant)>,
+    /// What ran last of motion and stop commands, how it ended, and how long it took.
+    pub ran: Option<Ran>,
+    /// The last things that happened to its motion, newest last.
+    pub events: VecDeque<(Instant, String)>,
+}
+
+/// A motion or stop command that ended.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// What.
+    pub command: String,
+    /// How.
+    pub end: End,
+    /// From its start.
+    pub exec: Duration,
+    /// When we heard of it.
+    pub at: Instant,
+}
+
+/// All links, by service port.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    links: BTreeMap<u16, Link>,
+    /// The commands of the last motions, to name them when they end.
+    motions: VecDeque<(RunId, CommandName)>,
+}
+
+impl Fleet {
+    /// Forgets the links that are no more.
+    pub fn keep(&mut self, is_there: impl Fn(u16) -> bool) {
+        self.links.retain(|port, _| is_there(*port));
+    }
+
+    /// Every link, in the order of their service ports.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Link> {
+        self.links.values()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// The link on this port.
+    #[must_use]
+    pub fn get(&self, service_port: u16) -> Option<&Link> {
+        self.links.get(&service_port)
+    }
+
+    /// The link on this port, to be changed.
+    pub fn get_mut(&mut self, service_port: u16) -> Option<&mut Link> {
+        self.links.get_mut(&service_port)
+    }
+
+    /// The link that people mean by this: a name, or a service port.
+    #[must_use]
+    pub fn find(&self, wanted: &str) -> Option<&Link> {
+        let by_name = |link: &&Link| link.info.name.as_str() == wanted;
+        let named = self.iter().find(|link| by_name(link) && link.info.is_up);
+        named
+            .or_else(|| self.iter().find(by_name))
+            .or_else(|| self.get(wanted.parse().ok()?))
+    }
+
+    /// A link as the router has it.
+    pub fn put(&mut self, mut info: LinkInfo, now: Instant) {
+        let since = now
+            .checked_sub(Duration::from_millis(info.since_ms))
+            .unwrap_or(now);
+        let rtts_us = std::mem::take(&mut info.rtts_us);
+        let moving = info.moving.take();
+        let port = info.service_port;
+        let old = self.links.remove(&port);
+        let mut link = Link {
+            since,
+            seen: if info.is_up { now } else { since },
+            why_down: String::new(),
+            request_until: until(&info.control, now),
+            rtts: RoundTrips::default(),
+            tick: None,
+            moving: None,
+            ran: None,
+            events: VecDeque::new(),
+            info,
+        };
+        if let Some(old) = old {
+            link.rtts = old.rtts;
+            link.ran = old.ran;
+            link.events = old.events;
+            if link.info.is_up {
+                link.tick = old.tick;
+                link.moving = old.moving;
+            } else {
+                link.why_down = old.why_down;
+                link.seen = old.seen;
+            }
+        } else {
+            for rtt_us in rtts_us {
+                link.rtts.push(rtt_us);
+            }
+        }
+        let same = |known: &(Moving, Instant)| moving.as_ref() == Some(&known.0);
+        if !link.moving.as_ref().is_some_and(same) {
+            link.moving = moving.map(|moving| (moving, now));
+        }
+        self.links.insert(port, link);
+    }
+
+    /// A link was lost.
+    pub fn down(&mut self, service_port: u16, why: String, now: Instant) {
+        if let Some(link) = self.get_mut(service_port) {
+            link.info.is_up = false;
+            link.since = now;
+            link.why_down = why;
+            link.tick = None;
+            link.moving = None;
+        }
+    }
+
+    /// A port was given up.
+    pub fn gone(&mut self, service_port: u16) {
+        self.links.remove(&service_port);
+    }
+
+    /// A run is over, or, if `is_new`, was asked for.
+    pub fn count(&mut self, run: &RunInfo, is_new: bool, now: Instant) {
+        let Some(link) = self.get_mut(run.service_port) else {
+            return;
+        };
+        link.seen = now;
+        link.info.runs += u64::from(is_new);
+        let failed = run.result.as_ref().is_some_and(|r| r.status >= 400);
+        link.info.failures += u64::from(failed);
+    }
+
+    /// Who drives has changed, or wants to.
+    pub fn control(&mut self, service_port: u16, control: ControlInfo, now: Instant) {
+        if let Some(link) = self.get_mut(service_port) {
+            link.request_until = until(&control, now);
+            link.info.control = control;
+        }
+    }
+
+    /// What a car says of its motion.
+    pub fn motion(&mut self, service_port: u16, event: &MotionEvent, now: Instant) {
+        if let MotionEvent::Started(moving) = event {
+            if self.motions.len() == EVENTS {
+                self.motions.pop_front();
+            }
+            self.motions.push_back((moving.run, moving.command.clone()));
+        }
+        let name_of = |run: &RunId| {
+            let known = self.motions.iter().rev().find(|(id, _)| id == run);
+            known.map_or_else(|| "motion".to_owned(), |(_, name)| name.to_string())
+        };
+        let ended = match event {
+            MotionEvent::Ended { run, .. } => name_of(run),
+            _ => String::new(),
+        };
+        let Some(link) = self.get_mut(service_port) else {
+            return;
+        };
+        link.seen = now;
+        let text = match event {
+            MotionEvent::Started(moving) => {
+                link.moving = Some((moving.clone(), now));
+                format!("{} started", moving.command)
+            }
+            MotionEvent::Refused { why, .. } => format!("press refused: {why:?}"),
+            MotionEvent::Over { cause, .. } => {
+                link.moving = None;
+                format!("over: {}", cause_text(*cause))
+            }
+            MotionEvent::Ended { end, exec_us, .. } => {
+                let exec = Duration::from_micros(*exec_us);
+                let text = format!("{ended}: {}, {} ms", end_text(*end), exec.as_millis());
+                link.ran = Some(ran(ended, *end, exec, now));
+                text
+            }
+            MotionEvent::Stopped {
+                cause,
+                end,
+                exec_us,
+            } => {
+                let exec = Duration::from_micros(*exec_us);
+                link.ran = Some(ran(link.info.stop.to_string(), *end, exec, now));
+                {
+                    let (end, ms) = (end_text(*end), exec.as_millis());
+                    format!("stop: {end}, {ms} ms ({})", cause_text(*cause))
+                }
+            }
+            MotionEvent::Stands => {
+                link.info.stop_failed = false;
+                link.moving = None;
+                "stands".to_owned()
+            }
+            MotionEvent::StopFailed => {
+                link.info.stop_failed = true;
+                "STOP FAILED three times".to_owned()
+            }
+        };
+        if link.events.len() == EVENTS {
+            link.events.pop_front();
+        }
+        link.events.push_back((now, text));
+    }
+}
+
+fn until(control: &ControlInfo, now: Instant) -> Option<Instant> {
+    let (_, left_ms) = control.request.as_ref()?;
+    now.checked_add(Duration::from_millis(*left_ms))
+}
+
+fn ran(command: String, end: End, exec: Duration, at: Instant) -> Ran {
+    Ran {
+        command,
+        end,
+        exec,
+        at,
+    }
+}
+
+/// Why a car stopped, for people.
+#[must_use]
+pub fn cause_text(cause: StopCause) -> &'static str {
+    match cause {
+        StopCause::Asked => "asked for",
+        StopCause::Released => "let go",
+        StopCause::Lease => "the lease ran out",
+        StopCause::Limit => "its time was over",
+        StopCause::NotStarted => "it could not be started",
+        StopCause::Again => "once more, to be sure",
+        StopCause::Beginning => "a new beginning",
+        StopCause::Watchdog => "a process at the car died or hung",
+    }
+}

@@ -1,0 +1,260 @@
+//! Owns the loop that joins terminal, router and application: it waits, hands events in, carries
+//! effects out, draws. It decides nothing.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::app::{App, Effect, Event, Setup};
+use crate::connection::{self, FromRouter, Target, ToRouter};
+use crate::drive::LATE;
+use crate::run_log::RunLog;
+use crate::terminal::clock::Plan;
+use crate::terminal::input::{self, Input, Reader};
+use crate::terminal::{self, Screen};
+use crate::view;
+
+/// Least time between two drawings: 30 a second.
+const FRAME: Duration = Duration::from_millis(33);
+/// Messages of the router that wait for the application; then the router holds them back.
+const WAITING: usize = 1024;
+/// A way out that takes longer than this is taken without the terminal's consent.
+const WAY_OUT: Duration = Duration::from_secs(2);
+
+/// What the screens show.
+pub(crate) enum Source {
+    /// A router, live.
+    Live(Target),
+    /// A past log, of this name.
+    Past(String, Box<RunLog>),
+}
+
+/// Shows the screens until the operator quits or the program is told to end.
+pub(crate) async fn run(source: Source, mut setup: Setup) -> anyhow::Result<ExitCode> {
+    let signals = watch_signals()?;
+    terminal::leave_on_panic();
+    let mut screen = Screen::enter().context("the terminal can't be used")?;
+    setup.releases = screen.releases;
+    let size = screen.terminal.size()?;
+    setup.size = (size.width, size.height);
+    let mut app = App::new(setup, Instant::now());
+    let (input_to, input) = mpsc::channel(input::WAITING);
+    let reader = Reader::start(input_to)?;
+    let (events_to, router) = mpsc::channel(WAITING);
+    let (wishes, wishes_of) = mpsc::unbounded_channel();
+    let connection = match source {
+        Source::Live(target) => Some(tokio::spawn(connection::run(target, events_to, wishes_of))),
+        Source::Past(file, log) => {
+            app.replay(file, *log);
+            None
+        }
+    };
+    let shell = Shell {
+        app,
+        input,
+        reader,
+        router,
+        wishes,
+        signals,
+    };
+    let ended = shell.run(&mut screen).await;
+    // Before the last messages go out, since that can take its time.
+    drop(screen);
+    let code = ended?;
+    if let Some(connection) = connection {
+        finish(connection).await;
+    }
+    Ok(code)
+}
+
+async fn finish(mut connection: JoinHandle<()>) {
+    if tokio::time::timeout(WAY_OUT / 2, &mut connection)
+        .await
+        .is_err()
+    {
+        connection.abort();
+    }
+}
+
+/// The exit codes that signals ask for. It listens beside the loop, which may be stuck in a
+/// terminal that takes no output.
+fn watch_signals() -> anyhow::Result<mpsc::Receiver<ExitCode>> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let (codes, receiver) = mpsc::channel(4);
+    tokio::spawn(async move {
+        loop {
+            let code = tokio::select! {
+                _ = terminate.recv() => 143.into(),
+                _ = hang_up.recv() => 129.into(),
+                _ = interrupt.recv() => 130.into(),
+            };
+            leave_even_if_stuck();
+            if codes.send(code).await.is_err() {
+                break;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+struct Shell {
+    app: App,
+    input: mpsc::Receiver<Input>,
+    reader: Reader,
+    router: mpsc::Receiver<FromRouter>,
+    wishes: mpsc::UnboundedSender<ToRouter>,
+    signals: mpsc::Receiver<ExitCode>,
+}
+
+/// Whether the loop goes on.
+enum Next {
+    On,
+    End,
+}
+
+impl Shell {
+    async fn run(mut self, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+        let ended = self.serve(screen).await;
+        if ended.is_err() {
+            // A terminal that can't be drawn on any more: nobody sees what the car does.
+            for effect in self.app.update(Event::Terminate, Instant::now()) {
+                if let Effect::Send(message) = effect {
+                    let _ = self.wishes.send(ToRouter::Send(message));
+                }
+            }
+        }
+        let _ = self.wishes.send(ToRouter::End);
+        ended
+    }
+
+    async fn serve(&mut self, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+        let mut drawn = Instant::now()
+            .checked_sub(FRAME)
+            .unwrap_or_else(Instant::now);
+        let mut code = ExitCode::SUCCESS;
+        let mut plan = Plan::new(Duration::ZERO);
+        loop {
+            let late = plan.lateness();
+            if late > LATE && matches!(self.hand_in(Event::Late(late), screen)?, Next::End) {
+                break;
+            }
+            if self.app.dirty && drawn.elapsed() >= FRAME {
+                self.app.dirty = false;
+                drawn = Instant::now();
+                screen
+                    .terminal
+                    .draw(|frame| view::render(frame, &self.app))?;
+            }
+            let mut wait = self.app.next_tick();
+            if self.app.dirty {
+                wait = wait.min(FRAME.saturating_sub(drawn.elapsed()));
+            }
+            plan = Plan::new(wait);
+            let event = tokio::select! {
+                biased;
+                Some(asked) = self.signals.recv() => {
+                    code = asked;
+                    Some(Event::Terminate)
+                }
+                input = self.input.recv() => match input {
+                    None | Some(Input::Gone) => {
+                        code = 129.into();
+                        leave_even_if_stuck();
+                        Some(Event::Terminate)
+                    }
+                    Some(Input::Late(late)) => Some(Event::Late(late)),
+                    // It waited here while the terminal took no output: no fresh press.
+                    Some(Input::Event(_, at)) if at.elapsed() > LATE => {
+                        Some(Event::Late(at.elapsed()))
+                    }
+                    Some(Input::Event(event, _)) => Some(Event::Terminal(event)),
+                },
+                event = self.router.recv(), if !self.router.is_closed() || !self.router.is_empty() => {
+                    event.map(from_router)
+                }
+                () = tokio::time::sleep(wait) => None,
+            };
+            let tick = Event::Tick {
+                input_seen: self.reader.seen(),
+            };
+            let event = event.into_iter().chain([tick]);
+            let mut next = Next::On;
+            for event in event {
+                if matches!(self.hand_in(event, screen)?, Next::End) {
+                    next = Next::End;
+                }
+            }
+            if matches!(next, Next::End) {
+                break;
+            }
+            if self.reader.seen().elapsed() > Duration::from_secs(1) && input::is_gone() {
+                code = 129.into();
+                self.hand_in(Event::Terminate, screen)?;
+                break;
+            }
+        }
+        Ok(code)
+    }
+
+    fn hand_in(&mut self, event: Event, screen: &mut Screen) -> io::Result<Next> {
+        let resized = matches!(event, Event::Terminal(crossterm::event::Event::Resize(..)));
+        let mut next = Next::On;
+        for effect in self.app.update(event, Instant::now()) {
+            match effect {
+                Effect::Send(message) => {
+                    let _ = self.wishes.send(ToRouter::Send(message));
+                }
+                Effect::PingEvery(every) => {
+                    let _ = self.wishes.send(ToRouter::PingEvery(every));
+                }
+                Effect::Save { name, text } => {
+                    let saved = save(&name, &text)
+                        .map(|()| name)
+                        .map_err(|why| why.to_string());
+                    self.app.update(Event::Saved(saved), Instant::now());
+                }
+                Effect::AllKeys(wanted) => screen.all_keys(wanted)?,
+                Effect::Mouse(wanted) => screen.mouse(wanted)?,
+                Effect::Quit | Effect::QuitNow => next = Next::End,
+            }
+        }
+        if resized {
+            screen.terminal.autoresize()?;
+        }
+        Ok(next)
+    }
+}
+
+fn from_router(event: FromRouter) -> Event {
+    match event {
+        FromRouter::Connected => Event::Connected,
+        FromRouter::Disconnected { why, retry_at } => Event::Disconnected { why, retry_at },
+        FromRouter::Message(message) => Event::Router(message),
+        FromRouter::Pinged => Event::Pinged,
+        FromRouter::Ponged(rtt) => Event::Ponged { rtt },
+    }
+}
+
+/// A terminal that takes no output would hold the program for ever: then it ends without it.
+fn leave_even_if_stuck() {
+    std::thread::spawn(|| {
+        std::thread::sleep(WAY_OUT);
+        terminal::leave_unseen();
+        std::process::exit(129);
+    });
+}
+
+fn save(name: &str, text: &str) -> io::Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::File::create_new(Path::new(name))
+        .map_err(|why| io::Error::new(why.kind(), format!("{name} can't be written: {why}")))?;
+    file.write_all(text.as_bytes())
+}

@@ -1,0 +1,261 @@
+//! Owns the keys: one table from which dispatch, footer and help come. It does nothing itself.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use crate::drive::Direction;
+
+/// The screens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Screen {
+    /// Every link.
+    Fleet,
+    /// One car, driven.
+    Drive,
+    /// Every run.
+    Log,
+    /// What the car can do.
+    Commands,
+}
+
+impl Screen {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Fleet, Self::Drive, Self::Log, Self::Commands];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fleet => "Fleet",
+            Self::Drive => "Drive",
+            Self::Log => "Log",
+            Self::Commands => "Commands",
+        }
+    }
+}
+
+/// What a key does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Stop, disarm, quit.
+    Quit,
+    /// Show or hide the help.
+    Help,
+    /// Go to a screen.
+    Go(Screen),
+    /// Go on by one screen, or back.
+    Turn {
+        /// The other way.
+        back: bool,
+    },
+    /// Stop the car.
+    Stop,
+    /// Take control, or ask for it.
+    Arm,
+    /// Disarm, or go back.
+    Escape,
+    /// Drive.
+    Move(Direction),
+    /// Hand control to the one who asks.
+    Grant,
+    /// Keep control.
+    Deny,
+    /// Take control from whoever has it.
+    Seize,
+    /// Move the selection by lines.
+    Lines(i8),
+    /// Move the selection by pages.
+    Pages(i8),
+    /// To the first line.
+    First,
+    /// To the last line; in the log, follow again.
+    Last,
+    /// Open, run or show what is selected.
+    Enter,
+    /// Type a filter.
+    Filter,
+    /// Freeze the log.
+    Freeze,
+    /// Save the log.
+    Save,
+    /// Type arguments for the selected command.
+    Arguments,
+    /// End the run.
+    Cancel,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Binding {
+    /// The key.
+    pub key: KeyCode,
+    /// With Control.
+    pub control: bool,
+    /// Where it works.
+    pub screens: &'static [Screen],
+    /// What it does.
+    pub action: Action,
+    /// How the key is written.
+    pub label: &'static str,
+    /// What it does, in the footer; empty: not there.
+    pub short: &'static str,
+    /// What it does, in the help; empty: the line above says it.
+    pub help: &'static str,
+    /// Whether it needs the right to drive: not shown to those who only watch.
+    pub drives: bool,
+}
+
+const ALL: &[Screen] = &Screen::ALL;
+const DRIVE: &[Screen] = &[Screen::Drive];
+const LISTS: &[Screen] = &[Screen::Fleet, Screen::Log, Screen::Commands];
+const LOG: &[Screen] = &[Screen::Log];
+const COMMANDS: &[Screen] = &[Screen::Commands];
+
+/// A key that everyone has.
+const fn key(
+    key: KeyCode,
+    screens: &'static [Screen],
+    action: Action,
+    label: &'static str,
+    short: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding {
+        key,
+        control: false,
+        screens,
+        action,
+        label,
+        short,
+        help,
+        drives: false,
+    }
+}
+
+/// A key of those who may drive.
+const fn drives(binding: Binding) -> Binding {
+    Binding {
+        drives: true,
+        ..binding
+    }
+}
+
+const fn with_control(binding: Binding) -> Binding {
+    Binding {
+        control: true,
+        ..binding
+    }
+}
+
+/// Every key.
+#[rustfmt::skip]
+pub const BINDINGS: &[Binding] = &[
+    key(KeyCode::Char(' '), ALL, Action::Stop, "Space", "STOP", "stop the car, whoever drives; a goes on"),
+    drives(key(KeyCode::Up, DRIVE, Action::Move(Direction::Forward), "↑ ↓ ← →", "drive", "hold to drive, let go to stop; takes control if it is free")),
+    drives(key(KeyCode::Down, DRIVE, Action::Move(Direction::Back), "↓", "", "")),
+    drives(key(KeyCode::Left, DRIVE, Action::Move(Direction::Left), "←", "", "")),
+    drives(key(KeyCode::Right, DRIVE, Action::Move(Direction::Right), "→", "", "")),
+    drives(key(KeyCode::Char('a'), DRIVE, Action::Arm, "a", "control", "take control, or ask its holder for it")),
+    drives(key(KeyCode::Char('g'), DRIVE, Action::Grant, "g", "", "hand control to the one who asks")),
+    drives(key(KeyCode::Char('n'), DRIVE, Action::Deny, "n", "", "keep control")),
+    drives(key(KeyCode::Char('S'), DRIVE, Action::Seize, "S", "", "seize control (admin keys only)")),
+    key(KeyCode::Up, LISTS, Action::Lines(-1), "↑ ↓", "", "move the selection"),
+    key(KeyCode::Down, LISTS, Action::Lines(1), "↓", "", ""),
+    key(KeyCode::PageUp, LISTS, Action::Pages(-1), "PgUp PgDn", "", "by a page"),
+    key(KeyCode::PageDown, LISTS, Action::Pages(1), "PgDn", "", ""),
+    key(KeyCode::Home, LISTS, Action::First, "Home", "", "to the first line"),
+    key(KeyCode::End, LISTS, Action::Last, "End", "", "to the last line; in the log, follow again"),
+    key(KeyCode::Enter, LISTS, Action::Enter, "Enter", "open", "drive the link, show the run whole, run the command"),
+    key(KeyCode::Char('/'), LOG, Action::Filter, "/", "filter", "show only runs with these words"),
+    key(KeyCode::Char('f'), LOG, Action::Freeze, "f", "freeze", "freeze the log, and let it go on"),
+    key(KeyCode::Char('s'), LOG, Action::Save, "s", "save", "save what is shown as JSON lines"),
+    drives(key(KeyCode::Char('e'), COMMANDS, Action::Arguments, "e", "arguments", "run the command with arguments")),
+    drives(key(KeyCode::Char('x'), COMMANDS, Action::Cancel, "x", "end", "end the run")),
+    key(KeyCode::Esc, ALL, Action::Escape, "Esc", "", "stand and give control back; close, go back"),
+    key(KeyCode::Tab, ALL, Action::Turn { back: false }, "Tab", "", "next screen"),
+    key(KeyCode::BackTab, ALL, Action::Turn { back: true }, "Shift-Tab", "", "screen before"),
+    key(KeyCode::Char('1'), ALL, Action::Go(Screen::Fleet), "1 2 3 4", "", "Fleet, Drive, Log, Commands"),
+    key(KeyCode::Char('2'), ALL, Action::Go(Screen::Drive), "2", "", ""),
+    key(KeyCode::Char('3'), ALL, Action::Go(Screen::Log), "3", "", ""),
+    key(KeyCode::Char('4'), ALL, Action::Go(Screen::Commands), "4", "", ""),
+    key(KeyCode::Char('?'), ALL, Action::Help, "?", "help", "this page"),
+    key(KeyCode::Char('q'), ALL, Action::Quit, "q", "quit", "stop, disarm and quit"),
+    with_control(key(KeyCode::Char('c'), ALL, Action::Quit, "Ctrl-C", "", "the same, a second time at once")),
+];
+
+/// What this key does on this screen.
+#[must_use]
+pub fn find(screen: Screen, key: &KeyEvent) -> Option<&'static Binding> {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    let others = KeyModifiers::ALT | KeyModifiers::SUPER | KeyModifiers::META | KeyModifiers::HYPER;
+    if key.modifiers.intersects(others) {
+        return None;
+    }
+    // A letter says by itself whether Shift was held.
+    let code = match key.code {
+        KeyCode::Tab if key.modifiers.contains(KeyModifiers::SHIFT) => KeyCode::BackTab,
+        KeyCode::Char(c) if control => KeyCode::Char(c.to_ascii_lowercase()),
+        code => code,
+    };
+    let mut bindings = BINDINGS.iter();
+    bindings.find(|b| b.key == code && b.control == control && b.screens.contains(&screen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_bound_twice_on_a_screen() {
+        for screen in Screen::ALL {
+            let here: Vec<_> = BINDINGS
+                .iter()
+                .filter(|b| b.screens.contains(&screen))
+                .collect();
+            for (n, a) in here.iter().enumerate() {
+                for b in &here[n + 1..] {
+                    assert!(
+                        (a.key, a.control) != (b.key, b.control),
+                        "{} twice on {screen:?}",
+                        a.label
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_help_line_or_one_that_speaks_for_it() {
+        for (n, binding) in BINDINGS.iter().enumerate() {
+            assert!(!binding.label.is_empty());
+            if binding.help.is_empty() {
+                let mut before = BINDINGS[..n].iter().rev();
+                let speaker = before.find(|b| !b.help.is_empty()).unwrap();
+                assert_eq!(
+                    std::mem::discriminant(&speaker.action),
+                    std::mem::discriminant(&binding.action)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn stop_and_quit_work_on_every_screen() {
+        for screen in Screen::ALL {
+            let press = |code| KeyEvent::new(code, KeyModifiers::NONE);
+            let action = |key| find(screen, &key).map(|binding| binding.action);
+            assert_eq!(action(press(KeyCode::Char(' '))), Some(Action::Stop));
+            assert_eq!(action(press(KeyCode::Char('q'))), Some(Action::Quit));
+            let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+            assert_eq!(action(control_c), Some(Action::Quit));
+        }
+    }
+
+    #[test]
+    fn arrows_only_drive_on_drive_and_never_elsewhere() {
+        let up = KeyEvent::new(KeyCode::Up, KeyModifiers::NONE);
+        for screen in Screen::ALL {
+            let drives = find(screen, &up).unwrap().action == Action::Move(Direction::Forward);
+            assert_eq!(drives, screen == Screen::Drive);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The operator's terminal program: watches every link of a router, and drives the car.
+//!
+//! ```text
+//!   terminal ──┐                        ┌── effects ──▶ terminal
+//!              ├─▶ interactive ─▶ app ──┤
+//! connection ──┘    (the loop)  (pure)  └── messages ─▶ connection
+//!                                │
+//!                              view (draws the app)
+//! ```
+
+use std::process::ExitCode;
+
+use p2p_shared::{exit, logging, settings as shared_settings};
+
+pub mod app;
+mod command_line;
+pub mod commands;
+pub mod connection;
+pub mod drive;
+mod ending;
+pub mod fleet;
+mod interactive;
+pub mod keymap;
+mod outbox;
+pub mod round_trips;
+pub mod run_log;
+pub mod saved_log;
+pub mod settings;
+mod terminal;
+#[cfg(test)]
+mod testing;
+pub mod text_field;
+pub mod view;
+
+use settings::{Options, Task};
+
+/// Does what the command line says, and gives the exit code.
+#[must_use]
+pub fn run(options: Options) -> ExitCode {
+    match &options.task {
+        Some(Task::Completions { shell }) => {
+            let printed = shared_settings::print_completions::<Options>(*shell);
+            exit::code(printed.map_err(Into::into))
+        }
+        Some(Task::Man) => exit::code(shared_settings::print_man::<Options>().map_err(Into::into)),
+        _ => ending::code(start(options)),
+    }
+}
+
+fn start(options: Options) -> anyhow::Result<ExitCode> {
+    let mut log_options = options.common.log_options("p2p-console");
+    // Standard output and error are for what was asked for; only errors go beside it.
+    log_options.verbosity -= 2;
+    let _logs = logging::start(log_options);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(Box::pin(command_line::run(options)));
+    // A name that is being looked up would hold the end up.
+    runtime.shutdown_background();
+    ended
+}

@@ -1,0 +1,130 @@
+//! Owns what is known of the round trips over one hop: the last ones, their percentiles and
+//! jitter. Pure.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// How many of the last round trips are kept for the sparkline and the jitter.
+const KEPT: usize = 120;
+/// Two significant digits: 1 % is finer than any screen shows.
+const DIGITS: u8 = 2;
+
+/// The upper bounds of the bars that the Drive screen shows, in milliseconds, and their names.
+pub const BARS: [(u64, &str); 7] = [
+    (10, "<10"),
+    (25, "<25"),
+    (50, "<50"),
+    (100, "<100"),
+    (200, "<200"),
+    (500, "<500"),
+    (u64::MAX, "more"),
+];
+
+/// The round trips over one hop.
+#[derive(Debug, Clone, Default)]
+pub struct RoundTrips {
+    recent: VecDeque<u32>,
+    all: Option<Histogram<u32>>,
+    /// Smoothed difference between neighbours, as RFC 3550 has it.
+    jitter_us: f64,
+}
+
+impl RoundTrips {
+    /// Another one, in microseconds.
+    pub fn push(&mut self, rtt_us: u32) {
+        if let Some(last) = self.recent.back() {
+            let difference = f64::from(last.abs_diff(rtt_us));
+            self.jitter_us += (difference - self.jitter_us) / 16.0;
+        }
+        if self.recent.len() == KEPT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(rtt_us);
+        if self.all.is_none() {
+            self.all = Histogram::new(DIGITS).ok();
+        }
+        if let Some(all) = &mut self.all {
+            // It resizes itself; a value beyond what it can hold is an hour and more.
+            let _ = all.record(u64::from(rtt_us));
+        }
+    }
+
+    /// The newest.
+    #[must_use]
+    pub fn last(&self) -> Option<Duration> {
+        self.recent
+            .back()
+            .map(|us| Duration::from_micros(u64::from(*us)))
+    }
+
+    /// The last ones in microseconds, newest last.
+    pub fn recent(&self) -> impl DoubleEndedIterator<Item = u32> + ExactSizeIterator + '_ {
+        self.recent.iter().copied()
+    }
+
+    /// The time that this share of them (0 to 1) took at most.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Option<Duration> {
+        let all = self.all.as_ref().filter(|all| !all.is_empty())?;
+        Some(Duration::from_micros(all.value_at_quantile(share)))
+    }
+
+    /// How much neighbours differ.
+    #[must_use]
+    pub fn jitter(&self) -> Duration {
+        Duration::from_micros(0).max(Duration::from_secs_f64(self.jitter_us.max(0.0) / 1e6))
+    }
+
+    /// How many fell into each of [`BARS`].
+    #[must_use]
+    pub fn bars(&self) -> [u64; BARS.len()] {
+        let mut counts = [0; BARS.len()];
+        let Some(all) = &self.all else {
+            return counts;
+        };
+        for step in all.iter_recorded() {
+            let ms = step.value_iterated_to() / 1000;
+            let bar = BARS.iter().position(|(below, _)| ms < *below);
+            if let Some(count) = bar.and_then(|bar| counts.get_mut(bar)) {
+                *count += step.count_since_last_iteration();
+            }
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_come_from_all_and_the_sparkline_from_the_last() {
+        let mut trips = RoundTrips::default();
+        for ms in 1..=1000 {
+            trips.push(ms * 1000);
+        }
+        let near = |share, ms: u64| {
+            let found = trips.quantile(share).unwrap().as_millis();
+            assert!(
+                found.abs_diff(u128::from(ms)) <= u128::from(ms) / 50,
+                "{found}"
+            );
+        };
+        near(0.5, 500);
+        near(0.95, 950);
+        assert_eq!(trips.recent().len(), KEPT);
+        assert_eq!(trips.last(), Some(Duration::from_secs(1)));
+        assert_eq!(trips.bars().iter().sum::<u64>(), 1000);
+        assert!(trips.bars()[0] >= 9 && trips.bars()[0] <= 10);
+        assert!(trips.jitter() > Duration::from_micros(900));
+    }
+
+    #[test]
+    fn nothing_measured_is_nothing_shown() {
+        let trips = RoundTrips::default();
+        assert_eq!((trips.last(), trips.quantile(0.5)), (None, None));
+        assert_eq!(trips.bars(), [0; BARS.len()]);
+    }
+}

@@ -1,0 +1,308 @@
+//! Owns the runs that the console has seen, and which of them the Log screen shows: the newest,
+//! or a view that stands still while recording goes on. Pure, of bounded memory.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::End;
+use p2p_shared::protocol::console::{RunInfo, Source};
+
+/// Most runs that are kept: with outputs of 1 KiB each some 6 MB.
+const KEPT: usize = 2_000;
+
+/// A view that stands still.
+#[derive(Debug)]
+struct Held {
+    runs: Vec<Arc<RunInfo>>,
+    /// Frozen by `f`: not even results change.
+    frozen: bool,
+    came: u64,
+}
+
+/// The runs, and the view of them.
+#[derive(Debug, Default)]
+pub struct RunLog {
+    runs: VecDeque<RunId>,
+    by_id: HashMap<RunId, Arc<RunInfo>>,
+    held: Option<Held>,
+    filter: String,
+    /// The selected one, counted from the newest that is shown.
+    selected: usize,
+    /// Runs that the router told nothing of, since the console was too slow.
+    pub missed: u64,
+}
+
+impl RunLog {
+    /// Forgets all runs, but not the view of those that are held.
+    pub fn clear(&mut self) {
+        self.runs.clear();
+        self.by_id.clear();
+    }
+
+    /// A run as it is now. Returns whether it was unknown.
+    pub fn put(&mut self, run: RunInfo) -> bool {
+        let id = run.run;
+        if self.by_id.insert(id, Arc::new(run)).is_some() {
+            return false;
+        }
+        if self.runs.len() == KEPT
+            && let Some(oldest) = self.runs.pop_front()
+        {
+            self.by_id.remove(&oldest);
+        }
+        self.runs.push_back(id);
+        if let Some(held) = &mut self.held {
+            held.came += 1;
+        }
+        true
+    }
+
+    /// Each shown run, newest first.
+    pub fn shown(&self) -> impl Iterator<Item = Arc<RunInfo>> + '_ {
+        let live = self.held.is_none().then(|| self.runs.iter().rev());
+        let live = live
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.by_id.get(id));
+        let held = self
+            .held
+            .iter()
+            .flat_map(|held| held.runs.iter().rev().map(move |run| (held, run)));
+        let held = held.map(|(held, run)| match self.by_id.get(&run.run) {
+            Some(now) if !held.frozen => now,
+            _ => run,
+        });
+        live.chain(held)
+            .filter(|run| self.matches(run))
+            .map(Arc::clone)
+    }
+
+    /// The last runs of one link, newest first, whatever the view is.
+    pub fn of_link(&self, service_port: u16) -> impl Iterator<Item = &RunInfo> {
+        let runs = self.runs.iter().rev().filter_map(|id| self.by_id.get(id));
+        runs.map(Arc::as_ref)
+            .filter(move |run| run.service_port == service_port)
+    }
+
+    /// The run with this id, as it is now or as it is held.
+    #[must_use]
+    pub fn get(&self, id: RunId) -> Option<Arc<RunInfo>> {
+        let held = || self.held.as_ref()?.runs.iter().find(|run| run.run == id);
+        self.by_id.get(&id).or_else(held).map(Arc::clone)
+    }
+
+    fn matches(&self, run: &RunInfo) -> bool {
+        if self.filter.is_empty() {
+            return true;
+        }
+        let text = format!(
+            "{} {} {:?} {} {} {} {} {}",
+            run.link,
+            run.command,
+            run.arguments,
+            source_word(run.source),
+            run.from,
+            run.key,
+            run.run,
+            outcome(run),
+        );
+        let text = text.to_lowercase();
+        let mut words = self.filter.split_whitespace();
+        words.all(|word| text.contains(&word.to_lowercase()))
+    }
+
+    /// What must occur in a run for it to be shown.
+    #[must_use]
+    pub fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    /// Shows only runs in which each of these words occurs.
+    pub fn set_filter(&mut self, filter: String) {
+        self.filter = filter;
+        self.selected = 0;
+    }
+
+    /// Whether the view follows the newest.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.held.is_none()
+    }
+
+    /// Whether the view was frozen.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.frozen)
+    }
+
+    /// How many runs came since the view stands still.
+    #[must_use]
+    pub fn came(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.came)
+    }
+
+    /// The place of the selected run among the shown.
+    #[must_use]
+    pub fn selected(&self) -> usize {
+        self.selected
+    }
+
+    /// The selected run.
+    #[must_use]
+    pub fn selected_run(&self) -> Option<Arc<RunInfo>> {
+        self.shown().nth(self.selected)
+    }
+
+    /// Selects a run further away from the newest (positive) or nearer. Leaving the newest holds
+    /// the view.
+    pub fn scroll(&mut self, by: isize) {
+        let last = self.shown().count().saturating_sub(1);
+        self.selected = self.selected.saturating_add_signed(by).min(last);
+        if self.selected > 0 {
+            self.hold(false);
+        }
+    }
+
+    /// Selects the newest of a view that stands still.
+    pub fn select_newest(&mut self) {
+        self.selected = 0;
+        self.hold(false);
+    }
+
+    /// Follows the newest again.
+    pub fn follow(&mut self) {
+        self.held = None;
+        self.selected = 0;
+    }
+
+    /// Freezes the view, or lets it go on.
+    pub fn toggle_freeze(&mut self) {
+        if self.is_frozen() {
+            self.follow();
+        } else {
+            self.hold(true);
+        }
+    }
+
+    fn hold(&mut self, frozen: bool) {
+        match &mut self.held {
+            Some(held) => held.frozen |= frozen,
+            None => {
+                let runs = self.runs.iter().filter_map(|id| self.by_id.get(id));
+                self.held = Some(Held {
+                    runs: runs.map(Arc::clone).collect(),
+                    frozen,
+                    came: 0,
+                });
+            }
+        }
+    }
+}
+
+/// Whether this stands for a link's coming or going, in a past log.
+#[must_use]
+pub fn is_of_link(run: &RunInfo) -> bool {
+    run.result.as_ref().is_some_and(|result| result.status == 0)
+}
+
+/// How a run was asked for, in a word.
+#[must_use]
+pub fn source_word(source: Source) -> &'static str {
+    match source {
+        Source::Http => "http",
+        Source::Send => "send",
+        Source::Drive => "drive",
+    }
+}
+
+/// How a process ended, in a word or two.
+#[must_use]
+pub fn end_text(end: End) -> String {
+    match end {
+        End::Exit(code) => format!("exit {code}"),
+        end => end.to_string(),
+    }
+}
+
+/// What became of a run, in a word or two.
+#[must_use]
+pub fn outcome(run: &RunInfo) -> String {
+    let Some(result) = &run.result else {
+        return "running".to_owned();
+    };
+    match result.end {
+        Some(end) => end_text(end),
+        None if is_of_link(run) => String::new(),
+        None => format!("status {}", result.status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn ids(log: &RunLog) -> Vec<u64> {
+        log.shown().map(|run| run.at_ms).collect()
+    }
+
+    #[test]
+    fn scrolling_up_holds_the_view_while_recording_goes_on() {
+        let mut log = RunLog::default();
+        for n in 1..=3 {
+            log.put(testing::run(n, "forward"));
+        }
+        log.scroll(1);
+        for n in 4..=6 {
+            log.put(testing::run(n, "left"));
+        }
+        assert_eq!(ids(&log), [3, 2, 1]);
+        assert_eq!((log.came(), log.follows()), (3, false));
+        log.follow();
+        assert_eq!(ids(&log), [6, 5, 4, 3, 2, 1]);
+    }
+
+    #[test]
+    fn a_held_view_shows_results_and_a_frozen_one_does_not() {
+        for frozen in [false, true] {
+            let mut log = RunLog::default();
+            log.put(testing::open_run(1, "forward"));
+            log.put(testing::open_run(2, "forward"));
+            if frozen {
+                log.toggle_freeze();
+            } else {
+                log.scroll(1);
+            }
+            log.put(testing::run(1, "forward"));
+            let oldest = log.shown().last().unwrap();
+            assert_eq!(oldest.result.is_none(), frozen);
+        }
+    }
+
+    #[test]
+    fn a_held_view_survives_more_runs_than_are_kept() {
+        let mut log = RunLog::default();
+        for n in 0..3 {
+            log.put(testing::run(n, "forward"));
+        }
+        log.toggle_freeze();
+        for n in 0..3 * KEPT as u64 {
+            log.put(testing::run(100 + n, "left"));
+        }
+        assert_eq!(ids(&log), [2, 1, 0]);
+        log.follow();
+        assert_eq!(ids(&log).len(), KEPT);
+    }
+
+    #[test]
+    fn a_filter_is_words_that_all_occur() {
+        let mut log = RunLog::default();
+        log.put(testing::run(1, "forward"));
+        log.put(testing::run(2, "left"));
+        log.set_filter("HTTP left".to_owned());
+        assert_eq!(ids(&log), [2]);
+        log.set_filter("nothing".to_owned());
+        assert!(ids(&log).is_empty());
+    }
+}

@@ -1,0 +1,205 @@
+//! Owns the command line of `p2p-console`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use p2p_shared::dial::RouterAddress;
+use p2p_shared::names::CommandName;
+use p2p_shared::settings::{CommonOptions, Shell};
+
+/// The main port, where none is said.
+const MAIN_PORT: u16 = 8888;
+
+/// Shows every link and every command of a router, and drives the car
+#[derive(Debug, Parser)]
+#[command(
+    name = "p2p-console",
+    version,
+    before_help = "Examples:\n  \
+        p2p-console --router router.example.org:8888        the screens; arrow keys drive\n  \
+        p2p-console --router router.example.org list --json which machines are there\n  \
+        p2p-console --router router.example.org send car hello world\n  \
+        p2p-console --router router.example.org send car forward --for 300ms\n  \
+        p2p-console replay logs/p2p-router.2026-11-22.jsonl"
+)]
+pub struct Options {
+    /// What to do instead of showing the screens
+    #[command(subcommand)]
+    pub task: Option<Task>,
+    /// The router: HOST or HOST:PORT (its main port, default 8888)
+    #[arg(long, value_name = "HOST:PORT", env = "P2P_ROUTER", global = true)]
+    pub router: Option<Router>,
+    /// Open this link on the Drive screen
+    #[arg(long, value_name = "NAME", env = "P2P_LINK", global = true)]
+    pub link: Option<String>,
+    /// Only watch, whatever the key may do
+    #[arg(long, env = "P2P_READONLY", global = true)]
+    pub readonly: bool,
+    /// Print JSON, one value a line (list, send, watch)
+    #[arg(long, env = "P2P_JSON", global = true)]
+    pub json: bool,
+    /// No colours; NO_COLOR and TERM=dumb do the same
+    #[arg(long, env = "P2P_NO_COLOR", global = true)]
+    pub no_color: bool,
+    /// What all our programs have
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+/// What to do instead of showing the screens.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Print the links there are
+    List,
+    /// Run a command and print its output as it comes; ends with the command's exit code
+    Send(Send),
+    /// Print a line an event, until interrupted: what happens where there is no terminal
+    Watch,
+    /// Show a router's past log (logs/p2p-router.DAY.jsonl) in the Log screen
+    Replay {
+        /// The log file
+        file: PathBuf,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// One command to run.
+#[derive(Debug, Args)]
+pub struct Send {
+    /// The link's name, or its service port
+    #[arg(value_name = "LINK")]
+    pub to: String,
+    /// The command
+    pub command: CommandName,
+    /// Its arguments, passed as they are; those that begin with '-' after a --
+    pub arguments: Vec<std::ffi::OsString>,
+    /// End a motion command after this time (300ms, 1s), by the stop command
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub lasting: Option<Duration>,
+}
+
+/// A router's address as people write it: `HOST`, `HOST:PORT`, `[V6]:PORT`, `V6`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Router(pub RouterAddress);
+
+impl FromStr for Router {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = |host: &str, port| {
+            if host.is_empty() {
+                return Err("it has no host: write HOST:PORT".to_owned());
+            }
+            let host = host.to_owned();
+            Ok(Self(RouterAddress { host, port }))
+        };
+        if text.contains(['/', ' ', '@', '?', '#']) {
+            return Err("write HOST:PORT, without anything before or behind it".to_owned());
+        }
+        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+            let (host, rest) = rest
+                .split_once(']')
+                .ok_or("the bracket isn't closed: write [ADDRESS]:PORT")?;
+            (host, rest.strip_prefix(':'))
+        } else if text.matches(':').count() > 1 {
+            (text, None)
+        } else {
+            text.split_once(':')
+                .map_or((text, None), |(host, port)| (host, Some(port)))
+        };
+        let Some(port) = port else {
+            return address(host, MAIN_PORT);
+        };
+        match port.parse() {
+            Ok(0) | Err(_) => Err(format!("{port:?} is not a port: 1 to 65535")),
+            Ok(port) => address(host, port),
+        }
+    }
+}
+
+impl Options {
+    /// Whether colours are wanted, as far as settings and environment say.
+    #[must_use]
+    pub fn wants_colour(&self, variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
+        let refused = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = variable("TERM").is_some_and(|term| term == "dumb");
+        !(self.no_color || refused || dumb)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router(text: &str) -> Option<(String, u16)> {
+        let Router(address) = text.parse().ok()?;
+        Some((address.host, address.port))
+    }
+
+    #[test]
+    fn a_router_is_written_as_people_write_it() {
+        for (text, host, port) in [
+            ("example.org", "example.org", 8888),
+            ("example.org:9000", "example.org", 9000),
+            ("[::1]:9000", "::1", 9000),
+            ("[::1]", "::1", 8888),
+            ("::1", "::1", 8888),
+        ] {
+            assert_eq!(router(text), Some((host.to_owned(), port)), "{text}");
+        }
+        for text in [
+            "",
+            ":1",
+            "a:0",
+            "a:x",
+            "a:70000",
+            "http://a:1",
+            "[::1",
+            "a b",
+        ] {
+            assert_eq!(router(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_the_contracts() {
+        let parse = |words: &str| {
+            Options::try_parse_from(format!("p2p-console {words}").split(' ')).map(|o| o.task)
+        };
+        assert!(matches!(parse("--router a:1"), Ok(None)));
+        assert!(matches!(
+            parse("list --router a --json"),
+            Ok(Some(Task::List))
+        ));
+        let Ok(Some(Task::Send(send))) = parse("--router a send car forward x --for 300ms") else {
+            panic!("send");
+        };
+        assert_eq!(send.lasting, Some(Duration::from_millis(300)));
+        let Ok(Some(Task::Send(send))) = parse("--router a send car ls -- -l --for") else {
+            panic!("send");
+        };
+        assert_eq!(send.arguments, ["-l", "--for"]);
+        assert!(parse("send car ../x").is_err());
+    }
+
+    #[test]
+    fn colours_are_refused_by_flag_variable_and_terminal() {
+        let plain = Options::parse_from(["p2p-console"]);
+        let with = |name: &'static str, value: &'static str| {
+            move |asked: &str| (asked == name).then(|| value.into())
+        };
+        assert!(plain.wants_colour(|_| None));
+        assert!(plain.wants_colour(with("NO_COLOR", "")));
+        assert!(!plain.wants_colour(with("NO_COLOR", "1")));
+        assert!(!plain.wants_colour(with("TERM", "dumb")));
+        assert!(!Options::parse_from(["p2p-console", "--no-color"]).wants_colour(|_| None));
+    }
+}

@@ -1,0 +1,152 @@
+//! Owns the terminal: what is switched on at the start, and the one teardown for every way out.
+
+pub(crate) mod clock;
+mod granted;
+pub(crate) mod input;
+mod stderr;
+
+use std::io::{self, IsTerminal, Stdout, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossterm::event::{
+    DisableBracketedPaste, DisableFocusChange, DisableMouseCapture, EnableBracketedPaste,
+    EnableFocusChange, EnableMouseCapture, KeyboardEnhancementFlags, PopKeyboardEnhancementFlags,
+    PushKeyboardEnhancementFlags,
+};
+use crossterm::{cursor, execute, queue, terminal};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+
+use crate::drive::Releases;
+
+/// Whether there is something to tear down: set before anything is switched on.
+static IN_USE: AtomicBool = AtomicBool::new(false);
+
+/// Keys are told apart and their releases told.
+const BASE: KeyboardEnhancementFlags = KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES
+    .union(KeyboardEnhancementFlags::REPORT_EVENT_TYPES);
+/// While armed: every key, letters too. Typing would lose AltGr under it.
+const ARMED: KeyboardEnhancementFlags = BASE
+    .union(KeyboardEnhancementFlags::REPORT_ALL_KEYS_AS_ESCAPE_CODES)
+    .union(KeyboardEnhancementFlags::REPORT_ALTERNATE_KEYS);
+
+/// Whether this process has a terminal for input and output.
+#[must_use]
+pub(crate) fn is_there() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// The terminal in use. Dropped, it is as it was before.
+pub(crate) struct Screen {
+    pub(crate) terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// How this terminal tells of releases: what it granted, not what it was asked for.
+    pub(crate) releases: Releases,
+    all_keys: bool,
+}
+
+impl Screen {
+    /// Takes the terminal; what others would print on it goes nowhere meanwhile. The alternate screen first, since keyboard flags belong to a screen;
+    /// then the flags; then which of them were granted.
+    pub(crate) fn enter() -> io::Result<Self> {
+        stderr::silence();
+        IN_USE.store(true, Ordering::SeqCst);
+        let entered = Self::enter_unguarded();
+        if entered.is_err() {
+            leave();
+        }
+        entered
+    }
+
+    fn enter_unguarded() -> io::Result<Self> {
+        terminal::enable_raw_mode()?;
+        let mut out = io::stdout();
+        execute!(out, terminal::EnterAlternateScreen, cursor::Hide)?;
+        execute!(out, PushKeyboardEnhancementFlags(BASE))?;
+        let granted = granted::ask();
+        execute!(out, EnableBracketedPaste, EnableFocusChange)?;
+        let reported = granted
+            .is_some_and(|flags| flags.contains(KeyboardEnhancementFlags::REPORT_EVENT_TYPES));
+        tracing::info!(?granted, "the terminal's keyboard flags");
+        Ok(Self {
+            terminal: Terminal::new(CrosstermBackend::new(out))?,
+            releases: if reported {
+                Releases::Reported
+            } else {
+                Releases::Guessed
+            },
+            all_keys: false,
+        })
+    }
+
+    /// Has every key reported, or lets letters be letters again.
+    pub(crate) fn all_keys(&mut self, wanted: bool) -> io::Result<()> {
+        if self.releases == Releases::Guessed || self.all_keys == wanted {
+            return Ok(());
+        }
+        self.all_keys = wanted;
+        let mut out = io::stdout();
+        if wanted {
+            execute!(out, PushKeyboardEnhancementFlags(ARMED))
+        } else {
+            execute!(out, PopKeyboardEnhancementFlags)
+        }
+    }
+
+    /// Has the mouse reported, or not.
+    pub(crate) fn mouse(&mut self, wanted: bool) -> io::Result<()> {
+        let mut out = io::stdout();
+        if wanted {
+            execute!(out, EnableMouseCapture)
+        } else {
+            execute!(out, DisableMouseCapture)
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+/// Puts the terminal back, once; later calls do nothing. Each step is tried whatever became of
+/// those before it: a terminal that is gone can't be helped.
+pub(crate) fn leave() {
+    if !IN_USE.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    let mut out = io::stdout();
+    // Twice: those of an armed console may lie over the first. Popping too many does nothing.
+    let _ = queue!(
+        out,
+        PopKeyboardEnhancementFlags,
+        PopKeyboardEnhancementFlags,
+        DisableMouseCapture,
+        DisableFocusChange,
+        DisableBracketedPaste,
+        // tmux that was resized meanwhile takes lines of this screen over into the first.
+        cursor::MoveTo(0, 0),
+        terminal::Clear(terminal::ClearType::FromCursorDown),
+        terminal::LeaveAlternateScreen,
+        cursor::Show
+    );
+    let _ = out.flush();
+    let _ = terminal::disable_raw_mode();
+    stderr::restore();
+}
+
+/// What can be put back of a terminal that takes no output: its line editing.
+pub(crate) fn leave_unseen() {
+    if IN_USE.load(Ordering::SeqCst) {
+        let _ = terminal::disable_raw_mode();
+    }
+}
+
+/// From now on a panic puts the terminal back before anything is said of it.
+pub(crate) fn leave_on_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        leave();
+        before(panic);
+    }));
+}

@@ -1,0 +1,34 @@
+//! Owns how late a loop is, by a clock that goes on while the machine sleeps.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Time since the machine started, sleep included.
+pub(crate) fn boottime() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let secs = u64::try_from(now.tv_sec).unwrap_or_default();
+    Duration::new(secs, u32::try_from(now.tv_nsec).unwrap_or_default())
+}
+
+/// A loop's plan: it meant to come round again within some time.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    at: Duration,
+    within: Duration,
+}
+
+impl Plan {
+    /// Now, and again within this time.
+    pub(crate) fn new(within: Duration) -> Self {
+        Self {
+            at: boottime(),
+            within,
+        }
+    }
+
+    /// How much later than planned it is.
+    pub(crate) fn lateness(&self) -> Duration {
+        boottime().saturating_sub(self.at + self.within)
+    }
+}

@@ -1,0 +1,94 @@
+//! Owns which keyboard enhancement flags the terminal has granted. crossterm 0.29 asks too, but
+//! its `query_keyboard_enhancement_flags` is not exported, and what is only says "some".
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use crossterm::event::KeyboardEnhancementFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// The flags now, then "who are you", which every terminal answers: whoever answers only that
+/// knows no flags.
+const QUESTION: &[u8] = b"\x1b[?u\x1b[c";
+/// How long an answer may take: over a slow ssh, half a second and more.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Asks. `None`: it knows no such flags, or doesn't answer. What was typed meanwhile is lost: it
+/// was typed before anything could be seen.
+pub(super) fn ask() -> Option<KeyboardEnhancementFlags> {
+    let mut out = io::stdout();
+    out.write_all(QUESTION).and_then(|()| out.flush()).ok()?;
+    let asked = Instant::now();
+    let mut answer = Vec::new();
+    while let Some(left) = PATIENCE.checked_sub(asked.elapsed()) {
+        let stdin = io::stdin();
+        let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+        let left = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(1),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        match poll(&mut fds, Some(&left)) {
+            Ok(1..) if fds[0].revents().contains(PollFlags::IN) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            _ => break,
+        }
+        let mut piece = [0; 256];
+        match rustix::io::read(&stdin, &mut piece) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => answer.extend_from_slice(piece.get(..n)?),
+        }
+        if let Some(granted) = parse(&answer) {
+            return granted;
+        }
+        if answer.len() > 64 * 1024 {
+            break;
+        }
+    }
+    None
+}
+
+/// The answer, once it is whole: `CSI ? flags u`, and then `CSI ? … c`, which ends it.
+fn parse(bytes: &[u8]) -> Option<Option<KeyboardEnhancementFlags>> {
+    let mut flags = None;
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(3).position(|three| three == b"\x1b[?") {
+        rest = rest.get(at + 3..)?;
+        let end = rest
+            .iter()
+            .position(|byte| !matches!(byte, b'0'..=b'9' | b';'))?;
+        let number = std::str::from_utf8(rest.get(..end)?).ok()?.parse::<u8>();
+        match rest.get(end)? {
+            b'u' => {
+                flags = number
+                    .ok()
+                    .map(KeyboardEnhancementFlags::from_bits_truncate)
+            }
+            b'c' => return Some(flags),
+            _ => {}
+        }
+        rest = rest.get(end..)?;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_granted_is_believed() {
+        // kitty, asked for 1 and 2; foot; a terminal that knows the question and grants nothing.
+        let granted = |bytes: &[u8]| parse(bytes).map(|flags| flags.map(|flags| flags.bits()));
+        assert_eq!(granted(b"\x1b[?3u\x1b[?62;c"), Some(Some(3)));
+        assert_eq!(granted(b"\x1b[?3u\x1b[?62;4;22;28c"), Some(Some(3)));
+        assert_eq!(granted(b"\x1b[?0u\x1b[?1;2c"), Some(Some(0)));
+        // xterm and tmux say only who they are.
+        assert_eq!(granted(b"\x1b[?64;1;2;6;9;15;18;21;22c"), Some(None));
+        assert_eq!(granted(b"\x1b[?1;2;4c"), Some(None));
+        // Keys before it, and an answer that is not whole yet.
+        assert_eq!(granted(b"\x1b[Aq\x1b[?3u\x1b[?62;c"), Some(Some(3)));
+        assert_eq!(granted(b"\x1b[?3u"), None);
+        assert_eq!(granted(b"\x1b[?3u\x1b[?62;"), None);
+        assert_eq!(granted(b""), None);
+    }
+}

@@ -1,0 +1,148 @@
+//! Owns reading the terminal: one thread that looks whether it is still there before each read,
+//! says all the time that it is alive, and throws away what waited while the program didn't run.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossterm::event::{self, Event, MouseEventKind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::mpsc;
+
+use super::clock::Plan;
+use crate::drive::LATE;
+
+/// How often the thread says that it lives.
+const LOOK: Duration = Duration::from_millis(40);
+/// Most events that wait for the application: a paste is one event, keys come singly.
+pub(crate) const WAITING: usize = 1024;
+
+/// What the thread tells.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// The terminal said this, at that moment.
+    Event(Event, Instant),
+    /// What waited was thrown away: the program had not run for so long.
+    Late(Duration),
+    /// The terminal is gone.
+    Gone,
+}
+
+/// The reading thread: when it last showed that it lives. It ends with the process, or when the
+/// terminal or the receiver is gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    start: Instant,
+    seen_ms: Arc<AtomicU64>,
+}
+
+impl Reader {
+    /// Starts reading.
+    pub(crate) fn start(events: mpsc::Sender<Input>) -> io::Result<Self> {
+        let reader = Self {
+            start: Instant::now(),
+            seen_ms: Arc::default(),
+        };
+        let mine = reader.clone();
+        std::thread::Builder::new()
+            .name("terminal-input".to_owned())
+            .spawn(move || {
+                mine.run(&events);
+                let _ = events.blocking_send(Input::Gone);
+            })?;
+        Ok(reader)
+    }
+
+    /// When the input side was seen alive.
+    pub(crate) fn seen(&self) -> Instant {
+        self.start + Duration::from_millis(self.seen_ms.load(Ordering::Relaxed))
+    }
+
+    fn say_alive(&self) {
+        let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.seen_ms.store(ms, Ordering::Relaxed);
+    }
+
+    fn run(&self, events: &mpsc::Sender<Input>) {
+        loop {
+            let plan = Plan::new(LOOK);
+            // crossterm would read a dead terminal for ever (crossterm-rs/crossterm#793).
+            match look(LOOK) {
+                Look::Gone => return,
+                Look::Nothing | Look::Input => {}
+            }
+            let late = plan.lateness();
+            if late > LATE {
+                if !discard() || events.blocking_send(Input::Late(late)).is_err() {
+                    return;
+                }
+                self.say_alive();
+                continue;
+            }
+            self.say_alive();
+            // Also without input: a new size comes as a signal, which crossterm keeps.
+            while let Ok(true) = event::poll(Duration::ZERO) {
+                let Ok(event) = event::read() else { return };
+                self.say_alive();
+                let is_motion =
+                    matches!(&event, Event::Mouse(m) if m.kind == MouseEventKind::Moved);
+                if is_motion {
+                    continue;
+                }
+                if events
+                    .blocking_send(Input::Event(event, Instant::now()))
+                    .is_err()
+                {
+                    return;
+                }
+                if is_gone() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+enum Look {
+    Input,
+    Nothing,
+    Gone,
+}
+
+/// Waits for input, and says whether the terminal is there.
+fn look(timeout: Duration) -> Look {
+    let stdin = io::stdin();
+    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    };
+    match poll(&mut fds, Some(&timeout)) {
+        Ok(0) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Look::Nothing,
+        Ok(_) => {
+            let told = fds[0].revents();
+            if told.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+                Look::Gone
+            } else {
+                Look::Input
+            }
+        }
+        Err(_) => Look::Gone,
+    }
+}
+
+/// Whether the terminal is gone: looked at from outside too, since a read may be stuck.
+pub(crate) fn is_gone() -> bool {
+    matches!(look(Duration::ZERO), Look::Gone)
+}
+
+/// Throws away what waits. Returns whether the terminal is still there.
+fn discard() -> bool {
+    while let Ok(true) = event::poll(Duration::ZERO) {
+        if event::read().is_err() || is_gone() {
+            return false;
+        }
+    }
+    true
+}

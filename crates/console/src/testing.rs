@@ -1,0 +1,232 @@
+//! Owns what the tests of several files need: links and runs made from little.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use p2p_shared::key::Role;
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::End;
+use p2p_shared::protocol::console::{
+    ConsoleToRouter, ControlInfo, Driver, FeedEvent, LinkInfo, MotionEvent, Moving, PressId,
+    RouterToConsole, RunInfo, RunResult, SessionId, Source,
+};
+
+use crate::app::{App, Connection, Effect, Event, Setup};
+use crate::drive::Releases;
+
+/// A run that has ended with 0; its number is also its time.
+pub(crate) fn run(number: u64, command: &str) -> RunInfo {
+    RunInfo {
+        result: Some(RunResult {
+            status: 200,
+            end: Some(End::Exit(0)),
+            why: String::new(),
+            link_us: 1_200,
+            exec_us: Some(3_400),
+            bytes: 12,
+            output: Bytes::from_static(b"it is done\n"),
+            stderr: Bytes::new(),
+        }),
+        ..open_run(number, command)
+    }
+}
+
+/// A run that has not ended.
+pub(crate) fn open_run(number: u64, command: &str) -> RunInfo {
+    RunInfo {
+        run: RunId::from_number(number),
+        service_port: 9000,
+        link: "car".parse().unwrap(),
+        command: command.parse().unwrap(),
+        arguments: Vec::new(),
+        source: Source::Http,
+        from: "192.0.2.7:51234".to_owned(),
+        key: "desk".to_owned(),
+        at_ms: number,
+        result: None,
+    }
+}
+
+/// A link that is up, with nobody driving.
+pub(crate) fn link(service_port: u16, name: &str) -> LinkInfo {
+    LinkInfo {
+        service_port,
+        name: name.parse().unwrap(),
+        is_up: true,
+        since_ms: 65_000,
+        rtts_us: vec![20_000, 22_000, 19_000, 24_000, 40_000, 21_000],
+        runs: 12,
+        failures: 1,
+        motion: ["forward", "back", "left", "right"]
+            .map(|name| name.parse().unwrap())
+            .to_vec(),
+        stop: "stop".parse().unwrap(),
+        lease_ms: 400,
+        motion_limit_ms: 2_000,
+        control: ControlInfo::default(),
+        moving: None,
+        stop_failed: false,
+    }
+}
+
+/// A console, its router, and a clock: what the tests of the application talk to.
+pub(crate) struct Bench {
+    pub(crate) app: App,
+    pub(crate) now: Instant,
+    pub(crate) sent: Vec<Effect>,
+}
+
+/// Our session in all tests.
+pub(crate) const US: SessionId = SessionId(5);
+
+impl Bench {
+    /// Not connected yet.
+    pub(crate) fn unconnected(size: (u16, u16)) -> Self {
+        let now = Instant::now();
+        let setup = Setup {
+            router: "router.example.org:8888".to_owned(),
+            wanted: None,
+            readonly: false,
+            colour: true,
+            releases: Releases::Reported,
+            size,
+        };
+        Self {
+            app: App::new(setup, now),
+            now,
+            sent: Vec::new(),
+        }
+    }
+
+    /// With one car, whose clock ticks, and an operator's key.
+    pub(crate) fn with_car(size: (u16, u16)) -> Self {
+        let runs = vec![run(3_723_004, "hello"), open_run(3_724_504, "forward")];
+        Self::with(size, vec![link(9000, "car")], runs)
+    }
+
+    /// With these links and runs.
+    pub(crate) fn with(size: (u16, u16), links: Vec<LinkInfo>, runs: Vec<RunInfo>) -> Self {
+        let mut bench = Self::unconnected(size);
+        bench.event(Event::Connected);
+        bench.message(RouterToConsole::Snapshot {
+            first: true,
+            last: true,
+            session: US,
+            key: "desk".to_owned(),
+            role: Role::Drive,
+            missed: 0,
+            links,
+            runs,
+        });
+        bench.pass(600);
+        bench.sent.clear();
+        bench
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        let effects = self.app.update(event, self.now);
+        self.sent.extend(effects);
+    }
+
+    pub(crate) fn message(&mut self, message: RouterToConsole) {
+        self.event(message.into());
+    }
+
+    pub(crate) fn feed(&mut self, event: FeedEvent) {
+        self.message(RouterToConsole::Feed(event));
+    }
+
+    pub(crate) fn motion(&mut self, event: MotionEvent) {
+        self.feed(FeedEvent::Motion {
+            service_port: 9000,
+            event,
+        });
+    }
+
+    pub(crate) fn control(&mut self, driver: Option<Driver>, asker: Option<Driver>) {
+        self.feed(FeedEvent::Control {
+            service_port: 9000,
+            control: ControlInfo {
+                driver,
+                request: asker.map(|driver| (driver, 8_000)),
+                epoch: 7,
+            },
+        });
+    }
+
+    /// Time goes by: ticks of ours and of the car's clock, pings answered in 20 ms.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        for _ in 0..ms / 20 {
+            self.now += Duration::from_millis(20);
+            if matches!(self.app.connection, Connection::Up { .. }) {
+                let clock_ms = 1;
+                self.message(RouterToConsole::Tick {
+                    service_port: 9000,
+                    clock_ms,
+                });
+                let rtt = Duration::from_millis(20);
+                self.event(Event::Ponged { rtt });
+            }
+            let input_seen = self.now;
+            self.event(Event::Tick { input_seen });
+        }
+    }
+
+    pub(crate) fn stroke(&mut self, code: KeyCode, kind: KeyEventKind) {
+        let key = KeyEvent::new_with_kind(code, KeyModifiers::NONE, kind);
+        self.event(Event::Terminal(Input::Key(key)));
+    }
+
+    /// A key is pressed and let go.
+    pub(crate) fn key(&mut self, code: KeyCode) {
+        self.stroke(code, KeyEventKind::Press);
+        self.stroke(code, KeyEventKind::Release);
+    }
+
+    pub(crate) fn letters(&mut self, text: &str) {
+        for c in text.chars() {
+            self.key(KeyCode::Char(c));
+        }
+    }
+
+    /// What went to the router since the last call.
+    pub(crate) fn messages(&mut self) -> Vec<ConsoleToRouter> {
+        let effects = std::mem::take(&mut self.sent);
+        let message = |effect| match effect {
+            Effect::Send(message) => Some(message),
+            _ => None,
+        };
+        effects.into_iter().filter_map(message).collect()
+    }
+
+    /// In control, with the forward key held, and the car moving.
+    pub(crate) fn driving(size: (u16, u16)) -> Self {
+        let mut bench = Self::with_car(size);
+        bench.stroke(KeyCode::Up, KeyEventKind::Press);
+        bench.control(Some(us()), None);
+        bench.motion(MotionEvent::Started(Moving {
+            run: RunId::from_number(77),
+            command: "forward".parse().unwrap(),
+            press: Some(PressId {
+                epoch: 7,
+                number: 1,
+            }),
+        }));
+        bench
+    }
+}
+
+pub(crate) fn us() -> Driver {
+    Driver {
+        session: US,
+        name: "desk".to_owned(),
+    }
+}
+
+pub(crate) fn bob() -> Driver {
+    Driver {
+        session: SessionId(6),
+        name: "bob".to_owned(),
+    }
+}

@@ -1,0 +1,135 @@
+//! Owns a line that is being typed, and what it is for. Pure.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use p2p_shared::text::is_hidden;
+
+/// Most characters of a line: a paste of a megabyte is cut here.
+const LONGEST: usize = 500;
+
+/// What a line is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// The log's filter.
+    Filter,
+    /// The arguments of the selected command.
+    Arguments,
+}
+
+/// A line that is being typed.
+#[derive(Debug, Clone)]
+pub struct TextField {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// What was typed.
+    pub text: String,
+}
+
+/// What a key made of it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// It goes on.
+    On,
+    /// Enter.
+    Done,
+    /// Esc.
+    Dropped,
+}
+
+impl TextField {
+    /// A line that begins with this text.
+    #[must_use]
+    pub fn new(purpose: Purpose, text: &str) -> Self {
+        Self {
+            purpose,
+            text: text.to_owned(),
+        }
+    }
+
+    /// A key was typed.
+    pub fn key(&mut self, key: &KeyEvent) -> Typed {
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            KeyCode::Enter => return Typed::Done,
+            KeyCode::Esc => return Typed::Dropped,
+            KeyCode::Char('u') if control => self.text.clear(),
+            KeyCode::Char(_) if control || key.modifiers.contains(KeyModifiers::ALT) => {}
+            KeyCode::Char(c) => self.push(c),
+            KeyCode::Backspace => {
+                self.text.pop();
+            }
+            _ => {}
+        }
+        Typed::On
+    }
+
+    /// Text was pasted: its first line is taken, as far as it can be seen.
+    pub fn paste(&mut self, text: &str) {
+        let line = text.trim_start().lines().next().unwrap_or_default();
+        for c in line.chars().take(LONGEST) {
+            self.push(c);
+        }
+    }
+
+    fn push(&mut self, c: char) {
+        if !is_hidden(c) && self.text.chars().count() < LONGEST {
+            self.text.push(c);
+        }
+    }
+}
+
+/// The words of a line, as a shell would split it: by spaces, with quotes and backslashes. There
+/// is no shell: nothing else means anything.
+///
+/// # Errors
+/// A sentence, if a quote isn't closed.
+pub fn words(line: &str) -> Result<Vec<String>, &'static str> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            (c, Some(q)) if c == q => quote = None,
+            ('\\', None | Some('"')) => {
+                let next = chars.next().ok_or("nothing follows the last backslash")?;
+                word.get_or_insert_default().push(next);
+            }
+            (c, Some(_)) => word.get_or_insert_default().push(c),
+            ('"' | '\'', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (c, None) if c.is_whitespace() => words.extend(word.take()),
+            (c, None) => word.get_or_insert_default().push(c),
+        }
+    }
+    if quote.is_some() {
+        return Err("a quote isn't closed");
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_split_as_a_shell_splits_it() {
+        assert_eq!(
+            words(r#" a "b c" 'd"e' f\ g "" "#).unwrap(),
+            ["a", "b c", "d\"e", "f g", ""]
+        );
+        assert_eq!(words("$HOME;`x`|y").unwrap(), ["$HOME;`x`|y"]);
+        assert!(words("'a").is_err() && words("a\\").is_err());
+        assert!(words("   ").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_megabyte_of_paste_is_one_short_line_without_escapes() {
+        let mut field = TextField::new(Purpose::Filter, "");
+        field.paste(&("a\x1b[31m".repeat(100_000) + "\nrm -rf /\n"));
+        assert!(field.text.chars().count() <= LONGEST);
+        assert!(!field.text.contains('\x1b') && !field.text.contains("rm"));
+    }
+}

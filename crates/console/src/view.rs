@@ -1,0 +1,61 @@
+//! Owns drawing: the whole screen from its panes. It changes nothing.
+//!
+//! ```text
+//!   ┌ header ─ screens, router, key ─────────┐
+//!   ├ state ── word, car, driver, RTT, KEYS ─┤   STOP FAILED fills both
+//!   ├ banner ─ a lost hop, a request ────────┤   only when there is one
+//!   │ body ─── the screen's panes            │
+//!   ├ line ─── a notice, or what is typed ───┤
+//!   └ footer ─ keys ─────────────────────────┘
+//! ```
+
+mod banner;
+mod commands;
+mod drive;
+mod fleet;
+mod footer;
+mod header;
+mod help;
+pub mod layout;
+mod log;
+mod pad;
+mod round_trips;
+mod run;
+mod runs;
+mod strip;
+pub mod text;
+mod theme;
+mod too_small;
+
+use ratatui::Frame;
+
+use crate::app::{App, Overlay};
+use crate::keymap::Screen;
+use layout::Shape;
+
+/// Draws everything.
+pub fn render(frame: &mut Frame<'_>, app: &App) {
+    if app.is_too_small() {
+        return too_small::render(frame, frame.area(), app);
+    }
+    let areas = layout::of_screen(app);
+    header::render(frame, areas.header, app);
+    banner::render(frame, areas.banner, app);
+    match (app.overlay, app.screen) {
+        (Some(Overlay::Help), _) => help::render(frame, areas.body, app),
+        (Some(Overlay::Run(id)), _) => run::render(frame, areas.body, app, id),
+        (None, Screen::Fleet) => fleet::render(frame, areas.body, app),
+        (None, Screen::Drive) if app.link().is_none() => fleet::render(frame, areas.body, app),
+        (None, Screen::Drive) if areas.shape == Shape::Strip => {
+            strip::render(frame, areas.body, app);
+        }
+        (None, Screen::Drive) => drive::render(frame, areas.body, app),
+        (None, Screen::Log) => log::render(frame, areas.body, app),
+        (None, Screen::Commands) => commands::render(frame, areas.body, app),
+    }
+    footer::render_line(frame, areas.line, app);
+    footer::render(frame, areas.footer, app);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Owns the full-width banner: a hop that is lost, a request for control. It says which hop,
+//! since when, when the car stops itself, and when the next try is.
+
+use std::time::{Duration, Instant};
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
+
+use super::text::{ago, fit};
+use super::theme::Theme;
+use crate::app::{App, Connection};
+use crate::drive::Holder;
+
+pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let width = usize::from(area.width);
+    let style = Theme::of(app).alarm();
+    let lines: Vec<Line<'_>> = lines(app)
+        .into_iter()
+        .map(|text| Line::styled(format!("{:width$}", fit(&text, width)), style))
+        .collect();
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// What the banner says; nothing: there is none.
+pub(super) fn lines(app: &App) -> Vec<String> {
+    lost_router(app)
+        .or_else(|| lost_car(app))
+        .or_else(|| request(app))
+        .unwrap_or_default()
+}
+
+fn lost_router(app: &App) -> Option<Vec<String>> {
+    match &app.connection {
+        Connection::Connecting { why, .. } if why.is_empty() => None,
+        Connection::Connecting { why, retry_at } => Some(vec![
+            format!(" ✖ NO LINK console → router: {why}"),
+            format!("   {}", next_try(*retry_at, app.now)),
+        ]),
+        Connection::Lost {
+            since,
+            why,
+            retry_at,
+        } => {
+            let since_text = ago(*since, app.now);
+            let car = match app.link() {
+                Some(link) => itself(link.info.lease_ms, *since, app.now),
+                None => String::new(),
+            };
+            Some(vec![
+                format!(" ✖ LINK LOST console → router, since {since_text}: {why}"),
+                format!("   {car}{}", next_try(*retry_at, app.now)),
+            ])
+        }
+        Connection::Up { .. } | Connection::Replay { .. } => None,
+    }
+}
+
+fn lost_car(app: &App) -> Option<Vec<String>> {
+    let link = app
+        .link()
+        .filter(|link| !link.info.is_up && !app.is_replay())?;
+    let why = match link.why_down.as_str() {
+        "" => String::new(),
+        why => format!(": {why}"),
+    };
+    Some(vec![
+        format!(
+            " ✖ LINK LOST router → car, since {}{why}",
+            ago(link.since, app.now)
+        ),
+        format!(
+            "   {}the car dials again by itself, every second or so",
+            itself(link.info.lease_ms, link.since, app.now)
+        ),
+    ])
+}
+
+/// When the car stops itself: it heard the driver last at `since`, or before.
+fn itself(lease_ms: u64, since: Instant, now: Instant) -> String {
+    let lease = Duration::from_millis(lease_ms);
+    if now.saturating_duration_since(since) > lease {
+        format!("a driven car has stopped itself by now (lease {lease_ms} ms); ")
+    } else {
+        format!("a driven car stops itself within {lease_ms} ms; ")
+    }
+}
+
+fn next_try(at: Option<Instant>, now: Instant) -> String {
+    match at {
+        None => "trying now".to_owned(),
+        Some(at) => match at.saturating_duration_since(now).as_secs_f64() {
+            ..=0.0 => "trying now".to_owned(),
+            secs => format!("next try in {secs:.0} s", secs = secs.ceil()),
+        },
+    }
+}
+
+fn request(app: &App) -> Option<Vec<String>> {
+    let link = app.link()?;
+    let holder = app.holder();
+    let name = |name: &str| fit(name, 30);
+    match (&link.info.control.request, &holder) {
+        (Some((asker, _)), Holder::Us { .. }) => Some(vec![format!(
+            " ⚑ {} asks for control{}: g hands it over, n keeps it",
+            name(&asker.name),
+            seconds(app)
+        )]),
+        (Some((asker, _)), Holder::Other(holder)) if Some(asker.session) == app.session => {
+            Some(vec![format!(
+                " ⚑ you asked {} for control{}: silence means no",
+                name(holder),
+                seconds(app)
+            )])
+        }
+        _ => None,
+    }
+}
+
+fn seconds(app: &App) -> String {
+    let left = app.request_left();
+    left.map_or(String::new(), |left| {
+        format!(" ({:.0} s)", left.as_secs_f64().ceil())
+    })
+}

@@ -1,0 +1,122 @@
+//! Owns the Commands screen: what the car can do, and the output of what runs.
+
+use std::time::Duration;
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Paragraph, Wrap};
+
+use super::run::output_lines;
+use super::text::{bytes, fit, short};
+use super::theme::Theme;
+use crate::app::App;
+use crate::commands::{Progress, SentRun};
+
+pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let parts = if area.width >= 60 {
+        Layout::horizontal([Constraint::Length(30), Constraint::Min(20)])
+    } else {
+        Layout::vertical([Constraint::Percentage(50), Constraint::Min(3)])
+    };
+    let [list, output] = parts.areas(area);
+    render_list(frame, list, app);
+    render_output(frame, output, app);
+}
+
+fn render_list(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let theme = Theme::of(app);
+    let commands = &app.commands;
+    let width = usize::from(area.width.saturating_sub(2));
+    let rows = usize::from(area.height.saturating_sub(2)).max(1);
+    let first = commands.selected.saturating_sub(rows - 1);
+    let lines = commands.list.iter().zip(0..).skip(first).take(rows);
+    let mut lines: Vec<Line<'_>> = lines
+        .map(|(command, place)| {
+            let mark = if command.problem.is_some() { '!' } else { ' ' };
+            let text = fit(&format!("{mark} {}", command.name), width);
+            let line = Line::from(format!("{text:width$}"));
+            match place == commands.selected {
+                true => line.style(theme.selected()),
+                false => line,
+            }
+        })
+        .collect();
+    if lines.is_empty() {
+        let text = match app.link() {
+            None => "choose a link on Fleet",
+            Some(_) if commands.complete => "none: put executable files into its command folder",
+            Some(link) if !link.info.is_up => "the car is offline",
+            Some(_) => "asking the car …",
+        };
+        lines.push(Line::styled(text, theme.quiet()));
+    }
+    let name = app.link().map_or("no car", |link| link.info.name.as_str());
+    let title = format!(" {} ", fit(&format!("{name} can"), width.saturating_sub(2)));
+    let block = Block::bordered().title(title);
+    frame.render_widget(
+        Paragraph::new(lines)
+            .wrap(Wrap { trim: false })
+            .block(block),
+        area,
+    );
+}
+
+fn render_output(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let theme = Theme::of(app);
+    let width = usize::from(area.width.saturating_sub(4));
+    let Some(run) = &app.commands.run else {
+        let text = match app
+            .commands
+            .chosen()
+            .and_then(|command| command.problem.as_ref())
+        {
+            Some(problem) => fit(problem, 300),
+            None if app.may_drive() => "Enter runs the selected command".to_owned(),
+            None => "this console only watches".to_owned(),
+        };
+        let page = Paragraph::new(Line::styled(text, theme.quiet()))
+            .wrap(Wrap { trim: true })
+            .block(Block::bordered().title(" Output "));
+        return frame.render_widget(page, area);
+    };
+    let rows = usize::from(area.height.saturating_sub(2));
+    let mut lines = output_lines(&run.output);
+    if run.output.is_empty() {
+        lines.clear();
+    }
+    if !run.stderr.is_empty() {
+        lines.push(Line::styled("standard error:", theme.quiet()));
+        lines.extend(output_lines(&run.stderr));
+    }
+    let end = Line::styled(fit(&progress(run), width), theme.strong());
+    lines.drain(..(lines.len() + 1).saturating_sub(rows.max(1)));
+    lines.push(end);
+    let title = format!("{} {}", run.command, run.arguments);
+    let title = format!(" {} ", fit(title.trim_end(), width));
+    frame.render_widget(
+        Paragraph::new(lines).block(Block::bordered().title(title)),
+        area,
+    );
+}
+
+fn progress(run: &SentRun) -> String {
+    let output = bytes(run.bytes);
+    match &run.progress {
+        Progress::Asked => "… asked".to_owned(),
+        Progress::Queued => "… the router has it".to_owned(),
+        Progress::Started => format!("▶ running, {output}"),
+        Progress::Finished(end, exec_us) => {
+            let end = match end {
+                p2p_shared::protocol::End::Exit(0) => "✓ exit 0".to_owned(),
+                p2p_shared::protocol::End::Exit(code) => format!("✗ exit {code}"),
+                end => format!("✗ {end}"),
+            };
+            let exec = short(Duration::from_micros(*exec_us));
+            format!("{end}, {exec}, {output}")
+        }
+        Progress::Refused(message) => format!("✗ it did not begin: {message}"),
+        Progress::Cancelled => format!("✗ ended from here, {output}"),
+        Progress::Lost => "✗ the link was lost: nobody knows what became of it".to_owned(),
+    }
+}

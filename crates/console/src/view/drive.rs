@@ -1,0 +1,110 @@
+//! Owns the Drive screen's panes: pad, facts, round trips, runs. Asked, acknowledged and ran are
+//! three facts, and stay three.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Paragraph, Wrap};
+
+use super::text::{ago, fit, short};
+use super::theme::Theme;
+use super::{layout, pad, round_trips, runs};
+use crate::app::App;
+use crate::drive::{Holder, State};
+use crate::run_log::end_text;
+
+pub(super) fn render(frame: &mut Frame<'_>, body: Rect, app: &App) {
+    let areas = layout::drive(body);
+    pad::render(frame, areas.pad, app);
+    render_facts(frame, areas.facts, app);
+    round_trips::render(frame, areas.round_trips, app);
+    runs::of_car(frame, areas.runs, app);
+}
+
+fn render_facts(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let theme = Theme::of(app);
+    let width = usize::from(area.width.saturating_sub(2));
+    // What is too long for its line wraps.
+    let mut lines = facts(app, 2 * width);
+    lines.push(Line::default());
+    lines.push(Line::styled(what_now(app), theme.strong()));
+    if let Some(link) = app.link() {
+        let limit = match link.info.motion_limit_ms {
+            0 => "motion by http or send goes on until stopped".to_owned(),
+            ms => format!("motion by http or send {} s", ms / 1000),
+        };
+        let text = format!("lease {} ms; {limit}", link.info.lease_ms);
+        lines.push(Line::styled(text, theme.quiet()));
+    }
+    let block = Block::bordered().title(" Motion ");
+    let pane = Paragraph::new(lines).wrap(Wrap { trim: true }).block(block);
+    frame.render_widget(pane, area);
+}
+
+/// Asked, acknowledged, ran: a line each.
+pub(super) fn facts<'a>(app: &App, width: usize) -> Vec<Line<'a>> {
+    let theme = Theme::of(app);
+    let nothing = || "–".to_owned();
+    let asked = match (app.drive.asked(), app.pressed) {
+        (Some((id, direction)), _) => format!("{} press {}", direction.glyph(), id.number),
+        (None, Some((id, direction, at))) => format!(
+            "nothing (last {} press {}, {} ago)",
+            direction.glyph(),
+            id.number,
+            ago(at, app.now)
+        ),
+        (None, None) => nothing(),
+    };
+    let link = app.link();
+    let began = app
+        .began_in
+        .map_or(String::new(), |took| format!(", began in {}", short(took)));
+    let is_up = app.state() != State::Offline;
+    let acknowledged = match link.and_then(|link| link.moving.as_ref()) {
+        Some((moving, _)) if !is_up => format!("? unknown now (last: {})", moving.command),
+        None if !is_up => "? unknown now".to_owned(),
+        Some((moving, since)) => {
+            let by = if moving.press.is_some() {
+                ""
+            } else {
+                " by http or send"
+            };
+            format!("▶ {}{by}, {}{began}", moving.command, ago(*since, app.now))
+        }
+        None => "■ stands".to_owned(),
+    };
+    let ran = link
+        .and_then(|link| link.ran.as_ref())
+        .map_or_else(nothing, |ran| {
+            let (end, exec, then) = (end_text(ran.end), short(ran.exec), ago(ran.at, app.now));
+            format!("{} {end}, {exec}, {then} ago", ran.command)
+        });
+    [
+        ("asked", asked),
+        ("acknowledged", acknowledged),
+        ("ran", ran),
+    ]
+    .map(|(name, text)| {
+        Line::from(vec![
+            Span::styled(format!("{name:<13}"), theme.quiet()),
+            Span::raw(fit(&text, width)),
+        ])
+    })
+    .into()
+}
+
+/// What the operator can do now.
+pub(super) fn what_now(app: &App) -> &'static str {
+    match (app.state(), app.holder()) {
+        _ if app.stop_failed() => "Space: try to stop again",
+        _ if !app.may_drive() => "watching; Space stops the car",
+        (State::Offline, _) => "nothing can be sent: see the banner",
+        (State::Stopped, _) => "stopped: a takes control again",
+        (State::Failsafe, _) => "failsafe: a takes control again",
+        (State::Driving(_), _) => "let go to stop",
+        (State::Armed, _) => "hold an arrow key to drive; Esc gives control back",
+        (State::View, Holder::Other(_)) => "another drives: a asks for control",
+        (State::View, _) if app.drive.needs_arming() => "a takes control",
+        (State::View, _) => "an arrow key takes control and drives",
+    }
+}

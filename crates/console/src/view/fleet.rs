@@ -1,0 +1,151 @@
+//! Owns the Fleet screen: a line a link. Without one, the line that would make one.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Rect};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Paragraph, Row, Table, Wrap};
+
+use super::round_trips::sparkline;
+use super::text::{ago, fit, short};
+use super::theme::Theme;
+use crate::app::{App, Connection};
+use crate::fleet::Link;
+
+pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    if app.fleet.is_empty() {
+        return empty(frame, area, app);
+    }
+    let theme = Theme::of(app);
+    let columns = columns(area.width);
+    let rows_shown = usize::from(area.height.saturating_sub(3)).max(1);
+    let chosen = app
+        .fleet
+        .iter()
+        .position(|link| Some(link.info.service_port) == app.chosen);
+    let first = chosen
+        .unwrap_or(0)
+        .saturating_sub(rows_shown.saturating_sub(1));
+    let rows = app.fleet.iter().skip(first).take(rows_shown).map(|link| {
+        let style = match link.info.is_up {
+            _ if Some(link.info.service_port) == app.chosen => theme.selected(),
+            true => Style::new(),
+            false => theme.quiet(),
+        };
+        let cells = columns.iter().map(|(_, width, cell)| {
+            let width = usize::from(*width);
+            Span::raw(fit(&cell(link, app), width))
+        });
+        Row::new(cells.map(Line::from)).style(style)
+    });
+    let header = Row::new(columns.iter().map(|(name, ..)| *name)).style(theme.quiet());
+    let widths = columns
+        .iter()
+        .map(|(_, width, _)| Constraint::Length(*width));
+    let up = app.fleet.iter().filter(|link| link.info.is_up).count();
+    let title = format!(" {} links, {up} up ", app.fleet.len());
+    let table = Table::new(rows, widths)
+        .header(header)
+        .block(Block::bordered().title(title));
+    frame.render_widget(table, area);
+}
+
+/// A column: its title, width and value.
+type Column = (&'static str, u16, fn(&Link, &App) -> String);
+
+fn columns(width: u16) -> Vec<Column> {
+    let name = match width {
+        110.. => 22,
+        76.. => 16,
+        _ => 13,
+    };
+    let all: [(Column, u16); 9] = [
+        (("name", name, |link, _| link.info.name.to_string()), 0),
+        (("state", 9, |link, _| state(link)), 0),
+        (("port", 5, |link, _| link.info.service_port.to_string()), 0),
+        (("driver", 10, |link, app| driver(link, app)), 60),
+        (("RTT p50/p95", 13, |link, _| percentiles(link)), 50),
+        (("last RTTs", 16, |link, _| sparkline(&link.rtts, 16)), 110),
+        (("runs", 6, |link, _| link.info.runs.to_string()), 0),
+        (("failed", 6, |link, _| link.info.failures.to_string()), 70),
+        (
+            ("seen", 9, |link, app| {
+                format!("{} ago", ago(link.seen, app.now))
+            }),
+            90,
+        ),
+    ];
+    let up: (Column, u16) = (
+        ("up for", 10, |link, app| match link.info.is_up {
+            true => ago(link.since, app.now),
+            false => "–".to_owned(),
+        }),
+        100,
+    );
+    let all = all.into_iter().chain([up]);
+    all.filter(|(_, from)| width >= *from)
+        .map(|(column, _)| column)
+        .collect()
+}
+
+fn state(link: &Link) -> String {
+    match link {
+        link if link.info.stop_failed => "‼ STOP!".to_owned(),
+        link if !link.info.is_up => "✖ down".to_owned(),
+        link if link.moving.is_some() => "▶ moves".to_owned(),
+        _ => "● up".to_owned(),
+    }
+}
+
+fn driver(link: &Link, app: &App) -> String {
+    match &link.info.control.driver {
+        None => "–".to_owned(),
+        Some(driver) if Some(driver.session) == app.session => "you".to_owned(),
+        Some(driver) => driver.name.clone(),
+    }
+}
+
+fn percentiles(link: &Link) -> String {
+    match (link.rtts.quantile(0.5), link.rtts.quantile(0.95)) {
+        (Some(p50), Some(p95)) => {
+            let (p50, p95) = (short(p50), short(p95));
+            match (p50.strip_suffix(" ms"), p95.strip_suffix(" ms")) {
+                (Some(p50), Some(p95)) => format!("{p50}/{p95} ms"),
+                _ => format!("{p50}/{p95}"),
+            }
+        }
+        _ => "–".to_owned(),
+    }
+}
+
+fn empty(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let theme = Theme::of(app);
+    let (host, port) = app
+        .setup
+        .router
+        .rsplit_once(':')
+        .unwrap_or((&app.setup.router, "8888"));
+    let lines = match app.connection {
+        Connection::Up { .. } if app.session.is_some() => vec![
+            Line::from("No machine is linked to this router yet. On the machine behind NAT:"),
+            Line::default(),
+            Line::styled(
+                format!("  p2p-inner {} {port} 9000", host.trim_matches(['[', ']'])),
+                theme.strong(),
+            ),
+            Line::default(),
+            Line::styled(
+                "with the files to run in ./command, and a link key: README.md",
+                theme.quiet(),
+            ),
+        ],
+        _ => vec![Line::from(format!(
+            "Waiting for {} …",
+            fit(&app.setup.router, 60)
+        ))],
+    };
+    let page = Paragraph::new(lines)
+        .wrap(Wrap { trim: false })
+        .block(Block::bordered().title(" 0 links "));
+    frame.render_widget(page, area);
+}

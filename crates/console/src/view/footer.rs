@@ -1,0 +1,77 @@
+//! Owns the last lines: a notice or what is typed, and the keys, which come from the key table.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+use unicode_width::UnicodeWidthStr;
+
+use super::text::fit;
+use super::theme::Theme;
+use crate::app::App;
+use crate::keymap::BINDINGS;
+use crate::text_field::Purpose;
+
+pub(super) fn render_line(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let theme = Theme::of(app);
+    let width = usize::from(area.width);
+    let line = if let Some(field) = &app.field {
+        let what = match field.purpose {
+            Purpose::Filter => "filter",
+            Purpose::Arguments => "arguments",
+        };
+        let room = width.saturating_sub(what.len() + 4);
+        // The end is where one types.
+        let wide = field.text.width().saturating_sub(room);
+        let mut skipped = 0;
+        let shown: String = field
+            .text
+            .chars()
+            .skip_while(|c| {
+                let skip = skipped < wide;
+                skipped += unicode_width::UnicodeWidthChar::width(*c).unwrap_or(0);
+                skip
+            })
+            .collect();
+        Line::from(vec![
+            Span::styled(format!(" {what}: "), theme.strong()),
+            Span::raw(fit(&shown, room)),
+            Span::styled(" ", theme.selected()),
+        ])
+    } else if let Some(notice) = &app.notice {
+        let style = if notice.is_bad {
+            theme.bad()
+        } else {
+            theme.good()
+        };
+        let glyph = if notice.is_bad { '!' } else { '·' };
+        Line::styled(fit(&format!(" {glyph} {}", notice.text), width), style)
+    } else {
+        return;
+    };
+    frame.render_widget(Paragraph::new(line), area);
+}
+
+pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let theme = Theme::of(app);
+    let mut left = usize::from(area.width);
+    let mut spans = Vec::new();
+    let nothing_but_stop = app.stop_failed();
+    let shown = BINDINGS.iter().filter(|b| {
+        b.screens.contains(&app.screen)
+            && !b.short.is_empty()
+            && (!b.drives || app.may_drive())
+            && (!nothing_but_stop || matches!(b.short, "STOP" | "quit"))
+            && !(app.is_replay() && b.short == "STOP")
+    });
+    for binding in shown {
+        let text = format!(" {} {} ", binding.label, binding.short);
+        if text.width() > left {
+            continue;
+        }
+        left -= text.width();
+        spans.push(Span::styled(format!(" {}", binding.label), theme.strong()));
+        spans.push(Span::styled(format!(" {} ", binding.short), theme.quiet()));
+    }
+    frame.render_widget(Paragraph::new(Line::from(spans)), area);
+}

@@ -1,0 +1,163 @@
+//! Owns the two pinned lines: which screen, which router, and how the chosen car is.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+use unicode_width::UnicodeWidthStr;
+
+use super::text::{fit, short};
+use super::theme::{Theme, round_trip_word, state_words};
+use crate::app::{App, Connection};
+use crate::drive::{Holder, Releases, State};
+use crate::keymap::Screen;
+
+pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let theme = Theme::of(app);
+    let width = usize::from(area.width);
+    if app.stop_failed() {
+        return stop_failed(frame, area, app, theme);
+    }
+    let second = if app.is_replay() || app.link().is_none() {
+        replay_or_fleet(app, width)
+    } else {
+        state(app, theme, width)
+    };
+    let lines = vec![screens(app, theme, width), second];
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+fn stop_failed(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
+    let width = usize::from(area.width);
+    let name = app.link().map_or("", |link| link.info.name.as_str());
+    let fill = |text: String| format!("{text:width$}");
+    let first = format!(
+        " ‼ STOP FAILED: {} may still move",
+        fit(name, width.saturating_sub(40))
+    );
+    let second =
+        " its stop command failed 3 times. Space tries again; else cut its power".to_owned();
+    let lines: Vec<Line<'_>> = [first, second]
+        .map(|text| Line::styled(fill(fit(&text, width)), theme.alarm()))
+        .into();
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+fn screens<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
+    let mut spans = Vec::new();
+    let long = width >= 60;
+    for (screen, number) in Screen::ALL.into_iter().zip(1..) {
+        if app.is_replay() && screen != Screen::Log {
+            continue;
+        }
+        let here = screen == app.screen;
+        let text = if long || here {
+            format!(" {number} {} ", screen.name())
+        } else {
+            format!(" {number} ")
+        };
+        let style = if here {
+            theme.selected()
+        } else {
+            theme.quiet()
+        };
+        spans.push(Span::styled(text, style));
+    }
+    let used: usize = spans.iter().map(|span| span.content.width()).sum();
+    let right = router(app, width.saturating_sub(used + 1));
+    let gap = width.saturating_sub(used + right.width());
+    spans.push(Span::raw(" ".repeat(gap)));
+    let style = match app.connection {
+        Connection::Up { .. } | Connection::Replay { .. } => theme.quiet(),
+        _ => theme.bad(),
+    };
+    spans.push(Span::styled(right, style));
+    Line::from(spans)
+}
+
+fn router(app: &App, columns: usize) -> String {
+    let state = match &app.connection {
+        Connection::Replay { file } => return fit(&format!("replay of {file}"), columns),
+        Connection::Connecting { .. } => "… connecting",
+        Connection::Up { .. } => "● up",
+        Connection::Lost { .. } => "✖ lost",
+    };
+    let mut text = format!("{} {state}", app.setup.router);
+    if !app.key.is_empty() && columns >= 50 {
+        text += &format!("  key {} ({})", app.key, app.role);
+    }
+    if app.setup.readonly {
+        text += "  readonly";
+    } else if !app.role.may_run() && app.session.is_some() {
+        text += "  view only";
+    }
+    if text.width() > columns {
+        text = state.to_owned();
+    }
+    fit(&text, columns)
+}
+
+fn replay_or_fleet<'a>(app: &App, width: usize) -> Line<'a> {
+    let text = if app.is_replay() {
+        " a past log: nothing here is live".to_owned()
+    } else {
+        format!(" {} links", app.fleet.len())
+    };
+    Line::from(fit(&text, width))
+}
+
+fn state<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
+    let state = app.state();
+    let (glyph, word) = state_words(state);
+    let mut badge = format!(" {glyph} {word} ");
+    if let State::Driving(direction) = state {
+        badge.push(direction.glyph());
+        badge.push(' ');
+    }
+    let mut spans = vec![Span::styled(badge, theme.state(state))];
+    let is_up = state != State::Offline;
+    let rtt = app.round_trip().filter(|_| is_up);
+    let rtt_text = rtt.map_or("RTT –".to_owned(), |rtt| {
+        format!("RTT {}{}", short(rtt), round_trip_word(rtt))
+    });
+    let driver = match app.holder() {
+        // Nobody here knows.
+        _ if !is_up => String::new(),
+        Holder::Nobody => "free".to_owned(),
+        Holder::Us { .. } => "you drive".to_owned(),
+        Holder::Other(name) => format!("driven by {}", fit(&name, 20)),
+    };
+    let keys = match app.drive.releases() {
+        _ if !app.may_drive() => String::new(),
+        Releases::Reported => "KEYS hold".to_owned(),
+        Releases::Guessed if width >= 110 => {
+            "KEYS tap: this terminal reports no key's release".to_owned()
+        }
+        Releases::Guessed => "KEYS tap".to_owned(),
+    };
+    if let Some(link) = app.link() {
+        let room = if width >= 60 { 24 } else { 12 };
+        let name = fit(link.info.name.as_str(), room);
+        spans.push(Span::styled(
+            format!(" {name} :{} ", link.info.service_port),
+            theme.strong(),
+        ));
+    }
+    let used: usize = spans.iter().map(|span| span.content.width()).sum();
+    let mut left = width.saturating_sub(used);
+    let rtt_style = rtt.map_or(theme.quiet(), |rtt| theme.round_trip(rtt));
+    for (text, style) in [
+        (rtt_text, rtt_style),
+        (driver, theme.strong()),
+        (keys, theme.quiet()),
+    ] {
+        let wide = text.width() + 2;
+        if text.is_empty() || wide > left {
+            continue;
+        }
+        left -= wide;
+        spans.push(Span::raw("  "));
+        spans.push(Span::styled(text, style));
+    }
+    Line::from(spans)
+}

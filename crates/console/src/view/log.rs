@@ -1,0 +1,66 @@
+//! Owns the Log screen: every run, newest first; its title says whether the view moves.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Paragraph};
+
+use super::runs;
+use super::text::fit;
+use super::theme::Theme;
+use crate::app::App;
+
+pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let theme = Theme::of(app);
+    let log = &app.log;
+    let rows = usize::from(area.height.saturating_sub(2)).max(1);
+    let width = usize::from(area.width.saturating_sub(2));
+    // The selected line stays in sight; the newest is on top.
+    let first = log.selected().saturating_sub(rows - 1);
+    let lines: Vec<Line<'_>> = log
+        .shown()
+        .skip(first)
+        .take(rows)
+        .zip(first..)
+        .map(|(run, place)| {
+            let line = runs::line(&run, width, true, theme);
+            if place == log.selected() && (!log.follows() || app.is_replay()) {
+                line.style(theme.selected())
+            } else {
+                line
+            }
+        })
+        .collect();
+    let lines = match lines {
+        lines if lines.is_empty() && log.filter().is_empty() => {
+            vec![Line::styled("no command has run yet", theme.quiet())]
+        }
+        lines if lines.is_empty() => {
+            vec![Line::styled(
+                "nothing matches the filter (Esc clears it)",
+                theme.quiet(),
+            )]
+        }
+        lines => lines,
+    };
+    let title = fit(&title(app), usize::from(area.width.saturating_sub(4)));
+    let block = Block::bordered().title(title);
+    frame.render_widget(Paragraph::new(lines).block(block), area);
+}
+
+fn title(app: &App) -> String {
+    let log = &app.log;
+    let mut title = match (log.is_frozen(), log.follows()) {
+        _ if app.is_replay() => " Past runs, newest first".to_owned(),
+        (true, _) => format!(" ❚❚ FROZEN, {} came since (f goes on)", log.came()),
+        (false, true) => " Runs, newest first".to_owned(),
+        (false, false) => format!(" ‖ HELD, {} came since (End follows)", log.came()),
+    };
+    if !log.filter().is_empty() {
+        title += &format!("; filter: {}", log.filter());
+    }
+    if log.missed > 0 {
+        title += &format!("; {} events missed, this console was too slow", log.missed);
+    }
+    title + " "
+}

@@ -1,0 +1,56 @@
+//! Owns the pad: four directions and stop, lit by what the car acknowledged. What is only asked
+//! for is marked, not lit.
+
+use ratatui::Frame;
+use ratatui::layout::{Alignment, Rect};
+use ratatui::style::Style;
+use ratatui::widgets::{Block, BorderType, Paragraph};
+
+use super::layout;
+use super::theme::Theme;
+use crate::app::App;
+use crate::drive::{Direction, State};
+
+pub(super) fn render(frame: &mut Frame<'_>, pad: Rect, app: &App) {
+    let theme = Theme::of(app);
+    let asked = app.drive.asked().map(|(_, direction)| direction);
+    let is_up = app.state() != State::Offline;
+    let acknowledged = acknowledged(app).filter(|_| is_up);
+    for direction in Direction::ALL {
+        let is_lit = acknowledged == Some(direction);
+        let is_asked = asked == Some(direction);
+        let style = match (is_lit, is_asked) {
+            (true, _) => theme.state(State::Driving(direction)),
+            (false, true) => theme.strong(),
+            (false, false) => theme.quiet(),
+        };
+        let border = if is_asked {
+            BorderType::Double
+        } else {
+            BorderType::Plain
+        };
+        let block = Block::bordered().border_type(border);
+        let glyph = direction.glyph().to_string();
+        let cell = Paragraph::new(glyph).alignment(Alignment::Center);
+        frame.render_widget(cell.style(style).block(block), layout::cell(pad, direction));
+    }
+    let stands = !is_up || app.link().is_some_and(|link| link.moving.is_none());
+    let style = if stands { Style::new() } else { theme.alarm() };
+    let stop = Paragraph::new("STOP")
+        .alignment(Alignment::Center)
+        .style(style)
+        .block(Block::bordered());
+    frame.render_widget(stop, layout::stop_cell(pad));
+}
+
+/// The direction that the car says it moves in.
+fn acknowledged(app: &App) -> Option<Direction> {
+    let link = app.link()?;
+    let (moving, _) = link.moving.as_ref()?;
+    let place = link
+        .info
+        .motion
+        .iter()
+        .position(|name| *name == moving.command)?;
+    Direction::ALL.get(place).copied()
+}

@@ -1,0 +1,91 @@
+//! Owns one run shown whole: who, what, when, what became of it, its output.
+
+use std::time::Duration;
+
+use p2p_shared::names::RunId;
+use p2p_shared::text::EscapedBytes;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Paragraph, Wrap};
+
+use super::runs::who;
+use super::text::{arguments, bytes, fit, short, time_of_day};
+use super::theme::Theme;
+use crate::app::App;
+use crate::run_log::{outcome, source_word};
+
+pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, id: RunId) {
+    let theme = Theme::of(app);
+    let block = Block::bordered().title(format!(" Run {id} (Esc closes) "));
+    let Some(run) = app.log.get(id) else {
+        let gone = Paragraph::new("this run is no longer kept").block(block);
+        return frame.render_widget(gone, area);
+    };
+    let mut lines = Vec::new();
+    let mut field = |name: &str, value: String| {
+        lines.push(Line::from(vec![
+            Span::styled(format!("{name:<10}"), theme.quiet()),
+            Span::raw(fit(&value, 2000)),
+        ]));
+    };
+    let link = format!("{} :{}", run.link, run.service_port);
+    field(
+        "command",
+        format!("{}{}", run.command, arguments(&run.arguments)),
+    );
+    field("link", link);
+    field(
+        "asked",
+        format!(
+            "{} UTC by {} from {}",
+            time_of_day(run.at_ms),
+            source_word(run.source),
+            who(&run)
+        ),
+    );
+    field("result", outcome(&run));
+    if let Some(result) = &run.result {
+        let time = |us| short(Duration::from_micros(us));
+        field("status", result.status.to_string());
+        if !result.why.is_empty() {
+            field("why", result.why.clone());
+        }
+        let exec = result.exec_us.map_or("–".to_owned(), time);
+        field(
+            "time",
+            format!("link {}, exec {exec}", time(result.link_us)),
+        );
+        field("output", bytes(result.bytes));
+        for (title, text) in [("", &result.output), ("standard error:", &result.stderr)] {
+            if text.is_empty() {
+                continue;
+            }
+            lines.push(Line::styled(title.to_owned(), theme.quiet()));
+            lines.extend(output_lines(text));
+        }
+    }
+    frame.render_widget(
+        Paragraph::new(lines)
+            .wrap(Wrap { trim: false })
+            .block(block),
+        area,
+    );
+}
+
+/// Output as lines; nothing in it reaches the terminal as anything but text.
+pub(super) fn output_lines<'a>(output: &[u8]) -> Vec<Line<'a>> {
+    let output = output.strip_suffix(b"\n").unwrap_or(output);
+    let lines = output.split(|byte| *byte == b'\n');
+    lines
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .map(|line| {
+            Line::from(
+                EscapedBytes(line)
+                    .cut(2000)
+                    .to_string()
+                    .replace("\\t", "    "),
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,110 @@
+//! Owns how a run becomes a line of a table, and the table on the Drive screen.
+
+use std::time::Duration;
+
+use p2p_shared::protocol::console::RunInfo;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Style;
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Paragraph};
+
+use super::text::{ago, arguments, fit, short, time_of_day};
+use super::theme::Theme;
+use crate::app::App;
+use crate::run_log::{is_of_link, outcome, source_word};
+
+/// The runs and events of the chosen car.
+pub(super) fn of_car(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let Some(link) = app.link() else { return };
+    if area.height < 3 {
+        return;
+    }
+    let theme = Theme::of(app);
+    let with_events = area.width >= 100;
+    let parts = Layout::horizontal([
+        Constraint::Min(0),
+        Constraint::Length(if with_events { 46 } else { 0 }),
+    ]);
+    let [left, right] = parts.areas(area);
+    let width = usize::from(left.width.saturating_sub(2));
+    let rows = usize::from(left.height.saturating_sub(2));
+    let lines: Vec<Line<'_>> = app
+        .log
+        .of_link(link.info.service_port)
+        .take(rows)
+        .map(|run| line(run, width, false, theme))
+        .collect();
+    let block = Block::bordered().title(" Commands, newest first ");
+    frame.render_widget(Paragraph::new(lines).block(block), left);
+    let width = usize::from(right.width.saturating_sub(2));
+    let events: Vec<Line<'_>> = link
+        .events
+        .iter()
+        .rev()
+        .take(rows)
+        .map(|(at, text)| Line::from(fit(&format!("{:>6}  {text}", ago(*at, app.now)), width)))
+        .collect();
+    let block = Block::bordered().title(" The car says ");
+    frame.render_widget(Paragraph::new(events).block(block), right);
+}
+
+/// One run: time, source, command, what became of it, where the time went.
+pub(super) fn line<'a>(run: &RunInfo, width: usize, with_link: bool, theme: Theme) -> Line<'a> {
+    let times = times(run);
+    let link = match with_link {
+        true if width >= 60 => format!("{:<10} ", fit(run.link.as_str(), 10)),
+        _ => String::new(),
+    };
+    let from = match width {
+        120.. => format!("{:<22} ", fit(&who(run), 22)),
+        _ => String::new(),
+    };
+    let time = time_of_day(run.at_ms);
+    let source = if is_of_link(run) {
+        "link"
+    } else {
+        source_word(run.source)
+    };
+    let head = format!("{time} {source:<5} {link}{from}");
+    let mark = match &run.result {
+        _ if is_of_link(run) => '·',
+        None => '…',
+        Some(result) if result.status >= 400 => '✗',
+        Some(_) => '✓',
+    };
+    let wide = width >= 76;
+    let tail = format!(
+        " {mark} {:<10} {}",
+        fit(&outcome(run), 10),
+        if wide { &times } else { "" }
+    );
+    let room = width.saturating_sub(head.chars().count() + tail.chars().count());
+    let command = format!("{}{}", run.command, arguments(&run.arguments));
+    let command = fit(&command, room);
+    let pad = room.saturating_sub(unicode_width::UnicodeWidthStr::width(command.as_str()));
+    let style = match &run.result {
+        Some(result) if result.status >= 400 => theme.bad(),
+        None => theme.strong(),
+        _ => Style::new(),
+    };
+    Line::styled(format!("{head}{command}{}{tail}", " ".repeat(pad)), style)
+}
+
+/// The key's name and the address, as far as they are known.
+pub(super) fn who(run: &RunInfo) -> String {
+    match run.key.as_str() {
+        "" => run.from.clone(),
+        key => format!("{key} {}", run.from),
+    }
+}
+
+/// Where the time went.
+fn times(run: &RunInfo) -> String {
+    let Some(result) = run.result.as_ref().filter(|_| !is_of_link(run)) else {
+        return " ".repeat(25);
+    };
+    let time = |us: u64| short(Duration::from_micros(us));
+    let exec = result.exec_us.map_or("–".to_owned(), time);
+    format!("link {:>7} exec {exec:>7}", time(result.link_us))
+}

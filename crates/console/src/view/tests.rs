@@ -1,0 +1,330 @@
+//! Each screen in each state, at each size, as it is seen.
+
+use crossterm::event::{KeyCode, KeyEventKind};
+use p2p_shared::key::Role;
+use p2p_shared::protocol::console::{
+    FeedEvent, MotionEvent, PressId, RouterToConsole, SendEvent, StopCause,
+};
+use p2p_shared::protocol::{CommandInfo, End};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+use ratatui::style::Color;
+
+use super::*;
+use crate::app::Event;
+use crate::run_log::RunLog;
+use crate::testing::{self, Bench, bob, us};
+
+const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (50, 15)];
+
+fn draw(app: &App) -> Terminal<TestBackend> {
+    let (width, height) = app.setup.size;
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| render(frame, app)).unwrap();
+    terminal
+}
+
+fn seen(app: &App) -> String {
+    draw(app).backend().to_string()
+}
+
+fn buffer(app: &App) -> Buffer {
+    draw(app).backend().buffer().clone()
+}
+
+/// A snapshot of a situation at each size.
+fn snapshots(name: &str, situation: impl Fn((u16, u16)) -> Bench) {
+    for size in SIZES {
+        let bench = situation(size);
+        insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), seen(&bench.app));
+    }
+}
+
+fn lost_router(size: (u16, u16)) -> Bench {
+    let mut bench = Bench::driving(size);
+    let retry_at = Some(bench.now + std::time::Duration::from_secs(3));
+    bench.event(Event::Disconnected {
+        why: "the router was silent for 6 s".to_owned(),
+        retry_at,
+    });
+    bench.pass(2000);
+    bench
+}
+
+fn lost_car(size: (u16, u16)) -> Bench {
+    let mut bench = Bench::with_car(size);
+    bench.feed(FeedEvent::LinkDown {
+        service_port: 9000,
+        why: "silent for 6 s".to_owned(),
+    });
+    bench.pass(200);
+    bench
+}
+
+fn fleet(size: (u16, u16)) -> Bench {
+    let mut links = vec![
+        testing::link(9000, "car"),
+        testing::link(9001, "lab rig"),
+        testing::link(9002, &"車".repeat(64)),
+        testing::link(9003, "e\u{301}te\u{301}"),
+    ];
+    links[0].control.driver = Some(us());
+    links[1].is_up = false;
+    links[2].control.driver = Some(bob());
+    links[3].stop_failed = true;
+    Bench::with(size, links, Vec::new())
+}
+
+fn log(size: (u16, u16)) -> Bench {
+    let mut failed = testing::run(7_200_000, "photo");
+    failed.arguments = vec![
+        bytes::Bytes::from_static(b"a\x1b[31m b")
+            .try_into()
+            .unwrap(),
+    ];
+    if let Some(result) = failed.result.as_mut() {
+        result.status = 500;
+        result.end = Some(End::Exit(3));
+        result.stderr = bytes::Bytes::from_static(b"no camera\n");
+        result.why = "it ended with 3".to_owned();
+    }
+    let runs = vec![
+        testing::run(7_100_000, "hello"),
+        failed,
+        testing::open_run(7_300_000, "forward"),
+    ];
+    let mut bench = Bench::with(size, vec![testing::link(9000, "car")], runs);
+    bench.letters("3");
+    bench
+}
+
+fn commands(size: (u16, u16)) -> Bench {
+    let mut bench = Bench::with_car(size);
+    bench.letters("4");
+    let commands = ["back", "forward", "hello", "wide 東京", "broken"].map(|name| CommandInfo {
+        name: name.parse().unwrap(),
+        problem: (name == "broken").then(|| "it may not be executed: chmod +x broken".to_owned()),
+    });
+    bench.message(RouterToConsole::Commands {
+        request: 1,
+        commands: commands.into(),
+        more: false,
+    });
+    bench
+}
+
+#[test]
+fn drive() {
+    snapshots("drive_view", Bench::with_car);
+    snapshots("drive_driving", Bench::driving);
+    snapshots("drive_armed", |size| {
+        let mut bench = Bench::driving(size);
+        bench.stroke(KeyCode::Up, KeyEventKind::Release);
+        bench.motion(MotionEvent::Over {
+            press: None,
+            cause: StopCause::Released,
+        });
+        bench.motion(MotionEvent::Stopped {
+            cause: StopCause::Released,
+            end: End::Exit(0),
+            exec_us: 3_900,
+        });
+        bench.motion(MotionEvent::Stands);
+        bench
+    });
+    snapshots("drive_stopped", |size| {
+        let mut bench = Bench::driving(size);
+        bench.key(KeyCode::Char(' '));
+        bench
+    });
+    snapshots("drive_failsafe", |size| {
+        let mut bench = Bench::driving(size);
+        bench.motion(MotionEvent::Over {
+            press: Some(PressId {
+                epoch: 7,
+                number: 1,
+            }),
+            cause: StopCause::Lease,
+        });
+        bench
+    });
+    snapshots("drive_stop_failed", |size| {
+        let mut bench = Bench::driving(size);
+        bench.motion(MotionEvent::StopFailed);
+        bench
+    });
+    snapshots("drive_lost_router", lost_router);
+    snapshots("drive_lost_car", lost_car);
+    snapshots("drive_by_another", |size| {
+        let mut bench = Bench::with_car(size);
+        bench.control(Some(bob()), None);
+        bench
+    });
+    snapshots("drive_asked", |size| {
+        let mut bench = Bench::driving(size);
+        bench.control(Some(us()), Some(bob()));
+        bench
+    });
+    snapshots("drive_readonly", |size| {
+        let mut bench = Bench::with_car(size);
+        bench.app.setup.readonly = true;
+        bench.app.role = Role::View;
+        bench
+    });
+    snapshots("drive_tap", |size| {
+        let mut bench = Bench::with_car(size);
+        bench.app.setup.releases = crate::drive::Releases::Guessed;
+        bench.app.drive = crate::drive::Drive::new(crate::drive::Releases::Guessed);
+        bench
+    });
+    snapshots("help", |size| {
+        let mut bench = Bench::with_car(size);
+        bench.letters("?");
+        bench
+    });
+}
+
+#[test]
+fn fleets() {
+    snapshots("fleet", fleet);
+    snapshots("fleet_empty", |size| {
+        Bench::with(size, Vec::new(), Vec::new())
+    });
+    snapshots("fleet_connecting", |size| {
+        let mut bench = Bench::unconnected(size);
+        bench.event(Event::Disconnected {
+            why: "no connection to router.example.org:8888".to_owned(),
+            retry_at: None,
+        });
+        bench
+    });
+}
+
+#[test]
+fn logs() {
+    snapshots("log", log);
+    snapshots("log_held", |size| {
+        let mut bench = log(size);
+        bench.key(KeyCode::Down);
+        let run = testing::run(7_400_000, "left");
+        bench.feed(FeedEvent::Run(Box::new(run)));
+        bench
+    });
+    snapshots("log_frozen", |size| {
+        let mut bench = log(size);
+        bench.letters("f");
+        let run = testing::run(7_400_000, "left");
+        bench.feed(FeedEvent::Run(Box::new(run)));
+        bench
+    });
+    snapshots("log_filter", |size| {
+        let mut bench = log(size);
+        bench.letters("/photo");
+        bench
+    });
+    snapshots("log_run", |size| {
+        let mut bench = log(size);
+        bench.key(KeyCode::Down);
+        bench.key(KeyCode::Enter);
+        bench
+    });
+    snapshots("log_replay", |size| {
+        let mut bench = Bench::unconnected(size);
+        let mut log = RunLog::default();
+        log.put(testing::run(7_100_000, "hello"));
+        log.put(testing::run(7_200_000, "left"));
+        bench
+            .app
+            .replay("p2p-router.2026-11-22.jsonl".to_owned(), log);
+        bench
+    });
+}
+
+#[test]
+fn command_lists() {
+    snapshots("commands", commands);
+    snapshots("commands_running", |size| {
+        let mut bench = commands(size);
+        bench.key(KeyCode::Down);
+        bench.key(KeyCode::Enter);
+        let event = |event| RouterToConsole::SendEvent { request: 2, event };
+        bench.message(event(SendEvent::Started));
+        let output = b"line one\n\x1b[2Jsecond\t\xff \xe6\x9d\xb1\n".to_vec();
+        bench.message(event(SendEvent::Output(output.into())));
+        bench
+    });
+}
+
+#[test]
+fn without_colours_every_state_is_still_a_word() {
+    for (situation, word) in [
+        (Bench::with_car as fn(_) -> _, "VIEW"),
+        (Bench::driving, "DRIVING"),
+        (lost_router, "OFFLINE"),
+        (fleet, "down"),
+        (log, "running"),
+    ] {
+        let mut bench: Bench = situation((80, 24));
+        bench.app.setup.colour = false;
+        let buffer = buffer(&bench.app);
+        let plain = |c: Color| c == Color::Reset;
+        assert!(
+            buffer
+                .content
+                .iter()
+                .all(|cell| plain(cell.fg) && plain(cell.bg)),
+            "{word}"
+        );
+        assert!(seen(&bench.app).contains(word), "{word}");
+        insta::assert_snapshot!(format!("plain_{word}"), seen(&bench.app));
+    }
+}
+
+#[test]
+fn colours_are_the_16_on_the_terminals_own_background() {
+    for situation in [Bench::driving, lost_router, lost_car, fleet, log, commands] {
+        let buffer = buffer(&situation((120, 40)).app);
+        for cell in &buffer.content {
+            assert_eq!(cell.bg, Color::Reset);
+            assert!(!matches!(cell.fg, Color::Rgb(..) | Color::Indexed(_)));
+        }
+    }
+}
+
+#[test]
+fn a_terminal_of_10_by_3_says_what_it_needs() {
+    let bench = Bench::driving((10, 3));
+    insta::assert_snapshot!("too_small", seen(&bench.app));
+}
+
+#[test]
+fn five_hundred_links_are_drawn_where_the_selection_is() {
+    let links: Vec<_> = (0..500)
+        .map(|n| testing::link(9000 + n, &format!("car-{n}")))
+        .collect();
+    let mut bench = Bench::with((80, 24), links, Vec::new());
+    assert!(seen(&bench.app).contains("car-0 ") && !seen(&bench.app).contains("car-100"));
+    bench.key(KeyCode::End);
+    assert!(seen(&bench.app).contains("car-499"));
+}
+
+#[test]
+fn every_size_can_be_drawn_in_every_situation() {
+    for situation in [
+        Bench::with_car as fn(_) -> _,
+        Bench::driving,
+        lost_router,
+        fleet,
+        log,
+        commands,
+    ] {
+        let mut bench: Bench = situation((80, 24));
+        for width in [1, 9, 25, 39, 40, 59, 60, 80, 99, 100, 140] {
+            for height in [1, 2, 3, 5, 7, 8, 9, 12, 17, 18, 24, 29, 30, 44] {
+                bench.app.setup.size = (width, height);
+                seen(&bench.app);
+            }
+        }
+    }
+}

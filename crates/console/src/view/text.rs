@@ -1,0 +1,136 @@
+//! Owns how values become short texts: escaped, cut to columns, with units.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use p2p_shared::text::Escaped;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Text from outside, escaped and cut to so many columns of the screen.
+#[must_use]
+pub fn fit(text: &str, columns: usize) -> String {
+    // A character takes a column or none: what is cut here would not have been seen.
+    let shown = Escaped(text).cut(columns * 4 + 8).to_string();
+    if shown.width() <= columns {
+        return shown;
+    }
+    let mut cut = String::new();
+    let mut left = columns.saturating_sub(1);
+    for c in shown.chars() {
+        let width = c.width().unwrap_or(0);
+        if width > left {
+            break;
+        }
+        left -= width;
+        cut.push(c);
+    }
+    if columns > 0 {
+        cut.push('…');
+    }
+    cut
+}
+
+/// A time of work or travel, short: `0.4 ms`, `23 ms`, `1.5 s`.
+#[must_use]
+pub fn short(time: Duration) -> String {
+    let ms = time.as_secs_f64() * 1e3;
+    match ms {
+        ms if ms < 9.95 => format!("{ms:.1} ms"),
+        ms if ms < 9_999.5 => format!("{ms:.0} ms"),
+        ms => format!("{:.1} s", ms / 1e3),
+    }
+}
+
+/// How long ago, short: `3 s`, `4 min`, `2 h 5 min`, `12 d`.
+#[must_use]
+pub fn ago(then: Instant, now: Instant) -> String {
+    age(now.saturating_duration_since(then))
+}
+
+/// An age, short.
+#[must_use]
+pub fn age(time: Duration) -> String {
+    match time.as_secs() {
+        secs @ ..120 => format!("{secs} s"),
+        secs @ ..7_200 => format!("{} min", secs / 60),
+        secs @ ..172_800 => format!("{} h {} min", secs / 3_600, secs / 60 % 60),
+        secs => format!("{} d", secs / 86_400),
+    }
+}
+
+/// The time of day of a moment since 1970, in UTC.
+#[must_use]
+pub fn time_of_day(at_ms: u64) -> String {
+    let secs = at_ms / 1000;
+    format!(
+        "{:02}:{:02}:{:02}.{:03}",
+        secs / 3600 % 24,
+        secs / 60 % 60,
+        secs % 60,
+        at_ms % 1000
+    )
+}
+
+/// A number of bytes, short.
+#[must_use]
+pub fn bytes(n: u64) -> String {
+    match n {
+        ..10_000 => format!("{n} B"),
+        10_000..10_000_000 => format!("{} kB", n / 1000),
+        n => format!("{} MB", n / 1_000_000),
+    }
+}
+
+/// Arguments as people would type them, not yet escaped.
+#[must_use]
+pub fn arguments(arguments: &[p2p_shared::names::Argument]) -> String {
+    let mut text = String::new();
+    for argument in arguments {
+        let word = String::from_utf8_lossy(argument.as_bytes());
+        let plain = !word.is_empty() && !word.contains(char::is_whitespace);
+        let _ = if plain {
+            write!(text, " {word}")
+        } else {
+            write!(text, " '{word}'")
+        };
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn wide_and_combining_characters_are_counted_in_columns() {
+        assert_eq!(fit("東京都", 6), "東京都");
+        assert_eq!(fit("東京都", 5), "東京…");
+        assert_eq!(fit("東京都", 4), "東…");
+        assert_eq!(
+            fit("e\u{301}e\u{301}e\u{301}", 3),
+            "e\u{301}e\u{301}e\u{301}"
+        );
+        assert_eq!(fit("\x1b[31mred", 30), r"\u{1b}[31mred");
+        assert_eq!(fit("abc", 0), "");
+    }
+
+    #[test]
+    fn times_are_short() {
+        let ms = Duration::from_millis;
+        assert_eq!(short(Duration::from_micros(432)), "0.4 ms");
+        assert_eq!(short(ms(23)), "23 ms");
+        assert_eq!(short(ms(12_345)), "12.3 s");
+        assert_eq!(age(ms(7_500_000)), "2 h 5 min");
+        assert_eq!(time_of_day(86_400_000 + 3_723_004), "01:02:03.004");
+    }
+
+    proptest! {
+        #[test]
+        fn what_fits_is_never_wider_nor_an_escape(text: String, columns in 0_usize..50) {
+            let shown = fit(&text, columns);
+            prop_assert!(shown.width() <= columns);
+            prop_assert!(!shown.chars().any(char::is_control));
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Owns how things look: the 16 ANSI colours on the terminal's own background, or none. What a
+//! colour says, a word or a glyph beside it says too.
+
+use std::time::Duration;
+
+use ratatui::style::{Color, Modifier, Style};
+
+use crate::app::App;
+use crate::drive::State;
+
+/// Round trips below this are plain.
+const PLAIN: Duration = Duration::from_millis(100);
+/// Round trips up to this are amber; above, red.
+const AMBER: Duration = Duration::from_millis(200);
+
+/// The looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Theme {
+    colour: bool,
+}
+
+impl Theme {
+    pub(super) fn of(app: &App) -> Self {
+        Self {
+            colour: app.setup.colour,
+        }
+    }
+
+    /// Reversed, so that the letters have the background's own colour: readable on light and
+    /// dark alike.
+    fn badge(self, colour: Color) -> Style {
+        let style = Style::new().add_modifier(Modifier::REVERSED | Modifier::BOLD);
+        if self.colour { style.fg(colour) } else { style }
+    }
+
+    pub(super) fn good(self) -> Style {
+        self.coloured(Color::Green)
+    }
+
+    pub(super) fn bad(self) -> Style {
+        self.coloured(Color::Red).add_modifier(Modifier::BOLD)
+    }
+
+    pub(super) fn alarm(self) -> Style {
+        self.badge(Color::Red)
+    }
+
+    pub(super) fn warning(self) -> Style {
+        self.badge(Color::Yellow)
+    }
+
+    pub(super) fn accent(self) -> Style {
+        self.coloured(Color::Cyan)
+    }
+
+    fn coloured(self, colour: Color) -> Style {
+        if self.colour {
+            Style::new().fg(colour)
+        } else {
+            Style::new()
+        }
+    }
+
+    pub(super) fn quiet(self) -> Style {
+        Style::new().add_modifier(Modifier::DIM)
+    }
+
+    pub(super) fn strong(self) -> Style {
+        Style::new().add_modifier(Modifier::BOLD)
+    }
+
+    pub(super) fn selected(self) -> Style {
+        Style::new().add_modifier(Modifier::REVERSED)
+    }
+
+    pub(super) fn state(self, state: State) -> Style {
+        match state {
+            State::View => self.selected(),
+            State::Armed => self.badge(Color::Cyan),
+            State::Driving(_) => self.badge(Color::Green),
+            State::Stopped | State::Failsafe | State::Offline => self.badge(Color::Red),
+        }
+    }
+
+    pub(super) fn round_trip(self, rtt: Duration) -> Style {
+        match rtt {
+            rtt if rtt < PLAIN => Style::new(),
+            rtt if rtt <= AMBER => self.warning(),
+            _ => self.alarm(),
+        }
+    }
+}
+
+/// A state's glyph and word.
+pub(super) fn state_words(state: State) -> (&'static str, &'static str) {
+    match state {
+        State::View => ("○", "VIEW"),
+        State::Armed => ("●", "ARMED"),
+        State::Driving(_) => ("▶", "DRIVING"),
+        State::Stopped => ("■", "STOPPED"),
+        State::Failsafe => ("◆", "FAILSAFE"),
+        State::Offline => ("✖", "OFFLINE"),
+    }
+}
+
+/// What a round trip's colour says, as a word.
+pub(super) fn round_trip_word(rtt: Duration) -> &'static str {
+    match rtt {
+        rtt if rtt < PLAIN => "",
+        rtt if rtt <= AMBER => " slow",
+        _ => " TOO SLOW",
+    }
+}

@@ -1,0 +1,26 @@
+//! Owns what is shown where nothing fits: the size that is needed, and the two keys that work.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+use ratatui::widgets::{Paragraph, Wrap};
+
+use super::theme::{Theme, state_words};
+use crate::app::{App, LEAST_SIZE};
+
+pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let theme = Theme::of(app);
+    let (width, height) = LEAST_SIZE;
+    let (_, word) = state_words(app.state());
+    let first = if app.stop_failed() {
+        "STOP FAILED"
+    } else {
+        word
+    };
+    let lines = vec![
+        Line::styled(first, theme.state(app.state())),
+        Line::from(format!("needs {width}×{height}")),
+        Line::from("Space stop, q quit"),
+    ];
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), area);
+}

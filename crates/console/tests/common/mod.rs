@@ -1,0 +1,359 @@
+//! A router and a terminal by hand: what the real program says to the one, and shows on the other.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its part of it"
+)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is a test")]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use p2p_shared::key::Role;
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::End;
+use p2p_shared::protocol::console::{
+    ConsoleToRouter, ControlInfo, ControlWish, Driver, FeedEvent, LinkInfo, RouterToConsole,
+    SendEvent, SessionId,
+};
+use p2p_shared::wire::{Event, Wire};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+
+/// How long anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A router with one car, which gives control to whoever asks.
+pub struct FakeRouter {
+    pub port: u16,
+    messages: mpsc::UnboundedReceiver<(ConsoleToRouter, Instant)>,
+}
+
+impl FakeRouter {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (told, messages) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, told.clone()));
+            }
+        });
+        Self { port, messages }
+    }
+
+    /// The next message but renewals.
+    pub async fn next(&mut self) -> ConsoleToRouter {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.messages.recv());
+            let (message, _) = next.await.expect("a message in time").unwrap();
+            if !matches!(message, ConsoleToRouter::Renew { .. }) {
+                return message;
+            }
+        }
+    }
+
+    /// What came, with its time, until nothing comes for so long.
+    pub async fn until_silent(&mut self, silence: Duration) -> Vec<(ConsoleToRouter, Instant)> {
+        let mut all = Vec::new();
+        while let Ok(Some(one)) = tokio::time::timeout(silence, self.messages.recv()).await {
+            all.push(one);
+        }
+        all
+    }
+}
+
+async fn serve(stream: TcpStream, told: mpsc::UnboundedSender<(ConsoleToRouter, Instant)>) {
+    #[expect(clippy::result_large_err, reason = "tungstenite's own type")]
+    let protocol = |_: &Request, mut response: Response| {
+        let name = p2p_shared::protocol::SUBPROTOCOL.parse().unwrap();
+        response
+            .headers_mut()
+            .insert("sec-websocket-protocol", name);
+        Ok(response)
+    };
+    let Ok(socket) = tokio_tungstenite::accept_hdr_async(stream, protocol).await else {
+        return;
+    };
+    let mut wire: Wire<_, RouterToConsole, ConsoleToRouter> = Wire::new(socket);
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let mut clock_ms = 1;
+    let mut epoch = 1;
+    loop {
+        let event = tokio::select! {
+            event = wire.event() => event,
+            _ = ticks.tick() => {
+                clock_ms += 100;
+                wire.push(&RouterToConsole::Tick { service_port: 9000, clock_ms }).unwrap();
+                continue;
+            }
+        };
+        let message = match event {
+            Ok(Event::Message(message)) => message,
+            Ok(Event::Closed(_)) | Err(_) => return,
+            Ok(_) => continue,
+        };
+        let control = |driver, epoch| {
+            RouterToConsole::Feed(FeedEvent::Control {
+                service_port: 9000,
+                control: ControlInfo {
+                    driver,
+                    request: None,
+                    epoch,
+                },
+            })
+        };
+        match &message {
+            ConsoleToRouter::Hello { .. } => wire.push(&snapshot()).unwrap(),
+            ConsoleToRouter::Control {
+                wish: ControlWish::Take,
+                ..
+            } => {
+                epoch += 1;
+                let driver = Driver {
+                    session: SessionId(1),
+                    name: "desk".to_owned(),
+                };
+                wire.push(&control(Some(driver), epoch)).unwrap();
+            }
+            ConsoleToRouter::Control { .. } => wire.push(&control(None, epoch)).unwrap(),
+            ConsoleToRouter::Send {
+                request, command, ..
+            } => {
+                for event in answer(command.as_str()) {
+                    wire.push(&RouterToConsole::SendEvent {
+                        request: *request,
+                        event,
+                    })
+                    .unwrap();
+                }
+            }
+            _ => {}
+        }
+        let _ = told.send((message, Instant::now()));
+    }
+}
+
+fn answer(command: &str) -> Vec<SendEvent> {
+    let finished = |end| SendEvent::Finished {
+        end,
+        exec_us: 1_000,
+        stderr: b"beside\n"[..].into(),
+    };
+    let mut events = vec![
+        SendEvent::Queued {
+            run: RunId::from_number(7),
+        },
+        SendEvent::Started,
+        SendEvent::Output(b"\x1b[31mone\n"[..].into()),
+    ];
+    match command {
+        "slow" => events.push(finished(End::TimedOut)),
+        "lost" => events.push(SendEvent::Lost),
+        "locked" => {
+            events.truncate(1);
+            events.push(SendEvent::Refused {
+                refusal: None,
+                reason: Some(p2p_shared::protocol::console::RefusedReason::Locked),
+                message: "bob drives".to_owned(),
+            });
+        }
+        "seven" => events.push(finished(End::Exit(7))),
+        _ => events.push(finished(End::Exit(0))),
+    }
+    events
+}
+
+fn snapshot() -> RouterToConsole {
+    let link = |port: u16, name: &str, is_up| LinkInfo {
+        service_port: port,
+        name: name.parse().unwrap(),
+        is_up,
+        since_ms: 5_000,
+        rtts_us: vec![1_000],
+        runs: 0,
+        failures: 0,
+        motion: ["forward", "back", "left", "right"]
+            .map(|name| name.parse().unwrap())
+            .to_vec(),
+        stop: "stop".parse().unwrap(),
+        lease_ms: 400,
+        motion_limit_ms: 2_000,
+        control: ControlInfo::default(),
+        moving: None,
+        stop_failed: false,
+    };
+    RouterToConsole::Snapshot {
+        first: true,
+        last: true,
+        session: SessionId(1),
+        key: "desk".to_owned(),
+        role: Role::Drive,
+        missed: 0,
+        links: vec![link(9000, "car", true), link(9001, "away", false)],
+        runs: Vec::new(),
+    }
+}
+
+/// The program, as a user starts it.
+pub fn program(router: u16, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-console"));
+    command
+        .args(["--router", &format!("127.0.0.1:{router}")])
+        .args(["--log-dir", env!("CARGO_TARGET_TMPDIR")])
+        .args(arguments)
+        .env_remove("P2P_KEY")
+        .env("XDG_CONFIG_HOME", "/nonexistent");
+    command
+}
+
+/// A terminal with the real program in it.
+pub struct Pty {
+    pub child: Child,
+    keys: Option<OwnedFd>,
+    shown: Arc<Mutex<Vec<u8>>>,
+    gone: Arc<AtomicBool>,
+    stalled: Arc<AtomicBool>,
+}
+
+impl Pty {
+    /// Starts the program in a terminal of this size; `kitty`: one that grants flags.
+    pub fn start(router: u16, kitty: bool, (columns, rows): (u16, u16)) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap();
+        let path = name.to_str().unwrap();
+        let size = Winsize {
+            ws_col: columns,
+            ws_row: rows,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&ours, size).unwrap();
+        let theirs = || Stdio::from(File::options().read(true).write(true).open(path).unwrap());
+        let plain = program(router, &["--link", "car"]);
+        // A session of its own, with this as its controlling terminal.
+        let mut command = Command::new("setsid");
+        command
+            .arg("--ctty")
+            .arg(plain.get_program())
+            .args(plain.get_args());
+        command
+            .env_remove("P2P_KEY")
+            .env("XDG_CONFIG_HOME", "/nonexistent");
+        command.env("TERM", "xterm-kitty").env_remove("NO_COLOR");
+        let child = command
+            .stdin(theirs())
+            .stdout(theirs())
+            .stderr(theirs())
+            .spawn()
+            .unwrap();
+        let shown = Arc::default();
+        let gone = Arc::default();
+        let terminal = Self {
+            child,
+            keys: Some(ours),
+            shown,
+            gone,
+            stalled: Arc::default(),
+        };
+        terminal.listen(kitty);
+        terminal
+    }
+
+    fn listen(&self, kitty: bool) {
+        let keys = self.keys.as_ref().unwrap();
+        let mut screen = File::from(keys.try_clone().unwrap());
+        let mut answers = File::from(keys.try_clone().unwrap());
+        let (shown, gone) = (self.shown.clone(), self.gone.clone());
+        let stalled = self.stalled.clone();
+        std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            // The screen says something at least once a second.
+            while let Ok(n @ 1..) = screen.read(&mut piece)
+                && !gone.load(Ordering::SeqCst)
+            {
+                let piece = &piece[..n];
+                while stalled.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                let asked = |question: &[u8]| piece.windows(question.len()).any(|w| w == question);
+                if kitty && asked(b"\x1b[?u") {
+                    answers.write_all(b"\x1b[?3u").unwrap();
+                }
+                if asked(b"\x1b[c") {
+                    answers.write_all(b"\x1b[?62;c").unwrap();
+                }
+                shown.lock().unwrap().extend_from_slice(piece);
+            }
+        });
+    }
+
+    /// Types these bytes.
+    pub fn send(&self, bytes: &[u8]) {
+        rustix::io::write(self.keys.as_ref().unwrap(), bytes).unwrap();
+    }
+
+    /// Everything that was written to the screen.
+    pub fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
+    }
+
+    /// Waits until this was written to the screen.
+    pub async fn await_text(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.shown().contains(text) {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "no {text:?} in {:?}",
+                self.shown()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Reads nothing from the screen any more.
+    pub fn stall(&self) {
+        self.stalled.store(true, Ordering::SeqCst);
+    }
+
+    /// Whoever listens keeps the terminal open, so it goes with its keys closed and its reader
+    /// told to end.
+    pub fn hang_up(&mut self) {
+        self.gone.store(true, Ordering::SeqCst);
+        self.keys = None;
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the program's end: its exit code.
+    pub async fn end(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Pty {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,619 @@
+//! Owns the car's motion in the world: starts and ends the processes that `motion` decides on,
+//! keeps its timers, and tells the router and the guardian. It decides nothing itself.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use p2p_shared::names::{CommandName, LinkName, RunId};
+use p2p_shared::protocol::console::{MotionEvent, MotionRefused, Moving, PressId, StopCause};
+use p2p_shared::protocol::{End, InnerToRouter, MotionInfo, RUN_WINDOW, Refusal, RunRequest};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::Catalog;
+use crate::clock;
+use crate::executor::Entry;
+use crate::guardian::Guard;
+use crate::motion::{Effect, Event, Motion, Order, Origin, Rules, Token};
+use crate::runner::{Job, Part, Reports, Window};
+
+/// What is asked of the car.
+#[derive(Debug)]
+pub(crate) enum ToDrive {
+    /// A driver presses.
+    Press {
+        press: PressId,
+        tick_ms: u64,
+        driver: String,
+        request: RunRequest,
+        link: LinkName,
+    },
+    /// A driver holds on.
+    Renew { press: PressId, tick_ms: u64 },
+    /// A driver lets go.
+    Release { press: PressId },
+    /// Anyone stops it.
+    Stop { by: String, over: Option<PressId> },
+    /// `/cgi` or `send` asks for a motion.
+    Timed { job: Asked },
+    /// `/cgi` or `send` asks for the stop command.
+    StopRun { job: Asked },
+    /// Who asked for this motion has gone away.
+    Abandoned { run: RunId },
+    /// Nobody knows whether the car moves: stop it.
+    First,
+    /// One of the two processes that watch each other is gone.
+    Alarm,
+    /// What became of a process.
+    Told(Told),
+}
+
+/// A run that somebody waits for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub request: RunRequest,
+    pub link: LinkName,
+    pub stdin: Bytes,
+    pub window: Window,
+    pub cancel: CancellationToken,
+    pub entry: Option<Entry>,
+}
+
+/// What a motion's or a stop's process has come to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Told {
+    Started {
+        token: Token,
+        group: i32,
+    },
+    NotStarted {
+        token: Token,
+    },
+    Ended {
+        token: Token,
+        end: End,
+        exec: Duration,
+    },
+    /// Its whole group is gone.
+    Reaped {
+        token: Token,
+    },
+}
+
+/// Everyone's hold on the car.
+#[derive(Debug, Clone)]
+pub(crate) struct DriveHandle {
+    queue: mpsc::UnboundedSender<ToDrive>,
+    stands: watch::Receiver<bool>,
+}
+
+impl DriveHandle {
+    /// Asks for something. The queue is read at once, whatever runs.
+    pub(crate) fn send(&self, ask: ToDrive) {
+        let _ = self.queue.send(ask);
+    }
+
+    /// Stops the car at the start, if it has a stop command, and waits until it stands.
+    pub(crate) async fn stop_first(&self, catalog: &Catalog, info: &MotionInfo) {
+        if catalog.resolve(&info.stop).is_ok() {
+            return self.wait_for(ToDrive::First).await;
+        }
+        if info
+            .commands
+            .iter()
+            .any(|motion| catalog.resolve(motion).is_ok())
+        {
+            let stop = info.stop.as_str();
+            tracing::warn!(
+                stop,
+                "there is no stop command that can be run: nothing moves without"
+            );
+        }
+    }
+
+    /// Stops the car if it moves. Its process ends with it.
+    pub(crate) fn stop_if_it_moves(&self) {
+        if !*self.stands.borrow() {
+            self.send(ToDrive::Stop {
+                by: "shutdown".to_owned(),
+                over: None,
+            });
+        }
+    }
+
+    async fn wait_for(&self, ask: ToDrive) {
+        let mut stands = self.stands.clone();
+        stands.mark_unchanged();
+        self.send(ask);
+        let standing = async {
+            while stands.changed().await.is_ok() {
+                if *stands.borrow_and_update() {
+                    return;
+                }
+            }
+        };
+        // Three tries of a second each.
+        let _ = tokio::time::timeout(Duration::from_secs(4), standing).await;
+    }
+}
+
+/// What the drive needs.
+pub(crate) struct Drive {
+    motion: Motion,
+    info: MotionInfo,
+    catalog: Arc<Catalog>,
+    reports: Reports,
+    tracker: TaskTracker,
+    queue: mpsc::UnboundedReceiver<ToDrive>,
+    own: mpsc::UnboundedSender<ToDrive>,
+    guard: watch::Sender<Guard>,
+    stands: watch::Sender<bool>,
+    /// Runs that are asked for and not begun.
+    waiting: HashMap<RunId, Asked>,
+    /// Presses that are asked for and not begun.
+    presses: HashMap<PressId, (RunRequest, LinkName, String)>,
+    /// Motions with `for=` that wait for the car to stand.
+    until_it_stands: HashMap<RunId, oneshot::Sender<()>>,
+    processes: HashMap<Token, Process>,
+    group: i32,
+}
+
+struct Process {
+    cancel: CancellationToken,
+    what: What,
+}
+
+enum What {
+    Motion {
+        run: RunId,
+        command: CommandName,
+        press: Option<PressId>,
+    },
+    Stop {
+        cause: StopCause,
+    },
+}
+
+impl Drive {
+    /// A car, and everyone's hold on it.
+    pub(crate) fn new(
+        info: MotionInfo,
+        catalog: Arc<Catalog>,
+        reports: Reports,
+        tracker: TaskTracker,
+    ) -> (Self, DriveHandle, watch::Receiver<Guard>) {
+        let (own, queue) = mpsc::unbounded_channel();
+        let (guard, guarded) = watch::channel(Guard::Stand);
+        let (stands, standing) = watch::channel(true);
+        let rules = Rules {
+            lease: Duration::from_millis(info.lease_ms),
+            limit: (info.limit_ms > 0).then(|| Duration::from_millis(info.limit_ms)),
+        };
+        let handle = DriveHandle {
+            queue: own.clone(),
+            stands: standing,
+        };
+        let drive = Self {
+            motion: Motion::new(rules),
+            info,
+            catalog,
+            reports,
+            tracker,
+            queue,
+            own,
+            guard,
+            stands,
+            waiting: HashMap::new(),
+            presses: HashMap::new(),
+            until_it_stands: HashMap::new(),
+            processes: HashMap::new(),
+            group: 0,
+        };
+        (drive, handle, guarded)
+    }
+
+    /// Keeps the timers and does what is decided, for ever.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let timer = self
+                .motion
+                .next()
+                .map(|at| Instant::now() + at.saturating_sub(clock::now()));
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {
+                    self.decide(Event::Tick, None);
+                }
+                ask = self.queue.recv() => match ask {
+                    Some(ask) => self.on(ask),
+                    None => return,
+                },
+            }
+            self.tell_guardian();
+        }
+    }
+
+    fn on(&mut self, ask: ToDrive) {
+        match ask {
+            ToDrive::Press {
+                press,
+                tick_ms,
+                driver,
+                request,
+                link,
+            } => {
+                let order = order_of(&request);
+                self.presses.insert(press, (request, link, driver));
+                let tick = Duration::from_millis(tick_ms);
+                self.decide(
+                    Event::Press {
+                        id: press,
+                        order,
+                        tick,
+                    },
+                    None,
+                );
+                // Only the newest may wait.
+                self.presses.retain(|id, _| *id >= press);
+            }
+            ToDrive::Renew { press, tick_ms } => {
+                self.decide(
+                    Event::Renew {
+                        id: press,
+                        tick: Duration::from_millis(tick_ms),
+                    },
+                    None,
+                );
+            }
+            ToDrive::Release { press } => self.decide(Event::Release { id: press }, None),
+            ToDrive::Stop { by, over } => {
+                tracing::info!(by, "stop");
+                if let Some(press) = over {
+                    self.decide(Event::Release { id: press }, None);
+                }
+                self.decide(Event::Stop(StopCause::Asked), None);
+            }
+            ToDrive::Timed { job } => self.timed(job),
+            ToDrive::StopRun { job } => {
+                tracing::info!(by = job.request.remote_addr, run = %job.request.run, "stop");
+                self.decide(Event::Stop(StopCause::Asked), Some(job));
+            }
+            ToDrive::Abandoned { run } => self.decide(Event::Abandoned { run }, None),
+            ToDrive::First => self.decide(Event::Stop(StopCause::Beginning), None),
+            ToDrive::Alarm => self.decide(Event::Stop(StopCause::Watchdog), None),
+            ToDrive::Told(told) => self.told(told),
+        }
+    }
+
+    fn timed(&mut self, job: Asked) {
+        // What can't be stopped doesn't begin.
+        if let Err((_, why)) = self.catalog.resolve(&self.info.stop) {
+            let message = format!("the car has no stop command that works ({why}): nothing moves");
+            return self.refuse(job.request.run, Refusal::StopFailed, message);
+        }
+        let run = job.request.run;
+        let lasts = job.request.for_ms.map(Duration::from_millis);
+        let order = order_of(&job.request);
+        self.waiting.insert(run, job);
+        self.decide(Event::Timed { run, order, lasts }, None);
+    }
+
+    fn told(&mut self, told: Told) {
+        match told {
+            Told::Started { token, group } => {
+                if let Some(What::Motion {
+                    run,
+                    command,
+                    press,
+                }) = self.processes.get(&token).map(|process| &process.what)
+                {
+                    self.group = group;
+                    let moving = Moving {
+                        run: *run,
+                        command: command.clone(),
+                        press: *press,
+                    };
+                    self.report(MotionEvent::Started(moving));
+                }
+                self.decide(Event::Started(token), None);
+            }
+            Told::NotStarted { token } => match self.processes.remove(&token) {
+                Some(Process {
+                    what: What::Stop { .. },
+                    ..
+                }) => {
+                    self.decide(Event::StopEnded { token, ok: false }, None);
+                }
+                Some(Process {
+                    what: What::Motion { press, .. },
+                    ..
+                }) => {
+                    if let Some(press) = press {
+                        let why = MotionRefused::NotStarted;
+                        self.report(MotionEvent::Refused { press, why });
+                    }
+                    self.decide(Event::NotStarted(token), None);
+                }
+                None => {}
+            },
+            Told::Ended { token, end, exec } => {
+                let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
+                match self.processes.get(&token).map(|process| &process.what) {
+                    Some(What::Stop { cause }) => {
+                        let cause = *cause;
+                        tracing::info!(?cause, exit = %end, exec_ms = exec.as_secs_f64() * 1e3, "stopped");
+                        self.report(MotionEvent::Stopped {
+                            cause,
+                            end,
+                            exec_us,
+                        });
+                        self.processes.remove(&token);
+                        let ok = end == End::Exit(0);
+                        self.decide(Event::StopEnded { token, ok }, None);
+                    }
+                    Some(What::Motion { run, .. }) => {
+                        let run = *run;
+                        self.report(MotionEvent::Ended { run, end, exec_us });
+                    }
+                    None => {}
+                }
+            }
+            Told::Reaped { token } => {
+                if let Some(Process {
+                    what: What::Motion { .. },
+                    ..
+                }) = self.processes.remove(&token)
+                {
+                    self.group = 0;
+                    self.decide(Event::Reaped(token), None);
+                }
+            }
+        }
+    }
+
+    /// Has it decided, and does it. `job` is the run that a stop of this very event is.
+    fn decide(&mut self, event: Event, mut job: Option<Asked>) {
+        for effect in self.motion.on(clock::now(), event) {
+            self.act(effect, &mut job);
+        }
+    }
+
+    fn act(&mut self, effect: Effect, job: &mut Option<Asked>) {
+        match effect {
+            Effect::Start {
+                token,
+                order,
+                origin,
+            } => self.start(token, order, origin),
+            Effect::End(token) | Effect::KillStop(token) => {
+                if let Some(process) = self.processes.get(&token) {
+                    process.cancel.cancel();
+                }
+            }
+            Effect::RunStop { token, cause } => {
+                self.stands.send_replace(false);
+                let what = What::Stop { cause };
+                let asked = job.take().unwrap_or_else(|| self.own_stop());
+                self.spawn(token, what, asked, None);
+            }
+            Effect::Refuse { origin, why } => self.refused(origin, why),
+            Effect::Extended { run, by } => {
+                tracing::info!(%run, %by, "motion extended");
+                self.waiting.remove(&run);
+                let message = InnerToRouter::Started { run };
+                let _ = self.reports.urgent.send(message);
+                let _ = self.reports.urgent.send(ended(run));
+            }
+            Effect::Over { origin, cause } => {
+                let press = match origin {
+                    Origin::Press(press) => Some(press),
+                    Origin::Timed(_) => None,
+                };
+                tracing::info!(?origin, ?cause, "motion over");
+                self.report(MotionEvent::Over { press, cause });
+            }
+            Effect::Stands => {
+                self.stands.send_replace(true);
+                self.until_it_stands.clear();
+                self.report(MotionEvent::Stands);
+            }
+            Effect::StopFailed => {
+                self.stands.send_replace(true);
+                self.until_it_stands.clear();
+                tracing::error!("STOP FAILED: nothing moves until a stop has succeeded");
+                self.report(MotionEvent::StopFailed);
+            }
+        }
+    }
+
+    fn start(&mut self, token: Token, order: Order, origin: Origin) {
+        let begun = match origin {
+            Origin::Timed(run) => self.waiting.remove(&run).map(|asked| (asked, None)),
+            Origin::Press(press) => self.presses.remove(&press).map(|(request, link, driver)| {
+                tracing::info!(
+                    epoch = press.epoch, press = press.number, run = %request.run, driver,
+                    from = request.remote_addr, command = %order.command,
+                    lease_ms = self.info.lease_ms, "press"
+                );
+                (unheard(request, link), Some(press))
+            }),
+        };
+        let Some((asked, press)) = begun else {
+            return self.decide(Event::NotStarted(token), None);
+        };
+        let run = asked.request.run;
+        let stood = asked.request.for_ms.map(|_| {
+            let (stands, stood) = oneshot::channel();
+            self.until_it_stands.insert(run, stands);
+            stood
+        });
+        self.stands.send_replace(false);
+        self.spawn(
+            token,
+            What::Motion {
+                run,
+                command: order.command,
+                press,
+            },
+            asked,
+            stood,
+        );
+    }
+
+    fn spawn(
+        &mut self,
+        token: Token,
+        what: What,
+        asked: Asked,
+        stood: Option<oneshot::Receiver<()>>,
+    ) {
+        let Asked {
+            request,
+            link,
+            stdin,
+            window,
+            cancel: caller,
+            entry,
+        } = asked;
+        let cancel = CancellationToken::new();
+        let part = Part {
+            token,
+            is_stop: matches!(what, What::Stop { .. }),
+            drive: self.own.clone(),
+            stood: Mutex::new(stood),
+            caller,
+        };
+        self.processes.insert(
+            token,
+            Process {
+                cancel: cancel.clone(),
+                what,
+            },
+        );
+        let job = Job {
+            request,
+            stdin,
+            link,
+            limit: None,
+            window,
+            cancel,
+            reports: self.reports.clone(),
+            tracker: self.tracker.clone(),
+            part: Some(part),
+            _entry: entry,
+        };
+        let catalog = self.catalog.clone();
+        self.tracker.spawn(async move { job.run(&catalog).await });
+    }
+
+    /// The stop command as we run it ourselves: nobody waits for it.
+    fn own_stop(&self) -> Asked {
+        let request = RunRequest {
+            run: RunId::from_number(0),
+            command: self.info.stop.clone(),
+            arguments: Vec::new(),
+            deadline_ms: 0,
+            remote_addr: String::new(),
+            stdin_bytes: 0,
+            for_ms: None,
+        };
+        let link = "-"
+            .parse()
+            .unwrap_or_else(|_| unreachable!("a dash is a name"));
+        unheard(request, link)
+    }
+
+    fn refused(&mut self, origin: Origin, why: MotionRefused) {
+        match origin {
+            Origin::Press(press) => {
+                if let Some((request, _, driver)) = self.presses.remove(&press) {
+                    tracing::info!(
+                        epoch = press.epoch, press = press.number, run = %request.run, driver,
+                        from = request.remote_addr, ?why, "press refused"
+                    );
+                    self.report(MotionEvent::Refused { press, why });
+                }
+            }
+            Origin::Timed(run) => {
+                if self.waiting.remove(&run).is_some() {
+                    let (refusal, message) = match why {
+                        MotionRefused::StopFailed => (
+                            Refusal::StopFailed,
+                            "the car's stop command fails: nothing moves until a stop has succeeded",
+                        ),
+                        _ => (
+                            Refusal::Late,
+                            "a newer motion or a stop came before it began",
+                        ),
+                    };
+                    self.refuse(run, refusal, message.to_owned());
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, run: RunId, refusal: Refusal, message: String) {
+        tracing::info!(%run, why = message, "run refused");
+        let _ = self.reports.urgent.send(InnerToRouter::Refused {
+            run,
+            refusal,
+            message,
+        });
+    }
+
+    fn report(&self, event: MotionEvent) {
+        let _ = self.reports.urgent.send(InnerToRouter::Motion(event));
+    }
+
+    fn tell_guardian(&self) {
+        let group = self.group;
+        let news = match self.motion.guard() {
+            None => Guard::Stand,
+            Some(Duration::MAX) => Guard::Until {
+                deadline_ms: 0,
+                group,
+            },
+            Some(until) => {
+                let deadline_ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+                Guard::Until { deadline_ms, group }
+            }
+        };
+        self.guard
+            .send_if_modified(|guard| std::mem::replace(guard, news) != news);
+    }
+}
+
+fn order_of(request: &RunRequest) -> Order {
+    Order {
+        command: request.command.clone(),
+        arguments: request.arguments.clone(),
+    }
+}
+
+/// A run whose output nobody waits for.
+fn unheard(request: RunRequest, link: LinkName) -> Asked {
+    let window = Window::new(RUN_WINDOW);
+    window.close();
+    Asked {
+        request,
+        link,
+        stdin: Bytes::new(),
+        window,
+        cancel: CancellationToken::new(),
+        entry: None,
+    }
+}
+
+/// The end of a run that became part of another.
+fn ended(run: RunId) -> InnerToRouter {
+    InnerToRouter::Finished {
+        run,
+        end: End::Ended,
+        exec_us: 0,
+        stderr: Bytes::new(),
+    }
+}

@@ -1,0 +1,496 @@
+//! Owns whether the car moves: presses, leases, time limits and the stop that ends each motion.
+//! Pure: it is given the time and what happened, and says what to do. It never starts a process,
+//! reads a clock or knows a socket.
+//!
+//! ```text
+//!            press, timed motion                 lease or limit runs out, release, any stop
+//!   Still ───────────────────────▶ Active ──────────────────────────────────▶ Stopping
+//!     ▲                             │  ▲ renewed, replaced by a newer motion    │    │
+//!     │                             └──┘                                        │    │ three times
+//!     │                                              the stop command succeeds  │    ▼
+//!     └──────────────────────────────────────────────────────────────────────────┘  Failed
+//! ```
+//!
+//! A motion is active from the start of its process until a stop has succeeded, whether or not
+//! the process still lives. Times are those of the car's own clock.
+
+use std::time::Duration;
+
+use p2p_shared::names::{Argument, CommandName, RunId};
+use p2p_shared::protocol::console::{MotionRefused as Refused, PressId, StopCause as Cause};
+
+/// How old the newest tick that a driver has seen may be: what it asked for before that is
+/// history and not a wish (the contract's figure).
+const TICK_AGE: Duration = Duration::from_secs(1);
+/// How long a stop command may take.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+/// How often a stop command is tried before it counts as failed.
+const STOP_TRIES: u32 = 3;
+
+/// What the car's owner has set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// How long a press lasts without being renewed.
+    pub lease: Duration,
+    /// How long a timed motion lasts; `None`: until somebody stops it.
+    pub limit: Option<Duration>,
+}
+
+/// Who wants a motion, and how it ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A driver, for as long as the lease is renewed.
+    Press(PressId),
+    /// `/cgi` or `send`: for a time from the start of its process.
+    Timed(RunId),
+}
+
+/// What is to be executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Order {
+    /// The motion command.
+    pub command: CommandName,
+    /// Its arguments.
+    pub arguments: Vec<Argument>,
+}
+
+/// A process of a motion or of a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Token(u64);
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A driver pressed; `tick` is the newest of our clock that it had seen.
+    Press {
+        id: PressId,
+        order: Order,
+        tick: Duration,
+    },
+    /// A driver still holds it.
+    Renew { id: PressId, tick: Duration },
+    /// A driver let go.
+    Release { id: PressId },
+    /// Somebody asks for a motion of this length, or of the limit's.
+    Timed {
+        run: RunId,
+        order: Order,
+        lasts: Option<Duration>,
+    },
+    /// Who asked for a timed motion has gone away.
+    Abandoned {
+        /// Its run.
+        run: RunId,
+    },
+    /// Stop, whatever moves.
+    Stop(Cause),
+    /// The process exists.
+    Started(Token),
+    /// The process could not be started.
+    NotStarted(Token),
+    /// The process is gone, its whole group.
+    Reaped(Token),
+    /// A stop command has ended.
+    StopEnded { token: Token, ok: bool },
+    /// Nothing but time.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Start this motion's process.
+    Start {
+        token: Token,
+        order: Order,
+        origin: Origin,
+    },
+    /// End this process, its whole group.
+    End(Token),
+    /// Start the stop command, ahead of everything.
+    RunStop { token: Token, cause: Cause },
+    /// This stop command takes too long: kill it.
+    KillStop(Token),
+    /// Nothing comes of this.
+    Refuse { origin: Origin, why: Refused },
+    /// A timed motion that was asked for again while it lasts: this run is over when that one is.
+    Extended { run: RunId, by: RunId },
+    /// The motion is over, by this.
+    Over { origin: Origin, cause: Cause },
+    /// The car stands, as the stop command said.
+    Stands,
+    /// The stop command has failed three times.
+    StopFailed,
+}
+
+/// The motion that is wanted.
+#[derive(Debug, Clone)]
+struct Wish {
+    origin: Origin,
+    order: Order,
+    /// When it ends by itself.
+    until: Option<Duration>,
+    /// How long it lasts from the start of its process, if not for as long as a lease.
+    lasts: Option<Duration>,
+    started: bool,
+    process: Option<Token>,
+}
+
+/// A stop command that runs.
+#[derive(Debug, Clone, Copy)]
+struct StopRun {
+    token: Token,
+    began: Duration,
+    /// What had happened to the car when it began.
+    seen: u64,
+}
+
+/// Whether the car moves.
+#[derive(Debug)]
+pub(crate) struct Motion {
+    rules: Rules,
+    wish: Option<Wish>,
+    /// A motion's process that was not reaped yet, and whether it was told to end.
+    process: Option<(Token, bool)>,
+    /// Whether anything moved the car since the last stop that counts.
+    may_move: bool,
+    /// Counts what may have moved the car: starts and ends of motion processes.
+    moved: u64,
+    stops: Vec<StopRun>,
+    tries: u32,
+    failed: bool,
+    /// The latest press that is over: neither it nor an earlier one comes back.
+    over: Option<PressId>,
+    next_token: u64,
+    effects: Vec<Effect>,
+}
+
+impl Motion {
+    /// A car of which nobody knows whether it moves: it is stopped first.
+    #[must_use]
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            wish: None,
+            process: None,
+            may_move: true,
+            moved: 0,
+            stops: Vec::new(),
+            tries: 0,
+            failed: false,
+            over: None,
+            next_token: 0,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Something happened at this time: what is to be done, in this order.
+    pub(crate) fn on(&mut self, now: Duration, event: Event) -> Vec<Effect> {
+        self.expire(now);
+        match event {
+            Event::Press { id, order, tick } => self.press(now, id, order, tick),
+            Event::Renew { id, tick } => self.renew(now, id, tick),
+            Event::Release { id } => self.release(now, id),
+            Event::Timed { run, order, lasts } => self.timed(now, run, order, lasts),
+            Event::Abandoned { run } => {
+                if self
+                    .wish
+                    .as_ref()
+                    .is_some_and(|wish| wish.origin == Origin::Timed(run))
+                {
+                    self.halt(now, Cause::Released);
+                }
+            }
+            Event::Stop(cause) => {
+                self.tries = 0;
+                self.end_wish(cause);
+                self.begin_stop(now, cause);
+            }
+            Event::Started(token) => self.started(now, token),
+            Event::NotStarted(token) => self.not_started(now, token),
+            Event::Reaped(token) => self.reaped(now, token),
+            Event::StopEnded { token, ok } => self.stop_ended(now, token, ok),
+            Event::Tick => {}
+        }
+        self.advance();
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When time alone changes something.
+    #[must_use]
+    pub(crate) fn next(&self) -> Option<Duration> {
+        let wish = self.wish.as_ref().and_then(|wish| wish.until);
+        let stop = self.stops.iter().map(|stop| stop.began + STOP_LIMIT).min();
+        wish.into_iter().chain(stop).min()
+    }
+
+    /// By when the car must have been stopped if nothing more is heard of this process; `None`
+    /// where it stands. What is already being stopped, or has no limit, has none either, and
+    /// counts as `Duration::MAX`: then only a death is a reason.
+    #[must_use]
+    pub(crate) fn guard(&self) -> Option<Duration> {
+        let until = self.wish.as_ref().and_then(|wish| wish.until);
+        self.may_move.then(|| until.unwrap_or(Duration::MAX))
+    }
+
+    fn press(&mut self, now: Duration, id: PressId, order: Order, tick: Duration) {
+        let origin = Origin::Press(id);
+        let until = (now + self.rules.lease).min(tick + TICK_AGE);
+        if self.over.is_some_and(|over| id <= over) {
+            return self.refuse(origin, Refused::Over);
+        }
+        match self.wish.as_ref().map(|wish| wish.origin) {
+            Some(Origin::Press(held)) if held == id => return self.renew(now, id, tick),
+            Some(Origin::Press(held)) if held > id => return self.refuse(origin, Refused::Over),
+            _ => {}
+        }
+        if until <= now {
+            return self.refuse(origin, Refused::Old);
+        }
+        self.wish_for(Wish {
+            origin,
+            order,
+            until: Some(until),
+            lasts: None,
+            started: false,
+            process: None,
+        });
+    }
+
+    fn renew(&mut self, now: Duration, id: PressId, tick: Duration) {
+        let until = (now + self.rules.lease).min(tick + TICK_AGE);
+        if let Some(wish) = &mut self.wish
+            && wish.origin == Origin::Press(id)
+        {
+            wish.until = wish.until.max(Some(until));
+        }
+    }
+
+    fn release(&mut self, now: Duration, id: PressId) {
+        self.over = self.over.max(Some(id));
+        let held = self.wish.as_ref().map(|wish| wish.origin);
+        if let Some(Origin::Press(held)) = held
+            && held <= id
+        {
+            self.halt(now, Cause::Released);
+        }
+    }
+
+    fn timed(&mut self, now: Duration, run: RunId, order: Order, lasts: Option<Duration>) {
+        let lasts = lasts.or(self.rules.limit);
+        if let Some(wish) = &mut self.wish
+            && let Origin::Timed(by) = wish.origin
+            && wish.order == order
+            && wish.process.is_some()
+            && wish.process == self.process.map(|(token, _)| token)
+        {
+            // The same again while its process runs: only its end moves, and only away.
+            wish.lasts = wish.lasts.zip(lasts).map(|(had, has)| had.max(has));
+            if wish.started {
+                wish.until = wish
+                    .until
+                    .zip(lasts)
+                    .map(|(until, lasts)| until.max(now + lasts));
+            }
+            return self.effects.push(Effect::Extended { run, by });
+        }
+        // Until its process runs it has as long as a press: what it waits for might never end.
+        let until = Some(now + self.rules.lease);
+        let origin = Origin::Timed(run);
+        self.wish_for(Wish {
+            origin,
+            order,
+            until,
+            lasts,
+            started: false,
+            process: None,
+        });
+    }
+
+    /// The newest wish counts, and takes the place of any other.
+    fn wish_for(&mut self, wish: Wish) {
+        if self.failed {
+            return self.refuse(wish.origin, Refused::StopFailed);
+        }
+        if let Some(old) = self.wish.replace(wish) {
+            self.give_up(old.origin);
+            if old.process.is_none() {
+                self.refuse(old.origin, Refused::Replaced);
+            }
+        }
+    }
+
+    fn refuse(&mut self, origin: Origin, why: Refused) {
+        self.effects.push(Effect::Refuse { origin, why });
+    }
+
+    /// It does not come back.
+    fn give_up(&mut self, origin: Origin) {
+        if let Origin::Press(id) = origin {
+            self.over = self.over.max(Some(id));
+        }
+    }
+
+    /// What has run out of time.
+    fn expire(&mut self, now: Duration) {
+        if let Some(wish) = &self.wish
+            && wish.until.is_some_and(|until| until <= now)
+        {
+            let cause = match (wish.process, wish.origin) {
+                (None, _) => Cause::NotStarted,
+                (_, Origin::Press(_)) => Cause::Lease,
+                (_, Origin::Timed(_)) => Cause::Limit,
+            };
+            self.halt(now, cause);
+        }
+        let (late, stops) = self
+            .stops
+            .iter()
+            .partition::<Vec<_>, _>(|stop| stop.began + STOP_LIMIT <= now);
+        self.stops = stops;
+        for stop in late {
+            self.effects.push(Effect::KillStop(stop.token));
+            self.stop_missed(now);
+        }
+    }
+
+    /// Ends the motion that there is, if there is one, and stops the car if it may move.
+    fn halt(&mut self, now: Duration, cause: Cause) {
+        if self.end_wish(cause) && self.may_move {
+            self.begin_stop(now, cause);
+        }
+    }
+
+    /// Ends the motion that there is; whether there was one.
+    fn end_wish(&mut self, cause: Cause) -> bool {
+        let Some(wish) = self.wish.take() else {
+            return false;
+        };
+        self.give_up(wish.origin);
+        if wish.process.is_none() {
+            self.refuse(wish.origin, Refused::Over);
+        }
+        self.effects.push(Effect::Over {
+            origin: wish.origin,
+            cause,
+        });
+        true
+    }
+
+    fn begin_stop(&mut self, now: Duration, cause: Cause) {
+        let token = self.token();
+        self.stops.push(StopRun {
+            token,
+            began: now,
+            seen: self.moved,
+        });
+        self.effects.push(Effect::RunStop { token, cause });
+    }
+
+    fn stop_ended(&mut self, now: Duration, token: Token, ok: bool) {
+        let Some(at) = self.stops.iter().position(|stop| stop.token == token) else {
+            return;
+        };
+        let stop = self.stops.swap_remove(at);
+        if !ok {
+            return self.stop_missed(now);
+        }
+        self.tries = 0;
+        self.failed = false;
+        if stop.seen == self.moved && self.process.is_none() {
+            self.may_move = false;
+            self.effects.push(Effect::Stands);
+        } else if self.process.is_none() && self.stops.is_empty() {
+            self.begin_stop(now, Cause::Again);
+        }
+        // Else the process's end will ask for another.
+    }
+
+    /// A stop command has failed or took too long.
+    fn stop_missed(&mut self, now: Duration) {
+        if !self.stops.is_empty() {
+            return;
+        }
+        self.tries += 1;
+        if self.tries < STOP_TRIES {
+            self.begin_stop(now, Cause::Again);
+        } else if !self.failed {
+            self.failed = true;
+            self.effects.push(Effect::StopFailed);
+            if let Some(wish) = self.wish.take() {
+                self.give_up(wish.origin);
+                self.refuse(wish.origin, Refused::StopFailed);
+            }
+        }
+    }
+
+    fn started(&mut self, now: Duration, token: Token) {
+        if let Some(wish) = &mut self.wish
+            && wish.process == Some(token)
+            && let Origin::Timed(_) = wish.origin
+        {
+            wish.started = true;
+            wish.until = wish.lasts.map(|lasts| now + lasts);
+        }
+    }
+
+    fn not_started(&mut self, now: Duration, token: Token) {
+        if self
+            .wish
+            .as_ref()
+            .is_some_and(|wish| wish.process == Some(token))
+        {
+            self.process = None;
+            // What moved before it may be moving still.
+            return self.halt(now, Cause::NotStarted);
+        }
+        self.reaped(now, token);
+    }
+
+    fn reaped(&mut self, now: Duration, token: Token) {
+        if self.process.is_none_or(|(process, _)| process != token) {
+            return;
+        }
+        self.process = None;
+        self.moved += 1;
+        // It may have done something since the last stop began.
+        if self.wish.is_none() && self.may_move && !self.failed {
+            self.begin_stop(now, Cause::Again);
+        }
+    }
+
+    /// Begins what is wished for, when what was before it is over.
+    fn advance(&mut self) {
+        let waits = self.wish.as_ref().is_none_or(|wish| wish.process.is_none());
+        if waits && let Some((token, false)) = self.process {
+            self.process = Some((token, true));
+            self.effects.push(Effect::End(token));
+        }
+        if self.process.is_some() || !self.stops.is_empty() {
+            return;
+        }
+        let token = Token(self.next_token);
+        let Some(wish) = self.wish.as_mut().filter(|wish| wish.process.is_none()) else {
+            return;
+        };
+        wish.process = Some(token);
+        let (order, origin) = (wish.order.clone(), wish.origin);
+        self.next_token += 1;
+        self.process = Some((token, false));
+        self.may_move = true;
+        self.moved += 1;
+        self.effects.push(Effect::Start {
+            token,
+            order,
+            origin,
+        });
+    }
+
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        Token(self.next_token - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,568 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const LEASE: Duration = Duration::from_millis(400);
+const RULES: Rules = Rules {
+    lease: LEASE,
+    limit: Some(Duration::from_secs(2)),
+};
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn order(command: &str) -> Order {
+    Order {
+        command: command.parse().unwrap(),
+        arguments: Vec::new(),
+    }
+}
+
+fn id(number: u64) -> PressId {
+    PressId { epoch: 1, number }
+}
+
+fn press(number: u64, at: u64) -> Event {
+    Event::Press {
+        id: id(number),
+        order: order("forward"),
+        tick: ms(at),
+    }
+}
+
+fn timed(run: u64, command: &str) -> Event {
+    Event::Timed {
+        run: RunId::from_number(run),
+        order: order(command),
+        lasts: None,
+    }
+}
+
+/// A car that stands, as after its start.
+fn standing() -> Motion {
+    let mut motion = Motion::new(RULES);
+    let effects = motion.on(ms(0), Event::Stop(Cause::Beginning));
+    let token = stop_of(&effects).unwrap();
+    assert_eq!(
+        motion.on(ms(0), Event::StopEnded { token, ok: true }),
+        [Effect::Stands]
+    );
+    motion
+}
+
+fn stop_of(effects: &[Effect]) -> Option<Token> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::RunStop { token, .. } => Some(*token),
+        _ => None,
+    })
+}
+
+fn cause_of(effects: &[Effect]) -> Option<Cause> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::RunStop { cause, .. } => Some(*cause),
+        _ => None,
+    })
+}
+
+fn start_of(effects: &[Effect]) -> Option<Token> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Start { token, .. } => Some(*token),
+        _ => None,
+    })
+}
+
+/// A car that drives by press 1 since 1 s.
+fn driving() -> (Motion, Token) {
+    let mut motion = standing();
+    let token = start_of(&motion.on(ms(1000), press(1, 1000))).unwrap();
+    assert!(motion.on(ms(1000), Event::Started(token)).is_empty());
+    (motion, token)
+}
+
+#[test]
+fn a_press_runs_once_and_the_lease_ends_it() {
+    let (mut motion, token) = driving();
+    assert!(motion.on(ms(1050), press(1, 1050)).is_empty());
+    assert!(
+        motion
+            .on(
+                ms(1300),
+                Event::Renew {
+                    id: id(1),
+                    tick: ms(1290)
+                }
+            )
+            .is_empty()
+    );
+    assert_eq!(motion.next(), Some(ms(1700)));
+    assert!(motion.on(ms(1699), Event::Tick).is_empty());
+    let effects = motion.on(ms(1700), Event::Tick);
+    assert_eq!(cause_of(&effects), Some(Cause::Lease));
+    assert!(effects.contains(&Effect::End(token)));
+}
+
+#[test]
+fn a_press_that_was_ended_does_not_come_back() {
+    let (mut motion, _) = driving();
+    motion.on(ms(1100), Event::Stop(Cause::Asked));
+    for number in [0, 1] {
+        let effects = motion.on(ms(1110), press(number, 1110));
+        let origin = Origin::Press(id(number));
+        assert_eq!(
+            effects,
+            [Effect::Refuse {
+                origin,
+                why: Refused::Over
+            }]
+        );
+        assert!(
+            motion
+                .on(
+                    ms(1120),
+                    Event::Renew {
+                        id: id(number),
+                        tick: ms(1120)
+                    }
+                )
+                .is_empty()
+        );
+    }
+}
+
+#[test]
+fn a_new_press_waits_for_the_stop_and_for_the_reaping() {
+    let (mut motion, token) = driving();
+    let stop = stop_of(&motion.on(ms(1100), Event::Stop(Cause::Asked))).unwrap();
+    assert_eq!(start_of(&motion.on(ms(1110), press(2, 1110))), None);
+    assert_eq!(
+        start_of(&motion.on(
+            ms(1120),
+            Event::StopEnded {
+                token: stop,
+                ok: true
+            }
+        )),
+        None
+    );
+    assert!(start_of(&motion.on(ms(1130), Event::Reaped(token))).is_some());
+}
+
+#[test]
+fn a_process_that_outlives_the_stop_is_stopped_again() {
+    let (mut motion, token) = driving();
+    let stop = stop_of(&motion.on(ms(1100), Event::Release { id: id(1) })).unwrap();
+    assert!(
+        motion
+            .on(
+                ms(1110),
+                Event::StopEnded {
+                    token: stop,
+                    ok: true
+                }
+            )
+            .is_empty()
+    );
+    assert!(motion.guard().is_some());
+    let again = motion.on(ms(1200), Event::Reaped(token));
+    let stop = stop_of(&again).unwrap();
+    assert_eq!(
+        motion.on(
+            ms(1210),
+            Event::StopEnded {
+                token: stop,
+                ok: true
+            }
+        ),
+        [Effect::Stands]
+    );
+    assert_eq!(motion.guard(), None);
+}
+
+#[test]
+fn a_script_that_sets_and_exits_is_active_all_the_same() {
+    let (mut motion, token) = driving();
+    assert!(motion.on(ms(1010), Event::Reaped(token)).is_empty());
+    assert_eq!(motion.guard(), Some(ms(1400)));
+    let effects = motion.on(ms(1400), Event::Tick);
+    assert_eq!(cause_of(&effects), Some(Cause::Lease));
+}
+
+#[test]
+fn a_second_direction_replaces_the_first_without_a_stop() {
+    let (mut motion, token) = driving();
+    let left = Event::Press {
+        id: id(2),
+        order: order("left"),
+        tick: ms(1100),
+    };
+    assert_eq!(motion.on(ms(1100), left), [Effect::End(token)]);
+    let effects = motion.on(ms(1150), Event::Reaped(token));
+    assert!(start_of(&effects).is_some() && stop_of(&effects).is_none());
+    // The first one's heartbeat is nobody's now.
+    motion.on(
+        ms(1200),
+        Event::Renew {
+            id: id(1),
+            tick: ms(1200),
+        },
+    );
+    assert_eq!(motion.next(), Some(ms(1500)));
+}
+
+#[test]
+fn of_several_that_wait_only_the_newest_begins() {
+    let (mut motion, token) = driving();
+    motion.on(ms(1100), press(2, 1100));
+    let effects = motion.on(ms(1110), press(3, 1110));
+    assert_eq!(
+        effects,
+        [Effect::Refuse {
+            origin: Origin::Press(id(2)),
+            why: Refused::Replaced
+        }]
+    );
+    let effects = motion.on(ms(1120), Event::Reaped(token));
+    let Some(Effect::Start { origin, .. }) = effects.first() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(*origin, Origin::Press(id(3)));
+}
+
+#[test]
+fn what_is_old_is_dropped() {
+    let mut motion = standing();
+    let origin = Origin::Press(id(1));
+    let effects = motion.on(ms(3000), press(1, 2000));
+    assert_eq!(
+        effects,
+        [Effect::Refuse {
+            origin,
+            why: Refused::Old
+        }]
+    );
+    // Half a second old: it lasts until a second after its tick, not for a whole lease.
+    motion.on(ms(3000), press(2, 2100));
+    assert_eq!(motion.next(), Some(ms(3100)));
+    motion.on(
+        ms(3010),
+        Event::Renew {
+            id: id(2),
+            tick: ms(2050),
+        },
+    );
+    assert_eq!(motion.next(), Some(ms(3100)));
+}
+
+#[test]
+fn a_timed_motion_is_stopped_at_its_limit_counted_from_its_start() {
+    let mut motion = standing();
+    let token = start_of(&motion.on(ms(1000), timed(7, "forward"))).unwrap();
+    motion.on(ms(1100), Event::Started(token));
+    motion.on(ms(1110), Event::Reaped(token));
+    assert_eq!(motion.next(), Some(ms(3100)));
+    assert_eq!(
+        cause_of(&motion.on(ms(3100), Event::Tick)),
+        Some(Cause::Limit)
+    );
+}
+
+#[test]
+fn the_same_motion_again_extends_it_while_its_process_runs() {
+    let mut motion = standing();
+    let token = start_of(&motion.on(ms(1000), timed(7, "forward"))).unwrap();
+    motion.on(ms(1000), Event::Started(token));
+    let effects = motion.on(ms(2000), timed(8, "forward"));
+    let (run, by) = (RunId::from_number(8), RunId::from_number(7));
+    assert_eq!(effects, [Effect::Extended { run, by }]);
+    assert_eq!(motion.next(), Some(ms(4000)));
+    motion.on(ms(2500), Event::Reaped(token));
+    let effects = motion.on(ms(2600), timed(9, "forward"));
+    assert!(start_of(&effects).is_some() && stop_of(&effects).is_none());
+}
+
+#[test]
+fn a_limit_of_none_lasts_until_a_stop() {
+    let mut motion = Motion::new(Rules {
+        limit: None,
+        ..RULES
+    });
+    let stop = stop_of(&motion.on(ms(0), Event::Stop(Cause::Beginning))).unwrap();
+    motion.on(
+        ms(0),
+        Event::StopEnded {
+            token: stop,
+            ok: true,
+        },
+    );
+    let token = start_of(&motion.on(ms(0), timed(7, "forward"))).unwrap();
+    motion.on(ms(0), Event::Started(token));
+    assert_eq!(motion.next(), None);
+    assert_eq!(motion.guard(), Some(Duration::MAX));
+}
+
+#[test]
+fn a_stop_that_fails_three_times_is_said_and_nothing_moves_until_one_succeeds() {
+    let (mut motion, token) = driving();
+    motion.on(ms(1010), Event::Reaped(token));
+    let mut effects = motion.on(ms(1100), Event::Stop(Cause::Asked));
+    for _ in 0..3 {
+        let token = stop_of(&effects).unwrap();
+        effects = motion.on(ms(1100), Event::StopEnded { token, ok: false });
+    }
+    assert_eq!(effects, [Effect::StopFailed]);
+    assert!(motion.failed);
+    let effects = motion.on(ms(1200), press(2, 1200));
+    let origin = Origin::Press(id(2));
+    assert_eq!(
+        effects,
+        [Effect::Refuse {
+            origin,
+            why: Refused::StopFailed
+        }]
+    );
+    let stop = stop_of(&motion.on(ms(1300), Event::Stop(Cause::Asked))).unwrap();
+    assert_eq!(
+        motion.on(
+            ms(1310),
+            Event::StopEnded {
+                token: stop,
+                ok: true
+            }
+        ),
+        [Effect::Stands]
+    );
+    assert!(start_of(&motion.on(ms(1400), press(3, 1400))).is_some());
+}
+
+#[test]
+fn a_stop_that_hangs_is_killed_after_a_second_and_tried_again() {
+    let (mut motion, _) = driving();
+    let first = stop_of(&motion.on(ms(1100), Event::Stop(Cause::Asked))).unwrap();
+    assert_eq!(motion.next(), Some(ms(2100)));
+    let effects = motion.on(ms(2100), Event::Tick);
+    assert_eq!(effects[0], Effect::KillStop(first));
+    assert!(stop_of(&effects).is_some_and(|second| second != first));
+}
+
+#[test]
+fn a_motion_that_does_not_start_stops_what_moved_before_it() {
+    let (mut motion, token) = driving();
+    motion.on(ms(1010), Event::Reaped(token));
+    let second = start_of(&motion.on(ms(1100), press(2, 1100))).unwrap();
+    let effects = motion.on(ms(1101), Event::NotStarted(second));
+    assert_eq!(cause_of(&effects), Some(Cause::NotStarted));
+}
+
+#[test]
+fn every_stop_that_is_asked_for_begins_at_once() {
+    let mut motion = standing();
+    let one = stop_of(&motion.on(ms(10), Event::Stop(Cause::Asked)));
+    let two = stop_of(&motion.on(ms(11), Event::Stop(Cause::Asked)));
+    assert!(one.is_some() && two.is_some() && one != two);
+}
+
+/// What a world full of mishaps may do next.
+#[derive(Debug, Clone, Copy)]
+enum Mishap {
+    Wait(u64),
+    Press { number: u64, age: u64 },
+    Renew { number: u64, age: u64 },
+    Release { number: u64 },
+    Timed { run: u64, lasts: Option<u64> },
+    Stop,
+    ProcessStarts(bool),
+    ProcessEnds,
+    StopEnds(bool),
+}
+
+fn mishap() -> impl Strategy<Value = Mishap> {
+    prop_oneof![
+        4 => (0_u64..300).prop_map(Mishap::Wait),
+        3 => (0_u64..8, 0_u64..1500).prop_map(|(number, age)| Mishap::Press { number, age }),
+        4 => (0_u64..8, 0_u64..1500).prop_map(|(number, age)| Mishap::Renew { number, age }),
+        1 => (0_u64..8).prop_map(|number| Mishap::Release { number }),
+        2 => (any::<u64>(), prop::option::of(1_u64..2000))
+            .prop_map(|(run, lasts)| Mishap::Timed { run, lasts }),
+        1 => Just(Mishap::Stop),
+        3 => any::<bool>().prop_map(Mishap::ProcessStarts),
+        2 => Just(Mishap::ProcessEnds),
+        3 => prop::bool::weighted(0.8).prop_map(Mishap::StopEnds),
+    ]
+}
+
+/// A witness that knows what was asked and which processes were started, and when.
+#[derive(Default)]
+struct Witness {
+    now: Duration,
+    starting: Option<Token>,
+    running: Option<Token>,
+    stops: Vec<Token>,
+    /// The motion that was accepted last, and until when it was allowed, at the very most.
+    current: Option<Origin>,
+    allowed: Duration,
+    /// How long the timed motion that was asked for last may last.
+    lasts: Option<Duration>,
+    /// Something was started, and no stop since.
+    moves: bool,
+    failed: bool,
+}
+
+impl Witness {
+    fn tell(&mut self, motion: &mut Motion, event: Event) {
+        let (asked, lasts) = match &event {
+            Event::Press { id, .. } => (Some(Origin::Press(*id)), None),
+            Event::Timed { run, lasts, .. } => (Some(Origin::Timed(*run)), lasts.or(RULES.limit)),
+            _ => (None, None),
+        };
+        let effects = motion.on(self.now, event);
+        let is_refused = |effect: &Effect| matches!(effect, Effect::Refuse { origin, .. } if Some(*origin) == asked);
+        if effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Extended { .. }))
+        {
+            self.lasts = self.lasts.max(lasts);
+            self.allowed = self.allowed.max(self.now + lasts.unwrap());
+        } else if asked.is_some() && !effects.iter().any(is_refused) {
+            (self.current, self.lasts) = (asked, lasts);
+            self.allowed = self.now + LEASE;
+        }
+        for effect in effects {
+            self.see(&effect);
+        }
+        assert!(
+            !self.moves || self.now < self.allowed,
+            "a motion outlives what was allowed"
+        );
+        // The other process at the car is told of everything that may move.
+        assert!(!self.moves || motion.guard().is_some());
+    }
+
+    fn see(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Start { token, .. } => {
+                assert!(
+                    self.running.is_none() && self.starting.is_none(),
+                    "two motions at once"
+                );
+                assert!(self.stops.is_empty(), "a motion begins during a stop");
+                assert!(!self.failed, "a motion begins although the stop fails");
+                self.starting = Some(*token);
+                self.moves = true;
+            }
+            Effect::RunStop { token, .. } => {
+                self.stops.push(*token);
+                self.moves = false;
+            }
+            Effect::KillStop(token) => self.stops.retain(|stop| stop != token),
+            Effect::StopFailed => self.failed = true,
+            Effect::End(_)
+            | Effect::Stands
+            | Effect::Refuse { .. }
+            | Effect::Over { .. }
+            | Effect::Extended { .. } => {}
+        }
+    }
+
+    fn suffer(&mut self, motion: &mut Motion, mishap: Mishap) {
+        match mishap {
+            Mishap::Wait(time) => {
+                let end = self.now + ms(time);
+                // That timers are kept is the shell's one duty.
+                while let Some(at) = motion.next().filter(|at| *at <= end) {
+                    self.now = self.now.max(at);
+                    self.tell(motion, Event::Tick);
+                }
+                self.now = end;
+                self.tell(motion, Event::Tick);
+            }
+            Mishap::Press { number, age } => {
+                let tick = self.now.saturating_sub(ms(age));
+                self.tell(
+                    motion,
+                    Event::Press {
+                        id: id(number),
+                        order: order("forward"),
+                        tick,
+                    },
+                );
+            }
+            Mishap::Renew { number, age } => {
+                if age < 1000 && self.current == Some(Origin::Press(id(number))) {
+                    self.allowed = self.now + LEASE;
+                }
+                let tick = self.now.saturating_sub(ms(age));
+                self.tell(
+                    motion,
+                    Event::Renew {
+                        id: id(number),
+                        tick,
+                    },
+                );
+            }
+            Mishap::Release { number } => self.tell(motion, Event::Release { id: id(number) }),
+            Mishap::Timed { run, lasts } => {
+                let run = RunId::from_number(run);
+                let lasts = lasts.map(ms);
+                self.tell(
+                    motion,
+                    Event::Timed {
+                        run,
+                        order: order("back"),
+                        lasts,
+                    },
+                );
+            }
+            Mishap::Stop => self.tell(motion, Event::Stop(Cause::Asked)),
+            Mishap::ProcessStarts(ok) => {
+                let Some(token) = self.starting.take() else {
+                    return;
+                };
+                if !ok {
+                    return self.tell(motion, Event::NotStarted(token));
+                }
+                self.running = Some(token);
+                if let Some(lasts) = self.lasts {
+                    self.allowed = self.allowed.max(self.now + lasts);
+                }
+                self.tell(motion, Event::Started(token));
+            }
+            Mishap::ProcessEnds => {
+                let Some(token) = self.running.take() else {
+                    return;
+                };
+                self.tell(motion, Event::Reaped(token));
+            }
+            Mishap::StopEnds(ok) => {
+                let Some(token) = self.stops.pop() else {
+                    return;
+                };
+                self.failed &= !ok;
+                self.tell(motion, Event::StopEnded { token, ok });
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_mishap_leaves_a_motion_without_a_stop_for_longer_than_allowed(
+        mishaps in prop::collection::vec(mishap(), 1..80)
+    ) {
+        let mut motion = standing();
+        let mut witness = Witness { now: ms(5000), ..Witness::default() };
+        for mishap in mishaps {
+            witness.suffer(&mut motion, mishap);
+        }
+        // And when everyone has gone, it ends: whatever runs ends, and stops succeed.
+        for _ in 0..20 {
+            witness.suffer(&mut motion, Mishap::Wait(1000));
+            witness.suffer(&mut motion, Mishap::ProcessStarts(true));
+            witness.suffer(&mut motion, Mishap::ProcessEnds);
+            witness.suffer(&mut motion, Mishap::StopEnds(true));
+        }
+        prop_assert!(motion.guard().is_none() || motion.failed);
+    }
+}

@@ -1,0 +1,156 @@
+//! Owns a console's connection from its upgrade to its hello. What follows is `admin/console`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap};
+use hyper::{Request, Response, StatusCode};
+use p2p_shared::key::Role;
+use p2p_shared::protocol::console::{ConsoleToRouter, Driver, RefusedReason, RouterToConsole};
+use p2p_shared::random::jitter;
+use p2p_shared::text::Escaped;
+use p2p_shared::wire::{Event, Wire};
+use p2p_shared::{socket, timing};
+use tokio::net::TcpStream;
+
+use crate::access::Caller;
+use crate::answer::Problem;
+use crate::car::Person;
+use crate::{Context, http, listen};
+
+mod console;
+mod sends;
+mod steady;
+
+use console::{Console, ConsoleEnd, ConsoleWire};
+use steady::Steady;
+
+/// How long a console gets to take our last words.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Most characters of what a console says of itself in a log line.
+const SOFTWARE: usize = 40;
+
+/// Lets a console in, before it has said anything of the protocol, if its key and version may.
+pub(crate) fn upgrade(
+    context: &Arc<Context>,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    let headers = request.headers();
+    let allowed = context.access.allow(headers, "watch", Role::may_view);
+    let (caller, accept) = allowed
+        .and_then(|caller| {
+            refuse_pages(headers)?;
+            Ok((caller, listen::websocket_accept(headers)?))
+        })
+        .inspect_err(|problem| {
+            tracing::info!(from = %peer, why = problem.sentence, "console refused");
+        })?;
+    let upgrading = hyper::upgrade::on(&mut request);
+    let context = context.clone();
+    let tracker = context.links.clone();
+    tracker.spawn(async move {
+        if let Ok(upgraded) = upgrading.await
+            && let Some((stream, read)) = http::downcast(upgraded)
+        {
+            serve(&context, caller, peer, stream, read).await;
+        }
+    });
+    Ok(listen::switching(accept))
+}
+
+/// A page in a browser can open a WebSocket to anywhere, and says so by this header; our own
+/// programs never send it.
+fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key(header::ORIGIN) {
+        let sentence = "this path is for p2p-console and not for a page in a browser";
+        return Err(Problem::new(StatusCode::FORBIDDEN, sentence));
+    }
+    Ok(())
+}
+
+/// The life of a console, from its hello to its end.
+async fn serve(
+    context: &Arc<Context>,
+    caller: Caller,
+    peer: SocketAddr,
+    stream: TcpStream,
+    read: Vec<u8>,
+) {
+    socket::set_dead_after(&stream, timing::PACE_BUSY.dead);
+    let mut wire: ConsoleWire = Wire::accepted(Steady::new(stream), read).await;
+    let (software, readonly) = match hello(&mut wire).await {
+        Ok(Some(hello)) => hello,
+        Ok(None) => return,
+        Err(message) => {
+            tracing::info!(from = %peer, key = caller.name(), why = message, "console refused");
+            let reason = RefusedReason::Denied;
+            let words = RouterToConsole::Refused { reason, message };
+            return wire.part(Some(&words), "", FAREWELL).await;
+        }
+    };
+    let role = match caller.role() {
+        role if readonly && role.may_view() => Role::View,
+        role => role,
+    };
+    let presence = context.cars.console(role.may_run());
+    let session = presence.session;
+    tracing::info!(
+        from = %peer, key = caller.name(), %role, session = session.0,
+        software = %Escaped(&software).cut(SOFTWARE), "console up"
+    );
+    context.metrics.consoles.inc();
+    let person = Person {
+        driver: Driver {
+            session,
+            name: caller.who(peer),
+        },
+        key: caller.key().to_owned(),
+        from: peer,
+        role,
+        rtt: None,
+    };
+    let console = Console::new(context, wire, person, presence);
+    let (end, wire) = console.live(caller.revoked()).await;
+    context.metrics.consoles.dec();
+    tracing::info!(from = %peer, session = session.0, why = %end, "console down");
+    if let Some(words) = last_words(&end) {
+        wire.part(Some(&words), "", FAREWELL).await;
+    }
+}
+
+/// Waits for the hello: `None` if the peer thinks better of it, else why it is none.
+async fn hello(wire: &mut ConsoleWire) -> Result<Option<(String, bool)>, String> {
+    match tokio::time::timeout(timing::HELLO, wire.event()).await {
+        Ok(Ok(Event::Message(ConsoleToRouter::Hello { software, readonly }))) => {
+            Ok(Some((software, readonly)))
+        }
+        Ok(Ok(Event::Closed(_))) => Ok(None),
+        Ok(Ok(_)) => Err("the first message is no hello".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!(
+            "no hello came within {} s",
+            timing::HELLO.as_secs()
+        )),
+    }
+}
+
+/// What a console is told of its end, where it can still be told something.
+fn last_words(end: &ConsoleEnd) -> Option<RouterToConsole> {
+    match end {
+        ConsoleEnd::GoAway => {
+            let after = timing::COME_BACK_SPREAD.mul_f64(jitter());
+            Some(RouterToConsole::GoAway {
+                reconnect_after_ms: u64::try_from(after.as_millis()).unwrap_or_default(),
+            })
+        }
+        ConsoleEnd::Revoked | ConsoleEnd::Violation(_) => Some(RouterToConsole::Refused {
+            reason: RefusedReason::Denied,
+            message: end.to_string(),
+        }),
+        ConsoleEnd::Closed(_) | ConsoleEnd::Lost(_) | ConsoleEnd::Silent(_) => None,
+    }
+}

@@ -1,0 +1,66 @@
+//! Owns lists of commands on their way to a console, cut into messages that are small enough.
+
+use p2p_shared::protocol::CommandInfo;
+use p2p_shared::protocol::console::{RefusedReason, RouterToConsole};
+use p2p_shared::wire::WireError;
+
+use super::{Console, Listed};
+use crate::car::Refused;
+
+/// Most lists that one console waits for at a time.
+const OPEN: usize = 8;
+/// A message is full at this size, by a rough count of the texts in it.
+const FULL: usize = 16 * 1024;
+
+impl Console<'_> {
+    pub(super) fn on_list_commands(
+        &mut self,
+        request: u64,
+        service_port: u16,
+    ) -> Result<(), WireError> {
+        let car = self.context.cars.get(service_port);
+        match car.and_then(|car| car.link()) {
+            Some(link) if self.lists.len() < OPEN => {
+                let listing = async move { (request, link.list().await) };
+                self.lists.push(Box::pin(listing));
+            }
+            _ => self.on_list((request, None)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_list(&mut self, (request, commands): Listed) {
+        let Some(commands) = commands else {
+            let Refused { reason, message } = Refused {
+                reason: RefusedReason::Offline,
+                message: "the car sent no list of its commands: try again in a moment".to_owned(),
+            };
+            self.parts
+                .push_back(RouterToConsole::Refused { reason, message });
+            return self.push_list_part(request, Vec::new(), false);
+        };
+        let mut size = 0;
+        let mut part = Vec::new();
+        for info in commands {
+            size += size_of(&info);
+            part.push(info);
+            if size >= FULL {
+                size = 0;
+                self.push_list_part(request, std::mem::take(&mut part), true);
+            }
+        }
+        self.push_list_part(request, part, false);
+    }
+
+    fn push_list_part(&mut self, request: u64, commands: Vec<CommandInfo>, more: bool) {
+        self.parts.push_back(RouterToConsole::Commands {
+            request,
+            commands,
+            more,
+        });
+    }
+}
+
+fn size_of(info: &CommandInfo) -> usize {
+    info.name.as_str().len() + info.problem.as_ref().map_or(0, String::len) + 30
+}

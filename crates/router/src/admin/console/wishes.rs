@@ -1,0 +1,273 @@
+//! Owns what a console's messages come to: each checked against its role, then passed to its car.
+
+use std::time::Instant;
+
+use p2p_shared::names::{Argument, CommandName};
+use p2p_shared::protocol::Refusal;
+use p2p_shared::protocol::console::{ConsoleToRouter, RefusedReason, SendEvent, Source};
+use p2p_shared::wire::WireError;
+
+use super::{Console, ConsoleEnd};
+use crate::admin::sends;
+use crate::car::{Car, NotAdmitted, Press, Refused, RunKind};
+use crate::link::NotQueued;
+use crate::record::{Record, Wanted};
+use crate::run::{RunHandle, RunOrder};
+
+/// Most arguments of one command, as by HTTP.
+const MAX_ARGUMENTS: usize = 256;
+
+/// A command that a console wants run.
+struct Send {
+    service_port: u16,
+    command: CommandName,
+    arguments: Vec<Argument>,
+    for_ms: Option<u64>,
+}
+
+/// Why a run did not even reach its link: the status that it would have been answered with.
+struct NotSent {
+    status: u16,
+    refusal: Option<Refusal>,
+    reason: Option<RefusedReason>,
+    message: String,
+}
+
+impl NotSent {
+    fn because(status: u16, reason: Option<RefusedReason>, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            refusal: None,
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+impl Console<'_> {
+    pub(super) fn on_message(&mut self, message: ConsoleToRouter) -> Result<(), ConsoleEnd> {
+        let refused = match message {
+            ConsoleToRouter::Hello { .. } => {
+                let why = "the console said hello twice".to_owned();
+                return Err(ConsoleEnd::Violation(why));
+            }
+            ConsoleToRouter::Send {
+                request,
+                service_port,
+                command,
+                arguments,
+                for_ms,
+            } => {
+                let send = Send {
+                    service_port,
+                    command,
+                    arguments,
+                    for_ms,
+                };
+                return Ok(self.on_send(request, send)?);
+            }
+            ConsoleToRouter::Window { request, more } => {
+                self.sends.grant(request, more);
+                Ok(())
+            }
+            ConsoleToRouter::Cancel { request } => {
+                self.sends.cancel(request);
+                Ok(())
+            }
+            ConsoleToRouter::ListCommands {
+                request,
+                service_port,
+            } => return Ok(self.on_list_commands(request, service_port)?),
+            ConsoleToRouter::Control { service_port, wish } => self
+                .check_may_run("drive")
+                .and_then(|()| self.car(service_port)?.wish(&self.person, wish)),
+            ConsoleToRouter::Press {
+                service_port,
+                press,
+                command,
+                tick_ms,
+            } => self.check_may_run("drive").and_then(|()| {
+                let press = Press {
+                    id: press,
+                    command,
+                    tick_ms,
+                };
+                let run = self.context.run_ids.next();
+                self.car(service_port)?.press(&self.person, press, run)
+            }),
+            // These two count only for who has control, and nobody needs to hear of it when they
+            // don't: they come many times a second.
+            ConsoleToRouter::Renew {
+                service_port,
+                press,
+                tick_ms,
+            } => {
+                if let Some(car) = self.context.cars.get(service_port) {
+                    car.renew(self.person.driver.session, press, tick_ms);
+                }
+                Ok(())
+            }
+            ConsoleToRouter::Release {
+                service_port,
+                press,
+            } => {
+                if let Some(car) = self.context.cars.get(service_port) {
+                    car.release(self.person.driver.session, press);
+                }
+                Ok(())
+            }
+            ConsoleToRouter::Stop { service_port } => self
+                .car(service_port)
+                .and_then(|car| car.stop(&self.person.driver.name, self.person.from)),
+        };
+        match refused {
+            Ok(()) => Ok(()),
+            Err(refused) => Ok(self.refuse(refused)?),
+        }
+    }
+
+    fn car(&self, service_port: u16) -> Result<std::sync::Arc<Car>, Refused> {
+        let car = self.context.cars.get(service_port);
+        car.ok_or_else(|| Refused {
+            reason: RefusedReason::Offline,
+            message: format!("no car has the service port {service_port}"),
+        })
+    }
+
+    fn on_send(&mut self, request: u64, send: Send) -> Result<(), WireError> {
+        let begun = Instant::now();
+        let run = self.context.run_ids.next();
+        let car = match self.car(send.service_port) {
+            Ok(car) => car,
+            Err(Refused { reason, message }) => {
+                let not_sent = NotSent::because(503, Some(reason), message);
+                return self.tell(request, not_sent.into());
+            }
+        };
+        if !car.is_stop(&send.command)
+            && let Err(Refused { reason, message }) = self.check_may_run("run commands")
+        {
+            let not_sent = NotSent::because(403, Some(reason), message);
+            return self.tell(request, not_sent.into());
+        }
+        let wanted = Wanted {
+            run,
+            service_port: send.service_port,
+            link: car.name(),
+            command: &send.command,
+            arguments: &send.arguments,
+            source: Source::Send,
+            from: self.person.from,
+            key: &self.person.key,
+            begun,
+        };
+        let mut record = Record::new(self.context, &wanted);
+        let order = RunOrder {
+            run,
+            command: send.command,
+            arguments: send.arguments,
+            stdin: bytes::Bytes::new(),
+            remote_addr: self.person.from.ip().to_string(),
+            kind: RunKind::Plain,
+        };
+        self.tell(request, SendEvent::Queued { run })?;
+        match self.begin(request, &car, order, send.for_ms) {
+            Ok(handle) => {
+                self.sends.insert(request, handle, record);
+                Ok(())
+            }
+            Err(not_sent) => {
+                record.tell(not_sent.status, &not_sent.message);
+                self.tell(request, not_sent.into())
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        request: u64,
+        car: &Car,
+        mut order: RunOrder,
+        for_ms: Option<u64>,
+    ) -> Result<RunHandle, NotSent> {
+        if self.sends.has(request) {
+            let message = "this console has a run of that number already";
+            return Err(NotSent::because(400, None, message));
+        }
+        if order.arguments.len() > MAX_ARGUMENTS {
+            let message = format!("more than {MAX_ARGUMENTS} arguments: nothing was run");
+            return Err(NotSent::because(400, None, message));
+        }
+        order.kind = car.admit(&order.command, for_ms)?;
+        let is_stop = order.kind == RunKind::Stop;
+        if is_stop {
+            car.stop_by_run(&self.person.driver.name, self.person.from, order.run);
+        } else if self.context.draining.is_cancelled() {
+            let message = "the router is restarting: try again in a moment";
+            let reason = Some(RefusedReason::Offline);
+            return Err(NotSent::because(503, reason, message));
+        } else if self.sends.is_full() {
+            let message = format!("this console has {} runs open: wait for one", sends::OPEN);
+            return Err(NotSent {
+                refusal: Some(Refusal::Busy),
+                ..NotSent::because(429, None, message)
+            });
+        }
+        let Some(link) = car.link() else {
+            let message = format!(
+                "{} is not connected to the router: nothing was run",
+                car.name()
+            );
+            let reason = Some(RefusedReason::Offline);
+            return Err(NotSent::because(503, reason, message));
+        };
+        Ok(link.begin(order)?)
+    }
+}
+
+impl From<NotAdmitted> for NotSent {
+    fn from(why: NotAdmitted) -> Self {
+        let (status, reason) = match why {
+            NotAdmitted::Driven(_) => (409, Some(RefusedReason::Locked)),
+            NotAdmitted::ForNoMotion | NotAdmitted::ForTooLong(_) => (400, None),
+        };
+        Self::because(status, reason, why.to_string())
+    }
+}
+
+impl From<NotQueued> for NotSent {
+    fn from(why: NotQueued) -> Self {
+        let (status, refusal, message) = match why {
+            NotQueued::TooMany => (
+                429,
+                Refusal::Busy,
+                "the router waits for as many runs of this car as it may: try again in a moment",
+            ),
+            NotQueued::Draining => (
+                503,
+                Refusal::Draining,
+                "the car is restarting: try again in a moment",
+            ),
+        };
+        Self {
+            refusal: Some(refusal),
+            ..Self::because(status, None, message)
+        }
+    }
+}
+
+impl From<NotSent> for SendEvent {
+    fn from(not_sent: NotSent) -> Self {
+        let NotSent {
+            refusal,
+            reason,
+            message,
+            ..
+        } = not_sent;
+        Self::Refused {
+            refusal,
+            reason,
+            message,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Owns the runs that one console has asked for: what becomes of each on its way to the console,
+//! and how much of its output the console has granted.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+
+use p2p_shared::protocol::console::{RefusedReason, SendEvent};
+use p2p_shared::protocol::{Refusal, cost};
+
+use crate::record::{CALLER_LEFT, Record, status};
+use crate::run::{RunEvent, RunHandle};
+
+/// Most runs that one console has open at a time.
+pub(super) const OPEN: usize = 64;
+
+/// The open runs, the one that was heard of longest ago first.
+#[derive(Debug, Default)]
+pub(super) struct Sends(VecDeque<Sent>);
+
+#[derive(Debug)]
+struct Sent {
+    request: u64,
+    handle: RunHandle,
+    record: Record,
+    /// Output that was sent on and not granted again, in units of the window.
+    unread: u32,
+}
+
+impl Sends {
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= OPEN
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn has(&self, request: u64) -> bool {
+        self.0.iter().any(|sent| sent.request == request)
+    }
+
+    pub(super) fn insert(&mut self, request: u64, handle: RunHandle, record: Record) {
+        self.0.push_back(Sent {
+            request,
+            handle,
+            record,
+            unread: 0,
+        });
+    }
+
+    /// The console has read on. It can't grant more than it was sent: the inner would overrun
+    /// our own window.
+    pub(super) fn grant(&mut self, request: u64, more: u32) {
+        if let Some(sent) = self.0.iter_mut().find(|sent| sent.request == request) {
+            let more = more.min(sent.unread);
+            sent.unread -= more;
+            sent.handle.grant(more);
+        }
+    }
+
+    /// The console wants it ended. It is told of no more.
+    pub(super) fn cancel(&mut self, request: u64) {
+        self.0.retain_mut(|sent| {
+            let stays = sent.request != request;
+            if !stays {
+                sent.record.tell(CALLER_LEFT, "the console cancelled it");
+            }
+            stays
+        });
+    }
+
+    /// What becomes of one of them next.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(u64, SendEvent)> {
+        for at in 0..self.0.len() {
+            if let Poll::Ready(event) = self.0[at].handle.poll_event(cx)
+                && let Some(mut sent) = self.0.remove(at)
+            {
+                let request = sent.request;
+                let event = sent.tell(event);
+                if matches!(event, SendEvent::Started | SendEvent::Output(_)) {
+                    self.0.push_back(sent);
+                }
+                return Poll::Ready((request, event));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Sent {
+    fn tell(&mut self, event: Option<RunEvent>) -> SendEvent {
+        match event {
+            Some(RunEvent::Started) => {
+                self.record.started();
+                SendEvent::Started
+            }
+            Some(RunEvent::Output(bytes)) => {
+                self.unread += cost(&bytes);
+                self.record.output(&bytes);
+                SendEvent::Output(bytes)
+            }
+            Some(RunEvent::Finished(finish)) => {
+                self.record.finished(&finish);
+                self.record.tell(status(finish.end), "");
+                SendEvent::Finished {
+                    end: finish.end,
+                    exec_us: u64::try_from(finish.exec.as_micros()).unwrap_or(u64::MAX),
+                    stderr: finish.stderr,
+                }
+            }
+            Some(RunEvent::Refused { refusal, message }) => {
+                let status = match refusal {
+                    Refusal::NotFound => 404,
+                    Refusal::NotExecutable => 500,
+                    Refusal::Busy => 429,
+                    Refusal::Late | Refusal::Draining | Refusal::StopFailed => 503,
+                    Refusal::Repeated => 502,
+                };
+                self.record.tell(status, &message);
+                SendEvent::Refused {
+                    refusal: Some(refusal),
+                    reason: None,
+                    message,
+                }
+            }
+            Some(RunEvent::Lost) => {
+                self.record
+                    .tell(502, "the link to the car was lost while it ran");
+                SendEvent::Lost
+            }
+            None => {
+                let message = "the link to the car was lost before the command was sent: nothing was run; try again";
+                self.record.tell(503, message);
+                SendEvent::Refused {
+                    refusal: None,
+                    reason: Some(RefusedReason::Offline),
+                    message: message.to_owned(),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Owns how long a console may leave us waiting to write: a connection that takes nothing for 2 s
+//! is broken.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// A write that makes no progress for so long ends the connection (DERP's and NATS' figure).
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A connection on whose writes something must move.
+#[derive(Debug)]
+pub(super) struct Steady<S> {
+    stream: S,
+    /// Runs while a write waits.
+    stuck: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Steady<S> {
+    pub(super) fn new(stream: S) -> Self {
+        let stuck = None;
+        Self { stream, stuck }
+    }
+
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stuck = None;
+            return written;
+        }
+        let sleep = || Box::pin(tokio::time::sleep(PATIENCE));
+        ready!(self.stuck.get_or_insert_with(sleep).as_mut().poll(cx));
+        let message = format!("it read nothing for {} s", PATIENCE.as_secs());
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Steady<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Steady<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_kept_and_one_that_reads_nothing_is_not() {
+        let (ours, mut theirs) = tokio::io::duplex(10);
+        let mut ours = Steady::new(ours);
+        let slow = tokio::spawn(async move {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_millis(1900)).await;
+                theirs.read_exact(&mut [0; 10]).await.unwrap();
+            }
+            theirs
+        });
+        ours.write_all(&[0; 100]).await.unwrap();
+        let _theirs = slow.await.unwrap();
+        ours.write_all(&[0; 10]).await.unwrap();
+        let error = ours.write_all(&[0]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

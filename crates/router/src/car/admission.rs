@@ -1,0 +1,81 @@
+//! Owns what kind of run a command is for its car, and whether it may begin: a motion not while
+//! somebody drives, the stop command always.
+
+use std::sync::atomic::Ordering;
+
+use p2p_shared::names::CommandName;
+
+use super::Car;
+
+/// What a run is to the car's motion.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum RunKind {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// It moves the car.
+    Motion {
+        /// For how long, if that was said.
+        for_ms: Option<u64>,
+        /// The number of stops when it was asked for.
+        stops: u64,
+    },
+    /// It stops the car.
+    Stop,
+}
+
+/// Why a run may not begin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotAdmitted {
+    #[error(
+        "for= is the time of a motion, and this is no motion command of this car: leave it out"
+    )]
+    ForNoMotion,
+    #[error("for= is a number of milliseconds from 1 to {0}, the car's motion limit")]
+    ForTooLong(u64),
+    #[error("'{0}' drives this car: nothing was run; wait until control is given back")]
+    Driven(String),
+}
+
+impl Car {
+    /// What a run of this command is, if it may begin.
+    pub(crate) fn admit(
+        &self,
+        command: &CommandName,
+        for_ms: Option<u64>,
+    ) -> Result<RunKind, NotAdmitted> {
+        let state = self.lock();
+        if !state.motion.commands.contains(command) {
+            return match for_ms {
+                Some(_) => Err(NotAdmitted::ForNoMotion),
+                None if *command == state.motion.stop => Ok(RunKind::Stop),
+                None => Ok(RunKind::Plain),
+            };
+        }
+        let limit = match state.motion.limit_ms {
+            0 => u64::MAX,
+            limit => limit,
+        };
+        if for_ms.is_some_and(|time| !(1..=limit).contains(&time)) {
+            return Err(NotAdmitted::ForTooLong(limit));
+        }
+        if let Some(driver) = state.control.driver() {
+            return Err(NotAdmitted::Driven(driver.name.clone()));
+        }
+        let stops = self.stops.load(Ordering::SeqCst);
+        Ok(RunKind::Motion { for_ms, stops })
+    }
+
+    /// Whether this is its stop command.
+    pub(crate) fn is_stop(&self, command: &CommandName) -> bool {
+        *command == self.lock().motion.stop
+    }
+
+    /// Whether a run that waited for its link has been overtaken by a stop.
+    pub(crate) fn is_overtaken(&self, kind: RunKind) -> bool {
+        match kind {
+            RunKind::Motion { stops, .. } => stops != self.stops.load(Ordering::SeqCst),
+            RunKind::Plain | RunKind::Stop => false,
+        }
+    }
+}

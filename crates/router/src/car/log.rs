@@ -1,0 +1,96 @@
+//! Owns the log lines about driving: who had control when, what was pressed, and what the car
+//! made of it.
+
+use std::time::Duration;
+
+use p2p_shared::names::{LinkName, RunId};
+use p2p_shared::protocol::console::{MotionEvent, PressId};
+
+use super::{Person, Press};
+use crate::control::{Event, Taken};
+
+pub(super) fn control(link: &LinkName, event: &Event) {
+    match event {
+        Event::Taken { driver, how } => {
+            let (how, from) = match how {
+                Taken::Free => ("it was free", ""),
+                Taken::Granted { by } => ("granted", by.name.as_str()),
+                Taken::Seized { from } => ("seized", from.name.as_str()),
+            };
+            let session = driver.session.0;
+            tracing::info!(%link, driver = driver.name, session, how, from, "control taken");
+        }
+        Event::Requested { driver } => {
+            tracing::info!(%link, by = driver.name, session = driver.session.0, "control requested");
+        }
+        Event::Declined { driver, why } => {
+            let (by, why) = (&driver.name, format!("{why:?}").to_lowercase());
+            tracing::info!(%link, by, session = driver.session.0, why, "control not granted");
+        }
+        Event::Released { driver, why } => {
+            let (driver, session) = (&driver.name, driver.session.0);
+            let why = format!("{why:?}").to_lowercase();
+            tracing::info!(%link, driver, session, why, "control released");
+        }
+    }
+}
+
+pub(super) fn pressed(
+    link: &LinkName,
+    who: &Person,
+    press: &Press,
+    run: RunId,
+    rtt: Option<Duration>,
+) {
+    let millis = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_secs_f64() * 1e3);
+    tracing::info!(
+        %link,
+        press = id(press.id),
+        %run,
+        command = %press.command,
+        driver = who.driver.name,
+        from = %who.from,
+        car_rtt_ms = millis(rtt),
+        console_rtt_ms = millis(who.rtt),
+        "press"
+    );
+}
+
+pub(super) fn motion(link: &LinkName, event: &MotionEvent) {
+    let word = |word: &dyn std::fmt::Debug| format!("{word:?}").to_lowercase();
+    let press_of = |press: &Option<PressId>| press.map(id).unwrap_or_default();
+    match event {
+        MotionEvent::Started(moving) => {
+            let (run, command, press) = (&moving.run, &moving.command, press_of(&moving.press));
+            tracing::info!(%link, %run, %command, press, "motion started");
+        }
+        MotionEvent::Refused { press, why } => {
+            tracing::info!(%link, press = id(*press), why = word(why), "motion refused");
+        }
+        MotionEvent::Over { press, cause } => {
+            let (press, cause) = (press_of(press), word(cause));
+            tracing::info!(%link, press, cause, "motion over");
+        }
+        MotionEvent::Ended { run, end, exec_us } => {
+            let exec_ms = *exec_us as f64 / 1e3;
+            tracing::info!(%link, %run, exit = %end, exec_ms, "motion process ended");
+        }
+        MotionEvent::Stopped {
+            cause,
+            end,
+            exec_us,
+        } => {
+            let (cause, exec_ms) = (word(cause), *exec_us as f64 / 1e3);
+            tracing::info!(%link, cause, exit = %end, exec_ms, "stop ended");
+        }
+        MotionEvent::Stands => tracing::info!(%link, "car stands"),
+        MotionEvent::StopFailed => {
+            tracing::error!(%link, "STOP FAILED: nothing moves until a stop has succeeded");
+        }
+    }
+}
+
+/// A press, in one word.
+fn id(press: PressId) -> String {
+    format!("{}.{}", press.epoch, press.number)
+}

@@ -1,0 +1,127 @@
+//! Owns the presses of one car: each passed on in front of its link's queue, and its story told as
+//! a run's, from what the car says of it.
+
+use std::time::{Duration, Instant};
+
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::RouterToInner;
+use p2p_shared::protocol::console::{MotionEvent, PressId, SessionId, Source};
+
+use super::{Car, Person, Press, Refused, State, log, words};
+use crate::record::{Record, Wanted, status};
+
+/// Most presses whose end is waited for: an inner that never tells of one is not to fill us.
+const OPEN_PRESSES: usize = 64;
+
+impl Car {
+    /// A press of its driver, as this run.
+    pub(crate) fn press(&self, who: &Person, press: Press, run: RunId) -> Result<(), Refused> {
+        let mut state = self.lock();
+        let begun = Instant::now();
+        let Some(link) = state.link.clone() else {
+            return Err(words::offline(&state.name));
+        };
+        if state.closed {
+            return Err(words::closing());
+        }
+        if !state.motion.commands.contains(&press.command) {
+            return Err(words::no_motion(&press.command));
+        }
+        let id = press.id;
+        state.control.press(who.driver.session, id, begun)?;
+        log::pressed(&state.name, who, &press, run, state.rtt);
+        let (feed, metrics) = (self.shared.feed.clone(), self.shared.metrics.clone());
+        let wanted = Wanted {
+            run,
+            service_port: self.port,
+            link: state.name.clone(),
+            command: &press.command,
+            arguments: &[],
+            source: Source::Drive,
+            from: who.from,
+            key: &who.key,
+            begun,
+        };
+        let record = Record::with(feed, metrics, &wanted);
+        state.presses.insert(id, record);
+        let message = RouterToInner::Press {
+            press: id,
+            run,
+            command: press.command,
+            tick_ms: press.tick_ms,
+            driver: who.driver.name.clone(),
+            remote_addr: who.from.ip().to_string(),
+        };
+        let replaced = link.drive().press(id, message);
+        state.press_dropped(replaced, "a newer press took its place before it was sent");
+        if state.presses.len() > OPEN_PRESSES
+            && let Some((_, mut oldest)) = state.presses.pop_first()
+        {
+            oldest.tell(502, "the car did not say what became of it");
+        }
+        Ok(())
+    }
+
+    /// The driver still holds it. What is not in order is dropped: it is old.
+    pub(crate) fn renew(&self, session: SessionId, press: PressId, tick_ms: u64) {
+        let mut state = self.lock();
+        let counts = state.control.renew(session, press, Instant::now());
+        if let (true, Some(link)) = (counts, &state.link) {
+            link.drive().renew(press, tick_ms);
+        }
+    }
+
+    /// The driver let go. What is not in order is dropped: it is stopped already.
+    pub(crate) fn release(&self, session: SessionId, press: PressId) {
+        let mut state = self.lock();
+        let counts = state.control.release(session, press, Instant::now());
+        if let (true, Some(link)) = (counts, state.link.clone())
+            && link.drive().release(press)
+        {
+            state.press_dropped(Some(press), "it was let go before it was sent");
+        }
+    }
+}
+
+impl State {
+    /// A press came to nothing.
+    pub(super) fn press_dropped(&mut self, press: Option<PressId>, why: &str) {
+        let record = press.and_then(|press| self.presses.remove(&press));
+        if let Some(mut record) = record {
+            record.tell(503, why);
+        }
+    }
+
+    /// What the car says ends the story of a press.
+    pub(super) fn follow(&mut self, event: &MotionEvent) {
+        match event {
+            MotionEvent::Started(moving) => {
+                if let Some(record) = moving.press.and_then(|p| self.presses.get_mut(&p)) {
+                    record.started();
+                }
+            }
+            MotionEvent::Refused { press, why } => {
+                self.press_dropped(Some(*press), words::refused(*why));
+            }
+            MotionEvent::Ended { run, end, exec_us } => {
+                let of_it = self.presses.iter().find(|(_, record)| record.run() == *run);
+                let press = of_it.map(|(press, _)| *press);
+                if let Some(mut record) = press.and_then(|press| self.presses.remove(&press)) {
+                    record.ended(*end, Duration::from_micros(*exec_us));
+                    record.tell(status(*end), "");
+                }
+            }
+            MotionEvent::Over { .. }
+            | MotionEvent::Stopped { .. }
+            | MotionEvent::Stands
+            | MotionEvent::StopFailed => {}
+        }
+    }
+
+    /// Nobody will say what becomes of those under way.
+    pub(super) fn lose_presses(&mut self) {
+        for mut record in std::mem::take(&mut self.presses).into_values() {
+            record.tell(502, "the link to the car was lost");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Owns the sentences about driving: what a driver is told, and who a car is told to be stopped
+//! by.
+
+use p2p_shared::names::{CommandName, LinkName};
+use p2p_shared::protocol::console::{MotionRefused, RefusedReason};
+
+use super::Refused;
+use crate::control::{Event, No, Released};
+
+impl From<No> for Refused {
+    fn from(no: No) -> Self {
+        let (reason, message) = match no {
+            No::Held(driver) => (
+                RefusedReason::Locked,
+                format!("'{}' drives this car: ask for control", driver.name),
+            ),
+            No::Asked(driver) => (
+                RefusedReason::Locked,
+                format!(
+                    "'{}' has asked for control already: try again in a moment",
+                    driver.name
+                ),
+            ),
+            No::NotHolder => not_driving("you don't have control: take it first"),
+            No::NobodyAsks => not_driving("nobody asks for control any more"),
+            No::NotAdmin => (
+                RefusedReason::Denied,
+                "only an admin's key may seize control: ask for it".to_owned(),
+            ),
+            No::OldEpoch => not_driving("control has passed on since this press: press again"),
+            No::OldPress => not_driving("a later press came before this one: press again"),
+        };
+        Self { reason, message }
+    }
+}
+
+fn not_driving(sentence: &str) -> (RefusedReason, String) {
+    (RefusedReason::NotDriving, sentence.to_owned())
+}
+
+pub(super) fn offline(name: &LinkName) -> Refused {
+    Refused {
+        reason: RefusedReason::Offline,
+        message: format!("{name} is not connected to the router: it stops by itself"),
+    }
+}
+
+pub(super) fn closing() -> Refused {
+    Refused {
+        reason: RefusedReason::Offline,
+        message: "the router is restarting: try again in a moment".to_owned(),
+    }
+}
+
+pub(super) fn no_motion(command: &CommandName) -> Refused {
+    Refused {
+        reason: RefusedReason::NotDriving,
+        message: format!("'{command}' is no motion command of this car (p2p-inner --motion)"),
+    }
+}
+
+/// Who stops the car when this happens to its control.
+pub(super) fn stop_before(event: &Event) -> Option<String> {
+    match event {
+        Event::Taken { driver, .. } => Some(format!("{}, taking control", driver.name)),
+        Event::Released { driver, why } => Some(match why {
+            Released::Given => format!("{}, giving control back", driver.name),
+            Released::Idle => format!("{}, idle", driver.name),
+            Released::Gone => format!("{}, gone", driver.name),
+            Released::Closing => "the router, going down".to_owned(),
+        }),
+        Event::Requested { .. } | Event::Declined { .. } => None,
+    }
+}
+
+/// Why the car made nothing of a press.
+pub(super) fn refused(why: MotionRefused) -> &'static str {
+    match why {
+        MotionRefused::Old => "it came more than a second late: the link is too slow to drive",
+        MotionRefused::Over => "it was over before it came",
+        MotionRefused::Replaced => "a newer motion took its place",
+        MotionRefused::StopFailed => "the stop command fails: nothing moves until it succeeds",
+        MotionRefused::NotStarted => "its process could not be started",
+    }
+}

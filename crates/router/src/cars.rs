@@ -1,0 +1,165 @@
+//! Owns all cars by their service ports, who watches them, and the time that their control keeps.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use p2p_shared::protocol::Hello;
+use p2p_shared::protocol::console::SessionId;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::car::{Car, Surroundings};
+use crate::control::Epochs;
+use crate::drive::Watch;
+use crate::feed::Feed;
+use crate::link::LinkHandle;
+use crate::metrics::Metrics;
+
+/// How long nothing runs out when nobody drives.
+const NOTHING: Duration = Duration::from_secs(3600);
+
+/// All cars.
+#[derive(Debug)]
+pub(crate) struct Cars {
+    shared: Arc<Surroundings>,
+    held: Mutex<Held>,
+    next_session: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    cars: HashMap<u16, Arc<Car>>,
+    consoles: usize,
+    /// Those of them that may drive.
+    drivers: usize,
+    closed: bool,
+}
+
+impl Held {
+    fn watch(&self) -> Watch {
+        Watch {
+            seen: self.consoles > 0,
+            ticks: self.drivers > 0,
+        }
+    }
+}
+
+impl Cars {
+    pub(crate) fn new(feed: Arc<Feed>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            shared: Arc::new(Surroundings {
+                feed,
+                metrics,
+                epochs: Epochs::starting_now(),
+                changed: Notify::new(),
+            }),
+            held: Mutex::default(),
+            next_session: AtomicU64::new(1),
+        }
+    }
+
+    /// The car at this port.
+    pub(crate) fn get(&self, port: u16) -> Option<Arc<Car>> {
+        self.lock().cars.get(&port).cloned()
+    }
+
+    /// The car whose link came up.
+    pub(crate) fn link_up(&self, port: u16, link: &LinkHandle, hello: &Hello) -> Arc<Car> {
+        let mut held = self.lock();
+        let watch = held.watch();
+        let new = || Arc::new(Car::new(port, self.shared.clone(), hello));
+        let car = held.cars.entry(port).or_insert_with(new).clone();
+        car.link_up(link, hello, watch);
+        if held.closed {
+            car.close(true);
+        }
+        car
+    }
+
+    /// The port was given up. If another has it already, nobody drives that one yet.
+    pub(crate) fn gone(&self, port: u16) {
+        let mut held = self.lock();
+        let Some(car) = held.cars.get(&port) else {
+            return;
+        };
+        car.close(false);
+        if !car.is_linked() {
+            held.cars.remove(&port);
+            self.shared.feed.link_gone(port);
+        }
+    }
+
+    /// A console is there, for as long as this is kept.
+    pub(crate) fn console(self: &Arc<Self>, may_drive: bool) -> Presence {
+        self.count(may_drive, |count| count + 1);
+        Presence {
+            cars: self.clone(),
+            session: SessionId(self.next_session.fetch_add(1, Ordering::Relaxed)),
+            may_drive,
+        }
+    }
+
+    /// The router goes down: driven cars are stopped, and nobody takes control any more.
+    pub(crate) fn close(&self) {
+        let mut held = self.lock();
+        held.closed = true;
+        for car in held.cars.values() {
+            car.close(true);
+        }
+    }
+
+    /// Ends requests that nobody answers and control that nobody uses, until `closed`.
+    pub(crate) async fn keep_time(self: Arc<Self>, closed: CancellationToken) {
+        while !closed.is_cancelled() {
+            let cars: Vec<_> = self.lock().cars.values().cloned().collect();
+            let now = Instant::now();
+            let next = cars.iter().filter_map(|car| car.poll(now)).min();
+            let next = next.unwrap_or(now + NOTHING);
+            tokio::select! {
+                () = closed.cancelled() => {}
+                () = self.shared.changed.notified() => {}
+                () = tokio::time::sleep_until(next.into()) => {}
+            }
+        }
+    }
+
+    fn count(&self, may_drive: bool, change: impl Fn(usize) -> usize) {
+        let mut held = self.lock();
+        let before = held.watch();
+        held.consoles = change(held.consoles);
+        if may_drive {
+            held.drivers = change(held.drivers);
+        }
+        let watch = held.watch();
+        if watch != before {
+            for car in held.cars.values() {
+                car.set_watch(watch);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A console that is there. Dropped, it gives back whatever control it had.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    cars: Arc<Cars>,
+    pub session: SessionId,
+    may_drive: bool,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.cars
+            .count(self.may_drive, |count| count.saturating_sub(1));
+        let cars: Vec<_> = self.cars.lock().cars.values().cloned().collect();
+        for car in cars {
+            car.left(self.session);
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Owns who drives one car: who has control, who asks for it, and which presses count. Pure: it
+//! is given the time, and says what happened; stopping the car, telling people and passing
+//! presses on is for the one who asks.
+//!
+//! ```text
+//!            take                        grant, seize (another holds it)
+//!   Free ─────────────▶ Held ◀──────────────────────────────┐
+//!    ▲                   │ └───────────────────────────────-┘
+//!    └───────────────────┘   take by another: a request, for 10 s; silence means no
+//!      release, 60 s idle,
+//!      its socket dies
+//! ```
+//!
+//! Whenever control passes from someone or to someone, the car is to be stopped first.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use p2p_shared::protocol::console::{ControlInfo, ControlWish, Driver, PressId, SessionId};
+
+/// How long a holder has to answer a request.
+pub(crate) const REQUEST: Duration = Duration::from_secs(10);
+/// Who has not pressed for so long gives control back.
+pub(crate) const IDLE: Duration = Duration::from_secs(60);
+
+/// Gives out the epochs under which drivers press. They grow, over a restart of the router too,
+/// for they begin at the time in microseconds, and nobody takes control a million times a
+/// second. (They stay below 2^53, which is as far as a page can count.)
+#[derive(Debug)]
+pub(crate) struct Epochs(AtomicU64);
+
+impl Epochs {
+    pub(crate) fn starting_now() -> Self {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self(AtomicU64::new(
+            u64::try_from(since.as_micros()).unwrap_or_default(),
+        ))
+    }
+
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The control of one car.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    holder: Option<Holder>,
+    request: Option<Request>,
+    /// The latest press that counted, of anyone.
+    latest: Option<PressId>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    driver: Driver,
+    epoch: u64,
+    used: Instant,
+    /// The press that is renewed; none once it was released or stopped.
+    held: Option<PressId>,
+}
+
+#[derive(Debug)]
+struct Request {
+    driver: Driver,
+    until: Instant,
+}
+
+/// What happened to the control of a car.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Someone has it from now on; stop the car first.
+    Taken { driver: Driver, how: Taken },
+    /// Someone asks its holder for it.
+    Requested { driver: Driver },
+    /// A request came to nothing.
+    Declined { driver: Driver, why: Declined },
+    /// Someone has it no longer; stop the car.
+    Released { driver: Driver, why: Released },
+}
+
+/// How control was come by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Free,
+    Granted { by: Driver },
+    Seized { from: Driver },
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Declined {
+    Denied,
+    Silence,
+    /// Who asked has gone away.
+    Gone,
+    /// Another seized it meanwhile.
+    Seized,
+}
+
+/// Why control was given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Released {
+    Given,
+    Idle,
+    /// The driver's connection is gone.
+    Gone,
+    /// The router goes down.
+    Closing,
+}
+
+/// Why nothing comes of a wish or a press.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum No {
+    /// Another has control.
+    Held(Driver),
+    /// Another has asked for it already.
+    Asked(Driver),
+    /// Only who has control may do that.
+    NotHolder,
+    /// Nobody asks for it.
+    NobodyAsks,
+    /// Only an admin may.
+    NotAdmin,
+    /// The press is of a time when this driver had control before, or of no time at all.
+    OldEpoch,
+    /// A later press came before it.
+    OldPress,
+}
+
+impl Control {
+    /// Who has control.
+    pub(crate) fn driver(&self) -> Option<&Driver> {
+        self.holder.as_ref().map(|holder| &holder.driver)
+    }
+
+    /// The latest press that counted: nothing up to it may come after a stop.
+    pub(crate) fn latest(&self) -> Option<PressId> {
+        self.latest
+    }
+
+    /// How it is now, for people.
+    pub(crate) fn info(&self, now: Instant) -> ControlInfo {
+        ControlInfo {
+            driver: self.driver().cloned(),
+            request: self.request.as_ref().map(|request| {
+                let left = request.until.saturating_duration_since(now);
+                let left_ms = u64::try_from(left.as_millis()).unwrap_or_default();
+                (request.driver.clone(), left_ms)
+            }),
+            epoch: self.holder.as_ref().map_or(0, |holder| holder.epoch),
+        }
+    }
+
+    /// When the present request runs out.
+    pub(crate) fn request_until(&self) -> Option<Instant> {
+        self.request.as_ref().map(|request| request.until)
+    }
+
+    /// Someone wants something of it.
+    pub(crate) fn wish(
+        &mut self,
+        who: &Driver,
+        wish: ControlWish,
+        may_seize: bool,
+        epochs: &Epochs,
+        now: Instant,
+    ) -> Result<Vec<Event>, No> {
+        match wish {
+            ControlWish::Take => self.take(who, epochs, now),
+            ControlWish::Seize if may_seize => Ok(self.seize(who, epochs, now)),
+            ControlWish::Seize => Err(No::NotAdmin),
+            ControlWish::Grant => {
+                let by = self.held_by(who.session)?.driver.clone();
+                let asks = self.request.take().ok_or(No::NobodyAsks)?.driver;
+                Ok(vec![self.give(asks, Taken::Granted { by }, epochs, now)])
+            }
+            ControlWish::Deny => {
+                self.held_by(who.session)?;
+                let driver = self.request.take().ok_or(No::NobodyAsks)?.driver;
+                let why = Declined::Denied;
+                Ok(vec![Event::Declined { driver, why }])
+            }
+            ControlWish::Release => {
+                self.held_by(who.session)?;
+                Ok(self.give_back(Released::Given, epochs, now))
+            }
+        }
+    }
+
+    /// The session is gone, and with it what it had or asked for.
+    pub(crate) fn left(&mut self, session: SessionId, epochs: &Epochs, now: Instant) -> Vec<Event> {
+        let mut events = Vec::new();
+        if let Some(request) = self.request.take_if(|r| r.driver.session == session) {
+            let (driver, why) = (request.driver, Declined::Gone);
+            events.push(Event::Declined { driver, why });
+        }
+        if self.held_by(session).is_ok() {
+            events.extend(self.give_back(Released::Gone, epochs, now));
+        }
+        events
+    }
+
+    /// Nobody drives any more.
+    pub(crate) fn close(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        if let Some(Request { driver, .. }) = self.request.take() {
+            let why = Declined::Denied;
+            events.push(Event::Declined { driver, why });
+        }
+        if let Some(Holder { driver, .. }) = self.holder.take() {
+            let why = Released::Closing;
+            events.push(Event::Released { driver, why });
+        }
+        events
+    }
+
+    /// What has run out by now. Call again at [`next`](Self::next).
+    pub(crate) fn poll(&mut self, epochs: &Epochs, now: Instant) -> Vec<Event> {
+        let mut events = Vec::new();
+        if let Some(request) = self.request.take_if(|request| request.until <= now) {
+            let (driver, why) = (request.driver, Declined::Silence);
+            events.push(Event::Declined { driver, why });
+        }
+        if self.holder.as_ref().is_some_and(|h| h.used + IDLE <= now) {
+            events.extend(self.give_back(Released::Idle, epochs, now));
+        }
+        events
+    }
+
+    /// When something runs out.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let idle = self.holder.as_ref().map(|holder| holder.used + IDLE);
+        self.request_until().into_iter().chain(idle).min()
+    }
+
+    /// A press: whether it is passed on.
+    pub(crate) fn press(
+        &mut self,
+        session: SessionId,
+        press: PressId,
+        now: Instant,
+    ) -> Result<(), No> {
+        let latest = self.latest;
+        let holder = self.held_by(session)?;
+        if press.epoch != holder.epoch {
+            return Err(No::OldEpoch);
+        }
+        if latest.is_some_and(|latest| press <= latest) {
+            return Err(No::OldPress);
+        }
+        holder.held = Some(press);
+        holder.used = now;
+        self.latest = Some(press);
+        Ok(())
+    }
+
+    /// A renewal: whether it is passed on.
+    pub(crate) fn renew(&mut self, session: SessionId, press: PressId, now: Instant) -> bool {
+        match self.held_by(session) {
+            Ok(holder) if holder.held == Some(press) => {
+                holder.used = now;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The driver lets go: whether that is passed on.
+    pub(crate) fn release(&mut self, session: SessionId, press: PressId, now: Instant) -> bool {
+        let was_held = self.renew(session, press, now);
+        if was_held {
+            self.stop();
+        }
+        was_held
+    }
+
+    /// The car is stopped: the present press counts no longer, and only a new one will.
+    pub(crate) fn stop(&mut self) {
+        if let Some(holder) = &mut self.holder {
+            holder.held = None;
+        }
+    }
+
+    fn take(&mut self, who: &Driver, epochs: &Epochs, now: Instant) -> Result<Vec<Event>, No> {
+        match (&self.holder, &self.request) {
+            (None, _) => Ok(vec![self.give(who.clone(), Taken::Free, epochs, now)]),
+            (Some(holder), _) if holder.driver.session == who.session => Ok(Vec::new()),
+            (_, Some(request)) if request.driver.session == who.session => Ok(Vec::new()),
+            (_, Some(request)) => Err(No::Asked(request.driver.clone())),
+            (Some(_), None) => {
+                self.request = Some(Request {
+                    driver: who.clone(),
+                    until: now + REQUEST,
+                });
+                let driver = who.clone();
+                Ok(vec![Event::Requested { driver }])
+            }
+        }
+    }
+
+    fn seize(&mut self, who: &Driver, epochs: &Epochs, now: Instant) -> Vec<Event> {
+        let how = match self.driver() {
+            Some(driver) if driver.session == who.session => return Vec::new(),
+            Some(from) => Taken::Seized { from: from.clone() },
+            None => Taken::Free,
+        };
+        let mut events = Vec::new();
+        if let Some(Request { driver, .. }) = self.request.take()
+            && driver.session != who.session
+        {
+            let why = Declined::Seized;
+            events.push(Event::Declined { driver, why });
+        }
+        events.push(self.give(who.clone(), how, epochs, now));
+        events
+    }
+
+    /// Nobody has control, or the one who asks for it already.
+    fn give_back(&mut self, why: Released, epochs: &Epochs, now: Instant) -> Vec<Event> {
+        let mut events = Vec::new();
+        if let Some(Holder { driver, .. }) = self.holder.take() {
+            events.push(Event::Released { driver, why });
+        }
+        if let Some(Request { driver, .. }) = self.request.take() {
+            events.push(self.give(driver, Taken::Free, epochs, now));
+        }
+        events
+    }
+
+    fn give(&mut self, driver: Driver, how: Taken, epochs: &Epochs, now: Instant) -> Event {
+        self.holder = Some(Holder {
+            driver: driver.clone(),
+            epoch: epochs.next(),
+            used: now,
+            held: None,
+        });
+        Event::Taken { driver, how }
+    }
+
+    fn held_by(&mut self, session: SessionId) -> Result<&mut Holder, No> {
+        let holder = self.holder.as_mut().ok_or(No::NotHolder)?;
+        if holder.driver.session == session {
+            Ok(holder)
+        } else {
+            Err(No::Held(holder.driver.clone()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

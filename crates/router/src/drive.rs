@@ -1,0 +1,292 @@
+//! Owns what waits to be said to a car about its motion: a mailbox in front of its link's queue.
+//! A stop overtakes everything and drops the presses that wait; of several presses and renewals
+//! only the newest is kept. So it has a bound, and nothing old is ever played back.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use p2p_shared::protocol::RouterToInner;
+use p2p_shared::protocol::console::PressId;
+use tokio::sync::Notify;
+
+use crate::link::{LinkHandle, ToLink};
+
+/// Who has an eye on a car.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Watch {
+    /// A console is there: a dead link is to be noticed soon.
+    pub seen: bool,
+    /// One is there that may drive: it needs ticks of the car's clock.
+    pub ticks: bool,
+}
+
+/// The mailbox.
+#[derive(Debug, Default)]
+pub(crate) struct DriveQueue {
+    waiting: Mutex<Waiting>,
+    come: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    stop: Option<RouterToInner>,
+    /// Runs of the stop command: each has a caller who waits for its answer.
+    stop_runs: VecDeque<ToLink>,
+    wish: Option<Wish>,
+    watch: Watch,
+    /// What the inner was told last.
+    told: Watch,
+    closed: bool,
+}
+
+/// The newest wish of the driver.
+#[derive(Debug)]
+enum Wish {
+    Press(PressId, RouterToInner),
+    Renew(RouterToInner),
+    Release(RouterToInner),
+}
+
+/// What is to be said now, in this order.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    pub stop: Option<RouterToInner>,
+    pub stop_runs: VecDeque<ToLink>,
+    pub wish: Option<RouterToInner>,
+    pub ticks: Option<RouterToInner>,
+}
+
+impl DriveQueue {
+    /// Stop, ahead of everything. Returns the press that waited and now never comes.
+    pub(crate) fn stop(&self, by: &str, over: Option<PressId>) -> Option<PressId> {
+        let mut waiting = self.lock();
+        waiting.stop = Some(RouterToInner::Stop {
+            by: by.to_owned(),
+            over,
+        });
+        self.stopped(&mut waiting)
+    }
+
+    /// A run of the stop command, ahead of everything but a stop.
+    pub(crate) fn stop_by_run(&self, run: ToLink) {
+        let mut waiting = self.lock();
+        // Dropped, it tells its caller that nothing was sent.
+        if !waiting.closed {
+            waiting.stop_runs.push_back(run);
+            self.come.notify_one();
+        }
+    }
+
+    /// What moves by a wish that came before now is not to begin. Returns the press that waited.
+    pub(crate) fn drop_wishes(&self) -> Option<PressId> {
+        self.stopped(&mut self.lock())
+    }
+
+    fn stopped(&self, waiting: &mut Waiting) -> Option<PressId> {
+        self.come.notify_one();
+        match waiting.wish.take() {
+            Some(Wish::Press(press, _)) => Some(press),
+            _ => None,
+        }
+    }
+
+    /// A press. Returns the one that it replaces, if that still waited.
+    pub(crate) fn press(&self, press: PressId, message: RouterToInner) -> Option<PressId> {
+        let old = self.lock().wish.replace(Wish::Press(press, message));
+        self.come.notify_one();
+        match old {
+            Some(Wish::Press(old, _)) => Some(old),
+            _ => None,
+        }
+    }
+
+    /// A renewal of the newest press.
+    pub(crate) fn renew(&self, press: PressId, tick_ms: u64) {
+        let mut waiting = self.lock();
+        match &mut waiting.wish {
+            Some(Wish::Press(_, RouterToInner::Press { tick_ms: tick, .. })) => *tick = tick_ms,
+            wish => *wish = Some(Wish::Renew(RouterToInner::Renew { press, tick_ms })),
+        }
+        self.come.notify_one();
+    }
+
+    /// The driver has let go of the newest press. Returns whether that press still waited: then
+    /// it is dropped, and what it was to replace has to be stopped.
+    pub(crate) fn release(&self, press: PressId) -> bool {
+        let release = Wish::Release(RouterToInner::Release { press });
+        let old = self.lock().wish.replace(release);
+        self.come.notify_one();
+        matches!(old, Some(Wish::Press(..)))
+    }
+
+    /// Who has an eye on the car.
+    pub(crate) fn set_watch(&self, watch: Watch) {
+        self.lock().watch = watch;
+        self.come.notify_one();
+    }
+
+    /// Whether someone watches.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.lock().watch.seen
+    }
+
+    /// Waits for something to be said, or to have changed; without `room` only for a stop.
+    pub(crate) async fn next(&self, room: bool) -> Orders {
+        loop {
+            {
+                let mut waiting = self.lock();
+                let has_stop = waiting.stop.is_some() || !waiting.stop_runs.is_empty();
+                let changed = waiting.watch != waiting.told;
+                if has_stop || (room && (waiting.wish.is_some() || changed)) {
+                    return waiting.take(room);
+                }
+            }
+            self.come.notified().await;
+        }
+    }
+
+    /// The stop that waits, for a link that ends.
+    pub(crate) fn take_stop(&self) -> Option<RouterToInner> {
+        self.lock().stop.take()
+    }
+
+    fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        let dropped = std::mem::take(&mut waiting.stop_runs);
+        drop(waiting);
+        drop(dropped);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn take(&mut self, room: bool) -> Orders {
+        let mut orders = Orders {
+            stop: self.stop.take(),
+            stop_runs: std::mem::take(&mut self.stop_runs),
+            ..Orders::default()
+        };
+        if room {
+            orders.wish = self.wish.take().map(|wish| match wish {
+                Wish::Press(_, message) | Wish::Renew(message) | Wish::Release(message) => message,
+            });
+            if self.watch.ticks != self.told.ticks {
+                let wanted = self.watch.ticks;
+                orders.ticks = Some(RouterToInner::Ticks { wanted });
+            }
+            self.told = self.watch;
+        }
+        orders
+    }
+}
+
+/// A link's hold on its mailbox: dropped, it tells those who wait.
+#[derive(Debug)]
+pub(crate) struct DriveReader(pub LinkHandle);
+
+impl DriveReader {
+    /// See [`DriveQueue::next`].
+    pub(crate) async fn next(&self, room: bool) -> Orders {
+        self.0.drive().next(room).await
+    }
+}
+
+impl Drop for DriveReader {
+    fn drop(&mut self) {
+        self.0.drive().close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn press(number: u64) -> PressId {
+        PressId { epoch: 1, number }
+    }
+
+    fn message(number: u64) -> RouterToInner {
+        RouterToInner::Press {
+            press: press(number),
+            run: p2p_shared::names::RunId::from_number(number),
+            command: "forward".parse().unwrap(),
+            tick_ms: 0,
+            driver: String::new(),
+            remote_addr: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn of_several_presses_and_renewals_only_the_newest_is_said() {
+        let queue = DriveQueue::default();
+        assert_eq!(queue.press(press(1), message(1)), None);
+        assert_eq!(queue.press(press(2), message(2)), Some(press(1)));
+        queue.renew(press(2), 77);
+        let orders = queue.next(true).await;
+        let Some(RouterToInner::Press {
+            press: p, tick_ms, ..
+        }) = orders.wish
+        else {
+            panic!("{orders:?}")
+        };
+        assert_eq!((p, tick_ms), (press(2), 77));
+        for tick_ms in 0..9 {
+            queue.renew(press(2), tick_ms);
+        }
+        let orders = queue.next(true).await;
+        let renew = RouterToInner::Renew {
+            press: press(2),
+            tick_ms: 8,
+        };
+        assert_eq!(orders.wish, Some(renew));
+    }
+
+    #[tokio::test]
+    async fn a_stop_needs_no_room_and_drops_what_waits() {
+        let queue = DriveQueue::default();
+        queue.press(press(1), message(1));
+        assert_eq!(queue.stop("me", Some(press(1))), Some(press(1)));
+        let orders = queue.next(false).await;
+        assert!(orders.stop.is_some() && orders.wish.is_none());
+        // A press after the stop is said after it.
+        queue.stop("me", Some(press(1)));
+        queue.press(press(2), message(2));
+        let orders = queue.next(true).await;
+        assert!(orders.stop.is_some() && orders.wish.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_release_of_a_press_that_waits_takes_its_place() {
+        let queue = DriveQueue::default();
+        queue.press(press(1), message(1));
+        assert!(queue.release(press(1)));
+        let orders = queue.next(true).await;
+        assert_eq!(
+            orders.wish,
+            Some(RouterToInner::Release { press: press(1) })
+        );
+        assert!(!queue.release(press(1)));
+    }
+
+    #[tokio::test]
+    async fn ticks_are_asked_for_when_that_changes() {
+        let queue = DriveQueue::default();
+        let watch = Watch {
+            seen: true,
+            ticks: true,
+        };
+        queue.set_watch(watch);
+        let wanted = Some(RouterToInner::Ticks { wanted: true });
+        assert_eq!(queue.next(true).await.ticks, wanted);
+        queue.set_watch(Watch {
+            ticks: false,
+            ..watch
+        });
+        let unwanted = Some(RouterToInner::Ticks { wanted: false });
+        assert_eq!(queue.next(true).await.ticks, unwanted);
+    }
+}

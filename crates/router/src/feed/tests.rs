@@ -1,0 +1,138 @@
+use std::net::SocketAddr;
+
+use p2p_shared::codec;
+use p2p_shared::key::Role;
+use p2p_shared::names::CommandName;
+use p2p_shared::protocol::console::{RouterToConsole, SessionId, Source};
+use tokio::sync::broadcast::error::TryRecvError;
+
+use super::*;
+use crate::metrics::Metrics;
+use crate::record::{Record, Wanted};
+
+fn motion() -> MotionInfo {
+    MotionInfo {
+        commands: vec!["forward".parse().unwrap()],
+        stop: "stop".parse().unwrap(),
+        lease_ms: 400,
+        limit_ms: 2000,
+    }
+}
+
+fn addressee() -> Addressee {
+    Addressee {
+        session: SessionId(1),
+        key: "me".to_owned(),
+        role: Role::View,
+    }
+}
+
+/// One run, from the wish to the end.
+fn run(feed: &Arc<Feed>, metrics: &Arc<Metrics>, command: &CommandName, n: u64, output: &[u8]) {
+    let wanted = Wanted {
+        run: RunId::from_number(n),
+        service_port: 9000,
+        link: "car".parse().unwrap(),
+        command,
+        arguments: &[],
+        source: Source::Http,
+        from: SocketAddr::from(([127, 0, 0, 1], 1)),
+        key: "me",
+        begun: Instant::now(),
+    };
+    let mut record = Record::with(feed.clone(), metrics.clone(), &wanted);
+    record.started();
+    record.output(output);
+    record.tell(200, "");
+}
+
+fn feed() -> (Arc<Feed>, Arc<Metrics>) {
+    let feed = Arc::new(Feed::new());
+    feed.link_up(9000, "car".parse().unwrap(), motion(), true);
+    (feed, Arc::new(Metrics::new()))
+}
+
+#[test]
+fn a_picture_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
+    let (feed, metrics) = feed();
+    let command: CommandName = "x".repeat(64).parse().unwrap();
+    for n in 0..1500 {
+        run(&feed, &metrics, &command, n, &[b'x'; 5000]);
+    }
+    let mut snapshot = feed.subscribe().snapshot;
+    let (mut runs, mut links, mut firsts, mut lasts) = (Vec::new(), Vec::new(), 0, 0);
+    while !snapshot.is_over() {
+        let part = snapshot.part(&addressee(), 0);
+        codec::encode(&part).unwrap();
+        let RouterToConsole::Snapshot {
+            first,
+            last,
+            links: some_links,
+            runs: some,
+            ..
+        } = part
+        else {
+            unreachable!()
+        };
+        assert_eq!(lasts, 0);
+        firsts += usize::from(first);
+        lasts += usize::from(last);
+        links.extend(some_links);
+        runs.extend(some.into_iter().map(|run| {
+            assert_eq!(run.result.unwrap().output.len(), 1024);
+            run.run
+        }));
+    }
+    let expected: Vec<_> = (500..1500).map(RunId::from_number).collect();
+    assert_eq!((firsts, lasts), (1, 1));
+    assert_eq!(runs, expected);
+    assert_eq!((links[0].runs, links[0].failures), (1500, 0));
+}
+
+#[test]
+fn an_empty_picture_is_one_part() {
+    let feed = Feed::new();
+    let mut snapshot = feed.subscribe().snapshot;
+    assert!(!snapshot.is_over());
+    let part = snapshot.part(&addressee(), 3);
+    assert!(matches!(
+        part,
+        RouterToConsole::Snapshot {
+            first: true,
+            last: true,
+            missed: 3,
+            ..
+        }
+    ));
+    assert!(snapshot.is_over());
+}
+
+#[test]
+fn who_lags_is_told_so_and_nobody_waits() {
+    let (feed, metrics) = feed();
+    let command = "x".parse().unwrap();
+    let mut slow = feed.subscribe().events;
+    for n in 0..BEHIND as u64 {
+        run(&feed, &metrics, &command, n, b"");
+    }
+    let missed = BEHIND as u64;
+    assert_eq!(slow.try_recv(), Err(TryRecvError::Lagged(missed)));
+}
+
+/// How much a run costs the feed and its record. Run it with `--release -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn what_a_run_costs() {
+    let (feed, metrics) = feed();
+    let command = "forward".parse().unwrap();
+    for watched in [false, true] {
+        let subscription = watched.then(|| feed.subscribe());
+        let begun = Instant::now();
+        let count = 200_000_u32;
+        for n in 0..count {
+            run(&feed, &metrics, &command, n.into(), b"hello\n");
+        }
+        eprintln!("watched: {watched}, a run: {:?}", begun.elapsed() / count);
+        drop(subscription);
+    }
+}

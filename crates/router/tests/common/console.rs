@@ -1,0 +1,237 @@
+//! A console by hand.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+use p2p_shared::dial::{self, DialError, RouterAddress};
+use p2p_shared::key::{Key, Role};
+use p2p_shared::protocol::console::{
+    ADMIN_PATH, ConsoleToRouter, ControlInfo, ControlWish, FeedEvent, LinkInfo, MotionEvent,
+    PressId, RefusedReason, RouterToConsole, RunInfo, SendEvent, SessionId,
+};
+
+use super::peer::Peer;
+
+/// One that has got its first picture.
+pub struct FakeConsole {
+    pub peer: Peer,
+    pub picture: Picture,
+    /// What came while something else was waited for.
+    kept: VecDeque<RouterToConsole>,
+}
+
+/// A whole picture.
+#[derive(Debug)]
+pub struct Picture {
+    pub session: SessionId,
+    pub role: Role,
+    pub key: String,
+    pub missed: u64,
+    pub parts: usize,
+    pub links: Vec<LinkInfo>,
+    pub runs: Vec<RunInfo>,
+}
+
+impl Picture {
+    fn empty() -> Self {
+        Self {
+            session: SessionId(0),
+            role: Role::View,
+            key: String::new(),
+            missed: 0,
+            parts: 0,
+            links: Vec::new(),
+            runs: Vec::new(),
+        }
+    }
+
+    /// Adds a part; whether it is the last.
+    pub fn add(&mut self, part: RouterToConsole) -> bool {
+        let RouterToConsole::Snapshot {
+            first,
+            last,
+            session,
+            key,
+            role,
+            missed,
+            links,
+            runs,
+        } = part
+        else {
+            panic!("no part of a picture: {part:?}")
+        };
+        if first {
+            *self = Self::empty();
+        }
+        self.parts += 1;
+        (self.session, self.key, self.role, self.missed) = (session, key, role, missed);
+        self.links.extend(links);
+        self.runs.extend(runs);
+        last
+    }
+}
+
+/// A connection that was upgraded and has said nothing.
+pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<Peer, DialError> {
+    let router = RouterAddress {
+        host: Ipv4Addr::LOCALHOST.to_string(),
+        port: main_port,
+    };
+    Ok(Peer(dial::dial(&router, ADMIN_PATH, key).await?))
+}
+
+impl FakeConsole {
+    pub async fn open(main_port: u16) -> Self {
+        Self::with(main_port, None, false).await
+    }
+
+    pub async fn with(main_port: u16, key: Option<&Key>, readonly: bool) -> Self {
+        let mut peer = dial(main_port, key).await.unwrap();
+        let software = "a test".to_owned();
+        peer.say(&ConsoleToRouter::Hello { software, readonly })
+            .await;
+        let mut console = Self {
+            peer,
+            picture: Picture::empty(),
+            kept: VecDeque::new(),
+        };
+        console.is_shown_a_picture().await;
+        console
+    }
+
+    pub async fn is_shown_a_picture(&mut self) {
+        loop {
+            let message = self.peer.hear().await.expect("closed without a picture");
+            if matches!(message, RouterToConsole::Snapshot { .. }) {
+                if self.picture.add(message) {
+                    return;
+                }
+            } else {
+                self.kept.push_back(message);
+            }
+        }
+    }
+
+    pub async fn say(&mut self, message: ConsoleToRouter) {
+        self.peer.say(&message).await;
+    }
+
+    /// The first message that came or comes, and that this makes something of. The others are
+    /// kept.
+    pub async fn hears<T>(&mut self, mut pick: impl FnMut(&RouterToConsole) -> Option<T>) -> T {
+        for at in 0..self.kept.len() {
+            if let Some(picked) = pick(&self.kept[at]) {
+                self.kept.remove(at);
+                return picked;
+            }
+        }
+        loop {
+            let message = self.peer.hear().await.expect("closed instead of an answer");
+            if let Some(picked) = pick(&message) {
+                return picked;
+            }
+            self.kept.push_back(message);
+        }
+    }
+
+    pub async fn sees<T>(&mut self, mut pick: impl FnMut(&FeedEvent) -> Option<T>) -> T {
+        self.hears(|message| match message {
+            RouterToConsole::Feed(event) => pick(event),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The control of the car, once it `is` so.
+    pub async fn sees_control(&mut self, is: impl Fn(&ControlInfo) -> bool) -> ControlInfo {
+        self.sees(|event| match event {
+            FeedEvent::Control { control, .. } if is(control) => Some(control.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn sees_run(&mut self, is: impl Fn(&RunInfo) -> bool) -> RunInfo {
+        self.sees(|event| match event {
+            FeedEvent::Run(run) if is(run) => Some(RunInfo::clone(run)),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn sees_motion(&mut self, is: impl Fn(&MotionEvent) -> bool) -> MotionEvent {
+        self.sees(|event| match event {
+            FeedEvent::Motion { event, .. } if is(event) => Some(event.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn is_refused(&mut self) -> (RefusedReason, String) {
+        self.hears(|message| match message {
+            RouterToConsole::Refused { reason, message } => Some((*reason, message.clone())),
+            _ => None,
+        })
+        .await
+    }
+
+    /// What becomes of a run that it asked for, one after the other.
+    pub async fn is_told(&mut self, of: u64) -> SendEvent {
+        self.hears(|message| match message {
+            RouterToConsole::SendEvent { request, event } if *request == of => Some(event.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn wishes(&mut self, service_port: u16, wish: ControlWish) {
+        self.say(ConsoleToRouter::Control { service_port, wish })
+            .await;
+    }
+
+    /// Takes control of a car that is free; the epoch.
+    pub async fn takes(&mut self, service_port: u16) -> u64 {
+        self.wishes(service_port, ControlWish::Take).await;
+        let me = self.picture.session;
+        let has_it = |control: &ControlInfo| {
+            control
+                .driver
+                .as_ref()
+                .is_some_and(|driver| driver.session == me)
+        };
+        self.sees_control(has_it).await.epoch
+    }
+
+    pub async fn presses(&mut self, service_port: u16, press: PressId, command: &str, tick: u64) {
+        self.say(ConsoleToRouter::Press {
+            service_port,
+            press,
+            command: command.parse().unwrap(),
+            tick_ms: tick,
+        })
+        .await;
+    }
+
+    pub async fn sends(&mut self, request: u64, service_port: u16, command: &str) {
+        self.say(ConsoleToRouter::Send {
+            request,
+            service_port,
+            command: command.parse().unwrap(),
+            arguments: Vec::new(),
+            for_ms: None,
+        })
+        .await;
+    }
+
+    pub async fn stops(&mut self, service_port: u16) {
+        self.say(ConsoleToRouter::Stop { service_port }).await;
+    }
+}
+
+impl FakeConsole {
+    /// Lets little of what it is sent wait at its end.
+    pub fn takes_little(&self) {
+        let socket = socket2::SockRef::from(self.peer.0.get_ref());
+        socket.set_recv_buffer_size(32 * 1024).unwrap();
+    }
+}

@@ -1,0 +1,450 @@
+//! Driving through the router: who may, what is passed on to the car, and what stops it.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod common;
+
+use common::console::FakeConsole;
+use common::peer::FakeInner;
+use common::{World, get, get_with_key, local, raw, soon};
+use p2p_shared::key::Role;
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::console::{
+    ConsoleToRouter, ControlWish, MotionEvent, MotionRefused, Moving, PressId, RefusedReason,
+    RouterToConsole, SendEvent, Source,
+};
+use p2p_shared::protocol::{End, InnerToRouter, Refusal, RouterToInner};
+
+/// What is said to the car of its motion, runs included; not ticks.
+async fn hears(inner: &mut FakeInner) -> RouterToInner {
+    loop {
+        match inner.hear().await.expect("closed") {
+            RouterToInner::Ticks { .. } | RouterToInner::Notice { .. } => {}
+            message => return message,
+        }
+    }
+}
+
+async fn is_stopped(inner: &mut FakeInner) -> (String, Option<PressId>) {
+    match hears(inner).await {
+        RouterToInner::Stop { by, over } => (by, over),
+        other => panic!("no stop: {other:?}"),
+    }
+}
+
+async fn is_pressed(inner: &mut FakeInner) -> (PressId, RunId, u64) {
+    match hears(inner).await {
+        RouterToInner::Press {
+            press,
+            run,
+            tick_ms,
+            ..
+        } => (press, run, tick_ms),
+        other => panic!("no press: {other:?}"),
+    }
+}
+
+/// A car, and a console that has control of it.
+async fn driven(world: &World) -> (FakeInner, u16, FakeConsole, u64) {
+    let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
+    let mut console = FakeConsole::open(world.main_port()).await;
+    let epoch = console.takes(port).await;
+    is_stopped(&mut inner).await;
+    (inner, port, console, epoch)
+}
+
+#[tokio::test]
+async fn taking_control_stops_first_and_then_presses_pass() {
+    let world = World::open();
+    let (mut inner, service_port, mut console, epoch) = driven(&world).await;
+    let press = PressId { epoch, number: 1 };
+    console.presses(service_port, press, "forward", 41).await;
+    let (passed, run, tick_ms) = is_pressed(&mut inner).await;
+    assert_eq!((passed, tick_ms), (press, 41));
+    let tick_ms = 42;
+    console
+        .say(ConsoleToRouter::Renew {
+            service_port,
+            press,
+            tick_ms,
+        })
+        .await;
+    let renew = RouterToInner::Renew { press, tick_ms };
+    assert_eq!(hears(&mut inner).await, renew);
+    // The car's answers make the press a run like any other.
+    let moving = Moving {
+        run,
+        command: "forward".parse().unwrap(),
+        press: Some(press),
+    };
+    let started = MotionEvent::Started(moving);
+    inner.say(InnerToRouter::Motion(started.clone())).await;
+    console.sees_motion(|event| *event == started).await;
+    let release = ConsoleToRouter::Release {
+        service_port,
+        press,
+    };
+    console.say(release.clone()).await;
+    assert_eq!(hears(&mut inner).await, RouterToInner::Release { press });
+    let ended = MotionEvent::Ended {
+        run,
+        end: End::Ended,
+        exec_us: 1000,
+    };
+    inner.say(InnerToRouter::Motion(ended)).await;
+    let over = console.sees_run(|seen| seen.result.is_some()).await;
+    assert_eq!((over.run, over.source), (run, Source::Drive));
+    let result = over.result.unwrap();
+    assert_eq!((result.status, result.exec_us), (200, Some(1000)));
+    // What comes late is not passed on: the next that the car hears is the next press.
+    console.say(release).await;
+    console.presses(service_port, press, "forward", 43).await;
+    assert_eq!(console.is_refused().await.0, RefusedReason::NotDriving);
+    let press = PressId { epoch, number: 2 };
+    console.presses(service_port, press, "back", 44).await;
+    assert_eq!(is_pressed(&mut inner).await.0, press);
+}
+
+#[tokio::test]
+async fn only_the_holder_presses_and_only_motion_commands() {
+    let world = World::open();
+    let (mut inner, port, mut driver, epoch) = driven(&world).await;
+    let mut other = FakeConsole::open(world.main_port()).await;
+    let press = PressId { epoch, number: 1 };
+    other.presses(port, press, "forward", 0).await;
+    assert_eq!(other.is_refused().await.0, RefusedReason::Locked);
+    driver.presses(port, press, "reboot", 0).await;
+    assert_eq!(driver.is_refused().await.0, RefusedReason::NotDriving);
+    let old = PressId {
+        epoch: epoch - 1,
+        number: 9,
+    };
+    driver.presses(port, old, "forward", 0).await;
+    assert_eq!(driver.is_refused().await.0, RefusedReason::NotDriving);
+    driver.presses(port, press, "forward", 0).await;
+    assert_eq!(is_pressed(&mut inner).await.0, press);
+}
+
+#[tokio::test]
+async fn a_view_key_may_stop_and_not_drive_and_that_ends_the_press() {
+    let world = World::keyed();
+    let car = world.key("car", Role::Link).await;
+    let mut inner = common::peer::dial(world.main_port(), Some(&car))
+        .await
+        .unwrap();
+    let hello = common::peer::hello("x", 0);
+    inner.say(InnerToRouter::Hello(hello)).await;
+    let (_, service_port) = inner.is_welcomed().await;
+    let view = world.key("viewer", Role::View).await;
+    let drive = world.key("driver", Role::Drive).await;
+    let mut viewer = FakeConsole::with(world.main_port(), Some(&view), false).await;
+    let mut driver = FakeConsole::with(world.main_port(), Some(&drive), false).await;
+    for wish in [ControlWish::Take, ControlWish::Seize] {
+        viewer.wishes(service_port, wish).await;
+        assert_eq!(viewer.is_refused().await.0, RefusedReason::Denied);
+    }
+    let epoch = driver.takes(service_port).await;
+    assert_eq!(is_stopped(&mut inner).await.0, "driver, taking control");
+    // A drive key is not an admin's.
+    driver.wishes(service_port, ControlWish::Seize).await;
+    assert_eq!(driver.is_refused().await.0, RefusedReason::Denied);
+    let press = PressId { epoch, number: 1 };
+    viewer.presses(service_port, press, "forward", 0).await;
+    assert_eq!(viewer.is_refused().await.0, RefusedReason::Denied);
+    driver.presses(service_port, press, "forward", 0).await;
+    is_pressed(&mut inner).await;
+    viewer.stops(service_port).await;
+    assert_eq!(
+        is_stopped(&mut inner).await,
+        ("viewer".to_owned(), Some(press))
+    );
+    // The press is over, though its holder renews it; control is not, and a new press moves.
+    let tick_ms = 1;
+    driver
+        .say(ConsoleToRouter::Renew {
+            service_port,
+            press,
+            tick_ms,
+        })
+        .await;
+    let press = PressId { epoch, number: 2 };
+    driver.presses(service_port, press, "forward", 0).await;
+    assert_eq!(is_pressed(&mut inner).await.0, press);
+}
+
+#[tokio::test]
+async fn control_is_asked_for_granted_and_denied() {
+    let world = World::open();
+    let (mut inner, port, mut one, epoch) = driven(&world).await;
+    let mut two = FakeConsole::open(world.main_port()).await;
+    let second = two.picture.session;
+    two.wishes(port, ControlWish::Take).await;
+    for console in [&mut one, &mut two] {
+        let asked = console
+            .sees_control(|control| control.request.is_some())
+            .await;
+        let (who, left_ms) = asked.request.unwrap();
+        assert_eq!(who.session, second);
+        assert!((9_000..=10_000).contains(&left_ms), "{left_ms}");
+    }
+    one.wishes(port, ControlWish::Deny).await;
+    let denied = two.sees_control(|control| control.request.is_none()).await;
+    assert_eq!(denied.epoch, epoch);
+    two.wishes(port, ControlWish::Take).await;
+    one.sees_control(|control| control.request.is_some()).await;
+    one.wishes(port, ControlWish::Grant).await;
+    let granted = two
+        .sees_control(|control| control.driver.as_ref().is_some_and(|d| d.session == second))
+        .await;
+    assert!(granted.epoch > epoch);
+    is_stopped(&mut inner).await;
+    let press = PressId { epoch, number: 1 };
+    one.presses(port, press, "forward", 0).await;
+    assert_eq!(one.is_refused().await.0, RefusedReason::Locked);
+    // An admin seizes it: without keys everyone is.
+    one.wishes(port, ControlWish::Seize).await;
+    let seized = two
+        .sees_control(|control| control.epoch > granted.epoch)
+        .await;
+    assert_eq!(seized.driver.unwrap().session, one.picture.session);
+    is_stopped(&mut inner).await;
+}
+
+#[tokio::test]
+async fn silence_to_a_request_means_no() {
+    let world = World::open();
+    let (_inner, port, mut one, epoch) = driven(&world).await;
+    let mut two = FakeConsole::open(world.main_port()).await;
+    two.wishes(port, ControlWish::Take).await;
+    // Both at a time: who doesn't answer pings is gone before the 10 s are over.
+    let waits = async |console: &mut FakeConsole| {
+        console
+            .sees_control(|control| control.request.is_some())
+            .await;
+        let after = console.sees_control(|control| control.request.is_none());
+        assert_eq!(after.await.epoch, epoch);
+    };
+    tokio::join!(waits(&mut one), waits(&mut two));
+}
+
+#[tokio::test]
+async fn a_driver_whose_socket_dies_is_stopped_and_loses_control() {
+    let world = World::open();
+    let (mut inner, port, mut driver, epoch) = driven(&world).await;
+    let mut watcher = FakeConsole::open(world.main_port()).await;
+    let press = PressId { epoch, number: 1 };
+    driver.presses(port, press, "forward", 0).await;
+    is_pressed(&mut inner).await;
+    drop(driver);
+    assert_eq!(is_stopped(&mut inner).await.1, Some(press));
+    watcher
+        .sees_control(|control| control.driver.is_none())
+        .await;
+    assert!(watcher.takes(port).await > epoch);
+}
+
+#[tokio::test]
+async fn while_somebody_drives_other_motion_gets_409_and_all_else_runs() {
+    let world = World::open();
+    let (mut inner, port, mut driver, _) = driven(&world).await;
+    let refused = get(port, "/cgi?command=forward").await;
+    assert_eq!(refused.verdict(), (409, "no"));
+    driver.sends(1, port, "forward").await;
+    driver.is_told(1).await;
+    let refused = driver.is_told(1).await;
+    let locked = Some(RefusedReason::Locked);
+    assert!(matches!(refused, SendEvent::Refused { reason, .. } if reason == locked));
+    let other = tokio::spawn(get(port, "/cgi?command=lights"));
+    let run = inner.is_asked_to_run().await.run;
+    inner.starts(run).await;
+    inner.finishes(run).await;
+    assert_eq!(other.await.unwrap().verdict(), (200, "yes"));
+    driver.wishes(port, ControlWish::Release).await;
+    is_stopped(&mut inner).await;
+    let free = tokio::spawn(get(port, "/cgi?command=forward"));
+    let run = inner.is_asked_to_run().await.run;
+    inner.starts(run).await;
+    inner.finishes(run).await;
+    assert_eq!(free.await.unwrap().verdict(), (200, "yes"));
+}
+
+#[tokio::test]
+async fn a_motion_has_a_time_within_the_limit() {
+    let world = World::open();
+    let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
+    for query in [
+        "command=forward&for=0",
+        "command=forward&for=2001",
+        "command=lights&for=100",
+        "command=stop&for=100",
+    ] {
+        let answer = get(port, &format!("/cgi?{query}")).await;
+        assert_eq!(answer.verdict(), (400, "no"), "{query}");
+    }
+    let asking = tokio::spawn(get(port, "/cgi?command=forward&for=2000"));
+    let request = inner.is_asked_to_run().await;
+    assert_eq!(request.for_ms, Some(2000));
+    inner.starts(request.run).await;
+    inner
+        .say(InnerToRouter::Finished {
+            run: request.run,
+            end: End::Ended,
+            exec_us: 1,
+            stderr: bytes::Bytes::new(),
+        })
+        .await;
+    let answer = asking.await.unwrap();
+    assert_eq!(
+        (answer.verdict(), answer.header("p2p-exit")),
+        ((200, "yes"), "ended")
+    );
+    let asking = tokio::spawn(get(port, "/cgi?command=forward"));
+    let request = inner.is_asked_to_run().await;
+    inner
+        .say(InnerToRouter::Refused {
+            run: request.run,
+            refusal: Refusal::StopFailed,
+            message: "the stop command fails".to_owned(),
+        })
+        .await;
+    assert_eq!(asking.await.unwrap().verdict(), (503, "no"));
+}
+
+#[tokio::test]
+async fn a_view_key_stops_by_http_and_runs_nothing_else() {
+    let world = World::keyed();
+    let car = world.key("car", Role::Link).await;
+    world.script("stop", "echo stopped");
+    let config = p2p_inner::Config {
+        key: Some(car),
+        ..common::inner_config(&world)
+    };
+    let (_inner, port) = world.inner_with(config).await;
+    let view = world.key("viewer", Role::View).await;
+    let refused = get_with_key(port, "/cgi?command=forward", &view).await;
+    assert_eq!(refused.verdict(), (403, "no"));
+    let stopped = get_with_key(port, "/cgi?command=stop", &view).await;
+    assert_eq!(
+        (stopped.verdict(), &*stopped.text()),
+        ((200, "yes"), "stopped\n")
+    );
+    assert_eq!(get(port, "/cgi?command=stop").await.verdict(), (401, "no"));
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_the_body_that_comes_with_it() {
+    let world = World::open();
+    world.script("stop", "wc -c");
+    let (_inner, port) = world.inner().await;
+    let head = "POST /cgi?command=stop HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                content-length: 1000\r\n\r\n";
+    let answer = raw(local(port), head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n0\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_stop_passes_while_the_inner_and_the_router_drain() {
+    let world = World::open();
+    let (mut inner, port, mut driver, _) = driven(&world).await;
+    let open = tokio::spawn(get(port, "/cgi?command=slow"));
+    let slow = inner.is_asked_to_run().await.run;
+    inner.starts(slow).await;
+    inner.say(InnerToRouter::Draining).await;
+    let down = tokio::spawn(world.router.shut_down());
+    // The router stops what is driven before anything else.
+    assert_eq!(is_stopped(&mut inner).await.0, "the router, going down");
+    driver
+        .sees_control(|control| control.driver.is_none())
+        .await;
+    assert_eq!(get(port, "/cgi?command=x").await.verdict(), (503, "no"));
+    driver.wishes(port, ControlWish::Take).await;
+    assert_eq!(driver.is_refused().await.0, RefusedReason::Offline);
+    let stop = tokio::spawn(get(port, "/cgi?command=stop"));
+    let request = inner.is_asked_to_run().await;
+    assert_eq!(
+        (request.command.as_str(), request.deadline_ms),
+        ("stop", u64::MAX)
+    );
+    inner.starts(request.run).await;
+    inner.finishes(request.run).await;
+    assert_eq!(stop.await.unwrap().verdict(), (200, "yes"));
+    driver.stops(port).await;
+    is_stopped(&mut inner).await;
+    inner.finishes(slow).await;
+    assert_eq!(open.await.unwrap().verdict(), (200, "yes"));
+    drop(driver);
+    drop(inner);
+    soon("the end", down).await.unwrap();
+}
+
+#[tokio::test]
+async fn ticks_are_wanted_while_somebody_may_drive_and_passed_on() {
+    let world = World::open();
+    let (mut inner, service_port) = FakeInner::welcome(world.main_port()).await;
+    let viewer = FakeConsole::with(world.main_port(), None, true).await;
+    let mut driver = FakeConsole::open(world.main_port()).await;
+    assert_eq!(
+        inner.hear().await,
+        Some(RouterToInner::Ticks { wanted: true })
+    );
+    let clock_ms = 12_345;
+    inner.say(InnerToRouter::Clock { clock_ms }).await;
+    let tick = RouterToConsole::Tick {
+        service_port,
+        clock_ms,
+    };
+    driver
+        .hears(|message| (*message == tick).then_some(()))
+        .await;
+    drop(driver);
+    assert_eq!(
+        inner.hear().await,
+        Some(RouterToInner::Ticks { wanted: false })
+    );
+    drop(viewer);
+}
+
+#[tokio::test]
+async fn a_press_that_the_car_refuses_is_told_as_a_failed_run() {
+    let world = World::open();
+    let (mut inner, port, mut driver, epoch) = driven(&world).await;
+    let press = PressId { epoch, number: 1 };
+    driver.presses(port, press, "forward", 0).await;
+    let (_, run, _) = is_pressed(&mut inner).await;
+    let why = MotionRefused::Old;
+    inner
+        .say(InnerToRouter::Motion(MotionEvent::Refused { press, why }))
+        .await;
+    let over = driver.sees_run(|seen| seen.result.is_some()).await;
+    assert_eq!((over.run, over.result.unwrap().status), (run, 503));
+}
+
+#[tokio::test]
+async fn a_real_car_is_driven_and_stands_when_its_driver_dies() {
+    let world = World::open();
+    world.script("forward", "exec sleep 100");
+    world.script("stop", "");
+    let (_inner, port) = world.inner().await;
+    let mut driver = FakeConsole::open(world.main_port()).await;
+    let mut watcher = FakeConsole::open(world.main_port()).await;
+    let epoch = driver.takes(port).await;
+    let tick = driver
+        .hears(|message| match message {
+            RouterToConsole::Tick { clock_ms, .. } => Some(*clock_ms),
+            _ => None,
+        })
+        .await;
+    let press = PressId { epoch, number: 1 };
+    driver.presses(port, press, "forward", tick).await;
+    let is_moving = |event: &MotionEvent| matches!(event, MotionEvent::Started(moving) if moving.press == Some(press));
+    watcher.sees_motion(is_moving).await;
+    drop(driver);
+    let is_over = |event: &MotionEvent| matches!(event, MotionEvent::Over { press: Some(over), .. } if *over == press);
+    watcher.sees_motion(is_over).await;
+    watcher
+        .sees_motion(|event| *event == MotionEvent::Stands)
+        .await;
+    let over = watcher.sees_run(|run| run.result.is_some()).await;
+    assert_eq!(over.source, Source::Drive);
+    assert_eq!(over.result.unwrap().end, Some(End::Ended));
+}
