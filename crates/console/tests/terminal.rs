@@ -8,7 +8,8 @@ use p2p_shared::protocol::console::{ConsoleToRouter as Said, ControlWish};
 use rustix::process::Signal;
 
 mod common;
-use common::{FakeRouter, Pty};
+use common::pty::Pty;
+use common::{FakeRouter, program};
 
 /// kitty's up arrow: pressed, repeated, released. Others send only the last.
 const DOWN: &[u8] = b"\x1b[1;1:1A";
@@ -21,7 +22,7 @@ const REPEATS: Duration = Duration::from_millis(33);
 
 /// A console that may drive by now: its first picture is there for half a second.
 async fn ready(router: &mut FakeRouter, kitty: bool) -> Pty {
-    let terminal = Pty::start(router.port, kitty, SIZE);
+    let terminal = Pty::start(&program(router.port, &["--link", "car"]), kitty, SIZE);
     assert!(matches!(
         router.next().await,
         Said::Hello {
@@ -188,7 +189,7 @@ async fn a_megabyte_of_paste_moves_nothing_and_the_program_lives() {
 #[tokio::test]
 async fn too_small_drives_nothing_and_quits() {
     let mut router = FakeRouter::start().await;
-    let mut terminal = Pty::start(router.port, true, (10, 3));
+    let mut terminal = Pty::start(&program(router.port, &["--link", "car"]), true, (10, 3));
     router.next().await;
     terminal.await_text("VIEW").await;
     tokio::time::sleep(Duration::from_millis(700)).await;

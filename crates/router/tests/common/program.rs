@@ -28,15 +28,30 @@ pub fn router(folder: &Path) -> Command {
 
 /// `p2p-inner` in this folder, where the commands are in `command`.
 pub fn inner(folder: &Path) -> Command {
+    command(&neighbour("p2p-inner"), folder)
+}
+
+/// `p2p-console` with this router, for a terminal of the tests' own.
+pub fn console(folder: &Path, router_port: u16) -> std::process::Command {
+    let console = command(&neighbour("p2p-console"), folder);
+    let mut console = console.into_std();
+    console.args(["--router", &format!("127.0.0.1:{router_port}")]);
+    // The terminal is started by another program, which keeps what is not taken away by name.
+    console.env_remove("P2P_KEY").env_remove("XDG_CONFIG_HOME");
+    console
+}
+
+/// A program of the workspace that is none of this package's: an example here.
+fn neighbour(name: &str) -> PathBuf {
     let router = Path::new(env!("CARGO_BIN_EXE_p2p-router"));
-    let path = router.with_file_name("examples").join("p2p-inner");
+    let path = router.with_file_name("examples").join(name);
     assert!(
         path.exists(),
         "{} is not there: `cargo build -p p2p-router --examples` makes it, as `cargo test` does \
          unless it is told which tests to build",
         path.display()
     );
-    command(&path, folder)
+    path
 }
 
 /// An inner of this router in this folder, whose commands are in `command`.
