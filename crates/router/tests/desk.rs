@@ -18,6 +18,7 @@ mod desk {
     mod control;
     mod deaths;
     mod keys;
+    mod panics;
     mod screens;
     mod stand;
     mod stops;

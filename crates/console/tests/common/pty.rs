@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 /// How long anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -148,6 +148,13 @@ impl Pty {
     pub fn resize(&self, columns: u16, rows: u16) {
         self.screen.lock().unwrap().resize(columns, rows);
         tcsetwinsize(self.keys.as_ref().unwrap(), window(columns, rows)).unwrap();
+    }
+
+    /// Whether the terminal edits lines, as a shell needs it: it is not raw.
+    pub fn edits_lines(&self) -> bool {
+        let modes = tcgetattr(self.keys.as_ref().unwrap()).unwrap();
+        let needed = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+        modes.local_modes.contains(needed)
     }
 
     /// Its number.
