@@ -81,13 +81,14 @@ fn render_output(frame: &mut Frame<'_>, area: Rect, app: &App) {
         return frame.render_widget(page, area);
     };
     let rows = usize::from(area.height.saturating_sub(2));
-    let mut lines = output_lines(&run.output);
+    let columns = usize::from(area.width.saturating_sub(2));
+    let mut lines = output_lines(&run.output, columns);
     if run.output.is_empty() {
         lines.clear();
     }
     if !run.stderr.is_empty() {
         lines.push(Line::styled("standard error:", theme.quiet()));
-        lines.extend(output_lines(&run.stderr));
+        lines.extend(output_lines(&run.stderr, columns));
     }
     let end = Line::styled(fit(&progress(run), width), theme.strong());
     lines.drain(..(lines.len() + 1).saturating_sub(rows.max(1)));

@@ -6,6 +6,16 @@ use super::stand::{
     LEFT, LEFT_RELEASED, LEGACY_UP, NOTHING_COMES, SIZE, Stand, UP, UP_RELEASED, UP_REPEATED,
 };
 
+/// This ran, and then perhaps stop again: for a process that had not ended when it began.
+fn moved_once(ran: &[String], expected: &[&str]) {
+    let (first, more) = ran.split_at(expected.len().min(ran.len()));
+    assert_eq!(first, expected);
+    assert!(
+        more.len() <= 1 && more.iter().all(|ran| ran == "stop"),
+        "{ran:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_held_arrow_moves_once_and_its_release_stops_once() {
     let stand = Stand::new().await;
@@ -19,14 +29,14 @@ async fn a_held_arrow_moves_once_and_its_release_stops_once() {
     }
     desk.send(UP_RELEASED);
     // Taking control stops first: whatever moves then is not ours.
-    assert_eq!(stand.ran_after(before).await, ["stop", "forward", "stop"]);
+    moved_once(&stand.ran_after(before).await, &["stop", "forward", "stop"]);
     desk.sees("ARMED").await;
     // A second press by the one who has control: nothing comes before it.
     let before = stand.ran().len();
     desk.send(UP);
     stand.last_ran("forward").await;
     desk.send(UP_RELEASED);
-    assert_eq!(stand.ran_after(before).await, ["forward", "stop"]);
+    moved_once(&stand.ran_after(before).await, &["forward", "stop"]);
 }
 
 #[tokio::test]
@@ -36,7 +46,7 @@ async fn without_releases_a_tap_is_one_pulse_and_silence_stops_a_held_key() {
     desk.sees("KEYS tap").await;
     let before = stand.ran().len();
     desk.send(LEGACY_UP);
-    assert_eq!(stand.ran_after(before).await, ["stop", "forward", "stop"]);
+    moved_once(&stand.ran_after(before).await, &["stop", "forward", "stop"]);
     // As a keyboard does: a delay, then repeats. Silence is the only release.
     let before = stand.ran().len();
     for n in 0..20 {
@@ -46,10 +56,15 @@ async fn without_releases_a_tap_is_one_pulse_and_silence_stops_a_held_key() {
     }
     let ran = stand.ran_after(before).await;
     // On a machine that has no time for us, one hold may become two.
-    assert!(ran.len() <= 6, "{ran:?}");
-    for pair in ran.chunks(2) {
-        assert_eq!(pair, ["forward", "stop"], "{ran:?}");
-    }
+    let moves = ran.iter().filter(|ran| *ran == "forward").count();
+    assert!(
+        (1..=3).contains(&moves) && ran.last().unwrap() == "stop",
+        "{ran:?}"
+    );
+    assert!(
+        ran.windows(2).all(|two| two != ["forward", "forward"]),
+        "{ran:?}"
+    );
 }
 
 #[tokio::test]
