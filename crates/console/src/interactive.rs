@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use crossterm::event::Event::Resize as Size;
 use ratatui::Frame;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -202,6 +203,8 @@ impl Shell {
                         Some(Event::Terminate)
                     }
                     Some(Input::Late(late)) => Some(Event::Late(late)),
+                    // A size is true however long it waited.
+                    Some(Input::Event(event @ Size(..), _)) => Some(Event::Terminal(event)),
                     // It waited here while the terminal took no output: no fresh press.
                     Some(Input::Event(_, at)) if at.elapsed() > LATE => {
                         Some(Event::Late(at.elapsed()))
@@ -236,7 +239,7 @@ impl Shell {
     }
 
     fn hand_in(&mut self, event: Event, screen: &mut Screen) -> io::Result<Next> {
-        let resized = matches!(event, Event::Terminal(crossterm::event::Event::Resize(..)));
+        let resized = matches!(event, Event::Terminal(Size(..)));
         let mut next = Next::On;
         for effect in (self.parts.update)(&mut self.app, event, Instant::now()) {
             match effect {

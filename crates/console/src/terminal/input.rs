@@ -78,6 +78,13 @@ impl Reader {
                     return;
                 }
                 self.say_alive();
+                // It may have been among what was thrown away.
+                if let Ok((width, height)) = crossterm::terminal::size() {
+                    let size = Input::Event(Event::Resize(width, height), Instant::now());
+                    if events.blocking_send(size).is_err() {
+                        return;
+                    }
+                }
                 continue;
             }
             self.say_alive();

@@ -30,6 +30,16 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What a router tells by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Quiet,
+    /// So many events a second.
+    Feeds(u64),
+    /// What nobody here understands.
+    Foreign,
+}
+
 /// A router with one car, which gives control to whoever asks.
 pub struct FakeRouter {
     pub port: u16,
@@ -40,16 +50,20 @@ pub struct FakeRouter {
 
 impl FakeRouter {
     pub async fn start() -> Self {
-        Self::with_feed(0).await
+        Self::of(Manner::Quiet).await
     }
 
     /// One that greets with a message that nobody here knows.
     pub async fn of_another_version() -> Self {
-        Self::with_feed(u64::MAX).await
+        Self::of(Manner::Foreign).await
     }
 
     /// One whose feed has so many events a second: runs that begin and end with output.
     pub async fn with_feed(a_second: u64) -> Self {
+        Self::of(Manner::Feeds(a_second)).await
+    }
+
+    async fn of(manner: Manner) -> Self {
         let fed = Arc::new(AtomicU64::new(0));
         let counter = fed.clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -57,7 +71,7 @@ impl FakeRouter {
         let (told, messages) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, told.clone(), a_second, counter.clone()));
+                tokio::spawn(serve(stream, told.clone(), manner, counter.clone()));
             }
         });
         Self {
@@ -91,7 +105,7 @@ impl FakeRouter {
 async fn serve(
     stream: TcpStream,
     told: mpsc::UnboundedSender<(ConsoleToRouter, Instant)>,
-    a_second: u64,
+    manner: Manner,
     fed: Arc<AtomicU64>,
 ) {
     #[expect(clippy::result_large_err, reason = "tungstenite's own type")]
@@ -105,13 +119,17 @@ async fn serve(
     let Ok(socket) = tokio_tungstenite::accept_hdr_async(stream, protocol).await else {
         return;
     };
-    if a_second == u64::MAX {
+    if manner == Manner::Foreign {
         let mut socket = socket;
         let unknown = b"\xa5hallo"[..].into();
         let _ = socket.send(Message::Binary(unknown)).await;
         while let Some(Ok(_)) = socket.next().await {}
         return;
     }
+    let a_second = match manner {
+        Manner::Feeds(a_second) => a_second,
+        _ => 0,
+    };
     let mut wire: Wire<_, RouterToConsole, ConsoleToRouter> = Wire::new(socket);
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     let mut clock_ms = 1;

@@ -154,6 +154,7 @@ async fn a_window_that_becomes_too_small_stops_and_disarms() {
     desk.send(UP_RELEASED);
     desk.send(LEFT_RELEASED);
     desk.resize(SIZE.0, SIZE.1);
+    desk.sees("1 Fleet").await;
     desk.sees("VIEW").await;
     tokio::time::sleep(NOTHING_COMES).await;
     assert_eq!((stand.count("forward"), stand.count("left")), (1, 0));
