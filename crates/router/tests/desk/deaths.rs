@@ -80,9 +80,12 @@ async fn the_terminal_hung_up() {
 async fn the_link_to_the_car_silent() {
     let stand = Stand::new().await;
     let desk = stand.driving().await;
+    // It dials again within a moment: too soon for anyone to read what is said of it.
+    stand.proxy.refuse(true);
     stand.proxy.silence();
     stops(&stand, "the lease").await;
     desk.sees("LINK LOST router → car").await;
+    stand.proxy.refuse(false);
     drives_again_only_by_a_fresh_press(&stand, &desk, "FAILSAFE").await;
 }
 
