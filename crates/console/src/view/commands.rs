@@ -17,7 +17,11 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let parts = if area.width >= 60 {
         Layout::horizontal([Constraint::Length(30), Constraint::Min(20)])
     } else {
-        Layout::vertical([Constraint::Percentage(50), Constraint::Min(3)])
+        // A list of which no line is seen can't be chosen from.
+        Layout::vertical([
+            Constraint::Max((area.height / 2).max(3)),
+            Constraint::Min(0),
+        ])
     };
     let [list, output] = parts.areas(area);
     render_list(frame, list, app);
