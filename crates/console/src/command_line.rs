@@ -15,7 +15,7 @@ use crate::app::Setup;
 use crate::connection::Target;
 use crate::drive::Releases;
 use crate::ending::{ERROR, Failure};
-use crate::interactive::{self, Source};
+use crate::interactive::{self, Parts, Source};
 use crate::settings::{Options, Task};
 use crate::{saved_log, terminal};
 
@@ -23,7 +23,7 @@ use crate::{saved_log, terminal};
 const LARGEST_LOG: u64 = 512 << 20;
 
 /// Does what was asked for.
-pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(options: Options, parts: Parts) -> anyhow::Result<ExitCode> {
     let colour = options.wants_colour(|name| std::env::var_os(name));
     let mut setup = Setup {
         router: String::new(),
@@ -42,6 +42,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         return Box::pin(interactive::run(
             Source::Past(name, Box::new(replay.log)),
             setup,
+            parts,
         ))
         .await;
     }
@@ -62,7 +63,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         Some(Task::Send(send)) => Box::pin(send::run(&target, send, options.json)).await,
         None if terminal::is_there() && !options.json => {
             setup.router = target.router.to_string();
-            Box::pin(interactive::run(Source::Live(target), setup)).await
+            Box::pin(interactive::run(Source::Live(target), setup, parts)).await
         }
         _ => watch::run(target, options.link.as_deref(), options.json).await,
     }

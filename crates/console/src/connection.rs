@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::ending::of_wire;
 use crate::outbox::Outbox;
 
 /// A router that says nothing for so long is lost: it answers each ping.
@@ -257,7 +258,7 @@ async fn serve(
                         };
                         return Some(End { why, pause: go_away });
                     }
-                    Err(error) => return Some(End { why: error.to_string(), pause: go_away }),
+                    Err(error) => return Some(End { why: of_wire(&error), pause: go_away }),
                 }
             }
             _ = pings.tick() => {

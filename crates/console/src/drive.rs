@@ -64,6 +64,9 @@ pub struct Drive {
     press: Option<Press>,
     /// The last press that was sent, held or not.
     last: Option<PressId>,
+    /// The car has not said that the last press is over: without a link it may have run into its
+    /// lease.
+    unanswered: bool,
     /// The epoch of the control that we gave back: the router may not have said so yet.
     given_back: Option<u64>,
 }
@@ -81,6 +84,7 @@ impl Drive {
             waits: None,
             press: None,
             last: None,
+            unanswered: false,
             given_back: None,
         }
     }
@@ -108,7 +112,7 @@ impl Drive {
             (Some(press), _) => State::Driving(press.direction),
             (None, Some(Latch::Stopped)) => State::Stopped,
             (None, Some(Latch::Failsafe)) => State::Failsafe,
-            (None, _) if matches!(self.holder(facts), Holder::Us { .. }) => State::Armed,
+            (None, None) if matches!(self.holder(facts), Holder::Us { .. }) => State::Armed,
             (None, _) => State::View,
         }
     }
@@ -259,6 +263,12 @@ impl Drive {
     /// What the car says of its motion.
     pub fn motion(&mut self, event: &MotionEvent) -> Vec<Order> {
         let ours = |press: &Option<PressId>| press.is_some() && *press == self.last;
+        match event {
+            MotionEvent::Over { press, .. } if ours(press) => self.unanswered = false,
+            MotionEvent::Refused { press, .. } if ours(&Some(*press)) => self.unanswered = false,
+            MotionEvent::Stands => self.unanswered = self.press.is_some(),
+            _ => {}
+        }
         let why = match event {
             MotionEvent::Over { press, cause } if ours(press) => match cause {
                 StopCause::Lease | StopCause::Watchdog => Why::Lease,
@@ -290,8 +300,9 @@ impl Drive {
         let mut orders = Vec::new();
         if !facts.is_up {
             if self.press.is_some() || self.epoch.is_some() || self.waits.is_some() {
-                let driving = self.press.is_some();
+                let driving = self.press.is_some() || self.unanswered;
                 self.end_press();
+                self.unanswered = false;
                 self.epoch = None;
                 self.latch = Some(if driving {
                     Latch::Failsafe
@@ -386,6 +397,7 @@ impl Drive {
             sent: facts.now,
         });
         self.last = Some(id);
+        self.unanswered = true;
         orders.push(Order::Press(id, direction));
         orders.extend(slow.map(|rtt| Order::Say(Why::PulseOnly(rtt))));
     }

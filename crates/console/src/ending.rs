@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use p2p_shared::dial::DialError;
 use p2p_shared::protocol::End;
 use p2p_shared::protocol::console::RefusedReason;
+use p2p_shared::wire::WireError;
 
 /// An error, where no other code fits.
 pub(crate) const ERROR: u8 = 1;
 /// A mistake on the command line.
 const USAGE: u8 = 2;
 /// The router was not reached.
-const UNREACHABLE: u8 = 3;
+pub(crate) const UNREACHABLE: u8 = 3;
 /// The car is not connected.
 pub(crate) const OFFLINE: u8 = 4;
 /// The key may not, or another drives.
@@ -49,6 +50,17 @@ impl From<DialError> for Failure {
             _ => UNREACHABLE,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+/// What to say of a connection that broke.
+pub(crate) fn of_wire(error: &WireError) -> String {
+    if error.is_violation() {
+        format!(
+            "this router speaks otherwise ({error}): update it or this console, the older of the two"
+        )
+    } else {
+        error.to_string()
     }
 }
 

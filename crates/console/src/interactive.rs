@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use crossterm::event::Event::Resize as Size;
+use ratatui::Frame;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -27,6 +29,24 @@ const WAITING: usize = 1024;
 /// A way out that takes longer than this is taken without the terminal's consent.
 const WAY_OUT: Duration = Duration::from_secs(2);
 
+/// What decides and what draws: a test has others, which fail.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts {
+    /// What an event makes of the application.
+    pub update: fn(&mut App, Event, Instant) -> Vec<Effect>,
+    /// Draws it.
+    pub render: fn(&mut Frame<'_>, &App),
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            update: App::update,
+            render: view::render,
+        }
+    }
+}
+
 /// What the screens show.
 pub(crate) enum Source {
     /// A router, live.
@@ -36,9 +56,17 @@ pub(crate) enum Source {
 }
 
 /// Shows the screens until the operator quits or the program is told to end.
-pub(crate) async fn run(source: Source, mut setup: Setup) -> anyhow::Result<ExitCode> {
-    let signals = watch_signals()?;
-    terminal::leave_on_panic();
+pub(crate) async fn run(
+    source: Source,
+    mut setup: Setup,
+    parts: Parts,
+) -> anyhow::Result<ExitCode> {
+    let (ends, told) = mpsc::channel(4);
+    watch_signals(ends.clone())?;
+    terminal::leave_on_panic(move |what| {
+        leave_even_if_stuck();
+        let _ = ends.try_send(Err(what));
+    });
     let mut screen = Screen::enter().context("the terminal can't be used")?;
     setup.releases = screen.releases;
     let size = screen.terminal.size()?;
@@ -57,11 +85,12 @@ pub(crate) async fn run(source: Source, mut setup: Setup) -> anyhow::Result<Exit
     };
     let shell = Shell {
         app,
+        parts,
         input,
         reader,
         router,
         wishes,
-        signals,
+        told,
     };
     let ended = shell.run(&mut screen).await;
     // Before the last messages go out, since that can take its time.
@@ -82,13 +111,15 @@ async fn finish(mut connection: JoinHandle<()>) {
     }
 }
 
-/// The exit codes that signals ask for. It listens beside the loop, which may be stuck in a
+/// Why it is to end: an exit code that a signal asks for, or another thread's failure.
+type Told = Result<ExitCode, String>;
+
+/// Tells the exit codes that signals ask for. It listens beside the loop, which may be stuck in a
 /// terminal that takes no output.
-fn watch_signals() -> anyhow::Result<mpsc::Receiver<ExitCode>> {
+fn watch_signals(codes: mpsc::Sender<Told>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let (codes, receiver) = mpsc::channel(4);
     tokio::spawn(async move {
         loop {
             let code = tokio::select! {
@@ -97,21 +128,22 @@ fn watch_signals() -> anyhow::Result<mpsc::Receiver<ExitCode>> {
                 _ = interrupt.recv() => 130.into(),
             };
             leave_even_if_stuck();
-            if codes.send(code).await.is_err() {
+            if codes.send(Ok(code)).await.is_err() {
                 break;
             }
         }
     });
-    Ok(receiver)
+    Ok(())
 }
 
 struct Shell {
     app: App,
+    parts: Parts,
     input: mpsc::Receiver<Input>,
     reader: Reader,
     router: mpsc::Receiver<FromRouter>,
     wishes: mpsc::UnboundedSender<ToRouter>,
-    signals: mpsc::Receiver<ExitCode>,
+    told: mpsc::Receiver<Told>,
 }
 
 /// Whether the loop goes on.
@@ -124,8 +156,8 @@ impl Shell {
     async fn run(mut self, screen: &mut Screen) -> anyhow::Result<ExitCode> {
         let ended = self.serve(screen).await;
         if ended.is_err() {
-            // A terminal that can't be drawn on any more: nobody sees what the car does.
-            for effect in self.app.update(Event::Terminate, Instant::now()) {
+            // Nobody sees any more what the car does, or nobody looks after it.
+            for effect in (self.parts.update)(&mut self.app, Event::Terminate, Instant::now()) {
                 if let Effect::Send(message) = effect {
                     let _ = self.wishes.send(ToRouter::Send(message));
                 }
@@ -151,7 +183,7 @@ impl Shell {
                 drawn = Instant::now();
                 screen
                     .terminal
-                    .draw(|frame| view::render(frame, &self.app))?;
+                    .draw(|frame| (self.parts.render)(frame, &self.app))?;
             }
             let mut wait = self.app.next_tick();
             if self.app.dirty {
@@ -160,8 +192,8 @@ impl Shell {
             plan = Plan::new(wait);
             let event = tokio::select! {
                 biased;
-                Some(asked) = self.signals.recv() => {
-                    code = asked;
+                Some(told) = self.told.recv() => {
+                    code = told.map_err(anyhow::Error::msg)?;
                     Some(Event::Terminate)
                 }
                 input = self.input.recv() => match input {
@@ -171,6 +203,8 @@ impl Shell {
                         Some(Event::Terminate)
                     }
                     Some(Input::Late(late)) => Some(Event::Late(late)),
+                    // A size is true however long it waited.
+                    Some(Input::Event(event @ Size(..), _)) => Some(Event::Terminal(event)),
                     // It waited here while the terminal took no output: no fresh press.
                     Some(Input::Event(_, at)) if at.elapsed() > LATE => {
                         Some(Event::Late(at.elapsed()))
@@ -205,9 +239,9 @@ impl Shell {
     }
 
     fn hand_in(&mut self, event: Event, screen: &mut Screen) -> io::Result<Next> {
-        let resized = matches!(event, Event::Terminal(crossterm::event::Event::Resize(..)));
+        let resized = matches!(event, Event::Terminal(Size(..)));
         let mut next = Next::On;
-        for effect in self.app.update(event, Instant::now()) {
+        for effect in (self.parts.update)(&mut self.app, event, Instant::now()) {
             match effect {
                 Effect::Send(message) => {
                     let _ = self.wishes.send(ToRouter::Send(message));
@@ -219,7 +253,7 @@ impl Shell {
                     let saved = save(&name, &text)
                         .map(|()| name)
                         .map_err(|why| why.to_string());
-                    self.app.update(Event::Saved(saved), Instant::now());
+                    (self.parts.update)(&mut self.app, Event::Saved(saved), Instant::now());
                 }
                 Effect::AllKeys(wanted) => screen.all_keys(wanted)?,
                 Effect::Mouse(wanted) => screen.mouse(wanted)?,

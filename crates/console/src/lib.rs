@@ -32,22 +32,29 @@ mod testing;
 pub mod text_field;
 pub mod view;
 
+pub use interactive::Parts;
 use settings::{Options, Task};
 
 /// Does what the command line says, and gives the exit code.
 #[must_use]
 pub fn run(options: Options) -> ExitCode {
+    run_with(options, Parts::default())
+}
+
+/// The same with other parts: what becomes of terminal and car when one of them fails is tested so.
+#[must_use]
+pub fn run_with(options: Options, parts: Parts) -> ExitCode {
     match &options.task {
         Some(Task::Completions { shell }) => {
             let printed = shared_settings::print_completions::<Options>(*shell);
             exit::code(printed.map_err(Into::into))
         }
         Some(Task::Man) => exit::code(shared_settings::print_man::<Options>().map_err(Into::into)),
-        _ => ending::code(start(options)),
+        _ => ending::code(start(options, parts)),
     }
 }
 
-fn start(options: Options) -> anyhow::Result<ExitCode> {
+fn start(options: Options, parts: Parts) -> anyhow::Result<ExitCode> {
     let mut log_options = options.common.log_options("p2p-console");
     // Standard output and error are for what was asked for; only errors go beside it.
     log_options.verbosity -= 2;
@@ -56,7 +63,7 @@ fn start(options: Options) -> anyhow::Result<ExitCode> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(Box::pin(command_line::run(options)));
+    let ended = runtime.block_on(Box::pin(command_line::run(options, parts)));
     // A name that is being looked up would hold the end up.
     runtime.shutdown_background();
     ended

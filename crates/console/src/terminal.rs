@@ -45,8 +45,9 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal; what others would print on it goes nowhere meanwhile. The alternate screen first, since keyboard flags belong to a screen;
-    /// then the flags; then which of them were granted.
+    /// Takes the terminal; what others would print on it goes nowhere meanwhile. The alternate
+    /// screen first, since keyboard flags belong to a screen; then the flags; then which of them
+    /// were granted.
     pub(crate) fn enter() -> io::Result<Self> {
         stderr::silence();
         IN_USE.store(true, Ordering::SeqCst);
@@ -142,11 +143,22 @@ pub(crate) fn leave_unseen() {
     }
 }
 
-/// From now on a panic puts the terminal back before anything is said of it.
-pub(crate) fn leave_on_panic() {
+/// From now on a panic of this thread, which draws, puts the terminal back before anything is said
+/// of it. Another thread's would tear the screen away under a drawing: it is told to `others`, and
+/// whoever draws ends.
+pub(crate) fn leave_on_panic(others: impl Fn(String) + Send + Sync + 'static) {
+    let draws = std::thread::current().id();
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        leave();
+        let thread = std::thread::current();
+        if thread.id() == draws {
+            leave();
+        } else {
+            let name = thread.name().unwrap_or("without a name");
+            let what = panic.payload_as_str().unwrap_or("without a message");
+            let what = p2p_shared::text::Escaped(what).cut(300).to_string();
+            others(format!("internal error (panic) in thread {name}: {what}"));
+        }
         before(panic);
     }));
 }

@@ -92,4 +92,16 @@ async fn what_is_no_router_gets_a_sentence() {
     });
     let output = run(program(port, &["list"])).await;
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("is not a p2p-router that speaks"));
+}
+
+#[tokio::test]
+async fn a_router_of_another_version_gets_a_sentence() {
+    let router = FakeRouter::of_another_version().await;
+    for arguments in [&["list"][..], &["send", "car", "hello"]] {
+        let output = run(program(router.port, arguments)).await;
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        assert!(stderr.contains("update it or this console"), "{stderr}");
+    }
 }

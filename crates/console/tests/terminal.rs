@@ -172,6 +172,17 @@ async fn keys_that_waited_while_it_was_stopped_move_nothing() {
 }
 
 #[tokio::test]
+async fn a_size_that_changed_while_it_was_stopped_is_known() {
+    let mut router = FakeRouter::start().await;
+    let terminal = ready(&mut router, true).await;
+    terminal.signal(Signal::STOP);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    terminal.resize(10, 3);
+    terminal.signal(Signal::CONT);
+    terminal.sees("needs").await;
+}
+
+#[tokio::test]
 async fn a_megabyte_of_paste_moves_nothing_and_the_program_lives() {
     let mut router = FakeRouter::start().await;
     let mut terminal = ready(&mut router, true).await;

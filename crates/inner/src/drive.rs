@@ -272,10 +272,11 @@ impl Drive {
             ToDrive::Release { press } => self.decide(Event::Release { id: press }, None),
             ToDrive::Stop { by, over } => {
                 tracing::info!(by, "stop");
+                // Stop before release: the driver is to hear that somebody stopped the car.
+                self.decide(Event::Stop(StopCause::Asked), None);
                 if let Some(press) = over {
                     self.decide(Event::Release { id: press }, None);
                 }
-                self.decide(Event::Stop(StopCause::Asked), None);
             }
             ToDrive::Timed { job } => self.timed(job),
             ToDrive::StopRun { job } => {

@@ -7,7 +7,7 @@ use p2p_shared::timing::HELLO;
 use p2p_shared::wire::Event;
 
 use crate::connection::{ConsoleWire, Target};
-use crate::ending::{ERROR, Failure, of_reason};
+use crate::ending::{Failure, UNREACHABLE, of_reason, of_wire};
 
 /// How long a router gets to close the connection that we part from.
 pub(super) const FAREWELL: Duration = Duration::from_millis(500);
@@ -21,7 +21,12 @@ pub(super) struct Picture {
 /// Connects, and waits for the whole picture.
 pub(super) async fn of(target: &Target) -> Result<Picture, Failure> {
     let wire = target.connect().await?;
-    let late = || Failure::new(3, format!("{} did not answer in time", target.router));
+    let late = || {
+        Failure::new(
+            UNREACHABLE,
+            format!("{} did not answer in time", target.router),
+        )
+    };
     tokio::time::timeout(HELLO, receive(wire))
         .await
         .map_err(|_| late())?
@@ -43,8 +48,8 @@ async fn receive(wire: ConsoleWire) -> Result<Picture, Failure> {
             Ok(Event::Message(RouterToConsole::Refused { reason, message })) => {
                 return Err(Failure::new(of_reason(Some(reason)), message));
             }
-            Ok(Event::Closed(why)) => return Err(Failure::new(ERROR, closed(&why))),
-            Err(error) => return Err(Failure::new(ERROR, error.to_string())),
+            Ok(Event::Closed(why)) => return Err(Failure::new(UNREACHABLE, closed(&why))),
+            Err(error) => return Err(Failure::new(UNREACHABLE, of_wire(&error))),
             Ok(_) => {}
         }
     }

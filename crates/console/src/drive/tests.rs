@@ -275,6 +275,36 @@ fn a_lost_link_stops_everything_and_nothing_resumes_by_itself() {
 }
 
 #[test]
+fn a_link_that_went_silent_before_it_was_lost_is_a_failsafe() {
+    let mut bench = Bench::armed(Releases::Reported);
+    bench.key(Forward, Down);
+    // Its silence makes a pulse of the press, whose release the car never hears.
+    bench.facts.now += ms(310);
+    bench.facts.round_trip = Some(ms(310));
+    assert!(bench.tick().contains(&Order::Release(press_id(1))));
+    bench.facts.is_up = false;
+    bench.tick();
+    bench.facts.is_up = true;
+    bench.tick();
+    assert_eq!(bench.state(), State::Failsafe);
+}
+
+#[test]
+fn an_armed_driver_whose_link_was_lost_is_not_shown_as_armed() {
+    let mut bench = Bench::armed(Releases::Reported);
+    bench.facts.is_up = false;
+    bench.tick();
+    bench.facts.is_up = true;
+    bench.tick();
+    // The router may have kept our control; a press wants an a all the same.
+    assert_eq!(bench.state(), State::View);
+    assert_eq!(bench.key(Forward, Down), [Order::Say(Why::NeedsArming)]);
+    bench.key(Forward, Up);
+    bench.a();
+    assert_eq!(bench.state(), State::Armed);
+}
+
+#[test]
 fn a_link_must_be_healthy_for_half_a_second() {
     let mut bench = Bench::new(Releases::Reported);
     bench.facts.healthy_since = Some(bench.facts.now);

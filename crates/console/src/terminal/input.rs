@@ -65,7 +65,19 @@ impl Reader {
     }
 
     fn run(&self, events: &mpsc::Sender<Input>) {
+        let mut known = size();
         loop {
+            // crossterm tells of a new size, but not always: where keys come at the same moment
+            // it forgets the signal, and what was thrown away may have held it.
+            let now = size();
+            if now != known {
+                known = now;
+                let event = now.map(|(width, height)| Event::Resize(width, height));
+                let told = event.map(|event| Input::Event(event, Instant::now()));
+                if told.is_some_and(|told| events.blocking_send(told).is_err()) {
+                    return;
+                }
+            }
             let plan = Plan::new(LOOK);
             // crossterm would read a dead terminal for ever (crossterm-rs/crossterm#793).
             match look(LOOK) {
@@ -102,6 +114,12 @@ impl Reader {
             }
         }
     }
+}
+
+/// The terminal's columns and rows.
+fn size() -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
 enum Look {

@@ -17,7 +17,11 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let parts = if area.width >= 60 {
         Layout::horizontal([Constraint::Length(30), Constraint::Min(20)])
     } else {
-        Layout::vertical([Constraint::Percentage(50), Constraint::Min(3)])
+        // A list of which no line is seen can't be chosen from.
+        Layout::vertical([
+            Constraint::Max((area.height / 2).max(3)),
+            Constraint::Min(0),
+        ])
     };
     let [list, output] = parts.areas(area);
     render_list(frame, list, app);
@@ -81,13 +85,14 @@ fn render_output(frame: &mut Frame<'_>, area: Rect, app: &App) {
         return frame.render_widget(page, area);
     };
     let rows = usize::from(area.height.saturating_sub(2));
-    let mut lines = output_lines(&run.output);
+    let columns = usize::from(area.width.saturating_sub(2));
+    let mut lines = output_lines(&run.output, columns);
     if run.output.is_empty() {
         lines.clear();
     }
     if !run.stderr.is_empty() {
         lines.push(Line::styled("standard error:", theme.quiet()));
-        lines.extend(output_lines(&run.stderr));
+        lines.extend(output_lines(&run.stderr, columns));
     }
     let end = Line::styled(fit(&progress(run), width), theme.strong());
     lines.drain(..(lines.len() + 1).saturating_sub(rows.max(1)));

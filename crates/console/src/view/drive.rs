@@ -61,6 +61,7 @@ pub(super) fn facts<'a>(app: &App, width: usize) -> Vec<Line<'a>> {
         .map_or(String::new(), |took| format!(", began in {}", short(took)));
     let is_up = app.state() != State::Offline;
     let acknowledged = match link.and_then(|link| link.moving.as_ref()) {
+        _ if app.stop_failed() => "‼ may still move: the stop fails".to_owned(),
         Some((moving, _)) if !is_up => format!("? unknown now (last: {})", moving.command),
         None if !is_up => "? unknown now".to_owned(),
         Some((moving, since)) => {

@@ -139,6 +139,12 @@ fn empty(frame: &mut Frame<'_>, area: Rect, app: &App) {
                 theme.quiet(),
             ),
         ],
+        Connection::Connecting { ref why, .. } | Connection::Lost { ref why, .. } => vec![
+            Line::from(format!("Waiting for {} …", fit(&app.setup.router, 60))),
+            Line::default(),
+            // Whole: the banner may have no room for what is to be done.
+            Line::from(fit(why, 400)),
+        ],
         _ => vec![Line::from(format!(
             "Waiting for {} …",
             fit(&app.setup.router, 60)

@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 use super::text::fit;
 use super::theme::Theme;
 use crate::app::App;
-use crate::keymap::BINDINGS;
+use crate::keymap::{BINDINGS, Binding};
 use crate::text_field::Purpose;
 
 pub(super) fn render_line(frame: &mut Frame<'_>, area: Rect, app: &App) {
@@ -64,12 +64,19 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
             && (!nothing_but_stop || matches!(b.short, "STOP" | "quit"))
             && !(app.is_replay() && b.short == "STOP")
     });
+    // The way out and the way to all other keys come before what a screen has of its own.
+    let always = |b: &Binding| matches!(b.short, "STOP" | "help" | "quit");
+    let wide = |b: &Binding| format!(" {} {} ", b.label, b.short).width();
+    let mut kept: usize = shown.clone().filter(|b| always(b)).map(wide).sum();
     for binding in shown {
-        let text = format!(" {} {} ", binding.label, binding.short);
-        if text.width() > left {
+        let width = wide(binding);
+        if always(binding) {
+            kept -= width;
+        }
+        if width + kept > left {
             continue;
         }
-        left -= text.width();
+        left -= width;
         spans.push(Span::styled(format!(" {}", binding.label), theme.strong()));
         spans.push(Span::styled(format!(" {} ", binding.short), theme.quiet()));
     }

@@ -10,7 +10,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Wrap};
 
 use super::runs::who;
-use super::text::{arguments, bytes, fit, short, time_of_day};
+use super::text::{arguments, bytes, fit, short, time_of_day, wrapped};
 use super::theme::Theme;
 use crate::app::App;
 use crate::run_log::{outcome, source_word};
@@ -62,7 +62,10 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, id: RunId) {
                 continue;
             }
             lines.push(Line::styled(title.to_owned(), theme.quiet()));
-            lines.extend(output_lines(text));
+            lines.extend(output_lines(
+                text,
+                usize::from(area.width.saturating_sub(2)),
+            ));
         }
     }
     frame.render_widget(
@@ -73,19 +76,16 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, id: RunId) {
     );
 }
 
-/// Output as lines; nothing in it reaches the terminal as anything but text.
-pub(super) fn output_lines<'a>(output: &[u8]) -> Vec<Line<'a>> {
+/// Output as lines of so many columns; nothing in it reaches the terminal as anything but text.
+pub(super) fn output_lines<'a>(output: &[u8], columns: usize) -> Vec<Line<'a>> {
     let output = output.strip_suffix(b"\n").unwrap_or(output);
     let lines = output.split(|byte| *byte == b'\n');
     lines
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
-        .map(|line| {
-            Line::from(
-                EscapedBytes(line)
-                    .cut(2000)
-                    .to_string()
-                    .replace("\\t", "    "),
-            )
+        .flat_map(|line| {
+            let line = EscapedBytes(line).cut(2000).to_string();
+            wrapped(&line.replace("\\t", "    "), columns)
         })
+        .map(Line::from)
         .collect()
 }

@@ -8,8 +8,9 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph};
+use unicode_width::UnicodeWidthStr;
 
-use super::text::{ago, arguments, fit, short, time_of_day};
+use super::text::{ago, arguments, cell, fit, short, time_of_day};
 use super::theme::Theme;
 use crate::app::App;
 use crate::run_log::{is_of_link, outcome, source_word};
@@ -53,11 +54,11 @@ pub(super) fn of_car(frame: &mut Frame<'_>, area: Rect, app: &App) {
 pub(super) fn line<'a>(run: &RunInfo, width: usize, with_link: bool, theme: Theme) -> Line<'a> {
     let times = times(run);
     let link = match with_link {
-        true if width >= 60 => format!("{:<10} ", fit(run.link.as_str(), 10)),
+        true if width >= 60 => cell(run.link.as_str(), 10) + " ",
         _ => String::new(),
     };
     let from = match width {
-        120.. => format!("{:<22} ", fit(&who(run), 22)),
+        120.. => cell(&who(run), 22) + " ",
         _ => String::new(),
     };
     let time = time_of_day(run.at_ms);
@@ -75,20 +76,19 @@ pub(super) fn line<'a>(run: &RunInfo, width: usize, with_link: bool, theme: Them
     };
     let wide = width >= 76;
     let tail = format!(
-        " {mark} {:<10} {}",
-        fit(&outcome(run), 10),
+        " {mark} {} {}",
+        cell(&outcome(run), 10),
         if wide { &times } else { "" }
     );
-    let room = width.saturating_sub(head.chars().count() + tail.chars().count());
+    let room = width.saturating_sub(head.width() + tail.width());
     let command = format!("{}{}", run.command, arguments(&run.arguments));
-    let command = fit(&command, room);
-    let pad = room.saturating_sub(unicode_width::UnicodeWidthStr::width(command.as_str()));
+    let command = cell(&command, room);
     let style = match &run.result {
         Some(result) if result.status >= 400 => theme.bad(),
         None => theme.strong(),
         _ => Style::new(),
     };
-    Line::styled(format!("{head}{command}{}{tail}", " ".repeat(pad)), style)
+    Line::styled(format!("{head}{command}{tail}"), style)
 }
 
 /// The key's name and the address, as far as they are known.

@@ -30,6 +30,34 @@ pub fn fit(text: &str, columns: usize) -> String {
     cut
 }
 
+/// The same, filled up with spaces: a cell of a table.
+#[must_use]
+pub fn cell(text: &str, columns: usize) -> String {
+    let mut shown = fit(text, columns);
+    let left = columns.saturating_sub(shown.width());
+    shown.extend(std::iter::repeat_n(' ', left));
+    shown
+}
+
+/// Text that is escaped already, in pieces of so many columns.
+#[must_use]
+pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut left = columns;
+    for c in text.chars() {
+        let width = c.width().unwrap_or(0);
+        if width > left {
+            lines.push(String::new());
+            left = columns;
+        }
+        left = left.saturating_sub(width);
+        if let Some(line) = lines.last_mut() {
+            line.push(c);
+        }
+    }
+    lines
+}
+
 /// A time of work or travel, short: `0.4 ms`, `23 ms`, `1.5 s`.
 #[must_use]
 pub fn short(time: Duration) -> String {
@@ -116,6 +144,15 @@ mod tests {
     }
 
     #[test]
+    fn cells_and_wrapped_lines_are_as_wide_as_their_column() {
+        assert_eq!(cell("東京", 6), "東京  ");
+        assert_eq!(cell("東京都", 4), "東… ");
+        assert_eq!(wrapped("東京都x", 4), ["東京", "都x"]);
+        assert_eq!(wrapped("東京都", 3), ["東", "京", "都"]);
+        assert_eq!(wrapped("", 3), [""]);
+    }
+
+    #[test]
     fn times_are_short() {
         let ms = Duration::from_millis;
         assert_eq!(short(Duration::from_micros(432)), "0.4 ms");
@@ -131,6 +168,7 @@ mod tests {
             let shown = fit(&text, columns);
             prop_assert!(shown.width() <= columns);
             prop_assert!(!shown.chars().any(char::is_control));
+            prop_assert_eq!(cell(&text, columns).width(), columns);
         }
     }
 }

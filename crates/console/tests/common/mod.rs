@@ -9,40 +9,76 @@
 pub mod pty;
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt, StreamExt};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::End;
 use p2p_shared::protocol::console::{
     ConsoleToRouter, ControlInfo, ControlWish, Driver, FeedEvent, LinkInfo, RouterToConsole,
-    SendEvent, SessionId,
+    RunInfo, RunResult, SendEvent, SessionId, Source,
 };
 use p2p_shared::wire::{Event, Wire};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What a router tells by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Quiet,
+    /// So many events a second.
+    Feeds(u64),
+    /// What nobody here understands.
+    Foreign,
+}
+
 /// A router with one car, which gives control to whoever asks.
 pub struct FakeRouter {
     pub port: u16,
+    /// How many events of the feed went out.
+    pub fed: Arc<AtomicU64>,
     messages: mpsc::UnboundedReceiver<(ConsoleToRouter, Instant)>,
 }
 
 impl FakeRouter {
     pub async fn start() -> Self {
+        Self::of(Manner::Quiet).await
+    }
+
+    /// One that greets with a message that nobody here knows.
+    pub async fn of_another_version() -> Self {
+        Self::of(Manner::Foreign).await
+    }
+
+    /// One whose feed has so many events a second: runs that begin and end with output.
+    pub async fn with_feed(a_second: u64) -> Self {
+        Self::of(Manner::Feeds(a_second)).await
+    }
+
+    async fn of(manner: Manner) -> Self {
+        let fed = Arc::new(AtomicU64::new(0));
+        let counter = fed.clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (told, messages) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, told.clone()));
+                tokio::spawn(serve(stream, told.clone(), manner, counter.clone()));
             }
         });
-        Self { port, messages }
+        Self {
+            port,
+            fed,
+            messages,
+        }
     }
 
     /// The next message but renewals.
@@ -66,7 +102,12 @@ impl FakeRouter {
     }
 }
 
-async fn serve(stream: TcpStream, told: mpsc::UnboundedSender<(ConsoleToRouter, Instant)>) {
+async fn serve(
+    stream: TcpStream,
+    told: mpsc::UnboundedSender<(ConsoleToRouter, Instant)>,
+    manner: Manner,
+    fed: Arc<AtomicU64>,
+) {
     #[expect(clippy::result_large_err, reason = "tungstenite's own type")]
     let protocol = |_: &Request, mut response: Response| {
         let name = p2p_shared::protocol::SUBPROTOCOL.parse().unwrap();
@@ -78,12 +119,33 @@ async fn serve(stream: TcpStream, told: mpsc::UnboundedSender<(ConsoleToRouter, 
     let Ok(socket) = tokio_tungstenite::accept_hdr_async(stream, protocol).await else {
         return;
     };
+    if manner == Manner::Foreign {
+        let mut socket = socket;
+        let unknown = b"\xa5hallo"[..].into();
+        let _ = socket.send(Message::Binary(unknown)).await;
+        while let Some(Ok(_)) = socket.next().await {}
+        return;
+    }
+    let a_second = match manner {
+        Manner::Feeds(a_second) => a_second,
+        _ => 0,
+    };
     let mut wire: Wire<_, RouterToConsole, ConsoleToRouter> = Wire::new(socket);
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     let mut clock_ms = 1;
     let mut epoch = 1;
+    let mut feed = tokio::time::interval(Duration::from_millis(10));
+    let begun = Instant::now();
     loop {
+        let due = u64::try_from(begun.elapsed().as_millis()).unwrap() * a_second / 1000;
+        while fed.load(Ordering::Relaxed) < due && wire.has_room() {
+            wire.push(&RouterToConsole::Feed(fed_event(
+                fed.fetch_add(1, Ordering::Relaxed),
+            )))
+            .unwrap();
+        }
         let event = tokio::select! {
+            _ = feed.tick(), if a_second > 0 => continue,
             event = wire.event() => event,
             _ = ticks.tick() => {
                 clock_ms += 100;
@@ -135,6 +197,32 @@ async fn serve(stream: TcpStream, told: mpsc::UnboundedSender<(ConsoleToRouter, 
         }
         let _ = told.send((message, Instant::now()));
     }
+}
+
+/// A run that begins, and the same with its end.
+fn fed_event(n: u64) -> FeedEvent {
+    let result = (n % 2 == 1).then(|| RunResult {
+        status: 200,
+        end: Some(End::Exit(0)),
+        why: String::new(),
+        link_us: 1_000,
+        exec_us: Some(2_000),
+        bytes: 1024,
+        output: vec![b'x'; 1024].into(),
+        stderr: Vec::new().into(),
+    });
+    FeedEvent::Run(Box::new(RunInfo {
+        run: RunId::from_number(1_000 + n / 2),
+        service_port: 9000,
+        link: "car".parse().unwrap(),
+        command: "hello".parse().unwrap(),
+        arguments: Vec::new(),
+        source: Source::Http,
+        from: "192.0.2.7:51234".to_owned(),
+        key: "desk".to_owned(),
+        at_ms: n,
+        result,
+    }))
 }
 
 fn answer(command: &str) -> Vec<SendEvent> {

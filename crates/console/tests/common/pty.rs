@@ -1,5 +1,8 @@
 //! A terminal of the tests' own, with a real program in it.
 
+#[path = "screen.rs"]
+mod screen;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -9,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 /// How long anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -19,6 +22,7 @@ pub struct Pty {
     pub child: Child,
     keys: Option<OwnedFd>,
     shown: Arc<Mutex<Vec<u8>>>,
+    screen: Arc<Mutex<screen::Screen>>,
     gone: Arc<AtomicBool>,
     stalled: Arc<AtomicBool>,
 }
@@ -62,6 +66,7 @@ impl Pty {
             child,
             keys: Some(ours),
             shown,
+            screen: Arc::new(Mutex::new(screen::Screen::new(columns, rows))),
             gone,
             stalled: Arc::default(),
         };
@@ -71,14 +76,14 @@ impl Pty {
 
     fn listen(&self, kitty: bool) {
         let keys = self.keys.as_ref().unwrap();
-        let mut screen = File::from(keys.try_clone().unwrap());
+        let mut from = File::from(keys.try_clone().unwrap());
         let mut answers = File::from(keys.try_clone().unwrap());
         let (shown, gone) = (self.shown.clone(), self.gone.clone());
-        let stalled = self.stalled.clone();
+        let (stalled, screen) = (self.stalled.clone(), self.screen.clone());
         std::thread::spawn(move || {
             let mut piece = [0; 4096];
             // The screen says something at least once a second.
-            while let Ok(n @ 1..) = screen.read(&mut piece)
+            while let Ok(n @ 1..) = from.read(&mut piece)
                 && !gone.load(Ordering::SeqCst)
             {
                 let piece = &piece[..n];
@@ -92,6 +97,7 @@ impl Pty {
                 if asked(b"\x1b[c") {
                     answers.write_all(b"\x1b[?62;c").unwrap();
                 }
+                screen.lock().unwrap().feed(piece);
                 shown.lock().unwrap().extend_from_slice(piece);
             }
         });
@@ -120,9 +126,40 @@ impl Pty {
         }
     }
 
+    /// What is seen now.
+    pub fn picture(&self) -> String {
+        self.screen.lock().unwrap().text()
+    }
+
+    /// Waits until this is seen.
+    pub async fn sees(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.picture().contains(text) {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "no {text:?} in\n{}",
+                self.picture()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Gives the terminal another size, as a window that is dragged does.
     pub fn resize(&self, columns: u16, rows: u16) {
+        self.screen.lock().unwrap().resize(columns, rows);
         tcsetwinsize(self.keys.as_ref().unwrap(), window(columns, rows)).unwrap();
+    }
+
+    /// Whether the terminal edits lines, as a shell needs it: it is not raw.
+    pub fn edits_lines(&self) -> bool {
+        let modes = tcgetattr(self.keys.as_ref().unwrap()).unwrap();
+        let needed = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+        modes.local_modes.contains(needed)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Reads nothing from the screen any more.

@@ -33,7 +33,16 @@ pub fn inner(folder: &Path) -> Command {
 
 /// `p2p-console` with this router, for a terminal of the tests' own.
 pub fn console(folder: &Path, router_port: u16) -> std::process::Command {
-    let console = command(&neighbour("p2p-console"), folder);
+    console_called("p2p-console", folder, router_port)
+}
+
+/// The same with a fault: see the example `p2p-console-that-panics`.
+pub fn console_that_panics(folder: &Path, router_port: u16) -> std::process::Command {
+    console_called("p2p-console-that-panics", folder, router_port)
+}
+
+fn console_called(name: &str, folder: &Path, router_port: u16) -> std::process::Command {
+    let console = command(&neighbour(name), folder);
     let mut console = console.into_std();
     console.args(["--router", &format!("127.0.0.1:{router_port}")]);
     // The terminal is started by another program, which keeps what is not taken away by name.
