@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::catalog::Catalog;
 use crate::clock;
 use crate::executor::Entry;
-use crate::guardian::Guard;
+use crate::guardian::{Guard, Mover};
 use crate::motion::{Effect, Event, Motion, Order, Origin, Rules, Token};
 use crate::runner::{Job, Part, Reports, Window};
 
@@ -160,6 +160,8 @@ pub(crate) struct Drive {
     until_it_stands: HashMap<RunId, oneshot::Sender<()>>,
     processes: HashMap<Token, Process>,
     group: i32,
+    /// What moves, or moved last.
+    mover: Mover,
 }
 
 struct Process {
@@ -212,6 +214,7 @@ impl Drive {
             until_it_stands: HashMap::new(),
             processes: HashMap::new(),
             group: 0,
+            mover: Mover::default(),
         };
         (drive, handle, guarded)
     }
@@ -432,20 +435,28 @@ impl Drive {
 
     fn start(&mut self, token: Token, order: Order, origin: Origin) {
         let begun = match origin {
-            Origin::Timed(run) => self.waiting.remove(&run).map(|asked| (asked, None)),
+            Origin::Timed(run) => self.waiting.remove(&run).map(|asked| {
+                let who = asked.request.remote_addr.as_str().into();
+                (asked, None, who)
+            }),
             Origin::Press(press) => self.presses.remove(&press).map(|(request, link, driver)| {
                 tracing::info!(
                     epoch = press.epoch, press = press.number, run = %request.run, driver,
                     from = request.remote_addr, command = %order.command,
                     lease_ms = self.info.lease_ms, "press"
                 );
-                (unheard(request, link), Some(press))
+                (unheard(request, link), Some(press), driver.into())
             }),
         };
-        let Some((asked, press)) = begun else {
+        let Some((asked, press, who)) = begun else {
             return self.decide(Event::NotStarted(token), None);
         };
         let run = asked.request.run;
+        self.mover = Mover {
+            run: Some(run),
+            press,
+            who,
+        };
         let stood = asked.request.for_ms.map(|_| {
             let (stands, stood) = oneshot::channel();
             self.until_it_stands.insert(run, stands);
@@ -570,20 +581,21 @@ impl Drive {
     }
 
     fn tell_guardian(&self) {
-        let group = self.group;
+        let until = |deadline_ms| Guard::Until {
+            deadline_ms,
+            group: self.group,
+            mover: self.mover.clone(),
+        };
         let news = match self.motion.guard() {
             None => Guard::Stand,
-            Some(Duration::MAX) => Guard::Until {
-                deadline_ms: 0,
-                group,
-            },
-            Some(until) => {
-                let deadline_ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
-                Guard::Until { deadline_ms, group }
-            }
+            Some(Duration::MAX) => until(0),
+            Some(at) => until(u64::try_from(at.as_millis()).unwrap_or(u64::MAX)),
         };
-        self.guard
-            .send_if_modified(|guard| std::mem::replace(guard, news) != news);
+        self.guard.send_if_modified(|guard| {
+            let is_news = *guard != news;
+            *guard = news;
+            is_news
+        });
     }
 }
 
