@@ -11,7 +11,7 @@ pub(crate) const ERROR: u8 = 1;
 /// A mistake on the command line.
 const USAGE: u8 = 2;
 /// The router was not reached.
-const UNREACHABLE: u8 = 3;
+pub(crate) const UNREACHABLE: u8 = 3;
 /// The car is not connected.
 pub(crate) const OFFLINE: u8 = 4;
 /// The key may not, or another drives.

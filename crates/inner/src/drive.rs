@@ -37,7 +37,11 @@ pub(crate) enum ToDrive {
     /// A driver lets go.
     Release { press: PressId },
     /// Anyone stops it.
-    Stop { by: String, over: Option<PressId> },
+    Stop {
+        by: String,
+        over: Option<PressId>,
+        cause: StopCause,
+    },
     /// `/cgi` or `send` asks for a motion.
     Timed { job: Asked },
     /// `/cgi` or `send` asks for the stop command.
@@ -48,6 +52,8 @@ pub(crate) enum ToDrive {
     First,
     /// One of the two processes that watch each other is gone.
     Alarm,
+    /// A link came up: its router knows nothing of the car.
+    Linked,
     /// What became of a process.
     Told(Told),
 }
@@ -121,6 +127,7 @@ impl DriveHandle {
             self.send(ToDrive::Stop {
                 by: "shutdown".to_owned(),
                 over: None,
+                cause: StopCause::Asked,
             });
         }
     }
@@ -162,6 +169,8 @@ pub(crate) struct Drive {
     group: i32,
     /// What moves, or moved last.
     mover: Mover,
+    /// The motion that was told last, until the car stands.
+    moving: Option<Moving>,
 }
 
 struct Process {
@@ -215,6 +224,7 @@ impl Drive {
             processes: HashMap::new(),
             group: 0,
             mover: Mover::default(),
+            moving: None,
         };
         (drive, handle, guarded)
     }
@@ -273,12 +283,13 @@ impl Drive {
                 );
             }
             ToDrive::Release { press } => self.decide(Event::Release { id: press }, None),
-            ToDrive::Stop { by, over } => {
-                tracing::info!(by, "stop");
+            ToDrive::Stop { by, over, cause } => {
+                tracing::info!(by, ?cause, "stop");
+                // First the stop, which says why; then what may not come after it.
+                self.decide(Event::Stop(cause), None);
                 if let Some(press) = over {
                     self.decide(Event::Release { id: press }, None);
                 }
-                self.decide(Event::Stop(StopCause::Asked), None);
             }
             ToDrive::Timed { job } => self.timed(job),
             ToDrive::StopRun { job } => {
@@ -287,6 +298,7 @@ impl Drive {
             }
             ToDrive::Abandoned { run } => self.decide(Event::Abandoned { run }, None),
             ToDrive::First => self.decide(Event::Stop(StopCause::Beginning), None),
+            ToDrive::Linked => self.tell_how_it_is(),
             ToDrive::Alarm => self.decide(Event::Stop(StopCause::Watchdog), None),
             ToDrive::Told(told) => self.told(told),
         }
@@ -320,6 +332,7 @@ impl Drive {
                         command: command.clone(),
                         press: *press,
                     };
+                    self.moving = Some(moving.clone());
                     self.report(MotionEvent::Started(moving));
                 }
                 self.decide(Event::Started(token), None);
@@ -422,6 +435,7 @@ impl Drive {
             Effect::Stands => {
                 self.stands.send_replace(true);
                 self.until_it_stands.clear();
+                self.moving = None;
                 self.report(MotionEvent::Stands);
             }
             Effect::StopFailed => {
@@ -578,6 +592,18 @@ impl Drive {
 
     fn report(&self, event: MotionEvent) {
         let _ = self.reports.urgent.send(InnerToRouter::Motion(event));
+    }
+
+    /// What was told while there was no link was lost.
+    fn tell_how_it_is(&self) {
+        if let Some(moving) = &self.moving {
+            self.report(MotionEvent::Started(moving.clone()));
+        }
+        if self.motion.has_failed() {
+            self.report(MotionEvent::StopFailed);
+        } else if self.motion.guard().is_none() {
+            self.report(MotionEvent::Stands);
+        }
     }
 
     fn tell_guardian(&self) {

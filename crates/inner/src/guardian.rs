@@ -242,7 +242,10 @@ mod tests {
                 mover: Mover::default(),
             },
         ] {
-            assert_eq!(Guard::read(&guard.line()), Some(guard));
+            assert_eq!(
+                Guard::read(guard.line().trim_end_matches('\n')),
+                Some(guard)
+            );
         }
         for strange in [
             "",
