@@ -10,7 +10,7 @@ mod words;
 use std::time::{Duration, Instant};
 
 use p2p_shared::key::Role;
-use p2p_shared::protocol::console::{LinkInfo, PressId, RunInfo, SessionId};
+use p2p_shared::protocol::console::{ConsoleToRouter, LinkInfo, PressId, RunInfo, SessionId};
 
 use crate::commands::Commands;
 use crate::drive::{Direction, Drive, Facts, Holder, LATE, State, Why};
@@ -82,6 +82,8 @@ pub struct App {
     all_keys: bool,
     mouse: bool,
     ping_every: Option<Duration>,
+    /// The car of which the router was told that we look at it.
+    watched: Option<u16>,
     quitting: bool,
     shown_second: u64,
     started: Instant,
@@ -123,6 +125,7 @@ impl App {
             all_keys: false,
             mouse: false,
             ping_every: None,
+            watched: None,
             quitting: false,
             shown_second: 0,
             started: now,
@@ -165,6 +168,7 @@ impl App {
         self.follow_health();
         let orders = self.drive.tick(&self.facts());
         self.carry_out(orders, &mut effects);
+        self.follow_watched(&mut effects);
         self.follow_terminal(&mut effects);
         effects
     }
@@ -266,6 +270,7 @@ impl App {
             },
         };
         self.session = None;
+        self.watched = None;
         self.pinged = None;
         self.has_snapshot = false;
         self.picture = Default::default();
@@ -284,6 +289,24 @@ impl App {
         // Ages and countdowns are shown in seconds.
         let second = self.now.saturating_duration_since(self.started).as_secs();
         self.dirty |= std::mem::replace(&mut self.shown_second, second) != second;
+    }
+
+    /// Tells the router which car we look at to drive it, when that changes: its clock ticks for
+    /// us then.
+    fn follow_watched(&mut self, effects: &mut Vec<Effect>) {
+        let is_up = matches!(self.connection, Connection::Up { .. }) && self.has_snapshot;
+        let looks = is_up && self.may_drive() && self.screen == Screen::Drive;
+        let watched = self.chosen.filter(|_| looks);
+        if std::mem::replace(&mut self.watched, watched) == watched || !is_up {
+            return;
+        }
+        // One from the last time is no sign of a slow link now.
+        if let Some(link) = watched.and_then(|port| self.fleet.get_mut(port)) {
+            link.tick = None;
+        }
+        effects.push(Effect::Send(ConsoleToRouter::Watch {
+            service_port: watched,
+        }));
     }
 
     /// Tells the terminal what is wanted of it, when that changes.

@@ -33,6 +33,12 @@ impl Outbox {
                 self.renew = None;
                 self.drive = Some(message);
             }
+            ConsoleToRouter::Watch { .. } => {
+                // Only the last counts, and it is never lost.
+                self.others
+                    .retain(|other| !matches!(other, ConsoleToRouter::Watch { .. }));
+                self.others.push_back(message);
+            }
             // Control is given back only after the press has ended, and taken before one begins.
             message if self.others.len() < OTHERS => self.others.push_back(message),
             _ => {}

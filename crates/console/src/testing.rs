@@ -194,6 +194,8 @@ impl Bench {
     pub(crate) fn messages(&mut self) -> Vec<ConsoleToRouter> {
         let effects = std::mem::take(&mut self.sent);
         let message = |effect| match effect {
+            // Which car is looked at has a test of its own.
+            Effect::Send(ConsoleToRouter::Watch { .. }) => None,
             Effect::Send(message) => Some(message),
             _ => None,
         };

@@ -12,6 +12,7 @@ use p2p_shared::wire::Wire;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::drive::ToDrive;
 use crate::executor::Executor;
 use crate::session::{Outbox, Session, SessionEnd, greet};
 use crate::{Config, LinkState, clock};
@@ -107,6 +108,7 @@ impl Agent {
             name: name.clone(),
             service_port,
         });
+        self.executor.drive().send(ToDrive::Linked);
         let session = Session {
             wire,
             name,

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::catalog::Catalog;
 use crate::clock;
 use crate::executor::Entry;
-use crate::guardian::Guard;
+use crate::guardian::{Guard, Mover};
 use crate::motion::{Effect, Event, Motion, Order, Origin, Rules, Token};
 use crate::runner::{Job, Part, Reports, Window};
 
@@ -37,7 +37,11 @@ pub(crate) enum ToDrive {
     /// A driver lets go.
     Release { press: PressId },
     /// Anyone stops it.
-    Stop { by: String, over: Option<PressId> },
+    Stop {
+        by: String,
+        over: Option<PressId>,
+        cause: StopCause,
+    },
     /// `/cgi` or `send` asks for a motion.
     Timed { job: Asked },
     /// `/cgi` or `send` asks for the stop command.
@@ -48,6 +52,8 @@ pub(crate) enum ToDrive {
     First,
     /// One of the two processes that watch each other is gone.
     Alarm,
+    /// A link came up: its router knows nothing of the car.
+    Linked,
     /// What became of a process.
     Told(Told),
 }
@@ -121,6 +127,7 @@ impl DriveHandle {
             self.send(ToDrive::Stop {
                 by: "shutdown".to_owned(),
                 over: None,
+                cause: StopCause::Asked,
             });
         }
     }
@@ -160,6 +167,10 @@ pub(crate) struct Drive {
     until_it_stands: HashMap<RunId, oneshot::Sender<()>>,
     processes: HashMap<Token, Process>,
     group: i32,
+    /// What moves, or moved last.
+    mover: Mover,
+    /// The motion that was told last, until the car stands.
+    moving: Option<Moving>,
 }
 
 struct Process {
@@ -212,6 +223,8 @@ impl Drive {
             until_it_stands: HashMap::new(),
             processes: HashMap::new(),
             group: 0,
+            mover: Mover::default(),
+            moving: None,
         };
         (drive, handle, guarded)
     }
@@ -270,10 +283,10 @@ impl Drive {
                 );
             }
             ToDrive::Release { press } => self.decide(Event::Release { id: press }, None),
-            ToDrive::Stop { by, over } => {
-                tracing::info!(by, "stop");
-                // Stop before release: the driver is to hear that somebody stopped the car.
-                self.decide(Event::Stop(StopCause::Asked), None);
+            ToDrive::Stop { by, over, cause } => {
+                tracing::info!(by, ?cause, "stop");
+                // First the stop, which says why; then what may not come after it.
+                self.decide(Event::Stop(cause), None);
                 if let Some(press) = over {
                     self.decide(Event::Release { id: press }, None);
                 }
@@ -285,6 +298,7 @@ impl Drive {
             }
             ToDrive::Abandoned { run } => self.decide(Event::Abandoned { run }, None),
             ToDrive::First => self.decide(Event::Stop(StopCause::Beginning), None),
+            ToDrive::Linked => self.tell_how_it_is(),
             ToDrive::Alarm => self.decide(Event::Stop(StopCause::Watchdog), None),
             ToDrive::Told(told) => self.told(told),
         }
@@ -318,6 +332,7 @@ impl Drive {
                         command: command.clone(),
                         press: *press,
                     };
+                    self.moving = Some(moving.clone());
                     self.report(MotionEvent::Started(moving));
                 }
                 self.decide(Event::Started(token), None);
@@ -420,6 +435,7 @@ impl Drive {
             Effect::Stands => {
                 self.stands.send_replace(true);
                 self.until_it_stands.clear();
+                self.moving = None;
                 self.report(MotionEvent::Stands);
             }
             Effect::StopFailed => {
@@ -433,20 +449,28 @@ impl Drive {
 
     fn start(&mut self, token: Token, order: Order, origin: Origin) {
         let begun = match origin {
-            Origin::Timed(run) => self.waiting.remove(&run).map(|asked| (asked, None)),
+            Origin::Timed(run) => self.waiting.remove(&run).map(|asked| {
+                let who = asked.request.remote_addr.as_str().into();
+                (asked, None, who)
+            }),
             Origin::Press(press) => self.presses.remove(&press).map(|(request, link, driver)| {
                 tracing::info!(
                     epoch = press.epoch, press = press.number, run = %request.run, driver,
                     from = request.remote_addr, command = %order.command,
                     lease_ms = self.info.lease_ms, "press"
                 );
-                (unheard(request, link), Some(press))
+                (unheard(request, link), Some(press), driver.into())
             }),
         };
-        let Some((asked, press)) = begun else {
+        let Some((asked, press, who)) = begun else {
             return self.decide(Event::NotStarted(token), None);
         };
         let run = asked.request.run;
+        self.mover = Mover {
+            run: Some(run),
+            press,
+            who,
+        };
         let stood = asked.request.for_ms.map(|_| {
             let (stands, stood) = oneshot::channel();
             self.until_it_stands.insert(run, stands);
@@ -570,21 +594,34 @@ impl Drive {
         let _ = self.reports.urgent.send(InnerToRouter::Motion(event));
     }
 
+    /// What was told while there was no link was lost.
+    fn tell_how_it_is(&self) {
+        if let Some(moving) = &self.moving {
+            self.report(MotionEvent::Started(moving.clone()));
+        }
+        if self.motion.has_failed() {
+            self.report(MotionEvent::StopFailed);
+        } else if self.motion.guard().is_none() {
+            self.report(MotionEvent::Stands);
+        }
+    }
+
     fn tell_guardian(&self) {
-        let group = self.group;
+        let until = |deadline_ms| Guard::Until {
+            deadline_ms,
+            group: self.group,
+            mover: self.mover.clone(),
+        };
         let news = match self.motion.guard() {
             None => Guard::Stand,
-            Some(Duration::MAX) => Guard::Until {
-                deadline_ms: 0,
-                group,
-            },
-            Some(until) => {
-                let deadline_ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
-                Guard::Until { deadline_ms, group }
-            }
+            Some(Duration::MAX) => until(0),
+            Some(at) => until(u64::try_from(at.as_millis()).unwrap_or(u64::MAX)),
         };
-        self.guard
-            .send_if_modified(|guard| std::mem::replace(guard, news) != news);
+        self.guard.send_if_modified(|guard| {
+            let is_news = *guard != news;
+            *guard = news;
+            is_news
+        });
     }
 }
 

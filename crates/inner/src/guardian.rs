@@ -1,51 +1,54 @@
-//! Owns the second process at the car: it is told by when the car must have been stopped, and
-//! stops it if the inner dies, is stopped, or has no more memory. The other half of this file
-//! runs in the inner, and sees to it that the guardian lives.
+//! Owns the second process at the car, as the inner sees it: what is said to it, how it is
+//! started, and that it lives. It is told by when the car must have been stopped, and stops it if
+//! the inner dies, is stopped, or has no more memory: that half is `guardian/stand_in`.
 //!
 //! The two speak in lines over the guardian's standard input and output:
 //!
 //! ```text
-//! inner    → guardian   guard DEADLINE GROUP     the car moves; DEADLINE in ms of the car's clock
-//! inner    → guardian   stand                    it stands
-//! guardian → inner      ok                       to each of them
+//! inner    → guardian   guard DEADLINE GROUP RUN PRESS WHO   the car moves; DEADLINE in ms of its clock
+//! inner    → guardian   stand                                it stands
+//! guardian → inner      ok                                   to each of them
 //! ```
 //!
 //! A deadline of 0 means that only the inner's death is a reason to stop; a group of 0 that no
-//! process has to be ended.
+//! process has to be ended. RUN, PRESS and WHO tell the log what moves (`-`: nobody knows, or there
+//! is none): the inner's own lines about it may die with the inner.
 
-use std::os::fd::AsFd;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use p2p_shared::names::CommandName;
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::console::PressId;
+use p2p_shared::text::Escaped;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
-use crate::catalog::Catalog;
-use crate::clock;
-use crate::process::{GroupId, ProcessGroup, Program};
+mod survivors;
+// The guardian's own half.
+mod stand_in;
 
-/// How long after its deadline the inner's own stop must have been told to the guardian: what
-/// the inner needs to notice and to say so.
-const MARGIN: Duration = Duration::from_millis(20);
+pub use stand_in::run;
+pub(crate) use survivors::MARK;
+
 /// How long a guardian may take to answer while the car moves.
 const ANSWER: Duration = Duration::from_millis(200);
+/// Most characters of who moves the car.
+const MAX_WHO: usize = 200;
 /// Between two guardians.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a stop command may take, and how often it is tried: as the inner does.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// See [`STOP_LIMIT`].
 const STOP_TRIES: u32 = 3;
-/// What a motion's process gets between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_millis(150);
 
 /// What the guardian is to know.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Guard {
     /// The car stands.
     #[default]
@@ -56,39 +59,67 @@ pub(crate) enum Guard {
         deadline_ms: u64,
         /// The group of its motion's process; 0: none.
         group: i32,
+        /// What moves it.
+        mover: Mover,
     },
 }
 
+/// What moves the car, or moved it last: for the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Mover {
+    /// The run of its process; `None`: nobody knows.
+    pub run: Option<RunId>,
+    /// The driver's press that it is.
+    pub press: Option<PressId>,
+    /// The driver, or the address that asked for it.
+    pub who: Arc<str>,
+}
+
 impl Guard {
-    fn line(self) -> String {
-        match self {
-            Self::Stand => "stand\n".to_owned(),
-            Self::Until { deadline_ms, group } => format!("guard {deadline_ms} {group}\n"),
-        }
+    fn line(&self) -> String {
+        let Self::Until {
+            deadline_ms,
+            group,
+            mover,
+        } = self
+        else {
+            return "stand\n".to_owned();
+        };
+        let run = mover
+            .run
+            .map_or_else(|| "-".to_owned(), |run| run.to_string());
+        let press = (mover.press).map_or_else(
+            || "-".to_owned(),
+            |press| format!("{}.{}", press.epoch, press.number),
+        );
+        let who = Escaped(&mover.who).cut(MAX_WHO);
+        format!("guard {deadline_ms} {group} {run} {press} {who}\n")
     }
 
     fn read(line: &str) -> Option<Self> {
-        let mut words = line.split_ascii_whitespace();
-        match words.next()? {
-            "stand" => Some(Self::Stand),
-            "guard" => Some(Self::Until {
-                deadline_ms: words.next()?.parse().ok()?,
-                group: words.next()?.parse().ok()?,
-            }),
-            _ => None,
+        if line == "stand" {
+            return Some(Self::Stand);
         }
+        let mut words = line.strip_prefix("guard ")?.splitn(5, ' ');
+        Some(Self::Until {
+            deadline_ms: words.next()?.parse().ok()?,
+            group: words.next()?.parse().ok()?,
+            // Only the log wants these: no reason to leave the car alone.
+            mover: Mover {
+                run: words.next()?.parse().ok(),
+                press: read_press(words.next()?),
+                who: words.next()?.into(),
+            },
+        })
     }
+}
 
-    /// When it is time to act.
-    fn due(self) -> Option<Instant> {
-        match self {
-            Self::Until { deadline_ms, .. } if deadline_ms > 0 => {
-                let left = deadline_ms.saturating_sub(clock::now_ms());
-                Some(Instant::now() + Duration::from_millis(left) + MARGIN)
-            }
-            _ => None,
-        }
-    }
+fn read_press(text: &str) -> Option<PressId> {
+    let (epoch, number) = text.split_once('.')?;
+    Some(PressId {
+        epoch: epoch.parse().ok()?,
+        number: number.parse().ok()?,
+    })
 }
 
 /// How a guardian is started.
@@ -96,10 +127,8 @@ impl Guard {
 pub struct GuardianProgram {
     /// The program: this one.
     pub program: PathBuf,
-    /// The command directory.
-    pub commands: PathBuf,
-    /// The stop command.
-    pub stop: CommandName,
+    /// Its arguments. The number of the inner's process is added to them.
+    pub arguments: Vec<OsString>,
 }
 
 /// The inner's half: keeps a guardian running and tells it what `guard` says. Returns through
@@ -137,9 +166,12 @@ pub(crate) async fn keep(
 
 fn start(program: &GuardianProgram) -> anyhow::Result<Child> {
     Command::new(&program.program)
-        .arg("guardian")
-        .arg(&program.commands)
-        .arg(program.stop.as_str())
+        // Else people would see it as `exe`.
+        .arg0("p2p-inner")
+        .args(&program.arguments)
+        .arg(std::process::id().to_string())
+        // An inner that is itself a command of another one: this is not to go with that command.
+        .env_remove(survivors::MARK)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         // A signal to our group, Ctrl-C, is not for it: it ends when we do.
@@ -184,98 +216,6 @@ async fn talk(child: &mut Child, guard: &mut watch::Receiver<Guard>) -> anyhow::
     }
 }
 
-/// The guardian's half: does nothing, until it must.
-///
-/// # Errors
-/// If the command directory can't be used.
-pub async fn run(commands: PathBuf, stop: CommandName) -> anyhow::Result<()> {
-    let catalog = Catalog::open(&commands)?;
-    let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let stdout = std::io::stdout().as_fd().try_clone_to_owned()?;
-    let mut lines = BufReader::new(pipe::Receiver::from_owned_fd(stdin)?).lines();
-    let mut out = pipe::Sender::from_owned_fd(stdout)?;
-    let mut guard = Guard::Stand;
-    loop {
-        let due = guard.due();
-        let acted = tokio::select! {
-            line = lines.next_line() => match line {
-                Ok(Some(line)) => {
-                    guard = Guard::read(&line).context("the inner said something strange")?;
-                    // The inner that doesn't listen is about to be found dead.
-                    let _ = out.write_all(b"ok\n").await;
-                    false
-                }
-                // The inner is gone.
-                _ => {
-                    act(&catalog, &stop, guard).await;
-                    return Ok(());
-                }
-            },
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => true,
-        };
-        if acted {
-            act(&catalog, &stop, guard).await;
-            // Whether it stands is the inner's to find out, if it ever comes back.
-            if let Guard::Until { group, .. } = guard {
-                guard = Guard::Until {
-                    deadline_ms: 0,
-                    group,
-                };
-            }
-        }
-    }
-}
-
-/// Stops the car.
-async fn act(catalog: &Catalog, stop: &CommandName, guard: Guard) {
-    let Guard::Until { group, .. } = guard else {
-        return;
-    };
-    let ending = async {
-        if let Some(group) = GroupId::from_raw(group) {
-            group.end(GRACE).await;
-        }
-    };
-    let stopping = async {
-        for _ in 0..STOP_TRIES {
-            if stopped(catalog, stop).await {
-                return true;
-            }
-        }
-        false
-    };
-    let ((), first) = tokio::join!(ending, stopping);
-    // Once more, since its process may have done something after the stop began.
-    let again = group != 0 && stopped(catalog, stop).await;
-    let outcome = if first || again {
-        "stopped the car"
-    } else {
-        "STOP FAILED"
-    };
-    let _ = std::io::Write::write_fmt(
-        &mut std::io::stderr(),
-        format_args!("p2p-inner guardian: the inner died or hung while the car moved: {outcome}\n"),
-    );
-}
-
-/// Runs the stop command; whether it succeeded.
-async fn stopped(catalog: &Catalog, stop: &CommandName) -> bool {
-    let Ok(file) = catalog.resolve(stop) else {
-        return false;
-    };
-    let program = Program {
-        file: &file,
-        arguments: &[],
-        folder: catalog.path(),
-        variables: &[("P2P_COMMAND", stop.to_string())],
-        has_stdin: false,
-    };
-    let Ok((mut group, _pipes)) = ProcessGroup::start(&program) else {
-        return false;
-    };
-    matches!(timeout(STOP_LIMIT, group.ended()).await, Ok(Ok(status)) if status.success())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,11 +227,34 @@ mod tests {
             Guard::Until {
                 deadline_ms: 12_345,
                 group: 678,
+                mover: Mover {
+                    run: Some(RunId::from_number(9)),
+                    press: Some(PressId {
+                        epoch: 5,
+                        number: 6,
+                    }),
+                    who: "the desk, 10.0.0.1".into(),
+                },
+            },
+            Guard::Until {
+                deadline_ms: 0,
+                group: 0,
+                mover: Mover::default(),
             },
         ] {
-            assert_eq!(Guard::read(&guard.line()), Some(guard));
+            assert_eq!(
+                Guard::read(guard.line().trim_end_matches('\n')),
+                Some(guard)
+            );
         }
-        for strange in ["", "guard", "guard x 1", "guard 1", "run"] {
+        for strange in [
+            "",
+            "guard",
+            "guard x 1 - - x",
+            "guard 1",
+            "guard 1 2",
+            "run",
+        ] {
             assert_eq!(Guard::read(strange), None);
         }
     }

@@ -61,9 +61,8 @@ pub struct Config {
     pub max_runs: usize,
     /// How it moves.
     pub motion: MotionInfo,
-    /// The program whose `guardian` task is the second process at the car; `None`: there is
-    /// none, and nobody stops the car if this process dies.
-    pub guardian: Option<PathBuf>,
+    /// How the second process at the car is started; `None`: there is none, and nobody stops the car if this process dies.
+    pub guardian: Option<GuardianProgram>,
 }
 
 /// How the link is.
@@ -116,12 +115,7 @@ impl Inner {
         );
         let alarm = car.clone();
         let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
-        if let Some(program) = &config.guardian {
-            let program = GuardianProgram {
-                program: program.clone(),
-                commands: config.commands.clone(),
-                stop: motion.stop.clone(),
-            };
+        if let Some(program) = config.guardian.clone() {
             tokio::spawn(guardian::keep(program, guard, move || {
                 alarm.send(ToDrive::Alarm)
             }));

@@ -19,16 +19,23 @@ fn main() -> ExitCode {
             exit::code(settings::print_completions::<Options>(*shell).map_err(Into::into))
         }
         Some(Task::Man) => exit::code(settings::print_man::<Options>().map_err(Into::into)),
-        Some(Task::Guardian { commands, stop }) => {
-            exit::code(guard(commands.clone(), stop.clone()))
+        Some(Task::Guardian {
+            commands,
+            stop,
+            inner,
+        }) => {
+            // A file of its own: two processes would prune and rotate one without knowing of
+            // each other.
+            let _logs = logging::start(options.common.log_options("p2p-inner-guardian"));
+            exit::code(guard(commands.clone(), stop.clone(), *inner))
         }
         None => exit::code(run(options)),
     }
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn guard(commands: PathBuf, stop: CommandName) -> anyhow::Result<()> {
-    guardian::run(commands, stop).await
+async fn guard(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Result<()> {
+    guardian::run(commands, stop, inner).await
 }
 
 fn run(options: Options) -> anyhow::Result<()> {

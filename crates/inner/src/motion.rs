@@ -233,6 +233,12 @@ impl Motion {
         self.may_move.then(|| until.unwrap_or(Duration::MAX))
     }
 
+    /// Whether the stop command has failed three times, and none has succeeded since.
+    #[must_use]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     fn press(&mut self, now: Duration, id: PressId, order: Order, tick: Duration) {
         let origin = Origin::Press(id);
         let until = (now + self.rules.lease).min(tick + TICK_AGE);

@@ -154,9 +154,15 @@ impl GroupId {
 
     /// Asks for its end, and kills what is left after `grace`.
     pub(crate) async fn end(self, grace: Duration) {
-        self.signal(Signal::TERM);
-        self.signal(Signal::CONT);
+        self.terminate();
         self.kill_after(grace).await;
+    }
+
+    /// Asks for its end.
+    pub(crate) fn terminate(self) {
+        self.signal(Signal::TERM);
+        // One that is stopped hears nothing else.
+        self.signal(Signal::CONT);
     }
 
     fn signal(self, signal: Signal) {

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::catalog::Catalog;
 use crate::drive::{ToDrive, Told};
 use crate::executor::Entry;
+use crate::guardian;
 use crate::motion::Token;
 use crate::process::{self, GroupId, Pipes, ProcessGroup, Program};
 
@@ -125,6 +126,7 @@ impl Job {
             ("P2P_RUN", self.run_id().to_string()),
             ("P2P_LINK", self.link.to_string()),
             ("P2P_REMOTE_ADDR", self.request.remote_addr.clone()),
+            (guardian::MARK, std::process::id().to_string()),
         ];
         let program = Program {
             file: &file,
@@ -398,7 +400,8 @@ struct Story {
     stderr: Tail,
 }
 
-fn ended(status: &std::io::Result<ExitStatus>) -> End {
+/// How a process ended, by what the kernel says of it.
+pub(crate) fn ended(status: &std::io::Result<ExitStatus>) -> End {
     match status {
         Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => End::Exit(code),

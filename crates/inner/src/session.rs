@@ -369,7 +369,9 @@ impl Session<'_> {
                 drive.send(ToDrive::Renew { press, tick_ms })
             }
             RouterToInner::Release { press } => drive.send(ToDrive::Release { press }),
-            RouterToInner::Stop { by, over } => drive.send(ToDrive::Stop { by, over }),
+            RouterToInner::Stop { by, over, cause } => {
+                drive.send(ToDrive::Stop { by, over, cause })
+            }
             RouterToInner::Ticks { wanted } => {
                 self.ticks = wanted.then(|| {
                     let mut ticks = tokio::time::interval(TICK);

@@ -1,6 +1,7 @@
 //! Owns the command line of `p2p-inner`.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,6 +12,7 @@ use p2p_shared::protocol::MotionInfo;
 use p2p_shared::settings::{CommonOptions, Shell};
 use p2p_shared::{key, state_dir};
 
+use crate::guardian::GuardianProgram;
 use crate::{Config, identity};
 
 /// The longest that a command may be allowed to run: a week, in seconds.
@@ -105,6 +107,8 @@ pub enum Task {
         commands: PathBuf,
         /// The stop command
         stop: CommandName,
+        /// The number of the inner's process
+        inner: u32,
     },
 }
 
@@ -118,6 +122,11 @@ impl Options {
             (self.router_host, self.router_port, self.service_port)
         else {
             anyhow::bail!("ROUTER_HOST, ROUTER_PORT and SERVICE_PORT are needed: see --help");
+        };
+        let guardian = GuardianProgram {
+            // By this link it is the same program even after an update has replaced the file.
+            program: PathBuf::from("/proc/self/exe"),
+            arguments: guardian_arguments(&self.common, &self.commands, &self.stop_command),
         };
         let key = key::load(self.common.key_file.as_deref())?.map(|loaded| loaded.key);
         let identity = match &key {
@@ -147,10 +156,23 @@ impl Options {
                 lease_ms: self.lease,
                 limit_ms: self.motion_limit * 1000,
             },
-            // By this link it is the same program even after an update has replaced the file.
-            guardian: Some(PathBuf::from("/proc/self/exe")),
+            guardian: Some(guardian),
         })
     }
+}
+
+/// A guardian logs as its inner does, whatever of that comes from a flag.
+fn guardian_arguments(
+    common: &CommonOptions,
+    commands: &Path,
+    stop: &CommandName,
+) -> Vec<OsString> {
+    let verbosity = common.verbosity();
+    let flag = if verbosity < 0 { "-q" } else { "-v" };
+    let flags = (0..verbosity.unsigned_abs()).map(|_| flag.into());
+    let log_dir = ["--log-dir".into(), common.log_dir.clone().into()];
+    let task = ["guardian".into(), commands.into(), stop.as_str().into()];
+    flags.chain(log_dir).chain(task).collect()
 }
 
 fn host_name() -> anyhow::Result<LinkName> {

@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use p2p_shared::key::Role;
 use p2p_shared::names::{CommandName, InstanceId, LinkName, RunId};
 use p2p_shared::protocol::console::{
-    ControlWish, Driver, MotionEvent, PressId, RefusedReason, SessionId,
+    ControlWish, Driver, MotionEvent, PressId, RefusedReason, SessionId, StopCause,
 };
 use p2p_shared::protocol::{Hello, MotionInfo};
 use tokio::sync::Notify;
 
 use crate::control::{Control, Epochs, Event};
-use crate::drive::Watch;
 use crate::feed::{Feed, Tick};
 use crate::link::{LinkHandle, LinkId};
 use crate::metrics::Metrics;
@@ -86,6 +85,8 @@ struct State {
     link: Option<LinkHandle>,
     rtt: Option<Duration>,
     control: Control,
+    /// A console that may drive looks at it.
+    watched: bool,
     /// Those that were passed on and are not over.
     presses: BTreeMap<PressId, Record>,
     /// The router goes down: nobody takes control any more.
@@ -105,6 +106,7 @@ impl Car {
                 link: None,
                 rtt: None,
                 control: Control::default(),
+                watched: false,
                 presses: BTreeMap::new(),
                 closed: false,
             }),
@@ -112,7 +114,7 @@ impl Car {
     }
 
     /// A link came up, unless a newer one has.
-    pub(crate) fn link_up(&self, link: &LinkHandle, hello: &Hello, watch: Watch) {
+    pub(crate) fn link_up(&self, link: &LinkHandle, hello: &Hello, watched: bool) {
         let mut state = self.lock();
         if (state.link.as_ref()).is_some_and(|held| held.id() > link.id()) {
             return;
@@ -123,8 +125,9 @@ impl Car {
         state.motion = hello.motion.clone();
         state.instance = hello.instance;
         state.rtt = None;
-        link.drive().set_watch(watch);
+        state.watched = watched;
         state.link = Some(link.clone());
+        state.ask_for_ticks();
         let (name, motion) = (state.name.clone(), state.motion.clone());
         self.shared.feed.link_up(self.port, name, motion, is_new);
     }
@@ -143,10 +146,17 @@ impl Car {
         self.lock().link.is_some()
     }
 
-    pub(crate) fn set_watch(&self, watch: Watch) {
-        if let Some(link) = &self.lock().link {
-            link.drive().set_watch(watch);
-        }
+    /// Whether a console that may drive looks at it.
+    pub(crate) fn set_watched(&self, watched: bool) {
+        let mut state = self.lock();
+        state.watched = watched;
+        state.ask_for_ticks();
+    }
+
+    /// Whether this session has control of it.
+    pub(crate) fn is_driven_by(&self, session: SessionId) -> bool {
+        let state = self.lock();
+        (state.control.driver()).is_some_and(|driver| driver.session == session)
     }
 
     /// The link, if it is up.
@@ -201,7 +211,7 @@ impl Car {
     pub(crate) fn stop(&self, by: &str, from: SocketAddr) -> Result<(), Refused> {
         let mut state = self.lock();
         tracing::info!(link = %state.name, by, %from, linked = state.link.is_some(), "stop");
-        if self.halt(&mut state, by) {
+        if self.halt(&mut state, by, StopCause::Asked) {
             Ok(())
         } else {
             Err(words::offline(&state.name))
@@ -247,31 +257,42 @@ impl Car {
     fn happened(&self, state: &mut State, events: &[Event], now: Instant) {
         for event in events {
             log::control(&state.name, event);
-            if let Some(by) = words::stop_before(event) {
-                self.halt(state, &by);
+            if let Some((by, cause)) = words::stop_before(event) {
+                self.halt(state, &by, cause);
             }
         }
         if !events.is_empty() {
             let (control, until) = (state.control.info(now), state.control.request_until());
             self.shared.feed.control(self.port, control, until);
             self.shared.changed.notify_one();
+            state.ask_for_ticks();
         }
     }
 
     /// Stops it, whatever moves; whether there is a link to say so on.
-    fn halt(&self, state: &mut State, by: &str) -> bool {
+    fn halt(&self, state: &mut State, by: &str, cause: StopCause) -> bool {
         self.stops.fetch_add(1, Ordering::SeqCst);
         state.control.stop();
         let Some(link) = state.link.clone() else {
             return false;
         };
-        let dropped = link.drive().stop(by, state.control.latest());
+        let dropped = link.drive().stop(by, state.control.latest(), cause);
         state.press_dropped(dropped, "a stop came before it was sent");
         true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Only for one who drives, or is about to: ticks cost a SIM card megabytes.
+    fn ask_for_ticks(&self) {
+        if let Some(link) = &self.link {
+            let is_driven = self.control.driver().is_some();
+            link.drive().set_watched(self.watched || is_driven);
+        }
     }
 }
 

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::car::{Car, Surroundings};
 use crate::control::Epochs;
-use crate::drive::Watch;
 use crate::feed::Feed;
 use crate::link::LinkHandle;
 use crate::metrics::Metrics;
@@ -31,17 +30,19 @@ pub(crate) struct Cars {
 #[derive(Debug, Default)]
 struct Held {
     cars: HashMap<u16, Arc<Car>>,
-    consoles: usize,
-    /// Those of them that may drive.
-    drivers: usize,
+    /// Which car each console looks at, of those that may drive.
+    watched: HashMap<SessionId, u16>,
     closed: bool,
 }
 
 impl Held {
-    fn watch(&self) -> Watch {
-        Watch {
-            seen: self.consoles > 0,
-            ticks: self.drivers > 0,
+    fn is_watched(&self, port: u16) -> bool {
+        self.watched.values().any(|watched| *watched == port)
+    }
+
+    fn tell(&self, port: u16) {
+        if let Some(car) = self.cars.get(&port) {
+            car.set_watched(self.is_watched(port));
         }
     }
 }
@@ -68,10 +69,10 @@ impl Cars {
     /// The car whose link came up.
     pub(crate) fn link_up(&self, port: u16, link: &LinkHandle, hello: &Hello) -> Arc<Car> {
         let mut held = self.lock();
-        let watch = held.watch();
+        let watched = held.is_watched(port);
         let new = || Arc::new(Car::new(port, self.shared.clone(), hello));
         let car = held.cars.entry(port).or_insert_with(new).clone();
-        car.link_up(link, hello, watch);
+        car.link_up(link, hello, watched);
         if held.closed {
             car.close(true);
         }
@@ -93,7 +94,6 @@ impl Cars {
 
     /// A console is there, for as long as this is kept.
     pub(crate) fn console(self: &Arc<Self>, may_drive: bool) -> Presence {
-        self.count(may_drive, |count| count + 1);
         Presence {
             cars: self.clone(),
             session: SessionId(self.next_session.fetch_add(1, Ordering::Relaxed)),
@@ -125,21 +125,6 @@ impl Cars {
         }
     }
 
-    fn count(&self, may_drive: bool, change: impl Fn(usize) -> usize) {
-        let mut held = self.lock();
-        let before = held.watch();
-        held.consoles = change(held.consoles);
-        if may_drive {
-            held.drivers = change(held.drivers);
-        }
-        let watch = held.watch();
-        if watch != before {
-            for car in held.cars.values() {
-                car.set_watch(watch);
-            }
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -153,10 +138,26 @@ pub(crate) struct Presence {
     may_drive: bool,
 }
 
+impl Presence {
+    /// It looks at this car now, and at no other.
+    pub(crate) fn watch(&self, port: Option<u16>) {
+        if !self.may_drive {
+            return;
+        }
+        let mut held = self.cars.lock();
+        let before = match port {
+            Some(port) => held.watched.insert(self.session, port),
+            None => held.watched.remove(&self.session),
+        };
+        for port in before.into_iter().chain(port) {
+            held.tell(port);
+        }
+    }
+}
+
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.cars
-            .count(self.may_drive, |count| count.saturating_sub(1));
+        self.watch(None);
         let cars: Vec<_> = self.cars.lock().cars.values().cloned().collect();
         for car in cars {
             car.left(self.session);

@@ -272,6 +272,7 @@ impl Open {
                     StatusCode::UNAUTHORIZED,
                     "the key was revoked: the command is being ended",
                 )
+                .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
                 .executed(if self.record.has_started() {
                     Executed::Yes
                 } else {

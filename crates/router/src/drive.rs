@@ -6,19 +6,10 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use p2p_shared::protocol::RouterToInner;
-use p2p_shared::protocol::console::PressId;
+use p2p_shared::protocol::console::{PressId, StopCause};
 use tokio::sync::Notify;
 
 use crate::link::{LinkHandle, ToLink};
-
-/// Who has an eye on a car.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Watch {
-    /// A console is there: a dead link is to be noticed soon.
-    pub seen: bool,
-    /// One is there that may drive: it needs ticks of the car's clock.
-    pub ticks: bool,
-}
 
 /// The mailbox.
 #[derive(Debug, Default)]
@@ -33,9 +24,11 @@ struct Waiting {
     /// Runs of the stop command: each has a caller who waits for its answer.
     stop_runs: VecDeque<ToLink>,
     wish: Option<Wish>,
-    watch: Watch,
+    /// Somebody drives it or is about to: ticks of its clock are needed, and a dead link is to
+    /// be noticed soon.
+    watched: bool,
     /// What the inner was told last.
-    told: Watch,
+    told: bool,
     closed: bool,
 }
 
@@ -58,11 +51,17 @@ pub(crate) struct Orders {
 
 impl DriveQueue {
     /// Stop, ahead of everything. Returns the press that waited and now never comes.
-    pub(crate) fn stop(&self, by: &str, over: Option<PressId>) -> Option<PressId> {
+    pub(crate) fn stop(
+        &self,
+        by: &str,
+        over: Option<PressId>,
+        cause: StopCause,
+    ) -> Option<PressId> {
         let mut waiting = self.lock();
         waiting.stop = Some(RouterToInner::Stop {
             by: by.to_owned(),
             over,
+            cause,
         });
         self.stopped(&mut waiting)
     }
@@ -119,15 +118,15 @@ impl DriveQueue {
         matches!(old, Some(Wish::Press(..)))
     }
 
-    /// Who has an eye on the car.
-    pub(crate) fn set_watch(&self, watch: Watch) {
-        self.lock().watch = watch;
+    /// Whether somebody drives the car or is about to.
+    pub(crate) fn set_watched(&self, watched: bool) {
+        self.lock().watched = watched;
         self.come.notify_one();
     }
 
-    /// Whether someone watches.
+    /// See [`set_watched`](Self::set_watched).
     pub(crate) fn is_watched(&self) -> bool {
-        self.lock().watch.seen
+        self.lock().watched
     }
 
     /// Waits for something to be said, or to have changed; without `room` only for a stop.
@@ -136,7 +135,7 @@ impl DriveQueue {
             {
                 let mut waiting = self.lock();
                 let has_stop = waiting.stop.is_some() || !waiting.stop_runs.is_empty();
-                let changed = waiting.watch != waiting.told;
+                let changed = waiting.watched != waiting.told;
                 if has_stop || (room && (waiting.wish.is_some() || changed)) {
                     return waiting.take(room);
                 }
@@ -174,11 +173,10 @@ impl Waiting {
             orders.wish = self.wish.take().map(|wish| match wish {
                 Wish::Press(_, message) | Wish::Renew(message) | Wish::Release(message) => message,
             });
-            if self.watch.ticks != self.told.ticks {
-                let wanted = self.watch.ticks;
+            if std::mem::replace(&mut self.told, self.watched) != self.watched {
+                let wanted = self.watched;
                 orders.ticks = Some(RouterToInner::Ticks { wanted });
             }
-            self.told = self.watch;
         }
         orders
     }
@@ -249,11 +247,12 @@ mod tests {
     async fn a_stop_needs_no_room_and_drops_what_waits() {
         let queue = DriveQueue::default();
         queue.press(press(1), message(1));
-        assert_eq!(queue.stop("me", Some(press(1))), Some(press(1)));
+        let cause = StopCause::Asked;
+        assert_eq!(queue.stop("me", Some(press(1)), cause), Some(press(1)));
         let orders = queue.next(false).await;
         assert!(orders.stop.is_some() && orders.wish.is_none());
         // A press after the stop is said after it.
-        queue.stop("me", Some(press(1)));
+        queue.stop("me", Some(press(1)), cause);
         queue.press(press(2), message(2));
         let orders = queue.next(true).await;
         assert!(orders.stop.is_some() && orders.wish.is_some());
@@ -275,17 +274,10 @@ mod tests {
     #[tokio::test]
     async fn ticks_are_asked_for_when_that_changes() {
         let queue = DriveQueue::default();
-        let watch = Watch {
-            seen: true,
-            ticks: true,
-        };
-        queue.set_watch(watch);
+        queue.set_watched(true);
         let wanted = Some(RouterToInner::Ticks { wanted: true });
         assert_eq!(queue.next(true).await.ticks, wanted);
-        queue.set_watch(Watch {
-            ticks: false,
-            ..watch
-        });
+        queue.set_watched(false);
         let unwanted = Some(RouterToInner::Ticks { wanted: false });
         assert_eq!(queue.next(true).await.ticks, unwanted);
     }

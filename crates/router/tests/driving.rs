@@ -26,7 +26,7 @@ async fn hears(inner: &mut FakeInner) -> RouterToInner {
 
 async fn is_stopped(inner: &mut FakeInner) -> (String, Option<PressId>) {
     match hears(inner).await {
-        RouterToInner::Stop { by, over } => (by, over),
+        RouterToInner::Stop { by, over, .. } => (by, over),
         other => panic!("no stop: {other:?}"),
     }
 }
@@ -378,30 +378,47 @@ async fn a_stop_passes_while_the_inner_and_the_router_drain() {
 }
 
 #[tokio::test]
-async fn ticks_are_wanted_while_somebody_may_drive_and_passed_on() {
+async fn ticks_are_wanted_of_the_car_that_a_driver_looks_at_and_passed_on_to_nobody_else() {
     let world = World::open();
-    let (mut inner, service_port) = FakeInner::welcome(world.main_port()).await;
-    let viewer = FakeConsole::with(world.main_port(), None, true).await;
+    let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
+    let mut viewer = FakeConsole::with(world.main_port(), None, true).await;
     let mut driver = FakeConsole::open(world.main_port()).await;
-    assert_eq!(
-        inner.hear().await,
-        Some(RouterToInner::Ticks { wanted: true })
-    );
-    let clock_ms = 12_345;
-    inner.say(InnerToRouter::Clock { clock_ms }).await;
-    let tick = RouterToConsole::Tick {
-        service_port,
-        clock_ms,
-    };
-    driver
-        .hears(|message| (*message == tick).then_some(()))
-        .await;
+    let mut other = FakeConsole::open(world.main_port()).await;
+    let service_port = Some(port);
+    viewer.say(ConsoleToRouter::Watch { service_port }).await;
+    // Its answer comes behind whatever the watching has led to.
+    viewer.sends(1, port, "stop").await;
+    inner.is_asked_to_run().await;
+    driver.say(ConsoleToRouter::Watch { service_port }).await;
+    let wanted = |wanted| Some(RouterToInner::Ticks { wanted });
+    assert_eq!(inner.hear().await, wanted(true));
+    for clock_ms in [12_345, 12_445] {
+        inner.say(InnerToRouter::Clock { clock_ms }).await;
+        let tick = RouterToConsole::Tick {
+            service_port: port,
+            clock_ms,
+        };
+        driver
+            .hears(|message| (*message == tick).then_some(()))
+            .await;
+    }
+    let none = ConsoleToRouter::Watch { service_port: None };
+    driver.say(none).await;
+    assert_eq!(inner.hear().await, wanted(false));
+    // Who drives needs them, whether it said that it looks on or not.
+    other.takes(port).await;
+    is_stopped(&mut inner).await;
+    inner.say(InnerToRouter::Clock { clock_ms: 9 }).await;
+    let first = other.hears(|message| match message {
+        RouterToConsole::Tick { clock_ms, .. } => Some(*clock_ms),
+        _ => None,
+    });
+    assert_eq!(first.await, 9);
+    driver.say(ConsoleToRouter::Watch { service_port }).await;
+    drop(other);
+    is_stopped(&mut inner).await;
     drop(driver);
-    assert_eq!(
-        inner.hear().await,
-        Some(RouterToInner::Ticks { wanted: false })
-    );
-    drop(viewer);
+    assert_eq!(inner.hear().await, wanted(false));
 }
 
 #[tokio::test]

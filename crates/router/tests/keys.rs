@@ -265,6 +265,7 @@ async fn a_key_that_is_revoked_ends_the_run_that_it_waits_for() {
     world.revoke("desk");
     let answer = answered(run).await;
     assert_eq!(answer.verdict(), (401, "yes"));
+    assert_eq!(answer.header("www-authenticate"), "Bearer");
     assert!(answer.text().contains("the key was revoked"));
     until("the command is ended", || !is_alive(&process)).await;
 }

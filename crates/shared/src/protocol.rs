@@ -31,7 +31,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Argument, CommandName, Identity, InstanceId, LinkName, RunId};
-use console::{MotionEvent, PressId};
+use console::{MotionEvent, PressId, StopCause};
 
 /// The WebSocket subprotocol: the version of this file.
 pub const SUBPROTOCOL: &str = "p2p.v1";
@@ -292,8 +292,11 @@ pub enum RouterToInner {
         by: String,
         /// The latest press that was passed on.
         over: Option<PressId>,
+        /// Why, for the log and the feed; [`StopCause::Asked`] where an older router doesn't say.
+        #[serde(default)]
+        cause: StopCause,
     },
-    /// Whether ticks of the clock are wanted 10 times a second: someone drives or may.
+    /// Whether ticks of the clock are wanted 10 times a second: someone drives, or looks on to.
     Ticks {
         /// Whether.
         wanted: bool,

@@ -150,6 +150,7 @@ fn to_inner() -> Vec<RouterToInner> {
         RouterToInner::Stop {
             by: "me".to_owned(),
             over: Some(press()),
+            cause: StopCause::Beginning,
         },
         RouterToInner::Ticks { wanted: true },
         GoAway {
@@ -228,7 +229,7 @@ fn motion_events() -> Vec<MotionEvent> {
 
 fn from_console() -> Vec<ConsoleToRouter> {
     use ConsoleToRouter::{
-        Cancel, Control, Hello, ListCommands, Press, Release, Renew, Send, Stop, Window,
+        Cancel, Control, Hello, ListCommands, Press, Release, Renew, Send, Stop, Watch, Window,
     };
     let service_port = 9000;
     let mut messages = vec![
@@ -268,6 +269,10 @@ fn from_console() -> Vec<ConsoleToRouter> {
             press: press(),
         },
         Stop { service_port },
+        Watch {
+            service_port: Some(service_port),
+        },
+        Watch { service_port: None },
     ];
     for wish in [
         ControlWish::Take,

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{out, snapshot};
 use crate::connection::{ConsoleWire, Target};
-use crate::ending::{DENIED, ERROR, Failure, INTERRUPTED, OFFLINE, of_end, of_reason};
+use crate::ending::{DENIED, ERROR, Failure, INTERRUPTED, OFFLINE, UNREACHABLE, of_end, of_reason};
 use crate::settings::Send;
 
 /// Our number for the only request of this program.
@@ -134,7 +134,7 @@ async fn follow(wire: &mut ConsoleWire, mut story: Story) -> anyhow::Result<u8> 
             _ = terminate.recv() => return cancel(wire),
             _ = pings.tick() => {
                 if heard.elapsed() > DEAD {
-                    return Err(story.lost("the router does not answer any more").into());
+                    return Err(story.lost(UNREACHABLE, "the router does not answer any more").into());
                 }
                 wire.push_ping(Bytes::new())?;
                 continue;
@@ -159,8 +159,10 @@ async fn follow(wire: &mut ConsoleWire, mut story: Story) -> anyhow::Result<u8> 
             Ok(Event::Message(RouterToConsole::Refused { reason, message })) => {
                 return Err(Failure::new(of_reason(Some(reason)), message).into());
             }
-            Ok(Event::Closed(why)) => return Err(story.lost(&snapshot::closed(&why)).into()),
-            Err(error) => return Err(story.lost(&error.to_string()).into()),
+            Ok(Event::Closed(why)) => {
+                return Err(story.lost(UNREACHABLE, &snapshot::closed(&why)).into());
+            }
+            Err(error) => return Err(story.lost(UNREACHABLE, &error.to_string()).into()),
             Ok(_) => {}
         }
     }
@@ -215,7 +217,9 @@ impl Story {
             SendEvent::Refused {
                 reason, message, ..
             } => return Err(Failure::new(of_reason(reason), message).into()),
-            SendEvent::Lost => return Err(self.lost("the link to the car was lost").into()),
+            SendEvent::Lost => {
+                return Err(self.lost(OFFLINE, "the link to the car was lost").into());
+            }
         }
         Ok(None)
     }
@@ -236,7 +240,7 @@ impl Story {
         }
     }
 
-    fn lost(&self, why: &str) -> Failure {
+    fn lost(&self, code: u8, why: &str) -> Failure {
         let ran = if self.has_started {
             "it had begun, and nobody knows how it ended"
         } else {
@@ -245,6 +249,6 @@ impl Story {
         let run = self
             .run
             .map_or(String::new(), |run| format!(" (run {run})"));
-        Failure::new(ERROR, format!("{why}: {ran}{run}"))
+        Failure::new(code, format!("{why}: {ran}{run}"))
     }
 }

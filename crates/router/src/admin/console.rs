@@ -77,7 +77,9 @@ pub(super) struct Console<'a> {
     wire: ConsoleWire,
     person: Person,
     addressee: Addressee,
-    _presence: Presence,
+    presence: Presence,
+    /// The car that it looks at.
+    watched: Option<u16>,
     feed: broadcast::Receiver<Arc<FeedEvent>>,
     ticks: broadcast::Receiver<Tick>,
     /// What is still to be sent of the picture; events wait for it.
@@ -111,7 +113,8 @@ impl<'a> Console<'a> {
                 role: person.role,
             },
             person,
-            _presence: presence,
+            presence,
+            watched: None,
             feed: subscription.events,
             ticks: context.feed.ticks(),
             snapshot: subscription.snapshot,
@@ -220,6 +223,13 @@ impl<'a> Console<'a> {
             service_port,
             clock_ms,
         } = tick;
+        let drives = || {
+            let car = self.context.cars.get(service_port);
+            car.is_some_and(|car| car.is_driven_by(self.presence.session))
+        };
+        if self.watched != Some(service_port) && !drives() {
+            return Ok(());
+        }
         self.wire.push(&RouterToConsole::Tick {
             service_port,
             clock_ms,

@@ -2,7 +2,7 @@
 //! by.
 
 use p2p_shared::names::{CommandName, LinkName};
-use p2p_shared::protocol::console::{MotionRefused, RefusedReason};
+use p2p_shared::protocol::console::{MotionRefused, RefusedReason, StopCause};
 
 use super::Refused;
 use crate::control::{Event, No, Released};
@@ -59,16 +59,22 @@ pub(super) fn no_motion(command: &CommandName) -> Refused {
     }
 }
 
-/// Who stops the car when this happens to its control.
-pub(super) fn stop_before(event: &Event) -> Option<String> {
+/// Who stops the car when this happens to its control, and why.
+pub(super) fn stop_before(event: &Event) -> Option<(String, StopCause)> {
     match event {
-        Event::Taken { driver, .. } => Some(format!("{}, taking control", driver.name)),
-        Event::Released { driver, why } => Some(match why {
-            Released::Given => format!("{}, giving control back", driver.name),
-            Released::Idle => format!("{}, idle", driver.name),
-            Released::Gone => format!("{}, gone", driver.name),
-            Released::Closing => "the router, going down".to_owned(),
-        }),
+        Event::Taken { driver, .. } => Some((
+            format!("{}, taking control", driver.name),
+            StopCause::Beginning,
+        )),
+        Event::Released { driver, why } => {
+            let by = match why {
+                Released::Given => format!("{}, giving control back", driver.name),
+                Released::Idle => format!("{}, idle", driver.name),
+                Released::Gone => format!("{}, gone", driver.name),
+                Released::Closing => "the router, going down".to_owned(),
+            };
+            Some((by, StopCause::Asked))
+        }
         Event::Requested { .. } | Event::Declined { .. } => None,
     }
 }

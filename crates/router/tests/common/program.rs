@@ -148,9 +148,13 @@ impl Program {
         self.errors.lock().unwrap().clone()
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> i32 {
+        i32::try_from(self.child.id().unwrap()).unwrap()
+    }
+
     pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id().unwrap()).unwrap();
-        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+        kill_process(Pid::from_raw(self.id()).unwrap(), signal).unwrap();
     }
 
     /// Waits for its end.

@@ -6,8 +6,10 @@
 //!          ├───────────────────────────────────▶│
 //!          │                           Snapshot │   first, and again after events were missed
 //!          │◀───────────────────────────────────┤
-//!          │                       Feed, Ticks  │   what happens, as it happens
+//!          │                              Feed  │   what happens, as it happens
 //!          │◀───────────────────────────────────┤
+//!          │  Watch                             │   a car to drive: Ticks of its clock come
+//!          ├───────────────────────────────────▶│
 //!          │  Send, Window, Cancel              │   one run: Sent … SendEvent
 //!          ├───────────────────────────────────▶│
 //!          │  Control                           │   take, ask for, hand over, give back
@@ -84,6 +86,12 @@ pub enum ConsoleToRouter {
         request: u64,
         /// On which link.
         service_port: u16,
+    },
+    /// Which car it looks at to drive it, in place of the one before. Ticks cost a car's SIM card
+    /// megabytes: only a car that somebody watches or drives sends them.
+    Watch {
+        /// Which; `None`: none any more.
+        service_port: Option<u16>,
     },
     /// About who drives.
     Control {
@@ -168,7 +176,7 @@ pub enum RouterToConsole {
     },
     /// Something happened.
     Feed(FeedEvent),
-    /// The newest tick of a car's clock: to those who watch it, as it comes.
+    /// The newest tick of a car's clock: to those who watch or drive it, as it comes.
     Tick {
         /// Which car.
         service_port: u16,
@@ -429,10 +437,11 @@ pub enum MotionEvent {
 }
 
 /// Why a car is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopCause {
     /// Somebody asked for it.
+    #[default]
     Asked,
     /// The driver let go.
     Released,

@@ -78,6 +78,12 @@ impl Console<'_> {
                 request,
                 service_port,
             } => return Ok(self.on_list_commands(request, service_port)?),
+            ConsoleToRouter::Watch { service_port } => {
+                // Who may not drive needs no ticks.
+                self.watched = service_port.filter(|_| self.person.role.may_run());
+                self.presence.watch(service_port);
+                Ok(())
+            }
             ConsoleToRouter::Control { service_port, wish } => self
                 .check_may_run("drive")
                 .and_then(|()| self.car(service_port)?.wish(&self.person, wish)),

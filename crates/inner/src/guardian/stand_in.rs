@@ -1,0 +1,218 @@
+//! Owns what the guardian does in the inner's place: stops the car if the inner dies or is silent
+//! beyond its deadline, ends what a dead inner left running, and tells the log of it. It only
+//! acts: what moves and until when, it is told.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use p2p_shared::names::CommandName;
+use p2p_shared::protocol::End;
+use p2p_shared::timing::KILL_GRACE;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{Guard, Mover, STOP_LIMIT, STOP_TRIES, survivors};
+use crate::catalog::Catalog;
+use crate::clock;
+use crate::process::{GroupId, ProcessGroup, Program};
+use crate::runner::ended;
+
+/// How long after its deadline the inner's own stop must have been told to the guardian: what
+/// the inner needs to notice and to say so.
+const MARGIN: Duration = Duration::from_millis(20);
+/// What a motion's process gets between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_millis(150);
+
+/// Why the guardian acts.
+#[derive(Debug, Clone, Copy)]
+enum Cause {
+    /// The inner's end of the pipe is closed: it has died.
+    Gone,
+    /// The deadline has passed, and the inner said nothing.
+    Silent,
+}
+
+/// The guardian's half: does nothing, until it must. `inner` is the process that it guards.
+///
+/// # Errors
+/// If the command directory can't be used.
+pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Result<()> {
+    // Not the inner's name: who looks for that by name means the inner.
+    let _ = rustix::thread::set_name(c"p2p-guardian");
+    let car = Car {
+        catalog: Catalog::open(&commands)?,
+        stop,
+    };
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned()?;
+    let mut lines = BufReader::new(pipe::Receiver::from_owned_fd(stdin)?).lines();
+    let mut out = pipe::Sender::from_owned_fd(stdout)?;
+    let mut guard = Guard::Stand;
+    loop {
+        let due = due(&guard);
+        let acted = tokio::select! {
+            line = lines.next_line() => match line {
+                Ok(Some(line)) => {
+                    guard = Guard::read(&line).context("the inner said something strange")?;
+                    // The inner that doesn't listen is about to be found dead.
+                    let _ = out.write_all(b"ok\n").await;
+                    false
+                }
+                // The inner is gone.
+                _ => {
+                    car.act(Cause::Gone, &guard).await;
+                    end_survivors(inner).await;
+                    return Ok(());
+                }
+            },
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => true,
+        };
+        if acted {
+            car.act(Cause::Silent, &guard).await;
+            // Whether it stands is the inner's to find out, if it ever comes back.
+            if let Guard::Until { deadline_ms, .. } = &mut guard {
+                *deadline_ms = 0;
+            }
+        }
+    }
+}
+
+/// When it is time to act.
+fn due(guard: &Guard) -> Option<Instant> {
+    match guard {
+        Guard::Until { deadline_ms, .. } if *deadline_ms > 0 => {
+            let left = deadline_ms.saturating_sub(clock::now_ms());
+            Some(Instant::now() + Duration::from_millis(left) + MARGIN)
+        }
+        _ => None,
+    }
+}
+
+/// What stops the car.
+struct Car {
+    catalog: Catalog,
+    stop: CommandName,
+}
+
+impl Car {
+    /// Stops it, if it moves.
+    async fn act(&self, cause: Cause, guard: &Guard) {
+        let Guard::Until {
+            deadline_ms,
+            group,
+            mover,
+        } = guard
+        else {
+            return;
+        };
+        let (deadline_ms, group) = (*deadline_ms, *group);
+        let ending = async {
+            if let Some(group) = GroupId::from_raw(group) {
+                group.end(GRACE).await;
+            }
+        };
+        let stopping = async {
+            // Only when it has been started is there time for the log.
+            let first = self.start();
+            tell_why(cause, deadline_ms, mover);
+            if self.end(first, 1).await {
+                return true;
+            }
+            for attempt in 2..=STOP_TRIES {
+                if self.end(self.start(), attempt).await {
+                    return true;
+                }
+            }
+            false
+        };
+        let (first, ()) = tokio::join!(stopping, ending);
+        // Once more, since its process may have done something after the stop began.
+        let again = group != 0 && self.end(self.start(), STOP_TRIES + 1).await;
+        if first || again {
+            tracing::info!("the guardian has stopped the car");
+        } else {
+            tracing::error!("STOP FAILED: the guardian could not stop the car");
+        }
+    }
+
+    /// Starts the stop command.
+    fn start(&self) -> Result<(ProcessGroup, Instant), String> {
+        let file = (self.catalog.resolve(&self.stop)).map_err(|(_, why)| why)?;
+        let program = Program {
+            file: &file,
+            arguments: &[],
+            folder: self.catalog.path(),
+            variables: &[("P2P_COMMAND", self.stop.to_string())],
+            has_stdin: false,
+        };
+        let (group, _pipes) = ProcessGroup::start(&program).map_err(|error| error.to_string())?;
+        Ok((group, Instant::now()))
+    }
+
+    /// Waits for its end, and tells it; whether it succeeded.
+    async fn end(&self, started: Result<(ProcessGroup, Instant), String>, attempt: u32) -> bool {
+        let (mut group, began) = match started {
+            Ok(started) => started,
+            Err(why) => {
+                tracing::error!(attempt, why, "the stop command can't be started");
+                return false;
+            }
+        };
+        let end = (timeout(STOP_LIMIT, group.ended()).await)
+            .map_or(End::TimedOut, |status| ended(&status));
+        let exec_ms = began.elapsed().as_secs_f64() * 1e3;
+        tracing::info!(attempt, exit = %end, exec_ms, "stopped");
+        end == End::Exit(0)
+    }
+}
+
+fn tell_why(cause: Cause, deadline_ms: u64, mover: &Mover) {
+    let cause = match cause {
+        Cause::Gone => "the inner is gone",
+        Cause::Silent => "the inner is silent",
+    };
+    // Below 0: before the lease, or the motion's limit, ran out. A motion without end has none.
+    let late_ms =
+        (deadline_ms > 0).then(|| clock::now_ms().cast_signed() - deadline_ms.cast_signed());
+    tracing::error!(
+        cause,
+        who = %mover.who,
+        run = mover.run.map(tracing::field::display),
+        epoch = mover.press.map(|press| press.epoch),
+        press = mover.press.map(|press| press.number),
+        deadline_ms,
+        late_ms,
+        "the guardian stops the car"
+    );
+}
+
+/// Ends what the inner left running: as its time limit would have.
+async fn end_survivors(inner: u32) {
+    let groups = survivors::of(inner);
+    if groups.is_empty() {
+        return;
+    }
+    for group in &groups {
+        group.terminate();
+    }
+    tracing::warn!(
+        groups = groups.len(),
+        "the inner is gone: what it ran is ended"
+    );
+    let gone = async {
+        while !survivors::of(inner).is_empty() {
+            sleep(GRACE).await;
+        }
+    };
+    if timeout(KILL_GRACE, gone).await.is_err() {
+        // Looked for anew: a number may be another's by now.
+        let groups = survivors::of(inner);
+        for group in &groups {
+            group.kill();
+        }
+        tracing::warn!(groups = groups.len(), "what did not end was killed");
+    }
+}

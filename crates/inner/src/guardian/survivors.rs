@@ -1,0 +1,41 @@
+//! Owns how the commands of an inner that has died are found: each has the inner's number in its
+//! environment, which nothing else has. So no list of them has to be kept while they run, and a
+//! number that became another's can't be taken for theirs.
+//!
+//! A command that is being started when the inner dies is found, too: until it is executed it
+//! holds the inner's end of the guardian's pipe, so the guardian doesn't see the inner's death
+//! before.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use rustix::process::{Pid, getpgid, getsid};
+
+use crate::process::GroupId;
+
+/// The variable of a command's environment that says which inner runs it, by the number of its
+/// process.
+pub(crate) const MARK: &str = "P2P_INNER";
+
+/// The process groups in which a command of this inner, or what it started, runs. What has a
+/// session of its own (`setsid`) was left on purpose.
+pub(super) fn of(inner: u32) -> Vec<GroupId> {
+    let mark = format!("{MARK}={inner}");
+    let (Ok(session), Ok(processes)) = (getsid(None), fs::read_dir("/proc")) else {
+        return Vec::new();
+    };
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let groups: BTreeMap<i32, GroupId> = processes
+        .filter_map(|entry| Pid::from_raw(number(entry.ok()?)?))
+        // One that ends meanwhile, and others' processes, can't be read.
+        .filter(|process| {
+            let number = process.as_raw_nonzero();
+            let environment = fs::read(format!("/proc/{number}/environ")).unwrap_or_default();
+            let is_marked = environment.split(|byte| *byte == 0).any(|v| v == mark.as_bytes());
+            is_marked && getsid(Some(*process)) == Ok(session)
+        })
+        .filter_map(|process| GroupId::from_raw(getpgid(Some(process)).ok()?.as_raw_nonzero().get()))
+        .map(|group| (group.as_raw(), group))
+        .collect();
+    groups.into_values().collect()
+}
