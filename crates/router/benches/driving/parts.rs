@@ -123,16 +123,30 @@ pub fn faults(table: &mut Table, rounds: usize) {
         }
         let mut stand = Stand::start(ways);
         let mut times = Vec::new();
-        for round in 0..rounds {
+        while times.len() < rounds {
+            let round = times.len();
             stand.arm();
             // In turn a command that sets something and exits, and one that runs all the while.
             let arrow = [Arrow::UP, Arrow::LEFT][round % 2];
-            assert!(stand.drive(arrow).is_some(), "an armed car moves");
-            wait(60, 300);
+            stand.set_off(arrow);
+            // At times at the first moment.
+            if round % 3 > 0 {
+                wait(0, 200);
+            }
+            // The last fault made the round trip long: then a press is a pulse, and may be over.
+            if stand
+                .acts
+                .until_quiet(Duration::ZERO)
+                .iter()
+                .any(Act::is_stop)
+            {
+                stand.up(arrow);
+                continue;
+            }
             let begun = now();
             fault.happen(&stand);
             let stop = stand.acts.first(Duration::from_secs(5), Act::is_stop);
-            times.push(stop.map(|stop| stop.at - begun));
+            times.push(stop.map(|stop| stop.at.saturating_sub(begun)));
             stand.acts.until_quiet(Duration::from_millis(200));
             fault.mend(&mut stand);
             stand.up(arrow);
@@ -161,13 +175,13 @@ pub fn releases(table: &mut Table, rounds: usize) {
             stand.arm();
             let mut times = Vec::new();
             for _ in 0..rounds {
-                assert!(stand.drive(Arrow::UP).is_some(), "an armed car moves");
+                stand.set_off(Arrow::UP);
                 // Below the 250 ms of a pulse: over a slow link it would end by itself.
                 wait(30, 80);
                 let begun = now();
                 stand.up(Arrow::UP);
                 let stop = stand.acts.first(Duration::from_secs(2), Act::is_stop);
-                times.push(stop.map(|stop| stop.at - begun));
+                times.push(stop.map(|stop| stop.at.saturating_sub(begun)));
                 stand.acts.until_quiet(Duration::from_millis(100));
             }
             let what = format!("release → stop, {} each way, {hop}", ms(delay));
@@ -191,7 +205,7 @@ pub fn stalls(table: &mut Table, rounds: usize) {
         for round in 0..rounds {
             stand.arm();
             let mut held = Arrow(round % 4);
-            assert!(stand.drive(held).is_some(), "an armed car moves");
+            stand.set_off(held);
             proxy.set(Flow::Held);
             let clears = now() + STALL;
             while now() < clears {

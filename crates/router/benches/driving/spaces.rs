@@ -24,16 +24,16 @@ impl Spaces {
             ip(&format!("netns add {space}"))?;
         }
         ip(&format!(
-            "link add m netns {router} type veth peer name r netns {middle}"
+            "link add wan netns {router} type veth peer name west netns {middle}"
         ))?;
         ip(&format!(
-            "link add m netns {car} type veth peer name c netns {middle}"
+            "link add wan netns {car} type veth peer name east netns {middle}"
         ))?;
         for (space, device, address) in [
-            (&router, "m", "10.77.1.1/24"),
-            (&middle, "r", "10.77.1.254/24"),
-            (&middle, "c", "10.77.2.254/24"),
-            (&car, "m", "10.77.2.1/24"),
+            (&router, "wan", "10.77.1.1/24"),
+            (&middle, "west", "10.77.1.254/24"),
+            (&middle, "east", "10.77.2.254/24"),
+            (&car, "wan", "10.77.2.1/24"),
         ] {
             ip(&format!("-n {space} addr add {address} dev {device}"))?;
             ip(&format!("-n {space} link set {device} up"))?;

@@ -139,6 +139,19 @@ impl Stand {
         panic!("the car can't be driven: {:?}", self.console.shown());
     }
 
+    /// The car moves by this key, which is held.
+    pub fn set_off(&self, arrow: Arrow) {
+        for _ in 0..5 {
+            if self.drive(arrow).is_some() {
+                return;
+            }
+            eprintln!("{arrow:?} moved nothing: armed and pressed again");
+            self.up(arrow);
+            self.arm();
+        }
+        panic!("the car can't be driven: {:?}", self.console.shown());
+    }
+
     /// Presses, and waits for the motion.
     pub fn drive(&self, arrow: Arrow) -> Option<Act> {
         self.down(arrow);
