@@ -35,6 +35,9 @@ struct Options {
     /// How often each fault, release and stall is tried
     #[arg(long, default_value = "50")]
     rounds: usize,
+    /// Of the faults only those with this in their names
+    #[arg(long, default_value = "")]
+    only: String,
     /// How many presses are timed
     #[arg(long, default_value = "500")]
     presses: usize,
@@ -75,7 +78,7 @@ fn main() -> ExitCode {
     for part in parts {
         match part {
             Part::Press => parts::presses(&mut table, options.presses),
-            Part::Fault => parts::faults(&mut table, options.rounds),
+            Part::Fault => parts::faults(&mut table, options.rounds, &options.only),
             Part::Release => parts::releases(&mut table, options.rounds),
             Part::Stall => parts::stalls(&mut table, options.rounds),
             Part::Idle => parts::idle(&mut table),

@@ -107,8 +107,11 @@ impl Fault {
 }
 
 /// From each fault to the stop command's first act.
-pub fn faults(table: &mut Table, rounds: usize) {
-    for (fault, what) in Fault::ALL {
+pub fn faults(table: &mut Table, rounds: usize, only: &str) {
+    let wanted = Fault::ALL
+        .into_iter()
+        .filter(|(_, what)| what.contains(only));
+    for (fault, what) in wanted {
         let mut ways = Ways::default();
         match fault {
             Fault::LinkSilent => ways.link = Some(Duration::ZERO),
@@ -146,6 +149,12 @@ pub fn faults(table: &mut Table, rounds: usize) {
             let begun = now();
             fault.happen(&stand);
             let stop = stand.acts.first(Duration::from_secs(5), Act::is_stop);
+            if stop.is_none() {
+                eprintln!(
+                    "round {round}: never stopped; the inner says:\n{}",
+                    stand.inner.said()
+                );
+            }
             times.push(stop.map(|stop| stop.at.saturating_sub(begun)));
             stand.acts.until_quiet(Duration::from_millis(200));
             fault.mend(&mut stand);

@@ -224,6 +224,13 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// The last of what it has said.
+    pub fn said(&self) -> String {
+        let said = fs::read_to_string(&self.said).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
     fn number_behind(&self, what: &str) -> u16 {
         let begun = now();
         loop {
