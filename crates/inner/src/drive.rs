@@ -158,6 +158,8 @@ pub(crate) struct Drive {
     queue: mpsc::UnboundedReceiver<ToDrive>,
     own: mpsc::UnboundedSender<ToDrive>,
     guard: watch::Sender<Guard>,
+    /// What the guardian has confirmed, if there is to be one.
+    confirmed: Option<watch::Receiver<Option<Guard>>>,
     stands: watch::Sender<bool>,
     /// Runs that are asked for and not begun.
     waiting: HashMap<RunId, Asked>,
@@ -217,6 +219,7 @@ impl Drive {
             queue,
             own,
             guard,
+            confirmed: None,
             stands,
             waiting: HashMap::new(),
             presses: HashMap::new(),
@@ -227,6 +230,11 @@ impl Drive {
             moving: None,
         };
         (drive, handle, guarded)
+    }
+
+    /// From now on nothing moves before a guardian has confirmed that it knows.
+    pub(crate) fn wait_for_guardian(&mut self, confirmed: watch::Receiver<Option<Guard>>) {
+        self.confirmed = Some(confirmed);
     }
 
     /// Keeps the timers and does what is decided, for ever.
@@ -505,6 +513,10 @@ impl Drive {
             entry,
         } = asked;
         let cancel = CancellationToken::new();
+        let guarded = match what {
+            What::Motion { .. } => self.guarded(),
+            What::Stop { .. } => None,
+        };
         let part = Part {
             token,
             is_stop: matches!(what, What::Stop { .. }),
@@ -532,7 +544,32 @@ impl Drive {
             _entry: entry,
         };
         let catalog = self.catalog.clone();
-        self.tracker.spawn(async move { job.run(&catalog).await });
+        self.tracker.spawn(async move {
+            if let Some(guarded) = guarded
+                && job.cancelled_before(guarded).await
+            {
+                return job.give_up(
+                    Refusal::Late,
+                    "it was over before the car's guardian had answered".to_owned(),
+                );
+            }
+            job.run(&catalog).await;
+        });
+    }
+
+    /// When the guardian knows what is to begin now: an inner that dies or is stopped at a
+    /// motion's first moment, or while a guardian is replaced, would else leave the car moving.
+    fn guarded(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        self.tell_guardian();
+        let mut confirmed = self.confirmed.clone()?;
+        let guard = self.guard.subscribe();
+        Some(async move {
+            let is_newest = |known: &Option<Guard>| known.as_ref() == Some(&*guard.borrow());
+            // Without anyone who could confirm it, it does not begin.
+            if confirmed.wait_for(is_newest).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
     }
 
     /// The stop command as we run it ourselves: nobody waits for it.

@@ -131,17 +131,20 @@ pub struct GuardianProgram {
     pub arguments: Vec<OsString>,
 }
 
-/// The inner's half: keeps a guardian running and tells it what `guard` says. Returns through
-/// `alarm` that a guardian died or hung while the car moved.
+/// The inner's half: keeps a guardian running and tells it what `guard` says. What the one that
+/// lives has confirmed goes to `confirmed`: nothing moves before. Calls `alarm` when a guardian
+/// died or hung, so that a car which moves is stopped.
 pub(crate) async fn keep(
     program: GuardianProgram,
     mut guard: watch::Receiver<Guard>,
+    confirmed: watch::Sender<Option<Guard>>,
     alarm: impl Fn(),
 ) {
     loop {
         let why = match start(&program) {
             Ok(mut child) => {
-                let why = talk(&mut child, &mut guard).await;
+                let why = talk(&mut child, &mut guard, &confirmed).await;
+                confirmed.send_replace(None);
                 if guard.has_changed().is_err() {
                     return;
                 }
@@ -182,7 +185,11 @@ fn start(program: &GuardianProgram) -> anyhow::Result<Child> {
 }
 
 /// Tells a guardian everything until it fails.
-async fn talk(child: &mut Child, guard: &mut watch::Receiver<Guard>) -> anyhow::Error {
+async fn talk(
+    child: &mut Child,
+    guard: &mut watch::Receiver<Guard>,
+    confirmed: &watch::Sender<Option<Guard>>,
+) -> anyhow::Error {
     let (Some(mut to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
         return anyhow::anyhow!("it has no pipes");
     };
@@ -203,13 +210,15 @@ async fn talk(child: &mut Child, guard: &mut watch::Receiver<Guard>) -> anyhow::
             let _ = timeout(STOP_LIMIT * STOP_TRIES, child.wait()).await;
             return anyhow::anyhow!("the inner has ended");
         }
-        let news = guard.borrow_and_update().line();
+        let news = guard.borrow_and_update().clone();
         let exchange = async {
-            to.write_all(news.as_bytes()).await?;
+            to.write_all(news.line().as_bytes()).await?;
             answers.next_line().await
         };
         match timeout(ANSWER, exchange).await {
-            Ok(Ok(Some(_))) => {}
+            Ok(Ok(Some(_))) => {
+                confirmed.send_replace(Some(news));
+            }
             Ok(_) => return anyhow::anyhow!("it has died"),
             Err(_) => return anyhow::anyhow!("it does not answer"),
         }

@@ -107,19 +107,21 @@ impl Inner {
         let hurry = Arc::new(Notify::new());
         let tracker = TaskTracker::new();
         let motion = config.motion.clone();
-        let (drive, car, guard) = Drive::new(
+        let (mut drive, car, guard) = Drive::new(
             motion.clone(),
             catalog.clone(),
             reports.clone(),
             tracker.clone(),
         );
         let alarm = car.clone();
-        let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
         if let Some(program) = config.guardian.clone() {
-            tokio::spawn(guardian::keep(program, guard, move || {
+            let (confirmed, confirms) = watch::channel(None);
+            drive.wait_for_guardian(confirms);
+            tokio::spawn(guardian::keep(program, guard, confirmed, move || {
                 alarm.send(ToDrive::Alarm)
             }));
         }
+        let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
         let executor = Executor::new(
             catalog,
             config.timeout,

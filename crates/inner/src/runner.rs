@@ -106,13 +106,21 @@ impl Job {
                 let story = self.live(group, pipes, begun).await;
                 self.finish(begun, story).await;
             }
-            Err((refusal, message)) => {
-                if let Some(part) = &self.part {
-                    part.tell(Told::NotStarted { token: part.token });
-                }
-                self.refuse(refusal, message);
-            }
+            Err((refusal, message)) => self.give_up(refusal, message),
         }
+    }
+
+    /// Whether it is cancelled before this has come about.
+    pub(crate) async fn cancelled_before(&self, ready: impl Future<Output = ()>) -> bool {
+        self.cancel.run_until_cancelled(ready).await.is_none()
+    }
+
+    /// It does not begin.
+    pub(crate) fn give_up(self, refusal: Refusal, message: String) {
+        if let Some(part) = &self.part {
+            part.tell(Told::NotStarted { token: part.token });
+        }
+        self.refuse(refusal, message);
     }
 
     fn run_id(&self) -> RunId {

@@ -1,0 +1,285 @@
+//! Owns what is measured, part by part; each round waits for what happens, not for a time.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use p2p_shared::random::jitter;
+use rustix::process::Signal;
+
+use super::proxy::Flow;
+use super::spaces::Spaces;
+use super::stand::{Arrow, Stand, Ways};
+use super::table::{Row, Table, ms, percentile};
+use super::witness::{Act, now};
+
+/// What a key may take beyond the spawn.
+const KEY: Duration = Duration::from_millis(5);
+/// The lease of a car that was not told otherwise, and what a stop may come later.
+const LEASE: Duration = Duration::from_millis(450);
+/// What a release may take beyond the way to the car.
+const RELEASE: Duration = Duration::from_millis(30);
+/// How long a stall lasts.
+const STALL: Duration = Duration::from_secs(3);
+/// How long a program is looked at that has nothing to do.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// A time between these, so that rounds meet every phase of the programs' timers.
+fn between(least: u64, most: u64) -> Duration {
+    let span = Duration::from_millis(most - least);
+    Duration::from_millis(least) + span.mul_f64(jitter())
+}
+
+fn wait(least: u64, most: u64) {
+    sleep(between(least, most));
+}
+
+/// Key byte to the motion's first act, and spawn alone, in turn.
+pub fn presses(table: &mut Table, rounds: usize) {
+    let stand = Stand::start(Ways::default());
+    stand.arm();
+    let (mut alone, mut pressed) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        alone.push(stand.spawn_alone(Arrow::UP.command()));
+        wait(5, 25);
+        let begun = now();
+        pressed.push(stand.drive(Arrow::UP).map(|act| act.at - begun));
+        wait(10, 40);
+        stand.up(Arrow::UP);
+        stand.acts.first(Duration::from_secs(2), Act::is_stop);
+        // So long it may take that the stop has ended: a motion would wait for that.
+        wait(20, 60);
+    }
+    let p99 = |times: &[Option<Duration>]| {
+        let mut sorted: Vec<Duration> = times.iter().copied().flatten().collect();
+        sorted.sort_unstable();
+        percentile(&sorted, 99).unwrap_or_default()
+    };
+    let aim = p99(&alone) + KEY;
+    table.add(Row::of_times("spawn alone", &alone, None));
+    let mut row = Row::of_times("key byte → motion command's first act", &pressed, None);
+    row.aim = format!("p99 ≤ {} (spawn + 5 ms)", ms(aim));
+    row.is_met = Some(p99(&pressed) <= aim && !pressed.contains(&None));
+    table.add(row);
+}
+
+/// What goes wrong while a key is held.
+#[derive(Clone, Copy)]
+enum Fault {
+    ConsoleKilled,
+    RouterStopped,
+    InnerKilled,
+    InnerStopped,
+    LinkSilent,
+    PacketsDropped,
+}
+
+impl Fault {
+    const ALL: [(Self, &str); 6] = [
+        (Self::ConsoleKilled, "console killed with -9"),
+        (Self::RouterStopped, "router stopped with SIGSTOP"),
+        (Self::InnerKilled, "inner killed with -9"),
+        (Self::InnerStopped, "inner stopped with SIGSTOP"),
+        (Self::LinkSilent, "link swallows bytes both ways"),
+        (Self::PacketsDropped, "packets dropped between namespaces"),
+    ];
+
+    fn happen(self, stand: &Stand) {
+        match self {
+            Self::ConsoleKilled => stand.console.signal(Signal::KILL),
+            Self::RouterStopped => stand.router.signal(Signal::STOP),
+            Self::InnerKilled => stand.inner.signal(Signal::KILL),
+            Self::InnerStopped => stand.inner.signal(Signal::STOP),
+            Self::LinkSilent => stand.link.as_ref().unwrap().set(Flow::Silent),
+            Self::PacketsDropped => stand.spaces.as_ref().unwrap().forward(false),
+        }
+    }
+
+    fn mend(self, stand: &mut Stand) {
+        match self {
+            Self::ConsoleKilled => stand.restart_console(),
+            Self::RouterStopped => stand.router.signal(Signal::CONT),
+            Self::InnerKilled => stand.restart_inner(),
+            Self::InnerStopped => stand.inner.signal(Signal::CONT),
+            Self::LinkSilent => stand.link.as_ref().unwrap().renew(),
+            Self::PacketsDropped => stand.spaces.as_ref().unwrap().forward(true),
+        }
+    }
+}
+
+/// From each fault to the stop command's first act.
+pub fn faults(table: &mut Table, rounds: usize, only: &str) {
+    let wanted = Fault::ALL
+        .into_iter()
+        .filter(|(_, what)| what.contains(only));
+    for (fault, what) in wanted {
+        let mut ways = Ways::default();
+        match fault {
+            Fault::LinkSilent => ways.link = Some(Duration::ZERO),
+            Fault::PacketsDropped => match Spaces::make() {
+                Ok(spaces) => ways.spaces = Some(spaces),
+                Err(why) => {
+                    eprintln!("left out: {what}: {why}");
+                    continue;
+                }
+            },
+            _ => {}
+        }
+        let mut stand = Stand::start(ways);
+        let mut times = Vec::new();
+        while times.len() < rounds {
+            let round = times.len();
+            stand.arm();
+            // In turn a command that sets something and exits, and one that runs all the while.
+            let arrow = [Arrow::UP, Arrow::LEFT][round % 2];
+            stand.set_off(arrow);
+            // At times at the first moment.
+            if round % 3 > 0 {
+                wait(0, 200);
+            }
+            // The last fault made the round trip long: then a press is a pulse, and may be over.
+            if stand
+                .acts
+                .until_quiet(Duration::ZERO)
+                .iter()
+                .any(Act::is_stop)
+            {
+                stand.up(arrow);
+                continue;
+            }
+            let begun = now();
+            fault.happen(&stand);
+            let stop = stand.acts.first(Duration::from_secs(5), Act::is_stop);
+            if stop.is_none() {
+                eprintln!(
+                    "round {round}: never stopped; the inner says:\n{}",
+                    stand.inner.said()
+                );
+            }
+            times.push(stop.map(|stop| stop.at.saturating_sub(begun)));
+            stand.acts.until_quiet(Duration::from_millis(200));
+            fault.mend(&mut stand);
+            stand.up(arrow);
+            stand.acts.until_quiet(Duration::from_millis(200));
+        }
+        let mut row = Row::of_times(&format!("{what} → stop"), &times, Some(LEASE));
+        row.is_safety = true;
+        table.add(row);
+    }
+}
+
+/// From the release's bytes to the stop command's first act, with a delay on either hop.
+pub fn releases(table: &mut Table, rounds: usize) {
+    for delay in [0, 50, 150].map(Duration::from_millis) {
+        for (hop, on_link) in [("inner–router", true), ("console–router", false)] {
+            let (link, desk) = if on_link {
+                (Some(delay), None)
+            } else {
+                (None, Some(delay))
+            };
+            let stand = Stand::start(Ways {
+                link,
+                desk,
+                spaces: None,
+            });
+            stand.arm();
+            let mut times = Vec::new();
+            for _ in 0..rounds {
+                stand.set_off(Arrow::UP);
+                // Below the 250 ms of a pulse: over a slow link it would end by itself.
+                wait(30, 80);
+                let begun = now();
+                stand.up(Arrow::UP);
+                let stop = stand.acts.first(Duration::from_secs(2), Act::is_stop);
+                times.push(stop.map(|stop| stop.at.saturating_sub(begun)));
+                stand.acts.until_quiet(Duration::from_millis(100));
+            }
+            let what = format!("release → stop, {} each way, {hop}", ms(delay));
+            table.add(Row::of_times(&what, &times, Some(delay + RELEASE)));
+        }
+    }
+}
+
+/// Motions that start after the link stood still, from keys of that time.
+pub fn stalls(table: &mut Table, rounds: usize) {
+    for (hop, on_link) in [("inner–router", true), ("console–router", false)] {
+        let zero = Some(Duration::ZERO);
+        let (link, desk) = if on_link { (zero, None) } else { (None, zero) };
+        let stand = Stand::start(Ways {
+            link,
+            desk,
+            spaces: None,
+        });
+        let proxy = stand.link.as_ref().or(stand.desk.as_ref()).unwrap();
+        let (mut typed, mut old) = (0, Vec::new());
+        for round in 0..rounds {
+            stand.arm();
+            let mut held = Arrow(round % 4);
+            stand.set_off(held);
+            proxy.set(Flow::Held);
+            let clears = now() + STALL;
+            while now() < clears {
+                wait(20, 200);
+                stand.repeat(held);
+                if jitter() < 0.5 {
+                    stand.up(held);
+                    held = Arrow((held.0 + typed) % 4);
+                    stand.down(held);
+                    typed += 1;
+                }
+            }
+            proxy.set(Flow::Open);
+            // In turn the last key is let go at once, and held on.
+            if round % 2 == 0 {
+                stand.up(held);
+            }
+            let acts = stand.acts.until_quiet(Duration::from_millis(1500));
+            old.extend(acts.into_iter().filter(|act| !act.is_stop()));
+            stand.up(held);
+        }
+        for act in &old {
+            eprintln!("an old motion: {act:?}");
+        }
+        let what = format!("motions from {typed} presses in stalls of 3 s, {hop}");
+        let mut row = Row::new(&what, rounds);
+        row.figures[3] = old.len().to_string();
+        row.aim = "0".to_owned();
+        row.is_met = Some(old.is_empty());
+        row.is_safety = true;
+        table.add(row);
+    }
+}
+
+/// What each program computes while the console shows an armed car and nobody presses.
+pub fn idle(table: &mut Table) {
+    let stand = Stand::start(Ways::default());
+    stand.arm();
+    sleep(Duration::from_secs(2));
+    let programs = [
+        ("console", stand.console.child.id(), Some(1.0)),
+        ("router", stand.router.id(), None),
+        ("inner", stand.inner.id(), None),
+    ];
+    let before = programs.map(|(_, id, _)| computed(id));
+    sleep(IDLE);
+    let after = programs.map(|(_, id, _)| computed(id));
+    for (n, (name, _, aim)) in programs.into_iter().enumerate() {
+        let share = (after[n] - before[n]).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
+        let mut row = Row::new(&format!("CPU of the {name}, armed and idle for 30 s"), 1);
+        row.figures[3] = format!("{share:.2} %");
+        row.aim = aim.map_or("-".to_owned(), |aim| format!("< {aim} %"));
+        row.is_met = aim.map(|aim| share < aim);
+        table.add(row);
+    }
+}
+
+/// The time that a process has computed, of all its threads.
+fn computed(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // Behind the name, which may hold anything: user and system time are the 12th and 13th word,
+    // in hundredths of a second.
+    let (_, words) = stat.rsplit_once(") ").unwrap();
+    let words = words.split(' ').skip(11).take(2);
+    words
+        .map(|word| Duration::from_millis(word.parse::<u64>().unwrap() * 10))
+        .sum()
+}
