@@ -22,7 +22,7 @@ async fn send_passes_output_on_and_ends_with_the_commands_code() {
         ("hello", 0),
         ("seven", 7),
         ("slow", 124),
-        ("lost", 1),
+        ("lost", 4),
         ("locked", 5),
     ] {
         let output = run(program(router.port, &["send", "car", command])).await;

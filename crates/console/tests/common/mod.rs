@@ -81,22 +81,27 @@ impl FakeRouter {
         }
     }
 
-    /// The next message but renewals.
+    /// The next message but renewals, and which car is looked at.
     pub async fn next(&mut self) -> ConsoleToRouter {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.messages.recv());
             let (message, _) = next.await.expect("a message in time").unwrap();
-            if !matches!(message, ConsoleToRouter::Renew { .. }) {
+            if !matches!(
+                message,
+                ConsoleToRouter::Renew { .. } | ConsoleToRouter::Watch { .. }
+            ) {
                 return message;
             }
         }
     }
 
-    /// What came, with its time, until nothing comes for so long.
+    /// What came, with its time, until nothing comes for so long; but which car is looked at.
     pub async fn until_silent(&mut self, silence: Duration) -> Vec<(ConsoleToRouter, Instant)> {
         let mut all = Vec::new();
         while let Ok(Some(one)) = tokio::time::timeout(silence, self.messages.recv()).await {
-            all.push(one);
+            if !matches!(one.0, ConsoleToRouter::Watch { .. }) {
+                all.push(one);
+            }
         }
         all
     }
