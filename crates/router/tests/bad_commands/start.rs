@@ -93,7 +93,13 @@ async fn no_secret_of_ours_reaches_a_command() {
         .filter(|name| !["HOME", "LANG", "PWD", "OLDPWD", "TMPDIR", "USER"].contains(name))
         .collect();
     names.sort_unstable();
-    let ours = ["P2P_COMMAND", "P2P_LINK", "P2P_REMOTE_ADDR", "P2P_RUN"];
+    let ours = [
+        "P2P_COMMAND",
+        "P2P_INNER",
+        "P2P_LINK",
+        "P2P_REMOTE_ADDR",
+        "P2P_RUN",
+    ];
     assert_eq!(names, [&ours[..], &["PATH"]].concat());
 }
 
