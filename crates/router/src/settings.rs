@@ -8,6 +8,7 @@ use p2p_shared::ports::PortRange;
 use p2p_shared::settings::{CommonOptions, Shell};
 use p2p_shared::state_dir;
 
+use crate::certificate::{Certificate, CertificateFiles};
 use crate::key_command::KeyCommand;
 use crate::keystore::KeyStore;
 use crate::{Config, Patience};
@@ -47,7 +48,30 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", env = "P2P_MAX_BODY", default_value = "1048576",
         value_parser = clap::value_parser!(u32).range(0..=64 * 1024 * 1024))]
     pub max_body: u32,
-    /// Where the router keeps its keys
+    /// A certificate from an authority, in PEM, with those that lead to it; without one the
+    /// router makes its own, which the keys made here know
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "P2P_TLS_CERT",
+        requires = "tls_key",
+        global = true
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "P2P_TLS_KEY",
+        requires = "tls_cert",
+        global = true
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// Take keys and commands without TLS on the service ports: whoever is on the way can read
+    /// and change them
+    #[arg(long, env = "P2P_ALLOW_PLAIN_HTTP", value_parser = clap::builder::BoolishValueParser::new())]
+    pub allow_plain_http: bool,
+    /// Where the router keeps its keys and its certificate
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
     #[arg(long, value_name = "DIR", env = "P2P_STATE_DIR", global = true)]
     pub state_dir: Option<PathBuf>,
@@ -97,12 +121,38 @@ impl Options {
             .map_or_else(state_dir::default_state_dir, Ok)
     }
 
-    /// What a router needs to know. Reads the keys.
+    fn certificate_files(&self) -> Option<CertificateFiles> {
+        let (certificate, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        Some(CertificateFiles { certificate, key })
+    }
+
+    /// What the router shows to those who connect by TLS. Makes its own certificate if need be.
     ///
     /// # Errors
-    /// If the keys can't be read.
+    /// If it can't be read or kept.
+    pub fn certificate(&self) -> anyhow::Result<Certificate> {
+        Ok(match self.certificate_files() {
+            Some(files) => Certificate::of_authority(&files)?,
+            None => Certificate::own(&self.state_dir()?)?,
+        })
+    }
+
+    /// What a router needs to know. Reads the keys and the certificate.
+    ///
+    /// # Errors
+    /// If they can't be read.
     pub fn config(&self) -> anyhow::Result<Config> {
+        let certificate_files = self.certificate_files();
+        // Without keys there is nothing that a caller could know the router by.
+        let certificate = if self.open && certificate_files.is_none() {
+            None
+        } else {
+            Some(self.certificate()?)
+        };
         Ok(Config {
+            certificate,
+            certificate_files,
+            allow_plain_http: self.allow_plain_http || self.open,
             bind: self.bind.0,
             port: self.port,
             service_ports: self.service_ports,

@@ -18,4 +18,6 @@ pub mod socket;
 pub mod state_dir;
 pub mod text;
 pub mod timing;
+pub mod tls;
+pub mod transport;
 pub mod wire;
