@@ -1,6 +1,6 @@
 //! TLS from end to end: who is trusted by which proof, and that nothing runs for those who come
 //! without where it has to be.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is a test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
