@@ -7,10 +7,11 @@ use p2p_router::certificate::Certificate;
 use p2p_router::key_command::{self, KeyCommand};
 use p2p_router::settings::{Options, Task};
 use p2p_router::{Router, first_keys, limits};
-use p2p_shared::{exit, logging, settings};
+use p2p_shared::{exit, logging, private_memory, settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
+    private_memory::close();
     let mut options: Options = settings::parse();
     match options.task.take() {
         Some(Task::Completions { shell }) => {

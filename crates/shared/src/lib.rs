@@ -10,6 +10,7 @@ pub mod liveness;
 pub mod logging;
 pub mod names;
 pub mod ports;
+pub mod private_memory;
 pub mod protocol;
 pub mod random;
 pub mod settings;
