@@ -9,8 +9,8 @@ use p2p_shared::dial::{self, DialError, RouterAddress};
 use p2p_shared::key::Key;
 use p2p_shared::protocol::console::{ADMIN_PATH, ConsoleToRouter, RouterToConsole};
 use p2p_shared::random::jitter;
+use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event as WireEvent, Wire};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -25,7 +25,7 @@ const WRITE: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The console's end of a wire.
-pub type ConsoleWire = Wire<TcpStream, ConsoleToRouter, RouterToConsole>;
+pub type ConsoleWire = Wire<Transport, ConsoleToRouter, RouterToConsole>;
 
 /// Where to dial, and as whom.
 #[derive(Debug, Clone)]
@@ -178,7 +178,11 @@ impl End {
     fn of(error: &DialError) -> Self {
         Self {
             why: error.to_string(),
-            pause: matches!(error, DialError::Denied { .. }).then_some(backoff::DENIED),
+            pause: matches!(
+                error,
+                DialError::Denied { .. } | DialError::Untrusted { .. }
+            )
+            .then_some(backoff::DENIED),
         }
     }
 

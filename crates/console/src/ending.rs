@@ -46,7 +46,7 @@ impl Failure {
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         let code = match error {
-            DialError::Denied { .. } => DENIED,
+            DialError::Denied { .. } | DialError::Untrusted { .. } => DENIED,
             _ => UNREACHABLE,
         };
         Self::new(code, error.to_string())

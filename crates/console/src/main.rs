@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use p2p_console::settings::Options;
-use p2p_shared::settings;
+use p2p_shared::{private_memory, settings};
 
 fn main() -> ExitCode {
+    private_memory::close();
     p2p_console::run(settings::parse::<Options>())
 }

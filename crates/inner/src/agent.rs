@@ -103,7 +103,12 @@ impl Agent {
         let (name, service_port) = (welcome.name, welcome.service_port);
         self.held_port = Some(service_port);
         let host = dial::bracketed(&self.config.router.host);
-        tracing::info!(name = %name, "link up: http://{host}:{service_port}/");
+        let scheme = if wire.get_ref().is_tls() {
+            "https"
+        } else {
+            "http"
+        };
+        tracing::info!(name = %name, "link up: {scheme}://{host}:{service_port}/");
         self.state.send_replace(LinkState::Up {
             name: name.clone(),
             service_port,
@@ -145,7 +150,9 @@ impl Outcome {
     /// The pause before the next attempt: the schedule's, or a longer one that this end asks for.
     fn pause(&self, scheduled: Duration) -> Duration {
         let least = match self {
-            Self::NotReached(DialError::Denied { .. } | DialError::NoKey { .. }) => backoff::DENIED,
+            Self::NotReached(
+                DialError::Denied { .. } | DialError::NoKey { .. } | DialError::Untrusted { .. },
+            ) => backoff::DENIED,
             Self::Ended(SessionEnd::Rejected(rejection, _)) => match rejection {
                 Rejection::Denied | Rejection::TakenOver | Rejection::Contended => backoff::DENIED,
                 Rejection::PortUnavailable | Rejection::Protocol => Duration::ZERO,

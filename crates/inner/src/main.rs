@@ -8,11 +8,12 @@ use anyhow::Context;
 use p2p_inner::settings::{Options, Task};
 use p2p_inner::{Inner, guardian};
 use p2p_shared::names::CommandName;
-use p2p_shared::{exit, logging, settings};
+use p2p_shared::{exit, logging, private_memory, settings};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
+    private_memory::close();
     let options: Options = settings::parse();
     match &options.task {
         Some(Task::Completions { shell }) => {

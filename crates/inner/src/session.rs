@@ -10,10 +10,10 @@ use p2p_shared::protocol::{
     Hello, InnerToRouter, MAX_OPEN_RUNS, Rejection, RouterToInner, RunRequest,
 };
 use p2p_shared::text::Escaped;
+use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire, WireError};
 use p2p_shared::{socket, timing};
 use thiserror::Error;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ const DRAINING: Bytes = Bytes::from_static(b"draining");
 const TICK: Duration = Duration::from_millis(100);
 
 /// The WebSocket of a link.
-pub(crate) type LinkWire = Wire<TcpStream, InnerToRouter, RouterToInner>;
+pub(crate) type LinkWire = Wire<Transport, InnerToRouter, RouterToInner>;
 
 /// What the inner's parts have to say, whether there is a link or not.
 #[derive(Debug)]
@@ -197,7 +197,7 @@ pub(crate) struct Session<'a> {
 impl Session<'_> {
     /// Serves the link until it ends. What runs then goes on without it.
     pub(crate) async fn serve(mut self) -> SessionEnd {
-        socket::set_dead_after(self.wire.get_ref(), timing::PACE_IDLE.dead);
+        socket::set_dead_after(self.wire.get_ref().socket(), timing::PACE_IDLE.dead);
         let end = match self.live().await {
             Ok(end) | Err(end) => end,
         };
@@ -219,7 +219,7 @@ impl Session<'_> {
             let (due, changed) = liveness.poll(now);
             pace = changed.or(pace);
             if let Some(pace) = pace {
-                socket::set_dead_after(self.wire.get_ref(), pace.dead);
+                socket::set_dead_after(self.wire.get_ref().socket(), pace.dead);
             }
             match due {
                 Some(Due::Dead(silence)) => return Ok(SessionEnd::Silent(silence)),

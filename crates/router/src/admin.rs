@@ -12,9 +12,9 @@ use p2p_shared::key::Role;
 use p2p_shared::protocol::console::{ConsoleToRouter, Driver, RefusedReason, RouterToConsole};
 use p2p_shared::random::jitter;
 use p2p_shared::text::Escaped;
+use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire};
 use p2p_shared::{socket, timing};
-use tokio::net::TcpStream;
 
 use crate::access::Caller;
 use crate::answer::Problem;
@@ -77,10 +77,10 @@ async fn serve(
     context: &Arc<Context>,
     caller: Caller,
     peer: SocketAddr,
-    stream: TcpStream,
+    stream: Transport,
     read: Vec<u8>,
 ) {
-    socket::set_dead_after(&stream, timing::PACE_BUSY.dead);
+    socket::set_dead_after(stream.socket(), timing::PACE_BUSY.dead);
     let mut wire: ConsoleWire = Wire::accepted(Steady::new(stream), read).await;
     let (software, readonly) = match hello(&mut wire).await {
         Ok(Some(hello)) => hello,

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use anyhow::Context;
-use p2p_shared::key::Key;
+use p2p_shared::key::{Fingerprint, Key};
 
 use crate::keystore::{FirstKeys, KeyStore};
 
@@ -12,14 +12,27 @@ use crate::keystore::{FirstKeys, KeyStore};
 ///
 /// # Errors
 /// If the keys can't be kept or printed; then there are none, and the next start makes some.
-pub fn offer(keys: &KeyStore, main_port: u16) -> anyhow::Result<()> {
+pub fn offer(
+    keys: &KeyStore,
+    main_port: u16,
+    fingerprint: Option<Fingerprint>,
+) -> anyhow::Result<()> {
     // Standard output, once, and no log: logs are kept.
-    offer_on(keys, main_port, &mut std::io::stdout().lock())
+    offer_on(keys, main_port, fingerprint, &mut std::io::stdout().lock())
 }
 
-fn offer_on(keys: &KeyStore, main_port: u16, out: &mut impl Write) -> anyhow::Result<()> {
+fn offer_on(
+    keys: &KeyStore,
+    main_port: u16,
+    fingerprint: Option<Fingerprint>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let Some(first) = keys.create_first_keys()? else {
         return Ok(());
+    };
+    let first = FirstKeys {
+        car: first.car.for_router(fingerprint),
+        operator: first.operator.for_router(fingerprint),
     };
     let printed = out.write_all(text(&first, main_port).as_bytes());
     if let Err(error) = printed.and_then(|()| out.flush()) {
@@ -41,11 +54,18 @@ fn text(first: &FirstKeys, main_port: u16) -> String {
         "\nThis router had no keys yet. Here are two; they are not shown again.\n\
          (ROUTER stands for this host's name or address. `p2p-router key add` makes more.)\n\n\
          On the car, paste:\n\n  {car} && p2p-inner ROUTER {main_port} 9000\n\n\
-         At the desk, paste:\n\n  {operator}\n\n\
-         and then run a command of the car:\n\n  \
-         curl -H \"Authorization: Bearer $(cat ~/.config/p2prouter/key)\" 'http://ROUTER:9000/cgi?command=hello'\n\n",
+         At the desk, paste:\n\n  {operator} && p2p-console --router ROUTER:{main_port}\n\n\
+         Any HTTP client will do as well:\n\n  \
+         curl {pin}-H \"Authorization: Bearer $(cat ~/.config/p2prouter/key)\" 'https://ROUTER:9000/cgi?command=hello'\n\n",
         car = keep(&first.car),
         operator = keep(&first.operator),
+        pin = first
+            .car
+            .fingerprint()
+            .map_or_else(String::new, |fingerprint| {
+                // By its public key and not by an authority: curl checks the one without the other.
+                format!("-k --pinnedpubkey {} ", fingerprint.for_curl())
+            }),
     )
 }
 
@@ -74,9 +94,9 @@ mod tests {
             .write(true)
             .open("/dev/full")
             .unwrap();
-        assert!(offer_on(&keys, 8888, &mut full_disk).is_err());
+        assert!(offer_on(&keys, 8888, None, &mut full_disk).is_err());
         let mut out = Vec::new();
-        offer_on(&keys, 8888, &mut out).unwrap();
+        offer_on(&keys, 8888, None, &mut out).unwrap();
         assert!(String::from_utf8(out).unwrap().contains("p2p1_"));
     }
 }

@@ -15,8 +15,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use p2p_shared::timing;
+use p2p_shared::transport::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 mod guard;
@@ -67,7 +67,7 @@ impl Default for Patience {
 /// Answers requests on this connection until it ends or `closing` asks for the end after the
 /// present answer. `refuse` gives the answer to what is no request.
 pub(crate) async fn serve<H, F, B>(
-    stream: TcpStream,
+    stream: Transport,
     closing: &CancellationToken,
     refuse: impl Fn(StatusCode) -> Response<Bytes>,
     handle: H,
@@ -83,7 +83,7 @@ pub(crate) async fn serve<H, F, B>(
 /// The same, with another patience.
 pub(crate) async fn serve_with<H, F, B>(
     patience: Patience,
-    stream: TcpStream,
+    stream: Transport,
     closing: &CancellationToken,
     refuse: impl Fn(StatusCode) -> Response<Bytes>,
     handle: H,
@@ -169,7 +169,7 @@ fn cut_off(ended: &hyper::Result<()>, is_closing: bool) -> Option<StatusCode> {
 }
 
 /// Says the last words, and waits for the caller to read them and close.
-async fn part(stream: &mut TcpStream, last_words: Option<Vec<u8>>) -> std::io::Result<()> {
+async fn part(stream: &mut Transport, last_words: Option<Vec<u8>>) -> std::io::Result<()> {
     stream.write_all(&last_words.unwrap_or_default()).await?;
     stream.shutdown().await?;
     let mut rest = stream.take(THROWN_AWAY);
@@ -178,7 +178,7 @@ async fn part(stream: &mut TcpStream, last_words: Option<Vec<u8>>) -> std::io::R
 }
 
 /// The connection under an upgraded request, and what was read of it beyond the request.
-pub(crate) fn downcast(upgraded: hyper::upgrade::Upgraded) -> Option<(TcpStream, Vec<u8>)> {
+pub(crate) fn downcast(upgraded: hyper::upgrade::Upgraded) -> Option<(Transport, Vec<u8>)> {
     let parts = upgraded.downcast::<TokioIo<GuardedStream>>().ok()?;
     let stream = parts.io.into_inner().into_stream()?;
     Some((stream, parts.read_buf.into()))

@@ -7,9 +7,10 @@ use std::path::Path;
 use anyhow::Context;
 use clap::Subcommand;
 use clap::error::ErrorKind;
-use p2p_shared::key::Role;
+use p2p_shared::key::{Fingerprint, Key, Role};
 use p2p_shared::ports::PortRange;
 
+use crate::certificate::Certificate;
 use crate::keystore::{KeyFile, KeyName, KeyRecord};
 
 /// The shell command that puts a key, pasted after it and ended with Ctrl-D, where the programs
@@ -40,16 +41,32 @@ pub enum KeyCommand {
     },
 }
 
-/// Does what was asked with the keys in `state_dir`. Blocks on the disk.
+/// Does what was asked with the keys in `state_dir`; `certificate` is what the router shows, by
+/// which the holder of a new key is to know it. Blocks on the disk.
 ///
 /// # Errors
 ///
 /// A `clap::Error` where the arguments don't go together, which is to end with exit code 2; else a
 /// sentence for the terminal.
-pub fn run(command: KeyCommand, state_dir: &Path) -> anyhow::Result<()> {
+pub fn run(
+    command: KeyCommand,
+    state_dir: &Path,
+    certificate: impl FnOnce() -> anyhow::Result<Certificate>,
+) -> anyhow::Result<()> {
+    // Only a new key names the router; and where none can be named, none is made.
+    let fingerprint = match &command {
+        KeyCommand::Add {
+            ports: Some(_),
+            role,
+            ..
+        } if !role.may_link() => None,
+        KeyCommand::Add { .. } => certificate()?.fingerprint(),
+        KeyCommand::List | KeyCommand::Revoke { .. } => None,
+    };
     run_on(
         command,
         &KeyFile::in_dir(state_dir),
+        fingerprint,
         &mut io::stdout(),
         &mut io::stderr(),
     )
@@ -58,6 +75,7 @@ pub fn run(command: KeyCommand, state_dir: &Path) -> anyhow::Result<()> {
 fn run_on(
     command: KeyCommand,
     file: &KeyFile,
+    fingerprint: Option<Fingerprint>,
     out: &mut impl Write,
     notes: &mut impl Write,
 ) -> anyhow::Result<()> {
@@ -66,7 +84,8 @@ fn run_on(
             if ports.is_some() && !role.may_link() {
                 return Err(ports_without_link(role).into());
             }
-            add(file, &name, role, ports, out, notes)
+            let key = file.add(&name, role, ports)?.for_router(fingerprint);
+            show(file, &name, role, &key, out, notes)
         }
         KeyCommand::List => {
             let records = file.list()?;
@@ -94,15 +113,15 @@ fn run_on(
     }
 }
 
-fn add(
+/// Prints a key that was just made.
+fn show(
     file: &KeyFile,
     name: &KeyName,
     role: Role,
-    ports: Option<PortRange>,
+    key: &Key,
     out: &mut impl Write,
     notes: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let key = file.add(name, role, ports)?;
     // A key that nobody has seen is of no use, and its name would be taken.
     if let Err(error) = writeln!(out, "{}", key.expose()).and_then(|()| out.flush()) {
         file.revoke(name)
@@ -174,7 +193,6 @@ fn row(record: &KeyRecord) -> [String; 5] {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use p2p_shared::key::Key;
 
     use super::*;
 
@@ -189,7 +207,13 @@ mod tests {
         let words = std::iter::once("key").chain(arguments.split(' '));
         let program = Program::try_parse_from(words)?;
         let (mut out, mut notes) = (Vec::new(), Vec::new());
-        run_on(program.command, &KeyFile::in_dir(dir), &mut out, &mut notes)?;
+        run_on(
+            program.command,
+            &KeyFile::in_dir(dir),
+            None,
+            &mut out,
+            &mut notes,
+        )?;
         Ok((String::from_utf8(out)?, String::from_utf8(notes)?))
     }
 
@@ -302,7 +326,7 @@ mod tests {
             role: Role::Link,
             ports: None,
         };
-        run_on(add, &file, &mut Full, &mut Vec::new()).unwrap_err();
+        run_on(add, &file, None, &mut Full, &mut Vec::new()).unwrap_err();
         assert!(file.list().unwrap().is_empty());
     }
 }

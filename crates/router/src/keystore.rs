@@ -61,7 +61,7 @@ pub enum AuthError {
     Missing,
     /// The header is not `Bearer` and a whole key.
     #[error(
-        "the Authorization header is not `Bearer KEY` with a whole key (p2p1_ID_SECRET): copy the key again as `p2p-router key add` printed it"
+        "the Authorization header is not `Bearer KEY` with a whole key (p2p1_ID_SECRET_FINGERPRINT): copy the key again as `p2p-router key add` printed it"
     )]
     Malformed,
     /// No such key, or another secret: which of the two, nobody is told.

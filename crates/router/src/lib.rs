@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use p2p_shared::names::RunIds;
 use p2p_shared::ports::PortRange;
 use p2p_shared::{socket, timing};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,8 +19,10 @@ pub mod answer;
 mod browser;
 mod car;
 mod cars;
+pub mod certificate;
 mod cgi;
 mod control;
+mod door;
 mod drive;
 mod feed;
 pub mod first_keys;
@@ -36,9 +39,11 @@ mod registry;
 mod run;
 mod service;
 pub mod settings;
+pub mod state_file;
 
 use access::Access;
 use cars::Cars;
+use certificate::{Certificate, CertificateFiles};
 use feed::Feed;
 pub use http::Patience;
 use keystore::KeyStore;
@@ -60,6 +65,13 @@ pub struct Config {
     pub service_ports: PortRange,
     /// The keys; `None`: everyone may do everything (`--open`).
     pub keys: Option<KeyStore>,
+    /// What is shown to those who connect by TLS; `None`: nobody can, and what is plain is taken
+    /// from anywhere.
+    pub certificate: Option<Certificate>,
+    /// The files that the certificate is from, if it is an authority's.
+    pub certificate_files: Option<CertificateFiles>,
+    /// Whether service ports take keys and commands without TLS, too.
+    pub allow_plain_http: bool,
     /// Most bytes of a request's body.
     pub max_body: usize,
     /// How long callers are waited for.
@@ -69,6 +81,8 @@ pub struct Config {
 /// What everything in a router shares.
 pub(crate) struct Context {
     access: Access,
+    acceptor: Option<TlsAcceptor>,
+    allow_plain_http: bool,
     registry: Registry,
     metrics: Arc<Metrics>,
     run_ids: RunIds,
@@ -106,6 +120,8 @@ impl Router {
         let metrics = Arc::new(Metrics::new());
         let context = Arc::new(Context {
             access: config.keys.clone().map_or(Access::Open, Access::Keys),
+            acceptor: config.certificate.as_ref().map(Certificate::acceptor),
+            allow_plain_http: config.allow_plain_http,
             registry: Registry::new(config.bind, config.service_ports),
             cars: Arc::new(Cars::new(feed.clone(), metrics.clone())),
             feed,
@@ -123,6 +139,10 @@ impl Router {
             context
                 .connections
                 .spawn(keys.watch(context.closed.clone().cancelled_owned()));
+        }
+        if let Some((certificate, files)) = config.certificate.zip(config.certificate_files) {
+            let following = certificate.follow(files, context.closed.clone());
+            context.connections.spawn(following);
         }
         let keeping_time = context.cars.clone().keep_time(context.closed.clone());
         context.connections.spawn(keeping_time);

@@ -11,15 +11,15 @@ use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
 use p2p_shared::protocol::console::ADMIN_PATH;
 use p2p_shared::protocol::{LINK_PATH, SUBPROTOCOL};
-use p2p_shared::socket;
 use p2p_shared::text::Escaped;
+use p2p_shared::timing;
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::access::Access;
 use crate::answer::Problem;
 use crate::link::life::Candidate;
-use crate::{Context, admin, http, metrics, service};
+use crate::{Context, admin, door, http, metrics, service};
 
 /// Accepts and answers until the router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
@@ -27,9 +27,17 @@ pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
         let context = context.clone();
         let tracker = context.connections.clone();
         tracker.spawn(async move {
-            socket::prepare_link(&stream);
+            let patience = timing::HELLO;
+            let Some(stream) = door::enter(&context, stream, patience).await else {
+                return;
+            };
+            let is_private = door::is_private(&context.access, peer.ip(), stream.is_tls());
             http::serve(stream, &context.closed, not_a_request, |request| {
-                let response = route(&context, peer, request);
+                let response = if is_private {
+                    route(&context, peer, request)
+                } else {
+                    Err(in_the_clear(&request))
+                };
                 async move { response.unwrap_or_else(plain).map(Full::new) }
             })
             .await;
@@ -67,6 +75,20 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
         HeaderValue::from_static("nosniff"),
     );
     response
+}
+
+/// The answer to one whom anybody on the way can listen to.
+fn in_the_clear(request: &Request<Incoming>) -> Problem {
+    if !matches!(request.uri().path(), LINK_PATH | ADMIN_PATH) {
+        return door::redirect(request);
+    }
+    if request.headers().contains_key(header::AUTHORIZATION) {
+        let sentence = "this key came without TLS, and anybody on the way may have read it: revoke it, make a new one with `p2p-router key add`, and update the program that sent it";
+        return Problem::new(StatusCode::FORBIDDEN, sentence);
+    }
+    let sentence = "this router needs a key: `p2p-router key add` makes one";
+    Problem::new(StatusCode::UNAUTHORIZED, sentence)
+        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
 fn route(

@@ -3,13 +3,15 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use p2p_router::certificate::Certificate;
 use p2p_router::key_command::{self, KeyCommand};
 use p2p_router::settings::{Options, Task};
 use p2p_router::{Router, first_keys, limits};
-use p2p_shared::{exit, logging, settings};
+use p2p_shared::{exit, logging, private_memory, settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
+    private_memory::close();
     let mut options: Options = settings::parse();
     match options.task.take() {
         Some(Task::Completions { shell }) => {
@@ -22,7 +24,7 @@ fn main() -> ExitCode {
 }
 
 fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
-    key_command::run(command, &options.state_dir()?)
+    key_command::run(command, &options.state_dir()?, || options.certificate())
 }
 
 #[tokio::main]
@@ -31,10 +33,19 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     limits::raise_open_files();
     let config = options.config()?;
     let keys = config.keys.clone();
+    let fingerprint = config
+        .certificate
+        .as_ref()
+        .and_then(Certificate::fingerprint);
+    if options.allow_plain_http && !options.open {
+        tracing::warn!(
+            "--allow-plain-http: whoever is on the way can read keys and change commands"
+        );
+    }
     let router = Router::start(config)?;
     tracing::info!("listening on {}", router.address());
     match keys {
-        Some(keys) => first_keys::offer(&keys, router.address().port())?,
+        Some(keys) => first_keys::offer(&keys, router.address().port(), fingerprint)?,
         None => tracing::warn!("--open: everyone who reaches the ports may run commands"),
     }
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;

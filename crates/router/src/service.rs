@@ -12,13 +12,12 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
-use p2p_shared::socket;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::answer::{Executed, Problem, Timing, answer};
 use crate::cgi::{self, Broken, RunBody};
 use crate::registry::{Occupant, ServicePort};
-use crate::{Context, Patience, browser, http};
+use crate::{Context, Patience, browser, door, http};
 
 /// Pause when the system has no descriptors left for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -69,8 +68,12 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
 ) {
-    // What waits unsent is kept out of the kernel, where it would be old when it is read.
-    socket::prepare_link(&stream);
+    let patience = context.patience.headers;
+    let Some(stream) = door::enter(context, stream, patience).await else {
+        return;
+    };
+    let is_private =
+        context.allow_plain_http || door::is_private(&context.access, peer.ip(), stream.is_tls());
     let refuse = |status: StatusCode| {
         let response = not_a_request(status, context.run_ids.next(), context.patience);
         context.metrics.answered(response.status().as_u16());
@@ -88,6 +91,7 @@ async fn connection(
                 peer,
                 run: context.run_ids.next(),
                 begun: Instant::now(),
+                is_private,
             };
             let response = match asked.route(request).await {
                 Ok(response) => response,
@@ -127,7 +131,7 @@ fn not_a_request(status: StatusCode, run: RunId, patience: Patience) -> Response
         )
         .executed(Executed::Unknown),
         _ => problem(
-            "this is no whole HTTP/1.1 request, and only http:// is spoken here: nothing was run",
+            "this is no whole HTTP/1.1 request, or not one of this port: nothing was run",
         ),
     };
     problem.into_response(run, Timing::default())
@@ -140,6 +144,8 @@ pub(crate) struct Asked<'a> {
     pub peer: SocketAddr,
     pub run: RunId,
     pub begun: Instant,
+    /// Nobody on the way can listen, or may.
+    is_private: bool,
 }
 
 impl Asked<'_> {
@@ -152,6 +158,9 @@ impl Asked<'_> {
 
     async fn route(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
         check_size(&request)?;
+        if !self.is_private {
+            return Err(door::redirect(&request));
+        }
         let allowed = match request.uri().path() {
             "/cgi" => "GET, HEAD, OPTIONS, POST",
             "/commands" => "GET, HEAD, OPTIONS",

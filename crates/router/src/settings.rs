@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use p2p_shared::ports::PortRange;
 use p2p_shared::settings::{CommonOptions, Shell};
 use p2p_shared::state_dir;
 
+use crate::certificate::{Certificate, CertificateFiles};
 use crate::key_command::KeyCommand;
 use crate::keystore::KeyStore;
 use crate::{Config, Patience};
@@ -35,6 +37,9 @@ pub struct Options {
     /// Work without keys: everyone who reaches the ports may do everything
     #[arg(long, env = "P2P_OPEN", value_parser = clap::builder::BoolishValueParser::new())]
     pub open: bool,
+    /// With --open on an address that others reach: yes, everyone may run commands here
+    #[arg(long, env = "P2P_OPEN_TO_EVERYONE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub open_to_everyone: bool,
     /// The service ports that inners may ask for
     #[arg(
         long,
@@ -47,7 +52,18 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", env = "P2P_MAX_BODY", default_value = "1048576",
         value_parser = clap::value_parser!(u32).range(0..=64 * 1024 * 1024))]
     pub max_body: u32,
-    /// Where the router keeps its keys
+    /// A certificate from an authority, in PEM, with those that lead to it; without one the
+    /// router makes its own, which the keys made here know
+    #[arg(long, value_name = "FILE", env = "P2P_TLS_CERT", global = true)]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", env = "P2P_TLS_KEY", global = true)]
+    pub tls_key: Option<PathBuf>,
+    /// Take keys and commands without TLS on the service ports: whoever is on the way can read
+    /// and change them
+    #[arg(long, env = "P2P_ALLOW_PLAIN_HTTP", value_parser = clap::builder::BoolishValueParser::new())]
+    pub allow_plain_http: bool,
+    /// Where the router keeps its keys and its certificate
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
     #[arg(long, value_name = "DIR", env = "P2P_STATE_DIR", global = true)]
     pub state_dir: Option<PathBuf>,
@@ -97,12 +113,56 @@ impl Options {
             .map_or_else(state_dir::default_state_dir, Ok)
     }
 
-    /// What a router needs to know. Reads the keys.
+    /// Settings of which one needs another, wherever each comes from.
+    fn check(&self) -> Result<(), clap::Error> {
+        let address = self.bind.0.to_canonical();
+        if self.open && !self.open_to_everyone && !address.is_loopback() {
+            return Err(usage(format!(
+                "--open lets everyone who reaches {address} run commands: add --bind 127.0.0.1 to have this machine only, or --open-to-everyone if that is what you want; without --open there are keys"
+            )));
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err(usage(
+                "--tls-cert and --tls-key go together: one is given, and the other is not",
+            ));
+        }
+        Ok(())
+    }
+
+    fn certificate_files(&self) -> Option<CertificateFiles> {
+        let (certificate, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        Some(CertificateFiles { certificate, key })
+    }
+
+    /// What the router shows to those who connect by TLS. Makes its own certificate if need be.
     ///
     /// # Errors
-    /// If the keys can't be read.
+    /// A `clap::Error` where the settings don't go together; else if it can't be read or kept.
+    pub fn certificate(&self) -> anyhow::Result<Certificate> {
+        self.check()?;
+        Ok(match self.certificate_files() {
+            Some(files) => Certificate::of_authority(&files)?,
+            None => Certificate::own(&self.state_dir()?)?,
+        })
+    }
+
+    /// What a router needs to know. Reads the keys and the certificate.
+    ///
+    /// # Errors
+    /// A `clap::Error` where the settings don't go together; else if something can't be read.
     pub fn config(&self) -> anyhow::Result<Config> {
+        self.check()?;
+        let certificate_files = self.certificate_files();
+        // Without keys there is nothing that a caller could know the router by.
+        let certificate = if self.open && certificate_files.is_none() {
+            None
+        } else {
+            Some(self.certificate()?)
+        };
         Ok(Config {
+            certificate,
+            certificate_files,
+            allow_plain_http: self.allow_plain_http || self.open,
             bind: self.bind.0,
             port: self.port,
             service_ports: self.service_ports,
@@ -114,5 +174,52 @@ impl Options {
             max_body: self.max_body as usize,
             patience: Patience::default(),
         })
+    }
+}
+
+fn usage(sentence: impl std::fmt::Display) -> clap::Error {
+    Options::command().error(ErrorKind::ArgumentConflict, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(arguments: &str) -> Option<String> {
+        let words = std::iter::once("p2p-router").chain(arguments.split_whitespace());
+        let options = Options::try_parse_from(words).unwrap();
+        options.check().err().map(|error| {
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        })
+    }
+
+    #[test]
+    fn open_to_others_needs_saying_twice() {
+        for fine in [
+            "",
+            "--bind 0.0.0.0",
+            "--open --bind 127.0.0.1",
+            "--open --bind 127.1.2.3",
+            "--open --bind [::1]",
+            "--open --bind ::ffff:127.0.0.1",
+            "--open --open-to-everyone",
+            "--open --open-to-everyone --bind 192.0.2.1",
+        ] {
+            assert_eq!(refusal(fine), None, "{fine}");
+        }
+        for risky in ["--open", "--open --bind 0.0.0.0", "--open --bind 192.0.2.1"] {
+            let sentence = refusal(risky).unwrap();
+            assert!(sentence.contains("--open-to-everyone"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_go_together() {
+        for half in ["--tls-cert a.pem", "--tls-key b.pem"] {
+            let sentence = refusal(half).unwrap();
+            assert!(sentence.contains("go together"), "{sentence}");
+        }
+        assert_eq!(refusal("--tls-cert a.pem --tls-key b.pem"), None);
     }
 }

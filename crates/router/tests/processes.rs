@@ -376,7 +376,7 @@ async fn the_first_start_prints_two_keys_that_work_and_that_no_log_ever_shows() 
     told += &all_text_in(folder.path());
     assert!(told.contains("link up"));
     for key in &keys {
-        let secret = &key.expose()[14..];
+        let secret = &key.bearer()[14..];
         for at in 0..secret.len() - 16 {
             assert!(
                 !told.contains(&secret[at..at + 16]),

@@ -1,5 +1,5 @@
-//! Owns reaching the router: resolve, connect, upgrade. One for inner and console. It tries
-//! once; when to try again is `backoff`'s.
+//! Owns reaching the router: resolve, connect, make sure that it is the router, upgrade. One for
+//! inner and console. It tries once; when to try again is `backoff`'s.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +17,8 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, StatusCode, he
 use crate::key::Key;
 use crate::protocol::SUBPROTOCOL;
 use crate::text::Escaped;
-use crate::{socket, timing, wire};
+use crate::transport::Transport;
+use crate::{socket, timing, tls, wire};
 
 /// Pause before the next address is tried beside those before it, unless they have failed
 /// already (RFC 8305, 5: 250 ms).
@@ -80,6 +81,14 @@ pub enum DialError {
         /// Where.
         router: RouterAddress,
     },
+    /// There is no TLS with what is there, or none that can be trusted.
+    #[error("no safe connection to {router}: {why}")]
+    Untrusted {
+        /// Where.
+        router: RouterAddress,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// The router works with keys, and there is none here.
     #[error(
         "{router} needs a key, and there is none in ~/.config/p2prouter/key, --key-file or P2P_KEY: paste there what `p2p-router key add` prints on the router, and start again"
@@ -116,7 +125,9 @@ pub enum DialError {
     },
 }
 
-/// A WebSocket to the router at this path of its main port, within [`timing::HELLO`].
+/// A WebSocket to the router at this path of its main port, within [`timing::HELLO`]. A key is
+/// sent over TLS only, but to a router on this machine; without a key there is nothing to know the
+/// router by, and nothing to hide from it.
 ///
 /// # Errors
 /// See [`DialError`].
@@ -124,7 +135,7 @@ pub async fn dial(
     router: &RouterAddress,
     path: &str,
     key: Option<&Key>,
-) -> Result<WebSocketStream<TcpStream>, DialError> {
+) -> Result<WebSocketStream<Transport>, DialError> {
     let deadline = Instant::now() + timing::HELLO;
     let addresses = timeout_at(deadline, resolve(router))
         .await
@@ -137,13 +148,15 @@ pub async fn dial(
             source,
         })?;
     socket::prepare_link(&stream);
-    timeout_at(deadline, upgrade(router, path, key, stream))
-        .await
-        .unwrap_or_else(|_| {
-            Err(DialError::Timeout {
-                router: router.clone(),
-            })
+    let upgraded = async {
+        let transport = secure(router, key, stream).await?;
+        upgrade(router, path, key, transport).await
+    };
+    timeout_at(deadline, upgraded).await.unwrap_or_else(|_| {
+        Err(DialError::Timeout {
+            router: router.clone(),
         })
+    })
 }
 
 fn too_slow() -> io::Error {
@@ -183,12 +196,40 @@ async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
+/// Puts TLS on the connection if a key is to go over it.
+async fn secure(
+    router: &RouterAddress,
+    key: Option<&Key>,
+    stream: TcpStream,
+) -> Result<Transport, DialError> {
+    let Some(key) = key else {
+        return Ok(Transport::Plain(stream));
+    };
+    let peer = stream.peer_addr();
+    let is_here = peer.is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+    if key.fingerprint().is_none() && is_here {
+        return Ok(Transport::Plain(stream));
+    }
+    tls::connect(stream, &router.host, key.fingerprint())
+        .await
+        .map_err(|error| match tls::explain(&error) {
+            Some(why) => DialError::Untrusted {
+                router: router.clone(),
+                why,
+            },
+            None => DialError::NotARouter {
+                router: router.clone(),
+                source: Box::new(WsError::Io(error)),
+            },
+        })
+}
+
 async fn upgrade(
     router: &RouterAddress,
     path: &str,
     key: Option<&Key>,
-    stream: TcpStream,
-) -> Result<WebSocketStream<TcpStream>, DialError> {
+    stream: Transport,
+) -> Result<WebSocketStream<Transport>, DialError> {
     let strange = |source| DialError::NotARouter {
         router: router.clone(),
         source: Box::new(source),
@@ -202,7 +243,7 @@ async fn upgrade(
         HeaderValue::from_static(SUBPROTOCOL),
     );
     if let Some(key) = key {
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.expose()))
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.bearer()))
             .map_err(|error| strange(WsError::HttpFormat(error.into())))?;
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);

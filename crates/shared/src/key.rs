@@ -1,12 +1,14 @@
 //! Keys: their text form, how a program finds its own, and what each role may do. Who holds which
 //! key, only the router knows (its `keystore`).
 
+mod fingerprint;
 mod hash;
 mod id;
 mod load;
 mod role;
 mod secret_file;
 
+pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use hash::{KeyHash, ParseKeyHashError};
 pub use id::{KeyId, ParseKeyIdError};
 pub use load::{KeyOrigin, LoadKeyError, LoadedKey, load};
@@ -27,14 +29,17 @@ const SECRET_BYTES: usize = 32;
 /// The length of the secret in the key's text: 256 bits, 5 to a character.
 const SECRET_CHARS: usize = 52;
 
-/// One party's key: its id, which may be seen, and its secret, which may not.
+/// One party's key: its id, which may be seen, its secret, which may not, and by which public key
+/// its holder knows the router.
 ///
-/// Its text is `p2p1_ID_SECRET`, both parts in lowercase base32 without padding. It comes out
-/// through [`Key::expose`] alone: `Debug` shows the id, and there is no `Display`.
+/// Its text is `p2p1_ID_SECRET_FINGERPRINT`, all parts in lowercase base32 without padding; the
+/// last is missing where the router has a certificate of an authority. It comes out through
+/// [`Key::expose`] and [`Key::bearer`] alone: `Debug` shows the id, and there is no `Display`.
 #[derive(Clone)]
 pub struct Key {
     id: KeyId,
     secret: [u8; SECRET_BYTES],
+    fingerprint: Option<Fingerprint>,
 }
 
 impl Key {
@@ -47,7 +52,26 @@ impl Key {
         let mut secret = [0; SECRET_BYTES];
         getrandom::fill(&mut secret).map_err(NoRandomness)?;
         let id = KeyId::generate().map_err(NoRandomness)?;
-        Ok(Self { id, secret })
+        Ok(Self {
+            id,
+            secret,
+            fingerprint: None,
+        })
+    }
+
+    /// The same key for holders who are to know the router by this public key, if by any.
+    #[must_use]
+    pub fn for_router(self, fingerprint: Option<Fingerprint>) -> Self {
+        Self {
+            fingerprint,
+            ..self
+        }
+    }
+
+    /// By which public key the holder knows the router; `None`: by an authority's certificate.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
     }
 
     /// The part of the key that may be shown, logged and stored.
@@ -62,9 +86,18 @@ impl Key {
         KeyHash::of_secret(&self.secret)
     }
 
-    /// The whole key as text: for the `Authorization` header, and for the person it is made for.
+    /// The whole key as text: for the person it is made for.
     #[must_use]
     pub fn expose(&self) -> String {
+        match self.fingerprint {
+            Some(fingerprint) => format!("{}_{fingerprint}", self.bearer()),
+            None => self.bearer(),
+        }
+    }
+
+    /// What the router needs of it, as text: for the `Authorization` header.
+    #[must_use]
+    pub fn bearer(&self) -> String {
         format!("{PREFIX}_{}_{}", self.id, encode_base32(&self.secret))
     }
 }
@@ -96,8 +129,8 @@ impl FromStr for Key {
         let (Some(id), Some(secret)) = (parts.next(), parts.next()) else {
             return Err(ParseKeyError::NotWhole);
         };
-        // The router's TLS fingerprint will stand there. A program that ignored it would talk to
-        // any router that answers, so a key that asks for the check is refused without it.
+        let fingerprint = parts.next();
+        // What a later version puts there may be something to check, and isn't passed over.
         if parts.next().is_some() {
             return Err(ParseKeyError::Newer);
         }
@@ -108,7 +141,15 @@ impl FromStr for Key {
             return Err(ParseKeyError::SecretLength);
         }
         let secret = decode_base32(secret).ok_or(ParseKeyError::SecretCharacters)?;
-        Ok(Self { id, secret })
+        let fingerprint = fingerprint
+            .map(str::parse)
+            .transpose()
+            .map_err(|_: ParseFingerprintError| ParseKeyError::BadFingerprint)?;
+        Ok(Self {
+            id,
+            secret,
+            fingerprint,
+        })
     }
 }
 
@@ -153,13 +194,13 @@ pub enum ParseKeyError {
     /// It begins otherwise than keys do.
     #[error("that is not a p2prouter key: those begin with p2p1_")]
     NotAKey,
-    /// A fourth part, or another version in the prefix.
+    /// A fifth part, or another version in the prefix.
     #[error(
         "this key is of a newer p2prouter than this program: update this program, or ask for a key that an older router made"
     )]
     Newer,
     /// Fewer than three parts.
-    #[error("this key is not whole: it has three parts, p2p1_ID_SECRET; copy all of it")]
+    #[error("this key is not whole: it is p2p1_ID_SECRET_FINGERPRINT; copy all of it")]
     NotWhole,
     /// The id is not one.
     #[error(
@@ -174,6 +215,11 @@ pub enum ParseKeyError {
         "the third part of this key has characters that no key has (they have a-z and 2-7); copy it again"
     )]
     SecretCharacters,
+    /// The fingerprint is not one.
+    #[error(
+        "the fourth part of this key, the router's fingerprint, is not 52 characters of a-z and 2-7; copy all of it"
+    )]
+    BadFingerprint,
 }
 
 #[cfg(test)]
@@ -183,9 +229,12 @@ mod tests {
     use super::*;
 
     fn any_key() -> impl Strategy<Value = Key> {
-        (any::<[u8; 5]>(), any::<[u8; SECRET_BYTES]>()).prop_map(|(id, secret)| Key {
+        let fingerprint = any::<Option<[u8; 32]>>();
+        let all = (any::<[u8; 5]>(), any::<[u8; SECRET_BYTES]>(), fingerprint);
+        all.prop_map(|(id, secret, fingerprint)| Key {
             id: KeyId::from_bytes(id),
             secret,
+            fingerprint: fingerprint.map(Fingerprint::from_bytes),
         })
     }
 
@@ -209,8 +258,16 @@ mod tests {
         let key = Key {
             id: KeyId::from_bytes([0; 5]),
             secret: [0; SECRET_BYTES],
+            fingerprint: None,
         };
         assert_eq!(key.expose(), format!("p2p1_aaaaaaaa_{}", "a".repeat(52)));
+        let fingerprint = Some(Fingerprint::from_bytes([0; 32]));
+        let pinned = key.clone().for_router(fingerprint);
+        assert_eq!(pinned.bearer(), key.expose());
+        assert_eq!(
+            pinned.expose(),
+            format!("{}_{}", key.expose(), "a".repeat(52))
+        );
         assert_eq!(
             key.hash().to_string(),
             "sha256:05cc396125c87c6d2628692c29d377b6c9cb20316cc0fd5ac2a36d846b1e82ab"
@@ -241,7 +298,12 @@ mod tests {
             ("p2p_x_y".to_owned(), ParseKeyError::NotAKey),
             (whole.to_uppercase(), ParseKeyError::NotAKey),
             (whole.replacen("p2p1", "p2p2", 1), ParseKeyError::Newer),
-            (format!("{whole}_c0ffee"), ParseKeyError::Newer),
+            (format!("{whole}_c0ffee"), ParseKeyError::BadFingerprint),
+            (format!("{whole}_"), ParseKeyError::BadFingerprint),
+            (
+                format!("{whole}_{}_x", "a".repeat(52)),
+                ParseKeyError::Newer,
+            ),
             (whole[..13].to_owned(), ParseKeyError::NotWhole),
             (whole.replacen("p2p1_", "p2p1_a", 1), ParseKeyError::BadId),
             (whole[..40].to_owned(), ParseKeyError::SecretLength),
@@ -266,6 +328,7 @@ mod tests {
             let read: Key = key.expose().parse().unwrap();
             prop_assert_eq!(read.id(), key.id());
             prop_assert_eq!(read.expose(), key.expose());
+            prop_assert_eq!(read.fingerprint(), key.fingerprint());
             prop_assert!(read.hash().matches(&key.hash()));
         }
 
@@ -286,7 +349,7 @@ mod tests {
         fn debug_never_shows_the_secret(key in any_key()) {
             let shown = format!("{key:?} {:#?} {:?}", key, key.hash());
             prop_assert!(shown.contains(&key.id().to_string()));
-            let secret = key.expose().split_off("p2p1_xxxxxxxx_".len());
+            let secret = key.bearer().split_off("p2p1_xxxxxxxx_".len());
             for piece in secret.as_bytes().windows(8) {
                 prop_assert!(!shown.contains(std::str::from_utf8(piece).unwrap()));
             }

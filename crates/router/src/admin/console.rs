@@ -16,8 +16,8 @@ use p2p_shared::protocol::CommandInfo;
 use p2p_shared::protocol::console::{
     ConsoleToRouter, FeedEvent, RefusedReason, RouterToConsole, SendEvent,
 };
+use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire, WireError};
-use tokio::net::TcpStream;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
@@ -32,7 +32,7 @@ mod lists;
 mod wishes;
 
 /// The WebSocket of a console.
-pub(super) type ConsoleWire = Wire<Steady<TcpStream>, RouterToConsole, ConsoleToRouter>;
+pub(super) type ConsoleWire = Wire<Steady<Transport>, RouterToConsole, ConsoleToRouter>;
 
 /// Why a console's connection ended, as the log tells it.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::body::{Body, Frame, SizeHint};
+use p2p_shared::transport::Transport;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 /// What is known of a connection by its stream, its answers' bodies, and whoever serves it.
@@ -23,7 +23,7 @@ struct State {
     owed: Owed,
     body: Output,
     reset_unless_whole: bool,
-    stream: Option<TcpStream>,
+    stream: Option<Transport>,
 }
 
 /// What the caller has not got yet.
@@ -78,7 +78,7 @@ impl Guard {
     }
 
     /// The stream that was dropped, unless it went to somebody else.
-    pub(super) fn reclaim(&self) -> Option<TcpStream> {
+    pub(super) fn reclaim(&self) -> Option<Transport> {
         self.lock().stream.take()
     }
 }
@@ -149,7 +149,7 @@ where
 /// The connection under hyper. Dropped, it leaves its stream to whoever reclaims it.
 #[derive(Debug)]
 pub(super) struct GuardedStream {
-    stream: Option<TcpStream>,
+    stream: Option<Transport>,
     guard: Guard,
     patience: Duration,
     /// Runs while the caller takes nothing.
@@ -158,7 +158,7 @@ pub(super) struct GuardedStream {
 
 impl GuardedStream {
     /// Gives up a caller that takes nothing for as long as `patience`.
-    pub(super) fn new(stream: TcpStream, guard: Guard, patience: Duration) -> Self {
+    pub(super) fn new(stream: Transport, guard: Guard, patience: Duration) -> Self {
         Self {
             stream: Some(stream),
             guard,
@@ -167,11 +167,11 @@ impl GuardedStream {
         }
     }
 
-    pub(super) fn into_stream(mut self) -> Option<TcpStream> {
+    pub(super) fn into_stream(mut self) -> Option<Transport> {
         self.stream.take()
     }
 
-    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    fn stream(&mut self) -> io::Result<Pin<&mut Transport>> {
         self.stream
             .as_mut()
             .map(Pin::new)
@@ -209,16 +209,16 @@ impl GuardedStream {
     fn set_reset(&self, reset: bool) {
         if let Some(stream) = &self.stream {
             // Only a socket that is gone refuses.
-            let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
+            let _ = SockRef::from(stream.socket()).set_linger(reset.then_some(Duration::ZERO));
         }
     }
 
     /// The result of a write, unless the caller takes nothing for too long.
-    fn within_patience(
+    fn within_patience<T>(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -282,7 +282,9 @@ impl AsyncWrite for GuardedStream {
 
     /// hyper flushes when it has written all that it has, and only then.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.stream()?.poll_flush(cx))?;
+        // TLS takes what is written and has it wait for the flush.
+        let flushed = self.stream()?.poll_flush(cx);
+        ready!(self.within_patience(cx, flushed))?;
         let mut state = self.guard.lock();
         match state.body {
             Output::BreakingOff => {

@@ -1,12 +1,12 @@
 //! What can go wrong with `keys.toml`: each error names the file and what to do. None repeats
 //! anything that may be a secret.
 
-use std::io;
 use std::path::PathBuf;
 
 use p2p_shared::key::{NoRandomness, SecretFileError};
 
 use super::KeyName;
+use crate::state_file::StateFileError;
 
 /// How many names an error lists before it says how many more there are.
 const NAMES_LISTED: usize = 20;
@@ -18,15 +18,8 @@ pub enum KeyFileError {
     #[error(transparent)]
     Unreadable(#[from] SecretFileError),
     /// It, its lock or its folder can't be written.
-    #[error("can't {doing} {path}: {source}", path = path.display())]
-    Unwritable {
-        /// What was tried.
-        doing: &'static str,
-        /// With which file or folder.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Unwritable(#[from] StateFileError),
     /// A newer p2p-router wrote it.
     #[error("{path} has version {version}, and this p2p-router knows version 1: use the newer p2p-router that wrote it", path = path.display())]
     Newer {

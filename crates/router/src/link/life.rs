@@ -10,8 +10,8 @@ use p2p_shared::protocol::{Hello, InnerToRouter, Rejection, RouterToInner};
 use p2p_shared::random::jitter;
 use p2p_shared::text::Escaped;
 use p2p_shared::timing;
+use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire};
-use tokio::net::TcpStream;
 
 use super::LinkEnd;
 use super::task::{LinkTask, LinkWire};
@@ -28,7 +28,7 @@ const SOFTWARE: usize = 40;
 pub(crate) struct Candidate {
     pub caller: Caller,
     pub peer: SocketAddr,
-    pub stream: TcpStream,
+    pub stream: Transport,
     /// What came behind the upgrade.
     pub read: Vec<u8>,
 }

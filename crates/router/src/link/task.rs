@@ -10,9 +10,9 @@ use p2p_shared::liveness::{Due, Liveness, Pings};
 use p2p_shared::protocol::{
     Hello, InnerToRouter, PIECE, Refusal, Rejection, RouterToInner, RunRequest,
 };
+use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire, WireError};
 use p2p_shared::{socket, timing};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::clock::InnerClock;
@@ -24,7 +24,7 @@ use crate::drive::{DriveReader, Orders};
 use crate::run::{Finish, RunEvent, RunOrder};
 
 /// The WebSocket of a link.
-pub(super) type LinkWire = Wire<TcpStream, RouterToInner, InnerToRouter>;
+pub(super) type LinkWire = Wire<Transport, RouterToInner, InnerToRouter>;
 
 /// The task of a link. Its fields are everything that a link knows.
 pub(super) struct LinkTask {
@@ -77,7 +77,7 @@ impl LinkTask {
     /// The link's life, from welcome to end. Open runs end as lost. What is left is the wire,
     /// for the farewell.
     pub(super) async fn run(mut self, welcome: RouterToInner) -> (LinkEnd, LinkWire) {
-        socket::set_dead_after(self.wire.get_ref(), timing::PACE_IDLE.dead);
+        socket::set_dead_after(self.wire.get_ref().socket(), timing::PACE_IDLE.dead);
         let handle = self.handle.clone();
         let end = tokio::select! {
             biased;
@@ -101,7 +101,7 @@ impl LinkTask {
             let now = Instant::now();
             let (due, pace) = self.liveness.poll(now);
             if let Some(pace) = pace {
-                socket::set_dead_after(self.wire.get_ref(), pace.dead);
+                socket::set_dead_after(self.wire.get_ref().socket(), pace.dead);
             }
             match due {
                 Some(Due::Dead(silence)) => return Err(LinkEnd::Silent(silence)),
@@ -145,7 +145,7 @@ impl LinkTask {
             || !self.listings.is_idle()
             || self.handle.drive().is_watched();
         if let Some(pace) = self.liveness.set_busy(busy, Instant::now()) {
-            socket::set_dead_after(self.wire.get_ref(), pace.dead);
+            socket::set_dead_after(self.wire.get_ref().socket(), pace.dead);
         }
     }
 

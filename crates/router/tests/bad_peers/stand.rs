@@ -2,8 +2,8 @@
 
 use p2p_inner::Inner;
 use p2p_shared::protocol::InnerToRouter;
+use p2p_shared::transport::Transport;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use super::common::{World, get, soon};
 
@@ -49,7 +49,7 @@ pub(crate) fn not_messages() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Writes a frame of this size, as far as it is taken.
-pub(crate) async fn pour(stream: &mut TcpStream, size: u64) {
+pub(crate) async fn pour(stream: &mut Transport, size: u64) {
     // FIN and binary; masked, its length in eight bytes; a mask of zeros.
     let header = [&[0x82, 0xff][..], &size.to_be_bytes(), &[0; 4]].concat();
     let piece = vec![0; 64 * 1024];

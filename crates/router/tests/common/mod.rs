@@ -129,6 +129,9 @@ pub fn router_config() -> p2p_router::Config {
         port: 0,
         service_ports: "1024-65535".parse().unwrap(),
         keys: None,
+        certificate: None,
+        certificate_files: None,
+        allow_plain_http: false,
         max_body: 1 << 20,
         patience: p2p_router::Patience::default(),
     }

@@ -11,6 +11,7 @@ use p2p_shared::names::{InstanceId, RunId};
 use p2p_shared::protocol::{
     Hello, InnerToRouter, LINK_PATH, Rejection, RouterToInner, RunRequest, SUBPROTOCOL,
 };
+use p2p_shared::transport::Transport;
 use p2p_shared::wire;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,7 +25,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use super::soon;
 
 /// One end of a WebSocket, and what it says and hears.
-pub struct Peer(pub WebSocketStream<TcpStream>);
+pub struct Peer(pub WebSocketStream<Transport>);
 
 impl Peer {
     /// Sends a message.
@@ -242,6 +243,7 @@ impl FakeRouter {
     pub async fn upgraded(&self) -> Peer {
         let stream = self.connection().await;
         let _ = stream.set_nodelay(true);
+        let stream = Transport::Plain(stream);
         let version = HeaderValue::from_static(self.subprotocol);
         #[expect(clippy::result_large_err, reason = "tungstenite's own type")]
         let answer = |_: &Request, mut response: Response| {

@@ -116,7 +116,14 @@ impl Program {
 
     /// The service port of an inner, once its link is up.
     pub async fn service_port(&self) -> u16 {
-        self.number_behind("link up: http://127.0.0.1:").await
+        self.says("link up: http").await;
+        let scheme = if self.errors().contains("link up: https:") {
+            "https"
+        } else {
+            "http"
+        };
+        self.number_behind(&format!("link up: {scheme}://127.0.0.1:"))
+            .await
     }
 
     async fn number_behind(&self, what: &str) -> u16 {

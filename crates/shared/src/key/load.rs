@@ -10,7 +10,7 @@ use super::{Key, ParseKeyError, SecretFileError, read_secret_file};
 /// The environment variable that holds a key.
 const VARIABLE: &str = "P2P_KEY";
 
-/// The most that is read of a key file, in bytes; a key is 66.
+/// The most that is read of a key file, in bytes; a key is 119.
 const MAX_FILE: u64 = 4 * 1024;
 
 /// A key, and where it was found.

@@ -1,4 +1,6 @@
 use super::*;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 fn name(text: &str) -> KeyName {
     text.parse().unwrap()
@@ -46,10 +48,10 @@ fn a_key_that_is_added_is_listed_by_its_hash_until_it_is_revoked() {
 fn the_files_are_for_the_owner_alone() {
     let (_dir, file) = in_new_dir();
     file.add(&name("car"), Role::Link, None).unwrap();
-    assert_eq!(mode(&file.dir), 0o700);
+    assert_eq!(mode(file.dir()), 0o700);
     assert_eq!(mode(file.path()), 0o600);
-    assert_eq!(mode(&file.dir.join(LOCK_NAME)), 0o600);
-    assert!(!file.dir.join(NEXT_NAME).exists());
+    assert_eq!(mode(&file.dir().join("keys.lock")), 0o600);
+    assert!(!file.dir().join("keys.toml.new").exists());
 }
 
 #[test]
@@ -71,7 +73,7 @@ fn revoking_an_unknown_name_lists_what_there_is_and_makes_nothing() {
         error.contains("`van`") && error.contains("no keys yet"),
         "{error}"
     );
-    assert!(!file.dir.exists());
+    assert!(!file.dir().exists());
     for i in 0..22 {
         file.add(&name(&format!("car{i}")), Role::Link, None)
             .unwrap();
@@ -160,7 +162,7 @@ fn a_file_that_others_may_read_is_refused_with_the_line_that_closes_it() {
 fn what_a_killed_program_left_over_does_no_harm() {
     let (_dir, file) = in_new_dir();
     file.add(&name("car"), Role::Link, None).unwrap();
-    fs::write(file.dir.join(NEXT_NAME), "half of a fi").unwrap();
+    fs::write(file.dir().join("keys.toml.new"), "half of a fi").unwrap();
     file.add(&name("desk"), Role::View, None).unwrap();
     assert_eq!(names(&file), ["car", "desk"]);
     assert_eq!(mode(file.path()), 0o600);
@@ -205,11 +207,11 @@ fn a_file_made_by_root_belongs_to_the_owner_of_the_directory() {
         return;
     }
     let (_dir, file) = in_new_dir();
-    fs::create_dir_all(&file.dir).unwrap();
-    std::os::unix::fs::chown(&file.dir, Some(12345), Some(12346)).unwrap();
+    fs::create_dir_all(file.dir()).unwrap();
+    std::os::unix::fs::chown(file.dir(), Some(12345), Some(12346)).unwrap();
     for new in ["car", "desk"] {
         file.add(&name(new), Role::Link, None).unwrap();
-        for path in [file.path(), &file.dir.join(LOCK_NAME)] {
+        for path in [file.path(), &file.dir().join("keys.lock")] {
             let metadata = fs::metadata(path).unwrap();
             assert_eq!((metadata.uid(), metadata.gid()), (12345, 12346));
         }

@@ -1,0 +1,71 @@
+//! Owns a connection from its first byte to its first request: whether it is TLS, and whether what
+//! comes without TLS may ask for anything.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::http::uri::Authority;
+use hyper::{Request, StatusCode};
+use p2p_shared::socket;
+use p2p_shared::transport::Transport;
+use tokio::net::TcpStream;
+
+use crate::Context;
+use crate::access::Access;
+use crate::answer::Problem;
+
+/// The first byte of every TLS connection: a handshake record (RFC 8446, 5.1). No HTTP method
+/// begins with it.
+const HANDSHAKE: u8 = 22;
+
+/// The connection, once it is known to be TLS or not; `None` if nothing came of it within
+/// `patience`, when nothing was asked and nothing is owed.
+pub(crate) async fn enter(
+    context: &Context,
+    stream: TcpStream,
+    patience: Duration,
+) -> Option<Transport> {
+    // What waits unsent is kept out of the kernel, where it would be old when it is read.
+    socket::prepare_link(&stream);
+    let Some(acceptor) = &context.acceptor else {
+        return Some(Transport::Plain(stream));
+    };
+    let enter = async {
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        if first == [HANDSHAKE] {
+            Ok(Transport::tls(acceptor.accept(stream).await?))
+        } else {
+            Ok(Transport::Plain(stream))
+        }
+    };
+    let entered: Result<std::io::Result<Transport>, _> =
+        tokio::time::timeout(patience, enter).await;
+    entered.ok()?.ok()
+}
+
+/// Whether what comes from this peer may be a key or a command: nobody on the way can read or
+/// change it, or there are no keys anyway. The peer's address decides and never a header, which
+/// anybody can write.
+pub(crate) fn is_private(access: &Access, peer: IpAddr, is_tls: bool) -> bool {
+    is_tls || peer.is_loopback() || matches!(access, Access::Open)
+}
+
+/// Sends a caller to the same address over TLS.
+pub(crate) fn redirect(request: &Request<Incoming>) -> Problem {
+    let host = request.headers().get(header::HOST);
+    let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let path = request.uri().path_and_query();
+    let location = host
+        .zip(path)
+        .and_then(|(host, path)| HeaderValue::try_from(format!("https://{host}{path}")).ok());
+    let sentence = "this router speaks https:// only, so that nobody on the way reads the key or changes the command: nothing was run";
+    match location {
+        Some(location) => {
+            Problem::new(StatusCode::PERMANENT_REDIRECT, sentence).with(header::LOCATION, location)
+        }
+        None => Problem::new(StatusCode::FORBIDDEN, sentence),
+    }
+}

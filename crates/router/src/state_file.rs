@@ -1,0 +1,153 @@
+//! Owns how a file in the state directory is kept: a secret of its owner's, changed whole or not
+//! at all, by one program at a time.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use p2p_shared::key::{SecretFileError, read_secret_file};
+
+/// A file in the state directory; neither has to exist. Every call blocks on the disk.
+#[derive(Debug, Clone)]
+pub struct StateFile {
+    dir: PathBuf,
+    path: PathBuf,
+}
+
+/// It, its lock or its folder can't be written. Whatever was tried, the file is as it was.
+#[derive(Debug, thiserror::Error)]
+#[error("can't {doing} {path}: {source}", path = path.display())]
+pub struct StateFileError {
+    /// What was tried.
+    pub doing: &'static str,
+    /// With which file or folder.
+    pub path: PathBuf,
+    /// What the kernel said.
+    pub source: io::Error,
+}
+
+impl StateFile {
+    /// The file of this name in this state directory.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>, name: &str) -> Self {
+        let dir = dir.into();
+        Self {
+            path: dir.join(name),
+            dir,
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its text, of at most `limit` bytes; `None` if there is none.
+    ///
+    /// # Errors
+    /// When it is there but can't be read, or others may read it.
+    pub fn read(&self, limit: u64) -> Result<Option<String>, SecretFileError> {
+        match read_secret_file(&self.path, limit) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until no other program changes the file, and keeps others waiting until the lock is
+    /// dropped. Makes the directory if need be. What is locked is a file of its own, as the file
+    /// itself is replaced each time.
+    ///
+    /// # Errors
+    /// When the directory or the lock can't be made.
+    pub fn lock(&self) -> Result<File, StateFileError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.dir)
+            .map_err(unwritable("make the folder", &self.dir))?;
+        let path = self.path.with_extension("lock");
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(unwritable("open", &path))?;
+        self.give_to_owner(&lock)
+            .map_err(unwritable("set the owner of", &path))?;
+        lock.lock().map_err(unwritable("lock", &path))?;
+        Ok(lock)
+    }
+
+    /// Puts other content in the file's place, under the [lock](Self::lock). Whatever happens
+    /// meanwhile, power cuts included, the file is the old one or the new one.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn replace(&self, text: &str) -> Result<(), StateFileError> {
+        let mut next = self.path.clone().into_os_string();
+        next.push(".new");
+        let next = PathBuf::from(next);
+        self.write_next(&next, text.as_bytes())
+            .map_err(unwritable("write", &next))?;
+        fs::rename(&next, &self.path).map_err(unwritable("replace", &self.path))?;
+        // The directory has to be on the disk too, or the old file may come back after a power cut.
+        File::open(&self.dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(unwritable("write", &self.dir))
+    }
+
+    fn write_next(&self, next: &Path, text: &[u8]) -> io::Result<()> {
+        // Left over from a program that was killed: the lock says that nobody is at it now.
+        match fs::remove_file(next) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(next)?;
+        let written = file
+            .set_permissions(Permissions::from_mode(0o600))
+            .and_then(|()| self.give_to_owner(&file))
+            .and_then(|()| file.write_all(text))
+            .and_then(|()| file.sync_all());
+        if written.is_err() {
+            // A full disk: what did get written is of no use, and removing it is the best there is.
+            let _ = fs::remove_file(next);
+        }
+        written
+    }
+
+    /// Gives a new file to the owner of the old one, else of the directory: after
+    /// `sudo p2p-router key add`, a router that runs as another user must be able to read it.
+    fn give_to_owner(&self, file: &File) -> io::Result<()> {
+        let owner = fs::metadata(&self.path).or_else(|_| fs::metadata(&self.dir))?;
+        let now = file.metadata()?;
+        if (owner.uid(), owner.gid()) == (now.uid(), now.gid())
+            || !rustix::process::geteuid().is_root()
+        {
+            return Ok(());
+        }
+        fchown(file, Some(owner.uid()), Some(owner.gid()))
+    }
+}
+
+fn unwritable<'a>(
+    doing: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> StateFileError + use<'a> {
+    move |source| StateFileError {
+        doing,
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,170 @@
+//! Owns how inner and console make sure that they talk to their router: by the public key that
+//! their own key names, or by a certificate that this machine's authorities vouch for.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, OtherError,
+    RootCertStore, SignatureScheme,
+};
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::key::Fingerprint;
+use crate::transport::Transport;
+
+/// The cryptography of all three programs.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The router has another public key than the one that our key was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("its public key is {found}, and not {expected}")]
+pub struct OtherRouter {
+    /// What our key says.
+    pub expected: Fingerprint,
+    /// What it has.
+    pub found: Fingerprint,
+}
+
+/// Puts TLS on a connection to the router `host`, which has to have this public key; without a
+/// fingerprint, a certificate for that name from an authority that this machine trusts
+/// (`SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's).
+///
+/// # Errors
+/// As a TLS handshake fails; where it is the router's public key that is wrong, with an
+/// [`OtherRouter`] inside.
+pub async fn connect(
+    stream: TcpStream,
+    host: &str,
+    fingerprint: Option<Fingerprint>,
+) -> std::io::Result<Transport> {
+    let invalid = |error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error);
+    let config = match fingerprint {
+        Some(fingerprint) => pinned(fingerprint),
+        None => by_authorities(),
+    };
+    let connector = TlsConnector::from(Arc::new(config.map_err(std::io::Error::other)?));
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| invalid(error.to_string()))?;
+    Ok(Transport::tls(connector.connect(name, stream).await?))
+}
+
+fn pinned(fingerprint: Fingerprint) -> Result<ClientConfig, TlsError> {
+    let provider = provider();
+    let verifier = Pinned {
+        fingerprint,
+        provider: provider.clone(),
+    };
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
+}
+
+fn by_authorities() -> Result<ClientConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    // Some of a system's certificates are always odd; without any, the handshake says so.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// Takes one public key, whatever else its certificate says: names and dates add nothing to it,
+/// and a clock that is wrong takes nothing from it. That the peer has the private key is checked
+/// as ever, by the handshake's signature.
+#[derive(Debug)]
+struct Pinned {
+    fingerprint: Fingerprint,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let found = Fingerprint::of_public_key(&certificate.subject_public_key_info());
+        if found == self.fingerprint {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let other = OtherRouter {
+            expected: self.fingerprint,
+            found,
+        };
+        let other = CertificateError::Other(OtherError(Arc::new(other)));
+        Err(TlsError::InvalidCertificate(other))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// Why a handshake failed, in words that say what to do; `None` where it is no matter of TLS.
+#[must_use]
+pub fn explain(error: &std::io::Error) -> Option<String> {
+    let tls = error.get_ref()?.downcast_ref::<TlsError>()?;
+    Some(match tls {
+        TlsError::InvalidCertificate(CertificateError::Other(OtherError(inner)))
+            if inner.is::<OtherRouter>() =>
+        {
+            format!(
+                "this is not the router that the key was made for ({inner}): somebody in between may be listening, or the router has a new certificate. If it has, make a new key there (`p2p-router key add`)"
+            )
+        }
+        TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "no authority vouches for its certificate: a key made by `p2p-router key add` on that router knows it without one, and the key here has no fingerprint (a fourth part)".to_owned()
+        }
+        TlsError::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "its certificate has expired: renew it on the router, or check this machine's clock".to_owned(),
+        TlsError::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => "its certificate is not valid yet: check this machine's clock".to_owned(),
+        TlsError::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => format!("its certificate is for another name ({tls}): use the name that it is for"),
+        TlsError::InvalidMessage(_) => {
+            "it speaks no TLS: it is another program, or a p2p-router of before TLS; update it"
+                .to_owned()
+        }
+        other => format!("the TLS handshake failed: {other}"),
+    })
+}
