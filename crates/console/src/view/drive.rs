@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Wrap};
 
-use super::text::{ago, fit, short};
+use super::text::{ago, fit, short, worded};
 use super::theme::Theme;
 use super::{layout, pad, round_trips, runs};
 use crate::app::App;
@@ -24,8 +24,7 @@ pub(super) fn render(frame: &mut Frame<'_>, body: Rect, app: &App) {
 fn render_facts(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let theme = Theme::of(app);
     let width = usize::from(area.width.saturating_sub(2));
-    // What is too long for its line wraps.
-    let mut lines = facts(app, 2 * width);
+    let mut lines = facts(app, width, 2);
     lines.push(Line::default());
     lines.push(Line::styled(what_now(app), theme.strong()));
     if let Some(link) = app.link() {
@@ -41,8 +40,11 @@ fn render_facts(frame: &mut Frame<'_>, area: Rect, app: &App) {
     frame.render_widget(pane, area);
 }
 
-/// Asked, acknowledged, ran: a line each.
-pub(super) fn facts<'a>(app: &App, width: usize) -> Vec<Line<'a>> {
+/// Columns of a fact's name.
+const NAME: usize = 13;
+
+/// Asked, acknowledged, ran: so many lines each at most, of this width.
+pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> {
     let theme = Theme::of(app);
     let nothing = || "–".to_owned();
     let asked = match (app.drive.asked(), app.pressed) {
@@ -85,13 +87,26 @@ pub(super) fn facts<'a>(app: &App, width: usize) -> Vec<Line<'a>> {
         ("acknowledged", acknowledged),
         ("ran", ran),
     ]
-    .map(|(name, text)| {
-        Line::from(vec![
-            Span::styled(format!("{name:<13}"), theme.quiet()),
-            Span::raw(fit(&text, width)),
-        ])
-    })
-    .into()
+    .iter()
+    .flat_map(|(name, text)| fact(name, text, width.saturating_sub(NAME), lines, theme))
+    .collect()
+}
+
+/// A fact, with its further lines under its first.
+fn fact<'a>(name: &str, text: &str, width: usize, most: usize, theme: Theme) -> Vec<Line<'a>> {
+    let lines = worded(&fit(text, width * most), width);
+    let mut kept: Vec<String> = lines.iter().take(most).cloned().collect();
+    if let Some(last) = kept.last_mut().filter(|_| lines.len() > most) {
+        *last = fit(&format!("{last}…"), width);
+    }
+    let names = std::iter::once(name).chain(std::iter::repeat(""));
+    let named = names.zip(kept);
+    named
+        .map(|(name, text)| {
+            let name = Span::styled(format!("{name:<NAME$}"), theme.quiet());
+            Line::from(vec![name, Span::raw(text)])
+        })
+        .collect()
 }
 
 /// What the operator can do now.

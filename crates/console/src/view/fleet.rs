@@ -43,7 +43,10 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
         .iter()
         .map(|(_, width, _)| Constraint::Length(*width));
     let up = app.fleet.iter().filter(|link| link.info.is_up).count();
-    let title = format!(" {} links, {up} up ", app.fleet.len());
+    let title = match app.fleet.len() {
+        1 => format!(" 1 link, {up} up "),
+        links => format!(" {links} links, {up} up "),
+    };
     let table = Table::new(rows, widths)
         .header(header)
         .block(Block::bordered().title(title));

@@ -14,7 +14,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let Some(link) = app.link() else { return };
     let theme = Theme::of(app);
     let width = usize::from(area.width);
-    let mut lines = facts(app, width.saturating_sub(13));
+    let mut lines = facts(app, width, 1);
     let hop = |rtt: Option<std::time::Duration>| rtt.map_or("–".to_owned(), short);
     let hops = format!(
         "hops         you {} router {} car",

@@ -58,6 +58,22 @@ pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// Text that is escaped already, in lines of at most so many columns that end between words.
+#[must_use]
+pub fn worded(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.width() + 1 + word.width() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.extend(wrapped(word, columns)),
+        }
+    }
+    lines
+}
+
 /// A time of work or travel, short: `0.4 ms`, `23 ms`, `1.5 s`.
 #[must_use]
 pub fn short(time: Duration) -> String {
