@@ -11,6 +11,15 @@ use tokio::sync::Notify;
 
 use crate::link::{LinkHandle, ToLink};
 
+/// Who has an eye on a car.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Watch {
+    /// A console is there, whatever it looks at: a dead link is to be noticed soon.
+    pub seen: bool,
+    /// Somebody drives it or is about to: ticks of its clock are needed.
+    pub ticks: bool,
+}
+
 /// The mailbox.
 #[derive(Debug, Default)]
 pub(crate) struct DriveQueue {
@@ -24,11 +33,9 @@ struct Waiting {
     /// Runs of the stop command: each has a caller who waits for its answer.
     stop_runs: VecDeque<ToLink>,
     wish: Option<Wish>,
-    /// Somebody drives it or is about to: ticks of its clock are needed, and a dead link is to
-    /// be noticed soon.
-    watched: bool,
+    watch: Watch,
     /// What the inner was told last.
-    told: bool,
+    told: Watch,
     closed: bool,
 }
 
@@ -118,15 +125,16 @@ impl DriveQueue {
         matches!(old, Some(Wish::Press(..)))
     }
 
-    /// Whether somebody drives the car or is about to.
-    pub(crate) fn set_watched(&self, watched: bool) {
-        self.lock().watched = watched;
+    /// Who has an eye on the car.
+    pub(crate) fn set_watch(&self, watch: Watch) {
+        self.lock().watch = watch;
         self.come.notify_one();
     }
 
-    /// See [`set_watched`](Self::set_watched).
+    /// Whether somebody drives or watches: then a dead link is to be noticed soon.
     pub(crate) fn is_watched(&self) -> bool {
-        self.lock().watched
+        let Watch { seen, ticks } = self.lock().watch;
+        seen || ticks
     }
 
     /// Waits for something to be said, or to have changed; without `room` only for a stop.
@@ -135,7 +143,7 @@ impl DriveQueue {
             {
                 let mut waiting = self.lock();
                 let has_stop = waiting.stop.is_some() || !waiting.stop_runs.is_empty();
-                let changed = waiting.watched != waiting.told;
+                let changed = waiting.watch != waiting.told;
                 if has_stop || (room && (waiting.wish.is_some() || changed)) {
                     return waiting.take(room);
                 }
@@ -173,9 +181,12 @@ impl Waiting {
             orders.wish = self.wish.take().map(|wish| match wish {
                 Wish::Press(_, message) | Wish::Renew(message) | Wish::Release(message) => message,
             });
-            if std::mem::replace(&mut self.told, self.watched) != self.watched {
-                let wanted = self.watched;
-                orders.ticks = Some(RouterToInner::Ticks { wanted });
+            if std::mem::replace(&mut self.told, self.watch) != self.watch {
+                let Watch { seen, ticks } = self.watch;
+                orders.ticks = Some(RouterToInner::Ticks {
+                    wanted: ticks,
+                    watched: seen || ticks,
+                });
             }
         }
         orders
@@ -274,11 +285,18 @@ mod tests {
     #[tokio::test]
     async fn ticks_are_asked_for_when_that_changes() {
         let queue = DriveQueue::default();
-        queue.set_watched(true);
-        let wanted = Some(RouterToInner::Ticks { wanted: true });
-        assert_eq!(queue.next(true).await.ticks, wanted);
-        queue.set_watched(false);
-        let unwanted = Some(RouterToInner::Ticks { wanted: false });
-        assert_eq!(queue.next(true).await.ticks, unwanted);
+        let cases = [
+            (true, true, true),
+            (true, false, true),
+            (false, true, true),
+            (false, false, false),
+        ];
+        for (seen, ticks, watched) in cases {
+            queue.set_watch(Watch { seen, ticks });
+            assert_eq!(queue.is_watched(), watched);
+            let wanted = ticks;
+            let told = Some(RouterToInner::Ticks { wanted, watched });
+            assert_eq!(queue.next(true).await.ticks, told);
+        }
     }
 }

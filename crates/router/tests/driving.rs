@@ -3,9 +3,12 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::console::FakeConsole;
 use common::peer::FakeInner;
 use common::{World, get, get_with_key, local, raw, soon};
+use futures_util::{SinkExt, StreamExt};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::console::{
@@ -13,6 +16,7 @@ use p2p_shared::protocol::console::{
     RouterToConsole, SendEvent, Source,
 };
 use p2p_shared::protocol::{End, InnerToRouter, Refusal, RouterToInner};
+use tokio_tungstenite::tungstenite::Message;
 
 /// What is said to the car of its motion, runs included; not ticks.
 async fn hears(inner: &mut FakeInner) -> RouterToInner {
@@ -385,13 +389,15 @@ async fn ticks_are_wanted_of_the_car_that_a_driver_looks_at_and_passed_on_to_nob
     let mut driver = FakeConsole::open(world.main_port()).await;
     let mut other = FakeConsole::open(world.main_port()).await;
     let service_port = Some(port);
+    // Any console is one that watches, and that alone is no reason to tick.
+    let ticks = |wanted, watched| Some(RouterToInner::Ticks { wanted, watched });
+    assert_eq!(inner.hear().await, ticks(false, true));
     viewer.say(ConsoleToRouter::Watch { service_port }).await;
     // Its answer comes behind whatever the watching has led to.
     viewer.sends(1, port, "stop").await;
     inner.is_asked_to_run().await;
     driver.say(ConsoleToRouter::Watch { service_port }).await;
-    let wanted = |wanted| Some(RouterToInner::Ticks { wanted });
-    assert_eq!(inner.hear().await, wanted(true));
+    assert_eq!(inner.hear().await, ticks(true, true));
     for clock_ms in [12_345, 12_445] {
         inner.say(InnerToRouter::Clock { clock_ms }).await;
         let tick = RouterToConsole::Tick {
@@ -404,7 +410,7 @@ async fn ticks_are_wanted_of_the_car_that_a_driver_looks_at_and_passed_on_to_nob
     }
     let none = ConsoleToRouter::Watch { service_port: None };
     driver.say(none).await;
-    assert_eq!(inner.hear().await, wanted(false));
+    assert_eq!(inner.hear().await, ticks(false, true));
     // Who drives needs them, whether it said that it looks on or not.
     other.takes(port).await;
     is_stopped(&mut inner).await;
@@ -418,7 +424,37 @@ async fn ticks_are_wanted_of_the_car_that_a_driver_looks_at_and_passed_on_to_nob
     drop(other);
     is_stopped(&mut inner).await;
     drop(driver);
-    assert_eq!(inner.hear().await, wanted(false));
+    assert_eq!(inner.hear().await, ticks(false, true));
+    drop(viewer);
+    assert_eq!(inner.hear().await, ticks(false, false));
+}
+
+/// How often the router pings this inner, over a few times, while the viewer answers its own.
+async fn pings(inner: &mut FakeInner, viewer: &mut FakeConsole) -> Duration {
+    let some = async {
+        let mut times = Vec::new();
+        while times.len() < 3 {
+            if let Message::Ping(_) = inner.0.0.next().await.unwrap().unwrap() {
+                inner.0.0.flush().await.unwrap();
+                times.push(Instant::now());
+            }
+        }
+        (times[2] - times[0]) / 2
+    };
+    tokio::select! {
+        () = viewer.peer.stay() => panic!("the viewer was closed"),
+        pace = soon("pings", some) => pace,
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_on_any_screen_has_dead_links_noticed_soon() {
+    let world = World::open();
+    let (mut inner, _) = FakeInner::welcome(world.main_port()).await;
+    let mut viewer = FakeConsole::with(world.main_port(), None, true).await;
+    // 2 s apart, and without it 20.
+    let apart = pings(&mut inner, &mut viewer).await;
+    assert!(apart < Duration::from_secs(8), "{apart:?}");
 }
 
 #[tokio::test]

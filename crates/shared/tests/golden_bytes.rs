@@ -152,7 +152,10 @@ fn to_inner() -> Vec<RouterToInner> {
             over: Some(press()),
             cause: StopCause::Beginning,
         },
-        RouterToInner::Ticks { wanted: true },
+        RouterToInner::Ticks {
+            wanted: true,
+            watched: true,
+        },
         GoAway {
             reconnect_after_ms: 250,
         },
