@@ -14,7 +14,7 @@ use p2p_shared::protocol::console::{
     ControlWish, Driver, MotionEvent, PressId, RefusedReason, SessionId, StopCause,
 };
 use p2p_shared::protocol::{Hello, MotionInfo};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::control::{Control, Epochs, Event};
 use crate::drive::Watch;
@@ -40,6 +40,8 @@ pub(crate) struct Person {
     pub role: Role,
     /// The round trip to its console, once it is known.
     pub rtt: Option<Duration>,
+    /// The way to tell it that a press was refused after it had been taken.
+    pub refusals: mpsc::Sender<(PressId, Refused)>,
 }
 
 /// What a driver presses.
@@ -90,6 +92,8 @@ struct State {
     watch: Watch,
     /// Those that were passed on and are not over.
     presses: BTreeMap<PressId, Record>,
+    /// The newest of them, and whom to tell if it is refused.
+    newest: Option<(PressId, mpsc::Sender<(PressId, Refused)>)>,
     /// The router goes down: nobody takes control any more.
     closed: bool,
 }
@@ -109,6 +113,7 @@ impl Car {
                 control: Control::default(),
                 watch: Watch::default(),
                 presses: BTreeMap::new(),
+                newest: None,
                 closed: false,
             }),
         }

@@ -1,12 +1,15 @@
 //! Owns what waits to be said to a car about its motion: a mailbox in front of its link's queue.
 //! A stop overtakes everything and drops the presses that wait; of several presses and renewals
-//! only the newest is kept. So it has a bound, and nothing old is ever played back.
+//! only the newest is kept, and a press that waits too long is taken out. So it has a bound, and
+//! nothing old is ever played back.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use p2p_shared::protocol::RouterToInner;
 use p2p_shared::protocol::console::{PressId, StopCause};
+use p2p_shared::timing;
 use tokio::sync::Notify;
 
 use crate::link::{LinkHandle, ToLink};
@@ -25,6 +28,8 @@ pub(crate) struct Watch {
 pub(crate) struct DriveQueue {
     waiting: Mutex<Waiting>,
     come: Notify,
+    /// A press has come to wait.
+    pressed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +47,8 @@ struct Waiting {
 /// The newest wish of the driver.
 #[derive(Debug)]
 enum Wish {
-    Press(PressId, RouterToInner),
+    /// Since then it waits.
+    Press(PressId, Instant, RouterToInner),
     Renew(RouterToInner),
     Release(RouterToInner),
 }
@@ -91,17 +97,24 @@ impl DriveQueue {
     fn stopped(&self, waiting: &mut Waiting) -> Option<PressId> {
         self.come.notify_one();
         match waiting.wish.take() {
-            Some(Wish::Press(press, _)) => Some(press),
+            Some(Wish::Press(press, ..)) => Some(press),
             _ => None,
         }
     }
 
-    /// A press. Returns the one that it replaces, if that still waited.
-    pub(crate) fn press(&self, press: PressId, message: RouterToInner) -> Option<PressId> {
-        let old = self.lock().wish.replace(Wish::Press(press, message));
+    /// A press that came just now. Returns the one that it replaces, if that still waited.
+    pub(crate) fn press(
+        &self,
+        press: PressId,
+        now: Instant,
+        message: RouterToInner,
+    ) -> Option<PressId> {
+        let wish = Wish::Press(press, now, message);
+        let old = self.lock().wish.replace(wish);
         self.come.notify_one();
+        self.pressed.notify_one();
         match old {
-            Some(Wish::Press(old, _)) => Some(old),
+            Some(Wish::Press(old, ..)) => Some(old),
             _ => None,
         }
     }
@@ -110,7 +123,7 @@ impl DriveQueue {
     pub(crate) fn renew(&self, press: PressId, tick_ms: u64) {
         let mut waiting = self.lock();
         match &mut waiting.wish {
-            Some(Wish::Press(_, RouterToInner::Press { tick_ms: tick, .. })) => *tick = tick_ms,
+            Some(Wish::Press(.., RouterToInner::Press { tick_ms: tick, .. })) => *tick = tick_ms,
             wish => *wish = Some(Wish::Renew(RouterToInner::Renew { press, tick_ms })),
         }
         self.come.notify_one();
@@ -152,6 +165,28 @@ impl DriveQueue {
         }
     }
 
+    /// Waits until a press has waited too long, and takes it out: it is old motion then. What it
+    /// was to replace is let go in its place.
+    pub(crate) async fn expired(&self) -> PressId {
+        loop {
+            let now = Instant::now();
+            let next = {
+                let mut waiting = self.lock();
+                let next = waiting.expires();
+                if let Some((press, _)) = next.filter(|(_, at)| *at <= now) {
+                    waiting.wish = Some(Wish::Release(RouterToInner::Release { press }));
+                    self.come.notify_one();
+                    return press;
+                }
+                next
+            };
+            match next {
+                Some((_, at)) => tokio::time::sleep_until(at.into()).await,
+                None => self.pressed.notified().await,
+            }
+        }
+    }
+
     /// The stop that waits, for a link that ends.
     pub(crate) fn take_stop(&self) -> Option<RouterToInner> {
         self.lock().stop.take()
@@ -171,6 +206,14 @@ impl DriveQueue {
 }
 
 impl Waiting {
+    /// The press that waits, and when that is too long.
+    fn expires(&self) -> Option<(PressId, Instant)> {
+        match &self.wish {
+            Some(Wish::Press(press, since, _)) => Some((*press, *since + timing::MOTION_AGE)),
+            _ => None,
+        }
+    }
+
     fn take(&mut self, room: bool) -> Orders {
         let mut orders = Orders {
             stop: self.stop.take(),
@@ -179,7 +222,7 @@ impl Waiting {
         };
         if room {
             orders.wish = self.wish.take().map(|wish| match wish {
-                Wish::Press(_, message) | Wish::Renew(message) | Wish::Release(message) => message,
+                Wish::Press(.., message) | Wish::Renew(message) | Wish::Release(message) => message,
             });
             if std::mem::replace(&mut self.told, self.watch) != self.watch {
                 let Watch { seen, ticks } = self.watch;
@@ -201,6 +244,11 @@ impl DriveReader {
     /// See [`DriveQueue::next`].
     pub(crate) async fn next(&self, room: bool) -> Orders {
         self.0.drive().next(room).await
+    }
+
+    /// See [`DriveQueue::expired`].
+    pub(crate) async fn expired(&self) -> PressId {
+        self.0.drive().expired().await
     }
 }
 
@@ -232,8 +280,11 @@ mod tests {
     #[tokio::test]
     async fn of_several_presses_and_renewals_only_the_newest_is_said() {
         let queue = DriveQueue::default();
-        assert_eq!(queue.press(press(1), message(1)), None);
-        assert_eq!(queue.press(press(2), message(2)), Some(press(1)));
+        assert_eq!(queue.press(press(1), Instant::now(), message(1)), None);
+        assert_eq!(
+            queue.press(press(2), Instant::now(), message(2)),
+            Some(press(1))
+        );
         queue.renew(press(2), 77);
         let orders = queue.next(true).await;
         let Some(RouterToInner::Press {
@@ -257,14 +308,14 @@ mod tests {
     #[tokio::test]
     async fn a_stop_needs_no_room_and_drops_what_waits() {
         let queue = DriveQueue::default();
-        queue.press(press(1), message(1));
+        queue.press(press(1), Instant::now(), message(1));
         let cause = StopCause::Asked;
         assert_eq!(queue.stop("me", Some(press(1)), cause), Some(press(1)));
         let orders = queue.next(false).await;
         assert!(orders.stop.is_some() && orders.wish.is_none());
         // A press after the stop is said after it.
         queue.stop("me", Some(press(1)), cause);
-        queue.press(press(2), message(2));
+        queue.press(press(2), Instant::now(), message(2));
         let orders = queue.next(true).await;
         assert!(orders.stop.is_some() && orders.wish.is_some());
     }
@@ -272,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn a_release_of_a_press_that_waits_takes_its_place() {
         let queue = DriveQueue::default();
-        queue.press(press(1), message(1));
+        queue.press(press(1), Instant::now(), message(1));
         assert!(queue.release(press(1)));
         let orders = queue.next(true).await;
         assert_eq!(
@@ -280,6 +331,26 @@ mod tests {
             Some(RouterToInner::Release { press: press(1) })
         );
         assert!(!queue.release(press(1)));
+    }
+
+    #[tokio::test]
+    async fn a_press_that_waits_too_long_is_taken_out_and_let_go() {
+        let queue = DriveQueue::default();
+        let now = Instant::now();
+        let then = now.checked_sub(timing::MOTION_AGE).unwrap();
+        queue.press(press(1), then, message(1));
+        assert_eq!(queue.expired().await, press(1));
+        let release = RouterToInner::Release { press: press(1) };
+        assert_eq!(queue.next(true).await.wish, Some(release));
+        // One that is still young waits, and renewals make it no younger.
+        let mut waiting = Waiting::default();
+        waiting.wish = Some(Wish::Press(press(2), now, message(2)));
+        assert_eq!(
+            waiting.expires(),
+            Some((press(2), now + timing::MOTION_AGE))
+        );
+        waiting.wish = Some(Wish::Renew(message(2)));
+        assert_eq!(waiting.expires(), None);
     }
 
     #[tokio::test]

@@ -396,9 +396,11 @@ fn to_console() -> Vec<RouterToConsole> {
         RefusedReason::Locked,
         RefusedReason::Offline,
         RefusedReason::NotDriving,
+        RefusedReason::TooSlow,
     ] {
         messages.push(Refused {
             reason,
+            press: Some(press()),
             message: "why".to_owned(),
         });
     }

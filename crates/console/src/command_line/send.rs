@@ -156,7 +156,9 @@ async fn follow(wire: &mut ConsoleWire, mut story: Story) -> anyhow::Result<u8> 
                     return Ok(code);
                 }
             }
-            Ok(Event::Message(RouterToConsole::Refused { reason, message })) => {
+            Ok(Event::Message(RouterToConsole::Refused {
+                reason, message, ..
+            })) => {
                 return Err(Failure::new(of_reason(Some(reason)), message).into());
             }
             Ok(Event::Closed(why)) => {

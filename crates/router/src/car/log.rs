@@ -56,6 +56,10 @@ pub(super) fn pressed(
     );
 }
 
+pub(super) fn too_late(link: &LinkName, press: PressId) {
+    tracing::info!(%link, press = id(press), "press dropped: too old");
+}
+
 pub(super) fn motion(link: &LinkName, event: &MotionEvent) {
     let word = |word: &dyn std::fmt::Debug| format!("{word:?}").to_lowercase();
     let press_of = |press: &Option<PressId>| press.map(id).unwrap_or_default();

@@ -113,6 +113,7 @@ impl LinkTask {
             self.is_crowded &= !has_room;
             tokio::select! {
                 biased;
+                press = self.drive.expired() => self.car.too_late(press),
                 orders = self.drive.next(has_room), if !self.is_crowded => {
                     self.is_crowded = !has_room;
                     self.say_orders(orders)?;
@@ -213,7 +214,16 @@ impl LinkTask {
             self.work_on(run)?;
         }
         for message in orders.wish.into_iter().chain(orders.ticks) {
-            self.wire.push(&message)?;
+            match message {
+                RouterToInner::Press { press, tick_ms, .. }
+                    if self.clock.is_old(tick_ms, Instant::now()) =>
+                {
+                    self.car.too_late(press);
+                    // What it was to replace is over, too.
+                    self.wire.push(&RouterToInner::Release { press })?;
+                }
+                message => self.wire.push(&message)?,
+            }
         }
         Ok(())
     }
