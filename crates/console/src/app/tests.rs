@@ -414,6 +414,45 @@ fn a_slow_motion_command_is_pointed_out() {
     );
 }
 
+#[test]
+fn the_router_is_told_which_car_is_looked_at_on_drive_and_again_after_a_reconnect() {
+    let links = || vec![testing::link(9000, "car"), testing::link(9001, "rig")];
+    let mut bench = Bench::unconnected(SIZE);
+    bench.connect(links(), Vec::new());
+    // It opens on Fleet: a list is no look at a car.
+    assert_eq!(bench.watches(), []);
+    bench.key(KeyCode::Enter);
+    assert_eq!(bench.watches(), [Some(9000)]);
+    bench.pass(1000);
+    assert_eq!(bench.watches(), [], "said once");
+    bench.letters("3");
+    assert_eq!(bench.watches(), [None]);
+    bench.letters("4");
+    assert_eq!(bench.watches(), []);
+    bench.letters("2");
+    assert_eq!(bench.watches(), [Some(9000)]);
+    bench.letters("1");
+    bench.key(KeyCode::Down);
+    bench.key(KeyCode::Enter);
+    assert_eq!(bench.watches(), [None, Some(9001)]);
+    bench.event(Event::Disconnected {
+        why: "the router was silent".to_owned(),
+        retry_at: None,
+    });
+    assert_eq!(bench.watches(), []);
+    bench.connect(links(), Vec::new());
+    assert_eq!(bench.watches(), [Some(9001)]);
+}
+
+#[test]
+fn who_may_not_drive_looks_at_no_car() {
+    let mut bench = Bench::unconnected(SIZE);
+    bench.app.setup.readonly = true;
+    bench.connect(vec![testing::link(PORT, "car")], Vec::new());
+    assert_eq!(bench.app.screen, Screen::Drive);
+    assert_eq!(bench.watches(), []);
+}
+
 /// The press that is out.
 fn pressed(messages: &[ConsoleToRouter]) -> PressId {
     let press = messages.iter().find_map(|message| match message {
