@@ -9,8 +9,8 @@ use std::time::Duration;
 use common::console::FakeConsole;
 use common::peer::{self, FakeInner};
 use common::proxy::{Proxy, Way};
-use common::{Answer, World, post};
-use p2p_shared::protocol::console::{PressId, RefusedReason, Source};
+use common::{Answer, World, answered, asking, get, post};
+use p2p_shared::protocol::console::{ControlWish, PressId, RefusedReason, Source};
 use p2p_shared::protocol::{InnerToRouter, RouterToInner};
 use tokio::task::JoinHandle;
 
@@ -107,4 +107,48 @@ async fn a_press_that_waited_for_a_second_is_refused_and_never_said() {
             message => assert!(!is_it(&message)),
         }
     }
+}
+
+#[tokio::test]
+async fn a_stop_overtakes_motions_that_wait_and_none_of_them_runs_afterwards() {
+    let world = World::open();
+    let mut held = HeldUp::new(&world).await;
+    held.driver.wishes(held.port, ControlWish::Release).await;
+    held.driver
+        .sees_control(|control| control.driver.is_none())
+        .await;
+    let mut motions = Vec::new();
+    for target in ["/cgi?command=forward", "/cgi?command=back&for=300"] {
+        motions.push(asking(held.port, target));
+        held.driver
+            .sees_run(|run| run.source == Source::Http && run.command.as_str() != "fill")
+            .await;
+    }
+    held.driver.stops(held.port).await;
+    // Behind the stop in the console's order, and so in everyone's.
+    held.driver.wishes(held.port, ControlWish::Take).await;
+    held.driver
+        .sees_control(|control| control.driver.is_some())
+        .await;
+    let filled = |message: &RouterToInner| matches!(message, RouterToInner::Run(_));
+    let mut heard = held.hears_all(filled).await;
+    for motion in motions {
+        assert_eq!(answered(motion).await.verdict(), (503, "no"));
+    }
+    // Whatever was to come has come before this answer.
+    let marker = tokio::spawn(get(held.port, "/cgi?command=marker"));
+    let asked = held.inner.is_asked_to_run().await;
+    assert_eq!(asked.command.as_str(), "marker");
+    held.inner.starts(asked.run).await;
+    held.inner.finishes(asked.run).await;
+    marker.await.unwrap();
+    let stop = |message: &RouterToInner| matches!(message, RouterToInner::Stop { .. });
+    assert!(heard.iter().any(stop), "{heard:?}");
+    let Some(RouterToInner::Run(run)) = heard.pop() else {
+        panic!("it filled")
+    };
+    assert_eq!(run.command.as_str(), "fill");
+    held.inner.starts(run.run).await;
+    held.inner.finishes(run.run).await;
+    assert_eq!(answered(held.filling).await.verdict(), (200, "yes"));
 }
