@@ -45,22 +45,28 @@ impl FakeRouter {
         Self { port, messages }
     }
 
-    /// The next message but renewals.
+    /// The next message but renewals, and which car is looked at.
     pub async fn next(&mut self) -> ConsoleToRouter {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.messages.recv());
             let (message, _) = next.await.expect("a message in time").unwrap();
-            if !matches!(message, ConsoleToRouter::Renew { .. }) {
+            let goes_by_itself = matches!(
+                message,
+                ConsoleToRouter::Renew { .. } | ConsoleToRouter::Watch { .. }
+            );
+            if !goes_by_itself {
                 return message;
             }
         }
     }
 
-    /// What came, with its time, until nothing comes for so long.
+    /// What came but which car is looked at, with its time, until nothing comes for so long.
     pub async fn until_silent(&mut self, silence: Duration) -> Vec<(ConsoleToRouter, Instant)> {
         let mut all = Vec::new();
         while let Ok(Some(one)) = tokio::time::timeout(silence, self.messages.recv()).await {
-            all.push(one);
+            if !matches!(one.0, ConsoleToRouter::Watch { .. }) {
+                all.push(one);
+            }
         }
         all
     }
