@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use p2p_console::settings::Options;
-use p2p_shared::settings;
+use p2p_console::settings;
 
 fn main() -> ExitCode {
-    p2p_console::run(settings::parse::<Options>())
+    p2p_console::run(settings::parse())
 }
