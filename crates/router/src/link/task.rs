@@ -10,6 +10,7 @@ use p2p_shared::liveness::{Due, Liveness, Pings};
 use p2p_shared::protocol::{
     Hello, InnerToRouter, PIECE, Refusal, Rejection, RouterToInner, RunRequest,
 };
+use p2p_shared::text::millis;
 use p2p_shared::wire::{Event, Wire, WireError};
 use p2p_shared::{socket, timing};
 use tokio::net::TcpStream;
@@ -160,7 +161,7 @@ impl LinkTask {
         if let Ok(sent) = payload.try_into() {
             let sent = Duration::from_micros(u64::from_be_bytes(sent));
             if let Some(rtt) = self.started.elapsed().checked_sub(sent) {
-                let rtt_ms = rtt.as_secs_f64() * 1e3;
+                let rtt_ms = millis(rtt);
                 tracing::debug!(link = %self.handle.name(), rtt_ms, "round trip");
                 self.car.round_trip(rtt);
             }
