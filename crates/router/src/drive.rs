@@ -343,8 +343,10 @@ mod tests {
         let release = RouterToInner::Release { press: press(1) };
         assert_eq!(queue.next(true).await.wish, Some(release));
         // One that is still young waits, and renewals make it no younger.
-        let mut waiting = Waiting::default();
-        waiting.wish = Some(Wish::Press(press(2), now, message(2)));
+        let mut waiting = Waiting {
+            wish: Some(Wish::Press(press(2), now, message(2))),
+            ..Waiting::default()
+        };
         assert_eq!(
             waiting.expires(),
             Some((press(2), now + timing::MOTION_AGE))

@@ -1,5 +1,10 @@
 //! Driving through the router: who may, what is passed on to the car, and what stops it.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test may panic")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may panic"
+)]
 
 mod common;
 

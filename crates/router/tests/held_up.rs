@@ -1,6 +1,6 @@
 //! A link whose queue is held up: old motion is dropped and its driver told, and a stop overtakes
 //! what waits.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test may panic")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod common;
 
@@ -34,12 +34,8 @@ impl HeldUp {
         let (_, port) = inner.is_welcomed().await;
         let mut driver = FakeConsole::open(world.main_port()).await;
         let epoch = driver.takes(port).await;
-        loop {
-            match inner.hear().await.expect("closed") {
-                RouterToInner::Stop { .. } => break,
-                _ => {}
-            }
-        }
+        let is_stop = |message| matches!(message, RouterToInner::Stop { .. });
+        while !is_stop(inner.hear().await.expect("closed")) {}
         proxy.hold(Way::ToInner);
         let filling = tokio::spawn(post(port, "/cgi?command=fill", vec![0; 1 << 20]));
         driver.sees_run(|run| run.source == Source::Http).await;
