@@ -260,6 +260,18 @@ impl Drive {
         orders
     }
 
+    /// The router refused this press, or what one waits for: nothing more is sent of it, and only
+    /// a fresh one counts.
+    pub fn refused(&mut self, press: Option<PressId>) {
+        match press {
+            Some(refused) if self.press.is_some_and(|press| press.id == refused) => {
+                self.end_press();
+            }
+            None if self.waits.take().is_some() => self.spend(),
+            _ => {}
+        }
+    }
+
     /// What the car says of its motion.
     pub fn motion(&mut self, event: &MotionEvent) -> Vec<Order> {
         let ours = |press: &Option<PressId>| press.is_some() && *press == self.last;

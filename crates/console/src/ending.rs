@@ -67,7 +67,7 @@ pub(crate) fn of_wire(error: &WireError) -> String {
 /// The exit code for a router's refusal.
 pub(crate) fn of_reason(reason: Option<RefusedReason>) -> u8 {
     match reason {
-        Some(RefusedReason::Offline) => OFFLINE,
+        Some(RefusedReason::Offline | RefusedReason::TooSlow) => OFFLINE,
         Some(RefusedReason::Denied | RefusedReason::Locked | RefusedReason::NotDriving) => DENIED,
         None => ERROR,
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use p2p_shared::dial::RouterAddress;
 use p2p_shared::names::CommandName;
@@ -54,6 +55,12 @@ pub enum Task {
     /// Print the links there are
     List,
     /// Run a command and print its output as it comes; ends with the command's exit code
+    #[command(after_help = "\
+        Arguments that begin with '-' come after a --, and options of ours before it:\n  \
+        p2p-console --router router.example.org send car --json ls -- -l\n\n\
+        Exit codes: the command's own, and 1 error, 2 usage, 3 router not reached or lost,\n\
+        4 car offline, or its link was lost meanwhile: nobody knows then whether the command ran,\n\
+        5 denied or locked, 124 timed out, 130 interrupted")]
     Send(Send),
     /// Print a line an event, until interrupted: what happens where there is no terminal
     Watch,
@@ -84,6 +91,55 @@ pub struct Send {
     /// End a motion command after this time (300ms, 1s), by the stop command
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub lasting: Option<Duration>,
+}
+
+/// Reads the settings of this process. Ends it after help and version, and with 2 and a sentence
+/// after a mistake.
+#[must_use]
+pub fn parse() -> Options {
+    let environment = |name: &str| std::env::var_os(name);
+    let parsed = p2p_shared::settings::try_parse_from(std::env::args_os(), &environment);
+    parsed.unwrap_or_else(|error: clap::Error| {
+        let words: Vec<String> = std::env::args_os()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let Some(meant) = meant(&words, &error) else {
+            error.exit()
+        };
+        let _ = error.print();
+        eprintln!("\nFor an argument of the command that begins with '-', write:\n  {meant}");
+        std::process::exit(error.exit_code())
+    })
+}
+
+/// The command line that was meant, where an argument of a command to `send` begins with '-'.
+fn meant(words: &[String], error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let ContextValue::String(unknown) = error.get(ContextKind::InvalidArg)? else {
+        return None;
+    };
+    let send = words.iter().position(|word| word == "send")?;
+    // Behind the link and the command: before them it is an option of ours, misspelt.
+    let behind = words.iter().skip(send + 3);
+    let at = send + 3 + behind.clone().position(|word| word.starts_with(unknown))?;
+    let quoted = words.iter().skip(1).map(|word| quoted(word));
+    let mut line: Vec<String> = std::iter::once("p2p-console".to_owned())
+        .chain(quoted)
+        .collect();
+    line.insert(at, "--".to_owned());
+    Some(line.join(" "))
+}
+
+/// A word as a shell takes it, without anything that a terminal would act on.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=:./,@%+".contains(c);
+    let word = p2p_shared::text::Escaped(word).to_string();
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word;
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// A router's address as people write it: `HOST`, `HOST:PORT`, `[V6]:PORT`, `V6`.
@@ -188,6 +244,34 @@ mod tests {
         };
         assert_eq!(send.arguments, ["-l", "--for"]);
         assert!(parse("send car ../x").is_err());
+    }
+
+    #[test]
+    fn an_argument_with_a_dash_gets_the_line_that_was_meant() {
+        let hint = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let error = Options::try_parse_from(&words).unwrap_err();
+            meant(&words, &error)
+        };
+        assert_eq!(
+            hint("p2p-console send car --json ls -l $x").as_deref(),
+            Some("p2p-console send car --json ls -- -l '$x'")
+        );
+        assert_eq!(
+            hint("p2p-console send car cmd a -xyz").as_deref(),
+            Some("p2p-console send car cmd a -- -xyz")
+        );
+        assert_eq!(
+            hint("p2p-console send car cmd --bright=7").as_deref(),
+            Some("p2p-console send car cmd -- --bright=7")
+        );
+        // An option of ours that is misspelt, and what is no argument at all.
+        assert_eq!(hint("p2p-console --jsn send car ls"), None);
+        assert_eq!(hint("p2p-console send car ../x"), None);
+        let ours = "p2p-console send --json --for 300ms car forward";
+        assert!(Options::try_parse_from(ours.split(' ')).is_ok());
+        let ours = "p2p-console send car forward a --for 300ms --json";
+        assert!(Options::try_parse_from(ours.split(' ')).is_ok());
     }
 
     #[test]

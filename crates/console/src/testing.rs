@@ -108,8 +108,16 @@ impl Bench {
     /// With these links and runs.
     pub(crate) fn with(size: (u16, u16), links: Vec<LinkInfo>, runs: Vec<RunInfo>) -> Self {
         let mut bench = Self::unconnected(size);
-        bench.event(Event::Connected);
-        bench.message(RouterToConsole::Snapshot {
+        bench.connect(links, runs);
+        bench.pass(600);
+        bench.sent.clear();
+        bench
+    }
+
+    /// The router is reached, and shows these links and runs to an operator.
+    pub(crate) fn connect(&mut self, links: Vec<LinkInfo>, runs: Vec<RunInfo>) {
+        self.event(Event::Connected);
+        self.message(RouterToConsole::Snapshot {
             first: true,
             last: true,
             session: US,
@@ -119,9 +127,6 @@ impl Bench {
             links,
             runs,
         });
-        bench.pass(600);
-        bench.sent.clear();
-        bench
     }
 
     pub(crate) fn event(&mut self, event: Event) {
@@ -190,16 +195,27 @@ impl Bench {
         }
     }
 
-    /// What went to the router since the last call.
+    /// What went to the router since the last call, but for which car is looked at.
     pub(crate) fn messages(&mut self) -> Vec<ConsoleToRouter> {
         let effects = std::mem::take(&mut self.sent);
         let message = |effect| match effect {
-            // Which car is looked at has a test of its own.
+            // What is looked at goes by itself: see `watches`.
             Effect::Send(ConsoleToRouter::Watch { .. }) => None,
             Effect::Send(message) => Some(message),
             _ => None,
         };
         effects.into_iter().filter_map(message).collect()
+    }
+
+    /// Which cars the router was told to be looked at since the last call; what else was sent is
+    /// forgotten.
+    pub(crate) fn watches(&mut self) -> Vec<Option<u16>> {
+        let effects = std::mem::take(&mut self.sent);
+        let watched = |effect| match effect {
+            Effect::Send(ConsoleToRouter::Watch { service_port }) => Some(service_port),
+            _ => None,
+        };
+        effects.into_iter().filter_map(watched).collect()
     }
 
     /// In control, with the forward key held, and the car moving.

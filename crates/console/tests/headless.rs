@@ -47,6 +47,8 @@ async fn each_failure_has_its_code_and_its_sentence() {
         (&["send", "nobody", "hello"], 4, "there are car, away"),
         (&["--readonly", "send", "car", "hello"], 5, "--readonly"),
         (&["send", "car", "../x"], 2, "begins with"),
+        (&["send", "car", "ls", "-l"], 2, "send car ls -- -l"),
+        (&["send", "--help"], 0, ""),
         (&["nonsense"], 2, "nonsense"),
     ] {
         let output = run(program(router.port, arguments)).await;

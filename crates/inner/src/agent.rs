@@ -121,6 +121,7 @@ impl Agent {
             outbox: &mut self.outbox,
             shutdown: &self.shutdown,
             ticks: None,
+            watched: false,
         };
         let end = session.serve().await;
         self.state.send_replace(LinkState::Down);

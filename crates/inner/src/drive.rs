@@ -9,6 +9,7 @@ use bytes::Bytes;
 use p2p_shared::names::{CommandName, LinkName, RunId};
 use p2p_shared::protocol::console::{MotionEvent, MotionRefused, Moving, PressId, StopCause};
 use p2p_shared::protocol::{End, InnerToRouter, MotionInfo, RUN_WINDOW, Refusal, RunRequest};
+use p2p_shared::text::millis;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -369,7 +370,7 @@ impl Drive {
                 match self.processes.get(&token).map(|process| &process.what) {
                     Some(What::Stop { cause }) => {
                         let cause = *cause;
-                        tracing::info!(?cause, exit = %end, exec_ms = exec.as_secs_f64() * 1e3, "stopped");
+                        tracing::info!(?cause, exit = %end, exec_ms = millis(exec), "stopped");
                         self.report(MotionEvent::Stopped {
                             cause,
                             end,

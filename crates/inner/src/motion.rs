@@ -18,10 +18,8 @@ use std::time::Duration;
 
 use p2p_shared::names::{Argument, CommandName, RunId};
 use p2p_shared::protocol::console::{MotionRefused as Refused, PressId, StopCause as Cause};
+use p2p_shared::timing;
 
-/// How old the newest tick that a driver has seen may be: what it asked for before that is
-/// history and not a wish (the contract's figure).
-const TICK_AGE: Duration = Duration::from_secs(1);
 /// How long a stop command may take.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// How often a stop command is tried before it counts as failed.
@@ -241,7 +239,7 @@ impl Motion {
 
     fn press(&mut self, now: Duration, id: PressId, order: Order, tick: Duration) {
         let origin = Origin::Press(id);
-        let until = (now + self.rules.lease).min(tick + TICK_AGE);
+        let until = (now + self.rules.lease).min(tick + timing::MOTION_AGE);
         if self.over.is_some_and(|over| id <= over) {
             return self.refuse(origin, Refused::Over);
         }
@@ -264,7 +262,7 @@ impl Motion {
     }
 
     fn renew(&mut self, now: Duration, id: PressId, tick: Duration) {
-        let until = (now + self.rules.lease).min(tick + TICK_AGE);
+        let until = (now + self.rules.lease).min(tick + timing::MOTION_AGE);
         if let Some(wish) = &mut self.wish
             && wish.origin == Origin::Press(id)
         {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal, RunRequest, STDERR_KEPT, cost};
-use p2p_shared::text::EscapedBytes;
+use p2p_shared::text::{EscapedBytes, millis};
 use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
@@ -263,7 +263,7 @@ impl Job {
             from = self.request.remote_addr,
             exit = %end,
             bytes,
-            exec_ms = (exec.as_secs_f64() * 1e6).round() / 1e3,
+            exec_ms = millis(exec),
             stderr = %EscapedBytes(&kept).cut(LOGGED_STDERR),
             stderr_bytes = stderr.total,
             "run"

@@ -190,8 +190,10 @@ pub(crate) struct Session<'a> {
     pub executor: &'a mut Executor,
     pub outbox: &'a mut Outbox,
     pub shutdown: &'a CancellationToken,
-    /// Someone drives, or may: the router wants our clock this often.
+    /// Someone drives, or is about to: the router wants our clock this often.
     pub ticks: Option<Interval>,
+    /// Someone watches: a dead link is to be noticed soon.
+    pub watched: bool,
 }
 
 impl Session<'_> {
@@ -214,7 +216,7 @@ impl Session<'_> {
         let mut draining: Option<Draining> = None;
         loop {
             let now = Instant::now();
-            let busy = self.ticks.is_some() || !self.executor.is_idle();
+            let busy = self.watched || self.ticks.is_some() || !self.executor.is_idle();
             let mut pace = liveness.set_busy(busy, now);
             let (due, changed) = liveness.poll(now);
             pace = changed.or(pace);
@@ -372,12 +374,15 @@ impl Session<'_> {
             RouterToInner::Stop { by, over, cause } => {
                 drive.send(ToDrive::Stop { by, over, cause })
             }
-            RouterToInner::Ticks { wanted } => {
-                self.ticks = wanted.then(|| {
-                    let mut ticks = tokio::time::interval(TICK);
-                    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                    ticks
-                })
+            RouterToInner::Ticks { wanted, watched } => {
+                self.watched = watched;
+                if wanted != self.ticks.is_some() {
+                    self.ticks = wanted.then(|| {
+                        let mut ticks = tokio::time::interval(TICK);
+                        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                        ticks
+                    });
+                }
             }
         }
         Ok(None)

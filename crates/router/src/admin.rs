@@ -15,6 +15,7 @@ use p2p_shared::text::Escaped;
 use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire};
 use p2p_shared::{socket, timing};
+use tokio::sync::mpsc;
 
 use crate::access::Caller;
 use crate::answer::Problem;
@@ -72,6 +73,9 @@ fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Most presses of a console whose late refusal it has not been told yet.
+const REFUSALS: usize = 16;
+
 /// The life of a console, from its hello to its end.
 async fn serve(
     context: &Arc<Context>,
@@ -88,7 +92,11 @@ async fn serve(
         Err(message) => {
             tracing::info!(from = %peer, key = caller.name(), why = message, "console refused");
             let reason = RefusedReason::Denied;
-            let words = RouterToConsole::Refused { reason, message };
+            let words = RouterToConsole::Refused {
+                reason,
+                press: None,
+                message,
+            };
             return wire.part(Some(&words), "", FAREWELL).await;
         }
     };
@@ -103,6 +111,7 @@ async fn serve(
         software = %Escaped(&software).cut(SOFTWARE), "console up"
     );
     context.metrics.consoles.inc();
+    let (refusals, refused) = mpsc::channel(REFUSALS);
     let person = Person {
         driver: Driver {
             session,
@@ -112,8 +121,9 @@ async fn serve(
         from: peer,
         role,
         rtt: None,
+        refusals,
     };
-    let console = Console::new(context, wire, person, presence);
+    let console = Console::new(context, wire, person, presence, refused);
     let (end, wire) = console.live(caller.revoked()).await;
     context.metrics.consoles.dec();
     tracing::info!(from = %peer, session = session.0, why = %end, "console down");
@@ -149,6 +159,7 @@ fn last_words(end: &ConsoleEnd) -> Option<RouterToConsole> {
         }
         ConsoleEnd::Revoked | ConsoleEnd::Violation(_) => Some(RouterToConsole::Refused {
             reason: RefusedReason::Denied,
+            press: None,
             message: end.to_string(),
         }),
         ConsoleEnd::Closed(_) | ConsoleEnd::Lost(_) | ConsoleEnd::Silent(_) => None,

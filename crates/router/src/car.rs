@@ -14,9 +14,10 @@ use p2p_shared::protocol::console::{
     ControlWish, Driver, MotionEvent, PressId, RefusedReason, SessionId, StopCause,
 };
 use p2p_shared::protocol::{Hello, MotionInfo};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::control::{Control, Epochs, Event};
+use crate::drive::Watch;
 use crate::feed::{Feed, Tick};
 use crate::link::{LinkHandle, LinkId};
 use crate::metrics::Metrics;
@@ -39,6 +40,8 @@ pub(crate) struct Person {
     pub role: Role,
     /// The round trip to its console, once it is known.
     pub rtt: Option<Duration>,
+    /// The way to tell it that a press was refused after it had been taken.
+    pub refusals: mpsc::Sender<(PressId, Refused)>,
 }
 
 /// What a driver presses.
@@ -85,10 +88,12 @@ struct State {
     link: Option<LinkHandle>,
     rtt: Option<Duration>,
     control: Control,
-    /// A console that may drive looks at it.
-    watched: bool,
+    /// Which consoles there are for it; not who drives.
+    watch: Watch,
     /// Those that were passed on and are not over.
     presses: BTreeMap<PressId, Record>,
+    /// The newest of them, and whom to tell if it is refused.
+    newest: Option<(PressId, mpsc::Sender<(PressId, Refused)>)>,
     /// The router goes down: nobody takes control any more.
     closed: bool,
 }
@@ -106,15 +111,16 @@ impl Car {
                 link: None,
                 rtt: None,
                 control: Control::default(),
-                watched: false,
+                watch: Watch::default(),
                 presses: BTreeMap::new(),
+                newest: None,
                 closed: false,
             }),
         }
     }
 
     /// A link came up, unless a newer one has.
-    pub(crate) fn link_up(&self, link: &LinkHandle, hello: &Hello, watched: bool) {
+    pub(crate) fn link_up(&self, link: &LinkHandle, hello: &Hello, watch: Watch) {
         let mut state = self.lock();
         if (state.link.as_ref()).is_some_and(|held| held.id() > link.id()) {
             return;
@@ -125,9 +131,9 @@ impl Car {
         state.motion = hello.motion.clone();
         state.instance = hello.instance;
         state.rtt = None;
-        state.watched = watched;
+        state.watch = watch;
         state.link = Some(link.clone());
-        state.ask_for_ticks();
+        state.tell_watch();
         let (name, motion) = (state.name.clone(), state.motion.clone());
         self.shared.feed.link_up(self.port, name, motion, is_new);
     }
@@ -146,11 +152,11 @@ impl Car {
         self.lock().link.is_some()
     }
 
-    /// Whether a console that may drive looks at it.
-    pub(crate) fn set_watched(&self, watched: bool) {
+    /// Which consoles there are for it: any, and one that looks at it to drive it.
+    pub(crate) fn set_watch(&self, watch: Watch) {
         let mut state = self.lock();
-        state.watched = watched;
-        state.ask_for_ticks();
+        state.watch = watch;
+        state.tell_watch();
     }
 
     /// Whether this session has control of it.
@@ -265,7 +271,7 @@ impl Car {
             let (control, until) = (state.control.info(now), state.control.request_until());
             self.shared.feed.control(self.port, control, until);
             self.shared.changed.notify_one();
-            state.ask_for_ticks();
+            state.tell_watch();
         }
     }
 
@@ -287,11 +293,14 @@ impl Car {
 }
 
 impl State {
-    /// Only for one who drives, or is about to: ticks cost a SIM card megabytes.
-    fn ask_for_ticks(&self) {
+    /// Ticks only for one who drives, or is about to: they cost a SIM card megabytes.
+    fn tell_watch(&self) {
         if let Some(link) = &self.link {
             let is_driven = self.control.driver().is_some();
-            link.drive().set_watched(self.watched || is_driven);
+            link.drive().set_watch(Watch {
+                ticks: self.watch.ticks || is_driven,
+                ..self.watch
+            });
         }
     }
 }

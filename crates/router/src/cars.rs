@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::car::{Car, Surroundings};
 use crate::control::Epochs;
+use crate::drive::Watch;
 use crate::feed::Feed;
 use crate::link::LinkHandle;
 use crate::metrics::Metrics;
@@ -30,19 +31,34 @@ pub(crate) struct Cars {
 #[derive(Debug, Default)]
 struct Held {
     cars: HashMap<u16, Arc<Car>>,
+    consoles: usize,
     /// Which car each console looks at, of those that may drive.
     watched: HashMap<SessionId, u16>,
     closed: bool,
 }
 
 impl Held {
-    fn is_watched(&self, port: u16) -> bool {
-        self.watched.values().any(|watched| *watched == port)
+    fn watch(&self, port: u16) -> Watch {
+        Watch {
+            seen: self.consoles > 0,
+            ticks: self.watched.values().any(|watched| *watched == port),
+        }
     }
 
     fn tell(&self, port: u16) {
         if let Some(car) = self.cars.get(&port) {
-            car.set_watched(self.is_watched(port));
+            car.set_watch(self.watch(port));
+        }
+    }
+
+    /// A console more, or one less.
+    fn count(&mut self, consoles: usize) {
+        let was_seen = self.consoles > 0;
+        self.consoles = consoles;
+        if was_seen != (consoles > 0) {
+            for (port, car) in &self.cars {
+                car.set_watch(self.watch(*port));
+            }
         }
     }
 }
@@ -69,10 +85,10 @@ impl Cars {
     /// The car whose link came up.
     pub(crate) fn link_up(&self, port: u16, link: &LinkHandle, hello: &Hello) -> Arc<Car> {
         let mut held = self.lock();
-        let watched = held.is_watched(port);
+        let watch = held.watch(port);
         let new = || Arc::new(Car::new(port, self.shared.clone(), hello));
         let car = held.cars.entry(port).or_insert_with(new).clone();
-        car.link_up(link, hello, watched);
+        car.link_up(link, hello, watch);
         if held.closed {
             car.close(true);
         }
@@ -94,6 +110,10 @@ impl Cars {
 
     /// A console is there, for as long as this is kept.
     pub(crate) fn console(self: &Arc<Self>, may_drive: bool) -> Presence {
+        let mut held = self.lock();
+        let consoles = held.consoles + 1;
+        held.count(consoles);
+        drop(held);
         Presence {
             cars: self.clone(),
             session: SessionId(self.next_session.fetch_add(1, Ordering::Relaxed)),
@@ -158,7 +178,11 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         self.watch(None);
-        let cars: Vec<_> = self.cars.lock().cars.values().cloned().collect();
+        let mut held = self.cars.lock();
+        let consoles = held.consoles.saturating_sub(1);
+        held.count(consoles);
+        let cars: Vec<_> = held.cars.values().cloned().collect();
+        drop(held);
         for car in cars {
             car.left(self.session);
         }

@@ -284,6 +284,13 @@ impl Control {
         }
     }
 
+    /// The press was dropped on its way: if it is the present one, it counts no longer.
+    pub(crate) fn refuse(&mut self, press: PressId) {
+        if let Some(holder) = &mut self.holder {
+            holder.held.take_if(|held| *held == press);
+        }
+    }
+
     fn take(&mut self, who: &Driver, epochs: &Epochs, now: Instant) -> Result<Vec<Event>, No> {
         match (&self.holder, &self.request) {
             (None, _) => Ok(vec![self.give(who.clone(), Taken::Free, epochs, now)]),

@@ -1,21 +1,35 @@
 //! Owns what waits to be said to a car about its motion: a mailbox in front of its link's queue.
 //! A stop overtakes everything and drops the presses that wait; of several presses and renewals
-//! only the newest is kept. So it has a bound, and nothing old is ever played back.
+//! only the newest is kept, and a press that waits too long is taken out. So it has a bound, and
+//! nothing old is ever played back.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use p2p_shared::protocol::RouterToInner;
 use p2p_shared::protocol::console::{PressId, StopCause};
+use p2p_shared::timing;
 use tokio::sync::Notify;
 
 use crate::link::{LinkHandle, ToLink};
+
+/// Who has an eye on a car.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Watch {
+    /// A console is there, whatever it looks at: a dead link is to be noticed soon.
+    pub seen: bool,
+    /// Somebody drives it or is about to: ticks of its clock are needed.
+    pub ticks: bool,
+}
 
 /// The mailbox.
 #[derive(Debug, Default)]
 pub(crate) struct DriveQueue {
     waiting: Mutex<Waiting>,
     come: Notify,
+    /// A press has come to wait.
+    pressed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -24,18 +38,17 @@ struct Waiting {
     /// Runs of the stop command: each has a caller who waits for its answer.
     stop_runs: VecDeque<ToLink>,
     wish: Option<Wish>,
-    /// Somebody drives it or is about to: ticks of its clock are needed, and a dead link is to
-    /// be noticed soon.
-    watched: bool,
+    watch: Watch,
     /// What the inner was told last.
-    told: bool,
+    told: Watch,
     closed: bool,
 }
 
 /// The newest wish of the driver.
 #[derive(Debug)]
 enum Wish {
-    Press(PressId, RouterToInner),
+    /// Since then it waits.
+    Press(PressId, Instant, RouterToInner),
     Renew(RouterToInner),
     Release(RouterToInner),
 }
@@ -84,17 +97,24 @@ impl DriveQueue {
     fn stopped(&self, waiting: &mut Waiting) -> Option<PressId> {
         self.come.notify_one();
         match waiting.wish.take() {
-            Some(Wish::Press(press, _)) => Some(press),
+            Some(Wish::Press(press, ..)) => Some(press),
             _ => None,
         }
     }
 
-    /// A press. Returns the one that it replaces, if that still waited.
-    pub(crate) fn press(&self, press: PressId, message: RouterToInner) -> Option<PressId> {
-        let old = self.lock().wish.replace(Wish::Press(press, message));
+    /// A press that came just now. Returns the one that it replaces, if that still waited.
+    pub(crate) fn press(
+        &self,
+        press: PressId,
+        now: Instant,
+        message: RouterToInner,
+    ) -> Option<PressId> {
+        let wish = Wish::Press(press, now, message);
+        let old = self.lock().wish.replace(wish);
         self.come.notify_one();
+        self.pressed.notify_one();
         match old {
-            Some(Wish::Press(old, _)) => Some(old),
+            Some(Wish::Press(old, ..)) => Some(old),
             _ => None,
         }
     }
@@ -103,7 +123,7 @@ impl DriveQueue {
     pub(crate) fn renew(&self, press: PressId, tick_ms: u64) {
         let mut waiting = self.lock();
         match &mut waiting.wish {
-            Some(Wish::Press(_, RouterToInner::Press { tick_ms: tick, .. })) => *tick = tick_ms,
+            Some(Wish::Press(.., RouterToInner::Press { tick_ms: tick, .. })) => *tick = tick_ms,
             wish => *wish = Some(Wish::Renew(RouterToInner::Renew { press, tick_ms })),
         }
         self.come.notify_one();
@@ -118,15 +138,16 @@ impl DriveQueue {
         matches!(old, Some(Wish::Press(..)))
     }
 
-    /// Whether somebody drives the car or is about to.
-    pub(crate) fn set_watched(&self, watched: bool) {
-        self.lock().watched = watched;
+    /// Who has an eye on the car.
+    pub(crate) fn set_watch(&self, watch: Watch) {
+        self.lock().watch = watch;
         self.come.notify_one();
     }
 
-    /// See [`set_watched`](Self::set_watched).
+    /// Whether somebody drives or watches: then a dead link is to be noticed soon.
     pub(crate) fn is_watched(&self) -> bool {
-        self.lock().watched
+        let Watch { seen, ticks } = self.lock().watch;
+        seen || ticks
     }
 
     /// Waits for something to be said, or to have changed; without `room` only for a stop.
@@ -135,12 +156,34 @@ impl DriveQueue {
             {
                 let mut waiting = self.lock();
                 let has_stop = waiting.stop.is_some() || !waiting.stop_runs.is_empty();
-                let changed = waiting.watched != waiting.told;
+                let changed = waiting.watch != waiting.told;
                 if has_stop || (room && (waiting.wish.is_some() || changed)) {
                     return waiting.take(room);
                 }
             }
             self.come.notified().await;
+        }
+    }
+
+    /// Waits until a press has waited too long, and takes it out: it is old motion then. What it
+    /// was to replace is let go in its place.
+    pub(crate) async fn expired(&self) -> PressId {
+        loop {
+            let now = Instant::now();
+            let next = {
+                let mut waiting = self.lock();
+                let next = waiting.expires();
+                if let Some((press, _)) = next.filter(|(_, at)| *at <= now) {
+                    waiting.wish = Some(Wish::Release(RouterToInner::Release { press }));
+                    self.come.notify_one();
+                    return press;
+                }
+                next
+            };
+            match next {
+                Some((_, at)) => tokio::time::sleep_until(at.into()).await,
+                None => self.pressed.notified().await,
+            }
         }
     }
 
@@ -163,6 +206,14 @@ impl DriveQueue {
 }
 
 impl Waiting {
+    /// The press that waits, and when that is too long.
+    fn expires(&self) -> Option<(PressId, Instant)> {
+        match &self.wish {
+            Some(Wish::Press(press, since, _)) => Some((*press, *since + timing::MOTION_AGE)),
+            _ => None,
+        }
+    }
+
     fn take(&mut self, room: bool) -> Orders {
         let mut orders = Orders {
             stop: self.stop.take(),
@@ -171,11 +222,14 @@ impl Waiting {
         };
         if room {
             orders.wish = self.wish.take().map(|wish| match wish {
-                Wish::Press(_, message) | Wish::Renew(message) | Wish::Release(message) => message,
+                Wish::Press(.., message) | Wish::Renew(message) | Wish::Release(message) => message,
             });
-            if std::mem::replace(&mut self.told, self.watched) != self.watched {
-                let wanted = self.watched;
-                orders.ticks = Some(RouterToInner::Ticks { wanted });
+            if std::mem::replace(&mut self.told, self.watch) != self.watch {
+                let Watch { seen, ticks } = self.watch;
+                orders.ticks = Some(RouterToInner::Ticks {
+                    wanted: ticks,
+                    watched: seen || ticks,
+                });
             }
         }
         orders
@@ -190,6 +244,11 @@ impl DriveReader {
     /// See [`DriveQueue::next`].
     pub(crate) async fn next(&self, room: bool) -> Orders {
         self.0.drive().next(room).await
+    }
+
+    /// See [`DriveQueue::expired`].
+    pub(crate) async fn expired(&self) -> PressId {
+        self.0.drive().expired().await
     }
 }
 
@@ -221,8 +280,11 @@ mod tests {
     #[tokio::test]
     async fn of_several_presses_and_renewals_only_the_newest_is_said() {
         let queue = DriveQueue::default();
-        assert_eq!(queue.press(press(1), message(1)), None);
-        assert_eq!(queue.press(press(2), message(2)), Some(press(1)));
+        assert_eq!(queue.press(press(1), Instant::now(), message(1)), None);
+        assert_eq!(
+            queue.press(press(2), Instant::now(), message(2)),
+            Some(press(1))
+        );
         queue.renew(press(2), 77);
         let orders = queue.next(true).await;
         let Some(RouterToInner::Press {
@@ -246,14 +308,14 @@ mod tests {
     #[tokio::test]
     async fn a_stop_needs_no_room_and_drops_what_waits() {
         let queue = DriveQueue::default();
-        queue.press(press(1), message(1));
+        queue.press(press(1), Instant::now(), message(1));
         let cause = StopCause::Asked;
         assert_eq!(queue.stop("me", Some(press(1)), cause), Some(press(1)));
         let orders = queue.next(false).await;
         assert!(orders.stop.is_some() && orders.wish.is_none());
         // A press after the stop is said after it.
         queue.stop("me", Some(press(1)), cause);
-        queue.press(press(2), message(2));
+        queue.press(press(2), Instant::now(), message(2));
         let orders = queue.next(true).await;
         assert!(orders.stop.is_some() && orders.wish.is_some());
     }
@@ -261,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn a_release_of_a_press_that_waits_takes_its_place() {
         let queue = DriveQueue::default();
-        queue.press(press(1), message(1));
+        queue.press(press(1), Instant::now(), message(1));
         assert!(queue.release(press(1)));
         let orders = queue.next(true).await;
         assert_eq!(
@@ -272,13 +334,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_press_that_waits_too_long_is_taken_out_and_let_go() {
+        let queue = DriveQueue::default();
+        let now = Instant::now();
+        let then = now.checked_sub(timing::MOTION_AGE).unwrap();
+        queue.press(press(1), then, message(1));
+        assert_eq!(queue.expired().await, press(1));
+        let release = RouterToInner::Release { press: press(1) };
+        assert_eq!(queue.next(true).await.wish, Some(release));
+        // One that is still young waits, and renewals make it no younger.
+        let mut waiting = Waiting {
+            wish: Some(Wish::Press(press(2), now, message(2))),
+            ..Waiting::default()
+        };
+        assert_eq!(
+            waiting.expires(),
+            Some((press(2), now + timing::MOTION_AGE))
+        );
+        waiting.wish = Some(Wish::Renew(message(2)));
+        assert_eq!(waiting.expires(), None);
+    }
+
+    #[tokio::test]
     async fn ticks_are_asked_for_when_that_changes() {
         let queue = DriveQueue::default();
-        queue.set_watched(true);
-        let wanted = Some(RouterToInner::Ticks { wanted: true });
-        assert_eq!(queue.next(true).await.ticks, wanted);
-        queue.set_watched(false);
-        let unwanted = Some(RouterToInner::Ticks { wanted: false });
-        assert_eq!(queue.next(true).await.ticks, unwanted);
+        let cases = [
+            (true, true, true),
+            (true, false, true),
+            (false, true, true),
+            (false, false, false),
+        ];
+        for (seen, ticks, watched) in cases {
+            queue.set_watch(Watch { seen, ticks });
+            assert_eq!(queue.is_watched(), watched);
+            let wanted = ticks;
+            let told = Some(RouterToInner::Ticks { wanted, watched });
+            assert_eq!(queue.next(true).await.ticks, told);
+        }
     }
 }

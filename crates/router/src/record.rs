@@ -9,6 +9,7 @@ use bytes::Bytes;
 use p2p_shared::names::{Argument, CommandName, LinkName, RunId};
 use p2p_shared::protocol::End;
 use p2p_shared::protocol::console::{RunInfo, RunResult, Source};
+use p2p_shared::text::millis;
 
 use crate::Context;
 use crate::answer::Timing;
@@ -166,7 +167,6 @@ impl Record {
 
     fn log(&self, status: u16, why: &str, timing: Timing) {
         let info = &self.info;
-        let millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
         let source = match info.source {
             Source::Http => "http",
             Source::Send => "send",

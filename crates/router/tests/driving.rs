@@ -1,11 +1,19 @@
 //! Driving through the router: who may, what is passed on to the car, and what stops it.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test may panic")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may panic"
+)]
 
 mod common;
+
+use std::time::{Duration, Instant};
 
 use common::console::FakeConsole;
 use common::peer::FakeInner;
 use common::{World, get, get_with_key, local, raw, soon};
+use futures_util::{SinkExt, StreamExt};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::console::{
@@ -13,6 +21,10 @@ use p2p_shared::protocol::console::{
     RouterToConsole, SendEvent, Source,
 };
 use p2p_shared::protocol::{End, InnerToRouter, Refusal, RouterToInner};
+use tokio_tungstenite::tungstenite::Message;
+
+/// A tick that is never old: the clock of an inner by hand begins at 0.
+const FRESH: u64 = 3_600_000;
 
 /// What is said to the car of its motion, runs included; not ticks.
 async fn hears(inner: &mut FakeInner) -> RouterToInner {
@@ -57,9 +69,11 @@ async fn taking_control_stops_first_and_then_presses_pass() {
     let world = World::open();
     let (mut inner, service_port, mut console, epoch) = driven(&world).await;
     let press = PressId { epoch, number: 1 };
-    console.presses(service_port, press, "forward", 41).await;
+    console
+        .presses(service_port, press, "forward", FRESH + 41)
+        .await;
     let (passed, run, tick_ms) = is_pressed(&mut inner).await;
-    assert_eq!((passed, tick_ms), (press, 41));
+    assert_eq!((passed, tick_ms), (press, FRESH + 41));
     let tick_ms = 42;
     console
         .say(ConsoleToRouter::Renew {
@@ -97,10 +111,14 @@ async fn taking_control_stops_first_and_then_presses_pass() {
     assert_eq!((result.status, result.exec_us), (200, Some(1000)));
     // What comes late is not passed on: the next that the car hears is the next press.
     console.say(release).await;
-    console.presses(service_port, press, "forward", 43).await;
+    console
+        .presses(service_port, press, "forward", FRESH + 43)
+        .await;
     assert_eq!(console.is_refused().await.0, RefusedReason::NotDriving);
     let press = PressId { epoch, number: 2 };
-    console.presses(service_port, press, "back", 44).await;
+    console
+        .presses(service_port, press, "back", FRESH + 44)
+        .await;
     assert_eq!(is_pressed(&mut inner).await.0, press);
 }
 
@@ -110,17 +128,17 @@ async fn only_the_holder_presses_and_only_motion_commands() {
     let (mut inner, port, mut driver, epoch) = driven(&world).await;
     let mut other = FakeConsole::open(world.main_port()).await;
     let press = PressId { epoch, number: 1 };
-    other.presses(port, press, "forward", 0).await;
+    other.presses(port, press, "forward", FRESH).await;
     assert_eq!(other.is_refused().await.0, RefusedReason::Locked);
-    driver.presses(port, press, "reboot", 0).await;
+    driver.presses(port, press, "reboot", FRESH).await;
     assert_eq!(driver.is_refused().await.0, RefusedReason::NotDriving);
     let old = PressId {
         epoch: epoch - 1,
         number: 9,
     };
-    driver.presses(port, old, "forward", 0).await;
+    driver.presses(port, old, "forward", FRESH).await;
     assert_eq!(driver.is_refused().await.0, RefusedReason::NotDriving);
-    driver.presses(port, press, "forward", 0).await;
+    driver.presses(port, press, "forward", FRESH).await;
     assert_eq!(is_pressed(&mut inner).await.0, press);
 }
 
@@ -148,9 +166,9 @@ async fn a_view_key_may_stop_and_not_drive_and_that_ends_the_press() {
     driver.wishes(service_port, ControlWish::Seize).await;
     assert_eq!(driver.is_refused().await.0, RefusedReason::Denied);
     let press = PressId { epoch, number: 1 };
-    viewer.presses(service_port, press, "forward", 0).await;
+    viewer.presses(service_port, press, "forward", FRESH).await;
     assert_eq!(viewer.is_refused().await.0, RefusedReason::Denied);
-    driver.presses(service_port, press, "forward", 0).await;
+    driver.presses(service_port, press, "forward", FRESH).await;
     is_pressed(&mut inner).await;
     viewer.stops(service_port).await;
     assert_eq!(
@@ -167,7 +185,7 @@ async fn a_view_key_may_stop_and_not_drive_and_that_ends_the_press() {
         })
         .await;
     let press = PressId { epoch, number: 2 };
-    driver.presses(service_port, press, "forward", 0).await;
+    driver.presses(service_port, press, "forward", FRESH).await;
     assert_eq!(is_pressed(&mut inner).await.0, press);
 }
 
@@ -198,7 +216,7 @@ async fn control_is_asked_for_granted_and_denied() {
     assert!(granted.epoch > epoch);
     is_stopped(&mut inner).await;
     let press = PressId { epoch, number: 1 };
-    one.presses(port, press, "forward", 0).await;
+    one.presses(port, press, "forward", FRESH).await;
     assert_eq!(one.is_refused().await.0, RefusedReason::Locked);
     // An admin seizes it: without keys everyone is.
     one.wishes(port, ControlWish::Seize).await;
@@ -232,7 +250,7 @@ async fn a_driver_whose_socket_dies_is_stopped_and_loses_control() {
     let (mut inner, port, mut driver, epoch) = driven(&world).await;
     let mut watcher = FakeConsole::open(world.main_port()).await;
     let press = PressId { epoch, number: 1 };
-    driver.presses(port, press, "forward", 0).await;
+    driver.presses(port, press, "forward", FRESH).await;
     is_pressed(&mut inner).await;
     drop(driver);
     assert_eq!(is_stopped(&mut inner).await.1, Some(press));
@@ -385,13 +403,15 @@ async fn ticks_are_wanted_of_the_car_that_a_driver_looks_at_and_passed_on_to_nob
     let mut driver = FakeConsole::open(world.main_port()).await;
     let mut other = FakeConsole::open(world.main_port()).await;
     let service_port = Some(port);
+    // Any console is one that watches, and that alone is no reason to tick.
+    let ticks = |wanted, watched| Some(RouterToInner::Ticks { wanted, watched });
+    assert_eq!(inner.hear().await, ticks(false, true));
     viewer.say(ConsoleToRouter::Watch { service_port }).await;
     // Its answer comes behind whatever the watching has led to.
     viewer.sends(1, port, "stop").await;
     inner.is_asked_to_run().await;
     driver.say(ConsoleToRouter::Watch { service_port }).await;
-    let wanted = |wanted| Some(RouterToInner::Ticks { wanted });
-    assert_eq!(inner.hear().await, wanted(true));
+    assert_eq!(inner.hear().await, ticks(true, true));
     for clock_ms in [12_345, 12_445] {
         inner.say(InnerToRouter::Clock { clock_ms }).await;
         let tick = RouterToConsole::Tick {
@@ -404,7 +424,7 @@ async fn ticks_are_wanted_of_the_car_that_a_driver_looks_at_and_passed_on_to_nob
     }
     let none = ConsoleToRouter::Watch { service_port: None };
     driver.say(none).await;
-    assert_eq!(inner.hear().await, wanted(false));
+    assert_eq!(inner.hear().await, ticks(false, true));
     // Who drives needs them, whether it said that it looks on or not.
     other.takes(port).await;
     is_stopped(&mut inner).await;
@@ -418,7 +438,37 @@ async fn ticks_are_wanted_of_the_car_that_a_driver_looks_at_and_passed_on_to_nob
     drop(other);
     is_stopped(&mut inner).await;
     drop(driver);
-    assert_eq!(inner.hear().await, wanted(false));
+    assert_eq!(inner.hear().await, ticks(false, true));
+    drop(viewer);
+    assert_eq!(inner.hear().await, ticks(false, false));
+}
+
+/// How often the router pings this inner, over a few times, while the viewer answers its own.
+async fn pings(inner: &mut FakeInner, viewer: &mut FakeConsole) -> Duration {
+    let some = async {
+        let mut times = Vec::new();
+        while times.len() < 3 {
+            if let Message::Ping(_) = inner.0.0.next().await.unwrap().unwrap() {
+                inner.0.0.flush().await.unwrap();
+                times.push(Instant::now());
+            }
+        }
+        (times[2] - times[0]) / 2
+    };
+    tokio::select! {
+        () = viewer.peer.stay() => panic!("the viewer was closed"),
+        pace = soon("pings", some) => pace,
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_on_any_screen_has_dead_links_noticed_soon() {
+    let world = World::open();
+    let (mut inner, _) = FakeInner::welcome(world.main_port()).await;
+    let mut viewer = FakeConsole::with(world.main_port(), None, true).await;
+    // 2 s apart, and without it 20.
+    let apart = pings(&mut inner, &mut viewer).await;
+    assert!(apart < Duration::from_secs(8), "{apart:?}");
 }
 
 #[tokio::test]
@@ -426,7 +476,7 @@ async fn a_press_that_the_car_refuses_is_told_as_a_failed_run() {
     let world = World::open();
     let (mut inner, port, mut driver, epoch) = driven(&world).await;
     let press = PressId { epoch, number: 1 };
-    driver.presses(port, press, "forward", 0).await;
+    driver.presses(port, press, "forward", FRESH).await;
     let (_, run, _) = is_pressed(&mut inner).await;
     let why = MotionRefused::Old;
     inner
@@ -464,4 +514,35 @@ async fn a_real_car_is_driven_and_stands_when_its_driver_dies() {
     let over = watcher.sees_run(|run| run.result.is_some()).await;
     assert_eq!(over.source, Source::Drive);
     assert_eq!(over.result.unwrap().end, Some(End::Ended));
+}
+
+#[tokio::test]
+async fn a_press_by_an_old_tick_is_refused_by_the_router_and_never_passed_on() {
+    let world = World::open();
+    let (mut inner, port, mut driver, epoch) = driven(&world).await;
+    let clock_ms = 60_000;
+    inner.say(InnerToRouter::Clock { clock_ms }).await;
+    driver
+        .hears(|message| matches!(message, RouterToConsole::Tick { .. }).then_some(()))
+        .await;
+    let old = PressId { epoch, number: 1 };
+    driver.presses(port, old, "forward", 58_999).await;
+    assert_eq!(
+        driver.is_refused_press().await,
+        (RefusedReason::TooSlow, old)
+    );
+    let over = driver.sees_run(|seen| seen.result.is_some()).await;
+    assert_eq!(over.result.unwrap().status, 503);
+    // What it was to replace is let go of, and a renewal of it is nothing.
+    let release = RouterToInner::Release { press: old };
+    assert_eq!(hears(&mut inner).await, release);
+    let renew = ConsoleToRouter::Renew {
+        service_port: port,
+        press: old,
+        tick_ms: FRESH,
+    };
+    driver.say(renew).await;
+    let press = PressId { epoch, number: 2 };
+    driver.presses(port, press, "forward", FRESH).await;
+    assert_eq!(is_pressed(&mut inner).await.0, press);
 }

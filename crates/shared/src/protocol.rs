@@ -296,10 +296,14 @@ pub enum RouterToInner {
         #[serde(default)]
         cause: StopCause,
     },
-    /// Whether ticks of the clock are wanted 10 times a second: someone drives, or looks on to.
+    /// Who has an eye on the car.
     Ticks {
-        /// Whether.
+        /// Whether ticks of the clock are wanted 10 times a second: someone drives, or looks on
+        /// to.
         wanted: bool,
+        /// Whether anyone watches: a dead link is to be noticed soon then.
+        #[serde(default)]
+        watched: bool,
     },
     /// Which commands are there?
     ListCommands {

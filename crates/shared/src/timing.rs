@@ -31,6 +31,10 @@ pub const PACE_IDLE: Pace = Pace {
 /// switch back and forth.
 pub const BUSY_LINGER: Duration = Duration::from_secs(10);
 
+/// Motion that goes by an older tick of the car's clock, or has waited longer, is dropped: above
+/// this round trip nobody drives.
+pub const MOTION_AGE: Duration = Duration::from_secs(1);
+
 /// A run that reaches the car later than this after the router sent it is not begun. Below
 /// [`PACE_BUSY`]'s dead time, so that hardly a run begins after its caller was told "link lost",
 /// which says that nobody knows.

@@ -152,7 +152,10 @@ fn to_inner() -> Vec<RouterToInner> {
             over: Some(press()),
             cause: StopCause::Beginning,
         },
-        RouterToInner::Ticks { wanted: true },
+        RouterToInner::Ticks {
+            wanted: true,
+            watched: true,
+        },
         GoAway {
             reconnect_after_ms: 250,
         },
@@ -393,9 +396,11 @@ fn to_console() -> Vec<RouterToConsole> {
         RefusedReason::Locked,
         RefusedReason::Offline,
         RefusedReason::NotDriving,
+        RefusedReason::TooSlow,
     ] {
         messages.push(Refused {
             reason,
+            press: Some(press()),
             message: "why".to_owned(),
         });
     }

@@ -68,7 +68,8 @@ impl App {
                     self.dirty = true;
                 }
             }
-            RouterToConsole::Refused { message, .. } => {
+            RouterToConsole::Refused { press, message, .. } => {
+                self.drive.refused(press);
                 let text = Escaped(&message).cut(SENTENCE).to_string();
                 self.say(text, true);
             }

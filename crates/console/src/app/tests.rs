@@ -365,6 +365,7 @@ fn a_refusal_is_shown() {
     let mut bench = Bench::with_car(SIZE);
     bench.message(RouterToConsole::Refused {
         reason: RefusedReason::Locked,
+        press: None,
         message: "bob drives\x1b[2J".to_owned(),
     });
     let notice = bench.app.notice.as_ref().unwrap();
@@ -411,4 +412,107 @@ fn a_slow_motion_command_is_pointed_out() {
         text.contains("forward took 612 ms") && text.contains("worker"),
         "{text}"
     );
+}
+
+#[test]
+fn the_router_is_told_which_car_is_looked_at_on_drive_and_again_after_a_reconnect() {
+    let links = || vec![testing::link(9000, "car"), testing::link(9001, "rig")];
+    let mut bench = Bench::unconnected(SIZE);
+    bench.connect(links(), Vec::new());
+    // It opens on Fleet: a list is no look at a car.
+    assert_eq!(bench.watches(), []);
+    bench.key(KeyCode::Enter);
+    assert_eq!(bench.watches(), [Some(9000)]);
+    bench.pass(1000);
+    assert_eq!(bench.watches(), [], "said once");
+    bench.letters("3");
+    assert_eq!(bench.watches(), [None]);
+    bench.letters("4");
+    assert_eq!(bench.watches(), []);
+    bench.letters("2");
+    assert_eq!(bench.watches(), [Some(9000)]);
+    bench.letters("1");
+    bench.key(KeyCode::Down);
+    bench.key(KeyCode::Enter);
+    assert_eq!(bench.watches(), [None, Some(9001)]);
+    bench.event(Event::Disconnected {
+        why: "the router was silent".to_owned(),
+        retry_at: None,
+    });
+    assert_eq!(bench.watches(), []);
+    bench.connect(links(), Vec::new());
+    assert_eq!(bench.watches(), [Some(9001)]);
+}
+
+#[test]
+fn who_may_not_drive_looks_at_no_car() {
+    let mut bench = Bench::unconnected(SIZE);
+    bench.app.setup.readonly = true;
+    bench.connect(vec![testing::link(PORT, "car")], Vec::new());
+    assert_eq!(bench.app.screen, Screen::Drive);
+    assert_eq!(bench.watches(), []);
+}
+
+/// The press that is out.
+fn pressed(messages: &[ConsoleToRouter]) -> PressId {
+    let press = messages.iter().find_map(|message| match message {
+        ConsoleToRouter::Press { press, .. } => Some(*press),
+        _ => None,
+    });
+    press.unwrap()
+}
+
+#[test]
+fn a_refused_press_is_over_and_only_a_fresh_one_moves() {
+    for reason in [
+        RefusedReason::NotDriving,
+        RefusedReason::Offline,
+        RefusedReason::TooSlow,
+        RefusedReason::Locked,
+    ] {
+        let mut bench = Bench::with_car(SIZE);
+        bench.control(Some(us()), None);
+        bench.stroke(KeyCode::Up, KeyEventKind::Press);
+        let press = pressed(&bench.messages());
+        let refused = |press| RouterToConsole::Refused {
+            reason,
+            press: Some(press),
+            message: "too slow".to_owned(),
+        };
+        // The refusal of an earlier press says nothing of this one.
+        let earlier = PressId {
+            number: press.number - 1,
+            ..press
+        };
+        bench.message(refused(earlier));
+        assert!(matches!(bench.app.state(), State::Driving(_)));
+        bench.messages();
+        bench.message(refused(press));
+        assert_eq!(bench.app.state(), State::Armed);
+        assert_eq!(bench.app.notice.as_ref().unwrap().text, "too slow");
+        // It is held on, and that is nothing any more.
+        bench.pass(200);
+        bench.stroke(KeyCode::Up, KeyEventKind::Repeat);
+        bench.stroke(KeyCode::Up, KeyEventKind::Release);
+        assert_eq!(bench.messages(), []);
+        bench.stroke(KeyCode::Up, KeyEventKind::Press);
+        assert_eq!(presses(&bench.messages()), ["forward"]);
+    }
+}
+
+#[test]
+fn a_press_that_waits_for_control_ends_when_that_is_refused() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.stroke(KeyCode::Up, KeyEventKind::Press);
+    bench.messages();
+    bench.message(RouterToConsole::Refused {
+        reason: RefusedReason::Offline,
+        press: None,
+        message: "it is away".to_owned(),
+    });
+    bench.pass(100);
+    bench.control(Some(us()), None);
+    bench.pass(100);
+    assert_eq!(bench.messages(), []);
+    assert_eq!(bench.app.notice.as_ref().unwrap().text, "it is away");
 }

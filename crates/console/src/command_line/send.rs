@@ -9,7 +9,7 @@ use bytes::Bytes;
 use p2p_shared::names::{Argument, RunId};
 use p2p_shared::protocol::console::{ConsoleToRouter, LinkInfo, RouterToConsole, SendEvent};
 use p2p_shared::protocol::cost;
-use p2p_shared::text::Escaped;
+use p2p_shared::text::{Escaped, millis};
 use p2p_shared::wire::Event;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
@@ -156,7 +156,9 @@ async fn follow(wire: &mut ConsoleWire, mut story: Story) -> anyhow::Result<u8> 
                     return Ok(code);
                 }
             }
-            Ok(Event::Message(RouterToConsole::Refused { reason, message })) => {
+            Ok(Event::Message(RouterToConsole::Refused {
+                reason, message, ..
+            })) => {
                 return Err(Failure::new(of_reason(Some(reason)), message).into());
             }
             Ok(Event::Closed(why)) => {
@@ -204,7 +206,7 @@ impl Story {
                 if self.as_json {
                     self.say(&json!({
                         "event": "finished", "run": run, "exit": end.to_string(),
-                        "exec_ms": Duration::from_micros(exec_us).as_secs_f64() * 1e3,
+                        "exec_ms": millis(Duration::from_micros(exec_us)),
                         "stderr": String::from_utf8_lossy(&stderr),
                         "code": code, "code_of": "command",
                     }))?;

@@ -45,7 +45,9 @@ async fn receive(wire: ConsoleWire) -> Result<Picture, Failure> {
                     return Ok(picture);
                 }
             }
-            Ok(Event::Message(RouterToConsole::Refused { reason, message })) => {
+            Ok(Event::Message(RouterToConsole::Refused {
+                reason, message, ..
+            })) => {
                 return Err(Failure::new(of_reason(Some(reason)), message));
             }
             Ok(Event::Closed(why)) => return Err(Failure::new(UNREACHABLE, closed(&why))),

@@ -86,16 +86,17 @@ impl FakeRouter {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.messages.recv());
             let (message, _) = next.await.expect("a message in time").unwrap();
-            if !matches!(
+            let goes_by_itself = matches!(
                 message,
                 ConsoleToRouter::Renew { .. } | ConsoleToRouter::Watch { .. }
-            ) {
+            );
+            if !goes_by_itself {
                 return message;
             }
         }
     }
 
-    /// What came, with its time, until nothing comes for so long; but which car is looked at.
+    /// What came but which car is looked at, with its time, until nothing comes for so long.
     pub async fn until_silent(&mut self, silence: Duration) -> Vec<(ConsoleToRouter, Instant)> {
         let mut all = Vec::new();
         while let Ok(Some(one)) = tokio::time::timeout(silence, self.messages.recv()).await {

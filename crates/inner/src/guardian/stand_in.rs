@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::End;
+use p2p_shared::text::millis;
 use p2p_shared::timing::KILL_GRACE;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
@@ -163,7 +164,7 @@ impl Car {
         };
         let end = (timeout(STOP_LIMIT, group.ended()).await)
             .map_or(End::TimedOut, |status| ended(&status));
-        let exec_ms = began.elapsed().as_secs_f64() * 1e3;
+        let exec_ms = millis(began.elapsed());
         tracing::info!(attempt, exit = %end, exec_ms, "stopped");
         end == End::Exit(0)
     }

@@ -14,12 +14,12 @@ use futures_util::stream::FuturesUnordered;
 use p2p_shared::liveness::{Due, Liveness, Pings};
 use p2p_shared::protocol::CommandInfo;
 use p2p_shared::protocol::console::{
-    ConsoleToRouter, FeedEvent, RefusedReason, RouterToConsole, SendEvent,
+    ConsoleToRouter, FeedEvent, PressId, RefusedReason, RouterToConsole, SendEvent,
 };
 use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire, WireError};
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, mpsc};
 
 use super::sends::Sends;
 use super::steady::Steady;
@@ -78,6 +78,8 @@ pub(super) struct Console<'a> {
     person: Person,
     addressee: Addressee,
     presence: Presence,
+    /// Presses of it that were refused after they had been taken.
+    refused: mpsc::Receiver<(PressId, Refused)>,
     /// The car that it looks at.
     watched: Option<u16>,
     feed: broadcast::Receiver<Arc<FeedEvent>>,
@@ -99,6 +101,7 @@ impl<'a> Console<'a> {
         wire: ConsoleWire,
         person: Person,
         presence: Presence,
+        refused: mpsc::Receiver<(PressId, Refused)>,
     ) -> Self {
         let now = Instant::now();
         let subscription = context.feed.subscribe();
@@ -114,6 +117,7 @@ impl<'a> Console<'a> {
             },
             person,
             presence,
+            refused,
             watched: None,
             feed: subscription.events,
             ticks: context.feed.ticks(),
@@ -157,6 +161,9 @@ impl<'a> Console<'a> {
             tokio::select! {
                 biased;
                 event = self.wire.event() => self.on_event(event?)?,
+                Some((press, refused)) = self.refused.recv(), if has_room => {
+                    self.refuse(Some(press), refused)?;
+                }
                 Ok(tick) = self.ticks.recv(), if has_room => self.on_tick(tick)?,
                 (request, event) = std::future::poll_fn(|cx| self.sends.poll_next(cx)),
                     if has_room && !self.sends.is_empty() =>
@@ -260,11 +267,14 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Something that the console asked for is refused.
-    fn refuse(&mut self, refused: Refused) -> Result<(), WireError> {
+    /// Something that the console asked for is refused: this press, or something else.
+    fn refuse(&mut self, press: Option<PressId>, refused: Refused) -> Result<(), WireError> {
         let Refused { reason, message } = refused;
-        self.wire
-            .push(&RouterToConsole::Refused { reason, message })
+        self.wire.push(&RouterToConsole::Refused {
+            reason,
+            press,
+            message,
+        })
     }
 
     fn tell(&mut self, request: u64, event: SendEvent) -> Result<(), WireError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::console::{MotionEvent, PressId};
+use p2p_shared::text::millis;
 
 use super::{Person, Press};
 use crate::control::{Event, Taken};
@@ -42,7 +43,6 @@ pub(super) fn pressed(
     run: RunId,
     rtt: Option<Duration>,
 ) {
-    let millis = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_secs_f64() * 1e3);
     tracing::info!(
         %link,
         press = id(press.id),
@@ -50,10 +50,14 @@ pub(super) fn pressed(
         command = %press.command,
         driver = who.driver.name,
         from = %who.from,
-        car_rtt_ms = millis(rtt),
-        console_rtt_ms = millis(who.rtt),
+        car_rtt_ms = rtt.map(millis),
+        console_rtt_ms = who.rtt.map(millis),
         "press"
     );
+}
+
+pub(super) fn too_late(link: &LinkName, press: PressId) {
+    tracing::info!(%link, press = id(press), "press dropped: too old");
 }
 
 pub(super) fn motion(link: &LinkName, event: &MotionEvent) {

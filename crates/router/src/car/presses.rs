@@ -44,6 +44,7 @@ impl Car {
         };
         let record = Record::with(feed, metrics, &wanted);
         state.presses.insert(id, record);
+        state.newest = Some((id, who.refusals.clone()));
         let message = RouterToInner::Press {
             press: id,
             run,
@@ -52,7 +53,7 @@ impl Car {
             driver: who.driver.name.clone(),
             remote_addr: who.from.ip().to_string(),
         };
-        let replaced = link.drive().press(id, message);
+        let replaced = link.drive().press(id, begun, message);
         state.press_dropped(replaced, "a newer press took its place before it was sent");
         if state.presses.len() > OPEN_PRESSES
             && let Some((_, mut oldest)) = state.presses.pop_first()
@@ -60,6 +61,19 @@ impl Car {
             oldest.tell(502, "the car did not say what became of it");
         }
         Ok(())
+    }
+
+    /// It is too old to be said to the car: old motion is dropped, and its driver is told.
+    pub(crate) fn too_late(&self, press: PressId) {
+        let mut state = self.lock();
+        state.control.refuse(press);
+        let refused = words::too_slow(&state.name);
+        log::too_late(&state.name, press);
+        state.press_dropped(Some(press), &refused.message);
+        if let Some((_, refusals)) = state.newest.take_if(|(newest, _)| *newest == press) {
+            // A console with so many unread ones hears of this one by its run.
+            let _ = refusals.try_send((press, refused));
+        }
     }
 
     /// The driver still holds it. What is not in order is dropped: it is old.

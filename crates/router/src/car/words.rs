@@ -45,6 +45,16 @@ pub(super) fn offline(name: &LinkName) -> Refused {
     }
 }
 
+pub(super) fn too_slow(name: &LinkName) -> Refused {
+    Refused {
+        reason: RefusedReason::TooSlow,
+        message: format!(
+            "the way to {name} is too slow to drive: the press was more than a second old and \
+             was dropped; press again when the round trip is below a second"
+        ),
+    }
+}
+
 pub(super) fn closing() -> Refused {
     Refused {
         reason: RefusedReason::Offline,

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use p2p_shared::timing;
+
 /// An inner's clock as it was heard: a lower bound, since what it said took a while to come. So
 /// a deadline may come too early on a slow link, and never too late.
 #[derive(Debug)]
@@ -19,9 +21,33 @@ impl InnerClock {
         }
     }
 
+    /// Whether motion that goes by this tick of it would be refused as too old: the inner's clock
+    /// is at least as far as we know.
+    pub(super) fn is_old(&self, tick_ms: u64, now: Instant) -> bool {
+        let at_least = self.said + now.saturating_duration_since(self.heard);
+        at_least > Duration::from_millis(tick_ms).saturating_add(timing::MOTION_AGE)
+    }
+
     /// The inner's clock at the end of this time from now, in milliseconds.
     pub(super) fn after(&self, time: Duration) -> u64 {
         let at = self.said + self.heard.elapsed() + time;
         u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn motion_is_old_a_second_after_its_tick_and_not_before() {
+        let clock = InnerClock::heard(10_000);
+        let later = |ms| clock.heard + Duration::from_millis(ms);
+        assert!(!clock.is_old(10_000, later(1000)));
+        assert!(clock.is_old(10_000, later(1001)));
+        assert!(clock.is_old(8_999, later(0)));
+        // A tick that we have not heard of is not old; nor is one from the end of time.
+        assert!(!clock.is_old(10_900, later(1001)));
+        assert!(!clock.is_old(u64::MAX, later(1001)));
     }
 }

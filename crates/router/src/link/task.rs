@@ -10,6 +10,7 @@ use p2p_shared::liveness::{Due, Liveness, Pings};
 use p2p_shared::protocol::{
     Hello, InnerToRouter, PIECE, Refusal, Rejection, RouterToInner, RunRequest,
 };
+use p2p_shared::text::millis;
 use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire, WireError};
 use p2p_shared::{socket, timing};
@@ -113,6 +114,7 @@ impl LinkTask {
             self.is_crowded &= !has_room;
             tokio::select! {
                 biased;
+                press = self.drive.expired() => self.car.too_late(press),
                 orders = self.drive.next(has_room), if !self.is_crowded => {
                     self.is_crowded = !has_room;
                     self.say_orders(orders)?;
@@ -159,7 +161,7 @@ impl LinkTask {
         if let Ok(sent) = payload.try_into() {
             let sent = Duration::from_micros(u64::from_be_bytes(sent));
             if let Some(rtt) = self.started.elapsed().checked_sub(sent) {
-                let rtt_ms = rtt.as_secs_f64() * 1e3;
+                let rtt_ms = millis(rtt);
                 tracing::debug!(link = %self.handle.name(), rtt_ms, "round trip");
                 self.car.round_trip(rtt);
             }
@@ -213,7 +215,16 @@ impl LinkTask {
             self.work_on(run)?;
         }
         for message in orders.wish.into_iter().chain(orders.ticks) {
-            self.wire.push(&message)?;
+            match message {
+                RouterToInner::Press { press, tick_ms, .. }
+                    if self.clock.is_old(tick_ms, Instant::now()) =>
+                {
+                    self.car.too_late(press);
+                    // What it was to replace is over, too.
+                    self.wire.push(&RouterToInner::Release { press })?;
+                }
+                message => self.wire.push(&message)?,
+            }
         }
         Ok(())
     }

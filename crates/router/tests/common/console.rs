@@ -169,7 +169,22 @@ impl FakeConsole {
 
     pub async fn is_refused(&mut self) -> (RefusedReason, String) {
         self.hears(|message| match message {
-            RouterToConsole::Refused { reason, message } => Some((*reason, message.clone())),
+            RouterToConsole::Refused {
+                reason, message, ..
+            } => Some((*reason, message.clone())),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Of which kind the refusal of a press is, and which press.
+    pub async fn is_refused_press(&mut self) -> (RefusedReason, PressId) {
+        self.hears(|message| match message {
+            RouterToConsole::Refused {
+                reason,
+                press: Some(press),
+                ..
+            } => Some((*reason, *press)),
             _ => None,
         })
         .await

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -39,6 +39,8 @@ struct Line {
 struct Shared {
     lines: Mutex<Vec<Line>>,
     refuses: AtomicBool,
+    /// Little fits into it.
+    is_narrow: bool,
 }
 
 pub struct Proxy {
@@ -50,11 +52,23 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy to this port.
     pub async fn to(port: u16) -> Self {
+        Self::with(port, false).await
+    }
+
+    /// One that keeps little of what the router sends: what is held back waits at the router.
+    pub async fn narrow(port: u16) -> Self {
+        Self::with(port, true).await
+    }
+
+    async fn with(port: u16, is_narrow: bool) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let end = CancellationToken::new();
         let proxy = Self {
             port: listener.local_addr().unwrap().port(),
-            shared: Arc::default(),
+            shared: Arc::new(Shared {
+                is_narrow,
+                ..Shared::default()
+            }),
             _end: end.clone().drop_guard(),
         };
         let shared = proxy.shared.clone();
@@ -117,7 +131,11 @@ async fn accept(listener: TcpListener, target: u16, shared: Arc<Shared>) {
         if shared.refuses.load(Ordering::SeqCst) {
             continue;
         }
-        let Ok(router) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await else {
+        let socket = TcpSocket::new_v4().unwrap();
+        if shared.is_narrow {
+            socket.set_recv_buffer_size(4096).unwrap();
+        }
+        let Ok(router) = socket.connect((Ipv4Addr::LOCALHOST, target).into()).await else {
             continue;
         };
         let _ = (inner.set_nodelay(true), router.set_nodelay(true));

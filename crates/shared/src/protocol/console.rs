@@ -203,6 +203,9 @@ pub enum RouterToConsole {
     Refused {
         /// Of which kind the reason is.
         reason: RefusedReason,
+        /// The press that comes to nothing, if it is one.
+        #[serde(default)]
+        press: Option<PressId>,
         /// A sentence that says what to do.
         message: String,
     },
@@ -223,8 +226,10 @@ pub enum RefusedReason {
     Locked,
     /// The car is not connected.
     Offline,
-    /// The driver's press is not in order: no control, an old epoch, a slow link.
+    /// The driver's press is not in order: no control, an old epoch.
     NotDriving,
+    /// The press is more than a second old: the way to the car is too slow to drive.
+    TooSlow,
 }
 
 /// A link as a console sees it.

@@ -35,8 +35,11 @@ impl Console<'_> {
                 reason: RefusedReason::Offline,
                 message: "the car sent no list of its commands: try again in a moment".to_owned(),
             };
-            self.parts
-                .push_back(RouterToConsole::Refused { reason, message });
+            self.parts.push_back(RouterToConsole::Refused {
+                reason,
+                press: None,
+                message,
+            });
             return self.push_list_part(request, Vec::new(), false);
         };
         let mut size = 0;

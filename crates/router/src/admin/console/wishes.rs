@@ -46,6 +46,7 @@ impl NotSent {
 
 impl Console<'_> {
     pub(super) fn on_message(&mut self, message: ConsoleToRouter) -> Result<(), ConsoleEnd> {
+        let mut pressed = None;
         let refused = match message {
             ConsoleToRouter::Hello { .. } => {
                 let why = "the console said hello twice".to_owned();
@@ -92,15 +93,18 @@ impl Console<'_> {
                 press,
                 command,
                 tick_ms,
-            } => self.check_may_run("drive").and_then(|()| {
-                let press = Press {
-                    id: press,
-                    command,
-                    tick_ms,
-                };
-                let run = self.context.run_ids.next();
-                self.car(service_port)?.press(&self.person, press, run)
-            }),
+            } => {
+                pressed = Some(press);
+                self.check_may_run("drive").and_then(|()| {
+                    let press = Press {
+                        id: press,
+                        command,
+                        tick_ms,
+                    };
+                    let run = self.context.run_ids.next();
+                    self.car(service_port)?.press(&self.person, press, run)
+                })
+            }
             // These two count only for who has control, and nobody needs to hear of it when they
             // don't: they come many times a second.
             ConsoleToRouter::Renew {
@@ -128,7 +132,7 @@ impl Console<'_> {
         };
         match refused {
             Ok(()) => Ok(()),
-            Err(refused) => Ok(self.refuse(refused)?),
+            Err(refused) => Ok(self.refuse(pressed, refused)?),
         }
     }
 
