@@ -45,6 +45,7 @@ async fn the_first_arrow_on_a_car_just_looked_at_drives_at_once() {
     until("it moves", || lines()[before..].contains("forward")).await;
     terminal.await_text("DRIVING").await;
     terminal.send(UP);
-    until("it stands", || lines().ends_with("forward\nstop\n")).await;
+    // It may run once more, when the motion was reaped only after it had begun.
+    until("it stands", || lines().contains("forward\nstop\n")).await;
     assert_eq!(lines().matches("forward").count(), 1);
 }
