@@ -126,6 +126,8 @@ impl Car {
             return;
         }
         state.lose_presses();
+        // What was pressed on the old link is over: only a new press moves on the new one.
+        state.control.stop();
         let is_new = state.instance != hello.instance;
         state.name = link.name().clone();
         state.motion = hello.motion.clone();

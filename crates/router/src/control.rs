@@ -7,8 +7,8 @@
 //!   Free ─────────────▶ Held ◀──────────────────────────────┐
 //!    ▲                   │ └───────────────────────────────-┘
 //!    └───────────────────┘   take by another: a request, for 10 s; silence means no
-//!      release, 60 s idle,
-//!      its socket dies
+//!      release, 60 s idle, 1.5 s of silence
+//!      with a key held, its socket dies
 //! ```
 //!
 //! Whenever control passes from someone or to someone, the car is to be stopped first.
@@ -22,6 +22,10 @@ use p2p_shared::protocol::console::{ControlInfo, ControlWish, Driver, PressId, S
 pub(crate) const REQUEST: Duration = Duration::from_secs(10);
 /// Who has not pressed for so long gives control back.
 pub(crate) const IDLE: Duration = Duration::from_secs(60);
+
+/// Who holds a key and has sent nothing for so long is no driver any more: 30 heartbeats. (The car
+/// has stopped long before, when the lease ran out.)
+pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 
 /// Gives out the epochs under which drivers press. They grow, over a restart of the router too,
 /// for they begin at the time in microseconds, and nobody takes control a million times a
@@ -105,6 +109,8 @@ pub(crate) enum Declined {
 pub(crate) enum Released {
     Given,
     Idle,
+    /// A press was neither renewed nor released.
+    Silence,
     /// The driver's connection is gone.
     Gone,
     /// The router goes down.
@@ -224,16 +230,27 @@ impl Control {
             let (driver, why) = (request.driver, Declined::Silence);
             events.push(Event::Declined { driver, why });
         }
-        if self.holder.as_ref().is_some_and(|h| h.used + IDLE <= now) {
-            events.extend(self.give_back(Released::Idle, epochs, now));
+        if let Some((until, why)) = self.held_until()
+            && until <= now
+        {
+            events.extend(self.give_back(why, epochs, now));
         }
         events
     }
 
+    /// Until when the holder keeps control without a sign of life, and why it loses it then.
+    fn held_until(&self) -> Option<(Instant, Released)> {
+        let holder = self.holder.as_ref()?;
+        Some(match holder.held {
+            Some(_) => (holder.used + SILENCE, Released::Silence),
+            None => (holder.used + IDLE, Released::Idle),
+        })
+    }
+
     /// When something runs out.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let idle = self.holder.as_ref().map(|holder| holder.used + IDLE);
-        self.request_until().into_iter().chain(idle).min()
+        let held_until = self.held_until().map(|(until, _)| until);
+        self.request_until().into_iter().chain(held_until).min()
     }
 
     /// A press: whether it is passed on.

@@ -14,6 +14,10 @@ use tokio::sync::Notify;
 
 use crate::link::{LinkHandle, ToLink};
 
+/// Most runs of the stop command that wait for the link: of more, the oldest is answered that it
+/// was not executed, since newer ones follow.
+const STOP_RUNS: usize = 16;
+
 /// Who has an eye on a car.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Watch {
@@ -84,6 +88,9 @@ impl DriveQueue {
         let mut waiting = self.lock();
         // Dropped, it tells its caller that nothing was sent.
         if !waiting.closed {
+            if waiting.stop_runs.len() >= STOP_RUNS {
+                waiting.stop_runs.pop_front();
+            }
             waiting.stop_runs.push_back(run);
             self.come.notify_one();
         }

@@ -214,7 +214,8 @@ impl LinkHandle {
         });
     }
 
-    fn is_draining(&self) -> bool {
+    /// Whether the inner restarts, and begins nothing more.
+    pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
     }
 

@@ -10,7 +10,7 @@ use common::console::FakeConsole;
 use common::peer::{self, FakeInner};
 use common::proxy::{Proxy, Way};
 use common::{Answer, World, answered, asking, get, post};
-use p2p_shared::protocol::console::{ControlWish, PressId, RefusedReason, Source};
+use p2p_shared::protocol::console::{ControlWish, PressId, RefusedReason, RunInfo, Source};
 use p2p_shared::protocol::{InnerToRouter, RouterToInner};
 use tokio::task::JoinHandle;
 
@@ -147,4 +147,33 @@ async fn a_stop_overtakes_motions_that_wait_and_none_of_them_runs_afterwards() {
     held.inner.starts(run.run).await;
     held.inner.finishes(run.run).await;
     assert_eq!(answered(held.filling).await.verdict(), (200, "yes"));
+}
+
+#[tokio::test]
+async fn a_stop_is_handed_over_though_its_caller_has_left() {
+    let world = World::open();
+    let mut held = HeldUp::new(&world).await;
+    let caller = asking(held.port, "/cgi?command=stop");
+    let is_stop = |run: &RunInfo| run.command.as_str() == "stop" && run.source == Source::Http;
+    let stop = held.driver.sees_run(is_stop).await;
+    caller.abort();
+    held.driver
+        .sees_run(|run| run.run == stop.run && run.result.is_some())
+        .await;
+    let is_it =
+        |message: &RouterToInner| matches!(message, RouterToInner::Run(run) if run.run == stop.run);
+    held.hears_all(is_it).await;
+    // Nor is it ended for that, when it runs.
+    held.inner
+        .say(InnerToRouter::Started { run: stop.run })
+        .await;
+    let next = asking(held.port, "/cgi?command=hello");
+    loop {
+        match held.inner.hear().await.expect("closed") {
+            RouterToInner::Cancel { run } => assert_ne!(run, stop.run),
+            RouterToInner::Run(run) if run.command.as_str() == "hello" => break,
+            _ => {}
+        }
+    }
+    next.abort();
 }

@@ -24,6 +24,9 @@ impl Car {
         if state.closed {
             return Err(words::closing());
         }
+        if link.is_draining() {
+            return Err(words::restarting(&state.name));
+        }
         if !state.motion.commands.contains(&press.command) {
             return Err(words::no_motion(&press.command));
         }
@@ -45,6 +48,8 @@ impl Car {
         let record = Record::with(feed, metrics, &wanted);
         state.presses.insert(id, record);
         state.newest = Some((id, who.refusals.clone()));
+        // Its silence runs out sooner than its idleness.
+        self.shared.changed.notify_one();
         let message = RouterToInner::Press {
             press: id,
             run,
@@ -115,6 +120,7 @@ impl State {
                 }
             }
             MotionEvent::Refused { press, why } => {
+                self.control.refuse(*press);
                 self.press_dropped(Some(*press), words::refused(*why));
             }
             MotionEvent::Ended { run, end, exec_us } => {

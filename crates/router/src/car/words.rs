@@ -62,6 +62,13 @@ pub(super) fn closing() -> Refused {
     }
 }
 
+pub(super) fn restarting(name: &LinkName) -> Refused {
+    Refused {
+        reason: RefusedReason::Offline,
+        message: format!("{name} is restarting: try again in a moment"),
+    }
+}
+
 pub(super) fn no_motion(command: &CommandName) -> Refused {
     Refused {
         reason: RefusedReason::NotDriving,
@@ -80,6 +87,7 @@ pub(super) fn stop_before(event: &Event) -> Option<(String, StopCause)> {
             let by = match why {
                 Released::Given => format!("{}, giving control back", driver.name),
                 Released::Idle => format!("{}, idle", driver.name),
+                Released::Silence => format!("{}, silent with a key held", driver.name),
                 Released::Gone => format!("{}, gone", driver.name),
                 Released::Closing => "the router, going down".to_owned(),
             };

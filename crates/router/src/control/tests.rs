@@ -119,9 +119,37 @@ fn idle_control_is_given_back_and_a_held_press_is_not_idle() {
     let later = now + IDLE / 2;
     control.press(SessionId(1), press, later).unwrap();
     assert!(control.renew(SessionId(1), press, now + IDLE));
+    assert_eq!(control.poll(&epochs(), now + IDLE), []);
+    assert!(control.release(SessionId(1), press, now + IDLE));
+    assert_eq!(control.next(), Some(now + IDLE + IDLE));
     assert_eq!(control.poll(&epochs(), later + IDLE), []);
     let idle = released(1, Released::Idle);
     assert_eq!(control.poll(&epochs(), now + IDLE + IDLE), [idle]);
+}
+
+#[test]
+fn who_is_silent_with_a_key_held_is_disarmed() {
+    let (mut control, now) = (Control::default(), Instant::now());
+    wish(&mut control, 1, ControlWish::Take, now);
+    let epoch = control.info(now).epoch;
+    let press = |number| PressId { epoch, number };
+    control.press(SessionId(1), press(1), now).unwrap();
+    let renewed = now + SILENCE / 2;
+    assert!(control.renew(SessionId(1), press(1), renewed));
+    assert_eq!(control.next(), Some(renewed + SILENCE));
+    assert_eq!(control.poll(&epochs(), now + SILENCE), []);
+    let silent = released(1, Released::Silence);
+    assert_eq!(control.poll(&epochs(), renewed + SILENCE), [silent]);
+
+    // A press that the car refused is not held, whatever its driver says or doesn't.
+    let mut control = Control::default();
+    wish(&mut control, 1, ControlWish::Take, now);
+    let epoch = control.info(now).epoch;
+    let refused = PressId { epoch, number: 1 };
+    control.press(SessionId(1), refused, now).unwrap();
+    control.refuse(refused);
+    assert_eq!(control.poll(&epochs(), now + SILENCE), []);
+    assert_eq!(control.next(), Some(now + IDLE));
 }
 
 #[test]

@@ -21,6 +21,8 @@ struct Held {
     open: OpenRun,
     stage: Stage,
     caller: WeakUnboundedSender<RunEvent>,
+    /// A run of the stop command: it is wanted, whether or not its caller waits for it.
+    is_stop: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +43,14 @@ impl Runs {
         run: RunId,
         open: OpenRun,
         caller: WeakUnboundedSender<RunEvent>,
+        is_stop: bool,
     ) {
         let stage = Stage::Kept;
         let held = Held {
             open,
             stage,
             caller,
+            is_stop,
         };
         self.0.insert(run, held);
     }
@@ -57,7 +61,8 @@ impl Runs {
         let Some(held) = self.0.get_mut(&run) else {
             return false;
         };
-        let is_wanted = (held.caller.upgrade()).is_some_and(|caller| !caller.is_closed());
+        let is_waited_for = || (held.caller.upgrade()).is_some_and(|caller| !caller.is_closed());
+        let is_wanted = held.is_stop || is_waited_for();
         if is_wanted {
             held.open.hand_over();
             held.stage = Stage::Handed;
@@ -84,9 +89,10 @@ impl Runs {
         }
     }
 
-    /// The caller has gone away; whether the run was open.
+    /// The caller has gone away; whether the run, which was open, is to be ended for that. A stop
+    /// is not.
     pub(super) fn cancel(&mut self, run: RunId) -> bool {
-        self.0.remove(&run).is_some()
+        self.0.remove(&run).is_some_and(|held| !held.is_stop)
     }
 
     /// The caller has read on; whether the run is open.

@@ -179,8 +179,10 @@ impl LinkTask {
                     open.end(self.restarting());
                     return Ok(());
                 }
-                self.runs.insert(order.run, open, caller);
-                if order.stdin.is_empty() {
+                let is_stop = order.kind == RunKind::Stop;
+                self.runs.insert(order.run, open, caller, is_stop);
+                // A stop waits for nothing, an input of its own included.
+                if order.stdin.is_empty() || is_stop {
                     return self.send_run(&order);
                 }
                 let left = order.stdin.clone();
@@ -278,7 +280,10 @@ impl LinkTask {
             arguments: order.arguments.clone(),
             deadline_ms,
             remote_addr: order.remote_addr.clone(),
-            stdin_bytes: order.stdin.len() as u64,
+            stdin_bytes: match order.kind {
+                RunKind::Stop => 0,
+                RunKind::Motion { .. } | RunKind::Plain => order.stdin.len() as u64,
+            },
             for_ms,
         }))
     }

@@ -9,6 +9,9 @@ use crate::car::Refused;
 
 /// Most lists that one console waits for at a time.
 const OPEN: usize = 8;
+/// Most messages of lists that wait for a console to read: one that asks and does not read gets
+/// no more answers until it does.
+const WAITING: usize = 64;
 /// A message is full at this size, by a rough count of the texts in it.
 const FULL: usize = 16 * 1024;
 
@@ -18,6 +21,9 @@ impl Console<'_> {
         request: u64,
         service_port: u16,
     ) -> Result<(), WireError> {
+        if self.parts.len() >= WAITING {
+            return Ok(());
+        }
         let car = self.context.cars.get(service_port);
         match car.and_then(|car| car.link()) {
             Some(link) if self.lists.len() < OPEN => {
