@@ -27,6 +27,7 @@ use crate::Context;
 use crate::car::{Person, Refused};
 use crate::cars::Presence;
 use crate::feed::{Addressee, Snapshot, Tick};
+use crate::quota::Share;
 
 mod lists;
 mod wishes;
@@ -78,6 +79,8 @@ pub(super) struct Console<'a> {
     person: Person,
     addressee: Addressee,
     presence: Presence,
+    /// Of what all consoles of its key may ask for.
+    share: Share,
     /// The car that it looks at.
     watched: Option<u16>,
     feed: broadcast::Receiver<Arc<FeedEvent>>,
@@ -99,6 +102,7 @@ impl<'a> Console<'a> {
         wire: ConsoleWire,
         person: Person,
         presence: Presence,
+        share: Share,
     ) -> Self {
         let now = Instant::now();
         let subscription = context.feed.subscribe();
@@ -114,6 +118,7 @@ impl<'a> Console<'a> {
             },
             person,
             presence,
+            share,
             watched: None,
             feed: subscription.events,
             ticks: context.feed.ticks(),

@@ -134,6 +134,8 @@ pub fn router_config() -> p2p_router::Config {
         allow_plain_http: false,
         max_body: 1 << 20,
         patience: p2p_router::Patience::default(),
+        max_links: p2p_router::limits::LINKS,
+        on_link: None,
     }
 }
 
