@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// each begun. nginx has 512 connections a worker.
 pub(crate) const STRANGERS: usize = 1024;
 /// The same from one address: room for a class room behind one NAT that comes back at once.
-pub(crate) const STRANGERS_OF_ONE: usize = 256;
+pub const STRANGERS_OF_ONE: usize = 256;
 
 /// After a wrong key, others from the same address are put off for so long, doubling
 pub(crate) const WRONG_KEY_PAUSE: Duration = Duration::from_secs(1);
@@ -24,10 +24,10 @@ pub(crate) const WRONG_KEY_ORIGINS: usize = 1024;
 /// the ports there are.
 pub const LINKS: usize = 256;
 /// Most consoles of one key: a class with one key, twice.
-pub(crate) const CONSOLES: usize = 64;
+pub const CONSOLES: usize = 64;
 /// Most runs of one key that are waited for: half of what one link takes, so that nobody has a
 /// car to himself.
-pub(crate) const RUNS: usize = 512;
+pub const RUNS: usize = 512;
 /// What all consoles of one key may ask for in a second: ten hands at the key repeat of a
 /// keyboard, with each press told to every console.
 pub(crate) const WISHES: f64 = 500.0;

@@ -179,7 +179,10 @@ async fn serve(
 
 /// Gives the port up if it may be; then its car is gone too.
 fn give_up(context: &Context, service: &Arc<ServicePort>, at_once: bool, end: &LinkEnd) {
-    if let Some(since) = context.registry.give_up(service, at_once) {
+    // What goes down with the router is no news.
+    if let Some(since) = context.registry.give_up(service, at_once)
+        && !context.draining.is_cancelled()
+    {
         context.on_link.down(service, since, &end.to_string());
     }
     if service.closed.is_cancelled() {

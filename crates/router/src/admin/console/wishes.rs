@@ -164,13 +164,15 @@ impl Console<'_> {
         !is_stop && !self.share.may_ask(limits::WISHES)
     }
 
-    /// A renewal that is not heard ends its press by itself, and nobody has to be told.
+    /// A renewal that is not heard ends its press by itself, and nobody has to be told; nor is
+    /// who asks on without reading: it would be closed for it, and its stop not heard.
     fn refuse_too_much(&mut self, message: &ConsoleToRouter) -> Result<(), WireError> {
         let message_for_people = format!(
             "the consoles of this key ask for more than {} things a second: it was not done",
             limits::WISHES
         );
         match message {
+            _ if !self.wire.has_room() => Ok(()),
             ConsoleToRouter::Renew { .. } => Ok(()),
             ConsoleToRouter::Send { request, .. } => {
                 let not_sent = NotSent {
