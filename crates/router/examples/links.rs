@@ -1,7 +1,7 @@
 //! Many inners in one process, to load a router with links:
 //! `cargo run --release -p p2p-router --example links -- ROUTER_HOST ROUTER_PORT COUNT FIRST_PORT`
 //!
-//! Each asks for the next service port from FIRST_PORT on (stay below the kernel's ephemeral
+//! The router needs a `--max-links` of COUNT. Each asks for the next service port from FIRST_PORT on (stay below the kernel's ephemeral
 //! ports: 32768). Prints how long they took to come up, and holds them until Ctrl-C.
 
 use std::path::PathBuf;

@@ -1,13 +1,15 @@
 //! Owns who a caller is and what it may do.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode};
 use p2p_shared::key::Role;
 
 use crate::answer::Problem;
-use crate::keystore::{Grant, KeyStore};
+use crate::keystore::{AuthError, Grant, KeyStore};
+use crate::origin::Party;
+use crate::strangers::Visitor;
 
 /// How callers are told apart.
 #[derive(Debug, Clone)]
@@ -28,33 +30,62 @@ pub(crate) enum Caller {
 }
 
 impl Access {
-    /// Who sent this request, if the router knows the key.
-    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+    /// Who sent this request, if the router knows the key: then the visitor is no stranger.
+    pub(crate) fn caller(&self, visitor: &Visitor, headers: &HeaderMap) -> Result<Caller, Problem> {
         let Self::Keys(keys) = self else {
+            visitor.is_known();
             return Ok(Caller::Anyone);
         };
         let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         match keys.authenticate(authorization) {
-            Ok(grant) => Ok(Caller::Holder(grant, keys.clone())),
-            Err(error) => Err(Problem::new(StatusCode::UNAUTHORIZED, error.to_string())
-                .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Ok(grant) => {
+                visitor.is_known();
+                Ok(Caller::Holder(grant, keys.clone()))
+            }
+            Err(error) => Err(stranger(visitor, error)),
         }
     }
 
     /// The caller, if its role `may` do what it asks for, which is `what`.
     pub(crate) fn allow(
         &self,
+        visitor: &Visitor,
         headers: &HeaderMap,
         what: &str,
         may: fn(Role) -> bool,
     ) -> Result<Caller, Problem> {
-        let caller = self.caller(headers)?;
+        let caller = self.caller(visitor, headers)?;
         caller.may(what, may)?;
         Ok(caller)
     }
 }
 
+/// The answer to one who shows no key, or a wrong one.
+fn stranger(visitor: &Visitor, error: AuthError) -> Problem {
+    let pause = match error {
+        AuthError::Missing => None,
+        AuthError::Malformed | AuthError::Wrong => visitor.wrong_key(),
+    };
+    let Some(pause) = pause else {
+        return Problem::new(StatusCode::UNAUTHORIZED, error.to_string())
+            .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    };
+    let seconds = u32::try_from(pause.as_secs() + 1).unwrap_or(u32::MAX);
+    let sentence = format!(
+        "{error}; several wrong keys came from your address: try again in {seconds} s (a right key is let in at once)"
+    );
+    Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, seconds, sentence)
+}
+
 impl Caller {
+    /// Who is held to what one party may have.
+    pub(crate) fn party(&self, from: IpAddr) -> Party {
+        match self {
+            Self::Anyone => Party::At(from.into()),
+            Self::Holder(grant, _) => Party::Key(grant.id),
+        }
+    }
+
     /// Whether its role `may` do `what`.
     pub(crate) fn may(&self, what: &str, may: fn(Role) -> bool) -> Result<(), Problem> {
         match self {

@@ -20,7 +20,9 @@ use tokio::sync::mpsc;
 use crate::access::Caller;
 use crate::answer::Problem;
 use crate::car::Person;
-use crate::{Context, http, listen};
+use crate::quota::Share;
+use crate::strangers::Visitor;
+use crate::{Context, http, limits, listen};
 
 mod console;
 mod sends;
@@ -37,18 +39,23 @@ const SOFTWARE: usize = 40;
 /// Lets a console in, before it has said anything of the protocol, if its key and version may.
 pub(crate) fn upgrade(
     context: &Arc<Context>,
-    peer: SocketAddr,
+    visitor: &Visitor,
     mut request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
+    let peer = visitor.peer();
     let headers = request.headers();
-    let allowed = context.access.allow(headers, "watch", Role::may_view);
-    let (caller, accept) = allowed
+    let allowed = context
+        .access
+        .allow(visitor, headers, "watch", Role::may_view);
+    let (caller, accept, share) = allowed
         .and_then(|caller| {
             refuse_pages(headers)?;
-            Ok((caller, listen::websocket_accept(headers)?))
+            let accept = listen::websocket_accept(headers)?;
+            let share = share(context, &caller, peer)?;
+            Ok((caller, accept, share))
         })
         .inspect_err(|problem| {
-            tracing::info!(from = %peer, why = problem.sentence, "console refused");
+            listen::refused(visitor, "console", problem);
         })?;
     let upgrading = hyper::upgrade::on(&mut request);
     let context = context.clone();
@@ -57,10 +64,23 @@ pub(crate) fn upgrade(
         if let Ok(upgraded) = upgrading.await
             && let Some((stream, read)) = http::downcast(upgraded)
         {
-            serve(&context, caller, peer, stream, read).await;
+            let person = (caller, peer, share);
+            serve(&context, person, stream, read).await;
         }
     });
     Ok(listen::switching(accept))
+}
+
+/// The caller's part in the consoles that there may be.
+fn share(context: &Context, caller: &Caller, peer: SocketAddr) -> Result<Share, Problem> {
+    context.consoles.take(caller.party(peer.ip())).ok_or_else(|| {
+        context.metrics.over_quota.inc();
+        let sentence = format!(
+            "this key has {} consoles open, which is all it may: close one (a stop by /cgi is never refused)",
+            limits::CONSOLES
+        );
+        Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)
+    })
 }
 
 /// A page in a browser can open a WebSocket to anywhere, and says so by this header; our own
@@ -79,14 +99,14 @@ const REFUSALS: usize = 16;
 /// The life of a console, from its hello to its end.
 async fn serve(
     context: &Arc<Context>,
-    caller: Caller,
-    peer: SocketAddr,
+    (caller, peer, share): (Caller, SocketAddr, Share),
     stream: Transport,
     read: Vec<u8>,
 ) {
     socket::set_dead_after(stream.socket(), timing::PACE_BUSY.dead);
     let mut wire: ConsoleWire = Wire::accepted(Steady::new(stream), read).await;
-    let (software, readonly) = match hello(&mut wire).await {
+    let visitor = context.strangers.admit(peer, &context.closed);
+    let (software, readonly) = match hello(&mut wire, &visitor).await {
         Ok(Some(hello)) => hello,
         Ok(None) => return,
         Err(message) => {
@@ -100,6 +120,7 @@ async fn serve(
             return wire.part(Some(&words), "", FAREWELL).await;
         }
     };
+    drop(visitor);
     let role = match caller.role() {
         role if readonly && role.may_view() => Role::View,
         role => role,
@@ -123,7 +144,7 @@ async fn serve(
         rtt: None,
         refusals,
     };
-    let console = Console::new(context, wire, person, presence, refused);
+    let console = Console::new(context, wire, person, presence, refused, share);
     let (end, wire) = console.live(caller.revoked()).await;
     context.metrics.consoles.dec();
     tracing::info!(from = %peer, session = session.0, why = %end, "console down");
@@ -133,8 +154,15 @@ async fn serve(
 }
 
 /// Waits for the hello: `None` if the peer thinks better of it, else why it is none.
-async fn hello(wire: &mut ConsoleWire) -> Result<Option<(String, bool)>, String> {
-    match tokio::time::timeout(timing::HELLO, wire.event()).await {
+async fn hello(
+    wire: &mut ConsoleWire,
+    visitor: &Visitor,
+) -> Result<Option<(String, bool)>, String> {
+    let event = tokio::time::timeout(timing::HELLO, wire.event());
+    let Some(event) = visitor.end().run_until_cancelled(event).await else {
+        return Ok(None);
+    };
+    match event {
         Ok(Ok(Event::Message(ConsoleToRouter::Hello { software, readonly }))) => {
             Ok(Some((software, readonly)))
         }

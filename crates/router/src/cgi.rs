@@ -21,8 +21,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::access::Caller;
 use crate::answer::{self, Executed, Problem, answer, text_value};
 use crate::car::{NotAdmitted, RunKind};
+use crate::limits;
 use crate::link::NotQueued;
 use crate::query::CgiQuery;
+use crate::quota::Share;
 use crate::record::{Record, Wanted};
 use crate::registry::Occupant;
 use crate::run::{Finish, RunEvent, RunHandle, RunOrder};
@@ -80,6 +82,8 @@ pub(crate) async fn run(
     if let (RunKind::Stop, Some(car)) = (kind, &car) {
         car.stop_by_run(&caller.who(asked.peer), asked.peer, run);
     }
+    let share = share(asked, &caller, kind).inspect_err(|problem| tell(&mut record, problem))?;
+    record.counts(share);
     let order = RunOrder {
         run,
         command: query.command,
@@ -110,6 +114,22 @@ fn not_admitted(why: &NotAdmitted) -> Problem {
         NotAdmitted::ForNoMotion | NotAdmitted::ForTooLong(_) => StatusCode::BAD_REQUEST,
     };
     Problem::new(status, why.to_string())
+}
+
+/// The caller's part in the runs that there may be. A stop is none of them.
+fn share(asked: &Asked<'_>, caller: &Caller, kind: RunKind) -> Result<Option<Share>, Problem> {
+    if kind == RunKind::Stop {
+        return Ok(None);
+    }
+    let share = asked.context.runs.take(caller.party(asked.peer.ip()));
+    share.map(Some).ok_or_else(|| {
+        asked.context.metrics.over_quota.inc();
+        let sentence = format!(
+            "{} runs of this key are open, which is all it may: wait for one",
+            limits::RUNS
+        );
+        Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 1, sentence)
+    })
 }
 
 /// Queues the run on the link, if there is one.

@@ -15,15 +15,17 @@ use tokio::net::TcpStream;
 use crate::Context;
 use crate::access::Access;
 use crate::answer::Problem;
+use crate::strangers::Visitor;
 
 /// The first byte of every TLS connection: a handshake record (RFC 8446, 5.1). No HTTP method
 /// begins with it.
 const HANDSHAKE: u8 = 22;
 
 /// The connection, once it is known to be TLS or not; `None` if nothing came of it within
-/// `patience`, when nothing was asked and nothing is owed.
+/// `patience` or it had to go for another, when nothing was asked and nothing is owed.
 pub(crate) async fn enter(
     context: &Context,
+    visitor: &Visitor,
     stream: TcpStream,
     patience: Duration,
 ) -> Option<Transport> {
@@ -41,8 +43,9 @@ pub(crate) async fn enter(
             Ok(Transport::Plain(stream))
         }
     };
+    let enter = tokio::time::timeout(patience, enter);
     let entered: Result<std::io::Result<Transport>, _> =
-        tokio::time::timeout(patience, enter).await;
+        visitor.end().run_until_cancelled(enter).await?;
     entered.ok()?.ok()
 }
 
@@ -51,6 +54,15 @@ pub(crate) async fn enter(
 /// anybody can write.
 pub(crate) fn is_private(access: &Access, peer: IpAddr, is_tls: bool) -> bool {
     is_tls || peer.is_loopback() || matches!(access, Access::Open)
+}
+
+/// The answer to one who had to go for another.
+pub(crate) fn no_room() -> Problem {
+    Problem::retry_after(
+        StatusCode::SERVICE_UNAVAILABLE,
+        2,
+        "too many callers without a key wait here: nothing was run; try again in a moment",
+    )
 }
 
 /// Sends a caller to the same address over TLS.

@@ -17,7 +17,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use p2p_shared::timing;
 use p2p_shared::transport::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_util::sync::CancellationToken;
+
+use crate::strangers::Visitor;
 
 mod guard;
 
@@ -64,11 +65,11 @@ impl Default for Patience {
     }
 }
 
-/// Answers requests on this connection until it ends or `closing` asks for the end after the
+/// Answers requests on this connection until it ends or the visitor has to go, which is after the
 /// present answer. `refuse` gives the answer to what is no request.
 pub(crate) async fn serve<H, F, B>(
     stream: Transport,
-    closing: &CancellationToken,
+    visitor: &Visitor,
     refuse: impl Fn(StatusCode) -> Response<Bytes>,
     handle: H,
 ) where
@@ -77,14 +78,18 @@ pub(crate) async fn serve<H, F, B>(
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin,
 {
-    serve_with(Patience::default(), stream, closing, refuse, handle).await;
+    let patience = Patience {
+        headers: timing::HELLO,
+        ..Patience::default()
+    };
+    serve_with(patience, stream, visitor, refuse, handle).await;
 }
 
 /// The same, with another patience.
 pub(crate) async fn serve_with<H, F, B>(
     patience: Patience,
     stream: Transport,
-    closing: &CancellationToken,
+    visitor: &Visitor,
     refuse: impl Fn(StatusCode) -> Response<Bytes>,
     handle: H,
 ) where
@@ -93,6 +98,7 @@ pub(crate) async fn serve_with<H, F, B>(
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin,
 {
+    let closing = visitor.end();
     let guard = Guard::default();
     let io = TokioIo::new(GuardedStream::new(stream, guard.clone(), patience.reading));
     let service = service_fn(|request: Request<Incoming>| {
@@ -126,7 +132,13 @@ pub(crate) async fn serve_with<H, F, B>(
         None if guard.owed() == Owed::Nothing => Ok(()),
         None => {
             Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
+            if visitor.is_sent_away() {
+                // It may be one of those that never read.
+                let last = tokio::time::timeout(LINGER, &mut connection).await;
+                last.unwrap_or(Ok(()))
+            } else {
+                (&mut connection).await
+            }
         }
     };
     let unread = connection.into_parts().map(|parts| parts.read_buf);
@@ -147,7 +159,12 @@ pub(crate) async fn serve_with<H, F, B>(
     };
     let last_words = last_words.map(|status| closing_answer(refuse(status)));
     // A caller that doesn't take it in time does without.
-    let _ = tokio::time::timeout(LINGER, part(&mut stream, last_words)).await;
+    let linger = if visitor.is_sent_away() {
+        Duration::ZERO
+    } else {
+        LINGER
+    };
+    let _ = tokio::time::timeout(linger, part(&mut stream, last_words)).await;
 }
 
 /// Whether this answer has to be the last on its connection: the rest of a body that nobody

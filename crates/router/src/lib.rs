@@ -33,13 +33,17 @@ pub mod limits;
 mod link;
 mod listen;
 mod metrics;
+mod on_link;
+mod origin;
 pub mod query;
+mod quota;
 mod record;
 mod registry;
 mod run;
 mod service;
 pub mod settings;
 pub mod state_file;
+mod strangers;
 
 use access::Access;
 use cars::Cars;
@@ -49,7 +53,10 @@ pub use http::Patience;
 use keystore::KeyStore;
 use link::LinkEnd;
 use metrics::Metrics;
+use on_link::OnLink;
+use quota::Quota;
 use registry::{Occupant, Registry};
+use strangers::Strangers;
 
 /// How long connections get to take their last answer when the router goes down.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -76,6 +83,11 @@ pub struct Config {
     pub max_body: usize,
     /// How long callers are waited for.
     pub patience: Patience,
+    /// Most service ports of one key, or with `--open` of one address.
+    pub max_links: usize,
+    /// What is run when a link is there for the first time or gone for good: a program and its
+    /// arguments.
+    pub on_link: Option<Vec<String>>,
 }
 
 /// What everything in a router shares.
@@ -90,6 +102,11 @@ pub(crate) struct Context {
     cars: Arc<Cars>,
     max_body: usize,
     patience: Patience,
+    strangers: Arc<Strangers>,
+    /// The consoles and open runs of each key.
+    consoles: Quota,
+    runs: Quota,
+    on_link: Arc<OnLink>,
     /// No new runs.
     draining: CancellationToken,
     /// No new anything.
@@ -122,9 +139,13 @@ impl Router {
             access: config.keys.clone().map_or(Access::Open, Access::Keys),
             acceptor: config.certificate.as_ref().map(Certificate::acceptor),
             allow_plain_http: config.allow_plain_http,
-            registry: Registry::new(config.bind, config.service_ports),
+            registry: Registry::new(config.bind, config.service_ports, config.max_links),
             cars: Arc::new(Cars::new(feed.clone(), metrics.clone())),
             feed,
+            strangers: Arc::new(Strangers::new(metrics.clone())),
+            consoles: Quota::new(limits::CONSOLES),
+            runs: Quota::new(limits::RUNS),
+            on_link: Arc::default(),
             metrics,
             run_ids: RunIds::starting_now(),
             max_body: config.max_body,
@@ -143,6 +164,13 @@ impl Router {
         if let Some((certificate, files)) = config.certificate.zip(config.certificate_files) {
             let following = certificate.follow(files, context.closed.clone());
             context.connections.spawn(following);
+        }
+        if let Some(program) = config.on_link {
+            let telling = context
+                .on_link
+                .clone()
+                .tell(program, context.closed.clone());
+            context.connections.spawn(telling);
         }
         let keeping_time = context.cars.clone().keep_time(context.closed.clone());
         context.connections.spawn(keeping_time);

@@ -1,6 +1,36 @@
-//! Owns what the system allows this process.
+//! Owns how much of everything there may be, each number with its reason, and what the system
+//! allows this process.
+
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Most callers that have shown no key yet, on all ports: some 40 MiB with a TLS handshake of
+/// each begun. nginx has 512 connections a worker.
+pub(crate) const STRANGERS: usize = 1024;
+/// The same from one address: room for a class room behind one NAT that comes back at once.
+pub const STRANGERS_OF_ONE: usize = 256;
+
+/// After a wrong key, others from the same address are put off for so long, doubling
+pub(crate) const WRONG_KEY_PAUSE: Duration = Duration::from_secs(1);
+/// up to so long: an inner whose key is refused asks once in this time.
+pub(crate) const WRONG_KEY_LONGEST: Duration = Duration::from_secs(60);
+/// So long after the end of its pause an address is as good as any other.
+pub(crate) const WRONG_KEY_FORGOTTEN: Duration = Duration::from_secs(300);
+/// Most addresses of wrong keys that are remembered.
+pub(crate) const WRONG_KEY_ORIGINS: usize = 1024;
+
+/// Most service ports of one key, unless `--max-links` says otherwise: a fleet, and far from all
+/// the ports there are.
+pub const LINKS: usize = 256;
+/// Most consoles of one key: a class with one key, twice.
+pub const CONSOLES: usize = 64;
+/// Most runs of one key that are waited for: half of what one link takes, so that nobody has a
+/// car to himself.
+pub const RUNS: usize = 512;
+/// What all consoles of one key may ask for in a second: ten hands at the key repeat of a
+/// keyboard, with each press told to every console.
+pub(crate) const WISHES: f64 = 500.0;
 
 /// Allows as many open files as the system does: each link takes two, its own and that of its
 /// service port, and the usual limit of 1024 is for programs that use `select`.

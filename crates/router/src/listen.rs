@@ -1,6 +1,5 @@
 //! Owns the main port: tells its callers apart, and lets an inner with a key become a link.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +18,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::access::Access;
 use crate::answer::Problem;
 use crate::link::life::Candidate;
+use crate::strangers::Visitor;
 use crate::{Context, admin, door, http, metrics, service};
 
 /// Accepts and answers until the router goes down.
@@ -27,14 +27,22 @@ pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
         let context = context.clone();
         let tracker = context.connections.clone();
         tracker.spawn(async move {
+            let visitor = context.strangers.admit(peer, &context.closed);
             let patience = timing::HELLO;
-            let Some(stream) = door::enter(&context, stream, patience).await else {
+            let Some(stream) = door::enter(&context, &visitor, stream, patience).await else {
                 return;
             };
             let is_private = door::is_private(&context.access, peer.ip(), stream.is_tls());
-            http::serve(stream, &context.closed, not_a_request, |request| {
+            let refuse = |status| {
+                if visitor.is_sent_away() {
+                    plain(door::no_room())
+                } else {
+                    not_a_request(status)
+                }
+            };
+            http::serve(stream, &visitor, refuse, |request| {
                 let response = if is_private {
-                    route(&context, peer, request)
+                    route(&context, &visitor, request)
                 } else {
                     Err(in_the_clear(&request))
                 };
@@ -93,7 +101,7 @@ fn in_the_clear(request: &Request<Incoming>) -> Problem {
 
 fn route(
     context: &Arc<Context>,
-    peer: SocketAddr,
+    visitor: &Visitor,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
     let path = request.uri().path();
@@ -111,8 +119,8 @@ fn route(
         .with(header::ALLOW, HeaderValue::from_static("GET")));
     }
     match path {
-        LINK_PATH => upgrade(context, peer, request),
-        ADMIN_PATH => admin::upgrade(context, peer, request),
+        LINK_PATH => upgrade(context, visitor, request),
+        ADMIN_PATH => admin::upgrade(context, visitor, request),
         "/healthz" if context.draining.is_cancelled() => Err(Problem::retry_after(
             StatusCode::SERVICE_UNAVAILABLE,
             2,
@@ -120,7 +128,7 @@ fn route(
         )),
         "/healthz" => Ok(text(StatusCode::OK, "ok\n")),
         _ => {
-            check_metrics_reader(&context.access, peer.ip(), request.headers())?;
+            check_metrics_reader(&context.access, visitor, request.headers())?;
             let mut response = text(StatusCode::OK, context.metrics.text());
             let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
             response
@@ -132,27 +140,34 @@ fn route(
 }
 
 /// Metrics are for this machine, and for those who may see everything anyway.
-fn check_metrics_reader(access: &Access, from: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
-    if from.is_loopback() {
+fn check_metrics_reader(
+    access: &Access,
+    visitor: &Visitor,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    if visitor.peer().ip().is_loopback() {
         return Ok(());
     }
-    let allowed = access.allow(headers, "read metrics", Role::may_view);
+    let allowed = access.allow(visitor, headers, "read metrics", Role::may_view);
     allowed.map(|_| ())
 }
 
 /// Lets an inner in, before it has said anything of the protocol, if its key and version may.
 fn upgrade(
     context: &Arc<Context>,
-    peer: SocketAddr,
+    visitor: &Visitor,
     mut request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
+    let peer = visitor.peer();
     let headers = request.headers();
-    let allowed = context.access.allow(headers, "be a link", Role::may_link);
+    let allowed = context
+        .access
+        .allow(visitor, headers, "be a link", Role::may_link);
     let (caller, accept) = allowed
         .and_then(|caller| Ok((caller, websocket_accept(headers)?)))
         .inspect_err(|problem| {
             context.metrics.link_refusals.inc();
-            tracing::info!(from = %peer, why = problem.sentence, "link refused");
+            refused(visitor, "link", problem);
         })?;
     if context.draining.is_cancelled() {
         return Err(Problem::retry_after(
@@ -178,6 +193,16 @@ fn upgrade(
         }
     });
     Ok(switching(accept))
+}
+
+/// Says in the log who was refused, but for those that keep trying wrong keys.
+pub(crate) fn refused(visitor: &Visitor, what: &str, problem: &Problem) {
+    let (from, why) = (visitor.peer(), &problem.sentence);
+    if problem.status == StatusCode::TOO_MANY_REQUESTS {
+        tracing::debug!(%from, why, "{what} refused");
+    } else {
+        tracing::info!(%from, why, "{what} refused");
+    }
 }
 
 /// The answer after which a connection is a WebSocket.
@@ -234,8 +259,13 @@ pub(crate) fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Probl
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
     use crate::keystore::{KeyFile, KeyStore};
+    use crate::strangers::Strangers;
 
     #[test]
     fn metrics_are_for_this_machine_and_for_whoever_may_see_everything() {
@@ -250,8 +280,10 @@ mod tests {
         let headers = Role::ALL.map(|role| (header(role), role.may_view()));
         let keys = Access::Keys(KeyStore::open(folder.path()).unwrap());
         let check = |access: &Access, from: &str, headers: &HeaderMap| {
-            let from = from.parse().unwrap();
-            check_metrics_reader(access, from, headers).map_err(|problem| problem.status)
+            let strangers = Arc::new(Strangers::new(Arc::new(metrics::Metrics::new())));
+            let peer = (from.parse::<IpAddr>().unwrap(), 1).into();
+            let visitor = strangers.admit(peer, &CancellationToken::new());
+            check_metrics_reader(access, &visitor, headers).map_err(|problem| problem.status)
         };
         let none = HeaderMap::new();
         for from in ["127.0.0.1", "127.9.9.9", "::1"] {

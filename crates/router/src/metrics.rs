@@ -24,6 +24,9 @@ pub(crate) struct Metrics {
     pub link_ups: Counter,
     pub link_takeovers: Counter,
     pub link_refusals: Counter,
+    pub strangers_sent_away: Counter,
+    pub wrong_keys: Counter,
+    pub over_quota: Counter,
     pub output_bytes: Counter,
     link_seconds: Histogram,
     exec_seconds: Histogram,
@@ -49,6 +52,9 @@ impl Metrics {
             link_ups: Counter::default(),
             link_takeovers: Counter::default(),
             link_refusals: Counter::default(),
+            strangers_sent_away: Counter::default(),
+            wrong_keys: Counter::default(),
+            over_quota: Counter::default(),
             output_bytes: Counter::default(),
             link_seconds: Histogram::new(buckets()),
             exec_seconds: Histogram::new(buckets()),
@@ -95,6 +101,17 @@ impl Metrics {
             "link_refusals",
             "Links that were refused",
             self.link_refusals.clone(),
+        );
+        registry.register(
+            "strangers_sent_away",
+            "Callers without a key that had to go for another",
+            self.strangers_sent_away.clone(),
+        );
+        registry.register("wrong_keys", "Wrong keys", self.wrong_keys.clone());
+        registry.register(
+            "over_quota",
+            "Consoles, runs and wishes beyond what one key may have",
+            self.over_quota.clone(),
         );
         registry.register_with_unit(
             "output",

@@ -15,6 +15,7 @@ use crate::Context;
 use crate::answer::Timing;
 use crate::feed::{Feed, shortened};
 use crate::metrics::Metrics;
+use crate::quota::Share;
 use crate::run::Finish;
 
 /// nginx's status for a client that closed its request.
@@ -54,6 +55,8 @@ pub(crate) struct Record {
     output: Vec<u8>,
     stderr: Bytes,
     told: bool,
+    /// Of the runs that its asker may have open.
+    share: Option<Share>,
 }
 
 impl Record {
@@ -92,7 +95,13 @@ impl Record {
             output: Vec::new(),
             stderr: Bytes::new(),
             told: false,
+            share: None,
         }
+    }
+
+    /// It counts as one of these until it is over.
+    pub(crate) fn counts(&mut self, share: Option<Share>) {
+        self.share = share;
     }
 
     pub(crate) fn run(&self) -> RunId {
@@ -146,6 +155,7 @@ impl Record {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
+        self.share = None;
         self.metrics.open_runs.dec();
         self.metrics.output_bytes.inc_by(self.bytes);
         let timing = self.timing();

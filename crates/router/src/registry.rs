@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::link::{LinkEnd, LinkHandle, LinkId, ToLink};
+use crate::origin::Party;
 
 /// So many takeovers between live inners within [`CONTENTION_WINDOW`] are a fight.
 const CONTENTION: usize = 3;
@@ -25,6 +26,8 @@ const CONTENTION_WINDOW: Duration = Duration::from_secs(60);
 /// What an inner asks for.
 #[derive(Debug)]
 pub(crate) struct Claim {
+    /// Whose ports are counted.
+    pub party: Party,
     pub identity: Identity,
     pub instance: InstanceId,
     pub name: LinkName,
@@ -41,6 +44,7 @@ pub(crate) type Refused = (Rejection, String);
 #[derive(Debug)]
 pub(crate) struct ServicePort {
     pub port: u16,
+    party: Party,
     identity: Identity,
     name: Mutex<Naming>,
     occupant: Mutex<Occupant>,
@@ -91,14 +95,17 @@ pub(crate) struct Registry {
     ports: Mutex<HashMap<u16, Arc<ServicePort>>>,
     allowed: PortRange,
     bind: IpAddr,
+    /// Most ports of one party.
+    most: usize,
 }
 
 impl Registry {
-    pub(crate) fn new(bind: IpAddr, allowed: PortRange) -> Self {
+    pub(crate) fn new(bind: IpAddr, allowed: PortRange, most: usize) -> Self {
         Self {
             ports: Mutex::default(),
             allowed,
             bind,
+            most,
         }
     }
 
@@ -112,11 +119,13 @@ impl Registry {
                 return take_over(service, claim, &ports);
             }
         }
+        self.check_quota(claim.party, &ports)?;
         let (port, listener) = self.open(claim)?;
         let name = unique(&claim.name, &ports, port);
         let (link, work) = LinkHandle::new(name.clone(), claim.instance);
         let service = Arc::new(ServicePort {
             port,
+            party: claim.party,
             identity: claim.identity.clone(),
             name: Mutex::new(Naming {
                 asked: claim.name.clone(),
@@ -146,21 +155,25 @@ impl Registry {
         is_its_own
     }
 
-    /// Gives the port up if its owner has been away for [`timing::PORT_KEPT`], or at once.
-    pub(crate) fn give_up(&self, service: &Arc<ServicePort>, at_once: bool) {
+    /// Gives the port up if its owner has been away for [`timing::PORT_KEPT`], or at once. Since
+    /// when it was away, if this gave it up.
+    pub(crate) fn give_up(&self, service: &Arc<ServicePort>, at_once: bool) -> Option<Instant> {
         let mut ports = lock(&self.ports);
         let Occupant::Away(since) = service.occupant() else {
-            return;
+            return None;
         };
-        if at_once || since.elapsed() >= timing::PORT_KEPT {
-            service.closed.cancel();
-            if ports
-                .get(&service.port)
-                .is_some_and(|held| Arc::ptr_eq(held, service))
-            {
-                ports.remove(&service.port);
-            }
+        let is_over = at_once || since.elapsed() >= timing::PORT_KEPT;
+        if !is_over || service.closed.is_cancelled() {
+            return None;
         }
+        service.closed.cancel();
+        if ports
+            .get(&service.port)
+            .is_some_and(|held| Arc::ptr_eq(held, service))
+        {
+            ports.remove(&service.port);
+        }
+        Some(since)
     }
 
     /// All service ports there are.
@@ -182,6 +195,27 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// A port that is kept for one who is away counts, too; one that is taken again is no more.
+    fn check_quota(
+        &self,
+        party: Party,
+        ports: &HashMap<u16, Arc<ServicePort>>,
+    ) -> Result<(), Refused> {
+        let held = ports.values().filter(|service| service.party == party);
+        if held.count() < self.most {
+            return Ok(());
+        }
+        let whose = match party {
+            Party::Key(_) => "this key",
+            Party::At(_) => "your address",
+        };
+        let message = format!(
+            "{whose} has {} service ports, which is all it may: end a link, or raise the router's --max-links",
+            self.most
+        );
+        Err((Rejection::PortUnavailable, message))
     }
 
     /// A listener on the claimed port, or on any that is allowed and free.

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::answer::{Executed, Problem, Timing, answer};
 use crate::cgi::{self, Broken, RunBody};
 use crate::registry::{Occupant, ServicePort};
+use crate::strangers::Visitor;
 use crate::{Context, Patience, browser, door, http};
 
 /// Pause when the system has no descriptors left for another connection.
@@ -68,26 +69,33 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
 ) {
+    let visitor = &context.strangers.admit(peer, &service.closed);
     let patience = context.patience.headers;
-    let Some(stream) = door::enter(context, stream, patience).await else {
+    let Some(stream) = door::enter(context, visitor, stream, patience).await else {
         return;
     };
     let is_private =
         context.allow_plain_http || door::is_private(&context.access, peer.ip(), stream.is_tls());
     let refuse = |status: StatusCode| {
-        let response = not_a_request(status, context.run_ids.next(), context.patience);
+        let run = context.run_ids.next();
+        let response = if visitor.is_sent_away() {
+            door::no_room().into_response(run, Timing::default())
+        } else {
+            not_a_request(status, run, context.patience)
+        };
         context.metrics.answered(response.status().as_u16());
         response
     };
     http::serve_with(
         context.patience,
         stream,
-        &service.closed,
+        visitor,
         refuse,
         |request| async move {
             let asked = Asked {
                 context,
                 service,
+                visitor,
                 peer,
                 run: context.run_ids.next(),
                 begun: Instant::now(),
@@ -141,6 +149,7 @@ fn not_a_request(status: StatusCode, run: RunId, patience: Patience) -> Response
 pub(crate) struct Asked<'a> {
     pub context: &'a Context,
     pub service: &'a ServicePort,
+    visitor: &'a Visitor,
     pub peer: SocketAddr,
     pub run: RunId,
     pub begun: Instant,
@@ -202,10 +211,13 @@ impl Asked<'_> {
         let access = &self.context.access;
         if is_cgi {
             // Whoever may see the car may stop it; the rest is for `cgi` to refuse.
-            let caller = access.allow(request.headers(), "run commands", Role::may_stop)?;
+            let may_stop = Role::may_stop;
+            let headers = request.headers();
+            let caller = access.allow(self.visitor, headers, "run commands", may_stop)?;
             cgi::run(self, caller, request).await
         } else {
-            access.allow(request.headers(), "see what there is", Role::may_view)?;
+            let headers = request.headers();
+            access.allow(self.visitor, headers, "see what there is", Role::may_view)?;
             self.commands().await
         }
     }

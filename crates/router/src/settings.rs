@@ -12,7 +12,7 @@ use p2p_shared::state_dir;
 use crate::certificate::{Certificate, CertificateFiles};
 use crate::key_command::KeyCommand;
 use crate::keystore::KeyStore;
-use crate::{Config, Patience};
+use crate::{Config, Patience, limits};
 
 /// The public relay: takes links of p2p-inner, and opens a service port for each
 #[derive(Debug, Parser)]
@@ -52,6 +52,14 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", env = "P2P_MAX_BODY", default_value = "1048576",
         value_parser = clap::value_parser!(u32).range(0..=64 * 1024 * 1024))]
     pub max_body: u32,
+    /// Most links of one key; with --open of one address
+    #[arg(long, value_name = "N", env = "P2P_MAX_LINKS", default_value_t = limits::LINKS)]
+    pub max_links: usize,
+    /// Run this when a link is there for the first time, or gone for good (a minute after it was
+    /// lost): words as a shell splits them, without a shell. It finds P2P_EVENT (up or down),
+    /// P2P_LINK, P2P_SERVICE_PORT, P2P_SINCE and P2P_WHY in its environment
+    #[arg(long, value_name = "COMMAND", env = "P2P_ON_LINK")]
+    pub on_link: Option<CommandLine>,
     /// A certificate from an authority, in PEM, with those that lead to it; without one the
     /// router makes its own, which the keys made here know
     #[arg(long, value_name = "FILE", env = "P2P_TLS_CERT", global = true)]
@@ -99,6 +107,24 @@ impl std::str::FromStr for BindAddress {
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'));
         bare.unwrap_or(text).parse().map(Self)
+    }
+}
+
+/// A program and its arguments, as a shell would split them.
+#[derive(Debug, Clone)]
+pub struct CommandLine(Vec<String>);
+
+/// Why a text is no command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is no program with its arguments: a quote is open, or there is nothing")]
+pub struct NoCommandLine;
+
+impl std::str::FromStr for CommandLine {
+    type Err = NoCommandLine;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let words = shlex::split(text).filter(|words| !words.is_empty());
+        words.map(Self).ok_or(NoCommandLine)
     }
 }
 
@@ -173,6 +199,8 @@ impl Options {
             },
             max_body: self.max_body as usize,
             patience: Patience::default(),
+            max_links: self.max_links,
+            on_link: self.on_link.clone().map(|words| words.0),
         })
     }
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use common::peer::{dial, hello};
 use common::{
     Answer, PATIENCE, ReservedPort, World, answered, ask, get, get_with_key, inner_config,
-    is_alive, link_down, local, raw, request, router_config, send, soon, until, until_so,
+    is_alive, link_down, local, raw_from, request, router_config, send, soon, until, until_so,
 };
 use http_body_util::{BodyExt, Full};
 use p2p_inner::{Config, Inner};
@@ -100,6 +100,8 @@ async fn without_a_good_key_there_is_a_401_that_asks_for_a_bearer_key_and_never_
         format!("X-Key: {good}\r\n"),
         "Authorization: Bearer \u{1f511}\r\n".to_owned(),
     ];
+    // From one address they would be put off.
+    let mut from = (1..=250).map(|n| [127, 0, 3, n]);
     for header in headers {
         for target in [
             "/cgi?command=touch".to_owned(),
@@ -109,7 +111,9 @@ async fn without_a_good_key_there_is_a_401_that_asks_for_a_bearer_key_and_never_
         ] {
             let text =
                 format!("GET {target} HTTP/1.1\r\nHost: car\r\n{header}Connection: close\r\n\r\n");
-            let answer = raw(local(port), text.as_bytes()).await.to_lowercase();
+            let from = from.next().unwrap();
+            let answer = raw_from(from, local(port), text.as_bytes()).await;
+            let answer = answer.to_lowercase();
             assert!(answer.starts_with("http/1.1 401 "), "{header}{answer}");
             assert!(
                 answer.contains("\r\nwww-authenticate: bearer\r\n"),
@@ -120,9 +124,9 @@ async fn without_a_good_key_there_is_a_401_that_asks_for_a_bearer_key_and_never_
             assert!(!answer.contains(&good[14..40]) && !answer.contains(&other[14..40]));
         }
         let text = format!("GET /link HTTP/1.1\r\nHost: car\r\n{header}Connection: close\r\n\r\n");
-        let answer = raw(world.router.address(), text.as_bytes())
-            .await
-            .to_lowercase();
+        let main = world.router.address();
+        let answer = raw_from(from.next().unwrap(), main, text.as_bytes()).await;
+        let answer = answer.to_lowercase();
         assert!(answer.starts_with("http/1.1 401 "), "{header}{answer}");
         assert!(
             answer.contains("\r\nwww-authenticate: bearer\r\n"),

@@ -274,7 +274,9 @@ fn refusal(
     };
     match status {
         StatusCode::UNAUTHORIZED if !has_key => DialError::NoKey { router },
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => DialError::Denied { router, said },
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+            DialError::Denied { router, said }
+        }
         _ if is_ours => DialError::Refused { router, said },
         _ => DialError::NotARouter {
             router,

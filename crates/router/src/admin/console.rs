@@ -27,6 +27,7 @@ use crate::Context;
 use crate::car::{Person, Refused};
 use crate::cars::Presence;
 use crate::feed::{Addressee, Snapshot, Tick};
+use crate::quota::Share;
 
 mod lists;
 mod wishes;
@@ -80,6 +81,8 @@ pub(super) struct Console<'a> {
     presence: Presence,
     /// Presses of it that were refused after they had been taken.
     refused: mpsc::Receiver<(PressId, Refused)>,
+    /// Of what all consoles of its key may ask for.
+    share: Share,
     /// The car that it looks at.
     watched: Option<u16>,
     feed: broadcast::Receiver<Arc<FeedEvent>>,
@@ -102,6 +105,7 @@ impl<'a> Console<'a> {
         person: Person,
         presence: Presence,
         refused: mpsc::Receiver<(PressId, Refused)>,
+        share: Share,
     ) -> Self {
         let now = Instant::now();
         let subscription = context.feed.subscribe();
@@ -118,6 +122,7 @@ impl<'a> Console<'a> {
             person,
             presence,
             refused,
+            share,
             watched: None,
             feed: subscription.events,
             ticks: context.feed.ticks(),

@@ -17,6 +17,7 @@ use super::LinkEnd;
 use super::task::{LinkTask, LinkWire};
 use crate::access::{Access, Caller};
 use crate::registry::{Claim, Granted, ServicePort};
+use crate::strangers::Visitor;
 use crate::{Context, service};
 
 /// How long an inner gets to take our last words.
@@ -47,7 +48,8 @@ impl Candidate {
             tracing::info!(from = %peer, key = caller.name(), why, "link refused");
         };
         let mut wire: LinkWire = Wire::accepted(stream, read).await;
-        let hello = match hello(&mut wire).await {
+        let visitor = context.strangers.admit(peer, &context.closed);
+        let hello = match hello(&mut wire, &visitor).await {
             Ok(Some(hello)) => hello,
             Ok(None) => return,
             Err(why) => {
@@ -55,11 +57,12 @@ impl Candidate {
                 return part(wire, &LinkEnd::Rejected(Rejection::Protocol, why)).await;
             }
         };
+        drop(visitor);
         if context.draining.is_cancelled() {
             let later = timing::COME_BACK_SPREAD.mul_f64(jitter());
             return part(wire, &LinkEnd::GoAway(later)).await;
         }
-        let claim = claim(&context.access, &caller, &hello);
+        let claim = claim(&context.access, &caller, peer, &hello);
         let granted = match context.registry.claim(&claim) {
             Ok(granted) => granted,
             Err((rejection, why)) => {
@@ -72,8 +75,12 @@ impl Candidate {
 }
 
 /// Waits for the hello: `None` if the peer thinks better of it, else why it is none.
-async fn hello(wire: &mut LinkWire) -> Result<Option<Hello>, String> {
-    match tokio::time::timeout(timing::HELLO, wire.event()).await {
+async fn hello(wire: &mut LinkWire, visitor: &Visitor) -> Result<Option<Hello>, String> {
+    let event = tokio::time::timeout(timing::HELLO, wire.event());
+    let Some(event) = visitor.end().run_until_cancelled(event).await else {
+        return Ok(None);
+    };
+    match event {
         Ok(Ok(Event::Message(InnerToRouter::Hello(hello)))) => Ok(Some(hello)),
         Ok(Ok(Event::Closed(_))) => Ok(None),
         Ok(Ok(_)) => Err("the first message is no hello".to_owned()),
@@ -85,7 +92,7 @@ async fn hello(wire: &mut LinkWire) -> Result<Option<Hello>, String> {
     }
 }
 
-fn claim(access: &Access, caller: &Caller, hello: &Hello) -> Claim {
+fn claim(access: &Access, caller: &Caller, peer: SocketAddr, hello: &Hello) -> Claim {
     let (identity, ports) = match (access, caller) {
         // With keys, what an inner says of itself counts for nothing.
         (Access::Keys(_), Caller::Holder(grant, _)) => (
@@ -95,6 +102,7 @@ fn claim(access: &Access, caller: &Caller, hello: &Hello) -> Claim {
         _ => (hello.identity.clone(), None),
     };
     Claim {
+        party: caller.party(peer.ip()),
         identity,
         instance: hello.instance,
         name: hello.name.clone(),
@@ -122,6 +130,7 @@ async fn serve(
     context.metrics.link_ups.inc();
     match opened {
         Some(listener) => {
+            context.on_link.up(&service);
             let serving = service::serve(context.clone(), service.clone(), listener);
             context.connections.spawn(serving);
         }
@@ -156,8 +165,7 @@ async fn serve(
     // Before the farewell, which may take a while.
     let is_kept = context.registry.release(&service, link.id());
     if is_kept && end.gives_up_port() {
-        context.registry.give_up(&service, true);
-        gone(context, &service);
+        give_up(context, &service, true, &end);
     }
     part(wire, &end).await;
     if is_kept && !end.gives_up_port() {
@@ -165,13 +173,18 @@ async fn serve(
             () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
             () = context.closed.cancelled() => {}
         }
-        context.registry.give_up(&service, false);
-        gone(context, &service);
+        give_up(context, &service, false, &end);
     }
 }
 
-/// If the port was given up, its car is gone too.
-fn gone(context: &Context, service: &ServicePort) {
+/// Gives the port up if it may be; then its car is gone too.
+fn give_up(context: &Context, service: &Arc<ServicePort>, at_once: bool, end: &LinkEnd) {
+    // What goes down with the router is no news.
+    if let Some(since) = context.registry.give_up(service, at_once)
+        && !context.draining.is_cancelled()
+    {
+        context.on_link.down(service, since, &end.to_string());
+    }
     if service.closed.is_cancelled() {
         context.cars.gone(service.port);
     }

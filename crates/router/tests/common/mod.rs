@@ -33,7 +33,7 @@ use p2p_shared::dial::RouterAddress;
 use p2p_shared::key::{Key, Role};
 use p2p_shared::protocol::MotionInfo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 /// How long a test waits for what must happen: longer than any machine is slow.
@@ -134,6 +134,8 @@ pub fn router_config() -> p2p_router::Config {
         allow_plain_http: false,
         max_body: 1 << 20,
         patience: p2p_router::Patience::default(),
+        max_links: p2p_router::limits::LINKS,
+        on_link: None,
     }
 }
 
@@ -398,7 +400,14 @@ pub async fn post(port: u16, target: &str, body: impl Into<Bytes>) -> Answer {
 
 /// Sends these bytes and reads until the other end closes.
 pub async fn raw(address: impl Into<SocketAddr>, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address.into()).await.unwrap();
+    raw_from([127, 0, 0, 1], address, bytes).await
+}
+
+/// The same from this address.
+pub async fn raw_from(from: [u8; 4], address: impl Into<SocketAddr>, bytes: &[u8]) -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::from(from), 0).into()).unwrap();
+    let mut stream = socket.connect(address.into()).await.unwrap();
     // A peer that has had enough may close before it has read everything.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();

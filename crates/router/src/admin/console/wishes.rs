@@ -10,7 +10,9 @@ use p2p_shared::wire::WireError;
 use super::{Console, ConsoleEnd};
 use crate::admin::sends;
 use crate::car::{Car, NotAdmitted, Press, Refused, RunKind};
+use crate::limits;
 use crate::link::NotQueued;
+use crate::quota::Share;
 use crate::record::{Record, Wanted};
 use crate::run::{RunHandle, RunOrder};
 
@@ -46,6 +48,10 @@ impl NotSent {
 
 impl Console<'_> {
     pub(super) fn on_message(&mut self, message: ConsoleToRouter) -> Result<(), ConsoleEnd> {
+        if self.is_too_much(&message) {
+            self.context.metrics.over_quota.inc();
+            return Ok(self.refuse_too_much(&message)?);
+        }
         let mut pressed = None;
         let refused = match message {
             ConsoleToRouter::Hello { .. } => {
@@ -136,6 +142,63 @@ impl Console<'_> {
         }
     }
 
+    /// Whether the consoles of this key ask for more than they may. A stop never is, nor what
+    /// ends something.
+    fn is_too_much(&self, message: &ConsoleToRouter) -> bool {
+        let is_stop = match message {
+            ConsoleToRouter::Send {
+                service_port,
+                command,
+                ..
+            } => {
+                let car = self.context.cars.get(*service_port);
+                car.is_some_and(|car| car.is_stop(command))
+            }
+            ConsoleToRouter::Stop { .. }
+            | ConsoleToRouter::Release { .. }
+            | ConsoleToRouter::Cancel { .. }
+            | ConsoleToRouter::Window { .. } => true,
+            ConsoleToRouter::Hello { .. }
+            | ConsoleToRouter::ListCommands { .. }
+            | ConsoleToRouter::Watch { .. }
+            | ConsoleToRouter::Control { .. }
+            | ConsoleToRouter::Press { .. }
+            | ConsoleToRouter::Renew { .. } => false,
+        };
+        !is_stop && !self.share.may_ask(limits::WISHES)
+    }
+
+    /// A renewal that is not heard ends its press by itself, and nobody has to be told; nor is
+    /// who asks on without reading: it would be closed for it, and its stop not heard.
+    fn refuse_too_much(&mut self, message: &ConsoleToRouter) -> Result<(), WireError> {
+        let message_for_people = format!(
+            "the consoles of this key ask for more than {} things a second: it was not done",
+            limits::WISHES
+        );
+        match message {
+            _ if !self.wire.has_room() => Ok(()),
+            ConsoleToRouter::Renew { .. } => Ok(()),
+            ConsoleToRouter::Send { request, .. } => {
+                let not_sent = NotSent {
+                    refusal: Some(Refusal::Busy),
+                    ..NotSent::because(429, None, message_for_people)
+                };
+                self.tell(*request, not_sent.into())
+            }
+            other => {
+                let press = match other {
+                    ConsoleToRouter::Press { press, .. } => Some(*press),
+                    _ => None,
+                };
+                let refused = Refused {
+                    reason: RefusedReason::Denied,
+                    message: message_for_people,
+                };
+                self.refuse(press, refused)
+            }
+        }
+    }
+
     fn car(&self, service_port: u16) -> Result<std::sync::Arc<Car>, Refused> {
         let car = self.context.cars.get(service_port);
         car.ok_or_else(|| Refused {
@@ -182,7 +245,8 @@ impl Console<'_> {
         };
         self.tell(request, SendEvent::Queued { run })?;
         match self.begin(request, &car, order, send.for_ms) {
-            Ok(handle) => {
+            Ok((handle, share)) => {
+                record.counts(share);
                 self.sends.insert(request, handle, record);
                 Ok(())
             }
@@ -199,7 +263,7 @@ impl Console<'_> {
         car: &Car,
         mut order: RunOrder,
         for_ms: Option<u64>,
-    ) -> Result<RunHandle, NotSent> {
+    ) -> Result<(RunHandle, Option<Share>), NotSent> {
         if self.sends.has(request) {
             let message = "this console has a run of that number already";
             return Err(NotSent::because(400, None, message));
@@ -223,6 +287,11 @@ impl Console<'_> {
                 ..NotSent::because(429, None, message)
             });
         }
+        let share = if is_stop {
+            None
+        } else {
+            Some(self.share_of_runs()?)
+        };
         let Some(link) = car.link() else {
             let message = format!(
                 "{} is not connected to the router: nothing was run",
@@ -231,7 +300,22 @@ impl Console<'_> {
             let reason = Some(RefusedReason::Offline);
             return Err(NotSent::because(503, reason, message));
         };
-        Ok(link.begin(order)?)
+        Ok((link.begin(order)?, share))
+    }
+
+    /// Its part in the runs that its key may have open.
+    fn share_of_runs(&self) -> Result<Share, NotSent> {
+        self.context.runs.take(self.share.party()).ok_or_else(|| {
+            self.context.metrics.over_quota.inc();
+            let message = format!(
+                "{} runs of this key are open, which is all it may: wait for one",
+                limits::RUNS
+            );
+            NotSent {
+                refusal: Some(Refusal::Busy),
+                ..NotSent::because(429, None, message)
+            }
+        })
     }
 }
 

@@ -1,0 +1,110 @@
+//! A caller with a key: it asks over TLS, on a connection that it keeps and on new ones.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use p2p_shared::tls;
+use tokio::net::TcpSocket;
+
+use crate::stand::Stand;
+
+/// Where it is: none of the attackers' addresses.
+const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
+/// Between two requests.
+const PAUSE: Duration = Duration::from_millis(5);
+/// A request that takes longer has failed.
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+pub struct Latencies {
+    kept: Vec<f64>,
+    new: Vec<f64>,
+    pub failed: usize,
+}
+
+impl Latencies {
+    pub fn kept(&self) -> (f64, f64) {
+        percentiles(&self.kept)
+    }
+
+    pub fn new(&self) -> (f64, f64) {
+        percentiles(&self.new)
+    }
+
+    pub fn count(&self) -> usize {
+        self.kept.len() + self.new.len()
+    }
+}
+
+fn percentiles(millis: &[f64]) -> (f64, f64) {
+    let mut sorted = millis.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |share: usize| {
+        let n = (sorted.len() * share / 100).min(sorted.len().saturating_sub(1));
+        sorted.get(n).copied().unwrap_or(f64::NAN)
+    };
+    (at(50), at(99))
+}
+
+/// Asks for this long.
+pub async fn measure(stand: &Stand, time: Duration) -> Latencies {
+    let end = Instant::now() + time;
+    let mut latencies = Latencies::default();
+    let mut kept = connect(stand).await.unwrap();
+    while Instant::now() < end {
+        let begun = Instant::now();
+        match limited(ask(stand, &mut kept)).await {
+            Some(()) => latencies.kept.push(begun.elapsed().as_secs_f64() * 1e3),
+            None => {
+                latencies.failed += 1;
+                if let Some(new) = limited(connect(stand)).await {
+                    kept = new;
+                }
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+        let begun = Instant::now();
+        let new = async { ask(stand, &mut connect(stand).await?).await };
+        match limited(new).await {
+            Some(()) => latencies.new.push(begun.elapsed().as_secs_f64() * 1e3),
+            None => latencies.failed += 1,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    latencies
+}
+
+async fn limited<T>(asking: impl Future<Output = Option<T>>) -> Option<T> {
+    tokio::time::timeout(LIMIT, asking).await.ok().flatten()
+}
+
+async fn connect(stand: &Stand) -> Option<SendRequest<Empty<Bytes>>> {
+    let socket = TcpSocket::new_v4().ok()?;
+    socket.bind((FROM, 0).into()).ok()?;
+    let to: SocketAddr = (Ipv4Addr::LOCALHOST, stand.service_port).into();
+    let stream = socket.connect(to).await.ok()?;
+    stream.set_nodelay(true).ok()?;
+    let stream = tls::connect(stream, "localhost", stand.fingerprint).await;
+    let (sender, connection) = handshake(TokioIo::new(stream.ok()?)).await.ok()?;
+    tokio::spawn(connection);
+    Some(sender)
+}
+
+/// A command through router and car, and its whole answer.
+async fn ask(stand: &Stand, sender: &mut SendRequest<Empty<Bytes>>) -> Option<()> {
+    let request = Request::get("/cgi?command=hello")
+        .header("host", "car.test")
+        .header("authorization", format!("Bearer {}", stand.key.expose()))
+        .body(Empty::new())
+        .ok()?;
+    sender.ready().await.ok()?;
+    let answer = sender.send_request(request).await.ok()?;
+    let is_good = answer.status() == 200;
+    let body = answer.into_body().collect().await.ok()?.to_bytes();
+    (is_good && body == "hello\n").then_some(())
+}

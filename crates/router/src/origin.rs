@@ -1,0 +1,47 @@
+//! Owns what counts as one address and as one party, wherever something is counted for each.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use p2p_shared::key::KeyId;
+
+/// Where callers are, for counting them: an IPv4 address, or an IPv6 network of /64, which is
+/// what one customer gets (RFC 6177) and can take any address of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Origin(IpAddr);
+
+impl From<IpAddr> for Origin {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        })
+    }
+}
+
+/// Who is held to what one party may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Party {
+    /// The holder of this key.
+    Key(KeyId),
+    /// With `--open`: whoever is there.
+    At(Origin),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_one(a: &str, b: &str) -> bool {
+        let origin = |text: &str| Origin::from(text.parse::<IpAddr>().unwrap());
+        origin(a) == origin(b)
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_origin_and_an_address_of_ipv4_is() {
+        assert!(is_one("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
+        assert!(!is_one("2001:db8:1:2::1", "2001:db8:1:3::1"));
+        assert!(!is_one("192.0.2.1", "192.0.2.2"));
+        assert!(is_one("::ffff:192.0.2.1", "192.0.2.1"));
+        assert!(!is_one("::ffff:192.0.2.1", "::ffff:192.0.2.2"));
+    }
+}

@@ -1,0 +1,142 @@
+//! Owns how much of one kind each party has, and that it has no more than it may. What is held
+//! is given back when its share is dropped, and nothing is kept of who holds nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::origin::Party;
+
+/// What of one kind there is.
+#[derive(Debug, Clone)]
+pub(crate) struct Quota {
+    most: usize,
+    held: Arc<Mutex<HashMap<Party, Held>>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    count: usize,
+    rate: Arc<Mutex<Rate>>,
+}
+
+/// One of what a party has.
+#[derive(Debug)]
+pub(crate) struct Share {
+    party: Party,
+    quota: Quota,
+    rate: Arc<Mutex<Rate>>,
+}
+
+impl Quota {
+    /// At most so many for each.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            most,
+            held: Arc::default(),
+        }
+    }
+
+    /// One more, if that may be.
+    pub(crate) fn take(&self, party: Party) -> Option<Share> {
+        let mut held = self.lock();
+        let of_party = held.entry(party).or_default();
+        if of_party.count >= self.most {
+            return None;
+        }
+        of_party.count += 1;
+        let rate = of_party.rate.clone();
+        drop(held);
+        Some(Share {
+            party,
+            quota: self.clone(),
+            rate,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Party, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    /// Whose it is.
+    pub(crate) fn party(&self) -> Party {
+        self.party
+    }
+
+    /// Whether its party may ask for one more thing now, with `each_second` for all its shares
+    /// together and as many at once.
+    pub(crate) fn may_ask(&self, each_second: f64) -> bool {
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.take(each_second, Instant::now())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.quota.lock();
+        if let Some(of_party) = held.get_mut(&self.party) {
+            of_party.count -= 1;
+            if of_party.count == 0 {
+                held.remove(&self.party);
+            }
+        }
+    }
+}
+
+/// A bucket that fills with time and from which each wish takes one.
+#[derive(Debug, Default)]
+struct Rate {
+    taken: f64,
+    at: Option<Instant>,
+}
+
+impl Rate {
+    fn take(&mut self, each_second: f64, now: Instant) -> bool {
+        if let Some(at) = self.at.replace(now) {
+            let since = now.saturating_duration_since(at).as_secs_f64();
+            self.taken = (self.taken - since * each_second).max(0.0);
+        }
+        let may = self.taken + 1.0 <= each_second;
+        if may {
+            self.taken += 1.0;
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn party(n: u32) -> Party {
+        Party::At(IpAddr::from(Ipv4Addr::from_bits(n)).into())
+    }
+
+    #[test]
+    fn each_party_has_its_own_and_gives_it_back() {
+        let quota = Quota::new(2);
+        let first = quota.take(party(1)).unwrap();
+        let second = quota.take(party(1)).unwrap();
+        assert!(quota.take(party(1)).is_none());
+        let others = quota.take(party(2)).unwrap();
+        drop(first);
+        let third = quota.take(party(1)).unwrap();
+        drop((second, third, others));
+        assert!(quota.lock().is_empty());
+    }
+
+    #[test]
+    fn a_second_has_so_many_wishes_and_the_next_as_many_again() {
+        let mut rate = Rate::default();
+        let now = Instant::now();
+        let wishes = |rate: &mut Rate, at| (0..100).filter(|_| rate.take(10.0, at)).count();
+        assert_eq!(wishes(&mut rate, now), 10);
+        assert_eq!(wishes(&mut rate, now + Duration::from_millis(500)), 5);
+        assert_eq!(wishes(&mut rate, now + Duration::from_secs(60)), 10);
+    }
+}
