@@ -1,21 +1,24 @@
 //! Owns who a caller is and what it may do.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode};
-use p2p_shared::key::Role;
+use p2p_shared::key::{Key, Role};
 
 use crate::answer::Problem;
-use crate::keystore::{Grant, KeyStore};
+use crate::keystore::{AuthError, Grant, KeyStore};
+use crate::pass::{self, PassError, Passes};
 
 /// How callers are told apart.
 #[derive(Debug, Clone)]
 pub(crate) enum Access {
     /// Everyone may do everything: `--open`.
     Open,
-    /// By their keys.
-    Keys(KeyStore),
+    /// By their keys, and browsers by what they got for one.
+    Keys(KeyStore, Arc<Passes>),
 }
 
 /// Who is asking.
@@ -28,17 +31,52 @@ pub(crate) enum Caller {
 }
 
 impl Access {
+    /// By these keys; everyone without. Blocks on the disk.
+    pub(crate) fn by(keys: Option<KeyStore>) -> Result<Self, PassError> {
+        Ok(match keys {
+            None => Self::Open,
+            Some(keys) => {
+                let passes = Passes::open(keys.state_dir())?;
+                Self::Keys(keys, Arc::new(passes))
+            }
+        })
+    }
+
     /// Who sent this request, if the router knows the key.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
-        let Self::Keys(keys) = self else {
+        let Self::Keys(keys, _) = self else {
             return Ok(Caller::Anyone);
         };
         let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        match keys.authenticate(authorization) {
-            Ok(grant) => Ok(Caller::Holder(grant, keys.clone())),
-            Err(error) => Err(Problem::new(StatusCode::UNAUTHORIZED, error.to_string())
-                .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        known(keys, keys.authenticate(authorization))
+    }
+
+    /// Who sent this request, of whom a browser's pass is taken for a key, too. A key that is
+    /// shown counts before it.
+    pub(crate) fn visitor(&self, headers: &HeaderMap, is_tls: bool) -> Result<Caller, Problem> {
+        match (self, pass::shown(headers, is_tls)) {
+            (Self::Keys(keys, passes), Some(pass)) if !headers.contains_key(AUTHORIZATION) => {
+                let id = passes.check(pass, SystemTime::now(), |id| keys.hash(id));
+                let grant = id.and_then(|id| keys.grant(&id));
+                known(keys, grant.ok_or(AuthError::SignedOut))
+            }
+            _ => self.caller(headers),
         }
+    }
+
+    /// Who has this key, and a pass for it. The first pass of all blocks on the disk.
+    pub(crate) fn sign_in(&self, key: &Key) -> Result<(Caller, String), Problem> {
+        let Self::Keys(keys, passes) = self else {
+            return Ok((Caller::Anyone, String::new()));
+        };
+        let caller = known(keys, keys.grant_of(key))?;
+        let pass = passes.issue(key.id(), &key.hash(), SystemTime::now());
+        let pass = pass.map_err(|error| {
+            tracing::warn!(%error, "nobody can sign in");
+            let sentence = "the router can't keep what signing in needs: its log says why";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
+        })?;
+        Ok((caller, pass))
     }
 
     /// The caller, if its role `may` do what it asks for, which is `what`.
@@ -51,6 +89,14 @@ impl Access {
         let caller = self.caller(headers)?;
         caller.may(what, may)?;
         Ok(caller)
+    }
+}
+
+fn known(keys: &KeyStore, grant: Result<Grant, AuthError>) -> Result<Caller, Problem> {
+    match grant {
+        Ok(grant) => Ok(Caller::Holder(grant, keys.clone())),
+        Err(error) => Err(Problem::new(StatusCode::UNAUTHORIZED, error.to_string())
+            .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
     }
 }
 

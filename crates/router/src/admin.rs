@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use p2p_shared::key::Role;
 use p2p_shared::protocol::console::{ConsoleToRouter, Driver, RefusedReason, RouterToConsole};
 use p2p_shared::random::jitter;
@@ -42,10 +41,7 @@ pub(crate) fn upgrade(
     let headers = request.headers();
     let allowed = context.access.allow(headers, "watch", Role::may_view);
     let (caller, accept) = allowed
-        .and_then(|caller| {
-            refuse_pages(headers)?;
-            Ok((caller, listen::websocket_accept(headers)?))
-        })
+        .and_then(|caller| Ok((caller, listen::websocket_accept(headers)?)))
         .inspect_err(|problem| {
             tracing::info!(from = %peer, why = problem.sentence, "console refused");
         })?;
@@ -60,16 +56,6 @@ pub(crate) fn upgrade(
         }
     });
     Ok(listen::switching(accept))
-}
-
-/// A page in a browser can open a WebSocket to anywhere, and says so by this header; our own
-/// programs never send it.
-fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.contains_key(header::ORIGIN) {
-        let sentence = "this path is for p2p-console and not for a page in a browser";
-        return Err(Problem::new(StatusCode::FORBIDDEN, sentence));
-    }
-    Ok(())
 }
 
 /// The life of a console, from its hello to its end.

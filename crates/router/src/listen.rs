@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::access::Access;
 use crate::answer::Problem;
 use crate::link::life::Candidate;
-use crate::{Context, admin, door, http, metrics, service};
+use crate::{Context, admin, browser, door, host, http, metrics, query, service};
 
 /// Accepts and answers until the router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
@@ -96,6 +96,7 @@ fn route(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
+    query::refuse_keys(request.uri())?;
     let path = request.uri().path();
     if !matches!(path, LINK_PATH | ADMIN_PATH | "/healthz" | "/metrics") {
         return Err(Problem::new(
@@ -109,6 +110,14 @@ fn route(
             "only GET does something here",
         )
         .with(header::ALLOW, HeaderValue::from_static("GET")));
+    }
+    if matches!(path, LINK_PATH | ADMIN_PATH) {
+        if let Some(sentence) = browser::is_page(request.headers()) {
+            tracing::info!(from = %peer, path, why = sentence, "refused");
+            return Err(Problem::new(StatusCode::FORBIDDEN, sentence));
+        }
+    } else if let Some(names) = &context.host_names {
+        host::check(names, request.headers())?;
     }
     match path {
         LINK_PATH => upgrade(context, peer, request),
@@ -133,7 +142,8 @@ fn route(
 
 /// Metrics are for this machine, and for those who may see everything anyway.
 fn check_metrics_reader(access: &Access, from: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
-    if from.is_loopback() {
+    // A name that somebody has resolve to this machine makes a browser here ask for him.
+    if from.is_loopback() && host::check(&[], headers).is_ok() {
         return Ok(());
     }
     let allowed = access.allow(headers, "read metrics", Role::may_view);
@@ -248,12 +258,17 @@ mod tests {
             HeaderMap::from_iter([(header::AUTHORIZATION, bearer.parse().unwrap())])
         };
         let headers = Role::ALL.map(|role| (header(role), role.may_view()));
-        let keys = Access::Keys(KeyStore::open(folder.path()).unwrap());
+        let keys = Access::by(Some(KeyStore::open(folder.path()).unwrap())).unwrap();
         let check = |access: &Access, from: &str, headers: &HeaderMap| {
             let from = from.parse().unwrap();
             check_metrics_reader(access, from, headers).map_err(|problem| problem.status)
         };
         let none = HeaderMap::new();
+        let made_up = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("evil.test"))]);
+        assert_eq!(
+            check(&keys, "127.0.0.1", &made_up),
+            Err(StatusCode::UNAUTHORIZED)
+        );
         for from in ["127.0.0.1", "127.9.9.9", "::1"] {
             assert_eq!(check(&keys, from, &none), Ok(()));
         }
