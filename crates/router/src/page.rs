@@ -47,20 +47,23 @@ fn page(title: &str, main: &str) -> String {
     )
 }
 
-/// Asks for a key, and says why.
-pub(crate) fn sign_in(why: &str) -> String {
+/// Asks for a key, and says what was wrong, if it was asked for before.
+pub(crate) fn sign_in(wrong: Option<&str>) -> String {
+    let said = match wrong {
+        None => "<p>This needs a key of the router, which its owner makes.</p>".to_owned(),
+        Some(wrong) => format!(r#"<p class="problem" role="alert">{}</p>"#, text(wrong)),
+    };
     // A password manager wants a name to keep the key under.
     let main = format!(
         r#"<h1>Sign in</h1>
-<p class="problem" role="alert">{}</p>
+{said}
 <form method="post" action="/sign-in">
 <input type="text" name="user" value="p2prouter" autocomplete="username" readonly hidden>
 <label for="key">Key</label>
 <input type="password" id="key" name="key" required autofocus maxlength="400" autocomplete="current-password" autocapitalize="none" spellcheck="false" aria-describedby="hint">
 <button class="wide">Sign in</button>
 </form>
-<p class="soft" id="hint">Paste the whole key; it begins with <code>p2p1_</code>. This browser then stays signed in for a month. Nothing was run, and signing in runs nothing.</p>"#,
-        text(why)
+<p class="soft" id="hint">Paste the whole key; it begins with <code>p2p1_</code>. This browser then stays signed in for a month. Signing in runs nothing: open the address that you wanted again.</p>"#
     );
     page("Sign in · p2prouter", &main)
 }
@@ -157,7 +160,11 @@ mod tests {
             commands: Some(&commands),
             may_run: &|_| false,
         };
-        for html in [home.html(), sign_in(evil), confirm(&format!("/cgi?{evil}"))] {
+        for html in [
+            home.html(),
+            sign_in(Some(evil)),
+            confirm(&format!("/cgi?{evil}")),
+        ] {
             assert!(
                 !html.contains("<script") && !html.contains("<img"),
                 "{html}"

@@ -11,6 +11,7 @@ use p2p_shared::key::{Key, Role};
 
 use crate::access::Caller;
 use crate::answer::{Executed, Problem, answer};
+use crate::keystore::AuthError;
 use crate::registry::Occupant;
 use crate::service::{AnswerBody, Asked};
 use crate::{browser, page, pass};
@@ -52,7 +53,11 @@ impl Asked<'_> {
 
     /// Answers `POST /sign-out`. Who has lost the browser revokes the key.
     pub(crate) fn sign_out(&self) -> Response<AnswerBody> {
-        self.go_home(pass::forget(self.is_tls))
+        let mut response = self.go_home(pass::forget(self.is_tls));
+        // Whatever came as its body was not read.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        response
     }
 
     /// See Other (RFC 9110, 15.4.4): a GET, whatever this was.
@@ -151,7 +156,10 @@ impl Asked<'_> {
 
     /// The page that asks for a key.
     fn form(&self, problem: Problem) -> Response<AnswerBody> {
-        let html = page::sign_in(&problem.sentence);
+        // How a program sends a key is nothing for somebody who is to paste it.
+        let is_first = problem.sentence == AuthError::Missing.to_string();
+        let wrong = Some(problem.sentence.as_str()).filter(|_| !is_first);
+        let html = page::sign_in(wrong);
         let mut response = self.page(problem.status, problem.executed, html);
         if let Some((name, value)) = problem.header {
             response.headers_mut().insert(name, value);

@@ -85,7 +85,7 @@ async fn somebody_signs_in_runs_a_command_from_the_address_bar_and_is_signed_out
         let before = stand.ran().len();
 
         browser.open(&command).await;
-        browser.reads("this needs a key").await;
+        browser.reads("This needs a key").await;
         browser.picture("sign-in").await;
         let wrong = Key::generate().unwrap().expose();
         browser.fill("#key", &wrong).await;
@@ -122,9 +122,9 @@ async fn somebody_signs_in_runs_a_command_from_the_address_bar_and_is_signed_out
 
         browser.open(&format!("{origin}/")).await;
         browser.click("form[action='/sign-out'] button").await;
-        browser.reads("this needs a key").await;
+        browser.reads("This needs a key").await;
         browser.open(&command).await;
-        browser.reads("this needs a key").await;
+        browser.reads("This needs a key").await;
         assert_eq!(stand.ran().len(), before + 2);
         stand.sign_in(&browser, &origin).await;
     }
