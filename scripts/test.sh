@@ -80,6 +80,8 @@ need_component clippy clippy
 need curl curl
 need shellcheck shellcheck
 need perl perl
+need chromium chromium
+need chromedriver chromium-driver
 
 step 'format' cargo fmt --all --check
 step 'scripts (shellcheck)' lint_scripts

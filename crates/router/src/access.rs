@@ -1,14 +1,17 @@
 //! Owns who a caller is and what it may do.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode};
-use p2p_shared::key::Role;
+use p2p_shared::key::{Key, Role};
 
 use crate::answer::Problem;
 use crate::keystore::{AuthError, Grant, KeyStore};
 use crate::origin::Party;
+use crate::pass::{self, PassError, Passes};
 use crate::strangers::Visitor;
 
 /// How callers are told apart.
@@ -16,8 +19,8 @@ use crate::strangers::Visitor;
 pub(crate) enum Access {
     /// Everyone may do everything: `--open`.
     Open,
-    /// By their keys.
-    Keys(KeyStore),
+    /// By their keys, and browsers by what they got for one.
+    Keys(KeyStore, Arc<Passes>),
 }
 
 /// Who is asking.
@@ -30,20 +33,62 @@ pub(crate) enum Caller {
 }
 
 impl Access {
+    /// By these keys; everyone without. Blocks on the disk.
+    pub(crate) fn by(keys: Option<KeyStore>) -> Result<Self, PassError> {
+        Ok(match keys {
+            None => Self::Open,
+            Some(keys) => {
+                let passes = Passes::open(keys.state_dir())?;
+                Self::Keys(keys, Arc::new(passes))
+            }
+        })
+    }
+
     /// Who sent this request, if the router knows the key: then the visitor is no stranger.
     pub(crate) fn caller(&self, visitor: &Visitor, headers: &HeaderMap) -> Result<Caller, Problem> {
-        let Self::Keys(keys) = self else {
+        let Self::Keys(keys, _) = self else {
             visitor.is_known();
             return Ok(Caller::Anyone);
         };
         let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        match keys.authenticate(authorization) {
-            Ok(grant) => {
-                visitor.is_known();
-                Ok(Caller::Holder(grant, keys.clone()))
+        known(visitor, keys, keys.authenticate(authorization))
+    }
+
+    /// Who sent this request, of whom a browser's pass is taken for a key, too. A key that is
+    /// shown counts before it.
+    pub(crate) fn key_or_pass(
+        &self,
+        visitor: &Visitor,
+        headers: &HeaderMap,
+        is_tls: bool,
+    ) -> Result<Caller, Problem> {
+        match (self, pass::shown(headers, is_tls)) {
+            (Self::Keys(keys, passes), Some(pass)) if !headers.contains_key(AUTHORIZATION) => {
+                let id = passes.check(pass, SystemTime::now(), |id| keys.hash(id));
+                let grant = id.and_then(|id| keys.grant(&id));
+                known(visitor, keys, grant.ok_or(AuthError::SignedOut))
             }
-            Err(error) => Err(stranger(visitor, error)),
+            _ => self.caller(visitor, headers),
         }
+    }
+
+    /// Who has this key, and a pass for it. The first pass of all blocks on the disk.
+    pub(crate) fn sign_in(
+        &self,
+        visitor: &Visitor,
+        key: &Key,
+    ) -> Result<(Caller, String), Problem> {
+        let Self::Keys(keys, passes) = self else {
+            return Ok((Caller::Anyone, String::new()));
+        };
+        let caller = known(visitor, keys, keys.grant_of(key))?;
+        let pass = passes.issue(key.id(), &key.hash(), SystemTime::now());
+        let pass = pass.map_err(|error| {
+            tracing::warn!(%error, "nobody can sign in");
+            let sentence = "the router can't keep what signing in needs: its log says why";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
+        })?;
+        Ok((caller, pass))
     }
 
     /// The caller, if its role `may` do what it asks for, which is `what`.
@@ -60,10 +105,24 @@ impl Access {
     }
 }
 
+fn known(
+    visitor: &Visitor,
+    keys: &KeyStore,
+    grant: Result<Grant, AuthError>,
+) -> Result<Caller, Problem> {
+    match grant {
+        Ok(grant) => {
+            visitor.is_known();
+            Ok(Caller::Holder(grant, keys.clone()))
+        }
+        Err(error) => Err(stranger(visitor, error)),
+    }
+}
+
 /// The answer to one who shows no key, or a wrong one.
 fn stranger(visitor: &Visitor, error: AuthError) -> Problem {
     let pause = match error {
-        AuthError::Missing => None,
+        AuthError::Missing | AuthError::SignedOut => None,
         AuthError::Malformed | AuthError::Wrong => visitor.wrong_key(),
     };
     let Some(pause) = pause else {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap};
 use hyper::{Request, Response, StatusCode};
 use p2p_shared::key::Role;
 use p2p_shared::protocol::console::{ConsoleToRouter, Driver, RefusedReason, RouterToConsole};
@@ -49,7 +48,6 @@ pub(crate) fn upgrade(
         .allow(visitor, headers, "watch", Role::may_view);
     let (caller, accept, share) = allowed
         .and_then(|caller| {
-            refuse_pages(headers)?;
             let accept = listen::websocket_accept(headers)?;
             let share = share(context, &caller, peer)?;
             Ok((caller, accept, share))
@@ -81,16 +79,6 @@ fn share(context: &Context, caller: &Caller, peer: SocketAddr) -> Result<Share, 
         );
         Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)
     })
-}
-
-/// A page in a browser can open a WebSocket to anywhere, and says so by this header; our own
-/// programs never send it.
-fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.contains_key(header::ORIGIN) {
-        let sentence = "this path is for p2p-console and not for a page in a browser";
-        return Err(Problem::new(StatusCode::FORBIDDEN, sentence));
-    }
-    Ok(())
 }
 
 /// Most presses of a console whose late refusal it has not been told yet.

@@ -2,74 +2,100 @@
 //! page can make any browser send a GET to any address.
 
 use hyper::HeaderMap;
+use hyper::header;
 
 /// Why a request is not what its user asked for, if it isn't: another site's page made it
 /// (Fetch Metadata, W3C), or the browser did by itself ahead of time.
 #[must_use]
-pub(crate) fn unasked(headers: &HeaderMap) -> Option<&'static str> {
-    const ANOTHER_SITE: &str = "another site's page made this request: open the address yourself";
-    let value = |name: &str| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
-    if !matches!(value("sec-fetch-site"), b"" | b"none" | b"same-origin") {
-        return Some(ANOTHER_SITE);
+pub(crate) fn unasked(headers: &HeaderMap, is_tls: bool) -> Option<&'static str> {
+    if is_of_another_site(headers, is_tls) {
+        return Some("another site's page made this request: open the address yourself");
     }
-    // Over plain HTTP a browser says no more than these two.
-    let is_foreign = |name| headers.contains_key(name) && !is_own(value(name), value("host"));
-    if is_foreign("origin") || is_foreign("referer") {
-        return Some(ANOTHER_SITE);
-    }
-    ["sec-purpose", "purpose", "x-moz"]
-        .iter()
-        .any(|name| value(name).starts_with(b"prefetch"))
+    is_ahead_of_time(headers)
         .then_some("the browser made this request ahead of time: open the address yourself")
 }
 
-/// Whether this address, or the beginning of one, is of this host and port.
-fn is_own(address: &[u8], host: &[u8]) -> bool {
+/// Another port of this host is another's: hence `same-site` is not enough.
+fn is_of_another_site(headers: &HeaderMap, is_tls: bool) -> bool {
+    let is_own_site = |value: &[u8]| matches!(value, b"" | b"none" | b"same-origin");
+    // Over plain HTTP a browser says no more than Origin and Referer.
+    !all(headers, "sec-fetch-site").all(is_own_site)
+        || ["origin", "referer"].iter().any(|name| {
+            all(headers, name).any(|address| !is_own(address, one(headers, "host"), is_tls))
+        })
+}
+
+/// What browsers call it: Chromium and Firefox the first, older ones the second, Safari the third
+/// and older Firefox the last.
+fn is_ahead_of_time(headers: &HeaderMap) -> bool {
+    let is_ahead = |value: &[u8]| {
+        let value = value.to_ascii_lowercase();
+        [&b"prefetch"[..], b"prerender", b"preview"]
+            .iter()
+            .any(|word| value.windows(word.len()).any(|part| part == *word))
+    };
+    ["sec-purpose", "purpose", "x-purpose", "x-moz"]
+        .iter()
+        .any(|name| all(headers, name).any(is_ahead))
+}
+
+/// Whether the request says neither that its user made it nor that a page of our own did. To a
+/// name over plain HTTP browsers send no Fetch Metadata, and a page that hides its address
+/// (`referrerpolicy`) has an image loaded from there that looks as if it had been typed.
+pub(crate) fn says_nothing(headers: &HeaderMap) -> bool {
+    ["sec-fetch-site", "origin", "referer"]
+        .iter()
+        .all(|name| one(headers, name).is_empty())
+}
+
+/// Whether this came from a browser, as far as it says. All of them call themselves Mozilla and
+/// say the user's languages; other programs that do the first for a living don't do the second.
+pub(crate) fn is_browser(headers: &HeaderMap) -> bool {
+    one(headers, "user-agent").starts_with(b"Mozilla/")
+        && headers.contains_key(header::ACCEPT_LANGUAGE)
+}
+
+/// Whether somebody looks at the answer: it may be a page.
+pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
+    match one(headers, "sec-fetch-mode") {
+        b"" => {
+            let accept = String::from_utf8_lossy(one(headers, "accept"));
+            accept
+                .split(',')
+                .any(|kind| kind.trim().starts_with("text/html"))
+        }
+        mode => mode == b"navigate",
+    }
+}
+
+/// Why what is for our own programs is not for this: a page in a browser can open a WebSocket to
+/// anywhere, and says so by this header, which our programs never send.
+pub(crate) fn is_page(headers: &HeaderMap) -> Option<&'static str> {
+    headers
+        .contains_key(header::ORIGIN)
+        .then_some("this path is for p2p-inner and p2p-console and not for a page in a browser")
+}
+
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> &'a [u8] {
+    headers.get(name).map_or(b"", |value| value.as_bytes())
+}
+
+fn all<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .map(|value| value.as_bytes())
+}
+
+/// Whether this address, or the beginning of one, is of this host and port. What came over TLS was
+/// not asked for by a page that came without, which anybody on its way may have written; what came
+/// without may have been TLS as far as a proxy before us.
+fn is_own(address: &[u8], host: &[u8], is_tls: bool) -> bool {
     let [http, https] = [&b"http://"[..], b"https://"].map(|scheme| address.strip_prefix(scheme));
-    let rest = http.or(https).and_then(|rest| rest.strip_prefix(host));
+    let rest = https.or(http.filter(|_| !is_tls));
+    let rest = rest.and_then(|rest| rest.strip_prefix(host));
     !host.is_empty() && matches!(rest, Some([] | [b'/', ..]))
 }
 
 #[cfg(test)]
-mod tests {
-    use hyper::header::{HeaderName, HeaderValue};
-
-    use super::*;
-
-    fn is_refused(headers: &[(&'static str, &'static str)]) -> bool {
-        let headers = headers
-            .iter()
-            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
-            .collect();
-        unasked(&headers).is_some()
-    }
-
-    #[test]
-    fn the_address_bar_curl_and_the_own_page_may_ask() {
-        assert!(!is_refused(&[]));
-        assert!(!is_refused(&[("sec-fetch-site", "none")]));
-        assert!(!is_refused(&[
-            ("sec-fetch-site", "same-origin"),
-            ("origin", "http://car:9000"),
-            ("host", "car:9000"),
-        ]));
-    }
-
-    #[test]
-    fn other_sites_other_ports_and_prefetches_may_not() {
-        assert!(is_refused(&[("sec-fetch-site", "cross-site")]));
-        assert!(is_refused(&[("sec-fetch-site", "same-site")]));
-        assert!(is_refused(&[
-            ("origin", "http://car:9001"),
-            ("host", "car:9000")
-        ]));
-        let host = ("host", "car:9000");
-        assert!(is_refused(&[("referer", "http://other.test/page"), host]));
-        assert!(is_refused(&[("referer", "http://car:90001/"), host]));
-        assert!(is_refused(&[("referer", "http://car:9000/"), ("host", "")]));
-        assert!(!is_refused(&[("referer", "http://car:9000/"), host]));
-        assert!(is_refused(&[("origin", "null"), ("host", "car:9000")]));
-        assert!(is_refused(&[("sec-purpose", "prefetch;prerender")]));
-        assert!(is_refused(&[("purpose", "prefetch")]));
-    }
-}
+mod tests;

@@ -69,6 +69,11 @@ pub enum AuthError {
         "this key is wrong or was revoked: check that it is a key of this router, or ask its owner for a new one"
     )]
     Wrong,
+    /// A browser's pass that is none, or no longer.
+    #[error(
+        "you are signed out: the key was revoked, or it is a month since you signed in; sign in again"
+    )]
+    SignedOut,
 }
 
 impl std::fmt::Debug for KeyStore {
@@ -136,7 +141,15 @@ impl KeyStore {
     ///
     /// Says why it may do nothing. An unknown id and a wrong secret take the same steps.
     pub fn authenticate(&self, authorization: Option<&[u8]>) -> Result<Grant, AuthError> {
-        let key = bearer_key(authorization.ok_or(AuthError::Missing)?)?;
+        self.grant_of(&bearer_key(authorization.ok_or(AuthError::Missing)?)?)
+    }
+
+    /// What the holder of this key may do.
+    ///
+    /// # Errors
+    ///
+    /// If it is none, or no longer. An unknown id and a wrong secret take the same steps.
+    pub fn grant_of(&self, key: &Key) -> Result<Grant, AuthError> {
         let hash = key.hash();
         let keys = self
             .shared
@@ -169,6 +182,21 @@ impl KeyStore {
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         keys.get(id).map(KeyRecord::grant)
+    }
+
+    /// What the router keeps of the key's secret; `None` once it is revoked.
+    pub(crate) fn hash(&self, id: &KeyId) -> Option<KeyHash> {
+        let keys = self
+            .shared
+            .keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        keys.get(id).map(|record| record.hash)
+    }
+
+    /// The folder that the keys are in.
+    pub(crate) fn state_dir(&self) -> &Path {
+        self.shared.file.dir()
     }
 
     /// A number that changes after the keys have: then [`KeyStore::is_live`] is to be asked again.

@@ -26,6 +26,7 @@ mod door;
 mod drive;
 mod feed;
 pub mod first_keys;
+pub mod host;
 mod http;
 pub mod key_command;
 pub mod keystore;
@@ -35,6 +36,8 @@ mod listen;
 mod metrics;
 mod on_link;
 mod origin;
+mod page;
+mod pass;
 pub mod query;
 mod quota;
 mod record;
@@ -42,6 +45,7 @@ mod registry;
 mod run;
 mod service;
 pub mod settings;
+mod sign_in;
 pub mod state_file;
 mod strangers;
 
@@ -49,6 +53,7 @@ use access::Access;
 use cars::Cars;
 use certificate::{Certificate, CertificateFiles};
 use feed::Feed;
+use host::HostName;
 pub use http::Patience;
 use keystore::KeyStore;
 use link::LinkEnd;
@@ -79,6 +84,8 @@ pub struct Config {
     pub certificate_files: Option<CertificateFiles>,
     /// Whether service ports take keys and commands without TLS, too.
     pub allow_plain_http: bool,
+    /// The names by which browsers reach the router, where it has no keys.
+    pub host_names: Vec<HostName>,
     /// Most bytes of a request's body.
     pub max_body: usize,
     /// How long callers are waited for.
@@ -95,6 +102,8 @@ pub(crate) struct Context {
     access: Access,
     acceptor: Option<TlsAcceptor>,
     allow_plain_http: bool,
+    /// The names that a request may be for; `None`: any.
+    host_names: Option<Vec<HostName>>,
     registry: Registry,
     metrics: Arc<Metrics>,
     run_ids: RunIds,
@@ -136,7 +145,8 @@ impl Router {
         let feed = Arc::new(Feed::new());
         let metrics = Arc::new(Metrics::new());
         let context = Arc::new(Context {
-            access: config.keys.clone().map_or(Access::Open, Access::Keys),
+            access: Access::by(config.keys.clone())?,
+            host_names: config.keys.is_none().then_some(config.host_names),
             acceptor: config.certificate.as_ref().map(Certificate::acceptor),
             allow_plain_http: config.allow_plain_http,
             registry: Registry::new(config.bind, config.service_ports, config.max_links),

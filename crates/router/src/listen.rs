@@ -19,7 +19,7 @@ use crate::access::Access;
 use crate::answer::Problem;
 use crate::link::life::Candidate;
 use crate::strangers::Visitor;
-use crate::{Context, admin, door, http, metrics, service};
+use crate::{Context, admin, browser, door, host, http, metrics, query, service};
 
 /// Accepts and answers until the router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
@@ -104,6 +104,7 @@ fn route(
     visitor: &Visitor,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
+    query::refuse_keys(request.uri())?;
     let path = request.uri().path();
     if !matches!(path, LINK_PATH | ADMIN_PATH | "/healthz" | "/metrics") {
         return Err(Problem::new(
@@ -117,6 +118,14 @@ fn route(
             "only GET does something here",
         )
         .with(header::ALLOW, HeaderValue::from_static("GET")));
+    }
+    if matches!(path, LINK_PATH | ADMIN_PATH) {
+        if let Some(sentence) = browser::is_page(request.headers()) {
+            tracing::info!(from = %visitor.peer(), path, why = sentence, "refused");
+            return Err(Problem::new(StatusCode::FORBIDDEN, sentence));
+        }
+    } else if let Some(names) = &context.host_names {
+        host::check(names, request.headers())?;
     }
     match path {
         LINK_PATH => upgrade(context, visitor, request),
@@ -145,7 +154,8 @@ fn check_metrics_reader(
     visitor: &Visitor,
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
-    if visitor.peer().ip().is_loopback() {
+    // A name that somebody has resolve to this machine makes a browser here ask for him.
+    if visitor.peer().ip().is_loopback() && host::check(&[], headers).is_ok() {
         return Ok(());
     }
     let allowed = access.allow(visitor, headers, "read metrics", Role::may_view);
@@ -278,7 +288,7 @@ mod tests {
             HeaderMap::from_iter([(header::AUTHORIZATION, bearer.parse().unwrap())])
         };
         let headers = Role::ALL.map(|role| (header(role), role.may_view()));
-        let keys = Access::Keys(KeyStore::open(folder.path()).unwrap());
+        let keys = Access::by(Some(KeyStore::open(folder.path()).unwrap())).unwrap();
         let check = |access: &Access, from: &str, headers: &HeaderMap| {
             let strangers = Arc::new(Strangers::new(Arc::new(metrics::Metrics::new())));
             let peer = (from.parse::<IpAddr>().unwrap(), 1).into();
@@ -286,6 +296,11 @@ mod tests {
             check_metrics_reader(access, &visitor, headers).map_err(|problem| problem.status)
         };
         let none = HeaderMap::new();
+        let made_up = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("evil.test"))]);
+        assert_eq!(
+            check(&keys, "127.0.0.1", &made_up),
+            Err(StatusCode::UNAUTHORIZED)
+        );
         for from in ["127.0.0.1", "127.9.9.9", "::1"] {
             assert_eq!(check(&keys, from, &none), Ok(()));
         }

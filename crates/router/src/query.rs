@@ -1,9 +1,13 @@
 //! Owns what a request asks for: the query of `/cgi`, decoded once and strictly, as a type.
 
 use bytes::Bytes;
+use hyper::{StatusCode, Uri};
+use p2p_shared::key::Key;
 use p2p_shared::names::{Argument, CommandName};
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
+
+use crate::answer::Problem;
 
 /// Most arguments of one command.
 const MAX_ARGUMENTS: usize = 256;
@@ -100,6 +104,44 @@ impl CgiQuery {
     }
 }
 
+/// What people call a key in an address.
+const KEY_NAMES: [&str; 6] = [
+    "key",
+    "token",
+    "access_token",
+    "api_key",
+    "apikey",
+    "p2p_key",
+];
+
+/// Refuses an address with a key in it, whatever is asked for there: addresses are kept by
+/// browsers, proxies and logs, and are shown to others (RFC 6750, 5.3).
+pub(crate) fn refuse_keys(address: &Uri) -> Result<(), Problem> {
+    let is_key_name = |name: &str| KEY_NAMES.iter().any(|key| name.eq_ignore_ascii_case(key));
+    let query = address.query().unwrap_or_default();
+    let is_named = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .any(|(name, _)| is_key_name(&percent_decode_str(name).decode_utf8_lossy()));
+    let whole = address.path_and_query().map_or("", |whole| whole.as_str());
+    if !is_named && !holds_key(whole) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::BAD_REQUEST,
+        "a key does not belong into an address, which browsers and proxies keep: revoke that key (p2p-router key revoke NAME), and send the next in the header `Authorization: Bearer KEY`, or sign in at /",
+    ))
+}
+
+/// Whether a word in this is a key, however often it is escaped: twice is once more than we decode.
+fn holds_key(address: &str) -> bool {
+    let once = percent_decode_str(address).decode_utf8_lossy();
+    let twice = percent_decode_str(&once).decode_utf8_lossy();
+    twice
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .any(|word| word.parse::<Key>().is_ok())
+}
+
 /// Digits and nothing else, of more than nothing.
 fn milliseconds(value: &[u8]) -> Result<u64, QueryError> {
     let digits = std::str::from_utf8(value)
@@ -192,6 +234,36 @@ mod tests {
                 matches!(error(&format!("command={way_out}")), QueryError::Name(_)),
                 "{way_out}"
             );
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_key_in_it_is_refused() {
+        let key = Key::generate().unwrap().expose();
+        let escaped = key.replace('_', "%5F");
+        let twice = key.replace('_', "%255F");
+        let refused = |address: &str| refuse_keys(&address.parse().unwrap()).is_err();
+        for address in [
+            "/cgi?command=a&key=x".to_owned(),
+            "/?token=".to_owned(),
+            "/cgi?command=a&%6bey=x".to_owned(),
+            "/cgi?KEY=x".to_owned(),
+            format!("/cgi?command=a&arg={key}"),
+            format!("/cgi?command=a&arg={escaped}"),
+            format!("/cgi?command=a&arg={twice}"),
+            format!("/cgi?command=a&arg=Bearer%20{key}"),
+            format!("/cgi?{key}"),
+            format!("/{key}/cgi"),
+        ] {
+            assert!(refused(&address), "{address}");
+        }
+        for address in [
+            "/",
+            "/cgi?command=key",
+            "/cgi?command=a&arg=key=x",
+            "/cgi?command=p2p1_a",
+        ] {
+            assert!(!refused(address), "{address}");
         }
     }
 

@@ -17,8 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::answer::{Executed, Problem, Timing, answer};
 use crate::cgi::{self, Broken, RunBody};
 use crate::registry::{Occupant, ServicePort};
+use crate::sign_in::{HOME, SIGN_IN, SIGN_OUT};
 use crate::strangers::Visitor;
-use crate::{Context, Patience, browser, door, http};
+use crate::{Context, Patience, browser, door, host, http, query};
 
 /// Pause when the system has no descriptors left for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -74,8 +75,9 @@ async fn connection(
     let Some(stream) = door::enter(context, visitor, stream, patience).await else {
         return;
     };
+    let is_tls = stream.is_tls();
     let is_private =
-        context.allow_plain_http || door::is_private(&context.access, peer.ip(), stream.is_tls());
+        context.allow_plain_http || door::is_private(&context.access, peer.ip(), is_tls);
     let refuse = |status: StatusCode| {
         let run = context.run_ids.next();
         let response = if visitor.is_sent_away() {
@@ -100,12 +102,12 @@ async fn connection(
                 run: context.run_ids.next(),
                 begun: Instant::now(),
                 is_private,
+                is_tls,
             };
+            let is_seen = browser::is_navigation(request.headers());
             let response = match asked.route(request).await {
                 Ok(response) => response,
-                Err(problem) => problem
-                    .into_response(asked.run, asked.timing())
-                    .map(AnswerBody::whole),
+                Err(problem) => asked.told(problem, is_seen),
             };
             context.metrics.answered(response.status().as_u16());
             response
@@ -149,16 +151,18 @@ fn not_a_request(status: StatusCode, run: RunId, patience: Patience) -> Response
 pub(crate) struct Asked<'a> {
     pub context: &'a Context,
     pub service: &'a ServicePort,
-    visitor: &'a Visitor,
+    pub visitor: &'a Visitor,
     pub peer: SocketAddr,
     pub run: RunId,
     pub begun: Instant,
     /// Nobody on the way can listen, or may.
     is_private: bool,
+    /// Over TLS, as far as to us.
+    pub is_tls: bool,
 }
 
 impl Asked<'_> {
-    fn timing(&self) -> Timing {
+    pub(crate) fn timing(&self) -> Timing {
         Timing {
             link: self.begun.elapsed(),
             exec: None,
@@ -167,12 +171,19 @@ impl Asked<'_> {
 
     async fn route(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
         check_size(&request)?;
+        if let Some(names) = &self.context.host_names {
+            host::check(names, request.headers())?;
+        }
+        query::refuse_keys(request.uri())?;
         if !self.is_private {
             return Err(door::redirect(&request));
         }
-        let allowed = match request.uri().path() {
+        let path = request.uri().path();
+        let allowed = match path {
             "/cgi" => "GET, HEAD, OPTIONS, POST",
-            "/commands" => "GET, HEAD, OPTIONS",
+            "/commands" | HOME => "GET, HEAD, OPTIONS",
+            SIGN_IN => "GET, HEAD, OPTIONS, POST",
+            SIGN_OUT => "HEAD, OPTIONS, POST",
             _ => {
                 return Err(Problem::new(
                     StatusCode::NOT_FOUND,
@@ -180,10 +191,9 @@ impl Asked<'_> {
                 ));
             }
         };
-        let is_cgi = request.uri().path() == "/cgi";
         match *request.method() {
-            Method::GET => {}
-            Method::POST if is_cgi => {}
+            Method::GET if path != SIGN_OUT => {}
+            Method::POST if allowed.ends_with("POST") => {}
             Method::HEAD | Method::OPTIONS => {
                 let body = AnswerBody::whole(Bytes::new());
                 let mut response = answer(
@@ -205,20 +215,33 @@ impl Asked<'_> {
                     .with(header::ALLOW, HeaderValue::from_static(allowed)));
             }
         }
-        if let Some(sentence) = browser::unasked(request.headers()) {
+        let (access, headers) = (&self.context.access, request.headers());
+        // A link elsewhere may lead to the first page: it runs nothing.
+        if path != HOME
+            && let Some(sentence) = browser::unasked(headers, self.is_tls)
+        {
             return Err(Problem::new(StatusCode::FORBIDDEN, sentence));
         }
-        let access = &self.context.access;
-        if is_cgi {
-            // Whoever may see the car may stop it; the rest is for `cgi` to refuse.
-            let may_stop = Role::may_stop;
-            let headers = request.headers();
-            let caller = access.allow(self.visitor, headers, "run commands", may_stop)?;
-            cgi::run(self, caller, request).await
-        } else {
-            let headers = request.headers();
-            access.allow(self.visitor, headers, "see what there is", Role::may_view)?;
-            self.commands().await
+        match path {
+            SIGN_IN => self.sign_in(request).await,
+            SIGN_OUT => Ok(self.sign_out()),
+            "/cgi" => {
+                let caller = access.key_or_pass(self.visitor, headers, self.is_tls)?;
+                // Whoever may see the car may stop it; the rest is for `cgi` to refuse.
+                caller.may("run commands", Role::may_stop)?;
+                match self.check_who_asks(&caller, &request)? {
+                    Some(question) => Ok(question),
+                    None => cgi::run(self, caller, request).await,
+                }
+            }
+            _ => {
+                let caller = access.key_or_pass(self.visitor, headers, self.is_tls)?;
+                caller.may("see what there is", Role::may_view)?;
+                match path {
+                    HOME => Ok(self.home(&caller).await),
+                    _ => self.commands().await,
+                }
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use p2p_shared::settings::{CommonOptions, Shell};
 use p2p_shared::state_dir;
 
 use crate::certificate::{Certificate, CertificateFiles};
+use crate::host::HostName;
 use crate::key_command::KeyCommand;
 use crate::keystore::KeyStore;
 use crate::{Config, Patience, limits};
@@ -71,6 +72,15 @@ pub struct Options {
     /// and change them
     #[arg(long, env = "P2P_ALLOW_PLAIN_HTTP", value_parser = clap::builder::BoolishValueParser::new())]
     pub allow_plain_http: bool,
+    /// With --open: the names by which browsers reach this router; addresses and localhost always
+    /// do
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        env = "P2P_HOST_NAMES",
+        value_delimiter = ','
+    )]
+    pub host_names: Vec<HostName>,
     /// Where the router keeps its keys and its certificate
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
     #[arg(long, value_name = "DIR", env = "P2P_STATE_DIR", global = true)]
@@ -197,6 +207,7 @@ impl Options {
             } else {
                 Some(KeyStore::open(self.state_dir()?)?)
             },
+            host_names: self.host_names.clone(),
             max_body: self.max_body as usize,
             patience: Patience::default(),
             max_links: self.max_links,

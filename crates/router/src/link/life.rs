@@ -95,7 +95,7 @@ async fn hello(wire: &mut LinkWire, visitor: &Visitor) -> Result<Option<Hello>, 
 fn claim(access: &Access, caller: &Caller, peer: SocketAddr, hello: &Hello) -> Claim {
     let (identity, ports) = match (access, caller) {
         // With keys, what an inner says of itself counts for nothing.
-        (Access::Keys(_), Caller::Holder(grant, _)) => (
+        (Access::Keys(..), Caller::Holder(grant, _)) => (
             Identity::try_from(grant.id.to_string()).unwrap_or_else(|_| hello.identity.clone()),
             grant.ports,
         ),

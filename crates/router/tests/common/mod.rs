@@ -9,6 +9,7 @@
     reason = "each test file uses a part of it, and a test may panic"
 )]
 
+pub mod chromium;
 pub mod console;
 pub mod peer;
 pub mod program;
@@ -132,6 +133,7 @@ pub fn router_config() -> p2p_router::Config {
         certificate: None,
         certificate_files: None,
         allow_plain_http: false,
+        host_names: vec!["car".parse().unwrap(), "car.test".parse().unwrap()],
         max_body: 1 << 20,
         patience: p2p_router::Patience::default(),
         max_links: p2p_router::limits::LINKS,
@@ -224,9 +226,19 @@ impl World {
 
     /// What the router's metrics say of this.
     pub async fn metric(&self, name: &str) -> i64 {
-        let metrics = get(self.router.address().port(), "/metrics").await.text();
+        self.metric_if_any(name).await.unwrap()
+    }
+
+    /// The same of what may never have happened yet.
+    pub async fn metric_if_any(&self, name: &str) -> Option<i64> {
+        // For this machine only, by a name that nobody else can have resolve to it.
+        let caller = raw::Caller::saying(
+            self.main_port(),
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        );
+        let metrics = caller.await.answer().await.text();
         let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap().trim().parse().unwrap()
+        Some(line?.trim().parse().unwrap())
     }
 
     /// A file beside the commands, for scripts to write to.

@@ -1,0 +1,190 @@
+//! A real Chromium, spoken to as WebDriver (W3C) has it: JSON over HTTP to `chromedriver`.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Stdio;
+
+use http_body_util::Full;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::{ask, local, request, soon, until_so};
+
+/// Without these it asks the network for things, or keeps the root of a container waiting.
+const ARGUMENTS: [&str; 9] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--ignore-certificate-errors",
+];
+
+/// A browser with a profile of its own. Both end when it is dropped.
+pub struct Chromium {
+    port: u16,
+    session: String,
+    _driver: Child,
+    _profile: tempfile::TempDir,
+}
+
+impl Chromium {
+    /// To which these names are this machine.
+    pub async fn start(names: &[&str]) -> Self {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect(
+                "chromedriver is missing. On Debian: sudo apt install chromium chromium-driver",
+            );
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = loop {
+            let line = soon("chromedriver starts", lines.next_line()).await;
+            let line = line.unwrap().expect("chromedriver ended");
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                break port.trim_end_matches('.').parse().unwrap();
+            }
+        };
+        let profile = tempfile::tempdir().unwrap();
+        let rules: Vec<String> = names.iter().map(|n| format!("MAP {n} 127.0.0.1")).collect();
+        let mut arguments = ARGUMENTS.map(str::to_owned).to_vec();
+        arguments.push(format!("--user-data-dir={}", profile.path().display()));
+        arguments.push(format!("--host-resolver-rules={}", rules.join(",")));
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "acceptInsecureCerts": true,
+            "goog:chromeOptions": { "args": arguments },
+        }}});
+        let said = tell(port, "POST", "/session", &wanted).await;
+        Self {
+            port,
+            session: format!("/session/{}", said["sessionId"].as_str().unwrap()),
+            _driver: driver,
+            _profile: profile,
+        }
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        tell(self.port, "POST", &format!("{}{path}", self.session), body).await
+    }
+
+    /// Types this address, and waits until what is there has been loaded.
+    pub async fn open(&self, address: &str) {
+        self.post("/url", &json!({ "url": address })).await;
+    }
+
+    /// What this script, a function's body, returns or promises.
+    pub async fn script(&self, script: &str) -> Value {
+        let body = json!({ "script": script, "args": [] });
+        self.post("/execute/sync", &body).await
+    }
+
+    /// The address that is shown.
+    pub async fn address(&self) -> String {
+        let address = self.script("return location.href").await;
+        address.as_str().unwrap().to_owned()
+    }
+
+    /// All that is to be read on the page.
+    pub async fn text(&self) -> String {
+        let text = self.script("return document.body.innerText").await;
+        text.as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the page says this.
+    pub async fn reads(&self, what: &str) {
+        until_so(what, async || self.text().await.contains(what)).await;
+    }
+
+    async fn element(&self, css: &str) -> String {
+        let wanted = json!({ "using": "css selector", "value": css });
+        let found = self.post("/element", &wanted).await;
+        let found = found.as_object().unwrap().values().next().unwrap();
+        format!("/element/{}", found.as_str().unwrap())
+    }
+
+    /// Types this into the field.
+    pub async fn fill(&self, css: &str, text: &str) {
+        let element = self.element(css).await;
+        self.post(&format!("{element}/value"), &json!({ "text": text }))
+            .await;
+    }
+
+    pub async fn click(&self, css: &str) {
+        let element = self.element(css).await;
+        self.post(&format!("{element}/click"), &json!({})).await;
+    }
+
+    /// The cookies that the page's host has here.
+    pub async fn cookies(&self) -> Value {
+        let path = format!("{}/cookie", self.session);
+        tell(self.port, "GET", &path, &json!({})).await
+    }
+
+    /// Puts pictures of the page, as phones and desks have it, into the folder `P2P_PICTURES`, for
+    /// people to look at.
+    pub async fn picture(&self, name: &str) {
+        let Some(folder) = std::env::var_os("P2P_PICTURES") else {
+            return;
+        };
+        for (size, width, height) in [("phone", 360, 640), ("desk", 1280, 800)] {
+            for look in ["light", "dark"] {
+                let size_wanted = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == "phone" });
+                self.devtools("Emulation.setDeviceMetricsOverride", &size_wanted)
+                    .await;
+                let wanted =
+                    json!({ "features": [{ "name": "prefers-color-scheme", "value": look }] });
+                self.devtools("Emulation.setEmulatedMedia", &wanted).await;
+                let shot = self.devtools("Page.captureScreenshot", &json!({})).await;
+                let png = shot["data"].as_str().unwrap().as_bytes();
+                let png = data_encoding::BASE64.decode(png).unwrap();
+                let file = Path::new(&folder).join(format!("{name}-{size}-{look}.png"));
+                std::fs::write(file, png).unwrap();
+            }
+        }
+    }
+
+    async fn devtools(&self, command: &str, parameters: &Value) -> Value {
+        let body = json!({ "cmd": command, "params": parameters });
+        self.post("/goog/cdp/execute", &body).await
+    }
+}
+
+impl Drop for Chromium {
+    /// Has the browser closed, which outlives a driver that is killed.
+    fn drop(&mut self) {
+        let words = format!(
+            "DELETE {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            self.session
+        );
+        if let Ok(mut stream) = TcpStream::connect(local(self.port)) {
+            let _ = stream.set_read_timeout(Some(super::PATIENCE));
+            let _ = stream.write_all(words.as_bytes());
+            let _ = stream.read(&mut [0; 64]);
+        }
+    }
+}
+
+async fn tell(port: u16, method: &str, path: &str, body: &Value) -> Value {
+    let body = if method == "POST" {
+        body.to_string()
+    } else {
+        String::new()
+    };
+    let mut request = request(method, path);
+    // Of others it takes nothing: a page may have sent it.
+    let headers = request.headers_mut().unwrap();
+    headers.insert("host", "localhost".parse().unwrap());
+    headers.insert("content-type", "application/json".parse().unwrap());
+    let answer = ask(port, request.body(Full::new(body.into())).unwrap()).await;
+    let said: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert!(answer.status.is_success(), "{method} {path}: {said}");
+    said["value"].clone()
+}
