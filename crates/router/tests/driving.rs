@@ -353,7 +353,7 @@ async fn a_stop_does_not_wait_for_the_body_that_comes_with_it() {
     let world = World::open();
     world.script("stop", "wc -c");
     let (_inner, port) = world.inner().await;
-    let head = "POST /cgi?command=stop HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+    let head = "POST /cgi?command=stop HTTP/1.1\r\nhost: car\r\nconnection: close\r\n\
                 content-length: 1000\r\n\r\n";
     let answer = raw(local(port), head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -103,12 +103,7 @@ async fn without_a_good_key_there_is_a_401_that_asks_for_a_bearer_key_and_never_
     // From one address they would be put off.
     let mut from = (1..=250).map(|n| [127, 0, 3, n]);
     for header in headers {
-        for target in [
-            "/cgi?command=touch".to_owned(),
-            "/commands".to_owned(),
-            // A key in an address ends in logs and histories: it opens nothing there.
-            format!("/cgi?command=touch&key={good}"),
-        ] {
+        for target in ["/cgi?command=touch", "/commands"] {
             let text =
                 format!("GET {target} HTTP/1.1\r\nHost: car\r\n{header}Connection: close\r\n\r\n");
             let from = from.next().unwrap();

@@ -452,7 +452,7 @@ async fn a_router_takes_more_connections_than_the_usual_limit_of_files_allows() 
     p2p_router::limits::raise_open_files();
     let program = router(folder.path());
     let mut shell = tokio::process::Command::new("sh");
-    let line = "ulimit -Sn 128; exec \"$0\" 0 --open --bind 127.0.0.1";
+    let line = "ulimit -Sn 128; exec \"$0\" 0 --open --bind 127.0.0.1 --host-names car.test";
     shell
         .arg("-c")
         .arg(line)

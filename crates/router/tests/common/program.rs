@@ -23,7 +23,10 @@ type Text = Arc<Mutex<String>>;
 
 /// `p2p-router` in this folder.
 pub fn router(folder: &Path) -> Command {
-    command(Path::new(env!("CARGO_BIN_EXE_p2p-router")), folder)
+    let mut router = command(Path::new(env!("CARGO_BIN_EXE_p2p-router")), folder);
+    // By which the callers here ask.
+    router.env("P2P_HOST_NAMES", "car,car.test");
+    router
 }
 
 /// `p2p-inner` in this folder, where the commands are in `command`.
