@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Most callers that have shown no key yet, on all ports: some 40 MiB with a TLS handshake of
-/// each begun. nginx has 512 connections a worker.
+/// Most callers that have shown no key yet, on all ports: 33 MiB with a TLS handshake or
+/// headers of each begun (`benches/strangers`). nginx has 512 connections a worker.
 pub(crate) const STRANGERS: usize = 1024;
 /// The same from one address: room for a class room behind one NAT that comes back at once.
 pub const STRANGERS_OF_ONE: usize = 256;
@@ -28,8 +28,8 @@ pub const CONSOLES: usize = 64;
 /// Most runs of one key that are waited for: half of what one link takes, so that nobody has a
 /// car to himself.
 pub const RUNS: usize = 512;
-/// What all consoles of one key may ask for in a second: ten hands at the key repeat of a
-/// keyboard, with each press told to every console.
+/// What all consoles of one key may ask for in a second: more than ten keyboards repeat (30 a
+/// second each), with each press told to every console.
 pub(crate) const WISHES: f64 = 500.0;
 
 /// Allows as many open files as the system does: each link takes two, its own and that of its

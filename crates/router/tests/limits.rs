@@ -202,3 +202,25 @@ async fn a_console_that_asks_too_much_is_refused_and_stops_all_the_same() {
     console.sends(7, port, "stop").await;
     assert_eq!(inner.is_asked_to_run().await.command.to_string(), "stop");
 }
+
+#[tokio::test]
+async fn handshakes_that_are_never_finished_make_room_as_well() {
+    p2p_router::limits::raise_open_files();
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let config = p2p_router::Config {
+        keys: Some(p2p_router::keystore::KeyStore::open(&state).unwrap()),
+        certificate: Some(p2p_router::certificate::Certificate::own(&state).unwrap()),
+        ..router_config()
+    };
+    let world = World::with(config, folder);
+    let mut half = Vec::new();
+    for _ in 0..=limits::STRANGERS_OF_ONE {
+        // A record that promises more than ever comes.
+        half.push(Caller::saying(world.main_port(), b"\x16\x03\x01\x02\x00\x01").await);
+    }
+    let (said, _) = half.remove(0).end().await;
+    assert!(said.is_empty());
+    let sent_away = world.metric("p2p_router_strangers_sent_away_total").await;
+    assert!(sent_away >= 1, "{sent_away}");
+}

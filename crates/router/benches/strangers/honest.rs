@@ -28,11 +28,11 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    pub fn kept(&self) -> (f64, f64) {
+    pub fn of_kept(&self) -> (f64, f64) {
         percentiles(&self.kept)
     }
 
-    pub fn new(&self) -> (f64, f64) {
+    pub fn of_new(&self) -> (f64, f64) {
         percentiles(&self.new)
     }
 

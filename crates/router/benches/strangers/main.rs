@@ -85,8 +85,8 @@ async fn main() -> ExitCode {
         p99_during / p99
     };
     let ratios = [
-        row("kept connection", |l| l.kept()),
-        row("new connection", |l| l.new()),
+        row("kept connection", |l| l.of_kept()),
+        row("new connection", |l| l.of_new()),
     ];
     println!(
         "requests: {} in peace, {} beside, {} failed",
