@@ -110,9 +110,22 @@ impl Job {
         }
     }
 
-    /// Whether it is cancelled before this has come about.
+    /// Whether it is cancelled before this has come about, or in the very moment.
     pub(crate) async fn cancelled_before(&self, ready: impl Future<Output = ()>) -> bool {
-        self.cancel.run_until_cancelled(ready).await.is_none()
+        tokio::select! {
+            // Where both are so at once, the end counts: `run_until_cancelled` sees it otherwise.
+            biased;
+            () = self.cancel.cancelled() => true,
+            () = ready => self.cancel.is_cancelled(),
+        }
+    }
+
+    /// Whether it is a motion that was ended, or whose caller went away, before it began. A stop
+    /// is begun whatever becomes of it.
+    fn is_over(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| {
+            !part.is_stop && (self.cancel.is_cancelled() || part.caller.is_cancelled())
+        })
     }
 
     /// It does not begin.
@@ -143,6 +156,10 @@ impl Job {
             variables: &variables,
             has_stdin: !self.stdin.is_empty(),
         };
+        // Looked at as late as can be: what begins after its end would move after its stop.
+        if self.is_over() {
+            return Err((Refusal::Late, "it was over before it began".to_owned()));
+        }
         ProcessGroup::start(&program)
             .map_err(|error| (Refusal::NotExecutable, process::why_not(&file, &error)))
     }
@@ -457,3 +474,6 @@ impl Tail {
         Bytes::copy_from_slice(&self.buffer[from..])
     }
 }
+
+#[cfg(test)]
+mod tests;
