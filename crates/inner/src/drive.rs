@@ -268,6 +268,18 @@ impl Drive {
                 request,
                 link,
             } => {
+                // What can't be stopped doesn't begin.
+                if let Err(problem) = self.has_stop() {
+                    tracing::warn!(
+                        epoch = press.epoch,
+                        press = press.number,
+                        driver,
+                        why = problem,
+                        "press refused"
+                    );
+                    let why = MotionRefused::StopFailed;
+                    return self.report(MotionEvent::Refused { press, why });
+                }
                 let order = order_of(&request);
                 self.presses.insert(press, (request, link, driver));
                 let tick = Duration::from_millis(tick_ms);
@@ -313,10 +325,19 @@ impl Drive {
         }
     }
 
+    /// That the stop command can be run, as far as can be told, or why not.
+    fn has_stop(&self) -> Result<(), String> {
+        match self.catalog.resolve(&self.info.stop) {
+            Ok(_) => Ok(()),
+            Err((_, why)) => Err(format!(
+                "the car has no stop command that works ({why}): nothing moves"
+            )),
+        }
+    }
+
     fn timed(&mut self, job: Asked) {
         // What can't be stopped doesn't begin.
-        if let Err((_, why)) = self.catalog.resolve(&self.info.stop) {
-            let message = format!("the car has no stop command that works ({why}): nothing moves");
+        if let Err(message) = self.has_stop() {
             return self.refuse(job.request.run, Refusal::StopFailed, message);
         }
         let run = job.request.run;
@@ -693,3 +714,6 @@ fn ended(run: RunId) -> InnerToRouter {
         stderr: Bytes::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

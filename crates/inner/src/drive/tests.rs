@@ -1,0 +1,146 @@
+use std::fs;
+use std::path::PathBuf;
+
+use tokio_util::task::AbortOnDropHandle;
+
+use super::*;
+use crate::testing::script;
+
+/// A car whose scripts write a line of the note `did`, and what it says to the router.
+struct Bench {
+    folder: tempfile::TempDir,
+    car: DriveHandle,
+    urgent: mpsc::UnboundedReceiver<InnerToRouter>,
+    output: mpsc::Receiver<InnerToRouter>,
+    tracker: TaskTracker,
+    _drive: AbortOnDropHandle<()>,
+}
+
+impl Bench {
+    /// A car that stands.
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let commands = folder.path().join("command");
+        fs::create_dir(&commands).unwrap();
+        let info = MotionInfo {
+            commands: vec!["forward".parse().unwrap()],
+            stop: "stop".parse().unwrap(),
+            lease_ms: 400,
+            limit_ms: 2000,
+        };
+        let catalog = Arc::new(Catalog::open(&commands).unwrap());
+        let (urgent, urgent_out) = mpsc::unbounded_channel();
+        let (output, output_out) = mpsc::channel(4);
+        let tracker = TaskTracker::new();
+        let reports = Reports { urgent, output };
+        let (drive, car, _) = Drive::new(info.clone(), catalog.clone(), reports, tracker.clone());
+        let mut bench = Self {
+            folder,
+            car,
+            urgent: urgent_out,
+            output: output_out,
+            tracker,
+            _drive: AbortOnDropHandle::new(tokio::spawn(drive.run())),
+        };
+        bench.script("forward", "echo forward >> ../did; exec sleep 1000");
+        bench.script("stop", "echo stop >> ../did");
+        bench.car.stop_first(&catalog, &info).await;
+        bench.tells(|event| *event == MotionEvent::Stands).await;
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn script(&self, name: &str, body: &str) {
+        script(&self.path("command").join(name), body);
+    }
+
+    fn did(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("did")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn request(run: u64, command: &str, for_ms: Option<u64>) -> RunRequest {
+        RunRequest {
+            run: RunId::from_number(run),
+            command: command.parse().unwrap(),
+            arguments: Vec::new(),
+            deadline_ms: 0,
+            remote_addr: "10.0.0.1".to_owned(),
+            stdin_bytes: 0,
+            for_ms,
+        }
+    }
+
+    fn asked(run: u64, command: &str, for_ms: Option<u64>) -> Asked {
+        Asked {
+            request: Self::request(run, command, for_ms),
+            link: "car".parse().unwrap(),
+            stdin: Bytes::new(),
+            window: Window::new(RUN_WINDOW),
+            cancel: CancellationToken::new(),
+            entry: None,
+        }
+    }
+
+    fn press(&self, number: u64) -> PressId {
+        let press = PressId { epoch: 1, number };
+        self.car.send(ToDrive::Press {
+            press,
+            tick_ms: clock::now_ms(),
+            driver: "ann".to_owned(),
+            request: Self::request(number, "forward", None),
+            link: "car".parse().unwrap(),
+        });
+        press
+    }
+
+    /// The next thing that is said, of both kinds.
+    async fn says(&mut self) -> InnerToRouter {
+        let saying = async {
+            tokio::select! {
+                biased;
+                Some(message) = self.urgent.recv() => message,
+                Some(message) = self.output.recv() => message,
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), saying)
+            .await
+            .unwrap()
+    }
+
+    /// Waits until this of its motion is told.
+    async fn tells(&mut self, is: impl Fn(&MotionEvent) -> bool) -> MotionEvent {
+        loop {
+            if let InnerToRouter::Motion(event) = self.says().await
+                && is(&event)
+            {
+                return event;
+            }
+        }
+    }
+
+    async fn refuses(&mut self, press: PressId) -> MotionRefused {
+        let is = |event: &MotionEvent| matches!(event, MotionEvent::Refused { press: p, .. } if *p == press);
+        match self.tells(is).await {
+            MotionEvent::Refused { why, .. } => why,
+            _ => unreachable!(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_press_does_not_begin_when_the_stop_command_is_gone() {
+    let mut bench = Bench::new().await;
+    fs::remove_file(bench.path("command/stop")).unwrap();
+    let press = bench.press(1);
+    assert_eq!(bench.refuses(press).await, MotionRefused::StopFailed);
+    bench.script("stop", "echo stop >> ../did");
+    let press = bench.press(2);
+    bench
+        .tells(|event| matches!(event, MotionEvent::Started(moving) if moving.press == Some(press)))
+        .await;
+    assert!(!bench.did().is_empty());
+}
