@@ -24,6 +24,9 @@ use p2p_shared::timing;
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// How often a stop command is tried before it counts as failed.
 const STOP_TRIES: u32 = 3;
+/// From the start of a try to the next at the least: what keeps a stop command from being started
+/// passes (`EAGAIN`, `ETXTBSY` while it is copied), and three tries at once would all meet it.
+pub(crate) const STOP_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the car's owner has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +159,8 @@ pub(crate) struct Motion {
     moved: u64,
     stops: Vec<StopRun>,
     tries: u32,
+    /// When the stop that was missed is tried again.
+    retry: Option<Duration>,
     failed: bool,
     /// The latest press that is over: neither it nor an earlier one comes back.
     over: Option<PressId>,
@@ -175,6 +180,7 @@ impl Motion {
             moved: 0,
             stops: Vec::new(),
             tries: 0,
+            retry: None,
             failed: false,
             over: None,
             next_token: 0,
@@ -219,7 +225,7 @@ impl Motion {
     pub(crate) fn next(&self) -> Option<Duration> {
         let wish = self.wish.as_ref().and_then(|wish| wish.until);
         let stop = self.stops.iter().map(|stop| stop.began + STOP_LIMIT).min();
-        wish.into_iter().chain(stop).min()
+        wish.into_iter().chain(stop).chain(self.retry).min()
     }
 
     /// By when the car must have been stopped if nothing more is heard of this process; `None`
@@ -354,7 +360,10 @@ impl Motion {
         self.stops = stops;
         for stop in late {
             self.effects.push(Effect::KillStop(stop.token));
-            self.stop_missed(now);
+            self.stop_missed(now, stop.began);
+        }
+        if self.retry.is_some_and(|at| at <= now) {
+            self.begin_stop(now, Cause::Again);
         }
     }
 
@@ -382,6 +391,7 @@ impl Motion {
     }
 
     fn begin_stop(&mut self, now: Duration, cause: Cause) {
+        self.retry = None;
         let token = self.token();
         self.stops.push(StopRun {
             token,
@@ -397,7 +407,7 @@ impl Motion {
         };
         let stop = self.stops.swap_remove(at);
         if !ok {
-            return self.stop_missed(now);
+            return self.stop_missed(now, stop.began);
         }
         self.tries = 0;
         self.failed = false;
@@ -411,13 +421,16 @@ impl Motion {
     }
 
     /// A stop command has failed or took too long.
-    fn stop_missed(&mut self, now: Duration) {
-        if !self.stops.is_empty() {
+    fn stop_missed(&mut self, now: Duration, began: Duration) {
+        if !self.stops.is_empty() || self.retry.is_some() {
             return;
         }
         self.tries += 1;
-        if self.tries < STOP_TRIES {
+        let again = began + STOP_PAUSE;
+        if self.tries < STOP_TRIES && again <= now {
             self.begin_stop(now, Cause::Again);
+        } else if self.tries < STOP_TRIES {
+            self.retry = Some(again);
         } else if !self.failed {
             self.failed = true;
             self.effects.push(Effect::StopFailed);
@@ -457,8 +470,9 @@ impl Motion {
         }
         self.process = None;
         self.moved += 1;
-        // It may have done something since the last stop began.
-        if self.wish.is_none() && self.may_move && !self.failed {
+        // It may have done something since the last stop began; one that is to be tried again
+        // begins after this.
+        if self.wish.is_none() && self.may_move && !self.failed && self.retry.is_none() {
             self.begin_stop(now, Cause::Again);
         }
     }
@@ -470,7 +484,7 @@ impl Motion {
             self.process = Some((token, true));
             self.effects.push(Effect::End(token));
         }
-        if self.process.is_some() || !self.stops.is_empty() {
+        if self.process.is_some() || !self.stops.is_empty() || self.retry.is_some() {
             return;
         }
         let token = Token(self.next_token);

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::{Guard, Mover, STOP_LIMIT, STOP_TRIES, survivors};
 use crate::catalog::Catalog;
 use crate::clock;
+use crate::motion::STOP_PAUSE;
 use crate::process::{GroupId, ProcessGroup, Program};
 use crate::runner::ended;
 
@@ -117,12 +118,15 @@ impl Car {
         };
         let stopping = async {
             // Only when it has been started is there time for the log.
+            let mut began = Instant::now();
             let first = self.start();
             tell_why(cause, deadline_ms, mover);
             if self.end(first, 1).await {
                 return true;
             }
             for attempt in 2..=STOP_TRIES {
+                sleep_until(began + STOP_PAUSE).await;
+                began = Instant::now();
                 if self.end(self.start(), attempt).await {
                     return true;
                 }

@@ -306,13 +306,20 @@ fn a_stop_that_fails_three_times_is_said_and_nothing_moves_until_one_succeeds() 
     let (mut motion, token) = driving();
     motion.on(ms(1010), Event::Reaped(token));
     let mut effects = motion.on(ms(1100), Event::Stop(Cause::Asked));
-    for _ in 0..3 {
+    for at in [1100, 1200, 1300] {
         let token = stop_of(&effects).unwrap();
-        effects = motion.on(ms(1100), Event::StopEnded { token, ok: false });
+        effects = motion.on(ms(at), Event::StopEnded { token, ok: false });
+        if at < 1300 {
+            // What keeps it from being started may pass meanwhile; nothing moves.
+            assert!(effects.is_empty());
+            assert_eq!(motion.next(), Some(ms(at + 100)));
+            effects = motion.on(ms(at + 100), Event::Tick);
+        }
     }
     assert_eq!(effects, [Effect::StopFailed]);
+    assert_eq!(motion.next(), None);
     assert!(motion.failed);
-    let effects = motion.on(ms(1200), press(2, 1200));
+    let effects = motion.on(ms(1310), press(2, 1310));
     let origin = Origin::Press(id(2));
     assert_eq!(
         effects,
@@ -321,10 +328,10 @@ fn a_stop_that_fails_three_times_is_said_and_nothing_moves_until_one_succeeds() 
             why: Refused::StopFailed
         }]
     );
-    let stop = stop_of(&motion.on(ms(1300), Event::Stop(Cause::Asked))).unwrap();
+    let stop = stop_of(&motion.on(ms(1320), Event::Stop(Cause::Asked))).unwrap();
     assert_eq!(
         motion.on(
-            ms(1310),
+            ms(1330),
             Event::StopEnded {
                 token: stop,
                 ok: true
@@ -343,6 +350,28 @@ fn a_stop_that_hangs_is_killed_after_a_second_and_tried_again() {
     let effects = motion.on(ms(2100), Event::Tick);
     assert_eq!(effects[0], Effect::KillStop(first));
     assert!(stop_of(&effects).is_some_and(|second| second != first));
+}
+
+#[test]
+fn nothing_moves_and_a_stop_begins_at_once_while_a_missed_stop_waits() {
+    let (mut motion, token) = driving();
+    let stop = stop_of(&motion.on(ms(1100), Event::Release { id: id(1) })).unwrap();
+    let missed = Event::StopEnded {
+        token: stop,
+        ok: false,
+    };
+    assert!(motion.on(ms(1110), missed).is_empty());
+    // Its process ends: the stop that waits begins after that.
+    assert!(motion.on(ms(1120), Event::Reaped(token)).is_empty());
+    assert!(motion.on(ms(1130), press(2, 1130)).is_empty());
+    assert!(motion.guard().is_some());
+    let asked = motion.on(ms(1140), Event::Stop(Cause::Asked));
+    assert_eq!(cause_of(&asked), Some(Cause::Asked));
+    // It takes the place of the one that waited.
+    assert_eq!(motion.next(), Some(ms(2140)));
+    let token = stop_of(&asked).unwrap();
+    let stands = motion.on(ms(1150), Event::StopEnded { token, ok: true });
+    assert_eq!(stands, [Effect::Stands]);
 }
 
 #[test]
@@ -406,6 +435,8 @@ struct Witness {
     /// Something was started, and no stop since.
     moves: bool,
     failed: bool,
+    /// A stop was missed, and is to be tried again.
+    owes: bool,
 }
 
 impl Witness {
@@ -447,15 +478,20 @@ impl Witness {
                 );
                 assert!(self.stops.is_empty(), "a motion begins during a stop");
                 assert!(!self.failed, "a motion begins although the stop fails");
+                assert!(
+                    !self.owes,
+                    "a motion begins before a missed stop is tried again"
+                );
                 self.starting = Some(*token);
                 self.moves = true;
             }
             Effect::RunStop { token, .. } => {
                 self.stops.push(*token);
                 self.moves = false;
+                self.owes = false;
             }
             Effect::KillStop(token) => self.stops.retain(|stop| stop != token),
-            Effect::StopFailed => self.failed = true,
+            Effect::StopFailed => (self.failed, self.owes) = (true, false),
             Effect::End(_)
             | Effect::Stands
             | Effect::Refuse { .. }
@@ -538,6 +574,7 @@ impl Witness {
                     return;
                 };
                 self.failed &= !ok;
+                self.owes = !ok && self.stops.is_empty() && !self.failed;
                 self.tell(motion, Event::StopEnded { token, ok });
             }
         }
