@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::catalog::Catalog;
 use crate::clock;
@@ -53,6 +54,8 @@ pub(crate) enum ToDrive {
     First,
     /// One of the two processes that watch each other is gone.
     Alarm,
+    /// Our process ends: nothing may begin, and the car is not left moving.
+    Drain { leaving: TaskTrackerToken },
     /// A link came up: its router knows nothing of the car.
     Linked,
     /// What became of a process.
@@ -122,15 +125,10 @@ impl DriveHandle {
         }
     }
 
-    /// Stops the car if it moves. Its process ends with it.
-    pub(crate) fn stop_if_it_moves(&self) {
-        if !*self.stands.borrow() {
-            self.send(ToDrive::Stop {
-                by: "shutdown".to_owned(),
-                over: None,
-                cause: StopCause::Asked,
-            });
-        }
+    /// Begins no motion any more, and stops the car if it moves: `leaving` is held until that is
+    /// done, since between two tries of a stop nothing runs.
+    pub(crate) fn drain(&self, leaving: TaskTrackerToken) {
+        self.send(ToDrive::Drain { leaving });
     }
 
     async fn wait_for(&self, ask: ToDrive) {
@@ -174,6 +172,10 @@ pub(crate) struct Drive {
     mover: Mover,
     /// The motion that was told last, until the car stands.
     moving: Option<Moving>,
+    /// Whether we begin no motion any more.
+    is_draining: bool,
+    /// Keeps our process until the car stands.
+    leaving: Option<TaskTrackerToken>,
 }
 
 struct Process {
@@ -229,6 +231,8 @@ impl Drive {
             group: 0,
             mover: Mover::default(),
             moving: None,
+            is_draining: false,
+            leaving: None,
         };
         (drive, handle, guarded)
     }
@@ -268,8 +272,8 @@ impl Drive {
                 request,
                 link,
             } => {
-                // What can't be stopped doesn't begin.
-                if let Err(problem) = self.has_stop() {
+                // What can't be stopped doesn't begin, nor what we would leave moving.
+                if let Err((refusal, problem)) = self.may_begin() {
                     tracing::warn!(
                         epoch = press.epoch,
                         press = press.number,
@@ -277,7 +281,10 @@ impl Drive {
                         why = problem,
                         "press refused"
                     );
-                    let why = MotionRefused::StopFailed;
+                    let why = match refusal {
+                        Refusal::Draining => MotionRefused::NotStarted,
+                        _ => MotionRefused::StopFailed,
+                    };
                     return self.report(MotionEvent::Refused { press, why });
                 }
                 let order = order_of(&request);
@@ -319,26 +326,37 @@ impl Drive {
             }
             ToDrive::Abandoned { run } => self.decide(Event::Abandoned { run }, None),
             ToDrive::First => self.decide(Event::Stop(StopCause::Beginning), None),
+            ToDrive::Drain { leaving } => {
+                self.is_draining = true;
+                if !*self.stands.borrow() {
+                    self.leaving = Some(leaving);
+                    tracing::info!(by = "shutdown", "stop");
+                    self.decide(Event::Stop(StopCause::Asked), None);
+                }
+            }
             ToDrive::Linked => self.tell_how_it_is(),
             ToDrive::Alarm => self.decide(Event::Stop(StopCause::Watchdog), None),
             ToDrive::Told(told) => self.told(told),
         }
     }
 
-    /// That the stop command can be run, as far as can be told, or why not.
-    fn has_stop(&self) -> Result<(), String> {
-        match self.catalog.resolve(&self.info.stop) {
-            Ok(_) => Ok(()),
-            Err((_, why)) => Err(format!(
-                "the car has no stop command that works ({why}): nothing moves"
-            )),
+    /// That a motion may begin, as far as the stop command can be told to work, or why not.
+    fn may_begin(&self) -> Result<(), (Refusal, String)> {
+        if self.is_draining {
+            let message = "the car is restarting: try again in a moment".to_owned();
+            return Err((Refusal::Draining, message));
         }
+        let found = self.catalog.resolve(&self.info.stop);
+        found.map(drop).map_err(|(_, why)| {
+            let message = format!("the car has no stop command that works ({why}): nothing moves");
+            (Refusal::StopFailed, message)
+        })
     }
 
     fn timed(&mut self, job: Asked) {
         // What can't be stopped doesn't begin.
-        if let Err(message) = self.has_stop() {
-            return self.refuse(job.request.run, Refusal::StopFailed, message);
+        if let Err((refusal, message)) = self.may_begin() {
+            return self.refuse(job.request.run, refusal, message);
         }
         let run = job.request.run;
         let lasts = job.request.for_ms.map(Duration::from_millis);
@@ -464,12 +482,14 @@ impl Drive {
             }
             Effect::Stands => {
                 self.stands.send_replace(true);
+                self.leaving = None;
                 self.until_it_stands.clear();
                 self.moving = None;
                 self.report(MotionEvent::Stands);
             }
             Effect::StopFailed => {
                 self.stands.send_replace(true);
+                self.leaving = None;
                 self.until_it_stands.clear();
                 tracing::error!("STOP FAILED: nothing moves until a stop has succeeded");
                 self.report(MotionEvent::StopFailed);

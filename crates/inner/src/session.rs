@@ -246,7 +246,6 @@ impl Session<'_> {
                 biased;
                 () = shutdown.cancelled(), if draining.is_none() => {
                     draining = Some(Draining { patience: now + LAST_OUTPUT, heard: false });
-                    self.executor.drive().stop_if_it_moves();
                     self.executor.drain(timing::DRAIN);
                     self.wire.push(&InnerToRouter::Draining)?;
                     self.wire.push_ping(DRAINING)?;

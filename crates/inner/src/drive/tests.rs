@@ -139,8 +139,34 @@ async fn a_press_does_not_begin_when_the_stop_command_is_gone() {
     assert_eq!(bench.refuses(press).await, MotionRefused::StopFailed);
     bench.script("stop", "echo stop >> ../did");
     let press = bench.press(2);
-    bench
-        .tells(|event| matches!(event, MotionEvent::Started(moving) if moving.press == Some(press)))
-        .await;
+    bench.moves(press).await;
     assert!(!bench.did().is_empty());
+}
+
+impl Bench {
+    async fn moves(&mut self, press: PressId) {
+        let is = |event: &MotionEvent| matches!(event, MotionEvent::Started(moving) if moving.press == Some(press));
+        self.tells(is).await;
+    }
+}
+
+#[tokio::test]
+async fn a_car_that_drains_is_stopped_and_begins_no_press() {
+    let mut bench = Bench::new().await;
+    let press = bench.press(1);
+    bench.moves(press).await;
+    // The first try fails: what waits for our end waits for the second, too.
+    bench.script("stop", "[ -e ../works ] && echo stop >> ../did");
+    bench.car.drain(bench.tracker.token());
+    bench.tracker.close();
+    let press = bench.press(2);
+    assert_eq!(bench.refuses(press).await, MotionRefused::NotStarted);
+    bench
+        .tells(|event| matches!(event, MotionEvent::Stopped { .. }))
+        .await;
+    fs::write(bench.path("works"), "").unwrap();
+    let before = bench.did().len();
+    let ended = tokio::time::timeout(Duration::from_secs(10), bench.tracker.wait());
+    ended.await.unwrap();
+    assert_eq!(bench.did()[before], "stop");
 }
