@@ -21,7 +21,7 @@ use crate::clock;
 use crate::executor::Entry;
 use crate::guardian::{Guard, Mover};
 use crate::motion::{Effect, Event, Motion, Order, Origin, Rules, Token};
-use crate::runner::{Job, Part, Reports, Window};
+use crate::runner::{Job, Part, Reports, Stood, Window, stop_failed};
 
 /// What is asked of the car.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ pub(crate) struct Drive {
     /// Presses that are asked for and not begun.
     presses: HashMap<PressId, (RunRequest, LinkName, String)>,
     /// Motions with `for=` that wait for the car to stand.
-    until_it_stands: HashMap<RunId, oneshot::Sender<()>>,
+    until_it_stands: Vec<oneshot::Sender<Stood>>,
     processes: HashMap<Token, Process>,
     group: i32,
     /// What moves, or moved last.
@@ -226,7 +226,7 @@ impl Drive {
             stands,
             waiting: HashMap::new(),
             presses: HashMap::new(),
-            until_it_stands: HashMap::new(),
+            until_it_stands: Vec::new(),
             processes: HashMap::new(),
             group: 0,
             mover: Mover::default(),
@@ -467,10 +467,9 @@ impl Drive {
             Effect::Refuse { origin, why } => self.refused(origin, why),
             Effect::Extended { run, by } => {
                 tracing::info!(%run, %by, "motion extended");
-                self.waiting.remove(&run);
-                let message = InnerToRouter::Started { run };
-                let _ = self.reports.urgent.send(message);
-                let _ = self.reports.urgent.send(ended(run));
+                if let Some(asked) = self.waiting.remove(&run) {
+                    self.extended(asked);
+                }
             }
             Effect::Over { origin, cause } => {
                 let press = match origin {
@@ -483,14 +482,14 @@ impl Drive {
             Effect::Stands => {
                 self.stands.send_replace(true);
                 self.leaving = None;
-                self.until_it_stands.clear();
+                self.answer_those_who_wait(Stood::Stands);
                 self.moving = None;
                 self.report(MotionEvent::Stands);
             }
             Effect::StopFailed => {
                 self.stands.send_replace(true);
                 self.leaving = None;
-                self.until_it_stands.clear();
+                self.answer_those_who_wait(Stood::Failed);
                 tracing::error!("STOP FAILED: nothing moves until a stop has succeeded");
                 self.report(MotionEvent::StopFailed);
             }
@@ -521,11 +520,7 @@ impl Drive {
             press,
             who,
         };
-        let stood = asked.request.for_ms.map(|_| {
-            let (stands, stood) = oneshot::channel();
-            self.until_it_stands.insert(run, stands);
-            stood
-        });
+        let stood = asked.request.for_ms.map(|_| self.until_it_stands());
         self.stands.send_replace(false);
         self.spawn(
             token,
@@ -544,7 +539,7 @@ impl Drive {
         token: Token,
         what: What,
         asked: Asked,
-        stood: Option<oneshot::Receiver<()>>,
+        stood: Option<oneshot::Receiver<Stood>>,
     ) {
         let Asked {
             request,
@@ -596,6 +591,48 @@ impl Drive {
                 );
             }
             job.run(&catalog).await;
+        });
+    }
+
+    /// What comes when the car stands, or can't be stopped.
+    fn until_it_stands(&mut self) -> oneshot::Receiver<Stood> {
+        let (stands, stood) = oneshot::channel();
+        // One whose caller did not wait is of no use.
+        self.until_it_stands.retain(|waits| !waits.is_closed());
+        self.until_it_stands.push(stands);
+        stood
+    }
+
+    fn answer_those_who_wait(&mut self, stood: Stood) {
+        for waits in self.until_it_stands.drain(..) {
+            let _ = waits.send(stood);
+        }
+    }
+
+    /// Answers a motion that became part of the one that runs: at once, or with `for=` when the
+    /// car stands.
+    fn extended(&mut self, asked: Asked) {
+        let run = asked.request.run;
+        let _ = self.reports.urgent.send(InnerToRouter::Started { run });
+        if asked.request.for_ms.is_none() {
+            let _ = self
+                .reports
+                .urgent
+                .send(finished(run, End::Ended, Bytes::new()));
+            return;
+        }
+        let stood = self.until_it_stands();
+        let output = self.reports.output.clone();
+        self.tracker.spawn(async move {
+            let stood = tokio::select! {
+                stood = stood => stood,
+                () = asked.cancel.cancelled() => return,
+            };
+            let (end, said) = match stood {
+                Ok(Stood::Failed) => stop_failed(&[]),
+                _ => (End::Ended, Bytes::new()),
+            };
+            let _ = output.send(finished(run, end, said)).await;
         });
     }
 
@@ -726,12 +763,12 @@ fn unheard(request: RunRequest, link: LinkName) -> Asked {
 }
 
 /// The end of a run that became part of another.
-fn ended(run: RunId) -> InnerToRouter {
+fn finished(run: RunId, end: End, stderr: Bytes) -> InnerToRouter {
     InnerToRouter::Finished {
         run,
-        end: End::Ended,
+        end,
         exec_us: 0,
-        stderr: Bytes::new(),
+        stderr,
     }
 }
 

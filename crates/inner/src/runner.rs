@@ -259,18 +259,19 @@ impl Job {
         let Story { end, bytes, stderr } = story;
         let exec = begun.elapsed();
         let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
-        let kept = stderr.kept();
+        let mut kept = stderr.kept();
+        let mut end = end;
+        if let Some(stood) = self.part.as_ref().and_then(|part| part.stood())
+            && let Ok(Stood::Failed) = stood.await
+        {
+            (end, kept) = stop_failed(&kept);
+        }
         let finished = InnerToRouter::Finished {
             run: self.run_id(),
             end,
             exec_us,
             stderr: kept.clone(),
         };
-        let stood = self.part.as_ref().and_then(|part| part.stood());
-        if let Some(stood) = stood {
-            // The other end is dropped when the car stands.
-            let _ = stood.await;
-        }
         let _ = self.reports.output.send(finished).await;
         tracing::info!(
             link = %self.link,
@@ -370,8 +371,8 @@ pub(crate) struct Part {
     /// Whether it is the stop command, rather than a motion.
     pub is_stop: bool,
     pub drive: mpsc::UnboundedSender<ToDrive>,
-    /// What its answer waits for: that the car stands.
-    pub stood: Mutex<Option<oneshot::Receiver<()>>>,
+    /// What its answer waits for: that the car stands, or that it can't be stopped.
+    pub stood: Mutex<Option<oneshot::Receiver<Stood>>>,
     /// Whoever asked for it has gone away.
     pub caller: CancellationToken,
 }
@@ -398,7 +399,7 @@ impl Part {
         }
     }
 
-    fn stood(&self) -> Option<oneshot::Receiver<()>> {
+    fn stood(&self) -> Option<oneshot::Receiver<Stood>> {
         self.stood
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -416,6 +417,26 @@ impl Part {
             let _ = drive.send(ToDrive::Told(Told::Reaped { token }));
         }
     }
+}
+
+/// What a motion that is answered at its stop waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stood {
+    /// The stop command has succeeded.
+    Stands,
+    /// It has failed three times.
+    Failed,
+}
+
+/// How a motion ended that could not be stopped, and what is told of it before what it said
+/// itself: it ran, and it is no success whatever its own process made of it.
+pub(crate) fn stop_failed(said: &[u8]) -> (End, Bytes) {
+    const SENTENCE: &[u8] =
+        b"STOP FAILED: the motion ran, and the car's stop command failed three times: it may still move\n";
+    let from = said
+        .len()
+        .saturating_sub(STDERR_KEPT.saturating_sub(SENTENCE.len()));
+    (End::Exit(1), [SENTENCE, &said[from..]].concat().into())
 }
 
 /// What became of a run.

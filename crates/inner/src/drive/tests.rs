@@ -170,3 +170,68 @@ async fn a_car_that_drains_is_stopped_and_begins_no_press() {
     ended.await.unwrap();
     assert_eq!(bench.did()[before], "stop");
 }
+
+fn number_of(run: RunId) -> u64 {
+    (0..100).find(|n| RunId::from_number(*n) == run).unwrap()
+}
+
+impl Bench {
+    fn is_asked(&self, run: u64, for_ms: Option<u64>) {
+        let job = Self::asked(run, "forward", for_ms);
+        self.car.send(ToDrive::Timed { job });
+    }
+
+    /// What is said of runs and of the end of motion, up to the ends of so many runs.
+    async fn story(&mut self, ends: usize) -> Vec<String> {
+        let mut story = Vec::new();
+        let mut ended = 0;
+        while ended < ends {
+            match self.says().await {
+                InnerToRouter::Started { run } if run != RunId::from_number(0) => {
+                    story.push(format!("{} started", number_of(run)));
+                }
+                InnerToRouter::Finished {
+                    run, end, stderr, ..
+                } if run != RunId::from_number(0) => {
+                    let said = String::from_utf8(stderr.to_vec()).unwrap();
+                    let said = said.split(':').next().unwrap();
+                    story.push(format!("{} {end} {said}", number_of(run)).trim().to_owned());
+                    ended += 1;
+                }
+                InnerToRouter::Motion(MotionEvent::Stands) => story.push("stands".to_owned()),
+                InnerToRouter::Motion(MotionEvent::StopFailed) => story.push("failed".to_owned()),
+                _ => {}
+            }
+        }
+        story
+    }
+}
+
+#[tokio::test]
+async fn a_motion_for_a_time_whose_stop_fails_is_answered_as_failed() {
+    let mut bench = Bench::new().await;
+    bench.script("stop", "exit 3");
+    bench.is_asked(1, Some(50));
+    let story = bench.story(1).await;
+    assert_eq!(story, ["1 started", "failed", "1 1 STOP FAILED"]);
+}
+
+#[tokio::test]
+async fn a_motion_for_a_time_that_extends_another_is_answered_when_the_car_stands() {
+    let mut bench = Bench::new().await;
+    bench.is_asked(1, Some(100));
+    bench
+        .tells(|event| matches!(event, MotionEvent::Started(_)))
+        .await;
+    bench.is_asked(2, Some(150));
+    // Without a time it is answered at once.
+    bench.is_asked(3, None);
+    let mut story = bench.story(3).await;
+    story.retain(|line| line != "1 started");
+    assert_eq!(story[..3], ["2 started", "3 started", "3 ended"]);
+    let stands = story.iter().position(|line| line == "stands").unwrap();
+    for run in ["1 ended", "2 ended"] {
+        let end = story.iter().position(|line| line == run).unwrap();
+        assert!(end > stands, "{story:?}");
+    }
+}
