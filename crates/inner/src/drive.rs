@@ -334,7 +334,10 @@ impl Drive {
                     self.decide(Event::Stop(StopCause::Asked), None);
                 }
             }
-            ToDrive::Linked => self.tell_how_it_is(),
+            ToDrive::Linked => {
+                self.decide(Event::Linked, None);
+                self.tell_how_it_is();
+            }
             ToDrive::Alarm => self.decide(Event::Stop(StopCause::Watchdog), None),
             ToDrive::Told(told) => self.told(told),
         }

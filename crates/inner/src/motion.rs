@@ -85,6 +85,8 @@ pub(crate) enum Event {
     },
     /// Stop, whatever moves.
     Stop(Cause),
+    /// A link came up: whoever pressed did so over another.
+    Linked,
     /// The process exists.
     Started(Token),
     /// The process could not be started.
@@ -210,6 +212,7 @@ impl Motion {
                 self.end_wish(cause);
                 self.begin_stop(now, cause);
             }
+            Event::Linked => self.linked(now),
             Event::Started(token) => self.started(now, token),
             Event::NotStarted(token) => self.not_started(now, token),
             Event::Reaped(token) => self.reaped(now, token),
@@ -284,6 +287,17 @@ impl Motion {
         {
             self.halt(now, Cause::Released);
         }
+    }
+
+    /// A new link's presses are not to be compared with those before: its router's epochs begin
+    /// at its wall clock, which may have been set back when it was restarted. Nothing of an older
+    /// link comes over it.
+    fn linked(&mut self, now: Duration) {
+        let origin = self.wish.as_ref().map(|wish| wish.origin);
+        if let Some(Origin::Press(_)) = origin {
+            self.halt(now, Cause::Released);
+        }
+        self.over = None;
     }
 
     fn timed(&mut self, now: Duration, run: RunId, order: Order, lasts: Option<Duration>) {

@@ -375,6 +375,41 @@ fn nothing_moves_and_a_stop_begins_at_once_while_a_missed_stop_waits() {
 }
 
 #[test]
+fn a_new_link_ends_a_press_and_its_own_count_from_anew() {
+    let (mut motion, token) = driving();
+    let effects = motion.on(ms(1100), Event::Linked);
+    let stop = stop_of(&effects).unwrap();
+    assert!(effects.contains(&Effect::End(token)));
+    let again = stop_of(&motion.on(ms(1110), Event::Reaped(token))).unwrap();
+    for token in [stop, again] {
+        motion.on(ms(1120), Event::StopEnded { token, ok: true });
+    }
+    // A router whose clock was set back.
+    let earlier = PressId {
+        epoch: 0,
+        number: 1,
+    };
+    let effects = motion.on(
+        ms(1300),
+        Event::Press {
+            id: earlier,
+            order: order("forward"),
+            tick: ms(1300),
+        },
+    );
+    assert!(start_of(&effects).is_some(), "{effects:?}");
+}
+
+#[test]
+fn a_new_link_leaves_a_timed_motion_its_time() {
+    let mut motion = standing();
+    let token = start_of(&motion.on(ms(1000), timed(7, "forward"))).unwrap();
+    motion.on(ms(1000), Event::Started(token));
+    assert!(motion.on(ms(1500), Event::Linked).is_empty());
+    assert_eq!(motion.next(), Some(ms(3000)));
+}
+
+#[test]
 fn a_motion_that_does_not_start_stops_what_moved_before_it() {
     let (mut motion, token) = driving();
     motion.on(ms(1010), Event::Reaped(token));
@@ -400,6 +435,7 @@ enum Mishap {
     Release { number: u64 },
     Timed { run: u64, lasts: Option<u64> },
     Stop,
+    Linked,
     ProcessStarts(bool),
     ProcessEnds,
     StopEnds(bool),
@@ -414,6 +450,7 @@ fn mishap() -> impl Strategy<Value = Mishap> {
         2 => (any::<u64>(), prop::option::of(1_u64..2000))
             .prop_map(|(run, lasts)| Mishap::Timed { run, lasts }),
         1 => Just(Mishap::Stop),
+        1 => Just(Mishap::Linked),
         3 => any::<bool>().prop_map(Mishap::ProcessStarts),
         2 => Just(Mishap::ProcessEnds),
         3 => prop::bool::weighted(0.8).prop_map(Mishap::StopEnds),
@@ -550,6 +587,7 @@ impl Witness {
                 );
             }
             Mishap::Stop => self.tell(motion, Event::Stop(Cause::Asked)),
+            Mishap::Linked => self.tell(motion, Event::Linked),
             Mishap::ProcessStarts(ok) => {
                 let Some(token) = self.starting.take() else {
                     return;
