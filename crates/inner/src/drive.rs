@@ -167,6 +167,8 @@ pub(crate) struct Drive {
     /// Motions with `for=` that wait for the car to stand.
     until_it_stands: Vec<oneshot::Sender<Stood>>,
     processes: HashMap<Token, Process>,
+    /// Runs of the stop command that wait for one that begins after they came.
+    stop_runs: Vec<Asked>,
     group: i32,
     /// What moves, or moved last.
     mover: Mover,
@@ -191,6 +193,8 @@ enum What {
     },
     Stop {
         cause: StopCause,
+        /// What else is answered with its result.
+        others: Vec<Asked>,
     },
 }
 
@@ -228,6 +232,7 @@ impl Drive {
             presses: HashMap::new(),
             until_it_stands: Vec::new(),
             processes: HashMap::new(),
+            stop_runs: Vec::new(),
             group: 0,
             mover: Mover::default(),
             moving: None,
@@ -390,9 +395,13 @@ impl Drive {
             }
             Told::NotStarted { token } => match self.processes.remove(&token) {
                 Some(Process {
-                    what: What::Stop { .. },
+                    what: What::Stop { others, .. },
                     ..
                 }) => {
+                    for other in others {
+                        let message = "the stop command could not be started".to_owned();
+                        self.refuse(other.request.run, Refusal::NotExecutable, message);
+                    }
                     self.decide(Event::StopEnded { token, ok: false }, None);
                 }
                 Some(Process {
@@ -409,9 +418,13 @@ impl Drive {
             },
             Told::Ended { token, end, exec } => {
                 let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
-                match self.processes.get(&token).map(|process| &process.what) {
-                    Some(What::Stop { cause }) => {
-                        let cause = *cause;
+                match self
+                    .processes
+                    .get_mut(&token)
+                    .map(|process| &mut process.what)
+                {
+                    Some(What::Stop { cause, others }) => {
+                        let (cause, others) = (*cause, std::mem::take(others));
                         tracing::info!(?cause, exit = %end, exec_ms = millis(exec), "stopped");
                         self.report(MotionEvent::Stopped {
                             cause,
@@ -419,6 +432,9 @@ impl Drive {
                             exec_us,
                         });
                         self.processes.remove(&token);
+                        for other in others {
+                            self.answer_stop(other, end, exec_us);
+                        }
                         let ok = end == End::Exit(0);
                         self.decide(Event::StopEnded { token, ok }, None);
                     }
@@ -447,6 +463,8 @@ impl Drive {
         for effect in self.motion.on(clock::now(), event) {
             self.act(effect, &mut job);
         }
+        // As many stops run as may: the next is its own.
+        self.stop_runs.extend(job);
     }
 
     fn act(&mut self, effect: Effect, job: &mut Option<Asked>) {
@@ -463,8 +481,14 @@ impl Drive {
             }
             Effect::RunStop { token, cause } => {
                 self.stands.send_replace(false);
-                let what = What::Stop { cause };
-                let asked = job.take().unwrap_or_else(|| self.own_stop());
+                let mut others = std::mem::take(&mut self.stop_runs);
+                others.extend(job.take());
+                let asked = others.pop().unwrap_or_else(|| self.own_stop());
+                for other in &others {
+                    let run = other.request.run;
+                    tracing::info!(%run, by = %asked.request.run, "stop answered by another");
+                }
+                let what = What::Stop { cause, others };
                 self.spawn(token, what, asked, None);
             }
             Effect::Refuse { origin, why } => self.refused(origin, why),
@@ -595,6 +619,20 @@ impl Drive {
             }
             job.run(&catalog).await;
         });
+    }
+
+    /// Answers a stop with what became of another that began after it was asked for.
+    fn answer_stop(&self, asked: Asked, end: End, exec_us: u64) {
+        let run = asked.request.run;
+        let finished = InnerToRouter::Finished {
+            run,
+            end,
+            exec_us,
+            stderr: Bytes::new(),
+        };
+        let urgent = &self.reports.urgent;
+        let _ = urgent.send(InnerToRouter::Started { run });
+        let _ = urgent.send(finished);
     }
 
     /// What comes when the car stands, or can't be stopped.

@@ -24,6 +24,9 @@ use p2p_shared::timing;
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// How often a stop command is tried before it counts as failed.
 const STOP_TRIES: u32 = 3;
+/// Most stop commands at a time: one that runs and one that began after whatever the last asker
+/// saw. Asked for in a loop, they would else take every process that the machine has.
+const STOPS_AT_A_TIME: usize = 2;
 /// From the start of a try to the next at the least: what keeps a stop command from being started
 /// passes (`EAGAIN`, `ETXTBSY` while it is copied), and three tries at once would all meet it.
 pub(crate) const STOP_PAUSE: Duration = Duration::from_millis(100);
@@ -160,6 +163,8 @@ pub(crate) struct Motion {
     /// Counts what may have moved the car: starts and ends of motion processes.
     moved: u64,
     stops: Vec<StopRun>,
+    /// A stop that begins as soon as one of the most that there may be has ended.
+    due_stop: Option<Cause>,
     tries: u32,
     /// When the stop that was missed is tried again.
     retry: Option<Duration>,
@@ -181,6 +186,7 @@ impl Motion {
             may_move: true,
             moved: 0,
             stops: Vec::new(),
+            due_stop: None,
             tries: 0,
             retry: None,
             failed: false,
@@ -219,7 +225,7 @@ impl Motion {
             Event::StopEnded { token, ok } => self.stop_ended(now, token, ok),
             Event::Tick => {}
         }
-        self.advance();
+        self.advance(now);
         std::mem::take(&mut self.effects)
     }
 
@@ -406,6 +412,12 @@ impl Motion {
 
     fn begin_stop(&mut self, now: Duration, cause: Cause) {
         self.retry = None;
+        if self.stops.len() >= STOPS_AT_A_TIME {
+            self.due_stop = Some(cause);
+            return;
+        }
+        // This one begins after whatever the one that was due was asked for.
+        self.due_stop = None;
         let token = self.token();
         self.stops.push(StopRun {
             token,
@@ -428,7 +440,7 @@ impl Motion {
         if stop.seen == self.moved && self.process.is_none() {
             self.may_move = false;
             self.effects.push(Effect::Stands);
-        } else if self.process.is_none() && self.stops.is_empty() {
+        } else if self.process.is_none() && self.stops.is_empty() && self.due_stop.is_none() {
             self.begin_stop(now, Cause::Again);
         }
         // Else the process's end will ask for another.
@@ -436,7 +448,7 @@ impl Motion {
 
     /// A stop command has failed or took too long.
     fn stop_missed(&mut self, now: Duration, began: Duration) {
-        if !self.stops.is_empty() || self.retry.is_some() {
+        if !self.stops.is_empty() || self.retry.is_some() || self.due_stop.is_some() {
             return;
         }
         self.tries += 1;
@@ -492,7 +504,12 @@ impl Motion {
     }
 
     /// Begins what is wished for, when what was before it is over.
-    fn advance(&mut self) {
+    fn advance(&mut self, now: Duration) {
+        if let Some(cause) = self.due_stop
+            && self.stops.len() < STOPS_AT_A_TIME
+        {
+            self.begin_stop(now, cause);
+        }
         let waits = self.wish.as_ref().is_none_or(|wish| wish.process.is_none());
         if waits && let Some((token, false)) = self.process {
             self.process = Some((token, true));

@@ -235,3 +235,27 @@ async fn a_motion_for_a_time_that_extends_another_is_answered_when_the_car_stand
         assert!(end > stands, "{story:?}");
     }
 }
+
+#[tokio::test]
+async fn stops_in_a_loop_are_two_processes_at_a_time_and_all_are_answered() {
+    let mut bench = Bench::new().await;
+    bench.script(
+        "stop",
+        "echo begins >> ../did; sleep 0.3; echo ends >> ../did; exit 4",
+    );
+    let before = bench.did().len();
+    for run in 1..=20 {
+        let job = Bench::asked(run, "stop", None);
+        bench.car.send(ToDrive::StopRun { job });
+    }
+    let story = bench.story(20).await;
+    for run in 1..=20 {
+        assert!(story.contains(&format!("{run} started")), "{story:?}");
+        assert!(story.contains(&format!("{run} 4")), "{story:?}");
+    }
+    let mut running = 0;
+    for line in &bench.did()[before..] {
+        running += if line == "begins" { 1 } else { -1 };
+        assert!(running <= 2);
+    }
+}

@@ -426,6 +426,33 @@ fn every_stop_that_is_asked_for_begins_at_once() {
     assert!(one.is_some() && two.is_some() && one != two);
 }
 
+#[test]
+fn of_stops_without_end_two_run_and_one_more_begins_after_all_that_asked() {
+    let (mut motion, token) = driving();
+    motion.on(ms(1010), Event::Reaped(token));
+    let one = stop_of(&motion.on(ms(1100), Event::Stop(Cause::Asked))).unwrap();
+    let two = stop_of(&motion.on(ms(1101), Event::Stop(Cause::Asked))).unwrap();
+    for at in 1102..1110 {
+        assert!(motion.on(ms(at), Event::Stop(Cause::Asked)).is_empty());
+    }
+    // A motion waits for it, too.
+    assert!(motion.on(ms(1110), press(2, 1110)).is_empty());
+    let ended = |token| Event::StopEnded { token, ok: true };
+    let three = stop_of(&motion.on(ms(1111), ended(one))).unwrap();
+    assert!(start_of(&motion.on(ms(1112), ended(two))).is_none());
+    assert!(start_of(&motion.on(ms(1113), ended(three))).is_some());
+}
+
+#[test]
+fn a_stop_that_waits_for_two_that_hang_begins_when_they_are_killed() {
+    let mut motion = standing();
+    motion.on(ms(1100), Event::Stop(Cause::Asked));
+    motion.on(ms(1101), Event::Stop(Cause::Asked));
+    assert!(motion.on(ms(1102), Event::Stop(Cause::Asked)).is_empty());
+    let effects = motion.on(ms(2100), Event::Tick);
+    assert!(stop_of(&effects).is_some());
+}
+
 /// What a world full of mishaps may do next.
 #[derive(Debug, Clone, Copy)]
 enum Mishap {
@@ -524,6 +551,7 @@ impl Witness {
             }
             Effect::RunStop { token, .. } => {
                 self.stops.push(*token);
+                assert!(self.stops.len() <= 2, "stops without end");
                 self.moves = false;
                 self.owes = false;
             }
