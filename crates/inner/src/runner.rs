@@ -33,7 +33,8 @@ const LOGGED_STDERR: usize = 2000;
 /// Where a run's reports go: to the link that there is, if there is one.
 #[derive(Debug, Clone)]
 pub(crate) struct Reports {
-    /// What must not wait behind output: at most two of a run.
+    /// What must not wait behind output: of each run that is asked for its start or why there is
+    /// none, and what becomes of the car's motion. Most that may wait: `session::MAX_UNREAD`.
     pub urgent: mpsc::UnboundedSender<InnerToRouter>,
     /// Output, and the end behind it.
     pub output: mpsc::Sender<InnerToRouter>,
