@@ -250,10 +250,8 @@ impl Drive {
     /// Keeps the timers and does what is decided, for ever.
     pub(crate) async fn run(mut self) {
         loop {
-            let timer = self
-                .motion
-                .next()
-                .map(|at| Instant::now() + at.saturating_sub(clock::now()));
+            let left = self.motion.next().map(|at| at.saturating_sub(clock::now()));
+            let timer = left.map(|left| Instant::now() + clock::step(left));
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {
@@ -433,7 +431,7 @@ impl Drive {
                         });
                         self.processes.remove(&token);
                         for other in others {
-                            self.answer_stop(other, end, exec_us);
+                            self.answer_stop(&other, end, exec_us);
                         }
                         let ok = end == End::Exit(0);
                         self.decide(Event::StopEnded { token, ok }, None);
@@ -622,7 +620,7 @@ impl Drive {
     }
 
     /// Answers a stop with what became of another that began after it was asked for.
-    fn answer_stop(&self, asked: Asked, end: End, exec_us: u64) {
+    fn answer_stop(&self, asked: &Asked, end: End, exec_us: u64) {
         let run = asked.request.run;
         let finished = InnerToRouter::Finished {
             run,
