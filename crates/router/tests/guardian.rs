@@ -333,7 +333,7 @@ async fn a_stop_that_can_be_run_again_in_a_moment_is_not_given_up_by_the_guardia
     let mut inner = Program::start(&mut inner_of(car.path(), main, 0));
     let port = inner.service_port().await;
     guarded(&inner).await;
-    drives(&car, main, port).await;
+    let _driver = drives(&car, main, port).await;
     let tries = car.note("tries");
     let (shown, did) = (tries.display(), car.note("did"));
     car.script(
