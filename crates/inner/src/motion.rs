@@ -27,7 +27,7 @@ const STOP_TRIES: u32 = 3;
 /// Most stop commands at a time: one that runs and one that began after whatever the last asker
 /// saw. Asked for in a loop, they would else take every process that the machine has.
 const STOPS_AT_A_TIME: usize = 2;
-/// From the start of a try to the next at the least: what keeps a stop command from being started
+/// From the end of a try to the next, where it did not hang: what keeps a stop command from being started
 /// passes (`EAGAIN`, `ETXTBSY` while it is copied), and three tries at once would all meet it.
 pub(crate) const STOP_PAUSE: Duration = Duration::from_millis(100);
 
@@ -380,7 +380,7 @@ impl Motion {
         self.stops = stops;
         for stop in late {
             self.effects.push(Effect::KillStop(stop.token));
-            self.stop_missed(now, stop.began);
+            self.stop_missed(now, now);
         }
         if self.retry.is_some_and(|at| at <= now) {
             self.begin_stop(now, Cause::Again);
@@ -433,7 +433,7 @@ impl Motion {
         };
         let stop = self.stops.swap_remove(at);
         if !ok {
-            return self.stop_missed(now, stop.began);
+            return self.stop_missed(now, now + STOP_PAUSE);
         }
         self.tries = 0;
         self.failed = false;
@@ -446,13 +446,12 @@ impl Motion {
         // Else the process's end will ask for another.
     }
 
-    /// A stop command has failed or took too long.
-    fn stop_missed(&mut self, now: Duration, began: Duration) {
+    /// A stop command has failed or took too long; it may be tried `again` at that time.
+    fn stop_missed(&mut self, now: Duration, again: Duration) {
         if !self.stops.is_empty() || self.retry.is_some() || self.due_stop.is_some() {
             return;
         }
         self.tries += 1;
-        let again = began + STOP_PAUSE;
         if self.tries < STOP_TRIES && again <= now {
             self.begin_stop(now, Cause::Again);
         } else if self.tries < STOP_TRIES {

@@ -349,5 +349,5 @@ async fn a_stop_that_can_be_run_again_in_a_moment_is_not_given_up_by_the_guardia
     let tries = fs::read_to_string(&tries).unwrap();
     let tries: Vec<u64> = tries.lines().map(|time| time.parse().unwrap()).collect();
     // They are not over within the moment in which a file is being copied.
-    assert!(tries[2] - tries[0] >= 150, "{tries:?}");
+    assert!(tries[2] - tries[0] >= 190, "{tries:?}");
 }

@@ -122,15 +122,13 @@ impl Car {
         };
         let stopping = async {
             // Only when it has been started is there time for the log.
-            let mut began = Instant::now();
             let first = self.start();
             tell_why(cause, deadline_ms, mover);
             if self.end(first, 1).await {
                 return true;
             }
             for attempt in 2..=STOP_TRIES {
-                sleep_until(began + STOP_PAUSE).await;
-                began = Instant::now();
+                sleep(STOP_PAUSE).await;
                 if self.end(self.start(), attempt).await {
                     return true;
                 }

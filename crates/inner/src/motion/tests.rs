@@ -361,6 +361,7 @@ fn nothing_moves_and_a_stop_begins_at_once_while_a_missed_stop_waits() {
         ok: false,
     };
     assert!(motion.on(ms(1110), missed).is_empty());
+    assert_eq!(motion.next(), Some(ms(1210)));
     // Its process ends: the stop that waits begins after that.
     assert!(motion.on(ms(1120), Event::Reaped(token)).is_empty());
     assert!(motion.on(ms(1130), press(2, 1130)).is_empty());
