@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use p2p_shared::names::{CommandName, LinkName, RunId};
 use p2p_shared::protocol::console::{MotionEvent, MotionRefused, Moving, PressId, StopCause};
-use p2p_shared::protocol::{End, InnerToRouter, MotionInfo, RUN_WINDOW, Refusal, RunRequest};
+use p2p_shared::protocol::{End, MotionInfo, RUN_WINDOW, Refusal, RunRequest};
 use p2p_shared::text::millis;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -18,134 +18,14 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::catalog::Catalog;
 use crate::clock;
-use crate::executor::Entry;
 use crate::guardian::{Guard, Mover};
 use crate::motion::{Effect, Event, Motion, Order, Origin, Rules, Token};
-use crate::runner::{Job, Part, Reports, Stood, Window, stop_failed};
+use crate::runner::{Job, Part, Reports, Stood, Window};
 
-/// What is asked of the car.
-#[derive(Debug)]
-pub(crate) enum ToDrive {
-    /// A driver presses.
-    Press {
-        press: PressId,
-        tick_ms: u64,
-        driver: String,
-        request: RunRequest,
-        link: LinkName,
-    },
-    /// A driver holds on.
-    Renew { press: PressId, tick_ms: u64 },
-    /// A driver lets go.
-    Release { press: PressId },
-    /// Anyone stops it.
-    Stop {
-        by: String,
-        over: Option<PressId>,
-        cause: StopCause,
-    },
-    /// `/cgi` or `send` asks for a motion.
-    Timed { job: Asked },
-    /// `/cgi` or `send` asks for the stop command.
-    StopRun { job: Asked },
-    /// Who asked for this motion has gone away.
-    Abandoned { run: RunId },
-    /// Nobody knows whether the car moves: stop it.
-    First,
-    /// One of the two processes that watch each other is gone.
-    Alarm,
-    /// Our process ends: nothing may begin, and the car is not left moving.
-    Drain { leaving: TaskTrackerToken },
-    /// A link came up: its router knows nothing of the car.
-    Linked,
-    /// What became of a process.
-    Told(Told),
-}
+mod answers;
+mod handle;
 
-/// A run that somebody waits for.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    pub request: RunRequest,
-    pub link: LinkName,
-    pub stdin: Bytes,
-    pub window: Window,
-    pub cancel: CancellationToken,
-    pub entry: Option<Entry>,
-}
-
-/// What a motion's or a stop's process has come to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Told {
-    Started {
-        token: Token,
-        group: i32,
-    },
-    NotStarted {
-        token: Token,
-    },
-    Ended {
-        token: Token,
-        end: End,
-        exec: Duration,
-    },
-    /// Its whole group is gone.
-    Reaped {
-        token: Token,
-    },
-}
-
-/// Everyone's hold on the car.
-#[derive(Debug, Clone)]
-pub(crate) struct DriveHandle {
-    queue: mpsc::UnboundedSender<ToDrive>,
-    stands: watch::Receiver<bool>,
-}
-
-impl DriveHandle {
-    /// Asks for something. The queue is read at once, whatever runs.
-    pub(crate) fn send(&self, ask: ToDrive) {
-        let _ = self.queue.send(ask);
-    }
-
-    /// Stops the car at the start, if it has a stop command, and waits until it stands.
-    pub(crate) async fn stop_first(&self, catalog: &Catalog, info: &MotionInfo) {
-        if catalog.resolve(&info.stop).is_ok() {
-            return self.wait_for(ToDrive::First).await;
-        }
-        if info
-            .commands
-            .iter()
-            .any(|motion| catalog.resolve(motion).is_ok())
-        {
-            let stop = info.stop.as_str();
-            tracing::warn!(
-                stop,
-                "there is no stop command that can be run: nothing moves without"
-            );
-        }
-    }
-
-    /// Begins no motion any more, and stops the car if it moves: `leaving` is held until that is
-    /// done, since between two tries of a stop nothing runs.
-    pub(crate) fn drain(&self, leaving: TaskTrackerToken) {
-        self.send(ToDrive::Drain { leaving });
-    }
-
-    async fn wait_for(&self, ask: ToDrive) {
-        let mut stands = self.stands.clone();
-        stands.mark_unchanged();
-        self.send(ask);
-        let standing = async {
-            while stands.changed().await.is_ok() {
-                if *stands.borrow_and_update() {
-                    return;
-                }
-            }
-        };
-        // Three tries of a second each.
-        let _ = tokio::time::timeout(Duration::from_secs(4), standing).await;
-    }
-}
+pub(crate) use handle::{Asked, DriveHandle, ToDrive, Told};
 
 /// What the drive needs.
 pub(crate) struct Drive {
@@ -213,10 +93,7 @@ impl Drive {
             lease: Duration::from_millis(info.lease_ms),
             limit: (info.limit_ms > 0).then(|| Duration::from_millis(info.limit_ms)),
         };
-        let handle = DriveHandle {
-            queue: own.clone(),
-            stands: standing,
-        };
+        let handle = DriveHandle::new(own.clone(), standing);
         let drive = Self {
             motion: Motion::new(rules),
             info,
@@ -619,62 +496,6 @@ impl Drive {
         });
     }
 
-    /// Answers a stop with what became of another that began after it was asked for.
-    fn answer_stop(&self, asked: &Asked, end: End, exec_us: u64) {
-        let run = asked.request.run;
-        let finished = InnerToRouter::Finished {
-            run,
-            end,
-            exec_us,
-            stderr: Bytes::new(),
-        };
-        let urgent = &self.reports.urgent;
-        let _ = urgent.send(InnerToRouter::Started { run });
-        let _ = urgent.send(finished);
-    }
-
-    /// What comes when the car stands, or can't be stopped.
-    fn until_it_stands(&mut self) -> oneshot::Receiver<Stood> {
-        let (stands, stood) = oneshot::channel();
-        // One whose caller did not wait is of no use.
-        self.until_it_stands.retain(|waits| !waits.is_closed());
-        self.until_it_stands.push(stands);
-        stood
-    }
-
-    fn answer_those_who_wait(&mut self, stood: Stood) {
-        for waits in self.until_it_stands.drain(..) {
-            let _ = waits.send(stood);
-        }
-    }
-
-    /// Answers a motion that became part of the one that runs: at once, or with `for=` when the
-    /// car stands.
-    fn extended(&mut self, asked: Asked) {
-        let run = asked.request.run;
-        let _ = self.reports.urgent.send(InnerToRouter::Started { run });
-        if asked.request.for_ms.is_none() {
-            let _ = self
-                .reports
-                .urgent
-                .send(finished(run, End::Ended, Bytes::new()));
-            return;
-        }
-        let stood = self.until_it_stands();
-        let output = self.reports.output.clone();
-        self.tracker.spawn(async move {
-            let stood = tokio::select! {
-                stood = stood => stood,
-                () = asked.cancel.cancelled() => return,
-            };
-            let (end, said) = match stood {
-                Ok(Stood::Failed) => stop_failed(&[]),
-                _ => (End::Ended, Bytes::new()),
-            };
-            let _ = output.send(finished(run, end, said)).await;
-        });
-    }
-
     /// When the guardian knows what is to begin now: an inner that dies or is stopped at a
     /// motion's first moment, or while a guardian is replaced, would else leave the car moving.
     fn guarded(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
@@ -705,60 +526,6 @@ impl Drive {
             .parse()
             .unwrap_or_else(|_| unreachable!("a dash is a name"));
         unheard(request, link)
-    }
-
-    fn refused(&mut self, origin: Origin, why: MotionRefused) {
-        match origin {
-            Origin::Press(press) => {
-                if let Some((request, _, driver)) = self.presses.remove(&press) {
-                    tracing::info!(
-                        epoch = press.epoch, press = press.number, run = %request.run, driver,
-                        from = request.remote_addr, ?why, "press refused"
-                    );
-                    self.report(MotionEvent::Refused { press, why });
-                }
-            }
-            Origin::Timed(run) => {
-                if self.waiting.remove(&run).is_some() {
-                    let (refusal, message) = match why {
-                        MotionRefused::StopFailed => (
-                            Refusal::StopFailed,
-                            "the car's stop command fails: nothing moves until a stop has succeeded",
-                        ),
-                        _ => (
-                            Refusal::Late,
-                            "a newer motion or a stop came before it began",
-                        ),
-                    };
-                    self.refuse(run, refusal, message.to_owned());
-                }
-            }
-        }
-    }
-
-    fn refuse(&self, run: RunId, refusal: Refusal, message: String) {
-        tracing::info!(%run, why = message, "run refused");
-        let _ = self.reports.urgent.send(InnerToRouter::Refused {
-            run,
-            refusal,
-            message,
-        });
-    }
-
-    fn report(&self, event: MotionEvent) {
-        let _ = self.reports.urgent.send(InnerToRouter::Motion(event));
-    }
-
-    /// What was told while there was no link was lost.
-    fn tell_how_it_is(&self) {
-        if let Some(moving) = &self.moving {
-            self.report(MotionEvent::Started(moving.clone()));
-        }
-        if self.motion.has_failed() {
-            self.report(MotionEvent::StopFailed);
-        } else if self.motion.guard().is_none() {
-            self.report(MotionEvent::Stands);
-        }
     }
 
     fn tell_guardian(&self) {
@@ -798,16 +565,6 @@ fn unheard(request: RunRequest, link: LinkName) -> Asked {
         window,
         cancel: CancellationToken::new(),
         entry: None,
-    }
-}
-
-/// The end of a run that became part of another.
-fn finished(run: RunId, end: End, stderr: Bytes) -> InnerToRouter {
-    InnerToRouter::Finished {
-        run,
-        end,
-        exec_us: 0,
-        stderr,
     }
 }
 

@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use p2p_shared::protocol::InnerToRouter;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
