@@ -67,7 +67,6 @@ impl Agent {
             }
         }
         // Without a link there is nobody to tell, but what runs may end in peace all the same.
-        self.executor.drive().stop_if_it_moves();
         self.executor.drain(timing::DRAIN);
         let ended = self.executor.ended();
         tokio::select! {

@@ -20,3 +20,25 @@ pub fn now() -> Duration {
 pub fn now_ms() -> u64 {
     u64::try_from(now().as_millis()).unwrap_or(u64::MAX)
 }
+
+/// Longest sleep towards a time of this clock while something moves: the runtime's timers stand
+/// still while the machine sleeps, and would be late by as much after it.
+const STEP: Duration = Duration::from_millis(50);
+
+/// How long to sleep before this clock is looked at again, for something that is due in so long.
+#[must_use]
+pub(crate) fn step(left: Duration) -> Duration {
+    left.min(STEP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_sleep_is_longer_than_what_may_be_late_after_the_machines_own() {
+        assert_eq!(step(Duration::from_secs(2)), Duration::from_millis(50));
+        assert_eq!(step(Duration::from_millis(7)), Duration::from_millis(7));
+        assert_eq!(step(Duration::ZERO), Duration::ZERO);
+    }
+}

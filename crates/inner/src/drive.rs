@@ -8,146 +8,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use p2p_shared::names::{CommandName, LinkName, RunId};
 use p2p_shared::protocol::console::{MotionEvent, MotionRefused, Moving, PressId, StopCause};
-use p2p_shared::protocol::{End, InnerToRouter, MotionInfo, RUN_WINDOW, Refusal, RunRequest};
+use p2p_shared::protocol::{End, MotionInfo, RUN_WINDOW, Refusal, RunRequest};
 use p2p_shared::text::millis;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::catalog::Catalog;
 use crate::clock;
-use crate::executor::Entry;
 use crate::guardian::{Guard, Mover};
 use crate::motion::{Effect, Event, Motion, Order, Origin, Rules, Token};
-use crate::runner::{Job, Part, Reports, Window};
+use crate::runner::{Job, Part, Reports, Stood, Window};
 
-/// What is asked of the car.
-#[derive(Debug)]
-pub(crate) enum ToDrive {
-    /// A driver presses.
-    Press {
-        press: PressId,
-        tick_ms: u64,
-        driver: String,
-        request: RunRequest,
-        link: LinkName,
-    },
-    /// A driver holds on.
-    Renew { press: PressId, tick_ms: u64 },
-    /// A driver lets go.
-    Release { press: PressId },
-    /// Anyone stops it.
-    Stop {
-        by: String,
-        over: Option<PressId>,
-        cause: StopCause,
-    },
-    /// `/cgi` or `send` asks for a motion.
-    Timed { job: Asked },
-    /// `/cgi` or `send` asks for the stop command.
-    StopRun { job: Asked },
-    /// Who asked for this motion has gone away.
-    Abandoned { run: RunId },
-    /// Nobody knows whether the car moves: stop it.
-    First,
-    /// One of the two processes that watch each other is gone.
-    Alarm,
-    /// A link came up: its router knows nothing of the car.
-    Linked,
-    /// What became of a process.
-    Told(Told),
-}
+mod answers;
+mod handle;
 
-/// A run that somebody waits for.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    pub request: RunRequest,
-    pub link: LinkName,
-    pub stdin: Bytes,
-    pub window: Window,
-    pub cancel: CancellationToken,
-    pub entry: Option<Entry>,
-}
-
-/// What a motion's or a stop's process has come to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Told {
-    Started {
-        token: Token,
-        group: i32,
-    },
-    NotStarted {
-        token: Token,
-    },
-    Ended {
-        token: Token,
-        end: End,
-        exec: Duration,
-    },
-    /// Its whole group is gone.
-    Reaped {
-        token: Token,
-    },
-}
-
-/// Everyone's hold on the car.
-#[derive(Debug, Clone)]
-pub(crate) struct DriveHandle {
-    queue: mpsc::UnboundedSender<ToDrive>,
-    stands: watch::Receiver<bool>,
-}
-
-impl DriveHandle {
-    /// Asks for something. The queue is read at once, whatever runs.
-    pub(crate) fn send(&self, ask: ToDrive) {
-        let _ = self.queue.send(ask);
-    }
-
-    /// Stops the car at the start, if it has a stop command, and waits until it stands.
-    pub(crate) async fn stop_first(&self, catalog: &Catalog, info: &MotionInfo) {
-        if catalog.resolve(&info.stop).is_ok() {
-            return self.wait_for(ToDrive::First).await;
-        }
-        if info
-            .commands
-            .iter()
-            .any(|motion| catalog.resolve(motion).is_ok())
-        {
-            let stop = info.stop.as_str();
-            tracing::warn!(
-                stop,
-                "there is no stop command that can be run: nothing moves without"
-            );
-        }
-    }
-
-    /// Stops the car if it moves. Its process ends with it.
-    pub(crate) fn stop_if_it_moves(&self) {
-        if !*self.stands.borrow() {
-            self.send(ToDrive::Stop {
-                by: "shutdown".to_owned(),
-                over: None,
-                cause: StopCause::Asked,
-            });
-        }
-    }
-
-    async fn wait_for(&self, ask: ToDrive) {
-        let mut stands = self.stands.clone();
-        stands.mark_unchanged();
-        self.send(ask);
-        let standing = async {
-            while stands.changed().await.is_ok() {
-                if *stands.borrow_and_update() {
-                    return;
-                }
-            }
-        };
-        // Three tries of a second each.
-        let _ = tokio::time::timeout(Duration::from_secs(4), standing).await;
-    }
-}
+pub(crate) use handle::{Asked, DriveHandle, ToDrive, Told};
 
 /// What the drive needs.
 pub(crate) struct Drive {
@@ -167,13 +45,19 @@ pub(crate) struct Drive {
     /// Presses that are asked for and not begun.
     presses: HashMap<PressId, (RunRequest, LinkName, String)>,
     /// Motions with `for=` that wait for the car to stand.
-    until_it_stands: HashMap<RunId, oneshot::Sender<()>>,
+    until_it_stands: Vec<oneshot::Sender<Stood>>,
     processes: HashMap<Token, Process>,
+    /// Runs of the stop command that wait for one that begins after they came.
+    stop_runs: Vec<Asked>,
     group: i32,
     /// What moves, or moved last.
     mover: Mover,
     /// The motion that was told last, until the car stands.
     moving: Option<Moving>,
+    /// Whether we begin no motion any more.
+    is_draining: bool,
+    /// Keeps our process until the car stands.
+    leaving: Option<TaskTrackerToken>,
 }
 
 struct Process {
@@ -189,6 +73,8 @@ enum What {
     },
     Stop {
         cause: StopCause,
+        /// What else is answered with its result.
+        others: Vec<Asked>,
     },
 }
 
@@ -207,10 +93,7 @@ impl Drive {
             lease: Duration::from_millis(info.lease_ms),
             limit: (info.limit_ms > 0).then(|| Duration::from_millis(info.limit_ms)),
         };
-        let handle = DriveHandle {
-            queue: own.clone(),
-            stands: standing,
-        };
+        let handle = DriveHandle::new(own.clone(), standing);
         let drive = Self {
             motion: Motion::new(rules),
             info,
@@ -224,11 +107,14 @@ impl Drive {
             stands,
             waiting: HashMap::new(),
             presses: HashMap::new(),
-            until_it_stands: HashMap::new(),
+            until_it_stands: Vec::new(),
             processes: HashMap::new(),
+            stop_runs: Vec::new(),
             group: 0,
             mover: Mover::default(),
             moving: None,
+            is_draining: false,
+            leaving: None,
         };
         (drive, handle, guarded)
     }
@@ -241,10 +127,8 @@ impl Drive {
     /// Keeps the timers and does what is decided, for ever.
     pub(crate) async fn run(mut self) {
         loop {
-            let timer = self
-                .motion
-                .next()
-                .map(|at| Instant::now() + at.saturating_sub(clock::now()));
+            let left = self.motion.next().map(|at| at.saturating_sub(clock::now()));
+            let timer = left.map(|left| Instant::now() + clock::step(left));
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {
@@ -268,6 +152,21 @@ impl Drive {
                 request,
                 link,
             } => {
+                // What can't be stopped doesn't begin, nor what we would leave moving.
+                if let Err((refusal, problem)) = self.may_begin() {
+                    tracing::warn!(
+                        epoch = press.epoch,
+                        press = press.number,
+                        driver,
+                        why = problem,
+                        "press refused"
+                    );
+                    let why = match refusal {
+                        Refusal::Draining => MotionRefused::NotStarted,
+                        _ => MotionRefused::StopFailed,
+                    };
+                    return self.report(MotionEvent::Refused { press, why });
+                }
                 let order = order_of(&request);
                 self.presses.insert(press, (request, link, driver));
                 let tick = Duration::from_millis(tick_ms);
@@ -307,17 +206,40 @@ impl Drive {
             }
             ToDrive::Abandoned { run } => self.decide(Event::Abandoned { run }, None),
             ToDrive::First => self.decide(Event::Stop(StopCause::Beginning), None),
-            ToDrive::Linked => self.tell_how_it_is(),
+            ToDrive::Drain { leaving } => {
+                self.is_draining = true;
+                if !*self.stands.borrow() {
+                    self.leaving = Some(leaving);
+                    tracing::info!(by = "shutdown", "stop");
+                    self.decide(Event::Stop(StopCause::Asked), None);
+                }
+            }
+            ToDrive::Linked => {
+                self.decide(Event::Linked, None);
+                self.tell_how_it_is();
+            }
             ToDrive::Alarm => self.decide(Event::Stop(StopCause::Watchdog), None),
             ToDrive::Told(told) => self.told(told),
         }
     }
 
+    /// That a motion may begin, as far as the stop command can be told to work, or why not.
+    fn may_begin(&self) -> Result<(), (Refusal, String)> {
+        if self.is_draining {
+            let message = "the car is restarting: try again in a moment".to_owned();
+            return Err((Refusal::Draining, message));
+        }
+        let found = self.catalog.resolve(&self.info.stop);
+        found.map(drop).map_err(|(_, why)| {
+            let message = format!("the car has no stop command that works ({why}): nothing moves");
+            (Refusal::StopFailed, message)
+        })
+    }
+
     fn timed(&mut self, job: Asked) {
         // What can't be stopped doesn't begin.
-        if let Err((_, why)) = self.catalog.resolve(&self.info.stop) {
-            let message = format!("the car has no stop command that works ({why}): nothing moves");
-            return self.refuse(job.request.run, Refusal::StopFailed, message);
+        if let Err((refusal, message)) = self.may_begin() {
+            return self.refuse(job.request.run, refusal, message);
         }
         let run = job.request.run;
         let lasts = job.request.for_ms.map(Duration::from_millis);
@@ -348,9 +270,13 @@ impl Drive {
             }
             Told::NotStarted { token } => match self.processes.remove(&token) {
                 Some(Process {
-                    what: What::Stop { .. },
+                    what: What::Stop { others, .. },
                     ..
                 }) => {
+                    for other in others {
+                        let message = "the stop command could not be started".to_owned();
+                        self.refuse(other.request.run, Refusal::NotExecutable, message);
+                    }
                     self.decide(Event::StopEnded { token, ok: false }, None);
                 }
                 Some(Process {
@@ -367,9 +293,13 @@ impl Drive {
             },
             Told::Ended { token, end, exec } => {
                 let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
-                match self.processes.get(&token).map(|process| &process.what) {
-                    Some(What::Stop { cause }) => {
-                        let cause = *cause;
+                match self
+                    .processes
+                    .get_mut(&token)
+                    .map(|process| &mut process.what)
+                {
+                    Some(What::Stop { cause, others }) => {
+                        let (cause, others) = (*cause, std::mem::take(others));
                         tracing::info!(?cause, exit = %end, exec_ms = millis(exec), "stopped");
                         self.report(MotionEvent::Stopped {
                             cause,
@@ -377,6 +307,9 @@ impl Drive {
                             exec_us,
                         });
                         self.processes.remove(&token);
+                        for other in others {
+                            self.answer_stop(&other, end, exec_us);
+                        }
                         let ok = end == End::Exit(0);
                         self.decide(Event::StopEnded { token, ok }, None);
                     }
@@ -405,6 +338,8 @@ impl Drive {
         for effect in self.motion.on(clock::now(), event) {
             self.act(effect, &mut job);
         }
+        // As many stops run as may: the next is its own.
+        self.stop_runs.extend(job);
     }
 
     fn act(&mut self, effect: Effect, job: &mut Option<Asked>) {
@@ -421,17 +356,22 @@ impl Drive {
             }
             Effect::RunStop { token, cause } => {
                 self.stands.send_replace(false);
-                let what = What::Stop { cause };
-                let asked = job.take().unwrap_or_else(|| self.own_stop());
+                let mut others = std::mem::take(&mut self.stop_runs);
+                others.extend(job.take());
+                let asked = others.pop().unwrap_or_else(|| self.own_stop());
+                for other in &others {
+                    let run = other.request.run;
+                    tracing::info!(%run, by = %asked.request.run, "stop answered by another");
+                }
+                let what = What::Stop { cause, others };
                 self.spawn(token, what, asked, None);
             }
             Effect::Refuse { origin, why } => self.refused(origin, why),
             Effect::Extended { run, by } => {
                 tracing::info!(%run, %by, "motion extended");
-                self.waiting.remove(&run);
-                let message = InnerToRouter::Started { run };
-                let _ = self.reports.urgent.send(message);
-                let _ = self.reports.urgent.send(ended(run));
+                if let Some(asked) = self.waiting.remove(&run) {
+                    self.extended(asked);
+                }
             }
             Effect::Over { origin, cause } => {
                 let press = match origin {
@@ -443,13 +383,15 @@ impl Drive {
             }
             Effect::Stands => {
                 self.stands.send_replace(true);
-                self.until_it_stands.clear();
+                self.leaving = None;
+                self.answer_those_who_wait(Stood::Stands);
                 self.moving = None;
                 self.report(MotionEvent::Stands);
             }
             Effect::StopFailed => {
                 self.stands.send_replace(true);
-                self.until_it_stands.clear();
+                self.leaving = None;
+                self.answer_those_who_wait(Stood::Failed);
                 tracing::error!("STOP FAILED: nothing moves until a stop has succeeded");
                 self.report(MotionEvent::StopFailed);
             }
@@ -480,11 +422,7 @@ impl Drive {
             press,
             who,
         };
-        let stood = asked.request.for_ms.map(|_| {
-            let (stands, stood) = oneshot::channel();
-            self.until_it_stands.insert(run, stands);
-            stood
-        });
+        let stood = asked.request.for_ms.map(|_| self.until_it_stands());
         self.stands.send_replace(false);
         self.spawn(
             token,
@@ -503,7 +441,7 @@ impl Drive {
         token: Token,
         what: What,
         asked: Asked,
-        stood: Option<oneshot::Receiver<()>>,
+        stood: Option<oneshot::Receiver<Stood>>,
     ) {
         let Asked {
             request,
@@ -590,60 +528,6 @@ impl Drive {
         unheard(request, link)
     }
 
-    fn refused(&mut self, origin: Origin, why: MotionRefused) {
-        match origin {
-            Origin::Press(press) => {
-                if let Some((request, _, driver)) = self.presses.remove(&press) {
-                    tracing::info!(
-                        epoch = press.epoch, press = press.number, run = %request.run, driver,
-                        from = request.remote_addr, ?why, "press refused"
-                    );
-                    self.report(MotionEvent::Refused { press, why });
-                }
-            }
-            Origin::Timed(run) => {
-                if self.waiting.remove(&run).is_some() {
-                    let (refusal, message) = match why {
-                        MotionRefused::StopFailed => (
-                            Refusal::StopFailed,
-                            "the car's stop command fails: nothing moves until a stop has succeeded",
-                        ),
-                        _ => (
-                            Refusal::Late,
-                            "a newer motion or a stop came before it began",
-                        ),
-                    };
-                    self.refuse(run, refusal, message.to_owned());
-                }
-            }
-        }
-    }
-
-    fn refuse(&self, run: RunId, refusal: Refusal, message: String) {
-        tracing::info!(%run, why = message, "run refused");
-        let _ = self.reports.urgent.send(InnerToRouter::Refused {
-            run,
-            refusal,
-            message,
-        });
-    }
-
-    fn report(&self, event: MotionEvent) {
-        let _ = self.reports.urgent.send(InnerToRouter::Motion(event));
-    }
-
-    /// What was told while there was no link was lost.
-    fn tell_how_it_is(&self) {
-        if let Some(moving) = &self.moving {
-            self.report(MotionEvent::Started(moving.clone()));
-        }
-        if self.motion.has_failed() {
-            self.report(MotionEvent::StopFailed);
-        } else if self.motion.guard().is_none() {
-            self.report(MotionEvent::Stands);
-        }
-    }
-
     fn tell_guardian(&self) {
         let until = |deadline_ms| Guard::Until {
             deadline_ms,
@@ -684,12 +568,5 @@ fn unheard(request: RunRequest, link: LinkName) -> Asked {
     }
 }
 
-/// The end of a run that became part of another.
-fn ended(run: RunId) -> InnerToRouter {
-    InnerToRouter::Finished {
-        run,
-        end: End::Ended,
-        exec_us: 0,
-        stderr: Bytes::new(),
-    }
-}
+#[cfg(test)]
+mod tests;

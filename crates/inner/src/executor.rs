@@ -247,11 +247,12 @@ impl Executor {
         self.catalog.clone()
     }
 
-    /// Begins nothing more; what runs after `grace` is ended.
+    /// Begins nothing more, and stops the car; what runs after `grace` is ended.
     pub(crate) fn drain(&mut self, grace: Duration) {
         if std::mem::replace(&mut self.draining, true) {
             return;
         }
+        self.drive.drain(self.tracker.token());
         self.tracker.close();
         let table = self.table.clone();
         tokio::spawn(async move {

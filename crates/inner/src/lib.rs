@@ -28,6 +28,8 @@ mod process;
 mod runner;
 mod session;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 
 use agent::Agent;
 use catalog::Catalog;

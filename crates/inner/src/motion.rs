@@ -24,6 +24,12 @@ use p2p_shared::timing;
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// How often a stop command is tried before it counts as failed.
 const STOP_TRIES: u32 = 3;
+/// Most stop commands at a time: one that runs and one that began after whatever the last asker
+/// saw. Asked for in a loop, they would else take every process that the machine has.
+const STOPS_AT_A_TIME: usize = 2;
+/// From the end of a try to the next, where it did not hang: what keeps a stop command from being started
+/// passes (`EAGAIN`, `ETXTBSY` while it is copied), and three tries at once would all meet it.
+pub(crate) const STOP_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the car's owner has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +88,8 @@ pub(crate) enum Event {
     },
     /// Stop, whatever moves.
     Stop(Cause),
+    /// A link came up: whoever pressed did so over another.
+    Linked,
     /// The process exists.
     Started(Token),
     /// The process could not be started.
@@ -155,7 +163,11 @@ pub(crate) struct Motion {
     /// Counts what may have moved the car: starts and ends of motion processes.
     moved: u64,
     stops: Vec<StopRun>,
+    /// A stop that begins as soon as one of the most that there may be has ended.
+    due_stop: Option<Cause>,
     tries: u32,
+    /// When the stop that was missed is tried again.
+    retry: Option<Duration>,
     failed: bool,
     /// The latest press that is over: neither it nor an earlier one comes back.
     over: Option<PressId>,
@@ -174,7 +186,9 @@ impl Motion {
             may_move: true,
             moved: 0,
             stops: Vec::new(),
+            due_stop: None,
             tries: 0,
+            retry: None,
             failed: false,
             over: None,
             next_token: 0,
@@ -204,13 +218,14 @@ impl Motion {
                 self.end_wish(cause);
                 self.begin_stop(now, cause);
             }
+            Event::Linked => self.linked(now),
             Event::Started(token) => self.started(now, token),
             Event::NotStarted(token) => self.not_started(now, token),
             Event::Reaped(token) => self.reaped(now, token),
             Event::StopEnded { token, ok } => self.stop_ended(now, token, ok),
             Event::Tick => {}
         }
-        self.advance();
+        self.advance(now);
         std::mem::take(&mut self.effects)
     }
 
@@ -219,7 +234,7 @@ impl Motion {
     pub(crate) fn next(&self) -> Option<Duration> {
         let wish = self.wish.as_ref().and_then(|wish| wish.until);
         let stop = self.stops.iter().map(|stop| stop.began + STOP_LIMIT).min();
-        wish.into_iter().chain(stop).min()
+        wish.into_iter().chain(stop).chain(self.retry).min()
     }
 
     /// By when the car must have been stopped if nothing more is heard of this process; `None`
@@ -278,6 +293,17 @@ impl Motion {
         {
             self.halt(now, Cause::Released);
         }
+    }
+
+    /// A new link's presses are not to be compared with those before: its router's epochs begin
+    /// at its wall clock, which may have been set back when it was restarted. Nothing of an older
+    /// link comes over it.
+    fn linked(&mut self, now: Duration) {
+        let origin = self.wish.as_ref().map(|wish| wish.origin);
+        if let Some(Origin::Press(_)) = origin {
+            self.halt(now, Cause::Released);
+        }
+        self.over = None;
     }
 
     fn timed(&mut self, now: Duration, run: RunId, order: Order, lasts: Option<Duration>) {
@@ -354,7 +380,10 @@ impl Motion {
         self.stops = stops;
         for stop in late {
             self.effects.push(Effect::KillStop(stop.token));
-            self.stop_missed(now);
+            self.stop_missed(now, now);
+        }
+        if self.retry.is_some_and(|at| at <= now) {
+            self.begin_stop(now, Cause::Again);
         }
     }
 
@@ -382,6 +411,13 @@ impl Motion {
     }
 
     fn begin_stop(&mut self, now: Duration, cause: Cause) {
+        self.retry = None;
+        if self.stops.len() >= STOPS_AT_A_TIME {
+            self.due_stop = Some(cause);
+            return;
+        }
+        // This one begins after whatever the one that was due was asked for.
+        self.due_stop = None;
         let token = self.token();
         self.stops.push(StopRun {
             token,
@@ -397,27 +433,29 @@ impl Motion {
         };
         let stop = self.stops.swap_remove(at);
         if !ok {
-            return self.stop_missed(now);
+            return self.stop_missed(now, now + STOP_PAUSE);
         }
         self.tries = 0;
         self.failed = false;
         if stop.seen == self.moved && self.process.is_none() {
             self.may_move = false;
             self.effects.push(Effect::Stands);
-        } else if self.process.is_none() && self.stops.is_empty() {
+        } else if self.process.is_none() && self.stops.is_empty() && self.due_stop.is_none() {
             self.begin_stop(now, Cause::Again);
         }
         // Else the process's end will ask for another.
     }
 
-    /// A stop command has failed or took too long.
-    fn stop_missed(&mut self, now: Duration) {
-        if !self.stops.is_empty() {
+    /// A stop command has failed or took too long; it may be tried `again` at that time.
+    fn stop_missed(&mut self, now: Duration, again: Duration) {
+        if !self.stops.is_empty() || self.retry.is_some() || self.due_stop.is_some() {
             return;
         }
         self.tries += 1;
-        if self.tries < STOP_TRIES {
+        if self.tries < STOP_TRIES && again <= now {
             self.begin_stop(now, Cause::Again);
+        } else if self.tries < STOP_TRIES {
+            self.retry = Some(again);
         } else if !self.failed {
             self.failed = true;
             self.effects.push(Effect::StopFailed);
@@ -457,20 +495,26 @@ impl Motion {
         }
         self.process = None;
         self.moved += 1;
-        // It may have done something since the last stop began.
-        if self.wish.is_none() && self.may_move && !self.failed {
+        // It may have done something since the last stop began; one that is to be tried again
+        // begins after this.
+        if self.wish.is_none() && self.may_move && !self.failed && self.retry.is_none() {
             self.begin_stop(now, Cause::Again);
         }
     }
 
     /// Begins what is wished for, when what was before it is over.
-    fn advance(&mut self) {
+    fn advance(&mut self, now: Duration) {
+        if let Some(cause) = self.due_stop
+            && self.stops.len() < STOPS_AT_A_TIME
+        {
+            self.begin_stop(now, cause);
+        }
         let waits = self.wish.as_ref().is_none_or(|wish| wish.process.is_none());
         if waits && let Some((token, false)) = self.process {
             self.process = Some((token, true));
             self.effects.push(Effect::End(token));
         }
-        if self.process.is_some() || !self.stops.is_empty() {
+        if self.process.is_some() || !self.stops.is_empty() || self.retry.is_some() {
             return;
         }
         let token = Token(self.next_token);

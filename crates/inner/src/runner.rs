@@ -33,7 +33,8 @@ const LOGGED_STDERR: usize = 2000;
 /// Where a run's reports go: to the link that there is, if there is one.
 #[derive(Debug, Clone)]
 pub(crate) struct Reports {
-    /// What must not wait behind output: at most two of a run.
+    /// What must not wait behind output: of each run that is asked for its start or why there is
+    /// none, and what becomes of the car's motion. Most that may wait: `session::MAX_UNREAD`.
     pub urgent: mpsc::UnboundedSender<InnerToRouter>,
     /// Output, and the end behind it.
     pub output: mpsc::Sender<InnerToRouter>,
@@ -110,9 +111,22 @@ impl Job {
         }
     }
 
-    /// Whether it is cancelled before this has come about.
+    /// Whether it is cancelled before this has come about, or in the very moment.
     pub(crate) async fn cancelled_before(&self, ready: impl Future<Output = ()>) -> bool {
-        self.cancel.run_until_cancelled(ready).await.is_none()
+        tokio::select! {
+            // Where both are so at once, the end counts: `run_until_cancelled` sees it otherwise.
+            biased;
+            () = self.cancel.cancelled() => true,
+            () = ready => self.cancel.is_cancelled(),
+        }
+    }
+
+    /// Whether it is a motion that was ended, or whose caller went away, before it began. A stop
+    /// is begun whatever becomes of it.
+    fn is_over(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| {
+            !part.is_stop && (self.cancel.is_cancelled() || part.caller.is_cancelled())
+        })
     }
 
     /// It does not begin.
@@ -143,6 +157,10 @@ impl Job {
             variables: &variables,
             has_stdin: !self.stdin.is_empty(),
         };
+        // Looked at as late as can be: what begins after its end would move after its stop.
+        if self.is_over() {
+            return Err((Refusal::Late, "it was over before it began".to_owned()));
+        }
         ProcessGroup::start(&program)
             .map_err(|error| (Refusal::NotExecutable, process::why_not(&file, &error)))
     }
@@ -242,18 +260,19 @@ impl Job {
         let Story { end, bytes, stderr } = story;
         let exec = begun.elapsed();
         let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
-        let kept = stderr.kept();
+        let mut kept = stderr.kept();
+        let mut end = end;
+        if let Some(stood) = self.part.as_ref().and_then(|part| part.stood())
+            && let Ok(Stood::Failed) = stood.await
+        {
+            (end, kept) = stop_failed(&kept);
+        }
         let finished = InnerToRouter::Finished {
             run: self.run_id(),
             end,
             exec_us,
             stderr: kept.clone(),
         };
-        let stood = self.part.as_ref().and_then(|part| part.stood());
-        if let Some(stood) = stood {
-            // The other end is dropped when the car stands.
-            let _ = stood.await;
-        }
         let _ = self.reports.output.send(finished).await;
         tracing::info!(
             link = %self.link,
@@ -353,8 +372,8 @@ pub(crate) struct Part {
     /// Whether it is the stop command, rather than a motion.
     pub is_stop: bool,
     pub drive: mpsc::UnboundedSender<ToDrive>,
-    /// What its answer waits for: that the car stands.
-    pub stood: Mutex<Option<oneshot::Receiver<()>>>,
+    /// What its answer waits for: that the car stands, or that it can't be stopped.
+    pub stood: Mutex<Option<oneshot::Receiver<Stood>>>,
     /// Whoever asked for it has gone away.
     pub caller: CancellationToken,
 }
@@ -381,7 +400,7 @@ impl Part {
         }
     }
 
-    fn stood(&self) -> Option<oneshot::Receiver<()>> {
+    fn stood(&self) -> Option<oneshot::Receiver<Stood>> {
         self.stood
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -399,6 +418,26 @@ impl Part {
             let _ = drive.send(ToDrive::Told(Told::Reaped { token }));
         }
     }
+}
+
+/// What a motion that is answered at its stop waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stood {
+    /// The stop command has succeeded.
+    Stands,
+    /// It has failed three times.
+    Failed,
+}
+
+/// How a motion ended that could not be stopped, and what is told of it before what it said
+/// itself: it ran, and it is no success whatever its own process made of it.
+pub(crate) fn stop_failed(said: &[u8]) -> (End, Bytes) {
+    const SENTENCE: &[u8] =
+        b"STOP FAILED: the motion ran, and the car's stop command failed three times: it may still move\n";
+    let from = said
+        .len()
+        .saturating_sub(STDERR_KEPT.saturating_sub(SENTENCE.len()));
+    (End::Exit(1), [SENTENCE, &said[from..]].concat().into())
 }
 
 /// What became of a run.
@@ -457,3 +496,6 @@ impl Tail {
         Bytes::copy_from_slice(&self.buffer[from..])
     }
 }
+
+#[cfg(test)]
+mod tests;

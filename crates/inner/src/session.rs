@@ -24,7 +24,9 @@ use crate::executor::Executor;
 use crate::lister::{Lister, TooMany};
 
 /// Most reports that wait while the router reads nothing: two of each run that may be open, and
-/// as many of runs that it cancelled since.
+/// as many of runs that it cancelled since. What becomes of the car's motion is among them and
+/// needs no room of its own: a press tells five things at the most and a stop two, and a router
+/// that has thousands of those unread while it asks for more is not driving a car.
 const MAX_UNREAD: usize = 4 * MAX_OPEN_RUNS;
 /// How long a router that refuses us gets to take our close.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -246,7 +248,6 @@ impl Session<'_> {
                 biased;
                 () = shutdown.cancelled(), if draining.is_none() => {
                     draining = Some(Draining { patience: now + LAST_OUTPUT, heard: false });
-                    self.executor.drive().stop_if_it_moves();
                     self.executor.drain(timing::DRAIN);
                     self.wire.push(&InnerToRouter::Draining)?;
                     self.wire.push_ping(DRAINING)?;

@@ -11,7 +11,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::console::FakeConsole;
-use common::peer::FakeInner;
+use common::peer::{FakeInner, FakeRouter};
 use common::{World, get, get_with_key, local, raw, soon};
 use futures_util::{SinkExt, StreamExt};
 use p2p_shared::key::Role;
@@ -545,4 +545,65 @@ async fn a_press_by_an_old_tick_is_refused_by_the_router_and_never_passed_on() {
     let press = PressId { epoch, number: 2 };
     driver.presses(port, press, "forward", FRESH).await;
     assert_eq!(is_pressed(&mut inner).await.0, press);
+}
+
+#[tokio::test]
+async fn what_the_car_said_without_a_link_is_told_to_each_new_link() {
+    let world = World::open();
+    world.script("stop", "exit 1");
+    let router = FakeRouter::start().await;
+    let config = p2p_inner::Config {
+        router: router.address(),
+        ..common::inner_config(&world)
+    };
+    let _inner = p2p_inner::Inner::start(config).unwrap();
+    for _ in 0..2 {
+        let mut link = router.link().await;
+        let told = soon("what was said before", async {
+            loop {
+                if let Some(InnerToRouter::Motion(event)) = link.hear().await {
+                    return event;
+                }
+            }
+        });
+        assert_eq!(told.await, MotionEvent::StopFailed);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_that_fails_at_the_start_is_seen_by_consoles_and_by_who_asks_for_motion() {
+    let world = World::open();
+    world.script("stop", "exit 1");
+    world.script("forward", "true");
+    let (_inner, port) = world.inner().await;
+    let mut before = FakeConsole::open(world.main_port()).await;
+    let is_shown = before.picture.links.iter().any(|link| link.stop_failed);
+    if !is_shown {
+        before
+            .sees_motion(|event| *event == MotionEvent::StopFailed)
+            .await;
+    }
+    let later = FakeConsole::open(world.main_port()).await;
+    assert!(later.picture.links[0].stop_failed);
+    let refused = get(port, "/cgi?command=forward").await;
+    assert_eq!(refused.verdict(), (503, "no"), "{}", refused.text());
+    world.script("stop", "true");
+    assert_eq!(get(port, "/cgi?command=stop").await.status, 200);
+    assert_eq!(get(port, "/cgi?command=forward").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_motion_for_a_time_that_could_not_be_stopped_is_a_failure_that_says_so() {
+    let world = World::open();
+    world.script("stop", "true");
+    world.script("forward", "true");
+    let (_inner, port) = world.inner().await;
+    world.script("stop", "exit 1");
+    let answer = get(port, "/cgi?command=forward&for=50").await;
+    assert_eq!(answer.verdict(), (500, "yes"));
+    assert!(
+        answer.text().starts_with("STOP FAILED"),
+        "{}",
+        answer.text()
+    );
 }

@@ -325,3 +325,29 @@ async fn a_guardian_that_is_killed_while_the_car_is_driven_stops_it_and_is_repla
         .await;
     assert_eq!(told["press"], 2);
 }
+
+#[tokio::test]
+async fn a_stop_that_can_be_run_again_in_a_moment_is_not_given_up_by_the_guardian() {
+    let car = Car::new();
+    let (_router, main) = Program::open_router(car.path(), 0).await;
+    let mut inner = Program::start(&mut inner_of(car.path(), main, 0));
+    let port = inner.service_port().await;
+    guarded(&inner).await;
+    let _driver = drives(&car, main, port).await;
+    let tries = car.note("tries");
+    let (shown, did) = (tries.display(), car.note("did"));
+    car.script(
+        "stop",
+        &format!(
+            "date +%s%3N >> {shown}; [ $(wc -l < {shown}) -gt 2 ] && echo stop >> {}",
+            did.display()
+        ),
+    );
+    let before = car.did().len();
+    inner.kill().await;
+    until("the stop runs", || car.has_stopped_since(before)).await;
+    let tries = fs::read_to_string(&tries).unwrap();
+    let tries: Vec<u64> = tries.lines().map(|time| time.parse().unwrap()).collect();
+    // They are not over within the moment in which a file is being copied.
+    assert!(tries[2] - tries[0] >= 190, "{tries:?}");
+}

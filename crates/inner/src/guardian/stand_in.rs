@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::{Guard, Mover, STOP_LIMIT, STOP_TRIES, survivors};
 use crate::catalog::Catalog;
 use crate::clock;
+use crate::motion::STOP_PAUSE;
 use crate::process::{GroupId, ProcessGroup, Program};
 use crate::runner::ended;
 
@@ -53,7 +54,8 @@ pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Re
     let mut out = pipe::Sender::from_owned_fd(stdout)?;
     let mut guard = Guard::Stand;
     loop {
-        let due = due(&guard);
+        let left = left(&guard, clock::now());
+        let step = left.map(|left| Instant::now() + clock::step(left));
         let acted = tokio::select! {
             line = lines.next_line() => match line {
                 Ok(Some(line)) => {
@@ -69,7 +71,10 @@ pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Re
                     return Ok(());
                 }
             },
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => true,
+            // A step of several, perhaps.
+            () = sleep_until(step.unwrap_or_else(Instant::now)), if step.is_some() => {
+                left.is_some_and(|left| left.is_zero())
+            }
         };
         if acted {
             car.act(Cause::Silent, &guard).await;
@@ -81,12 +86,12 @@ pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Re
     }
 }
 
-/// When it is time to act.
-fn due(guard: &Guard) -> Option<Instant> {
+/// How long it is until it is time to act.
+fn left(guard: &Guard, now: Duration) -> Option<Duration> {
     match guard {
         Guard::Until { deadline_ms, .. } if *deadline_ms > 0 => {
-            let left = deadline_ms.saturating_sub(clock::now_ms());
-            Some(Instant::now() + Duration::from_millis(left) + MARGIN)
+            let due = Duration::from_millis(*deadline_ms) + MARGIN;
+            Some(due.saturating_sub(now))
         }
         _ => None,
     }
@@ -123,6 +128,7 @@ impl Car {
                 return true;
             }
             for attempt in 2..=STOP_TRIES {
+                sleep(STOP_PAUSE).await;
                 if self.end(self.start(), attempt).await {
                     return true;
                 }
@@ -215,5 +221,25 @@ async fn end_survivors(inner: u32) {
             group.kill();
         }
         tracing::warn!(groups = groups.len(), "what did not end was killed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_to_act_is_by_the_cars_clock() {
+        let guard = |deadline_ms| Guard::Until {
+            deadline_ms,
+            group: 0,
+            mover: Mover::default(),
+        };
+        let ms = Duration::from_millis;
+        assert_eq!(left(&guard(1000), ms(900)), Some(ms(120)));
+        // The machine slept past it.
+        assert_eq!(left(&guard(1000), ms(9000)), Some(Duration::ZERO));
+        assert_eq!(left(&guard(0), ms(900)), None);
+        assert_eq!(left(&Guard::Stand, ms(900)), None);
     }
 }

@@ -306,13 +306,20 @@ fn a_stop_that_fails_three_times_is_said_and_nothing_moves_until_one_succeeds() 
     let (mut motion, token) = driving();
     motion.on(ms(1010), Event::Reaped(token));
     let mut effects = motion.on(ms(1100), Event::Stop(Cause::Asked));
-    for _ in 0..3 {
+    for at in [1100, 1200, 1300] {
         let token = stop_of(&effects).unwrap();
-        effects = motion.on(ms(1100), Event::StopEnded { token, ok: false });
+        effects = motion.on(ms(at), Event::StopEnded { token, ok: false });
+        if at < 1300 {
+            // What keeps it from being started may pass meanwhile; nothing moves.
+            assert!(effects.is_empty());
+            assert_eq!(motion.next(), Some(ms(at + 100)));
+            effects = motion.on(ms(at + 100), Event::Tick);
+        }
     }
     assert_eq!(effects, [Effect::StopFailed]);
+    assert_eq!(motion.next(), None);
     assert!(motion.failed);
-    let effects = motion.on(ms(1200), press(2, 1200));
+    let effects = motion.on(ms(1310), press(2, 1310));
     let origin = Origin::Press(id(2));
     assert_eq!(
         effects,
@@ -321,10 +328,10 @@ fn a_stop_that_fails_three_times_is_said_and_nothing_moves_until_one_succeeds() 
             why: Refused::StopFailed
         }]
     );
-    let stop = stop_of(&motion.on(ms(1300), Event::Stop(Cause::Asked))).unwrap();
+    let stop = stop_of(&motion.on(ms(1320), Event::Stop(Cause::Asked))).unwrap();
     assert_eq!(
         motion.on(
-            ms(1310),
+            ms(1330),
             Event::StopEnded {
                 token: stop,
                 ok: true
@@ -346,6 +353,64 @@ fn a_stop_that_hangs_is_killed_after_a_second_and_tried_again() {
 }
 
 #[test]
+fn nothing_moves_and_a_stop_begins_at_once_while_a_missed_stop_waits() {
+    let (mut motion, token) = driving();
+    let stop = stop_of(&motion.on(ms(1100), Event::Release { id: id(1) })).unwrap();
+    let missed = Event::StopEnded {
+        token: stop,
+        ok: false,
+    };
+    assert!(motion.on(ms(1110), missed).is_empty());
+    assert_eq!(motion.next(), Some(ms(1210)));
+    // Its process ends: the stop that waits begins after that.
+    assert!(motion.on(ms(1120), Event::Reaped(token)).is_empty());
+    assert!(motion.on(ms(1130), press(2, 1130)).is_empty());
+    assert!(motion.guard().is_some());
+    let asked = motion.on(ms(1140), Event::Stop(Cause::Asked));
+    assert_eq!(cause_of(&asked), Some(Cause::Asked));
+    // It takes the place of the one that waited.
+    assert_eq!(motion.next(), Some(ms(2140)));
+    let token = stop_of(&asked).unwrap();
+    let stands = motion.on(ms(1150), Event::StopEnded { token, ok: true });
+    assert_eq!(stands, [Effect::Stands]);
+}
+
+#[test]
+fn a_new_link_ends_a_press_and_its_own_count_from_anew() {
+    let (mut motion, token) = driving();
+    let effects = motion.on(ms(1100), Event::Linked);
+    let stop = stop_of(&effects).unwrap();
+    assert!(effects.contains(&Effect::End(token)));
+    let again = stop_of(&motion.on(ms(1110), Event::Reaped(token))).unwrap();
+    for token in [stop, again] {
+        motion.on(ms(1120), Event::StopEnded { token, ok: true });
+    }
+    // A router whose clock was set back.
+    let earlier = PressId {
+        epoch: 0,
+        number: 1,
+    };
+    let effects = motion.on(
+        ms(1300),
+        Event::Press {
+            id: earlier,
+            order: order("forward"),
+            tick: ms(1300),
+        },
+    );
+    assert!(start_of(&effects).is_some(), "{effects:?}");
+}
+
+#[test]
+fn a_new_link_leaves_a_timed_motion_its_time() {
+    let mut motion = standing();
+    let token = start_of(&motion.on(ms(1000), timed(7, "forward"))).unwrap();
+    motion.on(ms(1000), Event::Started(token));
+    assert!(motion.on(ms(1500), Event::Linked).is_empty());
+    assert_eq!(motion.next(), Some(ms(3000)));
+}
+
+#[test]
 fn a_motion_that_does_not_start_stops_what_moved_before_it() {
     let (mut motion, token) = driving();
     motion.on(ms(1010), Event::Reaped(token));
@@ -362,6 +427,33 @@ fn every_stop_that_is_asked_for_begins_at_once() {
     assert!(one.is_some() && two.is_some() && one != two);
 }
 
+#[test]
+fn of_stops_without_end_two_run_and_one_more_begins_after_all_that_asked() {
+    let (mut motion, token) = driving();
+    motion.on(ms(1010), Event::Reaped(token));
+    let one = stop_of(&motion.on(ms(1100), Event::Stop(Cause::Asked))).unwrap();
+    let two = stop_of(&motion.on(ms(1101), Event::Stop(Cause::Asked))).unwrap();
+    for at in 1102..1110 {
+        assert!(motion.on(ms(at), Event::Stop(Cause::Asked)).is_empty());
+    }
+    // A motion waits for it, too.
+    assert!(motion.on(ms(1110), press(2, 1110)).is_empty());
+    let ended = |token| Event::StopEnded { token, ok: true };
+    let three = stop_of(&motion.on(ms(1111), ended(one))).unwrap();
+    assert!(start_of(&motion.on(ms(1112), ended(two))).is_none());
+    assert!(start_of(&motion.on(ms(1113), ended(three))).is_some());
+}
+
+#[test]
+fn a_stop_that_waits_for_two_that_hang_begins_when_they_are_killed() {
+    let mut motion = standing();
+    motion.on(ms(1100), Event::Stop(Cause::Asked));
+    motion.on(ms(1101), Event::Stop(Cause::Asked));
+    assert!(motion.on(ms(1102), Event::Stop(Cause::Asked)).is_empty());
+    let effects = motion.on(ms(2100), Event::Tick);
+    assert!(stop_of(&effects).is_some());
+}
+
 /// What a world full of mishaps may do next.
 #[derive(Debug, Clone, Copy)]
 enum Mishap {
@@ -371,6 +463,7 @@ enum Mishap {
     Release { number: u64 },
     Timed { run: u64, lasts: Option<u64> },
     Stop,
+    Linked,
     ProcessStarts(bool),
     ProcessEnds,
     StopEnds(bool),
@@ -385,6 +478,7 @@ fn mishap() -> impl Strategy<Value = Mishap> {
         2 => (any::<u64>(), prop::option::of(1_u64..2000))
             .prop_map(|(run, lasts)| Mishap::Timed { run, lasts }),
         1 => Just(Mishap::Stop),
+        1 => Just(Mishap::Linked),
         3 => any::<bool>().prop_map(Mishap::ProcessStarts),
         2 => Just(Mishap::ProcessEnds),
         3 => prop::bool::weighted(0.8).prop_map(Mishap::StopEnds),
@@ -406,6 +500,8 @@ struct Witness {
     /// Something was started, and no stop since.
     moves: bool,
     failed: bool,
+    /// A stop was missed, and is to be tried again.
+    owes: bool,
 }
 
 impl Witness {
@@ -447,15 +543,21 @@ impl Witness {
                 );
                 assert!(self.stops.is_empty(), "a motion begins during a stop");
                 assert!(!self.failed, "a motion begins although the stop fails");
+                assert!(
+                    !self.owes,
+                    "a motion begins before a missed stop is tried again"
+                );
                 self.starting = Some(*token);
                 self.moves = true;
             }
             Effect::RunStop { token, .. } => {
                 self.stops.push(*token);
+                assert!(self.stops.len() <= 2, "stops without end");
                 self.moves = false;
+                self.owes = false;
             }
             Effect::KillStop(token) => self.stops.retain(|stop| stop != token),
-            Effect::StopFailed => self.failed = true,
+            Effect::StopFailed => (self.failed, self.owes) = (true, false),
             Effect::End(_)
             | Effect::Stands
             | Effect::Refuse { .. }
@@ -514,6 +616,7 @@ impl Witness {
                 );
             }
             Mishap::Stop => self.tell(motion, Event::Stop(Cause::Asked)),
+            Mishap::Linked => self.tell(motion, Event::Linked),
             Mishap::ProcessStarts(ok) => {
                 let Some(token) = self.starting.take() else {
                     return;
@@ -538,6 +641,7 @@ impl Witness {
                     return;
                 };
                 self.failed &= !ok;
+                self.owes = !ok && self.stops.is_empty() && !self.failed;
                 self.tell(motion, Event::StopEnded { token, ok });
             }
         }

@@ -1,0 +1,133 @@
+//! Owns what is said to the router of the car's motion: to those who asked for it, and of how it is.
+
+use bytes::Bytes;
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::console::{MotionEvent, MotionRefused};
+use p2p_shared::protocol::{End, InnerToRouter, Refusal};
+use tokio::sync::oneshot;
+
+use super::{Asked, Drive};
+use crate::motion::Origin;
+use crate::runner::{Stood, stop_failed};
+
+impl Drive {
+    /// Answers a stop with what became of another that began after it was asked for.
+    pub(super) fn answer_stop(&self, asked: &Asked, end: End, exec_us: u64) {
+        let run = asked.request.run;
+        let finished = InnerToRouter::Finished {
+            run,
+            end,
+            exec_us,
+            stderr: Bytes::new(),
+        };
+        let urgent = &self.reports.urgent;
+        let _ = urgent.send(InnerToRouter::Started { run });
+        let _ = urgent.send(finished);
+    }
+
+    /// What comes when the car stands, or can't be stopped.
+    pub(super) fn until_it_stands(&mut self) -> oneshot::Receiver<Stood> {
+        let (stands, stood) = oneshot::channel();
+        // One whose caller did not wait is of no use.
+        self.until_it_stands.retain(|waits| !waits.is_closed());
+        self.until_it_stands.push(stands);
+        stood
+    }
+
+    pub(super) fn answer_those_who_wait(&mut self, stood: Stood) {
+        for waits in self.until_it_stands.drain(..) {
+            let _ = waits.send(stood);
+        }
+    }
+
+    /// Answers a motion that became part of the one that runs: at once, or with `for=` when the
+    /// car stands.
+    pub(super) fn extended(&mut self, asked: Asked) {
+        let run = asked.request.run;
+        let _ = self.reports.urgent.send(InnerToRouter::Started { run });
+        if asked.request.for_ms.is_none() {
+            let _ = self
+                .reports
+                .urgent
+                .send(finished(run, End::Ended, Bytes::new()));
+            return;
+        }
+        let stood = self.until_it_stands();
+        let output = self.reports.output.clone();
+        self.tracker.spawn(async move {
+            let stood = tokio::select! {
+                stood = stood => stood,
+                () = asked.cancel.cancelled() => return,
+            };
+            let (end, said) = match stood {
+                Ok(Stood::Failed) => stop_failed(&[]),
+                _ => (End::Ended, Bytes::new()),
+            };
+            let _ = output.send(finished(run, end, said)).await;
+        });
+    }
+
+    pub(super) fn refused(&mut self, origin: Origin, why: MotionRefused) {
+        match origin {
+            Origin::Press(press) => {
+                if let Some((request, _, driver)) = self.presses.remove(&press) {
+                    tracing::info!(
+                        epoch = press.epoch, press = press.number, run = %request.run, driver,
+                        from = request.remote_addr, ?why, "press refused"
+                    );
+                    self.report(MotionEvent::Refused { press, why });
+                }
+            }
+            Origin::Timed(run) => {
+                if self.waiting.remove(&run).is_some() {
+                    let (refusal, message) = match why {
+                        MotionRefused::StopFailed => (
+                            Refusal::StopFailed,
+                            "the car's stop command fails: nothing moves until a stop has succeeded",
+                        ),
+                        _ => (
+                            Refusal::Late,
+                            "a newer motion or a stop came before it began",
+                        ),
+                    };
+                    self.refuse(run, refusal, message.to_owned());
+                }
+            }
+        }
+    }
+
+    pub(super) fn refuse(&self, run: RunId, refusal: Refusal, message: String) {
+        tracing::info!(%run, why = message, "run refused");
+        let _ = self.reports.urgent.send(InnerToRouter::Refused {
+            run,
+            refusal,
+            message,
+        });
+    }
+
+    pub(super) fn report(&self, event: MotionEvent) {
+        let _ = self.reports.urgent.send(InnerToRouter::Motion(event));
+    }
+
+    /// What was told while there was no link was lost.
+    pub(super) fn tell_how_it_is(&self) {
+        if let Some(moving) = &self.moving {
+            self.report(MotionEvent::Started(moving.clone()));
+        }
+        if self.motion.has_failed() {
+            self.report(MotionEvent::StopFailed);
+        } else if self.motion.guard().is_none() {
+            self.report(MotionEvent::Stands);
+        }
+    }
+}
+
+/// The end of a run that became part of another.
+fn finished(run: RunId, end: End, stderr: Bytes) -> InnerToRouter {
+    InnerToRouter::Finished {
+        run,
+        end,
+        exec_us: 0,
+        stderr,
+    }
+}

@@ -1,0 +1,147 @@
+//! Owns how the car is reached: what may be asked of it, and everyone's hold on it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use p2p_shared::names::{LinkName, RunId};
+use p2p_shared::protocol::console::{PressId, StopCause};
+use p2p_shared::protocol::{End, MotionInfo, RunRequest};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::catalog::Catalog;
+use crate::executor::Entry;
+use crate::motion::Token;
+use crate::runner::Window;
+
+/// What is asked of the car.
+#[derive(Debug)]
+pub(crate) enum ToDrive {
+    /// A driver presses.
+    Press {
+        press: PressId,
+        tick_ms: u64,
+        driver: String,
+        request: RunRequest,
+        link: LinkName,
+    },
+    /// A driver holds on.
+    Renew { press: PressId, tick_ms: u64 },
+    /// A driver lets go.
+    Release { press: PressId },
+    /// Anyone stops it.
+    Stop {
+        by: String,
+        over: Option<PressId>,
+        cause: StopCause,
+    },
+    /// `/cgi` or `send` asks for a motion.
+    Timed { job: Asked },
+    /// `/cgi` or `send` asks for the stop command.
+    StopRun { job: Asked },
+    /// Who asked for this motion has gone away.
+    Abandoned { run: RunId },
+    /// Nobody knows whether the car moves: stop it.
+    First,
+    /// One of the two processes that watch each other is gone.
+    Alarm,
+    /// Our process ends: nothing may begin, and the car is not left moving.
+    Drain { leaving: TaskTrackerToken },
+    /// A link came up: its router knows nothing of the car.
+    Linked,
+    /// What became of a process.
+    Told(Told),
+}
+
+/// A run that somebody waits for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub request: RunRequest,
+    pub link: LinkName,
+    pub stdin: Bytes,
+    pub window: Window,
+    pub cancel: CancellationToken,
+    pub entry: Option<Entry>,
+}
+
+/// What a motion's or a stop's process has come to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Told {
+    Started {
+        token: Token,
+        group: i32,
+    },
+    NotStarted {
+        token: Token,
+    },
+    Ended {
+        token: Token,
+        end: End,
+        exec: Duration,
+    },
+    /// Its whole group is gone.
+    Reaped {
+        token: Token,
+    },
+}
+
+/// Everyone's hold on the car.
+#[derive(Debug, Clone)]
+pub(crate) struct DriveHandle {
+    queue: mpsc::UnboundedSender<ToDrive>,
+    stands: watch::Receiver<bool>,
+}
+
+impl DriveHandle {
+    pub(super) fn new(
+        queue: mpsc::UnboundedSender<ToDrive>,
+        stands: watch::Receiver<bool>,
+    ) -> Self {
+        Self { queue, stands }
+    }
+
+    /// Asks for something. The queue is read at once, whatever runs.
+    pub(crate) fn send(&self, ask: ToDrive) {
+        let _ = self.queue.send(ask);
+    }
+
+    /// Stops the car at the start, if it has a stop command, and waits until it stands.
+    pub(crate) async fn stop_first(&self, catalog: &Catalog, info: &MotionInfo) {
+        if catalog.resolve(&info.stop).is_ok() {
+            return self.wait_for(ToDrive::First).await;
+        }
+        if info
+            .commands
+            .iter()
+            .any(|motion| catalog.resolve(motion).is_ok())
+        {
+            let stop = info.stop.as_str();
+            tracing::warn!(
+                stop,
+                "there is no stop command that can be run: nothing moves without"
+            );
+        }
+    }
+
+    /// Begins no motion any more, and stops the car if it moves: `leaving` is held until that is
+    /// done, since between two tries of a stop nothing runs.
+    pub(crate) fn drain(&self, leaving: TaskTrackerToken) {
+        self.send(ToDrive::Drain { leaving });
+    }
+
+    async fn wait_for(&self, ask: ToDrive) {
+        let mut stands = self.stands.clone();
+        stands.mark_unchanged();
+        self.send(ask);
+        let standing = async {
+            while stands.changed().await.is_ok() {
+                if *stands.borrow_and_update() {
+                    return;
+                }
+            }
+        };
+        // Three tries of a second each.
+        let _ = tokio::time::timeout(Duration::from_secs(4), standing).await;
+    }
+}

@@ -1,0 +1,262 @@
+use std::fs;
+use std::path::PathBuf;
+
+use p2p_shared::protocol::InnerToRouter;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::*;
+use crate::testing::script;
+
+/// A car whose scripts write a line of the note `did`, and what it says to the router.
+struct Bench {
+    folder: tempfile::TempDir,
+    car: DriveHandle,
+    urgent: mpsc::UnboundedReceiver<InnerToRouter>,
+    output: mpsc::Receiver<InnerToRouter>,
+    tracker: TaskTracker,
+    _drive: AbortOnDropHandle<()>,
+}
+
+impl Bench {
+    /// A car that stands.
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let commands = folder.path().join("command");
+        fs::create_dir(&commands).unwrap();
+        let info = MotionInfo {
+            commands: vec!["forward".parse().unwrap()],
+            stop: "stop".parse().unwrap(),
+            lease_ms: 400,
+            limit_ms: 2000,
+        };
+        let catalog = Arc::new(Catalog::open(&commands).unwrap());
+        let (urgent, urgent_out) = mpsc::unbounded_channel();
+        let (output, output_out) = mpsc::channel(4);
+        let tracker = TaskTracker::new();
+        let reports = Reports { urgent, output };
+        let (drive, car, _) = Drive::new(info.clone(), catalog.clone(), reports, tracker.clone());
+        let mut bench = Self {
+            folder,
+            car,
+            urgent: urgent_out,
+            output: output_out,
+            tracker,
+            _drive: AbortOnDropHandle::new(tokio::spawn(drive.run())),
+        };
+        bench.script("forward", "echo forward >> ../did; exec sleep 1000");
+        bench.script("stop", "echo stop >> ../did");
+        bench.car.stop_first(&catalog, &info).await;
+        bench.tells(|event| *event == MotionEvent::Stands).await;
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn script(&self, name: &str, body: &str) {
+        script(&self.path("command").join(name), body);
+    }
+
+    fn did(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("did")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn request(run: u64, command: &str, for_ms: Option<u64>) -> RunRequest {
+        RunRequest {
+            run: RunId::from_number(run),
+            command: command.parse().unwrap(),
+            arguments: Vec::new(),
+            deadline_ms: 0,
+            remote_addr: "10.0.0.1".to_owned(),
+            stdin_bytes: 0,
+            for_ms,
+        }
+    }
+
+    fn asked(run: u64, command: &str, for_ms: Option<u64>) -> Asked {
+        Asked {
+            request: Self::request(run, command, for_ms),
+            link: "car".parse().unwrap(),
+            stdin: Bytes::new(),
+            window: Window::new(RUN_WINDOW),
+            cancel: CancellationToken::new(),
+            entry: None,
+        }
+    }
+
+    fn press(&self, number: u64) -> PressId {
+        let press = PressId { epoch: 1, number };
+        self.car.send(ToDrive::Press {
+            press,
+            tick_ms: clock::now_ms(),
+            driver: "ann".to_owned(),
+            request: Self::request(number, "forward", None),
+            link: "car".parse().unwrap(),
+        });
+        press
+    }
+
+    /// The next thing that is said, of both kinds.
+    async fn says(&mut self) -> InnerToRouter {
+        let saying = async {
+            tokio::select! {
+                biased;
+                Some(message) = self.urgent.recv() => message,
+                Some(message) = self.output.recv() => message,
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), saying)
+            .await
+            .unwrap()
+    }
+
+    /// Waits until this of its motion is told.
+    async fn tells(&mut self, is: impl Fn(&MotionEvent) -> bool) -> MotionEvent {
+        loop {
+            if let InnerToRouter::Motion(event) = self.says().await
+                && is(&event)
+            {
+                return event;
+            }
+        }
+    }
+
+    async fn refuses(&mut self, press: PressId) -> MotionRefused {
+        let is = |event: &MotionEvent| matches!(event, MotionEvent::Refused { press: p, .. } if *p == press);
+        match self.tells(is).await {
+            MotionEvent::Refused { why, .. } => why,
+            _ => unreachable!(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_press_does_not_begin_when_the_stop_command_is_gone() {
+    let mut bench = Bench::new().await;
+    fs::remove_file(bench.path("command/stop")).unwrap();
+    let press = bench.press(1);
+    assert_eq!(bench.refuses(press).await, MotionRefused::StopFailed);
+    bench.script("stop", "echo stop >> ../did");
+    let press = bench.press(2);
+    bench.moves(press).await;
+    assert!(!bench.did().is_empty());
+}
+
+impl Bench {
+    async fn moves(&mut self, press: PressId) {
+        let is = |event: &MotionEvent| matches!(event, MotionEvent::Started(moving) if moving.press == Some(press));
+        self.tells(is).await;
+    }
+}
+
+#[tokio::test]
+async fn a_car_that_drains_is_stopped_and_begins_no_press() {
+    let mut bench = Bench::new().await;
+    let press = bench.press(1);
+    bench.moves(press).await;
+    // The first try fails: what waits for our end waits for the second, too.
+    bench.script("stop", "[ -e ../works ] && echo stop >> ../did");
+    bench.car.drain(bench.tracker.token());
+    bench.tracker.close();
+    let press = bench.press(2);
+    assert_eq!(bench.refuses(press).await, MotionRefused::NotStarted);
+    bench
+        .tells(|event| matches!(event, MotionEvent::Stopped { .. }))
+        .await;
+    fs::write(bench.path("works"), "").unwrap();
+    let before = bench.did().len();
+    let ended = tokio::time::timeout(Duration::from_secs(10), bench.tracker.wait());
+    ended.await.unwrap();
+    assert_eq!(bench.did()[before], "stop");
+}
+
+fn number_of(run: RunId) -> u64 {
+    (0..100).find(|n| RunId::from_number(*n) == run).unwrap()
+}
+
+impl Bench {
+    fn is_asked(&self, run: u64, for_ms: Option<u64>) {
+        let job = Self::asked(run, "forward", for_ms);
+        self.car.send(ToDrive::Timed { job });
+    }
+
+    /// What is said of runs and of the end of motion, up to the ends of so many runs.
+    async fn story(&mut self, ends: usize) -> Vec<String> {
+        let mut story = Vec::new();
+        let mut ended = 0;
+        while ended < ends {
+            match self.says().await {
+                InnerToRouter::Started { run } if run != RunId::from_number(0) => {
+                    story.push(format!("{} started", number_of(run)));
+                }
+                InnerToRouter::Finished {
+                    run, end, stderr, ..
+                } if run != RunId::from_number(0) => {
+                    let said = String::from_utf8(stderr.to_vec()).unwrap();
+                    let said = said.split(':').next().unwrap();
+                    story.push(format!("{} {end} {said}", number_of(run)).trim().to_owned());
+                    ended += 1;
+                }
+                InnerToRouter::Motion(MotionEvent::Stands) => story.push("stands".to_owned()),
+                InnerToRouter::Motion(MotionEvent::StopFailed) => story.push("failed".to_owned()),
+                _ => {}
+            }
+        }
+        story
+    }
+}
+
+#[tokio::test]
+async fn a_motion_for_a_time_whose_stop_fails_is_answered_as_failed() {
+    let mut bench = Bench::new().await;
+    bench.script("stop", "exit 3");
+    bench.is_asked(1, Some(50));
+    let story = bench.story(1).await;
+    assert_eq!(story, ["1 started", "failed", "1 1 STOP FAILED"]);
+}
+
+#[tokio::test]
+async fn a_motion_for_a_time_that_extends_another_is_answered_when_the_car_stands() {
+    let mut bench = Bench::new().await;
+    bench.is_asked(1, Some(100));
+    bench
+        .tells(|event| matches!(event, MotionEvent::Started(_)))
+        .await;
+    bench.is_asked(2, Some(150));
+    // Without a time it is answered at once.
+    bench.is_asked(3, None);
+    let mut story = bench.story(3).await;
+    story.retain(|line| line != "1 started");
+    assert_eq!(story[..3], ["2 started", "3 started", "3 ended"]);
+    let stands = story.iter().position(|line| line == "stands").unwrap();
+    for run in ["1 ended", "2 ended"] {
+        let end = story.iter().position(|line| line == run).unwrap();
+        assert!(end > stands, "{story:?}");
+    }
+}
+
+#[tokio::test]
+async fn stops_in_a_loop_are_two_processes_at_a_time_and_all_are_answered() {
+    let mut bench = Bench::new().await;
+    bench.script(
+        "stop",
+        "echo begins >> ../did; sleep 0.3; echo ends >> ../did; exit 4",
+    );
+    let before = bench.did().len();
+    for run in 1..=20 {
+        let job = Bench::asked(run, "stop", None);
+        bench.car.send(ToDrive::StopRun { job });
+    }
+    let story = bench.story(20).await;
+    for run in 1..=20 {
+        assert!(story.contains(&format!("{run} started")), "{story:?}");
+        assert!(story.contains(&format!("{run} 4")), "{story:?}");
+    }
+    let mut running = 0;
+    for line in &bench.did()[before..] {
+        running += if line == "begins" { 1 } else { -1 };
+        assert!(running <= 2);
+    }
+}

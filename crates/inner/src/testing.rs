@@ -1,0 +1,24 @@
+//! What several of the tests need.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Writes a shell script. Another process does it: a command that a test beside this one starts
+/// just then would else have it open for writing, and the kernel executes no such file.
+pub(crate) fn script(file: &Path, body: &str) {
+    let mut writer = Command::new("tee")
+        .arg(file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let text = format!("#!/bin/sh\n{body}\n");
+    let mut to = writer.stdin.take().unwrap();
+    to.write_all(text.as_bytes()).unwrap();
+    drop(to);
+    assert!(writer.wait().unwrap().success());
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+}
