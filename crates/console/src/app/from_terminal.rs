@@ -26,7 +26,7 @@ impl App {
                 }
             }
             Input::FocusLost => {
-                let orders = self.drive.let_go();
+                let orders = self.drive.lose_focus();
                 self.carry_out(orders, effects);
                 self.dirty = true;
             }
