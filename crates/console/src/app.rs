@@ -161,6 +161,7 @@ impl App {
                 self.dirty = true;
             }
             Event::Late(_) => {}
+            Event::Stale(event) => self.on_stale(&event, &mut effects),
             Event::Saved(Ok(name)) => self.say(format!("saved as {name}"), false),
             Event::Saved(Err(why)) => self.say(why, true),
             Event::Terminate => self.quit(&mut effects),

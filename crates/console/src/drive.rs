@@ -288,6 +288,16 @@ impl Drive {
         orders
     }
 
+    /// This key went down too long ago to move anything. It may still be held: then its repeats
+    /// move nothing either.
+    pub fn stale(&mut self, direction: Direction, facts: &Facts) {
+        if self.press.is_none() && self.waits.is_none() {
+            let mut hold = Hold::key(direction, self.releases, facts.now);
+            hold.cut();
+            self.hold = Some(hold);
+        }
+    }
+
     /// The router refused this press, or what one waits for: nothing more is sent of it, and only
     /// a fresh one counts.
     pub fn refused(&mut self, press: Option<PressId>) {

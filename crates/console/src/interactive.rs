@@ -190,6 +190,7 @@ impl Shell {
                 wait = wait.min(FRAME.saturating_sub(drawn.elapsed()));
             }
             plan = Plan::new(wait);
+            let mut stale = None;
             let event = tokio::select! {
                 biased;
                 Some(told) = self.told.recv() => {
@@ -203,10 +204,12 @@ impl Shell {
                         Some(Event::Terminate)
                     }
                     Some(Input::Late(late)) => Some(Event::Late(late)),
+                    Some(Input::Stale(event)) => Some(Event::Stale(event)),
                     // A size is true however long it waited.
                     Some(Input::Event(event @ Size(..), _)) => Some(Event::Terminal(event)),
                     // It waited here while the terminal took no output: no fresh press.
-                    Some(Input::Event(_, at)) if at.elapsed() > LATE => {
+                    Some(Input::Event(event, at)) if at.elapsed() > LATE => {
+                        stale = Some(Event::Stale(event));
                         Some(Event::Late(at.elapsed()))
                     }
                     Some(Input::Event(event, _)) => Some(Event::Terminal(event)),
@@ -219,7 +222,7 @@ impl Shell {
             let tick = Event::Tick {
                 input_seen: self.reader.seen(),
             };
-            let event = event.into_iter().chain([tick]);
+            let event = event.into_iter().chain(stale).chain([tick]);
             let mut next = Next::On;
             for event in event {
                 if matches!(self.hand_in(event, screen)?, Next::End) {

@@ -172,6 +172,20 @@ async fn keys_that_waited_while_it_was_stopped_move_nothing() {
 }
 
 #[tokio::test]
+async fn a_viewers_space_that_waited_while_it_was_stopped_still_stops_the_car() {
+    let mut router = FakeRouter::start().await;
+    let terminal = ready(&mut router, true).await;
+    terminal.signal(Signal::STOP);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    terminal.send(DOWN);
+    terminal.send(b" ");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    terminal.signal(Signal::CONT);
+    let said = router.until_silent(Duration::from_millis(500)).await;
+    assert!(matches!(&said[..], [(Said::Stop { .. }, _)]), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_size_that_changed_while_it_was_stopped_is_known() {
     let mut router = FakeRouter::start().await;
     let terminal = ready(&mut router, true).await;

@@ -516,3 +516,59 @@ fn a_press_that_waits_for_control_ends_when_that_is_refused() {
     assert_eq!(bench.messages(), []);
     assert_eq!(bench.app.notice.as_ref().unwrap().text, "it is away");
 }
+
+fn stale(code: KeyCode, modifiers: KeyModifiers) -> Event {
+    let key = crossterm::event::KeyEvent::new(code, modifiers);
+    Event::Stale(Input::Key(key))
+}
+
+#[test]
+fn of_what_waited_too_long_stop_and_quit_are_acted_on_and_nothing_else() {
+    // A viewer: nothing else than Space stops the car that another drives.
+    let mut bench = Bench::with_car(SIZE);
+    bench.control(Some(bob()), None);
+    bench.messages();
+    bench.event(Event::Late(Duration::from_secs(3)));
+    for code in [KeyCode::Up, KeyCode::Char('a'), KeyCode::Tab] {
+        bench.event(stale(code, KeyModifiers::NONE));
+    }
+    assert_eq!(bench.messages(), []);
+    assert_eq!(bench.app.screen, Screen::Drive);
+    bench.event(stale(KeyCode::Char(' '), KeyModifiers::NONE));
+    assert_eq!(bench.messages(), [stop()]);
+
+    let pad = layout::drive(layout::of_screen(&bench.app).body).pad;
+    let cell = layout::stop_cell(pad);
+    bench.event(Event::Stale(Input::Mouse(MouseEvent {
+        kind: MouseEventKind::Down(MouseButton::Left),
+        column: cell.x,
+        row: cell.y,
+        modifiers: KeyModifiers::NONE,
+    })));
+    assert_eq!(bench.messages(), [stop()]);
+
+    for key in [
+        stale(KeyCode::Char('q'), KeyModifiers::NONE),
+        stale(KeyCode::Char('c'), KeyModifiers::CONTROL),
+    ] {
+        let mut bench = Bench::with_car(SIZE);
+        bench.event(key);
+        assert!(bench.sent.contains(&Effect::Quit));
+    }
+}
+
+#[test]
+fn an_arrow_that_went_down_while_nobody_listened_moves_nothing_while_it_is_held() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.app.drive = Drive::new(crate::drive::Releases::Guessed);
+    bench.event(Event::Late(Duration::from_secs(3)));
+    bench.event(stale(KeyCode::Up, KeyModifiers::NONE));
+    for _ in 0..20 {
+        bench.pass(40);
+        bench.stroke(KeyCode::Up, KeyEventKind::Press);
+    }
+    assert_eq!(bench.messages(), []);
+    bench.pass(2000);
+    bench.stroke(KeyCode::Up, KeyEventKind::Press);
+    assert_eq!(bench.messages(), [wish(ControlWish::Take)]);
+}
