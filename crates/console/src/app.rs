@@ -10,6 +10,7 @@ mod words;
 use std::time::{Duration, Instant};
 
 use p2p_shared::key::Role;
+use p2p_shared::names::LinkName;
 use p2p_shared::protocol::console::{ConsoleToRouter, LinkInfo, PressId, RunInfo, SessionId};
 
 use crate::commands::Commands;
@@ -58,6 +59,9 @@ pub struct App {
     pub fleet: Fleet,
     /// The link that Drive and Commands are about.
     pub chosen: Option<u16>,
+    /// The name of that link, or of the one that was lost and is waited for: a port can go to
+    /// another car.
+    chosen_name: Option<LinkName>,
     /// Every run.
     pub log: RunLog,
     /// What the car can do.
@@ -110,6 +114,7 @@ impl App {
             role: Role::View,
             fleet: Fleet::default(),
             chosen: None,
+            chosen_name: None,
             log: RunLog::default(),
             commands: Commands::default(),
             pressed: None,

@@ -89,6 +89,18 @@ impl Drive {
         }
     }
 
+    /// Another car is driven from now on, or the same over another link: nothing of the old counts,
+    /// and nothing moves before `a`.
+    pub fn start_anew(&mut self) {
+        self.end_press();
+        *self = Self {
+            latch: Some(Latch::Plain),
+            hold: self.hold.take(),
+            number: self.number,
+            ..Self::new(self.releases)
+        };
+    }
+
     /// Who has control, but for what we have given back already.
     #[must_use]
     pub fn holder<'a>(&self, facts: &'a Facts) -> &'a Holder {

@@ -114,7 +114,9 @@ impl Fleet {
         let rtts_us = std::mem::take(&mut info.rtts_us);
         let moving = info.moving.take();
         let port = info.service_port;
+        // What another car left on this port says nothing of this one.
         let old = self.links.remove(&port);
+        let old = old.filter(|old| old.info.name == info.name);
         let mut link = Link {
             since,
             seen: if info.is_up { now } else { since },

@@ -572,3 +572,73 @@ fn an_arrow_that_went_down_while_nobody_listened_moves_nothing_while_it_is_held(
     bench.stroke(KeyCode::Up, KeyEventKind::Press);
     assert_eq!(bench.messages(), [wish(ControlWish::Take)]);
 }
+
+fn comes(bench: &mut Bench, port: u16, name: &str) {
+    bench.feed(FeedEvent::Link(Box::new(testing::link(port, name))));
+}
+
+#[test]
+fn another_car_on_the_chosen_port_is_not_driven_by_an_arrow() {
+    let ways: [fn(&mut Bench); 3] = [
+        |bench| {
+            bench.feed(FeedEvent::LinkGone { service_port: PORT });
+            comes(bench, PORT, "rig");
+        },
+        |bench| comes(bench, PORT, "rig"),
+        |bench| bench.connect(vec![testing::link(PORT, "rig")], Vec::new()),
+    ];
+    for (n, way) in ways.into_iter().enumerate() {
+        let mut bench = Bench::with_car(SIZE);
+        way(&mut bench);
+        bench.pass(1000);
+        bench.messages();
+        bench.key(KeyCode::Up);
+        bench.key(KeyCode::Char('a'));
+        assert_eq!(bench.messages(), [], "{n}");
+        assert_eq!(bench.app.chosen, None, "{n}");
+        // The operator's own choice is one.
+        bench.letters("1");
+        bench.key(KeyCode::Down);
+        bench.key(KeyCode::Enter);
+        assert_eq!(bench.app.chosen, Some(PORT), "{n}");
+        bench.pass(600);
+        bench.messages();
+        bench.key(KeyCode::Up);
+        assert!(bench.messages().contains(&wish(ControlWish::Take)), "{n}");
+    }
+}
+
+#[test]
+fn the_chosen_car_is_found_again_on_another_port_and_needs_a() {
+    let mut bench = Bench::driving(SIZE);
+    bench.feed(FeedEvent::LinkGone { service_port: PORT });
+    comes(&mut bench, PORT, "rig");
+    bench.messages();
+    comes(&mut bench, 9001, "car");
+    assert_eq!(bench.app.chosen, Some(9001));
+    bench.stroke(KeyCode::Up, KeyEventKind::Release);
+    bench.pass(600);
+    bench.key(KeyCode::Up);
+    assert_eq!(bench.messages(), []);
+    bench.key(KeyCode::Char('a'));
+    let take = ConsoleToRouter::Control {
+        service_port: 9001,
+        wish: ControlWish::Take,
+    };
+    assert_eq!(bench.messages(), [take]);
+}
+
+#[test]
+fn a_wanted_car_that_comes_back_on_another_port_is_chosen_while_the_old_one_is_kept() {
+    for (wanted, chosen) in [(Some("car"), 9001), (None, PORT)] {
+        let mut bench = Bench::unconnected(SIZE);
+        bench.app.setup.wanted = wanted.map(str::to_owned);
+        bench.connect(vec![testing::link(PORT, "car")], Vec::new());
+        bench.feed(FeedEvent::LinkDown {
+            service_port: PORT,
+            why: "silent".to_owned(),
+        });
+        comes(&mut bench, 9001, "car");
+        assert_eq!(bench.app.chosen, Some(chosen));
+    }
+}
