@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::app::{App, Effect, Event, Setup};
 use crate::connection::{self, FromRouter, Target, ToRouter};
 use crate::drive::LATE;
+use crate::ending::{ERROR, HUNG_UP, INTERRUPTED, TERMINATED};
 use crate::run_log::RunLog;
 use crate::terminal::clock::Plan;
 use crate::terminal::input::{self, Input, Reader};
@@ -64,7 +65,7 @@ pub(crate) async fn run(
     let (ends, told) = mpsc::channel(4);
     watch_signals(ends.clone())?;
     terminal::leave_on_panic(move |what| {
-        leave_even_if_stuck();
+        leave_even_if_stuck(ERROR);
         let _ = ends.try_send(Err(what));
     });
     let mut screen = Screen::enter().context("the terminal can't be used")?;
@@ -123,12 +124,12 @@ fn watch_signals(codes: mpsc::Sender<Told>) -> anyhow::Result<()> {
     tokio::spawn(async move {
         loop {
             let code = tokio::select! {
-                _ = terminate.recv() => 143.into(),
-                _ = hang_up.recv() => 129.into(),
-                _ = interrupt.recv() => 130.into(),
+                _ = terminate.recv() => TERMINATED,
+                _ = hang_up.recv() => HUNG_UP,
+                _ = interrupt.recv() => INTERRUPTED,
             };
-            leave_even_if_stuck();
-            if codes.send(Ok(code)).await.is_err() {
+            leave_even_if_stuck(code);
+            if codes.send(Ok(code.into())).await.is_err() {
                 break;
             }
         }
@@ -199,8 +200,8 @@ impl Shell {
                 }
                 input = self.input.recv() => match input {
                     None | Some(Input::Gone) => {
-                        code = 129.into();
-                        leave_even_if_stuck();
+                        code = HUNG_UP.into();
+                        leave_even_if_stuck(HUNG_UP);
                         Some(Event::Terminate)
                     }
                     Some(Input::Late(late)) => Some(Event::Late(late)),
@@ -233,7 +234,7 @@ impl Shell {
                 break;
             }
             if self.reader.seen().elapsed() > Duration::from_secs(1) && input::is_gone() {
-                code = 129.into();
+                code = HUNG_UP.into();
                 self.hand_in(Event::Terminate, screen)?;
                 break;
             }
@@ -280,12 +281,13 @@ fn from_router(event: FromRouter) -> Event {
     }
 }
 
-/// A terminal that takes no output would hold the program for ever: then it ends without it.
-fn leave_even_if_stuck() {
-    std::thread::spawn(|| {
+/// A terminal that takes no output would hold the program for ever: then it ends without it, with
+/// the code that it was to end with.
+fn leave_even_if_stuck(code: u8) {
+    std::thread::spawn(move || {
         std::thread::sleep(WAY_OUT);
         terminal::leave_unseen();
-        std::process::exit(129);
+        std::process::exit(code.into());
     });
 }
 

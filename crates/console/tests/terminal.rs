@@ -233,6 +233,11 @@ async fn too_small_drives_nothing_and_quits() {
 
 #[tokio::test]
 async fn a_terminal_that_takes_no_output_cannot_keep_the_program_alive() {
+    let ways = [(Signal::TERM, 143), (Signal::INT, 130)];
+    futures_util::future::join_all(ways.map(|(signal, code)| ends_when_stuck(signal, code))).await;
+}
+
+async fn ends_when_stuck(signal: Signal, code: i32) {
     let mut router = FakeRouter::start().await;
     let mut terminal = driving(&mut router).await;
     // Ctrl-S as the terminal does it: nothing is read from the screen any more.
@@ -244,6 +249,6 @@ async fn a_terminal_that_takes_no_output_cannot_keep_the_program_alive() {
     }
     let said = router.until_silent(Duration::from_millis(300)).await;
     assert!(said.iter().any(|(m, _)| matches!(m, Said::Release { .. })));
-    terminal.signal(Signal::TERM);
-    assert!(terminal.end().await.is_some());
+    terminal.signal(signal);
+    assert_eq!(terminal.end().await, Some(code));
 }
