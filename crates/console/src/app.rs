@@ -88,7 +88,6 @@ pub struct App {
     ping_every: Option<Duration>,
     /// The car of which the router was told that we look at it.
     watched: Option<u16>,
-    quitting: bool,
     shown_second: u64,
     started: Instant,
 }
@@ -131,7 +130,6 @@ impl App {
             mouse: false,
             ping_every: None,
             watched: None,
-            quitting: false,
             shown_second: 0,
             started: now,
             setup,

@@ -4,10 +4,13 @@
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use crossterm::event::Event::Resize as Size;
+use crossterm::event::Event::{Key, Resize as Size};
+use crossterm::event::KeyEventKind;
 use ratatui::Frame;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -17,6 +20,7 @@ use crate::app::{App, Effect, Event, Setup};
 use crate::connection::{self, FromRouter, Target, ToRouter};
 use crate::drive::LATE;
 use crate::ending::{ERROR, HUNG_UP, INTERRUPTED, TERMINATED};
+use crate::keymap::{self, Action};
 use crate::run_log::RunLog;
 use crate::terminal::clock::Plan;
 use crate::terminal::input::{self, Input, Reader};
@@ -29,6 +33,9 @@ const FRAME: Duration = Duration::from_millis(33);
 const WAITING: usize = 1024;
 /// A way out that takes longer than this is taken without the terminal's consent.
 const WAY_OUT: Duration = Duration::from_secs(2);
+/// Asked a second time to end, it gives the stop that may be on its way, and the terminal, this
+/// much more time: nobody notices.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What decides and what draws: a test has others, which fail.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +70,8 @@ pub(crate) async fn run(
     parts: Parts,
 ) -> anyhow::Result<ExitCode> {
     let (ends, told) = mpsc::channel(4);
-    watch_signals(ends.clone())?;
+    let ending = Arc::new(AtomicBool::new(false));
+    watch_signals(ends.clone(), ending.clone())?;
     terminal::leave_on_panic(move |what| {
         leave_even_if_stuck(ERROR);
         let _ = ends.try_send(Err(what));
@@ -93,7 +101,10 @@ pub(crate) async fn run(
         wishes,
         told,
     };
-    let ended = shell.run(&mut screen).await;
+    let (ended, input) = shell.run(&mut screen).await;
+    ending.store(true, Ordering::SeqCst);
+    // Beside this task, which may be stuck in the teardown.
+    tokio::spawn(end_at_second_key(input));
     // Before the last messages go out, since that can take its time.
     drop(screen);
     let code = ended?;
@@ -117,7 +128,7 @@ type Told = Result<ExitCode, String>;
 
 /// Tells the exit codes that signals ask for. It listens beside the loop, which may be stuck in a
 /// terminal that takes no output.
-fn watch_signals(codes: mpsc::Sender<Told>) -> anyhow::Result<()> {
+fn watch_signals(codes: mpsc::Sender<Told>, ending: Arc<AtomicBool>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
@@ -128,13 +139,33 @@ fn watch_signals(codes: mpsc::Sender<Told>) -> anyhow::Result<()> {
                 _ = hang_up.recv() => HUNG_UP,
                 _ = interrupt.recv() => INTERRUPTED,
             };
-            leave_even_if_stuck(code);
-            if codes.send(Ok(code.into())).await.is_err() {
-                break;
+            if ending.swap(true, Ordering::SeqCst) {
+                end_now(code).await;
             }
+            leave_even_if_stuck(code);
+            let _ = codes.send(Ok(code.into())).await;
         }
     });
     Ok(())
+}
+
+/// It ends already: Ctrl-C or q once more ends it now. Where the terminal was put back before, they
+/// come as a signal.
+async fn end_at_second_key(mut input: mpsc::Receiver<Input>) {
+    while let Some(told) = input.recv().await {
+        if let Input::Event(Key(key), _) | Input::Stale(Key(key)) = told
+            && key.kind == KeyEventKind::Press
+            && keymap::find(keymap::Screen::Fleet, &key).is_some_and(|b| b.action == Action::Quit)
+        {
+            end_now(INTERRUPTED).await;
+        }
+    }
+}
+
+async fn end_now(code: u8) {
+    tokio::time::sleep(LAST_WORDS).await;
+    terminal::leave_unseen();
+    std::process::exit(code.into());
 }
 
 struct Shell {
@@ -154,7 +185,11 @@ enum Next {
 }
 
 impl Shell {
-    async fn run(mut self, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+    /// Until it is to end; with the terminal's input, in which the wish to end may come again.
+    async fn run(
+        mut self,
+        screen: &mut Screen,
+    ) -> (anyhow::Result<ExitCode>, mpsc::Receiver<Input>) {
         let ended = self.serve(screen).await;
         if ended.is_err() {
             // Nobody sees any more what the car does, or nobody looks after it.
@@ -165,7 +200,7 @@ impl Shell {
             }
         }
         let _ = self.wishes.send(ToRouter::End);
-        ended
+        (ended, self.input)
     }
 
     async fn serve(&mut self, screen: &mut Screen) -> anyhow::Result<ExitCode> {
@@ -261,7 +296,7 @@ impl Shell {
                 }
                 Effect::AllKeys(wanted) => screen.all_keys(wanted)?,
                 Effect::Mouse(wanted) => screen.mouse(wanted)?,
-                Effect::Quit | Effect::QuitNow => next = Next::End,
+                Effect::Quit => next = Next::End,
             }
         }
         if resized {

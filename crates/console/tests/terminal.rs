@@ -252,3 +252,32 @@ async fn ends_when_stuck(signal: Signal, code: i32) {
     terminal.signal(signal);
     assert_eq!(terminal.end().await, Some(code));
 }
+
+#[tokio::test]
+async fn a_second_control_c_ends_it_at_once() {
+    let mut router = FakeRouter::that_dies().await;
+    let mut terminal = ready(&mut router, true).await;
+    terminal.send(b"a");
+    assert!(matches!(router.next().await, Said::Control { .. }));
+    // A dead router is waited for; whoever does not wait says so again.
+    terminal.send(b"\x03");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    terminal.send(b"\x03");
+    assert_eq!(terminal.end().await, Some(130));
+    assert_restored(&terminal);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_where_the_terminal_takes_no_output() {
+    let mut router = FakeRouter::start().await;
+    let mut terminal = ready(&mut router, true).await;
+    terminal.stall();
+    for _ in 0..60 {
+        terminal.send(b"\t");
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    terminal.signal(Signal::TERM);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    terminal.signal(Signal::INT);
+    assert_eq!(terminal.end().await, Some(130));
+}

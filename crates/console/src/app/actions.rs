@@ -326,12 +326,8 @@ impl App {
         }
     }
 
-    /// Stop, disarm, quit; a second time at once.
+    /// Stop, disarm, quit.
     pub(super) fn quit(&mut self, effects: &mut Vec<Effect>) {
-        if std::mem::replace(&mut self.quitting, true) {
-            effects.push(Effect::QuitNow);
-            return;
-        }
         self.stop_if_ours(effects);
         let orders = self.drive.leave(&self.facts());
         self.carry_out(orders, effects);

@@ -133,8 +133,6 @@ fn quitting_stops_and_disarms_a_driver_and_lets_others_drive_on() {
             .contains(&Effect::Send(wish(ControlWish::Release)))
     );
     assert!(bench.sent.contains(&Effect::Quit));
-    bench.letters("q");
-    assert!(bench.sent.contains(&Effect::QuitNow));
 
     let mut viewer = Bench::with_car(SIZE);
     viewer.control(Some(bob()), None);

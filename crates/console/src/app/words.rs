@@ -52,8 +52,6 @@ pub enum Effect {
     Send(ConsoleToRouter),
     /// End, after what is queued was sent.
     Quit,
-    /// End at once.
-    QuitNow,
     /// Write a file of this name.
     Save {
         /// Its name.
