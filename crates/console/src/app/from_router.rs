@@ -95,10 +95,7 @@ impl App {
         for link in links {
             self.fleet.put(link, self.now);
         }
-        self.log.clear();
-        for run in runs {
-            self.log.put(run);
-        }
+        self.log.replace(runs);
         self.has_snapshot = true;
     }
 
