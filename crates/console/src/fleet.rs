@@ -15,6 +15,8 @@ use crate::run_log::end_text;
 
 /// How many of a car's last events are kept for the Drive screen.
 const EVENTS: usize = 64;
+/// The status of a run that was given up by who had asked for it: no failure of the car's.
+const CALLER_LEFT: u16 = 499;
 
 /// One link.
 #[derive(Debug, Clone)]
@@ -175,8 +177,7 @@ impl Fleet {
         };
         link.seen = now;
         link.info.runs += u64::from(is_new);
-        let failed = run.result.as_ref().is_some_and(|r| r.status >= 400);
-        link.info.failures += u64::from(failed);
+        link.info.failures += u64::from(has_failed(run));
     }
 
     /// Who drives has changed, or wants to.
@@ -252,6 +253,12 @@ impl Fleet {
     }
 }
 
+/// Whether a run counts as failed, just as the router's pictures have it.
+fn has_failed(run: &RunInfo) -> bool {
+    let status = run.result.as_ref().map_or(0, |result| result.status);
+    status >= 400 && status != CALLER_LEFT
+}
+
 fn until(control: &ControlInfo, now: Instant) -> Option<Instant> {
     let (_, left_ms) = control.request.as_ref()?;
     now.checked_add(Duration::from_millis(*left_ms))
@@ -278,5 +285,26 @@ pub fn cause_text(cause: StopCause) -> &'static str {
         StopCause::Again => "once more, to be sure",
         StopCause::Beginning => "a new beginning",
         StopCause::Watchdog => "a process at the car died or hung",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_run_that_was_given_up_by_its_caller_is_no_failure() {
+        let now = Instant::now();
+        let mut fleet = Fleet::default();
+        fleet.put(testing::link(9000, "car"), now);
+        let before = fleet.get(9000).unwrap().info.failures;
+        for (status, failures) in [(200, 0), (499, 0), (500, 1), (404, 2)] {
+            let mut run = testing::run(u64::from(status), "forward");
+            run.result.as_mut().unwrap().status = status;
+            fleet.count(&run, true, now);
+            let counted = fleet.get(9000).unwrap().info.failures - before;
+            assert_eq!(counted, failures, "{status}");
+        }
     }
 }
