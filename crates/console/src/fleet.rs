@@ -43,6 +43,16 @@ pub struct Link {
     pub events: VecDeque<(Instant, String)>,
 }
 
+impl Link {
+    /// How the stop command ended that failed last, if it was run at all.
+    #[must_use]
+    pub fn failed_stop(&self) -> Option<End> {
+        let ran = self.ran.as_ref();
+        let stop = ran.filter(|ran| ran.command == self.info.stop.as_str());
+        stop.map(|ran| ran.end).filter(|end| *end != End::Exit(0))
+    }
+}
+
 /// A motion or stop command that ended.
 #[derive(Debug, Clone)]
 pub struct Ran {
@@ -243,7 +253,10 @@ impl Fleet {
             }
             MotionEvent::StopFailed => {
                 link.info.stop_failed = true;
-                "STOP FAILED three times".to_owned()
+                match link.failed_stop() {
+                    Some(end) => format!("STOP FAILED 3 times: {}", end_text(end)),
+                    None => "STOP FAILED 3 times: no exit code".to_owned(),
+                }
             }
         };
         if link.events.len() == EVENTS {
@@ -305,6 +318,24 @@ mod tests {
             fleet.count(&run, true, now);
             let counted = fleet.get(9000).unwrap().info.failures - before;
             assert_eq!(counted, failures, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_stop_that_failed_says_how() {
+        let now = Instant::now();
+        let mut fleet = Fleet::default();
+        fleet.put(testing::link(9000, "car"), now);
+        let stopped = |end| MotionEvent::Stopped {
+            cause: StopCause::Asked,
+            end,
+            exec_us: 1,
+        };
+        for (end, said) in [(End::Exit(0), "no exit code"), (End::Exit(7), "exit 7")] {
+            fleet.motion(9000, &stopped(end), now);
+            fleet.motion(9000, &MotionEvent::StopFailed, now);
+            let (_, text) = fleet.get(9000).unwrap().events.back().unwrap();
+            assert_eq!(*text, format!("STOP FAILED 3 times: {said}"));
         }
     }
 }
