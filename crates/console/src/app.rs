@@ -10,6 +10,7 @@ mod words;
 use std::time::{Duration, Instant};
 
 use p2p_shared::key::Role;
+use p2p_shared::names::LinkName;
 use p2p_shared::protocol::console::{ConsoleToRouter, LinkInfo, PressId, RunInfo, SessionId};
 
 use crate::commands::Commands;
@@ -58,6 +59,9 @@ pub struct App {
     pub fleet: Fleet,
     /// The link that Drive and Commands are about.
     pub chosen: Option<u16>,
+    /// The name of that link, or of the one that was lost and is waited for: a port can go to
+    /// another car.
+    chosen_name: Option<LinkName>,
     /// Every run.
     pub log: RunLog,
     /// What the car can do.
@@ -84,7 +88,6 @@ pub struct App {
     ping_every: Option<Duration>,
     /// The car of which the router was told that we look at it.
     watched: Option<u16>,
-    quitting: bool,
     shown_second: u64,
     started: Instant,
 }
@@ -110,6 +113,7 @@ impl App {
             role: Role::View,
             fleet: Fleet::default(),
             chosen: None,
+            chosen_name: None,
             log: RunLog::default(),
             commands: Commands::default(),
             pressed: None,
@@ -126,7 +130,6 @@ impl App {
             mouse: false,
             ping_every: None,
             watched: None,
-            quitting: false,
             shown_second: 0,
             started: now,
             setup,
@@ -161,6 +164,7 @@ impl App {
                 self.dirty = true;
             }
             Event::Late(_) => {}
+            Event::Stale(event) => self.on_stale(&event, &mut effects),
             Event::Saved(Ok(name)) => self.say(format!("saved as {name}"), false),
             Event::Saved(Err(why)) => self.say(why, true),
             Event::Terminate => self.quit(&mut effects),

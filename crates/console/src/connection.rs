@@ -11,6 +11,7 @@ use p2p_shared::protocol::console::{ADMIN_PATH, ConsoleToRouter, RouterToConsole
 use p2p_shared::random::jitter;
 use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event as WireEvent, Wire};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -195,8 +196,8 @@ impl End {
 }
 
 /// Carries messages until the connection is lost; `None`: told to end.
-async fn serve(
-    mut wire: ConsoleWire,
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut wire: Wire<S, ConsoleToRouter, RouterToConsole>,
     events: &mpsc::Sender<FromRouter>,
     wishes: &mut mpsc::UnboundedReceiver<ToRouter>,
     ping_every: &mut Duration,
@@ -204,6 +205,7 @@ async fn serve(
     let start = Instant::now();
     let mut outbox = Outbox::default();
     let mut heard = Instant::now();
+    let mut seems_dead = false;
     let mut stuck_since: Option<Instant> = None;
     let mut pings = interval(*ping_every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -235,8 +237,33 @@ async fn serve(
                     return None;
                 }
             },
+            // Before what comes in: under a steady flood of that no ping would go out, and the
+            // round trip shown, by which driving is bounded, would stay an old one.
+            _ = pings.tick() => {
+                let silence = heard.elapsed();
+                // What it said may wait to be read, after this program was stopped for a while.
+                if silence > DEAD && !std::mem::replace(&mut seems_dead, true) {
+                    continue;
+                }
+                if silence > DEAD {
+                    return Some(End::because(format!("the router was silent for {} s", silence.as_secs())));
+                }
+                if stuck_since.is_some_and(|since| since.elapsed() > WRITE) {
+                    return Some(End::because("nothing goes out to the router any more"));
+                }
+                if wire.has_room() {
+                    let sent_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    let payload = Bytes::copy_from_slice(&sent_us.to_be_bytes());
+                    if let Err(error) = wire.push_ping(payload) {
+                        return Some(End::because(error.to_string()));
+                    }
+                    if events.send(FromRouter::Pinged).await.is_err() {
+                        return None;
+                    }
+                }
+            }
             event = wire.event() => {
-                heard = Instant::now();
+                (heard, seems_dead) = (Instant::now(), false);
                 match event {
                     Ok(WireEvent::Message(message)) => {
                         if let RouterToConsole::GoAway { reconnect_after_ms } = &message {
@@ -265,25 +292,6 @@ async fn serve(
                     Err(error) => return Some(End { why: of_wire(&error), pause: go_away }),
                 }
             }
-            _ = pings.tick() => {
-                let silence = heard.elapsed();
-                if silence > DEAD {
-                    return Some(End::because(format!("the router was silent for {} s", silence.as_secs())));
-                }
-                if stuck_since.is_some_and(|since| since.elapsed() > WRITE) {
-                    return Some(End::because("nothing goes out to the router any more"));
-                }
-                if wire.has_room() {
-                    let sent_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-                    let payload = Bytes::copy_from_slice(&sent_us.to_be_bytes());
-                    if let Err(error) = wire.push_ping(payload) {
-                        return Some(End::because(error.to_string()));
-                    }
-                    if events.send(FromRouter::Pinged).await.is_err() {
-                        return None;
-                    }
-                }
-            }
         }
     }
 }
@@ -294,11 +302,50 @@ fn round_trip(payload: &[u8], start: Instant) -> Option<Duration> {
 }
 
 /// The last messages: the stop of one who quits while driving.
-async fn farewell(mut wire: ConsoleWire, mut outbox: Outbox) {
+async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(
+    mut wire: Wire<S, ConsoleToRouter, RouterToConsole>,
+    mut outbox: Outbox,
+) {
     while let Some(message) = outbox.take() {
         if wire.push(&message).is_err() {
             return;
         }
     }
     wire.part(None, "bye", FAREWELL).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn pings_go_out_under_a_steady_flood() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut far, _) = listener.accept().unwrap();
+        // The other side's answers are read away, or both would stand still.
+        let mut answers = far.try_clone().unwrap();
+        std::thread::spawn(move || while answers.read(&mut [0; 65536]).is_ok_and(|n| n > 0) {});
+        // WebSocket pings, the shortest there is: faster to write than to read.
+        std::thread::spawn(move || while far.write_all(&[0x89, 0].repeat(32768)).is_ok() {});
+
+        near.set_nonblocking(true).unwrap();
+        let near = tokio::net::TcpStream::from_std(near).unwrap();
+        let wire = Wire::new(WebSocketStream::from_raw_socket(near, Role::Client, None).await);
+        let (events, mut told) = mpsc::channel(64);
+        let (_wishes, mut wishes) = mpsc::unbounded_channel();
+        let mut every = Duration::from_millis(50);
+        let served = serve(wire, &events, &mut wishes, &mut every);
+        let _ = tokio::time::timeout(Duration::from_secs(1), served).await;
+        let mut pings = 0;
+        while let Ok(event) = told.try_recv() {
+            pings += u32::from(matches!(event, FromRouter::Pinged));
+        }
+        assert!(pings >= 5, "{pings}");
+    }
 }

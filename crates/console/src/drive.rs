@@ -89,6 +89,18 @@ impl Drive {
         }
     }
 
+    /// Another car is driven from now on, or the same over another link: nothing of the old counts,
+    /// and nothing moves before `a`.
+    pub fn start_anew(&mut self) {
+        self.end_press();
+        *self = Self {
+            latch: Some(Latch::Plain),
+            hold: self.hold.take(),
+            number: self.number,
+            ..Self::new(self.releases)
+        };
+    }
+
     /// Who has control, but for what we have given back already.
     #[must_use]
     pub fn holder<'a>(&self, facts: &'a Facts) -> &'a Holder {
@@ -143,7 +155,7 @@ impl Drive {
             if self.press.is_some() {
                 hold.moves_until()
             } else {
-                hold.held_until()
+                hold.known_until()
             }
         });
         let waits = self.waits.map(|since| since + WAIT);
@@ -158,7 +170,7 @@ impl Drive {
             .as_mut()
             .filter(|hold| !hold.is_pad() && hold.direction() == direction);
         match (stroke, held) {
-            (Stroke::Release, Some(_)) => self.let_go(),
+            (Stroke::Release, Some(_)) => self.up(),
             (Stroke::Release, None) => Vec::new(),
             (Stroke::Repeat, held) => {
                 if let Some(hold) = held {
@@ -169,8 +181,12 @@ impl Drive {
             (Stroke::Press, Some(hold))
                 if now < hold.held_until() && hold.repeats_as_press(now) =>
             {
+                let doubtful = hold.is_doubtful(now);
                 hold.heard(now);
-                Vec::new()
+                doubtful
+                    .then_some(Order::Say(Why::StillHeld))
+                    .into_iter()
+                    .collect()
             }
             (Stroke::Press, _) => self.down(Hold::key(direction, self.releases, now), facts),
         }
@@ -184,13 +200,31 @@ impl Drive {
     /// The mouse was let go, or left the pad.
     pub fn pad_up(&mut self) -> Vec<Order> {
         match &self.hold {
-            Some(hold) if hold.is_pad() => self.let_go(),
+            Some(hold) if hold.is_pad() => self.up(),
             _ => Vec::new(),
         }
     }
 
-    /// Everything is let go: the terminal lost its focus, a paste came.
+    /// What is held moves nothing any more: a paste came, or another shall drive. A key may well
+    /// be down all the same.
     pub fn let_go(&mut self) -> Vec<Order> {
+        self.waits = None;
+        self.cut();
+        self.hold.take_if(|hold| hold.is_pad());
+        self.release()
+    }
+
+    /// The terminal lost its focus: where releases are reported, this one will be told elsewhere.
+    pub fn lose_focus(&mut self) -> Vec<Order> {
+        let orders = self.let_go();
+        if self.releases == Releases::Reported {
+            self.hold = None;
+        }
+        orders
+    }
+
+    /// What is held was let go.
+    fn up(&mut self) -> Vec<Order> {
         self.hold = None;
         self.waits = None;
         self.release()
@@ -203,7 +237,10 @@ impl Drive {
             .as_ref()
             .is_some_and(|hold| facts.now < hold.held_until())
         {
-            return vec![Order::Say(Why::KeyHeld)];
+            return vec![Order::Say(match self.releases {
+                Releases::Reported => Why::KeyHeld,
+                Releases::Guessed => Why::StillHeld,
+            })];
         }
         if let Some(why) = facts.obstacle() {
             return vec![Order::Say(why)];
@@ -243,8 +280,11 @@ impl Drive {
 
     /// The loop was late, or the input side is dead: what was held is not held any more.
     pub fn fail(&mut self, why: Why, facts: &Facts) -> Vec<Order> {
+        self.cut();
+        if let Some(hold) = self.hold.as_mut() {
+            hold.unheard_until(facts.now);
+        }
         if self.press.is_none() && self.epoch.is_none() && self.waits.is_none() {
-            self.hold = None;
             return Vec::new();
         }
         let was_driving = self.press.is_some();
@@ -260,6 +300,16 @@ impl Drive {
         orders
     }
 
+    /// This key went down too long ago to move anything. It may still be held: then its repeats
+    /// move nothing either.
+    pub fn stale(&mut self, direction: Direction, facts: &Facts) {
+        if self.press.is_none() && self.waits.is_none() {
+            let mut hold = Hold::key(direction, self.releases, facts.now);
+            hold.cut();
+            self.hold = Some(hold);
+        }
+    }
+
     /// The router refused this press, or what one waits for: nothing more is sent of it, and only
     /// a fresh one counts.
     pub fn refused(&mut self, press: Option<PressId>) {
@@ -267,25 +317,38 @@ impl Drive {
             Some(refused) if self.press.is_some_and(|press| press.id == refused) => {
                 self.end_press();
             }
-            None if self.waits.take().is_some() => self.spend(),
+            // Its pulse is over already; the key may be held on.
+            Some(refused) if self.press.is_none() && self.last == Some(refused) => self.cut(),
+            None if self.waits.take().is_some() => self.cut(),
             _ => {}
         }
     }
 
     /// What the car says of its motion.
     pub fn motion(&mut self, event: &MotionEvent) -> Vec<Order> {
-        let ours = |press: &Option<PressId>| press.is_some() && *press == self.last;
+        let last = self.last;
+        let ours = |press: &Option<PressId>| press.is_some() && *press == last;
         match event {
             MotionEvent::Over { press, .. } if ours(press) => self.unanswered = false,
             MotionEvent::Refused { press, .. } if ours(&Some(*press)) => self.unanswered = false,
             MotionEvent::Stands => self.unanswered = self.press.is_some(),
+            // Between a pulse and the first repeat of its key nothing moves that a stop could end:
+            // it ends what the key would do next.
+            MotionEvent::Stopped {
+                cause: StopCause::Asked,
+                ..
+            } if self.press.is_none() && self.waits.is_none() => self.cut(),
             _ => {}
         }
         let why = match event {
             MotionEvent::Over { press, cause } if ours(press) => match cause {
                 StopCause::Lease | StopCause::Watchdog => Why::Lease,
                 // Released or replaced by this side, before the car said so.
-                _ if self.press.is_none() => return Vec::new(),
+                StopCause::Released if self.press.is_none() => return Vec::new(),
+                _ if self.press.is_none() => {
+                    self.cut();
+                    return Vec::new();
+                }
                 StopCause::Asked => Why::StoppedByAnother,
                 _ => {
                     self.end_press();
@@ -367,7 +430,7 @@ impl Drive {
         self.hold = Some(hold);
         if let Some(why) = obstacle {
             orders.extend(self.release());
-            self.spend();
+            self.cut();
             orders.push(Order::Say(why));
             return orders;
         }
@@ -389,7 +452,7 @@ impl Drive {
         let (Holder::Us { epoch }, Some(_)) = (holder, facts.tick_ms) else {
             if facts.now >= since + WAIT {
                 self.waits = None;
-                hold.spend();
+                hold.cut();
                 orders.push(Order::Say(Why::NoAnswer));
             }
             return;
@@ -433,7 +496,9 @@ impl Drive {
         let held = self.hold.as_ref().filter(|hold| !hold.is_spent());
         if held.is_none_or(|hold| now >= hold.moves_until()) {
             orders.extend(self.release());
-            self.spend();
+            if let Some(hold) = self.hold.as_mut() {
+                hold.spend();
+            }
             return;
         }
         if let Some(press) = self.press.as_mut()
@@ -456,18 +521,18 @@ impl Drive {
     fn end_press(&mut self) {
         self.press = None;
         self.waits = None;
-        self.spend();
+        self.cut();
     }
 
-    fn spend(&mut self) {
+    fn cut(&mut self) {
         if let Some(hold) = self.hold.as_mut() {
-            hold.spend();
+            hold.cut();
         }
     }
 
     fn forget_hold(&mut self, now: Instant) {
         if self.press.is_none() && self.waits.is_none() {
-            self.hold.take_if(|hold| now >= hold.held_until());
+            self.hold.take_if(|hold| now >= hold.known_until());
         }
     }
 }

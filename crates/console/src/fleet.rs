@@ -15,6 +15,8 @@ use crate::run_log::end_text;
 
 /// How many of a car's last events are kept for the Drive screen.
 const EVENTS: usize = 64;
+/// The status of a run that was given up by who had asked for it: no failure of the car's.
+const CALLER_LEFT: u16 = 499;
 
 /// One link.
 #[derive(Debug, Clone)]
@@ -39,6 +41,16 @@ pub struct Link {
     pub ran: Option<Ran>,
     /// The last things that happened to its motion, newest last.
     pub events: VecDeque<(Instant, String)>,
+}
+
+impl Link {
+    /// How the stop command ended that failed last, if it was run at all.
+    #[must_use]
+    pub fn failed_stop(&self) -> Option<End> {
+        let ran = self.ran.as_ref();
+        let stop = ran.filter(|ran| ran.command == self.info.stop.as_str());
+        stop.map(|ran| ran.end).filter(|end| *end != End::Exit(0))
+    }
 }
 
 /// A motion or stop command that ended.
@@ -114,7 +126,9 @@ impl Fleet {
         let rtts_us = std::mem::take(&mut info.rtts_us);
         let moving = info.moving.take();
         let port = info.service_port;
+        // What another car left on this port says nothing of this one.
         let old = self.links.remove(&port);
+        let old = old.filter(|old| old.info.name == info.name);
         let mut link = Link {
             since,
             seen: if info.is_up { now } else { since },
@@ -173,8 +187,7 @@ impl Fleet {
         };
         link.seen = now;
         link.info.runs += u64::from(is_new);
-        let failed = run.result.as_ref().is_some_and(|r| r.status >= 400);
-        link.info.failures += u64::from(failed);
+        link.info.failures += u64::from(has_failed(run));
     }
 
     /// Who drives has changed, or wants to.
@@ -240,7 +253,10 @@ impl Fleet {
             }
             MotionEvent::StopFailed => {
                 link.info.stop_failed = true;
-                "STOP FAILED three times".to_owned()
+                match link.failed_stop() {
+                    Some(end) => format!("STOP FAILED 3 times: {}", end_text(end)),
+                    None => "STOP FAILED 3 times: no exit code".to_owned(),
+                }
             }
         };
         if link.events.len() == EVENTS {
@@ -248,6 +264,12 @@ impl Fleet {
         }
         link.events.push_back((now, text));
     }
+}
+
+/// Whether a run counts as failed, just as the router's pictures have it.
+fn has_failed(run: &RunInfo) -> bool {
+    let status = run.result.as_ref().map_or(0, |result| result.status);
+    status >= 400 && status != CALLER_LEFT
 }
 
 fn until(control: &ControlInfo, now: Instant) -> Option<Instant> {
@@ -276,5 +298,44 @@ pub fn cause_text(cause: StopCause) -> &'static str {
         StopCause::Again => "once more, to be sure",
         StopCause::Beginning => "a new beginning",
         StopCause::Watchdog => "a process at the car died or hung",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_run_that_was_given_up_by_its_caller_is_no_failure() {
+        let now = Instant::now();
+        let mut fleet = Fleet::default();
+        fleet.put(testing::link(9000, "car"), now);
+        let before = fleet.get(9000).unwrap().info.failures;
+        for (status, failures) in [(200, 0), (499, 0), (500, 1), (404, 2)] {
+            let mut run = testing::run(u64::from(status), "forward");
+            run.result.as_mut().unwrap().status = status;
+            fleet.count(&run, true, now);
+            let counted = fleet.get(9000).unwrap().info.failures - before;
+            assert_eq!(counted, failures, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_stop_that_failed_says_how() {
+        let now = Instant::now();
+        let mut fleet = Fleet::default();
+        fleet.put(testing::link(9000, "car"), now);
+        let stopped = |end| MotionEvent::Stopped {
+            cause: StopCause::Asked,
+            end,
+            exec_us: 1,
+        };
+        for (end, said) in [(End::Exit(0), "no exit code"), (End::Exit(7), "exit 7")] {
+            fleet.motion(9000, &stopped(end), now);
+            fleet.motion(9000, &MotionEvent::StopFailed, now);
+            let (_, text) = fleet.get(9000).unwrap().events.back().unwrap();
+            assert_eq!(*text, format!("STOP FAILED 3 times: {said}"));
+        }
     }
 }

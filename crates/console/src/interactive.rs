@@ -4,10 +4,13 @@
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use crossterm::event::Event::Resize as Size;
+use crossterm::event::Event::{Key, Resize as Size};
+use crossterm::event::KeyEventKind;
 use ratatui::Frame;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -16,6 +19,8 @@ use tokio::task::JoinHandle;
 use crate::app::{App, Effect, Event, Setup};
 use crate::connection::{self, FromRouter, Target, ToRouter};
 use crate::drive::LATE;
+use crate::ending::{ERROR, HUNG_UP, INTERRUPTED, TERMINATED};
+use crate::keymap::{self, Action};
 use crate::run_log::RunLog;
 use crate::terminal::clock::Plan;
 use crate::terminal::input::{self, Input, Reader};
@@ -28,6 +33,9 @@ const FRAME: Duration = Duration::from_millis(33);
 const WAITING: usize = 1024;
 /// A way out that takes longer than this is taken without the terminal's consent.
 const WAY_OUT: Duration = Duration::from_secs(2);
+/// Asked a second time to end, it gives the stop that may be on its way, and the terminal, this
+/// much more time: nobody notices.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What decides and what draws: a test has others, which fail.
 #[derive(Debug, Clone, Copy)]
@@ -62,9 +70,10 @@ pub(crate) async fn run(
     parts: Parts,
 ) -> anyhow::Result<ExitCode> {
     let (ends, told) = mpsc::channel(4);
-    watch_signals(ends.clone())?;
+    let ending = Arc::new(AtomicBool::new(false));
+    watch_signals(ends.clone(), ending.clone())?;
     terminal::leave_on_panic(move |what| {
-        leave_even_if_stuck();
+        leave_even_if_stuck(ERROR);
         let _ = ends.try_send(Err(what));
     });
     let mut screen = Screen::enter().context("the terminal can't be used")?;
@@ -92,7 +101,10 @@ pub(crate) async fn run(
         wishes,
         told,
     };
-    let ended = shell.run(&mut screen).await;
+    let (ended, input) = shell.run(&mut screen).await;
+    ending.store(true, Ordering::SeqCst);
+    // Beside this task, which may be stuck in the teardown.
+    tokio::spawn(end_at_second_key(input));
     // Before the last messages go out, since that can take its time.
     drop(screen);
     let code = ended?;
@@ -116,24 +128,44 @@ type Told = Result<ExitCode, String>;
 
 /// Tells the exit codes that signals ask for. It listens beside the loop, which may be stuck in a
 /// terminal that takes no output.
-fn watch_signals(codes: mpsc::Sender<Told>) -> anyhow::Result<()> {
+fn watch_signals(codes: mpsc::Sender<Told>, ending: Arc<AtomicBool>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     tokio::spawn(async move {
         loop {
             let code = tokio::select! {
-                _ = terminate.recv() => 143.into(),
-                _ = hang_up.recv() => 129.into(),
-                _ = interrupt.recv() => 130.into(),
+                _ = terminate.recv() => TERMINATED,
+                _ = hang_up.recv() => HUNG_UP,
+                _ = interrupt.recv() => INTERRUPTED,
             };
-            leave_even_if_stuck();
-            if codes.send(Ok(code)).await.is_err() {
-                break;
+            if ending.swap(true, Ordering::SeqCst) {
+                end_now(code).await;
             }
+            leave_even_if_stuck(code);
+            let _ = codes.send(Ok(code.into())).await;
         }
     });
     Ok(())
+}
+
+/// It ends already: Ctrl-C or q once more ends it now. Where the terminal was put back before, they
+/// come as a signal.
+async fn end_at_second_key(mut input: mpsc::Receiver<Input>) {
+    while let Some(told) = input.recv().await {
+        if let Input::Event(Key(key), _) | Input::Stale(Key(key)) = told
+            && key.kind == KeyEventKind::Press
+            && keymap::find(keymap::Screen::Fleet, &key).is_some_and(|b| b.action == Action::Quit)
+        {
+            end_now(INTERRUPTED).await;
+        }
+    }
+}
+
+async fn end_now(code: u8) {
+    tokio::time::sleep(LAST_WORDS).await;
+    terminal::leave_unseen();
+    std::process::exit(code.into());
 }
 
 struct Shell {
@@ -153,7 +185,11 @@ enum Next {
 }
 
 impl Shell {
-    async fn run(mut self, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+    /// Until it is to end; with the terminal's input, in which the wish to end may come again.
+    async fn run(
+        mut self,
+        screen: &mut Screen,
+    ) -> (anyhow::Result<ExitCode>, mpsc::Receiver<Input>) {
         let ended = self.serve(screen).await;
         if ended.is_err() {
             // Nobody sees any more what the car does, or nobody looks after it.
@@ -164,7 +200,7 @@ impl Shell {
             }
         }
         let _ = self.wishes.send(ToRouter::End);
-        ended
+        (ended, self.input)
     }
 
     async fn serve(&mut self, screen: &mut Screen) -> anyhow::Result<ExitCode> {
@@ -190,6 +226,7 @@ impl Shell {
                 wait = wait.min(FRAME.saturating_sub(drawn.elapsed()));
             }
             plan = Plan::new(wait);
+            let mut stale = None;
             let event = tokio::select! {
                 biased;
                 Some(told) = self.told.recv() => {
@@ -198,15 +235,17 @@ impl Shell {
                 }
                 input = self.input.recv() => match input {
                     None | Some(Input::Gone) => {
-                        code = 129.into();
-                        leave_even_if_stuck();
+                        code = HUNG_UP.into();
+                        leave_even_if_stuck(HUNG_UP);
                         Some(Event::Terminate)
                     }
                     Some(Input::Late(late)) => Some(Event::Late(late)),
+                    Some(Input::Stale(event)) => Some(Event::Stale(event)),
                     // A size is true however long it waited.
                     Some(Input::Event(event @ Size(..), _)) => Some(Event::Terminal(event)),
                     // It waited here while the terminal took no output: no fresh press.
-                    Some(Input::Event(_, at)) if at.elapsed() > LATE => {
+                    Some(Input::Event(event, at)) if at.elapsed() > LATE => {
+                        stale = Some(Event::Stale(event));
                         Some(Event::Late(at.elapsed()))
                     }
                     Some(Input::Event(event, _)) => Some(Event::Terminal(event)),
@@ -219,7 +258,7 @@ impl Shell {
             let tick = Event::Tick {
                 input_seen: self.reader.seen(),
             };
-            let event = event.into_iter().chain([tick]);
+            let event = event.into_iter().chain(stale).chain([tick]);
             let mut next = Next::On;
             for event in event {
                 if matches!(self.hand_in(event, screen)?, Next::End) {
@@ -230,7 +269,7 @@ impl Shell {
                 break;
             }
             if self.reader.seen().elapsed() > Duration::from_secs(1) && input::is_gone() {
-                code = 129.into();
+                code = HUNG_UP.into();
                 self.hand_in(Event::Terminate, screen)?;
                 break;
             }
@@ -257,7 +296,7 @@ impl Shell {
                 }
                 Effect::AllKeys(wanted) => screen.all_keys(wanted)?,
                 Effect::Mouse(wanted) => screen.mouse(wanted)?,
-                Effect::Quit | Effect::QuitNow => next = Next::End,
+                Effect::Quit => next = Next::End,
             }
         }
         if resized {
@@ -277,12 +316,13 @@ fn from_router(event: FromRouter) -> Event {
     }
 }
 
-/// A terminal that takes no output would hold the program for ever: then it ends without it.
-fn leave_even_if_stuck() {
-    std::thread::spawn(|| {
+/// A terminal that takes no output would hold the program for ever: then it ends without it, with
+/// the code that it was to end with.
+fn leave_even_if_stuck(code: u8) {
+    std::thread::spawn(move || {
         std::thread::sleep(WAY_OUT);
         terminal::leave_unseen();
-        std::process::exit(129);
+        std::process::exit(code.into());
     });
 }
 

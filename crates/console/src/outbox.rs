@@ -39,9 +39,63 @@ impl Outbox {
                     .retain(|other| !matches!(other, ConsoleToRouter::Watch { .. }));
                 self.others.push_back(message);
             }
-            // Control is given back only after the press has ended, and taken before one begins.
-            message if self.others.len() < OTHERS => self.others.push_back(message),
+            // Control is given back only after the press has ended, and taken before one begins. Of
+            // one car only the last wish counts, and it is never lost.
+            ConsoleToRouter::Control { service_port, .. } => {
+                self.others.retain(|other| {
+                    !matches!(other, ConsoleToRouter::Control { service_port: port, .. } if *port == service_port)
+                });
+                self.others.push_back(message);
+            }
+            // A run that gets no more window stands still for ever: they add up.
+            ConsoleToRouter::Window { request, more } => {
+                let waits = self.others.iter_mut().find_map(|other| match other {
+                    ConsoleToRouter::Window {
+                        request: same,
+                        more,
+                    } if *same == request => Some(more),
+                    _ => None,
+                });
+                match waits {
+                    Some(waiting) => *waiting = waiting.saturating_add(more),
+                    None => self.others.push_back(message),
+                }
+            }
+            ConsoleToRouter::Cancel { request } => self.cancel(request),
+            message if self.requests() < OTHERS => self.others.push_back(message),
             _ => {}
+        }
+    }
+
+    /// How many of those wait that are not kept whatever waits.
+    fn requests(&self) -> usize {
+        let is_kept = |message: &&ConsoleToRouter| {
+            matches!(
+                message,
+                ConsoleToRouter::Watch { .. }
+                    | ConsoleToRouter::Control { .. }
+                    | ConsoleToRouter::Window { .. }
+                    | ConsoleToRouter::Cancel { .. }
+            )
+        };
+        self.others.iter().filter(|other| !is_kept(other)).count()
+    }
+
+    /// A run that is ended needs no window any more; one that was not even asked for is dropped
+    /// whole. The end is said once, and never lost.
+    fn cancel(&mut self, request: u64) {
+        let mut is_unasked = false;
+        self.others.retain(|other| match other {
+            ConsoleToRouter::Window { request: of, .. }
+            | ConsoleToRouter::Cancel { request: of } => *of != request,
+            ConsoleToRouter::Send { request: of, .. } if *of == request => {
+                is_unasked = true;
+                false
+            }
+            _ => true,
+        });
+        if !is_unasked {
+            self.others.push_back(ConsoleToRouter::Cancel { request });
         }
     }
 
@@ -110,8 +164,69 @@ mod tests {
     fn what_waits_is_bounded() {
         let mut outbox = Outbox::default();
         for request in 0..10_000 {
-            outbox.put(ConsoleToRouter::Cancel { request });
+            outbox.put(list(request));
+            outbox.put(window(1, 5));
+            outbox.put(wish(ControlWish::Take));
+            outbox.put(ConsoleToRouter::Cancel { request: 3 });
         }
-        assert_eq!(drained(outbox).len(), OTHERS);
+        assert_eq!(drained(outbox).len(), OTHERS + 3);
+    }
+
+    fn list(request: u64) -> ConsoleToRouter {
+        ConsoleToRouter::ListCommands {
+            request,
+            service_port: 9000,
+        }
+    }
+
+    fn window(request: u64, more: u32) -> ConsoleToRouter {
+        ConsoleToRouter::Window { request, more }
+    }
+
+    fn wish(wish: ControlWish) -> ConsoleToRouter {
+        ConsoleToRouter::Control {
+            service_port: 9000,
+            wish,
+        }
+    }
+
+    #[test]
+    fn what_must_arrive_is_not_dropped_however_much_waits() {
+        let mut outbox = Outbox::default();
+        (0..100).for_each(|request| outbox.put(list(request)));
+        for message in [
+            window(1, 5),
+            window(2, 7),
+            window(1, 6),
+            wish(ControlWish::Take),
+            ConsoleToRouter::Cancel { request: 2 },
+            wish(ControlWish::Release),
+            ConsoleToRouter::Cancel { request: 9 },
+        ] {
+            outbox.put(message);
+        }
+        assert_eq!(
+            drained(outbox)[OTHERS..],
+            [
+                window(1, 11),
+                ConsoleToRouter::Cancel { request: 2 },
+                wish(ControlWish::Release),
+                ConsoleToRouter::Cancel { request: 9 },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_run_that_is_ended_before_it_was_asked_for_is_never_asked_for() {
+        let mut outbox = Outbox::default();
+        outbox.put(ConsoleToRouter::Send {
+            request: 4,
+            service_port: 9000,
+            command: "forward".parse().unwrap(),
+            arguments: Vec::new(),
+            for_ms: None,
+        });
+        outbox.put(ConsoleToRouter::Cancel { request: 4 });
+        assert_eq!(drained(outbox), []);
     }
 }

@@ -34,14 +34,22 @@ pub struct RunLog {
 }
 
 impl RunLog {
-    /// Forgets all runs, but not the view of those that are held.
-    pub fn clear(&mut self) {
+    /// The runs of a whole picture instead of those that were known; a held view stays. Only what
+    /// was unknown has come since.
+    pub fn replace(&mut self, runs: Vec<RunInfo>) {
         self.runs.clear();
-        self.by_id.clear();
+        let known = std::mem::take(&mut self.by_id);
+        for run in runs {
+            self.keep(run, |id| !known.contains_key(&id));
+        }
     }
 
     /// A run as it is now. Returns whether it was unknown.
     pub fn put(&mut self, run: RunInfo) -> bool {
+        self.keep(run, |_| true)
+    }
+
+    fn keep(&mut self, run: RunInfo, is_new: impl Fn(RunId) -> bool) -> bool {
         let id = run.run;
         if self.by_id.insert(id, Arc::new(run)).is_some() {
             return false;
@@ -53,7 +61,7 @@ impl RunLog {
         }
         self.runs.push_back(id);
         if let Some(held) = &mut self.held {
-            held.came += 1;
+            held.came += u64::from(is_new(id));
         }
         true
     }
@@ -261,6 +269,22 @@ mod tests {
         assert_eq!((log.came(), log.follows()), (3, false));
         log.follow();
         assert_eq!(ids(&log), [6, 5, 4, 3, 2, 1]);
+    }
+
+    #[test]
+    fn a_new_picture_counts_as_come_only_what_was_unknown() {
+        let mut log = RunLog::default();
+        for n in 1..=3 {
+            log.put(testing::run(n, "forward"));
+        }
+        log.scroll(1);
+        log.put(testing::run(4, "left"));
+        for _ in 0..2 {
+            log.replace((2..=6).map(|n| testing::run(n, "left")).collect());
+            assert_eq!((log.came(), ids(&log)), (3, vec![3, 2, 1]));
+        }
+        log.follow();
+        assert_eq!(ids(&log), [6, 5, 4, 3, 2]);
     }
 
     #[test]

@@ -138,9 +138,8 @@ pub(crate) fn leave() {
 
 /// What can be put back of a terminal that takes no output: its line editing.
 pub(crate) fn leave_unseen() {
-    if IN_USE.load(Ordering::SeqCst) {
-        let _ = terminal::disable_raw_mode();
-    }
+    // Whether or not somebody is at [`leave`]: it may be stuck there.
+    let _ = terminal::disable_raw_mode();
 }
 
 /// From now on a panic of this thread, which draws, puts the terminal back before anything is said

@@ -172,6 +172,20 @@ async fn keys_that_waited_while_it_was_stopped_move_nothing() {
 }
 
 #[tokio::test]
+async fn a_viewers_space_that_waited_while_it_was_stopped_still_stops_the_car() {
+    let mut router = FakeRouter::start().await;
+    let terminal = ready(&mut router, true).await;
+    terminal.signal(Signal::STOP);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    terminal.send(DOWN);
+    terminal.send(b" ");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    terminal.signal(Signal::CONT);
+    let said = router.until_silent(Duration::from_millis(500)).await;
+    assert!(matches!(&said[..], [(Said::Stop { .. }, _)]), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_size_that_changed_while_it_was_stopped_is_known() {
     let mut router = FakeRouter::start().await;
     let terminal = ready(&mut router, true).await;
@@ -219,6 +233,11 @@ async fn too_small_drives_nothing_and_quits() {
 
 #[tokio::test]
 async fn a_terminal_that_takes_no_output_cannot_keep_the_program_alive() {
+    let ways = [(Signal::TERM, 143), (Signal::INT, 130)];
+    futures_util::future::join_all(ways.map(|(signal, code)| ends_when_stuck(signal, code))).await;
+}
+
+async fn ends_when_stuck(signal: Signal, code: i32) {
     let mut router = FakeRouter::start().await;
     let mut terminal = driving(&mut router).await;
     // Ctrl-S as the terminal does it: nothing is read from the screen any more.
@@ -230,6 +249,35 @@ async fn a_terminal_that_takes_no_output_cannot_keep_the_program_alive() {
     }
     let said = router.until_silent(Duration::from_millis(300)).await;
     assert!(said.iter().any(|(m, _)| matches!(m, Said::Release { .. })));
+    terminal.signal(signal);
+    assert_eq!(terminal.end().await, Some(code));
+}
+
+#[tokio::test]
+async fn a_second_control_c_ends_it_at_once() {
+    let mut router = FakeRouter::that_dies().await;
+    let mut terminal = ready(&mut router, true).await;
+    terminal.send(b"a");
+    assert!(matches!(router.next().await, Said::Control { .. }));
+    // A dead router is waited for; whoever does not wait says so again.
+    terminal.send(b"\x03");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    terminal.send(b"\x03");
+    assert_eq!(terminal.end().await, Some(130));
+    assert_restored(&terminal);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_where_the_terminal_takes_no_output() {
+    let mut router = FakeRouter::start().await;
+    let mut terminal = ready(&mut router, true).await;
+    terminal.stall();
+    for _ in 0..60 {
+        terminal.send(b"\t");
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
     terminal.signal(Signal::TERM);
-    assert!(terminal.end().await.is_some());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    terminal.signal(Signal::INT);
+    assert_eq!(terminal.end().await, Some(130));
 }

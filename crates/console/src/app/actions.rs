@@ -231,7 +231,7 @@ impl App {
         }
         let orders = self.drive.leave(&self.facts());
         self.carry_out(orders, effects);
-        self.chosen = port;
+        self.set_chosen(port);
         self.drive = crate::drive::Drive::new(self.setup.releases);
         self.healthy_since = None;
         (self.pressed, self.began_in) = (None, None);
@@ -273,7 +273,7 @@ impl App {
         }
     }
 
-    fn list_commands(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn list_commands(&mut self, effects: &mut Vec<Effect>) {
         let Some(service_port) = self.chosen else {
             return;
         };
@@ -326,12 +326,8 @@ impl App {
         }
     }
 
-    /// Stop, disarm, quit; a second time at once.
+    /// Stop, disarm, quit.
     pub(super) fn quit(&mut self, effects: &mut Vec<Effect>) {
-        if std::mem::replace(&mut self.quitting, true) {
-            effects.push(Effect::QuitNow);
-            return;
-        }
         self.stop_if_ours(effects);
         let orders = self.drive.leave(&self.facts());
         self.carry_out(orders, effects);

@@ -9,7 +9,9 @@ use p2p_shared::protocol::{End, cost};
 use p2p_shared::text::Escaped;
 
 use super::{App, Effect, Event};
+use crate::commands::Commands;
 use crate::drive::hold::PULSE;
+use crate::fleet::Link;
 use crate::keymap::Screen;
 
 /// The longest of a peer's sentences that is shown, in characters.
@@ -39,6 +41,7 @@ impl App {
                 self.picture.1.extend(runs);
                 if last {
                     self.take_picture();
+                    self.follow_chosen();
                     self.choose_link(effects);
                 }
                 self.dirty = true;
@@ -92,10 +95,7 @@ impl App {
         for link in links {
             self.fleet.put(link, self.now);
         }
-        self.log.clear();
-        for run in runs {
-            self.log.put(run);
-        }
+        self.log.replace(runs);
         self.has_snapshot = true;
     }
 
@@ -105,13 +105,18 @@ impl App {
         match event {
             FeedEvent::Link(info) => {
                 self.fleet.put(*info, now);
+                self.follow_chosen();
                 self.choose_link(effects);
             }
             FeedEvent::LinkDown { service_port, why } => {
                 let why = Escaped(&why).cut(SENTENCE).to_string();
                 self.fleet.down(service_port, why, now);
             }
-            FeedEvent::LinkGone { service_port } => self.fleet.gone(service_port),
+            FeedEvent::LinkGone { service_port } => {
+                self.fleet.gone(service_port);
+                self.follow_chosen();
+                self.choose_link(effects);
+            }
             FeedEvent::Rtt {
                 service_port,
                 rtt_us,
@@ -205,21 +210,74 @@ impl App {
         if self.chosen.is_some() {
             return;
         }
-        let found = match &self.setup.wanted {
-            Some(wanted) => self.fleet.find(wanted),
-            None if self.fleet.len() == 1 => self.fleet.iter().next(),
-            None => None,
+        let again = self.chosen_name.is_some();
+        let found = match (&self.chosen_name, &self.setup.wanted) {
+            // One that was lost is waited for; the operator may choose another meanwhile.
+            (Some(name), wanted) => self
+                .fleet
+                .iter()
+                .filter(|link| link.info.name == *name)
+                .max_by_key(|link| link.info.is_up)
+                .or_else(|| self.fleet.find(wanted.as_ref()?)),
+            (None, Some(wanted)) => self.fleet.find(wanted),
+            (None, None) if self.fleet.len() == 1 => self.fleet.iter().next(),
+            (None, None) => None,
         };
         if let Some(port) = found.map(|link| link.info.service_port) {
-            self.chosen = Some(port);
+            self.set_chosen(Some(port));
+            if again && self.screen == Screen::Commands {
+                self.list_commands(effects);
+            }
             if self.may_choose_screen && self.screen == Screen::Fleet {
                 self.go(Screen::Drive, effects);
             }
-        } else if self.setup.wanted.is_none() && self.has_snapshot && !self.fleet.is_empty() {
+        } else if !again
+            && self.setup.wanted.is_none()
+            && self.has_snapshot
+            && !self.fleet.is_empty()
+        {
             // Several: the first is selected, and the operator chooses.
-            self.chosen = self.fleet.iter().next().map(|link| link.info.service_port);
+            let first = self.fleet.iter().next();
+            self.set_chosen(first.map(|link| link.info.service_port));
             self.may_choose_screen = false;
         }
+    }
+
+    pub(super) fn set_chosen(&mut self, port: Option<u16>) {
+        self.chosen = port;
+        let link = self.link();
+        self.chosen_name = link.map(|link| link.info.name.clone());
+    }
+
+    /// The chosen link is the one of its name, not whoever is given its port next: without it there
+    /// is none, and what comes instead moves only after `a`. Nothing is sent: whoever has the port
+    /// now is another.
+    fn follow_chosen(&mut self) {
+        let (Some(port), Some(name)) = (self.chosen, &self.chosen_name) else {
+            return;
+        };
+        let is_it = |link: &Link| link.info.name == *name;
+        let here = self.fleet.get(port).filter(|link| is_it(link));
+        let wanted = self.setup.wanted.as_deref() == Some(name.as_str());
+        let is_elsewhere = || {
+            let mut links = self.fleet.iter();
+            wanted && links.any(|link| is_it(link) && link.info.is_up)
+        };
+        if here.is_some_and(|here| here.info.is_up || !is_elsewhere()) {
+            return;
+        }
+        if here.is_none() {
+            let name = Escaped(name.as_str()).cut(SENTENCE).to_string();
+            self.say(format!("{name} is gone from port {port}"), true);
+        }
+        self.chosen = None;
+        self.drive.start_anew();
+        self.healthy_since = None;
+        (self.pressed, self.began_in) = (None, None);
+        self.commands = Commands {
+            run: self.commands.run.take(),
+            ..Commands::default()
+        };
     }
 }
 

@@ -26,7 +26,7 @@ impl App {
                 }
             }
             Input::FocusLost => {
-                let orders = self.drive.let_go();
+                let orders = self.drive.lose_focus();
                 self.carry_out(orders, effects);
                 self.dirty = true;
             }
@@ -40,6 +40,27 @@ impl App {
                     self.carry_out(orders, effects);
                 }
             }
+        }
+    }
+
+    /// Of what waited too long only stop and quit are acted on. An arrow that is held since then is
+    /// no fresh press.
+    pub(super) fn on_stale(&mut self, event: &Input, effects: &mut Vec<Effect>) {
+        let key = match event {
+            Input::Key(key) => key,
+            Input::Mouse(mouse) if self.is_on_stop(mouse) => {
+                return self.act(Action::Stop, effects);
+            }
+            _ => return,
+        };
+        let action = keymap::find(self.screen, key).map(|binding| binding.action);
+        match (action, key.kind) {
+            (Some(Action::Stop | Action::Quit), KeyEventKind::Press) => self.key(key, effects),
+            (Some(Action::Move(direction)), KeyEventKind::Press) => {
+                self.drive.stale(direction, &self.facts());
+            }
+            (Some(Action::Move(_)), KeyEventKind::Release) => self.key(key, effects),
+            _ => {}
         }
     }
 
@@ -117,14 +138,14 @@ impl App {
         if self.screen != Screen::Drive || self.overlay.is_some() || self.is_too_small() {
             return;
         }
+        if self.is_on_stop(&mouse) {
+            return self.act(Action::Stop, effects);
+        }
         let pad = layout::drive(layout::of_screen(self).body).pad;
         let place = ratatui::layout::Position::new(mouse.column, mouse.row);
         let on_pad = || layout::pad_at(pad, place);
         let is_down = mouse.kind == MouseEventKind::Down(MouseButton::Left);
         let has_pad = layout::shape(self.setup.size) != Shape::Strip;
-        if is_down && has_pad && layout::stop_cell(pad).contains(place) {
-            return self.act(Action::Stop, effects);
-        }
         let orders = match mouse.kind {
             MouseEventKind::Down(_) if is_down && has_pad && self.may_drive() => match on_pad() {
                 Some(direction) => self.drive.pad_down(direction, &self.facts()),
@@ -136,5 +157,18 @@ impl App {
         };
         self.dirty = true;
         self.carry_out(orders, effects);
+    }
+
+    /// Whether this is a click on the pad's STOP.
+    fn is_on_stop(&self, mouse: &MouseEvent) -> bool {
+        let has_pad = self.screen == Screen::Drive
+            && self.overlay.is_none()
+            && !self.is_too_small()
+            && layout::shape(self.setup.size) != Shape::Strip;
+        let pad = layout::drive(layout::of_screen(self).body).pad;
+        let place = ratatui::layout::Position::new(mouse.column, mouse.row);
+        has_pad
+            && mouse.kind == MouseEventKind::Down(MouseButton::Left)
+            && layout::stop_cell(pad).contains(place)
     }
 }

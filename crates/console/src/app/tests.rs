@@ -133,8 +133,6 @@ fn quitting_stops_and_disarms_a_driver_and_lets_others_drive_on() {
             .contains(&Effect::Send(wish(ControlWish::Release)))
     );
     assert!(bench.sent.contains(&Effect::Quit));
-    bench.letters("q");
-    assert!(bench.sent.contains(&Effect::QuitNow));
 
     let mut viewer = Bench::with_car(SIZE);
     viewer.control(Some(bob()), None);
@@ -515,4 +513,130 @@ fn a_press_that_waits_for_control_ends_when_that_is_refused() {
     bench.pass(100);
     assert_eq!(bench.messages(), []);
     assert_eq!(bench.app.notice.as_ref().unwrap().text, "it is away");
+}
+
+fn stale(code: KeyCode, modifiers: KeyModifiers) -> Event {
+    let key = crossterm::event::KeyEvent::new(code, modifiers);
+    Event::Stale(Input::Key(key))
+}
+
+#[test]
+fn of_what_waited_too_long_stop_and_quit_are_acted_on_and_nothing_else() {
+    // A viewer: nothing else than Space stops the car that another drives.
+    let mut bench = Bench::with_car(SIZE);
+    bench.control(Some(bob()), None);
+    bench.messages();
+    bench.event(Event::Late(Duration::from_secs(3)));
+    for code in [KeyCode::Up, KeyCode::Char('a'), KeyCode::Tab] {
+        bench.event(stale(code, KeyModifiers::NONE));
+    }
+    assert_eq!(bench.messages(), []);
+    assert_eq!(bench.app.screen, Screen::Drive);
+    bench.event(stale(KeyCode::Char(' '), KeyModifiers::NONE));
+    assert_eq!(bench.messages(), [stop()]);
+
+    let pad = layout::drive(layout::of_screen(&bench.app).body).pad;
+    let cell = layout::stop_cell(pad);
+    bench.event(Event::Stale(Input::Mouse(MouseEvent {
+        kind: MouseEventKind::Down(MouseButton::Left),
+        column: cell.x,
+        row: cell.y,
+        modifiers: KeyModifiers::NONE,
+    })));
+    assert_eq!(bench.messages(), [stop()]);
+
+    for key in [
+        stale(KeyCode::Char('q'), KeyModifiers::NONE),
+        stale(KeyCode::Char('c'), KeyModifiers::CONTROL),
+    ] {
+        let mut bench = Bench::with_car(SIZE);
+        bench.event(key);
+        assert!(bench.sent.contains(&Effect::Quit));
+    }
+}
+
+#[test]
+fn an_arrow_that_went_down_while_nobody_listened_moves_nothing_while_it_is_held() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.app.drive = Drive::new(crate::drive::Releases::Guessed);
+    bench.event(Event::Late(Duration::from_secs(3)));
+    bench.event(stale(KeyCode::Up, KeyModifiers::NONE));
+    for _ in 0..20 {
+        bench.pass(40);
+        bench.stroke(KeyCode::Up, KeyEventKind::Press);
+    }
+    assert_eq!(bench.messages(), []);
+    bench.pass(2000);
+    bench.stroke(KeyCode::Up, KeyEventKind::Press);
+    assert_eq!(bench.messages(), [wish(ControlWish::Take)]);
+}
+
+fn comes(bench: &mut Bench, port: u16, name: &str) {
+    bench.feed(FeedEvent::Link(Box::new(testing::link(port, name))));
+}
+
+#[test]
+fn another_car_on_the_chosen_port_is_not_driven_by_an_arrow() {
+    let ways: [fn(&mut Bench); 3] = [
+        |bench| {
+            bench.feed(FeedEvent::LinkGone { service_port: PORT });
+            comes(bench, PORT, "rig");
+        },
+        |bench| comes(bench, PORT, "rig"),
+        |bench| bench.connect(vec![testing::link(PORT, "rig")], Vec::new()),
+    ];
+    for (n, way) in ways.into_iter().enumerate() {
+        let mut bench = Bench::with_car(SIZE);
+        way(&mut bench);
+        bench.pass(1000);
+        bench.messages();
+        bench.key(KeyCode::Up);
+        bench.key(KeyCode::Char('a'));
+        assert_eq!(bench.messages(), [], "{n}");
+        assert_eq!(bench.app.chosen, None, "{n}");
+        // The operator's own choice is one.
+        bench.letters("1");
+        bench.key(KeyCode::Down);
+        bench.key(KeyCode::Enter);
+        assert_eq!(bench.app.chosen, Some(PORT), "{n}");
+        bench.pass(600);
+        bench.messages();
+        bench.key(KeyCode::Up);
+        assert!(bench.messages().contains(&wish(ControlWish::Take)), "{n}");
+    }
+}
+
+#[test]
+fn the_chosen_car_is_found_again_on_another_port_and_needs_a() {
+    let mut bench = Bench::driving(SIZE);
+    bench.feed(FeedEvent::LinkGone { service_port: PORT });
+    comes(&mut bench, PORT, "rig");
+    bench.messages();
+    comes(&mut bench, 9001, "car");
+    assert_eq!(bench.app.chosen, Some(9001));
+    bench.stroke(KeyCode::Up, KeyEventKind::Release);
+    bench.pass(600);
+    bench.key(KeyCode::Up);
+    assert_eq!(bench.messages(), []);
+    bench.key(KeyCode::Char('a'));
+    let take = ConsoleToRouter::Control {
+        service_port: 9001,
+        wish: ControlWish::Take,
+    };
+    assert_eq!(bench.messages(), [take]);
+}
+
+#[test]
+fn a_wanted_car_that_comes_back_on_another_port_is_chosen_while_the_old_one_is_kept() {
+    for (wanted, chosen) in [(Some("car"), 9001), (None, PORT)] {
+        let mut bench = Bench::unconnected(SIZE);
+        bench.app.setup.wanted = wanted.map(str::to_owned);
+        bench.connect(vec![testing::link(PORT, "car")], Vec::new());
+        bench.feed(FeedEvent::LinkDown {
+            service_port: PORT,
+            why: "silent".to_owned(),
+        });
+        comes(&mut bench, 9001, "car");
+        assert_eq!(bench.app.chosen, Some(chosen));
+    }
 }

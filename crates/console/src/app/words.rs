@@ -37,6 +37,8 @@ pub enum Event {
     },
     /// This program was stopped, asleep or blocked for so long beyond its plan.
     Late(Duration),
+    /// What the terminal said meanwhile: too old to move anything, never too old to stop.
+    Stale(crossterm::event::Event),
     /// A file was written, or why not.
     Saved(Result<String, String>),
     /// The program is to end: a signal came, or the terminal is gone.
@@ -50,8 +52,6 @@ pub enum Effect {
     Send(ConsoleToRouter),
     /// End, after what is queued was sent.
     Quit,
-    /// End at once.
-    QuitNow,
     /// Write a file of this name.
     Save {
         /// Its name.

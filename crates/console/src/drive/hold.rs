@@ -65,6 +65,10 @@ const BURST: Duration = Duration::from_millis(5);
 const SHORTEST_SILENCE: Duration = Duration::from_millis(60);
 /// Between a press and its first repeat at most (X11: 660 ms, macOS up to 2 s when set so).
 const FIRST_REPEAT: Duration = Duration::from_millis(800);
+/// The longest time between a press and its first repeat that any keyboard is set to (macOS). Where
+/// releases are guessed, a key whose press was ended from elsewhere counts as held until it has
+/// been silent for so long: its first repeat looks just like a new press, and must not be one.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
 /// Where a hold comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +89,9 @@ pub struct Hold {
     repeats: u32,
     /// Nothing more comes of it: its press is over, and only a new one moves again.
     spent: bool,
+    /// Its press was ended, or refused, by something else than its own key and its pulse's end:
+    /// only a key that was let go meanwhile moves again.
+    cut: bool,
     /// Over a slow link it is one pulse, however long it is held.
     pulse_only: bool,
 }
@@ -111,6 +118,7 @@ impl Hold {
             repeat: None,
             repeats: 0,
             spent: false,
+            cut: false,
             pulse_only: false,
         }
     }
@@ -133,9 +141,29 @@ impl Hold {
         self.spent
     }
 
-    /// Its press is over.
+    /// Its press has come to its natural end.
     pub fn spend(&mut self) {
         self.spent = true;
+    }
+
+    /// Its press was ended from elsewhere, or refused: what the key still says is the old press.
+    pub fn cut(&mut self) {
+        self.spent = true;
+        self.cut = true;
+    }
+
+    /// What the key said until now went unheard: it may have been held all along.
+    pub fn unheard_until(&mut self, now: Instant) {
+        self.last = self.last.max(now);
+    }
+
+    /// Whether what comes now can't be known from a new press, although it comes too late for a
+    /// steady repeat: then the operator is told how long to wait.
+    #[must_use]
+    pub fn is_doubtful(&self, now: Instant) -> bool {
+        self.cut
+            && self.from == From::Key(Releases::Guessed)
+            && now.saturating_duration_since(self.last) >= SLOWEST_REPEAT
     }
 
     /// The press went out only now, having waited for control: a pulse counts from here.
@@ -199,10 +227,21 @@ impl Hold {
     pub fn held_until(&self) -> Instant {
         match (self.from, self.repeat) {
             (From::Pad | From::Key(Releases::Reported), _) => self.last + SILENT_HOLD,
+            (From::Key(Releases::Guessed), _) if self.cut => self.last + LONGEST_DELAY,
             (From::Key(Releases::Guessed), Some(repeat)) => self.last + silence(repeat),
             // A pulse over a slow link: the first repeat must not become the next one.
             (From::Key(Releases::Guessed), None) if self.pulse_only => self.last + FIRST_REPEAT,
             (From::Key(Releases::Guessed), None) => self.moves_until(),
+        }
+    }
+
+    /// How long it is worth remembering: what ends its press may be heard of after its pulse, and
+    /// before its first repeat.
+    #[must_use]
+    pub fn known_until(&self) -> Instant {
+        match self.from {
+            From::Key(Releases::Guessed) => self.held_until().max(self.last + LONGEST_DELAY),
+            _ => self.held_until(),
         }
     }
 }

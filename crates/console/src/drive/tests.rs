@@ -248,6 +248,8 @@ fn escape_gives_control_back_and_then_takes_an_explicit_a() {
     bench.facts.holder = Holder::Nobody;
     assert_eq!(bench.tick(), []);
     assert_eq!(bench.state(), State::View);
+    assert_eq!(bench.a(), [Order::Say(Why::KeyHeld)]);
+    bench.key(Forward, Up);
     assert_eq!(bench.key(Forward, Down), [Order::Say(Why::NeedsArming)]);
     bench.key(Forward, Up);
     assert_eq!(bench.a(), [Order::Take]);
@@ -503,4 +505,136 @@ fn a_press_waits_for_the_cars_clock() {
     bench.pass(90);
     bench.facts.tick_ms = Some(5);
     assert_eq!(bench.tick(), [Order::Press(press_id(1), Forward)]);
+}
+
+/// What ends a press, or refuses it, without latching anything.
+type End = fn(&mut Bench) -> Vec<Order>;
+
+fn stopped_by_another(bench: &mut Bench) -> Vec<Order> {
+    let over = MotionEvent::Over {
+        press: bench.drive.last,
+        cause: StopCause::Asked,
+    };
+    bench.drive.motion(&over)
+}
+
+const ENDS: [(&str, End); 6] = [
+    ("another's stop", stopped_by_another),
+    ("the router refuses", |bench| {
+        bench.drive.refused(bench.drive.last);
+        Vec::new()
+    }),
+    ("the car refuses", |bench| {
+        let press = bench.drive.last.unwrap();
+        let why = MotionRefused::Old;
+        bench.drive.motion(&MotionEvent::Refused { press, why })
+    }),
+    ("the car's limit", |bench| {
+        let over = MotionEvent::Over {
+            press: bench.drive.last,
+            cause: StopCause::Limit,
+        };
+        bench.drive.motion(&over)
+    }),
+    ("the focus is lost", |bench| bench.drive.lose_focus()),
+    ("a paste", |bench| bench.drive.let_go()),
+];
+
+#[test]
+fn a_key_held_all_along_moves_nothing_after_its_press_was_ended_from_elsewhere() {
+    // Before the pulse is over, and between it and the first repeat; then the keyboard's delay.
+    for (when, delay) in [(100, 400), (300, 200), (100, 1850), (300, 1650)] {
+        for (name, end) in ENDS {
+            let mut bench = Bench::armed(Releases::Guessed);
+            bench.key(Forward, Down);
+            bench.pass(when);
+            end(&mut bench);
+            let mut orders = bench.pass(delay);
+            orders.extend(bench.hold(Forward, Down, 90));
+            let moves = |order: &Order| matches!(order, Order::Press(..) | Order::Take);
+            assert!(!orders.iter().any(moves), "{name} at {when}: {orders:?}");
+            // Let go, it counts as new again.
+            bench.pass(2000);
+            let second = press_id(2);
+            assert_eq!(
+                bench.key(Forward, Down),
+                [Order::Press(second, Forward)],
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stop_between_a_pulse_and_the_first_repeat_counts_although_nothing_moved() {
+    let mut bench = Bench::armed(Releases::Guessed);
+    bench.key(Forward, Down);
+    bench.pass(300);
+    let stopped = MotionEvent::Stopped {
+        cause: StopCause::Asked,
+        end: p2p_shared::protocol::End::Exit(0),
+        exec_us: 1,
+    };
+    assert_eq!(bench.drive.motion(&stopped), []);
+    bench.pass(200);
+    let said = [Order::Say(Why::StillHeld)];
+    assert_eq!(bench.hold(Forward, Down, 90), said, "and only once");
+}
+
+#[test]
+fn a_key_held_since_it_was_refused_moves_nothing_when_the_link_has_settled() {
+    let mut bench = Bench::new(Releases::Guessed);
+    bench.facts.healthy_since = Some(bench.facts.now);
+    bench.pass(200);
+    assert_eq!(bench.key(Forward, Down), [Order::Say(Why::Unsettled)]);
+    bench.pass(500);
+    assert_eq!(
+        bench.hold(Forward, Down, 90),
+        [Order::Say(Why::StillHeld)],
+        "the same key is no fresh press"
+    );
+}
+
+#[test]
+fn a_key_held_while_the_loop_was_late_is_no_fresh_press_to_a_viewer_either() {
+    let mut bench = Bench::new(Releases::Guessed);
+    bench.facts.healthy_since = Some(bench.facts.now);
+    assert_eq!(bench.key(Forward, Down), [Order::Say(Why::Unsettled)]);
+    bench.facts.now += ms(4000);
+    assert_eq!(bench.drive.fail(Why::Late(ms(4000)), &bench.facts), []);
+    bench.tick();
+    assert_eq!(bench.hold(Forward, Down, 30), []);
+}
+
+#[test]
+fn taking_control_waits_for_a_key_that_may_be_held() {
+    let ways: [fn(&mut Bench); 3] = [
+        |bench| drop(bench.drive.stop()),
+        |bench| drop(bench.drive.disarm(&bench.facts)),
+        |bench| drop(bench.drive.fail(Why::InputDead, &bench.facts)),
+    ];
+    for way in ways {
+        let mut bench = Bench::armed(Releases::Guessed);
+        bench.key(Forward, Down);
+        bench.pass(300);
+        way(&mut bench);
+        bench.facts.holder = Holder::Nobody;
+        bench.pass(150);
+        assert_eq!(bench.a(), [Order::Say(Why::StillHeld)]);
+        bench.hold(Forward, Down, 5);
+        bench.pass(1900);
+        assert_eq!(bench.a(), [Order::Say(Why::StillHeld)]);
+        bench.pass(100);
+        assert_eq!(bench.a(), [Order::Take]);
+    }
+}
+
+#[test]
+fn another_key_is_a_new_press_at_once() {
+    let mut bench = Bench::armed(Releases::Guessed);
+    bench.key(Forward, Down);
+    bench.pass(100);
+    stopped_by_another(&mut bench);
+    let second = press_id(2);
+    assert_eq!(bench.key(Left, Down), [Order::Press(second, Left)]);
 }

@@ -70,6 +70,9 @@ pub enum Why {
     /// A key is held.
     #[error("let go of all direction keys first, then press a")]
     KeyHeld,
+    /// A key is held, or was until just now, and the terminal doesn't say which.
+    #[error("this terminal tells of no release: leave the direction keys alone for 2 s first")]
+    StillHeld,
     /// Another has control.
     #[error("{0} drives: a asks for control, Space stops the car all the same")]
     Held(String),

@@ -1,5 +1,5 @@
 //! Owns reading the terminal: one thread that looks whether it is still there before each read,
-//! says all the time that it is alive, and throws away what waited while the program didn't run.
+//! says all the time that it is alive, and marks as stale what waited while the program didn't run.
 
 use std::io;
 use std::sync::Arc;
@@ -23,8 +23,10 @@ pub(crate) const WAITING: usize = 1024;
 pub(crate) enum Input {
     /// The terminal said this, at that moment.
     Event(Event, Instant),
-    /// What waited was thrown away: the program had not run for so long.
+    /// The program had not run for so long: what waited meanwhile follows as stale.
     Late(Duration),
+    /// The terminal said this while the program did not run: a stop among it still counts.
+    Stale(Event),
     /// The terminal is gone.
     Gone,
 }
@@ -86,8 +88,12 @@ impl Reader {
             }
             let late = plan.lateness();
             if late > LATE {
-                if !discard() || events.blocking_send(Input::Late(late)).is_err() {
-                    return;
+                let Some(stale) = waiting() else { return };
+                let late = [Input::Late(late)].into_iter();
+                for told in late.chain(stale.into_iter().map(Input::Stale)) {
+                    if events.blocking_send(told).is_err() {
+                        return;
+                    }
                 }
                 self.say_alive();
                 continue;
@@ -155,12 +161,20 @@ pub(crate) fn is_gone() -> bool {
     matches!(look(Duration::ZERO), Look::Gone)
 }
 
-/// Throws away what waits. Returns whether the terminal is still there.
-fn discard() -> bool {
+/// Keys and clicks that wait; nothing, if the terminal is gone. A new size is looked at anyhow.
+fn waiting() -> Option<Vec<Event>> {
+    let mut events = Vec::new();
     while let Ok(true) = event::poll(Duration::ZERO) {
-        if event::read().is_err() || is_gone() {
-            return false;
+        let event = event::read().ok()?;
+        if is_gone() {
+            return None;
+        }
+        let is_click = |kind| matches!(kind, MouseEventKind::Down(_));
+        match &event {
+            Event::Key(_) => events.push(event),
+            Event::Mouse(mouse) if is_click(mouse.kind) => events.push(event),
+            _ => {}
         }
     }
-    true
+    Some(events)
 }

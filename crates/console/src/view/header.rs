@@ -10,6 +10,7 @@ use super::text::{fit, short};
 use super::theme::{Theme, round_trip_word, state_words};
 use crate::app::{App, Connection};
 use crate::drive::{Holder, Releases, State};
+use crate::fleet::Link;
 use crate::keymap::Screen;
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
@@ -35,8 +36,13 @@ fn stop_failed(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
         " ‼ STOP FAILED: {} may still move",
         fit(name, width.saturating_sub(40))
     );
+    // Where it is narrow, what is to be done goes before why.
+    let end = app.link().and_then(Link::failed_stop);
+    let why = end.filter(|_| width >= 100).map_or(String::new(), |end| {
+        format!(" ({})", crate::run_log::end_text(end))
+    });
     let second =
-        " its stop command failed 3 times. Space tries again; else cut its power".to_owned();
+        format!(" its stop command failed 3 times{why}. Space tries again; else cut its power");
     let lines: Vec<Line<'_>> = [first, second]
         .map(|text| Line::styled(fill(fit(&text, width)), theme.alarm()))
         .into();

@@ -151,6 +151,11 @@ fn drive() {
     });
     snapshots("drive_stop_failed", |size| {
         let mut bench = Bench::driving(size);
+        bench.motion(MotionEvent::Stopped {
+            cause: StopCause::Released,
+            end: End::Exit(7),
+            exec_us: 12_000,
+        });
         bench.motion(MotionEvent::StopFailed);
         bench
     });

@@ -38,6 +38,8 @@ enum Manner {
     Feeds(u64),
     /// What nobody here understands.
     Foreign,
+    /// Nothing any more, once it was asked for control.
+    Dead,
 }
 
 /// A router with one car, which gives control to whoever asks.
@@ -56,6 +58,11 @@ impl FakeRouter {
     /// One that greets with a message that nobody here knows.
     pub async fn of_another_version() -> Self {
         Self::of(Manner::Foreign).await
+    }
+
+    /// One that is dead once control was taken: it reads no more, and keeps the connection.
+    pub async fn that_dies() -> Self {
+        Self::of(Manner::Dead).await
     }
 
     /// One whose feed has so many events a second: runs that begin and end with output.
@@ -201,7 +208,11 @@ async fn serve(
             }
             _ => {}
         }
+        let dies = manner == Manner::Dead && matches!(message, ConsoleToRouter::Control { .. });
         let _ = told.send((message, Instant::now()));
+        if dies {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
