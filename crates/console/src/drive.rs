@@ -94,7 +94,8 @@ impl Drive {
     pub fn start_anew(&mut self) {
         self.end_press();
         *self = Self {
-            latch: Some(Latch::Plain),
+            // Why it stands stays on the screen, for the same car may come back.
+            latch: self.latch.or(Some(Latch::Plain)),
             hold: self.hold.take(),
             number: self.number,
             ..Self::new(self.releases)

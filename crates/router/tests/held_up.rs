@@ -33,7 +33,7 @@ impl HeldUp {
         let mut inner = FakeInner::greeting(proxy.port(), &peer::hello("held", 0)).await;
         let (_, port) = inner.is_welcomed().await;
         let mut driver = FakeConsole::open(world.main_port()).await;
-        let epoch = driver.takes(port).await;
+        let mut epoch = driver.takes(port).await;
         let is_stop = |message| matches!(message, RouterToInner::Stop { .. });
         while !is_stop(inner.hear().await.expect("closed")) {}
         proxy.hold(Way::ToInner);
@@ -60,6 +60,8 @@ impl HeldUp {
                     filling,
                 };
             }
+            // It was silent with that press held, so it has no control any more.
+            epoch = driver.takes(port).await;
         }
         unreachable!("numbers end")
     }
