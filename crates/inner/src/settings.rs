@@ -27,7 +27,7 @@ const MAX_TIMEOUT: u64 = 7 * 24 * 3600;
     before_help = "Examples:\n  \
         p2p-inner router.example.org 8888 9000\n  \
         p2p-inner router.example.org 8888 9000 --name car --commands ~/car/command\n\
-        Then http://router.example.org:9000/cgi?command=hello runs the file `hello` of that folder."
+        Then https://router.example.org:9000/cgi?command=hello runs the file `hello` of that folder."
 )]
 pub struct Options {
     /// What to do instead of running

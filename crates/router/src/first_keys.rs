@@ -53,7 +53,7 @@ fn text(first: &FirstKeys, main_port: u16) -> String {
     format!(
         "\nThis router had no keys yet. Here are two; they are not shown again.\n\
          (ROUTER stands for this host's name or address. `p2p-router key add` makes more.)\n\n\
-         On the car, paste:\n\n  {car} && p2p-inner ROUTER {main_port} 9000\n\n\
+         On the car, paste:\n\n  {car} && p2p-inner ROUTER {main_port} 9000 --name car\n\n\
          At the desk, paste:\n\n  {operator} && p2p-console --router ROUTER:{main_port}\n\n\
          Any HTTP client will do as well:\n\n  \
          curl {pin}-H \"Authorization: Bearer $(cat ~/.config/p2prouter/key)\" 'https://ROUTER:9000/cgi?command=hello'\n\n",

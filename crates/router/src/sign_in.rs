@@ -139,7 +139,7 @@ impl Asked<'_> {
             }
             _ => Err(Problem::new(
                 StatusCode::FORBIDDEN,
-                "without TLS the browser doesn't say which page made this request: ask by https://, or open the address yourself",
+                "the browser doesn't say which page made this request (without TLS none does): ask by https://, or open the address yourself",
             )),
         }
     }

@@ -107,7 +107,10 @@ fn replay_or_fleet<'a>(app: &App, width: usize) -> Line<'a> {
     let text = if app.is_replay() {
         " a past log: nothing here is live".to_owned()
     } else {
-        format!(" {} links", app.fleet.len())
+        match app.fleet.len() {
+            1 => " 1 link".to_owned(),
+            links => format!(" {links} links"),
+        }
     };
     Line::from(fit(&text, width))
 }
