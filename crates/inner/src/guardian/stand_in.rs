@@ -2,6 +2,7 @@
 //! beyond its deadline, ends what a dead inner left running, and tells the log of it. It only
 //! acts: what moves and until when, it is told.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -198,28 +199,34 @@ fn tell_why(cause: Cause, deadline_ms: u64, mover: &Mover) {
 
 /// Ends what the inner left running: as its time limit would have.
 async fn end_survivors(inner: u32) {
-    let groups = survivors::of(inner);
-    if groups.is_empty() {
-        return;
-    }
-    for group in &groups {
-        group.terminate();
-    }
-    tracing::warn!(
-        groups = groups.len(),
-        "the inner is gone: what it ran is ended"
-    );
-    let gone = async {
-        while !survivors::of(inner).is_empty() {
-            sleep(GRACE).await;
-        }
-    };
-    if timeout(KILL_GRACE, gone).await.is_err() {
-        // Looked for anew: a number may be another's by now.
+    let patience = Instant::now() + KILL_GRACE;
+    let mut told = BTreeSet::new();
+    let mut were_none = false;
+    while Instant::now() < patience {
         let groups = survivors::of(inner);
-        for group in &groups {
-            group.kill();
+        // Two looks: one that is just being executed has no environment for a moment.
+        if groups.is_empty() && were_none {
+            return;
         }
+        were_none = groups.is_empty();
+        let mut new = 0;
+        for group in groups {
+            if told.insert(group.as_raw()) {
+                group.terminate();
+                new += 1;
+            }
+        }
+        if new > 0 {
+            tracing::warn!(groups = new, "the inner is gone: what it ran is ended");
+        }
+        sleep(GRACE).await;
+    }
+    // Looked for anew: a number may be another's by now.
+    let groups = survivors::of(inner);
+    for group in &groups {
+        group.kill();
+    }
+    if !groups.is_empty() {
         tracing::warn!(groups = groups.len(), "what did not end was killed");
     }
 }

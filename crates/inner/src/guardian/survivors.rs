@@ -4,7 +4,7 @@
 //!
 //! A command that is being started when the inner dies is found, too: until it is executed it
 //! holds the inner's end of the guardian's pipe, so the guardian doesn't see the inner's death
-//! before.
+//! before. While the kernel executes it, its environment reads as empty: who looks once may miss it.
 
 use std::collections::BTreeMap;
 use std::fs;
