@@ -21,7 +21,7 @@ use crate::round_trips::RoundTrips;
 use crate::run_log::RunLog;
 use crate::text_field::TextField;
 
-pub use words::{Connection, Effect, Event, Notice, Overlay, Setup};
+pub use words::{Connection, Effect, Event, Notice, Overlay, Page, Setup};
 
 /// The least size that anything can be shown in: below it the console takes only stop and quit.
 pub const LEAST_SIZE: (u16, u16) = (40, 8);

@@ -23,7 +23,10 @@ const MAIN_PORT: u16 = 8888;
         p2p-console --router router.example.org list --json which machines are there\n  \
         p2p-console --router router.example.org send car hello world\n  \
         p2p-console --router router.example.org send car forward --for 300ms\n  \
-        p2p-console replay logs/p2p-router.2026-11-22.jsonl"
+        p2p-console replay logs/p2p-router.2026-11-22.jsonl",
+    // Behind the subcommand, too, where people put it.
+    mut_arg("key_file", |arg| arg.global(true)),
+    mut_arg("log_dir", |arg| arg.global(true))
 )]
 pub struct Options {
     /// What to do instead of showing the screens
@@ -235,6 +238,13 @@ mod tests {
             parse("list --router a --json"),
             Ok(Some(Task::List))
         ));
+        let key_file = |words: &str| {
+            let words = format!("p2p-console {words}");
+            let options = Options::try_parse_from(words.split(' ')).unwrap();
+            options.common.key_file
+        };
+        let behind = "--router a send car hello --key-file k --log-dir l";
+        assert_eq!(key_file(behind), Some("k".into()));
         let Ok(Some(Task::Send(send))) = parse("--router a send car forward x --for 300ms") else {
             panic!("send");
         };

@@ -18,6 +18,7 @@ mod header;
 mod help;
 pub mod layout;
 mod log;
+pub mod overlay;
 mod pad;
 mod round_trips;
 mod run;
@@ -29,7 +30,7 @@ mod too_small;
 
 use ratatui::Frame;
 
-use crate::app::{App, Overlay};
+use crate::app::App;
 use crate::keymap::Screen;
 use layout::Shape;
 
@@ -42,8 +43,7 @@ pub fn render(frame: &mut Frame<'_>, app: &App) {
     header::render(frame, areas.header, app);
     banner::render(frame, areas.banner, app);
     match (app.overlay, app.screen) {
-        (Some(Overlay::Help), _) => help::render(frame, areas.body, app),
-        (Some(Overlay::Run(id)), _) => run::render(frame, areas.body, app, id),
+        (Some(over), _) => overlay::render(frame, areas.body, app, over),
         (None, Screen::Fleet) => fleet::render(frame, areas.body, app),
         (None, Screen::Drive) if app.link().is_none() => fleet::render(frame, areas.body, app),
         (None, Screen::Drive) if areas.shape == Shape::Strip => {

@@ -131,7 +131,7 @@ fn stranger(visitor: &Visitor, error: AuthError) -> Problem {
     };
     let seconds = u32::try_from(pause.as_secs() + 1).unwrap_or(u32::MAX);
     let sentence = format!(
-        "{error}; several wrong keys came from your address: try again in {seconds} s (a right key is let in at once)"
+        "{error}; wrong keys came from your address: try again in {seconds} s (a right key is let in at once)"
     );
     Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, seconds, sentence)
 }

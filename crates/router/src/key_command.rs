@@ -108,6 +108,13 @@ fn run_on(
                 id = revoked.id,
                 role = revoked.role,
             )?;
+            let is_admin = |role: Role| role.may_administer();
+            if is_admin(revoked.role) && !file.list()?.iter().any(|record| is_admin(record.role)) {
+                writeln!(
+                    notes,
+                    "no admin key is left: nobody can take control from another driver (p2p-router key add NAME --role admin makes one)"
+                )?;
+            }
             Ok(())
         }
     }
@@ -276,6 +283,25 @@ mod tests {
             );
         }
         assert!(!out.contains("sha256"), "{out}");
+    }
+
+    #[test]
+    fn revoking_the_last_admin_key_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        for add in [
+            "add desk --role admin",
+            "add spare --role admin",
+            "add car --role link",
+        ] {
+            key(dir.path(), add).unwrap();
+        }
+        let is_told = |name: &str| {
+            let (_, notes) = key(dir.path(), &format!("revoke {name}")).unwrap();
+            notes.contains("no admin key is left")
+        };
+        assert!(!is_told("spare"));
+        assert!(!is_told("car"));
+        assert!(is_told("desk"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::console::FakeConsole;
-use common::peer::{FakeInner, FakeRouter};
+use common::peer::{self, FakeInner, FakeRouter};
 use common::{World, get, get_with_key, local, raw, soon};
 use futures_util::{SinkExt, StreamExt};
 use p2p_shared::key::Role;
@@ -62,6 +62,33 @@ async fn driven(world: &World) -> (FakeInner, u16, FakeConsole, u64) {
     let epoch = console.takes(port).await;
     is_stopped(&mut inner).await;
     (inner, port, console, epoch)
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_while_it_drives_stops_the_car_and_closes_its_console() {
+    let world = World::keyed();
+    let (link, desk) = (
+        world.key("car", Role::Link).await,
+        world.key("desk", Role::Drive).await,
+    );
+    let mut inner = peer::dial(world.main_port(), Some(&link)).await.unwrap();
+    inner.say(InnerToRouter::Hello(peer::hello("any", 0))).await;
+    let (_, port) = inner.is_welcomed().await;
+    let mut driver = FakeConsole::with(world.main_port(), Some(&desk), false).await;
+    let watcher = world.key("viewer", Role::View).await;
+    let mut watcher = FakeConsole::with(world.main_port(), Some(&watcher), false).await;
+    let epoch = driver.takes(port).await;
+    is_stopped(&mut inner).await;
+    let press = PressId { epoch, number: 1 };
+    driver.presses(port, press, "forward", FRESH).await;
+    assert_eq!(is_pressed(&mut inner).await.0, press);
+    world.revoke("desk");
+    // It goes on holding its key down, and nobody listens.
+    assert_eq!(is_stopped(&mut inner).await.1, Some(press));
+    watcher
+        .sees_control(|control| control.driver.is_none())
+        .await;
+    while driver.peer.hear::<RouterToConsole>().await.is_some() {}
 }
 
 #[tokio::test]

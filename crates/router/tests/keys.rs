@@ -205,6 +205,24 @@ async fn an_inner_is_who_its_key_says_whatever_it_says_itself() {
 }
 
 #[tokio::test]
+async fn a_service_port_that_is_taken_for_the_main_port_is_recognised() {
+    let world = World::keyed();
+    let (_inner, port) = car(&world).await;
+    let key = world.key("desk", Role::Drive).await;
+    for key in [None, Some(&key)] {
+        for error in [
+            dial(port, key).await.map(drop).unwrap_err(),
+            common::console::dial(port, key)
+                .await
+                .map(drop)
+                .unwrap_err(),
+        ] {
+            assert!(matches!(error, DialError::ServicePort { .. }), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_revoked_key_closes_its_link_and_its_port_at_once() {
     let world = World::keyed();
     let (inner, port) = car(&world).await;

@@ -105,6 +105,14 @@ pub enum DialError {
         /// The router's own sentence.
         said: String,
     },
+    /// A port of the router, but one of its service ports.
+    #[error(
+        "{router} is one of the router's service ports: what is wanted is its main port (8888, unless it was changed there)"
+    )]
+    ServicePort {
+        /// Where.
+        router: RouterAddress,
+    },
     /// The router answered otherwise: another version, overloaded, shutting down.
     #[error("{router} refuses: {said}")]
     Refused {
@@ -272,6 +280,10 @@ fn refusal(
         sentence if is_ours && !sentence.is_empty() => Escaped(sentence).to_string(),
         _ => format!("HTTP status {status}"),
     };
+    // Which every answer on a service port has, and none on the main port.
+    if response.headers().contains_key("p2p-run") {
+        return DialError::ServicePort { router };
+    }
     match status {
         StatusCode::UNAUTHORIZED if !has_key => DialError::NoKey { router },
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {

@@ -3,7 +3,7 @@
 use p2p_shared::names::Argument;
 use p2p_shared::protocol::console::{ConsoleToRouter, ControlWish};
 
-use super::{App, Effect, Overlay};
+use super::{App, Effect, Overlay, Page};
 use crate::commands::{Commands, Progress, SentRun};
 use crate::drive::{Holder, Order};
 use crate::keymap::{Action, Screen};
@@ -11,7 +11,7 @@ use crate::saved_log;
 use crate::text_field::{self, Purpose, TextField};
 
 /// Lines of a page, for scrolling.
-const PAGE: isize = 10;
+pub(super) const PAGE: isize = 10;
 
 impl App {
     pub(super) fn act(&mut self, action: Action, effects: &mut Vec<Effect>) {
@@ -19,7 +19,7 @@ impl App {
             Action::Quit => self.quit(effects),
             Action::Help => {
                 self.leave_drive(effects);
-                self.overlay = Some(Overlay::Help);
+                self.overlay = Some(Overlay::new(Page::Help));
             }
             Action::Go(screen) => self.go(screen, effects),
             Action::Turn { back } => self.turn(back, effects),
@@ -243,7 +243,7 @@ impl App {
             Screen::Fleet if self.link().is_some() => self.go(Screen::Drive, effects),
             Screen::Log => {
                 if let Some(run) = self.log.selected_run() {
-                    self.overlay = Some(Overlay::Run(run.run));
+                    self.overlay = Some(Overlay::new(Page::Run(run.run)));
                 }
             }
             Screen::Commands => self.send(Vec::new(), String::new(), effects),

@@ -4,11 +4,13 @@ use crossterm::event::{
     Event as Input, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind,
 };
 
-use super::{App, Effect, Overlay};
+use super::actions::PAGE;
+use super::{App, Effect, Overlay, Page};
 use crate::drive::Stroke;
 use crate::keymap::{self, Action, Screen};
 use crate::text_field::Typed;
 use crate::view::layout::{self, Shape};
+use crate::view::overlay;
 
 impl App {
     pub(super) fn on_terminal(&mut self, event: Input, effects: &mut Vec<Effect>) {
@@ -65,13 +67,18 @@ impl App {
     }
 
     fn key(&mut self, key: &KeyEvent, effects: &mut Vec<Effect>) {
-        let binding = keymap::find(self.screen, key);
-        let action = binding.map(|binding| binding.action);
         let stroke = match key.kind {
             KeyEventKind::Press => Stroke::Press,
             KeyEventKind::Repeat => Stroke::Repeat,
             KeyEventKind::Release => Stroke::Release,
         };
+        let screen = match self.overlay {
+            // A page has the keys of a list.
+            Some(_) if stroke != Stroke::Release => Screen::Fleet,
+            _ => self.screen,
+        };
+        let binding = keymap::find(screen, key);
+        let action = binding.map(|binding| binding.action);
         let takes_keys = !self.is_too_small() && self.overlay.is_none() && self.field.is_none();
         if let Some(Action::Move(direction)) = action
             && (takes_keys || stroke == Stroke::Release)
@@ -110,27 +117,35 @@ impl App {
         if self.is_too_small() && !matches!(action, Action::Stop | Action::Quit) {
             return;
         }
-        if self.overlay.is_some() && !matches!(action, Action::Stop | Action::Quit) {
-            self.key_over_overlay(action);
+        if let Some(overlay) = self.overlay
+            && !matches!(action, Action::Stop | Action::Quit)
+        {
+            self.overlay = self.turned(overlay, action);
             return;
         }
         self.act(action, effects);
     }
 
-    fn key_over_overlay(&mut self, action: Action) {
-        match action {
-            Action::Help if self.overlay != Some(Overlay::Help) => {
-                self.overlay = Some(Overlay::Help);
-            }
-            Action::Lines(by) => {
+    /// What a key makes of the page over the screen.
+    fn turned(&mut self, overlay: Overlay, action: Action) -> Option<Overlay> {
+        let scrolled = |by: isize| {
+            let top = overlay.top.saturating_add_signed(by);
+            let top = top.min(overlay::overflow(self, overlay.page));
+            Some(Overlay { top, ..overlay })
+        };
+        match (action, overlay.page) {
+            (Action::Help, Page::Run(_)) => Some(Overlay::new(Page::Help)),
+            (Action::Lines(by), Page::Run(_)) => {
                 self.log.scroll(isize::from(by));
-                let shown = self.log.selected_run();
-                if let (Some(Overlay::Run(_)), Some(run)) = (self.overlay, shown) {
-                    self.overlay = Some(Overlay::Run(run.run));
-                }
+                let run = self.log.selected_run();
+                run.map_or(Some(overlay), |run| Some(Overlay::new(Page::Run(run.run))))
             }
-            Action::Escape | Action::Enter | Action::Help => self.overlay = None,
-            _ => {}
+            (Action::Lines(by), Page::Help) => scrolled(isize::from(by)),
+            (Action::Pages(by), _) => scrolled(isize::from(by) * PAGE),
+            (Action::First, _) => scrolled(isize::MIN),
+            (Action::Last, _) => scrolled(isize::MAX),
+            (Action::Escape | Action::Enter | Action::Help, _) => None,
+            _ => Some(overlay),
         }
     }
 

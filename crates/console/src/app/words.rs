@@ -100,7 +100,24 @@ pub enum Connection {
 
 /// What covers the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overlay {
+pub struct Overlay {
+    /// What it shows.
+    pub page: Page,
+    /// How many of its lines are scrolled out at the top.
+    pub top: usize,
+}
+
+impl Overlay {
+    /// A page from its top.
+    #[must_use]
+    pub fn new(page: Page) -> Self {
+        Self { page, top: 0 }
+    }
+}
+
+/// A page over the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
     /// The keys.
     Help,
     /// One run, whole.

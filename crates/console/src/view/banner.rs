@@ -3,15 +3,20 @@
 
 use std::time::{Duration, Instant};
 
+use p2p_shared::text::Escaped;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
-use super::text::{ago, fit};
+use super::layout::{Shape, shape};
+use super::text::{ago, fit, worded};
 use super::theme::Theme;
 use crate::app::{App, Connection};
 use crate::drive::Holder;
+
+/// Columns before a line that goes on.
+const INDENT: usize = 3;
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let width = usize::from(area.width);
@@ -23,12 +28,29 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// What the banner says; nothing: there is none.
+/// What the banner says, in lines of the screen's width; nothing: there is none. A long reason goes
+/// on in a second line where there is room for it.
 pub(super) fn lines(app: &App) -> Vec<String> {
-    lost_router(app)
+    let sentences = lost_router(app)
         .or_else(|| lost_car(app))
         .or_else(|| request(app))
-        .unwrap_or_default()
+        .unwrap_or_default();
+    if shape(app.setup.size) == Shape::Strip {
+        return sentences;
+    }
+    let width = usize::from(app.setup.size.0).saturating_sub(INDENT);
+    let in_two = |sentence: String| {
+        let mut lines = worded(&Escaped(&sentence).to_string(), width);
+        if lines.len() > 2 {
+            lines.truncate(2);
+            lines[1] = fit(&format!("{} …", lines[1]), width);
+        }
+        for more in lines.iter_mut().skip(1) {
+            more.insert_str(0, &" ".repeat(INDENT));
+        }
+        lines
+    };
+    sentences.into_iter().flat_map(in_two).collect()
 }
 
 fn lost_router(app: &App) -> Option<Vec<String>> {

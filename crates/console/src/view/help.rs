@@ -1,10 +1,8 @@
 //! Owns the help page: the key table, and the rules that a driver should know.
 
-use ratatui::Frame;
-use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph, Wrap};
 
+use super::text::worded;
 use super::theme::Theme;
 use crate::app::App;
 use crate::keymap::{BINDINGS, Screen};
@@ -16,26 +14,34 @@ const RULES: [&str; 4] = [
     "Anyone who watches may stop; one at a time drives.",
 ];
 
-pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
+/// Columns of a key's name, with the space before it.
+const KEY: usize = 11;
+
+/// The page, in lines of so many columns.
+pub(super) fn lines<'a>(app: &App, columns: usize) -> Vec<Line<'a>> {
     let theme = Theme::of(app);
-    let mut lines: Vec<Line<'_>> = BINDINGS
+    let bindings = BINDINGS
         .iter()
         .filter(|b| b.screens.contains(&app.screen) && !b.help.is_empty())
-        .filter(|b| !b.drives || app.may_drive())
-        .map(|b| {
-            Line::from(vec![
-                Span::styled(format!(" {:<10}", b.label), theme.strong()),
-                Span::raw(b.help),
-            ])
-        })
-        .collect();
+        .filter(|b| !b.drives || app.may_drive());
+    let mut lines = Vec::new();
+    for binding in bindings {
+        let labels = std::iter::once(binding.label).chain(std::iter::repeat(""));
+        for (label, text) in labels.zip(worded(binding.help, columns.saturating_sub(KEY))) {
+            let label = Span::styled(format!(" {label:<10}"), theme.strong());
+            lines.push(Line::from(vec![label, Span::raw(text)]));
+        }
+    }
     if app.screen == Screen::Drive {
         lines.push(Line::default());
-        lines.extend(RULES.map(|rule| Line::styled(format!(" {rule}"), theme.quiet())));
+        for rule in RULES {
+            let texts = worded(rule, columns.saturating_sub(1));
+            lines.extend(
+                texts
+                    .into_iter()
+                    .map(|text| Line::styled(format!(" {text}"), theme.quiet())),
+            );
+        }
     }
-    let title = format!(" Keys on {} (Esc closes) ", app.screen.name());
-    let page = Paragraph::new(lines)
-        .wrap(Wrap { trim: false })
-        .block(Block::bordered().title(title));
-    frame.render_widget(page, area);
+    lines
 }

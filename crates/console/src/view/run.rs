@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use p2p_shared::names::RunId;
 use p2p_shared::text::EscapedBytes;
-use ratatui::Frame;
-use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph, Wrap};
 
 use super::runs::who;
-use super::text::{arguments, bytes, fit, short, time_of_day, wrapped};
+use super::text::{arguments, bytes, fit, short, time_of_day, worded, wrapped};
 use super::theme::Theme;
 use crate::app::App;
 use crate::run_log::{outcome, source_word};
 
-pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, id: RunId) {
+/// Columns of a field's name.
+const NAME: usize = 10;
+
+/// The page, in lines of so many columns.
+pub(super) fn lines<'a>(app: &App, id: RunId, columns: usize) -> Vec<Line<'a>> {
     let theme = Theme::of(app);
-    let block = Block::bordered().title(format!(" Run {id} (Esc closes) "));
     let Some(run) = app.log.get(id) else {
-        let gone = Paragraph::new("this run is no longer kept").block(block);
-        return frame.render_widget(gone, area);
+        return vec![Line::from("this run is no longer kept")];
     };
     let mut lines = Vec::new();
     let mut field = |name: &str, value: String| {
-        lines.push(Line::from(vec![
-            Span::styled(format!("{name:<10}"), theme.quiet()),
-            Span::raw(fit(&value, 2000)),
-        ]));
+        let names = std::iter::once(name).chain(std::iter::repeat(""));
+        for (name, text) in names.zip(worded(&fit(&value, 2000), columns.saturating_sub(NAME))) {
+            let name = Span::styled(format!("{name:<NAME$}"), theme.quiet());
+            lines.push(Line::from(vec![name, Span::raw(text)]));
+        }
     };
     let link = format!("{} :{}", run.link, run.service_port);
     field(
@@ -62,18 +62,10 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, id: RunId) {
                 continue;
             }
             lines.push(Line::styled(title.to_owned(), theme.quiet()));
-            lines.extend(output_lines(
-                text,
-                usize::from(area.width.saturating_sub(2)),
-            ));
+            lines.extend(output_lines(text, columns));
         }
     }
-    frame.render_widget(
-        Paragraph::new(lines)
-            .wrap(Wrap { trim: false })
-            .block(block),
-        area,
-    );
+    lines
 }
 
 /// Output as lines of so many columns; nothing in it reaches the terminal as anything but text.

@@ -52,6 +52,18 @@ fn lost_router(size: (u16, u16)) -> Bench {
     bench
 }
 
+/// A key that is no longer good: the longest reason there is.
+fn denied(size: (u16, u16)) -> Bench {
+    let mut bench = Bench::driving(size);
+    let said = "this key was revoked: ask the router's owner for another one";
+    bench.event(Event::Disconnected {
+        why: format!("router.example.org:8888 refuses the key: {said}"),
+        retry_at: Some(bench.now + std::time::Duration::from_secs(60)),
+    });
+    bench.pass(2000);
+    bench
+}
+
 fn lost_car(size: (u16, u16)) -> Bench {
     let mut bench = Bench::with_car(size);
     bench.feed(FeedEvent::LinkDown {
@@ -160,6 +172,7 @@ fn drive() {
         bench
     });
     snapshots("drive_lost_router", lost_router);
+    snapshots("drive_denied", denied);
     snapshots("drive_lost_car", lost_car);
     snapshots("drive_by_another", |size| {
         let mut bench = Bench::with_car(size);
@@ -188,6 +201,45 @@ fn drive() {
         bench.letters("?");
         bench
     });
+}
+
+#[test]
+fn a_page_that_is_longer_than_the_screen_is_scrolled() {
+    let small = |letters: &str| {
+        let mut bench = log((50, 15));
+        bench.letters(letters);
+        bench
+    };
+    for mut bench in [small("2?"), small("?")] {
+        let rule = "Anyone who watches may stop";
+        let is_on_drive = bench.app.screen == crate::keymap::Screen::Drive;
+        assert!(seen(&bench.app).contains("PgDn: more") || !is_on_drive);
+        bench.key(KeyCode::End);
+        assert_eq!(seen(&bench.app).contains(rule), is_on_drive);
+        bench.key(KeyCode::Home);
+        assert!(seen(&bench.app).contains("Space"));
+        bench.key(KeyCode::PageDown);
+        bench.key(KeyCode::PageUp);
+        assert!(seen(&bench.app).contains("Space"));
+        if is_on_drive {
+            // Here, too, the arrows only drive when the page is closed.
+            bench.sent.clear();
+            bench.key(KeyCode::Down);
+            assert!(!seen(&bench.app).contains("Space     stop"));
+            assert!(bench.sent.is_empty(), "{:?}", bench.sent);
+        }
+        bench.key(KeyCode::Esc);
+        assert!(bench.app.overlay.is_none());
+    }
+    // A run's output goes on below the screen; the arrows go on to the next run.
+    let mut bench = small("");
+    bench.key(KeyCode::Down);
+    bench.key(KeyCode::Enter);
+    assert!(!seen(&bench.app).contains("no camera"));
+    bench.key(KeyCode::PageDown);
+    assert!(seen(&bench.app).contains("no camera"));
+    bench.key(KeyCode::Down);
+    assert!(seen(&bench.app).contains("command   hello"));
 }
 
 #[test]
