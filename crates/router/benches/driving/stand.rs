@@ -81,7 +81,7 @@ impl Stand {
         };
         let space = ways.spaces.as_ref().map(Spaces::router);
         let mut router = program("p2p-router", folder.path(), space.as_deref());
-        router.args(["0", "--open", "--bind", bind]);
+        router.args(["0", "--open", "--open-to-everyone", "--bind", bind]);
         let router = Process::start(router, &folder.path().join("router"));
         let router_port = router.number_behind(&format!("listening on {bind}:"));
         let proxy = |delay: Option<Duration>| delay.map(|delay| Proxy::to(router_port, delay));
