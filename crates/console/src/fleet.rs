@@ -298,6 +298,7 @@ pub fn cause_text(cause: StopCause) -> &'static str {
         StopCause::Again => "once more, to be sure",
         StopCause::Beginning => "a new beginning",
         StopCause::Watchdog => "a process at the car died or hung",
+        StopCause::Worker => "the worker that moved it is gone",
     }
 }
 

@@ -35,10 +35,9 @@ pub(crate) struct Agent {
 impl Agent {
     /// Stays connected until told to end; then what runs has its time.
     pub(crate) async fn run(mut self) {
-        let catalog = self.executor.catalog();
         self.executor
             .drive()
-            .stop_first(&catalog, &self.config.motion)
+            .stop_first(self.executor.commands().files(), &self.config.motion)
             .await;
         let mut backoff = Backoff::default();
         let mut said = Said::default();

@@ -14,8 +14,13 @@ use p2p_shared::text::Escaped;
 
 /// Most commands that are listed.
 const MAX_LISTED: usize = 10_000;
+/// Most workers that are started.
+const MAX_WORKERS: usize = 64;
 /// Deepest folder that can hold a command: names have four parts.
 const MAX_DEPTH: usize = 4;
+
+/// How the files of workers end: these are no commands themselves.
+const WORKER: &str = ".worker";
 
 /// The command directory.
 #[derive(Debug, Clone)]
@@ -68,6 +73,46 @@ impl Catalog {
     /// # Errors
     /// If there is none, or none that may be executed.
     pub fn resolve(&self, name: &CommandName) -> Result<PathBuf, Unusable> {
+        if name.as_str().ends_with(WORKER) {
+            let sentence = format!(
+                "{} is a worker: ask for the commands that it serves (GET /commands lists them)",
+                Escaped(name.as_str())
+            );
+            return Err((Refusal::NotFound, sentence));
+        }
+        self.executable(name)
+    }
+
+    /// The file of the worker of this name.
+    ///
+    /// # Errors
+    /// If there is none, or none that may be executed.
+    pub(crate) fn worker(&self, name: &str) -> Result<PathBuf, Unusable> {
+        let name: CommandName = name.parse().map_err(|error| {
+            (
+                Refusal::NotExecutable,
+                format!("{}: {error}", Escaped(name)),
+            )
+        })?;
+        self.executable(&name)
+    }
+
+    /// The names of the workers in the folder, not in those below it.
+    ///
+    /// # Errors
+    /// If the folder can't be read.
+    pub(crate) fn workers(&self) -> io::Result<Vec<String>> {
+        let entries = self.folder()?.entries()?.flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<_> = names
+            .filter(|name| name.ends_with(WORKER) && !name.starts_with('.'))
+            .collect();
+        names.sort();
+        names.truncate(MAX_WORKERS);
+        Ok(names)
+    }
+
+    fn executable(&self, name: &CommandName) -> Result<PathBuf, Unusable> {
         let path = self.path.join(name.as_str());
         let folder = self.folder().map_err(|error| {
             let sentence = format!("the command directory is gone ({error}): put it back");
@@ -177,6 +222,9 @@ impl Catalog {
                 {
                     self.list_into(&inside, &format!("{name}/"), depth + 1, commands);
                 }
+                continue;
+            }
+            if file.ends_with(WORKER) {
                 continue;
             }
             let problem = self.resolve(&name).err().map(|(_, sentence)| sentence);

@@ -2,7 +2,7 @@
 //! keeps its timers, and tells the router and the guardian. It decides nothing itself.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::catalog::Catalog;
 use crate::clock;
+use crate::commands::Commands;
 use crate::guardian::{Guard, Mover};
 use crate::motion::{Effect, Event, Motion, Order, Origin, Rules, Token};
 use crate::runner::{Job, Part, Reports, Stood, Window};
@@ -31,7 +31,7 @@ pub(crate) use handle::{Asked, DriveHandle, ToDrive, Told};
 pub(crate) struct Drive {
     motion: Motion,
     info: MotionInfo,
-    catalog: Arc<Catalog>,
+    commands: Commands,
     reports: Reports,
     tracker: TaskTracker,
     queue: mpsc::UnboundedReceiver<ToDrive>,
@@ -49,7 +49,10 @@ pub(crate) struct Drive {
     processes: HashMap<Token, Process>,
     /// Runs of the stop command that wait for one that begins after they came.
     stop_runs: Vec<Asked>,
+    /// The group of the process that moves the car, 0: none.
     group: i32,
+    /// It is a worker's, which lives on when it has done what moves the car.
+    is_workers: bool,
     /// What moves, or moved last.
     mover: Mover,
     /// The motion that was told last, until the car stands.
@@ -82,7 +85,7 @@ impl Drive {
     /// A car, and everyone's hold on it.
     pub(crate) fn new(
         info: MotionInfo,
-        catalog: Arc<Catalog>,
+        commands: Commands,
         reports: Reports,
         tracker: TaskTracker,
     ) -> (Self, DriveHandle, watch::Receiver<Guard>) {
@@ -97,7 +100,7 @@ impl Drive {
         let drive = Self {
             motion: Motion::new(rules),
             info,
-            catalog,
+            commands,
             reports,
             tracker,
             queue,
@@ -111,6 +114,7 @@ impl Drive {
             processes: HashMap::new(),
             stop_runs: Vec::new(),
             group: 0,
+            is_workers: false,
             mover: Mover::default(),
             moving: None,
             is_draining: false,
@@ -219,6 +223,11 @@ impl Drive {
                 self.tell_how_it_is();
             }
             ToDrive::Alarm => self.decide(Event::Stop(StopCause::Watchdog), None),
+            ToDrive::WorkerGone { group } => {
+                if group == self.group && self.motion.guard().is_some() {
+                    self.decide(Event::Stop(StopCause::Worker), None);
+                }
+            }
             ToDrive::Told(told) => self.told(told),
         }
     }
@@ -229,7 +238,8 @@ impl Drive {
             let message = "the car is restarting: try again in a moment".to_owned();
             return Err((Refusal::Draining, message));
         }
-        let found = self.catalog.resolve(&self.info.stop);
+        // A file: it has to work without this process and any worker.
+        let found = self.commands.files().resolve(&self.info.stop);
         found.map(drop).map_err(|(_, why)| {
             let message = format!("the car has no stop command that works ({why}): nothing moves");
             (Refusal::StopFailed, message)
@@ -250,14 +260,18 @@ impl Drive {
 
     fn told(&mut self, told: Told) {
         match told {
-            Told::Started { token, group } => {
+            Told::Started {
+                token,
+                group,
+                is_workers,
+            } => {
                 if let Some(What::Motion {
                     run,
                     command,
                     press,
                 }) = self.processes.get(&token).map(|process| &process.what)
                 {
-                    self.group = group;
+                    (self.group, self.is_workers) = (group, is_workers);
                     let moving = Moving {
                         run: *run,
                         command: command.clone(),
@@ -326,7 +340,9 @@ impl Drive {
                     ..
                 }) = self.processes.remove(&token)
                 {
-                    self.group = 0;
+                    if !self.is_workers {
+                        self.group = 0;
+                    }
                     self.decide(Event::Reaped(token), None);
                 }
             }
@@ -383,6 +399,7 @@ impl Drive {
             }
             Effect::Stands => {
                 self.stands.send_replace(true);
+                self.group = 0;
                 self.leaving = None;
                 self.answer_those_who_wait(Stood::Stands);
                 self.moving = None;
@@ -482,7 +499,7 @@ impl Drive {
             part: Some(part),
             _entry: entry,
         };
-        let catalog = self.catalog.clone();
+        let commands = self.commands.clone();
         self.tracker.spawn(async move {
             if let Some(guarded) = guarded
                 && job.cancelled_before(guarded).await
@@ -492,7 +509,7 @@ impl Drive {
                     "it was over before the car's guardian had answered".to_owned(),
                 );
             }
-            job.run(&catalog).await;
+            job.run(&commands).await;
         });
     }
 

@@ -11,8 +11,8 @@ use p2p_shared::protocol::{InnerToRouter, MotionInfo, RUN_WINDOW, Refusal, RunRe
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::catalog::Catalog;
 use crate::clock;
+use crate::commands::Commands;
 use crate::drive::{Asked, DriveHandle, ToDrive};
 use crate::inputs::Inputs;
 use crate::runner::{Job, Reports, Window};
@@ -23,7 +23,7 @@ const REMEMBERED: usize = 1000;
 /// How runs are done.
 #[derive(Debug)]
 pub(crate) struct Executor {
-    catalog: Arc<Catalog>,
+    commands: Commands,
     limit: Duration,
     max_runs: usize,
     reports: Reports,
@@ -67,7 +67,7 @@ impl Drop for Entry {
 
 impl Executor {
     pub(crate) fn new(
-        catalog: Arc<Catalog>,
+        commands: Commands,
         limit: Duration,
         max_runs: usize,
         reports: Reports,
@@ -76,7 +76,7 @@ impl Executor {
         drive: DriveHandle,
     ) -> Self {
         Self {
-            catalog,
+            commands,
             limit,
             max_runs,
             reports,
@@ -105,7 +105,13 @@ impl Executor {
         let run = request.run;
         let stdin = self.inputs.take(run);
         let part = self.part(&request.command);
-        if let Err((refusal, message)) = self.admit(&request, stdin.len(), part) {
+        let worker = match part {
+            Part::None => self.commands.worker(&request.command),
+            // By what moves it is the drive's to find out.
+            Part::Motion | Part::Stop => None,
+        };
+        let counts = part == Part::None && worker.is_none();
+        if let Err((refusal, message)) = self.admit(&request, stdin.len(), part, counts) {
             tracing::info!(link = %link, run = %run, command = %request.command, why = message, "run refused");
             let _ = self.reports.urgent.send(InnerToRouter::Refused {
                 run,
@@ -119,7 +125,7 @@ impl Executor {
         let hold = Hold {
             window: window.clone(),
             cancel: cancel.clone(),
-            counts: part == Part::None,
+            counts,
         };
         lock(&self.table).insert(run, hold);
         let entry = Entry(self.table.clone(), run);
@@ -150,8 +156,11 @@ impl Executor {
             part: None,
             _entry: Some(entry),
         };
-        let catalog = self.catalog.clone();
-        self.tracker.spawn(async move { job.run(&catalog).await });
+        if let Some(worker) = worker {
+            return worker.run(job);
+        }
+        let commands = self.commands.clone();
+        self.tracker.spawn(async move { job.run(&commands).await });
     }
 
     fn part(&self, command: &CommandName) -> Part {
@@ -170,6 +179,7 @@ impl Executor {
         request: &RunRequest,
         input: usize,
         part: Part,
+        counts: bool,
     ) -> Result<(), (Refusal, String)> {
         if part == Part::Stop {
             return self.check_new(request.run);
@@ -192,11 +202,7 @@ impl Executor {
                 "the command's input did not come whole: more waits than this car can keep";
             return Err((Refusal::Busy, message.to_owned()));
         }
-        let running = lock(&self.table)
-            .values()
-            .filter(|hold| hold.counts)
-            .count();
-        if part == Part::None && running >= self.max_runs {
+        if counts && self.running() >= self.max_runs {
             let message = format!(
                 "this car runs {} commands already (p2p-inner --max-runs): try again in a moment",
                 self.max_runs
@@ -204,6 +210,12 @@ impl Executor {
             return Err((Refusal::Busy, message));
         }
         self.check_new(request.run)
+    }
+
+    /// How many processes run that `max_runs` bounds.
+    fn running(&self) -> usize {
+        let table = lock(&self.table);
+        table.values().filter(|hold| hold.counts).count()
     }
 
     fn check_new(&mut self, run: RunId) -> Result<(), (Refusal, String)> {
@@ -242,9 +254,9 @@ impl Executor {
         &self.drive
     }
 
-    /// The catalog.
-    pub(crate) fn catalog(&self) -> Arc<Catalog> {
-        self.catalog.clone()
+    /// The commands.
+    pub(crate) fn commands(&self) -> &Commands {
+        &self.commands
     }
 
     /// Begins nothing more, and stops the car; what runs after `grace` is ended.

@@ -17,6 +17,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 mod agent;
 pub mod catalog;
 pub mod clock;
+mod commands;
 mod drive;
 mod executor;
 pub mod guardian;
@@ -30,14 +31,17 @@ mod session;
 pub mod settings;
 #[cfg(test)]
 mod testing;
+mod worker;
 
 use agent::Agent;
 use catalog::Catalog;
+use commands::Commands;
 use drive::{Drive, ToDrive};
 use executor::Executor;
 use guardian::GuardianProgram;
 use runner::Reports;
 use session::Outbox;
+use worker::Workers;
 
 /// Pieces of output that wait for the link, those of all runs together: few, so that none is old.
 const WAITING_OUTPUT: usize = 4;
@@ -90,6 +94,7 @@ pub struct Inner {
     shutdown: CancellationToken,
     hurry: Arc<Notify>,
     task: JoinHandle<()>,
+    workers: Workers,
     /// Its end, in whatever way, is the guardian's sign to see to the car.
     _drive: AbortOnDropHandle<()>,
 }
@@ -100,7 +105,7 @@ impl Inner {
     /// # Errors
     /// If the command directory can't be used.
     pub fn start(config: Config) -> anyhow::Result<Self> {
-        let catalog = Arc::new(Catalog::open(&config.commands)?);
+        let commands = Commands::new(Catalog::open(&config.commands)?, config.motion.stop.clone());
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
         let reports = Reports { urgent, output };
@@ -111,7 +116,7 @@ impl Inner {
         let motion = config.motion.clone();
         let (mut drive, car, guard) = Drive::new(
             motion.clone(),
-            catalog.clone(),
+            commands.clone(),
             reports.clone(),
             tracker.clone(),
         );
@@ -124,8 +129,9 @@ impl Inner {
             }));
         }
         let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
+        let workers = Workers::start(&commands, &car, config.timeout)?;
         let executor = Executor::new(
-            catalog,
+            commands,
             config.timeout,
             config.max_runs,
             reports,
@@ -152,6 +158,7 @@ impl Inner {
             shutdown,
             hurry,
             task,
+            workers,
             _drive: drive,
         })
     }
@@ -171,6 +178,7 @@ impl Inner {
     pub async fn shut_down(mut self) {
         self.shutdown.cancel();
         let _ = (&mut self.task).await;
+        self.workers.end().await;
     }
 }
 

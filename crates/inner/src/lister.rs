@@ -2,12 +2,11 @@
 //! task, since a folder may be slow; in messages that are small enough.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use p2p_shared::protocol::{CommandInfo, InnerToRouter, MAX_MESSAGE};
 use tokio::task::JoinHandle;
 
-use crate::catalog::Catalog;
+use crate::commands::Commands;
 
 /// Most requests that wait: a router has one at a time on its way.
 const MAX_WAITING: usize = 16;
@@ -15,7 +14,7 @@ const MAX_WAITING: usize = 16;
 /// The listings of one link.
 #[derive(Debug)]
 pub(crate) struct Lister {
-    catalog: Arc<Catalog>,
+    commands: Commands,
     waiting: VecDeque<u64>,
     listing: Option<JoinHandle<Vec<InnerToRouter>>>,
     parts: VecDeque<InnerToRouter>,
@@ -26,9 +25,9 @@ pub(crate) struct Lister {
 pub(crate) struct TooMany;
 
 impl Lister {
-    pub(crate) fn new(catalog: Arc<Catalog>) -> Self {
+    pub(crate) fn new(commands: Commands) -> Self {
         Self {
-            catalog,
+            commands,
             waiting: VecDeque::new(),
             listing: None,
             parts: VecDeque::new(),
@@ -56,9 +55,9 @@ impl Lister {
                 self.parts = listing.await.unwrap_or_default().into();
                 self.listing = None;
             } else if let Some(request) = self.waiting.pop_front() {
-                let catalog = self.catalog.clone();
+                let commands = self.commands.clone();
                 self.listing = Some(tokio::task::spawn_blocking(move || {
-                    in_parts(request, catalog.list().unwrap_or_default())
+                    in_parts(request, commands.list().unwrap_or_default())
                 }));
             } else {
                 return std::future::pending().await;
@@ -127,7 +126,8 @@ mod tests {
     #[tokio::test]
     async fn each_request_is_answered_in_its_turn_and_too_many_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let mut lister = Lister::new(Arc::new(Catalog::open(folder.path()).unwrap()));
+        let files = crate::catalog::Catalog::open(folder.path()).unwrap();
+        let mut lister = Lister::new(Commands::new(files, "stop".parse().unwrap()));
         for request in 0..MAX_WAITING as u64 {
             lister.ask(request).unwrap();
         }

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::catalog::Catalog;
+use crate::commands::Commands;
 use crate::drive::{ToDrive, Told};
 use crate::executor::Entry;
 use crate::guardian;
@@ -94,18 +94,28 @@ pub(crate) struct Job {
 
 impl Job {
     /// Does it.
-    pub(crate) async fn run(self, catalog: &Catalog) {
+    pub(crate) async fn run(self, commands: &Commands) {
+        if self.part.is_some()
+            && let Some(worker) = commands.worker(&self.request.command)
+        {
+            return self.by_worker(&worker, commands).await;
+        }
+        self.by_file(commands).await;
+    }
+
+    async fn by_file(self, commands: &Commands) {
         let begun = Instant::now();
-        match self.start(catalog) {
+        match self.start(commands) {
             Ok((group, pipes)) => {
                 if let Some(part) = &self.part {
                     part.tell(Told::Started {
                         token: part.token,
                         group: group.id().as_raw(),
+                        is_workers: false,
                     });
                 }
                 let story = self.live(group, pipes, begun).await;
-                self.finish(begun, story).await;
+                self.finish(begun, story, None).await;
             }
             Err((refusal, message)) => self.give_up(refusal, message),
         }
@@ -141,8 +151,8 @@ impl Job {
         self.request.run
     }
 
-    fn start(&self, catalog: &Catalog) -> Result<(ProcessGroup, Pipes), (Refusal, String)> {
-        let file = catalog.resolve(&self.request.command)?;
+    fn start(&self, commands: &Commands) -> Result<(ProcessGroup, Pipes), (Refusal, String)> {
+        let file = commands.file(&self.request.command)?;
         let variables = [
             ("P2P_COMMAND", self.request.command.to_string()),
             ("P2P_RUN", self.run_id().to_string()),
@@ -153,7 +163,7 @@ impl Job {
         let program = Program {
             file: &file,
             arguments: &self.request.arguments,
-            folder: catalog.path(),
+            folder: commands.files().path(),
             variables: &variables,
             has_stdin: !self.stdin.is_empty(),
         };
@@ -256,35 +266,39 @@ impl Job {
         cut_off
     }
 
-    async fn finish(self, begun: Instant, story: Story) {
-        let Story { end, bytes, stderr } = story;
+    async fn finish(self, begun: Instant, mut story: Story, worker: Option<&str>) {
         let exec = begun.elapsed();
         let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
-        let mut kept = stderr.kept();
-        let mut end = end;
+        let mut kept = story.stderr.kept();
         if let Some(stood) = self.part.as_ref().and_then(|part| part.stood())
             && let Ok(Stood::Failed) = stood.await
         {
-            (end, kept) = stop_failed(&kept);
+            (story.end, kept) = stop_failed(&kept);
         }
         let finished = InnerToRouter::Finished {
             run: self.run_id(),
-            end,
+            end: story.end,
             exec_us,
             stderr: kept.clone(),
         };
         let _ = self.reports.output.send(finished).await;
+        self.record(&story, exec, &kept, worker);
+    }
+
+    /// A line of the log.
+    fn record(&self, story: &Story, exec: Duration, kept: &Bytes, worker: Option<&str>) {
         tracing::info!(
             link = %self.link,
             run = %self.run_id(),
             command = %self.request.command,
             arguments = %self.shown_arguments(),
             from = self.request.remote_addr,
-            exit = %end,
-            bytes,
+            worker,
+            exit = %story.end,
+            bytes = story.bytes,
             exec_ms = millis(exec),
-            stderr = %EscapedBytes(&kept).cut(LOGGED_STDERR),
-            stderr_bytes = stderr.total,
+            stderr = %EscapedBytes(kept).cut(LOGGED_STDERR),
+            stderr_bytes = story.stderr.total,
             "run"
         );
     }
@@ -497,5 +511,6 @@ impl Tail {
     }
 }
 
+mod by_worker;
 #[cfg(test)]
 mod tests;

@@ -212,7 +212,7 @@ impl Session<'_> {
 
     async fn live(&mut self) -> Result<SessionEnd, SessionEnd> {
         let mut liveness = Liveness::new(Pings::WhenSilent, Instant::now());
-        let mut lister = Lister::new(self.executor.catalog());
+        let mut lister = Lister::new(self.executor.commands().clone());
         let shutdown = self.shutdown.clone();
         let mut drained = std::pin::pin!(self.executor.ended());
         let mut draining: Option<Draining> = None;

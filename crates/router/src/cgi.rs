@@ -378,8 +378,10 @@ fn refused(refusal: Refusal, message: &str) -> Problem {
         Refusal::NotFound => Problem::new(StatusCode::NOT_FOUND, sentence),
         Refusal::NotExecutable => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence),
         Refusal::Busy => Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 1, sentence),
-        Refusal::Late | Refusal::Draining | Refusal::StopFailed => unavailable(sentence),
-        Refusal::Repeated => {
+        Refusal::Late | Refusal::Draining | Refusal::StopFailed | Refusal::WorkerAway => {
+            unavailable(sentence)
+        }
+        Refusal::Repeated | Refusal::WorkerLost => {
             Problem::new(StatusCode::BAD_GATEWAY, sentence).executed(Executed::Unknown)
         }
     }

@@ -13,6 +13,8 @@
 //!          │  Refused                           │   it did not begin
 //!          ├───────────────────────────────────▶│ or
 //!          │  Started, Output …, Finished       │   it did
+//!          ├───────────────────────────────────▶│ or
+//!          │  Answered                          │   a worker did it
 //!          ├───────────────────────────────────▶│
 //!          │                    Window | Cancel │   the caller reads on, or has gone away
 //!          │◀───────────────────────────────────┤
@@ -81,7 +83,7 @@ pub enum InnerToRouter {
         /// Which run.
         run: RunId,
     },
-    /// The run did not begin and never will.
+    /// The run did not begin and never will; or nobody knows, where the refusal says so.
     Refused {
         /// Which run.
         run: RunId,
@@ -105,6 +107,19 @@ pub enum InnerToRouter {
         end: End,
         /// From the start of the process to its end and that of its output, in microseconds.
         exec_us: u64,
+        /// The end of its standard error, at most [`STDERR_KEPT`] bytes.
+        stderr: Bytes,
+    },
+    /// The run is over, all in one: a worker did it, and its output is at most [`PIECE`] bytes.
+    Answered {
+        /// Which run.
+        run: RunId,
+        /// How it ended.
+        end: End,
+        /// From the request to the worker to its answer, in microseconds.
+        exec_us: u64,
+        /// All of its output.
+        output: Bytes,
         /// The end of its standard error, at most [`STDERR_KEPT`] bytes.
         stderr: Bytes,
     },
@@ -173,6 +188,10 @@ pub enum Refusal {
     Repeated,
     /// The stop command fails: nothing moves.
     StopFailed,
+    /// The worker that serves it is not there just now.
+    WorkerAway,
+    /// The worker that was asked was lost before it answered: nobody knows whether it did it.
+    WorkerLost,
 }
 
 /// How a run ended.

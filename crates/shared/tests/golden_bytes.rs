@@ -53,6 +53,13 @@ fn from_inner() -> Vec<InnerToRouter> {
             run: run(),
             bytes: Bytes::from_static(b"hello\n\xff"),
         },
+        InnerToRouter::Answered {
+            run: run(),
+            end: End::Exit(0),
+            exec_us: 125,
+            output: Bytes::from_static(b"hello\n"),
+            stderr: Bytes::new(),
+        },
         Commands {
             request: 3,
             commands: vec![
@@ -77,6 +84,8 @@ fn from_inner() -> Vec<InnerToRouter> {
         Refusal::Draining,
         Refusal::Repeated,
         Refusal::StopFailed,
+        Refusal::WorkerAway,
+        Refusal::WorkerLost,
     ] {
         messages.push(Refused {
             run: run(),
@@ -219,6 +228,7 @@ fn motion_events() -> Vec<MotionEvent> {
         StopCause::Again,
         StopCause::Beginning,
         StopCause::Watchdog,
+        StopCause::Worker,
     ] {
         events.push(Over { press: None, cause });
         events.push(Stopped {

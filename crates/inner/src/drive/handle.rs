@@ -50,6 +50,8 @@ pub(crate) enum ToDrive {
     Drain { leaving: TaskTrackerToken },
     /// A link came up: its router knows nothing of the car.
     Linked,
+    /// A worker is gone; its process group had this number.
+    WorkerGone { group: i32 },
     /// What became of a process.
     Told(Told),
 }
@@ -71,6 +73,8 @@ pub(crate) enum Told {
     Started {
         token: Token,
         group: i32,
+        /// The group is that of a worker.
+        is_workers: bool,
     },
     NotStarted {
         token: Token,

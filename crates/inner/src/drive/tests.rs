@@ -5,6 +5,7 @@ use p2p_shared::protocol::InnerToRouter;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
+use crate::catalog::Catalog;
 use crate::testing::script;
 
 /// A car whose scripts write a line of the note `did`, and what it says to the router.
@@ -29,12 +30,13 @@ impl Bench {
             lease_ms: 400,
             limit_ms: 2000,
         };
-        let catalog = Arc::new(Catalog::open(&commands).unwrap());
+        let files = Catalog::open(&commands).unwrap();
+        let commands = Commands::new(files, info.stop.clone());
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(4);
         let tracker = TaskTracker::new();
         let reports = Reports { urgent, output };
-        let (drive, car, _) = Drive::new(info.clone(), catalog.clone(), reports, tracker.clone());
+        let (drive, car, _) = Drive::new(info.clone(), commands.clone(), reports, tracker.clone());
         let mut bench = Self {
             folder,
             car,
@@ -45,7 +47,7 @@ impl Bench {
         };
         bench.script("forward", "echo forward >> ../did; exec sleep 1000");
         bench.script("stop", "echo stop >> ../did");
-        bench.car.stop_first(&catalog, &info).await;
+        bench.car.stop_first(commands.files(), &info).await;
         bench.tells(|event| *event == MotionEvent::Stands).await;
         bench
     }

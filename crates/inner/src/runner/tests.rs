@@ -1,4 +1,5 @@
 use super::*;
+use crate::catalog::Catalog;
 use crate::motion::{Effect, Event, Motion, Rules};
 use crate::testing::script;
 use p2p_shared::protocol::RUN_WINDOW;
@@ -25,11 +26,12 @@ fn a_token() -> Token {
     token.unwrap()
 }
 
-fn bench(is_stop: bool) -> (Bench, Job, Catalog) {
+fn bench(is_stop: bool) -> (Bench, Job, Commands) {
     let folder = tempfile::tempdir().unwrap();
     let command = folder.path().join("move");
     script(&command, "touch begun");
-    let catalog = Catalog::open(folder.path()).unwrap();
+    let files = Catalog::open(folder.path()).unwrap();
+    let commands = Commands::new(files, "stop".parse().unwrap());
     let (drive, told) = mpsc::unbounded_channel();
     let (urgent, urgent_out) = mpsc::unbounded_channel();
     let (output, output_out) = mpsc::channel(4);
@@ -66,7 +68,7 @@ fn bench(is_stop: bool) -> (Bench, Job, Catalog) {
         urgent: urgent_out,
         _output: output_out,
     };
-    (bench, job, catalog)
+    (bench, job, commands)
 }
 
 impl Bench {

@@ -113,8 +113,11 @@ impl Sent {
                     Refusal::NotFound => 404,
                     Refusal::NotExecutable => 500,
                     Refusal::Busy => 429,
-                    Refusal::Late | Refusal::Draining | Refusal::StopFailed => 503,
-                    Refusal::Repeated => 502,
+                    Refusal::Late
+                    | Refusal::Draining
+                    | Refusal::StopFailed
+                    | Refusal::WorkerAway => 503,
+                    Refusal::Repeated | Refusal::WorkerLost => 502,
                 };
                 self.record.tell(status, &message);
                 SendEvent::Refused {

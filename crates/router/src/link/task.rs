@@ -328,6 +328,20 @@ impl LinkTask {
                 let exec = Duration::from_micros(exec_us);
                 self.runs.finished(run, Finish { end, exec, stderr })?;
             }
+            InnerToRouter::Answered {
+                run,
+                end,
+                exec_us,
+                output,
+                stderr,
+            } => {
+                let exec = Duration::from_micros(exec_us);
+                self.runs.started(run)?;
+                if !output.is_empty() {
+                    self.runs.output(run, output)?;
+                }
+                self.runs.finished(run, Finish { end, exec, stderr })?;
+            }
             InnerToRouter::Commands {
                 request,
                 commands,

@@ -462,6 +462,8 @@ pub enum StopCause {
     Beginning,
     /// One of the two processes that watch each other at the car has died or hangs.
     Watchdog,
+    /// The worker that moved it is gone.
+    Worker,
 }
 
 /// Why nothing comes of a wish to move.

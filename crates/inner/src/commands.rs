@@ -1,0 +1,155 @@
+//! Owns which commands there are: the files of the catalog, and what workers serve. A file wins
+//! over a worker, but for the stop command: the worker that moves the car knows best how to stop
+//! it, and the file stands in when it is gone.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use p2p_shared::names::CommandName;
+use p2p_shared::protocol::{CommandInfo, Refusal};
+use p2p_shared::text::Escaped;
+
+use crate::catalog::{Catalog, Unusable};
+use crate::worker::Worker;
+
+/// Most commands of one worker.
+const MAX_SERVED: usize = 1000;
+
+/// The commands.
+#[derive(Debug, Clone)]
+pub(crate) struct Commands(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    files: Catalog,
+    stop: CommandName,
+    served: RwLock<Served>,
+}
+
+#[derive(Debug, Default)]
+struct Served {
+    by: HashMap<CommandName, Worker>,
+    /// Those that have not said yet what they serve.
+    unknown: Vec<Worker>,
+}
+
+impl Commands {
+    /// The files, so far.
+    pub(crate) fn new(files: Catalog, stop: CommandName) -> Self {
+        Self(Arc::new(Shared {
+            files,
+            stop,
+            served: RwLock::default(),
+        }))
+    }
+
+    /// The files.
+    pub(crate) fn files(&self) -> &Catalog {
+        &self.0.files
+    }
+
+    /// There is a worker, which will say what it serves.
+    pub(crate) fn expect(&self, worker: &Worker) {
+        self.write(|served| served.unknown.push(worker.clone()));
+    }
+
+    /// The worker that serves this command.
+    pub(crate) fn worker(&self, name: &CommandName) -> Option<Worker> {
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.by.get(name).cloned()
+    }
+
+    /// The file that a name stands for, where no worker serves it.
+    ///
+    /// # Errors
+    /// If there is none, or none that may be executed.
+    pub(crate) fn file(&self, name: &CommandName) -> Result<PathBuf, Unusable> {
+        self.0.files.resolve(name).map_err(|(refusal, message)| {
+            let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+            match served.unknown.first() {
+                Some(worker) if refusal == Refusal::NotFound => {
+                    let (name, worker) = (Escaped(name.as_str()), worker.name());
+                    let message = format!(
+                        "there is no file {name}, and {worker}, which may serve it, is starting: try again in a moment"
+                    );
+                    (Refusal::WorkerAway, message)
+                }
+                _ => (refusal, message),
+            }
+        })
+    }
+
+    /// A worker has said what it serves, by which all that it said before is void.
+    pub(crate) fn announced(&self, worker: &Worker, names: &[String]) {
+        let mut serves = Vec::new();
+        for name in names.iter().take(MAX_SERVED) {
+            let why_not = match name.parse::<CommandName>() {
+                Err(error) => error.to_string(),
+                Ok(name) if name != self.0.stop && self.0.files.resolve(&name).is_ok() => {
+                    "there is a file of this name, which is run instead".to_owned()
+                }
+                Ok(name) => match self.worker(&name) {
+                    Some(other) if !other.is(worker) => {
+                        format!("{} serves it already", other.name())
+                    }
+                    _ => {
+                        serves.push(name);
+                        continue;
+                    }
+                },
+            };
+            let name = Escaped(name).cut(100);
+            tracing::warn!(worker = worker.name(), command = %name, why = why_not, "not served by this worker");
+        }
+        let all: Vec<&str> = serves.iter().map(CommandName::as_str).collect();
+        tracing::info!(
+            worker = worker.name(),
+            serves = all.join(" "),
+            "the worker is ready"
+        );
+        if serves.contains(&self.0.stop)
+            && let Err((_, why)) = self.0.files.resolve(&self.0.stop)
+        {
+            tracing::error!(
+                worker = worker.name(),
+                stop = self.0.stop.as_str(),
+                why,
+                "nothing moves without a file for the stop command, which stops the car when its worker or this inner is gone"
+            );
+        }
+        self.write(|served| {
+            served.unknown.retain(|other| !other.is(worker));
+            served.by.retain(|_, other| !other.is(worker));
+            let new = serves.into_iter().map(|name| (name, worker.clone()));
+            served.by.extend(new);
+        });
+    }
+
+    /// All commands, by name, with what is wrong with those that can't be run.
+    ///
+    /// # Errors
+    /// If the folder can't be read.
+    pub(crate) fn list(&self) -> io::Result<Vec<CommandInfo>> {
+        let mut commands = self.0.files.list()?;
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        commands.retain(|info| !served.by.contains_key(&info.name));
+        commands.extend(served.by.keys().map(|name| CommandInfo {
+            name: name.clone(),
+            problem: None,
+        }));
+        drop(served);
+        commands.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(commands)
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Served)) {
+        let mut served = self
+            .0
+            .served
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        change(&mut served);
+    }
+}

@@ -1,0 +1,215 @@
+//! Owns a run that a worker does instead of a process: what becomes of its answer, and a worker
+//! that does not give one.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal, STDERR_KEPT, cost};
+use tokio::time::{sleep_until, timeout};
+
+use super::{Job, MOTION_GRACE, Part, Story, Tail};
+use crate::commands::Commands;
+use crate::drive::Told;
+use crate::worker::{Answer, Failure, Taken, Worker};
+
+/// How long a worker may take over a stop, before the stop command's file takes its place: a
+/// moment, since the car still moves, and yet more than a busy Pi needs to answer.
+const STOP_ANSWER: Duration = Duration::from_millis(250);
+
+impl Job {
+    /// The worker has answered.
+    pub(crate) fn answered(self, worker: &str, answer: Answer, begun: tokio::time::Instant) {
+        let begun = begun.into_std();
+        let story = Story::of(&answer);
+        let output = Bytes::from(answer.output);
+        if output.len() > PIECE {
+            let tracker = self.tracker.clone();
+            let worker = worker.to_owned();
+            tracker.spawn(async move {
+                self.pass_on_whole(output).await;
+                self.finish(begun, story, Some(&worker)).await;
+            });
+            return;
+        }
+        let exec = begun.elapsed();
+        let stderr = story.stderr.kept();
+        let answered = InnerToRouter::Answered {
+            run: self.run_id(),
+            end: story.end,
+            exec_us: u64::try_from(exec.as_micros()).unwrap_or(u64::MAX),
+            output,
+            stderr: stderr.clone(),
+        };
+        let _ = self.reports.urgent.send(answered);
+        self.record(&story, exec, &stderr, Some(worker));
+    }
+
+    /// The worker did not answer in its time.
+    pub(crate) fn timed_out(self, begun: tokio::time::Instant) {
+        let exec = begun.elapsed();
+        let answered = InnerToRouter::Answered {
+            run: self.run_id(),
+            end: End::TimedOut,
+            exec_us: u64::try_from(exec.as_micros()).unwrap_or(u64::MAX),
+            output: Bytes::new(),
+            stderr: Bytes::new(),
+        };
+        let _ = self.reports.urgent.send(answered);
+        self.record(&Story::ended(End::TimedOut), exec, &Bytes::new(), None);
+    }
+
+    /// Has the worker move or stop the car.
+    pub(super) async fn by_worker(self, worker: &Worker, commands: &Commands) {
+        let Some(part) = &self.part else { return };
+        // Looked at as late as can be: what begins after its end would move after its stop.
+        if self.is_over() {
+            return self.give_up(Refusal::Late, "it was over before it began".to_owned());
+        }
+        let begun = Instant::now();
+        let taken = match worker.call(&self.request).await {
+            Ok(taken) => taken,
+            Err((_, why)) if part.is_stop => {
+                tracing::warn!(why, "the stop command's file is run instead");
+                return self.by_file(commands).await;
+            }
+            Err((refusal, message)) => return self.give_up(refusal, message),
+        };
+        part.tell(Told::Started {
+            token: part.token,
+            group: taken.group,
+            is_workers: true,
+        });
+        match self.wait_for(part, taken, begun).await {
+            Waited::Answered(answer) => {
+                let story = Story::of(&answer);
+                part.tell_ended(story.end, begun.elapsed());
+                self.pass_on_whole(answer.output.into()).await;
+                self.finish(begun, story, Some(worker.name())).await;
+            }
+            Waited::CutOff => {
+                worker.kill("it did not end a motion that is over");
+                let story = Story::ended(part.cut_off());
+                part.tell_ended(story.end, begun.elapsed());
+                let _ = self
+                    .reports
+                    .urgent
+                    .send(InnerToRouter::Started { run: self.run_id() });
+                self.finish(begun, story, Some(worker.name())).await;
+            }
+            // Nobody knows how far it came: the file stands in.
+            Waited::TooLong => {
+                let why = format!(
+                    "it did not answer a stop within {} ms",
+                    STOP_ANSWER.as_millis()
+                );
+                worker.kill(&why);
+                self.by_file(commands).await;
+            }
+            Waited::Lost(_) if part.is_stop => self.by_file(commands).await,
+            Waited::Lost((refusal, message)) => {
+                part.tell_ended(End::Exit(-1), begun.elapsed());
+                self.refuse(refusal, message);
+            }
+        }
+    }
+
+    async fn wait_for(&self, part: &Part, taken: Taken, begun: Instant) -> Waited {
+        let mut answer = taken.answer;
+        let lost = || {
+            let message = "the worker was lost before it answered: look before you run it again";
+            Waited::Lost((Refusal::WorkerLost, message.to_owned()))
+        };
+        let too_long = sleep_until((begun + STOP_ANSWER).into());
+        let mut too_long = std::pin::pin!(too_long);
+        let mut is_abandoned = false;
+        loop {
+            tokio::select! {
+                answered = &mut answer => return match answered {
+                    Ok(Ok(answer)) => Waited::Answered(answer),
+                    Ok(Err(failure)) => Waited::Lost(failure),
+                    Err(_) => lost(),
+                },
+                () = &mut too_long, if part.is_stop => return Waited::TooLong,
+                () = self.cancel.cancelled(), if !part.is_stop => {
+                    return match timeout(MOTION_GRACE, answer).await {
+                        Ok(Ok(Ok(answer))) => Waited::Answered(answer),
+                        Ok(Ok(Err(failure))) => Waited::Lost(failure),
+                        Ok(Err(_)) => lost(),
+                        Err(_) => Waited::CutOff,
+                    };
+                }
+                () = part.caller.cancelled(), if !is_abandoned => {
+                    is_abandoned = true;
+                    self.abandon();
+                }
+            }
+        }
+    }
+
+    /// Says that it ran, and passes its output on in pieces, as far as its reader lets us.
+    async fn pass_on_whole(&self, mut output: Bytes) {
+        let run = self.run_id();
+        let _ = self.reports.urgent.send(InnerToRouter::Started { run });
+        while !output.is_empty() {
+            let bytes = output.split_to(output.len().min(PIECE));
+            if !self.window.take(cost(&bytes)).await {
+                return;
+            }
+            let _ = self
+                .reports
+                .output
+                .send(InnerToRouter::Output { run, bytes })
+                .await;
+        }
+    }
+}
+
+/// What came of waiting for a worker.
+enum Waited {
+    Answered(Answer),
+    /// A motion that is over did not end.
+    CutOff,
+    /// A stop takes too long.
+    TooLong,
+    /// The worker is gone.
+    Lost(Failure),
+}
+
+impl Part {
+    /// There is no process of its own that could be left.
+    fn tell_ended(&self, end: End, exec: Duration) {
+        let token = self.token;
+        self.tell(Told::Ended { token, end, exec });
+        if !self.is_stop {
+            self.tell(Told::Reaped { token });
+        }
+    }
+}
+
+impl Story {
+    fn of(answer: &Answer) -> Self {
+        Self {
+            end: End::Exit(answer.exit),
+            bytes: answer.output.len() as u64,
+            stderr: Tail::of(answer.error.as_bytes()),
+        }
+    }
+
+    fn ended(end: End) -> Self {
+        Self {
+            end,
+            bytes: 0,
+            stderr: Tail::default(),
+        }
+    }
+}
+
+impl Tail {
+    fn of(text: &[u8]) -> Self {
+        let from = text.len().saturating_sub(STDERR_KEPT);
+        Self {
+            buffer: text[from..].into(),
+            total: text.len() as u64,
+        }
+    }
+}

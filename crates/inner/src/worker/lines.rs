@@ -1,0 +1,149 @@
+//! Owns what an inner and a worker say to each other: a line of JSON each, over the worker's
+//! standard input and output.
+//!
+//! ```text
+//! worker → inner   {"serves":["forward","stop"]}                                    once, first
+//! inner  → worker  {"id":7,"command":"forward","args":["0.5"],"run":"…","from":"…"} a request
+//! worker → inner   {"id":7,"exit":0,"output":"…","error":"…"}                       its answer
+//! ```
+//!
+//! Answers come in any order. `exit` is 0 and the texts are empty where they are left out; a
+//! request has `"input":"…"` where its caller sent some. Whatever else a line has is ignored, so
+//! that both sides can learn more.
+
+use bytes::{BufMut, BytesMut};
+use p2p_shared::protocol::{Refusal, RunRequest};
+use serde::{Deserialize, Serialize};
+
+/// Most bytes of a line that a worker may write: an answer's output in it is as large as an input
+/// may be (1 MiB), or less where it has much to escape.
+pub(super) const MAX_LINE: usize = 1024 * 1024 + 4096;
+
+/// What a worker says first.
+#[derive(Debug, Deserialize)]
+pub(super) struct Announcement {
+    /// The commands that it serves.
+    pub serves: Vec<String>,
+}
+
+/// What became of a request.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Answer {
+    id: u64,
+    /// As a program's exit code: 0 is success.
+    #[serde(default)]
+    pub exit: i32,
+    /// What a program would have written to its standard output.
+    #[serde(default)]
+    pub output: String,
+    /// What a program would have written to its standard error.
+    #[serde(default)]
+    pub error: String,
+}
+
+impl Answer {
+    /// The request's number.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    id: u64,
+    command: &'a str,
+    args: Vec<&'a str>,
+    run: String,
+    from: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    input: &'a str,
+}
+
+/// Appends a request's line.
+///
+/// # Errors
+/// If the request has what no text can hold.
+pub(super) fn write_request(
+    to: &mut BytesMut,
+    id: u64,
+    request: &RunRequest,
+    input: &[u8],
+) -> Result<(), (Refusal, String)> {
+    let text = |bytes| {
+        std::str::from_utf8(bytes).map_err(|_| {
+            let sentence =
+                "a worker serves this command, and takes arguments and input as UTF-8 text only";
+            (Refusal::NotExecutable, sentence.to_owned())
+        })
+    };
+    let arguments = request.arguments.iter();
+    let request = Request {
+        id,
+        command: request.command.as_str(),
+        args: arguments
+            .map(|argument| text(argument.as_bytes()))
+            .collect::<Result<_, _>>()?,
+        run: request.run.to_string(),
+        from: &request.remote_addr,
+        input: text(input)?,
+    };
+    serde_json::to_writer(to.writer(), &request)
+        .map_err(|error| (Refusal::NotExecutable, error.to_string()))?;
+    to.put_u8(b'\n');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use p2p_shared::names::{Argument, RunId};
+
+    use super::*;
+
+    fn request(argument: &'static [u8]) -> RunRequest {
+        RunRequest {
+            run: RunId::from_number(7),
+            command: "lights/on".parse().unwrap(),
+            arguments: vec![Argument::try_from(Bytes::from_static(argument)).unwrap()],
+            deadline_ms: 0,
+            remote_addr: "192.0.2.1".to_owned(),
+            stdin_bytes: 0,
+            for_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_request_is_one_line_whatever_is_in_it() {
+        let mut lines = BytesMut::new();
+        write_request(&mut lines, 1, &request(b"a\n\"b"), b"").unwrap();
+        write_request(&mut lines, 2, &request(b""), b"x\ny").unwrap();
+        let text = String::from_utf8(lines.to_vec()).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let first = serde_json::json!({
+            "id": 1, "command": "lights/on", "args": ["a\n\"b"],
+            "run": RunId::from_number(7).to_string(), "from": "192.0.2.1",
+        });
+        assert_eq!(lines[0], first);
+        assert_eq!(lines[1]["input"], "x\ny");
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_and_writes_nothing() {
+        let mut lines = BytesMut::new();
+        assert!(write_request(&mut lines, 1, &request(b"\xff"), b"").is_err());
+        assert!(write_request(&mut lines, 1, &request(b""), b"\xff").is_err());
+        assert!(lines.is_empty());
+    }
+
+    #[test]
+    fn an_answer_needs_its_id_and_no_more() {
+        let answer: Answer = serde_json::from_str(r#"{"id":7,"later":[1]}"#).unwrap();
+        assert_eq!((answer.id(), answer.exit, &*answer.output), (7, 0, ""));
+        for none in ["{}", "7", "", r#"{"id":"7"}"#, r#"{"id":7,"exit":"x"}"#] {
+            assert!(serde_json::from_str::<Answer>(none).is_err(), "{none}");
+        }
+    }
+}
