@@ -31,7 +31,7 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use files::Files;
-use json::SafeJson;
+use json::Json;
 use place::Folder;
 use queue::{Lost, Queue};
 use terminal::{Human, Stderr};
@@ -173,21 +173,13 @@ fn build(
         );
         by_verbosity(options.verbosity)
     });
-    let json = fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
-        .with_timer(clock::Utc)
-        .log_internal_errors(false)
-        .with_writer(SafeJson(file_queue));
     let lines = fmt::layer()
         .event_format(human)
         .log_internal_errors(false)
         .with_writer(queue);
     let subscriber = tracing_subscriber::registry()
         .with(filter)
-        .with(json)
+        .with(Json(file_queue))
         .with(lines.with_filter(shown));
     let logs = Logs {
         running: Arc::new(AtomicBool::new(true)),

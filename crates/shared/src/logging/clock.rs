@@ -1,26 +1,40 @@
 //! The time as logs write it: UTC, to the millisecond. It owns no format of its own making.
 
-use std::fmt;
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::time::UNIX_EPOCH;
 
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-/// RFC 3339 with milliseconds: `2026-11-22T17:02:03.456Z`.
-pub(super) struct Utc;
-
-impl FormatTime for Utc {
-    fn format_time(&self, out: &mut Writer<'_>) -> fmt::Result {
-        out.write_str(&now())
-    }
+thread_local! {
+    /// The second that was written last, in seconds since 1970 and as text: most lines of a busy
+    /// router share theirs.
+    static SECOND: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
 }
 
-/// The time now, as [`Utc`] writes it.
+/// Appends the time now, in RFC 3339 with milliseconds: `2026-11-22T17:02:03.456Z`.
+pub(super) fn push_now(to: &mut String) {
+    let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    SECOND.with_borrow_mut(|(second, text)| {
+        if text.is_empty() || *second != now.as_secs() {
+            text.clear();
+            // Writing to a string doesn't fail. tracing-subscriber writes microseconds; and the
+            // second may end in between, which the next line puts right.
+            let _ = SystemTime.format_time(&mut Writer::new(text));
+            text.truncate("2026-11-22T17:02:03".len());
+            *second = now.as_secs();
+        }
+        to.push_str(text);
+    });
+    let _ = write!(to, ".{:03}Z", now.subsec_millis());
+}
+
+/// The time now, as [`push_now`] writes it.
 pub(super) fn now() -> String {
-    let mut text = String::with_capacity(32);
-    // Writing to a string doesn't fail. tracing-subscriber writes microseconds.
-    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
-    text.truncate("2026-11-22T17:02:03.456".len());
-    text.push('Z');
+    let mut text = String::with_capacity(24);
+    push_now(&mut text);
     text
 }
 
