@@ -2,8 +2,10 @@
 //! `cargo run --release -p p2p-router --example links -- ROUTER_HOST ROUTER_PORT COUNT FIRST_PORT`
 //!
 //! The router needs a `--max-links` of COUNT. Each asks for the next service port from FIRST_PORT on (stay below the kernel's ephemeral
-//! ports: 32768). Prints how long they took to come up, and holds them until Ctrl-C.
+//! ports: 32768). Prints how long they took to come up, and holds them until Ctrl-C; if the router is
+//! restarted meanwhile, how long it took until all were back.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -43,10 +45,28 @@ async fn main() -> anyhow::Result<()> {
         inners.extend(wave);
     }
     println!("{count} links are up after {:.2?}", begun.elapsed());
-    tokio::signal::ctrl_c().await?;
+    tokio::select! {
+        ended = tokio::signal::ctrl_c() => ended?,
+        never = tell_returns(&inners) => match never? {},
+    }
     drop(inners);
     std::fs::remove_dir_all(&commands)?;
     Ok(())
+}
+
+/// Prints, each time that the links were lost, when they were back.
+async fn tell_returns(inners: &[Inner]) -> anyhow::Result<Infallible> {
+    let is_up = |state: &LinkState| matches!(state, LinkState::Up { .. });
+    let first = inners.first().context("no links")?;
+    loop {
+        first.link_state().wait_for(|state| !is_up(state)).await?;
+        let lost = Instant::now();
+        println!("the links are lost");
+        for inner in inners {
+            inner.link_state().wait_for(is_up).await?;
+        }
+        println!("all links are back after {:.2?}", lost.elapsed());
+    }
 }
 
 fn config(router: &RouterAddress, service_port: u16, commands: PathBuf) -> anyhow::Result<Config> {

@@ -36,6 +36,7 @@ mod listen;
 mod metrics;
 mod on_link;
 mod origin;
+mod pace;
 mod page;
 mod pass;
 pub mod query;

@@ -1,6 +1,7 @@
 //! Owns the main port: tells its callers apart, and lets an inner with a key become a link.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -18,15 +19,18 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::access::Access;
 use crate::answer::Problem;
 use crate::link::life::Candidate;
+use crate::pace::Pace;
 use crate::strangers::Visitor;
 use crate::{Context, admin, browser, door, host, http, metrics, query, service};
 
 /// Accepts and answers until the router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
+    let mut pace = Pace::default();
     while let Some((stream, peer)) = service::accept(&listener, &context.closed).await {
-        let context = context.clone();
         let tracker = context.connections.clone();
+        let caller = context.clone();
         tracker.spawn(async move {
+            let context = caller;
             let visitor = context.strangers.admit(peer, &context.closed);
             let patience = timing::HELLO;
             let Some(stream) = door::enter(&context, &visitor, stream, patience).await else {
@@ -50,6 +54,11 @@ pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
             })
             .await;
         });
+        let pause = pace.take(Instant::now());
+        if !pause.is_zero() {
+            let closed = &context.closed;
+            closed.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
     }
 }
 

@@ -11,8 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 /// waits behind no more than this. (Cloudflare's and Apple's figure for interactive streams.)
 const NOTSENT_LOWAT: u32 = 16 * 1024;
 
-/// Waiting connections a listener holds; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+/// Waiting connections a listener holds; the kernel caps it at `net.core.somaxconn`. No more than
+/// the main port lets in within two seconds: who has waited longer is about to give up (the hello's
+/// 5 s), and to let those in would be work for nobody, for ever.
+const BACKLOG: i32 = 1024;
 
 /// A listener on this address; an IPv6 wildcard takes IPv4 as well.
 ///
