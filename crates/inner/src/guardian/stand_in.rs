@@ -69,6 +69,11 @@ pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Re
                 _ => {
                     car.act(Cause::Gone, &guard).await;
                     end_survivors(inner).await;
+                    if guard != Guard::Stand {
+                        // What the inner was just starting, or had asked a worker for, may have
+                        // moved the car since.
+                        car.end(car.start(), STOP_TRIES + 2).await;
+                    }
                     return Ok(());
                 }
             },
