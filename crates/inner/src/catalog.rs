@@ -224,10 +224,16 @@ impl Catalog {
                 }
                 continue;
             }
-            if file.ends_with(WORKER) {
+            let problem = if !file.ends_with(WORKER) {
+                self.resolve(&name).err().map(|(_, sentence)| sentence)
+            } else if depth > 1 {
+                let shown = Escaped(name.as_str());
+                Some(format!(
+                    "{shown} is not started: move it into the command directory itself"
+                ))
+            } else {
                 continue;
-            }
-            let problem = self.resolve(&name).err().map(|(_, sentence)| sentence);
+            };
             commands.push(CommandInfo { name, problem });
         }
     }

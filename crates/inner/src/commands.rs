@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use p2p_shared::names::CommandName;
-use p2p_shared::protocol::{CommandInfo, Refusal};
+use p2p_shared::protocol::{CommandInfo, MotionInfo, Refusal};
 use p2p_shared::text::Escaped;
 
 use crate::catalog::{Catalog, Unusable};
@@ -24,23 +24,23 @@ pub(crate) struct Commands(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     files: Catalog,
-    stop: CommandName,
+    motion: MotionInfo,
     served: RwLock<Served>,
 }
 
 #[derive(Debug, Default)]
 struct Served {
     by: HashMap<CommandName, Worker>,
-    /// Those that have not said yet what they serve.
-    unknown: Vec<Worker>,
+    /// Those that have not said yet what they serve, and why not, if they have failed.
+    unknown: Vec<(Worker, Option<String>)>,
 }
 
 impl Commands {
     /// The files, so far.
-    pub(crate) fn new(files: Catalog, stop: CommandName) -> Self {
+    pub(crate) fn new(files: Catalog, motion: MotionInfo) -> Self {
         Self(Arc::new(Shared {
             files,
-            stop,
+            motion,
             served: RwLock::default(),
         }))
     }
@@ -52,7 +52,17 @@ impl Commands {
 
     /// There is a worker, which will say what it serves.
     pub(crate) fn expect(&self, worker: &Worker) {
-        self.write(|served| served.unknown.push(worker.clone()));
+        self.write(|served| served.unknown.push((worker.clone(), None)));
+    }
+
+    /// A worker has failed, or can't be started.
+    pub(crate) fn away(&self, worker: &Worker, what: &str) {
+        self.write(|served| {
+            let unknown = served.unknown.iter_mut();
+            for (_, why) in unknown.filter(|(other, _)| other.is(worker)) {
+                *why = Some(what.to_owned());
+            }
+        });
     }
 
     /// The worker that serves this command.
@@ -69,11 +79,13 @@ impl Commands {
         self.0.files.resolve(name).map_err(|(refusal, message)| {
             let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
             match served.unknown.first() {
-                Some(worker) if refusal == Refusal::NotFound => {
+                Some((worker, why)) if refusal == Refusal::NotFound => {
                     let (name, worker) = (Escaped(name.as_str()), worker.name());
-                    let message = format!(
-                        "there is no file {name}, and {worker}, which may serve it, is starting: try again in a moment"
-                    );
+                    let why = why
+                        .as_deref()
+                        .unwrap_or("is starting: try again in a moment");
+                    let message =
+                        format!("there is no file {name}, and {worker}, which may serve it, {why}");
                     (Refusal::WorkerAway, message)
                 }
                 _ => (refusal, message),
@@ -87,7 +99,7 @@ impl Commands {
         for name in names.iter().take(MAX_SERVED) {
             let why_not = match name.parse::<CommandName>() {
                 Err(error) => error.to_string(),
-                Ok(name) if name != self.0.stop && self.0.files.resolve(&name).is_ok() => {
+                Ok(name) if name != self.0.motion.stop && self.0.files.resolve(&name).is_ok() => {
                     "there is a file of this name, which is run instead".to_owned()
                 }
                 Ok(name) => match self.worker(&name) {
@@ -109,18 +121,19 @@ impl Commands {
             serves = all.join(" "),
             "the worker is ready"
         );
-        if serves.contains(&self.0.stop)
-            && let Err((_, why)) = self.0.files.resolve(&self.0.stop)
+        let MotionInfo { commands, stop, .. } = &self.0.motion;
+        if (serves.iter()).any(|name| name == stop || commands.contains(name))
+            && let Err((_, why)) = self.0.files.resolve(stop)
         {
             tracing::error!(
                 worker = worker.name(),
-                stop = self.0.stop.as_str(),
+                stop = stop.as_str(),
                 why,
                 "nothing moves without a file for the stop command, which stops the car when its worker or this inner is gone"
             );
         }
         self.write(|served| {
-            served.unknown.retain(|other| !other.is(worker));
+            served.unknown.retain(|(other, _)| !other.is(worker));
             served.by.retain(|_, other| !other.is(worker));
             let new = serves.into_iter().map(|name| (name, worker.clone()));
             served.by.extend(new);
@@ -138,6 +151,13 @@ impl Commands {
         commands.extend(served.by.keys().map(|name| CommandInfo {
             name: name.clone(),
             problem: None,
+        }));
+        let unknown = served.unknown.iter();
+        commands.extend(unknown.filter_map(|(worker, why)| {
+            let what = why.as_ref()?;
+            let name = worker.name().parse().ok()?;
+            let problem = Some(format!("{} {what}", worker.name()));
+            Some(CommandInfo { name, problem })
         }));
         drop(served);
         commands.sort_by(|a, b| a.name.cmp(&b.name));

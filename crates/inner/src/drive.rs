@@ -24,8 +24,10 @@ use crate::runner::{Job, Part, Reports, Stood, Window};
 
 mod answers;
 mod handle;
+mod movers;
 
 pub(crate) use handle::{Asked, DriveHandle, ToDrive, Told};
+use movers::Movers;
 
 /// What the drive needs.
 pub(crate) struct Drive {
@@ -49,10 +51,12 @@ pub(crate) struct Drive {
     processes: HashMap<Token, Process>,
     /// Runs of the stop command that wait for one that begins after they came.
     stop_runs: Vec<Asked>,
-    /// The group of the process that moves the car, 0: none.
+    /// The group of the process that moves the car, 0: none that is no worker's.
     group: i32,
-    /// It is a worker's, which lives on when it has done what moves the car.
-    is_workers: bool,
+    /// What moved the car since it stood.
+    movers: Movers,
+    /// Workers that had moved it when they were killed, and are not gone yet.
+    dying: Vec<i32>,
     /// What moves, or moved last.
     mover: Mover,
     /// The motion that was told last, until the car stands.
@@ -114,7 +118,8 @@ impl Drive {
             processes: HashMap::new(),
             stop_runs: Vec::new(),
             group: 0,
-            is_workers: false,
+            movers: Movers::unknown(),
+            dying: Vec::new(),
             mover: Mover::default(),
             moving: None,
             is_draining: false,
@@ -223,8 +228,17 @@ impl Drive {
                 self.tell_how_it_is();
             }
             ToDrive::Alarm => self.decide(Event::Stop(StopCause::Watchdog), None),
-            ToDrive::WorkerGone { group } => {
-                if group == self.group && self.motion.guard().is_some() {
+            ToDrive::WorkerGone { group, lingers } => {
+                if self.movers.is_gone(group) && self.motion.guard().is_some() {
+                    self.dying.extend(lingers.then_some(group));
+                    self.decide(Event::Stop(StopCause::Worker), None);
+                }
+            }
+            ToDrive::WorkerReaped { group } => {
+                let before = self.dying.len();
+                self.dying.retain(|other| *other != group);
+                // It may have done something since that stop began.
+                if self.dying.len() < before {
                     self.decide(Event::Stop(StopCause::Worker), None);
                 }
             }
@@ -271,7 +285,12 @@ impl Drive {
                     press,
                 }) = self.processes.get(&token).map(|process| &process.what)
                 {
-                    (self.group, self.is_workers) = (group, is_workers);
+                    if is_workers {
+                        self.movers.add_worker(group);
+                    } else {
+                        self.group = group;
+                        self.movers.add_file();
+                    }
                     let moving = Moving {
                         run: *run,
                         command: command.clone(),
@@ -340,9 +359,7 @@ impl Drive {
                     ..
                 }) = self.processes.remove(&token)
                 {
-                    if !self.is_workers {
-                        self.group = 0;
-                    }
+                    self.group = 0;
                     self.decide(Event::Reaped(token), None);
                 }
             }
@@ -400,6 +417,7 @@ impl Drive {
             Effect::Stands => {
                 self.stands.send_replace(true);
                 self.group = 0;
+                self.movers.clear();
                 self.leaving = None;
                 self.answer_those_who_wait(Stood::Stands);
                 self.moving = None;
@@ -476,6 +494,7 @@ impl Drive {
         let part = Part {
             token,
             is_stop: matches!(what, What::Stop { .. }),
+            stop_by: self.movers.stop_by(),
             drive: self.own.clone(),
             stood: Mutex::new(stood),
             caller,
@@ -548,7 +567,10 @@ impl Drive {
     fn tell_guardian(&self) {
         let until = |deadline_ms| Guard::Until {
             deadline_ms,
-            group: self.group,
+            group: match self.group {
+                0 => self.movers.newest_worker(),
+                group => group,
+            },
             mover: self.mover.clone(),
         };
         let news = match self.motion.guard() {

@@ -9,6 +9,7 @@ use p2p_shared::dial::RouterAddress;
 use p2p_shared::key::Key;
 use p2p_shared::names::{Identity, InstanceId, LinkName};
 use p2p_shared::protocol::MotionInfo;
+use p2p_shared::timing::DRAIN;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,9 @@ use worker::Workers;
 /// Pieces of output that wait for the link, those of all runs together: few, so that none is old.
 const WAITING_OUTPUT: usize = 4;
 
+/// How long a worker may take to say what it serves: Python's imports take 10 s on a small Pi.
+pub const WORKER_HELLO: Duration = Duration::from_secs(30);
+
 /// What an inner needs to know.
 #[derive(Debug)]
 pub struct Config {
@@ -65,6 +69,8 @@ pub struct Config {
     pub timeout: Duration,
     /// How many commands may run at a time.
     pub max_runs: usize,
+    /// How long a worker may take to say what it serves: see [`WORKER_HELLO`].
+    pub worker_hello: Duration,
     /// How it moves.
     pub motion: MotionInfo,
     /// How the second process at the car is started; `None`: there is none, and nobody stops the car if this process dies.
@@ -105,7 +111,7 @@ impl Inner {
     /// # Errors
     /// If the command directory can't be used.
     pub fn start(config: Config) -> anyhow::Result<Self> {
-        let commands = Commands::new(Catalog::open(&config.commands)?, config.motion.stop.clone());
+        let commands = Commands::new(Catalog::open(&config.commands)?, config.motion.clone());
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
         let reports = Reports { urgent, output };
@@ -129,7 +135,7 @@ impl Inner {
             }));
         }
         let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
-        let workers = Workers::start(&commands, &car, config.timeout)?;
+        let workers = Workers::start(&commands, &car, config.timeout, config.worker_hello)?;
         let executor = Executor::new(
             commands,
             config.timeout,
@@ -174,10 +180,14 @@ impl Inner {
         self.hurry.notify_one();
     }
 
-    /// Begins nothing more, lets what runs end for [`p2p_shared::timing::DRAIN`], and ends.
+    /// Begins nothing more, lets what runs end for [`DRAIN`], and ends.
     pub async fn shut_down(mut self) {
         self.shutdown.cancel();
-        let _ = (&mut self.task).await;
+        // What workers were asked has the time that commands have.
+        if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
+            self.workers.end().await;
+            let _ = (&mut self.task).await;
+        }
         self.workers.end().await;
     }
 }

@@ -95,12 +95,22 @@ pub(crate) struct Job {
 impl Job {
     /// Does it.
     pub(crate) async fn run(self, commands: &Commands) {
-        if self.part.is_some()
-            && let Some(worker) = commands.worker(&self.request.command)
-        {
-            return self.by_worker(&worker, commands).await;
+        match commands.worker(&self.request.command) {
+            Some(worker) if self.may_be_by_worker(commands) => {
+                self.by_worker(&worker, commands).await;
+            }
+            _ => self.by_file(commands).await,
         }
-        self.by_file(commands).await;
+    }
+
+    /// Whether a worker may do it: a part in the car's motion that a worker serves, but for a stop
+    /// that is for the file.
+    fn may_be_by_worker(&self, commands: &Commands) -> bool {
+        self.part.as_ref().is_some_and(|part| {
+            !part.is_stop
+                || part.stop_by != StopBy::File
+                || commands.file(&self.request.command).is_err()
+        })
     }
 
     async fn by_file(self, commands: &Commands) {
@@ -385,6 +395,8 @@ pub(crate) struct Part {
     pub token: Token,
     /// Whether it is the stop command, rather than a motion.
     pub is_stop: bool,
+    /// By whom a stop may be done.
+    pub stop_by: StopBy,
     pub drive: mpsc::UnboundedSender<ToDrive>,
     /// What its answer waits for: that the car stands, or that it can't be stopped.
     pub stood: Mutex<Option<oneshot::Receiver<Stood>>>,
@@ -432,6 +444,17 @@ impl Part {
             let _ = drive.send(ToDrive::Told(Told::Reaped { token }));
         }
     }
+}
+
+/// By whom the car may be stopped. The stop command's file may always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopBy {
+    /// Any worker that serves the stop command, or else the file.
+    AnyWorker,
+    /// The worker of this group, or else the file.
+    Worker(i32),
+    /// The file; where there is none, any worker is better than nobody.
+    File,
 }
 
 /// What a motion that is answered at its stop waits for.

@@ -13,7 +13,7 @@ use p2p_shared::settings::{CommonOptions, Shell};
 use p2p_shared::{key, state_dir};
 
 use crate::guardian::GuardianProgram;
-use crate::{Config, identity};
+use crate::{Config, WORKER_HELLO, identity};
 
 /// The longest that a command may be allowed to run: a week, in seconds.
 const MAX_TIMEOUT: u64 = 7 * 24 * 3600;
@@ -150,6 +150,7 @@ impl Options {
             commands: self.commands,
             timeout: Duration::from_secs(self.timeout),
             max_runs: self.max_runs.into(),
+            worker_hello: WORKER_HELLO,
             motion: MotionInfo {
                 commands: self.motion,
                 stop: self.stop_command,

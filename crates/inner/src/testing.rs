@@ -6,6 +6,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use p2p_shared::protocol::MotionInfo;
+
+/// A car that goes forward and stops.
+pub(crate) fn motion() -> MotionInfo {
+    MotionInfo {
+        commands: vec!["forward".parse().unwrap()],
+        stop: "stop".parse().unwrap(),
+        lease_ms: 400,
+        limit_ms: 2000,
+    }
+}
+
 /// Writes a shell script. Another process does it: a command that a test beside this one starts
 /// just then would else have it open for writing, and the kernel executes no such file.
 pub(crate) fn script(file: &Path, body: &str) {

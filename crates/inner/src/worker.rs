@@ -2,21 +2,26 @@
 //! started, started again when it dies, and how it is asked. What is said to it while it lives is
 //! `worker/talk`; which commands it serves is `commands`.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_shared::protocol::{Refusal, RunRequest};
+use p2p_shared::timing::KILL_GRACE;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::commands::Commands;
 use crate::drive::{DriveHandle, ToDrive};
 use crate::guardian;
+use crate::motion::Token;
 use crate::process::{self, Pipes, ProcessGroup, Program};
 use crate::runner::Job;
 
+mod complaints;
 mod lines;
 mod talk;
 
@@ -29,6 +34,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// One that lived so long begins with the shortest pause again (the dialler's figure).
 const STABLE: Duration = Duration::from_secs(10);
+
+/// How long a worker may take to end when it has had all its input.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// Why there is no answer: of which kind, and in a sentence that says what to do.
 pub(crate) type Failure = (Refusal, String);
@@ -43,15 +51,24 @@ pub(crate) struct Worker {
 /// What is asked of a worker.
 #[derive(Debug)]
 enum Ask {
-    /// A run, whose answer goes to the router.
-    Run(Box<Job>),
-    /// A part in the car's motion, whose answer goes back.
-    Call {
-        request: Box<RunRequest>,
-        taken: oneshot::Sender<Result<Taken, Failure>>,
-    },
-    /// It hangs: kill it.
-    Kill(String),
+    /// A run, whose answer goes to the router; the inner waits for it before it ends.
+    Run(Box<Job>, TaskTrackerToken),
+    /// A part in the car's motion.
+    Call(Box<Call>),
+    /// The process of this group hangs: kill it.
+    Kill { group: i32, why: String },
+}
+
+/// A part in the car's motion, whose answer goes back.
+#[derive(Debug)]
+struct Call {
+    request: RunRequest,
+    /// What the drive calls it, which is told before the worker.
+    token: Token,
+    /// Only this process group may do it.
+    only: Option<i32>,
+    /// Closed, nobody wants it any more.
+    taken: oneshot::Sender<Result<Taken, Failure>>,
 }
 
 /// A request that the worker was given.
@@ -66,11 +83,11 @@ pub(crate) struct Taken {
 impl Ask {
     fn fail(self, (refusal, message): Failure) {
         match self {
-            Self::Run(job) => job.give_up(refusal, message),
-            Self::Call { taken, .. } => {
-                let _ = taken.send(Err((refusal, message)));
+            Self::Run(job, _) => job.give_up(refusal, message),
+            Self::Call(call) => {
+                let _ = call.taken.send(Err((refusal, message)));
             }
-            Self::Kill(_) => {}
+            Self::Kill { .. } => {}
         }
     }
 }
@@ -98,20 +115,32 @@ impl Worker {
 
     /// Has it do a run, and answer it.
     pub(crate) fn run(&self, job: Job) {
-        self.ask(Ask::Run(Box::new(job)));
+        let token = job.tracker.token();
+        self.ask(Ask::Run(Box::new(job), token));
     }
 
-    /// Asks it to move or stop the car.
-    pub(crate) async fn call(&self, request: &RunRequest) -> Result<Taken, Failure> {
+    /// Asks it to move or stop the car, unless what is returned is closed before it has come to
+    /// that.
+    pub(crate) fn call(
+        &self,
+        request: RunRequest,
+        token: Token,
+        only: Option<i32>,
+    ) -> oneshot::Receiver<Result<Taken, Failure>> {
         let (taken, reply) = oneshot::channel();
-        let request = Box::new(request.clone());
-        self.ask(Ask::Call { request, taken });
-        reply.await.unwrap_or_else(|_| Err(ending()))
+        self.ask(Ask::Call(Box::new(Call {
+            request,
+            token,
+            only,
+            taken,
+        })));
+        reply
     }
 
-    /// Kills it, and everything of its group; it is started again.
-    pub(crate) fn kill(&self, why: &str) {
-        self.ask(Ask::Kill(why.to_owned()));
+    /// Kills the process of this group, and everything of the group; it is started again.
+    pub(crate) fn kill(&self, group: i32, why: &str) {
+        let why = why.to_owned();
+        self.ask(Ask::Kill { group, why });
     }
 
     fn ask(&self, ask: Ask) {
@@ -144,6 +173,7 @@ impl Workers {
         commands: &Commands,
         drive: &DriveHandle,
         limit: Duration,
+        hello: Duration,
     ) -> anyhow::Result<Self> {
         let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
         for name in commands.files().workers()? {
@@ -155,6 +185,7 @@ impl Workers {
                 commands: commands.clone(),
                 drive: drive.clone(),
                 limit,
+                hello,
                 end: end.clone(),
             };
             tasks.spawn(resident.live());
@@ -188,6 +219,8 @@ pub(crate) struct Resident {
     pub drive: DriveHandle,
     /// How long it may take over a run.
     pub limit: Duration,
+    /// How long it may take to say what it serves.
+    pub hello: Duration,
     /// The inner ends.
     pub end: CancellationToken,
 }
@@ -198,54 +231,83 @@ impl Resident {
         let mut failures = 0;
         loop {
             let began = Instant::now();
-            let why = self.once().await;
-            if matches!(why, Why::Ended) {
+            let Some((why, left)) = self.once().await else {
                 return;
-            }
+            };
             if began.elapsed() >= STABLE {
                 failures = 0;
             }
             let pause = (PAUSE * (1 << failures)).min(LONGEST_PAUSE);
             failures = (failures + 1).min(10);
-            let name = self.worker.name();
             let restart_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            tracing::error!(worker = name, %why, restart_ms, "the worker is gone; it is started again");
-            let sentence = format!(
-                "{name}, which serves this command, is gone ({why}) and is started again in {} s",
+            tracing::error!(
+                worker = self.worker.name(),
+                why,
+                restart_ms,
+                "the worker is gone; it is started again"
+            );
+            let what = format!(
+                "is gone ({why}) and is started again in {} s",
                 pause.as_secs_f32()
             );
-            let until = Instant::now() + pause;
-            loop {
-                tokio::select! {
-                    () = self.end.cancelled() => return,
-                    () = sleep_until(until) => break,
-                    Some(ask) = self.queue.0.recv() => ask.fail((Refusal::WorkerAway, sentence.clone())),
+            self.commands.away(&self.worker, &what);
+            let drive = self.drive.clone();
+            let until = async move {
+                if let Some(left) = left {
+                    left.reap(&drive).await;
                 }
+                sleep(pause).await;
+            };
+            if self.refuse_until(until, &what).await.is_break() {
+                return;
             }
         }
     }
 
-    /// Its life from one start to its end.
-    async fn once(&mut self) -> Why {
+    /// Refuses what is asked of it until it may be started again, or the inner ends.
+    async fn refuse_until(
+        &mut self,
+        again: impl Future<Output = ()>,
+        what: &str,
+    ) -> ControlFlow<()> {
+        let sentence = format!("{}, which serves this command, {what}", self.worker.name());
+        let mut again = std::pin::pin!(again);
+        loop {
+            tokio::select! {
+                () = self.end.cancelled() => return ControlFlow::Break(()),
+                () = &mut again => return ControlFlow::Continue(()),
+                Some(ask) = self.queue.0.recv() => ask.fail((Refusal::WorkerAway, sentence.clone())),
+            }
+        }
+    }
+
+    /// Its life from one start to its end: why that was, and what is left of it. Nothing, where
+    /// the inner ends.
+    async fn once(&mut self) -> Option<(String, Option<Left>)> {
         let (mut group, pipes) = match self.start() {
             Ok(started) => started,
-            Err(why) => return Why::Failed(why),
+            Err(why) => return Some((why, None)),
         };
         let id = group.id();
         let mut talk = Talk::new(self, id.as_raw(), pipes);
         let why = talk.until_its_end(self, &mut group).await;
-        if let Why::Ended = why {
-            // It had its end of input.
-            drop(talk);
-            group.end(p2p_shared::timing::KILL_GRACE).await;
-            return why;
-        }
+        let Why::Failed(why) = why else {
+            talk.lose(&ending().1);
+            talk.end_input();
+            let _ = timeout(LAST_MOMENT, group.ended()).await;
+            group.end(KILL_GRACE).await;
+            return None;
+        };
         id.kill();
+        let lingers = id.is_alive();
         // What it moved is moved by nobody now.
-        self.drive.send(ToDrive::WorkerGone { group: id.as_raw() });
+        let group_number = id.as_raw();
+        self.drive.send(ToDrive::WorkerGone {
+            group: group_number,
+            lingers,
+        });
         talk.lose(&why);
-        group.end(Duration::ZERO).await;
-        why
+        Some((why, Some(Left { group, lingers })))
     }
 
     fn start(&self) -> Result<(ProcessGroup, Pipes), String> {
@@ -261,5 +323,22 @@ impl Resident {
             has_stdin: true,
         };
         ProcessGroup::start(&program).map_err(|error| process::why_not(&file, &error))
+    }
+}
+
+/// A worker that was killed.
+struct Left {
+    group: ProcessGroup,
+    lingers: bool,
+}
+
+impl Left {
+    /// Waits until it is gone: one that the kernel doesn't let go of could act once more.
+    async fn reap(mut self, drive: &DriveHandle) {
+        self.group.end(Duration::ZERO).await;
+        if self.lingers {
+            let group = self.group.id().as_raw();
+            drive.send(ToDrive::WorkerReaped { group });
+        }
     }
 }

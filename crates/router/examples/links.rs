@@ -79,6 +79,7 @@ fn config(router: &RouterAddress, service_port: u16, commands: PathBuf) -> anyho
         commands,
         timeout: Duration::from_secs(30),
         max_runs: 1,
+        worker_hello: p2p_inner::WORKER_HELLO,
         motion: MotionInfo {
             commands: Vec::new(),
             stop: "stop".parse()?,

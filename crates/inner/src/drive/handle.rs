@@ -50,8 +50,11 @@ pub(crate) enum ToDrive {
     Drain { leaving: TaskTrackerToken },
     /// A link came up: its router knows nothing of the car.
     Linked,
-    /// A worker is gone; its process group had this number.
-    WorkerGone { group: i32 },
+    /// A worker is gone; its process group had this number. Where it lingers, it has only been
+    /// killed, and [`WorkerReaped`](Self::WorkerReaped) follows.
+    WorkerGone { group: i32, lingers: bool },
+    /// The last of a worker is gone.
+    WorkerReaped { group: i32 },
     /// What became of a process.
     Told(Told),
 }

@@ -6,7 +6,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::catalog::Catalog;
-use crate::testing::script;
+use crate::testing::{motion, script};
 
 /// A car whose scripts write a line of the note `did`, and what it says to the router.
 struct Bench {
@@ -24,14 +24,9 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let commands = folder.path().join("command");
         fs::create_dir(&commands).unwrap();
-        let info = MotionInfo {
-            commands: vec!["forward".parse().unwrap()],
-            stop: "stop".parse().unwrap(),
-            lease_ms: 400,
-            limit_ms: 2000,
-        };
+        let info = motion();
         let files = Catalog::open(&commands).unwrap();
-        let commands = Commands::new(files, info.stop.clone());
+        let commands = Commands::new(files, info.clone());
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(4);
         let tracker = TaskTracker::new();

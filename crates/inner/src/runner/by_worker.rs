@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal, STDERR_KEPT, cost};
+use p2p_shared::text::Escaped;
 use tokio::time::{sleep_until, timeout};
 
-use super::{Job, MOTION_GRACE, Part, Story, Tail};
+use super::{Job, MOTION_GRACE, Part, StopBy, Story, Tail};
 use crate::commands::Commands;
 use crate::drive::Told;
 use crate::worker::{Answer, Failure, Taken, Worker};
@@ -25,10 +26,7 @@ impl Job {
         if output.len() > PIECE {
             let tracker = self.tracker.clone();
             let worker = worker.to_owned();
-            tracker.spawn(async move {
-                self.pass_on_whole(output).await;
-                self.finish(begun, story, Some(&worker)).await;
-            });
+            tracker.spawn(self.answered_at_length(worker, output, story, begun));
             return;
         }
         let exec = begun.elapsed();
@@ -42,6 +40,28 @@ impl Job {
         };
         let _ = self.reports.urgent.send(answered);
         self.record(&story, exec, &stderr, Some(worker));
+    }
+
+    /// Its reader has the time that it has to run, as with a process.
+    async fn answered_at_length(
+        self,
+        worker: String,
+        output: Bytes,
+        mut story: Story,
+        begun: Instant,
+    ) {
+        let limit = self.limit.map(|limit| begun + limit);
+        let cut_off = tokio::select! {
+            biased;
+            () = self.pass_on_whole(output) => None,
+            () = self.cancel.cancelled() => Some(End::Cancelled),
+            () = sleep_until(limit.unwrap_or(begun).into()), if limit.is_some() => Some(End::TimedOut),
+        };
+        if let Some(end) = cut_off {
+            self.window.close();
+            story.end = end;
+        }
+        self.finish(begun, story, Some(&worker)).await;
     }
 
     /// The worker did not answer in its time.
@@ -61,33 +81,42 @@ impl Job {
     /// Has the worker move or stop the car.
     pub(super) async fn by_worker(self, worker: &Worker, commands: &Commands) {
         let Some(part) = &self.part else { return };
-        // Looked at as late as can be: what begins after its end would move after its stop.
-        if self.is_over() {
-            return self.give_up(Refusal::Late, "it was over before it began".to_owned());
-        }
         let begun = Instant::now();
-        let taken = match worker.call(&self.request).await {
-            Ok(taken) => taken,
-            Err((_, why)) if part.is_stop => {
-                tracing::warn!(why, "the stop command's file is run instead");
-                return self.by_file(commands).await;
+        let taken = match self.asked_of(worker, part, begun).await {
+            Some(Ok(taken)) => taken,
+            Some(Err((refusal, message))) if !part.is_stop => {
+                return self.give_up(refusal, message);
             }
-            Err((refusal, message)) => return self.give_up(refusal, message),
+            None if !part.is_stop => {
+                return self.give_up(Refusal::Late, "it was over before it began".to_owned());
+            }
+            not_taken => {
+                let why = not_taken.and_then(Result::err);
+                let why = why.map_or_else(|| "it takes no request".to_owned(), |(_, why)| why);
+                return self.by_file_instead(commands, &why).await;
+            }
         };
-        part.tell(Told::Started {
-            token: part.token,
-            group: taken.group,
-            is_workers: true,
-        });
+        let group = taken.group;
         match self.wait_for(part, taken, begun).await {
+            Waited::Answered(answer) if part.is_stop && answer.exit != 0 => {
+                let why = format!(
+                    "it says that its stop failed: {}",
+                    Escaped(&answer.error).cut(200)
+                );
+                self.by_file_instead(commands, &why).await;
+            }
             Waited::Answered(answer) => {
                 let story = Story::of(&answer);
                 part.tell_ended(story.end, begun.elapsed());
-                self.pass_on_whole(answer.output.into()).await;
+                let caller = part.caller.clone();
+                let passing_on = self.pass_on_whole(answer.output.into());
+                if caller.run_until_cancelled(passing_on).await.is_none() {
+                    self.abandon();
+                }
                 self.finish(begun, story, Some(worker.name())).await;
             }
             Waited::CutOff => {
-                worker.kill("it did not end a motion that is over");
+                worker.kill(group, "it did not end a motion that is over");
                 let story = Story::ended(part.cut_off());
                 part.tell_ended(story.end, begun.elapsed());
                 let _ = self
@@ -102,15 +131,56 @@ impl Job {
                     "it did not answer a stop within {} ms",
                     STOP_ANSWER.as_millis()
                 );
-                worker.kill(&why);
-                self.by_file(commands).await;
+                worker.kill(group, &why);
+                self.by_file_instead(commands, &why).await;
             }
-            Waited::Lost(_) if part.is_stop => self.by_file(commands).await,
+            Waited::Lost((_, why)) if part.is_stop => self.by_file_instead(commands, &why).await,
             Waited::Lost((refusal, message)) => {
                 part.tell_ended(End::Exit(-1), begun.elapsed());
                 self.refuse(refusal, message);
             }
         }
+    }
+
+    async fn by_file_instead(self, commands: &Commands, why: &str) {
+        tracing::warn!(why, "the stop command's file is run instead of the worker");
+        self.by_file(commands).await;
+    }
+
+    /// Asks the worker, and waits until it has the request, or why it doesn't. Nothing: it was over
+    /// before, or a stop has waited long enough, and the worker never sees it.
+    async fn asked_of(
+        &self,
+        worker: &Worker,
+        part: &Part,
+        begun: Instant,
+    ) -> Option<Result<Taken, Failure>> {
+        let only = match part.stop_by {
+            StopBy::Worker(group) if part.is_stop => Some(group),
+            _ => None,
+        };
+        // Looked at as late as can be: what begins after its end would move after its stop.
+        if self.is_over() {
+            return None;
+        }
+        let mut reply = worker.call(self.request.clone(), part.token, only);
+        let given_up = async {
+            if part.is_stop {
+                return sleep_until((begun + STOP_ANSWER).into()).await;
+            }
+            tokio::select! {
+                () = self.cancel.cancelled() => {}
+                () = part.caller.cancelled() => {}
+            }
+        };
+        tokio::select! {
+            biased;
+            taken = &mut reply => return taken.ok(),
+            () = given_up => {}
+        }
+        // It may have been taken in this very moment: one of the two it is.
+        reply.close();
+        reply.try_recv().ok()
     }
 
     async fn wait_for(&self, part: &Part, taken: Taken, begun: Instant) -> Waited {

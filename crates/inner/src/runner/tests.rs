@@ -31,13 +31,14 @@ fn bench(is_stop: bool) -> (Bench, Job, Commands) {
     let command = folder.path().join("move");
     script(&command, "touch begun");
     let files = Catalog::open(folder.path()).unwrap();
-    let commands = Commands::new(files, "stop".parse().unwrap());
+    let commands = Commands::new(files, crate::testing::motion());
     let (drive, told) = mpsc::unbounded_channel();
     let (urgent, urgent_out) = mpsc::unbounded_channel();
     let (output, output_out) = mpsc::channel(4);
     let part = Part {
         token: a_token(),
         is_stop,
+        stop_by: StopBy::AnyWorker,
         drive,
         stood: Mutex::new(None),
         caller: CancellationToken::new(),

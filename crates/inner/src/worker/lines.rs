@@ -48,6 +48,16 @@ impl Answer {
     }
 }
 
+/// Of an answer that can't be read, which request it is for.
+pub(super) fn id_of(line: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        id: u64,
+    }
+    let numbered: Numbered = serde_json::from_slice(line).ok()?;
+    Some(numbered.id)
+}
+
 #[derive(Serialize)]
 struct Request<'a> {
     id: u64,

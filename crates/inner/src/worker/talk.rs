@@ -2,40 +2,36 @@
 //! announcement, its time limits, what it says beside that, and when it has to be killed.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use p2p_shared::protocol::{MAX_OPEN_RUNS, Refusal};
-use p2p_shared::text::{Escaped, EscapedBytes};
+use p2p_shared::protocol::{MAX_OPEN_RUNS, Refusal, RunRequest};
+use p2p_shared::text::EscapedBytes;
 use tokio::io::AsyncWriteExt;
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::lines::{self, Announcement, Answer, MAX_LINE};
-use super::{Ask, Failure, Resident, Taken};
+use super::{Ask, Call, Failure, Resident, Taken, complaints};
+use crate::drive::{ToDrive, Told};
 use crate::process::{Pipes, ProcessGroup};
 use crate::runner::{Job, ended};
 
-/// How long a worker may take to say what it serves: Python's imports take 10 s on a small Pi.
-const HELLO: Duration = Duration::from_secs(30);
 /// Most bytes of requests that wait for it to read them.
 const MAX_UNREAD: usize = 4 * 1024 * 1024;
 /// Most lines in a row that are none of the protocol's.
 const MAX_STRANGE: u32 = 100;
-/// Most lines of its standard error that are logged in a second.
-const LOGGED_A_SECOND: u32 = 20;
-/// Most characters of a line of it in the log.
-const LOGGED: usize = 1000;
-/// How long one that has closed its output may take to end.
-const LAST_MOMENT: Duration = Duration::from_millis(500);
+/// How long one that has closed its output may take to end, for its exit code to be told: a
+/// moment, since it may have left the car moving.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 
-/// Why a worker ended.
+/// Why there is nothing more to say to a worker.
 #[derive(Debug)]
 pub(super) enum Why {
     /// The inner ends.
@@ -44,18 +40,13 @@ pub(super) enum Why {
     Failed(String),
 }
 
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ended => f.write_str("the car is restarting"),
-            Self::Failed(why) => f.write_str(why),
-        }
-    }
-}
-
 /// A request that was written and not answered.
 enum Open {
-    Run { job: Box<Job>, begun: Instant },
+    Run {
+        job: Box<Job>,
+        begun: Instant,
+        _waited_for: TaskTrackerToken,
+    },
     Call(oneshot::Sender<Result<Answer, Failure>>),
 }
 
@@ -65,10 +56,11 @@ type Lines = FramedRead<ChildStdout, AnyDelimiterCodec>;
 pub(super) struct Talk {
     group: i32,
     limit: Duration,
+    hello: Duration,
     stdin: Option<ChildStdin>,
     lines: Option<Lines>,
     unwritten: BytesMut,
-    next_id: u64,
+    last_id: u64,
     open: BTreeMap<u64, Open>,
     has_announced: bool,
     strange: u32,
@@ -81,22 +73,22 @@ pub(super) struct Talk {
 impl Talk {
     pub(super) fn new(resident: &Resident, group: i32, pipes: Pipes) -> Self {
         let name = resident.worker.name().to_owned();
-        let codec = || AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), Vec::new(), MAX_LINE);
-        let stderr = pipes.stderr.map(|stderr| {
-            let logging = log(name, FramedRead::new(stderr, codec()));
-            AbortOnDropHandle::new(tokio::spawn(logging))
-        });
+        let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), Vec::new(), MAX_LINE);
+        let stderr = pipes
+            .stderr
+            .map(|stderr| AbortOnDropHandle::new(tokio::spawn(complaints::log(name, stderr))));
         Self {
             group,
             limit: resident.limit,
+            hello: resident.hello,
             stdin: pipes.stdin,
-            lines: pipes.stdout.map(|stdout| FramedRead::new(stdout, codec())),
+            lines: pipes.stdout.map(|stdout| FramedRead::new(stdout, codec)),
             unwritten: BytesMut::new(),
-            next_id: 1,
+            last_id: 0,
             open: BTreeMap::new(),
             has_announced: false,
             strange: 0,
-            timer: Box::pin(sleep_until(Instant::now() + HELLO)),
+            timer: Box::pin(sleep_until(Instant::now() + resident.hello)),
             is_timed: true,
             _stderr: stderr,
         }
@@ -159,6 +151,13 @@ impl Talk {
     }
 
     fn on_ask(&mut self, resident: &Resident, ask: Ask) -> Result<(), String> {
+        if let Ask::Kill { group, why } = ask {
+            return if group == self.group {
+                Err(why)
+            } else {
+                Ok(())
+            };
+        }
         let refusal = if !self.has_announced {
             Some((Refusal::WorkerAway, "is starting: try again in a moment"))
         } else if self.open.len() >= MAX_OPEN_RUNS || self.unwritten.len() > MAX_UNREAD {
@@ -169,47 +168,69 @@ impl Talk {
         } else {
             None
         };
-        if let Ask::Kill(why) = ask {
-            return Err(why);
-        }
         if let Some((refusal, what)) = refusal {
-            ask.fail((
-                refusal,
-                format!(
-                    "{}, which serves this command, {what}",
-                    resident.worker.name()
-                ),
-            ));
+            let name = resident.worker.name();
+            let sentence = format!("{name}, which serves this command, {what}");
+            ask.fail((refusal, sentence));
             return Ok(());
         }
-        let id = self.next_id;
-        let (request, input) = match &ask {
-            Ask::Run(job) => (&job.request, &job.stdin[..]),
-            Ask::Call { request, .. } => (&**request, &[][..]),
-            Ask::Kill(_) => return Ok(()),
-        };
-        if let Err(failure) = lines::write_request(&mut self.unwritten, id, request, input) {
-            ask.fail(failure);
-            return Ok(());
+        match ask {
+            Ask::Run(job, token) => self.on_run(job, token),
+            Ask::Call(call) => self.on_call(resident, *call),
+            Ask::Kill { .. } => {}
         }
-        self.next_id += 1;
-        let open = match ask {
-            Ask::Run(job) => {
-                let begun = Instant::now();
-                if !self.is_timed {
-                    self.set_timer(begun + self.limit);
-                }
-                Open::Run { job, begun }
-            }
-            Ask::Call { taken, .. } => {
-                let (reply, answer) = oneshot::channel();
-                let group = self.group;
-                let _ = taken.send(Ok(Taken { group, answer }));
-                Open::Call(reply)
-            }
-            Ask::Kill(_) => return Ok(()),
+        Ok(())
+    }
+
+    fn on_run(&mut self, job: Box<Job>, token: TaskTrackerToken) {
+        if let Err((refusal, why)) = self.write_request(&job.request, &job.stdin) {
+            return job.give_up(refusal, why);
+        }
+        let begun = Instant::now();
+        if !self.is_timed {
+            self.set_timer(begun + self.limit);
+        }
+        let open = Open::Run {
+            job,
+            begun,
+            _waited_for: token,
         };
-        self.open.insert(id, open);
+        self.open.insert(self.last_id, open);
+    }
+
+    fn on_call(&mut self, resident: &Resident, call: Call) {
+        if call.taken.is_closed() {
+            return;
+        }
+        if call.only.is_some_and(|only| only != self.group) {
+            let why = "the worker was started again since it moved the car".to_owned();
+            let _ = call.taken.send(Err((Refusal::WorkerAway, why)));
+            return;
+        }
+        let before = self.unwritten.len();
+        if let Err(failure) = self.write_request(&call.request, &[]) {
+            let _ = call.taken.send(Err(failure));
+            return;
+        }
+        // Before the worker hears of it, so that its death can't be told before this.
+        resident.drive.send(ToDrive::Told(Told::Started {
+            token: call.token,
+            group: self.group,
+            is_workers: true,
+        }));
+        let (reply, answer) = oneshot::channel();
+        let group = self.group;
+        if call.taken.send(Ok(Taken { group, answer })).is_err() {
+            // Nobody would see to its end.
+            self.unwritten.truncate(before);
+            return;
+        }
+        self.open.insert(self.last_id, Open::Call(reply));
+    }
+
+    fn write_request(&mut self, request: &RunRequest, input: &[u8]) -> Result<(), Failure> {
+        lines::write_request(&mut self.unwritten, self.last_id + 1, request, input)?;
+        self.last_id += 1;
         Ok(())
     }
 
@@ -217,23 +238,32 @@ impl Talk {
         if !self.has_announced {
             return self.on_first_line(resident, line);
         }
-        let why = match serde_json::from_slice::<Answer>(line) {
-            Ok(answer) => match self.open.remove(&answer.id()) {
-                Some(open) => {
-                    self.strange = 0;
-                    match open {
-                        Open::Run { job, begun } => {
-                            job.answered(resident.worker.name(), answer, begun)
-                        }
-                        Open::Call(reply) => drop(reply.send(Ok(answer))),
+        let read = serde_json::from_slice::<Answer>(line);
+        let id = match &read {
+            Ok(answer) => Some(answer.id()),
+            Err(_) => lines::id_of(line),
+        };
+        let open = id.and_then(|id| self.open.remove(&id));
+        let why = match (open, read) {
+            (Some(open), Ok(answer)) => {
+                self.strange = 0;
+                match open {
+                    Open::Run { job, begun, .. } => {
+                        job.answered(resident.worker.name(), answer, begun);
                     }
-                    return Ok(());
+                    Open::Call(reply) => drop(reply.send(Ok(answer))),
                 }
-                None => {
-                    "an answer to nothing that is open: an id twice, or one never asked".to_owned()
-                }
-            },
-            Err(error) => format!("no answer ({error}): print to standard error instead"),
+                return Ok(());
+            }
+            (None, Ok(_)) => {
+                "an answer to nothing that is open: an id twice, or one never asked".to_owned()
+            }
+            (Some(open), Err(error)) => {
+                let why = format!("its answer can't be read: {error}");
+                open.lose(&why);
+                why
+            }
+            (None, Err(error)) => format!("no answer ({error}): print to standard error instead"),
         };
         self.on_strange(resident, line, &why)
     }
@@ -278,7 +308,7 @@ impl Talk {
         if !self.has_announced {
             return Err(format!(
                 "it did not say what it serves within {} s",
-                HELLO.as_secs()
+                self.hello.as_secs_f32()
             ));
         }
         self.is_timed = false;
@@ -293,7 +323,7 @@ impl Talk {
             self.set_timer(begun + self.limit);
             return Ok(());
         }
-        if let Some(Open::Run { job, begun }) = self.open.remove(&id) {
+        if let Some(Open::Run { job, begun, .. }) = self.open.remove(&id) {
             job.timed_out(begun);
         }
         Err(format!(
@@ -307,17 +337,28 @@ impl Talk {
         self.is_timed = true;
     }
 
+    /// It is asked nothing more.
+    pub(super) fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// Nobody knows what became of what is open.
-    pub(super) fn lose(&mut self, why: &Why) {
+    pub(super) fn lose(&mut self, why: &str) {
+        for (_, open) in std::mem::take(&mut self.open) {
+            open.lose(why);
+        }
+    }
+}
+
+impl Open {
+    /// Nobody knows what became of it.
+    fn lose(self, why: &str) {
         let message = format!(
             "the worker that serves this command was lost before it answered ({why}): look before you run it again"
         );
-        for (_, open) in std::mem::take(&mut self.open) {
-            let failure = (Refusal::WorkerLost, message.clone());
-            match open {
-                Open::Run { job, .. } => job.give_up(failure.0, failure.1),
-                Open::Call(reply) => drop(reply.send(Err(failure))),
-            }
+        match self {
+            Self::Run { job, .. } => job.give_up(Refusal::WorkerLost, message),
+            Self::Call(reply) => drop(reply.send(Err((Refusal::WorkerLost, message)))),
         }
     }
 }
@@ -333,29 +374,5 @@ async fn next(lines: &mut Option<Lines>) -> Option<Result<Bytes, AnyDelimiterCod
     match lines {
         Some(lines) => lines.next().await,
         None => None,
-    }
-}
-
-/// What it says on standard error goes to the log, as much of it as somebody could read.
-async fn log(worker: String, mut lines: FramedRead<ChildStderr, AnyDelimiterCodec>) {
-    let (mut second, mut logged, mut more) = (Instant::now(), 0, 0_u64);
-    while let Some(line) = lines.next().await {
-        if second.elapsed() >= Duration::from_secs(1) {
-            if more > 0 {
-                tracing::warn!(worker, lines = more, "the worker said more than is logged");
-            }
-            (second, logged, more) = (Instant::now(), 0, 0);
-        }
-        match line {
-            Ok(line) if logged < LOGGED_A_SECOND => {
-                logged += 1;
-                let line = String::from_utf8_lossy(&line);
-                tracing::info!(worker, said = %Escaped(&line).cut(LOGGED), "the worker says");
-            }
-            Ok(_) => more += 1,
-            // A line without end: what comes of it is thrown away.
-            Err(AnyDelimiterCodecError::MaxChunkLengthExceeded) => more += 1,
-            Err(_) => return,
-        }
     }
 }

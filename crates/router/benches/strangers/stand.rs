@@ -69,6 +69,7 @@ impl Stand {
             commands,
             timeout: Duration::from_secs(30),
             max_runs: 16,
+            worker_hello: p2p_inner::WORKER_HELLO,
             motion: MotionInfo {
                 commands: Vec::new(),
                 stop: "stop".parse().unwrap(),

@@ -107,6 +107,7 @@ pub fn inner_config(world: &World) -> p2p_inner::Config {
         commands: world.commands(),
         timeout: Duration::from_secs(30),
         max_runs: 16,
+        worker_hello: p2p_inner::WORKER_HELLO,
         motion: motion(),
         guardian: None,
     }
