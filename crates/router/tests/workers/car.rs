@@ -146,11 +146,13 @@ pub(crate) struct Car {
 }
 
 impl Car {
-    /// One with a worker and a file for the stop command.
+    /// One with a worker and a file for the stop command, which goes on until it is stopped.
     pub(crate) async fn with_worker(commands: &str, each: &str) -> Self {
         let garage = Garage::with_stop().worker("car", commands, each);
         let first = commands.split(' ').next().unwrap();
-        garage.start(first).await
+        let mut config = inner_config(&garage.world);
+        config.motion.limit_ms = 0;
+        garage.start_with(config, first).await
     }
 
     pub(crate) fn folder(&self) -> Folder<'_> {
@@ -197,6 +199,16 @@ impl Car {
     /// That its worker answers `hello`, sooner or later: it may have been started again.
     pub(crate) async fn answers_hello(&self) {
         until_so("hello", async || self.run("hello").await.status == 200).await;
+    }
+
+    /// That a stop is its worker's and nobody else's, on a machine that is not too slow for it.
+    pub(crate) async fn is_stopped_by_its_worker(&self) {
+        until_so("its worker stops it", async || {
+            let before = self.did().len();
+            let stopped = self.run("stop").await;
+            self.did()[before..] == ["worker stop"] && stopped.text() == "stop\n"
+        })
+        .await;
     }
 
     /// Sends a signal to the newest worker.

