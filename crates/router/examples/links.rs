@@ -1,9 +1,10 @@
 //! Many inners in one process, to load a router with links:
 //! `cargo run --release -p p2p-router --example links -- ROUTER_HOST ROUTER_PORT COUNT FIRST_PORT`
 //!
-//! The router needs a `--max-links` of COUNT. Each asks for the next service port from FIRST_PORT on (stay below the kernel's ephemeral
-//! ports: 32768). Prints how long they took to come up, and holds them until Ctrl-C; if the router is
-//! restarted meanwhile, how long it took until all were back.
+//! The router needs a `--max-links` of COUNT. Each asks for the next service port from FIRST_PORT
+//! on (stay below the kernel's ephemeral ports: 32768). With a link key in `P2P_KEY` they come over
+//! TLS. Prints how long they took to come up, and holds them until Ctrl-C; if the router is restarted
+//! meanwhile, how long it took until all were back.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use p2p_inner::{Config, Inner, LinkState};
 use p2p_shared::dial::RouterAddress;
+use p2p_shared::key::Key;
 use p2p_shared::protocol::MotionInfo;
 
 /// So many dial at a time: as many as a router's accept queue holds at the least.
@@ -29,12 +31,20 @@ async fn main() -> anyhow::Result<()> {
     };
     let count: u16 = count.parse().context("COUNT")?;
     let first: u16 = first.parse().context("FIRST_PORT")?;
+    let key: Option<Key> = std::env::var("P2P_KEY")
+        .ok()
+        .map(|key| key.parse())
+        .transpose()
+        .context("P2P_KEY")?;
     let commands = std::env::temp_dir().join(format!("links-{}", std::process::id()));
     std::fs::create_dir(&commands)?;
     let begun = Instant::now();
     let mut inners = Vec::new();
     for wave in (0..count).collect::<Vec<_>>().chunks(AT_ONCE) {
-        let start = |n: &u16| Inner::start(config(&router, first + n, commands.clone())?);
+        let start = |n: &u16| {
+            let config = config(&router, first + n, key.clone(), commands.clone())?;
+            Inner::start(config)
+        };
         let wave: Vec<Inner> = wave.iter().map(start).collect::<anyhow::Result<_>>()?;
         for inner in &wave {
             let mut state = inner.link_state();
@@ -69,13 +79,18 @@ async fn tell_returns(inners: &[Inner]) -> anyhow::Result<Infallible> {
     }
 }
 
-fn config(router: &RouterAddress, service_port: u16, commands: PathBuf) -> anyhow::Result<Config> {
+fn config(
+    router: &RouterAddress,
+    service_port: u16,
+    key: Option<Key>,
+    commands: PathBuf,
+) -> anyhow::Result<Config> {
     Ok(Config {
         router: router.clone(),
         service_port,
         name: format!("car-{service_port}").parse()?,
         identity: format!("identity{service_port}").parse()?,
-        key: None,
+        key,
         commands,
         timeout: Duration::from_secs(30),
         max_runs: 1,
