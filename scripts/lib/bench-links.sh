@@ -1,0 +1,98 @@
+# shellcheck shell=sh
+# bench-links.sh: what links cost that do nothing. Sourced by bench.sh, after bench-stand.sh.
+#
+# All of them idle at the same time, each number of them at a router of its own, for as long as the
+# ping of each takes to come once: a process's CPU time is its own, whatever else runs.
+# shellcheck disable=SC3045 # every sh of a Linux knows ulimit -n
+
+memory_kib() { # PID
+    awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"
+}
+
+# In milliseconds, by each thread's own clock: ticks are too coarse for what does nothing.
+cpu_time() { # PID
+    cat "/proc/$1/task"/*/schedstat | awk '{ sum += $1 } END { printf "%.3f\n", sum / 1e6 }'
+}
+
+# How often it has slept.
+wakes() { # PID
+    cat "/proc/$1/task"/*/status | awk '$1 == "voluntary_ctxt_switches:" { sum += $2 } END { print sum }'
+}
+
+# A router with so many links, which keep it as $work/CASE.idle: PID MEMORY_BEFORE COUNT
+router_with_links() { # CASE COUNT [with-keys]
+    case=$1 count=$2 address=127.0.0.$((10 + next_router)) open=--open key=''
+    next_router=$((next_router + 1))
+    if [ -n "${3-}" ]; then
+        open=''
+        new_key cars link "$case"
+        key=$(cat "$work/cars.key")
+    fi
+    main_port=$("$load" ports 1)
+    router "$case" "$main_port" $open --bind "$address" --max-links $((count + 1))
+    router=$pid
+    ready "$case" "http${key:+s}://$address:$main_port/healthz"
+    before=$(memory_kib "$router")
+    first=$("$load" ports "$count" --on "$address" --row)
+    [ -z "$key" ] || export P2P_KEY="$key"
+    launch "$case-cars" "$bin/examples/links" "$address" "$main_port" "$count" "$first"
+    unset P2P_KEY
+    clock
+    deadline=$((now + 60))
+    until grep -q 'links are up' "$work/$case-cars.log"; do
+        clock
+        [ "$now" -lt "$deadline" ] || fail "$count links did not come up within 60 s"
+        sleep 0.1
+    done
+    echo "$router $before $count" >"$work/$case.idle"
+}
+
+# A link is two files of the router: its connection and its service port.
+allowed_links() {
+    ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"
+    most=$((($(ulimit -n) - 200) / 2))
+    allowed=''
+    for count in $links; do
+        if [ "$count" -gt "$most" ]; then
+            say "$count links need a limit of $((2 * count + 200)) open files, and here it is $(ulimit -n) (ulimit -n): $most instead"
+            count=$most
+        fi
+        case " $allowed " in *" $count "*) ;; *) allowed="$allowed $count" ;; esac
+    done
+    links=$allowed
+}
+
+idle_links() {
+    step "Starting idle links"
+    allowed_links
+    next_router=0
+    for count in $links; do
+        router_with_links "links-$count" "$count"
+    done
+    mkdir -p "$work/none"
+    inner idle-inner "$address" "$main_port" 0 --name idle --commands "$work/none"
+    inner=$pid
+    router_with_links links-tls "$((count < 1000 ? count : 1000))" with-keys
+    window=$((seconds * 10))
+    step "Watching them do nothing for $window s"
+    nap 3
+    for idle in "$work"/*.idle; do
+        read -r router before count <"$idle"
+        cpu_time "$router" >"$idle.cpu"
+    done
+    woken=$(wakes "$inner")
+    nap "$window"
+    for idle in "$work"/*.idle; do
+        case=$(basename "$idle" .idle)
+        read -r router before count <"$idle"
+        spent=$(awk "BEGIN { print $(cpu_time "$router") - $(cat "$idle.cpu") }")
+        memory=$(memory_kib "$router")
+        figure "$case" count "$count"
+        figure "$case" each_kib "$(awk "BEGIN { print ($memory - $before) / $count }")"
+        figure "$case" all_mib "$(awk "BEGIN { print $memory / 1024 }")"
+        figure "$case" cpu_percent "$(awk "BEGIN { print $spent / 10 / $window }")"
+    done
+    figure inner all_mib "$(awk "BEGIN { print $(memory_kib "$inner") / 1024 }")"
+    figure inner wakes_min "$(awk "BEGIN { print ($(wakes "$inner") - $woken) * 60 / $window }")"
+    end_all
+}

@@ -1,0 +1,161 @@
+# shellcheck shell=sh
+# bench-stand.sh: what bench.sh measures, started on loopback and ended again. Sourced by it, after
+# process.sh and tools.sh.
+
+started=''
+end_limit=5
+
+fail() { # SENTENCE
+    for log in "$work"/*.log; do
+        [ ! -s "$log" ] || { printf '\n-- %s said:\n' "$(basename "$log" .log)" && tail -n 5 "$log"; } >&2
+    done
+    die 1 "$*"
+}
+
+# Runs a program in the background, with nothing of the caller's set-up; its own session keeps
+# Ctrl-C from it: it is ended by end_all. Sets pid.
+launch() { # NAME PROGRAM ARG...
+    name=$1
+    shift
+    env XDG_CONFIG_HOME="$work" XDG_STATE_HOME="$work" TMPDIR="$work" \
+        setsid -- "$@" </dev/null >"$work/$name.log" 2>&1 &
+    pid=$!
+    start_time "$pid" || fail "$name has ended"
+    started="$started $pid:$start"
+}
+
+router() { # NAME ARG...
+    name=$1
+    shift
+    launch "$name" "$bin/p2p-router" -q --log-dir "$work/logs" --state-dir "$work/$name" "$@"
+}
+
+inner() { # NAME ARG...
+    name=$1
+    shift
+    launch "$name" "$bin/p2p-inner" -q --log-dir "$work/logs" --state-dir "$work/$name" "$@"
+}
+
+# Makes $work/NAME.key. The folder is nobody else's.
+new_key() { # NAME ROLE ROUTER
+    "$bin/p2p-router" key add "$1" --role "$2" --state-dir "$work/$3" >"$work/$1.key" 2>"$work/$1-key.log" ||
+        fail "no key could be made"
+}
+
+# Waits until somebody answers with 200.
+ready() { # NAME URL [HEADER]
+    clock
+    deadline=$((now + 30))
+    until curl -q --noproxy '*' -skf --max-time 2 -o /dev/null ${3:+-H "$3"} "$2"; do
+        clock
+        [ "$now" -lt "$deadline" ] || fail "$1 did not answer $2 within 30 s"
+        sleep 0.1
+    done
+}
+
+end_all() {
+    for one in $started; do
+        ! still_there "${one%:*}" "${one#*:}" || kill -TERM "${one%:*}" 2>/dev/null || :
+    done
+    for one in $started; do
+        end_process "${one%:*}" "${one#*:}"
+    done
+    started=''
+}
+
+end_stand() {
+    code=$?
+    trap '' INT TERM HUP PIPE
+    end_all
+    rm -rf "$work"
+    exit "$code"
+}
+
+# The tunnel that ours is held against, into the target folder and nowhere else.
+need_bore() {
+    bore=$target/bench-tools/bin/bore
+    [ ! -x "$bore" ] || return 0
+    say "building bore-cli into $target/bench-tools"
+    cargo install -q --locked --root "$target/bench-tools" --target-dir "$target/bench-tools" bore-cli@0.6.0 ||
+        die 1 "bore-cli could not be built: cargo install --root '$target/bench-tools' bore-cli"
+}
+
+# The same two lines for everyone: what CGI needs is only text to us.
+write_commands() {
+    mkdir "$work/commands" "$work/www"
+    cat >"$work/commands/hello" <<'END'
+#!/bin/sh
+printf 'Content-Type: text/plain\n\nhello\n'
+END
+    cp "$bin/examples/echo_worker" "$work/commands/echo.worker"
+    if command -v python3 >/dev/null; then
+        cat >"$work/commands/python.worker" <<'END'
+#!/usr/bin/env python3
+import json, sys
+
+print('{"serves":["python"]}', flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    print(json.dumps({"id": request["id"], "output": " ".join(request["args"]) + "\n"}), flush=True)
+END
+    fi
+    chmod 755 "$work/commands"/*
+    cp "$work/commands/hello" "$work/www/hello.cgi"
+    echo hello >"$work/www/hello.txt"
+}
+
+start_stand() {
+    write_commands
+    # shellcheck disable=SC2046
+    set -- $("$load" ports 11)
+    ours="http://127.0.0.1:$2/cgi?command" ours_address=127.0.0.1:$2
+    router router "$1" --open --bind 127.0.0.1
+    ready 'the router' "http://127.0.0.1:$1/healthz"
+    inner inner 127.0.0.1 "$1" "$2" --name car --commands "$work/commands" --max-runs 128
+    ready 'the car' "$ours=echo&arg=hello"
+    python=''
+    [ ! -e "$work/commands/python.worker" ] || { ready "the car's Python" "$ours=python" && python=yes; }
+    ! wants keys || start_with_keys "$3" "$4"
+    ! wants worker || start_relay "$5" "$6" "$7"
+    ! wants oneshot worker || start_tunnel "$8" "$9"
+}
+
+# As a router on a public host: a key for the car, and one for who asks.
+start_with_keys() { # MAIN_PORT SERVICE_PORT
+    secure="https://127.0.0.1:$2/cgi?command"
+    for role in link drive; do
+        new_key "$role" "$role" router-with-keys
+    done
+    # What follows the secret says by which certificate to know the router.
+    authorization="Authorization: Bearer $(cut -d _ -f 1-3 "$work/drive.key")"
+    router router-with-keys "$1" --bind 127.0.0.1
+    inner inner-with-keys 127.0.0.1 "$1" "$2" --name car --commands "$work/commands" --max-runs 128 --key-file "$work/link.key"
+    ready 'the car with a key' "$secure=echo" "$authorization"
+}
+
+# The floor of a tunnel: a process for each hop, and one that answers.
+start_relay() { # PORT PORT PORT
+    relay=http://127.0.0.1:$1/
+    launch answer "$load" answer "127.0.0.1:$3"
+    launch relay-inner "$load" relay "127.0.0.1:$2" "127.0.0.1:$3"
+    launch relay-outer "$load" relay "127.0.0.1:$1" "127.0.0.1:$2"
+    ready 'the relay' "$relay"
+}
+
+start_tunnel() { # PORT PORT
+    direct=http://127.0.0.1:$1 tunnel=http://127.0.0.1:$2
+    cat >"$work/lighttpd.conf" <<END
+server.document-root = "$work/www"
+server.bind = "127.0.0.1"
+server.port = $1
+server.modules = ("mod_cgi")
+cgi.assign = (".cgi" => "")
+server.max-keep-alive-requests = 100000000
+END
+    launch lighttpd "$(PATH=$PATH:/usr/sbin command -v lighttpd)" -D -f "$work/lighttpd.conf"
+    # Its control port is always the same, so it gets an address of its own.
+    launch bore-server "$bore" server --bind-addr 127.0.0.7 --bind-tunnels 127.0.0.1
+    ready lighttpd "$direct/hello.cgi"
+    launch bore "$bore" local "$1" --local-host 127.0.0.1 --to 127.0.0.7 --port "$2"
+    ready bore "$tunnel/hello.txt"
+}

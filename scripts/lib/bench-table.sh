@@ -1,0 +1,138 @@
+# shellcheck shell=sh
+# bench-table.sh: medians, ratios and aims as one table, and the data of the pictures. Sourced by
+# bench.sh.
+
+machine_line() {
+    read -r load_before _ </proc/loadavg
+    model=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
+    echo "$(nproc) cores (${model:-$(uname -m)}), load $load_before before; everything on this machine"
+}
+
+# what | case figure | beside what | case figure | rule and aim. The rules: at least so many times
+# the other's, at most so many times the other's, so many microseconds more than the other, no more
+# than that by itself, or only to be shown. A line without figures is left out.
+lines() {
+    cat <<'END'
+one-shot `hello`, 16 connections|hello-16 rps|lighttpd mod_cgi, no tunnel|cgi-16 rps|least 1.10
+one-shot `hello`, 64 connections|hello-64 rps|lighttpd mod_cgi, no tunnel|cgi-64 rps|least 1.10
+one-shot `hello`, 16 connections|hello-16 rps|the same lighttpd behind bore|cgi-tunnel-16 rps|show
+one-shot `hello`, 64 connections|hello-64 rps|the same lighttpd behind bore|cgi-tunnel-64 rps|show
+one-shot `hello`, 1 connection, p50|hello-1 p50_us|spawn floor: `posix_spawn`, pipe, wait|spawn p50_us|more 300
+worker, 64 connections|worker-64 rps|lighttpd's static file behind bore|static-64 rps|least 1.0
+worker, 64 connections|worker-64 rps|raw two-hop TCP relay|relay-64 rps|show
+the same in Python|python-64 rps|the native worker|worker-64 rps|show
+worker, 1 connection, p50|worker-1 p50_us|raw two-hop TCP relay|relay-1 p50_us|most 1.3
+worker, open loop of 5,000/s, p50|open p50_us|||show
+worker, open loop of 5,000/s, p99|open p99_us|||alone 5000
+worker, 64 connections, keys and TLS|worker-keys-64 rps|without|worker-64 rps|least 0.8
+one-shot `hello`, 64 connections, keys and TLS|hello-keys-64 rps|without|hello-64 rps|least 0.8
+END
+    for count in $links; do
+        rule=show
+        [ "$count" -lt 9000 ] || rule='alone 20'
+        echo "$count idle links, router's memory for each|links-$count each_kib|||$rule"
+    done
+    echo "idle links over TLS, router's memory for each|links-tls each_kib|||show"
+    for count in $links; do
+        rule=show
+        [ "$count" -lt 9000 ] || rule='alone 3'
+        echo "$count idle links, router's CPU|links-$count cpu_percent|||$rule"
+    done
+    cat <<'END'
+inner idle, memory|inner all_mib|||alone 8
+inner idle, wake-ups a minute|inner wakes_min|||show
+END
+}
+
+# CASE NAME MEDIAN, a line each.
+medians() {
+    [ ! -e "$work/figures" ] || sort -k 1,2 -k 3,3g "$work/figures" | awk '
+        function flush() { if (n) print key, (n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2) }
+        $1 " " $2 != key { flush(); n = 0; key = $1 " " $2 }
+        { v[++n] = $3 }
+        END { flush() }'
+}
+
+table() {
+    medians >"$work/medians"
+    printf '\n%s; medians of %s rounds of %s s\n\n' "$machine" "$rounds" "$seconds"
+    lines | awk -F '|' '
+        function grouped(n, text) {
+            text = sprintf("%d", n + 0.5)
+            while (match(text, /[0-9][0-9][0-9][0-9](,|$)/)) text = substr(text, 1, RSTART) "," substr(text, RSTART + 1)
+            return text
+        }
+        function time(us) { return us < 1000 ? sprintf("%d µs", us) : sprintf("%.2f ms", us / 1000) }
+        function shown(value, name) {
+            if (name ~ /rps$/) return grouped(value) "/s"
+            if (name ~ /_us$/) return time(value)
+            if (name ~ /_kib$/) return sprintf("%.1f KiB", value)
+            if (name ~ /_mib$/) return sprintf("%.1f MiB", value)
+            if (name ~ /_percent$/) return sprintf("%.2f %% of a core", value)
+            return sprintf("%d", value + 0.5)
+        }
+        !lines { split($0, w, " "); median[w[1] " " w[2]] = w[3]; next }
+        !($2 in median) || ($4 != "" && !($4 in median)) { next }
+        !header++ {
+            print "| measured | p2prouter | beside | its figure | ratio | aim | met |"
+            print "| --- | ---: | --- | ---: | ---: | ---: | --- |"
+        }
+        {
+            own = median[$2]; other = $4 != "" ? median[$4] : 0
+            split($5, rule, " "); aim = rule[2]
+            ratio = other ? sprintf("%.2f ×", own / other) : ""
+            if (rule[1] == "least") { wanted = "≥ " aim " ×"; met = own >= aim * other }
+            if (rule[1] == "most") { wanted = "≤ " aim " ×"; met = own <= aim * other }
+            if (rule[1] == "more") { wanted = "≤ + " time(aim); met = own <= other + aim; ratio = (own < other ? "− " : "+ ") time(own < other ? other - own : own - other) }
+            if (rule[1] == "alone") { wanted = "≤ " shown(aim, $2); met = own <= aim }
+            if (rule[1] == "show") wanted = verdict = ""
+            else { verdict = met ? "yes" : "no"; aims++; reached += met }
+            printf "| %s | %s | %s | %s | %s | %s | %s |\n", $1, shown(own, $2), $3, other ? shown(other, $4) : "", ratio, wanted, verdict
+        }
+        END { if (aims) printf "\n%d of %d aims met in this run\n", reached, aims }' "$work/medians" lines=1 -
+}
+
+# One series of the latency picture, from the cases of its load.
+latency_series() { # PREFIX NAME
+    awk -v prefix="$1" -v name="$2" '
+        index($1, prefix) == 1 && $2 == name { print substr($1, length(prefix) + 1), $3 / 1000 }
+    ' "$work/medians" | sort -n
+}
+
+# One series of the picture of links.
+links_series() { # NAME
+    for count in $links; do
+        awk -v links="links-$count" -v name="$1" -v count="$count" '$1 == links && $2 == name { print count, $3 }' "$work/medians"
+    done | sort -n
+}
+
+plots() {
+    mkdir -p docs
+    if wants open; then
+        {
+            echo 'panel milliseconds from when a request was due until it was answered | requests a second, constant rate'
+            for name in p50 p99; do
+                line=solid
+                [ "$name" = p50 ] || line=dashed
+                echo "series 1 $line | worker, $name"
+                latency_series rate-worker- "${name}_us"
+                echo "series 2 $line | one-shot, $name"
+                latency_series rate-one-shot- "${name}_us"
+            done
+        } | "$load" chart --title 'Latency by load, on one link' >"$work/latency.svg"
+        mv "$work/latency.svg" docs/bench-latency.svg
+        say 'docs/bench-latency.svg is drawn'
+    fi
+    if wants links; then
+        {
+            echo "panel router's memory, MiB | idle links"
+            echo 'series 1 labelled | memory'
+            links_series all_mib
+            echo "panel router's CPU, % of a core | idle links"
+            echo 'series 2 labelled | CPU'
+            links_series cpu_percent
+        } | "$load" chart --width 400 --title 'What idle links cost the router' >"$work/links.svg"
+        mv "$work/links.svg" docs/bench-links.svg
+        say 'docs/bench-links.svg is drawn'
+    fi
+}
