@@ -36,10 +36,11 @@ inner() { # NAME ARG...
     launch "$name" "$bin/p2p-inner" -q --log-dir "$work/logs" --state-dir "$work/$name" "$@"
 }
 
-# Makes $work/NAME.key. The folder is nobody else's.
+# Makes $work/NAME.key, readable for nobody else: the programs would refuse it.
 new_key() { # NAME ROLE ROUTER
-    "$bin/p2p-router" key add "$1" --role "$2" --state-dir "$work/$3" >"$work/$1.key" 2>"$work/$1-key.log" ||
+    (umask 077 && "$bin/p2p-router" key add "$1" --role "$2" --state-dir "$work/$3" >"$work/$1.key" 2>"$work/key.log") ||
         fail "no key could be made"
+    rm "$work/key.log"
 }
 
 # Waits until somebody answers with 200.
