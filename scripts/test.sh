@@ -61,10 +61,11 @@ need_component() { # SUBCOMMAND COMPONENT
     cargo "$1" --version >/dev/null 2>&1 || die 1 "cargo $1 is missing. Install it with: rustup component add $2"
 }
 
-# Executable scripts; what they source is checked with them.
+# Executable scripts of a shell; what they source is checked with them.
 shell_scripts() {
-    for file in scripts/*.sh scripts/tests/*.sh scripts/commands/* .ci/run; do
-        [ ! -x "$file" ] || printf '%s\n' "$file"
+    for file in scripts/*.sh scripts/tests/*.sh scripts/commands/* scripts/examples/workers/* .ci/run; do
+        [ -x "$file" ] || continue
+        case $(head -n 1 "$file") in *sh) printf '%s\n' "$file" ;; esac
     done
 }
 

@@ -45,7 +45,7 @@ pub struct Options {
     /// What people call this machine [default: its host name]
     #[arg(long, value_name = "NAME", env = "P2P_NAME")]
     pub name: Option<LinkName>,
-    /// The folder whose executable files are the commands
+    /// The folder whose executable files are the commands; its NAME.worker files serve further ones
     #[arg(
         long,
         value_name = "DIR",
@@ -57,7 +57,7 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", env = "P2P_TIMEOUT", default_value = "30",
         value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
     pub timeout: u64,
-    /// How many commands may run at a time
+    /// How many commands may run at a time, beside what workers do
     #[arg(long, value_name = "N", env = "P2P_MAX_RUNS", default_value = "16",
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_runs: u16,

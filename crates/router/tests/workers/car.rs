@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use p2p_inner::Inner;
 use p2p_shared::protocol::console::{ConsoleToRouter, MotionEvent, PressId, StopCause};
@@ -152,6 +153,8 @@ impl Car {
         let first = commands.split(' ').next().unwrap();
         let mut config = inner_config(&garage.world);
         config.motion.limit_ms = 0;
+        // As long as there can be: a slow machine is no reason to stop.
+        config.motion.lease_ms = 1000;
         garage.start_with(config, first).await
     }
 
@@ -189,6 +192,19 @@ impl Car {
 
     pub(crate) async fn run(&self, command: &str) -> Answer {
         get(self.port, &format!("/cgi?command={command}")).await
+    }
+
+    /// Moves it. One that is asked for while a stop still runs may be refused.
+    pub(crate) async fn moves(&self, command: &str) {
+        until_so("it moves", async || {
+            let moved = self.run(command).await;
+            assert!(
+                [(200, "yes"), (503, "no")].contains(&moved.verdict()),
+                "{moved:?}"
+            );
+            moved.status == 200
+        })
+        .await;
     }
 
     pub(crate) async fn run_with(&self, command: &str, body: &[u8]) -> Answer {
@@ -299,6 +315,18 @@ impl Driver {
                 tick_ms: p2p_inner::clock::now_ms(),
             })
             .await;
+    }
+
+    /// The key stays down until something has happened.
+    pub(crate) async fn holds_until<T>(&mut self, happened: impl Future<Output = T>) -> T {
+        let mut happened = std::pin::pin!(happened);
+        loop {
+            tokio::select! {
+                biased;
+                happened = &mut happened => return happened,
+                () = tokio::time::sleep(Duration::from_millis(50)) => self.holds().await,
+            }
+        }
     }
 
     /// It goes up.

@@ -15,9 +15,9 @@ async fn a_press_moves_the_car_and_its_release_stops_it() {
     let car = Car::with_worker("forward left stop", NOTING).await;
     let mut driver = car.driver().await;
     driver.drives("forward").await;
-    car.does("worker forward").await;
+    driver.holds_until(car.does("worker forward")).await;
     driver.drives("left").await;
-    car.does("worker left").await;
+    driver.holds_until(car.does("worker left")).await;
     let before = car.did().len();
     driver.releases().await;
     driver.sees_it_stand().await;
@@ -29,7 +29,7 @@ async fn a_press_that_is_answered_at_its_stop_moves_the_car_too() {
     let car = Car::with_worker("forward stop", HOLDING).await;
     let mut driver = car.driver().await;
     driver.drives("forward").await;
-    car.does("worker forward").await;
+    driver.holds_until(car.does("worker forward")).await;
     let before = car.did().len();
     driver.releases().await;
     driver.sees_it_stand().await;
@@ -54,7 +54,7 @@ async fn a_motion_by_request_is_stopped_at_its_limit_and_answered() {
 async fn a_worker_that_dies_after_it_moved_the_car_leaves_it_to_the_stop_file() {
     let car = Car::with_worker("forward stop hello", NOTING).await;
     let mut watcher = car.watcher().await;
-    assert_eq!(car.run("forward").await.verdict(), (200, "yes"));
+    car.moves("forward").await;
     let before = car.did().len();
     car.signal(Signal::KILL);
     sees_over(&mut watcher, StopCause::Worker).await;
@@ -87,7 +87,7 @@ async fn a_driver_whose_worker_dies_sees_the_car_stand() {
     let car = Car::with_worker("forward stop", NOTING).await;
     let mut driver = car.driver().await;
     driver.drives("forward").await;
-    car.does("worker forward").await;
+    driver.holds_until(car.does("worker forward")).await;
     driver.holds().await;
     let before = car.did().len();
     car.signal(Signal::KILL);
@@ -122,7 +122,7 @@ async fn a_worker_that_dies_as_soon_as_it_has_moved_the_car_leaves_it_to_the_sto
     let mut watcher = car.watcher().await;
     for _ in 0..3 {
         car.answers_hello().await;
-        assert_eq!(car.run("forward").await.verdict(), (200, "yes"));
+        car.moves("forward").await;
         sees_over(&mut watcher, StopCause::Worker).await;
         sees_it_stand(&mut watcher).await;
     }
@@ -139,7 +139,7 @@ async fn the_death_of_a_worker_counts_although_another_moved_the_car_after_it() 
     car.serves("left").await;
     let mut watcher = car.watcher().await;
     for command in ["forward", "left"] {
-        assert_eq!(car.run(command).await.verdict(), (200, "yes"));
+        car.moves(command).await;
     }
     let before = car.did().len();
     let first = car.folder().pid_of("a.worker");
@@ -160,7 +160,7 @@ async fn a_worker_that_hangs_while_a_key_is_held_does_not_keep_the_car_from_stan
     let car = Car::with_worker("forward stop hello", NOTING).await;
     let mut driver = car.driver().await;
     driver.drives("forward").await;
-    car.does("worker forward").await;
+    driver.holds_until(car.does("worker forward")).await;
     car.signal(Signal::STOP);
     driver.holds().await;
     let before = car.did().len();
@@ -197,7 +197,7 @@ async fn a_motion_that_does_not_end_when_it_is_over_has_its_worker_killed() {
     .await;
     let mut driver = car.driver().await;
     driver.drives("forward").await;
-    car.does("worker forward").await;
+    driver.holds_until(car.does("worker forward")).await;
     driver.releases().await;
     driver.sees_it_stand().await;
     until("it is killed", || !car.lives(0)).await;
@@ -212,7 +212,7 @@ async fn an_inner_that_ends_does_not_leave_a_car_that_its_worker_moves() {
     let car = Car::with_worker("forward stop", NOTING).await;
     let mut driver = car.driver().await;
     driver.drives("forward").await;
-    car.does("worker forward").await;
+    driver.holds_until(car.does("worker forward")).await;
     let before = car.did().len();
     let (folder, inner) = (car.note("did"), car.inner);
     // Still at the key.
@@ -232,7 +232,7 @@ async fn a_car_that_is_stopped_while_its_worker_dies_is_stopped_by_the_file_at_o
     )
     .await;
     let mut watcher = car.watcher().await;
-    assert_eq!(car.run("forward").await.verdict(), (200, "yes"));
+    car.moves("forward").await;
     car.let_go("deadly");
     let before = car.did().len();
     until_so("it is stopped", async || {

@@ -56,7 +56,7 @@ async fn a_stop_that_fails_in_the_worker_is_the_files() {
     )
     .await;
     let mut watcher = car.watcher().await;
-    assert_eq!(car.run("forward").await.verdict(), (200, "yes"));
+    car.moves("forward").await;
     let before = car.did().len();
     until_so("it is stopped", async || {
         car.run("stop").await.status == 200
@@ -75,7 +75,7 @@ async fn a_stop_is_the_files_when_another_worker_moves_the_car() {
         .start("forward")
         .await;
     car.serves("hello").await;
-    assert_eq!(car.run("forward").await.verdict(), (200, "yes"));
+    car.moves("forward").await;
     let before = car.did().len();
     until_so("it is stopped", async || {
         car.run("stop").await.status == 200
@@ -93,8 +93,8 @@ async fn a_stop_is_the_files_when_a_file_moves_the_car() {
     let note = format!("echo file forward >> {}", did.display());
     garage.world.script("forward", &note);
     let car = garage.start("left").await;
-    assert_eq!(car.run("left").await.verdict(), (200, "yes"));
-    assert_eq!(car.run("forward").await.verdict(), (200, "yes"));
+    car.moves("left").await;
+    car.moves("forward").await;
     let before = car.did().len();
     until_so("it is stopped", async || {
         car.run("stop").await.status == 200
@@ -117,7 +117,7 @@ async fn a_worker_that_was_started_again_is_not_asked_to_stop_what_it_did_not_mo
     );
     let car = garage.start("forward").await;
     let mut watcher = car.watcher().await;
-    assert_eq!(car.run("forward").await.verdict(), (200, "yes"));
+    car.moves("forward").await;
     // Nothing stops the car until the worker is back.
     car.let_go("broken");
     car.signal(Signal::KILL);
