@@ -22,7 +22,7 @@ readme_shows() { # LANGUAGE FILE
         local $/;
         my ($language, @files) = @ARGV;
         my ($readme, $sample) = map { open my $file, "<", $_ or die "$_: $!"; scalar <$file> } @files;
-        exit index($readme, "```$language\n$sample```\n") < 0' "$1" "$repository/README.md" "$repository/$samples/$2"
+        exit(index($readme, "```$language\n$sample```\n") < 0)' "$1" "$repository/README.md" "$repository/$samples/$2"
 }
 
 need perl perl

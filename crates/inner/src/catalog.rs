@@ -324,6 +324,34 @@ mod tests {
     }
 
     #[test]
+    fn workers_are_found_in_the_folder_itself_and_are_no_commands() {
+        let (folder, catalog) = folder();
+        for name in [
+            "b.worker",
+            "a.worker",
+            "go",
+            ".hidden.worker",
+            "deep/c.worker",
+        ] {
+            put(folder.path(), name, 0o755);
+        }
+        assert_eq!(catalog.workers().unwrap(), ["a.worker", "b.worker"]);
+        assert!(catalog.worker("a.worker").is_ok());
+        let (kind, sentence) = refusal(&catalog, "a.worker");
+        assert_eq!(kind, Refusal::NotFound);
+        assert!(sentence.contains("is a worker"), "{sentence}");
+        let list = catalog.list().unwrap();
+        let names: Vec<_> = list.iter().map(|command| command.name.as_str()).collect();
+        assert_eq!(names, ["deep/c.worker", "go"]);
+        assert!(
+            list[0]
+                .problem
+                .as_ref()
+                .is_some_and(|problem| problem.contains("move it"))
+        );
+    }
+
+    #[test]
     fn what_may_not_be_executed_says_the_chmod_that_mends_it() {
         let (folder, catalog) = folder();
         for (name, mode, mend) in [

@@ -446,13 +446,15 @@ impl Part {
     }
 }
 
-/// By whom the car may be stopped. The stop command's file may always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// By whom the car is to be stopped. Where a worker is asked and can't, the stop command's file
+/// takes its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StopBy {
-    /// Any worker that serves the stop command, or else the file.
+    /// Any worker that serves the stop command.
     AnyWorker,
-    /// The worker of this group, or else the file.
-    Worker(i32),
+    /// The worker that serves it, if it is of one of these groups; and by the file, too, where it
+    /// is not the only one.
+    Workers { groups: Vec<i32>, and_file: bool },
     /// The file; where there is none, any worker is better than nobody.
     File,
 }

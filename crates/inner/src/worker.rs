@@ -65,8 +65,8 @@ struct Call {
     request: RunRequest,
     /// What the drive calls it, which is told before the worker.
     token: Token,
-    /// Only this process group may do it.
-    only: Option<i32>,
+    /// Only these process groups may do it.
+    among: Option<Vec<i32>>,
     /// Closed, nobody wants it any more.
     taken: oneshot::Sender<Result<Taken, Failure>>,
 }
@@ -125,13 +125,13 @@ impl Worker {
         &self,
         request: RunRequest,
         token: Token,
-        only: Option<i32>,
+        among: Option<Vec<i32>>,
     ) -> oneshot::Receiver<Result<Taken, Failure>> {
         let (taken, reply) = oneshot::channel();
         self.ask(Ask::Call(Box::new(Call {
             request,
             token,
-            only,
+            among,
             taken,
         })));
         reply

@@ -1,9 +1,9 @@
 //! Owns what moved the car since it stood last, and so by whom it may be stopped. Pure: it never
 //! looks whether any of it lives.
 //!
-//! A worker that alone moved the car knows best how to stop it. What another worker answers, or
-//! the same one after it was started again, says nothing of what is still moving: that is for the
-//! stop command's file.
+//! A worker that moved the car knows best how to stop it. What another worker answers, or the same
+//! one after it was started again, says nothing of what is still moving: that is for the stop
+//! command's file.
 
 use crate::runner::StopBy;
 
@@ -58,10 +58,13 @@ impl Movers {
 
     /// By whom it may be stopped.
     pub(super) fn stop_by(&self) -> StopBy {
-        match (self.others, &self.workers[..]) {
-            (false, []) => StopBy::AnyWorker,
-            (false, [group]) => StopBy::Worker(*group),
-            _ => StopBy::File,
+        match (self.others, self.workers.len()) {
+            (false, 0) => StopBy::AnyWorker,
+            (true, 0) => StopBy::File,
+            (others, many) => StopBy::Workers {
+                groups: self.workers.clone(),
+                and_file: others || many > 1,
+            },
         }
     }
 }
@@ -70,19 +73,27 @@ impl Movers {
 mod tests {
     use super::*;
 
+    fn workers(groups: &[i32], and_file: bool) -> StopBy {
+        let groups = groups.to_vec();
+        StopBy::Workers { groups, and_file }
+    }
+
     #[test]
-    fn the_worker_that_alone_moved_the_car_stops_it_and_else_the_file_does() {
+    fn a_worker_stops_what_it_moved_and_the_file_whatever_else_did() {
         let mut movers = Movers::unknown();
         assert_eq!(movers.stop_by(), StopBy::File);
         movers.clear();
         assert_eq!(movers.stop_by(), StopBy::AnyWorker);
         movers.add_worker(7);
         movers.add_worker(7);
-        assert_eq!(movers.stop_by(), StopBy::Worker(7));
+        assert_eq!(movers.stop_by(), workers(&[7], false));
         movers.add_worker(8);
-        assert_eq!(movers.stop_by(), StopBy::File);
+        assert_eq!(movers.stop_by(), workers(&[7, 8], true));
         movers.clear();
         movers.add_worker(7);
+        movers.add_file();
+        assert_eq!(movers.stop_by(), workers(&[7], true));
+        movers.clear();
         movers.add_file();
         assert_eq!(movers.stop_by(), StopBy::File);
     }
@@ -98,7 +109,9 @@ mod tests {
         assert!(movers.is_gone(8));
         assert!(!movers.is_gone(8));
         assert_eq!(movers.newest_worker(), 7);
-        // What 8 has moved is not for 7 to stop.
+        // What 8 has moved is not for 7 alone to stop.
+        assert_eq!(movers.stop_by(), workers(&[7], true));
+        assert!(movers.is_gone(7));
         assert_eq!(movers.stop_by(), StopBy::File);
         movers.clear();
         assert_eq!(movers.stop_by(), StopBy::AnyWorker);

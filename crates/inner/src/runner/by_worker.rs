@@ -105,6 +105,10 @@ impl Job {
                 );
                 self.by_file_instead(commands, &why).await;
             }
+            Waited::Answered(_) if part.is_stop && part.stop_by.and_file() => {
+                let why = "something else moved the car, too";
+                self.by_file_instead(commands, why).await;
+            }
             Waited::Answered(answer) => {
                 let story = Story::of(&answer);
                 part.tell_ended(story.end, begun.elapsed());
@@ -143,7 +147,10 @@ impl Job {
     }
 
     async fn by_file_instead(self, commands: &Commands, why: &str) {
-        tracing::warn!(why, "the stop command's file is run instead of the worker");
+        tracing::warn!(
+            why,
+            "the stop command's file is run, rather than the worker alone"
+        );
         self.by_file(commands).await;
     }
 
@@ -155,15 +162,15 @@ impl Job {
         part: &Part,
         begun: Instant,
     ) -> Option<Result<Taken, Failure>> {
-        let only = match part.stop_by {
-            StopBy::Worker(group) if part.is_stop => Some(group),
+        let among = match &part.stop_by {
+            StopBy::Workers { groups, .. } if part.is_stop => Some(groups.clone()),
             _ => None,
         };
         // Looked at as late as can be: what begins after its end would move after its stop.
         if self.is_over() {
             return None;
         }
-        let mut reply = worker.call(self.request.clone(), part.token, only);
+        let mut reply = worker.call(self.request.clone(), part.token, among);
         let given_up = async {
             if part.is_stop {
                 return sleep_until((begun + STOP_ANSWER).into()).await;
@@ -253,6 +260,12 @@ impl Part {
         if !self.is_stop {
             self.tell(Told::Reaped { token });
         }
+    }
+}
+
+impl StopBy {
+    fn and_file(&self) -> bool {
+        matches!(self, Self::Workers { and_file: true, .. })
     }
 }
 

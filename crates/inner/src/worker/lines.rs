@@ -107,6 +107,7 @@ pub(super) fn write_request(
 mod tests {
     use bytes::Bytes;
     use p2p_shared::names::{Argument, RunId};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -138,6 +139,62 @@ mod tests {
         });
         assert_eq!(lines[0], first);
         assert_eq!(lines[1]["input"], "x\ny");
+    }
+
+    #[test]
+    fn a_request_begins_with_its_id_and_command_for_those_who_read_it_without_json() {
+        let mut line = BytesMut::new();
+        write_request(
+            &mut line,
+            12,
+            &request(br#"","command":"lights/off","#),
+            b"",
+        )
+        .unwrap();
+        let text = String::from_utf8(line.to_vec()).unwrap();
+        assert!(
+            text.starts_with(r#"{"id":12,"command":"lights/on","#),
+            "{text}"
+        );
+        // What stands in an argument does not look like it.
+        assert_eq!(text.matches(r#""command":""#).count(), 1, "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_whole_and_in_one_line(argument in "\\PC*[\\n\\t\u{2028}]?", input in any::<String>()) {
+            let mut request = request(b"");
+            let bytes = Bytes::from(argument.clone());
+            // One that can't be an argument is refused at the door.
+            prop_assume!(Argument::try_from(bytes.clone()).is_ok());
+            request.arguments = vec![Argument::try_from(bytes).unwrap()];
+            let mut line = BytesMut::new();
+            write_request(&mut line, u64::MAX, &request, input.as_bytes()).unwrap();
+            prop_assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1));
+            let read: serde_json::Value = serde_json::from_slice(&line).unwrap();
+            prop_assert_eq!(&read["args"][0], &argument);
+            prop_assert_eq!(read["input"].as_str().unwrap_or_default(), input);
+            prop_assert_eq!(read["id"].as_u64(), Some(u64::MAX));
+        }
+
+        #[test]
+        fn any_answer_is_read_and_any_bytes_are_none_or_one(id in any::<u64>(), exit in any::<i32>(), output in any::<String>(), bytes in any::<Vec<u8>>()) {
+            let line = serde_json::json!({ "output": output, "exit": exit, "id": id }).to_string();
+            let answer: Answer = serde_json::from_str(&line).unwrap();
+            prop_assert_eq!((answer.id(), answer.exit, answer.output), (id, exit, output));
+            prop_assert_eq!(id_of(line.as_bytes()), Some(id));
+            if serde_json::from_slice::<Answer>(&bytes).is_ok() {
+                prop_assert!(id_of(&bytes).is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_may_say_whose_it_is() {
+        assert_eq!(id_of(br#"{"id":7,"output":42}"#), Some(7));
+        for none in [&br#"{"output":""}"#[..], b"", b"\xff", br#"{"id":-1}"#] {
+            assert_eq!(id_of(none), None);
+        }
     }
 
     #[test]

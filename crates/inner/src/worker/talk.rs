@@ -202,8 +202,8 @@ impl Talk {
         if call.taken.is_closed() {
             return;
         }
-        if call.only.is_some_and(|only| only != self.group) {
-            let why = "the worker was started again since it moved the car".to_owned();
+        if (call.among.as_ref()).is_some_and(|groups| !groups.contains(&self.group)) {
+            let why = "it is not this process of a worker that moves the car".to_owned();
             let _ = call.taken.send(Err((Refusal::WorkerAway, why)));
             return;
         }

@@ -87,20 +87,39 @@ async fn a_stop_is_the_files_when_another_worker_moves_the_car() {
 }
 
 #[tokio::test]
-async fn a_stop_is_the_files_when_a_file_moves_the_car() {
+async fn a_stop_is_for_both_when_a_file_and_a_worker_move_the_car() {
     let garage = Garage::with_stop().worker("car", "left stop", NOTING);
     let did = garage.world.note("did");
     let note = format!("echo file forward >> {}", did.display());
     garage.world.script("forward", &note);
     let car = garage.start("left").await;
-    car.moves("left").await;
+    // A worker that is too slow for this is killed.
+    until_so("both stop it", async || {
+        car.moves("left").await;
+        car.moves("forward").await;
+        let before = car.did().len();
+        until_so("it is stopped", async || {
+            car.run("stop").await.status == 200
+        })
+        .await;
+        assert!(car.has_done_since(before, "file stop"), "{:?}", car.did());
+        car.has_done_since(before, "worker stop")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stop_is_the_files_when_only_a_file_moves_the_car() {
+    let garage = Garage::with_stop().worker("car", "hello stop", NOTING);
+    garage.world.script("forward", ":");
+    let car = garage.start("hello").await;
     car.moves("forward").await;
     let before = car.did().len();
     until_so("it is stopped", async || {
         car.run("stop").await.status == 200
     })
     .await;
-    assert!(car.has_done_since(before, "file stop"), "{:?}", car.did());
+    assert_eq!(car.did()[before], "file stop");
 }
 
 #[tokio::test]
