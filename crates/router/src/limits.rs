@@ -20,6 +20,9 @@ pub(crate) const WRONG_KEY_FORGOTTEN: Duration = Duration::from_secs(300);
 /// Most addresses of wrong keys that are remembered.
 pub(crate) const WRONG_KEY_ORIGINS: usize = 1024;
 
+/// Lines in the log that anybody can cause, in a second: 20 MB a day at worst.
+pub(crate) const STRANGERS_LINES: f64 = 1.0;
+
 /// Most service ports of one key, unless `--max-links` says otherwise: a fleet, and far from all
 /// the ports there are.
 pub const LINKS: usize = 256;

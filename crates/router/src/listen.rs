@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::access::Access;
 use crate::answer::Problem;
+use crate::keystore::AuthError;
 use crate::link::life::Candidate;
 use crate::pace::Pace;
 use crate::strangers::Visitor;
@@ -26,7 +27,7 @@ use crate::{Context, admin, browser, door, host, http, metrics, query, service};
 /// Accepts and answers until the router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
     let mut pace = Pace::default();
-    while let Some((stream, peer)) = service::accept(&listener, &context.closed).await {
+    while let Some((stream, peer)) = service::accept(&context, &listener, &context.closed).await {
         let tracker = context.connections.clone();
         let caller = context.clone();
         tracker.spawn(async move {
@@ -130,8 +131,9 @@ fn route(
     }
     if matches!(path, LINK_PATH | ADMIN_PATH) {
         if let Some(sentence) = browser::is_page(request.headers()) {
-            tracing::info!(from = %visitor.peer(), path, why = sentence, "refused");
-            return Err(Problem::new(StatusCode::FORBIDDEN, sentence));
+            let problem = Problem::new(StatusCode::FORBIDDEN, sentence);
+            refused(visitor, path, &problem);
+            return Err(problem);
         }
     } else if let Some(names) = &context.host_names {
         host::check(names, request.headers())?;
@@ -214,10 +216,13 @@ fn upgrade(
     Ok(switching(accept))
 }
 
-/// Says in the log who was refused, but for those that keep trying wrong keys.
+/// Says in the log who was refused, but for those that show no key, which scanners do all day, or
+/// keep trying wrong ones; and not of everyone, if there are many.
 pub(crate) fn refused(visitor: &Visitor, what: &str, problem: &Problem) {
     let (from, why) = (visitor.peer(), &problem.sentence);
-    if problem.status == StatusCode::TOO_MANY_REQUESTS {
+    let is_common =
+        problem.status == StatusCode::TOO_MANY_REQUESTS || *why == AuthError::Missing.to_string();
+    if is_common || !visitor.may_be_logged() {
         tracing::debug!(%from, why, "{what} refused");
     } else {
         tracing::info!(%from, why, "{what} refused");

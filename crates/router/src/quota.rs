@@ -87,13 +87,14 @@ impl Drop for Share {
 
 /// A bucket that fills with time and from which each wish takes one.
 #[derive(Debug, Default)]
-struct Rate {
+pub(crate) struct Rate {
     taken: f64,
     at: Option<Instant>,
 }
 
 impl Rate {
-    fn take(&mut self, each_second: f64, now: Instant) -> bool {
+    /// Whether there may be one more now, with `each_second` and as many at once.
+    pub(crate) fn take(&mut self, each_second: f64, now: Instant) -> bool {
         if let Some(at) = self.at.replace(now) {
             let since = now.saturating_duration_since(at).as_secs_f64();
             self.taken = (self.taken - since * each_second).max(0.0);

@@ -27,7 +27,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Accepts and answers until the port is given up.
 pub(crate) async fn serve(context: Arc<Context>, service: Arc<ServicePort>, listener: TcpListener) {
     context.metrics.service_ports.inc();
-    while let Some((stream, peer)) = accept(&listener, &service.closed).await {
+    while let Some((stream, peer)) = accept(&context, &listener, &service.closed).await {
         let (context, service) = (context.clone(), service.clone());
         let tracker = context.connections.clone();
         tracker.spawn(async move { connection(&context, &service, stream, peer).await });
@@ -37,6 +37,7 @@ pub(crate) async fn serve(context: Arc<Context>, service: Arc<ServicePort>, list
 
 /// The next connection, or `None` when `closed`.
 pub(crate) async fn accept(
+    context: &Context,
     listener: &TcpListener,
     closed: &tokio_util::sync::CancellationToken,
 ) -> Option<(TcpStream, SocketAddr)> {
@@ -57,7 +58,9 @@ pub(crate) async fn accept(
             // Out of descriptors, or a caller that was gone before we got to it. The others
             // keep being served, and each that ends gives a descriptor back.
             Err(error) => {
-                tracing::warn!(%error, "a connection can't be accepted");
+                if context.strangers.may_be_logged() {
+                    tracing::warn!(%error, "a connection can't be accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

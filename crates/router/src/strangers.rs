@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::origin::Origin;
+use crate::quota::Rate;
 
 mod queue;
 mod wrong_keys;
@@ -22,6 +24,7 @@ use wrong_keys::WrongKeys;
 pub(crate) struct Strangers {
     queue: Mutex<Queue<CancellationToken>>,
     wrong_keys: Mutex<WrongKeys>,
+    lines: Mutex<Rate>,
     metrics: Arc<Metrics>,
 }
 
@@ -30,6 +33,7 @@ impl Strangers {
         Self {
             queue: Mutex::default(),
             wrong_keys: Mutex::default(),
+            lines: Mutex::default(),
             metrics,
         }
     }
@@ -50,6 +54,12 @@ impl Strangers {
             closed: closed.clone(),
             end,
         }
+    }
+
+    /// Whether what anybody can cause as often as he likes may be a line in the log now, which it
+    /// must not fill.
+    pub(crate) fn may_be_logged(&self) -> bool {
+        lock(&self.lines).take(limits::STRANGERS_LINES, Instant::now())
     }
 
     /// A wrong key came from there: for how long this and any other is answered with no more than
@@ -95,6 +105,11 @@ impl Visitor {
         if !self.is_known.swap(true, Ordering::Relaxed) {
             lock(&self.strangers.queue).leave(self.peer.ip().into(), self.place);
         }
+    }
+
+    /// See [`Strangers::may_be_logged`].
+    pub(crate) fn may_be_logged(&self) -> bool {
+        self.strangers.may_be_logged()
     }
 
     /// See [`Strangers::wrong_key`].

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::peer::FakeRouter;
 use common::program::{Program, all_text_in, inner, inner_of, router, run};
+use common::raw::Caller;
 use common::{
     Answer, ReservedPort, answered, asking, away, get, get_with_key, is_alive, local, until,
     until_so,
@@ -318,6 +319,31 @@ async fn a_log_folder_that_cannot_be_written_is_said_and_stops_nobody() {
         program.says("/proc/nowhere").await;
         assert_eq!(program.errors().matches("/proc/nowhere").count(), 1);
     }
+}
+
+#[tokio::test]
+async fn however_much_strangers_ask_they_fill_no_log() {
+    let folder = folder();
+    let router = Program::start(router(folder.path()).args(["0", "--bind", "127.0.0.1"]));
+    let mut caller = Caller::connect(router.main_port().await).await;
+    let since = Instant::now();
+    let wrong = format!(
+        "Authorization: Bearer {}\r\n",
+        Key::generate().unwrap().bearer()
+    );
+    for header in ["", "Origin: http://evil.test\r\n", &wrong] {
+        for path in ["/link", "/admin"] {
+            for _ in 0..100 {
+                let request = format!("GET {path} HTTP/1.1\r\nHost: car\r\n{header}\r\n");
+                caller.say(&request).await;
+                assert!(caller.answer().await.status.is_client_error());
+            }
+        }
+    }
+    router.signal(Signal::INT);
+    router.says("ending").await;
+    let lines = router.errors().matches("refused").count() as u64;
+    assert!(lines <= since.elapsed().as_secs() + 1, "{lines}");
 }
 
 /// The keys in a text.
