@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use p2p_shared::key::{SecretFileError, read_secret_file};
+use rustix::fs::OFlags;
 
 /// A file in the state directory; neither has to exist. Every call blocks on the disk.
 #[derive(Debug, Clone)]
@@ -73,11 +74,15 @@ impl StateFile {
             .create(&self.dir)
             .map_err(unwritable("make the folder", &self.dir))?;
         let path = self.path.with_extension("lock");
+        // Who owns the folder may have put anything in this place, and root may be asking: no link
+        // is followed, and no pipe waited for.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(flags.bits().cast_signed())
             .open(&path)
             .map_err(unwritable("open", &path))?;
         self.give_to_owner(&lock)
@@ -128,7 +133,8 @@ impl StateFile {
     }
 
     /// Gives a new file to the owner of the old one, else of the directory: after
-    /// `sudo p2p-router key add`, a router that runs as another user must be able to read it.
+    /// `sudo p2p-router key add`, a router that runs as another user must be able to read it. What
+    /// has another name as well may be anybody's.
     fn give_to_owner(&self, file: &File) -> io::Result<()> {
         let owner = fs::metadata(&self.path).or_else(|_| fs::metadata(&self.dir))?;
         let now = file.metadata()?;
@@ -136,6 +142,10 @@ impl StateFile {
             || !rustix::process::geteuid().is_root()
         {
             return Ok(());
+        }
+        if !now.is_file() || now.nlink() != 1 {
+            let why = "it is no file, or has other names as well: remove it";
+            return Err(io::Error::other(why));
         }
         fchown(file, Some(owner.uid()), Some(owner.gid()))
     }

@@ -217,3 +217,32 @@ fn a_file_made_by_root_belongs_to_the_owner_of_the_directory() {
         }
     }
 }
+
+#[test]
+fn a_lock_that_leads_elsewhere_is_not_followed_and_gives_nothing_away() {
+    let (dir, file) = in_new_dir();
+    file.add(&name("car"), Role::Link, None).unwrap();
+    let lock = file.dir().join("keys.lock");
+    let others = dir.path().join("others");
+    fs::write(&others, "").unwrap();
+    let owner = || fs::metadata(&others).unwrap().uid();
+    let before = owner();
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        std::os::unix::fs::chown(file.path(), Some(before + 1), None).unwrap();
+    }
+    for is_symbolic in [false, true] {
+        fs::remove_file(&lock).unwrap();
+        if is_symbolic {
+            std::os::unix::fs::symlink(&others, &lock).unwrap();
+        } else {
+            fs::hard_link(&others, &lock).unwrap();
+        }
+        let added = file.add(&name("van"), Role::Link, None);
+        assert_eq!(owner(), before);
+        if is_symbolic || is_root {
+            let error = added.unwrap_err().to_string();
+            assert!(error.contains("keys.lock"), "{error}");
+        }
+    }
+}
