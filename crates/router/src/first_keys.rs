@@ -1,14 +1,16 @@
 //! Owns the first start: one key for a car and one for its operator, and the lines that put them
 //! where they belong.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 use anyhow::Context;
-use p2p_shared::key::{Fingerprint, Key};
+use p2p_shared::key::{Fingerprint, Key, Role};
 
 use crate::keystore::{FirstKeys, KeyStore};
 
-/// Makes the first keys if there is none, and prints what to paste on the car and at the desk.
+/// Makes the first keys if there is none, and prints what to paste on the car and at the desk. Where
+/// what is printed is kept, in a journal or a file, it makes none and says in the log how to.
 ///
 /// # Errors
 /// If the keys can't be kept or printed; then there are none, and the next start makes some.
@@ -17,8 +19,27 @@ pub fn offer(
     main_port: u16,
     fingerprint: Option<Fingerprint>,
 ) -> anyhow::Result<()> {
-    // Standard output, once, and no log: logs are kept.
-    offer_on(keys, main_port, fingerprint, &mut std::io::stdout().lock())
+    let mut out = std::io::stdout().lock();
+    if out.is_terminal() {
+        return offer_on(keys, main_port, fingerprint, &mut out);
+    }
+    if keys.is_empty() {
+        tracing::warn!("{}", how_to_make(keys.state_dir()));
+    }
+    Ok(())
+}
+
+fn how_to_make(state_dir: &Path) -> String {
+    let dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+    let dir = dir.to_string_lossy();
+    // Only a NUL can't be quoted, and no path has one.
+    let dir = shlex::try_quote(&dir).unwrap_or_default();
+    let line = |name, role| format!("`p2p-router key add {name} --role {role} --state-dir {dir}`");
+    format!(
+        "this router has no keys yet, and no terminal to show some on. At one on this machine, run {} for a car and {} for the desk",
+        line("car", Role::Link),
+        line("operator", Role::Admin),
+    )
 }
 
 fn offer_on(
@@ -56,7 +77,7 @@ fn text(first: &FirstKeys, main_port: u16) -> String {
          On the car, paste:\n\n  {car} && p2p-inner ROUTER {main_port} 9000 --name car\n\n\
          At the desk, paste:\n\n  {operator} && p2p-console --router ROUTER:{main_port}\n\n\
          Any HTTP client will do as well:\n\n  \
-         curl {pin}-H \"Authorization: Bearer $(cat ~/.config/p2prouter/key)\" 'https://ROUTER:9000/cgi?command=hello'\n\n",
+         printf 'Authorization: Bearer %s' \"$(cat ~/.config/p2prouter/key)\" | curl {pin}-H @- 'https://ROUTER:9000/cgi?command=hello'\n\n",
         car = keep(&first.car),
         operator = keep(&first.operator),
         pin = first
@@ -84,6 +105,13 @@ mod tests {
         }
         assert!(text.contains("p2p-inner ROUTER 8888 9000"));
         assert!(keys.create_first_keys().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_folder_with_spaces_is_quoted_in_the_lines_that_make_keys() {
+        let lines = how_to_make(Path::new("/a b"));
+        let line = "`p2p-router key add car --role link --state-dir '/a b'`";
+        assert!(lines.contains(line), "{lines}");
     }
 
     #[test]

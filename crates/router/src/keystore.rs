@@ -135,6 +135,15 @@ impl KeyStore {
         Ok(())
     }
 
+    /// Whether there is no key at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let keys = &self.shared.keys;
+        keys.read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
     /// What the sender of this `Authorization` header may do.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use crate::{Config, Patience, limits};
     name = "p2p-router",
     version,
     before_help = "Examples:\n  \
-        p2p-router                        main port 8888; makes keys at the first start\n  \
+        p2p-router                        main port 8888; at a terminal, the first start makes keys\n  \
         p2p-router key add car2 --role link --ports 9001\n  \
         p2p-router 8888 --open --bind 127.0.0.1   without keys, for this machine only"
 )]

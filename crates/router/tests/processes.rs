@@ -357,7 +357,7 @@ async fn the_first_start_prints_two_keys_that_work_and_that_no_log_ever_shows() 
     let folder = folder();
     let arguments = ["0", "--bind", "127.0.0.1", "-vv"];
     let start = || {
-        Program::start(
+        Program::start_at_terminal(
             router(folder.path())
                 .args(arguments)
                 .env("P2P_LOG", "trace"),
@@ -410,6 +410,84 @@ async fn the_first_start_prints_two_keys_that_work_and_that_no_log_ever_shows() 
             );
         }
     }
+}
+
+#[tokio::test]
+async fn without_a_terminal_the_first_start_makes_no_keys_and_says_how_to() {
+    let folder = folder();
+    let router = Program::start(router(folder.path()).args(["0", "--bind", "127.0.0.1"]));
+    router.main_port().await;
+    router.says("this router has no keys yet").await;
+    let state = folder.path().join(".local/state/p2prouter");
+    assert!(!state.join("keys.toml").exists());
+    let errors = router.errors();
+    let (_, line) = errors.split_once("this router has no keys yet").unwrap();
+    let (line, _) = line.split_once('\n').unwrap();
+    let lines: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+    assert_eq!(lines.len(), 2, "{line}");
+    let mut keys = String::new();
+    for line in lines {
+        let ended = run(&mut shell(folder.path(), line)).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.errors);
+        keys += &ended.out;
+    }
+    let keys = keys_in(&keys);
+    let main = router.main_port().await;
+    // A car that is denied would wait for a minute.
+    until_so("the key is known", async || {
+        get_with_key(main, "/link", &keys[0]).await.status == 426
+    })
+    .await;
+    let car = Program::start(inner_of(folder.path(), main, 0).env("P2P_KEY", keys[0].expose()));
+    let port = car.service_port().await;
+    let answer = get_with_key(port, "/cgi?command=hello", &keys[1]).await;
+    assert_eq!(answer.verdict(), (200, "yes"));
+    assert_eq!(router.out(), "");
+}
+
+/// A line in a shell where the programs are on the `PATH`, and that note down what curl is
+/// started with.
+fn shell(folder: &Path, line: &str) -> tokio::process::Command {
+    let programs = Path::new(env!("CARGO_BIN_EXE_p2p-router"))
+        .parent()
+        .unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let mut shell = tokio::process::Command::new("sh");
+    let path = format!("{}:{}", programs.display(), path.display());
+    let note = "curl() { printf '%s\\n' \"$@\" > arguments; command curl -q \"$@\"; }";
+    shell.args(["-c", &format!("{note}; {line}")]);
+    shell.env_clear().env("PATH", path).env("HOME", folder);
+    shell.current_dir(folder);
+    shell
+}
+
+#[tokio::test]
+async fn the_lines_of_the_first_start_work_as_they_are_and_curl_gets_no_key_as_an_argument() {
+    let folder = folder();
+    let arguments = ["0", "--bind", "127.0.0.1"];
+    let router = Program::start_at_terminal(router(folder.path()).args(arguments));
+    let main = router.main_port().await;
+    until("the last line is printed", || {
+        router.out().contains("command=hello'")
+    })
+    .await;
+    let out = router.out();
+    let line = |holds: &str| {
+        out.lines()
+            .find(|line| line.contains(holds))
+            .unwrap()
+            .trim()
+    };
+    let (keep, _) = line("p2p-console").split_once(" && ").unwrap();
+    assert_eq!(run(&mut shell(folder.path(), keep)).await.code, Some(0));
+    let car = keys_in(line("p2p-inner"))[0].expose();
+    let car = Program::start(inner_of(folder.path(), main, 0).env("P2P_KEY", car));
+    let port = car.service_port().await;
+    let curl = line("curl").replace("ROUTER:9000", &format!("127.0.0.1:{port}"));
+    let ended = run(&mut shell(folder.path(), &curl)).await;
+    assert_eq!(ended.out, "hello\n", "{}", ended.errors);
+    let arguments = fs::read_to_string(folder.path().join("arguments")).unwrap();
+    assert!(!arguments.contains("p2p1_"), "{arguments}");
 }
 
 #[tokio::test]

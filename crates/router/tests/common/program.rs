@@ -1,11 +1,13 @@
 //! The real programs as processes, which can be killed, stopped and listened to.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
@@ -97,6 +99,27 @@ impl Program {
         let mut child = command.spawn().unwrap();
         Self {
             out: collect(child.stdout.take().unwrap()),
+            errors: collect(child.stderr.take().unwrap()),
+            child,
+        }
+    }
+
+    /// The same with a terminal as its standard output.
+    pub fn start_at_terminal(command: &mut Command) -> Self {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
+        let terminal = terminal.unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap();
+        let its_side = File::options().write(true).open(name.to_str().unwrap());
+        command
+            .stdin(Stdio::null())
+            .stdout(its_side.unwrap())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        Self {
+            out: collect(tokio::fs::File::from_std(File::from(terminal))),
             errors: collect(child.stderr.take().unwrap()),
             child,
         }
