@@ -191,13 +191,21 @@ impl Caller {
         }
     }
 
-    /// Returns once its key is revoked, or may do something else than it might.
+    /// Whether its key is revoked, or may do something else than it might.
+    pub(crate) fn is_revoked(&self) -> bool {
+        match self {
+            Self::Anyone => false,
+            Self::Holder(grant, keys) => keys.grant(&grant.id).as_ref() != Some(grant),
+        }
+    }
+
+    /// Returns once that is so.
     pub(crate) async fn revoked(self) {
         let Self::Holder(grant, keys) = self else {
             return std::future::pending().await;
         };
         let mut changes = keys.changes();
-        while keys.grant(&grant.id).as_ref() == Some(&grant) {
+        while !self.is_revoked() {
             if changes.changed().await.is_err() {
                 return std::future::pending().await;
             }

@@ -65,9 +65,12 @@ pub(crate) async fn run(
     );
     let wants_trailers = wants_trailers(request.headers());
     let body = if is_stop {
-        // A stop waits for nothing.
+        // A stop waits for nothing, and is none of the runs that there may be.
         Bytes::new()
     } else {
+        // Before its body comes: no more bodies are kept than there may be runs.
+        let share = share(asked, &caller).inspect_err(|problem| tell(&mut record, problem))?;
+        record.counts(Some(share));
         let reading = read_body(request, context.max_body, context.patience.body);
         reading
             .await
@@ -82,8 +85,6 @@ pub(crate) async fn run(
     if let (RunKind::Stop, Some(car)) = (kind, &car) {
         car.stop_by_run(&caller.who(asked.peer), asked.peer, run);
     }
-    let share = share(asked, &caller, kind).inspect_err(|problem| tell(&mut record, problem))?;
-    record.counts(share);
     let order = RunOrder {
         run,
         command: query.command,
@@ -94,7 +95,8 @@ pub(crate) async fn run(
     };
     // Before it is looked at whether the router is going down: who comes through waits for us.
     let token = context.open_runs.token();
-    let handle = begin(asked, order).inspect_err(|problem| tell(&mut record, problem))?;
+    let begun = check_not_revoked(&caller).and_then(|()| begin(asked, order));
+    let handle = begun.inspect_err(|problem| tell(&mut record, problem))?;
     let open = Open {
         revoked: Box::pin(caller.revoked()),
         handle,
@@ -116,13 +118,10 @@ fn not_admitted(why: &NotAdmitted) -> Problem {
     Problem::new(status, why.to_string())
 }
 
-/// The caller's part in the runs that there may be. A stop is none of them.
-fn share(asked: &Asked<'_>, caller: &Caller, kind: RunKind) -> Result<Option<Share>, Problem> {
-    if kind == RunKind::Stop {
-        return Ok(None);
-    }
+/// The caller's part in the runs that there may be.
+fn share(asked: &Asked<'_>, caller: &Caller) -> Result<Share, Problem> {
     let share = asked.context.runs.take(caller.party(asked.peer.ip()));
-    share.map(Some).ok_or_else(|| {
+    share.ok_or_else(|| {
         asked.context.metrics.over_quota.inc();
         let sentence = format!(
             "{} runs of this key are open, which is all it may: wait for one",
@@ -130,6 +129,16 @@ fn share(asked: &Asked<'_>, caller: &Caller, kind: RunKind) -> Result<Option<Sha
         );
         Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 1, sentence)
     })
+}
+
+/// The key may have been revoked while the body came.
+fn check_not_revoked(caller: &Caller) -> Result<(), Problem> {
+    if !caller.is_revoked() {
+        return Ok(());
+    }
+    let sentence = "the key was revoked: nothing was run";
+    Err(Problem::new(StatusCode::UNAUTHORIZED, sentence)
+        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
 }
 
 /// Queues the run on the link, if there is one.

@@ -9,6 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use common::peer::{dial, hello};
+use common::raw::Caller;
 use common::{
     Answer, PATIENCE, ReservedPort, World, answered, ask, get, get_with_key, inner_config,
     is_alive, link_down, local, raw_from, request, router_config, send, soon, until, until_so,
@@ -323,6 +324,34 @@ async fn a_run_that_may_have_begun_when_its_key_was_revoked_is_not_called_unexec
     world.revoke("desk");
     let answer = answered(run).await;
     assert_eq!(answer.verdict(), (401, "unknown"));
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_while_a_body_comes_runs_nothing() {
+    let world = World::keyed();
+    let mark = world.note("mark");
+    world.script("touch", &format!("touch {}", mark.display()));
+    let (_car, port) = car(&world).await;
+    let desk = world.key("desk", Role::Drive).await;
+    let mut caller = Caller::connect(port).await;
+    let head = format!(
+        "POST /cgi?command=touch HTTP/1.1\r\nHost: car\r\nAuthorization: Bearer {}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n",
+        desk.bearer()
+    );
+    caller.say(head).await;
+    assert_eq!(caller.answer().await.status, 100);
+    world.revoke("desk");
+    let keys = world.keys.as_ref().unwrap();
+    until("the key is void", || !keys.is_live(&desk.id())).await;
+    caller.say("body").await;
+    let answer = caller.answer().await;
+    assert_eq!(answer.verdict(), (401, "no"));
+    assert!(
+        answer.text().contains("the key was revoked"),
+        "{}",
+        answer.text()
+    );
+    assert!(!mark.exists());
 }
 
 #[tokio::test]

@@ -170,6 +170,32 @@ async fn one_party_has_so_many_runs_open_and_a_stop_on_top() {
 
 #[tokio::test]
 async fn one_party_has_so_many_consoles() {
+#[tokio::test]
+async fn a_body_that_is_waited_for_counts_as_a_run() {
+    p2p_router::limits::raise_open_files();
+    let world = World::open();
+    let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
+    let post = "POST /cgi?command=a HTTP/1.1\r\nHost: car\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    let mut half = Vec::new();
+    for _ in 0..limits::RUNS {
+        let mut caller = Caller::saying(port, post).await;
+        assert_eq!(caller.answer().await.status, 100);
+        half.push(caller);
+    }
+    let mut late = Caller::saying(port, post).await;
+    assert_eq!(late.answer().await.verdict(), (429, "no"));
+    let _stop = asking(port, "/cgi?command=stop");
+    let asked = inner.is_asked_to_run().await;
+    assert_eq!(asked.command.to_string(), "stop");
+    // Who goes away makes room.
+    drop(half.pop());
+    until_so("there is room", async || {
+        let mut next = Caller::saying(port, post).await;
+        next.answer().await.status == 100
+    })
+    .await;
+}
+
     let world = World::open();
     let mut open = Vec::new();
     for _ in 0..limits::CONSOLES {
