@@ -59,6 +59,9 @@ fn load_with(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<LoadedKey>, LoadKeyError> {
     if let Some(path) = key_file {
+        if is_key(path) {
+            return Err(LoadKeyError::KeyForFile);
+        }
         return Ok(Some(from_file(path)?));
     }
     if let Some(value) = variable(VARIABLE).filter(|value| !value.is_empty()) {
@@ -72,6 +75,13 @@ fn load_with(
         Err(LoadKeyError::File(error)) if error.is_missing() => Ok(None),
         result => result.map(Some),
     }
+}
+
+/// Whether this is no file's name, but a key.
+fn is_key(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| name.strip_prefix(super::PREFIX))
+        .is_some_and(|rest| rest.starts_with('_'))
 }
 
 /// `None` where not even a home is known. A relative `XDG_CONFIG_HOME` is ignored, as its
@@ -107,6 +117,11 @@ pub enum LoadKeyError {
     /// The key file was not read: missing, open to others, or not a file.
     #[error(transparent)]
     File(#[from] SecretFileError),
+    /// A key stands where a file's name belongs.
+    #[error(
+        "a key was given where the name of a file belongs (--key-file, {VARIABLE}_FILE): write the key into a file that you alone can read, or set {VARIABLE}; as an argument every user of this machine could read it"
+    )]
+    KeyForFile,
     /// `P2P_KEY` is not UTF-8.
     #[error("the environment variable {VARIABLE} is not text")]
     VariableNotText,
@@ -253,6 +268,19 @@ mod tests {
             environment.load(None),
             Err(LoadKeyError::VariableNotText)
         ));
+    }
+
+    #[test]
+    fn a_key_in_the_place_of_a_files_name_is_not_repeated() {
+        let key = Key::generate().unwrap().expose();
+        for given in [key.clone(), format!("./{key}"), key[..40].to_owned()] {
+            let loaded = Environment::default().load(Some(Path::new(&given)));
+            let error = loaded.unwrap_err();
+            for said in [error.to_string(), format!("{error:?}")] {
+                assert!(!said.contains(&key[14..30]), "{said}");
+            }
+            assert!(error.to_string().contains("--key-file"), "{error}");
+        }
     }
 
     #[test]

@@ -16,7 +16,12 @@ use crate::logging::LogOptions;
 #[command(about = None, long_about = None)]
 pub struct CommonOptions {
     /// Read this program's key from FILE; else P2P_KEY, else $XDG_CONFIG_HOME/p2prouter/key
-    #[arg(long, value_name = "FILE", env = "P2P_KEY_FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "P2P_KEY_FILE",
+        hide_env_values = true
+    )]
     pub key_file: Option<PathBuf>,
 
     /// Keep the log files in DIR
