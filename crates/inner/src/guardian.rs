@@ -175,6 +175,8 @@ fn start(program: &GuardianProgram) -> anyhow::Result<Child> {
         .arg(std::process::id().to_string())
         // An inner that is itself a command of another one: this is not to go with that command.
         .env_remove(survivors::MARK)
+        // Which is nothing that it needs.
+        .env_remove("P2P_KEY")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         // A signal to our group, Ctrl-C, is not for it: it ends when we do.

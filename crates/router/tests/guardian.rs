@@ -18,6 +18,7 @@ use std::time::Duration;
 use common::console::FakeConsole;
 use common::program::{Program, inner_of};
 use common::{ReservedPort, asking, get, is_alive, until, until_so};
+use p2p_shared::key::Key;
 use p2p_shared::protocol::console::{MotionEvent, PressId, RouterToConsole, Source, StopCause};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -286,6 +287,18 @@ async fn an_inner_that_is_stopped_while_driven_is_replaced_and_plays_nothing_bac
     assert_eq!(over["cause"], "Lease");
     let refused = car.record("p2p-inner", "press refused").await;
     assert_eq!(refused["press"], 2);
+}
+
+#[tokio::test]
+async fn a_guardian_gets_no_key() {
+    let car = Car::new();
+    let (_router, main) = Program::open_router(car.path(), 0).await;
+    let key = Key::generate().unwrap().expose();
+    let inner = Program::start(inner_of(car.path(), main, 0).env("P2P_KEY", &key));
+    let guardian = guarded(&inner).await;
+    let environment = fs::read(format!("/proc/{guardian}/environ")).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    assert!(environment.contains("PATH=") && !environment.contains("P2P_KEY"));
 }
 
 #[tokio::test]
