@@ -146,7 +146,7 @@ pub fn explain(error: &std::io::Error) -> Option<String> {
             if inner.is::<OtherRouter>() =>
         {
             format!(
-                "this is not the router that the key was made for ({inner}): somebody in between may be listening, or the router has a new certificate. If it has, make a new key there (`p2p-router key add`)"
+                "this is not the router that the key was made for ({inner}): somebody in between may be listening, or the router has a new certificate, or the key's last part was copied wrong. Copy the key again; if the router has a new certificate, make a new key there (`p2p-router key add`)"
             )
         }
         TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {
@@ -162,7 +162,7 @@ pub fn explain(error: &std::io::Error) -> Option<String> {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => format!("its certificate is for another name ({tls}): use the name that it is for"),
         TlsError::InvalidMessage(_) => {
-            "it speaks no TLS: it is another program, or a p2p-router of before TLS; update it"
+            "it speaks no TLS: it is a p2p-router with --open, to which no key is sent (move the one in ~/.config/p2prouter/key away, or set HOME or XDG_CONFIG_HOME to another place), or one of before TLS, or another program"
                 .to_owned()
         }
         other => format!("the TLS handshake failed: {other}"),
