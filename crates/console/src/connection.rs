@@ -179,11 +179,13 @@ impl End {
     fn of(error: &DialError) -> Self {
         Self {
             why: error.to_string(),
-            pause: matches!(
-                error,
-                DialError::Denied { .. } | DialError::Untrusted { .. }
-            )
-            .then_some(backoff::DENIED),
+            pause: match error {
+                DialError::Denied { .. }
+                | DialError::NoKey { .. }
+                | DialError::Untrusted { .. } => Some(backoff::DENIED),
+                DialError::Refused { retry_after, .. } => *retry_after,
+                _ => None,
+            },
         }
     }
 
@@ -322,6 +324,24 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
+
+    #[test]
+    fn who_has_no_key_or_has_to_wait_does_not_dial_again_at_once() {
+        let router = || RouterAddress {
+            host: "router".to_owned(),
+            port: 8888,
+        };
+        let no_key = End::of(&DialError::NoKey { router: router() });
+        assert_eq!(no_key.pause, Some(backoff::DENIED));
+        for retry_after in [None, Some(Duration::from_secs(10))] {
+            let busy = End::of(&DialError::Refused {
+                router: router(),
+                said: "close one".to_owned(),
+                retry_after,
+            });
+            assert_eq!(busy.pause, retry_after);
+        }
+    }
 
     #[tokio::test]
     async fn pings_go_out_under_a_steady_flood() {

@@ -50,7 +50,9 @@ impl Failure {
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         let code = match error {
-            DialError::Denied { .. } | DialError::Untrusted { .. } => DENIED,
+            DialError::Denied { .. } | DialError::NoKey { .. } | DialError::Untrusted { .. } => {
+                DENIED
+            }
             _ => UNREACHABLE,
         };
         Self::new(code, error.to_string())
@@ -106,7 +108,25 @@ pub(crate) fn code(ended: anyhow::Result<ExitCode>) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use p2p_shared::dial::RouterAddress;
+
     use super::*;
+
+    #[test]
+    fn who_has_no_key_is_denied_and_who_has_to_wait_is_not() {
+        let router = || RouterAddress {
+            host: "router".to_owned(),
+            port: 8888,
+        };
+        let no_key = DialError::NoKey { router: router() };
+        assert_eq!(Failure::from(no_key).code, DENIED);
+        let busy = DialError::Refused {
+            router: router(),
+            said: "close one".to_owned(),
+            retry_after: None,
+        };
+        assert_eq!(Failure::from(busy).code, UNREACHABLE);
+    }
 
     #[test]
     fn a_commands_end_is_ours_as_a_shell_would_say_it() {

@@ -152,6 +152,9 @@ impl Outcome {
             Self::NotReached(
                 DialError::Denied { .. } | DialError::NoKey { .. } | DialError::Untrusted { .. },
             ) => backoff::DENIED,
+            Self::NotReached(DialError::Refused { retry_after, .. }) => {
+                retry_after.unwrap_or_default()
+            }
             Self::Ended(SessionEnd::Rejected(rejection, _)) => match rejection {
                 Rejection::Denied | Rejection::TakenOver | Rejection::Contended => backoff::DENIED,
                 Rejection::PortUnavailable | Rejection::Protocol => Duration::ZERO,

@@ -133,7 +133,9 @@ fn stranger(visitor: &Visitor, error: AuthError) -> Problem {
     let sentence = format!(
         "{error}; wrong keys came from your address: try again in {seconds} s (a right key is let in at once)"
     );
+    // By which it is told from too much of what a right key may ask for.
     Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, seconds, sentence)
+        .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
 impl Caller {
@@ -201,7 +203,7 @@ impl Caller {
 
     /// Returns once that is so.
     pub(crate) async fn revoked(self) {
-        let Self::Holder(grant, keys) = self else {
+        let Self::Holder(_, keys) = &self else {
             return std::future::pending().await;
         };
         let mut changes = keys.changes();

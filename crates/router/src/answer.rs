@@ -67,8 +67,8 @@ pub struct Problem {
     pub executed: Executed,
     /// The body.
     pub sentence: String,
-    /// Another header that the status asks for.
-    pub header: Option<(HeaderName, HeaderValue)>,
+    /// Other headers that the status asks for.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Where the time went, if more of it is known than that there was no run.
     pub timing: Option<Box<Timing>>,
 }
@@ -80,7 +80,7 @@ impl Problem {
             status,
             executed: Executed::No,
             sentence: sentence.into(),
-            header: None,
+            headers: Vec::new(),
             timing: None,
         }
     }
@@ -107,11 +107,9 @@ impl Problem {
 
     /// With this header.
     #[must_use]
-    pub fn with(self, name: HeaderName, value: HeaderValue) -> Self {
-        Self {
-            header: Some((name, value)),
-            ..self
-        }
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
     /// The answer.
@@ -121,9 +119,7 @@ impl Problem {
         body.push('\n');
         let timing = self.timing.map_or(timing, |timing| *timing);
         let mut response = answer(self.status, self.executed, run, timing, body.into());
-        if let Some((name, value)) = self.header {
-            response.headers_mut().insert(name, value);
-        }
+        response.headers_mut().extend(self.headers);
         response
     }
 }

@@ -73,9 +73,7 @@ fn not_a_request(status: StatusCode) -> Response<Bytes> {
 /// An answer to one who may not have anything to do with runs.
 fn plain(problem: Problem) -> Response<Bytes> {
     let mut response = text(problem.status, problem.sentence + "\n");
-    if let Some((name, value)) = problem.header {
-        response.headers_mut().insert(name, value);
-    }
+    response.headers_mut().extend(problem.headers);
     response
 }
 

@@ -161,9 +161,7 @@ impl Asked<'_> {
         let wrong = Some(problem.sentence.as_str()).filter(|_| !is_first);
         let html = page::sign_in(wrong);
         let mut response = self.page(problem.status, problem.executed, html);
-        if let Some((name, value)) = problem.header {
-            response.headers_mut().insert(name, value);
-        }
+        response.headers_mut().extend(problem.headers);
         response
     }
 

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::console::{self, FakeConsole};
 use common::peer::{FakeInner, dial, hello};
 use common::raw::Caller;
@@ -169,8 +171,6 @@ async fn one_party_has_so_many_runs_open_and_a_stop_on_top() {
 }
 
 #[tokio::test]
-async fn one_party_has_so_many_consoles() {
-#[tokio::test]
 async fn a_body_that_is_waited_for_counts_as_a_run() {
     p2p_router::limits::raise_open_files();
     let world = World::open();
@@ -196,13 +196,20 @@ async fn a_body_that_is_waited_for_counts_as_a_run() {
     .await;
 }
 
+#[tokio::test]
+async fn one_party_has_so_many_consoles() {
     let world = World::open();
     let mut open = Vec::new();
     for _ in 0..limits::CONSOLES {
         open.push(FakeConsole::open(world.main_port()).await);
     }
     match console::dial(world.main_port(), None).await {
-        Err(DialError::Denied { said, .. }) => assert!(said.contains("close one"), "{said}"),
+        Err(DialError::Refused {
+            said, retry_after, ..
+        }) => {
+            assert!(said.contains("close one"), "{said}");
+            assert_eq!(retry_after, Some(Duration::from_secs(10)));
+        }
         Err(other) => panic!("another error: {other}"),
         Ok(_) => panic!("let in"),
     }

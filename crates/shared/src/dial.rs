@@ -12,13 +12,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, StatusCode, header};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::key::Key;
 use crate::protocol::SUBPROTOCOL;
 use crate::text::Escaped;
 use crate::transport::Transport;
-use crate::{socket, timing, tls, wire};
+use crate::{backoff, socket, timing, tls, wire};
 
 /// Pause before the next address is tried beside those before it, unless they have failed
 /// already (RFC 8305, 5: 250 ms).
@@ -120,6 +120,8 @@ pub enum DialError {
         router: RouterAddress,
         /// The router's own sentence.
         said: String,
+        /// Before then it won't answer otherwise.
+        retry_after: Option<Duration>,
     },
     /// What is there isn't a router of this version.
     #[error(
@@ -263,6 +265,13 @@ async fn upgrade(
     }
 }
 
+/// How long the router says to wait, up to as long as it does for a wrong key.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    let pause = Duration::from_secs(value.parse().ok()?);
+    Some(pause.min(backoff::DENIED))
+}
+
 /// What an answer other than "switching protocols" means.
 fn refusal(
     router: &RouterAddress,
@@ -284,12 +293,19 @@ fn refusal(
     if response.headers().contains_key("p2p-run") {
         return DialError::ServicePort { router };
     }
+    // With another key it would be answered otherwise (RFC 9110, 11.6.1): whatever the status.
+    let asks_for_key = response.headers().contains_key(header::WWW_AUTHENTICATE);
     match status {
         StatusCode::UNAUTHORIZED if !has_key => DialError::NoKey { router },
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
-            DialError::Denied { router, said }
-        }
-        _ if is_ours => DialError::Refused { router, said },
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => DialError::Denied { router, said },
+        StatusCode::TOO_MANY_REQUESTS if asks_for_key => DialError::Denied { router, said },
+        _ if is_ours => DialError::Refused {
+            router,
+            said,
+            retry_after: (status == StatusCode::TOO_MANY_REQUESTS)
+                .then(|| retry_after(response.headers()))
+                .flatten(),
+        },
         _ => DialError::NotARouter {
             router,
             source: Box::new(WsError::Http(response)),
