@@ -14,10 +14,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::state_file::{StateFile, StateFileError};
+
+pub mod note;
 
 /// The file of the router's own certificate and private key in the state directory.
 const FILE_NAME: &str = "tls.pem";
@@ -25,6 +28,8 @@ const FILE_NAME: &str = "tls.pem";
 const MAX_FILE: u64 = 64 * 1024;
 /// How often an authority's files are looked at: a renewed one is used within a minute.
 const LOOK: Duration = Duration::from_secs(60);
+/// How often it is said when it ends.
+const SAID: Duration = Duration::from_secs(24 * 3600);
 /// A certificate that ends sooner should have been renewed: those that renew by themselves do it
 /// a month before.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -35,6 +40,7 @@ pub struct Certificate {
     shown: Arc<Shown>,
     config: Arc<ServerConfig>,
     fingerprint: Option<Fingerprint>,
+    is_new: bool,
 }
 
 /// The files of a certificate from an authority.
@@ -86,13 +92,13 @@ impl Certificate {
     /// If it can't be read or kept.
     pub fn own(state_dir: &Path) -> Result<Self, CertificateError> {
         let file = StateFile::new(state_dir, FILE_NAME);
-        let pem = match file.read(MAX_FILE)? {
-            Some(pem) => pem,
+        let (pem, is_new) = match file.read(MAX_FILE)? {
+            Some(pem) => (pem, false),
             None => {
                 let _lock = file.lock()?;
                 match file.read(MAX_FILE)? {
-                    Some(pem) => pem,
-                    None => make(&file)?,
+                    Some(pem) => (pem, false),
+                    None => (make(&file)?, true),
                 }
             }
         };
@@ -105,7 +111,9 @@ impl Certificate {
         let shown = certified(pem.as_bytes(), pem.as_bytes(), &provider())
             .map_err(|error| unusable(error.to_string()))?;
         let fingerprint = fingerprint(&shown).map_err(|error| unusable(error.to_string()))?;
-        Self::showing(shown, Some(fingerprint)).map_err(|error| unusable(error.to_string()))
+        let own = Self::showing(shown, Some(fingerprint));
+        own.map(|own| Self { is_new, ..own })
+            .map_err(|error| unusable(error.to_string()))
     }
 
     /// That of an authority.
@@ -131,6 +139,7 @@ impl Certificate {
             shown,
             config: Arc::new(config),
             fingerprint,
+            is_new: false,
         })
     }
 
@@ -140,6 +149,14 @@ impl Certificate {
         self.fingerprint
     }
 
+    /// What its owner has to know if there were keys before.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        self.is_new.then_some(
+            "the router's own certificate was not there and is made anew: the keys that there are know it by another, or by none. Make each anew (`p2p-router key revoke NAME`, then `key add`)",
+        )
+    }
+
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         self.config.clone().into()
     }
@@ -147,41 +164,59 @@ impl Certificate {
     /// Looks after an authority's files until `closed`: shows what they hold when they change, and
     /// says when it ends soon.
     pub(crate) async fn follow(self, files: CertificateFiles, closed: CancellationToken) {
+        let following = self.follow_saying(&files, |end| say_when_it_ends(end, &files));
+        closed.run_until_cancelled(following).await;
+    }
+
+    /// The same for ever, where `say` is told the end when the files change, and once a day.
+    async fn follow_saying(&self, files: &CertificateFiles, say: impl Fn(SystemTime)) {
         let mut state = files.state();
-        self.say_when_it_ends();
-        while closed
-            .run_until_cancelled(tokio::time::sleep(LOOK))
-            .await
-            .is_some()
-        {
-            let now = files.state();
-            if now == state {
-                continue;
-            }
-            state = now;
-            // They are small, and read once in two months.
-            match files.read() {
-                Ok(certified) => {
-                    *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) =
-                        Arc::new(certified);
-                    tracing::info!(file = %files.certificate.display(), "a new certificate is shown");
-                    self.say_when_it_ends();
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the new certificate is not used, but the old")
+        loop {
+            self.shown.end().map(&say);
+            let said = Instant::now();
+            while said.elapsed() < SAID {
+                tokio::time::sleep(LOOK).await;
+                let now = files.state();
+                if now != state {
+                    state = now;
+                    if self.show(files) {
+                        break;
+                    }
                 }
             }
         }
     }
 
-    fn say_when_it_ends(&self) {
-        let Some(end) = self.shown.end() else { return };
-        let day = humantime::format_rfc3339_seconds(end);
-        match end.duration_since(SystemTime::now()) {
-            Err(_) => tracing::warn!(%day, "the certificate has expired: nobody will trust it"),
-            Ok(left) if left < SOON => tracing::warn!(%day, "the certificate ends soon: renew it"),
-            Ok(_) => tracing::info!(%day, "the certificate is good until then"),
+    /// Whether what is in the files now is shown.
+    fn show(&self, files: &CertificateFiles) -> bool {
+        // They are small, and read once in two months.
+        match files.read() {
+            Ok(certified) => {
+                *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certified);
+                tracing::info!(file = %files.certificate.display(), "a new certificate is shown");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the new certificate is not used, but the old");
+                false
+            }
         }
+    }
+}
+
+fn say_when_it_ends(end: SystemTime, files: &CertificateFiles) {
+    let day = humantime::format_rfc3339_seconds(end);
+    let file = files.certificate.display();
+    match end.duration_since(SystemTime::now()) {
+        Err(_) => tracing::warn!(
+            %day, %file,
+            "the certificate has expired, and nobody trusts it: renew it, and put the new one and its key where they are read (within a minute)"
+        ),
+        Ok(left) if left < SOON => tracing::warn!(
+            %day, %file,
+            "the certificate ends soon: renew it, and put the new one and its key where they are read (within a minute)"
+        ),
+        Ok(_) => tracing::info!(%day, %file, "the certificate is good until then"),
     }
 }
 
@@ -296,5 +331,47 @@ impl Shown {
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.present())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_certificate_is_shown_and_its_end_said_every_day() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [mine, renewed] = folders.each_ref().map(|folder| {
+            let made = Certificate::own(folder.path()).unwrap();
+            (folder.path().join(FILE_NAME), made.shown.present())
+        });
+        let files = CertificateFiles {
+            certificate: mine.0.clone(),
+            key: mine.0.clone(),
+        };
+        let certificate = Certificate::of_authority(&files).unwrap();
+        let said = Cell::new(0);
+        let shown = || certificate.shown.present().cert[0].clone();
+        let look = async {
+            let day = SAID + LOOK / 2;
+            tokio::time::sleep(day).await;
+            assert_eq!(said.get(), 2);
+            tokio::time::sleep(2 * SAID).await;
+            assert_eq!(said.get(), 4);
+            // Half of it is not shown.
+            let pem = std::fs::read(&renewed.0).unwrap();
+            std::fs::write(&mine.0, &pem[..pem.len() / 2]).unwrap();
+            tokio::time::sleep(LOOK).await;
+            assert_eq!((said.get(), shown()), (4, mine.1.cert[0].clone()));
+            std::fs::write(&mine.0, &pem).unwrap();
+            tokio::time::sleep(LOOK).await;
+            assert_eq!((said.get(), shown()), (5, renewed.1.cert[0].clone()));
+        };
+        tokio::select! {
+            () = certificate.follow_saying(&files, |_| said.set(said.get() + 1)) => {}
+            () = look => {}
+        }
     }
 }

@@ -10,7 +10,6 @@ use clap::error::ErrorKind;
 use p2p_shared::key::{Fingerprint, Key, Role};
 use p2p_shared::ports::PortRange;
 
-use crate::certificate::Certificate;
 use crate::keystore::{KeyFile, KeyName, KeyRecord};
 
 /// The shell command that puts a key, pasted after it and ended with Ctrl-D, where the programs
@@ -41,8 +40,17 @@ pub enum KeyCommand {
     },
 }
 
-/// Does what was asked with the keys in `state_dir`; `certificate` is what the router shows, by
-/// which the holder of a new key is to know it. Blocks on the disk.
+/// What the holder of a new key knows the router by.
+#[derive(Debug, Default)]
+pub struct Proof {
+    /// Its public key; `None`: an authority's certificate.
+    pub fingerprint: Option<Fingerprint>,
+    /// What whoever makes the key should know of that.
+    pub note: Option<String>,
+}
+
+/// Does what was asked with the keys in `state_dir`; `proof` is asked for a new key only. Blocks on
+/// the disk.
 ///
 /// # Errors
 ///
@@ -51,22 +59,26 @@ pub enum KeyCommand {
 pub fn run(
     command: KeyCommand,
     state_dir: &Path,
-    certificate: impl FnOnce() -> anyhow::Result<Certificate>,
+    proof: impl FnOnce() -> anyhow::Result<Proof>,
 ) -> anyhow::Result<()> {
     // Only a new key names the router; and where none can be named, none is made.
-    let fingerprint = match &command {
+    let proof = match &command {
         KeyCommand::Add {
             ports: Some(_),
             role,
             ..
-        } if !role.may_link() => None,
-        KeyCommand::Add { .. } => certificate()?.fingerprint(),
-        KeyCommand::List | KeyCommand::Revoke { .. } => None,
+        } if !role.may_link() => Proof::default(),
+        KeyCommand::Add { .. } => proof()?,
+        KeyCommand::List | KeyCommand::Revoke { .. } => Proof::default(),
     };
+    if let Some(note) = proof.note {
+        // A closed standard error is no failure.
+        let _ = writeln!(io::stderr(), "{note}");
+    }
     run_on(
         command,
         &KeyFile::in_dir(state_dir),
-        fingerprint,
+        proof.fingerprint,
         &mut io::stdout(),
         &mut io::stderr(),
     )

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use p2p_router::certificate::Certificate;
+use p2p_router::certificate::{Certificate, note};
 use p2p_router::key_command::{self, KeyCommand};
 use p2p_router::settings::{Options, Task};
 use p2p_router::{Router, first_keys, limits};
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
 }
 
 fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
-    key_command::run(command, &options.state_dir()?, || options.certificate())
+    key_command::run(command, &options.state_dir()?, || options.proof())
 }
 
 #[tokio::main]
@@ -42,10 +42,19 @@ async fn run(options: &Options) -> anyhow::Result<()> {
             "--allow-plain-http: whoever is on the way can read keys and change commands"
         );
     }
+    let warning = config.certificate.as_ref().and_then(Certificate::warning);
     let router = Router::start(config)?;
     tracing::info!("listening on {}", router.address());
     match keys {
-        Some(keys) => first_keys::offer(&keys, router.address().port(), fingerprint)?,
+        Some(keys) => {
+            if let Some(warning) = warning.filter(|_| !keys.is_empty()) {
+                tracing::warn!("{warning}");
+            }
+            if let Err(error) = note::leave(&options.state_dir()?, options.tls_cert.as_deref()) {
+                tracing::warn!(%error, "`p2p-router key add` does not learn of --tls-cert: give it there, too");
+            }
+            first_keys::offer(&keys, router.address().port(), fingerprint)?;
+        }
         None => tracing::warn!("--open: everyone who reaches the ports may run commands"),
     }
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;

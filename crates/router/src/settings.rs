@@ -9,10 +9,10 @@ use p2p_shared::ports::PortRange;
 use p2p_shared::settings::{CommonOptions, Shell};
 use p2p_shared::state_dir;
 
-use crate::certificate::{Certificate, CertificateFiles};
+use crate::certificate::{Certificate, CertificateFiles, note};
 use crate::host::HostName;
-use crate::key_command::KeyCommand;
-use crate::keystore::KeyStore;
+use crate::key_command::{KeyCommand, Proof};
+use crate::keystore::{KeyFile, KeyStore};
 use crate::{Config, Patience, limits};
 
 /// The public relay: takes links of p2p-inner, and opens a service port for each
@@ -179,6 +179,34 @@ impl Options {
         Ok(match self.certificate_files() {
             Some(files) => Certificate::of_authority(&files)?,
             None => Certificate::own(&self.state_dir()?)?,
+        })
+    }
+
+    /// What keys that are made now know the router by: what is said here, else what it showed when
+    /// it was last started.
+    ///
+    /// # Errors
+    /// As [`Options::certificate`], and if it is not known what the router showed.
+    pub fn proof(&self) -> anyhow::Result<Proof> {
+        let state_dir = self.state_dir()?;
+        if self.certificate_files().is_none()
+            && let Some(file) = note::read(&state_dir)?
+        {
+            let file = file.display();
+            let note = format!(
+                "the router shows the certificate in {file}, of an authority: the key has no fingerprint, and its holder checks the certificate and its name"
+            );
+            return Ok(Proof {
+                fingerprint: None,
+                note: Some(note),
+            });
+        }
+        let certificate = self.certificate()?;
+        let has_keys = !KeyFile::in_dir(&state_dir).list()?.is_empty();
+        let warning = certificate.warning().filter(|_| has_keys);
+        Ok(Proof {
+            fingerprint: certificate.fingerprint(),
+            note: warning.map(str::to_owned),
         })
     }
 

@@ -109,6 +109,19 @@ impl StateFile {
             .map_err(unwritable("write", &self.dir))
     }
 
+    /// Takes it away, if there is one.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    pub fn remove(&self) -> Result<(), StateFileError> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(unwritable("remove", &self.path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn write_next(&self, next: &Path, text: &[u8]) -> io::Result<()> {
         // Left over from a program that was killed: the lock says that nobody is at it now.
         match fs::remove_file(next) {

@@ -17,12 +17,15 @@ use p2p_shared::dial::{DialError, RouterAddress, dial};
 use p2p_shared::key::{Fingerprint, Key, Role};
 use p2p_shared::protocol::LINK_PATH;
 use p2p_shared::tls;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 mod common;
-use common::{World, inner_config, is_alone, router_config, soon};
+use common::program::{self, Program};
+use common::{World, inner_config, is_alone, router_config, soon, until};
 
 /// A router with keys and this certificate, on this address.
 fn world(bind: IpAddr, certificate: impl FnOnce(&Path) -> Config) -> World {
@@ -314,6 +317,79 @@ async fn without_a_fingerprint_an_authority_has_to_vouch_for_the_name_and_the_ti
     says("elsewhere.test", -1..90, true, "for another name").await;
     says("localhost", -90..-1, true, "has expired").await;
     says("localhost", 1..90, true, "not valid yet").await;
+}
+
+#[tokio::test]
+async fn with_a_fingerprint_no_clock_matters() {
+    for days in [-90..-1, 1..90] {
+        let folder = tempfile::tempdir().unwrap();
+        let files = issue(folder.path(), "elsewhere.test", days);
+        let key = fs::read_to_string(&files.key).unwrap();
+        let key = KeyPair::from_pem(&key).unwrap();
+        let pin = Fingerprint::of_public_key(&key.subject_public_key_info());
+        let world = world(Ipv4Addr::LOCALHOST.into(), |_| Config {
+            certificate: Some(Certificate::of_authority(&files).unwrap()),
+            ..router_config()
+        });
+        let main = (Ipv4Addr::LOCALHOST, world.main_port());
+        let stream = TcpStream::connect(main).await.unwrap();
+        tls::connect(stream, "localhost", Some(pin)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_router_whose_certificate_has_expired_says_so_and_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = issue(folder.path(), "localhost", -90..-1);
+    let mut router = program::router(folder.path());
+    router.args(["0", "--bind", "127.0.0.1", "--tls-cert"]);
+    router
+        .arg(&files.certificate)
+        .arg("--tls-key")
+        .arg(&files.key);
+    let router = Program::start(&mut router);
+    router.says("the certificate has expired").await;
+    let line = router.errors();
+    let line = line.lines().find(|line| line.contains("has expired"));
+    let file = files.certificate.display().to_string();
+    assert!(line.unwrap().contains(&file), "{}", router.errors());
+}
+
+#[tokio::test]
+async fn keys_are_made_for_the_certificate_that_the_router_showed_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = issue(folder.path(), "localhost", -1..90);
+    let state = folder.path().join(".local/state/p2prouter");
+    let start = |authority: bool| {
+        let mut router = program::router(folder.path());
+        router.args(["0", "--bind", "127.0.0.1"]);
+        if authority {
+            router.arg("--tls-cert").arg(&files.certificate);
+            router.arg("--tls-key").arg(&files.key);
+        }
+        Program::start(&mut router)
+    };
+    let add = async |name| {
+        let mut add = program::router(folder.path());
+        let added = program::run(add.args(["key", "add", name, "--role", "view"])).await;
+        let key: Key = added.out.trim().parse().unwrap();
+        (key.fingerprint().is_some(), added.errors)
+    };
+    let router = start(true);
+    router.says("this router has no keys yet").await;
+    let (pinned, said) = add("one").await;
+    assert!(!pinned, "{said}");
+    assert!(said.contains(files.certificate.to_str().unwrap()), "{said}");
+    drop(router);
+    let router = start(false);
+    router.says("is made anew").await;
+    until("the note is gone", || !state.join("authority").exists()).await;
+    let (pinned, said) = add("two").await;
+    assert!(pinned && !said.contains("authority"), "{said}");
+    drop(router);
+    fs::remove_file(state.join("tls.pem")).unwrap();
+    let (_, said) = add("three").await;
+    assert!(said.contains("is made anew"), "{said}");
 }
 
 #[tokio::test]
