@@ -2,14 +2,15 @@
 //! comes without TLS may ask for anything.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode};
-use p2p_shared::socket;
+use p2p_shared::protocol::LINK_PATH;
+use p2p_shared::protocol::console::ADMIN_PATH;
 use p2p_shared::transport::Transport;
+use p2p_shared::{socket, timing};
 use tokio::net::TcpStream;
 
 use crate::Context;
@@ -22,12 +23,11 @@ use crate::strangers::Visitor;
 const HANDSHAKE: u8 = 22;
 
 /// The connection, once it is known to be TLS or not; `None` if nothing came of it within
-/// `patience` or it had to go for another, when nothing was asked and nothing is owed.
+/// [`timing::HELLO`] or it had to go for another, when nothing was asked and nothing is owed.
 pub(crate) async fn enter(
     context: &Context,
     visitor: &Visitor,
     stream: TcpStream,
-    patience: Duration,
 ) -> Option<Transport> {
     // What waits unsent is kept out of the kernel, where it would be old when it is read.
     socket::prepare_link(&stream);
@@ -43,7 +43,7 @@ pub(crate) async fn enter(
             Ok(Transport::Plain(stream))
         }
     };
-    let enter = tokio::time::timeout(patience, enter);
+    let enter = tokio::time::timeout(timing::HELLO, enter);
     let entered: Result<std::io::Result<Transport>, _> =
         visitor.end().run_until_cancelled(enter).await?;
     entered.ok()?.ok()
@@ -65,8 +65,23 @@ pub(crate) fn no_room() -> Problem {
     )
 }
 
+/// The answer to one whom anybody on the way can listen to.
+pub(crate) fn in_the_clear(request: &Request<Incoming>) -> Problem {
+    // However good the key is: to one that is led on by itself, nobody would say that it is known.
+    if request.headers().contains_key(header::AUTHORIZATION) {
+        let sentence = "this key came without TLS, and anybody on the way may have read it: revoke it, make a new one with `p2p-router key add`, and send that by https:// alone (or update the program that sent this one): nothing was run";
+        return Problem::new(StatusCode::FORBIDDEN, sentence);
+    }
+    if !matches!(request.uri().path(), LINK_PATH | ADMIN_PATH) {
+        return redirect(request);
+    }
+    let sentence = "this router needs a key: `p2p-router key add` makes one";
+    Problem::new(StatusCode::UNAUTHORIZED, sentence)
+        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
 /// Sends a caller to the same address over TLS.
-pub(crate) fn redirect(request: &Request<Incoming>) -> Problem {
+fn redirect(request: &Request<Incoming>) -> Problem {
     let host = request.headers().get(header::HOST);
     let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let path = request.uri().path_and_query();

@@ -12,7 +12,6 @@ use p2p_shared::key::Role;
 use p2p_shared::protocol::console::ADMIN_PATH;
 use p2p_shared::protocol::{LINK_PATH, SUBPROTOCOL};
 use p2p_shared::text::Escaped;
-use p2p_shared::timing;
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -33,8 +32,7 @@ pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
         tracker.spawn(async move {
             let context = caller;
             let visitor = context.strangers.admit(peer, &context.closed);
-            let patience = timing::HELLO;
-            let Some(stream) = door::enter(&context, &visitor, stream, patience).await else {
+            let Some(stream) = door::enter(&context, &visitor, stream).await else {
                 return;
             };
             let is_private = door::is_private(&context.access, peer.ip(), stream.is_tls());
@@ -49,7 +47,7 @@ pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
                 let response = if is_private {
                     route(&context, &visitor, request)
                 } else {
-                    Err(in_the_clear(&request))
+                    Err(door::in_the_clear(&request))
                 };
                 async move { response.unwrap_or_else(plain).map(Full::new) }
             })
@@ -91,20 +89,6 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
         HeaderValue::from_static("nosniff"),
     );
     response
-}
-
-/// The answer to one whom anybody on the way can listen to.
-fn in_the_clear(request: &Request<Incoming>) -> Problem {
-    if !matches!(request.uri().path(), LINK_PATH | ADMIN_PATH) {
-        return door::redirect(request);
-    }
-    if request.headers().contains_key(header::AUTHORIZATION) {
-        let sentence = "this key came without TLS, and anybody on the way may have read it: revoke it, make a new one with `p2p-router key add`, and update the program that sent it";
-        return Problem::new(StatusCode::FORBIDDEN, sentence);
-    }
-    let sentence = "this router needs a key: `p2p-router key add` makes one";
-    Problem::new(StatusCode::UNAUTHORIZED, sentence)
-        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
 fn route(

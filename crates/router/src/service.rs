@@ -74,8 +74,7 @@ async fn connection(
     peer: SocketAddr,
 ) {
     let visitor = &context.strangers.admit(peer, &service.closed);
-    let patience = context.patience.headers;
-    let Some(stream) = door::enter(context, visitor, stream, patience).await else {
+    let Some(stream) = door::enter(context, visitor, stream).await else {
         return;
     };
     let is_tls = stream.is_tls();
@@ -179,7 +178,7 @@ impl Asked<'_> {
         }
         query::refuse_keys(request.uri())?;
         if !self.is_private {
-            return Err(door::redirect(&request));
+            return Err(door::in_the_clear(&request));
         }
         let path = request.uri().path();
         let allowed = match path {
