@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::End;
 use p2p_shared::protocol::console::{
-    ControlInfo, LinkInfo, MotionEvent, Moving, RunInfo, StopCause,
+    ControlInfo, LinkInfo, MotionEvent, Moving, RunInfo, RunResult, StopCause,
 };
 
 use crate::round_trips::RoundTrips;
@@ -15,8 +15,6 @@ use crate::run_log::end_text;
 
 /// How many of a car's last events are kept for the Drive screen.
 const EVENTS: usize = 64;
-/// The status of a run that was given up by who had asked for it: no failure of the car's.
-const CALLER_LEFT: u16 = 499;
 
 /// One link.
 #[derive(Debug, Clone)]
@@ -187,7 +185,8 @@ impl Fleet {
         };
         link.seen = now;
         link.info.runs += u64::from(is_new);
-        link.info.failures += u64::from(has_failed(run));
+        let has_failed = run.result.as_ref().is_some_and(RunResult::is_failure);
+        link.info.failures += u64::from(has_failed);
     }
 
     /// Who drives has changed, or wants to.
@@ -264,12 +263,6 @@ impl Fleet {
         }
         link.events.push_back((now, text));
     }
-}
-
-/// Whether a run counts as failed, just as the router's pictures have it.
-fn has_failed(run: &RunInfo) -> bool {
-    let status = run.result.as_ref().map_or(0, |result| result.status);
-    status >= 400 && status != CALLER_LEFT
 }
 
 fn until(control: &ControlInfo, now: Instant) -> Option<Instant> {

@@ -12,7 +12,7 @@ use p2p_shared::protocol::console::{ConsoleToRouter, Driver, RefusedReason, Rout
 use p2p_shared::random::jitter;
 use p2p_shared::text::Escaped;
 use p2p_shared::transport::Transport;
-use p2p_shared::wire::{Event, Wire};
+use p2p_shared::wire::Wire;
 use p2p_shared::{socket, timing};
 use tokio::sync::mpsc;
 
@@ -21,7 +21,7 @@ use crate::answer::Problem;
 use crate::car::Person;
 use crate::quota::Share;
 use crate::strangers::Visitor;
-use crate::{Context, http, limits, listen};
+use crate::{Context, hello, http, limits, listen};
 
 mod console;
 mod sends;
@@ -94,7 +94,11 @@ async fn serve(
     socket::set_dead_after(stream.socket(), timing::PACE_BUSY.dead);
     let mut wire: ConsoleWire = Wire::accepted(Steady::new(stream), read).await;
     let visitor = context.strangers.admit(peer, &context.closed);
-    let (software, readonly) = match hello(&mut wire, &visitor).await {
+    let hello = |message| match message {
+        ConsoleToRouter::Hello { software, readonly } => Some((software, readonly)),
+        _ => None,
+    };
+    let (software, readonly) = match hello::wait(&mut wire, &visitor, hello).await {
         Ok(Some(hello)) => hello,
         Ok(None) => return,
         Err(message) => {
@@ -138,29 +142,6 @@ async fn serve(
     tracing::info!(from = %peer, session = session.0, why = %end, "console down");
     if let Some(words) = last_words(&end) {
         wire.part(Some(&words), "", FAREWELL).await;
-    }
-}
-
-/// Waits for the hello: `None` if the peer thinks better of it, else why it is none.
-async fn hello(
-    wire: &mut ConsoleWire,
-    visitor: &Visitor,
-) -> Result<Option<(String, bool)>, String> {
-    let event = tokio::time::timeout(timing::HELLO, wire.event());
-    let Some(event) = visitor.end().run_until_cancelled(event).await else {
-        return Ok(None);
-    };
-    match event {
-        Ok(Ok(Event::Message(ConsoleToRouter::Hello { software, readonly }))) => {
-            Ok(Some((software, readonly)))
-        }
-        Ok(Ok(Event::Closed(_))) => Ok(None),
-        Ok(Ok(_)) => Err("the first message is no hello".to_owned()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!(
-            "no hello came within {} s",
-            timing::HELLO.as_secs()
-        )),
     }
 }
 

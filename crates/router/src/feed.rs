@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::MotionInfo;
 use p2p_shared::protocol::console::{
-    ControlInfo, FeedEvent, LinkInfo, MotionEvent, Moving, RunInfo,
+    ControlInfo, FeedEvent, LinkInfo, MotionEvent, Moving, RunInfo, RunResult,
 };
 use p2p_shared::text::Escaped;
 use tokio::sync::broadcast;
@@ -213,7 +213,7 @@ impl Feed {
     /// A run is over, or won't be.
     pub(crate) fn run_over(&self, run: Arc<RunInfo>) {
         let mut known = self.lock();
-        if has_failed(&run)
+        if run.result.as_ref().is_some_and(RunResult::is_failure)
             && let Some(link) = known.links.get_mut(&run.service_port)
         {
             link.failures += 1;
@@ -272,13 +272,6 @@ impl Feed {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether a run counts as failed: it got an error for an answer, unless it was given up by who
-/// asked for it.
-fn has_failed(run: &RunInfo) -> bool {
-    let status = run.result.as_ref().map_or(0, |result| result.status);
-    status >= 400 && status != crate::record::CALLER_LEFT
 }
 
 /// A reason as people are told it.

@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use p2p_shared::protocol::console::CALLER_LEFT;
 use p2p_shared::timing;
 use p2p_shared::transport::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,9 +40,6 @@ const MAX_HEADER_COUNT: usize = 128;
 const THROWN_AWAY: u64 = 8 * 1024 * 1024;
 /// and at most so long.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// Stands for a caller that closed its side before it was answered (nginx's number for it).
-pub(crate) const CALLER_LEFT: u16 = 499;
 
 /// How long a caller is waited for.
 #[derive(Debug, Clone, Copy)]

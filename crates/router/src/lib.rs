@@ -26,6 +26,7 @@ mod door;
 mod drive;
 mod feed;
 pub mod first_keys;
+mod hello;
 pub mod host;
 mod http;
 pub mod key_command;

@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::answer::Problem;
 
 /// Most arguments of one command.
-const MAX_ARGUMENTS: usize = 256;
+pub(crate) const MAX_ARGUMENTS: usize = 256;
 
 /// What `/cgi` is asked to run.
 #[derive(Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use p2p_shared::names::{Argument, CommandName, LinkName, RunId};
 use p2p_shared::protocol::End;
-use p2p_shared::protocol::console::{RunInfo, RunResult, Source};
+use p2p_shared::protocol::console::{CALLER_LEFT, RunInfo, RunResult, Source};
 use p2p_shared::text::millis;
 
 use crate::Context;
@@ -18,8 +18,6 @@ use crate::metrics::Metrics;
 use crate::quota::Share;
 use crate::run::Finish;
 
-/// nginx's status for a client that closed its request.
-pub(crate) const CALLER_LEFT: u16 = 499;
 /// How much of a run's output, and of its standard error, the feed tells.
 const TOLD: usize = 1024;
 /// How much of a run's arguments the feed tells: one more never is much longer.

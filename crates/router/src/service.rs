@@ -12,6 +12,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
+use p2p_shared::protocol::console::CALLER_LEFT;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::answer::{Executed, Problem, Timing, answer};
@@ -137,7 +138,7 @@ fn not_a_request(status: StatusCode, run: RunId, patience: Patience) -> Response
             2,
             "the router is restarting: try again in a moment",
         ),
-        status if status == http::CALLER_LEFT => Problem::new(
+        status if status == CALLER_LEFT => Problem::new(
             StatusCode::BAD_REQUEST,
             "the connection was closed from your side before the answer, which ends the command: keep it open",
         )

@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
-use p2p_shared::protocol::console::{RefusedReason, SendEvent};
+use p2p_shared::protocol::console::{CALLER_LEFT, RefusedReason, SendEvent};
 use p2p_shared::protocol::{Refusal, cost};
 
-use crate::record::{CALLER_LEFT, Record, status};
+use crate::record::{Record, status};
 use crate::run::{RunEvent, RunHandle};
 
 /// Most runs that one console has open at a time.

@@ -11,14 +11,13 @@ use p2p_shared::random::jitter;
 use p2p_shared::text::Escaped;
 use p2p_shared::timing;
 use p2p_shared::transport::Transport;
-use p2p_shared::wire::{Event, Wire};
+use p2p_shared::wire::Wire;
 
 use super::LinkEnd;
 use super::task::{LinkTask, LinkWire};
 use crate::access::{Access, Caller};
 use crate::registry::{Claim, Granted, ServicePort};
-use crate::strangers::Visitor;
-use crate::{Context, service};
+use crate::{Context, hello, service};
 
 /// How long an inner gets to take our last words.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -49,7 +48,11 @@ impl Candidate {
         };
         let mut wire: LinkWire = Wire::accepted(stream, read).await;
         let visitor = context.strangers.admit(peer, &context.closed);
-        let hello = match hello(&mut wire, &visitor).await {
+        let hello = |message| match message {
+            InnerToRouter::Hello(hello) => Some(hello),
+            _ => None,
+        };
+        let hello = match hello::wait(&mut wire, &visitor, hello).await {
             Ok(Some(hello)) => hello,
             Ok(None) => return,
             Err(why) => {
@@ -71,24 +74,6 @@ impl Candidate {
             }
         };
         serve(context, caller, peer, wire, &hello, granted).await;
-    }
-}
-
-/// Waits for the hello: `None` if the peer thinks better of it, else why it is none.
-async fn hello(wire: &mut LinkWire, visitor: &Visitor) -> Result<Option<Hello>, String> {
-    let event = tokio::time::timeout(timing::HELLO, wire.event());
-    let Some(event) = visitor.end().run_until_cancelled(event).await else {
-        return Ok(None);
-    };
-    match event {
-        Ok(Ok(Event::Message(InnerToRouter::Hello(hello)))) => Ok(Some(hello)),
-        Ok(Ok(Event::Closed(_))) => Ok(None),
-        Ok(Ok(_)) => Err("the first message is no hello".to_owned()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!(
-            "no hello came within {} s",
-            timing::HELLO.as_secs()
-        )),
     }
 }
 

@@ -333,6 +333,9 @@ pub enum Source {
     Drive,
 }
 
+/// The status of a run whose caller went away before it was answered (nginx's number for it).
+pub const CALLER_LEFT: u16 = 499;
+
 /// What became of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunResult {
@@ -352,6 +355,15 @@ pub struct RunResult {
     pub output: Bytes,
     /// The end of its standard error, at most 1 KiB.
     pub stderr: Bytes,
+}
+
+impl RunResult {
+    /// Whether the run counts as failed: it got an error for an answer, unless it was given up by
+    /// who asked for it.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        self.status >= 400 && self.status != CALLER_LEFT
+    }
 }
 
 /// Something that happened.

@@ -12,12 +12,10 @@ use crate::admin::sends;
 use crate::car::{Car, NotAdmitted, Press, Refused, RunKind};
 use crate::limits;
 use crate::link::NotQueued;
+use crate::query::MAX_ARGUMENTS;
 use crate::quota::Share;
 use crate::record::{Record, Wanted};
 use crate::run::{RunHandle, RunOrder};
-
-/// Most arguments of one command, as by HTTP.
-const MAX_ARGUMENTS: usize = 256;
 
 /// A command that a console wants run.
 struct Send {
