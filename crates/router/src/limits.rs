@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Most callers that have shown no key yet, on all ports: 33 MiB with a TLS handshake or
-/// headers of each begun (`benches/strangers`). nginx has 512 connections a worker.
-pub(crate) const STRANGERS: usize = 1024;
+/// Most callers that have shown no key yet, on all ports: at worst 64 KiB of a hello that does not
+/// end is kept of each (rustls' bound), 32 MiB in all (`benches/strangers`). nginx has 512
+/// connections a worker.
+pub(crate) const STRANGERS: usize = 512;
 /// The same from one address: room for a class room behind one NAT that comes back at once.
 pub const STRANGERS_OF_ONE: usize = 256;
 

@@ -1,9 +1,9 @@
-//! Strangers: TLS handshakes that never end, headers a byte at a time, and WebSockets without a
+//! Strangers: TLS handshakes that never end, the longest hellos there are, headers a byte at a time, and WebSockets without a
 //! key. Who is closed comes again.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +18,17 @@ pub const ADDRESSES: usize = 16;
 /// Between two bytes.
 const BYTE: Duration = Duration::from_secs(1);
 
+/// The longest hello that there can be, but for its last bytes, in TLS records of 16 KiB: all of it
+/// is kept until it ends.
+static HELLO: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut hello = vec![0; 4 * RECORD];
+    hello[..6].copy_from_slice(b"\x01\0\xff\xff\x03\x03");
+    let records = hello.chunks(RECORD);
+    records
+        .flat_map(|record| [b"\x16\x03\x01\x40\0", record].concat())
+        .collect()
+});
+const RECORD: usize = 16 * 1024;
 /// The beginning of a TLS record that promises 512 bytes of a hello.
 const TLS: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
 const HEADERS: &[u8] = b"GET /cgi?command=hello HTTP/1.1\r\nHost: r\r\nX-A: ";
@@ -59,12 +70,13 @@ impl Attack {
             let stranger = Stranger {
                 from: Ipv4Addr::new(127, 0, 2, u8::try_from(1 + n % ADDRESSES).unwrap()),
                 to: (Ipv4Addr::LOCALHOST, port).into(),
-                says: match (is_slow, n % 2) {
+                says: match (is_slow, n % 3) {
                     (false, _) => SOCKET,
                     (true, 0) => TLS,
+                    (true, 1) => &HELLO,
                     (true, _) => HEADERS,
                 },
-                goes_on: is_slow,
+                goes_on: is_slow && n % 3 != 1,
             };
             let counts = counts.clone();
             strangers.spawn(async move {
