@@ -103,7 +103,7 @@ impl OnLink {
                 && let Some(Some(news)) = self.with(|waiting| waiting.next(&busy))
             {
                 busy.insert(news.service_port);
-                running.spawn(tell(command(program, &news), news));
+                running.spawn(tell(command(program, &news), news, LIMIT));
             }
             tokio::select! {
                 () = self.come.notified() => {}
@@ -142,7 +142,7 @@ fn command(program: &[String], news: &News) -> Command {
 }
 
 /// Runs the program and says in the log what became of it.
-async fn tell(mut command: Command, news: News) -> u16 {
+async fn tell(mut command: Command, news: News, limit: Duration) -> u16 {
     let (event, link) = (news.event, &news.link);
     let service_port = news.service_port;
     let mut child = match command.spawn() {
@@ -172,7 +172,7 @@ async fn tell(mut command: Command, news: News) -> u16 {
         outputs.await;
         ended
     };
-    let ended = tokio::time::timeout(LIMIT, ran).await;
+    let ended = tokio::time::timeout(limit, ran).await;
     let output = [said.0, said.1].concat();
     let output = EscapedBytes(&output).to_string();
     match ended {
@@ -184,7 +184,7 @@ async fn tell(mut command: Command, news: News) -> u16 {
         }
         Ok(Err(error)) => tracing::warn!(event, %link, %error, "--on-link: the program is lost"),
         Err(_) => {
-            let limit = LIMIT.as_secs();
+            let limit = limit.as_secs();
             tracing::warn!(event, %link, service_port, output, "--on-link: the program was ended after {limit} s");
         }
     }
@@ -211,5 +211,37 @@ impl Drop for Group {
             // Nobody may be left, and that is good.
             let _ = kill_process_group(id, Signal::KILL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_takes_too_long_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = folder.path().join("process");
+        let line = format!("sleep 1000 & echo $! > {}; wait", note.display());
+        let program = ["sh", "-c", &line].map(str::to_owned);
+        let news = News {
+            event: "up",
+            link: "car".to_owned(),
+            service_port: 9000,
+            since: SystemTime::now(),
+            why: String::new(),
+        };
+        let telling = tell(command(&program, &news), news, Duration::from_secs(1));
+        let told = tokio::time::timeout(LIMIT, telling).await;
+        assert_eq!(told.unwrap(), 9000);
+        let process = std::fs::read_to_string(&note).unwrap();
+        let stat = format!("/proc/{}/stat", process.trim());
+        let is_alive = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+        let ended = async {
+            while is_alive() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, ended).await.unwrap();
     }
 }
