@@ -23,6 +23,10 @@ use crate::state_file::{StateFile, StateFileError};
 /// key.
 pub(crate) const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// A pass that ends later than `LIFE` and this from now was made while the clock was far ahead, and
+/// would be good for as long as that; a clock that is put right by minutes signs nobody out.
+const CLOCK_WRONG: Duration = Duration::from_secs(24 * 3600);
+
 /// The file of the secret in the state directory. Whoever removes it signs everyone out.
 const FILE_NAME: &str = "passes.secret";
 /// The most that is read of it, in bytes.
@@ -112,7 +116,8 @@ impl Passes {
         let message = message(&id, end, &hash_of(&id)?);
         // Takes as long whatever the code is.
         hmac::verify(self.secret.get()?, message.as_bytes(), &code).ok()?;
-        (seconds(now) < end).then_some(id)
+        let is_good = seconds(now) < end && end <= seconds(now + LIFE + CLOCK_WRONG);
+        is_good.then_some(id)
     }
 
     fn read(&self) -> Result<Option<hmac::Key>, PassError> {
@@ -230,6 +235,20 @@ mod tests {
         let (_folder, elsewhere) = self::passes();
         elsewhere.issue(key.id(), &key.hash(), now).unwrap();
         assert_eq!(elsewhere.check(&pass, now, known), None, "another router");
+    }
+
+    #[test]
+    fn a_pass_made_under_a_clock_far_ahead_is_none_once_the_clock_is_right() {
+        let (_folder, passes) = passes();
+        let key = Key::generate().unwrap();
+        let now = SystemTime::now();
+        let hour = Duration::from_secs(3600);
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let known = |_: &KeyId| Some(key.hash());
+        for (clock, is_good) in [(now + hour, true), (now - hour, true), (now + year, false)] {
+            let pass = passes.issue(key.id(), &key.hash(), clock).unwrap();
+            assert_eq!(passes.check(&pass, now, known).is_some(), is_good);
+        }
     }
 
     #[test]
