@@ -229,7 +229,12 @@ impl Asked<'_> {
             SIGN_IN => self.sign_in(request).await,
             SIGN_OUT => Ok(self.sign_out()),
             "/cgi" => {
-                let caller = access.key_or_pass(self.visitor, headers, self.is_tls)?;
+                let caller = match access.key_or_pass(self.visitor, headers, self.is_tls) {
+                    Err(problem) if self.has_to_sign_in(&problem, &request) => {
+                        return Ok(self.go_home(None));
+                    }
+                    caller => caller?,
+                };
                 // Whoever may see the car may stop it; the rest is for `cgi` to refuse.
                 caller.may("run commands", Role::may_stop)?;
                 match self.check_who_asks(&caller, &request)? {

@@ -60,8 +60,19 @@ impl Asked<'_> {
         response
     }
 
+    /// Whether somebody asked for a command who has to sign in, and is asked to elsewhere: an
+    /// address that was refused is not to stay where the browser's "back" asks for it once more,
+    /// with the pass.
+    pub(crate) fn has_to_sign_in(&self, problem: &Problem, request: &Request<Incoming>) -> bool {
+        let headers = request.headers();
+        problem.status == StatusCode::UNAUTHORIZED
+            && request.method() == Method::GET
+            && browser::is_navigation(headers)
+            && !headers.contains_key(header::AUTHORIZATION)
+    }
+
     /// See Other (RFC 9110, 15.4.4): a GET, whatever this was.
-    fn go_home(&self, cookie: Option<HeaderValue>) -> Response<AnswerBody> {
+    pub(crate) fn go_home(&self, cookie: Option<HeaderValue>) -> Response<AnswerBody> {
         let mut response = self.page(StatusCode::SEE_OTHER, Executed::No, String::new());
         let headers = response.headers_mut();
         headers.insert(header::LOCATION, HeaderValue::from_static(HOME));

@@ -145,6 +145,23 @@ async fn somebody_signs_in_runs_a_command_from_the_address_bar_and_is_signed_out
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn going_back_after_signing_in_runs_nothing_that_was_refused_before() {
+    let stand = Stand::keyed().await;
+    let browser = Chromium::start(&["car.test"]).await;
+    let origin = format!("https://127.0.0.1:{}", stand.port);
+    browser.open(&format!("{origin}/cgi?command=mark")).await;
+    browser.reads("This needs a key").await;
+    let key = stand.desk.as_ref().unwrap().expose();
+    browser.fill("#key", &key).await;
+    browser.click("main button").await;
+    browser.reads("Signed in as desk").await;
+    for _ in 0..3 {
+        browser.back().await;
+        assert_eq!(stand.ran(), [""; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn to_a_name_without_tls_the_address_bar_asks_once_more() {
     // Such an address is not "potentially trustworthy": Chromium sends no Fetch Metadata there.
     let stand = Stand::open().await;

@@ -9,7 +9,7 @@ use p2p_shared::key::{Key, Role};
 
 mod common;
 use common::raw::Caller;
-use common::{Answer, World, ask, get, inner_config, request, until};
+use common::{Answer, World, ask, get, inner_config, local, raw_from, request, until};
 
 /// A car with a command that leaves a mark, and the key of a desk.
 struct Stand {
@@ -60,7 +60,7 @@ impl Stand {
     }
 
     async fn run(&self, cookie: &str) -> Answer {
-        let headers = [("cookie", cookie), ("sec-fetch-site", "none"), LOOKS];
+        let headers = [("cookie", cookie), ("sec-fetch-site", "none")];
         self.send("GET /cgi?command=mark", &headers, "").await
     }
 
@@ -81,7 +81,13 @@ const PAGE: [(&str, &str); 3] = [
 async fn who_looks_without_a_key_is_asked_for_one_and_programs_are_told() {
     let stand = Stand::new().await;
     for target in ["/", "/cgi?command=mark", "/commands"] {
-        let page = stand.send(&format!("GET {target}"), &[LOOKS], "").await;
+        let mut page = stand.send(&format!("GET {target}"), &[LOOKS], "").await;
+        if target.starts_with("/cgi") {
+            assert_eq!(page.verdict(), (303, "no"));
+            page = stand
+                .send(&format!("GET {}", page.header("location")), &[LOOKS], "")
+                .await;
+        }
         assert_eq!(page.verdict(), (401, "no"), "{target}");
         assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
         assert_eq!(page.header("www-authenticate"), "Bearer");
@@ -131,6 +137,18 @@ async fn signing_in_gives_a_pass_that_runs_commands_until_its_key_is_revoked() {
     let answer = stand.run(&cookie).await;
     assert_eq!(answer.verdict(), (401, "no"));
     assert!(answer.text().contains("you are signed out"));
+    assert_eq!(stand.runs(), 1);
+}
+
+#[tokio::test]
+async fn the_same_cookie_is_good_from_another_address() {
+    let stand = Stand::new().await;
+    let cookie = stand.cookie().await;
+    let words = format!(
+        "GET /cgi?command=mark HTTP/1.1\r\nHost: car.test\r\nCookie: {cookie}\r\nSec-Fetch-Site: none\r\nConnection: close\r\n\r\n"
+    );
+    let answer = raw_from([127, 0, 0, 2], local(stand.port), words.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(stand.runs(), 1);
 }
 
@@ -328,6 +346,15 @@ async fn without_keys_a_name_that_nobody_told_the_router_is_refused() {
     for host in ["127.0.0.1", "[::1]:9000", "localhost:9000", "CAR.test."] {
         let answer = status(port, "/cgi?command=mark", host).await;
         assert_eq!(answer.verdict(), (200, "yes"), "{host}");
+    }
+    // A browser that does not say who asks, as it does to no address but its own machine's.
+    for host in ["192.0.2.7:9000", "[2001:db8::7]", "car.test"] {
+        let silent = format!(
+            "{host}\r\nUser-Agent: Mozilla/5.0\r\nAccept-Language: en\r\nAccept: text/html"
+        );
+        let answer = status(port, "/cgi?command=mark", &silent).await;
+        assert_eq!(answer.verdict(), (403, "no"), "{host}");
+        assert!(answer.text().contains("Run this?"), "{}", answer.text());
     }
     for path in ["/link", "/admin"] {
         for origin in ["http://evil.test", "http://127.0.0.1", "null"] {

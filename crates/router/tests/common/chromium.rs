@@ -80,6 +80,11 @@ impl Chromium {
         self.post("/url", &json!({ "url": address })).await;
     }
 
+    /// Goes back to the page before, as the button does.
+    pub async fn back(&self) {
+        self.post("/back", &json!({})).await;
+    }
+
     /// What this script, a function's body, returns or promises.
     pub async fn script(&self, script: &str) -> Value {
         let body = json!({ "script": script, "args": [] });
