@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use p2p_shared::environment;
 use p2p_shared::names::Argument;
 use p2p_shared::text::{Escaped, EscapedBytes};
 use rustix::io::Errno;
@@ -21,8 +22,6 @@ use tokio::time::{sleep, timeout};
 /// How often a group that is ending is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What of our own environment a command gets.
-const ENVIRONMENT: [&str; 5] = ["PATH", "HOME", "LANG", "USER", "TMPDIR"];
 /// `PATH` where we have none ourselves: Debian's.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// How much of a file is looked at: as much as the kernel does.
@@ -256,11 +255,7 @@ fn command(program: &Program<'_>, executed: &Path, script: Option<&Path>) -> Com
         .current_dir(program.folder)
         .env_clear()
         .env("PATH", DEFAULT_PATH)
-        .envs(
-            ENVIRONMENT
-                .iter()
-                .filter_map(|name| Some((name, std::env::var_os(name)?))),
-        )
+        .envs(environment::handed_on())
         .envs(program.variables.iter().map(|(name, value)| (name, value)))
         .stdin(if program.has_stdin {
             Stdio::piped()

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use p2p_shared::environment;
 use p2p_shared::text::EscapedBytes;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -29,8 +30,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 8;
 /// How much of its output the log tells.
 const TOLD: usize = 1024;
-/// What of our own environment it gets: as the commands of a car.
-const ENVIRONMENT: [&str; 5] = ["PATH", "HOME", "LANG", "USER", "TMPDIR"];
 
 /// What became of a link.
 #[derive(Debug, Clone)]
@@ -121,11 +120,7 @@ fn command(program: &[String], news: &News) -> Command {
     command
         .args(words)
         .env_clear()
-        .envs(
-            ENVIRONMENT
-                .iter()
-                .filter_map(|name| Some((name, std::env::var_os(name)?))),
-        )
+        .envs(environment::handed_on())
         .env("P2P_EVENT", news.event)
         .env("P2P_LINK", &news.link)
         .env("P2P_SERVICE_PORT", news.service_port.to_string())

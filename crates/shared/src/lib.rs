@@ -4,6 +4,7 @@
 pub mod backoff;
 pub mod codec;
 pub mod dial;
+pub mod environment;
 pub mod exit;
 pub mod key;
 pub mod liveness;
