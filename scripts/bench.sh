@@ -17,7 +17,7 @@ bench.sh --only worker     one part of it; give it again for more of them:
                              worker    a command of a worker, beside a tunnel with a static file
                              open      a worker asked at a constant rate, from when each was due
                              keys      keys and TLS beside none
-                             links     links that do nothing: memory and CPU by their number
+                             links     links that do nothing: memory and CPU by their number; their router's restart
 bench.sh --rounds 9        how often each load is run (5); the table has the medians
 bench.sh --seconds 5       how long it is run each time (2)
 bench.sh --links 50,5000   how many idle links (100,1000,10000)
@@ -112,7 +112,12 @@ if wants oneshot worker open keys; then
     [ -z "$plots" ] || ! wants open || latency_by_rate
     end_all
 fi
-! wants links || idle_links
+if wants links; then
+    start_links
+    watch_links
+    links_come_back
+    end_all
+fi
 
 table
 [ -z "$plots" ] || plots

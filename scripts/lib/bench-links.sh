@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# bench-links.sh: what links cost that do nothing. Sourced by bench.sh, after bench-stand.sh.
+# bench-links.sh: what links cost that do nothing, and how they come back. Sourced by bench.sh, after
+# bench-stand.sh and bench-loads.sh.
 #
 # All of them idle at the same time, each number of them at a router of its own, for as long as the
 # ping of each takes to come once: a process's CPU time is its own, whatever else runs.
@@ -19,7 +20,22 @@ wakes() { # PID
     cat "/proc/$1/task"/*/status | awk '$1 == "voluntary_ctxt_switches:" { sum += $2 } END { print sum }'
 }
 
-# A router with so many links, which keep it as $work/CASE.idle: PID MEMORY_BEFORE COUNT
+# One more than the links, for the car that is asked, and one for the inner that idles.
+start_router_of_links() {
+    router "$case" "$main_port" $open --bind "$address" --max-links $((count + 2))
+}
+
+await_links() { # SENTENCE
+    clock
+    deadline=$((now + 90))
+    until grep -qs "$1" "$work/$case-cars.log"; do
+        clock
+        [ "$now" -lt "$deadline" ] || fail "$count links did not come within 90 s"
+        sleep 0.1
+    done
+}
+
+# A router with so many links. Writes $work/CASE.idle: PID MEMORY_BEFORE COUNT ADDRESS PORT.
 router_with_links() { # CASE COUNT [with-keys]
     case=$1 count=$2 address=127.0.0.$((10 + next_router)) open=--open key=''
     next_router=$((next_router + 1))
@@ -29,7 +45,7 @@ router_with_links() { # CASE COUNT [with-keys]
         key=$(cat "$work/cars.key")
     fi
     main_port=$("$load" ports 1)
-    router "$case" "$main_port" $open --bind "$address" --max-links $((count + 1))
+    start_router_of_links
     router=$pid
     ready "$case" "http${key:+s}://$address:$main_port/healthz"
     before=$(memory_kib "$router")
@@ -37,14 +53,8 @@ router_with_links() { # CASE COUNT [with-keys]
     [ -z "$key" ] || export P2P_KEY="$key"
     launch "$case-cars" "$bin/examples/links" "$address" "$main_port" "$count" "$first"
     unset P2P_KEY
-    clock
-    deadline=$((now + 60))
-    until grep -q 'links are up' "$work/$case-cars.log"; do
-        clock
-        [ "$now" -lt "$deadline" ] || fail "$count links did not come up within 60 s"
-        sleep 0.1
-    done
-    echo "$router $before $count" >"$work/$case.idle"
+    await_links 'links are up'
+    echo "$router $before $count $address $main_port" >"$work/$case.idle"
 }
 
 # A link is two files of the router: its connection and its service port.
@@ -62,37 +72,60 @@ allowed_links() {
     links=$allowed
 }
 
-idle_links() {
+start_links() {
     step "Starting idle links"
     allowed_links
     next_router=0
     for count in $links; do
         router_with_links "links-$count" "$count"
     done
-    mkdir -p "$work/none"
+    mkdir "$work/none"
     inner idle-inner "$address" "$main_port" 0 --name idle --commands "$work/none"
     inner=$pid
     router_with_links links-tls "$((count < 1000 ? count : 1000))" with-keys
+}
+
+watch_links() {
     window=$((seconds * 10))
     step "Watching them do nothing for $window s"
-    nap 3
+    nap 2
     for idle in "$work"/*.idle; do
-        read -r router before count <"$idle"
+        read -r router _ <"$idle"
         cpu_time "$router" >"$idle.cpu"
     done
     woken=$(wakes "$inner")
     nap "$window"
     for idle in "$work"/*.idle; do
         case=$(basename "$idle" .idle)
-        read -r router before count <"$idle"
+        read -r router before count _ <"$idle"
         spent=$(awk "BEGIN { print $(cpu_time "$router") - $(cat "$idle.cpu") }")
         memory=$(memory_kib "$router")
-        figure "$case" count "$count"
         figure "$case" each_kib "$(awk "BEGIN { print ($memory - $before) / $count }")"
         figure "$case" all_mib "$(awk "BEGIN { print $memory / 1024 }")"
         figure "$case" cpu_percent "$(awk "BEGIN { print $spent / 10 / $window }")"
     done
     figure inner all_mib "$(awk "BEGIN { print $(memory_kib "$inner") / 1024 }")"
     figure inner wakes_min "$(awk "BEGIN { print ($(wakes "$inner") - $woken) * 60 / $window }")"
-    end_all
+}
+
+# All come back at once after their router was killed. A car among them is asked meanwhile, as soon
+# as it is there.
+links_come_back() {
+    case=links-${links##* } open=--open
+    read -r router before count address main_port <"$work/$case.idle"
+    step "Killing the router of $count links"
+    mkdir "$work/echo"
+    cp "$bin/examples/echo_worker" "$work/echo/echo.worker"
+    service_port=$("$load" ports 1 --on "$address")
+    inner asked "$address" "$main_port" "$service_port" --name asked --commands "$work/echo"
+    ready 'the car' "http://$address:$service_port/cgi?command=echo"
+    kill -KILL "$router"
+    # Its files are closed a while after it is a zombie.
+    wait "$router" 2>/dev/null || :
+    start_router_of_links
+    ready 'the car' "http://$address:$service_port/cgi?command=echo"
+    time=$((seconds * 5))
+    open_loop back 200 "$address:$service_port" '/cgi?command=echo'
+    await_links 'all links are back after'
+    figure back all_s "$(awk '/are back after/ { print /ms$/ ? $NF / 1000 : $NF + 0 }' "$work/$case-cars.log" | tail -n 1)"
 }

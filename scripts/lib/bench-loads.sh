@@ -3,7 +3,7 @@
 # bench-stand.sh, whose addresses it asks.
 #
 # Figures go to $work/figures, a line each: CASE NAME VALUE. The names end in their unit: rps
-# (answers a second), p50_us, p99_us.
+# (answers a second), p50_us, p99_us, …
 
 figure() { # CASE NAME VALUE
     [ -n "$warming" ] || printf '%s %s %s\n' "$1" "$2" "$3" >>"$work/figures"

@@ -38,7 +38,9 @@ END
         [ "$count" -lt 9000 ] || rule='alone 3'
         echo "$count idle links, router's CPU|links-$count cpu_percent|||$rule"
     done
-    cat <<'END'
+    cat <<END
+$count links after their router was killed, until all are back|back all_s|||alone 30
+meanwhile 200/s at one of them, open loop, p99|back p99_us|||alone 50000
 inner idle, memory|inner all_mib|||alone 8
 inner idle, wake-ups a minute|inner wakes_min|||show
 END
@@ -68,6 +70,7 @@ table() {
             if (name ~ /_us$/) return time(value)
             if (name ~ /_kib$/) return sprintf("%.1f KiB", value)
             if (name ~ /_mib$/) return sprintf("%.1f MiB", value)
+            if (name ~ /_s$/) return sprintf("%.1f s", value)
             if (name ~ /_percent$/) return sprintf("%.2f %% of a core", value)
             return sprintf("%d", value + 0.5)
         }
