@@ -36,23 +36,14 @@ pub struct Chromium {
 impl Chromium {
     /// To which these names are this machine.
     pub async fn start(names: &[&str]) -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect(
-                "chromedriver is missing. On Debian: sudo apt install chromium chromium-driver",
-            );
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = loop {
-            let line = soon("chromedriver starts", lines.next_line()).await;
-            let line = line.unwrap().expect("chromedriver ended");
-            if let Some((_, port)) = line.split_once("successfully on port ") {
-                break port.trim_end_matches('.').parse().unwrap();
+        let starting = async {
+            loop {
+                if let Some(started) = driver().await {
+                    break started;
+                }
             }
         };
+        let (driver, port) = soon("chromedriver starts", starting).await;
         let profile = tempfile::tempdir().unwrap();
         let rules: Vec<String> = names.iter().map(|n| format!("MAP {n} 127.0.0.1")).collect();
         let mut arguments = ARGUMENTS.map(str::to_owned).to_vec();
@@ -160,6 +151,25 @@ impl Chromium {
         let body = json!({ "cmd": command, "params": parameters });
         self.post("/goog/cdp/execute", &body).await
     }
+}
+
+/// A driver that listens, and its port; `None` where the one that it chose was another's
+/// (`bind() failed`), upon which it ends.
+async fn driver() -> Option<(Child, u16)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("chromedriver is missing. On Debian: sudo apt install chromium chromium-driver");
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if let Some((_, port)) = line.split_once("successfully on port ") {
+            return Some((driver, port.trim_end_matches('.').parse().unwrap()));
+        }
+    }
+    None
 }
 
 impl Drop for Chromium {
