@@ -121,7 +121,7 @@ impl Stand {
     pub async fn metric(&self, name: &str) -> String {
         let address = (Ipv4Addr::LOCALHOST, self.main_port);
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let request = b"GET /metrics HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n";
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         stream.write_all(request).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
