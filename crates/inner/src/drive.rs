@@ -101,8 +101,13 @@ impl Drive {
             limit: (info.limit_ms > 0).then(|| Duration::from_millis(info.limit_ms)),
         };
         let handle = DriveHandle::new(own.clone(), standing);
+        let mut motion = Motion::new(rules);
+        // Nothing moves without a stop command: there was none to move it.
+        if commands.files().resolve(&info.stop).is_err() {
+            motion.stands_still();
+        }
         let drive = Self {
-            motion: Motion::new(rules),
+            motion,
             info,
             commands,
             reports,
@@ -201,6 +206,15 @@ impl Drive {
             }
             ToDrive::Release { press } => self.decide(Event::Release { id: press }, None),
             ToDrive::Stop { by, over, cause } => {
+                if let Err((_, why)) = self.may_stop() {
+                    tracing::warn!(
+                        by,
+                        ?cause,
+                        why,
+                        "nothing is run to stop the car, which stands"
+                    );
+                    return self.report(MotionEvent::Stands);
+                }
                 tracing::info!(by, ?cause, "stop");
                 // First the stop, which says why; then what may not come after it.
                 self.decide(Event::Stop(cause), None);
@@ -210,6 +224,9 @@ impl Drive {
             }
             ToDrive::Timed { job } => self.timed(job),
             ToDrive::StopRun { job } => {
+                if let Err((refusal, why)) = self.may_stop() {
+                    return self.refuse(job.request.run, refusal, why);
+                }
                 tracing::info!(by = job.request.remote_addr, run = %job.request.run, "stop");
                 self.decide(Event::Stop(StopCause::Asked), Some(job));
             }
@@ -258,6 +275,15 @@ impl Drive {
             let message = format!("the car has no stop command that works ({why}): nothing moves");
             (Refusal::StopFailed, message)
         })
+    }
+
+    /// That there is a stop command to be run; or why not, where the car stands.
+    fn may_stop(&self) -> Result<(), (Refusal, String)> {
+        let stop = &self.info.stop;
+        if self.motion.guard().is_some() || self.commands.worker(stop).is_some() {
+            return Ok(());
+        }
+        self.commands.files().resolve(stop).map(drop)
     }
 
     fn timed(&mut self, job: Asked) {

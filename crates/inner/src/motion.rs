@@ -196,6 +196,11 @@ impl Motion {
         }
     }
 
+    /// Nothing has moved it so far, and nothing will without a stop command, of which there is none.
+    pub(crate) fn stands_still(&mut self) {
+        self.may_move = false;
+    }
+
     /// Something happened at this time: what is to be done, in this order.
     pub(crate) fn on(&mut self, now: Duration, event: Event) -> Vec<Effect> {
         self.expire(now);
@@ -456,7 +461,8 @@ impl Motion {
             self.begin_stop(now, Cause::Again);
         } else if self.tries < STOP_TRIES {
             self.retry = Some(again);
-        } else if !self.failed {
+        } else {
+            // Told each time: whoever waits for this stop has to know, too.
             self.failed = true;
             self.effects.push(Effect::StopFailed);
             if let Some(wish) = self.wish.take() {

@@ -12,8 +12,8 @@ use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal, RunRequest, STDERR_KEPT, cost};
 use p2p_shared::text::{EscapedBytes, millis};
 use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,7 +28,7 @@ use crate::process::{self, GroupId, Pipes, ProcessGroup, Program};
 /// What a motion's process gets between SIGTERM and SIGKILL (the contract's figure).
 const MOTION_GRACE: Duration = Duration::from_millis(150);
 /// Most characters of standard error in a log line.
-const LOGGED_STDERR: usize = 2000;
+pub(crate) const LOGGED_STDERR: usize = 2000;
 
 /// Where a run's reports go: to the link that there is, if there is one.
 #[derive(Debug, Clone)]
@@ -330,7 +330,8 @@ impl Job {
             command = %self.request.command,
             from = self.request.remote_addr,
             why = message,
-            "run refused"
+            "{}",
+            if refusal == Refusal::WorkerLost { "run lost" } else { "run refused" }
         );
         let _ = self.reports.urgent.send(InnerToRouter::Refused {
             run: self.run_id(),
@@ -508,17 +509,21 @@ async fn feed(stdin: Option<ChildStdin>, input: Bytes, no_more: &CancellationTok
 
 /// The end of a stream, and how long it was.
 #[derive(Debug, Default)]
-struct Tail {
+pub(crate) struct Tail {
     buffer: BytesMut,
     total: u64,
 }
 
 impl Tail {
-    async fn collect(&mut self, stderr: Option<ChildStderr>, no_more: &CancellationToken) {
-        let Some(mut stderr) = stderr else { return };
+    pub(crate) async fn collect(
+        &mut self,
+        stream: Option<impl AsyncRead + Unpin>,
+        no_more: &CancellationToken,
+    ) {
+        let Some(mut stream) = stream else { return };
         loop {
             self.buffer.reserve(STDERR_KEPT);
-            let reading = stderr.read_buf(&mut self.buffer);
+            let reading = stream.read_buf(&mut self.buffer);
             match no_more.run_until_cancelled(reading).await {
                 None | Some(Ok(0) | Err(_)) => return,
                 Some(Ok(length)) => self.total += length as u64,
@@ -530,7 +535,7 @@ impl Tail {
         }
     }
 
-    fn kept(&self) -> Bytes {
+    pub(crate) fn kept(&self) -> Bytes {
         let from = self.buffer.len().saturating_sub(STDERR_KEPT);
         Bytes::copy_from_slice(&self.buffer[from..])
     }

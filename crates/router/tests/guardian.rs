@@ -369,3 +369,62 @@ async fn a_stop_that_can_be_run_again_in_a_moment_is_not_given_up_by_the_guardia
     // They are not over within the moment in which a file is being copied.
     assert!(tries[2] - tries[0] >= 190, "{tries:?}");
 }
+
+#[tokio::test]
+async fn a_stop_that_has_much_to_say_stops_the_car_by_the_guardian_too() {
+    let car = Car::new();
+    let (_router, main) = Program::open_router(car.path(), 0).await;
+    let mut inner = Program::start(&mut inner_of(car.path(), main, 0));
+    let port = inner.service_port().await;
+    guarded(&inner).await;
+    let _driver = drives(&car, main, port).await;
+    let did = car.note("did");
+    // More than a pipe holds, before it does anything.
+    car.script(
+        "stop",
+        &format!(
+            "seq 20000; seq 20000 >&2; echo its last words >&2; echo stop >> {}",
+            did.display()
+        ),
+    );
+    let before = car.did().len();
+    inner.kill().await;
+    until("the stop runs", || car.has_stopped_since(before)).await;
+    let stopped = car.record("p2p-inner-guardian", "stopped").await;
+    assert_eq!(stopped["exit"], "0", "{stopped}");
+    let said = stopped["stderr"].as_str().unwrap();
+    assert!(said.starts_with("1\\n2") || said.contains("\\n"), "{said}");
+}
+
+#[tokio::test]
+async fn a_car_without_a_stop_command_never_moved_and_raises_no_alarm() {
+    let car = Car::new();
+    fs::remove_file(car.path().join("command/stop")).unwrap();
+    let (_router, main) = Program::open_router(car.path(), 0).await;
+    let mut inner = Program::start(&mut inner_of(car.path(), main, 0));
+    let port = inner.service_port().await;
+    guarded(&inner).await;
+    let mut driver = FakeConsole::open(main).await;
+    let epoch = driver.takes(port).await;
+    let tick = driver
+        .hears(|message| match message {
+            RouterToConsole::Tick { clock_ms, .. } => Some(*clock_ms),
+            _ => None,
+        })
+        .await;
+    let press = PressId { epoch, number: 1 };
+    driver.presses(port, press, "forward", tick).await;
+    driver
+        .sees_motion(|event| matches!(event, MotionEvent::Refused { press: p, .. } if *p == press))
+        .await;
+    let answer = get(port, "/cgi?command=stop").await;
+    assert_eq!(answer.status, 404, "{}", answer.text());
+    inner.signal(Signal::TERM);
+    inner.end().await;
+    assert!(car.did().is_empty());
+    let errors = inner.errors();
+    assert!(
+        !errors.contains("STOP FAILED") && !errors.contains("error:"),
+        "{errors}"
+    );
+}

@@ -55,7 +55,7 @@ pub enum Event<M> {
 #[derive(Debug, Error)]
 pub enum WireError {
     /// The connection was lost or the peer broke WebSocket.
-    #[error("the connection was lost: {0}")]
+    #[error("the connection was lost: {}", in_words(.0))]
     Lost(#[from] Box<WsError>),
     /// The peer sent something that is no message, or one that is too large.
     #[error("{0}")]
@@ -63,6 +63,28 @@ pub enum WireError {
     /// The peer sent text.
     #[error("not a message of this protocol: it is text")]
     Text,
+}
+
+/// What a broken connection means, where the library's words are for its own readers.
+fn in_words(error: &WsError) -> String {
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof,
+    };
+    match error {
+        WsError::Io(error) => match error.kind() {
+            UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => {
+                "the other side is gone without a word (it was killed, or the network cut it off)"
+                    .to_owned()
+            }
+            TimedOut => "the network lost it".to_owned(),
+            _ => error.to_string(),
+        },
+        WsError::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+            "the other side is gone without a word (it was killed, or the network cut it off)"
+                .to_owned()
+        }
+        error => error.to_string(),
+    }
 }
 
 impl WireError {

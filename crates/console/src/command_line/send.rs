@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use p2p_shared::names::{Argument, RunId};
 use p2p_shared::protocol::console::{ConsoleToRouter, LinkInfo, RouterToConsole, SendEvent};
-use p2p_shared::protocol::cost;
+use p2p_shared::protocol::{Refusal, cost};
 use p2p_shared::text::{Escaped, millis};
 use p2p_shared::wire::Event;
 use serde_json::json;
@@ -216,6 +216,12 @@ impl Story {
                 }
                 return Ok(Some(code));
             }
+            // Nobody knows whether it ran, as when the link is lost.
+            SendEvent::Refused {
+                refusal: Some(Refusal::WorkerLost),
+                message,
+                ..
+            } => return Err(Failure::new(OFFLINE, message).into()),
             SendEvent::Refused {
                 reason, message, ..
             } => return Err(Failure::new(of_reason(reason), message).into()),

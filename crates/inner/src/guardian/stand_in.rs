@@ -8,24 +8,28 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use bytes::Bytes;
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::End;
-use p2p_shared::text::millis;
+use p2p_shared::text::{EscapedBytes, millis};
 use p2p_shared::timing::KILL_GRACE;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{Guard, Mover, STOP_LIMIT, STOP_TRIES, survivors};
 use crate::catalog::Catalog;
 use crate::clock;
 use crate::motion::STOP_PAUSE;
-use crate::process::{GroupId, ProcessGroup, Program};
-use crate::runner::ended;
+use crate::process::{self, GroupId, Pipes, ProcessGroup, Program};
+use crate::runner::{LOGGED_STDERR, Tail, ended};
 
 /// How long after its deadline the inner's own stop must have been told to the guardian: what
 /// the inner needs to notice and to say so.
 const MARGIN: Duration = Duration::from_millis(20);
+/// How long the last words of a stop command that has ended may take to come.
+const LAST_WORDS: Duration = Duration::from_millis(5);
 /// What a motion's process gets between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_millis(150);
 
@@ -152,7 +156,7 @@ impl Car {
     }
 
     /// Starts the stop command.
-    fn start(&self) -> Result<(ProcessGroup, Instant), String> {
+    fn start(&self) -> Result<Stopping, String> {
         let file = (self.catalog.resolve(&self.stop)).map_err(|(_, why)| why)?;
         let program = Program {
             file: &file,
@@ -161,24 +165,63 @@ impl Car {
             variables: &[("P2P_COMMAND", self.stop.to_string())],
             has_stdin: false,
         };
-        let (group, _pipes) = ProcessGroup::start(&program).map_err(|error| error.to_string())?;
-        Ok((group, Instant::now()))
+        let (group, pipes) =
+            ProcessGroup::start(&program).map_err(|error| process::why_not(&file, &error))?;
+        let began = Instant::now();
+        Ok(Stopping {
+            group,
+            pipes,
+            began,
+        })
     }
 
     /// Waits for its end, and tells it; whether it succeeded.
-    async fn end(&self, started: Result<(ProcessGroup, Instant), String>, attempt: u32) -> bool {
-        let (mut group, began) = match started {
+    async fn end(&self, started: Result<Stopping, String>, attempt: u32) -> bool {
+        let stopping = match started {
             Ok(started) => started,
             Err(why) => {
                 tracing::error!(attempt, why, "the stop command can't be started");
                 return false;
             }
         };
-        let end = (timeout(STOP_LIMIT, group.ended()).await)
-            .map_or(End::TimedOut, |status| ended(&status));
+        let began = stopping.began;
+        let (end, said) = stopping.end().await;
         let exec_ms = millis(began.elapsed());
-        tracing::info!(attempt, exit = %end, exec_ms, "stopped");
+        let stderr = EscapedBytes(&said).cut(LOGGED_STDERR);
+        tracing::info!(attempt, exit = %end, exec_ms, stderr = %stderr, "stopped");
         end == End::Exit(0)
+    }
+}
+
+/// A stop command that runs.
+struct Stopping {
+    group: ProcessGroup,
+    pipes: Pipes,
+    began: Instant,
+}
+
+impl Stopping {
+    /// How it ended, and the end of its standard error. What it writes is read: else it would be
+    /// killed for it (SIGPIPE) before it has stopped anything.
+    async fn end(self) -> (End, Bytes) {
+        let Self {
+            mut group, pipes, ..
+        } = self;
+        let (no_more, mut stderr) = (CancellationToken::new(), Tail::default());
+        let mut stdout = Tail::default();
+        let ending = async {
+            let status = timeout(STOP_LIMIT, group.ended()).await;
+            // What a child of it still holds open is not waited for.
+            sleep(LAST_WORDS).await;
+            no_more.cancel();
+            status.map_or(End::TimedOut, |status| ended(&status))
+        };
+        let (end, (), ()) = tokio::join!(
+            ending,
+            stdout.collect(pipes.stdout, &no_more),
+            stderr.collect(pipes.stderr, &no_more),
+        );
+        (end, stderr.kept())
     }
 }
 

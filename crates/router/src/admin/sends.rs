@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use p2p_shared::protocol::console::{CALLER_LEFT, RefusedReason, SendEvent};
 use p2p_shared::protocol::{Refusal, cost};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::record::{Record, status};
 use crate::run::{RunEvent, RunHandle};
@@ -22,6 +23,8 @@ struct Sent {
     request: u64,
     handle: RunHandle,
     record: Record,
+    /// Holds up the router's end until the run has ended.
+    _token: TaskTrackerToken,
     /// Output that was sent on and not granted again, in units of the window.
     unread: u32,
 }
@@ -39,8 +42,15 @@ impl Sends {
         self.0.iter().any(|sent| sent.request == request)
     }
 
-    pub(super) fn insert(&mut self, request: u64, handle: RunHandle, record: Record) {
+    pub(super) fn insert(
+        &mut self,
+        request: u64,
+        handle: RunHandle,
+        record: Record,
+        token: TaskTrackerToken,
+    ) {
         self.0.push_back(Sent {
+            _token: token,
             request,
             handle,
             record,

@@ -242,10 +242,12 @@ impl Console<'_> {
             kind: RunKind::Plain,
         };
         self.tell(request, SendEvent::Queued { run })?;
+        // Before it is looked at whether the router is going down: who comes through is waited for.
+        let token = self.context.open_runs.token();
         match self.begin(request, &car, order, send.for_ms) {
             Ok((handle, share)) => {
                 record.counts(share);
-                self.sends.insert(request, handle, record);
+                self.sends.insert(request, handle, record, token);
                 Ok(())
             }
             Err(not_sent) => {
