@@ -114,6 +114,8 @@ async fn input_of_runs_that_never_come_is_bounded_and_can_be_taken_back() {
     let router = FakeRouter::start().await;
     let _inner = Inner::start(inner_of(&world, &router)).unwrap();
     let mut link = router.link().await;
+    // How its car is.
+    link.hear::<InnerToRouter>().await;
     let input = |number| RouterToInner::Stdin {
         run: RunId::from_number(number),
         bytes: Bytes::from_static(b"input"),
@@ -203,7 +205,9 @@ async fn ten_thousand_runs_at_once_are_begun_as_far_as_may_be_and_each_is_answer
                 refusal: Refusal::Busy,
                 ..
             } => ended += 1,
-            InnerToRouter::Output { .. } | InnerToRouter::Clock { .. } => {}
+            InnerToRouter::Output { .. }
+            | InnerToRouter::Clock { .. }
+            | InnerToRouter::Motion(_) => {}
             other => panic!("{other:?}"),
         }
         // A run whose end is on its way makes room for the next, whose start may overtake it.

@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use p2p_inner::{Config, Inner};
 use p2p_router::Router;
+use p2p_shared::protocol::console::{ConsoleToRouter, MotionEvent, SendEvent};
 use p2p_shared::protocol::{InnerToRouter, Refusal, RouterToInner};
 use p2p_shared::timing;
 
+use super::common::console::FakeConsole;
 use super::common::peer::{FakeInner, FakeRouter, dial, hello, run_request};
 use super::common::proxy::Proxy;
 use super::common::{
@@ -64,6 +66,32 @@ async fn a_router_that_ends_lets_runs_end_and_its_inner_comes_back_to_the_next()
         get(port, "/cgi?command=hello").await.verdict(),
         (200, "yes")
     );
+}
+
+#[tokio::test]
+async fn a_router_that_ends_lets_a_consoles_run_end_too() {
+    let world = World::open();
+    let (mut inner, service_port) = FakeInner::welcome(world.main_port()).await;
+    let mut console = FakeConsole::open(world.main_port()).await;
+    let run = ConsoleToRouter::Send {
+        request: 1,
+        service_port,
+        command: "wait".parse().unwrap(),
+        arguments: Vec::new(),
+        for_ms: None,
+    };
+    console.say(run).await;
+    let asked = inner.is_asked_to_run().await;
+    inner.starts(asked.run).await;
+    let main = world.main_port();
+    let end = tokio::spawn(world.router.shut_down());
+    until_so("the router ends", async || {
+        get(main, "/healthz").await.status == 503
+    })
+    .await;
+    inner.finishes(asked.run).await;
+    while !matches!(console.is_told(1).await, SendEvent::Finished { .. }) {}
+    soon("the router's end", end).await.unwrap();
 }
 
 #[tokio::test]
@@ -157,6 +185,8 @@ async fn a_run_that_crosses_the_news_of_a_restart_is_refused_and_not_lost() {
     let inner = Inner::start(by_way_of(&world, router.port)).unwrap();
     let mut link = router.link().await;
     link_up(&inner).await;
+    let stands = link.hear().await;
+    assert_eq!(stands, Some(InnerToRouter::Motion(MotionEvent::Stands)));
     let end = tokio::spawn(inner.shut_down());
     assert_eq!(link.hear().await, Some(InnerToRouter::Draining));
     // Sent before the answer to the ping behind it.
