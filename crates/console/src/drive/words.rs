@@ -110,7 +110,9 @@ fn refusal(why: MotionRefused) -> &'static str {
         MotionRefused::Old => "the press came too late, over a slow link",
         MotionRefused::Over => "that press had been ended before",
         MotionRefused::Replaced => "a newer motion took its place",
-        MotionRefused::StopFailed => "its stop command fails",
+        MotionRefused::StopFailed => {
+            "its stop command is missing or fails, and nothing moves without"
+        }
         MotionRefused::NotStarted => "the command could not be started (see the log)",
     }
 }
