@@ -213,11 +213,12 @@ impl Drive {
                         why,
                         "nothing is run to stop the car, which stands"
                     );
-                    return self.report(MotionEvent::Stands);
+                    self.report(MotionEvent::Stands);
+                } else {
+                    tracing::info!(by, ?cause, "stop");
+                    self.decide(Event::Stop(cause), None);
                 }
-                tracing::info!(by, ?cause, "stop");
                 // First the stop, which says why; then what may not come after it.
-                self.decide(Event::Stop(cause), None);
                 if let Some(press) = over {
                     self.decide(Event::Release { id: press }, None);
                 }
