@@ -17,6 +17,7 @@ mod access;
 mod admin;
 pub mod answer;
 mod browser;
+mod bucket;
 mod car;
 mod cars;
 pub mod certificate;

@@ -4,29 +4,24 @@
 
 use std::time::{Duration, Instant};
 
+use crate::bucket::Bucket;
+
 /// So many callers a second: 10,000 are back within 20 s, and each costs a new link, with TLS up to a
 /// millisecond of one core.
 const A_SECOND: f64 = 600.0;
 /// So many may come at once.
 const AT_ONCE: f64 = 100.0;
 
-/// A token bucket.
+/// How many came of late.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
-    /// How many came, less what time has given back.
-    taken: f64,
-    at: Option<Instant>,
-}
+pub(crate) struct Pace(Bucket);
 
 impl Pace {
     /// Another caller came now: how long it takes until the next may.
     pub(crate) fn take(&mut self, now: Instant) -> Duration {
-        if let Some(at) = self.at.replace(now) {
-            let since = now.saturating_duration_since(at).as_secs_f64();
-            self.taken = (self.taken - since * A_SECOND).max(0.0);
-        }
-        self.taken += 1.0;
-        Duration::from_secs_f64((self.taken + 1.0 - AT_ONCE).max(0.0) / A_SECOND)
+        let taken = self.0.leaked(A_SECOND, now);
+        *taken += 1.0;
+        Duration::from_secs_f64((*taken + 1.0 - AT_ONCE).max(0.0) / A_SECOND)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::bucket::Bucket;
 use crate::origin::Party;
 
 /// What of one kind there is.
@@ -87,21 +88,15 @@ impl Drop for Share {
 
 /// A bucket that fills with time and from which each wish takes one.
 #[derive(Debug, Default)]
-pub(crate) struct Rate {
-    taken: f64,
-    at: Option<Instant>,
-}
+pub(crate) struct Rate(Bucket);
 
 impl Rate {
     /// Whether there may be one more now, with `each_second` and as many at once.
     pub(crate) fn take(&mut self, each_second: f64, now: Instant) -> bool {
-        if let Some(at) = self.at.replace(now) {
-            let since = now.saturating_duration_since(at).as_secs_f64();
-            self.taken = (self.taken - since * each_second).max(0.0);
-        }
-        let may = self.taken + 1.0 <= each_second;
+        let taken = self.0.leaked(each_second, now);
+        let may = *taken + 1.0 <= each_second;
         if may {
-            self.taken += 1.0;
+            *taken += 1.0;
         }
         may
     }

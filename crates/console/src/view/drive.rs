@@ -3,10 +3,10 @@
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Wrap};
 
-use super::text::{ago, fit, short, worded};
+use super::text::{ago, fit, named, short, worded};
 use super::theme::Theme;
 use super::{layout, pad, round_trips, runs};
 use crate::app::App;
@@ -99,14 +99,7 @@ fn fact<'a>(name: &str, text: &str, width: usize, most: usize, theme: Theme) -> 
     if let Some(last) = kept.last_mut().filter(|_| lines.len() > most) {
         *last = fit(&format!("{last}…"), width);
     }
-    let names = std::iter::once(name).chain(std::iter::repeat(""));
-    let named = names.zip(kept);
-    named
-        .map(|(name, text)| {
-            let name = Span::styled(format!("{name:<NAME$}"), theme.quiet());
-            Line::from(vec![name, Span::raw(text)])
-        })
-        .collect()
+    named(name, NAME, theme.quiet(), kept).collect()
 }
 
 /// What the operator can do now.

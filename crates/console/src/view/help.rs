@@ -1,8 +1,8 @@
 //! Owns the help page: the key table, and the rules that a driver should know.
 
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 
-use super::text::worded;
+use super::text::{named, worded};
 use super::theme::Theme;
 use crate::app::App;
 use crate::keymap::{BINDINGS, Screen};
@@ -26,11 +26,9 @@ pub(super) fn lines<'a>(app: &App, columns: usize) -> Vec<Line<'a>> {
         .filter(|b| !b.drives || app.may_drive());
     let mut lines = Vec::new();
     for binding in bindings {
-        let labels = std::iter::once(binding.label).chain(std::iter::repeat(""));
-        for (label, text) in labels.zip(worded(binding.help, columns.saturating_sub(KEY))) {
-            let label = Span::styled(format!(" {label:<10}"), theme.strong());
-            lines.push(Line::from(vec![label, Span::raw(text)]));
-        }
+        let texts = worded(binding.help, columns.saturating_sub(KEY));
+        let label = format!(" {}", binding.label);
+        lines.extend(named(&label, KEY, theme.strong(), texts));
     }
     if app.screen == Screen::Drive {
         lines.push(Line::default());

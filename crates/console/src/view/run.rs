@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use p2p_shared::names::RunId;
 use p2p_shared::text::EscapedBytes;
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 
 use super::runs::who;
-use super::text::{arguments, bytes, fit, short, time_of_day, worded, wrapped};
+use super::text::{arguments, bytes, fit, named, short, time_of_day, worded, wrapped};
 use super::theme::Theme;
 use crate::app::App;
 use crate::run_log::{outcome, source_word};
@@ -23,11 +23,8 @@ pub(super) fn lines<'a>(app: &App, id: RunId, columns: usize) -> Vec<Line<'a>> {
     };
     let mut lines = Vec::new();
     let mut field = |name: &str, value: String| {
-        let names = std::iter::once(name).chain(std::iter::repeat(""));
-        for (name, text) in names.zip(worded(&fit(&value, 2000), columns.saturating_sub(NAME))) {
-            let name = Span::styled(format!("{name:<NAME$}"), theme.quiet());
-            lines.push(Line::from(vec![name, Span::raw(text)]));
-        }
+        let texts = worded(&fit(&value, 2000), columns.saturating_sub(NAME));
+        lines.extend(named(name, NAME, theme.quiet(), texts));
     };
     let link = format!("{} :{}", run.link, run.service_port);
     field(

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use p2p_shared::text::Escaped;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Text from outside, escaped and cut to so many columns of the screen.
@@ -72,6 +74,21 @@ pub fn worded(text: &str, columns: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// A name in front of the first of its lines, and as many columns left free before the others.
+pub(super) fn named<'a>(
+    name: &str,
+    columns: usize,
+    style: Style,
+    lines: Vec<String>,
+) -> impl Iterator<Item = Line<'a>> {
+    let names = std::iter::once(name).chain(std::iter::repeat(""));
+    let named = names.zip(lines);
+    named.map(move |(name, text)| {
+        let name = Span::styled(format!("{name:<columns$}"), style);
+        Line::from(vec![name, Span::raw(text)])
+    })
 }
 
 /// A time of work or travel, short: `0.4 ms`, `23 ms`, `1.5 s`.

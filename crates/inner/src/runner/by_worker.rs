@@ -29,7 +29,10 @@ impl Job {
             tracker.spawn(self.answered_at_length(worker, output, story, begun));
             return;
         }
-        let exec = begun.elapsed();
+        self.answered_at_once(&story, output, begun.elapsed(), Some(worker));
+    }
+
+    fn answered_at_once(self, story: &Story, output: Bytes, exec: Duration, worker: Option<&str>) {
         let stderr = story.stderr.kept();
         let answered = InnerToRouter::Answered {
             run: self.run_id(),
@@ -39,7 +42,7 @@ impl Job {
             stderr: stderr.clone(),
         };
         let _ = self.reports.urgent.send(answered);
-        self.record(&story, exec, &stderr, Some(worker));
+        self.record(story, exec, &stderr, worker);
     }
 
     /// Its reader has the time that it has to run, as with a process.
@@ -66,16 +69,8 @@ impl Job {
 
     /// The worker did not answer in its time.
     pub(crate) fn timed_out(self, begun: tokio::time::Instant) {
-        let exec = begun.elapsed();
-        let answered = InnerToRouter::Answered {
-            run: self.run_id(),
-            end: End::TimedOut,
-            exec_us: u64::try_from(exec.as_micros()).unwrap_or(u64::MAX),
-            output: Bytes::new(),
-            stderr: Bytes::new(),
-        };
-        let _ = self.reports.urgent.send(answered);
-        self.record(&Story::ended(End::TimedOut), exec, &Bytes::new(), None);
+        let story = Story::ended(End::TimedOut);
+        self.answered_at_once(&story, Bytes::new(), begun.elapsed(), None);
     }
 
     /// Has the worker move or stop the car.
