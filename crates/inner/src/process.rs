@@ -13,11 +13,13 @@ use p2p_shared::environment;
 use p2p_shared::names::Argument;
 use p2p_shared::text::{Escaped, EscapedBytes};
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, Signal, getpgid, kill_process, kill_process_group, test_kill_process_group,
-};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
+
+mod membership;
+
+pub(crate) use membership::membership;
 
 /// How often a group that is ending is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -120,7 +122,9 @@ impl ProcessGroup {
         self.id.signal(signal);
         // A leader that went over to another group isn't reached by that. Until it is reaped its
         // number can't be another's.
-        if !self.reaped && getpgid(Some(self.id.0)).is_ok_and(|group| group != self.id.0) {
+        let number = self.id.as_raw();
+        let leader = || membership(Path::new(&format!("/proc/{number}")));
+        if !self.reaped && leader().is_some_and(|leader| leader.group != number) {
             let _ = kill_process(self.id.0, signal);
         }
     }

@@ -8,10 +8,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
-use rustix::process::{Pid, getpgid, getsid};
-
-use crate::process::GroupId;
+use crate::process::{GroupId, membership};
 
 /// The variable of a command's environment that says which inner runs it, by the number of its
 /// process.
@@ -21,20 +20,20 @@ pub(crate) const MARK: &str = "P2P_INNER";
 /// session of its own (`setsid`) was left on purpose.
 pub(super) fn of(inner: u32) -> Vec<GroupId> {
     let mark = format!("{MARK}={inner}");
-    let (Ok(session), Ok(processes)) = (getsid(None), fs::read_dir("/proc")) else {
+    let (Some(own), Ok(processes)) = (membership(Path::new("/proc/self")), fs::read_dir("/proc"))
+    else {
         return Vec::new();
     };
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
     let groups: BTreeMap<i32, GroupId> = processes
-        .filter_map(|entry| Pid::from_raw(number(entry.ok()?)?))
+        .filter_map(|entry| Some(entry.ok()?.path()))
         // One that ends meanwhile, and others' processes, can't be read.
         .filter(|process| {
-            let number = process.as_raw_nonzero();
-            let environment = fs::read(format!("/proc/{number}/environ")).unwrap_or_default();
-            let is_marked = environment.split(|byte| *byte == 0).any(|v| v == mark.as_bytes());
-            is_marked && getsid(Some(*process)) == Ok(session)
+            let environment = fs::read(process.join("environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|v| v == mark.as_bytes())
         })
-        .filter_map(|process| GroupId::from_raw(getpgid(Some(process)).ok()?.as_raw_nonzero().get()))
+        .filter_map(|process| membership(&process))
+        .filter(|process| process.session == own.session)
+        .filter_map(|process| GroupId::from_raw(process.group))
         .map(|group| (group.as_raw(), group))
         .collect();
     groups.into_values().collect()
