@@ -4,17 +4,15 @@
 use std::os::unix::process::ExitStatusExt;
 use std::pin::Pin;
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use p2p_shared::names::{LinkName, RunId};
-use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal, RunRequest, STDERR_KEPT, cost};
+use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal, RunRequest, cost};
 use p2p_shared::text::{EscapedBytes, millis};
 use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout};
-use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,56 +20,19 @@ use crate::commands::Commands;
 use crate::drive::{ToDrive, Told};
 use crate::executor::Entry;
 use crate::guardian;
-use crate::motion::Token;
-use crate::process::{self, GroupId, Pipes, ProcessGroup, Program};
+use crate::process::{self, Pipes, ProcessGroup, Program};
 
-/// What a motion's process gets between SIGTERM and SIGKILL (the contract's figure).
-const MOTION_GRACE: Duration = Duration::from_millis(150);
+mod by_worker;
+mod output;
+mod part;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use output::{Reports, Tail, Window};
+pub(crate) use part::{Part, Stood, StopBy, stop_failed};
+
 /// Most characters of standard error in a log line.
 pub(crate) const LOGGED_STDERR: usize = 2000;
-
-/// Where a run's reports go: to the link that there is, if there is one.
-#[derive(Debug, Clone)]
-pub(crate) struct Reports {
-    /// What must not wait behind output: of each run that is asked for its start or why there is
-    /// none, and what becomes of the car's motion. Most that may wait: `session::MAX_UNREAD`.
-    pub urgent: mpsc::UnboundedSender<InnerToRouter>,
-    /// Output, and the end behind it.
-    pub output: mpsc::Sender<InnerToRouter>,
-}
-
-/// How much more output the caller takes. Closed, output is thrown away.
-#[derive(Debug, Clone)]
-pub(crate) struct Window(Arc<Semaphore>);
-
-impl Window {
-    pub(crate) fn new(units: u32) -> Self {
-        Self(Arc::new(Semaphore::new(units as usize)))
-    }
-
-    pub(crate) fn grant(&self, units: u32) {
-        // A router that grants without end would else overflow the count.
-        let room =
-            Semaphore::MAX_PERMITS / 2 - self.0.available_permits().min(Semaphore::MAX_PERMITS / 2);
-        self.0.add_permits((units as usize).min(room));
-    }
-
-    /// Nobody reads the output any more.
-    pub(crate) fn close(&self) {
-        self.0.close();
-    }
-
-    /// Waits for room for so many units; whether anyone reads.
-    async fn take(&self, units: u32) -> bool {
-        match self.0.acquire_many(units).await {
-            Ok(permits) => {
-                permits.forget();
-                true
-            }
-            Err(_) => false,
-        }
-    }
-}
 
 /// A run that is to be done.
 #[derive(Debug)]
@@ -390,96 +351,6 @@ impl Job {
     }
 }
 
-/// A run's part in the car's motion.
-#[derive(Debug)]
-pub(crate) struct Part {
-    pub token: Token,
-    /// Whether it is the stop command, rather than a motion.
-    pub is_stop: bool,
-    /// By whom a stop may be done.
-    pub stop_by: StopBy,
-    pub drive: mpsc::UnboundedSender<ToDrive>,
-    /// What its answer waits for: that the car stands, or that it can't be stopped.
-    pub stood: Mutex<Option<oneshot::Receiver<Stood>>>,
-    /// Whoever asked for it has gone away.
-    pub caller: CancellationToken,
-}
-
-impl Part {
-    fn tell(&self, told: Told) {
-        let _ = self.drive.send(ToDrive::Told(told));
-    }
-
-    /// What it is called when we end it.
-    fn cut_off(&self) -> End {
-        if self.is_stop {
-            End::TimedOut
-        } else {
-            End::Ended
-        }
-    }
-
-    fn grace(&self) -> Duration {
-        if self.is_stop {
-            Duration::ZERO
-        } else {
-            MOTION_GRACE
-        }
-    }
-
-    fn stood(&self) -> Option<oneshot::Receiver<Stood>> {
-        self.stood
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-
-    /// Tells when the last of its group is gone, and sees to it that this is soon.
-    fn reap(&self, left: GroupId, cancel: CancellationToken) -> impl Future<Output = ()> + use<> {
-        let (drive, token) = (self.drive.clone(), self.token);
-        async move {
-            tokio::select! {
-                () = left.kill_after(LEFTOVER_GRACE) => {}
-                () = cancel.cancelled() => left.end(MOTION_GRACE).await,
-            }
-            let _ = drive.send(ToDrive::Told(Told::Reaped { token }));
-        }
-    }
-}
-
-/// By whom the car is to be stopped. Where a worker is asked and can't, the stop command's file
-/// takes its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum StopBy {
-    /// Any worker that serves the stop command.
-    AnyWorker,
-    /// The worker that serves it, if it is of one of these groups; and by the file, too, where it
-    /// is not the only one.
-    Workers { groups: Vec<i32>, and_file: bool },
-    /// The file; where there is none, any worker is better than nobody.
-    File,
-}
-
-/// What a motion that is answered at its stop waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stood {
-    /// The stop command has succeeded.
-    Stands,
-    /// It has failed three times.
-    Failed,
-}
-
-/// How a motion ended that could not be stopped, and what is told of it before what it said
-/// itself: it ran, and it is no success whatever its own process made of it.
-pub(crate) fn stop_failed(said: &[u8]) -> (End, Bytes) {
-    const SENTENCE: &[u8] =
-        b"STOP FAILED: the motion ran, and the car's stop command failed three times: it may still move\n";
-    let from = said
-        .len()
-        .saturating_sub(STDERR_KEPT.saturating_sub(SENTENCE.len()));
-    (End::Exit(1), [SENTENCE, &said[from..]].concat().into())
-}
-
 /// What became of a run.
 struct Story {
     end: End,
@@ -506,41 +377,3 @@ async fn feed(stdin: Option<ChildStdin>, input: Bytes, no_more: &CancellationTok
         let _ = no_more.run_until_cancelled(stdin.write_all(&input)).await;
     }
 }
-
-/// The end of a stream, and how long it was.
-#[derive(Debug, Default)]
-pub(crate) struct Tail {
-    buffer: BytesMut,
-    total: u64,
-}
-
-impl Tail {
-    pub(crate) async fn collect(
-        &mut self,
-        stream: Option<impl AsyncRead + Unpin>,
-        no_more: &CancellationToken,
-    ) {
-        let Some(mut stream) = stream else { return };
-        loop {
-            self.buffer.reserve(STDERR_KEPT);
-            let reading = stream.read_buf(&mut self.buffer);
-            match no_more.run_until_cancelled(reading).await {
-                None | Some(Ok(0) | Err(_)) => return,
-                Some(Ok(length)) => self.total += length as u64,
-            }
-            if self.buffer.len() > 2 * STDERR_KEPT {
-                let excess = self.buffer.len() - STDERR_KEPT;
-                bytes::Buf::advance(&mut self.buffer, excess);
-            }
-        }
-    }
-
-    pub(crate) fn kept(&self) -> Bytes {
-        let from = self.buffer.len().saturating_sub(STDERR_KEPT);
-        Bytes::copy_from_slice(&self.buffer[from..])
-    }
-}
-
-mod by_worker;
-#[cfg(test)]
-mod tests;

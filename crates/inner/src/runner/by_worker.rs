@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal, STDERR_KEPT, cost};
+use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal, cost};
 use p2p_shared::text::Escaped;
 use tokio::time::{sleep_until, timeout};
 
-use super::{Job, MOTION_GRACE, Part, StopBy, Story, Tail};
+use super::part::MOTION_GRACE;
+use super::{Job, Part, StopBy, Story, Tail};
 use crate::commands::Commands;
 use crate::drive::Told;
 use crate::worker::{Answer, Failure, Taken, Worker};
@@ -278,16 +279,6 @@ impl Story {
             end,
             bytes: 0,
             stderr: Tail::default(),
-        }
-    }
-}
-
-impl Tail {
-    fn of(text: &[u8]) -> Self {
-        let from = text.len().saturating_sub(STDERR_KEPT);
-        Self {
-            buffer: text[from..].into(),
-            total: text.len() as u64,
         }
     }
 }

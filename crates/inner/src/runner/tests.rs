@@ -1,6 +1,12 @@
+//! What becomes of a run that is over, or abandoned, before it begins.
+
+use std::sync::Mutex;
+
+use tokio::sync::{mpsc, oneshot};
+
 use super::*;
 use crate::catalog::Catalog;
-use crate::motion::{Effect, Event, Motion, Rules};
+use crate::motion::{Effect, Event, Motion, Rules, Token};
 use crate::testing::script;
 use p2p_shared::protocol::RUN_WINDOW;
 use p2p_shared::protocol::console::StopCause;

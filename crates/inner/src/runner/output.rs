@@ -1,0 +1,96 @@
+//! Owns what a run says: its output on the way to whoever asked for it, as far as that one reads,
+//! and the end of its standard error.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use p2p_shared::protocol::{InnerToRouter, STDERR_KEPT};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// Where a run's reports go: to the link that there is, if there is one.
+#[derive(Debug, Clone)]
+pub(crate) struct Reports {
+    /// What must not wait behind output: of each run that is asked for its start or why there is
+    /// none, and what becomes of the car's motion. Most that may wait: `session::MAX_UNREAD`.
+    pub urgent: mpsc::UnboundedSender<InnerToRouter>,
+    /// Output, and the end behind it.
+    pub output: mpsc::Sender<InnerToRouter>,
+}
+
+/// How much more output the caller takes. Closed, output is thrown away.
+#[derive(Debug, Clone)]
+pub(crate) struct Window(Arc<Semaphore>);
+
+impl Window {
+    pub(crate) fn new(units: u32) -> Self {
+        Self(Arc::new(Semaphore::new(units as usize)))
+    }
+
+    pub(crate) fn grant(&self, units: u32) {
+        // A router that grants without end would else overflow the count.
+        let room =
+            Semaphore::MAX_PERMITS / 2 - self.0.available_permits().min(Semaphore::MAX_PERMITS / 2);
+        self.0.add_permits((units as usize).min(room));
+    }
+
+    /// Nobody reads the output any more.
+    pub(crate) fn close(&self) {
+        self.0.close();
+    }
+
+    /// Waits for room for so many units; whether anyone reads.
+    pub(super) async fn take(&self, units: u32) -> bool {
+        match self.0.acquire_many(units).await {
+            Ok(permits) => {
+                permits.forget();
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// The end of a stream, and how long it was.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    buffer: BytesMut,
+    pub(super) total: u64,
+}
+
+impl Tail {
+    pub(crate) async fn collect(
+        &mut self,
+        stream: Option<impl AsyncRead + Unpin>,
+        no_more: &CancellationToken,
+    ) {
+        let Some(mut stream) = stream else { return };
+        loop {
+            self.buffer.reserve(STDERR_KEPT);
+            let reading = stream.read_buf(&mut self.buffer);
+            match no_more.run_until_cancelled(reading).await {
+                None | Some(Ok(0) | Err(_)) => return,
+                Some(Ok(length)) => self.total += length as u64,
+            }
+            if self.buffer.len() > 2 * STDERR_KEPT {
+                let excess = self.buffer.len() - STDERR_KEPT;
+                bytes::Buf::advance(&mut self.buffer, excess);
+            }
+        }
+    }
+
+    /// Of a text that is whole.
+    pub(super) fn of(text: &[u8]) -> Self {
+        let from = text.len().saturating_sub(STDERR_KEPT);
+        Self {
+            buffer: text[from..].into(),
+            total: text.len() as u64,
+        }
+    }
+
+    pub(crate) fn kept(&self) -> Bytes {
+        let from = self.buffer.len().saturating_sub(STDERR_KEPT);
+        Bytes::copy_from_slice(&self.buffer[from..])
+    }
+}
