@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use p2p_shared::names::{LinkName, RunId};
-use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal, RunRequest, cost};
+use p2p_shared::protocol::{End, InnerToRouter, Refusal, RunRequest};
 use p2p_shared::text::{EscapedBytes, millis};
 use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, ChildStdout};
+use tokio::io::AsyncWriteExt;
+use tokio::process::ChildStdin;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,10 +25,13 @@ use crate::process::{self, Pipes, ProcessGroup, Program};
 mod by_worker;
 mod output;
 mod part;
+mod telling;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use output::{Reports, Tail, Window};
+use telling::{START_WAITS, Telling};
+
 pub(crate) use part::{Part, Stood, StopBy, stop_failed};
 
 /// Most characters of standard error in a log line.
@@ -85,8 +88,8 @@ impl Job {
                         is_workers: false,
                     });
                 }
-                let story = self.live(group, pipes, begun).await;
-                self.finish(begun, story, None).await;
+                let (story, telling) = self.live(group, pipes, begun).await;
+                self.finish(begun, story, &telling, None).await;
             }
             Err((refusal, message)) => self.give_up(refusal, message),
         }
@@ -147,11 +150,12 @@ impl Job {
     }
 
     /// From the process's start to the end of its output.
-    async fn live(&self, group: ProcessGroup, pipes: Pipes, begun: Instant) -> Story {
-        let _ = self
-            .reports
-            .urgent
-            .send(InnerToRouter::Started { run: self.run_id() });
+    async fn live(&self, group: ProcessGroup, pipes: Pipes, begun: Instant) -> (Story, Telling) {
+        let telling = self.telling();
+        if self.part.is_some() {
+            // What moves a car, or stops it, is told as it happens.
+            telling.started();
+        }
         let mut stderr = Tail::default();
         let mut bytes = 0;
         let no_more = CancellationToken::new();
@@ -159,13 +163,17 @@ impl Job {
             let io = std::pin::pin!(async {
                 tokio::join!(
                     feed(pipes.stdin, self.stdin.clone(), &no_more),
-                    self.pass_on(pipes.stdout, &mut bytes, &no_more),
+                    telling.pass_on(pipes.stdout, &mut bytes, &no_more),
                     stderr.collect(pipes.stderr, &no_more),
                 );
             });
-            self.supervise(group, io, &no_more, begun).await
+            self.supervise(group, io, &telling, &no_more, begun).await
         };
-        Story { end, bytes, stderr }
+        (Story { end, bytes, stderr }, telling)
+    }
+
+    fn telling(&self) -> Telling {
+        Telling::new(self.run_id(), &self.reports, &self.window)
     }
 
     /// Waits for the end, or sees to it; then for the pipes, of which `no_more` is waited for
@@ -174,6 +182,7 @@ impl Job {
         &self,
         mut group: ProcessGroup,
         mut io: Pin<&mut impl Future<Output = ()>>,
+        telling: &Telling,
         no_more: &CancellationToken,
         begun: Instant,
     ) -> End {
@@ -187,10 +196,12 @@ impl Job {
             .map(|part| part.caller.clone())
             .unwrap_or_default();
         let mut is_abandoned = false;
+        let mut start_waits = std::pin::pin!(tokio::time::sleep(START_WAITS));
         let end = loop {
             tokio::select! {
                 status = group.ended() => break ended(&status),
                 () = &mut io, if !io_ended => io_ended = true,
+                () = &mut start_waits, if !telling.has_started() => telling.started(),
                 () = &mut limit, if has_limit => break End::TimedOut,
                 () = self.cancel.cancelled() => break self.part.as_ref().map_or(End::Cancelled, Part::cut_off),
                 () = caller.cancelled(), if !is_abandoned => {
@@ -237,7 +248,13 @@ impl Job {
         cut_off
     }
 
-    async fn finish(self, begun: Instant, mut story: Story, worker: Option<&str>) {
+    async fn finish(
+        self,
+        begun: Instant,
+        mut story: Story,
+        telling: &Telling,
+        worker: Option<&str>,
+    ) {
         let exec = begun.elapsed();
         let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
         let mut kept = story.stderr.kept();
@@ -246,13 +263,7 @@ impl Job {
         {
             (story.end, kept) = stop_failed(&kept);
         }
-        let finished = InnerToRouter::Finished {
-            run: self.run_id(),
-            end: story.end,
-            exec_us,
-            stderr: kept.clone(),
-        };
-        let _ = self.reports.output.send(finished).await;
+        telling.finished(story.end, exec_us, kept.clone()).await;
         self.record(&story, exec, &kept, worker);
     }
 
@@ -306,48 +317,6 @@ impl Job {
             return String::new();
         }
         format!("{:?}", self.request.arguments)
-    }
-
-    /// Passes output on in pieces, as far as its reader lets us; counts its bytes.
-    async fn pass_on(
-        &self,
-        stdout: Option<ChildStdout>,
-        bytes: &mut u64,
-        no_more: &CancellationToken,
-    ) {
-        let Some(mut stdout) = stdout else { return };
-        let mut buffer = BytesMut::new();
-        let mut is_read = true;
-        // How much is left to read, once that is all that is waited for.
-        let mut left = None;
-        while left != Some(0) {
-            buffer.reserve(PIECE);
-            let most = left.unwrap_or(PIECE).min(PIECE);
-            let mut room = bytes::BufMut::limit(&mut buffer, most);
-            let length = tokio::select! {
-                biased;
-                () = no_more.cancelled(), if left.is_none() => {
-                    let waiting = rustix::io::ioctl_fionread(&stdout).unwrap_or_default();
-                    left = Some(usize::try_from(waiting).unwrap_or(usize::MAX));
-                    continue;
-                }
-                read = stdout.read_buf(&mut room) => match read {
-                    Ok(0) | Err(_) => return,
-                    Ok(length) => length,
-                },
-            };
-            *bytes += length as u64;
-            left = left.map(|left| left - length);
-            let piece = buffer.split().freeze();
-            is_read = is_read && self.window.take(cost(&piece)).await;
-            if is_read {
-                let output = InnerToRouter::Output {
-                    run: self.run_id(),
-                    bytes: piece,
-                };
-                let _ = self.reports.output.send(output).await;
-            }
-        }
     }
 }
 

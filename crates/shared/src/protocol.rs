@@ -14,7 +14,7 @@
 //!          ├───────────────────────────────────▶│ or
 //!          │  Started, Output …, Finished       │   it did
 //!          ├───────────────────────────────────▶│ or
-//!          │  Answered                          │   a worker did it
+//!          │  Answered                          │   it did, and that was soon over
 //!          ├───────────────────────────────────▶│
 //!          │                    Window | Cancel │   the caller reads on, or has gone away
 //!          │◀───────────────────────────────────┤
@@ -110,13 +110,13 @@ pub enum InnerToRouter {
         /// The end of its standard error, at most [`STDERR_KEPT`] bytes.
         stderr: Bytes,
     },
-    /// The run is over, all in one: a worker did it, and its output is at most [`PIECE`] bytes.
+    /// The run is over, all in one: it took a moment, and its output is at most [`PIECE`] bytes.
     Answered {
         /// Which run.
         run: RunId,
         /// How it ended.
         end: End,
-        /// From the request to the worker to its answer, in microseconds.
+        /// From its start, or the request to its worker, to its end, in microseconds.
         exec_us: u64,
         /// All of its output.
         output: Bytes,

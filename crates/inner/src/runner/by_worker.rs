@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal, cost};
+use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal};
 use p2p_shared::text::Escaped;
 use tokio::time::{sleep_until, timeout};
 
@@ -55,9 +55,10 @@ impl Job {
         begun: Instant,
     ) {
         let limit = self.limit.map(|limit| begun + limit);
+        let telling = self.telling();
         let cut_off = tokio::select! {
             biased;
-            () = self.pass_on_whole(output) => None,
+            () = telling.pass_on_whole(output) => None,
             () = self.cancel.cancelled() => Some(End::Cancelled),
             () = sleep_until(limit.unwrap_or(begun).into()), if limit.is_some() => Some(End::TimedOut),
         };
@@ -65,7 +66,7 @@ impl Job {
             self.window.close();
             story.end = end;
         }
-        self.finish(begun, story, Some(&worker)).await;
+        self.finish(begun, story, &telling, Some(&worker)).await;
     }
 
     /// The worker did not answer in its time.
@@ -109,21 +110,21 @@ impl Job {
                 let story = Story::of(&answer);
                 part.tell_ended(story.end, begun.elapsed());
                 let caller = part.caller.clone();
-                let passing_on = self.pass_on_whole(answer.output.into());
+                let telling = self.telling();
+                let passing_on = telling.pass_on_whole(answer.output.into());
                 if caller.run_until_cancelled(passing_on).await.is_none() {
                     self.abandon();
                 }
-                self.finish(begun, story, Some(worker.name())).await;
+                self.finish(begun, story, &telling, Some(worker.name()))
+                    .await;
             }
             Waited::CutOff => {
                 worker.kill(group, "it did not end a motion that is over");
                 let story = Story::ended(part.cut_off());
                 part.tell_ended(story.end, begun.elapsed());
-                let _ = self
-                    .reports
-                    .urgent
-                    .send(InnerToRouter::Started { run: self.run_id() });
-                self.finish(begun, story, Some(worker.name())).await;
+                let telling = self.telling();
+                self.finish(begun, story, &telling, Some(worker.name()))
+                    .await;
             }
             // Nobody knows how far it came: the file stands in.
             Waited::TooLong => {
@@ -216,23 +217,6 @@ impl Job {
                     self.abandon();
                 }
             }
-        }
-    }
-
-    /// Says that it ran, and passes its output on in pieces, as far as its reader lets us.
-    async fn pass_on_whole(&self, mut output: Bytes) {
-        let run = self.run_id();
-        let _ = self.reports.urgent.send(InnerToRouter::Started { run });
-        while !output.is_empty() {
-            let bytes = output.split_to(output.len().min(PIECE));
-            if !self.window.take(cost(&bytes)).await {
-                return;
-            }
-            let _ = self
-                .reports
-                .output
-                .send(InnerToRouter::Output { run, bytes })
-                .await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What becomes of a run that is over, or abandoned, before it begins.
+//! What becomes of a run that is over, or abandoned, before it begins; and what is told of one.
 
 use std::sync::Mutex;
 
@@ -8,15 +8,15 @@ use super::*;
 use crate::catalog::Catalog;
 use crate::motion::{Effect, Event, Motion, Rules, Token};
 use crate::testing::script;
-use p2p_shared::protocol::RUN_WINDOW;
 use p2p_shared::protocol::console::StopCause;
+use p2p_shared::protocol::{PIECE, RUN_WINDOW};
 
 /// A command that leaves the note `begun`, as a motion or as the stop, and what is told of it.
 struct Bench {
     folder: tempfile::TempDir,
     told: mpsc::UnboundedReceiver<ToDrive>,
     urgent: mpsc::UnboundedReceiver<InnerToRouter>,
-    _output: mpsc::Receiver<InnerToRouter>,
+    output: mpsc::Receiver<InnerToRouter>,
 }
 
 fn a_token() -> Token {
@@ -73,7 +73,7 @@ fn bench(is_stop: bool) -> (Bench, Job, Commands) {
         folder,
         told,
         urgent: urgent_out,
-        _output: output_out,
+        output: output_out,
     };
     (bench, job, commands)
 }
@@ -131,4 +131,104 @@ async fn a_stop_whose_caller_has_gone_runs_all_the_same() {
     }
     job.run(&catalog).await;
     assert!(bench.has_begun());
+}
+
+/// What is told of a command that does this; `go` is made once it has said something.
+async fn told_of(body: &str) -> Vec<InnerToRouter> {
+    let (mut bench, mut job, commands) = bench(false);
+    job.part = None;
+    script(&bench.folder.path().join("move"), body);
+    let running = tokio::spawn(async move { job.run(&commands).await });
+    let mut told = Vec::new();
+    loop {
+        let message = tokio::select! {
+            biased;
+            Some(message) = bench.urgent.recv() => message,
+            Some(message) = bench.output.recv() => message,
+        };
+        if matches!(message, InnerToRouter::Output { .. }) {
+            std::fs::write(bench.folder.path().join("go"), "").unwrap();
+        }
+        let is_over = matches!(
+            message,
+            InnerToRouter::Finished { .. } | InnerToRouter::Answered { .. }
+        );
+        told.push(message);
+        if is_over {
+            running.await.unwrap();
+            return told;
+        }
+    }
+}
+
+/// All of its output; whatever the pace, its start is told first and once, and nothing after its
+/// end.
+fn output_of(told: &[InnerToRouter]) -> Vec<u8> {
+    let mut output = Vec::new();
+    for (at, message) in told.iter().enumerate() {
+        let is_last = at + 1 == told.len();
+        match message {
+            InnerToRouter::Started { .. } => assert_eq!(at, 0),
+            InnerToRouter::Output { bytes, .. } => {
+                assert!(at > 0 && bytes.len() <= PIECE);
+                output.extend_from_slice(bytes);
+            }
+            InnerToRouter::Finished { .. } => assert!(is_last && at > 0),
+            InnerToRouter::Answered { output: all, .. } => {
+                assert!(at == 0 && is_last && all.len() <= PIECE);
+                output.extend_from_slice(all);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    output
+}
+
+#[tokio::test]
+async fn what_a_command_says_is_told_whole_and_in_order_whatever_its_pace() {
+    assert_eq!(output_of(&told_of("printf hello").await), b"hello");
+    assert_eq!(output_of(&told_of("exit 3").await), b"");
+    let told = told_of("head -c 100000 /dev/zero; printf end").await;
+    let output = output_of(&told);
+    assert_eq!(output.len(), 100_003);
+    assert!(output.ends_with(b"\0end"));
+}
+
+#[tokio::test]
+async fn a_command_that_goes_on_is_told_to_have_started_and_what_it_says_meanwhile() {
+    let told = told_of("echo first; until [ -e go ]; do sleep 0.01; done; echo last").await;
+    assert!(matches!(told[0], InnerToRouter::Started { .. }));
+    assert!(matches!(&told[1], InnerToRouter::Output { bytes, .. } if &bytes[..] == b"first\n"));
+    assert_eq!(output_of(&told), b"first\nlast\n");
+}
+
+#[tokio::test]
+async fn a_command_that_says_nothing_is_told_to_have_started_all_the_same() {
+    let (mut bench, mut job, commands) = bench(false);
+    job.part = None;
+    script(&bench.folder.path().join("move"), "exec sleep 1000");
+    let cancel = job.cancel.clone();
+    let running = tokio::spawn(async move { job.run(&commands).await });
+    let started = bench.urgent.recv().await;
+    assert!(matches!(started, Some(InnerToRouter::Started { .. })));
+    cancel.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_ended_before_its_start_was_told_is_told_in_one_message() {
+    let (mut bench, job, _) = bench(false);
+    let telling = job.telling();
+    telling.finished(End::Exit(0), 5, Bytes::new()).await;
+    let told = bench.output.recv().await;
+    assert!(matches!(told, Some(InnerToRouter::Answered { .. })));
+    let telling = job.telling();
+    telling.started();
+    telling.started();
+    telling.finished(End::Exit(0), 5, Bytes::new()).await;
+    let told = bench.urgent.recv().await;
+    assert!(matches!(told, Some(InnerToRouter::Started { .. })));
+    assert!(bench.urgent.try_recv().is_err());
+    let told = bench.output.recv().await;
+    assert!(matches!(told, Some(InnerToRouter::Finished { .. })));
 }

@@ -1,0 +1,181 @@
+//! Owns what a run has told its caller, and what of it waits a moment: a command that ends at once
+//! is told in one message rather than in three, each of which would wake the router.
+
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::{End, InnerToRouter, PIECE, cost};
+use tokio::io::AsyncReadExt;
+use tokio::process::ChildStdout;
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::output::{Reports, Window};
+
+/// How long a run's start waits for its end: what a command takes that does little. Whoever looks
+/// on sees no difference, and what is lost meanwhile is told as it would be anyway.
+pub(super) const START_WAITS: Duration = Duration::from_millis(5);
+/// How long output waits for more, or for the end that mostly comes right behind it.
+const OUTPUT_WAITS: Duration = Duration::from_millis(1);
+
+/// What is told of one run.
+#[derive(Debug)]
+pub(super) struct Telling {
+    run: RunId,
+    reports: Reports,
+    window: Window,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    has_started: bool,
+    /// The last of its output, which the end takes along.
+    rest: Bytes,
+}
+
+impl Telling {
+    pub(super) fn new(run: RunId, reports: &Reports, window: &Window) -> Self {
+        Self {
+            run,
+            reports: reports.clone(),
+            window: window.clone(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whether its start was told.
+    pub(super) fn has_started(&self) -> bool {
+        self.lock().has_started
+    }
+
+    /// Tells that it has started, once.
+    pub(super) fn started(&self) {
+        if !std::mem::replace(&mut self.lock().has_started, true) {
+            let _ = (self.reports.urgent).send(InnerToRouter::Started { run: self.run });
+        }
+    }
+
+    /// Passes output on in pieces, as far as its reader lets us, until it ends or `no_more` is
+    /// read; counts its bytes.
+    pub(super) async fn pass_on(
+        &self,
+        stdout: Option<ChildStdout>,
+        bytes: &mut u64,
+        no_more: &CancellationToken,
+    ) {
+        let Some(mut stdout) = stdout else { return };
+        let mut piece = BytesMut::new();
+        let mut is_read = true;
+        // How much is left to read, once that is all that is waited for.
+        let mut left = None;
+        let mut waits = std::pin::pin!(sleep(OUTPUT_WAITS));
+        while left != Some(0) {
+            if piece.len() >= PIECE {
+                is_read = self.flush(&mut piece, is_read).await;
+            }
+            piece.reserve(PIECE - piece.len());
+            let most = left.unwrap_or(PIECE).min(PIECE - piece.len());
+            let had = piece.len();
+            let mut room = (&mut piece).limit(most);
+            tokio::select! {
+                biased;
+                () = no_more.cancelled(), if left.is_none() => {
+                    let waiting = rustix::io::ioctl_fionread(&stdout).unwrap_or_default();
+                    left = Some(usize::try_from(waiting).unwrap_or(usize::MAX));
+                }
+                read = stdout.read_buf(&mut room) => match read {
+                    Ok(0) | Err(_) => break,
+                    Ok(length) => {
+                        *bytes += length as u64;
+                        left = left.map(|left| left - length);
+                        if had == 0 {
+                            set(waits.as_mut(), OUTPUT_WAITS);
+                        }
+                    }
+                },
+                () = &mut waits, if had > 0 => is_read = self.flush(&mut piece, is_read).await,
+            }
+        }
+        if !piece.is_empty() && is_read && self.window.take(cost(&piece)).await {
+            self.lock().rest = piece.freeze();
+        }
+    }
+
+    /// Sends a piece, if anyone reads; whether that is still so.
+    async fn flush(&self, piece: &mut BytesMut, is_read: bool) -> bool {
+        let bytes = piece.split().freeze();
+        let is_read = is_read && self.window.take(cost(&bytes)).await;
+        if is_read {
+            self.started();
+            self.output(bytes).await;
+        }
+        is_read
+    }
+
+    /// Passes on output that is all there, in pieces, as far as its reader lets us.
+    pub(super) async fn pass_on_whole(&self, mut output: Bytes) {
+        self.started();
+        while !output.is_empty() {
+            let bytes = output.split_to(output.len().min(PIECE));
+            if !self.window.take(cost(&bytes)).await {
+                return;
+            }
+            self.output(bytes).await;
+        }
+    }
+
+    /// Sends a piece for which the window has been asked.
+    async fn output(&self, bytes: Bytes) {
+        let run = self.run;
+        let output = InnerToRouter::Output { run, bytes };
+        let _ = self.reports.output.send(output).await;
+    }
+
+    /// Tells how it ended, and all that was not told yet.
+    pub(super) async fn finished(&self, end: End, exec_us: u64, stderr: Bytes) {
+        let run = self.run;
+        let (has_started, output) = {
+            let mut state = self.lock();
+            (state.has_started, std::mem::take(&mut state.rest))
+        };
+        // At once, so that they go in one write.
+        let Ok(mut places) = self.reports.output.reserve_many(2).await else {
+            return;
+        };
+        let mut say = |message| {
+            if let Some(place) = places.next() {
+                place.send(message);
+            }
+        };
+        if !has_started {
+            return say(InnerToRouter::Answered {
+                run,
+                end,
+                exec_us,
+                output,
+                stderr,
+            });
+        }
+        if !output.is_empty() {
+            say(InnerToRouter::Output { run, bytes: output });
+        }
+        say(InnerToRouter::Finished {
+            run,
+            end,
+            exec_us,
+            stderr,
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn set(timer: Pin<&mut Sleep>, wait: Duration) {
+    timer.reset(Instant::now() + wait);
+}
