@@ -20,7 +20,8 @@ use crate::clock;
 use crate::commands::Commands;
 use crate::guardian::{Guard, Mover};
 use crate::motion::{Effect, Event, Motion, Order, Origin, Rules, Token};
-use crate::runner::{Job, Part, Reports, Stood, Window};
+use crate::reports::Reports;
+use crate::runner::{Job, Part, Stood, Window};
 
 mod answers;
 mod handle;

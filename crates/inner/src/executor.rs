@@ -1,7 +1,6 @@
-//! Owns the runs that there are: how many, which ids were seen, and that each can be reached
-//! until it ends.
+//! Owns the runs that there are: how many, and that each can be reached until it ends.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,10 +14,8 @@ use crate::clock;
 use crate::commands::Commands;
 use crate::drive::{Asked, DriveHandle, ToDrive};
 use crate::inputs::Inputs;
-use crate::runner::{Job, Reports, Window};
-
-/// So many run ids are remembered, so that none runs twice.
-const REMEMBERED: usize = 1000;
+use crate::reports::Reports;
+use crate::runner::{Job, Window};
 
 /// How runs are done.
 #[derive(Debug)]
@@ -28,7 +25,6 @@ pub(crate) struct Executor {
     max_runs: usize,
     reports: Reports,
     table: Arc<Mutex<Table>>,
-    seen: Seen,
     inputs: Inputs,
     tracker: TaskTracker,
     motion: MotionInfo,
@@ -81,7 +77,6 @@ impl Executor {
             max_runs,
             reports,
             table: Arc::default(),
-            seen: Seen::default(),
             inputs: Inputs::default(),
             tracker,
             motion,
@@ -113,7 +108,7 @@ impl Executor {
         let counts = part == Part::None && worker.is_none();
         if let Err((refusal, message)) = self.admit(&request, stdin.len(), part, counts) {
             tracing::info!(link = %link, run = %run, command = %request.command, why = message, "run refused");
-            let _ = self.reports.urgent.send(InnerToRouter::Refused {
+            self.reports.urgent(InnerToRouter::Refused {
                 run,
                 refusal,
                 message,
@@ -182,7 +177,7 @@ impl Executor {
         counts: bool,
     ) -> Result<(), (Refusal, String)> {
         if part == Part::Stop {
-            return self.check_new(request.run);
+            return self.check_new(request);
         }
         if self.draining {
             return Err((
@@ -209,7 +204,7 @@ impl Executor {
             );
             return Err((Refusal::Busy, message));
         }
-        self.check_new(request.run)
+        self.check_new(request)
     }
 
     /// How many processes run that `max_runs` bounds.
@@ -218,11 +213,14 @@ impl Executor {
         table.values().filter(|hold| hold.counts).count()
     }
 
-    fn check_new(&mut self, run: RunId) -> Result<(), (Refusal, String)> {
-        if self.seen.is_new(run) {
+    fn check_new(&self, request: &RunRequest) -> Result<(), (Refusal, String)> {
+        if self.reports.begin(request.run, &request.command) {
             return Ok(());
         }
-        let message = format!("run {run} was asked for twice: a router gives each id once");
+        let message = format!(
+            "run {} was asked for twice: a router gives each id once",
+            request.run
+        );
         Err((Refusal::Repeated, message))
     }
 
@@ -247,6 +245,12 @@ impl Executor {
         for hold in lock(&self.table).values() {
             hold.window.close();
         }
+    }
+
+    /// What became of a run, for who lost its answer.
+    pub(crate) fn tell(&self, run: RunId) {
+        let story = self.reports.story(run);
+        self.reports.urgent(InnerToRouter::Run { run, story });
     }
 
     /// The car's motion.
@@ -291,47 +295,7 @@ impl Drop for Executor {
     }
 }
 
-/// The last run ids.
-#[derive(Debug, Default)]
-struct Seen {
-    order: VecDeque<RunId>,
-    ids: HashSet<RunId>,
-}
-
-impl Seen {
-    fn is_new(&mut self, run: RunId) -> bool {
-        if !self.ids.insert(run) {
-            return false;
-        }
-        self.order.push_back(run);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-        true
-    }
-}
-
 /// The table is whole whenever nobody holds it, even after a panic.
 fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_new_once_and_forgotten_after_a_thousand_others() {
-        let mut seen = Seen::default();
-        assert!(seen.is_new(RunId::from_number(0)));
-        for n in 1..1000 {
-            assert!(seen.is_new(RunId::from_number(n)));
-            assert!(!seen.is_new(RunId::from_number(0)));
-        }
-        assert!(seen.is_new(RunId::from_number(1000)));
-        assert!(seen.is_new(RunId::from_number(0)));
-        assert_eq!(seen.order.len(), seen.ids.len());
-    }
 }

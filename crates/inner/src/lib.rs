@@ -25,8 +25,10 @@ pub mod guardian;
 pub mod identity;
 mod inputs;
 mod lister;
+mod memory;
 mod motion;
 mod process;
+mod reports;
 mod runner;
 mod session;
 pub mod settings;
@@ -40,7 +42,7 @@ use commands::Commands;
 use drive::{Drive, ToDrive};
 use executor::Executor;
 use guardian::GuardianProgram;
-use runner::Reports;
+use reports::Reports;
 use session::Outbox;
 use worker::Workers;
 
@@ -114,7 +116,7 @@ impl Inner {
         let commands = Commands::new(Catalog::open(&config.commands)?, config.motion.clone());
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
-        let reports = Reports { urgent, output };
+        let reports = Reports::new(urgent, output);
         let (state, watched) = watch::channel(LinkState::Down);
         let shutdown = CancellationToken::new();
         let hurry = Arc::new(Notify::new());

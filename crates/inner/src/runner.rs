@@ -21,6 +21,7 @@ use crate::drive::{ToDrive, Told};
 use crate::executor::Entry;
 use crate::guardian;
 use crate::process::{self, Pipes, ProcessGroup, Program};
+use crate::reports::Reports;
 
 mod by_worker;
 mod output;
@@ -29,7 +30,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use output::{Reports, Tail, Window};
+pub(crate) use output::{Tail, Window};
 use telling::{START_WAITS, Telling};
 
 pub(crate) use part::{Part, Stood, StopBy, stop_failed};
@@ -305,7 +306,7 @@ impl Job {
             "{}",
             if refusal == Refusal::WorkerLost { "run lost" } else { "run refused" }
         );
-        let _ = self.reports.urgent.send(InnerToRouter::Refused {
+        self.reports.urgent(InnerToRouter::Refused {
             run: self.run_id(),
             refusal,
             message,

@@ -325,6 +325,7 @@ impl Session<'_> {
             RouterToInner::Run(request) => self.executor.begin(request, &self.name),
             RouterToInner::Window { run, more } => self.executor.grant(run, more),
             RouterToInner::Cancel { run } => self.executor.cancel(run),
+            RouterToInner::AskRun { run } => self.executor.tell(run),
             RouterToInner::ListCommands { request } => {
                 if let Err(TooMany) = lister.ask(request) {
                     let what = "asks for more lists of commands than it can need";

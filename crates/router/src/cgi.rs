@@ -289,7 +289,10 @@ impl Open {
                 }
                 Next::Event(RunEvent::Lost) => Err(Problem::new(
                     StatusCode::BAD_GATEWAY,
-                    "the link to the car was lost while the command ran: look before you run it again",
+                    format!(
+                        "the link to the car was lost while the command ran: look before you run it again, at the car or, once it is back, at {}{run} here",
+                        crate::run_story::PATH
+                    ),
                 )
                 .executed(Executed::Unknown)),
                 Next::NotSent => Err(Problem::retry_after(

@@ -46,6 +46,7 @@ mod quota;
 mod record;
 mod registry;
 mod run;
+mod run_story;
 mod service;
 pub mod settings;
 mod sign_in;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use p2p_shared::names::{InstanceId, LinkName, RunId};
-use p2p_shared::protocol::{CommandInfo, MAX_OPEN_RUNS, Rejection, RouterToInner};
+use p2p_shared::protocol::{CommandInfo, MAX_OPEN_RUNS, Rejection, RouterToInner, RunStory};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::car::RunKind;
@@ -16,11 +16,13 @@ use crate::run::{OpenRun, RunEvent, RunHandle, RunOrder};
 mod clock;
 pub(crate) mod life;
 mod listings;
+mod questions;
 mod runs;
 mod task;
 
-/// How long a list of the commands may take to come: a folder of thousands on a slow card.
-const LISTING: Duration = Duration::from_secs(10);
+/// How long an answer may take to come: a list of the commands, of a folder of thousands on a slow
+/// card.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// One connection of an inner: its own number, so that an old one can't be taken for the one
 /// that replaced it.
@@ -35,8 +37,8 @@ impl LinkId {
 }
 
 /// What a link is asked to do. The queue has no bound of its own: each open run has at most one
-/// order, one cancel and four grants in it, and open runs are bounded; lists are by those who
-/// wait for them.
+/// order, one cancel and four grants in it, and open runs are bounded; lists and
+/// questions are by those who wait for them.
 #[derive(Debug)]
 pub(crate) enum ToLink {
     Run {
@@ -51,6 +53,7 @@ pub(crate) enum ToLink {
     },
     Cancel(RunId),
     List(oneshot::Sender<Vec<CommandInfo>>),
+    AskRun(RunId, oneshot::Sender<Option<RunStory>>),
     Notice(String),
 }
 
@@ -202,7 +205,15 @@ impl LinkHandle {
     pub(crate) async fn list(&self) -> Option<Vec<CommandInfo>> {
         let (reply, answer) = oneshot::channel();
         self.send(ToLink::List(reply));
-        tokio::time::timeout(LISTING, answer).await.ok()?.ok()
+        tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
+    }
+
+    /// What became of a run, or that the inner doesn't know; `None` if the link is lost or the
+    /// answer too slow.
+    pub(crate) async fn ask_run(&self, run: RunId) -> Option<Option<RunStory>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(ToLink::AskRun(run, reply));
+        tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
     }
 
     /// Ends the link, at once and whatever waits in its queue. The first reason counts.

@@ -20,7 +20,7 @@ use crate::cgi::{self, Broken, RunBody};
 use crate::registry::{Occupant, ServicePort};
 use crate::sign_in::{HOME, SIGN_IN, SIGN_OUT};
 use crate::strangers::Visitor;
-use crate::{Context, Patience, browser, door, host, http, query};
+use crate::{Context, Patience, browser, door, host, http, query, run_story};
 
 /// Pause when the system has no descriptors left for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -185,12 +185,13 @@ impl Asked<'_> {
         let allowed = match path {
             "/cgi" => "GET, HEAD, OPTIONS, POST",
             "/commands" | HOME => "GET, HEAD, OPTIONS",
+            path if path.starts_with(run_story::PATH) => "GET, HEAD, OPTIONS",
             SIGN_IN => "GET, HEAD, OPTIONS, POST",
             SIGN_OUT => "HEAD, OPTIONS, POST",
             _ => {
                 return Err(Problem::new(
                     StatusCode::NOT_FOUND,
-                    "there is no such path: /cgi?command=NAME runs a command, /commands lists them",
+                    "there is no such path: /cgi?command=NAME runs a command, /commands lists them, /run/ID says what became of one",
                 ));
             }
         };
@@ -247,6 +248,9 @@ impl Asked<'_> {
                 caller.may("see what there is", Role::may_view)?;
                 match path {
                     HOME => Ok(self.home(&caller).await),
+                    path if let Some(id) = path.strip_prefix(run_story::PATH) => {
+                        self.run_story(id).await
+                    }
                     _ => self.commands().await,
                 }
             }

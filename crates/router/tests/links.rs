@@ -15,3 +15,5 @@ mod ports;
 mod restarts;
 #[path = "links/stand.rs"]
 mod stand;
+#[path = "links/stories.rs"]
+mod stories;

@@ -132,6 +132,14 @@ pub enum InnerToRouter {
         /// Whether another part follows.
         more: bool,
     },
+    /// An answer to [`RouterToInner::AskRun`].
+    Run {
+        /// Which run.
+        run: RunId,
+        /// What became of it; `None`: it is none of the last thousand that were begun since the
+        /// inner's start.
+        story: Option<RunStory>,
+    },
     /// What the car does.
     Motion(MotionEvent),
     /// The inner is about to restart: it begins nothing more and ends what runs.
@@ -329,11 +337,62 @@ pub enum RouterToInner {
         /// The request's number, given back in the answer.
         request: u64,
     },
+    /// What became of this run?
+    AskRun {
+        /// Which run.
+        run: RunId,
+    },
     /// The router is about to restart: come back after this time.
     GoAway {
         /// Milliseconds to wait before dialling again.
         reconnect_after_ms: u64,
     },
+}
+
+/// What an inner remembers of a run, for who lost its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStory {
+    /// What was to be run.
+    pub command: CommandName,
+    /// How long ago it was asked for, in milliseconds.
+    pub age_ms: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Bytes of its output, as far as it was read.
+    pub bytes: u64,
+    /// The beginning of its output, as much as is remembered.
+    pub output: Bytes,
+    /// The end of its standard error, if it is over and that is remembered.
+    pub stderr: Bytes,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was asked for, and has not begun yet.
+    Waiting,
+    /// It runs.
+    Running,
+    /// It did not begin and never will: a sentence that says why.
+    Refused(String),
+    /// Nobody knows: a sentence that says why.
+    Unknown(String),
+    /// It is over.
+    Ended {
+        /// How it ended.
+        end: End,
+        /// From its start to its end, in microseconds.
+        exec_us: u64,
+    },
+}
+
+impl Outcome {
+    /// It is over.
+    #[must_use]
+    pub fn ended(end: End, exec_us: u64) -> Self {
+        Self::Ended { end, exec_us }
+    }
 }
 
 /// A run that the router asks for.

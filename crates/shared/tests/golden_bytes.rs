@@ -16,8 +16,8 @@ use p2p_shared::protocol::console::{
     SessionId, Source, StopCause,
 };
 use p2p_shared::protocol::{
-    CommandInfo, End, Hello, InnerToRouter, MotionInfo, Refusal, Rejection, RouterToInner,
-    RunRequest,
+    CommandInfo, End, Hello, InnerToRouter, MotionInfo, Outcome, Refusal, Rejection, RouterToInner,
+    RunRequest, RunStory,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -75,7 +75,30 @@ fn from_inner() -> Vec<InnerToRouter> {
             more: true,
         },
         Draining,
+        InnerToRouter::Run {
+            run: run(),
+            story: None,
+        },
     ];
+    for outcome in [
+        Outcome::Waiting,
+        Outcome::Running,
+        Outcome::Refused("why".to_owned()),
+        Outcome::Unknown("why".to_owned()),
+        Outcome::ended(End::Exit(3), 1234),
+    ] {
+        messages.push(InnerToRouter::Run {
+            run: run(),
+            story: Some(RunStory {
+                command: "hello".parse().unwrap(),
+                age_ms: 1500,
+                outcome,
+                bytes: 6,
+                output: Bytes::from_static(b"hello\n"),
+                stderr: Bytes::from_static(b"oops"),
+            }),
+        });
+    }
     for refusal in [
         Refusal::NotFound,
         Refusal::NotExecutable,
@@ -143,6 +166,7 @@ fn to_inner() -> Vec<RouterToInner> {
         },
         Cancel { run: run() },
         ListCommands { request: 3 },
+        RouterToInner::AskRun { run: run() },
         RouterToInner::Press {
             press: press(),
             run: run(),

@@ -20,9 +20,8 @@ impl Drive {
             exec_us,
             stderr: Bytes::new(),
         };
-        let urgent = &self.reports.urgent;
-        let _ = urgent.send(InnerToRouter::Started { run });
-        let _ = urgent.send(finished);
+        self.reports.urgent(InnerToRouter::Started { run });
+        self.reports.urgent(finished);
     }
 
     /// What comes when the car stands, or can't be stopped.
@@ -44,16 +43,13 @@ impl Drive {
     /// car stands.
     pub(super) fn extended(&mut self, asked: Asked) {
         let run = asked.request.run;
-        let _ = self.reports.urgent.send(InnerToRouter::Started { run });
+        self.reports.urgent(InnerToRouter::Started { run });
         if asked.request.for_ms.is_none() {
-            let _ = self
-                .reports
-                .urgent
-                .send(finished(run, End::Ended, Bytes::new()));
+            self.reports.urgent(finished(run, End::Ended, Bytes::new()));
             return;
         }
         let stood = self.until_it_stands();
-        let output = self.reports.output.clone();
+        let reports = self.reports.clone();
         self.tracker.spawn(async move {
             let stood = tokio::select! {
                 stood = stood => stood,
@@ -63,7 +59,7 @@ impl Drive {
                 Ok(Stood::Failed) => stop_failed(&[]),
                 _ => (End::Ended, Bytes::new()),
             };
-            let _ = output.send(finished(run, end, said)).await;
+            reports.output([finished(run, end, said)]).await;
         });
     }
 
@@ -98,7 +94,7 @@ impl Drive {
 
     pub(super) fn refuse(&self, run: RunId, refusal: Refusal, message: String) {
         tracing::info!(%run, why = message, "run refused");
-        let _ = self.reports.urgent.send(InnerToRouter::Refused {
+        self.reports.urgent(InnerToRouter::Refused {
             run,
             refusal,
             message,
@@ -106,7 +102,7 @@ impl Drive {
     }
 
     pub(super) fn report(&self, event: MotionEvent) {
-        let _ = self.reports.urgent.send(InnerToRouter::Motion(event));
+        self.reports.urgent(InnerToRouter::Motion(event));
     }
 
     /// What was told while there was no link was lost.

@@ -30,7 +30,7 @@ impl Bench {
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(4);
         let tracker = TaskTracker::new();
-        let reports = Reports { urgent, output };
+        let reports = Reports::new(urgent, output);
         let (drive, car, _) = Drive::new(info.clone(), commands.clone(), reports, tracker.clone());
         let mut bench = Self {
             folder,

@@ -42,7 +42,7 @@ impl Job {
             output,
             stderr: stderr.clone(),
         };
-        let _ = self.reports.urgent.send(answered);
+        self.reports.urgent(answered);
         self.record(story, exec, &stderr, worker);
     }
 

@@ -4,20 +4,10 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use p2p_shared::protocol::{InnerToRouter, STDERR_KEPT};
+use p2p_shared::protocol::STDERR_KEPT;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-
-/// Where a run's reports go: to the link that there is, if there is one.
-#[derive(Debug, Clone)]
-pub(crate) struct Reports {
-    /// What must not wait behind output: of each run that is asked for its start or why there is
-    /// none, and what becomes of the car's motion. Most that may wait: `session::MAX_UNREAD`.
-    pub urgent: mpsc::UnboundedSender<InnerToRouter>,
-    /// Output, and the end behind it.
-    pub output: mpsc::Sender<InnerToRouter>,
-}
 
 /// How much more output the caller takes. Closed, output is thrown away.
 #[derive(Debug, Clone)]

@@ -13,7 +13,8 @@ use tokio::process::ChildStdout;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::output::{Reports, Window};
+use super::output::Window;
+use crate::reports::Reports;
 
 /// How long a run's start waits for its end: what a command takes that does little. Whoever looks
 /// on sees no difference, and what is lost meanwhile is told as it would be anyway.
@@ -55,7 +56,8 @@ impl Telling {
     /// Tells that it has started, once.
     pub(super) fn started(&self) {
         if !std::mem::replace(&mut self.lock().has_started, true) {
-            let _ = (self.reports.urgent).send(InnerToRouter::Started { run: self.run });
+            self.reports
+                .urgent(InnerToRouter::Started { run: self.run });
         }
     }
 
@@ -100,8 +102,13 @@ impl Telling {
                 () = &mut waits, if had > 0 => is_read = self.flush(&mut piece, is_read).await,
             }
         }
-        if !piece.is_empty() && is_read && self.window.take(cost(&piece)).await {
-            self.lock().rest = piece.freeze();
+        if !piece.is_empty() {
+            let rest = piece.freeze();
+            if is_read && self.window.take(cost(&rest)).await {
+                self.lock().rest = rest;
+            } else {
+                self.unread(rest);
+            }
         }
     }
 
@@ -111,9 +118,19 @@ impl Telling {
         let is_read = is_read && self.window.take(cost(&bytes)).await;
         if is_read {
             self.started();
-            self.output(bytes).await;
+            let run = self.run;
+            self.reports
+                .output([InnerToRouter::Output { run, bytes }])
+                .await;
+        } else {
+            self.unread(bytes);
         }
         is_read
+    }
+
+    fn unread(&self, bytes: Bytes) {
+        let run = self.run;
+        self.reports.unread(&InnerToRouter::Output { run, bytes });
     }
 
     /// Passes on output that is all there, in pieces, as far as its reader lets us.
@@ -124,15 +141,11 @@ impl Telling {
             if !self.window.take(cost(&bytes)).await {
                 return;
             }
-            self.output(bytes).await;
+            let run = self.run;
+            self.reports
+                .output([InnerToRouter::Output { run, bytes }])
+                .await;
         }
-    }
-
-    /// Sends a piece for which the window has been asked.
-    async fn output(&self, bytes: Bytes) {
-        let run = self.run;
-        let output = InnerToRouter::Output { run, bytes };
-        let _ = self.reports.output.send(output).await;
     }
 
     /// Tells how it ended, and all that was not told yet.
@@ -142,33 +155,28 @@ impl Telling {
             let mut state = self.lock();
             (state.has_started, std::mem::take(&mut state.rest))
         };
-        // At once, so that they go in one write.
-        let Ok(mut places) = self.reports.output.reserve_many(2).await else {
-            return;
-        };
-        let mut say = |message| {
-            if let Some(place) = places.next() {
-                place.send(message);
-            }
-        };
         if !has_started {
-            return say(InnerToRouter::Answered {
+            let answered = InnerToRouter::Answered {
                 run,
                 end,
                 exec_us,
                 output,
                 stderr,
-            });
+            };
+            return self.reports.output([answered]).await;
         }
-        if !output.is_empty() {
-            say(InnerToRouter::Output { run, bytes: output });
-        }
-        say(InnerToRouter::Finished {
+        let finished = InnerToRouter::Finished {
             run,
             end,
             exec_us,
             stderr,
-        });
+        };
+        if output.is_empty() {
+            return self.reports.output([finished]).await;
+        }
+        let bytes = output;
+        let output = InnerToRouter::Output { run, bytes };
+        self.reports.output([output, finished]).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -64,7 +64,7 @@ fn bench(is_stop: bool) -> (Bench, Job, Commands) {
         limit: None,
         window: Window::new(RUN_WINDOW),
         cancel: CancellationToken::new(),
-        reports: Reports { urgent, output },
+        reports: Reports::new(urgent, output),
         tracker: TaskTracker::new(),
         part: Some(part),
         _entry: None,

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::clock::InnerClock;
 use super::listings::Listings;
+use super::questions::Questions;
 use super::runs::Runs;
 use super::{LinkEnd, LinkHandle, ToLink};
 use crate::car::{Car, RunKind};
@@ -42,6 +43,7 @@ pub(super) struct LinkTask {
     /// Runs whose input is on its way, a piece of each in turn.
     inputs: VecDeque<Input>,
     listings: Listings,
+    questions: Questions,
     started: Instant,
 }
 
@@ -71,6 +73,7 @@ impl LinkTask {
             runs: Runs::default(),
             inputs: VecDeque::new(),
             listings: Listings::default(),
+            questions: Questions::default(),
             started: now,
         }
     }
@@ -145,6 +148,7 @@ impl LinkTask {
         let busy = !self.runs.is_empty()
             || !self.work.is_empty()
             || !self.listings.is_idle()
+            || !self.questions.is_idle()
             || self.handle.drive().is_watched();
         if let Some(pace) = self.liveness.set_busy(busy, Instant::now()) {
             socket::set_dead_after(self.wire.get_ref().socket(), pace.dead);
@@ -202,6 +206,11 @@ impl LinkTask {
             ToLink::List(reply) => {
                 let request = self.listings.ask(reply);
                 self.ask_for_list(request)?;
+            }
+            ToLink::AskRun(run, reply) => {
+                if self.questions.ask(run, reply) {
+                    self.wire.push(&RouterToInner::AskRun { run })?;
+                }
             }
             ToLink::Notice(message) => self.wire.push(&RouterToInner::Notice { message })?,
         }
@@ -350,6 +359,7 @@ impl LinkTask {
                 let next = self.listings.answer(request, commands, more)?;
                 self.ask_for_list(next)?;
             }
+            InnerToRouter::Run { run, story } => self.questions.answer(run, story.as_ref()),
             InnerToRouter::Motion(event) => self.car.moves(self.handle.id(), event),
             InnerToRouter::Draining => self.on_draining()?,
         }

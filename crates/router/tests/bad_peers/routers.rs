@@ -30,6 +30,12 @@ async fn serves(link: &mut Peer, number: u64) {
             Some(InnerToRouter::Output { run, bytes }) if run == RunId::from_number(number) => {
                 output.extend_from_slice(&bytes);
             }
+            Some(InnerToRouter::Answered {
+                run, output: all, ..
+            }) if run == RunId::from_number(number) => {
+                output.extend_from_slice(&all);
+                break;
+            }
             Some(InnerToRouter::Finished { run, .. }) if run == RunId::from_number(number) => break,
             Some(_) => {}
             None => panic!("the inner has closed"),
@@ -96,7 +102,7 @@ async fn windows_that_overflow_and_cancels_of_nothing_do_no_harm() {
     loop {
         match link.hear().await {
             Some(InnerToRouter::Output { bytes, .. }) => length += bytes.len(),
-            Some(InnerToRouter::Finished { .. }) => break,
+            Some(InnerToRouter::Finished { .. } | InnerToRouter::Answered { .. }) => break,
             Some(_) => {}
             None => panic!("the inner has closed"),
         }
@@ -201,6 +207,7 @@ async fn ten_thousand_runs_at_once_are_begun_as_far_as_may_be_and_each_is_answer
                 open -= 1;
                 ended += 1;
             }
+            InnerToRouter::Answered { .. } => ended += 1,
             InnerToRouter::Refused {
                 refusal: Refusal::Busy,
                 ..

@@ -87,7 +87,7 @@ async fn a_run_id_that_comes_twice_is_run_once() {
     let (mut finished, mut refusals) = (0, Vec::new());
     while finished == 0 || refusals.is_empty() {
         match link.hear().await {
-            Some(InnerToRouter::Finished { .. }) => finished += 1,
+            Some(InnerToRouter::Finished { .. } | InnerToRouter::Answered { .. }) => finished += 1,
             Some(InnerToRouter::Refused { refusal, .. }) => refusals.push(refusal),
             Some(_) => {}
             None => panic!("the link is lost"),

@@ -1,0 +1,275 @@
+//! Owns what is remembered of the last runs: that each id ran at most once, and what became of it,
+//! for who asks later because the answer was lost on its way.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use p2p_shared::names::{CommandName, RunId};
+use p2p_shared::protocol::{End, InnerToRouter, Outcome, Refusal, RunStory};
+
+/// So many runs are remembered (the contract's figure).
+const REMEMBERED: usize = 1000;
+/// Most bytes of one run's output that are kept: its beginning.
+const OUTPUT: usize = 4 * 1024;
+/// Most bytes of output and standard error that are kept of all runs; then the oldest forget
+/// theirs, and not how they ended.
+const ALL_OUTPUT: usize = 256 * 1024;
+
+/// The last runs.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    order: VecDeque<RunId>,
+    runs: HashMap<RunId, Remembered>,
+    /// The bytes that are kept.
+    kept: usize,
+    /// How many of the oldest have forgotten what they said.
+    silent: usize,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    command: CommandName,
+    asked: Duration,
+    outcome: Outcome,
+    /// How much it said.
+    bytes: u64,
+    output: BytesMut,
+    stderr: Bytes,
+    /// It is too long ago for what it says to be kept.
+    is_silent: bool,
+}
+
+impl Memory {
+    /// A run was asked for, at this time of any clock; whether it is the first time.
+    pub(crate) fn begin(&mut self, run: RunId, command: &CommandName, now: Duration) -> bool {
+        if self.runs.contains_key(&run) {
+            return false;
+        }
+        let remembered = Remembered {
+            command: command.clone(),
+            asked: now,
+            outcome: Outcome::Waiting,
+            bytes: 0,
+            output: BytesMut::new(),
+            stderr: Bytes::new(),
+            is_silent: false,
+        };
+        self.runs.insert(run, remembered);
+        self.order.push_back(run);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            if let Some(gone) = self.runs.remove(&oldest) {
+                self.kept -= gone.kept();
+            }
+            self.silent = self.silent.saturating_sub(1);
+        }
+        true
+    }
+
+    /// What is said of a run: to the router, or to nobody, since it is away.
+    pub(crate) fn heard(&mut self, message: &InnerToRouter) {
+        match message {
+            InnerToRouter::Started { run } => self.change(*run, |told| {
+                told.outcome = Outcome::Running;
+            }),
+            InnerToRouter::Output { run, bytes } => self.change(*run, |told| told.says(bytes)),
+            InnerToRouter::Finished {
+                run,
+                end,
+                exec_us,
+                stderr,
+            } => self.change(*run, |told| {
+                told.ended(*end, *exec_us, stderr);
+            }),
+            InnerToRouter::Answered {
+                run,
+                end,
+                exec_us,
+                output,
+                stderr,
+            } => self.change(*run, |told| {
+                told.says(output);
+                told.ended(*end, *exec_us, stderr);
+            }),
+            // It says nothing of the one that ran.
+            InnerToRouter::Refused {
+                refusal: Refusal::Repeated,
+                ..
+            } => {}
+            InnerToRouter::Refused {
+                run,
+                refusal,
+                message,
+            } => self.change(*run, |told| {
+                told.outcome = match refusal {
+                    Refusal::WorkerLost => Outcome::Unknown(message.clone()),
+                    _ => Outcome::Refused(message.clone()),
+                };
+            }),
+            InnerToRouter::Hello(_)
+            | InnerToRouter::Clock { .. }
+            | InnerToRouter::Commands { .. }
+            | InnerToRouter::Motion(_)
+            | InnerToRouter::Run { .. }
+            | InnerToRouter::Draining => {}
+        }
+    }
+
+    /// What became of a run, if it is one of the last.
+    pub(crate) fn story(&self, run: RunId, now: Duration) -> Option<RunStory> {
+        let told = self.runs.get(&run)?;
+        Some(RunStory {
+            command: told.command.clone(),
+            age_ms: u64::try_from(now.saturating_sub(told.asked).as_millis()).unwrap_or(u64::MAX),
+            outcome: told.outcome.clone(),
+            bytes: told.bytes,
+            output: Bytes::copy_from_slice(&told.output),
+            stderr: told.stderr.clone(),
+        })
+    }
+
+    /// A run that is not remembered was none of those that were asked for, as a driver's press.
+    fn change(&mut self, run: RunId, change: impl FnOnce(&mut Remembered)) {
+        let Some(told) = self.runs.get_mut(&run) else {
+            return;
+        };
+        let before = told.kept();
+        change(told);
+        self.kept = self.kept + told.kept() - before;
+        self.forget_old_output();
+    }
+
+    fn forget_old_output(&mut self) {
+        while self.kept > ALL_OUTPUT && self.silent < self.order.len() {
+            if let Some(told) = self.runs.get_mut(&self.order[self.silent]) {
+                self.kept -= told.kept();
+                told.output = BytesMut::new();
+                told.stderr = Bytes::new();
+                told.is_silent = true;
+            }
+            self.silent += 1;
+        }
+    }
+}
+
+impl Remembered {
+    fn says(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        if !self.is_silent {
+            let room = OUTPUT.saturating_sub(self.output.len());
+            self.output
+                .extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+    }
+
+    fn ended(&mut self, end: End, exec_us: u64, stderr: &Bytes) {
+        self.outcome = Outcome::ended(end, exec_us);
+        if !self.is_silent {
+            self.stderr = stderr.clone();
+        }
+    }
+
+    fn kept(&self) -> usize {
+        self.output.len() + self.stderr.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(n: u64) -> RunId {
+        RunId::from_number(n)
+    }
+
+    fn begin(memory: &mut Memory, n: u64) -> bool {
+        memory.begin(id(n), &"hello".parse().unwrap(), Duration::from_secs(1))
+    }
+
+    fn output(memory: &mut Memory, n: u64, bytes: &'static [u8]) {
+        let bytes = Bytes::from_static(bytes);
+        memory.heard(&InnerToRouter::Output { run: id(n), bytes });
+    }
+
+    #[test]
+    fn an_id_is_new_once_and_forgotten_after_a_thousand_others() {
+        let mut memory = Memory::default();
+        assert!(begin(&mut memory, 0));
+        for n in 1..1000 {
+            assert!(begin(&mut memory, n));
+            assert!(!begin(&mut memory, 0));
+        }
+        assert!(begin(&mut memory, 1000));
+        assert!(begin(&mut memory, 0));
+        assert_eq!(memory.order.len(), memory.runs.len());
+    }
+
+    #[test]
+    fn what_became_of_a_run_is_told_as_it_happens() {
+        let mut memory = Memory::default();
+        let story = |memory: &Memory, n| memory.story(id(n), Duration::from_millis(1500));
+        assert_eq!(story(&memory, 1), None);
+        begin(&mut memory, 1);
+        assert_eq!(story(&memory, 1).unwrap().outcome, Outcome::Waiting);
+        memory.heard(&InnerToRouter::Started { run: id(1) });
+        output(&mut memory, 1, b"hello\n");
+        let told = story(&memory, 1).unwrap();
+        assert_eq!((told.outcome, told.age_ms), (Outcome::Running, 500));
+        memory.heard(&InnerToRouter::Finished {
+            run: id(1),
+            end: End::Exit(3),
+            exec_us: 9,
+            stderr: Bytes::from_static(b"no"),
+        });
+        memory.heard(&InnerToRouter::Refused {
+            run: id(1),
+            refusal: Refusal::Repeated,
+            message: "twice".to_owned(),
+        });
+        let told = story(&memory, 1).unwrap();
+        assert_eq!(told.outcome, Outcome::ended(End::Exit(3), 9));
+        assert_eq!((&told.output[..], told.bytes), (&b"hello\n"[..], 6));
+        assert_eq!(&told.stderr[..], b"no");
+        begin(&mut memory, 2);
+        let refused = |refusal| InnerToRouter::Refused {
+            run: id(2),
+            refusal,
+            message: "why".to_owned(),
+        };
+        memory.heard(&refused(Refusal::NotFound));
+        let outcome = Outcome::Refused("why".to_owned());
+        assert_eq!(story(&memory, 2).unwrap().outcome, outcome);
+        memory.heard(&refused(Refusal::WorkerLost));
+        let outcome = Outcome::Unknown("why".to_owned());
+        assert_eq!(story(&memory, 2).unwrap().outcome, outcome);
+    }
+
+    proptest! {
+        /// Whatever is said, what is kept is counted and bounded, and the newest is kept longest.
+        #[test]
+        fn what_is_kept_has_a_bound(said in proptest::collection::vec((0..40_u64, 0..3_u8), 0..400)) {
+            static LONG: [u8; 16 * 1024] = [b'x'; 16 * 1024];
+            let mut memory = Memory::default();
+            for (n, what) in said {
+                match what {
+                    0 => { begin(&mut memory, n); }
+                    1 => output(&mut memory, n, &LONG),
+                    _ => memory.heard(&InnerToRouter::Finished {
+                        run: id(n),
+                        end: End::Exit(0),
+                        exec_us: 1,
+                        stderr: Bytes::from_static(&LONG[..8 * 1024]),
+                    }),
+                }
+                let kept: usize = memory.runs.values().map(Remembered::kept).sum();
+                prop_assert_eq!(kept, memory.kept);
+                prop_assert!(kept <= ALL_OUTPUT);
+                prop_assert!(memory.runs.values().all(|told| told.output.len() <= OUTPUT));
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Owns where a run's reports go: to the link that there is, if there is one, and into the memory
+//! of what became of it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use p2p_shared::names::{CommandName, RunId};
+use p2p_shared::protocol::{InnerToRouter, RunStory};
+use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::memory::Memory;
+
+/// Where a run's reports go.
+#[derive(Debug, Clone)]
+pub(crate) struct Reports {
+    urgent: mpsc::UnboundedSender<InnerToRouter>,
+    output: mpsc::Sender<InnerToRouter>,
+    memory: Arc<Mutex<Memory>>,
+}
+
+impl Reports {
+    /// To these queues. Most that may wait in `urgent`: `session::MAX_UNREAD`.
+    pub(crate) fn new(
+        urgent: mpsc::UnboundedSender<InnerToRouter>,
+        output: mpsc::Sender<InnerToRouter>,
+    ) -> Self {
+        let memory = Arc::default();
+        Self {
+            urgent,
+            output,
+            memory,
+        }
+    }
+
+    /// A run is asked for; whether it is the first time.
+    pub(crate) fn begin(&self, run: RunId, command: &CommandName) -> bool {
+        self.memory().begin(run, command, clock::now())
+    }
+
+    /// What became of a run, if it is one of the last.
+    pub(crate) fn story(&self, run: RunId) -> Option<RunStory> {
+        self.memory().story(run, clock::now())
+    }
+
+    /// Says what must not wait behind output: of each run that is asked for its start or why there
+    /// is none, and what becomes of the car's motion.
+    pub(crate) fn urgent(&self, message: InnerToRouter) {
+        self.memory().heard(&message);
+        let _ = self.urgent.send(message);
+    }
+
+    /// Says output, or the end behind it; several go in one write.
+    pub(crate) async fn output<const N: usize>(&self, messages: [InnerToRouter; N]) {
+        for message in &messages {
+            self.memory().heard(message);
+        }
+        if let Ok(places) = self.output.reserve_many(N).await {
+            for (place, message) in places.zip(messages) {
+                place.send(message);
+            }
+        }
+    }
+
+    /// Output that nobody reads any more.
+    pub(crate) fn unread(&self, message: &InnerToRouter) {
+        self.memory().heard(message);
+    }
+
+    /// It is whole whenever nobody holds it, even after a panic.
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
