@@ -17,5 +17,7 @@ mod ends;
 mod logged;
 #[path = "workers/motion.rs"]
 mod motion;
+#[path = "workers/sim_car.rs"]
+mod sim_car;
 #[path = "workers/stops.rs"]
 mod stops;

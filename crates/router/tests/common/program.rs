@@ -56,7 +56,7 @@ fn console_called(name: &str, folder: &Path, router_port: u16) -> std::process::
 }
 
 /// A program of the workspace that is none of this package's: an example here.
-fn neighbour(name: &str) -> PathBuf {
+pub fn neighbour(name: &str) -> PathBuf {
     let router = Path::new(env!("CARGO_BIN_EXE_p2p-router"));
     let path = router.with_file_name("examples").join(name);
     assert!(
