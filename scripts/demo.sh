@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds, starts a router and an inner on loopback, and runs commands through them.
+# Builds, starts a router and an inner with a simulated car on loopback, and drives it through them.
 set -eu
 here=$(dirname -- "$(readlink -f -- "$0")")
 . "$here/lib/process.sh"
@@ -7,7 +7,7 @@ here=$(dirname -- "$(readlink -f -- "$0")")
 
 usage() {
     cat <<'END'
-demo.sh            build, start a router and an inner here, run some commands, open the console
+demo.sh            build, start a router and a simulated car here, drive it a bit, open the console
                    (without a terminal: wait for Ctrl-C)
 demo.sh --smoke    the same without waiting; exits with 0 if all of it worked
 
@@ -71,6 +71,18 @@ await() { # PROGRAM PID START PATTERN
     done
 }
 
+# The link may be there before the worker has begun to serve.
+await_worker() {
+    clock
+    deadline=$((now + 30))
+    until curl -q --noproxy '*' -fsS --max-time 30 -o "$work/body" "${url}cgi?command=where" 2>/dev/null; do
+        still_there "$inner" "$inner_start" || fail "p2p-inner has ended"
+        clock
+        [ "$now" -lt "$deadline" ] || fail "the car's worker did not get ready within 30 s"
+        sleep 0.05
+    done
+}
+
 # Runs a command as anyone would.
 ask() { # COMMAND
     echo "\$ curl '${url}cgi?command=$1'"
@@ -86,7 +98,8 @@ need_cargo
 
 step "Building (cargo build --release --locked)"
 cd "$here/.."
-cargo build --release --locked || die 1 "the build has failed, see above"
+{ cargo build --release --locked && cargo build --release --locked -p p2p-inner --example sim_car; } ||
+    die 1 "the build has failed, see above"
 target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 inner='' inner_start='' router='' router_start=''
@@ -105,19 +118,33 @@ await p2p-router "$router" "$router_start" 'listening on [^ ]*:\([0-9][0-9]*\)'
 port=$answer
 echo "It takes links on port $port."
 
-step "Starting the side behind NAT: p2p-inner 127.0.0.1 $port 0 --name car --commands scripts/commands"
-launch p2p-inner 127.0.0.1 "$port" 0 --name car --commands "$here/commands"
+# The car's folder: its worker, a plain file that stops it whatever becomes of the worker, and a
+# command that is just a script.
+mkdir "$work/command"
+cp "$target/release/examples/sim_car" "$work/command/car.worker"
+cp "$here/commands/hello" "$work/command/hello"
+printf '#!/bin/sh\nexec ./car.worker stop\n' >"$work/command/stop"
+chmod 755 "$work/command" "$work/command"/*
+
+step "Starting the side behind NAT: p2p-inner 127.0.0.1 $port 0 --name car"
+set -- --commands "$work/command"
+launch p2p-inner 127.0.0.1 "$port" 0 --name car "$@"
 inner=$! inner_start=$start
 await p2p-inner "$inner" "$inner_start" 'link up: \(http://[^ ]*\)'
 url=$answer
 echo "The car is reachable at $url"
+await_worker
 
 step "Running commands on the car, from outside"
 ask hello
 [ "$(cat "$work/body")" = 'hello from car' ] || fail "hello should have answered: hello from car"
-for command in forward right forward status stop; do
-    ask "$command"
-done
+ask status
+place=$(tail -n 1 "$work/body")
+ask 'forward&for=1200'
+ask 'back&for=600'
+ask status
+[ "$(tail -n 1 "$work/body")" != "$place" ] || fail "the car should have moved"
+ask stop
 
 if [ -n "$smoke" ]; then
     step "The demo works"
@@ -127,7 +154,7 @@ fi
 # With a terminal the demo ends in the console, where the arrow keys drive the car.
 if [ -t 0 ] && [ -t 1 ]; then
     step "Your turn: the console. Arrow keys drive, Space stops, ? helps, q quits."
-    echo "In a browser: ${url}cgi?command=status"
+    echo "In a browser: $url"
     nap 2
     XDG_CONFIG_HOME="$work" "$target/release/p2p-console" --router "127.0.0.1:$port" --link car --log-dir "$work/logs" ||
         fail "the console has failed"

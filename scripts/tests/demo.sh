@@ -4,11 +4,11 @@
 set -eu
 . "$(dirname -- "$0")/lib/harness.sh"
 
-mkdir -p "$work/bin" "$work/target/release"
+mkdir -p "$work/bin" "$work/target/release/examples"
 cat >"$work/bin/cargo" <<'END'
 #!/bin/sh
 case $1 in
-    build) [ ! -e "$FAKE/no-build" ] ;;
+    build) case $* in *sim_car) [ ! -e "$FAKE/no-car" ] ;; *) [ ! -e "$FAKE/no-build" ] ;; esac ;;
     metadata) echo "{\"packages\":[],\"target_directory\":\"${FAKE%/fake}/target\",\"version\":1}" ;;
 esac
 END
@@ -20,7 +20,15 @@ echo '16:01:02 listening on 127.0.0.1:40123' >&2
 echo "$$" >"$FAKE/router"
 exec sleep 300
 END
-# A server for one request at a time that runs what stands behind command=.
+# The car is further on each time it is told to go forward.
+cat >"$work/target/release/examples/sim_car" <<'END'
+#!/bin/sh
+[ "$1" != forward ] || [ -e "$FAKE/no-motor" ] || echo . >>"$FAKE/way"
+echo "the car stands at $(grep -c . "$FAKE/way"),0 and faces east"
+END
+: >"$FAKE/way"
+# A server for one request at a time that runs what stands behind command=: the file of this name, or
+# the worker.
 cat >"$work/target/release/p2p-inner" <<'END'
 #!/bin/sh
 echo "$*" >"$FAKE/arguments"
@@ -33,10 +41,11 @@ exec perl -MIO::Socket::INET -e '
         my ($name) = <$client> =~ /command=(\w+)/;
         1 while <$client> =~ /\S/;
         my $status = -e "$fake/no-$name" ? 500 : 200;
-        print $client "HTTP/1.0 $status X\r\n\r\n", `P2P_LINK=car "$commands/$name"`;
+        my @run = -e "$commands/$name" ? "./$name" : ("./car.worker", $name);
+        print $client "HTTP/1.0 $status X\r\n\r\n", `cd "$commands" && P2P_LINK=car @run`;
     }' "$FAKE" "$7"
 END
-chmod 755 "$work/bin/cargo" "$work/target/release"/*
+chmod 755 "$work/bin/cargo" "$work/target/release"/* "$work/target/release/examples"/*
 export PATH="$work/bin:$PATH" P2P_NAME=lorry P2P_BIND=0.0.0.0
 
 tidy() {
@@ -48,8 +57,8 @@ ok 'the smoke test passes' [ "$code" = 0 ]
 ok 'it shows the address' says "$out" 'The car is reachable at http://127.0.0.1:'
 ok 'and a line to type' says "$out" "/cgi?command=hello'"
 ok 'and its answer' says "$out" 'hello from car'
-ok 'and how the car moves' says "$out" 'the car goes forward, now at 1,1, and faces east'
-ok 'the inner gets the sample commands' says "$FAKE/arguments" "127.0.0.1 40123 0 --name car --commands $scripts/commands"
+ok 'and where the car comes to' says "$out" 'the car stands at 1,0 and faces east'
+ok 'the inner gets a folder of its own' says "$FAKE/arguments" "127.0.0.1 40123 0 --name car --commands $work/p2prouter-demo."
 ok 'nothing of the environment gets through' not says "$FAKE/environment" P2P_NAME
 ok 'nothing is left behind' tidy
 
@@ -63,7 +72,7 @@ for signal in INT TERM HUP; do
     ok 'and leaves nothing behind' tidy
 done
 
-for fault in build router inner forward; do
+for fault in build car router inner forward motor; do
     : >"$FAKE/no-$fault"
     run "$scripts/demo.sh" --smoke
     rm "$FAKE/no-$fault"
@@ -71,7 +80,8 @@ for fault in build router inner forward; do
     ok 'and leaves nothing behind' tidy
     case $fault in
         router) ok 'it shows the log' says "$out" 'no luck today' ;;
-        forward) ok 'it says what went wrong' says "$out" 'the command forward was answered with status 500' ;;
+        motor) ok 'it says that the car does not move' says "$out" 'the car should have moved' ;;
+        forward) ok 'it says what went wrong' says "$out" 'the command forward&for=1200 was answered with status 500' ;;
     esac
 done
 
