@@ -48,6 +48,8 @@ async fn it_moves_until_it_is_stopped() {
     let moving = place(&car).await;
     until_so("it goes on", async || place(&car).await != moving).await;
     assert_eq!(car.run("stop").await.verdict(), (200, "yes"));
+    let said = car.run("where").await.text();
+    assert!(!said.contains("goes") && !said.contains("bump"), "{said}");
     says(&car, "the car stands").await;
     assert_eq!(place(&car).await, place(&car).await);
     let status = car.run("status").await.text();
