@@ -2,6 +2,7 @@
 //! has commands run there for whoever asks over HTTP.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use anyhow::Context as _;
 use p2p_shared::names::RunIds;
 use p2p_shared::ports::PortRange;
 use p2p_shared::{socket, timing};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +34,7 @@ pub mod host;
 mod http;
 pub mod key_command;
 pub mod keystore;
+mod known_links;
 pub mod limits;
 mod link;
 mod listen;
@@ -50,6 +53,7 @@ mod run_story;
 mod service;
 pub mod settings;
 mod sign_in;
+pub mod sockets;
 pub mod state_file;
 mod strangers;
 
@@ -65,8 +69,13 @@ use metrics::Metrics;
 use on_link::OnLink;
 use quota::Quota;
 use registry::{Occupant, Registry};
+use sockets::Given;
+use state_file::StateFile;
 use strangers::Strangers;
 
+/// How long connections that are kept open get for another request when the router goes down: its
+/// answer says that it is the last. Closed without one, a request that is on its way gets none.
+const LAST_REQUESTS: Duration = Duration::from_millis(500);
 /// How long connections get to take their last answer when the router goes down.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -99,6 +108,10 @@ pub struct Config {
     /// What is run when a link is there for the first time or gone for good: a program and its
     /// arguments.
     pub on_link: Option<Vec<String>>,
+    /// Which service ports are open is kept here, to be opened again after a restart.
+    pub known_links: Option<StateFile>,
+    /// The sockets that we were given.
+    pub sockets: Given,
 }
 
 /// What everything in a router shares.
@@ -108,7 +121,7 @@ pub(crate) struct Context {
     allow_plain_http: bool,
     /// The names that a request may be for; `None`: any.
     host_names: Option<Vec<HostName>>,
-    registry: Registry,
+    registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     run_ids: RunIds,
     feed: Arc<Feed>,
@@ -125,6 +138,8 @@ pub(crate) struct Context {
     /// No new anything.
     closed: CancellationToken,
     open_runs: TaskTracker,
+    /// Those on service ports.
+    callers: TaskTracker,
     connections: TaskTracker,
     links: TaskTracker,
 }
@@ -133,6 +148,8 @@ pub(crate) struct Context {
 pub struct Router {
     context: Arc<Context>,
     address: SocketAddr,
+    listener: Arc<TcpListener>,
+    known_links: Option<StateFile>,
 }
 
 impl Router {
@@ -140,11 +157,15 @@ impl Router {
     ///
     /// # Errors
     /// If the main port can't be opened.
-    pub fn start(config: Config) -> anyhow::Result<Self> {
+    pub fn start(mut config: Config) -> anyhow::Result<Self> {
         let address = SocketAddr::new(config.bind, config.port);
-        let listener = socket::listen(address).with_context(|| {
-            format!("the main port {address} can't be opened: is another router running there?")
-        })?;
+        let given = config.sockets.take(config.port);
+        let listener = given
+            .unwrap_or_else(|| socket::listen(address))
+            .with_context(|| {
+                format!("the main port {address} can't be opened: is another router running there?")
+            })?;
+        let listener = Arc::new(listener);
         let address = listener.local_addr().context("the main port's address")?;
         let feed = Arc::new(Feed::new());
         let metrics = Arc::new(Metrics::new());
@@ -153,7 +174,11 @@ impl Router {
             host_names: config.keys.is_none().then_some(config.host_names),
             acceptor: config.certificate.as_ref().map(Certificate::acceptor),
             allow_plain_http: config.allow_plain_http,
-            registry: Registry::new(config.bind, config.service_ports, config.max_links),
+            registry: Arc::new(Registry::new(
+                config.bind,
+                config.service_ports,
+                config.max_links,
+            )),
             cars: Arc::new(Cars::new(feed.clone(), metrics.clone())),
             feed,
             strangers: Arc::new(Strangers::new(metrics.clone())),
@@ -167,6 +192,7 @@ impl Router {
             draining: CancellationToken::new(),
             closed: CancellationToken::new(),
             open_runs: TaskTracker::new(),
+            callers: TaskTracker::new(),
             connections: TaskTracker::new(),
             links: TaskTracker::new(),
         });
@@ -188,16 +214,51 @@ impl Router {
         }
         let keeping_time = context.cars.clone().keep_time(context.closed.clone());
         context.connections.spawn(keeping_time);
+        if let Some(file) = config.known_links.clone() {
+            restore(&context, &file, &mut config.sockets);
+            let closed = context.closed.clone();
+            let keeping = known_links::keep(file, context.registry.clone(), closed);
+            context.connections.spawn(keeping);
+        }
+        for port in config.sockets.left() {
+            tracing::warn!(
+                port,
+                "the socket that was given for this port is closed: nobody had it, and it is not the main port"
+            );
+        }
         context
             .connections
-            .spawn(listen::serve(context.clone(), listener));
-        Ok(Self { context, address })
+            .spawn(listen::serve(context.clone(), listener.clone()));
+        Ok(Self {
+            context,
+            address,
+            listener,
+            known_links: config.known_links,
+        })
     }
 
     /// The main port's address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same as [`shut_down`](Self::shut_down), but that the ports stay open: their sockets, of
+    /// which whoever gets them takes on those who have called meanwhile.
+    pub async fn hand_over(self) -> Vec<OwnedFd> {
+        let services = self.context.registry.services();
+        let listeners = services.iter().filter_map(|service| service.listener());
+        let listeners: Vec<_> = [self.listener.clone()]
+            .into_iter()
+            .chain(listeners)
+            .collect();
+        self.shut_down().await;
+        drop(services);
+        let sockets = listeners.iter().filter_map(|listener| {
+            // The last to hold it is not always we: somebody's farewell may take longer.
+            listener.as_fd().try_clone_to_owned().ok()
+        });
+        sockets.collect()
     }
 
     /// Refuses new runs, lets the running ones end for [`timing::DRAIN`], sends the inners away
@@ -213,6 +274,11 @@ impl Router {
         {
             let left = context.open_runs.len();
             tracing::warn!(runs = left, "runs are cut off: they did not end in time");
+        }
+        context.callers.close();
+        let _ = tokio::time::timeout(LAST_REQUESTS, context.callers.wait()).await;
+        if let Some(file) = self.known_links.clone() {
+            known_links::write_last(file, &context.registry).await;
         }
         let services = context.registry.services();
         let spread = timing::COME_BACK_SPREAD;
@@ -230,10 +296,40 @@ impl Router {
         context.links.close();
         let last = async {
             context.links.wait().await;
+            context.callers.wait().await;
             context.connections.wait().await;
         };
         // Who doesn't take its last answer by then does without.
         let _ = tokio::time::timeout(LAST_ANSWERS, last).await;
+    }
+}
+
+/// Opens the service ports that were open before, for whoever had them.
+fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut Given) {
+    let known = known_links::read(file).unwrap_or_else(|error| {
+        let error = format!("{error:#}");
+        tracing::warn!(error, "which service ports were open is not known");
+        Vec::new()
+    });
+    let mut count = 0;
+    for link in known {
+        let given = sockets.take(link.service_port).and_then(Result::ok);
+        match context.registry.restore(&link, given) {
+            Some(service) => {
+                link::life::restored(context, service);
+                count += 1;
+            }
+            None => tracing::warn!(
+                link = %link.name, service_port = link.service_port,
+                "this port was open before and can't be opened again"
+            ),
+        }
+    }
+    if count > 0 {
+        tracing::info!(
+            ports = count,
+            "service ports are open again, and wait for their inners"
+        );
     }
 }
 

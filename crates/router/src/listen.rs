@@ -24,7 +24,7 @@ use crate::strangers::Visitor;
 use crate::{Context, admin, browser, door, host, http, metrics, query, service};
 
 /// Accepts and answers until the router goes down.
-pub(crate) async fn serve(context: Arc<Context>, listener: TcpListener) {
+pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
     let mut pace = Pace::default();
     while let Some((stream, peer)) = service::accept(&context, &listener, &context.closed).await {
         let tracker = context.connections.clone();

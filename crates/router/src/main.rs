@@ -1,11 +1,13 @@
 //! `p2p-router`: reads the command line and runs the router until it is told to end.
 
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use p2p_router::certificate::{Certificate, note};
 use p2p_router::key_command::{self, KeyCommand};
 use p2p_router::settings::{Options, Task};
+use p2p_router::sockets::ThisProgram;
 use p2p_router::{Router, first_keys, limits};
 use p2p_shared::{exit, logging, private_memory, settings};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,7 +21,10 @@ fn main() -> ExitCode {
         }
         Some(Task::Man) => exit::code(settings::print_man::<Options>().map_err(Into::into)),
         Some(Task::Key(command)) => exit::code(key(&options, command)),
-        None => exit::code(run(&options)),
+        None => match run(&options) {
+            Ok(Some((program, sockets))) => exit::code(Err(program.execute_anew(sockets))),
+            ended => exit::code(ended.map(|_| ())),
+        },
     }
 }
 
@@ -27,8 +32,11 @@ fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
     key_command::run(command, &options.state_dir()?, || options.proof())
 }
 
+/// Runs the router to its end; or until it is to be the program in its file, with these sockets.
 #[tokio::main]
-async fn run(options: &Options) -> anyhow::Result<()> {
+async fn run(options: &Options) -> anyhow::Result<Option<(ThisProgram, Vec<OwnedFd>)>> {
+    // Before anybody replaces the file.
+    let program = ThisProgram::find().context("what this program is")?;
     let _logs = logging::start(options.common.log_options("p2p-router"));
     limits::raise_open_files();
     let config = options.config()?;
@@ -59,9 +67,18 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     }
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut restart = signal(SignalKind::user_defined2()).context("SIGUSR2")?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        _ = restart.recv() => {
+            tracing::info!("restarting: running commands have 30 s; the ports stay open");
+            return Ok(tokio::select! {
+                sockets = router.hand_over() => Some((program, sockets)),
+                _ = interrupt.recv() => None,
+                _ = terminate.recv() => None,
+            });
+        }
     }
     tracing::info!("ending: running commands have 30 s (once more to end at once)");
     tokio::select! {
@@ -69,5 +86,5 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    Ok(())
+    Ok(None)
 }

@@ -18,6 +18,13 @@ impl From<IpAddr> for Origin {
     }
 }
 
+impl Origin {
+    /// The address, or the network's first.
+    pub(crate) fn address(self) -> IpAddr {
+        self.0
+    }
+}
+
 /// Who is held to what one party may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Party {

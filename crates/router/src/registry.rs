@@ -12,9 +12,11 @@ use p2p_shared::ports::PortRange;
 use p2p_shared::protocol::Rejection;
 use p2p_shared::timing;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::known_links::KnownLink;
 use crate::link::{LinkEnd, LinkHandle, LinkId, ToLink};
 use crate::origin::Party;
 
@@ -49,6 +51,8 @@ pub(crate) struct ServicePort {
     name: Mutex<Naming>,
     occupant: Mutex<Occupant>,
     takeovers: Mutex<Vec<Instant>>,
+    /// Until the port is given up.
+    listener: Mutex<Option<Arc<TcpListener>>>,
     /// The port is given up.
     pub closed: CancellationToken,
 }
@@ -77,6 +81,11 @@ impl ServicePort {
     pub(crate) fn occupant(&self) -> Occupant {
         lock(&self.occupant).clone()
     }
+
+    /// Its socket, until the port is given up.
+    pub(crate) fn listener(&self) -> Option<Arc<TcpListener>> {
+        lock(&self.listener).clone()
+    }
 }
 
 /// A claim that was granted.
@@ -85,8 +94,8 @@ pub(crate) struct Granted {
     pub service: Arc<ServicePort>,
     pub link: LinkHandle,
     pub work: tokio::sync::mpsc::UnboundedReceiver<ToLink>,
-    /// The listener of a port that was not open yet.
-    pub opened: Option<TcpListener>,
+    /// Whether the port was not open yet.
+    pub is_new: bool,
 }
 
 /// All service ports.
@@ -97,6 +106,8 @@ pub(crate) struct Registry {
     bind: IpAddr,
     /// Most ports of one party.
     most: usize,
+    /// Which ports there are has changed, or who holds one.
+    changed: watch::Sender<()>,
 }
 
 impl Registry {
@@ -106,6 +117,7 @@ impl Registry {
             allowed,
             bind,
             most,
+            changed: watch::Sender::new(()),
         }
     }
 
@@ -116,32 +128,85 @@ impl Registry {
         if claim.service_port != 0 {
             self.check_allowed(claim)?;
             if let Some(service) = ports.get(&claim.service_port) {
-                return take_over(service, claim, &ports);
+                let granted = take_over(service, claim, &ports)?;
+                // It may be called something else now.
+                self.changed.send_replace(());
+                return Ok(granted);
             }
         }
         self.check_quota(claim.party, &ports)?;
         let (port, listener) = self.open(claim)?;
         let name = unique(&claim.name, &ports, port);
         let (link, work) = LinkHandle::new(name.clone(), claim.instance);
+        let naming = Naming {
+            asked: claim.name.clone(),
+            given: name,
+        };
         let service = Arc::new(ServicePort {
             port,
             party: claim.party,
             identity: claim.identity.clone(),
-            name: Mutex::new(Naming {
-                asked: claim.name.clone(),
-                given: name,
-            }),
+            name: Mutex::new(naming),
             occupant: Mutex::new(Occupant::Linked(link.clone())),
             takeovers: Mutex::default(),
+            listener: Mutex::new(Some(Arc::new(listener))),
             closed: CancellationToken::new(),
         });
         ports.insert(port, service.clone());
+        self.changed.send_replace(());
         Ok(Granted {
             service,
             link,
             work,
-            opened: Some(listener),
+            is_new: true,
         })
+    }
+
+    /// Opens a port that was open before this router's start, and keeps it for its owner, whose
+    /// link was lost with the router that was. `None` if it can't be, or may not any more.
+    pub(crate) fn restore(
+        &self,
+        known: &KnownLink,
+        listener: Option<TcpListener>,
+    ) -> Option<Arc<ServicePort>> {
+        let port = known.service_port;
+        if !self.allowed.contains(port) {
+            return None;
+        }
+        let listen = || p2p_shared::socket::listen((self.bind, port).into()).ok();
+        let listener = listener.or_else(listen)?;
+        let mut ports = lock(&self.ports);
+        let naming = Naming {
+            asked: known.name.clone(),
+            given: unique(&known.name, &ports, port),
+        };
+        let service = Arc::new(ServicePort {
+            port,
+            party: known.party()?,
+            identity: known.identity.clone(),
+            name: Mutex::new(naming),
+            occupant: Mutex::new(Occupant::Away(Instant::now())),
+            takeovers: Mutex::default(),
+            listener: Mutex::new(Some(Arc::new(listener))),
+            closed: CancellationToken::new(),
+        });
+        ports.insert(port, service.clone());
+        Some(service)
+    }
+
+    /// What is to be known of the ports after a restart.
+    pub(crate) fn known(&self) -> Vec<KnownLink> {
+        let services = self.services();
+        let known = services.iter().map(|service| {
+            let asked = lock(&service.name).asked.clone();
+            KnownLink::new(service.port, asked, service.identity.clone(), service.party)
+        });
+        known.collect()
+    }
+
+    /// Tells when [`known`](Self::known) has changed.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// The link has ended: its port waits for its owner, unless another link holds it already.
@@ -167,6 +232,8 @@ impl Registry {
             return None;
         }
         service.closed.cancel();
+        lock(&service.listener).take();
+        self.changed.send_replace(());
         if ports
             .get(&service.port)
             .is_some_and(|held| Arc::ptr_eq(held, service))
@@ -313,7 +380,7 @@ fn take_over(
         service: service.clone(),
         link,
         work,
-        opened: None,
+        is_new: false,
     })
 }
 

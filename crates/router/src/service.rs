@@ -26,11 +26,14 @@ use crate::{Context, Patience, browser, door, host, http, query, run_story};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts and answers until the port is given up.
-pub(crate) async fn serve(context: Arc<Context>, service: Arc<ServicePort>, listener: TcpListener) {
+pub(crate) async fn serve(context: Arc<Context>, service: Arc<ServicePort>) {
+    let Some(listener) = service.listener() else {
+        return;
+    };
     context.metrics.service_ports.inc();
     while let Some((stream, peer)) = accept(&context, &listener, &service.closed).await {
         let (context, service) = (context.clone(), service.clone());
-        let tracker = context.connections.clone();
+        let tracker = context.callers.clone();
         tracker.spawn(async move { connection(&context, &service, stream, peer).await });
     }
     context.metrics.service_ports.dec();
@@ -108,10 +111,14 @@ async fn connection(
                 is_tls,
             };
             let is_seen = browser::is_navigation(request.headers());
-            let response = match asked.route(request).await {
+            let mut response = match asked.route(request).await {
                 Ok(response) => response,
                 Err(problem) => asked.told(problem, is_seen),
             };
+            if context.draining.is_cancelled() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             context.metrics.answered(response.status().as_u16());
             response
         },

@@ -13,6 +13,8 @@ use crate::certificate::{Certificate, CertificateFiles, note};
 use crate::host::HostName;
 use crate::key_command::{KeyCommand, Proof};
 use crate::keystore::{KeyFile, KeyStore};
+use crate::sockets::Given;
+use crate::state_file::StateFile;
 use crate::{Config, Patience, limits};
 
 /// The public relay: takes links of p2p-inner, and opens a service port for each
@@ -240,6 +242,12 @@ impl Options {
             patience: Patience::default(),
             max_links: self.max_links,
             on_link: self.on_link.clone().map(|words| words.0),
+            // Another time it may be another port, and then others' links are not ours.
+            known_links: (self.port != 0)
+                .then(|| self.state_dir().ok())
+                .flatten()
+                .map(|dir| StateFile::new(dir, &format!("links-{}.json", self.port))),
+            sockets: Given::from_environment(),
         })
     }
 }

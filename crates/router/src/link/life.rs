@@ -109,19 +109,16 @@ async fn serve(
         service,
         link,
         work,
-        opened,
+        is_new,
     } = granted;
     context.metrics.links.inc();
     context.metrics.link_ups.inc();
-    match opened {
-        Some(listener) => {
-            context.on_link.up(&service);
-            let serving = service::serve(context.clone(), service.clone(), listener);
-            context.connections.spawn(serving);
-        }
-        None => {
-            context.metrics.link_takeovers.inc();
-        }
+    if is_new {
+        context.on_link.up(&service);
+        let serving = service::serve(context.clone(), service.clone());
+        context.connections.spawn(serving);
+    } else {
+        context.metrics.link_takeovers.inc();
     }
     let name = link.name().clone();
     tracing::info!(
@@ -160,6 +157,23 @@ async fn serve(
         }
         give_up(context, &service, false, &end);
     }
+}
+
+/// Serves a port that was open before this router's start, until its owner is back or it is given
+/// up.
+pub(crate) fn restored(context: &Arc<Context>, service: Arc<ServicePort>) {
+    let serving = service::serve(context.clone(), service.clone());
+    context.connections.spawn(serving);
+    let context = context.clone();
+    let tracker = context.links.clone();
+    tracker.spawn(async move {
+        tokio::select! {
+            () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
+            () = context.closed.cancelled() => {}
+        }
+        let end = LinkEnd::Lost("it did not come back after the router's restart".to_owned());
+        give_up(&context, &service, false, &end);
+    });
 }
 
 /// Gives the port up if it may be; then its car is gone too.

@@ -139,6 +139,8 @@ pub fn router_config() -> p2p_router::Config {
         patience: p2p_router::Patience::default(),
         max_links: p2p_router::limits::LINKS,
         on_link: None,
+        known_links: None,
+        sockets: p2p_router::sockets::Given::default(),
     }
 }
 

@@ -1,0 +1,161 @@
+//! Owns which service ports the router had open, over its own end: a file that says for each who
+//! holds it. After a restart, however the router ended, they are open again at once, answer that
+//! the car is away, and wait for their owners.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use p2p_shared::key::KeyId;
+use p2p_shared::names::{Identity, LinkName};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::origin::{Origin, Party};
+use crate::registry::Registry;
+use crate::state_file::StateFile;
+
+/// Most bytes of the file: of as many links as there are ports.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+/// Changes are written together after this long: of ten thousand links that come at once each
+/// would else write them all.
+const TOGETHER: Duration = Duration::from_millis(500);
+
+/// A service port and who holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KnownLink {
+    pub service_port: u16,
+    pub name: LinkName,
+    pub identity: Identity,
+    party: Whose,
+}
+
+/// A [`Party`] as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Whose {
+    Key(String),
+    Address(IpAddr),
+}
+
+impl KnownLink {
+    pub(crate) fn new(port: u16, name: LinkName, identity: Identity, party: Party) -> Self {
+        Self {
+            service_port: port,
+            name,
+            identity,
+            party: match party {
+                Party::Key(key) => Whose::Key(key.to_string()),
+                Party::At(origin) => Whose::Address(origin.address()),
+            },
+        }
+    }
+
+    /// Among whose ports it counts.
+    pub(crate) fn party(&self) -> Option<Party> {
+        Some(match &self.party {
+            Whose::Key(id) => Party::Key(id.parse::<KeyId>().ok()?),
+            Whose::Address(address) => Party::At(Origin::from(*address)),
+        })
+    }
+}
+
+/// The known links of the router with this main port, as the file has them.
+///
+/// # Errors
+/// If it is there and can't be read.
+pub(crate) fn read(file: &StateFile) -> anyhow::Result<Vec<KnownLink>> {
+    let Some(text) = file.read(MAX_FILE)? else {
+        return Ok(Vec::new());
+    };
+    serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{} is no list of links: remove it, the inners come back by themselves",
+            file.path().display()
+        )
+    })
+}
+
+/// Writes them whenever they have changed, until `closed`.
+pub(crate) async fn keep(file: StateFile, registry: Arc<Registry>, closed: CancellationToken) {
+    let mut changed = registry.changes();
+    let file = Arc::new(file);
+    let mut has_failed = false;
+    while let Some(Ok(())) = closed.run_until_cancelled(changed.changed()).await {
+        closed.run_until_cancelled(sleep(TOGETHER)).await;
+        if closed.is_cancelled() {
+            // As they were before all were sent away.
+            return;
+        }
+        changed.mark_unchanged();
+        let (links, file) = (registry.known(), file.clone());
+        let written = tokio::task::spawn_blocking(move || write(&file, &links)).await;
+        match written {
+            Ok(Err(error)) if !has_failed => {
+                has_failed = true;
+                let error = format!("{error:#}");
+                tracing::warn!(
+                    error,
+                    "the open service ports can't be kept: after a restart they are closed until the inners are back"
+                );
+            }
+            Ok(result) => has_failed = result.is_err(),
+            // It panicked, which the log has.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Writes them as they are, before all are sent away.
+pub(crate) async fn write_last(file: StateFile, registry: &Registry) {
+    let links = registry.known();
+    let written = tokio::task::spawn_blocking(move || write(&file, &links)).await;
+    if let Ok(Err(error)) = written {
+        let error = format!("{error:#}");
+        tracing::warn!(error, "the open service ports are not kept");
+    }
+}
+
+fn write(file: &StateFile, links: &[KnownLink]) -> anyhow::Result<()> {
+    let _lock = file.lock()?;
+    file.replace(&serde_json::to_string(links)?)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_shared::key::Key;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_what_is_no_list_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::new(folder.path(), "links-8888.json");
+        assert_eq!(read(&file).unwrap(), []);
+        let at = |address: &str| Party::At(Origin::from(address.parse::<IpAddr>().unwrap()));
+        let parties = [
+            Party::Key(Key::generate().unwrap().id()),
+            at("192.0.2.1"),
+            at("2001:db8::1"),
+        ];
+        let links: Vec<_> = (9000..)
+            .zip(parties)
+            .map(|(port, party)| {
+                let identity = "abcd2345".to_owned().try_into().unwrap();
+                KnownLink::new(port, "car".parse().unwrap(), identity, party)
+            })
+            .collect();
+        write(&file, &links).unwrap();
+        let known = read(&file).unwrap();
+        assert_eq!(known, links);
+        for (link, party) in known.iter().zip(parties) {
+            assert_eq!(link.party(), Some(party));
+        }
+        file.replace("{").unwrap();
+        let error = read(&file).unwrap_err();
+        assert!(format!("{error:#}").contains("links-8888.json is no list of links: remove it"));
+    }
+}
