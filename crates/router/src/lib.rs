@@ -135,6 +135,8 @@ pub(crate) struct Context {
     on_link: Arc<OnLink>,
     /// No new runs.
     draining: CancellationToken,
+    /// No new connections: they wait at the sockets for the router after this one.
+    handing_over: CancellationToken,
     /// No new anything.
     closed: CancellationToken,
     open_runs: TaskTracker,
@@ -190,6 +192,7 @@ impl Router {
             max_body: config.max_body,
             patience: config.patience,
             draining: CancellationToken::new(),
+            handing_over: CancellationToken::new(),
             closed: CancellationToken::new(),
             open_runs: TaskTracker::new(),
             callers: TaskTracker::new(),
@@ -252,7 +255,7 @@ impl Router {
             .into_iter()
             .chain(listeners)
             .collect();
-        self.shut_down().await;
+        self.end(true).await;
         drop(services);
         let sockets = listeners.iter().filter_map(|listener| {
             // The last to hold it is not always we: somebody's farewell may take longer.
@@ -264,6 +267,10 @@ impl Router {
     /// Refuses new runs, lets the running ones end for [`timing::DRAIN`], sends the inners away
     /// with a time to come back, and closes everything.
     pub async fn shut_down(self) {
+        self.end(false).await;
+    }
+
+    async fn end(self, hands_over: bool) {
         let context = &self.context;
         context.draining.cancel();
         context.cars.close();
@@ -274,6 +281,9 @@ impl Router {
         {
             let left = context.open_runs.len();
             tracing::warn!(runs = left, "runs are cut off: they did not end in time");
+        }
+        if hands_over {
+            context.handing_over.cancel();
         }
         context.callers.close();
         let _ = tokio::time::timeout(LAST_REQUESTS, context.callers.wait()).await;

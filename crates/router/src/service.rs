@@ -49,6 +49,7 @@ pub(crate) async fn accept(
         let accepted = tokio::select! {
             biased;
             () = closed.cancelled() => return None,
+            () = context.handing_over.cancelled() => return None,
             accepted = listener.accept() => accepted,
         };
         match accepted {
