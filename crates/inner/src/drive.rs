@@ -23,6 +23,9 @@ use crate::motion::{Effect, Event, Motion, Order, Origin, Rules, Token};
 use crate::reports::Reports;
 use crate::runner::{Job, Part, Stood, Window};
 
+/// How long the car may move without its timers being looked at (the console's figure for itself).
+const STALL: Duration = Duration::from_millis(200);
+
 mod answers;
 mod handle;
 mod movers;
@@ -144,6 +147,8 @@ impl Drive {
         loop {
             let left = self.motion.next().map(|at| at.saturating_sub(clock::now()));
             let timer = left.map(|left| Instant::now() + clock::step(left));
+            // With a timer the next look at the clock is not far away: see `clock::step`.
+            let looked = (timer.is_some() && self.motion.guard().is_some()).then(clock::now);
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {
@@ -154,8 +159,23 @@ impl Drive {
                     None => return,
                 },
             }
+            if let Some(looked) = looked {
+                self.check_stall(clock::now().saturating_sub(looked));
+            }
             self.tell_guardian();
         }
+    }
+
+    /// Whoever kept this from running may do it again, and for longer: a car that moves is stopped.
+    fn check_stall(&mut self, since: Duration) {
+        if since < STALL || self.motion.guard().is_none() {
+            return;
+        }
+        tracing::warn!(
+            stalled_ms = millis(since),
+            "the inner did not get to run while the car moved: it is stopped (is the machine too slow, or out of memory?)"
+        );
+        self.decide(Event::Stop(StopCause::Watchdog), None);
     }
 
     fn on(&mut self, ask: ToDrive) {

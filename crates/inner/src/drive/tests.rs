@@ -21,10 +21,13 @@ struct Bench {
 impl Bench {
     /// A car that stands.
     async fn new() -> Self {
+        Self::with(motion()).await
+    }
+
+    async fn with(info: MotionInfo) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let commands = folder.path().join("command");
         fs::create_dir(&commands).unwrap();
-        let info = motion();
         let files = Catalog::open(&commands).unwrap();
         let commands = Commands::new(files, info.clone());
         let (urgent, urgent_out) = mpsc::unbounded_channel();
@@ -127,6 +130,35 @@ impl Bench {
             _ => unreachable!(),
         }
     }
+}
+
+#[tokio::test]
+async fn a_car_that_moves_while_the_inner_does_not_get_to_run_is_stopped() {
+    let mut bench = Bench::with(MotionInfo {
+        lease_ms: 60_000,
+        ..motion()
+    })
+    .await;
+    let press = bench.press(1);
+    bench.moves(press).await;
+    // All that runs here runs in this thread.
+    std::thread::sleep(STALL + Duration::from_millis(1));
+    let over = bench
+        .tells(|event| matches!(event, MotionEvent::Over { .. }))
+        .await;
+    let cause = StopCause::Watchdog;
+    assert_eq!(
+        over,
+        MotionEvent::Over {
+            press: Some(press),
+            cause
+        }
+    );
+    bench.tells(|event| *event == MotionEvent::Stands).await;
+    // While it stands nobody minds.
+    std::thread::sleep(STALL + Duration::from_millis(1));
+    let next = bench.press(2);
+    bench.moves(next).await;
 }
 
 #[tokio::test]
