@@ -253,6 +253,9 @@ impl Drive {
                 self.decide(Event::Stop(StopCause::Asked), Some(job));
             }
             ToDrive::Abandoned { run } => self.decide(Event::Abandoned { run }, None),
+            ToDrive::Proof(tell) => {
+                let _ = tell.send(());
+            }
             ToDrive::First => self.decide(Event::Stop(StopCause::Beginning), None),
             ToDrive::Drain { leaving } => {
                 self.is_draining = true;

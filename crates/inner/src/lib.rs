@@ -9,6 +9,7 @@ use p2p_shared::dial::RouterAddress;
 use p2p_shared::key::Key;
 use p2p_shared::names::{Identity, InstanceId, LinkName};
 use p2p_shared::protocol::MotionInfo;
+use p2p_shared::supervisor;
 use p2p_shared::timing::DRAIN;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -39,7 +40,7 @@ mod worker;
 use agent::Agent;
 use catalog::Catalog;
 use commands::Commands;
-use drive::{Drive, ToDrive};
+use drive::{Drive, DriveHandle, ToDrive};
 use executor::Executor;
 use guardian::GuardianProgram;
 use reports::Reports;
@@ -103,6 +104,7 @@ pub struct Inner {
     hurry: Arc<Notify>,
     task: JoinHandle<()>,
     workers: Workers,
+    car: DriveHandle,
     /// Its end, in whatever way, is the guardian's sign to see to the car.
     _drive: AbortOnDropHandle<()>,
 }
@@ -128,6 +130,7 @@ impl Inner {
             reports.clone(),
             tracker.clone(),
         );
+        let proven = car.clone();
         let alarm = car.clone();
         if let Some(program) = config.guardian.clone() {
             let (confirmed, confirms) = watch::channel(None);
@@ -167,6 +170,7 @@ impl Inner {
             hurry,
             task,
             workers,
+            car: proven,
             _drive: drive,
         })
     }
@@ -180,6 +184,20 @@ impl Inner {
     /// Dials at once if there is no link.
     pub fn hurry(&self) {
         self.hurry.notify_one();
+    }
+
+    /// Tells systemd, as often as it wants to hear it, that what keeps the car's timers gets to run.
+    pub fn proofs_of_life(&self) -> impl Future<Output = ()> + use<> {
+        let car = self.car.clone();
+        async move {
+            let Some(every) = supervisor::watchdog() else {
+                return;
+            };
+            while car.proof().await {
+                supervisor::alive();
+                tokio::time::sleep(every).await;
+            }
+        }
     }
 
     /// Begins nothing more, lets what runs end for [`DRAIN`], and ends.

@@ -8,7 +8,7 @@ use anyhow::Context;
 use p2p_inner::settings::{Options, Task};
 use p2p_inner::{Inner, guardian};
 use p2p_shared::names::CommandName;
-use p2p_shared::{exit, logging, private_memory, settings};
+use p2p_shared::{exit, logging, private_memory, settings, supervisor};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -53,6 +53,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
+    supervisor::ready();
+    let alive = tokio::spawn(inner.proofs_of_life());
     loop {
         tokio::select! {
             _ = hang_up.recv() => inner.hurry(),
@@ -60,11 +62,13 @@ async fn serve(options: Options) -> anyhow::Result<()> {
             _ = terminate.recv() => break,
         }
     }
+    supervisor::stopping();
     tracing::info!("ending: running commands have 30 s (once more to end at once)");
     tokio::select! {
         () = inner.shut_down() => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
+    alive.abort();
     Ok(())
 }

@@ -29,6 +29,7 @@ mod door;
 mod drive;
 mod feed;
 pub mod first_keys;
+mod health;
 mod hello;
 pub mod host;
 mod http;
@@ -61,6 +62,7 @@ use access::Access;
 use cars::Cars;
 use certificate::{Certificate, CertificateFiles};
 use feed::Feed;
+use health::Health;
 use host::HostName;
 pub use http::Patience;
 use keystore::KeyStore;
@@ -123,6 +125,7 @@ pub(crate) struct Context {
     host_names: Option<Vec<HostName>>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
+    health: Health,
     run_ids: RunIds,
     feed: Arc<Feed>,
     cars: Arc<Cars>,
@@ -188,6 +191,7 @@ impl Router {
             runs: Quota::new(limits::RUNS),
             on_link: Arc::default(),
             metrics,
+            health: Health::default(),
             run_ids: RunIds::starting_now(),
             max_body: config.max_body,
             patience: config.patience,
@@ -232,6 +236,11 @@ impl Router {
         context
             .connections
             .spawn(listen::serve(context.clone(), listener.clone()));
+        let (looking, closed) = (context.clone(), context.closed.clone());
+        context.connections.spawn(async move {
+            let watching = looking.health.watch(address);
+            closed.run_until_cancelled(watching).await;
+        });
         Ok(Self {
             context,
             address,

@@ -128,7 +128,14 @@ fn route(
             2,
             "the router is going down",
         )),
-        "/healthz" => Ok(text(StatusCode::OK, "ok\n")),
+        "/healthz" => match context.health.problem() {
+            None => Ok(text(StatusCode::OK, "ok\n")),
+            Some(why) => Err(Problem::retry_after(
+                StatusCode::SERVICE_UNAVAILABLE,
+                2,
+                why,
+            )),
+        },
         _ => {
             check_metrics_reader(&context.access, visitor, request.headers())?;
             let mut response = text(StatusCode::OK, context.metrics.text());

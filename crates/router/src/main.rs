@@ -9,7 +9,7 @@ use p2p_router::key_command::{self, KeyCommand};
 use p2p_router::settings::{Options, Task};
 use p2p_router::sockets::ThisProgram;
 use p2p_router::{Router, first_keys, limits};
-use p2p_shared::{exit, logging, private_memory, settings};
+use p2p_shared::{exit, logging, private_memory, settings, supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -67,11 +67,13 @@ async fn run(options: &Options) -> anyhow::Result<Option<(ThisProgram, Vec<Owned
     }
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    supervisor::ready();
     let mut restart = signal(SignalKind::user_defined2()).context("SIGUSR2")?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         _ = restart.recv() => {
+            supervisor::reloading();
             tracing::info!("restarting: running commands have 30 s; the ports stay open");
             return Ok(tokio::select! {
                 sockets = router.hand_over() => Some((program, sockets)),
@@ -80,6 +82,7 @@ async fn run(options: &Options) -> anyhow::Result<Option<(ThisProgram, Vec<Owned
             });
         }
     }
+    supervisor::stopping();
     tracing::info!("ending: running commands have 30 s (once more to end at once)");
     tokio::select! {
         () = router.shut_down() => {}

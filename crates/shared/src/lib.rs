@@ -18,6 +18,7 @@ pub mod settings;
 pub mod signals;
 pub mod socket;
 pub mod state_dir;
+pub mod supervisor;
 pub mod text;
 pub mod timing;
 pub mod tls;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::console::{PressId, StopCause};
 use p2p_shared::protocol::{End, MotionInfo, RunRequest};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -48,6 +48,8 @@ pub(crate) enum ToDrive {
     Alarm,
     /// Our process ends: nothing may begin, and the car is not left moving.
     Drain { leaving: TaskTrackerToken },
+    /// Whether this is read: answered at once.
+    Proof(oneshot::Sender<()>),
     /// A link came up: its router knows nothing of the car.
     Linked,
     /// A worker is gone; its process group had this number. Where it lingers, it has only been
@@ -111,6 +113,13 @@ impl DriveHandle {
     /// Asks for something. The queue is read at once, whatever runs.
     pub(crate) fn send(&self, ask: ToDrive) {
         let _ = self.queue.send(ask);
+    }
+
+    /// Waits until the car's timers are proved to be kept.
+    pub(crate) async fn proof(&self) -> bool {
+        let (tell, told) = oneshot::channel();
+        self.send(ToDrive::Proof(tell));
+        told.await.is_ok()
     }
 
     /// Stops the car at the start, if it has a stop command, and waits until it stands.
