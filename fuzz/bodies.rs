@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Component, Path};
 
+use p2p_inner::camera::jpeg::Cutter;
 use p2p_router::keystore::KeyFile;
 use p2p_router::query::CgiQuery;
 use p2p_router::settings::Options;
@@ -13,6 +14,7 @@ use p2p_shared::codec::{decode, encode};
 use p2p_shared::key::{Key, Role};
 use p2p_shared::names::{CommandName, Identity, LinkName, RunId};
 use p2p_shared::protocol::console::{ConsoleToRouter, RouterToConsole};
+use p2p_shared::protocol::media::{MAX_PICTURE, MediaToRouter, RouterToMedia};
 use p2p_shared::protocol::{InnerToRouter, RouterToInner};
 use p2p_shared::settings;
 use p2p_shared::text::{Escaped, EscapedBytes, is_hidden};
@@ -36,6 +38,33 @@ pub(crate) fn frames(bytes: &[u8]) {
     there_and_back::<RouterToInner>(bytes);
     there_and_back::<ConsoleToRouter>(bytes);
     there_and_back::<RouterToConsole>(bytes);
+    there_and_back::<MediaToRouter>(bytes);
+    there_and_back::<RouterToMedia>(bytes);
+}
+
+/// What a camera writes is the same pictures however it is cut, each from a beginning to an end and
+/// no larger than one may be.
+pub(crate) fn pictures(bytes: &[u8]) {
+    let cut = |size: usize| {
+        let (mut cutter, mut pictures) = (Cutter::default(), Vec::new());
+        for piece in bytes.chunks(size) {
+            cutter.push(piece, 7, |picture| pictures.push(picture));
+        }
+        (pictures, cutter.take_lost())
+    };
+    let (pictures, lost) = cut(bytes.len().max(1));
+    let mut length = 0;
+    for picture in &pictures {
+        let jpeg = picture.jpeg();
+        assert!(jpeg.starts_with(b"\xff\xd8\xff") && jpeg.ends_with(b"\xff\xd9"));
+        assert!(jpeg.len() <= MAX_PICTURE);
+        assert_eq!(picture.captured_ms(), 7);
+        length += jpeg.len();
+    }
+    assert!(length as u64 + lost.garbage <= bytes.len() as u64);
+    for size in [1, 3, 100] {
+        assert_eq!(cut(size), (pictures.clone(), lost));
+    }
 }
 
 /// A name that could leave its folder, hide, or be taken for an option is none.

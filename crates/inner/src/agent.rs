@@ -12,6 +12,7 @@ use p2p_shared::wire::Wire;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::camera::CameraHandle;
 use crate::drive::ToDrive;
 use crate::executor::Executor;
 use crate::session::{Outbox, Session, SessionEnd, greet};
@@ -25,6 +26,7 @@ pub(crate) struct Agent {
     pub held_port: Option<u16>,
     pub instance: InstanceId,
     pub executor: Executor,
+    pub camera: Option<CameraHandle>,
     pub outbox: Outbox,
     pub state: watch::Sender<LinkState>,
     pub shutdown: CancellationToken,
@@ -115,6 +117,8 @@ impl Agent {
         let session = Session {
             wire,
             name,
+            service_port,
+            camera: self.camera.as_ref(),
             executor: &mut self.executor,
             outbox: &mut self.outbox,
             shutdown: &self.shutdown,
@@ -122,6 +126,9 @@ impl Agent {
             watched: false,
         };
         let end = session.serve().await;
+        if let Some(camera) = &self.camera {
+            camera.watched(None);
+        }
         self.state.send_replace(LinkState::Down);
         Outcome::Ended(end)
     }
@@ -135,6 +142,7 @@ impl Agent {
             clock_ms: clock::now_ms(),
             software: concat!("p2p-inner ", env!("CARGO_PKG_VERSION")).to_owned(),
             motion: self.config.motion.clone(),
+            camera: self.camera.is_some(),
         }
     }
 }

@@ -17,9 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 mod agent;
+pub mod camera;
 pub mod catalog;
 pub mod clock;
 mod commands;
+mod complaints;
 mod drive;
 mod executor;
 pub mod guardian;
@@ -38,6 +40,7 @@ mod testing;
 mod worker;
 
 use agent::Agent;
+use camera::Camera;
 use catalog::Catalog;
 use commands::Commands;
 use drive::{Drive, DriveHandle, ToDrive};
@@ -78,6 +81,8 @@ pub struct Config {
     pub motion: MotionInfo,
     /// How the second process at the car is started; `None`: there is none, and nobody stops the car if this process dies.
     pub guardian: Option<GuardianProgram>,
+    /// The camera's program and its arguments, if it has one.
+    pub camera: Option<Vec<String>>,
 }
 
 /// How the link is.
@@ -105,6 +110,7 @@ pub struct Inner {
     task: JoinHandle<()>,
     workers: Workers,
     car: DriveHandle,
+    camera: Option<Camera>,
     /// Its end, in whatever way, is the guardian's sign to see to the car.
     _drive: AbortOnDropHandle<()>,
 }
@@ -141,6 +147,10 @@ impl Inner {
         }
         let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
         let workers = Workers::start(&commands, &car, config.timeout, config.worker_hello)?;
+        let camera = config
+            .camera
+            .as_ref()
+            .map(|words| Camera::start(words, &config, &reports));
         let executor = Executor::new(
             commands,
             config.timeout,
@@ -155,6 +165,7 @@ impl Inner {
             instance: InstanceId(p2p_shared::random::random_u64().context("no randomness")?),
             config,
             held_port: None,
+            camera: camera.as_ref().map(Camera::handle),
             outbox: Outbox {
                 urgent: urgent_out,
                 output: output_out,
@@ -171,6 +182,7 @@ impl Inner {
             task,
             workers,
             car: proven,
+            camera,
             _drive: drive,
         })
     }
@@ -203,12 +215,20 @@ impl Inner {
     /// Begins nothing more, lets what runs end for [`DRAIN`], and ends.
     pub async fn shut_down(mut self) {
         self.shutdown.cancel();
+        // It needs no time to finish anything, but for its own end.
+        let camera = self.camera.take();
+        let camera = tokio::spawn(async move {
+            if let Some(camera) = camera {
+                camera.end().await;
+            }
+        });
         // What workers were asked has the time that commands have.
         if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
             self.workers.end().await;
             let _ = (&mut self.task).await;
         }
         self.workers.end().await;
+        let _ = camera.await;
     }
 }
 

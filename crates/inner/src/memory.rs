@@ -112,6 +112,7 @@ impl Memory {
             | InnerToRouter::Clock { .. }
             | InnerToRouter::Commands { .. }
             | InnerToRouter::Motion(_)
+            | InnerToRouter::Camera(_)
             | InnerToRouter::Run { .. }
             | InnerToRouter::Draining => {}
         }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::camera::{CameraHandle, Watched};
 use crate::clock;
 use crate::drive::ToDrive;
 use crate::executor::Executor;
@@ -189,6 +190,8 @@ async fn tick(ticks: &mut Option<Interval>) {
 pub(crate) struct Session<'a> {
     pub wire: LinkWire,
     pub name: LinkName,
+    pub service_port: u16,
+    pub camera: Option<&'a CameraHandle>,
     pub executor: &'a mut Executor,
     pub outbox: &'a mut Outbox,
     pub shutdown: &'a CancellationToken,
@@ -375,6 +378,15 @@ impl Session<'_> {
             RouterToInner::Release { press } => drive.send(ToDrive::Release { press }),
             RouterToInner::Stop { by, over, cause } => {
                 drive.send(ToDrive::Stop { by, over, cause })
+            }
+            RouterToInner::Video { ticket } => {
+                if let Some(camera) = self.camera {
+                    let service_port = self.service_port;
+                    camera.watched(ticket.map(|ticket| Watched {
+                        service_port,
+                        ticket,
+                    }));
+                }
             }
             RouterToInner::Ticks { wanted, watched } => {
                 self.watched = watched;

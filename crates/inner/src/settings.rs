@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use p2p_shared::dial::RouterAddress;
 use p2p_shared::names::{CommandName, LinkName};
 use p2p_shared::protocol::MotionInfo;
-use p2p_shared::settings::{CommonOptions, Shell};
+use p2p_shared::settings::{CommandLine, CommonOptions, Shell};
 use p2p_shared::{key, state_dir};
 
 use crate::guardian::GuardianProgram;
@@ -26,7 +26,8 @@ const MAX_TIMEOUT: u64 = 7 * 24 * 3600;
     subcommand_negates_reqs = true,
     before_help = "Examples:\n  \
         p2p-inner router.example.org 8888 9000\n  \
-        p2p-inner router.example.org 8888 9000 --name car --commands ~/car/command\n\
+        p2p-inner router.example.org 8888 9000 --name car --commands ~/car/command\n  \
+        p2p-inner router.example.org 8888 9000 --camera 'rpicam-vid -t 0 -n --codec mjpeg -o -'\n\
         Then https://router.example.org:9000/cgi?command=hello runs the file `hello` of that folder."
 )]
 pub struct Options {
@@ -81,6 +82,11 @@ pub struct Options {
     #[arg(long, value_name = "MILLISECONDS", env = "P2P_LEASE", default_value = "400",
         value_parser = clap::value_parser!(u64).range(150..=1000))]
     pub lease: u64,
+    /// A program that writes MJPEG to its standard output, for /video and the drive page: words as
+    /// a shell splits them, without a shell. It runs in the folder of the commands, and only while
+    /// somebody watches
+    #[arg(long, value_name = "COMMAND", env = "P2P_CAMERA")]
+    pub camera: Option<CommandLine>,
     /// Where this machine keeps who it is, for routers that run without keys
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
     #[arg(long, value_name = "DIR", env = "P2P_STATE_DIR")]
@@ -158,6 +164,7 @@ impl Options {
                 limit_ms: self.motion_limit * 1000,
             },
             guardian: Some(guardian),
+            camera: self.camera.map(CommandLine::into_words),
         })
     }
 }
@@ -181,4 +188,33 @@ fn host_name() -> anyhow::Result<LinkName> {
     let name = system.nodename().to_string_lossy();
     name.parse()
         .with_context(|| format!("the host name {name:?} can't be a link's name: say --name NAME"))
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_shared::settings;
+
+    use super::*;
+
+    #[test]
+    fn a_camera_is_words_and_an_open_quote_is_an_error_of_usage() {
+        let parse = |camera: &str| {
+            let arguments = ["p2p-inner", "h", "1", "2", "--camera", camera];
+            settings::try_parse_from::<Options>(arguments, &|_| None)
+        };
+        let camera = parse("rpicam-vid -o '$x y'").unwrap().camera.unwrap();
+        assert_eq!(camera.into_words(), ["rpicam-vid", "-o", "$x y"]);
+        let error = parse("rpicam-vid 'x").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let said = error.to_string();
+        assert!(
+            said.contains("--camera") && said.contains("a quote is open"),
+            "{said}"
+        );
+        // Elsewhere, too.
+        let environment = |name: &str| (name == "P2P_CAMERA").then(|| "cam -o -".into());
+        let arguments = ["p2p-inner", "h", "1", "2"];
+        let options = settings::try_parse_from::<Options>(arguments, &environment).unwrap();
+        assert_eq!(options.camera.unwrap().into_words(), ["cam", "-o", "-"]);
+    }
 }

@@ -21,7 +21,6 @@ use crate::motion::Token;
 use crate::process::{self, Pipes, ProcessGroup, Program};
 use crate::runner::Job;
 
-mod complaints;
 mod lines;
 mod talk;
 

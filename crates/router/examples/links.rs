@@ -102,5 +102,6 @@ fn config(
             limit_ms: 2000,
         },
         guardian: None,
+        camera: None,
     })
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode};
 use p2p_shared::key::{Key, Role};
+use p2p_shared::names::Identity;
 
 use crate::answer::Problem;
 use crate::keystore::{AuthError, Grant, KeyStore};
@@ -144,6 +145,14 @@ impl Caller {
         match self {
             Self::Anyone => Party::At(from.into()),
             Self::Holder(grant, _) => Party::Key(grant.id),
+        }
+    }
+
+    /// Who an inner with its key is; `None` without keys, or if no identity can be made of it.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match self {
+            Self::Anyone => None,
+            Self::Holder(grant, _) => Identity::try_from(grant.id.to_string()).ok(),
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{Context, hello, http, limits, listen};
 
 mod console;
 mod sends;
-mod steady;
+pub(crate) mod steady;
 
 use console::{Console, ConsoleEnd, ConsoleWire};
 use steady::Steady;

@@ -9,6 +9,7 @@ use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode};
 use p2p_shared::protocol::LINK_PATH;
 use p2p_shared::protocol::console::ADMIN_PATH;
+use p2p_shared::protocol::media::MEDIA_PATH;
 use p2p_shared::transport::Transport;
 use p2p_shared::{socket, timing};
 use tokio::net::TcpStream;
@@ -72,7 +73,7 @@ pub(crate) fn in_the_clear(request: &Request<Incoming>) -> Problem {
         let sentence = "this key came without TLS, and anybody on the way may have read it: revoke it, make a new one with `p2p-router key add`, and send that by https:// alone (or update the program that sent this one): nothing was run";
         return Problem::new(StatusCode::FORBIDDEN, sentence);
     }
-    if !matches!(request.uri().path(), LINK_PATH | ADMIN_PATH) {
+    if !matches!(request.uri().path(), LINK_PATH | MEDIA_PATH | ADMIN_PATH) {
         return redirect(request);
     }
     let sentence = "this router needs a key: `p2p-router key add` makes one";

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use p2p_shared::protocol::RouterToInner;
 use p2p_shared::protocol::console::{PressId, StopCause};
+use p2p_shared::protocol::media::MediaTicket;
 use p2p_shared::timing;
 use tokio::sync::Notify;
 
@@ -43,8 +44,11 @@ struct Waiting {
     stop_runs: VecDeque<ToLink>,
     wish: Option<Wish>,
     watch: Watch,
+    /// Somebody watches the camera, which is to show this ticket.
+    video: Option<MediaTicket>,
     /// What the inner was told last.
     told: Watch,
+    video_told: Option<MediaTicket>,
     closed: bool,
 }
 
@@ -64,6 +68,7 @@ pub(crate) struct Orders {
     pub stop_runs: VecDeque<ToLink>,
     pub wish: Option<RouterToInner>,
     pub ticks: Option<RouterToInner>,
+    pub video: Option<RouterToInner>,
 }
 
 impl DriveQueue {
@@ -151,9 +156,15 @@ impl DriveQueue {
         self.come.notify_one();
     }
 
+    /// Somebody watches the camera, or nobody does. Only for an inner that has one.
+    pub(crate) fn set_video(&self, ticket: Option<MediaTicket>) {
+        self.lock().video = ticket;
+        self.come.notify_one();
+    }
+
     /// Whether somebody drives or watches: then a dead link is to be noticed soon.
     pub(crate) fn is_watched(&self) -> bool {
-        let Watch { seen, ticks } = self.lock().watch;
+        let Watch { seen, ticks } = self.lock().eyes();
         seen || ticks
     }
 
@@ -163,7 +174,7 @@ impl DriveQueue {
             {
                 let mut waiting = self.lock();
                 let has_stop = waiting.stop.is_some() || !waiting.stop_runs.is_empty();
-                let changed = waiting.watch != waiting.told;
+                let changed = waiting.eyes() != waiting.told || waiting.video != waiting.video_told;
                 if has_stop || (room && (waiting.wish.is_some() || changed)) {
                     return waiting.take(room);
                 }
@@ -213,6 +224,14 @@ impl DriveQueue {
 }
 
 impl Waiting {
+    /// Who has an eye on the car, those that see through its camera included.
+    fn eyes(&self) -> Watch {
+        Watch {
+            seen: self.watch.seen || self.video.is_some(),
+            ..self.watch
+        }
+    }
+
     /// The press that waits, and when that is too long.
     fn expires(&self) -> Option<(PressId, Instant)> {
         match &self.wish {
@@ -231,12 +250,17 @@ impl Waiting {
             orders.wish = self.wish.take().map(|wish| match wish {
                 Wish::Press(.., message) | Wish::Renew(message) | Wish::Release(message) => message,
             });
-            if std::mem::replace(&mut self.told, self.watch) != self.watch {
-                let Watch { seen, ticks } = self.watch;
+            let eyes = self.eyes();
+            if std::mem::replace(&mut self.told, eyes) != eyes {
+                let Watch { seen, ticks } = eyes;
                 orders.ticks = Some(RouterToInner::Ticks {
                     wanted: ticks,
                     watched: seen || ticks,
                 });
+            }
+            let ticket = self.video;
+            if std::mem::replace(&mut self.video_told, ticket) != ticket {
+                orders.video = Some(RouterToInner::Video { ticket });
             }
         }
         orders
@@ -360,6 +384,24 @@ mod tests {
         );
         waiting.wish = Some(Wish::Renew(message(2)));
         assert_eq!(waiting.expires(), None);
+    }
+
+    #[tokio::test]
+    async fn who_watches_the_camera_has_an_eye_on_the_car() {
+        let queue = DriveQueue::default();
+        for ticket in [Some(MediaTicket(1)), Some(MediaTicket(2)), None] {
+            queue.set_video(ticket);
+            assert_eq!(queue.is_watched(), ticket.is_some());
+            let orders = queue.next(true).await;
+            assert_eq!(orders.video, Some(RouterToInner::Video { ticket }));
+            // It is told when that changes.
+            let watched = ticket.is_some();
+            let told = (ticket != Some(MediaTicket(2))).then_some(RouterToInner::Ticks {
+                wanted: false,
+                watched,
+            });
+            assert_eq!(orders.ticks, told);
+        }
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ use p2p_shared::timing;
 use p2p_shared::transport::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::camera::show::Live;
 use crate::strangers::Visitor;
 
 mod guard;
@@ -111,6 +112,9 @@ pub(crate) async fn serve_with<H, F, B>(
             if has_body && leaves_body(&method, response.status()) {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
+            }
+            if let Some(live) = response.extensions_mut().remove::<Live>() {
+                guard.is_live(live);
             }
             if is_http_10 && response.body().size_hint().exact().is_none() {
                 guard.reset_unless_whole();

@@ -20,6 +20,7 @@ mod admin;
 pub mod answer;
 mod browser;
 mod bucket;
+mod camera;
 mod car;
 mod cars;
 pub mod certificate;
@@ -132,8 +133,9 @@ pub(crate) struct Context {
     max_body: usize,
     patience: Patience,
     strangers: Arc<Strangers>,
-    /// The consoles and open runs of each key.
+    /// The consoles, viewers of cameras and open runs of each key.
     consoles: Quota,
+    viewers: Quota,
     runs: Quota,
     on_link: Arc<OnLink>,
     /// No new runs.
@@ -188,6 +190,7 @@ impl Router {
             feed,
             strangers: Arc::new(Strangers::new(metrics.clone())),
             consoles: Quota::new(limits::CONSOLES),
+            viewers: Quota::new(limits::VIEWERS),
             runs: Quota::new(limits::RUNS),
             on_link: Arc::default(),
             metrics,

@@ -29,6 +29,8 @@ pub(crate) const STRANGERS_LINES: f64 = 1.0;
 pub const LINKS: usize = 256;
 /// Most consoles of one key: a class with one key, twice.
 pub const CONSOLES: usize = 64;
+/// Most viewers of cameras of one key: as many.
+pub const VIEWERS: usize = 64;
 /// Most runs of one key that are waited for: half of what one link takes, so that nobody has a
 /// car to himself.
 pub const RUNS: usize = 512;

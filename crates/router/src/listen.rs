@@ -10,6 +10,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
 use p2p_shared::protocol::console::ADMIN_PATH;
+use p2p_shared::protocol::media::MEDIA_PATH;
 use p2p_shared::protocol::{LINK_PATH, SUBPROTOCOL};
 use p2p_shared::text::Escaped;
 use tokio::net::TcpListener;
@@ -17,6 +18,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::access::Access;
 use crate::answer::Problem;
+use crate::camera::media;
 use crate::keystore::AuthError;
 use crate::link::life::Candidate;
 use crate::pace::Pace;
@@ -98,7 +100,10 @@ fn route(
 ) -> Result<Response<Bytes>, Problem> {
     query::refuse_keys(request.uri())?;
     let path = request.uri().path();
-    if !matches!(path, LINK_PATH | ADMIN_PATH | "/healthz" | "/metrics") {
+    if !matches!(
+        path,
+        LINK_PATH | MEDIA_PATH | ADMIN_PATH | "/healthz" | "/metrics"
+    ) {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
             "this is the main port of a p2p-router, for p2p-inner and p2p-console: commands are run on the service ports",
@@ -111,7 +116,7 @@ fn route(
         )
         .with(header::ALLOW, HeaderValue::from_static("GET")));
     }
-    if matches!(path, LINK_PATH | ADMIN_PATH) {
+    if matches!(path, LINK_PATH | MEDIA_PATH | ADMIN_PATH) {
         if let Some(sentence) = browser::is_page(request.headers()) {
             let problem = Problem::new(StatusCode::FORBIDDEN, sentence);
             refused(visitor, path, &problem);
@@ -122,6 +127,7 @@ fn route(
     }
     match path {
         LINK_PATH => upgrade(context, visitor, request),
+        MEDIA_PATH => media::upgrade(context, visitor, request),
         ADMIN_PATH => admin::upgrade(context, visitor, request),
         "/healthz" if context.draining.is_cancelled() => Err(Problem::retry_after(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -241,16 +247,7 @@ pub(crate) fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Probl
             .and_then(|v: &HeaderValue| v.to_str().ok())
             .unwrap_or("")
     };
-    let is_upgrade = value(header::UPGRADE).eq_ignore_ascii_case("websocket")
-        && value(header::SEC_WEBSOCKET_VERSION) == "13";
-    let key = headers.get(header::SEC_WEBSOCKET_KEY);
-    let (true, Some(key)) = (is_upgrade, key) else {
-        return Err(Problem::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "this path is for p2p-inner or p2p-console: it speaks WebSocket",
-        )
-        .with(header::UPGRADE, HeaderValue::from_static("websocket")));
-    };
+    let accept = handshake(headers, "p2p-inner or p2p-console")?;
     let offered = value(header::SEC_WEBSOCKET_PROTOCOL);
     if !offered
         .split(',')
@@ -265,8 +262,23 @@ pub(crate) fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Probl
             ),
         ));
     }
-    let accept = derive_accept_key(key.as_bytes());
-    HeaderValue::try_from(accept)
+    Ok(accept)
+}
+
+/// The same of a peer with whatever subprotocol. The path is for `whom`.
+pub(crate) fn handshake(headers: &HeaderMap, whom: &str) -> Result<HeaderValue, Problem> {
+    let is = |name, expected: &str| {
+        let value = headers.get(name).map(HeaderValue::as_bytes);
+        value.is_some_and(|value| value.eq_ignore_ascii_case(expected.as_bytes()))
+    };
+    let is_upgrade = is(header::UPGRADE, "websocket") && is(header::SEC_WEBSOCKET_VERSION, "13");
+    let key = headers.get(header::SEC_WEBSOCKET_KEY);
+    let (true, Some(key)) = (is_upgrade, key) else {
+        let sentence = format!("this path is for {whom}: it speaks WebSocket");
+        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, sentence)
+            .with(header::UPGRADE, HeaderValue::from_static("websocket")));
+    };
+    HeaderValue::try_from(derive_accept_key(key.as_bytes()))
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
 }
 

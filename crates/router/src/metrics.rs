@@ -20,6 +20,8 @@ pub(crate) struct Metrics {
     pub service_ports: Gauge,
     pub open_runs: Gauge,
     pub consoles: Gauge,
+    pub viewers: Gauge,
+    pub pictures: Counter,
     pub answers: Family<StatusLabel, Counter>,
     pub link_ups: Counter,
     pub link_takeovers: Counter,
@@ -48,6 +50,8 @@ impl Metrics {
             service_ports: Gauge::default(),
             open_runs: Gauge::default(),
             consoles: Gauge::default(),
+            viewers: Gauge::default(),
+            pictures: Counter::default(),
             answers: Family::default(),
             link_ups: Counter::default(),
             link_takeovers: Counter::default(),
@@ -86,6 +90,12 @@ impl Metrics {
             "Consoles that are connected",
             self.consoles.clone(),
         );
+        registry.register("viewers", "Viewers of cameras", self.viewers.clone());
+        registry.register(
+            "pictures",
+            "Pictures that came from cameras",
+            self.pictures.clone(),
+        );
         registry.register(
             "answers",
             "HTTP answers on service ports",
@@ -110,7 +120,7 @@ impl Metrics {
         registry.register("wrong_keys", "Wrong keys", self.wrong_keys.clone());
         registry.register(
             "over_quota",
-            "Consoles, runs and wishes beyond what one key may have",
+            "Consoles, viewers, runs and wishes beyond what one key may have",
             self.over_quota.clone(),
         );
         registry.register_with_unit(

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::camera::Camera;
 use crate::known_links::KnownLink;
 use crate::link::{LinkEnd, LinkHandle, LinkId, ToLink};
 use crate::origin::Party;
@@ -53,6 +54,7 @@ pub(crate) struct ServicePort {
     takeovers: Mutex<Vec<Instant>>,
     /// Until the port is given up.
     listener: Mutex<Option<Arc<TcpListener>>>,
+    pub camera: Arc<Camera>,
     /// The port is given up.
     pub closed: CancellationToken,
 }
@@ -85,6 +87,11 @@ impl ServicePort {
     /// Its socket, until the port is given up.
     pub(crate) fn listener(&self) -> Option<Arc<TcpListener>> {
         lock(&self.listener).clone()
+    }
+
+    /// Whether its inner is this.
+    pub(crate) fn is_of(&self, identity: &Identity) -> bool {
+        self.identity == *identity
     }
 }
 
@@ -150,6 +157,7 @@ impl Registry {
             occupant: Mutex::new(Occupant::Linked(link.clone())),
             takeovers: Mutex::default(),
             listener: Mutex::new(Some(Arc::new(listener))),
+            camera: Arc::default(),
             closed: CancellationToken::new(),
         });
         ports.insert(port, service.clone());
@@ -188,6 +196,7 @@ impl Registry {
             occupant: Mutex::new(Occupant::Away(Instant::now())),
             takeovers: Mutex::default(),
             listener: Mutex::new(Some(Arc::new(listener))),
+            camera: Arc::default(),
             closed: CancellationToken::new(),
         });
         ports.insert(port, service.clone());
@@ -241,6 +250,11 @@ impl Registry {
             ports.remove(&service.port);
         }
         Some(since)
+    }
+
+    /// The service port of this number.
+    pub(crate) fn service(&self, port: u16) -> Option<Arc<ServicePort>> {
+        lock(&self.ports).get(&port).cloned()
     }
 
     /// All service ports there are.

@@ -7,6 +7,7 @@ use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -16,6 +17,7 @@ use p2p_shared::protocol::console::CALLER_LEFT;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::answer::{Executed, Problem, Timing, answer};
+use crate::camera::http::Pictures;
 use crate::cgi::{self, Broken, RunBody};
 use crate::registry::{Occupant, ServicePort};
 use crate::sign_in::{HOME, SIGN_IN, SIGN_OUT};
@@ -192,7 +194,7 @@ impl Asked<'_> {
         let path = request.uri().path();
         let allowed = match path {
             "/cgi" => "GET, HEAD, OPTIONS, POST",
-            "/commands" | HOME => "GET, HEAD, OPTIONS",
+            "/commands" | "/video" | "/frame.jpg" | "/frames" | HOME => "GET, HEAD, OPTIONS",
             path if path.starts_with(run_story::PATH) => "GET, HEAD, OPTIONS",
             SIGN_IN => "GET, HEAD, OPTIONS, POST",
             SIGN_OUT => "HEAD, OPTIONS, POST",
@@ -259,6 +261,9 @@ impl Asked<'_> {
                     path if let Some(id) = path.strip_prefix(run_story::PATH) => {
                         self.run_story(id).await
                     }
+                    "/video" => self.video(&caller).await,
+                    "/frame.jpg" => self.frame(&caller).await,
+                    "/frames" => self.frames(&caller, request),
                     _ => self.commands().await,
                 }
             }
@@ -320,6 +325,8 @@ pub(crate) enum AnswerBody {
     Whole(Option<Bytes>),
     /// To come.
     Run(Box<RunBody>),
+    /// A camera's, which go on.
+    Live(Pictures),
 }
 
 impl AnswerBody {
@@ -339,6 +346,9 @@ impl Body for AnswerBody {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
             Self::Run(body) => body.poll_frame(task),
+            Self::Live(pictures) => pictures
+                .poll_next_unpin(task)
+                .map(|bytes| bytes.map(Frame::data).map(Ok)),
         }
     }
 
@@ -349,7 +359,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Run(_) => SizeHint::default(),
+            Self::Run(_) | Self::Live(_) => SizeHint::default(),
         }
     }
 }

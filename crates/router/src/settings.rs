@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use p2p_shared::ports::PortRange;
-use p2p_shared::settings::{CommonOptions, Shell};
+use p2p_shared::settings::{CommandLine, CommonOptions, Shell};
 use p2p_shared::state_dir;
 
 use crate::certificate::{Certificate, CertificateFiles, note};
@@ -122,24 +122,6 @@ impl std::str::FromStr for BindAddress {
     }
 }
 
-/// A program and its arguments, as a shell would split them.
-#[derive(Debug, Clone)]
-pub struct CommandLine(Vec<String>);
-
-/// Why a text is no command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no program with its arguments: a quote is open, or there is nothing")]
-pub struct NoCommandLine;
-
-impl std::str::FromStr for CommandLine {
-    type Err = NoCommandLine;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let words = shlex::split(text).filter(|words| !words.is_empty());
-        words.map(Self).ok_or(NoCommandLine)
-    }
-}
-
 impl Options {
     /// Where the keys are.
     ///
@@ -241,7 +223,7 @@ impl Options {
             max_body: self.max_body as usize,
             patience: Patience::default(),
             max_links: self.max_links,
-            on_link: self.on_link.clone().map(|words| words.0),
+            on_link: self.on_link.clone().map(CommandLine::into_words),
             // Another time it may be another port, and then others' links are not ours.
             known_links: (self.port != 0)
                 .then(|| self.state_dir().ok())

@@ -105,6 +105,11 @@ fn names() {
 }
 
 #[test]
+fn pictures() {
+    holds("pictures", bodies::pictures, 10_000);
+}
+
+#[test]
 fn queries() {
     holds("query", bodies::query, 20_000);
 }

@@ -20,6 +20,10 @@
 //!          │◀───────────────────────────────────┤
 //!          │  Clock                             │   after each ping: the inner's own clock, in
 //!          ├───────────────────────────────────▶│   which deadlines are given
+//!          │                     Video          │   somebody watches the camera: its pictures
+//!          │◀───────────────────────────────────┤   go over a connection of their own (`media`)
+//!          │  Camera                            │   why there are none
+//!          ├───────────────────────────────────▶│
 //!          │  Draining                   GoAway │   either side is about to restart
 //!          ├──────────────────┬────────────────▶│
 //! ```
@@ -28,12 +32,14 @@
 //! added with a default. Anything else is another version, and so another [`SUBPROTOCOL`].
 
 pub mod console;
+pub mod media;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Argument, CommandName, Identity, InstanceId, LinkName, RunId};
 use console::{MotionEvent, PressId, StopCause};
+use media::{CameraState, MediaTicket};
 
 /// The WebSocket subprotocol: the version of this file.
 pub const SUBPROTOCOL: &str = "p2p.v1";
@@ -142,6 +148,8 @@ pub enum InnerToRouter {
     },
     /// What the car does.
     Motion(MotionEvent),
+    /// How its camera is: only after a [`Video`](RouterToInner::Video).
+    Camera(CameraState),
     /// The inner is about to restart: it begins nothing more and ends what runs.
     Draining,
 }
@@ -163,6 +171,9 @@ pub struct Hello {
     pub software: String,
     /// How it moves.
     pub motion: MotionInfo,
+    /// Whether it has a camera, and so knows [`RouterToInner::Video`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub camera: bool,
 }
 
 /// How a car moves: what the router has to know of it.
@@ -331,6 +342,11 @@ pub enum RouterToInner {
         /// Whether anyone watches: a dead link is to be noticed soon then.
         #[serde(default)]
         watched: bool,
+    },
+    /// Whether somebody watches the camera: only to an inner that has one.
+    Video {
+        /// What its media connection shows; `None`: nobody watches any more.
+        ticket: Option<MediaTicket>,
     },
     /// Which commands are there?
     ListCommands {

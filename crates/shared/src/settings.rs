@@ -19,6 +19,7 @@
 //! - positionals on the command line fill up from the left, whatever the file holds;
 //! - a switch (`--open`) that the file turns on can be turned off by the environment only.
 
+mod command_line;
 mod common;
 mod config_file;
 mod layers;
@@ -29,6 +30,7 @@ use std::ffi::OsString;
 use clap::Parser;
 
 pub use clap_complete::Shell;
+pub use command_line::{CommandLine, NoCommandLine};
 pub use common::{CommonOptions, print_completions, print_man};
 
 /// Reads the settings of this process. Ends it as clap does: with 0 after help and version, with

@@ -15,6 +15,7 @@ use p2p_shared::protocol::console::{
     MotionRefused, Moving, PressId, RefusedReason, RouterToConsole, RunInfo, RunResult, SendEvent,
     SessionId, Source, StopCause,
 };
+use p2p_shared::protocol::media::{CameraState, MediaTicket, MediaToRouter, RouterToMedia};
 use p2p_shared::protocol::{
     CommandInfo, End, Hello, InnerToRouter, MotionInfo, Outcome, Refusal, Rejection, RouterToInner,
     RunRequest, RunStory,
@@ -44,6 +45,7 @@ fn from_inner() -> Vec<InnerToRouter> {
                 lease_ms: 400,
                 limit_ms: 2000,
             },
+            camera: false,
         }),
         Clock {
             clock_ms: 1_000_001,
@@ -132,6 +134,16 @@ fn from_inner() -> Vec<InnerToRouter> {
         });
     }
     messages.extend(motion_events().into_iter().map(InnerToRouter::Motion));
+    if let InnerToRouter::Hello(hello) = &messages[0] {
+        messages.push(InnerToRouter::Hello(Hello {
+            camera: true,
+            ..hello.clone()
+        }));
+    }
+    messages.push(InnerToRouter::Camera(CameraState::Starting));
+    messages.push(InnerToRouter::Camera(CameraState::Failed {
+        why: "why".to_owned(),
+    }));
     messages
 }
 
@@ -189,6 +201,10 @@ fn to_inner() -> Vec<RouterToInner> {
             wanted: true,
             watched: true,
         },
+        RouterToInner::Video {
+            ticket: Some(MediaTicket(6)),
+        },
+        RouterToInner::Video { ticket: None },
         GoAway {
             reconnect_after_ms: 250,
         },
@@ -459,6 +475,32 @@ fn to_console() -> Vec<RouterToConsole> {
     messages
 }
 
+fn media_to_router() -> Vec<MediaToRouter> {
+    vec![
+        MediaToRouter::Hello {
+            service_port: 9000,
+            ticket: MediaTicket(6),
+        },
+        MediaToRouter::Picture {
+            captured_ms: 1_000_005,
+            length: 4,
+            bytes: Bytes::from_static(b"\xff\xd8"),
+        },
+        MediaToRouter::Piece {
+            bytes: Bytes::from_static(b"\xff\xd9"),
+        },
+    ]
+}
+
+fn router_to_media() -> Vec<RouterToMedia> {
+    vec![
+        RouterToMedia::Taken { bytes: 4 },
+        RouterToMedia::Refused {
+            message: "why".to_owned(),
+        },
+    ]
+}
+
 fn lines<M: Serialize + DeserializeOwned + Debug + PartialEq>(
     direction: &str,
     messages: &[M],
@@ -479,7 +521,9 @@ fn every_message_has_the_bytes_that_it_always_had() {
     let now = lines("inner→router", &from_inner())
         + &lines("router→inner", &to_inner())
         + &lines("console→router", &from_console())
-        + &lines("router→console", &to_console());
+        + &lines("router→console", &to_console())
+        + &lines("media→router", &media_to_router())
+        + &lines("router→media", &router_to_media());
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden_bytes.txt");
     if std::env::var_os("GOLDEN").is_some() {
         std::fs::write(file, &now).unwrap();

@@ -18,7 +18,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::lines::{self, Announcement, Answer, MAX_LINE};
-use super::{Ask, Call, Failure, Resident, Taken, complaints};
+use super::{Ask, Call, Failure, Resident, Taken};
+use crate::complaints::{self, Speaker};
 use crate::drive::{ToDrive, Told};
 use crate::process::{Pipes, ProcessGroup};
 use crate::runner::{Job, ended};
@@ -67,7 +68,7 @@ pub(super) struct Talk {
     /// When the next of its time limits is looked at.
     timer: Pin<Box<Sleep>>,
     is_timed: bool,
-    _stderr: Option<AbortOnDropHandle<()>>,
+    _stderr: Option<AbortOnDropHandle<Vec<u8>>>,
 }
 
 impl Talk {
@@ -76,7 +77,8 @@ impl Talk {
         let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), Vec::new(), MAX_LINE);
         let stderr = pipes
             .stderr
-            .map(|stderr| AbortOnDropHandle::new(tokio::spawn(complaints::log(name, stderr))));
+            .map(|stderr| complaints::log(Speaker::Worker(name), stderr));
+        let stderr = stderr.map(|logging| AbortOnDropHandle::new(tokio::spawn(logging)));
         Self {
             group,
             limit: resident.limit,

@@ -77,6 +77,7 @@ impl Stand {
                 limit_ms: 2000,
             },
             guardian: None,
+            camera: None,
         })
         .unwrap();
         let mut state_of_link = inner.link_state();

@@ -1,4 +1,4 @@
-//! Owns how long a console may leave us waiting to write: a connection that takes nothing for 2 s
+//! Owns how long a console or viewer may leave us waiting to write: a connection that takes nothing for 2 s
 //! is broken.
 
 use std::io;
@@ -10,18 +10,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// A write that makes no progress for so long ends the connection (DERP's and NATS' figure).
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A connection on whose writes something must move.
 #[derive(Debug)]
-pub(super) struct Steady<S> {
+pub(crate) struct Steady<S> {
     stream: S,
     /// Runs while a write waits.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Steady<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S) -> Self {
         let stuck = None;
         Self { stream, stuck }
     }
@@ -60,6 +60,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Steady<S> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -14,6 +14,9 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::admin::steady;
+use crate::camera::show::Live;
+
 /// What is known of a connection by its stream, its answers' bodies, and whoever serves it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Guard(Arc<Mutex<State>>);
@@ -23,6 +26,8 @@ struct State {
     owed: Owed,
     body: Output,
     reset_unless_whole: bool,
+    /// An answer that goes on, and wants to know when it is out.
+    live: Option<Live>,
     stream: Option<Transport>,
 }
 
@@ -65,6 +70,12 @@ impl Guard {
         state.owed = Owed::Answer;
         state.body = Output::Coming;
         state.reset_unless_whole = false;
+        state.live = None;
+    }
+
+    /// The present answer goes on and on, and its parts wait for those before them to be out.
+    pub(super) fn is_live(&self, live: Live) {
+        self.lock().live = Some(live);
     }
 
     /// The end of the present answer is told by the connection's: one that breaks off must not
@@ -223,7 +234,11 @@ impl GuardedStream {
             self.stalled = None;
             return written;
         }
-        let patience = self.patience;
+        // Who looks at what goes on has seconds, as those at a console have.
+        let patience = match self.guard.lock().live {
+            Some(_) => steady::PATIENCE,
+            None => self.patience,
+        };
         let stalled = self
             .stalled
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
@@ -286,6 +301,9 @@ impl AsyncWrite for GuardedStream {
         let flushed = self.stream()?.poll_flush(cx);
         ready!(self.within_patience(cx, flushed))?;
         let mut state = self.guard.lock();
+        if let Some(live) = &state.live {
+            live.is_out();
+        }
         match state.body {
             Output::BreakingOff => {
                 state.body = Output::BrokenOff;

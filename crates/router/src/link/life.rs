@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use p2p_shared::names::Identity;
 use p2p_shared::protocol::{Hello, InnerToRouter, Rejection, RouterToInner};
 use p2p_shared::random::jitter;
 use p2p_shared::text::Escaped;
@@ -78,14 +77,12 @@ impl Candidate {
 }
 
 fn claim(access: &Access, caller: &Caller, peer: SocketAddr, hello: &Hello) -> Claim {
-    let (identity, ports) = match (access, caller) {
-        // With keys, what an inner says of itself counts for nothing.
-        (Access::Keys(..), Caller::Holder(grant, _)) => (
-            Identity::try_from(grant.id.to_string()).unwrap_or_else(|_| hello.identity.clone()),
-            grant.ports,
-        ),
-        _ => (hello.identity.clone(), None),
+    let ports = match (access, caller) {
+        (Access::Keys(..), Caller::Holder(grant, _)) => grant.ports,
+        _ => None,
     };
+    // With keys, what an inner says of itself counts for nothing.
+    let identity = caller.identity().unwrap_or_else(|| hello.identity.clone());
     Claim {
         party: caller.party(peer.ip()),
         identity,
@@ -130,7 +127,9 @@ async fn serve(
         service_port: service.port,
     };
     let car = context.cars.link_up(service.port, &link, hello);
-    let task = LinkTask::new(wire, work, link.clone(), car.clone(), hello);
+    let camera = service.camera.clone();
+    camera.link_up(&link, hello.camera);
+    let task = LinkTask::new(wire, work, link.clone(), car.clone(), camera.clone(), hello);
     let revoked = async {
         caller.revoked().await;
         let message = "the key was revoked: ask the router's owner for another".to_owned();
@@ -144,6 +143,7 @@ async fn serve(
     context.metrics.links.dec();
     tracing::info!(link = %name, service_port = service.port, why = %end, "link down");
     car.link_down(link.id(), &end.to_string());
+    camera.link_down(link.id());
     // Before the farewell, which may take a while.
     let is_kept = context.registry.release(&service, link.id());
     if is_kept && end.gives_up_port() {

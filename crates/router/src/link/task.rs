@@ -21,6 +21,7 @@ use super::listings::Listings;
 use super::questions::Questions;
 use super::runs::Runs;
 use super::{LinkEnd, LinkHandle, ToLink};
+use crate::camera::Camera;
 use crate::car::{Car, RunKind};
 use crate::drive::{DriveReader, Orders};
 use crate::run::{Finish, RunEvent, RunOrder};
@@ -34,6 +35,7 @@ pub(super) struct LinkTask {
     work: mpsc::UnboundedReceiver<ToLink>,
     handle: LinkHandle,
     car: Arc<Car>,
+    camera: Arc<Camera>,
     drive: DriveReader,
     /// A stop was pushed when there was no room: another waits until there is.
     is_crowded: bool,
@@ -58,6 +60,7 @@ impl LinkTask {
         work: mpsc::UnboundedReceiver<ToLink>,
         handle: LinkHandle,
         car: Arc<Car>,
+        camera: Arc<Camera>,
         hello: &Hello,
     ) -> Self {
         let now = Instant::now();
@@ -67,6 +70,7 @@ impl LinkTask {
             drive: DriveReader(handle.clone()),
             handle,
             car,
+            camera,
             is_crowded: false,
             clock: InnerClock::heard(hello.clock_ms),
             liveness: Liveness::new(Pings::Always, now),
@@ -225,7 +229,8 @@ impl LinkTask {
         for run in orders.stop_runs {
             self.work_on(run)?;
         }
-        for message in orders.wish.into_iter().chain(orders.ticks) {
+        let rest = orders.ticks.into_iter().chain(orders.video);
+        for message in orders.wish.into_iter().chain(rest) {
             match message {
                 RouterToInner::Press { press, tick_ms, .. }
                     if self.clock.is_old(tick_ms, Instant::now()) =>
@@ -361,6 +366,7 @@ impl LinkTask {
             }
             InnerToRouter::Run { run, story } => self.questions.answer(run, story.as_ref()),
             InnerToRouter::Motion(event) => self.car.moves(self.handle.id(), event),
+            InnerToRouter::Camera(state) => self.camera.says(self.handle.id(), state),
             InnerToRouter::Draining => self.on_draining()?,
         }
         Ok(())

@@ -110,6 +110,7 @@ pub fn inner_config(world: &World) -> p2p_inner::Config {
         worker_hello: p2p_inner::WORKER_HELLO,
         motion: motion(),
         guardian: None,
+        camera: None,
     }
 }
 

@@ -77,6 +77,7 @@ pub fn hello(identity: &str, service_port: u16) -> Hello {
         clock_ms: 0,
         software: "a test".to_owned(),
         motion: super::motion(),
+        camera: false,
     }
 }
 

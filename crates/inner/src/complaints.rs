@@ -1,5 +1,6 @@
-//! Owns what a worker says on its standard error: it goes to the log, as much of it as somebody
-//! could read. It is read without end, since a worker whose complaints nobody takes would hang.
+//! Owns what a worker or the camera's program says on its standard error: it goes to the log, as
+//! much of it as somebody could read. It is read without end, since a program whose complaints
+//! nobody takes would hang.
 
 use std::time::Duration;
 
@@ -13,10 +14,19 @@ const LOGGED_A_SECOND: u32 = 20;
 /// Most bytes of a line in the log.
 const LOGGED: usize = 1000;
 
-/// Logs until there is no more.
-pub(super) async fn log(worker: String, stderr: ChildStderr) {
+/// Who complains.
+#[derive(Debug)]
+pub(crate) enum Speaker {
+    /// The worker of this name.
+    Worker(String),
+    /// The camera's program.
+    Camera,
+}
+
+/// Logs until there is no more. The last line that was not empty.
+pub(crate) async fn log(speaker: Speaker, stderr: ChildStderr) -> Vec<u8> {
     let mut stderr = BufReader::new(stderr);
-    let mut tally = Tally::new(worker);
+    let mut tally = Tally::new(speaker);
     let mut line = Vec::new();
     loop {
         let read = match stderr.fill_buf().await {
@@ -37,20 +47,23 @@ pub(super) async fn log(worker: String, stderr: ChildStderr) {
         tally.log(&line);
     }
     tally.tell_more();
+    tally.last
 }
 
 /// How much of it was logged.
 struct Tally {
-    worker: String,
+    speaker: Speaker,
+    last: Vec<u8>,
     second: Instant,
     logged: u32,
     more: u64,
 }
 
 impl Tally {
-    fn new(worker: String) -> Self {
+    fn new(speaker: Speaker) -> Self {
         Self {
-            worker,
+            speaker,
+            last: Vec::new(),
             second: Instant::now(),
             logged: 0,
             more: 0,
@@ -58,6 +71,9 @@ impl Tally {
     }
 
     fn log(&mut self, line: &[u8]) {
+        if !line.trim_ascii().is_empty() {
+            line.trim_ascii().clone_into(&mut self.last);
+        }
         if self.second.elapsed() >= Duration::from_secs(1) {
             self.tell_more();
             (self.second, self.logged) = (Instant::now(), 0);
@@ -67,17 +83,24 @@ impl Tally {
             return;
         }
         self.logged += 1;
-        tracing::info!(worker = self.worker, said = %EscapedBytes(line).cut(LOGGED), "the worker says");
+        let said = EscapedBytes(line).cut(LOGGED);
+        match &self.speaker {
+            Speaker::Worker(worker) => tracing::info!(worker, %said, "the worker says"),
+            Speaker::Camera => tracing::info!(%said, "the camera says"),
+        }
     }
 
     fn tell_more(&mut self) {
         let more = std::mem::take(&mut self.more);
         if more > 0 {
-            tracing::warn!(
-                worker = self.worker,
-                lines = more,
-                "the worker said more than is logged"
-            );
+            match &self.speaker {
+                Speaker::Worker(worker) => {
+                    tracing::warn!(worker, lines = more, "the worker said more than is logged")
+                }
+                Speaker::Camera => {
+                    tracing::warn!(lines = more, "the camera said more than is logged")
+                }
+            }
         }
     }
 }

@@ -1,0 +1,241 @@
+//! Owns where a picture begins and ends in what a camera writes. It goes by JPEG's markers (ITU-T
+//! T.81, annex B): a segment is skipped by its length, so that a thumbnail within one ends nothing,
+//! and in what is coded an `FF` is a marker only if neither `00` nor a restart follows. It needs no
+//! picture whole, keeps at most one, and is pure: it is given bytes and the time.
+
+use memchr::memchr;
+use p2p_shared::protocol::media::{HalfPicture, MAX_PICTURE, Picture};
+
+const SOI: u8 = 0xd8;
+const EOI: u8 = 0xd9;
+const SOS: u8 = 0xda;
+
+/// What a picture is at first given room for: most have no more.
+const ROOM: usize = 64 * 1024;
+
+/// Cuts what is written into pictures.
+#[derive(Debug)]
+pub struct Cutter {
+    state: State,
+    half: Option<HalfPicture>,
+    /// It had a scan: without one there is nothing to see.
+    has_scan: bool,
+    /// How many bytes it has, those that were not kept included.
+    length: u64,
+    lost: Lost,
+}
+
+/// What was thrown away.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// Bytes that belong to no picture, or to one that has no end.
+    pub garbage: u64,
+    /// Pictures of more than [`MAX_PICTURE`].
+    pub too_large: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Between pictures: an `FF` is looked for.
+    Between,
+    /// After an `FF` that may begin one.
+    MayBegin,
+    /// After `FF D8`, whose next must be an `FF`.
+    Begun,
+    /// A marker's `FF` is due.
+    Marker,
+    /// A marker's `FF` has come.
+    Code,
+    /// The first byte of a segment's length is due; whether what is coded follows it.
+    Length { scan: bool },
+    /// The second byte.
+    LengthLow { scan: bool, high: u8 },
+    /// So much of a segment is to come.
+    Segment { scan: bool, left: u16 },
+    /// What is coded.
+    Coded,
+    /// An `FF` in what is coded.
+    CodedMarker,
+}
+
+impl Default for Cutter {
+    fn default() -> Self {
+        Self {
+            state: State::Between,
+            half: None,
+            has_scan: false,
+            length: 0,
+            lost: Lost::default(),
+        }
+    }
+}
+
+impl Cutter {
+    /// More was written, and read at this time of the car's clock. The pictures that are whole by
+    /// it go to `show`.
+    pub fn push(&mut self, mut bytes: &[u8], now_ms: u64, mut show: impl FnMut(Picture)) {
+        while !bytes.is_empty() {
+            let (used, ends) = self.step(bytes, now_ms);
+            let (these, rest) = bytes.split_at(used);
+            bytes = rest;
+            self.keep(these);
+            if ends {
+                self.end(&mut show);
+            }
+        }
+    }
+
+    /// Whether a picture has begun and not ended.
+    #[must_use]
+    pub fn is_within(&self) -> bool {
+        !matches!(self.state, State::Between | State::MayBegin)
+    }
+
+    /// What was thrown away since the last time that this was asked.
+    pub fn take_lost(&mut self) -> Lost {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Reads the next byte, or several at once: how many were read, and whether a picture ends
+    /// with them.
+    fn step(&mut self, bytes: &[u8], now_ms: u64) -> (usize, bool) {
+        use State::{
+            Begun, Between, Code, Coded, CodedMarker, Length, LengthLow, Marker, MayBegin, Segment,
+        };
+        let byte = bytes.first().copied().unwrap_or_default();
+        let next = match self.state {
+            Between => match memchr(0xff, bytes) {
+                None => {
+                    self.lost.garbage += bytes.len() as u64;
+                    return (bytes.len(), false);
+                }
+                Some(0) => MayBegin,
+                Some(before) => {
+                    self.lost.garbage += before as u64;
+                    return (before, false);
+                }
+            },
+            MayBegin => match byte {
+                SOI => {
+                    self.begin(now_ms);
+                    Begun
+                }
+                0xff => {
+                    self.lost.garbage += 1;
+                    MayBegin
+                }
+                _ => {
+                    self.lost.garbage += 2;
+                    Between
+                }
+            },
+            Begun | Marker if byte == 0xff => Code,
+            Begun | Marker => self.give_up(),
+            // Any number of them may stand before a marker's code.
+            Code if byte == 0xff => Code,
+            Code => return self.marker(byte, now_ms),
+            Length { scan } => LengthLow { scan, high: byte },
+            LengthLow { scan, high } => match u16::from_be_bytes([high, byte]).checked_sub(2) {
+                Some(left) => segment(scan, left),
+                None => self.give_up(),
+            },
+            Segment { scan, left } => {
+                let most = bytes.len().min(left.into());
+                let left = left - u16::try_from(most).unwrap_or(left);
+                self.state = segment(scan, left);
+                return (most, false);
+            }
+            Coded => match memchr(0xff, bytes) {
+                Some(0) => CodedMarker,
+                Some(before) => return (before, false),
+                None => return (bytes.len(), false),
+            },
+            CodedMarker => match byte {
+                // A byte FF that is coded, or a restart.
+                0x00 | 0xd0..=0xd7 => Coded,
+                0xff => CodedMarker,
+                _ => return self.marker(byte, now_ms),
+            },
+        };
+        self.state = next;
+        (1, false)
+    }
+
+    /// Reads a marker's code.
+    fn marker(&mut self, code: u8, now_ms: u64) -> (usize, bool) {
+        self.state = match code {
+            EOI => return (1, true),
+            // The one before has no end: its program was cut off, or is another now.
+            SOI => {
+                self.lost.garbage += self.length - 1;
+                self.begin(now_ms);
+                State::Begun
+            }
+            SOS => {
+                self.has_scan = true;
+                State::Length { scan: true }
+            }
+            // TEM has no segment.
+            0x01 => State::Marker,
+            // Reserved, or a restart where nothing is coded.
+            0x00 | 0x02..=0xbf | 0xd0..=0xd7 | 0xff => self.give_up(),
+            _ => State::Length { scan: false },
+        };
+        (1, false)
+    }
+
+    /// A picture begins, of which `FF` was read and `D8` is kept by the caller.
+    fn begin(&mut self, now_ms: u64) {
+        let mut half = HalfPicture::new(now_ms, ROOM);
+        half.extend(&[0xff]);
+        self.half = Some(half);
+        self.length = 1;
+        self.has_scan = false;
+    }
+
+    /// It was none, by the byte that is read now.
+    fn give_up(&mut self) -> State {
+        self.lost.garbage += self.length + 1;
+        self.half = None;
+        self.length = 0;
+        State::Between
+    }
+
+    /// Keeps what was read of a picture, as long as that has no more than one may.
+    fn keep(&mut self, bytes: &[u8]) {
+        if !self.is_within() || bytes.is_empty() {
+            return;
+        }
+        self.length += bytes.len() as u64;
+        if let Some(half) = &mut self.half {
+            if half.len() + bytes.len() <= MAX_PICTURE {
+                half.extend(bytes);
+            } else {
+                self.half = None;
+            }
+        }
+    }
+
+    /// A picture has ended.
+    fn end(&mut self, show: &mut impl FnMut(Picture)) {
+        self.state = State::Between;
+        match self.half.take() {
+            None => self.lost.too_large += 1,
+            Some(half) if self.has_scan => show(half.whole()),
+            Some(_) => self.lost.garbage += self.length,
+        }
+        self.length = 0;
+    }
+}
+
+/// What comes in, or after, a segment of which so much is left.
+fn segment(scan: bool, left: u16) -> State {
+    match (scan, left) {
+        (true, 0) => State::Coded,
+        (false, 0) => State::Marker,
+        _ => State::Segment { scan, left },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! Owns the connection for the camera's pictures, from dialling to its end: only the newest picture
+//! is ever sent, in pieces, and no more of it at a time than [`Pacing`] has room for.
+
+use std::time::{Duration, Instant};
+
+use p2p_shared::backoff::Backoff;
+use p2p_shared::dial::{self, DialError, RouterAddress};
+use p2p_shared::key::Key;
+use p2p_shared::protocol::media::{MEDIA_PATH, MediaToRouter, Picture, RouterToMedia};
+use p2p_shared::random::jitter;
+use p2p_shared::text::Escaped;
+use p2p_shared::transport::Transport;
+use p2p_shared::wire::{Event, Wire, WireError};
+use p2p_shared::{socket, timing};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::{sleep, sleep_until};
+
+use super::pacing::Pacing;
+use super::{Common, Rarely, Watched, Watching, left, watched};
+
+/// What is on its way for so long is lost: a driven link's time.
+const DEAD: Duration = timing::PACE_BUSY.dead;
+
+/// The WebSocket of the media connection.
+type MediaWire = Wire<Transport, MediaToRouter, RouterToMedia>;
+
+/// What keeps the connection while somebody watches.
+pub(super) struct Media {
+    router: RouterAddress,
+    key: Option<Key>,
+    common: Common,
+}
+
+/// Why there is no connection any more.
+#[derive(Debug, Error)]
+enum MediaEnd {
+    #[error(transparent)]
+    NotReached(#[from] DialError),
+    #[error(transparent)]
+    Lost(#[from] WireError),
+    #[error("the router closed it")]
+    Closed,
+    #[error("the router refuses pictures: {0}")]
+    Refused(String),
+    #[error("the router took nothing for {} s", DEAD.as_secs())]
+    Silent,
+    #[error("the inner is ending")]
+    Ending,
+}
+
+impl Media {
+    pub(super) fn new(router: RouterAddress, key: Option<Key>, common: Common) -> Self {
+        Self {
+            router,
+            key,
+            common,
+        }
+    }
+
+    /// Sends pictures while somebody watches, until the inner ends.
+    pub(super) async fn run(self) {
+        let end = self.common.end.clone();
+        let mut watching = self.common.watching.clone();
+        let mut backoff = Backoff::default();
+        let mut failures = Rarely::default();
+        while let Some(true) = end.run_until_cancelled(watched(&mut watching)).await {
+            let Some(by) = *watching.borrow() else {
+                continue;
+            };
+            let over = tokio::select! {
+                () = end.cancelled() => return,
+                () = left(watching.clone()) => continue,
+                () = is_another(watching.clone(), by) => continue,
+                over = self.once(by, &mut backoff) => over,
+            };
+            let pause = backoff.pause(Instant::now(), jitter());
+            if let Err(why) = over
+                && let Some(untold) = failures.may_tell(Instant::now())
+            {
+                let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                tracing::warn!(%why, retry_ms, untold, "no way for the camera's pictures");
+            }
+            tokio::select! {
+                () = end.cancelled() => return,
+                () = is_another(watching.clone(), by) => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One connection, from dialling to its end.
+    async fn once(
+        &self,
+        by: Watched,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, MediaEnd> {
+        let socket = dial::dial(&self.router, MEDIA_PATH, self.key.as_ref()).await?;
+        let mut wire: MediaWire = Wire::new(socket);
+        socket::set_dead_after(wire.get_ref().socket(), DEAD);
+        let Watched {
+            service_port,
+            ticket,
+        } = by;
+        wire.push(&MediaToRouter::Hello {
+            service_port,
+            ticket,
+        })?;
+        let mut newest = self.common.newest.subscribe();
+        newest.mark_changed();
+        let mut sending = Sending {
+            wire,
+            pacing: Pacing::new(Instant::now()),
+            half: None,
+        };
+        sending
+            .serve(newest, self.common.watching.clone(), backoff)
+            .await
+    }
+}
+
+/// Returns when the link is another, or has another ticket.
+async fn is_another(mut watching: Watching, by: Watched) {
+    let is_other = |now: &Option<Watched>| now.is_some_and(|now| now != by);
+    if watching.wait_for(is_other).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// A connection that is up.
+struct Sending {
+    wire: MediaWire,
+    pacing: Pacing,
+    /// The picture that is being sent, and how much of it was.
+    half: Option<(Picture, usize)>,
+}
+
+impl Sending {
+    async fn serve(
+        &mut self,
+        mut newest: watch::Receiver<Option<Picture>>,
+        mut watching: Watching,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, MediaEnd> {
+        let mut is_watched = watching.borrow_and_update().is_some();
+        loop {
+            let now = Instant::now();
+            self.fill(now)?;
+            let dead = self.pacing.waits_since().map(|since| since + DEAD);
+            if dead.is_some_and(|dead| dead <= now) {
+                return Err(MediaEnd::Silent);
+            }
+            let mut timer = dead.unwrap_or(now + DEAD);
+            if self.half.is_some() && self.pacing.next() > now {
+                timer = timer.min(self.pacing.next());
+            }
+            tokio::select! {
+                event = self.wire.event() => match event? {
+                    Event::Message(RouterToMedia::Taken { bytes }) => {
+                        let now = Instant::now();
+                        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                        self.pacing.taken(bytes, now);
+                        backoff.connected(now);
+                    }
+                    Event::Message(RouterToMedia::Refused { message }) => {
+                        return Err(MediaEnd::Refused(Escaped(&message).to_string()));
+                    }
+                    Event::Closed(_) => return Err(MediaEnd::Closed),
+                    Event::Ping | Event::Pong(_) | Event::Room => {}
+                },
+                changed = newest.changed(), if is_watched && self.half.is_none() => {
+                    changed.map_err(|_| MediaEnd::Ending)?;
+                    self.half = newest.borrow_and_update().clone().map(|picture| (picture, 0));
+                }
+                changed = watching.changed() => {
+                    changed.map_err(|_| MediaEnd::Ending)?;
+                    let was_watched = is_watched;
+                    is_watched = watching.borrow_and_update().is_some();
+                    if is_watched && !was_watched {
+                        // What came while nobody watched is old.
+                        newest.mark_unchanged();
+                    }
+                    if !is_watched {
+                        self.half = None;
+                    }
+                }
+                () = sleep_until(timer.into()) => {}
+            }
+        }
+    }
+
+    /// Queues as much of the picture as may be on its way now.
+    fn fill(&mut self, now: Instant) -> Result<(), WireError> {
+        while self.wire.has_room()
+            && let Some((picture, sent)) = &mut self.half
+        {
+            let room = self.pacing.room(now);
+            if room == 0 {
+                return Ok(());
+            }
+            let jpeg = picture.jpeg();
+            let end = jpeg.len().min(*sent + room);
+            let bytes = jpeg.slice(*sent..end);
+            self.pacing.sent(bytes.len(), now);
+            let message = if *sent == 0 {
+                MediaToRouter::Picture {
+                    captured_ms: picture.captured_ms(),
+                    length: u32::try_from(jpeg.len()).unwrap_or(u32::MAX),
+                    bytes,
+                }
+            } else {
+                MediaToRouter::Piece { bytes }
+            };
+            *sent = end;
+            if end == jpeg.len() {
+                self.half = None;
+            }
+            self.wire.push(&message)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,302 @@
+//! Owns how much of a picture may be on its way: so little that what is said to the car meanwhile
+//! waits behind hardly any of it, wherever on the way the narrow place is. It goes by how long
+//! each piece takes to be acknowledged: what that is longer than the shortest time is a queue that
+//! we have made, and is kept short (the idea of LEDBAT, RFC 6817, by our own acknowledgements:
+//! TCP's don't tell of a queue behind a proxy). Pure: it is given the time.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use p2p_shared::protocol::media::MAX_PIECE;
+
+/// The smallest piece: with all that is put around it, one packet.
+const PACKET: usize = 1200;
+/// What may be on its way at first.
+const FIRST: usize = 4 * PACKET;
+/// What a round trip is taken for before there was one: a phone's.
+const GUESS: Duration = Duration::from_millis(100);
+/// The most: a 10 Mbit/s line of 0.8 s.
+const MOST: usize = 1024 * 1024;
+/// So many pieces are on their way at a time, if they can be small enough.
+const PIECES: usize = 8;
+
+/// The queue that we may make: this part of the round trip,
+const QUEUE_PART: u32 = 8;
+/// and at least so long, which is what a busy machine needs to answer.
+const LEAST_QUEUE: Duration = Duration::from_millis(6);
+/// How often we send nothing for a round trip, so that the next one is of a way that is empty.
+const PROBE: Duration = Duration::from_secs(10);
+
+/// Pieces go a little faster than they are taken, so that it shows when the line has become wider
+/// (and no more: BBR's 1.25 is for a while only).
+const HASTE: f64 = 1.05;
+/// A queue delays all of the last pieces; what delays one of so many is the air, or a busy machine.
+const RECENT: usize = 4;
+/// What timers don't tell apart.
+const TICK: Duration = Duration::from_millis(1);
+
+/// How much may be on its way, and what is.
+#[derive(Debug)]
+pub(super) struct Pacing {
+    window: f64,
+    sent: VecDeque<(Instant, usize)>,
+    in_flight: usize,
+    /// It grows as fast as it may until there is a queue.
+    is_young: bool,
+    /// The shortest times of late, and since the last probe.
+    shortest: [Option<Duration>; 2],
+    probe: Probe,
+    reduced: Option<Instant>,
+    /// What a piece takes of late.
+    usual: Duration,
+    /// What the last ones took.
+    recent: VecDeque<Duration>,
+    /// Before then the next would come in a heap with the last.
+    free_at: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// At this time.
+    At(Instant),
+    /// When everything has come.
+    WhenEmpty,
+    /// It is on its way, alone.
+    Sent,
+}
+
+impl Pacing {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            window: as_f64(FIRST),
+            sent: VecDeque::new(),
+            in_flight: 0,
+            is_young: true,
+            shortest: [None; 2],
+            probe: Probe::At(now + PROBE),
+            reduced: None,
+            usual: GUESS,
+            recent: VecDeque::new(),
+            free_at: now,
+        }
+    }
+
+    /// How large the next piece may be; 0: none may be sent before something is
+    /// [taken](Self::taken), or before [`next`](Self::next).
+    pub(super) fn room(&mut self, now: Instant) -> usize {
+        if self.free_at > now + TICK {
+            return 0;
+        }
+        if matches!(self.probe, Probe::At(at) if at <= now) {
+            self.probe = Probe::WhenEmpty;
+        }
+        if self.in_flight == 0 {
+            return match self.probe {
+                Probe::At(_) => self.piece(),
+                Probe::WhenEmpty | Probe::Sent => PACKET,
+            };
+        }
+        let piece = self.piece();
+        let has_room = as_f64(self.in_flight + piece) <= self.window;
+        if has_room && matches!(self.probe, Probe::At(_)) {
+            piece
+        } else {
+            0
+        }
+    }
+
+    /// When there may be room, if nothing is taken before.
+    pub(super) fn next(&self) -> Instant {
+        self.free_at
+    }
+
+    /// A piece of so many bytes was sent.
+    pub(super) fn sent(&mut self, bytes: usize, now: Instant) {
+        if self.probe == Probe::WhenEmpty && self.in_flight == 0 {
+            self.probe = Probe::Sent;
+        }
+        self.in_flight += bytes;
+        self.sent.push_back((now, bytes));
+        // What may be on its way is not thrown at a line that is empty, but spread over the time
+        // that it takes.
+        let haste = if self.is_young { 1.5 } else { HASTE };
+        let share = as_f64(bytes) / (self.window * haste);
+        self.free_at = self.free_at.max(now) + self.usual.mul_f64(share);
+    }
+
+    /// So many bytes have come, of those that were sent first.
+    pub(super) fn taken(&mut self, mut bytes: usize, now: Instant) {
+        while let Some((at, length)) = self.sent.front_mut() {
+            if *length > bytes {
+                *length -= bytes;
+                self.in_flight -= bytes;
+                return;
+            }
+            let (at, length) = (*at, *length);
+            // What is not used is no reason to have more.
+            let was_full = as_f64(self.in_flight + self.piece()) > self.window;
+            self.sent.pop_front();
+            self.in_flight -= length;
+            bytes -= length;
+            self.learn(now.saturating_duration_since(at), length, was_full, now);
+        }
+    }
+
+    /// Since when the oldest piece that has not come is on its way.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        self.sent.front().map(|(at, _)| *at)
+    }
+
+    fn piece(&self) -> usize {
+        // Within MOST, and so within usize.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let window = self.window as usize;
+        (window / PIECES).clamp(PACKET, MAX_PIECE)
+    }
+
+    fn learn(&mut self, took: Duration, length: usize, was_full: bool, now: Instant) {
+        if self.probe == Probe::Sent {
+            self.shortest = [self.shortest[1], None];
+            self.probe = Probe::At(now + PROBE);
+        }
+        self.usual = if self.shortest == [None; 2] {
+            took
+        } else {
+            (self.usual * 7 + took) / 8
+        };
+        let newest = self.shortest[1].map_or(took, |shortest| shortest.min(took));
+        self.shortest[1] = Some(newest);
+        let shortest = self.shortest[0].map_or(newest, |shortest| shortest.min(newest));
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(took);
+        let recent = self.recent.iter().min().copied().unwrap_or(took);
+        let queue = recent.saturating_sub(shortest).as_secs_f64();
+        let wanted = (shortest / QUEUE_PART).max(LEAST_QUEUE).as_secs_f64();
+        if self.is_young {
+            // The first sign counts: when it is seen, twice as much is on its way.
+            if took.saturating_sub(shortest).as_secs_f64() > wanted / 2.0 {
+                self.is_young = false;
+                self.window *= 0.7;
+            } else if was_full {
+                self.window += as_f64(length) / 2.0;
+            }
+        } else {
+            let off = ((wanted - queue) / wanted).max(-1.0);
+            if off < 0.0 && queue > 2.0 * wanted {
+                self.reduce(shortest, now);
+            } else if off < 0.0 || was_full {
+                // So much in a round trip: small steps, since what they do shows one later.
+                let step = (as_f64(PACKET) / 2.0).max(self.window / 32.0);
+                self.window += off * as_f64(length) * step / self.window;
+            }
+        }
+        self.window = self.window.clamp(as_f64(2 * PACKET), as_f64(MOST));
+    }
+
+    /// Far too much: at most once for each round trip, by which the last time shows.
+    fn reduce(&mut self, shortest: Duration, now: Instant) {
+        let shows = |at: Instant| at + shortest * 2 <= now;
+        if self.reduced.is_none_or(shows) {
+            self.window *= 0.7;
+            self.reduced = Some(now);
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "these are far below what a double holds"
+)]
+fn as_f64(bytes: usize) -> f64 {
+    bytes as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line of so many bytes a second, after which it takes so long until the answer is here.
+    struct Line {
+        rate: f64,
+        round_trip: Duration,
+        free_at: Instant,
+        on_way: VecDeque<(Instant, usize)>,
+    }
+
+    /// What a minute of sending whatever may be sent came to: bytes a second, and the longest
+    /// queues, in milliseconds: at the end of each second but the first.
+    fn minute(rate: f64, round_trip: Duration) -> (f64, Vec<u128>) {
+        let start = Instant::now();
+        let mut now = start;
+        let mut line = Line {
+            rate,
+            round_trip,
+            free_at: now,
+            on_way: VecDeque::new(),
+        };
+        let mut pacing = Pacing::new(now);
+        let (mut bytes, mut queues) = (0, vec![0; 60]);
+        while now < start + Duration::from_secs(60) {
+            loop {
+                let room = pacing.room(now);
+                if room == 0 {
+                    break;
+                }
+                pacing.sent(room, now);
+                let took = Duration::from_secs_f64(as_f64(room + 60) / line.rate);
+                line.free_at = line.free_at.max(now) + took;
+                line.on_way
+                    .push_back((line.free_at + line.round_trip, room));
+                bytes += room;
+                let second = usize::try_from((now - start).as_secs()).unwrap();
+                queues[second] = (line.free_at - now).as_millis().max(queues[second]);
+            }
+            let next = line.on_way.front().map(|(at, _)| *at);
+            if next.is_none_or(|at| at > pacing.next()) && pacing.next() > now + TICK {
+                now = pacing.next();
+            } else {
+                let (at, length) = line.on_way.pop_front().unwrap();
+                now = now.max(at);
+                pacing.taken(length, now);
+            }
+        }
+        (as_f64(bytes) / 60.0, queues[1..].to_vec())
+    }
+
+    #[test]
+    fn a_narrow_line_is_used_and_has_no_queue() {
+        for round_trip in [20, 50, 100, 300] {
+            let (rate, queues) = minute(125_000.0, Duration::from_millis(round_trip));
+            assert!(rate > 80_000.0, "{round_trip} ms: {rate} B/s");
+            let most = u128::from(round_trip) / 8 + 32;
+            assert!(
+                queues[2..].iter().all(|queue| *queue < most),
+                "{round_trip} ms: {queues:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wide_line_carries_whatever_a_camera_writes() {
+        let (rate, _) = minute(50e6, Duration::from_millis(20));
+        assert!(rate > 10e6, "{rate} B/s");
+        let (rate, _) = minute(1e9, Duration::from_micros(200));
+        assert!(rate > 10e6, "{rate} B/s");
+    }
+
+    #[test]
+    fn a_line_that_hardly_carries_anything_has_two_packets_on_it() {
+        let (rate, _) = minute(5_000.0, Duration::from_millis(100));
+        assert!(rate > 4_000.0, "{rate} B/s");
+        let now = Instant::now();
+        let mut pacing = Pacing::new(now);
+        pacing.window = as_f64(2 * PACKET);
+        assert_eq!(pacing.room(now), PACKET);
+        pacing.sent(PACKET, now);
+        assert_eq!(pacing.waits_since(), Some(now));
+        pacing.taken(PACKET, now + Duration::from_secs(1));
+        assert_eq!(pacing.waits_since(), None);
+    }
+}

@@ -1,0 +1,261 @@
+//! Owns the camera's program: started when somebody watches, ended when nobody has for a while,
+//! and started again with a pause when it dies or hangs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use p2p_shared::backoff::Backoff;
+use p2p_shared::names::Argument;
+use p2p_shared::protocol::media::CameraState;
+use p2p_shared::random::jitter;
+use p2p_shared::text::{Escaped, EscapedBytes};
+use p2p_shared::timing::KILL_GRACE;
+use tokio::io::AsyncReadExt;
+use tokio::process::ChildStdout;
+use tokio::time::{sleep, sleep_until, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::jpeg::{Cutter, Lost};
+use super::watchdog::Watchdog;
+use super::{Common, Rarely, left, watched};
+use crate::complaints::{self, Speaker};
+use crate::process::{self, Pipes, ProcessGroup, Program};
+use crate::runner::ended;
+use crate::{clock, guardian};
+
+/// As much is read at a time: what a pipe holds.
+const READ: usize = 64 * 1024;
+/// How long a program that has closed its output may take to end, and its last words to come.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+/// Most characters of its last words.
+const LAST_WORDS: usize = 200;
+/// What keeps it running.
+pub(super) struct Keeper {
+    words: Vec<String>,
+    folder: PathBuf,
+    common: Common,
+    failures: Rarely,
+    losses: Rarely,
+    lost: Lost,
+}
+
+/// Why its program does not run any more.
+enum Over {
+    /// The inner ends.
+    Ended,
+    /// Nobody watches.
+    Left,
+    Failed(String),
+}
+
+impl Keeper {
+    pub(super) fn new(words: Vec<String>, folder: PathBuf, common: Common) -> Self {
+        Self {
+            words,
+            folder,
+            common,
+            failures: Rarely::default(),
+            losses: Rarely::default(),
+            lost: Lost::default(),
+        }
+    }
+
+    /// Keeps it running while somebody watches, until the inner ends.
+    pub(super) async fn run(mut self) {
+        let end = self.common.end.clone();
+        let mut watching = self.common.watching.clone();
+        let mut backoff = Backoff::default();
+        while let Some(true) = end.run_until_cancelled(watched(&mut watching)).await {
+            self.common.state.send_replace(Some(CameraState::Starting));
+            let why = match self.once(&mut backoff).await {
+                Over::Ended => return,
+                Over::Left => continue,
+                Over::Failed(why) => why,
+            };
+            let pause = backoff.pause(Instant::now(), jitter());
+            self.tell_failure(&why, pause);
+            self.common
+                .state
+                .send_replace(Some(CameraState::Failed { why }));
+            tokio::select! {
+                () = end.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Its life from one start to its end.
+    async fn once(&mut self, backoff: &mut Backoff) -> Over {
+        let end = self.common.end.clone();
+        let (mut group, pipes) = match self.start() {
+            Ok(started) => started,
+            Err(why) => return Over::Failed(why),
+        };
+        tracing::info!(program = %Escaped(&self.words[0]), "the camera is started");
+        let Pipes {
+            mut stdout, stderr, ..
+        } = pipes;
+        let stderr = stderr.map(|stderr| complaints::log(Speaker::Camera, stderr));
+        let said = stderr.map(|log| AbortOnDropHandle::new(tokio::spawn(log)));
+        let over = tokio::select! {
+            () = end.cancelled() => Over::Ended,
+            () = left(self.common.watching.clone()) => Over::Left,
+            why = self.read(stdout.as_mut(), backoff) => Over::Failed(why.unwrap_or_default()),
+        };
+        // Whoever comes while it ends is not shown what it saw.
+        self.common.newest.send_replace(None);
+        let mut why = match over {
+            Over::Failed(why) => why,
+            over => {
+                end_reading(&mut group, stdout).await;
+                let is_left = matches!(over, Over::Left);
+                let why = if is_left {
+                    "nobody watches"
+                } else {
+                    "the inner ends"
+                };
+                tracing::info!(why, "the camera is ended");
+                return over;
+            }
+        };
+        if why.is_empty() {
+            why = match timeout(LAST_MOMENT, group.ended()).await {
+                Ok(status) => format!("it ended ({})", ended(&status)),
+                Err(_) => "it closed its output".to_owned(),
+            };
+        }
+        end_reading(&mut group, stdout).await;
+        if let Some(said) = said
+            && let Ok(Ok(words)) = timeout(LAST_MOMENT, said).await
+            && !words.is_empty()
+        {
+            why = format!("{why}: {}", EscapedBytes(&words).cut(LAST_WORDS));
+        }
+        Over::Failed(why)
+    }
+
+    /// Reads pictures until it has closed its output (`None`) or has to be ended.
+    async fn read(
+        &mut self,
+        stdout: Option<&mut ChildStdout>,
+        backoff: &mut Backoff,
+    ) -> Option<String> {
+        let stdout = stdout?;
+        let mut cutter = Cutter::default();
+        let mut dog = Watchdog::new(Instant::now());
+        let mut buffer = vec![0; READ];
+        loop {
+            let read = tokio::select! {
+                read = stdout.read(&mut buffer) => read,
+                () = sleep_until(dog.next().into()) => {
+                    match dog.bark(Instant::now()) {
+                        Some(why) => return Some(why),
+                        None => continue,
+                    }
+                }
+            };
+            let (Ok(length @ 1..), now) = (read, Instant::now()) else {
+                return None;
+            };
+            let mut pictures = 0;
+            cutter.push(&buffer[..length], clock::now_ms(), |picture| {
+                pictures += 1;
+                self.common.newest.send_replace(Some(picture));
+            });
+            if pictures > 0
+                && self
+                    .common
+                    .state
+                    .send_if_modified(|state| state.take().is_some())
+            {
+                backoff.connected(now);
+            }
+            let lost = cutter.take_lost();
+            self.lost.garbage += lost.garbage;
+            self.lost.too_large += lost.too_large;
+            self.tell_losses();
+            dog.read(length, pictures, cutter.is_within(), now);
+            if let Some(why) = dog.bark(now) {
+                return Some(why);
+            }
+        }
+    }
+
+    fn start(&self) -> Result<(ProcessGroup, Pipes), String> {
+        let (program, arguments) = self
+            .words
+            .split_first()
+            .ok_or_else(|| "no program is given".to_owned())?;
+        let arguments: Result<Vec<Argument>, _> = arguments
+            .iter()
+            .map(|word| Argument::try_from(Bytes::from(word.clone())))
+            .collect();
+        let program = Program {
+            file: Path::new(program),
+            arguments: &arguments.map_err(|error| error.to_string())?,
+            folder: &self.folder,
+            variables: &[(guardian::MARK, std::process::id().to_string())],
+            has_stdin: false,
+        };
+        ProcessGroup::start(&program).map_err(|error| self.why_not(program.file, &error))
+    }
+
+    /// Why it can't be started, and what to do.
+    fn why_not(&self, program: &Path, error: &io::Error) -> String {
+        let name = program.to_string_lossy();
+        let shown = Escaped(&name);
+        let is_path = name.contains('/');
+        let file = self.folder.join(program);
+        if error.kind() != io::ErrorKind::NotFound || is_path && file.exists() {
+            return process::why_not(&file, error);
+        }
+        if is_path {
+            format!("there is no file {shown}, seen from the folder of the commands")
+        } else {
+            format!("there is no program {shown} in the PATH: install it, or give its whole path")
+        }
+    }
+
+    fn tell_failure(&mut self, why: &str, pause: Duration) {
+        let restart_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        if let Some(untold) = self.failures.may_tell(Instant::now()) {
+            tracing::error!(
+                why,
+                restart_ms,
+                untold,
+                "the camera is gone; it is started again"
+            );
+        }
+    }
+
+    fn tell_losses(&mut self) {
+        if self.lost != Lost::default() && self.losses.may_tell(Instant::now()).is_some() {
+            let Lost { garbage, too_large } = std::mem::take(&mut self.lost);
+            tracing::warn!(
+                bytes = garbage,
+                too_large,
+                "the camera writes what is no picture; it was thrown away"
+            );
+        }
+    }
+}
+
+/// Ends it, reading on: one whose output is closed before it is told to end complains of that.
+async fn end_reading(group: &mut ProcessGroup, stdout: Option<ChildStdout>) {
+    let reading = async {
+        let mut thrown_away = vec![0; READ];
+        if let Some(mut stdout) = stdout {
+            while matches!(stdout.read(&mut thrown_away).await, Ok(1..)) {}
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = group.end(KILL_GRACE) => {}
+        () = reading => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

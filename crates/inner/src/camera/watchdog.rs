@@ -1,0 +1,124 @@
+//! Owns when a camera's program is taken for hung or for no camera: pure, it is given the time.
+
+use std::time::{Duration, Instant};
+
+/// Half a picture, and then nothing for so long.
+const HALF: Duration = Duration::from_secs(5);
+/// No whole picture for so long: a camera on a busy Pi takes 5 s to give its first.
+const NONE: Duration = Duration::from_secs(20);
+/// So many bytes without a whole picture: a program that writes as fast as it can is no camera,
+/// and costs a core.
+const FLOOD: u64 = 256 * 1024 * 1024;
+
+/// What is known of a program that runs.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    picture: Instant,
+    read: Instant,
+    is_within: bool,
+    since_picture: u64,
+}
+
+impl Watchdog {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            picture: now,
+            read: now,
+            is_within: false,
+            since_picture: 0,
+        }
+    }
+
+    /// It wrote so many bytes, with so many pictures' ends in them; whether one is half there.
+    pub(super) fn read(&mut self, bytes: usize, pictures: usize, is_within: bool, now: Instant) {
+        self.read = now;
+        self.is_within = is_within;
+        self.since_picture += bytes as u64;
+        if pictures > 0 {
+            self.picture = now;
+            self.since_picture = 0;
+        }
+    }
+
+    /// When to look again.
+    pub(super) fn next(&self) -> Instant {
+        let none = self.picture + NONE;
+        if self.is_within {
+            none.min(self.read + HALF)
+        } else {
+            none
+        }
+    }
+
+    /// Why it is to be ended, if it is.
+    pub(super) fn bark(&self, now: Instant) -> Option<String> {
+        if self.since_picture >= FLOOD {
+            return Some(format!(
+                "it has written {} MB, and no whole JPEG of less than 1 MiB is among them: it has to write MJPEG to its standard output",
+                self.since_picture / 1_000_000
+            ));
+        }
+        if now < self.next() {
+            return None;
+        }
+        Some(if self.is_within && now >= self.read + HALF {
+            format!(
+                "it has written half a picture and then nothing for {} s",
+                HALF.as_secs()
+            )
+        } else if self.since_picture == 0 {
+            format!("it has written nothing for {} s", NONE.as_secs())
+        } else {
+            format!(
+                "no whole JPEG of less than 1 MiB came from it for {} s: it has to write MJPEG to its standard output",
+                NONE.as_secs()
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn barks(dog: &Watchdog, at: Instant) -> String {
+        dog.bark(at).unwrap_or_default()
+    }
+
+    #[test]
+    fn half_a_picture_and_then_silence_is_a_hung_program() {
+        let start = Instant::now();
+        let mut dog = Watchdog::new(start);
+        dog.read(10, 1, true, start);
+        assert_eq!(dog.next(), start + HALF);
+        assert_eq!(barks(&dog, start + HALF / 2), "");
+        assert!(barks(&dog, start + HALF).contains("half a picture"));
+        // One that comes slowly is none.
+        dog.read(10, 0, true, start + HALF / 2);
+        assert_eq!(barks(&dog, start + HALF), "");
+    }
+
+    #[test]
+    fn a_program_without_pictures_is_no_camera() {
+        let start = Instant::now();
+        let mut dog = Watchdog::new(start);
+        assert!(barks(&dog, start + NONE).contains("nothing for 20 s"));
+        dog.read(10, 0, false, start + NONE / 2);
+        assert!(barks(&dog, start + NONE).contains("no whole JPEG"));
+        dog.read(10, 1, false, start + NONE / 2);
+        assert_eq!(barks(&dog, start + NONE), "");
+    }
+
+    #[test]
+    fn a_flood_is_ended_before_that() {
+        let now = Instant::now();
+        let mut dog = Watchdog::new(now);
+        for _ in 0..FLOOD / (1024 * 1024) {
+            assert_eq!(barks(&dog, now), "");
+            dog.read(1024 * 1024, 0, true, now);
+        }
+        assert!(barks(&dog, now).contains("268 MB"));
+        dog.read(1, 1, false, now);
+        assert_eq!(barks(&dog, now), "");
+    }
+}

@@ -1,0 +1,260 @@
+//! Owns the camera of one service port as the router sees it: who watches, by which the car is told
+//! to show it, how it is, and its newest picture, which all viewers share. The car's connection for
+//! pictures is `camera/media`, the viewers' ways are `camera/http` and `camera/frames`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use p2p_shared::protocol::media::{CameraState, MediaTicket, Picture};
+use p2p_shared::random::random_u64;
+use p2p_shared::text::Escaped;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::link::{LinkHandle, LinkId};
+
+pub(crate) mod frames;
+pub(crate) mod http;
+mod lane;
+pub(crate) mod media;
+pub(crate) mod show;
+mod viewer;
+
+/// Most characters of why a camera has failed.
+const WHY: usize = 300;
+
+/// How a camera is, for its viewers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Status {
+    /// The car is not connected.
+    #[default]
+    Away,
+    /// The car has no camera.
+    None,
+    /// Its first picture is still to come.
+    Starting,
+    /// It has failed, for this reason, and is started again.
+    Failed(Arc<str>),
+    /// There are pictures.
+    Shows,
+}
+
+/// The camera of a service port, whether there is a link or not.
+#[derive(Debug, Default)]
+pub(crate) struct Camera {
+    held: Mutex<Held>,
+    newest: watch::Sender<Option<Picture>>,
+    status: watch::Sender<Status>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    link: Option<LinkHandle>,
+    /// What shows that a media connection is this link's; `None`: the car has no camera.
+    ticket: Option<MediaTicket>,
+    failed: Option<Arc<str>>,
+    viewers: usize,
+    media: Option<MediaHold>,
+    last_media: u64,
+}
+
+/// The media connection that pictures are taken from.
+#[derive(Debug)]
+struct MediaHold {
+    number: u64,
+    end: CancellationToken,
+}
+
+impl Drop for MediaHold {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+impl Camera {
+    /// A link came up, of a car with a camera or without, unless a newer one has.
+    pub(crate) fn link_up(&self, link: &LinkHandle, has_camera: bool) {
+        let mut held = self.lock();
+        if (held.link.as_ref()).is_some_and(|newer| newer.id() > link.id()) {
+            return;
+        }
+        held.link = Some(link.clone());
+        // Without randomness nobody could tell whose pictures they are.
+        held.ticket = has_camera
+            .then(random_u64)
+            .and_then(Result::ok)
+            .map(MediaTicket);
+        held.forget();
+        held.tell();
+        self.changed(&held);
+    }
+
+    /// The link has ended, unless another took its place.
+    pub(crate) fn link_down(&self, link: LinkId) {
+        let mut held = self.lock();
+        if held.link.take_if(|held| held.id() == link).is_some() {
+            held.ticket = None;
+            held.forget();
+            self.changed(&held);
+        }
+    }
+
+    /// The car says how its camera is.
+    pub(crate) fn says(&self, link: LinkId, state: CameraState) {
+        let mut held = self.lock();
+        if held.link.as_ref().is_none_or(|held| held.id() != link) || held.viewers == 0 {
+            return;
+        }
+        held.failed = match state {
+            CameraState::Starting => None,
+            CameraState::Failed { why } => Some(Escaped(&why).cut(WHY).to_string().into()),
+        };
+        // What there was is no picture of now.
+        self.newest.send_replace(None);
+        self.changed(&held);
+    }
+
+    /// Somebody watches, for as long as this is kept.
+    pub(crate) fn watch(self: &Arc<Self>) -> Watching {
+        let mut held = self.lock();
+        held.viewers += 1;
+        if held.viewers == 1 {
+            held.tell();
+        }
+        drop(held);
+        Watching(self.clone())
+    }
+
+    /// The newest picture, now and from now on; `None` where there is none of now.
+    pub(crate) fn newest(&self) -> watch::Receiver<Option<Picture>> {
+        let mut newest = self.newest.subscribe();
+        newest.mark_changed();
+        newest
+    }
+
+    /// How it is, now and from now on.
+    pub(crate) fn status(&self) -> watch::Receiver<Status> {
+        let mut status = self.status.subscribe();
+        status.mark_changed();
+        status
+    }
+
+    /// A media connection that shows this ticket takes the place of the one before; `None`: it is
+    /// not of this car's link.
+    fn attach(self: &Arc<Self>, ticket: MediaTicket) -> Option<Attached> {
+        let mut held = self.lock();
+        if held.ticket != Some(ticket) {
+            return None;
+        }
+        held.last_media += 1;
+        let end = CancellationToken::new();
+        let number = held.last_media;
+        held.media = Some(MediaHold {
+            number,
+            end: end.clone(),
+        });
+        drop(held);
+        Some(Attached {
+            camera: self.clone(),
+            number,
+            end,
+        })
+    }
+
+    fn left(&self) {
+        let mut held = self.lock();
+        held.viewers = held.viewers.saturating_sub(1);
+        if held.viewers == 0 {
+            held.tell();
+            held.failed = None;
+            self.changed(&held);
+        }
+    }
+
+    /// What viewers see of it, when something has changed after which there is no picture but by
+    /// the next one.
+    fn changed(&self, held: &Held) {
+        self.newest.send_replace(None);
+        self.set_status(match (&held.link, &held.failed) {
+            (None, _) => Status::Away,
+            _ if held.ticket.is_none() => Status::None,
+            (_, None) => Status::Starting,
+            (_, Some(why)) => Status::Failed(why.clone()),
+        });
+    }
+
+    fn set_status(&self, status: Status) {
+        self.status.send_if_modified(|now| {
+            let is_other = *now != status;
+            *now = status;
+            is_other
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// What was known of another link's camera counts for nothing.
+    fn forget(&mut self) {
+        self.failed = None;
+        self.media = None;
+    }
+
+    /// Tells the car whether somebody watches.
+    fn tell(&self) {
+        if let Some(link) = &self.link {
+            link.drive()
+                .set_video(self.ticket.filter(|_| self.viewers > 0));
+        }
+    }
+}
+
+/// Somebody who watches. Dropped, nobody does.
+#[derive(Debug)]
+pub(crate) struct Watching(Arc<Camera>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.left();
+    }
+}
+
+/// A media connection's hold on its camera.
+#[derive(Debug)]
+struct Attached {
+    camera: Arc<Camera>,
+    number: u64,
+    /// Another took its place, or the link is gone.
+    end: CancellationToken,
+}
+
+impl Attached {
+    /// The newest picture, unless another connection shows them or nobody looks.
+    fn show(&self, picture: Picture) {
+        let mut held = self.camera.lock();
+        let is_current = (held.media.as_ref()).is_some_and(|media| media.number == self.number);
+        if is_current && held.viewers > 0 {
+            held.failed = None;
+            self.camera.newest.send_replace(Some(picture));
+            self.camera.set_status(Status::Shows);
+        }
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let mut held = self.camera.lock();
+        if held
+            .media
+            .take_if(|media| media.number == self.number)
+            .is_some()
+        {
+            self.camera.changed(&held);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Owns what the camera of a port does whatever order links, viewers and pictures come in.
+
+use p2p_shared::names::InstanceId;
+use p2p_shared::protocol::RouterToInner;
+use p2p_shared::protocol::media::HalfPicture;
+
+use super::*;
+
+fn link() -> LinkHandle {
+    LinkHandle::new("car".parse().unwrap(), InstanceId(1)).0
+}
+
+fn picture(time: u64) -> Picture {
+    HalfPicture::new(time, 0).whole()
+}
+
+async fn told(link: &LinkHandle) -> Option<MediaTicket> {
+    loop {
+        if let Some(RouterToInner::Video { ticket }) = link.drive().next(true).await.video {
+            return ticket;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_car_is_told_of_the_first_viewer_and_of_the_last() {
+    let (camera, link) = (Arc::<Camera>::default(), link());
+    let first = camera.watch();
+    camera.link_up(&link, true);
+    let ticket = told(&link).await.unwrap();
+    let second = camera.watch();
+    drop(first);
+    let attached = camera.attach(ticket).unwrap();
+    attached.show(picture(1));
+    assert_eq!(camera.newest().borrow().as_ref(), Some(&picture(1)));
+    assert_eq!(*camera.status().borrow(), Status::Shows);
+    drop(second);
+    assert_eq!(told(&link).await, None);
+    // What it saw then is no picture of now.
+    assert_eq!(*camera.newest().borrow(), None);
+    attached.show(picture(2));
+    assert_eq!(*camera.newest().borrow(), None);
+    let _third = camera.watch();
+    assert_eq!(told(&link).await, Some(ticket));
+}
+
+#[tokio::test]
+async fn pictures_come_by_the_newest_connection_of_the_present_link_and_no_other() {
+    let (camera, old, new) = (Arc::<Camera>::default(), link(), link());
+    let _viewer = camera.watch();
+    assert_eq!(*camera.status().borrow(), Status::Away);
+    camera.link_up(&old, true);
+    let ticket = told(&old).await.unwrap();
+    assert!(
+        camera
+            .attach(MediaTicket(ticket.0.wrapping_add(1)))
+            .is_none()
+    );
+    let first = camera.attach(ticket).unwrap();
+    let second = camera.attach(ticket).unwrap();
+    assert!(first.end.is_cancelled() && !second.end.is_cancelled());
+    second.show(picture(1));
+    first.show(picture(2));
+    drop(first);
+    assert_eq!(camera.newest().borrow().as_ref(), Some(&picture(1)));
+    camera.link_up(&new, true);
+    assert!(second.end.is_cancelled() && camera.attach(ticket).is_none());
+    // The end of the old link is none of the new one, nor is what it says.
+    camera.link_down(old.id());
+    let why = "why".to_owned();
+    camera.says(old.id(), CameraState::Failed { why });
+    assert_eq!(*camera.status().borrow(), Status::Starting);
+    let third = camera.attach(told(&new).await.unwrap()).unwrap();
+    second.show(picture(3));
+    assert_eq!(*camera.newest().borrow(), None);
+    camera.link_down(new.id());
+    assert!(third.end.is_cancelled());
+    assert_eq!(*camera.status().borrow(), Status::Away);
+}
+
+#[tokio::test]
+async fn a_camera_that_fails_says_why_until_there_is_a_picture() {
+    let (camera, link) = (Arc::<Camera>::default(), link());
+    let _viewer = camera.watch();
+    camera.link_up(&link, true);
+    let why = "no\u{1b} camera".to_owned();
+    camera.says(link.id(), CameraState::Failed { why });
+    let shown = Status::Failed("no\\u{1b} camera".into());
+    assert_eq!(*camera.status().borrow(), shown);
+    let attached = camera.attach(told(&link).await.unwrap()).unwrap();
+    attached.show(picture(1));
+    assert_eq!(*camera.status().borrow(), Status::Shows);
+    // A connection that is lost leaves no picture.
+    drop(attached);
+    assert_eq!(*camera.newest().borrow(), None);
+    assert_eq!(*camera.status().borrow(), Status::Starting);
+}
+
+#[tokio::test]
+async fn a_car_without_a_camera_is_told_nothing() {
+    let (camera, link) = (Arc::<Camera>::default(), link());
+    camera.link_up(&link, false);
+    let _viewer = camera.watch();
+    assert_eq!(*camera.status().borrow(), Status::None);
+    assert!(!link.drive().is_watched());
+    assert!(camera.attach(MediaTicket(0)).is_none());
+}
