@@ -127,7 +127,7 @@ printf '#!/bin/sh\nexec ./car.worker stop\n' >"$work/command/stop"
 chmod 755 "$work/command" "$work/command"/*
 
 step "Starting the side behind NAT: p2p-inner 127.0.0.1 $port 0 --name car"
-set -- --commands "$work/command"
+set -- --commands "$work/command" --camera "'$work/command/car.worker' camera"
 launch p2p-inner 127.0.0.1 "$port" 0 --name car "$@"
 inner=$! inner_start=$start
 await p2p-inner "$inner" "$inner_start" 'link up: \(http://[^ ]*\)'

@@ -61,8 +61,8 @@ impl Reports {
         }
     }
 
-    /// Output that nobody reads any more.
-    pub(crate) fn unread(&self, message: &InnerToRouter) {
+    /// What is so, and not said, or not yet.
+    pub(crate) fn remember(&self, message: &InnerToRouter) {
         self.memory().heard(message);
     }
 

@@ -153,6 +153,8 @@ impl Job {
     /// From the process's start to the end of its output.
     async fn live(&self, group: ProcessGroup, pipes: Pipes, begun: Instant) -> (Story, Telling) {
         let telling = self.telling();
+        self.reports
+            .remember(&InnerToRouter::Started { run: self.run_id() });
         if self.part.is_some() {
             // What moves a car, or stops it, is told as it happens.
             telling.started();

@@ -130,7 +130,7 @@ impl Telling {
 
     fn unread(&self, bytes: Bytes) {
         let run = self.run;
-        self.reports.unread(&InnerToRouter::Output { run, bytes });
+        self.reports.remember(&InnerToRouter::Output { run, bytes });
     }
 
     /// Passes on output that is all there, in pieces, as far as its reader lets us.
