@@ -1,4 +1,5 @@
-//! Owns a console's connection from its upgrade to its hello. What follows is `admin/console`.
+//! Owns a console's connection from its upgrade to its hello, and what a session of a console or a
+//! page begins and ends with. What is between is `admin/console`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,15 +24,17 @@ use crate::quota::Share;
 use crate::strangers::Visitor;
 use crate::{Context, hello, http, limits, listen};
 
-mod console;
+pub(crate) mod console;
 mod sends;
 pub(crate) mod steady;
+pub(crate) mod surface;
 
-use console::{Console, ConsoleEnd, ConsoleWire};
+use console::{Console, ConsoleEnd};
 use steady::Steady;
+use surface::{ConsoleWire, Surface};
 
 /// How long a console gets to take our last words.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// Most characters of what a console says of itself in a log line.
 const SOFTWARE: usize = 40;
 
@@ -70,11 +73,15 @@ pub(crate) fn upgrade(
 }
 
 /// The caller's part in the consoles that there may be.
-fn share(context: &Context, caller: &Caller, peer: SocketAddr) -> Result<Share, Problem> {
+pub(crate) fn share(
+    context: &Context,
+    caller: &Caller,
+    peer: SocketAddr,
+) -> Result<Share, Problem> {
     context.consoles.take(caller.party(peer.ip())).ok_or_else(|| {
         context.metrics.over_quota.inc();
         let sentence = format!(
-            "this key has {} consoles open, which is all it may: close one (a stop by /cgi is never refused)",
+            "this key has {} consoles and pages open, which is all it may: close one (a stop by /cgi is never refused)",
             limits::CONSOLES
         );
         Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)
@@ -117,31 +124,66 @@ async fn serve(
         role if readonly && role.may_view() => Role::View,
         role => role,
     };
-    let presence = context.cars.console(role.may_run());
-    let session = presence.session;
-    tracing::info!(
-        from = %peer, key = caller.name(), %role, session = session.0,
-        software = %Escaped(&software).cut(SOFTWARE), "console up"
-    );
-    context.metrics.consoles.inc();
-    let (refusals, refused) = mpsc::channel(REFUSALS);
-    let person = Person {
-        driver: Driver {
-            session,
-            name: caller.who(peer),
-        },
-        key: caller.key().to_owned(),
-        from: peer,
+    let session = Session {
+        caller,
+        peer,
         role,
-        rtt: None,
-        refusals,
+        share,
     };
-    let console = Console::new(context, wire, person, presence, refused, share);
-    let (end, wire) = console.live(caller.revoked()).await;
-    context.metrics.consoles.dec();
-    tracing::info!(from = %peer, session = session.0, why = %end, "console down");
-    if let Some(words) = last_words(&end) {
+    let software = Escaped(&software).cut(SOFTWARE).to_string();
+    let (last_words, wire) = session.live(context, wire, &software).await;
+    if let Some(words) = last_words {
         wire.part(Some(&words), "", FAREWELL).await;
+    }
+}
+
+/// Someone at a console or a page.
+pub(crate) struct Session {
+    pub caller: Caller,
+    pub peer: SocketAddr,
+    /// What it may do here.
+    pub role: Role,
+    pub share: Share,
+}
+
+impl Session {
+    /// Its life on this connection, with this `software`. What is left is what to say at the end,
+    /// if anything, and the connection for it.
+    pub(crate) async fn live<W: Surface>(
+        self,
+        context: &Arc<Context>,
+        wire: W,
+        software: &str,
+    ) -> (Option<RouterToConsole>, W) {
+        let Self {
+            caller,
+            peer,
+            role,
+            share,
+        } = self;
+        let presence = context.cars.console(wire.only(), role.may_run());
+        let session = presence.session;
+        tracing::info!(
+            from = %peer, key = caller.name(), %role, session = session.0, software, "console up"
+        );
+        context.metrics.consoles.inc();
+        let (refusals, refused) = mpsc::channel(REFUSALS);
+        let person = Person {
+            driver: Driver {
+                session,
+                name: caller.who(peer),
+            },
+            key: caller.key().to_owned(),
+            from: peer,
+            role,
+            rtt: None,
+            refusals,
+        };
+        let console = Console::new(context, wire, person, presence, refused, share);
+        let (end, wire) = console.live(caller.revoked()).await;
+        context.metrics.consoles.dec();
+        tracing::info!(from = %peer, session = session.0, why = %end, "console down");
+        (last_words(&end), wire)
     }
 }
 

@@ -31,7 +31,9 @@ pub(crate) struct Cars {
 #[derive(Debug, Default)]
 struct Held {
     cars: HashMap<u16, Arc<Car>>,
+    /// How many consoles there are, which see all cars, and pages of one car each.
     consoles: usize,
+    pages: HashMap<u16, usize>,
     /// Which car each console looks at, of those that may drive.
     watched: HashMap<SessionId, u16>,
     closed: bool,
@@ -40,7 +42,7 @@ struct Held {
 impl Held {
     fn watch(&self, port: u16) -> Watch {
         Watch {
-            seen: self.consoles > 0,
+            seen: self.consoles > 0 || self.pages.contains_key(&port),
             ticks: self.watched.values().any(|watched| *watched == port),
         }
     }
@@ -48,6 +50,23 @@ impl Held {
     fn tell(&self, port: u16) {
         if let Some(car) = self.cars.get(&port) {
             car.set_watch(self.watch(port));
+        }
+    }
+
+    /// A page of one car more.
+    fn page_came(&mut self, port: u16) {
+        *self.pages.entry(port).or_default() += 1;
+        self.tell(port);
+    }
+
+    /// One less.
+    fn page_left(&mut self, port: u16) {
+        if let Some(pages) = self.pages.get_mut(&port) {
+            *pages -= 1;
+            if *pages == 0 {
+                self.pages.remove(&port);
+                self.tell(port);
+            }
         }
     }
 
@@ -108,15 +127,21 @@ impl Cars {
         }
     }
 
-    /// A console is there, for as long as this is kept.
-    pub(crate) fn console(self: &Arc<Self>, may_drive: bool) -> Presence {
+    /// A console is there, or a page of `only` one car, for as long as this is kept.
+    pub(crate) fn console(self: &Arc<Self>, only: Option<u16>, may_drive: bool) -> Presence {
         let mut held = self.lock();
-        let consoles = held.consoles + 1;
-        held.count(consoles);
+        match only {
+            Some(port) => held.page_came(port),
+            None => {
+                let consoles = held.consoles + 1;
+                held.count(consoles);
+            }
+        }
         drop(held);
         Presence {
             cars: self.clone(),
             session: SessionId(self.next_session.fetch_add(1, Ordering::Relaxed)),
+            only,
             may_drive,
         }
     }
@@ -150,11 +175,12 @@ impl Cars {
     }
 }
 
-/// A console that is there. Dropped, it gives back whatever control it had.
+/// A console or page that is there. Dropped, it gives back whatever control it had.
 #[derive(Debug)]
 pub(crate) struct Presence {
     cars: Arc<Cars>,
     pub session: SessionId,
+    only: Option<u16>,
     may_drive: bool,
 }
 
@@ -179,8 +205,13 @@ impl Drop for Presence {
     fn drop(&mut self) {
         self.watch(None);
         let mut held = self.cars.lock();
-        let consoles = held.consoles.saturating_sub(1);
-        held.count(consoles);
+        match self.only {
+            Some(port) => held.page_left(port),
+            None => {
+                let consoles = held.consoles.saturating_sub(1);
+                held.count(consoles);
+            }
+        }
         let cars: Vec<_> = held.cars.values().cloned().collect();
         drop(held);
         for car in cars {

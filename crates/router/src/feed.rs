@@ -114,13 +114,24 @@ impl Feed {
         }
     }
 
-    /// How everything is, and what happens from then on, without a gap between the two.
-    pub(crate) fn subscribe(&self) -> Subscription {
+    /// How everything is, and what happens from then on, without a gap between the two; of `only`
+    /// one car, without the runs that are over.
+    pub(crate) fn subscribe(&self, only: Option<u16>) -> Subscription {
         let known = self.lock();
         let now = Instant::now();
-        let links = known.links.iter().map(|(port, link)| link.info(*port, now));
+        let info = |(port, link): (&u16, &KnownLink)| link.info(*port, now);
+        let snapshot = match only {
+            Some(port) => {
+                let link = known.links.get_key_value(&port);
+                Snapshot::new(link.map(info).into_iter().collect(), Vec::new())
+            }
+            None => Snapshot::new(
+                known.links.iter().map(info).collect(),
+                known.runs.values().cloned().collect(),
+            ),
+        };
         Subscription {
-            snapshot: Snapshot::new(links.collect(), known.runs.values().cloned().collect()),
+            snapshot,
             events: self.events.subscribe(),
         }
     }

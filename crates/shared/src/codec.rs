@@ -1,9 +1,11 @@
-//! Owns the encoding of messages: MessagePack with fields by name, of bounded size and depth.
+//! Owns the encoding of messages: MessagePack with fields by name between our programs, JSON to a
+//! page, both of bounded size and depth.
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::protocol::MAX_MESSAGE;
 
@@ -25,6 +27,66 @@ pub enum CodecError {
     /// Something that MessagePack can't express.
     #[error("a message can't be encoded: {0}")]
     Encode(#[from] rmp_serde::encode::Error),
+    /// The same of JSON, either way.
+    #[error("not a message of this protocol: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A WebSocket message of the other kind.
+    #[error("not a message of this protocol: it is {0}")]
+    Kind(&'static str),
+}
+
+/// How messages are written into a WebSocket.
+pub trait Encoding {
+    /// The message, to be sent.
+    ///
+    /// # Errors
+    /// If it is larger than [`MAX_MESSAGE`].
+    fn write<M: Serialize>(message: &M) -> Result<Message, CodecError>;
+
+    /// The message that came.
+    ///
+    /// # Errors
+    /// If it is none, too large, or nested too deep.
+    fn read<M: DeserializeOwned>(message: &Message) -> Result<M, CodecError>;
+}
+
+/// Binary messages, between our programs.
+#[derive(Debug)]
+pub enum MessagePack {}
+
+impl Encoding for MessagePack {
+    fn write<M: Serialize>(message: &M) -> Result<Message, CodecError> {
+        Ok(Message::Binary(encode(message)?))
+    }
+
+    fn read<M: DeserializeOwned>(message: &Message) -> Result<M, CodecError> {
+        match message {
+            Message::Binary(bytes) => decode(bytes),
+            _ => Err(CodecError::Kind("text")),
+        }
+    }
+}
+
+/// Text messages, to and from a page in a browser.
+#[derive(Debug)]
+pub enum Json {}
+
+impl Encoding for Json {
+    fn write<M: Serialize>(message: &M) -> Result<Message, CodecError> {
+        let text = serde_json::to_string(message)?;
+        if text.len() > MAX_MESSAGE {
+            return Err(CodecError::TooLarge(text.len()));
+        }
+        Ok(Message::text(text))
+    }
+
+    fn read<M: DeserializeOwned>(message: &Message) -> Result<M, CodecError> {
+        match message {
+            // Its depth is bounded by the library (128), its size by the socket's limits.
+            Message::Text(text) => Ok(serde_json::from_str(text)?),
+            _ => Err(CodecError::Kind("binary")),
+        }
+    }
 }
 
 /// The message as MessagePack.

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::{
 };
 use tokio_tungstenite::tungstenite::{self, Error as WsError};
 
-use crate::codec::{self, CodecError};
+use crate::codec::{CodecError, Encoding, MessagePack};
 use crate::protocol::MAX_MESSAGE;
 
 /// A write is begun when this much waits, and nothing more is taken on until it is out.
@@ -60,9 +60,6 @@ pub enum WireError {
     /// The peer sent something that is no message, or one that is too large.
     #[error("{0}")]
     Codec(#[from] CodecError),
-    /// The peer sent text.
-    #[error("not a message of this protocol: it is text")]
-    Text,
 }
 
 /// What a broken connection means, where the library's words are for its own readers.
@@ -92,7 +89,7 @@ impl WireError {
     #[must_use]
     pub fn is_violation(&self) -> bool {
         match self {
-            Self::Codec(_) | Self::Text => true,
+            Self::Codec(_) => true,
             Self::Lost(error) => {
                 matches!(
                     **error,
@@ -104,19 +101,20 @@ impl WireError {
     }
 }
 
-/// A WebSocket that carries `Out` to the peer and `In` from it.
+/// A WebSocket that carries `Out` to the peer and `In` from it, in the encoding `E`.
 #[derive(Debug)]
-pub struct Wire<S, Out, In> {
+pub struct Wire<S, Out, In, E = MessagePack> {
     socket: WebSocketStream<S>,
     unflushed: usize,
-    messages: PhantomData<fn(Out) -> In>,
+    messages: PhantomData<fn(Out, E) -> In>,
 }
 
-impl<S, Out, In> Wire<S, Out, In>
+impl<S, Out, In, E> Wire<S, Out, In, E>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     Out: Serialize,
     In: DeserializeOwned,
+    E: Encoding,
 {
     /// The wire over a WebSocket that was made with [`limits`].
     pub fn new(socket: WebSocketStream<S>) -> Self {
@@ -154,7 +152,7 @@ where
     /// # Errors
     /// If it is too large or the connection was lost.
     pub fn push(&mut self, message: &Out) -> Result<(), WireError> {
-        self.start(Message::Binary(codec::encode(message)?))
+        self.start(E::write(message)?)
     }
 
     /// Queues a ping with this payload, of at most 125 bytes.
@@ -225,15 +223,12 @@ where
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event<In>, WireError>> {
         let event = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
-            Some(Ok(Message::Binary(bytes))) => Event::Message(codec::decode(&bytes)?),
             Some(Ok(Message::Ping(_))) => Event::Ping,
             Some(Ok(Message::Pong(payload))) => Event::Pong(payload),
             Some(Ok(Message::Close(frame))) => {
                 Event::Closed(frame.map(|f| f.reason.to_string()).unwrap_or_default())
             }
-            Some(Ok(Message::Text(_) | Message::Frame(_))) => {
-                return Poll::Ready(Err(WireError::Text));
-            }
+            Some(Ok(message)) => Event::Message(E::read(&message)?),
             Some(Err(WsError::ConnectionClosed)) | None => Event::Closed(String::new()),
             Some(Err(error)) => return Poll::Ready(Err(Box::new(error).into())),
         };

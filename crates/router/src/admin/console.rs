@@ -1,5 +1,5 @@
-//! Owns one console: the task that alone reads and writes its socket, checks its role on every
-//! message, and passes on what it wants and what happens.
+//! Owns one console or page: the task that alone reads and writes its socket, checks its role on
+//! every message, and passes on what it wants and what happens.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,13 +16,12 @@ use p2p_shared::protocol::CommandInfo;
 use p2p_shared::protocol::console::{
     ConsoleToRouter, FeedEvent, PressId, RefusedReason, RouterToConsole, SendEvent,
 };
-use p2p_shared::transport::Transport;
-use p2p_shared::wire::{Event, Wire, WireError};
+use p2p_shared::wire::{Event, WireError};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 
 use super::sends::Sends;
-use super::steady::Steady;
+use super::surface::Surface;
 use crate::Context;
 use crate::car::{Person, Refused};
 use crate::cars::Presence;
@@ -32,12 +31,9 @@ use crate::quota::Share;
 mod lists;
 mod wishes;
 
-/// The WebSocket of a console.
-pub(super) type ConsoleWire = Wire<Steady<Transport>, RouterToConsole, ConsoleToRouter>;
-
 /// Why a console's connection ended, as the log tells it.
 #[derive(Debug)]
-pub(super) enum ConsoleEnd {
+pub(crate) enum ConsoleEnd {
     Closed(String),
     Lost(String),
     Silent(Duration),
@@ -73,9 +69,9 @@ impl From<WireError> for ConsoleEnd {
 type Listed = (u64, Option<Vec<CommandInfo>>);
 
 /// The task of a console.
-pub(super) struct Console<'a> {
+pub(crate) struct Console<'a, W> {
     context: &'a Arc<Context>,
-    wire: ConsoleWire,
+    wire: W,
     person: Person,
     addressee: Addressee,
     presence: Presence,
@@ -98,17 +94,17 @@ pub(super) struct Console<'a> {
     started: Instant,
 }
 
-impl<'a> Console<'a> {
-    pub(super) fn new(
+impl<'a, W: Surface> Console<'a, W> {
+    pub(crate) fn new(
         context: &'a Arc<Context>,
-        wire: ConsoleWire,
+        wire: W,
         person: Person,
         presence: Presence,
         refused: mpsc::Receiver<(PressId, Refused)>,
         share: Share,
     ) -> Self {
         let now = Instant::now();
-        let subscription = context.feed.subscribe();
+        let subscription = context.feed.subscribe(wire.only());
         let mut liveness = Liveness::new(Pings::Always, now);
         liveness.set_busy(true, now);
         Self {
@@ -138,10 +134,7 @@ impl<'a> Console<'a> {
 
     /// The console's life. What is left is the wire, for the farewell; its runs are cancelled
     /// and its control is given back.
-    pub(super) async fn live(
-        mut self,
-        revoked: impl Future<Output = ()>,
-    ) -> (ConsoleEnd, ConsoleWire) {
+    pub(crate) async fn live(mut self, revoked: impl Future<Output = ()>) -> (ConsoleEnd, W) {
         let context = self.context;
         let end = tokio::select! {
             biased;
@@ -173,7 +166,7 @@ impl<'a> Console<'a> {
                 (request, event) = std::future::poll_fn(|cx| self.sends.poll_next(cx)),
                     if has_room && !self.sends.is_empty() =>
                 {
-                    self.wire.push(&RouterToConsole::SendEvent { request, event })?;
+                    self.wire.push(RouterToConsole::SendEvent { request, event })?;
                 }
                 Some(list) = self.lists.next(), if !self.lists.is_empty() => self.on_list(list),
                 () = std::future::ready(()), if has_room && has_parts => self.push_part()?,
@@ -187,10 +180,10 @@ impl<'a> Console<'a> {
     fn push_part(&mut self) -> Result<(), WireError> {
         if !self.snapshot.is_over() {
             let part = self.snapshot.part(&self.addressee, self.missed);
-            return self.wire.push(&part);
+            return self.wire.push(part);
         }
         match self.parts.pop_front() {
-            Some(part) => self.wire.push(&part),
+            Some(part) => self.wire.push(part),
             None => Ok(()),
         }
     }
@@ -204,9 +197,11 @@ impl<'a> Console<'a> {
         });
         loop {
             match told {
-                Ok(event) => self
-                    .wire
-                    .push(&RouterToConsole::Feed(Arc::unwrap_or_clone(event)))?,
+                Ok(event) if self.wire.sees(&event) => {
+                    let event = Arc::unwrap_or_clone(event);
+                    self.wire.push(RouterToConsole::Feed(event))?;
+                }
+                Ok(_) => {}
                 Err(TryRecvError::Lagged(missed)) => {
                     self.take_new_picture(missed);
                     return Ok(());
@@ -223,7 +218,7 @@ impl<'a> Console<'a> {
     /// The console is too far behind: it gets a new picture, which has what it missed.
     fn take_new_picture(&mut self, missed: u64) {
         self.missed = missed + self.feed.len() as u64;
-        let subscription = self.context.feed.subscribe();
+        let subscription = self.context.feed.subscribe(self.wire.only());
         self.feed = subscription.events;
         self.snapshot = subscription.snapshot;
         let (session, missed) = (self.person.driver.session.0, self.missed);
@@ -242,7 +237,7 @@ impl<'a> Console<'a> {
         if self.watched != Some(service_port) && !drives() {
             return Ok(());
         }
-        self.wire.push(&RouterToConsole::Tick {
+        self.wire.push(RouterToConsole::Tick {
             service_port,
             clock_ms,
         })
@@ -275,7 +270,7 @@ impl<'a> Console<'a> {
     /// Something that the console asked for is refused: this press, or something else.
     fn refuse(&mut self, press: Option<PressId>, refused: Refused) -> Result<(), WireError> {
         let Refused { reason, message } = refused;
-        self.wire.push(&RouterToConsole::Refused {
+        self.wire.push(RouterToConsole::Refused {
             reason,
             press,
             message,
@@ -284,7 +279,7 @@ impl<'a> Console<'a> {
 
     fn tell(&mut self, request: u64, event: SendEvent) -> Result<(), WireError> {
         self.wire
-            .push(&RouterToConsole::SendEvent { request, event })
+            .push(RouterToConsole::SendEvent { request, event })
     }
 
     /// Whether its role lets it do `what`.

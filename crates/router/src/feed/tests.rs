@@ -59,7 +59,7 @@ fn a_picture_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
     for n in 0..1500 {
         run(&feed, &metrics, &command, n, &[b'x'; 5000]);
     }
-    let mut snapshot = feed.subscribe().snapshot;
+    let mut snapshot = feed.subscribe(None).snapshot;
     let (mut runs, mut links, mut firsts, mut lasts) = (Vec::new(), Vec::new(), 0, 0);
     while !snapshot.is_over() {
         let part = snapshot.part(&addressee(), 0);
@@ -92,7 +92,7 @@ fn a_picture_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
 #[test]
 fn an_empty_picture_is_one_part() {
     let feed = Feed::new();
-    let mut snapshot = feed.subscribe().snapshot;
+    let mut snapshot = feed.subscribe(None).snapshot;
     assert!(!snapshot.is_over());
     let part = snapshot.part(&addressee(), 3);
     assert!(matches!(
@@ -111,7 +111,7 @@ fn an_empty_picture_is_one_part() {
 fn who_lags_is_told_so_and_nobody_waits() {
     let (feed, metrics) = feed();
     let command = "x".parse().unwrap();
-    let mut slow = feed.subscribe().events;
+    let mut slow = feed.subscribe(None).events;
     for n in 0..BEHIND as u64 {
         run(&feed, &metrics, &command, n, b"");
     }
@@ -126,7 +126,7 @@ fn what_a_run_costs() {
     let (feed, metrics) = feed();
     let command = "forward".parse().unwrap();
     for watched in [false, true] {
-        let subscription = watched.then(|| feed.subscribe());
+        let subscription = watched.then(|| feed.subscribe(None));
         let begun = Instant::now();
         let count = 200_000_u32;
         for n in 0..count {

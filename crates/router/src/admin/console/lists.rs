@@ -5,6 +5,7 @@ use p2p_shared::protocol::console::{RefusedReason, RouterToConsole};
 use p2p_shared::wire::WireError;
 
 use super::{Console, Listed};
+use crate::admin::surface::Surface;
 use crate::car::Refused;
 
 /// Most lists that one console waits for at a time.
@@ -15,7 +16,7 @@ const WAITING: usize = 64;
 /// A message is full at this size, by a rough count of the texts in it.
 const FULL: usize = 16 * 1024;
 
-impl Console<'_> {
+impl<W: Surface> Console<'_, W> {
     pub(super) fn on_list_commands(
         &mut self,
         request: u64,

@@ -9,6 +9,7 @@ use p2p_shared::wire::WireError;
 
 use super::{Console, ConsoleEnd};
 use crate::admin::sends;
+use crate::admin::surface::Surface;
 use crate::car::{Car, NotAdmitted, Press, Refused, RunKind};
 use crate::limits;
 use crate::link::NotQueued;
@@ -44,7 +45,7 @@ impl NotSent {
     }
 }
 
-impl Console<'_> {
+impl<W: Surface> Console<'_, W> {
     pub(super) fn on_message(&mut self, message: ConsoleToRouter) -> Result<(), ConsoleEnd> {
         if self.is_too_much(&message) {
             self.context.metrics.over_quota.inc();
