@@ -247,7 +247,7 @@ pub(crate) fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Probl
             .and_then(|v: &HeaderValue| v.to_str().ok())
             .unwrap_or("")
     };
-    let accept = handshake(headers, "p2p-inner or p2p-console")?;
+    let accept = handshake(headers, "p2p-inner, p2p-console or a car's page")?;
     let offered = value(header::SEC_WEBSOCKET_PROTOCOL);
     if !offered
         .split(',')

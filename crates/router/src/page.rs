@@ -12,6 +12,9 @@ use p2p_shared::names::CommandName;
 use p2p_shared::protocol::CommandInfo;
 use ring::digest;
 
+pub(crate) mod protocol;
+pub(crate) mod session;
+
 const STYLE: &str = include_str!("page/style.css");
 
 /// The Content-Security-Policy of every page: nothing, but this style and forms to ourselves.

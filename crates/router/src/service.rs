@@ -16,9 +16,12 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::console::CALLER_LEFT;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::access::Caller;
 use crate::answer::{Executed, Problem, Timing, answer};
 use crate::camera::http::Pictures;
 use crate::cgi::{self, Broken, RunBody};
+use crate::page::protocol::DRIVE_PATH;
+use crate::page::session;
 use crate::registry::{Occupant, ServicePort};
 use crate::sign_in::{HOME, SIGN_IN, SIGN_OUT};
 use crate::strangers::Visitor;
@@ -162,8 +165,8 @@ fn not_a_request(status: StatusCode, run: RunId, patience: Patience) -> Response
 
 /// A request and what it is about.
 pub(crate) struct Asked<'a> {
-    pub context: &'a Context,
-    pub service: &'a ServicePort,
+    pub context: &'a Arc<Context>,
+    pub service: &'a Arc<ServicePort>,
     pub visitor: &'a Visitor,
     pub peer: SocketAddr,
     pub run: RunId,
@@ -194,7 +197,7 @@ impl Asked<'_> {
         let path = request.uri().path();
         let allowed = match path {
             "/cgi" => "GET, HEAD, OPTIONS, POST",
-            "/commands" | "/video" | "/frame.jpg" | "/frames" | HOME => "GET, HEAD, OPTIONS",
+            "/commands" | "/video" | "/frame.jpg" | "/frames" | HOME | DRIVE_PATH => "GET, HEAD, OPTIONS",
             path if path.starts_with(run_story::PATH) => "GET, HEAD, OPTIONS",
             SIGN_IN => "GET, HEAD, OPTIONS, POST",
             SIGN_OUT => "HEAD, OPTIONS, POST",
@@ -264,10 +267,21 @@ impl Asked<'_> {
                     "/video" => self.video(&caller).await,
                     "/frame.jpg" => self.frame(&caller).await,
                     "/frames" => self.frames(&caller, request),
+                    DRIVE_PATH => self.drive(caller, request),
                     _ => self.commands().await,
                 }
             }
         }
+    }
+
+    /// Answers `GET /drive`, a page's WebSocket.
+    fn drive(
+        &self,
+        caller: Caller,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        let response = session::upgrade(self.context, self.service, caller, self.peer, request)?;
+        Ok(response.map(AnswerBody::whole))
     }
 
     /// Answers `GET /commands`.

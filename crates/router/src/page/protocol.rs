@@ -1,0 +1,353 @@
+//! Owns what the drive page and the router say to each other: JSON, one message a WebSocket
+//! message, of the one car whose port the page came from.
+//!
+//! ```text
+//!        page                                   router
+//!          │  GET /drive, cookie or Bearer      │   view, drive and admin keys
+//!          ├───────────────────────────────────▶│
+//!          │                               car  │   first, again when the car's link comes up,
+//!          │◀───────────────────────────────────┤   and after the page missed something
+//!          │            down, gone, control,    │
+//!          │     motion, rtt, ran, refused      │   what happens, as it happens
+//!          │◀───────────────────────────────────┤
+//!          │  watch                        tick │   whether it wants ticks of the car's clock
+//!          ├───────────────────────────────────▶│
+//!          │  probe                       probe │   the round trip: answered at once
+//!          ├───────────────────────────────────▶│
+//!          │  control, press, renew, release,   │
+//!          │  stop                              │
+//!          ├───────────────────────────────────▶│
+//! ```
+
+use p2p_shared::key::Role;
+use p2p_shared::names::CommandName;
+use p2p_shared::protocol::End;
+use p2p_shared::protocol::console::{
+    ConsoleToRouter, ControlInfo, ControlWish, FeedEvent, LinkInfo, MotionEvent, PressId,
+    RefusedReason, RouterToConsole, RunInfo, SessionId, Source,
+};
+use serde::{Deserialize, Serialize};
+
+/// The path of a page's WebSocket on a service port.
+pub(crate) const DRIVE_PATH: &str = "/drive";
+
+/// What a page says.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum PageToRouter {
+    /// Say this back at once.
+    Probe(u64),
+    /// Whether it is being looked at to drive.
+    Watch(bool),
+    /// About who drives.
+    Control(ControlWish),
+    /// The driver presses a direction.
+    Press {
+        press: PressId,
+        command: CommandName,
+        /// The newest tick of the car's clock that the page has seen, in milliseconds.
+        tick_ms: u64,
+    },
+    /// The driver still holds it.
+    Renew { press: PressId, tick_ms: u64 },
+    /// The driver let go.
+    Release(PressId),
+    /// Stop: anyone may.
+    Stop,
+}
+
+impl PageToRouter {
+    /// The same as a console would say it of this car; a probe is none of the car's business.
+    pub(super) fn about(self, service_port: u16) -> Result<ConsoleToRouter, u64> {
+        Ok(match self {
+            Self::Probe(number) => return Err(number),
+            Self::Watch(is_watched) => ConsoleToRouter::Watch {
+                service_port: is_watched.then_some(service_port),
+            },
+            Self::Control(wish) => ConsoleToRouter::Control { service_port, wish },
+            Self::Press {
+                press,
+                command,
+                tick_ms,
+            } => ConsoleToRouter::Press {
+                service_port,
+                press,
+                command,
+                tick_ms,
+            },
+            Self::Renew { press, tick_ms } => ConsoleToRouter::Renew {
+                service_port,
+                press,
+                tick_ms,
+            },
+            Self::Release(press) => ConsoleToRouter::Release {
+                service_port,
+                press,
+            },
+            Self::Stop => ConsoleToRouter::Stop { service_port },
+        })
+    }
+}
+
+/// What a router says to a page.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RouterToPage {
+    /// How everything is now.
+    Car {
+        /// The page's own session.
+        session: SessionId,
+        /// The name of its key; empty without keys.
+        key: String,
+        /// What it may do.
+        role: Role,
+        /// `None`: no car has had this port lately.
+        car: Option<Box<LinkInfo>>,
+    },
+    /// The car's link came up.
+    Up(Box<LinkInfo>),
+    /// It was lost.
+    Down { why: String },
+    /// The port was given up.
+    Gone,
+    /// The newest tick of the car's clock, in milliseconds.
+    Tick(u64),
+    /// A round trip between router and car, in microseconds.
+    Rtt(u32),
+    /// Who drives has changed, or wants to.
+    Control(ControlInfo),
+    /// What the car does.
+    Motion(MotionEvent),
+    /// A command was run, or was not.
+    Ran(Ran),
+    /// Something that the page asked for was refused.
+    Refused {
+        reason: RefusedReason,
+        /// The press that comes to nothing, if it is one.
+        press: Option<PressId>,
+        /// A sentence that says what to do.
+        message: String,
+    },
+    /// The answer to a probe.
+    Probe(u64),
+    /// The router is about to restart: come back after this time.
+    GoAway { reconnect_after_ms: u64 },
+}
+
+/// A run that is over.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Ran {
+    command: CommandName,
+    source: Source,
+    /// Who asked: the name of the key, or an address.
+    by: String,
+    status: u16,
+    end: Option<End>,
+    exec_us: Option<u64>,
+}
+
+impl RouterToPage {
+    /// What a page is told of what a console would be told, if anything. Of a console's picture it
+    /// gets the one car, and the runs as they come.
+    pub(super) fn of(message: RouterToConsole) -> Option<Self> {
+        Some(match message {
+            RouterToConsole::Snapshot {
+                first,
+                session,
+                key,
+                role,
+                links,
+                ..
+            } => {
+                if !first {
+                    return None;
+                }
+                let car = links.into_iter().next().map(Box::new);
+                Self::Car {
+                    session,
+                    key,
+                    role,
+                    car,
+                }
+            }
+            RouterToConsole::Feed(event) => return Self::of_event(event),
+            RouterToConsole::Tick { clock_ms, .. } => Self::Tick(clock_ms),
+            RouterToConsole::Refused {
+                reason,
+                press,
+                message,
+            } => Self::Refused {
+                reason,
+                press,
+                message,
+            },
+            RouterToConsole::GoAway { reconnect_after_ms } => Self::GoAway { reconnect_after_ms },
+            // It has asked for neither.
+            RouterToConsole::SendEvent { .. } | RouterToConsole::Commands { .. } => return None,
+        })
+    }
+
+    fn of_event(event: FeedEvent) -> Option<Self> {
+        Some(match event {
+            FeedEvent::Link(link) => Self::Up(link),
+            FeedEvent::LinkDown { why, .. } => Self::Down { why },
+            FeedEvent::LinkGone { .. } => Self::Gone,
+            FeedEvent::Rtt { rtt_us, .. } => Self::Rtt(rtt_us),
+            FeedEvent::Control { control, .. } => Self::Control(control),
+            FeedEvent::Motion { event, .. } => Self::Motion(event),
+            FeedEvent::Run(run) => {
+                let RunInfo {
+                    command,
+                    source,
+                    from,
+                    key,
+                    result,
+                    ..
+                } = *run;
+                let result = result?;
+                Self::Ran(Ran {
+                    command,
+                    source,
+                    by: if key.is_empty() { from } else { key },
+                    status: result.status,
+                    end: result.end,
+                    exec_us: result.exec_us,
+                })
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_shared::names::RunId;
+    use p2p_shared::protocol::console::{Driver, Moving, StopCause};
+
+    use super::*;
+
+    fn read(text: &str) -> Option<PageToRouter> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// As the page writes them.
+    #[test]
+    fn what_a_page_says_is_what_a_console_would_say_of_that_car() {
+        let press = PressId {
+            epoch: 1_764_000_000_000_000,
+            number: 3,
+        };
+        let service_port = 9000;
+        let said = [
+            (
+                r#"{"watch":true}"#,
+                ConsoleToRouter::Watch {
+                    service_port: Some(9000),
+                },
+            ),
+            (
+                r#"{"watch":false}"#,
+                ConsoleToRouter::Watch { service_port: None },
+            ),
+            (
+                r#"{"control":"take"}"#,
+                ConsoleToRouter::Control {
+                    service_port,
+                    wish: ControlWish::Take,
+                },
+            ),
+            (
+                r#"{"press":{"press":{"epoch":1764000000000000,"number":3},"command":"forward","tick_ms":5}}"#,
+                ConsoleToRouter::Press {
+                    service_port,
+                    press,
+                    command: "forward".parse().unwrap(),
+                    tick_ms: 5,
+                },
+            ),
+            (
+                r#"{"renew":{"press":{"epoch":1764000000000000,"number":3},"tick_ms":6}}"#,
+                ConsoleToRouter::Renew {
+                    service_port,
+                    press,
+                    tick_ms: 6,
+                },
+            ),
+            (
+                r#"{"release":{"epoch":1764000000000000,"number":3}}"#,
+                ConsoleToRouter::Release {
+                    service_port,
+                    press,
+                },
+            ),
+            (r#""stop""#, ConsoleToRouter::Stop { service_port }),
+        ];
+        for (text, message) in said {
+            assert_eq!(read(text).unwrap().about(9000), Ok(message), "{text}");
+        }
+        assert_eq!(read(r#"{"probe":7}"#).unwrap().about(9000), Err(7));
+    }
+
+    #[test]
+    fn what_no_page_says_is_refused() {
+        for text in [
+            "",
+            "stop",
+            "{}",
+            r#"{"press":{"press":{"epoch":-1,"number":3},"command":"forward","tick_ms":5}}"#,
+            r#"{"press":{"press":{"epoch":1,"number":3},"command":"../x","tick_ms":5}}"#,
+            r#"{"control":"crown"}"#,
+            r#"{"renew":{"press":{"epoch":1e400,"number":3},"tick_ms":6}}"#,
+            r#"{"hello":{}}"#,
+            r#""stop" "stop""#,
+        ] {
+            assert!(read(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_page_reads_run_ids_as_text_and_the_rest_as_it_is_called_here() {
+        let json = |message| serde_json::to_value(message).unwrap();
+        let press = Some(PressId {
+            epoch: 1,
+            number: 2,
+        });
+        let moving = Moving {
+            run: RunId::from_number(u64::MAX),
+            command: "left".parse().unwrap(),
+            press,
+        };
+        let motion = |event| RouterToPage::Motion(event);
+        assert_eq!(
+            json(motion(MotionEvent::Started(moving))),
+            serde_json::json!({"motion": {"started": {
+                "run": "ffffffffffffffff", "command": "left", "press": {"epoch": 1, "number": 2}
+            }}})
+        );
+        let over = MotionEvent::Over {
+            press,
+            cause: StopCause::Lease,
+        };
+        assert_eq!(
+            json(motion(over)),
+            serde_json::json!({"motion": {"over": {"press": {"epoch": 1, "number": 2}, "cause": "lease"}}})
+        );
+        let control = ControlInfo {
+            driver: None,
+            request: Some((
+                Driver {
+                    session: SessionId(4),
+                    name: "bob".to_owned(),
+                },
+                9000,
+            )),
+            epoch: 0,
+        };
+        assert_eq!(
+            json(RouterToPage::Control(control)),
+            serde_json::json!({"control": {
+                "driver": null, "request": [{"session": 4, "name": "bob"}, 9000], "epoch": 0
+            }})
+        );
+        assert_eq!(json(RouterToPage::Gone), "gone");
+    }
+}

@@ -1,0 +1,119 @@
+//! Owns a page's connection from its upgrade to its end. In between it is a console of one car:
+//! `admin/console`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use p2p_shared::codec::Json;
+use p2p_shared::protocol::console::{ConsoleToRouter, RouterToConsole};
+use p2p_shared::transport::Transport;
+use p2p_shared::wire::{Event, Wire, WireError};
+use p2p_shared::{socket, timing};
+
+use super::protocol::{PageToRouter, RouterToPage};
+use crate::access::Caller;
+use crate::admin::steady::Steady;
+use crate::admin::surface::Surface;
+use crate::admin::{self, Session};
+use crate::answer::Problem;
+use crate::quota::Share;
+use crate::registry::ServicePort;
+use crate::{Context, http, listen};
+
+/// The WebSocket of a page, and the port whose car it is about.
+struct Page {
+    wire: Wire<Steady<Transport>, RouterToPage, PageToRouter, Json>,
+    port: u16,
+}
+
+/// Lets a page in whose caller may see the car.
+pub(crate) fn upgrade(
+    context: &Arc<Context>,
+    service: &Arc<ServicePort>,
+    caller: Caller,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    let accept = listen::websocket_accept(request.headers())?;
+    let share = admin::share(context, &caller, peer)?;
+    let upgrading = hyper::upgrade::on(&mut request);
+    let (context, service) = (context.clone(), service.clone());
+    let tracker = context.links.clone();
+    tracker.spawn(async move {
+        if let Ok(upgraded) = upgrading.await
+            && let Some((stream, read)) = http::downcast(upgraded)
+        {
+            serve(&context, &service, (caller, peer, share), stream, read).await;
+        }
+    });
+    Ok(listen::switching(accept))
+}
+
+async fn serve(
+    context: &Arc<Context>,
+    service: &ServicePort,
+    (caller, peer, share): (Caller, SocketAddr, Share),
+    stream: Transport,
+    read: Vec<u8>,
+) {
+    socket::set_dead_after(stream.socket(), timing::PACE_BUSY.dead);
+    let page = Page {
+        wire: Wire::accepted(Steady::new(stream), read).await,
+        port: service.port,
+    };
+    let role = caller.role();
+    let session = Session {
+        caller,
+        peer,
+        role,
+        share,
+    };
+    let live = session.live(context, page, "a page");
+    // Another car may have the port next.
+    let Some((last_words, page)) = service.closed.run_until_cancelled(live).await else {
+        return;
+    };
+    if let Some(words) = last_words.and_then(RouterToPage::of) {
+        page.wire.part(Some(&words), "", admin::FAREWELL).await;
+    }
+}
+
+impl Surface for Page {
+    fn only(&self) -> Option<u16> {
+        Some(self.port)
+    }
+
+    fn has_room(&self) -> bool {
+        self.wire.has_room()
+    }
+
+    fn push(&mut self, message: RouterToConsole) -> Result<(), WireError> {
+        RouterToPage::of(message).map_or(Ok(()), |message| self.wire.push(&message))
+    }
+
+    fn push_ping(&mut self, payload: Bytes) -> Result<(), WireError> {
+        self.wire.push_ping(payload)
+    }
+
+    async fn event(&mut self) -> Result<Event<ConsoleToRouter>, WireError> {
+        Ok(match self.wire.event().await? {
+            Event::Message(message) => match message.about(self.port) {
+                Ok(message) => Event::Message(message),
+                Err(probe) => {
+                    // Who asks on without reading is not answered.
+                    if self.wire.has_room() {
+                        self.wire.push(&RouterToPage::Probe(probe))?;
+                    }
+                    Event::Ping
+                }
+            },
+            Event::Room => Event::Room,
+            Event::Ping => Event::Ping,
+            Event::Pong(payload) => Event::Pong(payload),
+            Event::Closed(reason) => Event::Closed(reason),
+        })
+    }
+}
