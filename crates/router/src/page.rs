@@ -1,23 +1,21 @@
-//! Owns the pages that people see in a browser until there is the drive page: how they look, and
-//! that they are whole in themselves, without a script and without anything from elsewhere.
+//! Owns the pages on which people sign in and are asked: how they look, and that they are whole in
+//! themselves, without a script and without anything from elsewhere. The drive page is `page/home`.
 
-use std::fmt::Write;
 use std::sync::LazyLock;
 
 use data_encoding::BASE64;
 use html_escape::{encode_double_quoted_attribute as attribute, encode_text as text};
 use hyper::header::HeaderValue;
-use p2p_shared::key::Role;
-use p2p_shared::names::CommandName;
-use p2p_shared::protocol::CommandInfo;
 use ring::digest;
 
+pub(crate) mod files;
+pub(crate) mod home;
 pub(crate) mod protocol;
 pub(crate) mod session;
 
 const STYLE: &str = include_str!("page/style.css");
 
-/// The Content-Security-Policy of every page: nothing, but this style and forms to ourselves.
+/// The Content-Security-Policy of these pages: nothing, but this style and forms to ourselves.
 pub(crate) fn policy() -> HeaderValue {
     static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
         let style = BASE64.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()).as_ref());
@@ -84,94 +82,15 @@ pub(crate) fn confirm(target: &str) -> String {
     page("Run this? · p2prouter", &main)
 }
 
-/// The first page.
-pub(crate) struct Home<'a> {
-    /// The link's name.
-    pub car: &'a str,
-    /// With which key; `None` where there are none.
-    pub signed_in: Option<(&'a str, Role)>,
-    /// What can be run; `None` while the car is away.
-    pub commands: Option<&'a [CommandInfo]>,
-    /// Whether this person may run this.
-    pub may_run: &'a dyn Fn(&CommandName) -> bool,
-}
-
-impl Home<'_> {
-    pub(crate) fn html(&self) -> String {
-        let mut main = format!("<h1>{}</h1>\n", text(self.car));
-        match self.commands {
-            None => {
-                main += "<p class=\"problem\" role=\"status\">It is not connected to the router. Load this page again in a moment.</p>\n"
-            }
-            Some([]) => {
-                main += "<p>It is connected, and has no commands: put executable files into its command folder.</p>\n"
-            }
-            Some(commands) => self.list(&mut main, commands),
-        }
-        match self.signed_in {
-            Some((name, role)) => {
-                let name = text(name);
-                // Writing to a string can't fail.
-                let _ = write!(
-                    main,
-                    r#"<p class="soft">Signed in as <strong>{name}</strong> ({role}).</p>
-<form method="post" action="/sign-out"><button class="quiet">Sign out</button></form>"#
-                );
-            }
-            None => {
-                main += "<p class=\"soft\">This router has no keys: everyone who reaches it may run these.</p>"
-            }
-        }
-        page(&format!("{} · p2prouter", self.car), &main)
-    }
-
-    fn list(&self, main: &mut String, commands: &[CommandInfo]) {
-        *main += "<form action=\"/cgi\" class=\"commands\" aria-label=\"Commands\">\n";
-        for command in commands {
-            let name = command.name.as_str();
-            let (value, name) = (attribute(name), text(name));
-            let refused = match &command.problem {
-                Some(problem) => format!(" disabled title=\"{}\"", attribute(problem)),
-                None if !(self.may_run)(&command.name) => {
-                    " disabled title=\"This key may only stop the car\"".to_owned()
-                }
-                None => String::new(),
-            };
-            let _ = writeln!(
-                main,
-                "<button name=\"command\" value=\"{value}\"{refused}>{name}</button>"
-            );
-        }
-        *main += "</form>\n";
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_others_named_is_shown_and_does_nothing() {
+    fn what_others_sent_is_shown_and_does_nothing() {
         let evil = "\"'><script>alert(1)</script>";
-        let commands = [CommandInfo {
-            name: "a\"><img src=x>".to_owned().try_into().unwrap(),
-            problem: Some(evil.to_owned()),
-        }];
-        let home = Home {
-            car: evil,
-            signed_in: Some((evil, Role::View)),
-            commands: Some(&commands),
-            may_run: &|_| false,
-        };
-        for html in [
-            home.html(),
-            sign_in(Some(evil)),
-            confirm(&format!("/cgi?{evil}")),
-        ] {
-            assert!(
-                !html.contains("<script") && !html.contains("<img"),
-                "{html}"
-            );
+        for html in [sign_in(Some(evil)), confirm(&format!("/cgi?{evil}"))] {
+            assert!(!html.contains("<script"), "{html}");
             assert!(!html.contains("=\"\"'"), "{html}");
         }
     }

@@ -21,7 +21,7 @@ use crate::answer::{Executed, Problem, Timing, answer};
 use crate::camera::http::Pictures;
 use crate::cgi::{self, Broken, RunBody};
 use crate::page::protocol::DRIVE_PATH;
-use crate::page::session;
+use crate::page::{files, session};
 use crate::registry::{Occupant, ServicePort};
 use crate::sign_in::{HOME, SIGN_IN, SIGN_OUT};
 use crate::strangers::Visitor;
@@ -201,6 +201,7 @@ impl Asked<'_> {
             path if path.starts_with(run_story::PATH) => "GET, HEAD, OPTIONS",
             SIGN_IN => "GET, HEAD, OPTIONS, POST",
             SIGN_OUT => "HEAD, OPTIONS, POST",
+            path if files::at(path).is_some() => "GET, HEAD, OPTIONS",
             _ => {
                 return Err(Problem::new(
                     StatusCode::NOT_FOUND,
@@ -268,7 +269,10 @@ impl Asked<'_> {
                     "/frame.jpg" => self.frame(&caller).await,
                     "/frames" => self.frames(&caller, request),
                     DRIVE_PATH => self.drive(caller, request),
-                    _ => self.commands().await,
+                    path => match self.file(path) {
+                        Some(file) => Ok(file),
+                        None => self.commands().await,
+                    },
                 }
             }
         }

@@ -12,6 +12,8 @@ use p2p_shared::key::{Key, Role};
 use crate::access::Caller;
 use crate::answer::{Executed, Problem, answer};
 use crate::keystore::AuthError;
+use crate::page::files;
+use crate::page::home::Home;
 use crate::registry::Occupant;
 use crate::service::{AnswerBody, Asked};
 use crate::{browser, page, pass};
@@ -114,7 +116,7 @@ impl Asked<'_> {
         };
         let car = self.context.cars.get(self.service.port);
         let role = caller.role();
-        let home = page::Home {
+        let home = Home {
             car: &self.service.name().to_string(),
             signed_in: match caller {
                 Caller::Anyone => None,
@@ -123,7 +125,20 @@ impl Asked<'_> {
             commands: commands.as_deref(),
             may_run: &|name| role.may_run() || car.as_ref().is_some_and(|car| car.is_stop(name)),
         };
-        self.page(StatusCode::OK, Executed::No, home.html())
+        let mut response = self.page(StatusCode::OK, Executed::No, home.html());
+        let policy = header::CONTENT_SECURITY_POLICY;
+        response.headers_mut().insert(policy, files::POLICY);
+        response
+    }
+
+    /// Answers with a file of the drive page.
+    pub(crate) fn file(&self, path: &str) -> Option<Response<AnswerBody>> {
+        let (content_type, content) = files::at(path)?;
+        let mut response = self.page(StatusCode::OK, Executed::No, content.to_owned());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, content_type);
+        headers.insert(header::CONTENT_SECURITY_POLICY, files::POLICY);
+        Some(response)
     }
 
     /// Refuses a command that a browser was made to ask for, or may have been: where it doesn't

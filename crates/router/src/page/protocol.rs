@@ -8,7 +8,7 @@
 //!          │                               car  │   first, again when the car's link comes up,
 //!          │◀───────────────────────────────────┤   and after the page missed something
 //!          │            down, gone, control,    │
-//!          │     motion, rtt, ran, refused      │   what happens, as it happens
+//!          │     motion, rtt, refused           │   what happens, as it happens
 //!          │◀───────────────────────────────────┤
 //!          │  watch                        tick │   whether it wants ticks of the car's clock
 //!          ├───────────────────────────────────▶│
@@ -21,10 +21,9 @@
 
 use p2p_shared::key::Role;
 use p2p_shared::names::CommandName;
-use p2p_shared::protocol::End;
 use p2p_shared::protocol::console::{
     ConsoleToRouter, ControlInfo, ControlWish, FeedEvent, LinkInfo, MotionEvent, PressId,
-    RefusedReason, RouterToConsole, RunInfo, SessionId, Source,
+    RefusedReason, RouterToConsole, SessionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -118,8 +117,6 @@ pub(crate) enum RouterToPage {
     Control(ControlInfo),
     /// What the car does.
     Motion(MotionEvent),
-    /// A command was run, or was not.
-    Ran(Ran),
     /// Something that the page asked for was refused.
     Refused {
         reason: RefusedReason,
@@ -134,21 +131,9 @@ pub(crate) enum RouterToPage {
     GoAway { reconnect_after_ms: u64 },
 }
 
-/// A run that is over.
-#[derive(Debug, PartialEq, Serialize)]
-pub(crate) struct Ran {
-    command: CommandName,
-    source: Source,
-    /// Who asked: the name of the key, or an address.
-    by: String,
-    status: u16,
-    end: Option<End>,
-    exec_us: Option<u64>,
-}
-
 impl RouterToPage {
     /// What a page is told of what a console would be told, if anything. Of a console's picture it
-    /// gets the one car, and the runs as they come.
+    /// gets the one car.
     pub(super) fn of(message: RouterToConsole) -> Option<Self> {
         Some(match message {
             RouterToConsole::Snapshot {
@@ -195,25 +180,8 @@ impl RouterToPage {
             FeedEvent::Rtt { rtt_us, .. } => Self::Rtt(rtt_us),
             FeedEvent::Control { control, .. } => Self::Control(control),
             FeedEvent::Motion { event, .. } => Self::Motion(event),
-            FeedEvent::Run(run) => {
-                let RunInfo {
-                    command,
-                    source,
-                    from,
-                    key,
-                    result,
-                    ..
-                } = *run;
-                let result = result?;
-                Self::Ran(Ran {
-                    command,
-                    source,
-                    by: if key.is_empty() { from } else { key },
-                    status: result.status,
-                    end: result.end,
-                    exec_us: result.exec_us,
-                })
-            }
+            // Its own it hears of by HTTP.
+            FeedEvent::Run(_) => return None,
         })
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod chromium;
 pub mod console;
+pub mod page;
 pub mod peer;
 pub mod program;
 pub mod proxy;

@@ -1,0 +1,96 @@
+// Owns the page's life: brings what a person does, what the router says and the time to
+// `drive.js`, and carries out what comes of it.
+
+import { Commands } from "./commands.js";
+import * as drive from "./drive.js";
+import { Gamepads, listen } from "./input.js";
+import { Link } from "./link.js";
+import { Clock, Video } from "./video.js";
+import { View } from "./view.js";
+
+const QUICK = 50; // while something may move: a heartbeat
+const CALM = 125; // else
+const HIDDEN = 60000; // hidden for so long, the connection is given up
+
+const $ = id => document.getElementById(id);
+const now = () => performance.now();
+
+const state = drive.start(now());
+const view = new View();
+const clock = new Clock();
+const commands = new Commands();
+const video = new Video($("canvas"), clock, () => tell({ type: "tick", videoAge: null }));
+const gamepads = new Gamepads(tell);
+const link = new Link("/drive", {
+  open: () => tell({ type: "open" }),
+  closed: (why, retryAt) => tell({ type: "closed", why, retryAt }),
+  message: data => hear(JSON.parse(data)),
+  signedOut: why => {
+    $("out").hidden = false;
+    $("why-out").textContent = why;
+  },
+  noWebSocket: () => document.body.classList.replace("live", "plain"),
+});
+document.body.classList.replace("plain", "live");
+
+function tell(event) {
+  const effects = drive.update(state, event, now());
+  for (const { send, say, mild } of effects) {
+    if (send !== undefined) link.send(JSON.stringify(send));
+    if (say) view.say(say, mild, now());
+  }
+  view.show(state, video);
+}
+
+function hear(message) {
+  if (message.tick !== undefined) clock.arrived(message.tick, now());
+  if (message.car !== undefined || message.up) clock.reset();
+  const wasUp = drive.isUp(state);
+  tell({ type: "message", message });
+  if (message.car !== undefined) document.body.classList.replace("plain", "live");
+  if (drive.isUp(state) && (!wasUp || message.up)) commands.load(state.car, drive.mayDrive(state));
+}
+
+listen(tell, () => drive.needsArming(state));
+for (const id of ["grant", "deny", "seize"]) $(id).addEventListener("click", () => tell({ type: id }));
+$("arm").addEventListener("click", () => tell({ type: $("arm").dataset.does }));
+$("picture").addEventListener("click", () => video.switchOff(!video.off));
+
+// A heartbeat goes out only from here: as long as this loop is on time, what a person does is
+// heard, too.
+let due = now();
+let date = Date.now();
+function beat() {
+  // A suspended machine's monotonic clock may stand still.
+  const by = Math.max(now() - due, Date.now() - date - (due - last));
+  if (by > drive.LATE) tell({ type: "late", by });
+  gamepads.look();
+  tell({ type: "tick", videoAge: video.age(now(), drive.roundTrip(state)) });
+  const isQuick = drive.isArmed(state) || state.hold || navigator.getGamepads?.().some(pad => pad);
+  last = now();
+  date = Date.now();
+  due = last + (isQuick ? QUICK : CALM);
+  setTimeout(beat, due - last);
+}
+let last = now();
+beat();
+
+let hiding = null;
+document.addEventListener("visibilitychange", () => {
+  const visible = !document.hidden;
+  tell({ type: "visible", visible });
+  video.show(visible);
+  clearTimeout(hiding);
+  if (visible) link.wake();
+  else hiding = setTimeout(() => link.sleep(), HIDDEN);
+});
+addEventListener("pagehide", () => {
+  tell({ type: "letGo" });
+  link.sleep();
+  video.show(false);
+});
+addEventListener("pageshow", event => {
+  if (!event.persisted) return;
+  link.wake();
+  video.show(true);
+});

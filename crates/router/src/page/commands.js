@@ -1,0 +1,100 @@
+// Owns the list of the car's other commands, and the output of the one that was run last.
+
+import { short } from "./words.js";
+
+const SHOWN = 65536; // characters of output that are kept
+const MAY_NOT = "This key may only stop the car";
+
+export class Commands {
+  constructor() {
+    this.form = document.getElementById("commands");
+    this.field = document.getElementById("arguments");
+    this.output = document.getElementById("output");
+    this.verdict = document.getElementById("verdict");
+    this.end = document.getElementById("end");
+    this.form.addEventListener("submit", event => {
+      event.preventDefault();
+      if (event.submitter?.name === "command") this.run(event.submitter.value);
+    });
+    // Enter in the field must not run whatever is first in the list.
+    this.field.addEventListener("keydown", event => event.key === "Enter" && event.preventDefault());
+    this.end.addEventListener("click", () => this.abort?.abort());
+  }
+
+  /** Asks the car what it can do, and shows it, but for what the pads are for. */
+  async load(car, mayRun) {
+    const answer = await fetch("/commands", { cache: "no-store" }).catch(() => null);
+    if (!answer?.ok) return;
+    const { commands } = await answer.json();
+    const others = commands.filter(({ name }) => !car.motion.includes(name) && name !== car.stop);
+    const list = this.form.querySelector(".list");
+    const there = new Map([...list.children].map(button => [button.value, button]));
+    for (const { name, problem } of others) {
+      const button = there.get(name) ?? Object.assign(document.createElement("button"), { name: "command", value: name, textContent: name });
+      there.delete(name);
+      const reason = problem ?? (mayRun ? "" : MAY_NOT);
+      Object.assign(button, { disabled: !!reason, title: reason });
+      if (!button.parentNode) list.append(button);
+    }
+    for (const gone of there.values()) gone.remove();
+    document.getElementById("none").hidden = others.length > 0;
+    document.getElementById("only-stop").hidden = mayRun || others.length === 0;
+  }
+
+  async run(command) {
+    const words = split(this.field.value);
+    if (words === null) return void (this.verdict.textContent = "a quote is not closed");
+    const query = new URLSearchParams([["command", command], ["stream", "1"], ...words.map(word => ["arg", word])]);
+    this.abort?.abort();
+    const abort = this.abort = new AbortController();
+    const isMine = () => this.abort === abort;
+    const say = (verdict, text) => {
+      if (!isMine()) return;
+      this.verdict.textContent = verdict;
+      if (text !== undefined) this.output.textContent = text.slice(-SHOWN);
+    };
+    say(`${command} runs …`, "");
+    this.end.hidden = false;
+    let text = "";
+    try {
+      const begun = performance.now();
+      const answer = await fetch(`/cgi?${query}`, { method: "POST", signal: abort.signal, cache: "no-store" });
+      const reader = answer.body.getReader();
+      const decoder = new TextDecoder();
+      for (let part; !(part = await reader.read()).done;) {
+        text = (text + decoder.decode(part.value, { stream: true })).slice(-SHOWN);
+        say(`${command} runs …`, text);
+      }
+      const exit = answer.headers.get("p2p-exit");
+      const how = answer.ok ? "ok" : exit ? `exit ${exit}` : `refused (${answer.status})`;
+      say(`${command}: ${how}, ${short(performance.now() - begun)}`, text);
+    } catch (error) {
+      const why = abort.signal.aborted ? "ended" : "the transfer broke off: it was killed, failed, or its link was lost";
+      say(`${command}: ${why}`, text);
+    }
+    if (isMine()) this.end.hidden = true;
+  }
+}
+
+/** Words as a shell splits them, without a shell; null if a quote is not closed. */
+export function split(text) {
+  const words = [];
+  let word = null;
+  let quote = null;
+  for (let i = 0; i < text.length; i += 1) {
+    const c = text[i];
+    if (c === "\\" && quote !== "'" && i + 1 < text.length) word = (word ?? "") + text[i += 1];
+    else if (quote) {
+      if (c === quote) quote = null;
+      else word += c;
+    } else if (c === "'" || c === '"') {
+      quote = c;
+      word ??= "";
+    } else if (/\s/.test(c)) {
+      if (word !== null) words.push(word);
+      word = null;
+    } else word = (word ?? "") + c;
+  }
+  if (quote) return null;
+  return word === null ? words : [...words, word];
+}

@@ -1,0 +1,442 @@
+// Owns driving in the page: from what is held down to presses, renewals, releases and stops, with
+// the console's states, numbers and rules. Pure: it is given each event and the time (both in
+// milliseconds), and returns what to send or to say. It never decides that the car stops by itself:
+// that is the lease's, at the car.
+//
+//   VIEW ──A, or first press──▶ ARMED ──hold──▶ DRIVING ──release──▶ ARMED
+//    ▲  Esc, idle                 │ Space           │ Space, or a failure
+//    └────────────────────────────┴──▶ STOPPED, FAILSAFE ──A──▶ ARMED
+
+import { causes, refusals, why } from "./words.js";
+
+export const HEARTBEAT = 50; // how often a lease is renewed: eight times within the usual one
+export const HEALTHY = 500; // how long a link must have been healthy before anything moves
+export const PULSES_ONLY = 300; // above this round trip a press is one bounded pulse
+export const TOO_SLOW = 1000; // above this one the car would drop all that we send
+export const LATE = 200; // a page that finds itself later throws input away and disarms
+export const PULSE = 250; // long enough to see the car move
+export const VIDEO_OLD = 1000; // who drives by an older picture is stopped
+const WAIT = 500; // a press waits so long for control and for the car's clock
+const PROBE = 250; // how often the round trip is measured
+const TICK_FRESH = 1000; // an older tick is no proof that the car hears us
+const TICK_DUE = 300; // ticks come ten times a second to a driver: more silence is a slow link
+const SILENT_KEY = 5000; // a key that never repeats: its release was lost
+const SILENCE = 200; // repeats that stop are a release that was lost; at least so long
+const SLOW_REPEAT = 1000; // what comes later is no repeat to be measured
+
+/** How a page begins. */
+export const start = now => ({
+  now,
+  connection: { is: "connecting", since: now, why: "", retryAt: null },
+  session: null, key: "", role: "view",
+  car: null, // LinkInfo of the router, with `since` and `why`
+  requestUntil: null,
+  moving: null, movingSince: 0, ran: null,
+  tick: null, rtt: null, carRtt: null, probe: null, probed: -Infinity, probes: 0,
+  healthySince: null, visible: true, watched: false,
+  videoAge: null, // of the picture that is driven by; null: none is
+  latch: null, // stopped, failsafe or plain: nothing moves before control is taken anew
+  epoch: null, number: 0, hold: null, waits: null, press: null, last: null,
+  unanswered: false, givenBack: null, pressed: null, beganIn: null,
+});
+
+export const mayDrive = s => s.role === "drive" || s.role === "admin";
+export const isUp = s => s.connection.is === "up" && s.session !== null && !!s.car?.is_up;
+export const stopFailed = s => !!s.car?.stop_failed;
+export const isArmed = s => s.epoch !== null || s.waits !== null;
+
+/** Who has control, but for what we have given back already. */
+export function holder(s) {
+  const { driver, epoch } = s.car?.control ?? {};
+  if (!driver) return { is: "nobody" };
+  if (driver.session !== s.session) return { is: "other", name: driver.name };
+  return s.givenBack === epoch ? { is: "nobody" } : { is: "us", epoch };
+}
+
+/** The state to show: one of the six words. */
+export function stateOf(s) {
+  if (!isUp(s)) return "OFFLINE";
+  if (s.press) return "DRIVING";
+  if (s.latch === "stopped") return "STOPPED";
+  if (s.latch === "failsafe") return "FAILSAFE";
+  return !s.latch && holder(s).is === "us" ? "ARMED" : "VIEW";
+}
+
+/** Whether nothing moves before control was taken by a wish of its own: A, or the button. */
+export const needsArming = s => s.latch !== null || holder(s).is === "other";
+
+/** The round trip to the car over both hops, or how long we wait for one by now. */
+export function roundTrip(s) {
+  const waiting = s.probe ? s.now - s.probe.at : 0;
+  if (s.rtt === null && !s.probe) return null;
+  const both = Math.max(s.rtt ?? 0, waiting) + (s.carRtt ?? 0);
+  const silence = s.tick && isArmed(s) ? s.now - s.tick.at : 0;
+  return silence > TICK_DUE ? Math.max(both, silence) : both;
+}
+
+/** What an event changes, and what is to be done: `{send}` a message, `{say}` a sentence. */
+export function update(s, event, now) {
+  s.now = now;
+  const out = [];
+  handlers[event.type](s, event, out);
+  const rtt = roundTrip(s);
+  if (!isUp(s) || (rtt !== null && rtt > TOO_SLOW)) s.healthySince = null;
+  else s.healthySince ??= now;
+  passTime(s, out);
+  return out;
+}
+
+const handlers = {
+  open(s) {
+    s.connection = { is: "up", since: s.now };
+    Object.assign(s, { session: null, probe: null, rtt: null, tick: null, watched: false });
+  },
+  closed(s, { why, retryAt }) {
+    const since = s.connection.is === "lost" ? s.connection.since : s.now;
+    s.connection = { is: "lost", since, why, retryAt };
+    Object.assign(s, { session: null, probe: null, watched: false });
+  },
+  message(s, { message }, out) {
+    const [kind, body] = typeof message === "string" ? [message] : Object.entries(message)[0];
+    messages[kind]?.(s, body, out);
+  },
+  visible(s, { visible }, out) {
+    s.visible = visible;
+    if (!visible) letGo(s, out);
+  },
+  down: (s, { from, direction }, out) => down(s, { from, direction, since: s.now, last: s.now }, out),
+  repeat(s, { direction }) {
+    const hold = s.hold;
+    if (hold?.from !== "key" || hold.direction !== direction) return;
+    const gap = s.now - hold.last;
+    hold.last = s.now;
+    // The first gap is the keyboard's delay; later ones tell how fast it repeats.
+    if (gap < SLOW_REPEAT) hold.repeat = hold.repeat && hold.measured ? Math.max((hold.repeat + gap) / 2, gap) : gap;
+    hold.measured = hold.repeat !== undefined && hold.heard;
+    hold.heard = true;
+  },
+  up(s, { from, direction }, out) {
+    if (s.hold?.from !== from || (direction !== undefined && s.hold.direction !== direction)) return;
+    s.hold = s.waits = null;
+    release(s, out);
+  },
+  // Focus, pointer or gamepad are gone: releases will be told elsewhere.
+  letGo: (s, _, out) => letGo(s, out),
+  // Somebody who hears the page presses a pad's button, which has no release.
+  pulse(s, { direction }, out) {
+    down(s, { from: "click", direction, since: s.now, last: s.now, pulse: true }, out);
+  },
+  stop(s, _, out) {
+    endPress(s);
+    s.latch = "stopped";
+    out.push({ send: "stop" });
+    if (s.connection.is !== "up") out.push({ say: why.noWay });
+  },
+  arm(s, _, out) {
+    // A key whose release was lost counts as held for as long as one that never repeats.
+    const isHeld = s.hold && (s.hold.from !== "key" || s.now < s.hold.last + SILENT_KEY);
+    if (isHeld) return out.push({ say: why.keyHeld });
+    const no = obstacle(s);
+    if (no) return out.push({ say: no });
+    s.latch = null;
+    const who = holder(s);
+    if (who.is === "us") return;
+    out.push({ send: { control: "take" } });
+    if (who.is === "other") out.push({ say: why.asked(who.name), mild: true });
+  },
+  disarm(s, _, out) {
+    leave(s, out);
+    s.latch = "plain";
+  },
+  // A text is typed: it must not drive.
+  leave: (s, _, out) => leave(s, out),
+  grant(s, _, out) {
+    letGo(s, out);
+    out.push({ send: { control: "grant" } });
+  },
+  deny: (s, _, out) => out.push({ send: { control: "deny" } }),
+  seize: (s, _, out) => out.push({ send: { control: "seize" } }),
+  tick(s, { videoAge = null }) {
+    s.videoAge = videoAge;
+  },
+  late: (s, { by }, out) => fail(s, why.late(by), out),
+};
+
+const messages = {
+  car(s, { session, key, role, car }) {
+    Object.assign(s, { session, key, role });
+    setCar(s, car);
+  },
+  up: (s, car) => setCar(s, car),
+  down(s, { why }) {
+    if (s.car) Object.assign(s.car, { is_up: false, since: s.now, why });
+    s.tick = s.moving = null;
+  },
+  gone(s) {
+    s.car = s.tick = s.moving = null;
+  },
+  tick(s, ms) {
+    s.tick = { ms, at: s.now };
+  },
+  rtt(s, us) {
+    s.carRtt = us / 1000;
+  },
+  probe(s, number) {
+    if (s.probe?.number !== number) return;
+    s.rtt = s.now - s.probe.at;
+    s.probe = null;
+  },
+  control: (s, control) => setControl(s, control),
+  motion: (s, event, out) => motion(s, event, out),
+  refused(s, { press, message }, out) {
+    if (press && same(s.press?.id, press)) endPress(s);
+    else if (press && !s.press && same(s.last, press)) cut(s);
+    else if (!press && s.waits !== null) {
+      s.waits = null;
+      cut(s);
+    }
+    out.push({ say: message });
+  },
+  go_away: (s, _, out) => out.push({ say: why.restarts }),
+};
+
+function setCar(s, car) {
+  const isOther = s.car && car && s.car.name !== car.name;
+  if (isOther) s.ran = null;
+  // Another car on this port moves only after a new wish.
+  if (isOther && isArmed(s)) {
+    endPress(s);
+    s.epoch = null;
+    s.latch ??= "plain";
+  }
+  s.car = car && { ...car, since: s.now - car.since_ms, why: isOther ? "" : s.car?.why ?? "" };
+  s.carRtt = car?.rtts_us.length ? car.rtts_us.at(-1) / 1000 : null;
+  s.moving = car?.moving ?? null;
+  s.movingSince = s.now;
+  s.tick = null;
+  setControl(s, car?.control ?? null);
+}
+
+function setControl(s, control) {
+  if (s.car) s.car.control = control;
+  s.requestUntil = control?.request ? s.now + control.request[1] : null;
+}
+
+const same = (a, b) => !!a && !!b && a.epoch === b.epoch && a.number === b.number;
+
+/** Why nothing may move now, whoever asks. */
+function obstacle(s) {
+  const rtt = roundTrip(s);
+  if (s.session !== null && !mayDrive(s)) return why.mayNot;
+  if (!isUp(s)) return why.offline;
+  if (stopFailed(s)) return why.stopFailed;
+  if (rtt !== null && rtt > TOO_SLOW) return why.tooSlow(rtt);
+  if (s.healthySince === null || s.now - s.healthySince < HEALTHY) return why.unsettled;
+  if (s.videoAge > VIDEO_OLD) return why.videoOld(s.videoAge);
+  return null;
+}
+
+function down(s, hold, out) {
+  s.waits = null;
+  const who = holder(s);
+  const no = obstacle(s)
+    ?? (who.is === "other" ? why.held(who.name) : null)
+    ?? (s.latch ? why.needsArming : null)
+    ?? (hold.direction >= s.car.motion.length ? why.noCommand : null);
+  s.hold = hold;
+  if (no) {
+    release(s, out);
+    cut(s);
+    return out.push({ say: no });
+  }
+  s.waits = s.now;
+  if (who.is === "nobody") out.push({ send: { control: "take" } });
+  followControl(s, out);
+  beginIfPossible(s, out);
+}
+
+function passTime(s, out) {
+  const isConnected = s.connection.is === "up" && s.session !== null;
+  const wants = isConnected && s.visible;
+  if (isConnected && s.watched !== wants) {
+    s.watched = wants;
+    out.push({ send: { watch: wants } });
+    s.tick = null;
+  }
+  if (wants && !s.probe && s.now >= s.probed + PROBE) {
+    s.probe = { number: ++s.probes, at: s.now };
+    s.probed = s.now;
+    out.push({ send: { probe: s.probes } });
+  }
+  if (!isUp(s)) {
+    if (s.press || s.epoch !== null || s.waits !== null) {
+      const wasDriving = s.press || s.unanswered;
+      endPress(s);
+      Object.assign(s, { unanswered: false, epoch: null, latch: wasDriving ? "failsafe" : "plain" });
+    }
+    return;
+  }
+  followControl(s, out);
+  if (s.waits !== null) beginIfPossible(s, out);
+  if (s.press) keepMoving(s, out);
+}
+
+function followControl(s, out) {
+  const who = holder(s);
+  if (who.is === "us") {
+    if (s.epoch !== null && s.epoch !== who.epoch) endPress(s);
+    s.epoch = who.epoch;
+  } else if (s.epoch !== null) {
+    endPress(s);
+    s.epoch = null;
+    s.latch ??= "plain";
+    out.push({ say: why.controlGone });
+  }
+}
+
+function beginIfPossible(s, out) {
+  if (!s.hold) return void (s.waits = null);
+  const who = holder(s);
+  if (who.is !== "us" || !s.tick || s.now - s.tick.at >= TICK_FRESH) {
+    if (s.now >= s.waits + WAIT) {
+      s.waits = null;
+      cut(s);
+      out.push({ say: why.noAnswer });
+    }
+    return;
+  }
+  const rtt = roundTrip(s);
+  const isSlow = rtt > PULSES_ONLY;
+  const hold = s.hold;
+  Object.assign(hold, { since: s.now, last: Math.max(hold.last, s.now), pulse: hold.pulse || isSlow });
+  s.waits = null;
+  const id = { epoch: who.epoch, number: ++s.number };
+  s.press = { id, direction: hold.direction, sent: s.now };
+  s.last = id;
+  s.unanswered = true;
+  s.pressed = { id, direction: hold.direction, at: s.now };
+  const command = s.car.motion[hold.direction];
+  out.push({ send: { press: { press: id, command, tick_ms: s.tick.ms } } });
+  if (isSlow) out.push({ say: why.pulseOnly(rtt) });
+}
+
+function keepMoving(s, out) {
+  if (s.videoAge > VIDEO_OLD) return fail(s, why.videoStopped(s.videoAge), out);
+  const rtt = roundTrip(s);
+  const hold = s.hold;
+  if (rtt > PULSES_ONLY && hold && !hold.pulse) {
+    hold.pulse = true;
+    out.push({ say: rtt > TOO_SLOW ? why.tooSlow(rtt) : why.pulseOnly(rtt) });
+  }
+  if (!hold || hold.cut || s.now >= movesUntil(hold)) {
+    release(s, out);
+    return cut(s);
+  }
+  if (s.now >= s.press.sent + HEARTBEAT) {
+    s.press.sent = s.now;
+    out.push({ send: { renew: { press: s.press.id, tick_ms: s.tick?.ms ?? 0 } } });
+  }
+}
+
+/** When the motion of this hold ends by itself. Pointers and gamepads tell of their end. */
+function movesUntil(hold) {
+  if (hold.pulse) return hold.since + PULSE;
+  if (hold.from !== "key") return Infinity;
+  if (!hold.measured) return hold.last + SILENT_KEY;
+  return hold.last + Math.max(3 * hold.repeat, SILENCE);
+}
+
+/** What the car says of its motion. */
+function motion(s, event, out) {
+  const [kind, body] = typeof event === "string" ? [event] : Object.entries(event)[0];
+  const ours = !!body?.press && same(body.press, s.last);
+  const told = {
+    started() {
+      s.moving = body;
+      s.movingSince = s.now;
+      if (s.pressed && same(s.pressed.id, body.press)) s.beganIn = s.now - s.pressed.at;
+    },
+    over() {
+      if (s.moving) s.lastMoved = s.moving.command;
+      s.moving = null;
+      if (!ours) return;
+      s.unanswered = false;
+      if (body.cause === "lease" || body.cause === "watchdog") ended(s, why.lease, "failsafe", out);
+      else if (body.cause === "released" && !s.press) return;
+      else if (s.press && body.cause === "asked") ended(s, why.stoppedByAnother, null, out);
+      else endPress(s);
+    },
+    refused() {
+      if (!ours) return;
+      s.unanswered = false;
+      // Of our own presses only the newest counts.
+      if (body.why !== "replaced") ended(s, why.refused(refusals[body.why] ?? body.why), null, out);
+    },
+    ended() {
+      s.ran = { command: s.moving?.command ?? s.lastMoved ?? "motion", ...body, at: s.now };
+    },
+    stopped() {
+      s.ran = { command: s.car?.stop ?? "stop", ...body, cause: causes[body.cause] ?? body.cause, at: s.now };
+      if (body.cause === "asked" && !s.press && s.waits === null) cut(s);
+    },
+    stands() {
+      s.moving = null;
+      if (s.car) s.car.stop_failed = false;
+      s.unanswered = !!s.press;
+    },
+    stop_failed() {
+      if (s.car) s.car.stop_failed = true;
+      ended(s, why.stopFailed, "failsafe", out);
+    },
+  };
+  told[kind]?.();
+}
+
+function ended(s, sentence, latch, out) {
+  endPress(s);
+  if (latch) s.latch = latch;
+  out.push({ say: sentence });
+}
+
+/** The page was late, or its picture is old: what was held is not held any more. */
+function fail(s, sentence, out) {
+  cut(s);
+  if (!s.press && s.epoch === null && s.waits === null) return;
+  const wasDriving = !!s.press;
+  endPress(s);
+  out.push({ send: "stop" });
+  leave(s, out);
+  s.latch = wasDriving ? "failsafe" : "plain";
+  out.push({ say: sentence });
+}
+
+/** Stand, and give control back. */
+function leave(s, out) {
+  letGo(s, out);
+  s.epoch = null;
+  const who = holder(s);
+  if (who.is === "us") {
+    s.givenBack = who.epoch;
+    out.push({ send: { control: "release" } });
+  }
+}
+
+function letGo(s, out) {
+  s.waits = s.hold = null;
+  release(s, out);
+}
+
+function release(s, out) {
+  if (s.press) out.push({ send: { release: s.press.id } });
+  s.press = null;
+}
+
+/** The press is over, and what is held moves nothing any more. */
+function endPress(s) {
+  s.press = s.waits = null;
+  cut(s);
+}
+
+function cut(s) {
+  if (s.hold) s.hold.cut = true;
+}

@@ -1,0 +1,72 @@
+//! Owns the files of the drive page: what there is at which path, as which type, and what the page
+//! may do. All of it is in the binary; nothing comes from elsewhere.
+
+use hyper::header::HeaderValue;
+
+/// What the drive page may do: run these scripts, speak to where it came from, and show a picture
+/// from there or one that it was sent.
+pub(crate) const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+);
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+/// Path, type and content.
+const FILES: [(&str, &str, &str); 11] = [
+    ("/page/style.css", STYLE, super::STYLE),
+    ("/page/home.css", STYLE, include_str!("home.css")),
+    ("/page/app.js", SCRIPT, include_str!("app.js")),
+    ("/page/commands.js", SCRIPT, include_str!("commands.js")),
+    ("/page/drive.js", SCRIPT, include_str!("drive.js")),
+    ("/page/input.js", SCRIPT, include_str!("input.js")),
+    ("/page/link.js", SCRIPT, include_str!("link.js")),
+    ("/page/video.js", SCRIPT, include_str!("video.js")),
+    ("/page/view.js", SCRIPT, include_str!("view.js")),
+    ("/page/words.js", SCRIPT, include_str!("words.js")),
+    ("/page/icon.svg", "image/svg+xml", include_str!("icon.svg")),
+];
+
+/// The file at this path, and its type.
+pub(crate) fn at(path: &str) -> Option<(HeaderValue, &'static str)> {
+    let found = FILES.iter().find(|(at, ..)| *at == path);
+    found.map(|(_, kind, content)| (HeaderValue::from_static(kind), *content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_the_page_is_less_than_60_kb_and_has_nothing_from_elsewhere() {
+        let template = include_str!("home.html");
+        let whole = FILES
+            .iter()
+            .map(|(.., content)| content.len())
+            .sum::<usize>()
+            + template.len();
+        assert!(whole < 60_000, "the page has {whole} bytes");
+        for content in FILES.iter().map(|(.., content)| *content).chain([template]) {
+            let content = content.replace("http://www.w3.org/2000/svg", "");
+            assert!(!content.contains("http://") && !content.contains("https://"));
+        }
+    }
+
+    #[test]
+    fn what_the_page_asks_for_is_there() {
+        let sources = FILES.iter().map(|(.., content)| *content);
+        let mut asked = 0;
+        for source in sources.chain([include_str!("home.html")]) {
+            for part in source.split('"') {
+                let path = match part.strip_prefix("./") {
+                    Some(name) => format!("/page/{name}"),
+                    None if part.starts_with("/page/") => part.to_owned(),
+                    None => continue,
+                };
+                assert!(at(&path).is_some(), "{path}");
+                asked += 1;
+            }
+        }
+        assert!(asked > 10);
+    }
+}

@@ -1,0 +1,114 @@
+//! Owns the drive page as it comes from the router: the car's name, its commands as forms that work
+//! without a script, and who is signed in. What it does is in the files beside it.
+
+use std::fmt::Write;
+
+use html_escape::{encode_double_quoted_attribute as attribute, encode_text as text};
+use p2p_shared::key::Role;
+use p2p_shared::names::CommandName;
+use p2p_shared::protocol::CommandInfo;
+
+const TEMPLATE: &str = include_str!("home.html");
+
+/// The drive page.
+pub(crate) struct Home<'a> {
+    /// The link's name.
+    pub car: &'a str,
+    /// With which key; `None` where there are none.
+    pub signed_in: Option<(&'a str, Role)>,
+    /// What can be run; `None` while the car is away.
+    pub commands: Option<&'a [CommandInfo]>,
+    /// Whether this person may run this.
+    pub may_run: &'a dyn Fn(&CommandName) -> bool,
+}
+
+impl Home<'_> {
+    pub(crate) fn html(&self) -> String {
+        let mut html = String::with_capacity(2 * TEMPLATE.len());
+        for part in TEMPLATE.split("{{") {
+            // What is filled in is not looked at again: a name may have braces.
+            let (name, rest) = part.split_once("}}").unwrap_or(("", part));
+            html += &match name {
+                "car" => text(self.car).into_owned(),
+                "commands" => self.commands(),
+                "who" => self.who(),
+                _ => String::new(),
+            };
+            html += rest;
+        }
+        html
+    }
+
+    fn who(&self) -> String {
+        match self.signed_in {
+            Some((name, role)) => format!(
+                r#"<form method="post" action="/sign-out" class="out"><p class="soft">Signed in as <strong>{}</strong> ({role}).</p><button class="quiet">Sign out</button></form>"#,
+                text(name)
+            ),
+            None => {
+                "<p class=\"soft\">This router has no keys: everyone who reaches it may drive and run these.</p>".to_owned()
+            }
+        }
+    }
+
+    fn commands(&self) -> String {
+        let mut html = String::new();
+        match self.commands {
+            None => {
+                html += "<p class=\"problem only-plain\" role=\"status\">The car is not connected to the router. Load this page again in a moment.</p>\n";
+            }
+            Some([]) => {
+                html += "<p class=\"only-plain\">The car is connected, and has no commands: put executable files into its command folder.</p>\n";
+            }
+            Some(_) => {}
+        }
+        html += "<form id=\"commands\" action=\"/cgi\" aria-label=\"Commands\">\n<div class=\"list\">\n";
+        for command in self.commands.unwrap_or_default() {
+            let name = command.name.as_str();
+            let (value, name) = (attribute(name), text(name));
+            let refused = match &command.problem {
+                Some(problem) => format!(" disabled title=\"{}\"", attribute(problem)),
+                None if !(self.may_run)(&command.name) => {
+                    " disabled title=\"This key may only stop the car\"".to_owned()
+                }
+                None => String::new(),
+            };
+            // Writing to a string can't fail.
+            let _ = writeln!(
+                html,
+                "<button name=\"command\" value=\"{value}\"{refused}>{name}</button>"
+            );
+        }
+        html += "</div>\n<input id=\"arguments\" class=\"only-live\" aria-label=\"Arguments for the next command, in words as a shell splits them\" placeholder=\"arguments (optional)\" autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\">\n</form>";
+        html
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_named_is_shown_and_does_nothing() {
+        let evil = "\"'><script>alert(1)</script>{{who}}{{";
+        let commands = [CommandInfo {
+            name: "a\"><img src=x>".to_owned().try_into().unwrap(),
+            problem: Some(evil.to_owned()),
+        }];
+        let home = Home {
+            car: evil,
+            signed_in: Some((evil, Role::View)),
+            commands: Some(&commands),
+            may_run: &|_| false,
+        };
+        let html = home.html();
+        assert_eq!(html.matches("<script").count(), 1, "{html}");
+        assert!(!html.contains("<img"), "{html}");
+        assert!(!html.contains("=\"\"'"), "{html}");
+        assert_eq!(html.matches("Signed in as").count(), 1);
+        assert!(
+            html.contains("{{who}}"),
+            "what is filled in is looked at again"
+        );
+    }
+}

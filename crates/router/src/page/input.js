@@ -1,0 +1,111 @@
+// Owns what a person touches: keys, pads and gamepads become events for `drive.js`, each release
+// and everything that may hide one included. What waited here too long is no fresh press.
+
+import { LATE } from "./drive.js";
+
+const ARROWS = { ArrowUp: 0, ArrowDown: 1, ArrowLeft: 2, ArrowRight: 3, KeyW: 0, KeyS: 1, KeyA: 2, KeyD: 3 };
+const STICK = 0.5; // a stick that is pushed less is at rest
+
+const isText = it => it.matches?.("input, textarea, select, [contenteditable]");
+const isStale = event => performance.now() - event.timeStamp > LATE;
+
+/** `tell` is given the events; `wantsArming` says whether A takes control, or drives left. */
+export function listen(tell, wantsArming) {
+  addEventListener("keydown", event => onKey(event, tell, wantsArming), { capture: true });
+  addEventListener("keyup", event => {
+    if (event.code === "Space" && !isText(event.target)) event.preventDefault();
+    const direction = ARROWS[event.code];
+    if (direction !== undefined) tell({ type: "up", from: "key", direction });
+  }, { capture: true });
+  for (const pad of document.querySelectorAll("[data-direction]")) listenToPad(pad, tell);
+  const stop = document.getElementById("stop");
+  // Down, not click: that comes only with the release.
+  stop.addEventListener("pointerdown", () => tell({ type: "stop" }));
+  stop.addEventListener("click", event => event.detail === 0 && tell({ type: "stop" }));
+  stop.addEventListener("contextmenu", event => event.preventDefault());
+  const letGo = () => tell({ type: "letGo" });
+  addEventListener("blur", letGo);
+  addEventListener("gamepaddisconnected", letGo);
+  addEventListener("focusin", event => isText(event.target) && tell({ type: "leave" }));
+}
+
+function onKey(event, tell, wantsArming) {
+  if (isText(event.target)) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  // The system takes releases for itself while one of these is down.
+  if (event.ctrlKey || event.metaKey || event.altKey) return tell({ type: "letGo" });
+  const types = { Space: "stop", Escape: "disarm", KeyG: "grant", KeyN: "deny" };
+  const direction = ARROWS[event.code];
+  const takes = event.key.toLowerCase() === "a" && (direction === undefined || wantsArming());
+  const type = takes ? "arm" : types[event.code];
+  if (!type && direction === undefined) return;
+  if (type !== "grant" && type !== "deny") event.preventDefault();
+  if (type === "stop") {
+    event.stopPropagation();
+    if (!event.repeat) tell({ type });
+  } else if (type) {
+    if (!event.repeat && !isStale(event)) tell({ type });
+  } else if (event.repeat) tell({ type: "repeat", direction });
+  else if (!isStale(event)) tell({ type: "down", from: "key", direction });
+}
+
+function listenToPad(pad, tell) {
+  const direction = Number(pad.dataset.direction);
+  let pointer = null;
+  pad.addEventListener("pointerdown", event => {
+    if (event.button !== 0 || pointer !== null) return;
+    event.preventDefault();
+    if (isStale(event)) return;
+    pointer = event.pointerId;
+    pad.setPointerCapture(pointer);
+    tell({ type: "down", from: "pad", direction });
+  });
+  const up = event => {
+    if (event.pointerId !== pointer) return;
+    pointer = null;
+    tell({ type: "up", from: "pad", direction });
+  };
+  for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) pad.addEventListener(type, up);
+  pad.addEventListener("contextmenu", event => event.preventDefault());
+  // By Enter, a switch or a screen reader: no pointer, and no release.
+  pad.addEventListener("click", event => event.detail === 0 && tell({ type: "pulse", direction }));
+}
+
+/** Looks at the gamepads: their pages have to. Only what changes is told. */
+export class Gamepads {
+  constructor(tell) {
+    Object.assign(this, { tell, direction: null, held: new Set() });
+  }
+
+  look() {
+    // Not there without TLS, in some browsers.
+    const pads = [...(navigator.getGamepads?.() ?? [])].filter(pad => pad?.connected);
+    const pushed = n => pads.some(pad => pad.buttons[n]?.pressed);
+    this.button("stop", pushed(1) || pushed(2));
+    this.button("arm", pushed(0) || pushed(9));
+    const direction = pads.map(directionOf).find(found => found !== null) ?? null;
+    if (direction === this.direction) return;
+    const was = this.direction;
+    this.direction = direction;
+    if (was !== null) this.tell({ type: "up", from: "gamepad", direction: was });
+    if (direction !== null) this.tell({ type: "down", from: "gamepad", direction });
+  }
+
+  button(type, isDown) {
+    if (isDown && !this.held.has(type)) this.tell({ type });
+    if (isDown) this.held.add(type);
+    else this.held.delete(type);
+  }
+}
+
+/** The cross, else the left stick. */
+function directionOf(pad) {
+  const cross = [12, 13, 14, 15].findIndex(n => pad.buttons[n]?.pressed);
+  if (cross >= 0) return cross;
+  const [x = 0, y = 0] = pad.axes;
+  if (Math.max(Math.abs(x), Math.abs(y)) < STICK) return null;
+  if (Math.abs(y) >= Math.abs(x)) return y < 0 ? 0 : 1;
+  return x < 0 ? 2 : 3;
+}

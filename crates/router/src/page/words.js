@@ -1,0 +1,85 @@
+// Owns the sentences of the page, in the console's words.
+
+const ms = time => `${Math.round(time)} ms`;
+const seconds = time => `${(time / 1000).toFixed(1)} s`;
+
+/** Why nothing comes of a wish to move, or why it ended. */
+export const why = {
+  mayNot: "this key may watch and stop, and not drive: use a drive key",
+  offline: "the car is offline: nothing moves until it is back and you press anew",
+  stopFailed: "STOP FAILED: nothing moves until a stop has succeeded (STOP tries again)",
+  needsArming: "take control again first: the button, or A",
+  unsettled: "the link must be healthy for half a second first: press again",
+  tooSlow: rtt => `refused: the round trip is ${ms(rtt)}; above 1 s the car drops what we send`,
+  pulseOnly: rtt => `one short pulse only: the round trip is ${ms(rtt)} (above 300)`,
+  videoOld: age => `refused: the picture is ${seconds(age)} old; wait, or switch it off`,
+  videoStopped: age => `stopped: the picture is ${seconds(age)} old. Take control to go on`,
+  keyHeld: "let go of all directions first, then take control",
+  held: name => `${name} drives: ask for control; STOP stops the car all the same`,
+  asked: name => `asked ${name} for control: no answer within 10 s means no`,
+  noAnswer: "control or the car's clock did not come within half a second: press again",
+  noCommand: "this car has no command for that direction",
+  stoppedByAnother: "somebody stopped the car: press again to move",
+  lease: "the car stopped by itself: it heard nothing of us in time. Take control to go on",
+  refused: words => `the car refused: ${words}`,
+  controlGone: "control is gone: take it again with the button, or A",
+  late: by => `this page was ${ms(by)} late: stopped, waiting input thrown away. Take control`,
+  noWay: "no link to the router: the stop can't be sent; the lease stops the car",
+  restarts: "the router restarts: back in a moment",
+};
+
+/** Why the car made nothing of a press. */
+export const refusals = {
+  old: "the press came too late, over a slow link",
+  over: "that press had been ended before",
+  replaced: "a newer motion took its place",
+  stop_failed: "its stop command is missing or fails, and nothing moves without",
+  not_started: "the command could not be started (see the log)",
+};
+
+/** Why a car stopped. */
+export const causes = {
+  asked: "asked for",
+  released: "let go",
+  lease: "the lease ran out",
+  limit: "its time was over",
+  not_started: "it could not be started",
+  again: "once more, to be sure",
+  beginning: "a new beginning",
+  watchdog: "a process at the car died or hung",
+  worker: "the worker that moved it is gone",
+};
+
+/** How a process ended. */
+export function ending(end) {
+  if (end === null || end === undefined) return "did not run";
+  if (end.exit !== undefined) return end.exit === 0 ? "ok" : `exit ${end.exit}`;
+  if (end.signal !== undefined) return `signal ${end.signal}`;
+  return { timed_out: "timed out", cancelled: "cancelled", ended: "ended" }[end] ?? String(end);
+}
+
+/** A time, short. */
+export function short(time) {
+  if (time < 10) return `${time.toFixed(1)} ms`;
+  return time < 1000 ? ms(time) : seconds(time);
+}
+
+/** How long ago. */
+export function ago(time) {
+  const s = Math.max(0, Math.round(time / 1000));
+  if (s < 60) return `${s} s`;
+  return s < 3600 ? `${Math.floor(s / 60)} min` : `${Math.floor(s / 3600)} h`;
+}
+
+/** What the person can do now. */
+export function whatNow(state, { stopFailed, mayDrive, other, latched }) {
+  if (stopFailed) return "STOP tries to stop again";
+  if (state === "OFFLINE") return "nothing can be sent now";
+  if (!mayDrive) return "watching; STOP stops the car";
+  if (state === "STOPPED") return "stopped: take control to go on";
+  if (state === "FAILSAFE") return "failsafe: take control to go on";
+  if (state === "DRIVING") return "let go to stop";
+  if (state === "ARMED") return "hold a direction to drive";
+  if (other) return `${other} drives: you may ask for control`;
+  return latched ? "take control to drive" : "press a direction: that takes control and drives";
+}
