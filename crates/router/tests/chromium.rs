@@ -1,11 +1,19 @@
-//! A real Chromium: people who sign in, and other sites' pages that try to have a signed-in
-//! browser run commands. What counts is how often the car ran something.
+//! A real Chromium: people who sign in and drive, and other sites' pages that try to have a
+//! signed-in browser run commands. What counts is what the car did.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod common;
 
+#[path = "chromium/desk.rs"]
+mod desk;
+#[path = "chromium/driving.rs"]
+mod driving;
 #[path = "chromium/hostile.rs"]
 mod hostile;
+#[path = "chromium/machine.rs"]
+mod machine;
+#[path = "chromium/road.rs"]
+mod road;
 
 use p2p_inner::Inner;
 use p2p_router::Config;

@@ -224,6 +224,8 @@ function setControl(s, control) {
 
 const same = (a, b) => !!a && !!b && a.epoch === b.epoch && a.number === b.number;
 
+export const isSettled = s => s.healthySince !== null && s.now - s.healthySince >= HEALTHY;
+
 /** Why nothing may move now, whoever asks. */
 function obstacle(s) {
   const rtt = roundTrip(s);
@@ -231,7 +233,7 @@ function obstacle(s) {
   if (!isUp(s)) return why.offline;
   if (stopFailed(s)) return why.stopFailed;
   if (rtt !== null && rtt > TOO_SLOW) return why.tooSlow(rtt);
-  if (s.healthySince === null || s.now - s.healthySince < HEALTHY) return why.unsettled;
+  if (!isSettled(s)) return why.unsettled;
   if (s.videoAge > VIDEO_OLD) return why.videoOld(s.videoAge);
   return null;
 }

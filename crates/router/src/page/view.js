@@ -56,7 +56,8 @@ export class View {
     mark($("arm"), "does", isOurs && !s.latch ? "disarm" : "arm");
     if ($("arm").disabled !== (!may || state === "OFFLINE")) $("arm").disabled = !may || state === "OFFLINE";
     hide("seize", !(s.role === "admin" && who.is === "other"));
-    const now = whatNow(state, { stopFailed: failed, mayDrive: may, other: who.name, latched: !!s.latch });
+    const facts = { stopFailed: failed, mayDrive: may, settled: drive.isSettled(s), other: who.name, latched: !!s.latch };
+    const now = whatNow(state, facts);
     const isSaid = this.notice && s.now < this.notice.until;
     text("tell", failed ? "STOP FAILED: the car may still move. STOP tries again; else cut its power" : isSaid ? this.notice.sentence : now);
     mark($("tell"), "said", String(isSaid || failed));

@@ -72,10 +72,11 @@ export function ago(time) {
 }
 
 /** What the person can do now. */
-export function whatNow(state, { stopFailed, mayDrive, other, latched }) {
+export function whatNow(state, { stopFailed, mayDrive, settled, other, latched }) {
   if (stopFailed) return "STOP tries to stop again";
   if (state === "OFFLINE") return "nothing can be sent now";
   if (!mayDrive) return "watching; STOP stops the car";
+  if (!settled) return "one moment: the link settles";
   if (state === "STOPPED") return "stopped: take control to go on";
   if (state === "FAILSAFE") return "failsafe: take control to go on";
   if (state === "DRIVING") return "let go to stop";

@@ -124,6 +124,78 @@ impl Chromium {
         tell(self.port, "GET", &path, &json!({})).await
     }
 
+    /// A key goes down, for the first time or again, and stays there.
+    pub async fn key_down(&self, code: &str, is_repeat: bool) {
+        let key = json!({ "type": "rawKeyDown", "code": code, "key": key_of(code), "autoRepeat": is_repeat });
+        self.devtools("Input.dispatchKeyEvent", &key).await;
+    }
+
+    pub async fn key_up(&self, code: &str) {
+        let key = json!({ "type": "keyUp", "code": code, "key": key_of(code) });
+        self.devtools("Input.dispatchKeyEvent", &key).await;
+    }
+
+    /// A finger: `touchStart`, `touchMove`, `touchEnd` or `touchCancel`, there.
+    pub async fn touch(&self, kind: &str, x: f64, y: f64) {
+        let points = match kind {
+            "touchEnd" | "touchCancel" => json!([]),
+            _ => json!([{ "x": x, "y": y }]),
+        };
+        let touch = json!({ "type": kind, "touchPoints": points });
+        self.devtools("Input.dispatchTouchEvent", &touch).await;
+    }
+
+    /// The middle of an element.
+    pub async fn middle(&self, css: &str) -> (f64, f64) {
+        let script = format!(
+            "const box = document.querySelector(`{css}`).getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"
+        );
+        let found = self.script(&script).await;
+        (found[0].as_f64().unwrap(), found[1].as_f64().unwrap())
+    }
+
+    /// Opens another tab in front of this one, which is hidden by it; the one before.
+    pub async fn new_tab(&self) -> Value {
+        let here = tell(
+            self.port,
+            "GET",
+            &format!("{}/window", self.session),
+            &json!({}),
+        )
+        .await;
+        let new = self.post("/window/new", &json!({ "type": "tab" })).await;
+        self.tab(&new["handle"]).await;
+        here
+    }
+
+    /// Goes to this tab.
+    pub async fn tab(&self, handle: &Value) {
+        self.post("/window", &json!({ "handle": handle })).await;
+    }
+
+    /// Closes this tab.
+    pub async fn close(&self) {
+        tell(
+            self.port,
+            "DELETE",
+            &format!("{}/window", self.session),
+            &json!({}),
+        )
+        .await;
+    }
+
+    pub async fn reload(&self) {
+        self.post("/refresh", &json!({})).await;
+    }
+
+    /// Makes the page this large, as a phone's or as a desk's.
+    pub async fn resize(&self, width: u32, height: u32, mobile: bool) {
+        let size =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile });
+        self.devtools("Emulation.setDeviceMetricsOverride", &size)
+            .await;
+    }
+
     /// Puts pictures of the page, as phones and desks have it, into the folder `P2P_PICTURES`, for
     /// people to look at.
     pub async fn picture(&self, name: &str) {
@@ -132,9 +204,7 @@ impl Chromium {
         };
         for (size, width, height) in [("phone", 360, 640), ("desk", 1280, 800)] {
             for look in ["light", "dark"] {
-                let size_wanted = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == "phone" });
-                self.devtools("Emulation.setDeviceMetricsOverride", &size_wanted)
-                    .await;
+                self.resize(width, height, size == "phone").await;
                 let wanted =
                     json!({ "features": [{ "name": "prefers-color-scheme", "value": look }] });
                 self.devtools("Emulation.setEmulatedMedia", &wanted).await;
@@ -147,9 +217,18 @@ impl Chromium {
         }
     }
 
-    async fn devtools(&self, command: &str, parameters: &Value) -> Value {
+    pub async fn devtools(&self, command: &str, parameters: &Value) -> Value {
         let body = json!({ "cmd": command, "params": parameters });
         self.post("/goog/cdp/execute", &body).await
+    }
+}
+
+/// What the key at this place says.
+fn key_of(code: &str) -> String {
+    match code.strip_prefix("Key") {
+        Some(letter) => letter.to_lowercase(),
+        None if code == "Space" => " ".to_owned(),
+        None => code.to_owned(),
     }
 }
 

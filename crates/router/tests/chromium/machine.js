@@ -1,0 +1,396 @@
+// Tests of the page's driving (`src/page/drive.js`), which is pure: it is given the time. Run in the
+// page by `machine.rs`. Returns what failed.
+
+const drive = await import("/page/drive.js");
+const words = await import("/page/words.js");
+const { split } = await import("/page/commands.js");
+const failures = [];
+
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+const CAR = {
+  name: "car", is_up: true, since_ms: 0, rtts_us: [], motion: ["forward", "back", "left", "right"], stop: "stop",
+  lease_ms: 400, motion_limit_ms: 2000, control: { driver: null, request: null, epoch: 0 }, moving: null, stop_failed: false,
+};
+const US = { session: 1, name: "us" };
+const BOB = { session: 2, name: "bob" };
+const EPOCH = 7;
+
+/** A page, its time, and a router that answers probes at once, as far as it is up. */
+class Bench {
+  constructor(role = "drive") {
+    this.t = 1000;
+    this.rtt = 0;
+    this.says = [];
+    this.state = drive.start(this.t);
+    this.tell("open");
+    this.hear({ car: { session: 1, key: "desk", role, car: structuredClone(CAR) } });
+    this.hear({ tick: 1 });
+    this.pass(600);
+  }
+
+  /** In control, standing. */
+  static armed() {
+    const bench = new Bench();
+    bench.controls(US);
+    return bench;
+  }
+
+  tell(type, more) {
+    const orders = [];
+    for (const { send, say } of drive.update(this.state, { type, ...more }, this.t)) {
+      if (send?.probe !== undefined) (this.waiting ??= []).push([send.probe, this.t]);
+      else if (send?.watch !== undefined) this.watched = send.watch;
+      else if (send !== undefined) orders.push(send);
+      if (say) this.says.push(say);
+    }
+    return orders;
+  }
+
+  hear(message) {
+    return this.tell("message", { message });
+  }
+
+  controls(driver, request = null) {
+    return this.hear({ control: { driver, request, epoch: EPOCH } });
+  }
+
+  /** So long goes by, with all that comes of it. */
+  pass(ms, { ticks = true, videoAge = null } = {}) {
+    const orders = [];
+    for (const end = this.t + ms; this.t < end;) {
+      this.t += 10;
+      for (const probe of this.waiting?.splice(0) ?? []) {
+        if (this.t - probe[1] >= this.rtt) orders.push(...this.hear({ probe: probe[0] }));
+        else this.waiting.push(probe);
+      }
+      if (ticks && this.t % 100 === 0) orders.push(...this.hear({ tick: this.t }));
+      orders.push(...this.tell("tick", { videoAge }));
+    }
+    return orders;
+  }
+
+  down(direction, from = "key") {
+    return this.tell("down", { direction, from });
+  }
+
+  up(direction, from = "key") {
+    return this.tell("up", { direction, from });
+  }
+
+  get is() {
+    return drive.stateOf(this.state);
+  }
+}
+
+const press = (number, command, tick_ms = 1600) => ({ press: { press: { epoch: EPOCH, number }, command, tick_ms } });
+const release = number => ({ release: { epoch: EPOCH, number } });
+const motion = event => ({ motion: event });
+const over = (number, cause) => motion({ over: { press: { epoch: EPOCH, number }, cause } });
+const isRenewal = order => order.renew !== undefined;
+const without = orders => orders.filter(order => !isRenewal(order));
+
+function is(found, wanted, what = "") {
+  if (!same(found, wanted)) throw new Error(`${what}: ${JSON.stringify(found)} instead of ${JSON.stringify(wanted)}`);
+}
+
+const tests = {
+  "the first press takes control, and drives when control is there"() {
+    const bench = new Bench();
+    is(bench.is, "VIEW");
+    is(bench.down(0), [{ control: "take" }]);
+    is(bench.controls(US), [press(1, "forward")]);
+    is(bench.is, "DRIVING");
+    is(bench.up(0), [release(1)]);
+    is(bench.is, "ARMED");
+  },
+  "control that comes too late moves nothing"() {
+    const bench = new Bench();
+    bench.down(0);
+    is(bench.pass(600), []);
+    is(bench.controls(US), []);
+    is(bench.says, [words.why.noAnswer]);
+  },
+  "a heartbeat every 50 ms renews that press and no other, and ends with it"() {
+    const bench = Bench.armed();
+    bench.down(0, "pad");
+    const renewals = bench.pass(1000);
+    is(renewals.every(order => order.renew?.press.number === 1), true);
+    is(renewals.length, 20);
+    bench.up(0, "pad");
+    is(bench.pass(1000), []);
+  },
+  "repeats send nothing; when they stop, so does the car"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    for (let n = 0; n < 30; n += 1) {
+      is(without([...bench.pass(n ? 30 : 400), ...bench.tell("repeat", { direction: 0 })]), []);
+    }
+    is(without(bench.pass(190)), []);
+    is(without(bench.pass(30)), [release(1)]);
+    is(bench.tell("repeat", { direction: 0 }), []);
+    is(bench.pass(500), []);
+  },
+  "a key that never repeats ends after five seconds, a finger never"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    is(without(bench.pass(4990)), []);
+    is(without(bench.pass(20)), [release(1)]);
+    bench.up(0);
+    bench.down(1, "pad");
+    is(without(bench.pass(10000)), []);
+  },
+  "a second direction replaces the first, whose release means nothing then"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    is(bench.down(2), [press(2, "left")]);
+    is(bench.up(0), []);
+    is(bench.is, "DRIVING");
+    is(bench.up(2), [release(2)]);
+  },
+  "Space stops at once, whoever drives, and latches"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    is(bench.tell("stop"), ["stop"]);
+    is(bench.is, "STOPPED");
+    bench.up(0);
+    is(bench.down(0), []);
+    is(bench.says.at(-1), words.why.needsArming);
+    bench.up(0);
+    is(bench.tell("arm"), []);
+    is(bench.is, "ARMED");
+    is(bench.down(0), [press(2, "forward")]);
+  },
+  "control is not taken while a direction is held"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    bench.tell("stop");
+    is(bench.tell("arm"), []);
+    is(bench.says.at(-1), words.why.keyHeld);
+    is(bench.is, "STOPPED");
+    bench.up(0);
+    bench.tell("arm");
+    is(bench.is, "ARMED");
+  },
+  "a key whose release was lost does not keep control for ever"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    bench.tell("stop");
+    bench.pass(5100);
+    bench.tell("arm");
+    is(bench.is, "ARMED");
+  },
+  "Esc stands and gives control back; it takes a wish to have it again"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    is(bench.tell("disarm"), [release(1), { control: "release" }]);
+    is(bench.is, "VIEW");
+    bench.up(0);
+    is(bench.down(0), []);
+    bench.up(0);
+    bench.controls(null);
+    is(bench.tell("arm"), [{ control: "take" }]);
+  },
+  "whatever takes the focus lets go"() {
+    for (const from of ["key", "pad", "gamepad"]) {
+      const bench = Bench.armed();
+      bench.down(3, from);
+      is(bench.tell("letGo"), [release(1)]);
+      is(bench.is, "ARMED");
+      bench.down(3, from);
+      is(bench.tell("visible", { visible: false }).filter(order => order.release), [release(2)]);
+    }
+  },
+  "a page that was late disarms, and a viewer of one hears nothing"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    is(bench.tell("late", { by: 3000 }), ["stop", { control: "release" }]);
+    is(bench.is, "FAILSAFE");
+    bench.controls(null);
+    is(bench.pass(500), []);
+    bench.up(0);
+    is(bench.down(0), []);
+    const viewer = new Bench();
+    is(viewer.tell("late", { by: 3000 }), []);
+    is(viewer.is, "VIEW");
+  },
+  "over 300 ms of round trip a press is one pulse, and says why"() {
+    const bench = Bench.armed();
+    bench.rtt = 400;
+    bench.pass(1000);
+    is(without(bench.down(0, "pad")).length, 1);
+    is(bench.says.at(-1).startsWith("one short pulse only"), true, bench.says.at(-1));
+    is(without(bench.pass(240)), []);
+    is(without(bench.pass(20)), [release(1)]);
+    is(bench.pass(500), []);
+  },
+  "above a second driving is refused, visibly"() {
+    const bench = Bench.armed();
+    bench.rtt = 1200;
+    bench.pass(3000);
+    is(bench.down(0), []);
+    is(bench.says.at(-1).startsWith("refused: the round trip"), true);
+  },
+  "ticks that stop are a slow link: the press becomes a pulse, then ends"() {
+    const bench = Bench.armed();
+    bench.down(0, "pad");
+    bench.pass(1000);
+    is(without(bench.pass(600, { ticks: false })), [release(1)]);
+  },
+  "a lease that ran out is a failsafe, even after the release"() {
+    for (const isHeld of [true, false]) {
+      const bench = Bench.armed();
+      bench.down(0);
+      if (!isHeld) bench.up(0);
+      bench.hear(over(1, "lease"));
+      is(bench.is, "FAILSAFE");
+      is(bench.says.at(-1), words.why.lease);
+    }
+  },
+  "another's stop ends the press, and a fresh one moves again"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    bench.hear(over(1, "asked"));
+    is(bench.is, "ARMED");
+    is(without(bench.pass(1000)), []);
+    bench.up(0);
+    is(without(bench.down(0)).length, 1);
+  },
+  "the end of an older press leaves the newer alone"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    bench.down(1);
+    bench.hear(over(1, "released"));
+    bench.hear(over(1, "asked"));
+    is(bench.is, "DRIVING");
+  },
+  "a refusal ends its press and no other"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    const refused = number => ({ refused: { reason: "too_slow", press: { epoch: EPOCH, number }, message: "slow" } });
+    bench.hear(refused(9));
+    is(bench.is, "DRIVING");
+    bench.hear(refused(1));
+    is(bench.is, "ARMED");
+    is(bench.says.at(-1), "slow");
+  },
+  "a link that is lost while driving is a failsafe, and motion never resumes by itself"() {
+    for (const lose of [bench => bench.tell("closed", { why: "lost", retryAt: 0 }), bench => bench.hear({ down: { why: "lost" } })]) {
+      const bench = Bench.armed();
+      bench.down(0, "pad");
+      is(without(lose(bench)), []);
+      is(bench.is, "OFFLINE");
+      bench.tell("open");
+      bench.hear({ car: { session: 1, key: "", role: "drive", car: structuredClone(CAR) } });
+      is(bench.is, "FAILSAFE");
+      is(bench.pass(1000), []);
+      bench.up(0, "pad");
+      is(bench.down(0), []);
+      bench.up(0);
+      is(bench.tell("arm"), [{ control: "take" }]);
+      bench.controls(US);
+      is(bench.is, "ARMED");
+    }
+  },
+  "a link must be healthy for half a second before anything moves"() {
+    const bench = new Bench();
+    bench.hear({ down: { why: "lost" } });
+    bench.hear({ up: structuredClone(CAR) });
+    bench.pass(400);
+    is(bench.down(0), []);
+    is(bench.says.at(-1), words.why.unsettled);
+    bench.up(0);
+    bench.pass(200);
+    is(bench.down(0), [{ control: "take" }]);
+  },
+  "a viewer moves nothing and stops everything"() {
+    const bench = new Bench("view");
+    is(bench.down(0), []);
+    is(bench.says.at(-1), words.why.mayNot);
+    is(bench.tell("stop"), ["stop"]);
+  },
+  "control that another has is asked for, and handed over standing"() {
+    const bench = new Bench();
+    bench.controls(BOB);
+    is(bench.down(0), []);
+    is(bench.says.at(-1), words.why.held("bob"));
+    bench.up(0);
+    is(bench.tell("arm"), [{ control: "take" }]);
+    is(bench.says.at(-1), words.why.asked("bob"));
+    bench.controls(US);
+    is(bench.is, "ARMED");
+    bench.down(0);
+    bench.controls(US, [BOB, 10000]);
+    is(bench.tell("grant"), [release(1), { control: "grant" }]);
+    bench.controls(BOB);
+    is(bench.is, "VIEW");
+    is(bench.says.at(-1), words.why.controlGone);
+  },
+  "an old picture stops who drives by it, and refuses the next press"() {
+    const bench = Bench.armed();
+    bench.down(0, "pad");
+    is(without(bench.pass(500, { videoAge: 990 })), []);
+    is(without(bench.pass(10, { videoAge: 1010 })), ["stop", { control: "release" }]);
+    is(bench.is, "FAILSAFE");
+    bench.up(0, "pad");
+    bench.controls(null);
+    is(bench.tell("arm"), []);
+    is(bench.says.at(-1), words.why.videoOld(1010));
+    bench.pass(10);
+    is(bench.tell("arm"), [{ control: "take" }]);
+  },
+  "a stop that fails is a failsafe and refuses everything but stop"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    bench.hear(motion("stop_failed"));
+    is(bench.is, "FAILSAFE");
+    bench.up(0);
+    is(bench.down(0), []);
+    bench.up(0);
+    is(bench.tell("arm"), []);
+    is(bench.tell("stop"), ["stop"]);
+    bench.hear(motion("stands"));
+    is(bench.tell("arm"), []);
+    is(bench.is, "ARMED");
+  },
+  "a direction that the car has not got says so"() {
+    const bench = Bench.armed();
+    bench.state.car.motion.length = 2;
+    is(bench.down(3), []);
+    is(bench.says.at(-1), words.why.noCommand);
+  },
+  "a pulse by a button that knows no release ends by itself"() {
+    const bench = Bench.armed();
+    is(bench.tell("pulse", { direction: 0 }).length, 1);
+    is(without(bench.pass(240)), []);
+    is(without(bench.pass(20)), [release(1)]);
+  },
+  "a hidden page wants no ticks and measures nothing"() {
+    const bench = new Bench();
+    is(bench.watched, true);
+    bench.tell("visible", { visible: false });
+    is(bench.watched, false);
+    const probes = bench.state.probes;
+    bench.pass(2000);
+    is(bench.state.probes, probes);
+  },
+  "another car on the same port is not driven by the old one's control"() {
+    const bench = Bench.armed();
+    bench.down(0, "pad");
+    is(without(bench.hear({ up: { ...structuredClone(CAR), name: "truck", control: { driver: US, request: null, epoch: EPOCH } } })), []);
+    is(bench.is === "DRIVING", false);
+  },
+  "arguments are split as a shell splits them"() {
+    is(split(` a "b c" 'd "e' f\\ g "" `), ["a", "b c", 'd "e', "f g", ""]);
+    is(split(`a "b`), null);
+    is(split(" "), []);
+  },
+};
+
+for (const [name, test] of Object.entries(tests)) {
+  try {
+    test();
+  } catch (error) {
+    failures.push(`${name}: ${error.message}`);
+  }
+}
+return { failures, passed: Object.keys(tests).length - failures.length };
