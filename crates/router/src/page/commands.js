@@ -13,6 +13,7 @@ export class Commands {
     this.verdict = document.getElementById("verdict");
     this.end = document.getElementById("end");
     this.form.addEventListener("submit", event => {
+      if (document.body.classList.contains("plain")) return;
       event.preventDefault();
       if (event.submitter?.name === "command") this.run(event.submitter.value);
     });
@@ -42,9 +43,9 @@ export class Commands {
   }
 
   async run(command) {
-    const words = split(this.field.value);
-    if (words === null) return void (this.verdict.textContent = "a quote is not closed");
-    const query = new URLSearchParams([["command", command], ["stream", "1"], ...words.map(word => ["arg", word])]);
+    // Not as a form's: there a space is a plus.
+    const query = [["command", command], ["stream", "1"], ...split(this.field.value).map(word => ["arg", word])]
+      .map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
     this.abort?.abort();
     const abort = this.abort = new AbortController();
     const isMine = () => this.abort === abort;
@@ -76,25 +77,5 @@ export class Commands {
   }
 }
 
-/** Words as a shell splits them, without a shell; null if a quote is not closed. */
-export function split(text) {
-  const words = [];
-  let word = null;
-  let quote = null;
-  for (let i = 0; i < text.length; i += 1) {
-    const c = text[i];
-    if (c === "\\" && quote !== "'" && i + 1 < text.length) word = (word ?? "") + text[i += 1];
-    else if (quote) {
-      if (c === quote) quote = null;
-      else word += c;
-    } else if (c === "'" || c === '"') {
-      quote = c;
-      word ??= "";
-    } else if (/\s/.test(c)) {
-      if (word !== null) words.push(word);
-      word = null;
-    } else word = (word ?? "") + c;
-  }
-  if (quote) return null;
-  return word === null ? words : [...words, word];
-}
+/** Words; quotes keep several together. */
+export const split = text => [...text.matchAll(/"([^"]*)"|'([^']*)'|\S+/g)].map(([word, a, b]) => a ?? b ?? word);

@@ -104,7 +104,7 @@ const handlers = {
     s.visible = visible;
     if (!visible) letGo(s, out);
   },
-  down: (s, { from, direction }, out) => down(s, { from, direction, since: s.now, last: s.now }, out),
+  down: (s, { from, direction }, out) => down(s, { from, direction, last: s.now }, out),
   repeat(s, { direction }) {
     const hold = s.hold;
     if (hold?.from !== "key" || hold.direction !== direction) return;
@@ -122,10 +122,8 @@ const handlers = {
   },
   // Focus, pointer or gamepad are gone: releases will be told elsewhere.
   letGo: (s, _, out) => letGo(s, out),
-  // Somebody who hears the page presses a pad's button, which has no release.
-  pulse(s, { direction }, out) {
-    down(s, { from: "click", direction, since: s.now, last: s.now, pulse: true }, out);
-  },
+  // A pad by Enter or a screen reader, where there is no release.
+  pulse: (s, { direction }, out) => down(s, { from: "click", direction, last: s.now, pulse: true }, out),
   stop(s, _, out) {
     endPress(s);
     s.latch = "stopped";

@@ -79,7 +79,7 @@ impl Home<'_> {
                 "<button name=\"command\" value=\"{value}\"{refused}>{name}</button>"
             );
         }
-        html += "</div>\n<input id=\"arguments\" class=\"only-live\" aria-label=\"Arguments for the next command, in words as a shell splits them\" placeholder=\"arguments (optional)\" autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\">\n</form>";
+        html += "</div>\n<input id=\"arguments\" class=\"only-live\" aria-label=\"Arguments for the next command; quotes keep words together\" placeholder=\"arguments (optional)\" autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\">\n</form>";
         html
     }
 }

@@ -54,7 +54,7 @@ export class View {
     const word = !isOurs || s.latch ? (who.is === "other" ? "Ask for control" : "Take control") : "Give control back";
     text("arm", word);
     mark($("arm"), "does", isOurs && !s.latch ? "disarm" : "arm");
-    if ($("arm").disabled !== (!may || state === "OFFLINE")) $("arm").disabled = !may || state === "OFFLINE";
+    $("arm").disabled = !may || state === "OFFLINE";
     hide("seize", !(s.role === "admin" && who.is === "other"));
     const facts = { stopFailed: failed, mayDrive: may, settled: drive.isSettled(s), other: who.name, latched: !!s.latch };
     const now = whatNow(state, facts);
@@ -114,10 +114,8 @@ export class View {
 
   showFacts(s, state) {
     const last = s.pressed;
-    const asked = s.press
-      ? `${ARROWS[s.press.direction]} press ${s.press.id.number}`
-      : last ? `nothing (last ${ARROWS[last.direction]}, ${ago(s.now - last.at)} ago)` : "–";
-    text("asked", asked);
+    const before = last ? `nothing (last ${ARROWS[last.direction]}, ${ago(s.now - last.at)} ago)` : "–";
+    text("asked", s.press ? `${ARROWS[s.press.direction]} press ${s.press.id.number}` : before);
     const began = s.beganIn === null || !s.moving?.press ? "" : `, began in ${short(s.beganIn)}`;
     let acknowledged = "■ stands";
     if (drive.stopFailed(s)) acknowledged = "‼ may still move: the stop fails";

@@ -132,8 +132,8 @@ async fn commands_run_in_the_page_and_say_how_they_ended() {
 async fn a_page_lives_through_the_absence_of_its_car_and_says_which_hop_is_lost() {
     let road = Road::new().await;
     let browser = road.page().await;
-    let Road { world, port, .. } = road;
-    // The car is gone: its inner was dropped.
+    let Road { world, port, inner } = road;
+    drop(inner);
     browser.reads("OFFLINE").await;
     browser.reads("router → car").await;
     browser.picture("offline").await;
@@ -226,7 +226,9 @@ async fn where_no_websocket_comes_through_the_page_says_so_and_its_buttons_work(
     let port = proxy(road.port).await;
     browser.open(&format!("http://127.0.0.1:{port}/")).await;
     browser.reads("Driving needs a WebSocket").await;
+    browser.picture("plain").await;
     browser.click("button[value=forward]").await;
+    road.does("forward").await;
+    // The motion limit.
     road.does("stop").await;
-    assert_eq!(road.count("forward"), 1);
 }

@@ -90,7 +90,9 @@ async fn a_finger_drives_and_is_lost_in_no_way_that_keeps_the_car_moving() {
     road.does("forward").await;
     let take = "const pad = document.querySelector('[data-direction=\"0\"]'); pad.addEventListener('pointermove', e => pad.releasePointerCapture(e.pointerId), { once: true })";
     browser.script(take).await;
+    // It is told with the next event.
     browser.touch("touchMove", x + 2.0, y - 150.0).await;
+    browser.touch("touchMove", x + 4.0, y - 150.0).await;
     road.does("stop").await;
     browser.touch("touchEnd", x, y).await;
     road.stays().await;

@@ -12,7 +12,7 @@ use super::common::{World, inner_config, until};
 pub(crate) struct Road {
     pub(crate) world: World,
     pub(crate) port: u16,
-    _inner: Inner,
+    pub(crate) inner: Inner,
 }
 
 impl Road {
@@ -27,11 +27,7 @@ impl Road {
         world.script("hello", "echo \"hello $*\"; cat");
         world.script("fails", "echo no >&2; exit 3");
         let (inner, port) = world.inner_with(inner_config(&world)).await;
-        Self {
-            world,
-            port,
-            _inner: inner,
-        }
+        Self { world, port, inner }
     }
 
     pub(crate) fn origin(&self) -> String {
