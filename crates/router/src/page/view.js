@@ -77,9 +77,7 @@ export class View {
 
   showStage(s, video, state) {
     const isUp = state !== "OFFLINE";
-    const place = isUp && s.moving ? s.car.motion.indexOf(s.moving.command) : -1;
-    text("moves", place >= 0 ? ARROWS[place] : "");
-    mark($("stage"), "moves", String(place));
+    text("moves", ARROWS[moving(s, state)] ?? "");
     const about = CAMERA[video.is] ?? "";
     text("camera", video.is === "live" ? "" : video.why ? `${about}: ${video.why}` : about);
     hide("picture", video.is === "none");
@@ -89,13 +87,12 @@ export class View {
   }
 
   showPads(s, state) {
-    const isUp = state !== "OFFLINE";
-    const moving = isUp && s.moving ? s.car.motion.indexOf(s.moving.command) : -1;
+    const now = moving(s, state);
     for (const pad of document.querySelectorAll("[data-direction]")) {
       const direction = Number(pad.dataset.direction);
       mark(pad, "asked", String(s.press?.direction === direction));
-      mark(pad, "moving", String(moving === direction));
-      const isOff = !isUp || !drive.mayDrive(s) || direction >= s.car.motion.length;
+      mark(pad, "moving", String(now === direction));
+      const isOff = state === "OFFLINE" || !drive.mayDrive(s) || direction >= s.car.motion.length;
       if (pad.ariaDisabled !== String(isOff)) pad.ariaDisabled = String(isOff);
     }
   }
@@ -126,6 +123,9 @@ export class View {
     text("ran", ran ? `${ran.command} ${ending(ran.end)}, ${short(ran.exec_us / 1000)}, ${ago(s.now - ran.at)} ago` : "–");
   }
 }
+
+/** In which direction the car says it moves. */
+const moving = (s, state) => (state !== "OFFLINE" && s.moving ? s.car.motion.indexOf(s.moving.command) : -1);
 
 /** Which hop is lost, since when, and when the car has stopped itself. */
 function hop(s) {
