@@ -1,10 +1,6 @@
 //! The drive page's WebSocket, without a browser: who may, what a page is told and may say, and
 //! that no page troubles anyone else.
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test may panic"
-)]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod common;
 
