@@ -114,6 +114,25 @@ async fn by_keyboard_alone_stop_comes_first_and_everything_has_a_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn by_a_name_without_tls_it_drives_too() {
+    // Not "potentially trustworthy": what browsers keep from such pages is missing there.
+    let road = Road::new().await;
+    let browser = Chromium::start(&["car.test"]).await;
+    browser
+        .open(&format!("http://car.test:{}/", road.port))
+        .await;
+    assert_eq!(browser.script("return isSecureContext").await, false);
+    browser.reads("press a direction").await;
+    browser.key_down("ArrowUp", false).await;
+    road.does("forward").await;
+    browser.picture("driving").await;
+    browser.key_up("ArrowUp").await;
+    road.does("stop").await;
+    browser.click("button[value=hello]").await;
+    browser.reads("hello: ok").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commands_run_in_the_page_and_say_how_they_ended() {
     let road = Road::new().await;
     let browser = road.page().await;

@@ -106,6 +106,37 @@ async fn a_finger_drives_and_is_lost_in_no_way_that_keeps_the_car_moving() {
     browser.reads("STOPPED").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gamepad_drives_and_stops_the_car_when_it_is_gone() {
+    let road = Road::new().await;
+    let browser = road.page().await;
+    let fake = "window.pad = { connected: true, axes: [0, 0], buttons: Array.from({ length: 16 }, () => ({ pressed: false })) }; navigator.getGamepads = () => [window.pad, null]";
+    browser.script(fake).await;
+    browser.script("pad.axes = [0.1, -0.9]").await;
+    road.does("forward").await;
+    browser.script("pad.axes = [0, 0]").await;
+    road.does("stop").await;
+    browser.script("pad.buttons[14].pressed = true").await;
+    road.does("left").await;
+    browser.script("pad.buttons[1].pressed = true").await;
+    road.does("stop").await;
+    browser.reads("STOPPED").await;
+    browser
+        .script("pad.buttons[1].pressed = pad.buttons[14].pressed = false")
+        .await;
+    browser.reads("STOPPED").await;
+    until_so("it takes control", async || {
+        let press = "pad.buttons[9].pressed = !pad.buttons[9].pressed";
+        browser.script(press).await;
+        browser.text().await.contains("ARMED")
+    })
+    .await;
+    browser.script("pad.axes = [0.9, 0]").await;
+    road.does("right").await;
+    browser.script("pad.connected = false").await;
+    road.does("stop").await;
+}
+
 /// What befalls a page while a key is held in it, which is not told of the release.
 async fn befalls(what: &str, browser: &Chromium) {
     match what {

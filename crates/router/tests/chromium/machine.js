@@ -3,6 +3,7 @@
 
 const drive = await import("/page/drive.js");
 const words = await import("/page/words.js");
+const { Clock, Video } = await import("/page/video.js");
 const { split } = await import("/page/commands.js");
 const failures = [];
 
@@ -385,9 +386,78 @@ const tests = {
   },
 };
 
+/** A WebSocket by hand. */
+class FakeSocket {
+  static OPEN = 1;
+  constructor() {
+    Object.assign(this, { readyState: 1, sent: [] });
+    FakeSocket.last = this;
+  }
+  send(text) {
+    this.sent.push(text);
+  }
+  close() {}
+}
+
+const canvas = () => document.createElementNS("http://www.w3.org/1999/xhtml", "canvas");
+
+/** A picture of this width, taken at this time of the car's clock. */
+async function frame(width, at) {
+  const drawn = Object.assign(canvas(), { width, height: 8 });
+  drawn.getContext("2d").fillRect(0, 0, 8, 8);
+  const jpeg = await new Promise(done => drawn.toBlob(done, "image/jpeg"));
+  const stamp = new DataView(new ArrayBuffer(8));
+  stamp.setBigUint64(0, BigInt(at));
+  return new Blob([stamp, jpeg]).arrayBuffer();
+}
+
+async function until(isSo, what) {
+  for (let n = 0; n < 500 && !isSo(); n += 1) await new Promise(done => setTimeout(done, 10));
+  if (!isSo()) throw new Error(`it never came: ${what}`);
+}
+
+Object.assign(tests, {
+  async "a picture is asked for when one was drawn, and of several the newest is"() {
+    const { WebSocket } = globalThis;
+    globalThis.WebSocket = FakeSocket;
+    const clock = new Clock();
+    const video = new Video(canvas(), clock, () => {});
+    globalThis.WebSocket = WebSocket;
+    const socket = FakeSocket.last;
+    socket.onopen();
+    is(socket.sent, ["next"]);
+    const hear = data => socket.onmessage({ data });
+    hear(JSON.stringify({ camera: "none" }));
+    is([video.is, video.age(0, 0)], ["none", null]);
+    hear(await frame(10, 1));
+    await until(() => video.drawn === 1, "the first picture");
+    await until(() => socket.sent.length === 2, "the next is asked for");
+    is([video.is, video.canvas.width], ["live", 10]);
+    const three = [await frame(11, 2), await frame(12, 3), await frame(13, 4)];
+    three.forEach(hear);
+    await until(() => video.canvas.width === 13, "the newest");
+    is(video.drawn, 3, "the one between is not drawn");
+    await until(() => socket.sent.length === 3, "the next is asked for");
+    hear(new Uint8Array(20).buffer);
+    await until(() => socket.sent.length === 4, "the next after one that is no picture");
+    video.switchOff(true);
+    is(video.age(0, 0), null);
+  },
+  "a picture is as old as what came fastest says"() {
+    const clock = new Clock();
+    clock.arrived(1000, 51000);
+    clock.arrived(2000, 52300);
+    is(clock.age(2000, 52300, 40), 320);
+    // Clocks drift: what came fastest long ago is forgotten.
+    clock.arrived(82000, 132500);
+    clock.arrived(113000, 163500);
+    is(clock.age(113000, 163500, 0), 0);
+  },
+});
+
 for (const [name, test] of Object.entries(tests)) {
   try {
-    test();
+    await test();
   } catch (error) {
     failures.push(`${name}: ${error.message}`);
   }
