@@ -135,7 +135,7 @@ async fn a_page_hears_of_its_own_car_only() {
     // Ticks come to who watches, and of that car.
     neighbour.says(json!({ "watch": true })).await;
     page.says(json!({ "watch": true })).await;
-    page.has_heard().await;
+    let mut heard = page.has_heard().await;
     for inner in [&mut mine, &mut other] {
         let ticks = async {
             while !matches!(
@@ -152,7 +152,7 @@ async fn a_page_hears_of_its_own_car_only() {
     drop(other);
     drop(mine);
     page.hears("down").await;
-    let heard = page.has_heard().await;
+    heard.extend(page.has_heard().await);
     let about_others = |message: &serde_json::Value| {
         message.get("control").is_some() || *message == json!({ "tick": 4321 })
     };
