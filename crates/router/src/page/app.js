@@ -56,8 +56,7 @@ for (const id of ["grant", "deny", "seize"]) $(id).addEventListener("click", () 
 $("arm").addEventListener("click", () => tell({ type: $("arm").dataset.does }));
 $("picture").addEventListener("click", () => video.switchOff(!video.off));
 
-// A heartbeat goes out only from here: as long as this loop is on time, what a person does is
-// heard, too.
+// Heartbeats come from here alone: while this loop is on time, a release is heard, too.
 let due = now();
 let date = Date.now();
 function beat() {

@@ -1,4 +1,4 @@
-// Owns the list of the car's other commands, and the output of the one that was run last.
+// Owns the list of the car's other commands, and the output of the last.
 
 import { short } from "./words.js";
 
@@ -70,7 +70,7 @@ export class Commands {
       const how = answer.ok ? "ok" : exit ? `exit ${exit}` : `refused (${answer.status})`;
       say(`${command}: ${how}, ${short(performance.now() - begun)}`, text);
     } catch (error) {
-      const why = abort.signal.aborted ? "ended" : "the transfer broke off: it was killed, failed, or its link was lost";
+      const why = abort.signal.aborted ? "ended" : "the transfer broke off: it was killed, or the link lost";
       say(`${command}: ${why}`, text);
     }
     if (isMine()) this.end.hidden = true;

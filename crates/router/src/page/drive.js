@@ -1,78 +1,26 @@
-// Owns driving in the page: from what is held down to presses, renewals, releases and stops, with
-// the console's states, numbers and rules. Pure: it is given each event and the time (both in
-// milliseconds), and returns what to send or to say. It never decides that the car stops by itself:
-// that is the lease's, at the car.
+// Owns driving in the page: from what is held down to presses, renewals, releases and stops, by
+// the console's rules. Pure: it is given each event and the time in milliseconds, and returns what
+// to send or to say. That the car stops by itself is the lease's to decide, at the car.
 //
 //   VIEW ──A, or first press──▶ ARMED ──hold──▶ DRIVING ──release──▶ ARMED
 //    ▲  Esc, idle                 │ Space           │ Space, or a failure
 //    └────────────────────────────┴──▶ STOPPED, FAILSAFE ──A──▶ ARMED
 
+import { TOO_SLOW, VIDEO_OLD, holder, isArmed, isUp, obstacle, roundTrip } from "./facts.js";
 import { causes, refusals, why } from "./words.js";
 
-export const HEARTBEAT = 50; // how often a lease is renewed: eight times within the usual one
-export const HEALTHY = 500; // how long a link must have been healthy before anything moves
-export const PULSES_ONLY = 300; // above this round trip a press is one bounded pulse
-export const TOO_SLOW = 1000; // above this one the car would drop all that we send
+export * from "./facts.js";
+
+const HEARTBEAT = 50; // how often a lease is renewed: eight times within the usual one
+const PULSES_ONLY = 300; // above this round trip a press is one bounded pulse
 export const LATE = 200; // a page that finds itself later throws input away and disarms
-export const PULSE = 250; // long enough to see the car move
-export const VIDEO_OLD = 1000; // who drives by an older picture is stopped
+const PULSE = 250; // long enough to see the car move
 const WAIT = 500; // a press waits so long for control and for the car's clock
 const PROBE = 250; // how often the round trip is measured
 const TICK_FRESH = 1000; // an older tick is no proof that the car hears us
-const TICK_DUE = 300; // ticks come ten times a second to a driver: more silence is a slow link
 const SILENT_KEY = 5000; // a key that never repeats: its release was lost
 const SILENCE = 200; // repeats that stop are a release that was lost; at least so long
 const SLOW_REPEAT = 1000; // what comes later is no repeat to be measured
-
-/** How a page begins. */
-export const start = now => ({
-  now,
-  connection: { is: "connecting", since: now, why: "", retryAt: null },
-  session: null, key: "", role: "view",
-  car: null, // LinkInfo of the router, with `since` and `why`
-  requestUntil: null,
-  moving: null, movingSince: 0, ran: null,
-  tick: null, rtt: null, carRtt: null, probe: null, probed: -Infinity, probes: 0,
-  healthySince: null, visible: true, watched: false,
-  videoAge: null, // of the picture that is driven by; null: none is
-  latch: null, // stopped, failsafe or plain: nothing moves before control is taken anew
-  epoch: null, number: 0, hold: null, waits: null, press: null, last: null,
-  unanswered: false, givenBack: null, pressed: null, beganIn: null,
-});
-
-export const mayDrive = s => s.role === "drive" || s.role === "admin";
-export const isUp = s => s.connection.is === "up" && s.session !== null && !!s.car?.is_up;
-export const stopFailed = s => !!s.car?.stop_failed;
-export const isArmed = s => s.epoch !== null || s.waits !== null;
-
-/** Who has control, but for what we have given back already. */
-export function holder(s) {
-  const { driver, epoch } = s.car?.control ?? {};
-  if (!driver) return { is: "nobody" };
-  if (driver.session !== s.session) return { is: "other", name: driver.name };
-  return s.givenBack === epoch ? { is: "nobody" } : { is: "us", epoch };
-}
-
-/** The state to show: one of the six words. */
-export function stateOf(s) {
-  if (!isUp(s)) return "OFFLINE";
-  if (s.press) return "DRIVING";
-  if (s.latch === "stopped") return "STOPPED";
-  if (s.latch === "failsafe") return "FAILSAFE";
-  return !s.latch && holder(s).is === "us" ? "ARMED" : "VIEW";
-}
-
-/** Whether nothing moves before control was taken by a wish of its own: A, or the button. */
-export const needsArming = s => s.latch !== null || holder(s).is === "other";
-
-/** The round trip to the car over both hops, or how long we wait for one by now. */
-export function roundTrip(s) {
-  const waiting = s.probe ? s.now - s.probe.at : 0;
-  if (s.rtt === null && !s.probe) return null;
-  const both = Math.max(s.rtt ?? 0, waiting) + (s.carRtt ?? 0);
-  const silence = s.tick && isArmed(s) ? s.now - s.tick.at : 0;
-  return silence > TICK_DUE ? Math.max(both, silence) : both;
-}
 
 /** What an event changes, and what is to be done: `{send}` a message, `{say}` a sentence. */
 export function update(s, event, now) {
@@ -210,7 +158,6 @@ function setCar(s, car) {
   s.car = car && { ...car, since: s.now - car.since_ms, why: isOther ? "" : s.car?.why ?? "" };
   s.carRtt = car?.rtts_us.length ? car.rtts_us.at(-1) / 1000 : null;
   s.moving = car?.moving ?? null;
-  s.movingSince = s.now;
   s.tick = null;
   setControl(s, car?.control ?? null);
 }
@@ -221,20 +168,6 @@ function setControl(s, control) {
 }
 
 const same = (a, b) => !!a && !!b && a.epoch === b.epoch && a.number === b.number;
-
-export const isSettled = s => s.healthySince !== null && s.now - s.healthySince >= HEALTHY;
-
-/** Why nothing may move now, whoever asks. */
-function obstacle(s) {
-  const rtt = roundTrip(s);
-  if (s.session !== null && !mayDrive(s)) return why.mayNot;
-  if (!isUp(s)) return why.offline;
-  if (stopFailed(s)) return why.stopFailed;
-  if (rtt !== null && rtt > TOO_SLOW) return why.tooSlow(rtt);
-  if (!isSettled(s)) return why.unsettled;
-  if (s.videoAge > VIDEO_OLD) return why.videoOld(s.videoAge);
-  return null;
-}
 
 function down(s, hold, out) {
   s.waits = null;
@@ -353,8 +286,7 @@ function motion(s, event, out) {
   const told = {
     started() {
       s.moving = body;
-      s.movingSince = s.now;
-      if (s.pressed && same(s.pressed.id, body.press)) s.beganIn = s.now - s.pressed.at;
+          if (s.pressed && same(s.pressed.id, body.press)) s.beganIn = s.now - s.pressed.at;
     },
     over() {
       if (s.moving) s.lastMoved = s.moving.command;

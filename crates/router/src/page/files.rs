@@ -13,12 +13,13 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// Path, type and content.
-const FILES: [(&str, &str, &str); 11] = [
+const FILES: [(&str, &str, &str); 12] = [
     ("/page/style.css", STYLE, super::STYLE),
     ("/page/home.css", STYLE, include_str!("home.css")),
     ("/page/app.js", SCRIPT, include_str!("app.js")),
     ("/page/commands.js", SCRIPT, include_str!("commands.js")),
     ("/page/drive.js", SCRIPT, include_str!("drive.js")),
+    ("/page/facts.js", SCRIPT, include_str!("facts.js")),
     ("/page/input.js", SCRIPT, include_str!("input.js")),
     ("/page/link.js", SCRIPT, include_str!("link.js")),
     ("/page/video.js", SCRIPT, include_str!("video.js")),

@@ -1,5 +1,5 @@
-// Owns the picture: frames by a WebSocket of their own, one asked for when one was drawn, so that
-// none ever waits here; and how old the one is that is shown.
+// Owns the picture: one is asked for when one was drawn, so that none waits here; and how old the
+// one is that is shown.
 
 import { Link } from "./link.js";
 
