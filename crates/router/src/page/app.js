@@ -45,6 +45,7 @@ function tell(event) {
 function hear(message) {
   if (message.tick !== undefined) clock.arrived(message.tick, now());
   if (message.car !== undefined || message.up) clock.reset();
+  link.comeBack = message.go_away?.reconnect_after_ms;
   const wasUp = drive.isUp(state);
   tell({ type: "message", message });
   if (message.car !== undefined) document.body.classList.replace("plain", "live");
