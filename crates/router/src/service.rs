@@ -197,7 +197,9 @@ impl Asked<'_> {
         let path = request.uri().path();
         let allowed = match path {
             "/cgi" => "GET, HEAD, OPTIONS, POST",
-            "/commands" | "/video" | "/frame.jpg" | "/frames" | HOME | DRIVE_PATH => "GET, HEAD, OPTIONS",
+            "/commands" | "/video" | "/frame.jpg" | "/frames" | HOME | DRIVE_PATH => {
+                "GET, HEAD, OPTIONS"
+            }
             path if path.starts_with(run_story::PATH) => "GET, HEAD, OPTIONS",
             SIGN_IN => "GET, HEAD, OPTIONS, POST",
             SIGN_OUT => "HEAD, OPTIONS, POST",
