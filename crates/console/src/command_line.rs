@@ -2,6 +2,7 @@
 
 mod json;
 mod list;
+mod lost_run;
 mod out;
 mod send;
 mod snapshot;

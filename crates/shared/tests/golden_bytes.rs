@@ -326,6 +326,11 @@ fn from_console() -> Vec<ConsoleToRouter> {
             service_port: Some(service_port),
         },
         Watch { service_port: None },
+        ConsoleToRouter::AskRun {
+            request: 3,
+            service_port,
+            run: run(),
+        },
     ];
     for wish in [
         ControlWish::Take,

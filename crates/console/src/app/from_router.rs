@@ -71,6 +71,8 @@ impl App {
                     self.dirty = true;
                 }
             }
+            // Only `send` asks.
+            RouterToConsole::Run { .. } => {}
             RouterToConsole::Refused { press, message, .. } => {
                 self.drive.refused(press);
                 let text = Escaped(&message).cut(SENTENCE).to_string();

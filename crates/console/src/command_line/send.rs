@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use p2p_shared::names::{Argument, RunId};
 use p2p_shared::protocol::console::{ConsoleToRouter, LinkInfo, RouterToConsole, SendEvent};
-use p2p_shared::protocol::{Refusal, cost};
+use p2p_shared::protocol::{End, Outcome, Refusal, RunStory, cost};
 use p2p_shared::text::{Escaped, millis};
 use p2p_shared::wire::Event;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{out, snapshot};
+use super::{lost_run, out, snapshot};
 use crate::connection::{ConsoleWire, Target};
 use crate::ending::{DENIED, ERROR, Failure, INTERRUPTED, OFFLINE, UNREACHABLE, of_end, of_reason};
 use crate::settings::Send;
@@ -64,15 +65,94 @@ async fn attempt(target: &Target, send: &Send, as_json: bool) -> anyhow::Result<
             .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
     };
     picture.wire.push(&message)?;
-    let story = Story {
+    let mut story = Story {
         as_json,
         command: send.command.to_string(),
         run: None,
         has_started: false,
+        printed: 0,
     };
-    let end = follow(&mut picture.wire, story).await;
+    let mut signals = Signals::new()?;
+    let service_port = link.service_port;
+    let code = match follow(&mut picture.wire, &mut story, &mut signals).await? {
+        Followed::Ended(code) => code,
+        Followed::Lost { why, is_routers } => {
+            let wire = (!is_routers).then_some(picture.wire);
+            let code = if is_routers { UNREACHABLE } else { OFFLINE };
+            return find_out(target, wire, service_port, story, signals, code, why).await;
+        }
+    };
     picture.wire.part(None, "bye", snapshot::FAREWELL).await;
-    Ok(end?.into())
+    Ok(code.into())
+}
+
+/// The answer was lost: what became of the run is asked for until it is known.
+async fn find_out(
+    target: &Target,
+    wire: Option<ConsoleWire>,
+    service_port: u16,
+    mut story: Story,
+    mut signals: Signals,
+    code: u8,
+    why: String,
+) -> anyhow::Result<ExitCode> {
+    let lost = story.lost(code, &why);
+    let Some(run) = story.run else {
+        return Err(lost.into());
+    };
+    story.is_lost(run, &why)?;
+    let told = tokio::select! {
+        told = lost_run::find_out(target, wire, service_port, run) => told,
+        () = signals.come() => return Ok(INTERRUPTED.into()),
+    };
+    match told {
+        Ok(Some(told)) => Ok(story.tell_late(run, told)?.into()),
+        Ok(None) => Err(Failure::new(
+            code,
+            format!("{lost}; its car is back and doesn't know it: it did not begin, or the car's program was started again since"),
+        )
+        .into()),
+        Err(failure) => Err(Failure::new(code, format!("{lost}; {failure}")).into()),
+    }
+}
+
+/// What ends us from outside.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// How far a run could be followed.
+enum Followed {
+    /// To its end: the exit code.
+    Ended(u8),
+    /// Until its link was lost, or the router's connection to us.
+    Lost { why: String, is_routers: bool },
+}
+
+impl Followed {
+    fn lost(why: impl Into<String>, is_routers: bool) -> Self {
+        Self::Lost {
+            why: why.into(),
+            is_routers,
+        }
+    }
 }
 
 fn argument(word: &OsString) -> anyhow::Result<Argument> {
@@ -118,23 +198,26 @@ struct Story {
     command: String,
     run: Option<RunId>,
     has_started: bool,
+    /// How much of its output was told.
+    printed: u64,
 }
 
-/// Follows the run to its end; the exit code.
-async fn follow(wire: &mut ConsoleWire, mut story: Story) -> anyhow::Result<u8> {
-    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+/// Follows the run to its end, or as far as that goes.
+async fn follow(
+    wire: &mut ConsoleWire,
+    story: &mut Story,
+    signals: &mut Signals,
+) -> anyhow::Result<Followed> {
     let mut pings = interval(PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     loop {
         let event = tokio::select! {
             event = wire.event() => event,
-            _ = interrupt.recv() => return cancel(wire),
-            _ = terminate.recv() => return cancel(wire),
+            () = signals.come() => return cancel(wire),
             _ = pings.tick() => {
                 if heard.elapsed() > DEAD {
-                    return Err(story.lost(UNREACHABLE, "the router does not answer any more").into());
+                    return Ok(Followed::lost("the router does not answer any more", true));
                 }
                 wire.push_ping(Bytes::new())?;
                 continue;
@@ -152,8 +235,11 @@ async fn follow(wire: &mut ConsoleWire, mut story: Story) -> anyhow::Result<u8> 
                         more: cost(bytes),
                     })?;
                 }
+                if event == SendEvent::Lost {
+                    return Ok(Followed::lost("the link to the car was lost", false));
+                }
                 if let Some(code) = story.tell(event)? {
-                    return Ok(code);
+                    return Ok(Followed::Ended(code));
                 }
             }
             Ok(Event::Message(RouterToConsole::Refused {
@@ -162,18 +248,18 @@ async fn follow(wire: &mut ConsoleWire, mut story: Story) -> anyhow::Result<u8> 
                 return Err(Failure::new(of_reason(Some(reason)), message).into());
             }
             Ok(Event::Closed(why)) => {
-                return Err(story.lost(UNREACHABLE, &snapshot::closed(&why)).into());
+                return Ok(Followed::lost(snapshot::closed(&why), true));
             }
-            Err(error) => return Err(story.lost(UNREACHABLE, &error.to_string()).into()),
+            Err(error) => return Ok(Followed::lost(error.to_string(), true)),
             Ok(_) => {}
         }
     }
 }
 
 /// The message goes out with the farewell.
-fn cancel(wire: &mut ConsoleWire) -> anyhow::Result<u8> {
+fn cancel(wire: &mut ConsoleWire) -> anyhow::Result<Followed> {
     wire.push(&ConsoleToRouter::Cancel { request: REQUEST })?;
-    Ok(INTERRUPTED)
+    Ok(Followed::Ended(INTERRUPTED))
 }
 
 impl Story {
@@ -189,33 +275,12 @@ impl Story {
                 self.has_started = true;
                 self.say(&json!({ "event": "started", "run": run }))?;
             }
-            SendEvent::Output(bytes) if self.as_json => {
-                self.say(&json!({ "event": "output", "text": String::from_utf8_lossy(&bytes) }))?;
-            }
-            SendEvent::Output(bytes) => {
-                if !out::output(&bytes)? {
-                    anyhow::bail!("nobody reads the output any more");
-                }
-            }
+            SendEvent::Output(bytes) => self.print(&bytes)?,
             SendEvent::Finished {
                 end,
                 exec_us,
                 stderr,
-            } => {
-                let code = of_end(end);
-                if self.as_json {
-                    self.say(&json!({
-                        "event": "finished", "run": run, "exit": end.to_string(),
-                        "exec_ms": millis(Duration::from_micros(exec_us)),
-                        "stderr": String::from_utf8_lossy(&stderr),
-                        "code": code, "code_of": "command",
-                    }))?;
-                } else {
-                    out::error_output(&stderr);
-                    self.explain(end);
-                }
-                return Ok(Some(code));
-            }
+            } => return Ok(Some(self.finished(end, exec_us, &stderr)?)),
             // Nobody knows whether it ran, as when the link is lost.
             SendEvent::Refused {
                 refusal: Some(Refusal::WorkerLost),
@@ -225,11 +290,73 @@ impl Story {
             SendEvent::Refused {
                 reason, message, ..
             } => return Err(Failure::new(of_reason(reason), message).into()),
-            SendEvent::Lost => {
-                return Err(self.lost(OFFLINE, "the link to the car was lost").into());
-            }
+            // What became of it is asked for.
+            SendEvent::Lost => {}
         }
         Ok(None)
+    }
+
+    fn print(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.printed += bytes.len() as u64;
+        if self.as_json {
+            return self.say(&json!({ "event": "output", "text": String::from_utf8_lossy(bytes) }));
+        }
+        if !out::output(bytes)? {
+            anyhow::bail!("nobody reads the output any more");
+        }
+        Ok(())
+    }
+
+    fn finished(&self, end: End, exec_us: u64, stderr: &[u8]) -> anyhow::Result<u8> {
+        let code = of_end(end);
+        if self.as_json {
+            self.say(&json!({
+                "event": "finished", "run": self.run.map(|run| run.to_string()),
+                "exit": end.to_string(), "exec_ms": millis(Duration::from_micros(exec_us)),
+                "stderr": String::from_utf8_lossy(stderr), "code": code, "code_of": "command",
+            }))?;
+        } else {
+            out::error_output(stderr);
+            self.explain(end);
+        }
+        Ok(code)
+    }
+
+    fn is_lost(&self, run: RunId, why: &str) -> anyhow::Result<()> {
+        if self.as_json {
+            return self.say(&json!({ "event": "lost", "run": run.to_string(), "why": why }));
+        }
+        let sentence =
+            format!("{why}: waiting to hear what became of run {run} (Ctrl-C leaves it alone)\n");
+        out::error_output(sentence.as_bytes());
+        Ok(())
+    }
+
+    /// Tells what became of it, as its car remembers; the exit code.
+    fn tell_late(&mut self, run: RunId, told: RunStory) -> anyhow::Result<u8> {
+        match told.outcome {
+            Outcome::Ended { end, exec_us } => {
+                let printed = usize::try_from(self.printed).unwrap_or(usize::MAX);
+                if let Some(rest) = told.output.get(printed..).filter(|rest| !rest.is_empty()) {
+                    self.print(rest)?;
+                }
+                if self.printed < told.bytes {
+                    let missing = told.bytes - self.printed;
+                    out::error_output(
+                        format!("{missing} bytes of its output were lost\n").as_bytes(),
+                    );
+                }
+                self.finished(end, exec_us, &told.stderr)
+            }
+            Outcome::Refused(why) => {
+                Err(Failure::new(ERROR, format!("it was not run: {why}")).into())
+            }
+            Outcome::Unknown(why) => Err(Failure::new(OFFLINE, why).into()),
+            // It is asked for until it is over.
+            Outcome::Waiting | Outcome::Running => {
+                Err(self.lost(OFFLINE, &format!("run {run} goes on")).into())
+            }
+        }
     }
 
     fn say(&self, value: &serde_json::Value) -> anyhow::Result<()> {
@@ -240,8 +367,7 @@ impl Story {
     }
 
     /// An exit code that the command did not give itself is explained.
-    fn explain(&self, end: p2p_shared::protocol::End) {
-        use p2p_shared::protocol::End;
+    fn explain(&self, end: End) {
         if !matches!(end, End::Exit(_) | End::Ended) {
             let command = Escaped(&self.command);
             out::error_output(format!("{command} was ended: {end}\n").as_bytes());

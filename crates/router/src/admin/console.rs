@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use p2p_shared::liveness::{Due, Liveness, Pings};
 use p2p_shared::protocol::CommandInfo;
 use p2p_shared::protocol::console::{
-    ConsoleToRouter, FeedEvent, PressId, RefusedReason, RouterToConsole, SendEvent,
+    ConsoleToRouter, FeedEvent, PressId, RefusedReason, RouterToConsole, RunTold, SendEvent,
 };
 use p2p_shared::wire::{Event, WireError};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -65,8 +65,11 @@ impl From<WireError> for ConsoleEnd {
     }
 }
 
-/// A list of commands that was asked for: by which request, and for what of it came.
-type Listed = (u64, Option<Vec<CommandInfo>>);
+/// What a car has answered, and by which request it was asked.
+enum Answer {
+    List(u64, Option<Vec<CommandInfo>>),
+    Run(u64, RunTold),
+}
 
 /// The task of a console.
 pub(crate) struct Console<'a, W> {
@@ -87,7 +90,8 @@ pub(crate) struct Console<'a, W> {
     snapshot: Snapshot,
     missed: u64,
     sends: Sends,
-    lists: FuturesUnordered<BoxFuture<'static, Listed>>,
+    /// Questions to cars.
+    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Parts of lists, to be sent as there is room.
     parts: VecDeque<RouterToConsole>,
     liveness: Liveness,
@@ -125,7 +129,7 @@ impl<'a, W: Surface> Console<'a, W> {
             snapshot: subscription.snapshot,
             missed: 0,
             sends: Sends::default(),
-            lists: FuturesUnordered::new(),
+            answers: FuturesUnordered::new(),
             parts: VecDeque::new(),
             liveness,
             started: now,
@@ -168,7 +172,12 @@ impl<'a, W: Surface> Console<'a, W> {
                 {
                     self.wire.push(RouterToConsole::SendEvent { request, event })?;
                 }
-                Some(list) = self.lists.next(), if !self.lists.is_empty() => self.on_list(list),
+                Some(answer) = self.answers.next(), if !self.answers.is_empty() => match answer {
+                    Answer::List(request, commands) => self.on_list(request, commands),
+                    Answer::Run(request, told) => {
+                        self.parts.push_back(RouterToConsole::Run { request, told });
+                    }
+                },
                 () = std::future::ready(()), if has_room && has_parts => self.push_part()?,
                 told = self.feed.recv(), if has_room && !has_parts => self.on_feed(told)?,
                 () = timer => {}

@@ -168,7 +168,9 @@ impl RouterToPage {
             },
             RouterToConsole::GoAway { reconnect_after_ms } => Self::GoAway { reconnect_after_ms },
             // It has asked for neither.
-            RouterToConsole::SendEvent { .. } | RouterToConsole::Commands { .. } => return None,
+            RouterToConsole::SendEvent { .. }
+            | RouterToConsole::Commands { .. }
+            | RouterToConsole::Run { .. } => return None,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::common::program;
 use super::common::proxy::Proxy;
 use super::common::{
     Answer, World, answered, asking, away, get, is_alive, link_up, until, until_so,
@@ -114,4 +115,35 @@ async fn a_caller_that_went_away_can_ask_what_became_of_its_run() {
         (&told["exit"], &told["output"]),
         (&"cancelled".into(), &"said\n".into())
     );
+}
+
+#[tokio::test]
+async fn a_console_that_sends_hears_what_became_of_its_command_when_the_car_is_back() {
+    let world = World::open();
+    let gate = world.note("gate");
+    let begun = world.note("begun");
+    world.script(
+        "wait",
+        &format!(
+            "echo before; touch {}; until [ -e {} ]; do sleep 0.01; done; echo after; echo oops >&2; exit 3",
+            begun.display(),
+            gate.display()
+        ),
+    );
+    let proxy = Proxy::to(world.main_port()).await;
+    let (_inner, _) = world.inner_with(by_way_of(&world, proxy.port())).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut console =
+        tokio::process::Command::from(program::console(folder.path(), world.main_port()));
+    let mut console = program::Program::start(console.args(["send", "car", "wait"]));
+    until("it runs", || begun.exists()).await;
+    until("its output comes", || console.out() == "before\n").await;
+    proxy.refuse(true);
+    proxy.cut();
+    console.says("waiting to hear what became of run").await;
+    std::fs::write(&gate, "").unwrap();
+    proxy.refuse(false);
+    assert_eq!(console.end().await.code(), Some(3));
+    console.says("oops").await;
+    assert_eq!(console.out(), "before\nafter\n");
 }

@@ -23,7 +23,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{CommandInfo, End, Refusal};
+use super::{CommandInfo, End, Refusal, RunStory};
 use crate::key::Role;
 use crate::names::{Argument, CommandName, LinkName, RunId};
 
@@ -86,6 +86,15 @@ pub enum ConsoleToRouter {
         request: u64,
         /// On which link.
         service_port: u16,
+    },
+    /// What became of this run? [`RouterToConsole::Run`] tells.
+    AskRun {
+        /// The console's own number for it.
+        request: u64,
+        /// On which link.
+        service_port: u16,
+        /// Which run.
+        run: RunId,
     },
     /// Which car it looks at to drive it, in place of the one before. Ticks cost a car's SIM card
     /// megabytes: only a car that somebody watches or drives sends them.
@@ -199,6 +208,13 @@ pub enum RouterToConsole {
         /// Whether another part follows.
         more: bool,
     },
+    /// An answer to [`ConsoleToRouter::AskRun`].
+    Run {
+        /// The console's number for it.
+        request: u64,
+        /// What became of it.
+        told: RunTold,
+    },
     /// Something that the console asked for was refused.
     Refused {
         /// Of which kind the reason is.
@@ -214,6 +230,18 @@ pub enum RouterToConsole {
         /// Milliseconds to wait before dialling again.
         reconnect_after_ms: u64,
     },
+}
+
+/// What is known of a run that was asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunTold {
+    /// This, as its car remembers it.
+    Story(RunStory),
+    /// Its car is there, and doesn't know it.
+    NotKnown,
+    /// Its car is away, or did not answer in time.
+    Away,
 }
 
 /// Why something that a console asked for was refused.

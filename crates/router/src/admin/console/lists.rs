@@ -1,16 +1,18 @@
-//! Owns lists of commands on their way to a console, cut into messages that are small enough.
+//! Owns what a console asks of a car: lists of commands, cut into messages that are small enough,
+//! and what became of a run.
 
+use p2p_shared::names::RunId;
 use p2p_shared::protocol::CommandInfo;
-use p2p_shared::protocol::console::{RefusedReason, RouterToConsole};
+use p2p_shared::protocol::console::{RefusedReason, RouterToConsole, RunTold};
 use p2p_shared::wire::WireError;
 
-use super::{Console, Listed};
+use super::{Answer, Console};
 use crate::admin::surface::Surface;
 use crate::car::Refused;
 
-/// Most lists that one console waits for at a time.
+/// Most answers that one console waits for at a time.
 const OPEN: usize = 8;
-/// Most messages of lists that wait for a console to read: one that asks and does not read gets
+/// Most messages of answers that wait for a console to read: one that asks and does not read gets
 /// no more answers until it does.
 const WAITING: usize = 64;
 /// A message is full at this size, by a rough count of the texts in it.
@@ -27,16 +29,40 @@ impl<W: Surface> Console<'_, W> {
         }
         let car = self.context.cars.get(service_port);
         match car.and_then(|car| car.link()) {
-            Some(link) if self.lists.len() < OPEN => {
-                let listing = async move { (request, link.list().await) };
-                self.lists.push(Box::pin(listing));
+            Some(link) if self.answers.len() < OPEN => {
+                let listing = async move { Answer::List(request, link.list().await) };
+                self.answers.push(Box::pin(listing));
             }
-            _ => self.on_list((request, None)),
+            _ => self.on_list(request, None),
         }
         Ok(())
     }
 
-    pub(super) fn on_list(&mut self, (request, commands): Listed) {
+    pub(super) fn on_ask_run(&mut self, request: u64, service_port: u16, run: RunId) {
+        if self.parts.len() >= WAITING {
+            return;
+        }
+        let car = self.context.cars.get(service_port);
+        match car.and_then(|car| car.link()) {
+            Some(link) if self.answers.len() < OPEN => {
+                let asking = async move {
+                    let told = match link.ask_run(run).await {
+                        Some(Some(story)) => RunTold::Story(story),
+                        Some(None) => RunTold::NotKnown,
+                        None => RunTold::Away,
+                    };
+                    Answer::Run(request, told)
+                };
+                self.answers.push(Box::pin(asking));
+            }
+            _ => self.parts.push_back(RouterToConsole::Run {
+                request,
+                told: RunTold::Away,
+            }),
+        }
+    }
+
+    pub(super) fn on_list(&mut self, request: u64, commands: Option<Vec<CommandInfo>>) {
         let Some(commands) = commands else {
             let Refused { reason, message } = Refused {
                 reason: RefusedReason::Offline,

@@ -84,6 +84,14 @@ impl<W: Surface> Console<'_, W> {
                 request,
                 service_port,
             } => return Ok(self.on_list_commands(request, service_port)?),
+            ConsoleToRouter::AskRun {
+                request,
+                service_port,
+                run,
+            } => {
+                self.on_ask_run(request, service_port, run);
+                Ok(())
+            }
             ConsoleToRouter::Watch { service_port } => {
                 // Who may not drive needs no ticks.
                 self.watched = service_port.filter(|_| self.person.role.may_run());
@@ -159,6 +167,7 @@ impl<W: Surface> Console<'_, W> {
             | ConsoleToRouter::Window { .. } => true,
             ConsoleToRouter::Hello { .. }
             | ConsoleToRouter::ListCommands { .. }
+            | ConsoleToRouter::AskRun { .. }
             | ConsoleToRouter::Watch { .. }
             | ConsoleToRouter::Control { .. }
             | ConsoleToRouter::Press { .. }

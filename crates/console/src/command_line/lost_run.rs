@@ -1,0 +1,83 @@
+//! Owns finding out what became of a run whose answer was lost on its way: its car remembers, and
+//! is asked when it is back.
+
+use std::time::Duration;
+
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::console::{ConsoleToRouter, RouterToConsole, RunTold};
+use p2p_shared::protocol::{Outcome, RunStory};
+use p2p_shared::timing::PORT_KEPT;
+use p2p_shared::wire::Event;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::snapshot;
+use crate::connection::{ConsoleWire, Target};
+use crate::ending::{DENIED, Failure};
+
+/// Our number for the question.
+const REQUEST: u64 = 2;
+/// Between two questions.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long an answer may take: the router gives up on its car before.
+const ANSWER: Duration = Duration::from_secs(12);
+
+/// What its car says of the run once it is over; `None`: the car doesn't know it. Waits as long as
+/// the router keeps the car's port, and while it runs.
+///
+/// # Errors
+/// If nobody could be asked by then.
+pub(super) async fn find_out(
+    target: &Target,
+    mut wire: Option<ConsoleWire>,
+    service_port: u16,
+    run: RunId,
+) -> Result<Option<RunStory>, Failure> {
+    let mut patience = Instant::now() + PORT_KEPT;
+    let mut why = Failure::new(crate::ending::OFFLINE, "the car did not come back");
+    loop {
+        if wire.is_none() {
+            match snapshot::of(target).await {
+                Ok(picture) => wire = Some(picture.wire),
+                Err(failure) if failure.code == DENIED => return Err(failure),
+                Err(failure) => why = failure,
+            }
+        }
+        if let Some(open) = &mut wire {
+            match timeout(ANSWER, ask(open, service_port, run)).await {
+                Ok(Some(RunTold::Story(story))) if is_over(&story) => return Ok(Some(story)),
+                Ok(Some(RunTold::NotKnown)) => return Ok(None),
+                Ok(Some(RunTold::Story(_))) => patience = Instant::now() + PORT_KEPT,
+                Ok(Some(RunTold::Away)) => {}
+                Ok(None) | Err(_) => wire = None,
+            }
+        }
+        if Instant::now() > patience {
+            return Err(why);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn is_over(story: &RunStory) -> bool {
+    !matches!(story.outcome, Outcome::Waiting | Outcome::Running)
+}
+
+/// `None`: the router is lost, too.
+async fn ask(wire: &mut ConsoleWire, service_port: u16, run: RunId) -> Option<RunTold> {
+    let message = ConsoleToRouter::AskRun {
+        request: REQUEST,
+        service_port,
+        run,
+    };
+    wire.push(&message).ok()?;
+    loop {
+        match wire.event().await.ok()? {
+            Event::Message(RouterToConsole::Run {
+                request: REQUEST,
+                told,
+            }) => return Some(told),
+            Event::Closed(_) => return None,
+            _ => {}
+        }
+    }
+}
