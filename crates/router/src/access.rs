@@ -45,6 +45,15 @@ impl Access {
         })
     }
 
+    /// Whether this may still be somebody here.
+    pub(crate) fn knows(&self, party: Party) -> bool {
+        match (self, party) {
+            (Self::Open, Party::At(_)) => true,
+            (Self::Keys(keys, _), Party::Key(id)) => keys.is_live(&id),
+            _ => false,
+        }
+    }
+
     /// Who sent this request, if the router knows the key: then the visitor is no stranger.
     pub(crate) fn caller(&self, visitor: &Visitor, headers: &HeaderMap) -> Result<Caller, Problem> {
         let Self::Keys(keys, _) = self else {

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use crate::access::Caller;
 use crate::answer::Problem;
 use crate::car::Person;
+use crate::metrics::Counted;
 use crate::quota::Share;
 use crate::strangers::Visitor;
 use crate::{Context, hello, http, limits, listen};
@@ -166,7 +167,7 @@ impl Session {
         tracing::info!(
             from = %peer, key = caller.name(), %role, session = session.0, software, "console up"
         );
-        context.metrics.consoles.inc();
+        let _counted = Counted::new(&context.metrics.consoles);
         let (refusals, refused) = mpsc::channel(REFUSALS);
         let person = Person {
             driver: Driver {
@@ -181,7 +182,6 @@ impl Session {
         };
         let console = Console::new(context, wire, person, presence, refused, share);
         let (end, wire) = console.live(caller.revoked()).await;
-        context.metrics.consoles.dec();
         tracing::info!(from = %peer, session = session.0, why = %end, "console down");
         (last_words(&end), wire)
     }

@@ -166,7 +166,7 @@ impl Router {
     /// If the main port can't be opened.
     pub fn start(mut config: Config) -> anyhow::Result<Self> {
         let address = SocketAddr::new(config.bind, config.port);
-        let given = config.sockets.take(config.port);
+        let given = config.sockets.take(config.port, config.bind);
         let listener = given
             .unwrap_or_else(|| socket::listen(address))
             .with_context(|| {
@@ -335,8 +335,19 @@ fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut Given) {
     });
     let mut count = 0;
     for link in known {
-        let given = sockets.take(link.service_port).and_then(Result::ok);
-        match context.registry.restore(&link, given) {
+        let given = sockets.take(link.service_port, context.registry.bind());
+        let holder = link.party().filter(|party| context.access.knows(*party));
+        let Some(holder) = holder else {
+            tracing::info!(
+                link = %link.name, service_port = link.service_port,
+                "this port stays closed: whose it was has no key any more"
+            );
+            continue;
+        };
+        match context
+            .registry
+            .restore(&link, holder, given.and_then(Result::ok))
+        {
             Some(service) => {
                 link::life::restored(context, service);
                 count += 1;

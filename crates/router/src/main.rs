@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             exit::code(settings::print_completions::<Options>(shell).map_err(Into::into))
         }
         Some(Task::Man) => exit::code(settings::print_man::<Options>().map_err(Into::into)),
+        Some(Task::Check) => exit::code(check(&options)),
         Some(Task::Key(command)) => exit::code(key(&options, command)),
         None => match run(&options) {
             Ok(Some((program, sockets))) => exit::code(Err(program.execute_anew(sockets))),
@@ -32,11 +33,24 @@ fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
     key_command::run(command, &options.state_dir()?, || options.proof())
 }
 
+fn check(options: &Options) -> anyhow::Result<()> {
+    options.config()?;
+    #[expect(clippy::print_stdout, reason = "it is what was asked for")]
+    {
+        println!("the settings are fine");
+    }
+    Ok(())
+}
+
 /// Runs the router to its end; or until it is to be the program in its file, with these sockets.
 #[tokio::main]
 async fn run(options: &Options) -> anyhow::Result<Option<(ThisProgram, Vec<OwnedFd>)>> {
     // Before anybody replaces the file.
     let program = ThisProgram::find().context("what this program is")?;
+    // As early as can be: until then they end us without a word.
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut restart = signal(SignalKind::user_defined2()).context("SIGUSR2")?;
     let _logs = logging::start(options.common.log_options("p2p-router"));
     limits::raise_open_files();
     let config = options.config()?;
@@ -65,22 +79,27 @@ async fn run(options: &Options) -> anyhow::Result<Option<(ThisProgram, Vec<Owned
         }
         None => tracing::warn!("--open: everyone who reaches the ports may run commands"),
     }
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     supervisor::ready();
-    let mut restart = signal(SignalKind::user_defined2()).context("SIGUSR2")?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = restart.recv() => {
-            supervisor::reloading();
-            tracing::info!("restarting: running commands have 30 s; the ports stay open");
-            return Ok(tokio::select! {
-                sockets = router.hand_over() => Some((program, sockets)),
-                _ = interrupt.recv() => None,
-                _ = terminate.recv() => None,
-            });
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = restart.recv() => {}
         }
+        supervisor::reloading();
+        // What would end the router after it must not begin: it goes on as it is.
+        if let Err(error) = program.check().await {
+            let error = format!("{error:#}");
+            tracing::error!(error, "not restarted: the router goes on as it was");
+            supervisor::ready();
+            continue;
+        }
+        tracing::info!("restarting: running commands have 30 s; the ports stay open");
+        return Ok(tokio::select! {
+            sockets = router.hand_over() => Some((program, sockets)),
+            _ = interrupt.recv() => None,
+            _ = terminate.recv() => None,
+        });
     }
     supervisor::stopping();
     tracing::info!("ending: running commands have 30 s (once more to end at once)");

@@ -175,6 +175,7 @@ impl Registry {
     pub(crate) fn restore(
         &self,
         known: &KnownLink,
+        party: Party,
         listener: Option<TcpListener>,
     ) -> Option<Arc<ServicePort>> {
         let port = known.service_port;
@@ -190,7 +191,7 @@ impl Registry {
         };
         let service = Arc::new(ServicePort {
             port,
-            party: known.party()?,
+            party,
             identity: known.identity.clone(),
             name: Mutex::new(naming),
             occupant: Mutex::new(Occupant::Away(Instant::now())),
@@ -201,6 +202,11 @@ impl Registry {
         });
         ports.insert(port, service.clone());
         Some(service)
+    }
+
+    /// Where its ports listen.
+    pub(crate) fn bind(&self) -> IpAddr {
+        self.bind
     }
 
     /// What is to be known of the ports after a restart.

@@ -98,6 +98,8 @@ pub enum Task {
     /// Make, show and revoke keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Read the settings, the keys and the certificate, say what is wrong with them, and end
+    Check,
     /// Print completions for a shell
     Completions {
         /// Which shell

@@ -7,52 +7,73 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{IpAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use anyhow::Context as _;
 use command_fds::{CommandFdExt, FdMapping};
 use listenfd::ListenFd;
+use p2p_shared::text::EscapedBytes;
 use tokio::net::TcpListener;
+
+/// Most characters of what it says that go into the log.
+const SAID: usize = 1000;
 
 /// The first of the descriptors that are handed on.
 const FIRST: i32 = 3;
 
+/// Says that we have handed the sockets on ourselves.
+const HANDED_ON: &str = "P2PROUTER_HANDED_ON";
+
+/// How long the program in our file may take to look at its settings.
+const CHECK: Duration = Duration::from_secs(10);
+
 /// Sockets that were given, by their ports.
 #[derive(Debug, Default)]
-pub struct Given(HashMap<u16, StdListener>);
+pub struct Given {
+    sockets: HashMap<u16, StdListener>,
+    /// They are the router's own.
+    is_own: bool,
+}
 
 impl Given {
     /// Those that the environment tells of. What is no TCP socket is left alone, and said.
     #[must_use]
     pub fn from_environment() -> Self {
         let mut environment = ListenFd::from_env();
-        let mut given = HashMap::new();
+        let mut sockets = HashMap::new();
         for n in 0..environment.len() {
             match environment.take_tcp_listener(n) {
                 Ok(Some(socket)) => {
                     if let Ok(address) = socket.local_addr() {
-                        given.insert(address.port(), socket);
+                        sockets.insert(address.port(), socket);
                     }
                 }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "a socket that was given is of no use"),
             }
         }
-        Self(given)
+        Self {
+            sockets,
+            is_own: std::env::var_os(HANDED_ON).is_some(),
+        }
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The socket of this port, if it was given.
-    pub(crate) fn take(&mut self, port: u16) -> Option<io::Result<TcpListener>> {
-        let socket = self.0.remove(&port)?;
+    /// The socket of this port, if it was given. One of our own that listens elsewhere is closed:
+    /// the settings have changed.
+    pub(crate) fn take(&mut self, port: u16, bind: IpAddr) -> Option<io::Result<TcpListener>> {
+        let socket = self.sockets.remove(&port)?;
+        if self.is_own
+            && socket
+                .local_addr()
+                .is_ok_and(|address| address.ip() != bind)
+        {
+            return None;
+        }
         Some(
             socket
                 .set_nonblocking(true)
@@ -62,7 +83,7 @@ impl Given {
 
     /// The ports of those that nobody took.
     pub(crate) fn left(&self) -> impl Iterator<Item = u16> {
-        self.0.keys().copied()
+        self.sockets.keys().copied()
     }
 }
 
@@ -86,6 +107,32 @@ impl ThisProgram {
         })
     }
 
+    /// Whether the program in its file would start with the settings as they are now.
+    ///
+    /// # Errors
+    /// If not: what it says.
+    pub async fn check(&self) -> anyhow::Result<()> {
+        let mut command = tokio::process::Command::new(&self.file);
+        command
+            .args(&self.arguments)
+            .arg("check")
+            .env_remove("LISTEN_FDS")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let file = self.file.display();
+        let output = tokio::time::timeout(CHECK, command.output())
+            .await
+            .with_context(|| format!("{file} did not look at its settings in time"))?
+            .with_context(|| format!("{file} can't be started"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = EscapedBytes(output.stderr.trim_ascii())
+            .cut(SAID)
+            .to_string();
+        anyhow::bail!("{file} would not start: {said}")
+    }
+
     /// Becomes the program in its file, with these sockets. Returns only if that fails, and then
     /// the process is of no use any more.
     #[must_use]
@@ -101,6 +148,7 @@ impl ThisProgram {
             .args(&self.arguments)
             .env("LISTEN_FDS", count.to_string())
             .env("LISTEN_PID", std::process::id().to_string())
+            .env(HANDED_ON, "yes")
             .env_remove("LISTEN_FDNAMES");
         if let Err(error) = command.fd_mappings(mappings.collect()) {
             return anyhow::anyhow!("the sockets can't be handed on: {error}");

@@ -217,3 +217,66 @@ async fn a_router_takes_its_ports_from_whoever_opened_them_for_it() {
     let closed = format!("port={other_port}");
     router.says(&closed).await;
 }
+
+#[tokio::test]
+async fn a_router_that_would_not_start_again_goes_on_as_it_is() {
+    let folder = folder();
+    let (main, service) = (ReservedPort::new(), ReservedPort::new());
+    let config = folder.path().join("router.toml");
+    fs::write(&config, "max-links = 50\n").unwrap();
+    let mut command = router(folder.path());
+    let arguments = [&main.port.to_string(), "--open", "--bind", "127.0.0.1"];
+    let router = Program::start(command.args(arguments).arg("--config").arg(&config));
+    router.main_port().await;
+    let _inner = Program::start(&mut inner_of(folder.path(), main.port, service.port));
+    serves(service.port).await;
+    fs::write(&config, "max-lynx = 50\n").unwrap();
+    router.signal(Signal::USR2);
+    router
+        .says("not restarted: the router goes on as it was")
+        .await;
+    assert!(router.errors().contains("max-lynx"), "{}", router.errors());
+    let answer = get(service.port, "/cgi?command=hello").await;
+    assert_eq!(answer.verdict(), (200, "yes"));
+    fs::write(&config, "max-links = 60\n").unwrap();
+    router.signal(Signal::USR2);
+    until_so("it listens anew", async || {
+        router.errors().matches("listening on").count() == 2
+    })
+    .await;
+    serves(service.port).await;
+}
+
+#[tokio::test]
+async fn a_router_that_is_told_to_restart_again_and_again_lives() {
+    let folder = folder();
+    let main = ReservedPort::new();
+    let (router, _) = Program::open_router(folder.path(), main.port).await;
+    for n in 2..8 {
+        // One while it is about to.
+        router.signal(Signal::USR2);
+        router.signal(Signal::USR2);
+        until_so("it listens anew", async || {
+            router.errors().matches("listening on").count() == n
+        })
+        .await;
+    }
+    assert_eq!(get(main.port, "/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_narrower_address_counts_after_a_restart() {
+    let folder = folder();
+    let main = ReservedPort::new();
+    let config = folder.path().join("router.toml");
+    fs::write(&config, "bind = \"0.0.0.0\"\n").unwrap();
+    let mut command = router(folder.path());
+    let arguments = [&main.port.to_string(), "--open", "--open-to-everyone"];
+    let router = Program::start(command.args(arguments).arg("--config").arg(&config));
+    router.says("listening on 0.0.0.0").await;
+    fs::write(&config, "bind = \"127.0.0.1\"\n").unwrap();
+    router.signal(Signal::USR2);
+    router.says("listening on 127.0.0.1").await;
+    let elsewhere = ([127, 0, 0, 2], main.port);
+    assert!(std::net::TcpStream::connect(std::net::SocketAddr::from(elsewhere)).is_err());
+}

@@ -139,7 +139,8 @@ impl Telling {
         while !output.is_empty() {
             let bytes = output.split_to(output.len().min(PIECE));
             if !self.window.take(cost(&bytes)).await {
-                return;
+                self.unread(bytes);
+                continue;
             }
             let run = self.run;
             self.reports

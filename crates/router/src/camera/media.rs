@@ -135,7 +135,7 @@ fn attach(
 /// Takes pictures until that ends.
 async fn take(context: &Context, wire: &mut MediaWire, attached: &Attached) -> MediaEnd {
     let mut assembly = Assembly::default();
-    let mut untold = 0;
+    let mut untold = 0_u32;
     loop {
         let taken = match wire.event().await {
             Ok(Event::Message(message)) => piece(&mut assembly, message),
@@ -145,7 +145,7 @@ async fn take(context: &Context, wire: &mut MediaWire, attached: &Attached) -> M
         };
         match taken {
             Ok((bytes, picture)) => {
-                untold += bytes;
+                untold = untold.saturating_add(bytes);
                 if let Some(picture) = picture {
                     context.metrics.pictures.inc();
                     attached.show(picture);
