@@ -27,6 +27,9 @@ const STOP_TRIES: u32 = 3;
 /// Most stop commands at a time: one that runs and one that began after whatever the last asker
 /// saw. Asked for in a loop, they would else take every process that the machine has.
 const STOPS_AT_A_TIME: usize = 2;
+/// By when a motion's process that was told to end must be reaped: its 150 ms twice over, to be told
+/// and to be killed, and the time to see it. The guardian needs to know of a later one.
+const END_LIMIT: Duration = Duration::from_millis(400);
 /// From the end of a try to the next, where it did not hang: what keeps a stop command from being started
 /// passes (`EAGAIN`, `ETXTBSY` while it is copied), and three tries at once would all meet it.
 pub(crate) const STOP_PAUSE: Duration = Duration::from_millis(100);
@@ -156,8 +159,8 @@ struct StopRun {
 pub(crate) struct Motion {
     rules: Rules,
     wish: Option<Wish>,
-    /// A motion's process that was not reaped yet, and whether it was told to end.
-    process: Option<(Token, bool)>,
+    /// A motion's process that was not reaped yet, and since when it has been told to end.
+    process: Option<(Token, Option<Duration>)>,
     /// Whether anything moved the car since the last stop that counts.
     may_move: bool,
     /// Counts what may have moved the car: starts and ends of motion processes.
@@ -243,12 +246,24 @@ impl Motion {
     }
 
     /// By when the car must have been stopped if nothing more is heard of this process; `None`
-    /// where it stands. What is already being stopped, or has no limit, has none either, and
-    /// counts as `Duration::MAX`: then only a death is a reason.
+    /// where it stands. While it is being stopped, that is when the next step of it is due. What
+    /// has no limit, or can't be stopped, has `Duration::MAX`: then only a death is a reason.
     #[must_use]
     pub(crate) fn guard(&self) -> Option<Duration> {
-        let until = self.wish.as_ref().and_then(|wish| wish.until);
+        let until = match &self.wish {
+            Some(wish) => wish.until,
+            None => self.next_step(),
+        };
         self.may_move.then(|| until.unwrap_or(Duration::MAX))
+    }
+
+    /// By when something more is to be done about stopping, unless that has failed.
+    fn next_step(&self) -> Option<Duration> {
+        let ending = self.process.and_then(|(_, told)| told);
+        let ending = ending.map(|told| told + END_LIMIT);
+        let stop = self.stops.iter().map(|stop| stop.began + STOP_LIMIT).min();
+        let next = ending.into_iter().chain(stop).chain(self.retry).min();
+        next.filter(|_| !self.failed)
     }
 
     /// Whether the stop command has failed three times, and none has succeeded since.
@@ -516,8 +531,8 @@ impl Motion {
             self.begin_stop(now, cause);
         }
         let waits = self.wish.as_ref().is_none_or(|wish| wish.process.is_none());
-        if waits && let Some((token, false)) = self.process {
-            self.process = Some((token, true));
+        if waits && let Some((token, None)) = self.process {
+            self.process = Some((token, Some(now)));
             self.effects.push(Effect::End(token));
         }
         if self.process.is_some() || !self.stops.is_empty() || self.retry.is_some() {
@@ -530,7 +545,7 @@ impl Motion {
         wish.process = Some(token);
         let (order, origin) = (wish.order.clone(), wish.origin);
         self.next_token += 1;
-        self.process = Some((token, false));
+        self.process = Some((token, None));
         self.may_move = true;
         self.moved += 1;
         self.effects.push(Effect::Start {

@@ -180,6 +180,27 @@ fn a_process_that_outlives_the_stop_is_stopped_again() {
 }
 
 #[test]
+fn while_the_car_is_being_stopped_the_guardian_knows_when_the_next_step_is_due() {
+    let (mut motion, token) = driving();
+    let stop = stop_of(&motion.on(ms(1100), Event::Release { id: id(1) })).unwrap();
+    // A process that outlives the stop may move the car again.
+    let ended = |token, ok| Event::StopEnded { token, ok };
+    motion.on(ms(1110), ended(stop, true));
+    assert_eq!(motion.guard(), Some(ms(1500)));
+    // Then a stop has its second, and one that failed is tried again.
+    let stop = stop_of(&motion.on(ms(1250), Event::Reaped(token))).unwrap();
+    assert_eq!(motion.guard(), Some(ms(2250)));
+    motion.on(ms(1300), ended(stop, false));
+    assert_eq!(motion.guard(), Some(ms(1400)));
+    let stop = stop_of(&motion.on(ms(1400), Event::Tick)).unwrap();
+    motion.on(ms(1410), ended(stop, false));
+    let stop = stop_of(&motion.on(ms(1510), Event::Tick)).unwrap();
+    // Nothing more is due when it has failed: only a death is a reason then.
+    motion.on(ms(1520), ended(stop, false));
+    assert_eq!(motion.guard(), Some(Duration::MAX));
+}
+
+#[test]
 fn a_script_that_sets_and_exits_is_active_all_the_same() {
     let (mut motion, token) = driving();
     assert!(motion.on(ms(1010), Event::Reaped(token)).is_empty());
