@@ -1,8 +1,9 @@
 //! Owns staying connected: dial, serve the link, and dial again, for ever.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use p2p_shared::backoff::{self, Backoff};
+use p2p_shared::clock as timers;
 use p2p_shared::dial::{self, DialError};
 use p2p_shared::names::InstanceId;
 use p2p_shared::protocol::{Hello, LINK_PATH, Rejection};
@@ -32,6 +33,9 @@ pub(crate) struct Agent {
     pub shutdown: CancellationToken,
     /// Dial now, whatever the schedule says.
     pub hurry: std::sync::Arc<Notify>,
+    /// What is dialled over instead of the real one.
+    #[cfg(feature = "simulation")]
+    pub network: Option<crate::simulation::Network>,
 }
 
 impl Agent {
@@ -48,7 +52,7 @@ impl Agent {
             if matches!(end, Outcome::Ended(SessionEnd::Drained)) || self.shutdown.is_cancelled() {
                 break;
             }
-            let pause = end.pause(backoff.pause(Instant::now(), jitter()));
+            let pause = end.pause(backoff.pause(timers::now(), jitter()));
             if let Outcome::Ended(SessionEnd::Rejected(Rejection::PortUnavailable, _)) = &end {
                 self.held_port = None;
             }
@@ -61,6 +65,7 @@ impl Agent {
             }
             let discard = self.outbox.discard();
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(pause) => {}
                 () = self.hurry.notified() => backoff.restart(),
                 () = self.shutdown.cancelled() => break,
@@ -71,6 +76,7 @@ impl Agent {
         self.executor.drain(timing::DRAIN);
         let ended = self.executor.ended();
         tokio::select! {
+            biased;
             () = ended => {}
             never = self.outbox.discard() => match never {},
         }
@@ -82,7 +88,14 @@ impl Agent {
         let hello = self.hello();
         let dialling = async {
             let config = &self.config;
-            match dial::dial(&config.router, LINK_PATH, config.key.as_ref()).await {
+            #[cfg(feature = "simulation")]
+            let dialled = match &self.network {
+                Some(network) => network.dial(&config.router).await,
+                None => dial::dial(&config.router, LINK_PATH, config.key.as_ref()).await,
+            };
+            #[cfg(not(feature = "simulation"))]
+            let dialled = dial::dial(&config.router, LINK_PATH, config.key.as_ref()).await;
+            match dialled {
                 Ok(socket) => greet(Wire::new(socket), hello)
                     .await
                     .map_err(Outcome::Ended),
@@ -90,6 +103,7 @@ impl Agent {
             }
         };
         let dialled = tokio::select! {
+            biased;
             dialled = dialling => dialled,
             () = self.shutdown.cancelled() => return Outcome::Ended(SessionEnd::Drained),
             never = self.outbox.discard() => match never {},
@@ -98,7 +112,7 @@ impl Agent {
             Ok(greeted) => greeted,
             Err(outcome) => return outcome,
         };
-        backoff.connected(Instant::now());
+        backoff.connected(timers::now());
         *said = Said::default();
         let (name, service_port) = (welcome.name, welcome.service_port);
         self.held_port = Some(service_port);

@@ -8,6 +8,10 @@ use rustix::time::{ClockId, clock_gettime};
 /// sleeps (`CLOCK_BOOTTIME`).
 #[must_use]
 pub fn now() -> Duration {
+    #[cfg(feature = "simulation")]
+    if let Some(time) = crate::simulation::now() {
+        return time;
+    }
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();

@@ -26,6 +26,9 @@ struct Shared {
     files: Catalog,
     motion: MotionInfo,
     served: RwLock<Served>,
+    /// Where the processes are that stand for the files.
+    #[cfg(feature = "simulation")]
+    world: Option<Arc<dyn crate::simulation::World>>,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +45,30 @@ impl Commands {
             files,
             motion,
             served: RwLock::default(),
+            #[cfg(feature = "simulation")]
+            world: None,
         }))
+    }
+
+    /// The files, whose processes are simulated there.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(
+        files: Catalog,
+        motion: MotionInfo,
+        world: Arc<dyn crate::simulation::World>,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            files,
+            motion,
+            served: RwLock::default(),
+            world: Some(world),
+        }))
+    }
+
+    /// Where the processes are that stand for the files.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn world(&self) -> Option<&Arc<dyn crate::simulation::World>> {
+        self.0.world.as_ref()
     }
 
     /// The files.

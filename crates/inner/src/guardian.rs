@@ -24,7 +24,7 @@ use anyhow::Context;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::console::PressId;
 use p2p_shared::text::Escaped;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -34,6 +34,8 @@ mod survivors;
 mod stand_in;
 
 pub use stand_in::run;
+#[cfg(feature = "simulation")]
+pub(crate) use stand_in::{GRACE, watch_over};
 pub(crate) use survivors::MARK;
 
 /// How long a guardian may take to answer while the car moves.
@@ -41,11 +43,11 @@ const ANSWER: Duration = Duration::from_millis(200);
 /// Most characters of who moves the car.
 const MAX_WHO: usize = 200;
 /// Between two guardians.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 /// How long a stop command may take, and how often it is tried: as the inner does.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// See [`STOP_LIMIT`].
-const STOP_TRIES: u32 = 3;
+pub(crate) const STOP_TRIES: u32 = 3;
 
 /// What the guardian is to know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -192,25 +194,40 @@ async fn talk(
     guard: &mut watch::Receiver<Guard>,
     confirmed: &watch::Sender<Option<Guard>>,
 ) -> anyhow::Error {
-    let (Some(mut to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
+    let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
         return anyhow::anyhow!("it has no pipes");
     };
+    match tell(to, from, guard, confirmed).await {
+        Some(why) => why,
+        None => {
+            // The inner ends, and the car stands or is stopped by the guardian.
+            let _ = timeout(STOP_LIMIT * STOP_TRIES, child.wait()).await;
+            anyhow::anyhow!("the inner has ended")
+        }
+    }
+}
+
+/// Tells it over these pipes; why that came to an end, if it was not the inner that ended.
+pub(crate) async fn tell(
+    mut to: impl AsyncWrite + Unpin,
+    from: impl AsyncRead + Unpin,
+    guard: &mut watch::Receiver<Guard>,
+    confirmed: &watch::Sender<Option<Guard>>,
+) -> Option<anyhow::Error> {
     let mut answers = BufReader::new(from).lines();
     guard.mark_changed();
     loop {
         let changed = tokio::select! {
+            biased;
             changed = guard.changed() => changed,
             line = answers.next_line() => match line {
                 // It was late with an answer to something that is no news any more.
                 Ok(Some(_)) => continue,
-                _ => return anyhow::anyhow!("it has died"),
+                _ => return Some(anyhow::anyhow!("it has died")),
             },
         };
         if changed.is_err() {
-            // The inner ends, and the car stands or is stopped by the guardian.
-            drop(to);
-            let _ = timeout(STOP_LIMIT * STOP_TRIES, child.wait()).await;
-            return anyhow::anyhow!("the inner has ended");
+            return None;
         }
         let news = guard.borrow_and_update().clone();
         let exchange = async {
@@ -221,8 +238,8 @@ async fn talk(
             Ok(Ok(Some(_))) => {
                 confirmed.send_replace(Some(news));
             }
-            Ok(_) => return anyhow::anyhow!("it has died"),
-            Err(_) => return anyhow::anyhow!("it does not answer"),
+            Ok(_) => return Some(anyhow::anyhow!("it has died")),
+            Err(_) => return Some(anyhow::anyhow!("it does not answer")),
         }
     }
 }

@@ -35,6 +35,8 @@ mod reports;
 mod runner;
 mod session;
 pub mod settings;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 #[cfg(test)]
 mod testing;
 mod worker;
@@ -173,6 +175,8 @@ impl Inner {
             state,
             shutdown: shutdown.clone(),
             hurry: hurry.clone(),
+            #[cfg(feature = "simulation")]
+            network: None,
         };
         let task = tokio::spawn(agent.run());
         Ok(Self {

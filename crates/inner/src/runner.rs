@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use p2p_shared::clock as timers;
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::{End, InnerToRouter, Refusal, RunRequest};
 use p2p_shared::text::{EscapedBytes, millis};
@@ -26,6 +27,8 @@ use crate::reports::Reports;
 mod by_worker;
 mod output;
 mod part;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -60,6 +63,10 @@ pub(crate) struct Job {
 impl Job {
     /// Does it.
     pub(crate) async fn run(self, commands: &Commands) {
+        #[cfg(feature = "simulation")]
+        if let Some(world) = commands.world().cloned() {
+            return self.simulated(commands, &*world).await;
+        }
         match commands.worker(&self.request.command) {
             Some(worker) if self.may_be_by_worker(commands) => {
                 self.by_worker(&worker, commands).await;
@@ -258,7 +265,7 @@ impl Job {
         telling: &Telling,
         worker: Option<&str>,
     ) {
-        let exec = begun.elapsed();
+        let exec = timers::now().saturating_duration_since(begun);
         let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
         let mut kept = story.stderr.kept();
         if let Some(stood) = self.part.as_ref().and_then(|part| part.stood())

@@ -12,7 +12,7 @@ use p2p_shared::protocol::{
 use p2p_shared::text::Escaped;
 use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire, WireError};
-use p2p_shared::{socket, timing};
+use p2p_shared::{clock as timers, timing};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -56,6 +56,7 @@ impl Outbox {
     pub(crate) async fn discard(&mut self) -> std::convert::Infallible {
         loop {
             tokio::select! {
+                biased;
                 _ = self.urgent.recv() => {}
                 _ = self.output.recv() => {}
             }
@@ -204,7 +205,7 @@ pub(crate) struct Session<'a> {
 impl Session<'_> {
     /// Serves the link until it ends. What runs then goes on without it.
     pub(crate) async fn serve(mut self) -> SessionEnd {
-        socket::set_dead_after(self.wire.get_ref().socket(), timing::PACE_IDLE.dead);
+        self.wire.get_ref().set_dead_after(timing::PACE_IDLE.dead);
         let end = match self.live().await {
             Ok(end) | Err(end) => end,
         };
@@ -214,19 +215,19 @@ impl Session<'_> {
     }
 
     async fn live(&mut self) -> Result<SessionEnd, SessionEnd> {
-        let mut liveness = Liveness::new(Pings::WhenSilent, Instant::now());
+        let mut liveness = Liveness::new(Pings::WhenSilent, timers::now());
         let mut lister = Lister::new(self.executor.commands().clone());
         let shutdown = self.shutdown.clone();
         let mut drained = std::pin::pin!(self.executor.ended());
         let mut draining: Option<Draining> = None;
         loop {
-            let now = Instant::now();
+            let now = timers::now();
             let busy = self.watched || self.ticks.is_some() || !self.executor.is_idle();
             let mut pace = liveness.set_busy(busy, now);
             let (due, changed) = liveness.poll(now);
             pace = changed.or(pace);
             if let Some(pace) = pace {
-                socket::set_dead_after(self.wire.get_ref().socket(), pace.dead);
+                self.wire.get_ref().set_dead_after(pace.dead);
             }
             match due {
                 Some(Due::Dead(silence)) => return Ok(SessionEnd::Silent(silence)),
@@ -264,7 +265,7 @@ impl Session<'_> {
                 event = self.wire.event() => {
                     let event = event?;
                     if !matches!(event, Event::Room) {
-                        liveness.heard(Instant::now());
+                        liveness.heard(timers::now());
                     }
                     if let (Event::Pong(payload), Some(draining)) = (&event, &mut draining) {
                         draining.heard |= *payload == DRAINING;

@@ -12,9 +12,9 @@ use p2p_shared::key::Role;
 use p2p_shared::protocol::console::{ConsoleToRouter, Driver, RefusedReason, RouterToConsole};
 use p2p_shared::random::jitter;
 use p2p_shared::text::Escaped;
+use p2p_shared::timing;
 use p2p_shared::transport::Transport;
 use p2p_shared::wire::Wire;
-use p2p_shared::{socket, timing};
 use tokio::sync::mpsc;
 
 use crate::access::Caller;
@@ -93,13 +93,13 @@ pub(crate) fn share(
 const REFUSALS: usize = 16;
 
 /// The life of a console, from its hello to its end.
-async fn serve(
+pub(crate) async fn serve(
     context: &Arc<Context>,
     (caller, peer, share): (Caller, SocketAddr, Share),
     stream: Transport,
     read: Vec<u8>,
 ) {
-    socket::set_dead_after(stream.socket(), timing::PACE_BUSY.dead);
+    stream.set_dead_after(timing::PACE_BUSY.dead);
     let mut wire: ConsoleWire = Wire::accepted(Steady::new(stream), read).await;
     let visitor = context.strangers.admit(peer, &context.closed);
     let hello = |message| match message {

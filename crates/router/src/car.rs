@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use p2p_shared::clock;
 use p2p_shared::key::Role;
 use p2p_shared::names::{CommandName, InstanceId, LinkName, RunId};
 use p2p_shared::protocol::console::{
@@ -183,7 +184,7 @@ impl Car {
         if state.closed {
             return Err(words::closing());
         }
-        let now = Instant::now();
+        let now = clock::now();
         let may_seize = who.role.may_administer();
         let epochs = &self.shared.epochs;
         let events = (state.control).wish(&who.driver, wish, may_seize, epochs, now)?;
@@ -194,7 +195,7 @@ impl Car {
     /// The session is gone.
     pub(crate) fn left(&self, session: SessionId) {
         let mut state = self.lock();
-        let now = Instant::now();
+        let now = clock::now();
         let events = state.control.left(session, &self.shared.epochs, now);
         self.happened(&mut state, &events, now);
     }
@@ -212,7 +213,7 @@ impl Car {
         let mut state = self.lock();
         state.closed |= for_good;
         let events = state.control.close();
-        self.happened(&mut state, &events, Instant::now());
+        self.happened(&mut state, &events, clock::now());
     }
 
     /// Anyone stops it.

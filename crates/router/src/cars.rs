@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use p2p_shared::clock;
 use p2p_shared::protocol::Hello;
 use p2p_shared::protocol::console::SessionId;
 use tokio::sync::Notify;
@@ -83,12 +84,12 @@ impl Held {
 }
 
 impl Cars {
-    pub(crate) fn new(feed: Arc<Feed>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(feed: Arc<Feed>, metrics: Arc<Metrics>, epochs: Epochs) -> Self {
         Self {
             shared: Arc::new(Surroundings {
                 feed,
                 metrics,
-                epochs: Epochs::starting_now(),
+                epochs,
                 changed: Notify::new(),
             }),
             held: Mutex::default(),
@@ -159,10 +160,11 @@ impl Cars {
     pub(crate) async fn keep_time(self: Arc<Self>, closed: CancellationToken) {
         while !closed.is_cancelled() {
             let cars: Vec<_> = self.lock().cars.values().cloned().collect();
-            let now = Instant::now();
+            let now = clock::now();
             let next = cars.iter().filter_map(|car| car.poll(now)).min();
             let next = next.unwrap_or(now + NOTHING);
             tokio::select! {
+                biased;
                 () = closed.cancelled() => {}
                 () = self.shared.changed.notified() => {}
                 () = tokio::time::sleep_until(next.into()) => {}

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use p2p_shared::protocol::{End, Refusal};
 use p2p_shared::text::Escaped;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::Context;
 use crate::access::Caller;
 use crate::answer::{self, Executed, Problem, answer, text_value};
 use crate::car::{NotAdmitted, RunKind};
@@ -26,7 +28,7 @@ use crate::link::NotQueued;
 use crate::query::CgiQuery;
 use crate::quota::Share;
 use crate::record::{Record, Wanted};
-use crate::registry::Occupant;
+use crate::registry::{Occupant, ServicePort};
 use crate::run::{Finish, RunEvent, RunHandle, RunOrder};
 use crate::service::{AnswerBody, Asked};
 
@@ -76,6 +78,41 @@ pub(crate) async fn run(
             .await
             .inspect_err(|problem| tell(&mut record, problem))?
     };
+    let wish = Wish {
+        run,
+        query,
+        body,
+        peer: asked.peer,
+        wants_trailers,
+    };
+    carry_out(context, asked.service, caller, record, wish).await
+}
+
+/// A command that is asked for, all of it here.
+pub(crate) struct Wish {
+    pub run: RunId,
+    pub query: CgiQuery,
+    pub body: Bytes,
+    pub peer: SocketAddr,
+    pub wants_trailers: bool,
+}
+
+/// Has a command run and answers with what becomes of it.
+pub(crate) async fn carry_out(
+    context: &Context,
+    service: &ServicePort,
+    caller: Caller,
+    mut record: Record,
+    wish: Wish,
+) -> Result<Response<AnswerBody>, Problem> {
+    let Wish {
+        run,
+        query,
+        body,
+        peer,
+        wants_trailers,
+    } = wish;
+    let car = context.cars.get(service.port);
     let admitted = car.as_ref().map_or(Ok(RunKind::Plain), |car| {
         car.admit(&query.command, query.for_ms)
     });
@@ -83,19 +120,19 @@ pub(crate) async fn run(
         .map_err(|why| not_admitted(&why))
         .inspect_err(|problem| tell(&mut record, problem))?;
     if let (RunKind::Stop, Some(car)) = (kind, &car) {
-        car.stop_by_run(&caller.who(asked.peer), asked.peer, run);
+        car.stop_by_run(&caller.who(peer), peer, run);
     }
     let order = RunOrder {
         run,
         command: query.command,
         arguments: query.arguments,
         stdin: body,
-        remote_addr: asked.peer.ip().to_string(),
+        remote_addr: peer.ip().to_string(),
         kind,
     };
     // Before it is looked at whether the router is going down: who comes through waits for us.
     let token = context.open_runs.token();
-    let begun = check_not_revoked(&caller).and_then(|()| begin(asked, order));
+    let begun = check_not_revoked(&caller).and_then(|()| begin(context, service, order));
     let handle = begun.inspect_err(|problem| tell(&mut record, problem))?;
     let open = Open {
         revoked: Box::pin(caller.revoked()),
@@ -142,8 +179,8 @@ fn check_not_revoked(caller: &Caller) -> Result<(), Problem> {
 }
 
 /// Queues the run on the link, if there is one.
-fn begin(asked: &Asked<'_>, order: RunOrder) -> Result<RunHandle, Problem> {
-    if asked.context.draining.is_cancelled() && order.kind != RunKind::Stop {
+fn begin(context: &Context, service: &ServicePort, order: RunOrder) -> Result<RunHandle, Problem> {
+    if context.draining.is_cancelled() && order.kind != RunKind::Stop {
         let sentence = "the router is restarting: try again in a moment";
         return Err(Problem::retry_after(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -151,8 +188,8 @@ fn begin(asked: &Asked<'_>, order: RunOrder) -> Result<RunHandle, Problem> {
             sentence,
         ));
     }
-    let name = asked.service.name();
-    match asked.service.occupant() {
+    let name = service.name();
+    match service.occupant() {
         Occupant::Linked(link) => link.begin(order).map_err(|error| match error {
             NotQueued::TooMany => Problem::retry_after(
                 StatusCode::TOO_MANY_REQUESTS,

@@ -35,9 +35,11 @@ pub(crate) struct Epochs(AtomicU64);
 
 impl Epochs {
     pub(crate) fn starting_now() -> Self {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        Self::starting_at(SystemTime::now())
+    }
+
+    pub(crate) fn starting_at(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(AtomicU64::new(
             u64::try_from(since.as_micros()).unwrap_or_default(),
         ))

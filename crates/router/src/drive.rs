@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use p2p_shared::clock;
 use p2p_shared::protocol::RouterToInner;
 use p2p_shared::protocol::console::{PressId, StopCause};
 use p2p_shared::protocol::media::MediaTicket;
@@ -187,7 +188,7 @@ impl DriveQueue {
     /// was to replace is let go in its place.
     pub(crate) async fn expired(&self) -> PressId {
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             let next = {
                 let mut waiting = self.lock();
                 let next = waiting.expires();

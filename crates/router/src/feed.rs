@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use p2p_shared::clock;
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::MotionInfo;
 use p2p_shared::protocol::console::{
@@ -118,7 +119,7 @@ impl Feed {
     /// one car, without the runs that are over.
     pub(crate) fn subscribe(&self, only: Option<u16>) -> Subscription {
         let known = self.lock();
-        let now = Instant::now();
+        let now = clock::now();
         let info = |(port, link): (&u16, &KnownLink)| link.info(*port, now);
         let snapshot = match only {
             Some(port) => {
@@ -149,7 +150,7 @@ impl Feed {
     /// A link came up, with what a new inner (`is_new`) has forgotten.
     pub(crate) fn link_up(&self, port: u16, name: LinkName, motion: MotionInfo, is_new: bool) {
         let mut known = self.lock();
-        let now = Instant::now();
+        let now = clock::now();
         let link = known.links.entry(port).or_insert_with(|| KnownLink {
             name: name.clone(),
             is_up: false,
@@ -177,7 +178,7 @@ impl Feed {
         let mut known = self.lock();
         if let Some(link) = known.links.get_mut(&port) {
             link.is_up = false;
-            link.since = Instant::now();
+            link.since = clock::now();
             link.moving = None;
             self.tell(|| FeedEvent::LinkDown {
                 service_port: port,

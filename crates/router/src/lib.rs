@@ -62,6 +62,7 @@ mod strangers;
 use access::Access;
 use cars::Cars;
 use certificate::{Certificate, CertificateFiles};
+use control::Epochs;
 use feed::Feed;
 use health::Health;
 use host::HostName;
@@ -186,7 +187,11 @@ impl Router {
                 config.service_ports,
                 config.max_links,
             )),
-            cars: Arc::new(Cars::new(feed.clone(), metrics.clone())),
+            cars: Arc::new(Cars::new(
+                feed.clone(),
+                metrics.clone(),
+                Epochs::starting_now(),
+            )),
             feed,
             strangers: Arc::new(Strangers::new(metrics.clone())),
             consoles: Quota::new(limits::CONSOLES),

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use p2p_shared::clock;
+
 use crate::bucket::Bucket;
 use crate::origin::Party;
 
@@ -70,7 +72,7 @@ impl Share {
     /// together and as many at once.
     pub(crate) fn may_ask(&self, each_second: f64) -> bool {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        rate.take(each_second, Instant::now())
+        rate.take(each_second, clock::now())
     }
 }
 

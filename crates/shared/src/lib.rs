@@ -2,6 +2,7 @@
 //! timings, logs and settings.
 
 pub mod backoff;
+pub mod clock;
 pub mod codec;
 pub mod dial;
 pub mod environment;

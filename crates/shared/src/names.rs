@@ -225,9 +225,13 @@ impl RunIds {
     /// Ids that begin at the current time.
     #[must_use]
     pub fn starting_now() -> Self {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        Self::starting_at(SystemTime::now())
+    }
+
+    /// Ids that begin at this time.
+    #[must_use]
+    pub fn starting_at(time: SystemTime) -> Self {
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
         Self(AtomicU64::new(millis << 22))
     }

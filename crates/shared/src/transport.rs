@@ -3,10 +3,13 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+use crate::socket;
 
 /// Most bytes that TLS holds back when the socket takes no more: what waits there can't be
 /// overtaken by a stop. One record.
@@ -19,7 +22,14 @@ pub enum Transport {
     Plain(TcpStream),
     /// Encrypted, the peer known by its key or its certificate.
     Tls(Box<TlsStream<TcpStream>>),
+    /// No socket at all: the network is the simulation's.
+    #[cfg(feature = "simulation")]
+    Simulated(Box<dyn SimulatedStream>),
 }
+
+/// A connection over a simulated network.
+#[cfg(feature = "simulation")]
+pub trait SimulatedStream: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {}
 
 impl Transport {
     /// A connection with TLS on it, after its handshake.
@@ -32,12 +42,21 @@ impl Transport {
         Self::Tls(Box::new(stream))
     }
 
-    /// The socket underneath, for its options and addresses.
+    /// The socket underneath, for its options and addresses; a simulated network has none.
     #[must_use]
-    pub fn socket(&self) -> &TcpStream {
+    pub fn socket(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(stream) => Some(stream.get_ref().0),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => None,
+        }
+    }
+
+    /// See [`socket::set_dead_after`].
+    pub fn set_dead_after(&self, silence: Duration) {
+        if let Some(socket) = self.socket() {
+            socket::set_dead_after(socket, silence);
         }
     }
 
@@ -57,6 +76,8 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -70,6 +91,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -81,6 +104,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -88,6 +113,8 @@ impl AsyncWrite for Transport {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => false,
         }
     }
 
@@ -95,6 +122,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -102,6 +131,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

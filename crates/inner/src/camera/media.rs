@@ -9,9 +9,9 @@ use p2p_shared::key::Key;
 use p2p_shared::protocol::media::{MEDIA_PATH, MediaToRouter, Picture, RouterToMedia};
 use p2p_shared::random::jitter;
 use p2p_shared::text::Escaped;
+use p2p_shared::timing;
 use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire, WireError};
-use p2p_shared::{socket, timing};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
@@ -97,7 +97,7 @@ impl Media {
     ) -> Result<std::convert::Infallible, MediaEnd> {
         let socket = dial::dial(&self.router, MEDIA_PATH, self.key.as_ref()).await?;
         let mut wire: MediaWire = Wire::new(socket);
-        socket::set_dead_after(wire.get_ref().socket(), DEAD);
+        wire.get_ref().set_dead_after(DEAD);
         let Watched {
             service_port,
             ticket,

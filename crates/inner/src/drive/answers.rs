@@ -52,6 +52,7 @@ impl Drive {
         let reports = self.reports.clone();
         self.tracker.spawn(async move {
             let stood = tokio::select! {
+                biased;
                 stood = stood => stood,
                 () = asked.cancel.cancelled() => return,
             };

@@ -13,7 +13,7 @@ use p2p_shared::names::CommandName;
 use p2p_shared::protocol::End;
 use p2p_shared::text::{EscapedBytes, millis};
 use p2p_shared::timing::KILL_GRACE;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ const MARGIN: Duration = Duration::from_millis(20);
 /// How long the last words of a stop command that has ended may take to come.
 const LAST_WORDS: Duration = Duration::from_millis(5);
 /// What a motion's process gets between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_millis(150);
+pub(crate) const GRACE: Duration = Duration::from_millis(150);
 
 /// Why the guardian acts.
 #[derive(Debug, Clone, Copy)]
@@ -55,31 +55,47 @@ pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Re
     };
     let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
     let stdout = std::io::stdout().as_fd().try_clone_to_owned()?;
-    let mut lines = BufReader::new(pipe::Receiver::from_owned_fd(stdin)?).lines();
-    let mut out = pipe::Sender::from_owned_fd(stdout)?;
+    let from = pipe::Receiver::from_owned_fd(stdin)?;
+    let to = pipe::Sender::from_owned_fd(stdout)?;
+    let car = &car;
+    let stop = |guard| async move { car.act(Cause::Silent, &guard).await };
+    let guard = watch_over(from, to, stop).await?;
+    car.act(Cause::Gone, &guard).await;
+    end_survivors(inner).await;
+    if guard != Guard::Stand {
+        // What the inner was just starting, or had asked a worker for, may have moved the car
+        // since.
+        car.end(car.start(), STOP_TRIES + 2).await;
+    }
+    Ok(())
+}
+
+/// Listens to the inner and has the car stopped when that is silent beyond its deadline, until it
+/// is gone: what it said last.
+///
+/// # Errors
+/// If the inner says what nobody understands.
+pub(crate) async fn watch_over<Stopped: Future<Output = ()>>(
+    from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    stop: impl Fn(Guard) -> Stopped,
+) -> anyhow::Result<Guard> {
+    let mut lines = BufReader::new(from).lines();
     let mut guard = Guard::Stand;
     loop {
         let left = left(&guard, clock::now());
         let step = left.map(|left| Instant::now() + clock::step(left));
         let acted = tokio::select! {
+            biased;
             line = lines.next_line() => match line {
                 Ok(Some(line)) => {
                     guard = Guard::read(&line).context("the inner said something strange")?;
                     // The inner that doesn't listen is about to be found dead.
-                    let _ = out.write_all(b"ok\n").await;
+                    let _ = to.write_all(b"ok\n").await;
                     false
                 }
                 // The inner is gone.
-                _ => {
-                    car.act(Cause::Gone, &guard).await;
-                    end_survivors(inner).await;
-                    if guard != Guard::Stand {
-                        // What the inner was just starting, or had asked a worker for, may have
-                        // moved the car since.
-                        car.end(car.start(), STOP_TRIES + 2).await;
-                    }
-                    return Ok(());
-                }
+                _ => return Ok(guard),
             },
             // A step of several, perhaps.
             () = sleep_until(step.unwrap_or_else(Instant::now)), if step.is_some() => {
@@ -87,7 +103,7 @@ pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Re
             }
         };
         if acted {
-            car.act(Cause::Silent, &guard).await;
+            stop(guard.clone()).await;
             // Whether it stands is the inner's to find out, if it ever comes back.
             if let Guard::Until { deadline_ms, .. } = &mut guard {
                 *deadline_ms = 0;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use p2p_shared::clock;
 use p2p_shared::liveness::{Due, Liveness, Pings};
 use p2p_shared::protocol::CommandInfo;
 use p2p_shared::protocol::console::{
@@ -107,7 +108,7 @@ impl<'a, W: Surface> Console<'a, W> {
         refused: mpsc::Receiver<(PressId, Refused)>,
         share: Share,
     ) -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         let subscription = context.feed.subscribe(wire.only());
         let mut liveness = Liveness::new(Pings::Always, now);
         liveness.set_busy(true, now);
@@ -151,7 +152,7 @@ impl<'a, W: Surface> Console<'a, W> {
 
     async fn serve(&mut self) -> Result<Infallible, ConsoleEnd> {
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             match self.liveness.poll(now).0 {
                 Some(Due::Dead(silence)) => return Err(ConsoleEnd::Silent(silence)),
                 Some(Due::Ping) => self.ping(now)?,
@@ -260,14 +261,14 @@ impl<'a, W: Surface> Console<'a, W> {
 
     fn on_event(&mut self, event: Event<ConsoleToRouter>) -> Result<(), ConsoleEnd> {
         if !matches!(event, Event::Room) {
-            self.liveness.heard(Instant::now());
+            self.liveness.heard(clock::now());
         }
         match event {
             Event::Message(message) => self.on_message(message),
             Event::Pong(payload) => {
                 if let Ok(sent) = payload[..].try_into() {
                     let sent = Duration::from_micros(u64::from_be_bytes(sent));
-                    self.person.rtt = self.started.elapsed().checked_sub(sent);
+                    self.person.rtt = (clock::now() - self.started).checked_sub(sent);
                 }
                 Ok(())
             }

@@ -24,7 +24,6 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use p2p_shared::liveness::{Due, Liveness, Pings};
 use p2p_shared::protocol::SUBPROTOCOL;
-use p2p_shared::socket;
 use p2p_shared::timing;
 use p2p_shared::transport::Transport;
 use serde::Serialize;
@@ -107,7 +106,7 @@ fn limits() -> WebSocketConfig {
 }
 
 async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
-    socket::set_dead_after(stream.socket(), timing::PACE_BUSY.dead);
+    stream.set_dead_after(timing::PACE_BUSY.dead);
     let lane = Lane::new(Steady::new(stream));
     let limits = Some(limits());
     let socket = if read.is_empty() {

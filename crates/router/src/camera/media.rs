@@ -13,9 +13,9 @@ use p2p_shared::key::Role;
 use p2p_shared::protocol::media::{
     Assembly, MediaTicket, MediaToRouter, NoPicture, Picture, RouterToMedia,
 };
+use p2p_shared::timing;
 use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire, WireError};
-use p2p_shared::{socket, timing};
 use thiserror::Error;
 
 use super::Attached;
@@ -78,7 +78,7 @@ async fn serve(
     stream: Transport,
     read: Vec<u8>,
 ) {
-    socket::set_dead_after(stream.socket(), timing::PACE_BUSY.dead);
+    stream.set_dead_after(timing::PACE_BUSY.dead);
     let mut wire: MediaWire = Wire::accepted(stream, read).await;
     let visitor = context.strangers.admit(peer, &context.closed);
     let hello = |message| match message {

@@ -1,8 +1,9 @@
 //! Owns the presses of one car: each passed on in front of its link's queue, and its story told as
 //! a run's, from what the car says of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use p2p_shared::clock;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::RouterToInner;
 use p2p_shared::protocol::console::{MotionEvent, PressId, SessionId, Source};
@@ -17,7 +18,7 @@ impl Car {
     /// A press of its driver, as this run.
     pub(crate) fn press(&self, who: &Person, press: Press, run: RunId) -> Result<(), Refused> {
         let mut state = self.lock();
-        let begun = Instant::now();
+        let begun = clock::now();
         let Some(link) = state.link.clone() else {
             return Err(words::offline(&state.name));
         };
@@ -84,7 +85,7 @@ impl Car {
     /// The driver still holds it. What is not in order is dropped: it is old.
     pub(crate) fn renew(&self, session: SessionId, press: PressId, tick_ms: u64) {
         let mut state = self.lock();
-        let counts = state.control.renew(session, press, Instant::now());
+        let counts = state.control.renew(session, press, clock::now());
         if let (true, Some(link)) = (counts, &state.link) {
             link.drive().renew(press, tick_ms);
         }
@@ -93,7 +94,7 @@ impl Car {
     /// The driver let go. What is not in order is dropped: it is stopped already.
     pub(crate) fn release(&self, session: SessionId, press: PressId) {
         let mut state = self.lock();
-        let counts = state.control.release(session, press, Instant::now());
+        let counts = state.control.release(session, press, clock::now());
         if let (true, Some(link)) = (counts, state.link.clone())
             && link.drive().release(press)
         {

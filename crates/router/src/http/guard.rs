@@ -218,9 +218,9 @@ impl GuardedStream {
     /// Whether the connection is reset when it is dropped, so that its end looks like no end of
     /// an answer, even if we are killed.
     fn set_reset(&self, reset: bool) {
-        if let Some(stream) = &self.stream {
+        if let Some(socket) = self.stream.as_ref().and_then(Transport::socket) {
             // Only a socket that is gone refuses.
-            let _ = SockRef::from(stream.socket()).set_linger(reset.then_some(Duration::ZERO));
+            let _ = SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO));
         }
     }
 

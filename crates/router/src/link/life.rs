@@ -137,6 +137,7 @@ async fn serve(
         std::future::pending().await
     };
     let (end, wire) = tokio::select! {
+        biased;
         ended = task.run(welcome) => ended,
         ended = revoked => ended,
     };
@@ -152,6 +153,7 @@ async fn serve(
     part(wire, &end).await;
     if is_kept && !end.gives_up_port() {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
             () = context.closed.cancelled() => {}
         }

@@ -13,7 +13,7 @@ use p2p_shared::protocol::{
 use p2p_shared::text::millis;
 use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire, WireError};
-use p2p_shared::{socket, timing};
+use p2p_shared::{clock, timing};
 use tokio::sync::mpsc;
 
 use super::clock::InnerClock;
@@ -63,7 +63,7 @@ impl LinkTask {
         camera: Arc<Camera>,
         hello: &Hello,
     ) -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         Self {
             wire,
             work,
@@ -85,7 +85,7 @@ impl LinkTask {
     /// The link's life, from welcome to end. Open runs end as lost. What is left is the wire,
     /// for the farewell.
     pub(super) async fn run(mut self, welcome: RouterToInner) -> (LinkEnd, LinkWire) {
-        socket::set_dead_after(self.wire.get_ref().socket(), timing::PACE_IDLE.dead);
+        self.wire.get_ref().set_dead_after(timing::PACE_IDLE.dead);
         let handle = self.handle.clone();
         let end = tokio::select! {
             biased;
@@ -106,10 +106,10 @@ impl LinkTask {
         self.wire.push(welcome)?;
         loop {
             self.stay_alive_with_runs();
-            let now = Instant::now();
+            let now = clock::now();
             let (due, pace) = self.liveness.poll(now);
             if let Some(pace) = pace {
-                socket::set_dead_after(self.wire.get_ref().socket(), pace.dead);
+                self.wire.get_ref().set_dead_after(pace.dead);
             }
             match due {
                 Some(Due::Dead(silence)) => return Err(LinkEnd::Silent(silence)),
@@ -154,8 +154,8 @@ impl LinkTask {
             || !self.listings.is_idle()
             || !self.questions.is_idle()
             || self.handle.drive().is_watched();
-        if let Some(pace) = self.liveness.set_busy(busy, Instant::now()) {
-            socket::set_dead_after(self.wire.get_ref().socket(), pace.dead);
+        if let Some(pace) = self.liveness.set_busy(busy, clock::now()) {
+            self.wire.get_ref().set_dead_after(pace.dead);
         }
     }
 
@@ -168,7 +168,7 @@ impl LinkTask {
     fn on_pong(&self, payload: &[u8]) {
         if let Ok(sent) = payload.try_into() {
             let sent = Duration::from_micros(u64::from_be_bytes(sent));
-            if let Some(rtt) = self.started.elapsed().checked_sub(sent) {
+            if let Some(rtt) = (clock::now() - self.started).checked_sub(sent) {
                 let rtt_ms = millis(rtt);
                 tracing::debug!(link = %self.handle.name(), rtt_ms, "round trip");
                 self.car.round_trip(rtt);
@@ -233,7 +233,7 @@ impl LinkTask {
         for message in orders.wish.into_iter().chain(rest) {
             match message {
                 RouterToInner::Press { press, tick_ms, .. }
-                    if self.clock.is_old(tick_ms, Instant::now()) =>
+                    if self.clock.is_old(tick_ms, clock::now()) =>
                 {
                     self.car.too_late(press);
                     // What it was to replace is over, too.
@@ -304,7 +304,7 @@ impl LinkTask {
 
     fn on_event(&mut self, event: Event<InnerToRouter>) -> Result<(), LinkEnd> {
         if !matches!(event, Event::Room) {
-            self.liveness.heard(Instant::now());
+            self.liveness.heard(clock::now());
         }
         match event {
             Event::Message(message) => self.on_message(message),

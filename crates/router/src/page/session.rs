@@ -9,9 +9,9 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use p2p_shared::codec::Json;
 use p2p_shared::protocol::console::{ConsoleToRouter, RouterToConsole};
+use p2p_shared::timing;
 use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire, WireError};
-use p2p_shared::{socket, timing};
 
 use super::protocol::{PageToRouter, RouterToPage};
 use crate::access::Caller;
@@ -59,7 +59,7 @@ async fn serve(
     stream: Transport,
     read: Vec<u8>,
 ) {
-    socket::set_dead_after(stream.socket(), timing::PACE_BUSY.dead);
+    stream.set_dead_after(timing::PACE_BUSY.dead);
     let page = Page {
         wire: Wire::accepted(Steady::new(stream), read).await,
         port: service.port,

@@ -246,7 +246,7 @@ impl FakeConsole {
 impl FakeConsole {
     /// Lets little of what it is sent wait at its end.
     pub fn takes_little(&self) {
-        let socket = socket2::SockRef::from(self.peer.0.get_ref().socket());
+        let socket = socket2::SockRef::from(self.peer.0.get_ref().socket().unwrap());
         socket.set_recv_buffer_size(32 * 1024).unwrap();
     }
 }
