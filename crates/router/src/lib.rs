@@ -55,6 +55,8 @@ mod run_story;
 mod service;
 pub mod settings;
 mod sign_in;
+#[cfg(test)]
+mod simulation;
 pub mod sockets;
 pub mod state_file;
 mod strangers;

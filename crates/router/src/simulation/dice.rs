@@ -1,0 +1,48 @@
+//! Owns the dice of one history: everything that is left to chance comes from its seed.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Dice, which all parts of a history throw (splitmix64).
+#[derive(Debug, Clone)]
+pub(super) struct Dice(Arc<Mutex<u64>>);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(
+            seed.wrapping_mul(0x2545_f491_4f6c_dd1d),
+        )))
+    }
+
+    /// Others, that fall as these say and on which nothing else depends.
+    pub(super) fn fork(&self) -> Self {
+        Self::new(self.next())
+    }
+
+    pub(super) fn next(&self) -> u64 {
+        let mut state = self.0.lock().unwrap();
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn number(&self, range: Range<u64>) -> u64 {
+        range.start + self.next() % (range.end - range.start)
+    }
+
+    /// So many milliseconds, with microseconds.
+    pub(super) fn ms(&self, range: Range<u64>) -> Duration {
+        Duration::from_micros(self.number(range.start * 1000..range.end * 1000))
+    }
+
+    /// One in so many.
+    pub(super) fn one_in(&self, many: u64) -> bool {
+        self.number(0..many) == 0
+    }
+
+    pub(super) fn one_of<'a, T>(&self, of: &'a [T]) -> &'a T {
+        &of[usize::try_from(self.number(0..of.len() as u64)).unwrap()]
+    }
+}

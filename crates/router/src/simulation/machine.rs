@@ -1,0 +1,325 @@
+//! Owns the machine that the car is: its processes, whether it moves, and a witness of both that
+//! goes by nothing that our programs say.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use p2p_inner::simulation::{Process, World};
+use p2p_shared::names::{CommandName, RunId};
+use p2p_shared::protocol::End;
+use p2p_shared::timing;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+
+use super::dice::Dice;
+use super::history::History;
+
+/// How long the car drives on without a word of its driver.
+pub(super) const LEASE: Duration = Duration::from_millis(400);
+/// How long a motion by `/cgi` lasts.
+pub(super) const LIMIT: Duration = Duration::from_millis(900);
+/// What may pass from when the car must be stopped until its stop command runs (the contract's
+/// figure).
+const MARGIN: Duration = Duration::from_millis(50);
+
+/// The machine.
+#[derive(Debug, Clone)]
+pub(super) struct Machine(Arc<Mutex<State>>);
+
+struct State {
+    dice: Dice,
+    history: History,
+    /// Whether a motion command moves the car for as long as it runs, rather than setting a pin.
+    stays: bool,
+    group: i32,
+    processes: BTreeMap<i32, mpsc::UnboundedSender<Duration>>,
+    executed: BTreeMap<RunId, Vec<Instant>>,
+    /// The motions that were asked for by `/cgi`: when, and for how long.
+    timed: BTreeMap<RunId, (Instant, Duration)>,
+    moves: Option<Moves>,
+    /// The last time that the inner read anything of its router.
+    heard: Instant,
+    /// The last time that any driver pressed or renewed.
+    driven: Instant,
+    /// The stop command fails until then.
+    fails_until: Instant,
+}
+
+/// The car moves.
+#[derive(Debug, Clone, Copy)]
+struct Moves {
+    since: Instant,
+    is_pressed: bool,
+    /// A stop has begun since.
+    is_stopping: bool,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    pub(super) fn new(dice: Dice, history: History) -> Self {
+        let stays = dice.one_in(2);
+        let now = Instant::now();
+        Self(Arc::new(Mutex::new(State {
+            dice,
+            history,
+            stays,
+            group: 0,
+            processes: BTreeMap::new(),
+            executed: BTreeMap::new(),
+            timed: BTreeMap::new(),
+            moves: None,
+            heard: now,
+            driven: now,
+            fails_until: now,
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// The inner has read something.
+    pub(super) fn heard(&self) {
+        self.lock().heard = Instant::now();
+    }
+
+    /// A driver has pressed or renewed just now.
+    pub(super) fn driven(&self) {
+        self.lock().driven = Instant::now();
+    }
+
+    /// This motion is asked for by `/cgi`, for so long.
+    pub(super) fn expect(&self, run: RunId, lasts: Duration) {
+        self.lock().timed.insert(run, (Instant::now(), lasts));
+    }
+
+    /// The stop command fails for so long.
+    pub(super) fn stop_fails_for(&self, time: Duration) {
+        self.lock().fails_until = Instant::now() + time;
+    }
+
+    /// When this run was executed, each time.
+    pub(super) fn executions(&self, run: RunId) -> Vec<Instant> {
+        self.lock().executed.get(&run).cloned().unwrap_or_default()
+    }
+
+    /// What was executed more than once.
+    pub(super) fn executed_twice(&self) -> Vec<RunId> {
+        let state = self.lock();
+        let twice = state.executed.iter().filter(|(_, at)| at.len() > 1);
+        twice.map(|(run, _)| *run).collect()
+    }
+
+    /// Whether the car moves.
+    pub(super) fn moves(&self) -> bool {
+        self.lock().moves.is_some()
+    }
+
+    /// How many processes there are.
+    pub(super) fn processes(&self) -> usize {
+        self.lock().processes.len()
+    }
+
+    /// Looks whether the car moves that should have been stopped.
+    pub(super) fn look(&self) {
+        self.lock().look();
+    }
+
+    /// Where an inner runs.
+    pub(super) fn seat(&self) -> Arc<Seat> {
+        Arc::new(Seat {
+            machine: self.clone(),
+            is_dead: AtomicBool::new(false),
+        })
+    }
+
+    fn start(&self, run: RunId, command: &CommandName) -> Process {
+        let mut state = self.lock();
+        state.group += 1;
+        let group = state.group;
+        let word = command.as_str();
+        state.history.mark(u64::from(group.unsigned_abs()));
+        state
+            .history
+            .tell(|| format!("  {word} {group} begins, run {run}"));
+        let now = Instant::now();
+        let is_motion = word != "stop" && matches!(word, "forward" | "back");
+        if run != RunId::from_number(0) {
+            state.executed.entry(run).or_default().push(now);
+            state.history.count(|counts| counts.executions += 1);
+        }
+        let stays = is_motion && state.stays;
+        if is_motion {
+            state.history.count(|counts| counts.motions += 1);
+            let is_pressed = !state.timed.contains_key(&run);
+            state.set_moving(is_pressed);
+        }
+        let mut acts = None;
+        let (lasts, end) = match word {
+            "stop" => {
+                state.look();
+                if let Some(moves) = &mut state.moves {
+                    moves.is_stopping = true;
+                }
+                let most = if state.dice.one_in(20) { 300 } else { 10 };
+                let lasts = state.dice.ms(1..most);
+                let fails = state.fails_until > now;
+                if !fails {
+                    acts = Some(lasts.mul_f64(state.dice.number(0..100) as f64 / 100.0));
+                }
+                (Some(lasts), End::Exit(i32::from(fails)))
+            }
+            "forward" | "back" => ((!stays).then(|| state.dice.ms(1..8)), End::Exit(0)),
+            "slow" => (Some(state.dice.ms(50..1500)), End::Exit(0)),
+            "fails" => (Some(state.dice.ms(1..20)), End::Exit(3)),
+            _ => (Some(state.dice.ms(1..8)), End::Exit(0)),
+        };
+        let dies = state.dice.ms(0..5);
+        let is_stubborn = state.dice.one_in(8);
+        let (ended, end_seen) = watch::channel(None);
+        let (terminate, mut told) = mpsc::unbounded_channel();
+        state.processes.insert(group, terminate.clone());
+        drop(state);
+        let machine = self.clone();
+        tokio::spawn(async move {
+            let living = async {
+                if let Some(acts) = acts {
+                    sleep(acts).await;
+                    machine.lock().moves = None;
+                    if let Some(rest) = lasts.and_then(|lasts| lasts.checked_sub(acts)) {
+                        sleep(rest).await;
+                    }
+                    return;
+                }
+                super::network::until(lasts.map(|lasts| Instant::now() + lasts)).await;
+            };
+            let end = tokio::select! {
+                biased;
+                () = living => end,
+                Some(grace) = told.recv() => {
+                    sleep(if is_stubborn { grace } else { dies.min(grace) }).await;
+                    End::Signal(if is_stubborn { 9 } else { 15 })
+                }
+            };
+            let mut state = machine.lock();
+            state.processes.remove(&group);
+            if stays {
+                // It may have set the pin once more.
+                state.set_moving(true);
+            }
+            state
+                .history
+                .tell(|| format!("  process {group} ends: {end}"));
+            drop(state);
+            ended.send_replace(Some(end));
+        });
+        Process {
+            group,
+            end: end_seen,
+            terminate,
+            output: Bytes::from(format!("{run} {command}\n")),
+        }
+    }
+
+    fn terminate(&self, group: i32) {
+        if let Some(process) = self.lock().processes.get(&group) {
+            let _ = process.send(timing::KILL_GRACE);
+        }
+    }
+}
+
+impl State {
+    /// A command moves the car.
+    fn set_moving(&mut self, is_pressed: bool) {
+        self.look();
+        self.moves = Some(Moves {
+            since: Instant::now(),
+            is_pressed,
+            is_stopping: false,
+        });
+    }
+
+    /// How long it may move without hearing anything. By `/cgi`, as long as any wish that may
+    /// have come since lasts: the same motion again extends the one there is.
+    fn span(&self, moves: Moves) -> Duration {
+        if moves.is_pressed {
+            return LEASE;
+        }
+        let oldest = timing::RUN_DEADLINE + LEASE;
+        let timed = self.timed.values();
+        let young = timed.filter(|(asked, _)| *asked + oldest >= moves.since);
+        young.map(|(_, lasts)| *lasts).max().unwrap_or(LIMIT)
+    }
+
+    /// Promise 3, by what the network and the drivers did.
+    fn look(&mut self) {
+        let Some(moves) = self.moves.filter(|moves| !moves.is_stopping) else {
+            return;
+        };
+        let mut until = moves.since.max(self.heard) + self.span(moves);
+        if moves.is_pressed {
+            // By an old process that ends, too, which none of them asks for.
+            until = until.min(self.driven.max(moves.since) + timing::MOTION_AGE);
+        }
+        let late = Instant::now().saturating_duration_since(until + MARGIN);
+        if late > Duration::ZERO {
+            self.moves = None;
+            let why = if moves.is_pressed { "lease" } else { "limit" };
+            self.history.broken(
+                3,
+                format!("the car moves {late:?} after its {why} and 50 ms"),
+            );
+        }
+    }
+}
+
+/// The machine as one inner has it.
+#[derive(Debug)]
+pub(super) struct Seat {
+    machine: Machine,
+    is_dead: AtomicBool,
+}
+
+impl Seat {
+    /// The inner was killed: what it still does in its tasks happens nowhere.
+    pub(super) fn kill(&self) {
+        self.is_dead.store(true, Ordering::Relaxed);
+    }
+}
+
+impl World for Seat {
+    fn start(&self, run: RunId, command: &CommandName) -> Option<Process> {
+        let is_guardians = run == RunId::from_number(0);
+        if self.is_dead.load(Ordering::Relaxed) && !is_guardians {
+            return None;
+        }
+        Some(self.machine.start(run, command))
+    }
+
+    fn end_group(&self, group: i32, grace: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let process = self.machine.lock().processes.get(&group).cloned();
+        Box::pin(async move {
+            if let Some(process) = process {
+                let _ = process.send(grace);
+                process.closed().await;
+            }
+        })
+    }
+
+    fn end_survivors(&self) {
+        let groups: Vec<i32> = self.machine.lock().processes.keys().copied().collect();
+        groups
+            .into_iter()
+            .for_each(|group| self.machine.terminate(group));
+    }
+}
