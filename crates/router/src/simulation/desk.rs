@@ -203,6 +203,7 @@ impl Desk {
             },
             RouterToConsole::SendEvent { .. }
             | RouterToConsole::Commands { .. }
+            | RouterToConsole::Run { .. }
             | RouterToConsole::GoAway { .. } => {}
         }
         Ok(())
