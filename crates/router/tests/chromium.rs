@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "chromium/camera.rs"]
+mod camera;
 #[path = "chromium/desk.rs"]
 mod desk;
 #[path = "chromium/driving.rs"]
