@@ -6,6 +6,8 @@ mod common;
 
 #[path = "chromium/camera.rs"]
 mod camera;
+#[path = "chromium/commands.rs"]
+mod commands;
 #[path = "chromium/desk.rs"]
 mod desk;
 #[path = "chromium/driving.rs"]

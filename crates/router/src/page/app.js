@@ -29,9 +29,14 @@ const link = new Link("/drive", {
     $("out").hidden = false;
     $("why-out").textContent = why;
   },
-  noWebSocket: () => document.body.classList.replace("live", "plain"),
+  noWebSocket: () => isLive(false),
 });
-document.body.classList.replace("plain", "live");
+
+function isLive(is) {
+  document.body.classList.toggle("live", is);
+  document.body.classList.toggle("plain", !is);
+}
+isLive(true);
 
 function tell(event) {
   const effects = drive.update(state, event, now());
@@ -48,7 +53,7 @@ function hear(message) {
   link.comeBack = message.go_away?.reconnect_after_ms;
   const wasUp = drive.isUp(state);
   tell({ type: "message", message });
-  if (message.car !== undefined) document.body.classList.replace("plain", "live");
+  if (message.car !== undefined) isLive(true);
   if (drive.isUp(state) && (!wasUp || message.up)) commands.load(state.car, drive.mayDrive(state));
 }
 

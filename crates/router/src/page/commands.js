@@ -1,79 +1,103 @@
-// Owns the list of the car's other commands, and the output of the last.
+// Owns the list of the car's other commands, the output of the last, and what became of it.
 
 import { short } from "./words.js";
 
 const SHOWN = 65536; // characters of output that are kept
-const MAY_NOT = "This key may only stop the car";
+const AGAIN = 1000; // how often is asked what became of a run
+
+const $ = id => document.getElementById(id);
+const fresh = { cache: "no-store" };
 
 export class Commands {
   constructor() {
-    this.form = document.getElementById("commands");
-    this.field = document.getElementById("arguments");
-    this.output = document.getElementById("output");
-    this.verdict = document.getElementById("verdict");
-    this.end = document.getElementById("end");
-    this.form.addEventListener("submit", event => {
+    $("commands").addEventListener("submit", event => {
       if (document.body.classList.contains("plain")) return;
       event.preventDefault();
       if (event.submitter?.name === "command") this.run(event.submitter.value);
     });
     // Enter in the field must not run whatever is first in the list.
-    this.field.addEventListener("keydown", event => event.key === "Enter" && event.preventDefault());
-    this.end.addEventListener("click", () => this.abort?.abort());
+    $("arguments").addEventListener("keydown", event => event.key === "Enter" && event.preventDefault());
+    $("end").addEventListener("click", () => this.abort?.abort());
   }
 
   /** Asks the car what it can do, and shows it, but for what the pads are for. */
   async load(car, mayRun) {
-    const answer = await fetch("/commands", { cache: "no-store" }).catch(() => null);
+    const answer = await fetch("/commands", fresh).catch(() => null);
     if (!answer?.ok) return;
     const { commands } = await answer.json();
     const others = commands.filter(({ name }) => !car.motion.includes(name) && name !== car.stop);
-    const list = this.form.querySelector(".list");
+    const list = document.querySelector(".list");
     const there = new Map([...list.children].map(button => [button.value, button]));
     for (const { name, problem } of others) {
       const button = there.get(name) ?? Object.assign(document.createElement("button"), { name: "command", value: name, textContent: name });
       there.delete(name);
-      const reason = problem ?? (mayRun ? "" : MAY_NOT);
+      const reason = problem ?? (mayRun ? "" : "This key may only stop the car");
       Object.assign(button, { disabled: !!reason, title: reason });
       if (!button.parentNode) list.append(button);
     }
     for (const gone of there.values()) gone.remove();
-    document.getElementById("none").hidden = others.length > 0;
-    document.getElementById("only-stop").hidden = mayRun || others.length === 0;
+    $("none").hidden = others.length > 0;
+    $("only-stop").hidden = mayRun || others.length === 0;
   }
 
   async run(command) {
     // Not as a form's: there a space is a plus.
-    const query = [["command", command], ["stream", "1"], ...split(this.field.value).map(word => ["arg", word])]
-      .map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
+    const query = [command, ...split($("arguments").value)].map(encodeURIComponent).join("&arg=");
     this.abort?.abort();
     const abort = this.abort = new AbortController();
-    const isMine = () => this.abort === abort;
-    const say = (verdict, text) => {
-      if (!isMine()) return;
-      this.verdict.textContent = verdict;
-      if (text !== undefined) this.output.textContent = text.slice(-SHOWN);
-    };
-    say(`${command} runs …`, "");
-    this.end.hidden = false;
+    const { signal } = abort;
     let text = "";
+    const say = (verdict, isOver = true) => {
+      if (this.abort !== abort) return;
+      $("verdict").textContent = command + verdict;
+      $("output").textContent = text = text.slice(-SHOWN);
+      $("end").hidden = isOver;
+    };
+    say(" runs …", false);
+    const begun = performance.now();
+    let head, verdict, lost;
     try {
-      const begun = performance.now();
-      const answer = await fetch(`/cgi?${query}`, { method: "POST", signal: abort.signal, cache: "no-store" });
+      const answer = await fetch(`/cgi?stream=1&command=${query}`, { ...fresh, method: "POST", signal });
+      head = name => answer.headers.get(`p2p-${name}`);
       const reader = answer.body.getReader();
       const decoder = new TextDecoder();
       for (let part; !(part = await reader.read()).done;) {
-        text = (text + decoder.decode(part.value, { stream: true })).slice(-SHOWN);
-        say(`${command} runs …`, text);
+        text += decoder.decode(part.value, { stream: true });
+        say(" runs …", false);
       }
-      const exit = answer.headers.get("p2p-exit");
-      const how = answer.ok ? "ok" : exit ? `exit ${exit}` : `refused (${answer.status})`;
-      say(`${command}: ${how}, ${short(performance.now() - begun)}`, text);
-    } catch (error) {
-      const why = abort.signal.aborted ? "ended" : "the transfer broke off: it was killed, or the link lost";
-      say(`${command}: ${why}`, text);
+      if (head("exit")) verdict = ended(head("exit"), performance.now() - begun);
+      else if (head("executed") === "no") verdict = `refused (${answer.status})`;
+      lost = head("executed") === "unknown";
+      if (lost) text = "";
+    } catch {
+      if (signal.aborted) verdict = "ended";
+      else if (!head) verdict = "no answer: look whether it ran";
+      lost = true;
     }
-    if (isMine()) this.end.hidden = true;
+    // The answer's head went before the end, or the end was lost.
+    if (!verdict) {
+      const run = head("run");
+      const id = lost ? ` (run ${run})` : "";
+      if (lost) say(`: the link was lost; how it ended is asked once the car is there${id}`);
+      const told = await story(run, signal);
+      if (!told) return;
+      if (lost && told.output?.length > text.length) text = told.output;
+      text += told.stderr ?? "";
+      verdict = (told.exit ? ended(told.exit, told.exec_ms) : `${told.state}: ${told.why}`) + id;
+    }
+    say(`: ${verdict}`);
+  }
+}
+
+const ended = (exit, time) => `${["0", "ended"].includes(exit) ? "ok" : `exit ${exit}`}, ${short(time)}`;
+
+/** What became of a run, when it is over and its car there; null: nobody wants to know any more. */
+async function story(run, signal) {
+  for (; !signal.aborted; await new Promise(done => setTimeout(done, AGAIN))) {
+    const answer = await fetch(`/run/${run}`, { ...fresh, signal }).catch(() => null);
+    if (answer?.status < 429 && !answer.ok) return { state: "not known", why: await answer.text() };
+    const told = answer?.ok && await answer.json().catch(() => null);
+    if (told && told.state !== "waiting" && told.state !== "running") return told;
   }
 }
 

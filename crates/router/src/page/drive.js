@@ -7,7 +7,7 @@
 //    └────────────────────────────┴──▶ STOPPED, FAILSAFE ──A──▶ ARMED
 
 import { TOO_SLOW, VIDEO_OLD, holder, isArmed, isUp, obstacle, roundTrip } from "./facts.js";
-import { causes, refusals, why } from "./words.js";
+import { refusals, why } from "./words.js";
 
 export * from "./facts.js";
 
@@ -286,7 +286,7 @@ function motion(s, event, out) {
   const told = {
     started() {
       s.moving = body;
-          if (s.pressed && same(s.pressed.id, body.press)) s.beganIn = s.now - s.pressed.at;
+      if (s.pressed && same(s.pressed.id, body.press)) s.beganIn = s.now - s.pressed.at;
     },
     over() {
       if (s.moving) s.lastMoved = s.moving.command;
@@ -308,7 +308,7 @@ function motion(s, event, out) {
       s.ran = { command: s.moving?.command ?? s.lastMoved ?? "motion", ...body, at: s.now };
     },
     stopped() {
-      s.ran = { command: s.car?.stop ?? "stop", ...body, cause: causes[body.cause] ?? body.cause, at: s.now };
+      s.ran = { command: s.car?.stop ?? "stop", ...body, at: s.now };
       if (body.cause === "asked" && !s.press && s.waits === null) cut(s);
     },
     stands() {

@@ -3,10 +3,10 @@
 
 use hyper::header::HeaderValue;
 
-/// What the drive page may do: run these scripts, speak to where it came from, and show a picture
-/// from there or one that it was sent.
+/// What the drive page may do: run these scripts, speak to where it came from, and show its
+/// icon. The pictures that it is sent are drawn.
 pub(crate) const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
 );
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";

@@ -49,7 +49,7 @@ export class Link {
     this.timer = setTimeout(() => this.dial(), after);
     const retryAt = performance.now() + after;
     this.on.closed?.(reason || (wasOpen ? "the connection was lost" : "no connection"), retryAt);
-      // With which status a WebSocket was refused is not told.
+    // With which status a WebSocket was refused is not told.
     const answer = await fetch("/commands", { cache: "no-store" }).catch(() => null);
     if (this.socket?.readyState === WebSocket.OPEN || this.asleep) return;
     if (answer?.status === 401 || answer?.status === 403) {

@@ -32,7 +32,7 @@ export class Clock {
 export class Video {
   constructor(canvas, clock, changed) {
     Object.assign(this, { canvas, clock, changed, is: "starting", why: "", off: false, waiting: null, busy: false });
-    Object.assign(this, { stamp: null, drawnAt: 0, lostAt: null, drawn: 0 });
+    Object.assign(this, { stamp: null, lostAt: null, drawn: 0 });
     this.link = new Link("/frames", {
       open: () => {
         this.lostAt = null;
@@ -41,7 +41,7 @@ export class Video {
       closed: () => this.lostAt ??= performance.now(),
       message: data => this.message(data),
       noWebSocket: () => {
-        this.say("none", "");
+        this.say("none");
         this.link.sleep();
         setTimeout(() => this.off || document.hidden || this.link.wake(), RETRY);
       },
@@ -51,7 +51,7 @@ export class Video {
   message(data) {
     if (typeof data === "string") {
       const { camera, why } = JSON.parse(data);
-      return this.say(camera, why ?? "");
+      return this.say(camera, why);
     }
     this.clock.arrived(stampOf(data), performance.now());
     this.waiting = data;
@@ -62,30 +62,30 @@ export class Video {
     this.busy = true;
     const data = this.waiting;
     this.waiting = null;
-    const picture = await decode(new Blob([new Uint8Array(data, 8)], { type: "image/jpeg" })).catch(() => null);
+    const picture = await createImageBitmap(new Blob([new Uint8Array(data, 8)], { type: "image/jpeg" })).catch(() => null);
     if (picture && !this.off) {
       const { canvas } = this;
       if (canvas.width !== picture.width || canvas.height !== picture.height) {
         Object.assign(canvas, { width: picture.width, height: picture.height });
       }
       canvas.getContext("2d", { alpha: false }).drawImage(picture, 0, 0);
-      Object.assign(this, { stamp: stampOf(data), drawnAt: performance.now(), drawn: this.drawn + 1 });
-      if (this.is !== "live") this.say("live", "");
+      Object.assign(this, { stamp: stampOf(data), drawn: this.drawn + 1 });
+      if (this.is !== "live") this.say("live");
     }
-    picture?.close?.();
+    picture?.close();
     this.busy = false;
     if (this.waiting) return this.draw();
     this.link.send("next");
   }
 
-  say(is, why) {
+  say(is, why = "") {
     Object.assign(this, { is, why });
     this.changed();
   }
 
   /** How old the shown picture is, in milliseconds; null: nobody drives by one. */
   age(now, rtt) {
-    if (this.is === "live" && this.lostAt !== null && now - this.lostAt > LOST) this.say("away", "");
+    if (this.is === "live" && this.lostAt !== null && now - this.lostAt > LOST) this.say("away");
     return this.is === "live" && !this.off ? this.clock.age(this.stamp, now, rtt) : null;
   }
 
@@ -93,7 +93,7 @@ export class Video {
   switchOff(off) {
     this.off = off;
     this.show(!off);
-    this.say(off ? "off" : "starting", "");
+    this.say(off ? "off" : "starting");
   }
 
   /** Nobody sees it while the page is hidden. */
@@ -104,15 +104,3 @@ export class Video {
 }
 
 const stampOf = data => Number(new DataView(data).getBigUint64(0));
-
-async function decode(blob) {
-  if (globalThis.createImageBitmap) return createImageBitmap(blob);
-  const image = new Image();
-  image.src = URL.createObjectURL(blob);
-  try {
-    await image.decode();
-    return image;
-  } finally {
-    URL.revokeObjectURL(image.src);
-  }
-}

@@ -45,7 +45,7 @@ export class View {
     text("state", `${GLYPHS[state]} ${state}`);
     const driver = { nobody: "free", us: "you drive", other: `driven by ${who.name}` }[who.is];
     text("driver", state === "OFFLINE" ? "" : driver);
-    this.showTimes(s, video, state);
+    this.showTimes(s, state);
     this.showStage(s, video, state);
     this.showPads(s, state);
     this.showRequest(s, who);
@@ -63,14 +63,14 @@ export class View {
     mark($("tell"), "said", String(isSaid || failed));
   }
 
-  showTimes(s, video, state) {
+  showTimes(s, state) {
     const rtt = state === "OFFLINE" ? null : drive.roundTrip(s);
     const level = rtt === null || rtt < 100 ? "" : rtt <= 200 ? "slow" : "bad";
     text("rtt", `RTT ${rtt === null ? "–" : short(rtt)}${level === "slow" ? " slow" : level ? " TOO SLOW" : ""}`);
     mark($("rtt"), "level", level);
     const age = s.videoAge;
     text("age", age === null ? "" : `picture ${short(age)}${age > GREY ? " OLD" : ""}`);
-    mark($("age"), "level", age === null || age <= GREY ? "" : "bad");
+    mark($("age"), "level", age > GREY ? "bad" : "");
     hide("age", age === null);
     mark($("stage"), "picture", age === null ? "none" : age > GREY ? "old" : "live");
   }
@@ -134,7 +134,6 @@ function hop(s) {
     ? `A driven car has stopped itself by now (lease ${lease} ms).`
     : `A driven car stops itself within ${lease} ms.`;
   const { is, since, why, retryAt } = s.connection;
-  if (is === "connecting") return "Connecting …";
   if (is === "lost") {
     const next = Math.max(0, (retryAt - s.now) / 1000);
     return `Link lost: page → router, since ${ago(s.now - since)}: ${why}. ${itself(since)} Next try ${next < 0.1 ? "now" : `in ${next.toFixed(1)} s`}.`;

@@ -37,19 +37,6 @@ export const refusals = {
   not_started: "the command could not be started (see the log)",
 };
 
-/** Why a car stopped. */
-export const causes = {
-  asked: "asked for",
-  released: "let go",
-  lease: "the lease ran out",
-  limit: "its time was over",
-  not_started: "it could not be started",
-  again: "once more, to be sure",
-  beginning: "a new beginning",
-  watchdog: "a process at the car died or hung",
-  worker: "the worker that moved it is gone",
-};
-
 /** How a process ended. */
 export function ending(end) {
   if (end === null || end === undefined) return "did not run";
