@@ -1,6 +1,7 @@
 //! Measures the camera with the real router: `cargo bench -p p2p-router --bench camera`. What 50
 //! viewers cost the router, what one of them that doesn't read costs the others, and what becomes of
-//! the control's round trip when pictures go over the same narrow line. Prints a table, and fails
+//! the control's round trip when pictures go over the same narrow line; with `-- --page`, how old a
+//! picture is when the drive page has drawn it in Chromium. Prints a table, and fails
 //! where an aim is missed.
 #![allow(
     clippy::unwrap_used,
@@ -10,12 +11,16 @@
 )]
 #![allow(unreachable_pub, reason = "a program of several files")]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 
+#[path = "../../tests/common/mod.rs"]
+mod common;
 mod line;
+mod page;
 mod pictures;
 mod stand;
 mod viewer;
@@ -48,6 +53,12 @@ struct Options {
     /// The delay of the narrow line, each way, in ms
     #[arg(long, value_delimiter = ',', default_values_t = [25, 50])]
     delays: Vec<u64>,
+    /// Measure only how old a picture is when the page has drawn it: needs Chromium
+    #[arg(long)]
+    page: bool,
+    /// Where the page's programs are, if not to be built: a folder as target/release
+    #[arg(long, value_name = "DIR", requires = "page")]
+    programs: Option<PathBuf>,
     /// Be the camera
     #[arg(long, hide = true)]
     be_camera: bool,
@@ -67,6 +78,12 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    if options.page {
+        let programs = options.programs.unwrap_or_else(page::build);
+        let time = Duration::from_secs(options.seconds);
+        runtime.block_on(page::measure(&programs, options.rate, time));
+        return ExitCode::SUCCESS;
+    }
     println!(
         "pictures of {} bytes, {} a second; {} s each",
         options.bytes, options.rate, options.seconds
