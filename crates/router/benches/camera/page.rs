@@ -109,11 +109,13 @@ pub async fn measure(programs: &Path, rate: u32, time: Duration) {
     print("on the page's screen", &|note| note[2] - note[0] - ahead);
 }
 
-/// The first of these that is there.
+/// The newest of these that are there: an older build may be beside it.
 fn find(programs: &Path, names: &[&str]) -> PathBuf {
-    let mut paths = names.iter().map(|name| programs.join(name));
+    let built = |path: &PathBuf| path.metadata().and_then(|file| file.modified()).ok();
+    let paths = names.iter().map(|name| programs.join(name));
     paths
-        .find(|path| path.exists())
+        .filter(|path| path.exists())
+        .max_by_key(built)
         .unwrap_or_else(|| panic!("{names:?} is not in {}", programs.display()))
 }
 
