@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::{Key, Role};
+use p2p_shared::names::CommandName;
 
 use crate::access::Caller;
 use crate::answer::{Executed, Problem, answer};
@@ -115,6 +116,7 @@ impl Asked<'_> {
             Occupant::Away(_) => None,
         };
         let car = self.context.cars.get(self.service.port);
+        let stop = car.as_ref().map(|car| car.stop_command());
         let role = caller.role();
         let home = Home {
             car: &self.service.name().to_string(),
@@ -123,6 +125,7 @@ impl Asked<'_> {
                 Caller::Holder(grant, _) => Some((&grant.name, role)),
             },
             commands: commands.as_deref(),
+            stop: stop.as_ref().map_or("stop", CommandName::as_str),
             may_run: &|name| role.may_run() || car.as_ref().is_some_and(|car| car.is_stop(name)),
         };
         let mut response = self.page(StatusCode::OK, Executed::No, home.html());

@@ -66,6 +66,11 @@ impl Car {
         Ok(RunKind::Motion { for_ms, stops })
     }
 
+    /// Its stop command.
+    pub(crate) fn stop_command(&self) -> CommandName {
+        self.lock().motion.stop.clone()
+    }
+
     /// Whether this is its stop command.
     pub(crate) fn is_stop(&self, command: &CommandName) -> bool {
         *command == self.lock().motion.stop

@@ -7,6 +7,7 @@ import { Gamepads, listen } from "./input.js";
 import { Link } from "./link.js";
 import { Clock, Video } from "./video.js";
 import { View } from "./view.js";
+import { why } from "./words.js";
 
 const QUICK = 50; // while something may move: a heartbeat
 const CALM = 125; // else
@@ -19,7 +20,7 @@ const state = drive.start(now());
 const view = new View();
 const clock = new Clock();
 const commands = new Commands();
-const video = new Video($("canvas"), clock, () => tell({ type: "tick", videoAge: null }));
+const video = new Video($("canvas"), clock, () => tell(seen("picture")));
 const gamepads = new Gamepads(tell);
 const link = new Link("/drive", {
   open: () => tell({ type: "open" }),
@@ -41,10 +42,21 @@ isLive(true);
 function tell(event) {
   const effects = drive.update(state, event, now());
   for (const { send, say, mild } of effects) {
-    if (send !== undefined) link.send(JSON.stringify(send));
+    if (send !== undefined && !link.send(JSON.stringify(send)) && send === "stop") stopByHttp();
     if (say) view.say(say, mild, now());
   }
   view.show(state, video);
+}
+
+const seen = type => ({ type, videoAge: video.age(now(), drive.roundTrip(state)), isLive: video.is === "live" });
+
+/** While there is no WebSocket. */
+async function stopByHttp() {
+  const command = encodeURIComponent(state.car?.stop ?? $("commands").dataset.stop);
+  const said = await fetch(`/cgi?command=${command}`, { method: "POST", keepalive: true })
+    .then(async answer => answer.ok ? why.stopped : why.notStopped(await answer.text()))
+    .catch(() => why.noWay);
+  view.say(said, false, now());
 }
 
 function hear(message) {
@@ -70,7 +82,7 @@ function beat() {
   const by = Math.max(now() - due, Date.now() - date - (due - last));
   if (by > drive.LATE) tell({ type: "late", by });
   gamepads.look();
-  tell({ type: "tick", videoAge: video.age(now(), drive.roundTrip(state)) });
+  tell(seen("tick"));
   const isQuick = drive.isArmed(state) || state.hold || navigator.getGamepads?.().some(pad => pad);
   last = now();
   date = Date.now();

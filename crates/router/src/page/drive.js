@@ -2,9 +2,9 @@
 // the console's rules. Pure: it is given each event and the time in milliseconds, and returns what
 // to send or to say. That the car stops by itself is the lease's to decide, at the car.
 //
-//   VIEW ──A, or first press──▶ ARMED ──hold──▶ DRIVING ──release──▶ ARMED
-//    ▲  Esc, idle                 │ Space           │ Space, or a failure
-//    └────────────────────────────┴──▶ STOPPED, FAILSAFE ──A──▶ ARMED
+//   VIEW --A, or first press--> ARMED --hold--> DRIVING --release--> ARMED
+//    ^  Esc, idle                 | Space           | Space, or a failure
+//    +----------------------------+--> STOPPED, FAILSAFE --A--> ARMED
 
 import { TOO_SLOW, VIDEO_OLD, holder, isArmed, isUp, obstacle, roundTrip } from "./facts.js";
 import { refusals, why } from "./words.js";
@@ -24,7 +24,7 @@ const SLOW_REPEAT = 1000; // what comes later is no repeat to be measured
 
 /** What an event changes, and what is to be done: `{send}` a message, `{say}` a sentence. */
 export function update(s, event, now) {
-  s.now = now;
+  Object.assign(s, { now, isTick: event.type === "tick" });
   const out = [];
   handlers[event.type](s, event, out);
   const rtt = roundTrip(s);
@@ -68,18 +68,17 @@ const handlers = {
     s.hold = s.waits = null;
     release(s, out);
   },
-  // Focus, pointer or gamepad are gone: releases will be told elsewhere.
+  // Focus, pointer or gamepad are gone.
   letGo: (s, _, out) => letGo(s, out),
-  // A pad by Enter or a screen reader, where there is no release.
+  // A pad, where there is no release.
   pulse: (s, { direction }, out) => down(s, { from: "click", direction, last: s.now, pulse: true }, out),
   stop(s, _, out) {
     endPress(s);
     s.latch = "stopped";
     out.push({ send: "stop" });
-    if (s.connection.is !== "up") out.push({ say: why.noWay });
   },
   arm(s, _, out) {
-    // A key whose release was lost counts as held for as long as one that never repeats.
+    // A key whose release was lost counts as held as long as one that never repeats.
     const isHeld = s.hold && (s.hold.from !== "key" || s.now < s.hold.last + SILENT_KEY);
     if (isHeld) return out.push({ say: why.keyHeld });
     const no = obstacle(s);
@@ -102,11 +101,16 @@ const handlers = {
   },
   deny: (s, _, out) => out.push({ send: { control: "deny" } }),
   seize: (s, _, out) => out.push({ send: { control: "seize" } }),
-  tick(s, { videoAge = null }) {
-    s.videoAge = videoAge;
-  },
+  tick: picture,
+  picture,
   late: (s, { by }, out) => fail(s, why.late(by), out),
 };
+
+/** Who drives by pictures is not left without. */
+function picture(s, { videoAge = null, isLive = true }) {
+  if (s.press && (isLive || videoAge === null)) s.press.sees = videoAge !== null;
+  s.videoAge = isLive || s.press?.sees ? videoAge : null;
+}
 
 const messages = {
   car(s, { session, key, role, car }) {
@@ -265,7 +269,8 @@ function keepMoving(s, out) {
     release(s, out);
     return cut(s);
   }
-  if (s.now >= s.press.sent + HEARTBEAT) {
+  // What waited for a stalled page renews nothing.
+  if (s.isTick && s.now >= s.press.sent + HEARTBEAT) {
     s.press.sent = s.now;
     out.push({ send: { renew: { press: s.press.id, tick_ms: s.tick?.ms ?? 0 } } });
   }
@@ -279,7 +284,6 @@ function movesUntil(hold) {
   return hold.last + Math.max(3 * hold.repeat, SILENCE);
 }
 
-/** What the car says of its motion. */
 function motion(s, event, out) {
   const [kind, body] = typeof event === "string" ? [event] : Object.entries(event)[0];
   const ours = !!body?.press && same(body.press, s.last);

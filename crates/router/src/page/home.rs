@@ -18,6 +18,8 @@ pub(crate) struct Home<'a> {
     pub signed_in: Option<(&'a str, Role)>,
     /// What can be run; `None` while the car is away.
     pub commands: Option<&'a [CommandInfo]>,
+    /// Which of them stops the car.
+    pub stop: &'a str,
     /// Whether this person may run this.
     pub may_run: &'a dyn Fn(&CommandName) -> bool,
 }
@@ -62,7 +64,12 @@ impl Home<'_> {
             }
             Some(_) => {}
         }
-        html += "<form id=\"commands\" action=\"/cgi\" aria-label=\"Commands\">\n<div class=\"list\">\n";
+        // Writing to a string can't fail.
+        let _ = writeln!(
+            html,
+            "<form id=\"commands\" action=\"/cgi\" aria-label=\"Commands\" data-stop=\"{}\">\n<div class=\"list\">",
+            attribute(self.stop)
+        );
         for command in self.commands.unwrap_or_default() {
             let name = command.name.as_str();
             let (value, name) = (attribute(name), text(name));
@@ -73,7 +80,6 @@ impl Home<'_> {
                 }
                 None => String::new(),
             };
-            // Writing to a string can't fail.
             let _ = writeln!(
                 html,
                 "<button name=\"command\" value=\"{value}\"{refused}>{name}</button>"
@@ -99,6 +105,7 @@ mod tests {
             car: evil,
             signed_in: Some((evil, Role::View)),
             commands: Some(&commands),
+            stop: evil,
             may_run: &|_| false,
         };
         let html = home.html();

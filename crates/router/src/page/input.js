@@ -7,13 +7,15 @@ const ARROWS = { ArrowUp: 0, ArrowDown: 1, ArrowLeft: 2, ArrowRight: 3, KeyW: 0,
 const STICK = 0.5; // a stick that is pushed less is at rest
 
 const isText = it => it.matches?.("input, textarea, select, [contenteditable]");
+// There the keys are the browser's.
+const isPlain = () => document.querySelector(".plain");
 const isStale = event => performance.now() - event.timeStamp > LATE;
 
 /** `tell` is given the events; `wantsArming` says whether A takes control, or drives left. */
 export function listen(tell, wantsArming) {
   addEventListener("keydown", event => onKey(event, tell, wantsArming), { capture: true });
   addEventListener("keyup", event => {
-    if (event.code === "Space" && !isText(event.target)) event.preventDefault();
+    if (event.code === "Space" && !isText(event.target) && !isPlain()) event.preventDefault();
     const direction = ARROWS[event.code];
     if (direction !== undefined) tell({ type: "up", from: "key", direction });
   }, { capture: true });
@@ -34,6 +36,9 @@ function onKey(event, tell, wantsArming) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
+  // It would press a button again.
+  if (event.repeat && event.key === "Enter") event.preventDefault();
+  if (isPlain()) return;
   // The system takes releases for itself while one of these is down.
   if (event.ctrlKey || event.metaKey || event.altKey) return tell({ type: "letGo" });
   const types = { Space: "stop", Escape: "disarm", KeyG: "grant", KeyN: "deny" };
@@ -58,8 +63,9 @@ function listenToPad(pad, tell) {
     if (event.button !== 0 || pointer !== null) return;
     event.preventDefault();
     if (isStale(event)) return;
+    // Throws if the finger is gone.
+    pad.setPointerCapture(event.pointerId);
     pointer = event.pointerId;
-    pad.setPointerCapture(pointer);
     tell({ type: "down", from: "pad", direction });
   });
   const up = event => {

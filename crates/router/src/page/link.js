@@ -1,5 +1,5 @@
 // Owns the page's WebSocket for driving: dials by itself, with a pause that doubles from 0.2 s to
-// 1 s and full jitter, and finds out why, where it can't be had. It decides nothing about driving.
+// 1 s and full jitter, and finds out why, where it can't be had.
 
 const LEAST = 200;
 const MOST = 1000;
@@ -48,21 +48,27 @@ export class Link {
     this.pause = Math.min(this.pause * 2, MOST);
     this.timer = setTimeout(() => this.dial(), after);
     const retryAt = performance.now() + after;
-    this.on.closed?.(reason || (wasOpen ? "the connection was lost" : "no connection"), retryAt);
-    // With which status a WebSocket was refused is not told.
-    const answer = await fetch("/commands", { cache: "no-store" }).catch(() => null);
+    this.on.closed?.(reason || (wasOpen ? "the connection was lost" : this.full || "no connection"), retryAt);
+    // Why a WebSocket was refused is told without one.
+    const answer = await fetch(this.path, { cache: "no-store" }).catch(() => null);
+    const said = (await answer?.text().catch(() => null))?.trim();
     if (this.socket?.readyState === WebSocket.OPEN || this.asleep) return;
-    if (answer?.status === 401 || answer?.status === 403) {
+    const is = status => answer?.status === status;
+    this.full = is(429) ? said : "";
+    if (this.full) this.on.closed?.(said, retryAt);
+    else if (is(401) || is(403)) {
       this.sleep();
-      this.on.signedOut?.(await answer.text());
+      this.on.signedOut?.(said);
     } else if (answer && this.failed >= TRIES) {
       this.on.noWebSocket?.();
     }
   }
 
-  /** Sends it now or never: what waits is old when it comes. */
+  /** Sends it now (true) or never: what waits is old when it comes. */
   send(text) {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(text);
+    const isOpen = this.socket?.readyState === WebSocket.OPEN;
+    if (isOpen) this.socket.send(text);
+    return isOpen;
   }
 
   /** Nobody looks: the connection, which costs the car a ping every 2 s, is given up. */

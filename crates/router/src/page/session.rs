@@ -37,8 +37,10 @@ pub(crate) fn upgrade(
     peer: SocketAddr,
     mut request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
-    let accept = listen::websocket_accept(request.headers())?;
+    // In this order a page that asks without an upgrade is told, too, that there is no room: of a
+    // WebSocket that is refused a browser tells it nothing.
     let share = admin::share(context, &caller, peer)?;
+    let accept = listen::websocket_accept(request.headers())?;
     let upgrading = hyper::upgrade::on(&mut request);
     let (context, service) = (context.clone(), service.clone());
     let tracker = context.links.clone();

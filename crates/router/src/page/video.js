@@ -32,7 +32,7 @@ export class Clock {
 export class Video {
   constructor(canvas, clock, changed) {
     Object.assign(this, { canvas, clock, changed, is: "starting", why: "", off: false, waiting: null, busy: false });
-    Object.assign(this, { stamp: null, lostAt: null, drawn: 0 });
+    Object.assign(this, { stamp: null, lostAt: null, drawn: 0, said: 0 });
     this.link = new Link("/frames", {
       open: () => {
         this.lostAt = null;
@@ -60,17 +60,16 @@ export class Video {
 
   async draw() {
     this.busy = true;
-    const data = this.waiting;
+    const { waiting: data, said } = this;
     this.waiting = null;
     const picture = await createImageBitmap(new Blob([new Uint8Array(data, 8)], { type: "image/jpeg" })).catch(() => null);
-    if (picture && !this.off) {
+    if (picture && !this.off && this.said === said) {
       const { canvas } = this;
-      if (canvas.width !== picture.width || canvas.height !== picture.height) {
-        Object.assign(canvas, { width: picture.width, height: picture.height });
-      }
+      const { width, height } = picture;
+      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
       canvas.getContext("2d", { alpha: false }).drawImage(picture, 0, 0);
       Object.assign(this, { stamp: stampOf(data), drawn: this.drawn + 1 });
-      if (this.is !== "live") this.say("live");
+      if (this.is !== "live") this.say("live", "");
     }
     picture?.close();
     this.busy = false;
@@ -78,20 +77,22 @@ export class Video {
     this.link.send("next");
   }
 
-  say(is, why = "") {
-    Object.assign(this, { is, why });
+  say(is, why) {
+    if (is !== "live") this.waiting = null;
+    Object.assign(this, { is, why, said: this.said + 1 });
     this.changed();
   }
 
-  /** How old the shown picture is, in milliseconds; null: nobody drives by one. */
+  /** How old the last picture is, in milliseconds; null: there is none. */
   age(now, rtt) {
-    if (this.is === "live" && this.lostAt !== null && now - this.lostAt > LOST) this.say("away");
-    return this.is === "live" && !this.off ? this.clock.age(this.stamp, now, rtt) : null;
+    if (this.is === "live" && this.lostAt !== null && now - this.lostAt > LOST) this.say("away", "");
+    return this.stamp === null ? null : this.clock.age(this.stamp, now, rtt);
   }
 
   /** To spare the network, or to drive without. */
   switchOff(off) {
     this.off = off;
+    this.stamp = null;
     this.show(!off);
     this.say(off ? "off" : "starting");
   }

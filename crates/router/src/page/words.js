@@ -24,7 +24,9 @@ export const why = {
   refused: words => `the car refused: ${words}`,
   controlGone: "control is gone: take it again with the button, or A",
   late: by => `this page was ${ms(by)} late: stopped, waiting input thrown away. Take control`,
-  noWay: "no link to the router: the stop can't be sent; the lease stops the car",
+  stopped: "the car has stopped",
+  notStopped: said => `the stop failed: ${said}`,
+  noWay: "no link to the router; the lease stops the car",
   restarts: "the router restarts: back in a moment",
 };
 
@@ -42,16 +44,14 @@ export function ending(end) {
   if (end === null || end === undefined) return "did not run";
   if (end.exit !== undefined) return end.exit === 0 ? "ok" : `exit ${end.exit}`;
   if (end.signal !== undefined) return `signal ${end.signal}`;
-  return { timed_out: "timed out", cancelled: "cancelled", ended: "ended" }[end] ?? String(end);
+  return String(end).replace("_", " ");
 }
 
-/** A time, short. */
 export function short(time) {
   if (time < 10) return `${time.toFixed(1)} ms`;
   return time < 1000 ? ms(time) : seconds(time);
 }
 
-/** How long ago. */
 export function ago(time) {
   const s = Math.max(0, Math.round(time / 1000));
   if (s < 60) return `${s} s`;

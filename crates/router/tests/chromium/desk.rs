@@ -2,13 +2,19 @@
 //! missing.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use p2p_router::limits;
 use p2p_shared::key::Role;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 use super::Stand;
 use super::common::chromium::Chromium;
-use super::common::{local, until_so};
+use super::common::page::FakePage;
+use super::common::{local, until, until_so};
 use super::road::Road;
 
 /// Whether something is where it can be touched, and how large it is.
@@ -246,8 +252,54 @@ async fn where_no_websocket_comes_through_the_page_says_so_and_its_buttons_work(
     browser.open(&format!("http://127.0.0.1:{port}/")).await;
     browser.reads("Driving needs a WebSocket").await;
     browser.picture("plain").await;
+    // Keys are for its buttons, and drive nothing.
+    browser.key_down("ArrowUp", false).await;
+    let focus = "document.querySelector('button[value=hello]').focus()";
+    browser.script(focus).await;
+    browser.key_down("Space", false).await;
+    browser.key_up("Space").await;
+    until_so("the button is pressed", async || {
+        browser.address().await.ends_with("/cgi?command=hello")
+    })
+    .await;
+    assert_eq!(road.count("forward"), 0);
+    browser.open(&format!("http://127.0.0.1:{port}/")).await;
+    browser.reads("Driving needs a WebSocket").await;
     browser.click("button[value=forward]").await;
     road.does("forward").await;
     // The motion limit.
     road.does("stop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_one_too_many_says_so_and_stops_the_car_all_the_same() {
+    let road = Road::new().await;
+    let mut others = Vec::new();
+    for _ in 0..limits::CONSOLES {
+        let FakePage { mut socket, .. } = FakePage::open(road.port).await;
+        // Who answers no ping is closed.
+        others.push(tokio::spawn(async move {
+            while socket.next().await.is_some() {}
+        }));
+    }
+    let browser = Chromium::start(&[]).await;
+    browser.open(&road.origin()).await;
+    browser.reads("64 consoles and pages open").await;
+    browser.picture("too-many").await;
+    let before = road.count("stop");
+    browser.key_down("Space", false).await;
+    browser.key_up("Space").await;
+    until("it stops", || road.count("stop") == before + 1).await;
+    browser.reads("the car has stopped").await;
+    // Not taken for a proxy after some tries either.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!browser.text().await.contains("proxy"));
+    road.world.script("stop", "echo it is stuck; exit 1");
+    browser.click("#stop").await;
+    browser.reads("the stop failed: it is stuck").await;
+    road.world.script("stop", "echo stop >> ../motion");
+    browser.click("#stop").await;
+    browser.reads("the car has stopped").await;
+    others.iter().for_each(JoinHandle::abort);
+    browser.reads("STOPPED").await;
 }

@@ -5,6 +5,7 @@ const drive = await import("/page/drive.js");
 const words = await import("/page/words.js");
 const { Clock, Video } = await import("/page/video.js");
 const { split } = await import("/page/commands.js");
+const { listen } = await import("/page/input.js");
 const failures = [];
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
@@ -56,7 +57,7 @@ class Bench {
   }
 
   /** So long goes by, with all that comes of it. */
-  pass(ms, { ticks = true, videoAge = null } = {}) {
+  pass(ms, { ticks = true, ...picture } = {}) {
     const orders = [];
     for (const end = this.t + ms; this.t < end;) {
       this.t += 10;
@@ -65,7 +66,7 @@ class Bench {
         else this.waiting.push(probe);
       }
       if (ticks && this.t % 100 === 0) orders.push(...this.hear({ tick: this.t }));
-      orders.push(...this.tell("tick", { videoAge }));
+      orders.push(...this.tell("tick", picture));
     }
     return orders;
   }
@@ -214,6 +215,14 @@ const tests = {
     is(viewer.tell("late", { by: 3000 }), []);
     is(viewer.is, "VIEW");
   },
+  "what a page hears after a stall renews nothing before it knows that it is late"() {
+    const bench = Bench.armed();
+    bench.down(0, "pad");
+    bench.t += 330;
+    is(bench.hear({ tick: bench.t }), []);
+    is(bench.tell("picture", { videoAge: 1 }), []);
+    is(bench.tell("late", { by: 280 }), ["stop", { control: "release" }]);
+  },
   "over 300 ms of round trip a press is one pulse, and says why"() {
     const bench = Bench.armed();
     bench.rtt = 400;
@@ -339,6 +348,29 @@ const tests = {
     bench.pass(10);
     is(bench.tell("arm"), [{ control: "take" }]);
   },
+  "a camera that dies stops who drives by its picture as one that hangs"() {
+    const bench = Bench.armed();
+    const dead = age => ({ videoAge: age, isLive: false });
+    bench.down(0, "pad");
+    bench.pass(100, { videoAge: 100 });
+    is(without(bench.pass(500, dead(990))), []);
+    is(without(bench.pass(10, dead(1010))), ["stop", { control: "release" }]);
+    is(bench.says.at(-1), words.why.videoStopped(1010));
+    bench.up(0, "pad");
+    bench.controls(null);
+    // Who presses without a picture drives without.
+    bench.pass(10, dead(2000));
+    is(bench.tell("arm"), [{ control: "take" }]);
+    bench.hear({ control: { driver: US, request: null, epoch: EPOCH + 1 } });
+    bench.down(0, "pad");
+    is(without(bench.pass(500, dead(3000))), []);
+    is(bench.is, "DRIVING");
+    // And so does who switches it off, and on again.
+    bench.pass(100, { videoAge: 100 });
+    bench.tell("picture", { videoAge: null, isLive: false });
+    is(without(bench.pass(500, dead(3000))), []);
+    is(bench.is, "DRIVING");
+  },
   "a stop that fails is a failsafe and refuses everything but stop"() {
     const bench = Bench.armed();
     bench.down(0);
@@ -399,7 +431,22 @@ class FakeSocket {
   close() {}
 }
 
-const canvas = () => document.createElementNS("http://www.w3.org/1999/xhtml", "canvas");
+const html = (name, what) => Object.assign(document.createElementNS("http://www.w3.org/1999/xhtml", name), what);
+const canvas = () => html("canvas");
+
+/** What a person touches: the page in this state, and what is told of it. */
+function desk(state) {
+  const body = html("div", { className: state });
+  const pad = html("button");
+  pad.dataset.direction = 2;
+  body.append(html("button", { id: "stop" }), pad);
+  document.documentElement.replaceChildren(body);
+  const told = [];
+  listen(event => told.push(event), () => false);
+  /** Whether this key is left to the browser. */
+  const isLeft = (code, what) => pad.dispatchEvent(new KeyboardEvent("keydown", { code, key: code, bubbles: true, cancelable: true, ...what }));
+  return { pad, told, isLeft };
+}
 
 /** A picture of this width, taken at this time of the car's clock. */
 async function frame(width, at) {
@@ -416,17 +463,21 @@ async function until(isSo, what) {
   if (!isSo()) throw new Error(`it never came: ${what}`);
 }
 
+/** A page's camera, and its connection. */
+function camera() {
+  const { WebSocket } = globalThis;
+  globalThis.WebSocket = FakeSocket;
+  const video = new Video(canvas(), new Clock(), () => {});
+  globalThis.WebSocket = WebSocket;
+  const socket = FakeSocket.last;
+  socket.onopen();
+  return { video, socket, hear: data => socket.onmessage({ data }) };
+}
+
 Object.assign(tests, {
   async "a picture is asked for when one was drawn, and of several the newest is"() {
-    const { WebSocket } = globalThis;
-    globalThis.WebSocket = FakeSocket;
-    const clock = new Clock();
-    const video = new Video(canvas(), clock, () => {});
-    globalThis.WebSocket = WebSocket;
-    const socket = FakeSocket.last;
-    socket.onopen();
+    const { video, socket, hear } = camera();
     is(socket.sent, ["next"]);
-    const hear = data => socket.onmessage({ data });
     hear(JSON.stringify({ camera: "none" }));
     is([video.is, video.age(0, 0)], ["none", null]);
     hear(await frame(10, 1));
@@ -442,6 +493,48 @@ Object.assign(tests, {
     await until(() => socket.sent.length === 4, "the next after one that is no picture");
     video.switchOff(true);
     is(video.age(0, 0), null);
+  },
+  async "a picture of before does not make a camera live that failed meanwhile"() {
+    const { video, socket, hear } = camera();
+    const [before, waits, after] = [await frame(10, 1), await frame(11, 2), await frame(12, 3)];
+    hear(before);
+    hear(waits);
+    hear(JSON.stringify({ camera: "failed", why: "it ended" }));
+    await until(() => socket.sent.length > 1, "the next is asked for");
+    is([video.is, video.drawn, video.age(0, 0)], ["failed", 0, null]);
+    hear(after);
+    await until(() => video.drawn === 1, "a picture after that");
+    is(video.is, "live");
+    // What was drawn gets older whatever becomes of the camera.
+    hear(JSON.stringify({ camera: "starting" }));
+    const now = performance.now();
+    is(video.age(now + 900, 0) >= 890, true, "its age");
+    video.switchOff(true);
+    video.switchOff(false);
+    is(video.age(now + 900, 0), null);
+  },
+  "Enter that is held presses a button once"() {
+    for (const state of ["live", "plain"]) {
+      const { isLeft } = desk(state);
+      is([isLeft("Enter"), isLeft("Enter", { repeat: true })], [true, false], state);
+    }
+  },
+  "where nothing can be driven every key is the browser's"() {
+    const { told, isLeft } = desk("plain");
+    for (const code of ["Space", "ArrowUp", "KeyW", "Escape"]) is(isLeft(code), true, code);
+    is(told, []);
+    is(desk("live").isLeft("Space"), false);
+  },
+  "a pad whose finger could not be followed is there for the next"() {
+    const { pad, told } = desk("live");
+    const touch = (pointerId, follow) => {
+      pad.setPointerCapture = follow;
+      pad.dispatchEvent(new PointerEvent("pointerdown", { pointerId, button: 0, bubbles: true, cancelable: true }));
+    };
+    touch(7, () => { throw new Error("no such pointer"); });
+    is(told, []);
+    touch(8, () => {});
+    is(told, [{ type: "down", from: "pad", direction: 2 }]);
   },
   "a picture is as old as what came fastest says"() {
     const clock = new Clock();
