@@ -1,9 +1,10 @@
-//! A TCP proxy between an inner and its router, which can go silent, hold back, cut and refuse:
-//! what networks do.
+//! A TCP proxy between an inner and its router, which can go silent, hold back, delay, garble, cut
+//! and refuse: what networks do.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -28,6 +29,43 @@ pub enum Way {
     ToInner,
 }
 
+/// What all connections suffer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Weather {
+    /// Each piece comes this much later.
+    pub delay: Duration,
+    /// And up to this much more.
+    pub jitter: Duration,
+    /// So many bytes pass in a second each way; 0: all that come.
+    pub bytes_per_second: usize,
+    /// The beginning of each piece is garbage.
+    pub is_garbled: bool,
+    /// Each piece comes to the inner twice.
+    pub is_doubled: bool,
+}
+
+impl Weather {
+    /// How long a piece of so many bytes takes.
+    fn pause(self, length: usize) -> Duration {
+        let jitter = match self.jitter {
+            Duration::ZERO => Duration::ZERO,
+            most => most.mul_f64(f64::from(rand_u16()) / f64::from(u16::MAX)),
+        };
+        let narrow = match self.bytes_per_second {
+            0 => Duration::ZERO,
+            rate => {
+                Duration::from_secs(1) * u32::try_from(length).unwrap()
+                    / u32::try_from(rate).unwrap()
+            }
+        };
+        self.delay + jitter + narrow
+    }
+}
+
+fn rand_u16() -> u16 {
+    (p2p_shared::random::random_u64().unwrap() & 0xffff) as u16
+}
+
 /// One connection through the proxy.
 struct Line {
     to_router: watch::Sender<Flow>,
@@ -39,6 +77,9 @@ struct Line {
 struct Shared {
     lines: Mutex<Vec<Line>>,
     refuses: AtomicBool,
+    /// What is cut ends with a reset.
+    resets: AtomicBool,
+    weather: Mutex<Weather>,
     /// Little fits into it.
     is_narrow: bool,
 }
@@ -107,6 +148,17 @@ impl Proxy {
         }
     }
 
+    /// The same without a goodbye: both ends get a reset.
+    pub fn reset(&self) {
+        self.shared.resets.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// What becomes of all bytes from now on.
+    pub fn weather(&self, weather: Weather) {
+        *self.shared.weather.lock().unwrap() = weather;
+    }
+
     /// Whether new connections are closed at once.
     pub fn refuse(&self, refuses: bool) {
         self.shared.refuses.store(refuses, Ordering::SeqCst);
@@ -147,19 +199,46 @@ async fn accept(listener: TcpListener, target: u16, shared: Arc<Shared>) {
         let ways = (line.to_router.subscribe(), line.to_inner.subscribe());
         let cut = line.cut.clone();
         shared.lines.lock().unwrap().push(line);
-        let (inner_in, inner_out) = inner.into_split();
-        let (router_in, router_out) = router.into_split();
-        all.spawn(cut.run_until_cancelled_owned(async move {
-            tokio::join!(
-                pump(inner_in, router_out, ways.0),
-                pump(router_in, inner_out, ways.1),
-            );
-        }));
+        let shared = shared.clone();
+        all.spawn(async move {
+            let (mut inner_in, mut inner_out) = inner.into_split();
+            let (mut router_in, mut router_out) = router.into_split();
+            let passing = async {
+                tokio::join!(
+                    pump(
+                        Way::ToRouter,
+                        &mut inner_in,
+                        &mut router_out,
+                        ways.0,
+                        &shared.weather
+                    ),
+                    pump(
+                        Way::ToInner,
+                        &mut router_in,
+                        &mut inner_out,
+                        ways.1,
+                        &shared.weather
+                    ),
+                );
+            };
+            let is_cut = cut.run_until_cancelled(passing).await.is_none();
+            if is_cut && shared.resets.load(Ordering::SeqCst) {
+                for end in [inner_in.as_ref(), router_in.as_ref()] {
+                    let _ = socket2::SockRef::from(end).set_linger(Some(Duration::ZERO));
+                }
+            }
+        });
     }
 }
 
 /// Passes bytes on as the flow has it. An end that comes while it is silent is kept back too.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut flow: watch::Receiver<Flow>) {
+async fn pump(
+    way: Way,
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    mut flow: watch::Receiver<Flow>,
+    weather: &Mutex<Weather>,
+) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let is_flowing = |flow: &Flow| *flow != Flow::Held;
@@ -181,8 +260,22 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut flow: watch::
                 return;
             }
             (_, length) => {
-                if to.write_all(&buffer[..length]).await.is_err() {
-                    return;
+                let weather = *weather.lock().unwrap();
+                if weather != Weather::default() {
+                    tokio::time::sleep(weather.pause(length)).await;
+                }
+                if weather.is_garbled {
+                    buffer[..length.min(2)].fill(0xff);
+                }
+                let times = if weather.is_doubled && way == Way::ToInner {
+                    2
+                } else {
+                    1
+                };
+                for _ in 0..times {
+                    if to.write_all(&buffer[..length]).await.is_err() {
+                        return;
+                    }
                 }
             }
         }
