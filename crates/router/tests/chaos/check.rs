@@ -1,0 +1,159 @@
+//! Owns the promises: what of a history breaks which of them, in a sentence each. Pure.
+
+use std::time::Duration;
+
+use super::history::{Act, Call, History, Story};
+
+/// The lease of the stand's car.
+const LEASE: Duration = Duration::from_millis(400);
+
+/// What is promised of a round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Promises {
+    /// The fault keeps every later proof of a driver from the car: it stops by itself.
+    pub(crate) severs: bool,
+    /// The router dies of it without a word, and so who talks to it gets none.
+    pub(crate) router_dies: bool,
+    /// What a stop may take beyond the lease.
+    pub(crate) stop_margin: Duration,
+    /// How soon there is service again.
+    pub(crate) service_within: Duration,
+}
+
+impl History {
+    /// What is broken, in a sentence each.
+    pub(crate) fn broken(&self, promises: Promises) -> Vec<String> {
+        let mut broken = self.left_over.clone();
+        for (run, times) in &self.witness {
+            if *times > 1 {
+                broken.push(format!("run {run} was executed {times} times"));
+            }
+        }
+        for call in &self.calls {
+            broken.extend(self.broken_by(call, promises.router_dies));
+        }
+        for (run, story) in &self.stories {
+            broken.extend(self.broken_by_story(run, story));
+        }
+        broken.extend(self.broken_by_motion(promises));
+        if let Some(links) = self.links.iter().find(|links| **links > 1) {
+            broken.push(format!("{links} links were up for one port"));
+        }
+        match self.service() {
+            None => broken.push("there was no service after the fault".to_owned()),
+            Some(took) if took > promises.service_within => {
+                broken.push(format!("service was back only after {took:?}"));
+            }
+            Some(_) => {}
+        }
+        broken
+    }
+
+    fn broken_by(&self, call: &Call, router_dies: bool) -> Option<String> {
+        let argument = &call.argument;
+        let Some(answer) = &call.answer else {
+            let what = if call.connected { "answered" } else { "let in" };
+            return (!router_dies).then(|| format!("{argument} was never {what}"));
+        };
+        let ran = self.witness.contains_key(&answer.run);
+        let said = |what: &str| {
+            let (command, status, run) = (call.command, answer.status, &answer.run);
+            let body = &answer.body;
+            Some(format!(
+                "{argument} ({command}): {status} of run {run}: {what}: {body:?}"
+            ))
+        };
+        let was_killed = answer.status != 200 && answer.exit.parse::<i32>().is_err();
+        match answer.executed.as_str() {
+            "no" if ran => return said("said not to be executed, and was"),
+            // What is killed may be so before it has written anything.
+            "yes" if !ran && !was_killed => return said("said to be executed, and was not"),
+            "yes" | "no" | "unknown" => {}
+            _ => return said("nothing is said of its execution"),
+        }
+        if answer.status == 200 && answer.body != format!("{} {argument}\n", answer.run) {
+            return said("the answer is another's");
+        }
+        None
+    }
+
+    fn broken_by_story(&self, run: &str, story: &Story) -> Option<String> {
+        let ran = self.witness.contains_key(run);
+        match story {
+            Story::Told(executed) if executed == "no" && ran => {
+                Some(format!("run {run} was executed, and its story denies it"))
+            }
+            Story::Told(executed) if executed == "yes" && !ran => Some(format!(
+                "run {run} was not executed, and its story says that it was"
+            )),
+            Story::NotBegun if ran && !self.inner_is_new => Some(format!(
+                "run {run} was executed, and the car doesn't know it"
+            )),
+            _ => None,
+        }
+    }
+
+    fn broken_by_motion(&self, promises: Promises) -> Vec<String> {
+        let mut broken = Vec::new();
+        let most = LEASE + promises.stop_margin;
+        let mut since = None;
+        for (at, act) in &self.acts {
+            match act {
+                Act::Moves => since = since.or(Some(*at)),
+                Act::Stops => {
+                    let Some(start) = since.take() else { continue };
+                    let alone = at.saturating_sub(self.last_proof(*at).max(start));
+                    if alone > most {
+                        broken.push(format!("the car moved for {alone:?} without a driver"));
+                    }
+                }
+            }
+        }
+        if since.is_some() {
+            broken.push("the car was never stopped".to_owned());
+        }
+        if promises.severs {
+            match self.stopped() {
+                None if self.moved_then() => {
+                    broken.push("the car didn't stop for the fault".to_owned())
+                }
+                Some(took) if took > most => {
+                    broken.push(format!("the car stopped only {took:?} after the fault"));
+                }
+                _ => {}
+            }
+        }
+        broken
+    }
+
+    /// The last proof of a driver before this time.
+    fn last_proof(&self, before: Duration) -> Duration {
+        let earlier = self.proofs.iter().filter(|proof| **proof <= before);
+        earlier.max().copied().unwrap_or_default()
+    }
+
+    /// Whether the car moved when the fault struck: on a slow machine a lease may have run out
+    /// just before.
+    fn moved_then(&self) -> bool {
+        let before = self.acts.iter().rfind(|(at, _)| *at < self.struck);
+        before.is_some_and(|(_, act)| *act == Act::Moves)
+    }
+
+    /// How long after the fault a stop command ran, if the car moved.
+    pub(crate) fn stopped(&self) -> Option<Duration> {
+        if !self.moved_then() {
+            return None;
+        }
+        let stops = self.acts.iter().filter(|(_, act)| *act == Act::Stops);
+        let after = stops.filter_map(|(at, _)| at.checked_sub(self.struck));
+        after.min()
+    }
+
+    /// How long after the fault was over what had been asked after that was served.
+    pub(crate) fn service(&self) -> Option<Duration> {
+        let healed = self.healed?;
+        let later = self.calls.iter().filter(|call| call.asked >= healed);
+        let served = later.filter(|call| call.answer.as_ref().is_some_and(|it| it.status == 200));
+        served.map(|call| call.answered - healed).min()
+    }
+}

@@ -1,0 +1,110 @@
+//! Owns what is written down in a round: by the commands (the witness), by the car, by the callers,
+//! by the driver and by who looks on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+/// Time since 1970, by the clock that commands read too.
+pub(crate) fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+}
+
+/// What a caller asked and got.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) command: &'static str,
+    /// What nobody else has asked with.
+    pub(crate) argument: String,
+    pub(crate) asked: Duration,
+    pub(crate) answered: Duration,
+    /// Whether there was a connection at all.
+    pub(crate) connected: bool,
+    pub(crate) answer: Option<Answered>,
+}
+
+/// An answer with a status.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) run: String,
+    pub(crate) executed: String,
+    pub(crate) exit: String,
+    pub(crate) body: String,
+}
+
+/// What the car did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Act {
+    Moves,
+    Stops,
+}
+
+/// What `GET /run/ID` says of a run whose answer was `unknown`.
+#[derive(Debug, Clone)]
+pub(crate) enum Story {
+    /// In the words of `P2P-Executed`.
+    Told(String),
+    /// The car doesn't know the run.
+    NotBegun,
+}
+
+/// One round, as those who took part wrote it down.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    pub(crate) calls: Vec<Call>,
+    /// When the driver had sent proofs of itself.
+    pub(crate) proofs: Vec<Duration>,
+    /// How many links were up each time one looked.
+    pub(crate) links: Vec<i64>,
+    /// Run ids, as often as they ran.
+    pub(crate) witness: BTreeMap<String, usize>,
+    pub(crate) acts: Vec<(Duration, Act)>,
+    pub(crate) stories: BTreeMap<String, Story>,
+    pub(crate) struck: Duration,
+    /// When the fault was over, once it is.
+    pub(crate) healed: Option<Duration>,
+    /// The inner was started again, and has forgotten what it did before.
+    pub(crate) inner_is_new: bool,
+    /// What was left over at the end, in words.
+    pub(crate) left_over: Vec<String>,
+}
+
+/// One that several write to.
+pub(crate) type Shared = Arc<Mutex<History>>;
+
+impl History {
+    /// Adds what commands wrote into this folder.
+    pub(crate) fn read_notes(&mut self, folder: &Path) {
+        let lines = |note: &str| {
+            let text = std::fs::read_to_string(folder.join(note)).unwrap_or_default();
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        for run in lines("witness") {
+            *self.witness.entry(run).or_default() += 1;
+        }
+        self.acts = acts(folder);
+    }
+}
+
+/// What the car did, in order.
+pub(crate) fn acts(folder: &Path) -> Vec<(Duration, Act)> {
+    let text = std::fs::read_to_string(folder.join("motion")).unwrap_or_default();
+    let mut acts: Vec<_> = text
+        .lines()
+        .filter_map(|line| {
+            let (act, at) = line.split_once(' ')?;
+            let act = if act == "stop" {
+                Act::Stops
+            } else {
+                Act::Moves
+            };
+            Some((Duration::from_nanos(at.parse().ok()?), act))
+        })
+        .collect();
+    acts.sort();
+    acts
+}

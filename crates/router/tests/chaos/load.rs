@@ -1,0 +1,78 @@
+//! Owns the load: callers that ask one after the other and write down what became of it, and one
+//! who looks how many links there are.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::common::raw::Caller;
+use super::common::{Answer, local};
+use super::history::{Answered, Call, Shared, now};
+
+/// What is asked: a script, one that takes a while, and a worker.
+const COMMANDS: [&str; 3] = ["say", "slow", "ask"];
+/// Between two requests of a caller.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Asks for each of the commands, until the end.
+pub(crate) async fn calls(caller: usize, port: u16, history: Shared, end: CancellationToken) {
+    for number in 0.. {
+        if end.is_cancelled() {
+            return;
+        }
+        let command = COMMANDS[(caller + number) % COMMANDS.len()];
+        let call = call(port, command, format!("c{caller}-{number}")).await;
+        history.lock().unwrap().calls.push(call);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn call(port: u16, command: &'static str, argument: String) -> Call {
+    let asked = now();
+    let target = format!("/cgi?command={command}&arg={argument}");
+    let answer = ask(port, "car", &target).await;
+    let connected = answer.is_ok();
+    let answer = answer.ok().flatten().map(|answer| Answered {
+        status: answer.status.as_u16(),
+        run: answer.header("p2p-run").to_owned(),
+        executed: answer.header("p2p-executed").to_owned(),
+        exit: answer.header("p2p-exit").to_owned(),
+        body: answer.text(),
+    });
+    Call {
+        command,
+        argument,
+        asked,
+        answered: now(),
+        connected,
+        answer,
+    }
+}
+
+/// The answer, if there is a connection, and one comes.
+pub(crate) async fn ask(port: u16, host: &str, target: &str) -> std::io::Result<Option<Answer>> {
+    let stream = TcpStream::connect(local(port)).await?;
+    let mut caller = Caller::new(stream);
+    let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    caller.say(head).await;
+    Ok(caller.try_answer().await)
+}
+
+/// One of the router's metrics, if it answers.
+pub(crate) async fn metric(main_port: u16, name: &str) -> Option<i64> {
+    let answer = ask(main_port, "localhost", "/metrics").await.ok()??;
+    let text = answer.text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().parse().ok()
+}
+
+/// Looks again and again how many links are up.
+pub(crate) async fn looks(main_port: u16, history: Shared, end: CancellationToken) {
+    while !end.is_cancelled() {
+        if let Some(links) = metric(main_port, "p2p_router_links ").await {
+            history.lock().unwrap().links.push(links);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,143 @@
+//! Faults of the network between the inner and the router.
+
+use std::time::Duration;
+
+use super::common::proxy::{Way, Weather};
+use super::round::Fault;
+use super::stand::{Stand, pause};
+
+/// For so many seconds, all that passes suffers this.
+async fn weather(stand: &mut Stand, weather: Weather, seconds: f64) {
+    stand.strikes();
+    stand.proxy.weather(weather);
+    pause(seconds).await;
+    stand.proxy.weather(Weather::default());
+    stand.heals();
+}
+
+#[tokio::test]
+async fn cut() {
+    let fault = Fault::named("link cut").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes_once();
+        stand.proxy.cut();
+    };
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn reset() {
+    let fault = Fault::named("link reset").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes_once();
+        stand.proxy.reset();
+    };
+    fault.strikes(strike).await;
+}
+
+/// As when a NAT has forgotten the connection: new ones pass at once.
+#[tokio::test]
+async fn silence() {
+    let fault = Fault::named("link silent").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes_once();
+        stand.proxy.silence();
+    };
+    fault.strikes(strike).await;
+}
+
+/// The inner hears that it is driven, and nobody hears the inner.
+#[tokio::test]
+async fn silence_to_the_router() {
+    let fault = Fault::named("link silent to the router").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes_once();
+        stand.proxy.silence_way(Way::ToRouter);
+    };
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn silence_to_the_inner() {
+    let fault = Fault::named("link silent to the inner").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes_once();
+        stand.proxy.silence_way(Way::ToInner);
+    };
+    fault.strikes(strike).await;
+}
+
+/// All waits, and then all comes at once.
+#[tokio::test]
+async fn stall() {
+    let fault = Fault::named("link stalled, 3 s").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes();
+        stand.proxy.hold(Way::ToRouter);
+        stand.proxy.hold(Way::ToInner);
+        pause(3.0).await;
+        stand.proxy.release();
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn delay_and_jitter() {
+    let late = Weather {
+        delay: Duration::from_millis(50),
+        jitter: Duration::from_millis(200),
+        ..Weather::default()
+    };
+    let fault = Fault::named("50 to 250 ms late, 2 s");
+    let strike = async |stand: &mut Stand| weather(stand, late, 2.0).await;
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn narrow() {
+    let narrow = Weather {
+        bytes_per_second: 4096,
+        ..Weather::default()
+    };
+    let fault = Fault::named("4 KiB a second, 2 s");
+    let strike = async |stand: &mut Stand| weather(stand, narrow, 2.0).await;
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn garbage() {
+    let garbled = Weather {
+        is_garbled: true,
+        ..Weather::default()
+    };
+    let fault = Fault::named("garbage, 1.5 s").severs();
+    let strike = async |stand: &mut Stand| weather(stand, garbled, 1.5).await;
+    fault.strikes(strike).await;
+}
+
+/// No network does this to TCP. What it shows is that a run that is asked for twice runs once.
+#[tokio::test]
+async fn doubled() {
+    let doubled = Weather {
+        is_doubled: true,
+        ..Weather::default()
+    };
+    let fault = Fault::named("all to the inner twice, 2 s");
+    let strike = async |stand: &mut Stand| weather(stand, doubled, 2.0).await;
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn refused() {
+    let fault = Fault::named("link cut, then refused, 2 s").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes();
+        stand.proxy.refuse(true);
+        stand.proxy.cut();
+        pause(2.0).await;
+        stand.proxy.refuse(false);
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}

@@ -1,0 +1,168 @@
+//! Faults of the programs: killed, stopped, ended, restarted, doubled.
+
+use std::sync::atomic::Ordering;
+
+use rustix::process::Signal;
+
+use super::round::Fault;
+use super::stand::{Stand, pause, signal};
+
+#[tokio::test]
+async fn router_killed() {
+    let fault = Fault::named("router killed").severs().router_dies();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes();
+        stand.router.kill().await;
+        pause(1.0).await;
+        stand.start_router();
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn router_stopped() {
+    let fault = Fault::named("router stopped, 3 s").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes();
+        stand.router.signal(Signal::STOP);
+        pause(3.0).await;
+        stand.router.signal(Signal::CONT);
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn router_ended() {
+    let fault = Fault::named("router ended").severs().router_dies();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes();
+        stand.router.signal(Signal::TERM);
+        stand.router.end().await;
+        stand.start_router();
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}
+
+/// Its sockets stay, and so nobody is left without a status.
+#[tokio::test]
+async fn router_restarted() {
+    let fault = Fault::named("router restarts itself").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes();
+        stand.router.signal(Signal::USR2);
+        stand.router.says("service ports are open again").await;
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn inner_killed() {
+    let fault = Fault::named("inner killed").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes();
+        stand.inner.kill().await;
+        pause(1.0).await;
+        stand.start_inner();
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn inner_stopped() {
+    let fault = Fault::named("inner stopped, 6 s").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes();
+        stand.inner.signal(Signal::STOP);
+        // Longer than a stop may take: it has to come from the other process.
+        pause(6.0).await;
+        stand.inner.signal(Signal::CONT);
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn inner_ended() {
+    let fault = Fault::named("inner ended").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes();
+        stand.inner.signal(Signal::TERM);
+        stand.inner.end().await;
+        stand.start_inner();
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn guardian_killed() {
+    let fault = Fault::named("guardian killed");
+    let strike = async |stand: &mut Stand| {
+        let guardian = stand.child_of_inner("p2p-guardian").await;
+        stand.strikes_once();
+        signal(guardian, Signal::KILL);
+        // There is another.
+        stand.child_of_inner("p2p-guardian").await;
+    };
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn worker_killed() {
+    let fault = Fault::named("worker killed");
+    let strike = async |stand: &mut Stand| {
+        let worker = stand.child_of_inner("ask.worker").await;
+        stand.strikes_once();
+        signal(worker, Signal::KILL);
+        stand.child_of_inner("ask.worker").await;
+    };
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn console_killed() {
+    let fault = Fault::named("console killed").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes();
+        stand.reins.is_gone.store(true, Ordering::SeqCst);
+        pause(1.5).await;
+        stand.reins.is_gone.store(false, Ordering::SeqCst);
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}
+
+#[tokio::test]
+async fn console_silent() {
+    let fault = Fault::named("console silent").severs();
+    let strike = async |stand: &mut Stand| {
+        stand.strikes();
+        stand.reins.is_silent.store(true, Ordering::SeqCst);
+        pause(1.5).await;
+        stand.reins.is_silent.store(false, Ordering::SeqCst);
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}
+
+/// Two live inners of one identity, of which one ends. The other was told that it is not alone, and
+/// waits a minute, or until somebody tells it to look again.
+#[tokio::test]
+async fn twins() {
+    let fault = Fault::named("twins, 2 s");
+    let strike = async |stand: &mut Stand| {
+        stand.strikes();
+        let mut twin = stand.another_inner();
+        pause(2.0).await;
+        twin.signal(Signal::TERM);
+        twin.end().await;
+        stand.inner.signal(Signal::HUP);
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}

@@ -1,0 +1,250 @@
+//! Owns one stand: the real router, the real inner and its commands, and what is between them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::common::program::{Program, inner, router};
+use super::common::proxy::Proxy;
+use super::common::{ReservedPort, until, until_so};
+use super::driver::Reins;
+use super::history::{Act, Shared, acts, now};
+use super::load;
+
+/// A worker that notes each run and answers with it.
+const WORKER: &str = r#"#!/usr/bin/perl
+use strict;
+use JSON::PP;
+my $json = JSON::PP->new->utf8;
+sub say_line { syswrite STDOUT, $json->encode($_[0]) . "\n" }
+say_line({ serves => ['ask'] });
+while (my $line = <STDIN>) {
+    my $r = $json->decode($line);
+    open my $file, '>>', '../witness' or die;
+    syswrite $file, "$r->{run}\n";
+    select undef, undef, undef, 0.05;
+    say_line({ id => $r->{id}, output => "$r->{run} $r->{args}[0]\n" });
+}
+"#;
+
+/// A network namespace for the inner, and the router's address as seen from there.
+#[derive(Debug, Clone)]
+pub(crate) struct Space {
+    pub(crate) name: String,
+    pub(crate) router: String,
+}
+
+/// The programs. Dropped, none runs.
+pub(crate) struct Stand {
+    pub(crate) router: Program,
+    pub(crate) inner: Program,
+    pub(crate) proxy: Proxy,
+    pub(crate) reins: Reins,
+    pub(crate) history: Shared,
+    pub(crate) main: ReservedPort,
+    pub(crate) service: ReservedPort,
+    space: Option<Space>,
+    folder: tempfile::TempDir,
+}
+
+impl Stand {
+    /// Starts all in this folder, and waits until it serves.
+    pub(crate) async fn start(folder: tempfile::TempDir, space: Option<Space>) -> Self {
+        commands(folder.path());
+        let (main, service) = (ReservedPort::new(), ReservedPort::new());
+        let router = start_router(folder.path(), main.port, space.is_some());
+        router.says("listening on").await;
+        let proxy = Proxy::to(main.port).await;
+        let ports = (proxy.port(), main.port, service.port);
+        let inner = start_inner(folder.path(), space.as_ref(), ports);
+        let stand = Self {
+            router,
+            inner,
+            proxy,
+            reins: Reins::default(),
+            history: Shared::default(),
+            main,
+            service,
+            space,
+            folder,
+        };
+        stand.serves().await;
+        stand
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Waits until the car is there.
+    pub(crate) async fn serves(&self) {
+        until_so("the car serves", async || {
+            let answer = load::ask(self.service.port, "car", "/commands").await;
+            matches!(answer, Ok(Some(answer)) if answer.status == 200)
+        })
+        .await;
+    }
+
+    /// Waits until the car moves.
+    pub(crate) async fn moves(&self) {
+        until("the car moves", || {
+            let acts = acts(self.path());
+            acts.last().is_some_and(|(_, act)| *act == Act::Moves)
+        })
+        .await;
+    }
+
+    /// The fault strikes now.
+    pub(crate) fn strikes(&self) {
+        let mut history = self.history.lock().unwrap();
+        history.struck = now();
+        history.healed = None;
+    }
+
+    /// It is over now.
+    pub(crate) fn heals(&self) {
+        self.history.lock().unwrap().healed = Some(now());
+    }
+
+    /// It is over with a blow: nothing keeps the programs from going on.
+    pub(crate) fn strikes_once(&self) {
+        self.strikes();
+        self.heals();
+    }
+
+    pub(crate) fn start_router(&mut self) {
+        self.router = start_router(self.folder.path(), self.main.port, self.space.is_some());
+    }
+
+    pub(crate) fn start_inner(&mut self) {
+        self.history.lock().unwrap().inner_is_new = true;
+        self.inner = self.another_inner();
+    }
+
+    /// One more inner with the same identity.
+    pub(crate) fn another_inner(&self) -> Program {
+        let ports = (self.proxy.port(), self.main.port, self.service.port);
+        start_inner(self.path(), self.space.as_ref(), ports)
+    }
+
+    /// How many descriptors the router and the inner have open.
+    pub(crate) fn descriptors(&self) -> [usize; 2] {
+        [self.router.id(), self.inner.id()]
+            .map(|process| fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count))
+    }
+
+    /// The process of this name that the inner has started.
+    pub(crate) async fn child_of_inner(&self, name: &str) -> i32 {
+        let parent = self.inner.id().to_string();
+        let named = format!("({name})");
+        let is_it = |process: &i32| {
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            let behind = stat.rsplit(')').next().unwrap_or_default();
+            let mut fields = behind.split_whitespace();
+            stat.contains(&named)
+                && fields.next() != Some("Z")
+                && fields.next() == Some(parent.as_str())
+        };
+        let mut found = None;
+        until(name, || {
+            found = processes().into_iter().find(is_it);
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+}
+
+/// Waits.
+pub(crate) async fn pause(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+/// Signals a process that is no program of the tests' own.
+pub(crate) fn signal(process: i32, signal: Signal) {
+    kill_process(Pid::from_raw(process).unwrap(), signal).unwrap();
+}
+
+fn processes() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.collect()
+}
+
+/// What runs and works in this folder, in words.
+pub(crate) fn processes_in(folder: &Path) -> Vec<String> {
+    let works_there = |process: &i32| {
+        fs::read_link(format!("/proc/{process}/cwd")).is_ok_and(|at| at.starts_with(folder))
+    };
+    let words = |process: i32| {
+        let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        format!(
+            "process {process}: {}",
+            String::from_utf8_lossy(&line).replace('\0', " ")
+        )
+    };
+    let left = processes().into_iter().filter(works_there);
+    left.map(words).collect()
+}
+
+fn start_router(folder: &Path, port: u16, is_for_everyone: bool) -> Program {
+    let mut router = router(folder);
+    router.args([&port.to_string(), "--open"]);
+    if is_for_everyone {
+        router.args(["--open-to-everyone", "--bind", "0.0.0.0"]);
+    } else {
+        router.args(["--bind", "127.0.0.1"]);
+    }
+    Program::start(&mut router)
+}
+
+/// The ports are the proxy's, the router's, and the one to ask for.
+fn start_inner(folder: &Path, space: Option<&Space>, ports: (u16, u16, u16)) -> Program {
+    let mut command = inner(folder);
+    let (proxy, main, service) = ports;
+    let (mut host, mut port) = ("127.0.0.1", proxy);
+    if let Some(space) = space {
+        let mut within = tokio::process::Command::new("ip");
+        within.args(["netns", "exec", &space.name]);
+        within.arg(command.as_std().get_program());
+        within.env_clear().env("HOME", folder).current_dir(folder);
+        within.env("PATH", std::env::var_os("PATH").unwrap());
+        (command, host, port) = (within, &space.router, main);
+    }
+    command.args([host, &port.to_string(), &service.to_string()]);
+    command.args(["--name", "car", "--max-runs", "50"]);
+    Program::start(&mut command)
+}
+
+/// The commands, which write down that they ran.
+fn commands(folder: &Path) {
+    let note = "echo \"$P2P_RUN\" >>../witness";
+    let answer = "echo \"$P2P_RUN $1\"";
+    let act = |act: &str| format!("echo \"{act} $(date +%s%N)\" >>../motion");
+    let start = act("start");
+    for (name, body) in [
+        ("say", format!("{note}\n{answer}")),
+        ("slow", format!("{note}\nsleep 0.3\n{answer}")),
+        ("forward", format!("{note}\n{start}\nexec sleep 1000")),
+        ("stop", act("stop")),
+    ] {
+        let file = folder.join("command").join(name);
+        write(&file, &format!("#!/bin/sh\n{body}\n"));
+    }
+    write(&folder.join("command/ask.worker"), WORKER);
+}
+
+/// By another process: see `World::file`.
+fn write(path: &Path, content: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut writer = std::process::Command::new("tee");
+    writer.arg(path).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut writer = writer.spawn().unwrap();
+    std::io::Write::write_all(&mut writer.stdin.take().unwrap(), content.as_bytes()).unwrap();
+    assert!(writer.wait().unwrap().success());
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
