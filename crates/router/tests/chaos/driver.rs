@@ -77,7 +77,7 @@ impl Driver {
                 message = peer.hear() => state.hears(self.service_port, message?),
                 _ = beat.tick() => {
                     if self.reins.is_gone.load(Ordering::SeqCst) {
-                        let socket = socket2::SockRef::from(peer.0.get_ref().socket());
+                        let socket = socket2::SockRef::from(peer.0.get_ref().socket().unwrap());
                         socket.set_linger(Some(Duration::ZERO)).unwrap();
                         return None;
                     }
