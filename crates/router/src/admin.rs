@@ -23,7 +23,7 @@ use crate::car::Person;
 use crate::metrics::Counted;
 use crate::quota::Share;
 use crate::strangers::Visitor;
-use crate::{Context, hello, http, limits, listen};
+use crate::{Context, hello, limits, listen};
 
 pub(crate) mod console;
 mod sends;
@@ -43,7 +43,7 @@ const SOFTWARE: usize = 40;
 pub(crate) fn upgrade(
     context: &Arc<Context>,
     visitor: &Visitor,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
     let peer = visitor.peer();
     let headers = request.headers();
@@ -59,18 +59,17 @@ pub(crate) fn upgrade(
         .inspect_err(|problem| {
             listen::refused(visitor, "console", problem);
         })?;
-    let upgrading = hyper::upgrade::on(&mut request);
-    let context = context.clone();
-    let tracker = context.links.clone();
-    tracker.spawn(async move {
-        if let Ok(upgraded) = upgrading.await
-            && let Some((stream, read)) = http::downcast(upgraded)
-        {
-            let person = (caller, peer, share);
-            serve(&context, person, stream, read).await;
-        }
-    });
-    Ok(listen::switching(accept))
+    let shared = context.clone();
+    let serve = move |stream, read| async move {
+        let person = (caller, peer, share);
+        serve(&shared, person, stream, read).await;
+    };
+    Ok(listen::accept_websocket(
+        &context.links,
+        request,
+        accept,
+        serve,
+    ))
 }
 
 /// The caller's part in the consoles that there may be.

@@ -13,8 +13,10 @@ use p2p_shared::protocol::console::ADMIN_PATH;
 use p2p_shared::protocol::media::MEDIA_PATH;
 use p2p_shared::protocol::{LINK_PATH, SUBPROTOCOL};
 use p2p_shared::text::Escaped;
+use p2p_shared::transport::Transport;
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::answer::Problem;
@@ -172,7 +174,7 @@ fn check_metrics_reader(
 fn upgrade(
     context: &Arc<Context>,
     visitor: &Visitor,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
     let peer = visitor.peer();
     let headers = request.headers();
@@ -192,23 +194,17 @@ fn upgrade(
             "the router is restarting: try again in a moment",
         ));
     }
-    let upgrading = hyper::upgrade::on(&mut request);
-    let context = context.clone();
-    let tracker = context.links.clone();
-    tracker.spawn(async move {
-        if let Ok(upgraded) = upgrading.await
-            && let Some((stream, read)) = http::downcast(upgraded)
-        {
-            let candidate = Candidate {
-                caller,
-                peer,
-                stream,
-                read,
-            };
-            candidate.live(&context).await;
-        }
-    });
-    Ok(switching(accept))
+    let shared = context.clone();
+    let serve = move |stream, read| async move {
+        let candidate = Candidate {
+            caller,
+            peer,
+            stream,
+            read,
+        };
+        candidate.live(&shared).await;
+    };
+    Ok(accept_websocket(&context.links, request, accept, serve))
 }
 
 /// Says in the log who was refused, but for those that show no key, which scanners do all day, or
@@ -224,8 +220,27 @@ pub(crate) fn refused(visitor: &Visitor, what: &str, problem: &Problem) {
     }
 }
 
+/// Answers that the connection becomes a WebSocket, and serves it in a task of the tracker:
+/// `serve` gets the connection and what came behind the request.
+pub(crate) fn accept_websocket<F: Future<Output = ()> + Send + 'static>(
+    tracker: &TaskTracker,
+    mut request: Request<Incoming>,
+    accept: HeaderValue,
+    serve: impl FnOnce(Transport, Vec<u8>) -> F + Send + 'static,
+) -> Response<Bytes> {
+    let upgrading = hyper::upgrade::on(&mut request);
+    tracker.spawn(async move {
+        if let Ok(upgraded) = upgrading.await
+            && let Some((stream, read)) = http::downcast(upgraded)
+        {
+            serve(stream, read).await;
+        }
+    });
+    switching(accept)
+}
+
 /// The answer after which a connection is a WebSocket.
-pub(crate) fn switching(accept: HeaderValue) -> Response<Bytes> {
+fn switching(accept: HeaderValue) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();

@@ -38,9 +38,9 @@ use super::viewer::{Gone, Viewer};
 use crate::access::Caller;
 use crate::admin::steady::Steady;
 use crate::answer::Problem;
+use crate::listen;
 use crate::quota::Rate;
 use crate::service::{AnswerBody, Asked};
-use crate::{http, listen};
 
 /// The page's word for: another picture.
 const NEXT: &str = "next";
@@ -61,21 +61,15 @@ impl Asked<'_> {
     pub(crate) fn frames(
         &self,
         caller: &Caller,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
         let headers = request.headers();
         let accept = listen::handshake(headers, "the page's pictures")?;
         let is_ours = offers_ours(headers);
         let viewer = Viewer::new(self, caller)?;
-        let upgrading = hyper::upgrade::on(&mut request);
-        self.context.connections.spawn(async move {
-            if let Ok(upgraded) = upgrading.await
-                && let Some((stream, read)) = http::downcast(upgraded)
-            {
-                serve(viewer, stream, read).await;
-            }
-        });
-        let mut response = listen::switching(accept);
+        let serve = move |stream, read| serve(viewer, stream, read);
+        let connections = &self.context.connections;
+        let mut response = listen::accept_websocket(connections, request, accept, serve);
         if !is_ours {
             response
                 .headers_mut()

@@ -22,7 +22,7 @@ use super::Attached;
 use crate::access::Caller;
 use crate::answer::Problem;
 use crate::strangers::Visitor;
-use crate::{Context, hello, http, listen};
+use crate::{Context, hello, listen};
 
 /// How long a car gets to take our last words.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ enum MediaEnd {
 pub(crate) fn upgrade(
     context: &Arc<Context>,
     visitor: &Visitor,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
     let peer = visitor.peer();
     let headers = request.headers();
@@ -57,17 +57,16 @@ pub(crate) fn upgrade(
     let (caller, accept) = allowed
         .and_then(|caller| Ok((caller, listen::websocket_accept(headers)?)))
         .inspect_err(|problem| listen::refused(visitor, "media connection", problem))?;
-    let upgrading = hyper::upgrade::on(&mut request);
-    let context = context.clone();
-    let tracker = context.links.clone();
-    tracker.spawn(async move {
-        if let Ok(upgraded) = upgrading.await
-            && let Some((stream, read)) = http::downcast(upgraded)
-        {
-            serve(&context, &caller, peer, stream, read).await;
-        }
-    });
-    Ok(listen::switching(accept))
+    let shared = context.clone();
+    let serve = move |stream, read| async move {
+        serve(&shared, &caller, peer, stream, read).await;
+    };
+    Ok(listen::accept_websocket(
+        &context.links,
+        request,
+        accept,
+        serve,
+    ))
 }
 
 /// The life of a media connection, from its hello to its end.

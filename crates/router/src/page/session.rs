@@ -21,7 +21,7 @@ use crate::admin::{self, Session};
 use crate::answer::Problem;
 use crate::quota::Share;
 use crate::registry::ServicePort;
-use crate::{Context, http, listen};
+use crate::{Context, listen};
 
 /// The WebSocket of a page, and the port whose car it is about.
 struct Page {
@@ -35,23 +35,22 @@ pub(crate) fn upgrade(
     service: &Arc<ServicePort>,
     caller: Caller,
     peer: SocketAddr,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
     // In this order a page that asks without an upgrade is told, too, that there is no room: of a
     // WebSocket that is refused a browser tells it nothing.
     let share = admin::share(context, &caller, peer)?;
     let accept = listen::websocket_accept(request.headers())?;
-    let upgrading = hyper::upgrade::on(&mut request);
-    let (context, service) = (context.clone(), service.clone());
-    let tracker = context.links.clone();
-    tracker.spawn(async move {
-        if let Ok(upgraded) = upgrading.await
-            && let Some((stream, read)) = http::downcast(upgraded)
-        {
-            serve(&context, &service, (caller, peer, share), stream, read).await;
-        }
-    });
-    Ok(listen::switching(accept))
+    let (shared, service) = (context.clone(), service.clone());
+    let serve = move |stream, read| async move {
+        serve(&shared, &service, (caller, peer, share), stream, read).await;
+    };
+    Ok(listen::accept_websocket(
+        &context.links,
+        request,
+        accept,
+        serve,
+    ))
 }
 
 async fn serve(
