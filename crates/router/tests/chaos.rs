@@ -19,6 +19,8 @@ mod common;
 
 #[path = "chaos/check.rs"]
 mod check;
+#[path = "chaos/check_tests.rs"]
+mod check_tests;
 #[path = "chaos/driver.rs"]
 mod driver;
 #[path = "chaos/figures.rs"]
@@ -35,5 +37,9 @@ mod processes;
 mod resources;
 #[path = "chaos/round.rs"]
 mod round;
+#[path = "chaos/samples.rs"]
+mod samples;
+#[path = "chaos/soak.rs"]
+mod soak;
 #[path = "chaos/stand.rs"]
 mod stand;

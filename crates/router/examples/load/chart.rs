@@ -1,5 +1,4 @@
-//! Owns the pictures: panels of lines on logarithmic axes, as an SVG that can be read on light and
-//! on dark pages. What is drawn is said on standard input; see `lines`.
+//! Owns the pictures: panels of lines, as an SVG that can be read on light and on dark pages. What is drawn is said on standard input; see `lines`.
 
 use clap::Args;
 

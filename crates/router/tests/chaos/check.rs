@@ -6,6 +6,10 @@ use super::history::{Act, Call, History, Story};
 
 /// The lease of the stand's car.
 const LEASE: Duration = Duration::from_millis(400);
+/// How old a command may be when it begins: see `p2p_shared::timing`.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How old a press may be.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// What is promised of a round.
 #[derive(Debug, Clone, Copy)]
@@ -25,12 +29,13 @@ impl History {
     pub(crate) fn broken(&self, promises: Promises) -> Vec<String> {
         let mut broken = self.left_over.clone();
         for (run, times) in &self.witness {
-            if *times > 1 {
-                broken.push(format!("run {run} was executed {times} times"));
+            if times.len() > 1 {
+                broken.push(format!("run {run} was executed at {times:?}"));
             }
         }
         for call in &self.calls {
             broken.extend(self.broken_by(call, promises.router_dies));
+            broken.extend(self.broken_by_age(call, promises.stop_margin));
         }
         for (run, story) in &self.stories {
             broken.extend(self.broken_by_story(run, story));
@@ -77,6 +82,13 @@ impl History {
         None
     }
 
+    fn broken_by_age(&self, call: &Call, margin: Duration) -> Option<String> {
+        let began = self.witness.get(&call.answer.as_ref()?.run)?.first()?;
+        let age = began.saturating_sub(call.asked);
+        let argument = &call.argument;
+        (age > DEADLINE + margin).then(|| format!("{argument} began {age:?} after it was asked"))
+    }
+
     fn broken_by_story(&self, run: &str, story: &Story) -> Option<String> {
         let ran = self.witness.contains_key(run);
         match story {
@@ -96,12 +108,25 @@ impl History {
     fn broken_by_motion(&self, promises: Promises) -> Vec<String> {
         let mut broken = Vec::new();
         let most = LEASE + promises.stop_margin;
-        let mut since = None;
+        let mut since: Option<(Duration, &str)> = None;
         for (at, act) in &self.acts {
             match act {
-                Act::Moves => since = since.or(Some(*at)),
+                Act::Moves(motion) => {
+                    if let Some((_, other)) = since.filter(|(_, other)| other != motion) {
+                        broken.push(format!(
+                            "who holds {motion} drove beside who holds {other}, without a stop"
+                        ));
+                    }
+                    let age = at.saturating_sub(self.last_press(motion, *at));
+                    if age > FRESH + promises.stop_margin {
+                        broken.push(format!("{motion} began {age:?} after it was pressed"));
+                    }
+                    since = since.or(Some((*at, motion)));
+                }
                 Act::Stops => {
-                    let Some(start) = since.take() else { continue };
+                    let Some((start, _)) = since.take() else {
+                        continue;
+                    };
                     let alone = at.saturating_sub(self.last_proof(*at).max(start));
                     if alone > most {
                         broken.push(format!("the car moved for {alone:?} without a driver"));
@@ -132,11 +157,21 @@ impl History {
         earlier.max().copied().unwrap_or_default()
     }
 
+    /// The last time that this was pressed before this time.
+    fn last_press(&self, motion: &str, before: Duration) -> Duration {
+        let of_it = self
+            .presses
+            .iter()
+            .filter(|(_, pressed)| *pressed == motion);
+        let earlier = of_it.map(|(at, _)| *at).filter(|at| *at <= before);
+        earlier.max().unwrap_or_default()
+    }
+
     /// Whether the car moved when the fault struck: on a slow machine a lease may have run out
     /// just before.
     fn moved_then(&self) -> bool {
         let before = self.acts.iter().rfind(|(at, _)| *at < self.struck);
-        before.is_some_and(|(_, act)| *act == Act::Moves)
+        before.is_some_and(|(_, act)| *act != Act::Stops)
     }
 
     /// How long after the fault a stop command ran, if the car moved.
@@ -152,8 +187,14 @@ impl History {
     /// How long after the fault was over what had been asked after that was served.
     pub(crate) fn service(&self) -> Option<Duration> {
         let healed = self.healed?;
-        let later = self.calls.iter().filter(|call| call.asked >= healed);
-        let served = later.filter(|call| call.answer.as_ref().is_some_and(|it| it.status == 200));
+        // The calls are in the order of their answers.
+        let later = self
+            .calls
+            .iter()
+            .rev()
+            .take_while(|call| call.answered >= healed);
+        let asked = later.filter(|call| call.asked >= healed);
+        let served = asked.filter(|call| call.answer.as_ref().is_some_and(|it| it.status == 200));
         served.map(|call| call.answered - healed).min()
     }
 }

@@ -1,5 +1,5 @@
-//! Owns the driver: a console that holds `forward`, takes control again when it has lost it, and
-//! writes down each proof of itself that it has sent.
+//! Owns who drives: a console that holds a key, takes control again when it has lost it, and writes
+//! down each proof of itself that it has sent; and one who takes control from it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::common::console::dial;
 use super::common::peer::Peer;
+use super::common::until;
 use super::history::{Shared, now};
 
 /// Between two heartbeats.
@@ -30,11 +31,16 @@ pub(crate) struct Reins {
     pub(crate) is_silent: Arc<AtomicBool>,
 }
 
+#[derive(Debug, Clone)]
 pub(crate) struct Driver {
     pub(crate) main_port: u16,
     pub(crate) service_port: u16,
     pub(crate) history: Shared,
     pub(crate) reins: Reins,
+    /// What it holds; nobody else holds the same.
+    pub(crate) motion: &'static str,
+    /// How it comes by control.
+    pub(crate) wish: ControlWish,
 }
 
 /// What it knows of itself.
@@ -58,6 +64,27 @@ impl Driver {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Another one takes control from it, and drives for a moment.
+    pub(crate) async fn is_taken_from(&self) {
+        let rival = Self {
+            motion: "back",
+            wish: ControlWish::Seize,
+            reins: Reins::default(),
+            ..self.clone()
+        };
+        let end = CancellationToken::new();
+        let driving = tokio::spawn(rival.drives(end.clone()));
+        let history = &self.history;
+        until("another one drives", || {
+            let history = history.lock().unwrap();
+            history.presses.iter().any(|(_, motion)| *motion == "back")
+        })
+        .await;
+        tokio::time::sleep(BEAT * 2).await;
+        end.cancel();
+        driving.await.unwrap();
     }
 
     /// Drives until this connection is lost.
@@ -92,7 +119,7 @@ impl Driver {
     async fn beats(&self, state: &mut State, peer: &mut Peer) -> Option<()> {
         let service_port = self.service_port;
         let (Some(epoch), Some(tick_ms)) = (state.epoch, state.tick) else {
-            let wish = ControlWish::Take;
+            let wish = self.wish;
             return say(peer, ConsoleToRouter::Control { service_port, wish }).await;
         };
         let proof = if let Some(press) = state.press {
@@ -111,12 +138,18 @@ impl Driver {
             ConsoleToRouter::Press {
                 service_port,
                 press,
-                command: "forward".parse().unwrap(),
+                command: self.motion.parse().unwrap(),
                 tick_ms,
             }
         };
+        let is_press = matches!(proof, ConsoleToRouter::Press { .. });
+        let before = now();
         say(peer, proof).await?;
-        self.history.lock().unwrap().proofs.push(now());
+        let mut history = self.history.lock().unwrap();
+        history.proofs.push(now());
+        if is_press {
+            history.presses.push((before, self.motion));
+        }
         Some(())
     }
 }

@@ -37,9 +37,10 @@ pub(crate) struct Answered {
 }
 
 /// What the car did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Act {
-    Moves,
+    /// By this motion command.
+    Moves(String),
     Stops,
 }
 
@@ -58,10 +59,12 @@ pub(crate) struct History {
     pub(crate) calls: Vec<Call>,
     /// When the driver had sent proofs of itself.
     pub(crate) proofs: Vec<Duration>,
+    /// When one was about to press what.
+    pub(crate) presses: Vec<(Duration, &'static str)>,
     /// How many links were up each time one looked.
     pub(crate) links: Vec<i64>,
-    /// Run ids, as often as they ran.
-    pub(crate) witness: BTreeMap<String, usize>,
+    /// Run ids, and when each of them ran: at most once.
+    pub(crate) witness: BTreeMap<String, Vec<Duration>>,
     pub(crate) acts: Vec<(Duration, Act)>,
     pub(crate) stories: BTreeMap<String, Story>,
     pub(crate) struck: Duration,
@@ -83,8 +86,10 @@ impl History {
             let text = std::fs::read_to_string(folder.join(note)).unwrap_or_default();
             text.lines().map(str::to_owned).collect::<Vec<_>>()
         };
-        for run in lines("witness") {
-            *self.witness.entry(run).or_default() += 1;
+        for line in lines("witness") {
+            let (run, at) = line.split_once(' ').unwrap_or((&line, "0"));
+            let at = Duration::from_nanos(at.parse().unwrap_or_default());
+            self.witness.entry(run.to_owned()).or_default().push(at);
         }
         self.acts = acts(folder);
     }
@@ -97,10 +102,9 @@ pub(crate) fn acts(folder: &Path) -> Vec<(Duration, Act)> {
         .lines()
         .filter_map(|line| {
             let (act, at) = line.split_once(' ')?;
-            let act = if act == "stop" {
-                Act::Stops
-            } else {
-                Act::Moves
+            let act = match act {
+                "stop" => Act::Stops,
+                motion => Act::Moves(motion.to_owned()),
             };
             Some((Duration::from_nanos(at.parse().ok()?), act))
         })

@@ -23,9 +23,16 @@ pub(crate) async fn calls(caller: usize, port: u16, history: Shared, end: Cancel
         }
         let command = COMMANDS[(caller + number) % COMMANDS.len()];
         let call = call(port, command, format!("c{caller}-{number}")).await;
-        history.lock().unwrap().calls.push(call);
+        note(call, &history);
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// In the order of the answers.
+fn note(mut call: Call, history: &Shared) {
+    let mut history = history.lock().unwrap();
+    call.answered = now();
+    history.calls.push(call);
 }
 
 async fn call(port: u16, command: &'static str, argument: String) -> Call {

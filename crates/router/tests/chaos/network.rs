@@ -15,35 +15,35 @@ async fn weather(stand: &mut Stand, weather: Weather, seconds: f64) {
     stand.heals();
 }
 
+pub(crate) async fn cuts(stand: &mut Stand) {
+    stand.strikes_once();
+    stand.proxy.cut();
+}
+
 #[tokio::test]
 async fn cut() {
-    let fault = Fault::named("link cut").severs();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes_once();
-        stand.proxy.cut();
-    };
-    fault.strikes(strike).await;
+    Fault::named("link cut").severs().strikes(cuts).await;
+}
+
+pub(crate) async fn resets(stand: &mut Stand) {
+    stand.strikes_once();
+    stand.proxy.reset();
 }
 
 #[tokio::test]
 async fn reset() {
-    let fault = Fault::named("link reset").severs();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes_once();
-        stand.proxy.reset();
-    };
-    fault.strikes(strike).await;
+    Fault::named("link reset").severs().strikes(resets).await;
 }
 
 /// As when a NAT has forgotten the connection: new ones pass at once.
+pub(crate) async fn silences(stand: &mut Stand) {
+    stand.strikes_once();
+    stand.proxy.silence();
+}
+
 #[tokio::test]
 async fn silence() {
-    let fault = Fault::named("link silent").severs();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes_once();
-        stand.proxy.silence();
-    };
-    fault.strikes(strike).await;
+    Fault::named("link silent").severs().strikes(silences).await;
 }
 
 /// The inner hears that it is driven, and nobody hears the inner.
@@ -68,30 +68,36 @@ async fn silence_to_the_inner() {
 }
 
 /// All waits, and then all comes at once.
-#[tokio::test]
-async fn stall() {
-    let fault = Fault::named("link stalled, 3 s").severs();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
-        stand.proxy.hold(Way::ToRouter);
-        stand.proxy.hold(Way::ToInner);
-        pause(3.0).await;
-        stand.proxy.release();
-        stand.heals();
-    };
-    fault.strikes(strike).await;
+pub(crate) async fn stalls(stand: &mut Stand) {
+    stand.strikes();
+    stand.proxy.hold(Way::ToRouter);
+    stand.proxy.hold(Way::ToInner);
+    pause(3.0).await;
+    stand.proxy.release();
+    stand.heals();
 }
 
 #[tokio::test]
-async fn delay_and_jitter() {
+async fn stall() {
+    Fault::named("link stalled, 3 s")
+        .severs()
+        .strikes(stalls)
+        .await;
+}
+
+pub(crate) async fn is_late(stand: &mut Stand) {
     let late = Weather {
         delay: Duration::from_millis(50),
         jitter: Duration::from_millis(200),
         ..Weather::default()
     };
+    weather(stand, late, 2.0).await;
+}
+
+#[tokio::test]
+async fn delay_and_jitter() {
     let fault = Fault::named("50 to 250 ms late, 2 s");
-    let strike = async |stand: &mut Stand| weather(stand, late, 2.0).await;
-    fault.strikes(strike).await;
+    fault.strikes(is_late).await;
 }
 
 #[tokio::test]
@@ -128,16 +134,19 @@ async fn doubled() {
     fault.strikes(strike).await;
 }
 
+pub(crate) async fn refuses(stand: &mut Stand) {
+    stand.strikes();
+    stand.proxy.refuse(true);
+    stand.proxy.cut();
+    pause(2.0).await;
+    stand.proxy.refuse(false);
+    stand.heals();
+}
+
 #[tokio::test]
 async fn refused() {
-    let fault = Fault::named("link cut, then refused, 2 s").severs();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
-        stand.proxy.refuse(true);
-        stand.proxy.cut();
-        pause(2.0).await;
-        stand.proxy.refuse(false);
-        stand.heals();
-    };
-    fault.strikes(strike).await;
+    Fault::named("link cut, then refused, 2 s")
+        .severs()
+        .strikes(refuses)
+        .await;
 }

@@ -20,17 +20,20 @@ async fn router_killed() {
     fault.strikes(strike).await;
 }
 
+pub(crate) async fn stops_router(stand: &mut Stand) {
+    stand.strikes();
+    stand.router.signal(Signal::STOP);
+    pause(3.0).await;
+    stand.router.signal(Signal::CONT);
+    stand.heals();
+}
+
 #[tokio::test]
 async fn router_stopped() {
-    let fault = Fault::named("router stopped, 3 s").severs();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
-        stand.router.signal(Signal::STOP);
-        pause(3.0).await;
-        stand.router.signal(Signal::CONT);
-        stand.heals();
-    };
-    fault.strikes(strike).await;
+    Fault::named("router stopped, 3 s")
+        .severs()
+        .strikes(stops_router)
+        .await;
 }
 
 #[tokio::test]
@@ -47,16 +50,19 @@ async fn router_ended() {
 }
 
 /// Its sockets stay, and so nobody is left without a status.
+pub(crate) async fn restarts_router(stand: &mut Stand) {
+    stand.strikes();
+    stand.router.signal(Signal::USR2);
+    stand.router.says("service ports are open again").await;
+    stand.heals();
+}
+
 #[tokio::test]
 async fn router_restarted() {
-    let fault = Fault::named("router restarts itself").severs();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
-        stand.router.signal(Signal::USR2);
-        stand.router.says("service ports are open again").await;
-        stand.heals();
-    };
-    fault.strikes(strike).await;
+    Fault::named("router restarts itself")
+        .severs()
+        .strikes(restarts_router)
+        .await;
 }
 
 #[tokio::test]
@@ -72,18 +78,21 @@ async fn inner_killed() {
     fault.strikes(strike).await;
 }
 
+pub(crate) async fn stops_inner(stand: &mut Stand) {
+    stand.strikes();
+    stand.inner.signal(Signal::STOP);
+    // Longer than a stop may take: it has to come from the other process.
+    pause(6.0).await;
+    stand.inner.signal(Signal::CONT);
+    stand.heals();
+}
+
 #[tokio::test]
 async fn inner_stopped() {
-    let fault = Fault::named("inner stopped, 6 s").severs();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
-        stand.inner.signal(Signal::STOP);
-        // Longer than a stop may take: it has to come from the other process.
-        pause(6.0).await;
-        stand.inner.signal(Signal::CONT);
-        stand.heals();
-    };
-    fault.strikes(strike).await;
+    Fault::named("inner stopped, 6 s")
+        .severs()
+        .strikes(stops_inner)
+        .await;
 }
 
 #[tokio::test]
@@ -99,42 +108,47 @@ async fn inner_ended() {
     fault.strikes(strike).await;
 }
 
+pub(crate) async fn kills_guardian(stand: &mut Stand) {
+    let guardian = stand.child_of_inner("p2p-guardian").await;
+    stand.strikes_once();
+    signal(guardian, Signal::KILL);
+    // There is another.
+    stand.child_of_inner("p2p-guardian").await;
+}
+
 #[tokio::test]
 async fn guardian_killed() {
-    let fault = Fault::named("guardian killed");
-    let strike = async |stand: &mut Stand| {
-        let guardian = stand.child_of_inner("p2p-guardian").await;
-        stand.strikes_once();
-        signal(guardian, Signal::KILL);
-        // There is another.
-        stand.child_of_inner("p2p-guardian").await;
-    };
-    fault.strikes(strike).await;
+    Fault::named("guardian killed")
+        .strikes(kills_guardian)
+        .await;
+}
+
+pub(crate) async fn kills_worker(stand: &mut Stand) {
+    let worker = stand.child_of_inner("ask.worker").await;
+    stand.strikes_once();
+    signal(worker, Signal::KILL);
+    stand.child_of_inner("ask.worker").await;
 }
 
 #[tokio::test]
 async fn worker_killed() {
-    let fault = Fault::named("worker killed");
-    let strike = async |stand: &mut Stand| {
-        let worker = stand.child_of_inner("ask.worker").await;
-        stand.strikes_once();
-        signal(worker, Signal::KILL);
-        stand.child_of_inner("ask.worker").await;
-    };
-    fault.strikes(strike).await;
+    Fault::named("worker killed").strikes(kills_worker).await;
+}
+
+pub(crate) async fn kills_console(stand: &mut Stand) {
+    stand.strikes();
+    stand.reins.is_gone.store(true, Ordering::SeqCst);
+    pause(1.5).await;
+    stand.reins.is_gone.store(false, Ordering::SeqCst);
+    stand.heals();
 }
 
 #[tokio::test]
 async fn console_killed() {
-    let fault = Fault::named("console killed").severs();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
-        stand.reins.is_gone.store(true, Ordering::SeqCst);
-        pause(1.5).await;
-        stand.reins.is_gone.store(false, Ordering::SeqCst);
-        stand.heals();
-    };
-    fault.strikes(strike).await;
+    Fault::named("console killed")
+        .severs()
+        .strikes(kills_console)
+        .await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use p2p_shared::protocol::console::ControlWish;
 use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
 
@@ -103,16 +104,20 @@ impl Fault {
             service_port: service,
             history: history.clone(),
             reins: stand.reins.clone(),
+            motion: "forward",
+            wish: ControlWish::Take,
         };
-        tasks.push(tokio::spawn(driver.drives(end.clone())));
+        tasks.push(tokio::spawn(driver.clone().drives(end.clone())));
         stand.moves().await;
         pause(0.3).await;
         stand.moves().await;
         strike(&mut stand).await;
         let is_back = || history.lock().unwrap().service().is_some();
         until("service is back", is_back).await;
-        // And stays.
-        pause(0.5).await;
+        // And stays, when others drive, too.
+        pause(0.1).await;
+        driver.is_taken_from().await;
+        pause(0.3).await;
         end.cancel();
         for task in tasks {
             task.await.unwrap();

@@ -15,17 +15,21 @@ use super::driver::Reins;
 use super::history::{Act, Shared, acts, now};
 use super::load;
 
+/// What else the inner is told, if the folder has it.
+pub(crate) const SETTINGS: &str = "inner.toml";
+
 /// A worker that notes each run and answers with it.
 const WORKER: &str = r#"#!/usr/bin/perl
 use strict;
 use JSON::PP;
+use Time::HiRes qw(time);
 my $json = JSON::PP->new->utf8;
 sub say_line { syswrite STDOUT, $json->encode($_[0]) . "\n" }
 say_line({ serves => ['ask'] });
 while (my $line = <STDIN>) {
     my $r = $json->decode($line);
     open my $file, '>>', '../witness' or die;
-    syswrite $file, "$r->{run}\n";
+    syswrite $file, sprintf("%s %d\n", $r->{run}, time * 1e9);
     select undef, undef, undef, 0.05;
     say_line({ id => $r->{id}, output => "$r->{run} $r->{args}[0]\n" });
 }
@@ -93,7 +97,7 @@ impl Stand {
     pub(crate) async fn moves(&self) {
         until("the car moves", || {
             let acts = acts(self.path());
-            acts.last().is_some_and(|(_, act)| *act == Act::Moves)
+            acts.last().is_some_and(|(_, act)| *act != Act::Stops)
         })
         .await;
     }
@@ -217,19 +221,23 @@ fn start_inner(folder: &Path, space: Option<&Space>, ports: (u16, u16, u16)) -> 
     }
     command.args([host, &port.to_string(), &service.to_string()]);
     command.args(["--name", "car", "--max-runs", "50"]);
+    if folder.join(SETTINGS).exists() {
+        command.args(["--config", SETTINGS]);
+    }
     Program::start(&mut command)
 }
 
 /// The commands, which write down that they ran.
 fn commands(folder: &Path) {
-    let note = "echo \"$P2P_RUN\" >>../witness";
+    let note = "echo \"$P2P_RUN $(date +%s%N)\" >>../witness";
     let answer = "echo \"$P2P_RUN $1\"";
     let act = |act: &str| format!("echo \"{act} $(date +%s%N)\" >>../motion");
-    let start = act("start");
+    let motion = |name| (name, format!("{note}\n{}\nexec sleep 1000", act(name)));
     for (name, body) in [
         ("say", format!("{note}\n{answer}")),
         ("slow", format!("{note}\nsleep 0.3\n{answer}")),
-        ("forward", format!("{note}\n{start}\nexec sleep 1000")),
+        motion("forward"),
+        motion("back"),
         ("stop", act("stop")),
     ] {
         let file = folder.join("command").join(name);

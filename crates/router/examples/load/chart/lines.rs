@@ -1,20 +1,25 @@
 //! Owns how a picture is said:
 //!
 //! ```text
-//! panel latency, milliseconds | requests a second
+//! panel latency, milliseconds | requests a second | linear x
 //! series 1 solid | worker, p50
 //! 500 0.12
 //! 1000 0.13
 //! ```
 //!
-//! A panel has its y axis' label above it and its x axis' label below; a series has a colour (1 or
+//! A panel has its y axis' label above it and its x axis' label below, and may say which of its axes
+//! are linear (`x`, `y` or both); a series has a colour (1 or
 //! 2), a line (solid or dashed; labelled: each value is written at its point), a name, and points.
 
 use anyhow::Context;
 
+use super::scale::Kind;
+
 pub(super) struct Panel {
     pub(super) y_label: String,
     pub(super) x_label: String,
+    pub(super) x_kind: Kind,
+    pub(super) y_kind: Kind,
     pub(super) series: Vec<Series>,
 }
 
@@ -32,10 +37,17 @@ pub(super) fn read(text: &str) -> anyhow::Result<Vec<Panel>> {
         let labels = rest.split_once(" | ");
         match (word, panels.last_mut()) {
             ("panel", _) => {
-                let (y_label, x_label) = labels.context("panel Y LABEL | X LABEL")?;
+                let (y_label, behind) = labels.context("panel Y LABEL | X LABEL")?;
+                let (x_label, linear) = behind.split_once(" | linear ").unwrap_or((behind, ""));
+                let kind = |axis| match linear.split(' ').any(|it| it == axis) {
+                    true => Kind::Linear,
+                    false => Kind::Logarithmic,
+                };
                 panels.push(Panel {
                     y_label: y_label.to_owned(),
                     x_label: x_label.to_owned(),
+                    x_kind: kind("x"),
+                    y_kind: kind("y"),
                     series: Vec::new(),
                 });
             }

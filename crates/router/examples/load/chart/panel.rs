@@ -27,8 +27,9 @@ impl Panel {
     pub(super) fn draw(&self, svg: &mut Svg, left: f64, right: f64) -> anyhow::Result<()> {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let bottom = HEIGHT - BOTTOM;
-        let x = Scale::new(points().map(|point| point.0), left + LEFT, right - RIGHT)?;
-        let y = Scale::new(points().map(|point| point.1), bottom, TOP)?;
+        let (xs, ys) = (points().map(|point| point.0), points().map(|point| point.1));
+        let x = Scale::new(self.x_kind, xs, left + LEFT, right - RIGHT)?;
+        let y = Scale::new(self.y_kind, ys, bottom, TOP)?;
         for tick in y.ticks(80.0) {
             let at = y.at(tick);
             svg.path("", &[(left + LEFT, at), (right - RIGHT, at)]);
@@ -83,7 +84,10 @@ impl Series {
             .collect();
         svg.path(&self.class(), &places);
         for (place, (_, value)) in places.iter().zip(&self.points) {
-            svg.dot(&format!("c{}", self.colour), *place);
+            // Where there are many, the line says it all.
+            if self.points.len() <= 30 {
+                svg.dot(&format!("c{}", self.colour), *place);
+            }
             if self.line == "labelled" {
                 let above = (place.0, place.1 - 10.0);
                 svg.text("name", Anchor::Middle, above, &scale::text(*value));

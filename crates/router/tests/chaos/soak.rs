@@ -1,0 +1,137 @@
+//! Owns the soak: one stand that goes on for long, with load, a driver and who watches the camera,
+//! struck by one fault after the other. Nothing of it may grow, and all that is promised holds.
+//!
+//! In the suite it lasts for two faults. By hand, with a plot: `scripts/soak.sh 60`.
+
+use std::time::{Duration, Instant};
+
+use p2p_shared::protocol::console::ControlWish;
+use tokio_util::sync::CancellationToken;
+
+use super::check::Promises;
+use super::common::program::neighbour;
+use super::common::until;
+use super::driver::Driver;
+use super::samples::{Samples, watches_camera};
+use super::stand::{SETTINGS, Stand, pause};
+use super::{load, network, processes};
+
+const CALLERS: usize = 3;
+/// So many kinds of faults.
+const FAULTS: usize = 12;
+
+/// The fault of this number, and what it is called.
+async fn strikes(number: usize, stand: &mut Stand) -> &'static str {
+    match number % FAULTS {
+        0 => named("link cut", network::cuts(stand)).await,
+        1 => named("worker killed", processes::kills_worker(stand)).await,
+        2 => named("link silent", network::silences(stand)).await,
+        3 => named("router stopped", processes::stops_router(stand)).await,
+        4 => named("guardian killed", processes::kills_guardian(stand)).await,
+        5 => named("link reset", network::resets(stand)).await,
+        6 => named("console killed", processes::kills_console(stand)).await,
+        7 => named("link late", network::is_late(stand)).await,
+        8 => named("inner stopped", processes::stops_inner(stand)).await,
+        9 => named("link refused", network::refuses(stand)).await,
+        10 => named("link stalled", network::stalls(stand)).await,
+        // What it was before is no longer measured against what it is.
+        _ => named("router restarts", processes::restarts_router(stand)).await,
+    }
+}
+
+async fn named(name: &'static str, strike: impl Future<Output = ()>) -> &'static str {
+    strike.await;
+    name
+}
+
+/// How long it goes on, and how long it is quiet between two faults, in seconds.
+struct Length {
+    faults: Option<usize>,
+    time: Duration,
+    quiet: f64,
+}
+
+impl Length {
+    fn wanted() -> Self {
+        let minutes = std::env::var("P2P_SOAK_MINUTES").ok();
+        match minutes.map(|minutes| minutes.parse::<f64>().unwrap()) {
+            Some(minutes) => Self {
+                faults: None,
+                time: Duration::from_secs_f64(minutes * 60.0),
+                quiet: 20.0,
+            },
+            None => Self {
+                faults: Some(2),
+                time: Duration::MAX,
+                quiet: 0.2,
+            },
+        }
+    }
+
+    fn is_over(&self, faults: usize, began: Instant) -> bool {
+        self.faults.is_some_and(|most| faults >= most) || began.elapsed() >= self.time
+    }
+}
+
+#[tokio::test]
+async fn soak() {
+    let length = Length::wanted();
+    let folder = tempfile::tempdir().unwrap();
+    let camera = neighbour("sim-car");
+    let camera = format!("camera = \"{} camera --rate 15\"\n", camera.display());
+    std::fs::write(folder.path().join(SETTINGS), camera).unwrap();
+    let mut stand = Stand::start(folder, None).await;
+    let history = stand.history.clone();
+    let (main, service) = (stand.main.port, stand.service.port);
+    let end = CancellationToken::new();
+    let mut tasks: Vec<_> = (0..CALLERS)
+        .map(|n| tokio::spawn(load::calls(n, service, history.clone(), end.clone())))
+        .collect();
+    let looks = load::looks(main, history.clone(), end.clone());
+    tasks.push(tokio::spawn(looks));
+    let driver = Driver {
+        main_port: main,
+        service_port: service,
+        history: history.clone(),
+        reins: stand.reins.clone(),
+        motion: "forward",
+        wish: ControlWish::Take,
+    };
+    tasks.push(tokio::spawn(driver.drives(end.clone())));
+    let mut samples = Samples::default();
+    let pictures = samples.pictures.clone();
+    tasks.push(tokio::spawn(watches_camera(service, pictures, end.clone())));
+    let began = Instant::now();
+    let mut faults = 0;
+    while !length.is_over(faults, began) {
+        stand.moves().await;
+        samples.take_for(&stand, length.quiet).await;
+        let name = strikes(faults, &mut stand).await;
+        faults += 1;
+        let is_back = || history.lock().unwrap().service().is_some();
+        until("service is back", is_back).await;
+        let took = history.lock().unwrap().service();
+        samples.struck(name, took.unwrap_or_default());
+    }
+    samples.take_for(&stand, length.quiet).await;
+    end.cancel();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    pause(0.5).await;
+    let mut history = std::mem::take(&mut *history.lock().unwrap());
+    history.read_notes(stand.path());
+    let mut broken = history.broken(Promises {
+        severs: false,
+        router_dies: false,
+        stop_margin: Duration::from_secs(5),
+        service_within: Duration::from_secs(20),
+    });
+    broken.extend(samples.grown());
+    eprintln!("{}", samples.told(&history, faults, broken.len()));
+    if let Ok(file) = std::env::var("P2P_SOAK_CHART") {
+        std::fs::write(file, samples.chart(&history)).unwrap();
+    }
+    assert!(samples.pictures_seen() > 0, "no picture came");
+    assert!(broken.is_empty(), "{broken:#?}");
+}

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Has all of it run for long, struck by faults, and draws what became of memory and time.
+set -eu
+here=$(dirname -- "$(readlink -f -- "$0")")
+. "$here/lib/process.sh"
+. "$here/lib/tools.sh"
+
+usage() {
+    cat <<'END'
+soak.sh              an hour
+soak.sh 10           ten minutes
+
+Starts a router, a car with a camera, callers who ask again and again, a driver who holds a key and
+who watches the camera, on loopback, in a temporary folder. Every 20 s another fault strikes: a link
+cut, reset, silent, stalled, late or refused; router or inner stopped; worker, guardian or console
+killed; the router restarted in place. Fails if something that is promised does not hold, or if
+memory, descriptors or threads grow. Draws docs/soak.svg.
+END
+}
+
+minutes=60
+case ${1-} in
+    -h | --help) usage && exit ;;
+    '') ;;
+    *[!0-9]* | 0* | ?????*) die 2 "how many minutes? '$1' is no such number (see --help)" ;;
+    *) minutes=$1 ;;
+esac
+[ "$#" -le 1 ] || die 2 "one number of minutes, or none (see --help)"
+
+need_cargo
+cd "$here/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM HUP
+say "building"
+cargo build -q --release --locked -p p2p-router --example load
+cargo test -q --release --locked -p p2p-router --test chaos --no-run
+cargo build -q --release --locked -p p2p-router --examples
+say "soaking for $minutes min"
+P2P_SOAK_MINUTES=$minutes P2P_SOAK_CHART=$work/chart \
+    cargo test -q --release --locked -p p2p-router --test chaos -- soak --nocapture
+target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+"$target/release/examples/load" chart --width 560 --title "A soak of $minutes minutes: memory, descriptors, time of an answer" \
+    <"$work/chart" >"$work/soak.svg"
+mv "$work/soak.svg" docs/soak.svg
+say "drawn: docs/soak.svg"
