@@ -104,12 +104,14 @@ impl Commands {
     pub(crate) fn file(&self, name: &CommandName) -> Result<PathBuf, Unusable> {
         self.0.files.resolve(name).map_err(|(refusal, message)| {
             let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
-            match served.unknown.first() {
+            let starting = "is starting: try again in a moment";
+            // One that said just now what it serves had not when it was decided to look for a file.
+            let just_now = served.by.get(name).map(|worker| (worker, starting));
+            let unknown = served.unknown.first();
+            let unknown = unknown.map(|(worker, why)| (worker, why.as_deref().unwrap_or(starting)));
+            match just_now.or(unknown) {
                 Some((worker, why)) if refusal == Refusal::NotFound => {
                     let (name, worker) = (Escaped(name.as_str()), worker.name());
-                    let why = why
-                        .as_deref()
-                        .unwrap_or("is starting: try again in a moment");
                     let message =
                         format!("there is no file {name}, and {worker}, which may serve it, {why}");
                     (Refusal::WorkerAway, message)
@@ -197,5 +199,29 @@ impl Commands {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         change(&mut served);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_worker_served_only_just_is_not_said_not_to_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Catalog::open(folder.path()).unwrap();
+        let commands = Commands::new(files, crate::testing::motion());
+        let refusal = || {
+            let name = "lights/on".parse().unwrap();
+            commands.file(&name).unwrap_err().0
+        };
+        assert_eq!(refusal(), Refusal::NotFound);
+        let (worker, _queue) = Worker::new("car.worker");
+        commands.expect(&worker);
+        assert_eq!(refusal(), Refusal::WorkerAway);
+        commands.announced(&worker, &["lights/on".to_owned()]);
+        assert_eq!(refusal(), Refusal::WorkerAway);
+        commands.announced(&worker, &[]);
+        assert_eq!(refusal(), Refusal::NotFound);
     }
 }
