@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::End;
 use p2p_shared::protocol::console::{
-    ControlInfo, LinkInfo, MotionEvent, Moving, RunInfo, RunResult, StopCause,
+    ControlInfo, LinkInfo, MotionEvent, Moving, RunInfo, RunResult,
 };
 
 use crate::round_trips::RoundTrips;
@@ -222,10 +222,10 @@ impl Fleet {
                 link.moving = Some((moving.clone(), now));
                 format!("{} started", moving.command)
             }
-            MotionEvent::Refused { why, .. } => format!("press refused: {why:?}"),
+            MotionEvent::Refused { why, .. } => format!("press refused: {why}"),
             MotionEvent::Over { cause, .. } => {
                 link.moving = None;
-                format!("over: {}", cause_text(*cause))
+                format!("over: {cause}")
             }
             MotionEvent::Ended { end, exec_us, .. } => {
                 let exec = Duration::from_micros(*exec_us);
@@ -242,7 +242,7 @@ impl Fleet {
                 link.ran = Some(ran(link.info.stop.to_string(), *end, exec, now));
                 {
                     let (end, ms) = (end_text(*end), exec.as_millis());
-                    format!("stop: {end}, {ms} ms ({})", cause_text(*cause))
+                    format!("stop: {end}, {ms} ms ({cause})")
                 }
             }
             MotionEvent::Stands => {
@@ -279,24 +279,10 @@ fn ran(command: String, end: End, exec: Duration, at: Instant) -> Ran {
     }
 }
 
-/// Why a car stopped, for people.
-#[must_use]
-pub fn cause_text(cause: StopCause) -> &'static str {
-    match cause {
-        StopCause::Asked => "asked for",
-        StopCause::Released => "let go",
-        StopCause::Lease => "the lease ran out",
-        StopCause::Limit => "its time was over",
-        StopCause::NotStarted => "it could not be started",
-        StopCause::Again => "once more, to be sure",
-        StopCause::Beginning => "a new beginning",
-        StopCause::Watchdog => "a process at the car died or hung",
-        StopCause::Worker => "the worker that moved it is gone",
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use p2p_shared::protocol::console::StopCause;
+
     use super::*;
     use crate::testing;
 

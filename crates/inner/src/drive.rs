@@ -230,13 +230,13 @@ impl Drive {
                 if let Err((_, why)) = self.may_stop() {
                     tracing::warn!(
                         by,
-                        ?cause,
+                        %cause,
                         why,
                         "nothing is run to stop the car, which stands"
                     );
                     self.report(MotionEvent::Stands);
                 } else {
-                    tracing::info!(by, ?cause, "stop");
+                    tracing::info!(by, %cause, "stop");
                     self.decide(Event::Stop(cause), None);
                 }
                 // First the stop, which says why; then what may not come after it.
@@ -384,7 +384,7 @@ impl Drive {
                 {
                     Some(What::Stop { cause, others }) => {
                         let (cause, others) = (*cause, std::mem::take(others));
-                        tracing::info!(?cause, exit = %end, exec_ms = millis(exec), "stopped");
+                        tracing::info!(%cause, exit = %end, exec_ms = millis(exec), "stopped");
                         self.report(MotionEvent::Stopped {
                             cause,
                             end,
@@ -462,7 +462,7 @@ impl Drive {
                     Origin::Press(press) => Some(press),
                     Origin::Timed(_) => None,
                 };
-                tracing::info!(?origin, ?cause, "motion over");
+                tracing::info!(%origin, %cause, "motion over");
                 self.report(MotionEvent::Over { press, cause });
             }
             Effect::Stands => {

@@ -52,6 +52,15 @@ pub(crate) enum Origin {
     Timed(RunId),
 }
 
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Press(press) => write!(f, "press {press}"),
+            Self::Timed(run) => write!(f, "run {run}"),
+        }
+    }
+}
+
 /// What is to be executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Order {

@@ -284,7 +284,7 @@ async fn an_inner_that_is_stopped_while_driven_is_replaced_and_plays_nothing_bac
     let since = &car.did()[before..];
     assert!(since.iter().all(|line| line == "stop"), "{since:?}");
     let over = car.record("p2p-inner", "motion over").await;
-    assert_eq!(over["cause"], "Lease");
+    assert_eq!(over["cause"], "the lease ran out");
     let refused = car.record("p2p-inner", "press refused").await;
     assert_eq!(refused["press"], 2);
 }

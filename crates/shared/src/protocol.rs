@@ -33,6 +33,7 @@
 
 pub mod console;
 pub mod media;
+mod words;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use super::{json, out, snapshot};
 use crate::connection::{self, FromRouter, Target, ToRouter};
 use crate::ending::INTERRUPTED;
-use crate::fleet::cause_text;
 use crate::view::text::time_of_day;
 
 pub(super) async fn run(
@@ -198,11 +197,11 @@ fn link_text(link: &LinkInfo) -> &'static str {
 fn motion_text(event: &MotionEvent) -> String {
     match event {
         MotionEvent::Started(moving) => format!("moves: {}", moving.command),
-        MotionEvent::Refused { press, why } => format!("press {} refused: {why:?}", press.number),
-        MotionEvent::Over { cause, .. } => format!("motion over: {}", cause_text(*cause)),
+        MotionEvent::Refused { press, why } => format!("press {} refused: {why}", press.number),
+        MotionEvent::Over { cause, .. } => format!("motion over: {cause}"),
         MotionEvent::Ended { end, .. } => format!("motion process ended: {end}"),
         MotionEvent::Stopped { cause, end, .. } => {
-            format!("stop ran ({}): {end}", cause_text(*cause))
+            format!("stop ran ({cause}): {end}")
         }
         MotionEvent::Stands => "stands".to_owned(),
         MotionEvent::StopFailed => "STOP FAILED".to_owned(),

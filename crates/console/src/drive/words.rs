@@ -92,7 +92,7 @@ pub enum Why {
     #[error("the car stopped by itself: it heard nothing of us in time. Press a to go on")]
     Lease,
     /// The car refused the press.
-    #[error("the car refused: {}", refusal(*.0))]
+    #[error("the car refused: {0}")]
     Refused(MotionRefused),
     /// Control went elsewhere.
     #[error("control is gone: press a to take it again")]
@@ -103,18 +103,6 @@ pub enum Why {
     /// The input side is dead or stuck.
     #[error("the terminal's input does not answer: stopped. Press a when it does")]
     InputDead,
-}
-
-fn refusal(why: MotionRefused) -> &'static str {
-    match why {
-        MotionRefused::Old => "the press came too late, over a slow link",
-        MotionRefused::Over => "that press had been ended before",
-        MotionRefused::Replaced => "a newer motion took its place",
-        MotionRefused::StopFailed => {
-            "its stop command is missing or fails, and nothing moves without"
-        }
-        MotionRefused::NotStarted => "the command could not be started (see the log)",
-    }
 }
 
 /// What a terminal says of a key.

@@ -70,7 +70,7 @@ impl Drive {
                 if let Some((request, _, driver)) = self.presses.remove(&press) {
                     tracing::info!(
                         epoch = press.epoch, press = press.number, run = %request.run, driver,
-                        from = request.remote_addr, ?why, "press refused"
+                        from = request.remote_addr, %why, "press refused"
                     );
                     self.report(MotionEvent::Refused { press, why });
                 }
