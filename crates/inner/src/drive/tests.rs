@@ -1,11 +1,15 @@
+//! The drive with a router's and a guardian's ends held by the test.
+
 use std::fs;
 use std::path::PathBuf;
 
-use p2p_shared::protocol::InnerToRouter;
+use bytes::Bytes;
+use p2p_shared::protocol::{InnerToRouter, RUN_WINDOW};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::catalog::Catalog;
+use crate::runner::Window;
 use crate::testing::{motion, script};
 
 /// A car whose scripts write a line of the note `did`, and what it says to the router.

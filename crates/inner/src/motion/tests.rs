@@ -1,3 +1,5 @@
+//! Motion by hand: what happens at which time, and what is to be done then.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What browsers send, and what of it may run something.
+
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Control by hand: who takes, asks, grants and gives back, and who drives then.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What those who listen get of what happens, the slow ones too.
+
 use std::net::SocketAddr;
 
 use p2p_shared::codec;

@@ -1,3 +1,5 @@
+//! Who is known by a key, and what revoking does.
+
 use proptest::prelude::*;
 
 use super::*;

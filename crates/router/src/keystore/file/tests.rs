@@ -1,3 +1,5 @@
+//! Key files that are made, changed by several at a time, and refused.
+
 use super::*;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -1,3 +1,5 @@
+//! A router that follows its key file.
+
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+//! Key files as they are written, and what is said of those that can't be read.
+
 use std::time::Duration;
 
 use p2p_shared::key::Key;
