@@ -16,7 +16,7 @@ use super::samples::{Samples, watches_camera};
 use super::stand::{SETTINGS, Stand, pause};
 use super::{load, network, processes};
 
-const CALLERS: usize = 3;
+const CALLERS: usize = 8;
 /// So many kinds of faults.
 const FAULTS: usize = 12;
 
