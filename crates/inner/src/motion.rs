@@ -11,6 +11,8 @@
 //!     └──────────────────────────────────────────────────────────────────────────┘  Failed
 //! ```
 //!
+//! What has failed is tried again now and then: a success leads back to Still from there, too.
+//!
 //! A motion is active from the start of its process until a stop has succeeded, whether or not
 //! the process still lives. Times are those of the car's own clock.
 
@@ -33,6 +35,12 @@ const END_LIMIT: Duration = Duration::from_millis(400);
 /// From the end of a try to the next, where it did not hang: what keeps a stop command from being started
 /// passes (`EAGAIN`, `ETXTBSY` while it is copied), and three tries at once would all meet it.
 pub(crate) const STOP_PAUSE: Duration = Duration::from_millis(100);
+/// From a stop that has failed to the next try of it, unless somebody asks for one: this, doubled each
+/// time. What keeps it from running (no more processes, a full disk) may pass when nobody is there to
+/// ask, and the car moves still.
+const STOP_AGAIN: Duration = Duration::from_secs(1);
+/// The longest that this becomes: a command that is broken fills no log with it.
+const STOP_AGAIN_MOST: Duration = Duration::from_secs(10);
 
 /// What the car's owner has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -488,6 +496,8 @@ impl Motion {
         } else {
             // Told each time: whoever waits for this stop has to know, too.
             self.failed = true;
+            let later = STOP_AGAIN * (1 << (self.tries - STOP_TRIES).min(8));
+            self.retry = Some(now + later.min(STOP_AGAIN_MOST));
             self.effects.push(Effect::StopFailed);
             if let Some(wish) = self.wish.take() {
                 self.give_up(wish.origin);
