@@ -182,7 +182,7 @@ impl End {
             pause: match error {
                 DialError::Denied { .. }
                 | DialError::NoKey { .. }
-                | DialError::Untrusted { .. } => Some(backoff::DENIED),
+                | DialError::Untrusted { lasts: true, .. } => Some(backoff::DENIED),
                 DialError::Refused { retry_after, .. } => *retry_after,
                 _ => None,
             },

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use p2p_shared::backoff::{self, Backoff};
 use p2p_shared::clock as timers;
-use p2p_shared::dial::{self, DialError};
+use p2p_shared::dial::{self, DialError, Past};
 use p2p_shared::names::InstanceId;
 use p2p_shared::protocol::{Hello, LINK_PATH, Rejection};
 use p2p_shared::random::jitter;
@@ -29,6 +29,8 @@ pub(crate) struct Agent {
     pub executor: Executor,
     pub camera: Option<CameraHandle>,
     pub outbox: Outbox,
+    /// What was learnt from dialling so far.
+    pub past: Past,
     pub state: watch::Sender<LinkState>,
     pub shutdown: CancellationToken,
     /// Dial now, whatever the schedule says.
@@ -52,7 +54,7 @@ impl Agent {
             if matches!(end, Outcome::Ended(SessionEnd::Drained)) || self.shutdown.is_cancelled() {
                 break;
             }
-            let pause = end.pause(backoff.pause(timers::now(), jitter()));
+            let pause = end.pause(&self.past, backoff.pause(timers::now(), jitter()));
             if let Outcome::Ended(SessionEnd::Rejected(Rejection::PortUnavailable, _)) = &end {
                 self.held_port = None;
             }
@@ -86,15 +88,21 @@ impl Agent {
     /// One link, from dialling to its end.
     async fn attempt(&mut self, backoff: &mut Backoff, said: &mut Said) -> Outcome {
         let hello = self.hello();
+        let past = &mut self.past;
         let dialling = async {
             let config = &self.config;
             #[cfg(feature = "simulation")]
             let dialled = match &self.network {
                 Some(network) => network.dial(&config.router).await,
-                None => dial::dial(&config.router, LINK_PATH, config.key.as_ref()).await,
+                None => {
+                    past.dial(&config.router, LINK_PATH, config.key.as_ref())
+                        .await
+                }
             };
             #[cfg(not(feature = "simulation"))]
-            let dialled = dial::dial(&config.router, LINK_PATH, config.key.as_ref()).await;
+            let dialled = past
+                .dial(&config.router, LINK_PATH, config.key.as_ref())
+                .await;
             match dialled {
                 Ok(socket) => greet(Wire::new(socket), hello)
                     .await
@@ -169,14 +177,9 @@ enum Outcome {
 
 impl Outcome {
     /// The pause before the next attempt: the schedule's, or a longer one that this end asks for.
-    fn pause(&self, scheduled: Duration) -> Duration {
+    fn pause(&self, past: &Past, scheduled: Duration) -> Duration {
         let least = match self {
-            Self::NotReached(
-                DialError::Denied { .. } | DialError::NoKey { .. } | DialError::Untrusted { .. },
-            ) => backoff::DENIED,
-            Self::NotReached(DialError::Refused { retry_after, .. }) => {
-                retry_after.unwrap_or_default()
-            }
+            Self::NotReached(error) => past.pause(error),
             Self::Ended(SessionEnd::Rejected(rejection, _)) => match rejection {
                 Rejection::Denied | Rejection::TakenOver | Rejection::Contended => backoff::DENIED,
                 Rejection::PortUnavailable | Rejection::Protocol => Duration::ZERO,
@@ -232,9 +235,12 @@ mod tests {
             Rejection::TakenOver,
             Rejection::Contended,
         ] {
-            assert_eq!(refused(rejection).pause(SCHEDULED), Duration::from_secs(60));
+            assert_eq!(
+                refused(rejection).pause(&Past::default(), SCHEDULED),
+                Duration::from_secs(60)
+            );
         }
-        let pause = refused(Rejection::PortUnavailable).pause(SCHEDULED);
+        let pause = refused(Rejection::PortUnavailable).pause(&Past::default(), SCHEDULED);
         assert_eq!(pause, SCHEDULED);
     }
 
@@ -242,8 +248,11 @@ mod tests {
     fn who_is_sent_away_comes_back_when_it_is_told_and_never_sooner_than_by_schedule() {
         let sent_away = |after| Outcome::Ended(SessionEnd::GoAway(after));
         let later = Duration::from_millis(700);
-        assert_eq!(sent_away(later).pause(SCHEDULED), later);
-        assert_eq!(sent_away(Duration::ZERO).pause(SCHEDULED), SCHEDULED);
+        assert_eq!(sent_away(later).pause(&Past::default(), SCHEDULED), later);
+        assert_eq!(
+            sent_away(Duration::ZERO).pause(&Past::default(), SCHEDULED),
+            SCHEDULED
+        );
     }
 
     #[test]

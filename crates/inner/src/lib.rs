@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use p2p_shared::dial::RouterAddress;
+use p2p_shared::dial::{Past, RouterAddress};
 use p2p_shared::key::Key;
 use p2p_shared::names::{Identity, InstanceId, LinkName};
 use p2p_shared::protocol::MotionInfo;
@@ -172,6 +172,7 @@ impl Inner {
                 urgent: urgent_out,
                 output: output_out,
             },
+            past: Past::default(),
             state,
             shutdown: shutdown.clone(),
             hurry: hurry.clone(),

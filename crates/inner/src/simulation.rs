@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use p2p_shared::dial::{DialError, RouterAddress};
+use p2p_shared::dial::{DialError, Past, RouterAddress};
 use p2p_shared::names::{CommandName, InstanceId, RunId};
 use p2p_shared::protocol::End;
 use p2p_shared::transport::Transport;
@@ -230,6 +230,7 @@ impl Simulated {
                 urgent: urgent_out,
                 output: output_out,
             },
+            past: Past::default(),
             state,
             shutdown: shutdown.clone(),
             hurry: Arc::default(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -18,7 +18,11 @@ use crate::key::Key;
 use crate::protocol::SUBPROTOCOL;
 use crate::text::Escaped;
 use crate::transport::Transport;
-use crate::{backoff, socket, timing, tls, wire};
+use crate::{backoff, timing, tls, wire};
+
+mod past;
+
+pub use past::Past;
 
 /// Pause before the next address is tried beside those before it, unless they have failed
 /// already (RFC 8305, 5: 250 ms).
@@ -88,6 +92,9 @@ pub enum DialError {
         router: RouterAddress,
         /// What is wrong, and what to do.
         why: String,
+        /// It is said of the router, and the next attempt comes to the same. Else it may be that
+        /// something on the way garbled what was said.
+        lasts: bool,
     },
     /// The router works with keys, and there is none here.
     #[error(
@@ -146,27 +153,7 @@ pub async fn dial(
     path: &str,
     key: Option<&Key>,
 ) -> Result<WebSocketStream<Transport>, DialError> {
-    let deadline = Instant::now() + timing::HELLO;
-    let addresses = timeout_at(deadline, resolve(router))
-        .await
-        .unwrap_or_else(|_| Err(unresolved(router, too_slow())))?;
-    let stream = timeout_at(deadline, connect(addresses))
-        .await
-        .unwrap_or_else(|_| Err(too_slow()))
-        .map_err(|source| DialError::Connect {
-            router: router.clone(),
-            source,
-        })?;
-    socket::prepare_link(&stream);
-    let upgraded = async {
-        let transport = secure(router, key, stream).await?;
-        upgrade(router, path, key, transport).await
-    };
-    timeout_at(deadline, upgraded).await.unwrap_or_else(|_| {
-        Err(DialError::Timeout {
-            router: router.clone(),
-        })
-    })
+    Past::default().dial(router, path, key).await
 }
 
 fn too_slow() -> io::Error {
@@ -226,6 +213,7 @@ async fn secure(
             Some(why) => DialError::Untrusted {
                 router: router.clone(),
                 why,
+                lasts: tls::is_of_the_router(&error),
             },
             None => DialError::NotARouter {
                 router: router.clone(),

@@ -168,3 +168,18 @@ pub fn explain(error: &std::io::Error) -> Option<String> {
         other => format!("the TLS handshake failed: {other}"),
     })
 }
+
+/// Whether a handshake failed for what the router is, so that the next will fail for it too. A bit
+/// that flips on the way makes it fail in any other way.
+#[must_use]
+pub fn is_of_the_router(error: &std::io::Error) -> bool {
+    let tls = (error.get_ref()).and_then(|error| error.downcast_ref::<TlsError>());
+    match tls {
+        Some(TlsError::InvalidCertificate(why)) => !matches!(
+            why,
+            CertificateError::BadEncoding | CertificateError::BadSignature
+        ),
+        Some(TlsError::InvalidMessage(_)) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,222 @@
+//! Owns what one attempt to reach the router learns from those before it: where it was, so that a
+//! name server which is silent keeps nobody away from it, and how often it could not be trusted,
+//! since once may be an accident.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_tungstenite::WebSocketStream;
+
+use super::{DialError, RouterAddress, connect, resolve, secure, too_slow, unresolved, upgrade};
+use crate::key::Key;
+use crate::transport::Transport;
+use crate::{backoff, socket, timing};
+
+/// How long a name may take to be found before the router is looked for where it was last, too: a
+/// resolver whose question is lost asks again only after 5 s (resolv.conf(5), `timeout`).
+const LOOKUP: Duration = Duration::from_secs(1);
+/// So often in a row the same can't be trusted in the same words before that is no accident: one
+/// flipped bit makes another key of the router's.
+const CERTAIN: u32 = 3;
+
+/// What is known from earlier attempts.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// Where the router was reached last.
+    reached: Option<SocketAddr>,
+    /// Why it could not be trusted.
+    doubt: String,
+    /// How often in a row.
+    times: u32,
+}
+
+impl Past {
+    /// As [`dial`](super::dial). Where the router's name is not found, or not soon, it is looked for
+    /// where it was last.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn dial(
+        &mut self,
+        router: &RouterAddress,
+        path: &str,
+        key: Option<&Key>,
+    ) -> Result<WebSocketStream<Transport>, DialError> {
+        let deadline = Instant::now() + timing::HELLO;
+        let (stream, not_found) = self.reach(router, deadline).await?;
+        let address = stream.peer_addr().ok();
+        socket::prepare_link(&stream);
+        let upgraded = async {
+            let transport = secure(router, key, stream).await?;
+            upgrade(router, path, key, transport).await
+        };
+        let upgraded = timeout_at(deadline, upgraded).await.unwrap_or_else(|_| {
+            Err(DialError::Timeout {
+                router: router.clone(),
+            })
+        });
+        match upgraded {
+            Ok(socket) => {
+                *self = Self {
+                    reached: address,
+                    ..Self::default()
+                };
+                Ok(socket)
+            }
+            Err(error) => Err(self.learn(error, not_found)),
+        }
+    }
+
+    /// A connection; and why the name was not found, if it is to where the router was last.
+    async fn reach(
+        &self,
+        router: &RouterAddress,
+        deadline: Instant,
+    ) -> Result<(TcpStream, Option<DialError>), DialError> {
+        let lookup = async {
+            timeout_at(deadline, resolve(router))
+                .await
+                .unwrap_or_else(|_| Err(unresolved(router, too_slow())))
+        };
+        let mut lookup = pin!(lookup);
+        let addresses = match self.reached {
+            None => lookup.await?,
+            Some(last) => match timeout(LOOKUP, &mut lookup).await {
+                Ok(Ok(addresses)) => addresses,
+                Ok(Err(not_found)) => {
+                    return match timeout_at(deadline, TcpStream::connect(last)).await {
+                        Ok(Ok(stream)) => Ok((stream, Some(not_found))),
+                        _ => Err(not_found),
+                    };
+                }
+                Err(_) => tokio::select! {
+                    Ok(stream) = TcpStream::connect(last) => {
+                        return Ok((stream, Some(unresolved(router, too_slow()))));
+                    }
+                    found = &mut lookup => found?,
+                },
+            },
+        };
+        let connected = timeout_at(deadline, connect(addresses)).await;
+        let stream = connected
+            .unwrap_or_else(|_| Err(too_slow()))
+            .map_err(|source| DialError::Connect {
+                router: router.clone(),
+                source,
+            })?;
+        Ok((stream, None))
+    }
+
+    /// What to make of a failure. Who is where the router was may be somebody else by now: then the
+    /// name that is not found is the trouble.
+    fn learn(&mut self, error: DialError, not_found: Option<DialError>) -> DialError {
+        if let Some(not_found) = not_found
+            && !matches!(error, DialError::Timeout { .. } | DialError::Refused { .. })
+        {
+            self.reached = None;
+            return not_found;
+        }
+        if let DialError::Untrusted { why, .. } = &error {
+            let is_same = *why == self.doubt;
+            self.times = if is_same { self.times + 1 } else { 1 };
+            self.doubt.clone_from(why);
+        } else {
+            self.times = 0;
+        }
+        error
+    }
+
+    /// The shortest pause before another attempt after this one.
+    #[must_use]
+    pub fn pause(&self, error: &DialError) -> Duration {
+        match error {
+            DialError::Denied { .. } | DialError::NoKey { .. } => backoff::DENIED,
+            DialError::Untrusted { lasts: true, .. } if self.times >= CERTAIN => backoff::DENIED,
+            DialError::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn router(host: &str) -> RouterAddress {
+        RouterAddress {
+            host: host.to_owned(),
+            port: 8888,
+        }
+    }
+
+    fn untrusted(why: &str, lasts: bool) -> DialError {
+        DialError::Untrusted {
+            router: router("router.test"),
+            why: why.to_owned(),
+            lasts,
+        }
+    }
+
+    fn not_found() -> DialError {
+        unresolved(&router("router.test"), too_slow())
+    }
+
+    #[tokio::test]
+    async fn a_router_whose_name_is_not_found_is_where_it_was() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let unknown = router("name.invalid");
+        let deadline = || Instant::now() + timing::HELLO;
+        let nowhere = Past::default().reach(&unknown, deadline()).await;
+        assert!(matches!(nowhere, Err(DialError::Resolve { .. })));
+        let past = Past {
+            reached: Some(address),
+            ..Past::default()
+        };
+        let (stream, why) = past.reach(&unknown, deadline()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        assert!(matches!(why, Some(DialError::Resolve { .. })));
+    }
+
+    #[test]
+    fn who_is_where_the_router_was_and_is_none_is_forgotten() {
+        let mut past = Past {
+            reached: Some((Ipv4Addr::LOCALHOST, 1).into()),
+            ..Past::default()
+        };
+        let busy = DialError::Timeout {
+            router: router("router.test"),
+        };
+        let error = past.learn(busy, Some(not_found()));
+        assert!(matches!(error, DialError::Timeout { .. }));
+        assert!(past.reached.is_some());
+        let error = past.learn(untrusted("another key", true), Some(not_found()));
+        assert!(matches!(error, DialError::Resolve { .. }));
+        assert!(past.reached.is_none());
+        assert_eq!(past.pause(&error), Duration::ZERO);
+    }
+
+    #[test]
+    fn once_is_an_accident_and_three_times_the_same_is_none() {
+        let mut past = Past::default();
+        let mut pause = |why, lasts| {
+            let error = past.learn(untrusted(why, lasts), None);
+            past.pause(&error)
+        };
+        for why in ["key 1", "key 2", "key 2", "key 1", "key 2", "key 2"] {
+            assert_eq!(pause(why, true), Duration::ZERO);
+        }
+        assert_eq!(pause("key 2", true), backoff::DENIED);
+        assert_eq!(pause("key 2", true), backoff::DENIED);
+        for _ in 0..5 {
+            assert_eq!(pause("garbage", false), Duration::ZERO);
+        }
+    }
+}
