@@ -158,7 +158,11 @@ impl Agent {
     fn hello(&self) -> Hello {
         Hello {
             name: self.config.name.clone(),
-            service_port: self.held_port.unwrap_or(self.config.service_port),
+            service_port: match self.config.service_port {
+                0 => self.held_port.unwrap_or(0),
+                // What it was welcomed to is no other, unless something garbled it.
+                port => port,
+            },
             identity: self.config.identity.clone(),
             instance: self.instance,
             clock_ms: clock::now_ms(),
