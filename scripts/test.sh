@@ -83,6 +83,7 @@ need shellcheck shellcheck
 need perl perl
 need chromium chromium
 need chromedriver chromium-driver
+need faketime faketime
 
 step 'format' cargo fmt --all --check
 step 'scripts (shellcheck)' lint_scripts

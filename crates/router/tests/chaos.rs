@@ -16,11 +16,20 @@
 )]
 
 mod common;
+#[path = "../../console/tests/common/pty.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a terminal for all tests")]
+mod pty;
 
+#[path = "chaos/cable.rs"]
+mod cable;
 #[path = "chaos/check.rs"]
 mod check;
 #[path = "chaos/check_tests.rs"]
 mod check_tests;
+#[path = "chaos/clocks.rs"]
+mod clocks;
+#[path = "chaos/consoles.rs"]
+mod consoles;
 #[path = "chaos/driver.rs"]
 mod driver;
 #[path = "chaos/figures.rs"]
@@ -29,6 +38,8 @@ mod figures;
 mod history;
 #[path = "chaos/load.rs"]
 mod load;
+#[path = "chaos/names.rs"]
+mod names;
 #[path = "chaos/network.rs"]
 mod network;
 #[path = "chaos/processes.rs"]

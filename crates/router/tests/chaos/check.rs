@@ -18,6 +18,8 @@ pub(crate) struct Promises {
     pub(crate) severs: bool,
     /// The router dies of it without a word, and so who talks to it gets none.
     pub(crate) router_dies: bool,
+    /// What is said over the link may have come as something else that has a meaning.
+    pub(crate) garbles: bool,
     /// What a stop may take beyond the lease.
     pub(crate) stop_margin: Duration,
     /// How soon there is service again.
@@ -34,11 +36,17 @@ impl History {
             }
         }
         for call in &self.calls {
-            broken.extend(self.broken_by(call, promises.router_dies));
-            broken.extend(self.broken_by_age(call, promises.stop_margin));
+            if !promises.garbles || call.answer.is_none() {
+                broken.extend(self.broken_by(call, promises.router_dies));
+            }
+            if !promises.garbles {
+                broken.extend(self.broken_by_age(call, promises.stop_margin));
+            }
         }
         for (run, story) in &self.stories {
-            broken.extend(self.broken_by_story(run, story));
+            if !promises.garbles {
+                broken.extend(self.broken_by_story(run, story));
+            }
         }
         broken.extend(self.broken_by_motion(promises));
         if let Some(links) = self.links.iter().find(|links| **links > 1) {

@@ -8,6 +8,7 @@ use super::history::{Act, Answered, Call, History, Story};
 const PROMISES: Promises = Promises {
     severs: true,
     router_dies: false,
+    garbles: false,
     stop_margin: Duration::from_millis(50),
     service_within: Duration::from_secs(2),
 };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::SinkExt;
 use p2p_shared::codec::encode;
+use p2p_shared::key::Key;
 use p2p_shared::protocol::console::{
     ConsoleToRouter, ControlInfo, ControlWish, FeedEvent, MotionEvent, PressId, RouterToConsole,
     SessionId,
@@ -35,6 +36,7 @@ pub(crate) struct Reins {
 pub(crate) struct Driver {
     pub(crate) main_port: u16,
     pub(crate) service_port: u16,
+    pub(crate) key: Option<Key>,
     pub(crate) history: Shared,
     pub(crate) reins: Reins,
     /// What it holds; nobody else holds the same.
@@ -57,8 +59,11 @@ impl Driver {
     pub(crate) async fn drives(self, end: CancellationToken) {
         while !end.is_cancelled() {
             if !self.reins.is_gone.load(Ordering::SeqCst)
-                && let Ok(Ok(peer)) =
-                    tokio::time::timeout(Duration::from_secs(5), dial(self.main_port, None)).await
+                && let Ok(Ok(peer)) = tokio::time::timeout(
+                    Duration::from_secs(5),
+                    dial(self.main_port, self.key.as_ref()),
+                )
+                .await
             {
                 let _ = end.run_until_cancelled(self.drives_by(peer)).await;
             }

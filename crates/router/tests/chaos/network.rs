@@ -122,6 +122,40 @@ async fn garbage() {
     fault.strikes(strike).await;
 }
 
+/// What TCP's own sum does not find. Without TLS nothing else does: a flipped bit that leaves a
+/// message whole is taken for what was said, and so neither what is put out nor what an answer says
+/// of it can be promised, nor which car it is that says hello (which is spared). What is promised
+/// all the same: nothing runs twice, each caller gets a status, the car never moves on without a
+/// driver, nothing hangs or grows, and all is as before when the network is honest again. Who asked
+/// for a run whose id was flipped waits for as long as its link lives, which is cut in the end.
+#[tokio::test]
+async fn bits_flip() {
+    let flipped = Weather {
+        flips_a_bit_in: 1000,
+        spares: 2000,
+        ..Weather::default()
+    };
+    let fault = Fault::named("bits flip, 3 s, then link cut").garbles();
+    let strike = async |stand: &mut Stand| {
+        weather(stand, flipped, 3.0).await;
+        stand.proxy.cut();
+    };
+    fault.strikes(strike).await;
+}
+
+/// With TLS each of them is an alert and the link's end, from its first byte on: every promise holds.
+#[tokio::test]
+async fn bits_flip_under_tls() {
+    let flipped = Weather {
+        flips_a_bit_in: 3000,
+        ..Weather::default()
+    };
+    let mut fault = Fault::named("bits flip under TLS, 3 s");
+    fault.setting.has_keys = true;
+    let strike = async |stand: &mut Stand| weather(stand, flipped, 3.0).await;
+    fault.strikes(strike).await;
+}
+
 /// No network does this to TCP. What it shows is that a run that is asked for twice runs once.
 #[tokio::test]
 async fn doubled() {

@@ -23,14 +23,14 @@ async fn router_killed() {
 pub(crate) async fn stops_router(stand: &mut Stand) {
     stand.strikes();
     stand.router.signal(Signal::STOP);
-    pause(3.0).await;
+    pause(10.0).await;
     stand.router.signal(Signal::CONT);
     stand.heals();
 }
 
 #[tokio::test]
 async fn router_stopped() {
-    Fault::named("router stopped, 3 s")
+    Fault::named("router stopped, 10 s")
         .severs()
         .strikes(stops_router)
         .await;
@@ -82,14 +82,14 @@ pub(crate) async fn stops_inner(stand: &mut Stand) {
     stand.strikes();
     stand.inner.signal(Signal::STOP);
     // Longer than a stop may take: it has to come from the other process.
-    pause(6.0).await;
+    pause(10.0).await;
     stand.inner.signal(Signal::CONT);
     stand.heals();
 }
 
 #[tokio::test]
 async fn inner_stopped() {
-    Fault::named("inner stopped, 6 s")
+    Fault::named("inner stopped, 10 s")
         .severs()
         .strikes(stops_inner)
         .await;

@@ -1,36 +1,83 @@
-//! Faults of the machines: a full disk, no descriptors, a cable pulled. Some need root.
+//! Faults of the machines: a full disk, no descriptors, no processes. Some need root.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::round::Fault;
-use super::stand::{Space, Stand, pause};
+use super::stand::{Setting, Stand, pause};
+
+/// Has a small disk in this folder of a round.
+fn small_disk(folder: &Path, name: &str) {
+    let disk = folder.join(name);
+    std::fs::create_dir(&disk).unwrap();
+    let disk = disk.to_str().unwrap();
+    run("mount", &["-t", "tmpfs", "-o", "size=1m", "p2p-test", disk]).unwrap();
+}
+
+fn no_disk(folder: &Path, name: &str) {
+    let disk = folder.join(name);
+    let _ = run("umount", &["--lazy", disk.to_str().unwrap()]);
+}
+
+fn may_have_disks() -> bool {
+    let may = rustix::process::geteuid().is_root();
+    if !may {
+        eprintln!("skipped: only root can make a small disk");
+    }
+    may
+}
 
 #[tokio::test]
 async fn disk_full() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can make a small disk");
+    if !may_have_disks() {
         return;
     }
     let mut fault = Fault::named("disk of the logs full, 2 s");
-    fault.prepare = |folder| {
-        let logs = folder.join("logs");
-        std::fs::create_dir(&logs).unwrap();
-        let logs = logs.to_str().unwrap();
-        run("mount", &["-t", "tmpfs", "-o", "size=1m", "p2p-test", logs]).unwrap();
-    };
-    fault.clear = |folder| {
-        let logs = folder.join("logs");
-        let _ = run("umount", &["--lazy", logs.to_str().unwrap()]);
-    };
+    fault.prepare = |folder| small_disk(folder, "logs");
+    fault.clear = |folder| no_disk(folder, "logs");
     let strike = async |stand: &mut Stand| {
         let full = stand.path().join("logs/full");
         stand.strikes();
         fills(&full);
         pause(2.0).await;
+        std::fs::remove_file(full).unwrap();
+        stand.heals();
+    };
+    fault.strikes(strike).await;
+}
+
+/// Of all that either program writes; and both have to start with it as it is.
+#[tokio::test]
+async fn disk_full_at_the_start() {
+    if !may_have_disks() {
+        return;
+    }
+    let fault = Fault::named("disk of state and logs full, both restarted");
+    let mut fault = fault.severs().router_dies();
+    fault.prepare = |folder| small_disk(folder, "disk");
+    fault.clear = |folder| no_disk(folder, "disk");
+    let on_it = |state: &str| {
+        let logs = ("P2P_LOG_DIR", "disk/logs".to_owned());
+        vec![logs, ("P2P_STATE_DIR", format!("disk/{state}"))]
+    };
+    fault.setting.router_variables = on_it("router");
+    fault.setting.inner_variables = on_it("inner");
+    let strike = async |stand: &mut Stand| {
+        let full = stand.path().join("disk/full");
+        stand.strikes();
+        fills(&full);
+        stand.router.kill().await;
+        stand.inner.kill().await;
+        stand.start_router();
+        stand.start_inner();
+        // It is there, and moves, before there is room again.
+        stand.serves().await;
+        stand.moves().await;
         std::fs::remove_file(full).unwrap();
         stand.heals();
     };
@@ -43,7 +90,8 @@ fn fills(file: &Path) {
     while file.write_all(&[0; 4096]).is_ok() {}
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+/// Runs a tool of the machine.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     let output = Command::new(program).args(arguments).output();
     let output = output.map_err(|why| format!("{program}: {why}"))?;
     if output.status.success() {
@@ -81,70 +129,48 @@ async fn inner_without_descriptors() {
     fault.strikes(strike).await;
 }
 
-/// The inner's network, connected by a cable. Dropped, it is gone.
-struct Cable {
-    space: String,
-    device: String,
-}
+/// A user of whom there is no process: a limit counts all that a user has. It binds everyone but
+/// root, so where we are root, the inner is this user.
+const USER: u32 = 61_234;
 
-impl Cable {
-    /// And the router's address.
-    fn make() -> Result<(Self, String), String> {
-        let id = std::process::id();
-        let cable = Self {
-            space: format!("p2p-chaos-{id}"),
-            // At most 15 bytes.
-            device: format!("p2pc{id}"),
-        };
-        let Self { space, device } = &cable;
-        let net = format!("10.{}.{}", 100 + id % 100, id / 100 % 250);
-        ip(&format!("netns add {space}"))?;
-        ip(&format!(
-            "link add {device} type veth peer name wan netns {space}"
-        ))?;
-        ip(&format!("addr add {net}.1/24 dev {device}"))?;
-        ip(&format!("-n {space} addr add {net}.2/24 dev wan"))?;
-        ip(&format!("-n {space} link set wan up"))?;
-        ip(&format!("link set {device} up"))?;
-        Ok((cable, format!("{net}.1")))
-    }
-
-    /// At the router's end: the inner's network is told nothing but that nothing comes.
-    fn is_plugged(&self, is_plugged: bool) {
-        let to = if is_plugged { "up" } else { "down" };
-        ip(&format!("link set {} {to}", self.device)).unwrap();
-    }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        let _ = ip(&format!("link del {}", self.device));
-        let _ = ip(&format!("netns del {}", self.space));
-    }
-}
-
-fn ip(arguments: &str) -> Result<(), String> {
-    run("ip", &arguments.split(' ').collect::<Vec<_>>())
-}
-
-#[tokio::test]
-async fn cable_pulled() {
-    let (cable, router) = match Cable::make() {
-        Ok(made) => made,
-        Err(why) => {
-            eprintln!("skipped: no network can be made to pull a cable of: {why}");
-            return;
+/// So many at the most, or any number.
+fn may_have_processes(of: &[i32], most: Option<u64>) {
+    let limit = most.map_or("unlimited".to_owned(), |most| most.to_string());
+    for process in of {
+        let mut tool = Command::new("prlimit");
+        tool.args([format!("--pid={process}"), format!("--nproc={limit}:")]);
+        // In a container, root may not do this to others.
+        if rustix::process::geteuid().is_root() {
+            tool.uid(USER).gid(USER);
         }
-    };
-    let mut fault = Fault::named("cable pulled, 2 s").severs();
-    let name = cable.space.clone();
-    fault.space = Some(Space { name, router });
+        assert!(tool.status().unwrap().success());
+    }
+}
+
+/// Its car has to be stopped, and the driver is silent; and so nothing but the inner's own patience
+/// stops it once that can be done again.
+#[tokio::test]
+async fn inner_without_processes() {
+    let mut fault = Fault::named("inner without processes, 2 s").severs();
+    if rustix::process::geteuid().is_root() {
+        fault.setting = Setting {
+            user: Some(USER),
+            ..Setting::default()
+        };
+    }
     let strike = async |stand: &mut Stand| {
+        let guardian = stand.child_of_inner("p2p-guardian").await;
+        let all = [stand.inner.id(), guardian];
+        let most = rustix::process::getrlimit(Resource::Nproc).current;
         stand.strikes();
-        cable.is_plugged(false);
+        may_have_processes(&all, Some(1));
+        stand.reins.is_silent.store(true, Ordering::SeqCst);
         pause(2.0).await;
-        cable.is_plugged(true);
+        may_have_processes(&all, most);
         stand.heals();
+        stand.stands().await;
+        stand.reins.is_silent.store(false, Ordering::SeqCst);
+        stand.moves().await;
     };
     fault.strikes(strike).await;
 }

@@ -12,8 +12,8 @@ use super::common::{until, until_so};
 use super::driver::Driver;
 use super::figures::Figures;
 use super::history::{History, Shared, Story};
-use super::load;
-use super::stand::{Space, Stand, pause, processes_in};
+use super::load::{self, Door};
+use super::stand::{Setting, Stand, pause, processes_in};
 
 const CALLERS: usize = 3;
 /// Descriptors that may come and go without being lost: a file of the log, a connection on its way.
@@ -25,7 +25,7 @@ const GIVEN_BACK: Duration = Duration::from_secs(30);
 pub(crate) struct Fault {
     name: &'static str,
     promises: Promises,
-    pub(crate) space: Option<Space>,
+    pub(crate) setting: Setting,
     /// Makes what the folder needs before anything runs there.
     pub(crate) prepare: fn(&Path),
     /// Takes it away.
@@ -39,11 +39,12 @@ impl Fault {
             promises: Promises {
                 severs: false,
                 router_dies: false,
+                garbles: false,
                 // More than any machine is slow: by hand the figures are looked at.
                 stop_margin: Duration::from_secs(5),
                 service_within: Duration::from_secs(20),
             },
-            space: None,
+            setting: Setting::default(),
             prepare: |_| {},
             clear: |_| {},
         }
@@ -58,6 +59,12 @@ impl Fault {
     /// The router dies of it.
     pub(crate) fn router_dies(mut self) -> Self {
         self.promises.router_dies = true;
+        self
+    }
+
+    /// What is said over the link may come as something else.
+    pub(crate) fn garbles(mut self) -> Self {
+        self.promises.garbles = true;
         self
     }
 
@@ -86,13 +93,16 @@ impl Fault {
         let path = folder.path().to_owned();
         (self.prepare)(&path);
         let prepared = Prepared(self.clear, path.clone());
-        let mut stand = Stand::start(folder, self.space.clone()).await;
+        let mut stand = Stand::start(folder, self.setting.clone()).await;
         let before = stand.descriptors();
         let history = stand.history.clone();
         let end = CancellationToken::new();
-        let (main, service) = (stand.main.port, stand.service.port);
+        let (main, service) = (stand.main.port, stand.car());
         let mut tasks: Vec<_> = (0..CALLERS)
-            .map(|n| tokio::spawn(load::calls(n, service, history.clone(), end.clone())))
+            .map(|n| {
+                let calls = load::calls(n, service.clone(), history.clone(), end.clone());
+                tokio::spawn(calls)
+            })
             .collect();
         tasks.push(tokio::spawn(load::looks(
             main,
@@ -101,7 +111,8 @@ impl Fault {
         )));
         let driver = Driver {
             main_port: main,
-            service_port: service,
+            service_port: service.port,
+            key: stand.keys.as_ref().map(|keys| keys.driver.clone()),
             history: history.clone(),
             reins: stand.reins.clone(),
             motion: "forward",
@@ -123,7 +134,7 @@ impl Fault {
             task.await.unwrap();
         }
         stand.serves().await;
-        asks_what_became(service, &history).await;
+        asks_what_became(&service, &history).await;
         let mut left_over: Vec<_> = quiet(&stand, before).await.into_iter().collect();
         stand.inner.signal(Signal::TERM);
         stand.inner.end().await;
@@ -148,7 +159,7 @@ impl Drop for Prepared {
 }
 
 /// Asks the car for each run whose answer left it open.
-async fn asks_what_became(port: u16, history: &Shared) {
+async fn asks_what_became(car: &Door, history: &Shared) {
     let calls = history.lock().unwrap().calls.clone();
     for answer in calls.into_iter().filter_map(|call| call.answer) {
         if answer.executed != "unknown" {
@@ -157,7 +168,7 @@ async fn asks_what_became(port: u16, history: &Shared) {
         let target = format!("/run/{}", answer.run);
         let mut story = None;
         until_so("the run is over", async || {
-            let Ok(Some(told)) = load::ask(port, "car", &target).await else {
+            let Ok(Some(told)) = load::ask(car, &target).await else {
                 return false;
             };
             if told.status == 404 {

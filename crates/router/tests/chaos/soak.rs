@@ -13,7 +13,7 @@ use super::common::program::neighbour;
 use super::common::until;
 use super::driver::Driver;
 use super::samples::{Samples, watches_camera};
-use super::stand::{SETTINGS, Stand, pause};
+use super::stand::{SETTINGS, Setting, Stand, pause};
 use super::{load, network, processes};
 
 const CALLERS: usize = 8;
@@ -80,18 +80,19 @@ async fn soak() {
     let camera = neighbour("sim-car");
     let camera = format!("camera = \"{} camera --rate 15\"\n", camera.display());
     std::fs::write(folder.path().join(SETTINGS), camera).unwrap();
-    let mut stand = Stand::start(folder, None).await;
+    let mut stand = Stand::start(folder, Setting::default()).await;
     let history = stand.history.clone();
     let (main, service) = (stand.main.port, stand.service.port);
     let end = CancellationToken::new();
     let mut tasks: Vec<_> = (0..CALLERS)
-        .map(|n| tokio::spawn(load::calls(n, service, history.clone(), end.clone())))
+        .map(|n| tokio::spawn(load::calls(n, stand.car(), history.clone(), end.clone())))
         .collect();
     let looks = load::looks(main, history.clone(), end.clone());
     tasks.push(tokio::spawn(looks));
     let driver = Driver {
         main_port: main,
         service_port: service,
+        key: None,
         history: history.clone(),
         reins: stand.reins.clone(),
         motion: "forward",
@@ -124,6 +125,7 @@ async fn soak() {
     let mut broken = history.broken(Promises {
         severs: false,
         router_dies: false,
+        garbles: false,
         stop_margin: Duration::from_secs(5),
         service_within: Duration::from_secs(20),
     });

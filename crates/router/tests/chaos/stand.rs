@@ -6,14 +6,15 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use p2p_shared::key::Key;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::common::program::{Program, inner, router};
+use super::common::program::{Program, inner, neighbour, router, run as run_to_its_end};
 use super::common::proxy::Proxy;
 use super::common::{ReservedPort, until, until_so};
 use super::driver::Reins;
 use super::history::{Act, Shared, acts, now};
-use super::load;
+use super::load::{self, Door};
 
 /// What else the inner is told, if the folder has it.
 pub(crate) const SETTINGS: &str = "inner.toml";
@@ -35,11 +36,28 @@ while (my $line = <STDIN>) {
 }
 "#;
 
-/// A network namespace for the inner, and the router's address as seen from there.
-#[derive(Debug, Clone)]
-pub(crate) struct Space {
-    pub(crate) name: String,
-    pub(crate) router: String,
+/// How the programs are run, where a fault wants it otherwise.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Setting {
+    /// What starts the inner, if something else does: the words before its own.
+    pub(crate) starter: Vec<String>,
+    /// The router's host as the inner is told it, rather than this machine's own address.
+    pub(crate) host: Option<String>,
+    /// The inner is in another network: there is no proxy on its way.
+    pub(crate) is_elsewhere: bool,
+    /// The inner runs as this user, and all is his.
+    pub(crate) user: Option<u32>,
+    /// All have keys, and the link TLS.
+    pub(crate) has_keys: bool,
+    /// What the programs find in their environment.
+    pub(crate) inner_variables: Vec<(&'static str, String)>,
+    pub(crate) router_variables: Vec<(&'static str, String)>,
+}
+
+/// Who may do what, where it is not everyone.
+pub(crate) struct Keys {
+    pub(crate) link: Key,
+    pub(crate) driver: Key,
 }
 
 /// The programs. Dropped, none runs.
@@ -51,20 +69,32 @@ pub(crate) struct Stand {
     pub(crate) history: Shared,
     pub(crate) main: ReservedPort,
     pub(crate) service: ReservedPort,
-    space: Option<Space>,
+    pub(crate) keys: Option<Keys>,
+    setting: Setting,
     folder: tempfile::TempDir,
 }
 
 impl Stand {
     /// Starts all in this folder, and waits until it serves.
-    pub(crate) async fn start(folder: tempfile::TempDir, space: Option<Space>) -> Self {
+    pub(crate) async fn start(folder: tempfile::TempDir, mut setting: Setting) -> Self {
+        let keys = if setting.has_keys {
+            let keys = Keys::make(folder.path()).await;
+            let key = keys.link.expose().to_owned();
+            setting.inner_variables.push(("P2P_KEY", key));
+            Some(keys)
+        } else {
+            None
+        };
         commands(folder.path());
+        if let Some(user) = setting.user {
+            belongs_to(folder.path(), user);
+        }
         let (main, service) = (ReservedPort::new(), ReservedPort::new());
-        let router = start_router(folder.path(), main.port, space.is_some());
+        let router = start_router(folder.path(), &setting, main.port);
         router.says("listening on").await;
         let proxy = Proxy::to(main.port).await;
         let ports = (proxy.port(), main.port, service.port);
-        let inner = start_inner(folder.path(), space.as_ref(), ports);
+        let inner = start_inner(folder.path(), &setting, ports);
         let stand = Self {
             router,
             inner,
@@ -73,7 +103,8 @@ impl Stand {
             history: Shared::default(),
             main,
             service,
-            space,
+            keys,
+            setting,
             folder,
         };
         stand.serves().await;
@@ -84,10 +115,19 @@ impl Stand {
         self.folder.path()
     }
 
+    /// Where the car is asked.
+    pub(crate) fn car(&self) -> Door {
+        Door {
+            port: self.service.port,
+            host: "car",
+            key: self.keys.as_ref().map(|keys| keys.driver.clone()),
+        }
+    }
+
     /// Waits until the car is there.
     pub(crate) async fn serves(&self) {
         until_so("the car serves", async || {
-            let answer = load::ask(self.service.port, "car", "/commands").await;
+            let answer = load::ask(&self.car(), "/commands").await;
             matches!(answer, Ok(Some(answer)) if answer.status == 200)
         })
         .await;
@@ -98,6 +138,15 @@ impl Stand {
         until("the car moves", || {
             let acts = acts(self.path());
             acts.last().is_some_and(|(_, act)| *act != Act::Stops)
+        })
+        .await;
+    }
+
+    /// Waits until it stands.
+    pub(crate) async fn stands(&self) {
+        until("the car stands", || {
+            let acts = acts(self.path());
+            acts.last().is_some_and(|(_, act)| *act == Act::Stops)
         })
         .await;
     }
@@ -121,7 +170,7 @@ impl Stand {
     }
 
     pub(crate) fn start_router(&mut self) {
-        self.router = start_router(self.folder.path(), self.main.port, self.space.is_some());
+        self.router = start_router(self.folder.path(), &self.setting, self.main.port);
     }
 
     pub(crate) fn start_inner(&mut self) {
@@ -132,7 +181,7 @@ impl Stand {
     /// One more inner with the same identity.
     pub(crate) fn another_inner(&self) -> Program {
         let ports = (self.proxy.port(), self.main.port, self.service.port);
-        start_inner(self.path(), self.space.as_ref(), ports)
+        start_inner(self.path(), &self.setting, ports)
     }
 
     /// How many descriptors the router and the inner have open.
@@ -160,6 +209,21 @@ impl Stand {
         })
         .await;
         found.unwrap()
+    }
+}
+
+impl Keys {
+    /// By the router of this folder.
+    async fn make(folder: &Path) -> Self {
+        let key = async |name: &str, role: &str| {
+            let mut router = router(folder);
+            let made = run_to_its_end(router.args(["key", "add", name, "--role", role])).await;
+            made.out.trim().parse().unwrap()
+        };
+        Self {
+            link: key("car", "link").await,
+            driver: key("desk", "drive").await,
+        }
     }
 }
 
@@ -195,36 +259,68 @@ pub(crate) fn processes_in(folder: &Path) -> Vec<String> {
     left.map(words).collect()
 }
 
-fn start_router(folder: &Path, port: u16, is_for_everyone: bool) -> Program {
+fn start_router(folder: &Path, setting: &Setting, port: u16) -> Program {
     let mut router = router(folder);
-    router.args([&port.to_string(), "--open"]);
-    if is_for_everyone {
+    router.arg(port.to_string());
+    if !setting.has_keys {
+        router.arg("--open");
+    }
+    if setting.is_elsewhere {
         router.args(["--open-to-everyone", "--bind", "0.0.0.0"]);
     } else {
         router.args(["--bind", "127.0.0.1"]);
     }
+    router.envs(setting.router_variables.iter().cloned());
     Program::start(&mut router)
 }
 
 /// The ports are the proxy's, the router's, and the one to ask for.
-fn start_inner(folder: &Path, space: Option<&Space>, ports: (u16, u16, u16)) -> Program {
+fn start_inner(folder: &Path, setting: &Setting, ports: (u16, u16, u16)) -> Program {
     let mut command = inner(folder);
-    let (proxy, main, service) = ports;
-    let (mut host, mut port) = ("127.0.0.1", proxy);
-    if let Some(space) = space {
-        let mut within = tokio::process::Command::new("ip");
-        within.args(["netns", "exec", &space.name]);
-        within.arg(command.as_std().get_program());
-        within.env_clear().env("HOME", folder).current_dir(folder);
-        within.env("PATH", std::env::var_os("PATH").unwrap());
-        (command, host, port) = (within, &space.router, main);
+    if let Some(user) = setting.user {
+        command = started_by(&[folder.join(OWN_INNER).display().to_string()], folder);
+        command.uid(user).gid(user);
+    } else if !setting.starter.is_empty() {
+        let program = command.as_std().get_program().to_owned();
+        command = started_by(&setting.starter, folder);
+        command.arg(program);
     }
+    let (proxy, main, service) = ports;
+    let port = if setting.is_elsewhere { main } else { proxy };
+    let host = setting.host.as_deref().unwrap_or("127.0.0.1");
     command.args([host, &port.to_string(), &service.to_string()]);
     command.args(["--name", "car", "--max-runs", "50"]);
     if folder.join(SETTINGS).exists() {
         command.args(["--config", SETTINGS]);
     }
+    command.envs(setting.inner_variables.iter().cloned());
     Program::start(&mut command)
+}
+
+fn started_by(words: &[String], folder: &Path) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(&words[0]);
+    command.args(&words[1..]);
+    command.env_clear().env("HOME", folder).current_dir(folder);
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    command
+}
+
+/// A copy of the inner, for a user who may not look where it was built.
+const OWN_INNER: &str = "p2p-inner";
+
+fn belongs_to(folder: &Path, user: u32) {
+    let copy = folder.join(OWN_INNER);
+    // By another process: see `World::file`.
+    run("cp", &[&neighbour("p2p-inner"), &copy]);
+    // Else it is the router's, who comes first.
+    fs::create_dir(folder.join("logs")).unwrap();
+    let owner = format!("{user}:{user}");
+    run("chown", &[Path::new("-R"), Path::new(&owner), folder]);
+}
+
+fn run(program: &str, arguments: &[&Path]) {
+    let status = std::process::Command::new(program).args(arguments).status();
+    assert!(status.unwrap().success(), "{program} {arguments:?}");
 }
 
 /// The commands, which write down that they ran.

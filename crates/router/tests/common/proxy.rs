@@ -42,6 +42,10 @@ pub struct Weather {
     pub is_garbled: bool,
     /// Each piece comes to the inner twice.
     pub is_doubled: bool,
+    /// One bit of so many bytes is another, anywhere; 0: none.
+    pub flips_a_bit_in: usize,
+    /// So many bytes of a connection, each way, come as they were sent all the same.
+    pub spares: usize,
 }
 
 impl Weather {
@@ -60,6 +64,25 @@ impl Weather {
         };
         self.delay + jitter + narrow
     }
+
+    /// Flips bits of a piece that comes behind so many bytes.
+    fn flip(self, behind: usize, piece: &mut [u8]) {
+        let (one_in, spared) = (self.flips_a_bit_in, self.spares.saturating_sub(behind));
+        if one_in == 0 {
+            return;
+        }
+        for byte in piece.iter_mut().skip(spared) {
+            if random(one_in) == 0 {
+                *byte ^= 1 << random(8);
+            }
+        }
+    }
+}
+
+/// Below a bound.
+fn random(bound: usize) -> usize {
+    let bound = u64::try_from(bound).unwrap();
+    usize::try_from(p2p_shared::random::random_u64().unwrap() % bound).unwrap()
 }
 
 fn rand_u16() -> u16 {
@@ -240,6 +263,7 @@ async fn pump(
     weather: &Mutex<Weather>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
+    let mut passed = 0;
     loop {
         let is_flowing = |flow: &Flow| *flow != Flow::Held;
         if flow.wait_for(is_flowing).await.is_err() {
@@ -264,6 +288,8 @@ async fn pump(
                 if weather != Weather::default() {
                     tokio::time::sleep(weather.pause(length)).await;
                 }
+                weather.flip(passed, &mut buffer[..length]);
+                passed += length;
                 if weather.is_garbled {
                     buffer[..length.min(2)].fill(0xff);
                 }
