@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use p2p_shared::key::KeyId;
 use p2p_shared::names::{Identity, LinkName};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,9 @@ const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Changes are written together after this long: of ten thousand links that come at once each
 /// would else write them all.
 const TOGETHER: Duration = Duration::from_millis(500);
+/// What could not be written is written after this long, though nothing changes: a disk that was
+/// full has room again, and the file is of another time.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// A service port and who holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,17 +84,35 @@ pub(crate) fn read(file: &StateFile) -> anyhow::Result<Vec<KnownLink>> {
 
 /// Writes them whenever they have changed, until `closed`.
 pub(crate) async fn keep(file: StateFile, registry: Arc<Registry>, closed: CancellationToken) {
-    let mut changed = registry.changes();
+    let changed = registry.changes();
+    keep_what_is(file, changed, || registry.known(), closed).await;
+}
+
+async fn keep_what_is(
+    file: StateFile,
+    mut changed: watch::Receiver<()>,
+    known: impl Fn() -> Vec<KnownLink>,
+    closed: CancellationToken,
+) {
     let file = Arc::new(file);
     let mut has_failed = false;
-    while let Some(Ok(())) = closed.run_until_cancelled(changed.changed()).await {
+    loop {
+        let is_time = async {
+            tokio::select! {
+                changed = changed.changed() => changed.is_ok(),
+                () = sleep(AGAIN), if has_failed => true,
+            }
+        };
+        if closed.run_until_cancelled(is_time).await != Some(true) {
+            return;
+        }
         closed.run_until_cancelled(sleep(TOGETHER)).await;
         if closed.is_cancelled() {
             // As they were before all were sent away.
             return;
         }
         changed.mark_unchanged();
-        let (links, file) = (registry.known(), file.clone());
+        let (links, file) = (known(), file.clone());
         let written = tokio::task::spawn_blocking(move || write(&file, &links)).await;
         match written {
             Ok(Err(error)) if !has_failed => {
@@ -157,5 +179,29 @@ mod tests {
         file.replace("{").unwrap();
         let error = read(&file).unwrap_err();
         assert!(format!("{error:#}").contains("links-8888.json is no list of links: remove it"));
+    }
+    async fn until_it_is(file: &StateFile) {
+        while file.read(MAX_FILE).unwrap().is_none() {
+            sleep(AGAIN).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_written_is_written_when_there_is_room_though_nothing_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("state");
+        // No folder: nothing can be kept there.
+        std::fs::write(&dir, "").unwrap();
+        let file = StateFile::new(&dir, "links-8888.json");
+        let (change, changed) = watch::channel(());
+        let closed = CancellationToken::new();
+        let keeping = keep_what_is(file.clone(), changed, Vec::new, closed.clone());
+        let keeping = tokio::spawn(keeping);
+        change.send_replace(());
+        sleep(AGAIN / 2).await;
+        std::fs::remove_file(&dir).unwrap();
+        until_it_is(&file).await;
+        closed.cancel();
+        keeping.await.unwrap();
     }
 }
