@@ -218,6 +218,10 @@ pub(crate) fn why_not(file: &Path, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => format!(
             "{shown} can't be executed by the user that p2p-inner runs as: chmod +x, or change its owner"
         ),
+        // From fork(2); a file is never the reason.
+        io::ErrorKind::WouldBlock => format!(
+            "{shown} can't be executed: the user that p2p-inner runs as has as many processes as it may (ulimit -u, or the machine's memory): try again when some have ended"
+        ),
         io::ErrorKind::ExecutableFileBusy => {
             format!("{shown} is being written to: try again when it is whole")
         }
