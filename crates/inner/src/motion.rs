@@ -38,7 +38,7 @@ pub(crate) const STOP_PAUSE: Duration = Duration::from_millis(100);
 /// From a stop that has failed to the next try of it, unless somebody asks for one: this, doubled each
 /// time. What keeps it from running (no more processes, a full disk) may pass when nobody is there to
 /// ask, and the car moves still.
-const STOP_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const STOP_AGAIN: Duration = Duration::from_secs(1);
 /// The longest that this becomes: a command that is broken fills no log with it.
 const STOP_AGAIN_MOST: Duration = Duration::from_secs(10);
 

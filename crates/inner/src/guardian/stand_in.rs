@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Guard, Mover, STOP_LIMIT, STOP_TRIES, survivors};
 use crate::catalog::Catalog;
 use crate::clock;
-use crate::motion::STOP_PAUSE;
+use crate::motion::{STOP_AGAIN, STOP_PAUSE};
 use crate::process::{self, GroupId, Pipes, ProcessGroup, Program};
 use crate::runner::{LOGGED_STDERR, Tail, ended};
 
@@ -32,6 +32,11 @@ const MARGIN: Duration = Duration::from_millis(20);
 const LAST_WORDS: Duration = Duration::from_millis(5);
 /// What a motion's process gets between SIGTERM and SIGKILL.
 pub(crate) const GRACE: Duration = Duration::from_millis(150);
+
+/// For how long a stop that fails is tried again once the inner is gone. What keeps it from running
+/// (no more processes, a full disk) passes, or the car's owner comes; by then the next inner may be
+/// driving, whose stop this is not.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why the guardian acts.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +70,7 @@ pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Re
     if guard != Guard::Stand {
         // What the inner was just starting, or had asked a worker for, may have moved the car
         // since.
-        car.end(car.start(), STOP_TRIES + 2).await;
+        car.stop_at_last().await;
     }
     Ok(())
 }
@@ -168,6 +173,16 @@ impl Car {
             tracing::info!("the guardian has stopped the car");
         } else {
             tracing::error!("STOP FAILED: the guardian could not stop the car");
+        }
+    }
+
+    /// Stops it once more, and goes on trying for [`PATIENCE`]: there is nobody else who would.
+    async fn stop_at_last(&self) {
+        let patience = Instant::now() + PATIENCE;
+        let mut attempt = STOP_TRIES + 2;
+        while !self.end(self.start(), attempt).await && Instant::now() < patience {
+            attempt += 1;
+            sleep(STOP_AGAIN).await;
         }
     }
 

@@ -133,6 +133,14 @@ async fn inner_without_descriptors() {
 /// root, so where we are root, the inner is this user.
 const USER: u32 = 61_234;
 
+/// Where limits on processes bind the inner.
+fn setting_with_limits() -> Setting {
+    Setting {
+        user: rustix::process::geteuid().is_root().then_some(USER),
+        ..Setting::default()
+    }
+}
+
 /// So many at the most, or any number.
 fn may_have_processes(of: &[i32], most: Option<u64>) {
     let limit = most.map_or("unlimited".to_owned(), |most| most.to_string());
@@ -152,12 +160,7 @@ fn may_have_processes(of: &[i32], most: Option<u64>) {
 #[tokio::test]
 async fn inner_without_processes() {
     let mut fault = Fault::named("inner without processes, 2 s").severs();
-    if rustix::process::geteuid().is_root() {
-        fault.setting = Setting {
-            user: Some(USER),
-            ..Setting::default()
-        };
-    }
+    fault.setting = setting_with_limits();
     let strike = async |stand: &mut Stand| {
         let guardian = stand.child_of_inner("p2p-guardian").await;
         let all = [stand.inner.id(), guardian];
@@ -171,6 +174,26 @@ async fn inner_without_processes() {
         stand.stands().await;
         stand.reins.is_silent.store(false, Ordering::SeqCst);
         stand.moves().await;
+    };
+    fault.strikes(strike).await;
+}
+
+/// It leaves the stop to the guardian, which can't run it before there are processes again.
+#[tokio::test]
+async fn inner_killed_without_processes() {
+    let mut fault = Fault::named("inner killed without processes, 3 s").severs();
+    fault.setting = setting_with_limits();
+    let strike = async |stand: &mut Stand| {
+        let guardian = stand.child_of_inner("p2p-guardian").await;
+        let most = rustix::process::getrlimit(Resource::Nproc).current;
+        stand.strikes();
+        may_have_processes(&[guardian], Some(1));
+        stand.inner.kill().await;
+        pause(3.0).await;
+        may_have_processes(&[guardian], most);
+        stand.stands().await;
+        stand.start_inner();
+        stand.heals();
     };
     fault.strikes(strike).await;
 }
