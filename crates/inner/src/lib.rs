@@ -30,6 +30,7 @@ mod inputs;
 mod lister;
 mod memory;
 mod motion;
+mod own_address;
 mod process;
 mod reports;
 mod runner;

@@ -23,6 +23,7 @@ use crate::clock;
 use crate::drive::ToDrive;
 use crate::executor::Executor;
 use crate::lister::{Lister, TooMany};
+use crate::own_address;
 
 /// Most reports that wait while the router reads nothing: two of each run that may be open, and
 /// as many of runs that it cancelled since. What becomes of the car's motion is among them and
@@ -76,6 +77,9 @@ pub(crate) enum SessionEnd {
     /// The router was silent.
     #[error("the router was silent for {} s", .0.as_secs())]
     Silent(Duration),
+    /// This machine has another address now.
+    #[error("this machine has lost the address that its link went out from")]
+    AddressLost,
     /// The router did not welcome us in time.
     #[error("the router did not answer the hello within {} s", timing::HELLO.as_secs())]
     NoWelcome,
@@ -158,7 +162,11 @@ impl SessionEnd {
             Self::Rejected(..) | Self::GoAway(_) => wire.part(None, "", FAREWELL).await,
             Self::Drained => wire.part(None, "the inner is ending", LAST_OUTPUT).await,
             Self::Unreasonable(what) => wire.part(None, what, FAREWELL).await,
-            Self::Lost(_) | Self::Closed(_) | Self::Silent(_) | Self::NoWelcome => {}
+            Self::Lost(_)
+            | Self::Closed(_)
+            | Self::Silent(_)
+            | Self::AddressLost
+            | Self::NoWelcome => {}
         }
     }
 }
@@ -220,6 +228,9 @@ impl Session<'_> {
         let shutdown = self.shutdown.clone();
         let mut drained = std::pin::pin!(self.executor.ended());
         let mut draining: Option<Draining> = None;
+        let socket = self.wire.get_ref().socket();
+        let address = socket.and_then(|socket| socket.local_addr().ok());
+        let mut address_lost = std::pin::pin!(own_address::lost(address));
         loop {
             let now = timers::now();
             let busy = self.watched || self.ticks.is_some() || !self.executor.is_idle();
@@ -289,6 +300,7 @@ impl Session<'_> {
                     self.push_urgent()?;
                     return Ok(SessionEnd::Drained);
                 }
+                () = &mut address_lost => return Ok(SessionEnd::AddressLost),
                 () = tokio::time::sleep_until(timer.into()) => {}
             }
         }
