@@ -8,7 +8,7 @@ use p2p_shared::protocol::{Rejection, RouterToInner};
 use p2p_shared::timing;
 use tokio::net::TcpStream;
 
-use super::common::peer::{FakeInner, hello};
+use super::common::peer::{FakeInner, FakeRouter, hello};
 use super::common::proxy::Proxy;
 use super::common::{
     ReservedPort, World, answered, asking, away, get, inner_config, local, router_config, until_so,
@@ -252,4 +252,23 @@ async fn any_port_is_one_that_is_allowed_until_none_is_left() {
     let (rejection, sentence) = second.is_rejected().await;
     assert_eq!(rejection, Rejection::PortUnavailable);
     assert!(sentence.contains("no service port is free"), "{sentence}");
+}
+
+#[tokio::test]
+async fn an_inner_asks_for_its_own_port_each_time_and_one_that_has_none_for_its_last() {
+    let world = World::open();
+    // Whatever it asks for, this one welcomes it to 9000.
+    let router = FakeRouter::start().await;
+    for (own, asked) in [(9001, 9001), (0, 9000)] {
+        let config = Config {
+            router: router.address(),
+            service_port: own,
+            ..inner_config(&world)
+        };
+        let inner = p2p_inner::Inner::start(config).unwrap();
+        drop(router.link().await);
+        let (_again, hello) = router.inner().await;
+        assert_eq!(hello.service_port, asked);
+        drop(inner);
+    }
 }
