@@ -68,8 +68,21 @@ async fn jumps(fault: &'static str, clocks: &[&str]) {
         }
         stand.heals();
         stand.moves().await;
+        // It did strike: there are logs of that day.
+        let far = std::fs::read_dir(stand.path().join("logs")).unwrap();
+        let far = far.filter(|file| {
+            let name = file.as_ref().unwrap().file_name();
+            year_of(name.to_str().unwrap()) > Some(2045)
+        });
+        assert_eq!(far.count(), clocks.len());
     };
     fault.strikes(strike).await;
+}
+
+/// Of the day in the name of a log.
+fn year_of(log: &str) -> Option<u32> {
+    let (_, date) = log.split_once('.')?;
+    date.split('-').next()?.parse().ok()
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
+use super::common::until;
 use super::round::Fault;
-use super::stand::{Setting, Stand, pause};
+use super::stand::{Setting, Stand, is_alive, pause};
 
 /// Has a small disk in this folder of a round.
 fn small_disk(folder: &Path, name: &str) {
@@ -69,10 +70,13 @@ async fn disk_full_at_the_start() {
     fault.setting.inner_variables = on_it("inner");
     let strike = async |stand: &mut Stand| {
         let full = stand.path().join("disk/full");
+        let guardian = stand.child_of_inner("p2p-guardian").await;
         stand.strikes();
         fills(&full);
         stand.router.kill().await;
         stand.inner.kill().await;
+        // Its last stop would end what the next inner moves, which the driver wouldn't notice.
+        until("the guardian has ended", || !is_alive(guardian)).await;
         stand.start_router();
         stand.start_inner();
         // It is there, and moves, before there is room again.
