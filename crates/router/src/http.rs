@@ -148,7 +148,8 @@ pub(crate) async fn serve_with<H, F, B>(
     let Some(mut stream) = guard.reclaim() else {
         return;
     };
-    let has_begun = unread.is_some_and(|bytes| bytes.iter().any(|byte| !b"\r\n".contains(byte)));
+    let has_begun = unread.is_some_and(|bytes| bytes.iter().any(|byte| !b"\r\n".contains(byte)))
+        || has_unread(&stream);
     let is_closing = closing.is_cancelled();
     let last_words = match guard.owed() {
         Owed::Nothing if has_begun => cut_off(&ended, is_closing),
@@ -185,6 +186,17 @@ fn cut_off(ended: &hyper::Result<()>, is_closing: bool) -> Option<StatusCode> {
         // It comes behind the last request that we answer here.
         Ok(()) => None,
     }
+}
+
+/// Whether something has come that nobody read: where it was us who didn't get to run until its time
+/// was over.
+fn has_unread(stream: &Transport) -> bool {
+    stream.socket().is_some_and(|socket| {
+        // Asked of the kernel itself: what woke us may have been the time alone.
+        let mut first = [std::mem::MaybeUninit::uninit()];
+        let peeked = socket2::SockRef::from(socket).peek(&mut first);
+        peeked.is_ok_and(|length| length > 0)
+    })
 }
 
 /// Says the last words, and waits for the caller to read them and close.
@@ -227,5 +239,18 @@ mod tests {
         let patience = Patience::default();
         assert_eq!(patience.headers, Duration::from_secs(10));
         assert_eq!(patience.body, Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn what_came_and_was_not_read_is_seen() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut caller = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = Transport::Plain(listener.accept().await.unwrap().0);
+        assert!(!has_unread(&stream));
+        // Without a word to the runtime, which this test keeps from running.
+        std::io::Write::write_all(&mut caller, b"G").unwrap();
+        assert!(has_unread(&stream));
+        drop(caller);
+        assert!(has_unread(&stream));
     }
 }
