@@ -222,7 +222,7 @@ impl Keys {
         };
         Self {
             link: key("car", "link").await,
-            driver: key("desk", "drive").await,
+            driver: key("desk", "admin").await,
         }
     }
 }
