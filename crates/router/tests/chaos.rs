@@ -50,6 +50,8 @@ mod resources;
 mod round;
 #[path = "chaos/samples.rs"]
 mod samples;
+#[path = "chaos/setting.rs"]
+mod setting;
 #[path = "chaos/soak.rs"]
 mod soak;
 #[path = "chaos/stand.rs"]

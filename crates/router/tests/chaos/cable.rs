@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::resources::run;
 use super::round::Fault;
-use super::stand::{Setting, Stand, pause};
+use super::setting::Setting;
+use super::stand::{Stand, pause};
 
 /// The inner's network, connected by a cable. Dropped, it is gone.
 struct Cable {

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::resources::run;
 use super::round::Fault;
-use super::stand::{Setting, Stand, pause};
+use super::setting::Setting;
+use super::stand::{Stand, pause};
 
 const NAME: &str = "router.p2p.test";
 

@@ -10,7 +10,8 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::common::until;
 use super::round::Fault;
-use super::stand::{Setting, Stand, is_alive, pause};
+use super::setting::Setting;
+use super::stand::{Stand, is_alive, pause};
 
 /// Has a small disk in this folder of a round.
 fn small_disk(folder: &Path, name: &str) {

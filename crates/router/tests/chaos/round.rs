@@ -13,7 +13,8 @@ use super::driver::Driver;
 use super::figures::Figures;
 use super::history::{History, Shared, Story};
 use super::load::{self, Door};
-use super::stand::{Setting, Stand, pause, processes_in};
+use super::setting::Setting;
+use super::stand::{Stand, pause, processes_in};
 
 const CALLERS: usize = 3;
 /// Descriptors that may come and go without being lost: a file of the log, a connection on its way.

@@ -13,7 +13,8 @@ use super::common::program::neighbour;
 use super::common::until;
 use super::driver::Driver;
 use super::samples::{Samples, watches_camera};
-use super::stand::{SETTINGS, Setting, Stand, pause};
+use super::setting::{SETTINGS, Setting};
+use super::stand::{Stand, pause};
 use super::{load, network, processes};
 
 const CALLERS: usize = 8;
