@@ -55,6 +55,7 @@ mod run_story;
 mod service;
 pub mod settings;
 mod sign_in;
+pub mod signals;
 #[cfg(test)]
 mod simulation;
 pub mod sockets;

@@ -7,6 +7,7 @@ use anyhow::Context;
 use p2p_router::certificate::{Certificate, note};
 use p2p_router::key_command::{self, KeyCommand};
 use p2p_router::settings::{Options, Task};
+use p2p_router::signals::Signals;
 use p2p_router::sockets::ThisProgram;
 use p2p_router::{Router, first_keys, limits};
 use p2p_shared::{exit, logging, private_memory, settings, supervisor};
@@ -22,11 +23,22 @@ fn main() -> ExitCode {
         Some(Task::Man) => exit::code(settings::print_man::<Options>().map_err(Into::into)),
         Some(Task::Check) => exit::code(check(&options)),
         Some(Task::Key(command)) => exit::code(key(&options, command)),
-        None => match run(&options) {
-            Ok(Some((program, sockets))) => exit::code(Err(program.execute_anew(sockets))),
-            ended => exit::code(ended.map(|_| ())),
-        },
+        None => exit::code(serve(&options)),
     }
+}
+
+/// Runs the router to its end, which may be that of another program.
+fn serve(options: &Options) -> anyhow::Result<()> {
+    let signals = Signals::note().context("signals")?;
+    let Some((program, sockets)) = run(options, &signals)? else {
+        return Ok(());
+    };
+    Signals::hold().context("signals")?;
+    if signals.end() {
+        // It came when nobody waited for it any more.
+        return Ok(());
+    }
+    Err(program.execute_anew(sockets))
 }
 
 fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
@@ -44,10 +56,12 @@ fn check(options: &Options) -> anyhow::Result<()> {
 
 /// Runs the router to its end; or until it is to be the program in its file, with these sockets.
 #[tokio::main]
-async fn run(options: &Options) -> anyhow::Result<Option<(ThisProgram, Vec<OwnedFd>)>> {
+async fn run(
+    options: &Options,
+    signals: &Signals,
+) -> anyhow::Result<Option<(ThisProgram, Vec<OwnedFd>)>> {
     // Before anybody replaces the file.
     let program = ThisProgram::find().context("what this program is")?;
-    // As early as can be: until then they end us without a word.
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut restart = signal(SignalKind::user_defined2()).context("SIGUSR2")?;
@@ -81,10 +95,17 @@ async fn run(options: &Options) -> anyhow::Result<Option<(ThisProgram, Vec<Owned
     }
     supervisor::ready();
     loop {
-        tokio::select! {
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-            _ = restart.recv() => {}
+        if signals.end() {
+            break;
+        }
+        if !signals.restart() {
+            tokio::select! {
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                _ = restart.recv() => {}
+            }
+            // This one is seen to.
+            let _ = signals.restart();
         }
         supervisor::reloading();
         // What would end the router after it must not begin: it goes on as it is.

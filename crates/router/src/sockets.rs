@@ -96,14 +96,21 @@ pub struct ThisProgram {
 }
 
 impl ThisProgram {
-    /// Of this process.
+    /// Of this process. The file is the one that it was called by, which may be a link and lead to
+    /// a newer version by now.
     ///
     /// # Errors
     /// If `/proc` can't tell.
     pub fn find() -> io::Result<Self> {
+        let mut arguments = std::env::args_os();
+        let called = arguments.next().map(PathBuf::from);
+        let called = called.filter(|file| file.components().count() > 1 && file.is_file());
         Ok(Self {
-            file: std::env::current_exe()?,
-            arguments: std::env::args_os().skip(1).collect(),
+            file: match called {
+                Some(file) => std::path::absolute(file)?,
+                None => std::env::current_exe()?,
+            },
+            arguments: arguments.collect(),
         })
     }
 

@@ -5,10 +5,14 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a test may panic"
+    clippy::print_stderr,
+    reason = "a test may panic, and says its figures"
 )]
 
 mod common;
+
+#[path = "restarts/signals.rs"]
+mod signals;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,17 +41,25 @@ fn folder() -> tempfile::TempDir {
             "touch ../begun; until [ -e ../gate ]; do sleep 0.01; done; echo done",
         ),
     ] {
-        let file = commands.join(name);
-        fs::write(&file, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&commands.join(name), &format!("#!/bin/sh\n{body}\n"));
     }
     folder
 }
 
+fn executable(file: &Path, text: &str) {
+    fs::write(file, text).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 async fn serves(port: u16) {
+    is_back(port, "hello").await;
+}
+
+/// Waits until the car runs this.
+async fn is_back(port: u16, command: &str) {
+    let target = format!("/cgi?command={command}");
     until_so("the car is back", async || {
-        std::net::TcpStream::connect(local(port)).is_ok()
-            && get(port, "/cgi?command=hello").await.status == 200
+        std::net::TcpStream::connect(local(port)).is_ok() && get(port, &target).await.status == 200
     })
     .await;
 }
@@ -248,20 +260,26 @@ async fn a_router_that_would_not_start_again_goes_on_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_router_that_is_told_to_restart_again_and_again_lives() {
+async fn a_link_that_leads_to_another_program_by_now_is_followed() {
     let folder = folder();
     let main = ReservedPort::new();
-    let (router, _) = Program::open_router(folder.path(), main.port).await;
-    for n in 2..8 {
-        // One while it is about to.
-        router.signal(Signal::USR2);
-        router.signal(Signal::USR2);
-        until_so("it listens anew", async || {
-            router.errors().matches("listening on").count() == n
-        })
+    let link = folder.path().join("p2p-router");
+    let real = router(folder.path());
+    std::os::unix::fs::symlink(real.as_std().get_program(), &link).unwrap();
+    let mut command = tokio::process::Command::new(&link);
+    let arguments = [&main.port.to_string(), "--open", "--bind", "127.0.0.1"];
+    command.args(arguments).current_dir(folder.path());
+    let router = Program::start(command.env("HOME", folder.path()));
+    router.main_port().await;
+    let newer = folder.path().join("newer");
+    let script = "case $* in *check) exit ;; esac\necho \"newer: $*\" >&2\nexec sleep 60";
+    executable(&newer, &format!("#!/bin/sh\n{script}\n"));
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&newer, &link).unwrap();
+    router.signal(Signal::USR2);
+    router
+        .says(&format!("newer: {}", arguments.join(" ")))
         .await;
-    }
-    assert_eq!(get(main.port, "/healthz").await.status, 200);
 }
 
 #[tokio::test]
