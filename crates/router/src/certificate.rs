@@ -149,6 +149,14 @@ impl Certificate {
         self.fingerprint
     }
 
+    /// The public key that is shown, whoever vouches for it.
+    ///
+    /// # Errors
+    /// If there is none in it.
+    pub fn public_key(&self) -> Result<Fingerprint, rustls::Error> {
+        fingerprint(&self.shown.present())
+    }
+
     /// What its owner has to know if there were keys before.
     #[must_use]
     pub fn warning(&self) -> Option<&'static str> {

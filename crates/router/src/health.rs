@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper::header::{HeaderName, HeaderValue};
 use p2p_shared::supervisor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,16 +17,38 @@ use tokio::time::{sleep, timeout};
 const EVERY: Duration = Duration::from_secs(5);
 /// How long an answer may take: when ten thousand inners come at once, callers of the main port
 /// wait for seconds (see `pace`), and nothing is wrong.
-const ANSWER: Duration = Duration::from_secs(10);
+pub(crate) const ANSWER: Duration = Duration::from_secs(10);
+
+/// Which start of the router answers.
+pub(crate) const INSTANCE: HeaderName = HeaderName::from_static("p2p-instance");
 
 /// What is asked: the answer, whichever it is, proves that there are answers.
-const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+pub(crate) const REQUEST: &[u8] =
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// What is wrong, if something is.
-#[derive(Debug, Default)]
-pub(crate) struct Health(Mutex<Option<String>>);
+/// What is wrong, if something is; and which router says so.
+#[derive(Debug)]
+pub(crate) struct Health {
+    problem: Mutex<Option<String>>,
+    /// Each start's own, also where the process stays the same.
+    instance: u64,
+}
 
 impl Health {
+    pub(crate) fn new() -> Result<Self, getrandom::Error> {
+        Ok(Self {
+            problem: Mutex::default(),
+            instance: p2p_shared::random::random_u64()?,
+        })
+    }
+
+    /// The header that tells one start of the router from another.
+    pub(crate) fn instance(&self) -> HeaderValue {
+        // Digits are always a header's value.
+        HeaderValue::try_from(format!("{:016x}", self.instance))
+            .unwrap_or(HeaderValue::from_static(""))
+    }
+
     /// What is wrong, as it was found last.
     pub(crate) fn problem(&self) -> Option<String> {
         self.lock().clone()
@@ -59,12 +82,12 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Where the port is found from here.
-fn reachable(port: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(port: SocketAddr) -> SocketAddr {
     match port.ip() {
         // Both families, or this one alone where there is no IPv6.
         ip if ip.is_unspecified() => (IpAddr::from(Ipv4Addr::LOCALHOST), port.port()).into(),

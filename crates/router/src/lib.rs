@@ -31,6 +31,7 @@ mod drive;
 mod feed;
 pub mod first_keys;
 mod health;
+pub mod health_command;
 mod hello;
 pub mod host;
 mod http;
@@ -202,7 +203,7 @@ impl Router {
             runs: Quota::new(limits::RUNS),
             on_link: Arc::default(),
             metrics,
-            health: Health::default(),
+            health: Health::new().context("a random number")?,
             run_ids: RunIds::starting_now(),
             max_body: config.max_body,
             patience: config.patience,

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::answer::Problem;
 use crate::camera::media;
+use crate::health::INSTANCE;
 use crate::keystore::AuthError;
 use crate::link::life::Candidate;
 use crate::pace::Pace;
@@ -137,7 +138,12 @@ fn route(
             "the router is going down",
         )),
         "/healthz" => match context.health.problem() {
-            None => Ok(text(StatusCode::OK, "ok\n")),
+            None => {
+                let mut response = text(StatusCode::OK, "ok\n");
+                let instance = context.health.instance();
+                response.headers_mut().insert(INSTANCE, instance);
+                Ok(response)
+            }
             Some(why) => Err(Problem::retry_after(
                 StatusCode::SERVICE_UNAVAILABLE,
                 2,

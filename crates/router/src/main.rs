@@ -9,7 +9,7 @@ use p2p_router::key_command::{self, KeyCommand};
 use p2p_router::settings::{Options, Task};
 use p2p_router::signals::Signals;
 use p2p_router::sockets::ThisProgram;
-use p2p_router::{Router, first_keys, limits};
+use p2p_router::{Router, first_keys, health_command, limits};
 use p2p_shared::{exit, logging, private_memory, settings, supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         }
         Some(Task::Man) => exit::code(settings::print_man::<Options>().map_err(Into::into)),
         Some(Task::Check) => exit::code(check(&options)),
+        Some(Task::Health) => health_command::run(&options),
         Some(Task::Key(command)) => exit::code(key(&options, command)),
         None => exit::code(serve(&options)),
     }

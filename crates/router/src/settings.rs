@@ -100,6 +100,9 @@ pub enum Task {
     Key(KeyCommand),
     /// Read the settings, the keys and the certificate, say what is wrong with them, and end
     Check,
+    /// Ask the router that runs with these settings on this machine whether it can do its job: ends
+    /// with 0 if it says so, with 3 if not
+    Health,
     /// Print completions for a shell
     Completions {
         /// Which shell

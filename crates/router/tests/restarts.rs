@@ -22,7 +22,7 @@ use std::path::Path;
 
 use command_fds::{CommandFdExt, FdMapping};
 use common::peer::{self, hello};
-use common::program::{Program, inner_of, router};
+use common::program::{self, Program, inner_of, router};
 use common::raw::Caller;
 use common::{ReservedPort, get, local, until_so};
 use p2p_shared::protocol::Rejection;
@@ -280,6 +280,43 @@ async fn a_link_that_leads_to_another_program_by_now_is_followed() {
     router
         .says(&format!("newer: {}", arguments.join(" ")))
         .await;
+}
+
+#[tokio::test]
+async fn whoever_asks_learns_whether_the_router_can_do_its_job_and_which_start_of_it() {
+    let folder = folder();
+    let main = ReservedPort::new();
+    let arguments = [&main.port.to_string(), "--open", "--bind", "127.0.0.1"];
+    let ask = async |more: &[&str]| {
+        let mut command = router(folder.path());
+        program::run(command.args(arguments).args(more).arg("health")).await
+    };
+    let nobody = ask(&[]).await;
+    assert_eq!(nobody.code, Some(3));
+    assert!(nobody.errors.contains("no router answers at 127.0.0.1:"));
+    let (router, _) = Program::open_router(folder.path(), main.port).await;
+    let first = ask(&[]).await;
+    assert_eq!(first.code, Some(0), "{}", first.errors);
+    assert!(first.out.contains("can do its job (instance "));
+    assert_eq!(ask(&[]).await.out, first.out);
+    router.signal(Signal::USR2);
+    until_so("another start says so", async || {
+        let then = ask(&[]).await;
+        then.code == Some(0) && then.out != first.out
+    })
+    .await;
+    // Who could not ask knows nothing of the router.
+    assert_eq!(ask(&["--max-lynx", "3"]).await.code, Some(2));
+    // Another program at the port.
+    let other = TcpListener::bind(local(0)).unwrap();
+    let port = other.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = other.accept().unwrap();
+        std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\n\r\nhello").unwrap();
+    });
+    let mut command = crate::router(folder.path());
+    let stranger = program::run(command.args([&port.to_string(), "health"])).await;
+    assert_eq!(stranger.code, Some(3), "{}", stranger.errors);
 }
 
 #[tokio::test]

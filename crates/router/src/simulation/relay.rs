@@ -60,7 +60,7 @@ impl Relay {
             runs: Quota::new(limits::RUNS),
             on_link: Arc::default(),
             metrics,
-            health: Health::default(),
+            health: Health::new().unwrap(),
             run_ids: RunIds::starting_at(time),
             max_body: 1 << 20,
             patience: Patience::default(),
