@@ -11,6 +11,8 @@
 
 mod common;
 
+#[path = "restarts/load.rs"]
+mod load;
 #[path = "restarts/signals.rs"]
 mod signals;
 
