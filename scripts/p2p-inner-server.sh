@@ -4,6 +4,7 @@ set -eu
 here=$(dirname -- "$(readlink -f -- "$0")")
 . "$here/lib/process.sh"
 . "$here/lib/instance.sh"
+. "$here/lib/watch.sh"
 . "$here/lib/supervise.sh"
 
 usage() {

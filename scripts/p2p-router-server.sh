@@ -4,6 +4,7 @@ set -eu
 here=$(dirname -- "$(readlink -f -- "$0")")
 . "$here/lib/process.sh"
 . "$here/lib/instance.sh"
+. "$here/lib/watch.sh"
 . "$here/lib/supervise.sh"
 
 usage() {
@@ -13,7 +14,8 @@ p2p-router-server.sh 8888
 p2p-router-server.sh 8888 --open --bind 127.0.0.1
 nohup p2p-router-server.sh 8888 >router.out 2>&1 &
 
-Starts p2p-router [PORT] and starts it again when it dies: after 1 s, then 2 s, up to 30 s.
+Starts p2p-router [PORT] and starts it again when it dies: after 1 s, then 2 s, up to 30 s. One that
+could do its job, and by `p2p-router health` has not been able to for 45 s, is ended for that.
 The first keys are printed at a terminal only; without one, its log says how to make some.
 Arguments after PORT are passed on to it. There is only ever one for a port. Ctrl-C or SIGTERM ends
 both; p2p-router-server-kill.sh starts it anew, or ends it for good.
@@ -40,4 +42,6 @@ esac
 is_port "$port" || die 2 "PORT is a number from 0 to 65535, and '$port' is not"
 
 find_program p2p-router P2P_ROUTER_BIN "${P2P_ROUTER_BIN:-}"
+# Where any port will do, only the router's log says which it has.
+[ "$port" = 0 ] || is_asked=yes
 supervise "router-$port" "p2p-router $port" "$program" "$port" "$@"

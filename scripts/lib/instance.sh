@@ -8,6 +8,7 @@
 #
 #     BOOT SCRIPT_PID SCRIPT_START PROGRAM_PID PROGRAM_START STARTS
 #     the words for people, such as: p2p-router 8888
+#     the file of settings that was read, if there was one
 #
 # A pid counts only together with its start time and the boot it belongs to: then one that the
 # kernel gave to another process since is never taken for ours. PROGRAM_PID is - between two starts.
@@ -28,12 +29,14 @@ open_run_dir() {
     read -r boot </proc/sys/kernel/random/boot_id
 }
 
-# Sets s_boot, s_script, s_script_start, s_program, s_program_start, s_starts and s_words.
-# Fails for a file that is not there or not whole.
+# Sets s_boot, s_script, s_script_start, s_program, s_program_start, s_starts, s_words and
+# s_settings. Fails for a file that is not there or not whole.
 read_state() { # FILE
     {
         read -r s_boot s_script s_script_start s_program s_program_start s_starts &&
-            read -r s_words
+            read -r s_words || return 1
+        # shellcheck disable=SC2034 # for restart.sh
+        read -r s_settings || :
     } 2>/dev/null <"$1" || return 1
     case $s_script$s_script_start$s_starts in '' | *[!0-9]*) return 1 ;; esac
     case $s_program in -) ;; '' | *[!0-9]*) return 1 ;; esac

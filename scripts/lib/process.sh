@@ -20,12 +20,12 @@ clock() {
 
 # Sleeps, but for what a signal asked for already; the signal's trap calls wake, so that no sleep
 # outlives the script.
-stop_asked='' restart_asked='' napper=''
+stop_asked='' restart_asked='' reload_asked='' napper=''
 nap() { # SECONDS
     napper=soon
     sleep "$1" 8>&- 9>&- &
     napper=$!
-    [ -z "$stop_asked$restart_asked" ] || wake
+    [ -z "$stop_asked$restart_asked$reload_asked" ] || wake
     wait "$napper" || :
     napper=
 }

@@ -12,8 +12,23 @@ $me $1                  only those with that $2
 $me --every 6h $1       now, and every six hours until Ctrl-C (units s m h d)
 $me --stop $1           end it for good, its start script too
 
-Commands that run may finish first (30 s); the start script then starts $program again at once.
-Says what came of it, and exits with 1 if something is not up again.
+$(restart_ways)
+What the start script was given, as arguments and in p2p.env, stays as it was: for something else end
+it with --stop, and start it again. Says what came of it, and exits with 1 if something is not up
+again.
+END
+}
+
+restart_ways() {
+    if [ "$kind" = inner ]; then
+        echo "Commands that run may finish first (30 s); the start script then starts p2p-inner again at once."
+        return
+    fi
+    cat <<END
+The router becomes the program that is in its file by now, with its --config file and certificates as
+they are by now. Commands that run may finish first (30 s), no port is closed, and nobody is refused.
+If it would not start, it says why, and goes on as it was. One that does not answer is ended, and
+started again by its start script.
 END
 }
 
@@ -116,12 +131,12 @@ held() {
 # The start script is gone: it was killed, or the machine was restarted.
 without_script() {
     if ! program_lives; then
-        flock -n "$lock" rm -f -- "$state" || :
+        flock -n "$lock" rm -f -- "$state" "${state%.state}.watch" || :
         say "$s_words does not run, and no start script either"
         [ -n "$stop" ]
     elif [ -n "$stop" ]; then
         end_process "$s_program" "$s_program_start"
-        flock -n "$lock" rm -f -- "$state" || :
+        flock -n "$lock" rm -f -- "$state" "${state%.state}.watch" || :
         say "$s_words has ended (its start script was gone)"
     else
         say "$s_words runs on as pid $s_program, but its start script is gone: start that again, it takes over, or end the program with --stop"
@@ -146,14 +161,40 @@ stop_it() {
     say "$s_words has ended, and its start script"
 }
 
+# Sets w_pid, w_start, w_restarts, w_refusals and w_why. Fails if nobody watches the program.
+read_watch() {
+    {
+        read -r w_boot w_pid w_start w_restarts w_refusals && read -r w_why
+    } 2>/dev/null <"${state%.state}.watch" || return 1
+    case $w_pid$w_restarts$w_refusals in '' | *[!0-9]*) return 1 ;; esac
+    [ "$w_boot" = "$boot" ] && still_there "$w_pid" "$w_start"
+}
+
 restart_it() {
     say "$s_words: restarting it"
+    [ -z "$s_settings" ] || [ -z "$(find -L "$s_settings" -newer "$lock" 2>/dev/null)" ] ||
+        say "$s_words: $s_settings has changed since the start script read it: that counts once it is ended (--stop) and started again"
     script=$s_script script_start=$s_script_start before=$s_starts old=$s_program
-    kill -USR1 "$script"
+    restarts='' refusals=''
+    if read_watch && kill -USR2 "$w_pid"; then
+        restarts=$w_restarts refusals=$w_refusals watcher=$w_pid
+    else
+        kill -USR1 "$script"
+    fi
     clock
-    deadline=$((now + end_limit + 10))
+    deadline=$((now + 2 * end_limit + 10))
     while :; do
         sleep 0.05
+        if [ -n "$restarts" ] && read_watch && [ "$w_pid" = "$watcher" ]; then
+            [ "$w_restarts" = "$restarts" ] || {
+                say "$s_words is up again: pid $old as before, and its ports were open all the time"
+                return 0
+            }
+            [ "$w_refusals" = "$refusals" ] || {
+                say "$s_words is not restarted, and goes on as it was: $w_why"
+                return 1
+            }
+        fi
         still_there "$script" "$script_start" || {
             say "$s_words: its start script has ended; see what it said"
             return 1

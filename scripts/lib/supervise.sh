@@ -19,6 +19,8 @@ find_program() { # NAME VARIABLE VALUE
     die 1 "no $1 found. Build it with: cargo build --release --locked (in $(cd "$here/.." && pwd)), or set $2 to the file"
 }
 
+settings_read=
+
 # Reads p2p.env, if it is there, and hands what it sets on to the program.
 read_settings() {
     # p2p.env uses it for files of this folder.
@@ -27,22 +29,26 @@ read_settings() {
     settings=$here/p2p.env
     [ -f "$settings" ] || return 0
     say "settings from $settings"
+    settings_read=$settings
     set -a
     # shellcheck source=/dev/null
     . "$settings"
     set +a
 }
 
-# Keeps PROGRAM running until a signal ends this script. KEY says what must not run twice.
+# Keeps PROGRAM running until a signal ends this script. KEY says what must not run twice. Where
+# is_asked is not empty the program knows the subcommand `health`, and is asked by it (watch.sh).
+is_asked=
 supervise() { # KEY WORDS PROGRAM ARG...
     key=$1 words=$2
     shift 2
     open_run_dir
     state=$run_dir/$key.state
+    watch=$run_dir/$key.watch
     take_lock
     start_time $$
     script_start=$start
-    starts=0 child='' child_start='' ending=''
+    starts=0 child='' child_start='' ending='' watcher=''
     trap 'ask stop' TERM INT HUP
     trap 'ask restart' USR1
     trap : PIPE # nobody reads our messages: no reason to leave the program alone
@@ -77,7 +83,8 @@ take_lock() {
     flock -s 8
     exec 9>>"$run_dir/$key.lock"
     # A second's patience: a kill script holds it for a moment to see whether it is free.
-    flock -w 1 9 && return
+    # Written to, so that its time is that of our start: a kill script sees what changed since.
+    flock -w 1 9 && { echo >&9 || :; } && return
     holder='another start script'
     ! read_state "$state" || holder="$me with pid $s_script"
     die 1 "$words is kept running already, by $holder"
@@ -109,7 +116,16 @@ run_once() { # PROGRAM ARG...
     ! start_time "$child" || child_start=$start
     # A signal that came before child was known has ended nothing yet.
     [ -z "$stop_asked$restart_asked" ] || end_child
+    if [ -n "$is_asked" ]; then
+        # Closed by the process itself: where a function is redirected, it keeps the locks aside.
+        (
+            exec 8>&- 9>&-
+            watch_child "$@"
+        ) &
+        watcher=$!
+    fi
     await_child
+    end_watcher
     child='' child_start=''
     clock
     ran=$((now - started))
@@ -151,7 +167,7 @@ record() { # PROGRAM_PID or -
     program_start=-
     [ "$1" = - ] || { start_time "$1" && program_start=$start; }
     {
-        printf '%s\n' "$boot $$ $script_start $1 $program_start $starts" "$words" >"$state.new" &&
+        printf '%s\n' "$boot $$ $script_start $1 $program_start $starts" "$words" "$settings_read" >"$state.new" &&
             mv -f -- "$state.new" "$state"
     } 2>/dev/null || say "cannot write $state: the kill script will not see this start"
 }

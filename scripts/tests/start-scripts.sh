@@ -94,6 +94,48 @@ ok 'and says why it is not tried again' says "$out" 'its arguments or settings a
 ok 'and was not' [ "$(grep -c no-such-option "$FAKE/starts")" = 1 ]
 behave
 
+# --- asked whether it can do its job
+export SUPERVISE_HEALTH_EVERY=0.1 SUPERVISE_HEALTH_LIMIT=1 SUPERVISE_END_LIMIT=1 SUPERVISE_PAUSE=0
+behave ill
+start p2p-router-server.sh "$one"
+first=$(program "router-$one")
+ok 'a program is asked whether it can do its job' eventually asked 20
+ok 'one that never could is given time' alive "$first"
+behave
+asked_again
+behave wrong
+: >"$FAKE/asked"
+ok 'what can not be asked' eventually asked 20
+ok 'is let be' alive "$first"
+behave ill
+ok 'one that can not any more is started again' eventually replaced "router-$one" "$first"
+ok 'and that is said' says "$work/said" "p2p-router $one has not been able to do its job for "
+ok 'with the reason' says "$work/said" ' s (it is ill): ending it'
+behave
+asked_again
+behave deaf
+first=$(state "router-$one" 4)
+kill -KILL "$first"
+eventually replaced "router-$one" "$first"
+asked_again
+first=$(state "router-$one" 4)
+also ill
+ok 'so is one that does not hear SIGTERM' eventually replaced "router-$one" "$first"
+behave
+kill -TERM "$script"
+ok 'nobody asks for longer than that' eventually gone "$script"
+start p2p-router-server.sh 0
+first=$(program router-0)
+rm "$FAKE/asked"
+start p2p-inner-server.sh 127.0.0.1 "$two" 9000
+inner=$(program "inner-9000-127.0.0.1-$two")
+start p2p-router-server.sh "$one"
+eventually asked 5
+ok 'neither a router with any port nor an inner is asked' not says "$P2P_RUN_DIR/router-0.watch" .
+kill -TERM "$(state router-0 2)" "$(state "inner-9000-127.0.0.1-$two" 2)" "$script"
+ok 'nobody is left who asks' eventually nothing_left
+unset SUPERVISE_HEALTH_EVERY SUPERVISE_HEALTH_LIMIT SUPERVISE_END_LIMIT SUPERVISE_PAUSE
+
 # --- killed start scripts
 start p2p-router-server.sh "$one"
 first=$(program "router-$one")

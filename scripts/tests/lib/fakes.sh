@@ -5,10 +5,24 @@
 # the router listens on its port and the inner connects to it, until SIGTERM. Files in $FAKE change
 # that: `exit` holds an exit code to end with at once; `deaf` makes it ignore SIGTERM; `mute` makes
 # it neither listen nor connect; `child` leaves a process behind, in a session of its own.
+#
+# A fake router that gets SIGUSR2 restarts itself: it writes its pid into $FAKE/restarts, which is
+# what `health` tells it by, and $FAKE/asked has a line for each `health`. `stuck` makes it do
+# nothing; `ill` makes `health` fail; `wrong` makes `health` and `check` find wrong settings.
 
 mkdir -p "$work/bin"
 cat >"$work/bin/p2p-router" <<'END'
 #!/bin/sh
+for last; do :; done
+case $last in
+    health | check)
+        [ "$last" = check ] || echo >>"$FAKE/asked"
+        [ ! -e "$FAKE/wrong" ] || { echo 'error: there is no such setting' >&2 && exit 2; }
+        [ ! -e "$FAKE/ill" ] || [ "$last" = check ] || { echo 'error: it is ill' >&2 && exit 3; }
+        [ ! -e "$FAKE/restarts" ] || wc -l <"$FAKE/restarts"
+        exit 0
+        ;;
+esac
 {
     printf '%s (%s)' "$$" "${P2P_NAME-}"
     printf ' [%s]' "$@"
@@ -22,6 +36,11 @@ cat >"$work/bin/p2p-router" <<'END'
 exec perl -MIO::Socket::INET -e '
     my ($fake, $name, @args) = @ARGV;
     $SIG{TERM} = -e "$fake/deaf" ? "IGNORE" : sub { exit 0 };
+    $SIG{USR2} = sub {
+        return if -e "$fake/stuck";
+        open my $restarts, ">>", "$fake/restarts";
+        print $restarts "$$\n";
+    };
     my $socket;
     if (-e "$fake/mute") { }
     elsif ($name =~ /router$/) {
@@ -32,15 +51,39 @@ exec perl -MIO::Socket::INET -e '
     open my $ready, ">>", "$fake/ready";
     print $ready "$$\n";
     close $ready;
-    sleep;' "$FAKE" "$0" "$@"
+    sleep while 1;' "$FAKE" "$0" "$@"
 END
 chmod 755 "$work/bin/p2p-router"
 cp "$work/bin/p2p-router" "$work/bin/p2p-inner"
 PATH=$work/bin:$PATH
 
-behave() { # exit | deaf | mute | child [VALUE], or nothing: as a program should
-    rm -f "$FAKE/exit" "$FAKE/deaf" "$FAKE/mute" "$FAKE/child"
+behave() { # exit | deaf | mute | child | stuck | ill | wrong [VALUE], or nothing: as a program should
+    for flag in exit deaf mute child stuck ill wrong; do rm -f "$FAKE/$flag"; done
     [ -z "${1-}" ] || echo "${2-}" >"$FAKE/$1"
+}
+
+also() { # ill
+    : >"$FAKE/$1"
+}
+
+# How often the fake router with this pid has restarted itself.
+restarts() { # PID
+    grep -cx -- "$1" "$FAKE/restarts" 2>/dev/null || :
+}
+
+# As often as that, at least.
+restarted() { # PID TIMES
+    [ "$(restarts "$1")" -ge "$2" ]
+}
+
+asked() { # TIMES
+    [ "$(grep -c '' "$FAKE/asked" 2>/dev/null || :)" -ge "$1" ] 2>/dev/null
+}
+
+# Fake routers are asked whether they are well once more, or twice: one was on its way.
+asked_again() {
+    : >"$FAKE/asked"
+    eventually asked 2
 }
 
 free_port() {

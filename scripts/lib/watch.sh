@@ -1,0 +1,119 @@
+# shellcheck shell=sh
+# watch.sh: asks a program whether it can do its job, ends it when it can't, and has it restart
+# itself. Sourced by the start scripts; supervise.sh runs it beside the program, as a process.
+#
+# KEY.watch tells the kill script of it:
+#
+#     BOOT WATCHER_PID WATCHER_START RESTARTS REFUSALS
+#     why the last restart was refused
+#
+# SIGUSR2 to WATCHER_PID has the program restart itself; then one of the two numbers is one more. If
+# it can't be asked, the start script ends it and starts it again, as ever.
+
+# A program that was asked for all this time, and did not once say that it can do its job, is ended:
+# not sooner, since one that restarts itself says so too, and gives running commands 30 s.
+health_every=${SUPERVISE_HEALTH_EVERY:-10}
+health_limit=${SUPERVISE_HEALTH_LIMIT:-45}
+# What it may take to end then.
+ill_end_limit=${SUPERVISE_END_LIMIT:-10}
+# How long a program that restarts itself may take.
+in_place_limit=${SUPERVISE_END_LIMIT:-45}
+
+watch_child() { # PROGRAM ARG...
+    reload_asked='' restarts=0 refusals=0 why='' was_well='' failures=0
+    trap 'reload_asked=yes; wake' USR2
+    trap 'wake; exit 0' TERM
+    read -r watcher _ </proc/self/stat
+    start_time "$watcher"
+    watcher_start=$start
+    note_watch
+    while is_watched; do
+        [ -n "$reload_asked" ] || nap "$health_every"
+        if [ -n "$reload_asked" ]; then
+            reload_asked='' failures=0
+            restart_in_place "$@"
+        else
+            look_after "$@"
+        fi
+    done
+}
+
+# Both still run: without the start script nobody would start the program again.
+is_watched() {
+    still_there "$child" "$child_start" && still_there "$$" "$script_start"
+}
+
+look_after() { # PROGRAM ARG...
+    clock
+    asked=$now
+    ill=$("$@" health 2>&1 >/dev/null) && code=0 || code=$?
+    case $code in
+        0) was_well=yes failures=0 && return ;;
+        3) ;;
+        # It could not be asked: settings that somebody edits, or a program without `health`.
+        *) return 0 ;;
+    esac
+    # It may take its time to start.
+    [ -n "$was_well" ] || return 0
+    [ "$failures" -gt 0 ] || ill_since=$asked
+    failures=$((failures + 1))
+    clock
+    ill_for=$((now - ill_since))
+    [ "$failures" -ge 3 ] && [ "$ill_for" -ge "$health_limit" ] && is_watched || return 0
+    say "$words has not been able to do its job for $ill_for s (${ill#error: }): ending it"
+    end_limit=$ill_end_limit
+    end_process "$child" "$child_start"
+}
+
+restart_in_place() { # PROGRAM ARG...
+    # Ended, it would not come back with these settings either.
+    if ! why=$("$@" check 2>&1 >/dev/null); then
+        why=$(printf %s "$why" | tr '\n' ' ')
+        refuse
+        return 0
+    fi
+    if ! before=$("$@" health 2>/dev/null); then
+        ! is_watched || kill -USR1 "$$"
+        return 0
+    fi
+    kill -USR2 "$child" 2>/dev/null || :
+    clock
+    deadline=$((now + in_place_limit))
+    while is_watched; do
+        # The answer says which start of the program gives it.
+        if after=$("$@" health 2>/dev/null) && [ "$after" != "$before" ]; then
+            restarts=$((restarts + 1))
+            note_watch
+            return 0
+        fi
+        clock
+        if [ "$now" -ge "$deadline" ]; then
+            why="it has not done so within $in_place_limit s; see what it says"
+            refuse
+            return 0
+        fi
+        sleep 0.05
+    done
+}
+
+refuse() {
+    say "$words is not restarted, and goes on as it was: $why"
+    refusals=$((refusals + 1))
+    note_watch
+}
+
+note_watch() {
+    {
+        printf '%s\n' "$boot $watcher $watcher_start $restarts $refusals" "$why" >"$watch.new" &&
+            mv -f -- "$watch.new" "$watch"
+    } 2>/dev/null || say "cannot write $watch: the kill script will end $words to start it again"
+}
+
+# Of the start script: the program has ended.
+end_watcher() {
+    [ -n "$watcher" ] || return 0
+    kill "$watcher" 2>/dev/null || :
+    wait "$watcher" || :
+    watcher=''
+    rm -f -- "$watch"
+}
