@@ -49,10 +49,11 @@ fn run(options: Options) -> anyhow::Result<()> {
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
-    let inner = Inner::start(options.into_config()?)?;
+    // As early as can be: until then they end us without a word.
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
+    let inner = Inner::start(options.into_config()?)?;
     supervisor::ready();
     let alive = tokio::spawn(inner.proofs_of_life());
     loop {
