@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use p2p_shared::protocol::console::CALLER_LEFT;
 use p2p_shared::timing;
 use p2p_shared::transport::Transport;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::camera::show::Live;
@@ -148,9 +149,8 @@ pub(crate) async fn serve_with<H, F, B>(
     let Some(mut stream) = guard.reclaim() else {
         return;
     };
-    let has_begun = unread.is_some_and(|bytes| bytes.iter().any(|byte| !b"\r\n".contains(byte)))
-        || has_unread(&stream);
     let is_closing = closing.is_cancelled();
+    let has_begun = unread.is_some_and(|bytes| begins(&bytes)) || has_come(&stream);
     let last_words = match guard.owed() {
         Owed::Nothing if has_begun => cut_off(&ended, is_closing),
         // Between requests either end may close.
@@ -177,6 +177,22 @@ fn leaves_body(method: &Method, status: StatusCode) -> bool {
     method != Method::POST || status.is_client_error() || status.is_server_error()
 }
 
+/// Whether there is something of a request in this.
+fn begins(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| !b"\r\n".contains(byte))
+}
+
+/// Whether something has come that nobody has read yet: it was us who didn't get to run until its
+/// time was over, or until all closed. Asks the kernel: tokio may not know of it before its next turn.
+fn has_come(stream: &Transport) -> bool {
+    let mut bytes = [0; 16];
+    let Some(socket) = stream.socket() else {
+        return false;
+    };
+    let looked = recv(socket, &mut bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    looked.is_ok_and(|(length, _)| begins(&bytes[..length]))
+}
+
 /// The status for a caller of whose request only the beginning has come.
 fn cut_off(ended: &hyper::Result<()>, is_closing: bool) -> Option<StatusCode> {
     match ended {
@@ -186,17 +202,6 @@ fn cut_off(ended: &hyper::Result<()>, is_closing: bool) -> Option<StatusCode> {
         // It comes behind the last request that we answer here.
         Ok(()) => None,
     }
-}
-
-/// Whether something has come that nobody read: where it was us who didn't get to run until its time
-/// was over.
-fn has_unread(stream: &Transport) -> bool {
-    stream.socket().is_some_and(|socket| {
-        // Asked of the kernel itself: what woke us may have been the time alone.
-        let mut first = [std::mem::MaybeUninit::uninit()];
-        let peeked = socket2::SockRef::from(socket).peek(&mut first);
-        peeked.is_ok_and(|length| length > 0)
-    })
 }
 
 /// Says the last words, and waits for the caller to read them and close.
@@ -246,11 +251,11 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut caller = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let stream = Transport::Plain(listener.accept().await.unwrap().0);
-        assert!(!has_unread(&stream));
+        assert!(!has_come(&stream));
         // Without a word to the runtime, which this test keeps from running.
         std::io::Write::write_all(&mut caller, b"G").unwrap();
-        assert!(has_unread(&stream));
+        assert!(has_come(&stream));
         drop(caller);
-        assert!(has_unread(&stream));
+        assert!(has_come(&stream));
     }
 }

@@ -11,6 +11,7 @@ use p2p_shared::timing;
 use super::common::console::FakeConsole;
 use super::common::peer::{FakeInner, FakeRouter, dial, hello, run_request};
 use super::common::proxy::Proxy;
+use super::common::raw::Caller;
 use super::common::{
     ReservedPort, World, answered, asking, away, get, inner_config, link_down, link_up, local,
     router_config, soon, until_so,
@@ -236,4 +237,19 @@ async fn an_inner_ends_even_if_its_router_never_hears_of_it() {
     let since = Instant::now();
     soon("the inner's end", inner.shut_down()).await;
     assert!(since.elapsed() < timing::DRAIN);
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_had_read_when_the_router_ended_is_told_so() {
+    let world = World::open();
+    let (_inner, port) = world.inner_with(inner_config(&world)).await;
+    let mut caller = Caller::connect(port).await;
+    assert_eq!(caller.get("/commands").await.status, 200);
+    // The router's tasks run in this thread, too: not before it has ended.
+    let request = b"GET /commands HTTP/1.1\r\nHost: car\r\n\r\n";
+    assert_eq!(caller.stream.try_write(request).unwrap(), request.len());
+    drop(world);
+    let answer = caller.answer().await;
+    assert_eq!(answer.verdict(), (503, "no"));
+    assert!(answer.text().contains("the router is restarting"));
 }
