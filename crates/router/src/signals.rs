@@ -6,10 +6,14 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::flag;
+
+/// How long the other threads may take to end: those of the logs, which have written all.
+const OTHER_THREADS: Duration = Duration::from_secs(1);
 
 /// What signals have asked for, and nobody has seen to yet.
 #[derive(Debug)]
@@ -37,13 +41,20 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Has them wait from now on, for the program that this process is about to be. To be called
-    /// when there is no other thread any more, which would still take them.
+    /// Has them wait from now on, for the program that this process is about to be. Waits for the
+    /// threads that are about to end: one of them would take a signal, and be gone with it. Blocks.
     ///
     /// # Errors
     /// If the system refuses.
     pub fn hold() -> io::Result<()> {
-        Ok(ours().thread_block()?)
+        ours().thread_block()?;
+        let until = Instant::now() + OTHER_THREADS;
+        // Where nobody can tell, there is nothing to wait for.
+        let threads = || std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+        while threads() > 1 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Whether a restart was asked for since this was last called.
