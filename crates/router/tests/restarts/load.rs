@@ -4,10 +4,8 @@
 //! In the suite it restarts three times. By hand, for the figures:
 //!
 //! ```text
-//! P2P_RESTARTS=100 cargo nextest run --profile by-hand -E 'binary(restarts) and test(/load/)' --no-capture
+//! P2P_RESTARTS=100 cargo nextest run --release --profile by-hand -E 'binary(restarts) and test(load)' --no-capture
 //! ```
-//!
-//! with `--release` as it is where it matters.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -27,6 +25,8 @@ use super::{executable, is_back};
 
 /// Between two requests: 500 a second.
 const EVERY: Duration = Duration::from_millis(2);
+/// Most connections that are kept: each is used often enough to be told that it is the last time.
+const KEPT: usize = 16;
 /// How long there is service between two restarts.
 const SERVICE: Duration = Duration::from_secs(1);
 
@@ -95,7 +95,7 @@ impl Callers {
 
     async fn call(&self, port: u16, due: Instant, keeps: bool) {
         let kept = keeps.then(|| self.kept.lock().unwrap().pop_front());
-        let kept = kept.flatten();
+        let kept = kept.flatten().filter(is_open);
         let is_kept = kept.is_some();
         let caller = match kept {
             Some(caller) => Ok(caller),
@@ -121,13 +121,22 @@ impl Callers {
                 call.is_right = answer.complete && is_own;
                 call.outcome = Outcome::Answered(answer.status.as_u16(), executed);
                 if keeps && answer.header("connection") != "close" {
-                    self.kept.lock().unwrap().push_back(caller);
+                    let mut kept = self.kept.lock().unwrap();
+                    if kept.len() < KEPT {
+                        kept.push_back(caller);
+                    }
                 }
             }
         }
         call.ended = Instant::now();
         self.calls.lock().unwrap().push(call);
     }
+}
+
+/// Whether the other end has not closed it meanwhile, which callers look at before they ask.
+fn is_open(caller: &Caller) -> bool {
+    let looked = caller.stream.try_read(&mut [0]);
+    looked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 struct Stand {
