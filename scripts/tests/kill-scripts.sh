@@ -86,7 +86,7 @@ also ill
 run "$router_kill" "$two"
 ok 'one that ends again is reported' says "$out" 'was started, and has ended again'
 behave
-run "$router_kill" "$two"
+run env SUPERVISE_UP_LIMIT=10 "$router_kill" "$two"
 ok 'a restart does not wait for the back-off' [ "$code" = 0 ]
 behave exit 2
 also ill
