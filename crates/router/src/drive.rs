@@ -56,8 +56,9 @@ struct Waiting {
 /// The newest wish of the driver.
 #[derive(Debug)]
 enum Wish {
-    /// Since then it waits.
-    Press(PressId, Instant, RouterToInner),
+    /// Since then it waits; and its newest renewal, which is said behind it: it makes the press
+    /// itself no younger.
+    Press(PressId, Instant, RouterToInner, Option<RouterToInner>),
     Renew(RouterToInner),
     Release(RouterToInner),
 }
@@ -68,6 +69,8 @@ pub(crate) struct Orders {
     pub stop: Option<RouterToInner>,
     pub stop_runs: VecDeque<ToLink>,
     pub wish: Option<RouterToInner>,
+    /// Of the press that `wish` is.
+    pub renewal: Option<RouterToInner>,
     pub ticks: Option<RouterToInner>,
     pub video: Option<RouterToInner>,
 }
@@ -122,7 +125,7 @@ impl DriveQueue {
         now: Instant,
         message: RouterToInner,
     ) -> Option<PressId> {
-        let wish = Wish::Press(press, now, message);
+        let wish = Wish::Press(press, now, message, None);
         let old = self.lock().wish.replace(wish);
         self.come.notify_one();
         self.pressed.notify_one();
@@ -134,10 +137,11 @@ impl DriveQueue {
 
     /// A renewal of the newest press.
     pub(crate) fn renew(&self, press: PressId, tick_ms: u64) {
+        let renewal = RouterToInner::Renew { press, tick_ms };
         let mut waiting = self.lock();
         match &mut waiting.wish {
-            Some(Wish::Press(.., RouterToInner::Press { tick_ms: tick, .. })) => *tick = tick_ms,
-            wish => *wish = Some(Wish::Renew(RouterToInner::Renew { press, tick_ms })),
+            Some(Wish::Press(.., newest)) => *newest = Some(renewal),
+            wish => *wish = Some(Wish::Renew(renewal)),
         }
         self.come.notify_one();
     }
@@ -236,7 +240,7 @@ impl Waiting {
     /// The press that waits, and when that is too long.
     fn expires(&self) -> Option<(PressId, Instant)> {
         match &self.wish {
-            Some(Wish::Press(press, since, _)) => Some((*press, *since + timing::MOTION_AGE)),
+            Some(Wish::Press(press, since, ..)) => Some((*press, *since + timing::MOTION_AGE)),
             _ => None,
         }
     }
@@ -248,9 +252,11 @@ impl Waiting {
             ..Orders::default()
         };
         if room {
-            orders.wish = self.wish.take().map(|wish| match wish {
-                Wish::Press(.., message) | Wish::Renew(message) | Wish::Release(message) => message,
-            });
+            (orders.wish, orders.renewal) = match self.wish.take() {
+                Some(Wish::Press(.., message, renewal)) => (Some(message), renewal),
+                Some(Wish::Renew(message) | Wish::Release(message)) => (Some(message), None),
+                None => (None, None),
+            };
             let eyes = self.eyes();
             if std::mem::replace(&mut self.told, eyes) != eyes {
                 let Watch { seen, ticks } = eyes;
@@ -317,24 +323,20 @@ mod tests {
             queue.press(press(2), Instant::now(), message(2)),
             Some(press(1))
         );
+        let renew = |tick_ms| {
+            let press = press(2);
+            Some(RouterToInner::Renew { press, tick_ms })
+        };
+        // They make the press no younger, which may be too old to begin.
+        queue.renew(press(2), 76);
         queue.renew(press(2), 77);
         let orders = queue.next(true).await;
-        let Some(RouterToInner::Press {
-            press: p, tick_ms, ..
-        }) = orders.wish
-        else {
-            panic!("{orders:?}")
-        };
-        assert_eq!((p, tick_ms), (press(2), 77));
+        assert_eq!((orders.wish, orders.renewal), (Some(message(2)), renew(77)));
         for tick_ms in 0..9 {
             queue.renew(press(2), tick_ms);
         }
         let orders = queue.next(true).await;
-        let renew = RouterToInner::Renew {
-            press: press(2),
-            tick_ms: 8,
-        };
-        assert_eq!(orders.wish, Some(renew));
+        assert_eq!(orders.wish, renew(8));
     }
 
     #[tokio::test]
@@ -376,7 +378,7 @@ mod tests {
         assert_eq!(queue.next(true).await.wish, Some(release));
         // One that is still young waits, and renewals make it no younger.
         let mut waiting = Waiting {
-            wish: Some(Wish::Press(press(2), now, message(2))),
+            wish: Some(Wish::Press(press(2), now, message(2), None)),
             ..Waiting::default()
         };
         assert_eq!(

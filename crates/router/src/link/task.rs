@@ -230,7 +230,8 @@ impl LinkTask {
             self.work_on(run)?;
         }
         let rest = orders.ticks.into_iter().chain(orders.video);
-        for message in orders.wish.into_iter().chain(rest) {
+        let wishes = orders.wish.into_iter().chain(orders.renewal);
+        for message in wishes.chain(rest) {
             match message {
                 RouterToInner::Press { press, tick_ms, .. }
                     if self.clock.is_old(tick_ms, clock::now()) =>
