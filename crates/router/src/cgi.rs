@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use p2p_shared::clock;
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::console::Source;
@@ -129,6 +130,7 @@ pub(crate) async fn carry_out(
         stdin: body,
         remote_addr: peer.ip().to_string(),
         kind,
+        asked: clock::now(),
     };
     // Before it is looked at whether the router is going down: who comes through waits for us.
     let token = context.open_runs.token();

@@ -1,11 +1,12 @@
 //! Owns the two ends of one run inside the router: the handle that a caller holds, and the open
 //! run that its link holds. Either one going away tells the other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::names::{Argument, CommandName, RunId};
 use p2p_shared::protocol::{End, RUN_WINDOW, Refusal, cost};
+use p2p_shared::timing;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::car::RunKind;
@@ -20,6 +21,20 @@ pub(crate) struct RunOrder {
     pub stdin: Bytes,
     pub remote_addr: String,
     pub kind: RunKind,
+    /// When it was asked for.
+    pub asked: Instant,
+}
+
+impl RunOrder {
+    /// How much of its time is left: what it waited here for its link is a part of it, and not how
+    /// long its input took.
+    pub(crate) fn time_left(&self, now: Instant) -> Duration {
+        let waited = match self.stdin.is_empty() {
+            true => now.saturating_duration_since(self.asked),
+            false => Duration::ZERO,
+        };
+        timing::RUN_DEADLINE.saturating_sub(waited)
+    }
 }
 
 /// What becomes of a run, in this order: `Refused`; or `Started`, `Output`s and `Finished`; and
@@ -181,5 +196,31 @@ impl Drop for OpenRun {
         if self.handed && !self.over {
             self.tell(RunEvent::Lost);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waited_for_its_link_has_less_time_left_and_what_sent_input_has_all() {
+        let asked = Instant::now();
+        let order = |stdin| RunOrder {
+            run: RunId::from_number(1),
+            command: "forward".parse().unwrap(),
+            arguments: Vec::new(),
+            stdin,
+            remote_addr: String::new(),
+            kind: RunKind::Plain,
+            asked,
+        };
+        let left = |seconds, stdin| order(stdin).time_left(asked + Duration::from_secs(seconds));
+        assert_eq!(
+            left(2, Bytes::new()),
+            timing::RUN_DEADLINE - Duration::from_secs(2)
+        );
+        assert_eq!(left(20, Bytes::new()), Duration::ZERO);
+        assert_eq!(left(20, Bytes::from_static(b"input")), timing::RUN_DEADLINE);
     }
 }

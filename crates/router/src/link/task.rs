@@ -283,11 +283,12 @@ impl LinkTask {
                 false => self.wire.push(&RouterToInner::Cancel { run }),
             };
         }
+        let in_time = || self.clock.after(order.time_left(clock::now()));
         let (deadline_ms, for_ms) = match order.kind {
             // A stop is never too late.
             RunKind::Stop => (u64::MAX, None),
-            RunKind::Motion { for_ms, .. } => (self.clock.after(timing::RUN_DEADLINE), for_ms),
-            RunKind::Plain => (self.clock.after(timing::RUN_DEADLINE), None),
+            RunKind::Motion { for_ms, .. } => (in_time(), for_ms),
+            RunKind::Plain => (in_time(), None),
         };
         self.wire.push(&RouterToInner::Run(RunRequest {
             run,

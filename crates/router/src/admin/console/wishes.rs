@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use p2p_shared::clock;
 use p2p_shared::names::{Argument, CommandName};
 use p2p_shared::protocol::Refusal;
 use p2p_shared::protocol::console::{ConsoleToRouter, RefusedReason, SendEvent, Source};
@@ -250,6 +251,7 @@ impl<W: Surface> Console<'_, W> {
             stdin: bytes::Bytes::new(),
             remote_addr: self.person.from.ip().to_string(),
             kind: RunKind::Plain,
+            asked: clock::now(),
         };
         self.tell(request, SendEvent::Queued { run })?;
         // Before it is looked at whether the router is going down: who comes through is waited for.
