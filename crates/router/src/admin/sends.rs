@@ -118,6 +118,14 @@ impl Sent {
                     stderr: finish.stderr,
                 }
             }
+            // It says nothing of the one that ran.
+            Some(RunEvent::Refused {
+                refusal: Refusal::Repeated,
+                message,
+            }) => {
+                self.record.tell(502, &message);
+                SendEvent::Lost
+            }
             Some(RunEvent::Refused { refusal, message }) => {
                 let status = match refusal {
                     Refusal::NotFound => 404,
@@ -151,5 +159,49 @@ impl Sent {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use p2p_shared::names::{InstanceId, RunId};
+    use p2p_shared::protocol::console::Source;
+    use tokio::sync::mpsc;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::feed::Feed;
+    use crate::link::LinkHandle;
+    use crate::metrics::Metrics;
+    use crate::record::Wanted;
+
+    #[tokio::test]
+    async fn what_the_car_was_asked_for_twice_is_not_said_not_to_have_begun() {
+        let (run, name) = (RunId::from_number(1), "car".parse().unwrap());
+        let (link, _work) = LinkHandle::new(name, InstanceId(1));
+        let wanted = Wanted {
+            run,
+            service_port: 9000,
+            link: link.name().clone(),
+            command: &"hello".parse().unwrap(),
+            arguments: &[],
+            source: Source::Send,
+            from: ([127, 0, 0, 1], 4).into(),
+            key: "",
+            begun: p2p_shared::clock::now(),
+        };
+        let record = Record::with(Arc::new(Feed::new()), Arc::new(Metrics::new()), &wanted);
+        let (tell, events) = mpsc::unbounded_channel();
+        let handle = RunHandle::new(run, link, events);
+        let mut sends = Sends::default();
+        sends.insert(7, handle, record, TaskTracker::new().token());
+        let refusal = Refusal::Repeated;
+        let message = "twice".to_owned();
+        tell.send(RunEvent::Refused { refusal, message }).unwrap();
+        let told = std::future::poll_fn(|cx| sends.poll_next(cx)).await;
+        assert_eq!(told, (7, SendEvent::Lost));
+        assert!(sends.is_empty());
     }
 }
