@@ -26,10 +26,12 @@ use std::time::{Duration, Instant};
 mod callers;
 mod desk;
 mod dice;
+mod ending;
 mod faults;
 mod history;
 mod machine;
 mod network;
+mod presses;
 mod relay;
 mod scenario;
 mod stage;
@@ -46,7 +48,7 @@ const TOLD: usize = 5;
 /// The files that commands stand for; their processes are simulated.
 fn commands() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["forward", "back", "stop", "hello", "slow", "fails"] {
+    for name in ["forward", "back", "stop", "hello", "slow", "fails", "reads"] {
         let file = folder.path().join(name);
         fs::write(&file, "").unwrap();
         fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();

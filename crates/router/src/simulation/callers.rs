@@ -21,8 +21,12 @@ use crate::query::CgiQuery;
 use crate::record::{Record, Wanted};
 use crate::service::AnswerBody;
 
+/// A command with as much input as fills a connection.
+const READS: &str = "command=reads";
+const INPUT: usize = 48 * 1024;
 /// What is asked for.
-const QUERIES: [&str; 12] = [
+const QUERIES: [&str; 13] = [
+    READS,
     "command=hello",
     "command=hello",
     "command=hello",
@@ -47,11 +51,32 @@ pub(super) struct Answer {
     executed: Option<Executed>,
     pub status: u16,
     body: String,
+    /// When it was answered.
+    at: Instant,
 }
 
 impl Answer {
+    /// What a console was told of a command that it had run: this, with such a status, and this
+    /// output.
+    pub(super) fn of_send(
+        run: RunId,
+        command: &'static str,
+        asked: Instant,
+        (executed, status, body): (Executed, u16, Vec<u8>),
+    ) -> Self {
+        Self {
+            run,
+            query: command,
+            asked,
+            executed: Some(executed),
+            status,
+            body: String::from_utf8_lossy(&body).into_owned(),
+            at: Instant::now(),
+        }
+    }
+
     fn is_plain(&self) -> bool {
-        ["hello", "slow", "fails", "missing"]
+        ["hello", "slow", "fails", "missing", "reads"]
             .iter()
             .any(|command| self.query.ends_with(command))
     }
@@ -73,6 +98,17 @@ impl Answers {
         self.0.lock().unwrap().open
     }
 
+    /// Somebody was told this.
+    pub(super) fn add(&self, stage: &Stage, answer: Answer) {
+        stage.history.mark(u64::from(answer.status));
+        stage.history.tell(|| {
+            let Answer { run, status, .. } = answer;
+            let what = answer.body.trim_end();
+            format!("run {run} answered: {status} {:?} {what}", answer.executed)
+        });
+        self.0.lock().unwrap().told.push(answer);
+    }
+
     /// Asks for things until it is quiet.
     pub(super) async fn ask_on(self, stage: Arc<Stage>, dice: Dice) {
         while !stage.is_quiet() {
@@ -88,7 +124,7 @@ impl Answers {
     pub(super) async fn ask(
         &self,
         stage: &Arc<Stage>,
-        query: &'static str,
+        wanted: &'static str,
         leaves: Option<Duration>,
     ) -> Option<Answer> {
         let asked = Instant::now();
@@ -99,7 +135,8 @@ impl Answers {
             let context = relay.context.clone();
             let service = stage.service(relay)?;
             let run = context.run_ids.next();
-            let query = CgiQuery::parse(query).unwrap();
+            let query = CgiQuery::parse(wanted).unwrap();
+            let input = if wanted == READS { INPUT } else { 0 };
             let lasts = query.for_ms.map_or(LIMIT, Duration::from_millis);
             for machine in &stage.machines {
                 machine.expect(run, lasts);
@@ -122,7 +159,7 @@ impl Answers {
                 let wish = Wish {
                     run,
                     query,
-                    body: bytes::Bytes::new(),
+                    body: vec![0; input].into(),
                     peer: PEER,
                     wants_trailers: false,
                 };
@@ -157,7 +194,7 @@ impl Answers {
         self.0.lock().unwrap().open += 1;
         stage
             .history
-            .tell(|| format!("asked for {query}: run {run}"));
+            .tell(|| format!("asked for {wanted}: run {run}"));
         let told = answer.await.ok();
         let (status, executed, body) = match told {
             Some((status, executed, body)) => (status, Some(executed), body),
@@ -165,20 +202,15 @@ impl Answers {
         };
         let answer = Answer {
             run,
-            query,
+            query: wanted,
             asked,
             executed,
             status,
             body,
+            at: Instant::now(),
         };
-        stage.history.mark(u64::from(status));
-        stage.history.tell(|| {
-            let what = answer.body.trim_end();
-            format!("run {run} answered: {status} {executed:?} {what}")
-        });
-        let mut book = self.0.lock().unwrap();
-        book.open -= 1;
-        book.told.push(answer.clone());
+        self.0.lock().unwrap().open -= 1;
+        self.add(stage, answer.clone());
         Some(answer)
     }
 
@@ -211,6 +243,10 @@ impl Answers {
                     format!("run {run} ({query}) was not executed, and 'yes' was said"),
                 );
             }
+            if query.ends_with("stop") && answer.status == 200 && !stage.has_twin() {
+                let presses = &stage.presses;
+                presses.check_stop(*run, answer.at, &stage.machines[0], &stage.history);
+            }
             if answer.status == 200
                 && answer.is_plain()
                 && !answer.body.starts_with(&run.to_string())
@@ -227,6 +263,8 @@ impl Answers {
             let is_stop = query.ends_with("stop");
             if let Some(late) = at.first().map(|at| *at - answer.asked)
                 && !is_stop
+                // How long its input takes does not count.
+                && *query != READS
                 && late > limit
             {
                 broken(
@@ -236,6 +274,7 @@ impl Answers {
             }
         }
         for machine in &stage.machines {
+            stage.presses.check(machine, &stage.history);
             for run in machine.executed_twice() {
                 broken(1, format!("run {run} was executed more than once"));
             }
@@ -261,22 +300,27 @@ impl Answers {
                     _ => continue,
                 }
             };
-            let Some(Some(story)) = link.ask_run(run).await else {
-                continue;
-            };
-            let was = stage
-                .machines
-                .iter()
-                .any(|machine| !machine.executions(run).is_empty());
-            let is_true = match story.outcome {
-                Outcome::Running | Outcome::Ended { .. } => was,
-                Outcome::Waiting | Outcome::Refused(_) => !was,
-                Outcome::Unknown(_) => true,
-            };
-            if !is_true {
-                let how = format!("/run/{run} says {:?}; executed: {was}", story.outcome);
-                stage.history.broken(1, how);
+            if let Some(told) = link.ask_run(run).await {
+                self.check_story(stage, run, told.as_ref().map(|story| &story.outcome));
             }
+        }
+    }
+
+    /// Promise 1: what an inner says of a run that is over for its caller is true; `None`: it says
+    /// that it doesn't know it.
+    pub(super) fn check_story(&self, stage: &Stage, run: RunId, told: Option<&Outcome>) {
+        let mut machines = stage.machines.iter();
+        let was = machines.any(|machine| !machine.executions(run).is_empty());
+        let car = &stage.machines[0];
+        let is_true = match told {
+            Some(Outcome::Running | Outcome::Ended { .. }) => was,
+            Some(Outcome::Waiting | Outcome::Refused(_)) => !was,
+            Some(Outcome::Unknown(_)) => true,
+            None => stage.has_twin() || car.executions(run).iter().all(|at| *at < car.seated()),
+        };
+        if !is_true {
+            let how = format!("/run/{run} says {told:?}; executed: {was}");
+            stage.history.broken(1, how);
         }
     }
 }

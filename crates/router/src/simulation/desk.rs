@@ -1,15 +1,14 @@
-//! Owns an operator at a console: hands that press, hold, stop and change their mind, and the real
-//! console's driving between them and the router's real admin socket.
+//! Owns an operator at a console: the real console's driving between their hands and the router's
+//! real admin socket.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use p2p_console::drive::{Direction, Drive, Facts, Holder, Order, Releases, Stroke};
+use p2p_console::drive::{Direction, Drive, Facts, Order, Releases};
 use p2p_shared::backoff::Backoff;
 use p2p_shared::protocol::console::{
-    ConsoleToRouter, ControlInfo, ControlWish, FeedEvent, LinkInfo, MotionEvent, RouterToConsole,
-    SessionId,
+    ConsoleToRouter, ControlWish, FeedEvent, LinkInfo, MotionEvent, PressId, RouterToConsole,
 };
 use p2p_shared::random::jitter;
 use p2p_shared::timing;
@@ -19,9 +18,17 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use super::callers::Answers;
 use super::dice::Dice;
 use super::network::{Way, until};
 use super::stage::Stage;
+
+mod hands;
+mod seen;
+mod sends;
+
+use seen::Seen;
+use sends::Sends;
 
 /// Between two pings.
 const PING: Duration = Duration::from_secs(1);
@@ -31,10 +38,19 @@ const COMMANDS: [&str; 2] = ["forward", "back"];
 type ConsoleWire = Wire<Transport, ConsoleToRouter, RouterToConsole>;
 
 /// Sits at a console for ever.
-pub(super) async fn sit(stage: Arc<Stage>, way: Way, dice: Dice, number: usize) {
+pub(super) async fn sit(
+    (stage, answers): (Arc<Stage>, Answers),
+    way: Way,
+    dice: Dice,
+    number: usize,
+) {
     let mut backoff = Backoff::default();
     let is_blind = dice.one_in(3);
     let mut desk = Desk {
+        sends: Sends::new(stage.clone(), answers),
+        is_rude: dice.one_in(4),
+        rudeness: 0,
+        had: None,
         stage,
         dice,
         number,
@@ -52,6 +68,7 @@ pub(super) async fn sit(stage: Arc<Stage>, way: Way, dice: Dice, number: usize) 
                 WebSocketStream::from_raw_socket(stream, Role::Client, Some(limits())).await;
             let _ = desk.live(Wire::new(socket)).await;
             desk.seen = Seen::default();
+            desk.sends.lose();
             let facts = desk.facts();
             desk.drive.tick(&facts);
             desk.drive.start_anew();
@@ -69,39 +86,12 @@ struct Desk {
     held: Option<Direction>,
     /// It does not look at how slow the way is: a program of somebody else's making.
     is_blind: bool,
-}
-
-/// What the router has told.
-#[derive(Default)]
-struct Seen {
-    session: Option<SessionId>,
-    port: Option<u16>,
-    is_up: bool,
-    since: Option<Instant>,
-    control: ControlInfo,
-    stop_failed: bool,
-    tick_ms: Option<u64>,
-    to_car: Option<Duration>,
-    to_router: Option<Duration>,
-    /// A ping that was not answered yet.
-    pinged: Option<Instant>,
-}
-
-impl Seen {
-    /// Whether the link came up anew.
-    fn link(&mut self, info: &LinkInfo) -> bool {
-        let came = info.is_up && !self.is_up;
-        self.port = Some(info.service_port);
-        self.is_up = info.is_up;
-        self.control = info.control.clone();
-        self.stop_failed = info.stop_failed;
-        if came {
-            self.since = Some(Instant::now());
-            self.tick_ms = None;
-            self.to_car = None;
-        }
-        came
-    }
+    /// It presses what it may not, and renews what it does not hold.
+    is_rude: bool,
+    rudeness: u64,
+    /// An epoch under which it had control.
+    had: Option<u64>,
+    sends: Sends,
 }
 
 impl Desk {
@@ -110,13 +100,6 @@ impl Desk {
         let now = Instant::now();
         let waits = seen.pinged.map(|at| now - at);
         let to_router = seen.to_router.max(waits).filter(|_| !self.is_blind);
-        let holder = match &seen.control.driver {
-            None => Holder::Nobody,
-            Some(driver) if Some(driver.session) == seen.session => Holder::Us {
-                epoch: seen.control.epoch,
-            },
-            Some(driver) => Holder::Other(driver.name.clone()),
-        };
         Facts {
             now: now.into_std(),
             may_drive: true,
@@ -124,7 +107,7 @@ impl Desk {
             healthy_since: seen.since.map(Instant::into_std),
             round_trip: to_router.map(|to| to + seen.to_car.unwrap_or_default()),
             input_is_alive: true,
-            holder,
+            holder: seen.holder(),
             stop_failed: seen.stop_failed,
             directions: COMMANDS.len(),
             tick_ms: seen.tick_ms,
@@ -163,6 +146,10 @@ impl Desk {
                 }
                 () = sleep_until(ping) => {
                     ping = Instant::now() + PING;
+                    let port = self.seen.port.filter(|_| self.seen.is_up);
+                    if let Some(question) = port.and_then(|port| self.sends.ask(port)) {
+                        wire.push(&question)?;
+                    }
                     if self.seen.pinged.is_none() {
                         self.seen.pinged = Some(Instant::now());
                         wire.push_ping(Bytes::new())?;
@@ -201,10 +188,13 @@ impl Desk {
                 }
                 FeedEvent::Run(_) => {}
             },
-            RouterToConsole::SendEvent { .. }
-            | RouterToConsole::Commands { .. }
-            | RouterToConsole::Run { .. }
-            | RouterToConsole::GoAway { .. } => {}
+            RouterToConsole::SendEvent { request, event } => {
+                if let Some(answer) = self.sends.hear(*request, event) {
+                    wire.push(&answer)?;
+                }
+            }
+            RouterToConsole::Run { request, told } => self.sends.told(*request, told),
+            RouterToConsole::Commands { .. } | RouterToConsole::GoAway { .. } => {}
         }
         Ok(())
     }
@@ -219,43 +209,6 @@ impl Desk {
             wire.push(&ConsoleToRouter::Watch { service_port })?;
         }
         Ok(())
-    }
-
-    /// What the hands do now; how long they rest after it.
-    fn act(&mut self, wire: &mut ConsoleWire) -> Result<Duration, WireError> {
-        let facts = self.facts();
-        let is_quiet = self.stage.is_quiet();
-        let direction =
-            *self
-                .dice
-                .one_of(&[Direction::Forward, Direction::Forward, Direction::Back]);
-        let (orders, rest) = match self.held {
-            Some(held) => {
-                self.held = None;
-                let orders = self.drive.key(held, Stroke::Release, &facts);
-                (orders, self.dice.ms(30..500))
-            }
-            None if is_quiet => (Vec::new(), Duration::from_secs(3600)),
-            None if self.dice.one_in(10) => (self.drive.stop(), self.dice.ms(10..300)),
-            None if self.dice.one_in(14) => (self.drive.disarm(&facts), self.dice.ms(30..500)),
-            None if self.dice.one_in(8) => {
-                let wishes = [ControlWish::Seize, ControlWish::Grant, ControlWish::Deny];
-                let wish = *self.dice.one_of(&wishes);
-                if let Some(service_port) = self.seen.port {
-                    self.tell(&format!("{wish:?}"));
-                    wire.push(&ConsoleToRouter::Control { service_port, wish })?;
-                }
-                (Vec::new(), self.dice.ms(30..300))
-            }
-            None if self.drive.needs_arming() => (self.drive.arm(&facts), self.dice.ms(30..200)),
-            None => {
-                self.held = Some(direction);
-                let orders = self.drive.key(direction, Stroke::Press, &facts);
-                (orders, self.dice.ms(20..1200))
-            }
-        };
-        self.say(wire, orders)?;
-        Ok(rest)
     }
 
     fn tell(&self, what: &str) {
@@ -279,7 +232,7 @@ impl Desk {
                 Order::Take => control(ControlWish::Take),
                 Order::GiveBack => control(ControlWish::Release),
                 Order::Press(press, direction) => {
-                    self.stage.driven();
+                    self.stage.presses.pressed(press, true);
                     ConsoleToRouter::Press {
                         service_port,
                         press,
@@ -288,7 +241,7 @@ impl Desk {
                     }
                 }
                 Order::Renew(press) => {
-                    self.stage.driven();
+                    let press = self.renewed(press);
                     ConsoleToRouter::Renew {
                         service_port,
                         press,
@@ -305,5 +258,15 @@ impl Desk {
             wire.push(&message)?;
         }
         Ok(())
+    }
+
+    /// Which press is renewed for this: a rude one may renew another.
+    fn renewed(&self, press: PressId) -> PressId {
+        if self.is_rude && press.number % 2 == 0 {
+            let number = press.number.saturating_sub(1);
+            return PressId { number, ..press };
+        }
+        self.stage.presses.renewed(press);
+        press
     }
 }

@@ -24,6 +24,11 @@ impl Scenario {
                 way.set_delay(Duration::from_millis(5), Duration::ZERO);
                 self.tell("it is no longer slow");
             }
+            0 if self.dice.one_in(2) => {
+                let most = usize::try_from(self.dice.number(100..4000)).unwrap();
+                self.tell(format!("a way takes {most} bytes at a time"));
+                way.set_room(most);
+            }
             0 => {
                 let delay = self.dice.ms(1..if self.dice.one_in(4) { 700 } else { 150 });
                 let jitter = self.dice.ms(1..60);
@@ -97,7 +102,8 @@ impl Scenario {
             12 => {
                 self.tell("the router ends");
                 if let Some(relay) = self.stage.take_relay() {
-                    relay.shut_down().await;
+                    let gets = self.dice.one_in(2);
+                    relay.shut_down(&self.stage.known, gets).await;
                 }
                 sleep(self.dice.ms(1..300)).await;
                 self.restart_relay();
@@ -119,9 +125,9 @@ impl Scenario {
                     self.stage.machines[0].stop_fails_for(time);
                 }
             }
-            15 if self.dice.one_in(3) && !self.had_twin => {
+            15 if self.dice.one_in(3) && !self.stage.has_twin() => {
                 self.tell("a twin comes");
-                self.had_twin = true;
+                self.stage.set_twin();
                 let machine = &self.stage.machines[1];
                 let twin = Agent::start(&self.stage, machine, &self.ways[3], &self.dice);
                 self.twin = Some(twin);

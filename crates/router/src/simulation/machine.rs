@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::dice::Dice;
 use super::history::History;
+use super::presses::Presses;
 
 /// How long the car drives on without a word of its driver.
 pub(super) const LEASE: Duration = Duration::from_millis(400);
@@ -25,7 +26,7 @@ pub(super) const LEASE: Duration = Duration::from_millis(400);
 pub(super) const LIMIT: Duration = Duration::from_millis(900);
 /// What may pass from when the car must be stopped until its stop command runs (the contract's
 /// figure).
-const MARGIN: Duration = Duration::from_millis(50);
+pub(super) const MARGIN: Duration = Duration::from_millis(50);
 
 /// The machine.
 #[derive(Debug, Clone)]
@@ -39,20 +40,31 @@ struct State {
     group: i32,
     processes: BTreeMap<i32, mpsc::UnboundedSender<Duration>>,
     executed: BTreeMap<RunId, Vec<Instant>>,
+    begun: Vec<Begun>,
     /// The motions that were asked for by `/cgi`: when, and for how long.
     timed: BTreeMap<RunId, (Instant, Duration)>,
     moves: Option<Moves>,
     /// The last time that the inner read anything of its router.
     heard: Instant,
-    /// The last time that any driver pressed or renewed.
-    driven: Instant,
+    presses: Presses,
+    /// Since when its inner runs.
+    seated: Instant,
     /// The stop command fails until then.
     fails_until: Instant,
+}
+
+/// A motion or a stop has begun.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    pub at: Instant,
+    pub run: RunId,
+    pub is_stop: bool,
 }
 
 /// The car moves.
 #[derive(Debug, Clone, Copy)]
 struct Moves {
+    run: RunId,
     since: Instant,
     is_pressed: bool,
     /// A stop has begun since.
@@ -66,7 +78,7 @@ impl fmt::Debug for State {
 }
 
 impl Machine {
-    pub(super) fn new(dice: Dice, history: History) -> Self {
+    pub(super) fn new(dice: Dice, history: History, presses: Presses) -> Self {
         let stays = dice.one_in(2);
         let now = Instant::now();
         Self(Arc::new(Mutex::new(State {
@@ -76,10 +88,12 @@ impl Machine {
             group: 0,
             processes: BTreeMap::new(),
             executed: BTreeMap::new(),
+            begun: Vec::new(),
             timed: BTreeMap::new(),
             moves: None,
             heard: now,
-            driven: now,
+            presses,
+            seated: now,
             fails_until: now,
         })))
     }
@@ -91,11 +105,6 @@ impl Machine {
     /// The inner has read something.
     pub(super) fn heard(&self) {
         self.lock().heard = Instant::now();
-    }
-
-    /// A driver has pressed or renewed just now.
-    pub(super) fn driven(&self) {
-        self.lock().driven = Instant::now();
     }
 
     /// This motion is asked for by `/cgi`, for so long.
@@ -111,6 +120,16 @@ impl Machine {
     /// When this run was executed, each time.
     pub(super) fn executions(&self, run: RunId) -> Vec<Instant> {
         self.lock().executed.get(&run).cloned().unwrap_or_default()
+    }
+
+    /// What moved and stopped it, in this order.
+    pub(super) fn begun(&self) -> Vec<Begun> {
+        self.lock().begun.clone()
+    }
+
+    /// Since when its inner runs.
+    pub(super) fn seated(&self) -> Instant {
+        self.lock().seated
     }
 
     /// What was executed more than once.
@@ -137,6 +156,7 @@ impl Machine {
 
     /// Where an inner runs.
     pub(super) fn seat(&self) -> Arc<Seat> {
+        self.lock().seated = Instant::now();
         Arc::new(Seat {
             machine: self.clone(),
             is_dead: AtomicBool::new(false),
@@ -158,11 +178,16 @@ impl Machine {
             state.executed.entry(run).or_default().push(now);
             state.history.count(|counts| counts.executions += 1);
         }
+        let is_stop = word == "stop";
+        if is_motion || is_stop {
+            let at = now;
+            state.begun.push(Begun { at, run, is_stop });
+        }
         let stays = is_motion && state.stays;
         if is_motion {
             state.history.count(|counts| counts.motions += 1);
             let is_pressed = !state.timed.contains_key(&run);
-            state.set_moving(is_pressed);
+            state.set_moving(run, is_pressed);
         }
         let mut acts = None;
         let (lasts, end) = match word {
@@ -215,7 +240,7 @@ impl Machine {
             state.processes.remove(&group);
             if stays {
                 // It may have set the pin once more.
-                state.set_moving(true);
+                state.set_moving(run, true);
             }
             state
                 .history
@@ -240,9 +265,10 @@ impl Machine {
 
 impl State {
     /// A command moves the car.
-    fn set_moving(&mut self, is_pressed: bool) {
+    fn set_moving(&mut self, run: RunId, is_pressed: bool) {
         self.look();
         self.moves = Some(Moves {
+            run,
             since: Instant::now(),
             is_pressed,
             is_stopping: false,
@@ -269,7 +295,8 @@ impl State {
         let mut until = moves.since.max(self.heard) + self.span(moves);
         if moves.is_pressed {
             // By an old process that ends, too, which none of them asks for.
-            until = until.min(self.driven.max(moves.since) + timing::MOTION_AGE);
+            let held = self.presses.held(moves.run).unwrap_or(moves.since);
+            until = until.min(held.max(moves.since) + timing::MOTION_AGE);
         }
         let late = Instant::now().saturating_duration_since(until + MARGIN);
         if late > Duration::ZERO {

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use super::dice::Dice;
 
 /// What may be on its way in one direction: the buffers of two kernels.
-const CAPACITY: usize = 64 * 1024;
+pub(super) const CAPACITY: usize = 64 * 1024;
 
 /// The way between a program and the router.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ struct State {
     dice: Dice,
     delay: Duration,
     jitter: Duration,
+    /// What may be on its way in one direction.
+    room: usize,
     /// Nothing gets through: to the router, from it.
     silent: [bool; 2],
     connections: Vec<Arc<Mutex<Pair>>>,
@@ -93,6 +95,7 @@ impl Way {
             dice,
             delay: Duration::from_millis(5),
             jitter: Duration::from_millis(2),
+            room: CAPACITY,
             silent: [false; 2],
             connections: Vec::new(),
             healed: watch::Sender::new(0),
@@ -108,6 +111,11 @@ impl Way {
     pub(super) fn set_delay(&self, delay: Duration, jitter: Duration) {
         let mut state = self.lock();
         (state.delay, state.jitter) = (delay, jitter);
+    }
+
+    /// No more than so many bytes may be on their way from now on.
+    pub(super) fn set_room(&self, room: usize) {
+        self.lock().room = room;
     }
 
     /// Nothing gets through any more to the router, from the router; or all does again.
@@ -275,13 +283,16 @@ impl AsyncWrite for End {
         if is_known && !pipe.lost && pipe.unread.is_some_and(|known| known <= now) {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        if pipe.bytes >= CAPACITY {
+        if pipe.bytes >= state.room {
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        let taken = bytes.len().min(state.room - pipe.bytes);
+        let is_whole = taken == bytes.len();
+        let bytes = &bytes[..taken];
         let due = pipe.last.map_or(due, |last| due.max(last));
         pipe.last = Some(due);
-        let times = if end.side == 1 && std::mem::take(&mut state.repeats) {
+        let times = if end.side == 1 && is_whole && std::mem::take(&mut state.repeats) {
             2
         } else {
             1

@@ -2,13 +2,16 @@
 //! and restarted.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use p2p_inner::simulation::Stall;
 use p2p_shared::names::RunIds;
 use p2p_shared::transport::Transport;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -18,7 +21,8 @@ use crate::cars::Cars;
 use crate::control::Epochs;
 use crate::feed::Feed;
 use crate::health::Health;
-use crate::link::life::Candidate;
+use crate::known_links::KnownLink;
+use crate::link::life::{self, Candidate};
 use crate::metrics::Metrics;
 use crate::quota::Quota;
 use crate::registry::Registry;
@@ -28,17 +32,60 @@ use crate::{Context, Patience, Router, admin, limits};
 /// Where everyone seems to come from.
 pub(super) const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4);
 
+/// Changes of which ports are open are written together after this long, as the program does it.
+const TOGETHER: Duration = Duration::from_millis(500);
+
+/// What is known of the service ports that are open, with their sockets: those stay open between
+/// two routers, so that no other program on this machine gets one of these ports.
+#[derive(Default)]
+pub(super) struct Known(Vec<(KnownLink, Arc<TcpListener>)>);
+
+impl Known {
+    fn of(registry: &Registry) -> Self {
+        let links = registry.known().into_iter();
+        let services = registry.services();
+        let with_socket = links.filter_map(|link| {
+            let mut all = services.iter();
+            let service = all.find(|service| service.port == link.service_port)?;
+            Some((link, service.listener()?))
+        });
+        Self(with_socket.collect())
+    }
+
+    /// The ports.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().map(|(link, _)| link.service_port)
+    }
+}
+
+/// Writes down which ports are open whenever that has changed.
+async fn keep(registry: Arc<Registry>, known: Arc<Mutex<Known>>) {
+    let mut changed = registry.changes();
+    while changed.changed().await.is_ok() {
+        sleep(TOGETHER).await;
+        changed.mark_unchanged();
+        *known.lock().unwrap() = Known::of(&registry);
+    }
+}
+
+fn again(listener: &TcpListener) -> TcpListener {
+    let socket = listener.as_fd().try_clone_to_owned().unwrap();
+    TcpListener::from_std(socket.into()).unwrap()
+}
+
 /// A router that runs. Dropped, it is dead, as by SIGKILL.
 pub(super) struct Relay {
     pub context: Arc<Context>,
     pub stall: Stall,
     _time: AbortOnDropHandle<()>,
-    tasks: std::sync::Mutex<JoinSet<()>>,
+    _keeping: AbortOnDropHandle<()>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Relay {
-    /// Starts one whose machine believes that it is this time.
-    pub(super) fn start(time: SystemTime) -> Self {
+    /// Starts one whose machine believes that it is this time, and which opens the ports again
+    /// that are known.
+    pub(super) fn start(time: SystemTime, known: &Arc<Mutex<Known>>) -> Self {
         let feed = Arc::new(Feed::new());
         let metrics = Arc::new(Metrics::new());
         let epochs = Epochs::starting_at(time);
@@ -72,13 +119,22 @@ impl Relay {
             connections: TaskTracker::new(),
             links: TaskTracker::new(),
         });
+        for (link, listener) in &known.lock().unwrap().0 {
+            let listener = again(listener);
+            let party = link.party().unwrap();
+            if let Some(service) = context.registry.restore(link, party, Some(listener)) {
+                life::restored(&context, service);
+            }
+        }
+        let keeping = keep(context.registry.clone(), known.clone());
         let stall = Stall::default();
         let time = context.cars.clone().keep_time(context.closed.clone());
         Self {
             _time: AbortOnDropHandle::new(tokio::spawn(stall.clone().of(time))),
+            _keeping: AbortOnDropHandle::new(tokio::spawn(stall.clone().of(keeping))),
             context,
             stall,
-            tasks: std::sync::Mutex::default(),
+            tasks: Mutex::default(),
         }
     }
 
@@ -117,8 +173,9 @@ impl Relay {
         });
     }
 
-    /// Ends it as SIGTERM does.
-    pub(super) async fn shut_down(self) {
+    /// Ends it as SIGTERM does; or as SIGUSR2, when the router after it `gets` its sockets.
+    pub(super) async fn shut_down(self, known: &Mutex<Known>, gets: bool) {
+        *known.lock().unwrap() = Known::of(&self.context.registry);
         let context = self.context.clone();
         // Nobody comes there: the ways end at `take_link` and `take_console`.
         let listener = p2p_shared::socket::listen((Ipv4Addr::LOCALHOST, 0).into());
@@ -128,7 +185,14 @@ impl Relay {
             listener: Arc::new(listener.unwrap()),
             known_links: None,
         };
-        let _ = tokio::time::timeout(Duration::from_secs(40), router.shut_down()).await;
+        let ending = async {
+            if gets {
+                router.hand_over().await;
+            } else {
+                router.shut_down().await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(40), ending).await;
     }
 }
 

@@ -16,30 +16,43 @@ use super::dice::Dice;
 use super::history::History;
 use super::machine::{LEASE, LIMIT, Machine, Seat};
 use super::network::{End, Way};
-use super::relay::Relay;
-use crate::registry::ServicePort;
+use super::presses::Presses;
+use super::relay::{Known, Relay};
+use crate::registry::{Registry, ServicePort};
 
 /// What all parts know.
 pub(super) struct Stage {
     pub history: History,
     pub relay: Mutex<Option<Relay>>,
+    pub presses: Presses,
+    /// Which service ports the routers that ended had open.
+    pub known: Arc<Mutex<Known>>,
     /// The car, and the machine of one that passes itself off as it.
     pub machines: [Machine; 2],
     /// The command directory.
     commands: PathBuf,
     port: AtomicU16,
     is_quiet: AtomicBool,
+    has_twin: AtomicBool,
 }
 
 impl Stage {
-    pub(super) fn new(history: History, machines: [Machine; 2], commands: PathBuf) -> Self {
+    pub(super) fn new(
+        history: History,
+        presses: Presses,
+        machines: [Machine; 2],
+        commands: PathBuf,
+    ) -> Self {
         Self {
             history,
             relay: Mutex::default(),
+            presses,
+            known: Arc::default(),
             machines,
             commands,
             port: AtomicU16::new(0),
             is_quiet: AtomicBool::new(false),
+            has_twin: AtomicBool::new(false),
         }
     }
 
@@ -52,14 +65,23 @@ impl Stage {
         self.is_quiet.load(Ordering::Relaxed)
     }
 
-    /// A driver has pressed or renewed just now.
-    pub(super) fn driven(&self) {
-        self.machines.iter().for_each(Machine::driven);
+    /// There are two inners of the car's identity from now on.
+    pub(super) fn set_twin(&self) {
+        self.has_twin.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there were ever two.
+    pub(super) fn has_twin(&self) -> bool {
+        self.has_twin.load(Ordering::Relaxed)
     }
 
     /// The router is there from now on.
     pub(super) fn start_relay(&self, time: SystemTime) {
-        *self.relay.lock().unwrap() = Some(Relay::start(time));
+        let relay = Relay::start(time, &self.known);
+        let feed = relay.context.feed.subscribe(None).events;
+        let hearing = self.presses.clone();
+        tokio::spawn(hearing.listen(feed, self.machines.clone()));
+        *self.relay.lock().unwrap() = Some(relay);
     }
 
     /// The router is no more there.
@@ -72,6 +94,20 @@ impl Stage {
         let port = self.port.load(Ordering::Relaxed);
         let services = relay.context.registry.services().into_iter();
         services.min_by_key(|service| (service.port != port, service.port))
+    }
+
+    /// Promise 2: there is an answer at each port that is known, whether or not its inner is there.
+    pub(super) fn check_known(&self, registry: &Registry) {
+        if self.is_quiet() {
+            return;
+        }
+        let services = registry.services();
+        for port in self.known.lock().unwrap().ports() {
+            if services.iter().all(|service| service.port != port) {
+                let how = format!("the port {port} is known, and nobody answers there");
+                self.history.broken(2, how);
+            }
+        }
     }
 
     /// A console's connection, if somebody listens.

@@ -1,0 +1,98 @@
+//! Owns what an operator's hands do: press, hold, stop and change their mind; and what a program of
+//! somebody else's making may do that is rude.
+
+use std::time::Duration;
+
+use p2p_console::drive::{Direction, Holder, Stroke};
+use p2p_shared::protocol::console::{ConsoleToRouter, ControlWish, PressId};
+use p2p_shared::wire::WireError;
+
+use super::{ConsoleWire, Desk};
+
+/// Numbers of presses that no console of ours gives out.
+const RUDE: u64 = 1 << 40;
+
+/// How often one who drives no more looks whether control is its own.
+const QUIET: Duration = Duration::from_millis(250);
+
+impl Desk {
+    /// What the hands do now; how long they rest after it.
+    pub(super) fn act(&mut self, wire: &mut ConsoleWire) -> Result<Duration, WireError> {
+        let facts = self.facts();
+        let is_quiet = self.stage.is_quiet();
+        let direction =
+            *self
+                .dice
+                .one_of(&[Direction::Forward, Direction::Forward, Direction::Back]);
+        let (orders, rest) = match self.held {
+            Some(held) => {
+                self.held = None;
+                let orders = self.drive.key(held, Stroke::Release, &facts);
+                (orders, self.dice.ms(30..500))
+            }
+            // Nobody drives any more, not even who is given control now.
+            None if is_quiet => match facts.holder {
+                Holder::Us { .. } => (self.drive.disarm(&facts), QUIET),
+                _ => (Vec::new(), QUIET),
+            },
+            None if self.is_rude && self.dice.one_in(3) => {
+                self.be_rude(wire)?;
+                (Vec::new(), self.dice.ms(30..200))
+            }
+            None if self.dice.one_in(8) => {
+                if let Some(service_port) = self.seen.port {
+                    wire.push(&self.sends.send(service_port, &self.dice))?;
+                }
+                (Vec::new(), self.dice.ms(10..200))
+            }
+            None if self.dice.one_in(10) => (self.drive.stop(), self.dice.ms(10..300)),
+            None if self.dice.one_in(14) => (self.drive.disarm(&facts), self.dice.ms(30..500)),
+            None if self.dice.one_in(8) => {
+                let wishes = [ControlWish::Seize, ControlWish::Grant, ControlWish::Deny];
+                let wish = *self.dice.one_of(&wishes);
+                if let Some(service_port) = self.seen.port {
+                    self.tell(&format!("{wish:?}"));
+                    wire.push(&ConsoleToRouter::Control { service_port, wish })?;
+                }
+                (Vec::new(), self.dice.ms(30..300))
+            }
+            None if self.drive.needs_arming() => (self.drive.arm(&facts), self.dice.ms(30..200)),
+            None => {
+                self.held = Some(direction);
+                let orders = self.drive.key(direction, Stroke::Press, &facts);
+                let longest = if self.is_rude { 2500 } else { 1200 };
+                (orders, self.dice.ms(20..longest))
+            }
+        };
+        self.say(wire, orders)?;
+        Ok(rest)
+    }
+
+    /// Presses under control that another has, or that it had before.
+    fn be_rude(&mut self, wire: &mut ConsoleWire) -> Result<(), WireError> {
+        let epoch = match self.seen.holder() {
+            Holder::Other(_) => Some(self.seen.control.epoch),
+            Holder::Us { epoch } => {
+                let before = self.had.replace(epoch);
+                before.filter(|before| *before < epoch)
+            }
+            Holder::Nobody => self.had,
+        };
+        let (Some(epoch), Some(service_port)) = (epoch, self.seen.port) else {
+            return Ok(());
+        };
+        self.rudeness += 1;
+        let press = PressId {
+            epoch,
+            number: RUDE + self.rudeness,
+        };
+        self.tell(&format!("presses what is not its own, {press:?}"));
+        self.stage.presses.pressed(press, false);
+        wire.push(&ConsoleToRouter::Press {
+            service_port,
+            press,
+            command: "back".parse().unwrap(),
+            tick_ms: self.seen.tick_ms.unwrap_or_default(),
+        })
+    }
+}

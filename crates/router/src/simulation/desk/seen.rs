@@ -1,0 +1,51 @@
+//! Owns what a console has been told by its router.
+
+use std::time::Duration;
+
+use p2p_console::drive::Holder;
+use p2p_shared::protocol::console::{ControlInfo, LinkInfo, SessionId};
+use tokio::time::Instant;
+
+/// What the router has told.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub session: Option<SessionId>,
+    pub port: Option<u16>,
+    pub is_up: bool,
+    pub since: Option<Instant>,
+    pub control: ControlInfo,
+    pub stop_failed: bool,
+    pub tick_ms: Option<u64>,
+    pub to_car: Option<Duration>,
+    pub to_router: Option<Duration>,
+    /// A ping that was not answered yet.
+    pub pinged: Option<Instant>,
+}
+
+impl Seen {
+    /// Whether the link came up anew.
+    pub(super) fn link(&mut self, info: &LinkInfo) -> bool {
+        let came = info.is_up && !self.is_up;
+        self.port = Some(info.service_port);
+        self.is_up = info.is_up;
+        self.control = info.control.clone();
+        self.stop_failed = info.stop_failed;
+        if came {
+            self.since = Some(Instant::now());
+            self.tick_ms = None;
+            self.to_car = None;
+        }
+        came
+    }
+
+    /// Who drives.
+    pub(super) fn holder(&self) -> Holder {
+        match &self.control.driver {
+            None => Holder::Nobody,
+            Some(driver) if Some(driver.session) == self.session => Holder::Us {
+                epoch: self.control.epoch,
+            },
+            Some(driver) => Holder::Other(driver.name.clone()),
+        }
+    }
+}
