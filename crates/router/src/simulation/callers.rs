@@ -273,6 +273,10 @@ impl Answers {
                 );
             }
         }
+        let other = stage.machines[1].executed();
+        if other > 0 && !stage.has_twin() {
+            broken(4, format!("{other} runs on another's machine"));
+        }
         for machine in &stage.machines {
             stage.presses.check(machine, &stage.history);
             for run in machine.executed_twice() {

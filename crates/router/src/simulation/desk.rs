@@ -50,6 +50,7 @@ pub(super) async fn sit(
         sends: Sends::new(stage.clone(), answers),
         is_rude: dice.one_in(4),
         rudeness: 0,
+        pressed_ms: 0,
         had: None,
         stage,
         dice,
@@ -89,6 +90,8 @@ struct Desk {
     /// It presses what it may not, and renews what it does not hold.
     is_rude: bool,
     rudeness: u64,
+    /// The tick with which it pressed last.
+    pressed_ms: u64,
     /// An epoch under which it had control.
     had: Option<u64>,
     sends: Sends,
@@ -233,6 +236,7 @@ impl Desk {
                 Order::GiveBack => control(ControlWish::Release),
                 Order::Press(press, direction) => {
                     self.stage.presses.pressed(press, true);
+                    self.pressed_ms = tick_ms;
                     ConsoleToRouter::Press {
                         service_port,
                         press,
@@ -241,7 +245,7 @@ impl Desk {
                     }
                 }
                 Order::Renew(press) => {
-                    let press = self.renewed(press);
+                    let (press, tick_ms) = self.renewal(press, tick_ms);
                     ConsoleToRouter::Renew {
                         service_port,
                         press,
@@ -260,13 +264,19 @@ impl Desk {
         Ok(())
     }
 
-    /// Which press is renewed for this: a rude one may renew another.
-    fn renewed(&self, press: PressId) -> PressId {
-        if self.is_rude && press.number % 2 == 0 {
-            let number = press.number.saturating_sub(1);
-            return PressId { number, ..press };
+    /// What is said to renew this press: a rude one may renew another, or by the tick with which
+    /// it pressed, either of which counts for nothing.
+    fn renewal(&self, press: PressId, tick_ms: u64) -> (PressId, u64) {
+        match press.number % 3 {
+            1 if self.is_rude => {
+                let number = press.number.saturating_sub(1);
+                (PressId { number, ..press }, tick_ms)
+            }
+            2 if self.is_rude => (press, self.pressed_ms),
+            _ => {
+                self.stage.presses.renewed(press);
+                (press, tick_ms)
+            }
         }
-        self.stage.presses.renewed(press);
-        press
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::scenario::Scenario;
+use super::scenario::{CAR, Scenario};
 use super::stage::Agent;
 
 impl Scenario {
@@ -128,12 +128,21 @@ impl Scenario {
             15 if self.dice.one_in(3) && !self.stage.has_twin() => {
                 self.tell("a twin comes");
                 self.stage.set_twin();
-                let machine = &self.stage.machines[1];
-                let twin = Agent::start(&self.stage, machine, &self.ways[3], &self.dice);
-                self.twin = Some(twin);
+                self.start_other(CAR);
+            }
+            15 if self.stage.knows_port() => {
+                self.tell("another inner wants the car's port");
+                self.start_other("identity2");
             }
             _ => self.tell("nothing breaks"),
         }
+    }
+
+    /// Another inner comes, on another machine.
+    fn start_other(&mut self, identity: &str) {
+        let machine = &self.stage.machines[1];
+        let other = Agent::start(&self.stage, machine, (&self.ways[3], identity), &self.dice);
+        self.twin = Some(other);
     }
 
     /// The router is there again; its machine may believe that it is another time.

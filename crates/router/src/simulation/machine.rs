@@ -122,6 +122,11 @@ impl Machine {
         self.lock().executed.get(&run).cloned().unwrap_or_default()
     }
 
+    /// How many runs were executed.
+    pub(super) fn executed(&self) -> usize {
+        self.lock().executed.len()
+    }
+
     /// What moved and stopped it, in this order.
     pub(super) fn begun(&self) -> Vec<Begun> {
         self.lock().begun.clone()

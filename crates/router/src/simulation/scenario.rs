@@ -57,6 +57,9 @@ pub(super) struct Scenario {
     pub kills: u32,
 }
 
+/// The car's identity.
+pub(super) const CAR: &str = "identity1";
+
 impl Scenario {
     fn new(seed: u64, history: &History, commands: &Path) -> Self {
         let dice = Dice::new(seed);
@@ -112,7 +115,7 @@ impl Scenario {
 
     pub(super) fn start_inner(&mut self) {
         let machine = &self.stage.machines[0];
-        let agent = Agent::start(&self.stage, machine, &self.ways[0], &self.dice);
+        let agent = Agent::start(&self.stage, machine, (&self.ways[0], CAR), &self.dice);
         self.agent = Some(agent);
     }
 }
@@ -121,7 +124,9 @@ impl Scenario {
 async fn look_on(stage: Arc<Stage>) {
     let mut is_crowded = false;
     loop {
-        sleep(Duration::from_millis(25)).await;
+        // What ends too late is seen when it ends.
+        let pause = if stage.is_quiet() { 250 } else { 50 };
+        sleep(Duration::from_millis(pause)).await;
         stage.machines.iter().for_each(Machine::look);
         let context = {
             let relay = stage.relay.lock().unwrap();

@@ -110,6 +110,16 @@ impl Stage {
         }
     }
 
+    /// Whether the car's port will be opened again for it by any router.
+    pub(super) fn knows_port(&self) -> bool {
+        let port = self.port.load(Ordering::Relaxed);
+        self.known
+            .lock()
+            .unwrap()
+            .ports()
+            .any(|known| known == port)
+    }
+
     /// A console's connection, if somebody listens.
     pub(super) async fn dial_console(&self, way: &Way) -> Option<End> {
         way.round_trips().await;
@@ -146,7 +156,12 @@ impl Drop for Agent {
 
 impl Agent {
     /// Starts one on this machine.
-    pub(super) fn start(stage: &Arc<Stage>, machine: &Machine, way: &Way, dice: &Dice) -> Self {
+    pub(super) fn start(
+        stage: &Arc<Stage>,
+        machine: &Machine,
+        (way, identity): (&Way, &str),
+        dice: &Dice,
+    ) -> Self {
         let seat = machine.seat();
         let world: Arc<dyn World> = seat.clone();
         let network = {
@@ -166,7 +181,7 @@ impl Agent {
             },
             service_port: stage.port.load(Ordering::Relaxed),
             name: "car".parse().unwrap(),
-            identity: "identity1".to_owned().try_into().unwrap(),
+            identity: identity.to_owned().try_into().unwrap(),
             key: None,
             commands: stage.commands.clone(),
             timeout: Duration::from_secs(5),
