@@ -244,8 +244,10 @@ impl Answers {
                 );
             }
             if query.ends_with("stop") && answer.status == 200 && !stage.has_twin() {
+                // One that another answers runs nothing itself.
+                let by_then = at.first().copied().unwrap_or(answer.at);
                 let presses = &stage.presses;
-                presses.check_stop(*run, answer.at, &stage.machines[0], &stage.history);
+                presses.check_stop(*run, by_then, &stage.machines[0], &stage.history);
             }
             if answer.status == 200
                 && answer.is_plain()

@@ -16,8 +16,8 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::dice::Dice;
 
-/// What may be on its way in one direction: the buffers of two kernels.
-pub(super) const CAPACITY: usize = 64 * 1024;
+/// What may be on its way in one direction: little waits in the kernels, as the program has it.
+pub(super) const CAPACITY: usize = 8 * 1024;
 
 /// The way between a program and the router.
 #[derive(Clone)]

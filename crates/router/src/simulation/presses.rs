@@ -149,11 +149,11 @@ impl Presses {
         }
     }
 
-    /// Promise 3: what was taken up before a stop was, which was answered then, does not begin.
+    /// Promise 3: what was taken up before a stop was, which had begun by then, does not begin.
     pub(super) fn check_stop(
         &self,
         stop: RunId,
-        answered: Instant,
+        by_then: Instant,
         machine: &Machine,
         history: &History,
     ) {
@@ -162,7 +162,7 @@ impl Presses {
         };
         for begun in machine.begun().iter().filter(|begun| !begun.is_stop) {
             let is_older = self.taken(begun.run).is_some_and(|taken| taken < asked);
-            if is_older && begun.at > answered + Duration::from_millis(1) {
+            if is_older && begun.at > by_then + Duration::from_millis(1) {
                 let how = format!(
                     "run {} began after the stop {stop}, which came later",
                     begun.run
