@@ -96,10 +96,14 @@ impl Scenario {
         while !self.stage.machines.iter().all(is_calm) && began.elapsed() < Duration::from_secs(6) {
             sleep(Duration::from_millis(100)).await;
         }
-        if self.had_failing_stop {
-            // After three that failed, it is for people to try again.
-            self.answers.ask(&self.stage, "command=stop", None).await;
-        }
+        // After three that failed, it is for people to try again, if they can: a twin may have had
+        // the car kept out for a minute.
+        let is_reached = if self.had_failing_stop {
+            let answer = self.answers.ask(&self.stage, "command=stop", None).await;
+            !self.stage.has_twin() || answer.is_some_and(|answer| answer.status == 200)
+        } else {
+            true
+        };
         self.move_again().await;
         let began = Instant::now();
         while !self.stage.machines.iter().all(is_calm) && began.elapsed() < Duration::from_secs(6) {
@@ -107,7 +111,7 @@ impl Scenario {
         }
         for machine in &self.stage.machines {
             let (moves, processes) = (machine.moves(), machine.processes());
-            if moves {
+            if moves && is_reached {
                 history.broken(3, "the car still moves at the end");
             }
             if processes > 0 {

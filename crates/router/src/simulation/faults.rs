@@ -112,6 +112,7 @@ impl Scenario {
                 if let Some(agent) = &self.agent {
                     self.tell("the guardian is killed");
                     self.unguarded = Instant::now() + Duration::from_millis(1500);
+                    self.stage.presses.wait(Duration::from_millis(500));
                     agent.inner.kill_guardian.notify_one();
                 }
             }

@@ -3,13 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use p2p_inner::simulation::{Process, World};
+use p2p_inner::simulation::Process;
 use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::End;
 use p2p_shared::timing;
@@ -19,6 +17,10 @@ use tokio::time::{Instant, sleep};
 use super::dice::Dice;
 use super::history::History;
 use super::presses::Presses;
+
+mod seat;
+
+pub(super) use seat::Seat;
 
 /// How long the car drives on without a word of its driver.
 pub(super) const LEASE: Duration = Duration::from_millis(400);
@@ -162,10 +164,7 @@ impl Machine {
     /// Where an inner runs.
     pub(super) fn seat(&self) -> Arc<Seat> {
         self.lock().seated = Instant::now();
-        Arc::new(Seat {
-            machine: self.clone(),
-            is_dead: AtomicBool::new(false),
-        })
+        Arc::new(Seat::new(self.clone()))
     }
 
     fn start(&self, run: RunId, command: &CommandName) -> Process {
@@ -312,46 +311,5 @@ impl State {
                 format!("the car moves {late:?} after its {why} and 50 ms"),
             );
         }
-    }
-}
-
-/// The machine as one inner has it.
-#[derive(Debug)]
-pub(super) struct Seat {
-    machine: Machine,
-    is_dead: AtomicBool,
-}
-
-impl Seat {
-    /// The inner was killed: what it still does in its tasks happens nowhere.
-    pub(super) fn kill(&self) {
-        self.is_dead.store(true, Ordering::Relaxed);
-    }
-}
-
-impl World for Seat {
-    fn start(&self, run: RunId, command: &CommandName) -> Option<Process> {
-        let is_guardians = run == RunId::from_number(0);
-        if self.is_dead.load(Ordering::Relaxed) && !is_guardians {
-            return None;
-        }
-        Some(self.machine.start(run, command))
-    }
-
-    fn end_group(&self, group: i32, grace: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let process = self.machine.lock().processes.get(&group).cloned();
-        Box::pin(async move {
-            if let Some(process) = process {
-                let _ = process.send(grace);
-                process.closed().await;
-            }
-        })
-    }
-
-    fn end_survivors(&self) {
-        let groups: Vec<i32> = self.machine.lock().processes.keys().copied().collect();
-        groups
-            .into_iter()
-            .for_each(|group| self.machine.terminate(group));
     }
 }

@@ -29,6 +29,8 @@ struct Book {
     runs: BTreeMap<RunId, PressId>,
     /// How many routers there were.
     routers: u64,
+    /// How long a press may have waited for a guardian, being renewed meanwhile.
+    waits: Duration,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,11 @@ impl Presses {
         };
         book.sent.insert(press, sent);
         book.newest = Some(at);
+    }
+
+    /// The guardian is killed: what is pressed waits for the next.
+    pub(super) fn wait(&self, time: Duration) {
+        self.lock().waits = time;
     }
 
     /// A console renews it.
@@ -133,7 +140,7 @@ impl Presses {
                 continue;
             };
             let age = begun.at - sent.at;
-            if age > timing::MOTION_AGE + MARGIN {
+            if age > timing::MOTION_AGE + book.waits + MARGIN {
                 history.broken(3, format!("run {run} began {age:?} after {press:?}"));
             }
             if let Some((_, old)) = before.filter(|(at, _)| *at == sent.router) {

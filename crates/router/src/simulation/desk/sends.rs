@@ -113,7 +113,9 @@ impl Sends {
         let Some((run, asked)) = sent.run else {
             return;
         };
-        if executed == Executed::Unknown {
+        // A motion may extend another, and a stop be another's: these run nothing themselves.
+        let is_plain = !["forward", "back", "stop"].contains(&sent.command);
+        if executed == Executed::Unknown && is_plain {
             self.lost.push(run);
         }
         self.answers.add(
