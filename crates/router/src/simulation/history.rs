@@ -69,7 +69,9 @@ impl History {
     pub(super) fn mark(&self, number: u64) {
         let mut told = self.0.lock().unwrap();
         let at = u64::try_from(told.began.elapsed().as_micros()).unwrap();
-        told.print = (told.print.rotate_left(5) ^ at ^ number).wrapping_mul(0x517c_c1b7_2722_0a95);
+        // Of what happens at one moment, as when a link is lost, the order is left to chance.
+        let mixed = (at.rotate_left(32) ^ number).wrapping_mul(0x517c_c1b7_2722_0a95);
+        told.print = told.print.wrapping_add(mixed ^ (mixed >> 29));
     }
 
     /// A promise was broken.
