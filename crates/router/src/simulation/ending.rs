@@ -36,14 +36,15 @@ impl Scenario {
 
     /// Promise 5.
     pub(super) async fn await_service(&self) {
-        let healed = Instant::now();
+        // What a slow way had taken up comes as late as it would have.
+        let healed = Instant::now().max(self.calm);
         let bound = if self.was_lost { BACK_UNTOLD } else { BACK };
         let (back, mut answered) = tokio::sync::mpsc::channel(1);
         let (stage, answers) = (self.stage.clone(), self.answers.clone());
         let mut asking = JoinSet::new();
         asking.spawn(async move {
             loop {
-                let is_soon = healed.elapsed() < BACK;
+                let is_soon = healed.elapsed() < BACK * 2;
                 let (answers, stage, back) = (answers.clone(), stage.clone(), back.clone());
                 tokio::spawn(async move {
                     if let Some(answer) = answers.ask(&stage, "command=hello", None).await

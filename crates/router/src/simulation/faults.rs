@@ -16,12 +16,15 @@ impl Scenario {
         match self.dice.number(0..16) {
             0 if self.dice.one_in(2) => {
                 self.tell("a way becomes slower and slower");
-                for step in 1..60 {
-                    way.set_delay(Duration::from_millis(5 + 22 * step), Duration::ZERO);
+                let mut slow = Duration::from_millis(5);
+                for _ in 1..60 {
+                    slow += Duration::from_millis(22);
+                    way.set_delay(slow, Duration::ZERO);
                     sleep(Duration::from_millis(25)).await;
                 }
                 sleep(self.dice.ms(1..1500)).await;
                 way.set_delay(Duration::from_millis(5), Duration::ZERO);
+                self.calm = Instant::now() + slow;
                 self.tell("it is no longer slow");
             }
             0 if self.dice.one_in(2) => {

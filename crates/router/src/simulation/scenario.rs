@@ -50,6 +50,8 @@ pub(super) struct Scenario {
     pub stalled: Duration,
     /// What was done that may take longer to get over.
     pub was_lost: bool,
+    /// By then all has come that a slow way had taken up.
+    pub calm: Instant,
     pub had_failing_stop: bool,
     /// A guardian was killed, and the next is not there for sure, until then.
     pub unguarded: Instant,
@@ -77,6 +79,7 @@ impl Scenario {
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
             stalled: Duration::ZERO,
             was_lost: false,
+            calm: Instant::now(),
             had_failing_stop: false,
             unguarded: Instant::now(),
             kills: 0,

@@ -512,7 +512,7 @@ pub enum StopCause {
 pub enum MotionRefused {
     /// It is too old.
     Old,
-    /// That press, or a later one, was ended before.
+    /// That press, or a later one, was ended before, or it is from before a stop.
     Over,
     /// A newer motion took its place before it began.
     Replaced,
