@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
@@ -164,7 +165,9 @@ fn may_have_processes(of: &[i32], most: Option<u64>) {
 /// stops it once that can be done again.
 #[tokio::test]
 async fn inner_without_processes() {
-    let mut fault = Fault::named("inner without processes, 2 s").severs();
+    // A stop is a process, too: the next that is tried after those 2 s.
+    let fault = Fault::named("inner without processes, 2 s").delays(Duration::from_secs(4));
+    let mut fault = fault.severs();
     fault.setting = setting_with_limits();
     let strike = async |stand: &mut Stand| {
         let guardian = stand.child_of_inner("p2p-guardian").await;
@@ -186,7 +189,8 @@ async fn inner_without_processes() {
 /// It leaves the stop to the guardian, which can't run it before there are processes again.
 #[tokio::test]
 async fn inner_killed_without_processes() {
-    let mut fault = Fault::named("inner killed without processes, 3 s").severs();
+    let fault = Fault::named("inner killed without processes, 3 s").delays(Duration::from_secs(6));
+    let mut fault = fault.severs();
     fault.setting = setting_with_limits();
     let strike = async |stand: &mut Stand| {
         let guardian = stand.child_of_inner("p2p-guardian").await;

@@ -37,14 +37,7 @@ impl Fault {
     pub(crate) fn named(name: &'static str) -> Self {
         Self {
             name,
-            promises: Promises {
-                severs: false,
-                router_dies: false,
-                garbles: false,
-                // More than any machine is slow: by hand the figures are looked at.
-                stop_margin: Duration::from_secs(5),
-                service_within: Duration::from_secs(20),
-            },
+            promises: Promises::of(rounds().is_some()),
             setting: Setting::default(),
             prepare: |_| {},
             clear: |_| {},
@@ -69,10 +62,21 @@ impl Fault {
         self
     }
 
+    /// It keeps a stop, or what is on its way to the car, from being there for so long.
+    pub(crate) fn delays(mut self, time: Duration) -> Self {
+        self.promises.stop_margin += time;
+        self
+    }
+
+    /// Nobody is told that the link is dead; silence tells, after 6 s.
+    pub(crate) fn is_silent(mut self) -> Self {
+        self.promises.service_within += Duration::from_secs(6);
+        self
+    }
+
     /// Lets it strike once, or as often as is wanted, and says the figures.
     pub(crate) async fn strikes(self, strike: impl AsyncFn(&mut Stand)) {
-        let wanted = std::env::var("P2P_CHAOS_ROUNDS").ok();
-        let rounds = wanted.map_or(1, |rounds| rounds.parse::<usize>().unwrap());
+        let rounds = rounds().unwrap_or(1);
         let mut broken = Vec::new();
         let mut figures = Figures::default();
         for round in 1..=rounds {
@@ -148,6 +152,12 @@ impl Fault {
         drop(prepared);
         history
     }
+}
+
+/// How often, if it is told by hand.
+fn rounds() -> Option<usize> {
+    let wanted = std::env::var("P2P_CHAOS_ROUNDS").ok();
+    wanted.map(|rounds| rounds.parse().unwrap())
 }
 
 /// What was prepared in a folder. Dropped, it is cleared away, even if the round fails.

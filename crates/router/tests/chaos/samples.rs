@@ -24,6 +24,13 @@ const LONG: Duration = Duration::from_secs(240);
 const GROWTH: f64 = 1.25;
 const FEW_BYTES: f64 = 4.0 * MIB;
 const FEW_DESCRIPTORS: f64 = 8.0;
+const FEW_PROCESSES: f64 = 4.0;
+/// What router and inner may write of a run, in bytes: a line each, some hundred bytes long, and
+/// what is said of faults. In the suite these are many for few runs.
+const MOST_LOGGED: f64 = 4096.0;
+
+/// What is said of a router that restarts itself.
+pub(crate) const RESTART: &str = "router restarts";
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -46,8 +53,10 @@ pub(crate) struct Samples {
     /// By program, and which life of it: a router that restarts itself begins another.
     lives: BTreeMap<(&'static str, usize), Vec<Sample>>,
     routers: usize,
-    processes: Vec<(Duration, usize)>,
-    logs: Vec<(Duration, f64)>,
+    /// How many there were, those of the commands too.
+    processes: Vec<f64>,
+    /// What the logs have come to, in bytes.
+    logs: f64,
     strikes: BTreeMap<&'static str, Vec<Duration>>,
     /// How many pictures were seen.
     pub(crate) pictures: Arc<AtomicU64>,
@@ -61,7 +70,7 @@ impl Default for Samples {
             lives: BTreeMap::new(),
             routers: 0,
             processes: Vec::new(),
-            logs: Vec::new(),
+            logs: 0.0,
             strikes: BTreeMap::new(),
             pictures: Arc::default(),
         }
@@ -94,15 +103,16 @@ impl Samples {
                 .or_default()
                 .extend(sample(at, process));
         }
-        let processes = processes_in(stand.path()).len();
-        self.processes.push((at, processes));
-        self.logs.push((at, size(&stand.path().join("logs"))));
+        #[expect(clippy::cast_precision_loss, reason = "there are few")]
+        let processes = processes_in(stand.path()).len() as f64;
+        self.processes.push(processes);
+        self.logs = size(&stand.path().join("logs"));
     }
 
     /// A fault struck, and service was back after so long.
     pub(crate) fn struck(&mut self, name: &'static str, took: Duration) {
         self.strikes.entry(name).or_default().push(took);
-        if name == "router restarts" {
+        if name == RESTART {
             self.routers += 1;
         }
     }
@@ -111,9 +121,20 @@ impl Samples {
         self.pictures.load(Ordering::Relaxed)
     }
 
-    /// What has grown, in a sentence each.
-    pub(crate) fn grown(&self) -> Vec<String> {
+    /// What has grown, in a sentence each, after so many runs.
+    pub(crate) fn grown(&self, runs: usize) -> Vec<String> {
         let mut grown = Vec::new();
+        let parts = self.processes.chunks(self.processes.len().div_ceil(5));
+        let parts: Vec<f64> = parts.map(|part| middle(part.to_vec())).collect();
+        if let [_, early, .., late] = parts[..]
+            && late > early + FEW_PROCESSES
+        {
+            grown.push(format!("{early} processes early, {late} late"));
+        }
+        let line = self.logs_per_run(runs);
+        if line > MOST_LOGGED {
+            grown.push(format!("the logs: {line} bytes a run"));
+        }
         for ((program, _), samples) in &self.lives {
             let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
                 continue;
@@ -144,6 +165,11 @@ impl Samples {
         grown
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "it is about a thousand")]
+    fn logs_per_run(&self, runs: usize) -> f64 {
+        self.logs / runs.max(1) as f64
+    }
+
     /// What it was like, in some lines.
     pub(crate) fn told(&self, history: &History, faults: usize, broken: usize) -> String {
         let mut told = String::new();
@@ -156,6 +182,13 @@ impl Samples {
              {pictures} pictures, {broken} promises broken",
             history.witness.len(),
             history.presses.len(),
+        );
+        let most = self.processes.iter().copied().fold(0.0, f64::max);
+        let usual = middle(self.processes.clone());
+        let line = self.logs_per_run(history.witness.len());
+        let _ = writeln!(
+            told,
+            "processes: {usual}, at most {most}; logs: {line:.0} bytes a run"
         );
         for ((program, life), samples) in &self.lives {
             let row = |what: Figure| {
@@ -236,7 +269,10 @@ fn minutes(time: Duration) -> f64 {
 }
 
 fn median(samples: &[Sample], what: Figure) -> f64 {
-    let mut values: Vec<f64> = samples.iter().map(what).collect();
+    middle(samples.iter().map(what).collect())
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
