@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_shared::backoff::{self, Backoff};
-use p2p_shared::dial::{self, DialError, RouterAddress};
+use p2p_shared::backoff::Backoff;
+use p2p_shared::dial::{DialError, Past, RouterAddress};
 use p2p_shared::key::Key;
 use p2p_shared::protocol::console::{ADMIN_PATH, ConsoleToRouter, RouterToConsole};
 use p2p_shared::random::jitter;
@@ -44,8 +44,9 @@ impl Target {
     ///
     /// # Errors
     /// See [`DialError`].
-    pub async fn connect(&self) -> Result<ConsoleWire, DialError> {
-        let socket = dial::dial(&self.router, ADMIN_PATH, self.key.as_ref()).await?;
+    pub async fn connect(&self, past: &mut Past) -> Result<ConsoleWire, DialError> {
+        let key = self.key.as_ref();
+        let socket = past.dial(&self.router, ADMIN_PATH, key).await?;
         let mut wire = Wire::new(socket);
         let hello = ConsoleToRouter::Hello {
             software: concat!("p2p-console ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -95,11 +96,13 @@ pub async fn run(
     mut wishes: mpsc::UnboundedReceiver<ToRouter>,
 ) {
     let mut backoff = Backoff::default();
+    let mut past = Past::default();
     let mut ping_every = Duration::from_secs(2);
     loop {
-        let end = match dial_unless_ended(&target, &mut wishes, &mut ping_every).await {
+        let dialled = dial_unless_ended(&target, &mut past, &mut wishes, &mut ping_every);
+        let end = match dialled.await {
             Dialled::Ended => return,
-            Dialled::Failed(error) => End::of(&error),
+            Dialled::Failed(error) => End::of(&error, &past),
             Dialled::Up(wire) => {
                 backoff.connected(Instant::now());
                 if events.send(FromRouter::Connected).await.is_err() {
@@ -141,10 +144,11 @@ enum Dialled {
 
 async fn dial_unless_ended(
     target: &Target,
+    past: &mut Past,
     wishes: &mut mpsc::UnboundedReceiver<ToRouter>,
     ping_every: &mut Duration,
 ) -> Dialled {
-    let dialling = target.connect();
+    let dialling = target.connect(past);
     tokio::pin!(dialling);
     loop {
         tokio::select! {
@@ -176,16 +180,11 @@ struct End {
 }
 
 impl End {
-    fn of(error: &DialError) -> Self {
+    fn of(error: &DialError, past: &Past) -> Self {
+        let pause = past.pause(error);
         Self {
             why: error.to_string(),
-            pause: match error {
-                DialError::Denied { .. }
-                | DialError::NoKey { .. }
-                | DialError::Untrusted { lasts: true, .. } => Some(backoff::DENIED),
-                DialError::Refused { retry_after, .. } => *retry_after,
-                _ => None,
-            },
+            pause: (!pause.is_zero()).then_some(pause),
         }
     }
 
@@ -320,6 +319,8 @@ async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(
 mod tests {
     use std::io::{Read, Write};
 
+    use p2p_shared::backoff;
+
     use tokio_tungstenite::WebSocketStream;
     use tokio_tungstenite::tungstenite::protocol::Role;
 
@@ -331,14 +332,16 @@ mod tests {
             host: "router".to_owned(),
             port: 8888,
         };
-        let no_key = End::of(&DialError::NoKey { router: router() });
+        let past = Past::default();
+        let no_key = End::of(&DialError::NoKey { router: router() }, &past);
         assert_eq!(no_key.pause, Some(backoff::DENIED));
         for retry_after in [None, Some(Duration::from_secs(10))] {
-            let busy = End::of(&DialError::Refused {
+            let busy = DialError::Refused {
                 router: router(),
                 said: "close one".to_owned(),
                 retry_after,
-            });
+            };
+            let busy = End::of(&busy, &past);
             assert_eq!(busy.pause, retry_after);
         }
     }

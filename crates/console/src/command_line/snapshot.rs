@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use p2p_shared::dial::Past;
 use p2p_shared::protocol::console::{LinkInfo, RouterToConsole};
 use p2p_shared::timing::HELLO;
 use p2p_shared::wire::Event;
@@ -20,7 +21,7 @@ pub(super) struct Picture {
 
 /// Connects, and waits for the whole picture.
 pub(super) async fn of(target: &Target) -> Result<Picture, Failure> {
-    let wire = target.connect().await?;
+    let wire = target.connect(&mut Past::default()).await?;
     let late = || {
         Failure::new(
             UNREACHABLE,

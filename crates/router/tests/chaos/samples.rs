@@ -17,7 +17,7 @@ use super::stand::{Stand, pause, processes_in};
 
 /// Between two samples.
 const EVERY: Duration = Duration::from_secs(2);
-/// A process that lived shorter tells nothing of growth.
+/// What lasted shorter tells nothing of growth.
 const LONG: Duration = Duration::from_secs(240);
 /// What a process may have more of late in its life than early: allocators keep some, and the
 /// memory of the last runs and their output fills.
@@ -128,6 +128,7 @@ impl Samples {
         let parts: Vec<f64> = parts.map(|part| middle(part.to_vec())).collect();
         if let [_, early, .., late] = parts[..]
             && late > early + FEW_PROCESSES
+            && self.began.elapsed() > LONG
         {
             grown.push(format!("{early} processes early, {late} late"));
         }

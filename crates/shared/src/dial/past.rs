@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
@@ -87,16 +88,17 @@ impl Past {
             Some(last) => match timeout(LOOKUP, &mut lookup).await {
                 Ok(Ok(addresses)) => addresses,
                 Ok(Err(not_found)) => {
-                    return match timeout_at(deadline, TcpStream::connect(last)).await {
-                        Ok(Ok(stream)) => Ok((stream, Some(not_found))),
-                        _ => Err(not_found),
-                    };
+                    return by_last_address(deadline, TcpStream::connect(last), not_found).await;
                 }
-                Err(_) => tokio::select! {
-                    Ok(stream) = TcpStream::connect(last) => {
+                Err(_) => match select(pin!(TcpStream::connect(last)), lookup).await {
+                    Either::Left((Ok(stream), _)) => {
                         return Ok((stream, Some(unresolved(router, too_slow()))));
                     }
-                    found = &mut lookup => found?,
+                    Either::Left((Err(_), lookup)) => lookup.await?,
+                    Either::Right((Ok(addresses), _)) => addresses,
+                    Either::Right((Err(not_found), connecting)) => {
+                        return by_last_address(deadline, connecting, not_found).await;
+                    }
                 },
             },
         };
@@ -110,13 +112,12 @@ impl Past {
         Ok((stream, None))
     }
 
-    /// What to make of a failure. Who is where the router was may be somebody else by now: then the
-    /// name that is not found is the trouble.
+    /// What to make of a failure. Who is where the router was may be somebody else by now, or a bit
+    /// was flipped: the name that is not found is the trouble.
     fn learn(&mut self, error: DialError, not_found: Option<DialError>) -> DialError {
         if let Some(not_found) = not_found
             && !matches!(error, DialError::Timeout { .. } | DialError::Refused { .. })
         {
-            self.reached = None;
             return not_found;
         }
         if let DialError::Untrusted { why, .. } = &error {
@@ -138,6 +139,18 @@ impl Past {
             DialError::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
         }
+    }
+}
+
+/// Of a name that is not found.
+async fn by_last_address(
+    deadline: Instant,
+    connecting: impl Future<Output = std::io::Result<TcpStream>>,
+    not_found: DialError,
+) -> Result<(TcpStream, Option<DialError>), DialError> {
+    match timeout_at(deadline, connecting).await {
+        Ok(Ok(stream)) => Ok((stream, Some(not_found))),
+        _ => Err(not_found),
     }
 }
 
@@ -186,20 +199,15 @@ mod tests {
     }
 
     #[test]
-    fn who_is_where_the_router_was_and_is_none_is_forgotten() {
-        let mut past = Past {
-            reached: Some((Ipv4Addr::LOCALHOST, 1).into()),
-            ..Past::default()
-        };
+    fn who_is_where_the_router_was_and_is_none_is_no_news() {
+        let mut past = Past::default();
         let busy = DialError::Timeout {
             router: router("router.test"),
         };
         let error = past.learn(busy, Some(not_found()));
         assert!(matches!(error, DialError::Timeout { .. }));
-        assert!(past.reached.is_some());
         let error = past.learn(untrusted("another key", true), Some(not_found()));
         assert!(matches!(error, DialError::Resolve { .. }));
-        assert!(past.reached.is_none());
         assert_eq!(past.pause(&error), Duration::ZERO);
     }
 
