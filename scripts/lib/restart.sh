@@ -26,7 +26,8 @@ restart_ways() {
     fi
     cat <<END
 The router becomes the program that is in its file by now, with its --config file and certificates as
-they are by now. Commands that run may finish first (30 s), no port is closed, and nobody is refused.
+they are by now. Commands that run may finish first (30 s); until then, and until the car is back,
+who asks gets a 503, which says when to ask again. No port is closed meanwhile.
 If it would not start, it says why, and goes on as it was. One that does not answer is ended, and
 started again by its start script.
 END

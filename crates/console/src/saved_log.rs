@@ -198,7 +198,7 @@ pub fn line(run: &RunInfo) -> Value {
     if let (Value::Object(fields), Some(result)) = (&mut line, &run.result) {
         let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
         put("status", result.status.into());
-        put("executed", result.end.is_some().into());
+        put("executed", result.executed().into());
         put(
             "exit",
             result
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    const RUN: &str = r#"{"timestamp":"2026-11-22T17:02:03.456Z","level":"INFO","message":"run","link":"car","run":"0000019f00000001","command":"forward","arguments":"[\"a\", \"b c\"]","from":"192.0.2.7:1","key":"desk","status":500,"executed":true,"exit":"SIGKILL","bytes":3,"link_ms":1.25,"exec_ms":30.5,"why":"it was killed"}"#;
+    const RUN: &str = r#"{"timestamp":"2026-11-22T17:02:03.456Z","level":"INFO","message":"run","link":"car","run":"0000019f00000001","command":"forward","arguments":"[\"a\", \"b c\"]","from":"192.0.2.7:1","key":"desk","status":500,"executed":"yes","exit":"SIGKILL","bytes":3,"link_ms":1.25,"exec_ms":30.5,"why":"it was killed"}"#;
 
     #[test]
     fn a_routers_log_becomes_runs() {

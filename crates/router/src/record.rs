@@ -157,10 +157,8 @@ impl Record {
         self.metrics.open_runs.dec();
         self.metrics.output_bytes.inc_by(self.bytes);
         let timing = self.timing();
-        self.log(status, why, timing);
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let mut info = self.info.clone();
-        Arc::make_mut(&mut info).result = Some(RunResult {
+        let result = RunResult {
             status,
             end: self.end,
             why: shortened(why),
@@ -169,11 +167,14 @@ impl Record {
             bytes: self.bytes,
             output: std::mem::take(&mut self.output).into(),
             stderr: std::mem::take(&mut self.stderr),
-        });
+        };
+        self.log(&result, why, timing);
+        let mut info = self.info.clone();
+        Arc::make_mut(&mut info).result = Some(result);
         self.feed.run_over(info);
     }
 
-    fn log(&self, status: u16, why: &str, timing: Timing) {
+    fn log(&self, result: &RunResult, why: &str, timing: Timing) {
         let info = &self.info;
         let source = match info.source {
             Source::Http => "http",
@@ -194,8 +195,8 @@ impl Record {
             source,
             from = %self.from,
             key = info.key,
-            status,
-            executed = self.has_started(),
+            status = result.status,
+            executed = result.executed(),
             exit = self.end.map(|end| end.to_string()).unwrap_or_default(),
             bytes = self.bytes,
             link_ms = millis(timing.link),

@@ -71,7 +71,7 @@ pub enum Why {
     #[error("let go of all direction keys first, then press a")]
     KeyHeld,
     /// A key is held, or was until just now, and the terminal doesn't say which.
-    #[error("this terminal tells of no release: leave the direction keys alone for 2 s first")]
+    #[error("no arrow key for 2 s, then press a: this terminal tells of no release")]
     StillHeld,
     /// Another has control.
     #[error("{0} drives: a asks for control, Space stops the car all the same")]

@@ -118,13 +118,15 @@ impl Job {
                 self.finish(begun, story, &telling, Some(worker.name()))
                     .await;
             }
+            // It may not even have read of it, behind other work.
             Waited::CutOff => {
-                worker.kill(group, "it did not end a motion that is over");
-                let story = Story::ended(part.cut_off());
-                part.tell_ended(story.end, begun.elapsed());
-                let telling = self.telling();
-                self.finish(begun, story, &telling, Some(worker.name()))
-                    .await;
+                let why = "it did not end a motion that is over";
+                worker.kill(group, why);
+                part.tell_ended(part.cut_off(), begun.elapsed());
+                let message = format!(
+                    "the worker was killed, since {why}: nobody knows whether it had begun it"
+                );
+                self.refuse(Refusal::WorkerLost, message);
             }
             // Nobody knows how far it came: the file stands in.
             Waited::TooLong => {

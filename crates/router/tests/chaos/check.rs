@@ -64,8 +64,10 @@ impl History {
             }
         }
         broken.extend(self.broken_by_motion(promises));
-        if let Some(links) = self.links.iter().find(|links| **links > 1) {
-            broken.push(format!("{links} links were up for one port"));
+        // In the moment of a takeover the old one is still being told: at the next look it is gone.
+        let mut looks = self.links.windows(2);
+        if let Some(links) = looks.find(|links| links.iter().all(|links| *links > 1)) {
+            broken.push(format!("{links:?} links were up for one port"));
         }
         match self.service() {
             None => broken.push("there was no service after the fault".to_owned()),

@@ -158,8 +158,9 @@ fn two_drivers_at_a_time_are_seen() {
 
 #[test]
 fn two_links_for_a_port_are_seen() {
-    let two = said(|history| history.links.push(2));
-    assert!(two.contains("2 links were up for one port"));
+    let two = said(|history| history.links.extend([2, 2]));
+    assert!(two.contains("[2, 2] links were up for one port"));
+    assert_eq!(said(|history| history.links.extend([2, 1])), "");
 }
 
 #[test]

@@ -364,6 +364,9 @@ pub enum Source {
 /// The status of a run whose caller went away before it was answered (nginx's number for it).
 pub const CALLER_LEFT: u16 = 499;
 
+/// The status of a run whose link or worker was lost.
+const LOST: u16 = 502;
+
 /// What became of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunResult {
@@ -391,6 +394,18 @@ impl RunResult {
     #[must_use]
     pub fn is_failure(&self) -> bool {
         self.status >= 400 && self.status != CALLER_LEFT
+    }
+
+    /// Whether the command was executed, in the words of `P2P-Executed`: `yes`, `no` or `unknown`.
+    #[must_use]
+    pub fn executed(&self) -> &'static str {
+        let has_started = self.end.is_some() || self.exec_us.is_some();
+        match self.status {
+            LOST => "unknown",
+            _ if has_started => "yes",
+            CALLER_LEFT => "unknown",
+            _ => "no",
+        }
     }
 }
 
