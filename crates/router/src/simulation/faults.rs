@@ -125,7 +125,6 @@ impl Scenario {
                     self.ways[0].repeat();
                 } else {
                     let time = self.dice.ms(10..600);
-                    self.had_failing_stop = true;
                     self.stage.machines[0].stop_fails_for(time);
                 }
             }

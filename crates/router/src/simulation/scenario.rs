@@ -52,7 +52,6 @@ pub(super) struct Scenario {
     pub was_lost: bool,
     /// By then all has come that a slow way had taken up.
     pub calm: Instant,
-    pub had_failing_stop: bool,
     /// A guardian was killed, and the next is not there for sure, until then.
     pub unguarded: Instant,
     /// How often the inner was killed.
@@ -80,7 +79,6 @@ impl Scenario {
             stalled: Duration::ZERO,
             was_lost: false,
             calm: Instant::now(),
-            had_failing_stop: false,
             unguarded: Instant::now(),
             kills: 0,
             dice,

@@ -157,7 +157,9 @@ fn may_have_processes(of: &[i32], most: Option<u64>) {
         if rustix::process::geteuid().is_root() {
             tool.uid(USER).gid(USER);
         }
-        assert!(tool.status().unwrap().success());
+        // On a slow machine one of the two may have been replaced by the other.
+        let is_gone = || !Path::new(&format!("/proc/{process}")).exists();
+        assert!(tool.status().unwrap().success() || is_gone());
     }
 }
 
