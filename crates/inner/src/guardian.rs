@@ -29,10 +29,15 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::motion::{STOP_LIMIT, STOP_TRIES};
+
+mod silence;
 mod survivors;
 // The guardian's own half.
 mod stand_in;
 
+#[cfg(feature = "simulation")]
+pub(crate) use silence::Step;
 pub use stand_in::run;
 #[cfg(feature = "simulation")]
 pub(crate) use stand_in::{GRACE, watch_over};
@@ -44,10 +49,6 @@ const ANSWER: Duration = Duration::from_millis(200);
 const MAX_WHO: usize = 200;
 /// Between two guardians.
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
-/// How long a stop command may take, and how often it is tried: as the inner does.
-const STOP_LIMIT: Duration = Duration::from_secs(1);
-/// See [`STOP_LIMIT`].
-pub(crate) const STOP_TRIES: u32 = 3;
 
 /// What the guardian is to know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -23,9 +23,9 @@ use p2p_shared::protocol::console::{MotionRefused as Refused, PressId, StopCause
 use p2p_shared::timing;
 
 /// How long a stop command may take.
-const STOP_LIMIT: Duration = Duration::from_secs(1);
+pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// How often a stop command is tried before it counts as failed.
-const STOP_TRIES: u32 = 3;
+pub(crate) const STOP_TRIES: u32 = 3;
 /// Most stop commands at a time: one that runs and one that began after whatever the last asker
 /// saw. Asked for in a loop, they would else take every process that the machine has.
 const STOPS_AT_A_TIME: usize = 2;
@@ -41,6 +41,12 @@ pub(crate) const STOP_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) const STOP_AGAIN: Duration = Duration::from_secs(1);
 /// The longest that this becomes: a command that is broken fills no log with it.
 const STOP_AGAIN_MOST: Duration = Duration::from_secs(10);
+
+/// From a stop that has failed to the next try of it, after so many of those by itself.
+#[must_use]
+pub(crate) fn stop_again_after(tries: u32) -> Duration {
+    (STOP_AGAIN * (1 << tries.min(8))).min(STOP_AGAIN_MOST)
+}
 
 /// What the car's owner has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,13 +287,19 @@ impl Motion {
         self.may_move.then(|| until.unwrap_or(Duration::MAX))
     }
 
-    /// By when something more is to be done about stopping, unless that has failed.
+    /// By when something more is to be done about stopping. What has failed is tried again, but not to
+    /// the millisecond: a guardian that acted just then would be in the way of it.
     fn next_step(&self) -> Option<Duration> {
         let ending = self.process.and_then(|(_, told)| told);
         let ending = ending.map(|told| told + END_LIMIT);
         let stop = self.stops.iter().map(|stop| stop.began + STOP_LIMIT).min();
         let next = ending.into_iter().chain(stop).chain(self.retry).min();
-        next.filter(|_| !self.failed)
+        let late = if self.failed {
+            END_LIMIT
+        } else {
+            Duration::ZERO
+        };
+        next.map(|next| next + late)
     }
 
     /// Whether the stop command has failed three times, and none has succeeded since.
@@ -505,8 +517,7 @@ impl Motion {
         } else {
             // Told each time: whoever waits for this stop has to know, too.
             self.failed = true;
-            let later = STOP_AGAIN * (1 << (self.tries - STOP_TRIES).min(8));
-            self.retry = Some(now + later.min(STOP_AGAIN_MOST));
+            self.retry = Some(now + stop_again_after(self.tries - STOP_TRIES));
             self.effects.push(Effect::StopFailed);
             if let Some(wish) = self.wish.take() {
                 self.give_up(wish.origin);

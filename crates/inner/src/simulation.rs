@@ -26,8 +26,8 @@ use crate::catalog::Catalog;
 use crate::commands::Commands;
 use crate::drive::{Drive, DriveHandle, ToDrive};
 use crate::executor::Executor;
-use crate::guardian::{self, Guard};
-use crate::motion::STOP_PAUSE;
+use crate::guardian::{self, Guard, Step};
+use crate::motion::{STOP_PAUSE, STOP_TRIES};
 use crate::reports::Reports;
 use crate::session::Outbox;
 use crate::{Config, LinkState, WAITING_OUTPUT};
@@ -295,7 +295,16 @@ impl Guardians {
 async fn stand_in(pipes: tokio::io::DuplexStream, world: Arc<dyn World>, stop: CommandName) {
     let (from, to) = tokio::io::split(pipes);
     let act = |guard| act(world.clone(), stop.clone(), guard);
-    if let Ok(guard) = guardian::watch_over(from, to, act).await {
+    let step = |step| {
+        let (world, stop) = (world.clone(), stop.clone());
+        async move {
+            match step {
+                Step::Stop(guard) => self::act(world, stop, guard).await,
+                Step::Again(_) => run_stop(&*world, &stop).await,
+            }
+        }
+    };
+    if let Ok(guard) = guardian::watch_over(from, to, step).await {
         let moved = guard != Guard::Stand;
         act(guard).await;
         world.end_survivors();
@@ -305,27 +314,29 @@ async fn stand_in(pipes: tokio::io::DuplexStream, world: Arc<dyn World>, stop: C
     }
 }
 
-async fn act(world: Arc<dyn World>, stop: CommandName, guard: Guard) {
+async fn act(world: Arc<dyn World>, stop: CommandName, guard: Guard) -> bool {
     let Guard::Until { group, .. } = guard else {
-        return;
+        return true;
     };
     let stopping = async {
-        for _ in 0..guardian::STOP_TRIES {
+        for _ in 0..STOP_TRIES {
             if run_stop(&*world, &stop).await {
-                break;
+                return true;
             }
             tokio::time::sleep(STOP_PAUSE).await;
         }
+        false
     };
     let ending = async {
         if group != 0 {
             world.end_group(group, guardian::GRACE).await;
         }
     };
-    tokio::join!(stopping, ending);
-    if group != 0 {
-        run_stop(&*world, &stop).await;
+    let (first, ()) = tokio::join!(stopping, ending);
+    if group == 0 {
+        return first;
     }
+    run_stop(&*world, &stop).await
 }
 
 async fn run_stop(world: &dyn World, stop: &CommandName) -> bool {

@@ -371,6 +371,68 @@ async fn a_stop_that_can_be_run_again_in_a_moment_is_not_given_up_by_the_guardia
 }
 
 #[tokio::test]
+async fn a_stop_that_fails_for_long_is_tried_by_the_guardian_as_long_as_the_inner_hangs() {
+    let car = Car::new();
+    let (_router, main) = Program::open_router(car.path(), 0).await;
+    let inner = Program::start(&mut inner_of(car.path(), main, 0));
+    let port = inner.service_port().await;
+    guarded(&inner).await;
+    let (mut driver, ..) = drives(&car, main, port).await;
+    inner.signal(Signal::STOP);
+    let tries = car.note("tries");
+    let (tries, did) = (tries.display(), car.note("did"));
+    car.script(
+        "stop",
+        &format!(
+            "echo >> {tries}; [ $(wc -l < {tries}) -gt 5 ] && echo stop >> {}",
+            did.display()
+        ),
+    );
+    let before = car.did().len();
+    car.record(
+        "p2p-inner-guardian",
+        "STOP FAILED: the guardian could not stop the car, and tries again",
+    )
+    .await;
+    until("a stop succeeds", || car.has_stopped_since(before)).await;
+    car.record("p2p-inner-guardian", "the guardian has stopped the car")
+        .await;
+    inner.signal(Signal::CONT);
+    driver
+        .sees_motion(|event| *event == MotionEvent::Stands)
+        .await;
+    let since = &car.did()[before..];
+    assert!(since.iter().all(|line| line == "stop"), "{since:?}");
+}
+
+#[tokio::test]
+async fn an_inner_that_hangs_after_its_stop_has_failed_has_a_guardian_that_tries_it_again() {
+    let car = Car::new();
+    let (_router, main) = Program::open_router(car.path(), 0).await;
+    let inner = Program::start(&mut inner_of(car.path(), main, 0));
+    let port = inner.service_port().await;
+    guarded(&inner).await;
+    let (mut driver, ..) = drives(&car, main, port).await;
+    car.script("stop", "exit 1");
+    driver
+        .sees_motion(|event| *event == MotionEvent::StopFailed)
+        .await;
+    inner.signal(Signal::STOP);
+    let did = car.note("did");
+    car.script("stop", &format!("echo stop >> {}", did.display()));
+    let before = car.did().len();
+    until("the stop runs", || car.has_stopped_since(before)).await;
+    let told = car
+        .record("p2p-inner-guardian", "the guardian stops the car")
+        .await;
+    assert_eq!(told["cause"], "the inner is silent");
+    inner.signal(Signal::CONT);
+    driver
+        .sees_motion(|event| *event == MotionEvent::Stands)
+        .await;
+}
+
+#[tokio::test]
 async fn a_stop_that_has_much_to_say_stops_the_car_by_the_guardian_too() {
     let car = Car::new();
     let (_router, main) = Program::open_router(car.path(), 0).await;

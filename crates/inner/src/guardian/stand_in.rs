@@ -18,16 +18,14 @@ use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Guard, Mover, STOP_LIMIT, STOP_TRIES, survivors};
+use super::silence::{Silence, Step};
+use super::{Guard, Mover, survivors};
 use crate::catalog::Catalog;
 use crate::clock;
-use crate::motion::{STOP_AGAIN, STOP_PAUSE};
+use crate::motion::{STOP_AGAIN, STOP_LIMIT, STOP_PAUSE, STOP_TRIES};
 use crate::process::{self, GroupId, Pipes, ProcessGroup, Program};
 use crate::runner::{LOGGED_STDERR, Tail, ended};
 
-/// How long after its deadline the inner's own stop must have been told to the guardian: what
-/// the inner needs to notice and to say so.
-const MARGIN: Duration = Duration::from_millis(20);
 /// How long the last words of a stop command that has ended may take to come.
 const LAST_WORDS: Duration = Duration::from_millis(5);
 /// What a motion's process gets between SIGTERM and SIGKILL.
@@ -37,6 +35,9 @@ pub(crate) const GRACE: Duration = Duration::from_millis(150);
 /// (no more processes, a full disk) passes, or the car's owner comes; by then the next inner may be
 /// driving, whose stop this is not.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the log says once it stands.
+const STOPPED: &str = "the guardian has stopped the car";
 
 /// Why the guardian acts.
 #[derive(Debug, Clone, Copy)]
@@ -63,44 +64,50 @@ pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Re
     let from = pipe::Receiver::from_owned_fd(stdin)?;
     let to = pipe::Sender::from_owned_fd(stdout)?;
     let car = &car;
-    let stop = |guard| async move { car.act(Cause::Silent, &guard).await };
+    let stop = |step| async move {
+        match step {
+            Step::Stop(guard) => car.act(Cause::Silent, &guard).await,
+            Step::Again(tries) => car.act_again(tries).await,
+        }
+    };
     let guard = watch_over(from, to, stop).await?;
-    car.act(Cause::Gone, &guard).await;
+    let has_stopped = car.act(Cause::Gone, &guard).await;
     end_survivors(inner).await;
     if guard != Guard::Stand {
         // What the inner was just starting, or had asked a worker for, may have moved the car
         // since.
-        car.stop_at_last().await;
+        car.stop_at_last(has_stopped).await;
     }
     Ok(())
 }
 
-/// Listens to the inner and has the car stopped when that is silent beyond its deadline, until it
-/// is gone: what it said last.
+/// Listens to the inner and has the car stopped when that is silent beyond its deadline, and again
+/// for as long as that fails; until it is gone: what it said last.
 ///
 /// # Errors
 /// If the inner says what nobody understands.
-pub(crate) async fn watch_over<Stopped: Future<Output = ()>>(
+pub(crate) async fn watch_over<Stopped: Future<Output = bool>>(
     from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    stop: impl Fn(Guard) -> Stopped,
+    stop: impl Fn(Step) -> Stopped,
 ) -> anyhow::Result<Guard> {
     let mut lines = BufReader::new(from).lines();
-    let mut guard = Guard::Stand;
+    let mut silence = Silence::default();
     loop {
-        let left = left(&guard, clock::now());
+        let left = silence.left(clock::now());
         let step = left.map(|left| Instant::now() + clock::step(left));
         let acted = tokio::select! {
             biased;
             line = lines.next_line() => match line {
                 Ok(Some(line)) => {
-                    guard = Guard::read(&line).context("the inner said something strange")?;
+                    let guard = Guard::read(&line).context("the inner said something strange")?;
+                    silence.ends(guard);
                     // The inner that doesn't listen is about to be found dead.
                     let _ = to.write_all(b"ok\n").await;
                     false
                 }
                 // The inner is gone.
-                _ => return Ok(guard),
+                _ => return Ok(silence.guard),
             },
             // A step of several, perhaps.
             () = sleep_until(step.unwrap_or_else(Instant::now)), if step.is_some() => {
@@ -108,23 +115,9 @@ pub(crate) async fn watch_over<Stopped: Future<Output = ()>>(
             }
         };
         if acted {
-            stop(guard.clone()).await;
-            // Whether it stands is the inner's to find out, if it ever comes back.
-            if let Guard::Until { deadline_ms, .. } = &mut guard {
-                *deadline_ms = 0;
-            }
+            let has_stopped = stop(silence.step()).await;
+            silence.acted(has_stopped, clock::now());
         }
-    }
-}
-
-/// How long it is until it is time to act.
-fn left(guard: &Guard, now: Duration) -> Option<Duration> {
-    match guard {
-        Guard::Until { deadline_ms, .. } if *deadline_ms > 0 => {
-            let due = Duration::from_millis(*deadline_ms) + MARGIN;
-            Some(due.saturating_sub(now))
-        }
-        _ => None,
     }
 }
 
@@ -135,15 +128,15 @@ struct Car {
 }
 
 impl Car {
-    /// Stops it, if it moves.
-    async fn act(&self, cause: Cause, guard: &Guard) {
+    /// Stops it, if it moves; whether it stands.
+    async fn act(&self, cause: Cause, guard: &Guard) -> bool {
         let Guard::Until {
             deadline_ms,
             group,
             mover,
         } = guard
         else {
-            return;
+            return true;
         };
         let (deadline_ms, group) = (*deadline_ms, *group);
         let ending = async {
@@ -167,22 +160,44 @@ impl Car {
             false
         };
         let (first, ()) = tokio::join!(stopping, ending);
-        // Once more, since its process may have done something after the stop began.
-        let again = group != 0 && self.end(self.start(), STOP_TRIES + 1).await;
-        if first || again {
-            tracing::info!("the guardian has stopped the car");
+        let has_stopped = if group == 0 {
+            first
         } else {
-            tracing::error!("STOP FAILED: the guardian could not stop the car");
+            // Once more, since its process may have done something after the stop began: only this
+            // one counts.
+            self.end(self.start(), STOP_TRIES + 1).await
+        };
+        if has_stopped {
+            tracing::info!("{STOPPED}");
+        } else {
+            tracing::error!("STOP FAILED: the guardian could not stop the car, and tries again");
         }
+        has_stopped
+    }
+
+    /// Tries it again, after so many times that it has failed; whether it stands.
+    async fn act_again(&self, tries: u32) -> bool {
+        let has_stopped = self.end(self.start(), STOP_TRIES + 1 + tries).await;
+        if has_stopped {
+            tracing::info!("{STOPPED}");
+        }
+        has_stopped
     }
 
     /// Stops it once more, and goes on trying for [`PATIENCE`]: there is nobody else who would.
-    async fn stop_at_last(&self) {
+    async fn stop_at_last(&self, is_told: bool) {
         let patience = Instant::now() + PATIENCE;
         let mut attempt = STOP_TRIES + 2;
-        while !self.end(self.start(), attempt).await && Instant::now() < patience {
+        while !self.end(self.start(), attempt).await {
+            if Instant::now() >= patience {
+                tracing::error!("STOP FAILED: the guardian gives up");
+                return;
+            }
             attempt += 1;
             sleep(STOP_AGAIN).await;
+        }
+        if !is_told {
+            tracing::info!("{STOPPED}");
         }
     }
 
@@ -312,20 +327,31 @@ async fn end_survivors(inner: u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::unix::process::CommandExt;
 
-    #[test]
-    fn the_time_to_act_is_by_the_cars_clock() {
-        let guard = |deadline_ms| Guard::Until {
-            deadline_ms,
-            group: 0,
-            mover: Mover::default(),
+    use super::*;
+    use crate::testing::{motion, script};
+
+    #[tokio::test]
+    async fn only_the_stop_after_the_end_of_what_moved_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let stop = motion().stop;
+        let car = Car {
+            catalog: Catalog::open(folder.path()).unwrap(),
+            stop,
         };
-        let ms = Duration::from_millis;
-        assert_eq!(left(&guard(1000), ms(900)), Some(ms(120)));
-        // The machine slept past it.
-        assert_eq!(left(&guard(1000), ms(9000)), Some(Duration::ZERO));
-        assert_eq!(left(&guard(0), ms(900)), None);
-        assert_eq!(left(&Guard::Stand, ms(900)), None);
+        for (body, stands) in [("mkdir once", false), ("mkdir once; [ -e once ]", true)] {
+            script(&folder.path().join("stop"), body);
+            let mut moves = std::process::Command::new("sleep");
+            let mut moves = moves.arg("1000").process_group(0).spawn().unwrap();
+            let guard = Guard::Until {
+                deadline_ms: 1,
+                group: moves.id().cast_signed(),
+                mover: Mover::default(),
+            };
+            assert_eq!(car.act(Cause::Silent, &guard).await, stands);
+            assert!(!moves.wait().unwrap().success());
+            std::fs::remove_dir(folder.path().join("once")).unwrap();
+        }
     }
 }

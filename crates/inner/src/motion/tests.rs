@@ -222,9 +222,9 @@ fn while_the_car_is_being_stopped_the_guardian_knows_when_the_next_step_is_due()
     let stop = stop_of(&motion.on(ms(1400), Event::Tick)).unwrap();
     motion.on(ms(1410), ended(stop, false));
     let stop = stop_of(&motion.on(ms(1510), Event::Tick)).unwrap();
-    // Nothing more is due when it has failed: only a death is a reason then.
+    // It has failed, and is tried again after a second.
     motion.on(ms(1520), ended(stop, false));
-    assert_eq!(motion.guard(), Some(Duration::MAX));
+    assert_eq!(motion.guard(), Some(ms(2520) + END_LIMIT));
 }
 
 #[test]
@@ -419,6 +419,29 @@ fn a_stop_that_has_failed_is_tried_again_until_it_succeeds_though_nobody_asks() 
     assert_eq!(motion.next(), None);
     let at_ms = u64::try_from(at.as_millis()).unwrap();
     assert!(start_of(&motion.on(at, press(2, at_ms))).is_some());
+}
+
+#[test]
+fn while_a_stop_has_failed_the_guardian_is_told_by_when_it_is_tried_again() {
+    let (mut motion, token) = driving();
+    motion.on(ms(1010), Event::Reaped(token));
+    let mut stop = stop_of(&motion.on(ms(1100), Event::Release { id: id(1) })).unwrap();
+    let mut at = ms(1100);
+    for _ in 0..6 {
+        let missed = Event::StopEnded {
+            token: stop,
+            ok: false,
+        };
+        motion.on(at, missed);
+        let next = motion.next().unwrap();
+        // An inner that hangs now tries nothing more.
+        let guard = motion.guard().unwrap();
+        assert!(guard >= next && guard <= next + END_LIMIT, "{guard:?}");
+        at = next;
+        stop = stop_of(&motion.on(at, Event::Tick)).unwrap();
+        let guard = motion.guard().unwrap();
+        assert!(guard >= at + STOP_LIMIT && guard <= at + STOP_LIMIT + END_LIMIT);
+    }
 }
 
 #[test]
