@@ -4,57 +4,129 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use rustix::io::Errno;
 
-/// Between two looks.
+/// Least time between two looks.
 const LOOK: Duration = Duration::from_secs(1);
-/// It has to be missing for so long: one that is taken away and given back at once leaves its
-/// connections alive.
-const MISSING: Duration = Duration::from_millis(250);
+/// In so many looks in a row it has to be missing. One that is taken away and given back at once leaves
+/// its connections alive, and so does one that the kernel first asks its neighbours about: that is
+/// nobody's for a second or so (RFC 4862, 5.4).
+const LOOKS: u32 = 3;
 
-/// Waits until this machine has lost this address; for ever, if there is none to lose.
-pub(crate) async fn lost(address: Option<SocketAddr>) {
-    let Some(address) = address else {
-        return std::future::pending().await;
-    };
-    loop {
-        sleep(LOOK).await;
-        if !is_ours(address) {
-            sleep(MISSING).await;
-            if !is_ours(address) {
-                return;
-            }
+/// The address of a connection's own end.
+#[derive(Debug)]
+pub(crate) struct OwnAddress {
+    /// `None`: there is none to lose.
+    address: Option<SocketAddr>,
+    looked: Instant,
+    /// In how many looks it was missing, up to now.
+    missing: u32,
+}
+
+impl OwnAddress {
+    /// It is there now.
+    pub(crate) fn new(address: Option<SocketAddr>, now: Instant) -> Self {
+        Self {
+            address,
+            looked: now,
+            missing: 0,
         }
+    }
+
+    /// When to look next: at once where much is at stake, or where it was missing. Else whatever
+    /// happens is time enough, as the next ping does, so that nothing wakes for this alone.
+    pub(crate) fn next(&self, is_busy: bool) -> Option<Instant> {
+        let is_soon = self.address.is_some() && (is_busy || self.missing > 0);
+        is_soon.then(|| self.looked + LOOK)
+    }
+
+    /// Looks for it, if that is not just done; whether it is lost.
+    pub(crate) fn is_lost(&mut self, now: Instant) -> bool {
+        self.look(now, is_ours)
+    }
+
+    fn look(&mut self, now: Instant, is_ours: impl FnOnce(SocketAddr) -> bool) -> bool {
+        let Some(address) = self.address.filter(|_| now >= self.looked + LOOK) else {
+            return false;
+        };
+        self.looked = now;
+        self.missing = if is_ours(address) {
+            0
+        } else {
+            self.missing + 1
+        };
+        self.missing >= LOOKS
     }
 }
 
-/// Whether the machine has it: else nothing can be bound to it (bind(2), `EADDRNOTAVAIL`).
+/// Whether the machine has it: else nothing can be bound to it (bind(2), `EADDRNOTAVAIL`; `ENODEV`
+/// where the interface of a link-local address is gone).
 fn is_ours(mut address: SocketAddr) -> bool {
     address.set_port(0);
-    let bound = UdpSocket::bind(address);
-    !bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+    let Err(error) = UdpSocket::bind(address) else {
+        return true;
+    };
+    let is_gone = error.kind() == io::ErrorKind::AddrNotAvailable
+        || Errno::from_io_error(&error) == Some(Errno::NODEV);
+    !is_gone
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::timeout;
+    use std::net::Ipv4Addr;
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn an_address_of_this_machine_is_its_own_and_one_of_nobodys_is_lost() {
-        let long = 100 * LOOK;
-        for own in ["127.0.0.1:80", "[::1]:80"] {
-            let lost = timeout(long, lost(Some(own.parse().unwrap()))).await;
-            // Where there is no IPv6, there is no such address.
-            let is_there = UdpSocket::bind(own.replace("80", "0")).is_ok();
-            assert_eq!(lost.is_err(), is_there, "{own}");
+    fn some_address() -> Option<SocketAddr> {
+        Some(([10, 0, 0, 1], 80).into())
+    }
+
+    #[test]
+    fn it_is_lost_when_it_was_missing_in_three_looks_in_a_row_a_second_apart() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut own = OwnAddress::new(some_address(), start);
+        // Just looked: no look.
+        assert!(!own.look(at(999), |_| unreachable!()));
+        for (ms, is_ours) in [(1000, false), (2000, false), (3000, true)] {
+            assert!(!own.look(at(ms), |_| is_ours));
         }
-        assert!(timeout(long, lost(None)).await.is_err());
-        // For documentation (RFC 5737).
-        let nobodys = lost(Some("192.0.2.1:80".parse().unwrap()));
-        assert_eq!(timeout(2 * LOOK, nobodys).await, Ok(()));
+        for (ms, is_lost) in [(4000, false), (5000, false), (5999, false), (6000, true)] {
+            assert_eq!(own.look(at(ms), |_| false), is_lost, "{ms}");
+        }
+        assert!(!OwnAddress::new(None, start).look(at(9000), |_| false));
+    }
+
+    #[test]
+    fn only_what_is_at_stake_or_missing_is_a_reason_to_wake() {
+        let start = Instant::now();
+        let mut own = OwnAddress::new(some_address(), start);
+        assert_eq!(own.next(true), Some(start + LOOK));
+        assert_eq!(own.next(false), None);
+        let ping = start + 20 * LOOK;
+        assert!(!own.look(ping, |_| false));
+        assert_eq!(own.next(false), Some(ping + LOOK));
+        assert!(!own.look(ping + LOOK, |_| true));
+        assert_eq!(own.next(false), None);
+        assert_eq!(OwnAddress::new(None, start).next(true), None);
+    }
+
+    #[test]
+    fn an_address_of_this_machine_is_its_own_and_one_of_nobodys_is_not() {
+        for own in ["127.0.0.1:80", "[::1]:80"] {
+            // Where there is no IPv6, there is no such address to be lost.
+            let is_there = UdpSocket::bind(own.replace("80", "0")).is_ok();
+            assert!(is_ours(own.parse().unwrap()) || !is_there, "{own}");
+        }
+        // One of the 2^28 that were never given to anybody (RFC 1112, 4).
+        let any = p2p_shared::random::random_u64().unwrap() as u32;
+        let nobodys = Ipv4Addr::from(0xf000_0000 | any >> 4);
+        assert!(!is_ours((nobodys, 80).into()), "{nobodys}");
+        // Of an interface that there is not.
+        if UdpSocket::bind("[::1]:0").is_ok() {
+            assert!(!is_ours("[fe80::1%999999]:80".parse().unwrap()));
+        }
     }
 }

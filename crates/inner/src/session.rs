@@ -23,7 +23,7 @@ use crate::clock;
 use crate::drive::ToDrive;
 use crate::executor::Executor;
 use crate::lister::{Lister, TooMany};
-use crate::own_address;
+use crate::own_address::OwnAddress;
 
 /// Most reports that wait while the router reads nothing: two of each run that may be open, and
 /// as many of runs that it cancelled since. What becomes of the car's motion is among them and
@@ -230,7 +230,7 @@ impl Session<'_> {
         let mut draining: Option<Draining> = None;
         let socket = self.wire.get_ref().socket();
         let address = socket.and_then(|socket| socket.local_addr().ok());
-        let mut address_lost = std::pin::pin!(own_address::lost(address));
+        let mut own_address = OwnAddress::new(address, timers::now());
         loop {
             let now = timers::now();
             let busy = self.watched || self.ticks.is_some() || !self.executor.is_idle();
@@ -246,6 +246,9 @@ impl Session<'_> {
                 Some(Due::Ping) => self.wire.push_ping(Bytes::new())?,
                 None => {}
             }
+            if own_address.is_lost(now) {
+                return Ok(SessionEnd::AddressLost);
+            }
             if self.outbox.urgent.len() > MAX_UNREAD {
                 return Ok(SessionEnd::Unreasonable(
                     "asks for runs and does not read what becomes of them",
@@ -256,6 +259,9 @@ impl Session<'_> {
                 .as_ref()
                 .is_some_and(|draining| draining.may_leave(now, has_room));
             let mut timer = liveness.next();
+            if let Some(look) = own_address.next(busy) {
+                timer = timer.min(look);
+            }
             if let Some(draining) = draining.as_ref().filter(|_| !may_leave) {
                 timer = timer.min(draining.patience);
             }
@@ -300,7 +306,6 @@ impl Session<'_> {
                     self.push_urgent()?;
                     return Ok(SessionEnd::Drained);
                 }
-                () = &mut address_lost => return Ok(SessionEnd::AddressLost),
                 () = tokio::time::sleep_until(timer.into()) => {}
             }
         }
