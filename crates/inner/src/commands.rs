@@ -76,6 +76,15 @@ impl Commands {
         &self.0.files
     }
 
+    /// Whether anything that is here can move a car: a motion command, or a worker, which may serve one.
+    pub(crate) fn may_move(&self, motion: &MotionInfo) -> bool {
+        let files = self.files();
+        let mut motions = motion.commands.iter();
+        motions.any(|motion| files.resolve(motion).is_ok())
+            // What can't be looked at may be anything.
+            || !files.workers().is_ok_and(|workers| workers.is_empty())
+    }
+
     /// There is a worker, which will say what it serves.
     pub(crate) fn expect(&self, worker: &Worker) {
         self.write(|served| served.unknown.push((worker.clone(), None)));
@@ -223,5 +232,26 @@ mod tests {
         assert_eq!(refusal(), Refusal::WorkerAway);
         commands.announced(&worker, &[]);
         assert_eq!(refusal(), Refusal::NotFound);
+    }
+
+    #[test]
+    fn a_motion_command_or_a_worker_may_move_the_car_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Catalog::open(folder.path()).unwrap();
+        let motion = crate::testing::motion();
+        let commands = Commands::new(files, motion.clone());
+        for (name, may_move) in [
+            ("stop", false),
+            ("lights", false),
+            ("forward", true),
+            ("car.worker", true),
+        ] {
+            let file = folder.path().join(name);
+            crate::testing::script(&file, "true");
+            assert_eq!(commands.may_move(&motion), may_move, "{name}");
+            if may_move {
+                std::fs::remove_file(file).unwrap();
+            }
+        }
     }
 }

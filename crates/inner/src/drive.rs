@@ -109,6 +109,9 @@ impl Drive {
         if commands.files().resolve(&info.stop).is_err() {
             motion.stands_still();
         }
+        if !commands.may_move(&info) {
+            motion.has_no_motions();
+        }
         let drive = Self {
             motion,
             info,
@@ -383,17 +386,21 @@ impl Drive {
                 {
                     Some(What::Stop { cause, others }) => {
                         let (cause, others) = (*cause, std::mem::take(others));
-                        tracing::info!(%cause, exit = %end, exec_ms = millis(exec), "stopped");
-                        self.report(MotionEvent::Stopped {
-                            cause,
-                            end,
-                            exec_us,
-                        });
+                        let ok = end == End::Exit(0);
+                        if !ok && others.is_empty() && self.motion.tries_by_itself() {
+                            tracing::debug!(exit = %end, exec_ms = millis(exec), "the stop still fails");
+                        } else {
+                            tracing::info!(%cause, exit = %end, exec_ms = millis(exec), "stopped");
+                            self.report(MotionEvent::Stopped {
+                                cause,
+                                end,
+                                exec_us,
+                            });
+                        }
                         self.processes.remove(&token);
                         for other in others {
                             self.answer_stop(&other, end, exec_us);
                         }
-                        let ok = end == End::Exit(0);
                         self.decide(Event::StopEnded { token, ok }, None);
                     }
                     Some(What::Motion { run, .. }) => {

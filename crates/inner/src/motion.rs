@@ -11,7 +11,8 @@
 //!     └──────────────────────────────────────────────────────────────────────────┘  Failed
 //! ```
 //!
-//! What has failed is tried again now and then: a success leads back to Still from there, too.
+//! What has failed is tried again now and then, if anything can have moved: a success leads back to
+//! Still from there, too.
 //!
 //! A motion is active from the start of its process until a stop has succeeded, whether or not
 //! the process still lives. Times are those of the car's own clock.
@@ -151,8 +152,8 @@ pub(crate) enum Effect {
     Over { origin: Origin, cause: Cause },
     /// The car stands, as the stop command said.
     Stands,
-    /// The stop command has failed three times.
-    StopFailed,
+    /// The stop command has failed three times, or `again` since, when nobody had asked for it.
+    StopFailed { again: bool },
 }
 
 /// The motion that is wanted.
@@ -186,6 +187,8 @@ pub(crate) struct Motion {
     process: Option<(Token, Option<Duration>)>,
     /// Whether anything moved the car since the last stop that counts.
     may_move: bool,
+    /// Whether there is, or was, anything that can move it: else a stop that fails is nobody's danger.
+    can_move: bool,
     /// Counts what may have moved the car: starts and ends of motion processes.
     moved: u64,
     stops: Vec<StopRun>,
@@ -213,6 +216,7 @@ impl Motion {
             wish: None,
             process: None,
             may_move: true,
+            can_move: true,
             moved: 0,
             stops: Vec::new(),
             due_stop: None,
@@ -229,6 +233,11 @@ impl Motion {
     /// Nothing has moved it so far, and nothing will without a stop command, of which there is none.
     pub(crate) fn stands_still(&mut self) {
         self.may_move = false;
+    }
+
+    /// There is nothing that could have moved it: a stop that has failed is not tried again by itself.
+    pub(crate) fn has_no_motions(&mut self) {
+        self.can_move = false;
     }
 
     /// Something happened at this time: what is to be done, in this order.
@@ -306,6 +315,12 @@ impl Motion {
     #[must_use]
     pub(crate) fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    /// Whether that was told, and nobody has asked for a stop since.
+    #[must_use]
+    pub(crate) fn tries_by_itself(&self) -> bool {
+        self.failed && self.tries >= STOP_TRIES
     }
 
     fn press(&mut self, now: Duration, id: PressId, order: Order, tick: Duration) {
@@ -515,10 +530,11 @@ impl Motion {
         } else if self.tries < STOP_TRIES {
             self.retry = Some(again);
         } else {
-            // Told each time: whoever waits for this stop has to know, too.
+            let again = self.tries > STOP_TRIES;
             self.failed = true;
-            self.retry = Some(now + stop_again_after(self.tries - STOP_TRIES));
-            self.effects.push(Effect::StopFailed);
+            let later = now + stop_again_after(self.tries - STOP_TRIES);
+            self.retry = self.can_move.then_some(later);
+            self.effects.push(Effect::StopFailed { again });
             if let Some(wish) = self.wish.take() {
                 self.give_up(wish.origin);
                 self.refuse(wish.origin, Refused::StopFailed);
@@ -586,6 +602,7 @@ impl Motion {
         self.next_token += 1;
         self.process = Some((token, None));
         self.may_move = true;
+        self.can_move = true;
         self.moved += 1;
         self.effects.push(Effect::Start {
             token,

@@ -279,6 +279,9 @@ impl Job {
 
     /// A line of the log.
     fn record(&self, story: &Story, exec: Duration, kept: &Bytes, worker: Option<&str>) {
+        if self.is_old_news() && story.end != End::Exit(0) {
+            return;
+        }
         tracing::info!(
             link = %self.link,
             run = %self.run_id(),
@@ -305,7 +308,16 @@ impl Job {
         }
     }
 
+    /// Whether its failure was told before: it is tried every few seconds, for as long as it takes.
+    fn is_old_news(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| part.is_retry)
+    }
+
     fn refuse(&self, refusal: Refusal, message: String) {
+        if self.is_old_news() {
+            tracing::debug!(why = message, "the stop still can't be started");
+            return;
+        }
         tracing::info!(
             link = %self.link,
             run = %self.run_id(),

@@ -64,12 +64,15 @@ impl Drive {
                 self.moving = None;
                 self.report(MotionEvent::Stands);
             }
-            Effect::StopFailed => {
+            Effect::StopFailed { again } => {
                 self.stands.send_replace(true);
                 self.leaving = None;
                 self.answer_those_who_wait(Stood::Failed);
-                tracing::error!("STOP FAILED: nothing moves until a stop has succeeded");
-                self.report(MotionEvent::StopFailed);
+                // Later tries that nobody asked for are no news; each new link is told all the same.
+                if !again {
+                    tracing::error!("STOP FAILED: nothing moves until a stop has succeeded");
+                    self.report(MotionEvent::StopFailed);
+                }
             }
         }
     }
@@ -135,6 +138,7 @@ impl Drive {
         let part = Part {
             token,
             is_stop: matches!(what, What::Stop { .. }),
+            is_retry: request.run == own_run() && self.motion.tries_by_itself(),
             stop_by: self.movers.stop_by(),
             drive: self.own.clone(),
             stood: Mutex::new(stood),
@@ -191,7 +195,7 @@ impl Drive {
     /// The stop command as we run it ourselves: nobody waits for it.
     fn own_stop(&self) -> Asked {
         let request = RunRequest {
-            run: RunId::from_number(0),
+            run: own_run(),
             command: self.info.stop.clone(),
             arguments: Vec::new(),
             deadline_ms: 0,
@@ -225,6 +229,11 @@ impl Drive {
             is_news
         });
     }
+}
+
+/// The number of the stops that are our own.
+fn own_run() -> RunId {
+    RunId::from_number(0)
 }
 
 /// A run whose output nobody waits for.

@@ -251,6 +251,34 @@ async fn a_motion_for_a_time_whose_stop_fails_is_answered_as_failed() {
 }
 
 #[tokio::test]
+async fn a_stop_that_goes_on_failing_is_told_once_and_then_that_it_succeeds() {
+    let mut bench = Bench::new().await;
+    let press = bench.press(1);
+    bench.moves(press).await;
+    bench.script("stop", "echo try >> ../did; exit 3");
+    bench.tells(|event| *event == MotionEvent::StopFailed).await;
+    let tries = |bench: &Bench| bench.did().iter().filter(|line| *line == "try").count();
+    while tries(&bench) < 5 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bench.script("stop", "echo stop >> ../did");
+    let (mut ends, mut failed, mut stalled) = (Vec::new(), false, false);
+    loop {
+        match bench.tells(|_| true).await {
+            MotionEvent::Stopped { cause, end, .. } => {
+                ends.push(end);
+                stalled |= cause == StopCause::Watchdog;
+            }
+            MotionEvent::StopFailed => failed = true,
+            MotionEvent::Stands => break,
+            _ => {}
+        }
+    }
+    // A machine that does not let this run has the car stopped for it, and that is news.
+    assert!(stalled || !failed && ends == [End::Exit(0)], "{ends:?}");
+}
+
+#[tokio::test]
 async fn a_motion_for_a_time_that_extends_another_is_answered_when_the_car_stands() {
     let mut bench = Bench::new().await;
     bench.is_asked(1, Some(100));

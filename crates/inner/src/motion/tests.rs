@@ -364,7 +364,7 @@ fn a_stop_that_fails_three_times_is_said_and_nothing_moves_until_one_succeeds() 
             effects = motion.on(ms(at + 100), Event::Tick);
         }
     }
-    assert_eq!(effects, [Effect::StopFailed]);
+    assert_eq!(effects, [Effect::StopFailed { again: false }]);
     assert!(motion.failed);
     let effects = motion.on(ms(1310), press(2, 1310));
     let origin = Origin::Press(id(2));
@@ -395,13 +395,18 @@ fn a_stop_that_has_failed_is_tried_again_until_it_succeeds_though_nobody_asks() 
     motion.on(ms(1010), Event::Reaped(token));
     let mut stop = stop_of(&motion.on(ms(1100), Event::Release { id: id(1) })).unwrap();
     let (mut at, mut pauses) = (ms(1100), Vec::new());
-    for _ in 0..9 {
-        let missed = Event::StopEnded {
-            token: stop,
-            ok: false,
-        };
-        let effects = motion.on(at, missed);
-        assert_eq!(effects.contains(&Effect::StopFailed), motion.failed);
+    for missed in 1..=9 {
+        let effects = motion.on(
+            at,
+            Event::StopEnded {
+                token: stop,
+                ok: false,
+            },
+        );
+        // Said once, though nobody may have heard it: each link is told anew.
+        let failed = |again| effects.contains(&Effect::StopFailed { again });
+        assert_eq!((failed(false), failed(true)), (missed == 3, missed > 3));
+        assert_eq!(motion.tries_by_itself(), missed >= 3);
         let next = motion.next().unwrap();
         pauses.push((next - at).as_millis());
         at = next;
@@ -419,6 +424,45 @@ fn a_stop_that_has_failed_is_tried_again_until_it_succeeds_though_nobody_asks() 
     assert_eq!(motion.next(), None);
     let at_ms = u64::try_from(at.as_millis()).unwrap();
     assert!(start_of(&motion.on(at, press(2, at_ms))).is_some());
+}
+
+#[test]
+fn a_stop_that_fails_where_nothing_can_move_is_tried_again_only_when_somebody_asks() {
+    let mut motion = Motion::new(RULES);
+    motion.has_no_motions();
+    let (mut at, mut cause) = (ms(0), Cause::Beginning);
+    for _ in 0..2 {
+        let mut effects = motion.on(at, Event::Stop(cause));
+        for _ in 0..3 {
+            assert!(!motion.tries_by_itself());
+            let token = stop_of(&effects).unwrap();
+            effects = motion.on(at, Event::StopEnded { token, ok: false });
+            if let Some(next) = motion.next() {
+                at = next;
+                effects = motion.on(at, Event::Tick);
+            }
+        }
+        // Whoever asks is told.
+        assert_eq!(effects, [Effect::StopFailed { again: false }]);
+        assert!(motion.has_failed());
+        assert_eq!(motion.next(), None);
+        // The inner's end is a reason all the same.
+        assert_eq!(motion.guard(), Some(Duration::MAX));
+        (at, cause) = (ms(5000), Cause::Asked);
+    }
+    let token = stop_of(&motion.on(at, Event::Stop(cause))).unwrap();
+    let stands = motion.on(at, Event::StopEnded { token, ok: true });
+    assert_eq!(stands, [Effect::Stands]);
+    // Once it has moved, it may move.
+    assert!(start_of(&motion.on(ms(9000), press(1, 9000))).is_some());
+    let mut effects = motion.on(ms(9100), Event::Stop(cause));
+    let mut at = ms(9100);
+    for _ in 0..4 {
+        let token = stop_of(&effects).unwrap();
+        motion.on(at, Event::StopEnded { token, ok: false });
+        at = motion.next().unwrap();
+        effects = motion.on(at, Event::Tick);
+    }
 }
 
 #[test]
@@ -659,7 +703,7 @@ impl Witness {
                 self.owes = false;
             }
             Effect::KillStop(token) => self.stops.retain(|stop| stop != token),
-            Effect::StopFailed => (self.failed, self.owes) = (true, false),
+            Effect::StopFailed { .. } => (self.failed, self.owes) = (true, false),
             Effect::End(_)
             | Effect::Stands
             | Effect::Refuse { .. }

@@ -23,6 +23,8 @@ pub(crate) struct Part {
     pub token: Token,
     /// Whether it is the stop command, rather than a motion.
     pub is_stop: bool,
+    /// Whether it is a stop that nobody asked for, after one that has failed: nothing new.
+    pub is_retry: bool,
     /// By whom a stop may be done.
     pub stop_by: StopBy,
     pub drive: mpsc::UnboundedSender<ToDrive>,

@@ -44,6 +44,7 @@ fn bench(is_stop: bool) -> (Bench, Job, Commands) {
     let part = Part {
         token: a_token(),
         is_stop,
+        is_retry: false,
         stop_by: StopBy::AnyWorker,
         drive,
         stood: Mutex::new(None),
