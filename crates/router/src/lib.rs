@@ -268,15 +268,16 @@ impl Router {
     }
 
     /// The same as [`shut_down`](Self::shut_down), but that the ports stay open: their sockets, of
-    /// which whoever gets them takes on those who have called meanwhile.
-    pub async fn hand_over(self) -> Vec<OwnedFd> {
+    /// which whoever gets them takes on those who have called meanwhile. When nothing runs any more
+    /// and it `is_wanted` no longer, they are not kept for anybody.
+    pub async fn hand_over(self, is_wanted: impl Fn() -> bool) -> Vec<OwnedFd> {
         let services = self.context.registry.services();
         let listeners = services.iter().filter_map(|service| service.listener());
         let listeners: Vec<_> = [self.listener.clone()]
             .into_iter()
             .chain(listeners)
             .collect();
-        self.end(true).await;
+        self.end(is_wanted).await;
         drop(services);
         let sockets = listeners.iter().filter_map(|listener| {
             // The last to hold it is not always we: somebody's farewell may take longer.
@@ -288,10 +289,10 @@ impl Router {
     /// Refuses new runs, lets the running ones end for [`timing::DRAIN`], sends the inners away
     /// with a time to come back, and closes everything.
     pub async fn shut_down(self) {
-        self.end(false).await;
+        self.end(|| false).await;
     }
 
-    async fn end(self, hands_over: bool) {
+    async fn end(self, hands_over: impl Fn() -> bool) {
         let context = &self.context;
         context.draining.cancel();
         context.cars.close();
@@ -303,7 +304,7 @@ impl Router {
             let left = context.open_runs.len();
             tracing::warn!(runs = left, "runs are cut off: they did not end in time");
         }
-        if hands_over {
+        if hands_over() {
             context.handing_over.cancel();
         }
         context.callers.close();

@@ -1,6 +1,7 @@
 //! `p2p-router`: reads the command line and runs the router until it is told to end.
 
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -11,7 +12,7 @@ use p2p_router::signals::Signals;
 use p2p_router::sockets::ThisProgram;
 use p2p_router::{Router, first_keys, health_command, limits};
 use p2p_shared::{exit, logging, private_memory, settings, supervisor};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 fn main() -> ExitCode {
     private_memory::close();
@@ -63,9 +64,7 @@ async fn run(
 ) -> anyhow::Result<Option<(ThisProgram, Vec<OwnedFd>)>> {
     // Before anybody replaces the file.
     let program = ThisProgram::find().context("what this program is")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut restart = signal(SignalKind::user_defined2()).context("SIGUSR2")?;
+    let mut wishes = Wishes::new(signals)?;
     let _logs = logging::start(options.common.log_options("p2p-router"));
     limits::raise_open_files();
     let config = options.config()?;
@@ -95,40 +94,100 @@ async fn run(
         None => tracing::warn!("--open: everyone who reaches the ports may run commands"),
     }
     supervisor::ready();
-    loop {
-        if signals.end() {
-            break;
-        }
-        if !signals.restart() {
-            tokio::select! {
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
-                _ = restart.recv() => {}
-            }
-            // This one is seen to.
-            let _ = signals.restart();
-        }
+    while wishes.restart().await {
         supervisor::reloading();
         // What would end the router after it must not begin: it goes on as it is.
-        if let Err(error) = program.check().await {
+        let checked = tokio::select! {
+            biased;
+            () = wishes.ends.next() => break,
+            checked = program.check() => checked,
+        };
+        if let Err(error) = checked {
             let error = format!("{error:#}");
             tracing::error!(error, "not restarted: the router goes on as it was");
             supervisor::ready();
             continue;
         }
         tracing::info!("restarting: running commands have 30 s; the ports stay open");
-        return Ok(tokio::select! {
-            sockets = router.hand_over() => Some((program, sockets)),
-            _ = interrupt.recv() => None,
-            _ = terminate.recv() => None,
-        });
+        let mut handing_over = pin!(router.hand_over(|| !signals.end()));
+        tokio::select! {
+            sockets = &mut handing_over => return Ok(Some((program, sockets))),
+            () = wishes.ends.next() => {}
+        }
+        // What runs keeps its time: only what would have come after it won't.
+        ending();
+        tokio::select! {
+            _ = handing_over => {}
+            () = wishes.ends.next() => {}
+        }
+        return Ok(None);
     }
-    supervisor::stopping();
-    tracing::info!("ending: running commands have 30 s (once more to end at once)");
+    ending();
     tokio::select! {
         () = router.shut_down() => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        () = wishes.ends.next() => {}
     }
     Ok(None)
+}
+
+/// Says that the router ends, to whoever started it and in the log.
+fn ending() {
+    supervisor::stopping();
+    tracing::info!("ending: running commands have 30 s (once more to end at once)");
+}
+
+/// What signals ask for while the router runs.
+struct Wishes<'a> {
+    /// What they asked before anybody waited.
+    noted: &'a Signals,
+    restart: Signal,
+    ends: Ends,
+    has_begun: bool,
+}
+
+impl<'a> Wishes<'a> {
+    fn new(noted: &'a Signals) -> anyhow::Result<Self> {
+        Ok(Self {
+            noted,
+            restart: signal(SignalKind::user_defined2()).context("SIGUSR2")?,
+            ends: Ends {
+                interrupt: signal(SignalKind::interrupt()).context("SIGINT")?,
+                terminate: signal(SignalKind::terminate()).context("SIGTERM")?,
+            },
+            has_begun: false,
+        })
+    }
+
+    /// Waits until the router is to restart, or to end: then it is `false`.
+    async fn restart(&mut self) -> bool {
+        // What comes later is waited for: seen here, too, it would count twice.
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        if is_first && self.noted.end() {
+            return false;
+        }
+        if !self.noted.restart() {
+            tokio::select! {
+                () = self.ends.next() => return false,
+                _ = self.restart.recv() => {}
+            }
+            // This one is seen to.
+            let _ = self.noted.restart();
+        }
+        true
+    }
+}
+
+/// The signals by which the router is to end, and at the second one to end at once.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Ends {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }

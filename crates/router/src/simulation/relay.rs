@@ -187,7 +187,7 @@ impl Relay {
         };
         let ending = async {
             if gets {
-                router.hand_over().await;
+                router.hand_over(|| true).await;
             } else {
                 router.shut_down().await;
             }
