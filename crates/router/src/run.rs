@@ -26,13 +26,15 @@ pub(crate) struct RunOrder {
 }
 
 impl RunOrder {
-    /// How much of its time is left: what it waited here for its link is a part of it, and not how
-    /// long its input took.
-    pub(crate) fn time_left(&self, now: Instant) -> Duration {
-        let waited = match self.stdin.is_empty() {
-            true => now.saturating_duration_since(self.asked),
-            false => Duration::ZERO,
+    /// How much of its time is left, if it is sent now: what it waited here for its link is a part
+    /// of it. How long its input takes on its way to the car, of which the first piece was sent at
+    /// `input_sent`, is not; but nothing moves the car later than it was wanted.
+    pub(crate) fn time_left(&self, now: Instant, input_sent: Option<Instant>) -> Duration {
+        let waited_until = match self.kind {
+            RunKind::Motion { .. } => now,
+            RunKind::Plain | RunKind::Stop => input_sent.unwrap_or(now),
         };
+        let waited = waited_until.saturating_duration_since(self.asked);
         timing::RUN_DEADLINE.saturating_sub(waited)
     }
 }
@@ -204,23 +206,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waited_for_its_link_has_less_time_left_and_what_sent_input_has_all() {
+    fn what_waits_here_is_a_part_of_its_time_and_what_its_input_takes_is_none_but_of_a_motion() {
         let asked = Instant::now();
-        let order = |stdin| RunOrder {
-            run: RunId::from_number(1),
-            command: "forward".parse().unwrap(),
-            arguments: Vec::new(),
-            stdin,
-            remote_addr: String::new(),
-            kind: RunKind::Plain,
-            asked,
+        let after = |seconds| asked + Duration::from_secs(seconds);
+        let left = |kind, now, input_sent: Option<u64>| {
+            let order = RunOrder {
+                run: RunId::from_number(1),
+                command: "forward".parse().unwrap(),
+                arguments: Vec::new(),
+                stdin: Bytes::from_static(b"input"),
+                remote_addr: String::new(),
+                kind,
+                asked,
+            };
+            order.time_left(after(now), input_sent.map(after)).as_secs()
         };
-        let left = |seconds, stdin| order(stdin).time_left(asked + Duration::from_secs(seconds));
-        assert_eq!(
-            left(2, Bytes::new()),
-            timing::RUN_DEADLINE - Duration::from_secs(2)
-        );
-        assert_eq!(left(20, Bytes::new()), Duration::ZERO);
-        assert_eq!(left(20, Bytes::from_static(b"input")), timing::RUN_DEADLINE);
+        let motion = RunKind::Motion {
+            for_ms: None,
+            stops: 0,
+        };
+        for kind in [RunKind::Plain, motion] {
+            assert_eq!(left(kind, 0, None), 5);
+            assert_eq!(left(kind, 2, None), 3);
+            assert_eq!(left(kind, 20, None), 0);
+            // However little its input is, it has waited for its link.
+            assert_eq!(left(kind, 20, Some(20)), 0);
+        }
+        assert_eq!(left(RunKind::Plain, 20, Some(2)), 3);
+        assert_eq!(left(motion, 20, Some(2)), 0);
+        assert_eq!(left(motion, 3, Some(2)), 2);
     }
 }

@@ -35,8 +35,9 @@ pub const BUSY_LINGER: Duration = Duration::from_secs(10);
 /// this round trip nobody drives.
 pub const MOTION_AGE: Duration = Duration::from_secs(1);
 
-/// A run that reaches the car later than this after the router sent it is not begun. Below
-/// [`PACE_BUSY`]'s dead time, so that hardly a run begins after its caller was told "link lost",
+/// A run that reaches the car later than this after it was asked for, all of it, is not begun. What
+/// its input takes on its way to the car is not counted, but for a motion. Below [`PACE_BUSY`]'s
+/// dead time, so that hardly a run begins after its caller was told "link lost",
 /// which says that nobody knows.
 pub const RUN_DEADLINE: Duration = Duration::from_secs(5);
 

@@ -52,6 +52,8 @@ pub(super) struct LinkTask {
 struct Input {
     order: RunOrder,
     left: Bytes,
+    /// When its first piece was sent.
+    sent: Option<Instant>,
 }
 
 impl LinkTask {
@@ -191,10 +193,14 @@ impl LinkTask {
                 self.runs.insert(order.run, open, caller, is_stop);
                 // A stop waits for nothing, an input of its own included.
                 if order.stdin.is_empty() || is_stop {
-                    return self.send_run(&order);
+                    return self.send_run(&order, None);
                 }
                 let left = order.stdin.clone();
-                self.inputs.push_back(Input { order, left });
+                self.inputs.push_back(Input {
+                    order,
+                    left,
+                    sent: None,
+                });
             }
             ToLink::Window { run, more } => {
                 if self.runs.grant(run, more) {
@@ -259,19 +265,20 @@ impl LinkTask {
         let Some(mut input) = self.inputs.pop_front() else {
             return Ok(());
         };
+        input.sent.get_or_insert_with(clock::now);
         let bytes = input.left.split_to(input.left.len().min(PIECE));
         self.wire.push(&RouterToInner::Stdin {
             run: input.order.run,
             bytes,
         })?;
         if input.left.is_empty() {
-            return self.send_run(&input.order);
+            return self.send_run(&input.order, input.sent);
         }
         self.inputs.push_back(input);
         Ok(())
     }
 
-    fn send_run(&mut self, order: &RunOrder) -> Result<(), WireError> {
+    fn send_run(&mut self, order: &RunOrder, input_sent: Option<Instant>) -> Result<(), WireError> {
         let run = order.run;
         if self.car.is_overtaken(order.kind) {
             self.runs.overtaken(run);
@@ -283,7 +290,7 @@ impl LinkTask {
                 false => self.wire.push(&RouterToInner::Cancel { run }),
             };
         }
-        let in_time = || self.clock.after(order.time_left(clock::now()));
+        let in_time = || self.clock.after(order.time_left(clock::now(), input_sent));
         let (deadline_ms, for_ms) = match order.kind {
             // A stop is never too late.
             RunKind::Stop => (u64::MAX, None),
