@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use command_fds::{CommandFdExt, FdMapping};
 use listenfd::ListenFd;
+use p2p_shared::socket;
 use p2p_shared::text::EscapedBytes;
 use tokio::net::TcpListener;
 
@@ -66,18 +67,18 @@ impl Given {
     /// The socket of this port, if it was given. One of our own that listens elsewhere is closed:
     /// the settings have changed.
     pub(crate) fn take(&mut self, port: u16, bind: IpAddr) -> Option<io::Result<TcpListener>> {
-        let socket = self.sockets.remove(&port)?;
+        let given = self.sockets.remove(&port)?;
         if self.is_own
-            && socket
+            && given
                 .local_addr()
-                .is_ok_and(|address| address.ip() != bind)
+                .is_ok_and(|address| address.ip() != socket::really(bind))
         {
             return None;
         }
         Some(
-            socket
+            given
                 .set_nonblocking(true)
-                .and_then(|()| TcpListener::from_std(socket)),
+                .and_then(|()| TcpListener::from_std(given)),
         )
     }
 

@@ -1,7 +1,7 @@
 //! Owns the options of TCP sockets: what the kernel is told about a connection of ours.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -21,15 +21,24 @@ const BACKLOG: i32 = 1024;
 /// # Errors
 /// As `bind` and `listen` do: the address is in use, not ours, or needs privileges.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let no_ipv6 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
-    match listen_on(address) {
-        // A kernel without IPv6: IPv4 is all there is to take.
-        Err(error)
-            if address.ip() == Ipv6Addr::UNSPECIFIED && error.raw_os_error() == Some(no_ipv6) =>
-        {
-            listen_on((Ipv4Addr::UNSPECIFIED, address.port()).into())
-        }
-        listening => listening,
+    listen_on(SocketAddr::new(really(address.ip()), address.port()))
+}
+
+/// Where [`listen`] really listens for this address. Asks the kernel.
+#[must_use]
+pub fn really(address: IpAddr) -> IpAddr {
+    with(address, || {
+        let asked = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP));
+        let no_ipv6 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+        asked.map_or_else(|error| error.raw_os_error() != Some(no_ipv6), |_| true)
+    })
+}
+
+/// The same with a kernel that has IPv6 or hasn't: then IPv4 is all there is to take.
+fn with(address: IpAddr, has_ipv6: impl FnOnce() -> bool) -> IpAddr {
+    match address {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) if !has_ipv6() => Ipv4Addr::UNSPECIFIED.into(),
+        address => address,
     }
 }
 
@@ -61,4 +70,22 @@ pub fn prepare_link(stream: &TcpStream) {
 pub fn set_dead_after(stream: &TcpStream, silence: Duration) {
     // Our own liveness check finds a dead peer too; the kernel's only frees the socket sooner.
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(silence));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_ipv6_its_wildcard_is_that_of_ipv4_and_nothing_else_changes() {
+        let of =
+            |address: &str, has_ipv6: bool| with(address.parse().unwrap(), || has_ipv6).to_string();
+        assert_eq!(of("::", false), "0.0.0.0");
+        assert_eq!(of("::", true), "::");
+        for other in ["0.0.0.0", "127.0.0.1", "::1", "2001:db8::1"] {
+            for has_ipv6 in [false, true] {
+                assert_eq!(of(other, has_ipv6), other);
+            }
+        }
+    }
 }
