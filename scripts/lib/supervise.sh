@@ -108,6 +108,7 @@ run_once() { # PROGRAM ARG...
     # It is recorded before it is the program, so it never runs unrecorded. Without 8 and 9 no
     # process that it leaves behind can hold our locks.
     (
+        trap : PIPE
         read -r self _ </proc/self/stat
         record "$self"
         exec setsid -- "$@" 8>&- 9>&-

@@ -23,6 +23,7 @@ watch_child() { # PROGRAM ARG...
     reload_asked='' restarts=0 refusals=0 why='' was_well='' failures=0
     trap 'reload_asked=yes; wake' USR2
     trap 'wake; exit 0' TERM
+    trap : PIPE # again: a process of a shell's own begins without its traps
     read -r watcher _ </proc/self/stat
     start_time "$watcher"
     watcher_start=$start

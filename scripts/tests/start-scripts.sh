@@ -124,6 +124,25 @@ ok 'so is one that does not hear SIGTERM' eventually replaced "router-$one" "$fi
 behave
 kill -TERM "$script"
 ok 'nobody asks for longer than that' eventually gone "$script"
+mkfifo "$work/unread"
+"$scripts/p2p-router-server.sh" "$one" 2>"$work/unread" &
+script=$!
+: <"$work/unread"
+first=$(program "router-$one")
+asked_again
+behave ill
+ok 'it is started again where nobody reads what is said of it' eventually replaced "router-$one" "$first"
+behave
+first=$(state "router-$one" 4)
+asked_again
+behave wrong
+run "$scripts/p2p-router-server-kill.sh" "$one"
+ok 'and what can not be restarted' says "$out" 'and goes on as it was: error: there is no such setting'
+behave
+run "$scripts/p2p-router-server-kill.sh" "$one"
+ok 'is asked on' says "$out" "p2p-router $one is up again: pid $first as before"
+kill -TERM "$script"
+eventually gone "$script"
 start p2p-router-server.sh 0
 first=$(program router-0)
 rm "$FAKE/asked"
