@@ -3,14 +3,14 @@
 //! that answers: where one of them is missing or stuck, there is no answer.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue};
 use p2p_shared::supervisor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 /// How often it calls itself, if systemd doesn't want to hear of it more often.
@@ -19,57 +19,80 @@ const EVERY: Duration = Duration::from_secs(5);
 /// wait for seconds (see `pace`), and nothing is wrong.
 pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 
-/// Which start of the router answers.
-pub(crate) const INSTANCE: HeaderName = HeaderName::from_static("p2p-instance");
+/// Where it is asked.
+pub(crate) const PATH: &str = "/healthz";
+/// Which start of the router answers; told to this machine only.
+pub(crate) const START: HeaderName = HeaderName::from_static("p2p-start");
 
-/// What is asked: the answer, whichever it is, proves that there are answers.
-pub(crate) const REQUEST: &[u8] =
-    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+/// What is asked: the answer, whichever it is, proves that there are answers. There is no secret
+/// in either, so it goes without TLS.
+const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+/// Most bytes of an answer: a status, some headers, a sentence.
+const MAX_ANSWER: u64 = 8 * 1024;
 
 /// What is wrong, if something is; and which router says so.
 #[derive(Debug)]
 pub(crate) struct Health {
     problem: Mutex<Option<String>>,
     /// Each start's own, also where the process stays the same.
-    instance: u64,
+    start: u64,
+    main_port: SocketAddr,
+    queue: Mutex<Queue>,
+}
+
+/// What is known of those who wait at the main port.
+#[derive(Debug, Default)]
+struct Queue {
+    /// So many of them were let in.
+    accepted: u64,
+    /// We wait there ourselves, and call from this port.
+    we: Option<u16>,
 }
 
 impl Health {
-    pub(crate) fn new() -> Result<Self, getrandom::Error> {
+    pub(crate) fn new(main_port: SocketAddr) -> Result<Self, getrandom::Error> {
         Ok(Self {
             problem: Mutex::default(),
-            instance: p2p_shared::random::random_u64()?,
+            start: p2p_shared::random::random_u64()?,
+            main_port,
+            queue: Mutex::default(),
         })
     }
 
     /// The header that tells one start of the router from another.
-    pub(crate) fn instance(&self) -> HeaderValue {
+    pub(crate) fn start(&self) -> HeaderValue {
         // Digits are always a header's value.
-        HeaderValue::try_from(format!("{:016x}", self.instance))
+        HeaderValue::try_from(format!("{:016x}", self.start))
             .unwrap_or(HeaderValue::from_static(""))
     }
 
     /// What is wrong, as it was found last.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.lock().clone()
+        lock(&self.problem).clone()
+    }
+
+    /// Whether the peer is on this machine: the kernel takes nothing from elsewhere that says to
+    /// come from an address of ours.
+    pub(crate) fn is_here(&self, peer: IpAddr) -> bool {
+        peer.is_loopback() || peer == self.main_port.ip().to_canonical()
+    }
+
+    /// This caller of the main port was let in.
+    pub(crate) fn accepted(&self, peer: SocketAddr) {
+        let mut queue = lock(&self.queue);
+        queue.accepted += 1;
+        if queue.we == Some(peer.port()) && self.is_here(peer.ip()) {
+            queue.we = None;
+        }
     }
 
     /// Looks again and again, and tells systemd each time that all is well.
-    pub(crate) async fn watch(&self, main_port: SocketAddr) {
-        let address = reachable(main_port);
+    pub(crate) async fn watch(&self) {
         let every = supervisor::watchdog().map_or(EVERY, |every| every.min(EVERY));
         loop {
             sleep(every).await;
-            let found = timeout(ANSWER, call(address)).await;
-            let problem = match found {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(format!("the router can't call itself: {error}")),
-                Err(_) => Some(format!(
-                    "the router has not answered itself for {} s",
-                    ANSWER.as_secs()
-                )),
-            };
-            match (&problem, &*self.lock()) {
+            let problem = self.look(ANSWER).await;
+            match (&problem, &*lock(&self.problem)) {
                 (Some(why), None) => tracing::error!(why, "the router can't do its job"),
                 (None, Some(_)) => tracing::info!("the router can do its job again"),
                 _ => {}
@@ -77,13 +100,47 @@ impl Health {
             if problem.is_none() {
                 supervisor::alive();
             }
-            *self.lock() = problem;
+            *lock(&self.problem) = problem;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is wrong now: an answer within this time says that nothing is. So does a queue that
+    /// moves, while we are still in it: in the storm after a restart it may be longer than that.
+    async fn look(&self, limit: Duration) -> Option<String> {
+        let before = lock(&self.queue).accepted;
+        let found = timeout(limit, self.call()).await;
+        match found {
+            Ok(Ok(answer)) if answer.starts_with(b"HTTP/") => None,
+            Ok(Ok(_)) => Some("the router can't call itself: what answers is no HTTP".to_owned()),
+            Ok(Err(error)) => Some(format!("the router can't call itself: {error}")),
+            Err(_) if self.waits_in_a_queue_that_moves(before) => None,
+            Err(_) => Some(format!(
+                "the router has not answered itself for {} s",
+                limit.as_secs()
+            )),
+        }
     }
+
+    async fn call(&self) -> io::Result<Vec<u8>> {
+        let address = reachable(self.main_port);
+        let (socket, any) = match address.ip() {
+            IpAddr::V4(_) => (TcpSocket::new_v4()?, Ipv4Addr::UNSPECIFIED.into()),
+            IpAddr::V6(_) => (TcpSocket::new_v6()?, Ipv6Addr::UNSPECIFIED.into()),
+        };
+        // Before it is connected, since it may be let in at that moment.
+        socket.bind(SocketAddr::new(any, 0))?;
+        lock(&self.queue).we = Some(socket.local_addr()?.port());
+        ask(socket.connect(address).await?).await
+    }
+
+    fn waits_in_a_queue_that_moves(&self, before: u64) -> bool {
+        let queue = lock(&self.queue);
+        queue.we.is_some() && queue.accepted > before
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where the port is found from here.
@@ -95,15 +152,20 @@ pub(crate) fn reachable(port: SocketAddr) -> SocketAddr {
     }
 }
 
-async fn call(address: SocketAddr) -> io::Result<()> {
-    let mut stream = TcpStream::connect(address).await?;
+/// The whole answer of whoever is there. That it is cut off behind what it says takes nothing from
+/// that.
+///
+/// # Errors
+/// If there is none.
+pub(crate) async fn ask(mut stream: TcpStream) -> io::Result<Vec<u8>> {
     stream.write_all(REQUEST).await?;
-    let mut first = [0; 5];
-    stream.read_exact(&mut first).await?;
-    if first == *b"HTTP/" {
-        return Ok(());
+    let mut answer = Vec::new();
+    let read = stream.take(MAX_ANSWER).read_to_end(&mut answer).await;
+    match read {
+        Err(error) if answer.is_empty() => Err(error),
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(answer),
     }
-    Err(io::Error::other("what answers is no HTTP"))
 }
 
 #[cfg(test)]
@@ -112,26 +174,72 @@ mod tests {
 
     use super::*;
 
+    /// A main port and the health of its router.
+    async fn main_port() -> (TcpListener, Health) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let health = Health::new(listener.local_addr().unwrap()).unwrap();
+        (listener, health)
+    }
+
+    const ENOUGH: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(100);
+
     #[tokio::test]
     async fn an_answer_is_proof_and_silence_or_nonsense_is_none() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let (listener, health) = main_port().await;
         for (answer, is_proof) in [
             ("HTTP/1.1 503 x\r\n", true),
             ("SSH-2.0", false),
             ("", false),
         ] {
             let answering = async {
-                let (mut stream, _) = listener.accept().await.unwrap();
+                let (mut stream, peer) = listener.accept().await.unwrap();
+                health.accepted(peer);
                 let mut asked = vec![0; REQUEST.len()];
                 stream.read_exact(&mut asked).await.unwrap();
                 stream.write_all(answer.as_bytes()).await.unwrap();
             };
-            let (called, ()) = tokio::join!(call(address), answering);
-            assert_eq!(called.is_ok(), is_proof, "{answer}");
+            let (problem, ()) = tokio::join!(health.look(ENOUGH), answering);
+            assert_eq!(problem.is_none(), is_proof, "{answer}: {problem:?}");
         }
         drop(listener);
-        assert!(call(address).await.is_err());
+        assert!(health.look(ENOUGH).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_in_a_queue_knows_only_whether_that_moves() {
+        let (listener, health) = main_port().await;
+        assert!(health.look(SHORT).await.is_some());
+        let another: SocketAddr = "192.0.2.1:1".parse().unwrap();
+        health.accepted(another);
+        assert!(health.look(SHORT).await.is_some());
+        // In front of us.
+        let moving = async { health.accepted(another) };
+        let (problem, ()) = tokio::join!(health.look(SHORT), moving);
+        assert_eq!(problem, None);
+        // It moves, but we were let in and have no answer.
+        let (listener, health) = main_port().await;
+        let taking = async {
+            let (stream, peer) = listener.accept().await.unwrap();
+            health.accepted(peer);
+            health.accepted(another);
+            stream
+        };
+        let (problem, _stream) = tokio::join!(health.look(SHORT), taking);
+        assert!(problem.is_some());
+    }
+
+    #[test]
+    fn this_machine_is_where_our_own_addresses_are() {
+        let is_here = |port: &str, peer: &str| {
+            let health = Health::new(port.parse().unwrap()).unwrap();
+            health.is_here(peer.parse().unwrap())
+        };
+        assert!(is_here("[::]:1", "127.0.0.1"));
+        assert!(is_here("192.0.2.1:1", "192.0.2.1"));
+        assert!(is_here("[::ffff:192.0.2.1]:1", "192.0.2.1"));
+        assert!(!is_here("192.0.2.1:1", "192.0.2.2"));
+        assert!(!is_here("0.0.0.0:1", "192.0.2.1"));
     }
 
     #[test]

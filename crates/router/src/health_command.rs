@@ -1,25 +1,19 @@
 //! Owns `p2p-router health`: asks the router that runs with these settings whether it can do its
-//! job. For start scripts and containers, which have no curl, and would have to know of address
-//! and TLS what the settings say already.
+//! job. For start scripts and containers, which have no curl, and would have to know of the address
+//! what the settings say already. It reads no key and no certificate, and writes nothing.
 
-use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use p2p_shared::key::Fingerprint;
+use p2p_shared::exit;
 use p2p_shared::text::EscapedBytes;
-use p2p_shared::transport::Transport;
-use p2p_shared::{exit, tls};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::health::{ANSWER, INSTANCE, REQUEST, reachable};
+use crate::health::{ANSWER, START, ask, reachable};
 use crate::settings::Options;
 
-/// Most bytes of an answer: a status, some headers, a sentence.
-const MAX_ANSWER: u64 = 8 * 1024;
 /// Most characters of its sentence that are shown.
 const SAID: usize = 500;
 
@@ -53,43 +47,17 @@ async fn asked(options: &Options) -> anyhow::Result<anyhow::Result<String>> {
         bail!("the main port is any that is free: which one, only the router's log says");
     }
     let address = reachable(SocketAddr::new(options.bind.0, options.port));
-    // What comes from this machine's own address only needs TLS as what comes from anywhere else.
-    let known_by = if options.open || address.ip().to_canonical().is_loopback() {
-        None
-    } else {
-        Some(options.certificate()?.public_key()?)
-    };
     let limit = ANSWER.as_secs();
-    let answer = match timeout(ANSWER, ask(address, known_by)).await {
+    let asking = async { ask(TcpStream::connect(address).await?).await };
+    let answer = match timeout(ANSWER, asking).await {
         Ok(answer) => answer.with_context(|| format!("no router answers at {address}")),
         Err(_) => Err(anyhow::anyhow!(
             "the router at {address} has not answered for {limit} s"
         )),
     };
-    let instance = answer
+    let start = answer
         .and_then(|answer| understand(&answer).with_context(|| format!("the router at {address}")));
-    Ok(instance
-        .map(|instance| format!("the router at {address} can do its job (instance {instance})")))
-}
-
-async fn ask(address: SocketAddr, known_by: Option<Fingerprint>) -> io::Result<Vec<u8>> {
-    let stream = TcpStream::connect(address).await?;
-    let mut stream = match known_by {
-        None => Transport::Plain(stream),
-        Some(_) => tls::connect(stream, &address.ip().to_string(), known_by).await?,
-    };
-    stream.write_all(REQUEST).await?;
-    stream.flush().await?;
-    read(stream).await
-}
-
-/// All of it. That it is cut off behind what it says takes nothing from that.
-async fn read(stream: impl AsyncRead + Unpin) -> io::Result<Vec<u8>> {
-    let mut answer = Vec::new();
-    match stream.take(MAX_ANSWER).read_to_end(&mut answer).await {
-        Err(error) if answer.is_empty() => Err(error),
-        _ => Ok(answer),
-    }
+    Ok(start.map(|start| format!("the router at {address} can do its job (start {start})")))
 }
 
 /// Which start of the router says that all is well.
@@ -101,14 +69,12 @@ fn understand(answer: &[u8]) -> anyhow::Result<String> {
         .next()
         .and_then(|line| line.strip_prefix("HTTP/1.1 "))
         .and_then(|rest| rest.get(..3));
-    let instance = lines
+    let start = lines
         .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case(INSTANCE.as_str()))
+        .find(|(name, _)| name.eq_ignore_ascii_case(START.as_str()))
         .map(|(_, value)| value.trim());
-    match (status, instance) {
-        (Some("200"), Some(instance)) => {
-            Ok(EscapedBytes(instance.as_bytes()).cut(SAID).to_string())
-        }
+    match (status, start) {
+        (Some("200"), Some(start)) => Ok(EscapedBytes(start.as_bytes()).cut(SAID).to_string()),
         (Some("200"), None) | (None, _) => bail!("what answers there is no p2p-router"),
         (Some(status), _) => {
             let body = EscapedBytes(body.as_bytes().trim_ascii()).cut(SAID);
@@ -123,7 +89,7 @@ mod tests {
 
     #[test]
     fn only_a_router_that_says_so_is_well() {
-        let well = understand(b"HTTP/1.1 200 OK\r\nP2P-Instance: 0f\r\n\r\nok\n");
+        let well = understand(b"HTTP/1.1 200 OK\r\nP2P-Start: 0f\r\n\r\nok\n");
         assert_eq!(well.unwrap(), "0f");
         for (answer, said) in [
             ("", "no p2p-router"),

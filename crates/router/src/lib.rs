@@ -203,7 +203,7 @@ impl Router {
             runs: Quota::new(limits::RUNS),
             on_link: Arc::default(),
             metrics,
-            health: Health::new().context("a random number")?,
+            health: Health::new(address).context("a random number")?,
             run_ids: RunIds::starting_now(),
             max_body: config.max_body,
             patience: config.patience,
@@ -250,7 +250,7 @@ impl Router {
             .spawn(listen::serve(context.clone(), listener.clone()));
         let (looking, closed) = (context.clone(), context.closed.clone());
         context.connections.spawn(async move {
-            let watching = looking.health.watch(address);
+            let watching = looking.health.watch();
             closed.run_until_cancelled(watching).await;
         });
         Ok(Self {

@@ -1,5 +1,6 @@
 //! Owns the main port: tells its callers apart, and lets an inner with a key become a link.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::answer::Problem;
 use crate::camera::media;
-use crate::health::INSTANCE;
+use crate::health::{self, START};
 use crate::keystore::AuthError;
 use crate::link::life::Candidate;
 use crate::pace::Pace;
@@ -32,6 +33,7 @@ use crate::{Context, admin, browser, door, host, http, metrics, query, service};
 pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
     let mut pace = Pace::default();
     while let Some((stream, peer)) = service::accept(&context, &listener, &context.closed).await {
+        context.health.accepted(peer);
         let tracker = context.connections.clone();
         let caller = context.clone();
         tracker.spawn(async move {
@@ -49,7 +51,8 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
                 }
             };
             http::serve(stream, &visitor, refuse, |request| {
-                let response = if is_private {
+                let is_fine = is_private || is_health_call(&context, peer.ip(), &request);
+                let response = if is_fine {
                     route(&context, &visitor, request)
                 } else {
                     Err(door::in_the_clear(&request))
@@ -64,6 +67,14 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
             closed.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
     }
+}
+
+/// Whether somebody on this machine asks whether the router can do its job: there is no secret in
+/// that, so it may come without TLS to an address that others reach.
+fn is_health_call(context: &Context, peer: IpAddr, request: &Request<Incoming>) -> bool {
+    request.uri().path() == health::PATH
+        && context.health.is_here(peer)
+        && !request.headers().contains_key(header::AUTHORIZATION)
 }
 
 fn not_a_request(status: StatusCode) -> Response<Bytes> {
@@ -105,7 +116,7 @@ fn route(
     let path = request.uri().path();
     if !matches!(
         path,
-        LINK_PATH | MEDIA_PATH | ADMIN_PATH | "/healthz" | "/metrics"
+        LINK_PATH | MEDIA_PATH | ADMIN_PATH | health::PATH | "/metrics"
     ) {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
@@ -132,16 +143,19 @@ fn route(
         LINK_PATH => upgrade(context, visitor, request),
         MEDIA_PATH => media::upgrade(context, visitor, request),
         ADMIN_PATH => admin::upgrade(context, visitor, request),
-        "/healthz" if context.draining.is_cancelled() => Err(Problem::retry_after(
+        health::PATH if context.draining.is_cancelled() => Err(Problem::retry_after(
             StatusCode::SERVICE_UNAVAILABLE,
             2,
             "the router is going down",
         )),
-        "/healthz" => match context.health.problem() {
+        health::PATH => match context.health.problem() {
             None => {
                 let mut response = text(StatusCode::OK, "ok\n");
-                let instance = context.health.instance();
-                response.headers_mut().insert(INSTANCE, instance);
+                // When the router was last restarted is nothing for strangers.
+                if context.health.is_here(visitor.peer().ip()) {
+                    let start = context.health.start();
+                    response.headers_mut().insert(START, start);
+                }
                 Ok(response)
             }
             Some(why) => Err(Problem::retry_after(

@@ -299,7 +299,7 @@ async fn whoever_asks_learns_whether_the_router_can_do_its_job_and_which_start_o
     let (router, _) = Program::open_router(folder.path(), main.port).await;
     let first = ask(&[]).await;
     assert_eq!(first.code, Some(0), "{}", first.errors);
-    assert!(first.out.contains("can do its job (instance "));
+    assert!(first.out.contains("can do its job (start "));
     assert_eq!(ask(&[]).await.out, first.out);
     router.signal(Signal::USR2);
     until_so("another start says so", async || {

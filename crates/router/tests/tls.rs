@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 
 mod common;
 use common::program::{self, Program};
-use common::{World, inner_config, is_alone, router_config, soon, until};
+use common::{World, elsewhere, inner_config, is_alone, router_config, soon, until};
 
 /// A router with keys and this certificate, on this address.
 fn world(bind: IpAddr, certificate: impl FnOnce(&Path) -> Config) -> World {
@@ -112,15 +112,6 @@ where
         location
     };
     (status, executed, said)
-}
-
-/// An address of this machine that is not loopback.
-fn elsewhere() -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    // Nothing is sent: the kernel only chooses the address it would send from.
-    socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9)).ok()?;
-    let address = socket.local_addr().unwrap().ip();
-    Some(address).filter(|address| !address.is_loopback())
 }
 
 #[tokio::test]

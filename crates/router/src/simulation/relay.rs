@@ -107,7 +107,7 @@ impl Relay {
             runs: Quota::new(limits::RUNS),
             on_link: Arc::default(),
             metrics,
-            health: Health::new().unwrap(),
+            health: Health::new(([127, 0, 0, 1], 1).into()).unwrap(),
             run_ids: RunIds::starting_at(time),
             max_body: 1 << 20,
             patience: Patience::default(),

@@ -18,7 +18,7 @@ pub mod proxy;
 pub mod raw;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,6 +66,15 @@ pub async fn until_so(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// An address of this machine that is not loopback.
+pub fn elsewhere() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    // Nothing is sent: the kernel only chooses the address it would send from.
+    socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9)).ok()?;
+    let address = socket.local_addr().unwrap().ip();
+    Some(address).filter(|address| !address.is_loopback())
 }
 
 /// A port that nobody else gets while this lives: not listened on, and so free for a router.
