@@ -15,7 +15,8 @@ p2p-router-server.sh 8888 --open --bind 127.0.0.1
 nohup p2p-router-server.sh 8888 >router.out 2>&1 &
 
 Starts p2p-router [PORT] and starts it again when it dies: after 1 s, then 2 s, up to 30 s. One that
-could do its job, and by `p2p-router health` has not been able to for 45 s, is ended for that.
+could do its job, and by `p2p-router health` has not been able to for 90 s, is ended for that, and
+one that never could for 5 minutes.
 The first keys are printed at a terminal only; without one, its log says how to make some.
 Arguments after PORT are passed on to it. There is only ever one for a port. Ctrl-C or SIGTERM ends
 both; p2p-router-server-kill.sh starts it anew, or ends it for good.

@@ -107,6 +107,10 @@ behave wrong
 : >"$FAKE/asked"
 ok 'what can not be asked' eventually asked 20
 ok 'is let be' alive "$first"
+behave moved
+: >"$FAKE/asked"
+ok 'one whose settings somebody edits' eventually asked 30
+ok 'is asked where it was well' alive "$first"
 behave ill
 ok 'one that can not any more is started again' eventually replaced "router-$one" "$first"
 ok 'and that is said' says "$work/said" "p2p-router $one has not been able to do its job for "
@@ -124,6 +128,13 @@ ok 'so is one that does not hear SIGTERM' eventually replaced "router-$one" "$fi
 behave
 kill -TERM "$script"
 ok 'nobody asks for longer than that' eventually gone "$script"
+behave ill
+SUPERVISE_START_LIMIT=1 start p2p-router-server.sh "$one"
+first=$(program "router-$one")
+ok 'the time of one that never could ends, too' eventually replaced "router-$one" "$first"
+kill -TERM "$script"
+eventually gone "$script"
+behave
 mkfifo "$work/unread"
 "$scripts/p2p-router-server.sh" "$one" 2>"$work/unread" &
 script=$!

@@ -8,7 +8,8 @@
 #
 # A fake router that gets SIGUSR2 restarts itself: it writes its pid into $FAKE/restarts, which is
 # what `health` tells it by, and $FAKE/asked has a line for each `health`. `stuck` makes it do
-# nothing; `ill` makes `health` fail; `wrong` makes `health` and `check` find wrong settings.
+# nothing; `ill` makes `health` fail; `wrong` makes `health` and `check` find wrong settings; with `moved`
+# they tell of another address than it has.
 
 mkdir -p "$work/bin"
 cat >"$work/bin/p2p-router" <<'END'
@@ -19,7 +20,10 @@ case $last in
         [ "$last" = check ] || echo >>"$FAKE/asked"
         [ ! -e "$FAKE/wrong" ] || { echo 'error: there is no such setting' >&2 && exit 2; }
         [ ! -e "$FAKE/ill" ] || [ "$last" = check ] || { echo 'error: it is ill' >&2 && exit 3; }
-        [ ! -e "$FAKE/restarts" ] || wc -l <"$FAKE/restarts"
+        [ "$last" != check ] || exit 0
+        [ ! -e "$FAKE/moved" ] || [ "${P2P_BIND-}" = 127.0.0.1 ] ||
+            { echo "error: no router answers at 127.0.0.2:$1: it is elsewhere" >&2 && exit 3; }
+        echo "the router at 127.0.0.1:$1 can do its job (start $(cat "$FAKE/restarts" 2>/dev/null | wc -l))"
         exit 0
         ;;
 esac
@@ -57,8 +61,8 @@ chmod 755 "$work/bin/p2p-router"
 cp "$work/bin/p2p-router" "$work/bin/p2p-inner"
 PATH=$work/bin:$PATH
 
-behave() { # exit | deaf | mute | child | stuck | ill | wrong [VALUE], or nothing: as a program should
-    for flag in exit deaf mute child stuck ill wrong; do rm -f "$FAKE/$flag"; done
+behave() { # exit | deaf | mute | child | stuck | ill | wrong | moved [VALUE], or nothing: as a program should
+    for flag in exit deaf mute child stuck ill wrong moved; do rm -f "$FAKE/$flag"; done
     [ -z "${1-}" ] || echo "${2-}" >"$FAKE/$1"
 }
 
