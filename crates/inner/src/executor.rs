@@ -10,12 +10,11 @@ use p2p_shared::protocol::{InnerToRouter, MotionInfo, RUN_WINDOW, Refusal, RunRe
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock;
 use crate::commands::Commands;
 use crate::drive::{Asked, DriveHandle, ToDrive};
 use crate::inputs::Inputs;
 use crate::reports::Reports;
-use crate::runner::{Job, Window};
+use crate::runner::{self, Job, Window};
 
 /// How runs are done.
 #[derive(Debug)]
@@ -185,13 +184,7 @@ impl Executor {
                 "the car is restarting: try again in a moment".to_owned(),
             ));
         }
-        let late = clock::now_ms().saturating_sub(request.deadline_ms);
-        if late > 0 {
-            let message = format!(
-                "the command came {late} ms after its deadline and was not begun: the link is slow; try again"
-            );
-            return Err((Refusal::Late, message));
-        }
+        runner::in_time(request)?;
         if input as u64 != request.stdin_bytes {
             let message =
                 "the command's input did not come whole: more waits than this car can keep";

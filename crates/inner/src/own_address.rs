@@ -121,8 +121,8 @@ mod tests {
             assert!(is_ours(own.parse().unwrap()) || !is_there, "{own}");
         }
         // One of the 2^28 that were never given to anybody (RFC 1112, 4).
-        let any = p2p_shared::random::random_u64().unwrap() as u32;
-        let nobodys = Ipv4Addr::from(0xf000_0000 | any >> 4);
+        let any = p2p_shared::random::random_u64().unwrap().to_be_bytes();
+        let nobodys = Ipv4Addr::new(240 | (any[0] >> 4), any[1], any[2], any[3]);
         assert!(!is_ours((nobodys, 80).into()), "{nobodys}");
         // Of an interface that there is not.
         if UdpSocket::bind("[::1]:0").is_ok() {

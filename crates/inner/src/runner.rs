@@ -17,6 +17,7 @@ use tokio::process::ChildStdin;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clock;
 use crate::commands::Commands;
 use crate::drive::{ToDrive, Told};
 use crate::executor::Entry;
@@ -58,6 +59,21 @@ pub(crate) struct Job {
     pub part: Option<Part>,
     /// By which it can be reached until it ends.
     pub _entry: Option<Entry>,
+}
+
+/// Whether this may begin yet, by its deadline.
+///
+/// # Errors
+/// If not: for who asked.
+pub(crate) fn in_time(request: &RunRequest) -> Result<(), (Refusal, String)> {
+    let late = clock::now_ms().saturating_sub(request.deadline_ms);
+    if late == 0 {
+        return Ok(());
+    }
+    let message = format!(
+        "the command was not begun: its deadline had passed {late} ms ago, since the link or the car is slow; try again"
+    );
+    Err((Refusal::Late, message))
 }
 
 impl Job {
@@ -113,12 +129,22 @@ impl Job {
         }
     }
 
-    /// Whether it is a motion that was ended, or whose caller went away, before it began. A stop
-    /// is begun whatever becomes of it.
-    fn is_over(&self) -> bool {
-        self.part.as_ref().is_some_and(|part| {
-            !part.is_stop && (self.cancel.is_cancelled() || part.caller.is_cancelled())
-        })
+    /// Whether it still begins: looked at as late as can be, for this process may have been stopped
+    /// since it was let in, and what begins after its end would move after its stop. A stop is begun
+    /// whatever becomes of it.
+    ///
+    /// # Errors
+    /// If its deadline has passed, or it is a motion that was ended, or whose caller went away.
+    pub(crate) fn may_begin(&self) -> Result<(), (Refusal, String)> {
+        if let Some(part) = &self.part {
+            if part.is_stop {
+                return Ok(());
+            }
+            if self.cancel.is_cancelled() || part.caller.is_cancelled() {
+                return Err((Refusal::Late, "it was over before it began".to_owned()));
+            }
+        }
+        in_time(&self.request)
     }
 
     /// It does not begin.
@@ -149,10 +175,7 @@ impl Job {
             variables: &variables,
             has_stdin: !self.stdin.is_empty(),
         };
-        // Looked at as late as can be: what begins after its end would move after its stop.
-        if self.is_over() {
-            return Err((Refusal::Late, "it was over before it began".to_owned()));
-        }
+        self.may_begin()?;
         ProcessGroup::start(&program)
             .map_err(|error| (Refusal::NotExecutable, process::why_not(&file, &error)))
     }

@@ -376,7 +376,8 @@ impl Session<'_> {
                     run,
                     command,
                     arguments: Vec::new(),
-                    deadline_ms: 0,
+                    // The lease says how long.
+                    deadline_ms: u64::MAX,
                     remote_addr,
                     stdin_bytes: 0,
                     for_ms: None,

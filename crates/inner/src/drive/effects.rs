@@ -198,7 +198,7 @@ impl Drive {
             run: own_run(),
             command: self.info.stop.clone(),
             arguments: Vec::new(),
-            deadline_ms: 0,
+            deadline_ms: u64::MAX,
             remote_addr: String::new(),
             stdin_bytes: 0,
             for_ms: None,

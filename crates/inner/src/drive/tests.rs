@@ -72,7 +72,7 @@ impl Bench {
             run: RunId::from_number(run),
             command: command.parse().unwrap(),
             arguments: Vec::new(),
-            deadline_ms: 0,
+            deadline_ms: u64::MAX,
             remote_addr: "10.0.0.1".to_owned(),
             stdin_bytes: 0,
             for_ms,

@@ -165,9 +165,8 @@ impl Job {
             StopBy::Workers { groups, .. } if part.is_stop => Some(groups.clone()),
             _ => None,
         };
-        // Looked at as late as can be: what begins after its end would move after its stop.
-        if self.is_over() {
-            return None;
+        if let Err(refused) = self.may_begin() {
+            return Some(Err(refused));
         }
         let mut reply = worker.call(self.request.clone(), part.token, among);
         let given_up = async {

@@ -11,8 +11,8 @@ use crate::simulation::World;
 
 impl Job {
     pub(super) async fn simulated(self, commands: &Commands, world: &dyn World) {
-        if self.is_over() {
-            return self.give_up(Refusal::Late, "it was over before it began".to_owned());
+        if let Err((refusal, message)) = self.may_begin() {
+            return self.give_up(refusal, message);
         }
         if let Err((refusal, message)) = commands.file(&self.request.command) {
             return self.give_up(refusal, message);

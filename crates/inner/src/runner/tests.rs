@@ -55,7 +55,7 @@ fn bench(is_stop: bool) -> (Bench, Job, Commands) {
             run: RunId::from_number(1),
             command: "move".parse().unwrap(),
             arguments: Vec::new(),
-            deadline_ms: 0,
+            deadline_ms: u64::MAX,
             remote_addr: String::new(),
             stdin_bytes: 0,
             for_ms: None,
@@ -121,6 +121,24 @@ async fn a_motion_that_was_ended_or_abandoned_starts_no_process() {
                 ..
             })
         ));
+    }
+}
+
+/// As where the inner was stopped between letting it in and starting it.
+#[tokio::test]
+async fn what_is_past_its_deadline_starts_no_process_and_a_stop_does() {
+    for is_stop in [false, true] {
+        let (mut bench, mut job, catalog) = bench(is_stop);
+        job.request.deadline_ms = crate::clock::now_ms().saturating_sub(1);
+        job.run(&catalog).await;
+        assert_eq!(bench.has_begun(), is_stop);
+        if !is_stop {
+            let refused = bench.urgent.recv().await;
+            let late = Refusal::Late;
+            assert!(
+                matches!(refused, Some(InnerToRouter::Refused { refusal, .. }) if refusal == late)
+            );
+        }
     }
 }
 

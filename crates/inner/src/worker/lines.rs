@@ -116,7 +116,7 @@ mod tests {
             run: RunId::from_number(7),
             command: "lights/on".parse().unwrap(),
             arguments: vec![Argument::try_from(Bytes::from_static(argument)).unwrap()],
-            deadline_ms: 0,
+            deadline_ms: u64::MAX,
             remote_addr: "192.0.2.1".to_owned(),
             stdin_bytes: 0,
             for_ms: None,

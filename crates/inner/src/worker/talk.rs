@@ -185,7 +185,10 @@ impl Talk {
     }
 
     fn on_run(&mut self, job: Box<Job>, token: TaskTrackerToken) {
-        if let Err((refusal, why)) = self.write_request(&job.request, &job.stdin) {
+        let written = job
+            .may_begin()
+            .and_then(|()| self.write_request(&job.request, &job.stdin));
+        if let Err((refusal, why)) = written {
             return job.give_up(refusal, why);
         }
         let begun = Instant::now();

@@ -158,7 +158,8 @@ async fn bits_flip_under_tls() {
         flips_a_bit_in: 3000,
         ..Weather::default()
     };
-    let mut fault = Fault::named("bits flip under TLS, 3 s");
+    // A handshake whose length was flipped waits for the rest until its 5 s are over.
+    let mut fault = Fault::named("bits flip under TLS, 3 s").is_silent();
     fault.setting.has_keys = true;
     let strike = async |stand: &mut Stand| weather(stand, flipped, 3.0).await;
     fault.strikes(strike).await;
