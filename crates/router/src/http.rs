@@ -150,7 +150,8 @@ pub(crate) async fn serve_with<H, F, B>(
         return;
     };
     let is_closing = closing.is_cancelled();
-    let has_begun = unread.is_some_and(|bytes| begins(&bytes)) || has_come(&stream);
+    let has_begun =
+        unread.is_some_and(|bytes| begins(&bytes).is_some()) || what_has_come(&stream).is_some();
     let last_words = match guard.owed() {
         Owed::Nothing if has_begun => cut_off(&ended, is_closing),
         // Between requests either end may close.
@@ -160,14 +161,27 @@ pub(crate) async fn serve_with<H, F, B>(
         Owed::Refusal(status) => Some(status),
         Owed::Reset => return,
     };
-    let last_words = last_words.map(|status| closing_answer(refuse(status)));
-    // A caller that doesn't take it in time does without.
+    say_last(&mut stream, visitor, last_words.map(refuse)).await;
+}
+
+/// Says this to one whose request nobody has read, and closes.
+pub(crate) async fn turn_away(
+    mut stream: Transport,
+    visitor: &Visitor,
+    last_words: Response<Bytes>,
+) {
+    say_last(&mut stream, visitor, Some(last_words)).await;
+}
+
+/// A caller that doesn't take its last words in time does without.
+async fn say_last(stream: &mut Transport, visitor: &Visitor, last_words: Option<Response<Bytes>>) {
+    let last_words = last_words.map(closing_answer);
     let linger = if visitor.is_sent_away() {
         Duration::ZERO
     } else {
         LINGER
     };
-    let _ = tokio::time::timeout(linger, part(&mut stream, last_words)).await;
+    let _ = tokio::time::timeout(linger, part(stream, last_words)).await;
 }
 
 /// Whether this answer has to be the last on its connection: the rest of a body that nobody
@@ -177,20 +191,22 @@ fn leaves_body(method: &Method, status: StatusCode) -> bool {
     method != Method::POST || status.is_client_error() || status.is_server_error()
 }
 
-/// Whether there is something of a request in this.
-fn begins(bytes: &[u8]) -> bool {
-    bytes.iter().any(|byte| !b"\r\n".contains(byte))
+/// The first byte of a request in this, if there is something of one.
+fn begins(bytes: &[u8]) -> Option<u8> {
+    bytes.iter().copied().find(|byte| !b"\r\n".contains(byte))
 }
 
-/// Whether something has come that nobody has read yet: it was us who didn't get to run until its
+/// The first byte of what has come and nobody has read yet: it was us who didn't get to run until its
 /// time was over, or until all closed. Asks the kernel: tokio may not know of it before its next turn.
-fn has_come(stream: &Transport) -> bool {
+pub(crate) fn what_has_come(stream: &Transport) -> Option<u8> {
     let mut bytes = [0; 16];
-    let Some(socket) = stream.socket() else {
-        return false;
-    };
-    let looked = recv(socket, &mut bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT);
-    looked.is_ok_and(|(length, _)| begins(&bytes[..length]))
+    let looked = recv(
+        stream.socket()?,
+        &mut bytes,
+        RecvFlags::PEEK | RecvFlags::DONTWAIT,
+    );
+    let (length, _) = looked.ok()?;
+    begins(&bytes[..length])
 }
 
 /// The status for a caller of whose request only the beginning has come.
@@ -251,11 +267,40 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut caller = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let stream = Transport::Plain(listener.accept().await.unwrap().0);
-        assert!(!has_come(&stream));
+        assert_eq!(what_has_come(&stream), None);
         // Without a word to the runtime, which this test keeps from running.
         std::io::Write::write_all(&mut caller, b"G").unwrap();
-        assert!(has_come(&stream));
+        assert_eq!(what_has_come(&stream), Some(b'G'));
         drop(caller);
-        assert!(has_come(&stream));
+        assert_eq!(what_has_come(&stream), Some(b'G'));
+    }
+
+    #[tokio::test]
+    async fn who_is_turned_away_gets_to_read_why_though_nobody_read_what_it_said() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut caller = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let request = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(8 << 10));
+        caller.write_all(request.as_bytes()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let stream = Transport::Plain(stream);
+        while what_has_come(&stream).is_none() {
+            tokio::task::yield_now().await;
+        }
+        let metrics = std::sync::Arc::new(crate::metrics::Metrics::new());
+        let strangers = std::sync::Arc::new(crate::strangers::Strangers::new(metrics));
+        let visitor = strangers.admit(peer, &tokio_util::sync::CancellationToken::new());
+        let mut response = Response::new(Bytes::from_static(b"later\n"));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        let hearing = async {
+            let mut said = String::new();
+            caller.read_to_string(&mut said).await.unwrap();
+            drop(caller);
+            said
+        };
+        let ((), said) = tokio::join!(turn_away(stream, &visitor, response), hearing);
+        assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
+        assert!(said.ends_with("\r\n\r\nlater\n"), "{said}");
     }
 }

@@ -14,6 +14,7 @@ use p2p_shared::protocol::console::ADMIN_PATH;
 use p2p_shared::protocol::media::MEDIA_PATH;
 use p2p_shared::protocol::{LINK_PATH, SUBPROTOCOL};
 use p2p_shared::text::Escaped;
+use p2p_shared::timing;
 use p2p_shared::transport::Transport;
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -39,17 +40,11 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
         tracker.spawn(async move {
             let context = caller;
             let visitor = context.strangers.admit(peer, &context.closed);
-            let Some(stream) = door::enter(&context, &visitor, stream).await else {
+            let refuse = |status| plain(door::last_words(&visitor, status, timing::HELLO));
+            let Some(stream) = door::enter(&context, &visitor, stream, refuse).await else {
                 return;
             };
             let is_private = door::is_private(&context.access, peer.ip(), stream.is_tls());
-            let refuse = |status| {
-                if visitor.is_sent_away() {
-                    plain(door::no_room())
-                } else {
-                    not_a_request(status)
-                }
-            };
             http::serve(stream, &visitor, refuse, |request| {
                 let is_fine = is_private || is_health_call(&context, peer.ip(), &request);
                 let response = if is_fine {
@@ -75,13 +70,6 @@ fn is_health_call(context: &Context, peer: IpAddr, request: &Request<Incoming>) 
     request.uri().path() == health::PATH
         && context.health.is_here(peer)
         && !request.headers().contains_key(header::AUTHORIZATION)
-}
-
-fn not_a_request(status: StatusCode) -> Response<Bytes> {
-    plain(Problem::new(
-        status,
-        "this is no request that the main port of a p2p-router answers",
-    ))
 }
 
 /// An answer to one who may not have anything to do with runs.

@@ -13,7 +13,6 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::console::CALLER_LEFT;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::access::Caller;
@@ -25,7 +24,7 @@ use crate::page::{files, session};
 use crate::registry::{Occupant, ServicePort};
 use crate::sign_in::{HOME, SIGN_IN, SIGN_OUT};
 use crate::strangers::Visitor;
-use crate::{Context, Patience, browser, door, host, http, query, run_story};
+use crate::{Context, browser, door, host, http, query, run_story};
 
 /// Pause when the system has no descriptors left for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -84,22 +83,19 @@ async fn connection(
     peer: SocketAddr,
 ) {
     let visitor = &context.strangers.admit(peer, &service.closed);
-    let Some(stream) = door::enter(context, visitor, stream).await else {
+    let refuse = |status: StatusCode| {
+        let run = context.run_ids.next();
+        let problem = door::last_words(visitor, status, context.patience.headers);
+        let response = problem.into_response(run, Timing::default());
+        context.metrics.answered(response.status().as_u16());
+        response
+    };
+    let Some(stream) = door::enter(context, visitor, stream, refuse).await else {
         return;
     };
     let is_tls = stream.is_tls();
     let is_private =
         context.allow_plain_http || door::is_private(&context.access, peer.ip(), is_tls);
-    let refuse = |status: StatusCode| {
-        let run = context.run_ids.next();
-        let response = if visitor.is_sent_away() {
-            door::no_room().into_response(run, Timing::default())
-        } else {
-            not_a_request(status, run, context.patience)
-        };
-        context.metrics.answered(response.status().as_u16());
-        response
-    };
     http::serve_with(
         context.patience,
         stream,
@@ -130,37 +126,6 @@ async fn connection(
         },
     )
     .await;
-}
-
-/// The answer to what hyper can't read, or what doesn't come whole.
-fn not_a_request(status: StatusCode, run: RunId, patience: Patience) -> Response<Bytes> {
-    let problem = |sentence: &str| Problem::new(status, sentence);
-    let problem = match status {
-        StatusCode::REQUEST_TIMEOUT => Problem::new(
-            status,
-            format!(
-                "the request did not come whole within {} s: nothing was run",
-                patience.headers.as_secs_f32()
-            ),
-        ),
-        StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => problem(
-            "the address and the headers are too large: send long input as the body of a POST",
-        ),
-        StatusCode::SERVICE_UNAVAILABLE => Problem::retry_after(
-            status,
-            2,
-            "the router is restarting: try again in a moment",
-        ),
-        status if status == CALLER_LEFT => Problem::new(
-            StatusCode::BAD_REQUEST,
-            "the connection was closed from your side before the answer, which ends the command: keep it open",
-        )
-        .executed(Executed::Unknown),
-        _ => problem(
-            "this is no whole HTTP/1.1 request, or not one of this port: nothing was run",
-        ),
-    };
-    problem.into_response(run, Timing::default())
 }
 
 /// A request and what it is about.

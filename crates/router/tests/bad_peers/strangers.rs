@@ -28,7 +28,7 @@ async fn what_is_no_request_gets_an_answer_on_the_main_port() {
     ] {
         let answer = raw(main, garbage).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-        assert!(answer.contains("no request that the main port"), "{answer}");
+        assert!(answer.contains("no whole HTTP/1.1 request"), "{answer}");
     }
     let large = format!(
         "GET /link HTTP/1.1\r\nHost: r\r\nX: {}\r\n\r\n",
