@@ -45,7 +45,7 @@ pub(super) fn pressed(
 ) {
     tracing::info!(
         %link,
-        press = id(press.id),
+        press = %press.id,
         %run,
         command = %press.command,
         driver = who.driver.name,
@@ -57,23 +57,23 @@ pub(super) fn pressed(
 }
 
 pub(super) fn too_late(link: &LinkName, press: PressId) {
-    tracing::info!(%link, press = id(press), "press dropped: too old");
+    tracing::info!(%link, %press, "press dropped: too old");
 }
 
 pub(super) fn motion(link: &LinkName, event: &MotionEvent) {
-    let word = |word: &dyn std::fmt::Debug| format!("{word:?}").to_lowercase();
-    let press_of = |press: &Option<PressId>| press.map(id).unwrap_or_default();
+    let press_of =
+        |press: &Option<PressId>| press.map(|press| press.to_string()).unwrap_or_default();
     match event {
         MotionEvent::Started(moving) => {
             let (run, command, press) = (&moving.run, &moving.command, press_of(&moving.press));
             tracing::info!(%link, %run, %command, press, "motion started");
         }
         MotionEvent::Refused { press, why } => {
-            tracing::info!(%link, press = id(*press), why = word(why), "motion refused");
+            tracing::info!(%link, %press, %why, "motion refused");
         }
         MotionEvent::Over { press, cause } => {
-            let (press, cause) = (press_of(press), word(cause));
-            tracing::info!(%link, press, cause, "motion over");
+            let press = press_of(press);
+            tracing::info!(%link, press, %cause, "motion over");
         }
         MotionEvent::Ended { run, end, exec_us } => {
             let exec_ms = *exec_us as f64 / 1e3;
@@ -84,17 +84,12 @@ pub(super) fn motion(link: &LinkName, event: &MotionEvent) {
             end,
             exec_us,
         } => {
-            let (cause, exec_ms) = (word(cause), *exec_us as f64 / 1e3);
-            tracing::info!(%link, cause, exit = %end, exec_ms, "stop ended");
+            let exec_ms = *exec_us as f64 / 1e3;
+            tracing::info!(%link, %cause, exit = %end, exec_ms, "stop ended");
         }
         MotionEvent::Stands => tracing::info!(%link, "car stands"),
         MotionEvent::StopFailed => {
             tracing::error!(%link, "STOP FAILED: nothing moves until a stop has succeeded");
         }
     }
-}
-
-/// A press, in one word.
-fn id(press: PressId) -> String {
-    format!("{}.{}", press.epoch, press.number)
 }

@@ -122,7 +122,7 @@ impl State {
             }
             MotionEvent::Refused { press, why } => {
                 self.control.refuse(*press);
-                self.press_dropped(Some(*press), words::refused(*why));
+                self.press_dropped(Some(*press), &why.to_string());
             }
             MotionEvent::Ended { run, end, exec_us } => {
                 let of_it = self.presses.iter().find(|(_, record)| record.run() == *run);

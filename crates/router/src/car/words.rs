@@ -2,7 +2,7 @@
 //! by.
 
 use p2p_shared::names::{CommandName, LinkName};
-use p2p_shared::protocol::console::{MotionRefused, RefusedReason, StopCause};
+use p2p_shared::protocol::console::{RefusedReason, StopCause};
 
 use super::Refused;
 use crate::control::{Event, No, Released};
@@ -94,16 +94,5 @@ pub(super) fn stop_before(event: &Event) -> Option<(String, StopCause)> {
             Some((by, StopCause::Asked))
         }
         Event::Requested { .. } | Event::Declined { .. } => None,
-    }
-}
-
-/// Why the car made nothing of a press.
-pub(super) fn refused(why: MotionRefused) -> &'static str {
-    match why {
-        MotionRefused::Old => "it came more than a second late: the link is too slow to drive",
-        MotionRefused::Over => "it was over before it came",
-        MotionRefused::Replaced => "a newer motion took its place",
-        MotionRefused::StopFailed => "the stop command fails: nothing moves until it succeeds",
-        MotionRefused::NotStarted => "its process could not be started",
     }
 }
