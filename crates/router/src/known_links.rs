@@ -180,10 +180,16 @@ mod tests {
         let error = read(&file).unwrap_err();
         assert!(format!("{error:#}").contains("links-8888.json is no list of links: remove it"));
     }
+
+    /// Waits for as long as it may be tried again a few times.
     async fn until_it_is(file: &StateFile) {
-        while file.read(MAX_FILE).unwrap().is_none() {
+        for _ in 0..5 {
+            if file.read(MAX_FILE).unwrap().is_some() {
+                return;
+            }
             sleep(AGAIN).await;
         }
+        panic!("it is never written");
     }
 
     #[tokio::test(start_paused = true)]
