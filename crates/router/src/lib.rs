@@ -171,7 +171,7 @@ impl Router {
     /// If the main port can't be opened.
     pub fn start(mut config: Config) -> anyhow::Result<Self> {
         let address = SocketAddr::new(config.bind, config.port);
-        let given = config.sockets.take(config.port, config.bind);
+        let given = config.sockets.take_main(config.port, config.bind);
         let listener = given
             .unwrap_or_else(|| socket::listen(address))
             .with_context(|| {

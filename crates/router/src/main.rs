@@ -9,7 +9,7 @@ use p2p_router::certificate::{Certificate, note};
 use p2p_router::key_command::{self, KeyCommand};
 use p2p_router::settings::{Options, Task};
 use p2p_router::signals::Signals;
-use p2p_router::sockets::ThisProgram;
+use p2p_router::sockets::{Given, ThisProgram};
 use p2p_router::{Router, first_keys, health_command, limits};
 use p2p_shared::{exit, logging, private_memory, settings, supervisor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -37,7 +37,8 @@ fn serve(options: &Options) -> anyhow::Result<()> {
     };
     Signals::hold().context("signals")?;
     if signals.end() {
-        // It came when nobody waited for it any more.
+        // It came when nobody waited for it any more, and nothing runs.
+        supervisor::stopping();
         return Ok(());
     }
     Err(program.execute_anew(sockets))
@@ -48,7 +49,7 @@ fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
 }
 
 fn check(options: &Options) -> anyhow::Result<()> {
-    options.config()?;
+    options.config(Given::default())?;
     #[expect(clippy::print_stdout, reason = "it is what was asked for")]
     {
         println!("the settings are fine");
@@ -67,7 +68,7 @@ async fn run(
     let mut wishes = Wishes::new(signals)?;
     let _logs = logging::start(options.common.log_options("p2p-router"));
     limits::raise_open_files();
-    let config = options.config()?;
+    let config = options.config(Given::from_environment())?;
     let keys = config.keys.clone();
     let fingerprint = config
         .certificate
@@ -79,7 +80,7 @@ async fn run(
         );
     }
     let warning = config.certificate.as_ref().and_then(Certificate::warning);
-    let router = Router::start(config)?;
+    let mut router = Router::start(config)?;
     tracing::info!("listening on {}", router.address());
     match keys {
         Some(keys) => {
@@ -110,17 +111,42 @@ async fn run(
         }
         tracing::info!("restarting: running commands have 30 s; the ports stay open");
         let mut handing_over = pin!(router.hand_over(|| !signals.end()));
-        tokio::select! {
-            sockets = &mut handing_over => return Ok(Some((program, sockets))),
-            () = wishes.ends.next() => {}
-        }
-        // What runs keeps its time: only what would have come after it won't.
-        ending();
-        tokio::select! {
-            _ = handing_over => {}
-            () = wishes.ends.next() => {}
-        }
-        return Ok(None);
+        let sockets = tokio::select! {
+            sockets = &mut handing_over => sockets,
+            () = wishes.ends.next() => {
+                // What runs keeps its time: only what would have come after it won't.
+                ending();
+                tokio::select! {
+                    _ = handing_over => {}
+                    () = wishes.ends.next() => {}
+                }
+                return Ok(None);
+            }
+        };
+        // There was time to edit the settings.
+        let checked = tokio::select! {
+            biased;
+            () = wishes.ends.next() => {
+                ending();
+                return Ok(None);
+            }
+            checked = program.check() => checked,
+        };
+        let Err(error) = checked else {
+            return Ok(Some((program, sockets)));
+        };
+        let error = format!("{error:#}");
+        tracing::error!(
+            error,
+            "not restarted: the settings have changed meanwhile: the router goes on with those that it had, and the inners come back"
+        );
+        // Not with the exit code for mistakes in the settings: whoever starts us again has to see
+        // those for himself.
+        let again = options.config(Given::handed_over(sockets));
+        router = again
+            .and_then(Router::start)
+            .map_err(|error| anyhow::anyhow!("the router can't go on: {error:#}"))?;
+        supervisor::ready();
     }
     ending();
     tokio::select! {

@@ -199,11 +199,11 @@ impl Options {
         })
     }
 
-    /// What a router needs to know. Reads the keys and the certificate.
+    /// What a router with these sockets needs to know. Reads the keys and the certificate.
     ///
     /// # Errors
     /// A `clap::Error` where the settings don't go together; else if something can't be read.
-    pub fn config(&self) -> anyhow::Result<Config> {
+    pub fn config(&self, sockets: Given) -> anyhow::Result<Config> {
         self.check()?;
         let certificate_files = self.certificate_files();
         // Without keys there is nothing that a caller could know the router by.
@@ -234,7 +234,7 @@ impl Options {
                 .then(|| self.state_dir().ok())
                 .flatten()
                 .map(|dir| StateFile::new(dir, &format!("links-{}.json", self.port))),
-            sockets: Given::from_environment(),
+            sockets,
         })
     }
 }

@@ -37,8 +37,8 @@ const CHECK: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Given {
     sockets: HashMap<u16, StdListener>,
-    /// They are the router's own.
-    is_own: bool,
+    /// They are the router's own, and this is its main port.
+    own: Option<u16>,
 }
 
 impl Given {
@@ -46,29 +46,58 @@ impl Given {
     #[must_use]
     pub fn from_environment() -> Self {
         let mut environment = ListenFd::from_env();
-        let mut sockets = HashMap::new();
+        let mut sockets = Vec::new();
         for n in 0..environment.len() {
             match environment.take_tcp_listener(n) {
-                Ok(Some(socket)) => {
-                    if let Ok(address) = socket.local_addr() {
-                        sockets.insert(address.port(), socket);
-                    }
-                }
+                Ok(Some(socket)) => sockets.push(socket),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "a socket that was given is of no use"),
             }
         }
-        Self {
-            sockets,
-            is_own: std::env::var_os(HANDED_ON).is_some(),
+        if std::env::var_os(HANDED_ON).is_some() {
+            Self::own(sockets)
+        } else {
+            Self::of(sockets)
         }
+    }
+
+    /// Those that a router [handed over](crate::Router::hand_over).
+    #[must_use]
+    pub fn handed_over(sockets: Vec<OwnedFd>) -> Self {
+        Self::own(sockets.into_iter().map(StdListener::from).collect())
+    }
+
+    /// The main port's is the first of them.
+    fn own(sockets: Vec<StdListener>) -> Self {
+        let first = sockets.first().and_then(|main| main.local_addr().ok());
+        Self {
+            own: first.map(|address| address.port()),
+            ..Self::of(sockets)
+        }
+    }
+
+    fn of(sockets: Vec<StdListener>) -> Self {
+        let with_port = |socket: StdListener| Some((socket.local_addr().ok()?.port(), socket));
+        Self {
+            sockets: sockets.into_iter().filter_map(with_port).collect(),
+            own: None,
+        }
+    }
+
+    /// The socket of the main port. Where any will do, it is the one that we had.
+    pub(crate) fn take_main(&mut self, port: u16, bind: IpAddr) -> Option<io::Result<TcpListener>> {
+        let port = match port {
+            0 => self.own?,
+            port => port,
+        };
+        self.take(port, bind)
     }
 
     /// The socket of this port, if it was given. One of our own that listens elsewhere is closed:
     /// the settings have changed.
     pub(crate) fn take(&mut self, port: u16, bind: IpAddr) -> Option<io::Result<TcpListener>> {
         let given = self.sockets.remove(&port)?;
-        if self.is_own
+        if self.own.is_some()
             && given
                 .local_addr()
                 .is_ok_and(|address| address.ip() != socket::really(bind))
@@ -163,5 +192,54 @@ impl ThisProgram {
         }
         let error = command.exec();
         anyhow::anyhow!("{} can't be started anew: {error}", self.file.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn listening(at: IpAddr) -> (StdListener, u16) {
+        let socket = StdListener::bind((at, 0)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        (socket, port)
+    }
+
+    /// The port of what was taken.
+    fn port_of(taken: Option<io::Result<TcpListener>>) -> Option<u16> {
+        taken.map(|socket| socket.unwrap().local_addr().unwrap().port())
+    }
+
+    #[tokio::test]
+    async fn a_router_that_may_have_any_port_keeps_the_one_it_had() {
+        let (main, port) = listening(HERE);
+        let (service, service_port) = listening(HERE);
+        let mut own = Given::handed_over(vec![main.into(), service.into()]);
+        assert_eq!(port_of(own.take_main(0, HERE)), Some(port));
+        assert_eq!(own.left().collect::<Vec<_>>(), [service_port]);
+        // Of others' nobody knows which was meant.
+        let mut others = Given::of(vec![listening(HERE).0]);
+        assert_eq!(port_of(others.take_main(0, HERE)), None);
+    }
+
+    #[tokio::test]
+    async fn one_of_our_own_counts_only_where_we_are_to_listen() {
+        let everywhere = socket::really(Ipv6Addr::UNSPECIFIED.into());
+        for (at, bind, counts) in [
+            (HERE, HERE, true),
+            // Whatever the kernel makes of it.
+            (everywhere, Ipv6Addr::UNSPECIFIED.into(), true),
+            (everywhere, HERE, false),
+        ] {
+            let (socket, port) = listening(at);
+            let mut own = Given::own(vec![socket.try_clone().unwrap()]);
+            let taken = port_of(own.take(port, bind));
+            assert_eq!(taken, counts.then_some(port), "{at} {bind}");
+            assert!(Given::of(vec![socket]).take(port, bind).is_some());
+        }
     }
 }

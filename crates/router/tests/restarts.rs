@@ -262,6 +262,50 @@ async fn a_router_that_would_not_start_again_goes_on_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_router_whose_settings_break_while_commands_end_goes_on_with_those_it_had() {
+    let folder = folder();
+    let (main, service) = (ReservedPort::new(), ReservedPort::new());
+    let config = folder.path().join("router.toml");
+    fs::write(&config, "max-links = 50\n").unwrap();
+    let mut command = router(folder.path());
+    let arguments = [&main.port.to_string(), "--open", "--bind", "127.0.0.1"];
+    let router = Program::start(command.args(arguments).arg("--config").arg(&config));
+    router.main_port().await;
+    let _inner = Program::start(&mut inner_of(folder.path(), main.port, service.port));
+    serves(service.port).await;
+    let run = common::asking(service.port, "/cgi?command=wait");
+    until_so("it runs", async || folder.path().join("begun").exists()).await;
+    router.signal(Signal::USR2);
+    router.says("restarting").await;
+    fs::write(&config, "max-lynx = 50\n").unwrap();
+    fs::write(folder.path().join("gate"), "").unwrap();
+    assert_eq!(common::answered(run).await.verdict(), (200, "yes"));
+    router.says("goes on with those that it had").await;
+    assert!(router.errors().contains("max-lynx"), "{}", router.errors());
+    serves(service.port).await;
+    // And when they are mended it restarts.
+    fs::write(&config, "max-links = 60\n").unwrap();
+    router.signal(Signal::USR2);
+    until_so("it listens anew", async || {
+        router.errors().matches("listening on").count() == 2
+    })
+    .await;
+    serves(service.port).await;
+}
+
+#[tokio::test]
+async fn a_router_at_any_port_keeps_it_when_it_restarts_itself() {
+    let folder = folder();
+    let (router, port) = Program::open_router(folder.path(), 0).await;
+    router.signal(Signal::USR2);
+    until_so("it listens anew", async || {
+        router.errors().matches("listening on").count() == 2
+    })
+    .await;
+    assert_eq!(router.main_port().await, port, "{}", router.errors());
+}
+
+#[tokio::test]
 async fn a_link_that_leads_to_another_program_by_now_is_followed() {
     let folder = folder();
     let main = ReservedPort::new();
