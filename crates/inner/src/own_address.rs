@@ -120,9 +120,9 @@ mod tests {
             let is_there = UdpSocket::bind(own.replace("80", "0")).is_ok();
             assert!(is_ours(own.parse().unwrap()) || !is_there, "{own}");
         }
-        // One of the 2^28 that were never given to anybody (RFC 1112, 4).
-        let any = p2p_shared::random::random_u64().unwrap().to_be_bytes();
-        let nobodys = Ipv4Addr::new(240 | (any[0] >> 4), any[1], any[2], any[3]);
+        // One of the 2^27 that were never given to anybody (RFC 1112, 4).
+        let [a, b, c, d, ..] = p2p_shared::random::random_u64().unwrap().to_ne_bytes();
+        let nobodys = Ipv4Addr::new(0xf0 | a >> 5, b, c, d);
         assert!(!is_ours((nobodys, 80).into()), "{nobodys}");
         // Of an interface that there is not.
         if UdpSocket::bind("[::1]:0").is_ok() {
