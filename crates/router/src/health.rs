@@ -208,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_in_a_queue_knows_only_whether_that_moves() {
-        let (listener, health) = main_port().await;
+        let (_listener, health) = main_port().await;
         assert!(health.look(SHORT).await.is_some());
         let another: SocketAddr = "192.0.2.1:1".parse().unwrap();
         health.accepted(another);

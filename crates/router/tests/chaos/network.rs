@@ -43,7 +43,7 @@ pub(crate) async fn silences(stand: &mut Stand) {
 
 #[tokio::test]
 async fn silence() {
-    let fault = Fault::named("link silent").severs().is_silent();
+    let fault = Fault::named("link silent").severs().tells_nobody();
     fault.strikes(silences).await;
 }
 
@@ -54,7 +54,7 @@ async fn silence_to_the_router() {
     // The lease is renewed for as long as the car's clock, as the driver saw it last, is young.
     let fault = fault
         .severs()
-        .is_silent()
+        .tells_nobody()
         .delays(Duration::from_millis(600));
     let strike = async |stand: &mut Stand| {
         stand.strikes_once();
@@ -67,7 +67,7 @@ async fn silence_to_the_router() {
 async fn silence_to_the_inner() {
     let fault = Fault::named("link silent to the inner")
         .severs()
-        .is_silent();
+        .tells_nobody();
     let strike = async |stand: &mut Stand| {
         stand.strikes_once();
         stand.proxy.silence_way(Way::ToInner);
@@ -159,7 +159,7 @@ async fn bits_flip_under_tls() {
         ..Weather::default()
     };
     // A handshake whose length was flipped waits for the rest until its 5 s are over.
-    let mut fault = Fault::named("bits flip under TLS, 3 s").is_silent();
+    let mut fault = Fault::named("bits flip under TLS, 3 s").tells_nobody();
     fault.setting.has_keys = true;
     let strike = async |stand: &mut Stand| weather(stand, flipped, 3.0).await;
     fault.strikes(strike).await;

@@ -68,8 +68,8 @@ impl Fault {
         self
     }
 
-    /// Nobody is told that the link is dead; silence tells, after 6 s.
-    pub(crate) fn is_silent(mut self) -> Self {
+    /// Nobody is told that the connection is dead; silence tells, after 6 s.
+    pub(crate) fn tells_nobody(mut self) -> Self {
         self.promises.service_within += Duration::from_secs(6);
         self
     }
