@@ -200,9 +200,6 @@ pub(crate) struct Motion {
     failed: bool,
     /// The latest press that is over: neither it nor an earlier one comes back.
     over: Option<PressId>,
-    /// When somebody last asked for a stop. Who presses without having heard of it, over a slower
-    /// connection, pressed before it, or may have.
-    asked: Duration,
     next_token: u64,
     effects: Vec<Effect>,
 }
@@ -224,7 +221,6 @@ impl Motion {
             retry: None,
             failed: false,
             over: None,
-            asked: Duration::ZERO,
             next_token: 0,
             effects: Vec::new(),
         }
@@ -258,9 +254,6 @@ impl Motion {
                 }
             }
             Event::Stop(cause) => {
-                if cause == Cause::Asked {
-                    self.asked = now;
-                }
                 self.tries = 0;
                 self.end_wish(cause);
                 self.begin_stop(now, cause);
@@ -326,9 +319,7 @@ impl Motion {
     fn press(&mut self, now: Duration, id: PressId, order: Order, tick: Duration) {
         let origin = Origin::Press(id);
         let until = (now + self.rules.lease).min(tick + timing::MOTION_AGE);
-        let is_over = self.over.is_some_and(|over| id <= over);
-        // Ticks are whole milliseconds.
-        if is_over || tick.as_millis() < self.asked.as_millis() {
+        if self.over.is_some_and(|over| id <= over) {
             return self.refuse(origin, Refused::Over);
         }
         match self.wish.as_ref().map(|wish| wish.origin) {

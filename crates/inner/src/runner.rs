@@ -71,7 +71,7 @@ pub(crate) fn in_time(request: &RunRequest) -> Result<(), (Refusal, String)> {
         return Ok(());
     }
     let message = format!(
-        "the command was not begun: its deadline had passed {late} ms ago, since the link or the car is slow; try again"
+        "the command came {late} ms after its deadline and was not begun: the link or the car is slow; try again"
     );
     Err((Refusal::Late, message))
 }

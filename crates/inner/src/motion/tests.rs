@@ -133,31 +133,6 @@ fn a_press_that_was_ended_does_not_come_back() {
 }
 
 #[test]
-fn a_press_from_before_a_stop_moves_nothing_however_late_it_comes() {
-    let (mut motion, _) = driving();
-    let refused = |motion: &mut Motion, event| {
-        let why = Refused::Over;
-        motion.on(ms(1300), event)
-            == [Effect::Refuse {
-                origin: Origin::Press(id(2)),
-                why,
-            }]
-    };
-    let token = stop_of(&motion.on(ms(1200), Event::Stop(Cause::Asked))).unwrap();
-    assert!(refused(&mut motion, press(2, 1199)));
-    motion.on(ms(1250), Event::StopEnded { token, ok: true });
-    assert!(refused(&mut motion, press(2, 1100)));
-    // Nor does it wait for anything.
-    assert!(motion.wish.is_none());
-    // Whoever has heard of the stop may press, and a release is no stop that others have to hear of.
-    motion.on(ms(1300), press(2, 1200));
-    assert!(motion.wish.is_some());
-    motion.on(ms(1310), Event::Release { id: id(2) });
-    motion.on(ms(1320), press(3, 1200));
-    assert!(motion.wish.is_some());
-}
-
-#[test]
 fn a_new_press_waits_for_the_stop_and_for_the_reaping() {
     let (mut motion, token) = driving();
     let stop = stop_of(&motion.on(ms(1100), Event::Stop(Cause::Asked))).unwrap();

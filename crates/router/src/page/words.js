@@ -33,7 +33,7 @@ export const why = {
 /** Why the car made nothing of a press. */
 export const refusals = {
   old: "the press came too late, over a slow link",
-  over: "that press was ended, or is from before a stop",
+  over: "that press had been ended before",
   replaced: "a newer motion took its place",
   stop_failed: "its stop command is missing or fails, and nothing moves without",
   not_started: "the command could not be started (see the log)",

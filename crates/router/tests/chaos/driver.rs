@@ -184,7 +184,8 @@ impl State {
                 }
                 _ => {}
             },
-            RouterToConsole::Feed(FeedEvent::LinkDown { .. }) => {
+            // One that takes the place of another comes without a word of that one's end.
+            RouterToConsole::Feed(FeedEvent::Link(_) | FeedEvent::LinkDown { .. }) => {
                 (self.press, self.tick) = (None, None);
             }
             _ => {}

@@ -527,7 +527,7 @@ pub enum StopCause {
 pub enum MotionRefused {
     /// It is too old.
     Old,
-    /// That press, or a later one, was ended before, or it is from before a stop.
+    /// That press, or a later one, was ended before.
     Over,
     /// A newer motion took its place before it began.
     Replaced,

@@ -33,7 +33,7 @@ impl Display for MotionRefused {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         f.write_str(match self {
             Self::Old => "the press came too late, over a slow link",
-            Self::Over => "that press was ended, or is from before a stop",
+            Self::Over => "that press had been ended before",
             Self::Replaced => "a newer motion took its place",
             Self::StopFailed => "its stop command is missing or fails, and nothing moves without",
             Self::NotStarted => "the command could not be started (see the log)",
