@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use command_fds::{CommandFdExt, FdMapping};
 use common::peer::{self, hello};
@@ -66,6 +66,25 @@ async fn is_back(port: u16, command: &str) {
     .await;
 }
 
+/// Waits until it has said so often that it listens.
+async fn listens_anew(router: &Program, times: usize) {
+    until_so("it listens anew", async || {
+        router.errors().matches("listening on").count() == times
+    })
+    .await;
+}
+
+/// A router that listens, and the file of its settings.
+async fn router_with_settings(folder: &Path, port: u16) -> (Program, PathBuf) {
+    let config = folder.join("router.toml");
+    fs::write(&config, "max-links = 50\n").unwrap();
+    let arguments = [&port.to_string(), "--open", "--bind", "127.0.0.1"];
+    let mut command = router(folder);
+    let router = Program::start(command.args(arguments).arg("--config").arg(&config));
+    router.main_port().await;
+    (router, config)
+}
+
 /// Asks again and again until the end, by one connection as long as that is kept, or by a new one
 /// each time. How often it got which status, and nothing else.
 async fn asks(port: u16, keeps: bool, end: CancellationToken) -> BTreeMap<u16, usize> {
@@ -101,10 +120,7 @@ async fn a_router_that_restarts_itself_leaves_nobody_without_a_status() {
         .map(|keeps| tokio::spawn(asks(service.port, keeps, end.clone())));
     for n in 2..=4 {
         router.signal(Signal::USR2);
-        until_so("it listens anew", async || {
-            router.errors().matches("listening on").count() == n
-        })
-        .await;
+        listens_anew(&router, n).await;
         serves(service.port).await;
     }
     end.cancel();
@@ -236,12 +252,7 @@ async fn a_router_takes_its_ports_from_whoever_opened_them_for_it() {
 async fn a_router_that_would_not_start_again_goes_on_as_it_is() {
     let folder = folder();
     let (main, service) = (ReservedPort::new(), ReservedPort::new());
-    let config = folder.path().join("router.toml");
-    fs::write(&config, "max-links = 50\n").unwrap();
-    let mut command = router(folder.path());
-    let arguments = [&main.port.to_string(), "--open", "--bind", "127.0.0.1"];
-    let router = Program::start(command.args(arguments).arg("--config").arg(&config));
-    router.main_port().await;
+    let (router, config) = router_with_settings(folder.path(), main.port).await;
     let _inner = Program::start(&mut inner_of(folder.path(), main.port, service.port));
     serves(service.port).await;
     fs::write(&config, "max-lynx = 50\n").unwrap();
@@ -254,10 +265,7 @@ async fn a_router_that_would_not_start_again_goes_on_as_it_is() {
     assert_eq!(answer.verdict(), (200, "yes"));
     fs::write(&config, "max-links = 60\n").unwrap();
     router.signal(Signal::USR2);
-    until_so("it listens anew", async || {
-        router.errors().matches("listening on").count() == 2
-    })
-    .await;
+    listens_anew(&router, 2).await;
     serves(service.port).await;
 }
 
@@ -265,12 +273,7 @@ async fn a_router_that_would_not_start_again_goes_on_as_it_is() {
 async fn a_router_whose_settings_break_while_commands_end_goes_on_with_those_it_had() {
     let folder = folder();
     let (main, service) = (ReservedPort::new(), ReservedPort::new());
-    let config = folder.path().join("router.toml");
-    fs::write(&config, "max-links = 50\n").unwrap();
-    let mut command = router(folder.path());
-    let arguments = [&main.port.to_string(), "--open", "--bind", "127.0.0.1"];
-    let router = Program::start(command.args(arguments).arg("--config").arg(&config));
-    router.main_port().await;
+    let (router, config) = router_with_settings(folder.path(), main.port).await;
     let _inner = Program::start(&mut inner_of(folder.path(), main.port, service.port));
     serves(service.port).await;
     let run = common::asking(service.port, "/cgi?command=wait");
@@ -286,10 +289,7 @@ async fn a_router_whose_settings_break_while_commands_end_goes_on_with_those_it_
     // And when they are mended it restarts.
     fs::write(&config, "max-links = 60\n").unwrap();
     router.signal(Signal::USR2);
-    until_so("it listens anew", async || {
-        router.errors().matches("listening on").count() == 2
-    })
-    .await;
+    listens_anew(&router, 2).await;
     serves(service.port).await;
 }
 
@@ -298,10 +298,7 @@ async fn a_router_at_any_port_keeps_it_when_it_restarts_itself() {
     let folder = folder();
     let (router, port) = Program::open_router(folder.path(), 0).await;
     router.signal(Signal::USR2);
-    until_so("it listens anew", async || {
-        router.errors().matches("listening on").count() == 2
-    })
-    .await;
+    listens_anew(&router, 2).await;
     assert_eq!(router.main_port().await, port, "{}", router.errors());
 }
 
