@@ -140,6 +140,17 @@ async fn guarded(inner: &Program) -> i32 {
     guardian_of(inner.id()).unwrap()
 }
 
+/// A car that a driver moves, and the programs by which it does.
+async fn driven() -> (Car, Program, Program, FakeConsole) {
+    let car = Car::new();
+    let (router, main) = Program::open_router(car.path(), 0).await;
+    let inner = Program::start(&mut inner_of(car.path(), main, 0));
+    let port = inner.service_port().await;
+    guarded(&inner).await;
+    let (driver, ..) = drives(&car, main, port).await;
+    (car, router, inner, driver)
+}
+
 #[tokio::test]
 async fn an_inner_that_is_killed_while_driven_leaves_a_car_that_stands_and_a_log_that_says_so() {
     let car = Car::new();
@@ -372,12 +383,7 @@ async fn a_stop_that_can_be_run_again_in_a_moment_is_not_given_up_by_the_guardia
 
 #[tokio::test]
 async fn a_stop_that_fails_for_long_is_tried_by_the_guardian_as_long_as_the_inner_hangs() {
-    let car = Car::new();
-    let (_router, main) = Program::open_router(car.path(), 0).await;
-    let inner = Program::start(&mut inner_of(car.path(), main, 0));
-    let port = inner.service_port().await;
-    guarded(&inner).await;
-    let (mut driver, ..) = drives(&car, main, port).await;
+    let (car, _router, inner, mut driver) = driven().await;
     inner.signal(Signal::STOP);
     let tries = car.note("tries");
     let (tries, did) = (tries.display(), car.note("did"));
@@ -407,12 +413,7 @@ async fn a_stop_that_fails_for_long_is_tried_by_the_guardian_as_long_as_the_inne
 
 #[tokio::test]
 async fn an_inner_that_hangs_after_its_stop_has_failed_has_a_guardian_that_tries_it_again() {
-    let car = Car::new();
-    let (_router, main) = Program::open_router(car.path(), 0).await;
-    let inner = Program::start(&mut inner_of(car.path(), main, 0));
-    let port = inner.service_port().await;
-    guarded(&inner).await;
-    let (mut driver, ..) = drives(&car, main, port).await;
+    let (car, _router, inner, mut driver) = driven().await;
     car.script("stop", "exit 1");
     driver
         .sees_motion(|event| *event == MotionEvent::StopFailed)
