@@ -1,6 +1,6 @@
 #!/bin/sh
 # Tests the sample workers as they are, with the real programs: Python's with gpiozero and its mock
-# pins, the shell's with a pinctrl that only notes what it is told. And that the README shows them.
+# pins, the shell's with a pinctrl that only notes what it is told. And that docs/ shows them.
 set -eu
 . "$(dirname -- "$0")/lib/harness.sh"
 . "$(dirname -- "$0")/../lib/process.sh"
@@ -16,19 +16,19 @@ skip() { # SENTENCE
     done_testing
 }
 
-readme_shows() { # LANGUAGE FILE
+page_shows() { # LANGUAGE FILE
     # shellcheck disable=SC2016 # Perl's variables
     perl -e '
         local $/;
         my ($language, @files) = @ARGV;
-        my ($readme, $sample) = map { open my $file, "<", $_ or die "$_: $!"; scalar <$file> } @files;
-        exit(index($readme, "```$language\n$sample```\n") < 0)' "$1" "$repository/README.md" "$repository/$samples/$2"
+        my ($page, $sample) = map { open my $file, "<", $_ or die "$_: $!"; scalar <$file> } @files;
+        exit(index($page, "```$language\n$sample```\n") < 0)' "$1" "$repository/docs/commands-and-workers.md" "$repository/$samples/$2"
 }
 
 need perl perl
-ok 'the README shows car.worker as it is' readme_shows python car.worker
-ok 'and lights.worker' readme_shows sh lights.worker
-ok 'and the stop command beside them' readme_shows sh stop
+ok 'the page on workers shows car.worker as it is' page_shows python car.worker
+ok 'and lights.worker' page_shows sh lights.worker
+ok 'and the stop command beside them' page_shows sh stop
 
 has_venv() { python3 -c 'import venv, ensurepip' 2>/dev/null; }
 if [ "${CI:-}" = true ] && ! has_venv; then

@@ -1,5 +1,5 @@
 //! Owns the simulation: the real router, inner and console drive in one process on paused time,
-//! over a bad network, from a seed, and the promises of the README checked on each history.
+//! over a bad network, from a seed, and the promises of docs/reliability.md checked on each history.
 //!
 //! What is real: the router's link and console tasks, registry, control, queues and `/cgi` from the
 //! parsed query on; the inner's agent, session, executor, memory, drive and motion, and the ears of

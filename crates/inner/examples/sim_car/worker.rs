@@ -1,5 +1,5 @@
 //! Owns the simulated car as a worker of `p2p-inner`: requests and answers, a line of JSON each. See
-//! "Workers" in the README.
+//! "Workers" in docs/commands-and-workers.md.
 
 use std::io::{self, BufRead, Write};
 

@@ -28,7 +28,7 @@ pub(crate) struct Promises {
 
 impl Promises {
     /// What is promised of every fault. A test of the suite must hold on any machine, however slow,
-    /// and so it allows for more; by hand it is what the README says.
+    /// and so it allows for more; by hand it is what docs/reliability.md says.
     pub(crate) fn of(by_hand: bool) -> Self {
         let (stop_ms, service_ms) = if by_hand { (50, 2000) } else { (5000, 20_000) };
         Self {
