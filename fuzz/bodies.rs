@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Component, Path};
 
-use p2p_inner::camera::jpeg::Cutter;
+use p2p_inner::camera::jpeg::JpegSplitter;
 use p2p_router::keystore::KeyFile;
 use p2p_router::query::CgiQuery;
 use p2p_router::settings::Options;
@@ -46,11 +46,11 @@ pub(crate) fn frames(bytes: &[u8]) {
 /// no larger than one may be.
 pub(crate) fn pictures(bytes: &[u8]) {
     let cut = |size: usize| {
-        let (mut cutter, mut pictures) = (Cutter::default(), Vec::new());
+        let (mut splitter, mut pictures) = (JpegSplitter::default(), Vec::new());
         for piece in bytes.chunks(size) {
-            cutter.push(piece, 7, |picture| pictures.push(picture));
+            splitter.push(piece, 7, |picture| pictures.push(picture));
         }
-        (pictures, cutter.take_lost())
+        (pictures, splitter.take_lost())
     };
     let (pictures, lost) = cut(bytes.len().max(1));
     let mut length = 0;

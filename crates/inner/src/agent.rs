@@ -14,8 +14,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::camera::CameraHandle;
-use crate::drive::ToDrive;
-use crate::executor::Executor;
+use crate::dispatch::Dispatcher;
+use crate::drive::DriveRequest;
 use crate::session::{Outbox, Session, SessionEnd, greet};
 use crate::{Config, LinkState, clock};
 
@@ -26,7 +26,7 @@ pub(crate) struct Agent {
     /// which somebody has open stays.
     pub held_port: Option<u16>,
     pub instance: InstanceId,
-    pub executor: Executor,
+    pub dispatcher: Dispatcher,
     pub camera: Option<CameraHandle>,
     pub outbox: Outbox,
     /// What was learnt from dialling so far.
@@ -34,7 +34,7 @@ pub(crate) struct Agent {
     pub state: watch::Sender<LinkState>,
     pub shutdown: CancellationToken,
     /// Dial now, whatever the schedule says.
-    pub hurry: std::sync::Arc<Notify>,
+    pub reconnect_now: std::sync::Arc<Notify>,
     /// What is dialled over instead of the real one.
     #[cfg(feature = "simulation")]
     pub network: Option<crate::simulation::Network>,
@@ -43,24 +43,25 @@ pub(crate) struct Agent {
 impl Agent {
     /// Stays connected until told to end; then what runs has its time.
     pub(crate) async fn run(mut self) {
-        self.executor
+        self.dispatcher
             .drive()
-            .stop_first(self.executor.commands().files(), &self.config.motion)
+            .stop_first(self.dispatcher.commands().files(), &self.config.motion)
             .await;
         let mut backoff = Backoff::default();
-        let mut said = Said::default();
+        let mut logged = LoggedReasons::default();
         loop {
-            let end = self.attempt(&mut backoff, &mut said).await;
-            if matches!(end, Outcome::Ended(SessionEnd::Drained)) || self.shutdown.is_cancelled() {
+            let end = self.attempt(&mut backoff, &mut logged).await;
+            if matches!(end, AttemptEnd::Ended(SessionEnd::Drained)) || self.shutdown.is_cancelled()
+            {
                 break;
             }
             let pause = end.pause(&self.past, backoff.pause(timers::now(), jitter()));
-            if let Outcome::Ended(SessionEnd::Rejected(Rejection::PortUnavailable, _)) = &end {
+            if let AttemptEnd::Ended(SessionEnd::Rejected(Rejection::PortUnavailable, _)) = &end {
                 self.held_port = None;
             }
             let why = end.to_string();
             let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            if said.is_new(&why) {
+            if logged.is_new(&why) {
                 tracing::warn!(why, retry_ms, "no link");
             } else {
                 tracing::debug!(why, retry_ms, "still no link");
@@ -69,14 +70,14 @@ impl Agent {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(pause) => {}
-                () = self.hurry.notified() => backoff.restart(),
+                () = self.reconnect_now.notified() => backoff.restart(),
                 () = self.shutdown.cancelled() => break,
                 never = discard => match never {},
             }
         }
         // Without a link there is nobody to tell, but what runs may end in peace all the same.
-        self.executor.drain(timing::DRAIN);
-        let ended = self.executor.ended();
+        self.dispatcher.drain(timing::DRAIN);
+        let ended = self.dispatcher.ended();
         tokio::select! {
             biased;
             () = ended => {}
@@ -86,7 +87,7 @@ impl Agent {
     }
 
     /// One link, from dialling to its end.
-    async fn attempt(&mut self, backoff: &mut Backoff, said: &mut Said) -> Outcome {
+    async fn attempt(&mut self, backoff: &mut Backoff, logged: &mut LoggedReasons) -> AttemptEnd {
         let hello = self.hello();
         let past = &mut self.past;
         let dialling = async {
@@ -106,14 +107,14 @@ impl Agent {
             match dialled {
                 Ok(socket) => greet(Wire::new(socket), hello)
                     .await
-                    .map_err(Outcome::Ended),
-                Err(error) => Err(Outcome::NotReached(error)),
+                    .map_err(AttemptEnd::Ended),
+                Err(error) => Err(AttemptEnd::NotReached(error)),
             }
         };
         let dialled = tokio::select! {
             biased;
             dialled = dialling => dialled,
-            () = self.shutdown.cancelled() => return Outcome::Ended(SessionEnd::Drained),
+            () = self.shutdown.cancelled() => return AttemptEnd::Ended(SessionEnd::Drained),
             never = self.outbox.discard() => match never {},
         };
         let (wire, welcome) = match dialled {
@@ -121,7 +122,7 @@ impl Agent {
             Err(outcome) => return outcome,
         };
         backoff.connected(timers::now());
-        *said = Said::default();
+        *logged = LoggedReasons::default();
         let (name, service_port) = (welcome.name, welcome.service_port);
         self.held_port = Some(service_port);
         let host = dial::bracketed(&self.config.router.host);
@@ -135,13 +136,13 @@ impl Agent {
             name: name.clone(),
             service_port,
         });
-        self.executor.drive().send(ToDrive::Linked);
+        self.dispatcher.drive().send(DriveRequest::Linked);
         let session = Session {
             wire,
             name,
             service_port,
             camera: self.camera.as_ref(),
-            executor: &mut self.executor,
+            dispatcher: &mut self.dispatcher,
             outbox: &mut self.outbox,
             shutdown: &self.shutdown,
             ticks: None,
@@ -152,7 +153,7 @@ impl Agent {
             camera.watched(None);
         }
         self.state.send_replace(LinkState::Down);
-        Outcome::Ended(end)
+        AttemptEnd::Ended(end)
     }
 
     fn hello(&self) -> Hello {
@@ -174,12 +175,12 @@ impl Agent {
 }
 
 /// How an attempt ended.
-enum Outcome {
+enum AttemptEnd {
     NotReached(DialError),
     Ended(SessionEnd),
 }
 
-impl Outcome {
+impl AttemptEnd {
     /// The pause before the next attempt: the schedule's, or a longer one that this end asks for.
     fn pause(&self, past: &Past, scheduled: Duration) -> Duration {
         let least = match self {
@@ -195,7 +196,7 @@ impl Outcome {
     }
 }
 
-impl std::fmt::Display for Outcome {
+impl std::fmt::Display for AttemptEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotReached(error) => error.fmt(f),
@@ -204,14 +205,14 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// The reasons that were said of an outage: each is said once. Two that alternate are not news,
+/// The reasons that were logged of an outage: each is logged once. Two that alternate are not news,
 /// nor is one with another number in it.
 #[derive(Debug, Default)]
-struct Said(Vec<String>);
+struct LoggedReasons(Vec<String>);
 
-impl Said {
+impl LoggedReasons {
     fn is_new(&mut self, why: &str) -> bool {
-        /// More than an outage has; then they are said again.
+        /// More than an outage has; then they are logged again.
         const KEPT: usize = 16;
         let gist = why.replace(|c: char| c.is_ascii_digit(), "");
         if self.0.contains(&gist) {
@@ -233,7 +234,7 @@ mod tests {
 
     #[test]
     fn who_is_refused_for_its_key_or_for_another_inner_waits_a_minute() {
-        let refused = |rejection| Outcome::Ended(SessionEnd::Rejected(rejection, String::new()));
+        let refused = |rejection| AttemptEnd::Ended(SessionEnd::Rejected(rejection, String::new()));
         for rejection in [
             Rejection::Denied,
             Rejection::TakenOver,
@@ -250,7 +251,7 @@ mod tests {
 
     #[test]
     fn who_is_sent_away_comes_back_when_it_is_told_and_never_sooner_than_by_schedule() {
-        let sent_away = |after| Outcome::Ended(SessionEnd::GoAway(after));
+        let sent_away = |after| AttemptEnd::Ended(SessionEnd::GoAway(after));
         let later = Duration::from_millis(700);
         assert_eq!(sent_away(later).pause(&Past::default(), SCHEDULED), later);
         assert_eq!(
@@ -261,11 +262,11 @@ mod tests {
 
     #[test]
     fn each_reason_is_said_once_whatever_its_numbers() {
-        let mut said = Said::default();
-        assert!(said.is_new("port 9000 is kept: it is free in 60 s"));
-        assert!(!said.is_new("port 9000 is kept: it is free in 9 s"));
-        assert!(said.is_new("no connection"));
-        assert!(!said.is_new("port 9000 is kept: it is free in 8 s"));
-        assert!(!said.is_new("no connection"));
+        let mut logged = LoggedReasons::default();
+        assert!(logged.is_new("port 9000 is kept: it is free in 60 s"));
+        assert!(!logged.is_new("port 9000 is kept: it is free in 9 s"));
+        assert!(logged.is_new("no connection"));
+        assert!(!logged.is_new("port 9000 is kept: it is free in 8 s"));
+        assert!(!logged.is_new("no connection"));
     }
 }

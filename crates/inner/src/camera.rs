@@ -13,16 +13,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Config;
-use crate::reports::Reports;
+use crate::run::reporter::RunReporter;
 
 pub mod jpeg;
-mod media;
 mod pacing;
 mod program;
+mod sender;
 mod watchdog;
 
-use media::Media;
-use program::Keeper;
+use program::CameraSupervisor;
+use sender::FrameSender;
 
 /// How long the program and the connection go on when nobody watches any more: a page that is
 /// loaded anew finds both.
@@ -33,22 +33,22 @@ const TOLD: Duration = Duration::from_secs(10);
 
 /// Somebody watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Watched {
+pub(crate) struct WatchTicket {
     /// The port of the link that said so.
     pub service_port: u16,
     pub ticket: MediaTicket,
 }
 
 /// Whether somebody watches, now and from now on.
-type Watching = watch::Receiver<Option<Watched>>;
+type Watching = watch::Receiver<Option<WatchTicket>>;
 
 /// A hold on the camera for the link.
 #[derive(Debug, Clone)]
-pub(crate) struct CameraHandle(watch::Sender<Option<Watched>>);
+pub(crate) struct CameraHandle(watch::Sender<Option<WatchTicket>>);
 
 impl CameraHandle {
     /// Somebody watches, or nobody does.
-    pub(crate) fn watched(&self, by: Option<Watched>) {
+    pub(crate) fn watched(&self, by: Option<WatchTicket>) {
         self.0.send_replace(by);
     }
 }
@@ -63,7 +63,7 @@ pub(crate) struct Camera {
 
 /// What its parts share.
 #[derive(Debug, Clone)]
-struct Common {
+struct CameraShared {
     watching: Watching,
     end: CancellationToken,
     /// The newest picture.
@@ -74,21 +74,22 @@ struct Common {
 
 impl Camera {
     /// A camera whose program is this, and runs only while somebody watches.
-    pub(crate) fn start(words: &[String], config: &Config, reports: &Reports) -> Self {
+    pub(crate) fn start(words: &[String], config: &Config, reports: &RunReporter) -> Self {
         let (watched, watching) = watch::channel(None);
-        let common = Common {
+        let shared = CameraShared {
             watching,
             end: CancellationToken::new(),
             newest: watch::Sender::new(None),
             state: watch::Sender::new(Some(CameraState::Starting)),
         };
         let tasks = TaskTracker::new();
-        let end = common.end.clone();
-        let keeper = Keeper::new(words.to_vec(), config.commands.clone(), common.clone());
-        tasks.spawn(keeper.run());
-        let media = Media::new(config.router.clone(), config.key.clone(), common.clone());
+        let end = shared.end.clone();
+        let supervisor =
+            CameraSupervisor::new(words.to_vec(), config.commands.clone(), shared.clone());
+        tasks.spawn(supervisor.run());
+        let media = FrameSender::new(config.router.clone(), config.key.clone(), shared.clone());
         tasks.spawn(media.run());
-        tasks.spawn(tell(common, reports.clone()));
+        tasks.spawn(tell(shared, reports.clone()));
         tasks.close();
         Self {
             handle: CameraHandle(watched),
@@ -116,8 +117,8 @@ impl Drop for Camera {
 
 /// Tells the router how the camera is, as long as it asks for it. What changes in between is not
 /// told, and changes happen no faster than programs are started.
-async fn tell(common: Common, reports: Reports) {
-    let (mut watching, mut state) = (common.watching.clone(), common.state.subscribe());
+async fn tell(shared: CameraShared, reports: RunReporter) {
+    let (mut watching, mut state) = (shared.watching.clone(), shared.state.subscribe());
     loop {
         let changed = async {
             tokio::select! {
@@ -125,7 +126,7 @@ async fn tell(common: Common, reports: Reports) {
                 changed = state.changed() => changed,
             }
         };
-        match common.end.run_until_cancelled(changed).await {
+        match shared.end.run_until_cancelled(changed).await {
             Some(Ok(())) => {}
             Some(Err(_)) | None => return,
         }
@@ -154,14 +155,14 @@ async fn left(mut watching: Watching) {
 
 /// What is told once in a while.
 #[derive(Debug, Default)]
-struct Rarely {
+struct LogThrottle {
     last: Option<Instant>,
     untold: u64,
 }
 
-impl Rarely {
+impl LogThrottle {
     /// Whether it may be told now: then how often it was not, since the last time.
-    fn may_tell(&mut self, now: Instant) -> Option<u64> {
+    fn may_log(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now < last + TOLD) {
             self.untold += 1;
             return None;
@@ -178,7 +179,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_back_within_5_s_finds_everything_as_it_was() {
         let ticket = MediaTicket(1);
-        let watched = Some(Watched {
+        let watched = Some(WatchTicket {
             service_port: 1,
             ticket,
         });

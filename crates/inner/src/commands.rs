@@ -12,7 +12,7 @@ use p2p_shared::protocol::{CommandInfo, MotionInfo, Refusal};
 use p2p_shared::text::Escaped;
 
 use crate::catalog::{Catalog, Unusable};
-use crate::worker::Worker;
+use crate::worker::WorkerHandle;
 
 /// Most commands of one worker.
 const MAX_SERVED: usize = 1000;
@@ -33,9 +33,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Served {
-    by: HashMap<CommandName, Worker>,
+    by: HashMap<CommandName, WorkerHandle>,
     /// Those that have not said yet what they serve, and why not, if they have failed.
-    unknown: Vec<(Worker, Option<String>)>,
+    unknown: Vec<(WorkerHandle, Option<String>)>,
 }
 
 impl Commands {
@@ -86,12 +86,12 @@ impl Commands {
     }
 
     /// There is a worker, which will say what it serves.
-    pub(crate) fn expect(&self, worker: &Worker) {
+    pub(crate) fn expect(&self, worker: &WorkerHandle) {
         self.write(|served| served.unknown.push((worker.clone(), None)));
     }
 
     /// A worker has failed, or can't be started.
-    pub(crate) fn away(&self, worker: &Worker, what: &str) {
+    pub(crate) fn away(&self, worker: &WorkerHandle, what: &str) {
         self.write(|served| {
             let unknown = served.unknown.iter_mut();
             for (_, why) in unknown.filter(|(other, _)| other.is(worker)) {
@@ -101,7 +101,7 @@ impl Commands {
     }
 
     /// The worker that serves this command.
-    pub(crate) fn worker(&self, name: &CommandName) -> Option<Worker> {
+    pub(crate) fn worker(&self, name: &CommandName) -> Option<WorkerHandle> {
         let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
         served.by.get(name).cloned()
     }
@@ -131,7 +131,7 @@ impl Commands {
     }
 
     /// A worker has said what it serves, by which all that it said before is void.
-    pub(crate) fn announced(&self, worker: &Worker, names: &[String]) {
+    pub(crate) fn announced(&self, worker: &WorkerHandle, names: &[String]) {
         let mut serves = Vec::new();
         for name in names.iter().take(MAX_SERVED) {
             let why_not = match name.parse::<CommandName>() {
@@ -225,7 +225,7 @@ mod tests {
             commands.file(&name).unwrap_err().0
         };
         assert_eq!(refusal(), Refusal::NotFound);
-        let (worker, _queue) = Worker::new("car.worker");
+        let (worker, _queue) = WorkerHandle::new("car.worker");
         commands.expect(&worker);
         assert_eq!(refusal(), Refusal::WorkerAway);
         commands.announced(&worker, &["lights/on".to_owned()]);

@@ -16,10 +16,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::clock;
 use crate::commands::Commands;
-use crate::guardian::{Guard, Mover};
-use crate::motion::{Event, Motion, Order, Rules, Token};
-use crate::reports::Reports;
-use crate::runner::Stood;
+use crate::guardian::{GuardState, MotionOwner};
+use crate::motion::{Motion, MotionCommand, MotionInput, MotionRules, ProcessToken};
+use crate::run::StopResult;
+use crate::run::reporter::RunReporter;
 
 /// How long the car may move without its timers being looked at (the console's figure for itself).
 const STALL: Duration = Duration::from_millis(200);
@@ -27,41 +27,40 @@ const STALL: Duration = Duration::from_millis(200);
 mod answers;
 mod effects;
 mod handle;
-mod movers;
 
-pub(crate) use handle::{Asked, DriveHandle, ToDrive, Told};
-use movers::Movers;
+use crate::motion::stop_targets::StopTargets;
+pub(crate) use handle::{DriveHandle, DriveRequest, PendingMotion, ProcessEvent};
 
 /// What the drive needs.
 pub(crate) struct Drive {
     motion: Motion,
     info: MotionInfo,
     commands: Commands,
-    reports: Reports,
+    reports: RunReporter,
     tracker: TaskTracker,
-    queue: mpsc::UnboundedReceiver<ToDrive>,
-    own: mpsc::UnboundedSender<ToDrive>,
-    guard: watch::Sender<Guard>,
+    queue: mpsc::UnboundedReceiver<DriveRequest>,
+    own: mpsc::UnboundedSender<DriveRequest>,
+    guard: watch::Sender<GuardState>,
     /// What the guardian has confirmed, if there is to be one.
-    confirmed: Option<watch::Receiver<Option<Guard>>>,
+    confirmed: Option<watch::Receiver<Option<GuardState>>>,
     stands: watch::Sender<bool>,
     /// Runs that are asked for and not begun.
-    waiting: HashMap<RunId, Asked>,
+    waiting: HashMap<RunId, PendingMotion>,
     /// Presses that are asked for and not begun.
     presses: HashMap<PressId, (RunRequest, LinkName, String)>,
     /// Motions with `for=` that wait for the car to stand.
-    until_it_stands: Vec<oneshot::Sender<Stood>>,
-    processes: HashMap<Token, Process>,
+    wait_until_it_stands: Vec<oneshot::Sender<StopResult>>,
+    processes: HashMap<ProcessToken, Process>,
     /// Runs of the stop command that wait for one that begins after they came.
-    stop_runs: Vec<Asked>,
+    stop_runs: Vec<PendingMotion>,
     /// The group of the process that moves the car, 0: none that is no worker's.
     group: i32,
     /// What moved the car since it stood.
-    movers: Movers,
+    stop_targets: StopTargets,
     /// Workers that had moved it when they were killed, and are not gone yet.
     dying: Vec<i32>,
     /// What moves, or moved last.
-    mover: Mover,
+    owner: MotionOwner,
     /// The motion that was told last, until the car stands.
     moving: Option<Moving>,
     /// Whether we begin no motion any more.
@@ -72,10 +71,10 @@ pub(crate) struct Drive {
 
 struct Process {
     cancel: CancellationToken,
-    what: What,
+    purpose: ProcessPurpose,
 }
 
-enum What {
+enum ProcessPurpose {
     Motion {
         run: RunId,
         command: CommandName,
@@ -84,7 +83,7 @@ enum What {
     Stop {
         cause: StopCause,
         /// What else is answered with its result.
-        others: Vec<Asked>,
+        others: Vec<PendingMotion>,
     },
 }
 
@@ -93,13 +92,13 @@ impl Drive {
     pub(crate) fn new(
         info: MotionInfo,
         commands: Commands,
-        reports: Reports,
+        reports: RunReporter,
         tracker: TaskTracker,
-    ) -> (Self, DriveHandle, watch::Receiver<Guard>) {
+    ) -> (Self, DriveHandle, watch::Receiver<GuardState>) {
         let (own, queue) = mpsc::unbounded_channel();
-        let (guard, guarded) = watch::channel(Guard::Stand);
+        let (guard, guarded) = watch::channel(GuardState::Stand);
         let (stands, standing) = watch::channel(true);
-        let rules = Rules {
+        let rules = MotionRules {
             lease: Duration::from_millis(info.lease_ms),
             limit: (info.limit_ms > 0).then(|| Duration::from_millis(info.limit_ms)),
         };
@@ -125,13 +124,13 @@ impl Drive {
             stands,
             waiting: HashMap::new(),
             presses: HashMap::new(),
-            until_it_stands: Vec::new(),
+            wait_until_it_stands: Vec::new(),
             processes: HashMap::new(),
             stop_runs: Vec::new(),
             group: 0,
-            movers: Movers::unknown(),
+            stop_targets: StopTargets::unknown(),
             dying: Vec::new(),
-            mover: Mover::default(),
+            owner: MotionOwner::default(),
             moving: None,
             is_draining: false,
             leaving: None,
@@ -140,7 +139,7 @@ impl Drive {
     }
 
     /// From now on nothing moves before a guardian has confirmed that it knows.
-    pub(crate) fn wait_for_guardian(&mut self, confirmed: watch::Receiver<Option<Guard>>) {
+    pub(crate) fn wait_for_guardian(&mut self, confirmed: watch::Receiver<Option<GuardState>>) {
         self.confirmed = Some(confirmed);
     }
 
@@ -154,7 +153,7 @@ impl Drive {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {
-                    self.decide(Event::Tick, None);
+                    self.decide(MotionInput::Tick, None);
                 }
                 ask = self.queue.recv() => match ask {
                     Some(ask) => self.on(ask),
@@ -164,7 +163,7 @@ impl Drive {
             if let Some(looked) = looked {
                 self.check_stall(clock::now().saturating_sub(looked));
             }
-            self.tell_guardian();
+            self.update_guardian();
         }
     }
 
@@ -177,12 +176,12 @@ impl Drive {
             stalled_ms = millis(since),
             "the inner did not get to run while the car moved: it is stopped (is the machine too slow, or out of memory?)"
         );
-        self.decide(Event::Stop(StopCause::Watchdog), None);
+        self.decide(MotionInput::Stop(StopCause::Watchdog), None);
     }
 
-    fn on(&mut self, ask: ToDrive) {
+    fn on(&mut self, ask: DriveRequest) {
         match ask {
-            ToDrive::Press {
+            DriveRequest::Press {
                 press,
                 tick_ms,
                 driver,
@@ -204,11 +203,11 @@ impl Drive {
                     };
                     return self.report(MotionEvent::Refused { press, why });
                 }
-                let order = order_of(&request);
+                let order = motion_command(&request);
                 self.presses.insert(press, (request, link, driver));
                 let tick = Duration::from_millis(tick_ms);
                 self.decide(
-                    Event::Press {
+                    MotionInput::Press {
                         id: press,
                         order,
                         tick,
@@ -218,17 +217,19 @@ impl Drive {
                 // Only the newest may wait.
                 self.presses.retain(|id, _| *id >= press);
             }
-            ToDrive::Renew { press, tick_ms } => {
+            DriveRequest::Renew { press, tick_ms } => {
                 self.decide(
-                    Event::Renew {
+                    MotionInput::Renew {
                         id: press,
                         tick: Duration::from_millis(tick_ms),
                     },
                     None,
                 );
             }
-            ToDrive::Release { press } => self.decide(Event::Release { id: press }, None),
-            ToDrive::Stop { by, over, cause } => {
+            DriveRequest::Release { press } => {
+                self.decide(MotionInput::Release { id: press }, None)
+            }
+            DriveRequest::Stop { by, over, cause } => {
                 if let Err((_, why)) = self.may_stop() {
                     tracing::warn!(
                         by,
@@ -239,54 +240,54 @@ impl Drive {
                     self.report(MotionEvent::Stands);
                 } else {
                     tracing::info!(by, %cause, "stop");
-                    self.decide(Event::Stop(cause), None);
+                    self.decide(MotionInput::Stop(cause), None);
                 }
                 // First the stop, which says why; then what may not come after it.
                 if let Some(press) = over {
-                    self.decide(Event::Release { id: press }, None);
+                    self.decide(MotionInput::Release { id: press }, None);
                 }
             }
-            ToDrive::Timed { job } => self.timed(job),
-            ToDrive::StopRun { job } => {
+            DriveRequest::Timed { job } => self.timed(job),
+            DriveRequest::StopRun { job } => {
                 if let Err((refusal, why)) = self.may_stop() {
                     return self.refuse(job.request.run, refusal, why);
                 }
                 tracing::info!(by = job.request.remote_addr, run = %job.request.run, "stop");
-                self.decide(Event::Stop(StopCause::Asked), Some(job));
+                self.decide(MotionInput::Stop(StopCause::Asked), Some(job));
             }
-            ToDrive::Abandoned { run } => self.decide(Event::Abandoned { run }, None),
-            ToDrive::Proof(tell) => {
+            DriveRequest::Abandoned { run } => self.decide(MotionInput::Abandoned { run }, None),
+            DriveRequest::Proof(tell) => {
                 let _ = tell.send(());
             }
-            ToDrive::First => self.decide(Event::Stop(StopCause::Beginning), None),
-            ToDrive::Drain { leaving } => {
+            DriveRequest::First => self.decide(MotionInput::Stop(StopCause::Beginning), None),
+            DriveRequest::Drain { leaving } => {
                 self.is_draining = true;
                 if !*self.stands.borrow() {
                     self.leaving = Some(leaving);
                     tracing::info!(by = "shutdown", "stop");
-                    self.decide(Event::Stop(StopCause::Asked), None);
+                    self.decide(MotionInput::Stop(StopCause::Asked), None);
                 }
             }
-            ToDrive::Linked => {
-                self.decide(Event::Linked, None);
-                self.tell_how_it_is();
+            DriveRequest::Linked => {
+                self.decide(MotionInput::Linked, None);
+                self.report_state();
             }
-            ToDrive::Alarm => self.decide(Event::Stop(StopCause::Watchdog), None),
-            ToDrive::WorkerGone { group, lingers } => {
-                if self.movers.is_gone(group) && self.motion.guard().is_some() {
+            DriveRequest::Alarm => self.decide(MotionInput::Stop(StopCause::Watchdog), None),
+            DriveRequest::WorkerGone { group, lingers } => {
+                if self.stop_targets.is_gone(group) && self.motion.guard().is_some() {
                     self.dying.extend(lingers.then_some(group));
-                    self.decide(Event::Stop(StopCause::Worker), None);
+                    self.decide(MotionInput::Stop(StopCause::Worker), None);
                 }
             }
-            ToDrive::WorkerReaped { group } => {
+            DriveRequest::WorkerReaped { group } => {
                 let before = self.dying.len();
                 self.dying.retain(|other| *other != group);
                 // It may have done something since that stop began.
                 if self.dying.len() < before {
-                    self.decide(Event::Stop(StopCause::Worker), None);
+                    self.decide(MotionInput::Stop(StopCause::Worker), None);
                 }
             }
-            ToDrive::Told(told) => self.told(told),
+            DriveRequest::Process(event) => self.on_process_event(event),
         }
     }
 
@@ -313,36 +314,36 @@ impl Drive {
         self.commands.files().resolve(stop).map(drop)
     }
 
-    fn timed(&mut self, job: Asked) {
+    fn timed(&mut self, job: PendingMotion) {
         // What can't be stopped doesn't begin.
         if let Err((refusal, message)) = self.may_begin() {
             return self.refuse(job.request.run, refusal, message);
         }
         let run = job.request.run;
         let lasts = job.request.for_ms.map(Duration::from_millis);
-        let order = order_of(&job.request);
+        let order = motion_command(&job.request);
         self.waiting.insert(run, job);
-        self.decide(Event::Timed { run, order, lasts }, None);
+        self.decide(MotionInput::Timed { run, order, lasts }, None);
     }
 
-    fn told(&mut self, told: Told) {
-        match told {
-            Told::Started {
+    fn on_process_event(&mut self, event: ProcessEvent) {
+        match event {
+            ProcessEvent::Started {
                 token,
                 group,
                 is_workers,
             } => {
-                if let Some(What::Motion {
+                if let Some(ProcessPurpose::Motion {
                     run,
                     command,
                     press,
-                }) = self.processes.get(&token).map(|process| &process.what)
+                }) = self.processes.get(&token).map(|process| &process.purpose)
                 {
                     if is_workers {
-                        self.movers.add_worker(group);
+                        self.stop_targets.add_worker(group);
                     } else {
                         self.group = group;
-                        self.movers.add_file();
+                        self.stop_targets.add_file();
                     }
                     let moving = Moving {
                         run: *run,
@@ -352,39 +353,39 @@ impl Drive {
                     self.moving = Some(moving.clone());
                     self.report(MotionEvent::Started(moving));
                 }
-                self.decide(Event::Started(token), None);
+                self.decide(MotionInput::Started(token), None);
             }
-            Told::NotStarted { token } => match self.processes.remove(&token) {
+            ProcessEvent::NotStarted { token } => match self.processes.remove(&token) {
                 Some(Process {
-                    what: What::Stop { others, .. },
+                    purpose: ProcessPurpose::Stop { others, .. },
                     ..
                 }) => {
                     for other in others {
                         let message = "the stop command could not be started".to_owned();
                         self.refuse(other.request.run, Refusal::NotExecutable, message);
                     }
-                    self.decide(Event::StopEnded { token, ok: false }, None);
+                    self.decide(MotionInput::StopEnded { token, ok: false }, None);
                 }
                 Some(Process {
-                    what: What::Motion { press, .. },
+                    purpose: ProcessPurpose::Motion { press, .. },
                     ..
                 }) => {
                     if let Some(press) = press {
                         let why = MotionRefused::NotStarted;
                         self.report(MotionEvent::Refused { press, why });
                     }
-                    self.decide(Event::NotStarted(token), None);
+                    self.decide(MotionInput::NotStarted(token), None);
                 }
                 None => {}
             },
-            Told::Ended { token, end, exec } => {
+            ProcessEvent::Ended { token, end, exec } => {
                 let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
                 match self
                     .processes
                     .get_mut(&token)
-                    .map(|process| &mut process.what)
+                    .map(|process| &mut process.purpose)
                 {
-                    Some(What::Stop { cause, others }) => {
+                    Some(ProcessPurpose::Stop { cause, others }) => {
                         let (cause, others) = (*cause, std::mem::take(others));
                         let ok = end == End::Exit(0);
                         if !ok && others.is_empty() && self.motion.tries_by_itself() {
@@ -401,30 +402,30 @@ impl Drive {
                         for other in others {
                             self.answer_stop(&other, end, exec_us);
                         }
-                        self.decide(Event::StopEnded { token, ok }, None);
+                        self.decide(MotionInput::StopEnded { token, ok }, None);
                     }
-                    Some(What::Motion { run, .. }) => {
+                    Some(ProcessPurpose::Motion { run, .. }) => {
                         let run = *run;
                         self.report(MotionEvent::Ended { run, end, exec_us });
                     }
                     None => {}
                 }
             }
-            Told::Reaped { token } => {
+            ProcessEvent::Reaped { token } => {
                 if let Some(Process {
-                    what: What::Motion { .. },
+                    purpose: ProcessPurpose::Motion { .. },
                     ..
                 }) = self.processes.remove(&token)
                 {
                     self.group = 0;
-                    self.decide(Event::Reaped(token), None);
+                    self.decide(MotionInput::Reaped(token), None);
                 }
             }
         }
     }
 
     /// Has it decided, and does it. `job` is the run that a stop of this very event is.
-    fn decide(&mut self, event: Event, mut job: Option<Asked>) {
+    fn decide(&mut self, event: MotionInput, mut job: Option<PendingMotion>) {
         for effect in self.motion.on(clock::now(), event) {
             self.act(effect, &mut job);
         }
@@ -433,8 +434,8 @@ impl Drive {
     }
 }
 
-fn order_of(request: &RunRequest) -> Order {
-    Order {
+fn motion_command(request: &RunRequest) -> MotionCommand {
+    MotionCommand {
         command: request.command.clone(),
         arguments: request.arguments.clone(),
     }

@@ -1,6 +1,6 @@
 //! Owns the second process at the car, as the inner sees it: what is said to it, how it is
 //! started, and that it lives. It is told by when the car must have been stopped, and stops it if
-//! the inner dies, is stopped, or has no more memory: that half is `guardian/stand_in`.
+//! the inner dies, is stopped, or has no more memory: that half is `guardian/process`.
 //!
 //! The two speak in lines over the guardian's standard input and output:
 //!
@@ -31,17 +31,17 @@ use tokio::time::{sleep, timeout};
 
 use crate::motion::{STOP_LIMIT, STOP_TRIES};
 
-mod silence;
-mod survivors;
+mod deadline;
+mod orphans;
 // The guardian's own half.
-mod stand_in;
+mod process;
 
 #[cfg(feature = "simulation")]
-pub(crate) use silence::Step;
-pub use stand_in::run;
+pub(crate) use deadline::GuardStep;
+pub(crate) use orphans::MARK;
+pub use process::run;
 #[cfg(feature = "simulation")]
-pub(crate) use stand_in::{GRACE, watch_over};
-pub(crate) use survivors::MARK;
+pub(crate) use process::{GRACE, watch_over};
 
 /// How long a guardian may take to answer while the car moves.
 const ANSWER: Duration = Duration::from_millis(200);
@@ -52,7 +52,7 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
 /// What the guardian is to know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Guard {
+pub(crate) enum GuardState {
     /// The car stands.
     #[default]
     Stand,
@@ -63,13 +63,13 @@ pub(crate) enum Guard {
         /// The group of its motion's process; 0: none.
         group: i32,
         /// What moves it.
-        mover: Mover,
+        owner: MotionOwner,
     },
 }
 
 /// What moves the car, or moved it last: for the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Mover {
+pub(crate) struct MotionOwner {
     /// The run of its process; `None`: nobody knows.
     pub run: Option<RunId>,
     /// The driver's press that it is.
@@ -78,24 +78,24 @@ pub(crate) struct Mover {
     pub who: Arc<str>,
 }
 
-impl Guard {
+impl GuardState {
     fn line(&self) -> String {
         let Self::Until {
             deadline_ms,
             group,
-            mover,
+            owner,
         } = self
         else {
             return "stand\n".to_owned();
         };
-        let run = mover
+        let run = owner
             .run
             .map_or_else(|| "-".to_owned(), |run| run.to_string());
-        let press = (mover.press).map_or_else(
+        let press = (owner.press).map_or_else(
             || "-".to_owned(),
             |press| format!("{}.{}", press.epoch, press.number),
         );
-        let who = Escaped(&mover.who).cut(MAX_WHO);
+        let who = Escaped(&owner.who).cut(MAX_WHO);
         format!("guard {deadline_ms} {group} {run} {press} {who}\n")
     }
 
@@ -108,7 +108,7 @@ impl Guard {
             deadline_ms: words.next()?.parse().ok()?,
             group: words.next()?.parse().ok()?,
             // Only the log wants these: no reason to leave the car alone.
-            mover: Mover {
+            owner: MotionOwner {
                 run: words.next()?.parse().ok(),
                 press: read_press(words.next()?),
                 who: words.next()?.into(),
@@ -137,16 +137,16 @@ pub struct GuardianProgram {
 /// The inner's half: keeps a guardian running and tells it what `guard` says. What the one that
 /// lives has confirmed goes to `confirmed`: nothing moves before. Calls `alarm` when a guardian
 /// died or hung, so that a car which moves is stopped.
-pub(crate) async fn keep(
+pub(crate) async fn supervise(
     program: GuardianProgram,
-    mut guard: watch::Receiver<Guard>,
-    confirmed: watch::Sender<Option<Guard>>,
+    mut guard: watch::Receiver<GuardState>,
+    confirmed: watch::Sender<Option<GuardState>>,
     alarm: impl Fn(),
 ) {
     loop {
         let why = match start(&program) {
             Ok(mut child) => {
-                let why = talk(&mut child, &mut guard, &confirmed).await;
+                let why = serve(&mut child, &mut guard, &confirmed).await;
                 confirmed.send_replace(None);
                 if guard.has_changed().is_err() {
                     return;
@@ -157,7 +157,7 @@ pub(crate) async fn keep(
             }
             Err(error) => error,
         };
-        let moves = *guard.borrow() != Guard::Stand;
+        let moves = *guard.borrow() != GuardState::Stand;
         tracing::error!(
             why = format!("{why:#}"),
             moves,
@@ -177,7 +177,7 @@ fn start(program: &GuardianProgram) -> anyhow::Result<Child> {
         .args(&program.arguments)
         .arg(std::process::id().to_string())
         // An inner that is itself a command of another one: this is not to go with that command.
-        .env_remove(survivors::MARK)
+        .env_remove(orphans::MARK)
         // Which is nothing that it needs.
         .env_remove("P2P_KEY")
         .stdin(Stdio::piped())
@@ -190,15 +190,15 @@ fn start(program: &GuardianProgram) -> anyhow::Result<Child> {
 }
 
 /// Tells a guardian everything until it fails.
-async fn talk(
+async fn serve(
     child: &mut Child,
-    guard: &mut watch::Receiver<Guard>,
-    confirmed: &watch::Sender<Option<Guard>>,
+    guard: &mut watch::Receiver<GuardState>,
+    confirmed: &watch::Sender<Option<GuardState>>,
 ) -> anyhow::Error {
     let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
         return anyhow::anyhow!("it has no pipes");
     };
-    match tell(to, from, guard, confirmed).await {
+    match report(to, from, guard, confirmed).await {
         Some(why) => why,
         None => {
             // The inner ends, and the car stands or is stopped by the guardian.
@@ -209,11 +209,11 @@ async fn talk(
 }
 
 /// Tells it over these pipes; why that came to an end, if it was not the inner that ended.
-pub(crate) async fn tell(
+pub(crate) async fn report(
     mut to: impl AsyncWrite + Unpin,
     from: impl AsyncRead + Unpin,
-    guard: &mut watch::Receiver<Guard>,
-    confirmed: &watch::Sender<Option<Guard>>,
+    guard: &mut watch::Receiver<GuardState>,
+    confirmed: &watch::Sender<Option<GuardState>>,
 ) -> Option<anyhow::Error> {
     let mut answers = BufReader::new(from).lines();
     guard.mark_changed();
@@ -252,11 +252,11 @@ mod tests {
     #[test]
     fn what_is_said_is_read() {
         for guard in [
-            Guard::Stand,
-            Guard::Until {
+            GuardState::Stand,
+            GuardState::Until {
                 deadline_ms: 12_345,
                 group: 678,
-                mover: Mover {
+                owner: MotionOwner {
                     run: Some(RunId::from_number(9)),
                     press: Some(PressId {
                         epoch: 5,
@@ -265,14 +265,14 @@ mod tests {
                     who: "the desk, 10.0.0.1".into(),
                 },
             },
-            Guard::Until {
+            GuardState::Until {
                 deadline_ms: 0,
                 group: 0,
-                mover: Mover::default(),
+                owner: MotionOwner::default(),
             },
         ] {
             assert_eq!(
-                Guard::read(guard.line().trim_end_matches('\n')),
+                GuardState::read(guard.line().trim_end_matches('\n')),
                 Some(guard)
             );
         }
@@ -284,7 +284,7 @@ mod tests {
             "guard 1 2",
             "run",
         ] {
-            assert_eq!(Guard::read(strange), None);
+            assert_eq!(GuardState::read(strange), None);
         }
     }
 }

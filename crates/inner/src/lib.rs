@@ -20,24 +20,21 @@ mod agent;
 pub mod camera;
 pub mod catalog;
 pub mod clock;
+mod command_listing;
 mod commands;
-mod complaints;
+pub mod config;
+mod dispatch;
 mod drive;
-mod executor;
 pub mod guardian;
 pub mod identity;
-mod inputs;
-mod lister;
-mod memory;
+mod local_address;
 mod motion;
-mod own_address;
 mod process;
-mod reports;
-mod runner;
+mod run;
 mod session;
-pub mod settings;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+mod stderr_log;
 #[cfg(test)]
 mod testing;
 mod worker;
@@ -46,12 +43,12 @@ use agent::Agent;
 use camera::Camera;
 use catalog::Catalog;
 use commands::Commands;
-use drive::{Drive, DriveHandle, ToDrive};
-use executor::Executor;
+use dispatch::Dispatcher;
+use drive::{Drive, DriveHandle, DriveRequest};
 use guardian::GuardianProgram;
-use reports::Reports;
+use run::reporter::RunReporter;
 use session::Outbox;
-use worker::Workers;
+use worker::WorkerTasks;
 
 /// Pieces of output that wait for the link, those of all runs together: few, so that none is old.
 const WAITING_OUTPUT: usize = 4;
@@ -109,9 +106,9 @@ pub enum LinkState {
 pub struct Inner {
     state: watch::Receiver<LinkState>,
     shutdown: CancellationToken,
-    hurry: Arc<Notify>,
+    reconnect_now: Arc<Notify>,
     task: JoinHandle<()>,
-    workers: Workers,
+    workers: WorkerTasks,
     car: DriveHandle,
     camera: Option<Camera>,
     /// Its end, in whatever way, is the guardian's sign to see to the car.
@@ -127,10 +124,10 @@ impl Inner {
         let commands = Commands::new(Catalog::open(&config.commands)?, config.motion.clone());
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
-        let reports = Reports::new(urgent, output);
+        let reports = RunReporter::new(urgent, output);
         let (state, watched) = watch::channel(LinkState::Down);
         let shutdown = CancellationToken::new();
-        let hurry = Arc::new(Notify::new());
+        let reconnect_now = Arc::new(Notify::new());
         let tracker = TaskTracker::new();
         let motion = config.motion.clone();
         let (mut drive, car, guard) = Drive::new(
@@ -144,17 +141,17 @@ impl Inner {
         if let Some(program) = config.guardian.clone() {
             let (confirmed, confirms) = watch::channel(None);
             drive.wait_for_guardian(confirms);
-            tokio::spawn(guardian::keep(program, guard, confirmed, move || {
-                alarm.send(ToDrive::Alarm)
+            tokio::spawn(guardian::supervise(program, guard, confirmed, move || {
+                alarm.send(DriveRequest::Alarm)
             }));
         }
         let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
-        let workers = Workers::start(&commands, &car, config.timeout, config.worker_hello)?;
+        let workers = WorkerTasks::start(&commands, &car, config.timeout, config.worker_hello)?;
         let camera = config
             .camera
             .as_ref()
             .map(|words| Camera::start(words, &config, &reports));
-        let executor = Executor::new(
+        let dispatcher = Dispatcher::new(
             commands,
             config.timeout,
             config.max_runs,
@@ -164,7 +161,7 @@ impl Inner {
             car,
         );
         let agent = Agent {
-            executor,
+            dispatcher,
             instance: InstanceId(p2p_shared::random::random_u64().context("no randomness")?),
             config,
             held_port: None,
@@ -176,7 +173,7 @@ impl Inner {
             past: Past::default(),
             state,
             shutdown: shutdown.clone(),
-            hurry: hurry.clone(),
+            reconnect_now: reconnect_now.clone(),
             #[cfg(feature = "simulation")]
             network: None,
         };
@@ -184,7 +181,7 @@ impl Inner {
         Ok(Self {
             state: watched,
             shutdown,
-            hurry,
+            reconnect_now,
             task,
             workers,
             car: proven,
@@ -200,8 +197,8 @@ impl Inner {
     }
 
     /// Dials at once if there is no link.
-    pub fn hurry(&self) {
-        self.hurry.notify_one();
+    pub fn reconnect_now(&self) {
+        self.reconnect_now.notify_one();
     }
 
     /// Tells systemd, as often as it wants to hear it, that what keeps the car's timers gets to run.

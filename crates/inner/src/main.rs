@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use p2p_inner::settings::{Options, Task};
+use p2p_inner::config::{Options, Task};
 use p2p_inner::{Inner, guardian};
 use p2p_shared::names::CommandName;
 use p2p_shared::{exit, logging, private_memory, settings, supervisor};
@@ -58,7 +58,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let alive = tokio::spawn(inner.proofs_of_life());
     loop {
         tokio::select! {
-            _ = hang_up.recv() => inner.hurry(),
+            _ = hang_up.recv() => inner.reconnect_now(),
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         }

@@ -23,6 +23,8 @@ use p2p_shared::names::{Argument, CommandName, RunId};
 use p2p_shared::protocol::console::{MotionRefused as Refused, PressId, StopCause as Cause};
 use p2p_shared::timing;
 
+pub(crate) mod stop_targets;
+
 /// How long a stop command may take.
 pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// How often a stop command is tried before it counts as failed.
@@ -51,7 +53,7 @@ pub(crate) fn stop_again_after(tries: u32) -> Duration {
 
 /// What the car's owner has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rules {
+pub(crate) struct MotionRules {
     /// How long a press lasts without being renewed.
     pub lease: Duration,
     /// How long a timed motion lasts; `None`: until somebody stops it.
@@ -60,14 +62,14 @@ pub(crate) struct Rules {
 
 /// Who wants a motion, and how it ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum MotionOrigin {
     /// A driver, for as long as the lease is renewed.
     Press(PressId),
     /// `/cgi` or `send`: for a time from the start of its process.
     Timed(RunId),
 }
 
-impl std::fmt::Display for Origin {
+impl std::fmt::Display for MotionOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Press(press) => write!(f, "press {press}"),
@@ -78,7 +80,7 @@ impl std::fmt::Display for Origin {
 
 /// What is to be executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Order {
+pub(crate) struct MotionCommand {
     /// The motion command.
     pub command: CommandName,
     /// Its arguments.
@@ -87,15 +89,15 @@ pub(crate) struct Order {
 
 /// A process of a motion or of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Token(u64);
+pub(crate) struct ProcessToken(u64);
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum MotionInput {
     /// A driver pressed; `tick` is the newest of our clock that it had seen.
     Press {
         id: PressId,
-        order: Order,
+        order: MotionCommand,
         tick: Duration,
     },
     /// A driver still holds it.
@@ -105,7 +107,7 @@ pub(crate) enum Event {
     /// Somebody asks for a motion of this length, or of the limit's.
     Timed {
         run: RunId,
-        order: Order,
+        order: MotionCommand,
         lasts: Option<Duration>,
     },
     /// Who asked for a timed motion has gone away.
@@ -118,38 +120,38 @@ pub(crate) enum Event {
     /// A link came up: whoever pressed did so over another.
     Linked,
     /// The process exists.
-    Started(Token),
+    Started(ProcessToken),
     /// The process could not be started.
-    NotStarted(Token),
+    NotStarted(ProcessToken),
     /// The process is gone, its whole group.
-    Reaped(Token),
+    Reaped(ProcessToken),
     /// A stop command has ended.
-    StopEnded { token: Token, ok: bool },
+    StopEnded { token: ProcessToken, ok: bool },
     /// Nothing but time.
     Tick,
 }
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Effect {
+pub(crate) enum MotionEffect {
     /// Start this motion's process.
     Start {
-        token: Token,
-        order: Order,
-        origin: Origin,
+        token: ProcessToken,
+        order: MotionCommand,
+        origin: MotionOrigin,
     },
     /// End this process, its whole group.
-    End(Token),
+    End(ProcessToken),
     /// Start the stop command, ahead of everything.
-    RunStop { token: Token, cause: Cause },
+    RunStop { token: ProcessToken, cause: Cause },
     /// This stop command takes too long: kill it.
-    KillStop(Token),
+    KillStop(ProcessToken),
     /// Nothing comes of this.
-    Refuse { origin: Origin, why: Refused },
+    Refuse { origin: MotionOrigin, why: Refused },
     /// A timed motion that was asked for again while it lasts: this run is over when that one is.
     Extended { run: RunId, by: RunId },
     /// The motion is over, by this.
-    Over { origin: Origin, cause: Cause },
+    Over { origin: MotionOrigin, cause: Cause },
     /// The car stands, as the stop command said.
     Stands,
     /// The stop command has failed three times, or `again` since, when nobody had asked for it.
@@ -158,21 +160,21 @@ pub(crate) enum Effect {
 
 /// The motion that is wanted.
 #[derive(Debug, Clone)]
-struct Wish {
-    origin: Origin,
-    order: Order,
+struct WantedMotion {
+    origin: MotionOrigin,
+    order: MotionCommand,
     /// When it ends by itself.
     until: Option<Duration>,
     /// How long it lasts from the start of its process, if not for as long as a lease.
     lasts: Option<Duration>,
     started: bool,
-    process: Option<Token>,
+    process: Option<ProcessToken>,
 }
 
 /// A stop command that runs.
 #[derive(Debug, Clone, Copy)]
 struct StopRun {
-    token: Token,
+    token: ProcessToken,
     began: Duration,
     /// What had happened to the car when it began.
     seen: u64,
@@ -181,10 +183,10 @@ struct StopRun {
 /// Whether the car moves.
 #[derive(Debug)]
 pub(crate) struct Motion {
-    rules: Rules,
-    wish: Option<Wish>,
+    rules: MotionRules,
+    wanted: Option<WantedMotion>,
     /// A motion's process that was not reaped yet, and since when it has been told to end.
-    process: Option<(Token, Option<Duration>)>,
+    process: Option<(ProcessToken, Option<Duration>)>,
     /// Whether anything moved the car since the last stop that counts.
     may_move: bool,
     /// Whether there is, or was, anything that can move it: else a stop that fails is nobody's danger.
@@ -201,16 +203,16 @@ pub(crate) struct Motion {
     /// The latest press that is over: neither it nor an earlier one comes back.
     over: Option<PressId>,
     next_token: u64,
-    effects: Vec<Effect>,
+    effects: Vec<MotionEffect>,
 }
 
 impl Motion {
     /// A car of which nobody knows whether it moves: it is stopped first.
     #[must_use]
-    pub(crate) fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: MotionRules) -> Self {
         Self {
             rules,
-            wish: None,
+            wanted: None,
             process: None,
             may_move: true,
             can_move: true,
@@ -237,33 +239,33 @@ impl Motion {
     }
 
     /// Something happened at this time: what is to be done, in this order.
-    pub(crate) fn on(&mut self, now: Duration, event: Event) -> Vec<Effect> {
+    pub(crate) fn on(&mut self, now: Duration, event: MotionInput) -> Vec<MotionEffect> {
         self.expire(now);
         match event {
-            Event::Press { id, order, tick } => self.press(now, id, order, tick),
-            Event::Renew { id, tick } => self.renew(now, id, tick),
-            Event::Release { id } => self.release(now, id),
-            Event::Timed { run, order, lasts } => self.timed(now, run, order, lasts),
-            Event::Abandoned { run } => {
+            MotionInput::Press { id, order, tick } => self.press(now, id, order, tick),
+            MotionInput::Renew { id, tick } => self.renew(now, id, tick),
+            MotionInput::Release { id } => self.release(now, id),
+            MotionInput::Timed { run, order, lasts } => self.timed(now, run, order, lasts),
+            MotionInput::Abandoned { run } => {
                 if self
-                    .wish
+                    .wanted
                     .as_ref()
-                    .is_some_and(|wish| wish.origin == Origin::Timed(run))
+                    .is_some_and(|wanted| wanted.origin == MotionOrigin::Timed(run))
                 {
                     self.halt(now, Cause::Released);
                 }
             }
-            Event::Stop(cause) => {
+            MotionInput::Stop(cause) => {
                 self.tries = 0;
-                self.end_wish(cause);
+                self.end_wanted(cause);
                 self.begin_stop(now, cause);
             }
-            Event::Linked => self.linked(now),
-            Event::Started(token) => self.started(now, token),
-            Event::NotStarted(token) => self.not_started(now, token),
-            Event::Reaped(token) => self.reaped(now, token),
-            Event::StopEnded { token, ok } => self.stop_ended(now, token, ok),
-            Event::Tick => {}
+            MotionInput::Linked => self.linked(now),
+            MotionInput::Started(token) => self.started(now, token),
+            MotionInput::NotStarted(token) => self.not_started(now, token),
+            MotionInput::Reaped(token) => self.reaped(now, token),
+            MotionInput::StopEnded { token, ok } => self.stop_ended(now, token, ok),
+            MotionInput::Tick => {}
         }
         self.advance(now);
         std::mem::take(&mut self.effects)
@@ -272,9 +274,9 @@ impl Motion {
     /// When time alone changes something.
     #[must_use]
     pub(crate) fn next(&self) -> Option<Duration> {
-        let wish = self.wish.as_ref().and_then(|wish| wish.until);
+        let wanted = self.wanted.as_ref().and_then(|wanted| wanted.until);
         let stop = self.stops.iter().map(|stop| stop.began + STOP_LIMIT).min();
-        wish.into_iter().chain(stop).chain(self.retry).min()
+        wanted.into_iter().chain(stop).chain(self.retry).min()
     }
 
     /// By when the car must have been stopped if nothing more is heard of this process; `None`
@@ -282,8 +284,8 @@ impl Motion {
     /// has no limit, or can't be stopped, has `Duration::MAX`: then only a death is a reason.
     #[must_use]
     pub(crate) fn guard(&self) -> Option<Duration> {
-        let until = match &self.wish {
-            Some(wish) => wish.until,
+        let until = match &self.wanted {
+            Some(wanted) => wanted.until,
             None => self.next_step(),
         };
         self.may_move.then(|| until.unwrap_or(Duration::MAX))
@@ -316,21 +318,23 @@ impl Motion {
         self.failed && self.tries >= STOP_TRIES
     }
 
-    fn press(&mut self, now: Duration, id: PressId, order: Order, tick: Duration) {
-        let origin = Origin::Press(id);
+    fn press(&mut self, now: Duration, id: PressId, order: MotionCommand, tick: Duration) {
+        let origin = MotionOrigin::Press(id);
         let until = (now + self.rules.lease).min(tick + timing::MOTION_AGE);
         if self.over.is_some_and(|over| id <= over) {
             return self.refuse(origin, Refused::Over);
         }
-        match self.wish.as_ref().map(|wish| wish.origin) {
-            Some(Origin::Press(held)) if held == id => return self.renew(now, id, tick),
-            Some(Origin::Press(held)) if held > id => return self.refuse(origin, Refused::Over),
+        match self.wanted.as_ref().map(|wanted| wanted.origin) {
+            Some(MotionOrigin::Press(held)) if held == id => return self.renew(now, id, tick),
+            Some(MotionOrigin::Press(held)) if held > id => {
+                return self.refuse(origin, Refused::Over);
+            }
             _ => {}
         }
         if until <= now {
             return self.refuse(origin, Refused::Old);
         }
-        self.wish_for(Wish {
+        self.want(WantedMotion {
             origin,
             order,
             until: Some(until),
@@ -342,17 +346,17 @@ impl Motion {
 
     fn renew(&mut self, now: Duration, id: PressId, tick: Duration) {
         let until = (now + self.rules.lease).min(tick + timing::MOTION_AGE);
-        if let Some(wish) = &mut self.wish
-            && wish.origin == Origin::Press(id)
+        if let Some(wanted) = &mut self.wanted
+            && wanted.origin == MotionOrigin::Press(id)
         {
-            wish.until = wish.until.max(Some(until));
+            wanted.until = wanted.until.max(Some(until));
         }
     }
 
     fn release(&mut self, now: Duration, id: PressId) {
         self.over = self.over.max(Some(id));
-        let held = self.wish.as_ref().map(|wish| wish.origin);
-        if let Some(Origin::Press(held)) = held
+        let held = self.wanted.as_ref().map(|wanted| wanted.origin);
+        if let Some(MotionOrigin::Press(held)) = held
             && held <= id
         {
             self.halt(now, Cause::Released);
@@ -363,35 +367,35 @@ impl Motion {
     /// at its wall clock, which may have been set back when it was restarted. Nothing of an older
     /// link comes over it.
     fn linked(&mut self, now: Duration) {
-        let origin = self.wish.as_ref().map(|wish| wish.origin);
-        if let Some(Origin::Press(_)) = origin {
+        let origin = self.wanted.as_ref().map(|wanted| wanted.origin);
+        if let Some(MotionOrigin::Press(_)) = origin {
             self.halt(now, Cause::Released);
         }
         self.over = None;
     }
 
-    fn timed(&mut self, now: Duration, run: RunId, order: Order, lasts: Option<Duration>) {
+    fn timed(&mut self, now: Duration, run: RunId, order: MotionCommand, lasts: Option<Duration>) {
         let lasts = lasts.or(self.rules.limit);
-        if let Some(wish) = &mut self.wish
-            && let Origin::Timed(by) = wish.origin
-            && wish.order == order
-            && wish.process.is_some()
-            && wish.process == self.process.map(|(token, _)| token)
+        if let Some(wanted) = &mut self.wanted
+            && let MotionOrigin::Timed(by) = wanted.origin
+            && wanted.order == order
+            && wanted.process.is_some()
+            && wanted.process == self.process.map(|(token, _)| token)
         {
             // The same again while its process runs: only its end moves, and only away.
-            wish.lasts = wish.lasts.zip(lasts).map(|(had, has)| had.max(has));
-            if wish.started {
-                wish.until = wish
+            wanted.lasts = wanted.lasts.zip(lasts).map(|(had, has)| had.max(has));
+            if wanted.started {
+                wanted.until = wanted
                     .until
                     .zip(lasts)
                     .map(|(until, lasts)| until.max(now + lasts));
             }
-            return self.effects.push(Effect::Extended { run, by });
+            return self.effects.push(MotionEffect::Extended { run, by });
         }
         // Until its process runs it has as long as a press: what it waits for might never end.
         let until = Some(now + self.rules.lease);
-        let origin = Origin::Timed(run);
-        self.wish_for(Wish {
+        let origin = MotionOrigin::Timed(run);
+        self.want(WantedMotion {
             origin,
             order,
             until,
@@ -401,12 +405,12 @@ impl Motion {
         });
     }
 
-    /// The newest wish counts, and takes the place of any other.
-    fn wish_for(&mut self, wish: Wish) {
+    /// The newest wanted counts, and takes the place of any other.
+    fn want(&mut self, wanted: WantedMotion) {
         if self.failed {
-            return self.refuse(wish.origin, Refused::StopFailed);
+            return self.refuse(wanted.origin, Refused::StopFailed);
         }
-        if let Some(old) = self.wish.replace(wish) {
+        if let Some(old) = self.wanted.replace(wanted) {
             self.give_up(old.origin);
             if old.process.is_none() {
                 self.refuse(old.origin, Refused::Replaced);
@@ -414,26 +418,26 @@ impl Motion {
         }
     }
 
-    fn refuse(&mut self, origin: Origin, why: Refused) {
-        self.effects.push(Effect::Refuse { origin, why });
+    fn refuse(&mut self, origin: MotionOrigin, why: Refused) {
+        self.effects.push(MotionEffect::Refuse { origin, why });
     }
 
     /// It does not come back.
-    fn give_up(&mut self, origin: Origin) {
-        if let Origin::Press(id) = origin {
+    fn give_up(&mut self, origin: MotionOrigin) {
+        if let MotionOrigin::Press(id) = origin {
             self.over = self.over.max(Some(id));
         }
     }
 
     /// What has run out of time.
     fn expire(&mut self, now: Duration) {
-        if let Some(wish) = &self.wish
-            && wish.until.is_some_and(|until| until <= now)
+        if let Some(wanted) = &self.wanted
+            && wanted.until.is_some_and(|until| until <= now)
         {
-            let cause = match (wish.process, wish.origin) {
+            let cause = match (wanted.process, wanted.origin) {
                 (None, _) => Cause::NotStarted,
-                (_, Origin::Press(_)) => Cause::Lease,
-                (_, Origin::Timed(_)) => Cause::Limit,
+                (_, MotionOrigin::Press(_)) => Cause::Lease,
+                (_, MotionOrigin::Timed(_)) => Cause::Limit,
             };
             self.halt(now, cause);
         }
@@ -443,7 +447,7 @@ impl Motion {
             .partition::<Vec<_>, _>(|stop| stop.began + STOP_LIMIT <= now);
         self.stops = stops;
         for stop in late {
-            self.effects.push(Effect::KillStop(stop.token));
+            self.effects.push(MotionEffect::KillStop(stop.token));
             self.stop_missed(now, now);
         }
         if self.retry.is_some_and(|at| at <= now) {
@@ -453,22 +457,22 @@ impl Motion {
 
     /// Ends the motion that there is, if there is one, and stops the car if it may move.
     fn halt(&mut self, now: Duration, cause: Cause) {
-        if self.end_wish(cause) && self.may_move {
+        if self.end_wanted(cause) && self.may_move {
             self.begin_stop(now, cause);
         }
     }
 
     /// Ends the motion that there is; whether there was one.
-    fn end_wish(&mut self, cause: Cause) -> bool {
-        let Some(wish) = self.wish.take() else {
+    fn end_wanted(&mut self, cause: Cause) -> bool {
+        let Some(wanted) = self.wanted.take() else {
             return false;
         };
-        self.give_up(wish.origin);
-        if wish.process.is_none() {
-            self.refuse(wish.origin, Refused::Over);
+        self.give_up(wanted.origin);
+        if wanted.process.is_none() {
+            self.refuse(wanted.origin, Refused::Over);
         }
-        self.effects.push(Effect::Over {
-            origin: wish.origin,
+        self.effects.push(MotionEffect::Over {
+            origin: wanted.origin,
             cause,
         });
         true
@@ -488,10 +492,10 @@ impl Motion {
             began: now,
             seen: self.moved,
         });
-        self.effects.push(Effect::RunStop { token, cause });
+        self.effects.push(MotionEffect::RunStop { token, cause });
     }
 
-    fn stop_ended(&mut self, now: Duration, token: Token, ok: bool) {
+    fn stop_ended(&mut self, now: Duration, token: ProcessToken, ok: bool) {
         let Some(at) = self.stops.iter().position(|stop| stop.token == token) else {
             return;
         };
@@ -503,7 +507,7 @@ impl Motion {
         self.failed = false;
         if stop.seen == self.moved && self.process.is_none() {
             self.may_move = false;
-            self.effects.push(Effect::Stands);
+            self.effects.push(MotionEffect::Stands);
         } else if self.process.is_none() && self.stops.is_empty() && self.due_stop.is_none() {
             self.begin_stop(now, Cause::Again);
         }
@@ -525,29 +529,29 @@ impl Motion {
             self.failed = true;
             let later = now + stop_again_after(self.tries - STOP_TRIES);
             self.retry = self.can_move.then_some(later);
-            self.effects.push(Effect::StopFailed { again });
-            if let Some(wish) = self.wish.take() {
-                self.give_up(wish.origin);
-                self.refuse(wish.origin, Refused::StopFailed);
+            self.effects.push(MotionEffect::StopFailed { again });
+            if let Some(wanted) = self.wanted.take() {
+                self.give_up(wanted.origin);
+                self.refuse(wanted.origin, Refused::StopFailed);
             }
         }
     }
 
-    fn started(&mut self, now: Duration, token: Token) {
-        if let Some(wish) = &mut self.wish
-            && wish.process == Some(token)
-            && let Origin::Timed(_) = wish.origin
+    fn started(&mut self, now: Duration, token: ProcessToken) {
+        if let Some(wanted) = &mut self.wanted
+            && wanted.process == Some(token)
+            && let MotionOrigin::Timed(_) = wanted.origin
         {
-            wish.started = true;
-            wish.until = wish.lasts.map(|lasts| now + lasts);
+            wanted.started = true;
+            wanted.until = wanted.lasts.map(|lasts| now + lasts);
         }
     }
 
-    fn not_started(&mut self, now: Duration, token: Token) {
+    fn not_started(&mut self, now: Duration, token: ProcessToken) {
         if self
-            .wish
+            .wanted
             .as_ref()
-            .is_some_and(|wish| wish.process == Some(token))
+            .is_some_and(|wanted| wanted.process == Some(token))
         {
             self.process = None;
             // What moved before it may be moving still.
@@ -556,7 +560,7 @@ impl Motion {
         self.reaped(now, token);
     }
 
-    fn reaped(&mut self, now: Duration, token: Token) {
+    fn reaped(&mut self, now: Duration, token: ProcessToken) {
         if self.process.is_none_or(|(process, _)| process != token) {
             return;
         }
@@ -564,7 +568,7 @@ impl Motion {
         self.moved += 1;
         // It may have done something since the last stop began; one that is to be tried again
         // begins after this.
-        if self.wish.is_none() && self.may_move && !self.failed && self.retry.is_none() {
+        if self.wanted.is_none() && self.may_move && !self.failed && self.retry.is_none() {
             self.begin_stop(now, Cause::Again);
         }
     }
@@ -576,35 +580,42 @@ impl Motion {
         {
             self.begin_stop(now, cause);
         }
-        let waits = self.wish.as_ref().is_none_or(|wish| wish.process.is_none());
+        let waits = self
+            .wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.process.is_none());
         if waits && let Some((token, None)) = self.process {
             self.process = Some((token, Some(now)));
-            self.effects.push(Effect::End(token));
+            self.effects.push(MotionEffect::End(token));
         }
         if self.process.is_some() || !self.stops.is_empty() || self.retry.is_some() {
             return;
         }
-        let token = Token(self.next_token);
-        let Some(wish) = self.wish.as_mut().filter(|wish| wish.process.is_none()) else {
+        let token = ProcessToken(self.next_token);
+        let Some(wanted) = self
+            .wanted
+            .as_mut()
+            .filter(|wanted| wanted.process.is_none())
+        else {
             return;
         };
-        wish.process = Some(token);
-        let (order, origin) = (wish.order.clone(), wish.origin);
+        wanted.process = Some(token);
+        let (order, origin) = (wanted.order.clone(), wanted.origin);
         self.next_token += 1;
         self.process = Some((token, None));
         self.may_move = true;
         self.can_move = true;
         self.moved += 1;
-        self.effects.push(Effect::Start {
+        self.effects.push(MotionEffect::Start {
             token,
             order,
             origin,
         });
     }
 
-    fn token(&mut self) -> Token {
+    fn token(&mut self) -> ProcessToken {
         self.next_token += 1;
-        Token(self.next_token - 1)
+        ProcessToken(self.next_token - 1)
     }
 }
 

@@ -18,12 +18,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::camera::{CameraHandle, Watched};
+use crate::camera::{CameraHandle, WatchTicket};
 use crate::clock;
-use crate::drive::ToDrive;
-use crate::executor::Executor;
-use crate::lister::{Lister, TooMany};
-use crate::own_address::OwnAddress;
+use crate::command_listing::{CommandListing, TooMany};
+use crate::dispatch::Dispatcher;
+use crate::drive::DriveRequest;
+use crate::local_address::LocalAddress;
 
 /// Most reports that wait while the router reads nothing: two of each run that may be open, and
 /// as many of runs that it cancelled since. What becomes of the car's motion is among them and
@@ -140,7 +140,7 @@ pub(crate) async fn greet(
     match greeted.unwrap_or(Err(SessionEnd::NoWelcome)) {
         Ok(welcome) => Ok((wire, welcome)),
         Err(end) => {
-            end.part(wire).await;
+            end.close(wire).await;
             Err(end)
         }
     }
@@ -156,7 +156,7 @@ impl SessionEnd {
     }
 
     /// Closes the link as this end of it asks for.
-    async fn part(&self, wire: LinkWire) {
+    async fn close(&self, wire: LinkWire) {
         match self {
             // So that the router needn't wait for our close.
             Self::Rejected(..) | Self::GoAway(_) => wire.part(None, "", FAREWELL).await,
@@ -172,13 +172,13 @@ impl SessionEnd {
 }
 
 /// We have said that we begin nothing more.
-struct Draining {
+struct DrainState {
     /// How long we wait for the router to have heard it.
     patience: Instant,
     heard: bool,
 }
 
-impl Draining {
+impl DrainState {
     /// Whether no run can be on its way to us, which would be lost if we left, and what we have
     /// to say is out.
     fn may_leave(&self, now: Instant, has_room: bool) -> bool {
@@ -201,7 +201,7 @@ pub(crate) struct Session<'a> {
     pub name: LinkName,
     pub service_port: u16,
     pub camera: Option<&'a CameraHandle>,
-    pub executor: &'a mut Executor,
+    pub dispatcher: &'a mut Dispatcher,
     pub outbox: &'a mut Outbox,
     pub shutdown: &'a CancellationToken,
     /// Someone drives, or is about to: the router wants our clock this often.
@@ -214,26 +214,26 @@ impl Session<'_> {
     /// Serves the link until it ends. What runs then goes on without it.
     pub(crate) async fn serve(mut self) -> SessionEnd {
         self.wire.get_ref().set_dead_after(timing::PACE_IDLE.dead);
-        let end = match self.live().await {
+        let end = match self.run().await {
             Ok(end) | Err(end) => end,
         };
-        self.executor.orphan();
-        end.part(self.wire).await;
+        self.dispatcher.detach_output();
+        end.close(self.wire).await;
         end
     }
 
-    async fn live(&mut self) -> Result<SessionEnd, SessionEnd> {
+    async fn run(&mut self) -> Result<SessionEnd, SessionEnd> {
         let mut liveness = Liveness::new(Pings::WhenSilent, timers::now());
-        let mut lister = Lister::new(self.executor.commands().clone());
+        let mut listing = CommandListing::new(self.dispatcher.commands().clone());
         let shutdown = self.shutdown.clone();
-        let mut drained = std::pin::pin!(self.executor.ended());
-        let mut draining: Option<Draining> = None;
+        let mut drained = std::pin::pin!(self.dispatcher.ended());
+        let mut draining: Option<DrainState> = None;
         let socket = self.wire.get_ref().socket();
         let address = socket.and_then(|socket| socket.local_addr().ok());
-        let mut own_address = OwnAddress::new(address, timers::now());
+        let mut local_address = LocalAddress::new(address, timers::now());
         loop {
             let now = timers::now();
-            let busy = self.watched || self.ticks.is_some() || !self.executor.is_idle();
+            let busy = self.watched || self.ticks.is_some() || !self.dispatcher.is_idle();
             let mut pace = liveness.set_busy(busy, now);
             let (due, changed) = liveness.poll(now);
             pace = changed.or(pace);
@@ -246,7 +246,7 @@ impl Session<'_> {
                 Some(Due::Ping) => self.wire.push_ping(Bytes::new())?,
                 None => {}
             }
-            if own_address.is_lost(now) {
+            if local_address.is_lost(now) {
                 return Ok(SessionEnd::AddressLost);
             }
             if self.outbox.urgent.len() > MAX_UNREAD {
@@ -259,7 +259,7 @@ impl Session<'_> {
                 .as_ref()
                 .is_some_and(|draining| draining.may_leave(now, has_room));
             let mut timer = liveness.next();
-            if let Some(look) = own_address.next(busy) {
+            if let Some(look) = local_address.next(busy) {
                 timer = timer.min(look);
             }
             if let Some(draining) = draining.as_ref().filter(|_| !may_leave) {
@@ -268,8 +268,8 @@ impl Session<'_> {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled(), if draining.is_none() => {
-                    draining = Some(Draining { patience: now + LAST_OUTPUT, heard: false });
-                    self.executor.drain(timing::DRAIN);
+                    draining = Some(DrainState { patience: now + LAST_OUTPUT, heard: false });
+                    self.dispatcher.drain(timing::DRAIN);
                     self.wire.push(&InnerToRouter::Draining)?;
                     self.wire.push_ping(DRAINING)?;
                 }
@@ -287,7 +287,7 @@ impl Session<'_> {
                     if let (Event::Pong(payload), Some(draining)) = (&event, &mut draining) {
                         draining.heard |= *payload == DRAINING;
                     }
-                    if let Some(end) = self.on_event(event, &mut lister)? {
+                    if let Some(end) = self.on_event(event, &mut listing)? {
                         return Ok(end);
                     }
                 }
@@ -298,7 +298,7 @@ impl Session<'_> {
                         self.push_output(&message)?;
                     }
                 }
-                message = lister.next(), if has_room => self.wire.push(&message)?,
+                message = listing.next(), if has_room => self.wire.push(&message)?,
                 () = &mut drained, if may_leave => {
                     while let Ok(message) = self.outbox.output.try_recv() {
                         self.push_output(&message)?;
@@ -327,7 +327,7 @@ impl Session<'_> {
     fn on_event(
         &mut self,
         event: Event<RouterToInner>,
-        lister: &mut Lister,
+        listing: &mut CommandListing,
     ) -> Result<Option<SessionEnd>, WireError> {
         let message = match event {
             Event::Message(message) => message,
@@ -340,15 +340,15 @@ impl Session<'_> {
             Event::Pong(_) | Event::Room => return Ok(None),
             Event::Closed(reason) => return Ok(Some(SessionEnd::Closed(reason))),
         };
-        let drive = self.executor.drive();
+        let drive = self.dispatcher.drive();
         match message {
-            RouterToInner::Stdin { run, bytes } => self.executor.input(run, &bytes),
-            RouterToInner::Run(request) => self.executor.begin(request, &self.name),
-            RouterToInner::Window { run, more } => self.executor.grant(run, more),
-            RouterToInner::Cancel { run } => self.executor.cancel(run),
-            RouterToInner::AskRun { run } => self.executor.tell(run),
+            RouterToInner::Stdin { run, bytes } => self.dispatcher.input(run, &bytes),
+            RouterToInner::Run(request) => self.dispatcher.begin(request, &self.name),
+            RouterToInner::Window { run, more } => self.dispatcher.grant(run, more),
+            RouterToInner::Cancel { run } => self.dispatcher.cancel(run),
+            RouterToInner::AskRun { run } => self.dispatcher.tell(run),
             RouterToInner::ListCommands { request } => {
-                if let Err(TooMany) = lister.ask(request) {
+                if let Err(TooMany) = listing.ask(request) {
                     let what = "asks for more lists of commands than it can need";
                     return Ok(Some(SessionEnd::Unreasonable(what)));
                 }
@@ -383,7 +383,7 @@ impl Session<'_> {
                     for_ms: None,
                 };
                 let link = self.name.clone();
-                drive.send(ToDrive::Press {
+                drive.send(DriveRequest::Press {
                     press,
                     tick_ms,
                     driver,
@@ -392,16 +392,16 @@ impl Session<'_> {
                 });
             }
             RouterToInner::Renew { press, tick_ms } => {
-                drive.send(ToDrive::Renew { press, tick_ms })
+                drive.send(DriveRequest::Renew { press, tick_ms })
             }
-            RouterToInner::Release { press } => drive.send(ToDrive::Release { press }),
+            RouterToInner::Release { press } => drive.send(DriveRequest::Release { press }),
             RouterToInner::Stop { by, over, cause } => {
-                drive.send(ToDrive::Stop { by, over, cause })
+                drive.send(DriveRequest::Stop { by, over, cause })
             }
             RouterToInner::Video { ticket } => {
                 if let Some(camera) = self.camera {
                     let service_port = self.service_port;
-                    camera.watched(ticket.map(|ticket| Watched {
+                    camera.watched(ticket.map(|ticket| WatchTicket {
                         service_port,
                         ticket,
                     }));

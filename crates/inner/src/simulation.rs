@@ -24,11 +24,11 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::agent::Agent;
 use crate::catalog::Catalog;
 use crate::commands::Commands;
-use crate::drive::{Drive, DriveHandle, ToDrive};
-use crate::executor::Executor;
-use crate::guardian::{self, Guard, Step};
+use crate::dispatch::Dispatcher;
+use crate::drive::{Drive, DriveHandle, DriveRequest};
+use crate::guardian::{self, GuardState, GuardStep};
 use crate::motion::{STOP_PAUSE, STOP_TRIES};
-use crate::reports::Reports;
+use crate::run::reporter::RunReporter;
 use crate::session::Outbox;
 use crate::{Config, LinkState, WAITING_OUTPUT};
 
@@ -168,7 +168,7 @@ impl Stall {
 pub struct Simulated {
     /// How the link is.
     pub link: watch::Receiver<LinkState>,
-    /// Told to end.
+    /// ProcessEvent to end.
     pub shutdown: CancellationToken,
     /// Kills the guardian, as by SIGKILL.
     pub kill_guardian: Arc<Notify>,
@@ -192,7 +192,7 @@ impl Simulated {
         let commands = Commands::simulated(files, motion.clone(), world.clone());
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
-        let reports = Reports::new(urgent, output);
+        let reports = RunReporter::new(urgent, output);
         let (state, link) = watch::channel(LinkState::Down);
         let shutdown = CancellationToken::new();
         let tracker = TaskTracker::new();
@@ -211,7 +211,7 @@ impl Simulated {
             kill: kill_guardian.clone(),
             car: car.clone(),
         };
-        let executor = Executor::new(
+        let dispatcher = Dispatcher::new(
             commands,
             config.timeout,
             config.max_runs,
@@ -221,7 +221,7 @@ impl Simulated {
             car,
         );
         let agent = Agent {
-            executor,
+            dispatcher,
             instance: InstanceId(instance),
             config,
             held_port: None,
@@ -233,7 +233,7 @@ impl Simulated {
             past: Past::default(),
             state,
             shutdown: shutdown.clone(),
-            hurry: Arc::default(),
+            reconnect_now: Arc::default(),
             network: Some(network),
         };
         Ok(Self {
@@ -251,7 +251,7 @@ impl Simulated {
     }
 }
 
-/// How guardians are kept running, which `guardian::keep` does with processes.
+/// How guardians are kept running, which `guardian::supervise` does with processes.
 struct Guardians {
     world: Arc<dyn World>,
     stop: CommandName,
@@ -262,8 +262,8 @@ struct Guardians {
 impl Guardians {
     async fn keep(
         self,
-        mut guard: watch::Receiver<Guard>,
-        confirmed: watch::Sender<Option<Guard>>,
+        mut guard: watch::Receiver<GuardState>,
+        confirmed: watch::Sender<Option<GuardState>>,
     ) {
         loop {
             let (ours, its) = tokio::io::duplex(4096);
@@ -278,13 +278,13 @@ impl Guardians {
                 }
             });
             let (from, to) = tokio::io::split(ours);
-            let told = guardian::tell(to, from, &mut guard, &confirmed).await;
+            let told = guardian::report(to, from, &mut guard, &confirmed).await;
             confirmed.send_replace(None);
             if told.is_none() {
                 return;
             }
-            if *guard.borrow() != Guard::Stand {
-                self.car.send(ToDrive::Alarm);
+            if *guard.borrow() != GuardState::Stand {
+                self.car.send(DriveRequest::Alarm);
             }
             tokio::time::sleep(guardian::PAUSE).await;
         }
@@ -299,13 +299,13 @@ async fn stand_in(pipes: tokio::io::DuplexStream, world: Arc<dyn World>, stop: C
         let (world, stop) = (world.clone(), stop.clone());
         async move {
             match step {
-                Step::Stop(guard) => self::act(world, stop, guard).await,
-                Step::Again(_) => run_stop(&*world, &stop).await,
+                GuardStep::Stop(guard) => self::act(world, stop, guard).await,
+                GuardStep::Again(_) => run_stop(&*world, &stop).await,
             }
         }
     };
     if let Ok(guard) = guardian::watch_over(from, to, step).await {
-        let moved = guard != Guard::Stand;
+        let moved = guard != GuardState::Stand;
         act(guard).await;
         world.end_survivors();
         if moved {
@@ -314,8 +314,8 @@ async fn stand_in(pipes: tokio::io::DuplexStream, world: Arc<dyn World>, stop: C
     }
 }
 
-async fn act(world: Arc<dyn World>, stop: CommandName, guard: Guard) -> bool {
-    let Guard::Until { group, .. } = guard else {
+async fn act(world: Arc<dyn World>, stop: CommandName, guard: GuardState) -> bool {
+    let GuardState::Until { group, .. } = guard else {
         return true;
     };
     let stopping = async {

@@ -1,4 +1,4 @@
-//! Owns one worker, a resident process that serves commands, from the inner's start to its end:
+//! Owns one worker, a supervisor process that serves commands, from the inner's start to its end:
 //! started, started again when it dies, and how it is asked. What is said to it while it lives is
 //! `worker/talk`; which commands it serves is `commands`.
 
@@ -15,17 +15,17 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::commands::Commands;
-use crate::drive::{DriveHandle, ToDrive};
+use crate::drive::{DriveHandle, DriveRequest};
 use crate::guardian;
-use crate::motion::Token;
+use crate::motion::ProcessToken;
 use crate::process::{self, Pipes, ProcessGroup, Program};
-use crate::runner::Job;
+use crate::run::Run;
 
-mod lines;
-mod talk;
+mod connection;
+mod protocol;
 
-pub(crate) use lines::Answer;
-use talk::{Talk, Why};
+use connection::{ConnectionEnd, WorkerConnection};
+pub(crate) use protocol::WorkerAnswer;
 
 /// Between a worker's end and its next start: this, doubled each time, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(200);
@@ -37,49 +37,49 @@ const STABLE: Duration = Duration::from_secs(10);
 /// How long a worker may take to end when it has had all its input.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
-/// Why there is no answer: of which kind, and in a sentence that says what to do.
+/// ConnectionEnd there is no answer: of which kind, and in a sentence that says what to do.
 pub(crate) type Failure = (Refusal, String);
 
 /// A hold on a worker.
 #[derive(Debug, Clone)]
-pub(crate) struct Worker {
+pub(crate) struct WorkerHandle {
     name: Arc<str>,
-    queue: mpsc::UnboundedSender<Ask>,
+    queue: mpsc::UnboundedSender<WorkerRequest>,
 }
 
 /// What is asked of a worker.
 #[derive(Debug)]
-enum Ask {
+enum WorkerRequest {
     /// A run, whose answer goes to the router; the inner waits for it before it ends.
-    Run(Box<Job>, TaskTrackerToken),
+    Run(Box<Run>, TaskTrackerToken),
     /// A part in the car's motion.
-    Call(Box<Call>),
+    Call(Box<WorkerCall>),
     /// The process of this group hangs: kill it.
     Kill { group: i32, why: String },
 }
 
 /// A part in the car's motion, whose answer goes back.
 #[derive(Debug)]
-struct Call {
+struct WorkerCall {
     request: RunRequest,
     /// What the drive calls it, which is told before the worker.
-    token: Token,
+    token: ProcessToken,
     /// Only these process groups may do it.
     among: Option<Vec<i32>>,
     /// Closed, nobody wants it any more.
-    taken: oneshot::Sender<Result<Taken, Failure>>,
+    taken: oneshot::Sender<Result<AcceptedCall, Failure>>,
 }
 
 /// A request that the worker was given.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct AcceptedCall {
     /// The number of the worker's process group.
     pub group: i32,
     /// What becomes of it.
-    pub answer: oneshot::Receiver<Result<Answer, Failure>>,
+    pub answer: oneshot::Receiver<Result<WorkerAnswer, Failure>>,
 }
 
-impl Ask {
+impl WorkerRequest {
     fn fail(self, (refusal, message): Failure) {
         match self {
             Self::Run(job, _) => job.give_up(refusal, message),
@@ -91,15 +91,15 @@ impl Ask {
     }
 }
 
-impl Worker {
-    /// A worker, and what its [task](Resident) needs to know of it.
-    pub(crate) fn new(name: &str) -> (Self, Queue) {
+impl WorkerHandle {
+    /// A worker, and what its [task](WorkerSupervisor) needs to know of it.
+    pub(crate) fn new(name: &str) -> (Self, WorkerQueue) {
         let (queue, asked) = mpsc::unbounded_channel();
         let worker = Self {
             name: name.into(),
             queue,
         };
-        (worker, Queue(asked))
+        (worker, WorkerQueue(asked))
     }
 
     /// The name of its file.
@@ -113,9 +113,9 @@ impl Worker {
     }
 
     /// Has it do a run, and answer it.
-    pub(crate) fn run(&self, job: Job) {
+    pub(crate) fn run(&self, job: Run) {
         let token = job.tracker.token();
-        self.ask(Ask::Run(Box::new(job), token));
+        self.ask(WorkerRequest::Run(Box::new(job), token));
     }
 
     /// Asks it to move or stop the car, unless what is returned is closed before it has come to
@@ -123,11 +123,11 @@ impl Worker {
     pub(crate) fn call(
         &self,
         request: RunRequest,
-        token: Token,
+        token: ProcessToken,
         among: Option<Vec<i32>>,
-    ) -> oneshot::Receiver<Result<Taken, Failure>> {
+    ) -> oneshot::Receiver<Result<AcceptedCall, Failure>> {
         let (taken, reply) = oneshot::channel();
-        self.ask(Ask::Call(Box::new(Call {
+        self.ask(WorkerRequest::Call(Box::new(WorkerCall {
             request,
             token,
             among,
@@ -139,10 +139,10 @@ impl Worker {
     /// Kills the process of this group, and everything of the group; it is started again.
     pub(crate) fn kill(&self, group: i32, why: &str) {
         let why = why.to_owned();
-        self.ask(Ask::Kill { group, why });
+        self.ask(WorkerRequest::Kill { group, why });
     }
 
-    fn ask(&self, ask: Ask) {
+    fn ask(&self, ask: WorkerRequest) {
         if let Err(mpsc::error::SendError(ask)) = self.queue.send(ask) {
             ask.fail(ending());
         }
@@ -158,12 +158,12 @@ fn ending() -> Failure {
 
 /// All workers of an inner. Dropped, they end.
 #[derive(Debug)]
-pub(crate) struct Workers {
+pub(crate) struct WorkerTasks {
     end: CancellationToken,
     tasks: TaskTracker,
 }
 
-impl Workers {
+impl WorkerTasks {
     /// Starts those that there are.
     ///
     /// # Errors
@@ -176,9 +176,9 @@ impl Workers {
     ) -> anyhow::Result<Self> {
         let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
         for name in commands.files().workers()? {
-            let (worker, queue) = Worker::new(&name);
+            let (worker, queue) = WorkerHandle::new(&name);
             commands.expect(&worker);
-            let resident = Resident {
+            let supervisor = WorkerSupervisor {
                 worker,
                 queue,
                 commands: commands.clone(),
@@ -187,7 +187,7 @@ impl Workers {
                 hello,
                 end: end.clone(),
             };
-            tasks.spawn(resident.live());
+            tasks.spawn(supervisor.run());
         }
         tasks.close();
         Ok(Self { end, tasks })
@@ -200,7 +200,7 @@ impl Workers {
     }
 }
 
-impl Drop for Workers {
+impl Drop for WorkerTasks {
     fn drop(&mut self) {
         self.end.cancel();
     }
@@ -208,12 +208,12 @@ impl Drop for Workers {
 
 /// Where what is asked of a worker arrives.
 #[derive(Debug)]
-pub(crate) struct Queue(mpsc::UnboundedReceiver<Ask>);
+pub(crate) struct WorkerQueue(mpsc::UnboundedReceiver<WorkerRequest>);
 
 /// A worker's task.
-pub(crate) struct Resident {
-    pub worker: Worker,
-    pub queue: Queue,
+pub(crate) struct WorkerSupervisor {
+    pub worker: WorkerHandle,
+    pub queue: WorkerQueue,
     pub commands: Commands,
     pub drive: DriveHandle,
     /// How long it may take over a run.
@@ -224,9 +224,9 @@ pub(crate) struct Resident {
     pub end: CancellationToken,
 }
 
-impl Resident {
+impl WorkerSupervisor {
     /// Keeps it running until the inner ends.
-    pub(crate) async fn live(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut failures = 0;
         loop {
             let began = Instant::now();
@@ -282,17 +282,17 @@ impl Resident {
 
     /// Its life from one start to its end: why that was, and what is left of it. Nothing, where
     /// the inner ends.
-    async fn once(&mut self) -> Option<(String, Option<Left>)> {
+    async fn once(&mut self) -> Option<(String, Option<KilledWorker>)> {
         let (mut group, pipes) = match self.start() {
             Ok(started) => started,
             Err(why) => return Some((why, None)),
         };
         let id = group.id();
-        let mut talk = Talk::new(self, id.as_raw(), pipes);
-        let why = talk.until_its_end(self, &mut group).await;
-        let Why::Failed(why) = why else {
-            talk.lose(&ending().1);
-            talk.end_input();
+        let mut connection = WorkerConnection::new(self, id.as_raw(), pipes);
+        let why = connection.until_its_end(self, &mut group).await;
+        let ConnectionEnd::Failed(why) = why else {
+            connection.abort(&ending().1);
+            connection.end_input();
             let _ = timeout(LAST_MOMENT, group.ended()).await;
             group.end(KILL_GRACE).await;
             return None;
@@ -301,12 +301,12 @@ impl Resident {
         let lingers = id.is_alive();
         // What it moved is moved by nobody now.
         let group_number = id.as_raw();
-        self.drive.send(ToDrive::WorkerGone {
+        self.drive.send(DriveRequest::WorkerGone {
             group: group_number,
             lingers,
         });
-        talk.lose(&why);
-        Some((why, Some(Left { group, lingers })))
+        connection.abort(&why);
+        Some((why, Some(KilledWorker { group, lingers })))
     }
 
     fn start(&self) -> Result<(ProcessGroup, Pipes), String> {
@@ -326,18 +326,18 @@ impl Resident {
 }
 
 /// A worker that was killed.
-struct Left {
+struct KilledWorker {
     group: ProcessGroup,
     lingers: bool,
 }
 
-impl Left {
+impl KilledWorker {
     /// Waits until it is gone: one that the kernel doesn't let go of could act once more.
     async fn reap(mut self, drive: &DriveHandle) {
         self.group.end(Duration::ZERO).await;
         if self.lingers {
             let group = self.group.id().as_raw();
-            drive.send(ToDrive::WorkerReaped { group });
+            drive.send(DriveRequest::WorkerReaped { group });
         }
     }
 }

@@ -18,8 +18,8 @@ use p2p_shared::protocol::{End, InnerToRouter, RouterToInner, RunRequest};
     dead_code,
     reason = "the lines between inner and worker: the inner uses more of them"
 )]
-#[path = "../../inner/src/worker/lines.rs"]
-mod lines;
+#[path = "../../inner/src/worker/protocol.rs"]
+mod worker_protocol;
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -73,12 +73,12 @@ fn worker_line_write(bencher: Bencher<'_, '_>) {
     let mut line = BytesMut::with_capacity(1024);
     bencher.bench_local(|| {
         line.clear();
-        lines::write_request(&mut line, 7, black_box(&request), b"").unwrap();
+        worker_protocol::write_request(&mut line, 7, black_box(&request), b"").unwrap();
     });
 }
 
 #[divan::bench]
-fn worker_line_parse() -> lines::Answer {
+fn worker_line_parse() -> worker_protocol::WorkerAnswer {
     let line = r#"{"id":7,"output":"going forward\n"}"#;
     serde_json::from_str(black_box(line)).unwrap()
 }

@@ -15,19 +15,19 @@ const ROOM: usize = 64 * 1024;
 
 /// Cuts what is written into pictures.
 #[derive(Debug)]
-pub struct Cutter {
+pub struct JpegSplitter {
     state: State,
     half: Option<HalfPicture>,
     /// It had a scan: without one there is nothing to see.
     has_scan: bool,
     /// How many bytes it has, those that were not kept included.
     length: u64,
-    lost: Lost,
+    lost: JpegLosses,
 }
 
 /// What was thrown away.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Lost {
+pub struct JpegLosses {
     /// Bytes that belong to no picture, or to one that has no end.
     pub garbage: u64,
     /// Pictures of more than [`MAX_PICTURE`].
@@ -58,19 +58,19 @@ enum State {
     CodedMarker,
 }
 
-impl Default for Cutter {
+impl Default for JpegSplitter {
     fn default() -> Self {
         Self {
             state: State::Between,
             half: None,
             has_scan: false,
             length: 0,
-            lost: Lost::default(),
+            lost: JpegLosses::default(),
         }
     }
 }
 
-impl Cutter {
+impl JpegSplitter {
     /// More was written, and read at this time of the car's clock. The pictures that are whole by
     /// it go to `show`.
     pub fn push(&mut self, mut bytes: &[u8], now_ms: u64, mut show: impl FnMut(Picture)) {
@@ -92,7 +92,7 @@ impl Cutter {
     }
 
     /// What was thrown away since the last time that this was asked.
-    pub fn take_lost(&mut self) -> Lost {
+    pub fn take_lost(&mut self) -> JpegLosses {
         std::mem::take(&mut self.lost)
     }
 

@@ -17,12 +17,12 @@ use tokio::process::ChildStdout;
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::jpeg::{Cutter, Lost};
+use super::jpeg::{JpegLosses, JpegSplitter};
 use super::watchdog::Watchdog;
-use super::{Common, Rarely, left, watched};
-use crate::complaints::{self, Speaker};
+use super::{CameraShared, LogThrottle, left, watched};
 use crate::process::{self, Pipes, ProcessGroup, Program};
-use crate::runner::ended;
+use crate::run::ended;
+use crate::stderr_log::{self, LogSource};
 use crate::{clock, guardian};
 
 /// As much is read at a time: what a pipe holds.
@@ -32,17 +32,17 @@ const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// Most characters of its last words.
 const LAST_WORDS: usize = 200;
 /// What keeps it running.
-pub(super) struct Keeper {
+pub(super) struct CameraSupervisor {
     words: Vec<String>,
     folder: PathBuf,
-    common: Common,
-    failures: Rarely,
-    losses: Rarely,
-    lost: Lost,
+    shared: CameraShared,
+    failures: LogThrottle,
+    losses: LogThrottle,
+    lost: JpegLosses,
 }
 
 /// Why its program does not run any more.
-enum Over {
+enum ProgramEnd {
     /// The inner ends.
     Ended,
     /// Nobody watches.
@@ -50,33 +50,33 @@ enum Over {
     Failed(String),
 }
 
-impl Keeper {
-    pub(super) fn new(words: Vec<String>, folder: PathBuf, common: Common) -> Self {
+impl CameraSupervisor {
+    pub(super) fn new(words: Vec<String>, folder: PathBuf, shared: CameraShared) -> Self {
         Self {
             words,
             folder,
-            common,
-            failures: Rarely::default(),
-            losses: Rarely::default(),
-            lost: Lost::default(),
+            shared,
+            failures: LogThrottle::default(),
+            losses: LogThrottle::default(),
+            lost: JpegLosses::default(),
         }
     }
 
     /// Keeps it running while somebody watches, until the inner ends.
     pub(super) async fn run(mut self) {
-        let end = self.common.end.clone();
-        let mut watching = self.common.watching.clone();
+        let end = self.shared.end.clone();
+        let mut watching = self.shared.watching.clone();
         let mut backoff = Backoff::default();
         while let Some(true) = end.run_until_cancelled(watched(&mut watching)).await {
-            self.common.state.send_replace(Some(CameraState::Starting));
+            self.shared.state.send_replace(Some(CameraState::Starting));
             let why = match self.once(&mut backoff).await {
-                Over::Ended => return,
-                Over::Left => continue,
-                Over::Failed(why) => why,
+                ProgramEnd::Ended => return,
+                ProgramEnd::Left => continue,
+                ProgramEnd::Failed(why) => why,
             };
             let pause = backoff.pause(Instant::now(), jitter());
-            self.tell_failure(&why, pause);
-            self.common
+            self.log_failure(&why, pause);
+            self.shared
                 .state
                 .send_replace(Some(CameraState::Failed { why }));
             tokio::select! {
@@ -87,30 +87,30 @@ impl Keeper {
     }
 
     /// Its life from one start to its end.
-    async fn once(&mut self, backoff: &mut Backoff) -> Over {
-        let end = self.common.end.clone();
+    async fn once(&mut self, backoff: &mut Backoff) -> ProgramEnd {
+        let end = self.shared.end.clone();
         let (mut group, pipes) = match self.start() {
             Ok(started) => started,
-            Err(why) => return Over::Failed(why),
+            Err(why) => return ProgramEnd::Failed(why),
         };
         tracing::info!(program = %Escaped(&self.words[0]), "the camera is started");
         let Pipes {
             mut stdout, stderr, ..
         } = pipes;
-        let stderr = stderr.map(|stderr| complaints::log(Speaker::Camera, stderr));
+        let stderr = stderr.map(|stderr| stderr_log::log(LogSource::Camera, stderr));
         let said = stderr.map(|log| AbortOnDropHandle::new(tokio::spawn(log)));
         let over = tokio::select! {
-            () = end.cancelled() => Over::Ended,
-            () = left(self.common.watching.clone()) => Over::Left,
-            why = self.read(stdout.as_mut(), backoff) => Over::Failed(why.unwrap_or_default()),
+            () = end.cancelled() => ProgramEnd::Ended,
+            () = left(self.shared.watching.clone()) => ProgramEnd::Left,
+            why = self.read(stdout.as_mut(), backoff) => ProgramEnd::Failed(why.unwrap_or_default()),
         };
         // Whoever comes while it ends is not shown what it saw.
-        self.common.newest.send_replace(None);
+        self.shared.newest.send_replace(None);
         let mut why = match over {
-            Over::Failed(why) => why,
+            ProgramEnd::Failed(why) => why,
             over => {
                 end_reading(&mut group, stdout).await;
-                let is_left = matches!(over, Over::Left);
+                let is_left = matches!(over, ProgramEnd::Left);
                 let why = if is_left {
                     "nobody watches"
                 } else {
@@ -133,7 +133,7 @@ impl Keeper {
         {
             why = format!("{why}: {}", EscapedBytes(&words).cut(LAST_WORDS));
         }
-        Over::Failed(why)
+        ProgramEnd::Failed(why)
     }
 
     /// Reads pictures until it has closed its output (`None`) or has to be ended.
@@ -143,14 +143,14 @@ impl Keeper {
         backoff: &mut Backoff,
     ) -> Option<String> {
         let stdout = stdout?;
-        let mut cutter = Cutter::default();
-        let mut dog = Watchdog::new(Instant::now());
+        let mut splitter = JpegSplitter::default();
+        let mut watchdog = Watchdog::new(Instant::now());
         let mut buffer = vec![0; READ];
         loop {
             let read = tokio::select! {
                 read = stdout.read(&mut buffer) => read,
-                () = sleep_until(dog.next().into()) => {
-                    match dog.bark(Instant::now()) {
+                () = sleep_until(watchdog.next().into()) => {
+                    match watchdog.verdict(Instant::now()) {
                         Some(why) => return Some(why),
                         None => continue,
                     }
@@ -160,24 +160,24 @@ impl Keeper {
                 return None;
             };
             let mut pictures = 0;
-            cutter.push(&buffer[..length], clock::now_ms(), |picture| {
+            splitter.push(&buffer[..length], clock::now_ms(), |picture| {
                 pictures += 1;
-                self.common.newest.send_replace(Some(picture));
+                self.shared.newest.send_replace(Some(picture));
             });
             if pictures > 0
                 && self
-                    .common
+                    .shared
                     .state
                     .send_if_modified(|state| state.take().is_some())
             {
                 backoff.connected(now);
             }
-            let lost = cutter.take_lost();
+            let lost = splitter.take_lost();
             self.lost.garbage += lost.garbage;
             self.lost.too_large += lost.too_large;
-            self.tell_losses();
-            dog.read(length, pictures, cutter.is_within(), now);
-            if let Some(why) = dog.bark(now) {
+            self.log_losses();
+            watchdog.read(length, pictures, splitter.is_within(), now);
+            if let Some(why) = watchdog.verdict(now) {
                 return Some(why);
             }
         }
@@ -218,9 +218,9 @@ impl Keeper {
         }
     }
 
-    fn tell_failure(&mut self, why: &str, pause: Duration) {
+    fn log_failure(&mut self, why: &str, pause: Duration) {
         let restart_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        if let Some(untold) = self.failures.may_tell(Instant::now()) {
+        if let Some(untold) = self.failures.may_log(Instant::now()) {
             tracing::error!(
                 why,
                 restart_ms,
@@ -230,9 +230,9 @@ impl Keeper {
         }
     }
 
-    fn tell_losses(&mut self) {
-        if self.lost != Lost::default() && self.losses.may_tell(Instant::now()).is_some() {
-            let Lost { garbage, too_large } = std::mem::take(&mut self.lost);
+    fn log_losses(&mut self) {
+        if self.lost != JpegLosses::default() && self.losses.may_log(Instant::now()).is_some() {
+            let JpegLosses { garbage, too_large } = std::mem::take(&mut self.lost);
             tracing::warn!(
                 bytes = garbage,
                 too_large,

@@ -51,7 +51,7 @@ impl Watchdog {
     }
 
     /// Why it is to be ended, if it is.
-    pub(super) fn bark(&self, now: Instant) -> Option<String> {
+    pub(super) fn verdict(&self, now: Instant) -> Option<String> {
         if self.since_picture >= FLOOD {
             return Some(format!(
                 "it has written {} MB, and no whole JPEG of less than 1 MiB is among them: it has to write MJPEG to its standard output",
@@ -81,44 +81,44 @@ impl Watchdog {
 mod tests {
     use super::*;
 
-    fn barks(dog: &Watchdog, at: Instant) -> String {
-        dog.bark(at).unwrap_or_default()
+    fn verdict(watchdog: &Watchdog, at: Instant) -> String {
+        watchdog.verdict(at).unwrap_or_default()
     }
 
     #[test]
     fn half_a_picture_and_then_silence_is_a_hung_program() {
         let start = Instant::now();
-        let mut dog = Watchdog::new(start);
-        dog.read(10, 1, true, start);
-        assert_eq!(dog.next(), start + HALF);
-        assert_eq!(barks(&dog, start + HALF / 2), "");
-        assert!(barks(&dog, start + HALF).contains("half a picture"));
+        let mut watchdog = Watchdog::new(start);
+        watchdog.read(10, 1, true, start);
+        assert_eq!(watchdog.next(), start + HALF);
+        assert_eq!(verdict(&watchdog, start + HALF / 2), "");
+        assert!(verdict(&watchdog, start + HALF).contains("half a picture"));
         // One that comes slowly is none.
-        dog.read(10, 0, true, start + HALF / 2);
-        assert_eq!(barks(&dog, start + HALF), "");
+        watchdog.read(10, 0, true, start + HALF / 2);
+        assert_eq!(verdict(&watchdog, start + HALF), "");
     }
 
     #[test]
     fn a_program_without_pictures_is_no_camera() {
         let start = Instant::now();
-        let mut dog = Watchdog::new(start);
-        assert!(barks(&dog, start + NONE).contains("nothing for 20 s"));
-        dog.read(10, 0, false, start + NONE / 2);
-        assert!(barks(&dog, start + NONE).contains("no whole JPEG"));
-        dog.read(10, 1, false, start + NONE / 2);
-        assert_eq!(barks(&dog, start + NONE), "");
+        let mut watchdog = Watchdog::new(start);
+        assert!(verdict(&watchdog, start + NONE).contains("nothing for 20 s"));
+        watchdog.read(10, 0, false, start + NONE / 2);
+        assert!(verdict(&watchdog, start + NONE).contains("no whole JPEG"));
+        watchdog.read(10, 1, false, start + NONE / 2);
+        assert_eq!(verdict(&watchdog, start + NONE), "");
     }
 
     #[test]
     fn a_flood_is_ended_before_that() {
         let now = Instant::now();
-        let mut dog = Watchdog::new(now);
+        let mut watchdog = Watchdog::new(now);
         for _ in 0..FLOOD / (1024 * 1024) {
-            assert_eq!(barks(&dog, now), "");
-            dog.read(1024 * 1024, 0, true, now);
+            assert_eq!(verdict(&watchdog, now), "");
+            watchdog.read(1024 * 1024, 0, true, now);
         }
-        assert!(barks(&dog, now).contains("268 MB"));
-        dog.read(1, 1, false, now);
-        assert_eq!(barks(&dog, now), "");
+        assert!(verdict(&watchdog, now).contains("268 MB"));
+        watchdog.read(1, 1, false, now);
+        assert_eq!(verdict(&watchdog, now), "");
     }
 }

@@ -6,13 +6,13 @@ use p2p_shared::protocol::console::{MotionEvent, MotionRefused};
 use p2p_shared::protocol::{End, InnerToRouter, Refusal};
 use tokio::sync::oneshot;
 
-use super::{Asked, Drive};
-use crate::motion::Origin;
-use crate::runner::{Stood, stop_failed};
+use super::{Drive, PendingMotion};
+use crate::motion::MotionOrigin;
+use crate::run::{StopResult, stop_failed};
 
 impl Drive {
     /// Answers a stop with what became of another that began after it was asked for.
-    pub(super) fn answer_stop(&self, asked: &Asked, end: End, exec_us: u64) {
+    pub(super) fn answer_stop(&self, asked: &PendingMotion, end: End, exec_us: u64) {
         let run = asked.request.run;
         let finished = InnerToRouter::Finished {
             run,
@@ -25,48 +25,48 @@ impl Drive {
     }
 
     /// What comes when the car stands, or can't be stopped.
-    pub(super) fn until_it_stands(&mut self) -> oneshot::Receiver<Stood> {
-        let (stands, stood) = oneshot::channel();
+    pub(super) fn wait_until_it_stands(&mut self) -> oneshot::Receiver<StopResult> {
+        let (stands, stop_result) = oneshot::channel();
         // One whose caller did not wait is of no use.
-        self.until_it_stands.retain(|waits| !waits.is_closed());
-        self.until_it_stands.push(stands);
-        stood
+        self.wait_until_it_stands.retain(|waits| !waits.is_closed());
+        self.wait_until_it_stands.push(stands);
+        stop_result
     }
 
-    pub(super) fn answer_those_who_wait(&mut self, stood: Stood) {
-        for waits in self.until_it_stands.drain(..) {
-            let _ = waits.send(stood);
+    pub(super) fn answer_waiting(&mut self, stop_result: StopResult) {
+        for waits in self.wait_until_it_stands.drain(..) {
+            let _ = waits.send(stop_result);
         }
     }
 
-    /// Answers a motion that became part of the one that runs: at once, or with `for=` when the
+    /// Answers a motion that became role of the one that runs: at once, or with `for=` when the
     /// car stands.
-    pub(super) fn extended(&mut self, asked: Asked) {
+    pub(super) fn extended(&mut self, asked: PendingMotion) {
         let run = asked.request.run;
         self.reports.urgent(InnerToRouter::Started { run });
         if asked.request.for_ms.is_none() {
             self.reports.urgent(finished(run, End::Ended, Bytes::new()));
             return;
         }
-        let stood = self.until_it_stands();
+        let stop_result = self.wait_until_it_stands();
         let reports = self.reports.clone();
         self.tracker.spawn(async move {
-            let stood = tokio::select! {
+            let stop_result = tokio::select! {
                 biased;
-                stood = stood => stood,
+                stop_result = stop_result => stop_result,
                 () = asked.cancel.cancelled() => return,
             };
-            let (end, said) = match stood {
-                Ok(Stood::Failed) => stop_failed(&[]),
+            let (end, said) = match stop_result {
+                Ok(StopResult::Failed) => stop_failed(&[]),
                 _ => (End::Ended, Bytes::new()),
             };
             reports.output([finished(run, end, said)]).await;
         });
     }
 
-    pub(super) fn refused(&mut self, origin: Origin, why: MotionRefused) {
+    pub(super) fn refused(&mut self, origin: MotionOrigin, why: MotionRefused) {
         match origin {
-            Origin::Press(press) => {
+            MotionOrigin::Press(press) => {
                 if let Some((request, _, driver)) = self.presses.remove(&press) {
                     tracing::info!(
                         epoch = press.epoch, press = press.number, run = %request.run, driver,
@@ -75,7 +75,7 @@ impl Drive {
                     self.report(MotionEvent::Refused { press, why });
                 }
             }
-            Origin::Timed(run) => {
+            MotionOrigin::Timed(run) => {
                 if self.waiting.remove(&run).is_some() {
                     let (refusal, message) = match why {
                         MotionRefused::StopFailed => (
@@ -107,7 +107,7 @@ impl Drive {
     }
 
     /// What was told while there was no link was lost.
-    pub(super) fn tell_how_it_is(&self) {
+    pub(super) fn report_state(&self) {
         if let Some(moving) = &self.moving {
             self.report(MotionEvent::Started(moving.clone()));
         }
@@ -119,7 +119,7 @@ impl Drive {
     }
 }
 
-/// The end of a run that became part of another.
+/// The end of a run that became role of another.
 fn finished(run: RunId, end: End, stderr: Bytes) -> InnerToRouter {
     InnerToRouter::Finished {
         run,

@@ -10,25 +10,25 @@ use p2p_shared::protocol::{RUN_WINDOW, Refusal, RunRequest};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Asked, Drive, Process, What};
-use crate::guardian::{Guard, Mover};
-use crate::motion::{Effect, Event, Order, Origin, Token};
-use crate::runner::{Job, Part, Stood, Window};
+use super::{Drive, PendingMotion, Process, ProcessPurpose};
+use crate::guardian::{GuardState, MotionOwner};
+use crate::motion::{MotionCommand, MotionEffect, MotionInput, MotionOrigin, ProcessToken};
+use crate::run::{MotionRole, Run, StopResult, Window};
 
 impl Drive {
-    pub(super) fn act(&mut self, effect: Effect, job: &mut Option<Asked>) {
+    pub(super) fn act(&mut self, effect: MotionEffect, job: &mut Option<PendingMotion>) {
         match effect {
-            Effect::Start {
+            MotionEffect::Start {
                 token,
                 order,
                 origin,
             } => self.start(token, order, origin),
-            Effect::End(token) | Effect::KillStop(token) => {
+            MotionEffect::End(token) | MotionEffect::KillStop(token) => {
                 if let Some(process) = self.processes.get(&token) {
                     process.cancel.cancel();
                 }
             }
-            Effect::RunStop { token, cause } => {
+            MotionEffect::RunStop { token, cause } => {
                 self.stands.send_replace(false);
                 let mut others = std::mem::take(&mut self.stop_runs);
                 others.extend(job.take());
@@ -37,37 +37,37 @@ impl Drive {
                     let run = other.request.run;
                     tracing::info!(%run, by = %asked.request.run, "stop answered by another");
                 }
-                let what = What::Stop { cause, others };
-                self.spawn(token, what, asked, None);
+                let purpose = ProcessPurpose::Stop { cause, others };
+                self.spawn(token, purpose, asked, None);
             }
-            Effect::Refuse { origin, why } => self.refused(origin, why),
-            Effect::Extended { run, by } => {
+            MotionEffect::Refuse { origin, why } => self.refused(origin, why),
+            MotionEffect::Extended { run, by } => {
                 tracing::info!(%run, %by, "motion extended");
                 if let Some(asked) = self.waiting.remove(&run) {
                     self.extended(asked);
                 }
             }
-            Effect::Over { origin, cause } => {
+            MotionEffect::Over { origin, cause } => {
                 let press = match origin {
-                    Origin::Press(press) => Some(press),
-                    Origin::Timed(_) => None,
+                    MotionOrigin::Press(press) => Some(press),
+                    MotionOrigin::Timed(_) => None,
                 };
                 tracing::info!(%origin, %cause, "motion over");
                 self.report(MotionEvent::Over { press, cause });
             }
-            Effect::Stands => {
+            MotionEffect::Stands => {
                 self.stands.send_replace(true);
                 self.group = 0;
-                self.movers.clear();
+                self.stop_targets.clear();
                 self.leaving = None;
-                self.answer_those_who_wait(Stood::Stands);
+                self.answer_waiting(StopResult::Stands);
                 self.moving = None;
                 self.report(MotionEvent::Stands);
             }
-            Effect::StopFailed { again } => {
+            MotionEffect::StopFailed { again } => {
                 self.stands.send_replace(true);
                 self.leaving = None;
-                self.answer_those_who_wait(Stood::Failed);
+                self.answer_waiting(StopResult::Failed);
                 // Later tries that nobody asked for are no news; each new link is told all the same.
                 if !again {
                     tracing::error!("STOP FAILED: nothing moves until a stop has succeeded");
@@ -77,81 +77,83 @@ impl Drive {
         }
     }
 
-    fn start(&mut self, token: Token, order: Order, origin: Origin) {
+    fn start(&mut self, token: ProcessToken, order: MotionCommand, origin: MotionOrigin) {
         let begun = match origin {
-            Origin::Timed(run) => self.waiting.remove(&run).map(|asked| {
+            MotionOrigin::Timed(run) => self.waiting.remove(&run).map(|asked| {
                 let who = asked.request.remote_addr.as_str().into();
                 (asked, None, who)
             }),
-            Origin::Press(press) => self.presses.remove(&press).map(|(request, link, driver)| {
-                tracing::info!(
-                    epoch = press.epoch, press = press.number, run = %request.run, driver,
-                    from = request.remote_addr, command = %order.command,
-                    lease_ms = self.info.lease_ms, "press"
-                );
-                (unheard(request, link), Some(press), driver.into())
-            }),
+            MotionOrigin::Press(press) => {
+                self.presses.remove(&press).map(|(request, link, driver)| {
+                    tracing::info!(
+                        epoch = press.epoch, press = press.number, run = %request.run, driver,
+                        from = request.remote_addr, command = %order.command,
+                        lease_ms = self.info.lease_ms, "press"
+                    );
+                    (unheard(request, link), Some(press), driver.into())
+                })
+            }
         };
         let Some((asked, press, who)) = begun else {
-            return self.decide(Event::NotStarted(token), None);
+            return self.decide(MotionInput::NotStarted(token), None);
         };
         let run = asked.request.run;
-        self.mover = Mover {
+        self.owner = MotionOwner {
             run: Some(run),
             press,
             who,
         };
-        let stood = asked.request.for_ms.map(|_| self.until_it_stands());
+        let stop_result = asked.request.for_ms.map(|_| self.wait_until_it_stands());
         self.stands.send_replace(false);
         self.spawn(
             token,
-            What::Motion {
+            ProcessPurpose::Motion {
                 run,
                 command: order.command,
                 press,
             },
             asked,
-            stood,
+            stop_result,
         );
     }
 
     fn spawn(
         &mut self,
-        token: Token,
-        what: What,
-        asked: Asked,
-        stood: Option<oneshot::Receiver<Stood>>,
+        token: ProcessToken,
+        purpose: ProcessPurpose,
+        asked: PendingMotion,
+        stop_result: Option<oneshot::Receiver<StopResult>>,
     ) {
-        let Asked {
+        let PendingMotion {
             request,
             link,
             stdin,
             window,
             cancel: caller,
-            entry,
+            guard,
         } = asked;
         let cancel = CancellationToken::new();
-        let guarded = match what {
-            What::Motion { .. } => self.guarded(),
-            What::Stop { .. } => None,
+        let guarded = match purpose {
+            ProcessPurpose::Motion { .. } => self.guarded(),
+            ProcessPurpose::Stop { .. } => None,
         };
-        let part = Part {
+        let role = MotionRole {
             token,
-            is_stop: matches!(what, What::Stop { .. }),
+            is_stop: matches!(purpose, ProcessPurpose::Stop { .. }),
             is_retry: request.run == own_run() && self.motion.tries_by_itself(),
-            stop_by: self.movers.stop_by(),
+            stop_target: self.stop_targets.stop_target(),
             drive: self.own.clone(),
-            stood: Mutex::new(stood),
+            stop_result: Mutex::new(stop_result),
             caller,
         };
         self.processes.insert(
             token,
             Process {
                 cancel: cancel.clone(),
-                what,
+                purpose,
             },
         );
-        let job = Job {
+        let job = Run {
             request,
             stdin,
             link,
@@ -160,8 +162,8 @@ impl Drive {
             cancel,
             reports: self.reports.clone(),
             tracker: self.tracker.clone(),
-            part: Some(part),
-            _entry: entry,
+            role: Some(role),
+            _guard: guard,
         };
         let commands = self.commands.clone();
         self.tracker.spawn(async move {
@@ -180,11 +182,11 @@ impl Drive {
     /// When the guardian knows what is to begin now: an inner that dies or is stopped at a
     /// motion's first moment, or while a guardian is replaced, would else leave the car moving.
     fn guarded(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
-        self.tell_guardian();
+        self.update_guardian();
         let mut confirmed = self.confirmed.clone()?;
         let guard = self.guard.subscribe();
         Some(async move {
-            let is_newest = |known: &Option<Guard>| known.as_ref() == Some(&*guard.borrow());
+            let is_newest = |known: &Option<GuardState>| known.as_ref() == Some(&*guard.borrow());
             // Without anyone who could confirm it, it does not begin.
             if confirmed.wait_for(is_newest).await.is_err() {
                 std::future::pending::<()>().await;
@@ -193,7 +195,7 @@ impl Drive {
     }
 
     /// The stop command as we run it ourselves: nobody waits for it.
-    fn own_stop(&self) -> Asked {
+    fn own_stop(&self) -> PendingMotion {
         let request = RunRequest {
             run: own_run(),
             command: self.info.stop.clone(),
@@ -209,17 +211,17 @@ impl Drive {
         unheard(request, link)
     }
 
-    pub(super) fn tell_guardian(&self) {
-        let until = |deadline_ms| Guard::Until {
+    pub(super) fn update_guardian(&self) {
+        let until = |deadline_ms| GuardState::Until {
             deadline_ms,
             group: match self.group {
-                0 => self.movers.newest_worker(),
+                0 => self.stop_targets.newest_worker(),
                 group => group,
             },
-            mover: self.mover.clone(),
+            owner: self.owner.clone(),
         };
         let news = match self.motion.guard() {
-            None => Guard::Stand,
+            None => GuardState::Stand,
             Some(Duration::MAX) => until(0),
             Some(at) => until(u64::try_from(at.as_millis()).unwrap_or(u64::MAX)),
         };
@@ -237,15 +239,15 @@ fn own_run() -> RunId {
 }
 
 /// A run whose output nobody waits for.
-fn unheard(request: RunRequest, link: LinkName) -> Asked {
+fn unheard(request: RunRequest, link: LinkName) -> PendingMotion {
     let window = Window::new(RUN_WINDOW);
     window.close();
-    Asked {
+    PendingMotion {
         request,
         link,
         stdin: Bytes::new(),
         window,
         cancel: CancellationToken::new(),
-        entry: None,
+        guard: None,
     }
 }

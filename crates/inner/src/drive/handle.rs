@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::catalog::Catalog;
-use crate::executor::Entry;
-use crate::motion::Token;
-use crate::runner::Window;
+use crate::dispatch::EntryGuard;
+use crate::motion::ProcessToken;
+use crate::run::Window;
 
 /// What is asked of the car.
 #[derive(Debug)]
-pub(crate) enum ToDrive {
+pub(crate) enum DriveRequest {
     /// A driver presses.
     Press {
         press: PressId,
@@ -37,9 +37,9 @@ pub(crate) enum ToDrive {
         cause: StopCause,
     },
     /// `/cgi` or `send` asks for a motion.
-    Timed { job: Asked },
+    Timed { job: PendingMotion },
     /// `/cgi` or `send` asks for the stop command.
-    StopRun { job: Asked },
+    StopRun { job: PendingMotion },
     /// Who asked for this motion has gone away.
     Abandoned { run: RunId },
     /// Nobody knows whether the car moves: stop it.
@@ -58,74 +58,74 @@ pub(crate) enum ToDrive {
     /// The last of a worker is gone.
     WorkerReaped { group: i32 },
     /// What became of a process.
-    Told(Told),
+    Process(ProcessEvent),
 }
 
 /// A run that somebody waits for.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct PendingMotion {
     pub request: RunRequest,
     pub link: LinkName,
     pub stdin: Bytes,
     pub window: Window,
     pub cancel: CancellationToken,
-    pub entry: Option<Entry>,
+    pub guard: Option<EntryGuard>,
 }
 
 /// What a motion's or a stop's process has come to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Told {
+pub(crate) enum ProcessEvent {
     Started {
-        token: Token,
+        token: ProcessToken,
         group: i32,
         /// The group is that of a worker.
         is_workers: bool,
     },
     NotStarted {
-        token: Token,
+        token: ProcessToken,
     },
     Ended {
-        token: Token,
+        token: ProcessToken,
         end: End,
         exec: Duration,
     },
     /// Its whole group is gone.
     Reaped {
-        token: Token,
+        token: ProcessToken,
     },
 }
 
 /// Everyone's hold on the car.
 #[derive(Debug, Clone)]
 pub(crate) struct DriveHandle {
-    queue: mpsc::UnboundedSender<ToDrive>,
+    queue: mpsc::UnboundedSender<DriveRequest>,
     stands: watch::Receiver<bool>,
 }
 
 impl DriveHandle {
     pub(super) fn new(
-        queue: mpsc::UnboundedSender<ToDrive>,
+        queue: mpsc::UnboundedSender<DriveRequest>,
         stands: watch::Receiver<bool>,
     ) -> Self {
         Self { queue, stands }
     }
 
     /// Asks for something. The queue is read at once, whatever runs.
-    pub(crate) fn send(&self, ask: ToDrive) {
+    pub(crate) fn send(&self, ask: DriveRequest) {
         let _ = self.queue.send(ask);
     }
 
     /// Waits until the car's timers are proved to be kept.
     pub(crate) async fn proof(&self) -> bool {
         let (tell, told) = oneshot::channel();
-        self.send(ToDrive::Proof(tell));
+        self.send(DriveRequest::Proof(tell));
         told.await.is_ok()
     }
 
     /// Stops the car at the start, if it has a stop command, and waits until it stands.
     pub(crate) async fn stop_first(&self, catalog: &Catalog, info: &MotionInfo) {
         if catalog.resolve(&info.stop).is_ok() {
-            return self.wait_for(ToDrive::First).await;
+            return self.wait_for(DriveRequest::First).await;
         }
         if info
             .commands
@@ -143,10 +143,10 @@ impl DriveHandle {
     /// Begins no motion any more, and stops the car if it moves: `leaving` is held until that is
     /// done, since between two tries of a stop nothing runs.
     pub(crate) fn drain(&self, leaving: TaskTrackerToken) {
-        self.send(ToDrive::Drain { leaving });
+        self.send(DriveRequest::Drain { leaving });
     }
 
-    async fn wait_for(&self, ask: ToDrive) {
+    async fn wait_for(&self, ask: DriveRequest) {
         let mut stands = self.stands.clone();
         stands.mark_unchanged();
         self.send(ask);

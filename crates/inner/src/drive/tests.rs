@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::catalog::Catalog;
-use crate::runner::Window;
+use crate::run::Window;
 use crate::testing::{motion, script};
 
 /// A car whose scripts write a line of the note `did`, and what it says to the router.
@@ -37,7 +37,7 @@ impl Bench {
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(4);
         let tracker = TaskTracker::new();
-        let reports = Reports::new(urgent, output);
+        let reports = RunReporter::new(urgent, output);
         let (drive, car, _) = Drive::new(info.clone(), commands.clone(), reports, tracker.clone());
         let mut bench = Self {
             folder,
@@ -79,20 +79,20 @@ impl Bench {
         }
     }
 
-    fn asked(run: u64, command: &str, for_ms: Option<u64>) -> Asked {
-        Asked {
+    fn asked(run: u64, command: &str, for_ms: Option<u64>) -> PendingMotion {
+        PendingMotion {
             request: Self::request(run, command, for_ms),
             link: "car".parse().unwrap(),
             stdin: Bytes::new(),
             window: Window::new(RUN_WINDOW),
             cancel: CancellationToken::new(),
-            entry: None,
+            guard: None,
         }
     }
 
     fn press(&self, number: u64) -> PressId {
         let press = PressId { epoch: 1, number };
-        self.car.send(ToDrive::Press {
+        self.car.send(DriveRequest::Press {
             press,
             tick_ms: clock::now_ms(),
             driver: "ann".to_owned(),
@@ -212,7 +212,7 @@ fn number_of(run: RunId) -> u64 {
 impl Bench {
     fn is_asked(&self, run: u64, for_ms: Option<u64>) {
         let job = Self::asked(run, "forward", for_ms);
-        self.car.send(ToDrive::Timed { job });
+        self.car.send(DriveRequest::Timed { job });
     }
 
     /// What is said of runs and of the end of motion, up to the ends of so many runs.
@@ -308,7 +308,7 @@ async fn stops_in_a_loop_are_two_processes_at_a_time_and_all_are_answered() {
     let before = bench.did().len();
     for run in 1..=20 {
         let job = Bench::asked(run, "stop", None);
-        bench.car.send(ToDrive::StopRun { job });
+        bench.car.send(DriveRequest::StopRun { job });
     }
     let story = bench.story(20).await;
     for run in 1..=20 {

@@ -1,4 +1,4 @@
-//! Owns what a cutter of pictures is held to: with pictures of every make, in pieces of any size,
+//! Owns what a splitter of pictures is held to: with pictures of every make, in pieces of any size,
 //! and with anything between them.
 
 use proptest::collection::vec;
@@ -31,19 +31,19 @@ fn plain() -> Vec<u8> {
 }
 
 /// Pictures out of these pieces, and what was lost.
-fn cut<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Lost) {
-    let mut cutter = Cutter::default();
+fn cut<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, JpegLosses) {
+    let mut splitter = JpegSplitter::default();
     let mut pictures = Vec::new();
     for (n, piece) in (0..).zip(pieces) {
-        cutter.push(piece, n, |picture| pictures.push(picture.jpeg().to_vec()));
+        splitter.push(piece, n, |picture| pictures.push(picture.jpeg().to_vec()));
     }
-    (pictures, cutter.take_lost())
+    (pictures, splitter.take_lost())
 }
 
 fn is_whole(bytes: &[u8]) {
     let (pictures, lost) = cut([bytes]);
     assert_eq!(pictures, [bytes]);
-    assert_eq!(lost, Lost::default());
+    assert_eq!(lost, JpegLosses::default());
     let (pictures, _) = cut(bytes.chunks(1));
     assert_eq!(pictures, [bytes]);
 }
@@ -99,20 +99,20 @@ fn half_a_picture_is_lost_and_the_next_is_whole() {
 fn one_that_is_too_large_is_thrown_away_and_needs_no_memory() {
     let picture = plain();
     let head = &picture[..picture.len() - 2];
-    let mut cutter = Cutter::default();
+    let mut splitter = JpegSplitter::default();
     let mut pictures = 0;
-    cutter.push(head, 0, |_| pictures += 1);
+    splitter.push(head, 0, |_| pictures += 1);
     for _ in 0..100 {
-        cutter.push(&[7; 1 << 20], 0, |_| pictures += 1);
-        let kept = cutter.half.as_ref().map_or(0, HalfPicture::len);
+        splitter.push(&[7; 1 << 20], 0, |_| pictures += 1);
+        let kept = splitter.half.as_ref().map_or(0, HalfPicture::len);
         assert!(kept <= MAX_PICTURE);
     }
-    assert!(cutter.is_within());
-    cutter.push(&[0xff, 0xd9], 0, |_| pictures += 1);
+    assert!(splitter.is_within());
+    splitter.push(&[0xff, 0xd9], 0, |_| pictures += 1);
     assert_eq!(pictures, 0);
     let (garbage, too_large) = (0, 1);
-    assert_eq!(cutter.take_lost(), Lost { garbage, too_large });
-    cutter.push(&picture, 0, |_| pictures += 1);
+    assert_eq!(splitter.take_lost(), JpegLosses { garbage, too_large });
+    splitter.push(&picture, 0, |_| pictures += 1);
     assert_eq!(pictures, 1);
     // The largest that may be.
     let coded = vec![1; MAX_PICTURE - jpeg(&[], &[]).len()];
@@ -122,7 +122,7 @@ fn one_that_is_too_large_is_thrown_away_and_needs_no_memory() {
 #[test]
 fn its_time_is_that_of_its_first_byte() {
     let picture = plain();
-    let mut cutter = Cutter::default();
+    let mut splitter = JpegSplitter::default();
     let mut times = Vec::new();
     for (piece, now) in [
         (&picture[..9], 5),
@@ -131,7 +131,7 @@ fn its_time_is_that_of_its_first_byte() {
         (&[0xff][..], 8),
         (&picture[1..], 9),
     ] {
-        cutter.push(piece, now, |picture| times.push(picture.captured_ms()));
+        splitter.push(piece, now, |picture| times.push(picture.captured_ms()));
     }
     assert_eq!(times, [5, 7, 9]);
 }
@@ -174,18 +174,18 @@ proptest! {
         bytes in vec(prop_oneof![any::<u8>(), prop::sample::select(vec![0xff, 0xd8, 0xd9, 0xda, 0])], 0..2000),
         size in 1..100_usize,
     ) {
-        let mut cutter = Cutter::default();
+        let mut splitter = JpegSplitter::default();
         let mut pictures: Vec<Vec<u8>> = Vec::new();
         for piece in bytes.chunks(size) {
-            cutter.push(piece, 0, |picture| pictures.push(picture.jpeg().to_vec()));
+            splitter.push(piece, 0, |picture| pictures.push(picture.jpeg().to_vec()));
         }
         let shown: usize = pictures.iter().map(Vec::len).sum();
-        let waits = match cutter.state {
+        let waits = match splitter.state {
             State::Between => 0,
             State::MayBegin => 1,
-            _ => cutter.length,
+            _ => splitter.length,
         };
-        prop_assert_eq!(shown as u64 + cutter.lost.garbage + waits, bytes.len() as u64);
+        prop_assert_eq!(shown as u64 + splitter.lost.garbage + waits, bytes.len() as u64);
         for picture in &pictures {
             prop_assert!(picture.starts_with(&[0xff, 0xd8, 0xff]) && picture.ends_with(&[0xff, 0xd9]));
         }

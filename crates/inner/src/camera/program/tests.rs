@@ -5,15 +5,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
-fn keeper(folder: &Path, word: &str) -> Keeper {
+fn supervisor(folder: &Path, word: &str) -> CameraSupervisor {
     let (_, watching) = watch::channel(None);
-    let common = Common {
+    let shared = CameraShared {
         watching,
         end: CancellationToken::new(),
         newest: watch::Sender::new(None),
         state: watch::Sender::new(None),
     };
-    Keeper::new(vec![word.to_owned()], folder.to_owned(), common)
+    CameraSupervisor::new(vec![word.to_owned()], folder.to_owned(), shared)
 }
 
 #[tokio::test]
@@ -26,7 +26,10 @@ async fn a_program_that_cannot_be_started_says_what_to_do() {
         ("./plain", "chmod +x"),
         ("no\u{1b}[31m", "no program no\\u{1b}[31m in the PATH"),
     ] {
-        let why = keeper(folder.path(), word).start().map(drop).unwrap_err();
+        let why = supervisor(folder.path(), word)
+            .start()
+            .map(drop)
+            .unwrap_err();
         assert!(why.contains(what), "{word}: {why}");
     }
 }

@@ -13,7 +13,7 @@ const MAX_WAITING: usize = 16;
 
 /// The listings of one link.
 #[derive(Debug)]
-pub(crate) struct Lister {
+pub(crate) struct CommandListing {
     commands: Commands,
     waiting: VecDeque<u64>,
     listing: Option<JoinHandle<Vec<InnerToRouter>>>,
@@ -24,7 +24,7 @@ pub(crate) struct Lister {
 #[derive(Debug)]
 pub(crate) struct TooMany;
 
-impl Lister {
+impl CommandListing {
     pub(crate) fn new(commands: Commands) -> Self {
         Self {
             commands,
@@ -127,13 +127,13 @@ mod tests {
     async fn each_request_is_answered_in_its_turn_and_too_many_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let files = crate::catalog::Catalog::open(folder.path()).unwrap();
-        let mut lister = Lister::new(Commands::new(files, crate::testing::motion()));
+        let mut listing = CommandListing::new(Commands::new(files, crate::testing::motion()));
         for request in 0..MAX_WAITING as u64 {
-            lister.ask(request).unwrap();
+            listing.ask(request).unwrap();
         }
-        assert!(lister.ask(99).is_err());
+        assert!(listing.ask(99).is_err());
         for expected in 0..MAX_WAITING as u64 {
-            let answer = lister.next().await;
+            let answer = listing.next().await;
             let InnerToRouter::Commands { request, more, .. } = answer else {
                 panic!("{answer:?}")
             };

@@ -1,5 +1,5 @@
 //! Owns what a worker or the camera's program says on its standard error: it goes to the log, as
-//! much of it as somebody could read. It is read without end, since a program whose complaints
+//! much of it as somebody could read. It is read without end, since a program whose stderr_log
 //! nobody takes would hang.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ const LOGGED: usize = 1000;
 
 /// Who complains.
 #[derive(Debug)]
-pub(crate) enum Speaker {
+pub(crate) enum LogSource {
     /// The worker of this name.
     Worker(String),
     /// The camera's program.
@@ -24,9 +24,9 @@ pub(crate) enum Speaker {
 }
 
 /// Logs until there is no more. The last line that was not empty.
-pub(crate) async fn log(speaker: Speaker, stderr: ChildStderr) -> Vec<u8> {
+pub(crate) async fn log(speaker: LogSource, stderr: ChildStderr) -> Vec<u8> {
     let mut stderr = BufReader::new(stderr);
-    let mut tally = Tally::new(speaker);
+    let mut tally = LineLimit::new(speaker);
     let mut line = Vec::new();
     loop {
         let read = match stderr.fill_buf().await {
@@ -51,16 +51,16 @@ pub(crate) async fn log(speaker: Speaker, stderr: ChildStderr) -> Vec<u8> {
 }
 
 /// How much of it was logged.
-struct Tally {
-    speaker: Speaker,
+struct LineLimit {
+    speaker: LogSource,
     last: Vec<u8>,
     second: Instant,
     logged: u32,
     more: u64,
 }
 
-impl Tally {
-    fn new(speaker: Speaker) -> Self {
+impl LineLimit {
+    fn new(speaker: LogSource) -> Self {
         Self {
             speaker,
             last: Vec::new(),
@@ -85,8 +85,8 @@ impl Tally {
         self.logged += 1;
         let said = EscapedBytes(line).cut(LOGGED);
         match &self.speaker {
-            Speaker::Worker(worker) => tracing::info!(worker, %said, "the worker says"),
-            Speaker::Camera => tracing::info!(%said, "the camera says"),
+            LogSource::Worker(worker) => tracing::info!(worker, %said, "the worker says"),
+            LogSource::Camera => tracing::info!(%said, "the camera says"),
         }
     }
 
@@ -94,10 +94,10 @@ impl Tally {
         let more = std::mem::take(&mut self.more);
         if more > 0 {
             match &self.speaker {
-                Speaker::Worker(worker) => {
+                LogSource::Worker(worker) => {
                     tracing::warn!(worker, lines = more, "the worker said more than is logged")
                 }
-                Speaker::Camera => {
+                LogSource::Camera => {
                     tracing::warn!(lines = more, "the camera said more than is logged")
                 }
             }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::Guard;
+use super::GuardState;
 use crate::motion::stop_again_after;
 
 /// How long after its deadline the inner's own stop must have been told to the guardian: what
@@ -13,25 +13,25 @@ const MARGIN: Duration = Duration::from_millis(20);
 
 /// What is to be done now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum GuardStep {
     /// Stop what moves: its deadline has passed.
-    Stop(Guard),
+    Stop(GuardState),
     /// Run the stop command again: it has failed, for this time since the deadline.
     Again(u32),
 }
 
 /// What the inner said last, and what the guardian has done since.
 #[derive(Debug, Default)]
-pub(super) struct Silence {
+pub(super) struct InnerDeadline {
     /// What it said; without its deadline once that has been acted upon.
-    pub guard: Guard,
+    pub guard: GuardState,
     /// How often the stop has failed since, and when it is tried again.
     failed: Option<(u32, Duration)>,
 }
 
-impl Silence {
+impl InnerDeadline {
     /// The inner says something: from now on it is the one that tries again.
-    pub(super) fn ends(&mut self, guard: Guard) {
+    pub(super) fn ends(&mut self, guard: GuardState) {
         *self = Self {
             guard,
             failed: None,
@@ -41,7 +41,7 @@ impl Silence {
     /// How long it is until it is time to act.
     pub(super) fn left(&self, now: Duration) -> Option<Duration> {
         let deadline = match self.guard {
-            Guard::Until { deadline_ms, .. } if deadline_ms > 0 => {
+            GuardState::Until { deadline_ms, .. } if deadline_ms > 0 => {
                 Some(Duration::from_millis(deadline_ms) + MARGIN)
             }
             _ => self.failed.map(|(_, at)| at),
@@ -50,17 +50,17 @@ impl Silence {
     }
 
     /// What it is time for, then.
-    pub(super) fn step(&self) -> Step {
+    pub(super) fn step(&self) -> GuardStep {
         match self.failed {
-            Some((tries, _)) => Step::Again(tries),
-            None => Step::Stop(self.guard.clone()),
+            Some((tries, _)) => GuardStep::Again(tries),
+            None => GuardStep::Stop(self.guard.clone()),
         }
     }
 
     /// That has been done, and has stopped the car or not.
     pub(super) fn acted(&mut self, has_stopped: bool, now: Duration) {
         // Whether it stands is the inner's to find out, if it ever comes back.
-        if let Guard::Until { deadline_ms, .. } = &mut self.guard {
+        if let GuardState::Until { deadline_ms, .. } = &mut self.guard {
             *deadline_ms = 0;
         }
         let tries = self.failed.map_or(0, |(tries, _)| tries);
@@ -71,13 +71,13 @@ impl Silence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guardian::Mover;
+    use crate::guardian::MotionOwner;
 
-    fn until(deadline_ms: u64) -> Guard {
-        Guard::Until {
+    fn until(deadline_ms: u64) -> GuardState {
+        GuardState::Until {
             deadline_ms,
             group: 0,
-            mover: Mover::default(),
+            owner: MotionOwner::default(),
         }
     }
 
@@ -88,41 +88,41 @@ mod tests {
     #[test]
     fn the_time_to_act_is_by_the_cars_clock() {
         let left = |guard, now| {
-            let mut silence = Silence::default();
-            silence.ends(guard);
-            silence.left(now)
+            let mut deadline = InnerDeadline::default();
+            deadline.ends(guard);
+            deadline.left(now)
         };
         assert_eq!(left(until(1000), ms(900)), Some(ms(120)));
         // The machine slept past it.
         assert_eq!(left(until(1000), ms(9000)), Some(Duration::ZERO));
         assert_eq!(left(until(0), ms(900)), None);
-        assert_eq!(left(Guard::Stand, ms(900)), None);
+        assert_eq!(left(GuardState::Stand, ms(900)), None);
     }
 
     #[test]
     fn a_stop_that_fails_is_tried_again_until_it_succeeds_or_the_inner_speaks() {
-        let mut silence = Silence::default();
-        silence.ends(until(1000));
-        assert_eq!(silence.step(), Step::Stop(until(1000)));
+        let mut deadline = InnerDeadline::default();
+        deadline.ends(until(1000));
+        assert_eq!(deadline.step(), GuardStep::Stop(until(1000)));
         let (mut now, mut pauses) = (ms(1100), Vec::new());
         for tries in 1..=7 {
-            silence.acted(false, now);
-            let left = silence.left(now).unwrap();
-            assert_eq!(silence.step(), Step::Again(tries));
+            deadline.acted(false, now);
+            let left = deadline.left(now).unwrap();
+            assert_eq!(deadline.step(), GuardStep::Again(tries));
             pauses.push(left.as_secs());
             now += left;
         }
         assert_eq!(pauses, [1, 2, 4, 8, 10, 10, 10]);
-        silence.acted(true, now);
-        assert_eq!(silence.left(now), None);
+        deadline.acted(true, now);
+        assert_eq!(deadline.left(now), None);
         // The inner went on, and moves the car, and hangs again.
-        silence.ends(until(90_000));
-        silence.acted(false, ms(90_100));
-        assert_eq!(silence.left(ms(90_100)), Some(ms(1000)));
-        for said in [Guard::Stand, until(0)] {
-            silence.acted(false, ms(90_100));
-            silence.ends(said);
-            assert_eq!(silence.left(ms(99_000)), None);
+        deadline.ends(until(90_000));
+        deadline.acted(false, ms(90_100));
+        assert_eq!(deadline.left(ms(90_100)), Some(ms(1000)));
+        for said in [GuardState::Stand, until(0)] {
+            deadline.acted(false, ms(90_100));
+            deadline.ends(said);
+            assert_eq!(deadline.left(ms(99_000)), None);
         }
     }
 }

@@ -8,21 +8,21 @@ use p2p_shared::protocol::{End, InnerToRouter, PIECE, Refusal};
 use p2p_shared::text::Escaped;
 use tokio::time::{sleep_until, timeout};
 
-use super::part::MOTION_GRACE;
-use super::{Job, Part, StopBy, Story, Tail};
+use super::role::MOTION_GRACE;
+use super::{MotionRole, Run, RunEnd, StopTarget, Tail};
 use crate::commands::Commands;
-use crate::drive::Told;
-use crate::worker::{Answer, Failure, Taken, Worker};
+use crate::drive::ProcessEvent;
+use crate::worker::{AcceptedCall, Failure, WorkerAnswer, WorkerHandle};
 
 /// How long a worker may take over a stop, before the stop command's file takes its place: a
 /// moment, since the car still moves, and yet more than a busy Pi needs to answer.
 const STOP_ANSWER: Duration = Duration::from_millis(250);
 
-impl Job {
+impl Run {
     /// The worker has answered.
-    pub(crate) fn answered(self, worker: &str, answer: Answer, begun: tokio::time::Instant) {
+    pub(crate) fn answered(self, worker: &str, answer: WorkerAnswer, begun: tokio::time::Instant) {
         let begun = begun.into_std();
-        let story = Story::of(&answer);
+        let story = RunEnd::of(&answer);
         let output = Bytes::from(answer.output);
         if output.len() > PIECE {
             let tracker = self.tracker.clone();
@@ -33,7 +33,7 @@ impl Job {
         self.answered_at_once(&story, output, begun.elapsed(), Some(worker));
     }
 
-    fn answered_at_once(self, story: &Story, output: Bytes, exec: Duration, worker: Option<&str>) {
+    fn answered_at_once(self, story: &RunEnd, output: Bytes, exec: Duration, worker: Option<&str>) {
         let stderr = story.stderr.kept();
         let answered = InnerToRouter::Answered {
             run: self.run_id(),
@@ -51,7 +51,7 @@ impl Job {
         self,
         worker: String,
         output: Bytes,
-        mut story: Story,
+        mut story: RunEnd,
         begun: Instant,
     ) {
         let limit = self.limit.map(|limit| begun + limit);
@@ -71,20 +71,20 @@ impl Job {
 
     /// The worker did not answer in its time.
     pub(crate) fn timed_out(self, begun: tokio::time::Instant) {
-        let story = Story::ended(End::TimedOut);
+        let story = RunEnd::ended(End::TimedOut);
         self.answered_at_once(&story, Bytes::new(), begun.elapsed(), None);
     }
 
     /// Has the worker move or stop the car.
-    pub(super) async fn by_worker(self, worker: &Worker, commands: &Commands) {
-        let Some(part) = &self.part else { return };
+    pub(super) async fn by_worker(self, worker: &WorkerHandle, commands: &Commands) {
+        let Some(role) = &self.role else { return };
         let begun = Instant::now();
-        let taken = match self.asked_of(worker, part, begun).await {
+        let taken = match self.asked_of(worker, role, begun).await {
             Some(Ok(taken)) => taken,
-            Some(Err((refusal, message))) if !part.is_stop => {
+            Some(Err((refusal, message))) if !role.is_stop => {
                 return self.give_up(refusal, message);
             }
-            None if !part.is_stop => {
+            None if !role.is_stop => {
                 return self.give_up(Refusal::Late, "it was over before it began".to_owned());
             }
             not_taken => {
@@ -94,22 +94,22 @@ impl Job {
             }
         };
         let group = taken.group;
-        match self.wait_for(part, taken, begun).await {
-            Waited::Answered(answer) if part.is_stop && answer.exit != 0 => {
+        match self.wait_for(role, taken, begun).await {
+            Waited::Answered(answer) if role.is_stop && answer.exit != 0 => {
                 let why = format!(
                     "it says that its stop failed: {}",
                     Escaped(&answer.error).cut(200)
                 );
                 self.by_file_instead(commands, &why).await;
             }
-            Waited::Answered(_) if part.is_stop && part.stop_by.and_file() => {
+            Waited::Answered(_) if role.is_stop && role.stop_target.and_file() => {
                 let why = "something else moved the car, too";
                 self.by_file_instead(commands, why).await;
             }
             Waited::Answered(answer) => {
-                let story = Story::of(&answer);
-                part.tell_ended(story.end, begun.elapsed());
-                let caller = part.caller.clone();
+                let story = RunEnd::of(&answer);
+                role.send_ended(story.end, begun.elapsed());
+                let caller = role.caller.clone();
                 let telling = self.telling();
                 let passing_on = telling.pass_on_whole(answer.output.into());
                 if caller.run_until_cancelled(passing_on).await.is_none() {
@@ -122,7 +122,7 @@ impl Job {
             Waited::CutOff => {
                 let why = "it did not end a motion that is over";
                 worker.kill(group, why);
-                part.tell_ended(part.cut_off(), begun.elapsed());
+                role.send_ended(role.cut_off(), begun.elapsed());
                 let message = format!(
                     "the worker was killed, since {why}: nobody knows whether it had begun it"
                 );
@@ -137,9 +137,9 @@ impl Job {
                 worker.kill(group, &why);
                 self.by_file_instead(commands, &why).await;
             }
-            Waited::Lost((_, why)) if part.is_stop => self.by_file_instead(commands, &why).await,
+            Waited::Lost((_, why)) if role.is_stop => self.by_file_instead(commands, &why).await,
             Waited::Lost((refusal, message)) => {
-                part.tell_ended(End::Exit(-1), begun.elapsed());
+                role.send_ended(End::Exit(-1), begun.elapsed());
                 self.refuse(refusal, message);
             }
         }
@@ -157,25 +157,25 @@ impl Job {
     /// before, or a stop has waited long enough, and the worker never sees it.
     async fn asked_of(
         &self,
-        worker: &Worker,
-        part: &Part,
+        worker: &WorkerHandle,
+        role: &MotionRole,
         begun: Instant,
-    ) -> Option<Result<Taken, Failure>> {
-        let among = match &part.stop_by {
-            StopBy::Workers { groups, .. } if part.is_stop => Some(groups.clone()),
+    ) -> Option<Result<AcceptedCall, Failure>> {
+        let among = match &role.stop_target {
+            StopTarget::Workers { groups, .. } if role.is_stop => Some(groups.clone()),
             _ => None,
         };
         if let Err(refused) = self.may_begin() {
             return Some(Err(refused));
         }
-        let mut reply = worker.call(self.request.clone(), part.token, among);
+        let mut reply = worker.call(self.request.clone(), role.token, among);
         let given_up = async {
-            if part.is_stop {
+            if role.is_stop {
                 return sleep_until((begun + STOP_ANSWER).into()).await;
             }
             tokio::select! {
                 () = self.cancel.cancelled() => {}
-                () = part.caller.cancelled() => {}
+                () = role.caller.cancelled() => {}
             }
         };
         tokio::select! {
@@ -188,7 +188,7 @@ impl Job {
         reply.try_recv().ok()
     }
 
-    async fn wait_for(&self, part: &Part, taken: Taken, begun: Instant) -> Waited {
+    async fn wait_for(&self, role: &MotionRole, taken: AcceptedCall, begun: Instant) -> Waited {
         let mut answer = taken.answer;
         let lost = || {
             let message = "the worker was lost before it answered: look before you run it again";
@@ -204,8 +204,8 @@ impl Job {
                     Ok(Err(failure)) => Waited::Lost(failure),
                     Err(_) => lost(),
                 },
-                () = &mut too_long, if part.is_stop => return Waited::TooLong,
-                () = self.cancel.cancelled(), if !part.is_stop => {
+                () = &mut too_long, if role.is_stop => return Waited::TooLong,
+                () = self.cancel.cancelled(), if !role.is_stop => {
                     return match timeout(MOTION_GRACE, answer).await {
                         Ok(Ok(Ok(answer))) => Waited::Answered(answer),
                         Ok(Ok(Err(failure))) => Waited::Lost(failure),
@@ -213,7 +213,7 @@ impl Job {
                         Err(_) => Waited::CutOff,
                     };
                 }
-                () = part.caller.cancelled(), if !is_abandoned => {
+                () = role.caller.cancelled(), if !is_abandoned => {
                     is_abandoned = true;
                     self.abandon();
                 }
@@ -224,7 +224,7 @@ impl Job {
 
 /// What came of waiting for a worker.
 enum Waited {
-    Answered(Answer),
+    Answered(WorkerAnswer),
     /// A motion that is over did not end.
     CutOff,
     /// A stop takes too long.
@@ -233,25 +233,25 @@ enum Waited {
     Lost(Failure),
 }
 
-impl Part {
+impl MotionRole {
     /// There is no process of its own that could be left.
-    fn tell_ended(&self, end: End, exec: Duration) {
+    fn send_ended(&self, end: End, exec: Duration) {
         let token = self.token;
-        self.tell(Told::Ended { token, end, exec });
+        self.send(ProcessEvent::Ended { token, end, exec });
         if !self.is_stop {
-            self.tell(Told::Reaped { token });
+            self.send(ProcessEvent::Reaped { token });
         }
     }
 }
 
-impl StopBy {
+impl StopTarget {
     fn and_file(&self) -> bool {
         matches!(self, Self::Workers { and_file: true, .. })
     }
 }
 
-impl Story {
-    fn of(answer: &Answer) -> Self {
+impl RunEnd {
+    fn of(answer: &WorkerAnswer) -> Self {
         Self {
             end: End::Exit(answer.exit),
             bytes: answer.output.len() as u64,

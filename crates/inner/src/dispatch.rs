@@ -11,31 +11,31 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::commands::Commands;
-use crate::drive::{Asked, DriveHandle, ToDrive};
-use crate::inputs::Inputs;
-use crate::reports::Reports;
-use crate::runner::{self, Job, Window};
+use crate::drive::{DriveHandle, DriveRequest, PendingMotion};
+use crate::run::reporter::RunReporter;
+use crate::run::stdin_buffer::StdinBuffer;
+use crate::run::{self, Run, Window};
 
 /// How runs are done.
 #[derive(Debug)]
-pub(crate) struct Executor {
+pub(crate) struct Dispatcher {
     commands: Commands,
     limit: Duration,
     max_runs: usize,
-    reports: Reports,
+    reports: RunReporter,
     table: Arc<Mutex<Table>>,
-    inputs: Inputs,
+    stdin: StdinBuffer,
     tracker: TaskTracker,
     motion: MotionInfo,
     drive: DriveHandle,
     draining: bool,
 }
 
-pub(crate) type Table = HashMap<RunId, Hold>;
+pub(crate) type Table = HashMap<RunId, RunEntry>;
 
 /// What a command is to the car's motion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum CommandKind {
     None,
     Motion,
     Stop,
@@ -43,7 +43,7 @@ enum Part {
 
 /// How a run is reached.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct RunEntry {
     window: Window,
     cancel: CancellationToken,
     /// Whether it is one of those that `max_runs` bounds.
@@ -52,20 +52,20 @@ pub(crate) struct Hold {
 
 /// Takes a run out of the table when it ends, in whatever way.
 #[derive(Debug)]
-pub(crate) struct Entry(Arc<Mutex<Table>>, RunId);
+pub(crate) struct EntryGuard(Arc<Mutex<Table>>, RunId);
 
-impl Drop for Entry {
+impl Drop for EntryGuard {
     fn drop(&mut self) {
         lock(&self.0).remove(&self.1);
     }
 }
 
-impl Executor {
+impl Dispatcher {
     pub(crate) fn new(
         commands: Commands,
         limit: Duration,
         max_runs: usize,
-        reports: Reports,
+        reports: RunReporter,
         tracker: TaskTracker,
         motion: MotionInfo,
         drive: DriveHandle,
@@ -76,7 +76,7 @@ impl Executor {
             max_runs,
             reports,
             table: Arc::default(),
-            inputs: Inputs::default(),
+            stdin: StdinBuffer::default(),
             tracker,
             motion,
             drive,
@@ -91,21 +91,21 @@ impl Executor {
 
     /// Keeps input for a run that is to come.
     pub(crate) fn input(&mut self, run: RunId, bytes: &Bytes) {
-        self.inputs.add(run, bytes);
+        self.stdin.add(run, bytes);
     }
 
     /// Begins a run, or reports why not.
     pub(crate) fn begin(&mut self, request: RunRequest, link: &LinkName) {
         let run = request.run;
-        let stdin = self.inputs.take(run);
-        let part = self.part(&request.command);
-        let worker = match part {
-            Part::None => self.commands.worker(&request.command),
+        let stdin = self.stdin.take(run);
+        let kind = self.kind(&request.command);
+        let worker = match kind {
+            CommandKind::None => self.commands.worker(&request.command),
             // By what moves it is the drive's to find out.
-            Part::Motion | Part::Stop => None,
+            CommandKind::Motion | CommandKind::Stop => None,
         };
-        let counts = part == Part::None && worker.is_none();
-        if let Err((refusal, message)) = self.admit(&request, stdin.len(), part, counts) {
+        let counts = kind == CommandKind::None && worker.is_none();
+        if let Err((refusal, message)) = self.admit(&request, stdin.len(), kind, counts) {
             tracing::info!(link = %link, run = %run, command = %request.command, why = message, "run refused");
             self.reports.urgent(InnerToRouter::Refused {
                 run,
@@ -116,29 +116,29 @@ impl Executor {
         }
         let window = Window::new(RUN_WINDOW);
         let cancel = CancellationToken::new();
-        let hold = Hold {
+        let entry = RunEntry {
             window: window.clone(),
             cancel: cancel.clone(),
             counts,
         };
-        lock(&self.table).insert(run, hold);
-        let entry = Entry(self.table.clone(), run);
+        lock(&self.table).insert(run, entry);
+        let guard = EntryGuard(self.table.clone(), run);
         let link = link.clone();
-        if part != Part::None {
-            let job = Asked {
+        if kind != CommandKind::None {
+            let job = PendingMotion {
                 request,
                 link,
                 stdin,
                 window,
                 cancel,
-                entry: Some(entry),
+                guard: Some(guard),
             };
-            return self.drive.send(match part {
-                Part::Stop => ToDrive::StopRun { job },
-                _ => ToDrive::Timed { job },
+            return self.drive.send(match kind {
+                CommandKind::Stop => DriveRequest::StopRun { job },
+                _ => DriveRequest::Timed { job },
             });
         }
-        let job = Job {
+        let job = Run {
             request,
             stdin,
             link,
@@ -147,8 +147,8 @@ impl Executor {
             cancel,
             reports: self.reports.clone(),
             tracker: self.tracker.clone(),
-            part: None,
-            _entry: Some(entry),
+            role: None,
+            _guard: Some(guard),
         };
         if let Some(worker) = worker {
             return worker.run(job);
@@ -157,13 +157,13 @@ impl Executor {
         self.tracker.spawn(async move { job.run(&commands).await });
     }
 
-    fn part(&self, command: &CommandName) -> Part {
+    fn kind(&self, command: &CommandName) -> CommandKind {
         if *command == self.motion.stop {
-            Part::Stop
+            CommandKind::Stop
         } else if self.motion.commands.contains(command) {
-            Part::Motion
+            CommandKind::Motion
         } else {
-            Part::None
+            CommandKind::None
         }
     }
 
@@ -172,10 +172,10 @@ impl Executor {
         &mut self,
         request: &RunRequest,
         input: usize,
-        part: Part,
+        kind: CommandKind,
         counts: bool,
     ) -> Result<(), (Refusal, String)> {
-        if part == Part::Stop {
+        if kind == CommandKind::Stop {
             return self.check_new(request);
         }
         if self.draining {
@@ -184,7 +184,7 @@ impl Executor {
                 "the car is restarting: try again in a moment".to_owned(),
             ));
         }
-        runner::in_time(request)?;
+        run::in_time(request)?;
         if input as u64 != request.stdin_bytes {
             let message =
                 "the command's input did not come whole: more waits than this car can keep";
@@ -203,7 +203,7 @@ impl Executor {
     /// How many processes run that `max_runs` bounds.
     fn running(&self) -> usize {
         let table = lock(&self.table);
-        table.values().filter(|hold| hold.counts).count()
+        table.values().filter(|entry| entry.counts).count()
     }
 
     fn check_new(&self, request: &RunRequest) -> Result<(), (Refusal, String)> {
@@ -219,24 +219,24 @@ impl Executor {
 
     /// The caller of a run has read on.
     pub(crate) fn grant(&self, run: RunId, units: u32) {
-        if let Some(hold) = lock(&self.table).get(&run) {
-            hold.window.grant(units);
+        if let Some(entry) = lock(&self.table).get(&run) {
+            entry.window.grant(units);
         }
     }
 
     /// The caller of a run has gone away.
     pub(crate) fn cancel(&mut self, run: RunId) {
-        self.inputs.take(run);
-        if let Some(hold) = lock(&self.table).get(&run) {
-            hold.cancel.cancel();
+        self.stdin.take(run);
+        if let Some(entry) = lock(&self.table).get(&run) {
+            entry.cancel.cancel();
         }
     }
 
     /// The link is lost: what runs ends by itself within its limit, and nobody reads it.
-    pub(crate) fn orphan(&mut self) {
-        self.inputs.clear();
-        for hold in lock(&self.table).values() {
-            hold.window.close();
+    pub(crate) fn detach_output(&mut self) {
+        self.stdin.clear();
+        for entry in lock(&self.table).values() {
+            entry.window.close();
         }
     }
 
@@ -266,8 +266,8 @@ impl Executor {
         let table = self.table.clone();
         tokio::spawn(async move {
             tokio::time::sleep(grace).await;
-            for hold in lock(&table).values() {
-                hold.cancel.cancel();
+            for entry in lock(&table).values() {
+                entry.cancel.cancel();
             }
         });
     }
@@ -279,11 +279,11 @@ impl Executor {
     }
 }
 
-impl Drop for Executor {
+impl Drop for Dispatcher {
     fn drop(&mut self) {
         // What runs has nobody left who could end it.
-        for hold in lock(&self.table).values() {
-            hold.cancel.cancel();
+        for entry in lock(&self.table).values() {
+            entry.cancel.cancel();
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Announcement {
 
 /// What became of a request.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-pub(crate) struct Answer {
+pub(crate) struct WorkerAnswer {
     id: u64,
     /// As a program's exit code: 0 is success.
     #[serde(default)]
@@ -41,7 +41,7 @@ pub(crate) struct Answer {
     pub error: String,
 }
 
-impl Answer {
+impl WorkerAnswer {
     /// The request's number.
     pub(super) fn id(&self) -> u64 {
         self.id
@@ -180,10 +180,10 @@ mod tests {
         #[test]
         fn any_answer_is_read_and_any_bytes_are_none_or_one(id in any::<u64>(), exit in any::<i32>(), output in any::<String>(), bytes in any::<Vec<u8>>()) {
             let line = serde_json::json!({ "output": output, "exit": exit, "id": id }).to_string();
-            let answer: Answer = serde_json::from_str(&line).unwrap();
+            let answer: WorkerAnswer = serde_json::from_str(&line).unwrap();
             prop_assert_eq!((answer.id(), answer.exit, answer.output), (id, exit, output));
             prop_assert_eq!(id_of(line.as_bytes()), Some(id));
-            if serde_json::from_slice::<Answer>(&bytes).is_ok() {
+            if serde_json::from_slice::<WorkerAnswer>(&bytes).is_ok() {
                 prop_assert!(id_of(&bytes).is_some());
             }
         }
@@ -207,10 +207,13 @@ mod tests {
 
     #[test]
     fn an_answer_needs_its_id_and_no_more() {
-        let answer: Answer = serde_json::from_str(r#"{"id":7,"later":[1]}"#).unwrap();
+        let answer: WorkerAnswer = serde_json::from_str(r#"{"id":7,"later":[1]}"#).unwrap();
         assert_eq!((answer.id(), answer.exit, &*answer.output), (7, 0, ""));
         for none in ["{}", "7", "", r#"{"id":"7"}"#, r#"{"id":7,"exit":"x"}"#] {
-            assert!(serde_json::from_str::<Answer>(none).is_err(), "{none}");
+            assert!(
+                serde_json::from_str::<WorkerAnswer>(none).is_err(),
+                "{none}"
+            );
         }
     }
 }

@@ -19,32 +19,35 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::commands::Commands;
-use crate::drive::{ToDrive, Told};
-use crate::executor::Entry;
+use crate::dispatch::EntryGuard;
+use crate::drive::{DriveRequest, ProcessEvent};
 use crate::guardian;
 use crate::process::{self, Pipes, ProcessGroup, Program};
-use crate::reports::Reports;
+use crate::run::reporter::RunReporter;
 
 mod by_worker;
+mod history;
 mod output;
-mod part;
+mod output_reporter;
+pub(crate) mod reporter;
+mod role;
 #[cfg(feature = "simulation")]
 mod simulated;
-mod telling;
+pub(crate) mod stdin_buffer;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use output::{Tail, Window};
-use telling::{START_WAITS, Telling};
+use output_reporter::{OutputReporter, START_WAITS};
 
-pub(crate) use part::{Part, Stood, StopBy, stop_failed};
+pub(crate) use role::{MotionRole, StopResult, StopTarget, stop_failed};
 
 /// Most characters of standard error in a log line.
 pub(crate) const LOGGED_STDERR: usize = 2000;
 
 /// A run that is to be done.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub(crate) struct Run {
     pub request: RunRequest,
     pub stdin: Bytes,
     pub link: LinkName,
@@ -52,13 +55,13 @@ pub(crate) struct Job {
     pub limit: Option<Duration>,
     pub window: Window,
     pub cancel: CancellationToken,
-    pub reports: Reports,
+    pub reports: RunReporter,
     /// What watches over leftovers beyond the run's end.
     pub tracker: TaskTracker,
-    /// Its part in the car's motion, if it has one.
-    pub part: Option<Part>,
+    /// Its role in the car's motion, if it has one.
+    pub role: Option<MotionRole>,
     /// By which it can be reached until it ends.
-    pub _entry: Option<Entry>,
+    pub _guard: Option<EntryGuard>,
 }
 
 /// Whether this may begin yet, by its deadline.
@@ -76,7 +79,7 @@ pub(crate) fn in_time(request: &RunRequest) -> Result<(), (Refusal, String)> {
     Err((Refusal::Late, message))
 }
 
-impl Job {
+impl Run {
     /// Does it.
     pub(crate) async fn run(self, commands: &Commands) {
         #[cfg(feature = "simulation")]
@@ -91,12 +94,12 @@ impl Job {
         }
     }
 
-    /// Whether a worker may do it: a part in the car's motion that a worker serves, but for a stop
+    /// Whether a worker may do it: a role in the car's motion that a worker serves, but for a stop
     /// that is for the file.
     fn may_be_by_worker(&self, commands: &Commands) -> bool {
-        self.part.as_ref().is_some_and(|part| {
-            !part.is_stop
-                || part.stop_by != StopBy::File
+        self.role.as_ref().is_some_and(|role| {
+            !role.is_stop
+                || role.stop_target != StopTarget::File
                 || commands.file(&self.request.command).is_err()
         })
     }
@@ -105,9 +108,9 @@ impl Job {
         let begun = Instant::now();
         match self.start(commands) {
             Ok((group, pipes)) => {
-                if let Some(part) = &self.part {
-                    part.tell(Told::Started {
-                        token: part.token,
+                if let Some(role) = &self.role {
+                    role.send(ProcessEvent::Started {
+                        token: role.token,
                         group: group.id().as_raw(),
                         is_workers: false,
                     });
@@ -136,11 +139,11 @@ impl Job {
     /// # Errors
     /// If its deadline has passed, or it is a motion that was ended, or whose caller went away.
     pub(crate) fn may_begin(&self) -> Result<(), (Refusal, String)> {
-        if let Some(part) = &self.part {
-            if part.is_stop {
+        if let Some(role) = &self.role {
+            if role.is_stop {
                 return Ok(());
             }
-            if self.cancel.is_cancelled() || part.caller.is_cancelled() {
+            if self.cancel.is_cancelled() || role.caller.is_cancelled() {
                 return Err((Refusal::Late, "it was over before it began".to_owned()));
             }
         }
@@ -149,8 +152,8 @@ impl Job {
 
     /// It does not begin.
     pub(crate) fn give_up(self, refusal: Refusal, message: String) {
-        if let Some(part) = &self.part {
-            part.tell(Told::NotStarted { token: part.token });
+        if let Some(role) = &self.role {
+            role.send(ProcessEvent::NotStarted { token: role.token });
         }
         self.refuse(refusal, message);
     }
@@ -181,11 +184,16 @@ impl Job {
     }
 
     /// From the process's start to the end of its output.
-    async fn live(&self, group: ProcessGroup, pipes: Pipes, begun: Instant) -> (Story, Telling) {
+    async fn live(
+        &self,
+        group: ProcessGroup,
+        pipes: Pipes,
+        begun: Instant,
+    ) -> (RunEnd, OutputReporter) {
         let telling = self.telling();
         self.reports
             .remember(&InnerToRouter::Started { run: self.run_id() });
-        if self.part.is_some() {
+        if self.role.is_some() {
             // What moves a car, or stops it, is told as it happens.
             telling.started();
         }
@@ -202,11 +210,11 @@ impl Job {
             });
             self.supervise(group, io, &telling, &no_more, begun).await
         };
-        (Story { end, bytes, stderr }, telling)
+        (RunEnd { end, bytes, stderr }, telling)
     }
 
-    fn telling(&self) -> Telling {
-        Telling::new(self.run_id(), &self.reports, &self.window)
+    fn telling(&self) -> OutputReporter {
+        OutputReporter::new(self.run_id(), &self.reports, &self.window)
     }
 
     /// Waits for the end, or sees to it; then for the pipes, of which `no_more` is waited for
@@ -215,7 +223,7 @@ impl Job {
         &self,
         mut group: ProcessGroup,
         mut io: Pin<&mut impl Future<Output = ()>>,
-        telling: &Telling,
+        telling: &OutputReporter,
         no_more: &CancellationToken,
         begun: Instant,
     ) -> End {
@@ -224,9 +232,9 @@ impl Job {
         let limit = begun + self.limit.unwrap_or_default();
         let mut limit = std::pin::pin!(tokio::time::sleep_until(limit.into()));
         let caller = self
-            .part
+            .role
             .as_ref()
-            .map(|part| part.caller.clone())
+            .map(|role| role.caller.clone())
             .unwrap_or_default();
         let mut is_abandoned = false;
         let mut start_waits = std::pin::pin!(tokio::time::sleep(START_WAITS));
@@ -236,7 +244,7 @@ impl Job {
                 () = &mut io, if !io_ended => io_ended = true,
                 () = &mut start_waits, if !telling.has_started() => telling.started(),
                 () = &mut limit, if has_limit => break End::TimedOut,
-                () = self.cancel.cancelled() => break self.part.as_ref().map_or(End::Cancelled, Part::cut_off),
+                () = self.cancel.cancelled() => break self.role.as_ref().map_or(End::Cancelled, MotionRole::cut_off),
                 () = caller.cancelled(), if !is_abandoned => {
                     is_abandoned = true;
                     self.abandon();
@@ -248,17 +256,17 @@ impl Job {
             // Whoever reads would wait for output that is of no use.
             self.window.close();
             group
-                .end(self.part.as_ref().map_or(KILL_GRACE, Part::grace))
+                .end(self.role.as_ref().map_or(KILL_GRACE, MotionRole::grace))
                 .await;
         }
         let left = group.id();
-        if let Some(part) = &self.part {
-            part.tell(Told::Ended {
-                token: part.token,
+        if let Some(role) = &self.role {
+            role.send(ProcessEvent::Ended {
+                token: role.token,
                 end,
                 exec: begun.elapsed(),
             });
-            self.tracker.spawn(part.reap(left, self.cancel.clone()));
+            self.tracker.spawn(role.reap(left, self.cancel.clone()));
         }
         if io_ended || tokio::time::timeout(LEFTOVER_GRACE, &mut io).await.is_ok() {
             if left.is_alive() {
@@ -284,15 +292,15 @@ impl Job {
     async fn finish(
         self,
         begun: Instant,
-        mut story: Story,
-        telling: &Telling,
+        mut story: RunEnd,
+        telling: &OutputReporter,
         worker: Option<&str>,
     ) {
         let exec = timers::now().saturating_duration_since(begun);
         let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
         let mut kept = story.stderr.kept();
-        if let Some(stood) = self.part.as_ref().and_then(|part| part.stood())
-            && let Ok(Stood::Failed) = stood.await
+        if let Some(stop_result) = self.role.as_ref().and_then(|role| role.stop_result())
+            && let Ok(StopResult::Failed) = stop_result.await
         {
             (story.end, kept) = stop_failed(&kept);
         }
@@ -301,7 +309,7 @@ impl Job {
     }
 
     /// A line of the log.
-    fn record(&self, story: &Story, exec: Duration, kept: &Bytes, worker: Option<&str>) {
+    fn record(&self, story: &RunEnd, exec: Duration, kept: &Bytes, worker: Option<&str>) {
         if self.is_old_news() && story.end != End::Exit(0) {
             return;
         }
@@ -324,16 +332,18 @@ impl Job {
     /// Whoever asked for it has gone away: a stop goes on, a motion is over.
     fn abandon(&self) {
         self.window.close();
-        if let Some(part) = &self.part
-            && !part.is_stop
+        if let Some(role) = &self.role
+            && !role.is_stop
         {
-            let _ = part.drive.send(ToDrive::Abandoned { run: self.run_id() });
+            let _ = role
+                .drive
+                .send(DriveRequest::Abandoned { run: self.run_id() });
         }
     }
 
     /// Whether its failure was told before: it is tried every few seconds, for as long as it takes.
     fn is_old_news(&self) -> bool {
-        self.part.as_ref().is_some_and(|part| part.is_retry)
+        self.role.as_ref().is_some_and(|role| role.is_retry)
     }
 
     fn refuse(&self, refusal: Refusal, message: String) {
@@ -366,7 +376,7 @@ impl Job {
 }
 
 /// What became of a run.
-struct Story {
+struct RunEnd {
     end: End,
     bytes: u64,
     stderr: Tail,

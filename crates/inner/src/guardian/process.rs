@@ -18,13 +18,13 @@ use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::silence::{Silence, Step};
-use super::{Guard, Mover, survivors};
+use super::deadline::{GuardStep, InnerDeadline};
+use super::{GuardState, MotionOwner, orphans};
 use crate::catalog::Catalog;
 use crate::clock;
 use crate::motion::{STOP_AGAIN, STOP_LIMIT, STOP_PAUSE, STOP_TRIES};
 use crate::process::{self, GroupId, Pipes, ProcessGroup, Program};
-use crate::runner::{LOGGED_STDERR, Tail, ended};
+use crate::run::{LOGGED_STDERR, Tail, ended};
 
 /// How long the last words of a stop command that has ended may take to come.
 const LAST_WORDS: Duration = Duration::from_millis(5);
@@ -41,7 +41,7 @@ const STOPPED: &str = "the guardian has stopped the car";
 
 /// Why the guardian acts.
 #[derive(Debug, Clone, Copy)]
-enum Cause {
+enum GuardReason {
     /// The inner's end of the pipe is closed: it has died.
     Gone,
     /// The deadline has passed, and the inner said nothing.
@@ -55,7 +55,7 @@ enum Cause {
 pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Result<()> {
     // Not the inner's name: who looks for that by name means the inner.
     let _ = rustix::thread::set_name(c"p2p-guardian");
-    let car = Car {
+    let car = CarStopper {
         catalog: Catalog::open(&commands)?,
         stop,
     };
@@ -66,14 +66,14 @@ pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Re
     let car = &car;
     let stop = |step| async move {
         match step {
-            Step::Stop(guard) => car.act(Cause::Silent, &guard).await,
-            Step::Again(tries) => car.act_again(tries).await,
+            GuardStep::Stop(guard) => car.act(GuardReason::Silent, &guard).await,
+            GuardStep::Again(tries) => car.act_again(tries).await,
         }
     };
     let guard = watch_over(from, to, stop).await?;
-    let has_stopped = car.act(Cause::Gone, &guard).await;
-    end_survivors(inner).await;
-    if guard != Guard::Stand {
+    let has_stopped = car.act(GuardReason::Gone, &guard).await;
+    end_orphans(inner).await;
+    if guard != GuardState::Stand {
         // What the inner was just starting, or had asked a worker for, may have moved the car
         // since.
         car.stop_at_last(has_stopped).await;
@@ -89,25 +89,25 @@ pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Re
 pub(crate) async fn watch_over<Stopped: Future<Output = bool>>(
     from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    stop: impl Fn(Step) -> Stopped,
-) -> anyhow::Result<Guard> {
+    stop: impl Fn(GuardStep) -> Stopped,
+) -> anyhow::Result<GuardState> {
     let mut lines = BufReader::new(from).lines();
-    let mut silence = Silence::default();
+    let mut deadline = InnerDeadline::default();
     loop {
-        let left = silence.left(clock::now());
+        let left = deadline.left(clock::now());
         let step = left.map(|left| Instant::now() + clock::step(left));
         let acted = tokio::select! {
             biased;
             line = lines.next_line() => match line {
                 Ok(Some(line)) => {
-                    let guard = Guard::read(&line).context("the inner said something strange")?;
-                    silence.ends(guard);
+                    let guard = GuardState::read(&line).context("the inner said something strange")?;
+                    deadline.ends(guard);
                     // The inner that doesn't listen is about to be found dead.
                     let _ = to.write_all(b"ok\n").await;
                     false
                 }
                 // The inner is gone.
-                _ => return Ok(silence.guard),
+                _ => return Ok(deadline.guard),
             },
             // A step of several, perhaps.
             () = sleep_until(step.unwrap_or_else(Instant::now)), if step.is_some() => {
@@ -115,25 +115,25 @@ pub(crate) async fn watch_over<Stopped: Future<Output = bool>>(
             }
         };
         if acted {
-            let has_stopped = stop(silence.step()).await;
-            silence.acted(has_stopped, clock::now());
+            let has_stopped = stop(deadline.step()).await;
+            deadline.acted(has_stopped, clock::now());
         }
     }
 }
 
 /// What stops the car.
-struct Car {
+struct CarStopper {
     catalog: Catalog,
     stop: CommandName,
 }
 
-impl Car {
+impl CarStopper {
     /// Stops it, if it moves; whether it stands.
-    async fn act(&self, cause: Cause, guard: &Guard) -> bool {
-        let Guard::Until {
+    async fn act(&self, cause: GuardReason, guard: &GuardState) -> bool {
+        let GuardState::Until {
             deadline_ms,
             group,
-            mover,
+            owner,
         } = guard
         else {
             return true;
@@ -147,7 +147,7 @@ impl Car {
         let stopping = async {
             // Only when it has been started is there time for the log.
             let first = self.start();
-            tell_why(cause, deadline_ms, mover);
+            tell_why(cause, deadline_ms, owner);
             if self.end(first, 1).await {
                 return true;
             }
@@ -202,7 +202,7 @@ impl Car {
     }
 
     /// Starts the stop command.
-    fn start(&self) -> Result<Stopping, String> {
+    fn start(&self) -> Result<StopCommand, String> {
         let file = (self.catalog.resolve(&self.stop)).map_err(|(_, why)| why)?;
         let program = Program {
             file: &file,
@@ -214,7 +214,7 @@ impl Car {
         let (group, pipes) =
             ProcessGroup::start(&program).map_err(|error| process::why_not(&file, &error))?;
         let began = Instant::now();
-        Ok(Stopping {
+        Ok(StopCommand {
             group,
             pipes,
             began,
@@ -222,7 +222,7 @@ impl Car {
     }
 
     /// Waits for its end, and tells it; whether it succeeded.
-    async fn end(&self, started: Result<Stopping, String>, attempt: u32) -> bool {
+    async fn end(&self, started: Result<StopCommand, String>, attempt: u32) -> bool {
         let stopping = match started {
             Ok(started) => started,
             Err(why) => {
@@ -240,13 +240,13 @@ impl Car {
 }
 
 /// A stop command that runs.
-struct Stopping {
+struct StopCommand {
     group: ProcessGroup,
     pipes: Pipes,
     began: Instant,
 }
 
-impl Stopping {
+impl StopCommand {
     /// How it ended, and the end of its standard error. What it writes is read: else it would be
     /// killed for it (SIGPIPE) before it has stopped anything.
     async fn end(self) -> (End, Bytes) {
@@ -271,20 +271,20 @@ impl Stopping {
     }
 }
 
-fn tell_why(cause: Cause, deadline_ms: u64, mover: &Mover) {
+fn tell_why(cause: GuardReason, deadline_ms: u64, owner: &MotionOwner) {
     let cause = match cause {
-        Cause::Gone => "the inner is gone",
-        Cause::Silent => "the inner is silent",
+        GuardReason::Gone => "the inner is gone",
+        GuardReason::Silent => "the inner is silent",
     };
     // Below 0: before the lease, or the motion's limit, ran out. A motion without end has none.
     let late_ms =
         (deadline_ms > 0).then(|| clock::now_ms().cast_signed() - deadline_ms.cast_signed());
     tracing::error!(
         cause,
-        who = %mover.who,
-        run = mover.run.map(tracing::field::display),
-        epoch = mover.press.map(|press| press.epoch),
-        press = mover.press.map(|press| press.number),
+        who = %owner.who,
+        run = owner.run.map(tracing::field::display),
+        epoch = owner.press.map(|press| press.epoch),
+        press = owner.press.map(|press| press.number),
         deadline_ms,
         late_ms,
         "the guardian stops the car"
@@ -292,12 +292,12 @@ fn tell_why(cause: Cause, deadline_ms: u64, mover: &Mover) {
 }
 
 /// Ends what the inner left running: as its time limit would have.
-async fn end_survivors(inner: u32) {
+async fn end_orphans(inner: u32) {
     let patience = Instant::now() + KILL_GRACE;
     let mut told = BTreeSet::new();
     let mut were_none = false;
     while Instant::now() < patience {
-        let groups = survivors::of(inner);
+        let groups = orphans::of(inner);
         // Two looks: one that is just being executed has no environment for a moment.
         if groups.is_empty() && were_none {
             return;
@@ -316,7 +316,7 @@ async fn end_survivors(inner: u32) {
         sleep(GRACE).await;
     }
     // Looked for anew: a number may be another's by now.
-    let groups = survivors::of(inner);
+    let groups = orphans::of(inner);
     for group in &groups {
         group.kill();
     }
@@ -336,7 +336,7 @@ mod tests {
     async fn only_the_stop_after_the_end_of_what_moved_counts() {
         let folder = tempfile::tempdir().unwrap();
         let stop = motion().stop;
-        let car = Car {
+        let car = CarStopper {
             catalog: Catalog::open(folder.path()).unwrap(),
             stop,
         };
@@ -344,12 +344,12 @@ mod tests {
             script(&folder.path().join("stop"), body);
             let mut moves = std::process::Command::new("sleep");
             let mut moves = moves.arg("1000").process_group(0).spawn().unwrap();
-            let guard = Guard::Until {
+            let guard = GuardState::Until {
                 deadline_ms: 1,
                 group: moves.id().cast_signed(),
-                mover: Mover::default(),
+                owner: MotionOwner::default(),
             };
-            assert_eq!(car.act(Cause::Silent, &guard).await, stands);
+            assert_eq!(car.act(GuardReason::Silent, &guard).await, stands);
             assert!(!moves.wait().unwrap().success());
             std::fs::remove_dir(folder.path().join("once")).unwrap();
         }

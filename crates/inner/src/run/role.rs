@@ -1,4 +1,4 @@
-//! Owns a run's part in the car's motion: what the motion is told of it, by whom a stop is done,
+//! Owns a run's role in the car's motion: what the motion is told of it, by whom a stop is done,
 //! and what the answer waits for.
 
 use std::sync::{Mutex, PoisonError};
@@ -10,33 +10,33 @@ use p2p_shared::timing::LEFTOVER_GRACE;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::drive::{ToDrive, Told};
-use crate::motion::Token;
+use crate::drive::{DriveRequest, ProcessEvent};
+use crate::motion::ProcessToken;
 use crate::process::GroupId;
 
 /// What a motion's process gets between SIGTERM and SIGKILL (the contract's figure).
 pub(super) const MOTION_GRACE: Duration = Duration::from_millis(150);
 
-/// A run's part in the car's motion.
+/// A run's role in the car's motion.
 #[derive(Debug)]
-pub(crate) struct Part {
-    pub token: Token,
+pub(crate) struct MotionRole {
+    pub token: ProcessToken,
     /// Whether it is the stop command, rather than a motion.
     pub is_stop: bool,
     /// Whether it is a stop that nobody asked for, after one that has failed: nothing new.
     pub is_retry: bool,
     /// By whom a stop may be done.
-    pub stop_by: StopBy,
-    pub drive: mpsc::UnboundedSender<ToDrive>,
+    pub stop_target: StopTarget,
+    pub drive: mpsc::UnboundedSender<DriveRequest>,
     /// What its answer waits for: that the car stands, or that it can't be stopped.
-    pub stood: Mutex<Option<oneshot::Receiver<Stood>>>,
+    pub stop_result: Mutex<Option<oneshot::Receiver<StopResult>>>,
     /// Whoever asked for it has gone away.
     pub caller: CancellationToken,
 }
 
-impl Part {
-    pub(super) fn tell(&self, told: Told) {
-        let _ = self.drive.send(ToDrive::Told(told));
+impl MotionRole {
+    pub(super) fn send(&self, event: ProcessEvent) {
+        let _ = self.drive.send(DriveRequest::Process(event));
     }
 
     /// What it is called when we end it.
@@ -56,8 +56,8 @@ impl Part {
         }
     }
 
-    pub(super) fn stood(&self) -> Option<oneshot::Receiver<Stood>> {
-        self.stood
+    pub(super) fn stop_result(&self) -> Option<oneshot::Receiver<StopResult>> {
+        self.stop_result
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
@@ -75,7 +75,7 @@ impl Part {
                 () = left.kill_after(LEFTOVER_GRACE) => {}
                 () = cancel.cancelled() => left.end(MOTION_GRACE).await,
             }
-            let _ = drive.send(ToDrive::Told(Told::Reaped { token }));
+            let _ = drive.send(DriveRequest::Process(ProcessEvent::Reaped { token }));
         }
     }
 }
@@ -83,7 +83,7 @@ impl Part {
 /// By whom the car is to be stopped. Where a worker is asked and can't, the stop command's file
 /// takes its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum StopBy {
+pub(crate) enum StopTarget {
     /// Any worker that serves the stop command.
     AnyWorker,
     /// The worker that serves it, if it is of one of these groups; and by the file, too, where it
@@ -95,7 +95,7 @@ pub(crate) enum StopBy {
 
 /// What a motion that is answered at its stop waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stood {
+pub(crate) enum StopResult {
     /// The stop command has succeeded.
     Stands,
     /// It has failed three times.

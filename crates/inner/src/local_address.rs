@@ -17,7 +17,7 @@ const LOOKS: u32 = 3;
 
 /// The address of a connection's own end.
 #[derive(Debug)]
-pub(crate) struct OwnAddress {
+pub(crate) struct LocalAddress {
     /// `None`: there is none to lose.
     address: Option<SocketAddr>,
     looked: Instant,
@@ -25,7 +25,7 @@ pub(crate) struct OwnAddress {
     missing: u32,
 }
 
-impl OwnAddress {
+impl LocalAddress {
     /// It is there now.
     pub(crate) fn new(address: Option<SocketAddr>, now: Instant) -> Self {
         Self {
@@ -87,7 +87,7 @@ mod tests {
     fn it_is_lost_when_it_was_missing_in_three_looks_in_a_row_a_second_apart() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut own = OwnAddress::new(some_address(), start);
+        let mut own = LocalAddress::new(some_address(), start);
         // Just looked: no look.
         assert!(!own.look(at(999), |_| unreachable!()));
         for (ms, is_ours) in [(1000, false), (2000, false), (3000, true)] {
@@ -96,13 +96,13 @@ mod tests {
         for (ms, is_lost) in [(4000, false), (5000, false), (5999, false), (6000, true)] {
             assert_eq!(own.look(at(ms), |_| false), is_lost, "{ms}");
         }
-        assert!(!OwnAddress::new(None, start).look(at(9000), |_| false));
+        assert!(!LocalAddress::new(None, start).look(at(9000), |_| false));
     }
 
     #[test]
     fn only_what_is_at_stake_or_missing_is_a_reason_to_wake() {
         let start = Instant::now();
-        let mut own = OwnAddress::new(some_address(), start);
+        let mut own = LocalAddress::new(some_address(), start);
         assert_eq!(own.next(true), Some(start + LOOK));
         assert_eq!(own.next(false), None);
         let ping = start + 20 * LOOK;
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(own.next(false), Some(ping + LOOK));
         assert!(!own.look(ping + LOOK, |_| true));
         assert_eq!(own.next(false), None);
-        assert_eq!(OwnAddress::new(None, start).next(true), None);
+        assert_eq!(LocalAddress::new(None, start).next(true), None);
     }
 
     #[test]

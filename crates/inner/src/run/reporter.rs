@@ -1,4 +1,4 @@
-//! Owns where a run's reports go: to the link that there is, if there is one, and into the memory
+//! Owns where a run's reports go: to the link that there is, if there is one, and into the history
 //! of what became of it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,52 +7,52 @@ use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{InnerToRouter, RunStory};
 use tokio::sync::mpsc;
 
+use super::history::RunHistory;
 use crate::clock;
-use crate::memory::Memory;
 
 /// Where a run's reports go.
 #[derive(Debug, Clone)]
-pub(crate) struct Reports {
+pub(crate) struct RunReporter {
     urgent: mpsc::UnboundedSender<InnerToRouter>,
     output: mpsc::Sender<InnerToRouter>,
-    memory: Arc<Mutex<Memory>>,
+    history: Arc<Mutex<RunHistory>>,
 }
 
-impl Reports {
+impl RunReporter {
     /// To these queues. Most that may wait in `urgent`: `session::MAX_UNREAD`.
     pub(crate) fn new(
         urgent: mpsc::UnboundedSender<InnerToRouter>,
         output: mpsc::Sender<InnerToRouter>,
     ) -> Self {
-        let memory = Arc::default();
+        let history = Arc::default();
         Self {
             urgent,
             output,
-            memory,
+            history,
         }
     }
 
     /// A run is asked for; whether it is the first time.
     pub(crate) fn begin(&self, run: RunId, command: &CommandName) -> bool {
-        self.memory().begin(run, command, clock::now())
+        self.history().begin(run, command, clock::now())
     }
 
     /// What became of a run, if it is one of the last.
     pub(crate) fn story(&self, run: RunId) -> Option<RunStory> {
-        self.memory().story(run, clock::now())
+        self.history().story(run, clock::now())
     }
 
     /// Says what must not wait behind output: of each run that is asked for its start or why there
     /// is none, and what becomes of the car's motion.
     pub(crate) fn urgent(&self, message: InnerToRouter) {
-        self.memory().heard(&message);
+        self.history().record(&message);
         let _ = self.urgent.send(message);
     }
 
     /// Says output, or the end behind it; several go in one write.
     pub(crate) async fn output<const N: usize>(&self, messages: [InnerToRouter; N]) {
         for message in &messages {
-            self.memory().heard(message);
+            self.history().record(message);
         }
         if let Ok(places) = self.output.reserve_many(N).await {
             for (place, message) in places.zip(messages) {
@@ -63,11 +63,11 @@ impl Reports {
 
     /// What is so, and not said, or not yet.
     pub(crate) fn remember(&self, message: &InnerToRouter) {
-        self.memory().heard(message);
+        self.history().record(message);
     }
 
     /// It is whole whenever nobody holds it, even after a panic.
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn history(&self) -> MutexGuard<'_, RunHistory> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,12 +4,12 @@ use p2p_shared::clock as timers;
 use p2p_shared::protocol::{End, InnerToRouter, Refusal, cost};
 use p2p_shared::timing::KILL_GRACE;
 
-use super::{Job, Part, Story, Tail, telling::START_WAITS};
+use super::{MotionRole, Run, RunEnd, Tail, output_reporter::START_WAITS};
 use crate::commands::Commands;
-use crate::drive::Told;
+use crate::drive::ProcessEvent;
 use crate::simulation::World;
 
-impl Job {
+impl Run {
     pub(super) async fn simulated(self, commands: &Commands, world: &dyn World) {
         if let Err((refusal, message)) = self.may_begin() {
             return self.give_up(refusal, message);
@@ -25,18 +25,18 @@ impl Job {
         let telling = self.telling();
         self.reports
             .remember(&InnerToRouter::Started { run: self.run_id() });
-        if let Some(part) = &self.part {
-            part.tell(Told::Started {
-                token: part.token,
+        if let Some(role) = &self.role {
+            role.send(ProcessEvent::Started {
+                token: role.token,
                 group: process.group,
                 is_workers: false,
             });
             telling.started();
         }
         let (caller, mut is_abandoned) = self
-            .part
+            .role
             .as_ref()
-            .map(|part| (part.caller.clone(), false))
+            .map(|role| (role.caller.clone(), false))
             .unwrap_or_default();
         let mut limit = std::pin::pin!(tokio::time::sleep(self.limit.unwrap_or_default()));
         let mut start_waits = std::pin::pin!(tokio::time::sleep(START_WAITS));
@@ -47,7 +47,7 @@ impl Job {
                 () = &mut start_waits, if !telling.has_started() => telling.started(),
                 () = &mut limit, if self.limit.is_some() => break End::TimedOut,
                 () = self.cancel.cancelled() => {
-                    break self.part.as_ref().map_or(End::Cancelled, Part::cut_off);
+                    break self.role.as_ref().map_or(End::Cancelled, MotionRole::cut_off);
                 }
                 () = caller.cancelled(), if !is_abandoned => {
                     is_abandoned = true;
@@ -57,17 +57,17 @@ impl Job {
         };
         if matches!(end, End::TimedOut | End::Cancelled | End::Ended) {
             self.window.close();
-            process.terminate(self.part.as_ref().map_or(KILL_GRACE, Part::grace));
+            process.terminate(self.role.as_ref().map_or(KILL_GRACE, MotionRole::grace));
             process.ended().await;
         }
-        if let Some(part) = &self.part {
+        if let Some(role) = &self.role {
             let exec = timers::now() - begun;
-            let token = part.token;
-            part.tell(Told::Ended { token, end, exec });
-            part.tell(Told::Reaped { token });
+            let token = role.token;
+            role.send(ProcessEvent::Ended { token, end, exec });
+            role.send(ProcessEvent::Reaped { token });
         }
         let bytes = process.said();
-        let story = Story {
+        let story = RunEnd {
             end,
             bytes: bytes.len() as u64,
             stderr: Tail::default(),

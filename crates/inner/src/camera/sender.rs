@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
 use super::pacing::Pacing;
-use super::{Common, Rarely, Watched, Watching, left, watched};
+use super::{CameraShared, LogThrottle, WatchTicket, Watching, left, watched};
 
 /// What is on its way for so long is lost: a driven link's time.
 const DEAD: Duration = timing::PACE_BUSY.dead;
@@ -26,15 +26,15 @@ const DEAD: Duration = timing::PACE_BUSY.dead;
 type MediaWire = Wire<Transport, MediaToRouter, RouterToMedia>;
 
 /// What keeps the connection while somebody watches.
-pub(super) struct Media {
+pub(super) struct FrameSender {
     router: RouterAddress,
     key: Option<Key>,
-    common: Common,
+    shared: CameraShared,
 }
 
 /// Why there is no connection any more.
 #[derive(Debug, Error)]
-enum MediaEnd {
+enum SenderEnd {
     #[error(transparent)]
     NotReached(#[from] DialError),
     #[error(transparent)]
@@ -49,21 +49,21 @@ enum MediaEnd {
     Ending,
 }
 
-impl Media {
-    pub(super) fn new(router: RouterAddress, key: Option<Key>, common: Common) -> Self {
+impl FrameSender {
+    pub(super) fn new(router: RouterAddress, key: Option<Key>, shared: CameraShared) -> Self {
         Self {
             router,
             key,
-            common,
+            shared,
         }
     }
 
     /// Sends pictures while somebody watches, until the inner ends.
     pub(super) async fn run(self) {
-        let end = self.common.end.clone();
-        let mut watching = self.common.watching.clone();
+        let end = self.shared.end.clone();
+        let mut watching = self.shared.watching.clone();
         let mut backoff = Backoff::default();
-        let mut failures = Rarely::default();
+        let mut failures = LogThrottle::default();
         while let Some(true) = end.run_until_cancelled(watched(&mut watching)).await {
             let Some(by) = *watching.borrow() else {
                 continue;
@@ -76,7 +76,7 @@ impl Media {
             };
             let pause = backoff.pause(Instant::now(), jitter());
             if let Err(why) = over
-                && let Some(untold) = failures.may_tell(Instant::now())
+                && let Some(untold) = failures.may_log(Instant::now())
             {
                 let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 tracing::warn!(%why, retry_ms, untold, "no way for the camera's pictures");
@@ -92,13 +92,13 @@ impl Media {
     /// One connection, from dialling to its end.
     async fn once(
         &self,
-        by: Watched,
+        by: WatchTicket,
         backoff: &mut Backoff,
-    ) -> Result<std::convert::Infallible, MediaEnd> {
+    ) -> Result<std::convert::Infallible, SenderEnd> {
         let socket = dial::dial(&self.router, MEDIA_PATH, self.key.as_ref()).await?;
         let mut wire: MediaWire = Wire::new(socket);
         wire.get_ref().set_dead_after(DEAD);
-        let Watched {
+        let WatchTicket {
             service_port,
             ticket,
         } = by;
@@ -106,49 +106,49 @@ impl Media {
             service_port,
             ticket,
         })?;
-        let mut newest = self.common.newest.subscribe();
+        let mut newest = self.shared.newest.subscribe();
         newest.mark_changed();
-        let mut sending = Sending {
+        let mut sending = FrameConnection {
             wire,
             pacing: Pacing::new(Instant::now()),
             half: None,
         };
         sending
-            .serve(newest, self.common.watching.clone(), backoff)
+            .serve(newest, self.shared.watching.clone(), backoff)
             .await
     }
 }
 
 /// Returns when the link is another, or has another ticket.
-async fn is_another(mut watching: Watching, by: Watched) {
-    let is_other = |now: &Option<Watched>| now.is_some_and(|now| now != by);
+async fn is_another(mut watching: Watching, by: WatchTicket) {
+    let is_other = |now: &Option<WatchTicket>| now.is_some_and(|now| now != by);
     if watching.wait_for(is_other).await.is_err() {
         std::future::pending().await
     }
 }
 
 /// A connection that is up.
-struct Sending {
+struct FrameConnection {
     wire: MediaWire,
     pacing: Pacing,
     /// The picture that is being sent, and how much of it was.
     half: Option<(Picture, usize)>,
 }
 
-impl Sending {
+impl FrameConnection {
     async fn serve(
         &mut self,
         mut newest: watch::Receiver<Option<Picture>>,
         mut watching: Watching,
         backoff: &mut Backoff,
-    ) -> Result<std::convert::Infallible, MediaEnd> {
+    ) -> Result<std::convert::Infallible, SenderEnd> {
         let mut is_watched = watching.borrow_and_update().is_some();
         loop {
             let now = Instant::now();
             self.fill(now)?;
             let dead = self.pacing.waits_since().map(|since| since + DEAD);
             if dead.is_some_and(|dead| dead <= now) {
-                return Err(MediaEnd::Silent);
+                return Err(SenderEnd::Silent);
             }
             let mut timer = dead.unwrap_or(now + DEAD);
             if self.half.is_some() && self.pacing.next() > now {
@@ -163,17 +163,17 @@ impl Sending {
                         backoff.connected(now);
                     }
                     Event::Message(RouterToMedia::Refused { message }) => {
-                        return Err(MediaEnd::Refused(Escaped(&message).to_string()));
+                        return Err(SenderEnd::Refused(Escaped(&message).to_string()));
                     }
-                    Event::Closed(_) => return Err(MediaEnd::Closed),
+                    Event::Closed(_) => return Err(SenderEnd::Closed),
                     Event::Ping | Event::Pong(_) | Event::Room => {}
                 },
                 changed = newest.changed(), if is_watched && self.half.is_none() => {
-                    changed.map_err(|_| MediaEnd::Ending)?;
+                    changed.map_err(|_| SenderEnd::Ending)?;
                     self.half = newest.borrow_and_update().clone().map(|picture| (picture, 0));
                 }
                 changed = watching.changed() => {
-                    changed.map_err(|_| MediaEnd::Ending)?;
+                    changed.map_err(|_| SenderEnd::Ending)?;
                     let was_watched = is_watched;
                     is_watched = watching.borrow_and_update().is_some();
                     if is_watched && !was_watched {

@@ -11,12 +11,12 @@ const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// The input of runs that are to come.
 #[derive(Debug, Default)]
-pub(crate) struct Inputs {
+pub(crate) struct StdinBuffer {
     waiting: HashMap<RunId, BytesMut>,
     bytes: usize,
 }
 
-impl Inputs {
+impl StdinBuffer {
     /// Keeps a piece of a run's input. What is beyond the bounds is thrown away: its run is
     /// refused when it comes, for its input is not whole.
     pub(crate) fn add(&mut self, run: RunId, piece: &Bytes) {
@@ -52,31 +52,31 @@ mod tests {
 
     #[test]
     fn the_pieces_of_a_run_are_joined_and_taken_once() {
-        let (mut inputs, run) = (Inputs::default(), RunId::from_number(1));
-        inputs.add(run, &PIECE);
-        inputs.add(RunId::from_number(2), &PIECE);
-        inputs.add(run, &PIECE);
-        assert_eq!(&inputs.take(run)[..], b"piece piece ");
-        assert!(inputs.take(run).is_empty());
-        inputs.clear();
-        assert!(inputs.take(RunId::from_number(2)).is_empty());
-        assert_eq!(inputs.bytes, 0);
+        let (mut buffer, run) = (StdinBuffer::default(), RunId::from_number(1));
+        buffer.add(run, &PIECE);
+        buffer.add(RunId::from_number(2), &PIECE);
+        buffer.add(run, &PIECE);
+        assert_eq!(&buffer.take(run)[..], b"piece piece ");
+        assert!(buffer.take(run).is_empty());
+        buffer.clear();
+        assert!(buffer.take(RunId::from_number(2)).is_empty());
+        assert_eq!(buffer.bytes, 0);
     }
 
     #[test]
     fn runs_that_never_come_take_no_more_than_their_share() {
-        let mut inputs = Inputs::default();
+        let mut buffer = StdinBuffer::default();
         for n in 0..100_000 {
-            inputs.add(RunId::from_number(n), &Bytes::new());
+            buffer.add(RunId::from_number(n), &Bytes::new());
         }
-        assert_eq!(inputs.waiting.len(), MAX_OPEN_RUNS);
+        assert_eq!(buffer.waiting.len(), MAX_OPEN_RUNS);
         let large = Bytes::from(vec![0; 1 << 20]);
         for _ in 0..100 {
-            inputs.add(RunId::from_number(0), &large);
+            buffer.add(RunId::from_number(0), &large);
         }
-        assert_eq!(inputs.bytes, MAX_BYTES);
-        assert_eq!(inputs.take(RunId::from_number(0)).len(), MAX_BYTES);
-        inputs.add(RunId::from_number(1), &PIECE);
-        assert_eq!(inputs.take(RunId::from_number(1)), PIECE);
+        assert_eq!(buffer.bytes, MAX_BYTES);
+        assert_eq!(buffer.take(RunId::from_number(0)).len(), MAX_BYTES);
+        buffer.add(RunId::from_number(1), &PIECE);
+        assert_eq!(buffer.take(RunId::from_number(1)), PIECE);
     }
 }

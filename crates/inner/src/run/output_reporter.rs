@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::output::Window;
-use crate::reports::Reports;
+use crate::run::reporter::RunReporter;
 
 /// How long a run's start waits for its end: what a command takes that does little. Whoever looks
 /// on sees no difference, and what is lost meanwhile is told as it would be anyway.
@@ -24,9 +24,9 @@ const OUTPUT_WAITS: Duration = Duration::from_millis(1);
 
 /// What is told of one run.
 #[derive(Debug)]
-pub(super) struct Telling {
+pub(super) struct OutputReporter {
     run: RunId,
-    reports: Reports,
+    reports: RunReporter,
     window: Window,
     state: Mutex<State>,
 }
@@ -38,8 +38,8 @@ struct State {
     rest: Bytes,
 }
 
-impl Telling {
-    pub(super) fn new(run: RunId, reports: &Reports, window: &Window) -> Self {
+impl OutputReporter {
+    pub(super) fn new(run: RunId, reports: &RunReporter, window: &Window) -> Self {
         Self {
             run,
             reports: reports.clone(),

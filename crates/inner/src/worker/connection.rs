@@ -17,12 +17,12 @@ use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::lines::{self, Announcement, Answer, MAX_LINE};
-use super::{Ask, Call, Failure, Resident, Taken};
-use crate::complaints::{self, Speaker};
-use crate::drive::{ToDrive, Told};
+use super::protocol::{self, Announcement, MAX_LINE, WorkerAnswer};
+use super::{AcceptedCall, Failure, WorkerCall, WorkerRequest, WorkerSupervisor};
+use crate::drive::{DriveRequest, ProcessEvent};
 use crate::process::{Pipes, ProcessGroup};
-use crate::runner::{Job, ended};
+use crate::run::{Run, ended};
+use crate::stderr_log::{self, LogSource};
 
 /// Most bytes of requests that wait for it to read them.
 const MAX_UNREAD: usize = 4 * 1024 * 1024;
@@ -32,9 +32,9 @@ const MAX_STRANGE: u32 = 100;
 /// moment, since it may have left the car moving.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 
-/// Why there is nothing more to say to a worker.
+/// ConnectionEnd there is nothing more to say to a worker.
 #[derive(Debug)]
-pub(super) enum Why {
+pub(super) enum ConnectionEnd {
     /// The inner ends.
     Ended,
     /// In words.
@@ -42,19 +42,19 @@ pub(super) enum Why {
 }
 
 /// A request that was written and not answered.
-enum Open {
+enum OpenRequest {
     Run {
-        job: Box<Job>,
+        job: Box<Run>,
         begun: Instant,
         _waited_for: TaskTrackerToken,
     },
-    Call(oneshot::Sender<Result<Answer, Failure>>),
+    Call(oneshot::Sender<Result<WorkerAnswer, Failure>>),
 }
 
 type Lines = FramedRead<ChildStdout, AnyDelimiterCodec>;
 
 /// The conversation.
-pub(super) struct Talk {
+pub(super) struct WorkerConnection {
     group: i32,
     limit: Duration,
     hello: Duration,
@@ -62,7 +62,7 @@ pub(super) struct Talk {
     lines: Option<Lines>,
     unwritten: BytesMut,
     last_id: u64,
-    open: BTreeMap<u64, Open>,
+    open: BTreeMap<u64, OpenRequest>,
     has_announced: bool,
     strange: u32,
     /// When the next of its time limits is looked at.
@@ -71,18 +71,18 @@ pub(super) struct Talk {
     _stderr: Option<AbortOnDropHandle<Vec<u8>>>,
 }
 
-impl Talk {
-    pub(super) fn new(resident: &Resident, group: i32, pipes: Pipes) -> Self {
-        let name = resident.worker.name().to_owned();
+impl WorkerConnection {
+    pub(super) fn new(supervisor: &WorkerSupervisor, group: i32, pipes: Pipes) -> Self {
+        let name = supervisor.worker.name().to_owned();
         let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), Vec::new(), MAX_LINE);
         let stderr = pipes
             .stderr
-            .map(|stderr| complaints::log(Speaker::Worker(name), stderr));
+            .map(|stderr| stderr_log::log(LogSource::Worker(name), stderr));
         let stderr = stderr.map(|logging| AbortOnDropHandle::new(tokio::spawn(logging)));
         Self {
             group,
-            limit: resident.limit,
-            hello: resident.hello,
+            limit: supervisor.limit,
+            hello: supervisor.hello,
             stdin: pipes.stdin,
             lines: pipes.stdout.map(|stdout| FramedRead::new(stdout, codec)),
             unwritten: BytesMut::new(),
@@ -90,7 +90,7 @@ impl Talk {
             open: BTreeMap::new(),
             has_announced: false,
             strange: 0,
-            timer: Box::pin(sleep_until(Instant::now() + resident.hello)),
+            timer: Box::pin(sleep_until(Instant::now() + supervisor.hello)),
             is_timed: true,
             _stderr: stderr,
         }
@@ -99,21 +99,21 @@ impl Talk {
     /// Talks until there is nobody to talk to, or no sense in it.
     pub(super) async fn until_its_end(
         &mut self,
-        resident: &mut Resident,
+        supervisor: &mut WorkerSupervisor,
         group: &mut ProcessGroup,
-    ) -> Why {
+    ) -> ConnectionEnd {
         loop {
             tokio::select! {
                 biased;
-                () = resident.end.cancelled() => return Why::Ended,
-                Some(ask) = resident.queue.0.recv() => {
+                () = supervisor.end.cancelled() => return ConnectionEnd::Ended,
+                Some(ask) = supervisor.queue.0.recv() => {
                     let mut next = Some(ask);
                     // Several requests a write when several wait.
                     while let Some(ask) = next {
-                        if let Err(why) = self.on_ask(resident, ask) {
-                            return Why::Failed(why);
+                        if let Err(why) = self.on_ask(supervisor, ask) {
+                            return ConnectionEnd::Failed(why);
                         }
-                        next = resident.queue.0.try_recv().ok();
+                        next = supervisor.queue.0.try_recv().ok();
                     }
                 }
                 written = write(&mut self.stdin, &mut self.unwritten), if !self.unwritten.is_empty() => {
@@ -123,7 +123,7 @@ impl Talk {
                 }
                 line = next(&mut self.lines) => {
                     let read = match line {
-                        Some(Ok(line)) => self.on_line(resident, &line),
+                        Some(Ok(line)) => self.on_line(supervisor, &line),
                         Some(Err(AnyDelimiterCodecError::MaxChunkLengthExceeded)) => {
                             Err(format!("it wrote a line of more than {MAX_LINE} bytes"))
                         }
@@ -131,29 +131,29 @@ impl Talk {
                         None => return self.last_words(group, "it closed its output".to_owned()).await,
                     };
                     if let Err(why) = read {
-                        return Why::Failed(why);
+                        return ConnectionEnd::Failed(why);
                     }
                 }
-                status = group.ended() => return Why::Failed(format!("it ended with {}", ended(&status))),
+                status = group.ended() => return ConnectionEnd::Failed(format!("it ended with {}", ended(&status))),
                 () = &mut self.timer, if self.is_timed => {
                     if let Err(why) = self.on_time() {
-                        return Why::Failed(why);
+                        return ConnectionEnd::Failed(why);
                     }
                 }
             }
         }
     }
 
-    /// Why it talks no more: its end, if that is what it is.
-    async fn last_words(&mut self, group: &mut ProcessGroup, otherwise: String) -> Why {
+    /// ConnectionEnd it talks no more: its end, if that is what it is.
+    async fn last_words(&mut self, group: &mut ProcessGroup, otherwise: String) -> ConnectionEnd {
         let status = tokio::time::timeout(LAST_MOMENT, group.ended()).await;
-        Why::Failed(status.map_or(otherwise, |status| {
+        ConnectionEnd::Failed(status.map_or(otherwise, |status| {
             format!("it ended with {}", ended(&status))
         }))
     }
 
-    fn on_ask(&mut self, resident: &Resident, ask: Ask) -> Result<(), String> {
-        if let Ask::Kill { group, why } = ask {
+    fn on_ask(&mut self, supervisor: &WorkerSupervisor, ask: WorkerRequest) -> Result<(), String> {
+        if let WorkerRequest::Kill { group, why } = ask {
             return if group == self.group {
                 Err(why)
             } else {
@@ -171,20 +171,20 @@ impl Talk {
             None
         };
         if let Some((refusal, what)) = refusal {
-            let name = resident.worker.name();
+            let name = supervisor.worker.name();
             let sentence = format!("{name}, which serves this command, {what}");
             ask.fail((refusal, sentence));
             return Ok(());
         }
         match ask {
-            Ask::Run(job, token) => self.on_run(job, token),
-            Ask::Call(call) => self.on_call(resident, *call),
-            Ask::Kill { .. } => {}
+            WorkerRequest::Run(job, token) => self.on_run(job, token),
+            WorkerRequest::Call(call) => self.on_call(supervisor, *call),
+            WorkerRequest::Kill { .. } => {}
         }
         Ok(())
     }
 
-    fn on_run(&mut self, job: Box<Job>, token: TaskTrackerToken) {
+    fn on_run(&mut self, job: Box<Run>, token: TaskTrackerToken) {
         let written = job
             .may_begin()
             .and_then(|()| self.write_request(&job.request, &job.stdin));
@@ -195,7 +195,7 @@ impl Talk {
         if !self.is_timed {
             self.set_timer(begun + self.limit);
         }
-        let open = Open::Run {
+        let open = OpenRequest::Run {
             job,
             begun,
             _waited_for: token,
@@ -203,7 +203,7 @@ impl Talk {
         self.open.insert(self.last_id, open);
     }
 
-    fn on_call(&mut self, resident: &Resident, call: Call) {
+    fn on_call(&mut self, supervisor: &WorkerSupervisor, call: WorkerCall) {
         if call.taken.is_closed() {
             return;
         }
@@ -218,45 +218,47 @@ impl Talk {
             return;
         }
         // Before the worker hears of it, so that its death can't be told before this.
-        resident.drive.send(ToDrive::Told(Told::Started {
-            token: call.token,
-            group: self.group,
-            is_workers: true,
-        }));
+        supervisor
+            .drive
+            .send(DriveRequest::Process(ProcessEvent::Started {
+                token: call.token,
+                group: self.group,
+                is_workers: true,
+            }));
         let (reply, answer) = oneshot::channel();
         let group = self.group;
-        if call.taken.send(Ok(Taken { group, answer })).is_err() {
+        if call.taken.send(Ok(AcceptedCall { group, answer })).is_err() {
             // Nobody would see to its end.
             self.unwritten.truncate(before);
             return;
         }
-        self.open.insert(self.last_id, Open::Call(reply));
+        self.open.insert(self.last_id, OpenRequest::Call(reply));
     }
 
     fn write_request(&mut self, request: &RunRequest, input: &[u8]) -> Result<(), Failure> {
-        lines::write_request(&mut self.unwritten, self.last_id + 1, request, input)?;
+        protocol::write_request(&mut self.unwritten, self.last_id + 1, request, input)?;
         self.last_id += 1;
         Ok(())
     }
 
-    fn on_line(&mut self, resident: &Resident, line: &[u8]) -> Result<(), String> {
+    fn on_line(&mut self, supervisor: &WorkerSupervisor, line: &[u8]) -> Result<(), String> {
         if !self.has_announced {
-            return self.on_first_line(resident, line);
+            return self.on_first_line(supervisor, line);
         }
-        let read = serde_json::from_slice::<Answer>(line);
+        let read = serde_json::from_slice::<WorkerAnswer>(line);
         let id = match &read {
             Ok(answer) => Some(answer.id()),
-            Err(_) => lines::id_of(line),
+            Err(_) => protocol::id_of(line),
         };
         let open = id.and_then(|id| self.open.remove(&id));
         let why = match (open, read) {
             (Some(open), Ok(answer)) => {
                 self.strange = 0;
                 match open {
-                    Open::Run { job, begun, .. } => {
-                        job.answered(resident.worker.name(), answer, begun);
+                    OpenRequest::Run { job, begun, .. } => {
+                        job.answered(supervisor.worker.name(), answer, begun);
                     }
-                    Open::Call(reply) => drop(reply.send(Ok(answer))),
+                    OpenRequest::Call(reply) => drop(reply.send(Ok(answer))),
                 }
                 return Ok(());
             }
@@ -265,15 +267,15 @@ impl Talk {
             }
             (Some(open), Err(error)) => {
                 let why = format!("its answer can't be read: {error}");
-                open.lose(&why);
+                open.abort(&why);
                 why
             }
             (None, Err(error)) => format!("no answer ({error}): print to standard error instead"),
         };
-        self.on_strange(resident, line, &why)
+        self.on_strange(supervisor, line, &why)
     }
 
-    fn on_first_line(&mut self, resident: &Resident, line: &[u8]) -> Result<(), String> {
+    fn on_first_line(&mut self, supervisor: &WorkerSupervisor, line: &[u8]) -> Result<(), String> {
         let announcement: Announcement = serde_json::from_slice(line).map_err(|error| {
             format!(
                 "its first line is not what it serves, {{\"serves\":[…]}}: {} ({error})",
@@ -283,16 +285,21 @@ impl Talk {
         if announcement.serves.is_empty() {
             return Err("it serves nothing".to_owned());
         }
-        resident
+        supervisor
             .commands
-            .announced(&resident.worker, &announcement.serves);
+            .announced(&supervisor.worker, &announcement.serves);
         self.has_announced = true;
         self.is_timed = false;
         Ok(())
     }
 
     /// A line that is none of the protocol's: a stray `print` is forgiven, a flood of them isn't.
-    fn on_strange(&mut self, resident: &Resident, line: &[u8], why: &str) -> Result<(), String> {
+    fn on_strange(
+        &mut self,
+        supervisor: &WorkerSupervisor,
+        line: &[u8],
+        why: &str,
+    ) -> Result<(), String> {
         self.strange += 1;
         if self.strange > MAX_STRANGE {
             return Err(format!(
@@ -300,7 +307,7 @@ impl Talk {
             ));
         }
         tracing::warn!(
-            worker = resident.worker.name(),
+            worker = supervisor.worker.name(),
             line = %EscapedBytes(line).cut(200),
             why,
             "the worker wrote what is no answer"
@@ -318,8 +325,8 @@ impl Talk {
         }
         self.is_timed = false;
         let oldest = self.open.iter().find_map(|(id, open)| match open {
-            Open::Run { begun, .. } => Some((*id, *begun)),
-            Open::Call(_) => None,
+            OpenRequest::Run { begun, .. } => Some((*id, *begun)),
+            OpenRequest::Call(_) => None,
         });
         let Some((id, begun)) = oldest else {
             return Ok(());
@@ -328,7 +335,7 @@ impl Talk {
             self.set_timer(begun + self.limit);
             return Ok(());
         }
-        if let Some(Open::Run { job, begun, .. }) = self.open.remove(&id) {
+        if let Some(OpenRequest::Run { job, begun, .. }) = self.open.remove(&id) {
             job.timed_out(begun);
         }
         Err(format!(
@@ -348,16 +355,16 @@ impl Talk {
     }
 
     /// Nobody knows what became of what is open.
-    pub(super) fn lose(&mut self, why: &str) {
+    pub(super) fn abort(&mut self, why: &str) {
         for (_, open) in std::mem::take(&mut self.open) {
-            open.lose(why);
+            open.abort(why);
         }
     }
 }
 
-impl Open {
+impl OpenRequest {
     /// Nobody knows what became of it.
-    fn lose(self, why: &str) {
+    fn abort(self, why: &str) {
         let message = format!(
             "the worker that serves this command was lost before it answered ({why}): look before you run it again"
         );

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::catalog::Catalog;
-use crate::motion::{Effect, Event, Motion, Rules, Token};
+use crate::motion::{Motion, MotionEffect, MotionInput, MotionRules, ProcessToken};
 use crate::testing::script;
 use p2p_shared::protocol::console::StopCause;
 use p2p_shared::protocol::{PIECE, RUN_WINDOW};
@@ -14,25 +14,25 @@ use p2p_shared::protocol::{PIECE, RUN_WINDOW};
 /// A command that leaves the note `begun`, as a motion or as the stop, and what is told of it.
 struct Bench {
     folder: tempfile::TempDir,
-    told: mpsc::UnboundedReceiver<ToDrive>,
+    told: mpsc::UnboundedReceiver<DriveRequest>,
     urgent: mpsc::UnboundedReceiver<InnerToRouter>,
     output: mpsc::Receiver<InnerToRouter>,
 }
 
-fn a_token() -> Token {
-    let rules = Rules {
+fn a_token() -> ProcessToken {
+    let rules = MotionRules {
         lease: Duration::from_secs(1),
         limit: None,
     };
-    let effects = Motion::new(rules).on(Duration::ZERO, Event::Stop(StopCause::Beginning));
+    let effects = Motion::new(rules).on(Duration::ZERO, MotionInput::Stop(StopCause::Beginning));
     let token = effects.into_iter().find_map(|effect| match effect {
-        Effect::RunStop { token, .. } => Some(token),
+        MotionEffect::RunStop { token, .. } => Some(token),
         _ => None,
     });
     token.unwrap()
 }
 
-fn bench(is_stop: bool) -> (Bench, Job, Commands) {
+fn bench(is_stop: bool) -> (Bench, Run, Commands) {
     let folder = tempfile::tempdir().unwrap();
     let command = folder.path().join("move");
     script(&command, "touch begun");
@@ -41,16 +41,16 @@ fn bench(is_stop: bool) -> (Bench, Job, Commands) {
     let (drive, told) = mpsc::unbounded_channel();
     let (urgent, urgent_out) = mpsc::unbounded_channel();
     let (output, output_out) = mpsc::channel(4);
-    let part = Part {
+    let role = MotionRole {
         token: a_token(),
         is_stop,
         is_retry: false,
-        stop_by: StopBy::AnyWorker,
+        stop_target: StopTarget::AnyWorker,
         drive,
-        stood: Mutex::new(None),
+        stop_result: Mutex::new(None),
         caller: CancellationToken::new(),
     };
-    let job = Job {
+    let job = Run {
         request: RunRequest {
             run: RunId::from_number(1),
             command: "move".parse().unwrap(),
@@ -65,10 +65,10 @@ fn bench(is_stop: bool) -> (Bench, Job, Commands) {
         limit: None,
         window: Window::new(RUN_WINDOW),
         cancel: CancellationToken::new(),
-        reports: Reports::new(urgent, output),
+        reports: RunReporter::new(urgent, output),
         tracker: TaskTracker::new(),
-        part: Some(part),
-        _entry: None,
+        role: Some(role),
+        _guard: None,
     };
     let bench = Bench {
         folder,
@@ -105,14 +105,17 @@ async fn a_motion_that_is_ended_as_its_guardian_answers_is_over() {
 async fn a_motion_that_was_ended_or_abandoned_starts_no_process() {
     for is_abandoned in [false, true] {
         let (mut bench, job, catalog) = bench(false);
-        match &job.part {
-            Some(part) if is_abandoned => part.caller.cancel(),
+        match &job.role {
+            Some(role) if is_abandoned => role.caller.cancel(),
             _ => job.cancel.cancel(),
         }
         job.run(&catalog).await;
         assert!(!bench.has_begun());
         let told = bench.told.recv().await;
-        assert!(matches!(told, Some(ToDrive::Told(Told::NotStarted { .. }))));
+        assert!(matches!(
+            told,
+            Some(DriveRequest::Process(ProcessEvent::NotStarted { .. }))
+        ));
         let refused = bench.urgent.recv().await;
         assert!(matches!(
             refused,
@@ -145,8 +148,8 @@ async fn what_is_past_its_deadline_starts_no_process_and_a_stop_does() {
 #[tokio::test]
 async fn a_stop_whose_caller_has_gone_runs_all_the_same() {
     let (bench, job, catalog) = bench(true);
-    if let Some(part) = &job.part {
-        part.caller.cancel();
+    if let Some(role) = &job.role {
+        role.caller.cancel();
     }
     job.run(&catalog).await;
     assert!(bench.has_begun());
@@ -155,7 +158,7 @@ async fn a_stop_whose_caller_has_gone_runs_all_the_same() {
 /// What is told of a command that does this; `go` is made once it has said something.
 async fn told_of(body: &str) -> Vec<InnerToRouter> {
     let (mut bench, mut job, commands) = bench(false);
-    job.part = None;
+    job.role = None;
     script(&bench.folder.path().join("move"), body);
     let running = tokio::spawn(async move { job.run(&commands).await });
     let mut told = Vec::new();
@@ -224,7 +227,7 @@ async fn a_command_that_goes_on_is_told_to_have_started_and_what_it_says_meanwhi
 #[tokio::test]
 async fn a_command_that_says_nothing_is_told_to_have_started_all_the_same() {
     let (mut bench, mut job, commands) = bench(false);
-    job.part = None;
+    job.role = None;
     script(&bench.folder.path().join("move"), "exec sleep 1000");
     let cancel = job.cancel.clone();
     let running = tokio::spawn(async move { job.run(&commands).await });

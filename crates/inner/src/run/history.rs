@@ -18,9 +18,9 @@ const ALL_OUTPUT: usize = 256 * 1024;
 
 /// The last runs.
 #[derive(Debug, Default)]
-pub(crate) struct Memory {
+pub(crate) struct RunHistory {
     order: VecDeque<RunId>,
-    runs: HashMap<RunId, Remembered>,
+    runs: HashMap<RunId, HistoryEntry>,
     /// The bytes that are kept.
     kept: usize,
     /// How many of the oldest have forgotten what they said.
@@ -28,7 +28,7 @@ pub(crate) struct Memory {
 }
 
 #[derive(Debug)]
-struct Remembered {
+struct HistoryEntry {
     command: CommandName,
     asked: Duration,
     outcome: Outcome,
@@ -40,13 +40,13 @@ struct Remembered {
     is_silent: bool,
 }
 
-impl Memory {
+impl RunHistory {
     /// A run was asked for, at this time of any clock; whether it is the first time.
     pub(crate) fn begin(&mut self, run: RunId, command: &CommandName, now: Duration) -> bool {
         if self.runs.contains_key(&run) {
             return false;
         }
-        let remembered = Remembered {
+        let remembered = HistoryEntry {
             command: command.clone(),
             asked: now,
             outcome: Outcome::Waiting,
@@ -69,19 +69,19 @@ impl Memory {
     }
 
     /// What is said of a run: to the router, or to nobody, since it is away.
-    pub(crate) fn heard(&mut self, message: &InnerToRouter) {
+    pub(crate) fn record(&mut self, message: &InnerToRouter) {
         match message {
-            InnerToRouter::Started { run } => self.change(*run, |told| {
-                told.outcome = Outcome::Running;
+            InnerToRouter::Started { run } => self.change(*run, |entry| {
+                entry.outcome = Outcome::Running;
             }),
-            InnerToRouter::Output { run, bytes } => self.change(*run, |told| told.says(bytes)),
+            InnerToRouter::Output { run, bytes } => self.change(*run, |entry| entry.says(bytes)),
             InnerToRouter::Finished {
                 run,
                 end,
                 exec_us,
                 stderr,
-            } => self.change(*run, |told| {
-                told.ended(*end, *exec_us, stderr);
+            } => self.change(*run, |entry| {
+                entry.ended(*end, *exec_us, stderr);
             }),
             InnerToRouter::Answered {
                 run,
@@ -89,9 +89,9 @@ impl Memory {
                 exec_us,
                 output,
                 stderr,
-            } => self.change(*run, |told| {
-                told.says(output);
-                told.ended(*end, *exec_us, stderr);
+            } => self.change(*run, |entry| {
+                entry.says(output);
+                entry.ended(*end, *exec_us, stderr);
             }),
             // It says nothing of the one that ran.
             InnerToRouter::Refused {
@@ -102,8 +102,8 @@ impl Memory {
                 run,
                 refusal,
                 message,
-            } => self.change(*run, |told| {
-                told.outcome = match refusal {
+            } => self.change(*run, |entry| {
+                entry.outcome = match refusal {
                     Refusal::WorkerLost => Outcome::Unknown(message.clone()),
                     _ => Outcome::Refused(message.clone()),
                 };
@@ -120,42 +120,42 @@ impl Memory {
 
     /// What became of a run, if it is one of the last.
     pub(crate) fn story(&self, run: RunId, now: Duration) -> Option<RunStory> {
-        let told = self.runs.get(&run)?;
+        let entry = self.runs.get(&run)?;
         Some(RunStory {
-            command: told.command.clone(),
-            age_ms: u64::try_from(now.saturating_sub(told.asked).as_millis()).unwrap_or(u64::MAX),
-            outcome: told.outcome.clone(),
-            bytes: told.bytes,
-            output: Bytes::copy_from_slice(&told.output),
-            stderr: told.stderr.clone(),
+            command: entry.command.clone(),
+            age_ms: u64::try_from(now.saturating_sub(entry.asked).as_millis()).unwrap_or(u64::MAX),
+            outcome: entry.outcome.clone(),
+            bytes: entry.bytes,
+            output: Bytes::copy_from_slice(&entry.output),
+            stderr: entry.stderr.clone(),
         })
     }
 
     /// A run that is not remembered was none of those that were asked for, as a driver's press.
-    fn change(&mut self, run: RunId, change: impl FnOnce(&mut Remembered)) {
-        let Some(told) = self.runs.get_mut(&run) else {
+    fn change(&mut self, run: RunId, change: impl FnOnce(&mut HistoryEntry)) {
+        let Some(entry) = self.runs.get_mut(&run) else {
             return;
         };
-        let before = told.kept();
-        change(told);
-        self.kept = self.kept + told.kept() - before;
+        let before = entry.kept();
+        change(entry);
+        self.kept = self.kept + entry.kept() - before;
         self.forget_old_output();
     }
 
     fn forget_old_output(&mut self) {
         while self.kept > ALL_OUTPUT && self.silent < self.order.len() {
-            if let Some(told) = self.runs.get_mut(&self.order[self.silent]) {
-                self.kept -= told.kept();
-                told.output = BytesMut::new();
-                told.stderr = Bytes::new();
-                told.is_silent = true;
+            if let Some(entry) = self.runs.get_mut(&self.order[self.silent]) {
+                self.kept -= entry.kept();
+                entry.output = BytesMut::new();
+                entry.stderr = Bytes::new();
+                entry.is_silent = true;
             }
             self.silent += 1;
         }
     }
 }
 
-impl Remembered {
+impl HistoryEntry {
     fn says(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         if !self.is_silent {
@@ -187,66 +187,66 @@ mod tests {
         RunId::from_number(n)
     }
 
-    fn begin(memory: &mut Memory, n: u64) -> bool {
-        memory.begin(id(n), &"hello".parse().unwrap(), Duration::from_secs(1))
+    fn begin(history: &mut RunHistory, n: u64) -> bool {
+        history.begin(id(n), &"hello".parse().unwrap(), Duration::from_secs(1))
     }
 
-    fn output(memory: &mut Memory, n: u64, bytes: &'static [u8]) {
+    fn output(history: &mut RunHistory, n: u64, bytes: &'static [u8]) {
         let bytes = Bytes::from_static(bytes);
-        memory.heard(&InnerToRouter::Output { run: id(n), bytes });
+        history.record(&InnerToRouter::Output { run: id(n), bytes });
     }
 
     #[test]
     fn an_id_is_new_once_and_forgotten_after_a_thousand_others() {
-        let mut memory = Memory::default();
-        assert!(begin(&mut memory, 0));
+        let mut history = RunHistory::default();
+        assert!(begin(&mut history, 0));
         for n in 1..1000 {
-            assert!(begin(&mut memory, n));
-            assert!(!begin(&mut memory, 0));
+            assert!(begin(&mut history, n));
+            assert!(!begin(&mut history, 0));
         }
-        assert!(begin(&mut memory, 1000));
-        assert!(begin(&mut memory, 0));
-        assert_eq!(memory.order.len(), memory.runs.len());
+        assert!(begin(&mut history, 1000));
+        assert!(begin(&mut history, 0));
+        assert_eq!(history.order.len(), history.runs.len());
     }
 
     #[test]
     fn what_became_of_a_run_is_told_as_it_happens() {
-        let mut memory = Memory::default();
-        let story = |memory: &Memory, n| memory.story(id(n), Duration::from_millis(1500));
-        assert_eq!(story(&memory, 1), None);
-        begin(&mut memory, 1);
-        assert_eq!(story(&memory, 1).unwrap().outcome, Outcome::Waiting);
-        memory.heard(&InnerToRouter::Started { run: id(1) });
-        output(&mut memory, 1, b"hello\n");
-        let told = story(&memory, 1).unwrap();
-        assert_eq!((told.outcome, told.age_ms), (Outcome::Running, 500));
-        memory.heard(&InnerToRouter::Finished {
+        let mut history = RunHistory::default();
+        let story = |history: &RunHistory, n| history.story(id(n), Duration::from_millis(1500));
+        assert_eq!(story(&history, 1), None);
+        begin(&mut history, 1);
+        assert_eq!(story(&history, 1).unwrap().outcome, Outcome::Waiting);
+        history.record(&InnerToRouter::Started { run: id(1) });
+        output(&mut history, 1, b"hello\n");
+        let entry = story(&history, 1).unwrap();
+        assert_eq!((entry.outcome, entry.age_ms), (Outcome::Running, 500));
+        history.record(&InnerToRouter::Finished {
             run: id(1),
             end: End::Exit(3),
             exec_us: 9,
             stderr: Bytes::from_static(b"no"),
         });
-        memory.heard(&InnerToRouter::Refused {
+        history.record(&InnerToRouter::Refused {
             run: id(1),
             refusal: Refusal::Repeated,
             message: "twice".to_owned(),
         });
-        let told = story(&memory, 1).unwrap();
-        assert_eq!(told.outcome, Outcome::ended(End::Exit(3), 9));
-        assert_eq!((&told.output[..], told.bytes), (&b"hello\n"[..], 6));
-        assert_eq!(&told.stderr[..], b"no");
-        begin(&mut memory, 2);
+        let entry = story(&history, 1).unwrap();
+        assert_eq!(entry.outcome, Outcome::ended(End::Exit(3), 9));
+        assert_eq!((&entry.output[..], entry.bytes), (&b"hello\n"[..], 6));
+        assert_eq!(&entry.stderr[..], b"no");
+        begin(&mut history, 2);
         let refused = |refusal| InnerToRouter::Refused {
             run: id(2),
             refusal,
             message: "why".to_owned(),
         };
-        memory.heard(&refused(Refusal::NotFound));
+        history.record(&refused(Refusal::NotFound));
         let outcome = Outcome::Refused("why".to_owned());
-        assert_eq!(story(&memory, 2).unwrap().outcome, outcome);
-        memory.heard(&refused(Refusal::WorkerLost));
+        assert_eq!(story(&history, 2).unwrap().outcome, outcome);
+        history.record(&refused(Refusal::WorkerLost));
         let outcome = Outcome::Unknown("why".to_owned());
-        assert_eq!(story(&memory, 2).unwrap().outcome, outcome);
+        assert_eq!(story(&history, 2).unwrap().outcome, outcome);
     }
 
     proptest! {
@@ -254,22 +254,22 @@ mod tests {
         #[test]
         fn what_is_kept_has_a_bound(said in proptest::collection::vec((0..40_u64, 0..3_u8), 0..400)) {
             static LONG: [u8; 16 * 1024] = [b'x'; 16 * 1024];
-            let mut memory = Memory::default();
+            let mut history = RunHistory::default();
             for (n, what) in said {
                 match what {
-                    0 => { begin(&mut memory, n); }
-                    1 => output(&mut memory, n, &LONG),
-                    _ => memory.heard(&InnerToRouter::Finished {
+                    0 => { begin(&mut history, n); }
+                    1 => output(&mut history, n, &LONG),
+                    _ => history.record(&InnerToRouter::Finished {
                         run: id(n),
                         end: End::Exit(0),
                         exec_us: 1,
                         stderr: Bytes::from_static(&LONG[..8 * 1024]),
                     }),
                 }
-                let kept: usize = memory.runs.values().map(Remembered::kept).sum();
-                prop_assert_eq!(kept, memory.kept);
+                let kept: usize = history.runs.values().map(HistoryEntry::kept).sum();
+                prop_assert_eq!(kept, history.kept);
                 prop_assert!(kept <= ALL_OUTPUT);
-                prop_assert!(memory.runs.values().all(|told| told.output.len() <= OUTPUT));
+                prop_assert!(history.runs.values().all(|entry| entry.output.len() <= OUTPUT));
             }
         }
     }

@@ -1,0 +1,120 @@
+//! Owns what moved the car since it stood last, and so by whom it may be stopped. Pure: it never
+//! looks whether any of it lives.
+//!
+//! A worker that moved the car knows best how to stop it. What another worker answers, or the same
+//! one after it was started again, says nothing of what is still moving: that is for the stop
+//! command's file.
+
+use crate::run::StopTarget;
+
+/// What moved the car.
+#[derive(Debug)]
+pub(crate) struct StopTargets {
+    /// Something that is no worker that lives: a file, a worker that is gone, or nobody knows what.
+    others: bool,
+    /// The groups of workers, in order.
+    workers: Vec<i32>,
+}
+
+impl StopTargets {
+    /// Nobody knows.
+    pub(crate) fn unknown() -> Self {
+        Self {
+            others: true,
+            workers: Vec::new(),
+        }
+    }
+
+    /// The car stands.
+    pub(crate) fn clear(&mut self) {
+        self.others = false;
+        self.workers.clear();
+    }
+
+    /// A file moves it.
+    pub(crate) fn add_file(&mut self) {
+        self.others = true;
+    }
+
+    /// The worker of this group moves it.
+    pub(crate) fn add_worker(&mut self, group: i32) {
+        self.workers.retain(|other| *other != group);
+        self.workers.push(group);
+    }
+
+    /// The worker of this group is gone; whether it had moved the car.
+    pub(crate) fn is_gone(&mut self, group: i32) -> bool {
+        let before = self.workers.len();
+        self.workers.retain(|other| *other != group);
+        let had_moved = self.workers.len() < before;
+        self.others |= had_moved;
+        had_moved
+    }
+
+    /// The worker that moved it last; 0: none that lives.
+    pub(crate) fn newest_worker(&self) -> i32 {
+        self.workers.last().copied().unwrap_or(0)
+    }
+
+    /// By whom it may be stopped.
+    pub(crate) fn stop_target(&self) -> StopTarget {
+        match (self.others, self.workers.len()) {
+            (false, 0) => StopTarget::AnyWorker,
+            (true, 0) => StopTarget::File,
+            (others, many) => StopTarget::Workers {
+                groups: self.workers.clone(),
+                and_file: others || many > 1,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workers(groups: &[i32], and_file: bool) -> StopTarget {
+        let groups = groups.to_vec();
+        StopTarget::Workers { groups, and_file }
+    }
+
+    #[test]
+    fn a_worker_stops_what_it_moved_and_the_file_whatever_else_did() {
+        let mut stop_targets = StopTargets::unknown();
+        assert_eq!(stop_targets.stop_target(), StopTarget::File);
+        stop_targets.clear();
+        assert_eq!(stop_targets.stop_target(), StopTarget::AnyWorker);
+        stop_targets.add_worker(7);
+        stop_targets.add_worker(7);
+        assert_eq!(stop_targets.stop_target(), workers(&[7], false));
+        stop_targets.add_worker(8);
+        assert_eq!(stop_targets.stop_target(), workers(&[7, 8], true));
+        stop_targets.clear();
+        stop_targets.add_worker(7);
+        stop_targets.add_file();
+        assert_eq!(stop_targets.stop_target(), workers(&[7], true));
+        stop_targets.clear();
+        stop_targets.add_file();
+        assert_eq!(stop_targets.stop_target(), StopTarget::File);
+    }
+
+    #[test]
+    fn a_worker_that_is_gone_leaves_what_it_moved() {
+        let mut stop_targets = StopTargets::unknown();
+        stop_targets.clear();
+        stop_targets.add_worker(7);
+        stop_targets.add_worker(8);
+        assert_eq!(stop_targets.newest_worker(), 8);
+        assert!(!stop_targets.is_gone(9));
+        assert!(stop_targets.is_gone(8));
+        assert!(!stop_targets.is_gone(8));
+        assert_eq!(stop_targets.newest_worker(), 7);
+        // What 8 has moved is not for 7 alone to stop.
+        assert_eq!(stop_targets.stop_target(), workers(&[7], true));
+        assert!(stop_targets.is_gone(7));
+        assert_eq!(stop_targets.stop_target(), StopTarget::File);
+        stop_targets.clear();
+        assert_eq!(stop_targets.stop_target(), StopTarget::AnyWorker);
+        assert_eq!(stop_targets.newest_worker(), 0);
+    }
+}
