@@ -64,7 +64,7 @@ ok 'nothing is left behind' tidy
 
 for signal in INT TERM HUP; do
     rm -f "$work/waiting"
-    perl -e '$SIG{INT} = "DEFAULT"; exec { $ARGV[0] } @ARGV' "$scripts/demo.sh" >"$work/waiting" 2>&1 &
+    exec_unignored "$scripts/demo.sh" >"$work/waiting" 2>&1 &
     demo=$!
     ok "it waits for SIG$signal" eventually says "$work/waiting" 'Your turn, until Ctrl-C'
     kill -s "$signal" "$demo"

@@ -47,8 +47,7 @@ wait "$script_one" && code=0 || code=$?
 ok 'with exit code 0' [ "$code" = 0 ]
 kill -HUP "$(state "router-$two" 2)"
 ok 'SIGHUP does' eventually stopped "router-$two"
-# Here SIGINT is ignored, as in every background job of a script: Perl undoes that.
-perl -e '$SIG{INT} = "DEFAULT"; exec { $ARGV[0] } @ARGV' "$scripts/p2p-router-server.sh" "$two" 2>>"$work/said" &
+exec_unignored "$scripts/p2p-router-server.sh" "$two" 2>>"$work/said" &
 other=$(program "router-$two")
 kill -INT "$(state "router-$two" 2)"
 ok 'and SIGINT' eventually stopped "router-$two"
@@ -68,7 +67,7 @@ ok 'a program that ignores SIGTERM is killed' eventually gone "$script"
 ok 'for good' gone "$first"
 
 # As on a terminal: Ctrl-C goes to the whole process group.
-perl -e '$SIG{INT} = "DEFAULT"; setpgrp; exec { $ARGV[0] } @ARGV' "$scripts/p2p-router-server.sh" "$two" 2>"$work/impatient" &
+exec_unignored setsid "$scripts/p2p-router-server.sh" "$two" 2>"$work/impatient" &
 first=$(program "router-$two")
 script=$(state "router-$two" 2)
 interrupted() {

@@ -4,6 +4,15 @@
 # A test works on a copy of the scripts in a folder of its own, with a space in its name, and waits
 # for what should happen rather than for a time. `done_testing` counts, cleans up and exits.
 
+# Becomes the command, with no signal ignored: a shell can never trap one that was ignored when it
+# began, as SIGINT is in a background job and SIGHUP under nohup. Call it in the background only.
+exec_unignored() { # COMMAND...
+    exec perl -e '$SIG{$_} = "DEFAULT" for qw(HUP INT QUIT PIPE TERM); exec { $ARGV[0] } @ARGV or die $!' "$@"
+}
+
+[ "${signals-}" = unignored ] || signals=unignored exec_unignored "$0"
+unset signals
+
 . "$(dirname -- "$0")/../lib/tools.sh"
 forget_settings
 
