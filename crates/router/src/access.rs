@@ -11,9 +11,9 @@ use p2p_shared::names::Identity;
 
 use crate::answer::Problem;
 use crate::keystore::{AuthError, Grant, KeyStore};
-use crate::origin::Party;
-use crate::pass::{self, PassError, Passes};
-use crate::strangers::Visitor;
+use crate::origin::QuotaOwner;
+use crate::pass::{self, SessionCookieError, SessionCookies};
+use crate::strangers::PendingConnection;
 
 /// How callers are told apart.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub(crate) enum Access {
     /// Everyone may do everything: `--open`.
     Open,
     /// By their keys, and browsers by what they got for one.
-    Keys(KeyStore, Arc<Passes>),
+    Keys(KeyStore, Arc<SessionCookies>),
 }
 
 /// Who is asking.
@@ -35,40 +35,44 @@ pub(crate) enum Caller {
 
 impl Access {
     /// By these keys; everyone without. Blocks on the disk.
-    pub(crate) fn by(keys: Option<KeyStore>) -> Result<Self, PassError> {
+    pub(crate) fn by(keys: Option<KeyStore>) -> Result<Self, SessionCookieError> {
         Ok(match keys {
             None => Self::Open,
             Some(keys) => {
-                let passes = Passes::open(keys.state_dir())?;
+                let passes = SessionCookies::open(keys.state_dir())?;
                 Self::Keys(keys, Arc::new(passes))
             }
         })
     }
 
     /// Whether this may still be somebody here.
-    pub(crate) fn knows(&self, party: Party) -> bool {
+    pub(crate) fn knows(&self, party: QuotaOwner) -> bool {
         match (self, party) {
-            (Self::Open, Party::At(_)) => true,
-            (Self::Keys(keys, _), Party::Key(id)) => keys.is_live(&id),
+            (Self::Open, QuotaOwner::At(_)) => true,
+            (Self::Keys(keys, _), QuotaOwner::Key(id)) => keys.is_live(&id),
             _ => false,
         }
     }
 
-    /// Who sent this request, if the router knows the key: then the visitor is no stranger.
-    pub(crate) fn caller(&self, visitor: &Visitor, headers: &HeaderMap) -> Result<Caller, Problem> {
+    /// Who sent this request, if the router knows the key: then the pending is no stranger.
+    pub(crate) fn caller(
+        &self,
+        pending: &PendingConnection,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Problem> {
         let Self::Keys(keys, _) = self else {
-            visitor.is_known();
+            pending.is_known();
             return Ok(Caller::Anyone);
         };
         let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        known(visitor, keys, keys.authenticate(authorization))
+        known(pending, keys, keys.authenticate(authorization))
     }
 
     /// Who sent this request, of whom a browser's pass is taken for a key, too. A key that is
     /// shown counts before it.
-    pub(crate) fn key_or_pass(
+    pub(crate) fn key_or_cookie(
         &self,
-        visitor: &Visitor,
+        pending: &PendingConnection,
         headers: &HeaderMap,
         is_tls: bool,
     ) -> Result<Caller, Problem> {
@@ -76,22 +80,22 @@ impl Access {
             (Self::Keys(keys, passes), Some(pass)) if !headers.contains_key(AUTHORIZATION) => {
                 let id = passes.check(pass, SystemTime::now(), |id| keys.hash(id));
                 let grant = id.and_then(|id| keys.grant(&id));
-                known(visitor, keys, grant.ok_or(AuthError::SignedOut))
+                known(pending, keys, grant.ok_or(AuthError::SignedOut))
             }
-            _ => self.caller(visitor, headers),
+            _ => self.caller(pending, headers),
         }
     }
 
     /// Who has this key, and a pass for it. The first pass of all blocks on the disk.
     pub(crate) fn sign_in(
         &self,
-        visitor: &Visitor,
+        pending: &PendingConnection,
         key: &Key,
     ) -> Result<(Caller, String), Problem> {
         let Self::Keys(keys, passes) = self else {
             return Ok((Caller::Anyone, String::new()));
         };
-        let caller = known(visitor, keys, keys.grant_of(key))?;
+        let caller = known(pending, keys, keys.grant_of(key))?;
         let pass = passes.issue(key.id(), &key.hash(), SystemTime::now());
         let pass = pass.map_err(|error| {
             tracing::warn!(%error, "nobody can sign in");
@@ -104,36 +108,36 @@ impl Access {
     /// The caller, if its role `may` do what it asks for, which is `what`.
     pub(crate) fn allow(
         &self,
-        visitor: &Visitor,
+        pending: &PendingConnection,
         headers: &HeaderMap,
         what: &str,
         may: fn(Role) -> bool,
     ) -> Result<Caller, Problem> {
-        let caller = self.caller(visitor, headers)?;
+        let caller = self.caller(pending, headers)?;
         caller.may(what, may)?;
         Ok(caller)
     }
 }
 
 fn known(
-    visitor: &Visitor,
+    pending: &PendingConnection,
     keys: &KeyStore,
     grant: Result<Grant, AuthError>,
 ) -> Result<Caller, Problem> {
     match grant {
         Ok(grant) => {
-            visitor.is_known();
+            pending.is_known();
             Ok(Caller::Holder(grant, keys.clone()))
         }
-        Err(error) => Err(stranger(visitor, error)),
+        Err(error) => Err(stranger(pending, error)),
     }
 }
 
 /// The answer to one who shows no key, or a wrong one.
-fn stranger(visitor: &Visitor, error: AuthError) -> Problem {
+fn stranger(pending: &PendingConnection, error: AuthError) -> Problem {
     let pause = match error {
         AuthError::Missing | AuthError::SignedOut => None,
-        AuthError::Malformed | AuthError::Wrong => visitor.wrong_key(),
+        AuthError::Malformed | AuthError::Wrong => pending.wrong_key(),
     };
     let Some(pause) = pause else {
         return Problem::new(StatusCode::UNAUTHORIZED, error.to_string())
@@ -150,10 +154,10 @@ fn stranger(visitor: &Visitor, error: AuthError) -> Problem {
 
 impl Caller {
     /// Who is held to what one party may have.
-    pub(crate) fn party(&self, from: IpAddr) -> Party {
+    pub(crate) fn quota_owner(&self, from: IpAddr) -> QuotaOwner {
         match self {
-            Self::Anyone => Party::At(from.into()),
-            Self::Holder(grant, _) => Party::Key(grant.id),
+            Self::Anyone => QuotaOwner::At(from.into()),
+            Self::Holder(grant, _) => QuotaOwner::Key(grant.id),
         }
     }
 

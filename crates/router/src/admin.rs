@@ -19,10 +19,10 @@ use tokio::sync::mpsc;
 
 use crate::access::Caller;
 use crate::answer::Problem;
-use crate::car::Person;
-use crate::metrics::Counted;
-use crate::quota::Share;
-use crate::strangers::Visitor;
+use crate::car::DriverSession;
+use crate::metrics::GaugeGuard;
+use crate::quota::QuotaPermit;
+use crate::strangers::PendingConnection;
 use crate::{Context, hello, limits, listen};
 
 pub(crate) mod console;
@@ -31,8 +31,8 @@ pub(crate) mod steady;
 pub(crate) mod surface;
 
 use console::{Console, ConsoleEnd};
-use steady::Steady;
-use surface::{ConsoleWire, Surface};
+use steady::WriteTimeout;
+use surface::{ClientSocket, ConsoleWire};
 
 /// How long a console gets to take our last words.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
@@ -42,26 +42,26 @@ const SOFTWARE: usize = 40;
 /// Lets a console in, before it has said anything of the protocol, if its key and version may.
 pub(crate) fn upgrade(
     context: &Arc<Context>,
-    visitor: &Visitor,
+    pending: &PendingConnection,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
-    let peer = visitor.peer();
+    let peer = pending.peer();
     let headers = request.headers();
     let allowed = context
         .access
-        .allow(visitor, headers, "watch", Role::may_view);
-    let (caller, accept, share) = allowed
+        .allow(pending, headers, "watch", Role::may_view);
+    let (caller, accept, permit) = allowed
         .and_then(|caller| {
             let accept = listen::websocket_accept(headers)?;
-            let share = share(context, &caller, peer)?;
-            Ok((caller, accept, share))
+            let permit = permit(context, &caller, peer)?;
+            Ok((caller, accept, permit))
         })
         .inspect_err(|problem| {
-            listen::refused(visitor, "console", problem);
+            listen::refused(pending, "console", problem);
         })?;
     let shared = context.clone();
     let serve = move |stream, read| async move {
-        let person = (caller, peer, share);
+        let person = (caller, peer, permit);
         serve(&shared, person, stream, read).await;
     };
     Ok(listen::accept_websocket(
@@ -73,12 +73,12 @@ pub(crate) fn upgrade(
 }
 
 /// The caller's part in the consoles that there may be.
-pub(crate) fn share(
+pub(crate) fn permit(
     context: &Context,
     caller: &Caller,
     peer: SocketAddr,
-) -> Result<Share, Problem> {
-    context.consoles.take(caller.party(peer.ip())).ok_or_else(|| {
+) -> Result<QuotaPermit, Problem> {
+    context.consoles.take(caller.quota_owner(peer.ip())).ok_or_else(|| {
         context.metrics.over_quota.inc();
         let sentence = format!(
             "this key has {} consoles and pages open, which is all it may: close one (a stop by /cgi is never refused)",
@@ -94,18 +94,18 @@ const REFUSALS: usize = 16;
 /// The life of a console, from its hello to its end.
 pub(crate) async fn serve(
     context: &Arc<Context>,
-    (caller, peer, share): (Caller, SocketAddr, Share),
+    (caller, peer, permit): (Caller, SocketAddr, QuotaPermit),
     stream: Transport,
     read: Vec<u8>,
 ) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
-    let mut wire: ConsoleWire = Wire::accepted(Steady::new(stream), read).await;
-    let visitor = context.strangers.admit(peer, &context.closed);
+    let mut wire: ConsoleWire = Wire::accepted(WriteTimeout::new(stream), read).await;
+    let pending = context.strangers.admit(peer, &context.closed);
     let hello = |message| match message {
         ConsoleToRouter::Hello { software, readonly } => Some((software, readonly)),
         _ => None,
     };
-    let (software, readonly) = match hello::wait(&mut wire, &visitor, hello).await {
+    let (software, readonly) = match hello::wait(&mut wire, &pending, hello).await {
         Ok(Some(hello)) => hello,
         Ok(None) => return,
         Err(message) => {
@@ -119,7 +119,7 @@ pub(crate) async fn serve(
             return wire.part(Some(&words), "", FAREWELL).await;
         }
     };
-    drop(visitor);
+    drop(pending);
     let role = match caller.role() {
         role if readonly && role.may_view() => Role::View,
         role => role,
@@ -128,10 +128,10 @@ pub(crate) async fn serve(
         caller,
         peer,
         role,
-        share,
+        permit,
     };
     let software = Escaped(&software).cut(SOFTWARE).to_string();
-    let (last_words, wire) = session.live(context, wire, &software).await;
+    let (last_words, wire) = session.run(context, wire, &software).await;
     if let Some(words) = last_words {
         wire.part(Some(&words), "", FAREWELL).await;
     }
@@ -143,13 +143,13 @@ pub(crate) struct Session {
     pub peer: SocketAddr,
     /// What it may do here.
     pub role: Role,
-    pub share: Share,
+    pub permit: QuotaPermit,
 }
 
 impl Session {
     /// Its life on this connection, with this `software`. What is left is what to say at the end,
     /// if anything, and the connection for it.
-    pub(crate) async fn live<W: Surface>(
+    pub(crate) async fn run<W: ClientSocket>(
         self,
         context: &Arc<Context>,
         wire: W,
@@ -159,16 +159,16 @@ impl Session {
             caller,
             peer,
             role,
-            share,
+            permit,
         } = self;
         let presence = context.cars.console(wire.only(), role.may_run());
         let session = presence.session;
         tracing::info!(
             from = %peer, key = caller.name(), %role, session = session.0, software, "console up"
         );
-        let _counted = Counted::new(&context.metrics.consoles);
+        let _counted = GaugeGuard::new(&context.metrics.consoles);
         let (refusals, refused) = mpsc::channel(REFUSALS);
-        let person = Person {
+        let person = DriverSession {
             driver: Driver {
                 session,
                 name: caller.who(peer),
@@ -179,8 +179,8 @@ impl Session {
             rtt: None,
             refusals,
         };
-        let console = Console::new(context, wire, person, presence, refused, share);
-        let (end, wire) = console.live(caller.revoked()).await;
+        let console = Console::new(context, wire, person, presence, refused, permit);
+        let (end, wire) = console.run(caller.revoked()).await;
         tracing::info!(from = %peer, session = session.0, why = %end, "console down");
         (last_words(&end), wire)
     }
@@ -195,7 +195,7 @@ fn last_words(end: &ConsoleEnd) -> Option<RouterToConsole> {
                 reconnect_after_ms: u64::try_from(after.as_millis()).unwrap_or_default(),
             })
         }
-        ConsoleEnd::Revoked | ConsoleEnd::Violation(_) => Some(RouterToConsole::Refused {
+        ConsoleEnd::Revoked | ConsoleEnd::ProtocolViolation(_) => Some(RouterToConsole::Refused {
             reason: RefusedReason::Denied,
             press: None,
             message: end.to_string(),

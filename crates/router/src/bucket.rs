@@ -5,12 +5,12 @@ use std::time::Instant;
 
 /// The bucket.
 #[derive(Debug, Default)]
-pub(crate) struct Bucket {
+pub(crate) struct LeakyBucket {
     filled: f64,
     at: Option<Instant>,
 }
 
-impl Bucket {
+impl LeakyBucket {
     /// What is in it now, where so much leaks each second: to be added to.
     pub(crate) fn leaked(&mut self, each_second: f64, now: Instant) -> &mut f64 {
         if let Some(at) = self.at.replace(now) {

@@ -53,18 +53,18 @@ struct Held {
     ticket: Option<MediaTicket>,
     failed: Option<Arc<str>>,
     viewers: usize,
-    media: Option<MediaHold>,
+    media: Option<IngestGuard>,
     last_media: u64,
 }
 
 /// The media connection that pictures are taken from.
 #[derive(Debug)]
-struct MediaHold {
+struct IngestGuard {
     number: u64,
     end: CancellationToken,
 }
 
-impl Drop for MediaHold {
+impl Drop for IngestGuard {
     fn drop(&mut self) {
         self.end.cancel();
     }
@@ -114,14 +114,14 @@ impl Camera {
     }
 
     /// Somebody watches, for as long as this is kept.
-    pub(crate) fn watch(self: &Arc<Self>) -> Watching {
+    pub(crate) fn watch(self: &Arc<Self>) -> WatchGuard {
         let mut held = self.lock();
         held.viewers += 1;
         if held.viewers == 1 {
             held.tell();
         }
         drop(held);
-        Watching(self.clone())
+        WatchGuard(self.clone())
     }
 
     /// The newest picture, now and from now on; `None` where there is none of now.
@@ -140,7 +140,7 @@ impl Camera {
 
     /// A media connection that shows this ticket takes the place of the one before; `None`: it is
     /// not of this car's link.
-    fn attach(self: &Arc<Self>, ticket: MediaTicket) -> Option<Attached> {
+    fn attach(self: &Arc<Self>, ticket: MediaTicket) -> Option<IngestConnection> {
         let mut held = self.lock();
         if held.ticket != Some(ticket) {
             return None;
@@ -148,12 +148,12 @@ impl Camera {
         held.last_media += 1;
         let end = CancellationToken::new();
         let number = held.last_media;
-        held.media = Some(MediaHold {
+        held.media = Some(IngestGuard {
             number,
             end: end.clone(),
         });
         drop(held);
-        Some(Attached {
+        Some(IngestConnection {
             camera: self.clone(),
             number,
             end,
@@ -213,9 +213,9 @@ impl Held {
 
 /// Somebody who watches. Dropped, nobody does.
 #[derive(Debug)]
-pub(crate) struct Watching(Arc<Camera>);
+pub(crate) struct WatchGuard(Arc<Camera>);
 
-impl Drop for Watching {
+impl Drop for WatchGuard {
     fn drop(&mut self) {
         self.0.left();
     }
@@ -223,14 +223,14 @@ impl Drop for Watching {
 
 /// A media connection's hold on its camera.
 #[derive(Debug)]
-struct Attached {
+struct IngestConnection {
     camera: Arc<Camera>,
     number: u64,
     /// Another took its place, or the link is gone.
     end: CancellationToken,
 }
 
-impl Attached {
+impl IngestConnection {
     /// The newest picture, unless another connection shows them or nobody looks.
     fn show(&self, picture: Picture) {
         let mut held = self.camera.lock();
@@ -243,7 +243,7 @@ impl Attached {
     }
 }
 
-impl Drop for Attached {
+impl Drop for IngestConnection {
     fn drop(&mut self) {
         let mut held = self.camera.lock();
         if held

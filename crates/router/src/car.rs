@@ -18,22 +18,22 @@ use p2p_shared::protocol::{Hello, MotionInfo};
 use tokio::sync::{Notify, mpsc};
 
 use crate::control::{Control, Epochs, Event};
-use crate::drive::Watch;
+use crate::drive::Interest;
 use crate::feed::{Feed, Tick};
 use crate::link::{LinkHandle, LinkId};
 use crate::metrics::Metrics;
-use crate::record::Record;
+use crate::record::RunRecord;
 
 mod admission;
 mod log;
 mod presses;
 mod words;
 
-pub(crate) use admission::{NotAdmitted, RunKind};
+pub(crate) use admission::{AdmissionError, RunKind};
 
 /// Someone at a console.
 #[derive(Debug, Clone)]
-pub(crate) struct Person {
+pub(crate) struct DriverSession {
     pub driver: Driver,
     /// The name of its key; empty without keys.
     pub key: String,
@@ -63,7 +63,7 @@ pub(crate) struct Refused {
 
 /// What all cars share.
 #[derive(Debug)]
-pub(crate) struct Surroundings {
+pub(crate) struct CarServices {
     pub feed: Arc<Feed>,
     pub metrics: Arc<Metrics>,
     pub epochs: Epochs,
@@ -75,7 +75,7 @@ pub(crate) struct Surroundings {
 #[derive(Debug)]
 pub(crate) struct Car {
     port: u16,
-    shared: Arc<Surroundings>,
+    shared: Arc<CarServices>,
     /// How many stops there were: a motion that was asked for before the last one is old.
     stops: AtomicU64,
     state: Mutex<State>,
@@ -90,9 +90,9 @@ struct State {
     rtt: Option<Duration>,
     control: Control,
     /// Which consoles there are for it; not who drives.
-    watch: Watch,
+    watch: Interest,
     /// Those that were passed on and are not over.
-    presses: BTreeMap<PressId, Record>,
+    presses: BTreeMap<PressId, RunRecord>,
     /// The newest of them, and whom to tell if it is refused.
     newest: Option<(PressId, mpsc::Sender<(PressId, Refused)>)>,
     /// The router goes down: nobody takes control any more.
@@ -100,7 +100,7 @@ struct State {
 }
 
 impl Car {
-    pub(crate) fn new(port: u16, shared: Arc<Surroundings>, hello: &Hello) -> Self {
+    pub(crate) fn new(port: u16, shared: Arc<CarServices>, hello: &Hello) -> Self {
         Self {
             port,
             shared,
@@ -112,7 +112,7 @@ impl Car {
                 link: None,
                 rtt: None,
                 control: Control::default(),
-                watch: Watch::default(),
+                watch: Interest::default(),
                 presses: BTreeMap::new(),
                 newest: None,
                 closed: false,
@@ -121,12 +121,12 @@ impl Car {
     }
 
     /// A link came up, unless a newer one has.
-    pub(crate) fn link_up(&self, link: &LinkHandle, hello: &Hello, watch: Watch) {
+    pub(crate) fn link_up(&self, link: &LinkHandle, hello: &Hello, watch: Interest) {
         let mut state = self.lock();
         if (state.link.as_ref()).is_some_and(|held| held.id() > link.id()) {
             return;
         }
-        state.lose_presses();
+        state.abort_presses();
         // What was pressed on the old link is over: only a new press moves on the new one.
         state.control.stop();
         let is_new = state.instance != hello.instance;
@@ -136,7 +136,7 @@ impl Car {
         state.rtt = None;
         state.watch = watch;
         state.link = Some(link.clone());
-        state.tell_watch();
+        state.send_interest();
         let (name, motion) = (state.name.clone(), state.motion.clone());
         self.shared.feed.link_up(self.port, name, motion, is_new);
     }
@@ -145,7 +145,7 @@ impl Car {
     pub(crate) fn link_down(&self, link: LinkId, why: &str) {
         let mut state = self.lock();
         if state.link.take_if(|held| held.id() == link).is_some() {
-            state.lose_presses();
+            state.abort_presses();
             state.control.stop();
             self.shared.feed.link_down(self.port, why);
         }
@@ -156,10 +156,10 @@ impl Car {
     }
 
     /// Which consoles there are for it: any, and one that looks at it to drive it.
-    pub(crate) fn set_watch(&self, watch: Watch) {
+    pub(crate) fn set_interest(&self, watch: Interest) {
         let mut state = self.lock();
         state.watch = watch;
-        state.tell_watch();
+        state.send_interest();
     }
 
     /// Whether this session has control of it.
@@ -179,7 +179,11 @@ impl Car {
     }
 
     /// Someone wants something of its control.
-    pub(crate) fn wish(&self, who: &Person, wish: ControlWish) -> Result<(), Refused> {
+    pub(crate) fn request_control(
+        &self,
+        who: &DriverSession,
+        wish: ControlWish,
+    ) -> Result<(), Refused> {
         let mut state = self.lock();
         if state.closed {
             return Err(words::closing());
@@ -187,16 +191,18 @@ impl Car {
         let now = clock::now();
         let may_seize = who.role.may_administer();
         let epochs = &self.shared.epochs;
-        let events = (state.control).wish(&who.driver, wish, may_seize, epochs, now)?;
+        let events = (state.control).request(&who.driver, wish, may_seize, epochs, now)?;
         self.happened(&mut state, &events, now);
         Ok(())
     }
 
     /// The session is gone.
-    pub(crate) fn left(&self, session: SessionId) {
+    pub(crate) fn session_left(&self, session: SessionId) {
         let mut state = self.lock();
         let now = clock::now();
-        let events = state.control.left(session, &self.shared.epochs, now);
+        let events = state
+            .control
+            .session_left(session, &self.shared.epochs, now);
         self.happened(&mut state, &events, now);
     }
 
@@ -233,7 +239,10 @@ impl Car {
         tracing::info!(link = %state.name, by, %from, %run, "stop");
         self.stops.fetch_add(1, Ordering::SeqCst);
         state.control.stop();
-        let dropped = state.link.as_ref().and_then(|l| l.drive().drop_wishes());
+        let dropped = state
+            .link
+            .as_ref()
+            .and_then(|l| l.drive().drop_driver_messages());
         state.press_dropped(dropped, "a stop came before it was sent");
     }
 
@@ -274,7 +283,7 @@ impl Car {
             let (control, until) = (state.control.info(now), state.control.request_until());
             self.shared.feed.control(self.port, control, until);
             self.shared.changed.notify_one();
-            state.tell_watch();
+            state.send_interest();
         }
     }
 
@@ -297,10 +306,10 @@ impl Car {
 
 impl State {
     /// Ticks only for one who drives, or is about to: they cost a SIM card megabytes.
-    fn tell_watch(&self) {
+    fn send_interest(&self) {
         if let Some(link) = &self.link {
             let is_driven = self.control.driver().is_some();
-            link.drive().set_watch(Watch {
+            link.drive().set_interest(Interest {
                 ticks: self.watch.ticks || is_driven,
                 ..self.watch
             });
@@ -310,6 +319,6 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        self.lose_presses();
+        self.abort_presses();
     }
 }

@@ -11,9 +11,9 @@ use p2p_shared::protocol::console::SessionId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::car::{Car, Surroundings};
+use crate::car::{Car, CarServices};
 use crate::control::Epochs;
-use crate::drive::Watch;
+use crate::drive::Interest;
 use crate::feed::Feed;
 use crate::link::LinkHandle;
 use crate::metrics::Metrics;
@@ -24,7 +24,7 @@ const NOTHING: Duration = Duration::from_secs(3600);
 /// All cars.
 #[derive(Debug)]
 pub(crate) struct Cars {
-    shared: Arc<Surroundings>,
+    shared: Arc<CarServices>,
     held: Mutex<Held>,
     next_session: AtomicU64,
 }
@@ -41,8 +41,8 @@ struct Held {
 }
 
 impl Held {
-    fn watch(&self, port: u16) -> Watch {
-        Watch {
+    fn watch(&self, port: u16) -> Interest {
+        Interest {
             seen: self.consoles > 0 || self.pages.contains_key(&port),
             ticks: self.watched.values().any(|watched| *watched == port),
         }
@@ -50,7 +50,7 @@ impl Held {
 
     fn tell(&self, port: u16) {
         if let Some(car) = self.cars.get(&port) {
-            car.set_watch(self.watch(port));
+            car.set_interest(self.watch(port));
         }
     }
 
@@ -77,7 +77,7 @@ impl Held {
         self.consoles = consoles;
         if was_seen != (consoles > 0) {
             for (port, car) in &self.cars {
-                car.set_watch(self.watch(*port));
+                car.set_interest(self.watch(*port));
             }
         }
     }
@@ -86,7 +86,7 @@ impl Held {
 impl Cars {
     pub(crate) fn new(feed: Arc<Feed>, metrics: Arc<Metrics>, epochs: Epochs) -> Self {
         Self {
-            shared: Arc::new(Surroundings {
+            shared: Arc::new(CarServices {
                 feed,
                 metrics,
                 epochs,
@@ -129,7 +129,7 @@ impl Cars {
     }
 
     /// A console is there, or a page of `only` one car, for as long as this is kept.
-    pub(crate) fn console(self: &Arc<Self>, only: Option<u16>, may_drive: bool) -> Presence {
+    pub(crate) fn console(self: &Arc<Self>, only: Option<u16>, may_drive: bool) -> SessionGuard {
         let mut held = self.lock();
         match only {
             Some(port) => held.page_came(port),
@@ -139,7 +139,7 @@ impl Cars {
             }
         }
         drop(held);
-        Presence {
+        SessionGuard {
             cars: self.clone(),
             session: SessionId(self.next_session.fetch_add(1, Ordering::Relaxed)),
             only,
@@ -157,7 +157,7 @@ impl Cars {
     }
 
     /// Ends requests that nobody answers and control that nobody uses, until `closed`.
-    pub(crate) async fn keep_time(self: Arc<Self>, closed: CancellationToken) {
+    pub(crate) async fn run_timers(self: Arc<Self>, closed: CancellationToken) {
         while !closed.is_cancelled() {
             let cars: Vec<_> = self.lock().cars.values().cloned().collect();
             let now = clock::now();
@@ -179,14 +179,14 @@ impl Cars {
 
 /// A console or page that is there. Dropped, it gives back whatever control it had.
 #[derive(Debug)]
-pub(crate) struct Presence {
+pub(crate) struct SessionGuard {
     cars: Arc<Cars>,
     pub session: SessionId,
     only: Option<u16>,
     may_drive: bool,
 }
 
-impl Presence {
+impl SessionGuard {
     /// It looks at this car now, and at no other.
     pub(crate) fn watch(&self, port: Option<u16>) {
         if !self.may_drive {
@@ -203,7 +203,7 @@ impl Presence {
     }
 }
 
-impl Drop for Presence {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.watch(None);
         let mut held = self.cars.lock();
@@ -217,7 +217,7 @@ impl Drop for Presence {
         let cars: Vec<_> = held.cars.values().cloned().collect();
         drop(held);
         for car in cars {
-            car.left(self.session);
+            car.session_left(self.session);
         }
     }
 }

@@ -23,15 +23,15 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::Context;
 use crate::access::Caller;
 use crate::answer::{self, Executed, Problem, answer, text_value};
-use crate::car::{NotAdmitted, RunKind};
+use crate::car::{AdmissionError, RunKind};
 use crate::limits;
-use crate::link::NotQueued;
+use crate::link::QueueError;
 use crate::query::CgiQuery;
-use crate::quota::Share;
-use crate::record::{Record, Wanted};
+use crate::quota::QuotaPermit;
+use crate::record::{NewRun, RunRecord};
 use crate::registry::{Occupant, ServicePort};
 use crate::run::{Finish, RunEvent, RunHandle, RunOrder};
-use crate::service::{AnswerBody, Asked};
+use crate::service::{AnswerBody, RequestContext};
 
 /// Output is kept until so much of it has come, so that a command which fails soon enough gets
 /// the status that says so.
@@ -39,7 +39,7 @@ const KEPT: usize = 64 * 1024;
 
 /// Answers `GET` and `POST /cgi`.
 pub(crate) async fn run(
-    asked: &Asked<'_>,
+    asked: &RequestContext<'_>,
     caller: Caller,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Problem> {
@@ -52,9 +52,9 @@ pub(crate) async fn run(
     if !is_stop {
         caller.may("run commands", Role::may_run)?;
     }
-    let mut record = Record::new(
+    let mut record = RunRecord::new(
         context,
-        &Wanted {
+        &NewRun {
             run,
             service_port: asked.service.port,
             link: asked.service.name(),
@@ -72,8 +72,8 @@ pub(crate) async fn run(
         Bytes::new()
     } else {
         // Before its body comes: no more bodies are kept than there may be runs.
-        let share = share(asked, &caller).inspect_err(|problem| tell(&mut record, problem))?;
-        record.counts(Some(share));
+        let permit = permit(asked, &caller).inspect_err(|problem| tell(&mut record, problem))?;
+        record.counts(Some(permit));
         let reading = read_body(request, context.max_body, context.patience.body);
         reading
             .await
@@ -103,7 +103,7 @@ pub(crate) async fn carry_out(
     context: &Context,
     service: &ServicePort,
     caller: Caller,
-    mut record: Record,
+    mut record: RunRecord,
     wish: Wish,
 ) -> Result<Response<AnswerBody>, Problem> {
     let Wish {
@@ -145,22 +145,22 @@ pub(crate) async fn carry_out(
     open.answer(run, query.stream, wants_trailers).await
 }
 
-fn tell(record: &mut Record, problem: &Problem) {
-    record.tell(problem.status.as_u16(), &problem.sentence);
+fn tell(record: &mut RunRecord, problem: &Problem) {
+    record.finish(problem.status.as_u16(), &problem.sentence);
 }
 
-fn not_admitted(why: &NotAdmitted) -> Problem {
+fn not_admitted(why: &AdmissionError) -> Problem {
     let status = match why {
-        NotAdmitted::Driven(_) => StatusCode::CONFLICT,
-        NotAdmitted::ForNoMotion | NotAdmitted::ForTooLong(_) => StatusCode::BAD_REQUEST,
+        AdmissionError::Driven(_) => StatusCode::CONFLICT,
+        AdmissionError::ForNoMotion | AdmissionError::ForTooLong(_) => StatusCode::BAD_REQUEST,
     };
     Problem::new(status, why.to_string())
 }
 
 /// The caller's part in the runs that there may be.
-fn share(asked: &Asked<'_>, caller: &Caller) -> Result<Share, Problem> {
-    let share = asked.context.runs.take(caller.party(asked.peer.ip()));
-    share.ok_or_else(|| {
+fn permit(asked: &RequestContext<'_>, caller: &Caller) -> Result<QuotaPermit, Problem> {
+    let permit = asked.context.runs.take(caller.quota_owner(asked.peer.ip()));
+    permit.ok_or_else(|| {
         asked.context.metrics.over_quota.inc();
         let sentence = format!(
             "{} runs of this key are open, which is all it may: wait for one",
@@ -193,12 +193,12 @@ fn begin(context: &Context, service: &ServicePort, order: RunOrder) -> Result<Ru
     let name = service.name();
     match service.occupant() {
         Occupant::Linked(link) => link.begin(order).map_err(|error| match error {
-            NotQueued::TooMany => Problem::retry_after(
+            QueueError::TooMany => Problem::retry_after(
                 StatusCode::TOO_MANY_REQUESTS,
                 1,
                 "the router waits for as many runs of this car as it may: try again in a moment",
             ),
-            NotQueued::Draining => Problem::retry_after(
+            QueueError::Draining => Problem::retry_after(
                 StatusCode::SERVICE_UNAVAILABLE,
                 2,
                 format!("{name} is restarting: try again in a moment"),
@@ -267,7 +267,7 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 /// A run that is being waited for.
 struct Open {
     handle: RunHandle,
-    record: Record,
+    record: RunRecord,
     revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Holds up the router's end for as long as the answer takes.
     _token: TaskTrackerToken,
@@ -293,7 +293,7 @@ impl Open {
         match &event {
             RunEvent::Started => self.record.started(),
             RunEvent::Output(bytes) => self.record.output(bytes),
-            RunEvent::Finished(finish) => self.record.finished(finish),
+            RunEvent::Finished(finish) => self.record.run_finished(finish),
             RunEvent::Refused { .. } | RunEvent::Lost => {}
         }
         Poll::Ready(Next::Event(event))
@@ -351,7 +351,7 @@ impl Open {
                 })),
             };
             match &answered {
-                Ok(response) => self.record.tell(response.status().as_u16(), ""),
+                Ok(response) => self.record.finish(response.status().as_u16(), ""),
                 Err(problem) => tell(&mut self.record, problem),
             }
             return answered.map_err(|problem| problem.timed(self.record.timing()));
@@ -495,7 +495,7 @@ impl RunBody {
             End::Exit(_) | End::Signal(_) | End::Ended => {}
         }
         self.ended = true;
-        self.open.record.tell(StatusCode::OK.as_u16(), "");
+        self.open.record.finish(StatusCode::OK.as_u16(), "");
         let mut trailers = HeaderMap::new();
         trailers.insert(answer::EXIT, text_value(&exit));
         trailers.insert(
@@ -507,7 +507,7 @@ impl RunBody {
 
     fn broken(&mut self, why: &str) -> Result<Frame<Bytes>, Broken> {
         self.ended = true;
-        self.open.record.tell(StatusCode::OK.as_u16(), why);
+        self.open.record.finish(StatusCode::OK.as_u16(), why);
         Err(Broken)
     }
 }

@@ -109,7 +109,7 @@ pub(crate) enum Declined {
 /// Why control was given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Released {
-    Given,
+    InheritedListeners,
     Idle,
     /// A press was neither renewed nor released.
     Silence,
@@ -121,15 +121,15 @@ pub(crate) enum Released {
 
 /// Why nothing comes of a wish or a press.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum No {
+pub(crate) enum ControlError {
     /// Another has control.
-    Held(Driver),
+    HeldByOther(Driver),
     /// Another has asked for it already.
-    Asked(Driver),
+    AlreadyRequested(Driver),
     /// Only who has control may do that.
     NotHolder,
     /// Nobody asks for it.
-    NobodyAsks,
+    NoRequest,
     /// Only an admin may.
     NotAdmin,
     /// The press is of a time when this driver had control before, or of no time at all.
@@ -168,38 +168,43 @@ impl Control {
     }
 
     /// Someone wants something of it.
-    pub(crate) fn wish(
+    pub(crate) fn request(
         &mut self,
         who: &Driver,
         wish: ControlWish,
         may_seize: bool,
         epochs: &Epochs,
         now: Instant,
-    ) -> Result<Vec<Event>, No> {
+    ) -> Result<Vec<Event>, ControlError> {
         match wish {
             ControlWish::Take => self.take(who, epochs, now),
             ControlWish::Seize if may_seize => Ok(self.seize(who, epochs, now)),
-            ControlWish::Seize => Err(No::NotAdmin),
+            ControlWish::Seize => Err(ControlError::NotAdmin),
             ControlWish::Grant => {
                 let by = self.held_by(who.session)?.driver.clone();
-                let asks = self.request.take().ok_or(No::NobodyAsks)?.driver;
+                let asks = self.request.take().ok_or(ControlError::NoRequest)?.driver;
                 Ok(vec![self.give(asks, Taken::Granted { by }, epochs, now)])
             }
             ControlWish::Deny => {
                 self.held_by(who.session)?;
-                let driver = self.request.take().ok_or(No::NobodyAsks)?.driver;
+                let driver = self.request.take().ok_or(ControlError::NoRequest)?.driver;
                 let why = Declined::Denied;
                 Ok(vec![Event::Declined { driver, why }])
             }
             ControlWish::Release => {
                 self.held_by(who.session)?;
-                Ok(self.give_back(Released::Given, epochs, now))
+                Ok(self.give_back(Released::InheritedListeners, epochs, now))
             }
         }
     }
 
     /// The session is gone, and with it what it had or asked for.
-    pub(crate) fn left(&mut self, session: SessionId, epochs: &Epochs, now: Instant) -> Vec<Event> {
+    pub(crate) fn session_left(
+        &mut self,
+        session: SessionId,
+        epochs: &Epochs,
+        now: Instant,
+    ) -> Vec<Event> {
         let mut events = Vec::new();
         if let Some(request) = self.request.take_if(|r| r.driver.session == session) {
             let (driver, why) = (request.driver, Declined::Gone);
@@ -261,14 +266,14 @@ impl Control {
         session: SessionId,
         press: PressId,
         now: Instant,
-    ) -> Result<(), No> {
+    ) -> Result<(), ControlError> {
         let latest = self.latest;
         let holder = self.held_by(session)?;
         if press.epoch != holder.epoch {
-            return Err(No::OldEpoch);
+            return Err(ControlError::OldEpoch);
         }
         if latest.is_some_and(|latest| press <= latest) {
-            return Err(No::OldPress);
+            return Err(ControlError::OldPress);
         }
         holder.held = Some(press);
         holder.used = now;
@@ -310,12 +315,17 @@ impl Control {
         }
     }
 
-    fn take(&mut self, who: &Driver, epochs: &Epochs, now: Instant) -> Result<Vec<Event>, No> {
+    fn take(
+        &mut self,
+        who: &Driver,
+        epochs: &Epochs,
+        now: Instant,
+    ) -> Result<Vec<Event>, ControlError> {
         match (&self.holder, &self.request) {
             (None, _) => Ok(vec![self.give(who.clone(), Taken::Free, epochs, now)]),
             (Some(holder), _) if holder.driver.session == who.session => Ok(Vec::new()),
             (_, Some(request)) if request.driver.session == who.session => Ok(Vec::new()),
-            (_, Some(request)) => Err(No::Asked(request.driver.clone())),
+            (_, Some(request)) => Err(ControlError::AlreadyRequested(request.driver.clone())),
             (Some(_), None) => {
                 self.request = Some(Request {
                     driver: who.clone(),
@@ -366,12 +376,12 @@ impl Control {
         Event::Taken { driver, how }
     }
 
-    fn held_by(&mut self, session: SessionId) -> Result<&mut Holder, No> {
-        let holder = self.holder.as_mut().ok_or(No::NotHolder)?;
+    fn held_by(&mut self, session: SessionId) -> Result<&mut Holder, ControlError> {
+        let holder = self.holder.as_mut().ok_or(ControlError::NotHolder)?;
         if holder.driver.session == session {
             Ok(holder)
         } else {
-            Err(No::Held(holder.driver.clone()))
+            Err(ControlError::HeldByOther(holder.driver.clone()))
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::access::Access;
 use crate::answer::{Executed, Problem};
-use crate::strangers::Visitor;
+use crate::strangers::PendingConnection;
 use crate::{Context, http};
 
 /// The first byte of every TLS connection: a handshake record (RFC 8446, 5.1). No HTTP method
@@ -31,7 +31,7 @@ const HANDSHAKE: u8 = 22;
 /// which we did not get to read, gets the answer of `refuse`.
 pub(crate) async fn enter(
     context: &Context,
-    visitor: &Visitor,
+    pending: &PendingConnection,
     stream: TcpStream,
     refuse: impl Fn(StatusCode) -> Response<Bytes>,
 ) -> Option<Transport> {
@@ -43,10 +43,10 @@ pub(crate) async fn enter(
     let until = Instant::now() + timing::HELLO;
     let mut first = [0];
     let peeking = timeout_at(until, stream.peek(&mut first));
-    let status = match visitor.end().run_until_cancelled(peeking).await {
+    let status = match pending.end().run_until_cancelled(peeking).await {
         Some(Ok(Ok(_))) if first == [HANDSHAKE] => {
             let accepting = timeout_at(until, acceptor.accept(stream));
-            let accepted = visitor.end().run_until_cancelled(accepting).await?;
+            let accepted = pending.end().run_until_cancelled(accepting).await?;
             return accepted.ok()?.ok().map(Transport::tls);
         }
         Some(Ok(Ok(_))) => return Some(Transport::Plain(stream)),
@@ -57,7 +57,7 @@ pub(crate) async fn enter(
     let stream = Transport::Plain(stream);
     // Who begins to speak TLS can't read what we say without it, and has asked nothing yet.
     if http::what_has_come(&stream).is_some_and(|byte| byte != HANDSHAKE) {
-        http::turn_away(stream, visitor, refuse(status)).await;
+        http::turn_away(stream, pending, refuse(status)).await;
     }
     None
 }
@@ -65,8 +65,12 @@ pub(crate) async fn enter(
 /// What is said last on a connection when there is no request to answer: none that can be read, or
 /// none that we got to read within `patience` or before all closed. Its sender may have done all
 /// right. On both kinds of ports.
-pub(crate) fn last_words(visitor: &Visitor, status: StatusCode, patience: Duration) -> Problem {
-    if visitor.is_sent_away() {
+pub(crate) fn last_words(
+    pending: &PendingConnection,
+    status: StatusCode,
+    patience: Duration,
+) -> Problem {
+    if pending.is_sent_away() {
         return no_room();
     }
     let problem = |sentence: &str| Problem::new(status, sentence);
@@ -126,7 +130,7 @@ pub(crate) fn in_the_clear(request: &Request<Incoming>) -> Problem {
         .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
-/// Sends a caller to the same address over TLS.
+/// ClientRuns a caller to the same address over TLS.
 fn redirect(request: &Request<Incoming>) -> Problem {
     let host = request.headers().get(header::HOST);
     let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());

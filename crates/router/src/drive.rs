@@ -22,7 +22,7 @@ const STOP_RUNS: usize = 16;
 
 /// Who has an eye on a car.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Watch {
+pub(crate) struct Interest {
     /// A console is there, whatever it looks at: a dead link is to be noticed soon.
     pub seen: bool,
     /// Somebody drives it or is about to: ticks of its clock are needed.
@@ -31,7 +31,7 @@ pub(crate) struct Watch {
 
 /// The mailbox.
 #[derive(Debug, Default)]
-pub(crate) struct DriveQueue {
+pub(crate) struct PriorityQueue {
     waiting: Mutex<Waiting>,
     come: Notify,
     /// A press has come to wait.
@@ -43,19 +43,19 @@ struct Waiting {
     stop: Option<RouterToInner>,
     /// Runs of the stop command: each has a caller who waits for its answer.
     stop_runs: VecDeque<ToLink>,
-    wish: Option<Wish>,
-    watch: Watch,
+    driver_message: Option<DriverMessage>,
+    watch: Interest,
     /// Somebody watches the camera, which is to show this ticket.
     video: Option<MediaTicket>,
     /// What the inner was told last.
-    told: Watch,
+    told: Interest,
     video_told: Option<MediaTicket>,
     closed: bool,
 }
 
-/// The newest wish of the driver.
+/// The newest driver_message of the driver.
 #[derive(Debug)]
-enum Wish {
+enum DriverMessage {
     /// Since then it waits; and its newest renewal, which is said behind it: it makes the press
     /// itself no younger.
     Press(PressId, Instant, RouterToInner, Option<RouterToInner>),
@@ -65,17 +65,17 @@ enum Wish {
 
 /// What is to be said now, in this order.
 #[derive(Debug, Default)]
-pub(crate) struct Orders {
+pub(crate) struct Outgoing {
     pub stop: Option<RouterToInner>,
     pub stop_runs: VecDeque<ToLink>,
-    pub wish: Option<RouterToInner>,
-    /// Of the press that `wish` is.
+    pub driver_message: Option<RouterToInner>,
+    /// Of the press that `driver_message` is.
     pub renewal: Option<RouterToInner>,
     pub ticks: Option<RouterToInner>,
     pub video: Option<RouterToInner>,
 }
 
-impl DriveQueue {
+impl PriorityQueue {
     /// Stop, ahead of everything. Returns the press that waited and now never comes.
     pub(crate) fn stop(
         &self,
@@ -105,15 +105,15 @@ impl DriveQueue {
         }
     }
 
-    /// What moves by a wish that came before now is not to begin. Returns the press that waited.
-    pub(crate) fn drop_wishes(&self) -> Option<PressId> {
+    /// What moves by a driver_message that came before now is not to begin. Returns the press that waited.
+    pub(crate) fn drop_driver_messages(&self) -> Option<PressId> {
         self.stopped(&mut self.lock())
     }
 
     fn stopped(&self, waiting: &mut Waiting) -> Option<PressId> {
         self.come.notify_one();
-        match waiting.wish.take() {
-            Some(Wish::Press(press, ..)) => Some(press),
+        match waiting.driver_message.take() {
+            Some(DriverMessage::Press(press, ..)) => Some(press),
             _ => None,
         }
     }
@@ -125,12 +125,12 @@ impl DriveQueue {
         now: Instant,
         message: RouterToInner,
     ) -> Option<PressId> {
-        let wish = Wish::Press(press, now, message, None);
-        let old = self.lock().wish.replace(wish);
+        let driver_message = DriverMessage::Press(press, now, message, None);
+        let old = self.lock().driver_message.replace(driver_message);
         self.come.notify_one();
         self.pressed.notify_one();
         match old {
-            Some(Wish::Press(old, ..)) => Some(old),
+            Some(DriverMessage::Press(old, ..)) => Some(old),
             _ => None,
         }
     }
@@ -139,9 +139,9 @@ impl DriveQueue {
     pub(crate) fn renew(&self, press: PressId, tick_ms: u64) {
         let renewal = RouterToInner::Renew { press, tick_ms };
         let mut waiting = self.lock();
-        match &mut waiting.wish {
-            Some(Wish::Press(.., newest)) => *newest = Some(renewal),
-            wish => *wish = Some(Wish::Renew(renewal)),
+        match &mut waiting.driver_message {
+            Some(DriverMessage::Press(.., newest)) => *newest = Some(renewal),
+            driver_message => *driver_message = Some(DriverMessage::Renew(renewal)),
         }
         self.come.notify_one();
     }
@@ -149,14 +149,14 @@ impl DriveQueue {
     /// The driver has let go of the newest press. Returns whether that press still waited: then
     /// it is dropped, and what it was to replace has to be stopped.
     pub(crate) fn release(&self, press: PressId) -> bool {
-        let release = Wish::Release(RouterToInner::Release { press });
-        let old = self.lock().wish.replace(release);
+        let release = DriverMessage::Release(RouterToInner::Release { press });
+        let old = self.lock().driver_message.replace(release);
         self.come.notify_one();
-        matches!(old, Some(Wish::Press(..)))
+        matches!(old, Some(DriverMessage::Press(..)))
     }
 
     /// Who has an eye on the car.
-    pub(crate) fn set_watch(&self, watch: Watch) {
+    pub(crate) fn set_interest(&self, watch: Interest) {
         self.lock().watch = watch;
         self.come.notify_one();
     }
@@ -169,18 +169,18 @@ impl DriveQueue {
 
     /// Whether somebody drives or watches: then a dead link is to be noticed soon.
     pub(crate) fn is_watched(&self) -> bool {
-        let Watch { seen, ticks } = self.lock().eyes();
+        let Interest { seen, ticks } = self.lock().eyes();
         seen || ticks
     }
 
     /// Waits for something to be said, or to have changed; without `room` only for a stop.
-    pub(crate) async fn next(&self, room: bool) -> Orders {
+    pub(crate) async fn next(&self, room: bool) -> Outgoing {
         loop {
             {
                 let mut waiting = self.lock();
                 let has_stop = waiting.stop.is_some() || !waiting.stop_runs.is_empty();
                 let changed = waiting.eyes() != waiting.told || waiting.video != waiting.video_told;
-                if has_stop || (room && (waiting.wish.is_some() || changed)) {
+                if has_stop || (room && (waiting.driver_message.is_some() || changed)) {
                     return waiting.take(room);
                 }
             }
@@ -197,7 +197,8 @@ impl DriveQueue {
                 let mut waiting = self.lock();
                 let next = waiting.expires();
                 if let Some((press, _)) = next.filter(|(_, at)| *at <= now) {
-                    waiting.wish = Some(Wish::Release(RouterToInner::Release { press }));
+                    waiting.driver_message =
+                        Some(DriverMessage::Release(RouterToInner::Release { press }));
                     self.come.notify_one();
                     return press;
                 }
@@ -230,8 +231,8 @@ impl DriveQueue {
 
 impl Waiting {
     /// Who has an eye on the car, those that see through its camera included.
-    fn eyes(&self) -> Watch {
-        Watch {
+    fn eyes(&self) -> Interest {
+        Interest {
             seen: self.watch.seen || self.video.is_some(),
             ..self.watch
         }
@@ -239,27 +240,31 @@ impl Waiting {
 
     /// The press that waits, and when that is too long.
     fn expires(&self) -> Option<(PressId, Instant)> {
-        match &self.wish {
-            Some(Wish::Press(press, since, ..)) => Some((*press, *since + timing::MOTION_AGE)),
+        match &self.driver_message {
+            Some(DriverMessage::Press(press, since, ..)) => {
+                Some((*press, *since + timing::MOTION_AGE))
+            }
             _ => None,
         }
     }
 
-    fn take(&mut self, room: bool) -> Orders {
-        let mut orders = Orders {
+    fn take(&mut self, room: bool) -> Outgoing {
+        let mut orders = Outgoing {
             stop: self.stop.take(),
             stop_runs: std::mem::take(&mut self.stop_runs),
-            ..Orders::default()
+            ..Outgoing::default()
         };
         if room {
-            (orders.wish, orders.renewal) = match self.wish.take() {
-                Some(Wish::Press(.., message, renewal)) => (Some(message), renewal),
-                Some(Wish::Renew(message) | Wish::Release(message)) => (Some(message), None),
+            (orders.driver_message, orders.renewal) = match self.driver_message.take() {
+                Some(DriverMessage::Press(.., message, renewal)) => (Some(message), renewal),
+                Some(DriverMessage::Renew(message) | DriverMessage::Release(message)) => {
+                    (Some(message), None)
+                }
                 None => (None, None),
             };
             let eyes = self.eyes();
             if std::mem::replace(&mut self.told, eyes) != eyes {
-                let Watch { seen, ticks } = eyes;
+                let Interest { seen, ticks } = eyes;
                 orders.ticks = Some(RouterToInner::Ticks {
                     wanted: ticks,
                     watched: seen || ticks,
@@ -276,21 +281,21 @@ impl Waiting {
 
 /// A link's hold on its mailbox: dropped, it tells those who wait.
 #[derive(Debug)]
-pub(crate) struct DriveReader(pub LinkHandle);
+pub(crate) struct PriorityReader(pub LinkHandle);
 
-impl DriveReader {
-    /// See [`DriveQueue::next`].
-    pub(crate) async fn next(&self, room: bool) -> Orders {
+impl PriorityReader {
+    /// See [`PriorityQueue::next`].
+    pub(crate) async fn next(&self, room: bool) -> Outgoing {
         self.0.drive().next(room).await
     }
 
-    /// See [`DriveQueue::expired`].
+    /// See [`PriorityQueue::expired`].
     pub(crate) async fn expired(&self) -> PressId {
         self.0.drive().expired().await
     }
 }
 
-impl Drop for DriveReader {
+impl Drop for PriorityReader {
     fn drop(&mut self) {
         self.0.drive().close();
     }
@@ -317,7 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_several_presses_and_renewals_only_the_newest_is_said() {
-        let queue = DriveQueue::default();
+        let queue = PriorityQueue::default();
         assert_eq!(queue.press(press(1), Instant::now(), message(1)), None);
         assert_eq!(
             queue.press(press(2), Instant::now(), message(2)),
@@ -331,37 +336,40 @@ mod tests {
         queue.renew(press(2), 76);
         queue.renew(press(2), 77);
         let orders = queue.next(true).await;
-        assert_eq!((orders.wish, orders.renewal), (Some(message(2)), renew(77)));
+        assert_eq!(
+            (orders.driver_message, orders.renewal),
+            (Some(message(2)), renew(77))
+        );
         for tick_ms in 0..9 {
             queue.renew(press(2), tick_ms);
         }
         let orders = queue.next(true).await;
-        assert_eq!(orders.wish, renew(8));
+        assert_eq!(orders.driver_message, renew(8));
     }
 
     #[tokio::test]
     async fn a_stop_needs_no_room_and_drops_what_waits() {
-        let queue = DriveQueue::default();
+        let queue = PriorityQueue::default();
         queue.press(press(1), Instant::now(), message(1));
         let cause = StopCause::Asked;
         assert_eq!(queue.stop("me", Some(press(1)), cause), Some(press(1)));
         let orders = queue.next(false).await;
-        assert!(orders.stop.is_some() && orders.wish.is_none());
+        assert!(orders.stop.is_some() && orders.driver_message.is_none());
         // A press after the stop is said after it.
         queue.stop("me", Some(press(1)), cause);
         queue.press(press(2), Instant::now(), message(2));
         let orders = queue.next(true).await;
-        assert!(orders.stop.is_some() && orders.wish.is_some());
+        assert!(orders.stop.is_some() && orders.driver_message.is_some());
     }
 
     #[tokio::test]
     async fn a_release_of_a_press_that_waits_takes_its_place() {
-        let queue = DriveQueue::default();
+        let queue = PriorityQueue::default();
         queue.press(press(1), Instant::now(), message(1));
         assert!(queue.release(press(1)));
         let orders = queue.next(true).await;
         assert_eq!(
-            orders.wish,
+            orders.driver_message,
             Some(RouterToInner::Release { press: press(1) })
         );
         assert!(!queue.release(press(1)));
@@ -369,29 +377,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_press_that_waits_too_long_is_taken_out_and_let_go() {
-        let queue = DriveQueue::default();
+        let queue = PriorityQueue::default();
         let now = Instant::now();
         let then = now.checked_sub(timing::MOTION_AGE).unwrap();
         queue.press(press(1), then, message(1));
         assert_eq!(queue.expired().await, press(1));
         let release = RouterToInner::Release { press: press(1) };
-        assert_eq!(queue.next(true).await.wish, Some(release));
+        assert_eq!(queue.next(true).await.driver_message, Some(release));
         // One that is still young waits, and renewals make it no younger.
         let mut waiting = Waiting {
-            wish: Some(Wish::Press(press(2), now, message(2), None)),
+            driver_message: Some(DriverMessage::Press(press(2), now, message(2), None)),
             ..Waiting::default()
         };
         assert_eq!(
             waiting.expires(),
             Some((press(2), now + timing::MOTION_AGE))
         );
-        waiting.wish = Some(Wish::Renew(message(2)));
+        waiting.driver_message = Some(DriverMessage::Renew(message(2)));
         assert_eq!(waiting.expires(), None);
     }
 
     #[tokio::test]
     async fn who_watches_the_camera_has_an_eye_on_the_car() {
-        let queue = DriveQueue::default();
+        let queue = PriorityQueue::default();
         for ticket in [Some(MediaTicket(1)), Some(MediaTicket(2)), None] {
             queue.set_video(ticket);
             assert_eq!(queue.is_watched(), ticket.is_some());
@@ -409,7 +417,7 @@ mod tests {
 
     #[tokio::test]
     async fn ticks_are_asked_for_when_that_changes() {
-        let queue = DriveQueue::default();
+        let queue = PriorityQueue::default();
         let cases = [
             (true, true, true),
             (true, false, true),
@@ -417,7 +425,7 @@ mod tests {
             (false, false, false),
         ];
         for (seen, ticks, watched) in cases {
-            queue.set_watch(Watch { seen, ticks });
+            queue.set_interest(Interest { seen, ticks });
             assert_eq!(queue.is_watched(), watched);
             let wanted = ticks;
             let told = Some(RouterToInner::Ticks { wanted, watched });

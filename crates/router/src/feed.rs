@@ -46,13 +46,13 @@ pub(crate) struct Feed {
 
 #[derive(Debug, Default)]
 struct Known {
-    links: BTreeMap<u16, KnownLink>,
+    links: BTreeMap<u16, LinkView>,
     /// In the order in which they were asked for, for so run ids grow.
     runs: BTreeMap<RunId, Arc<RunInfo>>,
 }
 
 #[derive(Debug)]
-struct KnownLink {
+struct LinkView {
     name: LinkName,
     is_up: bool,
     since: Instant,
@@ -66,7 +66,7 @@ struct KnownLink {
     stop_failed: bool,
 }
 
-impl KnownLink {
+impl LinkView {
     fn info(&self, service_port: u16, now: Instant) -> LinkInfo {
         LinkInfo {
             service_port,
@@ -120,7 +120,7 @@ impl Feed {
     pub(crate) fn subscribe(&self, only: Option<u16>) -> Subscription {
         let known = self.lock();
         let now = clock::now();
-        let info = |(port, link): (&u16, &KnownLink)| link.info(*port, now);
+        let info = |(port, link): (&u16, &LinkView)| link.info(*port, now);
         let snapshot = match only {
             Some(port) => {
                 let link = known.links.get_key_value(&port);
@@ -151,7 +151,7 @@ impl Feed {
     pub(crate) fn link_up(&self, port: u16, name: LinkName, motion: MotionInfo, is_new: bool) {
         let mut known = self.lock();
         let now = clock::now();
-        let link = known.links.entry(port).or_insert_with(|| KnownLink {
+        let link = known.links.entry(port).or_insert_with(|| LinkView {
             name: name.clone(),
             is_up: false,
             since: now,
@@ -171,7 +171,7 @@ impl Feed {
         if is_new {
             link.stop_failed = false;
         }
-        self.tell(|| FeedEvent::Link(Box::new(link.info(port, now))));
+        self.publish(|| FeedEvent::Link(Box::new(link.info(port, now))));
     }
 
     pub(crate) fn link_down(&self, port: u16, why: &str) {
@@ -180,7 +180,7 @@ impl Feed {
             link.is_up = false;
             link.since = clock::now();
             link.moving = None;
-            self.tell(|| FeedEvent::LinkDown {
+            self.publish(|| FeedEvent::LinkDown {
                 service_port: port,
                 why: shortened(why),
             });
@@ -190,7 +190,7 @@ impl Feed {
     /// The port was given up.
     pub(crate) fn link_gone(&self, service_port: u16) {
         if self.lock().links.remove(&service_port).is_some() {
-            self.tell(|| FeedEvent::LinkGone { service_port });
+            self.publish(|| FeedEvent::LinkGone { service_port });
         }
     }
 
@@ -202,7 +202,7 @@ impl Feed {
                 link.rtts_us.pop_front();
             }
             link.rtts_us.push_back(rtt_us);
-            self.tell(|| FeedEvent::Rtt {
+            self.publish(|| FeedEvent::Rtt {
                 service_port,
                 rtt_us,
             });
@@ -219,7 +219,7 @@ impl Feed {
         if known.runs.len() > RUNS {
             known.runs.pop_first();
         }
-        self.tell(|| FeedEvent::Run(Box::new(RunInfo::clone(run))));
+        self.publish(|| FeedEvent::Run(Box::new(RunInfo::clone(run))));
     }
 
     /// A run is over, or won't be.
@@ -230,7 +230,7 @@ impl Feed {
         {
             link.failures += 1;
         }
-        self.tell(|| FeedEvent::Run(Box::new(RunInfo::clone(&run))));
+        self.publish(|| FeedEvent::Run(Box::new(RunInfo::clone(&run))));
         // One that was asked for long ago is not among the last any more.
         if let Some(held) = known.runs.get_mut(&run.run) {
             *held = run;
@@ -243,7 +243,7 @@ impl Feed {
         if let Some(link) = known.links.get_mut(&port) {
             link.control = control.clone();
             link.request_until = until;
-            self.tell(|| FeedEvent::Control {
+            self.publish(|| FeedEvent::Control {
                 service_port: port,
                 control,
             });
@@ -266,7 +266,7 @@ impl Feed {
                 | MotionEvent::Ended { .. }
                 | MotionEvent::Stopped { .. } => {}
             }
-            self.tell(|| FeedEvent::Motion {
+            self.publish(|| FeedEvent::Motion {
                 service_port,
                 event,
             });
@@ -275,7 +275,7 @@ impl Feed {
 
     /// Tells the consoles, if there are any. Called with `known` locked, so that what they are
     /// told comes in the order in which it happened.
-    fn tell(&self, event: impl FnOnce() -> FeedEvent) {
+    fn publish(&self, event: impl FnOnce() -> FeedEvent) {
         if self.events.receiver_count() > 0 {
             let _ = self.events.send(Arc::new(event()));
         }

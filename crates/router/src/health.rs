@@ -91,7 +91,7 @@ impl Health {
         let every = supervisor::watchdog().map_or(EVERY, |every| every.min(EVERY));
         loop {
             sleep(every).await;
-            let problem = self.look(ANSWER).await;
+            let problem = self.poll(ANSWER).await;
             match (&problem, &*lock(&self.problem)) {
                 (Some(why), None) => tracing::error!(why, "the router can't do its job"),
                 (None, Some(_)) => tracing::info!("the router can do its job again"),
@@ -106,7 +106,7 @@ impl Health {
 
     /// What is wrong now: an answer within this time says that nothing is. So does a queue that
     /// moves, while we are still in it: in the storm after a restart it may be longer than that.
-    async fn look(&self, limit: Duration) -> Option<String> {
+    async fn poll(&self, limit: Duration) -> Option<String> {
         let before = lock(&self.queue).accepted;
         let found = timeout(limit, self.call()).await;
         match found {
@@ -199,23 +199,23 @@ mod tests {
                 stream.read_exact(&mut asked).await.unwrap();
                 stream.write_all(answer.as_bytes()).await.unwrap();
             };
-            let (problem, ()) = tokio::join!(health.look(ENOUGH), answering);
+            let (problem, ()) = tokio::join!(health.poll(ENOUGH), answering);
             assert_eq!(problem.is_none(), is_proof, "{answer}: {problem:?}");
         }
         drop(listener);
-        assert!(health.look(ENOUGH).await.is_some());
+        assert!(health.poll(ENOUGH).await.is_some());
     }
 
     #[tokio::test]
     async fn whoever_waits_in_a_queue_knows_only_whether_that_moves() {
         let (_listener, health) = main_port().await;
-        assert!(health.look(SHORT).await.is_some());
+        assert!(health.poll(SHORT).await.is_some());
         let another: SocketAddr = "192.0.2.1:1".parse().unwrap();
         health.accepted(another);
-        assert!(health.look(SHORT).await.is_some());
+        assert!(health.poll(SHORT).await.is_some());
         // In front of us.
         let moving = async { health.accepted(another) };
-        let (problem, ()) = tokio::join!(health.look(SHORT), moving);
+        let (problem, ()) = tokio::join!(health.poll(SHORT), moving);
         assert_eq!(problem, None);
         // It moves, but we were let in and have no answer.
         let (listener, health) = main_port().await;
@@ -225,7 +225,7 @@ mod tests {
             health.accepted(another);
             stream
         };
-        let (problem, _stream) = tokio::join!(health.look(SHORT), taking);
+        let (problem, _stream) = tokio::join!(health.poll(SHORT), taking);
         assert!(problem.is_some());
     }
 

@@ -6,13 +6,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::strangers::Visitor;
+use crate::strangers::PendingConnection;
 
 /// What `read` knows as a hello: `None` if the peer thinks better of it or has to go, else why the
 /// first message is none.
 pub(crate) async fn wait<S, Out, In, Hello>(
     wire: &mut Wire<S, Out, In>,
-    visitor: &Visitor,
+    pending: &PendingConnection,
     read: impl FnOnce(In) -> Option<Hello>,
 ) -> Result<Option<Hello>, String>
 where
@@ -21,7 +21,7 @@ where
     In: DeserializeOwned,
 {
     let event = tokio::time::timeout(timing::HELLO, wire.event());
-    let Some(event) = visitor.end().run_until_cancelled(event).await else {
+    let Some(event) = pending.end().run_until_cancelled(event).await else {
         return Ok(None);
     };
     let none = || "the first message is no hello".to_owned();

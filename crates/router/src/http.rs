@@ -21,7 +21,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::camera::show::Live;
-use crate::strangers::Visitor;
+use crate::strangers::PendingConnection;
 
 mod guard;
 
@@ -65,11 +65,11 @@ impl Default for Patience {
     }
 }
 
-/// Answers requests on this connection until it ends or the visitor has to go, which is after the
+/// Answers requests on this connection until it ends or the pending has to go, which is after the
 /// present answer. `refuse` gives the answer to what is no request.
 pub(crate) async fn serve<H, F, B>(
     stream: Transport,
-    visitor: &Visitor,
+    pending: &PendingConnection,
     refuse: impl Fn(StatusCode) -> Response<Bytes>,
     handle: H,
 ) where
@@ -82,14 +82,14 @@ pub(crate) async fn serve<H, F, B>(
         headers: timing::HELLO,
         ..Patience::default()
     };
-    serve_with(patience, stream, visitor, refuse, handle).await;
+    serve_with(patience, stream, pending, refuse, handle).await;
 }
 
 /// The same, with another patience.
 pub(crate) async fn serve_with<H, F, B>(
     patience: Patience,
     stream: Transport,
-    visitor: &Visitor,
+    pending: &PendingConnection,
     refuse: impl Fn(StatusCode) -> Response<Bytes>,
     handle: H,
 ) where
@@ -98,7 +98,7 @@ pub(crate) async fn serve_with<H, F, B>(
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin,
 {
-    let closing = visitor.end();
+    let closing = pending.end();
     let guard = Guard::default();
     let io = TokioIo::new(GuardedStream::new(stream, guard.clone(), patience.reading));
     let service = service_fn(|request: Request<Incoming>| {
@@ -135,7 +135,7 @@ pub(crate) async fn serve_with<H, F, B>(
         None if guard.owed() == Owed::Nothing => Ok(()),
         None => {
             Pin::new(&mut connection).graceful_shutdown();
-            if visitor.is_sent_away() {
+            if pending.is_sent_away() {
                 // It may be one of those that never read.
                 let last = tokio::time::timeout(LINGER, &mut connection).await;
                 last.unwrap_or(Ok(()))
@@ -161,22 +161,26 @@ pub(crate) async fn serve_with<H, F, B>(
         Owed::Refusal(status) => Some(status),
         Owed::Reset => return,
     };
-    say_last(&mut stream, visitor, last_words.map(refuse)).await;
+    say_last(&mut stream, pending, last_words.map(refuse)).await;
 }
 
 /// Says this to one whose request nobody has read, and closes.
 pub(crate) async fn turn_away(
     mut stream: Transport,
-    visitor: &Visitor,
+    pending: &PendingConnection,
     last_words: Response<Bytes>,
 ) {
-    say_last(&mut stream, visitor, Some(last_words)).await;
+    say_last(&mut stream, pending, Some(last_words)).await;
 }
 
 /// A caller that doesn't take its last words in time does without.
-async fn say_last(stream: &mut Transport, visitor: &Visitor, last_words: Option<Response<Bytes>>) {
+async fn say_last(
+    stream: &mut Transport,
+    pending: &PendingConnection,
+    last_words: Option<Response<Bytes>>,
+) {
     let last_words = last_words.map(closing_answer);
-    let linger = if visitor.is_sent_away() {
+    let linger = if pending.is_sent_away() {
         Duration::ZERO
     } else {
         LINGER
@@ -289,8 +293,8 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let metrics = std::sync::Arc::new(crate::metrics::Metrics::new());
-        let strangers = std::sync::Arc::new(crate::strangers::Strangers::new(metrics));
-        let visitor = strangers.admit(peer, &tokio_util::sync::CancellationToken::new());
+        let strangers = std::sync::Arc::new(crate::strangers::Unauthenticated::new(metrics));
+        let pending = strangers.admit(peer, &tokio_util::sync::CancellationToken::new());
         let mut response = Response::new(Bytes::from_static(b"later\n"));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         let hearing = async {
@@ -299,7 +303,7 @@ mod tests {
             drop(caller);
             said
         };
-        let ((), said) = tokio::join!(turn_away(stream, &visitor, response), hearing);
+        let ((), said) = tokio::join!(turn_away(stream, &pending, response), hearing);
         assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
         assert!(said.ends_with("\r\n\r\nlater\n"), "{said}");
     }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::origin::{Origin, Party};
+use crate::origin::{ClientNet, QuotaOwner};
 use crate::registry::Registry;
 use crate::state_file::StateFile;
 
@@ -29,39 +29,39 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// A service port and who holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct KnownLink {
+pub(crate) struct SavedPort {
     pub service_port: u16,
     pub name: LinkName,
     pub identity: Identity,
-    party: Whose,
+    party: SavedOwner,
 }
 
-/// A [`Party`] as it is written.
+/// A [`QuotaOwner`] as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Whose {
+enum SavedOwner {
     Key(String),
     Address(IpAddr),
 }
 
-impl KnownLink {
-    pub(crate) fn new(port: u16, name: LinkName, identity: Identity, party: Party) -> Self {
+impl SavedPort {
+    pub(crate) fn new(port: u16, name: LinkName, identity: Identity, party: QuotaOwner) -> Self {
         Self {
             service_port: port,
             name,
             identity,
             party: match party {
-                Party::Key(key) => Whose::Key(key.to_string()),
-                Party::At(origin) => Whose::Address(origin.address()),
+                QuotaOwner::Key(key) => SavedOwner::Key(key.to_string()),
+                QuotaOwner::At(origin) => SavedOwner::Address(origin.address()),
             },
         }
     }
 
     /// Among whose ports it counts.
-    pub(crate) fn party(&self) -> Option<Party> {
+    pub(crate) fn owner(&self) -> Option<QuotaOwner> {
         Some(match &self.party {
-            Whose::Key(id) => Party::Key(id.parse::<KeyId>().ok()?),
-            Whose::Address(address) => Party::At(Origin::from(*address)),
+            SavedOwner::Key(id) => QuotaOwner::Key(id.parse::<KeyId>().ok()?),
+            SavedOwner::Address(address) => QuotaOwner::At(ClientNet::from(*address)),
         })
     }
 }
@@ -70,7 +70,7 @@ impl KnownLink {
 ///
 /// # Errors
 /// If it is there and can't be read.
-pub(crate) fn read(file: &StateFile) -> anyhow::Result<Vec<KnownLink>> {
+pub(crate) fn read(file: &StateFile) -> anyhow::Result<Vec<SavedPort>> {
     let Some(text) = file.read(MAX_FILE)? else {
         return Ok(Vec::new());
     };
@@ -85,13 +85,13 @@ pub(crate) fn read(file: &StateFile) -> anyhow::Result<Vec<KnownLink>> {
 /// Writes them whenever they have changed, until `closed`.
 pub(crate) async fn keep(file: StateFile, registry: Arc<Registry>, closed: CancellationToken) {
     let changed = registry.changes();
-    keep_what_is(file, changed, || registry.known(), closed).await;
+    keep_what_is(file, changed, || registry.saved(), closed).await;
 }
 
 async fn keep_what_is(
     file: StateFile,
     mut changed: watch::Receiver<()>,
-    known: impl Fn() -> Vec<KnownLink>,
+    known: impl Fn() -> Vec<SavedPort>,
     closed: CancellationToken,
 ) {
     let file = Arc::new(file);
@@ -132,7 +132,7 @@ async fn keep_what_is(
 
 /// Writes them as they are, before all are sent away.
 pub(crate) async fn write_last(file: StateFile, registry: &Registry) {
-    let links = registry.known();
+    let links = registry.saved();
     let written = tokio::task::spawn_blocking(move || write(&file, &links)).await;
     if let Ok(Err(error)) = written {
         let error = format!("{error:#}");
@@ -140,7 +140,7 @@ pub(crate) async fn write_last(file: StateFile, registry: &Registry) {
     }
 }
 
-fn write(file: &StateFile, links: &[KnownLink]) -> anyhow::Result<()> {
+fn write(file: &StateFile, links: &[SavedPort]) -> anyhow::Result<()> {
     let _lock = file.lock()?;
     file.replace(&serde_json::to_string(links)?)?;
     Ok(())
@@ -157,9 +157,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::new(folder.path(), "links-8888.json");
         assert_eq!(read(&file).unwrap(), []);
-        let at = |address: &str| Party::At(Origin::from(address.parse::<IpAddr>().unwrap()));
+        let at =
+            |address: &str| QuotaOwner::At(ClientNet::from(address.parse::<IpAddr>().unwrap()));
         let parties = [
-            Party::Key(Key::generate().unwrap().id()),
+            QuotaOwner::Key(Key::generate().unwrap().id()),
             at("192.0.2.1"),
             at("2001:db8::1"),
         ];
@@ -167,14 +168,14 @@ mod tests {
             .zip(parties)
             .map(|(port, party)| {
                 let identity = "abcd2345".to_owned().try_into().unwrap();
-                KnownLink::new(port, "car".parse().unwrap(), identity, party)
+                SavedPort::new(port, "car".parse().unwrap(), identity, party)
             })
             .collect();
         write(&file, &links).unwrap();
         let known = read(&file).unwrap();
         assert_eq!(known, links);
         for (link, party) in known.iter().zip(parties) {
-            assert_eq!(link.party(), Some(party));
+            assert_eq!(link.owner(), Some(party));
         }
         file.replace("{").unwrap();
         let error = read(&file).unwrap_err();

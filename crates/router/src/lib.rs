@@ -77,9 +77,9 @@ use metrics::Metrics;
 use on_link::OnLink;
 use quota::Quota;
 use registry::{Occupant, Registry};
-use sockets::Given;
+use sockets::InheritedListeners;
 use state_file::StateFile;
-use strangers::Strangers;
+use strangers::Unauthenticated;
 
 /// How long connections that are kept open get for another request when the router goes down: its
 /// answer says that it is the last. Closed without one, a request that is on its way gets none.
@@ -119,7 +119,7 @@ pub struct Config {
     /// Which service ports are open is kept here, to be opened again after a restart.
     pub known_links: Option<StateFile>,
     /// The sockets that we were given.
-    pub sockets: Given,
+    pub sockets: InheritedListeners,
 }
 
 /// What everything in a router shares.
@@ -137,7 +137,7 @@ pub(crate) struct Context {
     cars: Arc<Cars>,
     max_body: usize,
     patience: Patience,
-    strangers: Arc<Strangers>,
+    strangers: Arc<Unauthenticated>,
     /// The consoles, viewers of cameras and open runs of each key.
     consoles: Quota,
     viewers: Quota,
@@ -197,7 +197,7 @@ impl Router {
                 Epochs::starting_now(),
             )),
             feed,
-            strangers: Arc::new(Strangers::new(metrics.clone())),
+            strangers: Arc::new(Unauthenticated::new(metrics.clone())),
             consoles: Quota::new(limits::CONSOLES),
             viewers: Quota::new(limits::VIEWERS),
             runs: Quota::new(limits::RUNS),
@@ -231,7 +231,7 @@ impl Router {
                 .tell(program, context.closed.clone());
             context.connections.spawn(telling);
         }
-        let keeping_time = context.cars.clone().keep_time(context.closed.clone());
+        let keeping_time = context.cars.clone().run_timers(context.closed.clone());
         context.connections.spawn(keeping_time);
         if let Some(file) = config.known_links.clone() {
             restore(&context, &file, &mut config.sockets);
@@ -337,7 +337,7 @@ impl Router {
 }
 
 /// Opens the service ports that were open before, for whoever had them.
-fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut Given) {
+fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut InheritedListeners) {
     let known = known_links::read(file).unwrap_or_else(|error| {
         let error = format!("{error:#}");
         tracing::warn!(error, "which service ports were open is not known");
@@ -346,7 +346,7 @@ fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut Given) {
     let mut count = 0;
     for link in known {
         let given = sockets.take(link.service_port, context.registry.bind());
-        let holder = link.party().filter(|party| context.access.knows(*party));
+        let holder = link.owner().filter(|owner| context.access.knows(*owner));
         let Some(holder) = holder else {
             tracing::info!(
                 link = %link.name, service_port = link.service_port,

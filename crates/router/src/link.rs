@@ -10,7 +10,7 @@ use p2p_shared::protocol::{CommandInfo, MAX_OPEN_RUNS, Rejection, RouterToInner,
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::car::RunKind;
-use crate::drive::DriveQueue;
+use crate::drive::PriorityQueue;
 use crate::run::{OpenRun, RunEvent, RunHandle, RunOrder};
 
 mod clock;
@@ -119,14 +119,14 @@ struct Shared {
     open_runs: Arc<Semaphore>,
     draining: AtomicBool,
     /// What is said of motion, ahead of the queue.
-    drive: DriveQueue,
+    drive: PriorityQueue,
     /// Why it has to end, once it has.
     ending: watch::Sender<Option<LinkEnd>>,
 }
 
 /// Why a run was not even queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotQueued {
+pub(crate) enum QueueError {
     /// The link has [`MAX_OPEN_RUNS`] open.
     TooMany,
     /// The inner restarts.
@@ -151,7 +151,7 @@ impl LinkHandle {
             queue,
             open_runs,
             draining,
-            drive: DriveQueue::default(),
+            drive: PriorityQueue::default(),
             ending,
         };
         (Self(Arc::new(shared)), work)
@@ -170,12 +170,12 @@ impl LinkHandle {
     }
 
     /// What is said of motion, ahead of the queue.
-    pub(crate) fn drive(&self) -> &DriveQueue {
+    pub(crate) fn drive(&self) -> &PriorityQueue {
         &self.0.drive
     }
 
     /// Queues a run. One of the stop command is never refused, and goes ahead of all others.
-    pub(crate) fn begin(&self, order: RunOrder) -> Result<RunHandle, NotQueued> {
+    pub(crate) fn begin(&self, order: RunOrder) -> Result<RunHandle, QueueError> {
         let is_stop = order.kind == RunKind::Stop;
         let permit = if is_stop { None } else { Some(self.permit()?) };
         let (tell, events) = mpsc::unbounded_channel();
@@ -193,12 +193,12 @@ impl LinkHandle {
         Ok(RunHandle::new(run, self.clone(), events))
     }
 
-    fn permit(&self) -> Result<OwnedSemaphorePermit, NotQueued> {
+    fn permit(&self) -> Result<OwnedSemaphorePermit, QueueError> {
         if self.is_draining() {
-            return Err(NotQueued::Draining);
+            return Err(QueueError::Draining);
         }
         let permit = self.0.open_runs.clone().try_acquire_owned();
-        permit.map_err(|_| NotQueued::TooMany)
+        permit.map_err(|_| QueueError::TooMany)
     }
 
     /// Which commands there are; `None` if the link is lost or the answer too slow.

@@ -25,30 +25,30 @@ use crate::answer::Problem;
 use crate::camera::media;
 use crate::health::{self, START};
 use crate::keystore::AuthError;
-use crate::link::life::Candidate;
-use crate::pace::Pace;
-use crate::strangers::Visitor;
+use crate::link::life::LinkConnection;
+use crate::pace::AcceptRate;
+use crate::strangers::PendingConnection;
 use crate::{Context, admin, browser, door, host, http, metrics, query, service};
 
 /// Accepts and answers until the router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
-    let mut pace = Pace::default();
+    let mut pace = AcceptRate::default();
     while let Some((stream, peer)) = service::accept(&context, &listener, &context.closed).await {
         context.health.accepted(peer);
         let tracker = context.connections.clone();
         let caller = context.clone();
         tracker.spawn(async move {
             let context = caller;
-            let visitor = context.strangers.admit(peer, &context.closed);
-            let refuse = |status| plain(door::last_words(&visitor, status, timing::HELLO));
-            let Some(stream) = door::enter(&context, &visitor, stream, refuse).await else {
+            let pending = context.strangers.admit(peer, &context.closed);
+            let refuse = |status| plain(door::last_words(&pending, status, timing::HELLO));
+            let Some(stream) = door::enter(&context, &pending, stream, refuse).await else {
                 return;
             };
             let is_private = door::is_private(&context.access, peer.ip(), stream.is_tls());
-            http::serve(stream, &visitor, refuse, |request| {
+            http::serve(stream, &pending, refuse, |request| {
                 let is_fine = is_private || is_health_call(&context, peer.ip(), &request);
                 let response = if is_fine {
-                    route(&context, &visitor, request)
+                    route(&context, &pending, request)
                 } else {
                     Err(door::in_the_clear(&request))
                 };
@@ -97,7 +97,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
 
 fn route(
     context: &Arc<Context>,
-    visitor: &Visitor,
+    pending: &PendingConnection,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
     query::refuse_keys(request.uri())?;
@@ -121,16 +121,16 @@ fn route(
     if matches!(path, LINK_PATH | MEDIA_PATH | ADMIN_PATH) {
         if let Some(sentence) = browser::is_page(request.headers()) {
             let problem = Problem::new(StatusCode::FORBIDDEN, sentence);
-            refused(visitor, path, &problem);
+            refused(pending, path, &problem);
             return Err(problem);
         }
     } else if let Some(names) = &context.host_names {
         host::check(names, request.headers())?;
     }
     match path {
-        LINK_PATH => upgrade(context, visitor, request),
-        MEDIA_PATH => media::upgrade(context, visitor, request),
-        ADMIN_PATH => admin::upgrade(context, visitor, request),
+        LINK_PATH => upgrade(context, pending, request),
+        MEDIA_PATH => media::upgrade(context, pending, request),
+        ADMIN_PATH => admin::upgrade(context, pending, request),
         health::PATH if context.draining.is_cancelled() => Err(Problem::retry_after(
             StatusCode::SERVICE_UNAVAILABLE,
             2,
@@ -140,7 +140,7 @@ fn route(
             None => {
                 let mut response = text(StatusCode::OK, "ok\n");
                 // When the router was last restarted is nothing for strangers.
-                if context.health.is_here(visitor.peer().ip()) {
+                if context.health.is_here(pending.peer().ip()) {
                     let start = context.health.start();
                     response.headers_mut().insert(START, start);
                 }
@@ -153,7 +153,7 @@ fn route(
             )),
         },
         _ => {
-            check_metrics_reader(&context.access, visitor, request.headers())?;
+            check_metrics_reader(&context.access, pending, request.headers())?;
             let mut response = text(StatusCode::OK, context.metrics.text());
             let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
             response
@@ -167,33 +167,33 @@ fn route(
 /// Metrics are for this machine, and for those who may see everything anyway.
 fn check_metrics_reader(
     access: &Access,
-    visitor: &Visitor,
+    pending: &PendingConnection,
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
     // A name that somebody has resolve to this machine makes a browser here ask for him.
-    if visitor.peer().ip().is_loopback() && host::check(&[], headers).is_ok() {
+    if pending.peer().ip().is_loopback() && host::check(&[], headers).is_ok() {
         return Ok(());
     }
-    let allowed = access.allow(visitor, headers, "read metrics", Role::may_view);
+    let allowed = access.allow(pending, headers, "read metrics", Role::may_view);
     allowed.map(|_| ())
 }
 
 /// Lets an inner in, before it has said anything of the protocol, if its key and version may.
 fn upgrade(
     context: &Arc<Context>,
-    visitor: &Visitor,
+    pending: &PendingConnection,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
-    let peer = visitor.peer();
+    let peer = pending.peer();
     let headers = request.headers();
     let allowed = context
         .access
-        .allow(visitor, headers, "be a link", Role::may_link);
+        .allow(pending, headers, "be a link", Role::may_link);
     let (caller, accept) = allowed
         .and_then(|caller| Ok((caller, websocket_accept(headers)?)))
         .inspect_err(|problem| {
             context.metrics.link_refusals.inc();
-            refused(visitor, "link", problem);
+            refused(pending, "link", problem);
         })?;
     if context.draining.is_cancelled() {
         return Err(Problem::retry_after(
@@ -204,24 +204,24 @@ fn upgrade(
     }
     let shared = context.clone();
     let serve = move |stream, read| async move {
-        let candidate = Candidate {
+        let candidate = LinkConnection {
             caller,
             peer,
             stream,
             read,
         };
-        candidate.live(&shared).await;
+        candidate.run(&shared).await;
     };
     Ok(accept_websocket(&context.links, request, accept, serve))
 }
 
 /// Says in the log who was refused, but for those that show no key, which scanners do all day, or
 /// keep trying wrong ones; and not of everyone, if there are many.
-pub(crate) fn refused(visitor: &Visitor, what: &str, problem: &Problem) {
-    let (from, why) = (visitor.peer(), &problem.sentence);
+pub(crate) fn refused(pending: &PendingConnection, what: &str, problem: &Problem) {
+    let (from, why) = (pending.peer(), &problem.sentence);
     let is_common =
         problem.status == StatusCode::TOO_MANY_REQUESTS || *why == AuthError::Missing.to_string();
-    if is_common || !visitor.may_be_logged() {
+    if is_common || !pending.may_be_logged() {
         tracing::debug!(%from, why, "{what} refused");
     } else {
         tracing::info!(%from, why, "{what} refused");
@@ -313,7 +313,7 @@ mod tests {
 
     use super::*;
     use crate::keystore::{KeyFile, KeyStore};
-    use crate::strangers::Strangers;
+    use crate::strangers::Unauthenticated;
 
     #[test]
     fn metrics_are_for_this_machine_and_for_whoever_may_see_everything() {
@@ -328,10 +328,10 @@ mod tests {
         let headers = Role::ALL.map(|role| (header(role), role.may_view()));
         let keys = Access::by(Some(KeyStore::open(folder.path()).unwrap())).unwrap();
         let check = |access: &Access, from: &str, headers: &HeaderMap| {
-            let strangers = Arc::new(Strangers::new(Arc::new(metrics::Metrics::new())));
+            let strangers = Arc::new(Unauthenticated::new(Arc::new(metrics::Metrics::new())));
             let peer = (from.parse::<IpAddr>().unwrap(), 1).into();
-            let visitor = strangers.admit(peer, &CancellationToken::new());
-            check_metrics_reader(access, &visitor, headers).map_err(|problem| problem.status)
+            let pending = strangers.admit(peer, &CancellationToken::new());
+            check_metrics_reader(access, &pending, headers).map_err(|problem| problem.status)
         };
         let none = HeaderMap::new();
         let made_up = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("evil.test"))]);

@@ -9,7 +9,7 @@ use p2p_router::certificate::{Certificate, note};
 use p2p_router::key_command::{self, KeyCommand};
 use p2p_router::settings::{Options, Task};
 use p2p_router::signals::Signals;
-use p2p_router::sockets::{Given, ThisProgram};
+use p2p_router::sockets::{InheritedListeners, ThisProgram};
 use p2p_router::{Router, first_keys, health_command, limits};
 use p2p_shared::{exit, logging, private_memory, settings, supervisor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,7 +49,7 @@ fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
 }
 
 fn check(options: &Options) -> anyhow::Result<()> {
-    options.config(Given::default())?;
+    options.config(InheritedListeners::default())?;
     #[expect(clippy::print_stdout, reason = "it is what was asked for")]
     {
         println!("the settings are fine");
@@ -65,10 +65,10 @@ async fn run(
 ) -> anyhow::Result<Option<(ThisProgram, Vec<OwnedFd>)>> {
     // Before anybody replaces the file.
     let program = ThisProgram::find().context("what this program is")?;
-    let mut wishes = Wishes::new(signals)?;
+    let mut signal_events = SignalEvents::new(signals)?;
     let _logs = logging::start(options.common.log_options("p2p-router"));
     limits::raise_open_files();
-    let config = options.config(Given::from_environment())?;
+    let config = options.config(InheritedListeners::from_environment())?;
     let keys = config.keys.clone();
     let fingerprint = config
         .certificate
@@ -95,12 +95,12 @@ async fn run(
         None => tracing::warn!("--open: everyone who reaches the ports may run commands"),
     }
     supervisor::ready();
-    while wishes.restart().await {
+    while signal_events.restart().await {
         supervisor::reloading();
         // What would end the router after it must not begin: it goes on as it is.
         let checked = tokio::select! {
             biased;
-            () = wishes.ends.next() => break,
+            () = signal_events.ends.next() => break,
             checked = program.check() => checked,
         };
         if let Err(error) = checked {
@@ -113,12 +113,12 @@ async fn run(
         let mut handing_over = pin!(router.hand_over(|| !signals.end()));
         let sockets = tokio::select! {
             sockets = &mut handing_over => sockets,
-            () = wishes.ends.next() => {
+            () = signal_events.ends.next() => {
                 // What runs keeps its time: only what would have come after it won't.
                 ending();
                 tokio::select! {
                     _ = handing_over => {}
-                    () = wishes.ends.next() => {}
+                    () = signal_events.ends.next() => {}
                 }
                 return Ok(None);
             }
@@ -126,7 +126,7 @@ async fn run(
         // There was time to edit the settings.
         let checked = tokio::select! {
             biased;
-            () = wishes.ends.next() => {
+            () = signal_events.ends.next() => {
                 ending();
                 return Ok(None);
             }
@@ -142,7 +142,7 @@ async fn run(
         );
         // Not with the exit code for mistakes in the settings: whoever starts us again has to see
         // those for himself.
-        let again = options.config(Given::handed_over(sockets));
+        let again = options.config(InheritedListeners::handed_over(sockets));
         router = again
             .and_then(Router::start)
             .map_err(|error| anyhow::anyhow!("the router can't go on: {error:#}"))?;
@@ -151,7 +151,7 @@ async fn run(
     ending();
     tokio::select! {
         () = router.shut_down() => {}
-        () = wishes.ends.next() => {}
+        () = signal_events.ends.next() => {}
     }
     Ok(None)
 }
@@ -163,7 +163,7 @@ fn ending() {
 }
 
 /// What signals ask for while the router runs.
-struct Wishes<'a> {
+struct SignalEvents<'a> {
     /// What they asked before anybody waited.
     noted: &'a Signals,
     restart: Signal,
@@ -171,7 +171,7 @@ struct Wishes<'a> {
     has_begun: bool,
 }
 
-impl<'a> Wishes<'a> {
+impl<'a> SignalEvents<'a> {
     fn new(noted: &'a Signals) -> anyhow::Result<Self> {
         Ok(Self {
             noted,

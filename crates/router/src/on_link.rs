@@ -33,7 +33,7 @@ const TOLD: usize = 1024;
 
 /// What became of a link.
 #[derive(Debug, Clone)]
-struct News {
+struct LinkChange {
     event: &'static str,
     link: String,
     service_port: u16,
@@ -45,7 +45,7 @@ struct News {
 #[derive(Debug, Default)]
 pub(crate) struct OnLink {
     /// `None` until there is a program.
-    waiting: Mutex<Option<Waiting<News>>>,
+    waiting: Mutex<Option<Waiting<LinkChange>>>,
     come: Notify,
 }
 
@@ -63,24 +63,24 @@ impl OnLink {
 
     fn add(&self, service: &ServicePort, event: &'static str, since: SystemTime, why: &str) {
         self.with(|waiting| {
-            let news = News {
+            let change = LinkChange {
                 event,
                 link: service.name().to_string(),
                 service_port: service.port,
                 since,
                 why: shortened(why),
             };
-            waiting.add(service.port, news);
+            waiting.add(service.port, change);
         });
         self.come.notify_one();
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Waiting<News>) -> T) -> Option<T> {
+    fn with<T>(&self, look: impl FnOnce(&mut Waiting<LinkChange>) -> T) -> Option<T> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.as_mut().map(look)
     }
 
-    /// Runs the program for each news until `closed`.
+    /// Runs the program for each change until `closed`.
     pub(crate) fn tell(
         self: Arc<Self>,
         program: Vec<String>,
@@ -99,10 +99,10 @@ impl OnLink {
         let mut busy = HashSet::new();
         loop {
             while running.len() < AT_ONCE
-                && let Some(Some(news)) = self.with(|waiting| waiting.next(&busy))
+                && let Some(Some(change)) = self.with(|waiting| waiting.next(&busy))
             {
-                busy.insert(news.service_port);
-                running.spawn(tell(command(program, &news), news, LIMIT));
+                busy.insert(change.service_port);
+                running.spawn(tell(command(program, &change), change, LIMIT));
             }
             tokio::select! {
                 () = self.come.notified() => {}
@@ -114,21 +114,21 @@ impl OnLink {
     }
 }
 
-fn command(program: &[String], news: &News) -> Command {
+fn command(program: &[String], change: &LinkChange) -> Command {
     let mut words = program.iter();
     let mut command = Command::new(words.next().map_or("", String::as_str));
     command
         .args(words)
         .env_clear()
         .envs(environment::handed_on())
-        .env("P2P_EVENT", news.event)
-        .env("P2P_LINK", &news.link)
-        .env("P2P_SERVICE_PORT", news.service_port.to_string())
+        .env("P2P_EVENT", change.event)
+        .env("P2P_LINK", &change.link)
+        .env("P2P_SERVICE_PORT", change.service_port.to_string())
         .env(
             "P2P_SINCE",
-            humantime::format_rfc3339_seconds(news.since).to_string(),
+            humantime::format_rfc3339_seconds(change.since).to_string(),
         )
-        .env("P2P_WHY", &news.why)
+        .env("P2P_WHY", &change.why)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -137,9 +137,9 @@ fn command(program: &[String], news: &News) -> Command {
 }
 
 /// Runs the program and says in the log what became of it.
-async fn tell(mut command: Command, news: News, limit: Duration) -> u16 {
-    let (event, link) = (news.event, &news.link);
-    let service_port = news.service_port;
+async fn tell(mut command: Command, change: LinkChange, limit: Duration) -> u16 {
+    let (event, link) = (change.event, &change.link);
+    let service_port = change.service_port;
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
@@ -219,14 +219,14 @@ mod tests {
         let note = folder.path().join("process");
         let line = format!("sleep 1000 & echo $! > {}; wait", note.display());
         let program = ["sh", "-c", &line].map(str::to_owned);
-        let news = News {
+        let change = LinkChange {
             event: "up",
             link: "car".to_owned(),
             service_port: 9000,
             since: SystemTime::now(),
             why: String::new(),
         };
-        let telling = tell(command(&program, &news), news, Duration::from_secs(1));
+        let telling = tell(command(&program, &change), change, Duration::from_secs(1));
         let told = tokio::time::timeout(LIMIT, telling).await;
         assert_eq!(told.unwrap(), 9000);
         let process = std::fs::read_to_string(&note).unwrap();

@@ -7,9 +7,9 @@ use p2p_shared::key::KeyId;
 /// Where callers are, for counting them: an IPv4 address, or an IPv6 network of /64, which is
 /// what one customer gets (RFC 6177) and can take any address of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Origin(IpAddr);
+pub(crate) struct ClientNet(IpAddr);
 
-impl From<IpAddr> for Origin {
+impl From<IpAddr> for ClientNet {
     fn from(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(address) => address.into(),
@@ -18,7 +18,7 @@ impl From<IpAddr> for Origin {
     }
 }
 
-impl Origin {
+impl ClientNet {
     /// The address, or the network's first.
     pub(crate) fn address(self) -> IpAddr {
         self.0
@@ -27,11 +27,11 @@ impl Origin {
 
 /// Who is held to what one party may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Party {
+pub(crate) enum QuotaOwner {
     /// The holder of this key.
     Key(KeyId),
     /// With `--open`: whoever is there.
-    At(Origin),
+    At(ClientNet),
 }
 
 #[cfg(test)]
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     fn is_one(a: &str, b: &str) -> bool {
-        let origin = |text: &str| Origin::from(text.parse::<IpAddr>().unwrap());
+        let origin = |text: &str| ClientNet::from(text.parse::<IpAddr>().unwrap());
         origin(a) == origin(b)
     }
 

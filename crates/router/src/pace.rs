@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bucket::Bucket;
+use crate::bucket::LeakyBucket;
 
 /// So many callers a second: 10,000 are back within 20 s, and each costs a new link, with TLS up to a
 /// millisecond of one core.
@@ -14,9 +14,9 @@ const AT_ONCE: f64 = 100.0;
 
 /// How many came of late.
 #[derive(Debug, Default)]
-pub(crate) struct Pace(Bucket);
+pub(crate) struct AcceptRate(LeakyBucket);
 
-impl Pace {
+impl AcceptRate {
     /// Another caller came now: how long it takes until the next may.
     pub(crate) fn take(&mut self, now: Instant) -> Duration {
         let taken = self.0.leaked(A_SECOND, now);
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn a_hundred_come_at_once_and_then_one_after_the_other() {
-        let mut pace = Pace::default();
+        let mut pace = AcceptRate::default();
         let mut now = Instant::now();
         for _ in 0..99 {
             assert_eq!(pace.take(now), Duration::ZERO);

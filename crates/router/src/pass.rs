@@ -44,7 +44,7 @@ const PLAIN_COOKIE: &str = "p2p";
 
 /// Makes and checks passes.
 #[derive(Debug)]
-pub(crate) struct Passes {
+pub(crate) struct SessionCookies {
     file: StateFile,
     /// None until somebody signs in for the first time.
     secret: OnceLock<hmac::Key>,
@@ -52,7 +52,7 @@ pub(crate) struct Passes {
 
 /// Why there is no secret to make passes with.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PassError {
+pub(crate) enum SessionCookieError {
     #[error(transparent)]
     Unreadable(#[from] SecretFileError),
     #[error(transparent)]
@@ -63,12 +63,12 @@ pub(crate) enum PassError {
     Garbled(String),
 }
 
-impl Passes {
+impl SessionCookies {
     /// Those of the router with this state directory. Blocks on the disk.
     ///
     /// # Errors
     /// If there is a secret that can't be used.
-    pub(crate) fn open(state_dir: &Path) -> Result<Self, PassError> {
+    pub(crate) fn open(state_dir: &Path) -> Result<Self, SessionCookieError> {
         let passes = Self {
             file: StateFile::new(state_dir, FILE_NAME),
             secret: OnceLock::new(),
@@ -89,7 +89,7 @@ impl Passes {
         id: KeyId,
         hash: &KeyHash,
         now: SystemTime,
-    ) -> Result<String, PassError> {
+    ) -> Result<String, SessionCookieError> {
         let secret = match self.secret.get() {
             Some(secret) => secret,
             None => {
@@ -120,25 +120,25 @@ impl Passes {
         is_good.then_some(id)
     }
 
-    fn read(&self) -> Result<Option<hmac::Key>, PassError> {
+    fn read(&self) -> Result<Option<hmac::Key>, SessionCookieError> {
         let Some(text) = self.file.read(MAX_FILE)? else {
             return Ok(None);
         };
         let secret = HEXLOWER.decode(text.trim().as_bytes()).ok();
         let secret = secret.filter(|secret| secret.len() == SECRET_BYTES);
-        let secret =
-            secret.ok_or_else(|| PassError::Garbled(self.file.path().display().to_string()))?;
+        let secret = secret
+            .ok_or_else(|| SessionCookieError::Garbled(self.file.path().display().to_string()))?;
         Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, &secret)))
     }
 
-    fn make(&self) -> Result<hmac::Key, PassError> {
+    fn make(&self) -> Result<hmac::Key, SessionCookieError> {
         let _lock = self.file.lock()?;
         // Another program of ours may have been faster.
         if let Some(secret) = self.read()? {
             return Ok(secret);
         }
         let mut secret = [0; SECRET_BYTES];
-        getrandom::fill(&mut secret).map_err(PassError::NoRandomness)?;
+        getrandom::fill(&mut secret).map_err(SessionCookieError::NoRandomness)?;
         self.file.replace(&HEXLOWER.encode(&secret))?;
         Ok(hmac::Key::new(hmac::HMAC_SHA256, &secret))
     }
@@ -200,16 +200,16 @@ mod tests {
 
     use super::*;
 
-    fn passes() -> (tempfile::TempDir, Passes) {
+    fn passes() -> (tempfile::TempDir, SessionCookies) {
         let folder = tempfile::tempdir().unwrap();
-        let passes = Passes::open(folder.path()).unwrap();
+        let passes = SessionCookies::open(folder.path()).unwrap();
         (folder, passes)
     }
 
     /// With a secret that is nowhere else.
-    fn in_memory() -> Passes {
+    fn in_memory() -> SessionCookies {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, &[7; SECRET_BYTES]);
-        Passes {
+        SessionCookies {
             file: StateFile::new("/nowhere", FILE_NAME),
             secret: OnceLock::from(secret),
         }
@@ -222,7 +222,7 @@ mod tests {
         let now = SystemTime::now();
         let pass = passes.issue(key.id(), &key.hash(), now).unwrap();
         let known = |_: &KeyId| Some(key.hash());
-        let again = Passes::open(folder.path()).unwrap();
+        let again = SessionCookies::open(folder.path()).unwrap();
         for passes in [&passes, &again] {
             assert_eq!(passes.check(&pass, now, known), Some(key.id()));
             let last = now + LIFE - Duration::from_secs(1);
@@ -275,7 +275,7 @@ mod tests {
         let file = folder.path().join(FILE_NAME);
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, &text[..20]).unwrap();
-        let error = Passes::open(folder.path()).unwrap_err().to_string();
+        let error = SessionCookies::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("remove it"), "{error}");
     }
 

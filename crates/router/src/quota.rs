@@ -1,5 +1,5 @@
-//! Owns how much of one kind each party has, and that it has no more than it may. What is held
-//! is given back when its share is dropped, and nothing is kept of who holds nothing.
+//! Owns how much of one kind each owner has, and that it has no more than it may. What is held
+//! is given back when its permit is dropped, and nothing is kept of who holds nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,14 +7,14 @@ use std::time::Instant;
 
 use p2p_shared::clock;
 
-use crate::bucket::Bucket;
-use crate::origin::Party;
+use crate::bucket::LeakyBucket;
+use crate::origin::QuotaOwner;
 
 /// What of one kind there is.
 #[derive(Debug, Clone)]
 pub(crate) struct Quota {
     most: usize,
-    held: Arc<Mutex<HashMap<Party, Held>>>,
+    held: Arc<Mutex<HashMap<QuotaOwner, Held>>>,
 }
 
 #[derive(Debug, Default)]
@@ -23,10 +23,10 @@ struct Held {
     rate: Arc<Mutex<Rate>>,
 }
 
-/// One of what a party has.
+/// One of what a owner has.
 #[derive(Debug)]
-pub(crate) struct Share {
-    party: Party,
+pub(crate) struct QuotaPermit {
+    owner: QuotaOwner,
     quota: Quota,
     rate: Arc<Mutex<Rate>>,
 }
@@ -41,34 +41,34 @@ impl Quota {
     }
 
     /// One more, if that may be.
-    pub(crate) fn take(&self, party: Party) -> Option<Share> {
+    pub(crate) fn take(&self, owner: QuotaOwner) -> Option<QuotaPermit> {
         let mut held = self.lock();
-        let of_party = held.entry(party).or_default();
-        if of_party.count >= self.most {
+        let of_owner = held.entry(owner).or_default();
+        if of_owner.count >= self.most {
             return None;
         }
-        of_party.count += 1;
-        let rate = of_party.rate.clone();
+        of_owner.count += 1;
+        let rate = of_owner.rate.clone();
         drop(held);
-        Some(Share {
-            party,
+        Some(QuotaPermit {
+            owner,
             quota: self.clone(),
             rate,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Party, Held>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<QuotaOwner, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Share {
+impl QuotaPermit {
     /// Whose it is.
-    pub(crate) fn party(&self) -> Party {
-        self.party
+    pub(crate) fn owner(&self) -> QuotaOwner {
+        self.owner
     }
 
-    /// Whether its party may ask for one more thing now, with `each_second` for all its shares
+    /// Whether its owner may ask for one more thing now, with `each_second` for all its permits
     /// together and as many at once.
     pub(crate) fn may_ask(&self, each_second: f64) -> bool {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,13 +76,13 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for QuotaPermit {
     fn drop(&mut self) {
         let mut held = self.quota.lock();
-        if let Some(of_party) = held.get_mut(&self.party) {
-            of_party.count -= 1;
-            if of_party.count == 0 {
-                held.remove(&self.party);
+        if let Some(of_owner) = held.get_mut(&self.owner) {
+            of_owner.count -= 1;
+            if of_owner.count == 0 {
+                held.remove(&self.owner);
             }
         }
     }
@@ -90,7 +90,7 @@ impl Drop for Share {
 
 /// A bucket that fills with time and from which each wish takes one.
 #[derive(Debug, Default)]
-pub(crate) struct Rate(Bucket);
+pub(crate) struct Rate(LeakyBucket);
 
 impl Rate {
     /// Whether there may be one more now, with `each_second` and as many at once.
@@ -111,19 +111,19 @@ mod tests {
 
     use super::*;
 
-    fn party(n: u32) -> Party {
-        Party::At(IpAddr::from(Ipv4Addr::from_bits(n)).into())
+    fn owner(n: u32) -> QuotaOwner {
+        QuotaOwner::At(IpAddr::from(Ipv4Addr::from_bits(n)).into())
     }
 
     #[test]
-    fn each_party_has_its_own_and_gives_it_back() {
+    fn each_owner_has_its_own_and_gives_it_back() {
         let quota = Quota::new(2);
-        let first = quota.take(party(1)).unwrap();
-        let second = quota.take(party(1)).unwrap();
-        assert!(quota.take(party(1)).is_none());
-        let others = quota.take(party(2)).unwrap();
+        let first = quota.take(owner(1)).unwrap();
+        let second = quota.take(owner(1)).unwrap();
+        assert!(quota.take(owner(1)).is_none());
+        let others = quota.take(owner(2)).unwrap();
         drop(first);
-        let third = quota.take(party(1)).unwrap();
+        let third = quota.take(owner(1)).unwrap();
         drop((second, third, others));
         assert!(quota.lock().is_empty());
     }

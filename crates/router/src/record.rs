@@ -15,7 +15,7 @@ use crate::Context;
 use crate::answer::Timing;
 use crate::feed::{Feed, shortened};
 use crate::metrics::Metrics;
-use crate::quota::Share;
+use crate::quota::QuotaPermit;
 use crate::run::Finish;
 
 /// How much of a run's output, and of its standard error, the feed tells.
@@ -25,7 +25,7 @@ const ARGUMENTS_TOLD: usize = 2048;
 
 /// What a run is, and who wants it.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct NewRun<'a> {
     pub run: RunId,
     pub service_port: u16,
     pub link: LinkName,
@@ -40,7 +40,7 @@ pub(crate) struct Wanted<'a> {
 
 /// The story so far. Dropped untold, it says that the caller went away.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct RunRecord {
     info: Arc<RunInfo>,
     from: SocketAddr,
     metrics: Arc<Metrics>,
@@ -54,15 +54,15 @@ pub(crate) struct Record {
     stderr: Bytes,
     told: bool,
     /// Of the runs that its asker may have open.
-    share: Option<Share>,
+    permit: Option<QuotaPermit>,
 }
 
-impl Record {
-    pub(crate) fn new(context: &Context, wanted: &Wanted<'_>) -> Self {
+impl RunRecord {
+    pub(crate) fn new(context: &Context, wanted: &NewRun<'_>) -> Self {
         Self::with(context.feed.clone(), context.metrics.clone(), wanted)
     }
 
-    pub(crate) fn with(feed: Arc<Feed>, metrics: Arc<Metrics>, wanted: &Wanted<'_>) -> Self {
+    pub(crate) fn with(feed: Arc<Feed>, metrics: Arc<Metrics>, wanted: &NewRun<'_>) -> Self {
         metrics.open_runs.inc();
         let since_1970 = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -93,13 +93,13 @@ impl Record {
             output: Vec::new(),
             stderr: Bytes::new(),
             told: false,
-            share: None,
+            permit: None,
         }
     }
 
     /// It counts as one of these until it is over.
-    pub(crate) fn counts(&mut self, share: Option<Share>) {
-        self.share = share;
+    pub(crate) fn counts(&mut self, permit: Option<QuotaPermit>) {
+        self.permit = permit;
     }
 
     pub(crate) fn run(&self) -> RunId {
@@ -121,7 +121,7 @@ impl Record {
             .extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    pub(crate) fn finished(&mut self, finish: &Finish) {
+    pub(crate) fn run_finished(&mut self, finish: &Finish) {
         let end_of_it = finish.stderr.len().saturating_sub(TOLD);
         self.stderr = Bytes::copy_from_slice(&finish.stderr[end_of_it..]);
         self.ended(finish.end, finish.exec);
@@ -149,11 +149,11 @@ impl Record {
     }
 
     /// The request was answered with this status; `why` where that is an error.
-    pub(crate) fn tell(&mut self, status: u16, why: &str) {
+    pub(crate) fn finish(&mut self, status: u16, why: &str) {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
-        self.share = None;
+        self.permit = None;
         self.metrics.open_runs.dec();
         self.metrics.output_bytes.inc_by(self.bytes);
         let timing = self.timing();
@@ -207,9 +207,9 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for RunRecord {
     fn drop(&mut self) {
-        self.tell(CALLER_LEFT, "the caller went away");
+        self.finish(CALLER_LEFT, "the caller went away");
     }
 }
 

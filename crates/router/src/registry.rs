@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::camera::Camera;
-use crate::known_links::KnownLink;
+use crate::known_links::SavedPort;
 use crate::link::{LinkEnd, LinkHandle, LinkId, ToLink};
-use crate::origin::Party;
+use crate::origin::QuotaOwner;
 
 /// So many takeovers between live inners within [`CONTENTION_WINDOW`] are a fight.
 const CONTENTION: usize = 3;
@@ -30,7 +30,7 @@ const CONTENTION_WINDOW: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Claim {
     /// Whose ports are counted.
-    pub party: Party,
+    pub party: QuotaOwner,
     pub identity: Identity,
     pub instance: InstanceId,
     pub name: LinkName,
@@ -47,7 +47,7 @@ pub(crate) type Refused = (Rejection, String);
 #[derive(Debug)]
 pub(crate) struct ServicePort {
     pub port: u16,
-    party: Party,
+    party: QuotaOwner,
     identity: Identity,
     name: Mutex<Naming>,
     occupant: Mutex<Occupant>,
@@ -174,11 +174,11 @@ impl Registry {
     /// link was lost with the router that was. `None` if it can't be, or may not any more.
     pub(crate) fn restore(
         &self,
-        known: &KnownLink,
-        party: Party,
+        saved: &SavedPort,
+        party: QuotaOwner,
         listener: Option<TcpListener>,
     ) -> Option<Arc<ServicePort>> {
-        let port = known.service_port;
+        let port = saved.service_port;
         if !self.allowed.contains(port) {
             return None;
         }
@@ -186,13 +186,13 @@ impl Registry {
         let listener = listener.or_else(listen)?;
         let mut ports = lock(&self.ports);
         let naming = Naming {
-            asked: known.name.clone(),
-            given: unique(&known.name, &ports, port),
+            asked: saved.name.clone(),
+            given: unique(&saved.name, &ports, port),
         };
         let service = Arc::new(ServicePort {
             port,
             party,
-            identity: known.identity.clone(),
+            identity: saved.identity.clone(),
             name: Mutex::new(naming),
             occupant: Mutex::new(Occupant::Away(Instant::now())),
             takeovers: Mutex::default(),
@@ -209,17 +209,17 @@ impl Registry {
         self.bind
     }
 
-    /// What is to be known of the ports after a restart.
-    pub(crate) fn known(&self) -> Vec<KnownLink> {
+    /// What is to be saved of the ports after a restart.
+    pub(crate) fn saved(&self) -> Vec<SavedPort> {
         let services = self.services();
-        let known = services.iter().map(|service| {
+        let saved = services.iter().map(|service| {
             let asked = lock(&service.name).asked.clone();
-            KnownLink::new(service.port, asked, service.identity.clone(), service.party)
+            SavedPort::new(service.port, asked, service.identity.clone(), service.party)
         });
-        known.collect()
+        saved.collect()
     }
 
-    /// Tells when [`known`](Self::known) has changed.
+    /// Tells when [`saved`](Self::saved) has changed.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -287,7 +287,7 @@ impl Registry {
     /// A port that is kept for one who is away counts, too; one that is taken again is no more.
     fn check_quota(
         &self,
-        party: Party,
+        party: QuotaOwner,
         ports: &HashMap<u16, Arc<ServicePort>>,
     ) -> Result<(), Refused> {
         let held = ports.values().filter(|service| service.party == party);
@@ -295,8 +295,8 @@ impl Registry {
             return Ok(());
         }
         let whose = match party {
-            Party::Key(_) => "this key",
-            Party::At(_) => "your address",
+            QuotaOwner::Key(_) => "this key",
+            QuotaOwner::At(_) => "your address",
         };
         let message = format!(
             "{whose} has {} service ports, which is all it may: end a link, or raise the router's --max-links",

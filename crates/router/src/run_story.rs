@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use crate::answer::{Executed, Problem, answer};
 use crate::registry::Occupant;
-use crate::service::{AnswerBody, Asked};
+use crate::service::{AnswerBody, RequestContext};
 
 /// Before the id.
 pub(crate) const PATH: &str = "/run/";
 
-impl Asked<'_> {
+impl RequestContext<'_> {
     /// Answers `GET /run/ID`.
     pub(crate) async fn run_story(&self, id: &str) -> Result<Response<AnswerBody>, Problem> {
         let run: RunId = id.parse().map_err(|_| {

@@ -23,7 +23,7 @@ use crate::page::protocol::DRIVE_PATH;
 use crate::page::{files, session};
 use crate::registry::{Occupant, ServicePort};
 use crate::sign_in::{HOME, SIGN_IN, SIGN_OUT};
-use crate::strangers::Visitor;
+use crate::strangers::PendingConnection;
 use crate::{Context, browser, door, host, http, query, run_story};
 
 /// Pause when the system has no descriptors left for another connection.
@@ -82,15 +82,15 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
 ) {
-    let visitor = &context.strangers.admit(peer, &service.closed);
+    let pending = &context.strangers.admit(peer, &service.closed);
     let refuse = |status: StatusCode| {
         let run = context.run_ids.next();
-        let problem = door::last_words(visitor, status, context.patience.headers);
+        let problem = door::last_words(pending, status, context.patience.headers);
         let response = problem.into_response(run, Timing::default());
         context.metrics.answered(response.status().as_u16());
         response
     };
-    let Some(stream) = door::enter(context, visitor, stream, refuse).await else {
+    let Some(stream) = door::enter(context, pending, stream, refuse).await else {
         return;
     };
     let is_tls = stream.is_tls();
@@ -99,13 +99,13 @@ async fn connection(
     http::serve_with(
         context.patience,
         stream,
-        visitor,
+        pending,
         refuse,
         |request| async move {
-            let asked = Asked {
+            let asked = RequestContext {
                 context,
                 service,
-                visitor,
+                pending,
                 peer,
                 run: context.run_ids.next(),
                 begun: Instant::now(),
@@ -129,10 +129,10 @@ async fn connection(
 }
 
 /// A request and what it is about.
-pub(crate) struct Asked<'a> {
+pub(crate) struct RequestContext<'a> {
     pub context: &'a Arc<Context>,
     pub service: &'a Arc<ServicePort>,
-    pub visitor: &'a Visitor,
+    pub pending: &'a PendingConnection,
     pub peer: SocketAddr,
     pub run: RunId,
     pub begun: Instant,
@@ -142,7 +142,7 @@ pub(crate) struct Asked<'a> {
     pub is_tls: bool,
 }
 
-impl Asked<'_> {
+impl RequestContext<'_> {
     pub(crate) fn timing(&self) -> Timing {
         Timing {
             link: self.begun.elapsed(),
@@ -211,7 +211,7 @@ impl Asked<'_> {
             SIGN_IN => self.sign_in(request).await,
             SIGN_OUT => Ok(self.sign_out()),
             "/cgi" => {
-                let caller = match access.key_or_pass(self.visitor, headers, self.is_tls) {
+                let caller = match access.key_or_cookie(self.pending, headers, self.is_tls) {
                     Err(problem) if self.has_to_sign_in(&problem, &request) => {
                         return Ok(self.go_home(None));
                     }
@@ -225,7 +225,7 @@ impl Asked<'_> {
                 }
             }
             _ => {
-                let caller = access.key_or_pass(self.visitor, headers, self.is_tls)?;
+                let caller = access.key_or_cookie(self.pending, headers, self.is_tls)?;
                 caller.may("see what there is", Role::may_view)?;
                 match path {
                     HOME => Ok(self.home(&caller).await),

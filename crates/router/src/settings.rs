@@ -13,7 +13,7 @@ use crate::certificate::{Certificate, CertificateFiles, note};
 use crate::host::HostName;
 use crate::key_command::{KeyCommand, Proof};
 use crate::keystore::{KeyFile, KeyStore};
-use crate::sockets::Given;
+use crate::sockets::InheritedListeners;
 use crate::state_file::StateFile;
 use crate::{Config, Patience, limits};
 
@@ -203,7 +203,7 @@ impl Options {
     ///
     /// # Errors
     /// A `clap::Error` where the settings don't go together; else if something can't be read.
-    pub fn config(&self, sockets: Given) -> anyhow::Result<Config> {
+    pub fn config(&self, sockets: InheritedListeners) -> anyhow::Result<Config> {
         self.check()?;
         let certificate_files = self.certificate_files();
         // Without keys there is nothing that a caller could know the router by.

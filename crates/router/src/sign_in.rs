@@ -14,9 +14,9 @@ use crate::access::Caller;
 use crate::answer::{Executed, Problem, answer};
 use crate::keystore::AuthError;
 use crate::page::files;
-use crate::page::home::Home;
+use crate::page::home::DrivePage;
 use crate::registry::Occupant;
-use crate::service::{AnswerBody, Asked};
+use crate::service::{AnswerBody, RequestContext};
 use crate::{browser, page, pass};
 
 /// Where the form of the page goes.
@@ -29,7 +29,7 @@ pub(crate) const HOME: &str = "/";
 /// Most bytes of the form: a key has 130, in whatever a browser escapes.
 const MAX_FORM: usize = 4096;
 
-impl Asked<'_> {
+impl RequestContext<'_> {
     /// Answers `POST /sign-in`; a GET comes from the address bar, of who sees that address there.
     pub(crate) async fn sign_in(
         &self,
@@ -48,7 +48,7 @@ impl Asked<'_> {
 
     async fn pass_for(&self, request: Request<Incoming>) -> Result<String, Problem> {
         let key = self.key_in_form(request).await?;
-        let (caller, pass) = self.context.access.sign_in(self.visitor, &key)?;
+        let (caller, pass) = self.context.access.sign_in(self.pending, &key)?;
         caller.may("sign in", Role::may_view)?;
         tracing::info!(from = %self.peer, key = caller.name(), "signed in");
         Ok(pass)
@@ -118,7 +118,7 @@ impl Asked<'_> {
         let car = self.context.cars.get(self.service.port);
         let stop = car.as_ref().map(|car| car.stop_command());
         let role = caller.role();
-        let home = Home {
+        let home = DrivePage {
             car: &self.service.name().to_string(),
             signed_in: match caller {
                 Caller::Anyone => None,

@@ -35,13 +35,13 @@ const CHECK: Duration = Duration::from_secs(10);
 
 /// Sockets that were given, by their ports.
 #[derive(Debug, Default)]
-pub struct Given {
+pub struct InheritedListeners {
     sockets: HashMap<u16, StdListener>,
     /// They are the router's own, and this is its main port.
     own: Option<u16>,
 }
 
-impl Given {
+impl InheritedListeners {
     /// Those that the environment tells of. What is no TCP socket is left alone, and said.
     #[must_use]
     pub fn from_environment() -> Self {
@@ -218,11 +218,11 @@ mod tests {
     async fn a_router_that_may_have_any_port_keeps_the_one_it_had() {
         let (main, port) = listening(HERE);
         let (service, service_port) = listening(HERE);
-        let mut own = Given::handed_over(vec![main.into(), service.into()]);
+        let mut own = InheritedListeners::handed_over(vec![main.into(), service.into()]);
         assert_eq!(port_of(own.take_main(0, HERE)), Some(port));
         assert_eq!(own.left().collect::<Vec<_>>(), [service_port]);
         // Of others' nobody knows which was meant.
-        let mut others = Given::of(vec![listening(HERE).0]);
+        let mut others = InheritedListeners::of(vec![listening(HERE).0]);
         assert_eq!(port_of(others.take_main(0, HERE)), None);
     }
 
@@ -236,10 +236,14 @@ mod tests {
             (everywhere, HERE, false),
         ] {
             let (socket, port) = listening(at);
-            let mut own = Given::own(vec![socket.try_clone().unwrap()]);
+            let mut own = InheritedListeners::own(vec![socket.try_clone().unwrap()]);
             let taken = port_of(own.take(port, bind));
             assert_eq!(taken, counts.then_some(port), "{at} {bind}");
-            assert!(Given::of(vec![socket]).take(port, bind).is_some());
+            assert!(
+                InheritedListeners::of(vec![socket])
+                    .take(port, bind)
+                    .is_some()
+            );
         }
     }
 }

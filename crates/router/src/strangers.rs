@@ -10,25 +10,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::origin::Origin;
+use crate::origin::ClientNet;
 use crate::quota::Rate;
 
 mod queue;
 mod wrong_keys;
 
 use queue::Queue;
-use wrong_keys::WrongKeys;
+use wrong_keys::AuthBackoff;
 
 /// All strangers, and what is remembered of where they come from.
 #[derive(Debug)]
-pub(crate) struct Strangers {
+pub(crate) struct Unauthenticated {
     queue: Mutex<Queue<CancellationToken>>,
-    wrong_keys: Mutex<WrongKeys>,
+    wrong_keys: Mutex<AuthBackoff>,
     lines: Mutex<Rate>,
     metrics: Arc<Metrics>,
 }
 
-impl Strangers {
+impl Unauthenticated {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             queue: Mutex::default(),
@@ -39,14 +39,18 @@ impl Strangers {
     }
 
     /// Somebody has come, until `closed`. If there is no room, another goes.
-    pub(crate) fn admit(self: &Arc<Self>, peer: SocketAddr, closed: &CancellationToken) -> Visitor {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        closed: &CancellationToken,
+    ) -> PendingConnection {
         let end = closed.child_token();
         let (place, gone) = lock(&self.queue).enter(peer.ip().into(), end.clone());
         if let Some(gone) = gone {
             gone.cancel();
             self.metrics.strangers_sent_away.inc();
         }
-        Visitor {
+        PendingConnection {
             strangers: self.clone(),
             peer,
             place,
@@ -59,7 +63,7 @@ impl Strangers {
     /// Whether what anybody can cause as often as he likes may be a line in the log now, which it
     /// must not fill.
     pub(crate) fn may_be_logged(&self) -> bool {
-        lock(&self.lines).take(limits::STRANGERS_LINES, Instant::now())
+        lock(&self.lines).take(limits::LOG_LINES_OF_STRANGERS, Instant::now())
     }
 
     /// A wrong key came from there: for how long this and any other is answered with no more than
@@ -67,14 +71,14 @@ impl Strangers {
     /// key can't be guessed, and an honest car may be behind the same address.
     fn wrong_key(&self, from: IpAddr) -> Option<Duration> {
         self.metrics.wrong_keys.inc();
-        lock(&self.wrong_keys).wrong(Origin::from(from), Instant::now())
+        lock(&self.wrong_keys).wrong(ClientNet::from(from), Instant::now())
     }
 }
 
 /// A caller's connection: a stranger's until a key is known. Dropped, it leaves.
 #[derive(Debug)]
-pub(crate) struct Visitor {
-    strangers: Arc<Strangers>,
+pub(crate) struct PendingConnection {
+    strangers: Arc<Unauthenticated>,
     peer: SocketAddr,
     place: u64,
     is_known: AtomicBool,
@@ -82,7 +86,7 @@ pub(crate) struct Visitor {
     end: CancellationToken,
 }
 
-impl Visitor {
+impl PendingConnection {
     /// Where it is.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
@@ -107,18 +111,18 @@ impl Visitor {
         }
     }
 
-    /// See [`Strangers::may_be_logged`].
+    /// See [`Unauthenticated::may_be_logged`].
     pub(crate) fn may_be_logged(&self) -> bool {
         self.strangers.may_be_logged()
     }
 
-    /// See [`Strangers::wrong_key`].
+    /// See [`Unauthenticated::wrong_key`].
     pub(crate) fn wrong_key(&self) -> Option<Duration> {
         self.strangers.wrong_key(self.peer.ip())
     }
 }
 
-impl Drop for Visitor {
+impl Drop for PendingConnection {
     fn drop(&mut self) {
         self.is_known();
     }

@@ -52,7 +52,7 @@ async fn the_oldest_stranger_goes_for_a_newcomer_and_whoever_has_a_key_stays() {
     let mut oldest = strangers(main, 1).await.remove(0);
     let mut second = strangers(main, 1).await.remove(0);
     oldest.say("GET /healthz HTTP/1.1\r\nHost: r\r\nX-").await;
-    let crowd = strangers(main, limits::STRANGERS_OF_ONE - 2).await;
+    let crowd = strangers(main, limits::UNAUTHENTICATED_OF_ONE - 2).await;
     let _newcomer = strangers(main, 1).await;
     let answer = oldest.answer().await;
     assert_eq!(answer.status, 503);
@@ -248,7 +248,7 @@ async fn handshakes_that_are_never_finished_make_room_as_well() {
     };
     let world = World::with(config, folder);
     let mut half = Vec::new();
-    for _ in 0..=limits::STRANGERS_OF_ONE {
+    for _ in 0..=limits::UNAUTHENTICATED_OF_ONE {
         // A record that promises more than ever comes.
         half.push(Caller::saying(world.main_port(), b"\x16\x03\x01\x02\x00\x01").await);
     }

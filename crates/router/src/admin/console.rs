@@ -21,13 +21,13 @@ use p2p_shared::wire::{Event, WireError};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 
-use super::sends::Sends;
-use super::surface::Surface;
+use super::sends::ClientRuns;
+use super::surface::ClientSocket;
 use crate::Context;
-use crate::car::{Person, Refused};
-use crate::cars::Presence;
+use crate::car::{DriverSession, Refused};
+use crate::cars::SessionGuard;
 use crate::feed::{Addressee, Snapshot, Tick};
-use crate::quota::Share;
+use crate::quota::QuotaPermit;
 
 mod lists;
 mod wishes;
@@ -38,7 +38,7 @@ pub(crate) enum ConsoleEnd {
     Closed(String),
     Lost(String),
     Silent(Duration),
-    Violation(String),
+    ProtocolViolation(String),
     Revoked,
     GoAway,
 }
@@ -48,7 +48,7 @@ impl std::fmt::Display for ConsoleEnd {
         match self {
             Self::Closed(reason) if reason.is_empty() => f.write_str("the console closed it"),
             Self::Closed(reason) => write!(f, "the console closed it: {reason}"),
-            Self::Lost(error) | Self::Violation(error) => f.write_str(error),
+            Self::Lost(error) | Self::ProtocolViolation(error) => f.write_str(error),
             Self::Silent(silence) => write!(f, "silent for {} s", silence.as_secs()),
             Self::Revoked => f.write_str("the key was revoked or may do something else now"),
             Self::GoAway => f.write_str("the router is going down"),
@@ -59,7 +59,7 @@ impl std::fmt::Display for ConsoleEnd {
 impl From<WireError> for ConsoleEnd {
     fn from(error: WireError) -> Self {
         if error.is_violation() {
-            Self::Violation(error.to_string())
+            Self::ProtocolViolation(error.to_string())
         } else {
             Self::Lost(error.to_string())
         }
@@ -76,13 +76,13 @@ enum Answer {
 pub(crate) struct Console<'a, W> {
     context: &'a Arc<Context>,
     wire: W,
-    person: Person,
+    person: DriverSession,
     addressee: Addressee,
-    presence: Presence,
+    presence: SessionGuard,
     /// Presses of it that were refused after they had been taken.
     refused: mpsc::Receiver<(PressId, Refused)>,
     /// Of what all consoles of its key may ask for.
-    share: Share,
+    permit: QuotaPermit,
     /// The car that it looks at.
     watched: Option<u16>,
     feed: broadcast::Receiver<Arc<FeedEvent>>,
@@ -90,8 +90,8 @@ pub(crate) struct Console<'a, W> {
     /// What is still to be sent of the picture; events wait for it.
     snapshot: Snapshot,
     missed: u64,
-    sends: Sends,
-    /// Questions to cars.
+    sends: ClientRuns,
+    /// RunQueries to cars.
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Parts of lists, to be sent as there is room.
     parts: VecDeque<RouterToConsole>,
@@ -99,14 +99,14 @@ pub(crate) struct Console<'a, W> {
     started: Instant,
 }
 
-impl<'a, W: Surface> Console<'a, W> {
+impl<'a, W: ClientSocket> Console<'a, W> {
     pub(crate) fn new(
         context: &'a Arc<Context>,
         wire: W,
-        person: Person,
-        presence: Presence,
+        person: DriverSession,
+        presence: SessionGuard,
         refused: mpsc::Receiver<(PressId, Refused)>,
-        share: Share,
+        permit: QuotaPermit,
     ) -> Self {
         let now = clock::now();
         let subscription = context.feed.subscribe(wire.only());
@@ -123,13 +123,13 @@ impl<'a, W: Surface> Console<'a, W> {
             person,
             presence,
             refused,
-            share,
+            permit,
             watched: None,
             feed: subscription.events,
             ticks: context.feed.ticks(),
             snapshot: subscription.snapshot,
             missed: 0,
-            sends: Sends::default(),
+            sends: ClientRuns::default(),
             answers: FuturesUnordered::new(),
             parts: VecDeque::new(),
             liveness,
@@ -139,7 +139,7 @@ impl<'a, W: Surface> Console<'a, W> {
 
     /// The console's life. What is left is the wire, for the farewell; its runs are cancelled
     /// and its control is given back.
-    pub(crate) async fn live(mut self, revoked: impl Future<Output = ()>) -> (ConsoleEnd, W) {
+    pub(crate) async fn run(mut self, revoked: impl Future<Output = ()>) -> (ConsoleEnd, W) {
         let context = self.context;
         let end = tokio::select! {
             biased;
@@ -186,7 +186,7 @@ impl<'a, W: Surface> Console<'a, W> {
         }
     }
 
-    /// Sends the next part of what is sent in parts.
+    /// ClientRuns the next part of what is sent in parts.
     fn push_part(&mut self) -> Result<(), WireError> {
         if !self.snapshot.is_over() {
             let part = self.snapshot.part(&self.addressee, self.missed);
@@ -198,7 +198,7 @@ impl<'a, W: Surface> Console<'a, W> {
         }
     }
 
-    /// Sends what happened, and what has happened since, as long as there is room.
+    /// ClientRuns what happened, and what has happened since, as long as there is room.
     fn on_feed(&mut self, told: Result<Arc<FeedEvent>, RecvError>) -> Result<(), WireError> {
         let mut told = told.map_err(|error| match error {
             // The feed lives as long as the router: it is never closed before us.
@@ -213,7 +213,7 @@ impl<'a, W: Surface> Console<'a, W> {
                 }
                 Ok(_) => {}
                 Err(TryRecvError::Lagged(missed)) => {
-                    self.take_new_picture(missed);
+                    self.take_new_snapshot(missed);
                     return Ok(());
                 }
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
@@ -226,7 +226,7 @@ impl<'a, W: Surface> Console<'a, W> {
     }
 
     /// The console is too far behind: it gets a new picture, which has what it missed.
-    fn take_new_picture(&mut self, missed: u64) {
+    fn take_new_snapshot(&mut self, missed: u64) {
         self.missed = missed + self.feed.len() as u64;
         let subscription = self.context.feed.subscribe(self.wire.only());
         self.feed = subscription.events;

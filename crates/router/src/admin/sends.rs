@@ -8,7 +8,7 @@ use p2p_shared::protocol::console::{CALLER_LEFT, RefusedReason, SendEvent};
 use p2p_shared::protocol::{Refusal, cost};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::record::{Record, status};
+use crate::record::{RunRecord, status};
 use crate::run::{RunEvent, RunHandle};
 
 /// Most runs that one console has open at a time.
@@ -16,20 +16,20 @@ pub(super) const OPEN: usize = 64;
 
 /// The open runs, the one that was heard of longest ago first.
 #[derive(Debug, Default)]
-pub(super) struct Sends(VecDeque<Sent>);
+pub(super) struct ClientRuns(VecDeque<ClientRun>);
 
 #[derive(Debug)]
-struct Sent {
+struct ClientRun {
     request: u64,
     handle: RunHandle,
-    record: Record,
+    record: RunRecord,
     /// Holds up the router's end until the run has ended.
     _token: TaskTrackerToken,
     /// Output that was sent on and not granted again, in units of the window.
     unread: u32,
 }
 
-impl Sends {
+impl ClientRuns {
     pub(super) fn is_full(&self) -> bool {
         self.0.len() >= OPEN
     }
@@ -46,10 +46,10 @@ impl Sends {
         &mut self,
         request: u64,
         handle: RunHandle,
-        record: Record,
+        record: RunRecord,
         token: TaskTrackerToken,
     ) {
-        self.0.push_back(Sent {
+        self.0.push_back(ClientRun {
             _token: token,
             request,
             handle,
@@ -73,7 +73,7 @@ impl Sends {
         self.0.retain_mut(|sent| {
             let stays = sent.request != request;
             if !stays {
-                sent.record.tell(CALLER_LEFT, "the console cancelled it");
+                sent.record.finish(CALLER_LEFT, "the console cancelled it");
             }
             stays
         });
@@ -97,7 +97,7 @@ impl Sends {
     }
 }
 
-impl Sent {
+impl ClientRun {
     fn tell(&mut self, event: Option<RunEvent>) -> SendEvent {
         match event {
             Some(RunEvent::Started) => {
@@ -110,8 +110,8 @@ impl Sent {
                 SendEvent::Output(bytes)
             }
             Some(RunEvent::Finished(finish)) => {
-                self.record.finished(&finish);
-                self.record.tell(status(finish.end), "");
+                self.record.run_finished(&finish);
+                self.record.finish(status(finish.end), "");
                 SendEvent::Finished {
                     end: finish.end,
                     exec_us: u64::try_from(finish.exec.as_micros()).unwrap_or(u64::MAX),
@@ -123,7 +123,7 @@ impl Sent {
                 refusal: Refusal::Repeated,
                 message,
             }) => {
-                self.record.tell(502, &message);
+                self.record.finish(502, &message);
                 SendEvent::Lost
             }
             Some(RunEvent::Refused { refusal, message }) => {
@@ -137,7 +137,7 @@ impl Sent {
                     | Refusal::WorkerAway => 503,
                     Refusal::Repeated | Refusal::WorkerLost => 502,
                 };
-                self.record.tell(status, &message);
+                self.record.finish(status, &message);
                 SendEvent::Refused {
                     refusal: Some(refusal),
                     reason: None,
@@ -146,12 +146,12 @@ impl Sent {
             }
             Some(RunEvent::Lost) => {
                 self.record
-                    .tell(502, "the link to the car was lost while it ran");
+                    .finish(502, "the link to the car was lost while it ran");
                 SendEvent::Lost
             }
             None => {
                 let message = "the link to the car was lost before the command was sent: nothing was run; try again";
-                self.record.tell(503, message);
+                self.record.finish(503, message);
                 SendEvent::Refused {
                     refusal: None,
                     reason: Some(RefusedReason::Offline),
@@ -175,13 +175,13 @@ mod tests {
     use crate::feed::Feed;
     use crate::link::LinkHandle;
     use crate::metrics::Metrics;
-    use crate::record::Wanted;
+    use crate::record::NewRun;
 
     #[tokio::test]
     async fn what_the_car_was_asked_for_twice_is_not_said_not_to_have_begun() {
         let (run, name) = (RunId::from_number(1), "car".parse().unwrap());
         let (link, _work) = LinkHandle::new(name, InstanceId(1));
-        let wanted = Wanted {
+        let wanted = NewRun {
             run,
             service_port: 9000,
             link: link.name().clone(),
@@ -192,16 +192,16 @@ mod tests {
             key: "",
             begun: p2p_shared::clock::now(),
         };
-        let record = Record::with(Arc::new(Feed::new()), Arc::new(Metrics::new()), &wanted);
+        let record = RunRecord::with(Arc::new(Feed::new()), Arc::new(Metrics::new()), &wanted);
         let (tell, events) = mpsc::unbounded_channel();
         let handle = RunHandle::new(run, link, events);
-        let mut sends = Sends::default();
-        sends.insert(7, handle, record, TaskTracker::new().token());
+        let mut runs = ClientRuns::default();
+        runs.insert(7, handle, record, TaskTracker::new().token());
         let refusal = Refusal::Repeated;
         let message = "twice".to_owned();
         tell.send(RunEvent::Refused { refusal, message }).unwrap();
-        let told = std::future::poll_fn(|cx| sends.poll_next(cx)).await;
+        let told = std::future::poll_fn(|cx| runs.poll_next(cx)).await;
         assert_eq!(told, (7, SendEvent::Lost));
-        assert!(sends.is_empty());
+        assert!(runs.is_empty());
     }
 }

@@ -14,13 +14,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A connection on whose writes something must move.
 #[derive(Debug)]
-pub(crate) struct Steady<S> {
+pub(crate) struct WriteTimeout<S> {
     stream: S,
     /// Runs while a write waits.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Steady<S> {
+impl<S> WriteTimeout<S> {
     pub(crate) fn new(stream: S) -> Self {
         let stuck = None;
         Self { stream, stuck }
@@ -42,7 +42,7 @@ impl<S> Steady<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Steady<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -52,7 +52,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Steady<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Steady<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -95,7 +95,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_is_kept_and_one_that_reads_nothing_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(10);
-        let mut ours = Steady::new(ours);
+        let mut ours = WriteTimeout::new(ours);
         let slow = tokio::spawn(async move {
             for _ in 0..10 {
                 tokio::time::sleep(Duration::from_millis(1900)).await;

@@ -6,10 +6,10 @@ use p2p_shared::protocol::console::{ConsoleToRouter, FeedEvent, RouterToConsole}
 use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire, WireError};
 
-use super::steady::Steady;
+use super::steady::WriteTimeout;
 
 /// The connection to a console or a page.
-pub(crate) trait Surface {
+pub(crate) trait ClientSocket {
     /// The car that it is about; `None`: all of them.
     fn only(&self) -> Option<u16>;
 
@@ -22,7 +22,7 @@ pub(crate) trait Surface {
     /// Queues a ping with this payload.
     fn push_ping(&mut self, payload: Bytes) -> Result<(), WireError>;
 
-    /// Sends what is queued, and gives what comes next. May be dropped and called again.
+    /// ClientRuns what is queued, and gives what comes next. May be dropped and called again.
     fn event(&mut self) -> impl Future<Output = Result<Event<ConsoleToRouter>, WireError>> + Send;
 
     /// Whether they are to hear of this.
@@ -32,9 +32,9 @@ pub(crate) trait Surface {
 }
 
 /// The WebSocket of a console.
-pub(crate) type ConsoleWire = Wire<Steady<Transport>, RouterToConsole, ConsoleToRouter>;
+pub(crate) type ConsoleWire = Wire<WriteTimeout<Transport>, RouterToConsole, ConsoleToRouter>;
 
-impl Surface for ConsoleWire {
+impl ClientSocket for ConsoleWire {
     fn only(&self) -> Option<u16> {
         None
     }

@@ -33,14 +33,14 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
 use super::Status;
-use super::lane::Lane;
+use super::lane::PictureWriter;
 use super::viewer::{Gone, Viewer};
 use crate::access::Caller;
-use crate::admin::steady::Steady;
+use crate::admin::steady::WriteTimeout;
 use crate::answer::Problem;
 use crate::listen;
 use crate::quota::Rate;
-use crate::service::{AnswerBody, Asked};
+use crate::service::{AnswerBody, RequestContext};
 
 /// The page's word for: another picture.
 const NEXT: &str = "next";
@@ -54,9 +54,9 @@ const WORDS: f64 = 240.0;
 /// How long a page gets to take our close.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-type Socket = WebSocketStream<Lane<Steady<Transport>>>;
+type Socket = WebSocketStream<PictureWriter<WriteTimeout<Transport>>>;
 
-impl Asked<'_> {
+impl RequestContext<'_> {
     /// Answers `GET /frames`: what follows is a WebSocket.
     pub(crate) fn frames(
         &self,
@@ -101,7 +101,7 @@ fn limits() -> WebSocketConfig {
 
 async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
-    let lane = Lane::new(Steady::new(stream));
+    let lane = PictureWriter::new(WriteTimeout::new(stream));
     let limits = Some(limits());
     let socket = if read.is_empty() {
         WebSocketStream::from_raw_socket(lane, Role::Server, limits).await

@@ -13,14 +13,14 @@ use super::show::{self, Live};
 use super::viewer::{Gone, Viewer};
 use crate::access::Caller;
 use crate::answer::{Executed, Problem, answer, text_value};
-use crate::service::{AnswerBody, Asked};
+use crate::service::{AnswerBody, RequestContext};
 
 /// How long a picture may take to come: a camera on a busy Pi takes 5 s to give its first.
 const FIRST: Duration = Duration::from_secs(8);
 /// When a picture was captured, as its part's header in `/video` has it.
 const X_TIMESTAMP: HeaderName = HeaderName::from_static("x-timestamp");
 
-impl Asked<'_> {
+impl RequestContext<'_> {
     /// Answers `GET /frame.jpg`.
     pub(crate) async fn frame(&self, caller: &Caller) -> Result<Response<AnswerBody>, Problem> {
         let mut viewer = Viewer::new(self, caller)?;

@@ -11,14 +11,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection under a server's WebSocket.
 #[derive(Debug)]
-pub(super) struct Lane<S> {
+pub(super) struct PictureWriter<S> {
     stream: S,
     /// What is left of the picture that is being written.
     head: Bytes,
     body: Bytes,
 }
 
-impl<S: AsyncWrite + Unpin> Lane<S> {
+impl<S: AsyncWrite + Unpin> PictureWriter<S> {
     pub(super) fn new(stream: S) -> Self {
         Self {
             stream,
@@ -74,7 +74,7 @@ fn head(length: usize) -> Bytes {
     head.into()
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Lane<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for PictureWriter<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -84,7 +84,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lane<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Lane<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PictureWriter<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -115,7 +115,7 @@ mod tests {
     #[tokio::test]
     async fn pictures_of_any_size_come_whole_between_other_messages() {
         let (ours, theirs) = tokio::io::duplex(100);
-        let ours = Lane::new(ours);
+        let ours = PictureWriter::new(ours);
         let mut server = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
         let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
         let sizes = [0, 1, 125, 126, 65_535, 65_536, 1 << 20];

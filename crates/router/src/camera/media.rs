@@ -18,10 +18,10 @@ use p2p_shared::transport::Transport;
 use p2p_shared::wire::{Event, Wire, WireError};
 use thiserror::Error;
 
-use super::Attached;
+use super::IngestConnection;
 use crate::access::Caller;
 use crate::answer::Problem;
-use crate::strangers::Visitor;
+use crate::strangers::PendingConnection;
 use crate::{Context, hello, listen};
 
 /// How long a car gets to take our last words.
@@ -32,11 +32,11 @@ type MediaWire = Wire<Transport, RouterToMedia, MediaToRouter>;
 
 /// Why it has ended.
 #[derive(Debug, Error)]
-enum MediaEnd {
+enum IngestEnd {
     #[error(transparent)]
     Lost(#[from] WireError),
     #[error("the car broke the protocol: {0}")]
-    Violation(#[from] NoPicture),
+    ProtocolViolation(#[from] NoPicture),
     #[error("the car said hello twice")]
     Hello,
     #[error("the car closed it")]
@@ -46,17 +46,17 @@ enum MediaEnd {
 /// Lets an inner in, before it has said anything of the protocol, if its key and version may.
 pub(crate) fn upgrade(
     context: &Arc<Context>,
-    visitor: &Visitor,
+    pending: &PendingConnection,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
-    let peer = visitor.peer();
+    let peer = pending.peer();
     let headers = request.headers();
     let allowed = context
         .access
-        .allow(visitor, headers, "show a camera", Role::may_link);
+        .allow(pending, headers, "show a camera", Role::may_link);
     let (caller, accept) = allowed
         .and_then(|caller| Ok((caller, listen::websocket_accept(headers)?)))
-        .inspect_err(|problem| listen::refused(visitor, "media connection", problem))?;
+        .inspect_err(|problem| listen::refused(pending, "media connection", problem))?;
     let shared = context.clone();
     let serve = move |stream, read| async move {
         serve(&shared, &caller, peer, stream, read).await;
@@ -79,7 +79,7 @@ async fn serve(
 ) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
     let mut wire: MediaWire = Wire::accepted(stream, read).await;
-    let visitor = context.strangers.admit(peer, &context.closed);
+    let pending = context.strangers.admit(peer, &context.closed);
     let hello = |message| match message {
         MediaToRouter::Hello {
             service_port,
@@ -87,12 +87,12 @@ async fn serve(
         } => Some((service_port, ticket)),
         _ => None,
     };
-    let attached = match hello::wait(&mut wire, &visitor, hello).await {
+    let attached = match hello::wait(&mut wire, &pending, hello).await {
         Ok(Some((port, ticket))) => attach(context, caller, port, ticket),
         Ok(None) => return,
         Err(why) => Err(why),
     };
-    drop(visitor);
+    drop(pending);
     let attached = match attached {
         Ok(attached) => attached,
         Err(message) => {
@@ -117,7 +117,7 @@ fn attach(
     caller: &Caller,
     port: u16,
     ticket: MediaTicket,
-) -> Result<Attached, String> {
+) -> Result<IngestConnection, String> {
     let service = context.registry.service(port).filter(|service| {
         caller
             .identity()
@@ -132,14 +132,14 @@ fn attach(
 }
 
 /// Takes pictures until that ends.
-async fn take(context: &Context, wire: &mut MediaWire, attached: &Attached) -> MediaEnd {
+async fn take(context: &Context, wire: &mut MediaWire, attached: &IngestConnection) -> IngestEnd {
     let mut assembly = Assembly::default();
     let mut untold = 0_u32;
     loop {
         let taken = match wire.event().await {
             Ok(Event::Message(message)) => piece(&mut assembly, message),
             Ok(Event::Ping | Event::Pong(_) | Event::Room) => Ok((0, None)),
-            Ok(Event::Closed(_)) => return MediaEnd::Closed,
+            Ok(Event::Closed(_)) => return IngestEnd::Closed,
             Err(error) => return error.into(),
         };
         match taken {
@@ -166,10 +166,10 @@ async fn take(context: &Context, wire: &mut MediaWire, attached: &Attached) -> M
 fn piece(
     assembly: &mut Assembly,
     message: MediaToRouter,
-) -> Result<(u32, Option<Picture>), MediaEnd> {
+) -> Result<(u32, Option<Picture>), IngestEnd> {
     let length = |bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     Ok(match message {
-        MediaToRouter::Hello { .. } => return Err(MediaEnd::Hello),
+        MediaToRouter::Hello { .. } => return Err(IngestEnd::Hello),
         MediaToRouter::Picture {
             captured_ms,
             length: whole,

@@ -9,12 +9,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Camera, Status, Watching};
+use super::{Camera, Status, WatchGuard};
 use crate::access::Caller;
 use crate::answer::Problem;
 use crate::limits;
-use crate::quota::Share;
-use crate::service::Asked;
+use crate::quota::QuotaPermit;
+use crate::service::RequestContext;
 
 /// A viewer.
 pub(super) struct Viewer {
@@ -24,9 +24,9 @@ pub(super) struct Viewer {
     caller: Caller,
     /// The router goes down, or the port is given up.
     closed: [CancellationToken; 2],
-    watching: Option<Watching>,
+    watching: Option<WatchGuard>,
     viewers: Gauge,
-    _share: Share,
+    _permit: QuotaPermit,
 }
 
 /// Why a viewer has to go.
@@ -38,10 +38,10 @@ pub(super) enum Gone {
 
 impl Viewer {
     /// Somebody who may watch, if there is room for another.
-    pub(super) fn new(asked: &Asked<'_>, caller: &Caller) -> Result<Self, Problem> {
+    pub(super) fn new(asked: &RequestContext<'_>, caller: &Caller) -> Result<Self, Problem> {
         let context = asked.context;
-        let share = context.viewers.take(caller.party(asked.peer.ip()));
-        let share = share.ok_or_else(|| {
+        let permit = context.viewers.take(caller.quota_owner(asked.peer.ip()));
+        let permit = permit.ok_or_else(|| {
             context.metrics.over_quota.inc();
             let sentence = format!(
                 "this key has {} viewers of cameras open, which is all it may: close one",
@@ -60,7 +60,7 @@ impl Viewer {
             caller: caller.clone(),
             closed: [context.closed.clone(), asked.service.closed.clone()],
             viewers,
-            _share: share,
+            _permit: permit,
         })
     }
 

@@ -26,7 +26,7 @@ pub(crate) enum RunKind {
 
 /// Why a run may not begin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotAdmitted {
+pub(crate) enum AdmissionError {
     #[error(
         "for= is the time of a motion, and this is no motion command of this car: leave it out"
     )]
@@ -43,11 +43,11 @@ impl Car {
         &self,
         command: &CommandName,
         for_ms: Option<u64>,
-    ) -> Result<RunKind, NotAdmitted> {
+    ) -> Result<RunKind, AdmissionError> {
         let state = self.lock();
         if !state.motion.commands.contains(command) {
             return match for_ms {
-                Some(_) => Err(NotAdmitted::ForNoMotion),
+                Some(_) => Err(AdmissionError::ForNoMotion),
                 None if *command == state.motion.stop => Ok(RunKind::Stop),
                 None => Ok(RunKind::Plain),
             };
@@ -57,10 +57,10 @@ impl Car {
             limit => limit,
         };
         if for_ms.is_some_and(|time| !(1..=limit).contains(&time)) {
-            return Err(NotAdmitted::ForTooLong(limit));
+            return Err(AdmissionError::ForTooLong(limit));
         }
         if let Some(driver) = state.control.driver() {
-            return Err(NotAdmitted::Driven(driver.name.clone()));
+            return Err(AdmissionError::Driven(driver.name.clone()));
         }
         let stops = self.stops.load(Ordering::SeqCst);
         Ok(RunKind::Motion { for_ms, stops })

@@ -7,7 +7,7 @@ use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::console::{MotionEvent, PressId};
 use p2p_shared::text::millis;
 
-use super::{Person, Press};
+use super::{DriverSession, Press};
 use crate::control::{Event, Taken};
 
 pub(super) fn control(link: &LinkName, event: &Event) {
@@ -38,7 +38,7 @@ pub(super) fn control(link: &LinkName, event: &Event) {
 
 pub(super) fn pressed(
     link: &LinkName,
-    who: &Person,
+    who: &DriverSession,
     press: &Press,
     run: RunId,
     rtt: Option<Duration>,

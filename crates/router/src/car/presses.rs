@@ -8,15 +8,20 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::RouterToInner;
 use p2p_shared::protocol::console::{MotionEvent, PressId, SessionId, Source};
 
-use super::{Car, Person, Press, Refused, State, log, words};
-use crate::record::{Record, Wanted, status};
+use super::{Car, DriverSession, Press, Refused, State, log, words};
+use crate::record::{NewRun, RunRecord, status};
 
 /// Most presses whose end is waited for: an inner that never tells of one is not to fill us.
 const OPEN_PRESSES: usize = 64;
 
 impl Car {
     /// A press of its driver, as this run.
-    pub(crate) fn press(&self, who: &Person, press: Press, run: RunId) -> Result<(), Refused> {
+    pub(crate) fn press(
+        &self,
+        who: &DriverSession,
+        press: Press,
+        run: RunId,
+    ) -> Result<(), Refused> {
         let mut state = self.lock();
         let begun = clock::now();
         let Some(link) = state.link.clone() else {
@@ -35,7 +40,7 @@ impl Car {
         state.control.press(who.driver.session, id, begun)?;
         log::pressed(&state.name, who, &press, run, state.rtt);
         let (feed, metrics) = (self.shared.feed.clone(), self.shared.metrics.clone());
-        let wanted = Wanted {
+        let wanted = NewRun {
             run,
             service_port: self.port,
             link: state.name.clone(),
@@ -46,7 +51,7 @@ impl Car {
             key: &who.key,
             begun,
         };
-        let record = Record::with(feed, metrics, &wanted);
+        let record = RunRecord::with(feed, metrics, &wanted);
         state.presses.insert(id, record);
         state.newest = Some((id, who.refusals.clone()));
         // Its silence runs out sooner than its idleness.
@@ -64,7 +69,7 @@ impl Car {
         if state.presses.len() > OPEN_PRESSES
             && let Some((_, mut oldest)) = state.presses.pop_first()
         {
-            oldest.tell(502, "the car did not say what became of it");
+            oldest.finish(502, "the car did not say what became of it");
         }
         Ok(())
     }
@@ -108,7 +113,7 @@ impl State {
     pub(super) fn press_dropped(&mut self, press: Option<PressId>, why: &str) {
         let record = press.and_then(|press| self.presses.remove(&press));
         if let Some(mut record) = record {
-            record.tell(503, why);
+            record.finish(503, why);
         }
     }
 
@@ -129,7 +134,7 @@ impl State {
                 let press = of_it.map(|(press, _)| *press);
                 if let Some(mut record) = press.and_then(|press| self.presses.remove(&press)) {
                     record.ended(*end, Duration::from_micros(*exec_us));
-                    record.tell(status(*end), "");
+                    record.finish(status(*end), "");
                 }
             }
             MotionEvent::Over { .. }
@@ -140,9 +145,9 @@ impl State {
     }
 
     /// Nobody will say what becomes of those under way.
-    pub(super) fn lose_presses(&mut self) {
+    pub(super) fn abort_presses(&mut self) {
         for mut record in std::mem::take(&mut self.presses).into_values() {
-            record.tell(502, "the link to the car was lost");
+            record.finish(502, "the link to the car was lost");
         }
     }
 }

@@ -5,30 +5,34 @@ use p2p_shared::names::{CommandName, LinkName};
 use p2p_shared::protocol::console::{RefusedReason, StopCause};
 
 use super::Refused;
-use crate::control::{Event, No, Released};
+use crate::control::{ControlError, Event, Released};
 
-impl From<No> for Refused {
-    fn from(no: No) -> Self {
-        let (reason, message) = match no {
-            No::Held(driver) => (
+impl From<ControlError> for Refused {
+    fn from(error: ControlError) -> Self {
+        let (reason, message) = match error {
+            ControlError::HeldByOther(driver) => (
                 RefusedReason::Locked,
                 format!("'{}' drives this car: ask for control", driver.name),
             ),
-            No::Asked(driver) => (
+            ControlError::AlreadyRequested(driver) => (
                 RefusedReason::Locked,
                 format!(
                     "'{}' has asked for control already: try again in a moment",
                     driver.name
                 ),
             ),
-            No::NotHolder => not_driving("you don't have control: take it first"),
-            No::NobodyAsks => not_driving("nobody asks for control any more"),
-            No::NotAdmin => (
+            ControlError::NotHolder => not_driving("you don't have control: take it first"),
+            ControlError::NoRequest => not_driving("nobody asks for control any more"),
+            ControlError::NotAdmin => (
                 RefusedReason::Denied,
                 "only an admin's key may seize control: ask for it".to_owned(),
             ),
-            No::OldEpoch => not_driving("control has passed on since this press: press again"),
-            No::OldPress => not_driving("a later press came before this one: press again"),
+            ControlError::OldEpoch => {
+                not_driving("control has passed on since this press: press again")
+            }
+            ControlError::OldPress => {
+                not_driving("a later press came before this one: press again")
+            }
         };
         Self { reason, message }
     }
@@ -85,7 +89,7 @@ pub(super) fn stop_before(event: &Event) -> Option<(String, StopCause)> {
         )),
         Event::Released { driver, why } => {
             let by = match why {
-                Released::Given => format!("{}, giving control back", driver.name),
+                Released::InheritedListeners => format!("{}, giving control back", driver.name),
                 Released::Idle => format!("{}, idle", driver.name),
                 Released::Silence => format!("{}, silent with a key held", driver.name),
                 Released::Gone => format!("{}, gone", driver.name),

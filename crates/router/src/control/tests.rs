@@ -17,7 +17,7 @@ fn epochs() -> Epochs {
 
 fn wish(control: &mut Control, n: u64, wish: ControlWish, now: Instant) -> Vec<Event> {
     control
-        .wish(&driver(n), wish, true, &epochs(), now)
+        .request(&driver(n), wish, true, &epochs(), now)
         .unwrap()
 }
 
@@ -53,8 +53,8 @@ fn what_is_free_is_taken_and_what_is_held_is_asked_for() {
     // Asking again changes nothing, a third is told to wait, and the holder has it already.
     assert_eq!(wish(&mut control, 2, ControlWish::Take, now), []);
     assert_eq!(wish(&mut control, 1, ControlWish::Take, now), []);
-    let third = control.wish(&driver(3), ControlWish::Take, true, &epochs(), now);
-    assert_eq!(third, Err(No::Asked(driver(2))));
+    let third = control.request(&driver(3), ControlWish::Take, true, &epochs(), now);
+    assert_eq!(third, Err(ControlError::AlreadyRequested(driver(2))));
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn silence_means_no() {
 fn the_holder_grants_or_denies_and_nobody_else_does() {
     for answer in [ControlWish::Grant, ControlWish::Deny, ControlWish::Release] {
         let (mut control, now) = asked();
-        let other = control.wish(&driver(2), answer, true, &epochs(), now);
-        assert_eq!(other, Err(No::Held(driver(1))));
+        let other = control.request(&driver(2), answer, true, &epochs(), now);
+        assert_eq!(other, Err(ControlError::HeldByOther(driver(1))));
         let events = wish(&mut control, 1, answer, now);
         match answer {
             ControlWish::Deny => assert_eq!(events, [declined(2, Declined::Denied)]),
@@ -82,26 +82,29 @@ fn the_holder_grants_or_denies_and_nobody_else_does() {
             }
             _ => assert_eq!(
                 events,
-                [released(1, Released::Given), taken(2, Taken::Free)]
+                [
+                    released(1, Released::InheritedListeners),
+                    taken(2, Taken::Free)
+                ]
             ),
         }
     }
     let mut control = Control::default();
-    let nobody = control.wish(
+    let nobody = control.request(
         &driver(1),
         ControlWish::Release,
         true,
         &epochs(),
         Instant::now(),
     );
-    assert_eq!(nobody, Err(No::NotHolder));
+    assert_eq!(nobody, Err(ControlError::NotHolder));
 }
 
 #[test]
 fn only_an_admin_seizes() {
     let (mut control, now) = asked();
-    let denied = control.wish(&driver(3), ControlWish::Seize, false, &epochs(), now);
-    assert_eq!(denied, Err(No::NotAdmin));
+    let denied = control.request(&driver(3), ControlWish::Seize, false, &epochs(), now);
+    assert_eq!(denied, Err(ControlError::NotAdmin));
     let from = driver(1);
     assert_eq!(
         wish(&mut control, 3, ControlWish::Seize, now),
@@ -157,10 +160,10 @@ fn who_is_silent_with_a_key_held_is_disarmed() {
 #[test]
 fn a_driver_that_is_gone_leaves_control_to_the_one_who_asks() {
     let (mut control, now) = asked();
-    let gone = control.left(SessionId(1), &epochs(), now);
+    let gone = control.session_left(SessionId(1), &epochs(), now);
     assert_eq!(gone, [released(1, Released::Gone), taken(2, Taken::Free)]);
     let (mut control, now) = asked();
-    let gone = control.left(SessionId(2), &epochs(), now);
+    let gone = control.session_left(SessionId(2), &epochs(), now);
     assert_eq!(gone, [declined(2, Declined::Gone)]);
 }
 
@@ -175,7 +178,7 @@ fn a_stop_ends_the_press_and_not_control() {
     assert!(!control.renew(SessionId(1), press(1), now));
     assert!(!control.release(SessionId(1), press(1), now));
     let again = control.press(SessionId(1), press(1), now);
-    assert_eq!(again, Err(No::OldPress));
+    assert_eq!(again, Err(ControlError::OldPress));
     assert_eq!(control.driver(), Some(&driver(1)));
     control.press(SessionId(1), press(2), now).unwrap();
     assert!(control.renew(SessionId(1), press(2), now));
@@ -246,12 +249,12 @@ proptest! {
             let events = match act {
                 Act::Wish(n, wish, admin) => {
                     let seizes = wish == ControlWish::Seize;
-                    let events = control.wish(&driver(n), wish, admin, &epochs, now);
+                    let events = control.request(&driver(n), wish, admin, &epochs, now);
                     prop_assert!(!seizes || admin || events.is_err());
                     events.unwrap_or_default()
                 }
                 Act::Left(n) => {
-                    let events = control.left(SessionId(n), &epochs, now);
+                    let events = control.session_left(SessionId(n), &epochs, now);
                     prop_assert!(control.driver() != Some(&driver(n)));
                     events
                 }

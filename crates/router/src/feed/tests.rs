@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::TryRecvError;
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::record::{Record, Wanted};
+use crate::record::{NewRun, RunRecord};
 
 fn motion() -> MotionInfo {
     MotionInfo {
@@ -31,7 +31,7 @@ fn addressee() -> Addressee {
 
 /// One run, from the wish to the end.
 fn run(feed: &Arc<Feed>, metrics: &Arc<Metrics>, command: &CommandName, n: u64, output: &[u8]) {
-    let wanted = Wanted {
+    let wanted = NewRun {
         run: RunId::from_number(n),
         service_port: 9000,
         link: "car".parse().unwrap(),
@@ -42,10 +42,10 @@ fn run(feed: &Arc<Feed>, metrics: &Arc<Metrics>, command: &CommandName, n: u64, 
         key: "me",
         begun: Instant::now(),
     };
-    let mut record = Record::with(feed.clone(), metrics.clone(), &wanted);
+    let mut record = RunRecord::with(feed.clone(), metrics.clone(), &wanted);
     record.started();
     record.output(output);
-    record.tell(200, "");
+    record.finish(200, "");
 }
 
 fn feed() -> (Arc<Feed>, Arc<Metrics>) {

@@ -24,7 +24,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const SOFTWARE: usize = 40;
 
 /// A connection that may become a link.
-pub(crate) struct Candidate {
+pub(crate) struct LinkConnection {
     pub caller: Caller,
     pub peer: SocketAddr,
     pub stream: Transport,
@@ -32,9 +32,9 @@ pub(crate) struct Candidate {
     pub read: Vec<u8>,
 }
 
-impl Candidate {
+impl LinkConnection {
     /// The life of a link, from its hello to the end of its port.
-    pub(crate) async fn live(self, context: &Arc<Context>) {
+    pub(crate) async fn run(self, context: &Arc<Context>) {
         let Self {
             caller,
             peer,
@@ -46,12 +46,12 @@ impl Candidate {
             tracing::info!(from = %peer, key = caller.name(), why, "link refused");
         };
         let mut wire: LinkWire = Wire::accepted(stream, read).await;
-        let visitor = context.strangers.admit(peer, &context.closed);
+        let pending = context.strangers.admit(peer, &context.closed);
         let hello = |message| match message {
             InnerToRouter::Hello(hello) => Some(hello),
             _ => None,
         };
-        let hello = match hello::wait(&mut wire, &visitor, hello).await {
+        let hello = match hello::wait(&mut wire, &pending, hello).await {
             Ok(Some(hello)) => hello,
             Ok(None) => return,
             Err(why) => {
@@ -59,7 +59,7 @@ impl Candidate {
                 return part(wire, &LinkEnd::Rejected(Rejection::Protocol, why)).await;
             }
         };
-        drop(visitor);
+        drop(pending);
         if context.draining.is_cancelled() {
             let later = timing::COME_BACK_SPREAD.mul_f64(jitter());
             return part(wire, &LinkEnd::GoAway(later)).await;
@@ -84,7 +84,7 @@ fn claim(access: &Access, caller: &Caller, peer: SocketAddr, hello: &Hello) -> C
     // With keys, what an inner says of itself counts for nothing.
     let identity = caller.identity().unwrap_or_else(|| hello.identity.clone());
     Claim {
-        party: caller.party(peer.ip()),
+        party: caller.quota_owner(peer.ip()),
         identity,
         instance: hello.instance,
         name: hello.name.clone(),

@@ -4,7 +4,7 @@
 use p2p_shared::protocol::CommandInfo;
 use tokio::sync::oneshot;
 
-use super::task::Violation;
+use super::task::ProtocolViolation;
 
 /// Most commands of a list: as many as an inner sends.
 const MAX_COMMANDS: usize = 10_000;
@@ -15,7 +15,7 @@ type Reply = oneshot::Sender<Vec<CommandInfo>>;
 
 /// The lists that are asked for.
 #[derive(Debug, Default)]
-pub(super) struct Listings {
+pub(super) struct CommandLists {
     requests: u64,
     open: Option<Open>,
     /// Those who asked since.
@@ -30,7 +30,7 @@ struct Open {
     bytes: usize,
 }
 
-impl Listings {
+impl CommandLists {
     /// Whether nobody waits.
     pub(super) fn is_idle(&self) -> bool {
         let open = self.open.iter().flat_map(|open| &open.replies);
@@ -50,7 +50,7 @@ impl Listings {
         request: u64,
         commands: Vec<CommandInfo>,
         more: bool,
-    ) -> Result<Option<u64>, Violation> {
+    ) -> Result<Option<u64>, ProtocolViolation> {
         let Some(open) = self.open.as_mut().filter(|_| request == self.requests) else {
             return Ok(None);
         };
@@ -59,7 +59,9 @@ impl Listings {
         }
         open.commands.extend(commands);
         if open.commands.len() > MAX_COMMANDS || open.bytes > MAX_BYTES {
-            return Err(Violation("the inner sent a list of commands without end"));
+            return Err(ProtocolViolation(
+                "the inner sent a list of commands without end",
+            ));
         }
         if more {
             return Ok(None);
@@ -100,7 +102,7 @@ mod tests {
 
     #[test]
     fn one_request_is_on_its_way_and_answers_all_who_asked_before_it() {
-        let mut listings = Listings::default();
+        let mut listings = CommandLists::default();
         let (first, mut first_list) = oneshot::channel();
         let (second, mut second_list) = oneshot::channel();
         let (third, mut third_list) = oneshot::channel();
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_list_without_end_is_cut_off() {
-        let mut listings = Listings::default();
+        let mut listings = CommandLists::default();
         let (reply, _list) = oneshot::channel();
         listings.ask(reply);
         assert!(!listings.is_idle());
@@ -135,7 +137,7 @@ mod tests {
 
     #[test]
     fn one_who_has_gone_away_keeps_nothing_busy() {
-        let mut listings = Listings::default();
+        let mut listings = CommandLists::default();
         let (reply, list) = oneshot::channel();
         listings.ask(reply);
         drop(list);

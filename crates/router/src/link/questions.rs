@@ -14,9 +14,9 @@ type Reply = oneshot::Sender<Option<RunStory>>;
 
 /// The questions that are open.
 #[derive(Debug, Default)]
-pub(super) struct Questions(HashMap<RunId, Vec<Reply>>);
+pub(super) struct RunQueries(HashMap<RunId, Vec<Reply>>);
 
-impl Questions {
+impl RunQueries {
     /// Whether nobody waits.
     pub(super) fn is_idle(&self) -> bool {
         self.0.values().flatten().all(Reply::is_closed)
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_run_is_asked_for_once_and_all_who_wait_are_told() {
-        let mut questions = Questions::default();
+        let mut questions = RunQueries::default();
         let run = RunId::from_number(1);
         let (first, mut first_told) = oneshot::channel();
         let (second, mut second_told) = oneshot::channel();
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn too_many_are_told_to_ask_again_and_those_who_left_make_room() {
-        let mut questions = Questions::default();
+        let mut questions = RunQueries::default();
         let mut told = Vec::new();
         for n in 0..OPEN as u64 {
             let (reply, answer) = oneshot::channel();

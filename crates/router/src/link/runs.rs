@@ -9,7 +9,7 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::Refusal;
 use tokio::sync::mpsc::WeakUnboundedSender;
 
-use super::task::Violation;
+use super::task::ProtocolViolation;
 use crate::run::{Finish, OpenRun, RunEvent};
 
 /// The runs that are open on a link.
@@ -101,12 +101,12 @@ impl Runs {
         held.map(|held| held.open.grant(more)).is_some()
     }
 
-    pub(super) fn started(&mut self, run: RunId) -> Result<(), Violation> {
+    pub(super) fn started(&mut self, run: RunId) -> Result<(), ProtocolViolation> {
         let Some(held) = self.0.get_mut(&run) else {
             return Ok(());
         };
         if held.stage != Stage::Handed {
-            return Err(Violation(
+            return Err(ProtocolViolation(
                 "the inner started a run that it was not asked for, or twice",
             ));
         }
@@ -115,26 +115,26 @@ impl Runs {
         Ok(())
     }
 
-    pub(super) fn output(&mut self, run: RunId, bytes: Bytes) -> Result<(), Violation> {
+    pub(super) fn output(&mut self, run: RunId, bytes: Bytes) -> Result<(), ProtocolViolation> {
         let Some(held) = self.0.get_mut(&run) else {
             return Ok(());
         };
         if held.stage != Stage::Started {
-            return Err(Violation(
+            return Err(ProtocolViolation(
                 "the inner sent output of a run that has not started",
             ));
         }
         let sent = held.open.output(bytes);
-        sent.map_err(|_| Violation("the inner sent more output than its window"))
+        sent.map_err(|_| ProtocolViolation("the inner sent more output than its window"))
     }
 
-    pub(super) fn refused(&mut self, run: RunId, event: RunEvent) -> Result<(), Violation> {
+    pub(super) fn refused(&mut self, run: RunId, event: RunEvent) -> Result<(), ProtocolViolation> {
         let why = "the inner refused a run that it had started, or was not asked for";
-        self.end(run, Stage::Handed, event, Violation(why))
+        self.end(run, Stage::Handed, event, ProtocolViolation(why))
     }
 
-    pub(super) fn finished(&mut self, run: RunId, finish: Finish) -> Result<(), Violation> {
-        let why = Violation("the inner finished a run that has not started");
+    pub(super) fn finished(&mut self, run: RunId, finish: Finish) -> Result<(), ProtocolViolation> {
+        let why = ProtocolViolation("the inner finished a run that has not started");
         self.end(run, Stage::Started, RunEvent::Finished(finish), why)
     }
 
@@ -143,8 +143,8 @@ impl Runs {
         run: RunId,
         from: Stage,
         event: RunEvent,
-        why: Violation,
-    ) -> Result<(), Violation> {
+        why: ProtocolViolation,
+    ) -> Result<(), ProtocolViolation> {
         match self.0.remove(&run) {
             None => Ok(()),
             Some(held) if held.stage == from => {
@@ -157,7 +157,7 @@ impl Runs {
     }
 
     /// Forgets them all: those that were handed over are lost.
-    pub(super) fn lose(&mut self) {
+    pub(super) fn abort_all(&mut self) {
         self.0.clear();
     }
 }

@@ -17,13 +17,13 @@ use p2p_shared::{clock, timing};
 use tokio::sync::mpsc;
 
 use super::clock::InnerClock;
-use super::listings::Listings;
-use super::questions::Questions;
+use super::listings::CommandLists;
+use super::questions::RunQueries;
 use super::runs::Runs;
 use super::{LinkEnd, LinkHandle, ToLink};
 use crate::camera::Camera;
 use crate::car::{Car, RunKind};
-use crate::drive::{DriveReader, Orders};
+use crate::drive::{Outgoing, PriorityReader};
 use crate::run::{Finish, RunEvent, RunOrder};
 
 /// The WebSocket of a link.
@@ -36,7 +36,7 @@ pub(super) struct LinkTask {
     handle: LinkHandle,
     car: Arc<Car>,
     camera: Arc<Camera>,
-    drive: DriveReader,
+    drive: PriorityReader,
     /// A stop was pushed when there was no room: another waits until there is.
     is_crowded: bool,
     clock: InnerClock,
@@ -44,8 +44,8 @@ pub(super) struct LinkTask {
     runs: Runs,
     /// Runs whose input is on its way, a piece of each in turn.
     inputs: VecDeque<Input>,
-    listings: Listings,
-    questions: Questions,
+    listings: CommandLists,
+    questions: RunQueries,
     started: Instant,
 }
 
@@ -69,7 +69,7 @@ impl LinkTask {
         Self {
             wire,
             work,
-            drive: DriveReader(handle.clone()),
+            drive: PriorityReader(handle.clone()),
             handle,
             car,
             camera,
@@ -78,8 +78,8 @@ impl LinkTask {
             liveness: Liveness::new(Pings::Always, now),
             runs: Runs::default(),
             inputs: VecDeque::new(),
-            listings: Listings::default(),
-            questions: Questions::default(),
+            listings: CommandLists::default(),
+            questions: RunQueries::default(),
             started: now,
         }
     }
@@ -99,7 +99,7 @@ impl LinkTask {
             let _ = self.wire.push(&stop);
         }
         self.work.close();
-        self.runs.lose();
+        self.runs.abort_all();
         while self.work.try_recv().is_ok() {}
         (end, self.wire)
     }
@@ -124,9 +124,9 @@ impl LinkTask {
             tokio::select! {
                 biased;
                 press = self.drive.expired() => self.car.too_late(press),
-                orders = self.drive.next(has_room), if !self.is_crowded => {
+                outgoing = self.drive.next(has_room), if !self.is_crowded => {
                     self.is_crowded = !has_room;
-                    self.say_orders(orders)?;
+                    self.send_outgoing(outgoing)?;
                 }
                 Some(work) = self.work.recv(), if has_room => {
                     self.work_on(work)?;
@@ -228,16 +228,16 @@ impl LinkTask {
     }
 
     /// What is said of motion, ahead of the queue.
-    fn say_orders(&mut self, orders: Orders) -> Result<(), WireError> {
-        if let Some(stop) = orders.stop {
+    fn send_outgoing(&mut self, outgoing: Outgoing) -> Result<(), WireError> {
+        if let Some(stop) = outgoing.stop {
             self.wire.push(&stop)?;
         }
-        for run in orders.stop_runs {
+        for run in outgoing.stop_runs {
             self.work_on(run)?;
         }
-        let rest = orders.ticks.into_iter().chain(orders.video);
-        let wishes = orders.wish.into_iter().chain(orders.renewal);
-        for message in wishes.chain(rest) {
+        let rest = outgoing.ticks.into_iter().chain(outgoing.video);
+        let driving = outgoing.driver_message.into_iter().chain(outgoing.renewal);
+        for message in driving.chain(rest) {
             match message {
                 RouterToInner::Press { press, tick_ms, .. }
                     if self.clock.is_old(tick_ms, clock::now()) =>
@@ -259,7 +259,7 @@ impl LinkTask {
         }
     }
 
-    /// Sends a piece of the front run's input, if there is one, and behind the last one the run
+    /// ClientRuns a piece of the front run's input, if there is one, and behind the last one the run
     /// itself.
     fn send_input(&mut self) -> Result<(), WireError> {
         let Some(mut input) = self.inputs.pop_front() else {
@@ -328,7 +328,9 @@ impl LinkTask {
 
     fn on_message(&mut self, message: InnerToRouter) -> Result<(), LinkEnd> {
         match message {
-            InnerToRouter::Hello(_) => return Err(Violation("the inner said hello twice").into()),
+            InnerToRouter::Hello(_) => {
+                return Err(ProtocolViolation("the inner said hello twice").into());
+            }
             InnerToRouter::Clock { clock_ms } => {
                 self.clock = InnerClock::heard(clock_ms);
                 self.car.tick(clock_ms);
@@ -406,10 +408,10 @@ impl LinkTask {
 
 /// The inner said what it may not; in words for the log and for its owner.
 #[derive(Debug)]
-pub(super) struct Violation(pub &'static str);
+pub(super) struct ProtocolViolation(pub &'static str);
 
-impl From<Violation> for LinkEnd {
-    fn from(violation: Violation) -> Self {
+impl From<ProtocolViolation> for LinkEnd {
+    fn from(violation: ProtocolViolation) -> Self {
         Self::Rejected(Rejection::Protocol, violation.0.to_owned())
     }
 }

@@ -11,7 +11,7 @@ use p2p_shared::protocol::CommandInfo;
 const TEMPLATE: &str = include_str!("home.html");
 
 /// The drive page.
-pub(crate) struct Home<'a> {
+pub(crate) struct DrivePage<'a> {
     /// The link's name.
     pub car: &'a str,
     /// With which key; `None` where there are none.
@@ -24,7 +24,7 @@ pub(crate) struct Home<'a> {
     pub may_run: &'a dyn Fn(&CommandName) -> bool,
 }
 
-impl Home<'_> {
+impl DrivePage<'_> {
     pub(crate) fn html(&self) -> String {
         let mut html = String::with_capacity(2 * TEMPLATE.len());
         for part in TEMPLATE.split("{{") {
@@ -101,7 +101,7 @@ mod tests {
             name: "a\"><img src=x>".to_owned().try_into().unwrap(),
             problem: Some(evil.to_owned()),
         }];
-        let home = Home {
+        let home = DrivePage {
             car: evil,
             signed_in: Some((evil, Role::View)),
             commands: Some(&commands),

@@ -15,17 +15,17 @@ use p2p_shared::wire::{Event, Wire, WireError};
 
 use super::protocol::{PageToRouter, RouterToPage};
 use crate::access::Caller;
-use crate::admin::steady::Steady;
-use crate::admin::surface::Surface;
+use crate::admin::steady::WriteTimeout;
+use crate::admin::surface::ClientSocket;
 use crate::admin::{self, Session};
 use crate::answer::Problem;
-use crate::quota::Share;
+use crate::quota::QuotaPermit;
 use crate::registry::ServicePort;
 use crate::{Context, listen};
 
 /// The WebSocket of a page, and the port whose car it is about.
-struct Page {
-    wire: Wire<Steady<Transport>, RouterToPage, PageToRouter, Json>,
+struct PageSocket {
+    wire: Wire<WriteTimeout<Transport>, RouterToPage, PageToRouter, Json>,
     port: u16,
 }
 
@@ -39,11 +39,11 @@ pub(crate) fn upgrade(
 ) -> Result<Response<Bytes>, Problem> {
     // In this order a page that asks without an upgrade is told, too, that there is no room: of a
     // WebSocket that is refused a browser tells it nothing.
-    let share = admin::share(context, &caller, peer)?;
+    let permit = admin::permit(context, &caller, peer)?;
     let accept = listen::websocket_accept(request.headers())?;
     let (shared, service) = (context.clone(), service.clone());
     let serve = move |stream, read| async move {
-        serve(&shared, &service, (caller, peer, share), stream, read).await;
+        serve(&shared, &service, (caller, peer, permit), stream, read).await;
     };
     Ok(listen::accept_websocket(
         &context.links,
@@ -56,13 +56,13 @@ pub(crate) fn upgrade(
 async fn serve(
     context: &Arc<Context>,
     service: &ServicePort,
-    (caller, peer, share): (Caller, SocketAddr, Share),
+    (caller, peer, permit): (Caller, SocketAddr, QuotaPermit),
     stream: Transport,
     read: Vec<u8>,
 ) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
-    let page = Page {
-        wire: Wire::accepted(Steady::new(stream), read).await,
+    let page = PageSocket {
+        wire: Wire::accepted(WriteTimeout::new(stream), read).await,
         port: service.port,
     };
     let role = caller.role();
@@ -70,9 +70,9 @@ async fn serve(
         caller,
         peer,
         role,
-        share,
+        permit,
     };
-    let live = session.live(context, page, "a page");
+    let live = session.run(context, page, "a page");
     // Another car may have the port next.
     let Some((last_words, page)) = service.closed.run_until_cancelled(live).await else {
         return;
@@ -82,7 +82,7 @@ async fn serve(
     }
 }
 
-impl Surface for Page {
+impl ClientSocket for PageSocket {
     fn only(&self) -> Option<u16> {
         Some(self.port)
     }

@@ -18,7 +18,7 @@ use crate::access::Caller;
 use crate::answer::{EXECUTED, Executed};
 use crate::cgi::{self, Wish};
 use crate::query::CgiQuery;
-use crate::record::{Record, Wanted};
+use crate::record::{NewRun, RunRecord};
 use crate::service::AnswerBody;
 
 /// A command with as much input as fills a connection.
@@ -142,9 +142,9 @@ impl Answers {
                 machine.expect(run, lasts);
             }
             relay.spawn(async move {
-                let record = Record::new(
+                let record = RunRecord::new(
                     &context,
-                    &Wanted {
+                    &NewRun {
                         run,
                         service_port: service.port,
                         link: service.name(),

@@ -21,12 +21,12 @@ use crate::cars::Cars;
 use crate::control::Epochs;
 use crate::feed::Feed;
 use crate::health::Health;
-use crate::known_links::KnownLink;
-use crate::link::life::{self, Candidate};
+use crate::known_links::SavedPort;
+use crate::link::life::{self, LinkConnection};
 use crate::metrics::Metrics;
 use crate::quota::Quota;
 use crate::registry::Registry;
-use crate::strangers::Strangers;
+use crate::strangers::Unauthenticated;
 use crate::{Context, Patience, Router, admin, limits};
 
 /// Where everyone seems to come from.
@@ -38,11 +38,11 @@ const TOGETHER: Duration = Duration::from_millis(500);
 /// What is known of the service ports that are open, with their sockets: those stay open between
 /// two routers, so that no other program on this machine gets one of these ports.
 #[derive(Default)]
-pub(super) struct Known(Vec<(KnownLink, Arc<TcpListener>)>);
+pub(super) struct Known(Vec<(SavedPort, Arc<TcpListener>)>);
 
 impl Known {
     fn of(registry: &Registry) -> Self {
-        let links = registry.known().into_iter();
+        let links = registry.saved().into_iter();
         let services = registry.services();
         let with_socket = links.filter_map(|link| {
             let mut all = services.iter();
@@ -101,7 +101,7 @@ impl Relay {
             )),
             cars: Arc::new(Cars::new(feed.clone(), metrics.clone(), epochs)),
             feed,
-            strangers: Arc::new(Strangers::new(metrics.clone())),
+            strangers: Arc::new(Unauthenticated::new(metrics.clone())),
             consoles: Quota::new(limits::CONSOLES),
             viewers: Quota::new(limits::VIEWERS),
             runs: Quota::new(limits::RUNS),
@@ -121,14 +121,14 @@ impl Relay {
         });
         for (link, listener) in &known.lock().unwrap().0 {
             let listener = again(listener);
-            let party = link.party().unwrap();
-            if let Some(service) = context.registry.restore(link, party, Some(listener)) {
+            let owner = link.owner().unwrap();
+            if let Some(service) = context.registry.restore(link, owner, Some(listener)) {
                 life::restored(&context, service);
             }
         }
         let keeping = keep(context.registry.clone(), known.clone());
         let stall = Stall::default();
-        let time = context.cars.clone().keep_time(context.closed.clone());
+        let time = context.cars.clone().run_timers(context.closed.clone());
         Self {
             _time: AbortOnDropHandle::new(tokio::spawn(stall.clone().of(time))),
             _keeping: AbortOnDropHandle::new(tokio::spawn(stall.clone().of(keeping))),
@@ -150,13 +150,13 @@ impl Relay {
     pub(super) fn take_link(&self, end: End) {
         let context = self.context.clone();
         self.spawn(async move {
-            let candidate = Candidate {
+            let candidate = LinkConnection {
                 caller: Caller::Anyone,
                 peer: PEER,
                 stream: Transport::Simulated(Box::new(end)),
                 read: Vec::new(),
             };
-            candidate.live(&context).await;
+            candidate.run(&context).await;
         });
     }
 
@@ -164,7 +164,7 @@ impl Relay {
     pub(super) fn take_console(&self, end: End) {
         let context = self.context.clone();
         self.spawn(async move {
-            let Ok(share) = admin::share(&context, &Caller::Anyone, PEER) else {
+            let Ok(share) = admin::permit(&context, &Caller::Anyone, PEER) else {
                 return;
             };
             let stream = Transport::Simulated(Box::new(end));

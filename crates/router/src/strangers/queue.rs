@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 
 use crate::limits;
-use crate::origin::Origin;
+use crate::origin::ClientNet;
 
-/// Strangers by where they are, of each origin the one that waits longest first. `T` is what
+/// Unauthenticated by where they are, of each origin the one that waits longest first. `T` is what
 /// sends one away.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    by_origin: HashMap<Origin, VecDeque<(u64, T)>>,
+    by_origin: HashMap<ClientNet, VecDeque<(u64, T)>>,
     length: usize,
     next: u64,
 }
@@ -28,11 +28,11 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     /// A newcomer's place, and who has to go for it: whoever waits longest where most wait. Who
     /// is honest has done so in no time, and a flood from one place costs only its own.
-    pub(super) fn enter(&mut self, origin: Origin, stranger: T) -> (u64, Option<T>) {
+    pub(super) fn enter(&mut self, origin: ClientNet, stranger: T) -> (u64, Option<T>) {
         let here = self.by_origin.get(&origin).map_or(0, VecDeque::len);
-        let crowd = if here >= limits::STRANGERS_OF_ONE {
+        let crowd = if here >= limits::UNAUTHENTICATED_OF_ONE {
             Some(origin)
-        } else if self.length >= limits::STRANGERS {
+        } else if self.length >= limits::UNAUTHENTICATED {
             self.busiest()
         } else {
             None
@@ -47,14 +47,14 @@ impl<T> Queue<T> {
     }
 
     /// It is a stranger no longer. Whoever had to go is gone already.
-    pub(super) fn leave(&mut self, origin: Origin, place: u64) {
+    pub(super) fn leave(&mut self, origin: ClientNet, place: u64) {
         self.remove(origin, |waiting| {
             let at = waiting.binary_search_by_key(&place, |(place, _)| *place);
             waiting.remove(at.ok()?)
         });
     }
 
-    fn busiest(&self) -> Option<Origin> {
+    fn busiest(&self) -> Option<ClientNet> {
         let crowds = self.by_origin.iter();
         let first = |waiting: &VecDeque<(u64, T)>| waiting.front().map(|(place, _)| *place);
         let busiest = crowds.max_by_key(|(_, waiting)| (waiting.len(), Reverse(first(waiting))));
@@ -63,7 +63,7 @@ impl<T> Queue<T> {
 
     fn remove(
         &mut self,
-        origin: Origin,
+        origin: ClientNet,
         take: impl FnOnce(&mut VecDeque<(u64, T)>) -> Option<(u64, T)>,
     ) -> Option<T> {
         let waiting = self.by_origin.get_mut(&origin)?;
@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    fn origin(n: u32) -> Origin {
+    fn origin(n: u32) -> ClientNet {
         IpAddr::from(Ipv4Addr::from_bits(n)).into()
     }
 
@@ -90,7 +90,7 @@ mod tests {
     fn one_place_that_is_full_costs_only_its_own_oldest() {
         let mut queue = Queue::default();
         assert_eq!(queue.enter(origin(2), "honest").1, None);
-        for n in 0..limits::STRANGERS_OF_ONE {
+        for n in 0..limits::UNAUTHENTICATED_OF_ONE {
             let who = if n == 0 { "first" } else { "another" };
             assert_eq!(queue.enter(origin(1), who).1, None);
         }
@@ -102,16 +102,16 @@ mod tests {
     fn when_all_places_are_taken_the_oldest_of_the_busiest_origin_goes() {
         let mut queue = Queue::default();
         assert_eq!(queue.enter(origin(0), 0).1, None);
-        let busy = limits::STRANGERS - 1;
+        let busy = limits::UNAUTHENTICATED - 1;
         for n in 1..=busy {
             let from = 1 + u32::try_from(n).unwrap() % 8;
             assert_eq!(queue.enter(origin(from), n).1, None);
         }
-        assert_eq!(queue.length, limits::STRANGERS);
+        assert_eq!(queue.length, limits::UNAUTHENTICATED);
         // Seven origins have as many: of the same number, the one that came first.
         assert_eq!(queue.enter(origin(99), 5000).1, Some(1));
         assert_eq!(queue.enter(origin(99), 5001).1, Some(2));
-        assert_eq!(queue.length, limits::STRANGERS);
+        assert_eq!(queue.length, limits::UNAUTHENTICATED);
     }
 
     #[test]

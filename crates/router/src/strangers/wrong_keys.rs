@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::limits;
-use crate::origin::Origin;
+use crate::origin::ClientNet;
 
 /// The origins of wrong keys.
 #[derive(Debug, Default)]
-pub(super) struct WrongKeys(HashMap<Origin, Pause>);
+pub(super) struct AuthBackoff(HashMap<ClientNet, Pause>);
 
 #[derive(Debug, Clone, Copy)]
 struct Pause {
@@ -23,10 +23,10 @@ impl Pause {
     }
 }
 
-impl WrongKeys {
+impl AuthBackoff {
     /// Another wrong key: what is left of the pause if it came within one; else the next pause
     /// begins.
-    pub(super) fn wrong(&mut self, origin: Origin, now: Instant) -> Option<Duration> {
+    pub(super) fn wrong(&mut self, origin: ClientNet, now: Instant) -> Option<Duration> {
         let before = self.0.get(&origin).copied();
         let before = before.filter(|pause| !pause.is_forgotten(now));
         if let Some(pause) = before
@@ -47,11 +47,11 @@ impl WrongKeys {
 
     /// Forgets what is old, and whoever's pause ends first if nothing is.
     fn make_room(&mut self, now: Instant) {
-        if self.0.len() < limits::WRONG_KEY_ORIGINS {
+        if self.0.len() < limits::WRONG_KEY_NETS {
             return;
         }
         self.0.retain(|_, pause| !pause.is_forgotten(now));
-        if self.0.len() >= limits::WRONG_KEY_ORIGINS {
+        if self.0.len() >= limits::WRONG_KEY_NETS {
             let first = self.0.iter().min_by_key(|(_, pause)| pause.until);
             if let Some(origin) = first.map(|(origin, _)| *origin) {
                 self.0.remove(&origin);
@@ -66,13 +66,13 @@ mod tests {
 
     use super::*;
 
-    fn origin(n: u32) -> Origin {
+    fn origin(n: u32) -> ClientNet {
         IpAddr::from(Ipv4Addr::from_bits(n)).into()
     }
 
     #[test]
     fn the_pause_doubles_from_a_second_to_a_minute_and_is_forgotten() {
-        let mut wrong = WrongKeys::default();
+        let mut wrong = AuthBackoff::default();
         let mut now = Instant::now();
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
             let length = Duration::from_secs(seconds);
@@ -90,11 +90,11 @@ mod tests {
 
     #[test]
     fn however_many_origins_there_are_the_table_keeps_its_bound() {
-        let mut wrong = WrongKeys::default();
+        let mut wrong = AuthBackoff::default();
         let now = Instant::now();
         for n in 0..5000 {
             assert_eq!(wrong.wrong(origin(n), now), None);
-            assert!(wrong.0.len() <= limits::WRONG_KEY_ORIGINS);
+            assert!(wrong.0.len() <= limits::WRONG_KEY_NETS);
         }
         assert!(wrong.wrong(origin(4999), now).is_some());
         let later = now + Duration::from_secs(1) + limits::WRONG_KEY_FORGOTTEN;

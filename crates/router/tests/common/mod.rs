@@ -151,7 +151,7 @@ pub fn router_config() -> p2p_router::Config {
         max_links: p2p_router::limits::LINKS,
         on_link: None,
         known_links: None,
-        sockets: p2p_router::sockets::Given::default(),
+        sockets: p2p_router::sockets::InheritedListeners::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use p2p_shared::protocol::console::{RefusedReason, RouterToConsole, RunTold};
 use p2p_shared::wire::WireError;
 
 use super::{Answer, Console};
-use crate::admin::surface::Surface;
+use crate::admin::surface::ClientSocket;
 use crate::car::Refused;
 
 /// Most answers that one console waits for at a time.
@@ -18,7 +18,7 @@ const WAITING: usize = 64;
 /// A message is full at this size, by a rough count of the texts in it.
 const FULL: usize = 16 * 1024;
 
-impl<W: Surface> Console<'_, W> {
+impl<W: ClientSocket> Console<'_, W> {
     pub(super) fn on_list_commands(
         &mut self,
         request: u64,

@@ -10,13 +10,13 @@ use p2p_shared::wire::WireError;
 
 use super::{Console, ConsoleEnd};
 use crate::admin::sends;
-use crate::admin::surface::Surface;
-use crate::car::{Car, NotAdmitted, Press, Refused, RunKind};
+use crate::admin::surface::ClientSocket;
+use crate::car::{AdmissionError, Car, Press, Refused, RunKind};
 use crate::limits;
-use crate::link::NotQueued;
+use crate::link::QueueError;
 use crate::query::MAX_ARGUMENTS;
-use crate::quota::Share;
-use crate::record::{Record, Wanted};
+use crate::quota::QuotaPermit;
+use crate::record::{NewRun, RunRecord};
 use crate::run::{RunHandle, RunOrder};
 
 /// A command that a console wants run.
@@ -46,7 +46,7 @@ impl NotSent {
     }
 }
 
-impl<W: Surface> Console<'_, W> {
+impl<W: ClientSocket> Console<'_, W> {
     pub(super) fn on_message(&mut self, message: ConsoleToRouter) -> Result<(), ConsoleEnd> {
         if self.is_too_much(&message) {
             self.context.metrics.over_quota.inc();
@@ -56,7 +56,7 @@ impl<W: Surface> Console<'_, W> {
         let refused = match message {
             ConsoleToRouter::Hello { .. } => {
                 let why = "the console said hello twice".to_owned();
-                return Err(ConsoleEnd::Violation(why));
+                return Err(ConsoleEnd::ProtocolViolation(why));
             }
             ConsoleToRouter::Send {
                 request,
@@ -101,7 +101,7 @@ impl<W: Surface> Console<'_, W> {
             }
             ConsoleToRouter::Control { service_port, wish } => self
                 .check_may_run("drive")
-                .and_then(|()| self.car(service_port)?.wish(&self.person, wish)),
+                .and_then(|()| self.car(service_port)?.request_control(&self.person, wish)),
             ConsoleToRouter::Press {
                 service_port,
                 press,
@@ -174,7 +174,7 @@ impl<W: Surface> Console<'_, W> {
             | ConsoleToRouter::Press { .. }
             | ConsoleToRouter::Renew { .. } => false,
         };
-        !is_stop && !self.share.may_ask(limits::WISHES)
+        !is_stop && !self.permit.may_ask(limits::REQUESTS_A_SECOND)
     }
 
     /// A renewal that is not heard ends its press by itself, and nobody has to be told; nor is
@@ -182,7 +182,7 @@ impl<W: Surface> Console<'_, W> {
     fn refuse_too_much(&mut self, message: &ConsoleToRouter) -> Result<(), WireError> {
         let message_for_people = format!(
             "the consoles of this key ask for more than {} things a second: it was not done",
-            limits::WISHES
+            limits::REQUESTS_A_SECOND
         );
         match message {
             _ if !self.wire.has_room() => Ok(()),
@@ -232,7 +232,7 @@ impl<W: Surface> Console<'_, W> {
             let not_sent = NotSent::because(403, Some(reason), message);
             return self.tell(request, not_sent.into());
         }
-        let wanted = Wanted {
+        let wanted = NewRun {
             run,
             service_port: send.service_port,
             link: car.name(),
@@ -243,7 +243,7 @@ impl<W: Surface> Console<'_, W> {
             key: &self.person.key,
             begun,
         };
-        let mut record = Record::new(self.context, &wanted);
+        let mut record = RunRecord::new(self.context, &wanted);
         let order = RunOrder {
             run,
             command: send.command,
@@ -257,13 +257,13 @@ impl<W: Surface> Console<'_, W> {
         // Before it is looked at whether the router is going down: who comes through is waited for.
         let token = self.context.open_runs.token();
         match self.begin(request, &car, order, send.for_ms) {
-            Ok((handle, share)) => {
-                record.counts(share);
+            Ok((handle, permit)) => {
+                record.counts(permit);
                 self.sends.insert(request, handle, record, token);
                 Ok(())
             }
             Err(not_sent) => {
-                record.tell(not_sent.status, &not_sent.message);
+                record.finish(not_sent.status, &not_sent.message);
                 self.tell(request, not_sent.into())
             }
         }
@@ -275,7 +275,7 @@ impl<W: Surface> Console<'_, W> {
         car: &Car,
         mut order: RunOrder,
         for_ms: Option<u64>,
-    ) -> Result<(RunHandle, Option<Share>), NotSent> {
+    ) -> Result<(RunHandle, Option<QuotaPermit>), NotSent> {
         if self.sends.has(request) {
             let message = "this console has a run of that number already";
             return Err(NotSent::because(400, None, message));
@@ -299,10 +299,10 @@ impl<W: Surface> Console<'_, W> {
                 ..NotSent::because(429, None, message)
             });
         }
-        let share = if is_stop {
+        let permit = if is_stop {
             None
         } else {
-            Some(self.share_of_runs()?)
+            Some(self.run_permit()?)
         };
         let Some(link) = car.link() else {
             let message = format!(
@@ -312,12 +312,12 @@ impl<W: Surface> Console<'_, W> {
             let reason = Some(RefusedReason::Offline);
             return Err(NotSent::because(503, reason, message));
         };
-        Ok((link.begin(order)?, share))
+        Ok((link.begin(order)?, permit))
     }
 
     /// Its part in the runs that its key may have open.
-    fn share_of_runs(&self) -> Result<Share, NotSent> {
-        self.context.runs.take(self.share.party()).ok_or_else(|| {
+    fn run_permit(&self) -> Result<QuotaPermit, NotSent> {
+        self.context.runs.take(self.permit.owner()).ok_or_else(|| {
             self.context.metrics.over_quota.inc();
             let message = format!(
                 "{} runs of this key are open, which is all it may: wait for one",
@@ -331,25 +331,25 @@ impl<W: Surface> Console<'_, W> {
     }
 }
 
-impl From<NotAdmitted> for NotSent {
-    fn from(why: NotAdmitted) -> Self {
+impl From<AdmissionError> for NotSent {
+    fn from(why: AdmissionError) -> Self {
         let (status, reason) = match why {
-            NotAdmitted::Driven(_) => (409, Some(RefusedReason::Locked)),
-            NotAdmitted::ForNoMotion | NotAdmitted::ForTooLong(_) => (400, None),
+            AdmissionError::Driven(_) => (409, Some(RefusedReason::Locked)),
+            AdmissionError::ForNoMotion | AdmissionError::ForTooLong(_) => (400, None),
         };
         Self::because(status, reason, why.to_string())
     }
 }
 
-impl From<NotQueued> for NotSent {
-    fn from(why: NotQueued) -> Self {
+impl From<QueueError> for NotSent {
+    fn from(why: QueueError) -> Self {
         let (status, refusal, message) = match why {
-            NotQueued::TooMany => (
+            QueueError::TooMany => (
                 429,
                 Refusal::Busy,
                 "the router waits for as many runs of this car as it may: try again in a moment",
             ),
-            NotQueued::Draining => (
+            QueueError::Draining => (
                 503,
                 Refusal::Draining,
                 "the car is restarting: try again in a moment",
