@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Component, Path};
 
 use p2p_inner::camera::jpeg::JpegSplitter;
-use p2p_router::keystore::KeyFile;
-use p2p_router::query::CgiQuery;
-use p2p_router::settings::Options;
+use p2p_router::auth::key_store::KeyFile;
+use p2p_router::config::Options;
+use p2p_router::http::query::CgiQuery;
 use p2p_shared::codec::{decode, encode};
 use p2p_shared::key::{Key, Role};
 use p2p_shared::names::{CommandName, Identity, LinkName, RunId};

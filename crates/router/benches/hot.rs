@@ -9,7 +9,7 @@
 
 use bytes::{Bytes, BytesMut};
 use divan::{AllocProfiler, Bencher, black_box};
-use p2p_router::query::CgiQuery;
+use p2p_router::http::query::CgiQuery;
 use p2p_shared::codec::{decode, encode};
 use p2p_shared::names::{Argument, RunId};
 use p2p_shared::protocol::{End, InnerToRouter, RouterToInner, RunRequest};

@@ -1,6 +1,6 @@
 //! Owns the camera of one service port as the router sees it: who watches, by which the car is told
 //! to show it, how it is, and its newest picture, which all viewers share. The car's connection for
-//! pictures is `camera/media`, the viewers' ways are `camera/http` and `camera/frames`.
+//! pictures is `camera/ingest`, the viewers' ways are `camera/mjpeg` and `camera/frame_socket`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,14 +10,13 @@ use p2p_shared::text::Escaped;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::link::{LinkHandle, LinkId};
+use crate::link::handle::{LinkHandle, LinkId};
 
-pub(crate) mod frames;
-pub(crate) mod http;
-mod lane;
-pub(crate) mod media;
-pub(crate) mod show;
-mod viewer;
+pub(crate) mod frame_socket;
+pub(crate) mod ingest;
+pub(crate) mod mjpeg;
+mod picture_writer;
+pub(crate) mod viewer;
 
 /// Most characters of why a camera has failed.
 const WHY: usize = 300;

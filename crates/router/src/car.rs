@@ -17,17 +17,21 @@ use p2p_shared::protocol::console::{
 use p2p_shared::protocol::{Hello, MotionInfo};
 use tokio::sync::{Notify, mpsc};
 
-use crate::control::{Control, Epochs, Event};
-use crate::drive::Interest;
+use crate::car::control::{Control, Epochs, Event};
 use crate::feed::{Feed, Tick};
-use crate::link::{LinkHandle, LinkId};
-use crate::metrics::Metrics;
-use crate::record::RunRecord;
+use crate::link::handle::{LinkHandle, LinkId};
+use crate::link::priority_queue::Interest;
+use crate::ops::metrics::Metrics;
+use crate::run::record::RunRecord;
 
 mod admission;
+pub(crate) mod cars;
+pub(crate) mod control;
 mod log;
+mod messages;
 mod presses;
-mod words;
+pub(crate) mod registry;
+pub(crate) mod saved_ports;
 
 pub(crate) use admission::{AdmissionError, RunKind};
 
@@ -186,7 +190,7 @@ impl Car {
     ) -> Result<(), Refused> {
         let mut state = self.lock();
         if state.closed {
-            return Err(words::closing());
+            return Err(messages::closing());
         }
         let now = clock::now();
         let may_seize = who.role.may_administer();
@@ -229,7 +233,7 @@ impl Car {
         if self.halt(&mut state, by, StopCause::Asked) {
             Ok(())
         } else {
-            Err(words::offline(&state.name))
+            Err(messages::offline(&state.name))
         }
     }
 
@@ -275,7 +279,7 @@ impl Car {
     fn happened(&self, state: &mut State, events: &[Event], now: Instant) {
         for event in events {
             log::control(&state.name, event);
-            if let Some((by, cause)) = words::stop_before(event) {
+            if let Some((by, cause)) = messages::stop_before(event) {
                 self.halt(state, &by, cause);
             }
         }

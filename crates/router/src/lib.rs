@@ -15,71 +15,39 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-mod access;
-mod admin;
-pub mod answer;
-mod browser;
-mod bucket;
+pub mod auth;
 mod camera;
 mod car;
-mod cars;
-pub mod certificate;
-mod cgi;
-mod control;
-mod door;
-mod drive;
+mod client;
+pub mod config;
 mod feed;
-pub mod first_keys;
-mod health;
-pub mod health_command;
-mod hello;
-pub mod host;
-mod http;
-pub mod key_command;
-pub mod keystore;
-mod known_links;
-pub mod limits;
+pub mod http;
 mod link;
-mod listen;
-mod metrics;
-mod on_link;
-mod origin;
-mod pace;
+pub mod net;
+pub mod ops;
 mod page;
-mod pass;
-pub mod query;
-mod quota;
-mod record;
-mod registry;
+mod routes;
 mod run;
-mod run_story;
-mod service;
-pub mod settings;
-mod sign_in;
-pub mod signals;
 #[cfg(test)]
 mod simulation;
-pub mod sockets;
-pub mod state_file;
-mod strangers;
 
-use access::Access;
-use cars::Cars;
-use certificate::{Certificate, CertificateFiles};
-use control::Epochs;
+use auth::access::Access;
+use auth::certificate::{Certificate, CertificateFiles};
+use auth::key_store::KeyStore;
+use car::cars::Cars;
+use car::control::Epochs;
+use car::registry::{Occupant, Registry};
 use feed::Feed;
-use health::Health;
-use host::HostName;
-pub use http::Patience;
-use keystore::KeyStore;
-use link::LinkEnd;
-use metrics::Metrics;
-use on_link::OnLink;
-use quota::Quota;
-use registry::{Occupant, Registry};
-use sockets::InheritedListeners;
-use state_file::StateFile;
-use strangers::Unauthenticated;
+pub use http::connection::Patience;
+use http::host::HostName;
+use link::handle::LinkEnd;
+use net::quota::Quota;
+use net::unauthenticated::Unauthenticated;
+use ops::health::Health;
+use ops::inherited_listeners::InheritedListeners;
+use ops::metrics::Metrics;
+use ops::on_link::OnLink;
+use ops::state_file::StateFile;
 
 /// How long connections that are kept open get for another request when the router goes down: its
 /// answer says that it is the last. Closed without one, a request that is on its way gets none.
@@ -198,9 +166,9 @@ impl Router {
             )),
             feed,
             strangers: Arc::new(Unauthenticated::new(metrics.clone())),
-            consoles: Quota::new(limits::CONSOLES),
-            viewers: Quota::new(limits::VIEWERS),
-            runs: Quota::new(limits::RUNS),
+            consoles: Quota::new(net::limits::CONSOLES),
+            viewers: Quota::new(net::limits::VIEWERS),
+            runs: Quota::new(net::limits::RUNS),
             on_link: Arc::default(),
             metrics,
             health: Health::new(address).context("a random number")?,
@@ -236,7 +204,7 @@ impl Router {
         if let Some(file) = config.known_links.clone() {
             restore(&context, &file, &mut config.sockets);
             let closed = context.closed.clone();
-            let keeping = known_links::keep(file, context.registry.clone(), closed);
+            let keeping = car::saved_ports::keep(file, context.registry.clone(), closed);
             context.connections.spawn(keeping);
         }
         for port in config.sockets.left() {
@@ -247,7 +215,7 @@ impl Router {
         }
         context
             .connections
-            .spawn(listen::serve(context.clone(), listener.clone()));
+            .spawn(routes::main_port::serve(context.clone(), listener.clone()));
         let (looking, closed) = (context.clone(), context.closed.clone());
         context.connections.spawn(async move {
             let watching = looking.health.watch();
@@ -310,7 +278,7 @@ impl Router {
         context.callers.close();
         let _ = tokio::time::timeout(LAST_REQUESTS, context.callers.wait()).await;
         if let Some(file) = self.known_links.clone() {
-            known_links::write_last(file, &context.registry).await;
+            car::saved_ports::write_last(file, &context.registry).await;
         }
         let services = context.registry.services();
         let spread = timing::COME_BACK_SPREAD;
@@ -338,7 +306,7 @@ impl Router {
 
 /// Opens the service ports that were open before, for whoever had them.
 fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut InheritedListeners) {
-    let known = known_links::read(file).unwrap_or_else(|error| {
+    let known = car::saved_ports::read(file).unwrap_or_else(|error| {
         let error = format!("{error:#}");
         tracing::warn!(error, "which service ports were open is not known");
         Vec::new()
@@ -359,7 +327,7 @@ fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut InheritedList
             .restore(&link, holder, given.and_then(Result::ok))
         {
             Some(service) => {
-                link::life::restored(context, service);
+                routes::link::restored(context, service);
                 count += 1;
             }
             None => tracing::warn!(

@@ -5,12 +5,15 @@ use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use p2p_router::certificate::{Certificate, note};
-use p2p_router::key_command::{self, KeyCommand};
-use p2p_router::settings::{Options, Task};
-use p2p_router::signals::Signals;
-use p2p_router::sockets::{InheritedListeners, ThisProgram};
-use p2p_router::{Router, first_keys, health_command, limits};
+use p2p_router::Router;
+use p2p_router::auth::bootstrap_keys;
+use p2p_router::auth::certificate::{Certificate, note};
+use p2p_router::auth::key_command::{self, KeyCommand};
+use p2p_router::config::{Options, Task};
+use p2p_router::net::limits;
+use p2p_router::ops::health_command;
+use p2p_router::ops::inherited_listeners::{InheritedListeners, ThisProgram};
+use p2p_router::ops::signals::Signals;
 use p2p_shared::{exit, logging, private_memory, settings, supervisor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -90,7 +93,7 @@ async fn run(
             if let Err(error) = note::leave(&options.state_dir()?, options.tls_cert.as_deref()) {
                 tracing::warn!(%error, "`p2p-router key add` does not learn of --tls-cert: give it there, too");
             }
-            first_keys::offer(&keys, router.address().port(), fingerprint)?;
+            bootstrap_keys::offer(&keys, router.address().port(), fingerprint)?;
         }
         None => tracing::warn!("--open: everyone who reaches the ports may run commands"),
     }

@@ -1,5 +1,5 @@
 //! Owns the pages on which people sign in and are asked: how they look, and that they are whole in
-//! themselves, without a script and without anything from elsewhere. The drive page is `page/home`.
+//! themselves, without a script and without anything from elsewhere. The drive page is `page/drive_page`.
 
 use std::sync::LazyLock;
 
@@ -8,10 +8,8 @@ use html_escape::{encode_double_quoted_attribute as attribute, encode_text as te
 use hyper::header::HeaderValue;
 use ring::digest;
 
+pub(crate) mod drive_page;
 pub(crate) mod files;
-pub(crate) mod home;
-pub(crate) mod protocol;
-pub(crate) mod session;
 
 const STYLE: &str = include_str!("page/style.css");
 

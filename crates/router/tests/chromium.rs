@@ -21,8 +21,8 @@ mod road;
 
 use p2p_inner::Inner;
 use p2p_router::Config;
-use p2p_router::certificate::Certificate;
-use p2p_router::keystore::KeyStore;
+use p2p_router::auth::certificate::Certificate;
+use p2p_router::auth::key_store::KeyStore;
 use p2p_shared::key::{Key, Role};
 
 use common::chromium::Chromium;

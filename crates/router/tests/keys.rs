@@ -16,7 +16,7 @@ use common::{
 };
 use http_body_util::{BodyExt, Full};
 use p2p_inner::{Config, Inner};
-use p2p_router::keystore::{KeyFile, KeyStore};
+use p2p_router::auth::key_store::{KeyFile, KeyStore};
 use p2p_shared::dial::DialError;
 use p2p_shared::key::{Key, Role};
 use p2p_shared::protocol::{InnerToRouter, Rejection};

@@ -11,7 +11,7 @@ use common::peer::{FakeInner, dial, hello};
 use common::raw::Caller;
 use common::{World, asking, get, get_with_key, inner_config, raw_from, router_config, until_so};
 use p2p_inner::{Config, Inner};
-use p2p_router::limits;
+use p2p_router::net::limits;
 use p2p_shared::dial::DialError;
 use p2p_shared::key::{Key, Role};
 use p2p_shared::protocol::Rejection;
@@ -36,7 +36,7 @@ async fn car(world: &World) -> (Inner, u16) {
 
 #[tokio::test]
 async fn the_oldest_stranger_goes_for_a_newcomer_and_whoever_has_a_key_stays() {
-    p2p_router::limits::raise_open_files();
+    p2p_router::net::limits::raise_open_files();
     let world = World::keyed();
     let (_car, port) = car(&world).await;
     let key = world.key("desk", Role::Drive).await;
@@ -125,7 +125,7 @@ async fn one_party_has_so_many_ports_and_always_gets_its_own_back() {
 
 #[tokio::test]
 async fn one_party_has_so_many_runs_open_and_a_stop_on_top() {
-    p2p_router::limits::raise_open_files();
+    p2p_router::net::limits::raise_open_files();
     let world = World::open();
     let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
     let mut open = Vec::new();
@@ -172,7 +172,7 @@ async fn one_party_has_so_many_runs_open_and_a_stop_on_top() {
 
 #[tokio::test]
 async fn a_body_that_is_waited_for_counts_as_a_run() {
-    p2p_router::limits::raise_open_files();
+    p2p_router::net::limits::raise_open_files();
     let world = World::open();
     let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
     let post = "POST /cgi?command=a HTTP/1.1\r\nHost: car\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
@@ -238,12 +238,12 @@ async fn a_console_that_asks_too_much_is_refused_and_stops_all_the_same() {
 
 #[tokio::test]
 async fn handshakes_that_are_never_finished_make_room_as_well() {
-    p2p_router::limits::raise_open_files();
+    p2p_router::net::limits::raise_open_files();
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let config = p2p_router::Config {
-        keys: Some(p2p_router::keystore::KeyStore::open(&state).unwrap()),
-        certificate: Some(p2p_router::certificate::Certificate::own(&state).unwrap()),
+        keys: Some(p2p_router::auth::key_store::KeyStore::open(&state).unwrap()),
+        certificate: Some(p2p_router::auth::certificate::Certificate::own(&state).unwrap()),
         ..router_config()
     };
     let world = World::with(config, folder);

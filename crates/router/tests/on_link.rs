@@ -10,7 +10,7 @@ use common::{
     World, get_with_key, inner_config, is_alive, link_down, router_config, until, until_so,
 };
 use p2p_inner::{Config, Inner};
-use p2p_router::keystore::KeyStore;
+use p2p_router::auth::key_store::KeyStore;
 use p2p_shared::key::{Key, Role};
 
 /// A router with keys that runs the script `told`.

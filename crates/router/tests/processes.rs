@@ -553,7 +553,7 @@ async fn why_there_is_no_link_is_said_once_however_often_it_is_tried() {
 #[tokio::test]
 async fn a_router_takes_more_connections_than_the_usual_limit_of_files_allows() {
     let folder = folder();
-    p2p_router::limits::raise_open_files();
+    p2p_router::net::limits::raise_open_files();
     let program = router(folder.path());
     let mut shell = tokio::process::Command::new("sh");
     let line = "ulimit -Sn 128; exec \"$0\" 0 --open --bind 127.0.0.1 --host-names car.test";

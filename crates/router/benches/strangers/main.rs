@@ -50,7 +50,7 @@ struct Options {
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    p2p_router::limits::raise_open_files();
+    p2p_router::net::limits::raise_open_files();
     let stand = Stand::new().await;
     let time = Duration::from_secs(options.seconds);
     // The first requests load what later ones use.

@@ -10,14 +10,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Camera, Status, WatchGuard};
-use crate::access::Caller;
-use crate::answer::Problem;
-use crate::limits;
-use crate::quota::QuotaPermit;
-use crate::service::RequestContext;
+use crate::auth::access::Caller;
+use crate::http::response::Problem;
+use crate::net::limits;
+use crate::net::quota::QuotaPermit;
+use crate::routes::service_port::RequestContext;
 
 /// A viewer.
-pub(super) struct Viewer {
+pub(crate) struct Viewer {
     pub camera: Arc<Camera>,
     pub newest: watch::Receiver<Option<Picture>>,
     pub status: watch::Receiver<Status>,
@@ -31,14 +31,14 @@ pub(super) struct Viewer {
 
 /// Why a viewer has to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gone {
+pub(crate) enum Gone {
     Revoked,
     Closed,
 }
 
 impl Viewer {
     /// Somebody who may watch, if there is room for another.
-    pub(super) fn new(asked: &RequestContext<'_>, caller: &Caller) -> Result<Self, Problem> {
+    pub(crate) fn new(asked: &RequestContext<'_>, caller: &Caller) -> Result<Self, Problem> {
         let context = asked.context;
         let permit = context.viewers.take(caller.quota_owner(asked.peer.ip()));
         let permit = permit.ok_or_else(|| {
@@ -65,14 +65,14 @@ impl Viewer {
     }
 
     /// Whether it looks: a camera that nobody looks at is ended.
-    pub(super) fn looks(&mut self, looks: bool) {
+    pub(crate) fn looks(&mut self, looks: bool) {
         if looks != self.watching.is_some() {
             self.watching = looks.then(|| self.camera.watch());
         }
     }
 
     /// Returns once it has to go.
-    pub(super) fn gone(&self) -> impl Future<Output = Gone> + Send + 'static {
+    pub(crate) fn gone(&self) -> impl Future<Output = Gone> + Send + 'static {
         let (caller, [router, port]) = (self.caller.clone(), self.closed.clone());
         async move {
             tokio::select! {

@@ -8,7 +8,7 @@ use p2p_shared::protocol::console::{MotionEvent, PressId};
 use p2p_shared::text::millis;
 
 use super::{DriverSession, Press};
-use crate::control::{Event, Taken};
+use crate::car::control::{Event, Taken};
 
 pub(super) fn control(link: &LinkName, event: &Event) {
     match event {

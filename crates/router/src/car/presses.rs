@@ -8,8 +8,8 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::RouterToInner;
 use p2p_shared::protocol::console::{MotionEvent, PressId, SessionId, Source};
 
-use super::{Car, DriverSession, Press, Refused, State, log, words};
-use crate::record::{NewRun, RunRecord, status};
+use super::{Car, DriverSession, Press, Refused, State, log, messages};
+use crate::run::record::{NewRun, RunRecord, status};
 
 /// Most presses whose end is waited for: an inner that never tells of one is not to fill us.
 const OPEN_PRESSES: usize = 64;
@@ -25,16 +25,16 @@ impl Car {
         let mut state = self.lock();
         let begun = clock::now();
         let Some(link) = state.link.clone() else {
-            return Err(words::offline(&state.name));
+            return Err(messages::offline(&state.name));
         };
         if state.closed {
-            return Err(words::closing());
+            return Err(messages::closing());
         }
         if link.is_draining() {
-            return Err(words::restarting(&state.name));
+            return Err(messages::restarting(&state.name));
         }
         if !state.motion.commands.contains(&press.command) {
-            return Err(words::no_motion(&press.command));
+            return Err(messages::no_motion(&press.command));
         }
         let id = press.id;
         state.control.press(who.driver.session, id, begun)?;
@@ -78,7 +78,7 @@ impl Car {
     pub(crate) fn too_late(&self, press: PressId) {
         let mut state = self.lock();
         state.control.refuse(press);
-        let refused = words::too_slow(&state.name);
+        let refused = messages::too_slow(&state.name);
         log::too_late(&state.name, press);
         state.press_dropped(Some(press), &refused.message);
         if let Some((_, refusals)) = state.newest.take_if(|(newest, _)| *newest == press) {

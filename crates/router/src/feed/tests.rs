@@ -9,8 +9,8 @@ use p2p_shared::protocol::console::{RouterToConsole, SessionId, Source};
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::*;
-use crate::metrics::Metrics;
-use crate::record::{NewRun, RunRecord};
+use crate::ops::metrics::Metrics;
+use crate::run::record::{NewRun, RunRecord};
 
 fn motion() -> MotionInfo {
     MotionInfo {

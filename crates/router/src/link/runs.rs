@@ -9,8 +9,8 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::Refusal;
 use tokio::sync::mpsc::WeakUnboundedSender;
 
-use super::task::ProtocolViolation;
-use crate::run::{Finish, OpenRun, RunEvent};
+use crate::link::task::ProtocolViolation;
+use crate::run::handle::{Finish, OpenRun, RunEvent};
 
 /// The runs that are open on a link.
 #[derive(Debug, Default)]

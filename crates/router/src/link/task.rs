@@ -16,21 +16,21 @@ use p2p_shared::wire::{Event, Wire, WireError};
 use p2p_shared::{clock, timing};
 use tokio::sync::mpsc;
 
-use super::clock::InnerClock;
-use super::listings::CommandLists;
-use super::questions::RunQueries;
-use super::runs::Runs;
-use super::{LinkEnd, LinkHandle, ToLink};
 use crate::camera::Camera;
 use crate::car::{Car, RunKind};
-use crate::drive::{Outgoing, PriorityReader};
-use crate::run::{Finish, RunEvent, RunOrder};
+use crate::link::command_lists::CommandLists;
+use crate::link::handle::{LinkEnd, LinkHandle, ToLink};
+use crate::link::inner_clock::InnerClock;
+use crate::link::priority_queue::{Outgoing, PriorityReader};
+use crate::link::run_queries::RunQueries;
+use crate::link::runs::Runs;
+use crate::run::handle::{Finish, RunEvent, RunOrder};
 
 /// The WebSocket of a link.
-pub(super) type LinkWire = Wire<Transport, RouterToInner, InnerToRouter>;
+pub(crate) type LinkWire = Wire<Transport, RouterToInner, InnerToRouter>;
 
 /// The task of a link. Its fields are everything that a link knows.
-pub(super) struct LinkTask {
+pub(crate) struct LinkTask {
     wire: LinkWire,
     work: mpsc::UnboundedReceiver<ToLink>,
     handle: LinkHandle,
@@ -57,7 +57,7 @@ struct Input {
 }
 
 impl LinkTask {
-    pub(super) fn new(
+    pub(crate) fn new(
         wire: LinkWire,
         work: mpsc::UnboundedReceiver<ToLink>,
         handle: LinkHandle,
@@ -86,7 +86,7 @@ impl LinkTask {
 
     /// The link's life, from welcome to end. Open runs end as lost. What is left is the wire,
     /// for the farewell.
-    pub(super) async fn run(mut self, welcome: RouterToInner) -> (LinkEnd, LinkWire) {
+    pub(crate) async fn run(mut self, welcome: RouterToInner) -> (LinkEnd, LinkWire) {
         self.wire.get_ref().set_dead_after(timing::PACE_IDLE.dead);
         let handle = self.handle.clone();
         let end = tokio::select! {

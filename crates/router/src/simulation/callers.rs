@@ -14,12 +14,12 @@ use super::dice::Dice;
 use super::machine::{LEASE, LIMIT};
 use super::relay::PEER;
 use super::stage::Stage;
-use crate::access::Caller;
-use crate::answer::{EXECUTED, Executed};
-use crate::cgi::{self, Wish};
-use crate::query::CgiQuery;
-use crate::record::{NewRun, RunRecord};
-use crate::service::AnswerBody;
+use crate::auth::access::Caller;
+use crate::http::query::CgiQuery;
+use crate::http::response::{EXECUTED, Executed};
+use crate::routes::cgi::{self, Wish};
+use crate::routes::service_port::AnswerBody;
+use crate::run::record::{NewRun, RunRecord};
 
 /// A command with as much input as fills a connection.
 const READS: &str = "command=reads";
@@ -302,7 +302,7 @@ impl Answers {
                 let relay = stage.relay.lock().unwrap();
                 let service = relay.as_ref().and_then(|relay| stage.service(relay));
                 match service.map(|service| service.occupant()) {
-                    Some(crate::registry::Occupant::Linked(link)) => link,
+                    Some(crate::car::registry::Occupant::Linked(link)) => link,
                     _ => continue,
                 }
             };

@@ -16,18 +16,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::network::End;
-use crate::access::{Access, Caller};
-use crate::cars::Cars;
-use crate::control::Epochs;
+use crate::Context;
+use crate::Patience;
+use crate::Router;
+use crate::auth::access::{Access, Caller};
+use crate::car::cars::Cars;
+use crate::car::control::Epochs;
+use crate::car::registry::Registry;
+use crate::car::saved_ports::SavedPort;
+use crate::client::session;
 use crate::feed::Feed;
-use crate::health::Health;
-use crate::known_links::SavedPort;
-use crate::link::life::{self, LinkConnection};
-use crate::metrics::Metrics;
-use crate::quota::Quota;
-use crate::registry::Registry;
-use crate::strangers::Unauthenticated;
-use crate::{Context, Patience, Router, admin, limits};
+use crate::net::limits;
+use crate::net::quota::Quota;
+use crate::net::unauthenticated::Unauthenticated;
+use crate::ops::health::Health;
+use crate::ops::metrics::Metrics;
+use crate::routes::link::{self, LinkConnection};
 
 /// Where everyone seems to come from.
 pub(super) const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4);
@@ -123,7 +127,7 @@ impl Relay {
             let listener = again(listener);
             let owner = link.owner().unwrap();
             if let Some(service) = context.registry.restore(link, owner, Some(listener)) {
-                life::restored(&context, service);
+                link::restored(&context, service);
             }
         }
         let keeping = keep(context.registry.clone(), known.clone());
@@ -164,12 +168,12 @@ impl Relay {
     pub(super) fn take_console(&self, end: End) {
         let context = self.context.clone();
         self.spawn(async move {
-            let Ok(share) = admin::permit(&context, &Caller::Anyone, PEER) else {
+            let Ok(share) = session::permit(&context, &Caller::Anyone, PEER) else {
                 return;
             };
             let stream = Transport::Simulated(Box::new(end));
             let person = (Caller::Anyone, PEER, share);
-            admin::serve(&context, person, stream, Vec::new()).await;
+            session::serve(&context, person, stream, Vec::new()).await;
         });
     }
 

@@ -18,7 +18,7 @@ use super::machine::{LEASE, LIMIT, Machine, Seat};
 use super::network::{End, Way};
 use super::presses::Presses;
 use super::relay::{Known, Relay};
-use crate::registry::{Registry, ServicePort};
+use crate::car::registry::{Registry, ServicePort};
 
 /// What all parts know.
 pub(super) struct Stage {

@@ -69,7 +69,7 @@ async fn a_request_that_stops_halfway_and_one_that_never_comes_end_in_time() {
 
 #[tokio::test]
 async fn two_thousand_connections_that_say_nothing_hold_up_nobody() {
-    p2p_router::limits::raise_open_files();
+    p2p_router::net::limits::raise_open_files();
     let (world, _car, port) = world_with_a_car().await;
     let mut silent = Vec::new();
     for _ in 0..2000 {

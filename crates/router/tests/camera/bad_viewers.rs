@@ -80,7 +80,7 @@ async fn nobody_has_more_viewers_than_he_may() {
     let (_inner, port) = camera.inner(SHOWS).await;
     let mut pages = Vec::new();
     let (saw, mut seen) = tokio::sync::mpsc::channel(1);
-    for _ in 0..p2p_router::limits::VIEWERS {
+    for _ in 0..p2p_router::net::limits::VIEWERS {
         let (mut page, saw) = (Page::open(port, None).await, saw.clone());
         pages.push(AbortOnDropHandle::new(tokio::spawn(async move {
             number(&page.picture().await.1);

@@ -30,7 +30,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use p2p_inner::{Inner, LinkState};
 use p2p_router::Router;
-use p2p_router::keystore::{KeyFile, KeyStore};
+use p2p_router::auth::key_store::{KeyFile, KeyStore};
 use p2p_shared::dial::RouterAddress;
 use p2p_shared::key::{Key, Role};
 use p2p_shared::protocol::MotionInfo;
@@ -148,10 +148,10 @@ pub fn router_config() -> p2p_router::Config {
         host_names: vec!["car".parse().unwrap(), "car.test".parse().unwrap()],
         max_body: 1 << 20,
         patience: p2p_router::Patience::default(),
-        max_links: p2p_router::limits::LINKS,
+        max_links: p2p_router::net::limits::LINKS,
         on_link: None,
         known_links: None,
-        sockets: p2p_router::sockets::InheritedListeners::default(),
+        sockets: p2p_router::ops::inherited_listeners::InheritedListeners::default(),
     }
 }
 

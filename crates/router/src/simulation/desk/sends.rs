@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::super::callers::{Answer, Answers};
 use super::super::dice::Dice;
 use super::super::stage::Stage;
-use crate::answer::Executed;
+use crate::http::response::Executed;
 
 /// What is asked for.
 const COMMANDS: [&str; 8] = [

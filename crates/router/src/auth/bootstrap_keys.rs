@@ -1,0 +1,130 @@
+//! Owns the first start: one key for a car and one for its operator, and the lines that put them
+//! where they belong.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use p2p_shared::key::{Fingerprint, Key, Role};
+
+use crate::auth::key_store::{FirstKeys, KeyStore};
+
+/// Makes the first keys if there is none, and prints what to paste on the car and at the desk. Where
+/// what is printed is kept, in a journal or a file, it makes none and says in the log how to.
+///
+/// # Errors
+/// If the keys can't be kept or printed; then there are none, and the next start makes some.
+pub fn offer(
+    keys: &KeyStore,
+    main_port: u16,
+    fingerprint: Option<Fingerprint>,
+) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if out.is_terminal() {
+        return offer_on(keys, main_port, fingerprint, &mut out);
+    }
+    if keys.is_empty() {
+        tracing::warn!("{}", how_to_make(keys.state_dir()));
+    }
+    Ok(())
+}
+
+fn how_to_make(state_dir: &Path) -> String {
+    let dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+    let dir = dir.to_string_lossy();
+    // Only a NUL can't be quoted, and no path has one.
+    let dir = shlex::try_quote(&dir).unwrap_or_default();
+    let line = |name, role| format!("`p2p-router key add {name} --role {role} --state-dir {dir}`");
+    format!(
+        "this router has no keys yet, and no terminal to show some on. At one on this machine, run {} for a car and {} for the desk",
+        line("car", Role::Link),
+        line("operator", Role::Admin),
+    )
+}
+
+fn offer_on(
+    keys: &KeyStore,
+    main_port: u16,
+    fingerprint: Option<Fingerprint>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let Some(first) = keys.create_first_keys()? else {
+        return Ok(());
+    };
+    let first = FirstKeys {
+        car: first.car.for_router(fingerprint),
+        operator: first.operator.for_router(fingerprint),
+    };
+    let printed = out.write_all(text(&first, main_port).as_bytes());
+    if let Err(error) = printed.and_then(|()| out.flush()) {
+        // Keys that nobody has seen are of no use, and no start would show them again.
+        keys.revoke_first_keys()?;
+        return Err(error).context("the first keys could not be printed, so they were not made");
+    }
+    Ok(())
+}
+
+fn text(first: &FirstKeys, main_port: u16) -> String {
+    let keep = |key: &Key| {
+        format!(
+            "(umask 077; mkdir -p ~/.config/p2prouter; echo {} > ~/.config/p2prouter/key)",
+            key.expose()
+        )
+    };
+    format!(
+        "\nThis router had no keys yet. Here are two; they are not shown again.\n\
+         (ROUTER stands for this host's name or address. `p2p-router key add` makes more.)\n\n\
+         On the car, paste:\n\n  {car} && p2p-inner ROUTER {main_port} 9000 --name car\n\n\
+         At the desk, paste:\n\n  {operator} && p2p-console --router ROUTER:{main_port}\n\n\
+         Any HTTP client will do as well:\n\n  \
+         printf 'Authorization: Bearer %s' \"$(cat ~/.config/p2prouter/key)\" | curl {pin}-H @- 'https://ROUTER:9000/cgi?command=hello'\n\n",
+        car = keep(&first.car),
+        operator = keep(&first.operator),
+        pin = first
+            .car
+            .fingerprint()
+            .map_or_else(String::new, |fingerprint| {
+                // By its public key and not by an authority: curl checks the one without the other.
+                format!("-k --pinnedpubkey {} ", fingerprint.for_curl())
+            }),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_start_prints_each_key_once_and_the_second_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = KeyStore::open(folder.path()).unwrap();
+        let first = keys.create_first_keys().unwrap().unwrap();
+        let text = text(&first, 8888);
+        for key in [&first.car, &first.operator] {
+            assert_eq!(text.matches(&key.expose()).count(), 1);
+        }
+        assert!(text.contains("p2p-inner ROUTER 8888 9000"));
+        assert!(keys.create_first_keys().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_folder_with_spaces_is_quoted_in_the_lines_that_make_keys() {
+        let lines = how_to_make(Path::new("/a b"));
+        let line = "`p2p-router key add car --role link --state-dir '/a b'`";
+        assert!(lines.contains(line), "{lines}");
+    }
+
+    #[test]
+    fn keys_that_could_not_be_shown_are_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = KeyStore::open(folder.path()).unwrap();
+        let mut full_disk = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        assert!(offer_on(&keys, 8888, None, &mut full_disk).is_err());
+        let mut out = Vec::new();
+        offer_on(&keys, 8888, None, &mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("p2p1_"));
+    }
+}

@@ -1,0 +1,385 @@
+//! Owns the certificate that the router shows: one of its own, made once and kept in the state
+//! directory, or the files of one from an authority, read again when they change.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use p2p_shared::key::{Fingerprint, SecretFileError};
+use p2p_shared::tls::provider;
+use rcgen::{CertificateParams, DnType, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::ops::state_file::{StateFile, StateFileError};
+
+pub mod note;
+
+/// The file of the router's own certificate and private key in the state directory.
+const FILE_NAME: &str = "tls.pem";
+/// The most that is read of it, in bytes; it has a thousand.
+const MAX_FILE: u64 = 64 * 1024;
+/// How often an authority's files are looked at: a renewed one is used within a minute.
+const LOOK: Duration = Duration::from_secs(60);
+/// How often it is said when it ends.
+const SAID: Duration = Duration::from_secs(24 * 3600);
+/// A certificate that ends sooner should have been renewed: those that renew by themselves do it
+/// a month before.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// What the router shows to those who connect by TLS. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    shown: Arc<Shown>,
+    config: Arc<ServerConfig>,
+    fingerprint: Option<Fingerprint>,
+    is_new: bool,
+}
+
+/// The files of a certificate from an authority.
+#[derive(Debug, Clone)]
+pub struct CertificateFiles {
+    /// The certificate and those that lead to the authority, in PEM.
+    pub certificate: PathBuf,
+    /// Its private key, in PEM.
+    pub key: PathBuf,
+}
+
+/// Why there is no certificate to show.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The router's own can't be read.
+    #[error(transparent)]
+    Unreadable(#[from] SecretFileError),
+    /// The router's own can't be kept.
+    #[error(transparent)]
+    Unwritable(#[from] StateFileError),
+    /// None could be made.
+    #[error("a certificate can't be made: {0}")]
+    NotMade(#[from] rcgen::Error),
+    /// A file has no certificate or no private key, or can't be read.
+    #[error("{path} can't be used: {why}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The two don't belong together, or are of a kind that is not supported.
+    #[error("the certificate in {certificate} and the private key in {key} can't be used together: {source}",
+        certificate = certificate.display(), key = key.display())]
+    Mismatch {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of the private key.
+        key: PathBuf,
+        /// What is wrong.
+        source: rustls::Error,
+    },
+}
+
+impl Certificate {
+    /// The router's own, which is made if there is none yet. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If it can't be read or kept.
+    pub fn own(state_dir: &Path) -> Result<Self, CertificateError> {
+        let file = StateFile::new(state_dir, FILE_NAME);
+        let (pem, is_new) = match file.read(MAX_FILE)? {
+            Some(pem) => (pem, false),
+            None => {
+                let _lock = file.lock()?;
+                match file.read(MAX_FILE)? {
+                    Some(pem) => (pem, false),
+                    None => (make(&file)?, true),
+                }
+            }
+        };
+        let unusable = |why: String| CertificateError::File {
+            path: file.path().to_owned(),
+            why: format!(
+                "{why} (without the file a new certificate is made, and every key has to be made anew)"
+            ),
+        };
+        let shown = certified(pem.as_bytes(), pem.as_bytes(), &provider())
+            .map_err(|error| unusable(error.to_string()))?;
+        let fingerprint = fingerprint(&shown).map_err(|error| unusable(error.to_string()))?;
+        let own = Self::showing(shown, Some(fingerprint));
+        own.map(|own| Self { is_new, ..own })
+            .map_err(|error| unusable(error.to_string()))
+    }
+
+    /// That of an authority.
+    ///
+    /// # Errors
+    /// If the files can't be read, or don't belong together.
+    pub fn of_authority(files: &CertificateFiles) -> Result<Self, CertificateError> {
+        let shown = files.read()?;
+        Self::showing(shown, None).map_err(|source| files.mismatch(source))
+    }
+
+    fn showing(
+        certified: CertifiedKey,
+        fingerprint: Option<Fingerprint>,
+    ) -> Result<Self, rustls::Error> {
+        let shown = Arc::new(Shown(RwLock::new(Arc::new(certified))));
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(shown.clone());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            shown,
+            config: Arc::new(config),
+            fingerprint,
+            is_new: false,
+        })
+    }
+
+    /// By what the holders of keys know this router; `None`: by its authority.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
+    }
+
+    /// The public key that is shown, whoever vouches for it.
+    ///
+    /// # Errors
+    /// If there is none in it.
+    pub fn public_key(&self) -> Result<Fingerprint, rustls::Error> {
+        fingerprint(&self.shown.present())
+    }
+
+    /// What its owner has to know if there were keys before.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        self.is_new.then_some(
+            "the router's own certificate was not there and is made anew: the keys that there are know it by another, or by none. Make each anew (`p2p-router key revoke NAME`, then `key add`)",
+        )
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.config.clone().into()
+    }
+
+    /// Looks after an authority's files until `closed`: shows what they hold when they change, and
+    /// says when it ends soon.
+    pub(crate) async fn follow(self, files: CertificateFiles, closed: CancellationToken) {
+        let following = self.follow_saying(&files, |end| say_when_it_ends(end, &files));
+        closed.run_until_cancelled(following).await;
+    }
+
+    /// The same for ever, where `say` is told the end when the files change, and once a day.
+    async fn follow_saying(&self, files: &CertificateFiles, say: impl Fn(SystemTime)) {
+        let mut state = files.state();
+        loop {
+            self.shown.end().map(&say);
+            let said = Instant::now();
+            while said.elapsed() < SAID {
+                tokio::time::sleep(LOOK).await;
+                let now = files.state();
+                if now != state {
+                    state = now;
+                    if self.show(files) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether what is in the files now is shown.
+    fn show(&self, files: &CertificateFiles) -> bool {
+        // They are small, and read once in two months.
+        match files.read() {
+            Ok(certified) => {
+                *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certified);
+                tracing::info!(file = %files.certificate.display(), "a new certificate is shown");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the new certificate is not used, but the old");
+                false
+            }
+        }
+    }
+}
+
+fn say_when_it_ends(end: SystemTime, files: &CertificateFiles) {
+    let day = humantime::format_rfc3339_seconds(end);
+    let file = files.certificate.display();
+    match end.duration_since(SystemTime::now()) {
+        Err(_) => tracing::warn!(
+            %day, %file,
+            "the certificate has expired, and nobody trusts it: renew it, and put the new one and its key where they are read (within a minute)"
+        ),
+        Ok(left) if left < SOON => tracing::warn!(
+            %day, %file,
+            "the certificate ends soon: renew it, and put the new one and its key where they are read (within a minute)"
+        ),
+        Ok(_) => tracing::info!(%day, %file, "the certificate is good until then"),
+    }
+}
+
+impl CertificateFiles {
+    fn read(&self) -> Result<CertifiedKey, CertificateError> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|error| CertificateError::File {
+                path: path.to_owned(),
+                why: error.to_string(),
+            })
+        };
+        let (certificate, key) = (read(&self.certificate)?, read(&self.key)?);
+        certified(&certificate, &key, &provider()).map_err(|error| match error {
+            Unusable::Certificate(error) => CertificateError::File {
+                path: self.certificate.clone(),
+                why: format!("it holds no certificate in PEM ({error})"),
+            },
+            Unusable::Key(error) => CertificateError::File {
+                path: self.key.clone(),
+                why: format!("it holds no private key in PEM ({error})"),
+            },
+            Unusable::Together(source) => self.mismatch(source),
+        })
+    }
+
+    fn mismatch(&self, source: rustls::Error) -> CertificateError {
+        CertificateError::Mismatch {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            source,
+        }
+    }
+
+    /// What changes with the files.
+    fn state(&self) -> [Option<(SystemTime, u64)>; 2] {
+        [&self.certificate, &self.key].map(|path| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        })
+    }
+}
+
+/// Makes a certificate and keeps it, under the file's lock. It says nothing that is checked: who
+/// has a key knows the router by its public key.
+fn make(file: &StateFile) -> Result<String, CertificateError> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "p2p-router");
+    let certificate = params.self_signed(&key)?;
+    let pem = certificate.pem() + &key.serialize_pem();
+    file.replace(&pem)?;
+    Ok(pem)
+}
+
+/// What makes a certificate and a private key unusable.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("it holds no certificate ({0})")]
+    Certificate(rustls::pki_types::pem::Error),
+    #[error("it holds no private key ({0})")]
+    Key(rustls::pki_types::pem::Error),
+    #[error(transparent)]
+    Together(rustls::Error),
+}
+
+fn certified(
+    certificate: &[u8],
+    key: &[u8],
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, Unusable> {
+    let chain = CertificateDer::pem_slice_iter(certificate)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Unusable::Certificate)?;
+    if chain.is_empty() {
+        return Err(Unusable::Certificate(
+            rustls::pki_types::pem::Error::NoItemsFound,
+        ));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(Unusable::Key)?;
+    CertifiedKey::from_der(chain, key, provider).map_err(Unusable::Together)
+}
+
+fn fingerprint(certified: &CertifiedKey) -> Result<Fingerprint, rustls::Error> {
+    let certificate = ParsedCertificate::try_from(certified.end_entity_cert()?)?;
+    let public_key = certificate.subject_public_key_info();
+    Ok(Fingerprint::of_public_key(&public_key))
+}
+
+/// What is shown at present.
+#[derive(Debug)]
+struct Shown(RwLock<Arc<CertifiedKey>>);
+
+impl Shown {
+    fn present(&self) -> Arc<CertifiedKey> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn end(&self) -> Option<SystemTime> {
+        let shown = self.present();
+        let (_, parsed) =
+            x509_parser::parse_x509_certificate(shown.end_entity_cert().ok()?).ok()?;
+        let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.present())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_certificate_is_shown_and_its_end_said_every_day() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [mine, renewed] = folders.each_ref().map(|folder| {
+            let made = Certificate::own(folder.path()).unwrap();
+            (folder.path().join(FILE_NAME), made.shown.present())
+        });
+        let files = CertificateFiles {
+            certificate: mine.0.clone(),
+            key: mine.0.clone(),
+        };
+        let certificate = Certificate::of_authority(&files).unwrap();
+        let said = Cell::new(0);
+        let shown = || certificate.shown.present().cert[0].clone();
+        let look = async {
+            let day = SAID + LOOK / 2;
+            tokio::time::sleep(day).await;
+            assert_eq!(said.get(), 2);
+            tokio::time::sleep(2 * SAID).await;
+            assert_eq!(said.get(), 4);
+            // Half of it is not shown.
+            let pem = std::fs::read(&renewed.0).unwrap();
+            std::fs::write(&mine.0, &pem[..pem.len() / 2]).unwrap();
+            tokio::time::sleep(LOOK).await;
+            assert_eq!((said.get(), shown()), (4, mine.1.cert[0].clone()));
+            std::fs::write(&mine.0, &pem).unwrap();
+            tokio::time::sleep(LOOK).await;
+            assert_eq!((said.get(), shown()), (5, renewed.1.cert[0].clone()));
+        };
+        tokio::select! {
+            () = certificate.follow_saying(&files, |_| said.set(said.get() + 1)) => {}
+            () = look => {}
+        }
+    }
+}

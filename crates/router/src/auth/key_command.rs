@@ -1,0 +1,370 @@
+//! `p2p-router key add | list | revoke`: makes, shows and revokes keys in the state directory. The
+//! running router follows by itself; this never talks to it.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use clap::Subcommand;
+use clap::error::ErrorKind;
+use p2p_shared::key::{Fingerprint, Key, Role};
+use p2p_shared::ports::PortRange;
+
+use crate::auth::key_store::{KeyFile, KeyName, KeyRecord};
+
+/// The shell command that puts a key, pasted after it and ended with Ctrl-D, where the programs
+/// look for it. So the key gets into no shell history and no list of processes.
+pub const KEEP_KEY_COMMAND: &str =
+    "(umask 077; mkdir -p ~/.config/p2prouter && cat > ~/.config/p2prouter/key)";
+
+/// What `p2p-router key` can do.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key, and print it, alone, on standard output
+    Add {
+        /// What to call it: any name that no other key has
+        name: KeyName,
+        /// What its holder may do
+        #[arg(long, value_enum)]
+        role: Role,
+        /// The service ports that it may ask for (role link only; default: all there are)
+        #[arg(long, value_name = "LOW-HIGH")]
+        ports: Option<PortRange>,
+    },
+    /// Show the keys there are (never the keys themselves: the router has only their hashes)
+    List,
+    /// Make a key void at once, and close what it has open
+    Revoke {
+        /// The key's name
+        name: KeyName,
+    },
+}
+
+/// What the holder of a new key knows the router by.
+#[derive(Debug, Default)]
+pub struct Proof {
+    /// Its public key; `None`: an authority's certificate.
+    pub fingerprint: Option<Fingerprint>,
+    /// What whoever makes the key should know of that.
+    pub note: Option<String>,
+}
+
+/// Does what was asked with the keys in `state_dir`; `proof` is asked for a new key only. Blocks on
+/// the disk.
+///
+/// # Errors
+///
+/// A `clap::Error` where the arguments don't go together, which is to end with exit code 2; else a
+/// sentence for the terminal.
+pub fn run(
+    command: KeyCommand,
+    state_dir: &Path,
+    proof: impl FnOnce() -> anyhow::Result<Proof>,
+) -> anyhow::Result<()> {
+    // Only a new key names the router; and where none can be named, none is made.
+    let proof = match &command {
+        KeyCommand::Add {
+            ports: Some(_),
+            role,
+            ..
+        } if !role.may_link() => Proof::default(),
+        KeyCommand::Add { .. } => proof()?,
+        KeyCommand::List | KeyCommand::Revoke { .. } => Proof::default(),
+    };
+    if let Some(note) = proof.note {
+        // A closed standard error is no failure.
+        let _ = writeln!(io::stderr(), "{note}");
+    }
+    run_on(
+        command,
+        &KeyFile::in_dir(state_dir),
+        proof.fingerprint,
+        &mut io::stdout(),
+        &mut io::stderr(),
+    )
+}
+
+fn run_on(
+    command: KeyCommand,
+    file: &KeyFile,
+    fingerprint: Option<Fingerprint>,
+    out: &mut impl Write,
+    notes: &mut impl Write,
+) -> anyhow::Result<()> {
+    match command {
+        KeyCommand::Add { name, role, ports } => {
+            if ports.is_some() && !role.may_link() {
+                return Err(ports_without_link(role).into());
+            }
+            let key = file.add(&name, role, ports)?.for_router(fingerprint);
+            show(file, &name, role, &key, out, notes)
+        }
+        KeyCommand::List => {
+            let records = file.list()?;
+            if records.is_empty() {
+                let path = file.path().display();
+                writeln!(
+                    notes,
+                    "there are no keys in {path} (p2p-router key add makes one)"
+                )?;
+                return Ok(());
+            }
+            out.write_all(table(&records).as_bytes())?;
+            Ok(out.flush()?)
+        }
+        KeyCommand::Revoke { name } => {
+            let revoked = file.revoke(&name)?;
+            writeln!(
+                notes,
+                "revoked the key `{name}` ({id}, role {role}); a running router closes what it has open",
+                id = revoked.id,
+                role = revoked.role,
+            )?;
+            let is_admin = |role: Role| role.may_administer();
+            if is_admin(revoked.role) && !file.list()?.iter().any(|record| is_admin(record.role)) {
+                writeln!(
+                    notes,
+                    "no admin key is left: nobody can take control from another driver (p2p-router key add NAME --role admin makes one)"
+                )?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Prints a key that was just made.
+fn show(
+    file: &KeyFile,
+    name: &KeyName,
+    role: Role,
+    key: &Key,
+    out: &mut impl Write,
+    notes: &mut impl Write,
+) -> anyhow::Result<()> {
+    // A key that nobody has seen is of no use, and its name would be taken.
+    if let Err(error) = writeln!(out, "{}", key.expose()).and_then(|()| out.flush()) {
+        file.revoke(name)
+            .context("the key could not be printed, and is still in the file")?;
+        return Err(error).context("the key could not be printed, so it was not made");
+    }
+    let place = if role.may_link() {
+        "on the machine that runs p2p-inner"
+    } else {
+        "at the desk"
+    };
+    // The key is made and printed: a closed standard error is no failure.
+    let _ = writeln!(
+        notes,
+        "this is the key `{name}` (role {role}); it is not shown again.\n\
+         {place}, run this, paste the key, and press Enter and Ctrl-D:\n  {KEEP_KEY_COMMAND}"
+    );
+    Ok(())
+}
+
+/// Clap can't say that an option goes with one value of another; it is its kind of error.
+fn ports_without_link(role: Role) -> clap::Error {
+    let command = clap::Command::new("p2p-router key add").bin_name("p2p-router key add");
+    command
+        .override_usage("p2p-router key add NAME --role link [--ports LOW-HIGH]")
+        .error(
+            ErrorKind::ArgumentConflict,
+            format!(
+                "--ports goes with --role link only: a key with the role {role} has no service port"
+            ),
+        )
+}
+
+/// One line a key under a line of titles, in columns.
+fn table(records: &[KeyRecord]) -> String {
+    let titles = ["NAME", "ID", "ROLE", "PORTS", "CREATED"].map(str::to_owned);
+    let mut rows = vec![titles];
+    rows.extend(records.iter().map(row));
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row: &[String; 5]| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths = [width(0), width(1), width(2), width(3)];
+    let mut text = String::new();
+    for [name, id, role, ports, created] in &rows {
+        let [w0, w1, w2, w3] = widths;
+        text += &format!("{name:w0$}  {id:w1$}  {role:w2$}  {ports:w3$}  {created}\n");
+    }
+    text
+}
+
+fn row(record: &KeyRecord) -> [String; 5] {
+    let ports = match record.ports {
+        Some(ports) => ports.to_string(),
+        None if record.role.may_link() => "any".to_owned(),
+        None => "-".to_owned(),
+    };
+    [
+        record.name.to_string(),
+        record.id.to_string(),
+        record.role.to_string(),
+        ports,
+        humantime::format_rfc3339_seconds(record.created).to_string(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(subcommand)]
+        command: KeyCommand,
+    }
+
+    /// What was printed, and what was noted.
+    fn key(dir: &Path, arguments: &str) -> anyhow::Result<(String, String)> {
+        let words = std::iter::once("key").chain(arguments.split(' '));
+        let program = Program::try_parse_from(words)?;
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        run_on(
+            program.command,
+            &KeyFile::in_dir(dir),
+            None,
+            &mut out,
+            &mut notes,
+        )?;
+        Ok((String::from_utf8(out)?, String::from_utf8(notes)?))
+    }
+
+    fn usage_error(dir: &Path, arguments: &str) -> String {
+        let error = key(dir, arguments).unwrap_err();
+        let error = error.downcast_ref::<clap::Error>().unwrap();
+        assert_eq!(error.exit_code(), 2);
+        error.to_string()
+    }
+
+    #[test]
+    fn add_prints_the_key_alone_and_says_where_to_put_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (out, notes) = key(dir.path(), "add car --role link --ports 9000-9099").unwrap();
+        let made: Key = out.strip_suffix('\n').unwrap().parse().unwrap();
+        assert_eq!(out, made.expose() + "\n");
+        assert!(
+            notes.contains(KEEP_KEY_COMMAND) && notes.contains("p2p-inner"),
+            "{notes}"
+        );
+        assert!(!notes.contains(&out[14..66]), "{notes}");
+        let (_, notes) = key(dir.path(), "add desk --role drive").unwrap();
+        assert!(notes.contains("desk"), "{notes}");
+    }
+
+    #[test]
+    fn list_shows_a_table_and_no_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let (out, notes) = key(dir.path(), "list").unwrap();
+        assert!(out.is_empty() && notes.contains("no keys"), "{notes}");
+        for arguments in [
+            "car --role link --ports 9000-9099",
+            "Räuber --role link",
+            "me --role admin",
+        ] {
+            key(dir.path(), &format!("add {arguments}")).unwrap();
+        }
+        let (out, notes) = key(dir.path(), "list").unwrap();
+        assert!(notes.is_empty(), "{notes}");
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines.len(), 4);
+        let columns =
+            |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
+        assert_eq!(
+            columns(lines[0]),
+            ["NAME", "ID", "ROLE", "PORTS", "CREATED"]
+        );
+        for (line, [name, role, ports]) in lines[1..].iter().zip([
+            ["car", "link", "9000-9099"],
+            ["Räuber", "link", "any"],
+            ["me", "admin", "-"],
+        ]) {
+            let columns = columns(line);
+            assert_eq!([&columns[0], &columns[2], &columns[3]], [name, role, ports]);
+            assert_eq!(
+                line.chars()
+                    .position(|c| c == ' ')
+                    .map(|_| line.chars().count()),
+                Some(lines[1].chars().count())
+            );
+        }
+        assert!(!out.contains("sha256"), "{out}");
+    }
+
+    #[test]
+    fn revoking_the_last_admin_key_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        for add in [
+            "add desk --role admin",
+            "add spare --role admin",
+            "add car --role link",
+        ] {
+            key(dir.path(), add).unwrap();
+        }
+        let is_told = |name: &str| {
+            let (_, notes) = key(dir.path(), &format!("revoke {name}")).unwrap();
+            notes.contains("no admin key is left")
+        };
+        assert!(!is_told("spare"));
+        assert!(!is_told("car"));
+        assert!(is_told("desk"));
+    }
+
+    #[test]
+    fn revoke_says_what_it_did_and_an_unknown_name_lists_what_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        key(dir.path(), "add car --role link").unwrap();
+        let error = key(dir.path(), "revoke van").unwrap_err().to_string();
+        assert!(
+            error.contains("`van`") && error.ends_with("there are: car"),
+            "{error}"
+        );
+        let (out, notes) = key(dir.path(), "revoke car").unwrap();
+        assert!(
+            out.is_empty() && notes.contains("revoked the key `car`"),
+            "{notes}"
+        );
+        assert!(key(dir.path(), "list").unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_is_a_usage_error_and_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let conflict = usage_error(dir.path(), "add desk --role drive --ports 9000");
+        assert!(conflict.contains("--role link only"), "{conflict}");
+        usage_error(dir.path(), "add desk");
+        usage_error(dir.path(), "add desk --role king");
+        usage_error(dir.path(), "add desk --role link --ports 9099-9000");
+        let name = usage_error(dir.path(), "add --role link -- -x");
+        assert!(name.contains("does not begin with `-`"), "{name}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_printed_is_not_made() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = KeyFile::in_dir(dir.path());
+        let add = KeyCommand::Add {
+            name: "car".parse().unwrap(),
+            role: Role::Link,
+            ports: None,
+        };
+        run_on(add, &file, None, &mut Full, &mut Vec::new()).unwrap_err();
+        assert!(file.list().unwrap().is_empty());
+    }
+}

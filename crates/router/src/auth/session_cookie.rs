@@ -1,0 +1,319 @@
+//! Owns the pass: what a browser shows in place of a key once somebody has signed in with one. It
+//! is a cookie that says for which key it stands and until when, and a code over both and the
+//! key's hash (HMAC, RFC 2104) that nobody makes without this router's secret. It holds nothing of
+//! the key's own secret, and is void with the key: revoked, or made anew under the same id.
+//!
+//! Neither an address nor a browser is bound to it: a phone that changes from Wi-Fi to the mobile
+//! network in the middle of a drive shows the same cookie from elsewhere, and stays signed in.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use data_encoding::HEXLOWER;
+use hyper::HeaderMap;
+use hyper::header::{self, HeaderValue};
+use p2p_shared::key::{KeyHash, KeyId, SecretFileError};
+use ring::hmac;
+
+use crate::ops::state_file::{StateFile, StateFileError};
+
+/// How long somebody stays signed in. Long enough that a weekend's car doesn't ask each time, and
+/// short enough that a forgotten tablet is not signed in for ever; whoever can't wait revokes the
+/// key.
+pub(crate) const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A pass that ends later than `LIFE` and this from now was made while the clock was far ahead, and
+/// would be good for as long as that; a clock that is put right by minutes signs nobody out.
+const CLOCK_WRONG: Duration = Duration::from_secs(24 * 3600);
+
+/// The file of the secret in the state directory. Whoever removes it signs everyone out.
+const FILE_NAME: &str = "passes.secret";
+/// The most that is read of it, in bytes.
+const MAX_FILE: u64 = 1024;
+/// As many as the code has (RFC 2104, 3).
+const SECRET_BYTES: usize = 32;
+/// What is said before what the code is over, so that it means nothing anywhere else.
+const DOMAIN: &str = "p2prouter pass, version 1";
+
+/// The cookie's name over TLS. What begins so, a browser takes only from this very host and over
+/// TLS (RFC 6265bis, 4.1.3.2): no neighbour under the same domain can plant one.
+const SECURE_COOKIE: &str = "__Host-p2p";
+/// Its name without TLS, where browsers know no such protection.
+const PLAIN_COOKIE: &str = "p2p";
+
+/// Makes and checks passes.
+#[derive(Debug)]
+pub(crate) struct SessionCookies {
+    file: StateFile,
+    /// None until somebody signs in for the first time.
+    secret: OnceLock<hmac::Key>,
+}
+
+/// Why there is no secret to make passes with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionCookieError {
+    #[error(transparent)]
+    Unreadable(#[from] SecretFileError),
+    #[error(transparent)]
+    Unwritable(#[from] StateFileError),
+    #[error("none can be made, as the kernel gives no random numbers ({0})")]
+    NoRandomness(getrandom::Error),
+    #[error("{0} is cut off or no secret of ours: remove it, and everyone signs in anew")]
+    Garbled(String),
+}
+
+impl SessionCookies {
+    /// Those of the router with this state directory. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If there is a secret that can't be used.
+    pub(crate) fn open(state_dir: &Path) -> Result<Self, SessionCookieError> {
+        let passes = Self {
+            file: StateFile::new(state_dir, FILE_NAME),
+            secret: OnceLock::new(),
+        };
+        if let Some(secret) = passes.read()? {
+            // Nobody else has it yet.
+            let _ = passes.secret.set(secret);
+        }
+        Ok(passes)
+    }
+
+    /// A pass for this key. The first blocks on the disk.
+    ///
+    /// # Errors
+    /// If there is no secret yet, and none can be kept.
+    pub(crate) fn issue(
+        &self,
+        id: KeyId,
+        hash: &KeyHash,
+        now: SystemTime,
+    ) -> Result<String, SessionCookieError> {
+        let secret = match self.secret.get() {
+            Some(secret) => secret,
+            None => {
+                let made = self.make()?;
+                self.secret.get_or_init(|| made)
+            }
+        };
+        let end = seconds(now + LIFE);
+        let code = hmac::sign(secret, message(&id, end, hash).as_bytes());
+        Ok(format!("{id}.{end}.{}", HEXLOWER.encode(code.as_ref())))
+    }
+
+    /// For which key this is a pass that is good now, if `hash_of` knows that key.
+    pub(crate) fn check(
+        &self,
+        pass: &str,
+        now: SystemTime,
+        hash_of: impl Fn(&KeyId) -> Option<KeyHash>,
+    ) -> Option<KeyId> {
+        let (id, rest) = pass.split_once('.')?;
+        let (end, code) = rest.split_once('.')?;
+        let (id, end): (KeyId, u64) = (id.parse().ok()?, end.parse().ok()?);
+        let code = HEXLOWER.decode(code.as_bytes()).ok()?;
+        let message = message(&id, end, &hash_of(&id)?);
+        // Takes as long whatever the code is.
+        hmac::verify(self.secret.get()?, message.as_bytes(), &code).ok()?;
+        let is_good = seconds(now) < end && end <= seconds(now + LIFE + CLOCK_WRONG);
+        is_good.then_some(id)
+    }
+
+    fn read(&self) -> Result<Option<hmac::Key>, SessionCookieError> {
+        let Some(text) = self.file.read(MAX_FILE)? else {
+            return Ok(None);
+        };
+        let secret = HEXLOWER.decode(text.trim().as_bytes()).ok();
+        let secret = secret.filter(|secret| secret.len() == SECRET_BYTES);
+        let secret = secret
+            .ok_or_else(|| SessionCookieError::Garbled(self.file.path().display().to_string()))?;
+        Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, &secret)))
+    }
+
+    fn make(&self) -> Result<hmac::Key, SessionCookieError> {
+        let _lock = self.file.lock()?;
+        // Another program of ours may have been faster.
+        if let Some(secret) = self.read()? {
+            return Ok(secret);
+        }
+        let mut secret = [0; SECRET_BYTES];
+        getrandom::fill(&mut secret).map_err(SessionCookieError::NoRandomness)?;
+        self.file.replace(&HEXLOWER.encode(&secret))?;
+        Ok(hmac::Key::new(hmac::HMAC_SHA256, &secret))
+    }
+}
+
+fn message(id: &KeyId, end: u64, hash: &KeyHash) -> String {
+    format!("{DOMAIN}\0{id}\0{end}\0{hash}")
+}
+
+/// A wall clock's time: what is kept by a browser outlives this process. An hour off makes a month
+/// an hour longer or shorter.
+fn seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// The pass that a browser shows, if it shows one.
+pub(crate) fn shown(headers: &HeaderMap, is_tls: bool) -> Option<&str> {
+    let name = name(is_tls);
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|cookies| cookies.split(';'))
+        .filter_map(|cookie| cookie.trim().split_once('='))
+        .find_map(|(key, value)| (key == name).then_some(value))
+}
+
+/// The header that has a browser keep this pass. Cookies know hosts and no ports (RFC 6265, 8.5):
+/// somebody who is signed in to one car of a router is to all that the key is good for, and
+/// whatever else runs under the router's name on another port is sent the pass too. Against its
+/// pages there is `browser`.
+pub(crate) fn keep(pass: &str, is_tls: bool) -> Option<HeaderValue> {
+    cookie(pass, LIFE, is_tls)
+}
+
+/// The header that has a browser forget its pass.
+pub(crate) fn forget(is_tls: bool) -> Option<HeaderValue> {
+    cookie("", Duration::ZERO, is_tls)
+}
+
+fn name(is_tls: bool) -> &'static str {
+    if is_tls { SECURE_COOKIE } else { PLAIN_COOKIE }
+}
+
+/// `HttpOnly`: no script reads it. `SameSite=Strict`: no other site's page has it sent along.
+fn cookie(value: &str, life: Duration, is_tls: bool) -> Option<HeaderValue> {
+    let (name, seconds) = (name(is_tls), life.as_secs());
+    let secure = if is_tls { "; Secure" } else { "" };
+    let cookie =
+        format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+    HeaderValue::try_from(cookie).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_shared::key::Key;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn passes() -> (tempfile::TempDir, SessionCookies) {
+        let folder = tempfile::tempdir().unwrap();
+        let passes = SessionCookies::open(folder.path()).unwrap();
+        (folder, passes)
+    }
+
+    /// With a secret that is nowhere else.
+    fn in_memory() -> SessionCookies {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, &[7; SECRET_BYTES]);
+        SessionCookies {
+            file: StateFile::new("/nowhere", FILE_NAME),
+            secret: OnceLock::from(secret),
+        }
+    }
+
+    #[test]
+    fn a_pass_is_good_for_its_key_until_its_end_and_after_a_restart() {
+        let (folder, passes) = passes();
+        let key = Key::generate().unwrap();
+        let now = SystemTime::now();
+        let pass = passes.issue(key.id(), &key.hash(), now).unwrap();
+        let known = |_: &KeyId| Some(key.hash());
+        let again = SessionCookies::open(folder.path()).unwrap();
+        for passes in [&passes, &again] {
+            assert_eq!(passes.check(&pass, now, known), Some(key.id()));
+            let last = now + LIFE - Duration::from_secs(1);
+            assert_eq!(passes.check(&pass, last, known), Some(key.id()));
+            assert_eq!(passes.check(&pass, now + LIFE, known), None);
+            assert_eq!(passes.check(&pass, now, |_| None), None, "revoked");
+            let other = Key::generate().unwrap().hash();
+            assert_eq!(passes.check(&pass, now, |_| Some(other)), None, "made anew");
+        }
+        let (_folder, elsewhere) = self::passes();
+        elsewhere.issue(key.id(), &key.hash(), now).unwrap();
+        assert_eq!(elsewhere.check(&pass, now, known), None, "another router");
+    }
+
+    #[test]
+    fn a_pass_made_under_a_clock_far_ahead_is_none_once_the_clock_is_right() {
+        let (_folder, passes) = passes();
+        let key = Key::generate().unwrap();
+        let now = SystemTime::now();
+        let hour = Duration::from_secs(3600);
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let known = |_: &KeyId| Some(key.hash());
+        for (clock, is_good) in [(now + hour, true), (now - hour, true), (now + year, false)] {
+            let pass = passes.issue(key.id(), &key.hash(), clock).unwrap();
+            assert_eq!(passes.check(&pass, now, known).is_some(), is_good);
+        }
+    }
+
+    #[test]
+    fn a_pass_holds_nothing_of_the_key() {
+        let (_folder, passes) = passes();
+        let key = Key::generate().unwrap();
+        let pass = passes
+            .issue(key.id(), &key.hash(), SystemTime::now())
+            .unwrap();
+        let (secret, hash) = (key.bearer().split_off(14), key.hash().to_string());
+        for piece in secret
+            .as_bytes()
+            .windows(10)
+            .chain(hash.as_bytes().windows(10))
+        {
+            assert!(!pass.contains(std::str::from_utf8(piece).unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_secret_that_was_cut_off_says_what_to_do() {
+        let (folder, passes) = passes();
+        passes.make().unwrap();
+        let file = folder.path().join(FILE_NAME);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, &text[..20]).unwrap();
+        let error = SessionCookies::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("remove it"), "{error}");
+    }
+
+    #[test]
+    fn a_cookie_is_secure_over_tls_and_found_among_others() {
+        let secure = keep("x.1.y", true).unwrap();
+        assert_eq!(
+            secure,
+            "__Host-p2p=x.1.y; Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict; Secure"
+        );
+        let plain = keep("x.1.y", false).unwrap();
+        assert_eq!(
+            plain,
+            "p2p=x.1.y; Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict"
+        );
+        let cookies = HeaderValue::from_static("a=b; p2p=plain; __Host-p2p=secure; p2p2=c");
+        let headers = HeaderMap::from_iter([(header::COOKIE, cookies)]);
+        assert_eq!(shown(&headers, true), Some("secure"));
+        assert_eq!(shown(&headers, false), Some("plain"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_pass_with_a_changed_character_is_none(at in 0_usize..84, new in any::<char>()) {
+            let passes = in_memory();
+            let key = Key::generate().unwrap();
+            let now = SystemTime::now();
+            let pass = passes.issue(key.id(), &key.hash(), now).unwrap();
+            prop_assume!(pass.as_bytes()[at] as char != new);
+            let changed: String =
+                pass.char_indices().map(|(i, old)| if i == at { new } else { old }).collect();
+            prop_assert_eq!(passes.check(&changed, now, |_| Some(key.hash())), None);
+        }
+
+        #[test]
+        fn any_text_is_read_without_a_panic(text in ".*") {
+            let passes = in_memory();
+            prop_assert_eq!(passes.check(&text, SystemTime::now(), |_| None), None);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Owns a page's view of a camera: a WebSocket at `/frames` of a service port. The page says `next`
+//! for each picture that it has room for, and is sent the newest then; and how the camera is, where
+//! there is no picture to show that. It stays open when the link is lost.
+//!
+//! ```text
+//!   page                              router
+//!    │  next                            │  room for a picture: two at the most
+//!    ├─────────────────────────────────▶│
+//!    │       8 bytes of time, and JPEG  │  binary: ms of the car's clock, big-endian
+//!    │◀─────────────────────────────────┤
+//!    │  {"camera":"failed","why":"…"}   │  text: also none, starting, away
+//!    │◀─────────────────────────────────┤
+//! ```
+
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{Sink, Stream};
+use hyper::Request;
+use hyper::Response;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use p2p_shared::liveness::{Due, Liveness, Pings};
+use p2p_shared::protocol::SUBPROTOCOL;
+use p2p_shared::timing;
+use p2p_shared::transport::Transport;
+use serde::Serialize;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error as WsError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
+
+use crate::auth::access::Caller;
+use crate::camera::Status;
+use crate::camera::picture_writer::PictureWriter;
+use crate::camera::viewer::{Gone, Viewer};
+use crate::http::response::Problem;
+use crate::net::quota::Rate;
+use crate::net::write_timeout::WriteTimeout;
+use crate::routes::main_port;
+use crate::routes::service_port::{AnswerBody, RequestContext};
+
+/// The page's word for: another picture.
+const NEXT: &str = "next";
+/// Most pictures that a page may have room for: the one that it shows while another comes.
+const MOST_CREDITS: u8 = 2;
+/// A page that has asked for nothing for so long looks at something else: the camera needn't go on
+/// for it.
+const LOOKS_AWAY: Duration = Duration::from_secs(10);
+/// What a page may say in a second: twice for each picture of the fastest camera.
+const WORDS: f64 = 240.0;
+/// How long a page gets to take our close.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+type Socket = WebSocketStream<PictureWriter<WriteTimeout<Transport>>>;
+
+impl RequestContext<'_> {
+    /// Answers `GET /frames`: what follows is a WebSocket.
+    pub(crate) fn frames(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        let headers = request.headers();
+        let accept = main_port::handshake(headers, "the page's pictures")?;
+        let is_ours = offers_ours(headers);
+        let viewer = Viewer::new(self, caller)?;
+        let serve = move |stream, read| serve(viewer, stream, read);
+        let connections = &self.context.connections;
+        let mut response = main_port::accept_websocket(connections, request, accept, serve);
+        if !is_ours {
+            response
+                .headers_mut()
+                .remove(header::SEC_WEBSOCKET_PROTOCOL);
+        }
+        Ok(response.map(AnswerBody::whole))
+    }
+}
+
+/// Whether the page asks for our version; it needn't, and a browser takes none that it hasn't
+/// asked for.
+fn offers_ours(headers: &HeaderMap) -> bool {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let mut offered = offered
+        .iter()
+        .filter_map(|value: &HeaderValue| value.to_str().ok());
+    offered.any(|value| value.split(',').any(|word| word.trim() == SUBPROTOCOL))
+}
+
+/// A page says little, and is written to without delay.
+fn limits() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(1024)
+        .write_buffer_size(0)
+        .max_write_buffer_size(16 * 1024)
+        .max_message_size(Some(1024))
+        .max_frame_size(Some(1024))
+}
+
+async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
+    stream.set_dead_after(timing::PACE_BUSY.dead);
+    let lane = PictureWriter::new(WriteTimeout::new(stream));
+    let limits = Some(limits());
+    let socket = if read.is_empty() {
+        WebSocketStream::from_raw_socket(lane, Role::Server, limits).await
+    } else {
+        WebSocketStream::from_partially_read(lane, read, Role::Server, limits).await
+    };
+    let now = Instant::now();
+    let mut liveness = Liveness::new(Pings::Always, now);
+    liveness.set_busy(true, now);
+    let gone = viewer.gone();
+    let mut view = View {
+        viewer,
+        socket,
+        is_flushed: true,
+        credits: 0,
+        asked: now,
+        words: Rate::default(),
+        liveness,
+    };
+    let end = tokio::select! {
+        biased;
+        gone = gone => Some(gone),
+        () = view.live() => None,
+    };
+    if let Some(gone) = end {
+        let (code, reason) = match gone {
+            Gone::Revoked => (CloseCode::Policy, "the key was revoked"),
+            Gone::Closed => (CloseCode::Away, "the router is restarting"),
+        };
+        let reason = reason.into();
+        let closing = view.socket.close(Some(CloseFrame { code, reason }));
+        // Whoever doesn't listen does without.
+        let _ = tokio::time::timeout(FAREWELL, closing).await;
+    }
+}
+
+/// One view: the task that alone reads and writes its socket.
+struct View {
+    viewer: Viewer,
+    socket: Socket,
+    is_flushed: bool,
+    /// How many pictures the page has room for.
+    credits: u8,
+    asked: Instant,
+    words: Rate,
+    liveness: Liveness,
+}
+
+/// What became of the socket.
+enum Event {
+    /// All is out.
+    Out,
+    Heard(Message),
+    Over,
+}
+
+impl View {
+    /// Returns when the page has left, or may not stay.
+    async fn live(&mut self) {
+        loop {
+            let now = Instant::now();
+            match self.liveness.poll(now).0 {
+                Some(Due::Dead(_)) => return,
+                Some(Due::Ping) if self.send(Message::Ping(Bytes::new())).is_err() => return,
+                Some(Due::Ping) | None => {}
+            }
+            let looks = self.credits > 0 || now < self.asked + LOOKS_AWAY;
+            self.viewer.looks(looks);
+            let mut timer = self.liveness.next();
+            if looks && self.credits == 0 {
+                timer = timer.min(self.asked + LOOKS_AWAY);
+            }
+            let (is_flushed, credits) = (self.is_flushed, self.credits);
+            let sent = tokio::select! {
+                event = event(&mut self.socket, &mut self.is_flushed) => match event {
+                    Event::Out => Ok(()),
+                    Event::Heard(message) => self.heard(&message, Instant::now()),
+                    Event::Over => return,
+                },
+                Ok(()) = self.viewer.status.changed(), if is_flushed => self.tell(),
+                Ok(()) = self.viewer.newest.changed(), if is_flushed && credits > 0 => {
+                    self.show();
+                    Ok(())
+                }
+                () = tokio::time::sleep_until(timer.into()) => Ok(()),
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The page has said something.
+    fn heard(&mut self, message: &Message, now: Instant) -> Result<(), Unwanted> {
+        self.liveness.heard(now);
+        match message {
+            Message::Close(_) | Message::Binary(_) => return Err(Unwanted),
+            Message::Text(text) if text.as_str() == NEXT => {
+                self.asked = now;
+                self.credits = MOST_CREDITS.min(self.credits + 1);
+            }
+            // Words of a later version.
+            Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
+        if self.words.take(WORDS, now) {
+            Ok(())
+        } else {
+            Err(Unwanted)
+        }
+    }
+
+    /// Says how the camera is, unless its pictures do.
+    fn tell(&mut self) -> Result<(), Unwanted> {
+        let said = match &*self.viewer.status.borrow_and_update() {
+            Status::Shows => return Ok(()),
+            Status::None => said("none", None),
+            Status::Starting => said("starting", None),
+            Status::Away => said("away", None),
+            Status::Failed(why) => said("failed", Some(why)),
+        };
+        self.send(Message::text(said))
+    }
+
+    /// Shows the newest picture, if there is one.
+    fn show(&mut self) {
+        let newest = self.viewer.newest.borrow_and_update().clone();
+        if let Some(picture) = newest {
+            self.credits -= 1;
+            self.is_flushed = false;
+            self.socket.get_mut().begin(picture.message().clone());
+        }
+    }
+
+    fn send(&mut self, message: Message) -> Result<(), Unwanted> {
+        self.is_flushed = false;
+        Pin::new(&mut self.socket)
+            .start_send(message)
+            .map_err(|_: WsError| Unwanted)
+    }
+}
+
+/// A page that may not stay, or is gone.
+struct Unwanted;
+
+/// Writes what is to be written, and waits for what comes. May be dropped and called again.
+async fn event(socket: &mut Socket, is_flushed: &mut bool) -> Event {
+    std::future::poll_fn(|cx| {
+        if !*is_flushed {
+            match Pin::new(&mut *socket).poll_flush(cx) {
+                Poll::Ready(Ok(())) => {
+                    *is_flushed = true;
+                    return Poll::Ready(Event::Out);
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Event::Over),
+                Poll::Pending => {}
+            }
+        }
+        match Pin::new(&mut *socket).poll_next(cx) {
+            Poll::Ready(Some(Ok(message))) => {
+                // The library has a pong to write, or a close.
+                *is_flushed = false;
+                Poll::Ready(Event::Heard(message))
+            }
+            Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Event::Over),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+fn said(camera: &str, why: Option<&str>) -> String {
+    #[derive(Serialize)]
+    struct Said<'a> {
+        camera: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<&'a str>,
+    }
+    // Text and text can't fail to be JSON.
+    serde_json::to_string(&Said { camera, why }).unwrap_or_default()
+}

@@ -1,0 +1,182 @@
+//! Owns a car's connection for its camera's pictures, from the upgrade to the end. Who it is, its key
+//! says; that it belongs to the link of that key's port, its ticket does, which only that link was
+//! told: so nobody feeds pictures to another's port, and an old connection none to a new link.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use p2p_shared::key::Role;
+use p2p_shared::protocol::media::{
+    Assembly, MediaTicket, MediaToRouter, NoPicture, Picture, RouterToMedia,
+};
+use p2p_shared::timing;
+use p2p_shared::transport::Transport;
+use p2p_shared::wire::{Event, Wire, WireError};
+use thiserror::Error;
+
+use crate::Context;
+use crate::auth::access::Caller;
+use crate::camera::IngestConnection;
+use crate::http::response::Problem;
+use crate::net::hello;
+use crate::net::unauthenticated::PendingConnection;
+use crate::routes::main_port;
+
+/// How long a car gets to take our last words.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The WebSocket of a media connection.
+type MediaWire = Wire<Transport, RouterToMedia, MediaToRouter>;
+
+/// Why it has ended.
+#[derive(Debug, Error)]
+enum IngestEnd {
+    #[error(transparent)]
+    Lost(#[from] WireError),
+    #[error("the car broke the protocol: {0}")]
+    ProtocolViolation(#[from] NoPicture),
+    #[error("the car said hello twice")]
+    Hello,
+    #[error("the car closed it")]
+    Closed,
+}
+
+/// Lets an inner in, before it has said anything of the protocol, if its key and version may.
+pub(crate) fn upgrade(
+    context: &Arc<Context>,
+    pending: &PendingConnection,
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    let peer = pending.peer();
+    let headers = request.headers();
+    let allowed = context
+        .access
+        .allow(pending, headers, "show a camera", Role::may_link);
+    let (caller, accept) = allowed
+        .and_then(|caller| Ok((caller, main_port::websocket_accept(headers)?)))
+        .inspect_err(|problem| main_port::refused(pending, "media connection", problem))?;
+    let shared = context.clone();
+    let serve = move |stream, read| async move {
+        serve(&shared, &caller, peer, stream, read).await;
+    };
+    Ok(main_port::accept_websocket(
+        &context.links,
+        request,
+        accept,
+        serve,
+    ))
+}
+
+/// The life of a media connection, from its hello to its end.
+async fn serve(
+    context: &Arc<Context>,
+    caller: &Caller,
+    peer: SocketAddr,
+    stream: Transport,
+    read: Vec<u8>,
+) {
+    stream.set_dead_after(timing::PACE_BUSY.dead);
+    let mut wire: MediaWire = Wire::accepted(stream, read).await;
+    let pending = context.strangers.admit(peer, &context.closed);
+    let hello = |message| match message {
+        MediaToRouter::Hello {
+            service_port,
+            ticket,
+        } => Some((service_port, ticket)),
+        _ => None,
+    };
+    let attached = match hello::wait(&mut wire, &pending, hello).await {
+        Ok(Some((port, ticket))) => attach(context, caller, port, ticket),
+        Ok(None) => return,
+        Err(why) => Err(why),
+    };
+    drop(pending);
+    let attached = match attached {
+        Ok(attached) => attached,
+        Err(message) => {
+            tracing::info!(from = %peer, key = caller.name(), why = message, "media connection refused");
+            let words = RouterToMedia::Refused { message };
+            return wire.part(Some(&words), "", FAREWELL).await;
+        }
+    };
+    tracing::debug!(from = %peer, "media connection up");
+    let why = tokio::select! {
+        () = attached.end.cancelled() => "it is not wanted any more".to_owned(),
+        () = context.closed.cancelled() => "the router is going down".to_owned(),
+        end = take(context, &mut wire, &attached) => end.to_string(),
+    };
+    tracing::debug!(from = %peer, why, "media connection down");
+    drop(attached);
+    wire.part(None, "", FAREWELL).await;
+}
+
+fn attach(
+    context: &Context,
+    caller: &Caller,
+    port: u16,
+    ticket: MediaTicket,
+) -> Result<IngestConnection, String> {
+    let service = context.registry.service(port).filter(|service| {
+        caller
+            .identity()
+            .is_none_or(|identity| service.is_of(&identity))
+    });
+    service
+        .and_then(|service| service.camera.attach(ticket))
+        .ok_or_else(|| {
+            "these are not the pictures of a link that is up: wait until it asks for them"
+                .to_owned()
+        })
+}
+
+/// Takes pictures until that ends.
+async fn take(context: &Context, wire: &mut MediaWire, attached: &IngestConnection) -> IngestEnd {
+    let mut assembly = Assembly::default();
+    let mut untold = 0_u32;
+    loop {
+        let taken = match wire.event().await {
+            Ok(Event::Message(message)) => piece(&mut assembly, message),
+            Ok(Event::Ping | Event::Pong(_) | Event::Room) => Ok((0, None)),
+            Ok(Event::Closed(_)) => return IngestEnd::Closed,
+            Err(error) => return error.into(),
+        };
+        match taken {
+            Ok((bytes, picture)) => {
+                untold = untold.saturating_add(bytes);
+                if let Some(picture) = picture {
+                    context.metrics.pictures.inc();
+                    attached.show(picture);
+                }
+            }
+            Err(end) => return end,
+        }
+        // One that doesn't hear it sends no more.
+        if untold > 0 && wire.has_room() {
+            let bytes = std::mem::take(&mut untold);
+            if let Err(error) = wire.push(&RouterToMedia::Taken { bytes }) {
+                return error.into();
+            }
+        }
+    }
+}
+
+/// How many bytes came, and the picture that is whole by them.
+fn piece(
+    assembly: &mut Assembly,
+    message: MediaToRouter,
+) -> Result<(u32, Option<Picture>), IngestEnd> {
+    let length = |bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    Ok(match message {
+        MediaToRouter::Hello { .. } => return Err(IngestEnd::Hello),
+        MediaToRouter::Picture {
+            captured_ms,
+            length: whole,
+            bytes,
+        } => (length(&bytes), assembly.begin(captured_ms, whole, &bytes)?),
+        MediaToRouter::Piece { bytes } => (length(&bytes), assembly.piece(&bytes)?),
+    })
+}

@@ -1,0 +1,126 @@
+//! Owns the form of `GET /video`: multipart/x-mixed-replace, as everything shows that shows MJPEG.
+//! There is never more than one picture that the viewer has not taken: the next is the newest when
+//! that is out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use p2p_shared::protocol::media::Picture;
+use tokio::sync::Notify;
+
+use crate::camera::viewer::Viewer;
+
+/// What stands between pictures. No JPEG has a line like it.
+pub(crate) const CONTENT_TYPE: &str = "multipart/x-mixed-replace; boundary=p2p-picture";
+const FIRST: &[u8] = b"--p2p-picture\r\n";
+/// Behind a picture: browsers show it when the next part begins.
+const NEXT: &[u8] = b"\r\n--p2p-picture\r\n";
+const LAST: &[u8] = b"\r\n--p2p-picture--\r\n";
+
+/// Whether all that an answer had to say so far is out: its body and its connection share this.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Live(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_waiting: AtomicBool,
+    out: Notify,
+}
+
+impl Live {
+    /// Something is said.
+    fn say(&self) {
+        self.0.is_waiting.store(true, Ordering::Relaxed);
+    }
+
+    /// Everything is out.
+    pub(crate) fn is_out(&self) {
+        if self.0.is_waiting.swap(false, Ordering::Relaxed) {
+            self.0.out.notify_one();
+        }
+    }
+
+    async fn out(&self) {
+        while self.0.is_waiting.load(Ordering::Relaxed) {
+            self.0.out.notified().await;
+        }
+    }
+}
+
+/// What of a picture is still to be said, in this order.
+enum Part {
+    Picture,
+    Jpeg(Bytes),
+    Next,
+    Over,
+}
+
+/// The pictures that this viewer gets, from this one on, until it has to go.
+pub(crate) fn pictures(
+    mut viewer: Viewer,
+    first: Picture,
+    live: Live,
+) -> BoxStream<'static, Bytes> {
+    let gone = Box::pin(viewer.gone());
+    // It was the newest a moment ago.
+    viewer.newest.mark_unchanged();
+    let begin = stream::once(std::future::ready(Bytes::from_static(FIRST)));
+    let rest = stream::unfold(
+        (viewer, gone, Part::Picture, Some(first), live),
+        async |(mut viewer, mut gone, part, first, live)| {
+            let (bytes, part) = match part {
+                Part::Picture => {
+                    let next = async {
+                        match first {
+                            Some(first) => Some(first),
+                            None => {
+                                live.out().await;
+                                next(&mut viewer).await
+                            }
+                        }
+                    };
+                    tokio::select! {
+                        biased;
+                        _ = &mut gone => (Bytes::from_static(LAST), Part::Over),
+                        picture = next => match picture {
+                            Some(picture) => (head(&picture), Part::Jpeg(picture.jpeg())),
+                            None => (Bytes::from_static(LAST), Part::Over),
+                        },
+                    }
+                }
+                Part::Jpeg(jpeg) => (jpeg, Part::Next),
+                Part::Next => (Bytes::from_static(NEXT), Part::Picture),
+                Part::Over => return None,
+            };
+            live.say();
+            Some((bytes, (viewer, gone, part, None, live)))
+        },
+    );
+    begin.chain(rest).boxed()
+}
+
+/// The next picture; `None`: there will be none.
+async fn next(viewer: &mut Viewer) -> Option<Picture> {
+    loop {
+        viewer.newest.changed().await.ok()?;
+        let newest = viewer.newest.borrow_and_update().clone();
+        if newest.is_some() {
+            return newest;
+        }
+    }
+}
+
+/// The headers of a picture: its time is that of the car's clock, in the form of mjpg-streamer.
+fn head(picture: &Picture) -> Bytes {
+    let (length, time) = (picture.jpeg().len(), timestamp(picture));
+    format!("Content-Type: image/jpeg\r\nContent-Length: {length}\r\nX-Timestamp: {time}\r\n\r\n")
+        .into()
+}
+
+/// When it was captured: seconds of the car's own clock.
+pub(crate) fn timestamp(picture: &Picture) -> String {
+    let ms = picture.captured_ms();
+    format!("{}.{:03}", ms / 1000, ms % 1000)
+}

@@ -1,0 +1,214 @@
+//! Owns which service ports the router had open, over its own end: a file that says for each who
+//! holds it. After a restart, however the router ended, they are open again at once, answer that
+//! the car is away, and wait for their owners.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use p2p_shared::key::KeyId;
+use p2p_shared::names::{Identity, LinkName};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::car::registry::Registry;
+use crate::net::client_net::{ClientNet, QuotaOwner};
+use crate::ops::state_file::StateFile;
+
+/// Most bytes of the file: of as many links as there are ports.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+/// Changes are written together after this long: of ten thousand links that come at once each
+/// would else write them all.
+const TOGETHER: Duration = Duration::from_millis(500);
+/// What could not be written is written after this long, though nothing changes: a disk that was
+/// full has room again, and the file is of another time.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// A service port and who holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedPort {
+    pub service_port: u16,
+    pub name: LinkName,
+    pub identity: Identity,
+    party: SavedOwner,
+}
+
+/// A [`QuotaOwner`] as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SavedOwner {
+    Key(String),
+    Address(IpAddr),
+}
+
+impl SavedPort {
+    pub(crate) fn new(port: u16, name: LinkName, identity: Identity, party: QuotaOwner) -> Self {
+        Self {
+            service_port: port,
+            name,
+            identity,
+            party: match party {
+                QuotaOwner::Key(key) => SavedOwner::Key(key.to_string()),
+                QuotaOwner::At(origin) => SavedOwner::Address(origin.address()),
+            },
+        }
+    }
+
+    /// Among whose ports it counts.
+    pub(crate) fn owner(&self) -> Option<QuotaOwner> {
+        Some(match &self.party {
+            SavedOwner::Key(id) => QuotaOwner::Key(id.parse::<KeyId>().ok()?),
+            SavedOwner::Address(address) => QuotaOwner::At(ClientNet::from(*address)),
+        })
+    }
+}
+
+/// The known links of the router with this main port, as the file has them.
+///
+/// # Errors
+/// If it is there and can't be read.
+pub(crate) fn read(file: &StateFile) -> anyhow::Result<Vec<SavedPort>> {
+    let Some(text) = file.read(MAX_FILE)? else {
+        return Ok(Vec::new());
+    };
+    serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{} is no list of links: remove it, the inners come back by themselves",
+            file.path().display()
+        )
+    })
+}
+
+/// Writes them whenever they have changed, until `closed`.
+pub(crate) async fn keep(file: StateFile, registry: Arc<Registry>, closed: CancellationToken) {
+    let changed = registry.changes();
+    keep_what_is(file, changed, || registry.saved(), closed).await;
+}
+
+async fn keep_what_is(
+    file: StateFile,
+    mut changed: watch::Receiver<()>,
+    known: impl Fn() -> Vec<SavedPort>,
+    closed: CancellationToken,
+) {
+    let file = Arc::new(file);
+    let mut has_failed = false;
+    loop {
+        let is_time = async {
+            tokio::select! {
+                changed = changed.changed() => changed.is_ok(),
+                () = sleep(AGAIN), if has_failed => true,
+            }
+        };
+        if closed.run_until_cancelled(is_time).await != Some(true) {
+            return;
+        }
+        closed.run_until_cancelled(sleep(TOGETHER)).await;
+        if closed.is_cancelled() {
+            // As they were before all were sent away.
+            return;
+        }
+        changed.mark_unchanged();
+        let (links, file) = (known(), file.clone());
+        let written = tokio::task::spawn_blocking(move || write(&file, &links)).await;
+        match written {
+            Ok(Err(error)) if !has_failed => {
+                has_failed = true;
+                let error = format!("{error:#}");
+                tracing::warn!(
+                    error,
+                    "the open service ports can't be kept: after a restart they are closed until the inners are back"
+                );
+            }
+            Ok(result) => has_failed = result.is_err(),
+            // It panicked, which the log has.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Writes them as they are, before all are sent away.
+pub(crate) async fn write_last(file: StateFile, registry: &Registry) {
+    let links = registry.saved();
+    let written = tokio::task::spawn_blocking(move || write(&file, &links)).await;
+    if let Ok(Err(error)) = written {
+        let error = format!("{error:#}");
+        tracing::warn!(error, "the open service ports are not kept");
+    }
+}
+
+fn write(file: &StateFile, links: &[SavedPort]) -> anyhow::Result<()> {
+    let _lock = file.lock()?;
+    file.replace(&serde_json::to_string(links)?)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_shared::key::Key;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_what_is_no_list_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::new(folder.path(), "links-8888.json");
+        assert_eq!(read(&file).unwrap(), []);
+        let at =
+            |address: &str| QuotaOwner::At(ClientNet::from(address.parse::<IpAddr>().unwrap()));
+        let parties = [
+            QuotaOwner::Key(Key::generate().unwrap().id()),
+            at("192.0.2.1"),
+            at("2001:db8::1"),
+        ];
+        let links: Vec<_> = (9000..)
+            .zip(parties)
+            .map(|(port, party)| {
+                let identity = "abcd2345".to_owned().try_into().unwrap();
+                SavedPort::new(port, "car".parse().unwrap(), identity, party)
+            })
+            .collect();
+        write(&file, &links).unwrap();
+        let known = read(&file).unwrap();
+        assert_eq!(known, links);
+        for (link, party) in known.iter().zip(parties) {
+            assert_eq!(link.owner(), Some(party));
+        }
+        file.replace("{").unwrap();
+        let error = read(&file).unwrap_err();
+        assert!(format!("{error:#}").contains("links-8888.json is no list of links: remove it"));
+    }
+
+    /// Waits for as long as it may be tried again a few times.
+    async fn until_it_is(file: &StateFile) {
+        for _ in 0..5 {
+            if file.read(MAX_FILE).unwrap().is_some() {
+                return;
+            }
+            sleep(AGAIN).await;
+        }
+        panic!("it is never written");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_written_is_written_when_there_is_room_though_nothing_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("state");
+        // No folder: nothing can be kept there.
+        std::fs::write(&dir, "").unwrap();
+        let file = StateFile::new(&dir, "links-8888.json");
+        let (change, changed) = watch::channel(());
+        let closed = CancellationToken::new();
+        let keeping = keep_what_is(file.clone(), changed, Vec::new, closed.clone());
+        let keeping = tokio::spawn(keeping);
+        change.send_replace(());
+        sleep(AGAIN / 2).await;
+        std::fs::remove_file(&dir).unwrap();
+        until_it_is(&file).await;
+        closed.cancel();
+        keeping.await.unwrap();
+    }
+}

@@ -1,0 +1,69 @@
+//! Owns what a session's task needs of the connection to its people, whoever they are: a console
+//! speaks of every car in MessagePack, a page of its own one in JSON.
+
+use bytes::Bytes;
+use p2p_shared::protocol::console::{ConsoleToRouter, FeedEvent, RouterToConsole};
+use p2p_shared::transport::Transport;
+use p2p_shared::wire::{Event, Wire, WireError};
+
+use crate::net::write_timeout::WriteTimeout;
+
+/// The connection to a console or a page.
+pub(crate) trait ClientSocket {
+    /// The car that it is about; `None`: all of them.
+    fn only(&self) -> Option<u16>;
+
+    /// Whether another message may be pushed now.
+    fn has_room(&self) -> bool;
+
+    /// Queues a message, if it is one that these people are told.
+    fn push(&mut self, message: RouterToConsole) -> Result<(), WireError>;
+
+    /// Queues a ping with this payload.
+    fn push_ping(&mut self, payload: Bytes) -> Result<(), WireError>;
+
+    /// ClientRuns what is queued, and gives what comes next. May be dropped and called again.
+    fn event(&mut self) -> impl Future<Output = Result<Event<ConsoleToRouter>, WireError>> + Send;
+
+    /// Whether they are to hear of this.
+    fn sees(&self, event: &FeedEvent) -> bool {
+        self.only().is_none_or(|port| service_port(event) == port)
+    }
+}
+
+/// The WebSocket of a console.
+pub(crate) type ConsoleWire = Wire<WriteTimeout<Transport>, RouterToConsole, ConsoleToRouter>;
+
+impl ClientSocket for ConsoleWire {
+    fn only(&self) -> Option<u16> {
+        None
+    }
+
+    fn has_room(&self) -> bool {
+        Wire::has_room(self)
+    }
+
+    fn push(&mut self, message: RouterToConsole) -> Result<(), WireError> {
+        Wire::push(self, &message)
+    }
+
+    fn push_ping(&mut self, payload: Bytes) -> Result<(), WireError> {
+        Wire::push_ping(self, payload)
+    }
+
+    async fn event(&mut self) -> Result<Event<ConsoleToRouter>, WireError> {
+        Wire::event(self).await
+    }
+}
+
+fn service_port(event: &FeedEvent) -> u16 {
+    match event {
+        FeedEvent::Link(link) => link.service_port,
+        FeedEvent::Run(run) => run.service_port,
+        FeedEvent::LinkDown { service_port, .. }
+        | FeedEvent::LinkGone { service_port }
+        | FeedEvent::Rtt { service_port, .. }
+        | FeedEvent::Control { service_port, .. }
+        | FeedEvent::Motion { service_port, .. } => *service_port,
+    }
+}

@@ -1,0 +1,121 @@
+//! Owns a page's connection from its upgrade to its end. In between it is a console of one car:
+//! `admin/console`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use p2p_shared::codec::Json;
+use p2p_shared::protocol::console::{ConsoleToRouter, RouterToConsole};
+use p2p_shared::timing;
+use p2p_shared::transport::Transport;
+use p2p_shared::wire::{Event, Wire, WireError};
+
+use crate::Context;
+use crate::auth::access::Caller;
+use crate::car::registry::ServicePort;
+use crate::client::client_socket::ClientSocket;
+use crate::client::page_protocol::{PageToRouter, RouterToPage};
+use crate::client::session::{self, Session};
+use crate::http::response::Problem;
+use crate::net::quota::QuotaPermit;
+use crate::net::write_timeout::WriteTimeout;
+use crate::routes::main_port;
+
+/// The WebSocket of a page, and the port whose car it is about.
+struct PageSocket {
+    wire: Wire<WriteTimeout<Transport>, RouterToPage, PageToRouter, Json>,
+    port: u16,
+}
+
+/// Lets a page in whose caller may see the car.
+pub(crate) fn upgrade(
+    context: &Arc<Context>,
+    service: &Arc<ServicePort>,
+    caller: Caller,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    // In this order a page that asks without an upgrade is told, too, that there is no room: of a
+    // WebSocket that is refused a browser tells it nothing.
+    let permit = session::permit(context, &caller, peer)?;
+    let accept = main_port::websocket_accept(request.headers())?;
+    let (shared, service) = (context.clone(), service.clone());
+    let serve = move |stream, read| async move {
+        serve(&shared, &service, (caller, peer, permit), stream, read).await;
+    };
+    Ok(main_port::accept_websocket(
+        &context.links,
+        request,
+        accept,
+        serve,
+    ))
+}
+
+async fn serve(
+    context: &Arc<Context>,
+    service: &ServicePort,
+    (caller, peer, permit): (Caller, SocketAddr, QuotaPermit),
+    stream: Transport,
+    read: Vec<u8>,
+) {
+    stream.set_dead_after(timing::PACE_BUSY.dead);
+    let page = PageSocket {
+        wire: Wire::accepted(WriteTimeout::new(stream), read).await,
+        port: service.port,
+    };
+    let role = caller.role();
+    let session = Session {
+        caller,
+        peer,
+        role,
+        permit,
+    };
+    let live = session.run(context, page, "a page");
+    // Another car may have the port next.
+    let Some((last_words, page)) = service.closed.run_until_cancelled(live).await else {
+        return;
+    };
+    if let Some(words) = last_words.and_then(RouterToPage::of) {
+        page.wire.part(Some(&words), "", session::FAREWELL).await;
+    }
+}
+
+impl ClientSocket for PageSocket {
+    fn only(&self) -> Option<u16> {
+        Some(self.port)
+    }
+
+    fn has_room(&self) -> bool {
+        self.wire.has_room()
+    }
+
+    fn push(&mut self, message: RouterToConsole) -> Result<(), WireError> {
+        RouterToPage::of(message).map_or(Ok(()), |message| self.wire.push(&message))
+    }
+
+    fn push_ping(&mut self, payload: Bytes) -> Result<(), WireError> {
+        self.wire.push_ping(payload)
+    }
+
+    async fn event(&mut self) -> Result<Event<ConsoleToRouter>, WireError> {
+        Ok(match self.wire.event().await? {
+            Event::Message(message) => match message.about(self.port) {
+                Ok(message) => Event::Message(message),
+                Err(probe) => {
+                    // Who asks on without reading is not answered.
+                    if self.wire.has_room() {
+                        self.wire.push(&RouterToPage::Probe(probe))?;
+                    }
+                    Event::Ping
+                }
+            },
+            Event::Room => Event::Room,
+            Event::Ping => Event::Ping,
+            Event::Pong(payload) => Event::Pong(payload),
+            Event::Closed(reason) => Event::Closed(reason),
+        })
+    }
+}

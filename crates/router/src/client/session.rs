@@ -1,0 +1,203 @@
+//! Owns a console's connection from its upgrade to its hello, and what a session of a console or a
+//! page begins and ends with. What is between is `admin/console`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use p2p_shared::key::Role;
+use p2p_shared::protocol::console::{ConsoleToRouter, Driver, RefusedReason, RouterToConsole};
+use p2p_shared::random::jitter;
+use p2p_shared::text::Escaped;
+use p2p_shared::timing;
+use p2p_shared::transport::Transport;
+use p2p_shared::wire::Wire;
+use tokio::sync::mpsc;
+
+use crate::Context;
+use crate::auth::access::Caller;
+use crate::car::DriverSession;
+use crate::http::response::Problem;
+use crate::net::hello;
+use crate::net::limits;
+use crate::net::quota::QuotaPermit;
+use crate::net::unauthenticated::PendingConnection;
+use crate::ops::metrics::GaugeGuard;
+use crate::routes::main_port;
+
+use crate::client::client_socket::{ClientSocket, ConsoleWire};
+use crate::client::task::{Console, ConsoleEnd};
+use crate::net::write_timeout::WriteTimeout;
+
+/// How long a console gets to take our last words.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
+/// Most characters of what a console says of itself in a log line.
+const SOFTWARE: usize = 40;
+
+/// Lets a console in, before it has said anything of the protocol, if its key and version may.
+pub(crate) fn upgrade(
+    context: &Arc<Context>,
+    pending: &PendingConnection,
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    let peer = pending.peer();
+    let headers = request.headers();
+    let allowed = context
+        .access
+        .allow(pending, headers, "watch", Role::may_view);
+    let (caller, accept, permit) = allowed
+        .and_then(|caller| {
+            let accept = main_port::websocket_accept(headers)?;
+            let permit = permit(context, &caller, peer)?;
+            Ok((caller, accept, permit))
+        })
+        .inspect_err(|problem| {
+            main_port::refused(pending, "console", problem);
+        })?;
+    let shared = context.clone();
+    let serve = move |stream, read| async move {
+        let person = (caller, peer, permit);
+        serve(&shared, person, stream, read).await;
+    };
+    Ok(main_port::accept_websocket(
+        &context.links,
+        request,
+        accept,
+        serve,
+    ))
+}
+
+/// The caller's part in the consoles that there may be.
+pub(crate) fn permit(
+    context: &Context,
+    caller: &Caller,
+    peer: SocketAddr,
+) -> Result<QuotaPermit, Problem> {
+    context.consoles.take(caller.quota_owner(peer.ip())).ok_or_else(|| {
+        context.metrics.over_quota.inc();
+        let sentence = format!(
+            "this key has {} consoles and pages open, which is all it may: close one (a stop by /cgi is never refused)",
+            limits::CONSOLES
+        );
+        Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)
+    })
+}
+
+/// Most presses of a console whose late refusal it has not been told yet.
+const REFUSALS: usize = 16;
+
+/// The life of a console, from its hello to its end.
+pub(crate) async fn serve(
+    context: &Arc<Context>,
+    (caller, peer, permit): (Caller, SocketAddr, QuotaPermit),
+    stream: Transport,
+    read: Vec<u8>,
+) {
+    stream.set_dead_after(timing::PACE_BUSY.dead);
+    let mut wire: ConsoleWire = Wire::accepted(WriteTimeout::new(stream), read).await;
+    let pending = context.strangers.admit(peer, &context.closed);
+    let hello = |message| match message {
+        ConsoleToRouter::Hello { software, readonly } => Some((software, readonly)),
+        _ => None,
+    };
+    let (software, readonly) = match hello::wait(&mut wire, &pending, hello).await {
+        Ok(Some(hello)) => hello,
+        Ok(None) => return,
+        Err(message) => {
+            tracing::info!(from = %peer, key = caller.name(), why = message, "console refused");
+            let reason = RefusedReason::Denied;
+            let words = RouterToConsole::Refused {
+                reason,
+                press: None,
+                message,
+            };
+            return wire.part(Some(&words), "", FAREWELL).await;
+        }
+    };
+    drop(pending);
+    let role = match caller.role() {
+        role if readonly && role.may_view() => Role::View,
+        role => role,
+    };
+    let session = Session {
+        caller,
+        peer,
+        role,
+        permit,
+    };
+    let software = Escaped(&software).cut(SOFTWARE).to_string();
+    let (last_words, wire) = session.run(context, wire, &software).await;
+    if let Some(words) = last_words {
+        wire.part(Some(&words), "", FAREWELL).await;
+    }
+}
+
+/// Someone at a console or a page.
+pub(crate) struct Session {
+    pub caller: Caller,
+    pub peer: SocketAddr,
+    /// What it may do here.
+    pub role: Role,
+    pub permit: QuotaPermit,
+}
+
+impl Session {
+    /// Its life on this connection, with this `software`. What is left is what to say at the end,
+    /// if anything, and the connection for it.
+    pub(crate) async fn run<W: ClientSocket>(
+        self,
+        context: &Arc<Context>,
+        wire: W,
+        software: &str,
+    ) -> (Option<RouterToConsole>, W) {
+        let Self {
+            caller,
+            peer,
+            role,
+            permit,
+        } = self;
+        let presence = context.cars.console(wire.only(), role.may_run());
+        let session = presence.session;
+        tracing::info!(
+            from = %peer, key = caller.name(), %role, session = session.0, software, "console up"
+        );
+        let _counted = GaugeGuard::new(&context.metrics.consoles);
+        let (refusals, refused) = mpsc::channel(REFUSALS);
+        let person = DriverSession {
+            driver: Driver {
+                session,
+                name: caller.who(peer),
+            },
+            key: caller.key().to_owned(),
+            from: peer,
+            role,
+            rtt: None,
+            refusals,
+        };
+        let console = Console::new(context, wire, person, presence, refused, permit);
+        let (end, wire) = console.run(caller.revoked()).await;
+        tracing::info!(from = %peer, session = session.0, why = %end, "console down");
+        (last_words(&end), wire)
+    }
+}
+
+/// What a console is told of its end, where it can still be told something.
+fn last_words(end: &ConsoleEnd) -> Option<RouterToConsole> {
+    match end {
+        ConsoleEnd::GoAway => {
+            let after = timing::COME_BACK_SPREAD.mul_f64(jitter());
+            Some(RouterToConsole::GoAway {
+                reconnect_after_ms: u64::try_from(after.as_millis()).unwrap_or_default(),
+            })
+        }
+        ConsoleEnd::Revoked | ConsoleEnd::ProtocolViolation(_) => Some(RouterToConsole::Refused {
+            reason: RefusedReason::Denied,
+            press: None,
+            message: end.to_string(),
+        }),
+        ConsoleEnd::Closed(_) | ConsoleEnd::Lost(_) | ConsoleEnd::Silent(_) => None,
+    }
+}

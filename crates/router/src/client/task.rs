@@ -1,0 +1,305 @@
+//! Owns one console or page: the task that alone reads and writes its socket, checks its role on
+//! every message, and passes on what it wants and what happens.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use p2p_shared::clock;
+use p2p_shared::liveness::{Due, Liveness, Pings};
+use p2p_shared::protocol::CommandInfo;
+use p2p_shared::protocol::console::{
+    ConsoleToRouter, FeedEvent, PressId, RefusedReason, RouterToConsole, RunTold, SendEvent,
+};
+use p2p_shared::wire::{Event, WireError};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::Context;
+use crate::car::cars::SessionGuard;
+use crate::car::{DriverSession, Refused};
+use crate::client::client_socket::ClientSocket;
+use crate::client::runs::ClientRuns;
+use crate::feed::{Addressee, Snapshot, Tick};
+use crate::net::quota::QuotaPermit;
+
+mod answers;
+mod requests;
+
+/// Why a console's connection ended, as the log tells it.
+#[derive(Debug)]
+pub(crate) enum ConsoleEnd {
+    Closed(String),
+    Lost(String),
+    Silent(Duration),
+    ProtocolViolation(String),
+    Revoked,
+    GoAway,
+}
+
+impl std::fmt::Display for ConsoleEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed(reason) if reason.is_empty() => f.write_str("the console closed it"),
+            Self::Closed(reason) => write!(f, "the console closed it: {reason}"),
+            Self::Lost(error) | Self::ProtocolViolation(error) => f.write_str(error),
+            Self::Silent(silence) => write!(f, "silent for {} s", silence.as_secs()),
+            Self::Revoked => f.write_str("the key was revoked or may do something else now"),
+            Self::GoAway => f.write_str("the router is going down"),
+        }
+    }
+}
+
+impl From<WireError> for ConsoleEnd {
+    fn from(error: WireError) -> Self {
+        if error.is_violation() {
+            Self::ProtocolViolation(error.to_string())
+        } else {
+            Self::Lost(error.to_string())
+        }
+    }
+}
+
+/// What a car has answered, and by which request it was asked.
+enum Answer {
+    List(u64, Option<Vec<CommandInfo>>),
+    Run(u64, RunTold),
+}
+
+/// The task of a console.
+pub(crate) struct Console<'a, W> {
+    context: &'a Arc<Context>,
+    wire: W,
+    person: DriverSession,
+    addressee: Addressee,
+    presence: SessionGuard,
+    /// Presses of it that were refused after they had been taken.
+    refused: mpsc::Receiver<(PressId, Refused)>,
+    /// Of what all consoles of its key may ask for.
+    permit: QuotaPermit,
+    /// The car that it looks at.
+    watched: Option<u16>,
+    feed: broadcast::Receiver<Arc<FeedEvent>>,
+    ticks: broadcast::Receiver<Tick>,
+    /// What is still to be sent of the picture; events wait for it.
+    snapshot: Snapshot,
+    missed: u64,
+    sends: ClientRuns,
+    /// RunQueries to cars.
+    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// Parts of lists, to be sent as there is room.
+    parts: VecDeque<RouterToConsole>,
+    liveness: Liveness,
+    started: Instant,
+}
+
+impl<'a, W: ClientSocket> Console<'a, W> {
+    pub(crate) fn new(
+        context: &'a Arc<Context>,
+        wire: W,
+        person: DriverSession,
+        presence: SessionGuard,
+        refused: mpsc::Receiver<(PressId, Refused)>,
+        permit: QuotaPermit,
+    ) -> Self {
+        let now = clock::now();
+        let subscription = context.feed.subscribe(wire.only());
+        let mut liveness = Liveness::new(Pings::Always, now);
+        liveness.set_busy(true, now);
+        Self {
+            context,
+            wire,
+            addressee: Addressee {
+                session: person.driver.session,
+                key: person.key.clone(),
+                role: person.role,
+            },
+            person,
+            presence,
+            refused,
+            permit,
+            watched: None,
+            feed: subscription.events,
+            ticks: context.feed.ticks(),
+            snapshot: subscription.snapshot,
+            missed: 0,
+            sends: ClientRuns::default(),
+            answers: FuturesUnordered::new(),
+            parts: VecDeque::new(),
+            liveness,
+            started: now,
+        }
+    }
+
+    /// The console's life. What is left is the wire, for the farewell; its runs are cancelled
+    /// and its control is given back.
+    pub(crate) async fn run(mut self, revoked: impl Future<Output = ()>) -> (ConsoleEnd, W) {
+        let context = self.context;
+        let end = tokio::select! {
+            biased;
+            () = revoked => ConsoleEnd::Revoked,
+            () = context.closed.cancelled() => ConsoleEnd::GoAway,
+            Err(end) = self.serve() => end,
+        };
+        (end, self.wire)
+    }
+
+    async fn serve(&mut self) -> Result<Infallible, ConsoleEnd> {
+        loop {
+            let now = clock::now();
+            match self.liveness.poll(now).0 {
+                Some(Due::Dead(silence)) => return Err(ConsoleEnd::Silent(silence)),
+                Some(Due::Ping) => self.ping(now)?,
+                None => {}
+            }
+            let timer = tokio::time::sleep_until(self.liveness.next().into());
+            let has_room = self.wire.has_room();
+            let has_parts = !self.snapshot.is_over() || !self.parts.is_empty();
+            tokio::select! {
+                biased;
+                event = self.wire.event() => self.on_event(event?)?,
+                Some((press, refused)) = self.refused.recv(), if has_room => {
+                    self.refuse(Some(press), refused)?;
+                }
+                Ok(tick) = self.ticks.recv(), if has_room => self.on_tick(tick)?,
+                (request, event) = std::future::poll_fn(|cx| self.sends.poll_next(cx)),
+                    if has_room && !self.sends.is_empty() =>
+                {
+                    self.wire.push(RouterToConsole::SendEvent { request, event })?;
+                }
+                Some(answer) = self.answers.next(), if !self.answers.is_empty() => match answer {
+                    Answer::List(request, commands) => self.on_list(request, commands),
+                    Answer::Run(request, told) => {
+                        self.parts.push_back(RouterToConsole::Run { request, told });
+                    }
+                },
+                () = std::future::ready(()), if has_room && has_parts => self.push_part()?,
+                told = self.feed.recv(), if has_room && !has_parts => self.on_feed(told)?,
+                () = timer => {}
+            }
+        }
+    }
+
+    /// ClientRuns the next part of what is sent in parts.
+    fn push_part(&mut self) -> Result<(), WireError> {
+        if !self.snapshot.is_over() {
+            let part = self.snapshot.part(&self.addressee, self.missed);
+            return self.wire.push(part);
+        }
+        match self.parts.pop_front() {
+            Some(part) => self.wire.push(part),
+            None => Ok(()),
+        }
+    }
+
+    /// ClientRuns what happened, and what has happened since, as long as there is room.
+    fn on_feed(&mut self, told: Result<Arc<FeedEvent>, RecvError>) -> Result<(), WireError> {
+        let mut told = told.map_err(|error| match error {
+            // The feed lives as long as the router: it is never closed before us.
+            RecvError::Closed => TryRecvError::Closed,
+            RecvError::Lagged(missed) => TryRecvError::Lagged(missed),
+        });
+        loop {
+            match told {
+                Ok(event) if self.wire.sees(&event) => {
+                    let event = Arc::unwrap_or_clone(event);
+                    self.wire.push(RouterToConsole::Feed(event))?;
+                }
+                Ok(_) => {}
+                Err(TryRecvError::Lagged(missed)) => {
+                    self.take_new_snapshot(missed);
+                    return Ok(());
+                }
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
+            }
+            if !self.wire.has_room() {
+                return Ok(());
+            }
+            told = self.feed.try_recv();
+        }
+    }
+
+    /// The console is too far behind: it gets a new picture, which has what it missed.
+    fn take_new_snapshot(&mut self, missed: u64) {
+        self.missed = missed + self.feed.len() as u64;
+        let subscription = self.context.feed.subscribe(self.wire.only());
+        self.feed = subscription.events;
+        self.snapshot = subscription.snapshot;
+        let (session, missed) = (self.person.driver.session.0, self.missed);
+        tracing::debug!(session, missed, "console lags");
+    }
+
+    fn on_tick(&mut self, tick: Tick) -> Result<(), WireError> {
+        let Tick {
+            service_port,
+            clock_ms,
+        } = tick;
+        let drives = || {
+            let car = self.context.cars.get(service_port);
+            car.is_some_and(|car| car.is_driven_by(self.presence.session))
+        };
+        if self.watched != Some(service_port) && !drives() {
+            return Ok(());
+        }
+        self.wire.push(RouterToConsole::Tick {
+            service_port,
+            clock_ms,
+        })
+    }
+
+    fn ping(&mut self, now: Instant) -> Result<(), WireError> {
+        let sent = u64::try_from(now.duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
+        self.wire
+            .push_ping(Bytes::copy_from_slice(&sent.to_be_bytes()))
+    }
+
+    fn on_event(&mut self, event: Event<ConsoleToRouter>) -> Result<(), ConsoleEnd> {
+        if !matches!(event, Event::Room) {
+            self.liveness.heard(clock::now());
+        }
+        match event {
+            Event::Message(message) => self.on_message(message),
+            Event::Pong(payload) => {
+                if let Ok(sent) = payload[..].try_into() {
+                    let sent = Duration::from_micros(u64::from_be_bytes(sent));
+                    self.person.rtt = (clock::now() - self.started).checked_sub(sent);
+                }
+                Ok(())
+            }
+            Event::Ping | Event::Room => Ok(()),
+            Event::Closed(reason) => Err(ConsoleEnd::Closed(reason)),
+        }
+    }
+
+    /// Something that the console asked for is refused: this press, or something else.
+    fn refuse(&mut self, press: Option<PressId>, refused: Refused) -> Result<(), WireError> {
+        let Refused { reason, message } = refused;
+        self.wire.push(RouterToConsole::Refused {
+            reason,
+            press,
+            message,
+        })
+    }
+
+    fn tell(&mut self, request: u64, event: SendEvent) -> Result<(), WireError> {
+        self.wire
+            .push(RouterToConsole::SendEvent { request, event })
+    }
+
+    /// Whether its role lets it do `what`.
+    fn check_may_run(&self, what: &str) -> Result<(), Refused> {
+        if self.person.role.may_run() {
+            return Ok(());
+        }
+        Err(Refused {
+            reason: RefusedReason::Denied,
+            message: format!("this console may watch and stop, and not {what}: use a drive key"),
+        })
+    }
+}

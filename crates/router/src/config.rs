@@ -1,0 +1,289 @@
+//! Owns the command line of `p2p-router`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use p2p_shared::ports::PortRange;
+use p2p_shared::settings::{CommandLine, CommonOptions, Shell};
+use p2p_shared::state_dir;
+
+use crate::Config;
+use crate::Patience;
+use crate::auth::certificate::{Certificate, CertificateFiles, note};
+use crate::auth::key_command::{KeyCommand, Proof};
+use crate::auth::key_store::{KeyFile, KeyStore};
+use crate::http::host::HostName;
+use crate::net::limits;
+use crate::ops::inherited_listeners::InheritedListeners;
+use crate::ops::state_file::StateFile;
+
+/// The public relay: takes links of p2p-inner, and opens a service port for each
+#[derive(Debug, Parser)]
+#[command(
+    name = "p2p-router",
+    version,
+    before_help = "Examples:\n  \
+        p2p-router                        main port 8888; at a terminal, the first start makes keys\n  \
+        p2p-router key add car2 --role link --ports 9001\n  \
+        p2p-router 8888 --open --bind 127.0.0.1   without keys, for this machine only"
+)]
+pub struct Options {
+    /// What to do instead of running
+    #[command(subcommand)]
+    pub task: Option<Task>,
+    /// The main port, for inners and consoles; 0: any that is free
+    #[arg(env = "P2P_PORT", default_value = "8888")]
+    pub port: u16,
+    /// The address to listen on; the default takes IPv4 and IPv6
+    #[arg(long, value_name = "ADDR", env = "P2P_BIND", default_value = "::")]
+    pub bind: BindAddress,
+    /// Work without keys: everyone who reaches the ports may do everything
+    #[arg(long, env = "P2P_OPEN", value_parser = clap::builder::BoolishValueParser::new())]
+    pub open: bool,
+    /// With --open on an address that others reach: yes, everyone may run commands here
+    #[arg(long, env = "P2P_OPEN_TO_EVERYONE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub open_to_everyone: bool,
+    /// The service ports that inners may ask for
+    #[arg(
+        long,
+        value_name = "LOW-HIGH",
+        env = "P2P_SERVICE_PORTS",
+        default_value = "1024-65535"
+    )]
+    pub service_ports: PortRange,
+    /// The largest body of a request, in bytes
+    #[arg(long, value_name = "BYTES", env = "P2P_MAX_BODY", default_value = "1048576",
+        value_parser = clap::value_parser!(u32).range(0..=64 * 1024 * 1024))]
+    pub max_body: u32,
+    /// Most links of one key; with --open of one address
+    #[arg(long, value_name = "N", env = "P2P_MAX_LINKS", default_value_t = limits::LINKS)]
+    pub max_links: usize,
+    /// Run this when a link is there for the first time, or gone for good (a minute after it was
+    /// lost): words as a shell splits them, without a shell. It finds P2P_EVENT (up or down),
+    /// P2P_LINK, P2P_SERVICE_PORT, P2P_SINCE and P2P_WHY in its environment
+    #[arg(long, value_name = "COMMAND", env = "P2P_ON_LINK")]
+    pub on_link: Option<CommandLine>,
+    /// A certificate from an authority, in PEM, with those that lead to it; without one the
+    /// router makes its own, which the keys made here know
+    #[arg(long, value_name = "FILE", env = "P2P_TLS_CERT", global = true)]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", env = "P2P_TLS_KEY", global = true)]
+    pub tls_key: Option<PathBuf>,
+    /// Take keys and commands without TLS on the service ports: whoever is on the way can read
+    /// and change them
+    #[arg(long, env = "P2P_ALLOW_PLAIN_HTTP", value_parser = clap::builder::BoolishValueParser::new())]
+    pub allow_plain_http: bool,
+    /// With --open: the names by which browsers reach this router; addresses and localhost always
+    /// do
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        env = "P2P_HOST_NAMES",
+        value_delimiter = ','
+    )]
+    pub host_names: Vec<HostName>,
+    /// Where the router keeps its keys and its certificate
+    /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
+    #[arg(long, value_name = "DIR", env = "P2P_STATE_DIR", global = true)]
+    pub state_dir: Option<PathBuf>,
+    /// What all our programs have
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+/// What to do instead of running.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Make, show and revoke keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Read the settings, the keys and the certificate, say what is wrong with them, and end
+    Check,
+    /// Ask the router that runs with these settings on this machine whether it can do its job: ends
+    /// with 0 if it says so, with 3 if not
+    Health,
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// An address as the command line has it: IPv6 with or without brackets.
+#[derive(Debug, Clone, Copy)]
+pub struct BindAddress(pub IpAddr);
+
+impl std::str::FromStr for BindAddress {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        bare.unwrap_or(text).parse().map(Self)
+    }
+}
+
+impl Options {
+    /// Where the keys are.
+    ///
+    /// # Errors
+    /// If no place is known.
+    pub fn state_dir(&self) -> Result<PathBuf, state_dir::NoStateDir> {
+        self.state_dir
+            .clone()
+            .map_or_else(state_dir::default_state_dir, Ok)
+    }
+
+    /// Settings of which one needs another, wherever each comes from.
+    fn check(&self) -> Result<(), clap::Error> {
+        let address = self.bind.0.to_canonical();
+        if self.open && !self.open_to_everyone && !address.is_loopback() {
+            return Err(usage(format!(
+                "--open lets everyone who reaches {address} run commands: add --bind 127.0.0.1 to have this machine only, or --open-to-everyone if that is what you want; without --open there are keys"
+            )));
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err(usage(
+                "--tls-cert and --tls-key go together: one is given, and the other is not",
+            ));
+        }
+        Ok(())
+    }
+
+    fn certificate_files(&self) -> Option<CertificateFiles> {
+        let (certificate, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        Some(CertificateFiles { certificate, key })
+    }
+
+    /// What the router shows to those who connect by TLS. Makes its own certificate if need be.
+    ///
+    /// # Errors
+    /// A `clap::Error` where the settings don't go together; else if it can't be read or kept.
+    pub fn certificate(&self) -> anyhow::Result<Certificate> {
+        self.check()?;
+        Ok(match self.certificate_files() {
+            Some(files) => Certificate::of_authority(&files)?,
+            None => Certificate::own(&self.state_dir()?)?,
+        })
+    }
+
+    /// What keys that are made now know the router by: what is said here, else what it showed when
+    /// it was last started.
+    ///
+    /// # Errors
+    /// As [`Options::certificate`], and if it is not known what the router showed.
+    pub fn proof(&self) -> anyhow::Result<Proof> {
+        let state_dir = self.state_dir()?;
+        if self.certificate_files().is_none()
+            && let Some(file) = note::read(&state_dir)?
+        {
+            let file = file.display();
+            let note = format!(
+                "the router shows the certificate in {file}, of an authority: the key has no fingerprint, and its holder checks the certificate and its name"
+            );
+            return Ok(Proof {
+                fingerprint: None,
+                note: Some(note),
+            });
+        }
+        let certificate = self.certificate()?;
+        let has_keys = !KeyFile::in_dir(&state_dir).list()?.is_empty();
+        let warning = certificate.warning().filter(|_| has_keys);
+        Ok(Proof {
+            fingerprint: certificate.fingerprint(),
+            note: warning.map(str::to_owned),
+        })
+    }
+
+    /// What a router with these sockets needs to know. Reads the keys and the certificate.
+    ///
+    /// # Errors
+    /// A `clap::Error` where the settings don't go together; else if something can't be read.
+    pub fn config(&self, sockets: InheritedListeners) -> anyhow::Result<Config> {
+        self.check()?;
+        let certificate_files = self.certificate_files();
+        // Without keys there is nothing that a caller could know the router by.
+        let certificate = if self.open && certificate_files.is_none() {
+            None
+        } else {
+            Some(self.certificate()?)
+        };
+        Ok(Config {
+            certificate,
+            certificate_files,
+            allow_plain_http: self.allow_plain_http || self.open,
+            bind: self.bind.0,
+            port: self.port,
+            service_ports: self.service_ports,
+            keys: if self.open {
+                None
+            } else {
+                Some(KeyStore::open(self.state_dir()?)?)
+            },
+            host_names: self.host_names.clone(),
+            max_body: self.max_body as usize,
+            patience: Patience::default(),
+            max_links: self.max_links,
+            on_link: self.on_link.clone().map(CommandLine::into_words),
+            // Another time it may be another port, and then others' links are not ours.
+            known_links: (self.port != 0)
+                .then(|| self.state_dir().ok())
+                .flatten()
+                .map(|dir| StateFile::new(dir, &format!("links-{}.json", self.port))),
+            sockets,
+        })
+    }
+}
+
+fn usage(sentence: impl std::fmt::Display) -> clap::Error {
+    Options::command().error(ErrorKind::ArgumentConflict, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(arguments: &str) -> Option<String> {
+        let words = std::iter::once("p2p-router").chain(arguments.split_whitespace());
+        let options = Options::try_parse_from(words).unwrap();
+        options.check().err().map(|error| {
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        })
+    }
+
+    #[test]
+    fn open_to_others_needs_saying_twice() {
+        for fine in [
+            "",
+            "--bind 0.0.0.0",
+            "--open --bind 127.0.0.1",
+            "--open --bind 127.1.2.3",
+            "--open --bind [::1]",
+            "--open --bind ::ffff:127.0.0.1",
+            "--open --open-to-everyone",
+            "--open --open-to-everyone --bind 192.0.2.1",
+        ] {
+            assert_eq!(refusal(fine), None, "{fine}");
+        }
+        for risky in ["--open", "--open --bind 0.0.0.0", "--open --bind 192.0.2.1"] {
+            let sentence = refusal(risky).unwrap();
+            assert!(sentence.contains("--open-to-everyone"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_go_together() {
+        for half in ["--tls-cert a.pem", "--tls-key b.pem"] {
+            let sentence = refusal(half).unwrap();
+            assert!(sentence.contains("go together"), "{sentence}");
+        }
+        assert_eq!(refusal("--tls-cert a.pem --tls-key b.pem"), None);
+    }
+}

@@ -1,0 +1,311 @@
+//! Owns an HTTP/1.1 connection: hyper speaks, and this sees to it that a caller is never left
+//! without an answer of ours, not for garbage nor for a request that stops halfway, and that it
+//! gets to read it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use p2p_shared::protocol::console::CALLER_LEFT;
+use p2p_shared::timing;
+use p2p_shared::transport::Transport;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::camera::mjpeg::Live;
+use crate::net::unauthenticated::PendingConnection;
+
+mod guard;
+
+use guard::{Guard, GuardedBody, GuardedStream, Owed};
+
+/// Most bytes of a request's headers, its first line included, that are answered as asked.
+pub(crate) const MAX_HEADERS: usize = 16 * 1024;
+/// Most bytes of a request's address.
+pub(crate) const MAX_ADDRESS: usize = 8 * 1024;
+/// Where hyper itself gives up on a request: beyond our own limits, so that it is mostly we who
+/// answer.
+const MAX_BUFFER: usize = 2 * MAX_HEADERS;
+/// Most headers of a request.
+const MAX_HEADER_COUNT: usize = 128;
+
+/// What a caller still sends when it was answered is read and thrown away, for it gets to read
+/// the answer only if nothing unread is left when we close (RFC 9112, 9.6): at most so much,
+const THROWN_AWAY: u64 = 8 * 1024 * 1024;
+/// and at most so long.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a caller is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a request's headers, whole.
+    pub headers: Duration,
+    /// For its body, whole.
+    pub body: Duration,
+    /// For the caller to read on when it has stopped reading its answer (nginx's
+    /// `send_timeout`).
+    pub reading: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            headers: timing::HTTP_HEADERS,
+            body: timing::HTTP_BODY,
+            reading: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Answers requests on this connection until it ends or the pending has to go, which is after the
+/// present answer. `refuse` gives the answer to what is no request.
+pub(crate) async fn serve<H, F, B>(
+    stream: Transport,
+    pending: &PendingConnection,
+    refuse: impl Fn(StatusCode) -> Response<Bytes>,
+    handle: H,
+) where
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin,
+{
+    let patience = Patience {
+        headers: timing::HELLO,
+        ..Patience::default()
+    };
+    serve_with(patience, stream, pending, refuse, handle).await;
+}
+
+/// The same, with another patience.
+pub(crate) async fn serve_with<H, F, B>(
+    patience: Patience,
+    stream: Transport,
+    pending: &PendingConnection,
+    refuse: impl Fn(StatusCode) -> Response<Bytes>,
+    handle: H,
+) where
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin,
+{
+    let closing = pending.end();
+    let guard = Guard::default();
+    let io = TokioIo::new(GuardedStream::new(stream, guard.clone(), patience.reading));
+    let service = service_fn(|request: Request<Incoming>| {
+        guard.asked();
+        let is_http_10 = request.version() == Version::HTTP_10;
+        let has_body = !request.body().is_end_stream();
+        let method = request.method().clone();
+        let answer = handle(request);
+        let guard = guard.clone();
+        async move {
+            let mut response = answer.await;
+            if has_body && leaves_body(&method, response.status()) {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            if let Some(live) = response.extensions_mut().remove::<Live>() {
+                guard.is_live(live);
+            }
+            if is_http_10 && response.body().size_hint().exact().is_none() {
+                guard.reset_unless_whole();
+            }
+            Ok::<_, Infallible>(response.map(|body| GuardedBody::new(body, guard)))
+        }
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience.headers)
+        .max_buf_size(MAX_BUFFER)
+        .max_headers(MAX_HEADER_COUNT)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let ended = match closing.run_until_cancelled(&mut connection).await {
+        Some(ended) => ended,
+        None if guard.owed() == Owed::Nothing => Ok(()),
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            if pending.is_sent_away() {
+                // It may be one of those that never read.
+                let last = tokio::time::timeout(LINGER, &mut connection).await;
+                last.unwrap_or(Ok(()))
+            } else {
+                (&mut connection).await
+            }
+        }
+    };
+    let unread = connection.into_parts().map(|parts| parts.read_buf);
+    // Gone only if it was upgraded.
+    let Some(mut stream) = guard.reclaim() else {
+        return;
+    };
+    let is_closing = closing.is_cancelled();
+    let has_begun =
+        unread.is_some_and(|bytes| begins(&bytes).is_some()) || what_has_come(&stream).is_some();
+    let last_words = match guard.owed() {
+        Owed::Nothing if has_begun => cut_off(&ended, is_closing),
+        // Between requests either end may close.
+        Owed::Nothing if ended.is_err() || is_closing => return,
+        Owed::Nothing | Owed::RestOfAnswer => None,
+        Owed::Answer => StatusCode::from_u16(CALLER_LEFT).ok(),
+        Owed::Refusal(status) => Some(status),
+        Owed::Reset => return,
+    };
+    say_last(&mut stream, pending, last_words.map(refuse)).await;
+}
+
+/// Says this to one whose request nobody has read, and closes.
+pub(crate) async fn turn_away(
+    mut stream: Transport,
+    pending: &PendingConnection,
+    last_words: Response<Bytes>,
+) {
+    say_last(&mut stream, pending, Some(last_words)).await;
+}
+
+/// A caller that doesn't take its last words in time does without.
+async fn say_last(
+    stream: &mut Transport,
+    pending: &PendingConnection,
+    last_words: Option<Response<Bytes>>,
+) {
+    let last_words = last_words.map(closing_answer);
+    let linger = if pending.is_sent_away() {
+        Duration::ZERO
+    } else {
+        LINGER
+    };
+    let _ = tokio::time::timeout(linger, part(stream, last_words)).await;
+}
+
+/// Whether this answer has to be the last on its connection: the rest of a body that nobody
+/// reads must not be taken for the next request.
+fn leaves_body(method: &Method, status: StatusCode) -> bool {
+    // Only a POST's is always read before it is answered, unless it is refused.
+    method != Method::POST || status.is_client_error() || status.is_server_error()
+}
+
+/// The first byte of a request in this, if there is something of one.
+fn begins(bytes: &[u8]) -> Option<u8> {
+    bytes.iter().copied().find(|byte| !b"\r\n".contains(byte))
+}
+
+/// The first byte of what has come and nobody has read yet: it was us who didn't get to run until its
+/// time was over, or until all closed. Asks the kernel: tokio may not know of it before its next turn.
+pub(crate) fn what_has_come(stream: &Transport) -> Option<u8> {
+    let mut bytes = [0; 16];
+    let looked = recv(
+        stream.socket()?,
+        &mut bytes,
+        RecvFlags::PEEK | RecvFlags::DONTWAIT,
+    );
+    let (length, _) = looked.ok()?;
+    begins(&bytes[..length])
+}
+
+/// The status for a caller of whose request only the beginning has come.
+fn cut_off(ended: &hyper::Result<()>, is_closing: bool) -> Option<StatusCode> {
+    match ended {
+        _ if is_closing => Some(StatusCode::SERVICE_UNAVAILABLE),
+        Err(error) if error.is_timeout() => Some(StatusCode::REQUEST_TIMEOUT),
+        Err(_) => Some(StatusCode::BAD_REQUEST),
+        // It comes behind the last request that we answer here.
+        Ok(()) => None,
+    }
+}
+
+/// Says the last words, and waits for the caller to read them and close.
+async fn part(stream: &mut Transport, last_words: Option<Vec<u8>>) -> std::io::Result<()> {
+    stream.write_all(&last_words.unwrap_or_default()).await?;
+    stream.shutdown().await?;
+    let mut rest = stream.take(THROWN_AWAY);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
+/// The connection under an upgraded request, and what was read of it beyond the request.
+pub(crate) fn downcast(upgraded: hyper::upgrade::Upgraded) -> Option<(Transport, Vec<u8>)> {
+    let parts = upgraded.downcast::<TokioIo<GuardedStream>>().ok()?;
+    let stream = parts.io.into_inner().into_stream()?;
+    Some((stream, parts.read_buf.into()))
+}
+
+/// The answer as bytes, after which the connection is closed.
+fn closing_answer(response: Response<Bytes>) -> Vec<u8> {
+    let (head, body) = response.into_parts();
+    let mut text = format!("HTTP/1.1 {}\r\nconnection: close\r\n", head.status).into_bytes();
+    for (name, value) in &head.headers {
+        text.extend_from_slice(name.as_ref());
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(value.as_bytes());
+        text.extend_from_slice(b"\r\n");
+    }
+    text.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    text.extend_from_slice(&body);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_what_the_contract_says() {
+        let patience = Patience::default();
+        assert_eq!(patience.headers, Duration::from_secs(10));
+        assert_eq!(patience.body, Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn what_came_and_was_not_read_is_seen() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut caller = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = Transport::Plain(listener.accept().await.unwrap().0);
+        assert_eq!(what_has_come(&stream), None);
+        // Without a word to the runtime, which this test keeps from running.
+        std::io::Write::write_all(&mut caller, b"G").unwrap();
+        assert_eq!(what_has_come(&stream), Some(b'G'));
+        drop(caller);
+        assert_eq!(what_has_come(&stream), Some(b'G'));
+    }
+
+    #[tokio::test]
+    async fn who_is_turned_away_gets_to_read_why_though_nobody_read_what_it_said() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut caller = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let request = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(8 << 10));
+        caller.write_all(request.as_bytes()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let stream = Transport::Plain(stream);
+        while what_has_come(&stream).is_none() {
+            tokio::task::yield_now().await;
+        }
+        let metrics = std::sync::Arc::new(crate::ops::metrics::Metrics::new());
+        let strangers =
+            std::sync::Arc::new(crate::net::unauthenticated::Unauthenticated::new(metrics));
+        let pending = strangers.admit(peer, &tokio_util::sync::CancellationToken::new());
+        let mut response = Response::new(Bytes::from_static(b"later\n"));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        let hearing = async {
+            let mut said = String::new();
+            caller.read_to_string(&mut said).await.unwrap();
+            drop(caller);
+            said
+        };
+        let ((), said) = tokio::join!(turn_away(stream, &pending, response), hearing);
+        assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
+        assert!(said.ends_with("\r\n\r\nlater\n"), "{said}");
+    }
+}

@@ -1,0 +1,139 @@
+//! Owns by which names this router may be asked. A page on the internet can have its own name
+//! resolve to an address in the reader's home (DNS rebinding), and is then of the same origin as
+//! what answers there: only the `Host` of its requests tells. With keys that gets it nothing, for
+//! a browser shows its pass to no other name.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use hyper::header;
+use hyper::http::uri::Authority;
+use hyper::{HeaderMap, StatusCode};
+
+use crate::http::response::Problem;
+
+/// A name by which browsers reach the router, in lower case and without a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostName(String);
+
+/// A text that is no host's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a host name is letters, digits, dashes and dots, without http:// and without a port")]
+pub struct ParseHostNameError;
+
+impl FromStr for HostName {
+    type Err = ParseHostNameError;
+
+    fn from_str(text: &str) -> Result<Self, ParseHostNameError> {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        match normal(text) {
+            name if !name.is_empty() && name.chars().all(is_part) => Ok(Self(name)),
+            _ => Err(ParseHostNameError),
+        }
+    }
+}
+
+/// Without what doesn't tell names apart: case, and the dot at a full name's end.
+fn normal(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+/// Refuses a request whose `Host` is none of these names. Addresses pass, and `localhost`: nobody
+/// else can have those resolve to us. So does what has no `Host`, which browsers always send.
+pub(crate) fn check(names: &[HostName], headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(host) = headers.get(header::HOST) else {
+        return Ok(());
+    };
+    let authority = Authority::try_from(host.as_bytes()).ok();
+    let name = authority.as_ref().map_or("", |authority| authority.host());
+    let address = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if address.unwrap_or(name).parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    let name = normal(name);
+    if name == "localhost" || names.iter().any(|known| known.0 == name) {
+        return Ok(());
+    }
+    let example = name
+        .parse::<HostName>()
+        .map_or("NAME".to_owned(), |name| name.0);
+    let example = if example.len() > 64 { "NAME" } else { &example };
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        format!(
+            "this router does not know itself by this name, which another site may have made up: start it with --host-names {example}, or ask for its address"
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn addresses_localhost_and_names_that_are_told_pass() {
+        let names: Vec<HostName> = ["Car.example.org.", "car"]
+            .map(|n| n.parse().unwrap())
+            .into();
+        let status = |host: &'static str| {
+            let host = HeaderValue::from_static(host);
+            let headers = HeaderMap::from_iter([(header::HOST, host)]);
+            check(&names, &headers).map_err(|problem| problem.sentence)
+        };
+        for host in [
+            "127.0.0.1",
+            "192.0.2.7:9000",
+            "[::1]:9000",
+            "[2001:db8::1]",
+            "localhost",
+            "LocalHost:9000",
+            "localhost.",
+            "car",
+            "CAR:9000",
+            "car.example.org:9000",
+            "car.example.org.",
+        ] {
+            assert_eq!(status(host), Ok(()), "{host}");
+        }
+        for host in [
+            "evil.test",
+            "evil.test:9000",
+            "car.evil.test",
+            "127.0.0.1.evil.test",
+            "xcar",
+            "",
+            "localhost.evil.test",
+            "evil.localhost",
+            "a b",
+            "::1",
+        ] {
+            assert!(status(host).is_err(), "{host}");
+        }
+        let sentence = status("evil.test:9000").unwrap_err();
+        assert!(sentence.contains("--host-names evil.test,"), "{sentence}");
+        assert_eq!(
+            check(&names, &HeaderMap::new()).map_err(|p| p.sentence),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for text in [
+            "",
+            ".",
+            "http://car",
+            "car:9000",
+            "car/",
+            "a b",
+            "[::1]",
+            "cär",
+        ] {
+            assert!(text.parse::<HostName>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Owns what a request asks for: the query of `/cgi`, decoded once and strictly, as a type.
+
+use bytes::Bytes;
+use hyper::{StatusCode, Uri};
+use p2p_shared::key::Key;
+use p2p_shared::names::{Argument, CommandName};
+use percent_encoding::percent_decode_str;
+use thiserror::Error;
+
+use crate::http::response::Problem;
+
+/// Most arguments of one command.
+pub(crate) const MAX_ARGUMENTS: usize = 256;
+
+/// What `/cgi` is asked to run.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CgiQuery {
+    /// The command.
+    pub command: CommandName,
+    /// Its arguments, in order.
+    pub arguments: Vec<Argument>,
+    /// Whether the output is wanted as it comes.
+    pub stream: bool,
+    /// How long a motion is to last, in milliseconds.
+    pub for_ms: Option<u64>,
+}
+
+/// Why a query asks for nothing that can be run.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum QueryError {
+    /// No `command=`.
+    #[error("no command is asked for: add ?command=NAME; GET /commands lists what there is")]
+    NoCommand,
+    /// Two of something that there is one of.
+    #[error("{0}= is given twice: give it once")]
+    Twice(&'static str),
+    /// Not a name.
+    #[error("this can't be a command's name: {0}")]
+    Name(#[from] p2p_shared::names::NameError),
+    /// Not UTF-8.
+    #[error("this can't be a command's name: it is not UTF-8")]
+    NotUtf8,
+    /// A NUL in an argument.
+    #[error("an argument has a NUL byte (%00), which no program can be given: leave it out")]
+    ArgumentNul,
+    /// Too many arguments.
+    #[error("more than {MAX_ARGUMENTS} arguments: send long input as the body of a POST")]
+    TooManyArguments,
+    /// A `%` that is not an escape.
+    #[error("a '%' is not followed by two hexadecimal digits: write a percent sign as %25")]
+    BadEscape,
+    /// Neither 0 nor 1.
+    #[error("stream= is neither 0 nor 1")]
+    NotAFlag,
+    /// Not a number.
+    #[error("for= is not a number of milliseconds, from 1 to the car's motion limit")]
+    NotATime,
+    /// Something that we don't know, which might have been meant to limit what runs.
+    #[error("a parameter is none of command, arg, for and stream: nothing was run")]
+    Unknown,
+}
+
+impl CgiQuery {
+    /// Reads the part of the address behind `?`.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn parse(query: &str) -> Result<Self, QueryError> {
+        let mut command = None;
+        let mut arguments = Vec::new();
+        let mut stream = None;
+        let mut for_ms = None;
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decode(value)?;
+            match decode(key)?.as_slice() {
+                b"command" => {
+                    let name = String::from_utf8(value).map_err(|_| QueryError::NotUtf8)?;
+                    once("command", &mut command, CommandName::try_from(name)?)?;
+                }
+                b"arg" => {
+                    if arguments.len() == MAX_ARGUMENTS {
+                        return Err(QueryError::TooManyArguments);
+                    }
+                    let argument = Argument::try_from(Bytes::from(value));
+                    arguments.push(argument.map_err(|_| QueryError::ArgumentNul)?);
+                }
+                b"stream" => match value.as_slice() {
+                    b"1" => once("stream", &mut stream, true)?,
+                    b"0" => once("stream", &mut stream, false)?,
+                    _ => return Err(QueryError::NotAFlag),
+                },
+                b"for" => once("for", &mut for_ms, milliseconds(&value)?)?,
+                _ => return Err(QueryError::Unknown),
+            }
+        }
+        let command = command.ok_or(QueryError::NoCommand)?;
+        Ok(Self {
+            command,
+            arguments,
+            stream: stream.unwrap_or(false),
+            for_ms,
+        })
+    }
+}
+
+/// What people call a key in an address.
+const KEY_NAMES: [&str; 6] = [
+    "key",
+    "token",
+    "access_token",
+    "api_key",
+    "apikey",
+    "p2p_key",
+];
+
+/// Refuses an address with a key in it, whatever is asked for there: addresses are kept by
+/// browsers, proxies and logs, and are shown to others (RFC 6750, 5.3).
+pub(crate) fn refuse_keys(address: &Uri) -> Result<(), Problem> {
+    let is_key_name = |name: &str| KEY_NAMES.iter().any(|key| name.eq_ignore_ascii_case(key));
+    let query = address.query().unwrap_or_default();
+    let is_named = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .any(|(name, _)| is_key_name(&percent_decode_str(name).decode_utf8_lossy()));
+    let whole = address.path_and_query().map_or("", |whole| whole.as_str());
+    if !is_named && !holds_key(whole) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::BAD_REQUEST,
+        "a key does not belong into an address, which browsers and proxies keep: revoke that key (p2p-router key revoke NAME), and send the next in the header `Authorization: Bearer KEY`, or sign in at /",
+    ))
+}
+
+/// Whether a word in this is a key, however often it is escaped: twice is once more than we decode.
+fn holds_key(address: &str) -> bool {
+    let once = percent_decode_str(address).decode_utf8_lossy();
+    let twice = percent_decode_str(&once).decode_utf8_lossy();
+    twice
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .any(|word| word.parse::<Key>().is_ok())
+}
+
+/// Digits and nothing else, of more than nothing.
+fn milliseconds(value: &[u8]) -> Result<u64, QueryError> {
+    let digits = std::str::from_utf8(value)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()) {
+        None | Some(0) => Err(QueryError::NotATime),
+        Some(time) => Ok(time),
+    }
+}
+
+fn once<T>(key: &'static str, slot: &mut Option<T>, value: T) -> Result<(), QueryError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(QueryError::Twice(key)),
+    }
+}
+
+/// Percent-decoding (RFC 3986, 2.1), where a stray `%` is an error; a `+` stays a plus.
+fn decode(text: &str) -> Result<Vec<u8>, QueryError> {
+    let is_hex = |digit: Option<&u8>| digit.is_some_and(u8::is_ascii_hexdigit);
+    let bytes = text.as_bytes();
+    let stray = bytes.iter().enumerate().any(|(at, byte)| {
+        *byte == b'%' && !(is_hex(bytes.get(at + 1)) && is_hex(bytes.get(at + 2)))
+    });
+    if stray {
+        Err(QueryError::BadEscape)
+    } else {
+        Ok(percent_decode_str(text).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn error(query: &str) -> QueryError {
+        CgiQuery::parse(query).unwrap_err()
+    }
+
+    #[test]
+    fn arguments_are_decoded_once_and_kept_in_order() {
+        let query = CgiQuery::parse("arg=a%20b&command=dir%2Fgo&arg=%2525+%ff&arg=").unwrap();
+        assert_eq!(query.command.as_str(), "dir/go");
+        let arguments: Vec<_> = query.arguments.iter().map(Argument::as_bytes).collect();
+        assert_eq!(arguments, [&b"a b"[..], b"%25+\xff", b""]);
+        assert!(!query.stream);
+        assert!(CgiQuery::parse("command=a&stream=1").unwrap().stream);
+    }
+
+    #[test]
+    fn what_cannot_be_run_says_why() {
+        assert_eq!(error(""), QueryError::NoCommand);
+        assert_eq!(error("arg=x"), QueryError::NoCommand);
+        assert_eq!(error("command=a&command=a"), QueryError::Twice("command"));
+        assert_eq!(
+            error("command=a&stream=1&stream=0"),
+            QueryError::Twice("stream")
+        );
+        assert_eq!(error("command=%ff"), QueryError::NotUtf8);
+        assert_eq!(error("command=a%zz"), QueryError::BadEscape);
+        assert_eq!(error("command=a&arg=%"), QueryError::BadEscape);
+        assert_eq!(error("command=a&arg=%00"), QueryError::ArgumentNul);
+        assert_eq!(error("command=a&stream=yes"), QueryError::NotAFlag);
+        assert_eq!(error("command=forward&until=300"), QueryError::Unknown);
+        for time in ["", "0", "-1", "+1", "1.5", "300ms", "18446744073709551616"] {
+            assert_eq!(
+                error(&format!("command=forward&for={time}")),
+                QueryError::NotATime
+            );
+        }
+        assert_eq!(error("command=a&for=1&for=2"), QueryError::Twice("for"));
+        assert_eq!(
+            error(&format!("command=a{}", "&arg=x".repeat(257))),
+            QueryError::TooManyArguments
+        );
+        for way_out in [
+            "../../etc/passwd",
+            "%2e%2e%2f",
+            "..%5c",
+            "/etc/passwd",
+            "a%0ab",
+            "a%00",
+            ".",
+            "..",
+        ] {
+            assert!(
+                matches!(error(&format!("command={way_out}")), QueryError::Name(_)),
+                "{way_out}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_key_in_it_is_refused() {
+        let key = Key::generate().unwrap().expose();
+        let escaped = key.replace('_', "%5F");
+        let twice = key.replace('_', "%255F");
+        let refused = |address: &str| refuse_keys(&address.parse().unwrap()).is_err();
+        for address in [
+            "/cgi?command=a&key=x".to_owned(),
+            "/?token=".to_owned(),
+            "/cgi?command=a&%6bey=x".to_owned(),
+            "/cgi?KEY=x".to_owned(),
+            format!("/cgi?command=a&arg={key}"),
+            format!("/cgi?command=a&arg={escaped}"),
+            format!("/cgi?command=a&arg={twice}"),
+            format!("/cgi?command=a&arg=Bearer%20{key}"),
+            format!("/cgi?{key}"),
+            format!("/{key}/cgi"),
+        ] {
+            assert!(refused(&address), "{address}");
+        }
+        for address in [
+            "/",
+            "/cgi?command=key",
+            "/cgi?command=a&arg=key=x",
+            "/cgi?command=p2p1_a",
+        ] {
+            assert!(!refused(address), "{address}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(query in "[ -~]{0,200}") {
+            let _ = CgiQuery::parse(&query);
+        }
+
+        #[test]
+        fn any_argument_arrives_as_it_was(bytes in prop::collection::vec(1_u8.., 0..50)) {
+            let escaped: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
+            let query = CgiQuery::parse(&format!("command=x&arg={escaped}")).unwrap();
+            prop_assert_eq!(query.arguments[0].as_bytes(), &bytes);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Owns a connection from its first byte to its first request: whether it is TLS, and whether what
+//! comes without TLS may ask for anything; and what is said where none comes.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::http::uri::Authority;
+use hyper::{Request, Response, StatusCode};
+use p2p_shared::protocol::LINK_PATH;
+use p2p_shared::protocol::console::{ADMIN_PATH, CALLER_LEFT};
+use p2p_shared::protocol::media::MEDIA_PATH;
+use p2p_shared::transport::Transport;
+use p2p_shared::{socket, timing};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::Context;
+use crate::auth::access::Access;
+use crate::http::connection;
+use crate::http::response::{Executed, Problem};
+use crate::net::unauthenticated::PendingConnection;
+
+/// The first byte of every TLS connection: a handshake record (RFC 8446, 5.1). No HTTP method
+/// begins with it.
+const HANDSHAKE: u8 = 22;
+
+/// The connection, once it is known to be TLS or not; `None` if nothing came of it within
+/// [`timing::HELLO`], it had to go for another, or all closed. Who has asked something by then,
+/// which we did not get to read, gets the answer of `refuse`.
+pub(crate) async fn enter(
+    context: &Context,
+    pending: &PendingConnection,
+    stream: TcpStream,
+    refuse: impl Fn(StatusCode) -> Response<Bytes>,
+) -> Option<Transport> {
+    // What waits unsent is kept out of the kernel, where it would be old when it is read.
+    socket::prepare_link(&stream);
+    let Some(acceptor) = &context.acceptor else {
+        return Some(Transport::Plain(stream));
+    };
+    let until = Instant::now() + timing::HELLO;
+    let mut first = [0];
+    let peeking = timeout_at(until, stream.peek(&mut first));
+    let status = match pending.end().run_until_cancelled(peeking).await {
+        Some(Ok(Ok(_))) if first == [HANDSHAKE] => {
+            let accepting = timeout_at(until, acceptor.accept(stream));
+            let accepted = pending.end().run_until_cancelled(accepting).await?;
+            return accepted.ok()?.ok().map(Transport::tls);
+        }
+        Some(Ok(Ok(_))) => return Some(Transport::Plain(stream)),
+        Some(Ok(Err(_))) => return None,
+        Some(Err(_)) => StatusCode::REQUEST_TIMEOUT,
+        None => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let stream = Transport::Plain(stream);
+    // Who begins to speak TLS can't read what we say without it, and has asked nothing yet.
+    if connection::what_has_come(&stream).is_some_and(|byte| byte != HANDSHAKE) {
+        connection::turn_away(stream, pending, refuse(status)).await;
+    }
+    None
+}
+
+/// What is said last on a connection when there is no request to answer: none that can be read, or
+/// none that we got to read within `patience` or before all closed. Its sender may have done all
+/// right. On both kinds of ports.
+pub(crate) fn last_words(
+    pending: &PendingConnection,
+    status: StatusCode,
+    patience: Duration,
+) -> Problem {
+    if pending.is_sent_away() {
+        return no_room();
+    }
+    let problem = |sentence: &str| Problem::new(status, sentence);
+    match status {
+        StatusCode::REQUEST_TIMEOUT => {
+            let seconds = patience.as_secs_f32();
+            let sentence = format!(
+                "within {seconds} s the request did not come whole, or the router did not get to read it: nothing was run"
+            );
+            Problem::new(status, sentence)
+        }
+        StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => problem(
+            "the address and the headers are too large: send a command's long input as the body of a POST",
+        ),
+        StatusCode::SERVICE_UNAVAILABLE => Problem::retry_after(
+            status,
+            2,
+            "the router restarts, or closes this port, and did not get to read this: nothing was run; try again in a moment",
+        ),
+        status if status == CALLER_LEFT => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "the connection was closed from your side before the answer, which ends the command: keep it open",
+        )
+        .executed(Executed::Unknown),
+        _ => problem("this is no whole HTTP/1.1 request, or not one of this port: nothing was run"),
+    }
+}
+
+/// Whether what comes from this peer may be a key or a command: nobody on the way can read or
+/// change it, or there are no keys anyway. The peer's address decides and never a header, which
+/// anybody can write.
+pub(crate) fn is_private(access: &Access, peer: IpAddr, is_tls: bool) -> bool {
+    is_tls || peer.is_loopback() || matches!(access, Access::Open)
+}
+
+/// The answer to one who had to go for another.
+fn no_room() -> Problem {
+    Problem::retry_after(
+        StatusCode::SERVICE_UNAVAILABLE,
+        2,
+        "too many callers without a key wait here: nothing was run; try again in a moment",
+    )
+}
+
+/// The answer to one whom anybody on the way can listen to.
+pub(crate) fn in_the_clear(request: &Request<Incoming>) -> Problem {
+    // However good the key is: to one that is led on by itself, nobody would say that it is known.
+    if request.headers().contains_key(header::AUTHORIZATION) {
+        let sentence = "this key came without TLS, and anybody on the way may have read it: revoke it, make a new one with `p2p-router key add`, and send that by https:// alone (or update the program that sent this one): nothing was run";
+        return Problem::new(StatusCode::FORBIDDEN, sentence);
+    }
+    if !matches!(request.uri().path(), LINK_PATH | MEDIA_PATH | ADMIN_PATH) {
+        return redirect(request);
+    }
+    let sentence = "this router needs a key: `p2p-router key add` makes one";
+    Problem::new(StatusCode::UNAUTHORIZED, sentence)
+        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+/// ClientRuns a caller to the same address over TLS.
+fn redirect(request: &Request<Incoming>) -> Problem {
+    let host = request.headers().get(header::HOST);
+    let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let path = request.uri().path_and_query();
+    let location = host
+        .zip(path)
+        .and_then(|(host, path)| HeaderValue::try_from(format!("https://{host}{path}")).ok());
+    let sentence = "this router speaks https:// only, so that nobody on the way reads the key or changes the command: nothing was run";
+    match location {
+        Some(location) => {
+            Problem::new(StatusCode::PERMANENT_REDIRECT, sentence).with(header::LOCATION, location)
+        }
+        None => Problem::new(StatusCode::FORBIDDEN, sentence),
+    }
+}

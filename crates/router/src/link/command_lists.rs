@@ -1,0 +1,146 @@
+//! Owns who waits for a list of a link's commands. One request is on its way at a time, and its
+//! answer is for all who asked before it was sent. It sends nothing itself.
+
+use p2p_shared::protocol::CommandInfo;
+use tokio::sync::oneshot;
+
+use crate::link::task::ProtocolViolation;
+
+/// Most commands of a list: as many as an inner sends.
+const MAX_COMMANDS: usize = 10_000;
+/// Most bytes of a list: each of those with a long name and a long sentence.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+type Reply = oneshot::Sender<Vec<CommandInfo>>;
+
+/// The lists that are asked for.
+#[derive(Debug, Default)]
+pub(super) struct CommandLists {
+    requests: u64,
+    open: Option<Open>,
+    /// Those who asked since.
+    waiting: Vec<Reply>,
+}
+
+/// A request that was sent.
+#[derive(Debug)]
+struct Open {
+    replies: Vec<Reply>,
+    commands: Vec<CommandInfo>,
+    bytes: usize,
+}
+
+impl CommandLists {
+    /// Whether nobody waits.
+    pub(super) fn is_idle(&self) -> bool {
+        let open = self.open.iter().flat_map(|open| &open.replies);
+        open.chain(&self.waiting).all(Reply::is_closed)
+    }
+
+    /// Someone wants a list. Returns the number of the request to be sent now, if one is.
+    pub(super) fn ask(&mut self, reply: Reply) -> Option<u64> {
+        self.waiting.retain(|reply| !reply.is_closed());
+        self.waiting.push(reply);
+        self.next()
+    }
+
+    /// A part of an answer came. Returns the number of the request to be sent now, if one is.
+    pub(super) fn answer(
+        &mut self,
+        request: u64,
+        commands: Vec<CommandInfo>,
+        more: bool,
+    ) -> Result<Option<u64>, ProtocolViolation> {
+        let Some(open) = self.open.as_mut().filter(|_| request == self.requests) else {
+            return Ok(None);
+        };
+        for info in &commands {
+            open.bytes += info.name.as_str().len() + info.problem.as_ref().map_or(0, String::len);
+        }
+        open.commands.extend(commands);
+        if open.commands.len() > MAX_COMMANDS || open.bytes > MAX_BYTES {
+            return Err(ProtocolViolation(
+                "the inner sent a list of commands without end",
+            ));
+        }
+        if more {
+            return Ok(None);
+        }
+        if let Some(open) = self.open.take() {
+            for reply in open.replies {
+                // One who has gone away needs none.
+                let _ = reply.send(open.commands.clone());
+            }
+        }
+        Ok(self.next())
+    }
+
+    fn next(&mut self) -> Option<u64> {
+        if self.open.is_some() || self.waiting.is_empty() {
+            return None;
+        }
+        self.requests += 1;
+        self.open = Some(Open {
+            replies: std::mem::take(&mut self.waiting),
+            commands: Vec::new(),
+            bytes: 0,
+        });
+        Some(self.requests)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(name: &str) -> CommandInfo {
+        CommandInfo {
+            name: name.parse().unwrap(),
+            problem: None,
+        }
+    }
+
+    #[test]
+    fn one_request_is_on_its_way_and_answers_all_who_asked_before_it() {
+        let mut listings = CommandLists::default();
+        let (first, mut first_list) = oneshot::channel();
+        let (second, mut second_list) = oneshot::channel();
+        let (third, mut third_list) = oneshot::channel();
+        assert_eq!(listings.ask(first), Some(1));
+        assert_eq!(listings.ask(second), None);
+        assert_eq!(listings.ask(third), None);
+        assert_eq!(listings.answer(1, vec![command("a")], true).unwrap(), None);
+        assert!(first_list.try_recv().is_err());
+        assert_eq!(
+            listings.answer(1, vec![command("b")], false).unwrap(),
+            Some(2)
+        );
+        assert_eq!(first_list.try_recv().unwrap().len(), 2);
+        assert!(second_list.try_recv().is_err());
+        // An answer to what was not asked, or was answered already.
+        assert_eq!(listings.answer(1, vec![command("x")], false).unwrap(), None);
+        assert_eq!(listings.answer(2, Vec::new(), false).unwrap(), None);
+        assert_eq!(second_list.try_recv().unwrap(), []);
+        assert_eq!(third_list.try_recv().unwrap(), []);
+        assert!(listings.is_idle());
+    }
+
+    #[test]
+    fn a_list_without_end_is_cut_off() {
+        let mut listings = CommandLists::default();
+        let (reply, _list) = oneshot::channel();
+        listings.ask(reply);
+        assert!(!listings.is_idle());
+        let mut parts = std::iter::repeat_with(|| vec![command("a"); 100]);
+        assert!(parts.any(|part| listings.answer(1, part, true).is_err()));
+    }
+
+    #[test]
+    fn one_who_has_gone_away_keeps_nothing_busy() {
+        let mut listings = CommandLists::default();
+        let (reply, list) = oneshot::channel();
+        listings.ask(reply);
+        drop(list);
+        assert!(listings.is_idle());
+    }
+}

@@ -1,0 +1,250 @@
+//! Owns the handle by which everyone speaks to a link, and why a link ends. The link itself is
+//! a task: `link/task`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use p2p_shared::names::{InstanceId, LinkName, RunId};
+use p2p_shared::protocol::{CommandInfo, MAX_OPEN_RUNS, Rejection, RouterToInner, RunStory};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use crate::car::RunKind;
+use crate::link::priority_queue::PriorityQueue;
+use crate::run::handle::{OpenRun, RunEvent, RunHandle, RunOrder};
+
+/// How long an answer may take to come: a list of the commands, of a folder of thousands on a slow
+/// card.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// One connection of an inner: its own number, so that an old one can't be taken for the one
+/// that replaced it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LinkId(u64);
+
+impl LinkId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What a link is asked to do. The queue has no bound of its own: each open run has at most one
+/// order, one cancel and four grants in it, and open runs are bounded; lists and
+/// questions are by those who wait for them.
+#[derive(Debug)]
+pub(crate) enum ToLink {
+    Run {
+        order: RunOrder,
+        open: OpenRun,
+        /// Closed once the caller has gone away.
+        caller: mpsc::WeakUnboundedSender<RunEvent>,
+    },
+    Window {
+        run: RunId,
+        more: u32,
+    },
+    Cancel(RunId),
+    List(oneshot::Sender<Vec<CommandInfo>>),
+    AskRun(RunId, oneshot::Sender<Option<RunStory>>),
+    Notice(String),
+}
+
+/// Why a link ended, as the log tells it.
+#[derive(Debug, Clone)]
+pub(crate) enum LinkEnd {
+    /// The inner closed it.
+    Closed(String),
+    /// The network did.
+    Lost(String),
+    /// Nothing came for this long.
+    Silent(Duration),
+    /// We close it.
+    Rejected(Rejection, String),
+    /// We restart.
+    GoAway(Duration),
+}
+
+impl LinkEnd {
+    /// What the inner is told of it, where it can still be told something.
+    pub(crate) fn last_words(&self) -> Option<RouterToInner> {
+        match self {
+            Self::Rejected(rejection, message) => Some(RouterToInner::Rejected {
+                rejection: *rejection,
+                message: message.clone(),
+            }),
+            Self::GoAway(after) => Some(RouterToInner::GoAway {
+                reconnect_after_ms: u64::try_from(after.as_millis()).unwrap_or_default(),
+            }),
+            Self::Closed(_) | Self::Lost(_) | Self::Silent(_) => None,
+        }
+    }
+
+    /// Whether the port is given up with the link: nobody is to come back to it.
+    pub(crate) fn gives_up_port(&self) -> bool {
+        matches!(self, Self::Rejected(Rejection::Denied, _) | Self::GoAway(_))
+    }
+}
+
+impl std::fmt::Display for LinkEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed(reason) if reason.is_empty() => f.write_str("the inner closed it"),
+            Self::Closed(reason) => write!(f, "the inner closed it: {reason}"),
+            Self::Lost(error) => f.write_str(error),
+            Self::Silent(silence) => write!(f, "silent for {} s", silence.as_secs()),
+            Self::Rejected(_, message) => f.write_str(message),
+            Self::GoAway(_) => f.write_str("the router is going down"),
+        }
+    }
+}
+
+/// Everyone's hold on a link.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkHandle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    id: LinkId,
+    name: LinkName,
+    instance: InstanceId,
+    queue: mpsc::UnboundedSender<ToLink>,
+    open_runs: Arc<Semaphore>,
+    draining: AtomicBool,
+    /// What is said of motion, ahead of the queue.
+    drive: PriorityQueue,
+    /// Why it has to end, once it has.
+    ending: watch::Sender<Option<LinkEnd>>,
+}
+
+/// Why a run was not even queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QueueError {
+    /// The link has [`MAX_OPEN_RUNS`] open.
+    TooMany,
+    /// The inner restarts.
+    Draining,
+}
+
+impl LinkHandle {
+    /// A link that asks for work at `queue`.
+    pub(crate) fn new(
+        name: LinkName,
+        instance: InstanceId,
+    ) -> (Self, mpsc::UnboundedReceiver<ToLink>) {
+        let (queue, work) = mpsc::unbounded_channel();
+        let open_runs = Arc::new(Semaphore::new(MAX_OPEN_RUNS));
+        let draining = AtomicBool::new(false);
+        let ending = watch::Sender::new(None);
+        let id = LinkId::next();
+        let shared = Shared {
+            id,
+            name,
+            instance,
+            queue,
+            open_runs,
+            draining,
+            drive: PriorityQueue::default(),
+            ending,
+        };
+        (Self(Arc::new(shared)), work)
+    }
+
+    pub(crate) fn id(&self) -> LinkId {
+        self.0.id
+    }
+
+    pub(crate) fn name(&self) -> &LinkName {
+        &self.0.name
+    }
+
+    pub(crate) fn instance(&self) -> InstanceId {
+        self.0.instance
+    }
+
+    /// What is said of motion, ahead of the queue.
+    pub(crate) fn drive(&self) -> &PriorityQueue {
+        &self.0.drive
+    }
+
+    /// Queues a run. One of the stop command is never refused, and goes ahead of all others.
+    pub(crate) fn begin(&self, order: RunOrder) -> Result<RunHandle, QueueError> {
+        let is_stop = order.kind == RunKind::Stop;
+        let permit = if is_stop { None } else { Some(self.permit()?) };
+        let (tell, events) = mpsc::unbounded_channel();
+        let run = order.run;
+        let work = ToLink::Run {
+            order,
+            caller: tell.downgrade(),
+            open: OpenRun::new(tell, permit),
+        };
+        if is_stop {
+            self.drive().stop_by_run(work);
+        } else {
+            self.send(work);
+        }
+        Ok(RunHandle::new(run, self.clone(), events))
+    }
+
+    fn permit(&self) -> Result<OwnedSemaphorePermit, QueueError> {
+        if self.is_draining() {
+            return Err(QueueError::Draining);
+        }
+        let permit = self.0.open_runs.clone().try_acquire_owned();
+        permit.map_err(|_| QueueError::TooMany)
+    }
+
+    /// Which commands there are; `None` if the link is lost or the answer too slow.
+    pub(crate) async fn list(&self) -> Option<Vec<CommandInfo>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(ToLink::List(reply));
+        tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
+    }
+
+    /// What became of a run, or that the inner doesn't know; `None` if the link is lost or the
+    /// answer too slow.
+    pub(crate) async fn ask_run(&self, run: RunId) -> Option<Option<RunStory>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(ToLink::AskRun(run, reply));
+        tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
+    }
+
+    /// Ends the link, at once and whatever waits in its queue. The first reason counts.
+    pub(crate) fn end(&self, reason: LinkEnd) {
+        self.0.ending.send_if_modified(|ending| {
+            let is_first = ending.is_none();
+            ending.get_or_insert(reason);
+            is_first
+        });
+    }
+
+    /// Whether the inner restarts, and begins nothing more.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// The inner takes no more runs.
+    pub(crate) fn set_draining(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) async fn ended(&self) -> LinkEnd {
+        let mut ending = self.0.ending.subscribe();
+        let ended = ending
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|end| end.clone());
+        match ended {
+            Some(end) => end,
+            // The sender lives in this very handle: it can't be gone.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Asks for something. A link that has ended drops what is asked of it, which tells its
+    /// asker.
+    pub(crate) fn send(&self, work: ToLink) {
+        let _ = self.0.queue.send(work);
+    }
+}

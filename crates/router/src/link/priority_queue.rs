@@ -1,0 +1,435 @@
+//! Owns what waits to be said to a car about its motion: a mailbox in front of its link's queue.
+//! A stop overtakes everything and drops the presses that wait; of several presses and renewals
+//! only the newest is kept, and a press that waits too long is taken out. So it has a bound, and
+//! nothing old is ever played back.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use p2p_shared::clock;
+use p2p_shared::protocol::RouterToInner;
+use p2p_shared::protocol::console::{PressId, StopCause};
+use p2p_shared::protocol::media::MediaTicket;
+use p2p_shared::timing;
+use tokio::sync::Notify;
+
+use crate::link::handle::{LinkHandle, ToLink};
+
+/// Most runs of the stop command that wait for the link: of more, the oldest is answered that it
+/// was not executed, since newer ones follow.
+const STOP_RUNS: usize = 16;
+
+/// Who has an eye on a car.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Interest {
+    /// A console is there, whatever it looks at: a dead link is to be noticed soon.
+    pub seen: bool,
+    /// Somebody drives it or is about to: ticks of its clock are needed.
+    pub ticks: bool,
+}
+
+/// The mailbox.
+#[derive(Debug, Default)]
+pub(crate) struct PriorityQueue {
+    waiting: Mutex<Waiting>,
+    come: Notify,
+    /// A press has come to wait.
+    pressed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    stop: Option<RouterToInner>,
+    /// Runs of the stop command: each has a caller who waits for its answer.
+    stop_runs: VecDeque<ToLink>,
+    driver_message: Option<DriverMessage>,
+    watch: Interest,
+    /// Somebody watches the camera, which is to show this ticket.
+    video: Option<MediaTicket>,
+    /// What the inner was told last.
+    told: Interest,
+    video_told: Option<MediaTicket>,
+    closed: bool,
+}
+
+/// The newest driver_message of the driver.
+#[derive(Debug)]
+enum DriverMessage {
+    /// Since then it waits; and its newest renewal, which is said behind it: it makes the press
+    /// itself no younger.
+    Press(PressId, Instant, RouterToInner, Option<RouterToInner>),
+    Renew(RouterToInner),
+    Release(RouterToInner),
+}
+
+/// What is to be said now, in this order.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    pub stop: Option<RouterToInner>,
+    pub stop_runs: VecDeque<ToLink>,
+    pub driver_message: Option<RouterToInner>,
+    /// Of the press that `driver_message` is.
+    pub renewal: Option<RouterToInner>,
+    pub ticks: Option<RouterToInner>,
+    pub video: Option<RouterToInner>,
+}
+
+impl PriorityQueue {
+    /// Stop, ahead of everything. Returns the press that waited and now never comes.
+    pub(crate) fn stop(
+        &self,
+        by: &str,
+        over: Option<PressId>,
+        cause: StopCause,
+    ) -> Option<PressId> {
+        let mut waiting = self.lock();
+        waiting.stop = Some(RouterToInner::Stop {
+            by: by.to_owned(),
+            over,
+            cause,
+        });
+        self.stopped(&mut waiting)
+    }
+
+    /// A run of the stop command, ahead of everything but a stop.
+    pub(crate) fn stop_by_run(&self, run: ToLink) {
+        let mut waiting = self.lock();
+        // Dropped, it tells its caller that nothing was sent.
+        if !waiting.closed {
+            if waiting.stop_runs.len() >= STOP_RUNS {
+                waiting.stop_runs.pop_front();
+            }
+            waiting.stop_runs.push_back(run);
+            self.come.notify_one();
+        }
+    }
+
+    /// What moves by a driver_message that came before now is not to begin. Returns the press that waited.
+    pub(crate) fn drop_driver_messages(&self) -> Option<PressId> {
+        self.stopped(&mut self.lock())
+    }
+
+    fn stopped(&self, waiting: &mut Waiting) -> Option<PressId> {
+        self.come.notify_one();
+        match waiting.driver_message.take() {
+            Some(DriverMessage::Press(press, ..)) => Some(press),
+            _ => None,
+        }
+    }
+
+    /// A press that came just now. Returns the one that it replaces, if that still waited.
+    pub(crate) fn press(
+        &self,
+        press: PressId,
+        now: Instant,
+        message: RouterToInner,
+    ) -> Option<PressId> {
+        let driver_message = DriverMessage::Press(press, now, message, None);
+        let old = self.lock().driver_message.replace(driver_message);
+        self.come.notify_one();
+        self.pressed.notify_one();
+        match old {
+            Some(DriverMessage::Press(old, ..)) => Some(old),
+            _ => None,
+        }
+    }
+
+    /// A renewal of the newest press.
+    pub(crate) fn renew(&self, press: PressId, tick_ms: u64) {
+        let renewal = RouterToInner::Renew { press, tick_ms };
+        let mut waiting = self.lock();
+        match &mut waiting.driver_message {
+            Some(DriverMessage::Press(.., newest)) => *newest = Some(renewal),
+            driver_message => *driver_message = Some(DriverMessage::Renew(renewal)),
+        }
+        self.come.notify_one();
+    }
+
+    /// The driver has let go of the newest press. Returns whether that press still waited: then
+    /// it is dropped, and what it was to replace has to be stopped.
+    pub(crate) fn release(&self, press: PressId) -> bool {
+        let release = DriverMessage::Release(RouterToInner::Release { press });
+        let old = self.lock().driver_message.replace(release);
+        self.come.notify_one();
+        matches!(old, Some(DriverMessage::Press(..)))
+    }
+
+    /// Who has an eye on the car.
+    pub(crate) fn set_interest(&self, watch: Interest) {
+        self.lock().watch = watch;
+        self.come.notify_one();
+    }
+
+    /// Somebody watches the camera, or nobody does. Only for an inner that has one.
+    pub(crate) fn set_video(&self, ticket: Option<MediaTicket>) {
+        self.lock().video = ticket;
+        self.come.notify_one();
+    }
+
+    /// Whether somebody drives or watches: then a dead link is to be noticed soon.
+    pub(crate) fn is_watched(&self) -> bool {
+        let Interest { seen, ticks } = self.lock().eyes();
+        seen || ticks
+    }
+
+    /// Waits for something to be said, or to have changed; without `room` only for a stop.
+    pub(crate) async fn next(&self, room: bool) -> Outgoing {
+        loop {
+            {
+                let mut waiting = self.lock();
+                let has_stop = waiting.stop.is_some() || !waiting.stop_runs.is_empty();
+                let changed = waiting.eyes() != waiting.told || waiting.video != waiting.video_told;
+                if has_stop || (room && (waiting.driver_message.is_some() || changed)) {
+                    return waiting.take(room);
+                }
+            }
+            self.come.notified().await;
+        }
+    }
+
+    /// Waits until a press has waited too long, and takes it out: it is old motion then. What it
+    /// was to replace is let go in its place.
+    pub(crate) async fn expired(&self) -> PressId {
+        loop {
+            let now = clock::now();
+            let next = {
+                let mut waiting = self.lock();
+                let next = waiting.expires();
+                if let Some((press, _)) = next.filter(|(_, at)| *at <= now) {
+                    waiting.driver_message =
+                        Some(DriverMessage::Release(RouterToInner::Release { press }));
+                    self.come.notify_one();
+                    return press;
+                }
+                next
+            };
+            match next {
+                Some((_, at)) => tokio::time::sleep_until(at.into()).await,
+                None => self.pressed.notified().await,
+            }
+        }
+    }
+
+    /// The stop that waits, for a link that ends.
+    pub(crate) fn take_stop(&self) -> Option<RouterToInner> {
+        self.lock().stop.take()
+    }
+
+    fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        let dropped = std::mem::take(&mut waiting.stop_runs);
+        drop(waiting);
+        drop(dropped);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// Who has an eye on the car, those that see through its camera included.
+    fn eyes(&self) -> Interest {
+        Interest {
+            seen: self.watch.seen || self.video.is_some(),
+            ..self.watch
+        }
+    }
+
+    /// The press that waits, and when that is too long.
+    fn expires(&self) -> Option<(PressId, Instant)> {
+        match &self.driver_message {
+            Some(DriverMessage::Press(press, since, ..)) => {
+                Some((*press, *since + timing::MOTION_AGE))
+            }
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, room: bool) -> Outgoing {
+        let mut orders = Outgoing {
+            stop: self.stop.take(),
+            stop_runs: std::mem::take(&mut self.stop_runs),
+            ..Outgoing::default()
+        };
+        if room {
+            (orders.driver_message, orders.renewal) = match self.driver_message.take() {
+                Some(DriverMessage::Press(.., message, renewal)) => (Some(message), renewal),
+                Some(DriverMessage::Renew(message) | DriverMessage::Release(message)) => {
+                    (Some(message), None)
+                }
+                None => (None, None),
+            };
+            let eyes = self.eyes();
+            if std::mem::replace(&mut self.told, eyes) != eyes {
+                let Interest { seen, ticks } = eyes;
+                orders.ticks = Some(RouterToInner::Ticks {
+                    wanted: ticks,
+                    watched: seen || ticks,
+                });
+            }
+            let ticket = self.video;
+            if std::mem::replace(&mut self.video_told, ticket) != ticket {
+                orders.video = Some(RouterToInner::Video { ticket });
+            }
+        }
+        orders
+    }
+}
+
+/// A link's hold on its mailbox: dropped, it tells those who wait.
+#[derive(Debug)]
+pub(crate) struct PriorityReader(pub LinkHandle);
+
+impl PriorityReader {
+    /// See [`PriorityQueue::next`].
+    pub(crate) async fn next(&self, room: bool) -> Outgoing {
+        self.0.drive().next(room).await
+    }
+
+    /// See [`PriorityQueue::expired`].
+    pub(crate) async fn expired(&self) -> PressId {
+        self.0.drive().expired().await
+    }
+}
+
+impl Drop for PriorityReader {
+    fn drop(&mut self) {
+        self.0.drive().close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn press(number: u64) -> PressId {
+        PressId { epoch: 1, number }
+    }
+
+    fn message(number: u64) -> RouterToInner {
+        RouterToInner::Press {
+            press: press(number),
+            run: p2p_shared::names::RunId::from_number(number),
+            command: "forward".parse().unwrap(),
+            tick_ms: 0,
+            driver: String::new(),
+            remote_addr: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn of_several_presses_and_renewals_only_the_newest_is_said() {
+        let queue = PriorityQueue::default();
+        assert_eq!(queue.press(press(1), Instant::now(), message(1)), None);
+        assert_eq!(
+            queue.press(press(2), Instant::now(), message(2)),
+            Some(press(1))
+        );
+        let renew = |tick_ms| {
+            let press = press(2);
+            Some(RouterToInner::Renew { press, tick_ms })
+        };
+        // They make the press no younger, which may be too old to begin.
+        queue.renew(press(2), 76);
+        queue.renew(press(2), 77);
+        let orders = queue.next(true).await;
+        assert_eq!(
+            (orders.driver_message, orders.renewal),
+            (Some(message(2)), renew(77))
+        );
+        for tick_ms in 0..9 {
+            queue.renew(press(2), tick_ms);
+        }
+        let orders = queue.next(true).await;
+        assert_eq!(orders.driver_message, renew(8));
+    }
+
+    #[tokio::test]
+    async fn a_stop_needs_no_room_and_drops_what_waits() {
+        let queue = PriorityQueue::default();
+        queue.press(press(1), Instant::now(), message(1));
+        let cause = StopCause::Asked;
+        assert_eq!(queue.stop("me", Some(press(1)), cause), Some(press(1)));
+        let orders = queue.next(false).await;
+        assert!(orders.stop.is_some() && orders.driver_message.is_none());
+        // A press after the stop is said after it.
+        queue.stop("me", Some(press(1)), cause);
+        queue.press(press(2), Instant::now(), message(2));
+        let orders = queue.next(true).await;
+        assert!(orders.stop.is_some() && orders.driver_message.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_release_of_a_press_that_waits_takes_its_place() {
+        let queue = PriorityQueue::default();
+        queue.press(press(1), Instant::now(), message(1));
+        assert!(queue.release(press(1)));
+        let orders = queue.next(true).await;
+        assert_eq!(
+            orders.driver_message,
+            Some(RouterToInner::Release { press: press(1) })
+        );
+        assert!(!queue.release(press(1)));
+    }
+
+    #[tokio::test]
+    async fn a_press_that_waits_too_long_is_taken_out_and_let_go() {
+        let queue = PriorityQueue::default();
+        let now = Instant::now();
+        let then = now.checked_sub(timing::MOTION_AGE).unwrap();
+        queue.press(press(1), then, message(1));
+        assert_eq!(queue.expired().await, press(1));
+        let release = RouterToInner::Release { press: press(1) };
+        assert_eq!(queue.next(true).await.driver_message, Some(release));
+        // One that is still young waits, and renewals make it no younger.
+        let mut waiting = Waiting {
+            driver_message: Some(DriverMessage::Press(press(2), now, message(2), None)),
+            ..Waiting::default()
+        };
+        assert_eq!(
+            waiting.expires(),
+            Some((press(2), now + timing::MOTION_AGE))
+        );
+        waiting.driver_message = Some(DriverMessage::Renew(message(2)));
+        assert_eq!(waiting.expires(), None);
+    }
+
+    #[tokio::test]
+    async fn who_watches_the_camera_has_an_eye_on_the_car() {
+        let queue = PriorityQueue::default();
+        for ticket in [Some(MediaTicket(1)), Some(MediaTicket(2)), None] {
+            queue.set_video(ticket);
+            assert_eq!(queue.is_watched(), ticket.is_some());
+            let orders = queue.next(true).await;
+            assert_eq!(orders.video, Some(RouterToInner::Video { ticket }));
+            // It is told when that changes.
+            let watched = ticket.is_some();
+            let told = (ticket != Some(MediaTicket(2))).then_some(RouterToInner::Ticks {
+                wanted: false,
+                watched,
+            });
+            assert_eq!(orders.ticks, told);
+        }
+    }
+
+    #[tokio::test]
+    async fn ticks_are_asked_for_when_that_changes() {
+        let queue = PriorityQueue::default();
+        let cases = [
+            (true, true, true),
+            (true, false, true),
+            (false, true, true),
+            (false, false, false),
+        ];
+        for (seen, ticks, watched) in cases {
+            queue.set_interest(Interest { seen, ticks });
+            assert_eq!(queue.is_watched(), watched);
+            let wanted = ticks;
+            let told = Some(RouterToInner::Ticks { wanted, watched });
+            assert_eq!(queue.next(true).await.ticks, told);
+        }
+    }
+}

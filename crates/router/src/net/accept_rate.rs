@@ -1,0 +1,49 @@
+//! Owns how fast callers of the main port are let in: after a restart ten thousand inners dial at
+//! once, and what each of them costs must not keep the links waiting that are up already. Those
+//! who wait do so in the kernel's queue. It is given the time.
+
+use std::time::{Duration, Instant};
+
+use crate::net::leaky_bucket::LeakyBucket;
+
+/// So many callers a second: 10,000 are back within 20 s, and each costs a new link, with TLS up to a
+/// millisecond of one core.
+const A_SECOND: f64 = 600.0;
+/// So many may come at once.
+const AT_ONCE: f64 = 100.0;
+
+/// How many came of late.
+#[derive(Debug, Default)]
+pub(crate) struct AcceptRate(LeakyBucket);
+
+impl AcceptRate {
+    /// Another caller came now: how long it takes until the next may.
+    pub(crate) fn take(&mut self, now: Instant) -> Duration {
+        let taken = self.0.leaked(A_SECOND, now);
+        *taken += 1.0;
+        Duration::from_secs_f64((*taken + 1.0 - AT_ONCE).max(0.0) / A_SECOND)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_come_at_once_and_then_one_after_the_other() {
+        let mut pace = AcceptRate::default();
+        let mut now = Instant::now();
+        for _ in 0..99 {
+            assert_eq!(pace.take(now), Duration::ZERO);
+        }
+        for _ in 0..1000 {
+            let pause = pace.take(now);
+            assert!(pause > Duration::from_micros(1666) && pause < Duration::from_micros(1668));
+            now += pause;
+        }
+        // What nobody used does not add up beyond what may come at once.
+        now += Duration::from_secs(60);
+        let free = (0..200).take_while(|_| pace.take(now).is_zero()).count();
+        assert_eq!(free, 99);
+    }
+}

@@ -1,0 +1,38 @@
+//! Owns the wait for a peer's first message, its hello. Until then it is a stranger.
+
+use p2p_shared::timing;
+use p2p_shared::wire::{Event, Wire};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::net::unauthenticated::PendingConnection;
+
+/// What `read` knows as a hello: `None` if the peer thinks better of it or has to go, else why the
+/// first message is none.
+pub(crate) async fn wait<S, Out, In, Hello>(
+    wire: &mut Wire<S, Out, In>,
+    pending: &PendingConnection,
+    read: impl FnOnce(In) -> Option<Hello>,
+) -> Result<Option<Hello>, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    Out: Serialize,
+    In: DeserializeOwned,
+{
+    let event = tokio::time::timeout(timing::HELLO, wire.event());
+    let Some(event) = pending.end().run_until_cancelled(event).await else {
+        return Ok(None);
+    };
+    let none = || "the first message is no hello".to_owned();
+    match event {
+        Ok(Ok(Event::Message(message))) => read(message).map(Some).ok_or_else(none),
+        Ok(Ok(Event::Closed(_))) => Ok(None),
+        Ok(Ok(_)) => Err(none()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!(
+            "no hello came within {} s",
+            timing::HELLO.as_secs()
+        )),
+    }
+}

@@ -1,0 +1,140 @@
+//! Owns how much of one kind each owner has, and that it has no more than it may. What is held
+//! is given back when its permit is dropped, and nothing is kept of who holds nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use p2p_shared::clock;
+
+use crate::net::client_net::QuotaOwner;
+use crate::net::leaky_bucket::LeakyBucket;
+
+/// What of one kind there is.
+#[derive(Debug, Clone)]
+pub(crate) struct Quota {
+    most: usize,
+    held: Arc<Mutex<HashMap<QuotaOwner, Held>>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    count: usize,
+    rate: Arc<Mutex<Rate>>,
+}
+
+/// One of what a owner has.
+#[derive(Debug)]
+pub(crate) struct QuotaPermit {
+    owner: QuotaOwner,
+    quota: Quota,
+    rate: Arc<Mutex<Rate>>,
+}
+
+impl Quota {
+    /// At most so many for each.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            most,
+            held: Arc::default(),
+        }
+    }
+
+    /// One more, if that may be.
+    pub(crate) fn take(&self, owner: QuotaOwner) -> Option<QuotaPermit> {
+        let mut held = self.lock();
+        let of_owner = held.entry(owner).or_default();
+        if of_owner.count >= self.most {
+            return None;
+        }
+        of_owner.count += 1;
+        let rate = of_owner.rate.clone();
+        drop(held);
+        Some(QuotaPermit {
+            owner,
+            quota: self.clone(),
+            rate,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<QuotaOwner, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl QuotaPermit {
+    /// Whose it is.
+    pub(crate) fn owner(&self) -> QuotaOwner {
+        self.owner
+    }
+
+    /// Whether its owner may ask for one more thing now, with `each_second` for all its permits
+    /// together and as many at once.
+    pub(crate) fn may_ask(&self, each_second: f64) -> bool {
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.take(each_second, clock::now())
+    }
+}
+
+impl Drop for QuotaPermit {
+    fn drop(&mut self) {
+        let mut held = self.quota.lock();
+        if let Some(of_owner) = held.get_mut(&self.owner) {
+            of_owner.count -= 1;
+            if of_owner.count == 0 {
+                held.remove(&self.owner);
+            }
+        }
+    }
+}
+
+/// A bucket that fills with time and from which each wish takes one.
+#[derive(Debug, Default)]
+pub(crate) struct Rate(LeakyBucket);
+
+impl Rate {
+    /// Whether there may be one more now, with `each_second` and as many at once.
+    pub(crate) fn take(&mut self, each_second: f64, now: Instant) -> bool {
+        let taken = self.0.leaked(each_second, now);
+        let may = *taken + 1.0 <= each_second;
+        if may {
+            *taken += 1.0;
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn owner(n: u32) -> QuotaOwner {
+        QuotaOwner::At(IpAddr::from(Ipv4Addr::from_bits(n)).into())
+    }
+
+    #[test]
+    fn each_owner_has_its_own_and_gives_it_back() {
+        let quota = Quota::new(2);
+        let first = quota.take(owner(1)).unwrap();
+        let second = quota.take(owner(1)).unwrap();
+        assert!(quota.take(owner(1)).is_none());
+        let others = quota.take(owner(2)).unwrap();
+        drop(first);
+        let third = quota.take(owner(1)).unwrap();
+        drop((second, third, others));
+        assert!(quota.lock().is_empty());
+    }
+
+    #[test]
+    fn a_second_has_so_many_wishes_and_the_next_as_many_again() {
+        let mut rate = Rate::default();
+        let now = Instant::now();
+        let wishes = |rate: &mut Rate, at| (0..100).filter(|_| rate.take(10.0, at)).count();
+        assert_eq!(wishes(&mut rate, now), 10);
+        assert_eq!(wishes(&mut rate, now + Duration::from_millis(500)), 5);
+        assert_eq!(wishes(&mut rate, now + Duration::from_secs(60)), 10);
+    }
+}

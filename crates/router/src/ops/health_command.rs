@@ -1,0 +1,107 @@
+//! Owns `p2p-router health`: asks the router that runs with these settings whether it can do its
+//! job. For start scripts and containers, which have no curl, and would have to know of the address
+//! what the settings say already. It reads no key and no certificate, and writes nothing.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use p2p_shared::exit;
+use p2p_shared::text::EscapedBytes;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::config::Options;
+use crate::ops::health::{ANSWER, START, ask, reachable};
+
+/// Most characters of its sentence that are shown.
+const SAID: usize = 500;
+
+/// The exit code where there is no router that can do its job, as p2p-console has it for one that
+/// can't be reached. With 1 and 2 nobody was asked.
+const ILL: u8 = 3;
+
+/// Asks, and says what came of it: ends with 0 if the router says that it can do its job.
+pub fn run(options: &Options) -> ExitCode {
+    match asked(options) {
+        Ok(Ok(sentence)) => {
+            #[expect(clippy::print_stdout, reason = "it is what was asked for")]
+            {
+                println!("{sentence}");
+            }
+            ExitCode::SUCCESS
+        }
+        Ok(Err(ill)) => {
+            // For the sentence: its exit code is of errors of all kinds.
+            let _ = exit::code(Err(ill));
+            ILL.into()
+        }
+        Err(error) => exit::code(Err(error)),
+    }
+}
+
+/// What the router says, or why it says nothing, or why it can't be asked.
+#[tokio::main(flavor = "current_thread")]
+async fn asked(options: &Options) -> anyhow::Result<anyhow::Result<String>> {
+    if options.port == 0 {
+        bail!("the main port is any that is free: which one, only the router's log says");
+    }
+    let address = reachable(SocketAddr::new(options.bind.0, options.port));
+    let limit = ANSWER.as_secs();
+    let asking = async { ask(TcpStream::connect(address).await?).await };
+    let answer = match timeout(ANSWER, asking).await {
+        Ok(answer) => answer.with_context(|| format!("no router answers at {address}")),
+        Err(_) => Err(anyhow::anyhow!(
+            "the router at {address} has not answered for {limit} s"
+        )),
+    };
+    let start = answer
+        .and_then(|answer| understand(&answer).with_context(|| format!("the router at {address}")));
+    Ok(start.map(|start| format!("the router at {address} can do its job (start {start})")))
+}
+
+/// Which start of the router says that all is well.
+fn understand(answer: &[u8]) -> anyhow::Result<String> {
+    let text = String::from_utf8_lossy(answer);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let mut lines = head.split("\r\n");
+    let status = lines
+        .next()
+        .and_then(|line| line.strip_prefix("HTTP/1.1 "))
+        .and_then(|rest| rest.get(..3));
+    let start = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case(START.as_str()))
+        .map(|(_, value)| value.trim());
+    match (status, start) {
+        (Some("200"), Some(start)) => Ok(EscapedBytes(start.as_bytes()).cut(SAID).to_string()),
+        (Some("200"), None) | (None, _) => bail!("what answers there is no p2p-router"),
+        (Some(status), _) => {
+            let body = EscapedBytes(body.as_bytes().trim_ascii()).cut(SAID);
+            bail!("answers {}: {body}", EscapedBytes(status.as_bytes()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_router_that_says_so_is_well() {
+        let well = understand(b"HTTP/1.1 200 OK\r\nP2P-Start: 0f\r\n\r\nok\n");
+        assert_eq!(well.unwrap(), "0f");
+        for (answer, said) in [
+            ("", "no p2p-router"),
+            ("HTTP/1.1 200 OK\r\n\r\nhello", "no p2p-router"),
+            ("SSH-2.0-OpenSSH\r\n", "no p2p-router"),
+            (
+                "HTTP/1.1 503 x\r\nA: b\r\n\r\nthe router is\x1b[2J going down\n",
+                "answers 503: the router is\\u{1b}[2J going down",
+            ),
+        ] {
+            let error = understand(answer.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What each path of the two kinds of ports answers.
+
+pub(crate) mod cgi;
+pub(crate) mod link;
+pub(crate) mod main_port;
+mod run_result;
+pub(crate) mod service_port;
+mod sign_in;
+mod video;

@@ -1,0 +1,200 @@
+//! Owns a connection of an inner from its upgrade to the end: hello, claim and welcome, the
+//! link, and for how long its port outlives it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_shared::protocol::{Hello, InnerToRouter, Rejection, RouterToInner};
+use p2p_shared::random::jitter;
+use p2p_shared::text::Escaped;
+use p2p_shared::timing;
+use p2p_shared::transport::Transport;
+use p2p_shared::wire::Wire;
+
+use crate::Context;
+use crate::auth::access::{Access, Caller};
+use crate::car::registry::{Claim, Granted, ServicePort};
+use crate::link::handle::LinkEnd;
+use crate::link::task::{LinkTask, LinkWire};
+use crate::net::hello;
+use crate::routes::service_port;
+
+/// How long an inner gets to take our last words.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Most characters of what an inner says of itself in a log line.
+const SOFTWARE: usize = 40;
+
+/// A connection that may become a link.
+pub(crate) struct LinkConnection {
+    pub caller: Caller,
+    pub peer: SocketAddr,
+    pub stream: Transport,
+    /// What came behind the upgrade.
+    pub read: Vec<u8>,
+}
+
+impl LinkConnection {
+    /// The life of a link, from its hello to the end of its port.
+    pub(crate) async fn run(self, context: &Arc<Context>) {
+        let Self {
+            caller,
+            peer,
+            stream,
+            read,
+        } = self;
+        let refused = |why: &str| {
+            context.metrics.link_refusals.inc();
+            tracing::info!(from = %peer, key = caller.name(), why, "link refused");
+        };
+        let mut wire: LinkWire = Wire::accepted(stream, read).await;
+        let pending = context.strangers.admit(peer, &context.closed);
+        let hello = |message| match message {
+            InnerToRouter::Hello(hello) => Some(hello),
+            _ => None,
+        };
+        let hello = match hello::wait(&mut wire, &pending, hello).await {
+            Ok(Some(hello)) => hello,
+            Ok(None) => return,
+            Err(why) => {
+                refused(&why);
+                return part(wire, &LinkEnd::Rejected(Rejection::Protocol, why)).await;
+            }
+        };
+        drop(pending);
+        if context.draining.is_cancelled() {
+            let later = timing::COME_BACK_SPREAD.mul_f64(jitter());
+            return part(wire, &LinkEnd::GoAway(later)).await;
+        }
+        let claim = claim(&context.access, &caller, peer, &hello);
+        let granted = match context.registry.claim(&claim) {
+            Ok(granted) => granted,
+            Err((rejection, why)) => {
+                refused(&why);
+                return part(wire, &LinkEnd::Rejected(rejection, why)).await;
+            }
+        };
+        serve(context, caller, peer, wire, &hello, granted).await;
+    }
+}
+
+fn claim(access: &Access, caller: &Caller, peer: SocketAddr, hello: &Hello) -> Claim {
+    let ports = match (access, caller) {
+        (Access::Keys(..), Caller::Holder(grant, _)) => grant.ports,
+        _ => None,
+    };
+    // With keys, what an inner says of itself counts for nothing.
+    let identity = caller.identity().unwrap_or_else(|| hello.identity.clone());
+    Claim {
+        party: caller.quota_owner(peer.ip()),
+        identity,
+        instance: hello.instance,
+        name: hello.name.clone(),
+        service_port: hello.service_port,
+        ports,
+    }
+}
+
+/// The life of a link whose claim was granted.
+async fn serve(
+    context: &Arc<Context>,
+    caller: Caller,
+    peer: SocketAddr,
+    wire: LinkWire,
+    hello: &Hello,
+    granted: Granted,
+) {
+    let Granted {
+        service,
+        link,
+        work,
+        is_new,
+    } = granted;
+    context.metrics.links.inc();
+    context.metrics.link_ups.inc();
+    if is_new {
+        context.on_link.up(&service);
+        let serving = service_port::serve(context.clone(), service.clone());
+        context.connections.spawn(serving);
+    } else {
+        context.metrics.link_takeovers.inc();
+    }
+    let name = link.name().clone();
+    tracing::info!(
+        link = %name, service_port = service.port, from = %peer, key = caller.name(),
+        software = %Escaped(&hello.software).cut(SOFTWARE), "link up"
+    );
+    let welcome = RouterToInner::Welcome {
+        name: name.clone(),
+        service_port: service.port,
+    };
+    let car = context.cars.link_up(service.port, &link, hello);
+    let camera = service.camera.clone();
+    camera.link_up(&link, hello.camera);
+    let task = LinkTask::new(wire, work, link.clone(), car.clone(), camera.clone(), hello);
+    let revoked = async {
+        caller.revoked().await;
+        let message = "the key was revoked: ask the router's owner for another".to_owned();
+        link.end(LinkEnd::Rejected(Rejection::Denied, message));
+        std::future::pending().await
+    };
+    let (end, wire) = tokio::select! {
+        biased;
+        ended = task.run(welcome) => ended,
+        ended = revoked => ended,
+    };
+    context.metrics.links.dec();
+    tracing::info!(link = %name, service_port = service.port, why = %end, "link down");
+    car.link_down(link.id(), &end.to_string());
+    camera.link_down(link.id());
+    // Before the farewell, which may take a while.
+    let is_kept = context.registry.release(&service, link.id());
+    if is_kept && end.gives_up_port() {
+        give_up(context, &service, true, &end);
+    }
+    part(wire, &end).await;
+    if is_kept && !end.gives_up_port() {
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
+            () = context.closed.cancelled() => {}
+        }
+        give_up(context, &service, false, &end);
+    }
+}
+
+/// Serves a port that was open before this router's start, until its owner is back or it is given
+/// up.
+pub(crate) fn restored(context: &Arc<Context>, service: Arc<ServicePort>) {
+    let serving = service_port::serve(context.clone(), service.clone());
+    context.connections.spawn(serving);
+    let context = context.clone();
+    let tracker = context.links.clone();
+    tracker.spawn(async move {
+        tokio::select! {
+            () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
+            () = context.closed.cancelled() => {}
+        }
+        let end = LinkEnd::Lost("it did not come back after the router's restart".to_owned());
+        give_up(&context, &service, false, &end);
+    });
+}
+
+/// Gives the port up if it may be; then its car is gone too.
+fn give_up(context: &Context, service: &Arc<ServicePort>, at_once: bool, end: &LinkEnd) {
+    // What goes down with the router is no news.
+    if let Some(since) = context.registry.give_up(service, at_once)
+        && !context.draining.is_cancelled()
+    {
+        context.on_link.down(service, since, &end.to_string());
+    }
+    if service.closed.is_cancelled() {
+        context.cars.gone(service.port);
+    }
+}
+
+async fn part(wire: LinkWire, end: &LinkEnd) {
+    if let Some(words) = end.last_words() {
+        wire.part(Some(&words), "", FAREWELL).await;
+    }
+}

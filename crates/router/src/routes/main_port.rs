@@ -1,0 +1,368 @@
+//! Owns the main port: tells its callers apart, and lets an inner with a key become a link.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use p2p_shared::key::Role;
+use p2p_shared::protocol::console::ADMIN_PATH;
+use p2p_shared::protocol::media::MEDIA_PATH;
+use p2p_shared::protocol::{LINK_PATH, SUBPROTOCOL};
+use p2p_shared::text::Escaped;
+use p2p_shared::timing;
+use p2p_shared::transport::Transport;
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::task::TaskTracker;
+
+use crate::Context;
+use crate::auth::access::Access;
+use crate::auth::key_store::AuthError;
+use crate::camera::ingest;
+use crate::client::session;
+use crate::http::connection;
+use crate::http::csrf;
+use crate::http::host;
+use crate::http::query;
+use crate::http::response::Problem;
+use crate::http::tls_or_plain;
+use crate::net::accept_rate::AcceptRate;
+use crate::net::unauthenticated::PendingConnection;
+use crate::ops::health::{self, START};
+use crate::ops::metrics;
+use crate::routes::link::LinkConnection;
+use crate::routes::service_port;
+
+/// Accepts and answers until the router goes down.
+pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
+    let mut pace = AcceptRate::default();
+    while let Some((stream, peer)) =
+        service_port::accept(&context, &listener, &context.closed).await
+    {
+        context.health.accepted(peer);
+        let tracker = context.connections.clone();
+        let caller = context.clone();
+        tracker.spawn(async move {
+            let context = caller;
+            let pending = context.strangers.admit(peer, &context.closed);
+            let refuse = |status| plain(tls_or_plain::last_words(&pending, status, timing::HELLO));
+            let Some(stream) = tls_or_plain::enter(&context, &pending, stream, refuse).await else {
+                return;
+            };
+            let is_private = tls_or_plain::is_private(&context.access, peer.ip(), stream.is_tls());
+            connection::serve(stream, &pending, refuse, |request| {
+                let is_fine = is_private || is_health_call(&context, peer.ip(), &request);
+                let response = if is_fine {
+                    route(&context, &pending, request)
+                } else {
+                    Err(tls_or_plain::in_the_clear(&request))
+                };
+                async move { response.unwrap_or_else(plain).map(Full::new) }
+            })
+            .await;
+        });
+        let pause = pace.take(Instant::now());
+        if !pause.is_zero() {
+            let closed = &context.closed;
+            closed.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+    }
+}
+
+/// Whether somebody on this machine asks whether the router can do its job: there is no secret in
+/// that, so it may come without TLS to an address that others reach.
+fn is_health_call(context: &Context, peer: IpAddr, request: &Request<Incoming>) -> bool {
+    request.uri().path() == health::PATH
+        && context.health.is_here(peer)
+        && !request.headers().contains_key(header::AUTHORIZATION)
+}
+
+/// An answer to one who may not have anything to do with runs.
+fn plain(problem: Problem) -> Response<Bytes> {
+    let mut response = text(problem.status, problem.sentence + "\n");
+    response.headers_mut().extend(problem.headers);
+    response
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+fn route(
+    context: &Arc<Context>,
+    pending: &PendingConnection,
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    query::refuse_keys(request.uri())?;
+    let path = request.uri().path();
+    if !matches!(
+        path,
+        LINK_PATH | MEDIA_PATH | ADMIN_PATH | health::PATH | "/metrics"
+    ) {
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "this is the main port of a p2p-router, for p2p-inner and p2p-console: commands are run on the service ports",
+        ));
+    }
+    if request.method() != Method::GET {
+        return Err(Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET does something here",
+        )
+        .with(header::ALLOW, HeaderValue::from_static("GET")));
+    }
+    if matches!(path, LINK_PATH | MEDIA_PATH | ADMIN_PATH) {
+        if let Some(sentence) = csrf::is_page(request.headers()) {
+            let problem = Problem::new(StatusCode::FORBIDDEN, sentence);
+            refused(pending, path, &problem);
+            return Err(problem);
+        }
+    } else if let Some(names) = &context.host_names {
+        host::check(names, request.headers())?;
+    }
+    match path {
+        LINK_PATH => upgrade(context, pending, request),
+        MEDIA_PATH => ingest::upgrade(context, pending, request),
+        ADMIN_PATH => session::upgrade(context, pending, request),
+        health::PATH if context.draining.is_cancelled() => Err(Problem::retry_after(
+            StatusCode::SERVICE_UNAVAILABLE,
+            2,
+            "the router is going down",
+        )),
+        health::PATH => match context.health.problem() {
+            None => {
+                let mut response = text(StatusCode::OK, "ok\n");
+                // When the router was last restarted is nothing for strangers.
+                if context.health.is_here(pending.peer().ip()) {
+                    let start = context.health.start();
+                    response.headers_mut().insert(START, start);
+                }
+                Ok(response)
+            }
+            Some(why) => Err(Problem::retry_after(
+                StatusCode::SERVICE_UNAVAILABLE,
+                2,
+                why,
+            )),
+        },
+        _ => {
+            check_metrics_reader(&context.access, pending, request.headers())?;
+            let mut response = text(StatusCode::OK, context.metrics.text());
+            let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, content_type);
+            Ok(response)
+        }
+    }
+}
+
+/// Metrics are for this machine, and for those who may see everything anyway.
+fn check_metrics_reader(
+    access: &Access,
+    pending: &PendingConnection,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    // A name that somebody has resolve to this machine makes a browser here ask for him.
+    if pending.peer().ip().is_loopback() && host::check(&[], headers).is_ok() {
+        return Ok(());
+    }
+    let allowed = access.allow(pending, headers, "read metrics", Role::may_view);
+    allowed.map(|_| ())
+}
+
+/// Lets an inner in, before it has said anything of the protocol, if its key and version may.
+fn upgrade(
+    context: &Arc<Context>,
+    pending: &PendingConnection,
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    let peer = pending.peer();
+    let headers = request.headers();
+    let allowed = context
+        .access
+        .allow(pending, headers, "be a link", Role::may_link);
+    let (caller, accept) = allowed
+        .and_then(|caller| Ok((caller, websocket_accept(headers)?)))
+        .inspect_err(|problem| {
+            context.metrics.link_refusals.inc();
+            refused(pending, "link", problem);
+        })?;
+    if context.draining.is_cancelled() {
+        return Err(Problem::retry_after(
+            StatusCode::SERVICE_UNAVAILABLE,
+            2,
+            "the router is restarting: try again in a moment",
+        ));
+    }
+    let shared = context.clone();
+    let serve = move |stream, read| async move {
+        let candidate = LinkConnection {
+            caller,
+            peer,
+            stream,
+            read,
+        };
+        candidate.run(&shared).await;
+    };
+    Ok(accept_websocket(&context.links, request, accept, serve))
+}
+
+/// Says in the log who was refused, but for those that show no key, which scanners do all day, or
+/// keep trying wrong ones; and not of everyone, if there are many.
+pub(crate) fn refused(pending: &PendingConnection, what: &str, problem: &Problem) {
+    let (from, why) = (pending.peer(), &problem.sentence);
+    let is_common =
+        problem.status == StatusCode::TOO_MANY_REQUESTS || *why == AuthError::Missing.to_string();
+    if is_common || !pending.may_be_logged() {
+        tracing::debug!(%from, why, "{what} refused");
+    } else {
+        tracing::info!(%from, why, "{what} refused");
+    }
+}
+
+/// Answers that the connection becomes a WebSocket, and serves it in a task of the tracker:
+/// `serve` gets the connection and what came behind the request.
+pub(crate) fn accept_websocket<F: Future<Output = ()> + Send + 'static>(
+    tracker: &TaskTracker,
+    mut request: Request<Incoming>,
+    accept: HeaderValue,
+    serve: impl FnOnce(Transport, Vec<u8>) -> F + Send + 'static,
+) -> Response<Bytes> {
+    let upgrading = hyper::upgrade::on(&mut request);
+    tracker.spawn(async move {
+        if let Ok(upgraded) = upgrading.await
+            && let Some((stream, read)) = connection::downcast(upgraded)
+        {
+            serve(stream, read).await;
+        }
+    });
+    switching(accept)
+}
+
+/// The answer after which a connection is a WebSocket.
+fn switching(accept: HeaderValue) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    headers.insert(
+        header::SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static(SUBPROTOCOL),
+    );
+    response
+}
+
+/// The answer to the WebSocket handshake (RFC 6455, 4.2) of a peer that speaks our version.
+pub(crate) fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
+    let value = |name| {
+        headers
+            .get(name)
+            .and_then(|v: &HeaderValue| v.to_str().ok())
+            .unwrap_or("")
+    };
+    let accept = handshake(headers, "p2p-inner, p2p-console or a car's page")?;
+    let offered = value(header::SEC_WEBSOCKET_PROTOCOL);
+    if !offered
+        .split(',')
+        .any(|protocol| protocol.trim() == SUBPROTOCOL)
+    {
+        let offered = if offered.is_empty() { "none" } else { offered };
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!(
+                "this router speaks {SUBPROTOCOL} and the peer {}: update the older of the two",
+                Escaped(offered)
+            ),
+        ));
+    }
+    Ok(accept)
+}
+
+/// The same of a peer with whatever subprotocol. The path is for `whom`.
+pub(crate) fn handshake(headers: &HeaderMap, whom: &str) -> Result<HeaderValue, Problem> {
+    let is = |name, expected: &str| {
+        let value = headers.get(name).map(HeaderValue::as_bytes);
+        value.is_some_and(|value| value.eq_ignore_ascii_case(expected.as_bytes()))
+    };
+    let is_upgrade = is(header::UPGRADE, "websocket") && is(header::SEC_WEBSOCKET_VERSION, "13");
+    let key = headers.get(header::SEC_WEBSOCKET_KEY);
+    let (true, Some(key)) = (is_upgrade, key) else {
+        let sentence = format!("this path is for {whom}: it speaks WebSocket");
+        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, sentence)
+            .with(header::UPGRADE, HeaderValue::from_static("websocket")));
+    };
+    HeaderValue::try_from(derive_accept_key(key.as_bytes()))
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::auth::key_store::{KeyFile, KeyStore};
+    use crate::net::unauthenticated::Unauthenticated;
+
+    #[test]
+    fn metrics_are_for_this_machine_and_for_whoever_may_see_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::in_dir(folder.path());
+        let header = |role: Role| {
+            let name = role.as_str().parse().unwrap();
+            let key = file.add(&name, role, None).unwrap();
+            let bearer = format!("Bearer {}", key.expose());
+            HeaderMap::from_iter([(header::AUTHORIZATION, bearer.parse().unwrap())])
+        };
+        let headers = Role::ALL.map(|role| (header(role), role.may_view()));
+        let keys = Access::by(Some(KeyStore::open(folder.path()).unwrap())).unwrap();
+        let check = |access: &Access, from: &str, headers: &HeaderMap| {
+            let strangers = Arc::new(Unauthenticated::new(Arc::new(metrics::Metrics::new())));
+            let peer = (from.parse::<IpAddr>().unwrap(), 1).into();
+            let pending = strangers.admit(peer, &CancellationToken::new());
+            check_metrics_reader(access, &pending, headers).map_err(|problem| problem.status)
+        };
+        let none = HeaderMap::new();
+        let made_up = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("evil.test"))]);
+        assert_eq!(
+            check(&keys, "127.0.0.1", &made_up),
+            Err(StatusCode::UNAUTHORIZED)
+        );
+        for from in ["127.0.0.1", "127.9.9.9", "::1"] {
+            assert_eq!(check(&keys, from, &none), Ok(()));
+        }
+        for from in ["192.0.2.1", "10.0.0.1", "2001:db8::1", "0.0.0.0"] {
+            assert_eq!(check(&keys, from, &none), Err(StatusCode::UNAUTHORIZED));
+            for (headers, may) in &headers {
+                let expected = if *may {
+                    Ok(())
+                } else {
+                    Err(StatusCode::FORBIDDEN)
+                };
+                assert_eq!(check(&keys, from, headers), expected);
+            }
+            assert_eq!(check(&Access::Open, from, &none), Ok(()));
+        }
+    }
+}

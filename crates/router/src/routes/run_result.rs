@@ -1,0 +1,127 @@
+//! Owns the answer to `GET /run/ID`: what became of a run, as its car remembers it.
+
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::{Outcome, RunStory};
+use p2p_shared::text::millis;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use crate::car::registry::Occupant;
+use crate::http::response::{Executed, Problem, answer};
+use crate::routes::service_port::{AnswerBody, RequestContext};
+
+/// Before the id.
+pub(crate) const PATH: &str = "/run/";
+
+impl RequestContext<'_> {
+    /// Answers `GET /run/ID`.
+    pub(crate) async fn run_story(&self, id: &str) -> Result<Response<AnswerBody>, Problem> {
+        let run: RunId = id.parse().map_err(|_| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "this is no run id: it is what the header P2P-Run of an answer says, 16 hexadecimal digits",
+            )
+        })?;
+        let away = || {
+            let sentence = format!(
+                "{} is not connected to the router: it will know when it is back",
+                self.service.name()
+            );
+            Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 2, sentence)
+        };
+        let Occupant::Linked(link) = self.service.occupant() else {
+            return Err(away());
+        };
+        let Some(story) = link.ask_run(run).await.ok_or_else(away)? else {
+            return Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                format!(
+                    "{} doesn't know run {run}: since its program started it has not begun it, or a thousand others after it",
+                    self.service.name()
+                ),
+            ));
+        };
+        let body = AnswerBody::whole(as_json(run, &story).to_string().into());
+        let mut response = answer(StatusCode::OK, Executed::No, self.run, self.timing(), body);
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        Ok(response)
+    }
+}
+
+/// The words are those of `P2P-Executed` and `P2P-Exit`.
+fn as_json(run: RunId, story: &RunStory) -> Value {
+    let (state, executed) = match &story.outcome {
+        Outcome::Waiting => ("waiting", "unknown"),
+        Outcome::Running => ("running", "yes"),
+        Outcome::Ended { .. } => ("ended", "yes"),
+        Outcome::Refused(_) => ("refused", "no"),
+        Outcome::Unknown(_) => ("unknown", "unknown"),
+    };
+    let mut told = json!({
+        "run": run.to_string(),
+        "command": story.command,
+        "state": state,
+        "executed": executed,
+        "age_ms": story.age_ms,
+    });
+    let mut more = |name: &str, value: Value| told[name] = value;
+    match &story.outcome {
+        Outcome::Refused(why) | Outcome::Unknown(why) => more("why", json!(why)),
+        Outcome::Ended { end, exec_us } => {
+            more("exit", json!(end.to_string()));
+            more("exec_ms", json!(millis(Duration::from_micros(*exec_us))));
+            more("stderr", json!(String::from_utf8_lossy(&story.stderr)));
+        }
+        Outcome::Waiting | Outcome::Running => {}
+    }
+    if matches!(told["executed"].as_str(), Some("yes")) {
+        told["bytes"] = json!(story.bytes);
+        told["output"] = json!(String::from_utf8_lossy(&story.output));
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_shared::protocol::End;
+
+    use super::*;
+
+    #[test]
+    fn a_story_is_told_in_the_words_of_the_headers() {
+        let story = |outcome| RunStory {
+            command: "hello".parse().unwrap(),
+            age_ms: 1500,
+            outcome,
+            bytes: 6,
+            output: b"hell\xff"[..].into(),
+            stderr: b"no"[..].into(),
+        };
+        let run = RunId::from_number(7);
+        let ended = as_json(run, &story(Outcome::ended(End::TimedOut, 2500)));
+        assert_eq!(
+            ended,
+            json!({
+                "run": "0000000000000007", "command": "hello", "state": "ended", "executed": "yes",
+                "age_ms": 1500, "exit": "timeout", "exec_ms": 2.5, "stderr": "no", "bytes": 6,
+                "output": "hell\u{fffd}",
+            })
+        );
+        let refused = as_json(run, &story(Outcome::Refused("why".to_owned())));
+        assert_eq!(
+            (&refused["executed"], &refused["why"]),
+            (&json!("no"), &json!("why"))
+        );
+        assert_eq!(refused.get("output"), None);
+        let unknown = as_json(run, &story(Outcome::Unknown("why".to_owned())));
+        assert_eq!(unknown["executed"], "unknown");
+        assert_eq!(
+            as_json(run, &story(Outcome::Waiting))["executed"],
+            "unknown"
+        );
+        assert_eq!(as_json(run, &story(Outcome::Running))["state"], "running");
+    }
+}

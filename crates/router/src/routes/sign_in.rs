@@ -1,0 +1,227 @@
+//! Owns what a browser's user meets: being asked for a key, signing in and out, and the first
+//! page. Nothing here ever runs a command; and nothing that was refused for want of a key is asked
+//! for again when the key is there, for its address may have come from anywhere.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use p2p_shared::key::{Key, Role};
+use p2p_shared::names::CommandName;
+
+use crate::auth::access::Caller;
+use crate::auth::key_store::AuthError;
+use crate::auth::session_cookie;
+use crate::car::registry::Occupant;
+use crate::http::csrf;
+use crate::http::response::{Executed, Problem, answer};
+use crate::page;
+use crate::page::drive_page::DrivePage;
+use crate::page::files;
+use crate::routes::service_port::{AnswerBody, RequestContext};
+
+/// Where the form of the page goes.
+pub(crate) const SIGN_IN: &str = "/sign-in";
+/// Where the button does.
+pub(crate) const SIGN_OUT: &str = "/sign-out";
+/// The first page.
+pub(crate) const HOME: &str = "/";
+
+/// Most bytes of the form: a key has 130, in whatever a browser escapes.
+const MAX_FORM: usize = 4096;
+
+impl RequestContext<'_> {
+    /// Answers `POST /sign-in`; a GET comes from the address bar, of who sees that address there.
+    pub(crate) async fn sign_in(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        if request.method() == Method::GET {
+            return Ok(self.go_home(None));
+        }
+        let is_seen = csrf::is_navigation(request.headers());
+        match self.pass_for(request).await {
+            Ok(pass) => Ok(self.go_home(session_cookie::keep(&pass, self.is_tls))),
+            Err(problem) if is_seen => Ok(self.form(problem)),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    async fn pass_for(&self, request: Request<Incoming>) -> Result<String, Problem> {
+        let key = self.key_in_form(request).await?;
+        let (caller, pass) = self.context.access.sign_in(self.pending, &key)?;
+        caller.may("sign in", Role::may_view)?;
+        tracing::info!(from = %self.peer, key = caller.name(), "signed in");
+        Ok(pass)
+    }
+
+    /// Answers `POST /sign-out`. Who has lost the browser revokes the key.
+    pub(crate) fn sign_out(&self) -> Response<AnswerBody> {
+        let mut response = self.go_home(session_cookie::forget(self.is_tls));
+        // Whatever came as its body was not read.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        response
+    }
+
+    /// Whether somebody asked for a command who has to sign in, and is asked to elsewhere: an
+    /// address that was refused is not to stay where the browser's "back" asks for it once more,
+    /// with the pass.
+    pub(crate) fn has_to_sign_in(&self, problem: &Problem, request: &Request<Incoming>) -> bool {
+        let headers = request.headers();
+        problem.status == StatusCode::UNAUTHORIZED
+            && request.method() == Method::GET
+            && csrf::is_navigation(headers)
+            && !headers.contains_key(header::AUTHORIZATION)
+    }
+
+    /// See Other (RFC 9110, 15.4.4): a GET, whatever this was.
+    pub(crate) fn go_home(&self, cookie: Option<HeaderValue>) -> Response<AnswerBody> {
+        let mut response = self.page(StatusCode::SEE_OTHER, Executed::No, String::new());
+        let headers = response.headers_mut();
+        headers.insert(header::LOCATION, HeaderValue::from_static(HOME));
+        if let Some(cookie) = cookie {
+            headers.insert(header::SET_COOKIE, cookie);
+        }
+        response
+    }
+
+    async fn key_in_form(&self, request: Request<Incoming>) -> Result<Key, Problem> {
+        let bad = |sentence: &str| Problem::new(StatusCode::BAD_REQUEST, sentence);
+        let reading = Limited::new(request.into_body(), MAX_FORM).collect();
+        let form = match tokio::time::timeout(self.context.patience.body, reading).await {
+            Ok(Ok(whole)) => whole.to_bytes(),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                let sentence = "that is more than a key: paste the key alone";
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence));
+            }
+            Ok(Err(_)) => return Err(bad("the form came cut off or badly framed: send it again")),
+            Err(_) => {
+                let sentence = "the form did not come in time: send it again";
+                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, sentence));
+            }
+        };
+        let key = form_urlencoded::parse(&form).find(|(name, _)| name == "key");
+        let (_, key) = key.ok_or_else(|| bad("there is no key in the form (key=…)"))?;
+        key.parse()
+            .map_err(|error: p2p_shared::key::ParseKeyError| {
+                Problem::new(StatusCode::UNAUTHORIZED, error.to_string())
+                    .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+            })
+    }
+
+    /// Answers `GET /`.
+    pub(crate) async fn home(&self, caller: &Caller) -> Response<AnswerBody> {
+        let commands = match self.service.occupant() {
+            Occupant::Linked(link) => link.list().await,
+            Occupant::Away(_) => None,
+        };
+        let car = self.context.cars.get(self.service.port);
+        let stop = car.as_ref().map(|car| car.stop_command());
+        let role = caller.role();
+        let home = DrivePage {
+            car: &self.service.name().to_string(),
+            signed_in: match caller {
+                Caller::Anyone => None,
+                Caller::Holder(grant, _) => Some((&grant.name, role)),
+            },
+            commands: commands.as_deref(),
+            stop: stop.as_ref().map_or("stop", CommandName::as_str),
+            may_run: &|name| role.may_run() || car.as_ref().is_some_and(|car| car.is_stop(name)),
+        };
+        let mut response = self.page(StatusCode::OK, Executed::No, home.html());
+        let policy = header::CONTENT_SECURITY_POLICY;
+        response.headers_mut().insert(policy, files::POLICY);
+        response
+    }
+
+    /// Answers with a file of the drive page.
+    pub(crate) fn file(&self, path: &str) -> Option<Response<AnswerBody>> {
+        let (content_type, content) = files::at(path)?;
+        let mut response = self.page(StatusCode::OK, Executed::No, content.to_owned());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, content_type);
+        headers.insert(header::CONTENT_SECURITY_POLICY, files::POLICY);
+        Some(response)
+    }
+
+    /// Refuses a command that a browser was made to ask for, or may have been: where it doesn't
+    /// say, its user is asked.
+    pub(crate) fn check_who_asks(
+        &self,
+        caller: &Caller,
+        request: &Request<Incoming>,
+    ) -> Result<Option<Response<AnswerBody>>, Problem> {
+        let headers = request.headers();
+        let is_by_browser = match caller {
+            // Only by a pass: who sends a key is no page, as browsers send none by themselves.
+            Caller::Holder(..) => !headers.contains_key(header::AUTHORIZATION),
+            Caller::Anyone => csrf::is_browser(headers),
+        };
+        if !is_by_browser || !csrf::says_nothing(headers) {
+            return Ok(None);
+        }
+        let target = request.uri().path_and_query().map(|target| target.as_str());
+        match target {
+            Some(target) if request.method() == Method::GET && csrf::is_navigation(headers) => {
+                let html = page::confirm(target);
+                Ok(Some(self.page(StatusCode::FORBIDDEN, Executed::No, html)))
+            }
+            _ => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "the browser doesn't say which page made this request (without TLS none does): ask by https://, or open the address yourself",
+            )),
+        }
+    }
+
+    /// What is said to somebody who looks at it where others get one sentence: with 401, it is
+    /// the page that asks for a key.
+    pub(crate) fn told(&self, problem: Problem, is_seen: bool) -> Response<AnswerBody> {
+        if problem.status == StatusCode::UNAUTHORIZED && is_seen {
+            return self.form(problem);
+        }
+        let response = problem.into_response(self.run, self.timing());
+        response.map(AnswerBody::whole)
+    }
+
+    /// The page that asks for a key.
+    fn form(&self, problem: Problem) -> Response<AnswerBody> {
+        // How a program sends a key is nothing for somebody who is to paste it.
+        let is_first = problem.sentence == AuthError::Missing.to_string();
+        let wrong = Some(problem.sentence.as_str()).filter(|_| !is_first);
+        let html = page::sign_in(wrong);
+        let mut response = self.page(problem.status, problem.executed, html);
+        response.headers_mut().extend(problem.headers);
+        response
+    }
+
+    fn page(&self, status: StatusCode, executed: Executed, html: String) -> Response<AnswerBody> {
+        let body = AnswerBody::whole(Bytes::from(html));
+        let mut response = answer(status, executed, self.run, self.timing(), body);
+        page_headers(response.headers_mut());
+        response
+    }
+}
+
+/// What a page of ours may do: nothing but look as it does and send its forms here. Nobody shows
+/// it in a frame, where a click could be led astray.
+fn page_headers(headers: &mut HeaderMap) {
+    const HEADERS: [(HeaderName, &str); 4] = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        // Ours are told where they come from, and nobody else is.
+        (header::REFERRER_POLICY, "same-origin"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+    ];
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(header::CONTENT_SECURITY_POLICY, page::policy());
+}

@@ -1,0 +1,127 @@
+//! Owns what a camera answers to plain HTTP: `GET /video` and `GET /frame.jpg`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use p2p_shared::protocol::media::Picture;
+use p2p_shared::text::Escaped;
+
+use crate::auth::access::Caller;
+use crate::camera::Status;
+use crate::camera::mjpeg::{self, Live};
+use crate::camera::viewer::{Gone, Viewer};
+use crate::http::response::{Executed, Problem, answer, text_value};
+use crate::routes::service_port::{AnswerBody, RequestContext};
+
+/// How long a picture may take to come: a camera on a busy Pi takes 5 s to give its first.
+const FIRST: Duration = Duration::from_secs(8);
+/// When a picture was captured, as its part's header in `/video` has it.
+const X_TIMESTAMP: HeaderName = HeaderName::from_static("x-timestamp");
+
+impl RequestContext<'_> {
+    /// Answers `GET /frame.jpg`.
+    pub(crate) async fn frame(&self, caller: &Caller) -> Result<Response<AnswerBody>, Problem> {
+        let mut viewer = Viewer::new(self, caller)?;
+        let picture = self.picture(&mut viewer).await?;
+        let mut response = self.shown("image/jpeg", AnswerBody::whole(picture.jpeg()));
+        let time = text_value(&mjpeg::timestamp(&picture));
+        response.headers_mut().insert(X_TIMESTAMP, time);
+        Ok(response)
+    }
+
+    /// Answers `GET /video`.
+    pub(crate) async fn video(&self, caller: &Caller) -> Result<Response<AnswerBody>, Problem> {
+        let mut viewer = Viewer::new(self, caller)?;
+        let first = self.picture(&mut viewer).await?;
+        let live = Live::default();
+        let pictures = mjpeg::pictures(viewer, first, live.clone());
+        let mut response = self.shown(mjpeg::CONTENT_TYPE, AnswerBody::Live(pictures));
+        response.extensions_mut().insert(live);
+        Ok(response)
+    }
+
+    fn shown(&self, content_type: &'static str, body: AnswerBody) -> Response<AnswerBody> {
+        let mut response = answer(StatusCode::OK, Executed::No, self.run, self.timing(), body);
+        let content_type = HeaderValue::from_static(content_type);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, content_type);
+        response
+    }
+
+    /// The newest picture, or the first if the camera is only just started.
+    async fn picture(&self, viewer: &mut Viewer) -> Result<Picture, Problem> {
+        let gone = viewer.gone();
+        let coming = async {
+            loop {
+                if let Some(picture) = viewer.newest.borrow_and_update().clone() {
+                    return Ok(picture);
+                }
+                self.check(&viewer.status.borrow_and_update())?;
+                // Neither ends before its camera, which the viewer holds.
+                tokio::select! {
+                    _ = viewer.newest.changed() => {}
+                    _ = viewer.status.changed() => {}
+                }
+            }
+        };
+        tokio::select! {
+            gone = gone => Err(went(gone)),
+            picture = coming => picture,
+            () = tokio::time::sleep(FIRST) => {
+                let sentence = format!(
+                    "no picture came from the camera within {} s: the car's log says what its program does",
+                    FIRST.as_secs()
+                );
+                Err(Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 2, sentence))
+            }
+        }
+    }
+
+    /// Whether a picture may come.
+    fn check(&self, status: &Status) -> Result<(), Problem> {
+        let later = |sentence| {
+            Err(Problem::retry_after(
+                StatusCode::SERVICE_UNAVAILABLE,
+                2,
+                sentence,
+            ))
+        };
+        match status {
+            Status::Starting | Status::Shows => Ok(()),
+            Status::None => Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                format!(
+                    "{} has no camera: start its p2p-inner with --camera COMMAND",
+                    self.service.name()
+                ),
+            )),
+            Status::Away => later(format!(
+                "{} is not connected to the router",
+                self.service.name()
+            )),
+            Status::Failed(why) => later(format!(
+                "the camera has failed and is started again: {}",
+                Escaped(why)
+            )),
+        }
+    }
+}
+
+/// The answer to a viewer that has to go before there is a picture.
+fn went(gone: Gone) -> Problem {
+    match gone {
+        Gone::Revoked => Problem::new(StatusCode::UNAUTHORIZED, "this key was revoked")
+            .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        Gone::Closed => Problem::retry_after(
+            StatusCode::SERVICE_UNAVAILABLE,
+            2,
+            "the router is restarting, or has given this port up: try again in a moment",
+        ),
+    }
+}
+
+/// Bytes of what goes on.
+pub(crate) type Pictures = futures_util::stream::BoxStream<'static, Bytes>;

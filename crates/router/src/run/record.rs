@@ -1,0 +1,236 @@
+//! Owns the story of one run from the wish for it to its end: what the log line, the metrics, the
+//! feed and `Server-Timing` say of it. Each is told once, whatever way it ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use p2p_shared::names::{Argument, CommandName, LinkName, RunId};
+use p2p_shared::protocol::End;
+use p2p_shared::protocol::console::{CALLER_LEFT, RunInfo, RunResult, Source};
+use p2p_shared::text::millis;
+
+use crate::Context;
+use crate::feed::{Feed, shortened};
+use crate::http::response::Timing;
+use crate::net::quota::QuotaPermit;
+use crate::ops::metrics::Metrics;
+use crate::run::handle::Finish;
+
+/// How much of a run's output, and of its standard error, the feed tells.
+const TOLD: usize = 1024;
+/// How much of a run's arguments the feed tells: one more never is much longer.
+const ARGUMENTS_TOLD: usize = 2048;
+
+/// What a run is, and who wants it.
+#[derive(Debug)]
+pub(crate) struct NewRun<'a> {
+    pub run: RunId,
+    pub service_port: u16,
+    pub link: LinkName,
+    pub command: &'a CommandName,
+    pub arguments: &'a [Argument],
+    pub source: Source,
+    pub from: SocketAddr,
+    /// The name of its key; empty without keys.
+    pub key: &'a str,
+    pub begun: Instant,
+}
+
+/// The story so far. Dropped untold, it says that the caller went away.
+#[derive(Debug)]
+pub(crate) struct RunRecord {
+    info: Arc<RunInfo>,
+    from: SocketAddr,
+    metrics: Arc<Metrics>,
+    feed: Arc<Feed>,
+    begun: Instant,
+    started: Option<Instant>,
+    end: Option<End>,
+    exec: Option<Duration>,
+    bytes: u64,
+    output: Vec<u8>,
+    stderr: Bytes,
+    told: bool,
+    /// Of the runs that its asker may have open.
+    permit: Option<QuotaPermit>,
+}
+
+impl RunRecord {
+    pub(crate) fn new(context: &Context, wanted: &NewRun<'_>) -> Self {
+        Self::with(context.feed.clone(), context.metrics.clone(), wanted)
+    }
+
+    pub(crate) fn with(feed: Arc<Feed>, metrics: Arc<Metrics>, wanted: &NewRun<'_>) -> Self {
+        metrics.open_runs.inc();
+        let since_1970 = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let info = Arc::new(RunInfo {
+            run: wanted.run,
+            service_port: wanted.service_port,
+            link: wanted.link.clone(),
+            command: wanted.command.clone(),
+            arguments: first_arguments(wanted.arguments),
+            source: wanted.source,
+            from: wanted.from.ip().to_string(),
+            key: wanted.key.to_owned(),
+            at_ms: u64::try_from(since_1970.as_millis()).unwrap_or_default(),
+            result: None,
+        });
+        feed.run(&info);
+        Self {
+            info,
+            from: wanted.from,
+            metrics,
+            feed,
+            begun: wanted.begun,
+            started: None,
+            end: None,
+            exec: None,
+            bytes: 0,
+            output: Vec::new(),
+            stderr: Bytes::new(),
+            told: false,
+            permit: None,
+        }
+    }
+
+    /// It counts as one of these until it is over.
+    pub(crate) fn counts(&mut self, permit: Option<QuotaPermit>) {
+        self.permit = permit;
+    }
+
+    pub(crate) fn run(&self) -> RunId {
+        self.info.run
+    }
+
+    pub(crate) fn started(&mut self) {
+        self.started.get_or_insert_with(Instant::now);
+    }
+
+    pub(crate) fn has_started(&self) -> bool {
+        self.started.is_some()
+    }
+
+    pub(crate) fn output(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        let room = TOLD - self.output.len();
+        self.output
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    pub(crate) fn run_finished(&mut self, finish: &Finish) {
+        let end_of_it = finish.stderr.len().saturating_sub(TOLD);
+        self.stderr = Bytes::copy_from_slice(&finish.stderr[end_of_it..]);
+        self.ended(finish.end, finish.exec);
+    }
+
+    /// It ended like this, after this time from the start of its process.
+    pub(crate) fn ended(&mut self, end: End, exec: Duration) {
+        self.started();
+        self.end = Some(end);
+        self.exec = Some(exec);
+        self.metrics.ran(self.timing().link, exec);
+    }
+
+    /// Where the time went: all but that of the process, whose own is known when it has ended.
+    pub(crate) fn timing(&self) -> Timing {
+        let link = match (self.exec, self.started) {
+            (Some(exec), _) => self.begun.elapsed().saturating_sub(exec),
+            (None, Some(started)) => started - self.begun,
+            (None, None) => self.begun.elapsed(),
+        };
+        Timing {
+            link,
+            exec: self.exec,
+        }
+    }
+
+    /// The request was answered with this status; `why` where that is an error.
+    pub(crate) fn finish(&mut self, status: u16, why: &str) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        self.permit = None;
+        self.metrics.open_runs.dec();
+        self.metrics.output_bytes.inc_by(self.bytes);
+        let timing = self.timing();
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let result = RunResult {
+            status,
+            end: self.end,
+            why: shortened(why),
+            link_us: micros(timing.link),
+            exec_us: timing.exec.map(micros),
+            bytes: self.bytes,
+            output: std::mem::take(&mut self.output).into(),
+            stderr: std::mem::take(&mut self.stderr),
+        };
+        self.log(&result, why, timing);
+        let mut info = self.info.clone();
+        Arc::make_mut(&mut info).result = Some(result);
+        self.feed.run_over(info);
+    }
+
+    fn log(&self, result: &RunResult, why: &str, timing: Timing) {
+        let info = &self.info;
+        let source = match info.source {
+            Source::Http => "http",
+            Source::Send => "send",
+            Source::Drive => "drive",
+        };
+        let arguments = if info.arguments.is_empty() {
+            String::new()
+        } else {
+            format!("{:?}", info.arguments)
+        };
+        tracing::info!(
+            link = %info.link,
+            service_port = info.service_port,
+            run = %info.run,
+            command = %info.command,
+            arguments,
+            source,
+            from = %self.from,
+            key = info.key,
+            status = result.status,
+            executed = result.executed(),
+            exit = self.end.map(|end| end.to_string()).unwrap_or_default(),
+            bytes = self.bytes,
+            link_ms = millis(timing.link),
+            exec_ms = timing.exec.map(millis).unwrap_or_default(),
+            why,
+            "run"
+        );
+    }
+}
+
+impl Drop for RunRecord {
+    fn drop(&mut self) {
+        self.finish(CALLER_LEFT, "the caller went away");
+    }
+}
+
+/// The HTTP status that this end would have been answered with.
+pub(crate) fn status(end: End) -> u16 {
+    match end {
+        End::Exit(0) | End::Ended => 200,
+        End::TimedOut | End::Cancelled => 504,
+        End::Exit(_) | End::Signal(_) => 500,
+    }
+}
+
+/// The first arguments: a run of 256 long ones is not worth a whole message of the feed.
+fn first_arguments(arguments: &[Argument]) -> Vec<Argument> {
+    let mut left = ARGUMENTS_TOLD;
+    let told = arguments.iter().map_while(|argument| {
+        let length = argument.as_bytes().len();
+        let cut = Bytes::copy_from_slice(&argument.as_bytes()[..length.min(left)]);
+        let is_empty = left == 0;
+        left = left.saturating_sub(length + 8);
+        (!is_empty).then(|| Argument::try_from(cut).ok()).flatten()
+    });
+    told.collect()
+}
