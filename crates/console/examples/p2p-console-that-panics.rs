@@ -9,7 +9,7 @@ use std::time::Instant;
 use crossterm::event::{Event as Input, KeyCode, KeyEvent};
 use p2p_console::Parts;
 use p2p_console::app::{App, Effect, Event};
-use p2p_console::settings::Options;
+use p2p_console::config::Options;
 use p2p_console::view;
 
 static DRAWING_FAILS: AtomicBool = AtomicBool::new(false);

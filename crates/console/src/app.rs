@@ -2,10 +2,16 @@
 //! Pure: no socket, no clock, no terminal.
 
 mod actions;
+pub mod command_list;
 mod facts;
+pub mod fleet;
 mod from_router;
 mod from_terminal;
-mod words;
+pub mod round_trips;
+pub mod run_log;
+pub mod saved_log;
+pub mod text_field;
+mod types;
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +19,15 @@ use p2p_shared::key::Role;
 use p2p_shared::names::LinkName;
 use p2p_shared::protocol::console::{ConsoleToRouter, LinkInfo, PressId, RunInfo, SessionId};
 
-use crate::commands::Commands;
+use crate::app::command_list::Commands;
+use crate::app::fleet::{Fleet, Link};
+use crate::app::round_trips::RoundTrips;
+use crate::app::run_log::RunLog;
+use crate::app::text_field::TextField;
 use crate::drive::{Direction, Drive, Facts, Holder, LATE, State, Why};
-use crate::fleet::{Fleet, Link};
 use crate::keymap::Screen;
-use crate::round_trips::RoundTrips;
-use crate::run_log::RunLog;
-use crate::text_field::TextField;
 
-pub use words::{Connection, Effect, Event, Notice, Overlay, Page, Setup};
+pub use types::{Connection, Effect, Event, Notice, Overlay, Page, Setup};
 
 /// The least size that anything can be shown in: below it the console takes only stop and quit.
 pub const LEAST_SIZE: (u16, u16) = (40, 8);
@@ -279,7 +285,7 @@ impl App {
         self.has_snapshot = false;
         self.picture = Default::default();
         if let Some(run) = self.commands.run.as_mut().filter(|run| run.is_open()) {
-            run.progress = crate::commands::Progress::Lost;
+            run.progress = crate::app::command_list::Progress::Lost;
         }
         self.dirty = true;
     }

@@ -1,6 +1,8 @@
 //! Owns the connection to the router: dials, greets, pings, carries messages both ways, and dials
 //! again for ever. It decides nothing about them.
 
+mod outbox;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,8 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::ending::of_wire;
-use crate::outbox::Outbox;
+use crate::exit_code::of_wire;
+use outbox::Outbox;
 
 /// A router that says nothing for so long is lost: it answers each ping.
 const DEAD: Duration = Duration::from_secs(6);

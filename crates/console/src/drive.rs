@@ -10,7 +10,7 @@
 
 pub mod facts;
 pub mod hold;
-mod words;
+mod types;
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use p2p_shared::protocol::console::{MotionEvent, MotionRefused, PressId, StopCau
 
 pub use facts::{Facts, Holder};
 pub use hold::{Direction, Hold, Releases};
-pub use words::{Order, State, Stroke, Why};
+pub use types::{Order, State, Stroke, Why};
 
 /// How often the lease of a press is renewed: eight times within the shortest usual lease.
 pub const HEARTBEAT: Duration = Duration::from_millis(50);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   terminal ──┐                        ┌── effects ──▶ terminal
-//!              ├─▶ interactive ─▶ app ──┤
+//!              ├─▶ event_loop ──▶ app ──┤
 //! connection ──┘    (the loop)  (pure)  └── messages ─▶ connection
 //!                                │
 //!                              view (draws the app)
@@ -13,27 +13,20 @@ use std::process::ExitCode;
 use p2p_shared::{exit, logging, settings as shared_settings};
 
 pub mod app;
-mod command_line;
-pub mod commands;
+mod cli;
+pub mod config;
 pub mod connection;
 pub mod drive;
-mod ending;
-pub mod fleet;
-mod interactive;
+mod event_loop;
+mod exit_code;
 pub mod keymap;
-mod outbox;
-pub mod round_trips;
-pub mod run_log;
-pub mod saved_log;
-pub mod settings;
 mod terminal;
 #[cfg(test)]
 mod testing;
-pub mod text_field;
 pub mod view;
 
-pub use interactive::Parts;
-use settings::{Options, Task};
+use config::{Options, Task};
+pub use event_loop::Parts;
 
 /// Does what the command line says, and gives the exit code.
 #[must_use]
@@ -50,7 +43,7 @@ pub fn run_with(options: Options, parts: Parts) -> ExitCode {
             exit::code(printed.map_err(Into::into))
         }
         Some(Task::Man) => exit::code(shared_settings::print_man::<Options>().map_err(Into::into)),
-        _ => ending::code(start(options, parts)),
+        _ => exit_code::code(start(options, parts)),
     }
 }
 
@@ -63,7 +56,7 @@ fn start(options: Options, parts: Parts) -> anyhow::Result<ExitCode> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(Box::pin(command_line::run(options, parts)));
+    let ended = runtime.block_on(Box::pin(cli::run(options, parts)));
     // A name that is being looked up would hold the end up.
     runtime.shutdown_background();
     ended

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use p2p_console::settings;
+use p2p_console::config;
 use p2p_shared::private_memory;
 
 fn main() -> ExitCode {
     private_memory::close();
-    p2p_console::run(settings::parse())
+    p2p_console::run(config::parse())
 }

@@ -1,8 +1,8 @@
 //! Owns the terminal: what is switched on at the start, and the one teardown for every way out.
 
-pub(crate) mod clock;
-mod granted;
 pub(crate) mod input;
+mod keyboard_flags;
+pub(crate) mod lateness;
 mod stderr;
 
 use std::io::{self, IsTerminal, Stdout, Write};
@@ -63,7 +63,7 @@ impl Screen {
         let mut out = io::stdout();
         execute!(out, terminal::EnterAlternateScreen, cursor::Hide)?;
         execute!(out, PushKeyboardEnhancementFlags(BASE))?;
-        let granted = granted::ask();
+        let granted = keyboard_flags::ask();
         execute!(out, EnableBracketedPaste, EnableFocusChange)?;
         let reported = granted
             .is_some_and(|flags| flags.contains(KeyboardEnhancementFlags::REPORT_EVENT_TYPES));

@@ -4,11 +4,11 @@ use p2p_shared::names::Argument;
 use p2p_shared::protocol::console::{ConsoleToRouter, ControlWish};
 
 use super::{App, Effect, Overlay, Page};
-use crate::commands::{Commands, Progress, SentRun};
+use crate::app::command_list::{Commands, Progress, SentRun};
+use crate::app::saved_log;
+use crate::app::text_field::{self, Purpose, TextField};
 use crate::drive::{Holder, Order};
 use crate::keymap::{Action, Screen};
-use crate::saved_log;
-use crate::text_field::{self, Purpose, TextField};
 
 /// Lines of a page, for scrolling.
 pub(super) const PAGE: isize = 10;

@@ -9,9 +9,9 @@ use p2p_shared::protocol::{End, cost};
 use p2p_shared::text::Escaped;
 
 use super::{App, Effect, Event};
-use crate::commands::Commands;
+use crate::app::command_list::Commands;
+use crate::app::fleet::Link;
 use crate::drive::hold::PULSE;
-use crate::fleet::Link;
 use crate::keymap::Screen;
 
 /// The longest of a peer's sentences that is shown, in characters.

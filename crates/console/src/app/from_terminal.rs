@@ -6,9 +6,9 @@ use crossterm::event::{
 
 use super::actions::PAGE;
 use super::{App, Effect, Overlay, Page};
+use crate::app::text_field::Typed;
 use crate::drive::Stroke;
 use crate::keymap::{self, Action, Screen};
-use crate::text_field::Typed;
 use crate::view::layout::{self, Shape};
 use crate::view::overlay;
 

@@ -10,7 +10,7 @@ use crossterm::event::{self, Event, MouseEventKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
-use super::clock::Plan;
+use super::lateness::Plan;
 use crate::drive::LATE;
 
 /// How often the thread says that it lives.

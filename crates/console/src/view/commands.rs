@@ -11,7 +11,7 @@ use super::run::output_lines;
 use super::text::{bytes, fit, short};
 use super::theme::Theme;
 use crate::app::App;
-use crate::commands::{Progress, SentRun};
+use crate::app::command_list::{Progress, SentRun};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let parts = if area.width >= 60 {

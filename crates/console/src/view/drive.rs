@@ -10,8 +10,8 @@ use super::text::{ago, fit, named, short, worded};
 use super::theme::Theme;
 use super::{layout, pad, round_trips, runs};
 use crate::app::App;
+use crate::app::run_log::end_text;
 use crate::drive::{Holder, State};
-use crate::run_log::end_text;
 
 pub(super) fn render(frame: &mut Frame<'_>, body: Rect, app: &App) {
     let areas = layout::drive(body);

@@ -9,8 +9,8 @@ use ratatui::widgets::{Block, Paragraph, Row, Table, Wrap};
 use super::round_trips::sparkline;
 use super::text::{ago, fit, short};
 use super::theme::Theme;
+use crate::app::fleet::Link;
 use crate::app::{App, Connection};
-use crate::fleet::Link;
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     if app.fleet.is_empty() {

@@ -9,8 +9,8 @@ use unicode_width::UnicodeWidthStr;
 use super::text::fit;
 use super::theme::Theme;
 use crate::app::App;
+use crate::app::text_field::Purpose;
 use crate::keymap::{BINDINGS, Binding};
-use crate::text_field::Purpose;
 
 pub(super) fn render_line(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let theme = Theme::of(app);

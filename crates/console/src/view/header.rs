@@ -8,9 +8,9 @@ use unicode_width::UnicodeWidthStr;
 
 use super::text::{fit, short};
 use super::theme::{Theme, round_trip_word, state_words};
+use crate::app::fleet::Link;
 use crate::app::{App, Connection};
 use crate::drive::{Holder, Releases, State};
-use crate::fleet::Link;
 use crate::keymap::Screen;
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
@@ -39,7 +39,7 @@ fn stop_failed(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
     // Where it is narrow, what is to be done goes before why.
     let end = app.link().and_then(Link::failed_stop);
     let why = end.filter(|_| width >= 100).map_or(String::new(), |end| {
-        format!(" ({})", crate::run_log::end_text(end))
+        format!(" ({})", crate::app::run_log::end_text(end))
     });
     let second =
         format!(" its stop command failed 3 times{why}. Space tries again; else cut its power");

@@ -11,7 +11,7 @@ use ratatui::widgets::{Block, Paragraph};
 use super::text::short;
 use super::theme::Theme;
 use crate::app::App;
-use crate::round_trips::{BARS, RoundTrips};
+use crate::app::round_trips::{BARS, RoundTrips};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let Some(link) = app.link() else { return };

@@ -10,7 +10,7 @@ use super::runs::who;
 use super::text::{arguments, bytes, fit, named, short, time_of_day, worded, wrapped};
 use super::theme::Theme;
 use crate::app::App;
-use crate::run_log::{outcome, source_word};
+use crate::app::run_log::{outcome, source_word};
 
 /// Columns of a field's name.
 const NAME: usize = 10;

@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr;
 use super::text::{ago, arguments, cell, fit, short, time_of_day};
 use super::theme::Theme;
 use crate::app::App;
-use crate::run_log::{is_of_link, outcome, source_word};
+use crate::app::run_log::{is_of_link, outcome, source_word};
 
 /// The runs and events of the chosen car.
 pub(super) fn of_car(frame: &mut Frame<'_>, area: Rect, app: &App) {

@@ -13,7 +13,7 @@ use ratatui::style::Color;
 
 use super::*;
 use crate::app::Event;
-use crate::run_log::RunLog;
+use crate::app::run_log::RunLog;
 use crate::testing::{self, Bench, bob, us};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (50, 15)];

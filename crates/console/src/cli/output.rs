@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use p2p_shared::protocol::console::RunInfo;
 use p2p_shared::text::{Escaped, EscapedBytes};
 
-use crate::run_log::{is_of_link, outcome, source_word};
-use crate::saved_log::{self, Replay};
+use crate::app::run_log::{is_of_link, outcome, source_word};
+use crate::app::saved_log::{self, Replay};
 use crate::view::text::{arguments, time_of_day};
 
 /// Prints a line. `false`: nobody reads any more.

@@ -16,14 +16,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::app::run_log::RunLog;
 use crate::app::{App, Effect, Event, Setup};
 use crate::connection::{self, FromRouter, Target, ToRouter};
 use crate::drive::LATE;
-use crate::ending::{ERROR, HUNG_UP, INTERRUPTED, TERMINATED};
+use crate::exit_code::{ERROR, HUNG_UP, INTERRUPTED, TERMINATED};
 use crate::keymap::{self, Action};
-use crate::run_log::RunLog;
-use crate::terminal::clock::Plan;
 use crate::terminal::input::{self, Input, Reader};
+use crate::terminal::lateness::Plan;
 use crate::terminal::{self, Screen};
 use crate::view;
 

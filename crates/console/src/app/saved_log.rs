@@ -10,7 +10,7 @@ use p2p_shared::protocol::console::{RunInfo, RunResult, Source};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::run_log::{RunLog, source_word};
+use crate::app::run_log::{RunLog, source_word};
 
 /// Why a file can't be shown.
 #[derive(Debug, Error, PartialEq, Eq)]

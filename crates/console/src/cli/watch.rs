@@ -9,9 +9,9 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{json, out, snapshot};
+use super::{client, json, output};
 use crate::connection::{self, FromRouter, Target, ToRouter};
-use crate::ending::INTERRUPTED;
+use crate::exit_code::INTERRUPTED;
 use crate::view::text::time_of_day;
 
 pub(super) async fn run(
@@ -20,8 +20,8 @@ pub(super) async fn run(
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
     // The first time, a router that can't be reached is an error with its own code.
-    let first = snapshot::of(&target).await?;
-    first.wire.part(None, "bye", snapshot::FAREWELL).await;
+    let first = client::of(&target).await?;
+    first.wire.part(None, "bye", client::FAREWELL).await;
     let (events_to, mut events) = mpsc::channel(256);
     let (wishes, wishes_of) = mpsc::unbounded_channel();
     let connection = tokio::spawn(connection::run(target, events_to, wishes_of));
@@ -130,8 +130,8 @@ impl Watcher {
             FeedEvent::Rtt { .. } => Ok(true),
             FeedEvent::Run(run) => {
                 let text = match run.result {
-                    Some(_) => format!("run over: {}", out::run_line(run)),
-                    None => format!("run: {}", out::run_line(run)),
+                    Some(_) => format!("run over: {}", output::run_line(run)),
+                    None => format!("run: {}", output::run_line(run)),
                 };
                 self.print(run.service_port, &text, as_json)
             }
@@ -174,7 +174,7 @@ impl Watcher {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let now_ms = u64::try_from(now.as_millis()).unwrap_or_default();
-        Ok(out::line(&if self.as_json {
+        Ok(output::line(&if self.as_json {
             let mut value = value;
             if let serde_json::Value::Object(fields) = &mut value {
                 fields.insert("at_ms".to_owned(), now_ms.into());

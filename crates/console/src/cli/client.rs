@@ -8,7 +8,7 @@ use p2p_shared::timing::HELLO;
 use p2p_shared::wire::Event;
 
 use crate::connection::{ConsoleWire, Target};
-use crate::ending::{Failure, UNREACHABLE, of_reason, of_wire};
+use crate::exit_code::{Failure, UNREACHABLE, of_reason, of_wire};
 
 /// How long a router gets to close the connection that we part from.
 pub(super) const FAREWELL: Duration = Duration::from_millis(500);

@@ -6,17 +6,17 @@ use std::time::Duration;
 use p2p_shared::protocol::console::LinkInfo;
 use unicode_width::UnicodeWidthStr;
 
-use super::{json, out, snapshot};
+use super::{client, json, output};
+use crate::app::round_trips::RoundTrips;
 use crate::connection::Target;
-use crate::round_trips::RoundTrips;
 use crate::view::text::{age, fit, short};
 
 pub(super) async fn run(target: &Target, as_json: bool) -> anyhow::Result<ExitCode> {
-    let picture = snapshot::of(target).await?;
-    picture.wire.part(None, "bye", snapshot::FAREWELL).await;
+    let picture = client::of(target).await?;
+    picture.wire.part(None, "bye", client::FAREWELL).await;
     if as_json {
         for link in &picture.links {
-            if !out::line(&json::link(link).to_string())? {
+            if !output::line(&json::link(link).to_string())? {
                 break;
             }
         }
@@ -25,7 +25,7 @@ pub(super) async fn run(target: &Target, as_json: bool) -> anyhow::Result<ExitCo
     if picture.links.is_empty() {
         let port = target.router.port;
         let host = &target.router.host;
-        out::line(&format!(
+        output::line(&format!(
             "no machine is linked; on the machine behind NAT: p2p-inner {host} {port} 9000"
         ))?;
         return Ok(ExitCode::SUCCESS);
@@ -43,7 +43,7 @@ pub(super) async fn run(target: &Target, as_json: bool) -> anyhow::Result<ExitCo
         let text: String = cells
             .map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.width() + 2)))
             .collect();
-        if !out::line(text.trim_end())? {
+        if !output::line(text.trim_end())? {
             break;
         }
     }

@@ -3,8 +3,8 @@
 use p2p_shared::protocol::console::{FeedEvent, LinkInfo, MotionEvent};
 use serde_json::{Value, json};
 
-use crate::round_trips::RoundTrips;
-use crate::saved_log;
+use crate::app::round_trips::RoundTrips;
+use crate::app::saved_log;
 
 /// A link.
 pub(super) fn link(info: &LinkInfo) -> Value {

@@ -10,9 +10,9 @@ use p2p_shared::timing::PORT_KEPT;
 use p2p_shared::wire::Event;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::snapshot;
+use super::client;
 use crate::connection::{ConsoleWire, Target};
-use crate::ending::{DENIED, Failure};
+use crate::exit_code::{DENIED, Failure};
 
 /// Our number for the question.
 const REQUEST: u64 = 2;
@@ -33,10 +33,10 @@ pub(super) async fn find_out(
     run: RunId,
 ) -> Result<Option<RunStory>, Failure> {
     let mut patience = Instant::now() + PORT_KEPT;
-    let mut why = Failure::new(crate::ending::OFFLINE, "the car did not come back");
+    let mut why = Failure::new(crate::exit_code::OFFLINE, "the car did not come back");
     loop {
         if wire.is_none() {
-            match snapshot::of(target).await {
+            match client::of(target).await {
                 Ok(picture) => wire = Some(picture.wire),
                 Err(failure) if failure.code == DENIED => return Err(failure),
                 Err(failure) => why = failure,

@@ -10,8 +10,8 @@ use p2p_shared::protocol::console::{
     ControlInfo, LinkInfo, MotionEvent, Moving, RunInfo, RunResult,
 };
 
-use crate::round_trips::RoundTrips;
-use crate::run_log::end_text;
+use crate::app::round_trips::RoundTrips;
+use crate::app::run_log::end_text;
 
 /// How many of a car's last events are kept for the Drive screen.
 const EVENTS: usize = 64;

@@ -1,11 +1,11 @@
 //! Owns what the program does without screens, and which of both it does.
 
+mod client;
 mod json;
 mod list;
-mod lost_run;
-mod out;
+mod output;
+mod recover_run;
 mod send;
-mod snapshot;
 mod watch;
 
 use std::process::ExitCode;
@@ -13,12 +13,13 @@ use std::process::ExitCode;
 use p2p_shared::key;
 
 use crate::app::Setup;
+use crate::app::saved_log;
+use crate::config::{Options, Task};
 use crate::connection::Target;
 use crate::drive::Releases;
-use crate::ending::{ERROR, Failure};
-use crate::interactive::{self, Parts, Source};
-use crate::settings::{Options, Task};
-use crate::{saved_log, terminal};
+use crate::event_loop::{self, Parts, Source};
+use crate::exit_code::{ERROR, Failure};
+use crate::terminal;
 
 /// The largest log that is replayed, in bytes: of a month of driving.
 const LARGEST_LOG: u64 = 512 << 20;
@@ -38,9 +39,9 @@ pub(crate) async fn run(options: Options, parts: Parts) -> anyhow::Result<ExitCo
         let name = file.display().to_string();
         let replay = read(file)?;
         if !terminal::is_there() {
-            return out::runs(&replay, options.json);
+            return output::runs(&replay, options.json);
         }
-        return Box::pin(interactive::run(
+        return Box::pin(event_loop::run(
             Source::Past(name, Box::new(replay.log)),
             setup,
             parts,
@@ -64,7 +65,7 @@ pub(crate) async fn run(options: Options, parts: Parts) -> anyhow::Result<ExitCo
         Some(Task::Send(send)) => Box::pin(send::run(&target, send, options.json)).await,
         None if terminal::is_there() && !options.json => {
             setup.router = target.router.to_string();
-            Box::pin(interactive::run(Source::Live(target), setup, parts)).await
+            Box::pin(event_loop::run(Source::Live(target), setup, parts)).await
         }
         _ => watch::run(target, options.link.as_deref(), options.json).await,
     }

@@ -15,10 +15,12 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{lost_run, out, snapshot};
+use super::{client, output, recover_run};
+use crate::config::Send;
 use crate::connection::{ConsoleWire, Target};
-use crate::ending::{DENIED, ERROR, Failure, INTERRUPTED, OFFLINE, UNREACHABLE, of_end, of_reason};
-use crate::settings::Send;
+use crate::exit_code::{
+    DENIED, ERROR, Failure, INTERRUPTED, OFFLINE, UNREACHABLE, of_end, of_reason,
+};
 
 /// Our number for the only request of this program.
 const REQUEST: u64 = 1;
@@ -35,7 +37,7 @@ pub(super) async fn run(target: &Target, send: &Send, as_json: bool) -> anyhow::
         let said = json!({
             "event": "failed", "why": error.to_string(), "code": code, "code_of": "p2p-console",
         });
-        out::line(&said.to_string())?;
+        output::line(&said.to_string())?;
     }
     result
 }
@@ -53,7 +55,7 @@ async fn attempt(target: &Target, send: &Send, as_json: bool) -> anyhow::Result<
         .iter()
         .map(argument)
         .collect::<Result<_, _>>()?;
-    let mut picture = snapshot::of(target).await?;
+    let mut picture = client::of(target).await?;
     let link = find(&picture.links, &send.to)?;
     let message = ConsoleToRouter::Send {
         request: REQUEST,
@@ -82,7 +84,7 @@ async fn attempt(target: &Target, send: &Send, as_json: bool) -> anyhow::Result<
             return find_out(target, wire, service_port, story, signals, code, why).await;
         }
     };
-    picture.wire.part(None, "bye", snapshot::FAREWELL).await;
+    picture.wire.part(None, "bye", client::FAREWELL).await;
     Ok(code.into())
 }
 
@@ -102,7 +104,7 @@ async fn find_out(
     };
     story.is_lost(run, &why)?;
     let told = tokio::select! {
-        told = lost_run::find_out(target, wire, service_port, run) => told,
+        told = recover_run::find_out(target, wire, service_port, run) => told,
         () = signals.come() => return Ok(INTERRUPTED.into()),
     };
     match told {
@@ -248,7 +250,7 @@ async fn follow(
                 return Err(Failure::new(of_reason(Some(reason)), message).into());
             }
             Ok(Event::Closed(why)) => {
-                return Ok(Followed::lost(snapshot::closed(&why), true));
+                return Ok(Followed::lost(client::closed(&why), true));
             }
             Err(error) => return Ok(Followed::lost(error.to_string(), true)),
             Ok(_) => {}
@@ -301,7 +303,7 @@ impl Story {
         if self.as_json {
             return self.say(&json!({ "event": "output", "text": String::from_utf8_lossy(bytes) }));
         }
-        if !out::output(bytes)? {
+        if !output::output(bytes)? {
             anyhow::bail!("nobody reads the output any more");
         }
         Ok(())
@@ -316,7 +318,7 @@ impl Story {
                 "stderr": String::from_utf8_lossy(stderr), "code": code, "code_of": "command",
             }))?;
         } else {
-            out::error_output(stderr);
+            output::error_output(stderr);
             self.explain(end);
         }
         Ok(code)
@@ -328,7 +330,7 @@ impl Story {
         }
         let sentence =
             format!("{why}: waiting to hear what became of run {run} (Ctrl-C leaves it alone)\n");
-        out::error_output(sentence.as_bytes());
+        output::error_output(sentence.as_bytes());
         Ok(())
     }
 
@@ -342,7 +344,7 @@ impl Story {
                 }
                 if self.printed < told.bytes {
                     let missing = told.bytes - self.printed;
-                    out::error_output(
+                    output::error_output(
                         format!("{missing} bytes of its output were lost\n").as_bytes(),
                     );
                 }
@@ -360,7 +362,7 @@ impl Story {
     }
 
     fn say(&self, value: &serde_json::Value) -> anyhow::Result<()> {
-        if self.as_json && !out::line(&value.to_string())? {
+        if self.as_json && !output::line(&value.to_string())? {
             anyhow::bail!("nobody reads the output any more");
         }
         Ok(())
@@ -370,7 +372,7 @@ impl Story {
     fn explain(&self, end: End) {
         if !matches!(end, End::Exit(_) | End::Ended) {
             let command = Escaped(&self.command);
-            out::error_output(format!("{command} was ended: {end}\n").as_bytes());
+            output::error_output(format!("{command} was ended: {end}\n").as_bytes());
         }
     }
 
