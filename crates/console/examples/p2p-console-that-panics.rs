@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crossterm::event::{Event as Input, KeyCode, KeyEvent};
-use p2p_console::Parts;
+use p2p_console::AppParts;
 use p2p_console::app::{App, Effect, Event};
 use p2p_console::config::Options;
 use p2p_console::view;
@@ -35,7 +35,7 @@ fn update(app: &mut App, event: Event, now: Instant) -> Vec<Effect> {
 }
 
 fn main() -> ExitCode {
-    let parts = Parts {
+    let parts = AppParts {
         update,
         render: |frame, app| {
             view::render(frame, app);

@@ -19,15 +19,15 @@ use p2p_shared::key::Role;
 use p2p_shared::names::LinkName;
 use p2p_shared::protocol::console::{ConsoleToRouter, LinkInfo, PressId, RunInfo, SessionId};
 
-use crate::app::command_list::Commands;
-use crate::app::fleet::{Fleet, Link};
+use crate::app::command_list::CommandList;
+use crate::app::fleet::{Fleet, FleetLink};
 use crate::app::round_trips::RoundTrips;
 use crate::app::run_log::RunLog;
 use crate::app::text_field::TextField;
-use crate::drive::{Direction, Drive, Facts, Holder, LATE, State, Why};
+use crate::drive::{Blocked, ControlHolder, Direction, Drive, DriveFacts, DriveState, LATE};
 use crate::keymap::Screen;
 
-pub use types::{Connection, Effect, Event, Notice, Overlay, Page, Setup};
+pub use types::{AppSetup, ConnectionState, Effect, Event, Notice, Overlay, Page};
 
 /// The least size that anything can be shown in: below it the console takes only stop and quit.
 pub const LEAST_SIZE: (u16, u16) = (40, 8);
@@ -40,7 +40,7 @@ const INPUT_ALIVE: Duration = Duration::from_millis(400);
 #[derive(Debug)]
 pub struct App {
     /// How it was started.
-    pub setup: Setup,
+    pub setup: AppSetup,
     /// The time of the last event.
     pub now: Instant,
     /// Which screen is shown.
@@ -52,7 +52,7 @@ pub struct App {
     /// A sentence for the operator.
     pub notice: Option<Notice>,
     /// The hop to the router.
-    pub connection: Connection,
+    pub connection: ConnectionState,
     /// The round trips over it.
     pub rtts: RoundTrips,
     /// Our own session.
@@ -71,13 +71,13 @@ pub struct App {
     /// Every run.
     pub log: RunLog,
     /// What the car can do.
-    pub commands: Commands,
+    pub commands: CommandList,
     /// Driving the chosen car.
     pub drive: Drive,
     /// The press that went out last, and when: to measure how long it takes to begin.
-    pub pressed: Option<(PressId, Direction, Instant)>,
+    pub last_press: Option<(PressId, Direction, Instant)>,
     /// How long the last press took from here to its process, if it came to that.
-    pub began_in: Option<Duration>,
+    pub start_delay: Option<Duration>,
     /// Whether something that is shown has changed since the last drawing.
     pub dirty: bool,
     pinged: Option<Instant>,
@@ -86,7 +86,7 @@ pub struct App {
     /// A whole picture is there.
     has_snapshot: bool,
     /// The parts of the next one.
-    picture: (Vec<LinkInfo>, Vec<RunInfo>),
+    pending_snapshot: (Vec<LinkInfo>, Vec<RunInfo>),
     may_choose_screen: bool,
     next_request: u64,
     all_keys: bool,
@@ -101,7 +101,7 @@ pub struct App {
 impl App {
     /// A console that has heard nothing yet.
     #[must_use]
-    pub fn new(setup: Setup, now: Instant) -> Self {
+    pub fn new(setup: AppSetup, now: Instant) -> Self {
         Self {
             drive: Drive::new(setup.releases),
             now,
@@ -109,7 +109,7 @@ impl App {
             overlay: None,
             field: None,
             notice: None,
-            connection: Connection::Connecting {
+            connection: ConnectionState::Connecting {
                 why: String::new(),
                 retry_at: None,
             },
@@ -121,15 +121,15 @@ impl App {
             chosen: None,
             chosen_name: None,
             log: RunLog::default(),
-            commands: Commands::default(),
-            pressed: None,
-            began_in: None,
+            commands: CommandList::default(),
+            last_press: None,
+            start_delay: None,
             dirty: true,
             pinged: None,
             input_seen: now,
             healthy_since: None,
             has_snapshot: false,
-            picture: Default::default(),
+            pending_snapshot: Default::default(),
             may_choose_screen: true,
             next_request: 0,
             all_keys: false,
@@ -165,21 +165,21 @@ impl App {
                 self.pass_time();
             }
             Event::Late(late) if late > LATE => {
-                let orders = self.drive.fail(Why::Late(late), &self.facts());
+                let orders = self.drive.fail(Blocked::Late(late), &self.facts());
                 self.carry_out(orders, &mut effects);
                 self.dirty = true;
             }
             Event::Late(_) => {}
             Event::Stale(event) => self.on_stale(&event, &mut effects),
-            Event::Saved(Ok(name)) => self.say(format!("saved as {name}"), false),
-            Event::Saved(Err(why)) => self.say(why, true),
+            Event::Saved(Ok(name)) => self.notify(format!("saved as {name}"), false),
+            Event::Saved(Err(why)) => self.notify(why, true),
             Event::Terminate => self.quit(&mut effects),
         }
-        self.follow_health();
+        self.update_health();
         let orders = self.drive.tick(&self.facts());
         self.carry_out(orders, &mut effects);
-        self.follow_watched(&mut effects);
-        self.follow_terminal(&mut effects);
+        self.sync_watched(&mut effects);
+        self.sync_terminal(&mut effects);
         effects
     }
 
@@ -193,19 +193,19 @@ impl App {
 
     /// The link that Drive and Commands are about.
     #[must_use]
-    pub fn link(&self) -> Option<&Link> {
+    pub fn link(&self) -> Option<&FleetLink> {
         self.fleet.get(self.chosen?)
     }
 
     /// The state of driving, to show.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> DriveState {
         self.drive.state(&self.facts())
     }
 
     /// Who drives the chosen car.
     #[must_use]
-    pub fn holder(&self) -> Holder {
+    pub fn holder(&self) -> ControlHolder {
         self.drive.holder(&self.facts()).clone()
     }
 
@@ -218,7 +218,7 @@ impl App {
     /// Whether a past log is shown.
     #[must_use]
     pub fn is_replay(&self) -> bool {
-        matches!(self.connection, Connection::Replay { .. })
+        matches!(self.connection, ConnectionState::Replay { .. })
     }
 
     /// Whether the terminal is too small for anything but stop and quit.
@@ -242,7 +242,7 @@ impl App {
     }
 
     /// A sentence for the operator.
-    pub fn say(&mut self, text: impl Into<String>, is_bad: bool) {
+    pub fn notify(&mut self, text: impl Into<String>, is_bad: bool) {
         self.notice = Some(Notice {
             text: text.into(),
             is_bad,
@@ -253,27 +253,27 @@ impl App {
 
     /// Shows a past log and nothing else.
     pub fn replay(&mut self, file: String, log: RunLog) {
-        self.connection = Connection::Replay { file };
+        self.connection = ConnectionState::Replay { file };
         self.screen = Screen::Log;
         self.may_choose_screen = false;
         self.log = log;
     }
 
     fn connected(&mut self) {
-        self.connection = Connection::Up { since: self.now };
+        self.connection = ConnectionState::Up { since: self.now };
         self.pinged = None;
         self.dirty = true;
     }
 
     fn disconnected(&mut self, why: String, retry_at: Option<Instant>) {
         self.connection = match &self.connection {
-            Connection::Connecting { .. } => Connection::Connecting { why, retry_at },
-            Connection::Lost { since, .. } => Connection::Lost {
+            ConnectionState::Connecting { .. } => ConnectionState::Connecting { why, retry_at },
+            ConnectionState::Lost { since, .. } => ConnectionState::Lost {
                 since: *since,
                 why,
                 retry_at,
             },
-            _ => Connection::Lost {
+            _ => ConnectionState::Lost {
                 since: self.now,
                 why,
                 retry_at,
@@ -283,9 +283,9 @@ impl App {
         self.watched = None;
         self.pinged = None;
         self.has_snapshot = false;
-        self.picture = Default::default();
+        self.pending_snapshot = Default::default();
         if let Some(run) = self.commands.run.as_mut().filter(|run| run.is_open()) {
-            run.progress = crate::app::command_list::Progress::Lost;
+            run.progress = crate::app::command_list::RunProgress::Lost;
         }
         self.dirty = true;
     }
@@ -303,8 +303,8 @@ impl App {
 
     /// Tells the router which car we look at to drive it, when that changes: its clock ticks for
     /// us then.
-    fn follow_watched(&mut self, effects: &mut Vec<Effect>) {
-        let is_up = matches!(self.connection, Connection::Up { .. }) && self.has_snapshot;
+    fn sync_watched(&mut self, effects: &mut Vec<Effect>) {
+        let is_up = matches!(self.connection, ConnectionState::Up { .. }) && self.has_snapshot;
         let looks = is_up && self.may_drive() && self.screen == Screen::Drive;
         let watched = self.chosen.filter(|_| looks);
         if std::mem::replace(&mut self.watched, watched) == watched || !is_up {
@@ -320,7 +320,7 @@ impl App {
     }
 
     /// Tells the terminal what is wanted of it, when that changes.
-    fn follow_terminal(&mut self, effects: &mut Vec<Effect>) {
+    fn sync_terminal(&mut self, effects: &mut Vec<Effect>) {
         let all_keys = self.drive.is_armed() && self.screen == Screen::Drive;
         if std::mem::replace(&mut self.all_keys, all_keys) != all_keys {
             effects.push(Effect::AllKeys(all_keys));
@@ -345,7 +345,7 @@ impl App {
 
     /// The facts that driving goes by.
     #[must_use]
-    pub fn facts(&self) -> Facts {
+    pub fn facts(&self) -> DriveFacts {
         facts::gather(self)
     }
 }

@@ -12,12 +12,12 @@ use std::process::ExitCode;
 
 use p2p_shared::key;
 
-use crate::app::Setup;
+use crate::app::AppSetup;
 use crate::app::saved_log;
 use crate::config::{Options, Task};
-use crate::connection::Target;
-use crate::drive::Releases;
-use crate::event_loop::{self, Parts, Source};
+use crate::connection::RouterTarget;
+use crate::drive::KeyReleases;
+use crate::event_loop::{self, AppParts, ScreenSource};
 use crate::exit_code::{ERROR, Failure};
 use crate::terminal;
 
@@ -25,24 +25,24 @@ use crate::terminal;
 const LARGEST_LOG: u64 = 512 << 20;
 
 /// Does what was asked for.
-pub(crate) async fn run(options: Options, parts: Parts) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<ExitCode> {
     let colour = options.wants_colour(|name| std::env::var_os(name));
-    let mut setup = Setup {
+    let mut setup = AppSetup {
         router: String::new(),
         wanted: options.link.clone(),
         readonly: options.readonly,
         colour,
-        releases: Releases::Guessed,
+        releases: KeyReleases::Guessed,
         size: (0, 0),
     };
     if let Some(Task::Replay { file }) = &options.task {
         let name = file.display().to_string();
         let replay = read(file)?;
-        if !terminal::is_there() {
+        if !terminal::is_available() {
             return output::runs(&replay, options.json);
         }
         return Box::pin(event_loop::run(
-            Source::Past(name, Box::new(replay.log)),
+            ScreenSource::Past(name, Box::new(replay.log)),
             setup,
             parts,
         ))
@@ -55,7 +55,7 @@ pub(crate) async fn run(options: Options, parts: Parts) -> anyhow::Result<ExitCo
         .into());
     };
     let loaded = key::load(options.common.key_file.as_deref())?;
-    let target = Target {
+    let target = RouterTarget {
         router: router.0,
         key: loaded.map(|loaded| loaded.key),
         readonly: options.readonly,
@@ -63,15 +63,15 @@ pub(crate) async fn run(options: Options, parts: Parts) -> anyhow::Result<ExitCo
     match &options.task {
         Some(Task::List) => list::run(&target, options.json).await,
         Some(Task::Send(send)) => Box::pin(send::run(&target, send, options.json)).await,
-        None if terminal::is_there() && !options.json => {
+        None if terminal::is_available() && !options.json => {
             setup.router = target.router.to_string();
-            Box::pin(event_loop::run(Source::Live(target), setup, parts)).await
+            Box::pin(event_loop::run(ScreenSource::Live(target), setup, parts)).await
         }
         _ => watch::run(target, options.link.as_deref(), options.json).await,
     }
 }
 
-fn read(file: &std::path::Path) -> anyhow::Result<saved_log::Replay> {
+fn read(file: &std::path::Path) -> anyhow::Result<saved_log::ReadLog> {
     let name = file.display();
     let fail = |why: String| Failure::new(ERROR, format!("{name} can't be replayed: {why}"));
     let meta = std::fs::metadata(file).map_err(|why| fail(why.to_string()))?;

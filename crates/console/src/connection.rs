@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::exit_code::of_wire;
+use crate::exit_code::connection_error;
 use outbox::Outbox;
 
 /// A router that says nothing for so long is lost: it answers each ping.
@@ -32,7 +32,7 @@ pub type ConsoleWire = Wire<Transport, ConsoleToRouter, RouterToConsole>;
 
 /// Where to dial, and as whom.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct RouterTarget {
     /// The router.
     pub router: RouterAddress,
     /// Our key.
@@ -41,7 +41,7 @@ pub struct Target {
     pub readonly: bool,
 }
 
-impl Target {
+impl RouterTarget {
     /// One connection, greeted.
     ///
     /// # Errors
@@ -93,24 +93,24 @@ pub enum ToRouter {
 
 /// Stays connected until told to end.
 pub async fn run(
-    target: Target,
+    target: RouterTarget,
     events: mpsc::Sender<FromRouter>,
-    mut wishes: mpsc::UnboundedReceiver<ToRouter>,
+    mut requests: mpsc::UnboundedReceiver<ToRouter>,
 ) {
     let mut backoff = Backoff::default();
     let mut past = Past::default();
     let mut ping_every = Duration::from_secs(2);
     loop {
-        let dialled = dial_unless_ended(&target, &mut past, &mut wishes, &mut ping_every);
+        let dialled = dial_unless_ended(&target, &mut past, &mut requests, &mut ping_every);
         let end = match dialled.await {
-            Dialled::Ended => return,
-            Dialled::Failed(error) => End::of(&error, &past),
-            Dialled::Up(wire) => {
+            DialOutcome::Ended => return,
+            DialOutcome::Failed(error) => LostConnection::of(&error, &past),
+            DialOutcome::Up(wire) => {
                 backoff.connected(Instant::now());
                 if events.send(FromRouter::Connected).await.is_err() {
                     return;
                 }
-                match serve(*wire, &events, &mut wishes, &mut ping_every).await {
+                match serve(*wire, &events, &mut requests, &mut ping_every).await {
                     None => return,
                     Some(end) => end,
                 }
@@ -132,42 +132,42 @@ pub async fn run(
         loop {
             tokio::select! {
                 () = &mut paused => break,
-                wish = wishes.recv() => if !without_link(wish.as_ref(), &mut ping_every) { return },
+                request = requests.recv() => if !while_down(request.as_ref(), &mut ping_every) { return },
             }
         }
     }
 }
 
-enum Dialled {
+enum DialOutcome {
     Up(Box<ConsoleWire>),
     Failed(DialError),
     Ended,
 }
 
 async fn dial_unless_ended(
-    target: &Target,
+    target: &RouterTarget,
     past: &mut Past,
-    wishes: &mut mpsc::UnboundedReceiver<ToRouter>,
+    requests: &mut mpsc::UnboundedReceiver<ToRouter>,
     ping_every: &mut Duration,
-) -> Dialled {
+) -> DialOutcome {
     let dialling = target.connect(past);
     tokio::pin!(dialling);
     loop {
         tokio::select! {
             dialled = &mut dialling => return match dialled {
-                Ok(wire) => Dialled::Up(Box::new(wire)),
-                Err(error) => Dialled::Failed(error),
+                Ok(wire) => DialOutcome::Up(Box::new(wire)),
+                Err(error) => DialOutcome::Failed(error),
             },
-            wish = wishes.recv() => if !without_link(wish.as_ref(), ping_every) {
-                return Dialled::Ended;
+            request = requests.recv() => if !while_down(request.as_ref(), ping_every) {
+                return DialOutcome::Ended;
             },
         }
     }
 }
 
 /// Nothing waits for a link to come back. Returns whether it goes on.
-fn without_link(wish: Option<&ToRouter>, ping_every: &mut Duration) -> bool {
-    match wish {
+fn while_down(request: Option<&ToRouter>, ping_every: &mut Duration) -> bool {
+    match request {
         None | Some(ToRouter::End) => return false,
         Some(ToRouter::PingEvery(every)) => *ping_every = *every,
         Some(ToRouter::Send(_)) => {}
@@ -176,12 +176,12 @@ fn without_link(wish: Option<&ToRouter>, ping_every: &mut Duration) -> bool {
 }
 
 /// Why a connection ended.
-struct End {
+struct LostConnection {
     why: String,
     pause: Option<Duration>,
 }
 
-impl End {
+impl LostConnection {
     fn of(error: &DialError, past: &Past) -> Self {
         let pause = past.pause(error);
         Self {
@@ -202,12 +202,12 @@ impl End {
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut wire: Wire<S, ConsoleToRouter, RouterToConsole>,
     events: &mpsc::Sender<FromRouter>,
-    wishes: &mut mpsc::UnboundedReceiver<ToRouter>,
+    requests: &mut mpsc::UnboundedReceiver<ToRouter>,
     ping_every: &mut Duration,
-) -> Option<End> {
+) -> Option<LostConnection> {
     let start = Instant::now();
     let mut outbox = Outbox::default();
-    let mut heard = Instant::now();
+    let mut last_traffic = Instant::now();
     let mut seems_dead = false;
     let mut stuck_since: Option<Instant> = None;
     let mut pings = interval(*ping_every);
@@ -218,7 +218,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             && let Some(message) = outbox.take()
         {
             if let Err(error) = wire.push(&message) {
-                return Some(End::because(error.to_string()));
+                return Some(LostConnection::because(error.to_string()));
             }
         }
         stuck_since = match stuck_since {
@@ -228,7 +228,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         };
         tokio::select! {
             biased;
-            wish = wishes.recv() => match wish {
+            request = requests.recv() => match request {
                 Some(ToRouter::Send(message)) => outbox.put(message),
                 Some(ToRouter::PingEvery(every)) => {
                     *ping_every = every;
@@ -243,22 +243,22 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             // Before what comes in: under a steady flood of that no ping would go out, and the
             // round trip shown, by which driving is bounded, would stay an old one.
             _ = pings.tick() => {
-                let silence = heard.elapsed();
+                let silence = last_traffic.elapsed();
                 // What it said may wait to be read, after this program was stopped for a while.
                 if silence > DEAD && !std::mem::replace(&mut seems_dead, true) {
                     continue;
                 }
                 if silence > DEAD {
-                    return Some(End::because(format!("the router was silent for {} s", silence.as_secs())));
+                    return Some(LostConnection::because(format!("the router was silent for {} s", silence.as_secs())));
                 }
                 if stuck_since.is_some_and(|since| since.elapsed() > WRITE) {
-                    return Some(End::because("nothing goes out to the router any more"));
+                    return Some(LostConnection::because("nothing goes out to the router any more"));
                 }
                 if wire.has_room() {
                     let sent_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
                     let payload = Bytes::copy_from_slice(&sent_us.to_be_bytes());
                     if let Err(error) = wire.push_ping(payload) {
-                        return Some(End::because(error.to_string()));
+                        return Some(LostConnection::because(error.to_string()));
                     }
                     if events.send(FromRouter::Pinged).await.is_err() {
                         return None;
@@ -266,7 +266,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 }
             }
             event = wire.event() => {
-                (heard, seems_dead) = (Instant::now(), false);
+                (last_traffic, seems_dead) = (Instant::now(), false);
                 match event {
                     Ok(WireEvent::Message(message)) => {
                         if let RouterToConsole::GoAway { reconnect_after_ms } = &message {
@@ -290,9 +290,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                             "" => "the router closed the connection".to_owned(),
                             why => format!("the router closed the connection: {}", p2p_shared::text::Escaped(why)),
                         };
-                        return Some(End { why, pause: go_away });
+                        return Some(LostConnection { why, pause: go_away });
                     }
-                    Err(error) => return Some(End { why: of_wire(&error), pause: go_away }),
+                    Err(error) => return Some(LostConnection { why: connection_error(&error), pause: go_away }),
                 }
             }
         }
@@ -335,7 +335,7 @@ mod tests {
             port: 8888,
         };
         let past = Past::default();
-        let no_key = End::of(&DialError::NoKey { router: router() }, &past);
+        let no_key = LostConnection::of(&DialError::NoKey { router: router() }, &past);
         assert_eq!(no_key.pause, Some(backoff::DENIED));
         for retry_after in [None, Some(Duration::from_secs(10))] {
             let busy = DialError::Refused {
@@ -343,7 +343,7 @@ mod tests {
                 said: "close one".to_owned(),
                 retry_after,
             };
-            let busy = End::of(&busy, &past);
+            let busy = LostConnection::of(&busy, &past);
             assert_eq!(busy.pause, retry_after);
         }
     }
@@ -363,9 +363,9 @@ mod tests {
         let near = tokio::net::TcpStream::from_std(near).unwrap();
         let wire = Wire::new(WebSocketStream::from_raw_socket(near, Role::Client, None).await);
         let (events, mut told) = mpsc::channel(64);
-        let (_wishes, mut wishes) = mpsc::unbounded_channel();
+        let (_requests, mut requests) = mpsc::unbounded_channel();
         let mut every = Duration::from_millis(50);
-        let served = serve(wire, &events, &mut wishes, &mut every);
+        let served = serve(wire, &events, &mut requests, &mut every);
         let _ = tokio::time::timeout(Duration::from_secs(1), served).await;
         let mut pings = 0;
         while let Ok(event) = told.try_recv() {

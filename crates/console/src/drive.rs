@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use p2p_shared::protocol::console::{MotionEvent, MotionRefused, PressId, StopCause};
 
-pub use facts::{Facts, Holder};
-pub use hold::{Direction, Hold, Releases};
-pub use types::{Order, State, Stroke, Why};
+pub use facts::{ControlHolder, DriveFacts};
+pub use hold::{Direction, Hold, KeyReleases};
+pub use types::{Blocked, DriveOrder, DriveState, KeyStroke};
 
 /// How often the lease of a press is renewed: eight times within the shortest usual lease.
 pub const HEARTBEAT: Duration = Duration::from_millis(50);
@@ -39,12 +39,12 @@ enum Latch {
     Stopped,
     Failsafe,
     /// Nothing to show: Esc, or control that was lost.
-    Plain,
+    Disarmed,
 }
 
 /// A press that was sent and not released.
 #[derive(Debug, Clone, Copy)]
-struct Press {
+struct SentPress {
     id: PressId,
     direction: Direction,
     sent: Instant,
@@ -53,49 +53,49 @@ struct Press {
 /// The driving of one car.
 #[derive(Debug)]
 pub struct Drive {
-    releases: Releases,
+    releases: KeyReleases,
     latch: Option<Latch>,
     /// The epoch of our control, as far as we know.
     epoch: Option<u64>,
     number: u64,
     hold: Option<Hold>,
     /// A press that waits for control or for the car's clock, since then.
-    waits: Option<Instant>,
-    press: Option<Press>,
+    waiting_since: Option<Instant>,
+    press: Option<SentPress>,
     /// The last press that was sent, held or not.
-    last: Option<PressId>,
+    last_press: Option<PressId>,
     /// The car has not said that the last press is over: without a link it may have run into its
     /// lease.
-    unanswered: bool,
+    unacknowledged: bool,
     /// The epoch of the control that we gave back: the router may not have said so yet.
-    given_back: Option<u64>,
+    released_epoch: Option<u64>,
 }
 
 impl Drive {
     /// Nobody drives yet.
     #[must_use]
-    pub fn new(releases: Releases) -> Self {
+    pub fn new(releases: KeyReleases) -> Self {
         Self {
             releases,
             latch: None,
             epoch: None,
             number: 0,
             hold: None,
-            waits: None,
+            waiting_since: None,
             press: None,
-            last: None,
-            unanswered: false,
-            given_back: None,
+            last_press: None,
+            unacknowledged: false,
+            released_epoch: None,
         }
     }
 
     /// Another car is driven from now on, or the same over another link: nothing of the old counts,
     /// and nothing moves before `a`.
-    pub fn start_anew(&mut self) {
+    pub fn restart(&mut self) {
         self.end_press();
         *self = Self {
             // Why it stands stays on the screen, for the same car may come back.
-            latch: self.latch.or(Some(Latch::Plain)),
+            latch: self.latch.or(Some(Latch::Disarmed)),
             hold: self.hold.take(),
             number: self.number,
             ..Self::new(self.releases)
@@ -104,29 +104,33 @@ impl Drive {
 
     /// Who has control, but for what we have given back already.
     #[must_use]
-    pub fn holder<'a>(&self, facts: &'a Facts) -> &'a Holder {
+    pub fn holder<'a>(&self, facts: &'a DriveFacts) -> &'a ControlHolder {
         match &facts.holder {
-            Holder::Us { epoch } if self.given_back == Some(*epoch) => &Holder::Nobody,
+            ControlHolder::Us { epoch } if self.released_epoch == Some(*epoch) => {
+                &ControlHolder::Nobody
+            }
             holder => holder,
         }
     }
 
     /// How this terminal tells of releases.
     #[must_use]
-    pub fn releases(&self) -> Releases {
+    pub fn releases(&self) -> KeyReleases {
         self.releases
     }
 
     /// The state to show.
     #[must_use]
-    pub fn state(&self, facts: &Facts) -> State {
+    pub fn state(&self, facts: &DriveFacts) -> DriveState {
         match (self.press, self.latch) {
-            _ if !facts.is_up => State::Offline,
-            (Some(press), _) => State::Driving(press.direction),
-            (None, Some(Latch::Stopped)) => State::Stopped,
-            (None, Some(Latch::Failsafe)) => State::Failsafe,
-            (None, None) if matches!(self.holder(facts), Holder::Us { .. }) => State::Armed,
-            (None, _) => State::View,
+            _ if !facts.is_up => DriveState::Offline,
+            (Some(press), _) => DriveState::Driving(press.direction),
+            (None, Some(Latch::Stopped)) => DriveState::Stopped,
+            (None, Some(Latch::Failsafe)) => DriveState::Failsafe,
+            (None, None) if matches!(self.holder(facts), ControlHolder::Us { .. }) => {
+                DriveState::Armed
+            }
+            (None, _) => DriveState::View,
         }
     }
 
@@ -139,7 +143,7 @@ impl Drive {
     /// Whether control is ours or on its way: keys drive.
     #[must_use]
     pub fn is_armed(&self) -> bool {
-        self.epoch.is_some() || self.waits.is_some()
+        self.epoch.is_some() || self.waiting_since.is_some()
     }
 
     /// Whether nothing moves before `a` was pressed.
@@ -159,154 +163,162 @@ impl Drive {
                 hold.known_until()
             }
         });
-        let waits = self.waits.map(|since| since + WAIT);
-        [heartbeat, hold, waits].into_iter().flatten().min()
+        let waiting_since = self.waiting_since.map(|since| since + WAIT);
+        [heartbeat, hold, waiting_since].into_iter().flatten().min()
     }
 
     /// An arrow key.
-    pub fn key(&mut self, direction: Direction, stroke: Stroke, facts: &Facts) -> Vec<Order> {
+    pub fn key(
+        &mut self,
+        direction: Direction,
+        stroke: KeyStroke,
+        facts: &DriveFacts,
+    ) -> Vec<DriveOrder> {
         let now = facts.now;
         let held = self
             .hold
             .as_mut()
             .filter(|hold| !hold.is_pad() && hold.direction() == direction);
         match (stroke, held) {
-            (Stroke::Release, Some(_)) => self.up(),
-            (Stroke::Release, None) => Vec::new(),
-            (Stroke::Repeat, held) => {
+            (KeyStroke::Release, Some(_)) => self.key_up(),
+            (KeyStroke::Release, None) => Vec::new(),
+            (KeyStroke::Repeat, held) => {
                 if let Some(hold) = held {
-                    hold.heard(now);
+                    hold.repeated(now);
                 }
                 Vec::new()
             }
-            (Stroke::Press, Some(hold))
+            (KeyStroke::Press, Some(hold))
                 if now < hold.held_until() && hold.repeats_as_press(now) =>
             {
-                let doubtful = hold.is_doubtful(now);
-                hold.heard(now);
+                let doubtful = hold.may_be_held_on(now);
+                hold.repeated(now);
                 doubtful
-                    .then_some(Order::Say(Why::StillHeld))
+                    .then_some(DriveOrder::Report(Blocked::StillHeld))
                     .into_iter()
                     .collect()
             }
-            (Stroke::Press, _) => self.down(Hold::key(direction, self.releases, now), facts),
+            (KeyStroke::Press, _) => self.key_down(Hold::key(direction, self.releases, now), facts),
         }
     }
 
     /// The mouse went down on the pad.
-    pub fn pad_down(&mut self, direction: Direction, facts: &Facts) -> Vec<Order> {
-        self.down(Hold::pad(direction, facts.now), facts)
+    pub fn pad_down(&mut self, direction: Direction, facts: &DriveFacts) -> Vec<DriveOrder> {
+        self.key_down(Hold::pad(direction, facts.now), facts)
     }
 
     /// The mouse was let go, or left the pad.
-    pub fn pad_up(&mut self) -> Vec<Order> {
+    pub fn pad_up(&mut self) -> Vec<DriveOrder> {
         match &self.hold {
-            Some(hold) if hold.is_pad() => self.up(),
+            Some(hold) if hold.is_pad() => self.key_up(),
             _ => Vec::new(),
         }
     }
 
     /// What is held moves nothing any more: a paste came, or another shall drive. A key may well
     /// be down all the same.
-    pub fn let_go(&mut self) -> Vec<Order> {
-        self.waits = None;
-        self.cut();
+    pub fn release_all(&mut self) -> Vec<DriveOrder> {
+        self.waiting_since = None;
+        self.void_hold();
         self.hold.take_if(|hold| hold.is_pad());
         self.release()
     }
 
     /// The terminal lost its focus: where releases are reported, this one will be told elsewhere.
-    pub fn lose_focus(&mut self) -> Vec<Order> {
-        let orders = self.let_go();
-        if self.releases == Releases::Reported {
+    pub fn focus_lost(&mut self) -> Vec<DriveOrder> {
+        let orders = self.release_all();
+        if self.releases == KeyReleases::Reported {
             self.hold = None;
         }
         orders
     }
 
     /// What is held was let go.
-    fn up(&mut self) -> Vec<Order> {
+    fn key_up(&mut self) -> Vec<DriveOrder> {
         self.hold = None;
-        self.waits = None;
+        self.waiting_since = None;
         self.release()
     }
 
     /// `a`: take control, or ask for it.
-    pub fn arm(&mut self, facts: &Facts) -> Vec<Order> {
+    pub fn arm(&mut self, facts: &DriveFacts) -> Vec<DriveOrder> {
         if self
             .hold
             .as_ref()
             .is_some_and(|hold| facts.now < hold.held_until())
         {
-            return vec![Order::Say(match self.releases {
-                Releases::Reported => Why::KeyHeld,
-                Releases::Guessed => Why::StillHeld,
+            return vec![DriveOrder::Report(match self.releases {
+                KeyReleases::Reported => Blocked::KeyHeld,
+                KeyReleases::Guessed => Blocked::StillHeld,
             })];
         }
         if let Some(why) = facts.obstacle() {
-            return vec![Order::Say(why)];
+            return vec![DriveOrder::Report(why)];
         }
         self.latch = None;
         match self.holder(facts) {
-            Holder::Us { .. } => Vec::new(),
-            Holder::Nobody => vec![Order::Take],
-            Holder::Other(name) => vec![Order::Take, Order::Say(Why::Asked(name.clone()))],
+            ControlHolder::Us { .. } => Vec::new(),
+            ControlHolder::Nobody => vec![DriveOrder::Take],
+            ControlHolder::Other(name) => vec![
+                DriveOrder::Take,
+                DriveOrder::Report(Blocked::Asked(name.clone())),
+            ],
         }
     }
 
     /// Esc: stand, and give control back; `a` takes it again.
-    pub fn disarm(&mut self, facts: &Facts) -> Vec<Order> {
+    pub fn disarm(&mut self, facts: &DriveFacts) -> Vec<DriveOrder> {
         let orders = self.leave(facts);
-        self.latch = Some(Latch::Plain);
+        self.latch = Some(Latch::Disarmed);
         orders
     }
 
     /// The Drive screen is left, or a text is typed: stand, and give control back.
-    pub fn leave(&mut self, facts: &Facts) -> Vec<Order> {
-        let mut orders = self.let_go();
+    pub fn leave(&mut self, facts: &DriveFacts) -> Vec<DriveOrder> {
+        let mut orders = self.release_all();
         self.epoch = None;
-        if let Holder::Us { epoch } = self.holder(facts) {
-            self.given_back = Some(*epoch);
-            orders.push(Order::GiveBack);
+        if let ControlHolder::Us { epoch } = self.holder(facts) {
+            self.released_epoch = Some(*epoch);
+            orders.push(DriveOrder::GiveBack);
         }
         orders
     }
 
     /// Space: stop, whoever drives. Needs no control, and is never refused here.
-    pub fn stop(&mut self) -> Vec<Order> {
+    pub fn stop(&mut self) -> Vec<DriveOrder> {
         self.end_press();
         self.latch = Some(Latch::Stopped);
-        vec![Order::Stop]
+        vec![DriveOrder::Stop]
     }
 
     /// The loop was late, or the input side is dead: what was held is not held any more.
-    pub fn fail(&mut self, why: Why, facts: &Facts) -> Vec<Order> {
-        self.cut();
+    pub fn fail(&mut self, why: Blocked, facts: &DriveFacts) -> Vec<DriveOrder> {
+        self.void_hold();
         if let Some(hold) = self.hold.as_mut() {
-            hold.unheard_until(facts.now);
+            hold.assume_held_until(facts.now);
         }
-        if self.press.is_none() && self.epoch.is_none() && self.waits.is_none() {
+        if self.press.is_none() && self.epoch.is_none() && self.waiting_since.is_none() {
             return Vec::new();
         }
         let was_driving = self.press.is_some();
         self.end_press();
-        let mut orders = vec![Order::Stop];
+        let mut orders = vec![DriveOrder::Stop];
         orders.extend(self.leave(facts));
         self.latch = Some(if was_driving {
             Latch::Failsafe
         } else {
-            Latch::Plain
+            Latch::Disarmed
         });
-        orders.push(Order::Say(why));
+        orders.push(DriveOrder::Report(why));
         orders
     }
 
     /// This key went down too long ago to move anything. It may still be held: then its repeats
     /// move nothing either.
-    pub fn stale(&mut self, direction: Direction, facts: &Facts) {
-        if self.press.is_none() && self.waits.is_none() {
+    pub fn stale(&mut self, direction: Direction, facts: &DriveFacts) {
+        if self.press.is_none() && self.waiting_since.is_none() {
             let mut hold = Hold::key(direction, self.releases, facts.now);
-            hold.cut();
+            hold.void();
             self.hold = Some(hold);
         }
     }
@@ -319,38 +331,42 @@ impl Drive {
                 self.end_press();
             }
             // Its pulse is over already; the key may be held on.
-            Some(refused) if self.press.is_none() && self.last == Some(refused) => self.cut(),
-            None if self.waits.take().is_some() => self.cut(),
+            Some(refused) if self.press.is_none() && self.last_press == Some(refused) => {
+                self.void_hold()
+            }
+            None if self.waiting_since.take().is_some() => self.void_hold(),
             _ => {}
         }
     }
 
     /// What the car says of its motion.
-    pub fn motion(&mut self, event: &MotionEvent) -> Vec<Order> {
-        let last = self.last;
-        let ours = |press: &Option<PressId>| press.is_some() && *press == last;
+    pub fn motion(&mut self, event: &MotionEvent) -> Vec<DriveOrder> {
+        let last_press = self.last_press;
+        let ours = |press: &Option<PressId>| press.is_some() && *press == last_press;
         match event {
-            MotionEvent::Over { press, .. } if ours(press) => self.unanswered = false,
-            MotionEvent::Refused { press, .. } if ours(&Some(*press)) => self.unanswered = false,
-            MotionEvent::Stands => self.unanswered = self.press.is_some(),
+            MotionEvent::Over { press, .. } if ours(press) => self.unacknowledged = false,
+            MotionEvent::Refused { press, .. } if ours(&Some(*press)) => {
+                self.unacknowledged = false
+            }
+            MotionEvent::Stands => self.unacknowledged = self.press.is_some(),
             // Between a pulse and the first repeat of its key nothing moves that a stop could end:
             // it ends what the key would do next.
             MotionEvent::Stopped {
                 cause: StopCause::Asked,
                 ..
-            } if self.press.is_none() && self.waits.is_none() => self.cut(),
+            } if self.press.is_none() && self.waiting_since.is_none() => self.void_hold(),
             _ => {}
         }
         let why = match event {
             MotionEvent::Over { press, cause } if ours(press) => match cause {
-                StopCause::Lease | StopCause::Watchdog => Why::Lease,
+                StopCause::Lease | StopCause::Watchdog => Blocked::Lease,
                 // Released or replaced by this side, before the car said so.
                 StopCause::Released if self.press.is_none() => return Vec::new(),
                 _ if self.press.is_none() => {
-                    self.cut();
+                    self.void_hold();
                     return Vec::new();
                 }
-                StopCause::Asked => Why::StoppedByAnother,
+                StopCause::Asked => Blocked::StoppedByAnother,
                 _ => {
                     self.end_press();
                     return Vec::new();
@@ -359,38 +375,38 @@ impl Drive {
             MotionEvent::Refused { press, why } if ours(&Some(*press)) => match why {
                 // Of our own presses only the newest counts.
                 MotionRefused::Replaced => return Vec::new(),
-                why => Why::Refused(*why),
+                why => Blocked::Refused(*why),
             },
-            MotionEvent::StopFailed => Why::StopFailed,
+            MotionEvent::StopFailed => Blocked::StopFailed,
             _ => return Vec::new(),
         };
         self.end_press();
-        if matches!(why, Why::Lease | Why::StopFailed) {
+        if matches!(why, Blocked::Lease | Blocked::StopFailed) {
             self.latch = Some(Latch::Failsafe);
         }
-        vec![Order::Say(why)]
+        vec![DriveOrder::Report(why)]
     }
 
     /// Something changed, or time went by.
-    pub fn tick(&mut self, facts: &Facts) -> Vec<Order> {
+    pub fn tick(&mut self, facts: &DriveFacts) -> Vec<DriveOrder> {
         let mut orders = Vec::new();
         if !facts.is_up {
-            if self.press.is_some() || self.epoch.is_some() || self.waits.is_some() {
-                let driving = self.press.is_some() || self.unanswered;
+            if self.press.is_some() || self.epoch.is_some() || self.waiting_since.is_some() {
+                let driving = self.press.is_some() || self.unacknowledged;
                 self.end_press();
-                self.unanswered = false;
+                self.unacknowledged = false;
                 self.epoch = None;
                 self.latch = Some(if driving {
                     Latch::Failsafe
                 } else {
-                    Latch::Plain
+                    Latch::Disarmed
                 });
             }
             self.forget_hold(facts.now);
             return orders;
         }
         self.follow_control(facts, &mut orders);
-        if self.waits.is_some() {
+        if self.waiting_since.is_some() {
             self.begin_if_possible(facts, &mut orders);
         }
         if self.press.is_some() {
@@ -400,105 +416,105 @@ impl Drive {
         orders
     }
 
-    fn follow_control(&mut self, facts: &Facts, orders: &mut Vec<Order>) {
+    fn follow_control(&mut self, facts: &DriveFacts, orders: &mut Vec<DriveOrder>) {
         match (self.epoch, self.holder(facts)) {
-            (None, Holder::Us { epoch }) => self.epoch = Some(*epoch),
-            (Some(ours), Holder::Us { epoch }) if ours != *epoch => {
+            (None, ControlHolder::Us { epoch }) => self.epoch = Some(*epoch),
+            (Some(ours), ControlHolder::Us { epoch }) if ours != *epoch => {
                 self.end_press();
                 self.epoch = Some(*epoch);
             }
-            (Some(_), Holder::Nobody | Holder::Other(_)) => {
+            (Some(_), ControlHolder::Nobody | ControlHolder::Other(_)) => {
                 self.end_press();
                 self.epoch = None;
-                self.latch.get_or_insert(Latch::Plain);
-                orders.push(Order::Say(Why::ControlGone));
+                self.latch.get_or_insert(Latch::Disarmed);
+                orders.push(DriveOrder::Report(Blocked::ControlGone));
             }
             _ => {}
         }
     }
 
-    fn down(&mut self, hold: Hold, facts: &Facts) -> Vec<Order> {
+    fn key_down(&mut self, hold: Hold, facts: &DriveFacts) -> Vec<DriveOrder> {
         let direction = hold.direction();
-        self.waits = None;
+        self.waiting_since = None;
         let mut orders = Vec::new();
         let obstacle = match self.holder(facts) {
-            Holder::Other(name) => facts.obstacle().or(Some(Why::Held(name.clone()))),
+            ControlHolder::Other(name) => facts.obstacle().or(Some(Blocked::Held(name.clone()))),
             _ => facts.obstacle(),
         };
         let obstacle = obstacle
-            .or_else(|| self.latch.map(|_| Why::NeedsArming))
-            .or_else(|| (direction.index() >= facts.directions).then_some(Why::NoCommand));
+            .or_else(|| self.latch.map(|_| Blocked::NeedsArming))
+            .or_else(|| (direction.index() >= facts.directions).then_some(Blocked::NoCommand));
         self.hold = Some(hold);
         if let Some(why) = obstacle {
             orders.extend(self.release());
-            self.cut();
-            orders.push(Order::Say(why));
+            self.void_hold();
+            orders.push(DriveOrder::Report(why));
             return orders;
         }
-        self.waits = Some(facts.now);
-        if *self.holder(facts) == Holder::Nobody {
-            orders.push(Order::Take);
+        self.waiting_since = Some(facts.now);
+        if *self.holder(facts) == ControlHolder::Nobody {
+            orders.push(DriveOrder::Take);
         }
         self.follow_control(facts, &mut orders);
         self.begin_if_possible(facts, &mut orders);
         orders
     }
 
-    fn begin_if_possible(&mut self, facts: &Facts, orders: &mut Vec<Order>) {
+    fn begin_if_possible(&mut self, facts: &DriveFacts, orders: &mut Vec<DriveOrder>) {
         let holder = self.holder(facts);
-        let (Some(since), Some(hold)) = (self.waits, self.hold.as_mut()) else {
-            self.waits = None;
+        let (Some(since), Some(hold)) = (self.waiting_since, self.hold.as_mut()) else {
+            self.waiting_since = None;
             return;
         };
-        let (Holder::Us { epoch }, Some(_)) = (holder, facts.tick_ms) else {
+        let (ControlHolder::Us { epoch }, Some(_)) = (holder, facts.tick_ms) else {
             if facts.now >= since + WAIT {
-                self.waits = None;
-                hold.cut();
-                orders.push(Order::Say(Why::NoAnswer));
+                self.waiting_since = None;
+                hold.void();
+                orders.push(DriveOrder::Report(Blocked::NoAnswer));
             }
             return;
         };
         let slow = facts.round_trip.filter(|rtt| *rtt > PULSES_ONLY);
-        hold.began(facts.now, slow.is_some());
-        self.waits = None;
+        hold.press_sent(facts.now, slow.is_some());
+        self.waiting_since = None;
         self.number += 1;
         let id = PressId {
             epoch: *epoch,
             number: self.number,
         };
         let direction = hold.direction();
-        self.press = Some(Press {
+        self.press = Some(SentPress {
             id,
             direction,
             sent: facts.now,
         });
-        self.last = Some(id);
-        self.unanswered = true;
-        orders.push(Order::Press(id, direction));
-        orders.extend(slow.map(|rtt| Order::Say(Why::PulseOnly(rtt))));
+        self.last_press = Some(id);
+        self.unacknowledged = true;
+        orders.push(DriveOrder::Press(id, direction));
+        orders.extend(slow.map(|rtt| DriveOrder::Report(Blocked::PulseOnly(rtt))));
     }
 
-    fn keep_moving(&mut self, facts: &Facts, orders: &mut Vec<Order>) {
+    fn keep_moving(&mut self, facts: &DriveFacts, orders: &mut Vec<DriveOrder>) {
         let now = facts.now;
         if !facts.input_is_alive {
-            orders.extend(self.fail(Why::InputDead, facts));
+            orders.extend(self.fail(Blocked::InputDead, facts));
             return;
         }
         if let Some(rtt) = facts.round_trip.filter(|rtt| *rtt > PULSES_ONLY)
             && let Some(hold) = self.hold.as_mut()
-            && hold.make_pulse()
+            && hold.limit_to_pulse()
         {
-            orders.push(Order::Say(if rtt > TOO_SLOW {
-                Why::TooSlow(rtt)
+            orders.push(DriveOrder::Report(if rtt > TOO_SLOW {
+                Blocked::TooSlow(rtt)
             } else {
-                Why::PulseOnly(rtt)
+                Blocked::PulseOnly(rtt)
             }));
         }
-        let held = self.hold.as_ref().filter(|hold| !hold.is_spent());
+        let held = self.hold.as_ref().filter(|hold| !hold.is_finished());
         if held.is_none_or(|hold| now >= hold.moves_until()) {
             orders.extend(self.release());
             if let Some(hold) = self.hold.as_mut() {
-                hold.spend();
+                hold.finish();
             }
             return;
         }
@@ -506,14 +522,14 @@ impl Drive {
             && now >= press.sent + HEARTBEAT
         {
             press.sent = now;
-            orders.push(Order::Renew(press.id));
+            orders.push(DriveOrder::Renew(press.id));
         }
     }
 
-    fn release(&mut self) -> Vec<Order> {
+    fn release(&mut self) -> Vec<DriveOrder> {
         let press = self.press.take();
         press
-            .map(|press| Order::Release(press.id))
+            .map(|press| DriveOrder::Release(press.id))
             .into_iter()
             .collect()
     }
@@ -521,18 +537,18 @@ impl Drive {
     /// The press is over, and what is held moves nothing any more.
     fn end_press(&mut self) {
         self.press = None;
-        self.waits = None;
-        self.cut();
+        self.waiting_since = None;
+        self.void_hold();
     }
 
-    fn cut(&mut self) {
+    fn void_hold(&mut self) {
         if let Some(hold) = self.hold.as_mut() {
-            hold.cut();
+            hold.void();
         }
     }
 
     fn forget_hold(&mut self, now: Instant) {
-        if self.press.is_none() && self.waits.is_none() {
+        if self.press.is_none() && self.waiting_since.is_none() {
             self.hold.take_if(|hold| now >= hold.known_until());
         }
     }

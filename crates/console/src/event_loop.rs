@@ -17,14 +17,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::app::run_log::RunLog;
-use crate::app::{App, Effect, Event, Setup};
-use crate::connection::{self, FromRouter, Target, ToRouter};
+use crate::app::{App, AppSetup, Effect, Event};
+use crate::connection::{self, FromRouter, RouterTarget, ToRouter};
 use crate::drive::LATE;
 use crate::exit_code::{ERROR, HUNG_UP, INTERRUPTED, TERMINATED};
 use crate::keymap::{self, Action};
-use crate::terminal::input::{self, Input, Reader};
-use crate::terminal::lateness::Plan;
-use crate::terminal::{self, Screen};
+use crate::terminal::input::{self, InputReader, TerminalInput};
+use crate::terminal::lateness::LoopPlan;
+use crate::terminal::{self, TerminalScreen};
 use crate::view;
 
 /// Least time between two drawings: 30 a second.
@@ -39,14 +39,14 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What decides and what draws: a test has others, which fail.
 #[derive(Debug, Clone, Copy)]
-pub struct Parts {
+pub struct AppParts {
     /// What an event makes of the application.
     pub update: fn(&mut App, Event, Instant) -> Vec<Effect>,
     /// Draws it.
     pub render: fn(&mut Frame<'_>, &App),
 }
 
-impl Default for Parts {
+impl Default for AppParts {
     fn default() -> Self {
         Self {
             update: App::update,
@@ -56,50 +56,52 @@ impl Default for Parts {
 }
 
 /// What the screens show.
-pub(crate) enum Source {
+pub(crate) enum ScreenSource {
     /// A router, live.
-    Live(Target),
+    Live(RouterTarget),
     /// A past log, of this name.
     Past(String, Box<RunLog>),
 }
 
 /// Shows the screens until the operator quits or the program is told to end.
 pub(crate) async fn run(
-    source: Source,
-    mut setup: Setup,
-    parts: Parts,
+    source: ScreenSource,
+    mut setup: AppSetup,
+    parts: AppParts,
 ) -> anyhow::Result<ExitCode> {
-    let (ends, told) = mpsc::channel(4);
+    let (ends, end_requests) = mpsc::channel(4);
     let ending = Arc::new(AtomicBool::new(false));
     watch_signals(ends.clone(), ending.clone())?;
     terminal::leave_on_panic(move |what| {
-        leave_even_if_stuck(ERROR);
+        exit_even_if_stuck(ERROR);
         let _ = ends.try_send(Err(what));
     });
-    let mut screen = Screen::enter().context("the terminal can't be used")?;
+    let mut screen = TerminalScreen::enter().context("the terminal can't be used")?;
     setup.releases = screen.releases;
     let size = screen.terminal.size()?;
     setup.size = (size.width, size.height);
     let mut app = App::new(setup, Instant::now());
     let (input_to, input) = mpsc::channel(input::WAITING);
-    let reader = Reader::start(input_to)?;
+    let reader = InputReader::start(input_to)?;
     let (events_to, router) = mpsc::channel(WAITING);
-    let (wishes, wishes_of) = mpsc::unbounded_channel();
+    let (to_router, requests) = mpsc::unbounded_channel();
     let connection = match source {
-        Source::Live(target) => Some(tokio::spawn(connection::run(target, events_to, wishes_of))),
-        Source::Past(file, log) => {
+        ScreenSource::Live(target) => {
+            Some(tokio::spawn(connection::run(target, events_to, requests)))
+        }
+        ScreenSource::Past(file, log) => {
             app.replay(file, *log);
             None
         }
     };
-    let shell = Shell {
+    let shell = EventLoop {
         app,
         parts,
         input,
         reader,
         router,
-        wishes,
-        told,
+        to_router,
+        end_requests,
     };
     let (ended, input) = shell.run(&mut screen).await;
     ending.store(true, Ordering::SeqCst);
@@ -124,11 +126,11 @@ async fn finish(mut connection: JoinHandle<()>) {
 }
 
 /// Why it is to end: an exit code that a signal asks for, or another thread's failure.
-type Told = Result<ExitCode, String>;
+type EndRequest = Result<ExitCode, String>;
 
 /// Tells the exit codes that signals ask for. It listens beside the loop, which may be stuck in a
 /// terminal that takes no output.
-fn watch_signals(codes: mpsc::Sender<Told>, ending: Arc<AtomicBool>) -> anyhow::Result<()> {
+fn watch_signals(codes: mpsc::Sender<EndRequest>, ending: Arc<AtomicBool>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
@@ -142,7 +144,7 @@ fn watch_signals(codes: mpsc::Sender<Told>, ending: Arc<AtomicBool>) -> anyhow::
             if ending.swap(true, Ordering::SeqCst) {
                 end_now(code).await;
             }
-            leave_even_if_stuck(code);
+            exit_even_if_stuck(code);
             let _ = codes.send(Ok(code.into())).await;
         }
     });
@@ -151,9 +153,9 @@ fn watch_signals(codes: mpsc::Sender<Told>, ending: Arc<AtomicBool>) -> anyhow::
 
 /// It ends already: Ctrl-C or q once more ends it now. Where the terminal was put back before, they
 /// come as a signal.
-async fn end_at_second_key(mut input: mpsc::Receiver<Input>) {
-    while let Some(told) = input.recv().await {
-        if let Input::Event(Key(key), _) | Input::Stale(Key(key)) = told
+async fn end_at_second_key(mut input: mpsc::Receiver<TerminalInput>) {
+    while let Some(event) = input.recv().await {
+        if let TerminalInput::Event(Key(key), _) | TerminalInput::Stale(Key(key)) = event
             && key.kind == KeyEventKind::Press
             && keymap::find(keymap::Screen::Fleet, &key).is_some_and(|b| b.action == Action::Quit)
         {
@@ -164,18 +166,18 @@ async fn end_at_second_key(mut input: mpsc::Receiver<Input>) {
 
 async fn end_now(code: u8) {
     tokio::time::sleep(LAST_WORDS).await;
-    terminal::leave_unseen();
+    terminal::leave_raw_mode();
     std::process::exit(code.into());
 }
 
-struct Shell {
+struct EventLoop {
     app: App,
-    parts: Parts,
-    input: mpsc::Receiver<Input>,
-    reader: Reader,
+    parts: AppParts,
+    input: mpsc::Receiver<TerminalInput>,
+    reader: InputReader,
     router: mpsc::Receiver<FromRouter>,
-    wishes: mpsc::UnboundedSender<ToRouter>,
-    told: mpsc::Receiver<Told>,
+    to_router: mpsc::UnboundedSender<ToRouter>,
+    end_requests: mpsc::Receiver<EndRequest>,
 }
 
 /// Whether the loop goes on.
@@ -184,34 +186,34 @@ enum Next {
     End,
 }
 
-impl Shell {
+impl EventLoop {
     /// Until it is to end; with the terminal's input, in which the wish to end may come again.
     async fn run(
         mut self,
-        screen: &mut Screen,
-    ) -> (anyhow::Result<ExitCode>, mpsc::Receiver<Input>) {
+        screen: &mut TerminalScreen,
+    ) -> (anyhow::Result<ExitCode>, mpsc::Receiver<TerminalInput>) {
         let ended = self.serve(screen).await;
         if ended.is_err() {
             // Nobody sees any more what the car does, or nobody looks after it.
             for effect in (self.parts.update)(&mut self.app, Event::Terminate, Instant::now()) {
                 if let Effect::Send(message) = effect {
-                    let _ = self.wishes.send(ToRouter::Send(message));
+                    let _ = self.to_router.send(ToRouter::Send(message));
                 }
             }
         }
-        let _ = self.wishes.send(ToRouter::End);
+        let _ = self.to_router.send(ToRouter::End);
         (ended, self.input)
     }
 
-    async fn serve(&mut self, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+    async fn serve(&mut self, screen: &mut TerminalScreen) -> anyhow::Result<ExitCode> {
         let mut drawn = Instant::now()
             .checked_sub(FRAME)
             .unwrap_or_else(Instant::now);
         let mut code = ExitCode::SUCCESS;
-        let mut plan = Plan::new(Duration::ZERO);
+        let mut plan = LoopPlan::new(Duration::ZERO);
         loop {
             let late = plan.lateness();
-            if late > LATE && matches!(self.hand_in(Event::Late(late), screen)?, Next::End) {
+            if late > LATE && matches!(self.apply(Event::Late(late), screen)?, Next::End) {
                 break;
             }
             if self.app.dirty && drawn.elapsed() >= FRAME {
@@ -225,30 +227,30 @@ impl Shell {
             if self.app.dirty {
                 wait = wait.min(FRAME.saturating_sub(drawn.elapsed()));
             }
-            plan = Plan::new(wait);
+            plan = LoopPlan::new(wait);
             let mut stale = None;
             let event = tokio::select! {
                 biased;
-                Some(told) = self.told.recv() => {
-                    code = told.map_err(anyhow::Error::msg)?;
+                Some(request) = self.end_requests.recv() => {
+                    code = request.map_err(anyhow::Error::msg)?;
                     Some(Event::Terminate)
                 }
                 input = self.input.recv() => match input {
-                    None | Some(Input::Gone) => {
+                    None | Some(TerminalInput::Gone) => {
                         code = HUNG_UP.into();
-                        leave_even_if_stuck(HUNG_UP);
+                        exit_even_if_stuck(HUNG_UP);
                         Some(Event::Terminate)
                     }
-                    Some(Input::Late(late)) => Some(Event::Late(late)),
-                    Some(Input::Stale(event)) => Some(Event::Stale(event)),
+                    Some(TerminalInput::Late(late)) => Some(Event::Late(late)),
+                    Some(TerminalInput::Stale(event)) => Some(Event::Stale(event)),
                     // A size is true however long it waited.
-                    Some(Input::Event(event @ Size(..), _)) => Some(Event::Terminal(event)),
+                    Some(TerminalInput::Event(event @ Size(..), _)) => Some(Event::Terminal(event)),
                     // It waited here while the terminal took no output: no fresh press.
-                    Some(Input::Event(event, at)) if at.elapsed() > LATE => {
+                    Some(TerminalInput::Event(event, at)) if at.elapsed() > LATE => {
                         stale = Some(Event::Stale(event));
                         Some(Event::Late(at.elapsed()))
                     }
-                    Some(Input::Event(event, _)) => Some(Event::Terminal(event)),
+                    Some(TerminalInput::Event(event, _)) => Some(Event::Terminal(event)),
                 },
                 event = self.router.recv(), if !self.router.is_closed() || !self.router.is_empty() => {
                     event.map(from_router)
@@ -261,7 +263,7 @@ impl Shell {
             let event = event.into_iter().chain(stale).chain([tick]);
             let mut next = Next::On;
             for event in event {
-                if matches!(self.hand_in(event, screen)?, Next::End) {
+                if matches!(self.apply(event, screen)?, Next::End) {
                     next = Next::End;
                 }
             }
@@ -270,23 +272,23 @@ impl Shell {
             }
             if self.reader.seen().elapsed() > Duration::from_secs(1) && input::is_gone() {
                 code = HUNG_UP.into();
-                self.hand_in(Event::Terminate, screen)?;
+                self.apply(Event::Terminate, screen)?;
                 break;
             }
         }
         Ok(code)
     }
 
-    fn hand_in(&mut self, event: Event, screen: &mut Screen) -> io::Result<Next> {
+    fn apply(&mut self, event: Event, screen: &mut TerminalScreen) -> io::Result<Next> {
         let resized = matches!(event, Event::Terminal(Size(..)));
         let mut next = Next::On;
         for effect in (self.parts.update)(&mut self.app, event, Instant::now()) {
             match effect {
                 Effect::Send(message) => {
-                    let _ = self.wishes.send(ToRouter::Send(message));
+                    let _ = self.to_router.send(ToRouter::Send(message));
                 }
                 Effect::PingEvery(every) => {
-                    let _ = self.wishes.send(ToRouter::PingEvery(every));
+                    let _ = self.to_router.send(ToRouter::PingEvery(every));
                 }
                 Effect::Save { name, text } => {
                     let saved = save(&name, &text)
@@ -318,10 +320,10 @@ fn from_router(event: FromRouter) -> Event {
 
 /// A terminal that takes no output would hold the program for ever: then it ends without it, with
 /// the code that it was to end with.
-fn leave_even_if_stuck(code: u8) {
+fn exit_even_if_stuck(code: u8) {
     std::thread::spawn(move || {
         std::thread::sleep(WAY_OUT);
-        terminal::leave_unseen();
+        terminal::leave_raw_mode();
         std::process::exit(code.into());
     });
 }

@@ -60,7 +60,7 @@ impl From<DialError> for Failure {
 }
 
 /// What to say of a connection that broke.
-pub(crate) fn of_wire(error: &WireError) -> String {
+pub(crate) fn connection_error(error: &WireError) -> String {
     if error.is_violation() {
         format!(
             "this router speaks otherwise ({error}): update it or this console, the older of the two"
@@ -71,7 +71,7 @@ pub(crate) fn of_wire(error: &WireError) -> String {
 }
 
 /// The exit code for a router's refusal.
-pub(crate) fn of_reason(reason: Option<RefusedReason>) -> u8 {
+pub(crate) fn for_refusal(reason: Option<RefusedReason>) -> u8 {
     match reason {
         Some(RefusedReason::Offline | RefusedReason::TooSlow) => OFFLINE,
         Some(RefusedReason::Denied | RefusedReason::Locked | RefusedReason::NotDriving) => DENIED,
@@ -80,7 +80,7 @@ pub(crate) fn of_reason(reason: Option<RefusedReason>) -> u8 {
 }
 
 /// The exit code for a command's end: its own, and as a shell has it for a signal.
-pub(crate) fn of_end(end: End) -> u8 {
+pub(crate) fn for_end(end: End) -> u8 {
     match end {
         End::Exit(code) => u8::try_from(code & 0xff).unwrap_or(ERROR),
         End::Signal(number) => u8::try_from(number)
@@ -94,7 +94,7 @@ pub(crate) fn of_end(end: End) -> u8 {
 }
 
 /// Ends with this code, or says what went wrong and ends with that one's.
-pub(crate) fn code(ended: anyhow::Result<ExitCode>) -> ExitCode {
+pub(crate) fn report(ended: anyhow::Result<ExitCode>) -> ExitCode {
     match ended {
         Ok(code) => code,
         Err(error) => {
@@ -138,7 +138,7 @@ mod tests {
             (End::TimedOut, 124),
             (End::Ended, 0),
         ] {
-            assert_eq!(of_end(end), code, "{end}");
+            assert_eq!(for_end(end), code, "{end}");
         }
     }
 }

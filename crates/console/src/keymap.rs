@@ -85,7 +85,7 @@ pub enum Action {
 
 /// One line of the table.
 #[derive(Debug, Clone, Copy)]
-pub struct Binding {
+pub struct KeyBinding {
     /// The key.
     pub key: KeyCode,
     /// With Control.
@@ -118,8 +118,8 @@ const fn key(
     label: &'static str,
     short: &'static str,
     help: &'static str,
-) -> Binding {
-    Binding {
+) -> KeyBinding {
+    KeyBinding {
         key,
         control: false,
         screens,
@@ -132,15 +132,15 @@ const fn key(
 }
 
 /// A key of those who may drive.
-const fn drives(binding: Binding) -> Binding {
-    Binding {
+const fn drives(binding: KeyBinding) -> KeyBinding {
+    KeyBinding {
         drives: true,
         ..binding
     }
 }
 
-const fn with_control(binding: Binding) -> Binding {
-    Binding {
+const fn with_control(binding: KeyBinding) -> KeyBinding {
+    KeyBinding {
         control: true,
         ..binding
     }
@@ -148,7 +148,7 @@ const fn with_control(binding: Binding) -> Binding {
 
 /// Every key.
 #[rustfmt::skip]
-pub const BINDINGS: &[Binding] = &[
+pub const BINDINGS: &[KeyBinding] = &[
     key(KeyCode::Char(' '), ALL, Action::Stop, "Space", "STOP", "stop the car, whoever drives; a goes on"),
     drives(key(KeyCode::Up, DRIVE, Action::Move(Direction::Forward), "↑ ↓ ← →", "drive", "hold to drive, let go to stop; takes control if it is free")),
     drives(key(KeyCode::Down, DRIVE, Action::Move(Direction::Back), "↓", "", "")),
@@ -184,7 +184,7 @@ pub const BINDINGS: &[Binding] = &[
 
 /// What this key does on this screen.
 #[must_use]
-pub fn find(screen: Screen, key: &KeyEvent) -> Option<&'static Binding> {
+pub fn find(screen: Screen, key: &KeyEvent) -> Option<&'static KeyBinding> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     let others = KeyModifiers::ALT | KeyModifiers::SUPER | KeyModifiers::META | KeyModifiers::HYPER;
     if key.modifiers.intersects(others) {

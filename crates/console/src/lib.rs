@@ -26,28 +26,28 @@ mod testing;
 pub mod view;
 
 use config::{Options, Task};
-pub use event_loop::Parts;
+pub use event_loop::AppParts;
 
 /// Does what the command line says, and gives the exit code.
 #[must_use]
 pub fn run(options: Options) -> ExitCode {
-    run_with(options, Parts::default())
+    run_with(options, AppParts::default())
 }
 
 /// The same with other parts: what becomes of terminal and car when one of them fails is tested so.
 #[must_use]
-pub fn run_with(options: Options, parts: Parts) -> ExitCode {
+pub fn run_with(options: Options, parts: AppParts) -> ExitCode {
     match &options.task {
         Some(Task::Completions { shell }) => {
             let printed = shared_settings::print_completions::<Options>(*shell);
             exit::code(printed.map_err(Into::into))
         }
         Some(Task::Man) => exit::code(shared_settings::print_man::<Options>().map_err(Into::into)),
-        _ => exit_code::code(start(options, parts)),
+        _ => exit_code::report(start(options, parts)),
     }
 }
 
-fn start(options: Options, parts: Parts) -> anyhow::Result<ExitCode> {
+fn start(options: Options, parts: AppParts) -> anyhow::Result<ExitCode> {
     let mut log_options = options.common.log_options("p2p-console");
     // Standard output and error are for what was asked for; only errors go beside it.
     log_options.verbosity -= 2;

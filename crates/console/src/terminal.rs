@@ -17,7 +17,7 @@ use crossterm::{cursor, execute, queue, terminal};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 
-use crate::drive::Releases;
+use crate::drive::KeyReleases;
 
 /// Whether there is something to tear down: set before anything is switched on.
 static IN_USE: AtomicBool = AtomicBool::new(false);
@@ -32,19 +32,19 @@ const ARMED: KeyboardEnhancementFlags = BASE
 
 /// Whether this process has a terminal for input and output.
 #[must_use]
-pub(crate) fn is_there() -> bool {
+pub(crate) fn is_available() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 /// The terminal in use. Dropped, it is as it was before.
-pub(crate) struct Screen {
+pub(crate) struct TerminalScreen {
     pub(crate) terminal: Terminal<CrosstermBackend<Stdout>>,
     /// How this terminal tells of releases: what it granted, not what it was asked for.
-    pub(crate) releases: Releases,
+    pub(crate) releases: KeyReleases,
     all_keys: bool,
 }
 
-impl Screen {
+impl TerminalScreen {
     /// Takes the terminal; what others would print on it goes nowhere meanwhile. The alternate
     /// screen first, since keyboard flags belong to a screen; then the flags; then which of them
     /// were granted.
@@ -71,9 +71,9 @@ impl Screen {
         Ok(Self {
             terminal: Terminal::new(CrosstermBackend::new(out))?,
             releases: if reported {
-                Releases::Reported
+                KeyReleases::Reported
             } else {
-                Releases::Guessed
+                KeyReleases::Guessed
             },
             all_keys: false,
         })
@@ -81,7 +81,7 @@ impl Screen {
 
     /// Has every key reported, or lets letters be letters again.
     pub(crate) fn all_keys(&mut self, wanted: bool) -> io::Result<()> {
-        if self.releases == Releases::Guessed || self.all_keys == wanted {
+        if self.releases == KeyReleases::Guessed || self.all_keys == wanted {
             return Ok(());
         }
         self.all_keys = wanted;
@@ -104,7 +104,7 @@ impl Screen {
     }
 }
 
-impl Drop for Screen {
+impl Drop for TerminalScreen {
     fn drop(&mut self) {
         leave();
     }
@@ -137,7 +137,7 @@ pub(crate) fn leave() {
 }
 
 /// What can be put back of a terminal that takes no output: its line editing.
-pub(crate) fn leave_unseen() {
+pub(crate) fn leave_raw_mode() {
     // Whether or not somebody is at [`leave`]: it may be stuck there.
     let _ = terminal::disable_raw_mode();
 }

@@ -12,8 +12,8 @@ use p2p_shared::protocol::console::{
     RouterToConsole, RunInfo, RunResult, SessionId, Source,
 };
 
-use crate::app::{App, Connection, Effect, Event, Setup};
-use crate::drive::Releases;
+use crate::app::{App, AppSetup, ConnectionState, Effect, Event};
+use crate::drive::KeyReleases;
 
 /// A run that has ended with 0; its number is also its time.
 pub(crate) fn run(number: u64, command: &str) -> RunInfo {
@@ -84,12 +84,12 @@ impl Bench {
     /// Not connected yet.
     pub(crate) fn unconnected(size: (u16, u16)) -> Self {
         let now = Instant::now();
-        let setup = Setup {
+        let setup = AppSetup {
             router: "router.example.org:8888".to_owned(),
             wanted: None,
             readonly: false,
             colour: true,
-            releases: Releases::Reported,
+            releases: KeyReleases::Reported,
             size,
         };
         Self {
@@ -164,7 +164,7 @@ impl Bench {
     pub(crate) fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 20 {
             self.now += Duration::from_millis(20);
-            if matches!(self.app.connection, Connection::Up { .. }) {
+            if matches!(self.app.connection, ConnectionState::Up { .. }) {
                 let clock_ms = 1;
                 self.message(RouterToConsole::Tick {
                     service_port: 9000,

@@ -32,7 +32,7 @@ use ratatui::Frame;
 
 use crate::app::App;
 use crate::keymap::Screen;
-use layout::Shape;
+use layout::ScreenShape;
 
 /// Draws everything.
 pub fn render(frame: &mut Frame<'_>, app: &App) {
@@ -46,7 +46,7 @@ pub fn render(frame: &mut Frame<'_>, app: &App) {
         (Some(over), _) => overlay::render(frame, areas.body, app, over),
         (None, Screen::Fleet) => fleet::render(frame, areas.body, app),
         (None, Screen::Drive) if app.link().is_none() => fleet::render(frame, areas.body, app),
-        (None, Screen::Drive) if areas.shape == Shape::Strip => {
+        (None, Screen::Drive) if areas.shape == ScreenShape::Strip => {
             strip::render(frame, areas.body, app);
         }
         (None, Screen::Drive) => drive::render(frame, areas.body, app),

@@ -4,17 +4,17 @@ use p2p_shared::names::Argument;
 use p2p_shared::protocol::console::{ConsoleToRouter, ControlWish};
 
 use super::{App, Effect, Overlay, Page};
-use crate::app::command_list::{Commands, Progress, SentRun};
+use crate::app::command_list::{CommandList, RunProgress, SentRun};
 use crate::app::saved_log;
-use crate::app::text_field::{self, Purpose, TextField};
-use crate::drive::{Holder, Order};
+use crate::app::text_field::{self, FieldPurpose, TextField};
+use crate::drive::{ControlHolder, DriveOrder};
 use crate::keymap::{Action, Screen};
 
 /// Lines of a page, for scrolling.
 pub(super) const PAGE: isize = 10;
 
 impl App {
-    pub(super) fn act(&mut self, action: Action, effects: &mut Vec<Effect>) {
+    pub(super) fn perform(&mut self, action: Action, effects: &mut Vec<Effect>) {
         match action {
             Action::Quit => self.quit(effects),
             Action::Help => {
@@ -28,8 +28,8 @@ impl App {
             Action::Escape => self.escape(effects),
             // Their strokes come earlier: they have a press, a hold and a release.
             Action::Move(_) => {}
-            Action::Grant => self.answer(ControlWish::Grant, effects),
-            Action::Deny => self.answer(ControlWish::Deny, effects),
+            Action::Grant => self.answer_request(ControlWish::Grant, effects),
+            Action::Deny => self.answer_request(ControlWish::Deny, effects),
             Action::Seize => self.seize(effects),
             Action::Lines(by) => self.scroll(isize::from(by), effects),
             Action::Pages(by) => self.scroll(isize::from(by) * PAGE, effects),
@@ -39,7 +39,7 @@ impl App {
             Action::Last => self.scroll(isize::MAX / 2, effects),
             Action::Enter => self.enter(effects),
             Action::Filter => {
-                let field = TextField::new(Purpose::Filter, self.log.filter());
+                let field = TextField::new(FieldPurpose::Filter, self.log.filter());
                 self.field = Some(field);
             }
             Action::Freeze => self.log.toggle_freeze(),
@@ -52,13 +52,13 @@ impl App {
             }
             Action::Arguments if self.may_drive() => {
                 let chosen = self.commands.chosen().is_some();
-                self.field = chosen.then(|| TextField::new(Purpose::Arguments, ""));
+                self.field = chosen.then(|| TextField::new(FieldPurpose::Arguments, ""));
             }
             Action::Cancel => {
                 if let Some(run) = self.commands.run.as_mut().filter(|run| run.is_open()) {
                     let request = run.request;
                     // The router tells no more of it.
-                    run.progress = Progress::Cancelled;
+                    run.progress = RunProgress::Cancelled;
                     effects.push(Effect::Send(ConsoleToRouter::Cancel { request }));
                 }
             }
@@ -66,12 +66,12 @@ impl App {
         }
     }
 
-    pub(super) fn carry_out(&mut self, orders: Vec<Order>, effects: &mut Vec<Effect>) {
+    pub(super) fn carry_out(&mut self, orders: Vec<DriveOrder>, effects: &mut Vec<Effect>) {
         for order in orders {
-            let is_heartbeat = matches!(order, Order::Renew(_));
+            let is_heartbeat = matches!(order, DriveOrder::Renew(_));
             self.dirty |= !is_heartbeat;
-            if let Order::Say(why) = &order {
-                self.say(why.to_string(), true);
+            if let DriveOrder::Report(why) = &order {
+                self.notify(why.to_string(), true);
                 continue;
             }
             let message = self.message(&order);
@@ -79,17 +79,17 @@ impl App {
         }
     }
 
-    fn message(&mut self, order: &Order) -> Option<ConsoleToRouter> {
+    fn message(&mut self, order: &DriveOrder) -> Option<ConsoleToRouter> {
         let link = self.link()?;
         let service_port = link.info.service_port;
         let tick_ms = link.tick.map_or(0, |(ms, _)| ms);
         let wish = |wish| ConsoleToRouter::Control { service_port, wish };
         Some(match *order {
-            Order::Take => wish(ControlWish::Take),
-            Order::GiveBack => wish(ControlWish::Release),
-            Order::Press(press, direction) => {
+            DriveOrder::Take => wish(ControlWish::Take),
+            DriveOrder::GiveBack => wish(ControlWish::Release),
+            DriveOrder::Press(press, direction) => {
                 let command = link.info.motion.get(direction.index())?.clone();
-                self.pressed = Some((press, direction, self.now));
+                self.last_press = Some((press, direction, self.now));
                 ConsoleToRouter::Press {
                     service_port,
                     press,
@@ -97,17 +97,17 @@ impl App {
                     tick_ms,
                 }
             }
-            Order::Renew(press) => ConsoleToRouter::Renew {
+            DriveOrder::Renew(press) => ConsoleToRouter::Renew {
                 service_port,
                 press,
                 tick_ms,
             },
-            Order::Release(press) => ConsoleToRouter::Release {
+            DriveOrder::Release(press) => ConsoleToRouter::Release {
                 service_port,
                 press,
             },
-            Order::Stop => ConsoleToRouter::Stop { service_port },
-            Order::Say(_) => return None,
+            DriveOrder::Stop => ConsoleToRouter::Stop { service_port },
+            DriveOrder::Report(_) => return None,
         })
     }
 
@@ -116,7 +116,7 @@ impl App {
             return;
         }
         if self.stop_failed() && self.screen == Screen::Drive {
-            self.say("STOP FAILED: Space tries to stop again", true);
+            self.notify("STOP FAILED: Space tries to stop again", true);
             return;
         }
         self.leave_drive(effects);
@@ -147,12 +147,12 @@ impl App {
 
     fn stop(&mut self, effects: &mut Vec<Effect>) {
         if self.link().is_none() {
-            return self.say("there is no car to stop: choose one on Fleet", false);
+            return self.notify("there is no car to stop: choose one on Fleet", false);
         }
         let orders = self.drive.stop();
         self.carry_out(orders, effects);
-        if !matches!(self.connection, super::Connection::Up { .. }) {
-            self.say(
+        if !matches!(self.connection, super::ConnectionState::Up { .. }) {
+            self.notify(
                 "no link to the router: the stop can't be sent; the lease stops the car",
                 true,
             );
@@ -162,7 +162,7 @@ impl App {
     fn arm(&mut self, effects: &mut Vec<Effect>) {
         let facts = self.facts();
         if self.link().is_none() {
-            return self.say("choose a car on Fleet first", false);
+            return self.notify("choose a car on Fleet first", false);
         }
         let orders = self.drive.arm(&facts);
         self.carry_out(orders, effects);
@@ -180,13 +180,13 @@ impl App {
         }
     }
 
-    fn answer(&mut self, wish: ControlWish, effects: &mut Vec<Effect>) {
+    fn answer_request(&mut self, wish: ControlWish, effects: &mut Vec<Effect>) {
         let Some(link) = self.link() else { return };
         let asked = link.info.control.request.is_some();
         let service_port = link.info.service_port;
-        if asked && matches!(self.holder(), Holder::Us { .. }) {
+        if asked && matches!(self.holder(), ControlHolder::Us { .. }) {
             if wish == ControlWish::Grant {
-                let orders = self.drive.let_go();
+                let orders = self.drive.release_all();
                 self.carry_out(orders, effects);
             }
             effects.push(Effect::Send(ConsoleToRouter::Control {
@@ -200,7 +200,7 @@ impl App {
         let Some(link) = self.link() else { return };
         let service_port = link.info.service_port;
         if !self.role.may_administer() || self.setup.readonly {
-            return self.say("only an admin key may seize control: a asks for it", true);
+            return self.notify("only an admin key may seize control: a asks for it", true);
         }
         effects.push(Effect::Send(ConsoleToRouter::Control {
             service_port,
@@ -234,7 +234,7 @@ impl App {
         self.set_chosen(port);
         self.drive = crate::drive::Drive::new(self.setup.releases);
         self.healthy_since = None;
-        (self.pressed, self.began_in) = (None, None);
+        (self.last_press, self.start_delay) = (None, None);
         self.may_choose_screen = false;
     }
 
@@ -251,22 +251,24 @@ impl App {
         }
     }
 
-    pub(super) fn typed(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn submit_field(&mut self, effects: &mut Vec<Effect>) {
         let Some(field) = self.field.take() else {
             return;
         };
         match field.purpose {
-            Purpose::Filter => self.log.set_filter(field.text),
-            Purpose::Arguments => match text_field::words(&field.text) {
+            FieldPurpose::Filter => self.log.set_filter(field.text),
+            FieldPurpose::Arguments => match text_field::words(&field.text) {
                 Ok(words) => {
                     let as_argument = |word: String| Argument::try_from(bytes::Bytes::from(word));
                     match words.into_iter().map(as_argument).collect() {
                         Ok(arguments) => self.send(arguments, field.text, effects),
-                        Err(why) => self.say(format!("an argument can't be passed: {why}"), true),
+                        Err(why) => {
+                            self.notify(format!("an argument can't be passed: {why}"), true)
+                        }
                     }
                 }
                 Err(why) => {
-                    self.say(why, true);
+                    self.notify(why, true);
                     self.field = Some(field);
                 }
             },
@@ -280,11 +282,11 @@ impl App {
         self.next_request += 1;
         let request = self.next_request;
         let run = self.commands.run.take();
-        self.commands = Commands {
+        self.commands = CommandList {
             service_port: Some(service_port),
             request,
             run,
-            ..Commands::default()
+            ..CommandList::default()
         };
         effects.push(Effect::Send(ConsoleToRouter::ListCommands {
             request,
@@ -297,14 +299,14 @@ impl App {
             return;
         };
         if !self.may_drive() {
-            return self.say("this console only watches: running needs a drive key", true);
+            return self.notify("this console only watches: running needs a drive key", true);
         }
         if let Some(problem) = &chosen.problem {
             let problem = p2p_shared::text::Escaped(problem).cut(300).to_string();
-            return self.say(problem, true);
+            return self.notify(problem, true);
         }
         if self.commands.run.as_ref().is_some_and(SentRun::is_open) {
-            return self.say("one runs already: wait for it, or end it with x", false);
+            return self.notify("one runs already: wait for it, or end it with x", false);
         }
         let command = chosen.name.clone();
         self.next_request += 1;
@@ -321,7 +323,7 @@ impl App {
 
     pub(super) fn stop_if_ours(&mut self, effects: &mut Vec<Effect>) {
         if self.drive.is_armed() {
-            let orders = vec![Order::Stop];
+            let orders = vec![DriveOrder::Stop];
             self.carry_out(orders, effects);
         }
     }

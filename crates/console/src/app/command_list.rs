@@ -11,7 +11,7 @@ const KEPT: usize = 64 * 1024;
 
 /// The commands of one car.
 #[derive(Debug, Default)]
-pub struct Commands {
+pub struct CommandList {
     /// Whose they are.
     pub service_port: Option<u16>,
     /// The number of the request that asked for them.
@@ -26,7 +26,7 @@ pub struct Commands {
     pub run: Option<SentRun>,
 }
 
-impl Commands {
+impl CommandList {
     /// The selected command.
     #[must_use]
     pub fn chosen(&self) -> Option<&CommandInfo> {
@@ -42,7 +42,7 @@ impl Commands {
 
 /// How far a run that was asked for here has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
+pub enum RunProgress {
     /// Sent.
     Asked,
     /// The router has it.
@@ -71,7 +71,7 @@ pub struct SentRun {
     /// With which arguments, for people.
     pub arguments: String,
     /// How far it has come.
-    pub progress: Progress,
+    pub progress: RunProgress,
     /// The end of its output.
     pub output: Vec<u8>,
     /// How much output there was in all.
@@ -89,7 +89,7 @@ impl SentRun {
             id: None,
             command,
             arguments,
-            progress: Progress::Asked,
+            progress: RunProgress::Asked,
             output: Vec::new(),
             bytes: 0,
             stderr: Bytes::new(),
@@ -101,7 +101,7 @@ impl SentRun {
     pub fn is_open(&self) -> bool {
         matches!(
             self.progress,
-            Progress::Asked | Progress::Queued | Progress::Started
+            RunProgress::Asked | RunProgress::Queued | RunProgress::Started
         )
     }
 
@@ -110,9 +110,9 @@ impl SentRun {
         self.progress = match event {
             SendEvent::Queued { run } => {
                 self.id = Some(run);
-                Progress::Queued
+                RunProgress::Queued
             }
-            SendEvent::Started => Progress::Started,
+            SendEvent::Started => RunProgress::Started,
             SendEvent::Output(bytes) => {
                 self.bytes += bytes.len() as u64;
                 self.output.extend_from_slice(&bytes);
@@ -126,10 +126,10 @@ impl SentRun {
                 stderr,
             } => {
                 self.stderr = stderr;
-                Progress::Finished(end, exec_us)
+                RunProgress::Finished(end, exec_us)
             }
-            SendEvent::Refused { message, .. } => Progress::Refused(message),
-            SendEvent::Lost => Progress::Lost,
+            SendEvent::Refused { message, .. } => RunProgress::Refused(message),
+            SendEvent::Lost => RunProgress::Lost,
         };
     }
 }

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{App, Connection};
-use crate::drive::{Facts, Holder, TOO_SLOW};
+use super::{App, ConnectionState};
+use crate::drive::{ControlHolder, DriveFacts, TOO_SLOW};
 
 /// A tick of the car's clock that is older is no proof that the car hears us (the car drops what
 /// is 1 s old).
@@ -12,12 +12,12 @@ const TICK_FRESH: Duration = Duration::from_secs(1);
 /// Ticks come ten times a second while somebody drives: this much silence is a slow link.
 const TICK_DUE: Duration = Duration::from_millis(300);
 
-pub(super) fn gather(app: &App) -> Facts {
+pub(super) fn gather(app: &App) -> DriveFacts {
     let link = app.link();
     let info = link.map(|link| &link.info);
     let tick = link.and_then(|link| link.tick);
     let age = |at: Instant| app.now.saturating_duration_since(at);
-    Facts {
+    DriveFacts {
         now: app.now,
         may_drive: app.may_drive(),
         is_up: is_up(app),
@@ -32,20 +32,20 @@ pub(super) fn gather(app: &App) -> Facts {
 }
 
 fn is_up(app: &App) -> bool {
-    let router = matches!(app.connection, Connection::Up { .. });
+    let router = matches!(app.connection, ConnectionState::Up { .. });
     router && app.has_snapshot && app.link().is_some_and(|link| link.info.is_up)
 }
 
-fn holder(app: &App) -> Holder {
+fn holder(app: &App) -> ControlHolder {
     let Some(link) = app.link() else {
-        return Holder::Nobody;
+        return ControlHolder::Nobody;
     };
     match &link.info.control.driver {
-        None => Holder::Nobody,
-        Some(driver) if Some(driver.session) == app.session => Holder::Us {
+        None => ControlHolder::Nobody,
+        Some(driver) if Some(driver.session) == app.session => ControlHolder::Us {
             epoch: link.info.control.epoch,
         },
-        Some(driver) => Holder::Other(driver.name.clone()),
+        Some(driver) => ControlHolder::Other(driver.name.clone()),
     }
 }
 
@@ -66,7 +66,7 @@ impl App {
         Some(both.max(silence.unwrap_or_default()))
     }
 
-    pub(super) fn follow_health(&mut self) {
+    pub(super) fn update_health(&mut self) {
         let slow = self.round_trip().is_some_and(|rtt| rtt > TOO_SLOW);
         if !is_up(self) || slow {
             self.healthy_since = None;

@@ -18,7 +18,7 @@ const EVENTS: usize = 64;
 
 /// One link.
 #[derive(Debug, Clone)]
-pub struct Link {
+pub struct FleetLink {
     /// What the router said of it last.
     pub info: LinkInfo,
     /// Since when it is up, or down.
@@ -36,12 +36,12 @@ pub struct Link {
     /// The motion that the car acknowledged, and when.
     pub moving: Option<(Moving, Instant)>,
     /// What ran last of motion and stop commands, how it ended, and how long it took.
-    pub ran: Option<Ran>,
+    pub ran: Option<EndedCommand>,
     /// The last things that happened to its motion, newest last.
     pub events: VecDeque<(Instant, String)>,
 }
 
-impl Link {
+impl FleetLink {
     /// How the stop command ended that failed last, if it was run at all.
     #[must_use]
     pub fn failed_stop(&self) -> Option<End> {
@@ -53,7 +53,7 @@ impl Link {
 
 /// A motion or stop command that ended.
 #[derive(Debug, Clone)]
-pub struct Ran {
+pub struct EndedCommand {
     /// What.
     pub command: String,
     /// How.
@@ -67,19 +67,19 @@ pub struct Ran {
 /// All links, by service port.
 #[derive(Debug, Default)]
 pub struct Fleet {
-    links: BTreeMap<u16, Link>,
+    links: BTreeMap<u16, FleetLink>,
     /// The commands of the last motions, to name them when they end.
     motions: VecDeque<(RunId, CommandName)>,
 }
 
 impl Fleet {
     /// Forgets the links that are no more.
-    pub fn keep(&mut self, is_there: impl Fn(u16) -> bool) {
+    pub fn retain(&mut self, is_there: impl Fn(u16) -> bool) {
         self.links.retain(|port, _| is_there(*port));
     }
 
     /// Every link, in the order of their service ports.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Link> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &FleetLink> {
         self.links.values()
     }
 
@@ -97,19 +97,19 @@ impl Fleet {
 
     /// The link on this port.
     #[must_use]
-    pub fn get(&self, service_port: u16) -> Option<&Link> {
+    pub fn get(&self, service_port: u16) -> Option<&FleetLink> {
         self.links.get(&service_port)
     }
 
     /// The link on this port, to be changed.
-    pub fn get_mut(&mut self, service_port: u16) -> Option<&mut Link> {
+    pub fn get_mut(&mut self, service_port: u16) -> Option<&mut FleetLink> {
         self.links.get_mut(&service_port)
     }
 
     /// The link that people mean by this: a name, or a service port.
     #[must_use]
-    pub fn find(&self, wanted: &str) -> Option<&Link> {
-        let by_name = |link: &&Link| link.info.name.as_str() == wanted;
+    pub fn find(&self, wanted: &str) -> Option<&FleetLink> {
+        let by_name = |link: &&FleetLink| link.info.name.as_str() == wanted;
         let named = self.iter().find(|link| by_name(link) && link.info.is_up);
         named
             .or_else(|| self.iter().find(by_name))
@@ -117,7 +117,7 @@ impl Fleet {
     }
 
     /// A link as the router has it.
-    pub fn put(&mut self, mut info: LinkInfo, now: Instant) {
+    pub fn update(&mut self, mut info: LinkInfo, now: Instant) {
         let since = now
             .checked_sub(Duration::from_millis(info.since_ms))
             .unwrap_or(now);
@@ -127,7 +127,7 @@ impl Fleet {
         // What another car left on this port says nothing of this one.
         let old = self.links.remove(&port);
         let old = old.filter(|old| old.info.name == info.name);
-        let mut link = Link {
+        let mut link = FleetLink {
             since,
             seen: if info.is_up { now } else { since },
             why_down: String::new(),
@@ -163,7 +163,7 @@ impl Fleet {
     }
 
     /// A link was lost.
-    pub fn down(&mut self, service_port: u16, why: String, now: Instant) {
+    pub fn link_down(&mut self, service_port: u16, why: String, now: Instant) {
         if let Some(link) = self.get_mut(service_port) {
             link.info.is_up = false;
             link.since = now;
@@ -174,12 +174,12 @@ impl Fleet {
     }
 
     /// A port was given up.
-    pub fn gone(&mut self, service_port: u16) {
+    pub fn remove(&mut self, service_port: u16) {
         self.links.remove(&service_port);
     }
 
     /// A run is over, or, if `is_new`, was asked for.
-    pub fn count(&mut self, run: &RunInfo, is_new: bool, now: Instant) {
+    pub fn count_run(&mut self, run: &RunInfo, is_new: bool, now: Instant) {
         let Some(link) = self.get_mut(run.service_port) else {
             return;
         };
@@ -190,7 +190,7 @@ impl Fleet {
     }
 
     /// Who drives has changed, or wants to.
-    pub fn control(&mut self, service_port: u16, control: ControlInfo, now: Instant) {
+    pub fn set_control(&mut self, service_port: u16, control: ControlInfo, now: Instant) {
         if let Some(link) = self.get_mut(service_port) {
             link.request_until = until(&control, now);
             link.info.control = control;
@@ -198,7 +198,7 @@ impl Fleet {
     }
 
     /// What a car says of its motion.
-    pub fn motion(&mut self, service_port: u16, event: &MotionEvent, now: Instant) {
+    pub fn on_motion(&mut self, service_port: u16, event: &MotionEvent, now: Instant) {
         if let MotionEvent::Started(moving) = event {
             if self.motions.len() == EVENTS {
                 self.motions.pop_front();
@@ -270,8 +270,8 @@ fn until(control: &ControlInfo, now: Instant) -> Option<Instant> {
     now.checked_add(Duration::from_millis(*left_ms))
 }
 
-fn ran(command: String, end: End, exec: Duration, at: Instant) -> Ran {
-    Ran {
+fn ran(command: String, end: End, exec: Duration, at: Instant) -> EndedCommand {
+    EndedCommand {
         command,
         end,
         exec,
@@ -290,12 +290,12 @@ mod tests {
     fn a_run_that_was_given_up_by_its_caller_is_no_failure() {
         let now = Instant::now();
         let mut fleet = Fleet::default();
-        fleet.put(testing::link(9000, "car"), now);
+        fleet.update(testing::link(9000, "car"), now);
         let before = fleet.get(9000).unwrap().info.failures;
         for (status, failures) in [(200, 0), (499, 0), (500, 1), (404, 2)] {
             let mut run = testing::run(u64::from(status), "forward");
             run.result.as_mut().unwrap().status = status;
-            fleet.count(&run, true, now);
+            fleet.count_run(&run, true, now);
             let counted = fleet.get(9000).unwrap().info.failures - before;
             assert_eq!(counted, failures, "{status}");
         }
@@ -305,15 +305,15 @@ mod tests {
     fn a_stop_that_failed_says_how() {
         let now = Instant::now();
         let mut fleet = Fleet::default();
-        fleet.put(testing::link(9000, "car"), now);
+        fleet.update(testing::link(9000, "car"), now);
         let stopped = |end| MotionEvent::Stopped {
             cause: StopCause::Asked,
             end,
             exec_us: 1,
         };
         for (end, said) in [(End::Exit(0), "no exit code"), (End::Exit(7), "exit 7")] {
-            fleet.motion(9000, &stopped(end), now);
-            fleet.motion(9000, &MotionEvent::StopFailed, now);
+            fleet.on_motion(9000, &stopped(end), now);
+            fleet.on_motion(9000, &MotionEvent::StopFailed, now);
             let (_, text) = fleet.get(9000).unwrap().events.back().unwrap();
             assert_eq!(*text, format!("STOP FAILED 3 times: {said}"));
         }

@@ -9,8 +9,8 @@ use p2p_shared::protocol::{End, cost};
 use p2p_shared::text::Escaped;
 
 use super::{App, Effect, Event};
-use crate::app::command_list::Commands;
-use crate::app::fleet::Link;
+use crate::app::command_list::CommandList;
+use crate::app::fleet::FleetLink;
 use crate::drive::hold::PULSE;
 use crate::keymap::Screen;
 
@@ -31,16 +31,16 @@ impl App {
                 runs,
             } => {
                 if first {
-                    self.picture = (Vec::new(), Vec::new());
+                    self.pending_snapshot = (Vec::new(), Vec::new());
                 }
                 self.session = Some(session);
                 self.key = key;
                 self.role = role;
                 self.log.missed += missed;
-                self.picture.0.extend(links);
-                self.picture.1.extend(runs);
+                self.pending_snapshot.0.extend(links);
+                self.pending_snapshot.1.extend(runs);
                 if last {
-                    self.take_picture();
+                    self.apply_snapshot();
                     self.follow_chosen();
                     self.choose_link(effects);
                 }
@@ -76,11 +76,11 @@ impl App {
             RouterToConsole::Refused { press, message, .. } => {
                 self.drive.refused(press);
                 let text = Escaped(&message).cut(SENTENCE).to_string();
-                self.say(text, true);
+                self.notify(text, true);
             }
             RouterToConsole::GoAway { reconnect_after_ms } => {
                 let pause = Duration::from_millis(reconnect_after_ms);
-                self.say(
+                self.notify(
                     format!("the router restarts: back in {} s", pause.as_secs().max(1)),
                     true,
                 );
@@ -90,12 +90,12 @@ impl App {
 
     /// The picture is whole. What was known before stays until then: a console that lags while
     /// it drives goes on driving.
-    fn take_picture(&mut self) {
-        let (links, runs) = std::mem::take(&mut self.picture);
+    fn apply_snapshot(&mut self) {
+        let (links, runs) = std::mem::take(&mut self.pending_snapshot);
         let there: Vec<u16> = links.iter().map(|link| link.service_port).collect();
-        self.fleet.keep(|port| there.contains(&port));
+        self.fleet.retain(|port| there.contains(&port));
         for link in links {
-            self.fleet.put(link, self.now);
+            self.fleet.update(link, self.now);
         }
         self.log.replace(runs);
         self.has_snapshot = true;
@@ -106,16 +106,16 @@ impl App {
         self.dirty = true;
         match event {
             FeedEvent::Link(info) => {
-                self.fleet.put(*info, now);
+                self.fleet.update(*info, now);
                 self.follow_chosen();
                 self.choose_link(effects);
             }
             FeedEvent::LinkDown { service_port, why } => {
                 let why = Escaped(&why).cut(SENTENCE).to_string();
-                self.fleet.down(service_port, why, now);
+                self.fleet.link_down(service_port, why, now);
             }
             FeedEvent::LinkGone { service_port } => {
-                self.fleet.gone(service_port);
+                self.fleet.remove(service_port);
                 self.follow_chosen();
                 self.choose_link(effects);
             }
@@ -130,13 +130,13 @@ impl App {
             }
             FeedEvent::Run(run) => {
                 let is_new = self.log.get(run.run).is_none();
-                self.fleet.count(&run, is_new, now);
+                self.fleet.count_run(&run, is_new, now);
                 self.log.put(*run);
             }
             FeedEvent::Control {
                 service_port,
                 control,
-            } => self.fleet.control(service_port, control, now),
+            } => self.fleet.set_control(service_port, control, now),
             FeedEvent::Motion {
                 service_port,
                 event,
@@ -145,7 +145,7 @@ impl App {
     }
 
     fn on_motion(&mut self, service_port: u16, event: &MotionEvent, effects: &mut Vec<Effect>) {
-        self.fleet.motion(service_port, event, self.now);
+        self.fleet.on_motion(service_port, event, self.now);
         if self.chosen != Some(service_port) {
             return;
         }
@@ -153,11 +153,11 @@ impl App {
         self.carry_out(orders, effects);
         match event {
             MotionEvent::Started(moving) => {
-                let ours = self.pressed.filter(|(id, ..)| Some(*id) == moving.press);
+                let ours = self.last_press.filter(|(id, ..)| Some(*id) == moving.press);
                 if let Some((_, _, at)) = ours {
                     let took = self.now.saturating_duration_since(at);
-                    self.began_in = Some(took);
-                    self.point_out_slowness(moving.command.as_str(), took, "to start");
+                    self.start_delay = Some(took);
+                    self.warn_if_slow(moving.command.as_str(), took, "to start");
                 }
             }
             // One that sets a pin and exits: it moved the car some time before its end.
@@ -168,18 +168,18 @@ impl App {
             } => {
                 let took = Duration::from_micros(*exec_us);
                 if let Some(run) = self.log.get(*run) {
-                    self.point_out_slowness(run.command.as_str(), took, "from start to end");
+                    self.warn_if_slow(run.command.as_str(), took, "from start to end");
                 }
             }
             _ => {}
         }
     }
 
-    fn point_out_slowness(&mut self, command: &str, took: Duration, what: &str) {
+    fn warn_if_slow(&mut self, command: &str, took: Duration, what: &str) {
         let network = self.round_trip().unwrap_or_default();
         if took > PULSE + network {
             let command = Escaped(command).cut(40).to_string();
-            self.say(
+            self.notify(
                 format!(
                     "{command} took {} ms {what}, longer than a tap lasts ({} ms): let a worker serve it",
                     took.as_millis(),
@@ -258,7 +258,7 @@ impl App {
         let (Some(port), Some(name)) = (self.chosen, &self.chosen_name) else {
             return;
         };
-        let is_it = |link: &Link| link.info.name == *name;
+        let is_it = |link: &FleetLink| link.info.name == *name;
         let here = self.fleet.get(port).filter(|link| is_it(link));
         let wanted = self.setup.wanted.as_deref() == Some(name.as_str());
         let is_elsewhere = || {
@@ -270,15 +270,15 @@ impl App {
         }
         if here.is_none() {
             let name = Escaped(name.as_str()).cut(SENTENCE).to_string();
-            self.say(format!("{name} is gone from port {port}"), true);
+            self.notify(format!("{name} is gone from port {port}"), true);
         }
         self.chosen = None;
-        self.drive.start_anew();
+        self.drive.restart();
         self.healthy_since = None;
-        (self.pressed, self.began_in) = (None, None);
-        self.commands = Commands {
+        (self.last_press, self.start_delay) = (None, None);
+        self.commands = CommandList {
             run: self.commands.run.take(),
-            ..Commands::default()
+            ..CommandList::default()
         };
     }
 }

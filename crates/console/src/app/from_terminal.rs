@@ -6,10 +6,10 @@ use crossterm::event::{
 
 use super::actions::PAGE;
 use super::{App, Effect, Overlay, Page};
-use crate::app::text_field::Typed;
-use crate::drive::Stroke;
+use crate::app::text_field::FieldResult;
+use crate::drive::KeyStroke;
 use crate::keymap::{self, Action, Screen};
-use crate::view::layout::{self, Shape};
+use crate::view::layout::{self, ScreenShape};
 use crate::view::overlay;
 
 impl App {
@@ -23,12 +23,12 @@ impl App {
                     field.paste(&text);
                 } else {
                     // Whoever pastes into a driving console meant another window.
-                    let orders = self.drive.let_go();
+                    let orders = self.drive.release_all();
                     self.carry_out(orders, effects);
                 }
             }
             Input::FocusLost => {
-                let orders = self.drive.lose_focus();
+                let orders = self.drive.focus_lost();
                 self.carry_out(orders, effects);
                 self.dirty = true;
             }
@@ -51,7 +51,7 @@ impl App {
         let key = match event {
             Input::Key(key) => key,
             Input::Mouse(mouse) if self.is_on_stop(mouse) => {
-                return self.act(Action::Stop, effects);
+                return self.perform(Action::Stop, effects);
             }
             _ => return,
         };
@@ -68,20 +68,20 @@ impl App {
 
     fn key(&mut self, key: &KeyEvent, effects: &mut Vec<Effect>) {
         let stroke = match key.kind {
-            KeyEventKind::Press => Stroke::Press,
-            KeyEventKind::Repeat => Stroke::Repeat,
-            KeyEventKind::Release => Stroke::Release,
+            KeyEventKind::Press => KeyStroke::Press,
+            KeyEventKind::Repeat => KeyStroke::Repeat,
+            KeyEventKind::Release => KeyStroke::Release,
         };
         let screen = match self.overlay {
             // A page has the keys of a list.
-            Some(_) if stroke != Stroke::Release => Screen::Fleet,
+            Some(_) if stroke != KeyStroke::Release => Screen::Fleet,
             _ => self.screen,
         };
         let binding = keymap::find(screen, key);
         let action = binding.map(|binding| binding.action);
         let takes_keys = !self.is_too_small() && self.overlay.is_none() && self.field.is_none();
         if let Some(Action::Move(direction)) = action
-            && (takes_keys || stroke == Stroke::Release)
+            && (takes_keys || stroke == KeyStroke::Release)
         {
             if self.may_drive() {
                 let orders = self.drive.key(direction, stroke, &self.facts());
@@ -90,20 +90,20 @@ impl App {
             }
             return;
         }
-        if stroke == Stroke::Release {
+        if stroke == KeyStroke::Release {
             return;
         }
         self.dirty = true;
         let is_control_c =
             matches!(action, Some(Action::Quit)) && binding.is_some_and(|b| b.control);
-        if is_control_c && stroke == Stroke::Press {
+        if is_control_c && stroke == KeyStroke::Press {
             return self.quit(effects);
         }
         if let Some(field) = &mut self.field {
             match field.key(key) {
-                Typed::On => {}
-                Typed::Dropped => self.field = None,
-                Typed::Done => self.typed(effects),
+                FieldResult::Editing => {}
+                FieldResult::Cancelled => self.field = None,
+                FieldResult::Submitted => self.submit_field(effects),
             }
             return;
         }
@@ -111,7 +111,7 @@ impl App {
             return;
         };
         // What is held down moves a selection, and does nothing else over and over.
-        if stroke == Stroke::Repeat && !matches!(action, Action::Lines(_) | Action::Pages(_)) {
+        if stroke == KeyStroke::Repeat && !matches!(action, Action::Lines(_) | Action::Pages(_)) {
             return;
         }
         if self.is_too_small() && !matches!(action, Action::Stop | Action::Quit) {
@@ -120,14 +120,14 @@ impl App {
         if let Some(overlay) = self.overlay
             && !matches!(action, Action::Stop | Action::Quit)
         {
-            self.overlay = self.turned(overlay, action);
+            self.overlay = self.overlay_after(overlay, action);
             return;
         }
-        self.act(action, effects);
+        self.perform(action, effects);
     }
 
     /// What a key makes of the page over the screen.
-    fn turned(&mut self, overlay: Overlay, action: Action) -> Option<Overlay> {
+    fn overlay_after(&mut self, overlay: Overlay, action: Action) -> Option<Overlay> {
         let scrolled = |by: isize| {
             let top = overlay.top.saturating_add_signed(by);
             let top = top.min(overlay::overflow(self, overlay.page));
@@ -154,13 +154,13 @@ impl App {
             return;
         }
         if self.is_on_stop(&mouse) {
-            return self.act(Action::Stop, effects);
+            return self.perform(Action::Stop, effects);
         }
         let pad = layout::drive(layout::of_screen(self).body).pad;
         let place = ratatui::layout::Position::new(mouse.column, mouse.row);
         let on_pad = || layout::pad_at(pad, place);
         let is_down = mouse.kind == MouseEventKind::Down(MouseButton::Left);
-        let has_pad = layout::shape(self.setup.size) != Shape::Strip;
+        let has_pad = layout::shape(self.setup.size) != ScreenShape::Strip;
         let orders = match mouse.kind {
             MouseEventKind::Down(_) if is_down && has_pad && self.may_drive() => match on_pad() {
                 Some(direction) => self.drive.pad_down(direction, &self.facts()),
@@ -179,7 +179,7 @@ impl App {
         let has_pad = self.screen == Screen::Drive
             && self.overlay.is_none()
             && !self.is_too_small()
-            && layout::shape(self.setup.size) != Shape::Strip;
+            && layout::shape(self.setup.size) != ScreenShape::Strip;
         let pad = layout::drive(layout::of_screen(self).body).pad;
         let place = ratatui::layout::Position::new(mouse.column, mouse.row);
         has_pad

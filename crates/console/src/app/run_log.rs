@@ -13,7 +13,7 @@ const KEPT: usize = 2_000;
 
 /// A view that stands still.
 #[derive(Debug)]
-struct Held {
+struct HeldView {
     runs: Vec<Arc<RunInfo>>,
     /// Frozen by `f`: not even results change.
     frozen: bool,
@@ -25,7 +25,7 @@ struct Held {
 pub struct RunLog {
     runs: VecDeque<RunId>,
     by_id: HashMap<RunId, Arc<RunInfo>>,
-    held: Option<Held>,
+    held: Option<HeldView>,
     filter: String,
     /// The selected one, counted from the newest that is shown.
     selected: usize,
@@ -198,7 +198,7 @@ impl RunLog {
             Some(held) => held.frozen |= frozen,
             None => {
                 let runs = self.runs.iter().filter_map(|id| self.by_id.get(id));
-                self.held = Some(Held {
+                self.held = Some(HeldView {
                     runs: runs.map(Arc::clone).collect(),
                     frozen,
                     came: 0,

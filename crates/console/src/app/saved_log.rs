@@ -30,7 +30,7 @@ pub enum ReplayError {
 
 /// What was read of a file.
 #[derive(Debug, Default)]
-pub struct Replay {
+pub struct ReadLog {
     /// The runs.
     pub log: RunLog,
     /// How many there are.
@@ -45,8 +45,8 @@ pub struct Replay {
 ///
 /// # Errors
 /// See [`ReplayError`].
-pub fn read(bytes: &[u8]) -> Result<Replay, ReplayError> {
-    let mut replay = Replay::default();
+pub fn read(bytes: &[u8]) -> Result<ReadLog, ReplayError> {
+    let mut replay = ReadLog::default();
     let (mut lines, mut ours) = (0, 0);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         if line.trim_ascii().is_empty() {

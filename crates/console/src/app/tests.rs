@@ -164,7 +164,7 @@ fn a_request_for_control_is_shown_and_answered() {
     );
     assert!(sent.contains(&wish(ControlWish::Grant)));
     bench.control(Some(bob()), None);
-    assert_eq!(bench.app.state(), State::View);
+    assert_eq!(bench.app.state(), DriveState::View);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_lost_router_is_a_failsafe_for_its_driver_and_nothing_resumes() {
         why: "the router was silent".to_owned(),
         retry_at: None,
     });
-    assert_eq!(bench.app.state(), State::Offline);
+    assert_eq!(bench.app.state(), DriveState::Offline);
     bench.pass(200);
     assert_eq!(bench.messages(), []);
     bench.event(Event::Connected);
@@ -191,7 +191,7 @@ fn a_lost_router_is_a_failsafe_for_its_driver_and_nothing_resumes() {
     });
     bench.pass(1000);
     bench.stroke(KeyCode::Up, KeyEventKind::Repeat);
-    assert_eq!(bench.app.state(), State::Failsafe);
+    assert_eq!(bench.app.state(), DriveState::Failsafe);
     assert_eq!(bench.messages(), []);
     bench.stroke(KeyCode::Up, KeyEventKind::Release);
     bench.key(KeyCode::Char('a'));
@@ -218,7 +218,7 @@ fn a_new_picture_for_a_slow_console_does_not_end_the_drive() {
         });
         bench.pass(60);
     }
-    assert!(matches!(bench.app.state(), State::Driving(_)));
+    assert!(matches!(bench.app.state(), DriveState::Driving(_)));
     assert_eq!(bench.app.log.missed, 40);
 }
 
@@ -227,11 +227,11 @@ fn late_disarms_and_stops() {
     let mut bench = Bench::driving(SIZE);
     bench.messages();
     bench.event(Event::Late(Duration::from_millis(150)));
-    assert!(matches!(bench.app.state(), State::Driving(_)));
+    assert!(matches!(bench.app.state(), DriveState::Driving(_)));
     bench.messages();
     bench.event(Event::Late(Duration::from_secs(3)));
     assert!(bench.messages().contains(&stop()));
-    assert_eq!(bench.app.state(), State::Failsafe);
+    assert_eq!(bench.app.state(), DriveState::Failsafe);
 }
 
 #[test]
@@ -452,7 +452,7 @@ fn who_may_not_drive_looks_at_no_car() {
 }
 
 /// The press that is out.
-fn pressed(messages: &[ConsoleToRouter]) -> PressId {
+fn last_press(messages: &[ConsoleToRouter]) -> PressId {
     let press = messages.iter().find_map(|message| match message {
         ConsoleToRouter::Press { press, .. } => Some(*press),
         _ => None,
@@ -471,7 +471,7 @@ fn a_refused_press_is_over_and_only_a_fresh_one_moves() {
         let mut bench = Bench::with_car(SIZE);
         bench.control(Some(us()), None);
         bench.stroke(KeyCode::Up, KeyEventKind::Press);
-        let press = pressed(&bench.messages());
+        let press = last_press(&bench.messages());
         let refused = |press| RouterToConsole::Refused {
             reason,
             press: Some(press),
@@ -483,10 +483,10 @@ fn a_refused_press_is_over_and_only_a_fresh_one_moves() {
             ..press
         };
         bench.message(refused(earlier));
-        assert!(matches!(bench.app.state(), State::Driving(_)));
+        assert!(matches!(bench.app.state(), DriveState::Driving(_)));
         bench.messages();
         bench.message(refused(press));
-        assert_eq!(bench.app.state(), State::Armed);
+        assert_eq!(bench.app.state(), DriveState::Armed);
         assert_eq!(bench.app.notice.as_ref().unwrap().text, "too slow");
         // It is held on, and that is nothing any more.
         bench.pass(200);
@@ -558,7 +558,7 @@ fn of_what_waited_too_long_stop_and_quit_are_acted_on_and_nothing_else() {
 #[test]
 fn an_arrow_that_went_down_while_nobody_listened_moves_nothing_while_it_is_held() {
     let mut bench = Bench::with_car(SIZE);
-    bench.app.drive = Drive::new(crate::drive::Releases::Guessed);
+    bench.app.drive = Drive::new(crate::drive::KeyReleases::Guessed);
     bench.event(Event::Late(Duration::from_secs(3)));
     bench.event(stale(KeyCode::Up, KeyModifiers::NONE));
     for _ in 0..20 {

@@ -8,7 +8,7 @@ const LONGEST: usize = 500;
 
 /// What a line is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purpose {
+pub enum FieldPurpose {
     /// The log's filter.
     Filter,
     /// The arguments of the selected command.
@@ -19,26 +19,26 @@ pub enum Purpose {
 #[derive(Debug, Clone)]
 pub struct TextField {
     /// What it is for.
-    pub purpose: Purpose,
+    pub purpose: FieldPurpose,
     /// What was typed.
     pub text: String,
 }
 
 /// What a key made of it.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Typed {
+pub enum FieldResult {
     /// It goes on.
-    On,
+    Editing,
     /// Enter.
-    Done,
+    Submitted,
     /// Esc.
-    Dropped,
+    Cancelled,
 }
 
 impl TextField {
     /// A line that begins with this text.
     #[must_use]
-    pub fn new(purpose: Purpose, text: &str) -> Self {
+    pub fn new(purpose: FieldPurpose, text: &str) -> Self {
         Self {
             purpose,
             text: text.to_owned(),
@@ -46,11 +46,11 @@ impl TextField {
     }
 
     /// A key was typed.
-    pub fn key(&mut self, key: &KeyEvent) -> Typed {
+    pub fn key(&mut self, key: &KeyEvent) -> FieldResult {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Enter => return Typed::Done,
-            KeyCode::Esc => return Typed::Dropped,
+            KeyCode::Enter => return FieldResult::Submitted,
+            KeyCode::Esc => return FieldResult::Cancelled,
             KeyCode::Char('u') if control => self.text.clear(),
             KeyCode::Char(_) if control || key.modifiers.contains(KeyModifiers::ALT) => {}
             KeyCode::Char(c) => self.push(c),
@@ -59,7 +59,7 @@ impl TextField {
             }
             _ => {}
         }
-        Typed::On
+        FieldResult::Editing
     }
 
     /// Text was pasted: its first line is taken, as far as it can be seen.
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_megabyte_of_paste_is_one_short_line_without_escapes() {
-        let mut field = TextField::new(Purpose::Filter, "");
+        let mut field = TextField::new(FieldPurpose::Filter, "");
         field.paste(&("a\x1b[31m".repeat(100_000) + "\nrm -rf /\n"));
         assert!(field.text.chars().count() <= LONGEST);
         assert!(!field.text.contains('\x1b') && !field.text.contains("rm"));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::console::{ConsoleToRouter, RouterToConsole};
 
-use crate::drive::Releases;
+use crate::drive::KeyReleases;
 
 /// What happens to the console.
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ pub enum Effect {
 
 /// The console's hop to the router.
 #[derive(Debug, Clone)]
-pub enum Connection {
+pub enum ConnectionState {
     /// Never up so far.
     Connecting {
         /// Why the last try failed.
@@ -137,7 +137,7 @@ pub struct Notice {
 
 /// How the console was started.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub struct AppSetup {
     /// The router, for people.
     pub router: String,
     /// Which link to open on Drive.
@@ -147,7 +147,7 @@ pub struct Setup {
     /// With colours.
     pub colour: bool,
     /// How the terminal tells of releases.
-    pub releases: Releases,
+    pub releases: KeyReleases,
     /// The terminal's size.
     pub size: (u16, u16),
 }

@@ -7,20 +7,20 @@ use p2p_shared::protocol::console::{LinkInfo, RouterToConsole};
 use p2p_shared::timing::HELLO;
 use p2p_shared::wire::Event;
 
-use crate::connection::{ConsoleWire, Target};
-use crate::exit_code::{Failure, UNREACHABLE, of_reason, of_wire};
+use crate::connection::{ConsoleWire, RouterTarget};
+use crate::exit_code::{Failure, UNREACHABLE, connection_error, for_refusal};
 
 /// How long a router gets to close the connection that we part from.
 pub(super) const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How everything was when the router answered.
-pub(super) struct Picture {
+pub(super) struct RouterClient {
     pub(super) wire: ConsoleWire,
     pub(super) links: Vec<LinkInfo>,
 }
 
 /// Connects, and waits for the whole picture.
-pub(super) async fn of(target: &Target) -> Result<Picture, Failure> {
+pub(super) async fn connect(target: &RouterTarget) -> Result<RouterClient, Failure> {
     let wire = target.connect(&mut Past::default()).await?;
     let late = || {
         Failure::new(
@@ -33,26 +33,26 @@ pub(super) async fn of(target: &Target) -> Result<Picture, Failure> {
         .map_err(|_| late())?
 }
 
-async fn receive(wire: ConsoleWire) -> Result<Picture, Failure> {
-    let mut picture = Picture {
+async fn receive(wire: ConsoleWire) -> Result<RouterClient, Failure> {
+    let mut client = RouterClient {
         wire,
         links: Vec::new(),
     };
     loop {
-        match picture.wire.event().await {
+        match client.wire.event().await {
             Ok(Event::Message(RouterToConsole::Snapshot { last, links, .. })) => {
-                picture.links.extend(links);
+                client.links.extend(links);
                 if last {
-                    return Ok(picture);
+                    return Ok(client);
                 }
             }
             Ok(Event::Message(RouterToConsole::Refused {
                 reason, message, ..
             })) => {
-                return Err(Failure::new(of_reason(Some(reason)), message));
+                return Err(Failure::new(for_refusal(Some(reason)), message));
             }
             Ok(Event::Closed(why)) => return Err(Failure::new(UNREACHABLE, closed(&why))),
-            Err(error) => return Err(Failure::new(UNREACHABLE, of_wire(&error))),
+            Err(error) => return Err(Failure::new(UNREACHABLE, connection_error(&error))),
             Ok(_) => {}
         }
     }

@@ -8,24 +8,24 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{client, json, output};
 use crate::app::round_trips::RoundTrips;
-use crate::connection::Target;
+use crate::connection::RouterTarget;
 use crate::view::text::{age, fit, short};
 
-pub(super) async fn run(target: &Target, as_json: bool) -> anyhow::Result<ExitCode> {
-    let picture = client::of(target).await?;
-    picture.wire.part(None, "bye", client::FAREWELL).await;
+pub(super) async fn run(target: &RouterTarget, as_json: bool) -> anyhow::Result<ExitCode> {
+    let client = client::connect(target).await?;
+    client.wire.part(None, "bye", client::FAREWELL).await;
     if as_json {
-        for link in &picture.links {
-            if !output::line(&json::link(link).to_string())? {
+        for link in &client.links {
+            if !output::print_line(&json::link(link).to_string())? {
                 break;
             }
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if picture.links.is_empty() {
+    if client.links.is_empty() {
         let port = target.router.port;
         let host = &target.router.host;
-        output::line(&format!(
+        output::print_line(&format!(
             "no machine is linked; on the machine behind NAT: p2p-inner {host} {port} 9000"
         ))?;
         return Ok(ExitCode::SUCCESS);
@@ -34,7 +34,7 @@ pub(super) async fn run(target: &Target, as_json: bool) -> anyhow::Result<ExitCo
         "NAME", "STATE", "PORT", "DRIVER", "RTT", "RUNS", "FAILED", "SINCE",
     ];
     let mut rows = vec![head.map(str::to_owned)];
-    rows.extend(picture.links.iter().map(row));
+    rows.extend(client.links.iter().map(row));
     let widths: Vec<usize> = (0..head.len())
         .map(|n| rows.iter().map(|row| row[n].width()).max().unwrap_or(0))
         .collect();
@@ -43,7 +43,7 @@ pub(super) async fn run(target: &Target, as_json: bool) -> anyhow::Result<ExitCo
         let text: String = cells
             .map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.width() + 2)))
             .collect();
-        if !output::line(text.trim_end())? {
+        if !output::print_line(text.trim_end())? {
             break;
         }
     }

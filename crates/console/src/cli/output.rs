@@ -7,16 +7,16 @@ use p2p_shared::protocol::console::RunInfo;
 use p2p_shared::text::{Escaped, EscapedBytes};
 
 use crate::app::run_log::{is_of_link, outcome, source_word};
-use crate::app::saved_log::{self, Replay};
+use crate::app::saved_log::{self, ReadLog};
 use crate::view::text::{arguments, time_of_day};
 
 /// Prints a line. `false`: nobody reads any more.
-pub(super) fn line(text: &str) -> io::Result<bool> {
-    write(format!("{text}\n").as_bytes())
+pub(super) fn print_line(text: &str) -> io::Result<bool> {
+    print_bytes(format!("{text}\n").as_bytes())
 }
 
 /// Prints bytes. `false`: nobody reads any more.
-pub(super) fn write(bytes: &[u8]) -> io::Result<bool> {
+pub(super) fn print_bytes(bytes: &[u8]) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
@@ -27,15 +27,15 @@ pub(super) fn write(bytes: &[u8]) -> io::Result<bool> {
 
 /// A command's output: as it is into a file or a pipe, and escaped onto a terminal, but for its
 /// line breaks and tabs.
-pub(super) fn output(bytes: &[u8]) -> io::Result<bool> {
+pub(super) fn print_output(bytes: &[u8]) -> io::Result<bool> {
     if !io::stdout().is_terminal() {
-        return write(bytes);
+        return print_bytes(bytes);
     }
-    write(for_terminal(bytes).as_bytes())
+    print_bytes(for_terminal(bytes).as_bytes())
 }
 
 /// A command's standard error, likewise.
-pub(super) fn error_output(bytes: &[u8]) {
+pub(super) fn print_stderr(bytes: &[u8]) {
     let mut err = io::stderr().lock();
     // Nobody could be told.
     let _ = if err.is_terminal() {
@@ -99,7 +99,7 @@ pub(super) fn run_line(run: &RunInfo) -> String {
 }
 
 /// A past log without a terminal: a line a run, oldest first.
-pub(super) fn runs(replay: &Replay, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn runs(replay: &ReadLog, json: bool) -> anyhow::Result<ExitCode> {
     let mut runs: Vec<_> = replay.log.shown().collect();
     runs.reverse();
     for run in runs {
@@ -108,7 +108,7 @@ pub(super) fn runs(replay: &Replay, json: bool) -> anyhow::Result<ExitCode> {
         } else {
             run_line(&run)
         };
-        if !line(&text)? {
+        if !print_line(&text)? {
             break;
         }
     }

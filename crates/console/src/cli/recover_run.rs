@@ -11,7 +11,7 @@ use p2p_shared::wire::Event;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client;
-use crate::connection::{ConsoleWire, Target};
+use crate::connection::{ConsoleWire, RouterTarget};
 use crate::exit_code::{DENIED, Failure};
 
 /// Our number for the question.
@@ -26,40 +26,40 @@ const ANSWER: Duration = Duration::from_secs(12);
 ///
 /// # Errors
 /// If nobody could be asked by then.
-pub(super) async fn find_out(
-    target: &Target,
+pub(super) async fn recover(
+    target: &RouterTarget,
     mut wire: Option<ConsoleWire>,
     service_port: u16,
     run: RunId,
 ) -> Result<Option<RunStory>, Failure> {
-    let mut patience = Instant::now() + PORT_KEPT;
+    let mut give_up_at = Instant::now() + PORT_KEPT;
     let mut why = Failure::new(crate::exit_code::OFFLINE, "the car did not come back");
     loop {
         if wire.is_none() {
-            match client::of(target).await {
-                Ok(picture) => wire = Some(picture.wire),
+            match client::connect(target).await {
+                Ok(client) => wire = Some(client.wire),
                 Err(failure) if failure.code == DENIED => return Err(failure),
                 Err(failure) => why = failure,
             }
         }
         if let Some(open) = &mut wire {
             match timeout(ANSWER, ask(open, service_port, run)).await {
-                Ok(Some(RunTold::Story(story))) if is_over(&story) => return Ok(Some(story)),
+                Ok(Some(RunTold::Story(report))) if is_over(&report) => return Ok(Some(report)),
                 Ok(Some(RunTold::NotKnown)) => return Ok(None),
-                Ok(Some(RunTold::Story(_))) => patience = Instant::now() + PORT_KEPT,
+                Ok(Some(RunTold::Story(_))) => give_up_at = Instant::now() + PORT_KEPT,
                 Ok(Some(RunTold::Away)) => {}
                 Ok(None) | Err(_) => wire = None,
             }
         }
-        if Instant::now() > patience {
+        if Instant::now() > give_up_at {
             return Err(why);
         }
         sleep(PAUSE).await;
     }
 }
 
-fn is_over(story: &RunStory) -> bool {
-    !matches!(story.outcome, Outcome::Waiting | Outcome::Running)
+fn is_over(report: &RunStory) -> bool {
+    !matches!(report.outcome, Outcome::Waiting | Outcome::Running)
 }
 
 /// `None`: the router is lost, too.

@@ -17,9 +17,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{client, output, recover_run};
 use crate::config::Send;
-use crate::connection::{ConsoleWire, Target};
+use crate::connection::{ConsoleWire, RouterTarget};
 use crate::exit_code::{
-    DENIED, ERROR, Failure, INTERRUPTED, OFFLINE, UNREACHABLE, of_end, of_reason,
+    DENIED, ERROR, Failure, INTERRUPTED, OFFLINE, UNREACHABLE, for_end, for_refusal,
 };
 
 /// Our number for the only request of this program.
@@ -28,7 +28,11 @@ const REQUEST: u64 = 1;
 const PING: Duration = Duration::from_secs(2);
 const DEAD: Duration = Duration::from_secs(6);
 
-pub(super) async fn run(target: &Target, send: &Send, as_json: bool) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(
+    target: &RouterTarget,
+    send: &Send,
+    as_json: bool,
+) -> anyhow::Result<ExitCode> {
     let result = attempt(target, send, as_json).await;
     if as_json && let Err(error) = &result {
         let code = error
@@ -37,12 +41,12 @@ pub(super) async fn run(target: &Target, send: &Send, as_json: bool) -> anyhow::
         let said = json!({
             "event": "failed", "why": error.to_string(), "code": code, "code_of": "p2p-console",
         });
-        output::line(&said.to_string())?;
+        output::print_line(&said.to_string())?;
     }
     result
 }
 
-async fn attempt(target: &Target, send: &Send, as_json: bool) -> anyhow::Result<ExitCode> {
+async fn attempt(target: &RouterTarget, send: &Send, as_json: bool) -> anyhow::Result<ExitCode> {
     if target.readonly {
         return Err(Failure::new(
             DENIED,
@@ -55,8 +59,8 @@ async fn attempt(target: &Target, send: &Send, as_json: bool) -> anyhow::Result<
         .iter()
         .map(argument)
         .collect::<Result<_, _>>()?;
-    let mut picture = client::of(target).await?;
-    let link = find(&picture.links, &send.to)?;
+    let mut client = client::connect(target).await?;
+    let link = find(&client.links, &send.to)?;
     let message = ConsoleToRouter::Send {
         request: REQUEST,
         service_port: link.service_port,
@@ -66,49 +70,49 @@ async fn attempt(target: &Target, send: &Send, as_json: bool) -> anyhow::Result<
             .lasting
             .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
     };
-    picture.wire.push(&message)?;
-    let mut story = Story {
+    client.wire.push(&message)?;
+    let mut printer = RunPrinter {
         as_json,
         command: send.command.to_string(),
         run: None,
         has_started: false,
         printed: 0,
     };
-    let mut signals = Signals::new()?;
+    let mut signals = StopSignals::new()?;
     let service_port = link.service_port;
-    let code = match follow(&mut picture.wire, &mut story, &mut signals).await? {
-        Followed::Ended(code) => code,
-        Followed::Lost { why, is_routers } => {
-            let wire = (!is_routers).then_some(picture.wire);
+    let code = match follow(&mut client.wire, &mut printer, &mut signals).await? {
+        FollowResult::Ended(code) => code,
+        FollowResult::Lost { why, is_routers } => {
+            let wire = (!is_routers).then_some(client.wire);
             let code = if is_routers { UNREACHABLE } else { OFFLINE };
-            return find_out(target, wire, service_port, story, signals, code, why).await;
+            return recover(target, wire, service_port, printer, signals, code, why).await;
         }
     };
-    picture.wire.part(None, "bye", client::FAREWELL).await;
+    client.wire.part(None, "bye", client::FAREWELL).await;
     Ok(code.into())
 }
 
 /// The answer was lost: what became of the run is asked for until it is known.
-async fn find_out(
-    target: &Target,
+async fn recover(
+    target: &RouterTarget,
     wire: Option<ConsoleWire>,
     service_port: u16,
-    mut story: Story,
-    mut signals: Signals,
+    mut printer: RunPrinter,
+    mut signals: StopSignals,
     code: u8,
     why: String,
 ) -> anyhow::Result<ExitCode> {
-    let lost = story.lost(code, &why);
-    let Some(run) = story.run else {
+    let lost = printer.lost_failure(code, &why);
+    let Some(run) = printer.run else {
         return Err(lost.into());
     };
-    story.is_lost(run, &why)?;
+    printer.report_lost(run, &why)?;
     let told = tokio::select! {
-        told = recover_run::find_out(target, wire, service_port, run) => told,
-        () = signals.come() => return Ok(INTERRUPTED.into()),
+        told = recover_run::recover(target, wire, service_port, run) => told,
+        () = signals.received() => return Ok(INTERRUPTED.into()),
     };
     match told {
-        Ok(Some(told)) => Ok(story.tell_late(run, told)?.into()),
+        Ok(Some(told)) => Ok(printer.report_recovered(run, told)?.into()),
         Ok(None) => Err(Failure::new(
             code,
             format!("{lost}; its car is back and doesn't know it: it did not begin, or the car's program was started again since"),
@@ -119,12 +123,12 @@ async fn find_out(
 }
 
 /// What ends us from outside.
-struct Signals {
+struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
-impl Signals {
+impl StopSignals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -132,7 +136,7 @@ impl Signals {
         })
     }
 
-    async fn come(&mut self) {
+    async fn received(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -141,14 +145,14 @@ impl Signals {
 }
 
 /// How far a run could be followed.
-enum Followed {
+enum FollowResult {
     /// To its end: the exit code.
     Ended(u8),
     /// Until its link was lost, or the router's connection to us.
     Lost { why: String, is_routers: bool },
 }
 
-impl Followed {
+impl FollowResult {
     fn lost(why: impl Into<String>, is_routers: bool) -> Self {
         Self::Lost {
             why: why.into(),
@@ -195,7 +199,7 @@ fn find<'a>(links: &'a [LinkInfo], wanted: &str) -> Result<&'a LinkInfo, Failure
     Ok(link)
 }
 
-struct Story {
+struct RunPrinter {
     as_json: bool,
     command: String,
     run: Option<RunId>,
@@ -207,25 +211,25 @@ struct Story {
 /// Follows the run to its end, or as far as that goes.
 async fn follow(
     wire: &mut ConsoleWire,
-    story: &mut Story,
-    signals: &mut Signals,
-) -> anyhow::Result<Followed> {
+    printer: &mut RunPrinter,
+    signals: &mut StopSignals,
+) -> anyhow::Result<FollowResult> {
     let mut pings = interval(PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard = Instant::now();
+    let mut last_traffic = Instant::now();
     loop {
         let event = tokio::select! {
             event = wire.event() => event,
-            () = signals.come() => return cancel(wire),
+            () = signals.received() => return cancel(wire),
             _ = pings.tick() => {
-                if heard.elapsed() > DEAD {
-                    return Ok(Followed::lost("the router does not answer any more", true));
+                if last_traffic.elapsed() > DEAD {
+                    return Ok(FollowResult::lost("the router does not answer any more", true));
                 }
                 wire.push_ping(Bytes::new())?;
                 continue;
             }
         };
-        heard = Instant::now();
+        last_traffic = Instant::now();
         match event {
             Ok(Event::Message(RouterToConsole::SendEvent {
                 request: REQUEST,
@@ -238,44 +242,44 @@ async fn follow(
                     })?;
                 }
                 if event == SendEvent::Lost {
-                    return Ok(Followed::lost("the link to the car was lost", false));
+                    return Ok(FollowResult::lost("the link to the car was lost", false));
                 }
-                if let Some(code) = story.tell(event)? {
-                    return Ok(Followed::Ended(code));
+                if let Some(code) = printer.handle(event)? {
+                    return Ok(FollowResult::Ended(code));
                 }
             }
             Ok(Event::Message(RouterToConsole::Refused {
                 reason, message, ..
             })) => {
-                return Err(Failure::new(of_reason(Some(reason)), message).into());
+                return Err(Failure::new(for_refusal(Some(reason)), message).into());
             }
             Ok(Event::Closed(why)) => {
-                return Ok(Followed::lost(client::closed(&why), true));
+                return Ok(FollowResult::lost(client::closed(&why), true));
             }
-            Err(error) => return Ok(Followed::lost(error.to_string(), true)),
+            Err(error) => return Ok(FollowResult::lost(error.to_string(), true)),
             Ok(_) => {}
         }
     }
 }
 
 /// The message goes out with the farewell.
-fn cancel(wire: &mut ConsoleWire) -> anyhow::Result<Followed> {
+fn cancel(wire: &mut ConsoleWire) -> anyhow::Result<FollowResult> {
     wire.push(&ConsoleToRouter::Cancel { request: REQUEST })?;
-    Ok(Followed::Ended(INTERRUPTED))
+    Ok(FollowResult::Ended(INTERRUPTED))
 }
 
-impl Story {
+impl RunPrinter {
     /// Tells what became of it; the exit code, if that is its end.
-    fn tell(&mut self, event: SendEvent) -> anyhow::Result<Option<u8>> {
+    fn handle(&mut self, event: SendEvent) -> anyhow::Result<Option<u8>> {
         let run = self.run.map(|run| run.to_string());
         match event {
             SendEvent::Queued { run } => {
                 self.run = Some(run);
-                self.say(&json!({ "event": "queued", "run": run.to_string() }))?;
+                self.print_json(&json!({ "event": "queued", "run": run.to_string() }))?;
             }
             SendEvent::Started => {
                 self.has_started = true;
-                self.say(&json!({ "event": "started", "run": run }))?;
+                self.print_json(&json!({ "event": "started", "run": run }))?;
             }
             SendEvent::Output(bytes) => self.print(&bytes)?,
             SendEvent::Finished {
@@ -291,7 +295,7 @@ impl Story {
             } => return Err(Failure::new(OFFLINE, message).into()),
             SendEvent::Refused {
                 reason, message, ..
-            } => return Err(Failure::new(of_reason(reason), message).into()),
+            } => return Err(Failure::new(for_refusal(reason), message).into()),
             // What became of it is asked for.
             SendEvent::Lost => {}
         }
@@ -301,41 +305,43 @@ impl Story {
     fn print(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         self.printed += bytes.len() as u64;
         if self.as_json {
-            return self.say(&json!({ "event": "output", "text": String::from_utf8_lossy(bytes) }));
+            return self
+                .print_json(&json!({ "event": "output", "text": String::from_utf8_lossy(bytes) }));
         }
-        if !output::output(bytes)? {
+        if !output::print_output(bytes)? {
             anyhow::bail!("nobody reads the output any more");
         }
         Ok(())
     }
 
     fn finished(&self, end: End, exec_us: u64, stderr: &[u8]) -> anyhow::Result<u8> {
-        let code = of_end(end);
+        let code = for_end(end);
         if self.as_json {
-            self.say(&json!({
+            self.print_json(&json!({
                 "event": "finished", "run": self.run.map(|run| run.to_string()),
                 "exit": end.to_string(), "exec_ms": millis(Duration::from_micros(exec_us)),
                 "stderr": String::from_utf8_lossy(stderr), "code": code, "code_of": "command",
             }))?;
         } else {
-            output::error_output(stderr);
+            output::print_stderr(stderr);
             self.explain(end);
         }
         Ok(code)
     }
 
-    fn is_lost(&self, run: RunId, why: &str) -> anyhow::Result<()> {
+    fn report_lost(&self, run: RunId, why: &str) -> anyhow::Result<()> {
         if self.as_json {
-            return self.say(&json!({ "event": "lost", "run": run.to_string(), "why": why }));
+            return self
+                .print_json(&json!({ "event": "lost", "run": run.to_string(), "why": why }));
         }
         let sentence =
             format!("{why}: waiting to hear what became of run {run} (Ctrl-C leaves it alone)\n");
-        output::error_output(sentence.as_bytes());
+        output::print_stderr(sentence.as_bytes());
         Ok(())
     }
 
     /// Tells what became of it, as its car remembers; the exit code.
-    fn tell_late(&mut self, run: RunId, told: RunStory) -> anyhow::Result<u8> {
+    fn report_recovered(&mut self, run: RunId, told: RunStory) -> anyhow::Result<u8> {
         match told.outcome {
             Outcome::Ended { end, exec_us } => {
                 let printed = usize::try_from(self.printed).unwrap_or(usize::MAX);
@@ -344,7 +350,7 @@ impl Story {
                 }
                 if self.printed < told.bytes {
                     let missing = told.bytes - self.printed;
-                    output::error_output(
+                    output::print_stderr(
                         format!("{missing} bytes of its output were lost\n").as_bytes(),
                     );
                 }
@@ -355,14 +361,14 @@ impl Story {
             }
             Outcome::Unknown(why) => Err(Failure::new(OFFLINE, why).into()),
             // It is asked for until it is over.
-            Outcome::Waiting | Outcome::Running => {
-                Err(self.lost(OFFLINE, &format!("run {run} goes on")).into())
-            }
+            Outcome::Waiting | Outcome::Running => Err(self
+                .lost_failure(OFFLINE, &format!("run {run} goes on"))
+                .into()),
         }
     }
 
-    fn say(&self, value: &serde_json::Value) -> anyhow::Result<()> {
-        if self.as_json && !output::line(&value.to_string())? {
+    fn print_json(&self, value: &serde_json::Value) -> anyhow::Result<()> {
+        if self.as_json && !output::print_line(&value.to_string())? {
             anyhow::bail!("nobody reads the output any more");
         }
         Ok(())
@@ -372,11 +378,11 @@ impl Story {
     fn explain(&self, end: End) {
         if !matches!(end, End::Exit(_) | End::Ended) {
             let command = Escaped(&self.command);
-            output::error_output(format!("{command} was ended: {end}\n").as_bytes());
+            output::print_stderr(format!("{command} was ended: {end}\n").as_bytes());
         }
     }
 
-    fn lost(&self, code: u8, why: &str) -> Failure {
+    fn lost_failure(&self, code: u8, why: &str) -> Failure {
         let ran = if self.has_started {
             "it had begun, and nobody knows how it ended"
         } else {

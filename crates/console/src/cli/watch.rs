@@ -10,24 +10,24 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{client, json, output};
-use crate::connection::{self, FromRouter, Target, ToRouter};
+use crate::connection::{self, FromRouter, RouterTarget, ToRouter};
 use crate::exit_code::INTERRUPTED;
 use crate::view::text::time_of_day;
 
 pub(super) async fn run(
-    target: Target,
+    target: RouterTarget,
     link: Option<&str>,
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
     // The first time, a router that can't be reached is an error with its own code.
-    let first = client::of(&target).await?;
+    let first = client::connect(&target).await?;
     first.wire.part(None, "bye", client::FAREWELL).await;
     let (events_to, mut events) = mpsc::channel(256);
-    let (wishes, wishes_of) = mpsc::unbounded_channel();
-    let connection = tokio::spawn(connection::run(target, events_to, wishes_of));
+    let (to_router, requests) = mpsc::unbounded_channel();
+    let connection = tokio::spawn(connection::run(target, events_to, requests));
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut watcher = Watcher {
+    let mut printer = FeedPrinter {
         link: link.map(str::to_owned),
         as_json,
         names: Vec::new(),
@@ -41,29 +41,29 @@ pub(super) async fn run(
         let Some(event) = event else {
             break ExitCode::FAILURE;
         };
-        if !watcher.tell(event)? {
+        if !printer.print_event(event)? {
             break ExitCode::SUCCESS;
         }
     };
-    let _ = wishes.send(ToRouter::End);
+    let _ = to_router.send(ToRouter::End);
     let _ = connection.await;
     Ok(code)
 }
 
-struct Watcher {
+struct FeedPrinter {
     link: Option<String>,
     as_json: bool,
     names: Vec<(u16, String)>,
 }
 
-impl Watcher {
+impl FeedPrinter {
     /// Prints what came. `false`: nobody reads any more.
-    fn tell(&mut self, event: FromRouter) -> anyhow::Result<bool> {
+    fn print_event(&mut self, event: FromRouter) -> anyhow::Result<bool> {
         match event {
             FromRouter::Message(message) => match *message {
                 RouterToConsole::Snapshot { links, missed, .. } => {
                     for link in &links {
-                        self.know(link);
+                        self.remember(link);
                         if !self.print(
                             link.service_port,
                             &format!("link {}", link_text(link)),
@@ -74,21 +74,22 @@ impl Watcher {
                     }
                     if missed > 0 {
                         let text = format!("{missed} events were missed: reading was too slow");
-                        return self.say(&text, json!({ "event": "missed", "events": missed }));
+                        return self
+                            .print_line(&text, json!({ "event": "missed", "events": missed }));
                     }
                     Ok(true)
                 }
-                RouterToConsole::Feed(event) => self.feed(&event),
-                RouterToConsole::Refused { message, .. } => self.say(
+                RouterToConsole::Feed(event) => self.print_feed(&event),
+                RouterToConsole::Refused { message, .. } => self.print_line(
                     &format!("refused: {message}"),
                     json!({ "event": "refused", "why": message }),
                 ),
                 _ => Ok(true),
             },
             FromRouter::Connected => {
-                self.say("connected to the router", json!({ "event": "connected" }))
+                self.print_line("connected to the router", json!({ "event": "connected" }))
             }
-            FromRouter::Disconnected { why, .. } => self.say(
+            FromRouter::Disconnected { why, .. } => self.print_line(
                 &format!("no router: {why}"),
                 json!({ "event": "disconnected", "why": why }),
             ),
@@ -96,7 +97,7 @@ impl Watcher {
         }
     }
 
-    fn know(&mut self, link: &LinkInfo) {
+    fn remember(&mut self, link: &LinkInfo) {
         self.names.retain(|(port, _)| *port != link.service_port);
         self.names.push((link.service_port, link.name.to_string()));
     }
@@ -106,11 +107,11 @@ impl Watcher {
         known.map_or_else(|| port.to_string(), |(_, name)| name.clone())
     }
 
-    fn feed(&mut self, event: &FeedEvent) -> anyhow::Result<bool> {
+    fn print_feed(&mut self, event: &FeedEvent) -> anyhow::Result<bool> {
         let as_json = || json::event(event);
         match event {
             FeedEvent::Link(link) => {
-                self.know(link);
+                self.remember(link);
                 self.print(
                     link.service_port,
                     &format!("link {}", link_text(link)),
@@ -166,15 +167,15 @@ impl Watcher {
         if !self.link.as_ref().is_none_or(wanted) {
             return Ok(true);
         }
-        self.say(&format!("{name} :{port} {text}"), as_json())
+        self.print_line(&format!("{name} :{port} {text}"), as_json())
     }
 
-    fn say(&self, text: &str, value: serde_json::Value) -> anyhow::Result<bool> {
+    fn print_line(&self, text: &str, value: serde_json::Value) -> anyhow::Result<bool> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let now_ms = u64::try_from(now.as_millis()).unwrap_or_default();
-        Ok(output::line(&if self.as_json {
+        Ok(output::print_line(&if self.as_json {
             let mut value = value;
             if let serde_json::Value::Object(fields) = &mut value {
                 fields.insert("at_ms".to_owned(), now_ms.into());

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{HEALTHY, TOO_SLOW, Why};
+use super::{Blocked, HEALTHY, TOO_SLOW};
 
 /// Who has control of the car.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Holder {
+pub enum ControlHolder {
     /// It is free.
     Nobody,
     /// This console.
@@ -21,7 +21,7 @@ pub enum Holder {
 
 /// How things are now.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub struct DriveFacts {
     /// The time.
     pub now: Instant,
     /// Whether this console may drive at all.
@@ -35,7 +35,7 @@ pub struct Facts {
     /// Whether the terminal's input side answered just now.
     pub input_is_alive: bool,
     /// Who drives.
-    pub holder: Holder,
+    pub holder: ControlHolder,
     /// The stop command has failed.
     pub stop_failed: bool,
     /// How many motion commands the car has.
@@ -44,19 +44,19 @@ pub struct Facts {
     pub tick_ms: Option<u64>,
 }
 
-impl Facts {
+impl DriveFacts {
     /// Why nothing may move now, whoever asks.
-    pub(super) fn obstacle(&self) -> Option<Why> {
+    pub(super) fn obstacle(&self) -> Option<Blocked> {
         let settled = self
             .healthy_since
             .is_some_and(|since| self.now.saturating_duration_since(since) >= HEALTHY);
         match self.round_trip {
-            _ if !self.may_drive => Some(Why::MayNot),
-            _ if !self.is_up => Some(Why::Offline),
-            _ if self.stop_failed => Some(Why::StopFailed),
-            Some(rtt) if rtt > TOO_SLOW => Some(Why::TooSlow(rtt)),
-            _ if !settled => Some(Why::Unsettled),
-            _ if !self.input_is_alive => Some(Why::InputDead),
+            _ if !self.may_drive => Some(Blocked::MayNot),
+            _ if !self.is_up => Some(Blocked::Offline),
+            _ if self.stop_failed => Some(Blocked::StopFailed),
+            Some(rtt) if rtt > TOO_SLOW => Some(Blocked::TooSlow(rtt)),
+            _ if !settled => Some(Blocked::Unsettled),
+            _ if !self.input_is_alive => Some(Blocked::InputDead),
             _ => None,
         }
     }

@@ -45,7 +45,7 @@ impl Direction {
 
 /// Whether the terminal tells of a key's release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Releases {
+pub enum KeyReleases {
     /// It does (it granted the kitty keyboard flag "report event types").
     Reported,
     /// It doesn't: a release is silence where repeats were.
@@ -72,8 +72,8 @@ pub const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
 /// Where a hold comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
-    Key(Releases),
+enum HoldSource {
+    Key(KeyReleases),
     Pad,
 }
 
@@ -81,17 +81,17 @@ enum From {
 #[derive(Debug, Clone)]
 pub struct Hold {
     direction: Direction,
-    from: From,
+    from: HoldSource,
     since: Instant,
     last: Instant,
     /// The measured time between repeats, and of how many.
     repeat: Option<Duration>,
     repeats: u32,
     /// Nothing more comes of it: its press is over, and only a new one moves again.
-    spent: bool,
+    is_finished: bool,
     /// Its press was ended, or refused, by something else than its own key and its pulse's end:
     /// only a key that was let go meanwhile moves again.
-    cut: bool,
+    is_void: bool,
     /// Over a slow link it is one pulse, however long it is held.
     pulse_only: bool,
 }
@@ -99,17 +99,17 @@ pub struct Hold {
 impl Hold {
     /// A key went down.
     #[must_use]
-    pub fn key(direction: Direction, releases: Releases, now: Instant) -> Self {
-        Self::new(direction, From::Key(releases), now)
+    pub fn key(direction: Direction, releases: KeyReleases, now: Instant) -> Self {
+        Self::new(direction, HoldSource::Key(releases), now)
     }
 
     /// The mouse went down on the pad.
     #[must_use]
     pub fn pad(direction: Direction, now: Instant) -> Self {
-        Self::new(direction, From::Pad, now)
+        Self::new(direction, HoldSource::Pad, now)
     }
 
-    fn new(direction: Direction, from: From, now: Instant) -> Self {
+    fn new(direction: Direction, from: HoldSource, now: Instant) -> Self {
         Self {
             direction,
             from,
@@ -117,8 +117,8 @@ impl Hold {
             last: now,
             repeat: None,
             repeats: 0,
-            spent: false,
-            cut: false,
+            is_finished: false,
+            is_void: false,
             pulse_only: false,
         }
     }
@@ -132,49 +132,49 @@ impl Hold {
     /// Whether it is the mouse that holds it.
     #[must_use]
     pub fn is_pad(&self) -> bool {
-        self.from == From::Pad
+        self.from == HoldSource::Pad
     }
 
     /// Whether its press is over although it is still held.
     #[must_use]
-    pub fn is_spent(&self) -> bool {
-        self.spent
+    pub fn is_finished(&self) -> bool {
+        self.is_finished
     }
 
     /// Its press has come to its natural end.
-    pub fn spend(&mut self) {
-        self.spent = true;
+    pub fn finish(&mut self) {
+        self.is_finished = true;
     }
 
     /// Its press was ended from elsewhere, or refused: what the key still says is the old press.
-    pub fn cut(&mut self) {
-        self.spent = true;
-        self.cut = true;
+    pub fn void(&mut self) {
+        self.is_finished = true;
+        self.is_void = true;
     }
 
     /// What the key said until now went unheard: it may have been held all along.
-    pub fn unheard_until(&mut self, now: Instant) {
+    pub fn assume_held_until(&mut self, now: Instant) {
         self.last = self.last.max(now);
     }
 
     /// Whether what comes now can't be known from a new press, although it comes too late for a
     /// steady repeat: then the operator is told how long to wait.
     #[must_use]
-    pub fn is_doubtful(&self, now: Instant) -> bool {
-        self.cut
-            && self.from == From::Key(Releases::Guessed)
+    pub fn may_be_held_on(&self, now: Instant) -> bool {
+        self.is_void
+            && self.from == HoldSource::Key(KeyReleases::Guessed)
             && now.saturating_duration_since(self.last) >= SLOWEST_REPEAT
     }
 
     /// The press went out only now, having waited for control: a pulse counts from here.
-    pub fn began(&mut self, now: Instant, pulse_only: bool) {
+    pub fn press_sent(&mut self, now: Instant, pulse_only: bool) {
         self.since = now;
         self.last = self.last.max(now);
         self.pulse_only = pulse_only;
     }
 
     /// The link has become slow: at most one pulse from its beginning. Whether that is news.
-    pub fn make_pulse(&mut self) -> bool {
+    pub fn limit_to_pulse(&mut self) -> bool {
         !std::mem::replace(&mut self.pulse_only, true)
     }
 
@@ -184,15 +184,15 @@ impl Hold {
     #[must_use]
     pub fn repeats_as_press(&self, now: Instant) -> bool {
         match self.from {
-            From::Key(Releases::Reported) => {
+            HoldSource::Key(KeyReleases::Reported) => {
                 now.saturating_duration_since(self.last) < SLOWEST_REPEAT
             }
-            From::Key(Releases::Guessed) | From::Pad => true,
+            HoldSource::Key(KeyReleases::Guessed) | HoldSource::Pad => true,
         }
     }
 
     /// The same key was heard again.
-    pub fn heard(&mut self, now: Instant) {
+    pub fn repeated(&mut self, now: Instant) {
         let gap = now.saturating_duration_since(self.last);
         self.last = now;
         if gap >= SLOWEST_REPEAT || gap < BURST {
@@ -215,10 +215,10 @@ impl Hold {
             return self.since + PULSE;
         }
         match (self.from, self.repeat) {
-            (From::Pad, _) => self.since + SILENT_HOLD,
-            (From::Key(Releases::Guessed), None) => self.since + PULSE,
-            (From::Key(Releases::Reported), None) => self.since + SILENT_HOLD,
-            (From::Key(_), Some(repeat)) => self.last + silence(repeat),
+            (HoldSource::Pad, _) => self.since + SILENT_HOLD,
+            (HoldSource::Key(KeyReleases::Guessed), None) => self.since + PULSE,
+            (HoldSource::Key(KeyReleases::Reported), None) => self.since + SILENT_HOLD,
+            (HoldSource::Key(_), Some(repeat)) => self.last + silence(repeat),
         }
     }
 
@@ -226,12 +226,16 @@ impl Hold {
     #[must_use]
     pub fn held_until(&self) -> Instant {
         match (self.from, self.repeat) {
-            (From::Pad | From::Key(Releases::Reported), _) => self.last + SILENT_HOLD,
-            (From::Key(Releases::Guessed), _) if self.cut => self.last + LONGEST_DELAY,
-            (From::Key(Releases::Guessed), Some(repeat)) => self.last + silence(repeat),
+            (HoldSource::Pad | HoldSource::Key(KeyReleases::Reported), _) => {
+                self.last + SILENT_HOLD
+            }
+            (HoldSource::Key(KeyReleases::Guessed), _) if self.is_void => self.last + LONGEST_DELAY,
+            (HoldSource::Key(KeyReleases::Guessed), Some(repeat)) => self.last + silence(repeat),
             // A pulse over a slow link: the first repeat must not become the next one.
-            (From::Key(Releases::Guessed), None) if self.pulse_only => self.last + FIRST_REPEAT,
-            (From::Key(Releases::Guessed), None) => self.moves_until(),
+            (HoldSource::Key(KeyReleases::Guessed), None) if self.pulse_only => {
+                self.last + FIRST_REPEAT
+            }
+            (HoldSource::Key(KeyReleases::Guessed), None) => self.moves_until(),
         }
     }
 
@@ -240,7 +244,9 @@ impl Hold {
     #[must_use]
     pub fn known_until(&self) -> Instant {
         match self.from {
-            From::Key(Releases::Guessed) => self.held_until().max(self.last + LONGEST_DELAY),
+            HoldSource::Key(KeyReleases::Guessed) => {
+                self.held_until().max(self.last + LONGEST_DELAY)
+            }
             _ => self.held_until(),
         }
     }
@@ -262,17 +268,17 @@ mod tests {
     #[test]
     fn a_tap_is_one_pulse() {
         let t = Instant::now();
-        let hold = Hold::key(Direction::Forward, Releases::Guessed, t);
+        let hold = Hold::key(Direction::Forward, KeyReleases::Guessed, t);
         assert_eq!(hold.moves_until(), t + ms(250));
     }
 
     #[test]
     fn once_repeats_flow_three_intervals_of_silence_are_a_release() {
-        for releases in [Releases::Guessed, Releases::Reported] {
+        for releases in [KeyReleases::Guessed, KeyReleases::Reported] {
             let t = Instant::now();
             let mut hold = Hold::key(Direction::Forward, releases, t);
             for n in 1..20 {
-                hold.heard(t + ms(33) * n);
+                hold.repeated(t + ms(33) * n);
             }
             assert_eq!(hold.moves_until(), t + ms(33) * 19 + ms(99));
         }
@@ -281,9 +287,9 @@ mod tests {
     #[test]
     fn a_slow_keyboard_is_measured_not_guessed() {
         let t = Instant::now();
-        let mut hold = Hold::key(Direction::Left, Releases::Guessed, t);
+        let mut hold = Hold::key(Direction::Left, KeyReleases::Guessed, t);
         for n in 1..10 {
-            hold.heard(t + ms(200) * n);
+            hold.repeated(t + ms(200) * n);
         }
         assert_eq!(hold.moves_until(), t + ms(1800 + 600));
     }
@@ -291,7 +297,7 @@ mod tests {
     #[test]
     fn a_reported_key_that_never_repeats_and_the_pad_end_after_five_seconds() {
         let t = Instant::now();
-        let key = Hold::key(Direction::Left, Releases::Reported, t);
+        let key = Hold::key(Direction::Left, KeyReleases::Reported, t);
         assert_eq!(key.moves_until(), t + ms(5000));
         assert_eq!(Hold::pad(Direction::Left, t).moves_until(), t + ms(5000));
     }
@@ -299,10 +305,10 @@ mod tests {
     #[test]
     fn over_a_slow_link_repeats_do_not_lengthen_the_pulse() {
         let t = Instant::now();
-        let mut hold = Hold::key(Direction::Left, Releases::Guessed, t);
-        hold.began(t + ms(100), true);
+        let mut hold = Hold::key(Direction::Left, KeyReleases::Guessed, t);
+        hold.press_sent(t + ms(100), true);
         for n in 1..20 {
-            hold.heard(t + ms(100) + ms(33) * n);
+            hold.repeated(t + ms(100) + ms(33) * n);
         }
         assert_eq!(hold.moves_until(), t + ms(350));
         assert!(hold.held_until() > t + ms(700));

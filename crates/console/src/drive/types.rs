@@ -9,7 +9,7 @@ use super::Direction;
 
 /// What the operator sees of all this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum DriveState {
     /// Watching.
     View,
     /// In control, standing.
@@ -26,7 +26,7 @@ pub enum State {
 
 /// What is to be sent, or said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
+pub enum DriveOrder {
     /// Take control, or ask for it.
     Take,
     /// Give control back.
@@ -40,12 +40,12 @@ pub enum Order {
     /// Stop, whatever moves.
     Stop,
     /// Tell the operator why nothing comes of it.
-    Say(Why),
+    Report(Blocked),
 }
 
 /// Why nothing comes of a wish to move, or why it ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
+pub enum Blocked {
     /// The key or `--readonly` says so.
     #[error("this console only watches: driving needs a drive key, and no --readonly")]
     MayNot,
@@ -107,7 +107,7 @@ pub enum Why {
 
 /// What a terminal says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stroke {
+pub enum KeyStroke {
     /// Down; where releases are guessed, repeats too.
     Press,
     /// Still down.

@@ -10,17 +10,17 @@ use crossterm::event::{self, Event, MouseEventKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
-use super::lateness::Plan;
+use super::lateness::LoopPlan;
 use crate::drive::LATE;
 
 /// How often the thread says that it lives.
-const LOOK: Duration = Duration::from_millis(40);
+const POLL: Duration = Duration::from_millis(40);
 /// Most events that wait for the application: a paste is one event, keys come singly.
 pub(crate) const WAITING: usize = 1024;
 
 /// What the thread tells.
 #[derive(Debug)]
-pub(crate) enum Input {
+pub(crate) enum TerminalInput {
     /// The terminal said this, at that moment.
     Event(Event, Instant),
     /// The program had not run for so long: what waited meanwhile follows as stale.
@@ -34,14 +34,14 @@ pub(crate) enum Input {
 /// The reading thread: when it last showed that it lives. It ends with the process, or when the
 /// terminal or the receiver is gone.
 #[derive(Debug, Clone)]
-pub(crate) struct Reader {
+pub(crate) struct InputReader {
     start: Instant,
     seen_ms: Arc<AtomicU64>,
 }
 
-impl Reader {
+impl InputReader {
     /// Starts reading.
-    pub(crate) fn start(events: mpsc::Sender<Input>) -> io::Result<Self> {
+    pub(crate) fn start(events: mpsc::Sender<TerminalInput>) -> io::Result<Self> {
         let reader = Self {
             start: Instant::now(),
             seen_ms: Arc::default(),
@@ -51,7 +51,7 @@ impl Reader {
             .name("terminal-input".to_owned())
             .spawn(move || {
                 mine.run(&events);
-                let _ = events.blocking_send(Input::Gone);
+                let _ = events.blocking_send(TerminalInput::Gone);
             })?;
         Ok(reader)
     }
@@ -61,12 +61,12 @@ impl Reader {
         self.start + Duration::from_millis(self.seen_ms.load(Ordering::Relaxed))
     }
 
-    fn say_alive(&self) {
+    fn mark_alive(&self) {
         let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.seen_ms.store(ms, Ordering::Relaxed);
     }
 
-    fn run(&self, events: &mpsc::Sender<Input>) {
+    fn run(&self, events: &mpsc::Sender<TerminalInput>) {
         let mut known = size();
         loop {
             // crossterm tells of a new size, but not always: where keys come at the same moment
@@ -75,41 +75,41 @@ impl Reader {
             if now != known {
                 known = now;
                 let event = now.map(|(width, height)| Event::Resize(width, height));
-                let told = event.map(|event| Input::Event(event, Instant::now()));
-                if told.is_some_and(|told| events.blocking_send(told).is_err()) {
+                let event = event.map(|event| TerminalInput::Event(event, Instant::now()));
+                if event.is_some_and(|event| events.blocking_send(event).is_err()) {
                     return;
                 }
             }
-            let plan = Plan::new(LOOK);
+            let plan = LoopPlan::new(POLL);
             // crossterm would read a dead terminal for ever (crossterm-rs/crossterm#793).
-            match look(LOOK) {
-                Look::Gone => return,
-                Look::Nothing | Look::Input => {}
+            match poll_terminal(POLL) {
+                PollOutcome::Gone => return,
+                PollOutcome::Nothing | PollOutcome::Input => {}
             }
             let late = plan.lateness();
             if late > LATE {
-                let Some(stale) = waiting() else { return };
-                let late = [Input::Late(late)].into_iter();
-                for told in late.chain(stale.into_iter().map(Input::Stale)) {
-                    if events.blocking_send(told).is_err() {
+                let Some(stale) = drain_waiting() else { return };
+                let late = [TerminalInput::Late(late)].into_iter();
+                for event in late.chain(stale.into_iter().map(TerminalInput::Stale)) {
+                    if events.blocking_send(event).is_err() {
                         return;
                     }
                 }
-                self.say_alive();
+                self.mark_alive();
                 continue;
             }
-            self.say_alive();
+            self.mark_alive();
             // Also without input: a new size comes as a signal, which crossterm keeps.
             while let Ok(true) = event::poll(Duration::ZERO) {
                 let Ok(event) = event::read() else { return };
-                self.say_alive();
+                self.mark_alive();
                 let is_motion =
                     matches!(&event, Event::Mouse(m) if m.kind == MouseEventKind::Moved);
                 if is_motion {
                     continue;
                 }
                 if events
-                    .blocking_send(Input::Event(event, Instant::now()))
+                    .blocking_send(TerminalInput::Event(event, Instant::now()))
                     .is_err()
                 {
                     return;
@@ -128,14 +128,14 @@ fn size() -> Option<(u16, u16)> {
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
-enum Look {
+enum PollOutcome {
     Input,
     Nothing,
     Gone,
 }
 
 /// Waits for input, and says whether the terminal is there.
-fn look(timeout: Duration) -> Look {
+fn poll_terminal(timeout: Duration) -> PollOutcome {
     let stdin = io::stdin();
     let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
     let timeout = Timespec {
@@ -143,26 +143,26 @@ fn look(timeout: Duration) -> Look {
         tv_nsec: i64::from(timeout.subsec_nanos()),
     };
     match poll(&mut fds, Some(&timeout)) {
-        Ok(0) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Look::Nothing,
+        Ok(0) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => PollOutcome::Nothing,
         Ok(_) => {
-            let told = fds[0].revents();
-            if told.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
-                Look::Gone
+            let event = fds[0].revents();
+            if event.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+                PollOutcome::Gone
             } else {
-                Look::Input
+                PollOutcome::Input
             }
         }
-        Err(_) => Look::Gone,
+        Err(_) => PollOutcome::Gone,
     }
 }
 
 /// Whether the terminal is gone: looked at from outside too, since a read may be stuck.
 pub(crate) fn is_gone() -> bool {
-    matches!(look(Duration::ZERO), Look::Gone)
+    matches!(poll_terminal(Duration::ZERO), PollOutcome::Gone)
 }
 
 /// Keys and clicks that wait; nothing, if the terminal is gone. A new size is looked at anyhow.
-fn waiting() -> Option<Vec<Event>> {
+fn drain_waiting() -> Option<Vec<Event>> {
     let mut events = Vec::new();
     while let Ok(true) = event::poll(Duration::ZERO) {
         let event = event::read().ok()?;

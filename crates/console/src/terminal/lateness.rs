@@ -13,12 +13,12 @@ pub(crate) fn boottime() -> Duration {
 
 /// A loop's plan: it meant to come round again within some time.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct LoopPlan {
     at: Duration,
     within: Duration,
 }
 
-impl Plan {
+impl LoopPlan {
     /// Now, and again within this time.
     pub(crate) fn new(within: Duration) -> Self {
         Self {

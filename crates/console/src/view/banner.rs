@@ -9,11 +9,11 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
-use super::layout::{Shape, shape};
+use super::layout::{ScreenShape, shape};
 use super::text::{ago, fit, worded};
 use super::theme::Theme;
-use crate::app::{App, Connection};
-use crate::drive::Holder;
+use crate::app::{App, ConnectionState};
+use crate::drive::ControlHolder;
 
 /// Columns before a line that goes on.
 const INDENT: usize = 3;
@@ -35,7 +35,7 @@ pub(super) fn lines(app: &App) -> Vec<String> {
         .or_else(|| lost_car(app))
         .or_else(|| request(app))
         .unwrap_or_default();
-    if shape(app.setup.size) == Shape::Strip {
+    if shape(app.setup.size) == ScreenShape::Strip {
         return sentences;
     }
     let width = usize::from(app.setup.size.0).saturating_sub(INDENT);
@@ -55,12 +55,12 @@ pub(super) fn lines(app: &App) -> Vec<String> {
 
 fn lost_router(app: &App) -> Option<Vec<String>> {
     match &app.connection {
-        Connection::Connecting { why, .. } if why.is_empty() => None,
-        Connection::Connecting { why, retry_at } => Some(vec![
+        ConnectionState::Connecting { why, .. } if why.is_empty() => None,
+        ConnectionState::Connecting { why, retry_at } => Some(vec![
             format!(" ✖ NO LINK console → router: {why}"),
             format!("   {}", next_try(*retry_at, app.now)),
         ]),
-        Connection::Lost {
+        ConnectionState::Lost {
             since,
             why,
             retry_at,
@@ -75,7 +75,7 @@ fn lost_router(app: &App) -> Option<Vec<String>> {
                 format!("   {car}{}", next_try(*retry_at, app.now)),
             ])
         }
-        Connection::Up { .. } | Connection::Replay { .. } => None,
+        ConnectionState::Up { .. } | ConnectionState::Replay { .. } => None,
     }
 }
 
@@ -124,12 +124,12 @@ fn request(app: &App) -> Option<Vec<String>> {
     let holder = app.holder();
     let name = |name: &str| fit(name, 30);
     match (&link.info.control.request, &holder) {
-        (Some((asker, _)), Holder::Us { .. }) => Some(vec![format!(
+        (Some((asker, _)), ControlHolder::Us { .. }) => Some(vec![format!(
             " ⚑ {} asks for control{}: g hands it over, n keeps it",
             name(&asker.name),
             seconds(app)
         )]),
-        (Some((asker, _)), Holder::Other(holder)) if Some(asker.session) == app.session => {
+        (Some((asker, _)), ControlHolder::Other(holder)) if Some(asker.session) == app.session => {
             Some(vec![format!(
                 " ⚑ you asked {} for control{}: silence means no",
                 name(holder),

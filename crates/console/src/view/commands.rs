@@ -11,7 +11,7 @@ use super::run::output_lines;
 use super::text::{bytes, fit, short};
 use super::theme::Theme;
 use crate::app::App;
-use crate::app::command_list::{Progress, SentRun};
+use crate::app::command_list::{RunProgress, SentRun};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let parts = if area.width >= 60 {
@@ -108,10 +108,10 @@ fn render_output(frame: &mut Frame<'_>, area: Rect, app: &App) {
 fn progress(run: &SentRun) -> String {
     let output = bytes(run.bytes);
     match &run.progress {
-        Progress::Asked => "… asked".to_owned(),
-        Progress::Queued => "… the router has it".to_owned(),
-        Progress::Started => format!("▶ running, {output}"),
-        Progress::Finished(end, exec_us) => {
+        RunProgress::Asked => "… asked".to_owned(),
+        RunProgress::Queued => "… the router has it".to_owned(),
+        RunProgress::Started => format!("▶ running, {output}"),
+        RunProgress::Finished(end, exec_us) => {
             let end = match end {
                 p2p_shared::protocol::End::Exit(0) => "✓ exit 0".to_owned(),
                 p2p_shared::protocol::End::Exit(code) => format!("✗ exit {code}"),
@@ -120,8 +120,8 @@ fn progress(run: &SentRun) -> String {
             let exec = short(Duration::from_micros(*exec_us));
             format!("{end}, {exec}, {output}")
         }
-        Progress::Refused(message) => format!("✗ it did not begin: {message}"),
-        Progress::Cancelled => format!("✗ ended from here, {output}"),
-        Progress::Lost => "✗ the link was lost: nobody knows what became of it".to_owned(),
+        RunProgress::Refused(message) => format!("✗ it did not begin: {message}"),
+        RunProgress::Cancelled => format!("✗ ended from here, {output}"),
+        RunProgress::Lost => "✗ the link was lost: nobody knows what became of it".to_owned(),
     }
 }

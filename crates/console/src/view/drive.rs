@@ -11,7 +11,7 @@ use super::theme::Theme;
 use super::{layout, pad, round_trips, runs};
 use crate::app::App;
 use crate::app::run_log::end_text;
-use crate::drive::{Holder, State};
+use crate::drive::{ControlHolder, DriveState};
 
 pub(super) fn render(frame: &mut Frame<'_>, body: Rect, app: &App) {
     let areas = layout::drive(body);
@@ -47,7 +47,7 @@ const NAME: usize = 13;
 pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> {
     let theme = Theme::of(app);
     let nothing = || "–".to_owned();
-    let asked = match (app.drive.asked(), app.pressed) {
+    let asked = match (app.drive.asked(), app.last_press) {
         (Some((id, direction)), _) => format!("{} press {}", direction.glyph(), id.number),
         (None, Some((id, direction, at))) => format!(
             "nothing (last {} press {}, {} ago)",
@@ -59,9 +59,9 @@ pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> 
     };
     let link = app.link();
     let began = app
-        .began_in
+        .start_delay
         .map_or(String::new(), |took| format!(", began in {}", short(took)));
-    let is_up = app.state() != State::Offline;
+    let is_up = app.state() != DriveState::Offline;
     let acknowledged = match link.and_then(|link| link.moving.as_ref()) {
         _ if app.stop_failed() => "‼ may still move: the stop fails".to_owned(),
         Some((moving, _)) if !is_up => format!("? unknown now (last: {})", moving.command),
@@ -107,13 +107,13 @@ pub(super) fn what_now(app: &App) -> &'static str {
     match (app.state(), app.holder()) {
         _ if app.stop_failed() => "Space: try to stop again",
         _ if !app.may_drive() => "watching; Space stops the car",
-        (State::Offline, _) => "nothing can be sent: see the banner",
-        (State::Stopped, _) => "stopped: a takes control again",
-        (State::Failsafe, _) => "failsafe: a takes control again",
-        (State::Driving(_), _) => "let go to stop",
-        (State::Armed, _) => "hold an arrow key to drive; Esc gives control back",
-        (State::View, Holder::Other(_)) => "another drives: a asks for control",
-        (State::View, _) if app.drive.needs_arming() => "a takes control",
-        (State::View, _) => "an arrow key takes control and drives",
+        (DriveState::Offline, _) => "nothing can be sent: see the banner",
+        (DriveState::Stopped, _) => "stopped: a takes control again",
+        (DriveState::Failsafe, _) => "failsafe: a takes control again",
+        (DriveState::Driving(_), _) => "let go to stop",
+        (DriveState::Armed, _) => "hold an arrow key to drive; Esc gives control back",
+        (DriveState::View, ControlHolder::Other(_)) => "another drives: a asks for control",
+        (DriveState::View, _) if app.drive.needs_arming() => "a takes control",
+        (DriveState::View, _) => "an arrow key takes control and drives",
     }
 }

@@ -9,8 +9,8 @@ use ratatui::widgets::{Block, Paragraph, Row, Table, Wrap};
 use super::round_trips::sparkline;
 use super::text::{ago, fit, short};
 use super::theme::Theme;
-use crate::app::fleet::Link;
-use crate::app::{App, Connection};
+use crate::app::fleet::FleetLink;
+use crate::app::{App, ConnectionState};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     if app.fleet.is_empty() {
@@ -54,7 +54,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
 }
 
 /// A column: its title, width and value.
-type Column = (&'static str, u16, fn(&Link, &App) -> String);
+type Column = (&'static str, u16, fn(&FleetLink, &App) -> String);
 
 fn columns(width: u16) -> Vec<Column> {
     let name = match width {
@@ -91,7 +91,7 @@ fn columns(width: u16) -> Vec<Column> {
         .collect()
 }
 
-fn state(link: &Link) -> String {
+fn state(link: &FleetLink) -> String {
     match link {
         link if link.info.stop_failed => "‼ STOP!".to_owned(),
         link if !link.info.is_up => "✖ down".to_owned(),
@@ -100,7 +100,7 @@ fn state(link: &Link) -> String {
     }
 }
 
-fn driver(link: &Link, app: &App) -> String {
+fn driver(link: &FleetLink, app: &App) -> String {
     match &link.info.control.driver {
         None => "–".to_owned(),
         Some(driver) if Some(driver.session) == app.session => "you".to_owned(),
@@ -108,7 +108,7 @@ fn driver(link: &Link, app: &App) -> String {
     }
 }
 
-fn percentiles(link: &Link) -> String {
+fn percentiles(link: &FleetLink) -> String {
     match (link.rtts.quantile(0.5), link.rtts.quantile(0.95)) {
         (Some(p50), Some(p95)) => {
             let (p50, p95) = (short(p50), short(p95));
@@ -129,7 +129,7 @@ fn empty(frame: &mut Frame<'_>, area: Rect, app: &App) {
         .rsplit_once(':')
         .unwrap_or((&app.setup.router, "8888"));
     let lines = match app.connection {
-        Connection::Up { .. } if app.session.is_some() => vec![
+        ConnectionState::Up { .. } if app.session.is_some() => vec![
             Line::from("No machine is linked to this router yet. On the machine behind NAT:"),
             Line::default(),
             Line::styled(
@@ -142,12 +142,14 @@ fn empty(frame: &mut Frame<'_>, area: Rect, app: &App) {
                 theme.quiet(),
             ),
         ],
-        Connection::Connecting { ref why, .. } | Connection::Lost { ref why, .. } => vec![
-            Line::from(format!("Waiting for {} …", fit(&app.setup.router, 60))),
-            Line::default(),
-            // Whole: the banner may have no room for what is to be done.
-            Line::from(fit(why, 400)),
-        ],
+        ConnectionState::Connecting { ref why, .. } | ConnectionState::Lost { ref why, .. } => {
+            vec![
+                Line::from(format!("Waiting for {} …", fit(&app.setup.router, 60))),
+                Line::default(),
+                // Whole: the banner may have no room for what is to be done.
+                Line::from(fit(why, 400)),
+            ]
+        }
         _ => vec![Line::from(format!(
             "Waiting for {} …",
             fit(&app.setup.router, 60)

@@ -9,16 +9,16 @@ use unicode_width::UnicodeWidthStr;
 use super::text::fit;
 use super::theme::Theme;
 use crate::app::App;
-use crate::app::text_field::Purpose;
-use crate::keymap::{BINDINGS, Binding};
+use crate::app::text_field::FieldPurpose;
+use crate::keymap::{BINDINGS, KeyBinding};
 
 pub(super) fn render_line(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let theme = Theme::of(app);
     let width = usize::from(area.width);
     let line = if let Some(field) = &app.field {
         let what = match field.purpose {
-            Purpose::Filter => "filter",
-            Purpose::Arguments => "arguments",
+            FieldPurpose::Filter => "filter",
+            FieldPurpose::Arguments => "arguments",
         };
         let room = width.saturating_sub(what.len() + 4);
         // The end is where one types.
@@ -65,8 +65,8 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
             && !(app.is_replay() && b.short == "STOP")
     });
     // The way out and the way to all other keys come before what a screen has of its own.
-    let always = |b: &Binding| matches!(b.short, "STOP" | "help" | "quit");
-    let wide = |b: &Binding| format!(" {} {} ", b.label, b.short).width();
+    let always = |b: &KeyBinding| matches!(b.short, "STOP" | "help" | "quit");
+    let wide = |b: &KeyBinding| format!(" {} {} ", b.label, b.short).width();
     let mut kept: usize = shown.clone().filter(|b| always(b)).map(wide).sum();
     for binding in shown {
         let width = wide(binding);

@@ -8,9 +8,9 @@ use unicode_width::UnicodeWidthStr;
 
 use super::text::{fit, short};
 use super::theme::{Theme, round_trip_word, state_words};
-use crate::app::fleet::Link;
-use crate::app::{App, Connection};
-use crate::drive::{Holder, Releases, State};
+use crate::app::fleet::FleetLink;
+use crate::app::{App, ConnectionState};
+use crate::drive::{ControlHolder, DriveState, KeyReleases};
 use crate::keymap::Screen;
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
@@ -37,7 +37,7 @@ fn stop_failed(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
         fit(name, width.saturating_sub(40))
     );
     // Where it is narrow, what is to be done goes before why.
-    let end = app.link().and_then(Link::failed_stop);
+    let end = app.link().and_then(FleetLink::failed_stop);
     let why = end.filter(|_| width >= 100).map_or(String::new(), |end| {
         format!(" ({})", crate::app::run_log::end_text(end))
     });
@@ -74,7 +74,7 @@ fn screens<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
     let gap = width.saturating_sub(used + right.width());
     spans.push(Span::raw(" ".repeat(gap)));
     let style = match app.connection {
-        Connection::Up { .. } | Connection::Replay { .. } => theme.quiet(),
+        ConnectionState::Up { .. } | ConnectionState::Replay { .. } => theme.quiet(),
         _ => theme.bad(),
     };
     spans.push(Span::styled(right, style));
@@ -83,10 +83,10 @@ fn screens<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
 
 fn router(app: &App, columns: usize) -> String {
     let state = match &app.connection {
-        Connection::Replay { file } => return fit(&format!("replay of {file}"), columns),
-        Connection::Connecting { .. } => "… connecting",
-        Connection::Up { .. } => "● up",
-        Connection::Lost { .. } => "✖ lost",
+        ConnectionState::Replay { file } => return fit(&format!("replay of {file}"), columns),
+        ConnectionState::Connecting { .. } => "… connecting",
+        ConnectionState::Up { .. } => "● up",
+        ConnectionState::Lost { .. } => "✖ lost",
     };
     let mut text = format!("{} {state}", app.setup.router);
     if !app.key.is_empty() && columns >= 50 {
@@ -119,12 +119,12 @@ fn state<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
     let state = app.state();
     let (glyph, word) = state_words(state);
     let mut badge = format!(" {glyph} {word} ");
-    if let State::Driving(direction) = state {
+    if let DriveState::Driving(direction) = state {
         badge.push(direction.glyph());
         badge.push(' ');
     }
     let mut spans = vec![Span::styled(badge, theme.state(state))];
-    let is_up = state != State::Offline;
+    let is_up = state != DriveState::Offline;
     let rtt = app.round_trip().filter(|_| is_up);
     let rtt_text = rtt.map_or("RTT –".to_owned(), |rtt| {
         format!("RTT {}{}", short(rtt), round_trip_word(rtt))
@@ -132,17 +132,17 @@ fn state<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
     let driver = match app.holder() {
         // Nobody here knows.
         _ if !is_up => String::new(),
-        Holder::Nobody => "free".to_owned(),
-        Holder::Us { .. } => "you drive".to_owned(),
-        Holder::Other(name) => format!("driven by {}", fit(&name, 20)),
+        ControlHolder::Nobody => "free".to_owned(),
+        ControlHolder::Us { .. } => "you drive".to_owned(),
+        ControlHolder::Other(name) => format!("driven by {}", fit(&name, 20)),
     };
     let keys = match app.drive.releases() {
         _ if !app.may_drive() => String::new(),
-        Releases::Reported => "KEYS hold".to_owned(),
-        Releases::Guessed if width >= 110 => {
+        KeyReleases::Reported => "KEYS hold".to_owned(),
+        KeyReleases::Guessed if width >= 110 => {
             "KEYS tap: this terminal reports no key's release".to_owned()
         }
-        Releases::Guessed => "KEYS tap".to_owned(),
+        KeyReleases::Guessed => "KEYS tap".to_owned(),
     };
     if let Some(link) = app.link() {
         let room = if width >= 60 { 24 } else { 12 };

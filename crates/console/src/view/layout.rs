@@ -13,7 +13,7 @@ pub const PAD: (u16, u16) = (3 * CELL.0, 3 * CELL.1);
 
 /// How much there is room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum ScreenShape {
     /// 100 × 30 and more: everything.
     Full,
     /// 60 columns and more: stacked.
@@ -24,19 +24,19 @@ pub enum Shape {
 
 /// The shape for this size.
 #[must_use]
-pub fn shape((width, height): (u16, u16)) -> Shape {
+pub fn shape((width, height): (u16, u16)) -> ScreenShape {
     match (width, height) {
-        (100.., 30..) => Shape::Full,
-        (60.., 18..) => Shape::Stacked,
-        _ => Shape::Strip,
+        (100.., 30..) => ScreenShape::Full,
+        (60.., 18..) => ScreenShape::Stacked,
+        _ => ScreenShape::Strip,
     }
 }
 
 /// The parts of the screen.
 #[derive(Debug, Clone, Copy)]
-pub struct Areas {
+pub struct ScreenAreas {
     /// How much there is room for.
-    pub shape: Shape,
+    pub shape: ScreenShape,
     /// Screens, router, state.
     pub header: Rect,
     /// A lost hop, a request.
@@ -51,7 +51,7 @@ pub struct Areas {
 
 /// The parts of the screen as it is now.
 #[must_use]
-pub fn of_screen(app: &App) -> Areas {
+pub fn of_screen(app: &App) -> ScreenAreas {
     let (width, height) = app.setup.size;
     let banner = u16::try_from(banner::lines(app).len()).unwrap_or(2);
     let line = u16::from(app.notice.is_some() || app.field.is_some());
@@ -63,7 +63,7 @@ pub fn of_screen(app: &App) -> Areas {
         Constraint::Length(1),
     ]);
     let [header, banner, body, line, footer] = parts.areas(Rect::new(0, 0, width, height));
-    Areas {
+    ScreenAreas {
         shape: shape((width, height)),
         header,
         banner,

@@ -9,18 +9,18 @@ use ratatui::widgets::{Block, BorderType, Paragraph};
 use super::layout;
 use super::theme::Theme;
 use crate::app::App;
-use crate::drive::{Direction, State};
+use crate::drive::{Direction, DriveState};
 
 pub(super) fn render(frame: &mut Frame<'_>, pad: Rect, app: &App) {
     let theme = Theme::of(app);
     let asked = app.drive.asked().map(|(_, direction)| direction);
-    let is_up = app.state() != State::Offline;
+    let is_up = app.state() != DriveState::Offline;
     let acknowledged = acknowledged(app).filter(|_| is_up);
     for direction in Direction::ALL {
         let is_lit = acknowledged == Some(direction);
         let is_asked = asked == Some(direction);
         let style = match (is_lit, is_asked) {
-            (true, _) => theme.state(State::Driving(direction)),
+            (true, _) => theme.state(DriveState::Driving(direction)),
             (false, true) => theme.strong(),
             (false, false) => theme.quiet(),
         };

@@ -192,8 +192,8 @@ fn drive() {
     });
     snapshots("drive_tap", |size| {
         let mut bench = Bench::with_car(size);
-        bench.app.setup.releases = crate::drive::Releases::Guessed;
-        bench.app.drive = crate::drive::Drive::new(crate::drive::Releases::Guessed);
+        bench.app.setup.releases = crate::drive::KeyReleases::Guessed;
+        bench.app.drive = crate::drive::Drive::new(crate::drive::KeyReleases::Guessed);
         bench
     });
     snapshots("help", |size| {

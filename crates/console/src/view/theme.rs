@@ -6,7 +6,7 @@ use std::time::Duration;
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::app::App;
-use crate::drive::State;
+use crate::drive::DriveState;
 
 /// Round trips below this are plain.
 const PLAIN: Duration = Duration::from_millis(100);
@@ -73,12 +73,14 @@ impl Theme {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
-    pub(super) fn state(self, state: State) -> Style {
+    pub(super) fn state(self, state: DriveState) -> Style {
         match state {
-            State::View => self.selected(),
-            State::Armed => self.badge(Color::Cyan),
-            State::Driving(_) => self.badge(Color::Green),
-            State::Stopped | State::Failsafe | State::Offline => self.badge(Color::Red),
+            DriveState::View => self.selected(),
+            DriveState::Armed => self.badge(Color::Cyan),
+            DriveState::Driving(_) => self.badge(Color::Green),
+            DriveState::Stopped | DriveState::Failsafe | DriveState::Offline => {
+                self.badge(Color::Red)
+            }
         }
     }
 
@@ -92,14 +94,14 @@ impl Theme {
 }
 
 /// A state's glyph and word.
-pub(super) fn state_words(state: State) -> (&'static str, &'static str) {
+pub(super) fn state_words(state: DriveState) -> (&'static str, &'static str) {
     match state {
-        State::View => ("○", "VIEW"),
-        State::Armed => ("●", "ARMED"),
-        State::Driving(_) => ("▶", "DRIVING"),
-        State::Stopped => ("■", "STOPPED"),
-        State::Failsafe => ("◆", "FAILSAFE"),
-        State::Offline => ("✖", "OFFLINE"),
+        DriveState::View => ("○", "VIEW"),
+        DriveState::Armed => ("●", "ARMED"),
+        DriveState::Driving(_) => ("▶", "DRIVING"),
+        DriveState::Stopped => ("■", "STOPPED"),
+        DriveState::Failsafe => ("◆", "FAILSAFE"),
+        DriveState::Offline => ("✖", "OFFLINE"),
     }
 }
 

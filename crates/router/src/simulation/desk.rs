@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use p2p_console::drive::{Direction, Drive, Facts, Order, Releases};
+use p2p_console::drive::{Direction, Drive, DriveFacts, DriveOrder, KeyReleases};
 use p2p_shared::backoff::Backoff;
 use p2p_shared::protocol::console::{
     ConsoleToRouter, ControlWish, FeedEvent, LinkInfo, MotionEvent, PressId, RouterToConsole,
@@ -55,7 +55,7 @@ pub(super) async fn sit(
         stage,
         dice,
         number,
-        drive: Drive::new(Releases::Reported),
+        drive: Drive::new(KeyReleases::Reported),
         seen: Seen::default(),
         held: None,
         is_blind,
@@ -72,7 +72,7 @@ pub(super) async fn sit(
             desk.sends.lose();
             let facts = desk.facts();
             desk.drive.tick(&facts);
-            desk.drive.start_anew();
+            desk.drive.restart();
         }
         sleep(backoff.pause(p2p_shared::clock::now(), jitter())).await;
     }
@@ -98,12 +98,12 @@ struct Desk {
 }
 
 impl Desk {
-    fn facts(&self) -> Facts {
+    fn facts(&self) -> DriveFacts {
         let seen = &self.seen;
         let now = Instant::now();
         let waits = seen.pinged.map(|at| now - at);
         let to_router = seen.to_router.max(waits).filter(|_| !self.is_blind);
-        Facts {
+        DriveFacts {
             now: now.into_std(),
             may_drive: true,
             is_up: seen.is_up,
@@ -205,7 +205,7 @@ impl Desk {
     fn link(&mut self, wire: &mut ConsoleWire, info: &LinkInfo) -> Result<(), WireError> {
         let is_new = self.seen.port != Some(info.service_port);
         if self.seen.link(info) {
-            self.drive.start_anew();
+            self.drive.restart();
         }
         if is_new {
             let service_port = self.seen.port;
@@ -221,9 +221,9 @@ impl Desk {
             .tell(|| format!("console {number} {what}"));
     }
 
-    fn say(&mut self, wire: &mut ConsoleWire, orders: Vec<Order>) -> Result<(), WireError> {
+    fn say(&mut self, wire: &mut ConsoleWire, orders: Vec<DriveOrder>) -> Result<(), WireError> {
         for order in orders {
-            if !matches!(order, Order::Renew(_)) {
+            if !matches!(order, DriveOrder::Renew(_)) {
                 self.tell(&format!("{order:?}"));
             }
             let Some(service_port) = self.seen.port else {
@@ -232,9 +232,9 @@ impl Desk {
             let tick_ms = self.seen.tick_ms.unwrap_or_default();
             let control = |wish| ConsoleToRouter::Control { service_port, wish };
             let message = match order {
-                Order::Take => control(ControlWish::Take),
-                Order::GiveBack => control(ControlWish::Release),
-                Order::Press(press, direction) => {
+                DriveOrder::Take => control(ControlWish::Take),
+                DriveOrder::GiveBack => control(ControlWish::Release),
+                DriveOrder::Press(press, direction) => {
                     self.stage.presses.pressed(press, true);
                     self.pressed_ms = tick_ms;
                     ConsoleToRouter::Press {
@@ -244,7 +244,7 @@ impl Desk {
                         tick_ms,
                     }
                 }
-                Order::Renew(press) => {
+                DriveOrder::Renew(press) => {
                     let (press, tick_ms) = self.renewal(press, tick_ms);
                     ConsoleToRouter::Renew {
                         service_port,
@@ -252,12 +252,12 @@ impl Desk {
                         tick_ms,
                     }
                 }
-                Order::Release(press) => ConsoleToRouter::Release {
+                DriveOrder::Release(press) => ConsoleToRouter::Release {
                     service_port,
                     press,
                 },
-                Order::Stop => ConsoleToRouter::Stop { service_port },
-                Order::Say(_) => continue,
+                DriveOrder::Stop => ConsoleToRouter::Stop { service_port },
+                DriveOrder::Report(_) => continue,
             };
             wire.push(&message)?;
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use p2p_console::drive::{Direction, Holder, Stroke};
+use p2p_console::drive::{ControlHolder, Direction, KeyStroke};
 use p2p_shared::protocol::console::{ConsoleToRouter, ControlWish, PressId};
 use p2p_shared::wire::WireError;
 
@@ -27,12 +27,12 @@ impl Desk {
         let (orders, rest) = match self.held {
             Some(held) => {
                 self.held = None;
-                let orders = self.drive.key(held, Stroke::Release, &facts);
+                let orders = self.drive.key(held, KeyStroke::Release, &facts);
                 (orders, self.dice.ms(30..500))
             }
             // Nobody drives any more, not even who is given control now.
             None if is_quiet => match facts.holder {
-                Holder::Us { .. } => (self.drive.disarm(&facts), QUIET),
+                ControlHolder::Us { .. } => (self.drive.disarm(&facts), QUIET),
                 _ => (Vec::new(), QUIET),
             },
             None if self.is_rude && self.dice.one_in(3) => {
@@ -59,7 +59,7 @@ impl Desk {
             None if self.drive.needs_arming() => (self.drive.arm(&facts), self.dice.ms(30..200)),
             None => {
                 self.held = Some(direction);
-                let orders = self.drive.key(direction, Stroke::Press, &facts);
+                let orders = self.drive.key(direction, KeyStroke::Press, &facts);
                 let longest = if self.is_rude { 2500 } else { 1200 };
                 (orders, self.dice.ms(20..longest))
             }
@@ -71,12 +71,12 @@ impl Desk {
     /// Presses under control that another has, or that it had before.
     fn be_rude(&mut self, wire: &mut ConsoleWire) -> Result<(), WireError> {
         let epoch = match self.seen.holder() {
-            Holder::Other(_) => Some(self.seen.control.epoch),
-            Holder::Us { epoch } => {
+            ControlHolder::Other(_) => Some(self.seen.control.epoch),
+            ControlHolder::Us { epoch } => {
                 let before = self.had.replace(epoch);
                 before.filter(|before| *before < epoch)
             }
-            Holder::Nobody => self.had,
+            ControlHolder::Nobody => self.had,
         };
         let (Some(epoch), Some(service_port)) = (epoch, self.seen.port) else {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2p_console::drive::Holder;
+use p2p_console::drive::ControlHolder;
 use p2p_shared::protocol::console::{ControlInfo, LinkInfo, SessionId};
 use tokio::time::Instant;
 
@@ -39,13 +39,13 @@ impl Seen {
     }
 
     /// Who drives.
-    pub(super) fn holder(&self) -> Holder {
+    pub(super) fn holder(&self) -> ControlHolder {
         match &self.control.driver {
-            None => Holder::Nobody,
-            Some(driver) if Some(driver.session) == self.session => Holder::Us {
+            None => ControlHolder::Nobody,
+            Some(driver) if Some(driver.session) == self.session => ControlHolder::Us {
                 epoch: self.control.epoch,
             },
-            Some(driver) => Holder::Other(driver.name.clone()),
+            Some(driver) => ControlHolder::Other(driver.name.clone()),
         }
     }
 }
