@@ -21,12 +21,11 @@ product_files() {
         ! -name simulation.rs ! -path '*/tests/*' ! -path '*/simulation/*' | sort
 }
 
+# shellcheck disable=SC2046 # no file name has a space
 case ${1-} in
-    # shellcheck disable=SC2046
     '') count $(product_files) | awk '
         { split($2, part, "/"); crate[part[2]] += $1; all += $1 }
         END { for (name in crate) print crate[name], name; print all, "in all" }' | sort -n ;;
-    # shellcheck disable=SC2046
     --files) count $(product_files) | sort -rn ;;
     *) sed -n '2,4s/^# *//p' "$0" && exit 2 ;;
 esac

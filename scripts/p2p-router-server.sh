@@ -43,6 +43,6 @@ esac
 is_port "$port" || die 2 "PORT is a number from 0 to 65535, and '$port' is not"
 
 find_program p2p-router P2P_ROUTER_BIN "${P2P_ROUTER_BIN:-}"
-# Where any port will do, only the router's log says which it has.
-[ "$port" = 0 ] || is_asked=yes
+# At port 0, which is any, only the router's log says where it can be asked.
+[ "$port" = 0 ] || restarts_itself=yes
 supervise "router-$port" "p2p-router $port" "$program" "$port" "$@"

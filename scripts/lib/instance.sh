@@ -1,20 +1,22 @@
 # shellcheck shell=sh
-# instance.sh: who is running, and how that is known. Sourced by the start and the kill scripts,
+# instance.sh: which programs run, and how that is known. Sourced by the start and the kill scripts,
 # after process.sh.
 #
-# One start script keeps one program running. As long as it lives it holds an exclusive flock on
-# KEY.lock. The kernel takes that back however the script ends, so a held lock, and nothing else,
-# says that KEY is kept running. KEY.state beside it tells by whom:
+# One start script keeps one program running. It holds an exclusive flock on KEY.lock as long as it
+# lives. The kernel releases the lock however the script ends, so the lock alone says whether KEY is
+# kept running. KEY.state beside it says by which processes:
 #
 #     BOOT SCRIPT_PID SCRIPT_START PROGRAM_PID PROGRAM_START STARTS
-#     the words for people, such as: p2p-router 8888
+#     a name for people, such as: p2p-router 8888
 #     the file of settings that was read, if there was one
+#     why the last restart was refused, if it was
 #
-# A pid counts only together with its start time and the boot it belongs to: then one that the
-# kernel gave to another process since is never taken for ours. PROGRAM_PID is - between two starts.
+# A pid counts only with its start time and its boot: so a process that was given the pid later is
+# never taken for ours. PROGRAM_PID is - between two starts. STARTS counts restarts in place and
+# refused ones too.
 
-# One folder whatever the session: XDG_RUNTIME_DIR differs between ssh, cron and su, and then the
-# kill script would not find what cron started. Sets run_dir.
+# Sets run_dir: one folder for all sessions. XDG_RUNTIME_DIR differs between ssh, cron and su, and
+# then the kill script would not find what cron started.
 open_run_dir() {
     for tool in flock setsid; do
         command -v "$tool" >/dev/null || die 1 "needs $tool: install util-linux"
@@ -29,20 +31,20 @@ open_run_dir() {
     read -r boot </proc/sys/kernel/random/boot_id
 }
 
-# Sets s_boot, s_script, s_script_start, s_program, s_program_start, s_starts, s_words and
-# s_settings. Fails for a file that is not there or not whole.
+# Sets s_boot, s_script, s_script_start, s_program, s_program_start, s_starts, s_words, s_settings and
+# s_refused. Fails for a file that is missing or not whole.
+# shellcheck disable=SC2034 # for restart.sh
 read_state() { # FILE
+    s_settings='' s_refused=''
     {
-        read -r s_boot s_script s_script_start s_program s_program_start s_starts &&
-            read -r s_words || return 1
-        # shellcheck disable=SC2034 # for restart.sh
-        read -r s_settings || :
+        read -r s_boot s_script s_script_start s_program s_program_start s_starts && read -r s_words &&
+            { ! read -r s_settings || read -r s_refused || :; }
     } 2>/dev/null <"$1" || return 1
     case $s_script$s_script_start$s_starts in '' | *[!0-9]*) return 1 ;; esac
     case $s_program in -) ;; '' | *[!0-9]*) return 1 ;; esac
 }
 
-# The program that the state read last tells of.
+# Whether the program of the state that was read last still runs.
 program_lives() {
     [ "$s_boot" = "$boot" ] && [ "$s_program" != - ] && still_there "$s_program" "$s_program_start"
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# process.sh: messages, time, and processes that are told to end. Sourced by the scripts.
+# process.sh: messages, time, and ending processes. Sourced by the scripts.
 
 me=${0##*/}
 
@@ -12,14 +12,27 @@ die() { # EXIT_CODE SENTENCE
     exit "$exit_code"
 }
 
-# Seconds since boot, as now: a clock that nobody sets.
+# Sets now to the seconds since boot: a clock that nobody sets.
 clock() {
     read -r now _ </proc/uptime
     now=${now%.*}
 }
 
-# Sleeps, but for what a signal asked for already; the signal's trap calls wake, so that no sleep
-# outlives the script.
+# Repeats a command until it succeeds. Fails if it has not after so many seconds.
+within() { # SECONDS COMMAND...
+    clock
+    local deadline=$((now + $1))
+    shift
+    until "$@"; do
+        clock
+        [ "$now" -lt "$deadline" ] || return 1
+        # A second Ctrl-C ends this sleep too: no reason to give up.
+        sleep 0.05 8>&- 9>&- || :
+    done
+}
+
+# Sleeps, unless a signal has asked for something. The trap of that signal calls wake, so that the
+# sleep does not outlive the script.
 stop_asked='' restart_asked='' reload_asked='' napper=''
 nap() { # SECONDS
     napper=soon
@@ -54,26 +67,19 @@ still_there() { # PID START
     [ -n "$2" ] && start_time "$1" && [ "$start" = "$2" ]
 }
 
-# How many seconds a program may take that was told to end: it gives running commands 30.
+is_gone() { # PID START
+    ! still_there "$1" "$2"
+}
+
+# How many seconds a program may take to end after SIGTERM: it gives running commands 30.
 end_limit=${SUPERVISE_END_LIMIT:-45}
 
-# SIGTERM, and SIGKILL for what has not ended within end_limit.
+# SIGTERM, and SIGKILL if it has not ended within end_limit.
 end_process() { # PID START
     still_there "$1" "$2" || return 0
     kill -TERM "$1" 2>/dev/null || :
-    clock
-    end_by=$((now + end_limit))
-    killed=
-    while still_there "$1" "$2"; do
-        clock
-        if [ "$now" -ge "$end_by" ]; then
-            [ -z "$killed" ] || die 1 "pid $1 does not end, not even by SIGKILL"
-            say "pid $1 has not ended within $end_limit s: killing it"
-            kill -KILL "$1" 2>/dev/null || :
-            killed=yes
-            end_by=$((now + 5))
-        fi
-        # Ctrl-C, pressed again, ends this sleep too: no reason to give up.
-        sleep 0.05 8>&- 9>&- || :
-    done
+    ! within "$end_limit" is_gone "$1" "$2" || return 0
+    say "pid $1 has not ended within $end_limit s: killing it"
+    kill -KILL "$1" 2>/dev/null || :
+    within 5 is_gone "$1" "$2" || die 1 "pid $1 does not end, not even by SIGKILL"
 }

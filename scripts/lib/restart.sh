@@ -1,35 +1,30 @@
 # shellcheck shell=sh
 # restart.sh: restarts or ends what the start scripts keep running. Sourced by the two kill scripts,
-# after instance.sh. It signals start scripts: only they know for sure whether their program lives.
+# after instance.sh. It signals the start scripts only: what they start is theirs to end.
 
 # How long a new program may take until it listens, or until it is connected to the router.
 up_limit=${SUPERVISE_UP_LIMIT:-10}
 
-restart_usage() {
+restart_usage() { # EXAMPLE_PORT WHAT_THE_PORT_IS
+    if [ "$kind" = inner ]; then
+        how="Running commands may finish first (30 s). Then the start script starts p2p-inner again at once."
+    else
+        how="The router becomes the program that is now in its file, with its --config file and certificates as
+they are now. Running commands may finish first (30 s). Until then, and until the car is back, requests
+are answered with 503 and the time to ask again. No port is closed meanwhile. If the router would not
+start, it says why and goes on as it was. A router that does not answer is ended, and started again by
+its start script."
+    fi
     cat <<END
 $me                       restart all of yours cleanly, now
 $me $1                  only those with that $2
 $me --every 6h $1       now, and every six hours until Ctrl-C (units s m h d)
 $me --stop $1           end it for good, its start script too
 
-$(restart_ways)
-What the start script was given, as arguments and in p2p.env, stays as it was: for something else end
-it with --stop, and start it again. Says what came of it, and exits with 1 if something is not up
-again.
-END
-}
+$how
 
-restart_ways() {
-    if [ "$kind" = inner ]; then
-        echo "Commands that run may finish first (30 s); the start script then starts p2p-inner again at once."
-        return
-    fi
-    cat <<END
-The router becomes the program that is in its file by now, with its --config file and certificates as
-they are by now. Commands that run may finish first (30 s); until then, and until the car is back,
-who asks gets a 503, which says when to ask again. No port is closed meanwhile.
-If it would not start, it says why, and goes on as it was. One that does not answer is ended, and
-started again by its start script.
+The arguments of the start script and what it read from p2p.env stay as they were. To change them, end
+it with --stop and start it again. Says what came of it. Exits with 1 if something is not up again.
 END
 }
 
@@ -88,12 +83,10 @@ seconds() { # TIME, such as 90, 90s, 15m, 6h or 1d
 
 # Fails if one of them is not as it was asked to be, or if there is none.
 each_instance() {
-    case $kind in
-        router) pattern="router-${port:-*}" ;;
-        inner) pattern="inner-${port:-*}-*" ;;
-    esac
+    pattern=$kind-${port:-*}
+    [ "$kind" = router ] || pattern="$pattern-*"
     met='' failed=''
-    # shellcheck disable=SC2086,SC2231
+    # shellcheck disable=SC2231 # the pattern is one
     for state in "$run_dir"/$pattern.state; do
         [ -f "$state" ] || continue
         met=yes
@@ -112,9 +105,10 @@ one_instance() {
         say "$state cannot be read: nothing done"
         return 1
     }
-    if ! held; then
+    # Whether a start script holds the lock.
+    if flock -n -s "$lock" true; then
         without_script
-    elif [ "$s_boot" != "$boot" ] || ! still_there "$s_script" "$s_script_start"; then
+    elif [ "$s_boot" != "$boot" ] || is_gone "$s_script" "$s_script_start"; then
         say "$s_words is being started just now: nothing done"
         return 1
     elif [ -n "$stop" ]; then
@@ -124,51 +118,30 @@ one_instance() {
     fi
 }
 
-# Whether a start script holds the lock.
-held() {
-    ! flock -n -s "$lock" true
-}
-
 # The start script is gone: it was killed, or the machine was restarted.
 without_script() {
-    if ! program_lives; then
-        flock -n "$lock" rm -f -- "$state" "${state%.state}.watch" || :
-        say "$s_words does not run, and no start script either"
-        [ -n "$stop" ]
-    elif [ -n "$stop" ]; then
-        end_process "$s_program" "$s_program_start"
-        flock -n "$lock" rm -f -- "$state" "${state%.state}.watch" || :
-        say "$s_words has ended (its start script was gone)"
-    else
+    if program_lives && [ -z "$stop" ]; then
         say "$s_words runs on as pid $s_program, but its start script is gone: start that again, it takes over, or end the program with --stop"
         return 1
     fi
+    ended="does not run, and no start script either"
+    if program_lives; then
+        end_process "$s_program" "$s_program_start"
+        ended="has ended (its start script was gone)"
+    fi
+    flock -n "$lock" rm -f -- "$state" || :
+    say "$s_words $ended"
+    [ -n "$stop" ]
 }
 
 stop_it() {
     say "$s_words: ending it"
-    script=$s_script script_start=$s_script_start
-    kill -TERM "$script"
-    clock
-    deadline=$((now + end_limit + 10))
-    while still_there "$script" "$script_start"; do
-        clock
-        [ "$now" -lt "$deadline" ] || {
-            say "$s_words: its start script (pid $script) does not end"
-            return 1
-        }
-        sleep 0.05
-    done
+    kill -TERM "$s_script"
+    within $((end_limit + 10)) is_gone "$s_script" "$s_script_start" || {
+        say "$s_words: its start script (pid $s_script) does not end"
+        return 1
+    }
     say "$s_words has ended, and its start script"
-}
-
-# Sets w_pid, w_start, w_restarts, w_refusals and w_why. Fails if nobody watches the program.
-read_watch() {
-    {
-        read -r w_boot w_pid w_start w_restarts w_refusals && read -r w_why
-    } 2>/dev/null <"${state%.state}.watch" || return 1
-    case $w_pid$w_restarts$w_refusals in '' | *[!0-9]*) return 1 ;; esac
-    [ "$w_boot" = "$boot" ] && still_there "$w_pid" "$w_start"
 }
 
 restart_it() {
@@ -176,77 +149,54 @@ restart_it() {
     [ -z "$s_settings" ] || [ -z "$(find -L "$s_settings" -newer "$lock" 2>/dev/null)" ] ||
         say "$s_words: $s_settings has changed since the start script read it: that counts once it is ended (--stop) and started again"
     script=$s_script script_start=$s_script_start before=$s_starts old=$s_program
-    restarts='' refusals=''
-    if read_watch && kill -USR2 "$w_pid"; then
-        restarts=$w_restarts refusals=$w_refusals watcher=$w_pid
+    kill -USR1 "$script"
+    if ! within $((3 * end_limit)) is_answered; then
+        say "$s_words: pid $old still has not been replaced"
+    elif is_gone "$script" "$script_start"; then
+        say "$s_words: its start script has ended; see what it said"
+    elif [ -n "$s_refused" ]; then
+        say "$s_words is not restarted, and goes on as it was: $s_refused"
+    elif [ "$s_program" = "$old" ]; then
+        say "$s_words is up again: pid $old as before, and its ports were open all the time"
+        return
+    elif ! within "$up_limit" is_up; then
+        say "$s_words runs again as pid $s_program, but $not_up after $up_limit s; see what it says"
+    elif ! program_lives; then
+        say "$s_words was started, and has ended again; see what its start script says"
     else
-        kill -USR1 "$script"
+        say "$s_words is up again: pid $s_program, before $old"
+        return
     fi
-    clock
-    deadline=$((now + 2 * end_limit + 10))
-    while :; do
-        sleep 0.05
-        if [ -n "$restarts" ] && read_watch && [ "$w_pid" = "$watcher" ]; then
-            [ "$w_restarts" = "$restarts" ] || {
-                say "$s_words is up again: pid $old as before, and its ports were open all the time"
-                return 0
-            }
-            [ "$w_refusals" = "$refusals" ] || {
-                say "$s_words is not restarted, and goes on as it was: $w_why"
-                return 1
-            }
-        fi
-        still_there "$script" "$script_start" || {
-            say "$s_words: its start script has ended; see what it said"
-            return 1
-        }
-        clock
-        [ "$now" -lt "$deadline" ] || {
-            say "$s_words: pid $old still has not been replaced"
-            return 1
-        }
-        read_state "$state" && [ "$s_starts" -gt "$before" ] && break
-    done
-    is_new_one_up
-}
-
-is_new_one_up() {
-    clock
-    deadline=$((now + up_limit))
-    while program_lives; do
-        if serves "$s_program"; then
-            say "$s_words is up again: pid $s_program, before $old"
-            return 0
-        fi
-        clock
-        [ "$now" -lt "$deadline" ] || {
-            say "$s_words runs again as pid $s_program, but $not_up after $up_limit s; see what it says"
-            return 1
-        }
-        sleep 0.05
-        read_state "$state" || :
-    done
-    say "$s_words was started, and has ended again; see what its start script says"
     return 1
 }
 
-# Whether the process listens on its port (router), or has a connection (inner).
+# Whether the start script has done as it was asked, or has ended.
+is_answered() {
+    is_gone "$script" "$script_start" || { read_state "$state" && [ "$s_starts" -gt "$before" ]; }
+}
+
+# Whether the new program is up, or has ended.
+is_up() {
+    read_state "$state" || :
+    ! program_lives || serves "$s_program"
+}
+
+# Whether a router listens on its port, or an inner has a connection.
 serves() { # PID
-    case $kind in
-        router) not_up='does not listen' want=0A hex=$(printf ':%04X' "${s_words##* }") ;;
-        inner) not_up='has no connection to the router' want=01 hex= ;;
-    esac
-    [ "$hex" != :0000 ] || hex= # port 0: any
-    # Our programs show their files to root only, since they know keys. To others it has to do that
-    # somebody listens on the router's port, and that the inner runs.
-    any=
-    [ -r "/proc/$1/fd" ] || any=1
-    [ -z "$any" ] || [ -n "$hex" ] || return 0
+    if [ "$kind" = router ]; then
+        not_up='does not listen' hex=$(printf %04X "${s_words##* }")
+        # At port 0, which is any, nobody can tell.
+        [ "$hex" = 0000 ] || grep -qs "^ *[0-9]*: [0-9A-F]*:$hex [0-9A-F:]* 0A " "/proc/$1/net/tcp" "/proc/$1/net/tcp6"
+        return
+    fi
+    not_up='has no connection to the router'
+    # p2p-inner knows a key, so it shows its files to root only. To others it has to do that it runs.
+    [ -r "/proc/$1/fd" ] || return 0
     {
         ls -l "/proc/$1/fd" || :
         cat "/proc/$1/net/tcp" "/proc/$1/net/tcp6"
-    } 2>/dev/null | awk -v want="$want" -v hex="$hex" -v any="$any" '
+    } 2>/dev/null | awk '
         match($0, /socket:\[[0-9]+\]/) { own[substr($0, RSTART + 8, RLENGTH - 9)] }
-        $4 == want && (any || $10 in own) && (hex == "" || substr($2, length($2) - 4) == hex) { up = 1 }
+        $4 == "01" && $10 in own { up = 1 }
         END { exit !up }'
 }

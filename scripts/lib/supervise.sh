@@ -6,8 +6,7 @@ pause_first=${SUPERVISE_PAUSE:-1}
 pause_longest=30
 ran_well=60
 
-# Sets program to the file to run: what is built beside these scripts comes last, so that an
-# installed one wins.
+# Sets program to the file to run: an installed one rather than one that was built here.
 find_program() { # NAME VARIABLE VALUE
     if [ -n "$3" ]; then
         program=$(command -v -- "$3") || die 1 "$2 names $3, which cannot be executed"
@@ -21,7 +20,7 @@ find_program() { # NAME VARIABLE VALUE
 
 settings_read=
 
-# Reads p2p.env, if it is there, and hands what it sets on to the program.
+# Reads p2p.env, if there is one, and exports what it sets to the program.
 read_settings() {
     # p2p.env uses it for files of this folder.
     # shellcheck disable=SC2034
@@ -36,19 +35,23 @@ read_settings() {
     set +a
 }
 
-# Keeps PROGRAM running until a signal ends this script. KEY says what must not run twice. Where
-# is_asked is not empty the program knows the subcommand `health`, and is asked by it (watch.sh).
-is_asked=
+# Set for a program that restarts itself on SIGUSR2, and has the subcommands `check` and `health`.
+restarts_itself=
+
+# Keeps PROGRAM running until a signal ends this script. There is only one for each KEY.
 supervise() { # KEY WORDS PROGRAM ARG...
     key=$1 words=$2
     shift 2
+    command_line=$(quoted "$@")
     open_run_dir
     state=$run_dir/$key.state
+    # For watch.sh.
+    # shellcheck disable=SC2034
     watch=$run_dir/$key.watch
     take_lock
     start_time $$
     script_start=$start
-    starts=0 child='' child_start='' ending='' watcher=''
+    starts=0 child='' child_start='' ending='' restarting='' refused='' watcher=''
     trap 'ask stop' TERM INT HUP
     trap 'ask restart' USR1
     trap : PIPE # nobody reads our messages: no reason to leave the program alone
@@ -77,6 +80,13 @@ supervise() { # KEY WORDS PROGRAM ARG...
     say "$words has ended"
 }
 
+# The words as eval reads them.
+quoted() { # WORD...
+    for word; do
+        printf "'%s' " "$(printf %s "$word" | sed "s/'/'\\\\''/g")"
+    done
+}
+
 take_lock() {
     # A shared lock on the folder tells systemd-tmpfiles to leave it alone, however old it gets.
     exec 8<"$run_dir"
@@ -100,7 +110,7 @@ end_leftover() {
 
 # Runs the program until it ends. Sets status, and ran: for how many seconds.
 run_once() { # PROGRAM ARG...
-    restart_asked=
+    restart_asked='' refused=''
     starts=$((starts + 1))
     clock
     started=$now
@@ -117,7 +127,7 @@ run_once() { # PROGRAM ARG...
     ! start_time "$child" || child_start=$start
     # A signal that came before child was known has ended nothing yet.
     [ -z "$stop_asked$restart_asked" ] || end_child
-    if [ -n "$is_asked" ]; then
+    if [ -n "$restarts_itself" ]; then
         # Closed by the process itself: where a function is redirected, it keeps the locks aside.
         (
             exec 8>&- 9>&-
@@ -143,14 +153,19 @@ await_child() {
     done
 }
 
-# What a signal asks for. It ends the child itself, rather than leave that to the main loop: a
-# signal that comes just before `wait` would not end that.
+# Does what a signal asks for. The main loop could not: a signal that comes just before `wait` would
+# not end that.
 ask() { # stop | restart
     interrupted=yes
-    case $1 in
-        stop) stop_asked=yes ;;
-        restart) restart_asked=yes ;;
-    esac
+    if [ "$1" = stop ]; then
+        stop_asked=yes
+    else
+        [ -z "$restarting" ] || return 0
+        restarting=yes
+        restart_in_place && restart_asked='' || restart_asked=yes
+        restarting=
+    fi
+    [ -n "$stop_asked$restart_asked" ] || return 0
     wake
     [ -z "$child" ] || end_child
 }
@@ -163,12 +178,47 @@ end_child() {
     ending=
 }
 
+# Has the program restart itself. Fails if it must be ended for that.
+restart_in_place() {
+    [ -n "$restarts_itself" ] && [ -n "$child" ] && [ -z "$ending" ] || return 1
+    # One that was ended would not start with these settings either.
+    if refused=$(subcommand check 2>&1 >/dev/null); then
+        refused=
+        # It is elsewhere, if its settings were edited since it was started.
+        before=$(subcommand health 2>&1) || case $before in
+            *'no router answers at '*) before= ;;
+            *) return 1 ;;
+        esac
+        kill -USR2 "$child" 2>/dev/null || :
+        if ! within "$end_limit" has_restarted; then
+            [ -n "$before" ] || return 1
+            refused="it has not done so within $end_limit s; see what it says"
+        fi
+        still_there "$child" "$child_start" || return 0
+    fi
+    refused=$(printf %s "$refused" | tr '\n' ' ')
+    [ -z "$refused" ] || say "$words is not restarted, and goes on as it was: $refused"
+    starts=$((starts + 1))
+    record "$child"
+}
+
+# Whether `health` names another start of the program than before, or it has ended.
+has_restarted() {
+    [ -z "$stop_asked" ] && still_there "$child" "$child_start" || return 0
+    answer=$(subcommand health 2>&1) && [ "$answer" != "$before" ]
+}
+
+# In a process of its own, which does not hold our locks.
+subcommand() { # NAME
+    eval "exec $command_line \"\$1\" 8>&- 9>&-"
+}
+
 # A state that cannot be written (a full disk) must not keep the program from running.
 record() { # PROGRAM_PID or -
     program_start=-
     [ "$1" = - ] || { start_time "$1" && program_start=$start; }
     {
-        printf '%s\n' "$boot $$ $script_start $1 $program_start $starts" "$words" "$settings_read" >"$state.new" &&
+        printf '%s\n' "$boot $$ $script_start $1 $program_start $starts" "$words" "$settings_read" "$refused" >"$state.new" &&
             mv -f -- "$state.new" "$state"
     } 2>/dev/null || say "cannot write $state: the kill script will not see this start"
 }

@@ -18,7 +18,7 @@ ok 'that says so' says "$out" 'no p2p-router is kept running by a start script o
 start p2p-router-server.sh "$one"
 script_one=$script
 first=$(program "router-$one")
-start p2p-router-server.sh "$two"
+start p2p-router-server.sh "$two" --log-dir "it's a \"folder\" of \$HOME"
 second=$(program "router-$two")
 start p2p-inner-server.sh 127.0.0.1 "$one" 9000
 inner=$(program "inner-9000-127.0.0.1-$one")
@@ -36,6 +36,7 @@ run "$router_kill"
 ok 'without PORT all are' [ "$code" = 0 ]
 ok 'the first' restarted "$first" 2
 ok 'and the second' restarted "$second" 1
+ok 'with the arguments that it has' says "$FAKE/checked" " [$two] [--log-dir] [it's a \"folder\" of \$HOME] [check]"
 ok 'no inner is' alive "$inner"
 run "$inner_kill" 9000
 ok 'an inner is addressed by its service port' [ "$code" = 0 ]
@@ -43,6 +44,11 @@ ok 'on the one router' gone "$inner"
 ok 'and on the other' gone "$inner_too"
 run "$inner_kill" 9001
 ok 'another service port is none of them' [ "$code" = 1 ]
+
+behave moved
+run "$router_kill" "$one"
+ok 'one whose settings say another address restarts itself, too' restarted "$first" 3
+behave
 
 # --- a router that can't restart itself
 behave wrong
@@ -71,6 +77,14 @@ behave
 run "$router_kill" "$three"
 ok 'until it does' says "$out" "p2p-router $three is up again: pid $third as before"
 run "$router_kill" --stop "$three"
+start p2p-router-server.sh "$three"
+third=$(program "router-$three")
+behave stuck
+"$router_kill" "$three" >/dev/null 2>&1 &
+eventually says "$FAKE/checked" "[$three] [check]"
+run "$router_kill" --stop "$three"
+ok 'one that should restart itself and does not can be ended meanwhile' gone "$third"
+behave
 
 # --- a new program that does not get up
 export SUPERVISE_UP_LIMIT=1

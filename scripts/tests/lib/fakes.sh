@@ -6,10 +6,10 @@
 # that: `exit` holds an exit code to end with at once; `deaf` makes it ignore SIGTERM; `mute` makes
 # it neither listen nor connect; `child` leaves a process behind, in a session of its own.
 #
-# A fake router that gets SIGUSR2 restarts itself: it writes its pid into $FAKE/restarts, which is
-# what `health` tells it by, and $FAKE/asked has a line for each `health`. `stuck` makes it do
-# nothing; `ill` makes `health` fail; `wrong` makes `health` and `check` find wrong settings; with `moved`
-# they tell of another address than it has.
+# A fake router that gets SIGUSR2 restarts itself: it writes its pid into $FAKE/restarts, whose lines
+# `health` counts. $FAKE/asked has a line for each `health`, $FAKE/checked the arguments of each
+# `check`. `stuck` makes it ignore SIGUSR2; `ill` makes `health` fail; `wrong` makes `health` and
+# `check` find wrong settings; with `moved` `health` asks at another address until it has restarted.
 
 mkdir -p "$work/bin"
 cat >"$work/bin/p2p-router" <<'END'
@@ -17,7 +17,7 @@ cat >"$work/bin/p2p-router" <<'END'
 for last; do :; done
 case $last in
     health | check)
-        [ "$last" = check ] || echo >>"$FAKE/asked"
+        if [ "$last" = check ]; then printf ' [%s]' "$@" >>"$FAKE/checked"; else echo >>"$FAKE/asked"; fi
         [ ! -e "$FAKE/wrong" ] || { echo 'error: there is no such setting' >&2 && exit 2; }
         [ ! -e "$FAKE/ill" ] || [ "$last" = check ] || { echo 'error: it is ill' >&2 && exit 3; }
         [ "$last" != check ] || exit 0
@@ -44,6 +44,7 @@ exec perl -MIO::Socket::INET -e '
         return if -e "$fake/stuck";
         open my $restarts, ">>", "$fake/restarts";
         print $restarts "$$\n";
+        unlink "$fake/moved";
     };
     my $socket;
     if (-e "$fake/mute") { }
