@@ -13,9 +13,10 @@ use p2p_router::http::query::CgiQuery;
 use p2p_shared::codec::{decode, encode};
 use p2p_shared::key::{Key, Role};
 use p2p_shared::names::{CommandName, Identity, LinkName, RunId};
-use p2p_shared::protocol::console::{ConsoleToRouter, RouterToConsole};
-use p2p_shared::protocol::media::{MAX_PICTURE, MediaToRouter, RouterToMedia};
-use p2p_shared::protocol::{InnerToRouter, RouterToInner};
+use p2p_shared::protocol::{
+    ConsoleToRouter, InnerToRouter, MAX_PICTURE, MediaToRouter, RouterToConsole, RouterToInner,
+    RouterToMedia,
+};
 use p2p_shared::settings;
 use p2p_shared::text::{Escaped, EscapedBytes, is_hidden};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};

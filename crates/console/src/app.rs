@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use p2p_shared::key::Role;
 use p2p_shared::names::LinkName;
-use p2p_shared::protocol::console::{ConsoleToRouter, LinkInfo, PressId, RunInfo, SessionId};
+use p2p_shared::protocol::{ConsoleToRouter, LinkInfo, PressId, RunInfo, SessionId};
 
 use crate::app::command_list::CommandList;
 use crate::app::fleet::{Fleet, FleetLink};

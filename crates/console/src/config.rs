@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
-use p2p_shared::dial::RouterAddress;
 use p2p_shared::names::CommandName;
+use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::settings::{CommonOptions, Shell};
 
 /// The main port, where none is said.

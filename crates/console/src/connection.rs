@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::backoff::Backoff;
-use p2p_shared::dial::{DialError, Past, RouterAddress};
 use p2p_shared::key::Key;
-use p2p_shared::protocol::console::{ADMIN_PATH, ConsoleToRouter, RouterToConsole};
-use p2p_shared::random::jitter;
-use p2p_shared::transport::Transport;
-use p2p_shared::wire::{Event as WireEvent, Wire};
+use p2p_shared::net::dialer::{DialError, Dialer, RouterAddress};
+use p2p_shared::net::transport::Transport;
+use p2p_shared::os::jitter;
+use p2p_shared::protocol::{ADMIN_PATH, ConsoleToRouter, RouterToConsole};
+use p2p_shared::websocket::{MessageSocket, SocketEvent};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -27,8 +27,8 @@ const WRITE: Duration = Duration::from_secs(2);
 /// How long the last messages may take to go out at the end.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// The console's end of a wire.
-pub type ConsoleWire = Wire<Transport, ConsoleToRouter, RouterToConsole>;
+/// The console's end of a WebSocket to the router.
+pub type ConsoleSocket = MessageSocket<Transport, ConsoleToRouter, RouterToConsole>;
 
 /// Where to dial, and as whom.
 #[derive(Debug, Clone)]
@@ -46,17 +46,17 @@ impl RouterTarget {
     ///
     /// # Errors
     /// See [`DialError`].
-    pub async fn connect(&self, past: &mut Past) -> Result<ConsoleWire, DialError> {
+    pub async fn connect(&self, dialer: &mut Dialer) -> Result<ConsoleSocket, DialError> {
         let key = self.key.as_ref();
-        let socket = past.dial(&self.router, ADMIN_PATH, key).await?;
-        let mut wire = Wire::new(socket);
+        let socket = dialer.dial(&self.router, ADMIN_PATH, key).await?;
+        let mut socket = MessageSocket::new(socket);
         let hello = ConsoleToRouter::Hello {
             software: concat!("p2p-console ", env!("CARGO_PKG_VERSION")).to_owned(),
             readonly: self.readonly,
         };
         // It only fails where the first event will fail too, and say why.
-        let _ = wire.push(&hello);
-        Ok(wire)
+        let _ = socket.push(&hello);
+        Ok(socket)
     }
 }
 
@@ -98,19 +98,19 @@ pub async fn run(
     mut requests: mpsc::UnboundedReceiver<ToRouter>,
 ) {
     let mut backoff = Backoff::default();
-    let mut past = Past::default();
+    let mut dialer = Dialer::default();
     let mut ping_every = Duration::from_secs(2);
     loop {
-        let dialled = dial_unless_ended(&target, &mut past, &mut requests, &mut ping_every);
+        let dialled = dial_unless_ended(&target, &mut dialer, &mut requests, &mut ping_every);
         let end = match dialled.await {
             DialOutcome::Ended => return,
-            DialOutcome::Failed(error) => LostConnection::of(&error, &past),
-            DialOutcome::Up(wire) => {
+            DialOutcome::Failed(error) => LostConnection::of(&error, &dialer),
+            DialOutcome::Up(socket) => {
                 backoff.connected(Instant::now());
                 if events.send(FromRouter::Connected).await.is_err() {
                     return;
                 }
-                match serve(*wire, &events, &mut requests, &mut ping_every).await {
+                match serve(*socket, &events, &mut requests, &mut ping_every).await {
                     None => return,
                     Some(end) => end,
                 }
@@ -139,23 +139,23 @@ pub async fn run(
 }
 
 enum DialOutcome {
-    Up(Box<ConsoleWire>),
+    Up(Box<ConsoleSocket>),
     Failed(DialError),
     Ended,
 }
 
 async fn dial_unless_ended(
     target: &RouterTarget,
-    past: &mut Past,
+    dialer: &mut Dialer,
     requests: &mut mpsc::UnboundedReceiver<ToRouter>,
     ping_every: &mut Duration,
 ) -> DialOutcome {
-    let dialling = target.connect(past);
+    let dialling = target.connect(dialer);
     tokio::pin!(dialling);
     loop {
         tokio::select! {
             dialled = &mut dialling => return match dialled {
-                Ok(wire) => DialOutcome::Up(Box::new(wire)),
+                Ok(socket) => DialOutcome::Up(Box::new(socket)),
                 Err(error) => DialOutcome::Failed(error),
             },
             request = requests.recv() => if !while_down(request.as_ref(), ping_every) {
@@ -182,8 +182,8 @@ struct LostConnection {
 }
 
 impl LostConnection {
-    fn of(error: &DialError, past: &Past) -> Self {
-        let pause = past.pause(error);
+    fn of(error: &DialError, dialer: &Dialer) -> Self {
+        let pause = dialer.pause(error);
         Self {
             why: error.to_string(),
             pause: (!pause.is_zero()).then_some(pause),
@@ -200,7 +200,7 @@ impl LostConnection {
 
 /// Carries messages until the connection is lost; `None`: told to end.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    mut wire: Wire<S, ConsoleToRouter, RouterToConsole>,
+    mut socket: MessageSocket<S, ConsoleToRouter, RouterToConsole>,
     events: &mpsc::Sender<FromRouter>,
     requests: &mut mpsc::UnboundedReceiver<ToRouter>,
     ping_every: &mut Duration,
@@ -214,15 +214,15 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut go_away = None;
     loop {
-        while wire.has_room()
+        while socket.has_room()
             && let Some(message) = outbox.take()
         {
-            if let Err(error) = wire.push(&message) {
+            if let Err(error) = socket.push(&message) {
                 return Some(LostConnection::because(error.to_string()));
             }
         }
         stuck_since = match stuck_since {
-            _ if wire.has_room() => None,
+            _ if socket.has_room() => None,
             None => Some(Instant::now()),
             since => since,
         };
@@ -236,7 +236,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 }
                 None | Some(ToRouter::End) => {
-                    farewell(wire, outbox).await;
+                    farewell(socket, outbox).await;
                     return None;
                 }
             },
@@ -254,10 +254,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 if stuck_since.is_some_and(|since| since.elapsed() > WRITE) {
                     return Some(LostConnection::because("nothing goes out to the router any more"));
                 }
-                if wire.has_room() {
+                if socket.has_room() {
                     let sent_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
                     let payload = Bytes::copy_from_slice(&sent_us.to_be_bytes());
-                    if let Err(error) = wire.push_ping(payload) {
+                    if let Err(error) = socket.push_ping(payload) {
                         return Some(LostConnection::because(error.to_string()));
                     }
                     if events.send(FromRouter::Pinged).await.is_err() {
@@ -265,10 +265,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     }
                 }
             }
-            event = wire.event() => {
+            event = socket.event() => {
                 (last_traffic, seems_dead) = (Instant::now(), false);
                 match event {
-                    Ok(WireEvent::Message(message)) => {
+                    Ok(SocketEvent::Message(message)) => {
                         if let RouterToConsole::GoAway { reconnect_after_ms } = &message {
                             go_away = Some(Duration::from_millis(*reconnect_after_ms));
                         }
@@ -277,15 +277,15 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                             return None;
                         }
                     }
-                    Ok(WireEvent::Pong(payload)) => {
+                    Ok(SocketEvent::Pong(payload)) => {
                         if let Some(rtt) = round_trip(&payload, start)
                             && events.send(FromRouter::Ponged(rtt)).await.is_err()
                         {
                             return None;
                         }
                     }
-                    Ok(WireEvent::Room | WireEvent::Ping) => {}
-                    Ok(WireEvent::Closed(why)) => {
+                    Ok(SocketEvent::Writable | SocketEvent::Ping) => {}
+                    Ok(SocketEvent::Closed(why)) => {
                         let why = match why.as_str() {
                             "" => "the router closed the connection".to_owned(),
                             why => format!("the router closed the connection: {}", p2p_shared::text::Escaped(why)),
@@ -306,15 +306,15 @@ fn round_trip(payload: &[u8], start: Instant) -> Option<Duration> {
 
 /// The last messages: the stop of one who quits while driving.
 async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(
-    mut wire: Wire<S, ConsoleToRouter, RouterToConsole>,
+    mut socket: MessageSocket<S, ConsoleToRouter, RouterToConsole>,
     mut outbox: Outbox,
 ) {
     while let Some(message) = outbox.take() {
-        if wire.push(&message).is_err() {
+        if socket.push(&message).is_err() {
             return;
         }
     }
-    wire.part(None, "bye", FAREWELL).await;
+    socket.close_with(None, "bye", FAREWELL).await;
 }
 
 #[cfg(test)]
@@ -334,8 +334,8 @@ mod tests {
             host: "router".to_owned(),
             port: 8888,
         };
-        let past = Past::default();
-        let no_key = LostConnection::of(&DialError::NoKey { router: router() }, &past);
+        let dialer = Dialer::default();
+        let no_key = LostConnection::of(&DialError::NoKey { router: router() }, &dialer);
         assert_eq!(no_key.pause, Some(backoff::DENIED));
         for retry_after in [None, Some(Duration::from_secs(10))] {
             let busy = DialError::Refused {
@@ -343,7 +343,7 @@ mod tests {
                 said: "close one".to_owned(),
                 retry_after,
             };
-            let busy = LostConnection::of(&busy, &past);
+            let busy = LostConnection::of(&busy, &dialer);
             assert_eq!(busy.pause, retry_after);
         }
     }
@@ -361,11 +361,12 @@ mod tests {
 
         near.set_nonblocking(true).unwrap();
         let near = tokio::net::TcpStream::from_std(near).unwrap();
-        let wire = Wire::new(WebSocketStream::from_raw_socket(near, Role::Client, None).await);
+        let socket =
+            MessageSocket::new(WebSocketStream::from_raw_socket(near, Role::Client, None).await);
         let (events, mut told) = mpsc::channel(64);
         let (_requests, mut requests) = mpsc::unbounded_channel();
         let mut every = Duration::from_millis(50);
-        let served = serve(wire, &events, &mut requests, &mut every);
+        let served = serve(socket, &events, &mut requests, &mut every);
         let _ = tokio::time::timeout(Duration::from_secs(1), served).await;
         let mut pings = 0;
         while let Ok(event) = told.try_recv() {

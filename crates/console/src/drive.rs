@@ -14,7 +14,7 @@ mod types;
 
 use std::time::{Duration, Instant};
 
-use p2p_shared::protocol::console::{MotionEvent, MotionRefused, PressId, StopCause};
+use p2p_shared::protocol::{MotionEvent, MotionRefusal, PressId, StopCause};
 
 pub use facts::{ControlHolder, DriveFacts};
 pub use hold::{Direction, Hold, KeyReleases};
@@ -374,7 +374,7 @@ impl Drive {
             },
             MotionEvent::Refused { press, why } if ours(&Some(*press)) => match why {
                 // Of our own presses only the newest counts.
-                MotionRefused::Replaced => return Vec::new(),
+                MotionRefusal::Replaced => return Vec::new(),
                 why => Blocked::Refused(*why),
             },
             MotionEvent::StopFailed => Blocked::StopFailed,

@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use p2p_shared::dial::DialError;
-use p2p_shared::protocol::End;
-use p2p_shared::protocol::console::RefusedReason;
-use p2p_shared::wire::WireError;
+use p2p_shared::net::dialer::DialError;
+use p2p_shared::protocol::{End, RefusedReason};
+use p2p_shared::websocket::WebSocketError;
 
 /// An error, where no other code fits.
 pub(crate) const ERROR: u8 = 1;
@@ -60,7 +59,7 @@ impl From<DialError> for Failure {
 }
 
 /// What to say of a connection that broke.
-pub(crate) fn connection_error(error: &WireError) -> String {
+pub(crate) fn connection_error(error: &WebSocketError) -> String {
     if error.is_violation() {
         format!(
             "this router speaks otherwise ({error}): update it or this console, the older of the two"
@@ -100,7 +99,7 @@ pub(crate) fn report(ended: anyhow::Result<ExitCode>) -> ExitCode {
         Err(error) => {
             let code = error.downcast_ref::<Failure>().map(|failure| failure.code);
             // It prints the sentence; the code is ours.
-            let general = p2p_shared::exit::code(Err(error));
+            let general = p2p_shared::os::exit_code(Err(error));
             code.map_or(general, ExitCode::from)
         }
     }
@@ -108,7 +107,7 @@ pub(crate) fn report(ended: anyhow::Result<ExitCode>) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use p2p_shared::dial::RouterAddress;
+    use p2p_shared::net::dialer::RouterAddress;
 
     use super::*;
 

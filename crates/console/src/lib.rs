@@ -10,7 +10,7 @@
 
 use std::process::ExitCode;
 
-use p2p_shared::{exit, logging, settings as shared_settings};
+use p2p_shared::{logging, os, settings as shared_settings};
 
 pub mod app;
 mod cli;
@@ -40,9 +40,11 @@ pub fn run_with(options: Options, parts: AppParts) -> ExitCode {
     match &options.task {
         Some(Task::Completions { shell }) => {
             let printed = shared_settings::print_completions::<Options>(*shell);
-            exit::code(printed.map_err(Into::into))
+            os::exit_code(printed.map_err(Into::into))
         }
-        Some(Task::Man) => exit::code(shared_settings::print_man::<Options>().map_err(Into::into)),
+        Some(Task::Man) => {
+            os::exit_code(shared_settings::print_man::<Options>().map_err(Into::into))
+        }
         _ => exit_code::report(start(options, parts)),
     }
 }

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use p2p_console::config;
-use p2p_shared::private_memory;
+use p2p_shared::os;
 
 fn main() -> ExitCode {
-    private_memory::close();
+    os::no_core_dumps();
     p2p_console::run(config::parse())
 }

@@ -6,10 +6,9 @@ use bytes::Bytes;
 use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::End;
-use p2p_shared::protocol::console::{
-    ConsoleToRouter, ControlInfo, Driver, FeedEvent, LinkInfo, MotionEvent, Moving, PressId,
-    RouterToConsole, RunInfo, RunResult, SessionId, Source,
+use p2p_shared::protocol::{
+    ActiveMotion, ConsoleToRouter, ControlInfo, Driver, End, FeedEvent, LinkInfo, MotionEvent,
+    PressId, RouterToConsole, RunInfo, RunResult, RunSource, SessionId,
 };
 
 use crate::app::{App, AppSetup, ConnectionState, Effect, Event};
@@ -40,7 +39,7 @@ pub(crate) fn open_run(number: u64, command: &str) -> RunInfo {
         link: "car".parse().unwrap(),
         command: command.parse().unwrap(),
         arguments: Vec::new(),
-        source: Source::Http,
+        source: RunSource::Http,
         from: "192.0.2.7:51234".to_owned(),
         key: "desk".to_owned(),
         at_ms: number,
@@ -223,7 +222,7 @@ impl Bench {
         let mut bench = Self::with_car(size);
         bench.stroke(KeyCode::Up, KeyEventKind::Press);
         bench.control(Some(us()), None);
-        bench.motion(MotionEvent::Started(Moving {
+        bench.motion(MotionEvent::Started(ActiveMotion {
             run: RunId::from_number(77),
             command: "forward".parse().unwrap(),
             press: Some(PressId {

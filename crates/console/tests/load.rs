@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use p2p_shared::protocol::console::ConsoleToRouter as Said;
+use p2p_shared::protocol::ConsoleToRouter as Said;
 
 mod common;
 use common::pty::Pty;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_shared::protocol::console::{ConsoleToRouter as Said, ControlWish};
+use p2p_shared::protocol::{ConsoleToRouter as Said, ControlRequest};
 use rustix::process::Signal;
 
 mod common;
@@ -41,7 +41,7 @@ async fn driving(router: &mut FakeRouter) -> Pty {
     assert!(matches!(
         router.next().await,
         Said::Control {
-            wish: ControlWish::Take,
+            wish: ControlRequest::Take,
             ..
         }
     ));
@@ -122,7 +122,7 @@ async fn q_and_sigterm_stop_give_control_back_and_restore_the_terminal() {
             has(|m| matches!(
                 m,
                 Said::Control {
-                    wish: ControlWish::Release,
+                    wish: ControlRequest::Release,
                     ..
                 }
             )),

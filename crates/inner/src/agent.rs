@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use p2p_shared::backoff::{self, Backoff};
-use p2p_shared::clock as timers;
-use p2p_shared::dial::{self, DialError, Past};
+use p2p_shared::backoff::Backoff;
 use p2p_shared::names::InstanceId;
-use p2p_shared::protocol::{Hello, LINK_PATH, Rejection};
-use p2p_shared::random::jitter;
-use p2p_shared::timing;
-use p2p_shared::wire::Wire;
+use p2p_shared::net::dialer;
+use p2p_shared::net::dialer::{DialError, Dialer};
+use p2p_shared::os::jitter;
+use p2p_shared::protocol::{LINK_PATH, LinkHello, Rejection};
+use p2p_shared::websocket::MessageSocket;
+use p2p_shared::{backoff, timing};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +30,7 @@ pub(crate) struct Agent {
     pub camera: Option<CameraHandle>,
     pub outbox: Outbox,
     /// What was learnt from dialling so far.
-    pub past: Past,
+    pub dialer: Dialer,
     pub state: watch::Sender<LinkState>,
     pub shutdown: CancellationToken,
     /// Dial now, whatever the schedule says.
@@ -55,7 +55,7 @@ impl Agent {
             {
                 break;
             }
-            let pause = end.pause(&self.past, backoff.pause(timers::now(), jitter()));
+            let pause = end.pause(&self.dialer, backoff.pause(timing::now(), jitter()));
             if let AttemptEnd::Ended(SessionEnd::Rejected(Rejection::PortUnavailable, _)) = &end {
                 self.held_port = None;
             }
@@ -89,23 +89,24 @@ impl Agent {
     /// One link, from dialling to its end.
     async fn attempt(&mut self, backoff: &mut Backoff, logged: &mut LoggedReasons) -> AttemptEnd {
         let hello = self.hello();
-        let past = &mut self.past;
+        let dialer = &mut self.dialer;
         let dialling = async {
             let config = &self.config;
             #[cfg(feature = "simulation")]
             let dialled = match &self.network {
                 Some(network) => network.dial(&config.router).await,
                 None => {
-                    past.dial(&config.router, LINK_PATH, config.key.as_ref())
+                    dialer
+                        .dial(&config.router, LINK_PATH, config.key.as_ref())
                         .await
                 }
             };
             #[cfg(not(feature = "simulation"))]
-            let dialled = past
+            let dialled = dialer
                 .dial(&config.router, LINK_PATH, config.key.as_ref())
                 .await;
             match dialled {
-                Ok(socket) => greet(Wire::new(socket), hello)
+                Ok(socket) => greet(MessageSocket::new(socket), hello)
                     .await
                     .map_err(AttemptEnd::Ended),
                 Err(error) => Err(AttemptEnd::NotReached(error)),
@@ -117,16 +118,16 @@ impl Agent {
             () = self.shutdown.cancelled() => return AttemptEnd::Ended(SessionEnd::Drained),
             never = self.outbox.discard() => match never {},
         };
-        let (wire, welcome) = match dialled {
+        let (socket, welcome) = match dialled {
             Ok(greeted) => greeted,
             Err(outcome) => return outcome,
         };
-        backoff.connected(timers::now());
+        backoff.connected(timing::now());
         *logged = LoggedReasons::default();
         let (name, service_port) = (welcome.name, welcome.service_port);
         self.held_port = Some(service_port);
-        let host = dial::bracketed(&self.config.router.host);
-        let scheme = if wire.get_ref().is_tls() {
+        let host = dialer::bracketed(&self.config.router.host);
+        let scheme = if socket.get_ref().is_tls() {
             "https"
         } else {
             "http"
@@ -138,7 +139,7 @@ impl Agent {
         });
         self.dispatcher.drive().send(DriveRequest::Linked);
         let session = Session {
-            wire,
+            socket,
             name,
             service_port,
             camera: self.camera.as_ref(),
@@ -156,8 +157,8 @@ impl Agent {
         AttemptEnd::Ended(end)
     }
 
-    fn hello(&self) -> Hello {
-        Hello {
+    fn hello(&self) -> LinkHello {
+        LinkHello {
             name: self.config.name.clone(),
             service_port: match self.config.service_port {
                 0 => self.held_port.unwrap_or(0),
@@ -182,9 +183,9 @@ enum AttemptEnd {
 
 impl AttemptEnd {
     /// The pause before the next attempt: the schedule's, or a longer one that this end asks for.
-    fn pause(&self, past: &Past, scheduled: Duration) -> Duration {
+    fn pause(&self, dialer: &Dialer, scheduled: Duration) -> Duration {
         let least = match self {
-            Self::NotReached(error) => past.pause(error),
+            Self::NotReached(error) => dialer.pause(error),
             Self::Ended(SessionEnd::Rejected(rejection, _)) => match rejection {
                 Rejection::Denied | Rejection::TakenOver | Rejection::Contended => backoff::DENIED,
                 Rejection::PortUnavailable | Rejection::Protocol => Duration::ZERO,
@@ -241,11 +242,11 @@ mod tests {
             Rejection::Contended,
         ] {
             assert_eq!(
-                refused(rejection).pause(&Past::default(), SCHEDULED),
+                refused(rejection).pause(&Dialer::default(), SCHEDULED),
                 Duration::from_secs(60)
             );
         }
-        let pause = refused(Rejection::PortUnavailable).pause(&Past::default(), SCHEDULED);
+        let pause = refused(Rejection::PortUnavailable).pause(&Dialer::default(), SCHEDULED);
         assert_eq!(pause, SCHEDULED);
     }
 
@@ -253,9 +254,9 @@ mod tests {
     fn who_is_sent_away_comes_back_when_it_is_told_and_never_sooner_than_by_schedule() {
         let sent_away = |after| AttemptEnd::Ended(SessionEnd::GoAway(after));
         let later = Duration::from_millis(700);
-        assert_eq!(sent_away(later).pause(&Past::default(), SCHEDULED), later);
+        assert_eq!(sent_away(later).pause(&Dialer::default(), SCHEDULED), later);
         assert_eq!(
-            sent_away(Duration::ZERO).pause(&Past::default(), SCHEDULED),
+            sent_away(Duration::ZERO).pause(&Dialer::default(), SCHEDULED),
             SCHEDULED
         );
     }

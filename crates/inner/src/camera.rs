@@ -5,8 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_shared::protocol::InnerToRouter;
-use p2p_shared::protocol::media::{CameraState, MediaTicket, Picture};
+use p2p_shared::protocol::{CameraState, InnerToRouter, MediaTicket, Picture};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;

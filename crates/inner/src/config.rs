@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use p2p_shared::dial::RouterAddress;
 use p2p_shared::names::{CommandName, LinkName};
+use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::MotionInfo;
 use p2p_shared::settings::{CommandLine, CommonOptions, Shell};
-use p2p_shared::{key, state_dir};
+use p2p_shared::{key, os};
 
 use crate::guardian::GuardianProgram;
 use crate::{Config, WORKER_HELLO, identity};
@@ -140,7 +140,7 @@ impl Options {
             Some(key) => key.id().to_string().parse()?,
             None => identity::load_or_make(&match self.state_dir {
                 Some(folder) => folder,
-                None => state_dir::default_state_dir()?,
+                None => os::default_state_dir()?,
             })?,
         };
         Ok(Config {

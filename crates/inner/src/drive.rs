@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use p2p_shared::names::{CommandName, LinkName, RunId};
-use p2p_shared::protocol::console::{MotionEvent, MotionRefused, Moving, PressId, StopCause};
-use p2p_shared::protocol::{End, MotionInfo, Refusal, RunRequest};
-use p2p_shared::text::millis;
+use p2p_shared::protocol::{
+    ActiveMotion, End, MotionEvent, MotionInfo, MotionRefusal, PressId, Refusal, RunRequest,
+    StopCause,
+};
+use p2p_shared::timing::millis_f64;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -62,7 +64,7 @@ pub(crate) struct Drive {
     /// What moves, or moved last.
     owner: MotionOwner,
     /// The motion that was told last, until the car stands.
-    moving: Option<Moving>,
+    moving: Option<ActiveMotion>,
     /// Whether we begin no motion any more.
     is_draining: bool,
     /// Keeps our process until the car stands.
@@ -173,7 +175,7 @@ impl Drive {
             return;
         }
         tracing::warn!(
-            stalled_ms = millis(since),
+            stalled_ms = millis_f64(since),
             "the inner did not get to run while the car moved: it is stopped (is the machine too slow, or out of memory?)"
         );
         self.decide(MotionInput::Stop(StopCause::Watchdog), None);
@@ -198,8 +200,8 @@ impl Drive {
                         "press refused"
                     );
                     let why = match refusal {
-                        Refusal::Draining => MotionRefused::NotStarted,
-                        _ => MotionRefused::StopFailed,
+                        Refusal::Draining => MotionRefusal::NotStarted,
+                        _ => MotionRefusal::StopFailed,
                     };
                     return self.report(MotionEvent::Refused { press, why });
                 }
@@ -345,7 +347,7 @@ impl Drive {
                         self.group = group;
                         self.stop_targets.add_file();
                     }
-                    let moving = Moving {
+                    let moving = ActiveMotion {
                         run: *run,
                         command: command.clone(),
                         press: *press,
@@ -371,7 +373,7 @@ impl Drive {
                     ..
                 }) => {
                     if let Some(press) = press {
-                        let why = MotionRefused::NotStarted;
+                        let why = MotionRefusal::NotStarted;
                         self.report(MotionEvent::Refused { press, why });
                     }
                     self.decide(MotionInput::NotStarted(token), None);
@@ -389,9 +391,9 @@ impl Drive {
                         let (cause, others) = (*cause, std::mem::take(others));
                         let ok = end == End::Exit(0);
                         if !ok && others.is_empty() && self.motion.tries_by_itself() {
-                            tracing::debug!(exit = %end, exec_ms = millis(exec), "the stop still fails");
+                            tracing::debug!(exit = %end, exec_ms = millis_f64(exec), "the stop still fails");
                         } else {
-                            tracing::info!(%cause, exit = %end, exec_ms = millis(exec), "stopped");
+                            tracing::info!(%cause, exit = %end, exec_ms = millis_f64(exec), "stopped");
                             self.report(MotionEvent::Stopped {
                                 cause,
                                 end,

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::console::PressId;
+use p2p_shared::protocol::PressId;
 use p2p_shared::text::Escaped;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};

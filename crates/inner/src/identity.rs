@@ -36,8 +36,8 @@ pub fn load_or_make(folder: &Path) -> anyhow::Result<Identity> {
 fn make(folder: &Path, path: &Path) -> anyhow::Result<Identity> {
     let text = format!(
         "{:016x}{:016x}",
-        p2p_shared::random::random_u64()?,
-        p2p_shared::random::random_u64()?
+        p2p_shared::os::random_u64()?,
+        p2p_shared::os::random_u64()?
     );
     fs::DirBuilder::new()
         .recursive(true)

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use p2p_shared::dial::{Past, RouterAddress};
 use p2p_shared::key::Key;
 use p2p_shared::names::{Identity, InstanceId, LinkName};
+use p2p_shared::net::dialer::{Dialer, RouterAddress};
+use p2p_shared::os::sd_notify;
 use p2p_shared::protocol::MotionInfo;
-use p2p_shared::supervisor;
 use p2p_shared::timing::DRAIN;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -162,7 +162,7 @@ impl Inner {
         );
         let agent = Agent {
             dispatcher,
-            instance: InstanceId(p2p_shared::random::random_u64().context("no randomness")?),
+            instance: InstanceId(p2p_shared::os::random_u64().context("no randomness")?),
             config,
             held_port: None,
             camera: camera.as_ref().map(Camera::handle),
@@ -170,7 +170,7 @@ impl Inner {
                 urgent: urgent_out,
                 output: output_out,
             },
-            past: Past::default(),
+            dialer: Dialer::default(),
             state,
             shutdown: shutdown.clone(),
             reconnect_now: reconnect_now.clone(),
@@ -205,11 +205,11 @@ impl Inner {
     pub fn proofs_of_life(&self) -> impl Future<Output = ()> + use<> {
         let car = self.car.clone();
         async move {
-            let Some(every) = supervisor::watchdog() else {
+            let Some(every) = sd_notify::watchdog() else {
                 return;
             };
             while car.proof().await {
-                supervisor::alive();
+                sd_notify::alive();
                 tokio::time::sleep(every).await;
             }
         }

@@ -121,7 +121,7 @@ mod tests {
             assert!(is_ours(own.parse().unwrap()) || !is_there, "{own}");
         }
         // One of the 2^27 that were never given to anybody (RFC 1112, 4).
-        let [a, b, c, d, ..] = p2p_shared::random::random_u64().unwrap().to_ne_bytes();
+        let [a, b, c, d, ..] = p2p_shared::os::random_u64().unwrap().to_ne_bytes();
         let nobodys = Ipv4Addr::new(0xf0 | a >> 5, b, c, d);
         assert!(!is_ours((nobodys, 80).into()), "{nobodys}");
         // Of an interface that there is not.

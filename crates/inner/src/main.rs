@@ -8,18 +8,19 @@ use anyhow::Context;
 use p2p_inner::config::{Options, Task};
 use p2p_inner::{Inner, guardian};
 use p2p_shared::names::CommandName;
-use p2p_shared::{exit, logging, private_memory, settings, supervisor};
+use p2p_shared::os::sd_notify;
+use p2p_shared::{logging, os, settings};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    private_memory::close();
+    os::no_core_dumps();
     let options: Options = settings::parse();
     match &options.task {
         Some(Task::Completions { shell }) => {
-            exit::code(settings::print_completions::<Options>(*shell).map_err(Into::into))
+            os::exit_code(settings::print_completions::<Options>(*shell).map_err(Into::into))
         }
-        Some(Task::Man) => exit::code(settings::print_man::<Options>().map_err(Into::into)),
+        Some(Task::Man) => os::exit_code(settings::print_man::<Options>().map_err(Into::into)),
         Some(Task::Guardian {
             commands,
             stop,
@@ -28,9 +29,9 @@ fn main() -> ExitCode {
             // A file of its own: two processes would prune and rotate one without knowing of
             // each other.
             let _logs = logging::start(options.common.log_options("p2p-inner-guardian"));
-            exit::code(guard(commands.clone(), stop.clone(), *inner))
+            os::exit_code(guard(commands.clone(), stop.clone(), *inner))
         }
-        None => exit::code(run(options)),
+        None => os::exit_code(run(options)),
     }
 }
 
@@ -54,7 +55,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
     let inner = Inner::start(options.into_config()?)?;
-    supervisor::ready();
+    sd_notify::ready();
     let alive = tokio::spawn(inner.proofs_of_life());
     loop {
         tokio::select! {
@@ -63,7 +64,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
             _ = terminate.recv() => break,
         }
     }
-    supervisor::stopping();
+    sd_notify::stopping();
     tracing::info!("ending: running commands have 30 s (once more to end at once)");
     tokio::select! {
         () = inner.shut_down() => {}

@@ -20,7 +20,7 @@
 use std::time::Duration;
 
 use p2p_shared::names::{Argument, CommandName, RunId};
-use p2p_shared::protocol::console::{MotionRefused as Refused, PressId, StopCause as Cause};
+use p2p_shared::protocol::{MotionRefusal as Refused, PressId, StopCause as Cause};
 use p2p_shared::timing;
 
 pub(crate) mod stop_targets;

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use p2p_shared::environment;
 use p2p_shared::names::Argument;
+use p2p_shared::os;
 use p2p_shared::text::{Escaped, EscapedBytes};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
@@ -263,7 +263,7 @@ fn command(program: &Program<'_>, executed: &Path, script: Option<&Path>) -> Com
         .current_dir(program.folder)
         .env_clear()
         .env("PATH", DEFAULT_PATH)
-        .envs(environment::handed_on())
+        .envs(os::child_env())
         .envs(program.variables.iter().map(|(name, value)| (name, value)))
         .stdin(if program.has_stdin {
             Stdio::piped()

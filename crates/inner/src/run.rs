@@ -7,11 +7,11 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_shared::clock as timers;
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::{End, InnerToRouter, Refusal, RunRequest};
-use p2p_shared::text::{EscapedBytes, millis};
-use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE};
+use p2p_shared::text::EscapedBytes;
+use p2p_shared::timing;
+use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE, millis_f64};
 use tokio::io::AsyncWriteExt;
 use tokio::process::ChildStdin;
 use tokio_util::sync::CancellationToken;
@@ -296,7 +296,7 @@ impl Run {
         telling: &OutputReporter,
         worker: Option<&str>,
     ) {
-        let exec = timers::now().saturating_duration_since(begun);
+        let exec = timing::now().saturating_duration_since(begun);
         let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
         let mut kept = story.stderr.kept();
         if let Some(stop_result) = self.role.as_ref().and_then(|role| role.stop_result())
@@ -322,7 +322,7 @@ impl Run {
             worker,
             exit = %story.end,
             bytes = story.bytes,
-            exec_ms = millis(exec),
+            exec_ms = millis_f64(exec),
             stderr = %EscapedBytes(kept).cut(LOGGED_STDERR),
             stderr_bytes = story.stderr.total,
             "run"

@@ -4,15 +4,15 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_shared::liveness::{Due, Liveness, Pings};
+use p2p_shared::keepalive::{Due, Keepalive, PingMode};
 use p2p_shared::names::LinkName;
+use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{
-    Hello, InnerToRouter, MAX_OPEN_RUNS, Rejection, RouterToInner, RunRequest,
+    InnerToRouter, LinkHello, MAX_OPEN_RUNS, Rejection, RouterToInner, RunRequest,
 };
 use p2p_shared::text::Escaped;
-use p2p_shared::transport::Transport;
-use p2p_shared::wire::{Event, Wire, WireError};
-use p2p_shared::{clock as timers, timing};
+use p2p_shared::timing;
+use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -43,7 +43,7 @@ const DRAINING: Bytes = Bytes::from_static(b"draining");
 const TICK: Duration = Duration::from_millis(100);
 
 /// The WebSocket of a link.
-pub(crate) type LinkWire = Wire<Transport, InnerToRouter, RouterToInner>;
+pub(crate) type LinkSocket = MessageSocket<Transport, InnerToRouter, RouterToInner>;
 
 /// What the inner's parts have to say, whether there is a link or not.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Outbox {
 pub(crate) enum SessionEnd {
     /// The connection broke.
     #[error(transparent)]
-    Lost(#[from] WireError),
+    Lost(#[from] WebSocketError),
     /// The router closed it without a word of ours.
     #[error("the router closed the link{}", reason(.0))]
     Closed(String),
@@ -114,33 +114,36 @@ pub(crate) struct Welcome {
 
 /// Says hello and waits to be welcomed.
 pub(crate) async fn greet(
-    mut wire: LinkWire,
-    hello: Hello,
-) -> Result<(LinkWire, Welcome), SessionEnd> {
+    mut socket: LinkSocket,
+    hello: LinkHello,
+) -> Result<(LinkSocket, Welcome), SessionEnd> {
     let greeting = async {
-        wire.push(&InnerToRouter::Hello(hello))?;
+        socket.push(&InnerToRouter::Hello(hello))?;
         loop {
-            match wire.event().await? {
-                Event::Message(RouterToInner::Welcome { name, service_port }) => {
+            match socket.event().await? {
+                SocketEvent::Message(RouterToInner::Welcome { name, service_port }) => {
                     return Ok(Welcome { name, service_port });
                 }
-                Event::Message(RouterToInner::Rejected { rejection, message }) => {
+                SocketEvent::Message(RouterToInner::Rejected { rejection, message }) => {
                     return Err(SessionEnd::rejected(rejection, &message));
                 }
-                Event::Message(RouterToInner::GoAway { reconnect_after_ms }) => {
+                SocketEvent::Message(RouterToInner::GoAway { reconnect_after_ms }) => {
                     return Err(SessionEnd::go_away(reconnect_after_ms));
                 }
-                Event::Closed(reason) => return Err(SessionEnd::Closed(reason)),
+                SocketEvent::Closed(reason) => return Err(SessionEnd::Closed(reason)),
                 // Nothing else has a meaning yet.
-                Event::Message(_) | Event::Ping | Event::Pong(_) | Event::Room => {}
+                SocketEvent::Message(_)
+                | SocketEvent::Ping
+                | SocketEvent::Pong(_)
+                | SocketEvent::Writable => {}
             }
         }
     };
     let greeted = tokio::time::timeout(timing::HELLO, greeting).await;
     match greeted.unwrap_or(Err(SessionEnd::NoWelcome)) {
-        Ok(welcome) => Ok((wire, welcome)),
+        Ok(welcome) => Ok((socket, welcome)),
         Err(end) => {
-            end.close(wire).await;
+            end.close(socket).await;
             Err(end)
         }
     }
@@ -156,12 +159,16 @@ impl SessionEnd {
     }
 
     /// Closes the link as this end of it asks for.
-    async fn close(&self, wire: LinkWire) {
+    async fn close(&self, socket: LinkSocket) {
         match self {
             // So that the router needn't wait for our close.
-            Self::Rejected(..) | Self::GoAway(_) => wire.part(None, "", FAREWELL).await,
-            Self::Drained => wire.part(None, "the inner is ending", LAST_OUTPUT).await,
-            Self::Unreasonable(what) => wire.part(None, what, FAREWELL).await,
+            Self::Rejected(..) | Self::GoAway(_) => socket.close_with(None, "", FAREWELL).await,
+            Self::Drained => {
+                socket
+                    .close_with(None, "the inner is ending", LAST_OUTPUT)
+                    .await
+            }
+            Self::Unreasonable(what) => socket.close_with(None, what, FAREWELL).await,
             Self::Lost(_)
             | Self::Closed(_)
             | Self::Silent(_)
@@ -197,7 +204,7 @@ async fn tick(ticks: &mut Option<Interval>) {
 
 /// A link that is up.
 pub(crate) struct Session<'a> {
-    pub wire: LinkWire,
+    pub socket: LinkSocket,
     pub name: LinkName,
     pub service_port: u16,
     pub camera: Option<&'a CameraHandle>,
@@ -213,37 +220,37 @@ pub(crate) struct Session<'a> {
 impl Session<'_> {
     /// Serves the link until it ends. What runs then goes on without it.
     pub(crate) async fn serve(mut self) -> SessionEnd {
-        self.wire.get_ref().set_dead_after(timing::PACE_IDLE.dead);
+        self.socket.get_ref().set_dead_after(timing::PACE_IDLE.dead);
         let end = match self.run().await {
             Ok(end) | Err(end) => end,
         };
         self.dispatcher.detach_output();
-        end.close(self.wire).await;
+        end.close(self.socket).await;
         end
     }
 
     async fn run(&mut self) -> Result<SessionEnd, SessionEnd> {
-        let mut liveness = Liveness::new(Pings::WhenSilent, timers::now());
+        let mut keepalive = Keepalive::new(PingMode::WhenSilent, timing::now());
         let mut listing = CommandListing::new(self.dispatcher.commands().clone());
         let shutdown = self.shutdown.clone();
         let mut drained = std::pin::pin!(self.dispatcher.ended());
         let mut draining: Option<DrainState> = None;
-        let socket = self.wire.get_ref().socket();
+        let socket = self.socket.get_ref().socket();
         let address = socket.and_then(|socket| socket.local_addr().ok());
-        let mut local_address = LocalAddress::new(address, timers::now());
+        let mut local_address = LocalAddress::new(address, timing::now());
         loop {
-            let now = timers::now();
+            let now = timing::now();
             let busy = self.watched || self.ticks.is_some() || !self.dispatcher.is_idle();
-            let mut pace = liveness.set_busy(busy, now);
-            let (due, changed) = liveness.poll(now);
+            let mut pace = keepalive.set_busy(busy, now);
+            let (due, changed) = keepalive.poll(now);
             pace = changed.or(pace);
             if let Some(pace) = pace {
-                self.wire.get_ref().set_dead_after(pace.dead);
+                self.socket.get_ref().set_dead_after(pace.dead);
             }
             match due {
                 Some(Due::Dead(silence)) => return Ok(SessionEnd::Silent(silence)),
-                Some(Due::Ping) if draining.is_some() => self.wire.push_ping(DRAINING)?,
-                Some(Due::Ping) => self.wire.push_ping(Bytes::new())?,
+                Some(Due::Ping) if draining.is_some() => self.socket.push_ping(DRAINING)?,
+                Some(Due::Ping) => self.socket.push_ping(Bytes::new())?,
                 None => {}
             }
             if local_address.is_lost(now) {
@@ -254,11 +261,11 @@ impl Session<'_> {
                     "asks for runs and does not read what becomes of them",
                 ));
             }
-            let has_room = self.wire.has_room();
+            let has_room = self.socket.has_room();
             let may_leave = draining
                 .as_ref()
                 .is_some_and(|draining| draining.may_leave(now, has_room));
-            let mut timer = liveness.next();
+            let mut timer = keepalive.next();
             if let Some(look) = local_address.next(busy) {
                 timer = timer.min(look);
             }
@@ -270,21 +277,21 @@ impl Session<'_> {
                 () = shutdown.cancelled(), if draining.is_none() => {
                     draining = Some(DrainState { patience: now + LAST_OUTPUT, heard: false });
                     self.dispatcher.drain(timing::DRAIN);
-                    self.wire.push(&InnerToRouter::Draining)?;
-                    self.wire.push_ping(DRAINING)?;
+                    self.socket.push(&InnerToRouter::Draining)?;
+                    self.socket.push_ping(DRAINING)?;
                 }
                 Some(message) = self.outbox.urgent.recv(), if has_room => {
-                    self.wire.push(&message)?;
+                    self.socket.push(&message)?;
                 }
                 () = tick(&mut self.ticks), if has_room && self.ticks.is_some() => {
-                    self.wire.push(&InnerToRouter::Clock { clock_ms: clock::now_ms() })?;
+                    self.socket.push(&InnerToRouter::Clock { clock_ms: clock::now_ms() })?;
                 }
-                event = self.wire.event() => {
+                event = self.socket.event() => {
                     let event = event?;
-                    if !matches!(event, Event::Room) {
-                        liveness.heard(timers::now());
+                    if !matches!(event, SocketEvent::Writable) {
+                        keepalive.on_traffic(timing::now());
                     }
-                    if let (Event::Pong(payload), Some(draining)) = (&event, &mut draining) {
+                    if let (SocketEvent::Pong(payload), Some(draining)) = (&event, &mut draining) {
                         draining.heard |= *payload == DRAINING;
                     }
                     if let Some(end) = self.on_event(event, &mut listing)? {
@@ -294,11 +301,11 @@ impl Session<'_> {
                 Some(message) = self.outbox.output.recv(), if has_room => {
                     self.push_output(&message)?;
                     // Several messages a write when several wait: a run's output and its end.
-                    while self.wire.has_room() && let Ok(message) = self.outbox.output.try_recv() {
+                    while self.socket.has_room() && let Ok(message) = self.outbox.output.try_recv() {
                         self.push_output(&message)?;
                     }
                 }
-                message = listing.next(), if has_room => self.wire.push(&message)?,
+                message = listing.next(), if has_room => self.socket.push(&message)?,
                 () = &mut drained, if may_leave => {
                     while let Ok(message) = self.outbox.output.try_recv() {
                         self.push_output(&message)?;
@@ -312,33 +319,33 @@ impl Session<'_> {
     }
 
     /// Queues output or a run's end, behind all that was said of its run before.
-    fn push_output(&mut self, message: &InnerToRouter) -> Result<(), WireError> {
+    fn push_output(&mut self, message: &InnerToRouter) -> Result<(), WebSocketError> {
         self.push_urgent()?;
-        self.wire.push(message)
+        self.socket.push(message)
     }
 
-    fn push_urgent(&mut self) -> Result<(), WireError> {
+    fn push_urgent(&mut self) -> Result<(), WebSocketError> {
         while let Ok(message) = self.outbox.urgent.try_recv() {
-            self.wire.push(&message)?;
+            self.socket.push(&message)?;
         }
         Ok(())
     }
 
     fn on_event(
         &mut self,
-        event: Event<RouterToInner>,
+        event: SocketEvent<RouterToInner>,
         listing: &mut CommandListing,
-    ) -> Result<Option<SessionEnd>, WireError> {
+    ) -> Result<Option<SessionEnd>, WebSocketError> {
         let message = match event {
-            Event::Message(message) => message,
-            Event::Ping => {
-                self.wire.push(&InnerToRouter::Clock {
+            SocketEvent::Message(message) => message,
+            SocketEvent::Ping => {
+                self.socket.push(&InnerToRouter::Clock {
                     clock_ms: clock::now_ms(),
                 })?;
                 return Ok(None);
             }
-            Event::Pong(_) | Event::Room => return Ok(None),
-            Event::Closed(reason) => return Ok(Some(SessionEnd::Closed(reason))),
+            SocketEvent::Pong(_) | SocketEvent::Writable => return Ok(None),
+            SocketEvent::Closed(reason) => return Ok(Some(SessionEnd::Closed(reason))),
         };
         let drive = self.dispatcher.drive();
         match message {

@@ -9,11 +9,11 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use p2p_shared::dial::{DialError, Past, RouterAddress};
 use p2p_shared::names::{CommandName, InstanceId, RunId};
+use p2p_shared::net::dialer::{DialError, Dialer, RouterAddress};
+use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::End;
-use p2p_shared::transport::Transport;
-use p2p_shared::{timing, wire};
+use p2p_shared::{timing, websocket};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
@@ -69,7 +69,7 @@ impl Network {
         let router = router.clone();
         match tokio::time::timeout(timing::HELLO, (self.0)()).await {
             Ok(Some(stream)) => {
-                let limits = Some(wire::limits());
+                let limits = Some(websocket::limits());
                 Ok(WebSocketStream::from_raw_socket(stream, Role::Client, limits).await)
             }
             Ok(None) => Err(DialError::Connect {
@@ -230,7 +230,7 @@ impl Simulated {
                 urgent: urgent_out,
                 output: output_out,
             },
-            past: Past::default(),
+            dialer: Dialer::default(),
             state,
             shutdown: shutdown.clone(),
             reconnect_now: Arc::default(),

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use p2p_inner::{Config, Inner, LinkState};
-use p2p_shared::dial::RouterAddress;
 use p2p_shared::key::Key;
+use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::MotionInfo;
 
 /// So many dial at a time: as many as a router's accept queue holds at the least.

@@ -4,8 +4,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use p2p_shared::protocol::media::{CameraState, MediaTicket, Picture};
-use p2p_shared::random::random_u64;
+use p2p_shared::os::random_u64;
+use p2p_shared::protocol::{CameraState, MediaTicket, Picture};
 use p2p_shared::text::Escaped;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use p2p_shared::clock;
 use p2p_shared::key::Role;
 use p2p_shared::names::{CommandName, InstanceId, LinkName, RunId};
-use p2p_shared::protocol::console::{
-    ControlWish, Driver, MotionEvent, PressId, RefusedReason, SessionId, StopCause,
+use p2p_shared::protocol::{
+    ControlRequest, Driver, LinkHello, MotionEvent, MotionInfo, PressId, RefusedReason, SessionId,
+    StopCause,
 };
-use p2p_shared::protocol::{Hello, MotionInfo};
+use p2p_shared::timing;
 use tokio::sync::{Notify, mpsc};
 
 use crate::car::control::{Control, Epochs, Event};
@@ -104,7 +104,7 @@ struct State {
 }
 
 impl Car {
-    pub(crate) fn new(port: u16, shared: Arc<CarServices>, hello: &Hello) -> Self {
+    pub(crate) fn new(port: u16, shared: Arc<CarServices>, hello: &LinkHello) -> Self {
         Self {
             port,
             shared,
@@ -125,7 +125,7 @@ impl Car {
     }
 
     /// A link came up, unless a newer one has.
-    pub(crate) fn link_up(&self, link: &LinkHandle, hello: &Hello, watch: Interest) {
+    pub(crate) fn link_up(&self, link: &LinkHandle, hello: &LinkHello, watch: Interest) {
         let mut state = self.lock();
         if (state.link.as_ref()).is_some_and(|held| held.id() > link.id()) {
             return;
@@ -186,13 +186,13 @@ impl Car {
     pub(crate) fn request_control(
         &self,
         who: &DriverSession,
-        wish: ControlWish,
+        wish: ControlRequest,
     ) -> Result<(), Refused> {
         let mut state = self.lock();
         if state.closed {
             return Err(messages::closing());
         }
-        let now = clock::now();
+        let now = timing::now();
         let may_seize = who.role.may_administer();
         let epochs = &self.shared.epochs;
         let events = (state.control).request(&who.driver, wish, may_seize, epochs, now)?;
@@ -203,7 +203,7 @@ impl Car {
     /// The session is gone.
     pub(crate) fn session_left(&self, session: SessionId) {
         let mut state = self.lock();
-        let now = clock::now();
+        let now = timing::now();
         let events = state
             .control
             .session_left(session, &self.shared.epochs, now);
@@ -223,7 +223,7 @@ impl Car {
         let mut state = self.lock();
         state.closed |= for_good;
         let events = state.control.close();
-        self.happened(&mut state, &events, clock::now());
+        self.happened(&mut state, &events, timing::now());
     }
 
     /// Anyone stops it.

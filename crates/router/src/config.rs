@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use p2p_shared::os;
 use p2p_shared::ports::PortRange;
 use p2p_shared::settings::{CommandLine, CommonOptions, Shell};
-use p2p_shared::state_dir;
 
 use crate::Config;
 use crate::Patience;
@@ -134,10 +134,10 @@ impl Options {
     ///
     /// # Errors
     /// If no place is known.
-    pub fn state_dir(&self) -> Result<PathBuf, state_dir::NoStateDir> {
+    pub fn state_dir(&self) -> Result<PathBuf, os::NoStateDir> {
         self.state_dir
             .clone()
-            .map_or_else(state_dir::default_state_dir, Ok)
+            .map_or_else(os::default_state_dir, Ok)
     }
 
     /// Settings of which one needs another, wherever each comes from.

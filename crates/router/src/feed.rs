@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use p2p_shared::clock;
 use p2p_shared::names::{LinkName, RunId};
-use p2p_shared::protocol::MotionInfo;
-use p2p_shared::protocol::console::{
-    ControlInfo, FeedEvent, LinkInfo, MotionEvent, Moving, RunInfo, RunResult,
+use p2p_shared::protocol::{
+    ActiveMotion, ControlInfo, FeedEvent, LinkInfo, MotionEvent, MotionInfo, RunInfo, RunResult,
 };
 use p2p_shared::text::Escaped;
+use p2p_shared::timing;
 use tokio::sync::broadcast;
 
 mod snapshot;
@@ -62,7 +61,7 @@ struct LinkView {
     motion: MotionInfo,
     control: ControlInfo,
     request_until: Option<Instant>,
-    moving: Option<Moving>,
+    moving: Option<ActiveMotion>,
     stop_failed: bool,
 }
 
@@ -119,7 +118,7 @@ impl Feed {
     /// one car, without the runs that are over.
     pub(crate) fn subscribe(&self, only: Option<u16>) -> Subscription {
         let known = self.lock();
-        let now = clock::now();
+        let now = timing::now();
         let info = |(port, link): (&u16, &LinkView)| link.info(*port, now);
         let snapshot = match only {
             Some(port) => {
@@ -150,7 +149,7 @@ impl Feed {
     /// A link came up, with what a new inner (`is_new`) has forgotten.
     pub(crate) fn link_up(&self, port: u16, name: LinkName, motion: MotionInfo, is_new: bool) {
         let mut known = self.lock();
-        let now = clock::now();
+        let now = timing::now();
         let link = known.links.entry(port).or_insert_with(|| LinkView {
             name: name.clone(),
             is_up: false,
@@ -178,7 +177,7 @@ impl Feed {
         let mut known = self.lock();
         if let Some(link) = known.links.get_mut(&port) {
             link.is_up = false;
-            link.since = clock::now();
+            link.since = timing::now();
             link.moving = None;
             self.publish(|| FeedEvent::LinkDown {
                 service_port: port,

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use p2p_shared::names::RunIds;
+use p2p_shared::net::socket;
 use p2p_shared::ports::PortRange;
-use p2p_shared::{socket, timing};
+use p2p_shared::timing;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;

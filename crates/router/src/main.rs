@@ -14,21 +14,22 @@ use p2p_router::net::limits;
 use p2p_router::ops::health_command;
 use p2p_router::ops::inherited_listeners::{InheritedListeners, ThisProgram};
 use p2p_router::ops::signals::Signals;
-use p2p_shared::{exit, logging, private_memory, settings, supervisor};
+use p2p_shared::os::sd_notify;
+use p2p_shared::{logging, os, settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 fn main() -> ExitCode {
-    private_memory::close();
+    os::no_core_dumps();
     let mut options: Options = settings::parse();
     match options.task.take() {
         Some(Task::Completions { shell }) => {
-            exit::code(settings::print_completions::<Options>(shell).map_err(Into::into))
+            os::exit_code(settings::print_completions::<Options>(shell).map_err(Into::into))
         }
-        Some(Task::Man) => exit::code(settings::print_man::<Options>().map_err(Into::into)),
-        Some(Task::Check) => exit::code(check(&options)),
+        Some(Task::Man) => os::exit_code(settings::print_man::<Options>().map_err(Into::into)),
+        Some(Task::Check) => os::exit_code(check(&options)),
         Some(Task::Health) => health_command::run(&options),
-        Some(Task::Key(command)) => exit::code(key(&options, command)),
-        None => exit::code(serve(&options)),
+        Some(Task::Key(command)) => os::exit_code(key(&options, command)),
+        None => os::exit_code(serve(&options)),
     }
 }
 
@@ -41,7 +42,7 @@ fn serve(options: &Options) -> anyhow::Result<()> {
     Signals::hold().context("signals")?;
     if signals.end() {
         // It came when nobody waited for it any more, and nothing runs.
-        supervisor::stopping();
+        sd_notify::stopping();
         return Ok(());
     }
     Err(program.execute_anew(sockets))
@@ -97,9 +98,9 @@ async fn run(
         }
         None => tracing::warn!("--open: everyone who reaches the ports may run commands"),
     }
-    supervisor::ready();
+    sd_notify::ready();
     while signal_events.restart().await {
-        supervisor::reloading();
+        sd_notify::reloading();
         // What would end the router after it must not begin: it goes on as it is.
         let checked = tokio::select! {
             biased;
@@ -109,7 +110,7 @@ async fn run(
         if let Err(error) = checked {
             let error = format!("{error:#}");
             tracing::error!(error, "not restarted: the router goes on as it was");
-            supervisor::ready();
+            sd_notify::ready();
             continue;
         }
         tracing::info!("restarting: running commands have 30 s; the ports stay open");
@@ -149,7 +150,7 @@ async fn run(
         router = again
             .and_then(Router::start)
             .map_err(|error| anyhow::anyhow!("the router can't go on: {error:#}"))?;
-        supervisor::ready();
+        sd_notify::ready();
     }
     ending();
     tokio::select! {
@@ -161,7 +162,7 @@ async fn run(
 
 /// Says that the router ends, to whoever started it and in the log.
 fn ending() {
-    supervisor::stopping();
+    sd_notify::stopping();
     tracing::info!("ending: running commands have 30 s (once more to end at once)");
 }
 

@@ -3,7 +3,7 @@
 //!
 //! What is real: the router's link and console tasks, registry, control, queues and `/cgi` from the
 //! parsed query on; the inner's agent, session, executor, memory, drive and motion, and the ears of
-//! its guardian; the console's `drive`; back-off, liveness and the WebSocket under them all. What is
+//! its guardian; the console's `drive`; back-off, keepalive and the WebSocket under them all. What is
 //! simulated: sockets (`network`), processes and the car (`machine`), people (`desk`, `callers`),
 //! and SIGSTOP and SIGKILL. Running the real tasks was preferred to putting only the pure parts on a
 //! scheduler: the shells around them, where most faults would be, are part of it, and what had to be

@@ -10,14 +10,13 @@ use common::peer::FakeInner;
 use common::{World, get, raw, soon};
 use futures_util::SinkExt;
 use p2p_shared::codec;
-use p2p_shared::dial::DialError;
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::console::{
-    ConsoleToRouter, FeedEvent, MotionEvent, Moving, RefusedReason, RouterToConsole, SendEvent,
-    Source,
+use p2p_shared::net::dialer::DialError;
+use p2p_shared::protocol::{
+    ActiveMotion, ConsoleToRouter, End, FeedEvent, InnerToRouter, MotionEvent, RUN_WINDOW,
+    RefusedReason, RouterToConsole, RouterToInner, RunSource, SendEvent, cost,
 };
-use p2p_shared::protocol::{End, InnerToRouter, RUN_WINDOW, RouterToInner, cost};
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
@@ -33,7 +32,10 @@ async fn a_console_gets_a_picture_and_then_what_happens() {
     assert_eq!((link.lease_ms, link.motion_limit_ms), (400, 2000));
     assert_eq!((link.motion.len(), link.stop.as_str()), (4, "stop"));
     let run = &console.picture.runs[0];
-    assert_eq!((run.command.as_str(), run.source), ("hello", Source::Http));
+    assert_eq!(
+        (run.command.as_str(), run.source),
+        ("hello", RunSource::Http)
+    );
     assert_eq!((run.from.as_str(), run.key.as_str()), ("127.0.0.1", ""));
     let result = run.result.as_ref().unwrap();
     assert_eq!((result.status, result.end), (200, Some(End::Exit(0))));
@@ -134,7 +136,7 @@ async fn what_a_console_sends_runs_and_its_output_streams_back() {
     );
     assert!(is_3, "{finished:?}");
     let seen = console.sees_run(|run| run.result.is_some()).await;
-    assert_eq!((seen.run, seen.source), (run, Source::Send));
+    assert_eq!((seen.run, seen.source), (run, RunSource::Send));
     console.sends(8, port, "absent").await;
     console.is_told(8).await;
     let refused = console.is_told(8).await;
@@ -260,7 +262,7 @@ async fn a_router_that_goes_down_sends_its_consoles_away() {
 /// Says that so many motions have started, all at once.
 async fn moves(inner: &mut FakeInner, count: u32) {
     for _ in 0..count {
-        let message = InnerToRouter::Motion(MotionEvent::Started(Moving {
+        let message = InnerToRouter::Motion(MotionEvent::Started(ActiveMotion {
             run: RunId::from_number(1),
             command: ["x"; 4].map(|x| x.repeat(60)).join("/").parse().unwrap(),
             press: None,

@@ -12,8 +12,9 @@ use common::peer::{self, FakeInner};
 use common::{World, get, soon};
 use futures_util::SinkExt;
 use p2p_shared::key::{Key, Role};
-use p2p_shared::protocol::console::{ControlWish, MotionEvent, Moving, PressId, StopCause};
-use p2p_shared::protocol::{InnerToRouter, RouterToInner};
+use p2p_shared::protocol::{
+    ActiveMotion, ControlRequest, InnerToRouter, MotionEvent, PressId, RouterToInner, StopCause,
+};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -83,7 +84,7 @@ async fn a_page_is_shown_its_car_and_drives_it() {
     };
     assert_eq!(press, PressId { epoch, number: 1 });
     let command = "forward".parse().unwrap();
-    let moving = Moving {
+    let moving = ActiveMotion {
         run,
         command,
         press: Some(press),
@@ -207,7 +208,7 @@ async fn two_pages_that_want_control_ask_each_other_and_a_console_is_one_of_them
     is_stopped(&mut inner).await;
     while second.hears("control").await["driver"]["session"] != session {}
     let mut console = FakeConsole::open(world.main_port()).await;
-    console.wishes(port, ControlWish::Seize).await;
+    console.wishes(port, ControlRequest::Seize).await;
     is_stopped(&mut inner).await;
     while second.hears("control").await["driver"]["session"] == session {}
 }

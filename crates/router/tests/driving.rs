@@ -16,11 +16,10 @@ use common::{World, get, get_with_key, local, raw, soon};
 use futures_util::{SinkExt, StreamExt};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::console::{
-    ConsoleToRouter, ControlWish, MotionEvent, MotionRefused, Moving, PressId, RefusedReason,
-    RouterToConsole, SendEvent, Source,
+use p2p_shared::protocol::{
+    ActiveMotion, ConsoleToRouter, ControlRequest, End, InnerToRouter, MotionEvent, MotionRefusal,
+    PressId, Refusal, RefusedReason, RouterToConsole, RouterToInner, RunSource, SendEvent,
 };
-use p2p_shared::protocol::{End, InnerToRouter, Refusal, RouterToInner};
 use tokio_tungstenite::tungstenite::Message;
 
 /// A tick that is never old: the clock of an inner by hand begins at 0.
@@ -112,7 +111,7 @@ async fn taking_control_stops_first_and_then_presses_pass() {
     let renew = RouterToInner::Renew { press, tick_ms };
     assert_eq!(hears(&mut inner).await, renew);
     // The car's answers make the press a run like any other.
-    let moving = Moving {
+    let moving = ActiveMotion {
         run,
         command: "forward".parse().unwrap(),
         press: Some(press),
@@ -133,7 +132,7 @@ async fn taking_control_stops_first_and_then_presses_pass() {
     };
     inner.say(InnerToRouter::Motion(ended)).await;
     let over = console.sees_run(|seen| seen.result.is_some()).await;
-    assert_eq!((over.run, over.source), (run, Source::Drive));
+    assert_eq!((over.run, over.source), (run, RunSource::Drive));
     let result = over.result.unwrap();
     assert_eq!((result.status, result.exec_us), (200, Some(1000)));
     // What comes late is not passed on: the next that the car hears is the next press.
@@ -183,14 +182,14 @@ async fn a_view_key_may_stop_and_not_drive_and_that_ends_the_press() {
     let drive = world.key("driver", Role::Drive).await;
     let mut viewer = FakeConsole::with(world.main_port(), Some(&view), false).await;
     let mut driver = FakeConsole::with(world.main_port(), Some(&drive), false).await;
-    for wish in [ControlWish::Take, ControlWish::Seize] {
+    for wish in [ControlRequest::Take, ControlRequest::Seize] {
         viewer.wishes(service_port, wish).await;
         assert_eq!(viewer.is_refused().await.0, RefusedReason::Denied);
     }
     let epoch = driver.takes(service_port).await;
     assert_eq!(is_stopped(&mut inner).await.0, "driver, taking control");
     // A drive key is not an admin's.
-    driver.wishes(service_port, ControlWish::Seize).await;
+    driver.wishes(service_port, ControlRequest::Seize).await;
     assert_eq!(driver.is_refused().await.0, RefusedReason::Denied);
     let press = PressId { epoch, number: 1 };
     viewer.presses(service_port, press, "forward", FRESH).await;
@@ -222,7 +221,7 @@ async fn control_is_asked_for_granted_and_denied() {
     let (mut inner, port, mut one, epoch) = driven(&world).await;
     let mut two = FakeConsole::open(world.main_port()).await;
     let second = two.picture.session;
-    two.wishes(port, ControlWish::Take).await;
+    two.wishes(port, ControlRequest::Take).await;
     for console in [&mut one, &mut two] {
         let asked = console
             .sees_control(|control| control.request.is_some())
@@ -231,12 +230,12 @@ async fn control_is_asked_for_granted_and_denied() {
         assert_eq!(who.session, second);
         assert!((9_000..=10_000).contains(&left_ms), "{left_ms}");
     }
-    one.wishes(port, ControlWish::Deny).await;
+    one.wishes(port, ControlRequest::Deny).await;
     let denied = two.sees_control(|control| control.request.is_none()).await;
     assert_eq!(denied.epoch, epoch);
-    two.wishes(port, ControlWish::Take).await;
+    two.wishes(port, ControlRequest::Take).await;
     one.sees_control(|control| control.request.is_some()).await;
-    one.wishes(port, ControlWish::Grant).await;
+    one.wishes(port, ControlRequest::Grant).await;
     let granted = two
         .sees_control(|control| control.driver.as_ref().is_some_and(|d| d.session == second))
         .await;
@@ -246,7 +245,7 @@ async fn control_is_asked_for_granted_and_denied() {
     one.presses(port, press, "forward", FRESH).await;
     assert_eq!(one.is_refused().await.0, RefusedReason::Locked);
     // An admin seizes it: without keys everyone is.
-    one.wishes(port, ControlWish::Seize).await;
+    one.wishes(port, ControlRequest::Seize).await;
     let seized = two
         .sees_control(|control| control.epoch > granted.epoch)
         .await;
@@ -259,7 +258,7 @@ async fn silence_to_a_request_means_no() {
     let world = World::open();
     let (_inner, port, mut one, epoch) = driven(&world).await;
     let mut two = FakeConsole::open(world.main_port()).await;
-    two.wishes(port, ControlWish::Take).await;
+    two.wishes(port, ControlRequest::Take).await;
     // Both at a time: who doesn't answer pings is gone before the 10 s are over.
     let waits = async |console: &mut FakeConsole| {
         console
@@ -303,7 +302,7 @@ async fn while_somebody_drives_other_motion_gets_409_and_all_else_runs() {
     inner.starts(run).await;
     inner.finishes(run).await;
     assert_eq!(other.await.unwrap().verdict(), (200, "yes"));
-    driver.wishes(port, ControlWish::Release).await;
+    driver.wishes(port, ControlRequest::Release).await;
     is_stopped(&mut inner).await;
     let free = tokio::spawn(get(port, "/cgi?command=forward"));
     let run = inner.is_asked_to_run().await.run;
@@ -402,7 +401,7 @@ async fn a_stop_passes_while_the_inner_and_the_router_drain() {
         .sees_control(|control| control.driver.is_none())
         .await;
     assert_eq!(get(port, "/cgi?command=x").await.verdict(), (503, "no"));
-    driver.wishes(port, ControlWish::Take).await;
+    driver.wishes(port, ControlRequest::Take).await;
     assert_eq!(driver.is_refused().await.0, RefusedReason::Offline);
     let stop = tokio::spawn(get(port, "/cgi?command=stop"));
     let request = inner.is_asked_to_run().await;
@@ -505,7 +504,7 @@ async fn a_press_that_the_car_refuses_is_told_as_a_failed_run() {
     let press = PressId { epoch, number: 1 };
     driver.presses(port, press, "forward", FRESH).await;
     let (_, run, _) = is_pressed(&mut inner).await;
-    let why = MotionRefused::Old;
+    let why = MotionRefusal::Old;
     inner
         .say(InnerToRouter::Motion(MotionEvent::Refused { press, why }))
         .await;
@@ -539,7 +538,7 @@ async fn a_real_car_is_driven_and_stands_when_its_driver_dies() {
         .sees_motion(|event| *event == MotionEvent::Stands)
         .await;
     let over = watcher.sees_run(|run| run.result.is_some()).await;
-    assert_eq!(over.source, Source::Drive);
+    assert_eq!(over.source, RunSource::Drive);
     assert_eq!(over.result.unwrap().end, Some(End::Ended));
 }
 

@@ -19,7 +19,7 @@ use common::console::FakeConsole;
 use common::program::{Program, inner_of};
 use common::{ReservedPort, asking, get, is_alive, until, until_so};
 use p2p_shared::key::Key;
-use p2p_shared::protocol::console::{MotionEvent, PressId, RouterToConsole, Source, StopCause};
+use p2p_shared::protocol::{MotionEvent, PressId, RouterToConsole, RunSource, StopCause};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A car whose `forward` and `stop` write a line of the note `did`, and what else it can do.
@@ -184,7 +184,7 @@ async fn an_inner_that_is_killed_while_driven_leaves_a_car_that_stands_and_a_log
         (&told["epoch"], &told["press"]),
         (&press.epoch.into(), &press.number.into())
     );
-    let run = driver.sees_run(|run| run.source == Source::Drive).await;
+    let run = driver.sees_run(|run| run.source == RunSource::Drive).await;
     assert_eq!(told["run"], run.run.to_string());
     assert_eq!(told["who"], "127.0.0.1");
     assert!(told["late_ms"].as_i64().unwrap() < 400, "{told}");

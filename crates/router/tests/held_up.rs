@@ -10,8 +10,9 @@ use common::console::FakeConsole;
 use common::peer::{self, FakeInner};
 use common::proxy::{Proxy, Way};
 use common::{Answer, World, answered, asking, get, post};
-use p2p_shared::protocol::console::{ControlWish, PressId, RefusedReason, RunInfo, Source};
-use p2p_shared::protocol::{InnerToRouter, RouterToInner};
+use p2p_shared::protocol::{
+    ControlRequest, InnerToRouter, PressId, RefusedReason, RouterToInner, RunInfo, RunSource,
+};
 use tokio::task::JoinHandle;
 
 /// A car whose link takes nothing more, and a console that has control of it.
@@ -38,7 +39,7 @@ impl HeldUp {
         while !is_stop(inner.hear().await.expect("closed")) {}
         proxy.hold(Way::ToInner);
         let filling = tokio::spawn(post(port, "/cgi?command=fill", vec![0; 1 << 20]));
-        driver.sees_run(|run| run.source == Source::Http).await;
+        driver.sees_run(|run| run.source == RunSource::Http).await;
         for number in 1.. {
             // It lives, and its clock goes on, by which no press is old.
             let clock_ms = number * 2000;
@@ -84,7 +85,7 @@ async fn a_press_that_waited_for_a_second_is_refused_and_never_said() {
     let refused = held.refused;
     let over = held
         .driver
-        .sees_run(|run| run.source == Source::Drive && run.result.is_some())
+        .sees_run(|run| run.source == RunSource::Drive && run.result.is_some())
         .await;
     assert_eq!(over.result.unwrap().status, 503);
     // Its renewals are nothing; the next press is.
@@ -111,7 +112,7 @@ async fn a_press_that_waited_for_a_second_is_refused_and_never_said() {
 async fn a_stop_overtakes_motions_that_wait_and_none_of_them_runs_afterwards() {
     let world = World::open();
     let mut held = HeldUp::new(&world).await;
-    held.driver.wishes(held.port, ControlWish::Release).await;
+    held.driver.wishes(held.port, ControlRequest::Release).await;
     held.driver
         .sees_control(|control| control.driver.is_none())
         .await;
@@ -119,12 +120,12 @@ async fn a_stop_overtakes_motions_that_wait_and_none_of_them_runs_afterwards() {
     for target in ["/cgi?command=forward", "/cgi?command=back&for=300"] {
         motions.push(asking(held.port, target));
         held.driver
-            .sees_run(|run| run.source == Source::Http && run.command.as_str() != "fill")
+            .sees_run(|run| run.source == RunSource::Http && run.command.as_str() != "fill")
             .await;
     }
     held.driver.stops(held.port).await;
     // Behind the stop in the console's order, and so in everyone's.
-    held.driver.wishes(held.port, ControlWish::Take).await;
+    held.driver.wishes(held.port, ControlRequest::Take).await;
     held.driver
         .sees_control(|control| control.driver.is_some())
         .await;
@@ -156,7 +157,7 @@ async fn a_stop_is_handed_over_though_its_caller_has_left() {
     let world = World::open();
     let mut held = HeldUp::new(&world).await;
     let caller = asking(held.port, "/cgi?command=stop");
-    let is_stop = |run: &RunInfo| run.command.as_str() == "stop" && run.source == Source::Http;
+    let is_stop = |run: &RunInfo| run.command.as_str() == "stop" && run.source == RunSource::Http;
     let stop = held.driver.sees_run(is_stop).await;
     caller.abort();
     held.driver

@@ -17,8 +17,8 @@ use common::{
 use http_body_util::{BodyExt, Full};
 use p2p_inner::{Config, Inner};
 use p2p_router::auth::key_store::{KeyFile, KeyStore};
-use p2p_shared::dial::DialError;
 use p2p_shared::key::{Key, Role};
+use p2p_shared::net::dialer::DialError;
 use p2p_shared::protocol::{InnerToRouter, Rejection};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;

@@ -12,10 +12,9 @@ use common::raw::Caller;
 use common::{World, asking, get, get_with_key, inner_config, raw_from, router_config, until_so};
 use p2p_inner::{Config, Inner};
 use p2p_router::net::limits;
-use p2p_shared::dial::DialError;
 use p2p_shared::key::{Key, Role};
-use p2p_shared::protocol::Rejection;
-use p2p_shared::protocol::console::{ConsoleToRouter, RefusedReason, SendEvent};
+use p2p_shared::net::dialer::DialError;
+use p2p_shared::protocol::{ConsoleToRouter, RefusedReason, Rejection, SendEvent};
 
 /// Strangers that were answered once, and so are there.
 async fn strangers(port: u16, count: usize) -> Vec<Caller> {

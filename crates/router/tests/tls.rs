@@ -13,10 +13,10 @@ use hyper_util::rt::TokioIo;
 use p2p_router::Config;
 use p2p_router::auth::certificate::{Certificate, CertificateFiles};
 use p2p_router::auth::key_store::KeyStore;
-use p2p_shared::dial::{DialError, RouterAddress, dial};
 use p2p_shared::key::{Fingerprint, Key, Role};
+use p2p_shared::net::dialer::{DialError, RouterAddress, dial};
+use p2p_shared::net::tls;
 use p2p_shared::protocol::LINK_PATH;
-use p2p_shared::tls;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData,
 };

@@ -7,13 +7,6 @@
 //! as it is. It is meant to be read, not to be turned back: a backslash is not doubled.
 
 use std::fmt::{self, Display, Write};
-use std::time::Duration;
-
-/// Milliseconds with three decimals at most, as every log line and every line of JSON has them.
-#[must_use]
-pub fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
-}
 
 /// A string from outside, shown with every hidden character (see [`is_hidden`]) escaped.
 #[derive(Clone, Copy, Debug)]

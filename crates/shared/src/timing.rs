@@ -1,6 +1,6 @@
 //! Owns every duration that two programs must agree on, each with its reason.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// From TCP connect to the end of the hello: resolving, connecting, upgrading and being welcomed.
 /// rathole waits 5 s, bore 3 s, NATS 2 s.
@@ -63,3 +63,15 @@ pub const HTTP_HEADERS: Duration = Duration::from_secs(10);
 
 /// An HTTP request's body must be complete within this time.
 pub const HTTP_BODY: Duration = Duration::from_secs(10);
+
+/// The time by the clock of the runtime's timers, which a test can pause.
+#[must_use]
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Milliseconds with three decimals at most, as every log line and every line of JSON has them.
+#[must_use]
+pub fn millis_f64(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}

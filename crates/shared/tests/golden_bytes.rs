@@ -10,15 +10,12 @@ use bytes::Bytes;
 use p2p_shared::codec::{decode, encode};
 use p2p_shared::key::Role;
 use p2p_shared::names::{Argument, InstanceId, RunId};
-use p2p_shared::protocol::console::{
-    ConsoleToRouter, ControlInfo, ControlWish, Driver, FeedEvent, LinkInfo, MotionEvent,
-    MotionRefused, Moving, PressId, RefusedReason, RouterToConsole, RunInfo, RunResult, SendEvent,
-    SessionId, Source, StopCause,
-};
-use p2p_shared::protocol::media::{CameraState, MediaTicket, MediaToRouter, RouterToMedia};
 use p2p_shared::protocol::{
-    CommandInfo, End, Hello, InnerToRouter, MotionInfo, Outcome, Refusal, Rejection, RouterToInner,
-    RunRequest, RunStory,
+    ActiveMotion, CameraState, CommandInfo, ConsoleToRouter, ControlInfo, ControlRequest, Driver,
+    End, FeedEvent, InnerToRouter, LinkHello, LinkInfo, MediaTicket, MediaToRouter, MotionEvent,
+    MotionInfo, MotionRefusal, Outcome, PressId, Refusal, RefusedReason, Rejection,
+    RouterToConsole, RouterToInner, RouterToMedia, RunInfo, RunReport, RunRequest, RunResult,
+    RunSource, SendEvent, SessionId, StopCause,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,7 +29,7 @@ fn run() -> RunId {
 fn from_inner() -> Vec<InnerToRouter> {
     use InnerToRouter::{Clock, Commands, Draining, Finished, Output, Refused, Started};
     let mut messages = vec![
-        InnerToRouter::Hello(Hello {
+        InnerToRouter::Hello(LinkHello {
             name: "car".parse().unwrap(),
             service_port: 9000,
             identity: "abcd2345".parse().unwrap(),
@@ -91,7 +88,7 @@ fn from_inner() -> Vec<InnerToRouter> {
     ] {
         messages.push(InnerToRouter::Run {
             run: run(),
-            story: Some(RunStory {
+            story: Some(RunReport {
                 command: "hello".parse().unwrap(),
                 age_ms: 1500,
                 outcome,
@@ -135,7 +132,7 @@ fn from_inner() -> Vec<InnerToRouter> {
     }
     messages.extend(motion_events().into_iter().map(InnerToRouter::Motion));
     if let InnerToRouter::Hello(hello) = &messages[0] {
-        messages.push(InnerToRouter::Hello(Hello {
+        messages.push(InnerToRouter::Hello(LinkHello {
             camera: true,
             ..hello.clone()
         }));
@@ -234,7 +231,7 @@ fn press() -> PressId {
 fn motion_events() -> Vec<MotionEvent> {
     use MotionEvent::{Ended, Over, Refused, Stands, Started, StopFailed, Stopped};
     let mut events = vec![
-        Started(Moving {
+        Started(ActiveMotion {
             run: run(),
             command: "left".parse().unwrap(),
             press: Some(press()),
@@ -248,11 +245,11 @@ fn motion_events() -> Vec<MotionEvent> {
         StopFailed,
     ];
     for why in [
-        MotionRefused::Old,
-        MotionRefused::Over,
-        MotionRefused::Replaced,
-        MotionRefused::StopFailed,
-        MotionRefused::NotStarted,
+        MotionRefusal::Old,
+        MotionRefusal::Over,
+        MotionRefusal::Replaced,
+        MotionRefusal::StopFailed,
+        MotionRefusal::NotStarted,
     ] {
         events.push(Refused {
             press: press(),
@@ -333,11 +330,11 @@ fn from_console() -> Vec<ConsoleToRouter> {
         },
     ];
     for wish in [
-        ControlWish::Take,
-        ControlWish::Grant,
-        ControlWish::Deny,
-        ControlWish::Release,
-        ControlWish::Seize,
+        ControlRequest::Take,
+        ControlRequest::Grant,
+        ControlRequest::Deny,
+        ControlRequest::Release,
+        ControlRequest::Seize,
     ] {
         messages.push(Control { service_port, wish });
     }
@@ -375,7 +372,7 @@ fn link_info() -> LinkInfo {
     }
 }
 
-fn run_info(source: Source) -> RunInfo {
+fn run_info(source: RunSource) -> RunInfo {
     RunInfo {
         run: run(),
         service_port: 9000,
@@ -411,7 +408,7 @@ fn to_console() -> Vec<RouterToConsole> {
             role: Role::Drive,
             missed: 9,
             links: vec![link_info()],
-            runs: vec![run_info(Source::Http)],
+            runs: vec![run_info(RunSource::Http)],
         },
         Tick {
             service_port,
@@ -435,8 +432,8 @@ fn to_console() -> Vec<RouterToConsole> {
             service_port,
             rtt_us: 400,
         }),
-        Feed(FeedEvent::Run(Box::new(run_info(Source::Send)))),
-        Feed(FeedEvent::Run(Box::new(run_info(Source::Drive)))),
+        Feed(FeedEvent::Run(Box::new(run_info(RunSource::Send)))),
+        Feed(FeedEvent::Run(Box::new(run_info(RunSource::Drive)))),
         Feed(FeedEvent::Control {
             service_port,
             control: control(),

@@ -1,7 +1,7 @@
 //! Owns what actions do, and how orders of driving become messages.
 
 use p2p_shared::names::Argument;
-use p2p_shared::protocol::console::{ConsoleToRouter, ControlWish};
+use p2p_shared::protocol::{ConsoleToRouter, ControlRequest};
 
 use super::{App, Effect, Overlay, Page};
 use crate::app::command_list::{CommandList, RunProgress, SentRun};
@@ -28,8 +28,8 @@ impl App {
             Action::Escape => self.escape(effects),
             // Their strokes come earlier: they have a press, a hold and a release.
             Action::Move(_) => {}
-            Action::Grant => self.answer_request(ControlWish::Grant, effects),
-            Action::Deny => self.answer_request(ControlWish::Deny, effects),
+            Action::Grant => self.answer_request(ControlRequest::Grant, effects),
+            Action::Deny => self.answer_request(ControlRequest::Deny, effects),
             Action::Seize => self.seize(effects),
             Action::Lines(by) => self.scroll(isize::from(by), effects),
             Action::Pages(by) => self.scroll(isize::from(by) * PAGE, effects),
@@ -85,8 +85,8 @@ impl App {
         let tick_ms = link.tick.map_or(0, |(ms, _)| ms);
         let wish = |wish| ConsoleToRouter::Control { service_port, wish };
         Some(match *order {
-            DriveOrder::Take => wish(ControlWish::Take),
-            DriveOrder::GiveBack => wish(ControlWish::Release),
+            DriveOrder::Take => wish(ControlRequest::Take),
+            DriveOrder::GiveBack => wish(ControlRequest::Release),
             DriveOrder::Press(press, direction) => {
                 let command = link.info.motion.get(direction.index())?.clone();
                 self.last_press = Some((press, direction, self.now));
@@ -180,12 +180,12 @@ impl App {
         }
     }
 
-    fn answer_request(&mut self, wish: ControlWish, effects: &mut Vec<Effect>) {
+    fn answer_request(&mut self, wish: ControlRequest, effects: &mut Vec<Effect>) {
         let Some(link) = self.link() else { return };
         let asked = link.info.control.request.is_some();
         let service_port = link.info.service_port;
         if asked && matches!(self.holder(), ControlHolder::Us { .. }) {
-            if wish == ControlWish::Grant {
+            if wish == ControlRequest::Grant {
                 let orders = self.drive.release_all();
                 self.carry_out(orders, effects);
             }
@@ -204,7 +204,7 @@ impl App {
         }
         effects.push(Effect::Send(ConsoleToRouter::Control {
             service_port,
-            wish: ControlWish::Seize,
+            wish: ControlRequest::Seize,
         }));
     }
 

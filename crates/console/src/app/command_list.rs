@@ -3,8 +3,7 @@
 
 use bytes::Bytes;
 use p2p_shared::names::{CommandName, RunId};
-use p2p_shared::protocol::console::SendEvent;
-use p2p_shared::protocol::{CommandInfo, End};
+use p2p_shared::protocol::{CommandInfo, End, SendEvent};
 
 /// Most output that is kept of the run that is shown, in bytes: its end.
 const KEPT: usize = 64 * 1024;

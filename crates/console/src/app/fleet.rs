@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use p2p_shared::names::{CommandName, RunId};
-use p2p_shared::protocol::End;
-use p2p_shared::protocol::console::{
-    ControlInfo, LinkInfo, MotionEvent, Moving, RunInfo, RunResult,
+use p2p_shared::protocol::{
+    ActiveMotion, ControlInfo, End, LinkInfo, MotionEvent, RunInfo, RunResult,
 };
 
 use crate::app::round_trips::RoundTrips;
@@ -34,7 +33,7 @@ pub struct FleetLink {
     /// The newest tick of its clock, and when it came.
     pub tick: Option<(u64, Instant)>,
     /// The motion that the car acknowledged, and when.
-    pub moving: Option<(Moving, Instant)>,
+    pub moving: Option<(ActiveMotion, Instant)>,
     /// What ran last of motion and stop commands, how it ended, and how long it took.
     pub ran: Option<EndedCommand>,
     /// The last things that happened to its motion, newest last.
@@ -155,7 +154,7 @@ impl Fleet {
                 link.rtts.push(rtt_us);
             }
         }
-        let same = |known: &(Moving, Instant)| moving.as_ref() == Some(&known.0);
+        let same = |known: &(ActiveMotion, Instant)| moving.as_ref() == Some(&known.0);
         if !link.moving.as_ref().is_some_and(same) {
             link.moving = moving.map(|moving| (moving, now));
         }
@@ -281,7 +280,7 @@ fn ran(command: String, end: End, exec: Duration, at: Instant) -> EndedCommand {
 
 #[cfg(test)]
 mod tests {
-    use p2p_shared::protocol::console::StopCause;
+    use p2p_shared::protocol::StopCause;
 
     use super::*;
     use crate::testing;

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use p2p_shared::protocol::console::{
-    ConsoleToRouter, FeedEvent, MotionEvent, RouterToConsole, SendEvent,
+use p2p_shared::protocol::{
+    ConsoleToRouter, End, FeedEvent, MotionEvent, RouterToConsole, SendEvent, cost,
 };
-use p2p_shared::protocol::{End, cost};
 use p2p_shared::text::Escaped;
 
 use super::{App, Effect, Event};

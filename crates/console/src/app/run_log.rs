@@ -5,8 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::End;
-use p2p_shared::protocol::console::{RunInfo, Source};
+use p2p_shared::protocol::{End, RunInfo, RunSource};
 
 /// Most runs that are kept: with outputs of 1 KiB each some 6 MB.
 const KEPT: usize = 2_000;
@@ -216,11 +215,11 @@ pub fn is_of_link(run: &RunInfo) -> bool {
 
 /// How a run was asked for, in a word.
 #[must_use]
-pub fn source_word(source: Source) -> &'static str {
+pub fn source_word(source: RunSource) -> &'static str {
     match source {
-        Source::Http => "http",
-        Source::Send => "send",
-        Source::Drive => "drive",
+        RunSource::Http => "http",
+        RunSource::Send => "send",
+        RunSource::Drive => "drive",
     }
 }
 

@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use p2p_shared::names::{Argument, LinkName, RunId};
-use p2p_shared::protocol::End;
-use p2p_shared::protocol::console::{RunInfo, RunResult, Source};
+use p2p_shared::protocol::{End, RunInfo, RunResult, RunSource};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -110,9 +109,9 @@ fn parse(line: &Value, number: u64) -> Option<RunInfo> {
         },
         arguments: arguments(text("arguments")),
         source: match text("source") {
-            "send" => Source::Send,
-            "drive" => Source::Drive,
-            _ => Source::Http,
+            "send" => RunSource::Send,
+            "drive" => RunSource::Drive,
+            _ => RunSource::Http,
         },
         from: text("from").to_owned(),
         key: text("key").to_owned(),
@@ -150,7 +149,7 @@ fn parse_end(text: &str) -> Option<End> {
         "ended" => End::Ended,
         text => match text.parse() {
             Ok(code) => End::Exit(code),
-            Err(_) => End::Signal((1..65).find(|n| p2p_shared::signals::name(*n) == text)?),
+            Err(_) => End::Signal((1..65).find(|n| p2p_shared::os::signal_name(*n) == text)?),
         },
     })
 }

@@ -4,10 +4,10 @@ use crossterm::event::{
     Event as Input, KeyCode, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::console::{
-    ConsoleToRouter, ControlWish, FeedEvent, RefusedReason, RouterToConsole, SendEvent,
+use p2p_shared::protocol::{
+    CommandInfo, ConsoleToRouter, ControlRequest, End, FeedEvent, RefusedReason, RouterToConsole,
+    SendEvent,
 };
-use p2p_shared::protocol::{CommandInfo, End};
 
 use super::*;
 use crate::keymap::Screen;
@@ -21,7 +21,7 @@ fn stop() -> ConsoleToRouter {
     ConsoleToRouter::Stop { service_port: PORT }
 }
 
-fn wish(wish: ControlWish) -> ConsoleToRouter {
+fn wish(wish: ControlRequest) -> ConsoleToRouter {
     ConsoleToRouter::Control {
         service_port: PORT,
         wish,
@@ -43,7 +43,7 @@ fn with_one_link_it_opens_on_drive_and_an_arrow_drives() {
     let mut bench = Bench::with_car(SIZE);
     assert_eq!(bench.app.screen, Screen::Drive);
     bench.stroke(KeyCode::Up, KeyEventKind::Press);
-    assert_eq!(bench.messages(), [wish(ControlWish::Take)]);
+    assert_eq!(bench.messages(), [wish(ControlRequest::Take)]);
     bench.control(Some(us()), None);
     assert_eq!(presses(&bench.messages()), ["forward"]);
     bench.pass(120);
@@ -130,7 +130,7 @@ fn quitting_stops_and_disarms_a_driver_and_lets_others_drive_on() {
     assert!(
         bench
             .sent
-            .contains(&Effect::Send(wish(ControlWish::Release)))
+            .contains(&Effect::Send(wish(ControlRequest::Release)))
     );
     assert!(bench.sent.contains(&Effect::Quit));
 
@@ -162,7 +162,7 @@ fn a_request_for_control_is_shown_and_answered() {
         matches!(sent[0], ConsoleToRouter::Release { .. }),
         "{sent:?}"
     );
-    assert!(sent.contains(&wish(ControlWish::Grant)));
+    assert!(sent.contains(&wish(ControlRequest::Grant)));
     bench.control(Some(bob()), None);
     assert_eq!(bench.app.state(), DriveState::View);
 }
@@ -195,7 +195,7 @@ fn a_lost_router_is_a_failsafe_for_its_driver_and_nothing_resumes() {
     assert_eq!(bench.messages(), []);
     bench.stroke(KeyCode::Up, KeyEventKind::Release);
     bench.key(KeyCode::Char('a'));
-    assert_eq!(bench.messages(), [wish(ControlWish::Take)]);
+    assert_eq!(bench.messages(), [wish(ControlRequest::Take)]);
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn a_slow_motion_command_is_pointed_out() {
     let mut bench = Bench::with_car(SIZE);
     bench.control(Some(us()), None);
     bench.feed(FeedEvent::Run(Box::new(testing::open_run(77, "forward"))));
-    bench.motion(p2p_shared::protocol::console::MotionEvent::Ended {
+    bench.motion(p2p_shared::protocol::MotionEvent::Ended {
         run: RunId::from_number(77),
         end: End::Exit(0),
         exec_us: 612_000,
@@ -568,7 +568,7 @@ fn an_arrow_that_went_down_while_nobody_listened_moves_nothing_while_it_is_held(
     assert_eq!(bench.messages(), []);
     bench.pass(2000);
     bench.stroke(KeyCode::Up, KeyEventKind::Press);
-    assert_eq!(bench.messages(), [wish(ControlWish::Take)]);
+    assert_eq!(bench.messages(), [wish(ControlRequest::Take)]);
 }
 
 fn comes(bench: &mut Bench, port: u16, name: &str) {
@@ -602,7 +602,10 @@ fn another_car_on_the_chosen_port_is_not_driven_by_an_arrow() {
         bench.pass(600);
         bench.messages();
         bench.key(KeyCode::Up);
-        assert!(bench.messages().contains(&wish(ControlWish::Take)), "{n}");
+        assert!(
+            bench.messages().contains(&wish(ControlRequest::Take)),
+            "{n}"
+        );
     }
 }
 
@@ -621,7 +624,7 @@ fn the_chosen_car_is_found_again_on_another_port_and_needs_a() {
     bench.key(KeyCode::Char('a'));
     let take = ConsoleToRouter::Control {
         service_port: 9001,
-        wish: ControlWish::Take,
+        wish: ControlRequest::Take,
     };
     assert_eq!(bench.messages(), [take]);
 }

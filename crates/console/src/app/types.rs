@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::console::{ConsoleToRouter, RouterToConsole};
+use p2p_shared::protocol::{ConsoleToRouter, RouterToConsole};
 
 use crate::drive::KeyReleases;
 

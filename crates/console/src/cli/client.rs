@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use p2p_shared::dial::Past;
-use p2p_shared::protocol::console::{LinkInfo, RouterToConsole};
+use p2p_shared::net::dialer::Dialer;
+use p2p_shared::protocol::{LinkInfo, RouterToConsole};
 use p2p_shared::timing::HELLO;
-use p2p_shared::wire::Event;
+use p2p_shared::websocket::SocketEvent;
 
-use crate::connection::{ConsoleWire, RouterTarget};
+use crate::connection::{ConsoleSocket, RouterTarget};
 use crate::exit_code::{Failure, UNREACHABLE, connection_error, for_refusal};
 
 /// How long a router gets to close the connection that we part from.
@@ -15,43 +15,43 @@ pub(super) const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How everything was when the router answered.
 pub(super) struct RouterClient {
-    pub(super) wire: ConsoleWire,
+    pub(super) socket: ConsoleSocket,
     pub(super) links: Vec<LinkInfo>,
 }
 
 /// Connects, and waits for the whole picture.
 pub(super) async fn connect(target: &RouterTarget) -> Result<RouterClient, Failure> {
-    let wire = target.connect(&mut Past::default()).await?;
+    let socket = target.connect(&mut Dialer::default()).await?;
     let late = || {
         Failure::new(
             UNREACHABLE,
             format!("{} did not answer in time", target.router),
         )
     };
-    tokio::time::timeout(HELLO, receive(wire))
+    tokio::time::timeout(HELLO, receive(socket))
         .await
         .map_err(|_| late())?
 }
 
-async fn receive(wire: ConsoleWire) -> Result<RouterClient, Failure> {
+async fn receive(socket: ConsoleSocket) -> Result<RouterClient, Failure> {
     let mut client = RouterClient {
-        wire,
+        socket,
         links: Vec::new(),
     };
     loop {
-        match client.wire.event().await {
-            Ok(Event::Message(RouterToConsole::Snapshot { last, links, .. })) => {
+        match client.socket.event().await {
+            Ok(SocketEvent::Message(RouterToConsole::Snapshot { last, links, .. })) => {
                 client.links.extend(links);
                 if last {
                     return Ok(client);
                 }
             }
-            Ok(Event::Message(RouterToConsole::Refused {
+            Ok(SocketEvent::Message(RouterToConsole::Refused {
                 reason, message, ..
             })) => {
                 return Err(Failure::new(for_refusal(Some(reason)), message));
             }
-            Ok(Event::Closed(why)) => return Err(Failure::new(UNREACHABLE, closed(&why))),
+            Ok(SocketEvent::Closed(why)) => return Err(Failure::new(UNREACHABLE, closed(&why))),
             Err(error) => return Err(Failure::new(UNREACHABLE, connection_error(&error))),
             Ok(_) => {}
         }

@@ -1,6 +1,6 @@
 //! Owns what scripts get: one JSON value a line, with names that stay.
 
-use p2p_shared::protocol::console::{FeedEvent, LinkInfo, MotionEvent};
+use p2p_shared::protocol::{FeedEvent, LinkInfo, MotionEvent};
 use serde_json::{Value, json};
 
 use crate::app::round_trips::RoundTrips;

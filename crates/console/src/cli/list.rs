@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use p2p_shared::protocol::console::LinkInfo;
+use p2p_shared::protocol::LinkInfo;
 use unicode_width::UnicodeWidthStr;
 
 use super::{client, json, output};
@@ -13,7 +13,10 @@ use crate::view::text::{age, fit, short};
 
 pub(super) async fn run(target: &RouterTarget, as_json: bool) -> anyhow::Result<ExitCode> {
     let client = client::connect(target).await?;
-    client.wire.part(None, "bye", client::FAREWELL).await;
+    client
+        .socket
+        .close_with(None, "bye", client::FAREWELL)
+        .await;
     if as_json {
         for link in &client.links {
             if !output::print_line(&json::link(link).to_string())? {

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
-use p2p_shared::protocol::console::RunInfo;
+use p2p_shared::protocol::RunInfo;
 use p2p_shared::text::{Escaped, EscapedBytes};
 
 use crate::app::run_log::{is_of_link, outcome, source_word};

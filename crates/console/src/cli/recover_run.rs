@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::console::{ConsoleToRouter, RouterToConsole, RunTold};
-use p2p_shared::protocol::{Outcome, RunStory};
+use p2p_shared::protocol::{ConsoleToRouter, Outcome, RouterToConsole, RunAnswer, RunReport};
 use p2p_shared::timing::PORT_KEPT;
-use p2p_shared::wire::Event;
+use p2p_shared::websocket::SocketEvent;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client;
-use crate::connection::{ConsoleWire, RouterTarget};
+use crate::connection::{ConsoleSocket, RouterTarget};
 use crate::exit_code::{DENIED, Failure};
 
 /// Our number for the question.
@@ -28,27 +27,27 @@ const ANSWER: Duration = Duration::from_secs(12);
 /// If nobody could be asked by then.
 pub(super) async fn recover(
     target: &RouterTarget,
-    mut wire: Option<ConsoleWire>,
+    mut socket: Option<ConsoleSocket>,
     service_port: u16,
     run: RunId,
-) -> Result<Option<RunStory>, Failure> {
+) -> Result<Option<RunReport>, Failure> {
     let mut give_up_at = Instant::now() + PORT_KEPT;
     let mut why = Failure::new(crate::exit_code::OFFLINE, "the car did not come back");
     loop {
-        if wire.is_none() {
+        if socket.is_none() {
             match client::connect(target).await {
-                Ok(client) => wire = Some(client.wire),
+                Ok(client) => socket = Some(client.socket),
                 Err(failure) if failure.code == DENIED => return Err(failure),
                 Err(failure) => why = failure,
             }
         }
-        if let Some(open) = &mut wire {
+        if let Some(open) = &mut socket {
             match timeout(ANSWER, ask(open, service_port, run)).await {
-                Ok(Some(RunTold::Story(report))) if is_over(&report) => return Ok(Some(report)),
-                Ok(Some(RunTold::NotKnown)) => return Ok(None),
-                Ok(Some(RunTold::Story(_))) => give_up_at = Instant::now() + PORT_KEPT,
-                Ok(Some(RunTold::Away)) => {}
-                Ok(None) | Err(_) => wire = None,
+                Ok(Some(RunAnswer::Story(report))) if is_over(&report) => return Ok(Some(report)),
+                Ok(Some(RunAnswer::NotKnown)) => return Ok(None),
+                Ok(Some(RunAnswer::Story(_))) => give_up_at = Instant::now() + PORT_KEPT,
+                Ok(Some(RunAnswer::Away)) => {}
+                Ok(None) | Err(_) => socket = None,
             }
         }
         if Instant::now() > give_up_at {
@@ -58,25 +57,25 @@ pub(super) async fn recover(
     }
 }
 
-fn is_over(report: &RunStory) -> bool {
+fn is_over(report: &RunReport) -> bool {
     !matches!(report.outcome, Outcome::Waiting | Outcome::Running)
 }
 
 /// `None`: the router is lost, too.
-async fn ask(wire: &mut ConsoleWire, service_port: u16, run: RunId) -> Option<RunTold> {
+async fn ask(socket: &mut ConsoleSocket, service_port: u16, run: RunId) -> Option<RunAnswer> {
     let message = ConsoleToRouter::AskRun {
         request: REQUEST,
         service_port,
         run,
     };
-    wire.push(&message).ok()?;
+    socket.push(&message).ok()?;
     loop {
-        match wire.event().await.ok()? {
-            Event::Message(RouterToConsole::Run {
+        match socket.event().await.ok()? {
+            SocketEvent::Message(RouterToConsole::Run {
                 request: REQUEST,
                 told,
             }) => return Some(told),
-            Event::Closed(_) => return None,
+            SocketEvent::Closed(_) => return None,
             _ => {}
         }
     }

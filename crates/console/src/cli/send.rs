@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::names::{Argument, RunId};
-use p2p_shared::protocol::console::{ConsoleToRouter, LinkInfo, RouterToConsole, SendEvent};
-use p2p_shared::protocol::{End, Outcome, Refusal, RunStory, cost};
-use p2p_shared::text::{Escaped, millis};
-use p2p_shared::wire::Event;
+use p2p_shared::protocol::{
+    ConsoleToRouter, End, LinkInfo, Outcome, Refusal, RouterToConsole, RunReport, SendEvent, cost,
+};
+use p2p_shared::text::Escaped;
+use p2p_shared::timing::millis_f64;
+use p2p_shared::websocket::SocketEvent;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{client, output, recover_run};
 use crate::config::Send;
-use crate::connection::{ConsoleWire, RouterTarget};
+use crate::connection::{ConsoleSocket, RouterTarget};
 use crate::exit_code::{
     DENIED, ERROR, Failure, INTERRUPTED, OFFLINE, UNREACHABLE, for_end, for_refusal,
 };
@@ -70,7 +72,7 @@ async fn attempt(target: &RouterTarget, send: &Send, as_json: bool) -> anyhow::R
             .lasting
             .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
     };
-    client.wire.push(&message)?;
+    client.socket.push(&message)?;
     let mut printer = RunPrinter {
         as_json,
         command: send.command.to_string(),
@@ -80,22 +82,25 @@ async fn attempt(target: &RouterTarget, send: &Send, as_json: bool) -> anyhow::R
     };
     let mut signals = StopSignals::new()?;
     let service_port = link.service_port;
-    let code = match follow(&mut client.wire, &mut printer, &mut signals).await? {
+    let code = match follow(&mut client.socket, &mut printer, &mut signals).await? {
         FollowResult::Ended(code) => code,
         FollowResult::Lost { why, is_routers } => {
-            let wire = (!is_routers).then_some(client.wire);
+            let socket = (!is_routers).then_some(client.socket);
             let code = if is_routers { UNREACHABLE } else { OFFLINE };
-            return recover(target, wire, service_port, printer, signals, code, why).await;
+            return recover(target, socket, service_port, printer, signals, code, why).await;
         }
     };
-    client.wire.part(None, "bye", client::FAREWELL).await;
+    client
+        .socket
+        .close_with(None, "bye", client::FAREWELL)
+        .await;
     Ok(code.into())
 }
 
 /// The answer was lost: what became of the run is asked for until it is known.
 async fn recover(
     target: &RouterTarget,
-    wire: Option<ConsoleWire>,
+    socket: Option<ConsoleSocket>,
     service_port: u16,
     mut printer: RunPrinter,
     mut signals: StopSignals,
@@ -108,7 +113,7 @@ async fn recover(
     };
     printer.report_lost(run, &why)?;
     let told = tokio::select! {
-        told = recover_run::recover(target, wire, service_port, run) => told,
+        told = recover_run::recover(target, socket, service_port, run) => told,
         () = signals.received() => return Ok(INTERRUPTED.into()),
     };
     match told {
@@ -210,7 +215,7 @@ struct RunPrinter {
 
 /// Follows the run to its end, or as far as that goes.
 async fn follow(
-    wire: &mut ConsoleWire,
+    socket: &mut ConsoleSocket,
     printer: &mut RunPrinter,
     signals: &mut StopSignals,
 ) -> anyhow::Result<FollowResult> {
@@ -219,24 +224,24 @@ async fn follow(
     let mut last_traffic = Instant::now();
     loop {
         let event = tokio::select! {
-            event = wire.event() => event,
-            () = signals.received() => return cancel(wire),
+            event = socket.event() => event,
+            () = signals.received() => return cancel(socket),
             _ = pings.tick() => {
                 if last_traffic.elapsed() > DEAD {
                     return Ok(FollowResult::lost("the router does not answer any more", true));
                 }
-                wire.push_ping(Bytes::new())?;
+                socket.push_ping(Bytes::new())?;
                 continue;
             }
         };
         last_traffic = Instant::now();
         match event {
-            Ok(Event::Message(RouterToConsole::SendEvent {
+            Ok(SocketEvent::Message(RouterToConsole::SendEvent {
                 request: REQUEST,
                 event,
             })) => {
                 if let SendEvent::Output(bytes) = &event {
-                    wire.push(&ConsoleToRouter::Window {
+                    socket.push(&ConsoleToRouter::Window {
                         request: REQUEST,
                         more: cost(bytes),
                     })?;
@@ -248,12 +253,12 @@ async fn follow(
                     return Ok(FollowResult::Ended(code));
                 }
             }
-            Ok(Event::Message(RouterToConsole::Refused {
+            Ok(SocketEvent::Message(RouterToConsole::Refused {
                 reason, message, ..
             })) => {
                 return Err(Failure::new(for_refusal(Some(reason)), message).into());
             }
-            Ok(Event::Closed(why)) => {
+            Ok(SocketEvent::Closed(why)) => {
                 return Ok(FollowResult::lost(client::closed(&why), true));
             }
             Err(error) => return Ok(FollowResult::lost(error.to_string(), true)),
@@ -263,8 +268,8 @@ async fn follow(
 }
 
 /// The message goes out with the farewell.
-fn cancel(wire: &mut ConsoleWire) -> anyhow::Result<FollowResult> {
-    wire.push(&ConsoleToRouter::Cancel { request: REQUEST })?;
+fn cancel(socket: &mut ConsoleSocket) -> anyhow::Result<FollowResult> {
+    socket.push(&ConsoleToRouter::Cancel { request: REQUEST })?;
     Ok(FollowResult::Ended(INTERRUPTED))
 }
 
@@ -319,7 +324,7 @@ impl RunPrinter {
         if self.as_json {
             self.print_json(&json!({
                 "event": "finished", "run": self.run.map(|run| run.to_string()),
-                "exit": end.to_string(), "exec_ms": millis(Duration::from_micros(exec_us)),
+                "exit": end.to_string(), "exec_ms": millis_f64(Duration::from_micros(exec_us)),
                 "stderr": String::from_utf8_lossy(stderr), "code": code, "code_of": "command",
             }))?;
         } else {
@@ -341,7 +346,7 @@ impl RunPrinter {
     }
 
     /// Tells what became of it, as its car remembers; the exit code.
-    fn report_recovered(&mut self, run: RunId, told: RunStory) -> anyhow::Result<u8> {
+    fn report_recovered(&mut self, run: RunId, told: RunReport) -> anyhow::Result<u8> {
         match told.outcome {
             Outcome::Ended { end, exec_us } => {
                 let printed = usize::try_from(self.printed).unwrap_or(usize::MAX);

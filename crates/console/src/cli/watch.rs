@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use p2p_shared::protocol::console::{FeedEvent, LinkInfo, MotionEvent, RouterToConsole};
+use p2p_shared::protocol::{FeedEvent, LinkInfo, MotionEvent, RouterToConsole};
 use p2p_shared::text::Escaped;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +21,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     // The first time, a router that can't be reached is an error with its own code.
     let first = client::connect(&target).await?;
-    first.wire.part(None, "bye", client::FAREWELL).await;
+    first.socket.close_with(None, "bye", client::FAREWELL).await;
     let (events_to, mut events) = mpsc::channel(256);
     let (to_router, requests) = mpsc::unbounded_channel();
     let connection = tokio::spawn(connection::run(target, events_to, requests));

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use p2p_shared::protocol::console::ConsoleToRouter;
+use p2p_shared::protocol::ConsoleToRouter;
 
 /// Most other messages that wait: a person's keys, over a link that stands still.
 const OTHERS: usize = 64;
@@ -111,7 +111,7 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use p2p_shared::protocol::console::{ControlWish, PressId};
+    use p2p_shared::protocol::{ControlRequest, PressId};
 
     use super::*;
 
@@ -152,7 +152,7 @@ mod tests {
         let mut outbox = Outbox::default();
         let take = ConsoleToRouter::Control {
             service_port: 9000,
-            wish: ControlWish::Take,
+            wish: ControlRequest::Take,
         };
         for message in [take.clone(), press(1), STOP, STOP] {
             outbox.put(message);
@@ -166,7 +166,7 @@ mod tests {
         for request in 0..10_000 {
             outbox.put(list(request));
             outbox.put(window(1, 5));
-            outbox.put(wish(ControlWish::Take));
+            outbox.put(wish(ControlRequest::Take));
             outbox.put(ConsoleToRouter::Cancel { request: 3 });
         }
         assert_eq!(drained(outbox).len(), OTHERS + 3);
@@ -183,7 +183,7 @@ mod tests {
         ConsoleToRouter::Window { request, more }
     }
 
-    fn wish(wish: ControlWish) -> ConsoleToRouter {
+    fn wish(wish: ControlRequest) -> ConsoleToRouter {
         ConsoleToRouter::Control {
             service_port: 9000,
             wish,
@@ -198,9 +198,9 @@ mod tests {
             window(1, 5),
             window(2, 7),
             window(1, 6),
-            wish(ControlWish::Take),
+            wish(ControlRequest::Take),
             ConsoleToRouter::Cancel { request: 2 },
-            wish(ControlWish::Release),
+            wish(ControlRequest::Release),
             ConsoleToRouter::Cancel { request: 9 },
         ] {
             outbox.put(message);
@@ -210,7 +210,7 @@ mod tests {
             [
                 window(1, 11),
                 ConsoleToRouter::Cancel { request: 2 },
-                wish(ControlWish::Release),
+                wish(ControlRequest::Release),
                 ConsoleToRouter::Cancel { request: 9 },
             ]
         );

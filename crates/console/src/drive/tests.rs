@@ -1,6 +1,6 @@
 //! Driving as a driver would: keys as real terminals send them, by the clock, without a clock.
 
-use p2p_shared::protocol::console::MotionEvent;
+use p2p_shared::protocol::MotionEvent;
 
 use super::*;
 use Direction::{Forward, Left};
@@ -566,7 +566,7 @@ const ENDS: [(&str, End); 6] = [
     }),
     ("the car refuses", |bench| {
         let press = bench.drive.last_press.unwrap();
-        let why = MotionRefused::Old;
+        let why = MotionRefusal::Old;
         bench.drive.motion(&MotionEvent::Refused { press, why })
     }),
     ("the car's limit", |bench| {

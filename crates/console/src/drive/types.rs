@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use p2p_shared::protocol::console::{MotionRefused, PressId};
+use p2p_shared::protocol::{MotionRefusal, PressId};
 
 use super::Direction;
 
@@ -93,7 +93,7 @@ pub enum Blocked {
     Lease,
     /// The car refused the press.
     #[error("the car refused: {0}")]
-    Refused(MotionRefused),
+    Refused(MotionRefusal),
     /// Control went elsewhere.
     #[error("control is gone: press a to take it again")]
     ControlGone,

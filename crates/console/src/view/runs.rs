@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2p_shared::protocol::console::RunInfo;
+use p2p_shared::protocol::RunInfo;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;

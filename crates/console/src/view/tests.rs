@@ -2,10 +2,9 @@
 
 use crossterm::event::{KeyCode, KeyEventKind};
 use p2p_shared::key::Role;
-use p2p_shared::protocol::console::{
-    FeedEvent, MotionEvent, PressId, RouterToConsole, SendEvent, StopCause,
+use p2p_shared::protocol::{
+    CommandInfo, End, FeedEvent, MotionEvent, PressId, RouterToConsole, SendEvent, StopCause,
 };
-use p2p_shared::protocol::{CommandInfo, End};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;

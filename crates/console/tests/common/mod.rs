@@ -16,12 +16,11 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::End;
-use p2p_shared::protocol::console::{
-    ConsoleToRouter, ControlInfo, ControlWish, Driver, FeedEvent, LinkInfo, RouterToConsole,
-    RunInfo, RunResult, SendEvent, SessionId, Source,
+use p2p_shared::protocol::{
+    ConsoleToRouter, ControlInfo, ControlRequest, Driver, End, FeedEvent, LinkInfo,
+    RouterToConsole, RunInfo, RunResult, RunSource, SendEvent, SessionId,
 };
-use p2p_shared::wire::{Event, Wire};
+use p2p_shared::websocket::{MessageSocket, SocketEvent};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
@@ -143,7 +142,7 @@ async fn serve(
         Manner::Feeds(a_second) => a_second,
         _ => 0,
     };
-    let mut wire: Wire<_, RouterToConsole, ConsoleToRouter> = Wire::new(socket);
+    let mut socket: MessageSocket<_, RouterToConsole, ConsoleToRouter> = MessageSocket::new(socket);
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     let mut clock_ms = 1;
     let mut epoch = 1;
@@ -151,24 +150,25 @@ async fn serve(
     let begun = Instant::now();
     loop {
         let due = u64::try_from(begun.elapsed().as_millis()).unwrap() * a_second / 1000;
-        while fed.load(Ordering::Relaxed) < due && wire.has_room() {
-            wire.push(&RouterToConsole::Feed(fed_event(
-                fed.fetch_add(1, Ordering::Relaxed),
-            )))
-            .unwrap();
+        while fed.load(Ordering::Relaxed) < due && socket.has_room() {
+            socket
+                .push(&RouterToConsole::Feed(fed_event(
+                    fed.fetch_add(1, Ordering::Relaxed),
+                )))
+                .unwrap();
         }
         let event = tokio::select! {
             _ = feed.tick(), if a_second > 0 => continue,
-            event = wire.event() => event,
+            event = socket.event() => event,
             _ = ticks.tick() => {
                 clock_ms += 100;
-                wire.push(&RouterToConsole::Tick { service_port: 9000, clock_ms }).unwrap();
+                socket.push(&RouterToConsole::Tick { service_port: 9000, clock_ms }).unwrap();
                 continue;
             }
         };
         let message = match event {
-            Ok(Event::Message(message)) => message,
-            Ok(Event::Closed(_)) | Err(_) => return,
+            Ok(SocketEvent::Message(message)) => message,
+            Ok(SocketEvent::Closed(_)) | Err(_) => return,
             Ok(_) => continue,
         };
         let control = |driver, epoch| {
@@ -182,9 +182,9 @@ async fn serve(
             })
         };
         match &message {
-            ConsoleToRouter::Hello { .. } => wire.push(&snapshot()).unwrap(),
+            ConsoleToRouter::Hello { .. } => socket.push(&snapshot()).unwrap(),
             ConsoleToRouter::Control {
-                wish: ControlWish::Take,
+                wish: ControlRequest::Take,
                 ..
             } => {
                 epoch += 1;
@@ -192,18 +192,19 @@ async fn serve(
                     session: SessionId(1),
                     name: "desk".to_owned(),
                 };
-                wire.push(&control(Some(driver), epoch)).unwrap();
+                socket.push(&control(Some(driver), epoch)).unwrap();
             }
-            ConsoleToRouter::Control { .. } => wire.push(&control(None, epoch)).unwrap(),
+            ConsoleToRouter::Control { .. } => socket.push(&control(None, epoch)).unwrap(),
             ConsoleToRouter::Send {
                 request, command, ..
             } => {
                 for event in answer(command.as_str()) {
-                    wire.push(&RouterToConsole::SendEvent {
-                        request: *request,
-                        event,
-                    })
-                    .unwrap();
+                    socket
+                        .push(&RouterToConsole::SendEvent {
+                            request: *request,
+                            event,
+                        })
+                        .unwrap();
                 }
             }
             _ => {}
@@ -234,7 +235,7 @@ fn fed_event(n: u64) -> FeedEvent {
         link: "car".parse().unwrap(),
         command: "hello".parse().unwrap(),
         arguments: Vec::new(),
-        source: Source::Http,
+        source: RunSource::Http,
         from: "192.0.2.7:51234".to_owned(),
         key: "desk".to_owned(),
         at_ms: n,
@@ -262,7 +263,7 @@ fn answer(command: &str) -> Vec<SendEvent> {
             events.truncate(1);
             events.push(SendEvent::Refused {
                 refusal: None,
-                reason: Some(p2p_shared::protocol::console::RefusedReason::Locked),
+                reason: Some(p2p_shared::protocol::RefusedReason::Locked),
                 message: "bob drives".to_owned(),
             });
         }

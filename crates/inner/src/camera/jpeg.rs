@@ -4,7 +4,7 @@
 //! picture whole, keeps at most one, and is pure: it is given bytes and the time.
 
 use memchr::memchr;
-use p2p_shared::protocol::media::{HalfPicture, MAX_PICTURE, Picture};
+use p2p_shared::protocol::{MAX_PICTURE, PartialPicture, Picture};
 
 const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
@@ -17,7 +17,7 @@ const ROOM: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct JpegSplitter {
     state: State,
-    half: Option<HalfPicture>,
+    half: Option<PartialPicture>,
     /// It had a scan: without one there is nothing to see.
     has_scan: bool,
     /// How many bytes it has, those that were not kept included.
@@ -186,7 +186,7 @@ impl JpegSplitter {
 
     /// A picture begins, of which `FF` was read and `D8` is kept by the caller.
     fn begin(&mut self, now_ms: u64) {
-        let mut half = HalfPicture::new(now_ms, ROOM);
+        let mut half = PartialPicture::new(now_ms, ROOM);
         half.extend(&[0xff]);
         self.half = Some(half);
         self.length = 1;

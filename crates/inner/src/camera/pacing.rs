@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use p2p_shared::protocol::media::MAX_PIECE;
+use p2p_shared::protocol::MAX_PIECE;
 
 /// The smallest piece: with all that is put around it, one packet.
 const PACKET: usize = 1200;

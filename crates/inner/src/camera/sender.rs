@@ -4,14 +4,15 @@
 use std::time::{Duration, Instant};
 
 use p2p_shared::backoff::Backoff;
-use p2p_shared::dial::{self, DialError, RouterAddress};
 use p2p_shared::key::Key;
-use p2p_shared::protocol::media::{MEDIA_PATH, MediaToRouter, Picture, RouterToMedia};
-use p2p_shared::random::jitter;
+use p2p_shared::net::dialer;
+use p2p_shared::net::dialer::{DialError, RouterAddress};
+use p2p_shared::net::transport::Transport;
+use p2p_shared::os::jitter;
+use p2p_shared::protocol::{MEDIA_PATH, MediaToRouter, Picture, RouterToMedia};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing;
-use p2p_shared::transport::Transport;
-use p2p_shared::wire::{Event, Wire, WireError};
+use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
@@ -23,7 +24,7 @@ use super::{CameraShared, LogThrottle, WatchTicket, Watching, left, watched};
 const DEAD: Duration = timing::PACE_BUSY.dead;
 
 /// The WebSocket of the media connection.
-type MediaWire = Wire<Transport, MediaToRouter, RouterToMedia>;
+type MediaSocket = MessageSocket<Transport, MediaToRouter, RouterToMedia>;
 
 /// What keeps the connection while somebody watches.
 pub(super) struct FrameSender {
@@ -38,7 +39,7 @@ enum SenderEnd {
     #[error(transparent)]
     NotReached(#[from] DialError),
     #[error(transparent)]
-    Lost(#[from] WireError),
+    Lost(#[from] WebSocketError),
     #[error("the router closed it")]
     Closed,
     #[error("the router refuses pictures: {0}")]
@@ -95,21 +96,21 @@ impl FrameSender {
         by: WatchTicket,
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, SenderEnd> {
-        let socket = dial::dial(&self.router, MEDIA_PATH, self.key.as_ref()).await?;
-        let mut wire: MediaWire = Wire::new(socket);
-        wire.get_ref().set_dead_after(DEAD);
+        let socket = dialer::dial(&self.router, MEDIA_PATH, self.key.as_ref()).await?;
+        let mut socket: MediaSocket = MessageSocket::new(socket);
+        socket.get_ref().set_dead_after(DEAD);
         let WatchTicket {
             service_port,
             ticket,
         } = by;
-        wire.push(&MediaToRouter::Hello {
+        socket.push(&MediaToRouter::Hello {
             service_port,
             ticket,
         })?;
         let mut newest = self.shared.newest.subscribe();
         newest.mark_changed();
         let mut sending = FrameConnection {
-            wire,
+            socket,
             pacing: Pacing::new(Instant::now()),
             half: None,
         };
@@ -129,7 +130,7 @@ async fn is_another(mut watching: Watching, by: WatchTicket) {
 
 /// A connection that is up.
 struct FrameConnection {
-    wire: MediaWire,
+    socket: MediaSocket,
     pacing: Pacing,
     /// The picture that is being sent, and how much of it was.
     half: Option<(Picture, usize)>,
@@ -155,18 +156,18 @@ impl FrameConnection {
                 timer = timer.min(self.pacing.next());
             }
             tokio::select! {
-                event = self.wire.event() => match event? {
-                    Event::Message(RouterToMedia::Taken { bytes }) => {
+                event = self.socket.event() => match event? {
+                    SocketEvent::Message(RouterToMedia::Taken { bytes }) => {
                         let now = Instant::now();
                         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
                         self.pacing.taken(bytes, now);
                         backoff.connected(now);
                     }
-                    Event::Message(RouterToMedia::Refused { message }) => {
+                    SocketEvent::Message(RouterToMedia::Refused { message }) => {
                         return Err(SenderEnd::Refused(Escaped(&message).to_string()));
                     }
-                    Event::Closed(_) => return Err(SenderEnd::Closed),
-                    Event::Ping | Event::Pong(_) | Event::Room => {}
+                    SocketEvent::Closed(_) => return Err(SenderEnd::Closed),
+                    SocketEvent::Ping | SocketEvent::Pong(_) | SocketEvent::Writable => {}
                 },
                 changed = newest.changed(), if is_watched && self.half.is_none() => {
                     changed.map_err(|_| SenderEnd::Ending)?;
@@ -190,8 +191,8 @@ impl FrameConnection {
     }
 
     /// Queues as much of the picture as may be on its way now.
-    fn fill(&mut self, now: Instant) -> Result<(), WireError> {
-        while self.wire.has_room()
+    fn fill(&mut self, now: Instant) -> Result<(), WebSocketError> {
+        while self.socket.has_room()
             && let Some((picture, sent)) = &mut self.half
         {
             let room = self.pacing.room(now);
@@ -215,7 +216,7 @@ impl FrameConnection {
             if end == jpeg.len() {
                 self.half = None;
             }
-            self.wire.push(&message)?;
+            self.socket.push(&message)?;
         }
         Ok(())
     }

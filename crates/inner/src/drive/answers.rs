@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::console::{MotionEvent, MotionRefused};
-use p2p_shared::protocol::{End, InnerToRouter, Refusal};
+use p2p_shared::protocol::{End, InnerToRouter, MotionEvent, MotionRefusal, Refusal};
 use tokio::sync::oneshot;
 
 use super::{Drive, PendingMotion};
@@ -64,7 +63,7 @@ impl Drive {
         });
     }
 
-    pub(super) fn refused(&mut self, origin: MotionOrigin, why: MotionRefused) {
+    pub(super) fn refused(&mut self, origin: MotionOrigin, why: MotionRefusal) {
         match origin {
             MotionOrigin::Press(press) => {
                 if let Some((request, _, driver)) = self.presses.remove(&press) {
@@ -78,7 +77,7 @@ impl Drive {
             MotionOrigin::Timed(run) => {
                 if self.waiting.remove(&run).is_some() {
                     let (refusal, message) = match why {
-                        MotionRefused::StopFailed => (
+                        MotionRefusal::StopFailed => (
                             Refusal::StopFailed,
                             "the car's stop command fails: nothing moves until a stop has succeeded",
                         ),

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use p2p_shared::names::{LinkName, RunId};
-use p2p_shared::protocol::console::MotionEvent;
-use p2p_shared::protocol::{RUN_WINDOW, Refusal, RunRequest};
+use p2p_shared::protocol::{MotionEvent, RUN_WINDOW, Refusal, RunRequest};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use p2p_shared::names::{LinkName, RunId};
-use p2p_shared::protocol::console::{PressId, StopCause};
-use p2p_shared::protocol::{End, MotionInfo, RunRequest};
+use p2p_shared::protocol::{End, MotionInfo, PressId, RunRequest, StopCause};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;

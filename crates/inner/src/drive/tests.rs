@@ -127,7 +127,7 @@ impl Bench {
         }
     }
 
-    async fn refuses(&mut self, press: PressId) -> MotionRefused {
+    async fn refuses(&mut self, press: PressId) -> MotionRefusal {
         let is = |event: &MotionEvent| matches!(event, MotionEvent::Refused { press: p, .. } if *p == press);
         match self.tells(is).await {
             MotionEvent::Refused { why, .. } => why,
@@ -170,7 +170,7 @@ async fn a_press_does_not_begin_when_the_stop_command_is_gone() {
     let mut bench = Bench::new().await;
     fs::remove_file(bench.path("command/stop")).unwrap();
     let press = bench.press(1);
-    assert_eq!(bench.refuses(press).await, MotionRefused::StopFailed);
+    assert_eq!(bench.refuses(press).await, MotionRefusal::StopFailed);
     bench.script("stop", "echo stop >> ../did");
     let press = bench.press(2);
     bench.moves(press).await;
@@ -194,7 +194,7 @@ async fn a_car_that_drains_is_stopped_and_begins_no_press() {
     bench.car.drain(bench.tracker.token());
     bench.tracker.close();
     let press = bench.press(2);
-    assert_eq!(bench.refuses(press).await, MotionRefused::NotStarted);
+    assert_eq!(bench.refuses(press).await, MotionRefusal::NotStarted);
     bench
         .tells(|event| matches!(event, MotionEvent::Stopped { .. }))
         .await;

@@ -11,8 +11,8 @@ use anyhow::Context;
 use bytes::Bytes;
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::End;
-use p2p_shared::text::{EscapedBytes, millis};
-use p2p_shared::timing::KILL_GRACE;
+use p2p_shared::text::EscapedBytes;
+use p2p_shared::timing::{KILL_GRACE, millis_f64};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -232,7 +232,7 @@ impl CarStopper {
         };
         let began = stopping.began;
         let (end, said) = stopping.end().await;
-        let exec_ms = millis(began.elapsed());
+        let exec_ms = millis_f64(began.elapsed());
         let stderr = EscapedBytes(&said).cut(LOGGED_STDERR);
         tracing::info!(attempt, exit = %end, exec_ms, stderr = %stderr, "stopped");
         end == End::Exit(0)

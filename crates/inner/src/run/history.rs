@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use p2p_shared::names::{CommandName, RunId};
-use p2p_shared::protocol::{End, InnerToRouter, Outcome, Refusal, RunStory};
+use p2p_shared::protocol::{End, InnerToRouter, Outcome, Refusal, RunReport};
 
 /// So many runs are remembered (the contract's figure).
 const REMEMBERED: usize = 1000;
@@ -119,9 +119,9 @@ impl RunHistory {
     }
 
     /// What became of a run, if it is one of the last.
-    pub(crate) fn story(&self, run: RunId, now: Duration) -> Option<RunStory> {
+    pub(crate) fn story(&self, run: RunId, now: Duration) -> Option<RunReport> {
         let entry = self.runs.get(&run)?;
-        Some(RunStory {
+        Some(RunReport {
             command: entry.command.clone(),
             age_ms: u64::try_from(now.saturating_sub(entry.asked).as_millis()).unwrap_or(u64::MAX),
             outcome: entry.outcome.clone(),

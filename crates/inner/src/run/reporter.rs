@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use p2p_shared::names::{CommandName, RunId};
-use p2p_shared::protocol::{InnerToRouter, RunStory};
+use p2p_shared::protocol::{InnerToRouter, RunReport};
 use tokio::sync::mpsc;
 
 use super::history::RunHistory;
@@ -38,7 +38,7 @@ impl RunReporter {
     }
 
     /// What became of a run, if it is one of the last.
-    pub(crate) fn story(&self, run: RunId) -> Option<RunStory> {
+    pub(crate) fn story(&self, run: RunId) -> Option<RunReport> {
         self.history().story(run, clock::now())
     }
 

@@ -1,7 +1,7 @@
 //! Owns a run whose process is simulated: what `runner` does with a real one, in the same order.
 
-use p2p_shared::clock as timers;
 use p2p_shared::protocol::{End, InnerToRouter, Refusal, cost};
+use p2p_shared::timing;
 use p2p_shared::timing::KILL_GRACE;
 
 use super::{MotionRole, Run, RunEnd, Tail, output_reporter::START_WAITS};
@@ -21,7 +21,7 @@ impl Run {
             let message = "no more processes".to_owned();
             return self.give_up(Refusal::NotExecutable, message);
         };
-        let begun = timers::now();
+        let begun = timing::now();
         let telling = self.telling();
         self.reports
             .remember(&InnerToRouter::Started { run: self.run_id() });
@@ -61,7 +61,7 @@ impl Run {
             process.ended().await;
         }
         if let Some(role) = &self.role {
-            let exec = timers::now() - begun;
+            let exec = timing::now() - begun;
             let token = role.token;
             role.send(ProcessEvent::Ended { token, end, exec });
             role.send(ProcessEvent::Reaped { token });

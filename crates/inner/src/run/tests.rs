@@ -8,8 +8,7 @@ use super::*;
 use crate::catalog::Catalog;
 use crate::motion::{Motion, MotionEffect, MotionInput, MotionRules, ProcessToken};
 use crate::testing::script;
-use p2p_shared::protocol::console::StopCause;
-use p2p_shared::protocol::{PIECE, RUN_WINDOW};
+use p2p_shared::protocol::{PIECE, RUN_WINDOW, StopCause};
 
 /// A command that leaves the note `begun`, as a motion or as the stop, and what is told of it.
 struct Bench {

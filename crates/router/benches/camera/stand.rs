@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
 use p2p_inner::{Inner, LinkState};
-use p2p_shared::dial::RouterAddress;
+use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::MotionInfo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use p2p_shared::random::jitter;
+use p2p_shared::os::jitter;
 use rustix::process::Signal;
 
 use super::proxy::Flow;

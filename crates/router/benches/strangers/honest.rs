@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use p2p_shared::tls;
+use p2p_shared::net::tls;
 use tokio::net::TcpSocket;
 
 use crate::stand::Stand;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use p2p_inner::{Inner, LinkState};
 use p2p_router::auth::certificate::Certificate;
 use p2p_router::auth::key_store::KeyFile;
-use p2p_shared::dial::RouterAddress;
 use p2p_shared::key::{Fingerprint, Key, Role};
+use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::MotionInfo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

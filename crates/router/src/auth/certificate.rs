@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use p2p_shared::key::{Fingerprint, SecretFileError};
-use p2p_shared::tls::provider;
+use p2p_shared::net::tls::provider;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;

@@ -22,10 +22,10 @@ use hyper::Request;
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use p2p_shared::liveness::{Due, Liveness, Pings};
+use p2p_shared::keepalive::{Due, Keepalive, PingMode};
+use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::SUBPROTOCOL;
 use p2p_shared::timing;
-use p2p_shared::transport::Transport;
 use serde::Serialize;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
@@ -109,8 +109,8 @@ async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
         WebSocketStream::from_partially_read(lane, read, Role::Server, limits).await
     };
     let now = Instant::now();
-    let mut liveness = Liveness::new(Pings::Always, now);
-    liveness.set_busy(true, now);
+    let mut keepalive = Keepalive::new(PingMode::Always, now);
+    keepalive.set_busy(true, now);
     let gone = viewer.gone();
     let mut view = View {
         viewer,
@@ -119,7 +119,7 @@ async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
         credits: 0,
         asked: now,
         words: Rate::default(),
-        liveness,
+        keepalive,
     };
     let end = tokio::select! {
         biased;
@@ -147,7 +147,7 @@ struct View {
     credits: u8,
     asked: Instant,
     words: Rate,
-    liveness: Liveness,
+    keepalive: Keepalive,
 }
 
 /// What became of the socket.
@@ -163,14 +163,14 @@ impl View {
     async fn live(&mut self) {
         loop {
             let now = Instant::now();
-            match self.liveness.poll(now).0 {
+            match self.keepalive.poll(now).0 {
                 Some(Due::Dead(_)) => return,
                 Some(Due::Ping) if self.send(Message::Ping(Bytes::new())).is_err() => return,
                 Some(Due::Ping) | None => {}
             }
             let looks = self.credits > 0 || now < self.asked + LOOKS_AWAY;
             self.viewer.looks(looks);
-            let mut timer = self.liveness.next();
+            let mut timer = self.keepalive.next();
             if looks && self.credits == 0 {
                 timer = timer.min(self.asked + LOOKS_AWAY);
             }
@@ -196,7 +196,7 @@ impl View {
 
     /// The page has said something.
     fn heard(&mut self, message: &Message, now: Instant) -> Result<(), Unwanted> {
-        self.liveness.heard(now);
+        self.keepalive.on_traffic(now);
         match message {
             Message::Close(_) | Message::Binary(_) => return Err(Unwanted),
             Message::Text(text) if text.as_str() == NEXT => {

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use p2p_shared::key::Role;
-use p2p_shared::protocol::media::{
-    Assembly, MediaTicket, MediaToRouter, NoPicture, Picture, RouterToMedia,
+use p2p_shared::net::transport::Transport;
+use p2p_shared::protocol::{
+    MediaTicket, MediaToRouter, Picture, PictureAssembly, PictureError, RouterToMedia,
 };
 use p2p_shared::timing;
-use p2p_shared::transport::Transport;
-use p2p_shared::wire::{Event, Wire, WireError};
+use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use thiserror::Error;
 
 use crate::Context;
@@ -30,15 +30,15 @@ use crate::routes::main_port;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The WebSocket of a media connection.
-type MediaWire = Wire<Transport, RouterToMedia, MediaToRouter>;
+type MediaSocket = MessageSocket<Transport, RouterToMedia, MediaToRouter>;
 
 /// Why it has ended.
 #[derive(Debug, Error)]
 enum IngestEnd {
     #[error(transparent)]
-    Lost(#[from] WireError),
+    Lost(#[from] WebSocketError),
     #[error("the car broke the protocol: {0}")]
-    ProtocolViolation(#[from] NoPicture),
+    ProtocolViolation(#[from] PictureError),
     #[error("the car said hello twice")]
     Hello,
     #[error("the car closed it")]
@@ -80,7 +80,7 @@ async fn serve(
     read: Vec<u8>,
 ) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
-    let mut wire: MediaWire = Wire::accepted(stream, read).await;
+    let mut socket: MediaSocket = MessageSocket::accepted(stream, read).await;
     let pending = context.strangers.admit(peer, &context.closed);
     let hello = |message| match message {
         MediaToRouter::Hello {
@@ -89,7 +89,7 @@ async fn serve(
         } => Some((service_port, ticket)),
         _ => None,
     };
-    let attached = match hello::wait(&mut wire, &pending, hello).await {
+    let attached = match hello::wait(&mut socket, &pending, hello).await {
         Ok(Some((port, ticket))) => attach(context, caller, port, ticket),
         Ok(None) => return,
         Err(why) => Err(why),
@@ -100,18 +100,18 @@ async fn serve(
         Err(message) => {
             tracing::info!(from = %peer, key = caller.name(), why = message, "media connection refused");
             let words = RouterToMedia::Refused { message };
-            return wire.part(Some(&words), "", FAREWELL).await;
+            return socket.close_with(Some(&words), "", FAREWELL).await;
         }
     };
     tracing::debug!(from = %peer, "media connection up");
     let why = tokio::select! {
         () = attached.end.cancelled() => "it is not wanted any more".to_owned(),
         () = context.closed.cancelled() => "the router is going down".to_owned(),
-        end = take(context, &mut wire, &attached) => end.to_string(),
+        end = take(context, &mut socket, &attached) => end.to_string(),
     };
     tracing::debug!(from = %peer, why, "media connection down");
     drop(attached);
-    wire.part(None, "", FAREWELL).await;
+    socket.close_with(None, "", FAREWELL).await;
 }
 
 fn attach(
@@ -134,14 +134,18 @@ fn attach(
 }
 
 /// Takes pictures until that ends.
-async fn take(context: &Context, wire: &mut MediaWire, attached: &IngestConnection) -> IngestEnd {
-    let mut assembly = Assembly::default();
+async fn take(
+    context: &Context,
+    socket: &mut MediaSocket,
+    attached: &IngestConnection,
+) -> IngestEnd {
+    let mut assembly = PictureAssembly::default();
     let mut untold = 0_u32;
     loop {
-        let taken = match wire.event().await {
-            Ok(Event::Message(message)) => piece(&mut assembly, message),
-            Ok(Event::Ping | Event::Pong(_) | Event::Room) => Ok((0, None)),
-            Ok(Event::Closed(_)) => return IngestEnd::Closed,
+        let taken = match socket.event().await {
+            Ok(SocketEvent::Message(message)) => piece(&mut assembly, message),
+            Ok(SocketEvent::Ping | SocketEvent::Pong(_) | SocketEvent::Writable) => Ok((0, None)),
+            Ok(SocketEvent::Closed(_)) => return IngestEnd::Closed,
             Err(error) => return error.into(),
         };
         match taken {
@@ -155,9 +159,9 @@ async fn take(context: &Context, wire: &mut MediaWire, attached: &IngestConnecti
             Err(end) => return end,
         }
         // One that doesn't hear it sends no more.
-        if untold > 0 && wire.has_room() {
+        if untold > 0 && socket.has_room() {
             let bytes = std::mem::take(&mut untold);
-            if let Err(error) = wire.push(&RouterToMedia::Taken { bytes }) {
+            if let Err(error) = socket.push(&RouterToMedia::Taken { bytes }) {
                 return error.into();
             }
         }
@@ -166,7 +170,7 @@ async fn take(context: &Context, wire: &mut MediaWire, attached: &IngestConnecti
 
 /// How many bytes came, and the picture that is whole by them.
 fn piece(
-    assembly: &mut Assembly,
+    assembly: &mut PictureAssembly,
     message: MediaToRouter,
 ) -> Result<(u32, Option<Picture>), IngestEnd> {
     let length = |bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use p2p_shared::protocol::media::Picture;
+use p2p_shared::protocol::Picture;
 use tokio::sync::Notify;
 
 use crate::camera::viewer::Viewer;

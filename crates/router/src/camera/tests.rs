@@ -1,8 +1,7 @@
 //! Owns what the camera of a port does whatever order links, viewers and pictures come in.
 
 use p2p_shared::names::InstanceId;
-use p2p_shared::protocol::RouterToInner;
-use p2p_shared::protocol::media::HalfPicture;
+use p2p_shared::protocol::{PartialPicture, RouterToInner};
 
 use super::*;
 
@@ -11,7 +10,7 @@ fn link() -> LinkHandle {
 }
 
 fn picture(time: u64) -> Picture {
-    HalfPicture::new(time, 0).whole()
+    PartialPicture::new(time, 0).whole()
 }
 
 async fn told(link: &LinkHandle) -> Option<MediaTicket> {

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use p2p_shared::clock;
-use p2p_shared::protocol::Hello;
-use p2p_shared::protocol::console::SessionId;
+use p2p_shared::protocol::{LinkHello, SessionId};
+use p2p_shared::timing;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -103,7 +102,7 @@ impl Cars {
     }
 
     /// The car whose link came up.
-    pub(crate) fn link_up(&self, port: u16, link: &LinkHandle, hello: &Hello) -> Arc<Car> {
+    pub(crate) fn link_up(&self, port: u16, link: &LinkHandle, hello: &LinkHello) -> Arc<Car> {
         let mut held = self.lock();
         let watch = held.watch(port);
         let new = || Arc::new(Car::new(port, self.shared.clone(), hello));
@@ -160,7 +159,7 @@ impl Cars {
     pub(crate) async fn run_timers(self: Arc<Self>, closed: CancellationToken) {
         while !closed.is_cancelled() {
             let cars: Vec<_> = self.lock().cars.values().cloned().collect();
-            let now = clock::now();
+            let now = timing::now();
             let next = cars.iter().filter_map(|car| car.poll(now)).min();
             let next = next.unwrap_or(now + NOTHING);
             tokio::select! {

@@ -16,7 +16,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use p2p_shared::protocol::console::{ControlInfo, ControlWish, Driver, PressId, SessionId};
+use p2p_shared::protocol::{ControlInfo, ControlRequest, Driver, PressId, SessionId};
 
 /// How long a holder has to answer a request.
 pub(crate) const REQUEST: Duration = Duration::from_secs(10);
@@ -171,27 +171,27 @@ impl Control {
     pub(crate) fn request(
         &mut self,
         who: &Driver,
-        wish: ControlWish,
+        wish: ControlRequest,
         may_seize: bool,
         epochs: &Epochs,
         now: Instant,
     ) -> Result<Vec<Event>, ControlError> {
         match wish {
-            ControlWish::Take => self.take(who, epochs, now),
-            ControlWish::Seize if may_seize => Ok(self.seize(who, epochs, now)),
-            ControlWish::Seize => Err(ControlError::NotAdmin),
-            ControlWish::Grant => {
+            ControlRequest::Take => self.take(who, epochs, now),
+            ControlRequest::Seize if may_seize => Ok(self.seize(who, epochs, now)),
+            ControlRequest::Seize => Err(ControlError::NotAdmin),
+            ControlRequest::Grant => {
                 let by = self.held_by(who.session)?.driver.clone();
                 let asks = self.request.take().ok_or(ControlError::NoRequest)?.driver;
                 Ok(vec![self.give(asks, Taken::Granted { by }, epochs, now)])
             }
-            ControlWish::Deny => {
+            ControlRequest::Deny => {
                 self.held_by(who.session)?;
                 let driver = self.request.take().ok_or(ControlError::NoRequest)?.driver;
                 let why = Declined::Denied;
                 Ok(vec![Event::Declined { driver, why }])
             }
-            ControlWish::Release => {
+            ControlRequest::Release => {
                 self.held_by(who.session)?;
                 Ok(self.give_back(Released::InheritedListeners, epochs, now))
             }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use p2p_shared::names::{LinkName, RunId};
-use p2p_shared::protocol::console::{MotionEvent, PressId};
-use p2p_shared::text::millis;
+use p2p_shared::protocol::{MotionEvent, PressId};
+use p2p_shared::timing::millis_f64;
 
 use super::{DriverSession, Press};
 use crate::car::control::{Event, Taken};
@@ -50,8 +50,8 @@ pub(super) fn pressed(
         command = %press.command,
         driver = who.driver.name,
         from = %who.from,
-        car_rtt_ms = rtt.map(millis),
-        console_rtt_ms = who.rtt.map(millis),
+        car_rtt_ms = rtt.map(millis_f64),
+        console_rtt_ms = who.rtt.map(millis_f64),
         "press"
     );
 }

@@ -2,7 +2,7 @@
 //! by.
 
 use p2p_shared::names::{CommandName, LinkName};
-use p2p_shared::protocol::console::{RefusedReason, StopCause};
+use p2p_shared::protocol::{RefusedReason, StopCause};
 
 use crate::car::Refused;
 use crate::car::control::{ControlError, Event, Released};

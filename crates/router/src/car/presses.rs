@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use p2p_shared::clock;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::RouterToInner;
-use p2p_shared::protocol::console::{MotionEvent, PressId, SessionId, Source};
+use p2p_shared::protocol::{MotionEvent, PressId, RouterToInner, RunSource, SessionId};
+use p2p_shared::timing;
 
 use super::{Car, DriverSession, Press, Refused, State, log, messages};
 use crate::run::record::{NewRun, RunRecord, status};
@@ -23,7 +22,7 @@ impl Car {
         run: RunId,
     ) -> Result<(), Refused> {
         let mut state = self.lock();
-        let begun = clock::now();
+        let begun = timing::now();
         let Some(link) = state.link.clone() else {
             return Err(messages::offline(&state.name));
         };
@@ -46,7 +45,7 @@ impl Car {
             link: state.name.clone(),
             command: &press.command,
             arguments: &[],
-            source: Source::Drive,
+            source: RunSource::Drive,
             from: who.from,
             key: &who.key,
             begun,
@@ -90,7 +89,7 @@ impl Car {
     /// The driver still holds it. What is not in order is dropped: it is old.
     pub(crate) fn renew(&self, session: SessionId, press: PressId, tick_ms: u64) {
         let mut state = self.lock();
-        let counts = state.control.renew(session, press, clock::now());
+        let counts = state.control.renew(session, press, timing::now());
         if let (true, Some(link)) = (counts, &state.link) {
             link.drive().renew(press, tick_ms);
         }
@@ -99,7 +98,7 @@ impl Car {
     /// The driver let go. What is not in order is dropped: it is stopped already.
     pub(crate) fn release(&self, session: SessionId, press: PressId) {
         let mut state = self.lock();
-        let counts = state.control.release(session, press, clock::now());
+        let counts = state.control.release(session, press, timing::now());
         if let (true, Some(link)) = (counts, state.link.clone())
             && link.drive().release(press)
         {

@@ -182,7 +182,7 @@ impl Registry {
         if !self.allowed.contains(port) {
             return None;
         }
-        let listen = || p2p_shared::socket::listen((self.bind, port).into()).ok();
+        let listen = || p2p_shared::net::socket::listen((self.bind, port).into()).ok();
         let listener = listener.or_else(listen)?;
         let mut ports = lock(&self.ports);
         let naming = Naming {
@@ -308,7 +308,7 @@ impl Registry {
     /// A listener on the claimed port, or on any that is allowed and free.
     fn open(&self, claim: &Claim) -> Result<(u16, TcpListener), Refused> {
         let listen = |port| {
-            let listener = p2p_shared::socket::listen((self.bind, port).into())?;
+            let listener = p2p_shared::net::socket::listen((self.bind, port).into())?;
             Ok((listener.local_addr()?.port(), listener))
         };
         if claim.service_port != 0 {

@@ -2,9 +2,9 @@
 //! speaks of every car in MessagePack, a page of its own one in JSON.
 
 use bytes::Bytes;
-use p2p_shared::protocol::console::{ConsoleToRouter, FeedEvent, RouterToConsole};
-use p2p_shared::transport::Transport;
-use p2p_shared::wire::{Event, Wire, WireError};
+use p2p_shared::net::transport::Transport;
+use p2p_shared::protocol::{ConsoleToRouter, FeedEvent, RouterToConsole};
+use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 
 use crate::net::write_timeout::WriteTimeout;
 
@@ -17,13 +17,15 @@ pub(crate) trait ClientSocket {
     fn has_room(&self) -> bool;
 
     /// Queues a message, if it is one that these people are told.
-    fn push(&mut self, message: RouterToConsole) -> Result<(), WireError>;
+    fn push(&mut self, message: RouterToConsole) -> Result<(), WebSocketError>;
 
     /// Queues a ping with this payload.
-    fn push_ping(&mut self, payload: Bytes) -> Result<(), WireError>;
+    fn push_ping(&mut self, payload: Bytes) -> Result<(), WebSocketError>;
 
     /// ClientRuns what is queued, and gives what comes next. May be dropped and called again.
-    fn event(&mut self) -> impl Future<Output = Result<Event<ConsoleToRouter>, WireError>> + Send;
+    fn event(
+        &mut self,
+    ) -> impl Future<Output = Result<SocketEvent<ConsoleToRouter>, WebSocketError>> + Send;
 
     /// Whether they are to hear of this.
     fn sees(&self, event: &FeedEvent) -> bool {
@@ -32,27 +34,28 @@ pub(crate) trait ClientSocket {
 }
 
 /// The WebSocket of a console.
-pub(crate) type ConsoleWire = Wire<WriteTimeout<Transport>, RouterToConsole, ConsoleToRouter>;
+pub(crate) type ConsoleSocket =
+    MessageSocket<WriteTimeout<Transport>, RouterToConsole, ConsoleToRouter>;
 
-impl ClientSocket for ConsoleWire {
+impl ClientSocket for ConsoleSocket {
     fn only(&self) -> Option<u16> {
         None
     }
 
     fn has_room(&self) -> bool {
-        Wire::has_room(self)
+        MessageSocket::has_room(self)
     }
 
-    fn push(&mut self, message: RouterToConsole) -> Result<(), WireError> {
-        Wire::push(self, &message)
+    fn push(&mut self, message: RouterToConsole) -> Result<(), WebSocketError> {
+        MessageSocket::push(self, &message)
     }
 
-    fn push_ping(&mut self, payload: Bytes) -> Result<(), WireError> {
-        Wire::push_ping(self, payload)
+    fn push_ping(&mut self, payload: Bytes) -> Result<(), WebSocketError> {
+        MessageSocket::push_ping(self, payload)
     }
 
-    async fn event(&mut self) -> Result<Event<ConsoleToRouter>, WireError> {
-        Wire::event(self).await
+    async fn event(&mut self) -> Result<SocketEvent<ConsoleToRouter>, WebSocketError> {
+        MessageSocket::event(self).await
     }
 }
 

@@ -21,8 +21,8 @@
 
 use p2p_shared::key::Role;
 use p2p_shared::names::CommandName;
-use p2p_shared::protocol::console::{
-    ConsoleToRouter, ControlInfo, ControlWish, FeedEvent, LinkInfo, MotionEvent, PressId,
+use p2p_shared::protocol::{
+    ConsoleToRouter, ControlInfo, ControlRequest, FeedEvent, LinkInfo, MotionEvent, PressId,
     RefusedReason, RouterToConsole, SessionId,
 };
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ pub(crate) enum PageToRouter {
     /// Whether it is being looked at to drive.
     Watch(bool),
     /// About who drives.
-    Control(ControlWish),
+    Control(ControlRequest),
     /// The driver presses a direction.
     Press {
         press: PressId,
@@ -191,7 +191,7 @@ impl RouterToPage {
 #[cfg(test)]
 mod tests {
     use p2p_shared::names::RunId;
-    use p2p_shared::protocol::console::{Driver, Moving, StopCause};
+    use p2p_shared::protocol::{ActiveMotion, Driver, StopCause};
 
     use super::*;
 
@@ -222,7 +222,7 @@ mod tests {
                 r#"{"control":"take"}"#,
                 ConsoleToRouter::Control {
                     service_port,
-                    wish: ControlWish::Take,
+                    wish: ControlRequest::Take,
                 },
             ),
             (
@@ -281,7 +281,7 @@ mod tests {
             epoch: 1,
             number: 2,
         });
-        let moving = Moving {
+        let moving = ActiveMotion {
             run: RunId::from_number(u64::MAX),
             command: "left".parse().unwrap(),
             press,

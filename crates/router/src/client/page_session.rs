@@ -8,10 +8,10 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use p2p_shared::codec::Json;
-use p2p_shared::protocol::console::{ConsoleToRouter, RouterToConsole};
+use p2p_shared::net::transport::Transport;
+use p2p_shared::protocol::{ConsoleToRouter, RouterToConsole};
 use p2p_shared::timing;
-use p2p_shared::transport::Transport;
-use p2p_shared::wire::{Event, Wire, WireError};
+use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 
 use crate::Context;
 use crate::auth::access::Caller;
@@ -26,7 +26,7 @@ use crate::routes::main_port;
 
 /// The WebSocket of a page, and the port whose car it is about.
 struct PageSocket {
-    wire: Wire<WriteTimeout<Transport>, RouterToPage, PageToRouter, Json>,
+    socket: MessageSocket<WriteTimeout<Transport>, RouterToPage, PageToRouter, Json>,
     port: u16,
 }
 
@@ -63,7 +63,7 @@ async fn serve(
 ) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
     let page = PageSocket {
-        wire: Wire::accepted(WriteTimeout::new(stream), read).await,
+        socket: MessageSocket::accepted(WriteTimeout::new(stream), read).await,
         port: service.port,
     };
     let role = caller.role();
@@ -79,7 +79,9 @@ async fn serve(
         return;
     };
     if let Some(words) = last_words.and_then(RouterToPage::of) {
-        page.wire.part(Some(&words), "", session::FAREWELL).await;
+        page.socket
+            .close_with(Some(&words), "", session::FAREWELL)
+            .await;
     }
 }
 
@@ -89,33 +91,33 @@ impl ClientSocket for PageSocket {
     }
 
     fn has_room(&self) -> bool {
-        self.wire.has_room()
+        self.socket.has_room()
     }
 
-    fn push(&mut self, message: RouterToConsole) -> Result<(), WireError> {
-        RouterToPage::of(message).map_or(Ok(()), |message| self.wire.push(&message))
+    fn push(&mut self, message: RouterToConsole) -> Result<(), WebSocketError> {
+        RouterToPage::of(message).map_or(Ok(()), |message| self.socket.push(&message))
     }
 
-    fn push_ping(&mut self, payload: Bytes) -> Result<(), WireError> {
-        self.wire.push_ping(payload)
+    fn push_ping(&mut self, payload: Bytes) -> Result<(), WebSocketError> {
+        self.socket.push_ping(payload)
     }
 
-    async fn event(&mut self) -> Result<Event<ConsoleToRouter>, WireError> {
-        Ok(match self.wire.event().await? {
-            Event::Message(message) => match message.about(self.port) {
-                Ok(message) => Event::Message(message),
+    async fn event(&mut self) -> Result<SocketEvent<ConsoleToRouter>, WebSocketError> {
+        Ok(match self.socket.event().await? {
+            SocketEvent::Message(message) => match message.about(self.port) {
+                Ok(message) => SocketEvent::Message(message),
                 Err(probe) => {
                     // Who asks on without reading is not answered.
-                    if self.wire.has_room() {
-                        self.wire.push(&RouterToPage::Probe(probe))?;
+                    if self.socket.has_room() {
+                        self.socket.push(&RouterToPage::Probe(probe))?;
                     }
-                    Event::Ping
+                    SocketEvent::Ping
                 }
             },
-            Event::Room => Event::Room,
-            Event::Ping => Event::Ping,
-            Event::Pong(payload) => Event::Pong(payload),
-            Event::Closed(reason) => Event::Closed(reason),
+            SocketEvent::Writable => SocketEvent::Writable,
+            SocketEvent::Ping => SocketEvent::Ping,
+            SocketEvent::Pong(payload) => SocketEvent::Pong(payload),
+            SocketEvent::Closed(reason) => SocketEvent::Closed(reason),
         })
     }
 }

@@ -4,8 +4,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
-use p2p_shared::protocol::console::{CALLER_LEFT, RefusedReason, SendEvent};
-use p2p_shared::protocol::{Refusal, cost};
+use p2p_shared::protocol::{CALLER_LEFT, Refusal, RefusedReason, SendEvent, cost};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::run::handle::{RunEvent, RunHandle};
@@ -167,7 +166,7 @@ mod tests {
     use std::sync::Arc;
 
     use p2p_shared::names::{InstanceId, RunId};
-    use p2p_shared::protocol::console::Source;
+    use p2p_shared::protocol::RunSource;
     use tokio::sync::mpsc;
     use tokio_util::task::TaskTracker;
 
@@ -187,10 +186,10 @@ mod tests {
             link: link.name().clone(),
             command: &"hello".parse().unwrap(),
             arguments: &[],
-            source: Source::Send,
+            source: RunSource::Send,
             from: ([127, 0, 0, 1], 4).into(),
             key: "",
-            begun: p2p_shared::clock::now(),
+            begun: p2p_shared::timing::now(),
         };
         let record = RunRecord::with(Arc::new(Feed::new()), Arc::new(Metrics::new()), &wanted);
         let (tell, events) = mpsc::unbounded_channel();

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use p2p_shared::key::Role;
-use p2p_shared::protocol::console::{ConsoleToRouter, Driver, RefusedReason, RouterToConsole};
-use p2p_shared::random::jitter;
+use p2p_shared::net::transport::Transport;
+use p2p_shared::os::jitter;
+use p2p_shared::protocol::{ConsoleToRouter, Driver, RefusedReason, RouterToConsole};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing;
-use p2p_shared::transport::Transport;
-use p2p_shared::wire::Wire;
+use p2p_shared::websocket::MessageSocket;
 use tokio::sync::mpsc;
 
 use crate::Context;
@@ -28,7 +28,7 @@ use crate::net::unauthenticated::PendingConnection;
 use crate::ops::metrics::GaugeGuard;
 use crate::routes::main_port;
 
-use crate::client::client_socket::{ClientSocket, ConsoleWire};
+use crate::client::client_socket::{ClientSocket, ConsoleSocket};
 use crate::client::task::{Console, ConsoleEnd};
 use crate::net::write_timeout::WriteTimeout;
 
@@ -97,13 +97,13 @@ pub(crate) async fn serve(
     read: Vec<u8>,
 ) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
-    let mut wire: ConsoleWire = Wire::accepted(WriteTimeout::new(stream), read).await;
+    let mut socket: ConsoleSocket = MessageSocket::accepted(WriteTimeout::new(stream), read).await;
     let pending = context.strangers.admit(peer, &context.closed);
     let hello = |message| match message {
         ConsoleToRouter::Hello { software, readonly } => Some((software, readonly)),
         _ => None,
     };
-    let (software, readonly) = match hello::wait(&mut wire, &pending, hello).await {
+    let (software, readonly) = match hello::wait(&mut socket, &pending, hello).await {
         Ok(Some(hello)) => hello,
         Ok(None) => return,
         Err(message) => {
@@ -114,7 +114,7 @@ pub(crate) async fn serve(
                 press: None,
                 message,
             };
-            return wire.part(Some(&words), "", FAREWELL).await;
+            return socket.close_with(Some(&words), "", FAREWELL).await;
         }
     };
     drop(pending);
@@ -129,9 +129,9 @@ pub(crate) async fn serve(
         permit,
     };
     let software = Escaped(&software).cut(SOFTWARE).to_string();
-    let (last_words, wire) = session.run(context, wire, &software).await;
+    let (last_words, socket) = session.run(context, socket, &software).await;
     if let Some(words) = last_words {
-        wire.part(Some(&words), "", FAREWELL).await;
+        socket.close_with(Some(&words), "", FAREWELL).await;
     }
 }
 
@@ -150,7 +150,7 @@ impl Session {
     pub(crate) async fn run<W: ClientSocket>(
         self,
         context: &Arc<Context>,
-        wire: W,
+        socket: W,
         software: &str,
     ) -> (Option<RouterToConsole>, W) {
         let Self {
@@ -159,7 +159,7 @@ impl Session {
             role,
             permit,
         } = self;
-        let presence = context.cars.console(wire.only(), role.may_run());
+        let presence = context.cars.console(socket.only(), role.may_run());
         let session = presence.session;
         tracing::info!(
             from = %peer, key = caller.name(), %role, session = session.0, software, "console up"
@@ -177,10 +177,10 @@ impl Session {
             rtt: None,
             refusals,
         };
-        let console = Console::new(context, wire, person, presence, refused, permit);
-        let (end, wire) = console.run(caller.revoked()).await;
+        let console = Console::new(context, socket, person, presence, refused, permit);
+        let (end, socket) = console.run(caller.revoked()).await;
         tracing::info!(from = %peer, session = session.0, why = %end, "console down");
-        (last_words(&end), wire)
+        (last_words(&end), socket)
     }
 }
 

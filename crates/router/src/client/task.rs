@@ -11,13 +11,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use p2p_shared::clock;
-use p2p_shared::liveness::{Due, Liveness, Pings};
-use p2p_shared::protocol::CommandInfo;
-use p2p_shared::protocol::console::{
-    ConsoleToRouter, FeedEvent, PressId, RefusedReason, RouterToConsole, RunTold, SendEvent,
+use p2p_shared::keepalive::{Due, Keepalive, PingMode};
+use p2p_shared::protocol::{
+    CommandInfo, ConsoleToRouter, FeedEvent, PressId, RefusedReason, RouterToConsole, RunAnswer,
+    SendEvent,
 };
-use p2p_shared::wire::{Event, WireError};
+use p2p_shared::timing;
+use p2p_shared::websocket::{SocketEvent, WebSocketError};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 
@@ -56,8 +56,8 @@ impl std::fmt::Display for ConsoleEnd {
     }
 }
 
-impl From<WireError> for ConsoleEnd {
-    fn from(error: WireError) -> Self {
+impl From<WebSocketError> for ConsoleEnd {
+    fn from(error: WebSocketError) -> Self {
         if error.is_violation() {
             Self::ProtocolViolation(error.to_string())
         } else {
@@ -69,13 +69,13 @@ impl From<WireError> for ConsoleEnd {
 /// What a car has answered, and by which request it was asked.
 enum Answer {
     List(u64, Option<Vec<CommandInfo>>),
-    Run(u64, RunTold),
+    Run(u64, RunAnswer),
 }
 
 /// The task of a console.
 pub(crate) struct Console<'a, W> {
     context: &'a Arc<Context>,
-    wire: W,
+    socket: W,
     person: DriverSession,
     addressee: Addressee,
     presence: SessionGuard,
@@ -95,26 +95,26 @@ pub(crate) struct Console<'a, W> {
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Parts of lists, to be sent as there is room.
     parts: VecDeque<RouterToConsole>,
-    liveness: Liveness,
+    keepalive: Keepalive,
     started: Instant,
 }
 
 impl<'a, W: ClientSocket> Console<'a, W> {
     pub(crate) fn new(
         context: &'a Arc<Context>,
-        wire: W,
+        socket: W,
         person: DriverSession,
         presence: SessionGuard,
         refused: mpsc::Receiver<(PressId, Refused)>,
         permit: QuotaPermit,
     ) -> Self {
-        let now = clock::now();
-        let subscription = context.feed.subscribe(wire.only());
-        let mut liveness = Liveness::new(Pings::Always, now);
-        liveness.set_busy(true, now);
+        let now = timing::now();
+        let subscription = context.feed.subscribe(socket.only());
+        let mut keepalive = Keepalive::new(PingMode::Always, now);
+        keepalive.set_busy(true, now);
         Self {
             context,
-            wire,
+            socket,
             addressee: Addressee {
                 session: person.driver.session,
                 key: person.key.clone(),
@@ -132,12 +132,12 @@ impl<'a, W: ClientSocket> Console<'a, W> {
             sends: ClientRuns::default(),
             answers: FuturesUnordered::new(),
             parts: VecDeque::new(),
-            liveness,
+            keepalive,
             started: now,
         }
     }
 
-    /// The console's life. What is left is the wire, for the farewell; its runs are cancelled
+    /// The console's life. What is left is the socket, for the farewell; its runs are cancelled
     /// and its control is given back.
     pub(crate) async fn run(mut self, revoked: impl Future<Output = ()>) -> (ConsoleEnd, W) {
         let context = self.context;
@@ -147,23 +147,23 @@ impl<'a, W: ClientSocket> Console<'a, W> {
             () = context.closed.cancelled() => ConsoleEnd::GoAway,
             Err(end) = self.serve() => end,
         };
-        (end, self.wire)
+        (end, self.socket)
     }
 
     async fn serve(&mut self) -> Result<Infallible, ConsoleEnd> {
         loop {
-            let now = clock::now();
-            match self.liveness.poll(now).0 {
+            let now = timing::now();
+            match self.keepalive.poll(now).0 {
                 Some(Due::Dead(silence)) => return Err(ConsoleEnd::Silent(silence)),
                 Some(Due::Ping) => self.ping(now)?,
                 None => {}
             }
-            let timer = tokio::time::sleep_until(self.liveness.next().into());
-            let has_room = self.wire.has_room();
+            let timer = tokio::time::sleep_until(self.keepalive.next().into());
+            let has_room = self.socket.has_room();
             let has_parts = !self.snapshot.is_over() || !self.parts.is_empty();
             tokio::select! {
                 biased;
-                event = self.wire.event() => self.on_event(event?)?,
+                event = self.socket.event() => self.on_event(event?)?,
                 Some((press, refused)) = self.refused.recv(), if has_room => {
                     self.refuse(Some(press), refused)?;
                 }
@@ -171,7 +171,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
                 (request, event) = std::future::poll_fn(|cx| self.sends.poll_next(cx)),
                     if has_room && !self.sends.is_empty() =>
                 {
-                    self.wire.push(RouterToConsole::SendEvent { request, event })?;
+                    self.socket.push(RouterToConsole::SendEvent { request, event })?;
                 }
                 Some(answer) = self.answers.next(), if !self.answers.is_empty() => match answer {
                     Answer::List(request, commands) => self.on_list(request, commands),
@@ -187,19 +187,19 @@ impl<'a, W: ClientSocket> Console<'a, W> {
     }
 
     /// ClientRuns the next part of what is sent in parts.
-    fn push_part(&mut self) -> Result<(), WireError> {
+    fn push_part(&mut self) -> Result<(), WebSocketError> {
         if !self.snapshot.is_over() {
             let part = self.snapshot.part(&self.addressee, self.missed);
-            return self.wire.push(part);
+            return self.socket.push(part);
         }
         match self.parts.pop_front() {
-            Some(part) => self.wire.push(part),
+            Some(part) => self.socket.push(part),
             None => Ok(()),
         }
     }
 
     /// ClientRuns what happened, and what has happened since, as long as there is room.
-    fn on_feed(&mut self, told: Result<Arc<FeedEvent>, RecvError>) -> Result<(), WireError> {
+    fn on_feed(&mut self, told: Result<Arc<FeedEvent>, RecvError>) -> Result<(), WebSocketError> {
         let mut told = told.map_err(|error| match error {
             // The feed lives as long as the router: it is never closed before us.
             RecvError::Closed => TryRecvError::Closed,
@@ -207,9 +207,9 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         });
         loop {
             match told {
-                Ok(event) if self.wire.sees(&event) => {
+                Ok(event) if self.socket.sees(&event) => {
                     let event = Arc::unwrap_or_clone(event);
-                    self.wire.push(RouterToConsole::Feed(event))?;
+                    self.socket.push(RouterToConsole::Feed(event))?;
                 }
                 Ok(_) => {}
                 Err(TryRecvError::Lagged(missed)) => {
@@ -218,7 +218,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
                 }
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
             }
-            if !self.wire.has_room() {
+            if !self.socket.has_room() {
                 return Ok(());
             }
             told = self.feed.try_recv();
@@ -228,14 +228,14 @@ impl<'a, W: ClientSocket> Console<'a, W> {
     /// The console is too far behind: it gets a new picture, which has what it missed.
     fn take_new_snapshot(&mut self, missed: u64) {
         self.missed = missed + self.feed.len() as u64;
-        let subscription = self.context.feed.subscribe(self.wire.only());
+        let subscription = self.context.feed.subscribe(self.socket.only());
         self.feed = subscription.events;
         self.snapshot = subscription.snapshot;
         let (session, missed) = (self.person.driver.session.0, self.missed);
         tracing::debug!(session, missed, "console lags");
     }
 
-    fn on_tick(&mut self, tick: Tick) -> Result<(), WireError> {
+    fn on_tick(&mut self, tick: Tick) -> Result<(), WebSocketError> {
         let Tick {
             service_port,
             clock_ms,
@@ -247,48 +247,48 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         if self.watched != Some(service_port) && !drives() {
             return Ok(());
         }
-        self.wire.push(RouterToConsole::Tick {
+        self.socket.push(RouterToConsole::Tick {
             service_port,
             clock_ms,
         })
     }
 
-    fn ping(&mut self, now: Instant) -> Result<(), WireError> {
+    fn ping(&mut self, now: Instant) -> Result<(), WebSocketError> {
         let sent = u64::try_from(now.duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
-        self.wire
+        self.socket
             .push_ping(Bytes::copy_from_slice(&sent.to_be_bytes()))
     }
 
-    fn on_event(&mut self, event: Event<ConsoleToRouter>) -> Result<(), ConsoleEnd> {
-        if !matches!(event, Event::Room) {
-            self.liveness.heard(clock::now());
+    fn on_event(&mut self, event: SocketEvent<ConsoleToRouter>) -> Result<(), ConsoleEnd> {
+        if !matches!(event, SocketEvent::Writable) {
+            self.keepalive.on_traffic(timing::now());
         }
         match event {
-            Event::Message(message) => self.on_message(message),
-            Event::Pong(payload) => {
+            SocketEvent::Message(message) => self.on_message(message),
+            SocketEvent::Pong(payload) => {
                 if let Ok(sent) = payload[..].try_into() {
                     let sent = Duration::from_micros(u64::from_be_bytes(sent));
-                    self.person.rtt = (clock::now() - self.started).checked_sub(sent);
+                    self.person.rtt = (timing::now() - self.started).checked_sub(sent);
                 }
                 Ok(())
             }
-            Event::Ping | Event::Room => Ok(()),
-            Event::Closed(reason) => Err(ConsoleEnd::Closed(reason)),
+            SocketEvent::Ping | SocketEvent::Writable => Ok(()),
+            SocketEvent::Closed(reason) => Err(ConsoleEnd::Closed(reason)),
         }
     }
 
     /// Something that the console asked for is refused: this press, or something else.
-    fn refuse(&mut self, press: Option<PressId>, refused: Refused) -> Result<(), WireError> {
+    fn refuse(&mut self, press: Option<PressId>, refused: Refused) -> Result<(), WebSocketError> {
         let Refused { reason, message } = refused;
-        self.wire.push(RouterToConsole::Refused {
+        self.socket.push(RouterToConsole::Refused {
             reason,
             press,
             message,
         })
     }
 
-    fn tell(&mut self, request: u64, event: SendEvent) -> Result<(), WireError> {
-        self.wire
+    fn tell(&mut self, request: u64, event: SendEvent) -> Result<(), WebSocketError> {
+        self.socket
             .push(RouterToConsole::SendEvent { request, event })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use p2p_shared::key::Role;
 use p2p_shared::names::Argument;
 
-use p2p_shared::protocol::console::{LinkInfo, RouterToConsole, RunInfo, SessionId};
+use p2p_shared::protocol::{LinkInfo, RouterToConsole, RunInfo, SessionId};
 
 /// A message is full at this size, by a rough count: half of what one may have, and what one more
 /// entry adds is far below the other half.

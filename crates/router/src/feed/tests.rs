@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use p2p_shared::codec;
 use p2p_shared::key::Role;
 use p2p_shared::names::CommandName;
-use p2p_shared::protocol::console::{RouterToConsole, SessionId, Source};
+use p2p_shared::protocol::{RouterToConsole, RunSource, SessionId};
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::*;
@@ -37,7 +37,7 @@ fn run(feed: &Arc<Feed>, metrics: &Arc<Metrics>, command: &CommandName, n: u64, 
         link: "car".parse().unwrap(),
         command,
         arguments: &[],
-        source: Source::Http,
+        source: RunSource::Http,
         from: SocketAddr::from(([127, 0, 0, 1], 1)),
         key: "me",
         begun: Instant::now(),

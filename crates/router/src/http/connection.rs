@@ -14,9 +14,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use p2p_shared::protocol::console::CALLER_LEFT;
+use p2p_shared::net::transport::Transport;
+use p2p_shared::protocol::CALLER_LEFT;
 use p2p_shared::timing;
-use p2p_shared::transport::Transport;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -9,11 +9,10 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, StatusCode};
-use p2p_shared::protocol::LINK_PATH;
-use p2p_shared::protocol::console::{ADMIN_PATH, CALLER_LEFT};
-use p2p_shared::protocol::media::MEDIA_PATH;
-use p2p_shared::transport::Transport;
-use p2p_shared::{socket, timing};
+use p2p_shared::net::socket;
+use p2p_shared::net::transport::Transport;
+use p2p_shared::protocol::{ADMIN_PATH, CALLER_LEFT, LINK_PATH, MEDIA_PATH};
+use p2p_shared::timing;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 

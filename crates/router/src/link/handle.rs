@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use p2p_shared::names::{InstanceId, LinkName, RunId};
-use p2p_shared::protocol::{CommandInfo, MAX_OPEN_RUNS, Rejection, RouterToInner, RunStory};
+use p2p_shared::protocol::{CommandInfo, MAX_OPEN_RUNS, Rejection, RouterToInner, RunReport};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::car::RunKind;
@@ -46,7 +46,7 @@ pub(crate) enum ToLink {
     },
     Cancel(RunId),
     List(oneshot::Sender<Vec<CommandInfo>>),
-    AskRun(RunId, oneshot::Sender<Option<RunStory>>),
+    AskRun(RunId, oneshot::Sender<Option<RunReport>>),
     Notice(String),
 }
 
@@ -203,7 +203,7 @@ impl LinkHandle {
 
     /// What became of a run, or that the inner doesn't know; `None` if the link is lost or the
     /// answer too slow.
-    pub(crate) async fn ask_run(&self, run: RunId) -> Option<Option<RunStory>> {
+    pub(crate) async fn ask_run(&self, run: RunId) -> Option<Option<RunReport>> {
         let (reply, answer) = oneshot::channel();
         self.send(ToLink::AskRun(run, reply));
         tokio::time::timeout(ANSWER, answer).await.ok()?.ok()

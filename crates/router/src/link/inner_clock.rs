@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_shared::{clock, timing};
+use p2p_shared::timing;
 
 /// An inner's clock as it was heard: a lower bound, since what it said took a while to come. So
 /// a deadline may come too early on a slow link, and never too late.
@@ -17,7 +17,7 @@ impl InnerClock {
     pub(super) fn heard(clock_ms: u64) -> Self {
         Self {
             said: Duration::from_millis(clock_ms),
-            heard: clock::now(),
+            heard: timing::now(),
         }
     }
 
@@ -30,7 +30,7 @@ impl InnerClock {
 
     /// The inner's clock at the end of this time from now, in milliseconds.
     pub(super) fn after(&self, time: Duration) -> u64 {
-        let at = self.said + clock::now().saturating_duration_since(self.heard) + time;
+        let at = self.said + timing::now().saturating_duration_since(self.heard) + time;
         u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -7,10 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use p2p_shared::clock;
-use p2p_shared::protocol::RouterToInner;
-use p2p_shared::protocol::console::{PressId, StopCause};
-use p2p_shared::protocol::media::MediaTicket;
+use p2p_shared::protocol::{MediaTicket, PressId, RouterToInner, StopCause};
 use p2p_shared::timing;
 use tokio::sync::Notify;
 
@@ -192,7 +189,7 @@ impl PriorityQueue {
     /// was to replace is let go in its place.
     pub(crate) async fn expired(&self) -> PressId {
         loop {
-            let now = clock::now();
+            let now = timing::now();
             let next = {
                 let mut waiting = self.lock();
                 let next = waiting.expires();

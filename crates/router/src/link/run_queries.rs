@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::RunStory;
+use p2p_shared::protocol::RunReport;
 use tokio::sync::oneshot;
 
 /// Most runs that are asked for at a time: of more, some wait for nothing and ask again.
 const OPEN: usize = 64;
 
-type Reply = oneshot::Sender<Option<RunStory>>;
+type Reply = oneshot::Sender<Option<RunReport>>;
 
 /// The questions that are open.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl RunQueries {
     }
 
     /// The inner has answered.
-    pub(super) fn answer(&mut self, run: RunId, story: Option<&RunStory>) {
+    pub(super) fn answer(&mut self, run: RunId, story: Option<&RunReport>) {
         for reply in self.0.remove(&run).unwrap_or_default() {
             // One who has gone away needs none.
             let _ = reply.send(story.cloned());

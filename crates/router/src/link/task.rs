@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_shared::liveness::{Due, Liveness, Pings};
+use p2p_shared::keepalive::{Due, Keepalive, PingMode};
+use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{
-    Hello, InnerToRouter, PIECE, Refusal, Rejection, RouterToInner, RunRequest,
+    InnerToRouter, LinkHello, PIECE, Refusal, Rejection, RouterToInner, RunRequest,
 };
-use p2p_shared::text::millis;
-use p2p_shared::transport::Transport;
-use p2p_shared::wire::{Event, Wire, WireError};
-use p2p_shared::{clock, timing};
+use p2p_shared::timing;
+use p2p_shared::timing::millis_f64;
+use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use tokio::sync::mpsc;
 
 use crate::camera::Camera;
@@ -27,11 +27,11 @@ use crate::link::runs::Runs;
 use crate::run::handle::{Finish, RunEvent, RunOrder};
 
 /// The WebSocket of a link.
-pub(crate) type LinkWire = Wire<Transport, RouterToInner, InnerToRouter>;
+pub(crate) type LinkSocket = MessageSocket<Transport, RouterToInner, InnerToRouter>;
 
 /// The task of a link. Its fields are everything that a link knows.
 pub(crate) struct LinkTask {
-    wire: LinkWire,
+    socket: LinkSocket,
     work: mpsc::UnboundedReceiver<ToLink>,
     handle: LinkHandle,
     car: Arc<Car>,
@@ -40,7 +40,7 @@ pub(crate) struct LinkTask {
     /// A stop was pushed when there was no room: another waits until there is.
     is_crowded: bool,
     clock: InnerClock,
-    liveness: Liveness,
+    keepalive: Keepalive,
     runs: Runs,
     /// Runs whose input is on its way, a piece of each in turn.
     inputs: VecDeque<Input>,
@@ -58,16 +58,16 @@ struct Input {
 
 impl LinkTask {
     pub(crate) fn new(
-        wire: LinkWire,
+        socket: LinkSocket,
         work: mpsc::UnboundedReceiver<ToLink>,
         handle: LinkHandle,
         car: Arc<Car>,
         camera: Arc<Camera>,
-        hello: &Hello,
+        hello: &LinkHello,
     ) -> Self {
-        let now = clock::now();
+        let now = timing::now();
         Self {
-            wire,
+            socket,
             work,
             drive: PriorityReader(handle.clone()),
             handle,
@@ -75,7 +75,7 @@ impl LinkTask {
             camera,
             is_crowded: false,
             clock: InnerClock::heard(hello.clock_ms),
-            liveness: Liveness::new(Pings::Always, now),
+            keepalive: Keepalive::new(PingMode::Always, now),
             runs: Runs::default(),
             inputs: VecDeque::new(),
             listings: CommandLists::default(),
@@ -84,10 +84,10 @@ impl LinkTask {
         }
     }
 
-    /// The link's life, from welcome to end. Open runs end as lost. What is left is the wire,
+    /// The link's life, from welcome to end. Open runs end as lost. What is left is the socket,
     /// for the farewell.
-    pub(crate) async fn run(mut self, welcome: RouterToInner) -> (LinkEnd, LinkWire) {
-        self.wire.get_ref().set_dead_after(timing::PACE_IDLE.dead);
+    pub(crate) async fn run(mut self, welcome: RouterToInner) -> (LinkEnd, LinkSocket) {
+        self.socket.get_ref().set_dead_after(timing::PACE_IDLE.dead);
         let handle = self.handle.clone();
         let end = tokio::select! {
             biased;
@@ -96,30 +96,30 @@ impl LinkTask {
         };
         // A stop is said even now, before the farewell.
         if let Some(stop) = self.handle.drive().take_stop() {
-            let _ = self.wire.push(&stop);
+            let _ = self.socket.push(&stop);
         }
         self.work.close();
         self.runs.abort_all();
         while self.work.try_recv().is_ok() {}
-        (end, self.wire)
+        (end, self.socket)
     }
 
     async fn live(&mut self, welcome: &RouterToInner) -> Result<Infallible, LinkEnd> {
-        self.wire.push(welcome)?;
+        self.socket.push(welcome)?;
         loop {
             self.stay_alive_with_runs();
-            let now = clock::now();
-            let (due, pace) = self.liveness.poll(now);
+            let now = timing::now();
+            let (due, pace) = self.keepalive.poll(now);
             if let Some(pace) = pace {
-                self.wire.get_ref().set_dead_after(pace.dead);
+                self.socket.get_ref().set_dead_after(pace.dead);
             }
             match due {
                 Some(Due::Dead(silence)) => return Err(LinkEnd::Silent(silence)),
                 Some(Due::Ping) => self.ping(now)?,
                 None => {}
             }
-            let timer = tokio::time::sleep_until(self.liveness.next().into());
-            let has_room = self.wire.has_room();
+            let timer = tokio::time::sleep_until(self.keepalive.next().into());
+            let has_room = self.socket.has_room();
             self.is_crowded &= !has_room;
             tokio::select! {
                 biased;
@@ -131,14 +131,14 @@ impl LinkTask {
                 Some(work) = self.work.recv(), if has_room => {
                     self.work_on(work)?;
                     // Several messages a write when several wait.
-                    while self.wire.has_room() && let Ok(work) = self.work.try_recv() {
+                    while self.socket.has_room() && let Ok(work) = self.work.try_recv() {
                         self.work_on(work)?;
                     }
                 }
-                event = self.wire.event() => {
+                event = self.socket.event() => {
                     self.on_event(event?)?;
                     // A piece for each event, else a flood of output would keep input waiting.
-                    if self.wire.has_room() {
+                    if self.socket.has_room() {
                         self.send_input()?;
                     }
                 }
@@ -156,29 +156,29 @@ impl LinkTask {
             || !self.listings.is_idle()
             || !self.questions.is_idle()
             || self.handle.drive().is_watched();
-        if let Some(pace) = self.liveness.set_busy(busy, clock::now()) {
-            self.wire.get_ref().set_dead_after(pace.dead);
+        if let Some(pace) = self.keepalive.set_busy(busy, timing::now()) {
+            self.socket.get_ref().set_dead_after(pace.dead);
         }
     }
 
-    fn ping(&mut self, now: Instant) -> Result<(), WireError> {
+    fn ping(&mut self, now: Instant) -> Result<(), WebSocketError> {
         let sent = u64::try_from(now.duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
-        self.wire
+        self.socket
             .push_ping(Bytes::copy_from_slice(&sent.to_be_bytes()))
     }
 
     fn on_pong(&self, payload: &[u8]) {
         if let Ok(sent) = payload.try_into() {
             let sent = Duration::from_micros(u64::from_be_bytes(sent));
-            if let Some(rtt) = (clock::now() - self.started).checked_sub(sent) {
-                let rtt_ms = millis(rtt);
+            if let Some(rtt) = (timing::now() - self.started).checked_sub(sent) {
+                let rtt_ms = millis_f64(rtt);
                 tracing::debug!(link = %self.handle.name(), rtt_ms, "round trip");
                 self.car.round_trip(rtt);
             }
         }
     }
 
-    fn work_on(&mut self, work: ToLink) -> Result<(), WireError> {
+    fn work_on(&mut self, work: ToLink) -> Result<(), WebSocketError> {
         match work {
             ToLink::Run {
                 order,
@@ -204,13 +204,13 @@ impl LinkTask {
             }
             ToLink::Window { run, more } => {
                 if self.runs.grant(run, more) {
-                    self.wire.push(&RouterToInner::Window { run, more })?;
+                    self.socket.push(&RouterToInner::Window { run, more })?;
                 }
             }
             ToLink::Cancel(run) => {
                 self.inputs.retain(|input| input.order.run != run);
                 if self.runs.cancel(run) {
-                    self.wire.push(&RouterToInner::Cancel { run })?;
+                    self.socket.push(&RouterToInner::Cancel { run })?;
                 }
             }
             ToLink::List(reply) => {
@@ -219,18 +219,18 @@ impl LinkTask {
             }
             ToLink::AskRun(run, reply) => {
                 if self.questions.ask(run, reply) {
-                    self.wire.push(&RouterToInner::AskRun { run })?;
+                    self.socket.push(&RouterToInner::AskRun { run })?;
                 }
             }
-            ToLink::Notice(message) => self.wire.push(&RouterToInner::Notice { message })?,
+            ToLink::Notice(message) => self.socket.push(&RouterToInner::Notice { message })?,
         }
         Ok(())
     }
 
     /// What is said of motion, ahead of the queue.
-    fn send_outgoing(&mut self, outgoing: Outgoing) -> Result<(), WireError> {
+    fn send_outgoing(&mut self, outgoing: Outgoing) -> Result<(), WebSocketError> {
         if let Some(stop) = outgoing.stop {
-            self.wire.push(&stop)?;
+            self.socket.push(&stop)?;
         }
         for run in outgoing.stop_runs {
             self.work_on(run)?;
@@ -240,34 +240,34 @@ impl LinkTask {
         for message in driving.chain(rest) {
             match message {
                 RouterToInner::Press { press, tick_ms, .. }
-                    if self.clock.is_old(tick_ms, clock::now()) =>
+                    if self.clock.is_old(tick_ms, timing::now()) =>
                 {
                     self.car.too_late(press);
                     // What it was to replace is over, too.
-                    self.wire.push(&RouterToInner::Release { press })?;
+                    self.socket.push(&RouterToInner::Release { press })?;
                 }
-                message => self.wire.push(&message)?,
+                message => self.socket.push(&message)?,
             }
         }
         Ok(())
     }
 
-    fn ask_for_list(&mut self, request: Option<u64>) -> Result<(), WireError> {
+    fn ask_for_list(&mut self, request: Option<u64>) -> Result<(), WebSocketError> {
         match request {
-            Some(request) => self.wire.push(&RouterToInner::ListCommands { request }),
+            Some(request) => self.socket.push(&RouterToInner::ListCommands { request }),
             None => Ok(()),
         }
     }
 
     /// ClientRuns a piece of the front run's input, if there is one, and behind the last one the run
     /// itself.
-    fn send_input(&mut self) -> Result<(), WireError> {
+    fn send_input(&mut self) -> Result<(), WebSocketError> {
         let Some(mut input) = self.inputs.pop_front() else {
             return Ok(());
         };
-        input.sent.get_or_insert_with(clock::now);
+        input.sent.get_or_insert_with(timing::now);
         let bytes = input.left.split_to(input.left.len().min(PIECE));
-        self.wire.push(&RouterToInner::Stdin {
+        self.socket.push(&RouterToInner::Stdin {
             run: input.order.run,
             bytes,
         })?;
@@ -278,7 +278,11 @@ impl LinkTask {
         Ok(())
     }
 
-    fn send_run(&mut self, order: &RunOrder, input_sent: Option<Instant>) -> Result<(), WireError> {
+    fn send_run(
+        &mut self,
+        order: &RunOrder,
+        input_sent: Option<Instant>,
+    ) -> Result<(), WebSocketError> {
         let run = order.run;
         if self.car.is_overtaken(order.kind) {
             self.runs.overtaken(run);
@@ -287,17 +291,17 @@ impl LinkTask {
             // Its caller went away while it waited here. The inner may have got input of it.
             return match order.stdin.is_empty() {
                 true => Ok(()),
-                false => self.wire.push(&RouterToInner::Cancel { run }),
+                false => self.socket.push(&RouterToInner::Cancel { run }),
             };
         }
-        let in_time = || self.clock.after(order.time_left(clock::now(), input_sent));
+        let in_time = || self.clock.after(order.time_left(timing::now(), input_sent));
         let (deadline_ms, for_ms) = match order.kind {
             // A stop is never too late.
             RunKind::Stop => (u64::MAX, None),
             RunKind::Motion { for_ms, .. } => (in_time(), for_ms),
             RunKind::Plain => (in_time(), None),
         };
-        self.wire.push(&RouterToInner::Run(RunRequest {
+        self.socket.push(&RouterToInner::Run(RunRequest {
             run,
             command: order.command.clone(),
             arguments: order.arguments.clone(),
@@ -311,18 +315,18 @@ impl LinkTask {
         }))
     }
 
-    fn on_event(&mut self, event: Event<InnerToRouter>) -> Result<(), LinkEnd> {
-        if !matches!(event, Event::Room) {
-            self.liveness.heard(clock::now());
+    fn on_event(&mut self, event: SocketEvent<InnerToRouter>) -> Result<(), LinkEnd> {
+        if !matches!(event, SocketEvent::Writable) {
+            self.keepalive.on_traffic(timing::now());
         }
         match event {
-            Event::Message(message) => self.on_message(message),
-            Event::Pong(payload) => {
+            SocketEvent::Message(message) => self.on_message(message),
+            SocketEvent::Pong(payload) => {
                 self.on_pong(&payload);
                 Ok(())
             }
-            Event::Ping | Event::Room => Ok(()),
-            Event::Closed(reason) => Err(LinkEnd::Closed(reason)),
+            SocketEvent::Ping | SocketEvent::Writable => Ok(()),
+            SocketEvent::Closed(reason) => Err(LinkEnd::Closed(reason)),
         }
     }
 
@@ -385,12 +389,12 @@ impl LinkTask {
 
     /// The inner begins nothing more, and leaves when it has heard from us that we know: what was
     /// not handed over by now must not be.
-    fn on_draining(&mut self) -> Result<(), WireError> {
+    fn on_draining(&mut self) -> Result<(), WebSocketError> {
         self.handle.set_draining();
         for input in std::mem::take(&mut self.inputs) {
             let run = input.order.run;
             self.runs.withdraw(run, self.restarting());
-            self.wire.push(&RouterToInner::Cancel { run })?;
+            self.socket.push(&RouterToInner::Cancel { run })?;
         }
         Ok(())
     }
@@ -416,8 +420,8 @@ impl From<ProtocolViolation> for LinkEnd {
     }
 }
 
-impl From<WireError> for LinkEnd {
-    fn from(error: WireError) -> Self {
+impl From<WebSocketError> for LinkEnd {
+    fn from(error: WebSocketError) -> Self {
         if error.is_violation() {
             Self::Rejected(Rejection::Protocol, error.to_string())
         } else {

@@ -1,7 +1,7 @@
 //! Owns the wait for a peer's first message, its hello. Until then it is a stranger.
 
 use p2p_shared::timing;
-use p2p_shared::wire::{Event, Wire};
+use p2p_shared::websocket::{MessageSocket, SocketEvent};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,7 +11,7 @@ use crate::net::unauthenticated::PendingConnection;
 /// What `read` knows as a hello: `None` if the peer thinks better of it or has to go, else why the
 /// first message is none.
 pub(crate) async fn wait<S, Out, In, Hello>(
-    wire: &mut Wire<S, Out, In>,
+    socket: &mut MessageSocket<S, Out, In>,
     pending: &PendingConnection,
     read: impl FnOnce(In) -> Option<Hello>,
 ) -> Result<Option<Hello>, String>
@@ -20,14 +20,14 @@ where
     Out: Serialize,
     In: DeserializeOwned,
 {
-    let event = tokio::time::timeout(timing::HELLO, wire.event());
+    let event = tokio::time::timeout(timing::HELLO, socket.event());
     let Some(event) = pending.end().run_until_cancelled(event).await else {
         return Ok(None);
     };
     let none = || "the first message is no hello".to_owned();
     match event {
-        Ok(Ok(Event::Message(message))) => read(message).map(Some).ok_or_else(none),
-        Ok(Ok(Event::Closed(_))) => Ok(None),
+        Ok(Ok(SocketEvent::Message(message))) => read(message).map(Some).ok_or_else(none),
+        Ok(Ok(SocketEvent::Closed(_))) => Ok(None),
         Ok(Ok(_)) => Err(none()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!(

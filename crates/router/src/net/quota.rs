@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use p2p_shared::clock;
+use p2p_shared::timing;
 
 use crate::net::client_net::QuotaOwner;
 use crate::net::leaky_bucket::LeakyBucket;
@@ -72,7 +72,7 @@ impl QuotaPermit {
     /// together and as many at once.
     pub(crate) fn may_ask(&self, each_second: f64) -> bool {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        rate.take(each_second, clock::now())
+        rate.take(each_second, timing::now())
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue};
-use p2p_shared::supervisor;
+use p2p_shared::os::sd_notify;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -53,7 +53,7 @@ impl Health {
     pub(crate) fn new(main_port: SocketAddr) -> Result<Self, getrandom::Error> {
         Ok(Self {
             problem: Mutex::default(),
-            start: p2p_shared::random::random_u64()?,
+            start: p2p_shared::os::random_u64()?,
             main_port,
             queue: Mutex::default(),
         })
@@ -88,7 +88,7 @@ impl Health {
 
     /// Looks again and again, and tells systemd each time that all is well.
     pub(crate) async fn watch(&self) {
-        let every = supervisor::watchdog().map_or(EVERY, |every| every.min(EVERY));
+        let every = sd_notify::watchdog().map_or(EVERY, |every| every.min(EVERY));
         loop {
             sleep(every).await;
             let problem = self.poll(ANSWER).await;
@@ -98,7 +98,7 @@ impl Health {
                 _ => {}
             }
             if problem.is_none() {
-                supervisor::alive();
+                sd_notify::alive();
             }
             *lock(&self.problem) = problem;
         }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use p2p_shared::exit;
+use p2p_shared::os;
 use p2p_shared::text::EscapedBytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -33,10 +33,10 @@ pub fn run(options: &Options) -> ExitCode {
         }
         Ok(Err(ill)) => {
             // For the sentence: its exit code is of errors of all kinds.
-            let _ = exit::code(Err(ill));
+            let _ = os::exit_code(Err(ill));
             ILL.into()
         }
-        Err(error) => exit::code(Err(error)),
+        Err(error) => os::exit_code(Err(error)),
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use command_fds::{CommandFdExt, FdMapping};
 use listenfd::ListenFd;
-use p2p_shared::socket;
+use p2p_shared::net::socket;
 use p2p_shared::text::EscapedBytes;
 use tokio::net::TcpListener;
 

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use p2p_shared::environment;
+use p2p_shared::os;
 use p2p_shared::text::EscapedBytes;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -120,7 +120,7 @@ fn command(program: &[String], change: &LinkChange) -> Command {
     command
         .args(words)
         .env_clear()
-        .envs(environment::handed_on())
+        .envs(os::child_env())
         .env("P2P_EVENT", change.event)
         .env("P2P_LINK", &change.link)
         .env("P2P_SERVICE_PORT", change.service_port.to_string())

@@ -12,12 +12,11 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use p2p_shared::clock;
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::console::Source;
-use p2p_shared::protocol::{End, Refusal};
+use p2p_shared::protocol::{End, Refusal, RunSource};
 use p2p_shared::text::Escaped;
+use p2p_shared::timing;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::Context;
@@ -60,7 +59,7 @@ pub(crate) async fn run(
             link: asked.service.name(),
             command: &query.command,
             arguments: &query.arguments,
-            source: Source::Http,
+            source: RunSource::Http,
             from: asked.peer,
             key: caller.key(),
             begun: asked.begun,
@@ -130,7 +129,7 @@ pub(crate) async fn carry_out(
         stdin: body,
         remote_addr: peer.ip().to_string(),
         kind,
-        asked: clock::now(),
+        asked: timing::now(),
     };
     // Before it is looked at whether the router is going down: who comes through waits for us.
     let token = context.open_runs.token();

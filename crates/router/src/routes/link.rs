@@ -5,18 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use p2p_shared::protocol::{Hello, InnerToRouter, Rejection, RouterToInner};
-use p2p_shared::random::jitter;
+use p2p_shared::net::transport::Transport;
+use p2p_shared::os::jitter;
+use p2p_shared::protocol::{InnerToRouter, LinkHello, Rejection, RouterToInner};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing;
-use p2p_shared::transport::Transport;
-use p2p_shared::wire::Wire;
+use p2p_shared::websocket::MessageSocket;
 
 use crate::Context;
 use crate::auth::access::{Access, Caller};
 use crate::car::registry::{Claim, Granted, ServicePort};
 use crate::link::handle::LinkEnd;
-use crate::link::task::{LinkTask, LinkWire};
+use crate::link::task::{LinkSocket, LinkTask};
 use crate::net::hello;
 use crate::routes::service_port;
 
@@ -47,38 +47,38 @@ impl LinkConnection {
             context.metrics.link_refusals.inc();
             tracing::info!(from = %peer, key = caller.name(), why, "link refused");
         };
-        let mut wire: LinkWire = Wire::accepted(stream, read).await;
+        let mut socket: LinkSocket = MessageSocket::accepted(stream, read).await;
         let pending = context.strangers.admit(peer, &context.closed);
         let hello = |message| match message {
             InnerToRouter::Hello(hello) => Some(hello),
             _ => None,
         };
-        let hello = match hello::wait(&mut wire, &pending, hello).await {
+        let hello = match hello::wait(&mut socket, &pending, hello).await {
             Ok(Some(hello)) => hello,
             Ok(None) => return,
             Err(why) => {
                 refused(&why);
-                return part(wire, &LinkEnd::Rejected(Rejection::Protocol, why)).await;
+                return part(socket, &LinkEnd::Rejected(Rejection::Protocol, why)).await;
             }
         };
         drop(pending);
         if context.draining.is_cancelled() {
             let later = timing::COME_BACK_SPREAD.mul_f64(jitter());
-            return part(wire, &LinkEnd::GoAway(later)).await;
+            return part(socket, &LinkEnd::GoAway(later)).await;
         }
         let claim = claim(&context.access, &caller, peer, &hello);
         let granted = match context.registry.claim(&claim) {
             Ok(granted) => granted,
             Err((rejection, why)) => {
                 refused(&why);
-                return part(wire, &LinkEnd::Rejected(rejection, why)).await;
+                return part(socket, &LinkEnd::Rejected(rejection, why)).await;
             }
         };
-        serve(context, caller, peer, wire, &hello, granted).await;
+        serve(context, caller, peer, socket, &hello, granted).await;
     }
 }
 
-fn claim(access: &Access, caller: &Caller, peer: SocketAddr, hello: &Hello) -> Claim {
+fn claim(access: &Access, caller: &Caller, peer: SocketAddr, hello: &LinkHello) -> Claim {
     let ports = match (access, caller) {
         (Access::Keys(..), Caller::Holder(grant, _)) => grant.ports,
         _ => None,
@@ -100,8 +100,8 @@ async fn serve(
     context: &Arc<Context>,
     caller: Caller,
     peer: SocketAddr,
-    wire: LinkWire,
-    hello: &Hello,
+    socket: LinkSocket,
+    hello: &LinkHello,
     granted: Granted,
 ) {
     let Granted {
@@ -131,14 +131,21 @@ async fn serve(
     let car = context.cars.link_up(service.port, &link, hello);
     let camera = service.camera.clone();
     camera.link_up(&link, hello.camera);
-    let task = LinkTask::new(wire, work, link.clone(), car.clone(), camera.clone(), hello);
+    let task = LinkTask::new(
+        socket,
+        work,
+        link.clone(),
+        car.clone(),
+        camera.clone(),
+        hello,
+    );
     let revoked = async {
         caller.revoked().await;
         let message = "the key was revoked: ask the router's owner for another".to_owned();
         link.end(LinkEnd::Rejected(Rejection::Denied, message));
         std::future::pending().await
     };
-    let (end, wire) = tokio::select! {
+    let (end, socket) = tokio::select! {
         biased;
         ended = task.run(welcome) => ended,
         ended = revoked => ended,
@@ -152,7 +159,7 @@ async fn serve(
     if is_kept && end.gives_up_port() {
         give_up(context, &service, true, &end);
     }
-    part(wire, &end).await;
+    part(socket, &end).await;
     if is_kept && !end.gives_up_port() {
         tokio::select! {
             biased;
@@ -193,8 +200,8 @@ fn give_up(context: &Context, service: &Arc<ServicePort>, at_once: bool, end: &L
     }
 }
 
-async fn part(wire: LinkWire, end: &LinkEnd) {
+async fn part(socket: LinkSocket, end: &LinkEnd) {
     if let Some(words) = end.last_words() {
-        wire.part(Some(&words), "", FAREWELL).await;
+        socket.close_with(Some(&words), "", FAREWELL).await;
     }
 }

@@ -3,8 +3,8 @@
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{Outcome, RunStory};
-use p2p_shared::text::millis;
+use p2p_shared::protocol::{Outcome, RunReport};
+use p2p_shared::timing::millis_f64;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ impl RequestContext<'_> {
 }
 
 /// The words are those of `P2P-Executed` and `P2P-Exit`.
-fn as_json(run: RunId, story: &RunStory) -> Value {
+fn as_json(run: RunId, story: &RunReport) -> Value {
     let (state, executed) = match &story.outcome {
         Outcome::Waiting => ("waiting", "unknown"),
         Outcome::Running => ("running", "yes"),
@@ -72,7 +72,10 @@ fn as_json(run: RunId, story: &RunStory) -> Value {
         Outcome::Refused(why) | Outcome::Unknown(why) => more("why", json!(why)),
         Outcome::Ended { end, exec_us } => {
             more("exit", json!(end.to_string()));
-            more("exec_ms", json!(millis(Duration::from_micros(*exec_us))));
+            more(
+                "exec_ms",
+                json!(millis_f64(Duration::from_micros(*exec_us))),
+            );
             more("stderr", json!(String::from_utf8_lossy(&story.stderr)));
         }
         Outcome::Waiting | Outcome::Running => {}
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_story_is_told_in_the_words_of_the_headers() {
-        let story = |outcome| RunStory {
+        let story = |outcome| RunReport {
             command: "hello".parse().unwrap(),
             age_ms: 1500,
             outcome,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
-use p2p_shared::protocol::media::Picture;
+use p2p_shared::protocol::Picture;
 use p2p_shared::text::Escaped;
 
 use crate::auth::access::Caller;

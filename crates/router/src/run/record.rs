@@ -7,9 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use p2p_shared::names::{Argument, CommandName, LinkName, RunId};
-use p2p_shared::protocol::End;
-use p2p_shared::protocol::console::{CALLER_LEFT, RunInfo, RunResult, Source};
-use p2p_shared::text::millis;
+use p2p_shared::protocol::{CALLER_LEFT, End, RunInfo, RunResult, RunSource};
+use p2p_shared::timing::millis_f64;
 
 use crate::Context;
 use crate::feed::{Feed, shortened};
@@ -31,7 +30,7 @@ pub(crate) struct NewRun<'a> {
     pub link: LinkName,
     pub command: &'a CommandName,
     pub arguments: &'a [Argument],
-    pub source: Source,
+    pub source: RunSource,
     pub from: SocketAddr,
     /// The name of its key; empty without keys.
     pub key: &'a str,
@@ -177,9 +176,9 @@ impl RunRecord {
     fn log(&self, result: &RunResult, why: &str, timing: Timing) {
         let info = &self.info;
         let source = match info.source {
-            Source::Http => "http",
-            Source::Send => "send",
-            Source::Drive => "drive",
+            RunSource::Http => "http",
+            RunSource::Send => "send",
+            RunSource::Drive => "drive",
         };
         let arguments = if info.arguments.is_empty() {
             String::new()
@@ -199,8 +198,8 @@ impl RunRecord {
             executed = result.executed(),
             exit = self.end.map(|end| end.to_string()).unwrap_or_default(),
             bytes = self.bytes,
-            link_ms = millis(timing.link),
-            exec_ms = timing.exec.map(millis).unwrap_or_default(),
+            link_ms = millis_f64(timing.link),
+            exec_ms = timing.exec.map(millis_f64).unwrap_or_default(),
             why,
             "run"
         );

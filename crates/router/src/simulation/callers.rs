@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::Outcome;
-use p2p_shared::protocol::console::Source;
+use p2p_shared::protocol::{Outcome, RunSource};
 use p2p_shared::timing;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -150,10 +149,10 @@ impl Answers {
                         link: service.name(),
                         command: &query.command,
                         arguments: &[],
-                        source: Source::Http,
+                        source: RunSource::Http,
                         from: PEER,
                         key: "",
-                        begun: p2p_shared::clock::now(),
+                        begun: p2p_shared::timing::now(),
                     },
                 );
                 let wish = Wish {

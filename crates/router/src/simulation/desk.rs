@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use p2p_console::drive::{Direction, Drive, DriveFacts, DriveOrder, KeyReleases};
 use p2p_shared::backoff::Backoff;
-use p2p_shared::protocol::console::{
-    ConsoleToRouter, ControlWish, FeedEvent, LinkInfo, MotionEvent, PressId, RouterToConsole,
+use p2p_shared::net::transport::Transport;
+use p2p_shared::os::jitter;
+use p2p_shared::protocol::{
+    ConsoleToRouter, ControlRequest, FeedEvent, LinkInfo, MotionEvent, PressId, RouterToConsole,
 };
-use p2p_shared::random::jitter;
 use p2p_shared::timing;
-use p2p_shared::transport::Transport;
-use p2p_shared::wire::{Event, Wire, WireError, limits};
+use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError, limits};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -35,7 +35,7 @@ const PING: Duration = Duration::from_secs(1);
 /// Which motion command a direction is.
 const COMMANDS: [&str; 2] = ["forward", "back"];
 
-type ConsoleWire = Wire<Transport, ConsoleToRouter, RouterToConsole>;
+type ConsoleSocket = MessageSocket<Transport, ConsoleToRouter, RouterToConsole>;
 
 /// Sits at a console for ever.
 pub(super) async fn sit(
@@ -63,18 +63,18 @@ pub(super) async fn sit(
     loop {
         let dialled = timeout(timing::HELLO, desk.stage.dial_console(&way)).await;
         if let Ok(Some(end)) = dialled {
-            backoff.connected(p2p_shared::clock::now());
+            backoff.connected(p2p_shared::timing::now());
             let stream = Transport::Simulated(Box::new(end));
             let socket =
                 WebSocketStream::from_raw_socket(stream, Role::Client, Some(limits())).await;
-            let _ = desk.live(Wire::new(socket)).await;
+            let _ = desk.live(MessageSocket::new(socket)).await;
             desk.seen = Seen::default();
             desk.sends.lose();
             let facts = desk.facts();
             desk.drive.tick(&facts);
             desk.drive.restart();
         }
-        sleep(backoff.pause(p2p_shared::clock::now(), jitter())).await;
+        sleep(backoff.pause(p2p_shared::timing::now(), jitter())).await;
     }
 }
 
@@ -117,8 +117,8 @@ impl Desk {
         }
     }
 
-    async fn live(&mut self, mut wire: ConsoleWire) -> Result<(), WireError> {
-        wire.push(&ConsoleToRouter::Hello {
+    async fn live(&mut self, mut socket: ConsoleSocket) -> Result<(), WebSocketError> {
+        socket.push(&ConsoleToRouter::Hello {
             software: "simulated".to_owned(),
             readonly: false,
         })?;
@@ -128,34 +128,34 @@ impl Desk {
         loop {
             let facts = self.facts();
             let orders = self.drive.tick(&facts);
-            self.say(&mut wire, orders)?;
+            self.say(&mut socket, orders)?;
             let next = self.drive.next().map(Instant::from_std);
             tokio::select! {
                 biased;
-                event = wire.event() => {
+                event = socket.event() => {
                     heard = Instant::now();
                     match event? {
-                        Event::Message(message) => self.hear(&mut wire, &message)?,
-                        Event::Pong(_) => {
+                        SocketEvent::Message(message) => self.hear(&mut socket, &message)?,
+                        SocketEvent::Pong(_) => {
                             self.seen.to_router = self.seen.pinged.take().map(|at| at.elapsed());
                         }
-                        Event::Closed(_) => return Ok(()),
-                        Event::Ping | Event::Room => {}
+                        SocketEvent::Closed(_) => return Ok(()),
+                        SocketEvent::Ping | SocketEvent::Writable => {}
                     }
                 }
                 () = until(next) => {}
                 () = sleep_until(act) => {
-                    act = Instant::now() + self.act(&mut wire)?;
+                    act = Instant::now() + self.act(&mut socket)?;
                 }
                 () = sleep_until(ping) => {
                     ping = Instant::now() + PING;
                     let port = self.seen.port.filter(|_| self.seen.is_up);
                     if let Some(question) = port.and_then(|port| self.sends.ask(port)) {
-                        wire.push(&question)?;
+                        socket.push(&question)?;
                     }
                     if self.seen.pinged.is_none() {
                         self.seen.pinged = Some(Instant::now());
-                        wire.push_ping(Bytes::new())?;
+                        socket.push_ping(Bytes::new())?;
                     }
                 }
                 () = sleep_until(heard + timing::PACE_BUSY.dead) => return Ok(()),
@@ -163,18 +163,22 @@ impl Desk {
         }
     }
 
-    fn hear(&mut self, wire: &mut ConsoleWire, message: &RouterToConsole) -> Result<(), WireError> {
+    fn hear(
+        &mut self,
+        socket: &mut ConsoleSocket,
+        message: &RouterToConsole,
+    ) -> Result<(), WebSocketError> {
         match message {
             RouterToConsole::Snapshot { session, links, .. } => {
                 self.seen.session = Some(*session);
                 for link in links {
-                    self.link(wire, link)?;
+                    self.link(socket, link)?;
                 }
             }
             RouterToConsole::Tick { clock_ms, .. } => self.seen.tick_ms = Some(*clock_ms),
             RouterToConsole::Refused { press, .. } => self.drive.refused(*press),
             RouterToConsole::Feed(event) => match event {
-                FeedEvent::Link(info) => self.link(wire, info)?,
+                FeedEvent::Link(info) => self.link(socket, info)?,
                 FeedEvent::LinkDown { .. } | FeedEvent::LinkGone { .. } => self.seen.is_up = false,
                 FeedEvent::Rtt { rtt_us, .. } => {
                     self.seen.to_car = Some(Duration::from_micros((*rtt_us).into()));
@@ -187,13 +191,13 @@ impl Desk {
                         _ => {}
                     }
                     let orders = self.drive.motion(event);
-                    self.say(wire, orders)?;
+                    self.say(socket, orders)?;
                 }
                 FeedEvent::Run(_) => {}
             },
             RouterToConsole::SendEvent { request, event } => {
                 if let Some(answer) = self.sends.hear(*request, event) {
-                    wire.push(&answer)?;
+                    socket.push(&answer)?;
                 }
             }
             RouterToConsole::Run { request, told } => self.sends.told(*request, told),
@@ -202,14 +206,14 @@ impl Desk {
         Ok(())
     }
 
-    fn link(&mut self, wire: &mut ConsoleWire, info: &LinkInfo) -> Result<(), WireError> {
+    fn link(&mut self, socket: &mut ConsoleSocket, info: &LinkInfo) -> Result<(), WebSocketError> {
         let is_new = self.seen.port != Some(info.service_port);
         if self.seen.link(info) {
             self.drive.restart();
         }
         if is_new {
             let service_port = self.seen.port;
-            wire.push(&ConsoleToRouter::Watch { service_port })?;
+            socket.push(&ConsoleToRouter::Watch { service_port })?;
         }
         Ok(())
     }
@@ -221,7 +225,11 @@ impl Desk {
             .tell(|| format!("console {number} {what}"));
     }
 
-    fn say(&mut self, wire: &mut ConsoleWire, orders: Vec<DriveOrder>) -> Result<(), WireError> {
+    fn say(
+        &mut self,
+        socket: &mut ConsoleSocket,
+        orders: Vec<DriveOrder>,
+    ) -> Result<(), WebSocketError> {
         for order in orders {
             if !matches!(order, DriveOrder::Renew(_)) {
                 self.tell(&format!("{order:?}"));
@@ -232,8 +240,8 @@ impl Desk {
             let tick_ms = self.seen.tick_ms.unwrap_or_default();
             let control = |wish| ConsoleToRouter::Control { service_port, wish };
             let message = match order {
-                DriveOrder::Take => control(ControlWish::Take),
-                DriveOrder::GiveBack => control(ControlWish::Release),
+                DriveOrder::Take => control(ControlRequest::Take),
+                DriveOrder::GiveBack => control(ControlRequest::Release),
                 DriveOrder::Press(press, direction) => {
                     self.stage.presses.pressed(press, true);
                     self.pressed_ms = tick_ms;
@@ -259,7 +267,7 @@ impl Desk {
                 DriveOrder::Stop => ConsoleToRouter::Stop { service_port },
                 DriveOrder::Report(_) => continue,
             };
-            wire.push(&message)?;
+            socket.push(&message)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::console::{FeedEvent, MotionEvent, PressId, Source};
+use p2p_shared::protocol::{FeedEvent, MotionEvent, PressId, RunSource};
 use p2p_shared::timing;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -102,7 +102,7 @@ impl Presses {
             match &*event {
                 FeedEvent::Run(info) if info.result.is_none() => {
                     self.lock().taken.insert(info.run, Instant::now());
-                    if info.source == Source::Send {
+                    if info.source == RunSource::Send {
                         machines.iter().for_each(|car| car.expect(info.run, LIMIT));
                     }
                 }

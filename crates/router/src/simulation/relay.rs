@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use p2p_inner::simulation::Stall;
 use p2p_shared::names::RunIds;
-use p2p_shared::transport::Transport;
+use p2p_shared::net::transport::Transport;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -182,7 +182,7 @@ impl Relay {
         *known.lock().unwrap() = Known::of(&self.context.registry);
         let context = self.context.clone();
         // Nobody comes there: the ways end at `take_link` and `take_console`.
-        let listener = p2p_shared::socket::listen((Ipv4Addr::LOCALHOST, 0).into());
+        let listener = p2p_shared::net::socket::listen((Ipv4Addr::LOCALHOST, 0).into());
         let router = Router {
             context,
             address: PEER,

@@ -26,7 +26,7 @@ pub(super) fn live(seed: u64, commands: &Path, is_told: bool) -> Outcome {
         .unwrap();
     runtime.block_on(async {
         p2p_inner::simulation::simulate_the_clock();
-        p2p_shared::random::simulated::seed(seed);
+        p2p_shared::os::seed_jitter(seed);
         let history = History::new(is_told);
         let living = Scenario::new(seed, &history, commands).live();
         if timeout(Duration::from_secs(600), living).await.is_err() {

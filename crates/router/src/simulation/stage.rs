@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use p2p_inner::LinkState;
 use p2p_inner::simulation::{Network, Simulated, Stall, World};
-use p2p_shared::dial::RouterAddress;
+use p2p_shared::net::dialer::RouterAddress;
+use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::MotionInfo;
-use p2p_shared::transport::Transport;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::dice::Dice;

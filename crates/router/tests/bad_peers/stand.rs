@@ -1,8 +1,8 @@
 //! What the tests of bad peers have in common.
 
 use p2p_inner::Inner;
+use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::InnerToRouter;
-use p2p_shared::transport::Transport;
 use tokio::io::AsyncWriteExt;
 
 use super::common::{World, get, soon};

@@ -1,12 +1,13 @@
 //! Cars, and what pretends to be one, on the media connection.
 
 use bytes::Bytes;
-use p2p_shared::dial::{self, DialError, RouterAddress};
 use p2p_shared::key::{Key, Role};
-use p2p_shared::protocol::media::{
-    MAX_PICTURE, MEDIA_PATH, MediaTicket, MediaToRouter, RouterToMedia,
+use p2p_shared::net::dialer;
+use p2p_shared::net::dialer::{DialError, RouterAddress};
+use p2p_shared::protocol::{
+    InnerToRouter, LinkHello, MAX_PICTURE, MEDIA_PATH, MediaTicket, MediaToRouter, RouterToInner,
+    RouterToMedia,
 };
-use p2p_shared::protocol::{Hello, InnerToRouter, RouterToInner};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::common::peer::{self, FakeInner, Peer};
@@ -18,13 +19,13 @@ async fn media(world: &World, key: Option<&Key>) -> Result<Peer, DialError> {
         host: "127.0.0.1".to_owned(),
         port: world.main_port(),
     };
-    dial::dial(&router, MEDIA_PATH, key).await.map(Peer)
+    dialer::dial(&router, MEDIA_PATH, key).await.map(Peer)
 }
 
 /// A car with a camera, by hand.
 async fn car(world: &World, key: Option<&Key>) -> (FakeInner, u16) {
     let mut inner = peer::dial(world.main_port(), key).await.unwrap();
-    let hello = Hello {
+    let hello = LinkHello {
         camera: true,
         ..peer::hello("identity1", 0)
     };

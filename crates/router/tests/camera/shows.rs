@@ -180,7 +180,7 @@ async fn who_watches_has_a_dead_link_noticed_soon() {
     let world = World::open();
     let config = inner_config(&world);
     let proxy = super::common::proxy::Proxy::to(world.main_port()).await;
-    let router = p2p_shared::dial::RouterAddress {
+    let router = p2p_shared::net::dialer::RouterAddress {
         port: proxy.port(),
         ..config.router.clone()
     };

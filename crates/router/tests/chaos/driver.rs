@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::SinkExt;
 use p2p_shared::codec::encode;
 use p2p_shared::key::Key;
-use p2p_shared::protocol::console::{
-    ConsoleToRouter, ControlInfo, ControlWish, FeedEvent, MotionEvent, PressId, RouterToConsole,
+use p2p_shared::protocol::{
+    ConsoleToRouter, ControlInfo, ControlRequest, FeedEvent, MotionEvent, PressId, RouterToConsole,
     SessionId,
 };
 use tokio_tungstenite::tungstenite::Message;
@@ -42,7 +42,7 @@ pub(crate) struct Driver {
     /// What it holds; nobody else holds the same.
     pub(crate) motion: &'static str,
     /// How it comes by control.
-    pub(crate) wish: ControlWish,
+    pub(crate) wish: ControlRequest,
 }
 
 /// What it knows of itself.
@@ -75,7 +75,7 @@ impl Driver {
     pub(crate) async fn is_taken_from(&self) {
         let rival = Self {
             motion: "back",
-            wish: ControlWish::Seize,
+            wish: ControlRequest::Seize,
             reins: Reins::default(),
             ..self.clone()
         };

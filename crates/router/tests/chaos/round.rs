@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use p2p_shared::protocol::console::ControlWish;
+use p2p_shared::protocol::ControlRequest;
 use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
 
@@ -121,7 +121,7 @@ impl Fault {
             history: history.clone(),
             reins: stand.reins.clone(),
             motion: "forward",
-            wish: ControlWish::Take,
+            wish: ControlRequest::Take,
         };
         tasks.push(tokio::spawn(driver.clone().drives(end.clone())));
         stand.moves().await;

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_shared::protocol::console::ControlWish;
+use p2p_shared::protocol::ControlRequest;
 use tokio_util::sync::CancellationToken;
 
 use super::check::Promises;
@@ -100,7 +100,7 @@ async fn soak() {
         history: history.clone(),
         reins: stand.reins.clone(),
         motion: "forward",
-        wish: ControlWish::Take,
+        wish: ControlRequest::Take,
     };
     tasks.push(tokio::spawn(driver.drives(end.clone())));
     let mut samples = Samples::default();

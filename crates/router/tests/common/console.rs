@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
-use p2p_shared::dial::{self, DialError, RouterAddress};
 use p2p_shared::key::{Key, Role};
-use p2p_shared::protocol::console::{
-    ADMIN_PATH, ConsoleToRouter, ControlInfo, ControlWish, FeedEvent, LinkInfo, MotionEvent,
+use p2p_shared::net::dialer;
+use p2p_shared::net::dialer::{DialError, RouterAddress};
+use p2p_shared::protocol::{
+    ADMIN_PATH, ConsoleToRouter, ControlInfo, ControlRequest, FeedEvent, LinkInfo, MotionEvent,
     PressId, RefusedReason, RouterToConsole, RunInfo, SendEvent, SessionId,
 };
 
@@ -77,7 +78,7 @@ pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<Peer, DialError> 
         host: Ipv4Addr::LOCALHOST.to_string(),
         port: main_port,
     };
-    Ok(Peer(dial::dial(&router, ADMIN_PATH, key).await?))
+    Ok(Peer(dialer::dial(&router, ADMIN_PATH, key).await?))
 }
 
 impl FakeConsole {
@@ -199,14 +200,14 @@ impl FakeConsole {
         .await
     }
 
-    pub async fn wishes(&mut self, service_port: u16, wish: ControlWish) {
+    pub async fn wishes(&mut self, service_port: u16, wish: ControlRequest) {
         self.say(ConsoleToRouter::Control { service_port, wish })
             .await;
     }
 
     /// Takes control of a car that is free; the epoch.
     pub async fn takes(&mut self, service_port: u16) -> u64 {
-        self.wishes(service_port, ControlWish::Take).await;
+        self.wishes(service_port, ControlRequest::Take).await;
         let me = self.picture.session;
         let has_it = |control: &ControlInfo| {
             control

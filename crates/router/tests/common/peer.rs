@@ -5,14 +5,15 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use p2p_shared::codec::{decode, encode};
-use p2p_shared::dial::{self, DialError, RouterAddress};
 use p2p_shared::key::Key;
 use p2p_shared::names::{InstanceId, RunId};
+use p2p_shared::net::dialer;
+use p2p_shared::net::dialer::{DialError, RouterAddress};
+use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{
-    Hello, InnerToRouter, LINK_PATH, Rejection, RouterToInner, RunRequest, SUBPROTOCOL,
+    InnerToRouter, LINK_PATH, LinkHello, Rejection, RouterToInner, RunRequest, SUBPROTOCOL,
 };
-use p2p_shared::transport::Transport;
-use p2p_shared::wire;
+use p2p_shared::websocket;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -68,12 +69,12 @@ impl Peer {
 /// An inner by hand.
 pub struct FakeInner(pub Peer);
 
-pub fn hello(identity: &str, service_port: u16) -> Hello {
-    Hello {
+pub fn hello(identity: &str, service_port: u16) -> LinkHello {
+    LinkHello {
         name: "fake".parse().unwrap(),
         service_port,
         identity: identity.parse().unwrap(),
-        instance: InstanceId(p2p_shared::random::random_u64().unwrap()),
+        instance: InstanceId(p2p_shared::os::random_u64().unwrap()),
         clock_ms: 0,
         software: "a test".to_owned(),
         motion: super::motion(),
@@ -86,7 +87,7 @@ pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<FakeInner, DialEr
         host: Ipv4Addr::LOCALHOST.to_string(),
         port: main_port,
     };
-    let socket = dial::dial(&router, LINK_PATH, key).await?;
+    let socket = dialer::dial(&router, LINK_PATH, key).await?;
     Ok(FakeInner(Peer(socket)))
 }
 
@@ -97,7 +98,7 @@ impl FakeInner {
     }
 
     /// An inner that has said this hello.
-    pub async fn greeting(main_port: u16, hello: &Hello) -> Self {
+    pub async fn greeting(main_port: u16, hello: &LinkHello) -> Self {
         let mut inner = Self::silent(main_port).await;
         inner.say(InnerToRouter::Hello(hello.clone())).await;
         inner
@@ -105,7 +106,7 @@ impl FakeInner {
 
     /// An inner that is welcome, and its service port.
     pub async fn welcome(main_port: u16) -> (Self, u16) {
-        let identity = format!("{:x}", p2p_shared::random::random_u64().unwrap());
+        let identity = format!("{:x}", p2p_shared::os::random_u64().unwrap());
         let mut inner = Self::greeting(main_port, &hello(&identity, 0)).await;
         let (_, port) = inner.is_welcomed().await;
         (inner, port)
@@ -233,7 +234,7 @@ impl FakeRouter {
     }
 
     /// The next inner: upgraded, its hello heard, not welcomed.
-    pub async fn inner(&self) -> (Peer, Hello) {
+    pub async fn inner(&self) -> (Peer, LinkHello) {
         let mut peer = self.upgraded().await;
         match peer.hear().await {
             Some(InnerToRouter::Hello(hello)) => (peer, hello),
@@ -253,7 +254,7 @@ impl FakeRouter {
                 .insert("sec-websocket-protocol", version);
             Ok(response)
         };
-        let limits = Some(wire::limits());
+        let limits = Some(websocket::limits());
         let upgrade = tokio_tungstenite::accept_hdr_async_with_config(stream, answer, limits);
         Peer(soon("an upgrade", upgrade).await.unwrap())
     }

@@ -82,11 +82,11 @@ impl Weather {
 /// Below a bound.
 fn random(bound: usize) -> usize {
     let bound = u64::try_from(bound).unwrap();
-    usize::try_from(p2p_shared::random::random_u64().unwrap() % bound).unwrap()
+    usize::try_from(p2p_shared::os::random_u64().unwrap() % bound).unwrap()
 }
 
 fn rand_u16() -> u16 {
-    (p2p_shared::random::random_u64().unwrap() & 0xffff) as u16
+    (p2p_shared::os::random_u64().unwrap() & 0xffff) as u16
 }
 
 /// One connection through the proxy.

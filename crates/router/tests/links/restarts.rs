@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use p2p_inner::{Config, Inner};
 use p2p_router::Router;
-use p2p_shared::protocol::console::{ConsoleToRouter, MotionEvent, SendEvent};
-use p2p_shared::protocol::{InnerToRouter, Refusal, RouterToInner};
+use p2p_shared::protocol::{
+    ConsoleToRouter, InnerToRouter, MotionEvent, Refusal, RouterToInner, SendEvent,
+};
 use p2p_shared::timing;
 
 use super::common::console::FakeConsole;

@@ -1,7 +1,7 @@
 //! What the tests of links have in common.
 
 use p2p_inner::Config;
-use p2p_shared::dial::RouterAddress;
+use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::RouterToInner;
 use tokio::task::JoinHandle;
 

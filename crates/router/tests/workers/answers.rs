@@ -1,7 +1,6 @@
 //! What is asked of a worker, and what comes of its answers.
 
-use p2p_shared::protocol::End;
-use p2p_shared::protocol::console::SendEvent;
+use p2p_shared::protocol::{End, SendEvent};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 

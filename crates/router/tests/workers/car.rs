@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use p2p_inner::Inner;
-use p2p_shared::protocol::console::{ConsoleToRouter, MotionEvent, PressId, StopCause};
+use p2p_shared::protocol::{ConsoleToRouter, MotionEvent, PressId, StopCause};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::common::console::FakeConsole;

@@ -1,6 +1,6 @@
 //! A car that a worker moves, and that stands whatever becomes of the worker.
 
-use p2p_shared::protocol::console::{MotionEvent, StopCause};
+use p2p_shared::protocol::{MotionEvent, StopCause};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::car::{Car, Garage, NOTING, sees_it_stand, sees_over};

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use super::car::{Car, Garage, NOTING, sees_it_stand, sees_over};
 use super::common::{asking, inner_config, soon, until, until_so};
-use p2p_shared::protocol::console::StopCause;
+use p2p_shared::protocol::StopCause;
 
 #[tokio::test]
 async fn a_stop_is_the_workers_while_it_lives() {

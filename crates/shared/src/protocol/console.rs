@@ -23,26 +23,13 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{CommandInfo, End, Refusal, RunStory};
+use super::drive::{ActiveMotion, ControlInfo, ControlRequest, MotionEvent, PressId, SessionId};
+use super::run::{CommandInfo, End, Refusal, RunReport};
 use crate::key::Role;
 use crate::names::{Argument, CommandName, LinkName, RunId};
 
 /// The path of a console's WebSocket on the main port.
 pub const ADMIN_PATH: &str = "/admin";
-
-/// One console's or page's connection: who holds control is one of these, never a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SessionId(pub u64);
-
-/// One motion that a driver asks for. Of two, the greater is the later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PressId {
-    /// Grows each time that anyone takes control of anything; given by the router.
-    pub epoch: u64,
-    /// Grows with each press of that driver; given by the driver.
-    pub number: u64,
-}
 
 /// What a console says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +94,7 @@ pub enum ConsoleToRouter {
         /// Which car.
         service_port: u16,
         /// What is wanted.
-        wish: ControlWish,
+        wish: ControlRequest,
     },
     /// The driver presses a direction.
     Press {
@@ -141,22 +128,6 @@ pub enum ConsoleToRouter {
         /// Which car.
         service_port: u16,
     },
-}
-
-/// What one may want of the control of a car.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ControlWish {
-    /// Take it if it is free, else ask its holder for it (10 s; silence means no).
-    Take,
-    /// The holder: hand it to the one who asked.
-    Grant,
-    /// The holder: keep it.
-    Deny,
-    /// The holder: give it back.
-    Release,
-    /// An admin: take it from whoever has it.
-    Seize,
 }
 
 /// What a router says to a console.
@@ -213,7 +184,7 @@ pub enum RouterToConsole {
         /// The console's number for it.
         request: u64,
         /// What became of it.
-        told: RunTold,
+        told: RunAnswer,
     },
     /// Something that the console asked for was refused.
     Refused {
@@ -235,9 +206,9 @@ pub enum RouterToConsole {
 /// What is known of a run that was asked about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RunTold {
+pub enum RunAnswer {
     /// This, as its car remembers it.
-    Story(RunStory),
+    Story(RunReport),
     /// Its car is there, and doesn't know it.
     NotKnown,
     /// Its car is away, or did not answer in time.
@@ -288,40 +259,9 @@ pub struct LinkInfo {
     /// Who drives.
     pub control: ControlInfo,
     /// What the car does, as it said last.
-    pub moving: Option<Moving>,
+    pub moving: Option<ActiveMotion>,
     /// Its stop command has failed three times.
     pub stop_failed: bool,
-}
-
-/// Who drives a car.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ControlInfo {
-    /// Who has control.
-    pub driver: Option<Driver>,
-    /// Who asks for it, and for how many more milliseconds.
-    pub request: Option<(Driver, u64)>,
-    /// The number under which the present driver's presses count.
-    pub epoch: u64,
-}
-
-/// A session that drives, or wants to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Driver {
-    /// Which session.
-    pub session: SessionId,
-    /// Who that is: the name of the key, or an address.
-    pub name: String,
-}
-
-/// A motion that the car has acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moving {
-    /// The run of its process.
-    pub run: RunId,
-    /// Which command.
-    pub command: CommandName,
-    /// The press that it is, if it is a driver's.
-    pub press: Option<PressId>,
 }
 
 /// A run as a console sees it.
@@ -338,7 +278,7 @@ pub struct RunInfo {
     /// Its arguments.
     pub arguments: Vec<Argument>,
     /// How it was asked for.
-    pub source: Source,
+    pub source: RunSource,
     /// Who asked: an address.
     pub from: String,
     /// The name of that one's key; empty without keys.
@@ -352,7 +292,7 @@ pub struct RunInfo {
 /// How a run was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum RunSource {
     /// By HTTP on the service port.
     Http,
     /// By `send` of a console.
@@ -450,91 +390,6 @@ pub enum FeedEvent {
         /// What.
         event: MotionEvent,
     },
-}
-
-/// What a car says of its motion.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MotionEvent {
-    /// It moves.
-    Started(Moving),
-    /// A press came to nothing.
-    Refused {
-        /// Which.
-        press: PressId,
-        /// Why.
-        why: MotionRefused,
-    },
-    /// The motion is over; the stop command runs.
-    Over {
-        /// The press that it was, if it was a driver's.
-        press: Option<PressId>,
-        /// By what.
-        cause: StopCause,
-    },
-    /// The motion's process has ended.
-    Ended {
-        /// Which run.
-        run: RunId,
-        /// How.
-        end: End,
-        /// From its start, in microseconds.
-        exec_us: u64,
-    },
-    /// A stop command has ended.
-    Stopped {
-        /// Why it ran.
-        cause: StopCause,
-        /// How it ended.
-        end: End,
-        /// How long it took, in microseconds.
-        exec_us: u64,
-    },
-    /// The car stands, as its stop command said.
-    Stands,
-    /// The stop command has failed three times.
-    StopFailed,
-}
-
-/// Why a car is stopped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StopCause {
-    /// Somebody asked for it.
-    #[default]
-    Asked,
-    /// The driver let go.
-    Released,
-    /// The lease ran out: nothing was heard of the driver.
-    Lease,
-    /// The time of a timed motion is over.
-    Limit,
-    /// The motion's process could not be started.
-    NotStarted,
-    /// An earlier stop began before the car's last movement, or failed.
-    Again,
-    /// The inner starts, or somebody takes control.
-    Beginning,
-    /// One of the two processes that watch each other at the car has died or hangs.
-    Watchdog,
-    /// The worker that moved it is gone.
-    Worker,
-}
-
-/// Why nothing comes of a wish to move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MotionRefused {
-    /// It is too old.
-    Old,
-    /// That press, or a later one, was ended before.
-    Over,
-    /// A newer motion took its place before it began.
-    Replaced,
-    /// The stop command fails: nothing moves until it has succeeded.
-    StopFailed,
-    /// Its process could not be started.
-    NotStarted,
 }
 
 /// What becomes of a run that a console asked for.

@@ -128,9 +128,9 @@ impl Picture {
 
 /// A picture of which some has come.
 #[derive(Debug)]
-pub struct HalfPicture(BytesMut);
+pub struct PartialPicture(BytesMut);
 
-impl HalfPicture {
+impl PartialPicture {
     /// One that was captured at this time of the car's clock, with room for so many bytes.
     #[must_use]
     pub fn new(captured_ms: u64, room: usize) -> Self {
@@ -165,7 +165,7 @@ impl HalfPicture {
 
 /// Why pieces make no picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum NoPicture {
+pub enum PictureError {
     /// It says that it has none or more bytes than one may.
     #[error("a picture of {0} bytes")]
     Length(u32),
@@ -179,11 +179,11 @@ pub enum NoPicture {
 
 /// Pictures out of their pieces.
 #[derive(Debug, Default)]
-pub struct Assembly {
-    begun: Option<(HalfPicture, usize)>,
+pub struct PictureAssembly {
+    begun: Option<(PartialPicture, usize)>,
 }
 
-impl Assembly {
+impl PictureAssembly {
     /// A picture begins: it, if this was all of it.
     ///
     /// # Errors
@@ -193,12 +193,12 @@ impl Assembly {
         captured_ms: u64,
         length: u32,
         bytes: &[u8],
-    ) -> Result<Option<Picture>, NoPicture> {
+    ) -> Result<Option<Picture>, PictureError> {
         let whole = usize::try_from(length).unwrap_or(usize::MAX);
         if whole == 0 || whole > MAX_PICTURE {
-            return Err(NoPicture::Length(length));
+            return Err(PictureError::Length(length));
         }
-        self.begun = Some((HalfPicture::new(captured_ms, whole), whole));
+        self.begun = Some((PartialPicture::new(captured_ms, whole), whole));
         self.piece(bytes)
     }
 
@@ -206,10 +206,10 @@ impl Assembly {
     ///
     /// # Errors
     /// If it is no piece of one.
-    pub fn piece(&mut self, bytes: &[u8]) -> Result<Option<Picture>, NoPicture> {
-        let (half, whole) = self.begun.as_mut().ok_or(NoPicture::NotBegun)?;
+    pub fn piece(&mut self, bytes: &[u8]) -> Result<Option<Picture>, PictureError> {
+        let (half, whole) = self.begun.as_mut().ok_or(PictureError::NotBegun)?;
         if bytes.is_empty() || bytes.len() > *whole - half.len() {
-            return Err(NoPicture::Overfull);
+            return Err(PictureError::Overfull);
         }
         half.extend(bytes);
         if half.len() < *whole {
@@ -225,26 +225,26 @@ mod tests {
 
     #[test]
     fn pieces_make_a_picture_and_a_new_one_replaces_what_was_begun() {
-        let mut assembly = Assembly::default();
+        let mut assembly = PictureAssembly::default();
         assert_eq!(assembly.begin(7, 4, b"ab"), Ok(None));
         assert_eq!(assembly.begin(8, 3, b"xy"), Ok(None));
         let picture = assembly.piece(b"z").unwrap().unwrap();
         assert_eq!(picture.captured_ms(), 8);
         assert_eq!(&picture.jpeg()[..], b"xyz");
         assert_eq!(&picture.message()[..], b"\0\0\0\0\0\0\0\x08xyz");
-        assert_eq!(assembly.piece(b"z"), Err(NoPicture::NotBegun));
+        assert_eq!(assembly.piece(b"z"), Err(PictureError::NotBegun));
     }
 
     #[test]
     fn what_is_no_picture_is_refused_before_there_is_memory_for_it() {
-        let mut assembly = Assembly::default();
+        let mut assembly = PictureAssembly::default();
         for length in [0, u32::MAX, u32::try_from(MAX_PICTURE).unwrap() + 1] {
-            let refused = Err(NoPicture::Length(length));
+            let refused = Err(PictureError::Length(length));
             assert_eq!(assembly.begin(0, length, b"x"), refused);
         }
-        assert_eq!(assembly.begin(0, 2, b"xyz"), Err(NoPicture::Overfull));
-        assert_eq!(assembly.begin(0, 2, b""), Err(NoPicture::Overfull));
+        assert_eq!(assembly.begin(0, 2, b"xyz"), Err(PictureError::Overfull));
+        assert_eq!(assembly.begin(0, 2, b""), Err(PictureError::Overfull));
         assert_eq!(assembly.begin(0, 2, b"x"), Ok(None));
-        assert_eq!(assembly.piece(b"yz"), Err(NoPicture::Overfull));
+        assert_eq!(assembly.piece(b"yz"), Err(PictureError::Overfull));
     }
 }

@@ -104,7 +104,7 @@ fn one_that_is_too_large_is_thrown_away_and_needs_no_memory() {
     splitter.push(head, 0, |_| pictures += 1);
     for _ in 0..100 {
         splitter.push(&[7; 1 << 20], 0, |_| pictures += 1);
-        let kept = splitter.half.as_ref().map_or(0, HalfPicture::len);
+        let kept = splitter.half.as_ref().map_or(0, PartialPicture::len);
         assert!(kept <= MAX_PICTURE);
     }
     assert!(splitter.is_within());

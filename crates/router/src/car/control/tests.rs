@@ -15,7 +15,7 @@ fn epochs() -> Epochs {
     Epochs(AtomicU64::new(1))
 }
 
-fn wish(control: &mut Control, n: u64, wish: ControlWish, now: Instant) -> Vec<Event> {
+fn wish(control: &mut Control, n: u64, wish: ControlRequest, now: Instant) -> Vec<Event> {
     control
         .request(&driver(n), wish, true, &epochs(), now)
         .unwrap()
@@ -24,8 +24,8 @@ fn wish(control: &mut Control, n: u64, wish: ControlWish, now: Instant) -> Vec<E
 /// A car that the first of two drives and the second asks for.
 fn asked() -> (Control, Instant) {
     let (mut control, now) = (Control::default(), Instant::now());
-    wish(&mut control, 1, ControlWish::Take, now);
-    wish(&mut control, 2, ControlWish::Take, now);
+    wish(&mut control, 1, ControlRequest::Take, now);
+    wish(&mut control, 2, ControlRequest::Take, now);
     (control, now)
 }
 
@@ -51,9 +51,9 @@ fn what_is_free_is_taken_and_what_is_held_is_asked_for() {
     let half = control.info(now + REQUEST / 2);
     assert_eq!(half.request, Some((driver(2), 5000)));
     // Asking again changes nothing, a third is told to wait, and the holder has it already.
-    assert_eq!(wish(&mut control, 2, ControlWish::Take, now), []);
-    assert_eq!(wish(&mut control, 1, ControlWish::Take, now), []);
-    let third = control.request(&driver(3), ControlWish::Take, true, &epochs(), now);
+    assert_eq!(wish(&mut control, 2, ControlRequest::Take, now), []);
+    assert_eq!(wish(&mut control, 1, ControlRequest::Take, now), []);
+    let third = control.request(&driver(3), ControlRequest::Take, true, &epochs(), now);
     assert_eq!(third, Err(ControlError::AlreadyRequested(driver(2))));
 }
 
@@ -70,14 +70,18 @@ fn silence_means_no() {
 
 #[test]
 fn the_holder_grants_or_denies_and_nobody_else_does() {
-    for answer in [ControlWish::Grant, ControlWish::Deny, ControlWish::Release] {
+    for answer in [
+        ControlRequest::Grant,
+        ControlRequest::Deny,
+        ControlRequest::Release,
+    ] {
         let (mut control, now) = asked();
         let other = control.request(&driver(2), answer, true, &epochs(), now);
         assert_eq!(other, Err(ControlError::HeldByOther(driver(1))));
         let events = wish(&mut control, 1, answer, now);
         match answer {
-            ControlWish::Deny => assert_eq!(events, [declined(2, Declined::Denied)]),
-            ControlWish::Grant => {
+            ControlRequest::Deny => assert_eq!(events, [declined(2, Declined::Denied)]),
+            ControlRequest::Grant => {
                 assert_eq!(events, [taken(2, Taken::Granted { by: driver(1) })]);
             }
             _ => assert_eq!(
@@ -92,7 +96,7 @@ fn the_holder_grants_or_denies_and_nobody_else_does() {
     let mut control = Control::default();
     let nobody = control.request(
         &driver(1),
-        ControlWish::Release,
+        ControlRequest::Release,
         true,
         &epochs(),
         Instant::now(),
@@ -103,11 +107,11 @@ fn the_holder_grants_or_denies_and_nobody_else_does() {
 #[test]
 fn only_an_admin_seizes() {
     let (mut control, now) = asked();
-    let denied = control.request(&driver(3), ControlWish::Seize, false, &epochs(), now);
+    let denied = control.request(&driver(3), ControlRequest::Seize, false, &epochs(), now);
     assert_eq!(denied, Err(ControlError::NotAdmin));
     let from = driver(1);
     assert_eq!(
-        wish(&mut control, 3, ControlWish::Seize, now),
+        wish(&mut control, 3, ControlRequest::Seize, now),
         [
             declined(2, Declined::Seized),
             taken(3, Taken::Seized { from })
@@ -118,7 +122,7 @@ fn only_an_admin_seizes() {
 #[test]
 fn idle_control_is_given_back_and_a_held_press_is_not_idle() {
     let (mut control, now) = (Control::default(), Instant::now());
-    wish(&mut control, 1, ControlWish::Take, now);
+    wish(&mut control, 1, ControlRequest::Take, now);
     let epoch = control.info(now).epoch;
     let press = PressId { epoch, number: 1 };
     let later = now + IDLE / 2;
@@ -135,7 +139,7 @@ fn idle_control_is_given_back_and_a_held_press_is_not_idle() {
 #[test]
 fn who_is_silent_with_a_key_held_is_disarmed() {
     let (mut control, now) = (Control::default(), Instant::now());
-    wish(&mut control, 1, ControlWish::Take, now);
+    wish(&mut control, 1, ControlRequest::Take, now);
     let epoch = control.info(now).epoch;
     let press = |number| PressId { epoch, number };
     control.press(SessionId(1), press(1), now).unwrap();
@@ -148,7 +152,7 @@ fn who_is_silent_with_a_key_held_is_disarmed() {
 
     // A press that the car refused is not held, whatever its driver says or doesn't.
     let mut control = Control::default();
-    wish(&mut control, 1, ControlWish::Take, now);
+    wish(&mut control, 1, ControlRequest::Take, now);
     let epoch = control.info(now).epoch;
     let refused = PressId { epoch, number: 1 };
     control.press(SessionId(1), refused, now).unwrap();
@@ -170,7 +174,7 @@ fn a_driver_that_is_gone_leaves_control_to_the_one_who_asks() {
 #[test]
 fn a_stop_ends_the_press_and_not_control() {
     let (mut control, now) = (Control::default(), Instant::now());
-    wish(&mut control, 1, ControlWish::Take, now);
+    wish(&mut control, 1, ControlRequest::Take, now);
     let epoch = control.info(now).epoch;
     let press = |number| PressId { epoch, number };
     control.press(SessionId(1), press(1), now).unwrap();
@@ -195,7 +199,7 @@ fn epochs_grow_over_a_restart() {
 
 #[derive(Debug, Clone)]
 enum Act {
-    Wish(u64, ControlWish, bool),
+    Wish(u64, ControlRequest, bool),
     Left(u64),
     Press(u64, i64, u64),
     Renew(u64, i64, u64),
@@ -207,11 +211,11 @@ enum Act {
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let wishes = prop::sample::select(vec![
-        ControlWish::Take,
-        ControlWish::Grant,
-        ControlWish::Deny,
-        ControlWish::Release,
-        ControlWish::Seize,
+        ControlRequest::Take,
+        ControlRequest::Grant,
+        ControlRequest::Deny,
+        ControlRequest::Release,
+        ControlRequest::Seize,
     ]);
     let press = || (1..4_u64, -1..2_i64, 1..6_u64);
     let act = prop_oneof![
@@ -248,7 +252,7 @@ proptest! {
             };
             let events = match act {
                 Act::Wish(n, wish, admin) => {
-                    let seizes = wish == ControlWish::Seize;
+                    let seizes = wish == ControlRequest::Seize;
                     let events = control.request(&driver(n), wish, admin, &epochs, now);
                     prop_assert!(!seizes || admin || events.is_err());
                     events.unwrap_or_default()

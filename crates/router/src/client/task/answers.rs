@@ -2,9 +2,8 @@
 //! and what became of a run.
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::CommandInfo;
-use p2p_shared::protocol::console::{RefusedReason, RouterToConsole, RunTold};
-use p2p_shared::wire::WireError;
+use p2p_shared::protocol::{CommandInfo, RefusedReason, RouterToConsole, RunAnswer};
+use p2p_shared::websocket::WebSocketError;
 
 use crate::car::Refused;
 use crate::client::client_socket::ClientSocket;
@@ -23,7 +22,7 @@ impl<W: ClientSocket> Console<'_, W> {
         &mut self,
         request: u64,
         service_port: u16,
-    ) -> Result<(), WireError> {
+    ) -> Result<(), WebSocketError> {
         if self.parts.len() >= WAITING {
             return Ok(());
         }
@@ -47,9 +46,9 @@ impl<W: ClientSocket> Console<'_, W> {
             Some(link) if self.answers.len() < OPEN => {
                 let asking = async move {
                     let told = match link.ask_run(run).await {
-                        Some(Some(story)) => RunTold::Story(story),
-                        Some(None) => RunTold::NotKnown,
-                        None => RunTold::Away,
+                        Some(Some(story)) => RunAnswer::Story(story),
+                        Some(None) => RunAnswer::NotKnown,
+                        None => RunAnswer::Away,
                     };
                     Answer::Run(request, told)
                 };
@@ -57,7 +56,7 @@ impl<W: ClientSocket> Console<'_, W> {
             }
             _ => self.parts.push_back(RouterToConsole::Run {
                 request,
-                told: RunTold::Away,
+                told: RunAnswer::Away,
             }),
         }
     }

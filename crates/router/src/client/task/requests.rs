@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use p2p_shared::clock;
 use p2p_shared::names::{Argument, CommandName};
-use p2p_shared::protocol::Refusal;
-use p2p_shared::protocol::console::{ConsoleToRouter, RefusedReason, SendEvent, Source};
-use p2p_shared::wire::WireError;
+use p2p_shared::protocol::{ConsoleToRouter, Refusal, RefusedReason, RunSource, SendEvent};
+use p2p_shared::timing;
+use p2p_shared::websocket::WebSocketError;
 
 use crate::car::{AdmissionError, Car, Press, Refused, RunKind};
 use crate::client::client_socket::ClientSocket;
@@ -179,13 +178,13 @@ impl<W: ClientSocket> Console<'_, W> {
 
     /// A renewal that is not heard ends its press by itself, and nobody has to be told; nor is
     /// who asks on without reading: it would be closed for it, and its stop not heard.
-    fn refuse_too_much(&mut self, message: &ConsoleToRouter) -> Result<(), WireError> {
+    fn refuse_too_much(&mut self, message: &ConsoleToRouter) -> Result<(), WebSocketError> {
         let message_for_people = format!(
             "the consoles of this key ask for more than {} things a second: it was not done",
             limits::REQUESTS_A_SECOND
         );
         match message {
-            _ if !self.wire.has_room() => Ok(()),
+            _ if !self.socket.has_room() => Ok(()),
             ConsoleToRouter::Renew { .. } => Ok(()),
             ConsoleToRouter::Send { request, .. } => {
                 let not_sent = NotSent {
@@ -216,7 +215,7 @@ impl<W: ClientSocket> Console<'_, W> {
         })
     }
 
-    fn on_send(&mut self, request: u64, send: Send) -> Result<(), WireError> {
+    fn on_send(&mut self, request: u64, send: Send) -> Result<(), WebSocketError> {
         let begun = Instant::now();
         let run = self.context.run_ids.next();
         let car = match self.car(send.service_port) {
@@ -238,7 +237,7 @@ impl<W: ClientSocket> Console<'_, W> {
             link: car.name(),
             command: &send.command,
             arguments: &send.arguments,
-            source: Source::Send,
+            source: RunSource::Send,
             from: self.person.from,
             key: &self.person.key,
             begun,
@@ -251,7 +250,7 @@ impl<W: ClientSocket> Console<'_, W> {
             stdin: bytes::Bytes::new(),
             remote_addr: self.person.from.ip().to_string(),
             kind: RunKind::Plain,
-            asked: clock::now(),
+            asked: timing::now(),
         };
         self.tell(request, SendEvent::Queued { run })?;
         // Before it is looked at whether the router is going down: who comes through is waited for.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::body::{Body, Frame, SizeHint};
-use p2p_shared::transport::Transport;
+use p2p_shared::net::transport::Transport;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use p2p_console::drive::{ControlHolder, Direction, KeyStroke};
-use p2p_shared::protocol::console::{ConsoleToRouter, ControlWish, PressId};
-use p2p_shared::wire::WireError;
+use p2p_shared::protocol::{ConsoleToRouter, ControlRequest, PressId};
+use p2p_shared::websocket::WebSocketError;
 
-use super::{ConsoleWire, Desk};
+use super::{ConsoleSocket, Desk};
 
 /// Numbers of presses that no console of ours gives out.
 const RUDE: u64 = 1 << 40;
@@ -17,7 +17,7 @@ const QUIET: Duration = Duration::from_millis(250);
 
 impl Desk {
     /// What the hands do now; how long they rest after it.
-    pub(super) fn act(&mut self, wire: &mut ConsoleWire) -> Result<Duration, WireError> {
+    pub(super) fn act(&mut self, socket: &mut ConsoleSocket) -> Result<Duration, WebSocketError> {
         let facts = self.facts();
         let is_quiet = self.stage.is_quiet();
         let direction =
@@ -36,23 +36,27 @@ impl Desk {
                 _ => (Vec::new(), QUIET),
             },
             None if self.is_rude && self.dice.one_in(3) => {
-                self.be_rude(wire)?;
+                self.be_rude(socket)?;
                 (Vec::new(), self.dice.ms(30..200))
             }
             None if self.dice.one_in(8) => {
                 if let Some(service_port) = self.seen.port {
-                    wire.push(&self.sends.send(service_port, &self.dice))?;
+                    socket.push(&self.sends.send(service_port, &self.dice))?;
                 }
                 (Vec::new(), self.dice.ms(10..200))
             }
             None if self.dice.one_in(10) => (self.drive.stop(), self.dice.ms(10..300)),
             None if self.dice.one_in(14) => (self.drive.disarm(&facts), self.dice.ms(30..500)),
             None if self.dice.one_in(8) => {
-                let wishes = [ControlWish::Seize, ControlWish::Grant, ControlWish::Deny];
+                let wishes = [
+                    ControlRequest::Seize,
+                    ControlRequest::Grant,
+                    ControlRequest::Deny,
+                ];
                 let wish = *self.dice.one_of(&wishes);
                 if let Some(service_port) = self.seen.port {
                     self.tell(&format!("{wish:?}"));
-                    wire.push(&ConsoleToRouter::Control { service_port, wish })?;
+                    socket.push(&ConsoleToRouter::Control { service_port, wish })?;
                 }
                 (Vec::new(), self.dice.ms(30..300))
             }
@@ -64,12 +68,12 @@ impl Desk {
                 (orders, self.dice.ms(20..longest))
             }
         };
-        self.say(wire, orders)?;
+        self.say(socket, orders)?;
         Ok(rest)
     }
 
     /// Presses under control that another has, or that it had before.
-    fn be_rude(&mut self, wire: &mut ConsoleWire) -> Result<(), WireError> {
+    fn be_rude(&mut self, socket: &mut ConsoleSocket) -> Result<(), WebSocketError> {
         let epoch = match self.seen.holder() {
             ControlHolder::Other(_) => Some(self.seen.control.epoch),
             ControlHolder::Us { epoch } => {
@@ -88,7 +92,7 @@ impl Desk {
         };
         self.tell(&format!("presses what is not its own, {press:?}"));
         self.stage.presses.pressed(press, false);
-        wire.push(&ConsoleToRouter::Press {
+        socket.push(&ConsoleToRouter::Press {
             service_port,
             press,
             command: "back".parse().unwrap(),

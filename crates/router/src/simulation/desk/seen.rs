@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use p2p_console::drive::ControlHolder;
-use p2p_shared::protocol::console::{ControlInfo, LinkInfo, SessionId};
+use p2p_shared::protocol::{ControlInfo, LinkInfo, SessionId};
 use tokio::time::Instant;
 
 /// What the router has told.

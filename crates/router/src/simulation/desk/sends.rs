@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::console::{ConsoleToRouter, RunTold, SendEvent};
-use p2p_shared::protocol::{End, Outcome, Refusal, cost};
+use p2p_shared::protocol::{ConsoleToRouter, End, Outcome, Refusal, RunAnswer, SendEvent, cost};
 use tokio::time::Instant;
 
 use super::super::callers::{Answer, Answers};
@@ -140,7 +139,7 @@ impl Sends {
     }
 
     /// What became of it.
-    pub(super) fn told(&mut self, request: u64, told: &RunTold) {
+    pub(super) fn told(&mut self, request: u64, told: &RunAnswer) {
         let Some((_, run)) = self.asked.take_if(|(asked, _)| *asked == request) else {
             return;
         };
@@ -148,9 +147,9 @@ impl Sends {
             .history
             .tell(|| format!("run {run} is asked for: {told:?}"));
         let outcome = match told {
-            RunTold::Story(story) => Some(&story.outcome),
-            RunTold::NotKnown => None,
-            RunTold::Away => return self.lost.push(run),
+            RunAnswer::Story(story) => Some(&story.outcome),
+            RunAnswer::NotKnown => None,
+            RunAnswer::Away => return self.lost.push(run),
         };
         match outcome {
             Some(Outcome::Waiting | Outcome::Running) => self.lost.push(run),

@@ -11,10 +11,15 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 
-use super::{DialError, RouterAddress, connect, resolve, secure, too_slow, unresolved, upgrade};
+use super::socket;
+use super::transport::Transport;
 use crate::key::Key;
-use crate::transport::Transport;
-use crate::{backoff, socket, timing};
+use crate::{backoff, timing};
+
+mod attempt;
+
+pub use attempt::{DialError, RouterAddress, bracketed};
+use attempt::{connect, resolve, secure, too_slow, unresolved, upgrade};
 
 /// How long a name may take to be found before the router is looked for where it was last, too: a
 /// resolver whose question is lost asks again only after 5 s (resolv.conf(5), `timeout`).
@@ -23,9 +28,23 @@ const LOOKUP: Duration = Duration::from_secs(1);
 /// flipped bit makes another key of the router's.
 const CERTAIN: u32 = 3;
 
+/// A WebSocket to the router at this path of its main port, within [`timing::HELLO`]. A key is
+/// sent over TLS only, but to a router on this machine; without a key there is nothing to know the
+/// router by, and nothing to hide from it.
+///
+/// # Errors
+/// See [`DialError`].
+pub async fn dial(
+    router: &RouterAddress,
+    path: &str,
+    key: Option<&Key>,
+) -> Result<WebSocketStream<Transport>, DialError> {
+    Dialer::default().dial(router, path, key).await
+}
+
 /// What is known from earlier attempts.
 #[derive(Debug, Default)]
-pub struct Past {
+pub struct Dialer {
     /// Where the router was reached last.
     reached: Option<SocketAddr>,
     /// Why it could not be trusted.
@@ -34,8 +53,8 @@ pub struct Past {
     times: u32,
 }
 
-impl Past {
-    /// As [`dial`](super::dial). Where the router's name is not found, or not soon, it is looked for
+impl Dialer {
+    /// As [`dial`]. Where the router's name is not found, or not soon, it is looked for
     /// where it was last.
     ///
     /// # Errors
@@ -187,36 +206,36 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let unknown = router("name.invalid");
         let deadline = || Instant::now() + timing::HELLO;
-        let nowhere = Past::default().reach(&unknown, deadline()).await;
+        let nowhere = Dialer::default().reach(&unknown, deadline()).await;
         assert!(matches!(nowhere, Err(DialError::Resolve { .. })));
-        let past = Past {
+        let dialer = Dialer {
             reached: Some(address),
-            ..Past::default()
+            ..Dialer::default()
         };
-        let (stream, why) = past.reach(&unknown, deadline()).await.unwrap();
+        let (stream, why) = dialer.reach(&unknown, deadline()).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
         assert!(matches!(why, Some(DialError::Resolve { .. })));
     }
 
     #[test]
     fn who_is_where_the_router_was_and_is_none_is_no_news() {
-        let mut past = Past::default();
+        let mut dialer = Dialer::default();
         let busy = DialError::Timeout {
             router: router("router.test"),
         };
-        let error = past.learn(busy, Some(not_found()));
+        let error = dialer.learn(busy, Some(not_found()));
         assert!(matches!(error, DialError::Timeout { .. }));
-        let error = past.learn(untrusted("another key", true), Some(not_found()));
+        let error = dialer.learn(untrusted("another key", true), Some(not_found()));
         assert!(matches!(error, DialError::Resolve { .. }));
-        assert_eq!(past.pause(&error), Duration::ZERO);
+        assert_eq!(dialer.pause(&error), Duration::ZERO);
     }
 
     #[test]
     fn once_is_an_accident_and_three_times_the_same_is_none() {
-        let mut past = Past::default();
+        let mut dialer = Dialer::default();
         let mut pause = |why, lasts| {
-            let error = past.learn(untrusted(why, lasts), None);
-            past.pause(&error)
+            let error = dialer.learn(untrusted(why, lasts), None);
+            dialer.pause(&error)
         };
         for why in ["key 1", "key 2", "key 2", "key 1", "key 2", "key 2"] {
             assert_eq!(pause(why, true), Duration::ZERO);

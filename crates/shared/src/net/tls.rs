@@ -15,8 +15,8 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::transport::Transport;
 use crate::key::Fingerprint;
-use crate::transport::Transport;
 
 /// The cryptography of all three programs.
 #[must_use]

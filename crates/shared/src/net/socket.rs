@@ -68,7 +68,7 @@ pub fn prepare_link(stream: &TcpStream) {
 /// Tells the kernel after how long without an acknowledgement the connection is dead
 /// (`TCP_USER_TIMEOUT`, RFC 5482).
 pub fn set_dead_after(stream: &TcpStream, silence: Duration) {
-    // Our own liveness check finds a dead peer too; the kernel's only frees the socket sooner.
+    // Our own keepalive check finds a dead peer too; the kernel's only frees the socket sooner.
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(silence));
 }
 

@@ -21,7 +21,7 @@ pub fn jitter() -> f64 {
 
 /// Dice that fall the same each time.
 #[cfg(feature = "simulation")]
-pub mod simulated {
+pub(super) mod simulated {
     use std::cell::Cell;
 
     thread_local! {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-use crate::socket;
+use super::socket;
 
 /// Most bytes that TLS holds back when the socket takes no more: what waits there can't be
 /// overtaken by a stop. One record.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::timing::{BUSY_LINGER, PACE_BUSY, PACE_IDLE, Pace};
 
-/// What a [`Liveness`] wants done.
+/// What a [`Keepalive`] wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// Send a ping now.
@@ -16,7 +16,7 @@ pub enum Due {
 
 /// Who starts a ping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pings {
+pub enum PingMode {
     /// At each interval: the router, which measures the round trip.
     Always,
     /// Only after an interval and a half without a word: the inner, which normally lives on the
@@ -24,10 +24,10 @@ pub enum Pings {
     WhenSilent,
 }
 
-/// The liveness of one peer.
+/// The keepalive of one peer.
 #[derive(Debug)]
-pub struct Liveness {
-    pings: Pings,
+pub struct Keepalive {
+    pings: PingMode,
     pace: Pace,
     busy: bool,
     idle_since: Instant,
@@ -36,10 +36,10 @@ pub struct Liveness {
     last_ping: Instant,
 }
 
-impl Liveness {
+impl Keepalive {
     /// A peer that was heard just now and is idle.
     #[must_use]
-    pub fn new(pings: Pings, now: Instant) -> Self {
+    pub fn new(pings: PingMode, now: Instant) -> Self {
         Self {
             pings,
             pace: PACE_IDLE,
@@ -51,7 +51,7 @@ impl Liveness {
     }
 
     /// Something came from the peer.
-    pub fn heard(&mut self, now: Instant) {
+    pub fn on_traffic(&mut self, now: Instant) {
         self.silent_since = now;
     }
 
@@ -98,15 +98,15 @@ impl Liveness {
 
     fn ping_after(&self) -> Duration {
         match self.pings {
-            Pings::Always => self.pace.ping,
-            Pings::WhenSilent => self.pace.ping * 3 / 2,
+            PingMode::Always => self.pace.ping,
+            PingMode::WhenSilent => self.pace.ping * 3 / 2,
         }
     }
 
     fn next_ping(&self) -> Instant {
         let from = match self.pings {
-            Pings::Always => self.last_ping,
-            Pings::WhenSilent => self.last_ping.max(self.silent_since),
+            PingMode::Always => self.last_ping,
+            PingMode::WhenSilent => self.last_ping.max(self.silent_since),
         };
         from + self.ping_after()
     }
@@ -123,10 +123,10 @@ mod tests {
     #[test]
     fn an_idle_peer_is_pinged_every_20_s_and_dead_after_60() {
         let t = Instant::now();
-        let mut peer = Liveness::new(Pings::Always, t);
+        let mut peer = Keepalive::new(PingMode::Always, t);
         assert_eq!(peer.next(), t + secs(20));
         assert_eq!(peer.poll(t + secs(20)), (Some(Due::Ping), None));
-        peer.heard(t + secs(21));
+        peer.on_traffic(t + secs(21));
         assert_eq!(peer.poll(t + secs(40)), (Some(Due::Ping), None));
         assert_eq!(peer.poll(t + secs(81)), (Some(Due::Dead(secs(60))), None));
     }
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn becoming_busy_probes_at_once_and_counts_silence_from_then() {
         let t = Instant::now();
-        let mut peer = Liveness::new(Pings::Always, t);
+        let mut peer = Keepalive::new(PingMode::Always, t);
         let busy = t + secs(19);
         assert_eq!(peer.set_busy(true, busy), Some(PACE_BUSY));
         assert_eq!(peer.poll(busy), (Some(Due::Ping), None));
@@ -145,21 +145,21 @@ mod tests {
     #[test]
     fn the_busy_pace_lingers_after_the_last_run() {
         let t = Instant::now();
-        let mut peer = Liveness::new(Pings::Always, t);
+        let mut peer = Keepalive::new(PingMode::Always, t);
         peer.set_busy(true, t);
         assert_eq!(peer.set_busy(false, t + secs(1)), None);
         assert_eq!(peer.set_busy(true, t + secs(2)), None);
         peer.set_busy(false, t + secs(3));
-        peer.heard(t + secs(13));
+        peer.on_traffic(t + secs(13));
         assert_eq!(peer.poll(t + secs(13)).1, Some(PACE_IDLE));
     }
 
     #[test]
     fn the_quiet_side_pings_only_when_the_other_is_silent() {
         let t = Instant::now();
-        let mut peer = Liveness::new(Pings::WhenSilent, t);
+        let mut peer = Keepalive::new(PingMode::WhenSilent, t);
         for n in 1..10 {
-            peer.heard(t + secs(20 * n));
+            peer.on_traffic(t + secs(20 * n));
             assert_eq!(peer.poll(t + secs(20 * n)), (None, None));
         }
         assert_eq!(peer.next(), t + secs(180 + 30));

@@ -38,9 +38,9 @@ pub fn limits() -> WebSocketConfig {
 
 /// What came from the peer, or became of what we sent.
 #[derive(Debug)]
-pub enum Event<M> {
-    /// Nothing: what was queued is out, and [there is room](Wire::has_room) again.
-    Room,
+pub enum SocketEvent<M> {
+    /// Nothing: what was queued is out, and [there is room](MessageSocket::has_room) again.
+    Writable,
     /// A message.
     Message(M),
     /// A ping; its pong is already on its way.
@@ -53,7 +53,7 @@ pub enum Event<M> {
 
 /// Why a wire broke.
 #[derive(Debug, Error)]
-pub enum WireError {
+pub enum WebSocketError {
     /// The connection was lost or the peer broke WebSocket.
     #[error("the connection was lost: {}", in_words(.0))]
     Lost(#[from] Box<WsError>),
@@ -84,7 +84,7 @@ fn in_words(error: &WsError) -> String {
     }
 }
 
-impl WireError {
+impl WebSocketError {
     /// Whether the peer broke the protocol, rather than the network the connection.
     #[must_use]
     pub fn is_violation(&self) -> bool {
@@ -103,13 +103,13 @@ impl WireError {
 
 /// A WebSocket that carries `Out` to the peer and `In` from it, in the encoding `E`.
 #[derive(Debug)]
-pub struct Wire<S, Out, In, E = MessagePack> {
+pub struct MessageSocket<S, Out, In, E = MessagePack> {
     socket: WebSocketStream<S>,
     unflushed: usize,
     messages: PhantomData<fn(Out, E) -> In>,
 }
 
-impl<S, Out, In, E> Wire<S, Out, In, E>
+impl<S, Out, In, E> MessageSocket<S, Out, In, E>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     Out: Serialize,
@@ -147,11 +147,11 @@ where
         self.unflushed < BATCH
     }
 
-    /// Queues a message; [`event`](Self::event) or [`part`](Self::part) sends it.
+    /// Queues a message; [`event`](Self::event) or [`close_with`](Self::close_with) sends it.
     ///
     /// # Errors
     /// If it is too large or the connection was lost.
-    pub fn push(&mut self, message: &Out) -> Result<(), WireError> {
+    pub fn push(&mut self, message: &Out) -> Result<(), WebSocketError> {
         self.start(E::write(message)?)
     }
 
@@ -159,11 +159,11 @@ where
     ///
     /// # Errors
     /// If the connection was lost.
-    pub fn push_ping(&mut self, payload: Bytes) -> Result<(), WireError> {
+    pub fn push_ping(&mut self, payload: Bytes) -> Result<(), WebSocketError> {
         self.start(Message::Ping(payload))
     }
 
-    fn start(&mut self, message: Message) -> Result<(), WireError> {
+    fn start(&mut self, message: Message) -> Result<(), WebSocketError> {
         self.unflushed += message.len() + 16;
         Pin::new(&mut self.socket)
             .start_send(message)
@@ -176,11 +176,11 @@ where
     ///
     /// # Errors
     /// If the connection was lost or the peer broke the protocol.
-    pub async fn event(&mut self) -> Result<Event<In>, WireError> {
+    pub async fn event(&mut self) -> Result<SocketEvent<In>, WebSocketError> {
         std::future::poll_fn(|cx| {
             let had_room = self.has_room();
             if self.poll_flush(cx)?.is_ready() && !had_room {
-                return Poll::Ready(Ok(Event::Room));
+                return Poll::Ready(Ok(SocketEvent::Writable));
             }
             self.poll_event(cx)
         })
@@ -191,13 +191,13 @@ where
     /// 120 bytes), and throws away what still comes until the peer has closed too: a connection
     /// that is closed with something unread is reset, and what was sent last is lost with it.
     /// Gives up when `patience` is over.
-    pub async fn part(mut self, last_words: Option<&Out>, reason: &str, patience: Duration) {
+    pub async fn close_with(mut self, last_words: Option<&Out>, reason: &str, patience: Duration) {
         let cut = reason.floor_char_boundary(120);
         let frame = CloseFrame {
             code: CloseCode::Normal,
             reason: reason[..cut].to_owned().into(),
         };
-        let parting = async {
+        let closing = async {
             if let Some(words) = last_words {
                 self.push(words)?;
             }
@@ -207,13 +207,13 @@ where
                 let mut ignored = vec![0; 4 * 1024];
                 while matches!(stream.read(&mut ignored).await, Ok(1..)) {}
             }
-            Ok::<_, WireError>(())
+            Ok::<_, WebSocketError>(())
         };
         // Whoever doesn't listen, or is gone, does without.
-        let _ = tokio::time::timeout(patience, parting).await;
+        let _ = tokio::time::timeout(patience, closing).await;
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
         if self.unflushed > 0 {
             ready!(Pin::new(&mut self.socket).poll_flush(cx)).map_err(Box::new)?;
             self.unflushed = 0;
@@ -221,15 +221,18 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event<In>, WireError>> {
+    fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<SocketEvent<In>, WebSocketError>> {
         let event = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
-            Some(Ok(Message::Ping(_))) => Event::Ping,
-            Some(Ok(Message::Pong(payload))) => Event::Pong(payload),
+            Some(Ok(Message::Ping(_))) => SocketEvent::Ping,
+            Some(Ok(Message::Pong(payload))) => SocketEvent::Pong(payload),
             Some(Ok(Message::Close(frame))) => {
-                Event::Closed(frame.map(|f| f.reason.to_string()).unwrap_or_default())
+                SocketEvent::Closed(frame.map(|f| f.reason.to_string()).unwrap_or_default())
             }
-            Some(Ok(message)) => Event::Message(E::read(&message)?),
-            Some(Err(WsError::ConnectionClosed)) | None => Event::Closed(String::new()),
+            Some(Ok(message)) => SocketEvent::Message(E::read(&message)?),
+            Some(Err(WsError::ConnectionClosed)) | None => SocketEvent::Closed(String::new()),
             Some(Err(error)) => return Poll::Ready(Err(Box::new(error).into())),
         };
         Poll::Ready(Ok(event))

@@ -15,14 +15,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::key::Key;
+use crate::net::tls;
+use crate::net::transport::Transport;
 use crate::protocol::SUBPROTOCOL;
 use crate::text::Escaped;
-use crate::transport::Transport;
-use crate::{backoff, timing, tls, wire};
-
-mod past;
-
-pub use past::Past;
+use crate::{backoff, timing, websocket};
 
 /// Pause before the next address is tried beside those before it, unless they have failed
 /// already (RFC 8305, 5: 250 ms).
@@ -142,33 +139,19 @@ pub enum DialError {
     },
 }
 
-/// A WebSocket to the router at this path of its main port, within [`timing::HELLO`]. A key is
-/// sent over TLS only, but to a router on this machine; without a key there is nothing to know the
-/// router by, and nothing to hide from it.
-///
-/// # Errors
-/// See [`DialError`].
-pub async fn dial(
-    router: &RouterAddress,
-    path: &str,
-    key: Option<&Key>,
-) -> Result<WebSocketStream<Transport>, DialError> {
-    Past::default().dial(router, path, key).await
-}
-
-fn too_slow() -> io::Error {
+pub(super) fn too_slow() -> io::Error {
     let message = format!("no answer within {} s", timing::HELLO.as_secs());
     io::Error::new(io::ErrorKind::TimedOut, message)
 }
 
-fn unresolved(router: &RouterAddress, source: io::Error) -> DialError {
+pub(super) fn unresolved(router: &RouterAddress, source: io::Error) -> DialError {
     DialError::Resolve {
         host: router.host.clone(),
         source,
     }
 }
 
-async fn resolve(router: &RouterAddress) -> Result<Vec<SocketAddr>, DialError> {
+pub(super) async fn resolve(router: &RouterAddress) -> Result<Vec<SocketAddr>, DialError> {
     match tokio::net::lookup_host((router.host.as_str(), router.port)).await {
         Ok(addresses) => Ok(addresses.collect()),
         Err(error) => Err(unresolved(router, error)),
@@ -176,7 +159,7 @@ async fn resolve(router: &RouterAddress) -> Result<Vec<SocketAddr>, DialError> {
 }
 
 /// A connection to the first address that takes one.
-async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+pub(super) async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -194,7 +177,7 @@ async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 }
 
 /// Puts TLS on the connection if a key is to go over it.
-async fn secure(
+pub(super) async fn secure(
     router: &RouterAddress,
     key: Option<&Key>,
     stream: TcpStream,
@@ -222,7 +205,7 @@ async fn secure(
         })
 }
 
-async fn upgrade(
+pub(super) async fn upgrade(
     router: &RouterAddress,
     path: &str,
     key: Option<&Key>,
@@ -246,7 +229,9 @@ async fn upgrade(
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
     }
-    match tokio_tungstenite::client_async_with_config(request, stream, Some(wire::limits())).await {
+    match tokio_tungstenite::client_async_with_config(request, stream, Some(websocket::limits()))
+        .await
+    {
         Ok((socket, _)) => Ok(socket),
         Err(WsError::Http(response)) => Err(refusal(router, key.is_some(), response)),
         Err(error) => Err(strange(error)),

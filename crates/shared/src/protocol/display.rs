@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::console::{MotionRefused, PressId, StopCause};
+use super::drive::{MotionRefusal, PressId, StopCause};
 
 /// As people see it: `3.12`, the twelfth press of whoever took control third.
 impl Display for PressId {
@@ -29,7 +29,7 @@ impl Display for StopCause {
 }
 
 /// Why nothing came of a wish to move.
-impl Display for MotionRefused {
+impl Display for MotionRefusal {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         f.write_str(match self {
             Self::Old => "the press came too late, over a slow link",

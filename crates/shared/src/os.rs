@@ -1,0 +1,94 @@
+//! Small pieces of the operating system: exit codes, signal names, the environment of child
+//! processes, core dumps, random numbers, the state directory, systemd.
+
+mod random;
+pub mod sd_notify;
+mod state_dir;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+pub use random::{jitter, random_u64};
+pub use state_dir::{NoStateDir, default_state_dir};
+
+#[cfg(feature = "simulation")]
+pub use random::simulated::seed as seed_jitter;
+
+/// The exit code of an error that has no code of its own.
+const ERROR: u8 = 1;
+/// The exit code of a mistake on the command line or in the settings.
+const USAGE: u8 = 2;
+
+/// Ends with 0, or says what went wrong, with each cause behind it, and ends with its code.
+#[must_use]
+pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    if let Some(usage) = error.downcast_ref::<clap::Error>() {
+        // Standard error may be closed, and then there is nobody to tell.
+        let _ = usage.print();
+        return USAGE.into();
+    }
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("error: {error:#}\n"));
+    ERROR.into()
+}
+
+/// The standard name of a Linux signal (signal(7)), or its number.
+#[must_use]
+pub fn signal_name(number: i32) -> String {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    let known = number
+        .checked_sub(1)
+        .and_then(|index| NAMES.get(usize::try_from(index).ok()?));
+    known.map_or_else(|| format!("signal {number}"), |name| format!("SIG{name}"))
+}
+
+const CHILD_ENV: [&str; 5] = ["PATH", "HOME", "LANG", "USER", "TMPDIR"];
+
+/// The variables, as far as they are set.
+pub fn child_env() -> impl Iterator<Item = (&'static str, OsString)> {
+    CHILD_ENV
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)))
+}
+
+/// No core dump of this process, and its memory, environment and open files closed to other
+/// processes of the same user, such as the commands that an inner runs (prctl(2),
+/// `PR_SET_DUMPABLE`). What it executes is as open as ever. To be called before a key is read.
+pub fn no_core_dumps() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        // There is no log yet, and an old kernel is no reason not to drive.
+        eprintln!("warning: this process can't be kept from making core dumps ({error})");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_keeps_this_process_to_itself() {
+        no_core_dumps();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
+    fn signals_have_their_names_and_others_their_numbers() {
+        assert_eq!(signal_name(1), "SIGHUP");
+        assert_eq!(signal_name(9), "SIGKILL");
+        assert_eq!(signal_name(15), "SIGTERM");
+        assert_eq!(signal_name(31), "SIGSYS");
+        assert_eq!(signal_name(34), "signal 34");
+        assert_eq!(signal_name(0), "signal 0");
+        assert_eq!(signal_name(i32::MIN), format!("signal {}", i32::MIN));
+    }
+}
