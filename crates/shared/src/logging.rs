@@ -17,6 +17,7 @@ mod panics;
 mod place;
 mod queue;
 mod terminal;
+mod throttle;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ use json::Json;
 use place::Folder;
 use queue::{Lost, Queue};
 use terminal::{Human, Stderr};
+
+pub use throttle::{LogThrottle, LoggedReasons};
 
 /// Bytes that may wait for the disk: an SD card can stall for seconds, while a busy router logs
 /// a megabyte a second.

@@ -232,8 +232,7 @@ impl RunIds {
     #[must_use]
     pub fn starting_at(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let millis = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
-        Self(AtomicU64::new(millis << 22))
+        Self(AtomicU64::new(crate::timing::millis(since_epoch) << 22))
     }
 
     /// The next id.
