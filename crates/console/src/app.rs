@@ -2,11 +2,13 @@
 //! Pure: no socket, no clock, no terminal.
 
 mod actions;
+pub mod banner;
 pub mod command_list;
 mod facts;
 pub mod fleet;
 mod from_router;
 mod from_terminal;
+pub mod overlay;
 pub mod round_trips;
 pub mod run_log;
 pub mod saved_log;
@@ -26,8 +28,11 @@ use crate::app::run_log::RunLog;
 use crate::app::text_field::TextField;
 use crate::drive::{Blocked, ControlHolder, Direction, Drive, DriveFacts, DriveState, LATE};
 use crate::keymap::Screen;
+use crate::screen::layout::{self, ScreenAreas};
+use crate::screen::theme::Theme;
 
-pub use types::{AppSetup, ConnectionState, Effect, Event, Notice, Overlay, Page};
+pub use overlay::{Overlay, Page};
+pub use types::{AppSetup, ConnectionState, Effect, Event, Notice};
 
 /// The least size that anything can be shown in: below it the console takes only stop and quit.
 pub const LEAST_SIZE: (u16, u16) = (40, 8);
@@ -226,6 +231,20 @@ impl App {
     pub fn is_too_small(&self) -> bool {
         let (width, height) = self.setup.size;
         width < LEAST_SIZE.0 || height < LEAST_SIZE.1
+    }
+
+    /// Where the parts of the screen are now.
+    #[must_use]
+    pub fn areas(&self) -> ScreenAreas {
+        let banner = u16::try_from(banner::lines(self).len()).unwrap_or(2);
+        let line = u16::from(self.notice.is_some() || self.field.is_some());
+        layout::areas(self.setup.size, banner, line)
+    }
+
+    /// The looks, with colours or without.
+    #[must_use]
+    pub fn theme(&self) -> Theme {
+        Theme::new(self.setup.colour)
     }
 
     /// How long the request for the chosen car's control still stands.

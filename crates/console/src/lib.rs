@@ -20,9 +20,11 @@ pub mod drive;
 mod event_loop;
 mod exit_code;
 pub mod keymap;
+pub mod screen;
 mod terminal;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod view;
 
 use config::{Options, Task};

@@ -9,39 +9,33 @@
 //!   └ footer ─ keys ─────────────────────────┘
 //! ```
 
-mod banner;
 mod commands;
 mod drive;
 mod fleet;
 mod footer;
 mod header;
-mod help;
-pub mod layout;
 mod log;
-pub mod overlay;
+mod overlay;
 mod pad;
 mod round_trips;
-mod run;
 mod runs;
 mod strip;
-pub mod text;
-mod theme;
 mod too_small;
 
 use ratatui::Frame;
 
 use crate::app::App;
 use crate::keymap::Screen;
-use layout::ScreenShape;
+use crate::screen::layout::ScreenShape;
 
 /// Draws everything.
 pub fn render(frame: &mut Frame<'_>, app: &App) {
     if app.is_too_small() {
         return too_small::render(frame, frame.area(), app);
     }
-    let areas = layout::of_screen(app);
+    let areas = app.areas();
     header::render(frame, areas.header, app);
-    banner::render(frame, areas.banner, app);
+    header::render_banner(frame, areas.banner, app);
     match (app.overlay, app.screen) {
         (Some(over), _) => overlay::render(frame, areas.body, app, over),
         (None, Screen::Fleet) => fleet::render(frame, areas.body, app),

@@ -10,7 +10,7 @@ use p2p_shared::protocol::{
 };
 
 use crate::app::round_trips::RoundTrips;
-use crate::app::run_log::end_text;
+use crate::text::end_text;
 
 /// How many of a car's last events are kept for the Drive screen.
 const EVENTS: usize = 64;

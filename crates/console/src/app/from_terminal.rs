@@ -9,8 +9,7 @@ use super::{App, Effect, Overlay, Page};
 use crate::app::text_field::FieldResult;
 use crate::drive::KeyStroke;
 use crate::keymap::{self, Action, Screen};
-use crate::view::layout::{self, ScreenShape};
-use crate::view::overlay;
+use crate::screen::layout::{self, ScreenShape};
 
 impl App {
     pub(super) fn on_terminal(&mut self, event: Input, effects: &mut Vec<Effect>) {
@@ -130,7 +129,7 @@ impl App {
     fn overlay_after(&mut self, overlay: Overlay, action: Action) -> Option<Overlay> {
         let scrolled = |by: isize| {
             let top = overlay.top.saturating_add_signed(by);
-            let top = top.min(overlay::overflow(self, overlay.page));
+            let top = top.min(self.page_overflow(overlay.page));
             Some(Overlay { top, ..overlay })
         };
         match (action, overlay.page) {
@@ -156,7 +155,7 @@ impl App {
         if self.is_on_stop(&mouse) {
             return self.perform(Action::Stop, effects);
         }
-        let pad = layout::drive(layout::of_screen(self).body).pad;
+        let pad = layout::drive(self.areas().body).pad;
         let place = ratatui::layout::Position::new(mouse.column, mouse.row);
         let on_pad = || layout::pad_at(pad, place);
         let is_down = mouse.kind == MouseEventKind::Down(MouseButton::Left);
@@ -180,7 +179,7 @@ impl App {
             && self.overlay.is_none()
             && !self.is_too_small()
             && layout::shape(self.setup.size) != ScreenShape::Strip;
-        let pad = layout::drive(layout::of_screen(self).body).pad;
+        let pad = layout::drive(self.areas().body).pad;
         let place = ratatui::layout::Position::new(mouse.column, mouse.row);
         has_pad
             && mouse.kind == MouseEventKind::Down(MouseButton::Left)

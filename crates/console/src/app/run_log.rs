@@ -5,7 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{End, RunInfo, RunSource};
+use p2p_shared::protocol::RunInfo;
+
+use crate::text::{outcome, source_word};
 
 /// Most runs that are kept: with outputs of 1 KiB each some 6 MB.
 const KEPT: usize = 2_000;
@@ -204,44 +206,6 @@ impl RunLog {
                 });
             }
         }
-    }
-}
-
-/// Whether this stands for a link's coming or going, in a past log.
-#[must_use]
-pub fn is_of_link(run: &RunInfo) -> bool {
-    run.result.as_ref().is_some_and(|result| result.status == 0)
-}
-
-/// How a run was asked for, in a word.
-#[must_use]
-pub fn source_word(source: RunSource) -> &'static str {
-    match source {
-        RunSource::Http => "http",
-        RunSource::Send => "send",
-        RunSource::Drive => "drive",
-    }
-}
-
-/// How a process ended, in a word or two.
-#[must_use]
-pub fn end_text(end: End) -> String {
-    match end {
-        End::Exit(code) => format!("exit {code}"),
-        end => end.to_string(),
-    }
-}
-
-/// What became of a run, in a word or two.
-#[must_use]
-pub fn outcome(run: &RunInfo) -> String {
-    let Some(result) = &run.result else {
-        return "running".to_owned();
-    };
-    match result.end {
-        Some(end) => end_text(end),
-        None if is_of_link(run) => String::new(),
-        None => format!("status {}", result.status),
     }
 }
 

@@ -9,7 +9,8 @@ use p2p_shared::protocol::{End, RunInfo, RunResult, RunSource};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::app::run_log::{RunLog, source_word};
+use crate::app::run_log::RunLog;
+use crate::text::source_word;
 
 /// Why a file can't be shown.
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use p2p_shared::protocol::{
 
 use super::*;
 use crate::keymap::Screen;
+use crate::screen::layout;
 use crate::testing::{self, Bench, bob, us};
-use crate::view::layout;
 
 const SIZE: (u16, u16) = (100, 32);
 const PORT: u16 = 9000;
@@ -278,7 +278,7 @@ fn the_mouse_drives_on_the_pad_and_stops_where_it_leaves() {
     let mut bench = Bench::with_car(SIZE);
     bench.control(Some(us()), None);
     bench.messages();
-    let pad = layout::drive(layout::of_screen(&bench.app).body).pad;
+    let pad = layout::drive(bench.app.areas().body).pad;
     let mouse = |kind, area: ratatui::layout::Rect| {
         let event = MouseEvent {
             kind,
@@ -535,7 +535,7 @@ fn of_what_waited_too_long_stop_and_quit_are_acted_on_and_nothing_else() {
     bench.event(stale(KeyCode::Char(' '), KeyModifiers::NONE));
     assert_eq!(bench.messages(), [stop()]);
 
-    let pad = layout::drive(layout::of_screen(&bench.app).body).pad;
+    let pad = layout::drive(bench.app.areas().body).pad;
     let cell = layout::stop_cell(pad);
     bench.event(Event::Stale(Input::Mouse(MouseEvent {
         kind: MouseEventKind::Down(MouseButton::Left),

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_shared::names::RunId;
 use p2p_shared::protocol::{ConsoleToRouter, RouterToConsole};
 
 use crate::drive::KeyReleases;
@@ -96,32 +95,6 @@ pub enum ConnectionState {
         /// The file.
         file: String,
     },
-}
-
-/// What covers the screen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Overlay {
-    /// What it shows.
-    pub page: Page,
-    /// How many of its lines are scrolled out at the top.
-    pub top: usize,
-}
-
-impl Overlay {
-    /// A page from its top.
-    #[must_use]
-    pub fn new(page: Page) -> Self {
-        Self { page, top: 0 }
-    }
-}
-
-/// A page over the screen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Page {
-    /// The keys.
-    Help,
-    /// One run, whole.
-    Run(RunId),
 }
 
 /// A sentence for the operator.

@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 use super::{client, json, output};
 use crate::app::round_trips::RoundTrips;
 use crate::connection::RouterTarget;
-use crate::view::text::{age, fit, short};
+use crate::text::{age, fit, short};
 
 pub(super) async fn run(target: &RouterTarget, as_json: bool) -> anyhow::Result<ExitCode> {
     let client = client::connect(target).await?;

@@ -6,9 +6,8 @@ use std::process::ExitCode;
 use p2p_shared::protocol::RunInfo;
 use p2p_shared::text::{Escaped, EscapedBytes};
 
-use crate::app::run_log::{is_of_link, outcome, source_word};
 use crate::app::saved_log::{self, ReadLog};
-use crate::view::text::{arguments, time_of_day};
+use crate::text::{arguments, is_of_link, outcome, source_word, time_of_day};
 
 /// Prints a line. `false`: nobody reads any more.
 pub(super) fn print_line(text: &str) -> io::Result<bool> {

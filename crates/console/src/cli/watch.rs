@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::{client, json, output};
 use crate::connection::{self, FromRouter, RouterTarget, ToRouter};
 use crate::exit_code::INTERRUPTED;
-use crate::view::text::time_of_day;
+use crate::text::time_of_day;
 
 pub(super) async fn run(
     target: RouterTarget,

@@ -7,11 +7,10 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Wrap};
 
-use super::run::output_lines;
-use super::text::{bytes, fit, short};
-use super::theme::Theme;
 use crate::app::App;
 use crate::app::command_list::{RunProgress, SentRun};
+use crate::screen::run_page::output_lines;
+use crate::text::{bytes, fit, short};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let parts = if area.width >= 60 {
@@ -29,7 +28,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
 }
 
 fn render_list(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let commands = &app.commands;
     let width = usize::from(area.width.saturating_sub(2));
     let rows = usize::from(area.height.saturating_sub(2)).max(1);
@@ -67,7 +66,7 @@ fn render_list(frame: &mut Frame<'_>, area: Rect, app: &App) {
 }
 
 fn render_output(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let width = usize::from(area.width.saturating_sub(4));
     let Some(run) = &app.commands.run else {
         let text = match app

@@ -6,12 +6,13 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Wrap};
 
-use super::text::{ago, fit, named, short, worded};
-use super::theme::Theme;
-use super::{layout, pad, round_trips, runs};
+use super::{pad, round_trips, runs};
 use crate::app::App;
-use crate::app::run_log::end_text;
 use crate::drive::{ControlHolder, DriveState};
+use crate::screen::layout;
+use crate::screen::theme::Theme;
+use crate::text::end_text;
+use crate::text::{ago, fit, named, short, worded};
 
 pub(super) fn render(frame: &mut Frame<'_>, body: Rect, app: &App) {
     let areas = layout::drive(body);
@@ -22,7 +23,7 @@ pub(super) fn render(frame: &mut Frame<'_>, body: Rect, app: &App) {
 }
 
 fn render_facts(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let width = usize::from(area.width.saturating_sub(2));
     let mut lines = facts(app, width, 2);
     lines.push(Line::default());
@@ -45,7 +46,7 @@ const NAME: usize = 13;
 
 /// Asked, acknowledged, ran: so many lines each at most, of this width.
 pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> {
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let nothing = || "–".to_owned();
     let asked = match (app.drive.asked(), app.last_press) {
         (Some((id, direction)), _) => format!("{} press {}", direction.glyph(), id.number),

@@ -7,16 +7,15 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Row, Table, Wrap};
 
 use super::round_trips::sparkline;
-use super::text::{ago, fit, short};
-use super::theme::Theme;
 use crate::app::fleet::FleetLink;
 use crate::app::{App, ConnectionState};
+use crate::text::{ago, fit, short};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     if app.fleet.is_empty() {
         return empty(frame, area, app);
     }
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let columns = columns(area.width);
     let rows_shown = usize::from(area.height.saturating_sub(3)).max(1);
     let chosen = app
@@ -122,7 +121,7 @@ fn percentiles(link: &FleetLink) -> String {
 }
 
 fn empty(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let (host, port) = app
         .setup
         .router

@@ -6,14 +6,13 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use unicode_width::UnicodeWidthStr;
 
-use super::text::fit;
-use super::theme::Theme;
 use crate::app::App;
 use crate::app::text_field::FieldPurpose;
 use crate::keymap::{BINDINGS, KeyBinding};
+use crate::text::fit;
 
 pub(super) fn render_line(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let width = usize::from(area.width);
     let line = if let Some(field) = &app.field {
         let what = match field.purpose {
@@ -53,7 +52,7 @@ pub(super) fn render_line(frame: &mut Frame<'_>, area: Rect, app: &App) {
 }
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let mut left = usize::from(area.width);
     let mut spans = Vec::new();
     let nothing_but_stop = app.stop_failed();

@@ -1,4 +1,5 @@
-//! Owns the two pinned lines: which screen, which router, and how the chosen car is.
+//! Owns the two pinned lines (which screen, which router, how the chosen car is) and the banner
+//! below them.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -6,15 +7,15 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use unicode_width::UnicodeWidthStr;
 
-use super::text::{fit, short};
-use super::theme::{Theme, round_trip_word, state_words};
 use crate::app::fleet::FleetLink;
-use crate::app::{App, ConnectionState};
+use crate::app::{App, ConnectionState, banner};
 use crate::drive::{ControlHolder, DriveState, KeyReleases};
 use crate::keymap::Screen;
+use crate::screen::theme::{Theme, round_trip_word, state_words};
+use crate::text::{fit, short};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let width = usize::from(area.width);
     if app.stop_failed() {
         return stop_failed(frame, area, app, theme);
@@ -25,6 +26,17 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
         state(app, theme, width)
     };
     let lines = vec![screens(app, theme, width), second];
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// The full-width banner: see [`banner`].
+pub(super) fn render_banner(frame: &mut Frame<'_>, area: Rect, app: &App) {
+    let width = usize::from(area.width);
+    let style = app.theme().alarm();
+    let lines: Vec<Line<'_>> = banner::lines(app)
+        .into_iter()
+        .map(|text| Line::styled(format!("{:width$}", fit(&text, width)), style))
+        .collect();
     frame.render_widget(Paragraph::new(lines), area);
 }
 
@@ -39,7 +51,7 @@ fn stop_failed(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
     // Where it is narrow, what is to be done goes before why.
     let end = app.link().and_then(FleetLink::failed_stop);
     let why = end.filter(|_| width >= 100).map_or(String::new(), |end| {
-        format!(" ({})", crate::app::run_log::end_text(end))
+        format!(" ({})", crate::text::end_text(end))
     });
     let second =
         format!(" its stop command failed 3 times{why}. Space tries again; else cut its power");

@@ -6,12 +6,11 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph};
 
 use super::runs;
-use super::text::fit;
-use super::theme::Theme;
 use crate::app::App;
+use crate::text::fit;
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let log = &app.log;
     let rows = usize::from(area.height.saturating_sub(2)).max(1);
     let width = usize::from(area.width.saturating_sub(2));

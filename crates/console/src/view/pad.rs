@@ -6,13 +6,12 @@ use ratatui::layout::{Alignment, Rect};
 use ratatui::style::Style;
 use ratatui::widgets::{Block, BorderType, Paragraph};
 
-use super::layout;
-use super::theme::Theme;
 use crate::app::App;
 use crate::drive::{Direction, DriveState};
+use crate::screen::layout;
 
 pub(super) fn render(frame: &mut Frame<'_>, pad: Rect, app: &App) {
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let asked = app.drive.asked().map(|(_, direction)| direction);
     let is_up = app.state() != DriveState::Offline;
     let acknowledged = acknowledged(app).filter(|_| is_up);

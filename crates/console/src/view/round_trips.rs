@@ -8,14 +8,14 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph};
 
-use super::text::short;
-use super::theme::Theme;
 use crate::app::App;
 use crate::app::round_trips::{BARS, RoundTrips};
+use crate::screen::theme::Theme;
+use crate::text::short;
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let Some(link) = app.link() else { return };
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let inner = usize::from(area.width.saturating_sub(2));
     let mut lines = vec![
         hop("you–router", &app.rtts, inner, theme),

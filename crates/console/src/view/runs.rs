@@ -10,10 +10,11 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph};
 use unicode_width::UnicodeWidthStr;
 
-use super::text::{ago, arguments, cell, fit, short, time_of_day};
-use super::theme::Theme;
 use crate::app::App;
-use crate::app::run_log::{is_of_link, outcome, source_word};
+use crate::screen::theme::Theme;
+use crate::text::{
+    ago, arguments, cell, fit, is_of_link, outcome, short, source_word, time_of_day, who,
+};
 
 /// The runs and events of the chosen car.
 pub(super) fn of_car(frame: &mut Frame<'_>, area: Rect, app: &App) {
@@ -21,7 +22,7 @@ pub(super) fn of_car(frame: &mut Frame<'_>, area: Rect, app: &App) {
     if area.height < 3 {
         return;
     }
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let with_events = area.width >= 100;
     let parts = Layout::horizontal([
         Constraint::Min(0),
@@ -89,14 +90,6 @@ pub(super) fn line<'a>(run: &RunInfo, width: usize, with_link: bool, theme: Them
         _ => Style::new(),
     };
     Line::styled(format!("{head}{command}{tail}"), style)
-}
-
-/// The key's name and the address, as far as they are known.
-pub(super) fn who(run: &RunInfo) -> String {
-    match run.key.as_str() {
-        "" => run.from.clone(),
-        key => format!("{key} {}", run.from),
-    }
 }
 
 /// Where the time went.

@@ -6,13 +6,12 @@ use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
 use super::drive::{facts, what_now};
-use super::text::{fit, short};
-use super::theme::Theme;
 use crate::app::App;
+use crate::text::{ago, fit, short};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let Some(link) = app.link() else { return };
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let width = usize::from(area.width);
     let mut lines = facts(app, width, 1);
     let hop = |rtt: Option<std::time::Duration>| rtt.map_or("–".to_owned(), short);
@@ -24,7 +23,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     lines.insert(0, Line::styled(fit(what_now(app), width), theme.strong()));
     lines.push(Line::styled(fit(&hops, width), theme.quiet()));
     for (at, event) in link.events.iter().rev() {
-        let age = super::text::ago(*at, app.now);
+        let age = ago(*at, app.now);
         lines.push(Line::styled(
             fit(&format!("{age:>6} ago  {event}"), width),
             theme.quiet(),

@@ -5,11 +5,11 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Wrap};
 
-use super::theme::{Theme, state_words};
 use crate::app::{App, LEAST_SIZE};
+use crate::screen::theme::state_words;
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let theme = Theme::of(app);
+    let theme = app.theme();
     let (width, height) = LEAST_SIZE;
     let (_, word) = state_words(app.state());
     let first = if app.stop_failed() {

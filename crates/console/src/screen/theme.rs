@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use ratatui::style::{Color, Modifier, Style};
 
-use crate::app::App;
 use crate::drive::DriveState;
 
 /// Round trips below this are plain.
@@ -15,15 +14,14 @@ const AMBER: Duration = Duration::from_millis(200);
 
 /// The looks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Theme {
+pub struct Theme {
     colour: bool,
 }
 
 impl Theme {
-    pub(super) fn of(app: &App) -> Self {
-        Self {
-            colour: app.setup.colour,
-        }
+    /// With colours, or with bold, dim and reversed letters alone.
+    pub(crate) fn new(colour: bool) -> Self {
+        Self { colour }
     }
 
     /// Reversed, so that the letters have the background's own colour: readable on light and
@@ -33,23 +31,23 @@ impl Theme {
         if self.colour { style.fg(colour) } else { style }
     }
 
-    pub(super) fn good(self) -> Style {
+    pub(crate) fn good(self) -> Style {
         self.coloured(Color::Green)
     }
 
-    pub(super) fn bad(self) -> Style {
+    pub(crate) fn bad(self) -> Style {
         self.coloured(Color::Red).add_modifier(Modifier::BOLD)
     }
 
-    pub(super) fn alarm(self) -> Style {
+    pub(crate) fn alarm(self) -> Style {
         self.badge(Color::Red)
     }
 
-    pub(super) fn warning(self) -> Style {
+    pub(crate) fn warning(self) -> Style {
         self.badge(Color::Yellow)
     }
 
-    pub(super) fn accent(self) -> Style {
+    pub(crate) fn accent(self) -> Style {
         self.coloured(Color::Cyan)
     }
 
@@ -61,19 +59,19 @@ impl Theme {
         }
     }
 
-    pub(super) fn quiet(self) -> Style {
+    pub(crate) fn quiet(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
-    pub(super) fn strong(self) -> Style {
+    pub(crate) fn strong(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    pub(super) fn selected(self) -> Style {
+    pub(crate) fn selected(self) -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
-    pub(super) fn state(self, state: DriveState) -> Style {
+    pub(crate) fn state(self, state: DriveState) -> Style {
         match state {
             DriveState::View => self.selected(),
             DriveState::Armed => self.badge(Color::Cyan),
@@ -84,7 +82,7 @@ impl Theme {
         }
     }
 
-    pub(super) fn round_trip(self, rtt: Duration) -> Style {
+    pub(crate) fn round_trip(self, rtt: Duration) -> Style {
         match rtt {
             rtt if rtt < PLAIN => Style::new(),
             rtt if rtt <= AMBER => self.warning(),
@@ -94,7 +92,7 @@ impl Theme {
 }
 
 /// A state's glyph and word.
-pub(super) fn state_words(state: DriveState) -> (&'static str, &'static str) {
+pub(crate) fn state_words(state: DriveState) -> (&'static str, &'static str) {
     match state {
         DriveState::View => ("○", "VIEW"),
         DriveState::Armed => ("●", "ARMED"),
@@ -106,7 +104,7 @@ pub(super) fn state_words(state: DriveState) -> (&'static str, &'static str) {
 }
 
 /// What a round trip's colour says, as a word.
-pub(super) fn round_trip_word(rtt: Duration) -> &'static str {
+pub(crate) fn round_trip_word(rtt: Duration) -> &'static str {
     match rtt {
         rtt if rtt < PLAIN => "",
         rtt if rtt <= AMBER => " slow",

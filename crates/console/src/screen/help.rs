@@ -2,10 +2,9 @@
 
 use ratatui::text::Line;
 
-use super::text::{named, worded};
 use super::theme::Theme;
-use crate::app::App;
 use crate::keymap::{BINDINGS, Screen};
+use crate::text::{named, worded};
 
 const RULES: [&str; 4] = [
     "Hold a direction to drive, let go to stop. Space stops from any screen.",
@@ -17,20 +16,24 @@ const RULES: [&str; 4] = [
 /// Columns of a key's name, with the space before it.
 const KEY: usize = 11;
 
-/// The page, in lines of so many columns.
-pub(super) fn lines<'a>(app: &App, columns: usize) -> Vec<Line<'a>> {
-    let theme = Theme::of(app);
+/// The page of a screen, in lines of so many columns; `may_drive`: with the keys of a driver.
+pub(crate) fn lines<'a>(
+    screen: Screen,
+    may_drive: bool,
+    columns: usize,
+    theme: Theme,
+) -> Vec<Line<'a>> {
     let bindings = BINDINGS
         .iter()
-        .filter(|b| b.screens.contains(&app.screen) && !b.help.is_empty())
-        .filter(|b| !b.drives || app.may_drive());
+        .filter(|b| b.screens.contains(&screen) && !b.help.is_empty())
+        .filter(|b| !b.drives || may_drive);
     let mut lines = Vec::new();
     for binding in bindings {
         let texts = worded(binding.help, columns.saturating_sub(KEY));
         let label = format!(" {}", binding.label);
         lines.extend(named(&label, KEY, theme.strong(), texts));
     }
-    if app.screen == Screen::Drive {
+    if screen == Screen::Drive {
         lines.push(Line::default());
         for rule in RULES {
             let texts = worded(rule, columns.saturating_sub(1));

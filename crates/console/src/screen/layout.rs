@@ -2,8 +2,6 @@
 
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 
-use super::banner;
-use crate::app::App;
 use crate::drive::Direction;
 
 /// A cell of the pad, in columns and rows.
@@ -49,12 +47,9 @@ pub struct ScreenAreas {
     pub footer: Rect,
 }
 
-/// The parts of the screen as it is now.
+/// The parts of a screen of this size, with so many lines of banner and of notice or typing.
 #[must_use]
-pub fn of_screen(app: &App) -> ScreenAreas {
-    let (width, height) = app.setup.size;
-    let banner = u16::try_from(banner::lines(app).len()).unwrap_or(2);
-    let line = u16::from(app.notice.is_some() || app.field.is_some());
+pub fn areas((width, height): (u16, u16), banner: u16, line: u16) -> ScreenAreas {
     let parts = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length(banner),

@@ -2,25 +2,20 @@
 
 use std::time::Duration;
 
-use p2p_shared::names::RunId;
+use p2p_shared::protocol::RunInfo;
 use p2p_shared::text::EscapedBytes;
 use ratatui::text::Line;
 
-use super::runs::who;
-use super::text::{arguments, bytes, fit, named, short, time_of_day, worded, wrapped};
 use super::theme::Theme;
-use crate::app::App;
-use crate::app::run_log::{outcome, source_word};
+use crate::text::{
+    arguments, bytes, fit, named, outcome, short, source_word, time_of_day, who, worded, wrapped,
+};
 
 /// Columns of a field's name.
 const NAME: usize = 10;
 
 /// The page, in lines of so many columns.
-pub(super) fn lines<'a>(app: &App, id: RunId, columns: usize) -> Vec<Line<'a>> {
-    let theme = Theme::of(app);
-    let Some(run) = app.log.get(id) else {
-        return vec![Line::from("this run is no longer kept")];
-    };
+pub(crate) fn lines<'a>(run: &RunInfo, columns: usize, theme: Theme) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
     let mut field = |name: &str, value: String| {
         let texts = worded(&fit(&value, 2000), columns.saturating_sub(NAME));
@@ -38,10 +33,10 @@ pub(super) fn lines<'a>(app: &App, id: RunId, columns: usize) -> Vec<Line<'a>> {
             "{} UTC by {} from {}",
             time_of_day(run.at_ms),
             source_word(run.source),
-            who(&run)
+            who(run)
         ),
     );
-    field("result", outcome(&run));
+    field("result", outcome(run));
     if let Some(result) = &run.result {
         let time = |us| short(Duration::from_micros(us));
         field("status", result.status.to_string());
@@ -66,7 +61,7 @@ pub(super) fn lines<'a>(app: &App, id: RunId, columns: usize) -> Vec<Line<'a>> {
 }
 
 /// Output as lines of so many columns; nothing in it reaches the terminal as anything but text.
-pub(super) fn output_lines<'a>(output: &[u8], columns: usize) -> Vec<Line<'a>> {
+pub(crate) fn output_lines<'a>(output: &[u8], columns: usize) -> Vec<Line<'a>> {
     let output = output.strip_suffix(b"\n").unwrap_or(output);
     let lines = output.split(|byte| *byte == b'\n');
     lines

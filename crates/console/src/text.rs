@@ -1,8 +1,10 @@
-//! Owns how values become short texts: escaped, cut to columns, with units.
+//! Owns how values become short texts: escaped, cut to columns, with units; and what is said of runs.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use p2p_shared::names::Argument;
+use p2p_shared::protocol::{End, RunInfo, RunSource};
 use p2p_shared::text::Escaped;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -77,7 +79,7 @@ pub fn worded(text: &str, columns: usize) -> Vec<String> {
 }
 
 /// A name in front of the first of its lines, and as many columns left free before the others.
-pub(super) fn named<'a>(
+pub(crate) fn named<'a>(
     name: &str,
     columns: usize,
     style: Style,
@@ -144,7 +146,7 @@ pub fn bytes(n: u64) -> String {
 
 /// Arguments as people would type them, not yet escaped.
 #[must_use]
-pub fn arguments(arguments: &[p2p_shared::names::Argument]) -> String {
+pub fn arguments(arguments: &[Argument]) -> String {
     let mut text = String::new();
     for argument in arguments {
         let word = String::from_utf8_lossy(argument.as_bytes());
@@ -156,6 +158,53 @@ pub fn arguments(arguments: &[p2p_shared::names::Argument]) -> String {
         };
     }
     text
+}
+
+/// Whether this stands for a link's coming or going, in a past log.
+#[must_use]
+pub fn is_of_link(run: &RunInfo) -> bool {
+    run.result.as_ref().is_some_and(|result| result.status == 0)
+}
+
+/// How a run was asked for, in a word.
+#[must_use]
+pub fn source_word(source: RunSource) -> &'static str {
+    match source {
+        RunSource::Http => "http",
+        RunSource::Send => "send",
+        RunSource::Drive => "drive",
+    }
+}
+
+/// How a process ended, in a word or two.
+#[must_use]
+pub fn end_text(end: End) -> String {
+    match end {
+        End::Exit(code) => format!("exit {code}"),
+        end => end.to_string(),
+    }
+}
+
+/// What became of a run, in a word or two.
+#[must_use]
+pub fn outcome(run: &RunInfo) -> String {
+    let Some(result) = &run.result else {
+        return "running".to_owned();
+    };
+    match result.end {
+        Some(end) => end_text(end),
+        None if is_of_link(run) => String::new(),
+        None => format!("status {}", result.status),
+    }
+}
+
+/// The key's name and the address, as far as they are known.
+#[must_use]
+pub fn who(run: &RunInfo) -> String {
+    match run.key.as_str() {
+        "" => run.from.clone(),
+        key => format!("{key} {}", run.from),
+    }
 }
 
 #[cfg(test)]

@@ -1,36 +1,21 @@
-//! Owns the full-width banner: a hop that is lost, a request for control. It says which hop,
+//! Owns the sentences of the full-width banner: a hop that is lost, a request for control. It says which hop,
 //! since when, when the car stops itself, and when the next try is.
 
 use std::time::{Duration, Instant};
 
 use p2p_shared::text::Escaped;
-use ratatui::Frame;
-use ratatui::layout::Rect;
-use ratatui::text::Line;
-use ratatui::widgets::Paragraph;
 
-use super::layout::{ScreenShape, shape};
-use super::text::{ago, fit, worded};
-use super::theme::Theme;
-use crate::app::{App, ConnectionState};
+use super::{App, ConnectionState};
 use crate::drive::ControlHolder;
+use crate::screen::layout::{ScreenShape, shape};
+use crate::text::{ago, fit, worded};
 
 /// Columns before a line that goes on.
 const INDENT: usize = 3;
 
-pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let width = usize::from(area.width);
-    let style = Theme::of(app).alarm();
-    let lines: Vec<Line<'_>> = lines(app)
-        .into_iter()
-        .map(|text| Line::styled(format!("{:width$}", fit(&text, width)), style))
-        .collect();
-    frame.render_widget(Paragraph::new(lines), area);
-}
-
 /// What the banner says, in lines of the screen's width; nothing: there is none. A long reason goes
 /// on in a second line where there is room for it.
-pub(super) fn lines(app: &App) -> Vec<String> {
+pub(crate) fn lines(app: &App) -> Vec<String> {
     let sentences = lost_router(app)
         .or_else(|| lost_car(app))
         .or_else(|| request(app))

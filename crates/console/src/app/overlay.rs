@@ -1,0 +1,62 @@
+//! Owns the page that covers a screen, the help or one run: its lines, and how far it is scrolled.
+
+use p2p_shared::names::RunId;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+
+use super::App;
+use crate::screen::{help, run_page};
+
+/// What covers the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overlay {
+    /// What it shows.
+    pub page: Page,
+    /// How many of its lines are scrolled out at the top.
+    pub top: usize,
+}
+
+impl Overlay {
+    /// A page from its top.
+    #[must_use]
+    pub fn new(page: Page) -> Self {
+        Self { page, top: 0 }
+    }
+}
+
+/// A page over the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// The keys.
+    Help,
+    /// One run, whole.
+    Run(RunId),
+}
+
+impl App {
+    /// The lines of a page, in the columns of this area's frame.
+    #[must_use]
+    pub fn page_lines(&self, page: Page, area: Rect) -> Vec<Line<'_>> {
+        let columns = usize::from(area.width.saturating_sub(2));
+        match page {
+            Page::Help => help::lines(self.screen, self.may_drive(), columns, self.theme()),
+            Page::Run(id) => match self.log.get(id) {
+                Some(run) => run_page::lines(&run, columns, self.theme()),
+                None => vec![Line::from("this run is no longer kept")],
+            },
+        }
+    }
+
+    /// How many lines of a page don't fit on the screen as it is.
+    pub(super) fn page_overflow(&self, page: Page) -> usize {
+        let area = self.areas().body;
+        hidden_lines(&self.page_lines(page, area), area)
+    }
+}
+
+/// How many of these lines don't fit into this area's frame.
+#[must_use]
+pub fn hidden_lines(lines: &[Line<'_>], area: Rect) -> usize {
+    let rows = usize::from(area.height.saturating_sub(2));
+    lines.len().saturating_sub(rows)
+}
