@@ -83,12 +83,9 @@ step "Building ($profile)"
 flags=--locked
 [ "$profile" = debug ] || flags="$flags --release"
 # shellcheck disable=SC2086
-{
-    cargo build $flags -p p2p-router -p p2p-inner --bins
-    cargo build $flags -p p2p-inner --example echo_worker
-    cargo build $flags -p p2p-router --example load --example links
-} || die 1 "the build has failed, see above"
-bin=$target/$profile load=$target/$profile/examples/load
+cargo build $flags --bin p2p-router --bin p2p-inner --bin load --bin links --bin echo-worker ||
+    die 1 "the build has failed, see above"
+bin=$target/$profile load=$target/$profile/load
 ! wants oneshot worker || need_bore
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/p2prouter-bench.XXXXXX")

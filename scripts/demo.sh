@@ -98,7 +98,7 @@ need_cargo
 
 step "Building (cargo build --release --locked)"
 cd "$here/.."
-{ cargo build --release --locked && cargo build --release --locked -p p2p-inner --example sim_car; } ||
+cargo build --release --locked --bin p2p-router --bin p2p-inner --bin p2p-console --bin sim-car ||
     die 1 "the build has failed, see above"
 target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
@@ -121,7 +121,7 @@ echo "It takes links on port $port."
 # The car's folder: its worker, a plain file that stops it whatever becomes of the worker, and a
 # command that is just a script.
 mkdir "$work/command"
-cp "$target/release/examples/sim_car" "$work/command/car.worker"
+cp "$target/release/sim-car" "$work/command/car.worker"
 cp "$here/commands/hello" "$work/command/hello"
 printf '#!/bin/sh\nexec ./car.worker stop\n' >"$work/command/stop"
 chmod 755 "$work/command" "$work/command"/*

@@ -62,8 +62,7 @@ cd "$here/.."
 need tmux tmux
 need_cargo
 
-cargo build --release --locked
-cargo build --release --locked -p p2p-console --example recording
+cargo build --release --locked --bin p2p-router --bin p2p-inner --bin p2p-console --bin sim-car --bin recording
 target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 screens=0 shown=''
@@ -88,6 +87,6 @@ take 2.5
 
 mkdir -p docs
 # shellcheck disable=SC2086 # each word is a screen
-"$target/release/examples/recording" $shown >"$work/console.svg"
+"$target/release/recording" $shown >"$work/console.svg"
 mv "$work/console.svg" docs/console.svg
 say "docs/console.svg: $screens screens"

@@ -33,14 +33,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 say "building"
-cargo build -q --release --locked -p p2p-router --example load
-cargo test -q --release --locked -p p2p-router --test chaos --no-run
-cargo build -q --release --locked -p p2p-router --examples
+cargo test -q --release --locked -p p2p-system-tests --no-run
 say "soaking for $minutes min"
 P2P_SOAK_MINUTES=$minutes P2P_SOAK_CHART=$work/chart \
-    cargo test -q --release --locked -p p2p-router --test chaos -- soak --nocapture
+    cargo test -q --release --locked -p p2p-system-tests --test it -- chaos::soak --nocapture
 target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-"$target/release/examples/load" chart --width 560 --title "A soak of $minutes minutes: memory, descriptors, time of an answer" \
+"$target/release/load" chart --width 560 --title "A soak of $minutes minutes: memory, descriptors, time of an answer" \
     <"$work/chart" >"$work/soak.svg"
 mv "$work/soak.svg" docs/soak.svg
 say "drawn: docs/soak.svg"

@@ -51,7 +51,7 @@ router_with_links() { # CASE COUNT [with-keys]
     before=$(memory_kib "$router")
     first=$("$load" ports "$count" --on "$address" --row)
     [ -z "$key" ] || export P2P_KEY="$key"
-    launch "$case-cars" "$bin/examples/links" "$address" "$main_port" "$count" "$first"
+    launch "$case-cars" "$bin/links" "$address" "$main_port" "$count" "$first"
     unset P2P_KEY
     await_links 'links are up'
     echo "$router $before $count $address $main_port" >"$work/$case.idle"
@@ -115,7 +115,7 @@ links_come_back() {
     read -r router before count address main_port <"$work/$case.idle"
     step "Killing the router of $count links"
     mkdir "$work/echo"
-    cp "$bin/examples/echo_worker" "$work/echo/echo.worker"
+    cp "$bin/echo-worker" "$work/echo/echo.worker"
     service_port=$("$load" ports 1 --on "$address")
     inner asked "$address" "$main_port" "$service_port" --name asked --commands "$work/echo"
     ready 'the car' "http://$address:$service_port/cgi?command=echo"

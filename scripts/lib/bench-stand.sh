@@ -88,7 +88,7 @@ write_commands() {
 #!/bin/sh
 printf 'Content-Type: text/plain\n\nhello\n'
 END
-    cp "$bin/examples/echo_worker" "$work/commands/echo.worker"
+    cp "$bin/echo-worker" "$work/commands/echo.worker"
     if command -v python3 >/dev/null; then
         cat >"$work/commands/python.worker" <<'END'
 #!/usr/bin/env python3

@@ -1,0 +1,310 @@
+//! Owns one stand: the real router, inner and console on this machine, and the hands that drive.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::proxy::Proxy;
+use super::pty::Pty;
+use super::spaces::{ROUTER, Spaces};
+use super::witness::{Act, Acts, MOTION, STOP, now};
+
+/// How long anything may take before the benchmark gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+const SIZE: (u16, u16) = (100, 32);
+
+/// A key of the pad, as kitty reports it.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrow(pub usize);
+
+impl Arrow {
+    pub const UP: Self = Self(0);
+    pub const LEFT: Self = Self(2);
+
+    pub fn command(self) -> &'static str {
+        MOTION[self.0]
+    }
+
+    fn bytes(self, stroke: u8) -> String {
+        // In the order of the motion commands: up, down, left, right.
+        let letter = ["A", "B", "D", "C"][self.0];
+        format!("\x1b[1;1:{stroke}{letter}")
+    }
+}
+
+/// Where the programs find each other.
+#[derive(Default)]
+pub struct Ways {
+    /// A proxy with this delay each way between the inner and the router.
+    pub link: Option<Duration>,
+    /// The same between the console and the router.
+    pub desk: Option<Duration>,
+    /// Namespaces with a middle that drops packets.
+    pub spaces: Option<Spaces>,
+}
+
+/// Everything that runs. Dropped, nothing does.
+pub struct Stand {
+    pub console: Pty,
+    pub inner: Process,
+    pub router: Process,
+    pub acts: Acts,
+    pub link: Option<Proxy>,
+    pub desk: Option<Proxy>,
+    pub spaces: Option<Spaces>,
+    delay: Duration,
+    router_port: u16,
+    service_port: u16,
+    folder: TempDir,
+}
+
+impl Stand {
+    pub fn start(ways: Ways) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let commands = folder.path().join("command");
+        fs::create_dir(&commands).unwrap();
+        fs::copy(std::env::current_exe().unwrap(), commands.join(STOP)).unwrap();
+        for name in MOTION {
+            fs::hard_link(commands.join(STOP), commands.join(name)).unwrap();
+        }
+        let acts = Acts::of(folder.path());
+        let bind = if ways.spaces.is_some() {
+            "0.0.0.0"
+        } else {
+            "127.0.0.1"
+        };
+        let space = ways.spaces.as_ref().map(Spaces::router);
+        let mut router = program("p2p-router", folder.path(), space.as_deref());
+        router.args(["0", "--open", "--open-to-everyone", "--bind", bind]);
+        let router = Process::start(router, &folder.path().join("router"));
+        let router_port = router.number_behind(&format!("listening on {bind}:"));
+        let proxy = |delay: Option<Duration>| delay.map(|delay| Proxy::to(router_port, delay));
+        let (link, desk) = (proxy(ways.link), proxy(ways.desk));
+        let service_port = free_port();
+        let spaces = ways.spaces;
+        let link_port = link.as_ref().map_or(router_port, Proxy::port);
+        let inner = start_inner(folder.path(), spaces.as_ref(), link_port, service_port);
+        let desk_port = desk.as_ref().map_or(router_port, Proxy::port);
+        let console = start_console(folder.path(), spaces.as_ref(), desk_port);
+        Self {
+            console,
+            inner,
+            router,
+            acts,
+            link,
+            desk,
+            spaces,
+            delay: ways.link.unwrap_or_default() + ways.desk.unwrap_or_default(),
+            router_port,
+            service_port,
+            folder,
+        }
+    }
+
+    pub fn restart_inner(&mut self) {
+        let port = self.link.as_ref().map_or(self.router_port, Proxy::port);
+        let (spaces, service_port) = (self.spaces.as_ref(), self.service_port);
+        self.inner = start_inner(self.folder.path(), spaces, port, service_port);
+    }
+
+    pub fn restart_console(&mut self) {
+        let port = self.desk.as_ref().map_or(self.router_port, Proxy::port);
+        self.console = start_console(self.folder.path(), self.spaces.as_ref(), port);
+    }
+
+    /// Takes control, and tries until a press moves the car: then it drives, and stands.
+    pub fn arm(&self) {
+        let begun = now();
+        while now() < begun + PATIENCE {
+            self.console.send(b"a");
+            std::thread::sleep(self.delay * 2 + Duration::from_millis(30));
+            self.down(Arrow::UP);
+            let answer = self.delay * 3 + Duration::from_millis(150);
+            let moved = self
+                .acts
+                .first(answer, |act| act.name == Arrow::UP.command());
+            self.up(Arrow::UP);
+            if moved.is_some() && self.acts.first(PATIENCE, Act::is_stop).is_some() {
+                self.acts
+                    .until_quiet(self.delay * 2 + Duration::from_millis(60));
+                return;
+            }
+        }
+        panic!("the car can't be driven: {:?}", self.console.shown());
+    }
+
+    /// The car moves by this key, which is held.
+    pub fn set_off(&self, arrow: Arrow) {
+        for _ in 0..5 {
+            if self.drive(arrow).is_some() {
+                return;
+            }
+            eprintln!("{arrow:?} moved nothing: armed and pressed again");
+            self.up(arrow);
+            self.arm();
+        }
+        panic!("the car can't be driven: {:?}", self.console.shown());
+    }
+
+    /// Presses, and waits for the motion.
+    pub fn drive(&self, arrow: Arrow) -> Option<Act> {
+        self.down(arrow);
+        self.acts
+            .first(Duration::from_secs(2), |act| act.name == arrow.command())
+    }
+
+    pub fn down(&self, arrow: Arrow) {
+        self.console.send(arrow.bytes(1).as_bytes());
+    }
+
+    pub fn repeat(&self, arrow: Arrow) {
+        self.console.send(arrow.bytes(2).as_bytes());
+    }
+
+    pub fn up(&self, arrow: Arrow) {
+        self.console.send(arrow.bytes(3).as_bytes());
+    }
+
+    /// The floor: the same program started from here, as the inner starts it. Its first act.
+    pub fn spawn_alone(&self, name: &str) -> Option<Duration> {
+        let commands = self.folder.path().join("command");
+        let mut command = Command::new(commands.join(name));
+        command
+            .current_dir(&commands)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let begun = now();
+        let mut child = command.spawn().unwrap();
+        let act = self.acts.first(PATIENCE, |act| act.process == child.id());
+        child.wait().unwrap();
+        Some(act?.at - begun)
+    }
+}
+
+/// A program that runs, and what it has said so far. Killed when it is dropped.
+pub struct Process {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Process {
+    fn start(mut command: Command, said: &Path) -> Self {
+        let out = || {
+            Stdio::from(
+                File::options()
+                    .append(true)
+                    .create(true)
+                    .open(said)
+                    .unwrap(),
+            )
+        };
+        let _ = fs::remove_file(said);
+        command.stdin(Stdio::null()).stdout(out()).stderr(out());
+        Self {
+            child: command.spawn().unwrap(),
+            said: said.to_owned(),
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// The last of what it has said.
+    pub fn said(&self) -> String {
+        let said = fs::read_to_string(&self.said).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    fn number_behind(&self, what: &str) -> u16 {
+        let begun = now();
+        loop {
+            let said = fs::read_to_string(&self.said).unwrap();
+            let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            if let Some((_, rest)) = whole.rsplit_once(what) {
+                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                return digits.parse().unwrap();
+            }
+            assert!(
+                now() < begun + PATIENCE,
+                "it never said {what:?}, but: {said}"
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start_inner(folder: &Path, spaces: Option<&Spaces>, port: u16, service_port: u16) -> Process {
+    let space = spaces.map(Spaces::car);
+    let mut inner = program("p2p-inner", folder, space.as_deref());
+    let host = if spaces.is_some() {
+        ROUTER
+    } else {
+        "127.0.0.1"
+    };
+    inner.args([host, &port.to_string(), &service_port.to_string()]);
+    inner.args(["--name", "car"]);
+    let inner = Process::start(inner, &folder.join("inner"));
+    inner.number_behind(&format!("link up: http://{host}:"));
+    inner
+}
+
+fn start_console(folder: &Path, spaces: Option<&Spaces>, port: u16) -> Pty {
+    let space = spaces.map(Spaces::router);
+    let mut console = program("p2p-console", folder, space.as_deref());
+    console.args(["--router", &format!("127.0.0.1:{port}"), "--link", "car"]);
+    // The terminal's own starter adds to our environment.
+    console.env_remove("P2P_KEY").env_remove("XDG_CONFIG_HOME");
+    let console = Pty::start(&console, true, SIZE);
+    let begun = now();
+    while !console.shown().contains("VIEW") {
+        assert!(now() < begun + PATIENCE, "{:?}", console.shown());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    console
+}
+
+/// A program of ours with nothing of our environment, and its home in the folder.
+fn program(name: &str, folder: &Path, space: Option<&str>) -> Command {
+    let mut command = match space {
+        None => Command::new(super::products::path(name)),
+        Some(space) => {
+            let mut command = Command::new("ip");
+            command
+                .args(["netns", "exec", space])
+                .arg(super::products::path(name));
+            command
+        }
+    };
+    let path = std::env::var_os("PATH").unwrap();
+    command.env_clear().env("PATH", path).env("HOME", folder);
+    command.current_dir(folder);
+    command
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}

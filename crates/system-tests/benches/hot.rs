@@ -1,0 +1,96 @@
+//! What each command of a worker costs beside the kernel, piece by piece, with its allocations:
+//! `cargo bench -p p2p-system-tests --bench hot`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this is a benchmark"
+)]
+
+use bytes::{Bytes, BytesMut};
+use divan::{AllocProfiler, Bencher, black_box};
+use p2p_router::http::query::CgiQuery;
+use p2p_shared::codec::{decode, encode};
+use p2p_shared::names::{Argument, RunId};
+use p2p_shared::protocol::{End, InnerToRouter, RouterToInner, RunRequest};
+
+#[allow(
+    dead_code,
+    reason = "the lines between inner and worker: the inner uses more of them"
+)]
+#[path = "../../inner/src/worker/protocol.rs"]
+mod worker_protocol;
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+fn request() -> RunRequest {
+    RunRequest {
+        run: RunId::from_number(7),
+        command: "forward".parse().unwrap(),
+        arguments: vec![Argument::try_from(Bytes::from_static(b"0.5")).unwrap()],
+        deadline_ms: 30_000,
+        remote_addr: "192.0.2.1".to_owned(),
+        stdin_bytes: 0,
+        for_ms: None,
+    }
+}
+
+fn answered() -> InnerToRouter {
+    InnerToRouter::Answered {
+        run: RunId::from_number(7),
+        end: End::Exit(0),
+        exec_us: 50,
+        output: Bytes::from_static(b"going forward\n"),
+        stderr: Bytes::new(),
+    }
+}
+
+#[divan::bench]
+fn query_parse() -> CgiQuery {
+    CgiQuery::parse(black_box("command=forward&arg=0.5")).unwrap()
+}
+
+#[divan::bench]
+fn run_encode(bencher: Bencher<'_, '_>) {
+    let run = RouterToInner::Run(request());
+    bencher.bench_local(|| encode(black_box(&run)).unwrap());
+}
+
+#[divan::bench]
+fn run_decode(bencher: Bencher<'_, '_>) {
+    let bytes = encode(&RouterToInner::Run(request())).unwrap();
+    bencher.bench_local(|| decode::<RouterToInner>(black_box(&bytes)).unwrap());
+}
+
+#[divan::bench]
+fn worker_line_write(bencher: Bencher<'_, '_>) {
+    let request = request();
+    let mut line = BytesMut::with_capacity(1024);
+    bencher.bench_local(|| {
+        line.clear();
+        worker_protocol::write_request(&mut line, 7, black_box(&request), b"").unwrap();
+    });
+}
+
+#[divan::bench]
+fn worker_line_parse() -> worker_protocol::WorkerAnswer {
+    let line = r#"{"id":7,"output":"going forward\n"}"#;
+    serde_json::from_str(black_box(line)).unwrap()
+}
+
+#[divan::bench]
+fn answered_encode(bencher: Bencher<'_, '_>) {
+    let answered = answered();
+    bencher.bench_local(|| encode(black_box(&answered)).unwrap());
+}
+
+#[divan::bench]
+fn answered_decode(bencher: Bencher<'_, '_>) {
+    let bytes = encode(&answered()).unwrap();
+    bencher.bench_local(|| decode::<InnerToRouter>(black_box(&bytes)).unwrap());
+}

@@ -1,0 +1,108 @@
+//! Measures what strangers cost an honest client and the router's memory:
+//! `cargo bench -p p2p-system-tests --bench strangers`. The real router as a process, a car, a caller
+//! with a key who asks all the time, first in peace and then beside thousands without one.
+//! Prints a table, and fails where an aim is missed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this is a benchmark"
+)]
+#![allow(unreachable_pub, reason = "a program of several files")]
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+mod attack;
+mod honest;
+#[path = "../products.rs"]
+mod products;
+mod stand;
+
+use attack::Attack;
+use honest::Latencies;
+use stand::Stand;
+
+/// The aims: more memory, in KiB, and the ratio of p99.
+const MEMORY: u64 = 64 * 1024;
+const RATIO: f64 = 2.0;
+
+/// Measures an honest client beside strangers
+#[derive(Parser)]
+struct Options {
+    /// How long the attack takes, in seconds; half of it before, in peace
+    #[arg(long, default_value = "60")]
+    seconds: u64,
+    /// Connections that never come to an end of their TLS handshake or their headers
+    #[arg(long, default_value = "10000")]
+    slow: usize,
+    /// WebSockets that are asked for without a key
+    #[arg(long, default_value = "1000")]
+    sockets: usize,
+    /// After so many seconds a connection that was closed comes again (slowloris.py: 15)
+    #[arg(long, default_value = "15")]
+    again: u64,
+    /// What cargo passes to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    p2p_router::net::limits::raise_open_files();
+    let stand = Stand::new().await;
+    let time = Duration::from_secs(options.seconds);
+    // The first requests load what later ones use.
+    honest::measure(&stand, Duration::from_secs(2)).await;
+    let peace = honest::measure(&stand, time / 2).await;
+    let memory = stand.memory();
+    // From its first connection on.
+    let (attack, during) = tokio::join!(
+        Attack::start(&options, &stand),
+        honest::measure(&stand, time)
+    );
+    let most = stand.most_memory();
+    let (connections, open) = attack.end();
+    println!(
+        "{} slow connections and {} WebSockets from {} addresses for {} s: {connections} connections made, {open} open at the end; {} sent away, {} wrong or no keys refused",
+        options.slow,
+        options.sockets,
+        attack::ADDRESSES,
+        options.seconds,
+        stand.metric("strangers_sent_away_total").await,
+        stand.metric("link_refusals_total").await,
+    );
+    println!(
+        "{:24}{:>12}{:>12}{:>8}",
+        "ms", "in peace", "beside", "ratio"
+    );
+    let row = |name: &str, of: fn(&Latencies) -> (f64, f64)| {
+        let ((p50, p99), (p50_during, p99_during)) = (of(&peace), of(&during));
+        for (which, a, b) in [("p50", p50, p50_during), ("p99", p99, p99_during)] {
+            println!("{name:20}{which:4}{a:>12.2}{b:>12.2}{:>8.2}", b / a);
+        }
+        p99_during / p99
+    };
+    let ratios = [
+        row("kept connection", |l| l.of_kept()),
+        row("new connection", |l| l.of_new()),
+    ];
+    println!(
+        "requests: {} in peace, {} beside, {} failed",
+        peace.count(),
+        during.count(),
+        during.failed
+    );
+    let more = most.saturating_sub(memory);
+    println!("memory: {memory} KiB before, {most} KiB at most: {more} KiB more");
+    let is_met = more <= MEMORY && during.failed == 0 && ratios.iter().all(|r| *r <= RATIO);
+    if is_met {
+        ExitCode::SUCCESS
+    } else {
+        println!("an aim is missed: {MEMORY} KiB more, p99 doubled, no failure");
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,207 @@
+//! Owns who drives: a console that holds a key, takes control again when it has lost it, and writes
+//! down each proof of itself that it has sent; and one who takes control from it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use p2p_shared::codec::encode;
+use p2p_shared::key::Key;
+use p2p_shared::protocol::{
+    ConsoleToRouter, ControlInfo, ControlRequest, FeedEvent, MotionEvent, PressId, RouterToConsole,
+    SessionId,
+};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
+
+use super::history::{Shared, now};
+use crate::common::console::dial;
+use crate::common::peer::Peer;
+use crate::common::until;
+
+/// Between two heartbeats.
+const BEAT: Duration = Duration::from_millis(100);
+
+/// What a fault does to the driver.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reins {
+    /// It goes away at once, without a goodbye, and does not come back before this is taken back.
+    pub(crate) is_gone: Arc<AtomicBool>,
+    /// It says nothing any more.
+    pub(crate) is_silent: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Driver {
+    pub(crate) main_port: u16,
+    pub(crate) service_port: u16,
+    pub(crate) key: Option<Key>,
+    pub(crate) history: Shared,
+    pub(crate) reins: Reins,
+    /// What it holds; nobody else holds the same.
+    pub(crate) motion: &'static str,
+    /// How it comes by control.
+    pub(crate) wish: ControlRequest,
+}
+
+/// What it knows of itself.
+#[derive(Default)]
+struct State {
+    me: Option<SessionId>,
+    epoch: Option<u64>,
+    tick: Option<u64>,
+    press: Option<PressId>,
+    number: u64,
+}
+
+impl Driver {
+    pub(crate) async fn drives(self, end: CancellationToken) {
+        while !end.is_cancelled() {
+            if !self.reins.is_gone.load(Ordering::SeqCst)
+                && let Ok(Ok(peer)) = tokio::time::timeout(
+                    Duration::from_secs(5),
+                    dial(self.main_port, self.key.as_ref()),
+                )
+                .await
+            {
+                let _ = end.run_until_cancelled(self.drives_by(peer)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Another one takes control from it, and drives for a moment.
+    pub(crate) async fn is_taken_from(&self) {
+        let rival = Self {
+            motion: "back",
+            wish: ControlRequest::Seize,
+            reins: Reins::default(),
+            ..self.clone()
+        };
+        let end = CancellationToken::new();
+        let driving = tokio::spawn(rival.drives(end.clone()));
+        let history = &self.history;
+        until("another one drives", || {
+            let history = history.lock().unwrap();
+            history.presses.iter().any(|(_, motion)| *motion == "back")
+        })
+        .await;
+        tokio::time::sleep(BEAT * 2).await;
+        end.cancel();
+        driving.await.unwrap();
+    }
+
+    /// Drives until this connection is lost.
+    async fn drives_by(&self, mut peer: Peer) -> Option<()> {
+        let mut state = State::default();
+        let hello = ConsoleToRouter::Hello {
+            software: "a test".to_owned(),
+            readonly: false,
+        };
+        say(&mut peer, hello).await?;
+        let service_port = Some(self.service_port);
+        say(&mut peer, ConsoleToRouter::Watch { service_port }).await?;
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = peer.hear() => state.hears(self.service_port, message?),
+                _ = beat.tick() => {
+                    if self.reins.is_gone.load(Ordering::SeqCst) {
+                        let socket = socket2::SockRef::from(peer.0.get_ref().socket().unwrap());
+                        socket.set_linger(Some(Duration::ZERO)).unwrap();
+                        return None;
+                    }
+                    if !self.reins.is_silent.load(Ordering::SeqCst) {
+                        self.beats(&mut state, &mut peer).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn beats(&self, state: &mut State, peer: &mut Peer) -> Option<()> {
+        let service_port = self.service_port;
+        let (Some(epoch), Some(tick_ms)) = (state.epoch, state.tick) else {
+            let wish = self.wish;
+            return say(peer, ConsoleToRouter::Control { service_port, wish }).await;
+        };
+        let proof = if let Some(press) = state.press {
+            ConsoleToRouter::Renew {
+                service_port,
+                press,
+                tick_ms,
+            }
+        } else {
+            state.number += 1;
+            let press = PressId {
+                epoch,
+                number: state.number,
+            };
+            state.press = Some(press);
+            ConsoleToRouter::Press {
+                service_port,
+                press,
+                command: self.motion.parse().unwrap(),
+                tick_ms,
+            }
+        };
+        let is_press = matches!(proof, ConsoleToRouter::Press { .. });
+        let before = now();
+        say(peer, proof).await?;
+        let mut history = self.history.lock().unwrap();
+        history.proofs.push(now());
+        if is_press {
+            history.presses.push((before, self.motion));
+        }
+        Some(())
+    }
+}
+
+impl State {
+    fn hears(&mut self, port: u16, message: RouterToConsole) {
+        match message {
+            // Another one than the first comes where events were missed: the press may be over.
+            RouterToConsole::Snapshot { session, links, .. } => {
+                (self.me, self.press) = (Some(session), None);
+                if let Some(link) = links.into_iter().find(|link| link.service_port == port) {
+                    self.has_control(link.control);
+                }
+            }
+            RouterToConsole::Tick { clock_ms, .. } => self.tick = Some(clock_ms),
+            RouterToConsole::Refused { .. } => self.press = None,
+            RouterToConsole::Feed(FeedEvent::Control {
+                service_port,
+                control,
+            }) if service_port == port => {
+                self.has_control(control);
+            }
+            RouterToConsole::Feed(FeedEvent::Motion { event, .. }) => match event {
+                MotionEvent::Over { press, .. } if press == self.press => self.press = None,
+                MotionEvent::Refused { press, .. } if Some(press) == self.press => {
+                    self.press = None;
+                }
+                _ => {}
+            },
+            // One that takes the place of another comes without a word of that one's end.
+            RouterToConsole::Feed(FeedEvent::Link(_) | FeedEvent::LinkDown { .. }) => {
+                (self.press, self.tick) = (None, None);
+            }
+            _ => {}
+        }
+    }
+
+    fn has_control(&mut self, control: ControlInfo) {
+        let is_mine = control.driver.is_some_and(|d| Some(d.session) == self.me);
+        let epoch = is_mine.then_some(control.epoch);
+        if epoch != self.epoch {
+            (self.epoch, self.press, self.number) = (epoch, None, 0);
+        }
+    }
+}
+
+async fn say(peer: &mut Peer, message: ConsoleToRouter) -> Option<()> {
+    let message = Message::Binary(encode(&message).unwrap());
+    peer.0.send(message).await.ok()
+}

@@ -1,0 +1,91 @@
+//! Owns how the programs of a stand are started: as usual, or as a fault wants it.
+
+use std::fs;
+use std::path::Path;
+
+use crate::common::program::{Program, inner, path, router};
+
+/// What else the inner is told, if the folder has it.
+pub(crate) const SETTINGS: &str = "inner.toml";
+
+/// How the programs are run, where a fault wants it otherwise.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Setting {
+    /// What starts the inner, if something else does: the words before its own.
+    pub(crate) starter: Vec<String>,
+    /// The router's host as the inner is told it, rather than this machine's own address.
+    pub(crate) host: Option<String>,
+    /// The inner is in another network: there is no proxy on its way.
+    pub(crate) is_elsewhere: bool,
+    /// The inner runs as this user, and all is his.
+    pub(crate) user: Option<u32>,
+    /// All have keys, and the link TLS.
+    pub(crate) has_keys: bool,
+    /// What the programs find in their environment.
+    pub(crate) inner_variables: Vec<(&'static str, String)>,
+    pub(crate) router_variables: Vec<(&'static str, String)>,
+}
+
+pub(crate) fn start_router(folder: &Path, setting: &Setting, port: u16) -> Program {
+    let mut router = router(folder);
+    router.arg(port.to_string());
+    if !setting.has_keys {
+        router.arg("--open");
+    }
+    if setting.is_elsewhere {
+        router.args(["--open-to-everyone", "--bind", "0.0.0.0"]);
+    } else {
+        router.args(["--bind", "127.0.0.1"]);
+    }
+    router.envs(setting.router_variables.iter().cloned());
+    Program::start(&mut router)
+}
+
+/// The ports are the proxy's, the router's, and the one to ask for.
+pub(crate) fn start_inner(folder: &Path, setting: &Setting, ports: (u16, u16, u16)) -> Program {
+    let mut command = inner(folder);
+    if let Some(user) = setting.user {
+        command = started_by(&[folder.join(OWN_INNER).display().to_string()], folder);
+        command.uid(user).gid(user);
+    } else if !setting.starter.is_empty() {
+        let program = command.as_std().get_program().to_owned();
+        command = started_by(&setting.starter, folder);
+        command.arg(program);
+    }
+    let (proxy, main, service) = ports;
+    let port = if setting.is_elsewhere { main } else { proxy };
+    let host = setting.host.as_deref().unwrap_or("127.0.0.1");
+    command.args([host, &port.to_string(), &service.to_string()]);
+    command.args(["--name", "car", "--max-runs", "50"]);
+    if folder.join(SETTINGS).exists() {
+        command.args(["--config", SETTINGS]);
+    }
+    command.envs(setting.inner_variables.iter().cloned());
+    Program::start(&mut command)
+}
+
+fn started_by(words: &[String], folder: &Path) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(&words[0]);
+    command.args(&words[1..]);
+    command.env_clear().env("HOME", folder).current_dir(folder);
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    command
+}
+
+/// A copy of the inner, for a user who may not look where it was built.
+const OWN_INNER: &str = "p2p-inner";
+
+pub(crate) fn belongs_to(folder: &Path, user: u32) {
+    let copy = folder.join(OWN_INNER);
+    // By another process: see `World::file`.
+    run("cp", &[&path("p2p-inner"), &copy]);
+    // Else it is the router's, who comes first.
+    fs::create_dir(folder.join("logs")).unwrap();
+    let owner = format!("{user}:{user}");
+    run("chown", &[Path::new("-R"), Path::new(&owner), folder]);
+}
+
+fn run(program: &str, arguments: &[&Path]) {
+    let status = std::process::Command::new(program).args(arguments).status();
+    assert!(status.unwrap().success(), "{program} {arguments:?}");
+}

@@ -1,0 +1,143 @@
+//! Owns the soak: one stand that goes on for long, with load, a driver and who watches the camera,
+//! struck by one fault after the other. Nothing of it may grow, and all that is promised holds.
+//!
+//! At the end the router restarts itself. In the suite it lasts for two faults. By hand, with a plot: `scripts/soak.sh 60`.
+
+use std::time::{Duration, Instant};
+
+use p2p_shared::protocol::ControlRequest;
+use tokio_util::sync::CancellationToken;
+
+use super::check::Promises;
+use super::driver::Driver;
+use super::samples::{RESTART, Samples, watches_camera};
+use super::setting::{SETTINGS, Setting};
+use super::stand::{Stand, pause};
+use super::{load, network, processes};
+use crate::common::program::path;
+use crate::common::until;
+
+const CALLERS: usize = 8;
+/// So many kinds of faults.
+const FAULTS: usize = 11;
+
+/// The fault of this number, and what it is called.
+async fn strikes(number: usize, stand: &mut Stand) -> &'static str {
+    match number % FAULTS {
+        0 => named("link cut", network::cuts(stand)).await,
+        1 => named("worker killed", processes::kills_worker(stand)).await,
+        2 => named("link silent", network::silences(stand)).await,
+        3 => named("router stopped", processes::stops_router(stand)).await,
+        4 => named("guardian killed", processes::kills_guardian(stand)).await,
+        5 => named("link reset", network::resets(stand)).await,
+        6 => named("console killed", processes::kills_console(stand)).await,
+        7 => named("link late", network::is_late(stand)).await,
+        8 => named("inner stopped", processes::stops_inner(stand)).await,
+        9 => named("link refused", network::refuses(stand)).await,
+        _ => named("link stalled", network::stalls(stand)).await,
+    }
+}
+
+/// After which the router's memory begins anew, and is no longer measured against what it was.
+async fn restarts(stand: &mut Stand) -> &'static str {
+    named(RESTART, processes::restarts_router(stand)).await
+}
+
+async fn named(name: &'static str, strike: impl Future<Output = ()>) -> &'static str {
+    strike.await;
+    name
+}
+
+/// How long it goes on, and how long it is quiet between two faults, in seconds.
+struct Length {
+    faults: Option<usize>,
+    time: Duration,
+    quiet: f64,
+}
+
+impl Length {
+    fn wanted() -> Self {
+        let minutes = std::env::var("P2P_SOAK_MINUTES").ok();
+        match minutes.map(|minutes| minutes.parse::<f64>().unwrap()) {
+            Some(minutes) => Self {
+                faults: None,
+                time: Duration::from_secs_f64(minutes * 60.0),
+                quiet: 20.0,
+            },
+            None => Self {
+                faults: Some(2),
+                time: Duration::MAX,
+                quiet: 0.2,
+            },
+        }
+    }
+
+    fn is_over(&self, faults: usize, began: Instant) -> bool {
+        self.faults.is_some_and(|most| faults >= most) || began.elapsed() >= self.time
+    }
+}
+
+#[tokio::test]
+async fn soak() {
+    let length = Length::wanted();
+    let folder = tempfile::tempdir().unwrap();
+    let camera = path("sim-car");
+    let camera = format!("camera = \"{} camera --rate 15\"\n", camera.display());
+    std::fs::write(folder.path().join(SETTINGS), camera).unwrap();
+    let mut stand = Stand::start(folder, Setting::default()).await;
+    let history = stand.history.clone();
+    let (main, service) = (stand.main.port, stand.service.port);
+    let end = CancellationToken::new();
+    let mut tasks: Vec<_> = (0..CALLERS)
+        .map(|n| tokio::spawn(load::calls(n, stand.car(), history.clone(), end.clone())))
+        .collect();
+    let looks = load::looks(main, history.clone(), end.clone());
+    tasks.push(tokio::spawn(looks));
+    let driver = Driver {
+        main_port: main,
+        service_port: service,
+        key: None,
+        history: history.clone(),
+        reins: stand.reins.clone(),
+        motion: "forward",
+        wish: ControlRequest::Take,
+    };
+    tasks.push(tokio::spawn(driver.drives(end.clone())));
+    let mut samples = Samples::default();
+    let pictures = samples.pictures.clone();
+    tasks.push(tokio::spawn(watches_camera(service, pictures, end.clone())));
+    let began = Instant::now();
+    let mut faults = 0;
+    let mut is_last = false;
+    while !is_last {
+        stand.moves().await;
+        samples.take_for(&stand, length.quiet).await;
+        is_last = length.is_over(faults, began);
+        let name = if is_last {
+            restarts(&mut stand).await
+        } else {
+            strikes(faults, &mut stand).await
+        };
+        faults += 1;
+        let is_back = || history.lock().unwrap().service().is_some();
+        until("service is back", is_back).await;
+        let took = history.lock().unwrap().service();
+        samples.struck(name, took.unwrap_or_default());
+    }
+    samples.take_for(&stand, length.quiet).await;
+    until("a picture comes", || samples.pictures_seen() > 0).await;
+    end.cancel();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    pause(0.5).await;
+    let mut history = std::mem::take(&mut *history.lock().unwrap());
+    history.read_notes(stand.path());
+    let mut broken = history.broken(Promises::of(false));
+    broken.extend(samples.grown(history.witness.len()));
+    eprintln!("{}", samples.told(&history, faults, broken.len()));
+    if let Ok(file) = std::env::var("P2P_SOAK_CHART") {
+        std::fs::write(file, samples.chart(&history)).unwrap();
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}

@@ -1,0 +1,6 @@
+//! The real console against a router by hand.
+
+mod fake_router;
+mod headless;
+mod load;
+mod terminal;

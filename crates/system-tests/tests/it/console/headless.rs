@@ -1,0 +1,107 @@
+//! The real program without a terminal: output and exit codes.
+
+use std::process::{Command, Output, Stdio};
+
+use super::fake_router::{FakeRouter, program};
+
+async fn run(mut command: Command) -> Output {
+    let run = move || command.stdin(Stdio::null()).output().unwrap();
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn send_passes_output_on_and_ends_with_the_commands_code() {
+    let router = FakeRouter::start().await;
+    for (command, code) in [
+        ("hello", 0),
+        ("seven", 7),
+        ("slow", 124),
+        ("lost", 4),
+        ("locked", 5),
+    ] {
+        let output = run(program(router.port, &["send", "car", command])).await;
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{command}: {}",
+            text(&output.stderr)
+        );
+        if command != "locked" {
+            // Into a pipe, byte for byte.
+            assert_eq!(text(&output.stdout), "\x1b[31mone\n");
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_failure_has_its_code_and_its_sentence() {
+    let router = FakeRouter::start().await;
+    for (arguments, code, says) in [
+        (&["send", "away", "hello"][..], 4, "away is offline"),
+        (&["send", "nobody", "hello"], 4, "there are car, away"),
+        (&["--readonly", "send", "car", "hello"], 5, "--readonly"),
+        (&["send", "car", "../x"], 2, "begins with"),
+        (&["send", "car", "ls", "-l"], 2, "send car ls -- -l"),
+        (&["send", "--help"], 0, ""),
+        (&["nonsense"], 2, "nonsense"),
+    ] {
+        let output = run(program(router.port, arguments)).await;
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(says), "{arguments:?}: {stderr}");
+    }
+    let output = run(program(1, &["list"])).await;
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn list_is_a_line_a_link_and_json_says_whose_code_it_is() {
+    let router = FakeRouter::start().await;
+    let output = run(program(router.port, &["list"])).await;
+    let lines = text(&output.stdout);
+    assert!(
+        lines
+            .lines()
+            .nth(1)
+            .unwrap()
+            .starts_with("car   up     9000"),
+        "{lines}"
+    );
+    let output = run(program(router.port, &["send", "car", "seven", "--json"])).await;
+    let last = text(&output.stdout).lines().last().unwrap().to_owned();
+    let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+    assert_eq!(
+        (&last["code"], &last["code_of"]),
+        (&7.into(), &"command".into())
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_router_gets_a_sentence() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await;
+        }
+    });
+    let output = run(program(port, &["list"])).await;
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("is not a p2p-router that speaks"));
+}
+
+#[tokio::test]
+async fn a_router_of_another_version_gets_a_sentence() {
+    let router = FakeRouter::of_another_version().await;
+    for arguments in [&["list"][..], &["send", "car", "hello"]] {
+        let output = run(program(router.port, arguments)).await;
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        assert!(stderr.contains("update it or this console"), "{stderr}");
+    }
+}

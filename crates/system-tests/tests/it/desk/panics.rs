@@ -1,0 +1,68 @@
+//! Owns what becomes of terminal and car when the console itself fails.
+
+use rustix::process::Signal;
+
+use super::stand::{SETTLED, SIZE, Stand, UP};
+use crate::common::program::console_that_panics;
+use crate::common::pty::Pty;
+
+/// A key that makes it panic, its exit code, and what it says of it.
+const FAULTS: [(&[u8], i32, &str); 4] = [
+    (b"\x1b[117u", 101, "deciding"),
+    (b"\x1b[114u", 101, "drawing"),
+    (b"\x1b[116u", 1, "in a thread"),
+    (b"\x1b[107u", 1, "in a task"),
+];
+
+#[tokio::test]
+async fn a_panic_anywhere_stops_the_car_and_gives_the_terminal_back() {
+    let stand = Stand::new().await;
+    for (key, code, says) in FAULTS {
+        let command = console_that_panics(stand.folder.path(), stand.router_port);
+        let mut desk = Pty::start(&command, true, SIZE);
+        desk.sees("VIEW").await;
+        tokio::time::sleep(SETTLED).await;
+        let edited = desk.edits_lines();
+        desk.send(UP);
+        stand.last_ran("forward").await;
+        desk.sees("DRIVING").await;
+        desk.send(key);
+        assert_eq!(desk.end().await, Some(code), "{says}");
+        stand.last_ran("stop").await;
+        desk.await_text(says).await;
+        let shown = desk.shown();
+        let at = |what: &str| {
+            shown
+                .rfind(what)
+                .unwrap_or_else(|| panic!("{what:?}: {says}"))
+        };
+        let left = at("\x1b[?1049l");
+        // Flags belong to the screen on which they were pushed.
+        assert!(at("\x1b[<1u") < left, "{says}");
+        for off in ["\x1b[?1000l", "\x1b[?1004l", "\x1b[?2004l"] {
+            assert!(at(off) < left, "{off:?}: {says}");
+        }
+        assert!(left < at("\x1b[?25h"), "{says}");
+        // Nothing is drawn on the screen that others use, and what was wrong is said there.
+        assert!(left < at(says), "{says}");
+        let after = &shown[left..];
+        assert!(
+            !after.contains("DRIVING") && !after.contains("\x1b[>"),
+            "{after:?}"
+        );
+        assert!(!edited, "the terminal was raw while it ran: {says}");
+        assert!(desk.edits_lines(), "lines are edited again: {says}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_while_driving_stops_the_car_and_gives_the_terminal_back() {
+    let stand = Stand::new().await;
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::INT, 130)] {
+        let mut desk = stand.driving().await;
+        desk.signal(signal);
+        assert_eq!(desk.end().await, Some(code));
+        stand.last_ran("stop").await;
+        assert!(desk.shown().contains("\x1b[?1049l") && desk.edits_lines());
+    }
+}

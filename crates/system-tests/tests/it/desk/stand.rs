@@ -1,0 +1,135 @@
+//! Owns the stand: router, car and desk, and what the car has done.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::common::program::{Program, console, inner_of};
+use crate::common::proxy::Proxy;
+use crate::common::pty::Pty;
+use crate::common::until;
+
+/// kitty's arrows: pressed and released.
+pub const UP: &[u8] = b"\x1b[1;1:1A";
+pub const UP_RELEASED: &[u8] = b"\x1b[1;1:3A";
+pub const UP_REPEATED: &[u8] = b"\x1b[1;1:2A";
+pub const LEFT: &[u8] = b"\x1b[1;1:1D";
+pub const LEFT_RELEASED: &[u8] = b"\x1b[1;1:3D";
+/// What other terminals send of an arrow, pressed or repeated.
+pub const LEGACY_UP: &[u8] = b"\x1b[A";
+
+pub const SIZE: (u16, u16) = (100, 30);
+/// Longer than a link must have been healthy before anything moves.
+pub const SETTLED: Duration = Duration::from_millis(700);
+/// Longer than any lease, and than a press may wait anywhere on its way.
+pub const NOTHING_COMES: Duration = Duration::from_millis(1500);
+
+/// Router, proxy and car. Each script of the car writes its name down when it starts.
+pub struct Stand {
+    pub folder: tempfile::TempDir,
+    pub router: Program,
+    pub router_port: u16,
+    pub proxy: Proxy,
+    pub inner: Program,
+    pub port: u16,
+}
+
+impl Stand {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Another process writes them: a program that a test beside this one starts just then
+        // would else have them open for writing, and the kernel executes no such file.
+        let scripts = "mkdir command && cd command && for name in forward back left right stop \
+             hello; do printf '#!/bin/sh\\n%s\\n' \"echo $name >> ../ran\" > $name; done; \
+             printf '#!/bin/sh\\n%s\\n' 'echo stop >> ../ran; ! [ -e ../broken ]' > stop; \
+             chmod +x *";
+        shell(&folder, scripts);
+        let (router, router_port) = Program::open_router(folder.path(), 0).await;
+        let proxy = Proxy::to(router_port).await;
+        let inner = Program::start(&mut inner_of(folder.path(), proxy.port(), 0));
+        let port = inner.service_port().await;
+        Self {
+            folder,
+            router,
+            router_port,
+            proxy,
+            inner,
+            port,
+        }
+    }
+
+    /// What ran so far, in order.
+    pub fn ran(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.folder.path().join("ran")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// How often this ran.
+    pub fn count(&self, command: &str) -> usize {
+        self.ran().iter().filter(|ran| *ran == command).count()
+    }
+
+    /// Waits until this was the last to run, and returns what ran.
+    pub async fn last_ran(&self, command: &str) -> Vec<String> {
+        let so = || self.ran().last().is_some_and(|last| last == command);
+        until(&format!("{command} runs"), so).await;
+        self.ran()
+    }
+
+    /// Waits until nothing could run any more of what was asked, and returns what ran after the
+    /// first so many.
+    pub async fn ran_after(&self, before: usize) -> Vec<String> {
+        tokio::time::sleep(NOTHING_COMES).await;
+        self.ran().split_off(before)
+    }
+
+    pub fn sh(&self, script: &str) {
+        shell(&self.folder, script);
+    }
+
+    /// How a user starts the console here.
+    pub fn console(&self, arguments: &[&str]) -> Command {
+        let mut console = console(self.folder.path(), self.router_port);
+        console.args(arguments);
+        console
+    }
+
+    /// A console that shows this car, and may drive.
+    pub async fn desk_with(&self, arguments: &[&str], kitty: bool) -> Pty {
+        let desk = Pty::start(&self.console(arguments), kitty, SIZE);
+        desk.sees(" car :").await;
+        desk.sees("VIEW").await;
+        tokio::time::sleep(SETTLED).await;
+        desk
+    }
+
+    /// A console in a terminal that tells of releases.
+    pub async fn desk(&self) -> Pty {
+        self.desk_with(&[], true).await
+    }
+
+    /// A console that holds the up arrow, and a car that moves.
+    pub async fn driving(&self) -> Pty {
+        let desk = self.desk().await;
+        desk.send(UP);
+        self.last_ran("forward").await;
+        desk.sees("DRIVING").await;
+        desk
+    }
+}
+
+fn shell(folder: &tempfile::TempDir, script: &str) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).current_dir(folder.path());
+    assert!(shell.stdin(Stdio::null()).status().unwrap().success());
+}
+
+/// Ends a program that was stopped for a test, whatever became of the test.
+pub struct Continued<'a>(pub &'a Program);
+
+impl Drop for Continued<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::CONT);
+    }
+}

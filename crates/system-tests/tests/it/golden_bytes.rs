@@ -1,0 +1,536 @@
+//! The bytes of every message, kept in `golden_bytes.txt`: what a program of an older version
+//! has sent is read the same for ever. A changed line is a changed protocol, and needs another
+//! `SUBPROTOCOL`. `GOLDEN=write` writes the file anew.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use p2p_shared::codec::{decode, encode};
+use p2p_shared::key::Role;
+use p2p_shared::names::{Argument, InstanceId, RunId};
+use p2p_shared::protocol::{
+    ActiveMotion, CameraState, CommandInfo, ConsoleToRouter, ControlInfo, ControlRequest, Driver,
+    End, FeedEvent, InnerToRouter, LinkHello, LinkInfo, MediaTicket, MediaToRouter, MotionEvent,
+    MotionInfo, MotionRefusal, Outcome, PressId, Refusal, RefusedReason, Rejection,
+    RouterToConsole, RouterToInner, RouterToMedia, RunInfo, RunReport, RunRequest, RunResult,
+    RunSource, SendEvent, SessionId, StopCause,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+const RUN: u64 = 0x0123_4567_89ab_cdef;
+
+fn run() -> RunId {
+    RunId::from_number(RUN)
+}
+
+fn from_inner() -> Vec<InnerToRouter> {
+    use InnerToRouter::{Clock, Commands, Draining, Finished, Output, Refused, Started};
+    let mut messages = vec![
+        InnerToRouter::Hello(LinkHello {
+            name: "car".parse().unwrap(),
+            service_port: 9000,
+            identity: "abcd2345".parse().unwrap(),
+            instance: InstanceId(7),
+            clock_ms: 1_000_000,
+            software: "p2p-inner 0.1.0".to_owned(),
+            motion: MotionInfo {
+                commands: vec!["forward".parse().unwrap()],
+                stop: "stop".parse().unwrap(),
+                lease_ms: 400,
+                limit_ms: 2000,
+            },
+            camera: false,
+        }),
+        Clock {
+            clock_ms: 1_000_001,
+        },
+        Started { run: run() },
+        Output {
+            run: run(),
+            bytes: Bytes::from_static(b"hello\n\xff"),
+        },
+        InnerToRouter::Answered {
+            run: run(),
+            end: End::Exit(0),
+            exec_us: 125,
+            output: Bytes::from_static(b"hello\n"),
+            stderr: Bytes::new(),
+        },
+        Commands {
+            request: 3,
+            commands: vec![
+                CommandInfo {
+                    name: "hello".parse().unwrap(),
+                    problem: None,
+                },
+                CommandInfo {
+                    name: "a/b".parse().unwrap(),
+                    problem: Some("chmod +x".to_owned()),
+                },
+            ],
+            more: true,
+        },
+        Draining,
+        InnerToRouter::Run {
+            run: run(),
+            story: None,
+        },
+    ];
+    for outcome in [
+        Outcome::Waiting,
+        Outcome::Running,
+        Outcome::Refused("why".to_owned()),
+        Outcome::Unknown("why".to_owned()),
+        Outcome::ended(End::Exit(3), 1234),
+    ] {
+        messages.push(InnerToRouter::Run {
+            run: run(),
+            story: Some(RunReport {
+                command: "hello".parse().unwrap(),
+                age_ms: 1500,
+                outcome,
+                bytes: 6,
+                output: Bytes::from_static(b"hello\n"),
+                stderr: Bytes::from_static(b"oops"),
+            }),
+        });
+    }
+    for refusal in [
+        Refusal::NotFound,
+        Refusal::NotExecutable,
+        Refusal::Busy,
+        Refusal::Late,
+        Refusal::Draining,
+        Refusal::Repeated,
+        Refusal::StopFailed,
+        Refusal::WorkerAway,
+        Refusal::WorkerLost,
+    ] {
+        messages.push(Refused {
+            run: run(),
+            refusal,
+            message: "why".to_owned(),
+        });
+    }
+    for end in [
+        End::Exit(3),
+        End::Signal(9),
+        End::TimedOut,
+        End::Cancelled,
+        End::Ended,
+    ] {
+        let stderr = Bytes::from_static(b"oops");
+        messages.push(Finished {
+            run: run(),
+            end,
+            exec_us: 1234,
+            stderr,
+        });
+    }
+    messages.extend(motion_events().into_iter().map(InnerToRouter::Motion));
+    if let InnerToRouter::Hello(hello) = &messages[0] {
+        messages.push(InnerToRouter::Hello(LinkHello {
+            camera: true,
+            ..hello.clone()
+        }));
+    }
+    messages.push(InnerToRouter::Camera(CameraState::Starting));
+    messages.push(InnerToRouter::Camera(CameraState::Failed {
+        why: "why".to_owned(),
+    }));
+    messages
+}
+
+fn to_inner() -> Vec<RouterToInner> {
+    use RouterToInner::{
+        Cancel, GoAway, ListCommands, Notice, Rejected, Run, Stdin, Welcome, Window,
+    };
+    let mut messages = vec![
+        Welcome {
+            name: "car-2".parse().unwrap(),
+            service_port: 9000,
+        },
+        Notice {
+            message: "look".to_owned(),
+        },
+        Stdin {
+            run: run(),
+            bytes: Bytes::from_static(b"in\0"),
+        },
+        Run(RunRequest {
+            run: run(),
+            command: "forward".parse().unwrap(),
+            arguments: vec![Argument::try_from(Bytes::from_static(b"0.5\xff")).unwrap()],
+            deadline_ms: 1_005_000,
+            remote_addr: "192.0.2.1".to_owned(),
+            stdin_bytes: 3,
+            for_ms: None,
+        }),
+        Window {
+            run: run(),
+            more: 65_536,
+        },
+        Cancel { run: run() },
+        ListCommands { request: 3 },
+        RouterToInner::AskRun { run: run() },
+        RouterToInner::Press {
+            press: press(),
+            run: run(),
+            command: "left".parse().unwrap(),
+            tick_ms: 1_000_002,
+            driver: "me".to_owned(),
+            remote_addr: "192.0.2.1".to_owned(),
+        },
+        RouterToInner::Renew {
+            press: press(),
+            tick_ms: 1_000_003,
+        },
+        RouterToInner::Release { press: press() },
+        RouterToInner::Stop {
+            by: "me".to_owned(),
+            over: Some(press()),
+            cause: StopCause::Beginning,
+        },
+        RouterToInner::Ticks {
+            wanted: true,
+            watched: true,
+        },
+        RouterToInner::Video {
+            ticket: Some(MediaTicket(6)),
+        },
+        RouterToInner::Video { ticket: None },
+        GoAway {
+            reconnect_after_ms: 250,
+        },
+    ];
+    for rejection in [
+        Rejection::Denied,
+        Rejection::PortUnavailable,
+        Rejection::TakenOver,
+        Rejection::Contended,
+        Rejection::Protocol,
+    ] {
+        messages.push(Rejected {
+            rejection,
+            message: "why".to_owned(),
+        });
+    }
+    messages
+}
+
+fn press() -> PressId {
+    PressId {
+        epoch: 2,
+        number: 5,
+    }
+}
+
+fn motion_events() -> Vec<MotionEvent> {
+    use MotionEvent::{Ended, Over, Refused, Stands, Started, StopFailed, Stopped};
+    let mut events = vec![
+        Started(ActiveMotion {
+            run: run(),
+            command: "left".parse().unwrap(),
+            press: Some(press()),
+        }),
+        Ended {
+            run: run(),
+            end: End::Ended,
+            exec_us: 7,
+        },
+        Stands,
+        StopFailed,
+    ];
+    for why in [
+        MotionRefusal::Old,
+        MotionRefusal::Over,
+        MotionRefusal::Replaced,
+        MotionRefusal::StopFailed,
+        MotionRefusal::NotStarted,
+    ] {
+        events.push(Refused {
+            press: press(),
+            why,
+        });
+    }
+    for cause in [
+        StopCause::Asked,
+        StopCause::Released,
+        StopCause::Lease,
+        StopCause::Limit,
+        StopCause::NotStarted,
+        StopCause::Again,
+        StopCause::Beginning,
+        StopCause::Watchdog,
+        StopCause::Worker,
+    ] {
+        events.push(Over { press: None, cause });
+        events.push(Stopped {
+            cause,
+            end: End::Exit(0),
+            exec_us: 7,
+        });
+    }
+    events
+}
+
+fn from_console() -> Vec<ConsoleToRouter> {
+    use ConsoleToRouter::{
+        Cancel, Control, Hello, ListCommands, Press, Release, Renew, Send, Stop, Watch, Window,
+    };
+    let service_port = 9000;
+    let mut messages = vec![
+        Hello {
+            software: "p2p-console 0.1.0".to_owned(),
+            readonly: true,
+        },
+        Send {
+            request: 1,
+            service_port,
+            command: "hello".parse().unwrap(),
+            arguments: vec![Argument::try_from(Bytes::from_static(b"a")).unwrap()],
+            for_ms: Some(300),
+        },
+        Window {
+            request: 1,
+            more: 7,
+        },
+        Cancel { request: 1 },
+        ListCommands {
+            request: 2,
+            service_port,
+        },
+        Press {
+            service_port,
+            press: press(),
+            command: "left".parse().unwrap(),
+            tick_ms: 1_000_002,
+        },
+        Renew {
+            service_port,
+            press: press(),
+            tick_ms: 1_000_003,
+        },
+        Release {
+            service_port,
+            press: press(),
+        },
+        Stop { service_port },
+        Watch {
+            service_port: Some(service_port),
+        },
+        Watch { service_port: None },
+        ConsoleToRouter::AskRun {
+            request: 3,
+            service_port,
+            run: run(),
+        },
+    ];
+    for wish in [
+        ControlRequest::Take,
+        ControlRequest::Grant,
+        ControlRequest::Deny,
+        ControlRequest::Release,
+        ControlRequest::Seize,
+    ] {
+        messages.push(Control { service_port, wish });
+    }
+    messages
+}
+
+fn control() -> ControlInfo {
+    let driver = Driver {
+        session: SessionId(4),
+        name: "me".to_owned(),
+    };
+    ControlInfo {
+        driver: Some(driver.clone()),
+        request: Some((driver, 10_000)),
+        epoch: 2,
+    }
+}
+
+fn link_info() -> LinkInfo {
+    LinkInfo {
+        service_port: 9000,
+        name: "car".parse().unwrap(),
+        is_up: true,
+        since_ms: 5,
+        rtts_us: vec![400, 500],
+        runs: 3,
+        failures: 1,
+        motion: vec!["left".parse().unwrap()],
+        stop: "stop".parse().unwrap(),
+        lease_ms: 400,
+        motion_limit_ms: 2000,
+        control: control(),
+        moving: None,
+        stop_failed: false,
+    }
+}
+
+fn run_info(source: RunSource) -> RunInfo {
+    RunInfo {
+        run: run(),
+        service_port: 9000,
+        link: "car".parse().unwrap(),
+        command: "hello".parse().unwrap(),
+        arguments: Vec::new(),
+        source,
+        from: "192.0.2.1".to_owned(),
+        key: "me".to_owned(),
+        at_ms: 1,
+        result: Some(RunResult {
+            status: 200,
+            end: Some(End::Exit(0)),
+            why: String::new(),
+            link_us: 1,
+            exec_us: Some(2),
+            bytes: 3,
+            output: Bytes::from_static(b"out"),
+            stderr: Bytes::new(),
+        }),
+    }
+}
+
+fn to_console() -> Vec<RouterToConsole> {
+    use RouterToConsole::{Commands, Feed, GoAway, Refused, Snapshot, Tick};
+    let service_port = 9000;
+    let mut messages = vec![
+        Snapshot {
+            first: true,
+            last: false,
+            session: SessionId(4),
+            key: "me".to_owned(),
+            role: Role::Drive,
+            missed: 9,
+            links: vec![link_info()],
+            runs: vec![run_info(RunSource::Http)],
+        },
+        Tick {
+            service_port,
+            clock_ms: 1_000_004,
+        },
+        Commands {
+            request: 2,
+            commands: Vec::new(),
+            more: false,
+        },
+        GoAway {
+            reconnect_after_ms: 250,
+        },
+        Feed(FeedEvent::Link(Box::new(link_info()))),
+        Feed(FeedEvent::LinkDown {
+            service_port,
+            why: "why".to_owned(),
+        }),
+        Feed(FeedEvent::LinkGone { service_port }),
+        Feed(FeedEvent::Rtt {
+            service_port,
+            rtt_us: 400,
+        }),
+        Feed(FeedEvent::Run(Box::new(run_info(RunSource::Send)))),
+        Feed(FeedEvent::Run(Box::new(run_info(RunSource::Drive)))),
+        Feed(FeedEvent::Control {
+            service_port,
+            control: control(),
+        }),
+        Feed(FeedEvent::Motion {
+            service_port,
+            event: MotionEvent::Stands,
+        }),
+    ];
+    for reason in [
+        RefusedReason::Denied,
+        RefusedReason::Locked,
+        RefusedReason::Offline,
+        RefusedReason::NotDriving,
+        RefusedReason::TooSlow,
+    ] {
+        messages.push(Refused {
+            reason,
+            press: Some(press()),
+            message: "why".to_owned(),
+        });
+    }
+    for event in [
+        SendEvent::Queued { run: run() },
+        SendEvent::Started,
+        SendEvent::Output(Bytes::from_static(b"out")),
+        SendEvent::Finished {
+            end: End::Exit(0),
+            exec_us: 7,
+            stderr: Bytes::new(),
+        },
+        SendEvent::Refused {
+            refusal: Some(Refusal::Busy),
+            reason: Some(RefusedReason::Locked),
+            message: "why".to_owned(),
+        },
+        SendEvent::Lost,
+    ] {
+        messages.push(RouterToConsole::SendEvent { request: 1, event });
+    }
+    messages
+}
+
+fn media_to_router() -> Vec<MediaToRouter> {
+    vec![
+        MediaToRouter::Hello {
+            service_port: 9000,
+            ticket: MediaTicket(6),
+        },
+        MediaToRouter::Picture {
+            captured_ms: 1_000_005,
+            length: 4,
+            bytes: Bytes::from_static(b"\xff\xd8"),
+        },
+        MediaToRouter::Piece {
+            bytes: Bytes::from_static(b"\xff\xd9"),
+        },
+    ]
+}
+
+fn router_to_media() -> Vec<RouterToMedia> {
+    vec![
+        RouterToMedia::Taken { bytes: 4 },
+        RouterToMedia::Refused {
+            message: "why".to_owned(),
+        },
+    ]
+}
+
+fn lines<M: Serialize + DeserializeOwned + Debug + PartialEq>(
+    direction: &str,
+    messages: &[M],
+) -> String {
+    let mut text = String::new();
+    for message in messages {
+        let bytes = encode(message).unwrap();
+        assert_eq!(decode::<M>(&bytes).unwrap(), *message);
+        let debug = format!("{message:?}");
+        let name = debug.split([' ', '(']).next().unwrap();
+        text += &format!("{direction} {name} {}\n", bytes.escape_ascii());
+    }
+    text
+}
+
+#[test]
+fn every_message_has_the_bytes_that_it_always_had() {
+    let now = lines("inner→router", &from_inner())
+        + &lines("router→inner", &to_inner())
+        + &lines("console→router", &from_console())
+        + &lines("router→console", &to_console())
+        + &lines("media→router", &media_to_router())
+        + &lines("router→media", &router_to_media());
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/golden_bytes.txt");
+    if std::env::var_os("GOLDEN").is_some() {
+        std::fs::write(file, &now).unwrap();
+    }
+    let golden = std::fs::read_to_string(file).unwrap();
+    for (now, golden) in now.lines().zip(golden.lines()) {
+        assert_eq!(now, golden);
+    }
+    assert_eq!(now.lines().count(), golden.lines().count());
+}

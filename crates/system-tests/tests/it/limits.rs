@@ -1,0 +1,258 @@
+//! Limits: who has to go for whom, what wrong keys cost, and how much one party may have. A stop
+//! is never too much.
+
+use std::time::Duration;
+
+use crate::common;
+use crate::common::console::{self, FakeConsole};
+use crate::common::peer::{FakeInner, dial, hello};
+use crate::common::raw::Caller;
+use crate::common::{
+    World, asking, get, get_with_key, inner_config, raw_from, router_config, until_so,
+};
+use p2p_inner::{Config, Inner};
+use p2p_router::net::limits;
+use p2p_shared::key::{Key, Role};
+use p2p_shared::net::dialer::DialError;
+use p2p_shared::protocol::{ConsoleToRouter, RefusedReason, Rejection, SendEvent};
+
+/// Strangers that were answered once, and so are there.
+async fn strangers(port: u16, count: usize) -> Vec<Caller> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let mut one = Caller::connect(port).await;
+        assert_eq!(one.get("/healthz").await.status, 200);
+        all.push(one);
+    }
+    all
+}
+
+async fn car(world: &World) -> (Inner, u16) {
+    let key = Some(world.key("car", Role::Link).await);
+    let config = inner_config(world);
+    world.inner_with(Config { key, ..config }).await
+}
+
+#[tokio::test]
+async fn the_oldest_stranger_goes_for_a_newcomer_and_whoever_has_a_key_stays() {
+    p2p_router::net::limits::raise_open_files();
+    let world = World::keyed();
+    let (_car, port) = car(&world).await;
+    let key = world.key("desk", Role::Drive).await;
+    let mut known = Caller::connect(port).await;
+    let list = format!(
+        "GET /commands HTTP/1.1\r\nHost: car\r\nAuthorization: Bearer {}\r\n\r\n",
+        key.expose()
+    );
+    known.say(&list).await;
+    assert_eq!(known.answer().await.status, 200);
+
+    let main = world.main_port();
+    let mut oldest = strangers(main, 1).await.remove(0);
+    let mut second = strangers(main, 1).await.remove(0);
+    oldest.say("GET /healthz HTTP/1.1\r\nHost: r\r\nX-").await;
+    let crowd = strangers(main, limits::UNAUTHENTICATED_OF_ONE - 2).await;
+    let _newcomer = strangers(main, 1).await;
+    let answer = oldest.answer().await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.header("retry-after"), "2");
+    assert!(answer.text().contains("too many callers without a key"));
+    // One at a time, and the next one when its turn comes.
+    assert_eq!(second.get("/healthz").await.status, 200);
+    let _more = strangers(main, 10).await;
+    let (rest, _) = second.end().await;
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+
+    known.say(&list).await;
+    assert_eq!(known.answer().await.status, 200);
+    drop(crowd);
+    let sent_away = world.metric("p2p_router_strangers_sent_away_total").await;
+    assert!(sent_away >= 11, "{sent_away}");
+}
+
+#[tokio::test]
+async fn wrong_keys_put_off_their_address_and_no_right_key() {
+    let world = World::keyed();
+    let (_car, port) = car(&world).await;
+    let good = world.key("desk", Role::Drive).await;
+    let wrong = Key::generate().unwrap();
+    assert_eq!(get_with_key(port, "/commands", &wrong).await.status, 401);
+    let put_off = get_with_key(port, "/commands", &wrong).await;
+    assert_eq!(put_off.verdict(), (429, "no"));
+    let seconds: u64 = put_off.header("retry-after").parse().unwrap();
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    assert!(put_off.text().contains("this key is wrong or was revoked"));
+    // A link's owner is told the same, and that it is its key.
+    match dial(world.main_port(), Some(&wrong)).await {
+        Err(DialError::Denied { said, .. }) => assert!(said.contains("wrong keys"), "{said}"),
+        Err(other) => panic!("another error: {other}"),
+        Ok(_) => panic!("let in"),
+    }
+    for _ in 0..20 {
+        get_with_key(port, "/commands", &wrong).await;
+        assert_eq!(get_with_key(port, "/commands", &good).await.status, 200);
+    }
+    // Without a key it is no wrong one.
+    assert_eq!(get(port, "/commands").await.status, 401);
+    let request = format!(
+        "GET /commands HTTP/1.1\r\nHost: car\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        wrong.expose()
+    );
+    let elsewhere = raw_from([127, 0, 0, 2], common::local(port), request.as_bytes()).await;
+    assert!(elsewhere.starts_with("HTTP/1.1 401 "), "{elsewhere}");
+    assert!(world.metric("p2p_router_wrong_keys_total").await >= 24);
+}
+
+#[tokio::test]
+async fn one_party_has_so_many_ports_and_always_gets_its_own_back() {
+    let config = p2p_router::Config {
+        max_links: 2,
+        ..router_config()
+    };
+    let world = World::with(config, tempfile::tempdir().unwrap());
+    let main = world.main_port();
+    let (_other, _) = FakeInner::welcome(main).await;
+    let mut first = FakeInner::greeting(main, &hello("one", 0)).await;
+    let (_, port) = first.is_welcomed().await;
+    let mut third = FakeInner::greeting(main, &hello("three", 0)).await;
+    let (rejection, sentence) = third.is_rejected().await;
+    assert_eq!(rejection, Rejection::PortUnavailable);
+    assert!(sentence.contains("--max-links"), "{sentence}");
+    let mut again = FakeInner::greeting(main, &hello("one", port)).await;
+    assert_eq!(again.is_welcomed().await.1, port);
+}
+
+#[tokio::test]
+async fn one_party_has_so_many_runs_open_and_a_stop_on_top() {
+    p2p_router::net::limits::raise_open_files();
+    let world = World::open();
+    let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
+    let mut open = Vec::new();
+    for _ in 0..limits::RUNS {
+        open.push(asking(port, "/cgi?command=a"));
+    }
+    let mut last = inner.is_asked_to_run().await.run;
+    for _ in 1..limits::RUNS {
+        last = inner.is_asked_to_run().await.run;
+    }
+    let refused = get(port, "/cgi?command=a").await;
+    assert_eq!(refused.verdict(), (429, "no"));
+    assert!(refused.text().contains("runs of this key"));
+    let mut console = FakeConsole::open(world.main_port()).await;
+    console.sends(1, port, "a").await;
+    let SendEvent::Queued { .. } = console.is_told(1).await else {
+        panic!("not queued")
+    };
+    let told = console.is_told(1).await;
+    assert!(matches!(told, SendEvent::Refused { .. }), "{told:?}");
+
+    let stop = asking(port, "/cgi?command=stop");
+    let asked = inner.is_asked_to_run().await;
+    assert_eq!(asked.command.to_string(), "stop");
+    inner.starts(asked.run).await;
+    inner.finishes(asked.run).await;
+    assert_eq!(common::answered(stop).await.verdict(), (200, "yes"));
+
+    // What ends makes room.
+    inner.starts(last).await;
+    inner.finishes(last).await;
+    let next = tokio::spawn(async move {
+        let mut answer = get(port, "/cgi?command=b").await;
+        while answer.status == 429 {
+            answer = get(port, "/cgi?command=b").await;
+        }
+        answer
+    });
+    let asked = inner.is_asked_to_run().await;
+    inner.starts(asked.run).await;
+    inner.finishes(asked.run).await;
+    assert_eq!(common::answered(next).await.verdict(), (200, "yes"));
+}
+
+#[tokio::test]
+async fn a_body_that_is_waited_for_counts_as_a_run() {
+    p2p_router::net::limits::raise_open_files();
+    let world = World::open();
+    let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
+    let post = "POST /cgi?command=a HTTP/1.1\r\nHost: car\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    let mut half = Vec::new();
+    for _ in 0..limits::RUNS {
+        let mut caller = Caller::saying(port, post).await;
+        assert_eq!(caller.answer().await.status, 100);
+        half.push(caller);
+    }
+    let mut late = Caller::saying(port, post).await;
+    assert_eq!(late.answer().await.verdict(), (429, "no"));
+    let _stop = asking(port, "/cgi?command=stop");
+    let asked = inner.is_asked_to_run().await;
+    assert_eq!(asked.command.to_string(), "stop");
+    // Who goes away makes room.
+    drop(half.pop());
+    until_so("there is room", async || {
+        let mut next = Caller::saying(port, post).await;
+        next.answer().await.status == 100
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_party_has_so_many_consoles() {
+    let world = World::open();
+    let mut open = Vec::new();
+    for _ in 0..limits::CONSOLES {
+        open.push(FakeConsole::open(world.main_port()).await);
+    }
+    match console::dial(world.main_port(), None).await {
+        Err(DialError::Refused {
+            said, retry_after, ..
+        }) => {
+            assert!(said.contains("close one"), "{said}");
+            assert_eq!(retry_after, Some(Duration::from_secs(10)));
+        }
+        Err(other) => panic!("another error: {other}"),
+        Ok(_) => panic!("let in"),
+    }
+    open.pop();
+    until_so("there is room", async || {
+        console::dial(world.main_port(), None).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_console_that_asks_too_much_is_refused_and_stops_all_the_same() {
+    let world = World::open();
+    let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
+    let mut console = FakeConsole::open(world.main_port()).await;
+    let service_port = Some(port);
+    for _ in 0..5000 {
+        console.say(ConsoleToRouter::Watch { service_port }).await;
+    }
+    let (reason, sentence) = console.is_refused().await;
+    assert_eq!(reason, RefusedReason::Denied);
+    assert!(sentence.contains("things a second"), "{sentence}");
+    console.sends(7, port, "stop").await;
+    assert_eq!(inner.is_asked_to_run().await.command.to_string(), "stop");
+}
+
+#[tokio::test]
+async fn handshakes_that_are_never_finished_make_room_as_well() {
+    p2p_router::net::limits::raise_open_files();
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let config = p2p_router::Config {
+        keys: Some(p2p_router::auth::key_store::KeyStore::open(&state).unwrap()),
+        certificate: Some(p2p_router::auth::certificate::Certificate::own(&state).unwrap()),
+        ..router_config()
+    };
+    let world = World::with(config, folder);
+    let mut half = Vec::new();
+    for _ in 0..=limits::UNAUTHENTICATED_OF_ONE {
+        // A record that promises more than ever comes.
+        half.push(Caller::saying(world.main_port(), b"\x16\x03\x01\x02\x00\x01").await);
+    }
+    let (said, _) = half.remove(0).end().await;
+    assert!(said.is_empty());
+    let sent_away = world.metric("p2p_router_strangers_sent_away_total").await;
+    assert!(sent_away >= 1, "{sent_away}");
+}

@@ -1,0 +1,274 @@
+//! Who gets which service port and which name.
+
+use std::time::{Duration, Instant};
+
+use p2p_inner::Config;
+use p2p_shared::names::InstanceId;
+use p2p_shared::protocol::{Rejection, RouterToInner};
+use p2p_shared::timing;
+use tokio::net::TcpStream;
+
+use super::stand::by_way_of;
+use crate::common::peer::{FakeInner, FakeRouter, hello};
+use crate::common::proxy::Proxy;
+use crate::common::{
+    ReservedPort, World, answered, asking, away, get, inner_config, local, router_config, until_so,
+};
+
+#[tokio::test]
+async fn a_port_is_held_for_its_owner_and_others_are_told_who_has_it() {
+    let world = World::open();
+    let mut owner = FakeInner::greeting(world.main_port(), &hello("owner", 0)).await;
+    let (_, port) = owner.is_welcomed().await;
+    let mut other = FakeInner::greeting(world.main_port(), &hello("other", port)).await;
+    let (rejection, sentence) = other.is_rejected().await;
+    assert_eq!(rejection, Rejection::PortUnavailable);
+    assert!(sentence.contains("is held by 'fake'"), "{sentence}");
+
+    drop(owner);
+    away(port).await;
+    let mut other = FakeInner::greeting(world.main_port(), &hello("other", port)).await;
+    let (rejection, sentence) = other.is_rejected().await;
+    assert_eq!(rejection, Rejection::PortUnavailable);
+    assert!(
+        sentence.contains("is kept for 'fake', which is away: it is free in"),
+        "{sentence}"
+    );
+
+    let mut owner = FakeInner::greeting(world.main_port(), &hello("owner", port)).await;
+    assert_eq!(owner.is_welcomed().await, ("fake".to_owned(), port));
+}
+
+#[tokio::test]
+async fn a_port_is_given_up_a_minute_after_its_link_was_lost() {
+    // The time of the test, and of the router in it, can be put forward.
+    async fn pass(time: Duration) {
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        tokio::time::resume();
+    }
+    let world = World::open();
+    let mut owner = FakeInner::greeting(world.main_port(), &hello("owner", 0)).await;
+    let (_, port) = owner.is_welcomed().await;
+    drop(owner);
+    away(port).await;
+
+    pass(timing::PORT_KEPT / 2).await;
+    let mut other = FakeInner::greeting(world.main_port(), &hello("other", port)).await;
+    let (_, sentence) = other.is_rejected().await;
+    assert!(sentence.contains("is kept for 'fake'"), "{sentence}");
+
+    pass(timing::PORT_KEPT / 2 + timing::COME_BACK_SPREAD).await;
+    until_so("the port is closed", async || {
+        TcpStream::connect(local(port)).await.is_err()
+    })
+    .await;
+    let mut other = FakeInner::greeting(world.main_port(), &hello("other", port)).await;
+    assert_eq!(other.is_welcomed().await, ("fake".to_owned(), port));
+}
+
+#[tokio::test]
+async fn a_car_that_comes_back_takes_its_port_from_its_dead_link_at_once() {
+    let world = World::open();
+    world.gated("wait", "echo late");
+    world.script("hello", "echo hello");
+    let proxy = Proxy::to(world.main_port()).await;
+    let (_dead, port) = world.inner_with(by_way_of(&world, proxy.port())).await;
+    let old_run = asking(port, "/cgi?command=wait");
+    world.has_begun().await;
+    proxy.silence();
+    // As after a power cut: another process with the same identity.
+    let again = Config {
+        service_port: port,
+        ..inner_config(&world)
+    };
+    let (_inner, _) = world.inner_with(again).await;
+    assert_eq!(answered(old_run).await.verdict(), (502, "unknown"));
+    assert_eq!(
+        get(port, "/cgi?command=hello").await.verdict(),
+        (200, "yes")
+    );
+}
+
+#[tokio::test]
+async fn a_dead_link_that_nobody_has_noticed_keeps_no_port_from_its_owner() {
+    let world = World::open();
+    let proxy = Proxy::to(world.main_port()).await;
+    let (_dead, port) = world.inner_with(by_way_of(&world, proxy.port())).await;
+    proxy.silence();
+    let since = Instant::now();
+    let mut owner = FakeInner::greeting(world.main_port(), &hello("identity1", port)).await;
+    assert_eq!(owner.is_welcomed().await.1, port);
+    // An idle link is found dead after a minute: this was no waiting for it.
+    assert!(since.elapsed() < timing::PACE_IDLE.dead / 2);
+}
+
+#[tokio::test]
+async fn an_old_link_is_told_who_replaced_it_and_closed() {
+    let world = World::open();
+    let mut old = FakeInner::greeting(world.main_port(), &hello("owner", 0)).await;
+    let (_, port) = old.is_welcomed().await;
+    let mut new = FakeInner::greeting(world.main_port(), &hello("owner", port)).await;
+    assert_eq!(new.is_welcomed().await, ("fake".to_owned(), port));
+    let (rejection, sentence) = old.is_rejected().await;
+    assert_eq!(rejection, Rejection::TakenOver);
+    assert!(
+        sentence.contains("two inners need two keys, or two ports"),
+        "{sentence}"
+    );
+    assert_eq!(old.hear().await, None);
+}
+
+#[tokio::test]
+async fn a_stale_socket_cannot_evict_its_replacement() {
+    let world = World::open();
+    let proxy = Proxy::to(world.main_port()).await;
+    let mut stale = FakeInner::greeting(proxy.port(), &hello("owner", 0)).await;
+    let (_, port) = stale.is_welcomed().await;
+    proxy.silence();
+    let mut new = FakeInner::greeting(world.main_port(), &hello("owner", port)).await;
+    new.is_welcomed().await;
+    proxy.cut();
+    drop(stale);
+    until_so("only the new link is there", async || {
+        world.metric("p2p_router_links").await == 1
+    })
+    .await;
+    let run = asking(port, "/cgi?command=a");
+    let asked = new.is_asked_to_run().await;
+    new.starts(asked.run).await;
+    new.finishes(asked.run).await;
+    assert_eq!(answered(run).await.verdict(), (200, "yes"));
+    let mut other = FakeInner::greeting(world.main_port(), &hello("other", port)).await;
+    let (_, sentence) = other.is_rejected().await;
+    assert!(sentence.contains("is held by"), "{sentence}");
+}
+
+#[tokio::test]
+async fn two_inners_that_fight_over_a_port_are_both_told() {
+    let world = World::open();
+    let mut holder = FakeInner::greeting(world.main_port(), &hello("twins", 0)).await;
+    let (_, port) = holder.is_welcomed().await;
+    let mut takeovers = 0;
+    let refused = loop {
+        let mut rival = FakeInner::greeting(world.main_port(), &hello("twins", port)).await;
+        match rival.hear().await {
+            Some(RouterToInner::Welcome { .. }) => {
+                takeovers += 1;
+                assert_eq!(holder.is_rejected().await.0, Rejection::TakenOver);
+                holder = rival;
+            }
+            Some(RouterToInner::Rejected { rejection, message }) => break (rejection, message),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(takeovers, 3);
+    assert_eq!(refused.0, Rejection::Contended);
+    assert!(refused.1.contains("another key or another port"));
+    let told = holder.hear().await;
+    assert_eq!(told, Some(RouterToInner::Notice { message: refused.1 }));
+    let run = asking(port, "/cgi?command=a");
+    let asked = holder.is_asked_to_run().await;
+    assert_eq!(asked.command.as_str(), "a");
+    run.abort();
+}
+
+#[tokio::test]
+async fn the_same_inner_that_dials_again_is_no_rival_to_itself() {
+    let world = World::open();
+    let mut hello = hello("owner", 0);
+    let mut inner = FakeInner::greeting(world.main_port(), &hello).await;
+    (_, hello.service_port) = inner.is_welcomed().await;
+    for _ in 0..10 {
+        let mut again = FakeInner::greeting(world.main_port(), &hello).await;
+        again.is_welcomed().await;
+        inner = again;
+    }
+    // Another one of that identity may still take over.
+    hello.instance = InstanceId(0);
+    let mut other = FakeInner::greeting(world.main_port(), &hello).await;
+    other.is_welcomed().await;
+    assert_eq!(inner.is_rejected().await.0, Rejection::TakenOver);
+}
+
+#[tokio::test]
+async fn one_identity_may_hold_two_ports_and_names_are_made_unique() {
+    let world = World::open();
+    let main = world.main_port();
+    let mut one = FakeInner::greeting(main, &hello("owner", 0)).await;
+    let mut two = FakeInner::greeting(main, &hello("owner", 0)).await;
+    let mut three = FakeInner::greeting(main, &hello("other", 0)).await;
+    let (first, first_port) = one.is_welcomed().await;
+    let mut names = vec![first];
+    let (second, second_port) = two.is_welcomed().await;
+    names.extend([second.clone(), three.is_welcomed().await.0]);
+    names.sort();
+    assert_eq!(names, ["fake", "fake-2", "fake-3"]);
+    assert_ne!(first_port, second_port);
+    // A name stays with its port.
+    let mut again = FakeInner::greeting(main, &hello("owner", second_port)).await;
+    assert_eq!(again.is_welcomed().await, (second.clone(), second_port));
+    // One that asks for the name that it has anyway gets no other.
+    let mut renamed = hello("owner", second_port);
+    renamed.name = second.parse().unwrap();
+    let mut again = FakeInner::greeting(main, &renamed).await;
+    assert_eq!(again.is_welcomed().await, (second, second_port));
+}
+
+#[tokio::test]
+async fn a_port_that_cannot_be_had_is_refused_with_the_reason() {
+    let world = World::open();
+    let taken = std::net::TcpListener::bind(local(0)).unwrap();
+    let taken = taken.local_addr().unwrap().port();
+    for (port, reason) in [
+        (taken, "is taken by another program on the router's host"),
+        (
+            80,
+            "this router allows the service ports 1024-65535, not 80",
+        ),
+        (
+            world.main_port(),
+            "is taken by another program on the router's host",
+        ),
+    ] {
+        let mut inner = FakeInner::greeting(world.main_port(), &hello("owner", port)).await;
+        let (rejection, sentence) = inner.is_rejected().await;
+        assert_eq!(rejection, Rejection::PortUnavailable);
+        assert!(sentence.contains(reason), "{sentence}");
+    }
+}
+
+#[tokio::test]
+async fn any_port_is_one_that_is_allowed_until_none_is_left() {
+    let only = ReservedPort::new();
+    let config = p2p_router::Config {
+        service_ports: only.port.to_string().parse().unwrap(),
+        ..router_config()
+    };
+    let world = World::with(config, tempfile::tempdir().unwrap());
+    let mut first = FakeInner::greeting(world.main_port(), &hello("first", 0)).await;
+    assert_eq!(first.is_welcomed().await.1, only.port);
+    let mut second = FakeInner::greeting(world.main_port(), &hello("second", 0)).await;
+    let (rejection, sentence) = second.is_rejected().await;
+    assert_eq!(rejection, Rejection::PortUnavailable);
+    assert!(sentence.contains("no service port is free"), "{sentence}");
+}
+
+#[tokio::test]
+async fn an_inner_asks_for_its_own_port_each_time_and_one_that_has_none_for_its_last() {
+    let world = World::open();
+    // Whatever it asks for, this one welcomes it to 9000.
+    let router = FakeRouter::start().await;
+    for (own, asked) in [(9001, 9001), (0, 9000)] {
+        let config = Config {
+            router: router.address(),
+            service_port: own,
+            ..inner_config(&world)
+        };
+        let inner = p2p_inner::Inner::start(config).unwrap();
+        drop(router.link().await);
+        let (_again, hello) = router.inner().await;
+        assert_eq!(hello.service_port, asked);
+        drop(inner);
+    }
+}

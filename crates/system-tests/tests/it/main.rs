@@ -1,0 +1,44 @@
+//! The tests of the whole system: the real router, inner and console, in this process or as
+//! programs of their own. One binary, since each is linked with all of the product.
+//!
+//! `cargo nextest run -E 'test(/^links::/)'` runs what is in `links`.
+#![allow(
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests may panic, and print their figures"
+)]
+
+mod common;
+
+mod admin;
+mod bad_commands;
+mod bad_peers;
+mod bad_requests;
+mod camera;
+mod chaos;
+mod chromium;
+mod console;
+mod desk;
+mod drive_page;
+mod driving;
+mod first_press;
+mod golden_bytes;
+mod guardian;
+mod held_up;
+mod keys;
+mod limits;
+mod links;
+mod module_circles;
+mod on_link;
+mod processes;
+mod properties;
+mod relay;
+mod restarts;
+mod sign_in;
+mod supervised;
+mod tls;
+mod traversal;
+mod workers;

@@ -1,0 +1,303 @@
+//! Restarts under load: callers ask 500 times a second, whatever has become of those before, while
+//! the router restarts itself, or is killed and started again; and what they got is counted.
+//!
+//! In the suite it restarts three times. By hand, for the figures:
+//!
+//! ```text
+//! P2P_RESTARTS=100 cargo nextest run --release --profile by-hand -E 'binary(restarts) and test(load)' --no-capture
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{executable, is_back};
+use crate::common::program::{Program, inner_of};
+use crate::common::raw::Caller;
+use crate::common::{ReservedPort, local, until_so};
+
+/// Between two requests: 500 a second.
+const EVERY: Duration = Duration::from_millis(2);
+/// Most connections that are kept: each is used often enough to be told that it is the last time.
+const KEPT: usize = 16;
+/// How long there is service between two restarts.
+const SERVICE: Duration = Duration::from_secs(1);
+
+/// A worker that notes each run before it answers with its id.
+const WORKER: &str = r#"#!/usr/bin/perl
+use strict;
+open my $file, '>>', '../witness' or die;
+syswrite STDOUT, "{\"serves\":[\"ask\"]}\n";
+while (my $line = <STDIN>) {
+    my ($id) = $line =~ /"id":(\d+)/ or next;
+    my ($run) = $line =~ /"run":"([^"]+)"/ or next;
+    syswrite $file, "$run\n";
+    syswrite STDOUT, "{\"id\":$id,\"output\":\"$run\"}\n";
+}
+"#;
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    /// Status, and what is said of the execution.
+    Answered(u16, String),
+    /// There was no connection.
+    Refused,
+    /// There was one, and no answer began.
+    Lost,
+}
+
+struct Call {
+    due: Instant,
+    ended: Instant,
+    outcome: Outcome,
+    run: String,
+    /// On a connection that was there before.
+    is_kept: bool,
+    /// The answer was whole, and this request's own.
+    is_right: bool,
+}
+
+/// The callers, and the connections that they keep.
+#[derive(Clone, Default)]
+struct Callers {
+    calls: Arc<Mutex<Vec<Call>>>,
+    kept: Arc<Mutex<VecDeque<Caller>>>,
+}
+
+impl Callers {
+    /// Asks when it is time to, until the end: in turns on a new connection and on one that was
+    /// kept, as long as there is one.
+    async fn ask(self, port: u16, end: CancellationToken) -> Vec<Call> {
+        let mut tasks = JoinSet::new();
+        let begun = tokio::time::Instant::now();
+        for n in 0_u32.. {
+            if end.is_cancelled() {
+                break;
+            }
+            // The next is due by the clock, however late this one was.
+            let due = begun + EVERY * n;
+            tokio::time::sleep_until(due).await;
+            let callers = self.clone();
+            tasks.spawn(async move { callers.call(port, due.into(), n % 2 == 0).await });
+            while tasks.try_join_next().is_some() {}
+        }
+        tasks.join_all().await;
+        std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+
+    async fn call(&self, port: u16, due: Instant, keeps: bool) {
+        let kept = keeps.then(|| self.kept.lock().unwrap().pop_front());
+        let kept = kept.flatten().filter(is_open);
+        let is_kept = kept.is_some();
+        let caller = match kept {
+            Some(caller) => Ok(caller),
+            None => TcpStream::connect(local(port)).await.map(Caller::new),
+        };
+        let mut call = Call {
+            due,
+            ended: due,
+            outcome: Outcome::Refused,
+            run: String::new(),
+            is_kept,
+            is_right: true,
+        };
+        if let Ok(mut caller) = caller {
+            let last = if keeps { "" } else { "Connection: close\r\n" };
+            let head = format!("GET /cgi?command=ask HTTP/1.1\r\nHost: car\r\n{last}\r\n");
+            caller.say(head).await;
+            call.outcome = Outcome::Lost;
+            if let Some(answer) = caller.try_answer().await {
+                let executed = answer.header("p2p-executed").to_owned();
+                call.run = answer.header("p2p-run").to_owned();
+                let is_own = answer.status != 200 || answer.text() == call.run;
+                call.is_right = answer.complete && is_own;
+                call.outcome = Outcome::Answered(answer.status.as_u16(), executed);
+                if keeps && answer.header("connection") != "close" {
+                    let mut kept = self.kept.lock().unwrap();
+                    if kept.len() < KEPT {
+                        kept.push_back(caller);
+                    }
+                }
+            }
+        }
+        call.ended = Instant::now();
+        self.calls.lock().unwrap().push(call);
+    }
+}
+
+/// Whether the other end has not closed it meanwhile, which callers look at before they ask.
+fn is_open(caller: &Caller) -> bool {
+    let looked = caller.stream.try_read(&mut [0]);
+    looked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+struct Stand {
+    router: Program,
+    _inner: Program,
+    main: ReservedPort,
+    service: ReservedPort,
+    folder: tempfile::TempDir,
+}
+
+impl Stand {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("command")).unwrap();
+        executable(&folder.path().join("command/ask.worker"), WORKER);
+        let (main, service) = (ReservedPort::new(), ReservedPort::new());
+        let (router, _) = Program::open_router(folder.path(), main.port).await;
+        let inner = inner_of(folder.path(), main.port, service.port);
+        let stand = Self {
+            router,
+            _inner: Program::start(&mut { inner }),
+            main,
+            service,
+            folder,
+        };
+        is_back(stand.service.port, "ask").await;
+        stand
+    }
+
+    /// Has this done to it as often as is wanted while it is asked; the calls, and when it was done.
+    async fn under_load(&mut self, restart: impl AsyncFn(&mut Self)) -> (Vec<Call>, Vec<Instant>) {
+        let wanted = std::env::var("P2P_RESTARTS").ok();
+        let rounds = wanted.map_or(3, |rounds| rounds.parse().unwrap());
+        let end = CancellationToken::new();
+        let asking = tokio::spawn(Callers::default().ask(self.service.port, end.clone()));
+        let mut restarts = Vec::new();
+        tokio::time::sleep(SERVICE).await;
+        for _ in 0..rounds {
+            restarts.push(Instant::now());
+            restart(self).await;
+            is_back(self.service.port, "ask").await;
+            tokio::time::sleep(SERVICE).await;
+        }
+        end.cancel();
+        (asking.await.unwrap(), restarts)
+    }
+}
+
+/// What is promised of each: it ran once or not at all, as its answer says, which is its own.
+fn broken(calls: &[Call], folder: &Path) -> Vec<String> {
+    let mut ran: BTreeMap<String, usize> = BTreeMap::new();
+    for run in fs::read_to_string(folder.join("witness")).unwrap().lines() {
+        *ran.entry(run.to_owned()).or_default() += 1;
+    }
+    let mut broken: Vec<_> = (ran.iter())
+        .filter(|(_, times)| **times > 1)
+        .map(|(run, times)| format!("run {run} was executed {times} times"))
+        .collect();
+    for call in calls {
+        let Outcome::Answered(status, executed) = &call.outcome else {
+            continue;
+        };
+        let is_true = match executed.as_str() {
+            "yes" => ran.contains_key(&call.run),
+            "no" => !ran.contains_key(&call.run),
+            other => other == "unknown",
+        };
+        if !is_true || !call.is_right {
+            broken.push(format!(
+                "{status} of run {}, executed: {executed}",
+                call.run
+            ));
+        }
+    }
+    broken
+}
+
+fn counts(calls: &[Call]) -> BTreeMap<Outcome, usize> {
+    let mut counts = BTreeMap::new();
+    for call in calls {
+        *counts.entry(call.outcome.clone()).or_default() += 1;
+    }
+    counts
+}
+
+/// For each restart, how long there were some to whom that happened: from the first to the last, by
+/// when they were to ask.
+fn spans(
+    calls: &[Call],
+    restarts: &[Instant],
+    it_happened: impl Fn(&Call) -> bool,
+) -> Vec<Duration> {
+    let mut calls: Vec<_> = calls.iter().filter(|call| it_happened(call)).collect();
+    calls.sort_by_key(|call| call.due);
+    let spans = restarts.iter().enumerate().map(|(n, restart)| {
+        let next = restarts.get(n + 1);
+        let is_here =
+            |call: &&&Call| call.ended >= *restart && next.is_none_or(|next| call.ended < *next);
+        let mut here = calls.iter().filter(is_here).map(|call| call.due);
+        let first = here.next();
+        let last = here.next_back().or(first);
+        let span = first.zip(last).map(|(first, last)| last - first + EVERY);
+        span.unwrap_or_default()
+    });
+    spans.collect()
+}
+
+/// Median, 99th percentile and the most, in words.
+fn figures(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let at = |percent: usize| times[(times.len() * percent).div_ceil(100) - 1].as_millis();
+    format!("p50 {} ms, p99 {} ms, most {} ms", at(50), at(99), at(100))
+}
+
+fn say(what: &str, calls: &[Call], restarts: &[Instant]) {
+    let not_served = |call: &Call| !matches!(call.outcome, Outcome::Answered(200, _));
+    let not_let_in = |call: &Call| matches!(call.outcome, Outcome::Refused | Outcome::Lost);
+    let on_kept = calls.iter().filter(|call| call.is_kept).count();
+    let waits = calls.iter().map(|call| call.ended - call.due).collect();
+    eprintln!(
+        "{what}, {} times; {} requests, {on_kept} of them on kept connections: {:?}\n  not served at each: {}\n  without an answer at \
+         each: {}\n  a request took: {}",
+        restarts.len(),
+        calls.len(),
+        counts(calls),
+        figures(spans(calls, restarts, not_served)),
+        figures(spans(calls, restarts, not_let_in)),
+        figures(waits),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_that_restarts_itself_under_load_loses_nobody() {
+    let mut stand = Stand::start().await;
+    let restart = async |stand: &mut Stand| {
+        let before = stand.router.errors().matches("listening on").count();
+        stand.router.signal(Signal::USR2);
+        until_so("it listens anew", async || {
+            stand.router.errors().matches("listening on").count() > before
+        })
+        .await;
+    };
+    let (calls, restarts) = stand.under_load(restart).await;
+    say("restarted by itself", &calls, &restarts);
+    assert_eq!(broken(&calls, stand.folder.path()), Vec::<String>::new());
+    let mut counts = counts(&calls);
+    assert!(counts.remove(&Outcome::Answered(200, "yes".to_owned())) > Some(0));
+    counts.remove(&Outcome::Answered(503, "no".to_owned()));
+    assert_eq!(counts, BTreeMap::new());
+}
+
+/// Then those in between are refused, and nobody knows what became of those who waited for an
+/// answer; but of the others all is true.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_that_is_killed_under_load_says_what_is_true() {
+    let mut stand = Stand::start().await;
+    let restart = async |stand: &mut Stand| {
+        stand.router.kill().await;
+        (stand.router, _) = Program::open_router(stand.folder.path(), stand.main.port).await;
+    };
+    let (calls, restarts) = stand.under_load(restart).await;
+    say("killed and started", &calls, &restarts);
+    assert_eq!(broken(&calls, stand.folder.path()), Vec::<String>::new());
+}
