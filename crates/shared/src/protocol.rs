@@ -1,9 +1,10 @@
-//! The messages between our programs, and nothing of how they travel: `link` between inner and
-//! router, `console` between console and router, `media` for pictures of the camera; `run` and
-//! `drive` are what several of them carry.
+//! Messages between the programs: `link` between inner and router, `console` between console and
+//! router, `media` for camera pictures. `run` and `drive` have the types that several of them
+//! carry. How messages travel is not here.
 //!
-//! One MessagePack value a binary message, enums by direction, fields by name: a field can be
-//! added with a default. Anything else is another version, and so another [`SUBPROTOCOL`].
+//! Each binary message is one MessagePack value. Enums are named by direction, fields are encoded
+//! by name: so a field with a default can be added. Any other change is another version, with
+//! another [`SUBPROTOCOL`].
 
 mod console;
 mod display;
@@ -18,8 +19,8 @@ pub use link::*;
 pub use media::*;
 pub use run::*;
 
-/// The WebSocket subprotocol: the version of this file.
+/// WebSocket subprotocol: the version of these messages.
 pub const SUBPROTOCOL: &str = "p2p.v1";
 
-/// Most bytes of one encoded message (NATS' and websocketd's order).
+/// Largest encoded message, in bytes (NATS and websocketd allow about as much).
 pub const MAX_MESSAGE: usize = 64 * 1024;

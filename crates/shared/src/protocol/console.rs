@@ -1,4 +1,4 @@
-//! Owns what console and router say to each other.
+//! Messages between console and router.
 //!
 //! ```text
 //!       console                                router
@@ -18,7 +18,7 @@
 //!          ├──────────────────┬────────────────▶│
 //! ```
 //!
-//! Links are named by their service port, which no other has at the same time.
+//! Links are named by their service port, which is unique at any time.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -28,315 +28,314 @@ use super::run::{CommandInfo, End, Refusal, RunReport};
 use crate::key::Role;
 use crate::names::{Argument, CommandName, LinkName, RunId};
 
-/// The path of a console's WebSocket on the main port.
+/// Path of a console's WebSocket on the main port.
 pub const ADMIN_PATH: &str = "/admin";
 
-/// What a console says.
+/// Messages from a console.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConsoleToRouter {
-    /// The first message.
+    /// First message.
     Hello {
-        /// The program's version, for the log.
+        /// Version of the program, for the log.
         software: String,
-        /// Whether only to watch, whatever the key may do.
+        /// True to watch only, whatever the key may do.
         readonly: bool,
     },
-    /// Run a command; [`RouterToConsole::SendEvent`]s tell of it.
+    /// Run a command; [`RouterToConsole::SendEvent`]s report what becomes of it.
     Send {
-        /// The console's own number for it.
+        /// Number that the console gave to the request.
         request: u64,
-        /// On which link.
+        /// Service port of the link.
         service_port: u16,
-        /// What.
+        /// Command to run.
         command: CommandName,
-        /// With which arguments.
+        /// Arguments of the command.
         arguments: Vec<Argument>,
-        /// A motion command's time, in milliseconds.
+        /// Duration of a motion, in milliseconds.
         for_ms: Option<u64>,
     },
-    /// So much more of its output may come, in units of [`cost`](super::cost).
+    /// This much more of a run's output may come.
     Window {
-        /// The console's number for the run.
+        /// Number that the console gave to the run.
         request: u64,
         /// Units of [`cost`](super::cost).
         more: u32,
     },
-    /// End it.
+    /// End a run.
     Cancel {
-        /// The console's number for the run.
+        /// Number that the console gave to the run.
         request: u64,
     },
-    /// Which commands are there?
+    /// List a car's commands.
     ListCommands {
-        /// The console's own number for it.
+        /// Number that the console gave to the request.
         request: u64,
-        /// On which link.
+        /// Service port of the link.
         service_port: u16,
     },
-    /// What became of this run? [`RouterToConsole::Run`] tells.
+    /// Report what became of a run; [`RouterToConsole::Run`] is the answer.
     AskRun {
-        /// The console's own number for it.
+        /// Number that the console gave to the request.
         request: u64,
-        /// On which link.
+        /// Service port of the link.
         service_port: u16,
-        /// Which run.
+        /// Id of the run.
         run: RunId,
     },
-    /// Which car it looks at to drive it, in place of the one before. Ticks cost a car's SIM card
-    /// megabytes: only a car that somebody watches or drives sends them.
+    /// Choose the car that the console may drive next, in place of the one before. Ticks cost a
+    /// car's SIM card megabytes: only a car that somebody has chosen or drives sends them.
     Watch {
-        /// Which; `None`: none any more.
+        /// Service port of the car; `None`: no car any more.
         service_port: Option<u16>,
     },
-    /// About who drives.
+    /// Take control, ask for it, or answer a request.
     Control {
-        /// Which car.
+        /// Service port of the car.
         service_port: u16,
-        /// What is wanted.
+        /// Request about control.
         wish: ControlRequest,
     },
-    /// The driver presses a direction.
+    /// The driver pressed a direction.
     Press {
-        /// Which car.
+        /// Service port of the car.
         service_port: u16,
-        /// Which press.
+        /// Id of the press.
         press: PressId,
         /// The motion command.
         command: CommandName,
-        /// The newest tick of the car's clock that the driver has seen, in milliseconds.
+        /// Newest tick of the car's clock that the driver has seen, in milliseconds.
         tick_ms: u64,
     },
-    /// The driver still holds it.
+    /// The driver still holds the key of this press.
     Renew {
-        /// Which car.
+        /// Service port of the car.
         service_port: u16,
-        /// Which press.
+        /// Id of the press.
         press: PressId,
-        /// The newest tick of the car's clock that the driver has seen, in milliseconds.
+        /// Newest tick of the car's clock that the driver has seen, in milliseconds.
         tick_ms: u64,
     },
-    /// The driver let go.
+    /// The driver released the key of this press.
     Release {
-        /// Which car.
+        /// Service port of the car.
         service_port: u16,
-        /// Which press.
+        /// Id of the press.
         press: PressId,
     },
-    /// Stop: anyone may.
+    /// Stop the car; every session may.
     Stop {
-        /// Which car.
+        /// Service port of the car.
         service_port: u16,
     },
 }
 
-/// What a router says to a console.
+/// Messages from the router to a console.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouterToConsole {
-    /// How everything is now; events follow from here on. Its links and runs may come in
-    /// several parts: the first has `first`, the last `last`.
+    /// State of everything now; events follow from here on. Its links and runs may come in several
+    /// parts: the first part has `first`, the last part has `last`.
     Snapshot {
-        /// Forget everything known before.
+        /// True in the first part: forget everything known before.
         first: bool,
-        /// The picture is whole.
+        /// True in the last part: the snapshot is complete.
         last: bool,
-        /// The console's own session.
+        /// Session of this console.
         session: SessionId,
-        /// The name of its key; empty without keys.
+        /// Name of the console's key; empty without keys.
         key: String,
-        /// What it may do.
+        /// Role of the console.
         role: Role,
-        /// How many events it missed before this, being too slow.
+        /// Events that this console missed before the snapshot, because it was too slow.
         missed: u64,
-        /// Every link there is.
+        /// All links.
         links: Vec<LinkInfo>,
-        /// The last runs, oldest first.
+        /// Last runs, oldest first.
         runs: Vec<RunInfo>,
     },
-    /// Something happened.
+    /// An event.
     Feed(FeedEvent),
-    /// The newest tick of a car's clock: to those who watch or drive it, as it comes.
+    /// Newest tick of a car's clock, for consoles that have chosen the car or drive it.
     Tick {
-        /// Which car.
+        /// Service port of the car.
         service_port: u16,
-        /// Milliseconds of the car's own clock.
+        /// Milliseconds on the car's clock.
         clock_ms: u64,
     },
-    /// What becomes of a run that this console asked for.
+    /// Report about a run that this console asked for.
     SendEvent {
         /// The console's number for it.
         request: u64,
-        /// What.
+        /// Content of the report.
         event: SendEvent,
     },
-    /// An answer to [`ConsoleToRouter::ListCommands`], in one or more parts.
+    /// Answer to [`ConsoleToRouter::ListCommands`], in one or more parts.
     Commands {
         /// The console's number for it.
         request: u64,
         /// Some of the commands.
         commands: Vec<CommandInfo>,
-        /// Whether another part follows.
+        /// True if another part follows.
         more: bool,
     },
-    /// An answer to [`ConsoleToRouter::AskRun`].
+    /// Answer to [`ConsoleToRouter::AskRun`].
     Run {
         /// The console's number for it.
         request: u64,
-        /// What became of it.
+        /// What is known of the run.
         told: RunAnswer,
     },
-    /// Something that the console asked for was refused.
+    /// The router refused something that this console asked for.
     Refused {
-        /// Of which kind the reason is.
+        /// Kind of reason.
         reason: RefusedReason,
-        /// The press that comes to nothing, if it is one.
+        /// The press that was refused, if it was a press.
         #[serde(default)]
         press: Option<PressId>,
         /// A sentence that says what to do.
         message: String,
     },
-    /// The router is about to restart: come back after this time.
+    /// The router is about to restart: dial again after this time.
     GoAway {
         /// Milliseconds to wait before dialling again.
         reconnect_after_ms: u64,
     },
 }
 
-/// What is known of a run that was asked about.
+/// What is known of a run that a console asked about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunAnswer {
-    /// This, as its car remembers it.
+    /// The car remembers this of the run.
     Story(RunReport),
-    /// Its car is there, and doesn't know it.
+    /// The car is connected, and doesn't know the run.
     NotKnown,
-    /// Its car is away, or did not answer in time.
+    /// The car is away, or did not answer in time.
     Away,
 }
 
-/// Why something that a console asked for was refused.
+/// Reason why something that a console asked for was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusedReason {
-    /// Its role may not.
+    /// The console's role may not do this.
     Denied,
-    /// Another drives.
+    /// Another session drives.
     Locked,
     /// The car is not connected.
     Offline,
-    /// The driver's press is not in order: no control, an old epoch.
+    /// The press doesn't count: its session has no control, or its epoch is old.
     NotDriving,
-    /// The press is more than a second old: the way to the car is too slow to drive.
+    /// The press is more than a second old: the network to the car is too slow to drive.
     TooSlow,
 }
 
-/// A link as a console sees it.
+/// Link as a console sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinkInfo {
-    /// Its port: what names it.
+    /// Service port, which names the link.
     pub service_port: u16,
-    /// What people call it.
+    /// Name for people.
     pub name: LinkName,
-    /// Whether it is up.
+    /// True if the link is up.
     pub is_up: bool,
-    /// Since when it is as it is, in milliseconds before this message.
+    /// Time since the link came up or was lost, in milliseconds before this message.
     pub since_ms: u64,
-    /// The last round trips between router and inner, newest last, in microseconds.
+    /// Last round trips between router and inner, newest last, in microseconds.
     pub rtts_us: Vec<u32>,
-    /// Runs since it first came.
+    /// Runs since the link first came up.
     pub runs: u64,
-    /// Those of them that failed.
+    /// Failed runs among them.
     pub failures: u64,
-    /// The car's motion commands: forward, back, left, right.
+    /// Motion commands: forward, back, left, right.
     pub motion: Vec<CommandName>,
-    /// Its stop command.
+    /// Stop command.
     pub stop: CommandName,
-    /// How long the car drives on without hearing of a driver, in milliseconds.
+    /// Time for which the car moves without hearing of its driver, in milliseconds.
     pub lease_ms: u64,
-    /// How long a motion by `/cgi` or `send` lasts, in milliseconds; 0: until stopped.
+    /// Duration of a motion by `/cgi` or `send`, in milliseconds; 0: until stopped.
     pub motion_limit_ms: u64,
-    /// Who drives.
+    /// Driver, and the session that asks for control.
     pub control: ControlInfo,
-    /// What the car does, as it said last.
+    /// Motion that the car reported last; `None`: the car stands.
     pub moving: Option<ActiveMotion>,
-    /// Its stop command has failed three times.
+    /// True if the stop command has failed three times.
     pub stop_failed: bool,
 }
 
-/// A run as a console sees it.
+/// Run as a console sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInfo {
-    /// Its id.
+    /// Id of the run.
     pub run: RunId,
-    /// On which link.
+    /// Service port of the link.
     pub service_port: u16,
-    /// What that is called.
+    /// Name of the link.
     pub link: LinkName,
-    /// What ran.
+    /// Command.
     pub command: CommandName,
-    /// Its arguments.
+    /// Arguments.
     pub arguments: Vec<Argument>,
-    /// How it was asked for.
+    /// Source of the request.
     pub source: RunSource,
-    /// Who asked: an address.
+    /// Address of the caller.
     pub from: String,
-    /// The name of that one's key; empty without keys.
+    /// Name of the caller's key; empty without keys.
     pub key: String,
-    /// When it was asked for, in milliseconds since 1970.
+    /// Time of the request, in milliseconds since 1970.
     pub at_ms: u64,
-    /// What became of it; `None`: it is open.
+    /// Result; `None`: the run is open.
     pub result: Option<RunResult>,
 }
 
-/// How a run was asked for.
+/// Source of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunSource {
-    /// By HTTP on the service port.
+    /// HTTP on the service port.
     Http,
-    /// By `send` of a console.
+    /// `send` of a console.
     Send,
-    /// By a press of a driver.
+    /// A press of a driver.
     Drive,
 }
 
-/// The status of a run whose caller went away before it was answered (nginx's number for it).
+/// Status of a run whose caller went away before the answer (nginx uses this number too).
 pub const CALLER_LEFT: u16 = 499;
 
-/// The status of a run whose link or worker was lost.
+/// Status of a run whose link or worker was lost.
 const LOST: u16 = 502;
 
-/// What became of a run.
+/// Result of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunResult {
-    /// The HTTP status that it was, or would have been, answered with.
+    /// HTTP status of the answer, or the status that an HTTP answer would have had.
     pub status: u16,
-    /// How it ended, if it began and that is known.
+    /// End of the process, if the run began and its end is known.
     pub end: Option<End>,
-    /// Why, where it is an error.
+    /// Reason, if the result is an error.
     pub why: String,
     /// Time on the link and in queues, in microseconds.
     pub link_us: u64,
-    /// Time from its process's start to its end, in microseconds.
+    /// Time from the start of the process to its end, in microseconds.
     pub exec_us: Option<u64>,
     /// Bytes of output.
     pub bytes: u64,
-    /// The beginning of its output, at most 1 KiB.
+    /// First bytes of the output, at most 1 KiB.
     pub output: Bytes,
-    /// The end of its standard error, at most 1 KiB.
+    /// Last bytes of standard error, at most 1 KiB.
     pub stderr: Bytes,
 }
 
 impl RunResult {
-    /// Whether the run counts as failed: it got an error for an answer, unless it was given up by
-    /// who asked for it.
+    /// True if the run counts as failed: its answer was an error, and its caller had not gone away.
     #[must_use]
     pub fn is_failure(&self) -> bool {
         self.status >= 400 && self.status != CALLER_LEFT
     }
 
-    /// Whether the command was executed, in the words of `P2P-Executed`: `yes`, `no` or `unknown`.
+    /// Value of `P2P-Executed` for this result: `yes`, `no` or `unknown`.
     #[must_use]
     pub fn executed(&self) -> &'static str {
         let has_started = self.end.is_some() || self.exec_us.is_some();
@@ -349,80 +348,80 @@ impl RunResult {
     }
 }
 
-/// Something that happened.
+/// Event of the feed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FeedEvent {
-    /// A link came up, or something that doesn't change by itself did.
+    /// A link came up, or its name, commands or times have changed.
     Link(Box<LinkInfo>),
-    /// A link was lost; its port is kept for it.
+    /// A link was lost; its port is kept.
     LinkDown {
-        /// Which.
+        /// Service port of the link.
         service_port: u16,
-        /// Why.
+        /// Reason.
         why: String,
     },
     /// A port was given up.
     LinkGone {
-        /// Which.
+        /// Service port of the link.
         service_port: u16,
     },
-    /// A round trip between router and inner.
+    /// A round trip between router and inner was measured.
     Rtt {
-        /// Which link.
+        /// Service port of the link.
         service_port: u16,
-        /// Microseconds.
+        /// Duration, in microseconds.
         rtt_us: u32,
     },
     /// A run was asked for, or is over.
     Run(Box<RunInfo>),
-    /// Who drives has changed, or wants to.
+    /// The driver has changed, or a session asks for control.
     Control {
-        /// Which car.
+        /// Service port of the car.
         service_port: u16,
-        /// How it is now.
+        /// Control as it is now.
         control: ControlInfo,
     },
-    /// What the car does.
+    /// The car reported about its motion.
     Motion {
-        /// Which car.
+        /// Service port of the car.
         service_port: u16,
-        /// What.
+        /// Content of the report.
         event: MotionEvent,
     },
 }
 
-/// What becomes of a run that a console asked for.
+/// Report about a run that a console asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SendEvent {
-    /// It has this id.
+    /// The run has this id.
     Queued {
-        /// The id.
+        /// Id of the run.
         run: RunId,
     },
-    /// Its process exists.
+    /// The process exists.
     Started,
-    /// Some of its output.
+    /// Piece of the output.
     Output(Bytes),
-    /// It is over.
+    /// The run is over.
     Finished {
-        /// How it ended.
+        /// Exit code, signal or limit that ended the run.
         end: End,
-        /// From its start, in microseconds.
+        /// Time since the start of the process, in microseconds.
         exec_us: u64,
-        /// The end of its standard error.
+        /// Last bytes of standard error.
         stderr: Bytes,
     },
-    /// It did not begin.
+    /// The run did not begin.
     Refused {
-        /// Of which kind the reason is, where the inner gave it.
+        /// Kind of reason, if the inner gave one.
         refusal: Option<Refusal>,
-        /// Whether the reason is that another drives, or that the key may not.
+        /// Reason of the router, if it refused the run.
         reason: Option<RefusedReason>,
         /// A sentence that says what to do.
         message: String,
     },
-    /// The link was lost; nobody knows what became of it.
+    /// The link was lost: nobody knows what became of the run.
     Lost,
 }

@@ -1,17 +1,17 @@
-//! Owns how what the protocol names is said to people, on screens and in logs.
+//! Shows press ids, stop causes and refusals to people, on screens and in logs.
 
 use std::fmt::{Display, Formatter, Result};
 
 use super::drive::{MotionRefusal, PressId, StopCause};
 
-/// As people see it: `3.12`, the twelfth press of whoever took control third.
+/// Shows `3.12` for press 12 in epoch 3.
 impl Display for PressId {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "{}.{}", self.epoch, self.number)
     }
 }
 
-/// Why a car stopped.
+/// Shows the cause of a stop.
 impl Display for StopCause {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         f.write_str(match self {
@@ -28,7 +28,7 @@ impl Display for StopCause {
     }
 }
 
-/// Why nothing came of a wish to move.
+/// Shows why a motion was refused.
 impl Display for MotionRefusal {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         f.write_str(match self {

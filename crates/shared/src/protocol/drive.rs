@@ -1,16 +1,16 @@
-//! Driving a car, in every message about it: presses, control, and what the car did.
+//! Types of driving: presses, control, motion events.
 
 use serde::{Deserialize, Serialize};
 
 use super::run::End;
 use crate::names::{CommandName, RunId};
 
-/// One console's or page's connection: who holds control is one of these, never a key.
+/// Connection of one console or page. A session holds control of a car, never a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(pub u64);
 
-/// One motion that a driver asks for. Of two, the greater is the later.
+/// Id of one motion that a driver asks for. The greater of two ids is the later press.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PressId {
     /// Grows each time that anyone takes control of anything; given by the router.
@@ -19,107 +19,107 @@ pub struct PressId {
     pub number: u64,
 }
 
-/// What one may want of the control of a car.
+/// Request about the control of a car.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlRequest {
-    /// Take it if it is free, else ask its holder for it (10 s; silence means no).
+    /// Take control if it is free, else ask its holder (10 s; silence means no).
     Take,
-    /// The holder: hand it to the one who asked.
+    /// From the holder: hand control to the session that asked.
     Grant,
-    /// The holder: keep it.
+    /// From the holder: keep control.
     Deny,
-    /// The holder: give it back.
+    /// From the holder: give control back.
     Release,
-    /// An admin: take it from whoever has it.
+    /// From an admin: take control from its holder.
     Seize,
 }
 
-/// Who drives a car.
+/// Control of a car: its driver and the session that asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlInfo {
-    /// Who has control.
+    /// Session that has control.
     pub driver: Option<Driver>,
-    /// Who asks for it, and for how many more milliseconds.
+    /// Session that asks for control, and the milliseconds that it still waits.
     pub request: Option<(Driver, u64)>,
-    /// The number under which the present driver's presses count.
+    /// Epoch of the present driver's presses.
     pub epoch: u64,
 }
 
-/// A session that drives, or wants to.
+/// Session that drives, or asks to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Driver {
-    /// Which session.
+    /// Id of the session.
     pub session: SessionId,
-    /// Who that is: the name of the key, or an address.
+    /// Name of the session's key, or its address.
     pub name: String,
 }
 
 /// A motion that the car has acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActiveMotion {
-    /// The run of its process.
+    /// Run of the motion's process.
     pub run: RunId,
-    /// Which command.
+    /// Motion command.
     pub command: CommandName,
-    /// The press that it is, if it is a driver's.
+    /// Press that started the motion, if a driver did.
     pub press: Option<PressId>,
 }
 
-/// What a car says of its motion.
+/// Report of a car about its motion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MotionEvent {
-    /// It moves.
+    /// The car moves.
     Started(ActiveMotion),
-    /// A press came to nothing.
+    /// A press did not start a motion.
     Refused {
-        /// Which.
+        /// Refused press.
         press: PressId,
-        /// Why.
+        /// Reason.
         why: MotionRefusal,
     },
-    /// The motion is over; the stop command runs.
+    /// The motion is over, and the stop command runs.
     Over {
-        /// The press that it was, if it was a driver's.
+        /// Press that started the motion, if a driver did.
         press: Option<PressId>,
-        /// By what.
+        /// Cause of the end.
         cause: StopCause,
     },
     /// The motion's process has ended.
     Ended {
-        /// Which run.
+        /// Run of the process.
         run: RunId,
-        /// How.
+        /// Exit code or signal.
         end: End,
-        /// From its start, in microseconds.
+        /// Time since the start of the process, in microseconds.
         exec_us: u64,
     },
     /// A stop command has ended.
     Stopped {
-        /// Why it ran.
+        /// Cause of the stop.
         cause: StopCause,
-        /// How it ended.
+        /// Exit code or signal.
         end: End,
-        /// How long it took, in microseconds.
+        /// Duration, in microseconds.
         exec_us: u64,
     },
-    /// The car stands, as its stop command said.
+    /// The car stands: its stop command has succeeded.
     Stands,
     /// The stop command has failed three times.
     StopFailed,
 }
 
-/// Why a car is stopped.
+/// Cause of a stop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopCause {
     /// Somebody asked for it.
     #[default]
     Asked,
-    /// The driver let go.
+    /// The driver released the key.
     Released,
-    /// The lease ran out: nothing was heard of the driver.
+    /// The lease ran out: the driver was silent.
     Lease,
     /// The time of a timed motion is over.
     Limit,
@@ -127,39 +127,39 @@ pub enum StopCause {
     NotStarted,
     /// An earlier stop began before the car's last movement, or failed.
     Again,
-    /// The inner starts, or somebody takes control.
+    /// The inner has started, or somebody takes control.
     Beginning,
     /// One of the two processes that watch each other at the car has died or hangs.
     Watchdog,
-    /// The worker that moved it is gone.
+    /// The worker that moved the car is gone.
     Worker,
 }
 
-/// Why nothing comes of a wish to move.
+/// Reason why a motion is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MotionRefusal {
-    /// It is too old.
+    /// The press is too old.
     Old,
-    /// That press, or a later one, was ended before.
+    /// The press, or a later one, was ended before.
     Over,
-    /// A newer motion took its place before it began.
+    /// A newer motion replaced the press before it began.
     Replaced,
-    /// The stop command fails: nothing moves until it has succeeded.
+    /// The stop command fails: nothing moves until a stop has succeeded.
     StopFailed,
-    /// Its process could not be started.
+    /// The process could not be started.
     NotStarted,
 }
 
-/// How a car moves: what the router has to know of it.
+/// Motion commands and times of a car, as the router needs them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MotionInfo {
-    /// Its motion commands: forward, back, left, right.
+    /// Motion commands: forward, back, left, right.
     pub commands: Vec<CommandName>,
-    /// Its stop command.
+    /// Stop command.
     pub stop: CommandName,
-    /// How long it drives on without hearing of a driver, in milliseconds.
+    /// Time for which the car moves without hearing of its driver, in milliseconds.
     pub lease_ms: u64,
-    /// How long a motion by `/cgi` or `send` lasts, in milliseconds; 0: until stopped.
+    /// Duration of a motion by `/cgi` or `send`, in milliseconds; 0: until stopped.
     pub limit_ms: u64,
 }

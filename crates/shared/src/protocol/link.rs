@@ -1,4 +1,4 @@
-//! Owns what inner and router say to each other, and nothing of how it travels.
+//! Messages between inner and router.
 //!
 //! ```text
 //!        inner                                router
@@ -36,235 +36,238 @@ use super::media::{CameraState, MediaTicket};
 use super::run::{CommandInfo, End, Refusal, RunReport, RunRequest};
 use crate::names::{CommandName, Identity, InstanceId, LinkName, RunId};
 
-/// The path of an inner's WebSocket on the main port.
+/// Path of an inner's WebSocket on the main port.
 pub const LINK_PATH: &str = "/link";
 
-/// Most runs that are open on one link at a time, and so of inputs that wait for theirs.
+/// Most open runs of one link, and so most inputs that wait for their run.
 pub const MAX_OPEN_RUNS: usize = 1024;
 
-/// What an inner says.
+/// Messages from an inner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InnerToRouter {
-    /// The first message: who it is and which service port it asks for.
+    /// First message: the inner's identity and the service port that it asks for.
     Hello(LinkHello),
-    /// The inner's own clock, in milliseconds: it goes on while the machine sleeps, and its zero
-    /// means nothing. Sent after each ping of the router.
+    /// Time on the inner's clock. The clock goes on while the machine sleeps; its zero means
+    /// nothing. Sent after each ping of the router.
     Clock {
         /// Milliseconds.
         clock_ms: u64,
     },
     /// The run's process exists.
     Started {
-        /// Which run.
+        /// Run that the message is about.
         run: RunId,
     },
     /// The run did not begin and never will; or nobody knows, where the refusal says so.
     Refused {
-        /// Which run.
+        /// Run that the message is about.
         run: RunId,
-        /// Of which kind the reason is.
+        /// Kind of reason.
         refusal: Refusal,
         /// A sentence that says what to do.
         message: String,
     },
-    /// A piece of the run's standard output, at most [`PIECE`] bytes.
+    /// A piece of the run's standard output, at most [`PIECE`](super::PIECE) bytes.
     Output {
-        /// Which run.
+        /// Run that the message is about.
         run: RunId,
-        /// The bytes, as the command wrote them.
+        /// Bytes as the command wrote them.
         bytes: Bytes,
     },
     /// The run is over, and its output complete.
     Finished {
-        /// Which run.
+        /// Run that the message is about.
         run: RunId,
-        /// How it ended.
+        /// Exit code, signal or limit that ended the run.
         end: End,
-        /// From the start of the process to its end and that of its output, in microseconds.
+        /// Time from the start of the process to its end and the end of its output, in
+        /// microseconds.
         exec_us: u64,
-        /// The end of its standard error, at most [`STDERR_KEPT`] bytes.
+        /// Last bytes of standard error, at most [`STDERR_KEPT`](super::STDERR_KEPT).
         stderr: Bytes,
     },
-    /// The run is over, all in one: it took a moment, and its output is at most [`PIECE`] bytes.
+    /// Started, output and finished in one message, for a short run with at most
+    /// [`PIECE`](super::PIECE) bytes of output.
     Answered {
-        /// Which run.
+        /// Run that the message is about.
         run: RunId,
-        /// How it ended.
+        /// Exit code, signal or limit that ended the run.
         end: End,
-        /// From its start, or the request to its worker, to its end, in microseconds.
+        /// Time from the start of the process, or from the request to the worker, to the end, in
+        /// microseconds.
         exec_us: u64,
-        /// All of its output.
+        /// The whole output.
         output: Bytes,
-        /// The end of its standard error, at most [`STDERR_KEPT`] bytes.
+        /// Last bytes of standard error, at most [`STDERR_KEPT`](super::STDERR_KEPT).
         stderr: Bytes,
     },
-    /// An answer to [`RouterToInner::ListCommands`], in one or more parts.
+    /// Answer to [`RouterToInner::ListCommands`], in one or more parts.
     Commands {
-        /// The request's number.
+        /// Number of the request.
         request: u64,
         /// Some of the commands.
         commands: Vec<CommandInfo>,
-        /// Whether another part follows.
+        /// True if another part follows.
         more: bool,
     },
-    /// An answer to [`RouterToInner::AskRun`].
+    /// Answer to [`RouterToInner::AskRun`].
     Run {
-        /// Which run.
+        /// Run that the message is about.
         run: RunId,
-        /// What became of it; `None`: it is none of the last thousand that were begun since the
-        /// inner's start.
+        /// What became of the run. `None`: it is not among the last thousand runs since the inner
+        /// was started.
         story: Option<RunReport>,
     },
-    /// What the car does.
+    /// Report about the car's motion.
     Motion(MotionEvent),
-    /// How its camera is: only after a [`Video`](RouterToInner::Video).
+    /// State of the camera, only after a [`Video`](RouterToInner::Video).
     Camera(CameraState),
-    /// The inner is about to restart: it begins nothing more and ends what runs.
+    /// The inner is about to restart: it begins no more runs and ends those that are open.
     Draining,
 }
 
-/// An inner's first message.
+/// First message of an inner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkHello {
-    /// What people call it.
+    /// Name for people.
     pub name: LinkName,
-    /// The service port that it asks for; 0: any.
+    /// Service port that the inner asks for; 0: any.
     pub service_port: u16,
-    /// Who it is, where the router works without keys.
+    /// Identity, for a router that works without keys.
     pub identity: Identity,
-    /// This start of the process.
+    /// Id of this start of the process.
     pub instance: InstanceId,
-    /// The inner's own clock, as in [`InnerToRouter::Clock`].
+    /// Time on the inner's clock, as in [`InnerToRouter::Clock`].
     pub clock_ms: u64,
-    /// The program's version, for the log.
+    /// Version of the program, for the log.
     pub software: String,
-    /// How it moves.
+    /// Motion commands and times.
     pub motion: MotionInfo,
-    /// Whether it has a camera, and so knows [`RouterToInner::Video`].
+    /// True if the inner has a camera, and so knows [`RouterToInner::Video`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub camera: bool,
 }
 
-/// What a router says to an inner.
+/// Messages from the router to an inner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouterToInner {
     /// The link is up.
     Welcome {
-        /// The name it got: its own, or that with a number.
+        /// Name of the link: the inner's own, or that with a number.
         name: LinkName,
-        /// The service port it got.
+        /// Service port of the link.
         service_port: u16,
     },
-    /// The link is refused or ended; the router closes it.
+    /// The link is refused or ended, and the router closes it.
     Rejected {
-        /// Of which kind the reason is.
+        /// Kind of reason.
         rejection: Rejection,
         /// A sentence that says what to do.
         message: String,
     },
-    /// Something that the inner's owner should read.
+    /// Sentence for the inner's owner.
     Notice {
-        /// A sentence.
+        /// The sentence.
         message: String,
     },
-    /// A piece of a coming run's standard input, at most [`PIECE`] bytes.
+    /// Piece of the standard input of a run that follows, at most [`PIECE`](super::PIECE) bytes.
     Stdin {
-        /// Which run.
+        /// Run that the message is about.
         run: RunId,
         /// The bytes.
         bytes: Bytes,
     },
-    /// Begin this run, with all of the [`Stdin`](Self::Stdin) that came for it.
+    /// Begin this run, with all of the [`Stdin`](Self::Stdin) that came before it.
     Run(RunRequest),
-    /// The caller has read on: so much more output may come, in units of [`cost`].
+    /// The caller has read on: this much more output may come.
     Window {
-        /// Which run.
+        /// Run that the message is about.
         run: RunId,
-        /// Units of [`cost`].
+        /// Units of [`cost`](super::cost).
         more: u32,
     },
-    /// The caller has gone away: end the run, or forget its input.
+    /// The caller has gone away: end the run, or discard its input.
     Cancel {
-        /// Which run.
+        /// Run that the message is about.
         run: RunId,
     },
     /// The driver presses a direction.
     Press {
-        /// Which press.
+        /// Press that the message is about.
         press: PressId,
-        /// The id of the run that it is.
+        /// Run of the motion's process.
         run: RunId,
         /// The motion command.
         command: CommandName,
-        /// The newest tick of the inner's clock that the driver has seen, in milliseconds.
+        /// Newest tick of the inner's clock that the driver has seen, in milliseconds.
         tick_ms: u64,
-        /// Who drives: a name, for the log.
+        /// Name of the driver, for the log.
         driver: String,
-        /// The address of that one.
+        /// Address of the driver.
         remote_addr: String,
     },
-    /// The driver still holds it.
+    /// The driver still holds the key of this press.
     Renew {
-        /// Which press.
+        /// Press that the message is about.
         press: PressId,
-        /// The newest tick of the inner's clock that the driver has seen, in milliseconds.
+        /// Newest tick of the inner's clock that the driver has seen, in milliseconds.
         tick_ms: u64,
     },
-    /// The driver let go.
+    /// The driver released the key of this press.
     Release {
-        /// Which press.
+        /// Press that the message is about.
         press: PressId,
     },
-    /// Stop, whatever moves, and let no press of these or earlier come after it.
+    /// Stop the car, and refuse all presses up to `over` from now on.
     Stop {
-        /// Who asked: a name or an address, for the log.
+        /// Name or address of whoever asked, for the log.
         by: String,
-        /// The latest press that was passed on.
+        /// Latest press that the router passed on.
         over: Option<PressId>,
-        /// Why, for the log and the feed; [`StopCause::Asked`] where an older router doesn't say.
+        /// Cause, for the log and the feed; [`StopCause::Asked`] from an older router.
         #[serde(default)]
         cause: StopCause,
     },
-    /// Who has an eye on the car.
+    /// Which updates the router wants.
     Ticks {
-        /// Whether ticks of the clock are wanted 10 times a second: someone drives, or looks on
-        /// to.
+        /// True if ticks of the clock are wanted 10 times a second: a driver is attached, or may be
+        /// soon.
         wanted: bool,
-        /// Whether anyone watches: a dead link is to be noticed soon then.
+        /// True if anyone watches: then the link is pinged at the fast pace.
         #[serde(default)]
         watched: bool,
     },
-    /// Whether somebody watches the camera: only to an inner that has one.
+    /// Start or stop sending camera pictures. Only to an inner that has a camera.
     Video {
-        /// What its media connection shows; `None`: nobody watches any more.
+        /// Ticket that the media connection has to show; `None`: nobody watches any more.
         ticket: Option<MediaTicket>,
     },
-    /// Which commands are there?
+    /// List the commands.
     ListCommands {
-        /// The request's number, given back in the answer.
+        /// Number of the request, repeated in the answer.
         request: u64,
     },
-    /// What became of this run?
+    /// Report what became of this run.
     AskRun {
-        /// Which run.
+        /// Run that the message is about.
         run: RunId,
     },
-    /// The router is about to restart: come back after this time.
+    /// The router is about to restart: dial again after this time.
     GoAway {
         /// Milliseconds to wait before dialling again.
         reconnect_after_ms: u64,
     },
 }
 
-/// Why a link is refused or ended.
+/// Reason why a link is refused or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rejection {
     /// The key may not do this, or was revoked.
     Denied,
-    /// The service port is someone else's, or can't be opened.
+    /// The service port belongs to another inner, or can't be opened.
     PortUnavailable,
     /// A newer link of the same identity took the port.
     TakenOver,

@@ -1,5 +1,5 @@
-//! Owns what inner and router say to each other on the media connection, which carries what the
-//! camera sees beside the link and never on it, and how a picture is kept on its way.
+//! Messages on the media connection, which carries camera pictures beside the link and never on it,
+//! and a picture's shape in memory.
 //!
 //! ```text
 //!   inner                               router                                  page
@@ -23,7 +23,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The path of an inner's media connection on the main port.
+/// Path of an inner's media connection on the main port.
 pub const MEDIA_PATH: &str = "/media";
 
 /// Bytes of the capture time in front of a picture.
@@ -36,76 +36,76 @@ pub const MAX_PICTURE: usize = 1024 * 1024 - TIME;
 /// Most bytes of a piece, so that it fits into a message of this protocol.
 pub const MAX_PIECE: usize = 32 * 1024;
 
-/// What shows that a media connection belongs to a link: the router says it on that link, anew for
-/// each, and nobody else knows it.
+/// Proof that a media connection belongs to a link: the router makes a new ticket for each link and
+/// sends it on that link only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MediaTicket(pub u64);
 
-/// How the camera is, where there is no picture to show that.
+/// State of the camera while there is no picture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CameraState {
-    /// Its program is being started.
+    /// The camera program is being started.
     Starting,
-    /// Its program has failed, and is started again in a while.
+    /// The camera program has failed, and is started again in a while.
     Failed {
-        /// A sentence.
+        /// Reason, as a sentence.
         why: String,
     },
 }
 
-/// What an inner says on the media connection.
+/// Messages from an inner on the media connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MediaToRouter {
-    /// The first message: whose pictures these are.
+    /// First message: the link that the pictures belong to.
     Hello {
-        /// The service port of its link.
+        /// Service port of the link.
         service_port: u16,
-        /// As the router said it on that link.
+        /// Ticket that the router sent on that link.
         ticket: MediaTicket,
     },
-    /// A picture begins; what was there of another is thrown away.
+    /// A picture begins; what came of an earlier one is discarded.
     Picture {
-        /// When its first byte was read: the inner's own clock, as in
+        /// Time at which the first byte was read, on the inner's clock as in
         /// [`Clock`](super::InnerToRouter::Clock), in milliseconds.
         captured_ms: u64,
-        /// How many bytes it has in all.
+        /// Size of the whole picture, in bytes.
         length: u32,
-        /// Its first bytes, at most [`MAX_PIECE`].
+        /// First bytes, at most [`MAX_PIECE`].
         bytes: Bytes,
     },
-    /// It goes on.
+    /// The picture goes on.
     Piece {
-        /// Its next bytes, at most [`MAX_PIECE`].
+        /// Next bytes, at most [`MAX_PIECE`].
         bytes: Bytes,
     },
 }
 
-/// What a router says on the media connection.
+/// Messages from the router on the media connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouterToMedia {
-    /// So many bytes of pictures have come since the last time that this was said.
+    /// Bytes of pictures that have arrived since the last such message.
     Taken {
-        /// Bytes.
+        /// Number of bytes.
         bytes: u32,
     },
-    /// Pictures are not wanted from here; the router closes the connection.
+    /// The router refuses these pictures and closes the connection.
     Refused {
         /// A sentence that says what to do.
         message: String,
     },
 }
 
-/// A JPEG and when it was captured: in one piece of memory, as the page is given it, and shared by
-/// all who show it.
+/// JPEG with its capture time, in one piece of memory in the form that a page receives, shared by
+/// all viewers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture(Bytes);
 
 impl Picture {
-    /// When its first byte was read, in milliseconds of the car's own clock.
+    /// Time at which the first byte was read, in milliseconds on the car's clock.
     #[must_use]
     pub fn captured_ms(&self) -> u64 {
         self.0
@@ -119,19 +119,19 @@ impl Picture {
         self.0.slice(TIME..)
     }
 
-    /// Its time as 8 bytes, big-endian, and the JPEG.
+    /// Capture time as 8 bytes, big-endian, and the JPEG.
     #[must_use]
     pub fn message(&self) -> &Bytes {
         &self.0
     }
 }
 
-/// A picture of which some has come.
+/// Picture of which some has arrived.
 #[derive(Debug)]
 pub struct PartialPicture(BytesMut);
 
 impl PartialPicture {
-    /// One that was captured at this time of the car's clock, with room for so many bytes.
+    /// Starts a picture with this capture time on the car's clock, with room for this many bytes.
     #[must_use]
     pub fn new(captured_ms: u64, room: usize) -> Self {
         let mut bytes = BytesMut::with_capacity(TIME + room);
@@ -139,55 +139,55 @@ impl PartialPicture {
         Self(bytes)
     }
 
-    /// How many bytes of it there are.
+    /// Number of bytes so far.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len() - TIME
     }
 
-    /// Whether there are none.
+    /// True if no byte has arrived.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// More of it.
+    /// Adds bytes.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
-    /// It is whole.
+    /// Completes the picture.
     #[must_use]
     pub fn whole(self) -> Picture {
         Picture(self.0.freeze())
     }
 }
 
-/// Why pieces make no picture.
+/// Reason why pieces don't make up a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PictureError {
-    /// It says that it has none or more bytes than one may.
+    /// The announced size is 0 or above the limit.
     #[error("a picture of {0} bytes")]
     Length(u32),
-    /// There was no beginning.
+    /// A piece came before any beginning.
     #[error("a piece of no picture")]
     NotBegun,
-    /// There is more than was said, or a piece is empty.
+    /// There are more bytes than announced, or a piece is empty.
     #[error("pieces that don't make up the picture")]
     Overfull,
 }
 
-/// Pictures out of their pieces.
+/// Puts pictures together from their pieces.
 #[derive(Debug, Default)]
 pub struct PictureAssembly {
     begun: Option<(PartialPicture, usize)>,
 }
 
 impl PictureAssembly {
-    /// A picture begins: it, if this was all of it.
+    /// Begins a picture. Returns it if this was all of it.
     ///
     /// # Errors
-    /// If it is none.
+    /// If the size is 0 or above the limit.
     pub fn begin(
         &mut self,
         captured_ms: u64,
@@ -202,10 +202,10 @@ impl PictureAssembly {
         self.piece(bytes)
     }
 
-    /// More of it: it, if this was the last piece.
+    /// Adds a piece. Returns the picture if this was the last piece.
     ///
     /// # Errors
-    /// If it is no piece of one.
+    /// If no picture was begun, or the piece doesn't fit.
     pub fn piece(&mut self, bytes: &[u8]) -> Result<Option<Picture>, PictureError> {
         let (half, whole) = self.begun.as_mut().ok_or(PictureError::NotBegun)?;
         if bytes.is_empty() || bytes.len() > *whole - half.len() {

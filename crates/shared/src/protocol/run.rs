@@ -1,19 +1,19 @@
-//! A run of a command, in every message that carries one.
+//! Types of a run, for every message that carries one.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Argument, CommandName, RunId};
 
-/// Most bytes of output or input in one message, so that nobody waits long behind another's.
+/// Most bytes of output or input in one message: then no message waits long behind another run's.
 pub const PIECE: usize = 16 * 1024;
 
-/// How much of a run's output may be on its way to the router, unread by the caller: in units of
-/// [`cost`]. Its quotient by the round trip is the most that one run can carry: 2.5 MB/s at 100 ms.
+/// Most output of a run that may be under way, unread by the caller, in units of [`cost`]. Divided
+/// by the round trip it is the fastest that one run can send: 2.5 MB/s at 100 ms.
 pub const RUN_WINDOW: u32 = 256 * 1024;
 
-/// What one message of output takes of the window: its bytes, and something for the message
-/// itself, so that a million empty ones are not free.
+/// Units of the window that one message of output takes: its bytes, and some for the message
+/// itself, so that a million empty messages are not free.
 #[must_use]
 pub fn cost(output: &[u8]) -> u32 {
     u32::try_from(output.len())
@@ -21,72 +21,72 @@ pub fn cost(output: &[u8]) -> u32 {
         .saturating_add(64)
 }
 
-/// Most bytes of a run's standard error that are kept and passed on: its end, where the reason is.
+/// Most bytes of a run's standard error that are kept and passed on: the last ones, where the
+/// reason is.
 pub const STDERR_KEPT: usize = 8 * 1024;
 
-/// A run that the router asks for.
+/// Request of the router for a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRequest {
-    /// Its id.
+    /// Id of the run.
     pub run: RunId,
-    /// What to run.
+    /// Command to run.
     pub command: CommandName,
-    /// With which arguments.
+    /// Arguments of the command.
     pub arguments: Vec<Argument>,
-    /// The inner's clock after which it is not begun, in milliseconds.
+    /// Deadline on the inner's clock, in milliseconds: a run that comes later is not begun.
     pub deadline_ms: u64,
-    /// Who asked: an address, for the log and for `P2P_REMOTE_ADDR`.
+    /// Address of the caller, for the log and for `P2P_REMOTE_ADDR`.
     pub remote_addr: String,
-    /// How many bytes of [`RouterToInner::Stdin`] came for it.
+    /// Bytes of [`Stdin`](super::RouterToInner::Stdin) that were sent for this run.
     pub stdin_bytes: u64,
-    /// How long a motion command's motion lasts, in milliseconds, if it was said: it is over when
-    /// the stop has ended.
+    /// Duration of the motion in milliseconds, if the caller gave one. The run is over when the
+    /// stop has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
 }
 
-/// Why a run did not begin.
+/// Reason why a run did not begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// No such command.
+    /// There is no such command.
     NotFound,
-    /// It is there and may not or can't be executed.
+    /// The command exists, but may not or can't be executed.
     NotExecutable,
-    /// The inner runs as many commands as it may.
+    /// The inner runs as many commands as `--max-runs` allows.
     Busy,
-    /// Its deadline had passed.
+    /// The run's deadline had passed.
     Late,
     /// The inner is about to restart.
     Draining,
-    /// This run id was seen before.
+    /// The run's id was seen before.
     Repeated,
     /// The stop command fails: nothing moves.
     StopFailed,
-    /// The worker that serves it is not there just now.
+    /// The worker that serves the command is not running just now.
     WorkerAway,
-    /// The worker that was asked was lost before it answered: nobody knows whether it did it.
+    /// The worker was lost before it answered: nobody knows whether it did the command.
     WorkerLost,
 }
 
-/// How a run ended.
+/// End of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// By itself, with this exit code.
+    /// The process ended by itself, with this exit code.
     Exit(i32),
-    /// By a signal that was not ours.
+    /// The process was ended by a signal that the inner had not sent.
     Signal(i32),
-    /// It ran past its time limit, and its process group was killed.
+    /// The run passed its time limit, and its process group was killed.
     TimedOut,
-    /// Its caller went away or the inner had to end, and its process group was killed.
+    /// The caller went away or the inner had to end, and the process group was killed.
     Cancelled,
-    /// A motion that we ended: by its lease, its limit, or a stop.
+    /// The inner ended a motion: by its lease, its limit, or a stop.
     Ended,
 }
 
-/// An exit code, a signal's name, `timeout` or `cancelled`: the value of `P2P-Exit`, and what
-/// logs say.
+/// Value of `P2P-Exit`, also in logs: an exit code, a signal's name, `timeout` or `cancelled`.
 impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -99,56 +99,56 @@ impl std::fmt::Display for End {
     }
 }
 
-/// A command that there is.
+/// Entry of the list of commands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandInfo {
-    /// Its name.
+    /// Name of the command.
     pub name: CommandName,
-    /// Why it can't be run, if it can't: a sentence that says what to do.
+    /// Sentence that says why the command can't be run and what to do; `None`: it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
-/// What an inner remembers of a run, for who lost its answer.
+/// What an inner remembers of a run, for a caller that lost its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunReport {
-    /// What was to be run.
+    /// Command of the run.
     pub command: CommandName,
-    /// How long ago it was asked for, in milliseconds.
+    /// Time since the run was asked for, in milliseconds.
     pub age_ms: u64,
-    /// What became of it.
+    /// State of the run.
     pub outcome: Outcome,
-    /// Bytes of its output, as far as it was read.
+    /// Bytes of output that were read.
     pub bytes: u64,
-    /// The beginning of its output, as much as is remembered.
+    /// First part of the output, as much as is remembered.
     pub output: Bytes,
-    /// The end of its standard error, if it is over and that is remembered.
+    /// Last part of standard error, if the run is over and that is remembered.
     pub stderr: Bytes,
 }
 
-/// What became of a run.
+/// State of a run that is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It was asked for, and has not begun yet.
+    /// The run was asked for, and has not begun yet.
     Waiting,
-    /// It runs.
+    /// The process runs.
     Running,
-    /// It did not begin and never will: a sentence that says why.
+    /// The run did not begin and never will, for this reason.
     Refused(String),
-    /// Nobody knows: a sentence that says why.
+    /// Nobody knows what became of the run, for this reason.
     Unknown(String),
-    /// It is over.
+    /// The run is over.
     Ended {
-        /// How it ended.
+        /// Exit code, signal or limit that ended the run.
         end: End,
-        /// From its start to its end, in microseconds.
+        /// Time from the start to the end, in microseconds.
         exec_us: u64,
     },
 }
 
 impl Outcome {
-    /// It is over.
+    /// The run is over.
     #[must_use]
     pub fn ended(end: End, exec_us: u64) -> Self {
         Self::Ended { end, exec_us }
