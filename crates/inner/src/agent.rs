@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use p2p_shared::backoff::Backoff;
-use p2p_shared::names::InstanceId;
+use p2p_shared::names::{InstanceId, LinkName};
 use p2p_shared::net::dialer;
 use p2p_shared::net::dialer::{DialError, Dialer};
 use p2p_shared::os::jitter;
@@ -14,10 +14,27 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::camera::CameraHandle;
+use crate::clock;
+use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::drive::DriveRequest;
 use crate::session::{Outbox, Session, SessionEnd, greet};
-use crate::{Config, LinkState, clock};
+
+/// State of the link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkState {
+    /// There is no link; the inner dials.
+    Down,
+    /// The link is up.
+    Up {
+        /// The name that the router gave the link.
+        name: LinkName,
+        /// The port on which the router takes commands.
+        service_port: u16,
+    },
+    /// There will be no link any more.
+    Ended,
+}
 
 /// What keeps the link up.
 pub(crate) struct Agent {
@@ -44,8 +61,8 @@ impl Agent {
     /// Stays connected until told to end; then what runs has its time.
     pub(crate) async fn run(mut self) {
         self.dispatcher
-            .drive()
-            .stop_first(self.dispatcher.commands().files(), &self.config.motion)
+            .drive
+            .stop_first(self.dispatcher.commands.files(), &self.config.motion)
             .await;
         let mut backoff = Backoff::default();
         let mut logged = LoggedReasons::default();
@@ -137,7 +154,7 @@ impl Agent {
             name: name.clone(),
             service_port,
         });
-        self.dispatcher.drive().send(DriveRequest::Linked);
+        self.dispatcher.drive.send(DriveRequest::Linked);
         let session = Session {
             socket,
             name,

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Config;
-use crate::run::reporter::RunReporter;
+use crate::config::Config;
+use crate::run::RunReporter;
 
 pub mod jpeg;
 mod pacing;
@@ -73,7 +73,7 @@ struct CameraShared {
 
 impl Camera {
     /// A camera whose program is this, and runs only while somebody watches.
-    pub(crate) fn start(words: &[String], config: &Config, reports: &RunReporter) -> Self {
+    pub(crate) fn start(words: &[String], config: &Config, reporter: &RunReporter) -> Self {
         let (watched, watching) = watch::channel(None);
         let shared = CameraShared {
             watching,
@@ -88,7 +88,7 @@ impl Camera {
         tasks.spawn(supervisor.run());
         let media = FrameSender::new(config.router.clone(), config.key.clone(), shared.clone());
         tasks.spawn(media.run());
-        tasks.spawn(tell(shared, reports.clone()));
+        tasks.spawn(tell(shared, reporter.clone()));
         tasks.close();
         Self {
             handle: CameraHandle(watched),
@@ -116,7 +116,7 @@ impl Drop for Camera {
 
 /// Tells the router how the camera is, as long as it asks for it. What changes in between is not
 /// told, and changes happen no faster than programs are started.
-async fn tell(shared: CameraShared, reports: RunReporter) {
+async fn tell(shared: CameraShared, reporter: RunReporter) {
     let (mut watching, mut state) = (shared.watching.clone(), shared.state.subscribe());
     loop {
         let changed = async {
@@ -132,7 +132,7 @@ async fn tell(shared: CameraShared, reports: RunReporter) {
         let is_watched = watching.borrow_and_update().is_some();
         let now = state.borrow_and_update().clone();
         if let (true, Some(now)) = (is_watched, now) {
-            reports.urgent(InnerToRouter::Camera(now));
+            reporter.urgent(InnerToRouter::Camera(now));
         }
     }
 }

@@ -4,13 +4,25 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+#[cfg(feature = "simulation")]
+thread_local! {
+    static SIMULATED: std::cell::Cell<Option<(Duration, tokio::time::Instant)>> =
+        const { std::cell::Cell::new(None) };
+}
+
+/// From now on the clock of this thread goes by the runtime's, which may be paused.
+#[cfg(feature = "simulation")]
+pub(crate) fn simulate(now: Duration) {
+    SIMULATED.set(Some((now, tokio::time::Instant::now())));
+}
+
 /// The time of the car's own clock: one that nobody sets and that goes on while the machine
 /// sleeps (`CLOCK_BOOTTIME`).
 #[must_use]
 pub fn now() -> Duration {
     #[cfg(feature = "simulation")]
-    if let Some(time) = crate::simulation::now() {
-        return time;
+    if let Some((at_start, start)) = SIMULATED.get() {
+        return at_start + start.elapsed();
     }
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();

@@ -11,8 +11,16 @@ use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{CommandInfo, MotionInfo, Refusal};
 use p2p_shared::text::Escaped;
 
-use crate::catalog::{Catalog, Unusable};
-use crate::worker::WorkerHandle;
+use crate::catalog::Catalog;
+use crate::run::{Failure, Run};
+
+mod listing;
+mod worker_handle;
+
+pub(crate) use listing::{CommandListing, TooMany};
+pub(crate) use worker_handle::{
+    AcceptedCall, WorkerCall, WorkerHandle, WorkerQueue, WorkerRequest,
+};
 
 /// Most commands of one worker.
 const MAX_SERVED: usize = 1000;
@@ -65,10 +73,14 @@ impl Commands {
         }))
     }
 
-    /// Where the processes are that stand for the files.
-    #[cfg(feature = "simulation")]
-    pub(crate) fn world(&self) -> Option<&Arc<dyn crate::simulation::World>> {
-        self.0.world.as_ref()
+    /// Executes a run by the file of its command.
+    pub(crate) async fn execute(&self, run: Run) {
+        let found = self.file(&run.request.command);
+        #[cfg(feature = "simulation")]
+        if let Some(world) = &self.0.world {
+            return run.simulated(found, &**world).await;
+        }
+        run.by_file(found, self.files().path()).await;
     }
 
     /// The files.
@@ -94,7 +106,7 @@ impl Commands {
     pub(crate) fn away(&self, worker: &WorkerHandle, what: &str) {
         self.write(|served| {
             let unknown = served.unknown.iter_mut();
-            for (_, why) in unknown.filter(|(other, _)| other.is(worker)) {
+            for (_, why) in unknown.filter(|(other, _)| other.is_same(worker)) {
                 *why = Some(what.to_owned());
             }
         });
@@ -110,7 +122,7 @@ impl Commands {
     ///
     /// # Errors
     /// If there is none, or none that may be executed.
-    pub(crate) fn file(&self, name: &CommandName) -> Result<PathBuf, Unusable> {
+    pub(crate) fn file(&self, name: &CommandName) -> Result<PathBuf, Failure> {
         self.0.files.resolve(name).map_err(|(refusal, message)| {
             let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
             let starting = "is starting: try again in a moment";
@@ -140,7 +152,7 @@ impl Commands {
                     "there is a file of this name, which is run instead".to_owned()
                 }
                 Ok(name) => match self.worker(&name) {
-                    Some(other) if !other.is(worker) => {
+                    Some(other) if !other.is_same(worker) => {
                         format!("{} serves it already", other.name())
                     }
                     _ => {
@@ -170,8 +182,8 @@ impl Commands {
             );
         }
         self.write(|served| {
-            served.unknown.retain(|(other, _)| !other.is(worker));
-            served.by.retain(|_, other| !other.is(worker));
+            served.unknown.retain(|(other, _)| !other.is_same(worker));
+            served.by.retain(|_, other| !other.is_same(worker));
             let new = serves.into_iter().map(|name| (name, worker.clone()));
             served.by.extend(new);
         });

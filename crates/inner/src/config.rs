@@ -1,4 +1,4 @@
-//! Owns the command line of `p2p-inner`.
+//! Owns the command line of `p2p-inner`, and what an inner is started with.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,47 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use p2p_shared::names::{CommandName, LinkName};
+use p2p_shared::key::Key;
+use p2p_shared::names::{CommandName, Identity, LinkName};
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::MotionInfo;
 use p2p_shared::settings::{CommandLine, CommonOptions, Shell};
 use p2p_shared::{key, os};
 
 use crate::guardian::GuardianProgram;
-use crate::{Config, WORKER_HELLO, identity};
+use crate::identity;
+
+/// How long a worker may take to say what it serves: Python's imports take 10 s on a small Pi.
+pub const WORKER_HELLO: Duration = Duration::from_secs(30);
+
+/// What an inner is started with.
+#[derive(Debug)]
+pub struct Config {
+    /// The router's address.
+    pub router: RouterAddress,
+    /// The service port to ask for; 0: any.
+    pub service_port: u16,
+    /// The name that people know the machine by.
+    pub name: LinkName,
+    /// Who the inner is to a router that works without keys.
+    pub identity: Identity,
+    /// The inner's key, if it has one.
+    pub key: Option<Key>,
+    /// The command directory.
+    pub commands: PathBuf,
+    /// Time limit of a command.
+    pub timeout: Duration,
+    /// Most commands that run at a time.
+    pub max_runs: usize,
+    /// Time limit of a worker's announcement: see [`WORKER_HELLO`].
+    pub worker_hello: Duration,
+    /// The motion commands, the stop command, and their limits.
+    pub motion: MotionInfo,
+    /// How the guardian is started; `None`: nobody stops the car if this process dies.
+    pub guardian: Option<GuardianProgram>,
+    /// The camera's program and its arguments, if there is one.
+    pub camera: Option<Vec<String>>,
+}
 
 /// The longest that a command may be allowed to run: a week, in seconds.
 const MAX_TIMEOUT: u64 = 7 * 24 * 3600;

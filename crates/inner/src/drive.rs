@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use p2p_shared::names::{CommandName, LinkName, RunId};
+use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{
     ActiveMotion, End, MotionEvent, MotionInfo, MotionRefusal, PressId, Refusal, RunRequest,
     StopCause,
@@ -18,27 +18,28 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::clock;
 use crate::commands::Commands;
-use crate::guardian::{GuardState, MotionOwner};
-use crate::motion::{Motion, MotionCommand, MotionInput, MotionRules, ProcessToken};
-use crate::run::StopResult;
-use crate::run::reporter::RunReporter;
+use crate::motion::{
+    GuardState, Motion, MotionCommand, MotionInput, MotionOwner, MotionRules, ProcessEvent,
+    ProcessToken, StopResult, StopTargets,
+};
+use crate::run::{Failure, Run, RunReporter, draining, micros};
 
 /// How long the car may move without its timers being looked at (the console's figure for itself).
 const STALL: Duration = Duration::from_millis(200);
 
 mod answers;
+mod by_worker;
 mod effects;
 mod handle;
 
-use crate::motion::stop_targets::StopTargets;
-pub(crate) use handle::{DriveHandle, DriveRequest, PendingMotion, ProcessEvent};
+pub(crate) use handle::{DriveHandle, DriveRequest};
 
 /// What the drive needs.
 pub(crate) struct Drive {
     motion: Motion,
     info: MotionInfo,
     commands: Commands,
-    reports: RunReporter,
+    reporter: RunReporter,
     tracker: TaskTracker,
     queue: mpsc::UnboundedReceiver<DriveRequest>,
     own: mpsc::UnboundedSender<DriveRequest>,
@@ -46,15 +47,15 @@ pub(crate) struct Drive {
     /// What the guardian has confirmed, if there is to be one.
     confirmed: Option<watch::Receiver<Option<GuardState>>>,
     stands: watch::Sender<bool>,
-    /// Runs that are asked for and not begun.
-    waiting: HashMap<RunId, PendingMotion>,
-    /// Presses that are asked for and not begun.
-    presses: HashMap<PressId, (RunRequest, LinkName, String)>,
-    /// Motions with `for=` that wait for the car to stand.
-    wait_until_it_stands: Vec<oneshot::Sender<StopResult>>,
+    /// Motions by `/cgi` and `send` that have not begun.
+    waiting: HashMap<RunId, Run>,
+    /// Presses that have not begun, with their drivers.
+    presses: HashMap<PressId, (Run, String)>,
+    /// Answers of motions with `for=`, which wait for the car to stand.
+    until_it_stands: Vec<oneshot::Sender<StopResult>>,
     processes: HashMap<ProcessToken, Process>,
     /// Runs of the stop command that wait for one that begins after they came.
-    stop_runs: Vec<PendingMotion>,
+    stop_runs: Vec<Run>,
     /// The group of the process that moves the car, 0: none that is no worker's.
     group: i32,
     /// What moved the car since it stood.
@@ -85,7 +86,7 @@ enum ProcessPurpose {
     Stop {
         cause: StopCause,
         /// What else is answered with its result.
-        others: Vec<PendingMotion>,
+        others: Vec<Run>,
     },
 }
 
@@ -94,7 +95,7 @@ impl Drive {
     pub(crate) fn new(
         info: MotionInfo,
         commands: Commands,
-        reports: RunReporter,
+        reporter: RunReporter,
         tracker: TaskTracker,
     ) -> (Self, DriveHandle, watch::Receiver<GuardState>) {
         let (own, queue) = mpsc::unbounded_channel();
@@ -117,7 +118,7 @@ impl Drive {
             motion,
             info,
             commands,
-            reports,
+            reporter,
             tracker,
             queue,
             own,
@@ -126,7 +127,7 @@ impl Drive {
             stands,
             waiting: HashMap::new(),
             presses: HashMap::new(),
-            wait_until_it_stands: Vec::new(),
+            until_it_stands: Vec::new(),
             processes: HashMap::new(),
             stop_runs: Vec::new(),
             group: 0,
@@ -206,7 +207,8 @@ impl Drive {
                     return self.report(MotionEvent::Refused { press, why });
                 }
                 let order = motion_command(&request);
-                self.presses.insert(press, (request, link, driver));
+                let run = Run::unread(request, link, &self.reporter, &self.tracker);
+                self.presses.insert(press, (run, driver));
                 let tick = Duration::from_millis(tick_ms);
                 self.decide(
                     MotionInput::Press {
@@ -249,15 +251,14 @@ impl Drive {
                     self.decide(MotionInput::Release { id: press }, None);
                 }
             }
-            DriveRequest::Timed { job } => self.timed(job),
-            DriveRequest::StopRun { job } => {
+            DriveRequest::Timed(run) => self.timed(*run),
+            DriveRequest::StopRun(run) => {
                 if let Err((refusal, why)) = self.may_stop() {
-                    return self.refuse(job.request.run, refusal, why);
+                    return self.refuse(run.id(), refusal, why);
                 }
-                tracing::info!(by = job.request.remote_addr, run = %job.request.run, "stop");
-                self.decide(MotionInput::Stop(StopCause::Asked), Some(job));
+                tracing::info!(by = run.request.remote_addr, run = %run.id(), "stop");
+                self.decide(MotionInput::Stop(StopCause::Asked), Some(*run));
             }
-            DriveRequest::Abandoned { run } => self.decide(MotionInput::Abandoned { run }, None),
             DriveRequest::Proof(tell) => {
                 let _ = tell.send(());
             }
@@ -293,11 +294,10 @@ impl Drive {
         }
     }
 
-    /// That a motion may begin, as far as the stop command can be told to work, or why not.
-    fn may_begin(&self) -> Result<(), (Refusal, String)> {
+    /// Checks that a motion may begin: the inner goes on, and there is a stop command.
+    fn may_begin(&self) -> Result<(), Failure> {
         if self.is_draining {
-            let message = "the car is restarting: try again in a moment".to_owned();
-            return Err((Refusal::Draining, message));
+            return Err(draining());
         }
         // A file: it has to work without this process and any worker.
         let found = self.commands.files().resolve(&self.info.stop);
@@ -307,8 +307,8 @@ impl Drive {
         })
     }
 
-    /// That there is a stop command to be run; or why not, where the car stands.
-    fn may_stop(&self) -> Result<(), (Refusal, String)> {
+    /// Checks that there is a stop command, if the car stands; else it is tried all the same.
+    fn may_stop(&self) -> Result<(), Failure> {
         let stop = &self.info.stop;
         if self.motion.guard().is_some() || self.commands.worker(stop).is_some() {
             return Ok(());
@@ -316,15 +316,16 @@ impl Drive {
         self.commands.files().resolve(stop).map(drop)
     }
 
-    fn timed(&mut self, job: PendingMotion) {
+    fn timed(&mut self, run: Run) {
+        let id = run.id();
         // What can't be stopped doesn't begin.
         if let Err((refusal, message)) = self.may_begin() {
-            return self.refuse(job.request.run, refusal, message);
+            return self.refuse(id, refusal, message);
         }
-        let run = job.request.run;
-        let lasts = job.request.for_ms.map(Duration::from_millis);
-        let order = motion_command(&job.request);
-        self.waiting.insert(run, job);
+        let lasts = run.request.for_ms.map(Duration::from_millis);
+        let order = motion_command(&run.request);
+        self.waiting.insert(id, run);
+        let run = id;
         self.decide(MotionInput::Timed { run, order, lasts }, None);
     }
 
@@ -364,7 +365,7 @@ impl Drive {
                 }) => {
                     for other in others {
                         let message = "the stop command could not be started".to_owned();
-                        self.refuse(other.request.run, Refusal::NotExecutable, message);
+                        self.refuse(other.id(), Refusal::NotExecutable, message);
                     }
                     self.decide(MotionInput::StopEnded { token, ok: false }, None);
                 }
@@ -381,7 +382,7 @@ impl Drive {
                 None => {}
             },
             ProcessEvent::Ended { token, end, exec } => {
-                let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
+                let exec_us = micros(exec);
                 match self
                     .processes
                     .get_mut(&token)
@@ -402,7 +403,7 @@ impl Drive {
                         }
                         self.processes.remove(&token);
                         for other in others {
-                            self.answer_stop(&other, end, exec_us);
+                            self.answer_stop(other.id(), end, exec_us);
                         }
                         self.decide(MotionInput::StopEnded { token, ok }, None);
                     }
@@ -423,16 +424,18 @@ impl Drive {
                     self.decide(MotionInput::Reaped(token), None);
                 }
             }
+            ProcessEvent::Abandoned { run } => self.decide(MotionInput::Abandoned { run }, None),
         }
     }
 
-    /// Has it decided, and does it. `job` is the run that a stop of this very event is.
-    fn decide(&mut self, event: MotionInput, mut job: Option<PendingMotion>) {
+    /// Lets `motion` decide, and does what it decides. `asked`: the run of the stop that this event
+    /// asks for.
+    fn decide(&mut self, event: MotionInput, mut asked: Option<Run>) {
         for effect in self.motion.on(clock::now(), event) {
-            self.act(effect, &mut job);
+            self.act(effect, &mut asked);
         }
-        // As many stops run as may: the next is its own.
-        self.stop_runs.extend(job);
+        // As many stops run as may: the next is for this run.
+        self.stop_runs.extend(asked);
     }
 }
 

@@ -17,19 +17,16 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use p2p_shared::names::RunId;
-use p2p_shared::protocol::PressId;
-use p2p_shared::text::Escaped;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::motion::{STOP_LIMIT, STOP_TRIES};
+use crate::motion::{GuardState, STOP_LIMIT, STOP_TRIES};
+use crate::process::OWNER_VARIABLE;
 
 mod deadline;
 mod orphans;
@@ -38,92 +35,14 @@ mod process;
 
 #[cfg(feature = "simulation")]
 pub(crate) use deadline::GuardStep;
-pub(crate) use orphans::MARK;
 pub use process::run;
 #[cfg(feature = "simulation")]
-pub(crate) use process::{GRACE, watch_over};
+pub(crate) use process::watch_over;
 
 /// How long a guardian may take to answer while the car moves.
 const ANSWER: Duration = Duration::from_millis(200);
-/// Most characters of who moves the car.
-const MAX_WHO: usize = 200;
 /// Between two guardians.
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
-
-/// What the guardian is to know.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum GuardState {
-    /// The car stands.
-    #[default]
-    Stand,
-    /// It moves.
-    Until {
-        /// By when it must have been stopped, in ms of the car's clock; 0: no such time.
-        deadline_ms: u64,
-        /// The group of its motion's process; 0: none.
-        group: i32,
-        /// What moves it.
-        owner: MotionOwner,
-    },
-}
-
-/// What moves the car, or moved it last: for the log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct MotionOwner {
-    /// The run of its process; `None`: nobody knows.
-    pub run: Option<RunId>,
-    /// The driver's press that it is.
-    pub press: Option<PressId>,
-    /// The driver, or the address that asked for it.
-    pub who: Arc<str>,
-}
-
-impl GuardState {
-    fn line(&self) -> String {
-        let Self::Until {
-            deadline_ms,
-            group,
-            owner,
-        } = self
-        else {
-            return "stand\n".to_owned();
-        };
-        let run = owner
-            .run
-            .map_or_else(|| "-".to_owned(), |run| run.to_string());
-        let press = (owner.press).map_or_else(
-            || "-".to_owned(),
-            |press| format!("{}.{}", press.epoch, press.number),
-        );
-        let who = Escaped(&owner.who).cut(MAX_WHO);
-        format!("guard {deadline_ms} {group} {run} {press} {who}\n")
-    }
-
-    fn read(line: &str) -> Option<Self> {
-        if line == "stand" {
-            return Some(Self::Stand);
-        }
-        let mut words = line.strip_prefix("guard ")?.splitn(5, ' ');
-        Some(Self::Until {
-            deadline_ms: words.next()?.parse().ok()?,
-            group: words.next()?.parse().ok()?,
-            // Only the log wants these: no reason to leave the car alone.
-            owner: MotionOwner {
-                run: words.next()?.parse().ok(),
-                press: read_press(words.next()?),
-                who: words.next()?.into(),
-            },
-        })
-    }
-}
-
-fn read_press(text: &str) -> Option<PressId> {
-    let (epoch, number) = text.split_once('.')?;
-    Some(PressId {
-        epoch: epoch.parse().ok()?,
-        number: number.parse().ok()?,
-    })
-}
 
 /// How a guardian is started.
 #[derive(Debug, Clone)]
@@ -177,7 +96,7 @@ fn start(program: &GuardianProgram) -> anyhow::Result<Child> {
         .args(&program.arguments)
         .arg(std::process::id().to_string())
         // An inner that is itself a command of another one: this is not to go with that command.
-        .env_remove(orphans::MARK)
+        .env_remove(OWNER_VARIABLE)
         // Which is nothing that it needs.
         .env_remove("P2P_KEY")
         .stdin(Stdio::piped())
@@ -241,50 +160,6 @@ pub(crate) async fn report(
             }
             Ok(_) => return Some(anyhow::anyhow!("it has died")),
             Err(_) => return Some(anyhow::anyhow!("it does not answer")),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_said_is_read() {
-        for guard in [
-            GuardState::Stand,
-            GuardState::Until {
-                deadline_ms: 12_345,
-                group: 678,
-                owner: MotionOwner {
-                    run: Some(RunId::from_number(9)),
-                    press: Some(PressId {
-                        epoch: 5,
-                        number: 6,
-                    }),
-                    who: "the desk, 10.0.0.1".into(),
-                },
-            },
-            GuardState::Until {
-                deadline_ms: 0,
-                group: 0,
-                owner: MotionOwner::default(),
-            },
-        ] {
-            assert_eq!(
-                GuardState::read(guard.line().trim_end_matches('\n')),
-                Some(guard)
-            );
-        }
-        for strange in [
-            "",
-            "guard",
-            "guard x 1 - - x",
-            "guard 1",
-            "guard 1 2",
-            "run",
-        ] {
-            assert_eq!(GuardState::read(strange), None);
         }
     }
 }

@@ -1,15 +1,11 @@
 //! The agent behind NAT: dials the router, and runs the commands that come over the link.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
-use p2p_shared::key::Key;
-use p2p_shared::names::{Identity, InstanceId, LinkName};
-use p2p_shared::net::dialer::{Dialer, RouterAddress};
+use p2p_shared::names::InstanceId;
+use p2p_shared::net::dialer::Dialer;
 use p2p_shared::os::sd_notify;
-use p2p_shared::protocol::MotionInfo;
 use p2p_shared::timing::DRAIN;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -20,7 +16,6 @@ mod agent;
 pub mod camera;
 pub mod catalog;
 pub mod clock;
-mod command_listing;
 mod commands;
 pub mod config;
 mod dispatch;
@@ -40,66 +35,19 @@ mod testing;
 mod worker;
 
 use agent::Agent;
+pub use agent::LinkState;
 use camera::Camera;
 use catalog::Catalog;
 use commands::Commands;
+pub use config::{Config, WORKER_HELLO};
 use dispatch::Dispatcher;
 use drive::{Drive, DriveHandle, DriveRequest};
-use guardian::GuardianProgram;
-use run::reporter::RunReporter;
+use run::{RunReporter, RunTable, StdinBuffer};
 use session::Outbox;
 use worker::WorkerTasks;
 
 /// Pieces of output that wait for the link, those of all runs together: few, so that none is old.
 const WAITING_OUTPUT: usize = 4;
-
-/// How long a worker may take to say what it serves: Python's imports take 10 s on a small Pi.
-pub const WORKER_HELLO: Duration = Duration::from_secs(30);
-
-/// What an inner needs to know.
-#[derive(Debug)]
-pub struct Config {
-    /// Where the router is.
-    pub router: RouterAddress,
-    /// The service port to ask for; 0: any.
-    pub service_port: u16,
-    /// What people call it.
-    pub name: LinkName,
-    /// Who it is, where the router works without keys.
-    pub identity: Identity,
-    /// Its key, if it has one.
-    pub key: Option<Key>,
-    /// The command directory.
-    pub commands: PathBuf,
-    /// How long a command may run.
-    pub timeout: Duration,
-    /// How many commands may run at a time.
-    pub max_runs: usize,
-    /// How long a worker may take to say what it serves: see [`WORKER_HELLO`].
-    pub worker_hello: Duration,
-    /// How it moves.
-    pub motion: MotionInfo,
-    /// How the second process at the car is started; `None`: there is none, and nobody stops the car if this process dies.
-    pub guardian: Option<GuardianProgram>,
-    /// The camera's program and its arguments, if it has one.
-    pub camera: Option<Vec<String>>,
-}
-
-/// How the link is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LinkState {
-    /// There is none; one is tried for.
-    Down,
-    /// It is up.
-    Up {
-        /// What the router calls it.
-        name: LinkName,
-        /// Where its commands can be run.
-        service_port: u16,
-    },
-    /// There will be none any more.
-    Ended,
-}
 
 /// An inner that is running. Dropped without [`shut_down`](Self::shut_down), it ends at once.
 #[derive(Debug)]
@@ -124,7 +72,7 @@ impl Inner {
         let commands = Commands::new(Catalog::open(&config.commands)?, config.motion.clone());
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
-        let reports = RunReporter::new(urgent, output);
+        let reporter = RunReporter::new(urgent, output);
         let (state, watched) = watch::channel(LinkState::Down);
         let shutdown = CancellationToken::new();
         let reconnect_now = Arc::new(Notify::new());
@@ -133,7 +81,7 @@ impl Inner {
         let (mut drive, car, guard) = Drive::new(
             motion.clone(),
             commands.clone(),
-            reports.clone(),
+            reporter.clone(),
             tracker.clone(),
         );
         let proven = car.clone();
@@ -150,16 +98,19 @@ impl Inner {
         let camera = config
             .camera
             .as_ref()
-            .map(|words| Camera::start(words, &config, &reports));
-        let dispatcher = Dispatcher::new(
+            .map(|words| Camera::start(words, &config, &reporter));
+        let dispatcher = Dispatcher {
             commands,
-            config.timeout,
-            config.max_runs,
-            reports,
+            limit: config.timeout,
+            max_runs: config.max_runs,
+            reporter,
             tracker,
             motion,
-            car,
-        );
+            drive: car,
+            table: RunTable::default(),
+            stdin: StdinBuffer::default(),
+            draining: false,
+        };
         let agent = Agent {
             dispatcher,
             instance: InstanceId(p2p_shared::os::random_u64().context("no randomness")?),

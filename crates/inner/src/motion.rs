@@ -23,34 +23,24 @@ use p2p_shared::names::{Argument, CommandName, RunId};
 use p2p_shared::protocol::{MotionRefusal as Refused, PressId, StopCause as Cause};
 use p2p_shared::timing;
 
-pub(crate) mod stop_targets;
+mod guard_state;
+mod role;
+mod stop;
+mod stop_targets;
 
-/// How long a stop command may take.
-pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(1);
-/// How often a stop command is tried before it counts as failed.
-pub(crate) const STOP_TRIES: u32 = 3;
+pub(crate) use guard_state::{GuardState, MotionOwner};
+pub(crate) use role::{
+    MOTION_GRACE, MotionRole, ProcessEvent, ProcessEvents, RoleKind, StopResult,
+};
+pub(crate) use stop::{STOP_AGAIN, STOP_LIMIT, STOP_PAUSE, STOP_TRIES, stop_again_after};
+pub(crate) use stop_targets::{StopTarget, StopTargets};
+
 /// Most stop commands at a time: one that runs and one that began after whatever the last asker
 /// saw. Asked for in a loop, they would else take every process that the machine has.
 const STOPS_AT_A_TIME: usize = 2;
 /// By when a motion's process that was told to end must be reaped: its 150 ms twice over, to be told
 /// and to be killed, and the time to see it. The guardian needs to know of a later one.
 const END_LIMIT: Duration = Duration::from_millis(400);
-/// From the end of a try to the next, where it did not hang: what keeps a stop command from being started
-/// passes (`EAGAIN`, `ETXTBSY` while it is copied), and three tries at once would all meet it.
-pub(crate) const STOP_PAUSE: Duration = Duration::from_millis(100);
-/// From a stop that has failed to the next try of it, unless somebody asks for one: this, doubled each
-/// time. What keeps it from running (no more processes, a full disk) may pass when nobody is there to
-/// ask, and the car moves still.
-pub(crate) const STOP_AGAIN: Duration = Duration::from_secs(1);
-/// The longest that this becomes: a command that is broken fills no log with it.
-const STOP_AGAIN_MOST: Duration = Duration::from_secs(10);
-
-/// From a stop that has failed to the next try of it, after so many of those by itself.
-#[must_use]
-pub(crate) fn stop_again_after(tries: u32) -> Duration {
-    (STOP_AGAIN * (1 << tries.min(8))).min(STOP_AGAIN_MOST)
-}
-
 /// What the car's owner has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MotionRules {

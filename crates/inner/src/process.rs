@@ -21,6 +21,8 @@ mod membership;
 
 pub(crate) use membership::membership;
 
+/// The variable of a command's environment that says which inner runs it, by its process number.
+pub(crate) const OWNER_VARIABLE: &str = "P2P_INNER";
 /// How often a group that is ending is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 

@@ -1,14 +1,15 @@
-//! Owns one run, from its process's start to the end of all that it left: input, output, time
-//! limit, cancellation, and the reports of them.
+//! Owns one run, from its process's start to the end of all that the process left: input, output,
+//! time limit, cancellation, and the reports of them.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::names::{LinkName, RunId};
-use p2p_shared::protocol::{End, InnerToRouter, Refusal, RunRequest};
+use p2p_shared::protocol::{End, InnerToRouter, RUN_WINDOW, Refusal, RunRequest, STDERR_KEPT};
 use p2p_shared::text::EscapedBytes;
 use p2p_shared::timing;
 use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE, millis_f64};
@@ -18,57 +19,56 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use crate::commands::Commands;
-use crate::dispatch::EntryGuard;
-use crate::drive::{DriveRequest, ProcessEvent};
-use crate::guardian;
-use crate::process::{self, Pipes, ProcessGroup, Program};
-use crate::run::reporter::RunReporter;
+use crate::motion::{MOTION_GRACE, MotionRole, ProcessEvent, RoleKind, StopResult};
+use crate::process::{self, GroupId, OWNER_VARIABLE, Pipes, ProcessGroup, Program};
 
-mod by_worker;
+mod answer;
 mod history;
 mod output;
 mod output_reporter;
-pub(crate) mod reporter;
-mod role;
+mod reporter;
 #[cfg(feature = "simulation")]
 mod simulated;
-pub(crate) mod stdin_buffer;
+mod stdin_buffer;
+mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use answer::WorkerResult;
 pub(crate) use output::{Tail, Window};
 use output_reporter::{OutputReporter, START_WAITS};
-
-pub(crate) use role::{MotionRole, StopResult, StopTarget, stop_failed};
+pub(crate) use reporter::RunReporter;
+pub(crate) use stdin_buffer::StdinBuffer;
+pub(crate) use table::{EntryGuard, RunTable};
 
 /// Most characters of standard error in a log line.
 pub(crate) const LOGGED_STDERR: usize = 2000;
 
-/// A run that is to be done.
+/// Why a run does not begin, or was lost: the kind, and a sentence that says what to do.
+pub(crate) type Failure = (Refusal, String);
+
+/// One execution of a command, handed along from the dispatcher to whatever executes it.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub request: RunRequest,
     pub stdin: Bytes,
     pub link: LinkName,
-    /// How long it may take; a motion has its own limits.
+    /// Time limit; `None` for motions and stops, which the drive ends.
     pub limit: Option<Duration>,
     pub window: Window,
-    pub cancel: CancellationToken,
-    pub reports: RunReporter,
-    /// What watches over leftovers beyond the run's end.
+    /// Cancelled when the caller has gone away.
+    pub caller: CancellationToken,
+    pub reporter: RunReporter,
+    /// Waits for what the process left behind.
     pub tracker: TaskTracker,
-    /// Its role in the car's motion, if it has one.
+    /// The role in the car's motion; the drive gives it when the process starts.
     pub role: Option<MotionRole>,
-    /// By which it can be reached until it ends.
-    pub _guard: Option<EntryGuard>,
+    /// Keeps the run in the table.
+    pub _entry: Option<EntryGuard>,
 }
 
-/// Whether this may begin yet, by its deadline.
-///
-/// # Errors
-/// If not: for who asked.
-pub(crate) fn in_time(request: &RunRequest) -> Result<(), (Refusal, String)> {
+/// Checks that a run's deadline has not passed.
+pub(crate) fn in_time(request: &RunRequest) -> Result<(), Failure> {
     let late = clock::now_ms().saturating_sub(request.deadline_ms);
     if late == 0 {
         return Ok(());
@@ -79,102 +79,118 @@ pub(crate) fn in_time(request: &RunRequest) -> Result<(), (Refusal, String)> {
     Err((Refusal::Late, message))
 }
 
+/// The refusal of everything while the inner ends.
+pub(crate) fn draining() -> Failure {
+    let message = "the car is restarting: try again in a moment";
+    (Refusal::Draining, message.to_owned())
+}
+
 impl Run {
-    /// Does it.
-    pub(crate) async fn run(self, commands: &Commands) {
-        #[cfg(feature = "simulation")]
-        if let Some(world) = commands.world().cloned() {
-            return self.simulated(commands, &*world).await;
-        }
-        match commands.worker(&self.request.command) {
-            Some(worker) if self.may_be_by_worker(commands) => {
-                self.by_worker(&worker, commands).await;
-            }
-            _ => self.by_file(commands).await,
+    /// A run whose output nobody reads.
+    pub(crate) fn unread(
+        request: RunRequest,
+        link: LinkName,
+        reporter: &RunReporter,
+        tracker: &TaskTracker,
+    ) -> Self {
+        let window = Window::new(RUN_WINDOW);
+        window.close();
+        Self {
+            request,
+            stdin: Bytes::new(),
+            link,
+            limit: None,
+            window,
+            caller: CancellationToken::new(),
+            reporter: reporter.clone(),
+            tracker: tracker.clone(),
+            role: None,
+            _entry: None,
         }
     }
 
-    /// Whether a worker may do it: a role in the car's motion that a worker serves, but for a stop
-    /// that is for the file.
-    fn may_be_by_worker(&self, commands: &Commands) -> bool {
-        self.role.as_ref().is_some_and(|role| {
-            !role.is_stop
-                || role.stop_target != StopTarget::File
-                || commands.file(&self.request.command).is_err()
-        })
+    pub(crate) fn id(&self) -> RunId {
+        self.request.run
     }
 
-    async fn by_file(self, commands: &Commands) {
-        let begun = Instant::now();
-        match self.start(commands) {
+    /// Cancelled when the process has to end: by the drive, or else since the caller has gone.
+    pub(crate) fn cancel(&self) -> &CancellationToken {
+        self.role.as_ref().map_or(&self.caller, |role| &role.end)
+    }
+
+    /// Executes the command's file, if one was found.
+    pub(crate) async fn by_file(self, found: Result<PathBuf, Failure>, folder: &Path) {
+        let began = Instant::now();
+        match self.start(found, folder) {
             Ok((group, pipes)) => {
                 if let Some(role) = &self.role {
-                    role.send(ProcessEvent::Started {
+                    role.events.send(ProcessEvent::Started {
                         token: role.token,
                         group: group.id().as_raw(),
                         is_workers: false,
                     });
                 }
-                let (story, telling) = self.live(group, pipes, begun).await;
-                self.finish(begun, story, &telling, None).await;
+                let (end, output) = self.serve(group, pipes, began).await;
+                self.finish(began, end, &output, None).await;
             }
             Err((refusal, message)) => self.give_up(refusal, message),
         }
     }
 
-    /// Whether it is cancelled before this has come about, or in the very moment.
+    /// Waits for `ready`; returns whether the process has to end before, or at the same moment.
     pub(crate) async fn cancelled_before(&self, ready: impl Future<Output = ()>) -> bool {
         tokio::select! {
-            // Where both are so at once, the end counts: `run_until_cancelled` sees it otherwise.
+            // `run_until_cancelled` would prefer `ready` where both are so.
             biased;
-            () = self.cancel.cancelled() => true,
-            () = ready => self.cancel.is_cancelled(),
+            () = self.cancel().cancelled() => true,
+            () = ready => self.cancel().is_cancelled(),
         }
     }
 
-    /// Whether it still begins: looked at as late as can be, for this process may have been stopped
-    /// since it was let in, and what begins after its end would move after its stop. A stop is begun
-    /// whatever becomes of it.
+    /// Checks, as late as possible, that the run still may begin: this process may have been stopped
+    /// (SIGSTOP) since the run was admitted, and what begins after its end would move after its stop.
+    /// A stop always may begin.
     ///
     /// # Errors
-    /// If its deadline has passed, or it is a motion that was ended, or whose caller went away.
-    pub(crate) fn may_begin(&self) -> Result<(), (Refusal, String)> {
+    /// If the deadline has passed, or the motion was ended or its caller has gone away.
+    pub(crate) fn may_begin(&self) -> Result<(), Failure> {
         if let Some(role) = &self.role {
-            if role.is_stop {
+            if role.is_stop() {
                 return Ok(());
             }
-            if self.cancel.is_cancelled() || role.caller.is_cancelled() {
+            if role.end.is_cancelled() || self.caller.is_cancelled() {
                 return Err((Refusal::Late, "it was over before it began".to_owned()));
             }
         }
         in_time(&self.request)
     }
 
-    /// It does not begin.
+    /// Reports that the run does not begin.
     pub(crate) fn give_up(self, refusal: Refusal, message: String) {
         if let Some(role) = &self.role {
-            role.send(ProcessEvent::NotStarted { token: role.token });
+            let token = role.token;
+            role.events.send(ProcessEvent::NotStarted { token });
         }
         self.refuse(refusal, message);
     }
 
-    fn run_id(&self) -> RunId {
-        self.request.run
-    }
-
-    fn start(&self, commands: &Commands) -> Result<(ProcessGroup, Pipes), (Refusal, String)> {
-        let file = commands.file(&self.request.command)?;
+    fn start(
+        &self,
+        found: Result<PathBuf, Failure>,
+        folder: &Path,
+    ) -> Result<(ProcessGroup, Pipes), Failure> {
+        let file = found?;
         let variables = [
             ("P2P_COMMAND", self.request.command.to_string()),
-            ("P2P_RUN", self.run_id().to_string()),
+            ("P2P_RUN", self.id().to_string()),
             ("P2P_LINK", self.link.to_string()),
             ("P2P_REMOTE_ADDR", self.request.remote_addr.clone()),
-            (guardian::MARK, std::process::id().to_string()),
+            (OWNER_VARIABLE, std::process::id().to_string()),
         ];
         let program = Program {
             file: &file,
             arguments: &self.request.arguments,
-            folder: commands.files().path(),
+            folder,
             variables: &variables,
             has_stdin: !self.stdin.is_empty(),
         };
@@ -183,19 +199,19 @@ impl Run {
             .map_err(|error| (Refusal::NotExecutable, process::why_not(&file, &error)))
     }
 
-    /// From the process's start to the end of its output.
-    async fn live(
+    /// Serves the process from its start to the end of its output.
+    async fn serve(
         &self,
         group: ProcessGroup,
         pipes: Pipes,
-        begun: Instant,
+        began: Instant,
     ) -> (RunEnd, OutputReporter) {
-        let telling = self.telling();
-        self.reports
-            .remember(&InnerToRouter::Started { run: self.run_id() });
+        let output = self.output();
+        self.reporter
+            .remember(&InnerToRouter::Started { run: self.id() });
         if self.role.is_some() {
-            // What moves a car, or stops it, is told as it happens.
-            telling.started();
+            // What moves a car, or stops it, is reported as it happens.
+            output.started();
         }
         let mut stderr = Tail::default();
         let mut bytes = 0;
@@ -204,48 +220,46 @@ impl Run {
             let io = std::pin::pin!(async {
                 tokio::join!(
                     feed(pipes.stdin, self.stdin.clone(), &no_more),
-                    telling.pass_on(pipes.stdout, &mut bytes, &no_more),
+                    output.pass_on(pipes.stdout, &mut bytes, &no_more),
                     stderr.collect(pipes.stderr, &no_more),
                 );
             });
-            self.supervise(group, io, &telling, &no_more, begun).await
+            self.supervise(group, io, &output, &no_more, began).await
         };
-        (RunEnd { end, bytes, stderr }, telling)
+        (RunEnd { end, bytes, stderr }, output)
     }
 
-    fn telling(&self) -> OutputReporter {
-        OutputReporter::new(self.run_id(), &self.reports, &self.window)
+    fn output(&self) -> OutputReporter {
+        OutputReporter::new(self.id(), &self.reporter, &self.window)
     }
 
-    /// Waits for the end, or sees to it; then for the pipes, of which `no_more` is waited for
-    /// when it says so, and that nothing is left.
+    /// Waits for exit, limit or cancel; then drains the pipes for `LEFTOVER_GRACE`; then kills what
+    /// is left of the group. `no_more` is cancelled when only what waits in the pipes counts.
     async fn supervise(
         &self,
         mut group: ProcessGroup,
         mut io: Pin<&mut impl Future<Output = ()>>,
-        telling: &OutputReporter,
+        output: &OutputReporter,
         no_more: &CancellationToken,
-        begun: Instant,
+        began: Instant,
     ) -> End {
         let mut io_ended = false;
         let has_limit = self.limit.is_some();
-        let limit = begun + self.limit.unwrap_or_default();
+        let limit = began + self.limit.unwrap_or_default();
         let mut limit = std::pin::pin!(tokio::time::sleep_until(limit.into()));
-        let caller = self
-            .role
-            .as_ref()
-            .map(|role| role.caller.clone())
-            .unwrap_or_default();
+        let role = self.role.as_ref();
         let mut is_abandoned = false;
         let mut start_waits = std::pin::pin!(tokio::time::sleep(START_WAITS));
         let end = loop {
             tokio::select! {
                 status = group.ended() => break ended(&status),
                 () = &mut io, if !io_ended => io_ended = true,
-                () = &mut start_waits, if !telling.has_started() => telling.started(),
+                () = &mut start_waits, if !output.has_started() => output.started(),
                 () = &mut limit, if has_limit => break End::TimedOut,
-                () = self.cancel.cancelled() => break self.role.as_ref().map_or(End::Cancelled, MotionRole::cut_off),
-                () = caller.cancelled(), if !is_abandoned => {
+                () = self.cancel().cancelled() => {
+                    break role.map_or(End::Cancelled, MotionRole::end_if_cancelled);
+                }
+                () = self.caller.cancelled(), if role.is_some() && !is_abandoned => {
                     is_abandoned = true;
                     self.abandon();
                 }
@@ -255,18 +269,16 @@ impl Run {
         if is_cut_off {
             // Whoever reads would wait for output that is of no use.
             self.window.close();
-            group
-                .end(self.role.as_ref().map_or(KILL_GRACE, MotionRole::grace))
-                .await;
+            group.end(role.map_or(KILL_GRACE, MotionRole::grace)).await;
         }
         let left = group.id();
-        if let Some(role) = &self.role {
-            role.send(ProcessEvent::Ended {
+        if let Some(role) = role {
+            role.events.send(ProcessEvent::Ended {
                 token: role.token,
                 end,
-                exec: begun.elapsed(),
+                exec: began.elapsed(),
             });
-            self.tracker.spawn(role.reap(left, self.cancel.clone()));
+            self.tracker.spawn(reap(role, left));
         }
         if io_ended || tokio::time::timeout(LEFTOVER_GRACE, &mut io).await.is_ok() {
             if left.is_alive() {
@@ -282,86 +294,86 @@ impl Run {
         let cut_off = tokio::select! {
             () = &mut io => return end,
             () = &mut limit, if has_limit && !is_cut_off => End::TimedOut,
-            () = self.cancel.cancelled(), if !is_cut_off => End::Cancelled,
+            () = self.cancel().cancelled(), if !is_cut_off => End::Cancelled,
         };
         self.window.close();
         io.await;
         cut_off
     }
 
+    /// Reports the end, once the car has stopped where the answer waits for that.
     async fn finish(
-        self,
-        begun: Instant,
-        mut story: RunEnd,
-        telling: &OutputReporter,
+        mut self,
+        began: Instant,
+        mut end: RunEnd,
+        output: &OutputReporter,
         worker: Option<&str>,
     ) {
-        let exec = timing::now().saturating_duration_since(begun);
-        let exec_us = u64::try_from(exec.as_micros()).unwrap_or(u64::MAX);
-        let mut kept = story.stderr.kept();
-        if let Some(stop_result) = self.role.as_ref().and_then(|role| role.stop_result())
-            && let Ok(StopResult::Failed) = stop_result.await
+        let exec = timing::now().saturating_duration_since(began);
+        let mut kept = end.stderr.kept();
+        if let Some(RoleKind::Motion {
+            stopped: Some(stopped),
+        }) = self.role.as_mut().map(|role| &mut role.kind)
+            && let Ok(StopResult::Failed) = stopped.await
         {
-            (story.end, kept) = stop_failed(&kept);
+            (end.end, kept) = stop_failed(&kept);
         }
-        telling.finished(story.end, exec_us, kept.clone()).await;
-        self.record(&story, exec, &kept, worker);
+        output.finished(end.end, micros(exec), kept.clone()).await;
+        self.log(&end, exec, &kept, worker);
     }
 
-    /// A line of the log.
-    fn record(&self, story: &RunEnd, exec: Duration, kept: &Bytes, worker: Option<&str>) {
-        if self.is_old_news() && story.end != End::Exit(0) {
+    fn log(&self, end: &RunEnd, exec: Duration, kept: &Bytes, worker: Option<&str>) {
+        if self.is_retry() && end.end != End::Exit(0) {
             return;
         }
         tracing::info!(
             link = %self.link,
-            run = %self.run_id(),
+            run = %self.id(),
             command = %self.request.command,
             arguments = %self.shown_arguments(),
             from = self.request.remote_addr,
             worker,
-            exit = %story.end,
-            bytes = story.bytes,
+            exit = %end.end,
+            bytes = end.bytes,
             exec_ms = millis_f64(exec),
             stderr = %EscapedBytes(kept).cut(LOGGED_STDERR),
-            stderr_bytes = story.stderr.total,
+            stderr_bytes = end.stderr.total,
             "run"
         );
     }
 
-    /// Whoever asked for it has gone away: a stop goes on, a motion is over.
-    fn abandon(&self) {
+    /// The caller has gone away: a stop goes on, a motion is over.
+    pub(crate) fn abandon(&self) {
         self.window.close();
         if let Some(role) = &self.role
-            && !role.is_stop
+            && !role.is_stop()
         {
-            let _ = role
-                .drive
-                .send(DriveRequest::Abandoned { run: self.run_id() });
+            role.events.send(ProcessEvent::Abandoned { run: self.id() });
         }
     }
 
-    /// Whether its failure was told before: it is tried every few seconds, for as long as it takes.
-    fn is_old_news(&self) -> bool {
-        self.role.as_ref().is_some_and(|role| role.is_retry)
+    /// Whether the run repeats, every few seconds, a stop whose failure is known.
+    fn is_retry(&self) -> bool {
+        self.role.as_ref().is_some_and(MotionRole::is_retry)
     }
 
-    fn refuse(&self, refusal: Refusal, message: String) {
-        if self.is_old_news() {
+    /// Reports that the run did not begin, or was lost.
+    pub(crate) fn refuse(&self, refusal: Refusal, message: String) {
+        if self.is_retry() {
             tracing::debug!(why = message, "the stop still can't be started");
             return;
         }
         tracing::info!(
             link = %self.link,
-            run = %self.run_id(),
+            run = %self.id(),
             command = %self.request.command,
             from = self.request.remote_addr,
             why = message,
             "{}",
             if refusal == Refusal::WorkerLost { "run lost" } else { "run refused" }
         );
-        self.reports.urgent(InnerToRouter::Refused {
-            run: self.run_id(),
+        self.reporter.urgent(InnerToRouter::Refused {
+            run: self.id(),
             refusal,
             message,
         });
@@ -375,14 +387,43 @@ impl Run {
     }
 }
 
-/// What became of a run.
-struct RunEnd {
-    end: End,
-    bytes: u64,
-    stderr: Tail,
+/// Reports when the last of a motion's group is gone, and ends what lingers.
+fn reap(role: &MotionRole, left: GroupId) -> impl Future<Output = ()> + use<> {
+    let (events, token, end) = (role.events.clone(), role.token, role.end.clone());
+    async move {
+        tokio::select! {
+            () = left.kill_after(LEFTOVER_GRACE) => {}
+            () = end.cancelled() => left.end(MOTION_GRACE).await,
+        }
+        events.send(ProcessEvent::Reaped { token });
+    }
 }
 
-/// How a process ended, by what the kernel says of it.
+/// How a motion ended whose stop failed, and its standard error behind a sentence that says so: the
+/// motion ran, and is no success whatever its own process made of it.
+pub(crate) fn stop_failed(stderr: &[u8]) -> (End, Bytes) {
+    const SENTENCE: &[u8] =
+        b"STOP FAILED: the motion ran, and the car's stop command failed three times: it may still move\n";
+    let from = stderr
+        .len()
+        .saturating_sub(STDERR_KEPT.saturating_sub(SENTENCE.len()));
+    (End::Exit(1), [SENTENCE, &stderr[from..]].concat().into())
+}
+
+/// Whole microseconds.
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How a run ended, the length of its output, and its standard error.
+#[derive(Debug)]
+pub(crate) struct RunEnd {
+    pub end: End,
+    pub bytes: u64,
+    pub stderr: Tail,
+}
+
+/// How a process ended, by its exit status.
 pub(crate) fn ended(status: &std::io::Result<ExitStatus>) -> End {
     match status {
         Ok(status) => match (status.code(), status.signal()) {
@@ -390,7 +431,7 @@ pub(crate) fn ended(status: &std::io::Result<ExitStatus>) -> End {
             (None, Some(signal)) => End::Signal(signal),
             (None, None) => End::Exit(-1),
         },
-        // Somebody else has reaped our child: what it said is lost.
+        // Somebody else has reaped our child: its status is lost.
         Err(_) => End::Exit(-1),
     }
 }

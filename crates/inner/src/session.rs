@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::camera::{CameraHandle, WatchTicket};
 use crate::clock;
-use crate::command_listing::{CommandListing, TooMany};
+use crate::commands::{CommandListing, TooMany};
 use crate::dispatch::Dispatcher;
 use crate::drive::DriveRequest;
 use crate::local_address::LocalAddress;
@@ -231,7 +231,7 @@ impl Session<'_> {
 
     async fn run(&mut self) -> Result<SessionEnd, SessionEnd> {
         let mut keepalive = Keepalive::new(PingMode::WhenSilent, timing::now());
-        let mut listing = CommandListing::new(self.dispatcher.commands().clone());
+        let mut listing = CommandListing::new(self.dispatcher.commands.clone());
         let shutdown = self.shutdown.clone();
         let mut drained = std::pin::pin!(self.dispatcher.ended());
         let mut draining: Option<DrainState> = None;
@@ -240,7 +240,7 @@ impl Session<'_> {
         let mut local_address = LocalAddress::new(address, timing::now());
         loop {
             let now = timing::now();
-            let busy = self.watched || self.ticks.is_some() || !self.dispatcher.is_idle();
+            let busy = self.watched || self.ticks.is_some() || !self.dispatcher.table.is_empty();
             let mut pace = keepalive.set_busy(busy, now);
             let (due, changed) = keepalive.poll(now);
             pace = changed.or(pace);
@@ -347,13 +347,13 @@ impl Session<'_> {
             SocketEvent::Pong(_) | SocketEvent::Writable => return Ok(None),
             SocketEvent::Closed(reason) => return Ok(Some(SessionEnd::Closed(reason))),
         };
-        let drive = self.dispatcher.drive();
+        let drive = &self.dispatcher.drive;
         match message {
             RouterToInner::Stdin { run, bytes } => self.dispatcher.input(run, &bytes),
             RouterToInner::Run(request) => self.dispatcher.begin(request, &self.name),
-            RouterToInner::Window { run, more } => self.dispatcher.grant(run, more),
+            RouterToInner::Window { run, more } => self.dispatcher.table.grant(run, more),
             RouterToInner::Cancel { run } => self.dispatcher.cancel(run),
-            RouterToInner::AskRun { run } => self.dispatcher.tell(run),
+            RouterToInner::AskRun { run } => self.dispatcher.report(run),
             RouterToInner::ListCommands { request } => {
                 if let Err(TooMany) = listing.ask(request) {
                     let what = "asks for more lists of commands than it can need";

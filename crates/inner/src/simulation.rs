@@ -1,7 +1,6 @@
 //! Owns what an inner is in a simulation: the real one on paused time, but for its network, its
 //! clock, its processes and its guardian's process, which are the simulation's.
 
-use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +14,6 @@ use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::End;
 use p2p_shared::{timing, websocket};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
@@ -26,26 +24,18 @@ use crate::catalog::Catalog;
 use crate::commands::Commands;
 use crate::dispatch::Dispatcher;
 use crate::drive::{Drive, DriveHandle, DriveRequest};
-use crate::guardian::{self, GuardState, GuardStep};
-use crate::motion::{STOP_PAUSE, STOP_TRIES};
-use crate::run::reporter::RunReporter;
+use crate::guardian::{self, GuardStep};
+use crate::motion::{GuardState, MOTION_GRACE, STOP_PAUSE, STOP_TRIES};
+use crate::run::{RunReporter, RunTable, StdinBuffer};
 use crate::session::Outbox;
-use crate::{Config, LinkState, WAITING_OUTPUT};
+use crate::{Config, LinkState, WAITING_OUTPUT, clock};
 
 /// What the car's clock shows at the beginning.
 const CLOCK: Duration = Duration::from_secs(1000);
 
-thread_local! {
-    static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
-}
-
 /// From now on the cars' clock in this thread goes by the runtime's, which may be paused.
 pub fn simulate_the_clock() {
-    BEGAN.set(Some(Instant::now()));
-}
-
-pub(crate) fn now() -> Option<Duration> {
-    BEGAN.get().map(|began| CLOCK + began.elapsed())
+    clock::simulate(CLOCK);
 }
 
 /// What is said of a connection that is being made: `None` if nobody listens there.
@@ -192,14 +182,14 @@ impl Simulated {
         let commands = Commands::simulated(files, motion.clone(), world.clone());
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
-        let reports = RunReporter::new(urgent, output);
+        let reporter = RunReporter::new(urgent, output);
         let (state, link) = watch::channel(LinkState::Down);
         let shutdown = CancellationToken::new();
         let tracker = TaskTracker::new();
         let (mut drive, car, guard) = Drive::new(
             motion.clone(),
             commands.clone(),
-            reports.clone(),
+            reporter.clone(),
             tracker.clone(),
         );
         let (confirmed, confirms) = watch::channel(None);
@@ -211,15 +201,18 @@ impl Simulated {
             kill: kill_guardian.clone(),
             car: car.clone(),
         };
-        let dispatcher = Dispatcher::new(
+        let dispatcher = Dispatcher {
             commands,
-            config.timeout,
-            config.max_runs,
-            reports,
+            limit: config.timeout,
+            max_runs: config.max_runs,
+            reporter,
             tracker,
             motion,
-            car,
-        );
+            drive: car,
+            table: RunTable::default(),
+            stdin: StdinBuffer::default(),
+            draining: false,
+        };
         let agent = Agent {
             dispatcher,
             instance: InstanceId(instance),
@@ -329,7 +322,7 @@ async fn act(world: Arc<dyn World>, stop: CommandName, guard: GuardState) -> boo
     };
     let ending = async {
         if group != 0 {
-            world.end_group(group, guardian::GRACE).await;
+            world.end_group(group, MOTION_GRACE).await;
         }
     };
     let (first, ()) = tokio::join!(stopping, ending);

@@ -1,31 +1,25 @@
-//! Owns one worker, a supervisor process that serves commands, from the inner's start to its end:
-//! started, started again when it dies, and how it is asked. What is said to it while it lives is
-//! `worker/talk`; which commands it serves is `commands`.
+//! Owns the workers, resident processes that serve commands, from the inner's start to its end: each
+//! is started, and started again when it dies. What is said to a worker while it lives is
+//! `worker/connection`; which commands it serves is `commands`.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Duration;
 
-use p2p_shared::protocol::{Refusal, RunRequest};
+use p2p_shared::protocol::Refusal;
 use p2p_shared::timing::KILL_GRACE;
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::commands::Commands;
+use crate::commands::{Commands, WorkerHandle, WorkerQueue};
 use crate::drive::{DriveHandle, DriveRequest};
-use crate::guardian;
-use crate::motion::ProcessToken;
-use crate::process::{self, Pipes, ProcessGroup, Program};
-use crate::run::Run;
+use crate::process::{self, OWNER_VARIABLE, Pipes, ProcessGroup, Program};
+use crate::run::draining;
 
 mod connection;
 mod protocol;
 
 use connection::{ConnectionEnd, WorkerConnection};
-pub(crate) use protocol::WorkerAnswer;
 
 /// Between a worker's end and its next start: this, doubled each time, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(200);
@@ -36,125 +30,6 @@ const STABLE: Duration = Duration::from_secs(10);
 
 /// How long a worker may take to end when it has had all its input.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
-
-/// ConnectionEnd there is no answer: of which kind, and in a sentence that says what to do.
-pub(crate) type Failure = (Refusal, String);
-
-/// A hold on a worker.
-#[derive(Debug, Clone)]
-pub(crate) struct WorkerHandle {
-    name: Arc<str>,
-    queue: mpsc::UnboundedSender<WorkerRequest>,
-}
-
-/// What is asked of a worker.
-#[derive(Debug)]
-enum WorkerRequest {
-    /// A run, whose answer goes to the router; the inner waits for it before it ends.
-    Run(Box<Run>, TaskTrackerToken),
-    /// A part in the car's motion.
-    Call(Box<WorkerCall>),
-    /// The process of this group hangs: kill it.
-    Kill { group: i32, why: String },
-}
-
-/// A part in the car's motion, whose answer goes back.
-#[derive(Debug)]
-struct WorkerCall {
-    request: RunRequest,
-    /// What the drive calls it, which is told before the worker.
-    token: ProcessToken,
-    /// Only these process groups may do it.
-    among: Option<Vec<i32>>,
-    /// Closed, nobody wants it any more.
-    taken: oneshot::Sender<Result<AcceptedCall, Failure>>,
-}
-
-/// A request that the worker was given.
-#[derive(Debug)]
-pub(crate) struct AcceptedCall {
-    /// The number of the worker's process group.
-    pub group: i32,
-    /// What becomes of it.
-    pub answer: oneshot::Receiver<Result<WorkerAnswer, Failure>>,
-}
-
-impl WorkerRequest {
-    fn fail(self, (refusal, message): Failure) {
-        match self {
-            Self::Run(job, _) => job.give_up(refusal, message),
-            Self::Call(call) => {
-                let _ = call.taken.send(Err((refusal, message)));
-            }
-            Self::Kill { .. } => {}
-        }
-    }
-}
-
-impl WorkerHandle {
-    /// A worker, and what its [task](WorkerSupervisor) needs to know of it.
-    pub(crate) fn new(name: &str) -> (Self, WorkerQueue) {
-        let (queue, asked) = mpsc::unbounded_channel();
-        let worker = Self {
-            name: name.into(),
-            queue,
-        };
-        (worker, WorkerQueue(asked))
-    }
-
-    /// The name of its file.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether it is the same.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        self.queue.same_channel(&other.queue)
-    }
-
-    /// Has it do a run, and answer it.
-    pub(crate) fn run(&self, job: Run) {
-        let token = job.tracker.token();
-        self.ask(WorkerRequest::Run(Box::new(job), token));
-    }
-
-    /// Asks it to move or stop the car, unless what is returned is closed before it has come to
-    /// that.
-    pub(crate) fn call(
-        &self,
-        request: RunRequest,
-        token: ProcessToken,
-        among: Option<Vec<i32>>,
-    ) -> oneshot::Receiver<Result<AcceptedCall, Failure>> {
-        let (taken, reply) = oneshot::channel();
-        self.ask(WorkerRequest::Call(Box::new(WorkerCall {
-            request,
-            token,
-            among,
-            taken,
-        })));
-        reply
-    }
-
-    /// Kills the process of this group, and everything of the group; it is started again.
-    pub(crate) fn kill(&self, group: i32, why: &str) {
-        let why = why.to_owned();
-        self.ask(WorkerRequest::Kill { group, why });
-    }
-
-    fn ask(&self, ask: WorkerRequest) {
-        if let Err(mpsc::error::SendError(ask)) = self.queue.send(ask) {
-            ask.fail(ending());
-        }
-    }
-}
-
-fn ending() -> Failure {
-    (
-        Refusal::Draining,
-        "the car is restarting: try again in a moment".to_owned(),
-    )
-}
 
 /// All workers of an inner. Dropped, they end.
 #[derive(Debug)]
@@ -205,10 +80,6 @@ impl Drop for WorkerTasks {
         self.end.cancel();
     }
 }
-
-/// Where what is asked of a worker arrives.
-#[derive(Debug)]
-pub(crate) struct WorkerQueue(mpsc::UnboundedReceiver<WorkerRequest>);
 
 /// A worker's task.
 pub(crate) struct WorkerSupervisor {
@@ -275,7 +146,7 @@ impl WorkerSupervisor {
             tokio::select! {
                 () = self.end.cancelled() => return ControlFlow::Break(()),
                 () = &mut again => return ControlFlow::Continue(()),
-                Some(ask) = self.queue.0.recv() => ask.fail((Refusal::WorkerAway, sentence.clone())),
+                Some(ask) = self.queue.recv() => ask.fail((Refusal::WorkerAway, sentence.clone())),
             }
         }
     }
@@ -291,7 +162,7 @@ impl WorkerSupervisor {
         let mut connection = WorkerConnection::new(self, id.as_raw(), pipes);
         let why = connection.until_its_end(self, &mut group).await;
         let ConnectionEnd::Failed(why) = why else {
-            connection.abort(&ending().1);
+            connection.abort(&draining().1);
             connection.end_input();
             let _ = timeout(LAST_MOMENT, group.ended()).await;
             group.end(KILL_GRACE).await;
@@ -317,7 +188,7 @@ impl WorkerSupervisor {
             folder: self.commands.files().path(),
             variables: &[
                 ("P2P_WORKER", self.worker.name().to_owned()),
-                (guardian::MARK, std::process::id().to_string()),
+                (OWNER_VARIABLE, std::process::id().to_string()),
             ],
             has_stdin: true,
         };

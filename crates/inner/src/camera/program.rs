@@ -20,10 +20,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::jpeg::{JpegLosses, JpegSplitter};
 use super::watchdog::Watchdog;
 use super::{CameraShared, LogThrottle, left, watched};
-use crate::process::{self, Pipes, ProcessGroup, Program};
+use crate::clock;
+use crate::process::{self, OWNER_VARIABLE, Pipes, ProcessGroup, Program};
 use crate::run::ended;
 use crate::stderr_log::{self, LogSource};
-use crate::{clock, guardian};
 
 /// As much is read at a time: what a pipe holds.
 const READ: usize = 64 * 1024;
@@ -196,7 +196,7 @@ impl CameraSupervisor {
             file: Path::new(program),
             arguments: &arguments.map_err(|error| error.to_string())?,
             folder: &self.folder,
-            variables: &[(guardian::MARK, std::process::id().to_string())],
+            variables: &[(OWNER_VARIABLE, std::process::id().to_string())],
             has_stdin: false,
         };
         ProcessGroup::start(&program).map_err(|error| self.why_not(program.file, &error))

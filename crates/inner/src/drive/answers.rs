@@ -5,71 +5,71 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::{End, InnerToRouter, MotionEvent, MotionRefusal, Refusal};
 use tokio::sync::oneshot;
 
-use super::{Drive, PendingMotion};
-use crate::motion::MotionOrigin;
-use crate::run::{StopResult, stop_failed};
+use super::Drive;
+use crate::motion::{MotionOrigin, StopResult};
+use crate::run::{Run, stop_failed};
 
 impl Drive {
     /// Answers a stop with what became of another that began after it was asked for.
-    pub(super) fn answer_stop(&self, asked: &PendingMotion, end: End, exec_us: u64) {
-        let run = asked.request.run;
+    pub(super) fn answer_stop(&self, run: RunId, end: End, exec_us: u64) {
         let finished = InnerToRouter::Finished {
             run,
             end,
             exec_us,
             stderr: Bytes::new(),
         };
-        self.reports.urgent(InnerToRouter::Started { run });
-        self.reports.urgent(finished);
+        self.reporter.urgent(InnerToRouter::Started { run });
+        self.reporter.urgent(finished);
     }
 
     /// What comes when the car stands, or can't be stopped.
-    pub(super) fn wait_until_it_stands(&mut self) -> oneshot::Receiver<StopResult> {
-        let (stands, stop_result) = oneshot::channel();
+    pub(super) fn until_it_stands(&mut self) -> oneshot::Receiver<StopResult> {
+        let (stands, stopped) = oneshot::channel();
         // One whose caller did not wait is of no use.
-        self.wait_until_it_stands.retain(|waits| !waits.is_closed());
-        self.wait_until_it_stands.push(stands);
-        stop_result
+        self.until_it_stands.retain(|waits| !waits.is_closed());
+        self.until_it_stands.push(stands);
+        stopped
     }
 
-    pub(super) fn answer_waiting(&mut self, stop_result: StopResult) {
-        for waits in self.wait_until_it_stands.drain(..) {
-            let _ = waits.send(stop_result);
+    pub(super) fn answer_waiting(&mut self, stopped: StopResult) {
+        for waits in self.until_it_stands.drain(..) {
+            let _ = waits.send(stopped);
         }
     }
 
     /// Answers a motion that became role of the one that runs: at once, or with `for=` when the
     /// car stands.
-    pub(super) fn extended(&mut self, asked: PendingMotion) {
-        let run = asked.request.run;
-        self.reports.urgent(InnerToRouter::Started { run });
+    pub(super) fn extended(&mut self, asked: Run) {
+        let run = asked.id();
+        self.reporter.urgent(InnerToRouter::Started { run });
         if asked.request.for_ms.is_none() {
-            self.reports.urgent(finished(run, End::Ended, Bytes::new()));
+            self.reporter
+                .urgent(finished(run, End::Ended, Bytes::new()));
             return;
         }
-        let stop_result = self.wait_until_it_stands();
-        let reports = self.reports.clone();
+        let stopped = self.until_it_stands();
+        let reporter = self.reporter.clone();
         self.tracker.spawn(async move {
-            let stop_result = tokio::select! {
+            let stopped = tokio::select! {
                 biased;
-                stop_result = stop_result => stop_result,
-                () = asked.cancel.cancelled() => return,
+                stopped = stopped => stopped,
+                () = asked.caller.cancelled() => return,
             };
-            let (end, said) = match stop_result {
+            let (end, said) = match stopped {
                 Ok(StopResult::Failed) => stop_failed(&[]),
                 _ => (End::Ended, Bytes::new()),
             };
-            reports.output([finished(run, end, said)]).await;
+            reporter.output([finished(run, end, said)]).await;
         });
     }
 
     pub(super) fn refused(&mut self, origin: MotionOrigin, why: MotionRefusal) {
         match origin {
             MotionOrigin::Press(press) => {
-                if let Some((request, _, driver)) = self.presses.remove(&press) {
+                if let Some((run, driver)) = self.presses.remove(&press) {
                     tracing::info!(
-                        epoch = press.epoch, press = press.number, run = %request.run, driver,
-                        from = request.remote_addr, %why, "press refused"
+                        epoch = press.epoch, press = press.number, run = %run.id(), driver,
+                        from = run.request.remote_addr, %why, "press refused"
                     );
                     self.report(MotionEvent::Refused { press, why });
                 }
@@ -94,7 +94,7 @@ impl Drive {
 
     pub(super) fn refuse(&self, run: RunId, refusal: Refusal, message: String) {
         tracing::info!(%run, why = message, "run refused");
-        self.reports.urgent(InnerToRouter::Refused {
+        self.reporter.urgent(InnerToRouter::Refused {
             run,
             refusal,
             message,
@@ -102,7 +102,7 @@ impl Drive {
     }
 
     pub(super) fn report(&self, event: MotionEvent) {
-        self.reports.urgent(InnerToRouter::Motion(event));
+        self.reporter.urgent(InnerToRouter::Motion(event));
     }
 
     /// What was told while there was no link was lost.

@@ -1,21 +1,21 @@
 //! What comes of what `motion` decides: processes that begin or end, and who is told.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
-use bytes::Bytes;
-use p2p_shared::names::{LinkName, RunId};
-use p2p_shared::protocol::{MotionEvent, RUN_WINDOW, Refusal, RunRequest};
-use tokio::sync::oneshot;
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::{MotionEvent, Refusal, RunRequest};
 use tokio_util::sync::CancellationToken;
 
-use super::{Drive, PendingMotion, Process, ProcessPurpose};
-use crate::guardian::{GuardState, MotionOwner};
-use crate::motion::{MotionCommand, MotionEffect, MotionInput, MotionOrigin, ProcessToken};
-use crate::run::{MotionRole, Run, StopResult, Window};
+use super::by_worker::execute;
+use super::{Drive, DriveRequest, Process, ProcessPurpose};
+use crate::motion::{
+    GuardState, MotionCommand, MotionEffect, MotionInput, MotionOrigin, MotionOwner, MotionRole,
+    ProcessEvents, ProcessToken, RoleKind, StopResult,
+};
+use crate::run::Run;
 
 impl Drive {
-    pub(super) fn act(&mut self, effect: MotionEffect, job: &mut Option<PendingMotion>) {
+    pub(super) fn act(&mut self, effect: MotionEffect, asked: &mut Option<Run>) {
         match effect {
             MotionEffect::Start {
                 token,
@@ -30,14 +30,16 @@ impl Drive {
             MotionEffect::RunStop { token, cause } => {
                 self.stands.send_replace(false);
                 let mut others = std::mem::take(&mut self.stop_runs);
-                others.extend(job.take());
-                let asked = others.pop().unwrap_or_else(|| self.own_stop());
+                others.extend(asked.take());
+                let run = others.pop().unwrap_or_else(|| self.own_stop());
                 for other in &others {
-                    let run = other.request.run;
-                    tracing::info!(%run, by = %asked.request.run, "stop answered by another");
+                    tracing::info!(run = %other.id(), by = %run.id(), "stop answered by another");
                 }
-                let purpose = ProcessPurpose::Stop { cause, others };
-                self.spawn(token, purpose, asked, None);
+                let kind = RoleKind::Stop {
+                    target: self.stop_targets.stop_target(),
+                    is_retry: run.id() == own_run() && self.motion.tries_by_itself(),
+                };
+                self.spawn(token, ProcessPurpose::Stop { cause, others }, run, kind);
             }
             MotionEffect::Refuse { origin, why } => self.refused(origin, why),
             MotionEffect::Extended { run, by } => {
@@ -77,104 +79,72 @@ impl Drive {
     }
 
     fn start(&mut self, token: ProcessToken, order: MotionCommand, origin: MotionOrigin) {
-        let begun = match origin {
-            MotionOrigin::Timed(run) => self.waiting.remove(&run).map(|asked| {
-                let who = asked.request.remote_addr.as_str().into();
-                (asked, None, who)
+        let waiting = match origin {
+            MotionOrigin::Timed(run) => self.waiting.remove(&run).map(|run| {
+                let who = run.request.remote_addr.as_str().into();
+                (run, None, who)
             }),
-            MotionOrigin::Press(press) => {
-                self.presses.remove(&press).map(|(request, link, driver)| {
-                    tracing::info!(
-                        epoch = press.epoch, press = press.number, run = %request.run, driver,
-                        from = request.remote_addr, command = %order.command,
-                        lease_ms = self.info.lease_ms, "press"
-                    );
-                    (unheard(request, link), Some(press), driver.into())
-                })
-            }
+            MotionOrigin::Press(press) => self.presses.remove(&press).map(|(run, driver)| {
+                tracing::info!(
+                    epoch = press.epoch, press = press.number, run = %run.id(), driver,
+                    from = run.request.remote_addr, command = %order.command,
+                    lease_ms = self.info.lease_ms, "press"
+                );
+                (run, Some(press), driver.into())
+            }),
         };
-        let Some((asked, press, who)) = begun else {
+        let Some((run, press, who)) = waiting else {
             return self.decide(MotionInput::NotStarted(token), None);
         };
-        let run = asked.request.run;
+        let id = run.id();
         self.owner = MotionOwner {
-            run: Some(run),
+            run: Some(id),
             press,
             who,
         };
-        let stop_result = asked.request.for_ms.map(|_| self.wait_until_it_stands());
+        let stopped = run.request.for_ms.map(|_| self.until_it_stands());
         self.stands.send_replace(false);
-        self.spawn(
-            token,
-            ProcessPurpose::Motion {
-                run,
-                command: order.command,
-                press,
-            },
-            asked,
-            stop_result,
-        );
+        let purpose = ProcessPurpose::Motion {
+            run: id,
+            command: order.command,
+            press,
+        };
+        self.spawn(token, purpose, run, RoleKind::Motion { stopped });
     }
 
     fn spawn(
         &mut self,
         token: ProcessToken,
         purpose: ProcessPurpose,
-        asked: PendingMotion,
-        stop_result: Option<oneshot::Receiver<StopResult>>,
+        mut run: Run,
+        kind: RoleKind,
     ) {
-        let PendingMotion {
-            request,
-            link,
-            stdin,
-            window,
-            cancel: caller,
-            guard,
-        } = asked;
         let cancel = CancellationToken::new();
         let guarded = match purpose {
             ProcessPurpose::Motion { .. } => self.guarded(),
             ProcessPurpose::Stop { .. } => None,
         };
-        let role = MotionRole {
+        let own = self.own.clone();
+        run.role = Some(MotionRole {
             token,
-            is_stop: matches!(purpose, ProcessPurpose::Stop { .. }),
-            is_retry: request.run == own_run() && self.motion.tries_by_itself(),
-            stop_target: self.stop_targets.stop_target(),
-            drive: self.own.clone(),
-            stop_result: Mutex::new(stop_result),
-            caller,
-        };
-        self.processes.insert(
-            token,
-            Process {
-                cancel: cancel.clone(),
-                purpose,
-            },
-        );
-        let job = Run {
-            request,
-            stdin,
-            link,
-            limit: None,
-            window,
-            cancel,
-            reports: self.reports.clone(),
-            tracker: self.tracker.clone(),
-            role: Some(role),
-            _guard: guard,
-        };
+            kind,
+            end: cancel.clone(),
+            events: ProcessEvents::new(move |event| {
+                let _ = own.send(DriveRequest::Process(event));
+            }),
+        });
+        self.processes.insert(token, Process { cancel, purpose });
         let commands = self.commands.clone();
         self.tracker.spawn(async move {
             if let Some(guarded) = guarded
-                && job.cancelled_before(guarded).await
+                && run.cancelled_before(guarded).await
             {
-                return job.give_up(
+                return run.give_up(
                     Refusal::Late,
                     "it was over before the car's guardian had answered".to_owned(),
                 );
             }
-            job.run(&commands).await;
+            execute(run, &commands).await;
         });
     }
 
@@ -194,7 +164,7 @@ impl Drive {
     }
 
     /// The stop command as we run it ourselves: nobody waits for it.
-    fn own_stop(&self) -> PendingMotion {
+    fn own_stop(&self) -> Run {
         let request = RunRequest {
             run: own_run(),
             command: self.info.stop.clone(),
@@ -207,7 +177,7 @@ impl Drive {
         let link = "-"
             .parse()
             .unwrap_or_else(|_| unreachable!("a dash is a name"));
-        unheard(request, link)
+        Run::unread(request, link, &self.reporter, &self.tracker)
     }
 
     pub(super) fn update_guardian(&self) {
@@ -235,18 +205,4 @@ impl Drive {
 /// The number of the stops that are our own.
 fn own_run() -> RunId {
     RunId::from_number(0)
-}
-
-/// A run whose output nobody waits for.
-fn unheard(request: RunRequest, link: LinkName) -> PendingMotion {
-    let window = Window::new(RUN_WINDOW);
-    window.close();
-    PendingMotion {
-        request,
-        link,
-        stdin: Bytes::new(),
-        window,
-        cancel: CancellationToken::new(),
-        guard: None,
-    }
 }

@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use p2p_shared::names::{LinkName, RunId};
-use p2p_shared::protocol::{End, MotionInfo, PressId, RunRequest, StopCause};
+use p2p_shared::names::LinkName;
+use p2p_shared::protocol::{MotionInfo, PressId, RunRequest, StopCause};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::catalog::Catalog;
-use crate::dispatch::EntryGuard;
-use crate::motion::ProcessToken;
-use crate::run::Window;
+use crate::motion::ProcessEvent;
+use crate::run::Run;
 
 /// What is asked of the car.
 #[derive(Debug)]
@@ -36,11 +33,9 @@ pub(crate) enum DriveRequest {
         cause: StopCause,
     },
     /// `/cgi` or `send` asks for a motion.
-    Timed { job: PendingMotion },
+    Timed(Box<Run>),
     /// `/cgi` or `send` asks for the stop command.
-    StopRun { job: PendingMotion },
-    /// Who asked for this motion has gone away.
-    Abandoned { run: RunId },
+    StopRun(Box<Run>),
     /// Nobody knows whether the car moves: stop it.
     First,
     /// One of the two processes that watch each other is gone.
@@ -58,40 +53,6 @@ pub(crate) enum DriveRequest {
     WorkerReaped { group: i32 },
     /// What became of a process.
     Process(ProcessEvent),
-}
-
-/// A run that somebody waits for.
-#[derive(Debug)]
-pub(crate) struct PendingMotion {
-    pub request: RunRequest,
-    pub link: LinkName,
-    pub stdin: Bytes,
-    pub window: Window,
-    pub cancel: CancellationToken,
-    pub guard: Option<EntryGuard>,
-}
-
-/// What a motion's or a stop's process has come to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum ProcessEvent {
-    Started {
-        token: ProcessToken,
-        group: i32,
-        /// The group is that of a worker.
-        is_workers: bool,
-    },
-    NotStarted {
-        token: ProcessToken,
-    },
-    Ended {
-        token: ProcessToken,
-        end: End,
-        exec: Duration,
-    },
-    /// Its whole group is gone.
-    Reaped {
-        token: ProcessToken,
-    },
 }
 
 /// Everyone's hold on the car.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 
-use bytes::Bytes;
 use p2p_shared::protocol::{InnerToRouter, RUN_WINDOW};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,6 +18,7 @@ struct Bench {
     urgent: mpsc::UnboundedReceiver<InnerToRouter>,
     output: mpsc::Receiver<InnerToRouter>,
     tracker: TaskTracker,
+    reporter: RunReporter,
     _drive: AbortOnDropHandle<()>,
 }
 
@@ -37,14 +37,20 @@ impl Bench {
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(4);
         let tracker = TaskTracker::new();
-        let reports = RunReporter::new(urgent, output);
-        let (drive, car, _) = Drive::new(info.clone(), commands.clone(), reports, tracker.clone());
+        let reporter = RunReporter::new(urgent, output);
+        let (drive, car, _) = Drive::new(
+            info.clone(),
+            commands.clone(),
+            reporter.clone(),
+            tracker.clone(),
+        );
         let mut bench = Self {
             folder,
             car,
             urgent: urgent_out,
             output: output_out,
             tracker,
+            reporter,
             _drive: AbortOnDropHandle::new(tokio::spawn(drive.run())),
         };
         bench.script("forward", "echo forward >> ../did; exec sleep 1000");
@@ -79,15 +85,12 @@ impl Bench {
         }
     }
 
-    fn asked(run: u64, command: &str, for_ms: Option<u64>) -> PendingMotion {
-        PendingMotion {
-            request: Self::request(run, command, for_ms),
-            link: "car".parse().unwrap(),
-            stdin: Bytes::new(),
-            window: Window::new(RUN_WINDOW),
-            cancel: CancellationToken::new(),
-            guard: None,
-        }
+    fn run(&self, run: u64, command: &str, for_ms: Option<u64>) -> Box<Run> {
+        let request = Self::request(run, command, for_ms);
+        let link = "car".parse().unwrap();
+        let mut run = Run::unread(request, link, &self.reporter, &self.tracker);
+        run.window = Window::new(RUN_WINDOW);
+        Box::new(run)
     }
 
     fn press(&self, number: u64) -> PressId {
@@ -211,8 +214,8 @@ fn number_of(run: RunId) -> u64 {
 
 impl Bench {
     fn is_asked(&self, run: u64, for_ms: Option<u64>) {
-        let job = Self::asked(run, "forward", for_ms);
-        self.car.send(DriveRequest::Timed { job });
+        let run = self.run(run, "forward", for_ms);
+        self.car.send(DriveRequest::Timed(run));
     }
 
     /// What is said of runs and of the end of motion, up to the ends of so many runs.
@@ -307,8 +310,8 @@ async fn stops_in_a_loop_are_two_processes_at_a_time_and_all_are_answered() {
     );
     let before = bench.did().len();
     for run in 1..=20 {
-        let job = Bench::asked(run, "stop", None);
-        bench.car.send(DriveRequest::StopRun { job });
+        let run = bench.run(run, "stop", None);
+        bench.car.send(DriveRequest::StopRun(run));
     }
     let story = bench.story(20).await;
     for run in 1..=20 {

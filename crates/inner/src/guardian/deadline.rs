@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use super::GuardState;
-use crate::motion::stop_again_after;
+use crate::motion::{GuardState, stop_again_after};
 
 /// How long after its deadline the inner's own stop must have been told to the guardian: what
 /// the inner needs to notice and to say so.
@@ -71,7 +70,7 @@ impl InnerDeadline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guardian::MotionOwner;
+    use crate::motion::MotionOwner;
 
     fn until(deadline_ms: u64) -> GuardState {
         GuardState::Until {

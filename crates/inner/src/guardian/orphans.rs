@@ -10,16 +10,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::process::{GroupId, membership};
-
-/// The variable of a command's environment that says which inner runs it, by the number of its
-/// process.
-pub(crate) const MARK: &str = "P2P_INNER";
+use crate::process::{GroupId, OWNER_VARIABLE, membership};
 
 /// The process groups in which a command of this inner, or what it started, runs. What has a
 /// session of its own (`setsid`) was left on purpose.
 pub(super) fn of(inner: u32) -> Vec<GroupId> {
-    let mark = format!("{MARK}={inner}");
+    let mark = format!("{OWNER_VARIABLE}={inner}");
     let (Some(own), Ok(processes)) = (membership(Path::new("/proc/self")), fs::read_dir("/proc"))
     else {
         return Vec::new();

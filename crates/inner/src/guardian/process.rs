@@ -19,17 +19,17 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::deadline::{GuardStep, InnerDeadline};
-use super::{GuardState, MotionOwner, orphans};
+use super::orphans;
 use crate::catalog::Catalog;
 use crate::clock;
-use crate::motion::{STOP_AGAIN, STOP_LIMIT, STOP_PAUSE, STOP_TRIES};
+use crate::motion::{
+    GuardState, MOTION_GRACE as GRACE, MotionOwner, STOP_AGAIN, STOP_LIMIT, STOP_PAUSE, STOP_TRIES,
+};
 use crate::process::{self, GroupId, Pipes, ProcessGroup, Program};
 use crate::run::{LOGGED_STDERR, Tail, ended};
 
 /// How long the last words of a stop command that has ended may take to come.
 const LAST_WORDS: Duration = Duration::from_millis(5);
-/// What a motion's process gets between SIGTERM and SIGKILL.
-pub(crate) const GRACE: Duration = Duration::from_millis(150);
 
 /// For how long a stop that fails is tried again once the inner is gone. What keeps it from running
 /// (no more processes, a full disk) passes, or the car's owner comes; by then the next inner may be

@@ -5,7 +5,18 @@
 //! one after it was started again, says nothing of what is still moving: that is for the stop
 //! command's file.
 
-use crate::run::StopTarget;
+/// By whom the car is to be stopped. Where a worker is asked and can't, the stop command's file
+/// takes its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StopTarget {
+    /// Any worker that serves the stop command.
+    AnyWorker,
+    /// The worker that serves it, if it is of one of these groups; and by the file, too, where it
+    /// is not the only one.
+    Workers { groups: Vec<i32>, and_file: bool },
+    /// The file; where there is none, any worker is better than nobody.
+    File,
+}
 
 /// What moved the car.
 #[derive(Debug)]
@@ -66,6 +77,13 @@ impl StopTargets {
                 and_file: others || many > 1,
             },
         }
+    }
+}
+
+impl StopTarget {
+    /// Whether the file has to run after a worker has succeeded.
+    pub(crate) fn needs_file_too(&self) -> bool {
+        matches!(self, Self::Workers { and_file: true, .. })
     }
 }
 

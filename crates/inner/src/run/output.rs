@@ -46,7 +46,7 @@ impl Window {
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     buffer: BytesMut,
-    pub(super) total: u64,
+    pub(crate) total: u64,
 }
 
 impl Tail {
@@ -71,7 +71,7 @@ impl Tail {
     }
 
     /// Of a text that is whole.
-    pub(super) fn of(text: &[u8]) -> Self {
+    pub(crate) fn of(text: &[u8]) -> Self {
         let from = text.len().saturating_sub(STDERR_KEPT);
         Self {
             buffer: text[from..].into(),

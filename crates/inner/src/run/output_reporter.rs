@@ -13,8 +13,8 @@ use tokio::process::ChildStdout;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::RunReporter;
 use super::output::Window;
-use crate::run::reporter::RunReporter;
 
 /// How long a run's start waits for its end: what a command takes that does little. Whoever looks
 /// on sees no difference, and what is lost meanwhile is told as it would be anyway.
@@ -26,7 +26,7 @@ const OUTPUT_WAITS: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct OutputReporter {
     run: RunId,
-    reports: RunReporter,
+    reporter: RunReporter,
     window: Window,
     state: Mutex<State>,
 }
@@ -39,10 +39,10 @@ struct State {
 }
 
 impl OutputReporter {
-    pub(super) fn new(run: RunId, reports: &RunReporter, window: &Window) -> Self {
+    pub(super) fn new(run: RunId, reporter: &RunReporter, window: &Window) -> Self {
         Self {
             run,
-            reports: reports.clone(),
+            reporter: reporter.clone(),
             window: window.clone(),
             state: Mutex::default(),
         }
@@ -56,7 +56,7 @@ impl OutputReporter {
     /// Tells that it has started, once.
     pub(super) fn started(&self) {
         if !std::mem::replace(&mut self.lock().has_started, true) {
-            self.reports
+            self.reporter
                 .urgent(InnerToRouter::Started { run: self.run });
         }
     }
@@ -119,7 +119,7 @@ impl OutputReporter {
         if is_read {
             self.started();
             let run = self.run;
-            self.reports
+            self.reporter
                 .output([InnerToRouter::Output { run, bytes }])
                 .await;
         } else {
@@ -130,7 +130,8 @@ impl OutputReporter {
 
     fn unread(&self, bytes: Bytes) {
         let run = self.run;
-        self.reports.remember(&InnerToRouter::Output { run, bytes });
+        self.reporter
+            .remember(&InnerToRouter::Output { run, bytes });
     }
 
     /// Passes on output that is all there, in pieces, as far as its reader lets us.
@@ -143,7 +144,7 @@ impl OutputReporter {
                 continue;
             }
             let run = self.run;
-            self.reports
+            self.reporter
                 .output([InnerToRouter::Output { run, bytes }])
                 .await;
         }
@@ -164,7 +165,7 @@ impl OutputReporter {
                 output,
                 stderr,
             };
-            return self.reports.output([answered]).await;
+            return self.reporter.output([answered]).await;
         }
         let finished = InnerToRouter::Finished {
             run,
@@ -173,11 +174,11 @@ impl OutputReporter {
             stderr,
         };
         if output.is_empty() {
-            return self.reports.output([finished]).await;
+            return self.reporter.output([finished]).await;
         }
         let bytes = output;
         let output = InnerToRouter::Output { run, bytes };
-        self.reports.output([output, finished]).await;
+        self.reporter.output([output, finished]).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,4 +1,4 @@
-//! Owns where a run's reports go: to the link that there is, if there is one, and into the history
+//! Owns where a run's reporter go: to the link that there is, if there is one, and into the history
 //! of what became of it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::history::RunHistory;
 use crate::clock;
 
-/// Where a run's reports go.
+/// Where a run's reporter go.
 #[derive(Debug, Clone)]
 pub(crate) struct RunReporter {
     urgent: mpsc::UnboundedSender<InnerToRouter>,

@@ -1,55 +1,49 @@
-//! Owns a run whose process is simulated: what `runner` does with a real one, in the same order.
+//! Owns a run whose process is simulated: what `run` does with a real one, in the same order.
+
+use std::path::PathBuf;
 
 use p2p_shared::protocol::{End, InnerToRouter, Refusal, cost};
 use p2p_shared::timing;
 use p2p_shared::timing::KILL_GRACE;
 
-use super::{MotionRole, Run, RunEnd, Tail, output_reporter::START_WAITS};
-use crate::commands::Commands;
-use crate::drive::ProcessEvent;
+use super::{Failure, MotionRole, ProcessEvent, Run, RunEnd, Tail, output_reporter::START_WAITS};
 use crate::simulation::World;
 
 impl Run {
-    pub(super) async fn simulated(self, commands: &Commands, world: &dyn World) {
-        if let Err((refusal, message)) = self.may_begin() {
+    pub(crate) async fn simulated(self, found: Result<PathBuf, Failure>, world: &dyn World) {
+        if let Err((refusal, message)) = self.may_begin().and_then(|()| found.map(drop)) {
             return self.give_up(refusal, message);
         }
-        if let Err((refusal, message)) = commands.file(&self.request.command) {
-            return self.give_up(refusal, message);
-        }
-        let Some(mut process) = world.start(self.run_id(), &self.request.command) else {
+        let Some(mut process) = world.start(self.id(), &self.request.command) else {
             let message = "no more processes".to_owned();
             return self.give_up(Refusal::NotExecutable, message);
         };
-        let begun = timing::now();
-        let telling = self.telling();
-        self.reports
-            .remember(&InnerToRouter::Started { run: self.run_id() });
+        let began = timing::now();
+        let output = self.output();
+        self.reporter
+            .remember(&InnerToRouter::Started { run: self.id() });
         if let Some(role) = &self.role {
-            role.send(ProcessEvent::Started {
+            role.events.send(ProcessEvent::Started {
                 token: role.token,
                 group: process.group,
                 is_workers: false,
             });
-            telling.started();
+            output.started();
         }
-        let (caller, mut is_abandoned) = self
-            .role
-            .as_ref()
-            .map(|role| (role.caller.clone(), false))
-            .unwrap_or_default();
+        let role = self.role.as_ref();
+        let mut is_abandoned = false;
         let mut limit = std::pin::pin!(tokio::time::sleep(self.limit.unwrap_or_default()));
         let mut start_waits = std::pin::pin!(tokio::time::sleep(START_WAITS));
         let end = loop {
             tokio::select! {
                 biased;
                 end = process.ended() => break end,
-                () = &mut start_waits, if !telling.has_started() => telling.started(),
+                () = &mut start_waits, if !output.has_started() => output.started(),
                 () = &mut limit, if self.limit.is_some() => break End::TimedOut,
-                () = self.cancel.cancelled() => {
-                    break self.role.as_ref().map_or(End::Cancelled, MotionRole::cut_off);
+                () = self.cancel().cancelled() => {
+                    break role.map_or(End::Cancelled, MotionRole::end_if_cancelled);
                 }
-                () = caller.cancelled(), if !is_abandoned => {
+                () = self.caller.cancelled(), if role.is_some() && !is_abandoned => {
                     is_abandoned = true;
                     self.abandon();
                 }
@@ -57,28 +51,28 @@ impl Run {
         };
         if matches!(end, End::TimedOut | End::Cancelled | End::Ended) {
             self.window.close();
-            process.terminate(self.role.as_ref().map_or(KILL_GRACE, MotionRole::grace));
+            process.terminate(role.map_or(KILL_GRACE, MotionRole::grace));
             process.ended().await;
         }
-        if let Some(role) = &self.role {
-            let exec = timing::now() - begun;
+        if let Some(role) = role {
+            let exec = timing::now() - began;
             let token = role.token;
-            role.send(ProcessEvent::Ended { token, end, exec });
-            role.send(ProcessEvent::Reaped { token });
+            role.events.send(ProcessEvent::Ended { token, end, exec });
+            role.events.send(ProcessEvent::Reaped { token });
         }
         let bytes = process.said();
-        let story = RunEnd {
+        let end = RunEnd {
             end,
             bytes: bytes.len() as u64,
             stderr: Tail::default(),
         };
         if !bytes.is_empty() && self.window.take(cost(&bytes)).await {
-            telling.started();
-            let run = self.run_id();
-            self.reports
+            output.started();
+            let run = self.id();
+            self.reporter
                 .output([InnerToRouter::Output { run, bytes }])
                 .await;
         }
-        self.finish(begun, story, &telling, None).await;
+        self.finish(began, end, &output, None).await;
     }
 }

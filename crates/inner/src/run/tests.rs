@@ -1,19 +1,20 @@
 //! What becomes of a run that is over, or abandoned, before it begins; and what is told of one.
 
-use std::sync::Mutex;
-
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::catalog::Catalog;
-use crate::motion::{Motion, MotionEffect, MotionInput, MotionRules, ProcessToken};
+use crate::commands::Commands;
+use crate::motion::{
+    Motion, MotionEffect, MotionInput, MotionRules, ProcessEvents, ProcessToken, StopTarget,
+};
 use crate::testing::script;
 use p2p_shared::protocol::{PIECE, RUN_WINDOW, StopCause};
 
 /// A command that leaves the note `begun`, as a motion or as the stop, and what is told of it.
 struct Bench {
     folder: tempfile::TempDir,
-    told: mpsc::UnboundedReceiver<DriveRequest>,
+    told: mpsc::UnboundedReceiver<ProcessEvent>,
     urgent: mpsc::UnboundedReceiver<InnerToRouter>,
     output: mpsc::Receiver<InnerToRouter>,
 }
@@ -40,42 +41,42 @@ fn bench(is_stop: bool) -> (Bench, Run, Commands) {
     let (drive, told) = mpsc::unbounded_channel();
     let (urgent, urgent_out) = mpsc::unbounded_channel();
     let (output, output_out) = mpsc::channel(4);
-    let role = MotionRole {
+    let kind = if is_stop {
+        RoleKind::Stop {
+            target: StopTarget::AnyWorker,
+            is_retry: false,
+        }
+    } else {
+        RoleKind::Motion { stopped: None }
+    };
+    let request = RunRequest {
+        run: RunId::from_number(1),
+        command: "move".parse().unwrap(),
+        arguments: Vec::new(),
+        deadline_ms: u64::MAX,
+        remote_addr: String::new(),
+        stdin_bytes: 0,
+        for_ms: None,
+    };
+    let reporter = RunReporter::new(urgent, output);
+    let link = "car".parse().unwrap();
+    let mut run = Run::unread(request, link, &reporter, &TaskTracker::new());
+    run.window = Window::new(RUN_WINDOW);
+    run.role = Some(MotionRole {
         token: a_token(),
-        is_stop,
-        is_retry: false,
-        stop_target: StopTarget::AnyWorker,
-        drive,
-        stop_result: Mutex::new(None),
-        caller: CancellationToken::new(),
-    };
-    let job = Run {
-        request: RunRequest {
-            run: RunId::from_number(1),
-            command: "move".parse().unwrap(),
-            arguments: Vec::new(),
-            deadline_ms: u64::MAX,
-            remote_addr: String::new(),
-            stdin_bytes: 0,
-            for_ms: None,
-        },
-        stdin: Bytes::new(),
-        link: "car".parse().unwrap(),
-        limit: None,
-        window: Window::new(RUN_WINDOW),
-        cancel: CancellationToken::new(),
-        reports: RunReporter::new(urgent, output),
-        tracker: TaskTracker::new(),
-        role: Some(role),
-        _guard: None,
-    };
+        kind,
+        end: CancellationToken::new(),
+        events: ProcessEvents::new(move |event| {
+            let _ = drive.send(event);
+        }),
+    });
     let bench = Bench {
         folder,
         told,
         urgent: urgent_out,
         output: output_out,
     };
-    (bench, job, commands)
+    (bench, run, commands)
 }
 
 impl Bench {
@@ -86,12 +87,12 @@ impl Bench {
 
 #[tokio::test]
 async fn a_motion_that_is_ended_as_its_guardian_answers_is_over() {
-    let (_bench, job, _) = bench(false);
+    let (_bench, run, _) = bench(false);
     let (answers, answer) = oneshot::channel();
-    let cancel = job.cancel.clone();
+    let cancel = run.cancel().clone();
     let waiting = tokio::spawn(async move {
         let ready = async move { answer.await.unwrap() };
-        job.cancelled_before(ready).await
+        run.cancelled_before(ready).await
     });
     // It has looked once, and both come about before it looks again.
     tokio::task::yield_now().await;
@@ -103,18 +104,16 @@ async fn a_motion_that_is_ended_as_its_guardian_answers_is_over() {
 #[tokio::test]
 async fn a_motion_that_was_ended_or_abandoned_starts_no_process() {
     for is_abandoned in [false, true] {
-        let (mut bench, job, catalog) = bench(false);
-        match &job.role {
-            Some(role) if is_abandoned => role.caller.cancel(),
-            _ => job.cancel.cancel(),
+        let (mut bench, run, commands) = bench(false);
+        if is_abandoned {
+            run.caller.cancel();
+        } else {
+            run.cancel().cancel();
         }
-        job.run(&catalog).await;
+        commands.execute(run).await;
         assert!(!bench.has_begun());
         let told = bench.told.recv().await;
-        assert!(matches!(
-            told,
-            Some(DriveRequest::Process(ProcessEvent::NotStarted { .. }))
-        ));
+        assert!(matches!(told, Some(ProcessEvent::NotStarted { .. })));
         let refused = bench.urgent.recv().await;
         assert!(matches!(
             refused,
@@ -130,9 +129,9 @@ async fn a_motion_that_was_ended_or_abandoned_starts_no_process() {
 #[tokio::test]
 async fn what_is_past_its_deadline_starts_no_process_and_a_stop_does() {
     for is_stop in [false, true] {
-        let (mut bench, mut job, catalog) = bench(is_stop);
-        job.request.deadline_ms = crate::clock::now_ms().saturating_sub(1);
-        job.run(&catalog).await;
+        let (mut bench, mut run, commands) = bench(is_stop);
+        run.request.deadline_ms = crate::clock::now_ms().saturating_sub(1);
+        commands.execute(run).await;
         assert_eq!(bench.has_begun(), is_stop);
         if !is_stop {
             let refused = bench.urgent.recv().await;
@@ -146,20 +145,18 @@ async fn what_is_past_its_deadline_starts_no_process_and_a_stop_does() {
 
 #[tokio::test]
 async fn a_stop_whose_caller_has_gone_runs_all_the_same() {
-    let (bench, job, catalog) = bench(true);
-    if let Some(role) = &job.role {
-        role.caller.cancel();
-    }
-    job.run(&catalog).await;
+    let (bench, run, commands) = bench(true);
+    run.caller.cancel();
+    commands.execute(run).await;
     assert!(bench.has_begun());
 }
 
 /// What is told of a command that does this; `go` is made once it has said something.
 async fn told_of(body: &str) -> Vec<InnerToRouter> {
-    let (mut bench, mut job, commands) = bench(false);
-    job.role = None;
+    let (mut bench, mut run, commands) = bench(false);
+    run.role = None;
     script(&bench.folder.path().join("move"), body);
-    let running = tokio::spawn(async move { job.run(&commands).await });
+    let running = tokio::spawn(async move { commands.execute(run).await });
     let mut told = Vec::new();
     loop {
         let message = tokio::select! {
@@ -225,11 +222,11 @@ async fn a_command_that_goes_on_is_told_to_have_started_and_what_it_says_meanwhi
 
 #[tokio::test]
 async fn a_command_that_says_nothing_is_told_to_have_started_all_the_same() {
-    let (mut bench, mut job, commands) = bench(false);
-    job.role = None;
+    let (mut bench, mut run, commands) = bench(false);
+    run.role = None;
     script(&bench.folder.path().join("move"), "exec sleep 1000");
-    let cancel = job.cancel.clone();
-    let running = tokio::spawn(async move { job.run(&commands).await });
+    let cancel = run.cancel().clone();
+    let running = tokio::spawn(async move { commands.execute(run).await });
     let started = bench.urgent.recv().await;
     assert!(matches!(started, Some(InnerToRouter::Started { .. })));
     cancel.cancel();
@@ -238,15 +235,15 @@ async fn a_command_that_says_nothing_is_told_to_have_started_all_the_same() {
 
 #[tokio::test]
 async fn what_ended_before_its_start_was_told_is_told_in_one_message() {
-    let (mut bench, job, _) = bench(false);
-    let telling = job.telling();
-    telling.finished(End::Exit(0), 5, Bytes::new()).await;
+    let (mut bench, run, _) = bench(false);
+    let output = run.output();
+    output.finished(End::Exit(0), 5, Bytes::new()).await;
     let told = bench.output.recv().await;
     assert!(matches!(told, Some(InnerToRouter::Answered { .. })));
-    let telling = job.telling();
-    telling.started();
-    telling.started();
-    telling.finished(End::Exit(0), 5, Bytes::new()).await;
+    let output = run.output();
+    output.started();
+    output.started();
+    output.finished(End::Exit(0), 5, Bytes::new()).await;
     let told = bench.urgent.recv().await;
     assert!(matches!(told, Some(InnerToRouter::Started { .. })));
     assert!(bench.urgent.try_recv().is_err());

@@ -17,11 +17,13 @@ use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::WorkerSupervisor;
 use super::protocol::{self, Announcement, MAX_LINE, WorkerAnswer};
-use super::{AcceptedCall, Failure, WorkerCall, WorkerRequest, WorkerSupervisor};
-use crate::drive::{DriveRequest, ProcessEvent};
+use crate::commands::{AcceptedCall, WorkerCall, WorkerRequest};
+use crate::drive::DriveRequest;
+use crate::motion::ProcessEvent;
 use crate::process::{Pipes, ProcessGroup};
-use crate::run::{Run, ended};
+use crate::run::{Failure, Run, WorkerResult, ended};
 use crate::stderr_log::{self, LogSource};
 
 /// Most bytes of requests that wait for it to read them.
@@ -44,11 +46,11 @@ pub(super) enum ConnectionEnd {
 /// A request that was written and not answered.
 enum OpenRequest {
     Run {
-        job: Box<Run>,
-        begun: Instant,
+        run: Box<Run>,
+        began: Instant,
         _waited_for: TaskTrackerToken,
     },
-    Call(oneshot::Sender<Result<WorkerAnswer, Failure>>),
+    Call(oneshot::Sender<Result<WorkerResult, Failure>>),
 }
 
 type Lines = FramedRead<ChildStdout, AnyDelimiterCodec>;
@@ -106,14 +108,14 @@ impl WorkerConnection {
             tokio::select! {
                 biased;
                 () = supervisor.end.cancelled() => return ConnectionEnd::Ended,
-                Some(ask) = supervisor.queue.0.recv() => {
+                Some(ask) = supervisor.queue.recv() => {
                     let mut next = Some(ask);
                     // Several requests a write when several wait.
                     while let Some(ask) = next {
                         if let Err(why) = self.on_ask(supervisor, ask) {
                             return ConnectionEnd::Failed(why);
                         }
-                        next = supervisor.queue.0.try_recv().ok();
+                        next = supervisor.queue.try_recv().ok();
                     }
                 }
                 written = write(&mut self.stdin, &mut self.unwritten), if !self.unwritten.is_empty() => {
@@ -177,44 +179,44 @@ impl WorkerConnection {
             return Ok(());
         }
         match ask {
-            WorkerRequest::Run(job, token) => self.on_run(job, token),
+            WorkerRequest::Run(run, token) => self.on_run(run, token),
             WorkerRequest::Call(call) => self.on_call(supervisor, *call),
             WorkerRequest::Kill { .. } => {}
         }
         Ok(())
     }
 
-    fn on_run(&mut self, job: Box<Run>, token: TaskTrackerToken) {
-        let written = job
+    fn on_run(&mut self, run: Box<Run>, token: TaskTrackerToken) {
+        let written = run
             .may_begin()
-            .and_then(|()| self.write_request(&job.request, &job.stdin));
+            .and_then(|()| self.write_request(&run.request, &run.stdin));
         if let Err((refusal, why)) = written {
-            return job.give_up(refusal, why);
+            return run.give_up(refusal, why);
         }
-        let begun = Instant::now();
+        let began = Instant::now();
         if !self.is_timed {
-            self.set_timer(begun + self.limit);
+            self.set_timer(began + self.limit);
         }
         let open = OpenRequest::Run {
-            job,
-            begun,
+            run,
+            began,
             _waited_for: token,
         };
         self.open.insert(self.last_id, open);
     }
 
     fn on_call(&mut self, supervisor: &WorkerSupervisor, call: WorkerCall) {
-        if call.taken.is_closed() {
+        if call.accepted.is_closed() {
             return;
         }
         if (call.among.as_ref()).is_some_and(|groups| !groups.contains(&self.group)) {
             let why = "it is not this process of a worker that moves the car".to_owned();
-            let _ = call.taken.send(Err((Refusal::WorkerAway, why)));
+            let _ = call.accepted.send(Err((Refusal::WorkerAway, why)));
             return;
         }
         let before = self.unwritten.len();
         if let Err(failure) = self.write_request(&call.request, &[]) {
-            let _ = call.taken.send(Err(failure));
+            let _ = call.accepted.send(Err(failure));
             return;
         }
         // Before the worker hears of it, so that its death can't be told before this.
@@ -227,7 +229,11 @@ impl WorkerConnection {
             }));
         let (reply, answer) = oneshot::channel();
         let group = self.group;
-        if call.taken.send(Ok(AcceptedCall { group, answer })).is_err() {
+        if call
+            .accepted
+            .send(Ok(AcceptedCall { group, answer }))
+            .is_err()
+        {
             // Nobody would see to its end.
             self.unwritten.truncate(before);
             return;
@@ -254,9 +260,10 @@ impl WorkerConnection {
         let why = match (open, read) {
             (Some(open), Ok(answer)) => {
                 self.strange = 0;
+                let answer = WorkerResult::new(answer.exit, answer.output, &answer.error);
                 match open {
-                    OpenRequest::Run { job, begun, .. } => {
-                        job.answered(supervisor.worker.name(), answer, begun);
+                    OpenRequest::Run { run, began, .. } => {
+                        run.answered(supervisor.worker.name(), answer, began.into_std());
                     }
                     OpenRequest::Call(reply) => drop(reply.send(Ok(answer))),
                 }
@@ -325,18 +332,18 @@ impl WorkerConnection {
         }
         self.is_timed = false;
         let oldest = self.open.iter().find_map(|(id, open)| match open {
-            OpenRequest::Run { begun, .. } => Some((*id, *begun)),
+            OpenRequest::Run { began, .. } => Some((*id, *began)),
             OpenRequest::Call(_) => None,
         });
-        let Some((id, begun)) = oldest else {
+        let Some((id, began)) = oldest else {
             return Ok(());
         };
-        if begun.elapsed() < self.limit {
-            self.set_timer(begun + self.limit);
+        if began.elapsed() < self.limit {
+            self.set_timer(began + self.limit);
             return Ok(());
         }
-        if let Some(OpenRequest::Run { job, begun, .. }) = self.open.remove(&id) {
-            job.timed_out(begun);
+        if let Some(OpenRequest::Run { run, began, .. }) = self.open.remove(&id) {
+            run.timed_out(began.into_std());
         }
         Err(format!(
             "it did not answer within {} s (--timeout)",
@@ -369,7 +376,7 @@ impl OpenRequest {
             "the worker that serves this command was lost before it answered ({why}): look before you run it again"
         );
         match self {
-            Self::Run { job, .. } => job.give_up(Refusal::WorkerLost, message),
+            Self::Run { run, .. } => run.give_up(Refusal::WorkerLost, message),
             Self::Call(reply) => drop(reply.send(Err((Refusal::WorkerLost, message)))),
         }
     }

@@ -28,7 +28,7 @@ pub(super) struct Announcement {
 
 /// What became of a request.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-pub(crate) struct WorkerAnswer {
+pub(super) struct WorkerAnswer {
     id: u64,
     /// As a program's exit code: 0 is success.
     #[serde(default)]

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use p2p_shared::protocol::{CommandInfo, InnerToRouter, MAX_MESSAGE};
 use tokio::task::JoinHandle;
 
-use crate::commands::Commands;
+use super::Commands;
 
 /// Most requests that wait: a router has one at a time on its way.
 const MAX_WAITING: usize = 16;

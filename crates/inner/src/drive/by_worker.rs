@@ -1,0 +1,198 @@
+//! Owns a motion or a stop that a worker executes: what becomes of its answer, a worker that gives
+//! none, and the file that takes a worker's place for a stop.
+
+use std::time::{Duration, Instant};
+
+use p2p_shared::protocol::{End, Refusal};
+use p2p_shared::text::EscapedBytes;
+use tokio::time::{sleep_until, timeout};
+
+use crate::commands::{AcceptedCall, Commands, WorkerHandle};
+use crate::motion::{MOTION_GRACE, MotionRole, ProcessEvent, RoleKind, StopTarget};
+use crate::run::{Failure, Run, WorkerResult};
+
+/// How long a worker may take over a stop, before the stop command's file takes its place: a
+/// moment, since the car still moves, and yet more than a busy Pi needs to answer.
+const STOP_ANSWER: Duration = Duration::from_millis(250);
+
+/// Outcome of waiting for a worker.
+enum Waited {
+    Answered(WorkerResult),
+    /// The motion is over, and the worker did not end it.
+    CutOff,
+    /// The stop takes too long.
+    TooLong,
+    /// The worker is gone.
+    Lost(Failure),
+}
+
+/// Executes a motion or a stop: by the worker that serves it, else by its file.
+pub(super) async fn execute(run: Run, commands: &Commands) {
+    let worker = commands.worker(&run.request.command);
+    match (worker, &run.role) {
+        (Some(worker), Some(role)) if may_be_by_worker(&run, role, commands) => {
+            by_worker(run, &worker, commands).await;
+        }
+        _ => commands.execute(run).await,
+    }
+}
+
+/// Whether a worker may do it: all but a stop that is for the file.
+fn may_be_by_worker(run: &Run, role: &MotionRole, commands: &Commands) -> bool {
+    !matches!(
+        &role.kind,
+        RoleKind::Stop {
+            target: StopTarget::File,
+            ..
+        }
+    ) || commands.file(&run.request.command).is_err()
+}
+
+async fn by_worker(run: Run, worker: &WorkerHandle, commands: &Commands) {
+    let Some(role) = &run.role else { return };
+    let began = Instant::now();
+    let stop_target = match &role.kind {
+        RoleKind::Stop { target, .. } => Some(target),
+        RoleKind::Motion { .. } => None,
+    };
+    let accepted = match ask(&run, worker, role, stop_target, began).await {
+        Some(Ok(accepted)) => accepted,
+        Some(Err((refusal, message))) if stop_target.is_none() => {
+            return run.give_up(refusal, message);
+        }
+        None if stop_target.is_none() => {
+            return run.give_up(Refusal::Late, "it was over before it began".to_owned());
+        }
+        refused => {
+            let why = refused.and_then(Result::err);
+            let why = why.map_or_else(|| "it takes no request".to_owned(), |(_, why)| why);
+            return by_file_instead(run, commands, &why).await;
+        }
+    };
+    let group = accepted.group;
+    match wait_for(&run, role, accepted, began).await {
+        Waited::Answered(answer) if stop_target.is_some() && answer.end.end != End::Exit(0) => {
+            let error = answer.end.stderr.kept();
+            let why = format!(
+                "it says that its stop failed: {}",
+                EscapedBytes(&error).cut(200)
+            );
+            by_file_instead(run, commands, &why).await;
+        }
+        Waited::Answered(_) if stop_target.is_some_and(StopTarget::needs_file_too) => {
+            by_file_instead(run, commands, "something else moved the car, too").await;
+        }
+        Waited::Answered(answer) => {
+            report_end(role, answer.end.end, began);
+            run.motion_answered(worker.name(), answer, began).await;
+        }
+        // The worker may not even have read the request, behind other work.
+        Waited::CutOff => {
+            let why = "it did not end a motion that is over";
+            worker.kill(group, why);
+            report_end(role, role.end_if_cancelled(), began);
+            let message =
+                format!("the worker was killed, since {why}: nobody knows whether it had begun it");
+            run.refuse(Refusal::WorkerLost, message);
+        }
+        // Nobody knows how far the worker came: the file takes its place.
+        Waited::TooLong => {
+            let limit = STOP_ANSWER.as_millis();
+            let why = format!("it did not answer a stop within {limit} ms");
+            worker.kill(group, &why);
+            by_file_instead(run, commands, &why).await;
+        }
+        Waited::Lost((_, why)) if stop_target.is_some() => {
+            by_file_instead(run, commands, &why).await;
+        }
+        Waited::Lost((refusal, message)) => {
+            report_end(role, End::Exit(-1), began);
+            run.refuse(refusal, message);
+        }
+    }
+}
+
+async fn by_file_instead(run: Run, commands: &Commands, why: &str) {
+    tracing::warn!(
+        why,
+        "the stop command's file is run, rather than the worker alone"
+    );
+    commands.execute(run).await;
+}
+
+/// Asks the worker, and waits until it has the request, or why it doesn't. `None`: the motion was
+/// over before, or the stop has waited long enough, and the worker never sees it.
+async fn ask(
+    run: &Run,
+    worker: &WorkerHandle,
+    role: &MotionRole,
+    stop_target: Option<&StopTarget>,
+    began: Instant,
+) -> Option<Result<AcceptedCall, Failure>> {
+    let among = match stop_target {
+        Some(StopTarget::Workers { groups, .. }) => Some(groups.clone()),
+        _ => None,
+    };
+    if let Err(refused) = run.may_begin() {
+        return Some(Err(refused));
+    }
+    let mut reply = worker.call(run.request.clone(), role.token, among);
+    let given_up = async {
+        if stop_target.is_some() {
+            return sleep_until((began + STOP_ANSWER).into()).await;
+        }
+        tokio::select! {
+            () = role.end.cancelled() => {}
+            () = run.caller.cancelled() => {}
+        }
+    };
+    tokio::select! {
+        biased;
+        accepted = &mut reply => return accepted.ok(),
+        () = given_up => {}
+    }
+    // The worker may have accepted it in this very moment: one of the two it is.
+    reply.close();
+    reply.try_recv().ok()
+}
+
+async fn wait_for(run: &Run, role: &MotionRole, call: AcceptedCall, began: Instant) -> Waited {
+    let mut answer = call.answer;
+    let lost = || {
+        let message = "the worker was lost before it answered: look before you run it again";
+        Waited::Lost((Refusal::WorkerLost, message.to_owned()))
+    };
+    let mut too_long = std::pin::pin!(sleep_until((began + STOP_ANSWER).into()));
+    let mut is_abandoned = false;
+    loop {
+        tokio::select! {
+            answered = &mut answer => return match answered {
+                Ok(Ok(answer)) => Waited::Answered(answer),
+                Ok(Err(failure)) => Waited::Lost(failure),
+                Err(_) => lost(),
+            },
+            () = &mut too_long, if role.is_stop() => return Waited::TooLong,
+            () = role.end.cancelled(), if !role.is_stop() => {
+                return match timeout(MOTION_GRACE, answer).await {
+                    Ok(Ok(Ok(answer))) => Waited::Answered(answer),
+                    Ok(Ok(Err(failure))) => Waited::Lost(failure),
+                    Ok(Err(_)) => lost(),
+                    Err(_) => Waited::CutOff,
+                };
+            }
+            () = run.caller.cancelled(), if !is_abandoned => {
+                is_abandoned = true;
+                run.abandon();
+            }
+        }
+    }
+}
+
+/// Tells the drive of the end: there is no process of its own that could be left.
+fn report_end(role: &MotionRole, end: End, began: Instant) {
+    let (token, exec) = (role.token, began.elapsed());
+    role.events.send(ProcessEvent::Ended { token, end, exec });
+    if !role.is_stop() {
+        role.events.send(ProcessEvent::Reaped { token });
+    }
+}

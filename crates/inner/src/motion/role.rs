@@ -1,0 +1,124 @@
+//! Defines what a run is to the car's motion, and what the drive is told of its process.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::End;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::ProcessToken;
+use super::stop_targets::StopTarget;
+
+/// What the process of a motion gets between SIGTERM and SIGKILL (the contract's figure).
+pub(crate) const MOTION_GRACE: Duration = Duration::from_millis(150);
+
+/// The role of a run in the car's motion.
+#[derive(Debug)]
+pub(crate) struct MotionRole {
+    pub token: ProcessToken,
+    pub kind: RoleKind,
+    /// Cancelled when the process has to end.
+    pub end: CancellationToken,
+    pub events: ProcessEvents,
+}
+
+/// Whether a run moves or stops the car.
+#[derive(Debug)]
+pub(crate) enum RoleKind {
+    Motion {
+        /// With `for=` the answer waits for the stop.
+        stopped: Option<oneshot::Receiver<StopResult>>,
+    },
+    Stop {
+        target: StopTarget,
+        /// Nobody asked for this stop, and the last one failed: another failure is no news.
+        is_retry: bool,
+    },
+}
+
+impl MotionRole {
+    pub(crate) fn is_stop(&self) -> bool {
+        matches!(self.kind, RoleKind::Stop { .. })
+    }
+
+    pub(crate) fn is_retry(&self) -> bool {
+        matches!(self.kind, RoleKind::Stop { is_retry: true, .. })
+    }
+
+    /// How the end of a process is called that the drive asked for.
+    pub(crate) fn end_if_cancelled(&self) -> End {
+        if self.is_stop() {
+            End::TimedOut
+        } else {
+            End::Ended
+        }
+    }
+
+    /// Time between SIGTERM and SIGKILL.
+    pub(crate) fn grace(&self) -> Duration {
+        if self.is_stop() {
+            Duration::ZERO
+        } else {
+            MOTION_GRACE
+        }
+    }
+}
+
+/// Outcome of the stop that a motion's answer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopResult {
+    /// The stop command has succeeded.
+    Stands,
+    /// The stop command has failed three times.
+    Failed,
+}
+
+/// A step in the life of the process of a motion or a stop.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ProcessEvent {
+    Started {
+        token: ProcessToken,
+        group: i32,
+        /// The process is a worker, which goes on after the motion.
+        is_workers: bool,
+    },
+    NotStarted {
+        token: ProcessToken,
+    },
+    Ended {
+        token: ProcessToken,
+        end: End,
+        exec: Duration,
+    },
+    /// The whole process group is gone.
+    Reaped {
+        token: ProcessToken,
+    },
+    /// The caller of this motion has gone away.
+    Abandoned {
+        run: RunId,
+    },
+}
+
+/// Sends process events to the drive.
+#[derive(Clone)]
+pub(crate) struct ProcessEvents(Arc<dyn Fn(ProcessEvent) + Send + Sync>);
+
+impl ProcessEvents {
+    pub(crate) fn new(send: impl Fn(ProcessEvent) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(send))
+    }
+
+    pub(crate) fn send(&self, event: ProcessEvent) {
+        (self.0)(event);
+    }
+}
+
+impl fmt::Debug for ProcessEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProcessEvents")
+    }
+}

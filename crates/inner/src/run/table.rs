@@ -1,0 +1,94 @@
+//! Owns the runs that are open: each can be reached until it ends.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use p2p_shared::names::RunId;
+use tokio_util::sync::CancellationToken;
+
+use super::output::Window;
+
+/// The open runs. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RunTable(Arc<Mutex<HashMap<RunId, RunEntry>>>);
+
+/// How an open run is reached.
+#[derive(Debug)]
+struct RunEntry {
+    window: Window,
+    caller: CancellationToken,
+    /// Whether `--max-runs` bounds the run.
+    counts: bool,
+}
+
+/// Takes a run out of the table when dropped.
+#[derive(Debug)]
+pub(crate) struct EntryGuard(RunTable, RunId);
+
+impl Drop for EntryGuard {
+    fn drop(&mut self) {
+        self.0.lock().remove(&self.1);
+    }
+}
+
+impl RunTable {
+    /// Adds a run until the guard is dropped. `caller` is cancelled when the run's caller has gone
+    /// away; `counts`: whether `--max-runs` bounds it.
+    pub(crate) fn add(
+        &self,
+        run: RunId,
+        window: &Window,
+        caller: &CancellationToken,
+        counts: bool,
+    ) -> EntryGuard {
+        let entry = RunEntry {
+            window: window.clone(),
+            caller: caller.clone(),
+            counts,
+        };
+        self.lock().insert(run, entry);
+        EntryGuard(self.clone(), run)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Number of runs that `--max-runs` bounds.
+    pub(crate) fn counted(&self) -> usize {
+        self.lock().values().filter(|entry| entry.counts).count()
+    }
+
+    /// Lets a run send so much more output.
+    pub(crate) fn grant(&self, run: RunId, units: u32) {
+        if let Some(entry) = self.lock().get(&run) {
+            entry.window.grant(units);
+        }
+    }
+
+    /// Cancels a run.
+    pub(crate) fn cancel(&self, run: RunId) {
+        if let Some(entry) = self.lock().get(&run) {
+            entry.caller.cancel();
+        }
+    }
+
+    /// Cancels all runs.
+    pub(crate) fn cancel_all(&self) {
+        for entry in self.lock().values() {
+            entry.caller.cancel();
+        }
+    }
+
+    /// Throws away what the runs write from now on.
+    pub(crate) fn detach_output(&self) {
+        for entry in self.lock().values() {
+            entry.window.close();
+        }
+    }
+
+    /// The table is whole whenever nobody holds the lock, even after a panic.
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, RunEntry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
