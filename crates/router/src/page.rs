@@ -1,5 +1,5 @@
-//! Owns the pages on which people sign in and are asked: how they look, and that they are whole in
-//! themselves, without a script and without anything from elsewhere. The drive page is `page/drive_page`.
+//! HTML of the pages for signing in and for confirming a command. They have no script, and load
+//! nothing from elsewhere. The drive page is `page/drive_page`.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ pub(crate) mod files;
 
 const STYLE: &str = include_str!("page/style.css");
 
-/// The Content-Security-Policy of these pages: nothing, but this style and forms to ourselves.
+/// Content-Security-Policy of these pages: only this style, and forms to this router.
 pub(crate) fn policy() -> HeaderValue {
     static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
         let style = BASE64.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()).as_ref());
@@ -46,7 +46,7 @@ fn page(title: &str, main: &str) -> String {
     )
 }
 
-/// Asks for a key, and says what was wrong, if it was asked for before.
+/// Page that asks for a key, and says what was wrong with the last one.
 pub(crate) fn sign_in(wrong: Option<&str>) -> String {
     let said = match wrong {
         None => "<p>This needs a key of the router, which its owner makes.</p>".to_owned(),
@@ -67,7 +67,7 @@ pub(crate) fn sign_in(wrong: Option<&str>) -> String {
     page("Sign in · p2prouter", &main)
 }
 
-/// Asks whether what was asked for at this address is to be run.
+/// Page that asks whether to run the command at this address.
 pub(crate) fn confirm(target: &str) -> String {
     let main = format!(
         r#"<h1>Run this?</h1>

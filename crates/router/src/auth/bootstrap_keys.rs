@@ -1,5 +1,5 @@
-//! Owns the first start: one key for a car and one for its operator, and the lines that put them
-//! where they belong.
+//! Makes the keys of the first start, one for a car and one for its operator, and prints the lines
+//! that put them where they belong.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -9,11 +9,12 @@ use p2p_shared::key::{Fingerprint, Key, Role};
 
 use crate::auth::key_store::{FirstKeys, KeyStore};
 
-/// Makes the first keys if there is none, and prints what to paste on the car and at the desk. Where
-/// what is printed is kept, in a journal or a file, it makes none and says in the log how to.
+/// Makes the first keys if there is no key, and prints the lines to paste on the car and at the
+/// desk. If the output is kept, in a journal or a file, this makes no keys and says in the log how
+/// to make them.
 ///
 /// # Errors
-/// If the keys can't be kept or printed; then there are none, and the next start makes some.
+/// If the keys can't be stored or printed. Then there are no keys, and the next start makes some.
 pub fn offer(
     keys: &KeyStore,
     main_port: u16,
@@ -84,7 +85,7 @@ fn text(first: &FirstKeys, main_port: u16) -> String {
             .car
             .fingerprint()
             .map_or_else(String::new, |fingerprint| {
-                // By its public key and not by an authority: curl checks the one without the other.
+                // curl checks the pinned public key even with `-k`.
                 format!("-k --pinnedpubkey {} ", fingerprint.for_curl())
             }),
     )

@@ -1,5 +1,5 @@
-//! Owns the certificate that the router shows: one of its own, made once and kept in the state
-//! directory, or the files of one from an authority, read again when they change.
+//! Owns the router's certificate: its own, made once and kept in the state directory, or the files
+//! of one from an authority, which are read again when they change.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,19 +22,20 @@ use crate::ops::state_file::{StateFile, StateFileError};
 
 pub mod note;
 
-/// The file of the router's own certificate and private key in the state directory.
+/// File of the router's own certificate and private key in the state directory.
 const FILE_NAME: &str = "tls.pem";
-/// The most that is read of it, in bytes; it has a thousand.
+/// Most bytes that are read of that file, which has about a thousand.
 const MAX_FILE: u64 = 64 * 1024;
-/// How often an authority's files are looked at: a renewed one is used within a minute.
+/// Interval at which an authority's files are checked: a renewed certificate is used within a
+/// minute.
 const LOOK: Duration = Duration::from_secs(60);
-/// How often it is said when it ends.
+/// Interval at which the log says when the certificate expires.
 const SAID: Duration = Duration::from_secs(24 * 3600);
-/// A certificate that ends sooner should have been renewed: those that renew by themselves do it
-/// a month before.
+/// Time before the expiry from which the log warns: tools that renew automatically do it a month
+/// before.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// What the router shows to those who connect by TLS. Clones share it.
+/// Certificate for TLS connections. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Certificate {
     shown: Arc<Shown>,
@@ -43,53 +44,53 @@ pub struct Certificate {
     is_new: bool,
 }
 
-/// The files of a certificate from an authority.
+/// Files of a certificate from an authority.
 #[derive(Debug, Clone)]
 pub struct CertificateFiles {
-    /// The certificate and those that lead to the authority, in PEM.
+    /// Certificate and the chain to the authority, in PEM.
     pub certificate: PathBuf,
-    /// Its private key, in PEM.
+    /// Private key, in PEM.
     pub key: PathBuf,
 }
 
-/// Why there is no certificate to show.
+/// Reason why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// The router's own can't be read.
+    /// The router's own certificate can't be read.
     #[error(transparent)]
     Unreadable(#[from] SecretFileError),
-    /// The router's own can't be kept.
+    /// The router's own certificate can't be stored.
     #[error(transparent)]
     Unwritable(#[from] StateFileError),
-    /// None could be made.
+    /// A certificate could not be made.
     #[error("a certificate can't be made: {0}")]
     NotMade(#[from] rcgen::Error),
     /// A file has no certificate or no private key, or can't be read.
     #[error("{path} can't be used: {why}", path = path.display())]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason, as a sentence.
         why: String,
     },
-    /// The two don't belong together, or are of a kind that is not supported.
+    /// Certificate and key don't belong together, or are of a kind that is not supported.
     #[error("the certificate in {certificate} and the private key in {key} can't be used together: {source}",
         certificate = certificate.display(), key = key.display())]
     Mismatch {
-        /// The file of the certificate.
+        /// Path of the certificate.
         certificate: PathBuf,
-        /// The file of the private key.
+        /// Path of the private key.
         key: PathBuf,
-        /// What is wrong.
+        /// Error of the TLS library.
         source: rustls::Error,
     },
 }
 
 impl Certificate {
-    /// The router's own, which is made if there is none yet. Blocks on the disk.
+    /// Reads the router's own certificate, or makes it if there is none yet. Blocks on the disk.
     ///
     /// # Errors
-    /// If it can't be read or kept.
+    /// If the certificate can't be read or stored.
     pub fn own(state_dir: &Path) -> Result<Self, CertificateError> {
         let file = StateFile::new(state_dir, FILE_NAME);
         let (pem, is_new) = match file.read(MAX_FILE)? {
@@ -116,7 +117,7 @@ impl Certificate {
             .map_err(|error| unusable(error.to_string()))
     }
 
-    /// That of an authority.
+    /// Reads the certificate of an authority.
     ///
     /// # Errors
     /// If the files can't be read, or don't belong together.
@@ -143,21 +144,21 @@ impl Certificate {
         })
     }
 
-    /// By what the holders of keys know this router; `None`: by its authority.
+    /// Returns the fingerprint by which keys know this router; `None`: by its authority.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.fingerprint
     }
 
-    /// The public key that is shown, whoever vouches for it.
+    /// Returns the fingerprint of the public key, also for an authority's certificate.
     ///
     /// # Errors
-    /// If there is none in it.
+    /// If the certificate has no public key.
     pub fn public_key(&self) -> Result<Fingerprint, rustls::Error> {
         fingerprint(&self.shown.present())
     }
 
-    /// What its owner has to know if there were keys before.
+    /// Warns the owner if there were keys before a new certificate was made.
     #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
         self.is_new.then_some(
@@ -169,14 +170,14 @@ impl Certificate {
         self.config.clone().into()
     }
 
-    /// Looks after an authority's files until `closed`: shows what they hold when they change, and
-    /// says when it ends soon.
+    /// Follows an authority's files until `closed`: uses new files, and warns before the expiry.
     pub(crate) async fn follow(self, files: CertificateFiles, closed: CancellationToken) {
         let following = self.follow_saying(&files, |end| say_when_it_ends(end, &files));
         closed.run_until_cancelled(following).await;
     }
 
-    /// The same for ever, where `say` is told the end when the files change, and once a day.
+    /// Follows the files for ever. `say` gets the time of expiry when the files change, and once a
+    /// day.
     async fn follow_saying(&self, files: &CertificateFiles, say: impl Fn(SystemTime)) {
         let mut state = files.state();
         loop {
@@ -195,9 +196,9 @@ impl Certificate {
         }
     }
 
-    /// Whether what is in the files now is shown.
+    /// Uses what is in the files now; returns false if that failed.
     fn show(&self, files: &CertificateFiles) -> bool {
-        // They are small, and read once in two months.
+        // The files are small, and change once in two months.
         match files.read() {
             Ok(certified) => {
                 *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certified);
@@ -258,7 +259,7 @@ impl CertificateFiles {
         }
     }
 
-    /// What changes with the files.
+    /// State that changes with the files.
     fn state(&self) -> [Option<(SystemTime, u64)>; 2] {
         [&self.certificate, &self.key].map(|path| {
             let metadata = std::fs::metadata(path).ok()?;
@@ -267,8 +268,8 @@ impl CertificateFiles {
     }
 }
 
-/// Makes a certificate and keeps it, under the file's lock. It says nothing that is checked: who
-/// has a key knows the router by its public key.
+/// Makes and stores a certificate, under the file's lock. Nothing in it is checked but its public
+/// key, whose fingerprint is in the keys.
 fn make(file: &StateFile) -> Result<String, CertificateError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
@@ -281,7 +282,7 @@ fn make(file: &StateFile) -> Result<String, CertificateError> {
     Ok(pem)
 }
 
-/// What makes a certificate and a private key unusable.
+/// Reason why certificate and private key are unusable.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
     #[error("it holds no certificate ({0})")]
@@ -315,7 +316,7 @@ fn fingerprint(certified: &CertifiedKey) -> Result<Fingerprint, rustls::Error> {
     Ok(Fingerprint::of_public_key(&public_key))
 }
 
-/// What is shown at present.
+/// Certificate in use.
 #[derive(Debug)]
 struct Shown(RwLock<Arc<CertifiedKey>>);
 

@@ -1,5 +1,5 @@
 //! `p2p-router key add | list | revoke`: makes, shows and revokes keys in the state directory. The
-//! running router follows by itself; this never talks to it.
+//! running router follows the file; these commands never talk to it.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -12,12 +12,12 @@ use p2p_shared::ports::PortRange;
 
 use crate::auth::key_store::{KeyFile, KeyName, KeyRecord};
 
-/// The shell command that puts a key, pasted after it and ended with Ctrl-D, where the programs
-/// look for it. So the key gets into no shell history and no list of processes.
+/// Shell command that reads a pasted key (ended with Ctrl-D) into the file where the programs look
+/// for it. So the key gets into no shell history and no list of processes.
 pub const KEEP_KEY_COMMAND: &str =
     "(umask 077; mkdir -p ~/.config/p2prouter && cat > ~/.config/p2prouter/key)";
 
-/// What `p2p-router key` can do.
+/// Subcommands of `p2p-router key`.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
     /// Make a key, and print it, alone, on standard output
@@ -40,28 +40,28 @@ pub enum KeyCommand {
     },
 }
 
-/// What the holder of a new key knows the router by.
+/// Proof of the router's identity for the holder of a new key.
 #[derive(Debug, Default)]
 pub struct Proof {
-    /// Its public key; `None`: an authority's certificate.
+    /// Fingerprint of the router's public key; `None`: an authority's certificate.
     pub fingerprint: Option<Fingerprint>,
-    /// What whoever makes the key should know of that.
+    /// Note for the person who makes the key.
     pub note: Option<String>,
 }
 
-/// Does what was asked with the keys in `state_dir`; `proof` is asked for a new key only. Blocks on
+/// Runs a subcommand on the keys in `state_dir`; `proof` is called for a new key only. Blocks on
 /// the disk.
 ///
 /// # Errors
 ///
-/// A `clap::Error` where the arguments don't go together, which is to end with exit code 2; else a
-/// sentence for the terminal.
+/// A `clap::Error` if the arguments don't go together (exit code 2); otherwise a sentence for the
+/// terminal.
 pub fn run(
     command: KeyCommand,
     state_dir: &Path,
     proof: impl FnOnce() -> anyhow::Result<Proof>,
 ) -> anyhow::Result<()> {
-    // Only a new key names the router; and where none can be named, none is made.
+    // Only a new key has the router's fingerprint; without a fingerprint no key is made.
     let proof = match &command {
         KeyCommand::Add {
             ports: Some(_),
@@ -141,7 +141,7 @@ fn show(
     out: &mut impl Write,
     notes: &mut impl Write,
 ) -> anyhow::Result<()> {
-    // A key that nobody has seen is of no use, and its name would be taken.
+    // A key that was never shown is useless, and its name would be taken.
     if let Err(error) = writeln!(out, "{}", key.expose()).and_then(|()| out.flush()) {
         file.revoke(name)
             .context("the key could not be printed, and is still in the file")?;
@@ -161,7 +161,7 @@ fn show(
     Ok(())
 }
 
-/// Clap can't say that an option goes with one value of another; it is its kind of error.
+/// Makes the usage error for `--ports` with another role, which clap can't express.
 fn ports_without_link(role: Role) -> clap::Error {
     let command = clap::Command::new("p2p-router key add").bin_name("p2p-router key add");
     command
@@ -174,7 +174,7 @@ fn ports_without_link(role: Role) -> clap::Error {
         )
 }
 
-/// One line a key under a line of titles, in columns.
+/// Formats the keys as a table.
 fn table(records: &[KeyRecord]) -> String {
     let titles = ["NAME", "ID", "ROLE", "PORTS", "CREATED"].map(str::to_owned);
     let mut rows = vec![titles];

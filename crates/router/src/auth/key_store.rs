@@ -1,5 +1,5 @@
-//! `KeyStore`: who may do what at this router, by the key they show. It follows `keys.toml` in the
-//! state directory as it changes; it holds hashes and never a secret.
+//! Keys of a running router and what each may do. `KeyStore` follows `keys.toml` in the state
+//! directory; it has hashes, never a secret.
 
 mod error;
 mod events;
@@ -21,7 +21,7 @@ use p2p_shared::key::{Key, KeyHash, KeyId, Role};
 use p2p_shared::ports::PortRange;
 use tokio::sync::watch;
 
-/// The keys of a running router. Clones share them.
+/// Keys of a running router. Clones share them.
 #[derive(Clone)]
 pub struct KeyStore {
     shared: Arc<Shared>,
@@ -31,27 +31,27 @@ struct Shared {
     file: KeyFile,
     keys: RwLock<HashMap<KeyId, KeyRecord>>,
     generation: watch::Sender<u64>,
-    /// Held from reading the file until its keys are in force, so that of two reloads at a time
-    /// the older content can't come last.
+    /// Lock from reading the file until its keys are in force: of two reloads at the same time, the
+    /// older content can't come last.
     reloading: Mutex<()>,
-    /// Stands in for the hash of a key that does not exist; nobody has its secret.
+    /// Hash that is compared for a key that does not exist; nobody has its secret.
     nobody: KeyHash,
 }
 
-/// What the holder of a key may do.
+/// Rights of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The key: the identity of an inner.
+    /// Id of the key, which is the identity of an inner.
     pub id: KeyId,
-    /// What the key was named when it was made. Free of control characters.
+    /// Name of the key.
     pub name: String,
-    /// What it is for.
+    /// Role of the key.
     pub role: Role,
-    /// The service ports that it may ask for; `None` for any. Only a link has them.
+    /// Service ports that the key may ask for, if its role is link; `None`: any.
     pub ports: Option<PortRange>,
 }
 
-/// Why a request is answered with 401. Each is the sentence for its body.
+/// Reason for a 401, as the sentence of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// There is no `Authorization` header.
@@ -59,17 +59,17 @@ pub enum AuthError {
         "this needs a key: send it in the header `Authorization: Bearer KEY` (`p2p-router key add` on the router makes one)"
     )]
     Missing,
-    /// The header is not `Bearer` and a whole key.
+    /// The header is not `Bearer` and a complete key.
     #[error(
         "the Authorization header is not `Bearer KEY` with a whole key (p2p1_ID_SECRET_FINGERPRINT): copy the key again as `p2p-router key add` printed it"
     )]
     Malformed,
-    /// No such key, or another secret: which of the two, nobody is told.
+    /// The key does not exist, or its secret is wrong; the caller is not told which.
     #[error(
         "this key is wrong or was revoked: check that it is a key of this router, or ask its owner for a new one"
     )]
     Wrong,
-    /// A browser's pass that is none, or no longer.
+    /// The browser's session cookie is wrong or expired, or its key was revoked.
     #[error(
         "you are signed out: the key was revoked, or it is a month since you signed in; sign in again"
     )]
@@ -89,7 +89,7 @@ impl KeyStore {
     ///
     /// # Errors
     ///
-    /// When the file is there but can't be used, or no random numbers are to be had.
+    /// If the file exists but can't be used, or if there are no random numbers.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, KeyFileError> {
         let store = Self {
             shared: Arc::new(Shared {
@@ -104,29 +104,29 @@ impl KeyStore {
         Ok(store)
     }
 
-    /// The file that the keys come from.
+    /// Returns the path of the key file.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.shared.file.path()
     }
 
-    /// Makes a key for a car and one for its operator if the file has no key at all; `None` if it
+    /// Makes a key for a car and one for its operator if the file has no key; returns `None` if it
     /// has some. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// When the file can't be used or written.
+    /// If the file can't be used or written.
     pub fn create_first_keys(&self) -> Result<Option<FirstKeys>, KeyFileError> {
         let first = self.shared.file.create_first_keys()?;
         self.reload()?;
         Ok(first)
     }
 
-    /// Takes the [first keys](Self::create_first_keys) back. Blocks on the disk.
+    /// Removes the [first keys](Self::create_first_keys). Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// When the file can't be used or written.
+    /// If the file can't be used or written.
     pub fn revoke_first_keys(&self) -> Result<(), KeyFileError> {
         for name in file::FIRST_KEYS {
             self.shared.file.revoke(&KeyName::literal(name))?;
@@ -135,7 +135,7 @@ impl KeyStore {
         Ok(())
     }
 
-    /// Whether there is no key at all.
+    /// Returns true if there is no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let keys = &self.shared.keys;
@@ -144,20 +144,20 @@ impl KeyStore {
             .is_empty()
     }
 
-    /// What the sender of this `Authorization` header may do.
+    /// Returns the rights of the key in an `Authorization` header.
     ///
     /// # Errors
     ///
-    /// Says why it may do nothing. An unknown id and a wrong secret take the same steps.
+    /// If there is no valid key. An unknown id and a wrong secret take the same steps.
     pub fn authenticate(&self, authorization: Option<&[u8]>) -> Result<Grant, AuthError> {
         self.grant_of(&bearer_key(authorization.ok_or(AuthError::Missing)?)?)
     }
 
-    /// What the holder of this key may do.
+    /// Returns the rights of a key.
     ///
     /// # Errors
     ///
-    /// If it is none, or no longer. An unknown id and a wrong secret take the same steps.
+    /// If the key is wrong or revoked. An unknown id and a wrong secret take the same steps.
     pub fn grant_of(&self, key: &Key) -> Result<Grant, AuthError> {
         let hash = key.hash();
         let keys = self
@@ -175,14 +175,14 @@ impl KeyStore {
         }
     }
 
-    /// Whether the key still exists.
+    /// Returns true if the key still exists.
     #[must_use]
     pub fn is_live(&self, id: &KeyId) -> bool {
         self.grant(id).is_some()
     }
 
-    /// What the key may do now, to compare with what it might do when its link or console was let
-    /// in; `None` once it is revoked.
+    /// Returns the rights of the key now, to compare with its rights when its link or console was
+    /// accepted; `None`: it was revoked.
     #[must_use]
     pub fn grant(&self, id: &KeyId) -> Option<Grant> {
         let keys = self
@@ -193,7 +193,7 @@ impl KeyStore {
         keys.get(id).map(KeyRecord::grant)
     }
 
-    /// What the router keeps of the key's secret; `None` once it is revoked.
+    /// Returns the hash of the key's secret; `None`: the key was revoked.
     pub(crate) fn hash(&self, id: &KeyId) -> Option<KeyHash> {
         let keys = self
             .shared
@@ -203,12 +203,13 @@ impl KeyStore {
         keys.get(id).map(|record| record.hash)
     }
 
-    /// The folder that the keys are in.
+    /// Returns the directory of the key file.
     pub(crate) fn state_dir(&self) -> &Path {
         self.shared.file.dir()
     }
 
-    /// A number that changes after the keys have: then [`KeyStore::is_live`] is to be asked again.
+    /// Returns a number that changes after the keys have changed: then call [`KeyStore::is_live`]
+    /// again.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.generation.subscribe()
@@ -226,8 +227,8 @@ impl KeyStore {
         }
     }
 
-    /// Puts the file's keys in force; `false` if there is no file. After an error the keys stay as
-    /// they are. Blocks on the disk.
+    /// Puts the file's keys in force; returns `false` if there is no file. After an error the keys
+    /// stay as they are. Blocks on the disk.
     fn reload(&self) -> Result<bool, KeyFileError> {
         let _reloading = self
             .shared
@@ -248,7 +249,7 @@ impl KeyStore {
             .unwrap_or_else(PoisonError::into_inner);
         if *keys != new {
             *keys = new;
-            // Whoever is woken by the number must find the new keys.
+            // A task that the number wakes must find the new keys.
             drop(keys);
             self.shared
                 .generation
@@ -258,7 +259,8 @@ impl KeyStore {
     }
 }
 
-/// The key in an `Authorization` header. The scheme's case does not matter (RFC 9110, 11.1).
+/// Returns the key in an `Authorization` header. The scheme's case does not matter (RFC 9110,
+/// 11.1).
 fn bearer_key(header: &[u8]) -> Result<Key, AuthError> {
     let header = std::str::from_utf8(header).map_err(|_| AuthError::Malformed)?;
     match header.trim().split_once(' ') {

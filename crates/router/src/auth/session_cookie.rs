@@ -1,10 +1,10 @@
-//! Owns the pass: what a browser shows in place of a key once somebody has signed in with one. It
-//! is a cookie that says for which key it stands and until when, and a code over both and the
-//! key's hash (HMAC, RFC 2104) that nobody makes without this router's secret. It holds nothing of
-//! the key's own secret, and is void with the key: revoked, or made anew under the same id.
+//! Makes and checks session cookies, which a browser sends in place of a key once somebody has
+//! signed in. A cookie has the key's id, its expiry, and a code over both and the key's hash (HMAC,
+//! RFC 2104) that nobody can make without this router's secret. The cookie has no part of the key's
+//! own secret, and is void when the key is revoked or made anew under the same id.
 //!
-//! Neither an address nor a browser is bound to it: a phone that changes from Wi-Fi to the mobile
-//! network in the middle of a drive shows the same cookie from elsewhere, and stays signed in.
+//! A cookie is bound to no address: a phone that changes from Wi-Fi to the mobile network in the
+//! middle of a drive stays signed in.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -18,39 +18,39 @@ use ring::hmac;
 
 use crate::ops::state_file::{StateFile, StateFileError};
 
-/// How long somebody stays signed in. Long enough that a weekend's car doesn't ask each time, and
-/// short enough that a forgotten tablet is not signed in for ever; whoever can't wait revokes the
-/// key.
+/// Lifetime of a cookie. Long enough that a weekend's car doesn't ask each time, and short enough
+/// that a forgotten tablet is not signed in for ever. To end a session earlier, revoke the key.
 pub(crate) const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// A pass that ends later than `LIFE` and this from now was made while the clock was far ahead, and
-/// would be good for as long as that; a clock that is put right by minutes signs nobody out.
+/// Tolerance for a clock that was ahead. A cookie that expires later than `LIFE` and this from now
+/// was made while the clock was far ahead, and is refused; a clock that is put right by minutes
+/// signs nobody out.
 const CLOCK_WRONG: Duration = Duration::from_secs(24 * 3600);
 
-/// The file of the secret in the state directory. Whoever removes it signs everyone out.
+/// File of the secret in the state directory. Removing it signs everyone out.
 const FILE_NAME: &str = "passes.secret";
-/// The most that is read of it, in bytes.
+/// Most bytes that are read of that file.
 const MAX_FILE: u64 = 1024;
-/// As many as the code has (RFC 2104, 3).
+/// Bytes of the secret: as many as the code has (RFC 2104, 3).
 const SECRET_BYTES: usize = 32;
-/// What is said before what the code is over, so that it means nothing anywhere else.
+/// Prefix of what the code is over, so that the code is valid nowhere else.
 const DOMAIN: &str = "p2prouter pass, version 1";
 
-/// The cookie's name over TLS. What begins so, a browser takes only from this very host and over
-/// TLS (RFC 6265bis, 4.1.3.2): no neighbour under the same domain can plant one.
+/// Name of the cookie over TLS. A browser accepts a cookie with this prefix only from this very
+/// host and over TLS (RFC 6265bis, 4.1.3.2): no neighbour under the same domain can plant one.
 const SECURE_COOKIE: &str = "__Host-p2p";
-/// Its name without TLS, where browsers know no such protection.
+/// Name of the cookie without TLS, where browsers have no such protection.
 const PLAIN_COOKIE: &str = "p2p";
 
-/// Makes and checks passes.
+/// Makes and checks session cookies.
 #[derive(Debug)]
 pub(crate) struct SessionCookies {
     file: StateFile,
-    /// None until somebody signs in for the first time.
+    /// Secret; `None` until somebody signs in for the first time.
     secret: OnceLock<hmac::Key>,
 }
 
-/// Why there is no secret to make passes with.
+/// Reason why there is no secret to make cookies with.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionCookieError {
     #[error(transparent)]
@@ -64,10 +64,10 @@ pub(crate) enum SessionCookieError {
 }
 
 impl SessionCookies {
-    /// Those of the router with this state directory. Blocks on the disk.
+    /// Reads the secret of the router with this state directory. Blocks on the disk.
     ///
     /// # Errors
-    /// If there is a secret that can't be used.
+    /// If the secret exists but can't be used.
     pub(crate) fn open(state_dir: &Path) -> Result<Self, SessionCookieError> {
         let passes = Self {
             file: StateFile::new(state_dir, FILE_NAME),
@@ -80,10 +80,10 @@ impl SessionCookies {
         Ok(passes)
     }
 
-    /// A pass for this key. The first blocks on the disk.
+    /// Makes a cookie for this key. The first call blocks on the disk.
     ///
     /// # Errors
-    /// If there is no secret yet, and none can be kept.
+    /// If there is no secret yet, and none can be stored.
     pub(crate) fn issue(
         &self,
         id: KeyId,
@@ -102,7 +102,7 @@ impl SessionCookies {
         Ok(format!("{id}.{end}.{}", HEXLOWER.encode(code.as_ref())))
     }
 
-    /// For which key this is a pass that is good now, if `hash_of` knows that key.
+    /// Returns the key of a cookie that is valid now, if `hash_of` knows that key.
     pub(crate) fn check(
         &self,
         pass: &str,
@@ -148,14 +148,14 @@ fn message(id: &KeyId, end: u64, hash: &KeyHash) -> String {
     format!("{DOMAIN}\0{id}\0{end}\0{hash}")
 }
 
-/// A wall clock's time: what is kept by a browser outlives this process. An hour off makes a month
-/// an hour longer or shorter.
+/// Returns the wall clock's time, because a cookie outlives this process. A clock that is an hour
+/// wrong makes a month an hour longer or shorter.
 fn seconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
 
-/// The pass that a browser shows, if it shows one.
+/// Returns the cookie in a request's headers.
 pub(crate) fn shown(headers: &HeaderMap, is_tls: bool) -> Option<&str> {
     let name = name(is_tls);
     headers
@@ -167,15 +167,15 @@ pub(crate) fn shown(headers: &HeaderMap, is_tls: bool) -> Option<&str> {
         .find_map(|(key, value)| (key == name).then_some(value))
 }
 
-/// The header that has a browser keep this pass. Cookies know hosts and no ports (RFC 6265, 8.5):
-/// somebody who is signed in to one car of a router is to all that the key is good for, and
-/// whatever else runs under the router's name on another port is sent the pass too. Against its
-/// pages there is `browser`.
+/// Makes the header that lets a browser store a cookie. Cookies belong to a host, not to a port
+/// (RFC 6265, 8.5): signing in to one car of a router is signing in to all cars that the key is
+/// good for, and other servers on the router's host get the cookie too. `http/csrf` protects
+/// against their pages.
 pub(crate) fn keep(pass: &str, is_tls: bool) -> Option<HeaderValue> {
     cookie(pass, LIFE, is_tls)
 }
 
-/// The header that has a browser forget its pass.
+/// Makes the header that lets a browser forget the cookie.
 pub(crate) fn forget(is_tls: bool) -> Option<HeaderValue> {
     cookie("", Duration::ZERO, is_tls)
 }

@@ -1,11 +1,11 @@
-//! Owns what a browser says of a request's origin, and which requests are refused for it: a web
-//! page can make any browser send a GET to any address.
+//! Refuses requests that another site's page caused: a web page can make any browser send a GET to
+//! any address.
 
 use hyper::HeaderMap;
 use hyper::header;
 
-/// Why a request is not what its user asked for, if it isn't: another site's page made it
-/// (Fetch Metadata, W3C), or the browser did by itself ahead of time.
+/// Returns why the user did not make this request, if so: another site's page made it (Fetch
+/// Metadata, W3C), or the browser made it ahead of time.
 #[must_use]
 pub(crate) fn unasked(headers: &HeaderMap, is_tls: bool) -> Option<&'static str> {
     if is_of_another_site(headers, is_tls) {
@@ -15,7 +15,7 @@ pub(crate) fn unasked(headers: &HeaderMap, is_tls: bool) -> Option<&'static str>
         .then_some("the browser made this request ahead of time: open the address yourself")
 }
 
-/// Another port of this host is another's: hence `same-site` is not enough.
+/// Another port of this host may belong to somebody else: so `same-site` is not enough.
 fn is_of_another_site(headers: &HeaderMap, is_tls: bool) -> bool {
     let is_own_site = |value: &[u8]| matches!(value, b"" | b"none" | b"same-origin");
     // Over plain HTTP a browser says no more than ClientNet and Referer.
@@ -25,8 +25,8 @@ fn is_of_another_site(headers: &HeaderMap, is_tls: bool) -> bool {
         })
 }
 
-/// What browsers call it: Chromium and Firefox the first, older ones the second, Safari the third
-/// and older Firefox the last.
+/// Headers that mark a prefetch: Chromium and Firefox send the first, older ones the second, Safari
+/// the third and older Firefox the last.
 fn is_ahead_of_time(headers: &HeaderMap) -> bool {
     let is_ahead = |value: &[u8]| {
         let value = value.to_ascii_lowercase();
@@ -39,23 +39,24 @@ fn is_ahead_of_time(headers: &HeaderMap) -> bool {
         .any(|name| all(headers, name).any(is_ahead))
 }
 
-/// Whether the request says neither that its user made it nor that a page of our own did. To a
-/// name over plain HTTP browsers send no Fetch Metadata, and a page that hides its address
-/// (`referrerpolicy`) has an image loaded from there that looks as if it had been typed.
+/// Returns true if the headers show neither that the user made the request nor that a page of this
+/// router did. To a name over plain HTTP browsers send no Fetch Metadata, and a page that hides its
+/// address (`referrerpolicy`) can load an image from here that looks as if the address had been
+/// typed.
 pub(crate) fn says_nothing(headers: &HeaderMap) -> bool {
     ["sec-fetch-site", "origin", "referer"]
         .iter()
         .all(|name| one(headers, name).is_empty())
 }
 
-/// Whether this came from a browser, as far as it says. All of them call themselves Mozilla and
-/// say the user's languages; other programs that do the first for a living don't do the second.
+/// Returns true if the headers look like a browser's. All browsers call themselves Mozilla and send
+/// the user's languages; other programs that do the first don't do the second.
 pub(crate) fn is_browser(headers: &HeaderMap) -> bool {
     one(headers, "user-agent").starts_with(b"Mozilla/")
         && headers.contains_key(header::ACCEPT_LANGUAGE)
 }
 
-/// Whether somebody looks at the answer: it may be a page.
+/// Returns true if a person will look at the answer, so that it may be a page.
 pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
     match one(headers, "sec-fetch-mode") {
         b"" => {
@@ -68,8 +69,9 @@ pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Why what is for our own programs is not for this: a page in a browser can open a WebSocket to
-/// anywhere, and says so by this header, which our programs never send.
+/// Returns why a request to a program's WebSocket is refused, if a page in a browser made it: pages
+/// can open WebSockets to anywhere, but then send this header, which p2p-inner and p2p-console
+/// never send.
 pub(crate) fn is_page(headers: &HeaderMap) -> Option<&'static str> {
     headers
         .contains_key(header::ORIGIN)
@@ -87,9 +89,9 @@ fn all<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]>
         .map(|value| value.as_bytes())
 }
 
-/// Whether this address, or the beginning of one, is of this host and port. What came over TLS was
-/// not asked for by a page that came without, which anybody on its way may have written; what came
-/// without may have been TLS as far as a proxy before us.
+/// Returns true if this address, or the beginning of one, has this host and port. A request over
+/// TLS doesn't count as made by a page that came without TLS, which anybody on the way may have
+/// written. A request without TLS may have been TLS as far as a proxy in front of the router.
 fn is_own(address: &[u8], host: &[u8], is_tls: bool) -> bool {
     let [http, https] = [&b"http://"[..], b"https://"].map(|scheme| address.strip_prefix(scheme));
     let rest = https.or(http.filter(|_| !is_tls));

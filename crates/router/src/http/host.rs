@@ -1,7 +1,7 @@
-//! Owns by which names this router may be asked. A page on the internet can have its own name
-//! resolve to an address in the reader's home (DNS rebinding), and is then of the same origin as
-//! what answers there: only the `Host` of its requests tells. With keys that gets it nothing, for
-//! a browser shows its pass to no other name.
+//! Checks the host name of requests. A page on the internet can let its own name resolve to an
+//! address in the reader's home (DNS rebinding), and then has the same origin as what answers
+//! there: only the `Host` header shows it. With keys this gains nothing, because a browser sends
+//! its cookie to no other name.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -12,11 +12,11 @@ use hyper::{HeaderMap, StatusCode};
 
 use crate::http::response::Problem;
 
-/// A name by which browsers reach the router, in lower case and without a port.
+/// Name by which browsers reach the router, in lower case and without a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostName(String);
 
-/// A text that is no host's name.
+/// The text is not a host name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a host name is letters, digits, dashes and dots, without http:// and without a port")]
 pub struct ParseHostNameError;
@@ -33,13 +33,14 @@ impl FromStr for HostName {
     }
 }
 
-/// Without what doesn't tell names apart: case, and the dot at a full name's end.
+/// Normalises a name: lower case, no dot at the end.
 fn normal(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// Refuses a request whose `Host` is none of these names. Addresses pass, and `localhost`: nobody
-/// else can have those resolve to us. So does what has no `Host`, which browsers always send.
+/// Refuses a request whose `Host` is none of these names. Addresses and `localhost` pass, because
+/// nobody else can let those resolve to this machine. So does a request without `Host`, which
+/// browsers always send.
 pub(crate) fn check(names: &[HostName], headers: &HeaderMap) -> Result<(), Problem> {
     let Some(host) = headers.get(header::HOST) else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Owns what a request asks for: the query of `/cgi`, decoded once and strictly, as a type.
+//! Decodes the query of `/cgi`, once and strictly, into a type.
 
 use bytes::Bytes;
 use hyper::{StatusCode, Uri};
@@ -12,56 +12,56 @@ use crate::http::response::Problem;
 /// Most arguments of one command.
 pub(crate) const MAX_ARGUMENTS: usize = 256;
 
-/// What `/cgi` is asked to run.
+/// Query of `/cgi`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CgiQuery {
-    /// The command.
+    /// Command to run.
     pub command: CommandName,
-    /// Its arguments, in order.
+    /// Arguments, in order.
     pub arguments: Vec<Argument>,
-    /// Whether the output is wanted as it comes.
+    /// True to get the output as it comes.
     pub stream: bool,
-    /// How long a motion is to last, in milliseconds.
+    /// Duration of a motion, in milliseconds.
     pub for_ms: Option<u64>,
 }
 
-/// Why a query asks for nothing that can be run.
+/// Reason why a query can't be run.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum QueryError {
-    /// No `command=`.
+    /// There is no `command=`.
     #[error("no command is asked for: add ?command=NAME; GET /commands lists what there is")]
     NoCommand,
-    /// Two of something that there is one of.
+    /// A parameter is given twice.
     #[error("{0}= is given twice: give it once")]
     Twice(&'static str),
-    /// Not a name.
+    /// The command is not a valid name.
     #[error("this can't be a command's name: {0}")]
     Name(#[from] p2p_shared::names::NameError),
-    /// Not UTF-8.
+    /// The command is not UTF-8.
     #[error("this can't be a command's name: it is not UTF-8")]
     NotUtf8,
-    /// A NUL in an argument.
+    /// An argument has a NUL.
     #[error("an argument has a NUL byte (%00), which no program can be given: leave it out")]
     ArgumentNul,
-    /// Too many arguments.
+    /// There are too many arguments.
     #[error("more than {MAX_ARGUMENTS} arguments: send long input as the body of a POST")]
     TooManyArguments,
-    /// A `%` that is not an escape.
+    /// A `%` is not followed by two hexadecimal digits.
     #[error("a '%' is not followed by two hexadecimal digits: write a percent sign as %25")]
     BadEscape,
-    /// Neither 0 nor 1.
+    /// `stream=` is neither 0 nor 1.
     #[error("stream= is neither 0 nor 1")]
     NotAFlag,
-    /// Not a number.
+    /// `for=` is not a number.
     #[error("for= is not a number of milliseconds, from 1 to the car's motion limit")]
     NotATime,
-    /// Something that we don't know, which might have been meant to limit what runs.
+    /// There is an unknown parameter, which might have been meant to limit what runs.
     #[error("a parameter is none of command, arg, for and stream: nothing was run")]
     Unknown,
 }
 
 impl CgiQuery {
-    /// Reads the part of the address behind `?`.
+    /// Parses the part of the address after `?`.
     ///
     /// # Errors
     /// See [`QueryError`].
@@ -104,7 +104,7 @@ impl CgiQuery {
     }
 }
 
-/// What people call a key in an address.
+/// Parameter names that people use for a key in an address.
 const KEY_NAMES: [&str; 6] = [
     "key",
     "token",
@@ -114,8 +114,8 @@ const KEY_NAMES: [&str; 6] = [
     "p2p_key",
 ];
 
-/// Refuses an address with a key in it, whatever is asked for there: addresses are kept by
-/// browsers, proxies and logs, and are shown to others (RFC 6750, 5.3).
+/// Refuses any address with a key in it: browsers, proxies and logs keep addresses and show them to
+/// others (RFC 6750, 5.3).
 pub(crate) fn refuse_keys(address: &Uri) -> Result<(), Problem> {
     let is_key_name = |name: &str| KEY_NAMES.iter().any(|key| name.eq_ignore_ascii_case(key));
     let query = address.query().unwrap_or_default();
@@ -133,7 +133,8 @@ pub(crate) fn refuse_keys(address: &Uri) -> Result<(), Problem> {
     ))
 }
 
-/// Whether a word in this is a key, however often it is escaped: twice is once more than we decode.
+/// Returns true if a word in this text is a key, also if it is escaped twice, which is once more
+/// than the query is decoded.
 fn holds_key(address: &str) -> bool {
     let once = percent_decode_str(address).decode_utf8_lossy();
     let twice = percent_decode_str(&once).decode_utf8_lossy();
@@ -142,7 +143,7 @@ fn holds_key(address: &str) -> bool {
         .any(|word| word.parse::<Key>().is_ok())
 }
 
-/// Digits and nothing else, of more than nothing.
+/// Parses one or more digits and nothing else.
 fn milliseconds(value: &[u8]) -> Result<u64, QueryError> {
     let digits = std::str::from_utf8(value)
         .ok()
@@ -160,7 +161,7 @@ fn once<T>(key: &'static str, slot: &mut Option<T>, value: T) -> Result<(), Quer
     }
 }
 
-/// Percent-decoding (RFC 3986, 2.1), where a stray `%` is an error; a `+` stays a plus.
+/// Decodes percent escapes (RFC 3986, 2.1). A stray `%` is an error; a `+` stays a plus.
 fn decode(text: &str) -> Result<Vec<u8>, QueryError> {
     let is_hex = |digit: Option<&u8>| digit.is_some_and(u8::is_ascii_hexdigit);
     let bytes = text.as_bytes();

@@ -1,23 +1,23 @@
-//! Owns how fast callers of the main port are let in: after a restart ten thousand inners dial at
-//! once, and what each of them costs must not keep the links waiting that are up already. Those
-//! who wait do so in the kernel's queue. It is given the time.
+//! Limits the rate at which the main port accepts callers: after a restart ten thousand inners dial
+//! at once, and their handshakes must not delay the links that are already up. Others wait in the
+//! kernel's queue. Pure: the caller gives the time.
 
 use std::time::{Duration, Instant};
 
 use crate::net::leaky_bucket::LeakyBucket;
 
-/// So many callers a second: 10,000 are back within 20 s, and each costs a new link, with TLS up to a
+/// Callers a second: 10,000 are back within 20 s, and each costs a new link, with TLS up to a
 /// millisecond of one core.
 const A_SECOND: f64 = 600.0;
-/// So many may come at once.
+/// Callers that may come at once.
 const AT_ONCE: f64 = 100.0;
 
-/// How many came of late.
+/// Rate limit of accepted callers.
 #[derive(Debug, Default)]
 pub(crate) struct AcceptRate(LeakyBucket);
 
 impl AcceptRate {
-    /// Another caller came now: how long it takes until the next may.
+    /// Counts a caller; returns the pause before the next may be accepted.
     pub(crate) fn take(&mut self, now: Instant) -> Duration {
         let taken = self.0.leaked(A_SECOND, now);
         *taken += 1.0;

@@ -1,5 +1,4 @@
-//! Owns what is remembered of wrong keys: for how long each origin of them is put off. It is
-//! given the time.
+//! Pauses after wrong keys, for each client network. Pure: the caller gives the time.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::net::client_net::ClientNet;
 use crate::net::limits;
 
-/// The origins of wrong keys.
+/// Client networks that sent wrong keys.
 #[derive(Debug, Default)]
 pub(super) struct AuthBackoff(HashMap<ClientNet, Pause>);
 
@@ -24,8 +23,8 @@ impl Pause {
 }
 
 impl AuthBackoff {
-    /// Another wrong key: what is left of the pause if it came within one; else the next pause
-    /// begins.
+    /// Counts a wrong key. Returns the rest of the pause if the key came within one; otherwise
+    /// begins the next pause.
     pub(super) fn wrong(&mut self, origin: ClientNet, now: Instant) -> Option<Duration> {
         let before = self.0.get(&origin).copied();
         let before = before.filter(|pause| !pause.is_forgotten(now));
@@ -45,7 +44,7 @@ impl AuthBackoff {
         None
     }
 
-    /// Forgets what is old, and whoever's pause ends first if nothing is.
+    /// Forgets old entries, or if there is none, the entry whose pause ends first.
     fn make_room(&mut self, now: Instant) {
         if self.0.len() < limits::WRONG_KEY_NETS {
             return;

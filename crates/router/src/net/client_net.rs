@@ -1,11 +1,12 @@
-//! Owns what counts as one address and as one party, wherever something is counted for each.
+//! Defines what counts as one client network and as one owner, wherever something is counted for
+//! each.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use p2p_shared::key::KeyId;
 
-/// Where callers are, for counting them: an IPv4 address, or an IPv6 network of /64, which is
-/// what one customer gets (RFC 6177) and can take any address of.
+/// Network of a caller, for counting: an IPv4 address, or an IPv6 network of /64, which is what one
+/// customer gets (RFC 6177) and can take any address of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ClientNet(IpAddr);
 
@@ -19,18 +20,18 @@ impl From<IpAddr> for ClientNet {
 }
 
 impl ClientNet {
-    /// The address, or the network's first.
+    /// Returns the address, or the first address of the network.
     pub(crate) fn address(self) -> IpAddr {
         self.0
     }
 }
 
-/// Who is held to what one party may have.
+/// Owner of a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum QuotaOwner {
-    /// The holder of this key.
+    /// Holder of this key.
     Key(KeyId),
-    /// With `--open`: whoever is there.
+    /// With `--open`: everybody in this client network.
     At(ClientNet),
 }
 

@@ -1,9 +1,9 @@
-//! Owns a leaky bucket: how much came of something, less what time has given back. What is too much
-//! is its owner's to say. It is given the time.
+//! Leaky bucket: counts events, less what has leaked since. The caller sets rate and limit, and
+//! gives the time.
 
 use std::time::Instant;
 
-/// The bucket.
+/// Leaky bucket.
 #[derive(Debug, Default)]
 pub(crate) struct LeakyBucket {
     filled: f64,
@@ -11,7 +11,7 @@ pub(crate) struct LeakyBucket {
 }
 
 impl LeakyBucket {
-    /// What is in it now, where so much leaks each second: to be added to.
+    /// Returns the content now, at this leak per second, for the caller to add to.
     pub(crate) fn leaked(&mut self, each_second: f64, now: Instant) -> &mut f64 {
         if let Some(at) = self.at.replace(now) {
             let since = now.saturating_duration_since(at).as_secs_f64();

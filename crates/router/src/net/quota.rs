@@ -1,5 +1,5 @@
-//! Owns how much of one kind each owner has, and that it has no more than it may. What is held
-//! is given back when its permit is dropped, and nothing is kept of who holds nothing.
+//! Limits how many things of one kind each owner has. A permit that is dropped gives its place
+//! back, and nothing is stored for an owner without permits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use p2p_shared::timing;
 use crate::net::client_net::QuotaOwner;
 use crate::net::leaky_bucket::LeakyBucket;
 
-/// What of one kind there is.
+/// Permits of one kind.
 #[derive(Debug, Clone)]
 pub(crate) struct Quota {
     most: usize,
@@ -23,7 +23,7 @@ struct Held {
     rate: Arc<Mutex<Rate>>,
 }
 
-/// One of what a owner has.
+/// Permit for one thing.
 #[derive(Debug)]
 pub(crate) struct QuotaPermit {
     owner: QuotaOwner,
@@ -32,7 +32,7 @@ pub(crate) struct QuotaPermit {
 }
 
 impl Quota {
-    /// At most so many for each.
+    /// Allows at most this many for each owner.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
@@ -40,7 +40,7 @@ impl Quota {
         }
     }
 
-    /// One more, if that may be.
+    /// Takes a permit, unless the owner has as many as it may.
     pub(crate) fn take(&self, owner: QuotaOwner) -> Option<QuotaPermit> {
         let mut held = self.lock();
         let of_owner = held.entry(owner).or_default();
@@ -63,13 +63,13 @@ impl Quota {
 }
 
 impl QuotaPermit {
-    /// Whose it is.
+    /// Owner of the permit.
     pub(crate) fn owner(&self) -> QuotaOwner {
         self.owner
     }
 
-    /// Whether its owner may ask for one more thing now, with `each_second` for all its permits
-    /// together and as many at once.
+    /// Returns true if the owner may send one more request now. The rate is `each_second`, for all
+    /// permits of the owner together, with bursts of as many.
     pub(crate) fn may_ask(&self, each_second: f64) -> bool {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         rate.take(each_second, timing::now())
@@ -88,12 +88,12 @@ impl Drop for QuotaPermit {
     }
 }
 
-/// A bucket that fills with time and from which each wish takes one.
+/// Rate limit of one owner's requests.
 #[derive(Debug, Default)]
 pub(crate) struct Rate(LeakyBucket);
 
 impl Rate {
-    /// Whether there may be one more now, with `each_second` and as many at once.
+    /// Returns true if one more request may come now, at `each_second` with bursts of as many.
     pub(crate) fn take(&mut self, each_second: f64, now: Instant) -> bool {
         let taken = self.0.leaked(each_second, now);
         let may = *taken + 1.0 <= each_second;

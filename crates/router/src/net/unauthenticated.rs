@@ -1,5 +1,5 @@
-//! Owns the callers that have shown no key yet: how many wait, who has to go when there is no
-//! room for another, and when one may leave the queue.
+//! Bounds the connections that have shown no key yet: how many there may be, and which one is
+//! closed to make room for another.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ mod queue;
 use crate::net::auth_backoff::AuthBackoff;
 use queue::Queue;
 
-/// All strangers, and what is remembered of where they come from.
+/// Connections without a key, and the wrong keys of their client networks.
 #[derive(Debug)]
 pub(crate) struct Unauthenticated {
     queue: Mutex<Queue<CancellationToken>>,
@@ -37,7 +37,7 @@ impl Unauthenticated {
         }
     }
 
-    /// Somebody has come, until `closed`. If there is no room, another goes.
+    /// Admits a connection, until `closed`. If there is no room, another one is closed.
     pub(crate) fn admit(
         self: &Arc<Self>,
         peer: SocketAddr,
@@ -59,22 +59,22 @@ impl Unauthenticated {
         }
     }
 
-    /// Whether what anybody can cause as often as he likes may be a line in the log now, which it
-    /// must not fill.
+    /// Returns true if an event that anybody can cause may be logged now, so that nobody can fill
+    /// the log.
     pub(crate) fn may_be_logged(&self) -> bool {
         lock(&self.lines).take(limits::LOG_LINES_OF_STRANGERS, Instant::now())
     }
 
-    /// A wrong key came from there: for how long this and any other is answered with no more than
-    /// that, if it was so before already. A right key is never asked whether there is a pause: a
-    /// key can't be guessed, and an honest car may be behind the same address.
+    /// Counts a wrong key from this address. Returns the pause, if there is one: then wrong keys
+    /// are answered 429. A correct key is accepted even in a pause: a key can't be guessed, and an
+    /// honest car may be behind the same address.
     fn wrong_key(&self, from: IpAddr) -> Option<Duration> {
         self.metrics.wrong_keys.inc();
         lock(&self.wrong_keys).wrong(ClientNet::from(from), Instant::now())
     }
 }
 
-/// A caller's connection: a stranger's until a key is known. Dropped, it leaves.
+/// Connection that has shown no key yet. Dropping it gives its place back.
 #[derive(Debug)]
 pub(crate) struct PendingConnection {
     strangers: Arc<Unauthenticated>,
@@ -86,24 +86,24 @@ pub(crate) struct PendingConnection {
 }
 
 impl PendingConnection {
-    /// Where it is.
+    /// Returns the caller's address.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// Cancelled when it has to go, for whatever reason.
+    /// Returns the token that is cancelled when the connection has to be closed.
     pub(crate) fn end(&self) -> &CancellationToken {
         &self.end
     }
 
-    /// Whether it has to go for another: not if its port is closed, nor if its key was known just
-    /// then.
+    /// Returns true if the connection is closed to make room for another, and not because its port
+    /// is closed or its key was accepted just now.
     pub(crate) fn is_sent_away(&self) -> bool {
         let is_known = self.is_known.load(Ordering::Relaxed);
         self.end.is_cancelled() && !self.closed.is_cancelled() && !is_known
     }
 
-    /// It is no stranger any more, and stays.
+    /// Reports that the connection has shown a valid key, so that it stays.
     pub(crate) fn is_known(&self) {
         if !self.is_known.swap(true, Ordering::Relaxed) {
             lock(&self.strangers.queue).leave(self.peer.ip().into(), self.place);
@@ -127,7 +127,7 @@ impl Drop for PendingConnection {
     }
 }
 
-/// A lock that a panic elsewhere doesn't spoil.
+/// Locks a mutex, also after a panic elsewhere.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

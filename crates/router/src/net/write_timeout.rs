@@ -1,5 +1,4 @@
-//! Owns how long a console or viewer may leave us waiting to write: a connection that takes nothing for 2 s
-//! is broken.
+//! Ends a connection of a console or viewer that takes no written byte for 2 s.
 
 use std::io;
 use std::pin::Pin;
@@ -9,14 +8,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// A write that makes no progress for so long ends the connection (DERP's and NATS' figure).
+/// Longest time without progress of a write (DERP and NATS use the same).
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A connection on whose writes something must move.
+/// Connection whose writes must make progress.
 #[derive(Debug)]
 pub(crate) struct WriteTimeout<S> {
     stream: S,
-    /// Runs while a write waits.
+    /// Timer that runs while a write waits.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 

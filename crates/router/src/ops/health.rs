@@ -1,6 +1,6 @@
-//! Owns whether the router can do its job, which it finds out as anybody would: by calling itself
-//! on its main port. That takes a descriptor, the kernel's queue, the task that accepts and one
-//! that answers: where one of them is missing or stuck, there is no answer.
+//! Finds out whether the router can do its job, by calling its own main port. That needs a
+//! descriptor, the kernel's queue, the task that accepts and one that answers: if one of them is
+//! missing or stuck, there is no answer.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,39 +13,39 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
-/// How often it calls itself, if systemd doesn't want to hear of it more often.
+/// Interval of the calls, unless systemd wants reports more often.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long an answer may take: when ten thousand inners come at once, callers of the main port
-/// wait for seconds (see `pace`), and nothing is wrong.
+/// Longest time for an answer: when ten thousand inners come at once, callers of the main port wait
+/// for seconds (see `net/accept_rate`), and nothing is wrong.
 pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 
-/// Where it is asked.
+/// Path of the health check.
 pub(crate) const PATH: &str = "/healthz";
-/// Which start of the router answers; told to this machine only.
+/// Header that names the start of the router; sent to callers on this machine only.
 pub(crate) const START: HeaderName = HeaderName::from_static("p2p-start");
 
-/// What is asked: the answer, whichever it is, proves that there are answers. There is no secret
-/// in either, so it goes without TLS.
+/// Request of the check: any answer proves that there are answers. Neither has a secret, so there
+/// is no TLS.
 const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 /// Most bytes of an answer: a status, some headers, a sentence.
 const MAX_ANSWER: u64 = 8 * 1024;
 
-/// What is wrong, if something is; and which router says so.
+/// Health of the router, and the id of its start.
 #[derive(Debug)]
 pub(crate) struct Health {
     problem: Mutex<Option<String>>,
-    /// Each start's own, also where the process stays the same.
+    /// Id of this start, new also when the process stays the same.
     start: u64,
     main_port: SocketAddr,
     queue: Mutex<Queue>,
 }
 
-/// What is known of those who wait at the main port.
+/// State of the queue at the main port.
 #[derive(Debug, Default)]
 struct Queue {
-    /// So many of them were let in.
+    /// Callers accepted so far.
     accepted: u64,
-    /// We wait there ourselves, and call from this port.
+    /// Local port of the router's own call, while it waits there.
     we: Option<u16>,
 }
 
@@ -59,25 +59,25 @@ impl Health {
         })
     }
 
-    /// The header that tells one start of the router from another.
+    /// Returns the value of the header [`START`].
     pub(crate) fn start(&self) -> HeaderValue {
         // Digits are always a header's value.
         HeaderValue::try_from(format!("{:016x}", self.start))
             .unwrap_or(HeaderValue::from_static(""))
     }
 
-    /// What is wrong, as it was found last.
+    /// Returns the problem that was found last.
     pub(crate) fn problem(&self) -> Option<String> {
         lock(&self.problem).clone()
     }
 
-    /// Whether the peer is on this machine: the kernel takes nothing from elsewhere that says to
-    /// come from an address of ours.
+    /// Returns true if the peer is on this machine: the kernel accepts no packet from elsewhere
+    /// with a local source address.
     pub(crate) fn is_here(&self, peer: IpAddr) -> bool {
         peer.is_loopback() || peer == self.main_port.ip().to_canonical()
     }
 
-    /// This caller of the main port was let in.
+    /// Reports that the main port accepted this caller.
     pub(crate) fn accepted(&self, peer: SocketAddr) {
         let mut queue = lock(&self.queue);
         queue.accepted += 1;
@@ -86,7 +86,7 @@ impl Health {
         }
     }
 
-    /// Looks again and again, and tells systemd each time that all is well.
+    /// Checks again and again, and reports to systemd each time that all is well.
     pub(crate) async fn watch(&self) {
         let every = sd_notify::watchdog().map_or(EVERY, |every| every.min(EVERY));
         loop {
@@ -104,8 +104,9 @@ impl Health {
         }
     }
 
-    /// What is wrong now: an answer within this time says that nothing is. So does a queue that
-    /// moves, while we are still in it: in the storm after a restart it may be longer than that.
+    /// Returns the problem that there is now. There is none if an answer comes in time, or if the
+    /// queue moves while the router's own call still waits in it: after a restart the queue may be
+    /// longer than that.
     async fn poll(&self, limit: Duration) -> Option<String> {
         let before = lock(&self.queue).accepted;
         let found = timeout(limit, self.call()).await;
@@ -143,7 +144,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where the port is found from here.
+/// Returns the address at which this machine reaches the port.
 pub(crate) fn reachable(port: SocketAddr) -> SocketAddr {
     match port.ip() {
         // Both families, or this one alone where there is no IPv6.
@@ -152,11 +153,10 @@ pub(crate) fn reachable(port: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The whole answer of whoever is there. That it is cut off behind what it says takes nothing from
-/// that.
+/// Returns the whole answer; one that is cut off after its body is good enough.
 ///
 /// # Errors
-/// If there is none.
+/// If there is no answer.
 pub(crate) async fn ask(mut stream: TcpStream) -> io::Result<Vec<u8>> {
     stream.write_all(REQUEST).await?;
     let mut answer = Vec::new();

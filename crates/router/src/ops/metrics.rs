@@ -1,4 +1,4 @@
-//! Owns what the router counts, and `GET /metrics` (OpenMetrics text, which Prometheus reads).
+//! Counters of the router, and their text for `GET /metrics` (OpenMetrics, which Prometheus reads).
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// The media type of [`Metrics::text`].
+/// Media type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// One more of what a gauge counts, for as long as this is kept: however its task ends.
+/// Adds one to a gauge, until this is dropped, however its task ends.
 #[derive(Debug)]
 pub(crate) struct GaugeGuard(Gauge);
 
@@ -30,7 +30,7 @@ impl Drop for GaugeGuard {
     }
 }
 
-/// What is counted. No label ever comes from outside, so that their number is bounded.
+/// Counters and gauges. No label comes from outside, so that their number is bounded.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub links: Gauge,
@@ -52,7 +52,7 @@ pub(crate) struct Metrics {
     registry: Mutex<Registry>,
 }
 
-/// An HTTP status.
+/// Label with an HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct StatusLabel {
     status: u16,
@@ -152,18 +152,18 @@ impl Metrics {
         registry.register_with_unit("run_exec", exec, Unit::Seconds, self.exec_seconds.clone());
     }
 
-    /// A request was answered with this status.
+    /// Counts an answer with this status.
     pub(crate) fn answered(&self, status: u16) {
         self.answers.get_or_create(&StatusLabel { status }).inc();
     }
 
-    /// A run has ended, having taken these times.
+    /// Records the times of a run that has ended.
     pub(crate) fn ran(&self, link: Duration, exec: Duration) {
         self.link_seconds.observe(link.as_secs_f64());
         self.exec_seconds.observe(exec.as_secs_f64());
     }
 
-    /// Everything, as text.
+    /// Returns all metrics as text.
     pub(crate) fn text(&self) -> String {
         let registry = self
             .registry

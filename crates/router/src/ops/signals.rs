@@ -1,7 +1,6 @@
-//! Owns the signals that tell the router to restart or to end, in the moments in which no loop
-//! waits for them: at the start, and while the process becomes the program in its file. Until a
-//! program has said otherwise SIGUSR2 ends it, and what comes to one that is about to be another is
-//! forgotten with it.
+//! Keeps signals to restart or end while no loop waits for them: at the start, and while the
+//! process replaces itself. By default SIGUSR2 ends a program, and a signal that arrives
+//! just before an `exec` would be lost.
 
 use std::io;
 use std::sync::Arc;
@@ -12,10 +11,10 @@ use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::flag;
 
-/// How long the other threads may take to end: those of the logs, which have written all.
+/// Time for the other threads to end: those of the logs, which have written everything.
 const OTHER_THREADS: Duration = Duration::from_secs(1);
 
-/// What signals have asked for, and nobody has seen to yet.
+/// Signals that arrived and were not acted on yet.
 #[derive(Debug)]
 pub struct Signals {
     restart: Arc<AtomicBool>,
@@ -41,15 +40,16 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Has them wait from now on, for the program that this process is about to be. Waits for the
-    /// threads that are about to end: one of them would take a signal, and be gone with it. Blocks.
+    /// Lets signals wait from now on, for the program that this process is about to become. Waits
+    /// for other threads to end, because one of them could take a signal and be gone with it.
+    /// Blocks.
     ///
     /// # Errors
     /// If the system refuses.
     pub fn hold() -> io::Result<()> {
         ours().thread_block()?;
         let until = Instant::now() + OTHER_THREADS;
-        // Where nobody can tell, there is nothing to wait for.
+        // If that can't be found out, there is nothing to wait for.
         let threads = || std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
         while threads() > 1 && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
@@ -57,13 +57,13 @@ impl Signals {
         Ok(())
     }
 
-    /// Whether a restart was asked for since this was last called.
+    /// Returns true if a restart was asked for since the last call.
     #[must_use]
     pub fn restart(&self) -> bool {
         self.restart.swap(false, Ordering::SeqCst)
     }
 
-    /// Whether the end was ever asked for.
+    /// Returns true if the end was ever asked for.
     #[must_use]
     pub fn end(&self) -> bool {
         self.end.load(Ordering::SeqCst)

@@ -1,5 +1,5 @@
-//! Owns how a file in the state directory is kept: a secret of its owner's, changed whole or not
-//! at all, by one program at a time.
+//! Reads and replaces a file in the state directory: readable by its owner alone, changed whole or
+//! not at all, by one program at a time.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -9,27 +9,27 @@ use std::path::{Path, PathBuf};
 use p2p_shared::key::{SecretFileError, read_secret_file};
 use rustix::fs::OFlags;
 
-/// A file in the state directory; neither has to exist. Every call blocks on the disk.
+/// File in the state directory; neither has to exist. Every call blocks on the disk.
 #[derive(Debug, Clone)]
 pub struct StateFile {
     dir: PathBuf,
     path: PathBuf,
 }
 
-/// It, its lock or its folder can't be written. Whatever was tried, the file is as it was.
+/// The file, its lock or its directory can't be written. The file is as it was.
 #[derive(Debug, thiserror::Error)]
 #[error("can't {doing} {path}: {source}", path = path.display())]
 pub struct StateFileError {
-    /// What was tried.
+    /// Action that failed.
     pub doing: &'static str,
-    /// With which file or folder.
+    /// File or directory.
     pub path: PathBuf,
-    /// What the kernel said.
+    /// Error of the kernel.
     pub source: io::Error,
 }
 
 impl StateFile {
-    /// The file of this name in this state directory.
+    /// Names a file in a state directory.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, name: &str) -> Self {
         let dir = dir.into();
@@ -39,7 +39,7 @@ impl StateFile {
         }
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -49,10 +49,10 @@ impl StateFile {
         &self.dir
     }
 
-    /// Its text, of at most `limit` bytes; `None` if there is none.
+    /// Reads the text, of at most `limit` bytes; returns `None` if there is no file.
     ///
     /// # Errors
-    /// When it is there but can't be read, or others may read it.
+    /// If the file exists but can't be read, or if others may read it.
     pub fn read(&self, limit: u64) -> Result<Option<String>, SecretFileError> {
         match read_secret_file(&self.path, limit) {
             Ok(text) => Ok(Some(text)),
@@ -61,12 +61,12 @@ impl StateFile {
         }
     }
 
-    /// Waits until no other program changes the file, and keeps others waiting until the lock is
-    /// dropped. Makes the directory if need be. What is locked is a file of its own, as the file
+    /// Waits until no other program changes the file, and makes others wait until the lock is
+    /// dropped. Makes the directory if need be. The lock is a file of its own, because the file
     /// itself is replaced each time.
     ///
     /// # Errors
-    /// When the directory or the lock can't be made.
+    /// If the directory or the lock can't be made.
     pub fn lock(&self) -> Result<File, StateFileError> {
         DirBuilder::new()
             .recursive(true)
@@ -74,8 +74,8 @@ impl StateFile {
             .create(&self.dir)
             .map_err(unwritable("make the folder", &self.dir))?;
         let path = self.path.with_extension("lock");
-        // Who owns the folder may have put anything in this place, and root may be asking: no link
-        // is followed, and no pipe waited for.
+        // The directory's owner may have put anything here, and this may run as root: follow no
+        // link, and wait for no pipe.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let lock = OpenOptions::new()
             .write(true)
@@ -91,11 +91,11 @@ impl StateFile {
         Ok(lock)
     }
 
-    /// Puts other content in the file's place, under the [lock](Self::lock). Whatever happens
-    /// meanwhile, power cuts included, the file is the old one or the new one.
+    /// Replaces the content, under the [lock](Self::lock). Whatever happens meanwhile, also a power
+    /// cut, the file is the old one or the new one.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// If the file can't be written.
     pub fn replace(&self, text: &str) -> Result<(), StateFileError> {
         let mut next = self.path.clone().into_os_string();
         next.push(".new");
@@ -103,16 +103,16 @@ impl StateFile {
         self.write_next(&next, text.as_bytes())
             .map_err(unwritable("write", &next))?;
         fs::rename(&next, &self.path).map_err(unwritable("replace", &self.path))?;
-        // The directory has to be on the disk too, or the old file may come back after a power cut.
+        // Without this, the old file may come back after a power cut.
         File::open(&self.dir)
             .and_then(|dir| dir.sync_all())
             .map_err(unwritable("write", &self.dir))
     }
 
-    /// Takes it away, if there is one.
+    /// Removes the file, if there is one.
     ///
     /// # Errors
-    /// When it can't be removed.
+    /// If the file can't be removed.
     pub fn remove(&self) -> Result<(), StateFileError> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -123,7 +123,7 @@ impl StateFile {
     }
 
     fn write_next(&self, next: &Path, text: &[u8]) -> io::Result<()> {
-        // Left over from a program that was killed: the lock says that nobody is at it now.
+        // Left over from a program that was killed: the lock shows that nobody uses it now.
         match fs::remove_file(next) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -139,15 +139,15 @@ impl StateFile {
             .and_then(|()| file.write_all(text))
             .and_then(|()| file.sync_all());
         if written.is_err() {
-            // A full disk: what did get written is of no use, and removing it is the best there is.
+            // The disk is full: a partial file is of no use.
             let _ = fs::remove_file(next);
         }
         written
     }
 
-    /// Gives a new file to the owner of the old one, else of the directory: after
-    /// `sudo p2p-router key add`, a router that runs as another user must be able to read it. What
-    /// has another name as well may be anybody's.
+    /// Gives a new file to the owner of the old one, or else of the directory: after `sudo
+    /// p2p-router key add`, a router that runs as another user must be able to read it. A file that
+    /// has another name as well (a hard link) may belong to anybody.
     fn give_to_owner(&self, file: &File) -> io::Result<()> {
         let owner = fs::metadata(&self.path).or_else(|_| fs::metadata(&self.dir))?;
         let now = file.metadata()?;

@@ -1,5 +1,5 @@
-//! Owns the drive page as it comes from the router: the car's name, its commands as forms that work
-//! without a script, and who is signed in. What it does is in the files beside it.
+//! HTML of the drive page as the router sends it: the car's name, its commands as forms that work
+//! without a script, and who is signed in. The scripts are in the files beside this one.
 
 use std::fmt::Write;
 
@@ -10,17 +10,17 @@ use p2p_shared::protocol::CommandInfo;
 
 const TEMPLATE: &str = include_str!("home.html");
 
-/// The drive page.
+/// Content of the drive page.
 pub(crate) struct DrivePage<'a> {
-    /// The link's name.
+    /// Name of the link.
     pub car: &'a str,
-    /// With which key; `None` where there are none.
+    /// Name and role of the key; `None`: the router works without keys.
     pub signed_in: Option<(&'a str, Role)>,
-    /// What can be run; `None` while the car is away.
+    /// Commands of the car; `None` while it is away.
     pub commands: Option<&'a [CommandInfo]>,
-    /// Which of them stops the car.
+    /// Stop command of the car.
     pub stop: &'a str,
-    /// Whether this person may run this.
+    /// Returns true if this person may run this command.
     pub may_run: &'a dyn Fn(&CommandName) -> bool,
 }
 
@@ -28,7 +28,7 @@ impl DrivePage<'_> {
     pub(crate) fn html(&self) -> String {
         let mut html = String::with_capacity(2 * TEMPLATE.len());
         for part in TEMPLATE.split("{{") {
-            // What is filled in is not looked at again: a name may have braces.
+            // Values are inserted once and not scanned again: a name may have braces.
             let (name, rest) = part.split_once("}}").unwrap_or(("", part));
             html += &match name {
                 "car" => text(self.car).into_owned(),

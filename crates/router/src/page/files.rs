@@ -1,10 +1,10 @@
-//! Owns the files of the drive page: what there is at which path, as which type, and what the page
-//! may do. All of it is in the binary; nothing comes from elsewhere.
+//! Files of the drive page: paths, types and the page's policy. All files are in the binary;
+//! nothing is loaded from elsewhere.
 
 use hyper::header::HeaderValue;
 
-/// What the drive page may do: run these scripts, speak to where it came from, and show its
-/// icon. The pictures that it is sent are drawn.
+/// Content-Security-Policy of the drive page: run these scripts, talk to this router, and show the
+/// icon.
 pub(crate) const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
 );
@@ -12,7 +12,7 @@ pub(crate) const POLICY: HeaderValue = HeaderValue::from_static(
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// Path, type and content.
+/// Path, type and content of each file.
 const FILES: [(&str, &str, &str); 12] = [
     ("/page/style.css", STYLE, super::STYLE),
     ("/page/home.css", STYLE, include_str!("home.css")),
@@ -28,7 +28,7 @@ const FILES: [(&str, &str, &str); 12] = [
     ("/page/icon.svg", "image/svg+xml", include_str!("icon.svg")),
 ];
 
-/// The file at this path, and its type.
+/// Returns the file at this path, and its type.
 pub(crate) fn at(path: &str) -> Option<(HeaderValue, &'static str)> {
     let found = FILES.iter().find(|(at, ..)| *at == path);
     found.map(|(_, kind, content)| (HeaderValue::from_static(kind), *content))

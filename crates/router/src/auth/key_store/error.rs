@@ -1,5 +1,5 @@
-//! What can go wrong with `keys.toml`: each error names the file and what to do. None repeats
-//! anything that may be a secret.
+//! Errors of `keys.toml`. Each names the file and says what to do; none repeats anything that may
+//! be a secret.
 
 use std::path::PathBuf;
 
@@ -8,37 +8,37 @@ use p2p_shared::key::{NoRandomness, SecretFileError};
 use super::KeyName;
 use crate::ops::state_file::StateFileError;
 
-/// How many names an error lists before it says how many more there are.
+/// Most names that an error lists.
 const NAMES_LISTED: usize = 20;
 
-/// Why the key file was not read or not changed. Whichever it is, the file is as it was.
+/// Reason why the key file was not read or not changed. The file is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// It is not a file, or not open to its owner alone, or can't be read.
+    /// The path is not a file, is readable by others, or can't be read.
     #[error(transparent)]
     Unreadable(#[from] SecretFileError),
-    /// It, its lock or its folder can't be written.
+    /// The file, its lock or its directory can't be written.
     #[error(transparent)]
     Unwritable(#[from] StateFileError),
-    /// A newer p2p-router wrote it.
+    /// A newer p2p-router wrote the file.
     #[error("{path} has version {version}, and this p2p-router knows version 1: use the newer p2p-router that wrote it", path = path.display())]
     Newer {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The version it says.
+        /// Version in the file.
         version: u64,
     },
-    /// It was cut off, or changed by hand into something that is no key file.
+    /// The file was cut off, or is not a key file any more after a change by hand.
     #[error("{path}, line {line}: {reason}; mend it or put back a copy (p2p-router changes nothing in it until then)", path = path.display())]
     Garbled {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, counted from 1.
+        /// Line, counted from 1.
         line: usize,
-        /// What is wrong there.
+        /// Reason, as a sentence.
         reason: String,
     },
-    /// There is a key of that name.
+    /// A key with that name exists.
     #[error(
         "there is a key named `{name}` already: revoke it first (p2p-router key revoke NAME), or choose another name"
     )]
@@ -46,21 +46,21 @@ pub enum KeyFileError {
         /// The name.
         name: KeyName,
     },
-    /// There is no key of that name.
+    /// No key has that name.
     #[error("there is no key named `{name}`; {there}", there = list_names(names))]
     NoSuchName {
-        /// The name that was asked for.
+        /// Name that was asked for.
         name: KeyName,
-        /// The names there are.
+        /// Names that exist.
         names: Vec<KeyName>,
     },
-    /// Ports are for links.
+    /// Ports were given for a role other than link.
     #[error("only a key with the role link has ports: leave --ports out, or use --role link")]
     PortsWithoutLink,
-    /// The file is full.
+    /// The file has as many keys as it may.
     #[error("there are {limit} keys, which is as many as there may be: revoke some", limit = super::format::MAX_KEYS)]
     TooMany,
-    /// No key can be made.
+    /// A key could not be made.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
 }

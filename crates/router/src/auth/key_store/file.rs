@@ -1,5 +1,5 @@
-//! `KeyFile`: reads and changes `keys.toml` in the state directory. For the command line and the
-//! first start; a running router only reads.
+//! Reads and changes `keys.toml` in the state directory, for the command line and the first start.
+//! A running router only reads.
 
 use std::fs::File;
 use std::io;
@@ -13,33 +13,33 @@ use super::format::{self, FormatError, MAX_KEYS};
 use super::{KeyFileError, KeyName, KeyRecord};
 use crate::ops::state_file::{StateFile, StateFileError};
 
-/// The name of the key file in the state directory.
+/// Name of the key file in the state directory.
 pub(super) const FILE_NAME: &str = "keys.toml";
 
-/// The names of the keys that the first start makes: a car's and its operator's.
+/// Names of the keys that the first start makes: a car's and its operator's.
 pub(super) const FIRST_KEYS: [&str; 2] = ["car", "operator"];
 
-/// The most that is read, in bytes: twice what the most keys with the longest names take.
+/// Most bytes that are read: twice what the most keys with the longest names take.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
 
-/// The key file of one state directory. Every call reads it afresh, and blocks on the disk.
+/// Key file of one state directory. Every call reads it afresh, and blocks on the disk.
 #[derive(Debug, Clone)]
 pub struct KeyFile {
     file: StateFile,
 }
 
-/// The two keys that a router makes at its first start.
+/// Keys that a router makes at its first start.
 #[derive(Debug)]
 pub struct FirstKeys {
-    /// Role link, named `car`.
+    /// Key with the role link, named `car`.
     pub car: Key,
-    /// Role admin, named `operator`: whoever starts the router owns it, and no other key there
-    /// could seize control or revoke.
+    /// Key with the role admin, named `operator`: whoever starts the router owns it, and no other
+    /// key could seize control.
     pub operator: Key,
 }
 
 impl KeyFile {
-    /// The key file in this state directory; neither has to exist.
+    /// Names the key file in this state directory; neither has to exist.
     #[must_use]
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl KeyFile {
         }
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
@@ -57,16 +57,16 @@ impl KeyFile {
         self.file.dir()
     }
 
-    /// Every key, in the order they were made in; none if there is no file.
+    /// Lists the keys in the order in which they were made; none if there is no file.
     ///
     /// # Errors
     ///
-    /// When the file is there but can't be used.
+    /// If the file exists but can't be used.
     pub fn list(&self) -> Result<Vec<KeyRecord>, KeyFileError> {
         Ok(self.read()?.unwrap_or_default())
     }
 
-    /// As [`KeyFile::list`], with `None` if there is no file.
+    /// Lists the keys; returns `None` if there is no file.
     pub(super) fn read(&self) -> Result<Option<Vec<KeyRecord>>, KeyFileError> {
         let Some(text) = self.file.read(MAX_FILE)? else {
             return Ok(None);
@@ -86,12 +86,12 @@ impl KeyFile {
             })
     }
 
-    /// Makes a key. It is in the file when this returns, and nowhere else: who loses it makes
-    /// another. Makes the state directory if need be.
+    /// Makes a key and stores its hash. The key itself is returned and kept nowhere: if it is lost,
+    /// make another. Makes the state directory if need be.
     ///
     /// # Errors
     ///
-    /// When the name is taken, `ports` are given to another role than link, there are 10,000 keys,
+    /// If the name is taken, `ports` are given for a role other than link, there are 10,000 keys,
     /// or the file can't be used or written.
     pub fn add(
         &self,
@@ -106,11 +106,11 @@ impl KeyFile {
         Ok(key)
     }
 
-    /// Takes a key out, and returns what it was.
+    /// Removes a key and returns its record.
     ///
     /// # Errors
     ///
-    /// When there is none of that name, or the file can't be used or written.
+    /// If no key has that name, or the file can't be used or written.
     pub fn revoke(&self, name: &KeyName) -> Result<KeyRecord, KeyFileError> {
         let no_such_name = |records: Vec<KeyRecord>| KeyFileError::NoSuchName {
             name: name.clone(),
@@ -130,12 +130,12 @@ impl KeyFile {
         Ok(revoked)
     }
 
-    /// Makes a key for a car and one for its operator, both or none, if the file has no key at all;
-    /// `None` if it has some.
+    /// Makes a key for a car and one for its operator, both or none, if the file has no key;
+    /// returns `None` if it has some.
     ///
     /// # Errors
     ///
-    /// When the file can't be used or written.
+    /// If the file can't be used or written.
     pub fn create_first_keys(&self) -> Result<Option<FirstKeys>, KeyFileError> {
         // Most starts are not the first, and need not be able to write.
         if !self.list()?.is_empty() {
@@ -170,7 +170,7 @@ impl KeyFile {
     }
 }
 
-/// Makes a key, and its record at the end of the others.
+/// Makes a key and adds its record at the end.
 fn push_new(
     records: &mut Vec<KeyRecord>,
     name: KeyName,

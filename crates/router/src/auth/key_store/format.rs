@@ -1,4 +1,4 @@
-//! What stands in `keys.toml`: from its text to records and back. It never touches a file.
+//! Format of `keys.toml`: from text to records and back, without any file.
 
 use std::collections::HashSet;
 use std::time::SystemTime;
@@ -10,10 +10,10 @@ use toml::Spanned;
 
 use super::{Grant, KeyName};
 
-/// The most keys that a router has: the whole file is read at each change, and stays under 4 MB.
+/// Most keys of a router: the whole file is read at each change, and stays under 4 MB.
 pub(super) const MAX_KEYS: usize = 10_000;
 
-/// The version of the format that is written here.
+/// Version of the format.
 const VERSION: u64 = 1;
 
 const HEADER: &str = "\
@@ -21,31 +21,31 @@ const HEADER: &str = "\
 # `p2p-router key add`, `key list` and `key revoke` look after it; a running router follows it.
 ";
 
-/// One key, as the router keeps it.
+/// Record of one key.
 ///
-/// The order is the file's. What narrows a key stands before what it can't do without, so that no
-/// record that is cut off is a record of more rights.
+/// The order of the fields is the file's order. Fields that narrow a key's rights stand before
+/// those that every key needs, so that a record that was cut off never has more rights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRecord {
-    /// Names the key in logs and messages.
+    /// Id of the key, for logs and messages.
     pub id: KeyId,
-    /// What its maker called it; no two keys of a router have the same.
+    /// Name of the key, unique at this router.
     pub name: KeyName,
-    /// What it is for.
+    /// Role of the key.
     pub role: Role,
-    /// The service ports that a link may ask for; `None` for any.
+    /// Service ports that a link may ask for; `None`: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<PortRange>,
-    /// What is left of its secret.
+    /// Hash of the key's secret.
     pub hash: KeyHash,
-    /// When it was made, to the second.
+    /// Time at which the key was made, to the second.
     #[serde(with = "rfc3339")]
     pub created: SystemTime,
 }
 
 impl KeyRecord {
-    /// What the key's holder may do.
+    /// Returns the rights of the key.
     #[must_use]
     pub fn grant(&self) -> Grant {
         Grant {
@@ -57,8 +57,8 @@ impl KeyRecord {
     }
 }
 
-/// The file. `count` is there so that a file that was cut off between two keys is noticed: to take
-/// it for whole would revoke the keys that are missing. One written by hand may leave it out.
+/// Content of the file. `count` shows that a file was cut off between two keys, which would
+/// otherwise revoke the missing keys. A file written by hand may leave `count` out.
 #[derive(Serialize)]
 struct Document<'a> {
     count: usize,
@@ -76,13 +76,13 @@ struct ReadDocument {
     key: Vec<Spanned<KeyRecord>>,
 }
 
-/// Read before all else, since a newer version may have anything beside it.
+/// Version alone, which is read first: a newer version may have any other content.
 #[derive(Deserialize)]
 struct ReadVersion {
     version: Spanned<u64>,
 }
 
-/// Why a text is not a key file's.
+/// Reason why a text is not a key file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FormatError {
     Newer { version: u64 },
@@ -157,7 +157,7 @@ pub(super) fn from_text(text: &str) -> Result<Vec<KeyRecord>, FormatError> {
     Ok(document.key.into_iter().map(Spanned::into_inner).collect())
 }
 
-/// The line of a byte of the text, counted from 1.
+/// Returns the line of a byte of the text, counted from 1.
 fn line_at(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
 }
@@ -167,7 +167,7 @@ fn last_line(text: &str) -> usize {
 }
 
 mod rfc3339 {
-    //! A time as `2026-01-31T12:00:00Z`.
+    //! Time as `2026-01-31T12:00:00Z`.
 
     use std::time::SystemTime;
 

@@ -1,26 +1,26 @@
-//! `KeyName`: what a person calls a key. It is safe to print, to log and to give as an argument.
+//! Names of keys, safe to print, to log and to give as an argument.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// 1 to 64 bytes of UTF-8 without control characters, without a `-` in front (it would be read as
-/// an option) and without whitespace at either end (it could not be seen).
+/// Name of a key: 1 to 64 bytes of UTF-8 without control characters, without a leading `-` (which
+/// would be read as an option) and without whitespace at either end (which could not be seen).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct KeyName(String);
 
 impl KeyName {
-    /// The longest name, in bytes.
+    /// Longest name, in bytes.
     pub const MAX_BYTES: usize = 64;
 
-    /// A name that is written in this program.
+    /// Makes a name that is written in this program.
     pub(super) fn literal(name: &'static str) -> Self {
         Self(name.to_owned())
     }
 
-    /// The name's text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -61,7 +61,7 @@ impl fmt::Display for KeyName {
     }
 }
 
-/// A text that can't name a key.
+/// The text can't name a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a key's name is 1 to 64 bytes long, has no control characters, does not begin with `-` and has no space at its ends"

@@ -1,4 +1,5 @@
-//! Owns the places of strangers, and who loses his to a newcomer. It decides and closes nothing.
+//! Places of connections without a key, and which connection loses its place to a new one. Pure:
+//! nothing is closed here.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -6,8 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::net::client_net::ClientNet;
 use crate::net::limits;
 
-/// Unauthenticated by where they are, of each origin the one that waits longest first. `T` is what
-/// sends one away.
+/// Connections by client network, in each the oldest first. `T` is what closes one.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     by_origin: HashMap<ClientNet, VecDeque<(u64, T)>>,
@@ -26,8 +26,9 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// A newcomer's place, and who has to go for it: whoever waits longest where most wait. Who
-    /// is honest has done so in no time, and a flood from one place costs only its own.
+    /// Adds a connection. Returns the one that has to be closed for it: the oldest of the network
+    /// that has most. An honest caller is done soon, and a flood from one network costs only its
+    /// own connections.
     pub(super) fn enter(&mut self, origin: ClientNet, stranger: T) -> (u64, Option<T>) {
         let here = self.by_origin.get(&origin).map_or(0, VecDeque::len);
         let crowd = if here >= limits::UNAUTHENTICATED_OF_ONE {
@@ -46,7 +47,7 @@ impl<T> Queue<T> {
         (place, gone)
     }
 
-    /// It is a stranger no longer. Whoever had to go is gone already.
+    /// Removes a connection; one that was closed for another is gone already.
     pub(super) fn leave(&mut self, origin: ClientNet, place: u64) {
         self.remove(origin, |waiting| {
             let at = waiting.binary_search_by_key(&place, |(place, _)| *place);

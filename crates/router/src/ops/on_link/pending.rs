@@ -1,9 +1,9 @@
-//! Owns what waits to be told of each car: the newest only, in the order in which the cars came.
-//! Its bound is the number of ports.
+//! Events that wait for `--on-link`: of each car the newest only, in the order in which the cars
+//! came. The bound is the number of ports.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// What waits, by service port.
+/// Waiting events, by service port.
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
     order: VecDeque<u16>,
@@ -20,14 +20,14 @@ impl<T> Default for Waiting<T> {
 }
 
 impl<T> Waiting<T> {
-    /// Something new, in the place of what waits already.
+    /// Adds an event, in place of the car's waiting one.
     pub(super) fn add(&mut self, port: u16, news: T) {
         if self.newest.insert(port, news).is_none() {
             self.order.push_back(port);
         }
     }
 
-    /// What is to be told next: of none whose turn is still on.
+    /// Takes the next event, of a car whose program doesn't run just now.
     pub(super) fn next(&mut self, busy: &HashSet<u16>) -> Option<T> {
         let at = self.order.iter().position(|port| !busy.contains(port))?;
         let port = self.order.remove(at)?;

@@ -4,7 +4,7 @@
 //! In the suite it restarts three times. By hand, for the figures:
 //!
 //! ```text
-//! P2P_RESTARTS=100 cargo nextest run --release --profile by-hand -E 'binary(restarts) and test(load)' --no-capture
+//! P2P_RESTARTS=100 cargo nextest run --release --profile by-hand -E 'test(restarts::load)' --no-capture
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
