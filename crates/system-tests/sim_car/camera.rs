@@ -1,140 +1,137 @@
 //! Owns the simulated car's camera: what the car sees as JPEG after JPEG on standard output, at a
-//! steady rate, until nobody reads it any more.
+//! steady rate, until nobody reads it any more; and what is written into the pictures.
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use font8x8::legacy::BASIC_LEGACY;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
-use crate::hud::Facts;
-use crate::paint::Picture;
-use crate::radio::Receiver;
+use crate::car::{Car, CarFile, Motion};
+use crate::paint::{Colour, Picture, opaque};
 use crate::render::Renderer;
-use crate::world::Pose;
 
 /// From 1 to 100: a picture of 640×480 has some 40 KB.
 const QUALITY: u8 = 75;
-/// How often a worker that is not there is looked for.
-const AGAIN: Duration = Duration::from_millis(500);
+const INK: Colour = [244.0, 246.0, 240.0];
+const ALARM: Colour = [255.0, 196.0, 60.0];
 
-/// What the camera shows.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Size {
-    pub width: u16,
-    pub height: u16,
-}
-
-/// Films until `output` is closed, so many pictures a second, what the car of the worker at this
-/// socket sees. After so much patience without an answer from it the picture goes on without.
+/// Films so many pictures a second, until `output` is closed.
 ///
 /// # Errors
 /// If a picture can't be written for another reason than that nobody reads.
 pub(crate) fn film(
-    size: Size,
+    (width, height): (u16, u16),
     rate: u32,
-    socket: &Path,
-    patience: Duration,
+    file: &CarFile,
     mut output: impl Write,
 ) -> io::Result<()> {
-    let renderer = Renderer::new(size.width.into(), size.height.into());
-    let mut picture = Picture::new(size.width.into(), size.height.into());
-    let mut car = Car::new(socket, patience);
-    let (mut jpeg, mut number) = (Vec::new(), 0);
-    let pause = Duration::from_secs(1) / rate;
+    let mut renderer = Renderer::new(width.into(), height.into());
+    let (mut jpeg, mut last) = (Vec::new(), Car::new(Duration::ZERO));
     let mut due = Instant::now();
-    loop {
-        number += 1;
-        let (pose, is_there) = car.pose();
-        let facts = Facts {
-            pose,
-            is_there,
-            time: SystemTime::now(),
-            number,
-        };
-        renderer.paint(&mut picture, &facts);
+    for number in 1u32.. {
+        let car = file.car();
+        last = *car.as_ref().unwrap_or(&last);
+        let picture = renderer.paint(&last);
+        write(picture, car.as_ref().ok(), SystemTime::now(), number);
         jpeg.clear();
-        encode(&picture, size, &mut jpeg)?;
+        let mut encoder = Encoder::new(&mut jpeg, QUALITY);
+        encoder.set_sampling_factor(SamplingFactor::F_2_2);
+        encoder
+            .encode(picture.pixels.as_flattened(), width, height, ColorType::Rgb)
+            .map_err(io::Error::other)?;
         match output.write_all(&jpeg).and_then(|()| output.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             written => written?,
         }
         // Whoever reads slowly gets fewer pictures, and none that is old.
-        due = (due + pause).max(Instant::now());
+        due = (due + Duration::from_secs(1) / rate).max(Instant::now());
         sleep(due.saturating_duration_since(Instant::now()));
     }
+    Ok(())
 }
 
-fn encode(picture: &Picture, size: Size, jpeg: &mut Vec<u8>) -> io::Result<()> {
-    let mut encoder = Encoder::new(jpeg, QUALITY);
-    encoder.set_sampling_factor(SamplingFactor::F_2_2);
-    encoder
-        .encode(&picture.bytes, size.width, size.height, ColorType::Rgb)
-        .map_err(io::Error::other)
+/// Writes the time, the picture's number, and the car's speed and motion, or that there is no car.
+fn write(picture: &mut Picture, car: Option<&Car>, time: SystemTime, number: u32) {
+    let (width, height, dot) = (picture.width, picture.height, (picture.height / 240).max(1));
+    let now = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (seconds, tenths) = (now.as_secs(), now.subsec_millis() / 100);
+    let [hours, minutes] = [seconds / 3600 % 24, seconds / 60 % 60];
+    let clock = format!(
+        "{hours:02}:{minutes:02}:{:02}.{tenths} UTC  #{number:06}",
+        seconds % 60
+    );
+    text(picture, [4 * dot, 4 * dot], dot, &clock, INK);
+    let Some(car) = car else {
+        let corner = [
+            (width / 2).saturating_sub(72 * dot),
+            (height / 3).saturating_sub(12 * dot),
+        ];
+        return text(picture, corner, 3 * dot, "NO CAR", ALARM);
+    };
+    let (what, colour) = match car.motion {
+        Motion::Forward => ("FORWARD", INK),
+        Motion::Back => ("BACK", INK),
+        Motion::Left => ("LEFT", INK),
+        Motion::Right => ("RIGHT", INK),
+        Motion::Stop if car.bumped => ("BUMP", ALARM),
+        Motion::Stop if car.speed != 0.0 => ("BRAKES", INK),
+        Motion::Stop => ("STANDS", INK),
+    };
+    let speed = format!("{:.1} m/s {what}", car.speed.abs());
+    text(
+        picture,
+        [4 * dot, height.saturating_sub(14 * dot)],
+        dot,
+        &speed,
+        colour,
+    );
 }
 
-/// The car, as far as it can be heard.
-struct Car<'a> {
-    socket: &'a Path,
-    patience: Duration,
-    receiver: Option<Receiver>,
-    last: Pose,
-    look_at: Instant,
-}
-
-impl<'a> Car<'a> {
-    fn new(socket: &'a Path, patience: Duration) -> Self {
-        Self {
-            socket,
-            patience,
-            receiver: None,
-            last: Pose::START,
-            look_at: Instant::now(),
+/// Writes letters of 8×8 dots on a dark ground.
+fn text(picture: &mut Picture, [left, top]: [usize; 2], dot: usize, text: &str, colour: Colour) {
+    for y in top..(top + 10 * dot).min(picture.height) {
+        for x in left..(left + (text.len() * 8 + 2) * dot).min(picture.width) {
+            let at = |pixels: usize| pixels as f32 / dot as f32 - 1.0;
+            let is_ink = is_ink(text, at(x - left), at(y - top));
+            let paint = if is_ink {
+                opaque(colour, 1.0)
+            } else {
+                opaque([16.0, 20.0, 28.0], 0.45)
+            };
+            picture.blend(x, y, paint);
         }
     }
+}
 
-    /// Where it is, or was when it was heard last; and whether it is there now.
-    fn pose(&mut self) -> (Pose, bool) {
-        if self.receiver.is_none() && Instant::now() >= self.look_at {
-            self.receiver = Receiver::tune(self.socket, self.patience).ok();
-            self.look_at = Instant::now() + AGAIN;
-        }
-        match self.receiver.as_ref().map(Receiver::pose) {
-            Some(Ok(pose)) => self.last = pose,
-            Some(Err(_)) => self.receiver = None,
-            None => {}
-        }
-        (self.last, self.receiver.is_some())
+/// Whether a letter of this text has ink here, in dots of letters of 8×8.
+pub(crate) fn is_ink(text: &str, column: f32, row: f32) -> bool {
+    if !(0.0..8.0).contains(&row) || column < 0.0 {
+        return false;
     }
+    let (column, row) = (column as usize, row as usize);
+    let letter = text.as_bytes().get(column / 8);
+    let dots = letter.and_then(|letter| BASIC_LEGACY.get(usize::from(*letter)));
+    dots.is_some_and(|dots| dots[row] >> (column % 8) & 1 == 1)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::UNIX_EPOCH;
-
     use zune_jpeg::JpegDecoder;
     use zune_jpeg::zune_core::bytestream::ZCursor;
 
     use super::*;
-    use crate::garage::Garage;
-    use crate::radio::{SOCKET, Station};
-    use crate::world::Motion;
 
-    /// As long as a slow machine may need.
-    const PATIENCE: Duration = Duration::from_secs(30);
+    /// Takes each write as a picture, and is closed when the closure says so.
+    struct Viewer<F: FnMut(&[u8]) -> bool>(F);
 
-    /// Takes each write as a picture, and is closed after some.
-    struct Viewer<F: FnMut(Vec<u8>) -> bool>(F);
-
-    impl<F: FnMut(Vec<u8>) -> bool> Write for Viewer<F> {
+    impl<F: FnMut(&[u8]) -> bool> Write for Viewer<F> {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if (self.0)(bytes.to_vec()) {
-                Ok(bytes.len())
-            } else {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
+            let is_open = (self.0)(bytes);
+            is_open
+                .then_some(bytes.len())
+                .ok_or(io::ErrorKind::BrokenPipe.into())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -142,17 +139,11 @@ mod tests {
         }
     }
 
-    fn decoded(jpeg: &[u8]) -> (usize, usize, Vec<u8>) {
-        let mut decoder = JpegDecoder::new(ZCursor::new(jpeg));
-        let pixels = decoder.decode().unwrap();
-        let (width, height) = decoder.dimensions().unwrap();
-        (width, height, pixels)
-    }
-
     /// How much two pictures differ in their middle, where nothing is written.
     fn difference(one: &[u8], other: &[u8]) -> u64 {
         let middle = one.len() / 3..one.len() * 2 / 3;
-        (one[middle.clone()].iter().zip(&other[middle]))
+        let pairs = one[middle.clone()].iter().zip(&other[middle]);
+        pairs
             .map(|(one, other)| u64::from(one.abs_diff(*other)))
             .sum()
     }
@@ -160,57 +151,48 @@ mod tests {
     #[test]
     fn it_films_in_the_size_asked_until_nobody_looks_and_shows_the_car_move() {
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join(SOCKET);
-        let garage = Arc::new(Garage::new());
-        let _station = Station::open(&socket, &garage).unwrap();
-        let size = Size {
-            width: 160,
-            height: 120,
-        };
+        let file = CarFile(folder.path().join("car"));
+        file.start().unwrap();
         let mut frames = Vec::new();
         let viewer = Viewer(|jpeg| {
-            assert_eq!(
-                (&jpeg[..2], &jpeg[jpeg.len() - 2..]),
-                (&b"\xff\xd8"[..], &b"\xff\xd9"[..])
-            );
-            let (width, height, pixels) = decoded(&jpeg);
-            assert_eq!((width, height), (160, 120));
-            frames.push(pixels);
+            assert!(jpeg.starts_with(b"\xff\xd8") && jpeg.ends_with(b"\xff\xd9"));
+            let mut decoder = JpegDecoder::new(ZCursor::new(jpeg));
+            frames.push(decoder.decode().unwrap());
+            assert_eq!(decoder.dimensions(), Some((160, 120)));
             if frames.len() == 2 {
-                garage.tell(Motion::Left, 1.0);
+                file.tell(Motion::Left, 1.0).unwrap();
             }
             // It has turned by an eighth.
-            frames.len() < 3 || garage.pose().heading < 0.8
+            frames.len() < 3 || file.car().unwrap().heading < 0.8
         });
-        film(size, 100, &socket, PATIENCE, viewer).unwrap();
+        film((160, 120), 100, &file, viewer).unwrap();
         let standing = difference(&frames[0], &frames[1]);
-        let moved = difference(&frames[0], frames.last().unwrap());
+        let moved = difference(&frames[0], &frames[frames.len() - 1]);
         assert!(moved > 20 * (standing + 1000), "{standing} {moved}");
     }
 
     #[test]
     fn without_a_car_it_says_so_until_there_is_one() {
-        let renderer = Renderer::new(320, 240);
-        let paint = |is_there| {
-            let mut picture = Picture::new(320, 240);
-            let facts = Facts {
-                pose: Pose::START,
-                is_there,
-                time: UNIX_EPOCH,
-                number: 1,
-            };
-            renderer.paint(&mut picture, &facts);
-            picture
-        };
-        assert_ne!(paint(true), paint(false));
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join(SOCKET);
-        let mut car = Car::new(&socket, PATIENCE);
-        assert_eq!(car.pose(), (Pose::START, false));
-        let garage = Arc::new(Garage::new());
-        let station = Station::open(&socket, &garage).unwrap();
-        car.look_at = Instant::now();
-        assert_eq!(car.pose(), (Pose::START, true));
-        drop(station);
+        let file = CarFile(folder.path().join("car"));
+        let mut sizes = Vec::new();
+        let viewer = Viewer(|jpeg| {
+            let mut decoder = JpegDecoder::new(ZCursor::new(jpeg));
+            let pixels = decoder.decode().unwrap();
+            // Whether the letters of NO CAR, above the middle, are there.
+            let letters = &pixels[320 * 3 * 60..320 * 3 * 100];
+            let is_alarm =
+                |dot: &&[u8]| dot[0] > 240 && (150..220).contains(&dot[1]) && dot[2] < 100;
+            sizes.push(letters.chunks_exact(3).filter(is_alarm).count());
+            if sizes.len() == 2 {
+                file.start().unwrap();
+            }
+            sizes.len() < 3
+        });
+        film((320, 240), 100, &file, viewer).unwrap();
+        assert!(
+            sizes[0] > 500 && sizes[1] > 500 && sizes[2] == 0,
+            "{sizes:?}"
+        );
     }
 }

@@ -1,17 +1,20 @@
-//! Owns the simulated car as a worker of `p2p-inner`: requests and answers, a line of JSON each. See
-//! "Workers" in docs/commands-and-workers.md.
+//! Owns the simulated car as a worker of `p2p-inner`: requests and answers, a line of JSON each, with
+//! a sentence about the car, and a map with the car in it.
 
+use std::f32::consts::{FRAC_PI_4, FRAC_PI_8, TAU};
 use std::io::{self, BufRead, Write};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::json;
 
-use crate::garage::Garage;
-use crate::words;
-use crate::world::Motion;
+use crate::car::{Car, CarFile, Motion};
+use crate::course::{HALF, Kind, OnTrack, THINGS, TRACK};
 
 const SERVES: [&str; 7] = [
     "forward", "back", "left", "right", "stop", "status", "where",
 ];
+/// How the map shows a car that faces east, north-east, and so on.
+const ARROWS: [char; 8] = ['>', '/', '^', '\\', '<', '/', 'v', '\\'];
 
 #[derive(Deserialize)]
 struct Request {
@@ -21,69 +24,37 @@ struct Request {
     args: Vec<String>,
 }
 
-#[derive(Debug, Default, PartialEq, Serialize)]
-struct Answer {
-    id: u64,
-    exit: i32,
-    output: String,
-    error: String,
-}
-
 /// Answers until its input ends.
 ///
 /// # Errors
 /// If the inner is gone.
-pub(crate) fn talk(input: impl BufRead, mut output: impl Write, garage: &Garage) -> io::Result<()> {
-    writeln!(output, "{}", serde_json::json!({ "serves": SERVES }))?;
+pub(crate) fn serve(input: impl BufRead, mut output: impl Write, file: &CarFile) -> io::Result<()> {
+    writeln!(output, "{}", json!({ "serves": SERVES }))?;
     output.flush()?;
     for line in input.split(b'\n') {
-        match serde_json::from_slice(&line?) {
-            Ok(request) => {
-                let mut answer = serde_json::to_vec(&answer(&request, garage))?;
-                answer.push(b'\n');
-                output.write_all(&answer)?;
-                output.flush()?;
+        let Request { id, command, args } = match serde_json::from_slice(&line?) {
+            Ok(request) => request,
+            Err(error) => {
+                // There is no id to answer to.
+                eprintln!("what the inner sent is no request: {error}");
+                continue;
             }
-            // Whose answer it would be is not known.
-            Err(error) => eprintln!("what the inner sent is no request: {error}"),
-        }
+        };
+        let answer = match carry_out(&command, &args, file) {
+            Ok(output) => json!({ "id": id, "exit": 0, "output": output }),
+            Err((exit, error)) => json!({ "id": id, "exit": exit, "error": error + "\n" }),
+        };
+        writeln!(output, "{answer}")?;
+        output.flush()?;
     }
     Ok(())
 }
 
-fn answer(request: &Request, garage: &Garage) -> Answer {
-    let (exit, output, error) = match carry_out(request, garage) {
-        Ok(output) => (0, output, String::new()),
-        Err((exit, error)) => (exit, String::new(), error + "\n"),
-    };
-    Answer {
-        id: request.id,
-        exit,
-        output,
-        error,
-    }
-}
-
-/// What it says, or with which exit code it fails and why.
-fn carry_out(request: &Request, garage: &Garage) -> Result<String, (i32, String)> {
-    let motion = match request.command.as_str() {
-        "forward" => Motion::Forward,
-        "back" => Motion::Back,
-        "left" => Motion::Left,
-        "right" => Motion::Right,
+/// Returns what the command prints, or its exit code and why it fails.
+fn carry_out(command: &str, args: &[String], file: &CarFile) -> Result<String, (i32, String)> {
+    let share = match args {
         // Whatever its arguments are: a stop always stops.
-        "stop" => return Ok(words::tell(&garage.tell(Motion::Stop, 1.0))),
-        "where" => return Ok(words::tell(&garage.pose())),
-        "status" => {
-            let pose = garage.pose();
-            return Ok(words::map(&pose) + &words::tell(&pose));
-        }
-        _ => {
-            let sentence = format!("this car has no such command; it has {}", SERVES.join(", "));
-            return Err((127, sentence));
-        }
-    };
-    let share = match request.args.as_slice() {
+        _ if command == "stop" => Some(0.0),
         [] => Some(1.0),
         [share] => share
             .parse()
@@ -91,31 +62,120 @@ fn carry_out(request: &Request, garage: &Garage) -> Result<String, (i32, String)
             .filter(|share| (0.0..=1.0).contains(share)),
         _ => None,
     };
-    let share = share.ok_or_else(|| {
-        let sentence = "the speed is one number from 0 to 1, as in `forward 0.5`";
-        (2, sentence.to_owned())
-    })?;
-    Ok(words::tell(&garage.tell(motion, share)))
+    let car = match (command, serde_json::from_value(command.into()), share) {
+        ("where" | "status", ..) => file.car(),
+        (_, Ok(motion), Some(share)) => file.tell(motion, share),
+        (_, Ok(_), None) => {
+            let sentence = "the speed is one number from 0 to 1, as in `forward 0.5`";
+            return Err((2, sentence.to_owned()));
+        }
+        (_, Err(_), _) => {
+            let sentence = format!("this car has no such command; it has {}", SERVES.join(", "));
+            return Err((127, sentence));
+        }
+    };
+    let car = car.map_err(|error| (1, format!("the car's file can't be used: {error}")))?;
+    let map = if command == "status" {
+        map(&car)
+    } else {
+        String::new()
+    };
+    Ok(map + &sentence(&car))
+}
+
+/// Where the car is and what it does, in one line.
+pub(crate) fn sentence(car: &Car) -> String {
+    let what = match car.motion {
+        Motion::Forward => "goes forward, now",
+        Motion::Back => "goes back, now",
+        Motion::Left => "turns left, now",
+        Motion::Right => "turns right, now",
+        Motion::Stop if car.speed != 0.0 => "comes to a stand, now",
+        Motion::Stop => "stands",
+    };
+    let bump = if car.bumped {
+        "bump: something is in the way\n"
+    } else {
+        ""
+    };
+    let faces = [
+        "east",
+        "north-east",
+        "north",
+        "north-west",
+        "west",
+        "south-west",
+        "south",
+        "south-east",
+    ][eighth(car.heading)];
+    format!(
+        "{bump}the car {what} at {:.1},{:.1} and faces {faces}\n",
+        car.x, car.y
+    )
+}
+
+fn eighth(heading: f32) -> usize {
+    ((heading + FRAC_PI_8).rem_euclid(TAU) / FRAC_PI_4) as usize % 8
+}
+
+/// The world from above, north at the top.
+fn map(car: &Car) -> String {
+    // A letter is as wide as 0.75 m, and twice as high.
+    let mut map = [[' '; 48]; 16];
+    for (row, letters) in (0u8..).zip(&mut map) {
+        for (column, letter) in (0u8..).zip(letters) {
+            let x = (f32::from(column) + 0.5) * 0.75 - HALF[0];
+            let y = HALF[1] - (f32::from(row) + 0.5) * 1.5;
+            if OnTrack::new(x, y).inside.abs() <= TRACK {
+                *letter = '.';
+            }
+            if THINGS
+                .iter()
+                .any(|thing| thing.kind == Kind::House && thing.distance(x, y) == 0.0)
+            {
+                *letter = '#';
+            }
+        }
+    }
+    let mut put = |[x, y]: [f32; 2], letter| {
+        map[((HALF[1] - y) / 1.5) as usize][((x + HALF[0]) / 0.75) as usize] = letter;
+    };
+    for thing in THINGS.iter() {
+        let letter = match thing.kind {
+            Kind::House => '#',
+            Kind::Oak | Kind::Fir => '*',
+            Kind::Cone | Kind::Tyres => 'o',
+            Kind::Post => 'I',
+        };
+        put(thing.at, letter);
+    }
+    put([car.x, car.y], ARROWS[eighth(car.heading)]);
+    let edge = format!("+{}+\n", "-".repeat(48));
+    let rows = map.map(|row| format!("|{}|\n", String::from_iter(row)));
+    format!("{edge}{}{edge}", rows.concat())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    /// What it says to these lines, after what it says first.
-    fn said(lines: &[u8], garage: &Garage) -> Vec<serde_json::Value> {
+    /// What a worker with a new car answers to these lines, and how the car is then.
+    fn said(lines: &[u8]) -> (Vec<serde_json::Value>, Car) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = CarFile(folder.path().join("car"));
+        file.start().unwrap();
         let mut output = Vec::new();
-        talk(lines, &mut output, garage).unwrap();
+        serve(lines, &mut output, &file).unwrap();
         let text = String::from_utf8(output).unwrap();
         let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        let first: serde_json::Value = lines.next().unwrap();
-        assert_eq!(first, serde_json::json!({ "serves": SERVES }));
-        lines.collect()
+        assert_eq!(lines.next(), Some(json!({ "serves": SERVES })));
+        (lines.collect(), file.car().unwrap())
     }
 
     #[test]
     fn it_moves_when_it_is_told_to_and_says_so() {
-        let garage = Garage::new();
         for (command, motion) in [
             ("forward", Motion::Forward),
             ("back", Motion::Back),
@@ -125,57 +185,90 @@ mod tests {
         ] {
             let line =
                 format!(r#"{{"id":7,"command":"{command}","args":[],"run":"x","from":"y"}}"#);
-            let said = said(line.as_bytes(), &garage);
+            let (said, car) = said(line.as_bytes());
             assert_eq!((&said[0]["id"], &said[0]["exit"]), (&7.into(), &0.into()));
             assert!(said[0]["output"].as_str().unwrap().starts_with("the car "));
-            assert_eq!(garage.pose().motion, motion);
+            assert_eq!(car.motion, motion);
         }
     }
 
     #[test]
     fn where_and_status_say_where_it_is_and_move_nothing() {
-        let garage = Garage::new();
-        let said = said(
+        let (said, car) = said(
             b"{\"id\":1,\"command\":\"where\"}\n{\"id\":2,\"command\":\"status\",\"args\":[]}\n",
-            &garage,
         );
         let sentence = "the car stands at -6.0,-8.0 and faces east\n";
         assert_eq!(said[0]["output"], sentence);
         let status = said[1]["output"].as_str().unwrap();
         assert!(status.starts_with("+--") && status.ends_with(sentence));
-        assert_eq!(garage.pose().motion, Motion::Stop);
+        assert_eq!(car.motion, Motion::Stop);
     }
 
     #[test]
     fn what_is_no_request_is_passed_over() {
         let noise = b"\nnoise\n{}\n\xff\xfe\n{\"id\":\"7\",\"command\":\"forward\"}\n[1]\n{\"id\":8,\"command\":\"where\"}";
-        let garage = Garage::new();
-        let said = said(noise, &garage);
-        assert_eq!(said.len(), 1);
-        assert_eq!(said[0]["id"], 8);
-        assert_eq!(garage.pose().motion, Motion::Stop);
+        let (said, car) = said(noise);
+        assert_eq!((said.len(), &said[0]["id"]), (1, &8.into()));
+        assert_eq!(car.motion, Motion::Stop);
     }
 
     #[test]
     fn an_unknown_command_and_a_speed_that_is_none_fail_and_move_nothing() {
-        let garage = Garage::new();
         for (command, args, exit) in [
-            ("fly", r"[]", 127),
-            ("", r"[]", 127),
+            ("fly", "[]", 127),
+            ("", "[]", 127),
+            ("fly", r#"["fast"]"#, 127),
             ("forward", r#"["fast"]"#, 2),
             ("forward", r#"["NaN"]"#, 2),
             ("forward", r#"["2"]"#, 2),
             ("left", r#"["1","1"]"#, 2),
         ] {
             let line = format!(r#"{{"id":1,"command":"{command}","args":{args}}}"#);
-            let said = said(line.as_bytes(), &garage);
+            let (said, car) = said(line.as_bytes());
             assert_eq!(said[0]["exit"], exit, "{command} {args}");
-            assert_ne!(said[0]["error"], "");
-            assert_eq!(garage.pose().motion, Motion::Stop);
+            assert!(said[0]["error"].as_str().unwrap().ends_with('\n'));
+            assert_eq!(car.motion, Motion::Stop);
         }
-        said(br#"{"id":1,"command":"forward","args":["0.5"]}"#, &garage);
-        assert_eq!(garage.pose().motion, Motion::Forward);
-        said(br#"{"id":1,"command":"stop","args":["whatever"]}"#, &garage);
-        assert_eq!(garage.pose().motion, Motion::Stop);
+        let forward = r#"{"id":1,"command":"forward","args":["0.5"]}"#;
+        assert_eq!(said(forward.as_bytes()).1.motion, Motion::Forward);
+        let stop = r#"{"id":1,"command":"stop","args":["whatever"]}"#;
+        let (_, car) = said(format!("{forward}\n{stop}").as_bytes());
+        assert_eq!(car.motion, Motion::Stop);
+    }
+
+    #[test]
+    fn it_says_where_it_is_and_what_it_does() {
+        let mut car = Car::new(Duration::ZERO);
+        assert_eq!(
+            sentence(&car),
+            "the car stands at -6.0,-8.0 and faces east\n"
+        );
+        (car.x, car.heading, car.motion) = (-0.001, 2.3, Motion::Forward);
+        assert_eq!(
+            sentence(&car),
+            "the car goes forward, now at -0.0,-8.0 and faces north-west\n"
+        );
+        (car.motion, car.speed) = (Motion::Stop, 1.0);
+        assert!(sentence(&car).starts_with("the car comes to a stand, now at"));
+        (car.speed, car.bumped) = (0.0, true);
+        assert!(sentence(&car).starts_with("bump: something is in the way\nthe car stands at"));
+    }
+
+    #[test]
+    fn the_map_keeps_its_shape_and_shows_the_car_once() {
+        for (x, y, heading, arrow) in [
+            (-6.0, -8.0, 0.0, '>'),
+            (17.7, 11.7, 1.6, '^'),
+            (-17.7, -11.7, 3.1, '<'),
+            (0.01, -11.7, 4.7, 'v'),
+        ] {
+            let mut car = Car::new(Duration::ZERO);
+            (car.x, car.y, car.heading) = (x, y, heading);
+            let map = map(&car);
+            let lines: Vec<&str> = map.lines().collect();
+            assert_eq!(lines.len(), 18, "{map}");
+            assert!(lines.iter().all(|line| line.len() == 50), "{map}");
+            assert_eq!(map.matches(arrow).count(), 1, "{map}");
+        }
     }
 }
