@@ -1,4 +1,4 @@
-//! Owns when to dial again: a pure schedule that is given the time and the dice.
+//! Decides when to dial again. Pure: the caller gives the time and a random number.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ const YOUNG_CAP: Duration = Duration::from_secs(1);
 const YOUNG: Duration = Duration::from_secs(600);
 /// Longest pause of an old outage.
 const OLD_CAP: Duration = Duration::from_secs(20);
-/// A link that lived this long was a good one: the next outage starts afresh.
+/// A link that was up for this long ends the outage: the next outage starts afresh.
 const STABLE: Duration = Duration::from_secs(10);
-/// Pause after a refusal for the key: trying faster can't help.
+/// Pause after a refusal for the key: dialling sooner can't help.
 pub const DENIED: Duration = Duration::from_secs(60);
 
-/// The reconnect schedule: 0.2 s doubling to 1 s for the first 10 minutes of an outage, then
-/// doubling to 20 s, with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter",
-/// 2015). It never gives up.
+/// Reconnect schedule: 0.2 s doubling to 1 s for the first 10 minutes of an outage, then doubling
+/// to 20 s, with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015). The
+/// schedule never gives up.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     outage_since: Option<Instant>,
@@ -36,12 +36,12 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The link came up.
+    /// Reports that the link came up.
     pub fn connected(&mut self, now: Instant) {
         self.up_since = Some(now);
     }
 
-    /// The link was lost, or an attempt failed: how long to pause before the next attempt.
+    /// Returns the pause before the next attempt, after the link was lost or an attempt failed.
     /// `dice` is uniform in `0.0..1.0`.
     pub fn pause(&mut self, now: Instant, dice: f64) -> Duration {
         if let Some(up) = self.up_since.take()
@@ -60,7 +60,7 @@ impl Backoff {
         pause
     }
 
-    /// Someone asked for an attempt at once (SIGHUP): the outage counts from now.
+    /// Starts a new outage now, because somebody asked for an attempt at once (SIGHUP).
     pub fn restart(&mut self) {
         *self = Self::default();
     }

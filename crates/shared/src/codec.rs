@@ -1,5 +1,5 @@
-//! Owns the encoding of messages: MessagePack with fields by name between our programs, JSON to a
-//! page, both of bounded size and depth.
+//! Encodes and decodes messages: MessagePack with fields by name between the programs, JSON to a
+//! page. Size and depth are bounded.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -9,48 +9,48 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::protocol::MAX_MESSAGE;
 
-/// Deepest nesting that is read: a message of ours has 5.
+/// Deepest nesting that is decoded. The protocol's messages have 5.
 const MAX_DEPTH: usize = 16;
 
-/// Why a message can't be written or read.
+/// Reason why a message can't be encoded or decoded.
 #[derive(Debug, Error)]
 pub enum CodecError {
-    /// Larger than [`MAX_MESSAGE`].
+    /// The message is larger than [`MAX_MESSAGE`].
     #[error("a message of {0} bytes is larger than the {MAX_MESSAGE} that are allowed")]
     TooLarge(usize),
-    /// Not a message of this direction.
+    /// The bytes are not a message of this direction.
     #[error("not a message of this protocol: {0}")]
     Decode(#[from] rmp_serde::decode::Error),
-    /// Bytes behind the message.
+    /// There are bytes after the message.
     #[error("{0} bytes are left after the message")]
     Trailing(usize),
-    /// Something that MessagePack can't express.
+    /// MessagePack can't express the message.
     #[error("a message can't be encoded: {0}")]
     Encode(#[from] rmp_serde::encode::Error),
-    /// The same of JSON, either way.
+    /// JSON can't express the message, or the text is not a message.
     #[error("not a message of this protocol: {0}")]
     Json(#[from] serde_json::Error),
-    /// A WebSocket message of the other kind.
+    /// The WebSocket message is text in place of binary, or the reverse.
     #[error("not a message of this protocol: it is {0}")]
     Kind(&'static str),
 }
 
-/// How messages are written into a WebSocket.
+/// Encoding of messages in a WebSocket.
 pub trait Encoding {
-    /// The message, to be sent.
+    /// Encodes the message.
     ///
     /// # Errors
     /// If it is larger than [`MAX_MESSAGE`].
     fn write<M: Serialize>(message: &M) -> Result<Message, CodecError>;
 
-    /// The message that came.
+    /// Decodes a message that arrived.
     ///
     /// # Errors
-    /// If it is none, too large, or nested too deep.
+    /// If it is not a message, too large, or nested too deep.
     fn read<M: DeserializeOwned>(message: &Message) -> Result<M, CodecError>;
 }
 
-/// Binary messages, between our programs.
+/// Binary messages, between the programs.
 #[derive(Debug)]
 pub enum MessagePack {}
 
@@ -89,7 +89,7 @@ impl Encoding for Json {
     }
 }
 
-/// The message as MessagePack.
+/// Encodes the message as MessagePack.
 ///
 /// # Errors
 /// If it is larger than [`MAX_MESSAGE`].
@@ -101,10 +101,10 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Bytes, CodecError> {
     Ok(bytes.into())
 }
 
-/// The message that these bytes are, all of them.
+/// Decodes one message from exactly these bytes.
 ///
 /// # Errors
-/// If they are none, too many, nested too deep, or more than one.
+/// If the bytes are not a message, too many, nested too deep, or more than one message.
 pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
     if bytes.len() > MAX_MESSAGE {
         return Err(CodecError::TooLarge(bytes.len()));

@@ -1,43 +1,43 @@
-//! Owns whether a peer is alive: when to ping it and when to give it up. Pure: it is given the
-//! time and never touches a socket.
+//! Decides when to ping a peer and when to take it for dead. Pure: the caller gives the time; there
+//! is no socket here.
 
 use std::time::{Duration, Instant};
 
 use crate::timing::{BUSY_LINGER, PACE_BUSY, PACE_IDLE, Pace};
 
-/// What a [`Keepalive`] wants done.
+/// Action that a [`Keepalive`] asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// Send a ping now.
     Ping,
-    /// The peer was silent for this long: close the link.
+    /// Close the link: the peer was silent for this long.
     Dead(Duration),
 }
 
-/// Who starts a ping.
+/// Rule for when this side pings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PingMode {
-    /// At each interval: the router, which measures the round trip.
+    /// Ping at each interval. The router does, to measure the round trip.
     Always,
-    /// Only after an interval and a half without a word: the inner, which normally lives on the
-    /// router's pings and so costs the network nothing of its own.
+    /// Ping only after an interval and a half of silence. The inner does: normally the router's
+    /// pings are enough, and the inner's own would only cost data.
     WhenSilent,
 }
 
-/// The keepalive of one peer.
+/// Keepalive of one peer.
 #[derive(Debug)]
 pub struct Keepalive {
     pings: PingMode,
     pace: Pace,
     busy: bool,
     idle_since: Instant,
-    /// Silence counts from here: the last word of the peer, or the change to a faster pace.
+    /// Start of the silence: the peer's last message, or the change to a faster pace.
     silent_since: Instant,
     last_ping: Instant,
 }
 
 impl Keepalive {
-    /// A peer that was heard just now and is idle.
+    /// Starts with a peer that was heard just now and is idle.
     #[must_use]
     pub fn new(pings: PingMode, now: Instant) -> Self {
         Self {
@@ -50,12 +50,12 @@ impl Keepalive {
         }
     }
 
-    /// Something came from the peer.
+    /// Reports that something came from the peer.
     pub fn on_traffic(&mut self, now: Instant) {
         self.silent_since = now;
     }
 
-    /// Whether something is at stake on the link. Becoming busy probes the peer at once.
+    /// Sets whether a run is open or somebody watches. Becoming busy pings the peer at once.
     /// Returns the new pace if it changed.
     pub fn set_busy(&mut self, busy: bool, now: Instant) -> Option<Pace> {
         if self.busy && !busy {
@@ -72,13 +72,13 @@ impl Keepalive {
         Some(PACE_BUSY)
     }
 
-    /// The time at which [`poll`](Self::poll) has something to say.
+    /// Returns the time at which [`poll`](Self::poll) has something due.
     #[must_use]
     pub fn next(&self) -> Instant {
         self.next_ping().min(self.silent_since + self.pace.dead)
     }
 
-    /// What is due now, and the pace if it changed. Call again at [`next`](Self::next).
+    /// Returns what is due now, and the pace if it changed. Call again at [`next`](Self::next).
     pub fn poll(&mut self, now: Instant) -> (Option<Due>, Option<Pace>) {
         let mut changed = None;
         if self.pace == PACE_BUSY && !self.busy && now >= self.idle_since + BUSY_LINGER {

@@ -1,4 +1,4 @@
-//! What router, inner and console share: the protocol and how it travels, names, keys, the
+//! Code that router, inner and console share: the protocol and how it travels, names, keys,
 //! timings, logs and settings.
 
 pub mod backoff;

@@ -1,5 +1,5 @@
-//! Owns the names and ids that come from outside, each checked where it enters: a value of one
-//! of these types is safe to use as what it names.
+//! Names and ids that come from outside, each checked where it enters: a value of one of these
+//! types is safe to use.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,34 +16,34 @@ const MAX_COMPONENT: usize = 64;
 /// Most characters of a [`LinkName`].
 const MAX_LINK_NAME: usize = 64;
 
-/// Why a text can't be a name.
+/// Reason why a text can't be a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NameError {
-    /// Nothing there, or an empty part between slashes.
+    /// The text or a part between slashes is empty.
     #[error("it is empty, or has an empty part")]
     Empty,
-    /// A part beyond its length.
+    /// A part is too long.
     #[error("it is too long: a part has at most 64 bytes")]
     TooLong,
-    /// More than four parts.
+    /// There are more than four parts.
     #[error("it has more than four parts")]
     TooDeep,
-    /// A part that begins with `.` (hidden, or a way out) or `-` (an option).
+    /// A part begins with `.` (hidden, or a way out of the directory) or `-` (an option).
     #[error("a part of it begins with '.' or '-'")]
     BadStart,
-    /// A control character, an invisible one or a backslash.
+    /// There is a control character, an invisible character or a backslash.
     #[error("it has a control character, an invisible character or a backslash")]
     BadCharacter,
 }
 
-/// The name of a command: one to four parts joined by `/`, each a plain file name. One that
-/// leaves the command directory can't be built.
+/// Name of a command: one to four parts joined by `/`, each a plain file name. A name that leaves
+/// the command directory can't be built.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CommandName(String);
 
 impl CommandName {
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -72,19 +72,19 @@ impl TryFrom<String> for CommandName {
     }
 }
 
-/// The label of a link: what people call the car. It identifies nothing.
+/// Label of a link, for people. A label identifies nothing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LinkName(String);
 
 impl LinkName {
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// This name, or the first of `name-2`, `name-3`, … that `is_taken` does not know.
+    /// Returns this name, or the first of `name-2`, `name-3`, … that is not taken.
     #[must_use]
     pub fn made_unique(&self, is_taken: impl Fn(&Self) -> bool) -> Self {
         if !is_taken(self) {
@@ -118,13 +118,13 @@ impl TryFrom<String> for LinkName {
     }
 }
 
-/// One argument of a command: any bytes but NUL, which the kernel can't pass.
+/// Argument of a command: any bytes but NUL, which the kernel can't pass.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "bytes::Bytes", into = "bytes::Bytes")]
 pub struct Argument(bytes::Bytes);
 
 impl Argument {
-    /// The argument as it is passed on.
+    /// Returns the argument as the command gets it.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -154,12 +154,12 @@ impl fmt::Debug for Argument {
     }
 }
 
-/// One execution of a command. Ids grow with time and are never given twice, not even by a
+/// Id of one execution of a command. Ids grow with time and are never given twice, not even by a
 /// router that was restarted within the same millisecond.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(u64);
 
-/// As text where people or pages read it: a script's numbers end at 2^53.
+/// Text in JSON, because JavaScript's numbers are exact only up to 2^53.
 impl Serialize for RunId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
@@ -182,7 +182,7 @@ impl<'de> Deserialize<'de> for RunId {
 }
 
 impl RunId {
-    /// The id with this number: what [`FromStr`] reads as hexadecimal.
+    /// Makes the id with this number, which [`FromStr`] reads as hexadecimal.
     #[must_use]
     pub fn from_number(number: u64) -> Self {
         Self(number)
@@ -215,39 +215,40 @@ impl fmt::Debug for RunId {
     }
 }
 
-/// Gives out [`RunId`]s: 42 bits of the starting time in milliseconds and 22 bits of counter
-/// that carry over into them. To meet an id of an earlier start, that one would have had to give
-/// four million ids a millisecond.
+/// Source of [`RunId`]s: 42 bits of the starting time in milliseconds, and 22 bits of a counter
+/// that carries over into them. An id could repeat only if an earlier start had given four million
+/// ids a millisecond.
 #[derive(Debug)]
 pub struct RunIds(AtomicU64);
 
 impl RunIds {
-    /// Ids that begin at the current time.
+    /// Starts the ids at the current time.
     #[must_use]
     pub fn starting_now() -> Self {
         Self::starting_at(SystemTime::now())
     }
 
-    /// Ids that begin at this time.
+    /// Starts the ids at this time.
     #[must_use]
     pub fn starting_at(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(AtomicU64::new(crate::timing::millis(since_epoch) << 22))
     }
 
-    /// The next id.
+    /// Returns the next id.
     pub fn next(&self) -> RunId {
         RunId(self.0.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// One start of an inner, drawn at random: tells a reconnect of the same process from a second
-/// process with the same identity.
+/// Random id of one start of an inner: tells a reconnect of the same process from a second process
+/// with the same identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct InstanceId(pub u64);
 
-/// Who an inner is: the id of its key, or with `--open` the id that it made once and keeps.
+/// Identity of an inner: the id of its key, or with `--open` an id that the inner made once and
+/// keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Identity(String);

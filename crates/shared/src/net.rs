@@ -1,4 +1,4 @@
-//! TCP between our programs: dialing the router, TLS, socket options.
+//! TCP between the programs: dialling the router, TLS, socket options.
 
 pub mod dialer;
 pub mod socket;

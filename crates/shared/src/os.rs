@@ -16,12 +16,13 @@ pub use state_dir::{NoStateDir, default_state_dir};
 #[cfg(feature = "simulation")]
 pub use random::simulated::seed as seed_jitter;
 
-/// The exit code of an error that has no code of its own.
+/// Exit code of an error that has no code of its own.
 const ERROR: u8 = 1;
-/// The exit code of a mistake on the command line or in the settings.
+/// Exit code of a mistake on the command line or in the settings.
 const USAGE: u8 = 2;
 
-/// Ends with 0, or says what went wrong, with each cause behind it, and ends with its code.
+/// Returns the exit code of a result: 0, or after printing the error with all its causes, the
+/// error's code.
 #[must_use]
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else {
@@ -36,7 +37,7 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     ERROR.into()
 }
 
-/// The standard name of a Linux signal (signal(7)), or its number.
+/// Returns the standard name of a Linux signal (signal(7)), or its number.
 #[must_use]
 pub fn signal_name(number: i32) -> String {
     const NAMES: [&str; 31] = [
@@ -59,9 +60,9 @@ pub fn child_env() -> impl Iterator<Item = (&'static str, OsString)> {
         .filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
-/// No core dump of this process, and its memory, environment and open files closed to other
-/// processes of the same user, such as the commands that an inner runs (prctl(2),
-/// `PR_SET_DUMPABLE`). What it executes is as open as ever. To be called before a key is read.
+/// Forbids core dumps of this process, and closes its memory, environment and open files to other
+/// processes of the same user, such as an inner's commands (prctl(2), `PR_SET_DUMPABLE`). Programs
+/// that it executes are not affected. Call this before a key is read.
 pub fn no_core_dumps() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         // There is no log yet, and an old kernel is no reason not to drive.

@@ -1,4 +1,4 @@
-//! `PortRange`: which service ports there are, and which of them a key may ask for.
+//! Ranges of ports: those that a router offers, and those that a key may ask for.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -33,13 +33,13 @@ impl PortRange {
         }
     }
 
-    /// Whether the port is one of these.
+    /// Returns true if the port is in the range.
     #[must_use]
     pub fn contains(self, port: u16) -> bool {
         self.ports().contains(&port)
     }
 
-    /// The ports themselves.
+    /// Iterates over the ports.
     #[must_use]
     pub fn ports(self) -> RangeInclusive<u16> {
         self.low..=self.high
@@ -87,7 +87,7 @@ impl TryFrom<String> for PortRange {
     }
 }
 
-/// Why a text is not a range of ports.
+/// Reason why a text is not a range of ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParsePortRangeError {
     /// One of the two is not a number from 1 to 65535.

@@ -1,19 +1,19 @@
-//! How text from outside is shown on a terminal and in a log line. It prints nothing itself.
+//! Escapes text from outside, for terminals and log lines. Nothing here prints.
 //!
-//! A command's output, a peer's name, a file's content: whatever somebody else wrote could hold
-//! an escape sequence that repaints the screen, a line break that forges a log line, or an
-//! invisible character that makes two names look the same. Here such characters become
-//! `\n`, `\u{1b}` and the like; everything else, wide and combining characters included, stays
-//! as it is. It is meant to be read, not to be turned back: a backslash is not doubled.
+//! A command's output, a peer's name or a file's content may hold an escape sequence that repaints
+//! the screen, a line break that forges a log line, or an invisible character that makes two names
+//! look the same. Such characters become `\n`, `\u{1b}` and the like; all others stay, wide and
+//! combining characters too. The result is for reading, not for parsing: a backslash is not
+//! doubled.
 
 use std::fmt::{self, Display, Write};
 
-/// A string from outside, shown with every hidden character (see [`is_hidden`]) escaped.
+/// Shows a string from outside with each hidden character (see [`is_hidden`]) escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a str);
 
 impl<'a> Escaped<'a> {
-    /// At most `chars` characters of what would be shown, then `…` if there is more.
+    /// Limits the shown text to `chars` characters, then `…` if there is more.
     #[must_use]
     pub fn cut(self, chars: usize) -> Cut<'a> {
         EscapedBytes(self.0.as_bytes()).cut(chars)
@@ -26,12 +26,12 @@ impl Display for Escaped<'_> {
     }
 }
 
-/// Bytes from outside, shown like [`Escaped`] text; what isn't UTF-8 becomes `\xNN`.
+/// Shows bytes from outside like [`Escaped`]; bytes that are not UTF-8 become `\xNN`.
 #[derive(Clone, Copy, Debug)]
 pub struct EscapedBytes<'a>(pub &'a [u8]);
 
 impl<'a> EscapedBytes<'a> {
-    /// At most `chars` characters of what would be shown, then `…` if there is more.
+    /// Limits the shown text to `chars` characters, then `…` if there is more.
     #[must_use]
     pub fn cut(self, chars: usize) -> Cut<'a> {
         Cut {
@@ -47,7 +47,7 @@ impl Display for EscapedBytes<'_> {
     }
 }
 
-/// The beginning of a text from outside, made by `cut` of [`Escaped`] and [`EscapedBytes`].
+/// Shows the beginning of a text from outside; made by `cut` of [`Escaped`] and [`EscapedBytes`].
 #[derive(Clone, Copy, Debug)]
 pub struct Cut<'a> {
     bytes: &'a [u8],
@@ -64,10 +64,10 @@ impl Display for Cut<'_> {
     }
 }
 
-/// Escapes all that is written to it; for text that is formatted piece by piece.
+/// Escapes everything that is written to it, for text that is formatted piece by piece.
 ///
-/// Once a limit is reached, writing fails with [`fmt::Error`], so that a long `Debug` output is
-/// not formatted to its end for nothing; [`Escaper::is_full`] tells this from a real error.
+/// At the limit writing fails with [`fmt::Error`], so that a long `Debug` output is not formatted
+/// to its end for nothing; [`Escaper::is_full`] tells this from a real error.
 #[derive(Debug)]
 pub struct Escaper<W> {
     out: W,
@@ -76,7 +76,7 @@ pub struct Escaper<W> {
 }
 
 impl<W: Write> Escaper<W> {
-    /// Without a limit.
+    /// Makes one without a limit.
     pub fn new(out: W) -> Self {
         Self::cut(out, usize::MAX)
     }
@@ -90,7 +90,7 @@ impl<W: Write> Escaper<W> {
         }
     }
 
-    /// Whether something had to be left out.
+    /// Returns true if something was left out.
     pub fn is_full(&self) -> bool {
         self.full
     }
@@ -142,10 +142,10 @@ impl<W: Write> Write for Escaper<W> {
     }
 }
 
-/// Whether a character does something to the screen or the line instead of being seen on it:
-/// controls (C0, DEL, C1), line and paragraph separators, everything that sets the direction of
-/// text, and the invisible characters of Unicode 16 (default ignorable and format characters,
-/// fillers, tags). Variation selectors 1 to 16 stay: emoji need them.
+/// Returns true for a character that acts on the screen or the line instead of being seen: controls
+/// (C0, DEL, C1), line and paragraph separators, everything that sets the direction of text, and
+/// the invisible characters of Unicode 16 (default ignorable and format characters, fillers, tags).
+/// Variation selectors 1 to 16 are not among them: emoji need them.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     if c.is_ascii() {

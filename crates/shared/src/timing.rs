@@ -1,76 +1,74 @@
-//! Owns every duration that two programs must agree on, each with its reason.
+//! Durations that two programs must agree on, each with its reason.
 
 use std::time::{Duration, Instant};
 
-/// From TCP connect to the end of the hello: resolving, connecting, upgrading and being welcomed.
-/// rathole waits 5 s, bore 3 s, NATS 2 s.
+/// Longest time to connect: resolve, connect, upgrade, hello and welcome. rathole waits 5 s, bore 3
+/// s, NATS 2 s.
 pub const HELLO: Duration = Duration::from_secs(5);
 
-/// How often a link is pinged, and after how much silence it is dead.
+/// Interval of pings, and the silence after which a link is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Time between pings.
     pub ping: Duration,
-    /// Silence after which the peer is taken for dead; also `TCP_USER_TIMEOUT`.
+    /// Silence after which the peer counts as dead; also `TCP_USER_TIMEOUT`.
     pub dead: Duration,
 }
 
-/// The pace while a run is open: a dead link is noticed within 6 s.
+/// Pace while a run is open or somebody watches: a dead link is noticed within 6 s.
 pub const PACE_BUSY: Pace = Pace {
     ping: Duration::from_secs(2),
     dead: Duration::from_secs(6),
 };
 
-/// The pace of an idle link: a 2 s ping would cost a SIM card some 370 MB a month.
+/// Pace of an idle link: a ping every 2 s would cost a SIM card some 370 MB a month.
 pub const PACE_IDLE: Pace = Pace {
     ping: Duration::from_secs(20),
     dead: Duration::from_secs(60),
 };
 
-/// How long a link stays at the busy pace after its last run, so that a burst of runs doesn't
+/// Time for which a link stays at the busy pace after its last run, so that a burst of runs doesn't
 /// switch back and forth.
 pub const BUSY_LINGER: Duration = Duration::from_secs(10);
 
-/// Motion that goes by an older tick of the car's clock, or has waited longer, is dropped: above
-/// this round trip nobody drives.
+/// Greatest age of a press or a renewal, by its tick of the car's clock or by the time that it
+/// waited; older ones are dropped. So nobody drives above this round trip.
 pub const MOTION_AGE: Duration = Duration::from_secs(1);
 
-/// A run that reaches the car later than this after it was asked for, all of it, is not begun. What
-/// its input takes on its way to the car is not counted, but for a motion. Below [`PACE_BUSY`]'s
-/// dead time, so that hardly a run begins after its caller was told "link lost",
-/// which says that nobody knows.
+/// Greatest age of a run at its beginning; an older one is not begun. The time that its input takes
+/// on its way to the car doesn't count, except for a motion. The value is below the dead time of
+/// [`PACE_BUSY`], so that hardly any run begins after its caller was told that the link was lost.
 pub const RUN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Between SIGTERM and SIGKILL to a run's process group (websocketd's pause is of this order).
+/// Pause between SIGTERM and SIGKILL to a run's process group (websocketd's is about as long).
 pub const KILL_GRACE: Duration = Duration::from_secs(2);
 
-/// How long what a command leaves behind may live on: its process group, or a pipe that a
-/// grandchild holds.
+/// Time for which processes that a command leaves behind may live on, or hold its output pipe.
 pub const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 
-/// How long a service port stays open, answering 503, after its link was lost.
+/// Time for which a service port stays open and answers 503 after its link was lost.
 pub const PORT_KEPT: Duration = Duration::from_secs(60);
 
-/// How long running commands get to end when a program is told to stop (NATS' lame duck mode,
+/// Time for which running commands may go on when a program is told to end (NATS' lame duck mode,
 /// cloudflared's grace period).
 pub const DRAIN: Duration = Duration::from_secs(30);
 
-/// Inners that a router sends away come back spread over this time.
+/// Time over which inners that a router sends away are told to come back.
 pub const COME_BACK_SPREAD: Duration = Duration::from_secs(1);
 
-/// An HTTP request's headers must be complete within this time.
+/// Longest time for an HTTP request's headers to arrive.
 pub const HTTP_HEADERS: Duration = Duration::from_secs(10);
 
-/// An HTTP request's body must be complete within this time.
+/// Longest time for an HTTP request's body to arrive.
 pub const HTTP_BODY: Duration = Duration::from_secs(10);
 
-/// The time by the clock of the runtime's timers, which a test can pause.
+/// Returns the time by the clock of the runtime's timers, which a test can pause.
 #[must_use]
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Milliseconds with three decimals at most, as every log line and every line of JSON has them.
+/// Converts to milliseconds with at most three decimals, as log lines and JSON have them.
 #[must_use]
 pub fn millis_f64(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3

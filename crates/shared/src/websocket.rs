@@ -1,5 +1,5 @@
-//! Owns one WebSocket between two of our programs: messages in and out, several a write when
-//! several wait, with the limits of the protocol. It decides nothing.
+//! Sends and receives messages over one WebSocket, with the limits of the protocol. Several
+//! messages that wait go into one write.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -21,11 +21,11 @@ use tokio_tungstenite::tungstenite::{self, Error as WsError};
 use crate::codec::{CodecError, Encoding, MessagePack};
 use crate::protocol::MAX_MESSAGE;
 
-/// A write is begun when this much waits, and nothing more is taken on until it is out.
+/// A write begins when this many bytes wait; no more messages are accepted until they are out.
 const BATCH: usize = 32 * 1024;
 
-/// The limits of a WebSocket of ours. tungstenite's own are 64 MiB a message, 16 MiB a frame, an
-/// unbounded write buffer and 128 KiB of read buffer for each connection.
+/// Limits of the programs' WebSockets. tungstenite's defaults are 64 MiB for a message, 16 MiB for
+/// a frame, an unbounded write buffer and 128 KiB of read buffer for each connection.
 #[must_use]
 pub fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
@@ -36,33 +36,33 @@ pub fn limits() -> WebSocketConfig {
         .max_frame_size(Some(MAX_MESSAGE))
 }
 
-/// What came from the peer, or became of what we sent.
+/// Event of a socket.
 #[derive(Debug)]
 pub enum SocketEvent<M> {
-    /// Nothing: what was queued is out, and [there is room](MessageSocket::has_room) again.
+    /// The queued messages are out: [there is room](MessageSocket::has_room) again.
     Writable,
-    /// A message.
+    /// A message arrived.
     Message(M),
-    /// A ping; its pong is already on its way.
+    /// A ping arrived; its pong is already on its way.
     Ping,
-    /// The answer to a ping of ours, with its payload.
+    /// A pong arrived, with the payload of the ping that it answers.
     Pong(Bytes),
-    /// The peer closed, with its reason if it gave one.
+    /// The peer closed the socket, with this reason (empty if it gave none).
     Closed(String),
 }
 
-/// Why a wire broke.
+/// Reason why a socket broke.
 #[derive(Debug, Error)]
 pub enum WebSocketError {
-    /// The connection was lost or the peer broke WebSocket.
+    /// The connection was lost, or the peer broke the WebSocket protocol.
     #[error("the connection was lost: {}", in_words(.0))]
     Lost(#[from] Box<WsError>),
-    /// The peer sent something that is no message, or one that is too large.
+    /// The peer sent bytes that are not a message, or too many.
     #[error("{0}")]
     Codec(#[from] CodecError),
 }
 
-/// What a broken connection means, where the library's words are for its own readers.
+/// Says what a broken connection means, in plainer words than the library's.
 fn in_words(error: &WsError) -> String {
     use std::io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof,
@@ -85,7 +85,7 @@ fn in_words(error: &WsError) -> String {
 }
 
 impl WebSocketError {
-    /// Whether the peer broke the protocol, rather than the network the connection.
+    /// Returns true if the peer broke the protocol, false if the network broke the connection.
     #[must_use]
     pub fn is_violation(&self) -> bool {
         match self {
@@ -101,7 +101,7 @@ impl WebSocketError {
     }
 }
 
-/// A WebSocket that carries `Out` to the peer and `In` from it, in the encoding `E`.
+/// WebSocket that carries `Out` to the peer and `In` from the peer, in the encoding `E`.
 #[derive(Debug)]
 pub struct MessageSocket<S, Out, In, E = MessagePack> {
     socket: WebSocketStream<S>,
@@ -116,7 +116,7 @@ where
     In: DeserializeOwned,
     E: Encoding,
 {
-    /// The wire over a WebSocket that was made with [`limits`].
+    /// Uses a WebSocket that was made with [`limits`].
     pub fn new(socket: WebSocketStream<S>) -> Self {
         Self {
             socket,
@@ -125,7 +125,8 @@ where
         }
     }
 
-    /// The server's end, on a connection that was upgraded; `read` came behind the upgrade.
+    /// Makes the server's end on an upgraded connection. `read` has the bytes that came after the
+    /// upgrade request.
     pub async fn accepted(stream: S, read: Vec<u8>) -> Self {
         let config = Some(limits());
         let role = Role::Server;
@@ -136,12 +137,12 @@ where
         })
     }
 
-    /// The connection underneath.
+    /// Returns the connection underneath.
     pub fn get_ref(&self) -> &S {
         self.socket.get_ref()
     }
 
-    /// Whether another message may be pushed now. [`event`](Self::event) makes room.
+    /// Returns true if another message may be pushed now. [`event`](Self::event) makes room.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.unflushed < BATCH
@@ -150,7 +151,7 @@ where
     /// Queues a message; [`event`](Self::event) or [`close_with`](Self::close_with) sends it.
     ///
     /// # Errors
-    /// If it is too large or the connection was lost.
+    /// If the message is too large or the connection was lost.
     pub fn push(&mut self, message: &Out) -> Result<(), WebSocketError> {
         self.start(E::write(message)?)
     }
@@ -171,8 +172,8 @@ where
         Ok(())
     }
 
-    /// Sends what is queued, and gives the next thing that comes from the peer. May be dropped
-    /// and called again without loss.
+    /// Sends queued messages and returns the next event. May be dropped and called again without
+    /// loss.
     ///
     /// # Errors
     /// If the connection was lost or the peer broke the protocol.
@@ -187,10 +188,9 @@ where
         .await
     }
 
-    /// Sends what is queued, then these last words and a close frame with this reason (cut to
-    /// 120 bytes), and throws away what still comes until the peer has closed too: a connection
-    /// that is closed with something unread is reset, and what was sent last is lost with it.
-    /// Gives up when `patience` is over.
+    /// Sends queued messages, then this last message and a close frame with this reason (cut to 120
+    /// bytes). Discards what still arrives until the peer has closed too: a connection that is
+    /// closed with unread bytes is reset, which loses the last message. Gives up after `patience`.
     pub async fn close_with(mut self, last_words: Option<&Out>, reason: &str, patience: Duration) {
         let cut = reason.floor_char_boundary(120);
         let frame = CloseFrame {
@@ -209,7 +209,7 @@ where
             }
             Ok::<_, WebSocketError>(())
         };
-        // Whoever doesn't listen, or is gone, does without.
+        // A peer that doesn't read, or is gone, does without the last message.
         let _ = tokio::time::timeout(patience, closing).await;
     }
 

@@ -1,6 +1,6 @@
-//! Owns what one attempt to reach the router learns from those before it: where it was, so that a
-//! name server which is silent keeps nobody away from it, and how often it could not be trusted,
-//! since once may be an accident.
+//! Dials the router and remembers what earlier attempts learned: the router's last address, so that
+//! a silent name server keeps nobody away, and how often the router could not be trusted, since
+//! once may be an accident.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -21,16 +21,16 @@ mod attempt;
 pub use attempt::{DialError, RouterAddress, bracketed};
 use attempt::{connect, resolve, secure, too_slow, unresolved, upgrade};
 
-/// How long a name may take to be found before the router is looked for where it was last, too: a
-/// resolver whose question is lost asks again only after 5 s (resolv.conf(5), `timeout`).
+/// Time for the name to resolve before the router's last address is tried too: a resolver whose
+/// question is lost asks again only after 5 s (resolv.conf(5), `timeout`).
 const LOOKUP: Duration = Duration::from_secs(1);
-/// So often in a row the same can't be trusted in the same words before that is no accident: one
-/// flipped bit makes another key of the router's.
+/// Number of equal failures of trust in a row that count as no accident: one flipped bit on the way
+/// makes another public key of the router's.
 const CERTAIN: u32 = 3;
 
-/// A WebSocket to the router at this path of its main port, within [`timing::HELLO`]. A key is
-/// sent over TLS only, but to a router on this machine; without a key there is nothing to know the
-/// router by, and nothing to hide from it.
+/// Opens a WebSocket to this path of the router's main port, within [`timing::HELLO`]. A key is
+/// sent over TLS only, except to a router on this machine. Without a key there is nothing to know
+/// the router by, and nothing to hide from it.
 ///
 /// # Errors
 /// See [`DialError`].
@@ -42,20 +42,20 @@ pub async fn dial(
     Dialer::default().dial(router, path, key).await
 }
 
-/// What is known from earlier attempts.
+/// Knowledge from earlier attempts.
 #[derive(Debug, Default)]
 pub struct Dialer {
-    /// Where the router was reached last.
+    /// Address at which the router was reached last.
     reached: Option<SocketAddr>,
-    /// Why it could not be trusted.
+    /// Reason why the router could not be trusted.
     doubt: String,
-    /// How often in a row.
+    /// Number of times in a row.
     times: u32,
 }
 
 impl Dialer {
-    /// As [`dial`]. Where the router's name is not found, or not soon, it is looked for
-    /// where it was last.
+    /// Dials as [`dial`] does. If the router's name is not found, or not soon, the last address is
+    /// tried.
     ///
     /// # Errors
     /// See [`DialError`].
@@ -90,7 +90,7 @@ impl Dialer {
         }
     }
 
-    /// A connection; and why the name was not found, if it is to where the router was last.
+    /// Connects. Also returns why the name was not found, if the connection is to the last address.
     async fn reach(
         &self,
         router: &RouterAddress,
@@ -131,8 +131,8 @@ impl Dialer {
         Ok((stream, None))
     }
 
-    /// What to make of a failure. Who is where the router was may be somebody else by now, or a bit
-    /// was flipped: the name that is not found is the trouble.
+    /// Decides which failure to report. The peer at the last address may be somebody else by now,
+    /// or a bit was flipped; then the missing name is the trouble to report.
     fn learn(&mut self, error: DialError, not_found: Option<DialError>) -> DialError {
         if let Some(not_found) = not_found
             && !matches!(error, DialError::Timeout { .. } | DialError::Refused { .. })
@@ -149,7 +149,7 @@ impl Dialer {
         error
     }
 
-    /// The shortest pause before another attempt after this one.
+    /// Returns the shortest pause before another attempt.
     #[must_use]
     pub fn pause(&self, error: &DialError) -> Duration {
         match error {
@@ -161,7 +161,7 @@ impl Dialer {
     }
 }
 
-/// Of a name that is not found.
+/// Makes the error for a name that is not found.
 async fn by_last_address(
     deadline: Instant,
     connecting: impl Future<Output = std::io::Result<TcpStream>>,

@@ -1,4 +1,4 @@
-//! Owns the options of TCP sockets: what the kernel is told about a connection of ours.
+//! Options of TCP sockets.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,16 +7,16 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How much of what we write the kernel may hold unsent, in bytes: a message that is urgent
-/// waits behind no more than this. (Cloudflare's and Apple's figure for interactive streams.)
+/// Most unsent bytes that the kernel may hold: an urgent message waits behind no more than this.
+/// (Cloudflare and Apple use this value for interactive streams.)
 const NOTSENT_LOWAT: u32 = 16 * 1024;
 
-/// Waiting connections a listener holds; the kernel caps it at `net.core.somaxconn`. No more than
-/// the main port lets in within two seconds: who has waited longer is about to give up (the hello's
-/// 5 s), and to let those in would be work for nobody, for ever.
+/// Most waiting connections of a listener; the kernel caps it at `net.core.somaxconn`. The main
+/// port accepts as many within two seconds. A caller that has waited longer is about to give up
+/// (its hello may take 5 s), and accepting it would be work for nobody.
 const BACKLOG: i32 = 1024;
 
-/// A listener on this address; an IPv6 wildcard takes IPv4 as well.
+/// Listens on this address; an IPv6 wildcard takes IPv4 as well.
 ///
 /// # Errors
 /// As `bind` and `listen` do: the address is in use, not ours, or needs privileges.
@@ -24,7 +24,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     listen_on(SocketAddr::new(really(address.ip()), address.port()))
 }
 
-/// Where [`listen`] really listens for this address. Asks the kernel.
+/// Returns the address on which [`listen`] really listens. Asks the kernel.
 #[must_use]
 pub fn really(address: IpAddr) -> IpAddr {
     with(address, || {
@@ -34,7 +34,7 @@ pub fn really(address: IpAddr) -> IpAddr {
     })
 }
 
-/// The same with a kernel that has IPv6 or hasn't: then IPv4 is all there is to take.
+/// Returns the address for a kernel with or without IPv6.
 fn with(address: IpAddr, has_ipv6: impl FnOnce() -> bool) -> IpAddr {
     match address {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) if !has_ipv6() => Ipv4Addr::UNSPECIFIED.into(),
@@ -58,7 +58,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Prepares a link: small messages leave at once, little waits unsent in the kernel.
+/// Sets the options of a link: small messages leave at once, little waits unsent in the kernel.
 pub fn prepare_link(stream: &TcpStream) {
     // Failure means a platform without the option: the link works, only less promptly.
     let _ = stream.set_nodelay(true);
@@ -68,7 +68,7 @@ pub fn prepare_link(stream: &TcpStream) {
 /// Tells the kernel after how long without an acknowledgement the connection is dead
 /// (`TCP_USER_TIMEOUT`, RFC 5482).
 pub fn set_dead_after(stream: &TcpStream, silence: Duration) {
-    // Our own keepalive check finds a dead peer too; the kernel's only frees the socket sooner.
+    // The keepalive finds a dead peer too; the kernel only frees the socket sooner.
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(silence));
 }
 

@@ -1,5 +1,5 @@
-//! Owns how inner and console make sure that they talk to their router: by the public key that
-//! their own key names, or by a certificate that this machine's authorities vouch for.
+//! Makes sure that inner and console talk to their router: by the public key whose fingerprint is
+//! in their own key, or by a certificate that this machine's authorities vouch for.
 
 use std::sync::Arc;
 
@@ -18,29 +18,28 @@ use tokio_rustls::TlsConnector;
 use super::transport::Transport;
 use crate::key::Fingerprint;
 
-/// The cryptography of all three programs.
+/// Cryptography of all three programs.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// The router has another public key than the one that our key was made for.
+/// The router's public key is not the one that the caller's key was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("its public key is {found}, and not {expected}")]
 pub struct OtherRouter {
-    /// What our key says.
+    /// Fingerprint in the caller's key.
     pub expected: Fingerprint,
-    /// What it has.
+    /// Fingerprint of the router.
     pub found: Fingerprint,
 }
 
-/// Puts TLS on a connection to the router `host`, which has to have this public key; without a
-/// fingerprint, a certificate for that name from an authority that this machine trusts
-/// (`SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's).
+/// Puts TLS on a connection to the router `host`. The router must have the public key with this
+/// fingerprint; without a fingerprint, a certificate for that name from an authority that this
+/// machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's).
 ///
 /// # Errors
-/// As a TLS handshake fails; where it is the router's public key that is wrong, with an
-/// [`OtherRouter`] inside.
+/// If the TLS handshake fails; with an [`OtherRouter`] inside if the router's public key is wrong.
 pub async fn connect(
     stream: TcpStream,
     host: &str,
@@ -79,9 +78,9 @@ fn by_authorities() -> Result<ClientConfig, TlsError> {
         .with_no_client_auth())
 }
 
-/// Takes one public key, whatever else its certificate says: names and dates add nothing to it,
-/// and a clock that is wrong takes nothing from it. That the peer has the private key is checked
-/// as ever, by the handshake's signature.
+/// Accepts one public key, whatever else its certificate says: names and dates add nothing, and a
+/// wrong clock does no harm. The handshake's signature proves, as always, that the peer has the
+/// private key.
 #[derive(Debug)]
 struct Pinned {
     fingerprint: Fingerprint,
@@ -137,7 +136,8 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-/// Why a handshake failed, in words that say what to do; `None` where it is no matter of TLS.
+/// Returns a sentence that says why a handshake failed and what to do; `None` if TLS is not the
+/// reason.
 #[must_use]
 pub fn explain(error: &std::io::Error) -> Option<String> {
     let tls = error.get_ref()?.downcast_ref::<TlsError>()?;
@@ -169,8 +169,8 @@ pub fn explain(error: &std::io::Error) -> Option<String> {
     })
 }
 
-/// Whether a handshake failed for what the router is, so that the next will fail for it too. A bit
-/// that flips on the way makes it fail in any other way.
+/// Returns true if a handshake failed because of the router itself, so that the next one will fail
+/// too. A bit that flips on the way gives other failures.
 #[must_use]
 pub fn is_of_the_router(error: &std::io::Error) -> bool {
     let tls = (error.get_ref()).and_then(|error| error.downcast_ref::<TlsError>());

@@ -1,4 +1,4 @@
-//! Owns what carries a link or a request: TCP, with TLS on it or plain.
+//! Connection of a link or a request: TCP, plain or with TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -11,28 +11,28 @@ use tokio_rustls::TlsStream;
 
 use super::socket;
 
-/// Most bytes that TLS holds back when the socket takes no more: what waits there can't be
-/// overtaken by a stop. One record.
+/// Most bytes that TLS buffers when the socket takes no more: one record. A stop can't overtake
+/// what waits there.
 const TLS_BUFFER: usize = 16 * 1024;
 
-/// A connection, either end of it.
+/// Either end of a connection.
 #[derive(Debug)]
 pub enum Transport {
-    /// As it is.
+    /// Plain TCP.
     Plain(TcpStream),
-    /// Encrypted, the peer known by its key or its certificate.
+    /// TLS; the peer is known by its key or its certificate.
     Tls(Box<TlsStream<TcpStream>>),
-    /// No socket at all: the network is the simulation's.
+    /// Connection over the network of the simulation, without a socket.
     #[cfg(feature = "simulation")]
     Simulated(Box<dyn SimulatedStream>),
 }
 
-/// A connection over a simulated network.
+/// Connection over a simulated network.
 #[cfg(feature = "simulation")]
 pub trait SimulatedStream: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {}
 
 impl Transport {
-    /// A connection with TLS on it, after its handshake.
+    /// Makes a connection with TLS, after the handshake.
     pub fn tls(stream: impl Into<TlsStream<TcpStream>>) -> Self {
         let mut stream = stream.into();
         match &mut stream {
@@ -42,7 +42,7 @@ impl Transport {
         Self::Tls(Box::new(stream))
     }
 
-    /// The socket underneath, for its options and addresses; a simulated network has none.
+    /// Returns the socket underneath, for its options and addresses; a simulated network has none.
     #[must_use]
     pub fn socket(&self) -> Option<&TcpStream> {
         match self {
@@ -60,7 +60,7 @@ impl Transport {
         }
     }
 
-    /// Whether nobody on the way can read it.
+    /// Returns true if nobody on the way can read the connection.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))

@@ -1,15 +1,15 @@
-//! Owns randomness: ids and jitter, from the kernel.
+//! Random numbers from the kernel, for ids and jitter.
 
-/// A random number, all of its bits.
+/// Returns 64 random bits.
 ///
 /// # Errors
-/// If the kernel has no randomness to give, which Linux has from early boot on.
+/// If the kernel has no randomness yet, which happens only in early boot.
 pub fn random_u64() -> Result<u64, getrandom::Error> {
     getrandom::u64()
 }
 
-/// Uniform in `0.0..1.0`, to spread what would else happen at once. Where there is no randomness
-/// it is a half, which spreads nothing and harms nothing.
+/// Returns a number that is uniform in `0.0..1.0`, to spread what would otherwise happen at once;
+/// 0.5 if there is no randomness, which spreads nothing and harms nothing.
 #[must_use]
 pub fn jitter() -> f64 {
     #[cfg(feature = "simulation")]
@@ -19,7 +19,7 @@ pub fn jitter() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / 2_f64.powi(32))
 }
 
-/// Dice that fall the same each time.
+/// Repeatable jitter for the simulation.
 #[cfg(feature = "simulation")]
 pub(super) mod simulated {
     use std::cell::Cell;
@@ -28,12 +28,12 @@ pub(super) mod simulated {
         static STATE: Cell<Option<u64>> = const { Cell::new(None) };
     }
 
-    /// From now on jitter in this thread comes from this seed.
+    /// Lets the jitter of this thread come from this seed from now on.
     pub fn seed(seed: u64) {
         STATE.set(Some(seed));
     }
 
-    /// The next of them (splitmix64), where there is a seed.
+    /// Returns the next number (splitmix64), if there is a seed.
     pub(super) fn jitter() -> Option<f64> {
         let state = STATE.get()?.wrapping_add(0x9e37_79b9_7f4a_7c15);
         STATE.set(Some(state));

@@ -1,34 +1,34 @@
-//! Owns what systemd is told of us, where it is there and wants to know (sd_notify(3)): that we
-//! are ready, that we end, and that we live. To anyone else this says nothing.
+//! Tells systemd, if it wants to know (sd_notify(3)), that this program is ready, is ending, or is
+//! alive.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// We do our work.
+/// Reports that the program is ready.
 pub fn ready() {
     say(&[NotifyState::Ready]);
 }
 
-/// We are about to end.
+/// Reports that the program is ending.
 pub fn stopping() {
     say(&[NotifyState::Stopping]);
 }
 
-/// We are about to be the program in our file; [`ready`] follows.
+/// Reports that the program is about to replace itself; [`ready`] follows.
 pub fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         say(&[NotifyState::Reloading, now]);
     }
 }
 
-/// We have just proved that we do our work.
+/// Reports that the program has just proved that it works.
 pub fn alive() {
     say(&[NotifyState::Watchdog]);
 }
 
-/// How often to prove it: half of the time after which we are killed for silence, as
-/// sd_watchdog_enabled(3) advises. `None`: nobody waits for it.
+/// Returns the interval of [`alive`] reports: half of the time after which systemd kills a silent
+/// program, as sd_watchdog_enabled(3) advises. `None`: systemd doesn't ask for them.
 #[must_use]
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2)

@@ -1,14 +1,14 @@
-//! Where a program keeps what outlives it when nobody says where: the state directory.
+//! Default of the state directory.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// The default of `--state-dir`: systemd's `$STATE_DIRECTORY` (the first of several), else
+/// Returns the default of `--state-dir`: systemd's `$STATE_DIRECTORY` (the first of several), else
 /// `$XDG_STATE_HOME/p2prouter`, else `~/.local/state/p2prouter`. It need not exist.
 ///
 /// # Errors
 ///
-/// When not even a home is known.
+/// If `HOME` is not set either.
 pub fn default_state_dir() -> Result<PathBuf, NoStateDir> {
     state_dir(|name| std::env::var_os(name))
 }
@@ -25,7 +25,7 @@ fn state_dir(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, NoS
         .ok_or(NoStateDir)
 }
 
-/// There is no environment to tell where state belongs.
+/// No environment variable says where state belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "there is no place for what this program keeps, as HOME is not set: say where with --state-dir DIR"

@@ -1,5 +1,5 @@
-//! Owns reaching the router: resolve, connect, make sure that it is the router, upgrade. One for
-//! inner and console. It tries once; when to try again is `backoff`'s.
+//! Makes one attempt to reach the router, for inner and console: resolve, connect, check that it is
+//! the router, upgrade. `backoff` decides when to try again.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,14 +21,14 @@ use crate::protocol::SUBPROTOCOL;
 use crate::text::Escaped;
 use crate::{backoff, timing, websocket};
 
-/// Pause before the next address is tried beside those before it, unless they have failed
-/// already (RFC 8305, 5: 250 ms).
+/// Pause before the next address is tried beside the earlier ones, unless those have failed already
+/// (RFC 8305, 5: 250 ms).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Most bytes of a refusal that are read and shown.
 const MAX_SAID: usize = 500;
 
-/// Where the router is.
+/// Address of the router.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouterAddress {
     /// A host name or an address, IPv6 without brackets.
@@ -43,7 +43,7 @@ impl std::fmt::Display for RouterAddress {
     }
 }
 
-/// The host as it stands in a URL: IPv6 addresses in brackets.
+/// Returns the host as a URL has it: IPv6 addresses in brackets.
 #[must_use]
 pub fn bracketed(host: &str) -> String {
     if host.contains(':') {
@@ -53,7 +53,7 @@ pub fn bracketed(host: &str) -> String {
     }
 }
 
-/// Why the router was not reached; each says at which step, and what to do.
+/// Reason why the router was not reached. Each sentence says at which step, and what to do.
 #[derive(Debug, Error)]
 pub enum DialError {
     /// The name has no address.
@@ -63,78 +63,78 @@ pub enum DialError {
     Resolve {
         /// The name.
         host: String,
-        /// What the resolver said.
+        /// Error of the resolver.
         source: io::Error,
     },
-    /// No address answers.
+    /// No address of the router answers.
     #[error(
         "no connection to {router} ({source}): is the router running, and the port open in its firewall?"
     )]
     Connect {
-        /// Where.
+        /// Address of the router.
         router: RouterAddress,
-        /// What the last address tried said.
+        /// Error of the last address that was tried.
         source: io::Error,
     },
     /// The router did not complete the hello in time.
     #[error("{router} did not answer within {} s: is it a p2p-router?", timing::HELLO.as_secs())]
     Timeout {
-        /// Where.
+        /// Address of the router.
         router: RouterAddress,
     },
-    /// There is no TLS with what is there, or none that can be trusted.
+    /// The peer speaks no TLS, or TLS that can't be trusted.
     #[error("no safe connection to {router}: {why}")]
     Untrusted {
-        /// Where.
+        /// Address of the router.
         router: RouterAddress,
-        /// What is wrong, and what to do.
+        /// Sentence that says what is wrong and what to do.
         why: String,
-        /// It is said of the router, and the next attempt comes to the same. Else it may be that
-        /// something on the way garbled what was said.
+        /// True if the router itself is the reason, so that the next attempt will fail too; false
+        /// if the network may have garbled something.
         lasts: bool,
     },
-    /// The router works with keys, and there is none here.
+    /// The router works with keys, and this program has none.
     #[error(
         "{router} needs a key, and there is none in ~/.config/p2prouter/key, --key-file or P2P_KEY: paste there what `p2p-router key add` prints on the router, and start again"
     )]
     NoKey {
-        /// Where.
+        /// Address of the router.
         router: RouterAddress,
     },
     /// The router refused the key.
     #[error("{router} refuses the key: {said}")]
     Denied {
-        /// Where.
+        /// Address of the router.
         router: RouterAddress,
-        /// The router's own sentence.
+        /// Sentence of the router.
         said: String,
     },
-    /// A port of the router, but one of its service ports.
+    /// The port is one of the router's service ports, not its main port.
     #[error(
         "{router} is one of the router's service ports: what is wanted is its main port (8888, unless it was changed there)"
     )]
     ServicePort {
-        /// Where.
+        /// Address of the router.
         router: RouterAddress,
     },
-    /// The router answered otherwise: another version, overloaded, shutting down.
+    /// The router refused for another reason: another version, overload, shutting down.
     #[error("{router} refuses: {said}")]
     Refused {
-        /// Where.
+        /// Address of the router.
         router: RouterAddress,
-        /// The router's own sentence.
+        /// Sentence of the router.
         said: String,
-        /// Before then it won't answer otherwise.
+        /// Time until the router may answer differently.
         retry_after: Option<Duration>,
     },
-    /// What is there isn't a router of this version.
+    /// The peer is not a router of this version.
     #[error(
         "{router} is not a p2p-router that speaks {SUBPROTOCOL} ({source}): check host and port, or update the older of the two"
     )]
     NotARouter {
-        /// Where.
+        /// Address of the router.
         router: RouterAddress,
-        /// What went wrong.
+        /// Error of the upgrade.
         source: Box<WsError>,
     },
 }
@@ -158,7 +158,7 @@ pub(super) async fn resolve(router: &RouterAddress) -> Result<Vec<SocketAddr>, D
     }
 }
 
-/// A connection to the first address that takes one.
+/// Connects to the first address that accepts.
 pub(super) async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
@@ -238,14 +238,14 @@ pub(super) async fn upgrade(
     }
 }
 
-/// How long the router says to wait, up to as long as it does for a wrong key.
+/// Returns the time that the router says to wait, up to its longest pause for a wrong key.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     let pause = Duration::from_secs(value.parse().ok()?);
     Some(pause.min(backoff::DENIED))
 }
 
-/// What an answer other than "switching protocols" means.
+/// Turns an answer other than "switching protocols" into an error.
 fn refusal(
     router: &RouterAddress,
     has_key: bool,
