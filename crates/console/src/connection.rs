@@ -6,12 +6,12 @@ mod outbox;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_shared::backoff::Backoff;
 use p2p_shared::key::Key;
-use p2p_shared::net::dialer::{DialError, Dialer, RouterAddress};
+use p2p_shared::net::dialer::{DialError, RouterAddress};
+use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::net::transport::Transport;
-use p2p_shared::os::jitter;
 use p2p_shared::protocol::{ADMIN_PATH, ConsoleToRouter, RouterToConsole};
+use p2p_shared::timing::{micros, millis};
 use p2p_shared::websocket::{MessageSocket, SocketEvent};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -46,9 +46,9 @@ impl RouterTarget {
     ///
     /// # Errors
     /// See [`DialError`].
-    pub async fn connect(&self, dialer: &mut Dialer) -> Result<ConsoleSocket, DialError> {
+    pub async fn connect(&self, reconnect: &mut Reconnect) -> Result<ConsoleSocket, DialError> {
         let key = self.key.as_ref();
-        let socket = dialer.dial(&self.router, ADMIN_PATH, key).await?;
+        let socket = reconnect.dial(&self.router, ADMIN_PATH, key).await?;
         let mut socket = MessageSocket::new(socket);
         let hello = ConsoleToRouter::Hello {
             software: concat!("p2p-console ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -97,16 +97,15 @@ pub async fn run(
     events: mpsc::Sender<FromRouter>,
     mut requests: mpsc::UnboundedReceiver<ToRouter>,
 ) {
-    let mut backoff = Backoff::default();
-    let mut dialer = Dialer::default();
+    let mut reconnect = Reconnect::default();
     let mut ping_every = Duration::from_secs(2);
     loop {
-        let dialled = dial_unless_ended(&target, &mut dialer, &mut requests, &mut ping_every);
+        let dialled = dial_unless_ended(&target, &mut reconnect, &mut requests, &mut ping_every);
         let end = match dialled.await {
             DialOutcome::Ended => return,
-            DialOutcome::Failed(error) => LostConnection::of(&error, &dialer),
+            DialOutcome::Failed(error) => LostConnection::of(&error, &reconnect),
             DialOutcome::Up(socket) => {
-                backoff.connected(Instant::now());
+                reconnect.connected();
                 if events.send(FromRouter::Connected).await.is_err() {
                     return;
                 }
@@ -116,10 +115,8 @@ pub async fn run(
                 }
             }
         };
-        let pause = end
-            .pause
-            .unwrap_or_else(|| backoff.pause(Instant::now(), jitter()));
-        tracing::warn!(why = end.why, retry_ms = pause.as_millis(), "no router");
+        let pause = reconnect.pause(end.least_pause);
+        tracing::warn!(why = end.why, retry_ms = millis(pause), "no router");
         let lost = FromRouter::Disconnected {
             why: end.why,
             retry_at: Some(Instant::now() + pause),
@@ -127,7 +124,7 @@ pub async fn run(
         if events.send(lost).await.is_err() {
             return;
         }
-        let paused = tokio::time::sleep(pause);
+        let paused = reconnect.wait(pause);
         tokio::pin!(paused);
         loop {
             tokio::select! {
@@ -146,11 +143,11 @@ enum DialOutcome {
 
 async fn dial_unless_ended(
     target: &RouterTarget,
-    dialer: &mut Dialer,
+    reconnect: &mut Reconnect,
     requests: &mut mpsc::UnboundedReceiver<ToRouter>,
     ping_every: &mut Duration,
 ) -> DialOutcome {
-    let dialling = target.connect(dialer);
+    let dialling = target.connect(reconnect);
     tokio::pin!(dialling);
     loop {
         tokio::select! {
@@ -178,22 +175,21 @@ fn while_down(request: Option<&ToRouter>, ping_every: &mut Duration) -> bool {
 /// Why a connection ended.
 struct LostConnection {
     why: String,
-    pause: Option<Duration>,
+    least_pause: Duration,
 }
 
 impl LostConnection {
-    fn of(error: &DialError, dialer: &Dialer) -> Self {
-        let pause = dialer.pause(error);
+    fn of(error: &DialError, reconnect: &Reconnect) -> Self {
         Self {
             why: error.to_string(),
-            pause: (!pause.is_zero()).then_some(pause),
+            least_pause: reconnect.least_pause(error),
         }
     }
 
     fn because(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),
-            pause: None,
+            least_pause: Duration::ZERO,
         }
     }
 }
@@ -212,7 +208,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut stuck_since: Option<Instant> = None;
     let mut pings = interval(*ping_every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut go_away = None;
+    let mut least_pause = Duration::ZERO;
     loop {
         while socket.has_room()
             && let Some(message) = outbox.take()
@@ -255,7 +251,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     return Some(LostConnection::because("nothing goes out to the router any more"));
                 }
                 if socket.has_room() {
-                    let sent_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    let sent_us = micros(start.elapsed());
                     let payload = Bytes::copy_from_slice(&sent_us.to_be_bytes());
                     if let Err(error) = socket.push_ping(payload) {
                         return Some(LostConnection::because(error.to_string()));
@@ -270,7 +266,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 match event {
                     Ok(SocketEvent::Message(message)) => {
                         if let RouterToConsole::GoAway { reconnect_after_ms } = &message {
-                            go_away = Some(Duration::from_millis(*reconnect_after_ms));
+                            least_pause = Duration::from_millis(*reconnect_after_ms);
                         }
                         let message = FromRouter::Message(Box::new(message));
                         if events.send(message).await.is_err() {
@@ -290,9 +286,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                             "" => "the router closed the connection".to_owned(),
                             why => format!("the router closed the connection: {}", p2p_shared::text::Escaped(why)),
                         };
-                        return Some(LostConnection { why, pause: go_away });
+                        return Some(LostConnection { why, least_pause });
                     }
-                    Err(error) => return Some(LostConnection { why: connection_error(&error), pause: go_away }),
+                    Err(error) => return Some(LostConnection { why: connection_error(&error), least_pause }),
                 }
             }
         }
@@ -334,17 +330,17 @@ mod tests {
             host: "router".to_owned(),
             port: 8888,
         };
-        let dialer = Dialer::default();
-        let no_key = LostConnection::of(&DialError::NoKey { router: router() }, &dialer);
-        assert_eq!(no_key.pause, Some(backoff::DENIED));
+        let reconnect = Reconnect::default();
+        let no_key = LostConnection::of(&DialError::NoKey { router: router() }, &reconnect);
+        assert_eq!(no_key.least_pause, backoff::DENIED);
         for retry_after in [None, Some(Duration::from_secs(10))] {
             let busy = DialError::Refused {
                 router: router(),
                 said: "close one".to_owned(),
                 retry_after,
             };
-            let busy = LostConnection::of(&busy, &dialer);
-            assert_eq!(busy.pause, retry_after);
+            let busy = LostConnection::of(&busy, &reconnect);
+            assert_eq!(busy.least_pause, retry_after.unwrap_or_default());
         }
     }
 

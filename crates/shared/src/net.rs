@@ -1,6 +1,7 @@
 //! TCP between the programs: dialling the router, TLS, socket options.
 
 pub mod dialer;
+pub mod reconnect;
 pub mod socket;
 pub mod tls;
 pub mod transport;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2p_shared::net::dialer::Dialer;
+use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::protocol::{LinkInfo, RouterToConsole};
 use p2p_shared::timing::HELLO;
 use p2p_shared::websocket::SocketEvent;
@@ -21,7 +21,7 @@ pub(super) struct RouterClient {
 
 /// Connects, and waits for the whole picture.
 pub(super) async fn connect(target: &RouterTarget) -> Result<RouterClient, Failure> {
-    let socket = target.connect(&mut Dialer::default()).await?;
+    let socket = target.connect(&mut Reconnect::default()).await?;
     let late = || {
         Failure::new(
             UNREACHABLE,

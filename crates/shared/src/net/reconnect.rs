@@ -1,0 +1,107 @@
+//! When to dial the router again: what inner, console and the camera's connection do alike between
+//! two attempts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_tungstenite::WebSocketStream;
+
+use super::dialer::{DialError, Dialer, RouterAddress};
+use super::transport::Transport;
+use crate::backoff::Backoff;
+use crate::key::Key;
+use crate::os::jitter;
+use crate::timing;
+
+/// Dials again and again, and keeps what one attempt needs to know of those before it.
+///
+/// The caller's loop: [`dial`](Self::dial), [`connected`](Self::connected) once the router has
+/// welcomed it, and after the connection's end or a failed attempt [`pause`](Self::pause) and
+/// [`wait`](Self::wait).
+#[derive(Debug, Default)]
+pub struct Reconnect {
+    dialer: Dialer,
+    backoff: Backoff,
+    reconnect_now: Arc<Notify>,
+}
+
+impl Reconnect {
+    /// A schedule whose pauses end early each time that `reconnect_now` is notified.
+    #[must_use]
+    pub fn new(reconnect_now: Arc<Notify>) -> Self {
+        Self {
+            reconnect_now,
+            ..Self::default()
+        }
+    }
+
+    /// Opens a WebSocket to the router, as [`Dialer::dial`] does.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn dial(
+        &mut self,
+        router: &RouterAddress,
+        path: &str,
+        key: Option<&Key>,
+    ) -> Result<WebSocketStream<Transport>, DialError> {
+        self.dialer.dial(router, path, key).await
+    }
+
+    /// The shortest pause that a failed attempt asks for: a minute where another one can't help,
+    /// such as after a refusal of the key; mostly zero.
+    #[must_use]
+    pub fn least_pause(&self, error: &DialError) -> Duration {
+        self.dialer.pause(error)
+    }
+
+    /// Notes that the connection is up. If it lasts, the next outage begins with short pauses.
+    pub fn connected(&mut self) {
+        self.backoff.connected(timing::now());
+    }
+
+    /// The pause before the next attempt: that of the [`Backoff`] with jitter, but not below
+    /// `least`.
+    #[must_use]
+    pub fn pause(&mut self, least: Duration) -> Duration {
+        self.backoff.pause(timing::now(), jitter()).max(least)
+    }
+
+    /// Waits for this pause, or until someone asks for an attempt at once, from which on the pauses
+    /// are short again.
+    pub async fn wait(&mut self, pause: Duration) {
+        tokio::select! {
+            biased;
+            () = sleep(pause) => {}
+            () = self.reconnect_now.notified() => self.backoff.restart(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_an_attempt_at_once_ends_the_pause_and_the_long_pauses() {
+        let reconnect_now = Arc::new(Notify::new());
+        let mut reconnect = Reconnect::new(Arc::clone(&reconnect_now));
+        for _ in 0..10 {
+            let pause = reconnect.pause(Duration::ZERO);
+            reconnect.wait(pause).await;
+        }
+        let asked = timing::now();
+        reconnect_now.notify_one();
+        reconnect.wait(Duration::from_secs(60)).await;
+        assert_eq!(timing::now(), asked);
+        assert!(reconnect.pause(Duration::ZERO) <= Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_pause_is_never_below_the_least() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(Reconnect::default().pause(minute), minute);
+    }
+}
