@@ -10,41 +10,44 @@
 //! Records of the `log` crate are left out on purpose: some libraries put whole requests in them,
 //! with the keys.
 
-mod clock;
-mod files;
+mod file;
 mod json;
 mod panics;
-mod place;
-mod queue;
 mod terminal;
 mod throttle;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber};
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
-use files::Files;
+use file::DailyFile;
 use json::Json;
-use place::Folder;
-use queue::{Lost, Queue};
 use terminal::{Human, Stderr};
 
 pub use throttle::{LogThrottle, LoggedReasons};
 
-/// Bytes that may wait for the disk: an SD card can stall for seconds, while a busy router logs
-/// a megabyte a second.
-const FILE_QUEUE: usize = 8 << 20;
+/// Lines that may wait for the disk: an SD card can stall for seconds, while a busy router logs
+/// some thousand lines a second.
+const FILE_QUEUE: usize = 16 * 1024;
 
-/// Bytes that may wait for the terminal: more than anyone scrolls back.
-const TERMINAL_QUEUE: usize = 1 << 20;
+/// Lines that may wait for the terminal: more than anyone scrolls back.
+const TERMINAL_QUEUE: usize = 4 * 1024;
+
+/// Time for which a log thread lets lines gather once it has written all there were. To wake the
+/// thread costs the caller several microseconds more than the line itself; so that happens a
+/// hundred times a second at most. A process that is killed loses the lines of that time.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// What the logs need to know.
 #[derive(Clone, Debug)]
@@ -73,70 +76,71 @@ pub fn start(options: LogOptions) -> Logs {
     logs
 }
 
-/// Keeps the logs going. Its end, by [`Logs::finish`] or by any way out of its scope, writes what
-/// waits in the queues (for a second each at most) and ends their threads.
+/// Keeps the logs going. Dropping it, or [`Logs::finish`], writes the lines that wait (for a second
+/// each at most) and ends the threads.
 #[must_use = "logs end when this is dropped"]
 #[derive(Debug)]
 pub struct Logs {
     running: Arc<AtomicBool>,
     file: Option<WorkerGuard>,
+    file_dropped: ErrorCounter,
+    file_failed: Arc<AtomicU64>,
     terminal: Option<WorkerGuard>,
-    terminal_queue: Terminal,
-    file_lost: Lost,
-    terminal_lost: Lost,
+    terminal_dropped: ErrorCounter,
+    notices: Notices,
 }
 
 impl Logs {
     /// Ends the logs, as dropping them does.
     pub fn finish(self) {}
-
-    /// How many lines so far didn't get into a file, for a full queue or a failing disk.
-    #[must_use]
-    pub fn lost_in_files(&self) -> u64 {
-        self.file_lost.load(Ordering::Relaxed)
-    }
-
-    /// How many lines so far weren't shown, since the terminal was too slow or blocked.
-    #[must_use]
-    pub fn lost_on_terminal(&self) -> u64 {
-        self.terminal_lost.load(Ordering::Relaxed)
-    }
 }
 
 impl Drop for Logs {
     fn drop(&mut self) {
         self.running.store(false, Ordering::Release);
-        // First the files: what they have to say goes to the terminal.
-        drop(self.file.take());
+        // First the files: what is to be said of them goes to the terminal.
+        end(self.file.take());
+        let failed = self.file_failed.load(Ordering::Relaxed);
+        let dropped = |counter: &ErrorCounter| counter.dropped_lines() as u64;
         let ways = [
-            (self.lost_in_files(), "didn't get into the files"),
-            (self.lost_on_terminal(), "weren't shown here"),
+            (
+                dropped(&self.file_dropped) + failed,
+                "didn't get into the files",
+            ),
+            (dropped(&self.terminal_dropped), "weren't shown here"),
         ];
         for (lost, what) in ways.into_iter().filter(|(lost, _)| *lost > 0) {
-            self.terminal_queue
-                .say(Level::WARN, &format!("log lines that {what}: {lost}"));
+            let message = format!("log lines that {what}: {lost}");
+            self.notices.send(Level::WARN, &message);
         }
-        drop(self.terminal.take());
+        end(self.terminal.take());
     }
 }
 
-/// The terminal's queue and how its lines look.
-#[derive(Clone)]
-struct Terminal {
-    queue: Queue,
+/// Ends a log thread. If its queue is full, tracing-appender prints that to standard output, which
+/// may be blocked as well: nobody waits long for it.
+fn end(guard: Option<WorkerGuard>) {
+    let (ending, ended) = mpsc::channel::<()>();
+    let end = move || {
+        drop(guard);
+        drop(ending);
+    };
+    let _ = thread::Builder::new().spawn(end);
+    let _ = ended.recv_timeout(Duration::from_secs(2));
+}
+
+/// Lines of the logs about themselves, to the terminal and beside all filters.
+#[derive(Clone, Debug)]
+struct Notices {
+    queue: NonBlocking,
     human: Human,
 }
 
-impl Terminal {
-    fn say(&self, level: Level, message: &str) {
-        self.queue
-            .push(self.human.notice(level, message).as_bytes());
-    }
-}
-
-impl std::fmt::Debug for Terminal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Terminal").finish_non_exhaustive()
+impl Notices {
+    fn send(&self, level: Level, message: &str) {
+        let line = self.human.notice(level, message);
+        // A lossy queue never fails.
+        let _ = self.queue.clone().write_all(line.as_bytes());
     }
 }
 
@@ -146,36 +150,42 @@ fn build(
     human: Human,
     screen: impl Write + Send + 'static,
 ) -> (impl Subscriber + Send + Sync, Logs) {
-    let (file_lost, terminal_lost) = (Lost::default(), Lost::default());
-    let (queue, terminal_guard) = Queue::start(
-        "log-terminal",
-        TERMINAL_QUEUE,
-        Arc::clone(&terminal_lost),
-        screen,
-    );
-    let terminal = Terminal {
+    let (queue, terminal_guard) = NonBlockingBuilder::default()
+        .thread_name("log-terminal")
+        .buffered_lines_limit(TERMINAL_QUEUE)
+        .finish(screen);
+    let notices = Notices {
         queue: queue.clone(),
         human,
     };
-
-    let notices = terminal.clone();
-    let place = Folder {
-        dir: options.log_dir,
-        program: options.program,
-    };
-    let files = Files::new(place, Arc::clone(&file_lost), move |level, message| {
-        notices.say(level, message);
-    });
-    let (file_queue, file_guard) =
-        Queue::start("log-files", FILE_QUEUE, Arc::clone(&file_lost), files);
+    let (failed, file_notices) = (Arc::<AtomicU64>::default(), notices.clone());
+    let file = DailyFile::new(
+        options.log_dir,
+        options.program,
+        Arc::clone(&failed),
+        move |level, message| file_notices.send(level, message),
+    );
+    let (file_queue, file_guard) = NonBlockingBuilder::default()
+        .thread_name("log-files")
+        .buffered_lines_limit(FILE_QUEUE)
+        .finish(file);
 
     let (filter, shown) = filters(filter, options.verbosity).unwrap_or_else(|error| {
-        terminal.say(
+        notices.send(
             Level::WARN,
             &format!("P2P_LOG isn't a filter ({error}): ignoring it"),
         );
         by_verbosity(options.verbosity)
     });
+    let logs = Logs {
+        running: Arc::new(AtomicBool::new(true)),
+        file: Some(file_guard),
+        file_dropped: file_queue.error_counter(),
+        file_failed: failed,
+        terminal: Some(terminal_guard),
+        terminal_dropped: queue.error_counter(),
+        notices,
+    };
     let lines = fmt::layer()
         .event_format(human)
         .log_internal_errors(false)
@@ -184,14 +194,6 @@ fn build(
         .with(filter)
         .with(Json(file_queue))
         .with(lines.with_filter(shown));
-    let logs = Logs {
-        running: Arc::new(AtomicBool::new(true)),
-        file: Some(file_guard),
-        terminal: Some(terminal_guard),
-        terminal_queue: terminal,
-        file_lost,
-        terminal_lost,
-    };
     (subscriber, logs)
 }
 

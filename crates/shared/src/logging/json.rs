@@ -7,13 +7,14 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Debug, Write as _};
+use std::io::Write as _;
+use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::clock;
-use super::queue::Queue;
 use crate::text::is_hidden;
 
 /// A buffer larger than this is not kept for the next line.
@@ -24,46 +25,36 @@ thread_local! {
 }
 
 /// Makes a line of each event and puts it in a queue.
-pub(super) struct Json(pub(super) Queue);
+pub(super) struct Json(pub(super) NonBlocking);
 
 impl<S: Subscriber> Layer<S> for Json {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         LINE.with(|kept| match kept.try_borrow_mut() {
             Ok(mut line) => {
-                write_line(&mut line, event);
-                self.0.push(line.as_bytes());
+                self.log(&mut line, event);
                 if line.capacity() > KEPT {
                     *line = String::new();
                 }
             }
             // A value that logs while it is being logged.
-            Err(_) => {
-                let mut line = String::new();
-                write_line(&mut line, event);
-                self.0.push(line.as_bytes());
-            }
+            Err(_) => self.log(&mut String::new(), event),
         });
     }
 }
 
-fn write_line(line: &mut String, event: &Event<'_>) {
-    let level = match *event.metadata().level() {
-        Level::ERROR => "ERROR",
-        Level::WARN => "WARN",
-        Level::INFO => "INFO",
-        Level::DEBUG => "DEBUG",
-        Level::TRACE => "TRACE",
-    };
-    line.clear();
-    line.push_str("{\"timestamp\":\"");
-    clock::push_now(line);
-    line.push_str("\",\"level\":\"");
-    line.push_str(level);
-    line.push('"');
-    event.record(&mut Fields(line));
-    line.push_str(",\"target\":\"");
-    let _ = Text(line).write_str(event.metadata().target());
-    line.push_str("\"}\n");
+impl Json {
+    // A string and a lossy queue take all that is written to them.
+    fn log(&self, line: &mut String, event: &Event<'_>) {
+        line.clear();
+        let now = humantime::format_rfc3339_millis(SystemTime::now());
+        let level = event.metadata().level();
+        let _ = write!(line, "{{\"timestamp\":\"{now}\",\"level\":\"{level}\"");
+        event.record(&mut Fields(line));
+        line.push_str(",\"target\":\"");
+        let _ = Text(line).write_str(event.metadata().target());
+        line.push_str("\"}\n");
+        let _ = self.0.clone().write_all(line.as_bytes());
+    }
 }
 
 /// Writes an event's fields behind each other.

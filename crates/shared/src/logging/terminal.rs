@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Debug, Display, Write as _};
 use std::io::{self, IsTerminal, Write};
+use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -10,7 +11,7 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::clock;
+use super::GATHER;
 use crate::text::Escaper;
 
 /// The most characters that are shown of one value; the log file has all of them.
@@ -20,7 +21,7 @@ const VALUE_CHARS: usize = 200;
 const MESSAGE_CHARS: usize = 1000;
 
 /// Formats events for a terminal. Times are UTC, like those in the files; the target isn't shown.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Human {
     pub(super) colour: bool,
 }
@@ -44,17 +45,17 @@ impl Human {
             Level::DEBUG => ("debug: ", "36"),
             Level::TRACE => ("trace: ", "36"),
         };
-        let utc = clock::now();
-        let time = clock::time_of_day(&utc);
+        let utc = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let time = &utc["2026-11-22T".len()..];
         if !self.colour {
-            return format!("{time}Z {word}{message}{fields}\n");
+            return format!("{time} {word}{message}{fields}\n");
         }
         let word = if word.is_empty() {
             String::new()
         } else {
             format!("\x1b[{colour}m{word}\x1b[0m")
         };
-        format!("\x1b[2m{time}Z\x1b[0m {word}{message}\x1b[2m{fields}\x1b[0m\n")
+        format!("\x1b[2m{time}\x1b[0m {word}{message}\x1b[2m{fields}\x1b[0m\n")
     }
 
     /// A line of the logs about themselves, beside all filters.
@@ -147,6 +148,7 @@ impl Write for Stderr {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        std::thread::sleep(GATHER);
         Ok(())
     }
 }

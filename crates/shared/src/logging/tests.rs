@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -76,6 +77,35 @@ fn lines_in(dir: &Path) -> Vec<Value> {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
+}
+
+/// A terminal that someone has stopped: it takes nothing.
+struct StoppedScreen(mpsc::Receiver<()>);
+
+impl Write for StoppedScreen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.recv();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_stopped_terminal_loses_lines_but_holds_nobody_up_not_even_at_the_end() {
+    let temp = TempDir::new().unwrap();
+    let (_stopped, screen) = mpsc::channel();
+    let human = Human { colour: false };
+    let (subscriber, logs) = build(options(temp.path(), 0), None, human, StoppedScreen(screen));
+    let begin = Instant::now();
+    let lines = TERMINAL_QUEUE + 100;
+    tracing::subscriber::with_default(subscriber, || (0..lines).for_each(|n| info!(n, "line")));
+    assert!((99..=100).contains(&logs.terminal_dropped.dropped_lines()));
+    logs.finish();
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    assert_eq!(lines_in(temp.path()).len(), lines);
 }
 
 #[test]

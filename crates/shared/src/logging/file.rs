@@ -1,0 +1,453 @@
+//! The log file of a day: `PROGRAM.2026-11-22.jsonl`, of which the newest fourteen are kept. Runs
+//! on the log thread and never ends it: lines that can't be written are lost and counted, and the
+//! file is tried again later.
+//!
+//! tracing-appender's own rolling files aren't used: when a new day's file can't be opened they
+//! print that to standard error, which panics their thread if it is closed, and go on in the old
+//! file until the next day; they make files that everybody may read, and remove whatever begins
+//! with the program's name.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::Level;
+
+use super::{GATHER, LogThrottle};
+
+/// Two weeks: enough to look at last weekend, and no growth without end on an SD card.
+const FILES_KEPT: usize = 14;
+
+/// Pause after a failure. A try costs a few system calls on the log thread.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Time between two checks that the open file still has its name, since someone may tidy up.
+const CHECK: Duration = Duration::from_secs(5);
+
+/// Tells a person.
+type Notice = Box<dyn Fn(Level, &str) + Send>;
+
+/// Appends lines to the file of the day.
+pub(super) struct DailyFile {
+    dir: PathBuf,
+    program: &'static str,
+    open: Option<OpenFile>,
+    outage: Option<Outage>,
+    lost: Arc<AtomicU64>,
+    /// A disk at its brim fails and recovers again and again.
+    notices: LogThrottle,
+    notice: Notice,
+}
+
+struct OpenFile {
+    file: File,
+    day: String,
+    checked: Instant,
+}
+
+struct Outage {
+    retry_at: Instant,
+    lost: u64,
+}
+
+impl DailyFile {
+    /// Opens nothing yet. Lines that can't be written are added to `lost`; what a person should
+    /// know goes to `notice`: each outage, and each recovery.
+    pub(super) fn new(
+        dir: PathBuf,
+        program: &'static str,
+        lost: Arc<AtomicU64>,
+        notice: impl Fn(Level, &str) + Send + 'static,
+    ) -> Self {
+        Self {
+            dir,
+            program,
+            open: None,
+            outage: None,
+            lost,
+            notices: LogThrottle::new(2, Duration::from_secs(300)),
+            notice: Box::new(notice),
+        }
+    }
+
+    /// Appends a line, or counts it as lost. `utc` is the time, of which the first ten characters
+    /// are the day.
+    fn write_line(&mut self, line: &[u8], now: Instant, utc: &str) {
+        let day = &utc[.."2026-11-22".len()];
+        let is_resting = |outage: &Outage| now < outage.retry_at;
+        let result = if self.outage.as_ref().is_some_and(is_resting) {
+            Err(None)
+        } else {
+            self.append(line, now, day, utc).map_err(Some)
+        };
+        let Err(error) = result else {
+            if let Some(outage) = self.outage.take() {
+                let (path, lost) = (self.path(day), outage.lost);
+                let path = path.display();
+                let again = format!("writing the log file {path} again; lines lost: {lost}");
+                self.tell(now, Level::WARN, &again);
+            }
+            return;
+        };
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        if let Some(outage) = &mut self.outage {
+            outage.lost += 1;
+        }
+        let Some(error) = error else { return };
+        self.open = None;
+        let retry_at = now + RETRY;
+        if let Some(outage) = &mut self.outage {
+            outage.retry_at = retry_at;
+            return;
+        }
+        self.outage = Some(Outage { retry_at, lost: 1 });
+        let (path, advice) = (self.path(day), advice(error.kind()));
+        let path = path.display();
+        let failed =
+            format!("can't write the log file {path}: {error}; going on without it: {advice}");
+        self.tell(now, Level::ERROR, &failed);
+    }
+
+    fn append(&mut self, line: &[u8], now: Instant, day: &str, utc: &str) -> io::Result<()> {
+        let mut open = match self.open.take() {
+            Some(open) if open.day != day => self.open_day(day, now)?,
+            Some(open) if now.duration_since(open.checked) < CHECK => open,
+            Some(open) if self.is_current(&open) => OpenFile {
+                checked: now,
+                ..open
+            },
+            _ => self.open_day(day, now)?,
+        };
+        let written = match &self.outage {
+            None => open.file.write_all(line),
+            // Whoever reads the file later must see that lines are missing.
+            Some(Outage { lost, .. }) => {
+                let gap = format!(
+                    "{{\"timestamp\":\"{utc}\",\"level\":\"WARN\",\"message\":\"log lines are \
+                     missing here\",\"lost\":{lost},\"target\":\"{}\"}}\n",
+                    module_path!()
+                );
+                open.file.write_all(&[gap.as_bytes(), line].concat())
+            }
+        };
+        self.open = Some(open);
+        written
+    }
+
+    fn open_day(&self, day: &str, now: Instant) -> io::Result<OpenFile> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(&self.dir)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(self.path(day))?;
+        // A line that was torn by a full disk or a power cut must not swallow the next one.
+        let mut last = *b"\n";
+        if let Some(at) = file.metadata()?.len().checked_sub(1) {
+            file.read_exact_at(&mut last, at)?;
+        }
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+        let _ = self.remove_old();
+        Ok(OpenFile {
+            file,
+            day: day.to_owned(),
+            checked: now,
+        })
+    }
+
+    /// Whether a reader finds the open file under its name.
+    fn is_current(&self, open: &OpenFile) -> bool {
+        let identity = |found: fs::Metadata| (found.dev(), found.ino());
+        match (open.file.metadata(), fs::metadata(self.path(&open.day))) {
+            (Ok(ours), Ok(found)) => identity(ours) == identity(found),
+            _ => false,
+        }
+    }
+
+    fn path(&self, day: &str) -> PathBuf {
+        self.dir.join(format!("{}.{day}.jsonl", self.program))
+    }
+
+    /// Removes the oldest files. One that can't be removed stays until the next day's try.
+    fn remove_old(&self) -> io::Result<()> {
+        let mut names: Vec<String> = fs::read_dir(&self.dir)?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| self.is_log(name))
+            .collect();
+        names.sort_unstable();
+        for name in names.iter().rev().skip(FILES_KEPT) {
+            fs::remove_file(self.dir.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a file's name is that of this program's log of some day, and nothing else.
+    fn is_log(&self, name: &str) -> bool {
+        let day = name
+            .strip_prefix(self.program)
+            .and_then(|rest| rest.strip_prefix('.'))
+            .and_then(|rest| rest.strip_suffix(".jsonl"));
+        let is_of_day = |byte: u8| byte.is_ascii_digit() || byte == b'-';
+        day.is_some_and(|day| day.len() == "2026-11-22".len() && day.bytes().all(is_of_day))
+    }
+
+    fn tell(&mut self, now: Instant, level: Level, message: &str) {
+        if self.notices.allow(now).is_some() {
+            (self.notice)(level, message);
+        }
+    }
+}
+
+/// Says what to do about a failure.
+fn advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "free some space, or choose another folder with --log-dir"
+        }
+        ErrorKind::PermissionDenied => {
+            "let this user write there, or choose another folder with --log-dir"
+        }
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+            "something else has that name: move it, or choose another folder with --log-dir"
+        }
+        _ => "choose another folder with --log-dir",
+    }
+}
+
+impl Write for DailyFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let utc = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        self.write_line(line, Instant::now(), &utc);
+        Ok(line.len())
+    }
+
+    /// Called when no line waits. Each line is written by itself: a line that a crash could hold
+    /// back is of little use.
+    fn flush(&mut self) -> io::Result<()> {
+        std::thread::sleep(GATHER);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const UTC: &str = "2026-11-22T17:02:03.456Z";
+
+    /// Log files in a folder of their own, and what was said of them.
+    struct Bench {
+        temp: tempfile::TempDir,
+        file: DailyFile,
+        lost: Arc<AtomicU64>,
+        said: Arc<Mutex<Vec<String>>>,
+        start: Instant,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let temp = tempfile::tempdir().unwrap();
+            let (lost, said) = (Arc::default(), Arc::new(Mutex::new(Vec::new())));
+            let sayings = Arc::clone(&said);
+            let notice = move |_, text: &str| sayings.lock().unwrap().push(text.to_owned());
+            let dir = temp.path().join("deep/logs");
+            let file = DailyFile::new(dir, "p2p-test", Arc::clone(&lost), notice);
+            Self {
+                temp,
+                file,
+                lost,
+                said,
+                start: Instant::now(),
+            }
+        }
+
+        /// A disk that is full: what is written to the day's file fails.
+        fn full() -> Self {
+            let mut bench = Self::new();
+            bench.fill_disk();
+            bench
+        }
+
+        fn fill_disk(&mut self) {
+            self.file.open = None;
+            fs::create_dir_all(&self.file.dir).unwrap();
+            let _ = fs::remove_file(self.path());
+            symlink("/dev/full", self.path()).unwrap();
+        }
+
+        fn line_at(&mut self, seconds: u64, line: &str) {
+            let now = self.start + Duration::from_secs(seconds);
+            self.file.write_line(line.as_bytes(), now, UTC);
+        }
+
+        fn line_on(&mut self, day: &str, line: &str) {
+            let utc = format!("{day}T00:00:00.000Z");
+            self.file.write_line(line.as_bytes(), self.start, &utc);
+        }
+
+        fn path(&self) -> PathBuf {
+            self.file.path("2026-11-22")
+        }
+
+        fn text(&self) -> String {
+            fs::read_to_string(self.path()).unwrap()
+        }
+
+        fn said(&self) -> Vec<String> {
+            let folder = format!("{}/", self.file.dir.display());
+            let said = self.said.lock().unwrap();
+            said.iter().map(|text| text.replace(&folder, "")).collect()
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_said_once_and_so_is_its_recovery() {
+        let mut bench = Bench::full();
+        for seconds in [1, 2, 6, 12, 18] {
+            bench.line_at(seconds, "ok\n");
+        }
+        assert_eq!(bench.said().len(), 1);
+        assert!(
+            bench.said()[0].starts_with("can't write the log file p2p-test.2026-11-22.jsonl: ")
+        );
+        assert!(bench.said()[0].contains("free some space"));
+
+        fs::remove_file(bench.path()).unwrap();
+        bench.line_at(24, "back\n");
+        bench.line_at(25, "more\n");
+        assert_eq!(
+            bench.said()[1..],
+            ["writing the log file p2p-test.2026-11-22.jsonl again; lines lost: 5"]
+        );
+        assert!(bench.text().ends_with("back\nmore\n"));
+        assert!(bench.text().contains("\"lost\":5"));
+        assert_eq!(bench.lost.load(Ordering::Relaxed), 5);
+    }
+
+    #[test]
+    fn a_file_that_failed_is_left_alone_for_a_while() {
+        let mut bench = Bench::full();
+        bench.line_at(0, "x\n");
+        fs::remove_file(bench.path()).unwrap();
+        for seconds in [1, 4] {
+            bench.line_at(seconds, "x\n");
+            assert!(!bench.path().exists());
+        }
+        bench.line_at(5, "x\n");
+        assert!(bench.text().ends_with("x\n"));
+    }
+
+    #[test]
+    fn what_to_do_depends_on_what_failed() {
+        let mut bench = Bench::new();
+        fs::write(bench.temp.path().join("deep"), "").unwrap();
+        bench.line_at(0, "x\n");
+        assert!(bench.said()[0].contains("something else has that name: move it"));
+        assert!(advice(ErrorKind::PermissionDenied).contains("let this user write there"));
+    }
+
+    #[test]
+    fn a_disk_at_its_brim_is_spoken_of_ever_less() {
+        let mut bench = Bench::full();
+        for seconds in 0..3600 {
+            // Room for one line and nothing more, each time it is tried.
+            fs::remove_file(bench.path()).ok();
+            bench.line_at(seconds, "0123456789\n");
+            bench.fill_disk();
+            bench.line_at(seconds, "0123456789\n");
+        }
+        assert!(bench.said().len() < 40, "{}", bench.said().len());
+    }
+
+    #[test]
+    fn each_day_has_its_own_file() {
+        let mut bench = Bench::new();
+        bench.line_at(0, "one\n");
+        bench.line_on("2026-11-23", "two\n");
+        assert_eq!(bench.text(), "one\n");
+        let second = fs::read_to_string(bench.file.path("2026-11-23"));
+        assert_eq!(second.unwrap(), "two\n");
+    }
+
+    #[test]
+    fn a_day_that_cannot_be_opened_is_an_outage_too() {
+        let mut bench = Bench::new();
+        bench.line_at(0, "one\n");
+        fs::create_dir(bench.file.path("2026-11-23")).unwrap();
+        bench.line_on("2026-11-23", "two\n");
+        assert_eq!(bench.said().len(), 1);
+        assert_eq!(bench.text(), "one\n");
+    }
+
+    #[test]
+    fn a_file_that_was_removed_or_replaced_is_made_again() {
+        let mut bench = Bench::new();
+        bench.line_at(0, "one\n");
+        fs::remove_file(bench.path()).unwrap();
+        bench.line_at(6, "two\n");
+        assert_eq!(bench.text(), "two\n");
+        fs::rename(bench.path(), bench.temp.path().join("moved")).unwrap();
+        fs::write(bench.path(), "").unwrap();
+        bench.line_at(12, "three\n");
+        assert_eq!(bench.text(), "three\n");
+        assert!(bench.said().is_empty());
+    }
+
+    #[test]
+    fn folder_and_file_are_not_for_everybody() {
+        let mut bench = Bench::new();
+        bench.line_at(0, "x\n");
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(&bench.file.dir) & 0o027, 0);
+        assert_eq!(mode(&bench.path()) & 0o137, 0);
+    }
+
+    #[test]
+    fn two_weeks_of_own_logs_are_kept_and_nothing_else_is_touched() {
+        let mut bench = Bench::new();
+        fs::create_dir_all(&bench.file.dir).unwrap();
+        let others = [
+            "p2p-test.2026-01-01.jsonl.gz",
+            "p2p-test-saved.jsonl",
+            "p2p-test2.2026-01-01.jsonl",
+        ];
+        for name in others {
+            fs::write(bench.file.dir.join(name), "").unwrap();
+        }
+        for day in 1..=20 {
+            bench.line_on(&format!("2026-11-{day:02}"), "x\n");
+        }
+        let names: Vec<_> = fs::read_dir(&bench.file.dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names.len(), 14 + others.len());
+        assert!(others.iter().all(|other| names.contains(&(*other).into())));
+        assert!(names.contains(&"p2p-test.2026-11-07.jsonl".into()));
+        assert!(!names.contains(&"p2p-test.2026-11-06.jsonl".into()));
+    }
+
+    #[test]
+    fn a_torn_line_is_ended_before_the_next_begins() {
+        let mut bench = Bench::new();
+        for line in ["{\"to", "{}\n", ""] {
+            bench.file.open = None;
+            bench.line_at(0, line);
+        }
+        assert_eq!(bench.text(), "{\"to\n{}\n");
+    }
+}
