@@ -34,78 +34,64 @@ use crate::screen::theme::Theme;
 pub use overlay::{Overlay, Page};
 pub use types::{AppSetup, ConnectionState, Effect, Event, Notice};
 
-/// The least size that anything can be shown in: below it the console takes only stop and quit.
+/// The smallest terminal that is drawn on. Below this size the console takes only stop and quit.
 pub const LEAST_SIZE: (u16, u16) = (40, 8);
-/// How long a notice stays.
+/// How long a notice is shown.
 const NOTICE: Duration = Duration::from_secs(8);
-/// The input side counts as alive so long after it was seen.
+/// Longest silence of the input thread before it counts as dead.
 const INPUT_ALIVE: Duration = Duration::from_millis(400);
 
-/// The console.
 #[derive(Debug)]
 pub struct App {
-    /// How it was started.
     pub setup: AppSetup,
-    /// The time of the last event.
+    /// Time of the last event.
     pub now: Instant,
-    /// Which screen is shown.
     pub screen: Screen,
-    /// What covers it.
+    /// The page that covers the screen.
     pub overlay: Option<Overlay>,
-    /// The line that is being typed.
     pub field: Option<TextField>,
-    /// A sentence for the operator.
     pub notice: Option<Notice>,
-    /// The hop to the router.
     pub connection: ConnectionState,
-    /// The round trips over it.
+    /// Round trips between this console and the router.
     pub rtts: RoundTrips,
-    /// Our own session.
+    /// This console's session at the router.
     pub session: Option<SessionId>,
-    /// The name of our key.
     pub key: String,
-    /// What our key may do.
     pub role: Role,
-    /// Every link.
     pub fleet: Fleet,
-    /// The link that Drive and Commands are about.
+    /// Service port of the link that the Drive and Commands screens show.
     pub chosen: Option<u16>,
-    /// The name of that link, or of the one that was lost and is waited for: a port can go to
-    /// another car.
+    /// Name of the chosen link. Kept when the link is lost: another car may be given its port
+    /// meanwhile.
     chosen_name: Option<LinkName>,
-    /// Every run.
     pub log: RunLog,
-    /// What the car can do.
     pub commands: CommandList,
-    /// Driving the chosen car.
     pub drive: Drive,
-    /// The press that went out last, and when: to measure how long it takes to begin.
+    /// The last press that was sent: its id, its direction and when it was sent.
     pub last_press: Option<(PressId, Direction, Instant)>,
-    /// How long the last press took from here to its process, if it came to that.
     pub start_delay: Option<Duration>,
-    /// Whether something that is shown has changed since the last drawing.
+    /// Whether the screen must be drawn again.
     pub dirty: bool,
     pinged: Option<Instant>,
     input_seen: Instant,
     healthy_since: Option<Instant>,
-    /// A whole picture is there.
+    /// Whether a complete snapshot was received on this connection.
     has_snapshot: bool,
-    /// The parts of the next one.
+    /// Links and runs of a snapshot that is not complete yet.
     pending_snapshot: (Vec<LinkInfo>, Vec<RunInfo>),
     may_choose_screen: bool,
     next_request: u64,
     all_keys: bool,
     mouse: bool,
     ping_every: Option<Duration>,
-    /// The car of which the router was told that we look at it.
+    /// Service port of the car that the router was asked to send clock ticks of.
     watched: Option<u16>,
     shown_second: u64,
     started: Instant,
 }
 
 impl App {
-    /// A console that has heard nothing yet.
-    #[must_use]
+    /// Creates a console that has received nothing yet.
     pub fn new(setup: AppSetup, now: Instant) -> Self {
         Self {
             drive: Drive::new(setup.releases),
@@ -147,7 +133,7 @@ impl App {
         }
     }
 
-    /// What an event changes, and what is to be done about it.
+    /// Applies an event; returns what the caller must do.
     pub fn update(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         self.now = now;
         let mut effects = Vec::new();
@@ -188,79 +174,64 @@ impl App {
         effects
     }
 
-    /// When a [`Event::Tick`] is wanted at the latest.
-    #[must_use]
+    /// Longest time until the next [`Event::Tick`].
     pub fn next_tick(&self) -> Duration {
         let idle = Duration::from_millis(250);
         let wanted = self.drive.next();
         wanted.map_or(idle, |at| at.saturating_duration_since(self.now).min(idle))
     }
 
-    /// The link that Drive and Commands are about.
-    #[must_use]
     pub fn link(&self) -> Option<&FleetLink> {
         self.fleet.get(self.chosen?)
     }
 
-    /// The state of driving, to show.
-    #[must_use]
+    /// The driving state that is shown.
     pub fn state(&self) -> DriveState {
         self.drive.state(&self.facts())
     }
 
-    /// Who drives the chosen car.
-    #[must_use]
+    /// Who controls the chosen car.
     pub fn holder(&self) -> ControlHolder {
         self.drive.holder(&self.facts()).clone()
     }
 
     /// Whether this console may drive and run commands.
-    #[must_use]
     pub fn may_drive(&self) -> bool {
         self.role.may_run() && !self.setup.readonly && !self.is_replay()
     }
 
-    /// Whether a past log is shown.
-    #[must_use]
     pub fn is_replay(&self) -> bool {
         matches!(self.connection, ConnectionState::Replay { .. })
     }
 
     /// Whether the terminal is too small for anything but stop and quit.
-    #[must_use]
     pub fn is_too_small(&self) -> bool {
         let (width, height) = self.setup.size;
         width < LEAST_SIZE.0 || height < LEAST_SIZE.1
     }
 
-    /// Where the parts of the screen are now.
-    #[must_use]
+    /// Areas of the screen at its present size.
     pub fn areas(&self) -> ScreenAreas {
         let banner = u16::try_from(banner::lines(self).len()).unwrap_or(2);
         let line = u16::from(self.notice.is_some() || self.field.is_some());
         layout::areas(self.setup.size, banner, line)
     }
 
-    /// The looks, with colours or without.
-    #[must_use]
     pub fn theme(&self) -> Theme {
         Theme::new(self.setup.colour)
     }
 
-    /// How long the request for the chosen car's control still stands.
-    #[must_use]
+    /// Time that is left for an answer to the request for control.
     pub fn request_left(&self) -> Option<Duration> {
         let until = self.link()?.request_until?;
         Some(until.saturating_duration_since(self.now))
     }
 
-    /// The stop command of the chosen car fails.
-    #[must_use]
+    /// Whether the stop command of the chosen car fails.
     pub fn stop_failed(&self) -> bool {
         self.link().is_some_and(|link| link.info.stop_failed)
     }
 
-    /// A sentence for the operator.
     pub fn notify(&mut self, text: impl Into<String>, is_bad: bool) {
         self.notice = Some(Notice {
             text: text.into(),
@@ -320,8 +291,7 @@ impl App {
         self.dirty |= std::mem::replace(&mut self.shown_second, second) != second;
     }
 
-    /// Tells the router which car we look at to drive it, when that changes: its clock ticks for
-    /// us then.
+    /// Tells the router which car's clock ticks are wanted, when that changes.
     fn sync_watched(&mut self, effects: &mut Vec<Effect>) {
         let is_up = matches!(self.connection, ConnectionState::Up { .. }) && self.has_snapshot;
         let looks = is_up && self.may_drive() && self.screen == Screen::Drive;
@@ -338,7 +308,7 @@ impl App {
         }));
     }
 
-    /// Tells the terminal what is wanted of it, when that changes.
+    /// Tells the terminal and the connection what the screen needs, when that changes.
     fn sync_terminal(&mut self, effects: &mut Vec<Effect>) {
         let all_keys = self.drive.is_armed() && self.screen == Screen::Drive;
         if std::mem::replace(&mut self.all_keys, all_keys) != all_keys {
@@ -362,8 +332,7 @@ impl App {
         self.now.saturating_duration_since(self.input_seen) <= INPUT_ALIVE
     }
 
-    /// The facts that driving goes by.
-    #[must_use]
+    /// The facts that driving is decided by.
     pub fn facts(&self) -> DriveFacts {
         facts::gather(self)
     }

@@ -21,10 +21,10 @@ use crate::event_loop::{self, AppParts, ScreenSource};
 use crate::exit_code::{ERROR, Failure};
 use crate::terminal;
 
-/// The largest log that is replayed, in bytes: of a month of driving.
+/// Largest log that is replayed, in bytes: about a month of driving.
 const LARGEST_LOG: u64 = 512 << 20;
 
-/// Does what was asked for.
+/// Runs the subcommand, or the screens.
 pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<ExitCode> {
     let colour = options.wants_colour(|name| std::env::var_os(name));
     let mut setup = AppSetup {

@@ -10,7 +10,7 @@ use p2p_shared::names::CommandName;
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::settings::{CommonOptions, Shell};
 
-/// The main port, where none is said.
+/// Default port of a router.
 const MAIN_PORT: u16 = 8888;
 
 /// Shows every link and every command of a router, and drives the car
@@ -47,7 +47,6 @@ pub struct Options {
     /// No colours; NO_COLOR and TERM=dumb do the same
     #[arg(long, env = "P2P_NO_COLOR", global = true)]
     pub no_color: bool,
-    /// What all our programs have
     #[command(flatten)]
     pub common: CommonOptions,
 }
@@ -96,9 +95,8 @@ pub struct Send {
     pub lasting: Option<Duration>,
 }
 
-/// Reads the settings of this process. Ends it after help and version, and with 2 and a sentence
-/// after a mistake.
-#[must_use]
+/// Reads the settings of this process. Ends it after help and version, and with code 2 and a
+/// sentence after a mistake.
 pub fn parse() -> Options {
     let environment = |name: &str| std::env::var_os(name);
     let parsed = p2p_shared::settings::try_parse_from(std::env::args_os(), &environment);
@@ -115,7 +113,7 @@ pub fn parse() -> Options {
     })
 }
 
-/// The command line that was meant, where an argument of a command to `send` begins with '-'.
+/// The corrected command line, if an argument of the command for `send` begins with '-'.
 fn meant(words: &[String], error: &clap::Error) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
@@ -145,7 +143,7 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A router's address as people write it: `HOST`, `HOST:PORT`, `[V6]:PORT`, `V6`.
+/// A router's address: `HOST`, `HOST:PORT`, `[V6]:PORT` or `V6`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Router(pub RouterAddress);
 
@@ -185,8 +183,7 @@ impl FromStr for Router {
 }
 
 impl Options {
-    /// Whether colours are wanted, as far as settings and environment say.
-    #[must_use]
+    /// Whether settings and environment allow colours.
     pub fn wants_colour(&self, variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
         let refused = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = variable("TERM").is_some_and(|term| term == "dumb");

@@ -20,29 +20,27 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::exit_code::connection_error;
 use outbox::Outbox;
 
-/// A router that says nothing for so long is lost: it answers each ping.
+/// Longest silence of the router: it answers each ping.
 const DEAD: Duration = Duration::from_secs(6);
-/// A write that makes no progress for this long has lost its router.
+/// Longest time without progress in sending.
 const WRITE: Duration = Duration::from_secs(2);
-/// How long the last messages may take to go out at the end.
+/// Longest time for the last messages at the end.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The console's end of a WebSocket to the router.
 pub type ConsoleSocket = MessageSocket<Transport, ConsoleToRouter, RouterToConsole>;
 
-/// Where to dial, and as whom.
+/// The router to connect to, and how.
 #[derive(Debug, Clone)]
 pub struct RouterTarget {
-    /// The router.
     pub router: RouterAddress,
-    /// Our key.
     pub key: Option<Key>,
-    /// Only to watch.
+    /// Only watch.
     pub readonly: bool,
 }
 
 impl RouterTarget {
-    /// One connection, greeted.
+    /// Connects once and sends the first message.
     ///
     /// # Errors
     /// See [`DialError`].
@@ -60,38 +58,31 @@ impl RouterTarget {
     }
 }
 
-/// What comes from the connection.
+/// What the connection reports.
 #[derive(Debug)]
 pub enum FromRouter {
-    /// It is up.
     Connected,
-    /// It is down.
     Disconnected {
-        /// A sentence.
+        /// A sentence that says what to do.
         why: String,
-        /// The next try.
         retry_at: Option<Instant>,
     },
-    /// A message.
     Message(Box<RouterToConsole>),
-    /// A ping went out.
     Pinged,
-    /// Its answer came.
+    /// The answer to a ping came, after this time.
     Ponged(Duration),
 }
 
-/// What the application wants of the connection.
+/// What the connection is asked for.
 #[derive(Debug)]
 pub enum ToRouter {
-    /// Send it.
     Send(ConsoleToRouter),
     /// Ping this often.
     PingEvery(Duration),
-    /// Send what waits, and end.
+    /// Send all messages, and end.
     End,
 }
 
-/// Stays connected until told to end.
 pub async fn run(
     target: RouterTarget,
     events: mpsc::Sender<FromRouter>,
@@ -162,7 +153,7 @@ async fn dial_unless_ended(
     }
 }
 
-/// Nothing waits for a link to come back. Returns whether it goes on.
+/// Handles a request while there is no connection: messages are dropped. Returns whether to go on.
 fn while_down(request: Option<&ToRouter>, ping_every: &mut Duration) -> bool {
     match request {
         None | Some(ToRouter::End) => return false,
@@ -172,7 +163,7 @@ fn while_down(request: Option<&ToRouter>, ping_every: &mut Duration) -> bool {
     true
 }
 
-/// Why a connection ended.
+/// Why a connection ended, and the pause that the router asked for.
 struct LostConnection {
     why: String,
     least_pause: Duration,
@@ -194,7 +185,7 @@ impl LostConnection {
     }
 }
 
-/// Carries messages until the connection is lost; `None`: told to end.
+/// Carries messages until the connection is lost; returns `None` when asked to end.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: MessageSocket<S, ConsoleToRouter, RouterToConsole>,
     events: &mpsc::Sender<FromRouter>,
@@ -300,7 +291,7 @@ fn round_trip(payload: &[u8], start: Instant) -> Option<Duration> {
     start.elapsed().checked_sub(Duration::from_micros(sent_us))
 }
 
-/// The last messages: the stop of one who quits while driving.
+/// Sends the last messages, such as the stop of a driver who quits.
 async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: MessageSocket<S, ConsoleToRouter, RouterToConsole>,
     mut outbox: Outbox,

@@ -20,29 +20,28 @@ pub use facts::{ControlHolder, DriveFacts};
 pub use hold::{Direction, Hold, KeyReleases};
 pub use types::{Blocked, DriveOrder, DriveState, KeyStroke};
 
-/// How often the lease of a press is renewed: eight times within the shortest usual lease.
+/// Interval of the renewals of a press: 8 within the shortest usual lease.
 pub const HEARTBEAT: Duration = Duration::from_millis(50);
-/// How long a link must have been healthy before anything moves.
+/// How long a link must be healthy before anything moves.
 pub const HEALTHY: Duration = Duration::from_millis(500);
-/// Above this round trip a press is one bounded pulse: nobody steers with that delay.
+/// Above this round trip a press is one short pulse: nobody steers with such a delay.
 pub const PULSES_ONLY: Duration = Duration::from_millis(300);
-/// Above this round trip the car would drop every renewal as too old.
+/// Above this round trip the car drops every renewal as too old.
 pub const TOO_SLOW: Duration = Duration::from_secs(1);
-/// A loop that finds itself later than this throws waiting input away and disarms.
+/// A loop that is later than this discards waiting input and disarms.
 pub const LATE: Duration = Duration::from_millis(200);
-/// A press waits so long for control and for the car's clock; then it is an old one.
+/// Longest time that a press waits for control and for the car's clock.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// Why the car may not be moved until `a` was pressed.
+/// Why nothing moves before `a` is pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Latch {
     Stopped,
     Failsafe,
-    /// Nothing to show: Esc, or control that was lost.
+    /// Esc, or control that was lost: nothing is shown.
     Disarmed,
 }
 
-/// A press that was sent and not released.
 #[derive(Debug, Clone, Copy)]
 struct SentPress {
     id: PressId,
@@ -50,30 +49,27 @@ struct SentPress {
     sent: Instant,
 }
 
-/// The driving of one car.
 #[derive(Debug)]
 pub struct Drive {
     releases: KeyReleases,
     latch: Option<Latch>,
-    /// The epoch of our control, as far as we know.
+    /// Epoch of our control, as far as we know.
     epoch: Option<u64>,
     number: u64,
     hold: Option<Hold>,
-    /// A press that waits for control or for the car's clock, since then.
+    /// When the held key was pressed that still waits for control or for the car's clock.
     waiting_since: Option<Instant>,
     press: Option<SentPress>,
-    /// The last press that was sent, held or not.
+    /// The last press that was sent, whether still held or not.
     last_press: Option<PressId>,
-    /// The car has not said that the last press is over: without a link it may have run into its
-    /// lease.
+    /// The car has not reported the end of the last press. If the link is lost now, the lease may
+    /// have stopped the car.
     unacknowledged: bool,
-    /// The epoch of the control that we gave back: the router may not have said so yet.
+    /// Epoch of the control that we gave back; the router may not have confirmed it.
     released_epoch: Option<u64>,
 }
 
 impl Drive {
-    /// Nobody drives yet.
-    #[must_use]
     pub fn new(releases: KeyReleases) -> Self {
         Self {
             releases,
@@ -89,8 +85,8 @@ impl Drive {
         }
     }
 
-    /// Another car is driven from now on, or the same over another link: nothing of the old counts,
-    /// and nothing moves before `a`.
+    /// Forgets the old link: another car is driven now, or the same car over a new link. Nothing
+    /// moves before `a`.
     pub fn restart(&mut self) {
         self.end_press();
         *self = Self {
@@ -102,8 +98,7 @@ impl Drive {
         };
     }
 
-    /// Who has control, but for what we have given back already.
-    #[must_use]
+    /// Who controls the car; nobody, if we have just given control back.
     pub fn holder<'a>(&self, facts: &'a DriveFacts) -> &'a ControlHolder {
         match &facts.holder {
             ControlHolder::Us { epoch } if self.released_epoch == Some(*epoch) => {
@@ -113,14 +108,10 @@ impl Drive {
         }
     }
 
-    /// How this terminal tells of releases.
-    #[must_use]
     pub fn releases(&self) -> KeyReleases {
         self.releases
     }
 
-    /// The state to show.
-    #[must_use]
     pub fn state(&self, facts: &DriveFacts) -> DriveState {
         match (self.press, self.latch) {
             _ if !facts.is_up => DriveState::Offline,
@@ -134,26 +125,22 @@ impl Drive {
         }
     }
 
-    /// The direction asked for, and the press, if one is out.
-    #[must_use]
+    /// The press that is sent and held, and its direction.
     pub fn asked(&self) -> Option<(PressId, Direction)> {
         self.press.map(|press| (press.id, press.direction))
     }
 
-    /// Whether control is ours or on its way: keys drive.
-    #[must_use]
+    /// Whether we have or expect control, so that arrow keys drive.
     pub fn is_armed(&self) -> bool {
         self.epoch.is_some() || self.waiting_since.is_some()
     }
 
-    /// Whether nothing moves before `a` was pressed.
-    #[must_use]
+    /// Whether nothing moves before `a` is pressed.
     pub fn needs_arming(&self) -> bool {
         self.latch.is_some()
     }
 
-    /// When [`tick`](Self::tick) has something to do.
-    #[must_use]
+    /// When [`tick`](Self::tick) must be called next.
     pub fn next(&self) -> Option<Instant> {
         let heartbeat = self.press.map(|press| press.sent + HEARTBEAT);
         let hold = self.hold.as_ref().map(|hold| {
@@ -167,7 +154,7 @@ impl Drive {
         [heartbeat, hold, waiting_since].into_iter().flatten().min()
     }
 
-    /// An arrow key.
+    /// Handles an arrow key.
     pub fn key(
         &mut self,
         direction: Direction,
@@ -202,12 +189,11 @@ impl Drive {
         }
     }
 
-    /// The mouse went down on the pad.
     pub fn pad_down(&mut self, direction: Direction, facts: &DriveFacts) -> Vec<DriveOrder> {
         self.key_down(Hold::pad(direction, facts.now), facts)
     }
 
-    /// The mouse was let go, or left the pad.
+    /// Handles a mouse button that was released, or a mouse that left the pad.
     pub fn pad_up(&mut self) -> Vec<DriveOrder> {
         match &self.hold {
             Some(hold) if hold.is_pad() => self.key_up(),
@@ -215,8 +201,8 @@ impl Drive {
         }
     }
 
-    /// What is held moves nothing any more: a paste came, or another shall drive. A key may well
-    /// be down all the same.
+    /// Ends the press. The key may still be down and moves nothing then. For a paste, or when
+    /// control is handed over.
     pub fn release_all(&mut self) -> Vec<DriveOrder> {
         self.waiting_since = None;
         self.void_hold();
@@ -224,7 +210,8 @@ impl Drive {
         self.release()
     }
 
-    /// The terminal lost its focus: where releases are reported, this one will be told elsewhere.
+    /// Handles a lost focus. Where releases are reported, the release of a held key is reported to
+    /// another window.
     pub fn focus_lost(&mut self) -> Vec<DriveOrder> {
         let orders = self.release_all();
         if self.releases == KeyReleases::Reported {
@@ -233,14 +220,13 @@ impl Drive {
         orders
     }
 
-    /// What is held was let go.
     fn key_up(&mut self) -> Vec<DriveOrder> {
         self.hold = None;
         self.waiting_since = None;
         self.release()
     }
 
-    /// `a`: take control, or ask for it.
+    /// `a`: takes control, or asks for it.
     pub fn arm(&mut self, facts: &DriveFacts) -> Vec<DriveOrder> {
         if self
             .hold
@@ -266,14 +252,14 @@ impl Drive {
         }
     }
 
-    /// Esc: stand, and give control back; `a` takes it again.
+    /// Esc: ends the press and gives control back. Nothing moves before `a`.
     pub fn disarm(&mut self, facts: &DriveFacts) -> Vec<DriveOrder> {
         let orders = self.leave(facts);
         self.latch = Some(Latch::Disarmed);
         orders
     }
 
-    /// The Drive screen is left, or a text is typed: stand, and give control back.
+    /// Ends the press and gives control back, when the Drive screen is left or a text is typed.
     pub fn leave(&mut self, facts: &DriveFacts) -> Vec<DriveOrder> {
         let mut orders = self.release_all();
         self.epoch = None;
@@ -284,14 +270,14 @@ impl Drive {
         orders
     }
 
-    /// Space: stop, whoever drives. Needs no control, and is never refused here.
+    /// Space: stops the car, whoever drives. Needs no control and is never refused here.
     pub fn stop(&mut self) -> Vec<DriveOrder> {
         self.end_press();
         self.latch = Some(Latch::Stopped);
         vec![DriveOrder::Stop]
     }
 
-    /// The loop was late, or the input side is dead: what was held is not held any more.
+    /// Stops and disarms after a failure on this side: a late loop or a dead input thread.
     pub fn fail(&mut self, why: Blocked, facts: &DriveFacts) -> Vec<DriveOrder> {
         self.void_hold();
         if let Some(hold) = self.hold.as_mut() {
@@ -313,8 +299,8 @@ impl Drive {
         orders
     }
 
-    /// This key went down too long ago to move anything. It may still be held: then its repeats
-    /// move nothing either.
+    /// Handles an arrow key that went down too long ago to move anything. The key may still be
+    /// held, so its repeats move nothing either.
     pub fn stale(&mut self, direction: Direction, facts: &DriveFacts) {
         if self.press.is_none() && self.waiting_since.is_none() {
             let mut hold = Hold::key(direction, self.releases, facts.now);
@@ -323,8 +309,8 @@ impl Drive {
         }
     }
 
-    /// The router refused this press, or what one waits for: nothing more is sent of it, and only
-    /// a fresh one counts.
+    /// Handles the router's refusal of a press, or of the control that a press waits for. Only a
+    /// new press moves again.
     pub fn refused(&mut self, press: Option<PressId>) {
         match press {
             Some(refused) if self.press.is_some_and(|press| press.id == refused) => {
@@ -339,7 +325,6 @@ impl Drive {
         }
     }
 
-    /// What the car says of its motion.
     pub fn motion(&mut self, event: &MotionEvent) -> Vec<DriveOrder> {
         let last_press = self.last_press;
         let ours = |press: &Option<PressId>| press.is_some() && *press == last_press;
@@ -387,7 +372,7 @@ impl Drive {
         vec![DriveOrder::Report(why)]
     }
 
-    /// Something changed, or time went by.
+    /// Called after each change and when time has passed.
     pub fn tick(&mut self, facts: &DriveFacts) -> Vec<DriveOrder> {
         let mut orders = Vec::new();
         if !facts.is_up {
@@ -534,7 +519,6 @@ impl Drive {
             .collect()
     }
 
-    /// The press is over, and what is held moves nothing any more.
     fn end_press(&mut self) {
         self.press = None;
         self.waiting_since = None;

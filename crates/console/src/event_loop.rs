@@ -27,22 +27,20 @@ use crate::terminal::lateness::LoopPlan;
 use crate::terminal::{self, TerminalScreen};
 use crate::view;
 
-/// Least time between two drawings: 30 a second.
+/// Shortest time between two drawings: 30 a second.
 const FRAME: Duration = Duration::from_millis(33);
-/// Messages of the router that wait for the application; then the router holds them back.
+/// Most messages of the router that wait for the application.
 const WAITING: usize = 1024;
-/// A way out that takes longer than this is taken without the terminal's consent.
+/// Longest regular teardown; after that the program exits without it.
 const WAY_OUT: Duration = Duration::from_secs(2);
-/// Asked a second time to end, it gives the stop that may be on its way, and the terminal, this
-/// much more time: nobody notices.
+/// Time that is left for the last stop and the terminal when the operator quits a second time.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// What decides and what draws: a test has others, which fail.
+/// The functions that decide and draw. Tests replace them by failing ones.
 #[derive(Debug, Clone, Copy)]
 pub struct AppParts {
-    /// What an event makes of the application.
+    /// See [`App::update`].
     pub update: fn(&mut App, Event, Instant) -> Vec<Effect>,
-    /// Draws it.
     pub render: fn(&mut Frame<'_>, &App),
 }
 
@@ -57,9 +55,9 @@ impl Default for AppParts {
 
 /// What the screens show.
 pub(crate) enum ScreenSource {
-    /// A router, live.
+    /// A router.
     Live(RouterTarget),
-    /// A past log, of this name.
+    /// A past log with this name.
     Past(String, Box<RunLog>),
 }
 
@@ -125,11 +123,11 @@ async fn finish(mut connection: JoinHandle<()>) {
     }
 }
 
-/// Why it is to end: an exit code that a signal asks for, or another thread's failure.
+/// The exit code of a signal, or the failure of another thread.
 type EndRequest = Result<ExitCode, String>;
 
-/// Tells the exit codes that signals ask for. It listens beside the loop, which may be stuck in a
-/// terminal that takes no output.
+/// Reports the exit codes of signals. Runs beside the loop, which may be blocked by a terminal that
+/// takes no output.
 fn watch_signals(codes: mpsc::Sender<EndRequest>, ending: Arc<AtomicBool>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
@@ -151,8 +149,8 @@ fn watch_signals(codes: mpsc::Sender<EndRequest>, ending: Arc<AtomicBool>) -> an
     Ok(())
 }
 
-/// It ends already: Ctrl-C or q once more ends it now. Where the terminal was put back before, they
-/// come as a signal.
+/// Exits at once when the operator quits again during the teardown. After the terminal was
+/// restored, Ctrl-C comes as a signal instead.
 async fn end_at_second_key(mut input: mpsc::Receiver<TerminalInput>) {
     while let Some(event) = input.recv().await {
         if let TerminalInput::Event(Key(key), _) | TerminalInput::Stale(Key(key)) = event
@@ -180,14 +178,13 @@ struct EventLoop {
     end_requests: mpsc::Receiver<EndRequest>,
 }
 
-/// Whether the loop goes on.
 enum Next {
     On,
     End,
 }
 
 impl EventLoop {
-    /// Until it is to end; with the terminal's input, in which the wish to end may come again.
+    /// Runs to the end; returns the terminal's input too, in which the operator may quit again.
     async fn run(
         mut self,
         screen: &mut TerminalScreen,
@@ -318,8 +315,7 @@ fn from_router(event: FromRouter) -> Event {
     }
 }
 
-/// A terminal that takes no output would hold the program for ever: then it ends without it, with
-/// the code that it was to end with.
+/// Exits with this code if the teardown hangs, as it does on a terminal that takes no output.
 fn exit_even_if_stuck(code: u8) {
     std::thread::spawn(move || {
         std::thread::sleep(WAY_OUT);

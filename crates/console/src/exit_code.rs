@@ -6,7 +6,7 @@ use p2p_shared::net::dialer::DialError;
 use p2p_shared::protocol::{End, RefusedReason};
 use p2p_shared::websocket::WebSocketError;
 
-/// An error, where no other code fits.
+/// A failure without a code of its own.
 pub(crate) const ERROR: u8 = 1;
 /// A mistake on the command line.
 const USAGE: u8 = 2;
@@ -14,9 +14,9 @@ const USAGE: u8 = 2;
 pub(crate) const UNREACHABLE: u8 = 3;
 /// The car is not connected.
 pub(crate) const OFFLINE: u8 = 4;
-/// The key may not, or another drives.
+/// The key may not do this, or another session drives.
 pub(crate) const DENIED: u8 = 5;
-/// The command, or this, took too long.
+/// The command took too long.
 const TIMED_OUT: u8 = 124;
 /// Ctrl-C.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -25,7 +25,7 @@ pub(crate) const HUNG_UP: u8 = 129;
 /// SIGTERM.
 pub(crate) const TERMINATED: u8 = 143;
 
-/// A failure with its own exit code, and a sentence that says what to do.
+/// A failure with its own exit code and a sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Failure {
@@ -58,7 +58,7 @@ impl From<DialError> for Failure {
     }
 }
 
-/// What to say of a connection that broke.
+/// Describes a connection that broke.
 pub(crate) fn connection_error(error: &WebSocketError) -> String {
     if error.is_violation() {
         format!(
@@ -69,7 +69,7 @@ pub(crate) fn connection_error(error: &WebSocketError) -> String {
     }
 }
 
-/// The exit code for a router's refusal.
+/// Exit code for a refusal by the router.
 pub(crate) fn for_refusal(reason: Option<RefusedReason>) -> u8 {
     match reason {
         Some(RefusedReason::Offline | RefusedReason::TooSlow) => OFFLINE,
@@ -78,7 +78,7 @@ pub(crate) fn for_refusal(reason: Option<RefusedReason>) -> u8 {
     }
 }
 
-/// The exit code for a command's end: its own, and as a shell has it for a signal.
+/// Exit code for the end of a command: its own, or 128 and the signal as in a shell.
 pub(crate) fn for_end(end: End) -> u8 {
     match end {
         End::Exit(code) => u8::try_from(code & 0xff).unwrap_or(ERROR),
@@ -92,7 +92,7 @@ pub(crate) fn for_end(end: End) -> u8 {
     }
 }
 
-/// Ends with this code, or says what went wrong and ends with that one's.
+/// Prints the failure, if there is one, and returns the exit code.
 pub(crate) fn report(ended: anyhow::Result<ExitCode>) -> ExitCode {
     match ended {
         Ok(code) => code,

@@ -4,25 +4,17 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::drive::Direction;
 
-/// The screens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Screen {
-    /// Every link.
     Fleet,
-    /// One car, driven.
     Drive,
-    /// Every run.
     Log,
-    /// What the car can do.
     Commands,
 }
 
 impl Screen {
-    /// All, in the order of their numbers.
     pub const ALL: [Self; 4] = [Self::Fleet, Self::Drive, Self::Log, Self::Commands];
 
-    /// Its name.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Fleet => "Fleet",
@@ -33,74 +25,48 @@ impl Screen {
     }
 }
 
-/// What a key does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Stop, disarm, quit.
     Quit,
-    /// Show or hide the help.
     Help,
-    /// Go to a screen.
     Go(Screen),
-    /// Go on by one screen, or back.
     Turn {
-        /// The other way.
         back: bool,
     },
-    /// Stop the car.
     Stop,
-    /// Take control, or ask for it.
     Arm,
-    /// Disarm, or go back.
     Escape,
-    /// Drive.
     Move(Direction),
-    /// Hand control to the one who asks.
     Grant,
-    /// Keep control.
     Deny,
-    /// Take control from whoever has it.
     Seize,
-    /// Move the selection by lines.
+    /// By lines.
     Lines(i8),
-    /// Move the selection by pages.
+    /// By pages.
     Pages(i8),
-    /// To the first line.
     First,
-    /// To the last line; in the log, follow again.
     Last,
-    /// Open, run or show what is selected.
     Enter,
-    /// Type a filter.
     Filter,
-    /// Freeze the log.
     Freeze,
-    /// Save the log.
     Save,
-    /// Type arguments for the selected command.
     Arguments,
-    /// End the run.
     Cancel,
 }
 
-/// One line of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyBinding {
-    /// The key.
     pub key: KeyCode,
-    /// With Control.
     pub control: bool,
-    /// Where it works.
     pub screens: &'static [Screen],
-    /// What it does.
     pub action: Action,
-    /// How the key is written.
+    /// The key's name.
     pub label: &'static str,
-    /// What it does, in the footer; empty: not there.
+    /// The action's name in the footer; empty if not shown there.
     pub short: &'static str,
-    /// What it does, in the help; empty: the line above says it.
+    /// The action in the help; empty if the line above describes it.
     pub help: &'static str,
-    /// Whether it needs the right to drive: not shown to those who only watch.
+    /// Whether the action needs the right to drive.
     pub drives: bool,
 }
 
@@ -110,7 +76,6 @@ const LISTS: &[Screen] = &[Screen::Fleet, Screen::Log, Screen::Commands];
 const LOG: &[Screen] = &[Screen::Log];
 const COMMANDS: &[Screen] = &[Screen::Commands];
 
-/// A key that everyone has.
 const fn key(
     key: KeyCode,
     screens: &'static [Screen],
@@ -131,7 +96,6 @@ const fn key(
     }
 }
 
-/// A key of those who may drive.
 const fn drives(binding: KeyBinding) -> KeyBinding {
     KeyBinding {
         drives: true,
@@ -146,7 +110,6 @@ const fn with_control(binding: KeyBinding) -> KeyBinding {
     }
 }
 
-/// Every key.
 #[rustfmt::skip]
 pub const BINDINGS: &[KeyBinding] = &[
     key(KeyCode::Char(' '), ALL, Action::Stop, "Space", "STOP", "stop the car, whoever drives; a goes on"),
@@ -182,8 +145,7 @@ pub const BINDINGS: &[KeyBinding] = &[
     with_control(key(KeyCode::Char('c'), ALL, Action::Quit, "Ctrl-C", "", "the same, a second time at once")),
 ];
 
-/// What this key does on this screen.
-#[must_use]
+/// The binding of a key on this screen.
 pub fn find(screen: Screen, key: &KeyEvent) -> Option<&'static KeyBinding> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     let others = KeyModifiers::ALT | KeyModifiers::SUPER | KeyModifiers::META | KeyModifiers::HYPER;

@@ -31,13 +31,11 @@ use config::{Options, Task};
 pub use event_loop::AppParts;
 
 /// Does what the command line says, and gives the exit code.
-#[must_use]
 pub fn run(options: Options) -> ExitCode {
     run_with(options, AppParts::default())
 }
 
 /// The same with other parts: what becomes of terminal and car when one of them fails is tested so.
-#[must_use]
 pub fn run_with(options: Options, parts: AppParts) -> ExitCode {
     match &options.task {
         Some(Task::Completions { shell }) => {

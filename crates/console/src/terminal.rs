@@ -19,35 +19,34 @@ use ratatui::backend::CrosstermBackend;
 
 use crate::drive::KeyReleases;
 
-/// Whether there is something to tear down: set before anything is switched on.
+/// Whether the terminal must be restored; set before anything is switched on.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
-/// Keys are told apart and their releases told.
+/// Keys are told apart, and their releases are reported.
 const BASE: KeyboardEnhancementFlags = KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES
     .union(KeyboardEnhancementFlags::REPORT_EVENT_TYPES);
-/// While armed: every key, letters too. Typing would lose AltGr under it.
+/// While armed, every key is reported, letters too. Typing would lose AltGr.
 const ARMED: KeyboardEnhancementFlags = BASE
     .union(KeyboardEnhancementFlags::REPORT_ALL_KEYS_AS_ESCAPE_CODES)
     .union(KeyboardEnhancementFlags::REPORT_ALTERNATE_KEYS);
 
 /// Whether this process has a terminal for input and output.
-#[must_use]
 pub(crate) fn is_available() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// The terminal in use. Dropped, it is as it was before.
+/// The terminal in use. Dropping it restores the terminal.
 pub(crate) struct TerminalScreen {
     pub(crate) terminal: Terminal<CrosstermBackend<Stdout>>,
-    /// How this terminal tells of releases: what it granted, not what it was asked for.
+    /// Whether releases are reported: what the terminal granted, not what was requested.
     pub(crate) releases: KeyReleases,
     all_keys: bool,
 }
 
 impl TerminalScreen {
-    /// Takes the terminal; what others would print on it goes nowhere meanwhile. The alternate
-    /// screen first, since keyboard flags belong to a screen; then the flags; then which of them
-    /// were granted.
+    /// Takes the terminal and silences standard error. The order matters: the alternate screen
+    /// first, since keyboard flags belong to a screen; then the flags; then the question which of
+    /// them were granted.
     pub(crate) fn enter() -> io::Result<Self> {
         stderr::silence();
         IN_USE.store(true, Ordering::SeqCst);
@@ -79,7 +78,7 @@ impl TerminalScreen {
         })
     }
 
-    /// Has every key reported, or lets letters be letters again.
+    /// Switches the report of every key on or off.
     pub(crate) fn all_keys(&mut self, wanted: bool) -> io::Result<()> {
         if self.releases == KeyReleases::Guessed || self.all_keys == wanted {
             return Ok(());
@@ -93,7 +92,7 @@ impl TerminalScreen {
         }
     }
 
-    /// Has the mouse reported, or not.
+    /// Switches the report of the mouse on or off.
     pub(crate) fn mouse(&mut self, wanted: bool) -> io::Result<()> {
         let mut out = io::stdout();
         if wanted {
@@ -110,8 +109,8 @@ impl Drop for TerminalScreen {
     }
 }
 
-/// Puts the terminal back, once; later calls do nothing. Each step is tried whatever became of
-/// those before it: a terminal that is gone can't be helped.
+/// Restores the terminal once; later calls do nothing. Each step is tried even if one before it
+/// failed.
 pub(crate) fn leave() {
     if !IN_USE.swap(false, Ordering::SeqCst) {
         return;
@@ -136,15 +135,15 @@ pub(crate) fn leave() {
     stderr::restore();
 }
 
-/// What can be put back of a terminal that takes no output: its line editing.
+/// Restores the line editing of a terminal that takes no output.
 pub(crate) fn leave_raw_mode() {
     // Whether or not somebody is at [`leave`]: it may be stuck there.
     let _ = terminal::disable_raw_mode();
 }
 
-/// From now on a panic of this thread, which draws, puts the terminal back before anything is said
-/// of it. Another thread's would tear the screen away under a drawing: it is told to `others`, and
-/// whoever draws ends.
+/// Makes a panic of this thread, which draws, restore the terminal before the panic is printed. A
+/// panic of another thread is passed to `others`, so that the drawing thread ends the program:
+/// restoring the terminal there would disturb a drawing.
 pub(crate) fn leave_on_panic(others: impl Fn(String) + Send + Sync + 'static) {
     let draws = std::thread::current().id();
     let before = std::panic::take_hook();

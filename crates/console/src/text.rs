@@ -10,8 +10,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Text from outside, escaped and cut to so many columns of the screen.
-#[must_use]
+/// Escapes text from outside, and cuts it to so many columns.
 pub fn fit(text: &str, columns: usize) -> String {
     // A character takes a column or none: what is cut here would not have been seen.
     let shown = Escaped(text).cut(columns * 4 + 8).to_string();
@@ -34,8 +33,7 @@ pub fn fit(text: &str, columns: usize) -> String {
     cut
 }
 
-/// The same, filled up with spaces: a cell of a table.
-#[must_use]
+/// The same, padded with spaces to so many columns.
 pub fn cell(text: &str, columns: usize) -> String {
     let mut shown = fit(text, columns);
     let left = columns.saturating_sub(shown.width());
@@ -43,8 +41,7 @@ pub fn cell(text: &str, columns: usize) -> String {
     shown
 }
 
-/// Text that is escaped already, in pieces of so many columns.
-#[must_use]
+/// Breaks escaped text into lines of so many columns.
 pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut left = columns;
@@ -62,8 +59,7 @@ pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// Text that is escaped already, in lines of at most so many columns that end between words.
-#[must_use]
+/// Breaks escaped text between words, into lines of at most so many columns.
 pub fn worded(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -78,7 +74,7 @@ pub fn worded(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// A name in front of the first of its lines, and as many columns left free before the others.
+/// Lines with a name before the first one; the others are indented as far.
 pub(crate) fn named<'a>(
     name: &str,
     columns: usize,
@@ -93,8 +89,7 @@ pub(crate) fn named<'a>(
     })
 }
 
-/// A time of work or travel, short: `0.4 ms`, `23 ms`, `1.5 s`.
-#[must_use]
+/// A duration of work or travel: `0.4 ms`, `23 ms`, `1.5 s`.
 pub fn short(time: Duration) -> String {
     let ms = time.as_secs_f64() * 1e3;
     match ms {
@@ -104,14 +99,12 @@ pub fn short(time: Duration) -> String {
     }
 }
 
-/// How long ago, short: `3 s`, `4 min`, `2 h 5 min`, `12 d`.
-#[must_use]
+/// The age of a moment: see [`age`].
 pub fn ago(then: Instant, now: Instant) -> String {
     age(now.saturating_duration_since(then))
 }
 
-/// An age, short.
-#[must_use]
+/// An age: `3 s`, `4 min`, `2 h 5 min`, `12 d`.
 pub fn age(time: Duration) -> String {
     match time.as_secs() {
         secs @ ..120 => format!("{secs} s"),
@@ -121,8 +114,7 @@ pub fn age(time: Duration) -> String {
     }
 }
 
-/// The time of day of a moment since 1970, in UTC.
-#[must_use]
+/// The time of day in UTC, from milliseconds since 1970.
 pub fn time_of_day(at_ms: u64) -> String {
     let secs = at_ms / 1000;
     format!(
@@ -134,8 +126,7 @@ pub fn time_of_day(at_ms: u64) -> String {
     )
 }
 
-/// A number of bytes, short.
-#[must_use]
+/// A number of bytes: `12 B`, `34 kB`, `5 MB`.
 pub fn bytes(n: u64) -> String {
     match n {
         ..10_000 => format!("{n} B"),
@@ -144,8 +135,7 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
-/// Arguments as people would type them, not yet escaped.
-#[must_use]
+/// Arguments as people would type them, not escaped.
 pub fn arguments(arguments: &[Argument]) -> String {
     let mut text = String::new();
     for argument in arguments {
@@ -160,14 +150,11 @@ pub fn arguments(arguments: &[Argument]) -> String {
     text
 }
 
-/// Whether this stands for a link's coming or going, in a past log.
-#[must_use]
+/// Whether this line of a past log is a link that came up or was lost, shown like a run.
 pub fn is_of_link(run: &RunInfo) -> bool {
     run.result.as_ref().is_some_and(|result| result.status == 0)
 }
 
-/// How a run was asked for, in a word.
-#[must_use]
 pub fn source_word(source: RunSource) -> &'static str {
     match source {
         RunSource::Http => "http",
@@ -176,8 +163,6 @@ pub fn source_word(source: RunSource) -> &'static str {
     }
 }
 
-/// How a process ended, in a word or two.
-#[must_use]
 pub fn end_text(end: End) -> String {
     match end {
         End::Exit(code) => format!("exit {code}"),
@@ -185,8 +170,7 @@ pub fn end_text(end: End) -> String {
     }
 }
 
-/// What became of a run, in a word or two.
-#[must_use]
+/// The result of a run, in a word or two.
 pub fn outcome(run: &RunInfo) -> String {
     let Some(result) = &run.result else {
         return "running".to_owned();
@@ -198,8 +182,7 @@ pub fn outcome(run: &RunInfo) -> String {
     }
 }
 
-/// The key's name and the address, as far as they are known.
-#[must_use]
+/// The key's name, if there is one, and the address.
 pub fn who(run: &RunInfo) -> String {
     match run.key.as_str() {
         "" => run.from.clone(),

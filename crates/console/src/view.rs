@@ -28,7 +28,6 @@ use crate::app::App;
 use crate::keymap::Screen;
 use crate::screen::layout::ScreenShape;
 
-/// Draws everything.
 pub fn render(frame: &mut Frame<'_>, app: &App) {
     if app.is_too_small() {
         return too_small::render(frame, frame.area(), app);

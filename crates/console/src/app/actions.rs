@@ -10,7 +10,7 @@ use crate::app::text_field::{self, FieldPurpose, TextField};
 use crate::drive::{ControlHolder, DriveOrder};
 use crate::keymap::{Action, Screen};
 
-/// Lines of a page, for scrolling.
+/// Lines per page when scrolling.
 pub(super) const PAGE: isize = 10;
 
 impl App {
@@ -137,7 +137,7 @@ impl App {
         }
     }
 
-    /// Nothing of another screen, a text or the help may be typed while a key drives.
+    /// Ends driving before another screen, a text field or the help takes the keys.
     fn leave_drive(&mut self, effects: &mut Vec<Effect>) {
         if self.screen == Screen::Drive {
             let orders = self.drive.leave(&self.facts());
@@ -328,7 +328,6 @@ impl App {
         }
     }
 
-    /// Stop, disarm, quit.
     pub(super) fn quit(&mut self, effects: &mut Vec<Effect>) {
         self.stop_if_ours(effects);
         let orders = self.drive.leave(&self.facts());

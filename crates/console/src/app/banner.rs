@@ -10,11 +10,11 @@ use crate::drive::ControlHolder;
 use crate::screen::layout::{ScreenShape, shape};
 use crate::text::{ago, fit, worded};
 
-/// Columns before a line that goes on.
+/// Columns before the second line of a sentence.
 const INDENT: usize = 3;
 
-/// What the banner says, in lines of the screen's width; nothing: there is none. A long reason goes
-/// on in a second line where there is room for it.
+/// Lines of the banner, of the screen's width; none without a banner. A long reason takes two lines
+/// where there is room.
 pub(crate) fn lines(app: &App) -> Vec<String> {
     let sentences = lost_router(app)
         .or_else(|| lost_car(app))
@@ -84,7 +84,7 @@ fn lost_car(app: &App) -> Option<Vec<String>> {
     ])
 }
 
-/// When the car stops itself: it heard the driver last at `since`, or before.
+/// Says when a driven car stops by itself; the car heard its driver at `since` or earlier.
 fn itself(lease_ms: u64, since: Instant, now: Instant) -> String {
     let lease = Duration::from_millis(lease_ms);
     if now.saturating_duration_since(since) > lease {

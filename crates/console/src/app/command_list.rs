@@ -5,83 +5,67 @@ use bytes::Bytes;
 use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{CommandInfo, End, SendEvent};
 
-/// Most output that is kept of the run that is shown, in bytes: its end.
 const KEPT: usize = 64 * 1024;
 
-/// The commands of one car.
 #[derive(Debug, Default)]
 pub struct CommandList {
-    /// Whose they are.
+    /// The link that has these commands.
     pub service_port: Option<u16>,
-    /// The number of the request that asked for them.
+    /// Number of our request for the list.
     pub request: u64,
-    /// Whether they are all there.
+    /// Whether the whole list was received.
     pub complete: bool,
-    /// Which there are.
     pub list: Vec<CommandInfo>,
-    /// Which is selected.
     pub selected: usize,
-    /// The run whose output is shown.
+    /// The last run that was started on this screen.
     pub run: Option<SentRun>,
 }
 
 impl CommandList {
-    /// The selected command.
-    #[must_use]
     pub fn chosen(&self) -> Option<&CommandInfo> {
         self.list.get(self.selected)
     }
 
-    /// Moves the selection.
     pub fn scroll(&mut self, by: isize) {
         let last = self.list.len().saturating_sub(1);
         self.selected = self.selected.saturating_add_signed(by).min(last);
     }
 }
 
-/// How far a run that was asked for here has come.
+/// How far a run has come that was started on this screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunProgress {
-    /// Sent.
     Asked,
-    /// The router has it.
     Queued,
-    /// Its process exists.
     Started,
-    /// It is over, after this many microseconds.
+    /// The run has ended, after so many microseconds.
     Finished(End, u64),
-    /// It did not begin.
     Refused(String),
-    /// Ended from here: its group is killed.
+    /// Cancelled on this screen: the router reports nothing more of the run.
     Cancelled,
-    /// Nobody knows what became of it.
     Lost,
 }
 
-/// A run that was asked for here.
+/// A run that was started on this screen.
 #[derive(Debug)]
 pub struct SentRun {
-    /// Our number for it.
+    /// Our number for the run.
     pub request: u64,
-    /// The router's.
+    /// The router's id of the run.
     pub id: Option<RunId>,
-    /// What.
     pub command: CommandName,
-    /// With which arguments, for people.
+    /// The arguments as they were typed.
     pub arguments: String,
-    /// How far it has come.
     pub progress: RunProgress,
-    /// The end of its output.
+    /// The end of the output, at most `KEPT` bytes.
     pub output: Vec<u8>,
-    /// How much output there was in all.
+    /// Bytes of output in all.
     pub bytes: u64,
     /// The end of its standard error.
     pub stderr: Bytes,
 }
 
 impl SentRun {
-    /// One that was just sent.
-    #[must_use]
     pub fn new(request: u64, command: CommandName, arguments: String) -> Self {
         Self {
             request,
@@ -95,8 +79,7 @@ impl SentRun {
         }
     }
 
-    /// Whether it may still say something.
-    #[must_use]
+    /// Whether the run has not ended yet.
     pub fn is_open(&self) -> bool {
         matches!(
             self.progress,
@@ -104,7 +87,7 @@ impl SentRun {
         )
     }
 
-    /// What became of it.
+    /// Applies what the router reports of the run.
     pub fn follow(&mut self, event: SendEvent) {
         self.progress = match event {
             SendEvent::Queued { run } => {

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use super::{App, ConnectionState};
 use crate::drive::{ControlHolder, DriveFacts, TOO_SLOW};
 
-/// A tick of the car's clock that is older is no proof that the car hears us (the car drops what
-/// is 1 s old).
+/// Greatest age of a clock tick that proves that the car hears us. The car drops what is 1 s old.
 const TICK_FRESH: Duration = Duration::from_secs(1);
-/// Ticks come ten times a second while somebody drives: this much silence is a slow link.
+/// Longest pause between two ticks of a driven car (10 a second) on a link that is not slow.
 const TICK_DUE: Duration = Duration::from_millis(300);
 
 pub(super) fn gather(app: &App) -> DriveFacts {
@@ -50,8 +49,8 @@ fn holder(app: &App) -> ControlHolder {
 }
 
 impl App {
-    /// The round trip to the car over both hops, or how long we wait for one by now.
-    #[must_use]
+    /// Round trip to the car over both hops, or the time that we are waiting for one, if that is
+    /// longer.
     pub fn round_trip(&self) -> Option<Duration> {
         let age = |at: Instant| self.now.saturating_duration_since(at);
         let waiting = self.pinged.map(age);

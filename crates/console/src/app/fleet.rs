@@ -12,37 +12,31 @@ use p2p_shared::protocol::{
 use crate::app::round_trips::RoundTrips;
 use crate::text::end_text;
 
-/// How many of a car's last events are kept for the Drive screen.
+/// Most events kept per car for the Drive screen.
 const EVENTS: usize = 64;
 
-/// One link.
 #[derive(Debug, Clone)]
 pub struct FleetLink {
-    /// What the router said of it last.
     pub info: LinkInfo,
-    /// Since when it is up, or down.
+    /// When the link came up, or was lost.
     pub since: Instant,
-    /// When the router last told something that came from it.
+    /// When anything of this car was received last.
     pub seen: Instant,
-    /// Why it was lost.
     pub why_down: String,
-    /// When the request for its control ends, if there is one.
+    /// When the request for control of this car expires.
     pub request_until: Option<Instant>,
-    /// Round trips between router and inner.
     pub rtts: RoundTrips,
-    /// The newest tick of its clock, and when it came.
+    /// The newest tick of the car's clock in milliseconds, and when it was received.
     pub tick: Option<(u64, Instant)>,
-    /// The motion that the car acknowledged, and when.
+    /// The motion that the car has acknowledged, and when.
     pub moving: Option<(ActiveMotion, Instant)>,
-    /// What ran last of motion and stop commands, how it ended, and how long it took.
+    /// The motion or stop command that ended last.
     pub ran: Option<EndedCommand>,
-    /// The last things that happened to its motion, newest last.
+    /// The last events of the car's motion, newest last.
     pub events: VecDeque<(Instant, String)>,
 }
 
 impl FleetLink {
-    /// How the stop command ended that failed last, if it was run at all.
-    #[must_use]
     pub fn failed_stop(&self) -> Option<End> {
         let ran = self.ran.as_ref();
         let stop = ran.filter(|ran| ran.command == self.info.stop.as_str());
@@ -50,16 +44,12 @@ impl FleetLink {
     }
 }
 
-/// A motion or stop command that ended.
 #[derive(Debug, Clone)]
 pub struct EndedCommand {
-    /// What.
     pub command: String,
-    /// How.
     pub end: End,
-    /// From its start.
+    /// Time from its start to its end.
     pub exec: Duration,
-    /// When we heard of it.
     pub at: Instant,
 }
 
@@ -67,46 +57,36 @@ pub struct EndedCommand {
 #[derive(Debug, Default)]
 pub struct Fleet {
     links: BTreeMap<u16, FleetLink>,
-    /// The commands of the last motions, to name them when they end.
+    /// Commands of the last motions: an end names only the run.
     motions: VecDeque<(RunId, CommandName)>,
 }
 
 impl Fleet {
-    /// Forgets the links that are no more.
     pub fn retain(&mut self, is_there: impl Fn(u16) -> bool) {
         self.links.retain(|port, _| is_there(*port));
     }
 
-    /// Every link, in the order of their service ports.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &FleetLink> {
         self.links.values()
     }
 
-    /// How many there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.links.len()
     }
 
-    /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.links.is_empty()
     }
 
-    /// The link on this port.
-    #[must_use]
     pub fn get(&self, service_port: u16) -> Option<&FleetLink> {
         self.links.get(&service_port)
     }
 
-    /// The link on this port, to be changed.
     pub fn get_mut(&mut self, service_port: u16) -> Option<&mut FleetLink> {
         self.links.get_mut(&service_port)
     }
 
-    /// The link that people mean by this: a name, or a service port.
-    #[must_use]
+    /// Finds a link by its name or its service port.
     pub fn find(&self, wanted: &str) -> Option<&FleetLink> {
         let by_name = |link: &&FleetLink| link.info.name.as_str() == wanted;
         let named = self.iter().find(|link| by_name(link) && link.info.is_up);
@@ -115,7 +95,7 @@ impl Fleet {
             .or_else(|| self.get(wanted.parse().ok()?))
     }
 
-    /// A link as the router has it.
+    /// Takes a link over as the router describes it.
     pub fn update(&mut self, mut info: LinkInfo, now: Instant) {
         let since = now
             .checked_sub(Duration::from_millis(info.since_ms))
@@ -161,7 +141,6 @@ impl Fleet {
         self.links.insert(port, link);
     }
 
-    /// A link was lost.
     pub fn link_down(&mut self, service_port: u16, why: String, now: Instant) {
         if let Some(link) = self.get_mut(service_port) {
             link.info.is_up = false;
@@ -172,12 +151,11 @@ impl Fleet {
         }
     }
 
-    /// A port was given up.
     pub fn remove(&mut self, service_port: u16) {
         self.links.remove(&service_port);
     }
 
-    /// A run is over, or, if `is_new`, was asked for.
+    /// Counts a run that was requested (`is_new`) or has ended.
     pub fn count_run(&mut self, run: &RunInfo, is_new: bool, now: Instant) {
         let Some(link) = self.get_mut(run.service_port) else {
             return;
@@ -188,7 +166,7 @@ impl Fleet {
         link.info.failures += u64::from(has_failed);
     }
 
-    /// Who drives has changed, or wants to.
+    /// Takes over who controls a car and who asks for control.
     pub fn set_control(&mut self, service_port: u16, control: ControlInfo, now: Instant) {
         if let Some(link) = self.get_mut(service_port) {
             link.request_until = until(&control, now);
@@ -196,7 +174,7 @@ impl Fleet {
         }
     }
 
-    /// What a car says of its motion.
+    /// Applies a motion event of a car.
     pub fn on_motion(&mut self, service_port: u16, event: &MotionEvent, now: Instant) {
         if let MotionEvent::Started(moving) = event {
             if self.motions.len() == EVENTS {

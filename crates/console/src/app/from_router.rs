@@ -13,7 +13,7 @@ use crate::app::fleet::FleetLink;
 use crate::drive::hold::PULSE;
 use crate::keymap::Screen;
 
-/// The longest of a peer's sentences that is shown, in characters.
+/// Most characters shown of a sentence that a peer sent.
 const SENTENCE: usize = 300;
 
 impl App {
@@ -87,8 +87,8 @@ impl App {
         }
     }
 
-    /// The picture is whole. What was known before stays until then: a console that lags while
-    /// it drives goes on driving.
+    /// Replaces links and runs by the completed snapshot. Until then the old ones stay, so that a
+    /// console that lags while it drives goes on driving.
     fn apply_snapshot(&mut self) {
         let (links, runs) = std::mem::take(&mut self.pending_snapshot);
         let there: Vec<u16> = links.iter().map(|link| link.service_port).collect();
@@ -206,7 +206,8 @@ impl App {
         self.dirty = true;
     }
 
-    /// With one link, or with `--link`, the console opens on Drive: once.
+    /// Chooses a link: the one that is waited for, the one of `--link`, or the only one. The first
+    /// time, this opens the Drive screen.
     fn choose_link(&mut self, effects: &mut Vec<Effect>) {
         if self.chosen.is_some() {
             return;
@@ -250,9 +251,8 @@ impl App {
         self.chosen_name = link.map(|link| link.info.name.clone());
     }
 
-    /// The chosen link is the one of its name, not whoever is given its port next: without it there
-    /// is none, and what comes instead moves only after `a`. Nothing is sent: whoever has the port
-    /// now is another.
+    /// Drops the chosen link when its port belongs to another car now. Nothing is sent: the port's
+    /// owner is not the car that was driven. The next car moves only after `a`.
     fn follow_chosen(&mut self) {
         let (Some(port), Some(name)) = (self.chosen, &self.chosen_name) else {
             return;
@@ -282,7 +282,7 @@ impl App {
     }
 }
 
-/// So that a test and the shell write it alike.
+/// For tests and the event loop.
 impl From<RouterToConsole> for Event {
     fn from(message: RouterToConsole) -> Self {
         Self::Router(Box::new(message))

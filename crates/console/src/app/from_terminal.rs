@@ -44,8 +44,8 @@ impl App {
         }
     }
 
-    /// Of what waited too long only stop and quit are acted on. An arrow that is held since then is
-    /// no fresh press.
+    /// Handles input that waited too long: only stop and quit are acted on, and a held arrow key is
+    /// not a new press.
     pub(super) fn on_stale(&mut self, event: &Input, effects: &mut Vec<Effect>) {
         let key = match event {
             Input::Key(key) => key,
@@ -125,7 +125,7 @@ impl App {
         self.perform(action, effects);
     }
 
-    /// What a key makes of the page over the screen.
+    /// What remains of a page after a key.
     fn overlay_after(&mut self, overlay: Overlay, action: Action) -> Option<Overlay> {
         let scrolled = |by: isize| {
             let top = overlay.top.saturating_add_signed(by);

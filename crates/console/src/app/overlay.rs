@@ -7,35 +7,27 @@ use ratatui::text::Line;
 use super::App;
 use crate::screen::{help, run_page};
 
-/// What covers the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overlay {
-    /// What it shows.
     pub page: Page,
-    /// How many of its lines are scrolled out at the top.
+    /// Lines that are scrolled out at the top.
     pub top: usize,
 }
 
 impl Overlay {
-    /// A page from its top.
-    #[must_use]
     pub fn new(page: Page) -> Self {
         Self { page, top: 0 }
     }
 }
 
-/// A page over the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page {
-    /// The keys.
     Help,
-    /// One run, whole.
     Run(RunId),
 }
 
 impl App {
-    /// The lines of a page, in the columns of this area's frame.
-    #[must_use]
+    /// Lines of a page that fit into the frame of this area.
     pub fn page_lines(&self, page: Page, area: Rect) -> Vec<Line<'_>> {
         let columns = usize::from(area.width.saturating_sub(2));
         match page {
@@ -47,15 +39,14 @@ impl App {
         }
     }
 
-    /// How many lines of a page don't fit on the screen as it is.
+    /// Lines of a page that don't fit on the screen.
     pub(super) fn page_overflow(&self, page: Page) -> usize {
         let area = self.areas().body;
         hidden_lines(&self.page_lines(page, area), area)
     }
 }
 
-/// How many of these lines don't fit into this area's frame.
-#[must_use]
+/// Lines that don't fit into the frame of this area.
 pub fn hidden_lines(lines: &[Line<'_>], area: Rect) -> usize {
     let rows = usize::from(area.height.saturating_sub(2));
     lines.len().saturating_sub(rows)

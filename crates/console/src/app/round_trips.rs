@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// How many of the last round trips are kept for the sparkline and the jitter.
+/// Round trips kept for the sparkline.
 const KEPT: usize = 120;
 /// Two significant digits: 1 % is finer than any screen shows.
 const DIGITS: u8 = 2;
 
-/// The upper bounds of the bars that the Drive screen shows, in milliseconds, and their names.
+/// Bars of the histogram: upper bound in milliseconds (exclusive) and label.
 pub const BARS: [(u64, &str); 7] = [
     (10, "<10"),
     (25, "<25"),
@@ -22,17 +22,15 @@ pub const BARS: [(u64, &str); 7] = [
     (u64::MAX, "more"),
 ];
 
-/// The round trips over one hop.
 #[derive(Debug, Clone, Default)]
 pub struct RoundTrips {
     recent: VecDeque<u32>,
     all: Option<Histogram<u32>>,
-    /// Smoothed difference between neighbours, as RFC 3550 has it.
+    /// Smoothed difference between neighbours (RFC 3550).
     jitter_us: f64,
 }
 
 impl RoundTrips {
-    /// Another one, in microseconds.
     pub fn push(&mut self, rtt_us: u32) {
         if let Some(last) = self.recent.back() {
             let difference = f64::from(last.abs_diff(rtt_us));
@@ -51,34 +49,28 @@ impl RoundTrips {
         }
     }
 
-    /// The newest.
-    #[must_use]
     pub fn last(&self) -> Option<Duration> {
         self.recent
             .back()
             .map(|us| Duration::from_micros(u64::from(*us)))
     }
 
-    /// The last ones in microseconds, newest last.
+    /// The last round trips in microseconds, newest last.
     pub fn recent(&self) -> impl DoubleEndedIterator<Item = u32> + ExactSizeIterator + '_ {
         self.recent.iter().copied()
     }
 
-    /// The time that this share of them (0 to 1) took at most.
-    #[must_use]
+    /// The round trip that this share (0 to 1) of all did not exceed.
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let all = self.all.as_ref().filter(|all| !all.is_empty())?;
         Some(Duration::from_micros(all.value_at_quantile(share)))
     }
 
-    /// How much neighbours differ.
-    #[must_use]
     pub fn jitter(&self) -> Duration {
         Duration::from_micros(0).max(Duration::from_secs_f64(self.jitter_us.max(0.0) / 1e6))
     }
 
-    /// How many fell into each of [`BARS`].
-    #[must_use]
+    /// How many round trips fell into each of [`BARS`].
     pub fn bars(&self) -> [u64; BARS.len()] {
         let mut counts = [0; BARS.len()];
         let Some(all) = &self.all else {

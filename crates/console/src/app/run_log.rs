@@ -9,34 +9,33 @@ use p2p_shared::protocol::RunInfo;
 
 use crate::text::{outcome, source_word};
 
-/// Most runs that are kept: with outputs of 1 KiB each some 6 MB.
+/// Most runs that are kept; with 1 KiB of output each they take about 6 MB.
 const KEPT: usize = 2_000;
 
-/// A view that stands still.
 #[derive(Debug)]
 struct HeldView {
     runs: Vec<Arc<RunInfo>>,
-    /// Frozen by `f`: not even results change.
+    /// Frozen with `f`: results don't change either.
     frozen: bool,
     came: u64,
 }
 
-/// The runs, and the view of them.
+/// The runs, and which of them the Log screen shows.
 #[derive(Debug, Default)]
 pub struct RunLog {
     runs: VecDeque<RunId>,
     by_id: HashMap<RunId, Arc<RunInfo>>,
     held: Option<HeldView>,
     filter: String,
-    /// The selected one, counted from the newest that is shown.
+    /// Position of the selected run, counted from the newest one shown.
     selected: usize,
-    /// Runs that the router told nothing of, since the console was too slow.
+    /// Events that the router left out because this console was too slow.
     pub missed: u64,
 }
 
 impl RunLog {
-    /// The runs of a whole picture instead of those that were known; a held view stays. Only what
-    /// was unknown has come since.
+    /// Replaces all runs by those of a snapshot. A held view stays, and counts only runs that were
+    /// unknown.
     pub fn replace(&mut self, runs: Vec<RunInfo>) {
         self.runs.clear();
         let known = std::mem::take(&mut self.by_id);
@@ -45,7 +44,7 @@ impl RunLog {
         }
     }
 
-    /// A run as it is now. Returns whether it was unknown.
+    /// Adds or updates a run. Returns whether the run is new.
     pub fn put(&mut self, run: RunInfo) -> bool {
         self.keep(run, |_| true)
     }
@@ -67,7 +66,7 @@ impl RunLog {
         true
     }
 
-    /// Each shown run, newest first.
+    /// The runs that are shown, newest first.
     pub fn shown(&self) -> impl Iterator<Item = Arc<RunInfo>> + '_ {
         let live = self.held.is_none().then(|| self.runs.iter().rev());
         let live = live
@@ -87,15 +86,14 @@ impl RunLog {
             .map(Arc::clone)
     }
 
-    /// The last runs of one link, newest first, whatever the view is.
+    /// The last runs of one link, newest first, whether shown or not.
     pub fn of_link(&self, service_port: u16) -> impl Iterator<Item = &RunInfo> {
         let runs = self.runs.iter().rev().filter_map(|id| self.by_id.get(id));
         runs.map(Arc::as_ref)
             .filter(move |run| run.service_port == service_port)
     }
 
-    /// The run with this id, as it is now or as it is held.
-    #[must_use]
+    /// The run with this id: its newest state, else the one that is held.
     pub fn get(&self, id: RunId) -> Option<Arc<RunInfo>> {
         let held = || self.held.as_ref()?.runs.iter().find(|run| run.run == id);
         self.by_id.get(&id).or_else(held).map(Arc::clone)
@@ -121,50 +119,42 @@ impl RunLog {
         words.all(|word| text.contains(&word.to_lowercase()))
     }
 
-    /// What must occur in a run for it to be shown.
-    #[must_use]
+    /// Words that a run must contain to be shown.
     pub fn filter(&self) -> &str {
         &self.filter
     }
 
-    /// Shows only runs in which each of these words occurs.
+    /// Shows only runs that contain each of these words.
     pub fn set_filter(&mut self, filter: String) {
         self.filter = filter;
         self.selected = 0;
     }
 
-    /// Whether the view follows the newest.
-    #[must_use]
+    /// Whether the view follows the newest run.
     pub fn follows(&self) -> bool {
         self.held.is_none()
     }
 
-    /// Whether the view was frozen.
-    #[must_use]
+    /// Whether the view is frozen.
     pub fn is_frozen(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.frozen)
     }
 
-    /// How many runs came since the view stands still.
-    #[must_use]
+    /// Runs that were added since the view was held.
     pub fn came(&self) -> u64 {
         self.held.as_ref().map_or(0, |held| held.came)
     }
 
-    /// The place of the selected run among the shown.
-    #[must_use]
     pub fn selected(&self) -> usize {
         self.selected
     }
 
-    /// The selected run.
-    #[must_use]
     pub fn selected_run(&self) -> Option<Arc<RunInfo>> {
         self.shown().nth(self.selected)
     }
 
-    /// Selects a run further away from the newest (positive) or nearer. Leaving the newest holds
-    /// the view.
+    /// Moves the selection towards older (positive) or newer runs. Leaving the newest run holds the
+    /// view.
     pub fn scroll(&mut self, by: isize) {
         let last = self.shown().count().saturating_sub(1);
         self.selected = self.selected.saturating_add_signed(by).min(last);
@@ -173,19 +163,16 @@ impl RunLog {
         }
     }
 
-    /// Selects the newest of a view that stands still.
     pub fn select_newest(&mut self) {
         self.selected = 0;
         self.hold(false);
     }
 
-    /// Follows the newest again.
     pub fn follow(&mut self) {
         self.held = None;
         self.selected = 0;
     }
 
-    /// Freezes the view, or lets it go on.
     pub fn toggle_freeze(&mut self) {
         if self.is_frozen() {
             self.follow();

@@ -12,32 +12,27 @@ use thiserror::Error;
 use crate::app::run_log::RunLog;
 use crate::text::source_word;
 
-/// Why a file can't be shown.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ReplayError {
-    /// Nothing of it is a line of a router's log.
+    /// None of its lines is a line of a router's log.
     #[error(
         "this is not a router's log: none of its {0} lines is one. Give logs/p2p-router.DAY.jsonl, or what s saved in the Log screen"
     )]
     Foreign(usize),
-    /// Nothing is in it.
     #[error("the file is empty: no run was logged")]
     Empty,
-    /// It is a log, without a run.
     #[error("no run and no link is in this log, in {0} lines")]
     NoRuns(usize),
 }
 
-/// What was read of a file.
+/// A log that was read from a file.
 #[derive(Debug, Default)]
 pub struct ReadLog {
-    /// The runs.
     pub log: RunLog,
-    /// How many there are.
     pub runs: usize,
-    /// Lines that are no JSON.
+    /// Lines that are not JSON.
     pub broken: usize,
-    /// Whether the last line is cut off.
+    /// Whether the last line is incomplete.
     pub cut_off: bool,
 }
 
@@ -72,7 +67,7 @@ pub fn read(bytes: &[u8]) -> Result<ReadLog, ReplayError> {
     }
 }
 
-/// A run, or a link's coming or going, which is shown like one.
+/// A run. Links that came up or were lost are shown like runs.
 fn parse(line: &Value, number: u64) -> Option<RunInfo> {
     let text = |name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default();
     let message = text("message");
@@ -131,7 +126,8 @@ fn parse(line: &Value, number: u64) -> Option<RunInfo> {
     Some(run)
 }
 
-/// The log has them as Rust writes a list of texts, which nearly always is JSON.
+/// Parses the arguments of a log line: Rust's debug format of a list of strings, nearly always
+/// valid JSON.
 fn arguments(text: &str) -> Vec<Argument> {
     let words = match serde_json::from_str::<Vec<String>>(text) {
         Ok(words) => words,
@@ -155,8 +151,7 @@ fn parse_end(text: &str) -> Option<End> {
     })
 }
 
-/// A file name with the time of the newest run in it.
-#[must_use]
+/// File name with the time of the newest run in it.
 pub fn file_name(at_ms: u64) -> String {
     let at = UNIX_EPOCH + Duration::from_millis(at_ms);
     let text = humantime::format_rfc3339_seconds(at).to_string();
@@ -173,8 +168,7 @@ pub fn text<'a>(runs: impl Iterator<Item = &'a RunInfo>) -> String {
     text
 }
 
-/// One run, with the names that the router's log uses.
-#[must_use]
+/// A run in the format of the router's log.
 pub fn line(run: &RunInfo) -> Value {
     let at: SystemTime = UNIX_EPOCH + Duration::from_millis(run.at_ms);
     let millis = |us: u64| Duration::from_micros(us).as_secs_f64() * 1e3;

@@ -3,41 +3,30 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use p2p_shared::text::is_hidden;
 
-/// Most characters of a line: a paste of a megabyte is cut here.
+/// Most characters of a line; longer pastes are cut.
 const LONGEST: usize = 500;
 
-/// What a line is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldPurpose {
-    /// The log's filter.
     Filter,
-    /// The arguments of the selected command.
     Arguments,
 }
 
-/// A line that is being typed.
 #[derive(Debug, Clone)]
 pub struct TextField {
-    /// What it is for.
     pub purpose: FieldPurpose,
-    /// What was typed.
     pub text: String,
 }
 
-/// What a key made of it.
+/// The effect of a key on the field.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FieldResult {
-    /// It goes on.
     Editing,
-    /// Enter.
     Submitted,
-    /// Esc.
     Cancelled,
 }
 
 impl TextField {
-    /// A line that begins with this text.
-    #[must_use]
     pub fn new(purpose: FieldPurpose, text: &str) -> Self {
         Self {
             purpose,
@@ -45,7 +34,6 @@ impl TextField {
         }
     }
 
-    /// A key was typed.
     pub fn key(&mut self, key: &KeyEvent) -> FieldResult {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
@@ -62,7 +50,7 @@ impl TextField {
         FieldResult::Editing
     }
 
-    /// Text was pasted: its first line is taken, as far as it can be seen.
+    /// Inserts the first line of a pasted text, without hidden characters.
     pub fn paste(&mut self, text: &str) {
         let line = text.trim_start().lines().next().unwrap_or_default();
         for c in line.chars().take(LONGEST) {
@@ -77,8 +65,8 @@ impl TextField {
     }
 }
 
-/// The words of a line, as a shell would split it: by spaces, with quotes and backslashes. There
-/// is no shell: nothing else means anything.
+/// Splits a line into words as a shell does: at spaces, with quotes and backslashes. Nothing else
+/// has a meaning.
 ///
 /// # Errors
 /// A sentence, if a quote isn't closed.

@@ -6,121 +6,94 @@ use p2p_shared::protocol::{ConsoleToRouter, RouterToConsole};
 
 use crate::drive::KeyReleases;
 
-/// What happens to the console.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The terminal: keys, mouse, paste, size, focus.
     Terminal(crossterm::event::Event),
-    /// The router.
     Router(Box<RouterToConsole>),
-    /// The connection to the router is up.
     Connected,
-    /// It is lost, or could not be had.
+    /// The connection was lost, or could not be made.
     Disconnected {
         /// A sentence that says what to do.
         why: String,
-        /// The next try.
+        /// Time of the next attempt.
         retry_at: Option<Instant>,
     },
-    /// A ping went out.
     Pinged,
-    /// Its answer came.
+    /// The answer to a ping came.
     Ponged {
-        /// After this time.
+        /// Time between ping and answer.
         rtt: Duration,
     },
-    /// Time went by; the terminal's input side was seen alive at that moment.
+    /// Time has passed.
     Tick {
-        /// When the input side last showed that it works.
+        /// When the input thread last showed that it runs.
         input_seen: Instant,
     },
-    /// This program was stopped, asleep or blocked for so long beyond its plan.
+    /// This program ran so much later than planned: it was stopped, asleep or blocked.
     Late(Duration),
-    /// What the terminal said meanwhile: too old to move anything, never too old to stop.
+    /// Input from that time: too old to move anything, never too old to stop.
     Stale(crossterm::event::Event),
-    /// A file was written, or why not.
     Saved(Result<String, String>),
-    /// The program is to end: a signal came, or the terminal is gone.
+    /// The program must end: a signal came, or the terminal is gone.
     Terminate,
 }
 
-/// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Send it to the router.
     Send(ConsoleToRouter),
-    /// End, after what is queued was sent.
+    /// End the program after all messages were sent.
     Quit,
-    /// Write a file of this name.
+    /// Write a file.
     Save {
-        /// Its name.
         name: String,
-        /// Its content.
         text: String,
     },
-    /// Have the terminal report every key (only while armed: typing loses AltGr under it).
+    /// Have the terminal report every key. Only while armed: typing needs AltGr.
     AllKeys(bool),
-    /// Have the terminal report the mouse.
     Mouse(bool),
-    /// Ping the router this often.
     PingEvery(Duration),
 }
 
-/// The console's hop to the router.
+/// State of the connection to the router.
 #[derive(Debug, Clone)]
 pub enum ConnectionState {
-    /// Never up so far.
     Connecting {
-        /// Why the last try failed.
+        /// Why the last attempt failed; empty before the first.
         why: String,
-        /// The next try.
         retry_at: Option<Instant>,
     },
-    /// Up.
     Up {
-        /// Since then.
+        /// When the connection was made.
         since: Instant,
     },
-    /// Lost.
     Lost {
-        /// Since then.
         since: Instant,
-        /// A sentence.
+        /// A sentence that says what to do.
         why: String,
-        /// The next try.
         retry_at: Option<Instant>,
     },
-    /// There is none: a past log is shown.
-    Replay {
-        /// The file.
-        file: String,
-    },
+    /// A past log is shown; there is no connection.
+    Replay { file: String },
 }
 
 /// A sentence for the operator.
 #[derive(Debug, Clone)]
 pub struct Notice {
-    /// What.
     pub text: String,
-    /// Whether something is wrong.
     pub is_bad: bool,
-    /// Since when it is shown.
+    /// When the notice was shown first.
     pub since: Instant,
 }
 
 /// How the console was started.
 #[derive(Debug, Clone)]
 pub struct AppSetup {
-    /// The router, for people.
     pub router: String,
-    /// Which link to open on Drive.
+    /// The link to open: a name or a service port.
     pub wanted: Option<String>,
-    /// Only to watch.
     pub readonly: bool,
-    /// With colours.
     pub colour: bool,
-    /// How the terminal tells of releases.
+    /// Whether the terminal reports key releases.
     pub releases: KeyReleases,
-    /// The terminal's size.
     pub size: (u16, u16),
 }

@@ -10,16 +10,16 @@ use p2p_shared::websocket::SocketEvent;
 use crate::connection::{ConsoleSocket, RouterTarget};
 use crate::exit_code::{Failure, UNREACHABLE, connection_error, for_refusal};
 
-/// How long a router gets to close the connection that we part from.
+/// Longest wait for the router to close a connection that we close.
 pub(super) const FAREWELL: Duration = Duration::from_millis(500);
 
-/// How everything was when the router answered.
+/// A connection to a router that has sent its first snapshot.
 pub(super) struct RouterClient {
     pub(super) socket: ConsoleSocket,
     pub(super) links: Vec<LinkInfo>,
 }
 
-/// Connects, and waits for the whole picture.
+/// Connects and waits for the first snapshot.
 pub(super) async fn connect(target: &RouterTarget) -> Result<RouterClient, Failure> {
     let socket = target.connect(&mut Reconnect::default()).await?;
     let late = || {
@@ -58,7 +58,7 @@ async fn receive(socket: ConsoleSocket) -> Result<RouterClient, Failure> {
     }
 }
 
-/// A sentence for a connection that the router closed.
+/// Describes a connection that the router closed.
 pub(super) fn closed(why: &str) -> String {
     match why {
         "" => "the router closed the connection".to_owned(),

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use crate::app::round_trips::RoundTrips;
 use crate::app::saved_log;
 
-/// A link.
 pub(super) fn link(info: &LinkInfo) -> Value {
     let mut rtts = RoundTrips::default();
     for rtt_us in &info.rtts_us {
@@ -32,7 +31,6 @@ pub(super) fn link(info: &LinkInfo) -> Value {
     })
 }
 
-/// Something that happened.
 pub(super) fn event(event: &FeedEvent) -> Value {
     match event {
         FeedEvent::Link(info) => json!({ "event": "link", "link": link(info) }),

@@ -9,12 +9,12 @@ use p2p_shared::text::{Escaped, EscapedBytes};
 use crate::app::saved_log::{self, ReadLog};
 use crate::text::{arguments, is_of_link, outcome, source_word, time_of_day};
 
-/// Prints a line. `false`: nobody reads any more.
+/// Prints a line. Returns false when nobody reads any more.
 pub(super) fn print_line(text: &str) -> io::Result<bool> {
     print_bytes(format!("{text}\n").as_bytes())
 }
 
-/// Prints bytes. `false`: nobody reads any more.
+/// Prints bytes. Returns false when nobody reads any more.
 pub(super) fn print_bytes(bytes: &[u8]) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -24,8 +24,8 @@ pub(super) fn print_bytes(bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// A command's output: as it is into a file or a pipe, and escaped onto a terminal, but for its
-/// line breaks and tabs.
+/// Prints output of a command: unchanged into a file or pipe; escaped, but for line breaks and
+/// tabs, on a terminal.
 pub(super) fn print_output(bytes: &[u8]) -> io::Result<bool> {
     if !io::stdout().is_terminal() {
         return print_bytes(bytes);
@@ -33,7 +33,7 @@ pub(super) fn print_output(bytes: &[u8]) -> io::Result<bool> {
     print_bytes(for_terminal(bytes).as_bytes())
 }
 
-/// A command's standard error, likewise.
+/// Prints standard error of a command in the same way.
 pub(super) fn print_stderr(bytes: &[u8]) {
     let mut err = io::stderr().lock();
     // Nobody could be told.
@@ -62,7 +62,7 @@ fn for_terminal(bytes: &[u8]) -> String {
     text
 }
 
-/// One run in a line, for people.
+/// A run as a line for people.
 pub(super) fn run_line(run: &RunInfo) -> String {
     if is_of_link(run) {
         let why = run.result.as_ref().map_or("", |result| result.why.as_str());
@@ -97,7 +97,7 @@ pub(super) fn run_line(run: &RunInfo) -> String {
     Escaped(&text).to_string()
 }
 
-/// A past log without a terminal: a line a run, oldest first.
+/// Prints a past log, oldest run first.
 pub(super) fn runs(replay: &ReadLog, json: bool) -> anyhow::Result<ExitCode> {
     let mut runs: Vec<_> = replay.log.shown().collect();
     runs.reverse();

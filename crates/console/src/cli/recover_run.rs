@@ -15,16 +15,16 @@ use crate::exit_code::{DENIED, Failure};
 
 /// Our number for the question.
 const REQUEST: u64 = 2;
-/// Between two questions.
+/// Pause between two questions.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long an answer may take: the router gives up on its car before.
+/// Longest wait for an answer: the router gives up on its car before.
 const ANSWER: Duration = Duration::from_secs(12);
 
-/// What its car says of the run once it is over; `None`: the car doesn't know it. Waits as long as
-/// the router keeps the car's port, and while it runs.
+/// Asks the car what became of the run, until the run has ended; `None` if the car doesn't know the
+/// run. Gives up when the router would give up the car's port.
 ///
 /// # Errors
-/// If nobody could be asked by then.
+/// If the car could not be asked in that time.
 pub(super) async fn recover(
     target: &RouterTarget,
     mut socket: Option<ConsoleSocket>,
@@ -61,7 +61,7 @@ fn is_over(report: &RunReport) -> bool {
     !matches!(report.outcome, Outcome::Waiting | Outcome::Running)
 }
 
-/// `None`: the router is lost, too.
+/// Asks once; `None` if the connection is lost.
 async fn ask(socket: &mut ConsoleSocket, service_port: u16, run: RunId) -> Option<RunAnswer> {
     let message = ConsoleToRouter::AskRun {
         request: REQUEST,

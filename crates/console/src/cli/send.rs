@@ -26,7 +26,7 @@ use crate::exit_code::{
 
 /// Our number for the only request of this program.
 const REQUEST: u64 = 1;
-/// How often a long silence is asked about, and how long it may last.
+/// How often a silent router is pinged, and how long it may be silent.
 const PING: Duration = Duration::from_secs(2);
 const DEAD: Duration = Duration::from_secs(6);
 
@@ -97,7 +97,7 @@ async fn attempt(target: &RouterTarget, send: &Send, as_json: bool) -> anyhow::R
     Ok(code.into())
 }
 
-/// The answer was lost: what became of the run is asked for until it is known.
+/// Asks for the run whose answer was lost, until its end is known.
 async fn recover(
     target: &RouterTarget,
     socket: Option<ConsoleSocket>,
@@ -127,7 +127,7 @@ async fn recover(
     }
 }
 
-/// What ends us from outside.
+/// The signals that end this program.
 struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
@@ -149,11 +149,10 @@ impl StopSignals {
     }
 }
 
-/// How far a run could be followed.
 enum FollowResult {
-    /// To its end: the exit code.
+    /// To its end, with this exit code.
     Ended(u8),
-    /// Until its link was lost, or the router's connection to us.
+    /// Until the link to the car or the connection to the router was lost.
     Lost { why: String, is_routers: bool },
 }
 
@@ -209,11 +208,11 @@ struct RunPrinter {
     command: String,
     run: Option<RunId>,
     has_started: bool,
-    /// How much of its output was told.
+    /// Bytes of output that were printed.
     printed: u64,
 }
 
-/// Follows the run to its end, or as far as that goes.
+/// Follows the run as far as possible.
 async fn follow(
     socket: &mut ConsoleSocket,
     printer: &mut RunPrinter,
@@ -267,14 +266,13 @@ async fn follow(
     }
 }
 
-/// The message goes out with the farewell.
+/// Asks the router to end the run. The message is sent when the connection is closed.
 fn cancel(socket: &mut ConsoleSocket) -> anyhow::Result<FollowResult> {
     socket.push(&ConsoleToRouter::Cancel { request: REQUEST })?;
     Ok(FollowResult::Ended(INTERRUPTED))
 }
 
 impl RunPrinter {
-    /// Tells what became of it; the exit code, if that is its end.
     fn handle(&mut self, event: SendEvent) -> anyhow::Result<Option<u8>> {
         let run = self.run.map(|run| run.to_string());
         match event {
@@ -345,7 +343,7 @@ impl RunPrinter {
         Ok(())
     }
 
-    /// Tells what became of it, as its car remembers; the exit code.
+    /// Prints the rest of a run as its car remembers it; returns the exit code.
     fn report_recovered(&mut self, run: RunId, told: RunReport) -> anyhow::Result<u8> {
         match told.outcome {
             Outcome::Ended { end, exec_us } => {
@@ -379,7 +377,7 @@ impl RunPrinter {
         Ok(())
     }
 
-    /// An exit code that the command did not give itself is explained.
+    /// Explains an exit code that the command did not give itself.
     fn explain(&self, end: End) {
         if !matches!(end, End::Exit(_) | End::Ended) {
             let command = Escaped(&self.command);

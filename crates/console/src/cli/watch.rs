@@ -57,7 +57,7 @@ struct FeedPrinter {
 }
 
 impl FeedPrinter {
-    /// Prints what came. `false`: nobody reads any more.
+    /// Prints an event. Returns false when nobody reads any more.
     fn print_event(&mut self, event: FromRouter) -> anyhow::Result<bool> {
         match event {
             FromRouter::Message(message) => match *message {

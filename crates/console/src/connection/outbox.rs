@@ -8,18 +8,17 @@ use p2p_shared::protocol::ConsoleToRouter;
 /// Most other messages that wait: a person's keys, over a link that stands still.
 const OTHERS: usize = 64;
 
-/// What waits.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     stops: Vec<ConsoleToRouter>,
-    /// In order: at most the newest press or release, and its renewal.
+    /// The newest press or release.
     drive: Option<ConsoleToRouter>,
     renew: Option<ConsoleToRouter>,
     others: VecDeque<ConsoleToRouter>,
 }
 
 impl Outbox {
-    /// Another message. Of driving, what it makes old is dropped: nothing is played back.
+    /// Queues a message. Drops the driving messages that it makes obsolete: nothing is played back.
     pub(crate) fn put(&mut self, message: ConsoleToRouter) {
         match message {
             ConsoleToRouter::Stop { .. } => {
@@ -67,7 +66,7 @@ impl Outbox {
         }
     }
 
-    /// How many of those wait that are not kept whatever waits.
+    /// How many messages wait that may be dropped.
     fn requests(&self) -> usize {
         let is_kept = |message: &&ConsoleToRouter| {
             matches!(
@@ -81,8 +80,7 @@ impl Outbox {
         self.others.iter().filter(|other| !is_kept(other)).count()
     }
 
-    /// A run that is ended needs no window any more; one that was not even asked for is dropped
-    /// whole. The end is said once, and never lost.
+    /// Cancels a run: its window messages are dropped, and the request too if it was not sent yet.
     fn cancel(&mut self, request: u64) {
         let mut is_unasked = false;
         self.others.retain(|other| match other {
@@ -99,7 +97,7 @@ impl Outbox {
         }
     }
 
-    /// What goes next.
+    /// The next message to send.
     pub(crate) fn take(&mut self) -> Option<ConsoleToRouter> {
         self.stops
             .pop()

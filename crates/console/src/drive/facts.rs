@@ -5,47 +5,42 @@ use std::time::{Duration, Instant};
 
 use super::{Blocked, HEALTHY, TOO_SLOW};
 
-/// Who has control of the car.
+/// Who controls the car.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlHolder {
-    /// It is free.
     Nobody,
-    /// This console.
     Us {
-        /// The number under which its presses count.
+        /// Part of the id of each press under this control.
         epoch: u64,
     },
-    /// Someone else, of this name.
+    /// Another session, of this name.
     Other(String),
 }
 
-/// How things are now.
+/// What driving is decided by.
 #[derive(Debug, Clone)]
 pub struct DriveFacts {
-    /// The time.
     pub now: Instant,
-    /// Whether this console may drive at all.
+    /// Whether this console may drive.
     pub may_drive: bool,
-    /// Whether both hops are up: console to router, router to car.
+    /// Whether console and router, and router and car, are connected.
     pub is_up: bool,
-    /// Since when both are healthy.
+    /// Since when both connections are healthy.
     pub healthy_since: Option<Instant>,
-    /// The round trip from here to the car, or how long we already wait for one.
+    /// Round trip to the car, or the time that we are waiting for one, if that is longer.
     pub round_trip: Option<Duration>,
-    /// Whether the terminal's input side answered just now.
+    /// Whether the input thread ran in the last moments.
     pub input_is_alive: bool,
-    /// Who drives.
     pub holder: ControlHolder,
-    /// The stop command has failed.
     pub stop_failed: bool,
-    /// How many motion commands the car has.
+    /// Number of motion commands of the car.
     pub directions: usize,
-    /// The newest tick of the car's clock, in milliseconds.
+    /// The newest tick of the car's clock in milliseconds, unless it is too old.
     pub tick_ms: Option<u64>,
 }
 
 impl DriveFacts {
-    /// Why nothing may move now, whoever asks.
+    /// Why nothing may move now, whoever has control.
     pub(super) fn obstacle(&self) -> Option<Blocked> {
         let settled = self
             .healthy_since

@@ -3,25 +3,19 @@
 
 use std::time::{Duration, Instant};
 
-/// A direction of the pad, in the order of the car's motion commands.
+/// A direction of the pad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// Up.
     Forward,
-    /// Down.
     Back,
-    /// Left.
     Left,
-    /// Right.
     Right,
 }
 
 impl Direction {
-    /// All, in the order of the car's motion commands.
+    /// In the order of the car's motion commands.
     pub const ALL: [Self; 4] = [Self::Forward, Self::Back, Self::Left, Self::Right];
 
-    /// Its place among the car's motion commands.
-    #[must_use]
     pub fn index(self) -> usize {
         match self {
             Self::Forward => 0,
@@ -31,8 +25,6 @@ impl Direction {
         }
     }
 
-    /// Its arrow.
-    #[must_use]
     pub fn glyph(self) -> char {
         match self {
             Self::Forward => '▲',
@@ -43,68 +35,63 @@ impl Direction {
     }
 }
 
-/// Whether the terminal tells of a key's release.
+/// Whether the terminal reports key releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyReleases {
-    /// It does (it granted the kitty keyboard flag "report event types").
+    /// The terminal granted the kitty keyboard flag "report event types".
     Reported,
-    /// It doesn't: a release is silence where repeats were.
+    /// No reports: silence after repeats counts as a release.
     Guessed,
 }
 
-/// A press without repeats is one pulse of this length where releases are not reported, and over
-/// a slow link: long enough to see the car move, shorter than the shortest key delay in use.
+/// Length of a press without repeats, where releases are not reported or the link is slow. Long
+/// enough to see the car move, shorter than the shortest keyboard delay in use.
 pub const PULSE: Duration = Duration::from_millis(250);
-/// The longest hold without a word from keyboard or mouse: the release was lost.
+/// Longest hold without an event of keyboard or mouse: after that, the release was lost.
 const SILENT_HOLD: Duration = Duration::from_secs(5);
-/// Repeats slower than this are presses: the slowest keyboards repeat twice a second.
+/// Slower repeats are new presses. The slowest keyboards repeat twice a second.
 const SLOWEST_REPEAT: Duration = Duration::from_millis(250);
-/// Repeats that come closer than this have waited together somewhere: they measure nothing.
+/// Repeats closer than this have waited in a queue, so their interval is not measured.
 const BURST: Duration = Duration::from_millis(5);
-/// Where repeats come faster, scheduling alone would look like a release.
+/// Shortest silence that counts as a release: less would be scheduling.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(60);
-/// Between a press and its first repeat at most (X11: 660 ms, macOS up to 2 s when set so).
+/// Longest usual time between a press and its first repeat (X11: 660 ms).
 const FIRST_REPEAT: Duration = Duration::from_millis(800);
-/// The longest time between a press and its first repeat that any keyboard is set to (macOS). Where
-/// releases are guessed, a key whose press was ended from elsewhere counts as held until it has
-/// been silent for so long: its first repeat looks just like a new press, and must not be one.
+/// Longest time between a press and its first repeat on any keyboard (macOS). Where releases are
+/// guessed, a key whose press was ended by something else counts as held until it was silent for
+/// this long: its first repeat looks like a new press and must not be one.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
-/// Where a hold comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum HoldSource {
     Key(KeyReleases),
     Pad,
 }
 
-/// One direction that is held down.
+/// A direction that is held down.
 #[derive(Debug, Clone)]
 pub struct Hold {
     direction: Direction,
     from: HoldSource,
     since: Instant,
     last: Instant,
-    /// The measured time between repeats, and of how many.
+    /// Measured time between repeats; the next field counts them.
     repeat: Option<Duration>,
     repeats: u32,
-    /// Nothing more comes of it: its press is over, and only a new one moves again.
+    /// The press is over although the key may still be held. Only a new press moves again.
     is_finished: bool,
-    /// Its press was ended, or refused, by something else than its own key and its pulse's end:
-    /// only a key that was let go meanwhile moves again.
+    /// The press was ended or refused by something other than its own key or the end of its pulse.
+    /// The key must be released before it moves again.
     is_void: bool,
-    /// Over a slow link it is one pulse, however long it is held.
+    /// One pulse, however long the key is held: the link is slow.
     pulse_only: bool,
 }
 
 impl Hold {
-    /// A key went down.
-    #[must_use]
     pub fn key(direction: Direction, releases: KeyReleases, now: Instant) -> Self {
         Self::new(direction, HoldSource::Key(releases), now)
     }
 
-    /// The mouse went down on the pad.
-    #[must_use]
     pub fn pad(direction: Direction, now: Instant) -> Self {
         Self::new(direction, HoldSource::Pad, now)
     }
@@ -123,65 +110,59 @@ impl Hold {
         }
     }
 
-    /// Which direction.
-    #[must_use]
     pub fn direction(&self) -> Direction {
         self.direction
     }
 
-    /// Whether it is the mouse that holds it.
-    #[must_use]
     pub fn is_pad(&self) -> bool {
         self.from == HoldSource::Pad
     }
 
-    /// Whether its press is over although it is still held.
-    #[must_use]
+    /// Whether the press is over although the key may still be held.
     pub fn is_finished(&self) -> bool {
         self.is_finished
     }
 
-    /// Its press has come to its natural end.
+    /// Ends the press in the normal way.
     pub fn finish(&mut self) {
         self.is_finished = true;
     }
 
-    /// Its press was ended from elsewhere, or refused: what the key still says is the old press.
+    /// Ends the press because it was stopped elsewhere or refused. Later repeats of the key belong
+    /// to the old press.
     pub fn void(&mut self) {
         self.is_finished = true;
         self.is_void = true;
     }
 
-    /// What the key said until now went unheard: it may have been held all along.
+    /// Counts the key as held until now: its events were lost.
     pub fn assume_held_until(&mut self, now: Instant) {
         self.last = self.last.max(now);
     }
 
-    /// Whether what comes now can't be known from a new press, although it comes too late for a
-    /// steady repeat: then the operator is told how long to wait.
-    #[must_use]
+    /// Whether an event that is too late for a repeat may still belong to the old press. The
+    /// operator is then told how long to wait.
     pub fn may_be_held_on(&self, now: Instant) -> bool {
         self.is_void
             && self.from == HoldSource::Key(KeyReleases::Guessed)
             && now.saturating_duration_since(self.last) >= SLOWEST_REPEAT
     }
 
-    /// The press went out only now, having waited for control: a pulse counts from here.
+    /// Starts the pulse: the press was sent only now, after waiting for control.
     pub fn press_sent(&mut self, now: Instant, pulse_only: bool) {
         self.since = now;
         self.last = self.last.max(now);
         self.pulse_only = pulse_only;
     }
 
-    /// The link has become slow: at most one pulse from its beginning. Whether that is news.
+    /// Limits the press to one pulse because the link became slow. Returns whether this is new.
     pub fn limit_to_pulse(&mut self) -> bool {
         !std::mem::replace(&mut self.pulse_only, true)
     }
 
-    /// Whether another press of this key now is its repeat: always where nobody tells the two
-    /// apart, and where they are told apart only if it comes as fast as one (a program between
-    /// may pass repeats on as presses); else its release was lost, and the press is a new one.
-    #[must_use]
+    /// Whether another press of this key is a repeat. Where releases are guessed, always. Where
+    /// they are reported, only if it comes as fast as a repeat, since a program in between may pass
+    /// repeats on as presses; otherwise the release was lost.
     pub fn repeats_as_press(&self, now: Instant) -> bool {
         match self.from {
             HoldSource::Key(KeyReleases::Reported) => {
@@ -191,7 +172,7 @@ impl Hold {
         }
     }
 
-    /// The same key was heard again.
+    /// Notes a repeat of the key.
     pub fn repeated(&mut self, now: Instant) {
         let gap = now.saturating_duration_since(self.last);
         self.last = now;
@@ -208,8 +189,7 @@ impl Hold {
         });
     }
 
-    /// When the motion of this hold ends by itself, unless the key is heard again before.
-    #[must_use]
+    /// When the motion ends unless the key repeats before.
     pub fn moves_until(&self) -> Instant {
         if self.pulse_only {
             return self.since + PULSE;
@@ -222,8 +202,7 @@ impl Hold {
         }
     }
 
-    /// When the key counts as let go, where nobody reports it.
-    #[must_use]
+    /// When the key counts as released, if no release is reported.
     pub fn held_until(&self) -> Instant {
         match (self.from, self.repeat) {
             (HoldSource::Pad | HoldSource::Key(KeyReleases::Reported), _) => {
@@ -239,9 +218,8 @@ impl Hold {
         }
     }
 
-    /// How long it is worth remembering: what ends its press may be heard of after its pulse, and
-    /// before its first repeat.
-    #[must_use]
+    /// How long the hold must be remembered. What ends its press may be reported after its pulse
+    /// and before the first repeat.
     pub fn known_until(&self) -> Instant {
         match self.from {
             HoldSource::Key(KeyReleases::Guessed) => {

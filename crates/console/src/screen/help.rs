@@ -16,7 +16,7 @@ const RULES: [&str; 4] = [
 /// Columns of a key's name, with the space before it.
 const KEY: usize = 11;
 
-/// The page of a screen, in lines of so many columns; `may_drive`: with the keys of a driver.
+/// Lines of the help of a screen; `may_drive` includes the driver's keys.
 pub(crate) fn lines<'a>(
     screen: Screen,
     may_drive: bool,

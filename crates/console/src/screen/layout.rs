@@ -4,24 +4,23 @@ use ratatui::layout::{Constraint, Layout, Position, Rect};
 
 use crate::drive::Direction;
 
-/// A cell of the pad, in columns and rows.
+/// Size of a cell of the pad, in columns and rows.
 const CELL: (u16, u16) = (7, 3);
-/// The pad: three cells each way.
+/// Size of the pad: three cells each way.
 pub const PAD: (u16, u16) = (3 * CELL.0, 3 * CELL.1);
 
-/// How much there is room for.
+/// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScreenShape {
-    /// 100 × 30 and more: everything.
+    /// From 100 × 30: everything.
     Full,
-    /// 60 columns and more: stacked.
+    /// From 60 × 18: stacked.
     Stacked,
-    /// 40 × 8 and more: state, direction, RTT.
+    /// Smaller: state, direction and round trip.
     Strip,
 }
 
-/// The shape for this size.
-#[must_use]
+/// The shape for this terminal size.
 pub fn shape((width, height): (u16, u16)) -> ScreenShape {
     match (width, height) {
         (100.., 30..) => ScreenShape::Full,
@@ -30,25 +29,21 @@ pub fn shape((width, height): (u16, u16)) -> ScreenShape {
     }
 }
 
-/// The parts of the screen.
 #[derive(Debug, Clone, Copy)]
 pub struct ScreenAreas {
-    /// How much there is room for.
     pub shape: ScreenShape,
     /// Screens, router, state.
     pub header: Rect,
-    /// A lost hop, a request.
+    /// A lost connection, or a request for control.
     pub banner: Rect,
     /// The screen's panes.
     pub body: Rect,
     /// A notice, or what is typed.
     pub line: Rect,
-    /// Keys.
     pub footer: Rect,
 }
 
-/// The parts of a screen of this size, with so many lines of banner and of notice or typing.
-#[must_use]
+/// Areas of a screen of this size, with so many lines of banner and of notice or text field.
 pub fn areas((width, height): (u16, u16), banner: u16, line: u16) -> ScreenAreas {
     let parts = Layout::vertical([
         Constraint::Length(2),
@@ -68,21 +63,16 @@ pub fn areas((width, height): (u16, u16), banner: u16, line: u16) -> ScreenAreas
     }
 }
 
-/// The panes of the Drive screen.
 #[derive(Debug, Clone, Copy)]
 pub struct DriveAreas {
-    /// The pad.
     pub pad: Rect,
-    /// Asked, acknowledged, ran.
+    /// Requested, acknowledged and ended motion.
     pub facts: Rect,
-    /// Round trips.
     pub round_trips: Rect,
     /// The last runs and events.
     pub runs: Rect,
 }
 
-/// The panes of the Drive screen in this body.
-#[must_use]
 pub fn drive(body: Rect) -> DriveAreas {
     let wide = body.width >= 100 && body.height >= 20;
     let top_rows = if wide { 13 } else { PAD.1 };
@@ -113,7 +103,6 @@ pub fn drive(body: Rect) -> DriveAreas {
 }
 
 /// The cell of a direction on the pad.
-#[must_use]
 pub fn cell(pad: Rect, direction: Direction) -> Rect {
     let (column, row) = match direction {
         Direction::Forward => (1, 0),
@@ -124,8 +113,7 @@ pub fn cell(pad: Rect, direction: Direction) -> Rect {
     cell_at(pad, column, row)
 }
 
-/// The cell in the middle: stop.
-#[must_use]
+/// The cell in the middle of the pad.
 pub fn stop_cell(pad: Rect) -> Rect {
     cell_at(pad, 1, 1)
 }
@@ -140,8 +128,7 @@ fn cell_at(pad: Rect, column: u16, row: u16) -> Rect {
     .intersection(pad)
 }
 
-/// The direction that is at this place of the screen.
-#[must_use]
+/// The direction at this position of the screen.
 pub fn pad_at(pad: Rect, place: Position) -> Option<Direction> {
     let mut all = Direction::ALL.into_iter();
     all.find(|direction| cell(pad, *direction).contains(place))

@@ -14,7 +14,7 @@ use crate::text::{
 /// Columns of a field's name.
 const NAME: usize = 10;
 
-/// The page, in lines of so many columns.
+/// Lines of the page, of so many columns.
 pub(crate) fn lines<'a>(run: &RunInfo, columns: usize, theme: Theme) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
     let mut field = |name: &str, value: String| {
@@ -60,7 +60,7 @@ pub(crate) fn lines<'a>(run: &RunInfo, columns: usize, theme: Theme) -> Vec<Line
     lines
 }
 
-/// Output as lines of so many columns; nothing in it reaches the terminal as anything but text.
+/// Output as lines of so many columns. Control characters are escaped.
 pub(crate) fn output_lines<'a>(output: &[u8], columns: usize) -> Vec<Line<'a>> {
     let output = output.strip_suffix(b"\n").unwrap_or(output);
     let lines = output.split(|byte| *byte == b'\n');

@@ -7,25 +7,23 @@ use ratatui::style::{Color, Modifier, Style};
 
 use crate::drive::DriveState;
 
-/// Round trips below this are plain.
+/// Round trips below this have no colour.
 const PLAIN: Duration = Duration::from_millis(100);
-/// Round trips up to this are amber; above, red.
+/// Round trips up to this are amber, longer ones red.
 const AMBER: Duration = Duration::from_millis(200);
 
-/// The looks.
 #[derive(Debug, Clone, Copy)]
 pub struct Theme {
     colour: bool,
 }
 
 impl Theme {
-    /// With colours, or with bold, dim and reversed letters alone.
+    /// Without colours, bold, dim and reversed letters remain.
     pub(crate) fn new(colour: bool) -> Self {
         Self { colour }
     }
 
-    /// Reversed, so that the letters have the background's own colour: readable on light and
-    /// dark alike.
+    /// Reversed, so that letters have the background's colour: readable on light and dark.
     fn badge(self, colour: Color) -> Style {
         let style = Style::new().add_modifier(Modifier::REVERSED | Modifier::BOLD);
         if self.colour { style.fg(colour) } else { style }
@@ -91,7 +89,7 @@ impl Theme {
     }
 }
 
-/// A state's glyph and word.
+/// Glyph and word of a state.
 pub(crate) fn state_words(state: DriveState) -> (&'static str, &'static str) {
     match state {
         DriveState::View => ("○", "VIEW"),
@@ -103,7 +101,7 @@ pub(crate) fn state_words(state: DriveState) -> (&'static str, &'static str) {
     }
 }
 
-/// What a round trip's colour says, as a word.
+/// The word for a round trip's colour.
 pub(crate) fn round_trip_word(rtt: Duration) -> &'static str {
     match rtt {
         rtt if rtt < PLAIN => "",

@@ -13,26 +13,25 @@ use tokio::sync::mpsc;
 use super::lateness::LoopPlan;
 use crate::drive::LATE;
 
-/// How often the thread says that it lives.
+/// Interval at which the thread shows that it runs.
 const POLL: Duration = Duration::from_millis(40);
-/// Most events that wait for the application: a paste is one event, keys come singly.
+/// Most events that wait for the application. A paste is one event; keys come singly.
 pub(crate) const WAITING: usize = 1024;
 
-/// What the thread tells.
+/// What the thread reports.
 #[derive(Debug)]
 pub(crate) enum TerminalInput {
-    /// The terminal said this, at that moment.
+    /// An event of the terminal, and when it was read.
     Event(Event, Instant),
-    /// The program had not run for so long: what waited meanwhile follows as stale.
+    /// The program did not run for this long. Events from that time follow as stale.
     Late(Duration),
-    /// The terminal said this while the program did not run: a stop among it still counts.
+    /// An event from the time when the program did not run. A stop still counts.
     Stale(Event),
-    /// The terminal is gone.
     Gone,
 }
 
-/// The reading thread: when it last showed that it lives. It ends with the process, or when the
-/// terminal or the receiver is gone.
+/// The thread that reads the terminal. It ends with the process, or when the terminal or the
+/// receiver is gone.
 #[derive(Debug, Clone)]
 pub(crate) struct InputReader {
     start: Instant,
@@ -40,7 +39,6 @@ pub(crate) struct InputReader {
 }
 
 impl InputReader {
-    /// Starts reading.
     pub(crate) fn start(events: mpsc::Sender<TerminalInput>) -> io::Result<Self> {
         let reader = Self {
             start: Instant::now(),
@@ -56,7 +54,7 @@ impl InputReader {
         Ok(reader)
     }
 
-    /// When the input side was seen alive.
+    /// When the thread last showed that it runs.
     pub(crate) fn seen(&self) -> Instant {
         self.start + Duration::from_millis(self.seen_ms.load(Ordering::Relaxed))
     }
@@ -122,7 +120,6 @@ impl InputReader {
     }
 }
 
-/// The terminal's columns and rows.
 fn size() -> Option<(u16, u16)> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
@@ -134,7 +131,7 @@ enum PollOutcome {
     Gone,
 }
 
-/// Waits for input, and says whether the terminal is there.
+/// Waits for input, and reports whether the terminal is still there.
 fn poll_terminal(timeout: Duration) -> PollOutcome {
     let stdin = io::stdin();
     let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
@@ -156,12 +153,13 @@ fn poll_terminal(timeout: Duration) -> PollOutcome {
     }
 }
 
-/// Whether the terminal is gone: looked at from outside too, since a read may be stuck.
+/// Whether the terminal is gone. Also asked by the event loop, since a read may hang.
 pub(crate) fn is_gone() -> bool {
     matches!(poll_terminal(Duration::ZERO), PollOutcome::Gone)
 }
 
-/// Keys and clicks that wait; nothing, if the terminal is gone. A new size is looked at anyhow.
+/// Reads the keys and clicks that wait; `None` if the terminal is gone. A new size is noticed
+/// elsewhere.
 fn drain_waiting() -> Option<Vec<Event>> {
     let mut events = Vec::new();
     while let Ok(true) = event::poll(Duration::ZERO) {

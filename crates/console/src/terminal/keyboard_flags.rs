@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use crossterm::event::KeyboardEnhancementFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// The flags now, then "who are you", which every terminal answers: whoever answers only that
-/// knows no flags.
+/// Asks for the flags, then for the terminal's identity. Every terminal answers the second
+/// question; one that answers only that knows no flags.
 const QUESTION: &[u8] = b"\x1b[?u\x1b[c";
-/// How long an answer may take: over a slow ssh, half a second and more.
+/// Longest wait for the answer: half a second and more over a slow ssh.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Asks. `None`: it knows no such flags, or doesn't answer. What was typed meanwhile is lost: it
-/// was typed before anything could be seen.
+/// The flags that the terminal granted; `None` if it knows none or doesn't answer. What is typed
+/// meanwhile is lost: nothing was visible yet.
 pub(super) fn ask() -> Option<KeyboardEnhancementFlags> {
     let mut out = io::stdout();
     out.write_all(QUESTION).and_then(|()| out.flush()).ok()?;
@@ -47,7 +47,7 @@ pub(super) fn ask() -> Option<KeyboardEnhancementFlags> {
     None
 }
 
-/// The answer, once it is whole: `CSI ? flags u`, and then `CSI ? … c`, which ends it.
+/// Parses the complete answer: `CSI ? flags u`, then `CSI ? … c`.
 fn parse(bytes: &[u8]) -> Option<Option<KeyboardEnhancementFlags>> {
     let mut flags = None;
     let mut rest = bytes;

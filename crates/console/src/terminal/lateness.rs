@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Time since the machine started, sleep included.
+/// Time since the machine started, including sleep.
 pub(crate) fn boottime() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     let secs = u64::try_from(now.tv_sec).unwrap_or_default();
     Duration::new(secs, u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
-/// A loop's plan: it meant to come round again within some time.
+/// When a loop planned to run again.
 #[derive(Debug)]
 pub(crate) struct LoopPlan {
     at: Duration,
@@ -19,7 +19,7 @@ pub(crate) struct LoopPlan {
 }
 
 impl LoopPlan {
-    /// Now, and again within this time.
+    /// Plans to run again within this time.
     pub(crate) fn new(within: Duration) -> Self {
         Self {
             at: boottime(),
@@ -27,7 +27,7 @@ impl LoopPlan {
         }
     }
 
-    /// How much later than planned it is.
+    /// How much later than planned the loop runs.
     pub(crate) fn lateness(&self) -> Duration {
         boottime().saturating_sub(self.at + self.within)
     }

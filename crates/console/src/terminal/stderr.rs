@@ -9,7 +9,7 @@ use std::io::IsTerminal;
 
 static BEFORE: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
-/// Sends standard error nowhere, if it is a terminal; a file may have it.
+/// Redirects standard error to /dev/null if it is a terminal.
 pub(super) fn silence() {
     if !std::io::stderr().is_terminal() {
         return;
@@ -25,7 +25,7 @@ pub(super) fn silence() {
     }
 }
 
-/// Standard error as it was.
+/// Restores standard error.
 pub(super) fn restore() {
     if let Ok(mut slot) = BEFORE.lock()
         && let Some(before) = slot.take()

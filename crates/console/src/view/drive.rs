@@ -44,7 +44,7 @@ fn render_facts(frame: &mut Frame<'_>, area: Rect, app: &App) {
 /// Columns of a fact's name.
 const NAME: usize = 13;
 
-/// Asked, acknowledged, ran: so many lines each at most, of this width.
+/// Requested, acknowledged and ended motion, in at most so many lines each.
 pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> {
     let theme = app.theme();
     let nothing = || "–".to_owned();
@@ -93,7 +93,7 @@ pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> 
     .collect()
 }
 
-/// A fact, with its further lines under its first.
+/// A fact; its further lines are indented.
 fn fact<'a>(name: &str, text: &str, width: usize, most: usize, theme: Theme) -> Vec<Line<'a>> {
     let lines = worded(&fit(text, width * most), width);
     let mut kept: Vec<String> = lines.iter().take(most).cloned().collect();

@@ -52,7 +52,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     frame.render_widget(table, area);
 }
 
-/// A column: its title, width and value.
+/// A column: title, width and value.
 type Column = (&'static str, u16, fn(&FleetLink, &App) -> String);
 
 fn columns(width: u16) -> Vec<Column> {

@@ -29,7 +29,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// The full-width banner: see [`banner`].
+/// Draws the banner across the screen: see [`banner`].
 pub(super) fn render_banner(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let width = usize::from(area.width);
     let style = app.theme().alarm();

@@ -42,7 +42,7 @@ pub(super) fn render(frame: &mut Frame<'_>, pad: Rect, app: &App) {
     frame.render_widget(stop, layout::stop_cell(pad));
 }
 
-/// The direction that the car says it moves in.
+/// The direction that the car reports to move in.
 fn acknowledged(app: &App) -> Option<Direction> {
     let link = app.link()?;
     let (moving, _) = link.moving.as_ref()?;

@@ -68,7 +68,7 @@ fn histogram<'a>(rtts: &RoundTrips, width: usize, theme: Theme) -> Vec<Line<'a>>
     lines.collect()
 }
 
-/// The last round trips as a line of blocks, the newest at the right; the highest is the scale.
+/// The last round trips as a line of blocks, newest at the right; the highest sets the scale.
 pub(super) fn sparkline(rtts: &RoundTrips, columns: usize) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let skip = rtts.recent().len().saturating_sub(columns);

@@ -16,7 +16,6 @@ use crate::text::{
     ago, arguments, cell, fit, is_of_link, outcome, short, source_word, time_of_day, who,
 };
 
-/// The runs and events of the chosen car.
 pub(super) fn of_car(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let Some(link) = app.link() else { return };
     if area.height < 3 {
@@ -51,7 +50,7 @@ pub(super) fn of_car(frame: &mut Frame<'_>, area: Rect, app: &App) {
     frame.render_widget(Paragraph::new(events).block(block), right);
 }
 
-/// One run: time, source, command, what became of it, where the time went.
+/// A run as a line: time, source, command, result, and where the time went.
 pub(super) fn line<'a>(run: &RunInfo, width: usize, with_link: bool, theme: Theme) -> Line<'a> {
     let times = times(run);
     let link = match with_link {
@@ -92,7 +91,6 @@ pub(super) fn line<'a>(run: &RunInfo, width: usize, with_link: bool, theme: Them
     Line::styled(format!("{head}{command}{tail}"), style)
 }
 
-/// Where the time went.
 fn times(run: &RunInfo) -> String {
     let Some(result) = run.result.as_ref().filter(|_| !is_of_link(run)) else {
         return " ".repeat(25);
