@@ -87,6 +87,7 @@ pub struct App {
     /// Service port of the car that the router was asked to send clock ticks of.
     watched: Option<u16>,
     shown_second: u64,
+    effects: Vec<Effect>,
     started: Instant,
 }
 
@@ -128,6 +129,7 @@ impl App {
             ping_every: None,
             watched: None,
             shown_second: 0,
+            effects: Vec::new(),
             started: now,
             setup,
         }
@@ -136,42 +138,28 @@ impl App {
     /// Applies an event; returns what the caller must do.
     pub fn update(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         self.now = now;
-        let mut effects = Vec::new();
         match event {
-            Event::Terminal(event) => self.on_terminal(event, &mut effects),
-            Event::Router(message) => self.on_router(*message, &mut effects),
-            Event::Connected => self.connected(),
-            Event::Disconnected { why, retry_at } => self.disconnected(why, retry_at),
-            Event::Pinged => {
-                self.pinged.get_or_insert(now);
-            }
-            Event::Ponged { rtt } => {
-                self.pinged = None;
-                self.rtts
-                    .push(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
-                self.dirty |= self.screen == Screen::Drive;
-            }
+            Event::Terminal(event) => self.on_terminal(event),
+            Event::Connection(event) => self.on_connection(event),
             Event::Tick { input_seen } => {
                 self.input_seen = input_seen;
                 self.pass_time();
             }
             Event::Late(late) if late > LATE => {
-                let orders = self.drive.fail(Blocked::Late(late), &self.facts());
-                self.carry_out(orders, &mut effects);
+                self.drive_with(|drive, facts| drive.fail(Blocked::Late(late), facts));
                 self.dirty = true;
             }
             Event::Late(_) => {}
-            Event::Stale(event) => self.on_stale(&event, &mut effects),
+            Event::Stale(event) => self.on_stale(&event),
             Event::Saved(Ok(name)) => self.notify(format!("saved as {name}"), false),
             Event::Saved(Err(why)) => self.notify(why, true),
-            Event::Terminate => self.quit(&mut effects),
+            Event::Terminate => self.quit(),
         }
         self.update_health();
-        let orders = self.drive.tick(&self.facts());
-        self.carry_out(orders, &mut effects);
-        self.sync_watched(&mut effects);
-        self.sync_terminal(&mut effects);
-        effects
+        self.drive_with(|drive, facts| drive.tick(facts));
+        self.sync_watched();
+        self.sync_terminal();
+        std::mem::take(&mut self.effects)
     }
 
     /// Longest time until the next [`Event::Tick`].
@@ -249,37 +237,6 @@ impl App {
         self.log = log;
     }
 
-    fn connected(&mut self) {
-        self.connection = ConnectionState::Up { since: self.now };
-        self.pinged = None;
-        self.dirty = true;
-    }
-
-    fn disconnected(&mut self, why: String, retry_at: Option<Instant>) {
-        self.connection = match &self.connection {
-            ConnectionState::Connecting { .. } => ConnectionState::Connecting { why, retry_at },
-            ConnectionState::Lost { since, .. } => ConnectionState::Lost {
-                since: *since,
-                why,
-                retry_at,
-            },
-            _ => ConnectionState::Lost {
-                since: self.now,
-                why,
-                retry_at,
-            },
-        };
-        self.session = None;
-        self.watched = None;
-        self.pinged = None;
-        self.has_snapshot = false;
-        self.pending_snapshot = Default::default();
-        if let Some(run) = self.commands.run.as_mut().filter(|run| run.is_open()) {
-            run.progress = crate::app::command_list::RunProgress::Lost;
-        }
-        self.dirty = true;
-    }
-
     fn pass_time(&mut self) {
         let old = |since: Instant, after| self.now.saturating_duration_since(since) >= after;
         if self.notice.as_ref().is_some_and(|n| old(n.since, NOTICE)) {
@@ -292,7 +249,7 @@ impl App {
     }
 
     /// Tells the router which car's clock ticks are wanted, when that changes.
-    fn sync_watched(&mut self, effects: &mut Vec<Effect>) {
+    fn sync_watched(&mut self) {
         let is_up = matches!(self.connection, ConnectionState::Up { .. }) && self.has_snapshot;
         let looks = is_up && self.may_drive() && self.screen == Screen::Drive;
         let watched = self.chosen.filter(|_| looks);
@@ -303,20 +260,20 @@ impl App {
         if let Some(link) = watched.and_then(|port| self.fleet.get_mut(port)) {
             link.tick = None;
         }
-        effects.push(Effect::Send(ConsoleToRouter::Watch {
+        self.effects.push(Effect::Send(ConsoleToRouter::Watch {
             service_port: watched,
         }));
     }
 
     /// Tells the terminal and the connection what the screen needs, when that changes.
-    fn sync_terminal(&mut self, effects: &mut Vec<Effect>) {
+    fn sync_terminal(&mut self) {
         let all_keys = self.drive.is_armed() && self.screen == Screen::Drive;
         if std::mem::replace(&mut self.all_keys, all_keys) != all_keys {
-            effects.push(Effect::AllKeys(all_keys));
+            self.effects.push(Effect::AllKeys(all_keys));
         }
         let mouse = self.screen == Screen::Drive && self.may_drive();
         if std::mem::replace(&mut self.mouse, mouse) != mouse {
-            effects.push(Effect::Mouse(mouse));
+            self.effects.push(Effect::Mouse(mouse));
         }
         let every = if self.screen == Screen::Drive {
             Duration::from_millis(250)
@@ -324,7 +281,7 @@ impl App {
             Duration::from_secs(2)
         };
         if self.ping_every.replace(every) != Some(every) {
-            effects.push(Effect::PingEvery(every));
+            self.effects.push(Effect::PingEvery(every));
         }
     }
 

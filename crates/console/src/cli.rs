@@ -1,28 +1,26 @@
-//! Owns what the program does without screens, and which of both it does.
+//! Owns the subcommands, which do without screens, and decides between them and the screens.
 
 mod client;
 mod json;
 mod list;
 mod output;
 mod recover_run;
+mod replay;
 mod send;
 mod watch;
 
 use std::process::ExitCode;
 
 use p2p_shared::key;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::AppSetup;
-use crate::app::saved_log;
 use crate::config::{Options, Task};
 use crate::connection::RouterTarget;
 use crate::drive::KeyReleases;
 use crate::event_loop::{self, AppParts, ScreenSource};
-use crate::exit_code::{ERROR, Failure};
+use crate::exit_code::{Failure, INTERRUPTED, TERMINATED};
 use crate::terminal;
-
-/// Largest log that is replayed, in bytes: about a month of driving.
-const LARGEST_LOG: u64 = 512 << 20;
 
 /// Runs the subcommand, or the screens.
 pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<ExitCode> {
@@ -37,22 +35,16 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
     };
     if let Some(Task::Replay { file }) = &options.task {
         let name = file.display().to_string();
-        let replay = read(file)?;
+        let replay = replay::read(file)?;
         if !terminal::is_available() {
-            return output::runs(&replay, options.json);
+            return replay::print(&replay, options.json);
         }
-        return Box::pin(event_loop::run(
-            ScreenSource::Past(name, Box::new(replay.log)),
-            setup,
-            parts,
-        ))
-        .await;
+        let source = ScreenSource::Past(name, Box::new(replay.log));
+        return Box::pin(event_loop::run(source, setup, parts)).await;
     }
     let Some(router) = options.router.clone() else {
-        return Err(Failure::usage(
-            "which router? Say --router HOST:PORT, or set P2P_ROUTER (see --help)",
-        )
-        .into());
+        let why = "which router? Say --router HOST:PORT, or set P2P_ROUTER (see --help)";
+        return Err(Failure::usage(why).into());
     };
     let loaded = key::load(options.common.key_file.as_deref())?;
     let target = RouterTarget {
@@ -71,20 +63,25 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
     }
 }
 
-fn read(file: &std::path::Path) -> anyhow::Result<saved_log::ReadLog> {
-    let name = file.display();
-    let fail = |why: String| Failure::new(ERROR, format!("{name} can't be replayed: {why}"));
-    let meta = std::fs::metadata(file).map_err(|why| fail(why.to_string()))?;
-    if !meta.is_file() {
-        return Err(fail("it is not a file".to_owned()).into());
+/// The signals that end a command without screens.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
-    if meta.len() > LARGEST_LOG {
-        return Err(fail(format!(
-            "it has {} bytes, and at most {LARGEST_LOG} are read",
-            meta.len()
-        ))
-        .into());
+
+    /// Waits for a signal; returns its exit code.
+    async fn received(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => INTERRUPTED,
+            _ = self.terminate.recv() => TERMINATED,
+        }
     }
-    let bytes = std::fs::read(file).map_err(|why| fail(why.to_string()))?;
-    Ok(saved_log::read(&bytes).map_err(|why| fail(why.to_string()))?)
 }

@@ -1,5 +1,6 @@
 //! Owns the command line of `p2p-console`.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use p2p_shared::names::CommandName;
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::settings::{CommonOptions, Shell};
+use p2p_shared::text::Escaped;
 
 /// Default port of a router.
 const MAIN_PORT: u16 = 8888;
@@ -34,7 +36,7 @@ pub struct Options {
     pub task: Option<Task>,
     /// The router: HOST or HOST:PORT (its main port, default 8888)
     #[arg(long, value_name = "HOST:PORT", env = "P2P_ROUTER", global = true)]
-    pub router: Option<Router>,
+    pub router: Option<RouterArgument>,
     /// Open this link on the Drive screen
     #[arg(long, value_name = "NAME", env = "P2P_LINK", global = true)]
     pub link: Option<String>,
@@ -63,7 +65,7 @@ pub enum Task {
         Exit codes: the command's own, and 1 error, 2 usage, 3 router not reached or lost,\n\
         4 car offline, or its link was lost meanwhile: nobody knows then whether the command ran,\n\
         5 denied or locked, 124 timed out, 130 interrupted")]
-    Send(Send),
+    Send(SendOptions),
     /// Print a line an event, until interrupted: what happens where there is no terminal
     Watch,
     /// Show a router's past log (logs/p2p-router.DAY.jsonl) in the Log screen
@@ -82,7 +84,7 @@ pub enum Task {
 
 /// One command to run.
 #[derive(Debug, Args)]
-pub struct Send {
+pub struct SendOptions {
     /// The link's name, or its service port
     #[arg(value_name = "LINK")]
     pub to: String,
@@ -98,56 +100,44 @@ pub struct Send {
 /// Reads the settings of this process. Ends it after help and version, and with code 2 and a
 /// sentence after a mistake.
 pub fn parse() -> Options {
+    let words: Vec<_> = std::env::args_os().collect();
     let environment = |name: &str| std::env::var_os(name);
-    let parsed = p2p_shared::settings::try_parse_from(std::env::args_os(), &environment);
+    let parsed = p2p_shared::settings::try_parse_from(words.clone(), &environment);
     parsed.unwrap_or_else(|error: clap::Error| {
-        let words: Vec<String> = std::env::args_os()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
-        let Some(meant) = meant(&words, &error) else {
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        let Some(corrected) = corrected(&words, &error) else {
             error.exit()
         };
         let _ = error.print();
-        eprintln!("\nFor an argument of the command that begins with '-', write:\n  {meant}");
+        eprintln!("\nFor an argument of the command that begins with '-', write:\n  {corrected}");
         std::process::exit(error.exit_code())
     })
 }
 
 /// The corrected command line, if an argument of the command for `send` begins with '-'.
-fn meant(words: &[String], error: &clap::Error) -> Option<String> {
+fn corrected(words: &[Cow<'_, str>], error: &clap::Error) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
     let ContextValue::String(unknown) = error.get(ContextKind::InvalidArg)? else {
         return None;
     };
-    let send = words.iter().position(|word| word == "send")?;
     // Behind the link and the command: before them it is an option of ours, misspelt.
-    let behind = words.iter().skip(send + 3);
-    let at = send + 3 + behind.clone().position(|word| word.starts_with(unknown))?;
-    let quoted = words.iter().skip(1).map(|word| quoted(word));
-    let mut line: Vec<String> = std::iter::once("p2p-console".to_owned())
-        .chain(quoted)
-        .collect();
-    line.insert(at, "--".to_owned());
-    Some(line.join(" "))
-}
-
-/// A word as a shell takes it, without anything that a terminal would act on.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=:./,@%+".contains(c);
-    let word = p2p_shared::text::Escaped(word).to_string();
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word;
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    let first = words.iter().position(|word| word == "send")? + 3;
+    let mut behind = words.iter().skip(first);
+    let at = first + behind.position(|word| word.starts_with(unknown))?;
+    let (before, after) = words.split_at(at);
+    let words = before.iter().skip(1).map(Cow::as_ref).chain(["--"]);
+    let words = words.chain(after.iter().map(Cow::as_ref));
+    let line = shlex::try_join(["p2p-console"].into_iter().chain(words)).ok()?;
+    Some(Escaped(&line).to_string())
 }
 
 /// A router's address: `HOST`, `HOST:PORT`, `[V6]:PORT` or `V6`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Router(pub RouterAddress);
+pub struct RouterArgument(pub RouterAddress);
 
-impl FromStr for Router {
+impl FromStr for RouterArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -196,7 +186,7 @@ mod tests {
     use super::*;
 
     fn router(text: &str) -> Option<(String, u16)> {
-        let Router(address) = text.parse().ok()?;
+        let RouterArgument(address) = text.parse().ok()?;
         Some((address.host, address.port))
     }
 
@@ -256,9 +246,9 @@ mod tests {
     #[test]
     fn an_argument_with_a_dash_gets_the_line_that_was_meant() {
         let hint = |line: &str| {
-            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            let error = Options::try_parse_from(&words).unwrap_err();
-            meant(&words, &error)
+            let words: Vec<_> = line.split(' ').map(Cow::from).collect();
+            let error = Options::try_parse_from(line.split(' ')).unwrap_err();
+            corrected(&words, &error)
         };
         assert_eq!(
             hint("p2p-console send car --json ls -l $x").as_deref(),
@@ -270,7 +260,7 @@ mod tests {
         );
         assert_eq!(
             hint("p2p-console send car cmd --bright=7").as_deref(),
-            Some("p2p-console send car cmd -- --bright=7")
+            Some("p2p-console send car cmd -- '--bright=7'")
         );
         // An option of ours that is misspelt, and what is no argument at all.
         assert_eq!(hint("p2p-console --jsn send car ls"), None);

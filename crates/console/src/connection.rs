@@ -17,11 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::exit_code::connection_error;
+use crate::exit_code::{closed_connection, connection_error};
 use outbox::Outbox;
 
 /// Longest silence of the router: it answers each ping.
-const DEAD: Duration = Duration::from_secs(6);
+pub(crate) const DEAD: Duration = Duration::from_secs(6);
 /// Longest time without progress in sending.
 const WRITE: Duration = Duration::from_secs(2);
 /// Longest time for the last messages at the end.
@@ -59,8 +59,8 @@ impl RouterTarget {
 }
 
 /// What the connection reports.
-#[derive(Debug)]
-pub enum FromRouter {
+#[derive(Debug, Clone)]
+pub enum ConnectionEvent {
     Connected,
     Disconnected {
         /// A sentence that says what to do.
@@ -85,7 +85,7 @@ pub enum ToRouter {
 
 pub async fn run(
     target: RouterTarget,
-    events: mpsc::Sender<FromRouter>,
+    events: mpsc::Sender<ConnectionEvent>,
     mut requests: mpsc::UnboundedReceiver<ToRouter>,
 ) {
     let mut reconnect = Reconnect::default();
@@ -97,7 +97,7 @@ pub async fn run(
             DialOutcome::Failed(error) => LostConnection::of(&error, &reconnect),
             DialOutcome::Up(socket) => {
                 reconnect.connected();
-                if events.send(FromRouter::Connected).await.is_err() {
+                if events.send(ConnectionEvent::Connected).await.is_err() {
                     return;
                 }
                 match serve(*socket, &events, &mut requests, &mut ping_every).await {
@@ -108,7 +108,7 @@ pub async fn run(
         };
         let pause = reconnect.pause(end.least_pause);
         tracing::warn!(why = end.why, retry_ms = millis(pause), "no router");
-        let lost = FromRouter::Disconnected {
+        let lost = ConnectionEvent::Disconnected {
             why: end.why,
             retry_at: Some(Instant::now() + pause),
         };
@@ -188,7 +188,7 @@ impl LostConnection {
 /// Carries messages until the connection is lost; returns `None` when asked to end.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: MessageSocket<S, ConsoleToRouter, RouterToConsole>,
-    events: &mpsc::Sender<FromRouter>,
+    events: &mpsc::Sender<ConnectionEvent>,
     requests: &mut mpsc::UnboundedReceiver<ToRouter>,
     ping_every: &mut Duration,
 ) -> Option<LostConnection> {
@@ -247,7 +247,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     if let Err(error) = socket.push_ping(payload) {
                         return Some(LostConnection::because(error.to_string()));
                     }
-                    if events.send(FromRouter::Pinged).await.is_err() {
+                    if events.send(ConnectionEvent::Pinged).await.is_err() {
                         return None;
                     }
                 }
@@ -259,25 +259,21 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                         if let RouterToConsole::GoAway { reconnect_after_ms } = &message {
                             least_pause = Duration::from_millis(*reconnect_after_ms);
                         }
-                        let message = FromRouter::Message(Box::new(message));
+                        let message = ConnectionEvent::Message(Box::new(message));
                         if events.send(message).await.is_err() {
                             return None;
                         }
                     }
                     Ok(SocketEvent::Pong(payload)) => {
                         if let Some(rtt) = round_trip(&payload, start)
-                            && events.send(FromRouter::Ponged(rtt)).await.is_err()
+                            && events.send(ConnectionEvent::Ponged(rtt)).await.is_err()
                         {
                             return None;
                         }
                     }
                     Ok(SocketEvent::Writable | SocketEvent::Ping) => {}
                     Ok(SocketEvent::Closed(why)) => {
-                        let why = match why.as_str() {
-                            "" => "the router closed the connection".to_owned(),
-                            why => format!("the router closed the connection: {}", p2p_shared::text::Escaped(why)),
-                        };
-                        return Some(LostConnection { why, least_pause });
+                        return Some(LostConnection { why: closed_connection(&why), least_pause });
                     }
                     Err(error) => return Some(LostConnection { why: connection_error(&error), least_pause }),
                 }
@@ -357,7 +353,7 @@ mod tests {
         let _ = tokio::time::timeout(Duration::from_secs(1), served).await;
         let mut pings = 0;
         while let Ok(event) = told.try_recv() {
-            pings += u32::from(matches!(event, FromRouter::Pinged));
+            pings += u32::from(matches!(event, ConnectionEvent::Pinged));
         }
         assert!(pings >= 5, "{pings}");
     }

@@ -2,6 +2,7 @@
 //! effects out, draws. It decides nothing.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::app::run_log::RunLog;
 use crate::app::{App, AppSetup, Effect, Event};
-use crate::connection::{self, FromRouter, RouterTarget, ToRouter};
+use crate::connection::{self, ConnectionEvent, RouterTarget, ToRouter};
 use crate::drive::LATE;
 use crate::exit_code::{ERROR, HUNG_UP, INTERRUPTED, TERMINATED};
 use crate::keymap::{self, Action};
@@ -173,14 +174,9 @@ struct EventLoop {
     parts: AppParts,
     input: mpsc::Receiver<TerminalInput>,
     reader: InputReader,
-    router: mpsc::Receiver<FromRouter>,
+    router: mpsc::Receiver<ConnectionEvent>,
     to_router: mpsc::UnboundedSender<ToRouter>,
     end_requests: mpsc::Receiver<EndRequest>,
-}
-
-enum Next {
-    On,
-    End,
 }
 
 impl EventLoop {
@@ -210,7 +206,7 @@ impl EventLoop {
         let mut plan = LoopPlan::new(Duration::ZERO);
         loop {
             let late = plan.lateness();
-            if late > LATE && matches!(self.apply(Event::Late(late), screen)?, Next::End) {
+            if late > LATE && self.apply(Event::Late(late), screen)?.is_break() {
                 break;
             }
             if self.app.dirty && drawn.elapsed() >= FRAME {
@@ -250,7 +246,7 @@ impl EventLoop {
                     Some(TerminalInput::Event(event, _)) => Some(Event::Terminal(event)),
                 },
                 event = self.router.recv(), if !self.router.is_closed() || !self.router.is_empty() => {
-                    event.map(from_router)
+                    event.map(Event::Connection)
                 }
                 () = tokio::time::sleep(wait) => None,
             };
@@ -258,27 +254,27 @@ impl EventLoop {
                 input_seen: self.reader.seen(),
             };
             let event = event.into_iter().chain(stale).chain([tick]);
-            let mut next = Next::On;
+            let mut next = ControlFlow::Continue(());
             for event in event {
-                if matches!(self.apply(event, screen)?, Next::End) {
-                    next = Next::End;
+                if self.apply(event, screen)?.is_break() {
+                    next = ControlFlow::Break(());
                 }
             }
-            if matches!(next, Next::End) {
+            if next.is_break() {
                 break;
             }
             if self.reader.seen().elapsed() > Duration::from_secs(1) && input::is_gone() {
                 code = HUNG_UP.into();
-                self.apply(Event::Terminate, screen)?;
+                let _ = self.apply(Event::Terminate, screen)?;
                 break;
             }
         }
         Ok(code)
     }
 
-    fn apply(&mut self, event: Event, screen: &mut TerminalScreen) -> io::Result<Next> {
+    fn apply(&mut self, event: Event, screen: &mut TerminalScreen) -> io::Result<ControlFlow<()>> {
         let resized = matches!(event, Event::Terminal(Size(..)));
-        let mut next = Next::On;
+        let mut next = ControlFlow::Continue(());
         for effect in (self.parts.update)(&mut self.app, event, Instant::now()) {
             match effect {
                 Effect::Send(message) => {
@@ -295,23 +291,13 @@ impl EventLoop {
                 }
                 Effect::AllKeys(wanted) => screen.all_keys(wanted)?,
                 Effect::Mouse(wanted) => screen.mouse(wanted)?,
-                Effect::Quit => next = Next::End,
+                Effect::Quit => next = ControlFlow::Break(()),
             }
         }
         if resized {
             screen.terminal.autoresize()?;
         }
         Ok(next)
-    }
-}
-
-fn from_router(event: FromRouter) -> Event {
-    match event {
-        FromRouter::Connected => Event::Connected,
-        FromRouter::Disconnected { why, retry_at } => Event::Disconnected { why, retry_at },
-        FromRouter::Message(message) => Event::Router(message),
-        FromRouter::Pinged => Event::Pinged,
-        FromRouter::Ponged(rtt) => Event::Ponged { rtt },
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use p2p_shared::net::dialer::DialError;
 use p2p_shared::protocol::{End, RefusedReason};
+use p2p_shared::text::Escaped;
 use p2p_shared::websocket::WebSocketError;
 
 /// A failure without a code of its own.
@@ -41,6 +42,16 @@ impl Failure {
         }
     }
 
+    /// A refusal by the router.
+    pub(crate) fn refused(reason: Option<RefusedReason>, message: String) -> Self {
+        let code = match reason {
+            Some(RefusedReason::Offline | RefusedReason::TooSlow) => OFFLINE,
+            Some(_) => DENIED,
+            None => ERROR,
+        };
+        Self::new(code, message)
+    }
+
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(USAGE, message)
     }
@@ -62,19 +73,18 @@ impl From<DialError> for Failure {
 pub(crate) fn connection_error(error: &WebSocketError) -> String {
     if error.is_violation() {
         format!(
-            "this router speaks otherwise ({error}): update it or this console, the older of the two"
+            "this router speaks another version of the protocol ({error}): update it or this console, the older of the two"
         )
     } else {
         error.to_string()
     }
 }
 
-/// Exit code for a refusal by the router.
-pub(crate) fn for_refusal(reason: Option<RefusedReason>) -> u8 {
-    match reason {
-        Some(RefusedReason::Offline | RefusedReason::TooSlow) => OFFLINE,
-        Some(RefusedReason::Denied | RefusedReason::Locked | RefusedReason::NotDriving) => DENIED,
-        None => ERROR,
+/// Describes a connection that the router closed.
+pub(crate) fn closed_connection(why: &str) -> String {
+    match why {
+        "" => "the router closed the connection".to_owned(),
+        why => format!("the router closed the connection: {}", Escaped(why)),
     }
 }
 

@@ -12,6 +12,7 @@ use p2p_shared::protocol::{
 };
 
 use crate::app::{App, AppSetup, ConnectionState, Effect, Event};
+use crate::connection::ConnectionEvent;
 use crate::drive::KeyReleases;
 
 /// A run that has ended with 0; its number is also its time.
@@ -115,7 +116,7 @@ impl Bench {
 
     /// The router is reached, and shows these links and runs to an operator.
     pub(crate) fn connect(&mut self, links: Vec<LinkInfo>, runs: Vec<RunInfo>) {
-        self.event(Event::Connected);
+        self.event(ConnectionEvent::Connected);
         self.message(RouterToConsole::Snapshot {
             first: true,
             last: true,
@@ -128,13 +129,13 @@ impl Bench {
         });
     }
 
-    pub(crate) fn event(&mut self, event: Event) {
-        let effects = self.app.update(event, self.now);
+    pub(crate) fn event(&mut self, event: impl Into<Event>) {
+        let effects = self.app.update(event.into(), self.now);
         self.sent.extend(effects);
     }
 
     pub(crate) fn message(&mut self, message: RouterToConsole) {
-        self.event(message.into());
+        self.event(ConnectionEvent::Message(Box::new(message)));
     }
 
     pub(crate) fn feed(&mut self, event: FeedEvent) {
@@ -170,7 +171,7 @@ impl Bench {
                     clock_ms,
                 });
                 let rtt = Duration::from_millis(20);
-                self.event(Event::Ponged { rtt });
+                self.event(ConnectionEvent::Ponged(rtt));
             }
             let input_seen = self.now;
             self.event(Event::Tick { input_seen });

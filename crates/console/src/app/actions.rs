@@ -7,37 +7,37 @@ use super::{App, Effect, Overlay, Page};
 use crate::app::command_list::{CommandList, RunProgress, SentRun};
 use crate::app::saved_log;
 use crate::app::text_field::{self, FieldPurpose, TextField};
-use crate::drive::{ControlHolder, DriveOrder};
+use crate::drive::{ControlHolder, Drive, DriveFacts, DriveOrder};
 use crate::keymap::{Action, Screen};
 
 /// Lines per page when scrolling.
 pub(super) const PAGE: isize = 10;
 
 impl App {
-    pub(super) fn perform(&mut self, action: Action, effects: &mut Vec<Effect>) {
+    pub(super) fn perform(&mut self, action: Action) {
         match action {
-            Action::Quit => self.quit(effects),
+            Action::Quit => self.quit(),
             Action::Help => {
-                self.leave_drive(effects);
+                self.leave_drive();
                 self.overlay = Some(Overlay::new(Page::Help));
             }
-            Action::Go(screen) => self.go(screen, effects),
-            Action::Turn { back } => self.turn(back, effects),
-            Action::Stop => self.stop(effects),
-            Action::Arm => self.arm(effects),
-            Action::Escape => self.escape(effects),
+            Action::Go(screen) => self.go(screen),
+            Action::Turn { back } => self.turn(back),
+            Action::Stop => self.stop(),
+            Action::Arm => self.arm(),
+            Action::Escape => self.escape(),
             // Their strokes come earlier: they have a press, a hold and a release.
             Action::Move(_) => {}
-            Action::Grant => self.answer_request(ControlRequest::Grant, effects),
-            Action::Deny => self.answer_request(ControlRequest::Deny, effects),
-            Action::Seize => self.seize(effects),
-            Action::Lines(by) => self.scroll(isize::from(by), effects),
-            Action::Pages(by) => self.scroll(isize::from(by) * PAGE, effects),
+            Action::Grant => self.answer_request(ControlRequest::Grant),
+            Action::Deny => self.answer_request(ControlRequest::Deny),
+            Action::Seize => self.seize(),
+            Action::Lines(by) => self.scroll(isize::from(by)),
+            Action::Pages(by) => self.scroll(isize::from(by) * PAGE),
             Action::First if self.screen == Screen::Log => self.log.select_newest(),
             Action::Last if self.screen == Screen::Log => self.log.follow(),
-            Action::First => self.scroll(isize::MIN / 2, effects),
-            Action::Last => self.scroll(isize::MAX / 2, effects),
-            Action::Enter => self.enter(effects),
+            Action::First => self.scroll(isize::MIN / 2),
+            Action::Last => self.scroll(isize::MAX / 2),
+            Action::Enter => self.enter(),
             Action::Filter => {
                 let field = TextField::new(FieldPurpose::Filter, self.log.filter());
                 self.field = Some(field);
@@ -45,7 +45,7 @@ impl App {
             Action::Freeze => self.log.toggle_freeze(),
             Action::Save => {
                 let runs: Vec<_> = self.log.shown().collect();
-                effects.push(Effect::Save {
+                self.effects.push(Effect::Save {
                     name: saved_log::file_name(runs.first().map_or(0, |run| run.at_ms)),
                     text: saved_log::text(runs.iter().rev().map(AsRef::as_ref)),
                 });
@@ -59,14 +59,25 @@ impl App {
                     let request = run.request;
                     // The router tells no more of it.
                     run.progress = RunProgress::Cancelled;
-                    effects.push(Effect::Send(ConsoleToRouter::Cancel { request }));
+                    self.effects
+                        .push(Effect::Send(ConsoleToRouter::Cancel { request }));
                 }
             }
             Action::Arguments => {}
         }
     }
 
-    pub(super) fn carry_out(&mut self, orders: Vec<DriveOrder>, effects: &mut Vec<Effect>) {
+    /// Carries out what driving makes of something that happened.
+    pub(super) fn drive_with(
+        &mut self,
+        happens: impl FnOnce(&mut Drive, &DriveFacts) -> Vec<DriveOrder>,
+    ) {
+        let facts = self.facts();
+        let orders = happens(&mut self.drive, &facts);
+        self.carry_out(orders);
+    }
+
+    pub(super) fn carry_out(&mut self, orders: Vec<DriveOrder>) {
         for order in orders {
             let is_heartbeat = matches!(order, DriveOrder::Renew(_));
             self.dirty |= !is_heartbeat;
@@ -75,7 +86,7 @@ impl App {
                 continue;
             }
             let message = self.message(&order);
-            effects.extend(message.map(Effect::Send));
+            self.effects.extend(message.map(Effect::Send));
         }
     }
 
@@ -111,7 +122,7 @@ impl App {
         })
     }
 
-    pub(super) fn go(&mut self, screen: Screen, effects: &mut Vec<Effect>) {
+    pub(super) fn go(&mut self, screen: Screen) {
         if self.is_replay() || screen == self.screen {
             return;
         }
@@ -119,38 +130,36 @@ impl App {
             self.notify("STOP FAILED: Space tries to stop again", true);
             return;
         }
-        self.leave_drive(effects);
+        self.leave_drive();
         self.may_choose_screen = false;
         self.screen = screen;
         if screen == Screen::Commands {
-            self.list_commands(effects);
+            self.list_commands();
         }
         self.dirty = true;
     }
 
-    fn turn(&mut self, back: bool, effects: &mut Vec<Effect>) {
+    fn turn(&mut self, back: bool) {
         let here = Screen::ALL.iter().position(|screen| *screen == self.screen);
         let step = if back { Screen::ALL.len() - 1 } else { 1 };
         let next = (here.unwrap_or_default() + step) % Screen::ALL.len();
         if let Some(screen) = Screen::ALL.get(next) {
-            self.go(*screen, effects);
+            self.go(*screen);
         }
     }
 
     /// Ends driving before another screen, a text field or the help takes the keys.
-    fn leave_drive(&mut self, effects: &mut Vec<Effect>) {
+    fn leave_drive(&mut self) {
         if self.screen == Screen::Drive {
-            let orders = self.drive.leave(&self.facts());
-            self.carry_out(orders, effects);
+            self.drive_with(|drive, facts| drive.leave(facts));
         }
     }
 
-    fn stop(&mut self, effects: &mut Vec<Effect>) {
+    fn stop(&mut self) {
         if self.link().is_none() {
             return self.notify("there is no car to stop: choose one on Fleet", false);
         }
-        let orders = self.drive.stop();
-        self.carry_out(orders, effects);
+        self.drive_with(|drive, _| drive.stop());
         if !matches!(self.connection, super::ConnectionState::Up { .. }) {
             self.notify(
                 "no link to the router: the stop can't be sent; the lease stops the car",
@@ -159,20 +168,17 @@ impl App {
         }
     }
 
-    fn arm(&mut self, effects: &mut Vec<Effect>) {
-        let facts = self.facts();
+    fn arm(&mut self) {
         if self.link().is_none() {
             return self.notify("choose a car on Fleet first", false);
         }
-        let orders = self.drive.arm(&facts);
-        self.carry_out(orders, effects);
+        self.drive_with(|drive, facts| drive.arm(facts));
     }
 
-    fn escape(&mut self, effects: &mut Vec<Effect>) {
+    fn escape(&mut self) {
         match self.screen {
             Screen::Drive => {
-                let orders = self.drive.disarm(&self.facts());
-                self.carry_out(orders, effects);
+                self.drive_with(|drive, facts| drive.disarm(facts));
             }
             Screen::Log if !self.log.filter().is_empty() => self.log.set_filter(String::new()),
             Screen::Log if !self.log.follows() => self.log.follow(),
@@ -180,35 +186,34 @@ impl App {
         }
     }
 
-    fn answer_request(&mut self, wish: ControlRequest, effects: &mut Vec<Effect>) {
+    fn answer_request(&mut self, wish: ControlRequest) {
         let Some(link) = self.link() else { return };
         let asked = link.info.control.request.is_some();
         let service_port = link.info.service_port;
         if asked && matches!(self.holder(), ControlHolder::Us { .. }) {
             if wish == ControlRequest::Grant {
-                let orders = self.drive.release_all();
-                self.carry_out(orders, effects);
+                self.drive_with(|drive, _| drive.release_all());
             }
-            effects.push(Effect::Send(ConsoleToRouter::Control {
+            self.effects.push(Effect::Send(ConsoleToRouter::Control {
                 service_port,
                 wish,
             }));
         }
     }
 
-    fn seize(&mut self, effects: &mut Vec<Effect>) {
+    fn seize(&mut self) {
         let Some(link) = self.link() else { return };
         let service_port = link.info.service_port;
         if !self.role.may_administer() || self.setup.readonly {
             return self.notify("only an admin key may seize control: a asks for it", true);
         }
-        effects.push(Effect::Send(ConsoleToRouter::Control {
+        self.effects.push(Effect::Send(ConsoleToRouter::Control {
             service_port,
             wish: ControlRequest::Seize,
         }));
     }
 
-    fn scroll(&mut self, by: isize, effects: &mut Vec<Effect>) {
+    fn scroll(&mut self, by: isize) {
         match self.screen {
             Screen::Log => self.log.scroll(by),
             Screen::Commands => self.commands.scroll(by),
@@ -219,39 +224,38 @@ impl App {
                     here.saturating_add_signed(by)
                         .min(ports.len().saturating_sub(1))
                 });
-                self.choose(ports.get(next).copied(), effects);
+                self.choose(ports.get(next).copied());
             }
             Screen::Drive => {}
         }
     }
 
-    fn choose(&mut self, port: Option<u16>, effects: &mut Vec<Effect>) {
+    fn choose(&mut self, port: Option<u16>) {
         if port.is_none() || port == self.chosen {
             return;
         }
-        let orders = self.drive.leave(&self.facts());
-        self.carry_out(orders, effects);
+        self.drive_with(|drive, facts| drive.leave(facts));
         self.set_chosen(port);
-        self.drive = crate::drive::Drive::new(self.setup.releases);
+        self.drive = Drive::new(self.setup.releases);
         self.healthy_since = None;
         (self.last_press, self.start_delay) = (None, None);
         self.may_choose_screen = false;
     }
 
-    fn enter(&mut self, effects: &mut Vec<Effect>) {
+    fn enter(&mut self) {
         match self.screen {
-            Screen::Fleet if self.link().is_some() => self.go(Screen::Drive, effects),
+            Screen::Fleet if self.link().is_some() => self.go(Screen::Drive),
             Screen::Log => {
                 if let Some(run) = self.log.selected_run() {
                     self.overlay = Some(Overlay::new(Page::Run(run.run)));
                 }
             }
-            Screen::Commands => self.send(Vec::new(), String::new(), effects),
+            Screen::Commands => self.send(Vec::new(), String::new()),
             Screen::Fleet | Screen::Drive => {}
         }
     }
 
-    pub(super) fn submit_field(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn submit_field(&mut self) {
         let Some(field) = self.field.take() else {
             return;
         };
@@ -261,7 +265,7 @@ impl App {
                 Ok(words) => {
                     let as_argument = |word: String| Argument::try_from(bytes::Bytes::from(word));
                     match words.into_iter().map(as_argument).collect() {
-                        Ok(arguments) => self.send(arguments, field.text, effects),
+                        Ok(arguments) => self.send(arguments, field.text),
                         Err(why) => {
                             self.notify(format!("an argument can't be passed: {why}"), true)
                         }
@@ -275,7 +279,7 @@ impl App {
         }
     }
 
-    pub(super) fn list_commands(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn list_commands(&mut self) {
         let Some(service_port) = self.chosen else {
             return;
         };
@@ -288,13 +292,14 @@ impl App {
             run,
             ..CommandList::default()
         };
-        effects.push(Effect::Send(ConsoleToRouter::ListCommands {
-            request,
-            service_port,
-        }));
+        self.effects
+            .push(Effect::Send(ConsoleToRouter::ListCommands {
+                request,
+                service_port,
+            }));
     }
 
-    fn send(&mut self, arguments: Vec<Argument>, shown: String, effects: &mut Vec<Effect>) {
+    fn send(&mut self, arguments: Vec<Argument>, shown: String) {
         let (Some(chosen), Some(service_port)) = (self.commands.chosen(), self.chosen) else {
             return;
         };
@@ -312,7 +317,7 @@ impl App {
         self.next_request += 1;
         let request = self.next_request;
         self.commands.run = Some(SentRun::new(request, command.clone(), shown));
-        effects.push(Effect::Send(ConsoleToRouter::Send {
+        self.effects.push(Effect::Send(ConsoleToRouter::Send {
             request,
             service_port,
             command,
@@ -321,17 +326,16 @@ impl App {
         }));
     }
 
-    pub(super) fn stop_if_ours(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn stop_if_ours(&mut self) {
         if self.drive.is_armed() {
             let orders = vec![DriveOrder::Stop];
-            self.carry_out(orders, effects);
+            self.carry_out(orders);
         }
     }
 
-    pub(super) fn quit(&mut self, effects: &mut Vec<Effect>) {
-        self.stop_if_ours(effects);
-        let orders = self.drive.leave(&self.facts());
-        self.carry_out(orders, effects);
-        effects.push(Effect::Quit);
+    pub(super) fn quit(&mut self) {
+        self.stop_if_ours();
+        self.drive_with(|drive, facts| drive.leave(facts));
+        self.effects.push(Effect::Quit);
     }
 }

@@ -66,7 +66,7 @@ impl Fleet {
         self.links.retain(|port, _| is_there(*port));
     }
 
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &FleetLink> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &FleetLink> + Clone {
         self.links.values()
     }
 
@@ -88,11 +88,8 @@ impl Fleet {
 
     /// Finds a link by its name or its service port.
     pub fn find(&self, wanted: &str) -> Option<&FleetLink> {
-        let by_name = |link: &&FleetLink| link.info.name.as_str() == wanted;
-        let named = self.iter().find(|link| by_name(link) && link.info.is_up);
-        named
-            .or_else(|| self.iter().find(by_name))
-            .or_else(|| self.get(wanted.parse().ok()?))
+        let found = find_link(self.iter().map(|link| &link.info), wanted)?;
+        self.get(found.service_port)
     }
 
     /// Takes a link over as the router describes it.
@@ -111,7 +108,7 @@ impl Fleet {
             seen: if info.is_up { now } else { since },
             why_down: String::new(),
             request_until: until(&info.control, now),
-            rtts: RoundTrips::default(),
+            rtts: RoundTrips::of(&rtts_us),
             tick: None,
             moving: None,
             ran: None,
@@ -128,10 +125,6 @@ impl Fleet {
             } else {
                 link.why_down = old.why_down;
                 link.seen = old.seen;
-            }
-        } else {
-            for rtt_us in rtts_us {
-                link.rtts.push(rtt_us);
             }
         }
         let same = |known: &(ActiveMotion, Instant)| moving.as_ref() == Some(&known.0);
@@ -182,18 +175,23 @@ impl Fleet {
             }
             self.motions.push_back((moving.run, moving.command.clone()));
         }
-        let name_of = |run: &RunId| {
-            let known = self.motions.iter().rev().find(|(id, _)| id == run);
-            known.map_or_else(|| "motion".to_owned(), |(_, name)| name.to_string())
-        };
         let ended = match event {
-            MotionEvent::Ended { run, .. } => name_of(run),
+            MotionEvent::Ended { run, .. } => {
+                let known = self.motions.iter().rev().find(|(id, _)| id == run);
+                known.map_or_else(|| "motion".to_owned(), |(_, name)| name.to_string())
+            }
             _ => String::new(),
         };
         let Some(link) = self.get_mut(service_port) else {
             return;
         };
         link.seen = now;
+        let ran = |command, end, exec_us| EndedCommand {
+            command,
+            end,
+            exec: Duration::from_micros(exec_us),
+            at: now,
+        };
         let text = match event {
             MotionEvent::Started(moving) => {
                 link.moving = Some((moving.clone(), now));
@@ -205,9 +203,8 @@ impl Fleet {
                 format!("over: {cause}")
             }
             MotionEvent::Ended { end, exec_us, .. } => {
-                let exec = Duration::from_micros(*exec_us);
-                let text = format!("{ended}: {}, {} ms", end_text(*end), exec.as_millis());
-                link.ran = Some(ran(ended, *end, exec, now));
+                let text = format!("{ended}: {}, {} ms", end_text(*end), exec_us / 1000);
+                link.ran = Some(ran(ended, *end, *exec_us));
                 text
             }
             MotionEvent::Stopped {
@@ -215,12 +212,8 @@ impl Fleet {
                 end,
                 exec_us,
             } => {
-                let exec = Duration::from_micros(*exec_us);
-                link.ran = Some(ran(link.info.stop.to_string(), *end, exec, now));
-                {
-                    let (end, ms) = (end_text(*end), exec.as_millis());
-                    format!("stop: {end}, {ms} ms ({cause})")
-                }
+                link.ran = Some(ran(link.info.stop.to_string(), *end, *exec_us));
+                format!("stop: {}, {} ms ({cause})", end_text(*end), exec_us / 1000)
             }
             MotionEvent::Stands => {
                 link.info.stop_failed = false;
@@ -242,18 +235,23 @@ impl Fleet {
     }
 }
 
+/// Finds a link by its name (first one that is up) or its service port.
+pub fn find_link<'a>(
+    mut links: impl Iterator<Item = &'a LinkInfo> + Clone,
+    wanted: &str,
+) -> Option<&'a LinkInfo> {
+    let port = wanted.parse().ok();
+    let mut named = links.clone().filter(|link| link.name.as_str() == wanted);
+    let first = named.clone().next();
+    named
+        .find(|link| link.is_up)
+        .or(first)
+        .or_else(move || links.find(|link| Some(link.service_port) == port))
+}
+
 fn until(control: &ControlInfo, now: Instant) -> Option<Instant> {
     let (_, left_ms) = control.request.as_ref()?;
     now.checked_add(Duration::from_millis(*left_ms))
-}
-
-fn ran(command: String, end: End, exec: Duration, at: Instant) -> EndedCommand {
-    EndedCommand {
-        command,
-        end,
-        exec,
-        at,
-    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
 //! Owns what the router's messages change.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2p_shared::protocol::{
     ConsoleToRouter, End, FeedEvent, MotionEvent, RouterToConsole, SendEvent, cost,
 };
 use p2p_shared::text::Escaped;
 
-use super::{App, Effect, Event};
-use crate::app::command_list::CommandList;
+use super::{App, ConnectionState, Effect, Event};
+use crate::app::command_list::{CommandList, RunProgress};
 use crate::app::fleet::FleetLink;
+use crate::connection::ConnectionEvent;
 use crate::drive::hold::PULSE;
 use crate::keymap::Screen;
 
@@ -17,7 +18,55 @@ use crate::keymap::Screen;
 const SENTENCE: usize = 300;
 
 impl App {
-    pub(super) fn on_router(&mut self, message: RouterToConsole, effects: &mut Vec<Effect>) {
+    pub(super) fn on_connection(&mut self, event: ConnectionEvent) {
+        match event {
+            ConnectionEvent::Connected => self.connected(),
+            ConnectionEvent::Disconnected { why, retry_at } => self.disconnected(why, retry_at),
+            ConnectionEvent::Message(message) => self.on_router(*message),
+            ConnectionEvent::Pinged => {
+                self.pinged.get_or_insert(self.now);
+            }
+            ConnectionEvent::Ponged(rtt) => {
+                self.pinged = None;
+                self.rtts
+                    .push(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
+                self.dirty |= self.screen == Screen::Drive;
+            }
+        }
+    }
+
+    fn connected(&mut self) {
+        self.connection = ConnectionState::Up { since: self.now };
+        self.pinged = None;
+        self.dirty = true;
+    }
+
+    fn disconnected(&mut self, why: String, retry_at: Option<Instant>) {
+        self.connection = match &self.connection {
+            ConnectionState::Connecting { .. } => ConnectionState::Connecting { why, retry_at },
+            ConnectionState::Lost { since, .. } => ConnectionState::Lost {
+                since: *since,
+                why,
+                retry_at,
+            },
+            _ => ConnectionState::Lost {
+                since: self.now,
+                why,
+                retry_at,
+            },
+        };
+        self.session = None;
+        self.watched = None;
+        self.pinged = None;
+        self.has_snapshot = false;
+        self.pending_snapshot = Default::default();
+        if let Some(run) = self.commands.run.as_mut().filter(|run| run.is_open()) {
+            run.progress = RunProgress::Lost;
+        }
+        self.dirty = true;
+    }
+
+    fn on_router(&mut self, message: RouterToConsole) {
         match message {
             RouterToConsole::Snapshot {
                 first,
@@ -41,11 +90,11 @@ impl App {
                 if last {
                     self.apply_snapshot();
                     self.follow_chosen();
-                    self.choose_link(effects);
+                    self.choose_link();
                 }
                 self.dirty = true;
             }
-            RouterToConsole::Feed(event) => self.on_feed(event, effects),
+            RouterToConsole::Feed(event) => self.on_feed(event),
             RouterToConsole::Tick {
                 service_port,
                 clock_ms,
@@ -57,7 +106,7 @@ impl App {
                 }
             }
             RouterToConsole::SendEvent { request, event } => {
-                self.on_run(request, event, effects);
+                self.on_run(request, event);
             }
             RouterToConsole::Commands {
                 request,
@@ -100,14 +149,14 @@ impl App {
         self.has_snapshot = true;
     }
 
-    fn on_feed(&mut self, event: FeedEvent, effects: &mut Vec<Effect>) {
+    fn on_feed(&mut self, event: FeedEvent) {
         let now = self.now;
         self.dirty = true;
         match event {
             FeedEvent::Link(info) => {
                 self.fleet.update(*info, now);
                 self.follow_chosen();
-                self.choose_link(effects);
+                self.choose_link();
             }
             FeedEvent::LinkDown { service_port, why } => {
                 let why = Escaped(&why).cut(SENTENCE).to_string();
@@ -116,7 +165,7 @@ impl App {
             FeedEvent::LinkGone { service_port } => {
                 self.fleet.remove(service_port);
                 self.follow_chosen();
-                self.choose_link(effects);
+                self.choose_link();
             }
             FeedEvent::Rtt {
                 service_port,
@@ -139,17 +188,16 @@ impl App {
             FeedEvent::Motion {
                 service_port,
                 event,
-            } => self.on_motion(service_port, &event, effects),
+            } => self.on_motion(service_port, &event),
         }
     }
 
-    fn on_motion(&mut self, service_port: u16, event: &MotionEvent, effects: &mut Vec<Effect>) {
+    fn on_motion(&mut self, service_port: u16, event: &MotionEvent) {
         self.fleet.on_motion(service_port, event, self.now);
         if self.chosen != Some(service_port) {
             return;
         }
-        let orders = self.drive.motion(event);
-        self.carry_out(orders, effects);
+        self.drive_with(|drive, _| drive.motion(event));
         match event {
             MotionEvent::Started(moving) => {
                 let ours = self.last_press.filter(|(id, ..)| Some(*id) == moving.press);
@@ -189,7 +237,7 @@ impl App {
         }
     }
 
-    fn on_run(&mut self, request: u64, event: SendEvent, effects: &mut Vec<Effect>) {
+    fn on_run(&mut self, request: u64, event: SendEvent) {
         let Some(run) = self
             .commands
             .run
@@ -200,7 +248,8 @@ impl App {
         };
         if let SendEvent::Output(bytes) = &event {
             let more = cost(bytes);
-            effects.push(Effect::Send(ConsoleToRouter::Window { request, more }));
+            self.effects
+                .push(Effect::Send(ConsoleToRouter::Window { request, more }));
         }
         run.follow(event);
         self.dirty = true;
@@ -208,7 +257,7 @@ impl App {
 
     /// Chooses a link: the one that is waited for, the one of `--link`, or the only one. The first
     /// time, this opens the Drive screen.
-    fn choose_link(&mut self, effects: &mut Vec<Effect>) {
+    fn choose_link(&mut self) {
         if self.chosen.is_some() {
             return;
         }
@@ -228,10 +277,10 @@ impl App {
         if let Some(port) = found.map(|link| link.info.service_port) {
             self.set_chosen(Some(port));
             if again && self.screen == Screen::Commands {
-                self.list_commands(effects);
+                self.list_commands();
             }
             if self.may_choose_screen && self.screen == Screen::Fleet {
-                self.go(Screen::Drive, effects);
+                self.go(Screen::Drive);
             }
         } else if !again
             && self.setup.wanted.is_none()
@@ -282,9 +331,8 @@ impl App {
     }
 }
 
-/// For tests and the event loop.
-impl From<RouterToConsole> for Event {
-    fn from(message: RouterToConsole) -> Self {
-        Self::Router(Box::new(message))
+impl From<ConnectionEvent> for Event {
+    fn from(event: ConnectionEvent) -> Self {
+        Self::Connection(event)
     }
 }

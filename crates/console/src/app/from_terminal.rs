@@ -5,30 +5,28 @@ use crossterm::event::{
 };
 
 use super::actions::PAGE;
-use super::{App, Effect, Overlay, Page};
+use super::{App, Overlay, Page};
 use crate::app::text_field::FieldResult;
 use crate::drive::KeyStroke;
 use crate::keymap::{self, Action, Screen};
 use crate::screen::layout::{self, ScreenShape};
 
 impl App {
-    pub(super) fn on_terminal(&mut self, event: Input, effects: &mut Vec<Effect>) {
+    pub(super) fn on_terminal(&mut self, event: Input) {
         match event {
-            Input::Key(key) => self.key(&key, effects),
-            Input::Mouse(mouse) => self.mouse(mouse, effects),
+            Input::Key(key) => self.key(&key),
+            Input::Mouse(mouse) => self.mouse(mouse),
             Input::Paste(text) => {
                 self.dirty = true;
                 if let Some(field) = &mut self.field {
                     field.paste(&text);
                 } else {
                     // Whoever pastes into a driving console meant another window.
-                    let orders = self.drive.release_all();
-                    self.carry_out(orders, effects);
+                    self.drive_with(|drive, _| drive.release_all());
                 }
             }
             Input::FocusLost => {
-                let orders = self.drive.focus_lost();
-                self.carry_out(orders, effects);
+                self.drive_with(|drive, _| drive.focus_lost());
                 self.dirty = true;
             }
             Input::FocusGained => self.dirty = true,
@@ -36,9 +34,8 @@ impl App {
                 self.setup.size = (width, height);
                 self.dirty = true;
                 if self.is_too_small() {
-                    self.stop_if_ours(effects);
-                    let orders = self.drive.leave(&self.facts());
-                    self.carry_out(orders, effects);
+                    self.stop_if_ours();
+                    self.drive_with(|drive, facts| drive.leave(facts));
                 }
             }
         }
@@ -46,26 +43,26 @@ impl App {
 
     /// Handles input that waited too long: only stop and quit are acted on, and a held arrow key is
     /// not a new press.
-    pub(super) fn on_stale(&mut self, event: &Input, effects: &mut Vec<Effect>) {
+    pub(super) fn on_stale(&mut self, event: &Input) {
         let key = match event {
             Input::Key(key) => key,
             Input::Mouse(mouse) if self.is_on_stop(mouse) => {
-                return self.perform(Action::Stop, effects);
+                return self.perform(Action::Stop);
             }
             _ => return,
         };
         let action = keymap::find(self.screen, key).map(|binding| binding.action);
         match (action, key.kind) {
-            (Some(Action::Stop | Action::Quit), KeyEventKind::Press) => self.key(key, effects),
+            (Some(Action::Stop | Action::Quit), KeyEventKind::Press) => self.key(key),
             (Some(Action::Move(direction)), KeyEventKind::Press) => {
                 self.drive.stale(direction, &self.facts());
             }
-            (Some(Action::Move(_)), KeyEventKind::Release) => self.key(key, effects),
+            (Some(Action::Move(_)), KeyEventKind::Release) => self.key(key),
             _ => {}
         }
     }
 
-    fn key(&mut self, key: &KeyEvent, effects: &mut Vec<Effect>) {
+    fn key(&mut self, key: &KeyEvent) {
         let stroke = match key.kind {
             KeyEventKind::Press => KeyStroke::Press,
             KeyEventKind::Repeat => KeyStroke::Repeat,
@@ -83,9 +80,7 @@ impl App {
             && (takes_keys || stroke == KeyStroke::Release)
         {
             if self.may_drive() {
-                let orders = self.drive.key(direction, stroke, &self.facts());
-                self.dirty |= !orders.is_empty();
-                self.carry_out(orders, effects);
+                self.drive_with(|drive, facts| drive.key(direction, stroke, facts));
             }
             return;
         }
@@ -96,13 +91,13 @@ impl App {
         let is_control_c =
             matches!(action, Some(Action::Quit)) && binding.is_some_and(|b| b.control);
         if is_control_c && stroke == KeyStroke::Press {
-            return self.quit(effects);
+            return self.quit();
         }
         if let Some(field) = &mut self.field {
             match field.key(key) {
                 FieldResult::Editing => {}
                 FieldResult::Cancelled => self.field = None,
-                FieldResult::Submitted => self.submit_field(effects),
+                FieldResult::Submitted => self.submit_field(),
             }
             return;
         }
@@ -122,7 +117,7 @@ impl App {
             self.overlay = self.overlay_after(overlay, action);
             return;
         }
-        self.perform(action, effects);
+        self.perform(action);
     }
 
     /// What remains of a page after a key.
@@ -148,12 +143,12 @@ impl App {
         }
     }
 
-    fn mouse(&mut self, mouse: MouseEvent, effects: &mut Vec<Effect>) {
+    fn mouse(&mut self, mouse: MouseEvent) {
         if self.screen != Screen::Drive || self.overlay.is_some() || self.is_too_small() {
             return;
         }
         if self.is_on_stop(&mouse) {
-            return self.perform(Action::Stop, effects);
+            return self.perform(Action::Stop);
         }
         let pad = layout::drive(self.areas().body).pad;
         let place = ratatui::layout::Position::new(mouse.column, mouse.row);
@@ -170,7 +165,7 @@ impl App {
             _ => return,
         };
         self.dirty = true;
-        self.carry_out(orders, effects);
+        self.carry_out(orders);
     }
 
     /// Whether this is a click on the pad's STOP.

@@ -31,6 +31,12 @@ pub struct RoundTrips {
 }
 
 impl RoundTrips {
+    pub fn of(rtts_us: &[u32]) -> Self {
+        let mut rtts = Self::default();
+        rtts_us.iter().for_each(|rtt_us| rtts.push(*rtt_us));
+        rtts
+    }
+
     pub fn push(&mut self, rtt_us: u32) {
         if let Some(last) = self.recent.back() {
             let difference = f64::from(last.abs_diff(rtt_us));

@@ -1,16 +1,17 @@
 //! Owns runs as JSON lines: what `s` saves, and what `replay` reads; both in the form of the
 //! router's own log.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use p2p_shared::names::{Argument, LinkName, RunId};
+use p2p_shared::names::{Argument, RunId};
 use p2p_shared::protocol::{End, RunInfo, RunResult, RunSource};
-use serde_json::{Value, json};
+use p2p_shared::timing::{micros, millis, millis_f64};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::app::run_log::RunLog;
-use crate::text::source_word;
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ReplayError {
@@ -54,7 +55,7 @@ pub fn read(bytes: &[u8]) -> Result<ReadLog, ReplayError> {
             continue;
         };
         ours += usize::from(fields.contains_key("timestamp") && fields.contains_key("message"));
-        if let Some(run) = parse(&Value::Object(fields), lines as u64) {
+        if let Some(run) = parse(Value::Object(fields), lines as u64) {
             replay.log.put(run);
             replay.runs += 1;
         }
@@ -67,63 +68,76 @@ pub fn read(bytes: &[u8]) -> Result<ReadLog, ReplayError> {
     }
 }
 
+/// A line of the router's log about a run or a link.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct LogLine {
+    timestamp: String,
+    message: String,
+    #[serde(alias = "name")]
+    link: String,
+    #[serde(alias = "port")]
+    service_port: u16,
+    run: String,
+    command: String,
+    arguments: String,
+    source: Option<RunSource>,
+    from: String,
+    key: String,
+    #[serde(flatten)]
+    result: Option<LogResult>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct LogResult {
+    status: u16,
+    #[serde(skip_deserializing)]
+    executed: &'static str,
+    exit: String,
+    bytes: u64,
+    link_ms: f64,
+    exec_ms: Option<f64>,
+    why: String,
+}
+
 /// A run. Links that came up or were lost are shown like runs.
-fn parse(line: &Value, number: u64) -> Option<RunInfo> {
-    let text = |name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default();
-    let message = text("message");
-    let is_run = message == "run";
-    let at = humantime::parse_rfc3339(text("timestamp")).ok()?;
-    let at = at.duration_since(UNIX_EPOCH).ok()?;
-    let link: LinkName = match text("link") {
-        "" => text("name").parse().ok()?,
-        link => link.parse().ok()?,
+fn parse(line: Value, number: u64) -> Option<RunInfo> {
+    let line: LogLine = serde_json::from_value(line).ok()?;
+    let (is_run, command) = match line.message.as_str() {
+        "run" => (true, line.command.as_str()),
+        message if message.starts_with("link up") => (false, "link up"),
+        message if message.starts_with("link down") => (false, "link down"),
+        _ => return None,
     };
-    if !is_run && !message.starts_with("link up") && !message.starts_with("link down") {
-        return None;
-    }
-    let micros = |name: &str| {
-        let ms = line.get(name).and_then(Value::as_f64);
-        ms.map(|ms| Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default())
-            .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
-    };
-    let count = |name: &str| line.get(name).and_then(Value::as_u64).unwrap_or_default();
-    let end = parse_end(text("exit"));
-    let run = RunInfo {
-        run: match text("run").parse() {
+    let at = humantime::parse_rfc3339(&line.timestamp).ok()?;
+    let result = line.result.unwrap_or_default();
+    let end = parse_end(&result.exit);
+    let micros_of = |ms: f64| micros(Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default());
+    Some(RunInfo {
+        run: match line.run.parse() {
             Ok(run) if is_run => run,
             _ => RunId::from_number(number),
         },
-        service_port: u16::try_from(count("service_port").max(count("port"))).unwrap_or_default(),
-        link,
-        command: if is_run {
-            text("command").parse().ok()?
-        } else {
-            message
-                .get(..if message.starts_with("link up") { 7 } else { 9 })?
-                .parse()
-                .ok()?
-        },
-        arguments: arguments(text("arguments")),
-        source: match text("source") {
-            "send" => RunSource::Send,
-            "drive" => RunSource::Drive,
-            _ => RunSource::Http,
-        },
-        from: text("from").to_owned(),
-        key: text("key").to_owned(),
-        at_ms: u64::try_from(at.as_millis()).unwrap_or_default(),
+        service_port: line.service_port,
+        link: line.link.parse().ok()?,
+        command: command.parse().ok()?,
+        arguments: arguments(&line.arguments),
+        source: line.source.unwrap_or(RunSource::Http),
+        from: line.from,
+        key: line.key,
+        at_ms: millis(at.duration_since(UNIX_EPOCH).ok()?),
         result: Some(RunResult {
-            status: u16::try_from(count("status")).unwrap_or_default(),
+            status: result.status,
             end,
-            why: text("why").to_owned(),
-            link_us: micros("link_ms").unwrap_or_default(),
-            exec_us: micros("exec_ms").filter(|_| end.is_some()),
-            bytes: count("bytes"),
+            why: result.why,
+            link_us: micros_of(result.link_ms),
+            exec_us: result.exec_ms.map(micros_of).filter(|_| end.is_some()),
+            bytes: result.bytes,
             output: Bytes::new(),
             stderr: Bytes::new(),
         }),
-    };
-    Some(run)
+    })
 }
 
 /// Parses the arguments of a log line: Rust's debug format of a list of strings, nearly always
@@ -160,53 +174,40 @@ pub fn file_name(at_ms: u64) -> String {
 
 /// The runs as lines of a log, in this order.
 pub fn text<'a>(runs: impl Iterator<Item = &'a RunInfo>) -> String {
-    let mut text = String::new();
-    for run in runs {
-        text.push_str(&line(run).to_string());
-        text.push('\n');
-    }
-    text
+    runs.map(|run| format!("{}\n", line(run))).collect()
 }
 
 /// A run in the format of the router's log.
 pub fn line(run: &RunInfo) -> Value {
-    let at: SystemTime = UNIX_EPOCH + Duration::from_millis(run.at_ms);
-    let millis = |us: u64| Duration::from_micros(us).as_secs_f64() * 1e3;
-    let arguments: Vec<_> = run
-        .arguments
-        .iter()
-        .map(|argument| String::from_utf8_lossy(argument.as_bytes()).into_owned())
-        .collect();
-    let mut line = json!({
-        "timestamp": humantime::format_rfc3339_millis(at).to_string(),
-        "message": "run",
-        "link": run.link,
-        "service_port": run.service_port,
-        "run": run.run.to_string(),
-        "command": run.command,
-        "arguments": if arguments.is_empty() { String::new() } else { format!("{arguments:?}") },
-        "source": source_word(run.source),
-        "from": run.from,
-        "key": run.key,
-    });
-    if let (Value::Object(fields), Some(result)) = (&mut line, &run.result) {
-        let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        put("status", result.status.into());
-        put("executed", result.executed().into());
-        put(
-            "exit",
-            result
-                .end
-                .map(|end| end.to_string())
-                .unwrap_or_default()
-                .into(),
-        );
-        put("bytes", result.bytes.into());
-        put("link_ms", millis(result.link_us).into());
-        put("exec_ms", result.exec_us.map(millis).into());
-        put("why", result.why.clone().into());
-    }
-    line
+    let at = UNIX_EPOCH + Duration::from_millis(run.at_ms);
+    let words = run.arguments.iter().map(Argument::as_bytes);
+    let words: Vec<_> = words.map(String::from_utf8_lossy).collect();
+    let millis_of = |us: u64| millis_f64(Duration::from_micros(us));
+    let line = LogLine {
+        timestamp: humantime::format_rfc3339_millis(at).to_string(),
+        message: "run".to_owned(),
+        link: run.link.to_string(),
+        service_port: run.service_port,
+        run: run.run.to_string(),
+        command: run.command.to_string(),
+        arguments: match words.is_empty() {
+            true => String::new(),
+            false => format!("{words:?}"),
+        },
+        source: Some(run.source),
+        from: run.from.clone(),
+        key: run.key.clone(),
+        result: run.result.as_ref().map(|result| LogResult {
+            status: result.status,
+            executed: result.executed(),
+            exit: result.end.map(|end| end.to_string()).unwrap_or_default(),
+            bytes: result.bytes,
+            link_ms: millis_of(result.link_us),
+            exec_ms: result.exec_us.map(millis_of),
+            why: result.why.clone(),
+        }),
+    };
+    serde_json::to_value(line).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use p2p_shared::protocol::{
 };
 
 use super::*;
+use crate::connection::ConnectionEvent;
 use crate::keymap::Screen;
 use crate::screen::layout;
 use crate::testing::{self, Bench, bob, us};
@@ -73,7 +74,7 @@ fn with_several_links_it_opens_on_fleet_and_enter_opens_one() {
 fn the_wanted_link_is_opened_when_it_comes() {
     let mut bench = Bench::unconnected(SIZE);
     bench.app.setup.wanted = Some("rig".to_owned());
-    bench.event(Event::Connected);
+    bench.event(ConnectionEvent::Connected);
     bench.feed(FeedEvent::Link(Box::new(testing::link(9000, "car"))));
     assert_eq!(bench.app.screen, Screen::Fleet);
     bench.feed(FeedEvent::Link(Box::new(testing::link(9001, "rig"))));
@@ -171,14 +172,14 @@ fn a_request_for_control_is_shown_and_answered() {
 fn a_lost_router_is_a_failsafe_for_its_driver_and_nothing_resumes() {
     let mut bench = Bench::driving(SIZE);
     bench.messages();
-    bench.event(Event::Disconnected {
+    bench.event(ConnectionEvent::Disconnected {
         why: "the router was silent".to_owned(),
         retry_at: None,
     });
     assert_eq!(bench.app.state(), DriveState::Offline);
     bench.pass(200);
     assert_eq!(bench.messages(), []);
-    bench.event(Event::Connected);
+    bench.event(ConnectionEvent::Connected);
     bench.message(RouterToConsole::Snapshot {
         first: true,
         last: true,
@@ -433,7 +434,7 @@ fn the_router_is_told_which_car_is_looked_at_on_drive_and_again_after_a_reconnec
     bench.key(KeyCode::Down);
     bench.key(KeyCode::Enter);
     assert_eq!(bench.watches(), [None, Some(9001)]);
-    bench.event(Event::Disconnected {
+    bench.event(ConnectionEvent::Disconnected {
         why: "the router was silent".to_owned(),
         retry_at: None,
     });

@@ -2,28 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_shared::protocol::{ConsoleToRouter, RouterToConsole};
+use p2p_shared::protocol::ConsoleToRouter;
 
+use crate::connection::ConnectionEvent;
 use crate::drive::KeyReleases;
 
 #[derive(Debug, Clone)]
 pub enum Event {
     Terminal(crossterm::event::Event),
-    Router(Box<RouterToConsole>),
-    Connected,
-    /// The connection was lost, or could not be made.
-    Disconnected {
-        /// A sentence that says what to do.
-        why: String,
-        /// Time of the next attempt.
-        retry_at: Option<Instant>,
-    },
-    Pinged,
-    /// The answer to a ping came.
-    Ponged {
-        /// Time between ping and answer.
-        rtt: Duration,
-    },
+    Connection(ConnectionEvent),
     /// Time has passed.
     Tick {
         /// When the input thread last showed that it runs.

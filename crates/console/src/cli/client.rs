@@ -1,17 +1,20 @@
-//! Owns the router's first answer: the whole picture, or why there is none.
+//! Owns the connection of one command (`list`, `send`): up to the router's first snapshot, or why
+//! there is none.
 
 use std::time::Duration;
 
 use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::protocol::{LinkInfo, RouterToConsole};
+use p2p_shared::text::Escaped;
 use p2p_shared::timing::HELLO;
 use p2p_shared::websocket::SocketEvent;
 
+use crate::app::fleet::find_link;
 use crate::connection::{ConsoleSocket, RouterTarget};
-use crate::exit_code::{Failure, UNREACHABLE, connection_error, for_refusal};
+use crate::exit_code::{Failure, OFFLINE, UNREACHABLE, closed_connection, connection_error};
 
 /// Longest wait for the router to close a connection that we close.
-pub(super) const FAREWELL: Duration = Duration::from_millis(500);
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// A connection to a router that has sent its first snapshot.
 pub(super) struct RouterClient {
@@ -19,52 +22,62 @@ pub(super) struct RouterClient {
     pub(super) links: Vec<LinkInfo>,
 }
 
-/// Connects and waits for the first snapshot.
-pub(super) async fn connect(target: &RouterTarget) -> Result<RouterClient, Failure> {
-    let socket = target.connect(&mut Reconnect::default()).await?;
-    let late = || {
-        Failure::new(
-            UNREACHABLE,
-            format!("{} did not answer in time", target.router),
-        )
-    };
-    tokio::time::timeout(HELLO, receive(socket))
-        .await
-        .map_err(|_| late())?
-}
+impl RouterClient {
+    /// Connects and waits for the first snapshot.
+    pub(super) async fn connect(target: &RouterTarget) -> Result<Self, Failure> {
+        let socket = target.connect(&mut Reconnect::default()).await?;
+        let late = || format!("{} did not answer in time", target.router);
+        tokio::time::timeout(HELLO, Self::receive(socket))
+            .await
+            .map_err(|_| Failure::new(UNREACHABLE, late()))?
+    }
 
-async fn receive(socket: ConsoleSocket) -> Result<RouterClient, Failure> {
-    let mut client = RouterClient {
-        socket,
-        links: Vec::new(),
-    };
-    loop {
-        match client.socket.event().await {
-            Ok(SocketEvent::Message(RouterToConsole::Snapshot { last, links, .. })) => {
-                client.links.extend(links);
-                if last {
-                    return Ok(client);
+    async fn receive(mut socket: ConsoleSocket) -> Result<Self, Failure> {
+        let mut all = Vec::new();
+        loop {
+            match socket.event().await {
+                Ok(SocketEvent::Message(RouterToConsole::Snapshot { last, links, .. })) => {
+                    all.extend(links);
+                    if last {
+                        return Ok(Self { socket, links: all });
+                    }
                 }
+                Ok(SocketEvent::Message(RouterToConsole::Refused {
+                    reason, message, ..
+                })) => return Err(Failure::refused(Some(reason), message)),
+                Ok(SocketEvent::Closed(why)) => {
+                    return Err(Failure::new(UNREACHABLE, closed_connection(&why)));
+                }
+                Err(error) => return Err(Failure::new(UNREACHABLE, connection_error(&error))),
+                Ok(_) => {}
             }
-            Ok(SocketEvent::Message(RouterToConsole::Refused {
-                reason, message, ..
-            })) => {
-                return Err(Failure::new(for_refusal(Some(reason)), message));
-            }
-            Ok(SocketEvent::Closed(why)) => return Err(Failure::new(UNREACHABLE, closed(&why))),
-            Err(error) => return Err(Failure::new(UNREACHABLE, connection_error(&error))),
-            Ok(_) => {}
         }
     }
-}
 
-/// Describes a connection that the router closed.
-pub(super) fn closed(why: &str) -> String {
-    match why {
-        "" => "the router closed the connection".to_owned(),
-        why => {
-            let why = p2p_shared::text::Escaped(why);
-            format!("the router closed the connection: {why}")
+    pub(super) async fn close(self) {
+        self.socket.close_with(None, "bye", FAREWELL).await;
+    }
+
+    /// The link of this name or service port, if it is up.
+    pub(super) fn find(&self, wanted: &str) -> Result<&LinkInfo, Failure> {
+        let Some(link) = find_link(self.links.iter(), wanted) else {
+            let names = self.links.iter().take(20).map(|link| link.name.as_str());
+            let there = match names.collect::<Vec<_>>().as_slice() {
+                [] => "no machine is linked".to_owned(),
+                names => format!("there are {}", names.join(", ")),
+            };
+            let wanted = Escaped(wanted).cut(64);
+            return Err(Failure::new(
+                OFFLINE,
+                format!("no link is called {wanted}: {there}"),
+            ));
+        };
+        if !link.is_up {
+            return Err(Failure::new(
+                OFFLINE,
+                format!("{} is offline: nothing was run", link.name),
+            ));
         }
+        Ok(link)
     }
 }

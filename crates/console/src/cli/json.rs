@@ -1,17 +1,17 @@
 //! Owns what scripts get: one JSON value a line, with names that stay.
 
+use std::time::Duration;
+
 use p2p_shared::protocol::{FeedEvent, LinkInfo, MotionEvent};
+use p2p_shared::timing::millis_f64;
 use serde_json::{Value, json};
 
 use crate::app::round_trips::RoundTrips;
 use crate::app::saved_log;
 
 pub(super) fn link(info: &LinkInfo) -> Value {
-    let mut rtts = RoundTrips::default();
-    for rtt_us in &info.rtts_us {
-        rtts.push(*rtt_us);
-    }
-    let quantile = |share| rtts.quantile(share).map(|rtt| rtt.as_secs_f64() * 1e3);
+    let rtts = RoundTrips::of(&info.rtts_us);
+    let quantile = |share| rtts.quantile(share).map(millis_f64);
     json!({
         "name": info.name,
         "service_port": info.service_port,
@@ -76,7 +76,7 @@ pub(super) fn event(event: &FeedEvent) -> Value {
 }
 
 fn motion(event: &MotionEvent) -> Value {
-    let ms = |us: &u64| std::time::Duration::from_micros(*us).as_secs_f64() * 1e3;
+    let ms = |us: &u64| millis_f64(Duration::from_micros(*us));
     match event {
         MotionEvent::Started(moving) => json!({
             "what": "started", "run": moving.run.to_string(),

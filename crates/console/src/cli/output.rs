@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use p2p_shared::protocol::RunInfo;
 use p2p_shared::text::{Escaped, EscapedBytes};
 
-use crate::app::saved_log::{self, ReadLog};
 use crate::text::{arguments, is_of_link, outcome, source_word, time_of_day};
 
 /// Prints a line. Returns false when nobody reads any more.
@@ -14,8 +13,18 @@ pub(super) fn print_line(text: &str) -> io::Result<bool> {
     print_bytes(format!("{text}\n").as_bytes())
 }
 
+/// Prints lines until the end, or until nobody reads any more.
+pub(super) fn print_lines(lines: impl IntoIterator<Item = String>) -> anyhow::Result<ExitCode> {
+    for line in lines {
+        if !print_line(&line)? {
+            break;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Prints bytes. Returns false when nobody reads any more.
-pub(super) fn print_bytes(bytes: &[u8]) -> io::Result<bool> {
+fn print_bytes(bytes: &[u8]) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
@@ -95,23 +104,6 @@ pub(super) fn run_line(run: &RunInfo) -> String {
         }
     }
     Escaped(&text).to_string()
-}
-
-/// Prints a past log, oldest run first.
-pub(super) fn runs(replay: &ReadLog, json: bool) -> anyhow::Result<ExitCode> {
-    let mut runs: Vec<_> = replay.log.shown().collect();
-    runs.reverse();
-    for run in runs {
-        let text = if json {
-            saved_log::line(&run).to_string()
-        } else {
-            run_line(&run)
-        };
-        if !print_line(&text)? {
-            break;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use p2p_shared::timing::PORT_KEPT;
 use p2p_shared::websocket::SocketEvent;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::client;
+use super::client::RouterClient;
 use crate::connection::{ConsoleSocket, RouterTarget};
 use crate::exit_code::{DENIED, Failure};
 
@@ -35,7 +35,7 @@ pub(super) async fn recover(
     let mut why = Failure::new(crate::exit_code::OFFLINE, "the car did not come back");
     loop {
         if socket.is_none() {
-            match client::connect(target).await {
+            match RouterClient::connect(target).await {
                 Ok(client) => socket = Some(client.socket),
                 Err(failure) if failure.code == DENIED => return Err(failure),
                 Err(failure) => why = failure,

@@ -1,4 +1,4 @@
-//! Owns `send`: one command, its output as it comes, and its exit code as ours.
+//! Owns `send`: runs one command, prints its output as it comes, and ends with its exit code.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -8,71 +8,64 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use p2p_shared::names::{Argument, RunId};
 use p2p_shared::protocol::{
-    ConsoleToRouter, End, LinkInfo, Outcome, Refusal, RouterToConsole, RunReport, SendEvent, cost,
+    ConsoleToRouter, End, Outcome, Refusal, RouterToConsole, RunReport, SendEvent, cost,
 };
 use p2p_shared::text::Escaped;
-use p2p_shared::timing::millis_f64;
+use p2p_shared::timing::{millis, millis_f64};
 use p2p_shared::websocket::SocketEvent;
-use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{client, output, recover_run};
-use crate::config::Send;
-use crate::connection::{ConsoleSocket, RouterTarget};
+use super::client::RouterClient;
+use super::{StopSignals, output, recover_run};
+use crate::config::SendOptions;
+use crate::connection::{ConsoleSocket, DEAD, RouterTarget};
 use crate::exit_code::{
-    DENIED, ERROR, Failure, INTERRUPTED, OFFLINE, UNREACHABLE, for_end, for_refusal,
+    DENIED, ERROR, Failure, INTERRUPTED, OFFLINE, UNREACHABLE, closed_connection, for_end,
 };
 
 /// Our number for the only request of this program.
 const REQUEST: u64 = 1;
-/// How often a silent router is pinged, and how long it may be silent.
+/// How often a silent router is pinged.
 const PING: Duration = Duration::from_secs(2);
-const DEAD: Duration = Duration::from_secs(6);
 
 pub(super) async fn run(
     target: &RouterTarget,
-    send: &Send,
+    send: &SendOptions,
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
     let result = attempt(target, send, as_json).await;
     if as_json && let Err(error) = &result {
-        let code = error
-            .downcast_ref::<Failure>()
-            .map_or(ERROR, |failure| failure.code);
-        let said = json!({
+        let failure = error.downcast_ref::<Failure>();
+        let code = failure.map_or(ERROR, |failure| failure.code);
+        let failed = json!({
             "event": "failed", "why": error.to_string(), "code": code, "code_of": "p2p-console",
         });
-        output::print_line(&said.to_string())?;
+        output::print_line(&failed.to_string())?;
     }
     result
 }
 
-async fn attempt(target: &RouterTarget, send: &Send, as_json: bool) -> anyhow::Result<ExitCode> {
+async fn attempt(
+    target: &RouterTarget,
+    send: &SendOptions,
+    as_json: bool,
+) -> anyhow::Result<ExitCode> {
     if target.readonly {
-        return Err(Failure::new(
-            DENIED,
-            "--readonly only watches: leave it out to run a command",
-        )
-        .into());
+        let why = "--readonly only watches: leave it out to run a command";
+        return Err(Failure::new(DENIED, why).into());
     }
-    let arguments = send
-        .arguments
-        .iter()
-        .map(argument)
-        .collect::<Result<_, _>>()?;
-    let mut client = client::connect(target).await?;
-    let link = find(&client.links, &send.to)?;
-    let message = ConsoleToRouter::Send {
+    let arguments = send.arguments.iter().map(argument);
+    let arguments = arguments.collect::<Result<_, _>>()?;
+    let mut client = RouterClient::connect(target).await?;
+    let service_port = client.find(&send.to)?.service_port;
+    client.socket.push(&ConsoleToRouter::Send {
         request: REQUEST,
-        service_port: link.service_port,
+        service_port,
         command: send.command.clone(),
         arguments,
-        for_ms: send
-            .lasting
-            .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-    };
-    client.socket.push(&message)?;
+        for_ms: send.lasting.map(millis),
+    })?;
     let mut printer = RunPrinter {
         as_json,
         command: send.command.to_string(),
@@ -81,135 +74,47 @@ async fn attempt(target: &RouterTarget, send: &Send, as_json: bool) -> anyhow::R
         printed: 0,
     };
     let mut signals = StopSignals::new()?;
-    let service_port = link.service_port;
-    let code = match follow(&mut client.socket, &mut printer, &mut signals).await? {
-        FollowResult::Ended(code) => code,
-        FollowResult::Lost { why, is_routers } => {
-            let socket = (!is_routers).then_some(client.socket);
-            let code = if is_routers { UNREACHABLE } else { OFFLINE };
-            return recover(target, socket, service_port, printer, signals, code, why).await;
+    let (socket, code, why) = match follow(&mut client.socket, &mut printer, &mut signals).await? {
+        FollowEnd::Ended(code) => {
+            client.close().await;
+            return Ok(code.into());
         }
+        FollowEnd::LinkLost => {
+            let why = "the link to the car was lost".to_owned();
+            (Some(client.socket), OFFLINE, why)
+        }
+        FollowEnd::RouterLost(why) => (None, UNREACHABLE, why),
     };
-    client
-        .socket
-        .close_with(None, "bye", client::FAREWELL)
-        .await;
-    Ok(code.into())
-}
-
-/// Asks for the run whose answer was lost, until its end is known.
-async fn recover(
-    target: &RouterTarget,
-    socket: Option<ConsoleSocket>,
-    service_port: u16,
-    mut printer: RunPrinter,
-    mut signals: StopSignals,
-    code: u8,
-    why: String,
-) -> anyhow::Result<ExitCode> {
-    let lost = printer.lost_failure(code, &why);
+    let lost = printer.lost(code, &why);
     let Some(run) = printer.run else {
         return Err(lost.into());
     };
     printer.report_lost(run, &why)?;
-    let told = tokio::select! {
-        told = recover_run::recover(target, socket, service_port, run) => told,
-        () = signals.received() => return Ok(INTERRUPTED.into()),
+    let report = tokio::select! {
+        report = recover_run::recover(target, socket, service_port, run) => report,
+        _ = signals.received() => return Ok(INTERRUPTED.into()),
     };
-    match told {
-        Ok(Some(told)) => Ok(printer.report_recovered(run, told)?.into()),
-        Ok(None) => Err(Failure::new(
-            code,
-            format!("{lost}; its car is back and doesn't know it: it did not begin, or the car's program was started again since"),
-        )
-        .into()),
-        Err(failure) => Err(Failure::new(code, format!("{lost}; {failure}")).into()),
-    }
+    let why = match report {
+        Ok(Some(report)) => return Ok(printer.report_recovered(run, report)?.into()),
+        Ok(None) => "its car is back and doesn't know it: it did not begin, or the car's program was started again since".to_owned(),
+        Err(failure) => failure.to_string(),
+    };
+    Err(Failure::new(code, format!("{lost}; {why}")).into())
 }
 
-/// The signals that end this program.
-struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
+fn argument(word: &OsString) -> Result<Argument, Failure> {
+    let bytes = Bytes::from(word.clone().into_vec());
+    Argument::try_from(bytes)
+        .map_err(|why| Failure::usage(format!("an argument can't be passed: {why}")))
 }
 
-impl StopSignals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-enum FollowResult {
+/// How far a run could be followed.
+enum FollowEnd {
     /// To its end, with this exit code.
     Ended(u8),
-    /// Until the link to the car or the connection to the router was lost.
-    Lost { why: String, is_routers: bool },
-}
-
-impl FollowResult {
-    fn lost(why: impl Into<String>, is_routers: bool) -> Self {
-        Self::Lost {
-            why: why.into(),
-            is_routers,
-        }
-    }
-}
-
-fn argument(word: &OsString) -> anyhow::Result<Argument> {
-    let bytes = Bytes::from(word.clone().into_vec());
-    Ok(Argument::try_from(bytes)
-        .map_err(|why| Failure::usage(format!("an argument can't be passed: {why}")))?)
-}
-
-fn find<'a>(links: &'a [LinkInfo], wanted: &str) -> Result<&'a LinkInfo, Failure> {
-    let named = |link: &&LinkInfo| link.name.as_str() == wanted;
-    let port = wanted.parse().ok();
-    let found = links
-        .iter()
-        .find(|link| named(link) && link.is_up)
-        .or_else(|| links.iter().find(named))
-        .or_else(|| links.iter().find(|link| Some(link.service_port) == port));
-    let Some(link) = found else {
-        let names: Vec<_> = links
-            .iter()
-            .take(20)
-            .map(|link| link.name.as_str())
-            .collect();
-        let there = match names.as_slice() {
-            [] => "no machine is linked".to_owned(),
-            names => format!("there are {}", names.join(", ")),
-        };
-        return Err(Failure::new(
-            OFFLINE,
-            format!("no link is called {}: {there}", Escaped(wanted).cut(64)),
-        ));
-    };
-    if !link.is_up {
-        return Err(Failure::new(
-            OFFLINE,
-            format!("{} is offline: nothing was run", link.name),
-        ));
-    }
-    Ok(link)
-}
-
-struct RunPrinter {
-    as_json: bool,
-    command: String,
-    run: Option<RunId>,
-    has_started: bool,
-    /// Bytes of output that were printed.
-    printed: u64,
+    LinkLost,
+    /// The connection to the router was lost, for this reason.
+    RouterLost(String),
 }
 
 /// Follows the run as far as possible.
@@ -217,17 +122,22 @@ async fn follow(
     socket: &mut ConsoleSocket,
     printer: &mut RunPrinter,
     signals: &mut StopSignals,
-) -> anyhow::Result<FollowResult> {
+) -> anyhow::Result<FollowEnd> {
     let mut pings = interval(PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_traffic = Instant::now();
     loop {
         let event = tokio::select! {
             event = socket.event() => event,
-            () = signals.received() => return cancel(socket),
+            _ = signals.received() => {
+                // The message is sent when the connection is closed.
+                socket.push(&ConsoleToRouter::Cancel { request: REQUEST })?;
+                return Ok(FollowEnd::Ended(INTERRUPTED));
+            }
             _ = pings.tick() => {
                 if last_traffic.elapsed() > DEAD {
-                    return Ok(FollowResult::lost("the router does not answer any more", true));
+                    let why = "the router does not answer any more";
+                    return Ok(FollowEnd::RouterLost(why.to_owned()));
                 }
                 socket.push_ping(Bytes::new())?;
                 continue;
@@ -246,33 +156,35 @@ async fn follow(
                     })?;
                 }
                 if event == SendEvent::Lost {
-                    return Ok(FollowResult::lost("the link to the car was lost", false));
+                    return Ok(FollowEnd::LinkLost);
                 }
                 if let Some(code) = printer.handle(event)? {
-                    return Ok(FollowResult::Ended(code));
+                    return Ok(FollowEnd::Ended(code));
                 }
             }
             Ok(SocketEvent::Message(RouterToConsole::Refused {
                 reason, message, ..
-            })) => {
-                return Err(Failure::new(for_refusal(Some(reason)), message).into());
-            }
+            })) => return Err(Failure::refused(Some(reason), message).into()),
             Ok(SocketEvent::Closed(why)) => {
-                return Ok(FollowResult::lost(client::closed(&why), true));
+                return Ok(FollowEnd::RouterLost(closed_connection(&why)));
             }
-            Err(error) => return Ok(FollowResult::lost(error.to_string(), true)),
+            Err(error) => return Ok(FollowEnd::RouterLost(error.to_string())),
             Ok(_) => {}
         }
     }
 }
 
-/// Asks the router to end the run. The message is sent when the connection is closed.
-fn cancel(socket: &mut ConsoleSocket) -> anyhow::Result<FollowResult> {
-    socket.push(&ConsoleToRouter::Cancel { request: REQUEST })?;
-    Ok(FollowResult::Ended(INTERRUPTED))
+struct RunPrinter {
+    as_json: bool,
+    command: String,
+    run: Option<RunId>,
+    has_started: bool,
+    /// Bytes of output that were printed.
+    printed: u64,
 }
 
 impl RunPrinter {
+    /// Prints an event of the run; returns the exit code if the run has ended.
     fn handle(&mut self, event: SendEvent) -> anyhow::Result<Option<u8>> {
         let run = self.run.map(|run| run.to_string());
         match event {
@@ -298,8 +210,8 @@ impl RunPrinter {
             } => return Err(Failure::new(OFFLINE, message).into()),
             SendEvent::Refused {
                 reason, message, ..
-            } => return Err(Failure::new(for_refusal(reason), message).into()),
-            // What became of it is asked for.
+            } => return Err(Failure::refused(reason, message).into()),
+            // The car is asked for the run later.
             SendEvent::Lost => {}
         }
         Ok(None)
@@ -327,7 +239,11 @@ impl RunPrinter {
             }))?;
         } else {
             output::print_stderr(stderr);
-            self.explain(end);
+            // An exit code that the command did not give itself is explained.
+            if !matches!(end, End::Exit(_) | End::Ended) {
+                let command = Escaped(&self.command);
+                output::print_stderr(format!("{command} was ended: {end}\n").as_bytes());
+            }
         }
         Ok(code)
     }
@@ -344,56 +260,45 @@ impl RunPrinter {
     }
 
     /// Prints the rest of a run as its car remembers it; returns the exit code.
-    fn report_recovered(&mut self, run: RunId, told: RunReport) -> anyhow::Result<u8> {
-        match told.outcome {
+    fn report_recovered(&mut self, run: RunId, report: RunReport) -> anyhow::Result<u8> {
+        match report.outcome {
             Outcome::Ended { end, exec_us } => {
                 let printed = usize::try_from(self.printed).unwrap_or(usize::MAX);
-                if let Some(rest) = told.output.get(printed..).filter(|rest| !rest.is_empty()) {
+                let rest = report.output.get(printed..);
+                if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
                     self.print(rest)?;
                 }
-                if self.printed < told.bytes {
-                    let missing = told.bytes - self.printed;
-                    output::print_stderr(
-                        format!("{missing} bytes of its output were lost\n").as_bytes(),
-                    );
+                if self.printed < report.bytes {
+                    let missing = report.bytes - self.printed;
+                    let sentence = format!("{missing} bytes of its output were lost\n");
+                    output::print_stderr(sentence.as_bytes());
                 }
-                self.finished(end, exec_us, &told.stderr)
+                self.finished(end, exec_us, &report.stderr)
             }
             Outcome::Refused(why) => {
                 Err(Failure::new(ERROR, format!("it was not run: {why}")).into())
             }
             Outcome::Unknown(why) => Err(Failure::new(OFFLINE, why).into()),
-            // It is asked for until it is over.
-            Outcome::Waiting | Outcome::Running => Err(self
-                .lost_failure(OFFLINE, &format!("run {run} goes on"))
-                .into()),
+            // The car is asked until the run is over.
+            Outcome::Waiting | Outcome::Running => {
+                Err(self.lost(OFFLINE, &format!("run {run} goes on")).into())
+            }
         }
     }
 
-    fn print_json(&self, value: &serde_json::Value) -> anyhow::Result<()> {
+    fn print_json(&self, value: &Value) -> anyhow::Result<()> {
         if self.as_json && !output::print_line(&value.to_string())? {
             anyhow::bail!("nobody reads the output any more");
         }
         Ok(())
     }
 
-    /// Explains an exit code that the command did not give itself.
-    fn explain(&self, end: End) {
-        if !matches!(end, End::Exit(_) | End::Ended) {
-            let command = Escaped(&self.command);
-            output::print_stderr(format!("{command} was ended: {end}\n").as_bytes());
-        }
-    }
-
-    fn lost_failure(&self, code: u8, why: &str) -> Failure {
-        let ran = if self.has_started {
-            "it had begun, and nobody knows how it ended"
-        } else {
-            "nobody knows whether it ran"
+    fn lost(&self, code: u8, why: &str) -> Failure {
+        let ran = match self.has_started {
+            true => "it had begun, and nobody knows how it ended",
+            false => "nobody knows whether it ran",
         };
-        let run = self
-            .run
-            .map_or(String::new(), |run| format!(" (run {run})"));
-        Failure::new(code, format!("{why}: {ran}{run}"))
+        let run = self.run.map(|run| format!(" (run {run})"));
+        Failure::new(code, format!("{why}: {ran}{}", run.unwrap_or_default()))
     }
 }

@@ -11,8 +11,8 @@ use ratatui::buffer::Buffer;
 use ratatui::style::Color;
 
 use super::*;
-use crate::app::Event;
 use crate::app::run_log::RunLog;
+use crate::connection::ConnectionEvent;
 use crate::testing::{self, Bench, bob, us};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (50, 15)];
@@ -43,7 +43,7 @@ fn snapshots(name: &str, situation: impl Fn((u16, u16)) -> Bench) {
 fn lost_router(size: (u16, u16)) -> Bench {
     let mut bench = Bench::driving(size);
     let retry_at = Some(bench.now + std::time::Duration::from_secs(3));
-    bench.event(Event::Disconnected {
+    bench.event(ConnectionEvent::Disconnected {
         why: "the router was silent for 6 s".to_owned(),
         retry_at,
     });
@@ -55,7 +55,7 @@ fn lost_router(size: (u16, u16)) -> Bench {
 fn denied(size: (u16, u16)) -> Bench {
     let mut bench = Bench::driving(size);
     let said = "this key was revoked: ask the router's owner for another one";
-    bench.event(Event::Disconnected {
+    bench.event(ConnectionEvent::Disconnected {
         why: format!("router.example.org:8888 refuses the key: {said}"),
         retry_at: Some(bench.now + std::time::Duration::from_secs(60)),
     });
@@ -249,7 +249,7 @@ fn fleets() {
     });
     snapshots("fleet_connecting", |size| {
         let mut bench = Bench::unconnected(size);
-        bench.event(Event::Disconnected {
+        bench.event(ConnectionEvent::Disconnected {
             why: "no connection to router.example.org:8888".to_owned(),
             retry_at: None,
         });
