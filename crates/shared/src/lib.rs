@@ -1,6 +1,8 @@
 //! Code that router, inner and console share: the protocol and how it travels, names, keys,
 //! timings, logs and settings.
 
+#![warn(missing_docs)]
+
 pub mod backoff;
 pub mod codec;
 pub mod keepalive;
