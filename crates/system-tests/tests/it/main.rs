@@ -22,6 +22,7 @@ mod chaos;
 mod chromium;
 mod console;
 mod desk;
+mod doc_links;
 mod drive_page;
 mod driving;
 mod first_press;
