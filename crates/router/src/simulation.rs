@@ -1,18 +1,20 @@
-//! Owns the simulation: the real router, inner and console drive in one process on paused time,
-//! over a bad network, from a seed, and the promises of docs/reliability.md checked on each history.
+//! Deterministic simulation: the real router, inner and console driving run in one process on paused
+//! time, over a bad network. One seed makes one history, and the promises of docs/reliability.md are
+//! checked on each history.
 //!
-//! What is real: the router's link and console tasks, registry, control, queues and `/cgi` from the
-//! parsed query on; the inner's agent, session, executor, memory, drive and motion, and the ears of
-//! its guardian; the console's `drive`; back-off, keepalive and the WebSocket under them all. What is
-//! simulated: sockets (`network`), processes and the car (`machine`), people (`desk`, `callers`),
-//! and SIGSTOP and SIGKILL. Running the real tasks was preferred to putting only the pure parts on a
-//! scheduler: the shells around them, where most faults would be, are part of it, and what had to be
-//! made replaceable for it is four things: the stream, the dialling, a process and two clocks.
+//! Real: the router's link and console tasks, registry, control, queues and `/cgi` from the parsed
+//! query on; the inner's agent, session, dispatch, run history, drive and motion, and the guardian's
+//! reading of the inner's reports; the console's `drive`; back-off, keepalive and the WebSocket.
+//! Simulated: sockets (`network`), processes and the car (`machine`), people (`operator`, `callers`),
+//! SIGSTOP and SIGKILL. The real tasks run, and not only the pure parts on a scheduler, because most
+//! faults would be in the tasks. Four things are replaceable for this: the stream, the dialling, a
+//! process, and two clocks. The simulation builds a router from its private parts, so it is part of
+//! this crate.
 //!
 //! ```text
-//! cargo test -p p2p-router --lib simulation                 a few thousand seeds
-//! SEEDS=100000 cargo test … simulation -- --nocapture       so many
-//! SEED=7 cargo test … simulation -- --nocapture             one, with all that happened in it
+//! cargo test -p p2p-router --lib simulation                 2,000 seeds
+//! SEEDS=100000 cargo test … simulation -- --nocapture       100,000 seeds
+//! SEED=7 cargo test … simulation -- --nocapture             one seed, with a log of its history
 //! ```
 
 use std::collections::BTreeMap;
@@ -24,28 +26,28 @@ use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 mod callers;
-mod desk;
-mod dice;
-mod ending;
 mod faults;
+mod final_checks;
 mod history;
 mod machine;
 mod network;
-mod presses;
-mod relay;
+mod operator;
+mod press_ledger;
+mod rng;
 mod scenario;
-mod stage;
+mod sim_router;
+mod world;
 
-use history::{Counts, Outcome};
+use history::{HistoryCounts, HistoryOutcome};
 
-/// So many histories in the suite.
+/// Histories in the test suite.
 const SEEDS: u64 = 2000;
-/// A history takes some 30 ms; one that takes so long does not end.
+/// A history takes about 30 ms; one that takes this long never ends.
 const HANGS: Duration = Duration::from_secs(60);
-/// How many histories that broke a promise are told of.
-const TOLD: usize = 5;
+/// Histories with a broken promise after which a run of seeds ends.
+const MAX_FAILURES: usize = 5;
 
-/// The files that commands stand for; their processes are simulated.
+/// A command directory of empty files; the processes of its commands are simulated.
 fn commands() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["forward", "back", "stop", "hello", "slow", "fails", "reads"] {
@@ -64,10 +66,10 @@ fn number(variable: &str) -> Option<u64> {
 fn promises_hold_in_every_history() {
     let commands = commands();
     if let Some(seed) = number("SEED") {
-        let outcome = scenario::live(seed, commands.path(), true);
+        let outcome = scenario::run(seed, commands.path(), true);
         outcome.lines.iter().for_each(|line| println!("{line}"));
         println!("{:?}", outcome.counts);
-        assert!(outcome.broken.is_empty(), "{:#?}", outcome.broken);
+        assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
         return;
     }
     let (first, seeds) = (
@@ -75,12 +77,12 @@ fn promises_hold_in_every_history() {
         number("SEEDS").unwrap_or(SEEDS),
     );
     let began = Instant::now();
-    let told = live_all(first, seeds, commands.path());
+    let summary = run_all(first, seeds, commands.path());
     println!(
-        "{seeds} seeds in {:.1} s: {told}",
+        "{seeds} seeds in {:.1} s: {summary}",
         began.elapsed().as_secs_f64()
     );
-    let broken = told.broken;
+    let broken = summary.violations;
     assert!(
         broken.is_empty(),
         "{} histories broke a promise; SEED=n with --nocapture tells all of one:\n{}",
@@ -93,20 +95,20 @@ fn promises_hold_in_every_history() {
 fn the_same_seed_is_the_same_history() {
     let commands = commands();
     for seed in 1..20 {
-        let print = || scenario::live(seed, commands.path(), false).print;
+        let print = || scenario::run(seed, commands.path(), false).fingerprint;
         assert_eq!(print(), print(), "SEED={seed}");
     }
 }
 
-/// What all histories were like.
+/// Sums over all histories of a run.
 #[derive(Debug, Default)]
-struct Told {
-    broken: Vec<String>,
-    sum: Counts,
+struct RunSummary {
+    violations: Vec<String>,
+    sum: HistoryCounts,
     back: Vec<Duration>,
 }
 
-impl std::fmt::Display for Told {
+impl std::fmt::Display for RunSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let sum = &self.sum;
         let mut back = self.back.clone();
@@ -127,8 +129,8 @@ impl std::fmt::Display for Told {
     }
 }
 
-impl Told {
-    fn add(&mut self, seed: u64, outcome: &Outcome) {
+impl RunSummary {
+    fn add(&mut self, seed: u64, outcome: &HistoryOutcome) {
         let counts = outcome.counts;
         self.sum.faults += counts.faults;
         self.sum.motions += counts.motions;
@@ -136,41 +138,43 @@ impl Told {
         self.sum.answers += counts.answers;
         self.sum.unknown += counts.unknown;
         self.back.extend(counts.back);
-        if let Some(first) = outcome.broken.first() {
-            self.broken.push(format!("SEED={seed} {first}"));
+        if let Some(first) = outcome.violations.first() {
+            self.violations.push(format!("SEED={seed} {first}"));
         }
     }
 }
 
-/// On every core, until too many have broken a promise.
-fn live_all(first: u64, seeds: u64, commands: &Path) -> Told {
+/// Runs the seeds on every core, until [`MAX_FAILURES`] histories have broken a promise.
+fn run_all(first: u64, seeds: u64, commands: &Path) -> RunSummary {
     let next = AtomicU64::new(first);
-    let told = Mutex::new(Told::default());
+    let summary = Mutex::new(RunSummary::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (done, news) = mpsc::channel();
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (done, next, told) = (done.clone(), &next, &told);
+            let (done, next, summary) = (done.clone(), &next, &summary);
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds || told.lock().unwrap().broken.len() >= TOLD {
+                    if seed >= first + seeds
+                        || summary.lock().unwrap().violations.len() >= MAX_FAILURES
+                    {
                         return;
                     }
                     let _ = done.send((thread, seed));
-                    let outcome = scenario::live(seed, commands, false);
-                    told.lock().unwrap().add(seed, &outcome);
+                    let outcome = scenario::run(seed, commands, false);
+                    summary.lock().unwrap().add(seed, &outcome);
                 }
             });
         }
         drop(done);
         watch_for_hangs(&news);
     });
-    told.into_inner().unwrap()
+    summary.into_inner().unwrap()
 }
 
-/// A history in which something is done for ever at one moment does not end, and nothing in its
-/// thread can say so.
+/// Ends the process when a history hangs: a task that loops without time passing blocks its thread,
+/// and the thread cannot report that.
 fn watch_for_hangs(begun: &mpsc::Receiver<(usize, u64)>) {
     let mut under_way = BTreeMap::new();
     loop {

@@ -1,4 +1,5 @@
-//! Owns those who ask for commands over HTTP, what they were answered, and whether that was true.
+//! Callers of commands over HTTP: what they ask for, what they are answered, and checks that the
+//! answers are true.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,10 +10,10 @@ use p2p_shared::timing;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use super::dice::Dice;
 use super::machine::{LEASE, LIMIT};
-use super::relay::PEER;
-use super::stage::Stage;
+use super::rng::Rng;
+use super::sim_router::PEER;
+use super::world::SimWorld;
 use crate::auth::access::Caller;
 use crate::http::query::CgiQuery;
 use crate::http::response::{EXECUTED, Executed};
@@ -20,10 +21,10 @@ use crate::routes::cgi::{self, Wish};
 use crate::routes::service_port::AnswerBody;
 use crate::run::record::{NewRun, RunRecord};
 
-/// A command with as much input as fills a connection.
+/// A command that gets more input than a connection holds.
 const READS: &str = "command=reads";
 const INPUT: usize = 48 * 1024;
-/// What is asked for.
+/// The requests to choose from.
 const QUERIES: [&str; 13] = [
     READS,
     "command=hello",
@@ -40,23 +41,22 @@ const QUERIES: [&str; 13] = [
     "command=stop",
 ];
 
-/// What a caller was told.
+/// The answer that a caller got.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
+pub(super) struct CallerAnswer {
     run: RunId,
     query: &'static str,
     asked: Instant,
-    /// `None`: the connection broke, since the router died, or the caller left.
+    /// `None`: the router died, or the caller left.
     executed: Option<Executed>,
     pub status: u16,
     body: String,
-    /// When it was answered.
+    /// When the answer came.
     at: Instant,
 }
 
-impl Answer {
-    /// What a console was told of a command that it had run: this, with such a status, and this
-    /// output.
+impl CallerAnswer {
+    /// The result of a command that a console ran, as the answer to a caller.
     pub(super) fn of_send(
         run: RunId,
         command: &'static str,
@@ -81,66 +81,66 @@ impl Answer {
     }
 }
 
-/// All answers of a history.
+/// All answers of a history, and how many are awaited.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Answers(Arc<Mutex<Book>>);
+pub(super) struct AnswerLog(Arc<Mutex<AnswerState>>);
 
 #[derive(Debug, Default)]
-struct Book {
+struct AnswerState {
     open: usize,
-    told: Vec<Answer>,
+    answers: Vec<CallerAnswer>,
 }
 
-impl Answers {
-    /// How many wait for an answer.
+impl AnswerLog {
+    /// How many requests wait for an answer.
     pub(super) fn open(&self) -> usize {
         self.0.lock().unwrap().open
     }
 
-    /// Somebody was told this.
-    pub(super) fn add(&self, stage: &Stage, answer: Answer) {
-        stage.history.mark(u64::from(answer.status));
-        stage.history.tell(|| {
-            let Answer { run, status, .. } = answer;
+    /// Records an answer.
+    pub(super) fn add(&self, world: &SimWorld, answer: CallerAnswer) {
+        world.history.mark(u64::from(answer.status));
+        world.history.log(|| {
+            let CallerAnswer { run, status, .. } = answer;
             let what = answer.body.trim_end();
             format!("run {run} answered: {status} {:?} {what}", answer.executed)
         });
-        self.0.lock().unwrap().told.push(answer);
+        self.0.lock().unwrap().answers.push(answer);
     }
 
-    /// Asks for things until it is quiet.
-    pub(super) async fn ask_on(self, stage: Arc<Stage>, dice: Dice) {
-        while !stage.is_quiet() {
-            sleep(dice.ms(20..500)).await;
-            let query = *dice.one_of(&QUERIES);
-            let leaves = dice.one_in(12).then(|| dice.ms(1..400));
-            let (answers, stage) = (self.clone(), stage.clone());
-            tokio::spawn(async move { answers.ask(&stage, query, leaves).await });
+    /// Makes random requests until the world is quiet.
+    pub(super) async fn keep_asking(self, world: Arc<SimWorld>, rng: Rng) {
+        while !world.is_quiet() {
+            sleep(rng.ms(20..500)).await;
+            let query = *rng.one_of(&QUERIES);
+            let leaves = rng.one_in(12).then(|| rng.ms(1..400));
+            let (answers, world) = (self.clone(), world.clone());
+            tokio::spawn(async move { answers.ask(&world, query, leaves).await });
         }
     }
 
-    /// Asks for this; `None` if there is nobody to answer.
+    /// Makes a request, which the caller abandons after `leaves`; `None` without a router or port.
     pub(super) async fn ask(
         &self,
-        stage: &Arc<Stage>,
+        world: &Arc<SimWorld>,
         wanted: &'static str,
         leaves: Option<Duration>,
-    ) -> Option<Answer> {
+    ) -> Option<CallerAnswer> {
         let asked = Instant::now();
         let (reply, answer) = oneshot::channel();
         let run = {
-            let relay = stage.relay.lock().unwrap();
-            let relay = relay.as_ref()?;
-            let context = relay.context.clone();
-            let service = stage.service(relay)?;
+            let router = world.router.lock().unwrap();
+            let router = router.as_ref()?;
+            let context = router.context.clone();
+            let service = world.service(router)?;
             let run = context.run_ids.next();
             let query = CgiQuery::parse(wanted).unwrap();
             let input = if wanted == READS { INPUT } else { 0 };
             let lasts = query.for_ms.map_or(LIMIT, Duration::from_millis);
-            for machine in &stage.machines {
-                machine.expect(run, lasts);
+            for machine in &world.machines {
+                machine.expect_motion(run, lasts);
             }
-            relay.spawn(async move {
+            router.spawn(async move {
                 let record = RunRecord::new(
                     &context,
                     &NewRun {
@@ -191,15 +191,15 @@ impl Answers {
             run
         };
         self.0.lock().unwrap().open += 1;
-        stage
+        world
             .history
-            .tell(|| format!("asked for {wanted}: run {run}"));
+            .log(|| format!("asked for {wanted}: run {run}"));
         let told = answer.await.ok();
         let (status, executed, body) = match told {
             Some((status, executed, body)) => (status, Some(executed), body),
             None => (0, None, String::new()),
         };
-        let answer = Answer {
+        let answer = CallerAnswer {
             run,
             query: wanted,
             asked,
@@ -209,22 +209,22 @@ impl Answers {
             at: Instant::now(),
         };
         self.0.lock().unwrap().open -= 1;
-        self.add(stage, answer.clone());
+        self.add(world, answer.clone());
         Some(answer)
     }
 
-    /// Promises 1 to 3, by what the machines saw. Stalls of the router that took so long in all
-    /// may have held up what was asked for.
-    pub(super) fn check(&self, stage: &Stage, stalled: Duration) {
-        let book = self.0.lock().unwrap();
-        let broken = |promise, how: String| stage.history.broken(promise, how);
-        for answer in &book.told {
-            let Answer { run, query, .. } = answer;
+    /// Checks promises 1 to 3 by what the machines saw. `stalled` is how long the router was stopped
+    /// in all: requests may be late by that.
+    pub(super) fn check(&self, world: &SimWorld, stalled: Duration) {
+        let state = self.0.lock().unwrap();
+        let broken = |promise, how: String| world.history.violation(promise, how);
+        for answer in &state.answers {
+            let CallerAnswer { run, query, .. } = answer;
             let mut at = Vec::new();
-            for machine in &stage.machines {
+            for machine in &world.machines {
                 at.extend(machine.executions(*run));
             }
-            stage.history.count(|counts| {
+            world.history.count(|counts| {
                 counts.answers += u64::from(answer.executed.is_some());
                 counts.unknown += u64::from(answer.executed == Some(Executed::Unknown));
             });
@@ -235,18 +235,18 @@ impl Answers {
                     format!("run {run} ({query}) was executed, and 'no' was said"),
                 );
             }
-            // A motion that extends another, or a stop that another answers, runs nothing itself.
+            // A motion may extend another one, and a stop may share another one's run.
             if said == Some(Executed::Yes) && at.is_empty() && answer.is_plain() {
                 broken(
                     1,
                     format!("run {run} ({query}) was not executed, and 'yes' was said"),
                 );
             }
-            if query.ends_with("stop") && answer.status == 200 && !stage.has_twin() {
-                // One that another answers runs nothing itself.
+            if query.ends_with("stop") && answer.status == 200 && !world.has_twin() {
+                // A stop that shares another one's run executes nothing itself.
                 let by_then = at.first().copied().unwrap_or(answer.at);
-                let presses = &stage.presses;
-                presses.check_stop(*run, by_then, &stage.machines[0], &stage.history);
+                let presses = &world.presses;
+                presses.check_stop(*run, by_then, &world.machines[0], &world.history);
             }
             if answer.status == 200
                 && answer.is_plain()
@@ -254,7 +254,7 @@ impl Answers {
             {
                 broken(2, format!("run {run} got '{}'", answer.body));
             }
-            // A motion may wait for the one before it as long as a press would.
+            // A motion may wait for the one before it, as long as a press would.
             let waits = if answer.is_plain() {
                 Duration::ZERO
             } else {
@@ -264,7 +264,7 @@ impl Answers {
             let is_stop = query.ends_with("stop");
             if let Some(late) = at.first().map(|at| *at - answer.asked)
                 && !is_stop
-                // How long its input takes does not count.
+                // The time for its input does not count.
                 && *query != READS
                 && late > limit
             {
@@ -274,58 +274,63 @@ impl Answers {
                 );
             }
         }
-        let other = stage.machines[1].executed();
-        if other > 0 && !stage.has_twin() {
+        let other = world.machines[1].executed_count();
+        if other > 0 && !world.has_twin() {
             broken(4, format!("{other} runs on another's machine"));
         }
-        for machine in &stage.machines {
-            stage.presses.check(machine, &stage.history);
+        for machine in &world.machines {
+            world.presses.check(machine, &world.history);
             for run in machine.executed_twice() {
                 broken(1, format!("run {run} was executed more than once"));
             }
         }
     }
 
-    /// What the inner says became of those runs whose answer was `unknown`, if it still knows.
-    pub(super) async fn ask_what_became(&self, stage: &Stage) {
+    /// Asks the inner for the result of each run whose answer was `unknown`, and checks it.
+    pub(super) async fn ask_what_became(&self, world: &SimWorld) {
         let unknown: Vec<_> = {
-            let book = self.0.lock().unwrap();
-            let unknown = book
-                .told
+            let state = self.0.lock().unwrap();
+            let unknown = state
+                .answers
                 .iter()
                 .filter(|answer| answer.executed == Some(Executed::Unknown) && answer.is_plain());
             unknown.map(|answer| answer.run).collect()
         };
         for run in unknown {
             let link = {
-                let relay = stage.relay.lock().unwrap();
-                let service = relay.as_ref().and_then(|relay| stage.service(relay));
+                let router = world.router.lock().unwrap();
+                let service = router.as_ref().and_then(|router| world.service(router));
                 match service.map(|service| service.occupant()) {
                     Some(crate::car::registry::Occupant::Linked(link)) => link,
                     _ => continue,
                 }
             };
             if let Some(told) = link.ask_run(run).await {
-                self.check_story(stage, run, told.as_ref().map(|story| &story.outcome));
+                self.check_report(world, run, told.as_ref().map(|story| &story.outcome));
             }
         }
     }
 
-    /// Promise 1: what an inner says of a run that is over for its caller is true; `None`: it says
-    /// that it doesn't know it.
-    pub(super) fn check_story(&self, stage: &Stage, run: RunId, told: Option<&Outcome>) {
-        let mut machines = stage.machines.iter();
+    /// Promise 1: what an inner reports of a run is true. `None`: the inner does not know the run.
+    pub(super) fn check_report(&self, world: &SimWorld, run: RunId, told: Option<&Outcome>) {
+        let mut machines = world.machines.iter();
         let was = machines.any(|machine| !machine.executions(run).is_empty());
-        let car = &stage.machines[0];
+        let car = &world.machines[0];
         let is_true = match told {
             Some(Outcome::Running | Outcome::Ended { .. }) => was,
             Some(Outcome::Waiting | Outcome::Refused(_)) => !was,
             Some(Outcome::Unknown(_)) => true,
-            None => stage.has_twin() || car.executions(run).iter().all(|at| *at < car.seated()),
+            None => {
+                world.has_twin()
+                    || car
+                        .executions(run)
+                        .iter()
+                        .all(|at| *at < car.host_started())
+            }
         };
         if !is_true {
             let how = format!("/run/{run} says {told:?}; executed: {was}");
-            stage.history.broken(1, how);
+            world.history.violation(1, how);
         }
     }
 }

@@ -1,164 +1,166 @@
-//! Owns what breaks in a history: one fault at a time, and what it takes with it.
+//! The faults of a history, one at a time.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::scenario::{CAR, Scenario};
-use super::stage::Agent;
+use super::world::SimInner;
 
 impl Scenario {
-    /// One fault, of whatever kind.
+    /// Injects one random fault.
     pub(super) async fn break_something(&mut self) {
-        self.stage.history.count(|counts| counts.faults += 1);
-        let way = self.ways[usize::try_from(self.dice.number(0..3)).unwrap()].clone();
-        let is_guarded = Instant::now() >= self.unguarded;
-        match self.dice.number(0..16) {
-            0 if self.dice.one_in(2) => {
-                self.tell("a way becomes slower and slower");
+        self.world.history.count(|counts| counts.faults += 1);
+        let path = self.paths[usize::try_from(self.rng.number(0..3)).unwrap()].clone();
+        let is_guarded = Instant::now() >= self.unguarded_until;
+        match self.rng.number(0..16) {
+            0 if self.rng.one_in(2) => {
+                self.log("a path becomes slower and slower");
                 let mut slow = Duration::from_millis(5);
                 for _ in 1..60 {
                     slow += Duration::from_millis(22);
-                    way.set_delay(slow, Duration::ZERO);
+                    path.set_delay(slow, Duration::ZERO);
                     sleep(Duration::from_millis(25)).await;
                 }
-                sleep(self.dice.ms(1..1500)).await;
-                way.set_delay(Duration::from_millis(5), Duration::ZERO);
-                self.calm = Instant::now() + slow;
-                self.tell("it is no longer slow");
+                sleep(self.rng.ms(1..1500)).await;
+                path.set_delay(Duration::from_millis(5), Duration::ZERO);
+                self.calm_at = Instant::now() + slow;
+                self.log("it is no longer slow");
             }
-            0 if self.dice.one_in(2) => {
-                let most = usize::try_from(self.dice.number(100..4000)).unwrap();
-                self.tell(format!("a way takes {most} bytes at a time"));
-                way.set_room(most);
+            0 if self.rng.one_in(2) => {
+                let most = usize::try_from(self.rng.number(100..4000)).unwrap();
+                self.log(format!("a path takes {most} bytes at a time"));
+                path.set_room(most);
             }
             0 => {
-                let delay = self.dice.ms(1..if self.dice.one_in(4) { 700 } else { 150 });
-                let jitter = self.dice.ms(1..60);
-                self.tell(format!("a way takes {delay:?} and up to {jitter:?}"));
-                way.set_delay(delay, jitter);
+                let delay = self.rng.ms(1..if self.rng.one_in(4) { 700 } else { 150 });
+                let jitter = self.rng.ms(1..60);
+                self.log(format!("a path takes {delay:?} and up to {jitter:?}"));
+                path.set_delay(delay, jitter);
             }
             1..=4 => {
                 let silent =
                     *self
-                        .dice
+                        .rng
                         .one_of(&[[true, true], [true, true], [true, false], [false, true]]);
-                let time = match self.dice.number(0..4) {
-                    0 => self.dice.ms(3000..8000),
-                    1 => self.dice.ms(700..3000),
-                    _ => self.dice.ms(20..900),
+                let time = match self.rng.number(0..4) {
+                    0 => self.rng.ms(3000..8000),
+                    1 => self.rng.ms(700..3000),
+                    _ => self.rng.ms(20..900),
                 };
-                self.tell(format!("a way is silent {silent:?} for {time:?}"));
-                way.set_silent(silent);
+                self.log(format!("a path is silent {silent:?} for {time:?}"));
+                path.set_silent(silent);
                 sleep(time).await;
-                way.set_silent([false; 2]);
-                self.tell("it is no longer silent");
+                path.set_silent([false; 2]);
+                self.log("it is no longer silent");
             }
             5 => {
-                self.tell("connections are reset");
-                way.reset();
+                self.log("connections are reset");
+                path.reset();
             }
             6 => {
-                self.tell("connections are lost");
+                self.log("connections are lost");
                 self.was_lost = true;
-                way.lose();
+                path.lose_silently();
             }
             7 | 8 if is_guarded => {
-                if let Some(agent) = &self.agent {
-                    let time = self.dice.ms(5..2500);
-                    self.tell(format!("the inner is stopped for {time:?}"));
-                    agent.stall.set(true);
+                if let Some(inner) = &self.car_inner {
+                    let time = self.rng.ms(5..2500);
+                    self.log(format!("the inner is stopped for {time:?}"));
+                    inner.stall.set(true);
                     sleep(time).await;
-                    agent.stall.set(false);
-                    self.tell("the inner goes on");
+                    inner.stall.set(false);
+                    self.log("the inner goes on");
                 }
             }
             9 => {
                 let stall = {
-                    let relay = self.stage.relay.lock().unwrap();
-                    relay.as_ref().map(|relay| relay.stall.clone())
+                    let router = self.world.router.lock().unwrap();
+                    router.as_ref().map(|router| router.stall.clone())
                 };
                 if let Some(stall) = stall {
-                    let time = self.dice.ms(5..2500);
-                    self.tell(format!("the router is stopped for {time:?}"));
+                    let time = self.rng.ms(5..2500);
+                    self.log(format!("the router is stopped for {time:?}"));
                     self.stalled += time;
                     stall.set(true);
                     sleep(time).await;
                     stall.set(false);
-                    self.tell("the router goes on");
+                    self.log("the router goes on");
                 }
             }
             10 if is_guarded && self.kills < 2 => {
-                self.tell("the inner is killed");
+                self.log("the inner is killed");
                 self.kills += 1;
-                self.agent = None;
-                sleep(self.dice.ms(1..800)).await;
-                self.tell("the inner starts");
+                self.car_inner = None;
+                sleep(self.rng.ms(1..800)).await;
+                self.log("the inner starts");
                 self.start_inner();
             }
             11 => {
-                self.tell("the router is killed");
-                drop(self.stage.take_relay());
-                sleep(self.dice.ms(1..800)).await;
-                self.restart_relay();
+                self.log("the router is killed");
+                drop(self.world.take_router());
+                sleep(self.rng.ms(1..800)).await;
+                self.restart_router();
             }
             12 => {
-                self.tell("the router ends");
-                if let Some(relay) = self.stage.take_relay() {
-                    let gets = self.dice.one_in(2);
-                    relay.shut_down(&self.stage.known, gets).await;
+                self.log("the router ends");
+                if let Some(router) = self.world.take_router() {
+                    let hands_over = self.rng.one_in(2);
+                    router.shut_down(&self.world.known, hands_over).await;
                 }
-                sleep(self.dice.ms(1..300)).await;
-                self.restart_relay();
+                sleep(self.rng.ms(1..300)).await;
+                self.restart_router();
             }
             13 if is_guarded => {
-                if let Some(agent) = &self.agent {
-                    self.tell("the guardian is killed");
-                    self.unguarded = Instant::now() + Duration::from_millis(1500);
-                    self.stage.presses.wait(Duration::from_millis(500));
-                    agent.inner.kill_guardian.notify_one();
+                if let Some(inner) = &self.car_inner {
+                    self.log("the guardian is killed");
+                    self.unguarded_until = Instant::now() + Duration::from_millis(1500);
+                    self.world
+                        .presses
+                        .allow_guardian_wait(Duration::from_millis(500));
+                    inner.process.kill_guardian.notify_one();
                 }
             }
             14 => {
-                self.tell("things are said twice, or stop fails");
-                if self.dice.one_in(2) {
-                    self.ways[0].repeat();
+                self.log("messages come twice, or stop fails");
+                if self.rng.one_in(2) {
+                    self.paths[0].repeat();
                 } else {
-                    let time = self.dice.ms(10..600);
-                    self.stage.machines[0].stop_fails_for(time);
+                    let time = self.rng.ms(10..600);
+                    self.world.machines[0].stop_fails_for(time);
                 }
             }
-            15 if self.dice.one_in(3) && !self.stage.has_twin() => {
-                self.tell("a twin comes");
-                self.stage.set_twin();
+            15 if self.rng.one_in(3) && !self.world.has_twin() => {
+                self.log("a twin comes");
+                self.world.set_twin();
                 self.start_other(CAR);
             }
-            15 if self.stage.knows_port() => {
-                self.tell("another inner wants the car's port");
+            15 if self.world.knows_port() => {
+                self.log("another inner wants the car's port");
                 self.start_other("identity2");
             }
-            _ => self.tell("nothing breaks"),
+            _ => self.log("nothing breaks"),
         }
     }
 
-    /// Another inner comes, on another machine.
+    /// Starts another inner on the second machine.
     fn start_other(&mut self, identity: &str) {
-        let machine = &self.stage.machines[1];
-        let other = Agent::start(&self.stage, machine, (&self.ways[3], identity), &self.dice);
-        self.twin = Some(other);
+        let machine = &self.world.machines[1];
+        let other = SimInner::start(&self.world, machine, (&self.paths[3], identity), &self.rng);
+        self.other_inner = Some(other);
     }
 
-    /// The router is there again; its machine may believe that it is another time.
-    fn restart_relay(&mut self) {
-        let jump = self.dice.ms(0..7_200_000);
-        self.wall = if self.dice.one_in(2) {
-            self.wall + jump
+    /// Starts the router again; its clock has jumped.
+    fn restart_router(&mut self) {
+        let jump = self.rng.ms(0..7_200_000);
+        self.wall_clock = if self.rng.one_in(2) {
+            self.wall_clock + jump
         } else {
-            self.wall - jump
+            self.wall_clock - jump
         };
-        self.tell(format!(
+        self.log(format!(
             "the router starts, its clock having jumped by {jump:?}"
         ));
-        self.stage.start_relay(self.wall);
+        self.world.start_router(self.wall_clock);
     }
 }

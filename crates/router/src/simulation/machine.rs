@@ -1,5 +1,5 @@
-//! Owns the machine that the car is: its processes, whether it moves, and a witness of both that
-//! goes by nothing that our programs say.
+//! A simulated machine: its processes, and whether its car moves. It witnesses both by itself, not by
+//! what the programs report.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,132 +14,131 @@ use p2p_shared::timing;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-use super::dice::Dice;
 use super::history::History;
-use super::presses::Presses;
+use super::press_ledger::PressLedger;
+use super::rng::Rng;
 
-mod seat;
+mod process_host;
 
-pub(super) use seat::Seat;
+pub(super) use process_host::ProcessHost;
 
-/// How long the car drives on without a word of its driver.
+/// How long the car drives on without a message of its driver.
 pub(super) const LEASE: Duration = Duration::from_millis(400);
-/// How long a motion by `/cgi` lasts.
+/// How long a motion by `/cgi` lasts at most.
 pub(super) const LIMIT: Duration = Duration::from_millis(900);
-/// What may pass from when the car must be stopped until its stop command runs (the contract's
-/// figure).
+/// Longest time from when the car must be stopped until its stop command runs (from the contract).
 pub(super) const MARGIN: Duration = Duration::from_millis(50);
 
-/// The machine.
+/// A machine; clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Machine(Arc<Mutex<State>>);
+pub(super) struct Machine(Arc<Mutex<MachineState>>);
 
-struct State {
-    dice: Dice,
+struct MachineState {
+    rng: Rng,
     history: History,
-    /// Whether a motion command moves the car for as long as it runs, rather than setting a pin.
-    stays: bool,
+    /// A motion command moves the car for as long as it runs; else it sets a pin and ends.
+    moves_while_running: bool,
     group: i32,
     processes: BTreeMap<i32, mpsc::UnboundedSender<Duration>>,
     executed: BTreeMap<RunId, Vec<Instant>>,
-    begun: Vec<Begun>,
-    /// The motions that were asked for by `/cgi`: when, and for how long.
+    starts: Vec<CommandStart>,
+    /// Motions requested by `/cgi`: when, and for how long.
     timed: BTreeMap<RunId, (Instant, Duration)>,
-    moves: Option<Moves>,
-    /// The last time that the inner read anything of its router.
-    heard: Instant,
-    presses: Presses,
-    /// Since when its inner runs.
-    seated: Instant,
-    /// The stop command fails until then.
+    moves: Option<CarMotion>,
+    /// When the inner last read anything from its router.
+    traffic_at: Instant,
+    presses: PressLedger,
+    /// When the inner started.
+    host_started: Instant,
+    /// The stop command fails until this time.
     fails_until: Instant,
 }
 
-/// A motion or a stop has begun.
+/// Start of a motion or stop command.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Begun {
+pub(super) struct CommandStart {
     pub at: Instant,
     pub run: RunId,
     pub is_stop: bool,
 }
 
-/// The car moves.
+/// The motion of the car.
 #[derive(Debug, Clone, Copy)]
-struct Moves {
+struct CarMotion {
     run: RunId,
     since: Instant,
     is_pressed: bool,
-    /// A stop has begun since.
+    /// A stop command has started since.
     is_stopping: bool,
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for MachineState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").finish_non_exhaustive()
+        f.debug_struct("MachineState").finish_non_exhaustive()
     }
 }
 
 impl Machine {
-    pub(super) fn new(dice: Dice, history: History, presses: Presses) -> Self {
-        let stays = dice.one_in(2);
+    pub(super) fn new(rng: Rng, history: History, presses: PressLedger) -> Self {
+        let moves_while_running = rng.one_in(2);
         let now = Instant::now();
-        Self(Arc::new(Mutex::new(State {
-            dice,
+        Self(Arc::new(Mutex::new(MachineState {
+            rng,
             history,
-            stays,
+            moves_while_running,
             group: 0,
             processes: BTreeMap::new(),
             executed: BTreeMap::new(),
-            begun: Vec::new(),
+            starts: Vec::new(),
             timed: BTreeMap::new(),
             moves: None,
-            heard: now,
+            traffic_at: now,
             presses,
-            seated: now,
+            host_started: now,
             fails_until: now,
         })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, MachineState> {
         self.0.lock().unwrap()
     }
 
-    /// The inner has read something.
-    pub(super) fn heard(&self) {
-        self.lock().heard = Instant::now();
+    /// Notes that the inner has read something from its router.
+    pub(super) fn on_traffic(&self) {
+        self.lock().traffic_at = Instant::now();
     }
 
-    /// This motion is asked for by `/cgi`, for so long.
-    pub(super) fn expect(&self, run: RunId, lasts: Duration) {
+    /// Notes that `/cgi` requests this motion for this long.
+    pub(super) fn expect_motion(&self, run: RunId, lasts: Duration) {
         self.lock().timed.insert(run, (Instant::now(), lasts));
     }
 
-    /// The stop command fails for so long.
+    /// Lets the stop command fail for this long.
     pub(super) fn stop_fails_for(&self, time: Duration) {
         self.lock().fails_until = Instant::now() + time;
     }
 
-    /// When this run was executed, each time.
+    /// The times at which this run was executed.
     pub(super) fn executions(&self, run: RunId) -> Vec<Instant> {
         self.lock().executed.get(&run).cloned().unwrap_or_default()
     }
 
-    /// How many runs were executed.
-    pub(super) fn executed(&self) -> usize {
+    /// Number of runs that were executed.
+    pub(super) fn executed_count(&self) -> usize {
         self.lock().executed.len()
     }
 
-    /// What moved and stopped it, in this order.
-    pub(super) fn begun(&self) -> Vec<Begun> {
-        self.lock().begun.clone()
+    /// The motion and stop commands, in the order of their start.
+    pub(super) fn starts(&self) -> Vec<CommandStart> {
+        self.lock().starts.clone()
     }
 
-    /// Since when its inner runs.
-    pub(super) fn seated(&self) -> Instant {
-        self.lock().seated
+    /// When the inner started.
+    pub(super) fn host_started(&self) -> Instant {
+        self.lock().host_started
     }
 
-    /// What was executed more than once.
+    /// Runs that were executed more than once.
     pub(super) fn executed_twice(&self) -> Vec<RunId> {
         let state = self.lock();
         let twice = state.executed.iter().filter(|(_, at)| at.len() > 1);
@@ -147,24 +146,24 @@ impl Machine {
     }
 
     /// Whether the car moves.
-    pub(super) fn moves(&self) -> bool {
+    pub(super) fn is_moving(&self) -> bool {
         self.lock().moves.is_some()
     }
 
-    /// How many processes there are.
-    pub(super) fn processes(&self) -> usize {
+    /// Number of running processes.
+    pub(super) fn process_count(&self) -> usize {
         self.lock().processes.len()
     }
 
-    /// Looks whether the car moves that should have been stopped.
-    pub(super) fn look(&self) {
-        self.lock().look();
+    /// Checks that the car does not move when it should have been stopped.
+    pub(super) fn check_motion(&self) {
+        self.lock().check_motion();
     }
 
-    /// Where an inner runs.
-    pub(super) fn seat(&self) -> Arc<Seat> {
-        self.lock().seated = Instant::now();
-        Arc::new(Seat::new(self.clone()))
+    /// Process host of an inner that starts now.
+    pub(super) fn start_host(&self) -> Arc<ProcessHost> {
+        self.lock().host_started = Instant::now();
+        Arc::new(ProcessHost::new(self.clone()))
     }
 
     fn start(&self, run: RunId, command: &CommandName) -> Process {
@@ -175,7 +174,7 @@ impl Machine {
         state.history.mark(u64::from(group.unsigned_abs()));
         state
             .history
-            .tell(|| format!("  {word} {group} begins, run {run}"));
+            .log(|| format!("  {word} {group} begins, run {run}"));
         let now = Instant::now();
         let is_motion = word != "stop" && matches!(word, "forward" | "back");
         if run != RunId::from_number(0) {
@@ -185,9 +184,9 @@ impl Machine {
         let is_stop = word == "stop";
         if is_motion || is_stop {
             let at = now;
-            state.begun.push(Begun { at, run, is_stop });
+            state.starts.push(CommandStart { at, run, is_stop });
         }
-        let stays = is_motion && state.stays;
+        let moves_while_running = is_motion && state.moves_while_running;
         if is_motion {
             state.history.count(|counts| counts.motions += 1);
             let is_pressed = !state.timed.contains_key(&run);
@@ -196,25 +195,28 @@ impl Machine {
         let mut acts = None;
         let (lasts, end) = match word {
             "stop" => {
-                state.look();
+                state.check_motion();
                 if let Some(moves) = &mut state.moves {
                     moves.is_stopping = true;
                 }
-                let most = if state.dice.one_in(20) { 300 } else { 10 };
-                let lasts = state.dice.ms(1..most);
+                let most = if state.rng.one_in(20) { 300 } else { 10 };
+                let lasts = state.rng.ms(1..most);
                 let fails = state.fails_until > now;
                 if !fails {
-                    acts = Some(lasts.mul_f64(state.dice.number(0..100) as f64 / 100.0));
+                    acts = Some(lasts.mul_f64(state.rng.number(0..100) as f64 / 100.0));
                 }
                 (Some(lasts), End::Exit(i32::from(fails)))
             }
-            "forward" | "back" => ((!stays).then(|| state.dice.ms(1..8)), End::Exit(0)),
-            "slow" => (Some(state.dice.ms(50..1500)), End::Exit(0)),
-            "fails" => (Some(state.dice.ms(1..20)), End::Exit(3)),
-            _ => (Some(state.dice.ms(1..8)), End::Exit(0)),
+            "forward" | "back" => (
+                (!moves_while_running).then(|| state.rng.ms(1..8)),
+                End::Exit(0),
+            ),
+            "slow" => (Some(state.rng.ms(50..1500)), End::Exit(0)),
+            "fails" => (Some(state.rng.ms(1..20)), End::Exit(3)),
+            _ => (Some(state.rng.ms(1..8)), End::Exit(0)),
         };
-        let dies = state.dice.ms(0..5);
-        let is_stubborn = state.dice.one_in(8);
+        let dies = state.rng.ms(0..5);
+        let is_stubborn = state.rng.one_in(8);
         let (ended, end_seen) = watch::channel(None);
         let (terminate, mut told) = mpsc::unbounded_channel();
         state.processes.insert(group, terminate.clone());
@@ -242,13 +244,13 @@ impl Machine {
             };
             let mut state = machine.lock();
             state.processes.remove(&group);
-            if stays {
-                // It may have set the pin once more.
+            if moves_while_running {
+                // Its last act may have been to set the pin.
                 state.set_moving(run, true);
             }
             state
                 .history
-                .tell(|| format!("  process {group} ends: {end}"));
+                .log(|| format!("  process {group} ends: {end}"));
             drop(state);
             ended.send_replace(Some(end));
         });
@@ -267,11 +269,11 @@ impl Machine {
     }
 }
 
-impl State {
-    /// A command moves the car.
+impl MachineState {
+    /// Notes that a command moves the car.
     fn set_moving(&mut self, run: RunId, is_pressed: bool) {
-        self.look();
-        self.moves = Some(Moves {
+        self.check_motion();
+        self.moves = Some(CarMotion {
             run,
             since: Instant::now(),
             is_pressed,
@@ -279,9 +281,9 @@ impl State {
         });
     }
 
-    /// How long it may move without hearing anything. By `/cgi`, as long as any wish that may
-    /// have come since lasts: the same motion again extends the one there is.
-    fn span(&self, moves: Moves) -> Duration {
+    /// How long the car may move without traffic. By `/cgi`: as long as the longest request that may
+    /// have come since, because the same motion again extends the running one.
+    fn longest_motion(&self, moves: CarMotion) -> Duration {
         if moves.is_pressed {
             return LEASE;
         }
@@ -291,22 +293,22 @@ impl State {
         young.map(|(_, lasts)| *lasts).max().unwrap_or(LIMIT)
     }
 
-    /// Promise 3, by what the network and the drivers did.
-    fn look(&mut self) {
+    /// Promise 3, by what the network and the operators did.
+    fn check_motion(&mut self) {
         let Some(moves) = self.moves.filter(|moves| !moves.is_stopping) else {
             return;
         };
-        let mut until = moves.since.max(self.heard) + self.span(moves);
+        let mut until = moves.since.max(self.traffic_at) + self.longest_motion(moves);
         if moves.is_pressed {
-            // By an old process that ends, too, which none of them asks for.
-            let held = self.presses.held(moves.run).unwrap_or(moves.since);
+            // Also when an old process sets the pin as it ends, which no press asked for.
+            let held = self.presses.last_wanted(moves.run).unwrap_or(moves.since);
             until = until.min(held.max(moves.since) + timing::MOTION_AGE);
         }
         let late = Instant::now().saturating_duration_since(until + MARGIN);
         if late > Duration::ZERO {
             self.moves = None;
             let why = if moves.is_pressed { "lease" } else { "limit" };
-            self.history.broken(
+            self.history.violation(
                 3,
                 format!("the car moves {late:?} after its {why} and 50 ms"),
             );

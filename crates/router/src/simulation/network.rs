@@ -1,5 +1,5 @@
-//! Owns a network that is bad: what one end writes comes to the other late, in pieces, much later
-//! or never. Inside a connection nothing is reordered, as with TCP; connections overtake each other.
+//! A bad network: bytes arrive late, in pieces, much later or never. Within a connection nothing is
+//! reordered, as in TCP; connections overtake each other.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,57 +14,57 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::dice::Dice;
+use super::rng::Rng;
 
-/// What may be on its way in one direction: little waits in the kernels, as the program has it.
+/// Bytes in flight in one direction: few, as the programs limit the kernels' buffers.
 pub(super) const CAPACITY: usize = 8 * 1024;
 
-/// The way between a program and the router.
+/// The path between a program and the router; clones share it.
 #[derive(Clone)]
-pub(super) struct Way(Arc<Mutex<State>>);
+pub(super) struct NetworkPath(Arc<Mutex<PathState>>);
 
-struct State {
-    dice: Dice,
+struct PathState {
+    rng: Rng,
     delay: Duration,
     jitter: Duration,
-    /// What may be on its way in one direction.
+    /// Bytes that may be in flight in one direction.
     room: usize,
-    /// Nothing gets through: to the router, from it.
+    /// Nothing gets through: to the router, from the router.
     silent: [bool; 2],
-    connections: Vec<Arc<Mutex<Pair>>>,
-    /// Counts each time that it is no longer silent.
+    connections: Vec<Arc<Mutex<Connection>>>,
+    /// Counts how often silence has ended.
     healed: watch::Sender<u64>,
-    /// Says the next thing from the router twice.
+    /// Delivers the next write of the router twice.
     repeats: bool,
 }
 
-/// A connection.
+/// Both directions of a connection.
 #[derive(Default)]
-struct Pair {
-    pipes: [Pipe; 2],
+struct Connection {
+    pipes: [OneWayPipe; 2],
     is_reset: bool,
     ends: u8,
 }
 
-/// What is on its way in one direction.
+/// Bytes in flight in one direction.
 #[derive(Default)]
-struct Pipe {
+struct OneWayPipe {
     queue: VecDeque<(Instant, Vec<u8>)>,
     bytes: usize,
     last: Option<Instant>,
-    /// Nothing comes before.
+    /// Nothing arrives before this time.
     not_before: Option<Instant>,
-    /// Its writer has closed it.
+    /// When the writer's close arrives.
     closed: Option<Instant>,
-    /// Its reader is gone: who writes learns of it then.
+    /// The reader is gone; the writer learns of it at this time.
     unread: Option<Instant>,
-    /// It never comes through again, and nobody says so: a NAT forgot it.
+    /// Nothing arrives any more, and no end learns of it, as when a NAT forgets a connection.
     lost: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-impl Pipe {
+impl OneWayPipe {
     fn wake(&mut self) {
         let wakers = self.reader.take().into_iter().chain(self.writer.take());
         wakers.for_each(Waker::wake);
@@ -72,27 +72,27 @@ impl Pipe {
 }
 
 /// One end of a connection.
-pub(super) struct End {
-    way: Way,
-    pair: Arc<Mutex<Pair>>,
-    /// 0: the client's, which writes to the router.
+pub(super) struct StreamEnd {
+    path: NetworkPath,
+    pair: Arc<Mutex<Connection>>,
+    /// 0: the client's end; 1: the router's.
     side: usize,
     timer: Pin<Box<Sleep>>,
-    heard: Option<Arc<dyn Fn() + Send + Sync>>,
+    on_traffic: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
-impl fmt::Debug for End {
+impl fmt::Debug for StreamEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "End {}", self.side)
+        write!(f, "StreamEnd {}", self.side)
     }
 }
 
-impl SimulatedStream for End {}
+impl SimulatedStream for StreamEnd {}
 
-impl Way {
-    pub(super) fn new(dice: Dice) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            dice,
+impl NetworkPath {
+    pub(super) fn new(rng: Rng) -> Self {
+        Self(Arc::new(Mutex::new(PathState {
+            rng,
             delay: Duration::from_millis(5),
             jitter: Duration::from_millis(2),
             room: CAPACITY,
@@ -103,28 +103,28 @@ impl Way {
         })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PathState> {
         self.0.lock().unwrap()
     }
 
-    /// From now on everything takes so long.
+    /// Sets the delay of everything that is written from now on.
     pub(super) fn set_delay(&self, delay: Duration, jitter: Duration) {
         let mut state = self.lock();
         (state.delay, state.jitter) = (delay, jitter);
     }
 
-    /// No more than so many bytes may be on their way from now on.
+    /// Limits the bytes in flight in one direction.
     pub(super) fn set_room(&self, room: usize) {
         self.lock().room = room;
     }
 
-    /// Nothing gets through any more to the router, from the router; or all does again.
+    /// Silences the path to the router, from the router; or ends the silence.
     pub(super) fn set_silent(&self, silent: [bool; 2]) {
         let mut state = self.lock();
         let was = std::mem::replace(&mut state.silent, silent);
         let now = Instant::now();
-        // What waits is sent again by the kernels when they think of it.
-        let again = now + state.dice.ms(0..400);
+        // The kernels retransmit after a while.
+        let again = now + state.rng.ms(0..400);
         for direction in 0..2 {
             if was[direction] && !silent[direction] {
                 for pair in &state.connections {
@@ -139,22 +139,22 @@ impl Way {
         }
     }
 
-    /// Whoever is between says the next thing from the router twice.
+    /// Has the next write of the router delivered twice.
     pub(super) fn repeat(&self) {
         self.lock().repeats = true;
     }
 
-    /// Cuts all connections: both ends learn of it.
+    /// Resets all connections; both ends learn of it.
     pub(super) fn reset(&self) {
         for pair in &self.lock().connections {
             let mut pair = pair.lock().unwrap();
             pair.is_reset = true;
-            pair.pipes.iter_mut().for_each(Pipe::wake);
+            pair.pipes.iter_mut().for_each(OneWayPipe::wake);
         }
     }
 
-    /// Loses all connections: neither end learns of it.
-    pub(super) fn lose(&self) {
+    /// Loses all connections; neither end learns of it.
+    pub(super) fn lose_silently(&self) {
         for pair in &self.lock().connections {
             for pipe in &mut pair.lock().unwrap().pipes {
                 pipe.lost = true;
@@ -162,8 +162,8 @@ impl Way {
         }
     }
 
-    /// How many connections there are.
-    pub(super) fn open(&self) -> usize {
+    /// Number of open connections.
+    pub(super) fn open_connections(&self) -> usize {
         let mut state = self.lock();
         state
             .connections
@@ -171,7 +171,7 @@ impl Way {
         state.connections.len()
     }
 
-    /// The time of a round trip to make a connection and one to upgrade it.
+    /// Waits for two round trips: one to connect, one to upgrade.
     pub(super) async fn round_trips(&self) {
         for _ in 0..2 {
             let (silent, delay, mut healed) = {
@@ -182,33 +182,36 @@ impl Way {
             };
             if silent {
                 let _ = healed.changed().await;
-                let again = self.lock().dice.ms(0..400);
+                let again = self.lock().rng.ms(0..400);
                 sleep(again).await;
             }
             sleep(delay).await;
         }
     }
 
-    /// A connection: the client's end and the router's.
-    pub(super) fn connect(&self, heard: Option<Arc<dyn Fn() + Send + Sync>>) -> (End, End) {
-        let pair = Arc::new(Mutex::new(Pair {
+    /// A new connection: the client's end and the router's.
+    pub(super) fn connect(
+        &self,
+        on_traffic: Option<Arc<dyn Fn() + Send + Sync>>,
+    ) -> (StreamEnd, StreamEnd) {
+        let pair = Arc::new(Mutex::new(Connection {
             ends: 2,
-            ..Pair::default()
+            ..Connection::default()
         }));
-        self.open();
+        self.open_connections();
         self.lock().connections.push(pair.clone());
-        let end = |side, heard| End {
-            way: self.clone(),
+        let end = |side, on_traffic| StreamEnd {
+            path: self.clone(),
             pair: pair.clone(),
             side,
             timer: Box::pin(sleep(Duration::ZERO)),
-            heard,
+            on_traffic,
         };
-        (end(0, heard), end(1, None))
+        (end(0, on_traffic), end(1, None))
     }
 }
 
-impl AsyncRead for End {
+impl AsyncRead for StreamEnd {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -216,7 +219,7 @@ impl AsyncRead for End {
     ) -> Poll<io::Result<()>> {
         let end = self.get_mut();
         let direction = 1 - end.side;
-        let is_silent = end.way.lock().silent[direction];
+        let is_silent = end.path.lock().silent[direction];
         let now = Instant::now();
         let mut pair = end.pair.lock().unwrap();
         if pair.is_reset {
@@ -242,7 +245,7 @@ impl AsyncRead for End {
             };
         }
         let Some((_, mut bytes)) = pipe.queue.pop_front() else {
-            // The end.
+            // End of the stream.
             return Poll::Ready(Ok(()));
         };
         let taken = bytes.len().min(buffer.remaining());
@@ -255,24 +258,24 @@ impl AsyncRead for End {
             writer.wake();
         }
         drop(pair);
-        if let Some(heard) = &end.heard {
-            heard();
+        if let Some(on_traffic) = &end.on_traffic {
+            on_traffic();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for End {
+impl AsyncWrite for StreamEnd {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let end = self.get_mut();
-        let mut state = end.way.lock();
+        let mut state = end.path.lock();
         let now = Instant::now();
         let jitter = u64::try_from(state.jitter.as_micros()).unwrap();
-        let late = Duration::from_micros(state.dice.number(0..jitter + 1));
+        let late = Duration::from_micros(state.rng.number(0..jitter + 1));
         let due = now + state.delay + late;
         let mut pair = end.pair.lock().unwrap();
         if pair.is_reset {
@@ -317,9 +320,9 @@ impl AsyncWrite for End {
     }
 }
 
-impl End {
+impl StreamEnd {
     fn close(&self) {
-        let delay = self.way.lock().delay;
+        let delay = self.path.lock().delay;
         let mut pair = self.pair.lock().unwrap();
         let pipe = &mut pair.pipes[self.side];
         let due = Instant::now() + delay;
@@ -329,19 +332,19 @@ impl End {
     }
 }
 
-impl Drop for End {
+impl Drop for StreamEnd {
     fn drop(&mut self) {
         self.close();
-        let delay = self.way.lock().delay;
+        let delay = self.path.lock().delay;
         let mut pair = self.pair.lock().unwrap();
         pair.ends -= 1;
-        // Who writes on is told so after a while.
+        // The other end's writes fail after a round trip.
         pair.pipes[1 - self.side].unread = Some(Instant::now() + delay * 2);
         pair.pipes[1 - self.side].wake();
     }
 }
 
-/// Waits until then.
+/// Waits until this time; for ever if there is none.
 pub(super) async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,

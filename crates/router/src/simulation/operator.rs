@@ -1,5 +1,5 @@
-//! Owns an operator at a console: the real console's driving between their hands and the router's
-//! real admin socket.
+//! A simulated operator: drives the real console's `drive` with random input, over the router's real
+//! console socket.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,126 +18,126 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::callers::Answers;
-use super::dice::Dice;
-use super::network::{Way, until};
-use super::stage::Stage;
+use super::callers::AnswerLog;
+use super::network::{NetworkPath, until};
+use super::rng::Rng;
+use super::world::SimWorld;
 
-mod hands;
-mod seen;
-mod sends;
+mod operator_input;
+mod router_view;
+mod sent_commands;
 
-use seen::Seen;
-use sends::Sends;
+use router_view::RouterView;
+use sent_commands::SentCommands;
 
-/// Between two pings.
+/// Time between two pings.
 const PING: Duration = Duration::from_secs(1);
-/// Which motion command a direction is.
+/// The motion commands by direction.
 const COMMANDS: [&str; 2] = ["forward", "back"];
 
 type ConsoleSocket = MessageSocket<Transport, ConsoleToRouter, RouterToConsole>;
 
-/// Sits at a console for ever.
-pub(super) async fn sit(
-    (stage, answers): (Arc<Stage>, Answers),
-    way: Way,
-    dice: Dice,
+/// Runs an operator and their console; never ends.
+pub(super) async fn run_operator(
+    (world, answers): (Arc<SimWorld>, AnswerLog),
+    path: NetworkPath,
+    rng: Rng,
     number: usize,
 ) {
     let mut backoff = Backoff::default();
-    let is_blind = dice.one_in(3);
-    let mut desk = Desk {
-        sends: Sends::new(stage.clone(), answers),
-        is_rude: dice.one_in(4),
-        rudeness: 0,
+    let ignores_latency = rng.one_in(3);
+    let mut operator = Operator {
+        sends: SentCommands::new(world.clone(), answers),
+        sends_invalid: rng.one_in(4),
+        invalid_presses: 0,
         pressed_ms: 0,
-        had: None,
-        stage,
-        dice,
+        past_epoch: None,
+        world,
+        rng,
         number,
         drive: Drive::new(KeyReleases::Reported),
-        seen: Seen::default(),
+        view: RouterView::default(),
         held: None,
-        is_blind,
+        ignores_latency,
     };
     loop {
-        let dialled = timeout(timing::HELLO, desk.stage.dial_console(&way)).await;
+        let dialled = timeout(timing::HELLO, operator.world.dial_console(&path)).await;
         if let Ok(Some(end)) = dialled {
             backoff.connected(p2p_shared::timing::now());
             let stream = Transport::Simulated(Box::new(end));
             let socket =
                 WebSocketStream::from_raw_socket(stream, Role::Client, Some(limits())).await;
-            let _ = desk.live(MessageSocket::new(socket)).await;
-            desk.seen = Seen::default();
-            desk.sends.lose();
-            let facts = desk.facts();
-            desk.drive.tick(&facts);
-            desk.drive.restart();
+            let _ = operator.run(MessageSocket::new(socket)).await;
+            operator.view = RouterView::default();
+            operator.sends.lose_all();
+            let facts = operator.facts();
+            operator.drive.tick(&facts);
+            operator.drive.restart();
         }
         sleep(backoff.pause(p2p_shared::timing::now(), jitter())).await;
     }
 }
 
-struct Desk {
-    stage: Arc<Stage>,
-    dice: Dice,
+struct Operator {
+    world: Arc<SimWorld>,
+    rng: Rng,
     number: usize,
     drive: Drive,
-    seen: Seen,
+    view: RouterView,
     held: Option<Direction>,
-    /// It does not look at how slow the way is: a program of somebody else's making.
-    is_blind: bool,
-    /// It presses what it may not, and renews what it does not hold.
-    is_rude: bool,
-    rudeness: u64,
-    /// The tick with which it pressed last.
+    /// Ignores how slow the network is, as a console by somebody else might.
+    ignores_latency: bool,
+    /// Sends presses without control, and renewals of presses that are not held.
+    sends_invalid: bool,
+    invalid_presses: u64,
+    /// The car's clock sent with the newest press.
     pressed_ms: u64,
-    /// An epoch under which it had control.
-    had: Option<u64>,
-    sends: Sends,
+    /// An epoch under which this console had control.
+    past_epoch: Option<u64>,
+    sends: SentCommands,
 }
 
-impl Desk {
+impl Operator {
     fn facts(&self) -> DriveFacts {
-        let seen = &self.seen;
+        let view = &self.view;
         let now = Instant::now();
-        let waits = seen.pinged.map(|at| now - at);
-        let to_router = seen.to_router.max(waits).filter(|_| !self.is_blind);
+        let waits = view.pinged.map(|at| now - at);
+        let to_router = view.to_router.max(waits).filter(|_| !self.ignores_latency);
         DriveFacts {
             now: now.into_std(),
             may_drive: true,
-            is_up: seen.is_up,
-            healthy_since: seen.since.map(Instant::into_std),
-            round_trip: to_router.map(|to| to + seen.to_car.unwrap_or_default()),
+            is_up: view.is_up,
+            healthy_since: view.since.map(Instant::into_std),
+            round_trip: to_router.map(|to| to + view.to_car.unwrap_or_default()),
             input_is_alive: true,
-            holder: seen.holder(),
-            stop_failed: seen.stop_failed,
+            holder: view.holder(),
+            stop_failed: view.stop_failed,
             directions: COMMANDS.len(),
-            tick_ms: seen.tick_ms,
+            tick_ms: view.tick_ms,
         }
     }
 
-    async fn live(&mut self, mut socket: ConsoleSocket) -> Result<(), WebSocketError> {
+    async fn run(&mut self, mut socket: ConsoleSocket) -> Result<(), WebSocketError> {
         socket.push(&ConsoleToRouter::Hello {
             software: "simulated".to_owned(),
             readonly: false,
         })?;
-        let mut heard = Instant::now();
-        let mut ping = heard;
-        let mut act = heard + self.dice.ms(20..900);
+        let mut traffic_at = Instant::now();
+        let mut ping = traffic_at;
+        let mut act = traffic_at + self.rng.ms(20..900);
         loop {
             let facts = self.facts();
             let orders = self.drive.tick(&facts);
-            self.say(&mut socket, orders)?;
+            self.send_orders(&mut socket, orders)?;
             let next = self.drive.next().map(Instant::from_std);
             tokio::select! {
                 biased;
                 event = socket.event() => {
-                    heard = Instant::now();
+                    traffic_at = Instant::now();
                     match event? {
-                        SocketEvent::Message(message) => self.hear(&mut socket, &message)?,
+                        SocketEvent::Message(message) => self.on_message(&mut socket, &message)?,
                         SocketEvent::Pong(_) => {
-                            self.seen.to_router = self.seen.pinged.take().map(|at| at.elapsed());
+                            self.view.to_router = self.view.pinged.take().map(|at| at.elapsed());
                         }
                         SocketEvent::Closed(_) => return Ok(()),
                         SocketEvent::Ping | SocketEvent::Writable => {}
@@ -149,101 +149,105 @@ impl Desk {
                 }
                 () = sleep_until(ping) => {
                     ping = Instant::now() + PING;
-                    let port = self.seen.port.filter(|_| self.seen.is_up);
+                    let port = self.view.port.filter(|_| self.view.is_up);
                     if let Some(question) = port.and_then(|port| self.sends.ask(port)) {
                         socket.push(&question)?;
                     }
-                    if self.seen.pinged.is_none() {
-                        self.seen.pinged = Some(Instant::now());
+                    if self.view.pinged.is_none() {
+                        self.view.pinged = Some(Instant::now());
                         socket.push_ping(Bytes::new())?;
                     }
                 }
-                () = sleep_until(heard + timing::PACE_BUSY.dead) => return Ok(()),
+                () = sleep_until(traffic_at + timing::PACE_BUSY.dead) => return Ok(()),
             }
         }
     }
 
-    fn hear(
+    fn on_message(
         &mut self,
         socket: &mut ConsoleSocket,
         message: &RouterToConsole,
     ) -> Result<(), WebSocketError> {
         match message {
             RouterToConsole::Snapshot { session, links, .. } => {
-                self.seen.session = Some(*session);
+                self.view.session = Some(*session);
                 for link in links {
-                    self.link(socket, link)?;
+                    self.on_link(socket, link)?;
                 }
             }
-            RouterToConsole::Tick { clock_ms, .. } => self.seen.tick_ms = Some(*clock_ms),
+            RouterToConsole::Tick { clock_ms, .. } => self.view.tick_ms = Some(*clock_ms),
             RouterToConsole::Refused { press, .. } => self.drive.refused(*press),
             RouterToConsole::Feed(event) => match event {
-                FeedEvent::Link(info) => self.link(socket, info)?,
-                FeedEvent::LinkDown { .. } | FeedEvent::LinkGone { .. } => self.seen.is_up = false,
+                FeedEvent::Link(info) => self.on_link(socket, info)?,
+                FeedEvent::LinkDown { .. } | FeedEvent::LinkGone { .. } => self.view.is_up = false,
                 FeedEvent::Rtt { rtt_us, .. } => {
-                    self.seen.to_car = Some(Duration::from_micros((*rtt_us).into()));
+                    self.view.to_car = Some(Duration::from_micros((*rtt_us).into()));
                 }
-                FeedEvent::Control { control, .. } => self.seen.control = control.clone(),
+                FeedEvent::Control { control, .. } => self.view.control = control.clone(),
                 FeedEvent::Motion { event, .. } => {
                     match event {
-                        MotionEvent::StopFailed => self.seen.stop_failed = true,
-                        MotionEvent::Stands => self.seen.stop_failed = false,
+                        MotionEvent::StopFailed => self.view.stop_failed = true,
+                        MotionEvent::Stands => self.view.stop_failed = false,
                         _ => {}
                     }
                     let orders = self.drive.motion(event);
-                    self.say(socket, orders)?;
+                    self.send_orders(socket, orders)?;
                 }
                 FeedEvent::Run(_) => {}
             },
             RouterToConsole::SendEvent { request, event } => {
-                if let Some(answer) = self.sends.hear(*request, event) {
+                if let Some(answer) = self.sends.on_event(*request, event) {
                     socket.push(&answer)?;
                 }
             }
-            RouterToConsole::Run { request, told } => self.sends.told(*request, told),
+            RouterToConsole::Run { request, told } => self.sends.on_answer(*request, told),
             RouterToConsole::Commands { .. } | RouterToConsole::GoAway { .. } => {}
         }
         Ok(())
     }
 
-    fn link(&mut self, socket: &mut ConsoleSocket, info: &LinkInfo) -> Result<(), WebSocketError> {
-        let is_new = self.seen.port != Some(info.service_port);
-        if self.seen.link(info) {
+    fn on_link(
+        &mut self,
+        socket: &mut ConsoleSocket,
+        info: &LinkInfo,
+    ) -> Result<(), WebSocketError> {
+        let is_new = self.view.port != Some(info.service_port);
+        if self.view.on_link(info) {
             self.drive.restart();
         }
         if is_new {
-            let service_port = self.seen.port;
+            let service_port = self.view.port;
             socket.push(&ConsoleToRouter::Watch { service_port })?;
         }
         Ok(())
     }
 
-    fn tell(&self, what: &str) {
+    fn log(&self, what: &str) {
         let number = self.number;
-        self.stage
+        self.world
             .history
-            .tell(|| format!("console {number} {what}"));
+            .log(|| format!("console {number} {what}"));
     }
 
-    fn say(
+    fn send_orders(
         &mut self,
         socket: &mut ConsoleSocket,
         orders: Vec<DriveOrder>,
     ) -> Result<(), WebSocketError> {
         for order in orders {
             if !matches!(order, DriveOrder::Renew(_)) {
-                self.tell(&format!("{order:?}"));
+                self.log(&format!("{order:?}"));
             }
-            let Some(service_port) = self.seen.port else {
+            let Some(service_port) = self.view.port else {
                 continue;
             };
-            let tick_ms = self.seen.tick_ms.unwrap_or_default();
+            let tick_ms = self.view.tick_ms.unwrap_or_default();
             let control = |wish| ConsoleToRouter::Control { service_port, wish };
             let message = match order {
                 DriveOrder::Take => control(ControlRequest::Take),
                 DriveOrder::GiveBack => control(ControlRequest::Release),
                 DriveOrder::Press(press, direction) => {
-                    self.stage.presses.pressed(press, true);
+                    self.world.presses.pressed(press, true);
                     self.pressed_ms = tick_ms;
                     ConsoleToRouter::Press {
                         service_port,
@@ -272,17 +276,17 @@ impl Desk {
         Ok(())
     }
 
-    /// What is said to renew this press: a rude one may renew another, or by the tick with which
-    /// it pressed, either of which counts for nothing.
+    /// The renewal to send for this press. An operator that sends invalid messages may renew another
+    /// press, or with the clock of the press; the router accepts neither.
     fn renewal(&self, press: PressId, tick_ms: u64) -> (PressId, u64) {
         match press.number % 3 {
-            1 if self.is_rude => {
+            1 if self.sends_invalid => {
                 let number = press.number.saturating_sub(1);
                 (PressId { number, ..press }, tick_ms)
             }
-            2 if self.is_rude => (press, self.pressed_ms),
+            2 if self.sends_invalid => (press, self.pressed_ms),
             _ => {
-                self.stage.presses.renewed(press);
+                self.world.presses.renewed(press);
                 (press, tick_ms)
             }
         }

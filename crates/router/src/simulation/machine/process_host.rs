@@ -1,4 +1,4 @@
-//! Owns the car's machine as one inner has it: what its processes do counts until it is killed.
+//! Starts and ends processes on a simulated machine for one inner, until that inner is killed.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +9,14 @@ use p2p_shared::names::{CommandName, RunId};
 
 use super::Machine;
 
-/// The machine as one inner has it.
+/// Access of one inner to its machine's processes.
 #[derive(Debug)]
-pub(in crate::simulation) struct Seat {
+pub(in crate::simulation) struct ProcessHost {
     machine: Machine,
     is_dead: AtomicBool,
 }
 
-impl Seat {
+impl ProcessHost {
     pub(super) fn new(machine: Machine) -> Self {
         Self {
             machine,
@@ -24,13 +24,13 @@ impl Seat {
         }
     }
 
-    /// The inner was killed: what it still does in its tasks happens nowhere.
+    /// Marks the inner as killed: its tasks start no more processes.
     pub(in crate::simulation) fn kill(&self) {
         self.is_dead.store(true, Ordering::Relaxed);
     }
 }
 
-impl World for Seat {
+impl World for ProcessHost {
     fn start(&self, run: RunId, command: &CommandName) -> Option<Process> {
         let is_guardians = run == RunId::from_number(0);
         if self.is_dead.load(Ordering::Relaxed) && !is_guardians {

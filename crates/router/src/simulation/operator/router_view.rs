@@ -1,4 +1,4 @@
-//! Owns what a console has been told by its router.
+//! State of the car as a console knows it from its router.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use p2p_console::drive::ControlHolder;
 use p2p_shared::protocol::{ControlInfo, LinkInfo, SessionId};
 use tokio::time::Instant;
 
-/// What the router has told.
+/// The car's link, control and clock as the router last reported them.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct RouterView {
     pub session: Option<SessionId>,
     pub port: Option<u16>,
     pub is_up: bool,
@@ -18,13 +18,13 @@ pub(super) struct Seen {
     pub tick_ms: Option<u64>,
     pub to_car: Option<Duration>,
     pub to_router: Option<Duration>,
-    /// A ping that was not answered yet.
+    /// When the ping was sent that has no pong yet.
     pub pinged: Option<Instant>,
 }
 
-impl Seen {
-    /// Whether the link came up anew.
-    pub(super) fn link(&mut self, info: &LinkInfo) -> bool {
+impl RouterView {
+    /// Takes in the state of a link; returns whether the link has just come up.
+    pub(super) fn on_link(&mut self, info: &LinkInfo) -> bool {
         let came = info.is_up && !self.is_up;
         self.port = Some(info.service_port);
         self.is_up = info.is_up;
@@ -38,7 +38,7 @@ impl Seen {
         came
     }
 
-    /// Who drives.
+    /// Who has control.
     pub(super) fn holder(&self) -> ControlHolder {
         match &self.control.driver {
             None => ControlHolder::Nobody,

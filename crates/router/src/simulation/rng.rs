@@ -1,21 +1,21 @@
-//! Owns the dice of one history: everything that is left to chance comes from its seed.
+//! Random numbers of one history: all of them come from its seed.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Dice, which all parts of a history throw (splitmix64).
+/// A generator (splitmix64) that all parts of a history share.
 #[derive(Debug, Clone)]
-pub(super) struct Dice(Arc<Mutex<u64>>);
+pub(super) struct Rng(Arc<Mutex<u64>>);
 
-impl Dice {
+impl Rng {
     pub(super) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(
             seed.wrapping_mul(0x2545_f491_4f6c_dd1d),
         )))
     }
 
-    /// Others, that fall as these say and on which nothing else depends.
+    /// A generator of its own, seeded from this one.
     pub(super) fn fork(&self) -> Self {
         Self::new(self.next())
     }
@@ -32,12 +32,12 @@ impl Dice {
         range.start + self.next() % (range.end - range.start)
     }
 
-    /// So many milliseconds, with microseconds.
+    /// A duration within this range of milliseconds, in whole microseconds.
     pub(super) fn ms(&self, range: Range<u64>) -> Duration {
         Duration::from_micros(self.number(range.start * 1000..range.end * 1000))
     }
 
-    /// One in so many.
+    /// True once in `many` times.
     pub(super) fn one_in(&self, many: u64) -> bool {
         self.number(0..many) == 0
     }

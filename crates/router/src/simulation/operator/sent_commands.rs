@@ -1,5 +1,5 @@
-//! Owns the commands that a console has run over its connection to the router, and its asking by
-//! itself what became of those whose answer was lost.
+//! Commands that a console runs over its connection to the router. Asks for the result of those
+//! whose answer was lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,38 +8,39 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::{ConsoleToRouter, End, Outcome, Refusal, RunAnswer, SendEvent, cost};
 use tokio::time::Instant;
 
-use super::super::callers::{Answer, Answers};
-use super::super::dice::Dice;
-use super::super::stage::Stage;
+use super::super::callers::{AnswerLog, CallerAnswer};
+use super::super::rng::Rng;
+use super::super::world::SimWorld;
 use crate::http::response::Executed;
 
-/// What is asked for.
+/// The commands to choose from.
 const COMMANDS: [&str; 8] = [
     "hello", "hello", "slow", "fails", "missing", "forward", "back", "stop",
 ];
 
-/// The sends of one console.
-pub(super) struct Sends {
-    stage: Arc<Stage>,
-    answers: Answers,
+/// The commands of one console.
+pub(super) struct SentCommands {
+    world: Arc<SimWorld>,
+    answers: AnswerLog,
     next: u64,
-    open: BTreeMap<u64, Sent>,
-    /// Those that are to be asked for, and by which request one of them is.
+    open: BTreeMap<u64, SentCommand>,
+    /// Runs without an answer, to be asked for.
     lost: Vec<RunId>,
+    /// The request that asks for one of them.
     asked: Option<(u64, RunId)>,
 }
 
-struct Sent {
+struct SentCommand {
     command: &'static str,
-    /// Its id, and since when it is known.
+    /// The run's id, and when it became known.
     run: Option<(RunId, Instant)>,
     body: Vec<u8>,
 }
 
-impl Sends {
-    pub(super) fn new(stage: Arc<Stage>, answers: Answers) -> Self {
+impl SentCommands {
+    pub(super) fn new(world: Arc<SimWorld>, answers: AnswerLog) -> Self {
         Self {
-            stage,
+            world,
             answers,
             next: 0,
             open: BTreeMap::new(),
@@ -48,11 +49,11 @@ impl Sends {
         }
     }
 
-    /// Something is to be run.
-    pub(super) fn send(&mut self, service_port: u16, dice: &Dice) -> ConsoleToRouter {
-        let command = *dice.one_of(&COMMANDS);
+    /// The message that runs a random command.
+    pub(super) fn send(&mut self, service_port: u16, rng: &Rng) -> ConsoleToRouter {
+        let command = *rng.one_of(&COMMANDS);
         self.next += 1;
-        let sent = Sent {
+        let sent = SentCommand {
             command,
             run: None,
             body: Vec::new(),
@@ -67,8 +68,8 @@ impl Sends {
         }
     }
 
-    /// What became of one; what is to be said to that.
-    pub(super) fn hear(&mut self, request: u64, event: &SendEvent) -> Option<ConsoleToRouter> {
+    /// Takes in an event of a command; returns the message to send in reply.
+    pub(super) fn on_event(&mut self, request: u64, event: &SendEvent) -> Option<ConsoleToRouter> {
         let sent = self.open.get_mut(&request)?;
         let (executed, status) = match event {
             SendEvent::Queued { run } => {
@@ -96,8 +97,8 @@ impl Sends {
         None
     }
 
-    /// The connection is gone, and with it all answers.
-    pub(super) fn lose(&mut self) {
+    /// Ends all open commands as unknown: their connection is lost.
+    pub(super) fn lose_all(&mut self) {
         self.asked = None;
         while let Some(request) = self.open.keys().next().copied() {
             self.end(request, Executed::Unknown, 502);
@@ -108,22 +109,22 @@ impl Sends {
         let Some(sent) = self.open.remove(&request) else {
             return;
         };
-        // Of one that has no id nobody can say anything.
+        // Without an id nobody can ask for its result.
         let Some((run, asked)) = sent.run else {
             return;
         };
-        // A motion may extend another, and a stop be another's: these run nothing themselves.
+        // A motion may extend another one, and a stop may share another one's run.
         let is_plain = !["forward", "back", "stop"].contains(&sent.command);
         if executed == Executed::Unknown && is_plain {
             self.lost.push(run);
         }
         self.answers.add(
-            &self.stage,
-            Answer::of_send(run, sent.command, asked, (executed, status, sent.body)),
+            &self.world,
+            CallerAnswer::of_send(run, sent.command, asked, (executed, status, sent.body)),
         );
     }
 
-    /// Asks for the next of those that were lost.
+    /// The message that asks for the next lost run.
     pub(super) fn ask(&mut self, service_port: u16) -> Option<ConsoleToRouter> {
         if self.asked.is_some() || self.lost.is_empty() {
             return None;
@@ -138,14 +139,14 @@ impl Sends {
         })
     }
 
-    /// What became of it.
-    pub(super) fn told(&mut self, request: u64, told: &RunAnswer) {
+    /// Checks the answer to the question for a lost run.
+    pub(super) fn on_answer(&mut self, request: u64, told: &RunAnswer) {
         let Some((_, run)) = self.asked.take_if(|(asked, _)| *asked == request) else {
             return;
         };
-        self.stage
+        self.world
             .history
-            .tell(|| format!("run {run} is asked for: {told:?}"));
+            .log(|| format!("run {run} is asked for: {told:?}"));
         let outcome = match told {
             RunAnswer::Story(story) => Some(&story.outcome),
             RunAnswer::NotKnown => None,
@@ -153,7 +154,7 @@ impl Sends {
         };
         match outcome {
             Some(Outcome::Waiting | Outcome::Running) => self.lost.push(run),
-            outcome => self.answers.check_story(&self.stage, run, outcome),
+            outcome => self.answers.check_report(&self.world, run, outcome),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Owns the router of a history: the real one but for its sockets, which can be stalled, killed
-//! and restarted.
+//! The router of a history: the real one with simulated sockets. It can be stalled, killed and
+//! restarted.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::network::End;
+use super::network::StreamEnd;
 use crate::Context;
 use crate::Patience;
 use crate::Router;
@@ -33,18 +33,18 @@ use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::routes::link::{self, LinkConnection};
 
-/// Where everyone seems to come from.
+/// The address that every peer seems to have.
 pub(super) const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4);
 
-/// Changes of which ports are open are written together after this long, as the program does it.
+/// Delay before changed ports are saved, as in the program.
 const TOGETHER: Duration = Duration::from_millis(500);
 
-/// What is known of the service ports that are open, with their sockets: those stay open between
-/// two routers, so that no other program on this machine gets one of these ports.
+/// Saved service ports with their sockets. The sockets stay open between two routers, so that no
+/// other program on this machine gets one of these ports.
 #[derive(Default)]
-pub(super) struct Known(Vec<(SavedPort, Arc<TcpListener>)>);
+pub(super) struct KnownPorts(Vec<(SavedPort, Arc<TcpListener>)>);
 
-impl Known {
+impl KnownPorts {
     fn of(registry: &Registry) -> Self {
         let links = registry.saved().into_iter();
         let services = registry.services();
@@ -56,19 +56,19 @@ impl Known {
         Self(with_socket.collect())
     }
 
-    /// The ports.
+    /// The saved ports.
     pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
         self.0.iter().map(|(link, _)| link.service_port)
     }
 }
 
-/// Writes down which ports are open whenever that has changed.
-async fn keep(registry: Arc<Registry>, known: Arc<Mutex<Known>>) {
+/// Saves the open ports whenever they have changed.
+async fn keep(registry: Arc<Registry>, known: Arc<Mutex<KnownPorts>>) {
     let mut changed = registry.changes();
     while changed.changed().await.is_ok() {
         sleep(TOGETHER).await;
         changed.mark_unchanged();
-        *known.lock().unwrap() = Known::of(&registry);
+        *known.lock().unwrap() = KnownPorts::of(&registry);
     }
 }
 
@@ -77,8 +77,8 @@ fn again(listener: &TcpListener) -> TcpListener {
     TcpListener::from_std(socket.into()).unwrap()
 }
 
-/// A router that runs. Dropped, it is dead, as by SIGKILL.
-pub(super) struct Relay {
+/// A running router. Dropping it kills it, as by SIGKILL.
+pub(super) struct SimRouter {
     pub context: Arc<Context>,
     pub stall: Stall,
     _time: AbortOnDropHandle<()>,
@@ -86,10 +86,9 @@ pub(super) struct Relay {
     tasks: Mutex<JoinSet<()>>,
 }
 
-impl Relay {
-    /// Starts one whose machine believes that it is this time, and which opens the ports again
-    /// that are known.
-    pub(super) fn start(time: SystemTime, known: &Arc<Mutex<Known>>) -> Self {
+impl SimRouter {
+    /// Starts a router whose clock shows `time`, and which opens the saved ports again.
+    pub(super) fn start(time: SystemTime, known: &Arc<Mutex<KnownPorts>>) -> Self {
         let feed = Arc::new(Feed::new());
         let metrics = Arc::new(Metrics::new());
         let epochs = Epochs::starting_at(time);
@@ -142,7 +141,7 @@ impl Relay {
         }
     }
 
-    /// Does this in the router's process.
+    /// Runs a task in the router's process.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let task = self.context.links.track_future(self.stall.clone().of(task));
         let mut tasks = self.tasks.lock().unwrap();
@@ -150,8 +149,8 @@ impl Relay {
         tasks.spawn(task);
     }
 
-    /// An inner has connected.
-    pub(super) fn take_link(&self, end: End) {
+    /// Takes the connection of an inner.
+    pub(super) fn take_link(&self, end: StreamEnd) {
         let context = self.context.clone();
         self.spawn(async move {
             let candidate = LinkConnection {
@@ -164,8 +163,8 @@ impl Relay {
         });
     }
 
-    /// A console has connected.
-    pub(super) fn take_console(&self, end: End) {
+    /// Takes the connection of a console.
+    pub(super) fn take_console(&self, end: StreamEnd) {
         let context = self.context.clone();
         self.spawn(async move {
             let Ok(share) = session::permit(&context, &Caller::Anyone, PEER) else {
@@ -177,11 +176,12 @@ impl Relay {
         });
     }
 
-    /// Ends it as SIGTERM does; or as SIGUSR2, when the router after it `gets` its sockets.
-    pub(super) async fn shut_down(self, known: &Mutex<Known>, gets: bool) {
-        *known.lock().unwrap() = Known::of(&self.context.registry);
+    /// Shuts the router down as SIGTERM does; or as SIGUSR2 does if `hands_over`: the next router gets
+    /// its sockets.
+    pub(super) async fn shut_down(self, known: &Mutex<KnownPorts>, hands_over: bool) {
+        *known.lock().unwrap() = KnownPorts::of(&self.context.registry);
         let context = self.context.clone();
-        // Nobody comes there: the ways end at `take_link` and `take_console`.
+        // Nobody connects here: connections come by `take_link` and `take_console`.
         let listener = p2p_shared::net::socket::listen((Ipv4Addr::LOCALHOST, 0).into());
         let router = Router {
             context,
@@ -190,7 +190,7 @@ impl Relay {
             known_links: None,
         };
         let ending = async {
-            if gets {
+            if hands_over {
                 router.hand_over(|| true).await;
             } else {
                 router.shut_down().await;
@@ -200,10 +200,10 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl Drop for SimRouter {
     fn drop(&mut self) {
         self.tasks.lock().unwrap().abort_all();
-        // Its sockets.
+        // Closes its sockets.
         self.context.closed.cancel();
         for service in self.context.registry.services() {
             service.closed.cancel();

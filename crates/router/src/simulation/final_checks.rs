@@ -1,0 +1,168 @@
+//! The end of a history: all faults are healed, and what must hold then is checked.
+
+use std::time::Duration;
+
+use p2p_shared::timing;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::machine::Machine;
+use super::network::{CAPACITY, NetworkPath};
+use super::scenario::Scenario;
+
+/// Service is back this long after everything is well again: the longest pause between two
+/// attempts (1 s), the kernels' own (0.4 s), and the round trips of dialling and asking.
+const BACK: Duration = Duration::from_millis(2000);
+/// The same where a connection was lost silently: only the keepalive of an idle link finds out.
+const BACK_UNTOLD: Duration = Duration::from_millis(62_000);
+/// Time between two questions whether service is back.
+const ASK_EACH: Duration = Duration::from_millis(100);
+
+impl Scenario {
+    /// Ends all faults.
+    pub(super) async fn heal(&mut self) {
+        self.log("all is well from now on");
+        self.other_inner = None;
+        for path in &self.paths {
+            path.set_delay(Duration::from_millis(20), Duration::from_millis(10));
+            path.set_room(CAPACITY);
+        }
+        if self.car_inner.is_none() {
+            self.start_inner();
+        }
+        self.world.machines[0].stop_fails_for(Duration::ZERO);
+    }
+
+    /// Promise 5: service comes back in time.
+    pub(super) async fn await_service(&self) {
+        // What a slow path already carries still arrives late.
+        let healed = Instant::now().max(self.calm_at);
+        let bound = if self.was_lost { BACK_UNTOLD } else { BACK };
+        let (back, mut answered) = tokio::sync::mpsc::channel(1);
+        let (world, answers) = (self.world.clone(), self.answers.clone());
+        let mut asking = JoinSet::new();
+        asking.spawn(async move {
+            loop {
+                let is_soon = healed.elapsed() < BACK * 2;
+                let (answers, world, back) = (answers.clone(), world.clone(), back.clone());
+                tokio::spawn(async move {
+                    if let Some(answer) = answers.ask(&world, "command=hello", None).await
+                        && answer.status == 200
+                    {
+                        let _ = back.try_send(());
+                    }
+                });
+                sleep(if is_soon { ASK_EACH } else { ASK_EACH * 10 }).await;
+            }
+        });
+        // A twin may hold the port, or keep the car out for a minute.
+        let patience = match self.world.has_twin() {
+            true => Duration::from_secs(2),
+            false => BACK_UNTOLD + BACK,
+        };
+        let is_back = timeout(patience, answered.recv()).await.is_ok();
+        asking.shutdown().await;
+        let time = healed.elapsed();
+        self.log(format!("service is back: {is_back}, after {time:?}"));
+        if !self.world.has_twin() {
+            if !self.was_lost {
+                self.world.history.count(|counts| counts.back = Some(time));
+            }
+            if !is_back || time > bound {
+                let how = format!("service is back after {time:?}");
+                self.world.history.violation(5, how);
+            }
+        }
+    }
+
+    /// Checks what must hold when all input has ended.
+    pub(super) async fn end(&mut self, consoles: usize) {
+        sleep(self.rng.ms(0..400)).await;
+        self.world.be_quiet();
+        let began = Instant::now();
+        while self.answers.open() > 0 && began.elapsed() < Duration::from_secs(60) {
+            sleep(Duration::from_millis(50)).await;
+        }
+        let (open, history) = (self.answers.open(), self.world.history.clone());
+        if open > 0 {
+            history.violation(2, format!("{open} callers were not answered within 60 s"));
+        }
+        // The last press of a held key, a motion's limit, a stop that failed and is tried again, and
+        // processes that still run: seconds at most.
+        let began = Instant::now();
+        let is_calm = |machine: &Machine| !machine.is_moving() && machine.process_count() == 0;
+        sleep(Duration::from_millis(700)).await;
+        while !self.world.machines.iter().all(is_calm) && began.elapsed() < Duration::from_secs(6) {
+            sleep(Duration::from_millis(100)).await;
+        }
+        self.move_again().await;
+        let began = Instant::now();
+        while !self.world.machines.iter().all(is_calm) && began.elapsed() < Duration::from_secs(6) {
+            sleep(Duration::from_millis(100)).await;
+        }
+        for machine in &self.world.machines {
+            let (moves, processes) = (machine.is_moving(), machine.process_count());
+            if moves {
+                history.violation(3, "the car still moves at the end");
+            }
+            if processes > 0 {
+                history.violation(6, format!("{processes} processes are left"));
+            }
+        }
+        self.answers.ask_what_became(&self.world).await;
+        self.answers.check(&self.world, self.stalled);
+        self.check_port_is_kept().await;
+        let open: usize = self.paths.iter().map(NetworkPath::open_connections).sum();
+        // The router may not have noticed yet which connections were lost silently.
+        if open > consoles + 1 && !self.was_lost {
+            history.violation(6, format!("{open} connections are open"));
+        }
+        let tasks = tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks();
+        if tasks > 40 {
+            history.violation(6, format!("{tasks} tasks are left"));
+        }
+    }
+
+    /// Promise 5 for motion: nobody drives, so `/cgi` may move the car.
+    async fn move_again(&self) {
+        // With a twin it is not known which car holds the port.
+        if self.world.has_twin() {
+            return;
+        }
+        let mut status = Some(409);
+        let began = Instant::now();
+        // 409 until the consoles have given control back.
+        while status == Some(409) && began.elapsed() < Duration::from_secs(20) {
+            let query = "command=forward&for=50";
+            let moved = self.answers.ask(&self.world, query, None).await;
+            status = moved.map(|answer| answer.status);
+            sleep(ASK_EACH).await;
+        }
+        if status != Some(200) {
+            let how = format!("a motion is answered {status:?} when all is well");
+            self.world.history.violation(5, how);
+        }
+    }
+
+    /// Promise 4: the port of a car that is away answers and is kept for the car, and is given up in
+    /// the end.
+    async fn check_port_is_kept(&mut self) {
+        if self.world.has_twin() || !self.rng.one_in(6) {
+            return;
+        }
+        self.log("the inner is killed for good");
+        self.car_inner = None;
+        let early = timing::PORT_KEPT - Duration::from_millis(200);
+        for (after, expected) in [(early, Some(503)), (Duration::from_millis(1000), None)] {
+            sleep(after).await;
+            let asked = self.answers.ask(&self.world, "command=hello", None).await;
+            let status = asked.map(|answer| answer.status);
+            if status != expected {
+                let how = format!("the port of a car that is away answers {status:?}");
+                self.world.history.violation(4, how);
+            }
+        }
+    }
+}
