@@ -94,7 +94,7 @@ pub async fn run(
         let dialled = dial_unless_ended(&target, &mut reconnect, &mut requests, &mut ping_every);
         let end = match dialled.await {
             DialOutcome::Ended => return,
-            DialOutcome::Failed(error) => LostConnection::of(&error, &reconnect),
+            DialOutcome::Failed(error) => LostConnection::of(&error),
             DialOutcome::Up(socket) => {
                 reconnect.connected();
                 if events.send(ConnectionEvent::Connected).await.is_err() {
@@ -170,10 +170,10 @@ struct LostConnection {
 }
 
 impl LostConnection {
-    fn of(error: &DialError, reconnect: &Reconnect) -> Self {
+    fn of(error: &DialError) -> Self {
         Self {
             why: error.to_string(),
-            least_pause: reconnect.least_pause(error),
+            least_pause: error.least_pause(),
         }
     }
 
@@ -317,8 +317,7 @@ mod tests {
             host: "router".to_owned(),
             port: 8888,
         };
-        let reconnect = Reconnect::default();
-        let no_key = LostConnection::of(&DialError::NoKey { router: router() }, &reconnect);
+        let no_key = LostConnection::of(&DialError::NoKey { router: router() });
         assert_eq!(no_key.least_pause, backoff::DENIED);
         for retry_after in [None, Some(Duration::from_secs(10))] {
             let busy = DialError::Refused {
@@ -326,7 +325,7 @@ mod tests {
                 said: "close one".to_owned(),
                 retry_after,
             };
-            let busy = LostConnection::of(&busy, &reconnect);
+            let busy = LostConnection::of(&busy);
             assert_eq!(busy.least_pause, retry_after.unwrap_or_default());
         }
     }

@@ -72,7 +72,7 @@ impl Agent {
             {
                 break;
             }
-            let pause = end.pause(&self.dialer, backoff.pause(timing::now(), jitter()));
+            let pause = end.pause(backoff.pause(timing::now(), jitter()));
             if let AttemptEnd::Ended(SessionEnd::Rejected(Rejection::PortUnavailable, _)) = &end {
                 self.held_port = None;
             }
@@ -200,9 +200,9 @@ enum AttemptEnd {
 
 impl AttemptEnd {
     /// The pause before the next attempt: the schedule's, or a longer one that this end asks for.
-    fn pause(&self, dialer: &Dialer, scheduled: Duration) -> Duration {
+    fn pause(&self, scheduled: Duration) -> Duration {
         let least = match self {
-            Self::NotReached(error) => dialer.pause(error),
+            Self::NotReached(error) => error.least_pause(),
             Self::Ended(SessionEnd::Rejected(rejection, _)) => match rejection {
                 Rejection::Denied | Rejection::TakenOver | Rejection::Contended => backoff::DENIED,
                 Rejection::PortUnavailable | Rejection::Protocol => Duration::ZERO,
@@ -258,12 +258,9 @@ mod tests {
             Rejection::TakenOver,
             Rejection::Contended,
         ] {
-            assert_eq!(
-                refused(rejection).pause(&Dialer::default(), SCHEDULED),
-                Duration::from_secs(60)
-            );
+            assert_eq!(refused(rejection).pause(SCHEDULED), Duration::from_secs(60));
         }
-        let pause = refused(Rejection::PortUnavailable).pause(&Dialer::default(), SCHEDULED);
+        let pause = refused(Rejection::PortUnavailable).pause(SCHEDULED);
         assert_eq!(pause, SCHEDULED);
     }
 
@@ -271,11 +268,8 @@ mod tests {
     fn who_is_sent_away_comes_back_when_it_is_told_and_never_sooner_than_by_schedule() {
         let sent_away = |after| AttemptEnd::Ended(SessionEnd::GoAway(after));
         let later = Duration::from_millis(700);
-        assert_eq!(sent_away(later).pause(&Dialer::default(), SCHEDULED), later);
-        assert_eq!(
-            sent_away(Duration::ZERO).pause(&Dialer::default(), SCHEDULED),
-            SCHEDULED
-        );
+        assert_eq!(sent_away(later).pause(SCHEDULED), later);
+        assert_eq!(sent_away(Duration::ZERO).pause(SCHEDULED), SCHEDULED);
     }
 
     #[test]

@@ -1,6 +1,4 @@
-//! Dials the router and remembers what earlier attempts learned: the router's last address, so that
-//! a silent name server keeps nobody away, and how often the router could not be trusted, since
-//! once may be an accident.
+//! Dials the router and remembers its last address, so that a silent name server keeps nobody away.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -14,7 +12,7 @@ use tokio_tungstenite::WebSocketStream;
 use super::socket;
 use super::transport::Transport;
 use crate::key::Key;
-use crate::{backoff, timing};
+use crate::timing;
 
 mod attempt;
 
@@ -24,9 +22,6 @@ use attempt::{connect, resolve, secure, too_slow, unresolved, upgrade};
 /// Time for the name to resolve before the router's last address is tried too: a resolver whose
 /// question is lost asks again only after 5 s (resolv.conf(5), `timeout`).
 const LOOKUP: Duration = Duration::from_secs(1);
-/// Number of equal failures of trust in a row that count as no accident: one flipped bit on the way
-/// makes another public key of the router's.
-const CERTAIN: u32 = 3;
 
 /// Opens a WebSocket to this path of the router's main port, within [`timing::HELLO`]. A key is
 /// sent over TLS only, except to a router on this machine. Without a key there is nothing to know
@@ -47,10 +42,6 @@ pub async fn dial(
 pub struct Dialer {
     /// Address at which the router was reached last.
     reached: Option<SocketAddr>,
-    /// Reason why the router could not be trusted.
-    doubt: String,
-    /// Number of times in a row.
-    times: u32,
 }
 
 impl Dialer {
@@ -80,13 +71,10 @@ impl Dialer {
         });
         match upgraded {
             Ok(socket) => {
-                *self = Self {
-                    reached: address,
-                    ..Self::default()
-                };
+                self.reached = address;
                 Ok(socket)
             }
-            Err(error) => Err(self.learn(error, not_found)),
+            Err(error) => Err(to_report(error, not_found)),
         }
     }
 
@@ -130,35 +118,17 @@ impl Dialer {
             })?;
         Ok((stream, None))
     }
+}
 
-    /// Decides which failure to report. The peer at the last address may be somebody else by now,
-    /// or a bit was flipped; then the missing name is the trouble to report.
-    fn learn(&mut self, error: DialError, not_found: Option<DialError>) -> DialError {
-        if let Some(not_found) = not_found
-            && !matches!(error, DialError::Timeout { .. } | DialError::Refused { .. })
-        {
-            return not_found;
-        }
-        if let DialError::Untrusted { why, .. } = &error {
-            let is_same = *why == self.doubt;
-            self.times = if is_same { self.times + 1 } else { 1 };
-            self.doubt.clone_from(why);
-        } else {
-            self.times = 0;
-        }
-        error
+/// Decides which failure to report. The peer at the last address may be somebody else by now,
+/// or a bit was flipped; then the missing name is the trouble to report.
+fn to_report(error: DialError, not_found: Option<DialError>) -> DialError {
+    if let Some(not_found) = not_found
+        && !matches!(error, DialError::Timeout { .. } | DialError::Refused { .. })
+    {
+        return not_found;
     }
-
-    /// Returns the shortest pause before another attempt.
-    #[must_use]
-    pub fn pause(&self, error: &DialError) -> Duration {
-        match error {
-            DialError::Denied { .. } | DialError::NoKey { .. } => backoff::DENIED,
-            DialError::Untrusted { lasts: true, .. } if self.times >= CERTAIN => backoff::DENIED,
-            DialError::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
-            _ => Duration::ZERO,
-        }
-    }
+    error
 }
 
 /// Makes the error for a name that is not found.
@@ -188,18 +158,6 @@ mod tests {
         }
     }
 
-    fn untrusted(why: &str, lasts: bool) -> DialError {
-        DialError::Untrusted {
-            router: router("router.test"),
-            why: why.to_owned(),
-            lasts,
-        }
-    }
-
-    fn not_found() -> DialError {
-        unresolved(&router("router.test"), too_slow())
-    }
-
     #[tokio::test]
     async fn a_router_whose_name_is_not_found_is_where_it_was() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -210,7 +168,6 @@ mod tests {
         assert!(matches!(nowhere, Err(DialError::Resolve { .. })));
         let dialer = Dialer {
             reached: Some(address),
-            ..Dialer::default()
         };
         let (stream, why) = dialer.reach(&unknown, deadline()).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
@@ -219,31 +176,19 @@ mod tests {
 
     #[test]
     fn who_is_where_the_router_was_and_is_none_is_no_news() {
-        let mut dialer = Dialer::default();
+        let router = router("router.test");
+        let not_found = || Some(unresolved(&router, too_slow()));
         let busy = DialError::Timeout {
-            router: router("router.test"),
+            router: router.clone(),
         };
-        let error = dialer.learn(busy, Some(not_found()));
+        let error = to_report(busy, not_found());
         assert!(matches!(error, DialError::Timeout { .. }));
-        let error = dialer.learn(untrusted("another key", true), Some(not_found()));
-        assert!(matches!(error, DialError::Resolve { .. }));
-        assert_eq!(dialer.pause(&error), Duration::ZERO);
-    }
-
-    #[test]
-    fn once_is_an_accident_and_three_times_the_same_is_none() {
-        let mut dialer = Dialer::default();
-        let mut pause = |why, lasts| {
-            let error = dialer.learn(untrusted(why, lasts), None);
-            dialer.pause(&error)
+        let untrusted = DialError::Untrusted {
+            router: router.clone(),
+            why: "another key".to_owned(),
         };
-        for why in ["key 1", "key 2", "key 2", "key 1", "key 2", "key 2"] {
-            assert_eq!(pause(why, true), Duration::ZERO);
-        }
-        assert_eq!(pause("key 2", true), backoff::DENIED);
-        assert_eq!(pause("key 2", true), backoff::DENIED);
-        for _ in 0..5 {
-            assert_eq!(pause("garbage", false), Duration::ZERO);
-        }
+        let error = to_report(untrusted, not_found());
+        assert!(matches!(error, DialError::Resolve { .. }));
+        assert_eq!(error.least_pause(), Duration::ZERO);
     }
 }

@@ -50,13 +50,6 @@ impl Reconnect {
         self.dialer.dial(router, path, key).await
     }
 
-    /// The shortest pause that a failed attempt asks for: a minute where another one can't help,
-    /// such as after a refusal of the key; mostly zero.
-    #[must_use]
-    pub fn least_pause(&self, error: &DialError) -> Duration {
-        self.dialer.pause(error)
-    }
-
     /// Notes that the connection is up. If it lasts, the next outage begins with short pauses.
     pub fn connected(&mut self) {
         self.backoff.connected(timing::now());

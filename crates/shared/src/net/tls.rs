@@ -168,18 +168,3 @@ pub fn explain(error: &std::io::Error) -> Option<String> {
         other => format!("the TLS handshake failed: {other}"),
     })
 }
-
-/// Returns true if a handshake failed because of the router itself, so that the next one will fail
-/// too. A bit that flips on the way gives other failures.
-#[must_use]
-pub fn is_of_the_router(error: &std::io::Error) -> bool {
-    let tls = (error.get_ref()).and_then(|error| error.downcast_ref::<TlsError>());
-    match tls {
-        Some(TlsError::InvalidCertificate(why)) => !matches!(
-            why,
-            CertificateError::BadEncoding | CertificateError::BadSignature
-        ),
-        Some(TlsError::InvalidMessage(_)) => true,
-        _ => false,
-    }
-}

@@ -89,9 +89,6 @@ pub enum DialError {
         router: RouterAddress,
         /// Sentence that says what is wrong and what to do.
         why: String,
-        /// True if the router itself is the reason, so that the next attempt will fail too; false
-        /// if the network may have garbled something.
-        lasts: bool,
     },
     /// The router works with keys, and this program has none.
     #[error(
@@ -137,6 +134,18 @@ pub enum DialError {
         /// Error of the upgrade.
         source: Box<WsError>,
     },
+}
+
+impl DialError {
+    /// Returns the shortest pause before another attempt; zero where the schedule decides alone.
+    #[must_use]
+    pub fn least_pause(&self) -> Duration {
+        match self {
+            Self::Denied { .. } | Self::NoKey { .. } => backoff::DENIED,
+            Self::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 pub(super) fn too_slow() -> io::Error {
@@ -196,7 +205,6 @@ pub(super) async fn secure(
             Some(why) => DialError::Untrusted {
                 router: router.clone(),
                 why,
-                lasts: tls::is_of_the_router(&error),
             },
             None => DialError::NotARouter {
                 router: router.clone(),
