@@ -91,16 +91,18 @@ pub async fn run(
     let mut reconnect = Reconnect::default();
     let mut ping_every = Duration::from_secs(2);
     loop {
-        let dialled = dial_unless_ended(&target, &mut reconnect, &mut requests, &mut ping_every);
-        let end = match dialled.await {
-            DialOutcome::Ended => return,
-            DialOutcome::Failed(error) => LostConnection::of(&error),
-            DialOutcome::Up(socket) => {
+        let dialling = target.connect(&mut reconnect);
+        let Some(dialled) = while_down(dialling, &mut requests, &mut ping_every).await else {
+            return;
+        };
+        let end = match dialled {
+            Err(error) => LostConnection::of(&error),
+            Ok(socket) => {
                 reconnect.connected();
                 if events.send(ConnectionEvent::Connected).await.is_err() {
                     return;
                 }
-                match serve(*socket, &events, &mut requests, &mut ping_every).await {
+                match serve(socket, &events, &mut requests, &mut ping_every).await {
                     None => return,
                     Some(end) => end,
                 }
@@ -115,52 +117,34 @@ pub async fn run(
         if events.send(lost).await.is_err() {
             return;
         }
-        let paused = reconnect.wait(pause);
-        tokio::pin!(paused);
-        loop {
-            tokio::select! {
-                () = &mut paused => break,
-                request = requests.recv() => if !while_down(request.as_ref(), &mut ping_every) { return },
-            }
+        let waiting = reconnect.wait(pause);
+        if while_down(waiting, &mut requests, &mut ping_every)
+            .await
+            .is_none()
+        {
+            return;
         }
     }
 }
 
-enum DialOutcome {
-    Up(Box<ConsoleSocket>),
-    Failed(DialError),
-    Ended,
-}
-
-async fn dial_unless_ended(
-    target: &RouterTarget,
-    reconnect: &mut Reconnect,
+/// Waits while there is no connection; returns `None` when asked to end. Messages are dropped: they
+/// would be old when the router is back.
+async fn while_down<T>(
+    waiting: impl Future<Output = T>,
     requests: &mut mpsc::UnboundedReceiver<ToRouter>,
     ping_every: &mut Duration,
-) -> DialOutcome {
-    let dialling = target.connect(reconnect);
-    tokio::pin!(dialling);
+) -> Option<T> {
+    tokio::pin!(waiting);
     loop {
         tokio::select! {
-            dialled = &mut dialling => return match dialled {
-                Ok(socket) => DialOutcome::Up(Box::new(socket)),
-                Err(error) => DialOutcome::Failed(error),
-            },
-            request = requests.recv() => if !while_down(request.as_ref(), ping_every) {
-                return DialOutcome::Ended;
+            done = &mut waiting => return Some(done),
+            request = requests.recv() => match request {
+                None | Some(ToRouter::End) => return None,
+                Some(ToRouter::PingEvery(every)) => *ping_every = every,
+                Some(ToRouter::Send(_)) => {}
             },
         }
     }
-}
-
-/// Handles a request while there is no connection: messages are dropped. Returns whether to go on.
-fn while_down(request: Option<&ToRouter>, ping_every: &mut Duration) -> bool {
-    match request {
-        None | Some(ToRouter::End) => return false,
-        Some(ToRouter::PingEvery(every)) => *ping_every = *every,
-        Some(ToRouter::Send(_)) => {}
-    }
-    true
 }
 
 /// Why a connection ended, and the pause that the router asked for.
