@@ -112,7 +112,7 @@ const fn with_control(binding: KeyBinding) -> KeyBinding {
 
 #[rustfmt::skip]
 pub const BINDINGS: &[KeyBinding] = &[
-    key(KeyCode::Char(' '), ALL, Action::Stop, "Space", "STOP", "stop the car, whoever drives; a goes on"),
+    key(KeyCode::Char(' '), ALL, Action::Stop, "Space", "STOP", "stop the car, whoever drives; press a to go on"),
     drives(key(KeyCode::Up, DRIVE, Action::Move(Direction::Forward), "↑ ↓ ← →", "drive", "hold to drive, let go to stop; takes control if it is free")),
     drives(key(KeyCode::Down, DRIVE, Action::Move(Direction::Back), "↓", "", "")),
     drives(key(KeyCode::Left, DRIVE, Action::Move(Direction::Left), "←", "", "")),

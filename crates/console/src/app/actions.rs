@@ -205,7 +205,10 @@ impl App {
         let Some(link) = self.link() else { return };
         let service_port = link.info.service_port;
         if !self.role.may_administer() || self.setup.readonly {
-            return self.notify("only an admin key may seize control: a asks for it", true);
+            return self.notify(
+                "only an admin key may seize control: press a to ask for it",
+                true,
+            );
         }
         self.effects.push(Effect::Send(ConsoleToRouter::Control {
             service_port,

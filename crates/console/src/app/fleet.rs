@@ -197,10 +197,10 @@ impl Fleet {
                 link.moving = Some((moving.clone(), now));
                 format!("{} started", moving.command)
             }
-            MotionEvent::Refused { why, .. } => format!("press refused: {why}"),
+            MotionEvent::Refused { why, .. } => format!("key press refused: {why}"),
             MotionEvent::Over { cause, .. } => {
                 link.moving = None;
-                format!("over: {cause}")
+                format!("motion ends: {cause}")
             }
             MotionEvent::Ended { end, exec_us, .. } => {
                 let text = format!("{ended}: {}, {} ms", end_text(*end), exec_us / 1000);

@@ -57,7 +57,7 @@ pub enum Blocked {
     /// A key is held, or was until just now: this terminal doesn't report which.
     #[error("no arrow key for 2 s, then press a: this terminal tells of no release")]
     StillHeld,
-    #[error("{0} drives: a asks for control, Space stops the car all the same")]
+    #[error("{0} drives: press a to ask for control; Space stops the car anyway")]
     Held(String),
     #[error("asked {0} for control: no answer within 10 s means no")]
     Asked(String),

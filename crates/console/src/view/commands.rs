@@ -54,8 +54,9 @@ fn render_list(frame: &mut Frame<'_>, area: Rect, app: &App) {
         };
         lines.push(Line::styled(text, theme.quiet()));
     }
-    let name = app.link().map_or("no car", |link| link.info.name.as_str());
-    let title = format!(" {} ", fit(&format!("{name} can"), width.saturating_sub(2)));
+    let of = app.link().map(|link| format!(" of {}", link.info.name));
+    let title = format!("Commands{}", of.unwrap_or_default());
+    let title = format!(" {} ", fit(&title, width.saturating_sub(2)));
     let block = Block::bordered().title(title);
     frame.render_widget(
         Paragraph::new(lines)

@@ -49,9 +49,9 @@ pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> 
     let theme = app.theme();
     let nothing = || "–".to_owned();
     let asked = match (app.drive.asked(), app.last_press) {
-        (Some((id, direction)), _) => format!("{} press {}", direction.glyph(), id.number),
+        (Some((id, direction)), _) => format!("{} key press #{}", direction.glyph(), id.number),
         (None, Some((id, direction, at))) => format!(
-            "nothing (last {} press {}, {} ago)",
+            "nothing (last {} #{}, {} ago)",
             direction.glyph(),
             id.number,
             ago(at, app.now)
@@ -109,12 +109,14 @@ pub(super) fn what_now(app: &App) -> &'static str {
         _ if app.stop_failed() => "Space: try to stop again",
         _ if !app.may_drive() => "watching; Space stops the car",
         (DriveState::Offline, _) => "nothing can be sent: see the banner",
-        (DriveState::Stopped, _) => "stopped: a takes control again",
-        (DriveState::Failsafe, _) => "failsafe: a takes control again",
+        (DriveState::Stopped, _) => "stopped: press a to take control again",
+        (DriveState::Failsafe, _) => "failsafe: press a to take control again",
         (DriveState::Driving(_), _) => "let go to stop",
         (DriveState::Armed, _) => "hold an arrow key to drive; Esc gives control back",
-        (DriveState::View, ControlHolder::Other(_)) => "another drives: a asks for control",
-        (DriveState::View, _) if app.drive.needs_arming() => "a takes control",
+        (DriveState::View, ControlHolder::Other(_)) => {
+            "someone else drives: press a to ask for control"
+        }
+        (DriveState::View, _) if app.drive.needs_arming() => "press a to take control",
         (DriveState::View, _) => "an arrow key takes control and drives",
     }
 }

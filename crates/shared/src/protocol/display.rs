@@ -15,13 +15,13 @@ impl Display for PressId {
 impl Display for StopCause {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         f.write_str(match self {
-            Self::Asked => "asked for",
-            Self::Released => "let go",
+            Self::Asked => "stop requested",
+            Self::Released => "key released",
             Self::Lease => "the lease ran out",
             Self::Limit => "its time was over",
             Self::NotStarted => "it could not be started",
-            Self::Again => "once more, to be sure",
-            Self::Beginning => "a new beginning",
+            Self::Again => "repeated",
+            Self::Beginning => "initial stop",
             Self::Watchdog => "a process at the car died or hung",
             Self::Worker => "the worker that moved it is gone",
         })

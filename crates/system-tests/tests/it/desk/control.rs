@@ -9,7 +9,7 @@ async fn of_two_that_press_at_the_same_time_one_drives_and_the_other_is_told() {
     let (one, two) = tokio::join!(stand.desk(), stand.desk());
     one.send(UP);
     two.send(LEFT);
-    let refused = "drives: a asks for control";
+    let refused = "drives: press a to ask for control";
     crate::common::until("one is refused", || {
         let told = |desk: &crate::common::pty::Pty| {
             let seen = desk.picture();
