@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use crate::link::handle::{LinkHandle, LinkId};
 
 pub(crate) mod frame_socket;
-pub(crate) mod ingest;
 pub(crate) mod mjpeg;
 mod picture_writer;
 pub(crate) mod viewer;
@@ -139,7 +138,7 @@ impl Camera {
 
     /// A media connection that shows this ticket takes the place of the one before; `None`: it is
     /// not of this car's link.
-    fn attach(self: &Arc<Self>, ticket: MediaTicket) -> Option<IngestConnection> {
+    pub(crate) fn attach(self: &Arc<Self>, ticket: MediaTicket) -> Option<IngestConnection> {
         let mut held = self.lock();
         if held.ticket != Some(ticket) {
             return None;
@@ -222,16 +221,16 @@ impl Drop for WatchGuard {
 
 /// A media connection's hold on its camera.
 #[derive(Debug)]
-struct IngestConnection {
+pub(crate) struct IngestConnection {
     camera: Arc<Camera>,
     number: u64,
     /// Another took its place, or the link is gone.
-    end: CancellationToken,
+    pub end: CancellationToken,
 }
 
 impl IngestConnection {
     /// The newest picture, unless another connection shows them or nobody looks.
-    fn show(&self, picture: Picture) {
+    pub(crate) fn show(&self, picture: Picture) {
         let mut held = self.camera.lock();
         let is_current = (held.media.as_ref()).is_some_and(|media| media.number == self.number);
         if is_current && held.viewers > 0 {

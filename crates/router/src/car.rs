@@ -11,17 +11,20 @@ use std::time::{Duration, Instant};
 use p2p_shared::key::Role;
 use p2p_shared::names::{CommandName, InstanceId, LinkName, RunId};
 use p2p_shared::protocol::{
-    ControlRequest, Driver, LinkHello, MotionEvent, MotionInfo, PressId, RefusedReason, SessionId,
-    StopCause,
+    CameraState, ControlRequest, Driver, LinkHello, MotionEvent, MotionInfo, PressId,
+    RefusedReason, SessionId, StopCause,
 };
 use p2p_shared::timing;
 use tokio::sync::{Notify, mpsc};
 
+use crate::camera::Camera;
 use crate::car::control::{Control, Epochs, Event};
 use crate::feed::{Feed, Tick};
+use crate::link::LinkObserver;
 use crate::link::handle::{LinkHandle, LinkId};
 use crate::link::priority_queue::Interest;
 use crate::ops::metrics::Metrics;
+use crate::run::RunKind;
 use crate::run::record::RunRecord;
 
 mod admission;
@@ -33,7 +36,7 @@ mod presses;
 pub(crate) mod registry;
 pub(crate) mod saved_ports;
 
-pub(crate) use admission::{AdmissionError, RunKind};
+pub(crate) use admission::AdmissionError;
 
 /// Someone at a console.
 #[derive(Debug, Clone)]
@@ -324,5 +327,31 @@ impl State {
 impl Drop for State {
     fn drop(&mut self) {
         self.abort_presses();
+    }
+}
+
+impl LinkObserver for (Arc<Car>, Arc<Camera>) {
+    fn on_tick(&self, clock_ms: u64) {
+        self.0.tick(clock_ms);
+    }
+
+    fn on_round_trip(&self, rtt: Duration) {
+        self.0.round_trip(rtt);
+    }
+
+    fn on_motion(&self, link: LinkId, event: MotionEvent) {
+        self.0.moves(link, event);
+    }
+
+    fn on_camera(&self, link: LinkId, state: CameraState) {
+        self.1.says(link, state);
+    }
+
+    fn on_late_press(&self, press: PressId) {
+        self.0.too_late(press);
+    }
+
+    fn is_overtaken(&self, kind: RunKind) -> bool {
+        Car::is_overtaken(&self.0, kind)
     }
 }

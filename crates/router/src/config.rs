@@ -9,15 +9,49 @@ use p2p_shared::os;
 use p2p_shared::ports::PortRange;
 use p2p_shared::settings::{CommandLine, CommonOptions, Shell};
 
-use crate::Config;
-use crate::Patience;
 use crate::auth::certificate::{Certificate, CertificateFiles, note};
 use crate::auth::key_command::{KeyCommand, Proof};
 use crate::auth::key_store::{KeyFile, KeyStore};
+use crate::http::connection::Patience;
 use crate::http::host::HostName;
 use crate::net::limits;
 use crate::ops::inherited_listeners::InheritedListeners;
 use crate::ops::state_file::StateFile;
+
+/// What a router needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// Where it listens, main port and service ports alike.
+    pub bind: IpAddr,
+    /// The main port; 0: any.
+    pub port: u16,
+    /// The service ports that may be asked for.
+    pub service_ports: PortRange,
+    /// The keys; `None`: everyone may do everything (`--open`).
+    pub keys: Option<KeyStore>,
+    /// What is shown to those who connect by TLS; `None`: nobody can, and what is plain is taken
+    /// from anywhere.
+    pub certificate: Option<Certificate>,
+    /// The files that the certificate is from, if it is an authority's.
+    pub certificate_files: Option<CertificateFiles>,
+    /// Whether service ports take keys and commands without TLS, too.
+    pub allow_plain_http: bool,
+    /// The names by which browsers reach the router, where it has no keys.
+    pub host_names: Vec<HostName>,
+    /// Most bytes of a request's body.
+    pub max_body: usize,
+    /// How long callers are waited for.
+    pub patience: Patience,
+    /// Most service ports of one key, or with `--open` of one address.
+    pub max_links: usize,
+    /// What is run when a link is there for the first time or gone for good: a program and its
+    /// arguments.
+    pub on_link: Option<Vec<String>>,
+    /// Which service ports are open is kept here, to be opened again after a restart.
+    pub known_links: Option<StateFile>,
+    /// The sockets that we were given.
+    pub sockets: InheritedListeners,
+}
 
 /// The public relay: takes links of p2p-inner, and opens a service port for each
 #[derive(Debug, Parser)]

@@ -3,7 +3,9 @@
 
 pub(crate) mod connection;
 pub(crate) mod csrf;
+pub(crate) mod flushed;
 pub mod host;
 pub mod query;
 pub mod response;
 pub(crate) mod tls_or_plain;
+pub(crate) mod websocket;

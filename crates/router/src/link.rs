@@ -1,10 +1,34 @@
 //! The connection of an inner: the task that owns its socket, the handle by which others speak to
 //! it, and the queues between the two.
 
+use std::time::Duration;
+
+use p2p_shared::protocol::{CameraState, MotionEvent, PressId};
+
 mod command_lists;
+pub(crate) mod end;
 pub(crate) mod handle;
 mod inner_clock;
 pub(crate) mod priority_queue;
 mod run_queries;
 mod runs;
 pub(crate) mod task;
+pub(crate) mod work;
+
+use handle::LinkId;
+
+use crate::run::RunKind;
+
+/// Receives what an inner reports on its link, for its car.
+pub(crate) trait LinkObserver {
+    fn on_tick(&self, clock_ms: u64);
+    fn on_round_trip(&self, rtt: Duration);
+    fn on_motion(&self, link: LinkId, event: MotionEvent);
+    fn on_camera(&self, link: LinkId, state: CameraState);
+
+    /// A press is too old to be sent: old motion is dropped.
+    fn on_late_press(&self, press: PressId);
+
+    /// Whether a stop came after this run was asked for, so that it is not to begin.
+    fn is_overtaken(&self, kind: RunKind) -> bool;
+}

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         }
         Some(Task::Man) => os::exit_code(settings::print_man::<Options>().map_err(Into::into)),
         Some(Task::Check) => os::exit_code(check(&options)),
-        Some(Task::Health) => health_command::run(&options),
+        Some(Task::Health) => health_command::run((options.bind.0, options.port).into()),
         Some(Task::Key(command)) => os::exit_code(key(&options, command)),
         None => os::exit_code(serve(&options)),
     }

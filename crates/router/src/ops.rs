@@ -6,5 +6,6 @@ pub mod health_command;
 pub mod inherited_listeners;
 pub(crate) mod metrics;
 pub(crate) mod on_link;
+pub(crate) mod shutdown;
 pub mod signals;
 pub mod state_file;

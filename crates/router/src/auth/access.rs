@@ -45,6 +45,13 @@ impl Access {
         })
     }
 
+    /// Whether what comes from this peer may be a key or a command: nobody on the way can read or
+    /// change it, or there are no keys anyway. The peer's address decides and never a header, which
+    /// anybody can write.
+    pub(crate) fn is_private(&self, peer: IpAddr, is_tls: bool) -> bool {
+        is_tls || peer.is_loopback() || matches!(self, Self::Open)
+    }
+
     /// Whether this may still be somebody here.
     pub(crate) fn knows(&self, party: QuotaOwner) -> bool {
         match (self, party) {
@@ -234,5 +241,18 @@ impl Caller {
                 return std::future::pending().await;
             }
         }
+    }
+}
+
+/// Says in the log who was refused, but for those that show no key, which scanners do all day, or
+/// keep trying wrong ones; and not of everyone, if there are many.
+pub(crate) fn log_refusal(pending: &PendingConnection, what: &str, problem: &Problem) {
+    let (from, why) = (pending.peer(), &problem.sentence);
+    let is_common =
+        problem.status == StatusCode::TOO_MANY_REQUESTS || *why == AuthError::Missing.to_string();
+    if is_common || !pending.may_be_logged() {
+        tracing::debug!(%from, why, "{what} refused");
+    } else {
+        tracing::info!(%from, why, "{what} refused");
     }
 }

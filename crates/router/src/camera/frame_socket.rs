@@ -18,13 +18,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
-use hyper::Request;
-use hyper::Response;
-use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
 use p2p_shared::keepalive::{Due, Keepalive, PingMode};
 use p2p_shared::net::transport::Transport;
-use p2p_shared::protocol::SUBPROTOCOL;
 use p2p_shared::timing;
 use serde::Serialize;
 use tokio_tungstenite::WebSocketStream;
@@ -32,15 +27,11 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
-use crate::auth::access::Caller;
 use crate::camera::Status;
 use crate::camera::picture_writer::PictureWriter;
 use crate::camera::viewer::{Gone, Viewer};
-use crate::http::response::Problem;
 use crate::net::quota::Rate;
 use crate::net::write_timeout::WriteTimeout;
-use crate::routes::main_port;
-use crate::routes::service_port::{AnswerBody, RequestContext};
 
 /// The page's word for: another picture.
 const NEXT: &str = "next";
@@ -56,39 +47,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<PictureWriter<WriteTimeout<Transport>>>;
 
-impl RequestContext<'_> {
-    /// Answers `GET /frames`: what follows is a WebSocket.
-    pub(crate) fn frames(
-        &self,
-        caller: &Caller,
-        request: Request<Incoming>,
-    ) -> Result<Response<AnswerBody>, Problem> {
-        let headers = request.headers();
-        let accept = main_port::handshake(headers, "the page's pictures")?;
-        let is_ours = offers_ours(headers);
-        let viewer = Viewer::new(self, caller)?;
-        let serve = move |stream, read| serve(viewer, stream, read);
-        let connections = &self.context.connections;
-        let mut response = main_port::accept_websocket(connections, request, accept, serve);
-        if !is_ours {
-            response
-                .headers_mut()
-                .remove(header::SEC_WEBSOCKET_PROTOCOL);
-        }
-        Ok(response.map(AnswerBody::whole))
-    }
-}
-
-/// Whether the page asks for our version; it needn't, and a browser takes none that it hasn't
-/// asked for.
-fn offers_ours(headers: &HeaderMap) -> bool {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    let mut offered = offered
-        .iter()
-        .filter_map(|value: &HeaderValue| value.to_str().ok());
-    offered.any(|value| value.split(',').any(|word| word.trim() == SUBPROTOCOL))
-}
-
 /// A page says little, and is written to without delay.
 fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
@@ -99,7 +57,7 @@ fn limits() -> WebSocketConfig {
         .max_frame_size(Some(1024))
 }
 
-async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
+pub(crate) async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
     let lane = PictureWriter::new(WriteTimeout::new(stream));
     let limits = Some(limits());

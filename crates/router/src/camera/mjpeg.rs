@@ -2,15 +2,12 @@
 //! There is never more than one picture that the viewer has not taken: the next is the newest when
 //! that is out.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use p2p_shared::protocol::Picture;
-use tokio::sync::Notify;
 
 use crate::camera::viewer::Viewer;
+use crate::http::flushed::Flushed;
 
 /// What stands between pictures. No JPEG has a line like it.
 pub(crate) const CONTENT_TYPE: &str = "multipart/x-mixed-replace; boundary=p2p-picture";
@@ -18,36 +15,6 @@ const FIRST: &[u8] = b"--p2p-picture\r\n";
 /// Behind a picture: browsers show it when the next part begins.
 const NEXT: &[u8] = b"\r\n--p2p-picture\r\n";
 const LAST: &[u8] = b"\r\n--p2p-picture--\r\n";
-
-/// Whether all that an answer had to say so far is out: its body and its connection share this.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Live(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    is_waiting: AtomicBool,
-    out: Notify,
-}
-
-impl Live {
-    /// Something is said.
-    fn say(&self) {
-        self.0.is_waiting.store(true, Ordering::Relaxed);
-    }
-
-    /// Everything is out.
-    pub(crate) fn is_out(&self) {
-        if self.0.is_waiting.swap(false, Ordering::Relaxed) {
-            self.0.out.notify_one();
-        }
-    }
-
-    async fn out(&self) {
-        while self.0.is_waiting.load(Ordering::Relaxed) {
-            self.0.out.notified().await;
-        }
-    }
-}
 
 /// What of a picture is still to be said, in this order.
 enum Part {
@@ -61,7 +28,7 @@ enum Part {
 pub(crate) fn pictures(
     mut viewer: Viewer,
     first: Picture,
-    live: Live,
+    live: Flushed,
 ) -> BoxStream<'static, Bytes> {
     let gone = Box::pin(viewer.gone());
     // It was the newest a moment ago.

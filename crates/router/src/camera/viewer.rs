@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use p2p_shared::protocol::Picture;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
@@ -11,10 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Camera, Status, WatchGuard};
 use crate::auth::access::Caller;
-use crate::http::response::Problem;
-use crate::net::limits;
 use crate::net::quota::QuotaPermit;
-use crate::routes::service_port::RequestContext;
 
 /// A viewer.
 pub(crate) struct Viewer {
@@ -37,31 +33,25 @@ pub(crate) enum Gone {
 }
 
 impl Viewer {
-    /// Somebody who may watch, if there is room for another.
-    pub(crate) fn new(asked: &RequestContext<'_>, caller: &Caller) -> Result<Self, Problem> {
-        let context = asked.context;
-        let permit = context.viewers.take(caller.quota_owner(asked.peer.ip()));
-        let permit = permit.ok_or_else(|| {
-            context.metrics.over_quota.inc();
-            let sentence = format!(
-                "this key has {} viewers of cameras open, which is all it may: close one",
-                limits::VIEWERS
-            );
-            Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)
-        })?;
-        let camera = asked.service.camera.clone();
-        let viewers = context.metrics.viewers.clone();
+    /// A viewer of this camera, until one of `closed` is cancelled.
+    pub(crate) fn new(
+        camera: Arc<Camera>,
+        caller: Caller,
+        permit: QuotaPermit,
+        viewers: Gauge,
+        closed: [CancellationToken; 2],
+    ) -> Self {
         viewers.inc();
-        Ok(Self {
+        Self {
             watching: Some(camera.watch()),
             newest: camera.newest(),
             status: camera.status(),
             camera,
-            caller: caller.clone(),
-            closed: [context.closed.clone(), asked.service.closed.clone()],
+            caller,
+            closed,
             viewers,
             _permit: permit,
-        })
+        }
     }
 
     /// Whether it looks: a camera that nobody looks at is ended.

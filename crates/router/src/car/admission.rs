@@ -6,23 +6,7 @@ use std::sync::atomic::Ordering;
 use p2p_shared::names::CommandName;
 
 use super::Car;
-
-/// What a run is to the car's motion.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum RunKind {
-    /// Nothing.
-    #[default]
-    Plain,
-    /// It moves the car.
-    Motion {
-        /// For how long, if that was said.
-        for_ms: Option<u64>,
-        /// The number of stops when it was asked for.
-        stops: u64,
-    },
-    /// It stops the car.
-    Stop,
-}
+use crate::run::RunKind;
 
 /// Why a run may not begin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

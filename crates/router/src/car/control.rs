@@ -34,10 +34,6 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 pub(crate) struct Epochs(AtomicU64);
 
 impl Epochs {
-    pub(crate) fn starting_now() -> Self {
-        Self::starting_at(SystemTime::now())
-    }
-
     pub(crate) fn starting_at(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(AtomicU64::new(

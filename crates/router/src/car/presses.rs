@@ -50,7 +50,7 @@ impl Car {
             key: &who.key,
             begun,
         };
-        let record = RunRecord::with(feed, metrics, &wanted);
+        let record = RunRecord::new(feed, metrics, &wanted);
         state.presses.insert(id, record);
         state.newest = Some((id, who.refusals.clone()));
         // Its silence runs out sooner than its idleness.

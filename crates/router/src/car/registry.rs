@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::camera::Camera;
 use crate::car::saved_ports::SavedPort;
-use crate::link::handle::{LinkEnd, LinkHandle, LinkId, ToLink};
+use crate::link::end::LinkEnd;
+use crate::link::handle::{LinkHandle, LinkId};
+use crate::link::work::ToLink;
 use crate::net::client_net::QuotaOwner;
 
 /// So many takeovers between live inners within [`CONTENTION_WINDOW`] are a fight.

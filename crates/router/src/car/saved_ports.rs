@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::car::registry::Registry;
 use crate::net::client_net::{ClientNet, QuotaOwner};
 use crate::ops::state_file::StateFile;
 
@@ -82,13 +81,8 @@ pub(crate) fn read(file: &StateFile) -> anyhow::Result<Vec<SavedPort>> {
     })
 }
 
-/// Writes them whenever they have changed, until `closed`.
-pub(crate) async fn keep(file: StateFile, registry: Arc<Registry>, closed: CancellationToken) {
-    let changed = registry.changes();
-    keep_what_is(file, changed, || registry.saved(), closed).await;
-}
-
-async fn keep_what_is(
+/// Writes the ports of `known` whenever they have `changed`, until `closed`.
+pub(crate) async fn sync(
     file: StateFile,
     mut changed: watch::Receiver<()>,
     known: impl Fn() -> Vec<SavedPort>,
@@ -131,8 +125,7 @@ async fn keep_what_is(
 }
 
 /// Writes them as they are, before all are sent away.
-pub(crate) async fn write_last(file: StateFile, registry: &Registry) {
-    let links = registry.saved();
+pub(crate) async fn write_last(file: StateFile, links: Vec<SavedPort>) {
     let written = tokio::task::spawn_blocking(move || write(&file, &links)).await;
     if let Ok(Err(error)) = written {
         let error = format!("{error:#}");
@@ -202,7 +195,7 @@ mod tests {
         let file = StateFile::new(&dir, "links-8888.json");
         let (change, changed) = watch::channel(());
         let closed = CancellationToken::new();
-        let keeping = keep_what_is(file.clone(), changed, Vec::new, closed.clone());
+        let keeping = sync(file.clone(), changed, Vec::new, closed.clone());
         let keeping = tokio::spawn(keeping);
         change.send_replace(());
         sleep(AGAIN / 2).await;

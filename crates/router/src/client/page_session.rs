@@ -13,16 +13,16 @@ use p2p_shared::protocol::{ConsoleToRouter, RouterToConsole};
 use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 
-use crate::Context;
 use crate::auth::access::Caller;
 use crate::car::registry::ServicePort;
 use crate::client::client_socket::ClientSocket;
 use crate::client::page_protocol::{PageToRouter, RouterToPage};
 use crate::client::session::{self, Session};
+use crate::context::Context;
 use crate::http::response::Problem;
+use crate::http::websocket;
 use crate::net::quota::QuotaPermit;
 use crate::net::write_timeout::WriteTimeout;
-use crate::routes::main_port;
 
 /// The WebSocket of a page, and the port whose car it is about.
 struct PageSocket {
@@ -41,13 +41,13 @@ pub(crate) fn upgrade(
     // In this order a page that asks without an upgrade is told, too, that there is no room: of a
     // WebSocket that is refused a browser tells it nothing.
     let permit = session::permit(context, &caller, peer)?;
-    let accept = main_port::websocket_accept(request.headers())?;
+    let accept = websocket::accept_key(request.headers())?;
     let (shared, service) = (context.clone(), service.clone());
     let serve = move |stream, read| async move {
         serve(&shared, &service, (caller, peer, permit), stream, read).await;
     };
-    Ok(main_port::accept_websocket(
-        &context.links,
+    Ok(websocket::accept(
+        &context.shutdown.links,
         request,
         accept,
         serve,

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use p2p_shared::protocol::{CALLER_LEFT, Refusal, RefusedReason, SendEvent, cost};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::run::handle::{RunEvent, RunHandle};
+use crate::link::handle::RunHandle;
+use crate::run::RunEvent;
 use crate::run::record::{RunRecord, status};
 
 /// Most runs that one console has open at a time.
@@ -191,7 +192,7 @@ mod tests {
             key: "",
             begun: p2p_shared::timing::now(),
         };
-        let record = RunRecord::with(Arc::new(Feed::new()), Arc::new(Metrics::new()), &wanted);
+        let record = RunRecord::new(Arc::new(Feed::new()), Arc::new(Metrics::new()), &wanted);
         let (tell, events) = mpsc::unbounded_channel();
         let handle = RunHandle::new(run, link, events);
         let mut runs = ClientRuns::default();

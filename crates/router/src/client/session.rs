@@ -17,16 +17,16 @@ use p2p_shared::timing;
 use p2p_shared::websocket::MessageSocket;
 use tokio::sync::mpsc;
 
-use crate::Context;
-use crate::auth::access::Caller;
+use crate::auth::access::{self, Caller};
 use crate::car::DriverSession;
+use crate::context::Context;
 use crate::http::response::Problem;
+use crate::http::websocket;
 use crate::net::hello;
 use crate::net::limits;
 use crate::net::quota::QuotaPermit;
 use crate::net::unauthenticated::PendingConnection;
 use crate::ops::metrics::GaugeGuard;
-use crate::routes::main_port;
 
 use crate::client::client_socket::{ClientSocket, ConsoleSocket};
 use crate::client::task::{Console, ConsoleEnd};
@@ -50,20 +50,20 @@ pub(crate) fn upgrade(
         .allow(pending, headers, "watch", Role::may_view);
     let (caller, accept, permit) = allowed
         .and_then(|caller| {
-            let accept = main_port::websocket_accept(headers)?;
+            let accept = websocket::accept_key(headers)?;
             let permit = permit(context, &caller, peer)?;
             Ok((caller, accept, permit))
         })
         .inspect_err(|problem| {
-            main_port::refused(pending, "console", problem);
+            access::log_refusal(pending, "console", problem);
         })?;
     let shared = context.clone();
     let serve = move |stream, read| async move {
         let person = (caller, peer, permit);
         serve(&shared, person, stream, read).await;
     };
-    Ok(main_port::accept_websocket(
-        &context.links,
+    Ok(websocket::accept(
+        &context.shutdown.links,
         request,
         accept,
         serve,
@@ -76,7 +76,7 @@ pub(crate) fn permit(
     caller: &Caller,
     peer: SocketAddr,
 ) -> Result<QuotaPermit, Problem> {
-    context.consoles.take(caller.quota_owner(peer.ip())).ok_or_else(|| {
+    context.quotas.consoles.take(caller.quota_owner(peer.ip())).ok_or_else(|| {
         context.metrics.over_quota.inc();
         let sentence = format!(
             "this key has {} consoles and pages open, which is all it may: close one (a stop by /cgi is never refused)",
@@ -98,7 +98,9 @@ pub(crate) async fn serve(
 ) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
     let mut socket: ConsoleSocket = MessageSocket::accepted(WriteTimeout::new(stream), read).await;
-    let pending = context.strangers.admit(peer, &context.closed);
+    let pending = context
+        .unauthenticated
+        .admit(peer, &context.shutdown.closed);
     let hello = |message| match message {
         ConsoleToRouter::Hello { software, readonly } => Some((software, readonly)),
         _ => None,

@@ -21,11 +21,11 @@ use p2p_shared::websocket::{SocketEvent, WebSocketError};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 
-use crate::Context;
 use crate::car::cars::SessionGuard;
 use crate::car::{DriverSession, Refused};
 use crate::client::client_socket::ClientSocket;
 use crate::client::runs::ClientRuns;
+use crate::context::Context;
 use crate::feed::{Addressee, Snapshot, Tick};
 use crate::net::quota::QuotaPermit;
 
@@ -144,7 +144,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         let end = tokio::select! {
             biased;
             () = revoked => ConsoleEnd::Revoked,
-            () = context.closed.cancelled() => ConsoleEnd::GoAway,
+            () = context.shutdown.closed.cancelled() => ConsoleEnd::GoAway,
             Err(end) = self.serve() => end,
         };
         (end, self.socket)

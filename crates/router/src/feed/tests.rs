@@ -42,7 +42,7 @@ fn run(feed: &Arc<Feed>, metrics: &Arc<Metrics>, command: &CommandName, n: u64, 
         key: "me",
         begun: Instant::now(),
     };
-    let mut record = RunRecord::with(feed.clone(), metrics.clone(), &wanted);
+    let mut record = RunRecord::new(feed.clone(), metrics.clone(), &wanted);
     record.started();
     record.output(output);
     record.finish(200, "");

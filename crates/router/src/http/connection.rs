@@ -20,7 +20,7 @@ use p2p_shared::timing;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::camera::mjpeg::Live;
+use crate::http::flushed::Flushed;
 use crate::net::unauthenticated::PendingConnection;
 
 mod guard;
@@ -114,7 +114,7 @@ pub(crate) async fn serve_with<H, F, B>(
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
-            if let Some(live) = response.extensions_mut().remove::<Live>() {
+            if let Some(live) = response.extensions_mut().remove::<Flushed>() {
                 guard.is_live(live);
             }
             if is_http_10 && response.body().size_hint().exact().is_none() {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use p2p_shared::names::RunId;
@@ -153,6 +155,21 @@ pub fn answer<B>(
 /// A header's value out of something that prints as plain ASCII.
 pub fn text_value(text: &impl std::fmt::Display) -> HeaderValue {
     HeaderValue::try_from(text.to_string()).unwrap_or(HeaderValue::from_static("?"))
+}
+
+/// The body of an answer.
+pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BrokenBody>;
+
+/// Why a body broke off: the run was killed or lost when part of its output had been sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the run was killed or lost")]
+pub(crate) struct BrokenBody;
+
+/// A body that is all there.
+pub(crate) fn whole(bytes: Bytes) -> AnswerBody {
+    Full::new(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 #[cfg(test)]

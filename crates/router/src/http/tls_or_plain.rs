@@ -1,7 +1,6 @@
 //! Owns a connection from its first byte to its first request: whether it is TLS, and whether what
 //! comes without TLS may ask for anything; and what is said where none comes.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +14,8 @@ use p2p_shared::protocol::{ADMIN_PATH, CALLER_LEFT, LINK_PATH, MEDIA_PATH};
 use p2p_shared::timing;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
-use crate::Context;
-use crate::auth::access::Access;
 use crate::http::connection;
 use crate::http::response::{Executed, Problem};
 use crate::net::unauthenticated::PendingConnection;
@@ -30,14 +28,14 @@ const HANDSHAKE: u8 = 22;
 /// [`timing::HELLO`], it had to go for another, or all closed. Who has asked something by then,
 /// which we did not get to read, gets the answer of `refuse`.
 pub(crate) async fn enter(
-    context: &Context,
+    acceptor: Option<&TlsAcceptor>,
     pending: &PendingConnection,
     stream: TcpStream,
     refuse: impl Fn(StatusCode) -> Response<Bytes>,
 ) -> Option<Transport> {
     // What waits unsent is kept out of the kernel, where it would be old when it is read.
     socket::prepare_link(&stream);
-    let Some(acceptor) = &context.acceptor else {
+    let Some(acceptor) = acceptor else {
         return Some(Transport::Plain(stream));
     };
     let until = Instant::now() + timing::HELLO;
@@ -97,13 +95,6 @@ pub(crate) fn last_words(
         .executed(Executed::Unknown),
         _ => problem("this is no whole HTTP/1.1 request, or not one of this port: nothing was run"),
     }
-}
-
-/// Whether what comes from this peer may be a key or a command: nobody on the way can read or
-/// change it, or there are no keys anyway. The peer's address decides and never a header, which
-/// anybody can write.
-pub(crate) fn is_private(access: &Access, peer: IpAddr, is_tls: bool) -> bool {
-    is_tls || peer.is_loopback() || matches!(access, Access::Open)
 }
 
 /// The answer to one who had to go for another.

@@ -4,7 +4,7 @@
 use p2p_shared::protocol::CommandInfo;
 use tokio::sync::oneshot;
 
-use crate::link::task::ProtocolViolation;
+use crate::link::end::ProtocolViolation;
 
 /// Most commands of a list: as many as an inner sends.
 const MAX_COMMANDS: usize = 10_000;

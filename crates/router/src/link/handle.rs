@@ -1,17 +1,20 @@
-//! Owns the handle by which everyone speaks to a link, and why a link ends. The link itself is
-//! a task: `link/task`.
+//! Owns the handles by which others speak to a link and to one run on it. The link itself is a task:
+//! `link/task`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use p2p_shared::names::{InstanceId, LinkName, RunId};
-use p2p_shared::protocol::{CommandInfo, MAX_OPEN_RUNS, Rejection, RouterToInner, RunReport};
+use p2p_shared::protocol::{CommandInfo, MAX_OPEN_RUNS, RUN_WINDOW, RunReport, cost};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use crate::car::RunKind;
+use crate::link::end::LinkEnd;
 use crate::link::priority_queue::PriorityQueue;
-use crate::run::handle::{OpenRun, RunEvent, RunHandle, RunOrder};
+use crate::link::runs::OpenRun;
+use crate::link::work::ToLink;
+use crate::run::{RunEvent, RunKind, RunOrder};
 
 /// How long an answer may take to come: a list of the commands, of a folder of thousands on a slow
 /// card.
@@ -26,76 +29,6 @@ impl LinkId {
     fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// What a link is asked to do. The queue has no bound of its own: each open run has at most one
-/// order, one cancel and four grants in it, and open runs are bounded; lists and
-/// questions are by those who wait for them.
-#[derive(Debug)]
-pub(crate) enum ToLink {
-    Run {
-        order: RunOrder,
-        open: OpenRun,
-        /// Closed once the caller has gone away.
-        caller: mpsc::WeakUnboundedSender<RunEvent>,
-    },
-    Window {
-        run: RunId,
-        more: u32,
-    },
-    Cancel(RunId),
-    List(oneshot::Sender<Vec<CommandInfo>>),
-    AskRun(RunId, oneshot::Sender<Option<RunReport>>),
-    Notice(String),
-}
-
-/// Why a link ended, as the log tells it.
-#[derive(Debug, Clone)]
-pub(crate) enum LinkEnd {
-    /// The inner closed it.
-    Closed(String),
-    /// The network did.
-    Lost(String),
-    /// Nothing came for this long.
-    Silent(Duration),
-    /// We close it.
-    Rejected(Rejection, String),
-    /// We restart.
-    GoAway(Duration),
-}
-
-impl LinkEnd {
-    /// What the inner is told of it, where it can still be told something.
-    pub(crate) fn last_words(&self) -> Option<RouterToInner> {
-        match self {
-            Self::Rejected(rejection, message) => Some(RouterToInner::Rejected {
-                rejection: *rejection,
-                message: message.clone(),
-            }),
-            Self::GoAway(after) => Some(RouterToInner::GoAway {
-                reconnect_after_ms: u64::try_from(after.as_millis()).unwrap_or_default(),
-            }),
-            Self::Closed(_) | Self::Lost(_) | Self::Silent(_) => None,
-        }
-    }
-
-    /// Whether the port is given up with the link: nobody is to come back to it.
-    pub(crate) fn gives_up_port(&self) -> bool {
-        matches!(self, Self::Rejected(Rejection::Denied, _) | Self::GoAway(_))
-    }
-}
-
-impl std::fmt::Display for LinkEnd {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Closed(reason) if reason.is_empty() => f.write_str("the inner closed it"),
-            Self::Closed(reason) => write!(f, "the inner closed it: {reason}"),
-            Self::Lost(error) => f.write_str(error),
-            Self::Silent(silence) => write!(f, "silent for {} s", silence.as_secs()),
-            Self::Rejected(_, message) => f.write_str(message),
-            Self::GoAway(_) => f.write_str("the router is going down"),
-        }
     }
 }
 
@@ -246,5 +179,69 @@ impl LinkHandle {
     /// asker.
     pub(crate) fn send(&self, work: ToLink) {
         let _ = self.0.queue.send(work);
+    }
+}
+
+/// A caller's hold on its run. Dropped before the end, it cancels the run.
+#[derive(Debug)]
+pub(crate) struct RunHandle {
+    run: RunId,
+    link: LinkHandle,
+    events: mpsc::UnboundedReceiver<RunEvent>,
+    over: bool,
+    /// Read and not yet granted again, in units of the window.
+    read: u32,
+}
+
+impl RunHandle {
+    pub(crate) fn new(
+        run: RunId,
+        link: LinkHandle,
+        events: mpsc::UnboundedReceiver<RunEvent>,
+    ) -> Self {
+        Self {
+            run,
+            link,
+            events,
+            over: false,
+            read: 0,
+        }
+    }
+
+    /// The next event; `None` before any other means that nothing was handed to the link.
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<RunEvent>> {
+        let event = ready!(self.events.poll_recv(cx));
+        self.over = !matches!(event, Some(RunEvent::Started | RunEvent::Output(_)));
+        Poll::Ready(event)
+    }
+
+    /// The caller grants so much more output by itself, in units of the window.
+    pub(crate) fn grant(&self, more: u32) {
+        if !self.over && more > 0 {
+            self.link.send(ToLink::Window {
+                run: self.run,
+                more,
+            });
+        }
+    }
+
+    /// The caller has taken this output: as much more may come.
+    pub(crate) fn taken(&mut self, output: &[u8]) {
+        self.read += cost(output);
+        // Granting in quarters keeps the pipe full at one message for many.
+        if self.read >= RUN_WINDOW / 4 && !self.over {
+            self.link.send(ToLink::Window {
+                run: self.run,
+                more: std::mem::take(&mut self.read),
+            });
+        }
+    }
+}
+
+impl Drop for RunHandle {
+    fn drop(&mut self) {
+        if !self.over {
+            self.link.send(ToLink::Cancel(self.run));
+        }
     }
 }

@@ -11,7 +11,7 @@ use p2p_shared::protocol::{MediaTicket, PressId, RouterToInner, StopCause};
 use p2p_shared::timing;
 use tokio::sync::Notify;
 
-use crate::link::handle::{LinkHandle, ToLink};
+use crate::link::work::ToLink;
 
 /// Most runs of the stop command that wait for the link: of more, the oldest is answered that it
 /// was not executed, since newer ones follow.
@@ -213,7 +213,8 @@ impl PriorityQueue {
         self.lock().stop.take()
     }
 
-    fn close(&self) {
+    /// The link has ended: drops what waits, which tells those who wait for it.
+    pub(crate) fn close(&self) {
         let mut waiting = self.lock();
         waiting.closed = true;
         let dropped = std::mem::take(&mut waiting.stop_runs);
@@ -273,28 +274,6 @@ impl Waiting {
             }
         }
         orders
-    }
-}
-
-/// A link's hold on its mailbox: dropped, it tells those who wait.
-#[derive(Debug)]
-pub(crate) struct PriorityReader(pub LinkHandle);
-
-impl PriorityReader {
-    /// See [`PriorityQueue::next`].
-    pub(crate) async fn next(&self, room: bool) -> Outgoing {
-        self.0.drive().next(room).await
-    }
-
-    /// See [`PriorityQueue::expired`].
-    pub(crate) async fn expired(&self) -> PressId {
-        self.0.drive().expired().await
-    }
-}
-
-impl Drop for PriorityReader {
-    fn drop(&mut self) {
-        self.0.drive().close();
     }
 }
 

@@ -6,11 +6,84 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::Refusal;
-use tokio::sync::mpsc::WeakUnboundedSender;
+use p2p_shared::protocol::{RUN_WINDOW, Refusal, cost};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender};
 
-use crate::link::task::ProtocolViolation;
-use crate::run::handle::{Finish, OpenRun, RunEvent};
+use crate::link::end::ProtocolViolation;
+use crate::run::{Finish, RunEvent};
+
+/// A link's hold on a run that it is to hand over, or has. Dropped after it was handed over and
+/// before its end, it tells the caller that the run is lost.
+#[derive(Debug)]
+pub(crate) struct OpenRun {
+    events: UnboundedSender<RunEvent>,
+    handed: bool,
+    over: bool,
+    window: u32,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The inner sent more output than it was allowed to.
+#[derive(Debug)]
+pub(crate) struct WindowExceeded;
+
+impl OpenRun {
+    pub(crate) fn new(
+        events: UnboundedSender<RunEvent>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self {
+            events,
+            handed: false,
+            over: false,
+            window: RUN_WINDOW,
+            _permit: permit,
+        }
+    }
+
+    /// From now on nobody can say that it was not executed.
+    pub(crate) fn hand_over(&mut self) {
+        self.handed = true;
+    }
+
+    pub(crate) fn started(&self) {
+        self.tell(RunEvent::Started);
+    }
+
+    pub(crate) fn output(&mut self, bytes: Bytes) -> Result<(), WindowExceeded> {
+        self.window = self
+            .window
+            .checked_sub(cost(&bytes))
+            .ok_or(WindowExceeded)?;
+        self.tell(RunEvent::Output(bytes));
+        Ok(())
+    }
+
+    pub(crate) fn grant(&mut self, more: u32) {
+        self.window = self.window.saturating_add(more).min(RUN_WINDOW);
+    }
+
+    /// Its last event.
+    pub(crate) fn end(mut self, event: RunEvent) {
+        self.over = true;
+        self.tell(event);
+    }
+
+    fn tell(&self, event: RunEvent) {
+        // A caller that is gone has cancelled, which the link learns from its queue. What waits
+        // here unread is bounded by the window.
+        let _ = self.events.send(event);
+    }
+}
+
+impl Drop for OpenRun {
+    fn drop(&mut self) {
+        if self.handed && !self.over {
+            self.tell(RunEvent::Lost);
+        }
+    }
+}
 
 /// The runs that are open on a link.
 #[derive(Debug, Default)]

@@ -2,40 +2,61 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::keepalive::{Due, Keepalive, PingMode};
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{
-    InnerToRouter, LinkHello, PIECE, Refusal, Rejection, RouterToInner, RunRequest,
+    InnerToRouter, LinkHello, PIECE, PressId, Refusal, RouterToInner, RunRequest,
 };
 use p2p_shared::timing;
 use p2p_shared::timing::millis_f64;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use tokio::sync::mpsc;
 
-use crate::camera::Camera;
-use crate::car::{Car, RunKind};
+use crate::link::LinkObserver;
 use crate::link::command_lists::CommandLists;
-use crate::link::handle::{LinkEnd, LinkHandle, ToLink};
+use crate::link::end::{LinkEnd, ProtocolViolation};
+use crate::link::handle::LinkHandle;
 use crate::link::inner_clock::InnerClock;
-use crate::link::priority_queue::{Outgoing, PriorityReader};
+use crate::link::priority_queue::Outgoing;
 use crate::link::run_queries::RunQueries;
 use crate::link::runs::Runs;
-use crate::run::handle::{Finish, RunEvent, RunOrder};
+use crate::link::work::ToLink;
+use crate::run::{Finish, RunEvent, RunKind, RunOrder};
 
 /// The WebSocket of a link.
 pub(crate) type LinkSocket = MessageSocket<Transport, RouterToInner, InnerToRouter>;
 
+/// A link's hold on its mailbox: dropped, it tells those who wait.
+#[derive(Debug)]
+pub(crate) struct PriorityReader(pub LinkHandle);
+
+impl PriorityReader {
+    /// See [`PriorityQueue::next`].
+    pub(crate) async fn next(&self, room: bool) -> Outgoing {
+        self.0.drive().next(room).await
+    }
+
+    /// See [`PriorityQueue::expired`].
+    pub(crate) async fn expired(&self) -> PressId {
+        self.0.drive().expired().await
+    }
+}
+
+impl Drop for PriorityReader {
+    fn drop(&mut self) {
+        self.0.drive().close();
+    }
+}
+
 /// The task of a link. Its fields are everything that a link knows.
-pub(crate) struct LinkTask {
+pub(crate) struct LinkTask<O> {
     socket: LinkSocket,
     work: mpsc::UnboundedReceiver<ToLink>,
     handle: LinkHandle,
-    car: Arc<Car>,
-    camera: Arc<Camera>,
+    observer: O,
     drive: PriorityReader,
     /// A stop was pushed when there was no room: another waits until there is.
     is_crowded: bool,
@@ -56,13 +77,12 @@ struct Input {
     sent: Option<Instant>,
 }
 
-impl LinkTask {
+impl<O: LinkObserver> LinkTask<O> {
     pub(crate) fn new(
         socket: LinkSocket,
         work: mpsc::UnboundedReceiver<ToLink>,
         handle: LinkHandle,
-        car: Arc<Car>,
-        camera: Arc<Camera>,
+        observer: O,
         hello: &LinkHello,
     ) -> Self {
         let now = timing::now();
@@ -71,8 +91,7 @@ impl LinkTask {
             work,
             drive: PriorityReader(handle.clone()),
             handle,
-            car,
-            camera,
+            observer,
             is_crowded: false,
             clock: InnerClock::heard(hello.clock_ms),
             keepalive: Keepalive::new(PingMode::Always, now),
@@ -123,7 +142,7 @@ impl LinkTask {
             self.is_crowded &= !has_room;
             tokio::select! {
                 biased;
-                press = self.drive.expired() => self.car.too_late(press),
+                press = self.drive.expired() => self.observer.on_late_press(press),
                 outgoing = self.drive.next(has_room), if !self.is_crowded => {
                     self.is_crowded = !has_room;
                     self.send_outgoing(outgoing)?;
@@ -173,7 +192,7 @@ impl LinkTask {
             if let Some(rtt) = (timing::now() - self.started).checked_sub(sent) {
                 let rtt_ms = millis_f64(rtt);
                 tracing::debug!(link = %self.handle.name(), rtt_ms, "round trip");
-                self.car.round_trip(rtt);
+                self.observer.on_round_trip(rtt);
             }
         }
     }
@@ -242,7 +261,7 @@ impl LinkTask {
                 RouterToInner::Press { press, tick_ms, .. }
                     if self.clock.is_old(tick_ms, timing::now()) =>
                 {
-                    self.car.too_late(press);
+                    self.observer.on_late_press(press);
                     // What it was to replace is over, too.
                     self.socket.push(&RouterToInner::Release { press })?;
                 }
@@ -284,7 +303,7 @@ impl LinkTask {
         input_sent: Option<Instant>,
     ) -> Result<(), WebSocketError> {
         let run = order.run;
-        if self.car.is_overtaken(order.kind) {
+        if self.observer.is_overtaken(order.kind) {
             self.runs.overtaken(run);
         }
         if !self.runs.hand_over(run) {
@@ -337,7 +356,7 @@ impl LinkTask {
             }
             InnerToRouter::Clock { clock_ms } => {
                 self.clock = InnerClock::heard(clock_ms);
-                self.car.tick(clock_ms);
+                self.observer.on_tick(clock_ms);
             }
             InnerToRouter::Started { run } => self.runs.started(run)?,
             InnerToRouter::Output { run, bytes } => self.runs.output(run, bytes)?,
@@ -380,8 +399,8 @@ impl LinkTask {
                 self.ask_for_list(next)?;
             }
             InnerToRouter::Run { run, story } => self.questions.answer(run, story.as_ref()),
-            InnerToRouter::Motion(event) => self.car.moves(self.handle.id(), event),
-            InnerToRouter::Camera(state) => self.camera.says(self.handle.id(), state),
+            InnerToRouter::Motion(event) => self.observer.on_motion(self.handle.id(), event),
+            InnerToRouter::Camera(state) => self.observer.on_camera(self.handle.id(), state),
             InnerToRouter::Draining => self.on_draining()?,
         }
         Ok(())
@@ -406,26 +425,6 @@ impl LinkTask {
                 "{} is restarting: try again in a moment",
                 self.handle.name()
             ),
-        }
-    }
-}
-
-/// The inner said what it may not; in words for the log and for its owner.
-#[derive(Debug)]
-pub(super) struct ProtocolViolation(pub &'static str);
-
-impl From<ProtocolViolation> for LinkEnd {
-    fn from(violation: ProtocolViolation) -> Self {
-        Self::Rejected(Rejection::Protocol, violation.0.to_owned())
-    }
-}
-
-impl From<WebSocketError> for LinkEnd {
-    fn from(error: WebSocketError) -> Self {
-        if error.is_violation() {
-            Self::Rejected(Rejection::Protocol, error.to_string())
-        } else {
-            Self::Lost(error.to_string())
         }
     }
 }

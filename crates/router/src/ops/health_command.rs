@@ -11,7 +11,6 @@ use p2p_shared::text::EscapedBytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::config::Options;
 use crate::ops::health::{ANSWER, START, ask, reachable};
 
 /// Most characters of its sentence that are shown.
@@ -22,8 +21,8 @@ const SAID: usize = 500;
 const ILL: u8 = 3;
 
 /// Asks, and says what came of it: ends with 0 if the router says that it can do its job.
-pub fn run(options: &Options) -> ExitCode {
-    match asked(options) {
+pub fn run(main_port: SocketAddr) -> ExitCode {
+    match asked(main_port) {
         Ok(Ok(sentence)) => {
             #[expect(clippy::print_stdout, reason = "it is what was asked for")]
             {
@@ -42,11 +41,11 @@ pub fn run(options: &Options) -> ExitCode {
 
 /// What the router says, or why it says nothing, or why it can't be asked.
 #[tokio::main(flavor = "current_thread")]
-async fn asked(options: &Options) -> anyhow::Result<anyhow::Result<String>> {
-    if options.port == 0 {
+async fn asked(main_port: SocketAddr) -> anyhow::Result<anyhow::Result<String>> {
+    if main_port.port() == 0 {
         bail!("the main port is any that is free: which one, only the router's log says");
     }
-    let address = reachable(SocketAddr::new(options.bind.0, options.port));
+    let address = reachable(main_port);
     let limit = ANSWER.as_secs();
     let asking = async { ask(TcpStream::connect(address).await?).await };
     let answer = match timeout(ANSWER, asking).await {

@@ -61,7 +61,7 @@ impl InheritedListeners {
         }
     }
 
-    /// Those that a router [handed over](crate::Router::hand_over).
+    /// Those that a router [handed over](crate::server::Router::hand_over).
     #[must_use]
     pub fn handed_over(sockets: Vec<OwnedFd>) -> Self {
         Self::own(sockets.into_iter().map(StdListener::from).collect())

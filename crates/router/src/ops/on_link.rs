@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use p2p_shared::names::LinkName;
 use p2p_shared::os;
 use p2p_shared::text::EscapedBytes;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -16,9 +17,6 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-use crate::car::registry::ServicePort;
-use crate::feed::shortened;
 
 mod pending;
 
@@ -51,26 +49,32 @@ pub(crate) struct OnLink {
 
 impl OnLink {
     /// The port was opened for its link.
-    pub(crate) fn up(&self, service: &ServicePort) {
-        self.add(service, "up", SystemTime::now(), "");
+    pub(crate) fn up(&self, port: u16, name: &LinkName) {
+        self.add((port, name), "up", SystemTime::now(), "");
     }
 
     /// The port was given up, its link being away `since` then.
-    pub(crate) fn down(&self, service: &ServicePort, since: Instant, why: &str) {
+    pub(crate) fn down(&self, port: u16, name: &LinkName, since: Instant, why: &str) {
         let since = SystemTime::now() - since.elapsed();
-        self.add(service, "down", since, why);
+        self.add((port, name), "down", since, why);
     }
 
-    fn add(&self, service: &ServicePort, event: &'static str, since: SystemTime, why: &str) {
+    fn add(
+        &self,
+        (port, name): (u16, &LinkName),
+        event: &'static str,
+        since: SystemTime,
+        why: &str,
+    ) {
         self.with(|waiting| {
             let change = LinkChange {
                 event,
-                link: service.name().to_string(),
-                service_port: service.port,
+                link: name.to_string(),
+                service_port: port,
                 since,
-                why: shortened(why),
+                why: why.to_owned(),
             };
-            waiting.add(service.port, change);
+            waiting.add(port, change);
         });
         self.come.notify_one();
     }

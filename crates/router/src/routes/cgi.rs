@@ -1,6 +1,5 @@
 //! Owns `/cgi`: from a request to a run on the link, and from what becomes of it to an answer.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,18 +18,22 @@ use p2p_shared::text::Escaped;
 use p2p_shared::timing;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::Context;
 use crate::auth::access::Caller;
+use crate::car::AdmissionError;
 use crate::car::registry::{Occupant, ServicePort};
-use crate::car::{AdmissionError, RunKind};
+use crate::context::Context;
 use crate::http::query::CgiQuery;
-use crate::http::response::{self, Executed, Problem, answer, text_value};
+use crate::http::response::{
+    self, AnswerBody, BrokenBody, Executed, Problem, answer, text_value, whole,
+};
 use crate::link::handle::QueueError;
+use crate::link::handle::RunHandle;
 use crate::net::limits;
 use crate::net::quota::QuotaPermit;
-use crate::routes::service_port::{AnswerBody, RequestContext};
-use crate::run::handle::{Finish, RunEvent, RunHandle, RunOrder};
+use crate::routes::request::RequestContext;
+use crate::run::RunKind;
 use crate::run::record::{NewRun, RunRecord};
+use crate::run::{Finish, RunEvent, RunOrder};
 
 /// Output is kept until so much of it has come, so that a command which fails soon enough gets
 /// the status that says so.
@@ -52,7 +55,8 @@ pub(crate) async fn run(
         caller.may("run commands", Role::may_run)?;
     }
     let mut record = RunRecord::new(
-        context,
+        context.feed.clone(),
+        context.metrics.clone(),
         &NewRun {
             run,
             service_port: asked.service.port,
@@ -73,7 +77,7 @@ pub(crate) async fn run(
         // Before its body comes: no more bodies are kept than there may be runs.
         let permit = permit(asked, &caller).inspect_err(|problem| tell(&mut record, problem))?;
         record.counts(Some(permit));
-        let reading = read_body(request, context.max_body, context.patience.body);
+        let reading = read_body(request, context.http.max_body, context.http.patience.body);
         reading
             .await
             .inspect_err(|problem| tell(&mut record, problem))?
@@ -132,7 +136,7 @@ pub(crate) async fn carry_out(
         asked: timing::now(),
     };
     // Before it is looked at whether the router is going down: who comes through waits for us.
-    let token = context.open_runs.token();
+    let token = context.shutdown.open_runs.token();
     let begun = check_not_revoked(&caller).and_then(|()| begin(context, service, order));
     let handle = begun.inspect_err(|problem| tell(&mut record, problem))?;
     let open = Open {
@@ -158,7 +162,11 @@ fn not_admitted(why: &AdmissionError) -> Problem {
 
 /// The caller's part in the runs that there may be.
 fn permit(asked: &RequestContext<'_>, caller: &Caller) -> Result<QuotaPermit, Problem> {
-    let permit = asked.context.runs.take(caller.quota_owner(asked.peer.ip()));
+    let permit = asked
+        .context
+        .quotas
+        .runs
+        .take(caller.quota_owner(asked.peer.ip()));
     permit.ok_or_else(|| {
         asked.context.metrics.over_quota.inc();
         let sentence = format!(
@@ -181,7 +189,7 @@ fn check_not_revoked(caller: &Caller) -> Result<(), Problem> {
 
 /// Queues the run on the link, if there is one.
 fn begin(context: &Context, service: &ServicePort, order: RunOrder) -> Result<RunHandle, Problem> {
-    if context.draining.is_cancelled() && order.kind != RunKind::Stop {
+    if context.shutdown.draining.is_cancelled() && order.kind != RunKind::Stop {
         let sentence = "the router is restarting: try again in a moment";
         return Err(Problem::retry_after(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -395,7 +403,7 @@ impl Open {
                 (StatusCode::INTERNAL_SERVER_ERROR, sentence.into())
             }
         };
-        let body = AnswerBody::whole(body);
+        let body = whole(body);
         let mut response = answer(status, Executed::Yes, run, self.record.timing(), body);
         response
             .headers_mut()
@@ -406,11 +414,12 @@ impl Open {
     /// The answer to a run whose end is not known yet.
     fn streamed(self, run: RunId, kept: Bytes, wants_trailers: bool) -> Response<AnswerBody> {
         let timing = self.record.timing();
-        let body = AnswerBody::Run(Box::new(RunBody {
+        let body = RunBody {
             open: self,
             kept: Some(kept),
             ended: false,
-        }));
+        };
+        let body = body.boxed_unsync();
         let mut response = answer(StatusCode::OK, Executed::Yes, run, timing, body);
         if wants_trailers {
             let names = HeaderValue::from_static("P2P-Exit, Server-Timing");
@@ -439,28 +448,20 @@ fn refused(refusal: Refusal, message: &str) -> Problem {
 
 /// A body that is a run's output as it comes. One that ends in an error is never completed, so
 /// that its reader sees a broken transfer.
-pub(crate) struct RunBody {
+struct RunBody {
     open: Open,
     kept: Option<Bytes>,
     ended: bool,
 }
 
-/// The run was killed or lost when part of its output had been sent.
-#[derive(Debug, thiserror::Error)]
-#[error("the run was killed or lost")]
-pub(crate) struct Broken;
+impl Body for RunBody {
+    type Data = Bytes;
+    type Error = BrokenBody;
 
-impl From<Infallible> for Broken {
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
-}
-
-impl RunBody {
-    pub(crate) fn poll_frame(
-        &mut self,
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
         task: &mut Task<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         if let Some(bytes) = self.kept.take() {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
@@ -480,13 +481,15 @@ impl RunBody {
             return Poll::Ready(Some(frame));
         }
     }
+}
 
+impl RunBody {
     fn taken(&mut self, bytes: Bytes) -> Frame<Bytes> {
         self.open.handle.taken(&bytes);
         Frame::data(bytes)
     }
 
-    fn finished(&mut self, finish: &Finish) -> Result<Frame<Bytes>, Broken> {
+    fn finished(&mut self, finish: &Finish) -> Result<Frame<Bytes>, BrokenBody> {
         let exit = finish.end.to_string();
         match finish.end {
             End::TimedOut => return self.broken("it ran past its time limit"),
@@ -504,9 +507,9 @@ impl RunBody {
         Ok(Frame::trailers(trailers))
     }
 
-    fn broken(&mut self, why: &str) -> Result<Frame<Bytes>, Broken> {
+    fn broken(&mut self, why: &str) -> Result<Frame<Bytes>, BrokenBody> {
         self.ended = true;
         self.open.record.finish(StatusCode::OK.as_u16(), why);
-        Err(Broken)
+        Err(BrokenBody)
     }
 }

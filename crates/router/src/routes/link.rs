@@ -12,10 +12,11 @@ use p2p_shared::text::Escaped;
 use p2p_shared::timing;
 use p2p_shared::websocket::MessageSocket;
 
-use crate::Context;
 use crate::auth::access::{Access, Caller};
 use crate::car::registry::{Claim, Granted, ServicePort};
-use crate::link::handle::LinkEnd;
+use crate::context::Context;
+use crate::feed::shortened;
+use crate::link::end::LinkEnd;
 use crate::link::task::{LinkSocket, LinkTask};
 use crate::net::hello;
 use crate::routes::service_port;
@@ -48,7 +49,9 @@ impl LinkConnection {
             tracing::info!(from = %peer, key = caller.name(), why, "link refused");
         };
         let mut socket: LinkSocket = MessageSocket::accepted(stream, read).await;
-        let pending = context.strangers.admit(peer, &context.closed);
+        let pending = context
+            .unauthenticated
+            .admit(peer, &context.shutdown.closed);
         let hello = |message| match message {
             InnerToRouter::Hello(hello) => Some(hello),
             _ => None,
@@ -62,7 +65,7 @@ impl LinkConnection {
             }
         };
         drop(pending);
-        if context.draining.is_cancelled() {
+        if context.shutdown.draining.is_cancelled() {
             let later = timing::COME_BACK_SPREAD.mul_f64(jitter());
             return part(socket, &LinkEnd::GoAway(later)).await;
         }
@@ -113,9 +116,9 @@ async fn serve(
     context.metrics.links.inc();
     context.metrics.link_ups.inc();
     if is_new {
-        context.on_link.up(&service);
+        context.on_link.up(service.port, link.name());
         let serving = service_port::serve(context.clone(), service.clone());
-        context.connections.spawn(serving);
+        context.shutdown.connections.spawn(serving);
     } else {
         context.metrics.link_takeovers.inc();
     }
@@ -135,8 +138,7 @@ async fn serve(
         socket,
         work,
         link.clone(),
-        car.clone(),
-        camera.clone(),
+        (car.clone(), camera.clone()),
         hello,
     );
     let revoked = async {
@@ -164,7 +166,7 @@ async fn serve(
         tokio::select! {
             biased;
             () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
-            () = context.closed.cancelled() => {}
+            () = context.shutdown.closed.cancelled() => {}
         }
         give_up(context, &service, false, &end);
     }
@@ -174,13 +176,13 @@ async fn serve(
 /// up.
 pub(crate) fn restored(context: &Arc<Context>, service: Arc<ServicePort>) {
     let serving = service_port::serve(context.clone(), service.clone());
-    context.connections.spawn(serving);
+    context.shutdown.connections.spawn(serving);
     let context = context.clone();
-    let tracker = context.links.clone();
+    let tracker = context.shutdown.links.clone();
     tracker.spawn(async move {
         tokio::select! {
             () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
-            () = context.closed.cancelled() => {}
+            () = context.shutdown.closed.cancelled() => {}
         }
         let end = LinkEnd::Lost("it did not come back after the router's restart".to_owned());
         give_up(&context, &service, false, &end);
@@ -191,9 +193,12 @@ pub(crate) fn restored(context: &Arc<Context>, service: Arc<ServicePort>) {
 fn give_up(context: &Context, service: &Arc<ServicePort>, at_once: bool, end: &LinkEnd) {
     // What goes down with the router is no news.
     if let Some(since) = context.registry.give_up(service, at_once)
-        && !context.draining.is_cancelled()
+        && !context.shutdown.draining.is_cancelled()
     {
-        context.on_link.down(service, since, &end.to_string());
+        let why = shortened(&end.to_string());
+        context
+            .on_link
+            .down(service.port, &service.name(), since, &why);
     }
     if service.closed.is_cancelled() {
         context.cars.gone(service.port);

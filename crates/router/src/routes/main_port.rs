@@ -10,49 +10,48 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
-use p2p_shared::net::transport::Transport;
-use p2p_shared::protocol::{ADMIN_PATH, LINK_PATH, MEDIA_PATH, SUBPROTOCOL};
-use p2p_shared::text::Escaped;
+use p2p_shared::protocol::{ADMIN_PATH, LINK_PATH, MEDIA_PATH};
 use p2p_shared::timing;
 use tokio::net::TcpListener;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_util::task::TaskTracker;
 
-use crate::Context;
-use crate::auth::access::Access;
-use crate::auth::key_store::AuthError;
-use crate::camera::ingest;
+use crate::auth::access::{self, Access};
 use crate::client::session;
+use crate::context::Context;
 use crate::http::connection;
 use crate::http::csrf;
 use crate::http::host;
 use crate::http::query;
 use crate::http::response::Problem;
 use crate::http::tls_or_plain;
+use crate::http::websocket;
+use crate::net::accept::accept;
 use crate::net::accept_rate::AcceptRate;
 use crate::net::unauthenticated::PendingConnection;
 use crate::ops::health::{self, START};
 use crate::ops::metrics;
+use crate::routes::camera_ingest;
 use crate::routes::link::LinkConnection;
-use crate::routes::service_port;
 
 /// Accepts and answers until the router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
     let mut pace = AcceptRate::default();
-    while let Some((stream, peer)) =
-        service_port::accept(&context, &listener, &context.closed).await
-    {
+    let ends = [&context.shutdown.closed, &context.shutdown.handing_over];
+    while let Some((stream, peer)) = accept(&context.unauthenticated, &listener, ends).await {
         context.health.accepted(peer);
-        let tracker = context.connections.clone();
+        let tracker = context.shutdown.connections.clone();
         let caller = context.clone();
         tracker.spawn(async move {
             let context = caller;
-            let pending = context.strangers.admit(peer, &context.closed);
+            let pending = context
+                .unauthenticated
+                .admit(peer, &context.shutdown.closed);
             let refuse = |status| plain(tls_or_plain::last_words(&pending, status, timing::HELLO));
-            let Some(stream) = tls_or_plain::enter(&context, &pending, stream, refuse).await else {
+            let Some(stream) =
+                tls_or_plain::enter(context.http.acceptor.as_ref(), &pending, stream, refuse).await
+            else {
                 return;
             };
-            let is_private = tls_or_plain::is_private(&context.access, peer.ip(), stream.is_tls());
+            let is_private = context.access.is_private(peer.ip(), stream.is_tls());
             connection::serve(stream, &pending, refuse, |request| {
                 let is_fine = is_private || is_health_call(&context, peer.ip(), &request);
                 let response = if is_fine {
@@ -66,7 +65,7 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
         });
         let pause = pace.take(Instant::now());
         if !pause.is_zero() {
-            let closed = &context.closed;
+            let closed = &context.shutdown.closed;
             closed.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
     }
@@ -129,17 +128,17 @@ fn route(
     if matches!(path, LINK_PATH | MEDIA_PATH | ADMIN_PATH) {
         if let Some(sentence) = csrf::is_page(request.headers()) {
             let problem = Problem::new(StatusCode::FORBIDDEN, sentence);
-            refused(pending, path, &problem);
+            access::log_refusal(pending, path, &problem);
             return Err(problem);
         }
-    } else if let Some(names) = &context.host_names {
+    } else if let Some(names) = &context.http.host_names {
         host::check(names, request.headers())?;
     }
     match path {
         LINK_PATH => upgrade(context, pending, request),
-        MEDIA_PATH => ingest::upgrade(context, pending, request),
+        MEDIA_PATH => camera_ingest::upgrade(context, pending, request),
         ADMIN_PATH => session::upgrade(context, pending, request),
-        health::PATH if context.draining.is_cancelled() => Err(Problem::retry_after(
+        health::PATH if context.shutdown.draining.is_cancelled() => Err(Problem::retry_after(
             StatusCode::SERVICE_UNAVAILABLE,
             2,
             "the router is going down",
@@ -198,12 +197,12 @@ fn upgrade(
         .access
         .allow(pending, headers, "be a link", Role::may_link);
     let (caller, accept) = allowed
-        .and_then(|caller| Ok((caller, websocket_accept(headers)?)))
+        .and_then(|caller| Ok((caller, websocket::accept_key(headers)?)))
         .inspect_err(|problem| {
             context.metrics.link_refusals.inc();
-            refused(pending, "link", problem);
+            access::log_refusal(pending, "link", problem);
         })?;
-    if context.draining.is_cancelled() {
+    if context.shutdown.draining.is_cancelled() {
         return Err(Problem::retry_after(
             StatusCode::SERVICE_UNAVAILABLE,
             2,
@@ -220,97 +219,12 @@ fn upgrade(
         };
         candidate.run(&shared).await;
     };
-    Ok(accept_websocket(&context.links, request, accept, serve))
-}
-
-/// Says in the log who was refused, but for those that show no key, which scanners do all day, or
-/// keep trying wrong ones; and not of everyone, if there are many.
-pub(crate) fn refused(pending: &PendingConnection, what: &str, problem: &Problem) {
-    let (from, why) = (pending.peer(), &problem.sentence);
-    let is_common =
-        problem.status == StatusCode::TOO_MANY_REQUESTS || *why == AuthError::Missing.to_string();
-    if is_common || !pending.may_be_logged() {
-        tracing::debug!(%from, why, "{what} refused");
-    } else {
-        tracing::info!(%from, why, "{what} refused");
-    }
-}
-
-/// Answers that the connection becomes a WebSocket, and serves it in a task of the tracker:
-/// `serve` gets the connection and what came behind the request.
-pub(crate) fn accept_websocket<F: Future<Output = ()> + Send + 'static>(
-    tracker: &TaskTracker,
-    mut request: Request<Incoming>,
-    accept: HeaderValue,
-    serve: impl FnOnce(Transport, Vec<u8>) -> F + Send + 'static,
-) -> Response<Bytes> {
-    let upgrading = hyper::upgrade::on(&mut request);
-    tracker.spawn(async move {
-        if let Ok(upgraded) = upgrading.await
-            && let Some((stream, read)) = connection::downcast(upgraded)
-        {
-            serve(stream, read).await;
-        }
-    });
-    switching(accept)
-}
-
-/// The answer after which a connection is a WebSocket.
-fn switching(accept: HeaderValue) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    headers.insert(
-        header::SEC_WEBSOCKET_PROTOCOL,
-        HeaderValue::from_static(SUBPROTOCOL),
-    );
-    response
-}
-
-/// The answer to the WebSocket handshake (RFC 6455, 4.2) of a peer that speaks our version.
-pub(crate) fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
-    let value = |name| {
-        headers
-            .get(name)
-            .and_then(|v: &HeaderValue| v.to_str().ok())
-            .unwrap_or("")
-    };
-    let accept = handshake(headers, "p2p-inner, p2p-console or a car's page")?;
-    let offered = value(header::SEC_WEBSOCKET_PROTOCOL);
-    if !offered
-        .split(',')
-        .any(|protocol| protocol.trim() == SUBPROTOCOL)
-    {
-        let offered = if offered.is_empty() { "none" } else { offered };
-        return Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            format!(
-                "this router speaks {SUBPROTOCOL} and the peer {}: update the older of the two",
-                Escaped(offered)
-            ),
-        ));
-    }
-    Ok(accept)
-}
-
-/// The same of a peer with whatever subprotocol. The path is for `whom`.
-pub(crate) fn handshake(headers: &HeaderMap, whom: &str) -> Result<HeaderValue, Problem> {
-    let is = |name, expected: &str| {
-        let value = headers.get(name).map(HeaderValue::as_bytes);
-        value.is_some_and(|value| value.eq_ignore_ascii_case(expected.as_bytes()))
-    };
-    let is_upgrade = is(header::UPGRADE, "websocket") && is(header::SEC_WEBSOCKET_VERSION, "13");
-    let key = headers.get(header::SEC_WEBSOCKET_KEY);
-    let (true, Some(key)) = (is_upgrade, key) else {
-        let sentence = format!("this path is for {whom}: it speaks WebSocket");
-        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, sentence)
-            .with(header::UPGRADE, HeaderValue::from_static("websocket")));
-    };
-    HeaderValue::try_from(derive_accept_key(key.as_bytes()))
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
+    Ok(websocket::accept(
+        &context.shutdown.links,
+        request,
+        accept,
+        serve,
+    ))
 }
 
 #[cfg(test)]

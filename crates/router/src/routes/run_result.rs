@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 use crate::car::registry::Occupant;
+use crate::http::response::{AnswerBody, whole};
 use crate::http::response::{Executed, Problem, answer};
-use crate::routes::service_port::{AnswerBody, RequestContext};
+use crate::routes::request::RequestContext;
 
 /// Before the id.
 pub(crate) const PATH: &str = "/run/";
@@ -43,7 +44,7 @@ impl RequestContext<'_> {
                 ),
             ));
         };
-        let body = AnswerBody::whole(as_json(run, &story).to_string().into());
+        let body = whole(as_json(run, &story).to_string().into());
         let mut response = answer(StatusCode::OK, Executed::No, self.run, self.timing(), body);
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);

@@ -1,40 +1,33 @@
 //! Owns a service port: its listener, its connections, and what each path and method answers.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as Task, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
-use p2p_shared::names::RunId;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::Context;
 use crate::auth::access::Caller;
 use crate::car::registry::{Occupant, ServicePort};
 use crate::client::page_protocol::DRIVE_PATH;
 use crate::client::page_session;
+use crate::context::Context;
 use crate::http::connection;
 use crate::http::csrf;
 use crate::http::host;
 use crate::http::query;
-use crate::http::response::{Executed, Problem, Timing, answer};
+use crate::http::response::{AnswerBody, Executed, Problem, Timing, answer, whole};
 use crate::http::tls_or_plain;
-use crate::net::unauthenticated::PendingConnection;
+use crate::net::accept::accept;
 use crate::page::files;
-use crate::routes::cgi::{self, Broken, RunBody};
+use crate::routes::cgi;
+use crate::routes::request::RequestContext;
 use crate::routes::run_result;
 use crate::routes::sign_in::{HOME, SIGN_IN, SIGN_OUT};
-use crate::routes::video::Pictures;
-
-/// Pause when the system has no descriptors left for another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts and answers until the port is given up.
 pub(crate) async fn serve(context: Arc<Context>, service: Arc<ServicePort>) {
@@ -42,45 +35,13 @@ pub(crate) async fn serve(context: Arc<Context>, service: Arc<ServicePort>) {
         return;
     };
     context.metrics.service_ports.inc();
-    while let Some((stream, peer)) = accept(&context, &listener, &service.closed).await {
+    let ends = [&service.closed, &context.shutdown.handing_over];
+    while let Some((stream, peer)) = accept(&context.unauthenticated, &listener, ends).await {
         let (context, service) = (context.clone(), service.clone());
-        let tracker = context.callers.clone();
+        let tracker = context.shutdown.callers.clone();
         tracker.spawn(async move { connection(&context, &service, stream, peer).await });
     }
     context.metrics.service_ports.dec();
-}
-
-/// The next connection, or `None` when `closed`.
-pub(crate) async fn accept(
-    context: &Context,
-    listener: &TcpListener,
-    closed: &tokio_util::sync::CancellationToken,
-) -> Option<(TcpStream, SocketAddr)> {
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = closed.cancelled() => return None,
-            () = context.handing_over.cancelled() => return None,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            // IPv4 callers of a socket for both families are shown as what they are.
-            Ok((stream, peer)) => {
-                return Some((
-                    stream,
-                    SocketAddr::new(peer.ip().to_canonical(), peer.port()),
-                ));
-            }
-            // Out of descriptors, or a caller that was gone before we got to it. The others
-            // keep being served, and each that ends gives a descriptor back.
-            Err(error) => {
-                if context.strangers.may_be_logged() {
-                    tracing::warn!(%error, "a connection can't be accepted");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
 }
 
 async fn connection(
@@ -89,22 +50,23 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
 ) {
-    let pending = &context.strangers.admit(peer, &service.closed);
+    let pending = &context.unauthenticated.admit(peer, &service.closed);
     let refuse = |status: StatusCode| {
         let run = context.run_ids.next();
-        let problem = tls_or_plain::last_words(pending, status, context.patience.headers);
+        let problem = tls_or_plain::last_words(pending, status, context.http.patience.headers);
         let response = problem.into_response(run, Timing::default());
         context.metrics.answered(response.status().as_u16());
         response
     };
-    let Some(stream) = tls_or_plain::enter(context, pending, stream, refuse).await else {
+    let Some(stream) =
+        tls_or_plain::enter(context.http.acceptor.as_ref(), pending, stream, refuse).await
+    else {
         return;
     };
     let is_tls = stream.is_tls();
-    let is_private =
-        context.allow_plain_http || tls_or_plain::is_private(&context.access, peer.ip(), is_tls);
+    let is_private = context.http.allow_plain || context.access.is_private(peer.ip(), is_tls);
     connection::serve_with(
-        context.patience,
+        context.http.patience,
         stream,
         pending,
         refuse,
@@ -124,7 +86,7 @@ async fn connection(
                 Ok(response) => response,
                 Err(problem) => asked.told(problem, is_seen),
             };
-            if context.draining.is_cancelled() {
+            if context.shutdown.draining.is_cancelled() {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
@@ -135,31 +97,10 @@ async fn connection(
     .await;
 }
 
-/// A request and what it is about.
-pub(crate) struct RequestContext<'a> {
-    pub context: &'a Arc<Context>,
-    pub service: &'a Arc<ServicePort>,
-    pub pending: &'a PendingConnection,
-    pub peer: SocketAddr,
-    pub run: RunId,
-    pub begun: Instant,
-    /// Nobody on the way can listen, or may.
-    is_private: bool,
-    /// Over TLS, as far as to us.
-    pub is_tls: bool,
-}
-
 impl RequestContext<'_> {
-    pub(crate) fn timing(&self) -> Timing {
-        Timing {
-            link: self.begun.elapsed(),
-            exec: None,
-        }
-    }
-
     async fn route(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
         check_size(&request)?;
-        if let Some(names) = &self.context.host_names {
+        if let Some(names) = &self.context.http.host_names {
             host::check(names, request.headers())?;
         }
         query::refuse_keys(request.uri())?;
@@ -187,7 +128,7 @@ impl RequestContext<'_> {
             Method::GET if path != SIGN_OUT => {}
             Method::POST if allowed.ends_with("POST") => {}
             Method::HEAD | Method::OPTIONS => {
-                let body = AnswerBody::whole(Bytes::new());
+                let body = whole(Bytes::new());
                 let mut response = answer(
                     StatusCode::NO_CONTENT,
                     Executed::No,
@@ -260,7 +201,7 @@ impl RequestContext<'_> {
     ) -> Result<Response<AnswerBody>, Problem> {
         let response =
             page_session::upgrade(self.context, self.service, caller, self.peer, request)?;
-        Ok(response.map(AnswerBody::whole))
+        Ok(response.map(whole))
     }
 
     /// Answers `GET /commands`.
@@ -275,7 +216,7 @@ impl RequestContext<'_> {
         let commands = link.list().await.ok_or_else(away)?;
         let json = serde_json::to_vec(&serde_json::json!({ "commands": commands }))
             .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-        let body = AnswerBody::whole(json.into());
+        let body = whole(json.into());
         let mut response = answer(StatusCode::OK, Executed::No, self.run, self.timing(), body);
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -313,49 +254,4 @@ fn check_size(request: &Request<Incoming>) -> Result<(), Problem> {
         ));
     }
     Ok(())
-}
-
-/// The body of an answer.
-pub(crate) enum AnswerBody {
-    /// All there, until it was taken.
-    Whole(Option<Bytes>),
-    /// To come.
-    Run(Box<RunBody>),
-    /// A camera's, which go on.
-    Live(Pictures),
-}
-
-impl AnswerBody {
-    pub(crate) fn whole(bytes: Bytes) -> Self {
-        Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
-    }
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        task: &mut Task<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match &mut *self {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
-            Self::Run(body) => body.poll_frame(task),
-            Self::Live(pictures) => pictures
-                .poll_next_unpin(task)
-                .map(|bytes| bytes.map(Frame::data).map(Ok)),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(None))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Run(_) | Self::Live(_) => SizeHint::default(),
-        }
-    }
 }

@@ -15,11 +15,12 @@ use crate::auth::key_store::AuthError;
 use crate::auth::session_cookie;
 use crate::car::registry::Occupant;
 use crate::http::csrf;
+use crate::http::response::{AnswerBody, whole};
 use crate::http::response::{Executed, Problem, answer};
 use crate::page;
 use crate::page::drive_page::DrivePage;
 use crate::page::files;
-use crate::routes::service_port::{AnswerBody, RequestContext};
+use crate::routes::request::RequestContext;
 
 /// Where the form of the page goes.
 pub(crate) const SIGN_IN: &str = "/sign-in";
@@ -90,7 +91,7 @@ impl RequestContext<'_> {
     async fn key_in_form(&self, request: Request<Incoming>) -> Result<Key, Problem> {
         let bad = |sentence: &str| Problem::new(StatusCode::BAD_REQUEST, sentence);
         let reading = Limited::new(request.into_body(), MAX_FORM).collect();
-        let form = match tokio::time::timeout(self.context.patience.body, reading).await {
+        let form = match tokio::time::timeout(self.context.http.patience.body, reading).await {
             Ok(Ok(whole)) => whole.to_bytes(),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 let sentence = "that is more than a key: paste the key alone";
@@ -182,7 +183,7 @@ impl RequestContext<'_> {
             return self.form(problem);
         }
         let response = problem.into_response(self.run, self.timing());
-        response.map(AnswerBody::whole)
+        response.map(whole)
     }
 
     /// The page that asks for a key.
@@ -197,7 +198,7 @@ impl RequestContext<'_> {
     }
 
     fn page(&self, status: StatusCode, executed: Executed, html: String) -> Response<AnswerBody> {
-        let body = AnswerBody::whole(Bytes::from(html));
+        let body = whole(Bytes::from(html));
         let mut response = answer(status, executed, self.run, self.timing(), body);
         page_headers(response.headers_mut());
         response

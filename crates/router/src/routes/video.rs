@@ -2,18 +2,25 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use futures_util::StreamExt;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use p2p_shared::protocol::Picture;
 use p2p_shared::text::Escaped;
 
 use crate::auth::access::Caller;
 use crate::camera::Status;
-use crate::camera::mjpeg::{self, Live};
+use crate::camera::frame_socket;
+use crate::camera::mjpeg;
 use crate::camera::viewer::{Gone, Viewer};
+use crate::http::flushed::Flushed;
+use crate::http::response::{AnswerBody, whole};
 use crate::http::response::{Executed, Problem, answer, text_value};
-use crate::routes::service_port::{AnswerBody, RequestContext};
+use crate::http::websocket;
+use crate::net::limits;
+use crate::routes::request::RequestContext;
 
 /// How long a picture may take to come: a camera on a busy Pi takes 5 s to give its first.
 const FIRST: Duration = Duration::from_secs(8);
@@ -21,11 +28,32 @@ const FIRST: Duration = Duration::from_secs(8);
 const X_TIMESTAMP: HeaderName = HeaderName::from_static("x-timestamp");
 
 impl RequestContext<'_> {
+    /// Answers `GET /frames`: what follows is a WebSocket.
+    pub(crate) fn frames(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        let headers = request.headers();
+        let accept = websocket::handshake(headers, "the page's pictures")?;
+        let is_ours = websocket::offers_ours(headers);
+        let viewer = self.viewer(caller)?;
+        let serve = move |stream, read| frame_socket::serve(viewer, stream, read);
+        let connections = &self.context.shutdown.connections;
+        let mut response = websocket::accept(connections, request, accept, serve);
+        if !is_ours {
+            response
+                .headers_mut()
+                .remove(header::SEC_WEBSOCKET_PROTOCOL);
+        }
+        Ok(response.map(whole))
+    }
+
     /// Answers `GET /frame.jpg`.
     pub(crate) async fn frame(&self, caller: &Caller) -> Result<Response<AnswerBody>, Problem> {
-        let mut viewer = Viewer::new(self, caller)?;
+        let mut viewer = self.viewer(caller)?;
         let picture = self.picture(&mut viewer).await?;
-        let mut response = self.shown("image/jpeg", AnswerBody::whole(picture.jpeg()));
+        let mut response = self.shown("image/jpeg", whole(picture.jpeg()));
         let time = text_value(&mjpeg::timestamp(&picture));
         response.headers_mut().insert(X_TIMESTAMP, time);
         Ok(response)
@@ -33,13 +61,40 @@ impl RequestContext<'_> {
 
     /// Answers `GET /video`.
     pub(crate) async fn video(&self, caller: &Caller) -> Result<Response<AnswerBody>, Problem> {
-        let mut viewer = Viewer::new(self, caller)?;
+        let mut viewer = self.viewer(caller)?;
         let first = self.picture(&mut viewer).await?;
-        let live = Live::default();
+        let live = Flushed::default();
         let pictures = mjpeg::pictures(viewer, first, live.clone());
-        let mut response = self.shown(mjpeg::CONTENT_TYPE, AnswerBody::Live(pictures));
+        let mut response = self.shown(
+            mjpeg::CONTENT_TYPE,
+            StreamBody::new(pictures.map(Frame::data).map(Ok)).boxed_unsync(),
+        );
         response.extensions_mut().insert(live);
         Ok(response)
+    }
+
+    /// A viewer for this caller, if there is room for another.
+    fn viewer(&self, caller: &Caller) -> Result<Viewer, Problem> {
+        let context = self.context;
+        let permit = context
+            .quotas
+            .viewers
+            .take(caller.quota_owner(self.peer.ip()));
+        let permit = permit.ok_or_else(|| {
+            context.metrics.over_quota.inc();
+            let sentence = format!(
+                "this key has {} viewers of cameras open, which is all it may: close one",
+                limits::VIEWERS
+            );
+            Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)
+        })?;
+        Ok(Viewer::new(
+            self.service.camera.clone(),
+            caller.clone(),
+            permit,
+            context.metrics.viewers.clone(),
+            [context.shutdown.closed.clone(), self.service.closed.clone()],
+        ))
     }
 
     fn shown(&self, content_type: &'static str, body: AnswerBody) -> Response<AnswerBody> {
@@ -122,6 +177,3 @@ fn went(gone: Gone) -> Problem {
         ),
     }
 }
-
-/// Bytes of what goes on.
-pub(crate) type Pictures = futures_util::stream::BoxStream<'static, Bytes>;

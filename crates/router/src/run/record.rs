@@ -10,12 +10,11 @@ use p2p_shared::names::{Argument, CommandName, LinkName, RunId};
 use p2p_shared::protocol::{CALLER_LEFT, End, RunInfo, RunResult, RunSource};
 use p2p_shared::timing::millis_f64;
 
-use crate::Context;
 use crate::feed::{Feed, shortened};
 use crate::http::response::Timing;
 use crate::net::quota::QuotaPermit;
 use crate::ops::metrics::Metrics;
-use crate::run::handle::Finish;
+use crate::run::Finish;
 
 /// How much of a run's output, and of its standard error, the feed tells.
 const TOLD: usize = 1024;
@@ -57,11 +56,7 @@ pub(crate) struct RunRecord {
 }
 
 impl RunRecord {
-    pub(crate) fn new(context: &Context, wanted: &NewRun<'_>) -> Self {
-        Self::with(context.feed.clone(), context.metrics.clone(), wanted)
-    }
-
-    pub(crate) fn with(feed: Arc<Feed>, metrics: Arc<Metrics>, wanted: &NewRun<'_>) -> Self {
+    pub(crate) fn new(feed: Arc<Feed>, metrics: Arc<Metrics>, wanted: &NewRun<'_>) -> Self {
         metrics.open_runs.inc();
         let since_1970 = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http_body_util::BodyExt;
+use hyper::body::Body;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{Outcome, RunSource};
 use p2p_shared::timing;
@@ -18,7 +20,6 @@ use crate::auth::access::Caller;
 use crate::http::query::CgiQuery;
 use crate::http::response::{EXECUTED, Executed};
 use crate::routes::cgi::{self, Wish};
-use crate::routes::service_port::AnswerBody;
 use crate::run::record::{NewRun, RunRecord};
 
 /// A command that gets more input than a connection holds.
@@ -142,7 +143,8 @@ impl AnswerLog {
             }
             router.spawn(async move {
                 let record = RunRecord::new(
-                    &context,
+                    context.feed.clone(),
+                    context.metrics.clone(),
                     &NewRun {
                         run,
                         service_port: service.port,
@@ -173,9 +175,10 @@ impl AnswerLog {
                                 b"no" => Executed::No,
                                 _ => Executed::Unknown,
                             };
-                            let body = match response.body_mut() {
-                                AnswerBody::Whole(body) => body.take().unwrap_or_default(),
-                                AnswerBody::Run(_) | AnswerBody::Live(_) => bytes::Bytes::new(),
+                            // What comes as it is made is not waited for.
+                            let body = match response.body().size_hint().exact() {
+                                Some(_) => response.body_mut().collect().await.unwrap().to_bytes(),
+                                None => bytes::Bytes::new(),
                             };
                             let body = String::from_utf8_lossy(&body).into_owned();
                             (response.status().as_u16(), executed, body)

@@ -144,7 +144,7 @@ async fn watch_invariants(world: Arc<SimWorld>) {
                 world.history.violation(4, how);
             }
             world.check_known(&context.registry);
-            let runs = context.open_runs.len();
+            let runs = context.shutdown.open_runs.len();
             if runs > 200 {
                 world.history.violation(6, format!("{runs} runs are open"));
             }

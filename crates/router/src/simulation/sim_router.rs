@@ -7,31 +7,24 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use p2p_inner::simulation::Stall;
-use p2p_shared::names::RunIds;
 use p2p_shared::net::transport::Transport;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::network::StreamEnd;
-use crate::Context;
-use crate::Patience;
-use crate::Router;
-use crate::auth::access::{Access, Caller};
-use crate::car::cars::Cars;
-use crate::car::control::Epochs;
+use crate::auth::access::Caller;
 use crate::car::registry::Registry;
 use crate::car::saved_ports::SavedPort;
 use crate::client::session;
-use crate::feed::Feed;
+use crate::config::Config;
+use crate::context::Context;
+use crate::http::connection::Patience;
 use crate::net::limits;
-use crate::net::quota::Quota;
-use crate::net::unauthenticated::Unauthenticated;
-use crate::ops::health::Health;
-use crate::ops::metrics::Metrics;
+use crate::ops::inherited_listeners::InheritedListeners;
 use crate::routes::link::{self, LinkConnection};
+use crate::server::Router;
 
 /// The address that every peer seems to have.
 pub(super) const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4);
@@ -89,39 +82,24 @@ pub(super) struct SimRouter {
 impl SimRouter {
     /// Starts a router whose clock shows `time`, and which opens the saved ports again.
     pub(super) fn start(time: SystemTime, known: &Arc<Mutex<KnownPorts>>) -> Self {
-        let feed = Arc::new(Feed::new());
-        let metrics = Arc::new(Metrics::new());
-        let epochs = Epochs::starting_at(time);
-        let context = Arc::new(Context {
-            access: Access::Open,
-            host_names: None,
-            acceptor: None,
+        let config = Config {
+            bind: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            service_ports: "1024-65535".parse().unwrap(),
+            keys: None,
+            certificate: None,
+            certificate_files: None,
             allow_plain_http: true,
-            registry: Arc::new(Registry::new(
-                Ipv4Addr::LOCALHOST.into(),
-                "1024-65535".parse().unwrap(),
-                limits::LINKS,
-            )),
-            cars: Arc::new(Cars::new(feed.clone(), metrics.clone(), epochs)),
-            feed,
-            strangers: Arc::new(Unauthenticated::new(metrics.clone())),
-            consoles: Quota::new(limits::CONSOLES),
-            viewers: Quota::new(limits::VIEWERS),
-            runs: Quota::new(limits::RUNS),
-            on_link: Arc::default(),
-            metrics,
-            health: Health::new(([127, 0, 0, 1], 1).into()).unwrap(),
-            run_ids: RunIds::starting_at(time),
+            host_names: Vec::new(),
             max_body: 1 << 20,
             patience: Patience::default(),
-            draining: CancellationToken::new(),
-            handing_over: CancellationToken::new(),
-            closed: CancellationToken::new(),
-            open_runs: TaskTracker::new(),
-            callers: TaskTracker::new(),
-            connections: TaskTracker::new(),
-            links: TaskTracker::new(),
-        });
+            max_links: limits::LINKS,
+            on_link: None,
+            known_links: None,
+            sockets: InheritedListeners::default(),
+        };
+        let main_port = ([127, 0, 0, 1], 1).into();
+        let context = Arc::new(Context::new(&config, main_port, time).unwrap());
         for (link, listener) in &known.lock().unwrap().0 {
             let listener = again(listener);
             let owner = link.owner().unwrap();
@@ -131,7 +109,10 @@ impl SimRouter {
         }
         let keeping = keep(context.registry.clone(), known.clone());
         let stall = Stall::default();
-        let time = context.cars.clone().run_timers(context.closed.clone());
+        let time = context
+            .cars
+            .clone()
+            .run_timers(context.shutdown.closed.clone());
         Self {
             _time: AbortOnDropHandle::new(tokio::spawn(stall.clone().of(time))),
             _keeping: AbortOnDropHandle::new(tokio::spawn(stall.clone().of(keeping))),
@@ -143,7 +124,11 @@ impl SimRouter {
 
     /// Runs a task in the router's process.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let task = self.context.links.track_future(self.stall.clone().of(task));
+        let task = self
+            .context
+            .shutdown
+            .links
+            .track_future(self.stall.clone().of(task));
         let mut tasks = self.tasks.lock().unwrap();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
@@ -204,7 +189,7 @@ impl Drop for SimRouter {
     fn drop(&mut self) {
         self.tasks.lock().unwrap().abort_all();
         // Closes its sockets.
-        self.context.closed.cancel();
+        self.context.shutdown.closed.cancel();
         for service in self.context.registry.services() {
             service.closed.cancel();
         }

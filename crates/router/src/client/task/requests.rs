@@ -7,15 +7,17 @@ use p2p_shared::protocol::{ConsoleToRouter, Refusal, RefusedReason, RunSource, S
 use p2p_shared::timing;
 use p2p_shared::websocket::WebSocketError;
 
-use crate::car::{AdmissionError, Car, Press, Refused, RunKind};
+use crate::car::{AdmissionError, Car, Press, Refused};
 use crate::client::client_socket::ClientSocket;
 use crate::client::runs;
 use crate::client::task::{Console, ConsoleEnd};
 use crate::http::query::MAX_ARGUMENTS;
 use crate::link::handle::QueueError;
+use crate::link::handle::RunHandle;
 use crate::net::limits;
 use crate::net::quota::QuotaPermit;
-use crate::run::handle::{RunHandle, RunOrder};
+use crate::run::RunKind;
+use crate::run::RunOrder;
 use crate::run::record::{NewRun, RunRecord};
 
 /// A command that a console wants run.
@@ -242,7 +244,11 @@ impl<W: ClientSocket> Console<'_, W> {
             key: &self.person.key,
             begun,
         };
-        let mut record = RunRecord::new(self.context, &wanted);
+        let mut record = RunRecord::new(
+            self.context.feed.clone(),
+            self.context.metrics.clone(),
+            &wanted,
+        );
         let order = RunOrder {
             run,
             command: send.command,
@@ -254,7 +260,7 @@ impl<W: ClientSocket> Console<'_, W> {
         };
         self.tell(request, SendEvent::Queued { run })?;
         // Before it is looked at whether the router is going down: who comes through is waited for.
-        let token = self.context.open_runs.token();
+        let token = self.context.shutdown.open_runs.token();
         match self.begin(request, &car, order, send.for_ms) {
             Ok((handle, permit)) => {
                 record.counts(permit);
@@ -287,7 +293,7 @@ impl<W: ClientSocket> Console<'_, W> {
         let is_stop = order.kind == RunKind::Stop;
         if is_stop {
             car.stop_by_run(&self.person.driver.name, self.person.from, order.run);
-        } else if self.context.draining.is_cancelled() {
+        } else if self.context.shutdown.draining.is_cancelled() {
             let message = "the router is restarting: try again in a moment";
             let reason = Some(RefusedReason::Offline);
             return Err(NotSent::because(503, reason, message));
@@ -316,17 +322,21 @@ impl<W: ClientSocket> Console<'_, W> {
 
     /// Its part in the runs that its key may have open.
     fn run_permit(&self) -> Result<QuotaPermit, NotSent> {
-        self.context.runs.take(self.permit.owner()).ok_or_else(|| {
-            self.context.metrics.over_quota.inc();
-            let message = format!(
-                "{} runs of this key are open, which is all it may: wait for one",
-                limits::RUNS
-            );
-            NotSent {
-                refusal: Some(Refusal::Busy),
-                ..NotSent::because(429, None, message)
-            }
-        })
+        self.context
+            .quotas
+            .runs
+            .take(self.permit.owner())
+            .ok_or_else(|| {
+                self.context.metrics.over_quota.inc();
+                let message = format!(
+                    "{} runs of this key are open, which is all it may: wait for one",
+                    limits::RUNS
+                );
+                NotSent {
+                    refusal: Some(Refusal::Busy),
+                    ..NotSent::because(429, None, message)
+                }
+            })
     }
 }
 

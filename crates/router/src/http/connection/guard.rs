@@ -14,7 +14,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::camera::mjpeg::Live;
+use crate::http::flushed::Flushed;
 use crate::net::write_timeout;
 
 /// What is known of a connection by its stream, its answers' bodies, and whoever serves it.
@@ -27,7 +27,7 @@ struct State {
     body: Output,
     reset_unless_whole: bool,
     /// An answer that goes on, and wants to know when it is out.
-    live: Option<Live>,
+    live: Option<Flushed>,
     stream: Option<Transport>,
 }
 
@@ -74,7 +74,7 @@ impl Guard {
     }
 
     /// The present answer goes on and on, and its parts wait for those before them to be out.
-    pub(super) fn is_live(&self, live: Live) {
+    pub(super) fn is_live(&self, live: Flushed) {
         self.lock().live = Some(live);
     }
 

@@ -18,13 +18,13 @@ use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use thiserror::Error;
 
-use crate::Context;
-use crate::auth::access::Caller;
+use crate::auth::access::{self, Caller};
 use crate::camera::IngestConnection;
+use crate::context::Context;
 use crate::http::response::Problem;
+use crate::http::websocket;
 use crate::net::hello;
 use crate::net::unauthenticated::PendingConnection;
-use crate::routes::main_port;
 
 /// How long a car gets to take our last words.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -57,14 +57,14 @@ pub(crate) fn upgrade(
         .access
         .allow(pending, headers, "show a camera", Role::may_link);
     let (caller, accept) = allowed
-        .and_then(|caller| Ok((caller, main_port::websocket_accept(headers)?)))
-        .inspect_err(|problem| main_port::refused(pending, "media connection", problem))?;
+        .and_then(|caller| Ok((caller, websocket::accept_key(headers)?)))
+        .inspect_err(|problem| access::log_refusal(pending, "media connection", problem))?;
     let shared = context.clone();
     let serve = move |stream, read| async move {
         serve(&shared, &caller, peer, stream, read).await;
     };
-    Ok(main_port::accept_websocket(
-        &context.links,
+    Ok(websocket::accept(
+        &context.shutdown.links,
         request,
         accept,
         serve,
@@ -81,7 +81,9 @@ async fn serve(
 ) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
     let mut socket: MediaSocket = MessageSocket::accepted(stream, read).await;
-    let pending = context.strangers.admit(peer, &context.closed);
+    let pending = context
+        .unauthenticated
+        .admit(peer, &context.shutdown.closed);
     let hello = |message| match message {
         MediaToRouter::Hello {
             service_port,
@@ -106,7 +108,7 @@ async fn serve(
     tracing::debug!(from = %peer, "media connection up");
     let why = tokio::select! {
         () = attached.end.cancelled() => "it is not wanted any more".to_owned(),
-        () = context.closed.cancelled() => "the router is going down".to_owned(),
+        () = context.shutdown.closed.cancelled() => "the router is going down".to_owned(),
         end = take(context, &mut socket, &attached) => end.to_string(),
     };
     tracing::debug!(from = %peer, why, "media connection down");

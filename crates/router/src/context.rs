@@ -1,0 +1,107 @@
+//! Owns what everything in a router shares, made once at its start.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use p2p_shared::names::RunIds;
+use tokio_rustls::TlsAcceptor;
+
+use crate::auth::access::Access;
+use crate::auth::certificate::Certificate;
+use crate::car::cars::Cars;
+use crate::car::control::Epochs;
+use crate::car::registry::Registry;
+use crate::config::Config;
+use crate::feed::Feed;
+use crate::http::connection::Patience;
+use crate::http::host::HostName;
+use crate::net::limits;
+use crate::net::quota::Quota;
+use crate::net::unauthenticated::Unauthenticated;
+use crate::ops::health::Health;
+use crate::ops::metrics::Metrics;
+use crate::ops::on_link::OnLink;
+use crate::ops::shutdown::Shutdown;
+
+/// What everything in a router shares.
+pub(crate) struct Context {
+    pub access: Access,
+    pub http: HttpSettings,
+    pub unauthenticated: Arc<Unauthenticated>,
+    pub quotas: Quotas,
+    pub registry: Arc<Registry>,
+    pub cars: Arc<Cars>,
+    pub feed: Arc<Feed>,
+    pub run_ids: RunIds,
+    pub on_link: Arc<OnLink>,
+    pub metrics: Arc<Metrics>,
+    pub health: Health,
+    pub shutdown: Shutdown,
+}
+
+/// How the router speaks HTTP.
+pub(crate) struct HttpSettings {
+    /// `None`: without TLS.
+    pub acceptor: Option<TlsAcceptor>,
+    /// Service ports take keys and commands without TLS, too.
+    pub allow_plain: bool,
+    /// The names that a request may be for; `None`: any.
+    pub host_names: Option<Vec<HostName>>,
+    /// Most bytes of a request's body.
+    pub max_body: usize,
+    pub patience: Patience,
+}
+
+/// What the holder of one key may have open at a time, or with `--open` one network.
+pub(crate) struct Quotas {
+    pub consoles: Quota,
+    pub viewers: Quota,
+    pub runs: Quota,
+}
+
+impl Context {
+    /// Makes the context of a router with this main port, which starts `now`: run ids and epochs of
+    /// control begin there.
+    ///
+    /// # Errors
+    /// If the secret of session cookies can't be used, or there is no random number.
+    pub(crate) fn new(
+        config: &Config,
+        main_port: SocketAddr,
+        now: SystemTime,
+    ) -> anyhow::Result<Self> {
+        let feed = Arc::new(Feed::new());
+        let metrics = Arc::new(Metrics::new());
+        let epochs = Epochs::starting_at(now);
+        Ok(Self {
+            access: Access::by(config.keys.clone())?,
+            http: HttpSettings {
+                acceptor: config.certificate.as_ref().map(Certificate::acceptor),
+                allow_plain: config.allow_plain_http,
+                host_names: config.keys.is_none().then(|| config.host_names.clone()),
+                max_body: config.max_body,
+                patience: config.patience,
+            },
+            unauthenticated: Arc::new(Unauthenticated::new(metrics.clone())),
+            quotas: Quotas {
+                consoles: Quota::new(limits::CONSOLES),
+                viewers: Quota::new(limits::VIEWERS),
+                runs: Quota::new(limits::RUNS),
+            },
+            registry: Arc::new(Registry::new(
+                config.bind,
+                config.service_ports,
+                config.max_links,
+            )),
+            cars: Arc::new(Cars::new(feed.clone(), metrics.clone(), epochs)),
+            feed,
+            run_ids: RunIds::starting_at(now),
+            on_link: Arc::default(),
+            metrics,
+            health: Health::new(main_port).context("a random number")?,
+            shutdown: Shutdown::default(),
+        })
+    }
+}

@@ -1,0 +1,75 @@
+//! Owns why a link ends, and what an inner is told of that.
+
+use std::time::Duration;
+
+use p2p_shared::protocol::{Rejection, RouterToInner};
+use p2p_shared::websocket::WebSocketError;
+
+/// Why a link ended, as the log tells it.
+#[derive(Debug, Clone)]
+pub(crate) enum LinkEnd {
+    /// The inner closed it.
+    Closed(String),
+    /// The network did.
+    Lost(String),
+    /// Nothing came for this long.
+    Silent(Duration),
+    /// We close it.
+    Rejected(Rejection, String),
+    /// We restart.
+    GoAway(Duration),
+}
+
+impl LinkEnd {
+    /// What the inner is told of it, where it can still be told something.
+    pub(crate) fn last_words(&self) -> Option<RouterToInner> {
+        match self {
+            Self::Rejected(rejection, message) => Some(RouterToInner::Rejected {
+                rejection: *rejection,
+                message: message.clone(),
+            }),
+            Self::GoAway(after) => Some(RouterToInner::GoAway {
+                reconnect_after_ms: u64::try_from(after.as_millis()).unwrap_or_default(),
+            }),
+            Self::Closed(_) | Self::Lost(_) | Self::Silent(_) => None,
+        }
+    }
+
+    /// Whether the port is given up with the link: nobody is to come back to it.
+    pub(crate) fn gives_up_port(&self) -> bool {
+        matches!(self, Self::Rejected(Rejection::Denied, _) | Self::GoAway(_))
+    }
+}
+
+impl std::fmt::Display for LinkEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed(reason) if reason.is_empty() => f.write_str("the inner closed it"),
+            Self::Closed(reason) => write!(f, "the inner closed it: {reason}"),
+            Self::Lost(error) => f.write_str(error),
+            Self::Silent(silence) => write!(f, "silent for {} s", silence.as_secs()),
+            Self::Rejected(_, message) => f.write_str(message),
+            Self::GoAway(_) => f.write_str("the router is going down"),
+        }
+    }
+}
+
+/// The inner said what it may not; in words for the log and for its owner.
+#[derive(Debug)]
+pub(super) struct ProtocolViolation(pub &'static str);
+
+impl From<ProtocolViolation> for LinkEnd {
+    fn from(violation: ProtocolViolation) -> Self {
+        Self::Rejected(Rejection::Protocol, violation.0.to_owned())
+    }
+}
+
+impl From<WebSocketError> for LinkEnd {
+    fn from(error: WebSocketError) -> Self {
+        if error.is_violation() {
+            Self::Rejected(Rejection::Protocol, error.to_string())
+        } else {
+            Self::Lost(error.to_string())
+        }
+    }
+}

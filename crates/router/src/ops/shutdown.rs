@@ -1,0 +1,21 @@
+//! Owns how far the router is on its way down, and the tasks that its end waits for.
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The phases of a router's end, each a token that is cancelled once, and its tasks by kind.
+#[derive(Debug, Default)]
+pub(crate) struct Shutdown {
+    /// No new runs.
+    pub draining: CancellationToken,
+    /// No new connections: they wait at the sockets for the router after this one.
+    pub handing_over: CancellationToken,
+    /// No new anything.
+    pub closed: CancellationToken,
+    pub open_runs: TaskTracker,
+    /// Connections to service ports.
+    pub callers: TaskTracker,
+    /// All other tasks but those of links, consoles and pages.
+    pub connections: TaskTracker,
+    pub links: TaskTracker,
+}

@@ -1,0 +1,35 @@
+//! Owns what the answer to one request on a service port is made from.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use p2p_shared::names::RunId;
+
+use crate::car::registry::ServicePort;
+use crate::context::Context;
+use crate::http::response::Timing;
+use crate::net::unauthenticated::PendingConnection;
+
+/// A request and what it is about.
+pub(crate) struct RequestContext<'a> {
+    pub context: &'a Arc<Context>,
+    pub service: &'a Arc<ServicePort>,
+    pub pending: &'a PendingConnection,
+    pub peer: SocketAddr,
+    pub run: RunId,
+    pub begun: Instant,
+    /// Nobody on the way can listen, or may.
+    pub is_private: bool,
+    /// Over TLS, as far as to us.
+    pub is_tls: bool,
+}
+
+impl RequestContext<'_> {
+    pub(crate) fn timing(&self) -> Timing {
+        Timing {
+            link: self.begun.elapsed(),
+            exec: None,
+        }
+    }
+}

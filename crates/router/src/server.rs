@@ -1,0 +1,232 @@
+//! Owns a router from its start to its end: opens its ports, drains its runs, and closes or hands
+//! over its sockets.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use p2p_shared::net::socket;
+use p2p_shared::timing;
+use tokio::net::TcpListener;
+
+use crate::car::registry::Occupant;
+use crate::car::saved_ports;
+use crate::config::Config;
+use crate::context::Context;
+use crate::link::end::LinkEnd;
+use crate::ops::inherited_listeners::InheritedListeners;
+use crate::ops::state_file::StateFile;
+use crate::routes;
+
+/// How long connections that are kept open get for another request when the router goes down: its
+/// answer says that it is the last. Closed without one, a request that is on its way gets none.
+const LAST_REQUESTS: Duration = Duration::from_millis(500);
+/// How long connections get to take their last answer when the router goes down.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// A router that is running. Dropped without [`shut_down`](Self::shut_down), it ends at once.
+pub struct Router {
+    pub(crate) context: Arc<Context>,
+    pub(crate) address: SocketAddr,
+    pub(crate) listener: Arc<TcpListener>,
+    pub(crate) known_links: Option<StateFile>,
+}
+
+impl Router {
+    /// Opens the main port and starts.
+    ///
+    /// # Errors
+    /// If the main port can't be opened.
+    pub fn start(mut config: Config) -> anyhow::Result<Self> {
+        let address = SocketAddr::new(config.bind, config.port);
+        let given = config.sockets.take_main(config.port, config.bind);
+        let listener = given
+            .unwrap_or_else(|| socket::listen(address))
+            .with_context(|| {
+                format!("the main port {address} can't be opened: is another router running there?")
+            })?;
+        let listener = Arc::new(listener);
+        let address = listener.local_addr().context("the main port's address")?;
+        let context = Arc::new(Context::new(&config, address, SystemTime::now())?);
+        if let Some(keys) = config.keys {
+            context
+                .shutdown
+                .connections
+                .spawn(keys.watch(context.shutdown.closed.clone().cancelled_owned()));
+        }
+        if let Some((certificate, files)) = config.certificate.zip(config.certificate_files) {
+            let following = certificate.follow(files, context.shutdown.closed.clone());
+            context.shutdown.connections.spawn(following);
+        }
+        if let Some(program) = config.on_link {
+            let telling = context
+                .on_link
+                .clone()
+                .tell(program, context.shutdown.closed.clone());
+            context.shutdown.connections.spawn(telling);
+        }
+        let keeping_time = context
+            .cars
+            .clone()
+            .run_timers(context.shutdown.closed.clone());
+        context.shutdown.connections.spawn(keeping_time);
+        if let Some(file) = config.known_links.clone() {
+            restore(&context, &file, &mut config.sockets);
+            let closed = context.shutdown.closed.clone();
+            let registry = context.registry.clone();
+            let known = move || registry.saved();
+            let keeping = saved_ports::sync(file, context.registry.changes(), known, closed);
+            context.shutdown.connections.spawn(keeping);
+        }
+        for port in config.sockets.left() {
+            tracing::warn!(
+                port,
+                "the socket that was given for this port is closed: nobody had it, and it is not the main port"
+            );
+        }
+        context
+            .shutdown
+            .connections
+            .spawn(routes::main_port::serve(context.clone(), listener.clone()));
+        let (looking, closed) = (context.clone(), context.shutdown.closed.clone());
+        context.shutdown.connections.spawn(async move {
+            let watching = looking.health.watch();
+            closed.run_until_cancelled(watching).await;
+        });
+        Ok(Self {
+            context,
+            address,
+            listener,
+            known_links: config.known_links,
+        })
+    }
+
+    /// The main port's address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same as [`shut_down`](Self::shut_down), but that the ports stay open: their sockets, of
+    /// which whoever gets them takes on those who have called meanwhile. When nothing runs any more
+    /// and it `is_wanted` no longer, they are not kept for anybody.
+    pub async fn hand_over(self, is_wanted: impl Fn() -> bool) -> Vec<OwnedFd> {
+        let services = self.context.registry.services();
+        let listeners = services.iter().filter_map(|service| service.listener());
+        let listeners: Vec<_> = [self.listener.clone()]
+            .into_iter()
+            .chain(listeners)
+            .collect();
+        self.end(is_wanted).await;
+        drop(services);
+        let sockets = listeners.iter().filter_map(|listener| {
+            // The last to hold it is not always we: somebody's farewell may take longer.
+            listener.as_fd().try_clone_to_owned().ok()
+        });
+        sockets.collect()
+    }
+
+    /// Refuses new runs, lets the running ones end for [`timing::DRAIN`], sends the inners away
+    /// with a time to come back, and closes everything.
+    pub async fn shut_down(self) {
+        self.end(|| false).await;
+    }
+
+    async fn end(self, hands_over: impl Fn() -> bool) {
+        let context = &self.context;
+        context.shutdown.draining.cancel();
+        context.cars.close();
+        context.shutdown.open_runs.close();
+        if tokio::time::timeout(timing::DRAIN, context.shutdown.open_runs.wait())
+            .await
+            .is_err()
+        {
+            let left = context.shutdown.open_runs.len();
+            tracing::warn!(runs = left, "runs are cut off: they did not end in time");
+        }
+        if hands_over() {
+            context.shutdown.handing_over.cancel();
+        }
+        context.shutdown.callers.close();
+        let _ = tokio::time::timeout(LAST_REQUESTS, context.shutdown.callers.wait()).await;
+        if let Some(file) = self.known_links.clone() {
+            saved_ports::write_last(file, context.registry.saved()).await;
+        }
+        let services = context.registry.services();
+        let spread = timing::COME_BACK_SPREAD;
+        for (n, service) in (0_u32..).zip(&services) {
+            if let Occupant::Linked(link) = service.occupant() {
+                let share = f64::from(n) / (services.len() as f64);
+                link.end(LinkEnd::GoAway(spread.mul_f64(share)));
+            }
+        }
+        context.shutdown.closed.cancel();
+        for service in &services {
+            service.closed.cancel();
+        }
+        context.shutdown.connections.close();
+        context.shutdown.links.close();
+        let last = async {
+            context.shutdown.links.wait().await;
+            context.shutdown.callers.wait().await;
+            context.shutdown.connections.wait().await;
+        };
+        // Who doesn't take its last answer by then does without.
+        let _ = tokio::time::timeout(LAST_ANSWERS, last).await;
+    }
+}
+
+/// Opens the service ports that were open before, for whoever had them.
+fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut InheritedListeners) {
+    let known = saved_ports::read(file).unwrap_or_else(|error| {
+        let error = format!("{error:#}");
+        tracing::warn!(error, "which service ports were open is not known");
+        Vec::new()
+    });
+    let mut count = 0;
+    for link in known {
+        let given = sockets.take(link.service_port, context.registry.bind());
+        let holder = link.owner().filter(|owner| context.access.knows(*owner));
+        let Some(holder) = holder else {
+            tracing::info!(
+                link = %link.name, service_port = link.service_port,
+                "this port stays closed: whose it was has no key any more"
+            );
+            continue;
+        };
+        match context
+            .registry
+            .restore(&link, holder, given.and_then(Result::ok))
+        {
+            Some(service) => {
+                routes::link::restored(context, service);
+                count += 1;
+            }
+            None => tracing::warn!(
+                link = %link.name, service_port = link.service_port,
+                "this port was open before and can't be opened again"
+            ),
+        }
+    }
+    if count > 0 {
+        tracing::info!(
+            ports = count,
+            "service ports are open again, and wait for their inners"
+        );
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.context.shutdown.draining.cancel();
+        self.context.shutdown.closed.cancel();
+        for service in self.context.registry.services() {
+            service.closed.cancel();
+            if let Occupant::Linked(link) = service.occupant() {
+                link.end(LinkEnd::GoAway(Duration::ZERO));
+            }
+        }
+    }
+}
