@@ -48,7 +48,7 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
     };
     let loaded = key::load(options.common.key_file.as_deref())?;
     let target = RouterTarget {
-        router: router.0,
+        router,
         key: loaded.map(|loaded| loaded.key),
         readonly: options.readonly,
     };

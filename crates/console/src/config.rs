@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -35,8 +34,8 @@ pub struct Options {
     #[command(subcommand)]
     pub task: Option<Task>,
     /// The router: HOST or HOST:PORT (its main port, default 8888)
-    #[arg(long, value_name = "HOST:PORT", env = "P2P_ROUTER", global = true)]
-    pub router: Option<RouterArgument>,
+    #[arg(long, value_name = "HOST:PORT", env = "P2P_ROUTER", global = true, value_parser = parse_router)]
+    pub router: Option<RouterAddress>,
     /// Open this link on the Drive screen
     #[arg(long, value_name = "NAME", env = "P2P_LINK", global = true)]
     pub link: Option<String>,
@@ -133,42 +132,35 @@ fn corrected(words: &[Cow<'_, str>], error: &clap::Error) -> Option<String> {
     Some(Escaped(&line).to_string())
 }
 
-/// A router's address: `HOST`, `HOST:PORT`, `[V6]:PORT` or `V6`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouterArgument(pub RouterAddress);
-
-impl FromStr for RouterArgument {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let address = |host: &str, port| {
-            if host.is_empty() {
-                return Err("it has no host: write HOST:PORT".to_owned());
-            }
-            let host = host.to_owned();
-            Ok(Self(RouterAddress { host, port }))
-        };
-        if text.contains(['/', ' ', '@', '?', '#']) {
-            return Err("write HOST:PORT, without anything before or behind it".to_owned());
+/// Parses a router's address: `HOST`, `HOST:PORT`, `[V6]:PORT` or `V6`.
+fn parse_router(text: &str) -> Result<RouterAddress, String> {
+    let address = |host: &str, port| {
+        if host.is_empty() {
+            return Err("it has no host: write HOST:PORT".to_owned());
         }
-        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-            let (host, rest) = rest
-                .split_once(']')
-                .ok_or("the bracket isn't closed: write [ADDRESS]:PORT")?;
-            (host, rest.strip_prefix(':'))
-        } else if text.matches(':').count() > 1 {
-            (text, None)
-        } else {
-            text.split_once(':')
-                .map_or((text, None), |(host, port)| (host, Some(port)))
-        };
-        let Some(port) = port else {
-            return address(host, MAIN_PORT);
-        };
-        match port.parse() {
-            Ok(0) | Err(_) => Err(format!("{port:?} is not a port: 1 to 65535")),
-            Ok(port) => address(host, port),
-        }
+        let host = host.to_owned();
+        Ok(RouterAddress { host, port })
+    };
+    if text.contains(['/', ' ', '@', '?', '#']) {
+        return Err("write HOST:PORT, without anything before or behind it".to_owned());
+    }
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest
+            .split_once(']')
+            .ok_or("the bracket isn't closed: write [ADDRESS]:PORT")?;
+        (host, rest.strip_prefix(':'))
+    } else if text.matches(':').count() > 1 {
+        (text, None)
+    } else {
+        text.split_once(':')
+            .map_or((text, None), |(host, port)| (host, Some(port)))
+    };
+    let Some(port) = port else {
+        return address(host, MAIN_PORT);
+    };
+    match port.parse() {
+        Ok(0) | Err(_) => Err(format!("{port:?} is not a port: 1 to 65535")),
+        Ok(port) => address(host, port),
     }
 }
 
@@ -186,7 +178,7 @@ mod tests {
     use super::*;
 
     fn router(text: &str) -> Option<(String, u16)> {
-        let RouterArgument(address) = text.parse().ok()?;
+        let address = parse_router(text).ok()?;
         Some((address.host, address.port))
     }
 

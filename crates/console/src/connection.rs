@@ -12,7 +12,7 @@ use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{ADMIN_PATH, ConsoleToRouter, RouterToConsole};
 use p2p_shared::timing::{micros, millis};
-use p2p_shared::websocket::{MessageSocket, SocketEvent};
+use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -96,15 +96,15 @@ pub async fn run(
             return;
         };
         let end = match dialled {
-            Err(error) => LostConnection::of(&error),
+            Err(error) => LostConnection::from(&error),
             Ok(socket) => {
                 reconnect.connected();
                 if events.send(ConnectionEvent::Connected).await.is_err() {
                     return;
                 }
                 match serve(socket, &events, &mut requests, &mut ping_every).await {
-                    None => return,
-                    Some(end) => end,
+                    Ok(()) => return,
+                    Err(end) => end,
                 }
             }
         };
@@ -154,13 +154,6 @@ struct LostConnection {
 }
 
 impl LostConnection {
-    fn of(error: &DialError) -> Self {
-        Self {
-            why: error.to_string(),
-            least_pause: error.least_pause(),
-        }
-    }
-
     fn because(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),
@@ -169,13 +162,28 @@ impl LostConnection {
     }
 }
 
-/// Carries messages until the connection is lost; returns `None` when asked to end.
+impl From<&DialError> for LostConnection {
+    fn from(error: &DialError) -> Self {
+        Self {
+            why: error.to_string(),
+            least_pause: error.least_pause(),
+        }
+    }
+}
+
+impl From<WebSocketError> for LostConnection {
+    fn from(error: WebSocketError) -> Self {
+        Self::because(connection_error(&error))
+    }
+}
+
+/// Carries messages until the connection is lost; returns when asked to end.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: MessageSocket<S, ConsoleToRouter, RouterToConsole>,
     events: &mpsc::Sender<ConnectionEvent>,
     requests: &mut mpsc::UnboundedReceiver<ToRouter>,
     ping_every: &mut Duration,
-) -> Option<LostConnection> {
+) -> Result<(), LostConnection> {
     let start = Instant::now();
     let mut outbox = Outbox::default();
     let mut last_traffic = Instant::now();
@@ -188,9 +196,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         while socket.has_room()
             && let Some(message) = outbox.take()
         {
-            if let Err(error) = socket.push(&message) {
-                return Some(LostConnection::because(error.to_string()));
-            }
+            socket.push(&message)?;
         }
         stuck_since = match stuck_since {
             _ if socket.has_room() => None,
@@ -208,7 +214,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 None | Some(ToRouter::End) => {
                     farewell(socket, outbox).await;
-                    return None;
+                    return Ok(());
                 }
             },
             // Before what comes in: under a steady flood of that no ping would go out, and the
@@ -220,19 +226,17 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     continue;
                 }
                 if silence > DEAD {
-                    return Some(LostConnection::because(format!("the router was silent for {} s", silence.as_secs())));
+                    return Err(LostConnection::because(format!("the router was silent for {} s", silence.as_secs())));
                 }
                 if stuck_since.is_some_and(|since| since.elapsed() > WRITE) {
-                    return Some(LostConnection::because("nothing goes out to the router any more"));
+                    return Err(LostConnection::because("nothing goes out to the router any more"));
                 }
                 if socket.has_room() {
                     let sent_us = micros(start.elapsed());
                     let payload = Bytes::copy_from_slice(&sent_us.to_be_bytes());
-                    if let Err(error) = socket.push_ping(payload) {
-                        return Some(LostConnection::because(error.to_string()));
-                    }
+                    socket.push_ping(payload)?;
                     if events.send(ConnectionEvent::Pinged).await.is_err() {
-                        return None;
+                        return Ok(());
                     }
                 }
             }
@@ -245,21 +249,21 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                         }
                         let message = ConnectionEvent::Message(Box::new(message));
                         if events.send(message).await.is_err() {
-                            return None;
+                            return Ok(());
                         }
                     }
                     Ok(SocketEvent::Pong(payload)) => {
                         if let Some(rtt) = round_trip(&payload, start)
                             && events.send(ConnectionEvent::Ponged(rtt)).await.is_err()
                         {
-                            return None;
+                            return Ok(());
                         }
                     }
                     Ok(SocketEvent::Writable | SocketEvent::Ping) => {}
                     Ok(SocketEvent::Closed(why)) => {
-                        return Some(LostConnection { why: closed_connection(&why), least_pause });
+                        return Err(LostConnection { why: closed_connection(&why), least_pause });
                     }
-                    Err(error) => return Some(LostConnection { why: connection_error(&error), least_pause }),
+                    Err(error) => return Err(LostConnection { why: connection_error(&error), least_pause }),
                 }
             }
         }
@@ -301,7 +305,7 @@ mod tests {
             host: "router".to_owned(),
             port: 8888,
         };
-        let no_key = LostConnection::of(&DialError::NoKey { router: router() });
+        let no_key = LostConnection::from(&DialError::NoKey { router: router() });
         assert_eq!(no_key.least_pause, backoff::DENIED);
         for retry_after in [None, Some(Duration::from_secs(10))] {
             let busy = DialError::Refused {
@@ -309,7 +313,7 @@ mod tests {
                 said: "close one".to_owned(),
                 retry_after,
             };
-            let busy = LostConnection::of(&busy);
+            let busy = LostConnection::from(&busy);
             assert_eq!(busy.least_pause, retry_after.unwrap_or_default());
         }
     }

@@ -187,33 +187,35 @@ impl App {
     }
 
     fn answer_request(&mut self, wish: ControlRequest) {
-        let Some(link) = self.link() else { return };
-        let asked = link.info.control.request.is_some();
-        let service_port = link.info.service_port;
+        let asked = self
+            .link()
+            .is_some_and(|link| link.info.control.request.is_some());
         if asked && matches!(self.holder(), ControlHolder::Us { .. }) {
             if wish == ControlRequest::Grant {
                 self.drive_with(|drive, _| drive.release_all());
             }
-            self.effects.push(Effect::Send(ConsoleToRouter::Control {
-                service_port,
-                wish,
-            }));
+            self.send_control(wish);
         }
     }
 
     fn seize(&mut self) {
-        let Some(link) = self.link() else { return };
-        let service_port = link.info.service_port;
-        if !self.role.may_administer() || self.setup.readonly {
-            return self.notify(
-                "only an admin key may seize control: press a to ask for it",
-                true,
-            );
+        if self.link().is_none() {
+            return;
         }
-        self.effects.push(Effect::Send(ConsoleToRouter::Control {
-            service_port,
-            wish: ControlRequest::Seize,
-        }));
+        if !self.role.may_administer() || self.setup.readonly {
+            let why = "only an admin key may seize control: press a to ask for it";
+            return self.notify(why, true);
+        }
+        self.send_control(ControlRequest::Seize);
+    }
+
+    fn send_control(&mut self, wish: ControlRequest) {
+        let link = self.link();
+        let message = link.map(|link| ConsoleToRouter::Control {
+            service_port: link.info.service_port,
+            wish,
+        });
+        self.effects.extend(message.map(Effect::Send));
     }
 
     fn scroll(&mut self, by: isize) {
@@ -331,8 +333,7 @@ impl App {
 
     pub(super) fn stop_if_ours(&mut self) {
         if self.drive.is_armed() {
-            let orders = vec![DriveOrder::Stop];
-            self.carry_out(orders);
+            self.carry_out(vec![DriveOrder::Stop]);
         }
     }
 

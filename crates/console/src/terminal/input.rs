@@ -125,20 +125,17 @@ fn size() -> Option<(u16, u16)> {
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
-enum PollOutcome {
+pub(super) enum PollOutcome {
     Input,
     Nothing,
     Gone,
 }
 
 /// Waits for input, and reports whether the terminal is still there.
-fn poll_terminal(timeout: Duration) -> PollOutcome {
+pub(super) fn poll_terminal(timeout: Duration) -> PollOutcome {
     let stdin = io::stdin();
     let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
-    let timeout = Timespec {
-        tv_sec: 0,
-        tv_nsec: i64::from(timeout.subsec_nanos()),
-    };
+    let timeout = Timespec::try_from(timeout).unwrap_or_default();
     match poll(&mut fds, Some(&timeout)) {
         Ok(0) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => PollOutcome::Nothing,
         Ok(_) => {

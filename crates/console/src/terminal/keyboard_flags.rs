@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use crossterm::event::KeyboardEnhancementFlags;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::input::{PollOutcome, poll_terminal};
 
 /// Asks for the flags, then for the terminal's identity. Every terminal answers the second
 /// question; one that answers only that knows no flags.
@@ -21,19 +22,13 @@ pub(super) fn ask() -> Option<KeyboardEnhancementFlags> {
     let asked = Instant::now();
     let mut answer = Vec::new();
     while let Some(left) = PATIENCE.checked_sub(asked.elapsed()) {
-        let stdin = io::stdin();
-        let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
-        let left = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(1),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        };
-        match poll(&mut fds, Some(&left)) {
-            Ok(1..) if fds[0].revents().contains(PollFlags::IN) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            _ => break,
+        match poll_terminal(left) {
+            PollOutcome::Input => {}
+            PollOutcome::Nothing => continue,
+            PollOutcome::Gone => break,
         }
         let mut piece = [0; 256];
-        match rustix::io::read(&stdin, &mut piece) {
+        match rustix::io::read(io::stdin(), &mut piece) {
             Ok(0) | Err(_) => break,
             Ok(n) => answer.extend_from_slice(piece.get(..n)?),
         }
