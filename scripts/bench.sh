@@ -4,6 +4,7 @@ set -eu
 here=$(dirname -- "$(readlink -f -- "$0")")
 . "$here/lib/process.sh"
 . "$here/lib/tools.sh"
+. "$here/lib/stand.sh"
 . "$here/lib/bench-stand.sh"
 . "$here/lib/bench-loads.sh"
 . "$here/lib/bench-links.sh"
@@ -66,8 +67,30 @@ wants() { # PART...
     return 1
 }
 
-step() { # SENTENCE
-    printf '\n== %s\n' "$*" >&2
+measure() {
+    step "Building ($profile)"
+    build "$profile" p2p-router p2p-inner load links echo-worker
+    load=$bin/load
+    ! wants oneshot worker || need_bore
+    if wants oneshot worker open keys; then
+        step "Starting what is measured"
+        start_stand
+        step "Warming up"
+        warming=yes time=1 && one_round
+        warming='' time=$seconds
+        for round in $(seq "$rounds"); do
+            step "Round $round of $rounds"
+            one_round
+        done
+        [ -z "$plots" ] || ! wants open || latency_by_rate
+        end_all
+    fi
+    if wants links; then
+        start_links
+        watch_links
+        links_come_back
+        end_all
+    fi
 }
 
 forget_settings
@@ -77,44 +100,8 @@ need curl curl
 ! wants oneshot worker keys || need wrk wrk
 ! wants oneshot worker || PATH=$PATH:/usr/sbin need lighttpd lighttpd
 cd "$here/.."
-target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-
-step "Building ($profile)"
-flags=--locked
-[ "$profile" = debug ] || flags="$flags --release"
-# shellcheck disable=SC2086
-cargo build $flags --bin p2p-router --bin p2p-inner --bin load --bin links --bin echo-worker ||
-    die 1 "the build has failed, see above"
-bin=$target/$profile load=$target/$profile/load
-! wants oneshot worker || need_bore
-
-work=$(mktemp -d "${TMPDIR:-/tmp}/p2prouter-bench.XXXXXX")
+open_work bench end_all
 warming=''
-trap end_stand EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-trap 'exit 129' HUP
-trap 'exit 141' PIPE
-
-if wants oneshot worker open keys; then
-    step "Starting what is measured"
-    start_stand
-    step "Warming up"
-    warming=yes time=1 && one_round
-    warming='' time=$seconds
-    for round in $(seq "$rounds"); do
-        step "Round $round of $rounds"
-        one_round
-    done
-    [ -z "$plots" ] || ! wants open || latency_by_rate
-    end_all
-fi
-if wants links; then
-    start_links
-    watch_links
-    links_come_back
-    end_all
-fi
-
+measure >&2
 table
 [ -z "$plots" ] || plots

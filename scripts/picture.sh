@@ -18,25 +18,21 @@ case ${1-} in
     *) die 2 "no such option: $1 (see --help)" ;;
 esac
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/p2prouter-picture.XXXXXX")
-trap 'tm kill-server 2>/dev/null || :; rm -rf "$work"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-
-# A server of its own: nothing of the caller's tmux, and nothing of his settings.
+# A tmux server of its own, with nothing of the caller's settings.
 tm() {
     tmux -f /dev/null -S "$work/tmux" "$@"
 }
 
-# Waits until the screen shows this.
+close_terminal() {
+    tm kill-server 2>/dev/null
+}
+
+shows() { # PATTERN
+    tm capture-pane -t demo -p | grep -q -e "$1"
+}
+
 await() { # PATTERN
-    clock
-    deadline=$((now + 20))
-    while ! tm capture-pane -t demo -p | grep -q -e "$1"; do
-        clock
-        [ "$now" -lt "$deadline" ] || { tm capture-pane -t demo -p >&2 && die 1 "the screen never showed: $1"; }
-        sleep 0.1
-    done
+    within 20 shows "$1" || { tm capture-pane -t demo -p >&2 && die 1 "the screen never showed: $1"; }
 }
 
 # What a held key sends: repeats, every 33 ms.
@@ -62,8 +58,8 @@ cd "$here/.."
 need tmux tmux
 need_cargo
 
-cargo build --release --locked --bin p2p-router --bin p2p-inner --bin p2p-console --bin sim-car --bin recording
-target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+build release p2p-router p2p-inner p2p-console sim-car recording
+open_work picture close_terminal
 
 screens=0 shown=''
 tm new-session -d -s demo -x 100 -y 30 scripts/demo.sh
@@ -87,6 +83,6 @@ take 2.5
 
 mkdir -p docs
 # shellcheck disable=SC2086 # each word is a screen
-"$target/release/recording" $shown >"$work/console.svg"
+"$bin/recording" $shown >"$work/console.svg"
 mv "$work/console.svg" docs/console.svg
 say "docs/console.svg: $screens screens"

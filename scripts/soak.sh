@@ -29,16 +29,13 @@ esac
 
 need_cargo
 cd "$here/.."
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM HUP
+open_work soak :
 say "building"
 cargo test -q --release --locked -p p2p-system-tests --no-run
 say "soaking for $minutes min"
 P2P_SOAK_MINUTES=$minutes P2P_SOAK_CHART=$work/chart \
     cargo test -q --release --locked -p p2p-system-tests --test it -- chaos::soak --nocapture
-target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-"$target/release/load" chart --width 560 --title "A soak of $minutes minutes: memory, descriptors, time of an answer" \
+"$(target_folder)/release/load" chart --width 560 --title "A soak of $minutes minutes: memory, descriptors, time of an answer" \
     <"$work/chart" >"$work/soak.svg"
 mv "$work/soak.svg" docs/soak.svg
 say "drawn: docs/soak.svg"

@@ -20,17 +20,14 @@ case ${1-} in
 esac
 
 passed=0 failed=0
-work=$(mktemp -d "${TMPDIR:-/tmp}/p2prouter-test.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+open_work test :
 
 # Runs a command under a headline, says how long it took, and ends it all if it fails. What test
 # runners report (cargo test, cargo nextest, the tests of the scripts) is added up.
-step() { # NAME COMMAND...
+check() { # NAME COMMAND...
     headline=$1
     shift
-    printf '\n== %s\n' "$headline"
+    step "$headline"
     clock
     began=$now
     # A pipe has the status of its last command only.
@@ -85,29 +82,29 @@ need chromium chromium
 need chromedriver chromium-driver
 need faketime faketime
 
-step 'format' cargo fmt --all --check
-step 'scripts (shellcheck)' lint_scripts
-step 'lints (clippy)' cargo clippy --workspace --all-targets --locked -- -D warnings
-step 'docs' env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --locked
+check 'format' cargo fmt --all --check
+check 'scripts (shellcheck)' lint_scripts
+check 'lints (clippy)' cargo clippy --workspace --all-targets --locked -- -D warnings
+check 'docs' env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --locked
 
 if ! cargo deny --version >/dev/null 2>&1 && [ "${CI:-}" = true ]; then
-    step 'building cargo-deny' cargo install --locked cargo-deny
+    check 'building cargo-deny' cargo install --locked cargo-deny
 fi
 if cargo deny --version >/dev/null 2>&1; then
-    step 'dependencies (cargo-deny)' cargo deny --locked --config scripts/deny.toml check --hide-inclusion-graph bans licenses sources
+    check 'dependencies (cargo-deny)' cargo deny --locked --config scripts/deny.toml check --hide-inclusion-graph bans licenses sources
 else
     say 'dependencies: not checked, since cargo-deny is missing (cargo install --locked cargo-deny)'
 fi
 
 if cargo nextest --version >/dev/null 2>&1; then
-    step 'tests' cargo nextest run --workspace --locked
-    step 'tests in the docs' cargo test --workspace --doc --locked
+    check 'tests' cargo nextest run --workspace --locked
+    check 'tests in the docs' cargo test --workspace --doc --locked
 else
-    step 'tests' cargo test --workspace --locked
+    check 'tests' cargo test --workspace --locked
 fi
 for file in scripts/tests/*.sh; do
-    step "tests of the scripts: $file" "$file"
+    check "tests of the scripts: $file" "$file"
 done
-step 'demo' scripts/demo.sh --smoke
+check 'demo' scripts/demo.sh --smoke
 
 printf '\n%s passed, %s failed\n' "$passed" "$failed"

@@ -26,13 +26,7 @@ start_router_of_links() {
 }
 
 await_links() { # SENTENCE
-    clock
-    deadline=$((now + 90))
-    until grep -qs "$1" "$work/$case-cars.log"; do
-        clock
-        [ "$now" -lt "$deadline" ] || fail "$count links did not come within 90 s"
-        sleep 0.1
-    done
+    within 90 grep -qs "$1" "$work/$case-cars.log" || fail "$count links did not come within 90 s"
 }
 
 # A router with so many links. Writes $work/CASE.idle: PID MEMORY_BEFORE COUNT ADDRESS PORT.

@@ -1,39 +1,18 @@
 # shellcheck shell=sh
-# bench-stand.sh: what bench.sh measures, started on loopback and ended again. Sourced by it, after
-# process.sh and tools.sh.
+# bench-stand.sh: what bench.sh measures, started on loopback. Sourced by it, after stand.sh.
 
-started=''
 end_limit=5
-
-fail() { # SENTENCE
-    for log in "$work"/*.log; do
-        [ ! -s "$log" ] || { printf '\n-- %s said:\n' "$(basename "$log" .log)" && tail -n 5 "$log"; } >&2
-    done
-    die 1 "$*"
-}
-
-# Runs a program in the background, with nothing of the caller's set-up; its own session keeps
-# Ctrl-C from it: it is ended by end_all. Sets pid.
-launch() { # NAME PROGRAM ARG...
-    name=$1
-    shift
-    env XDG_CONFIG_HOME="$work" XDG_STATE_HOME="$work" TMPDIR="$work" \
-        setsid -- "$@" </dev/null >"$work/$name.log" 2>&1 &
-    pid=$!
-    start_time "$pid" || fail "$name has ended"
-    started="$started $pid:$start"
-}
 
 router() { # NAME ARG...
     name=$1
     shift
-    launch "$name" "$bin/p2p-router" -q --log-dir "$work/logs" --state-dir "$work/$name" "$@"
+    launch_ours "$name" "$bin/p2p-router" -q "$@"
 }
 
 inner() { # NAME ARG...
     name=$1
     shift
-    launch "$name" "$bin/p2p-inner" -q --log-dir "$work/logs" --state-dir "$work/$name" "$@"
+    launch_ours "$name" "$bin/p2p-inner" -q "$@"
 }
 
 # Makes $work/NAME.key, readable for nobody else: the programs would refuse it.
@@ -43,42 +22,14 @@ new_key() { # NAME ROLE ROUTER
     rm "$work/key.log"
 }
 
-# Waits until somebody answers with 200.
-ready() { # NAME URL [HEADER]
-    clock
-    deadline=$((now + 30))
-    until curl -q --noproxy '*' -skf --max-time 2 -o /dev/null ${3:+-H "$3"} "$2"; do
-        clock
-        [ "$now" -lt "$deadline" ] || fail "$1 did not answer $2 within 30 s"
-        sleep 0.1
-    done
-}
-
-end_all() {
-    for one in $started; do
-        ! still_there "${one%:*}" "${one#*:}" || kill -TERM "${one%:*}" 2>/dev/null || :
-    done
-    for one in $started; do
-        end_process "${one%:*}" "${one#*:}"
-    done
-    started=''
-}
-
-end_stand() {
-    code=$?
-    trap '' INT TERM HUP PIPE
-    end_all
-    rm -rf "$work"
-    exit "$code"
-}
-
-# The tunnel that ours is held against, into the target folder and nowhere else.
+# The tunnel that ours is held against, built into the target folder and nowhere else.
 need_bore() {
-    bore=$target/bench-tools/bin/bore
+    root=${bin%/*}/bench-tools
+    bore=$root/bin/bore
     [ ! -x "$bore" ] || return 0
-    say "building bore-cli into $target/bench-tools"
-    cargo install -q --locked --root "$target/bench-tools" --target-dir "$target/bench-tools" bore-cli@0.6.0 ||
-        die 1 "bore-cli could not be built: cargo install --root '$target/bench-tools' bore-cli"
+    say "building bore-cli into $root"
+    cargo install -q --locked --root "$root" --target-dir "$root" bore-cli@0.6.0 ||
+        die 1 "bore-cli could not be built: cargo install --root '$root' bore-cli"
 }
 
 # The same two lines for everyone: what CGI needs is only text to us.

@@ -95,47 +95,41 @@ table() {
         END { if (aims) printf "\n%d of %d aims met in this run\n", reached, aims }' "$work/medians" lines=1 -
 }
 
-# One series of the latency picture, from the cases of its load.
-latency_series() { # PREFIX NAME
-    awk -v prefix="$1" -v name="$2" '
-        index($1, prefix) == 1 && $2 == name { print substr($1, length(prefix) + 1), $3 / 1000 }
+# The points of one line of a picture: the number behind PREFIX in the name of the case, and its figure.
+series() { # PREFIX FIGURE DIVISOR
+    awk -v prefix="$1" -v name="$2" -v divisor="$3" '
+        { number = substr($1, length(prefix) + 1) }
+        index($1, prefix) == 1 && number ~ /^[0-9]+$/ && $2 == name { print number, $3 / divisor }
     ' "$work/medians" | sort -n
 }
 
-# One series of the picture of links.
-links_series() { # NAME
-    for count in $links; do
-        awk -v links="links-$count" -v name="$1" -v count="$count" '$1 == links && $2 == name { print count, $3 }' "$work/medians"
-    done | sort -n
+draw() { # FILE CHART_ARG..., its data on standard input
+    name=docs/bench-$1.svg
+    shift
+    mkdir -p docs
+    "$load" chart "$@" >"$work/chart.svg"
+    mv "$work/chart.svg" "$name"
+    say "$name is drawn"
 }
 
 plots() {
-    mkdir -p docs
-    if wants open; then
-        {
-            echo 'panel milliseconds from when a request was due until it was answered | requests a second, constant rate'
-            for name in p50 p99; do
-                line=solid
-                [ "$name" = p50 ] || line=dashed
-                echo "series 1 $line | worker, $name"
-                latency_series rate-worker- "${name}_us"
-                echo "series 2 $line | one-shot, $name"
-                latency_series rate-one-shot- "${name}_us"
-            done
-        } | "$load" chart --title 'Latency by load, on one link' >"$work/latency.svg"
-        mv "$work/latency.svg" docs/bench-latency.svg
-        say 'docs/bench-latency.svg is drawn'
-    fi
-    if wants links; then
-        {
-            echo "panel router's memory, MiB | idle links"
-            echo 'series 1 labelled | memory'
-            links_series all_mib
-            echo "panel router's CPU, % of a core | idle links"
-            echo 'series 2 labelled | CPU'
-            links_series cpu_percent
-        } | "$load" chart --width 400 --title 'What idle links cost the router' >"$work/links.svg"
-        mv "$work/links.svg" docs/bench-links.svg
-        say 'docs/bench-links.svg is drawn'
-    fi
+    ! wants open || {
+        echo 'panel milliseconds from when a request was due until it was answered | requests a second, constant rate'
+        for name in p50 p99; do
+            line=solid
+            [ "$name" = p50 ] || line=dashed
+            echo "series 1 $line | worker, $name"
+            series rate-worker- "${name}_us" 1000
+            echo "series 2 $line | one-shot, $name"
+            series rate-one-shot- "${name}_us" 1000
+        done
+    } | draw latency --title 'Latency by load, on one link'
+    ! wants links || {
+        echo "panel router's memory, MiB | idle links"
+        echo 'series 1 labelled | memory'
+        series links- all_mib 1
+        echo "panel router's CPU, % of a core | idle links"
+        echo 'series 2 labelled | CPU'
+        series links- cpu_percent 1
+    } | draw links --width 400 --title 'What idle links cost the router'
 }

@@ -37,10 +37,10 @@ restart_main() { # KIND EXAMPLE_PORT WHAT_THE_PORT_IS ARG...
         case $1 in
             -h | --help) restart_usage "$example" "$meaning" && exit ;;
             --stop) stop=yes ;;
-            --every=*) every=${1#*=} && seconds "$every" ;;
+            --every=*) every=${1#*=} && check_time "$every" ;;
             --every)
                 [ "$#" -ge 2 ] || die 2 "--every needs a time, such as 6h"
-                every=$2 && seconds "$every"
+                every=$2 && check_time "$every"
                 shift
                 ;;
             -*) die 2 "no such option: $1 (see --help)" ;;
@@ -61,24 +61,15 @@ restart_main() { # KIND EXAMPLE_PORT WHAT_THE_PORT_IS ARG...
     trap 'stop_asked=yes; wake; [ -n "$napper" ] || exit 0' INT TERM HUP
     while [ -z "$stop_asked" ]; do
         each_instance || :
-        nap "$interval"
+        nap "$every"
     done
 }
 
-# Sets interval.
-seconds() { # TIME, such as 90, 90s, 15m, 6h or 1d
-    case $1 in
-        *s) unit=1 ;;
-        *m) unit=60 ;;
-        *h) unit=3600 ;;
-        *d) unit=86400 ;;
-        *) unit=1 ;;
-    esac
-    number=${1%[smhd]}
-    case $number in
+# As sleep takes it: 90, 90s, 15m, 6h or 1d.
+check_time() { # WORD
+    case ${1%[smhd]} in
         '' | *[!0-9]* | 0* | ??????*) die 2 "--every needs a time such as 90s, 15m, 6h or 1d, and '$1' is none" ;;
     esac
-    interval=$((number * unit))
 }
 
 # Fails if one of them is not as it was asked to be, or if there is none.

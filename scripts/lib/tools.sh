@@ -1,5 +1,10 @@
 # shellcheck shell=sh
-# tools.sh: what demo.sh and test.sh need of the machine. Sourced by them.
+# tools.sh: what demo.sh, bench.sh, soak.sh, picture.sh and test.sh need of the machine. Sourced by
+# them, after process.sh.
+
+step() { # SENTENCE
+    printf '\n== %s\n' "$*"
+}
 
 # What the caller has set for his own router or inner must not change a demo or a test.
 forget_settings() {
@@ -26,4 +31,44 @@ need_cargo() {
     command -v cargo >/dev/null ||
         die 1 "cargo is missing. Install Rust from https://rustup.rs, or on Debian 13 and later: sudo apt install rustup && rustup default stable"
     need cc build-essential
+}
+
+# The folder that cargo builds into.
+target_folder() {
+    cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
+}
+
+# Builds these programs by one call of cargo, with the same features whichever they are. Sets bin to
+# their folder.
+build() { # release | debug, PROGRAM...
+    local profile="$1" name
+    shift
+    for name; do
+        set -- "$@" --bin "$name"
+        shift
+    done
+    [ "$profile" = debug ] || set -- --release "$@"
+    cargo build --locked "$@" || die 1 "the build has failed, see above"
+    # shellcheck disable=SC2034 # for the caller
+    bin=$(target_folder)/$profile
+}
+
+# Makes the temporary folder $work. It is removed when the script ends, by a signal too, after
+# CLEAN_UP has run.
+open_work() { # NAME CLEAN_UP
+    work=$(mktemp -d "${TMPDIR:-/tmp}/p2prouter-$1.XXXXXX")
+    clean_up=$2
+    trap close_work EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 141' PIPE
+    trap 'exit 143' TERM
+}
+
+close_work() {
+    code=$?
+    trap '' HUP INT PIPE TERM
+    "$clean_up" || :
+    rm -rf "$work"
+    exit "$code"
 }

@@ -40,10 +40,9 @@ need_cargo
 
 cd "$repository"
 # As the demo does: what is built once is there for both.
-cargo build -q --release --locked
-target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+build release p2p-router p2p-inner
 # Kept beside what was built, so that it is fetched once.
-venv=$target/tmp/gpiozero-$gpiozero-python-$(python3 -c 'import sys; print(sys.version.split()[0])')
+venv=${bin%/*}/tmp/gpiozero-$gpiozero-python-$(python3 -c 'import sys; print(sys.version.split()[0])')
 if [ ! -e "$venv/whole" ]; then
     rm -rf "$venv"
     python3 -m venv "$venv"
@@ -76,10 +75,10 @@ said() { # FILE PATTERN
 }
 
 cd "$work/car"
-"$target/release/p2p-router" 0 --open --bind 127.0.0.1 --state-dir "$work/router" 2>"$work/router.log" &
+"$bin/p2p-router" 0 --open --bind 127.0.0.1 --state-dir "$work/router" 2>"$work/router.log" &
 router=$!
 ok 'the router is there' eventually said "$work/router.log" 'listening on [^ ]*:\([0-9][0-9]*\)'
-PATH="$work/bin:$PATH" "$target/release/p2p-inner" 127.0.0.1 "$answer" 0 --name car \
+PATH="$work/bin:$PATH" "$bin/p2p-inner" 127.0.0.1 "$answer" 0 --name car \
     --state-dir "$work/inner" 2>"$work/inner.log" &
 inner=$!
 ok 'the car is there' eventually said "$work/inner.log" 'link up: \(http://[^ ]*\)'
