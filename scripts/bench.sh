@@ -16,18 +16,18 @@ bench.sh                   everything, in five minutes and the time it takes to 
 bench.sh --only worker     one part of it; give it again for more of them:
                              oneshot   a command that is a process, beside lighttpd's CGI
                              worker    a command of a worker, beside a tunnel with a static file
-                             open      a worker asked at a constant rate, from when each was due
+                             open      a worker at a constant rate of requests, timed from when each was due
                              keys      keys and TLS beside none
-                             links     links that do nothing: memory and CPU by their number; their router's restart
-bench.sh --rounds 9        how often each load is run (5); the table has the medians
-bench.sh --seconds 5       how long it is run each time (2)
+                             links     idle links: memory and CPU by their number, and how they come back
+bench.sh --rounds 9        how often each load runs (5); the table has the medians
+bench.sh --seconds 5       how long each load runs each time (2)
 bench.sh --links 50,5000   how many idle links (100,1000,10000)
-bench.sh --plots           docs/bench-latency.svg and docs/bench-links.svg, too: 3 minutes more
-bench.sh --debug           of a debug build: only to see that all of it runs
+bench.sh --plots           also draws docs/bench-latency.svg and docs/bench-links.svg: 3 minutes more
+bench.sh --debug           measures a debug build: only to see that everything runs
 
-Loads take turns, round by round, so that what else the machine does hits all of them; ratios are
-of one run. All of it listens on loopback, on free ports, and is ended with the script. Needs wrk
-and lighttpd, and builds bore-cli into the target folder.
+Loads take turns, round by round, so that other work on the machine slows all of them alike. A ratio
+compares figures of one run. All programs listen on loopback, on free ports, and end with the script.
+Needs wrk and lighttpd, and builds bore-cli into the target folder. See docs/benchmarks.md.
 END
 }
 

@@ -15,9 +15,9 @@ p2p-inner-server.sh router.example.org 8888 9000 --name car --commands /home/pi/
 nohup p2p-inner-server.sh router.example.org 8888 9000 >inner.out 2>&1 &
 
 Starts p2p-inner ROUTER_HOST ROUTER_PORT SERVICE_PORT and starts it again when it dies: after 1 s,
-then 2 s, up to 30 s. Arguments after the three are passed on to it. There is only ever one for the
-same three. Ctrl-C or SIGTERM ends both; p2p-inner-server-kill.sh starts it anew, or ends it for
-good.
+then 2 s, up to 30 s. Arguments after the three are passed on to p2p-inner. Only one of these scripts
+runs for the same three. Ctrl-C or SIGTERM ends the script and its inner; p2p-inner-server-kill.sh
+restarts the inner or ends both.
 
 P2P_INNER_BIN    the program to run, instead of the p2p-inner on PATH or the one built here
 END
@@ -49,5 +49,5 @@ is_port "$port" || die 2 "ROUTER_PORT is a number from 0 to 65535, and '$port' i
 is_port "$service" || die 2 "SERVICE_PORT is a number from 0 to 65535, and '$service' is not"
 
 find_program p2p-inner P2P_INNER_BIN "${P2P_INNER_BIN:-}"
-# The service port comes first: the kill script finds its inners by it.
+# The service port comes first in the key: the kill script finds inners by it.
 supervise "inner-$service-$host-$port" "p2p-inner $host $port $service" "$program" "$host" "$port" "$service" "$@"

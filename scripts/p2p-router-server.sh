@@ -14,12 +14,11 @@ p2p-router-server.sh 8888
 p2p-router-server.sh 8888 --open --bind 127.0.0.1
 nohup p2p-router-server.sh 8888 >router.out 2>&1 &
 
-Starts p2p-router [PORT] and starts it again when it dies: after 1 s, then 2 s, up to 30 s. One that
-could do its job, and by `p2p-router health` has not been able to for 90 s, is ended for that, and
-one that never could for 5 minutes.
-The first keys are printed at a terminal only; without one, its log says how to make some.
-Arguments after PORT are passed on to it. There is only ever one for a port. Ctrl-C or SIGTERM ends
-both; p2p-router-server-kill.sh starts it anew, or ends it for good.
+Starts p2p-router [PORT] and starts it again when it dies: after 1 s, then 2 s, up to 30 s. Also ends
+a router that hangs: by `p2p-router health`, one that has not answered for 90 s, or never for 5 minutes.
+The router prints its first keys at a terminal only. Without one, its log says how to make them.
+Arguments after PORT are passed on to the router. Only one of these scripts runs for each port. Ctrl-C
+or SIGTERM ends the script and its router; p2p-router-server-kill.sh restarts the router or ends both.
 
 P2P_ROUTER_BIN   the program to run, instead of the p2p-router on PATH or the one built here
 END

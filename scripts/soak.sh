@@ -1,5 +1,5 @@
 #!/bin/sh
-# Has all of it run for long, struck by faults, and draws what became of memory and time.
+# Runs the whole system for a long time under faults, and draws its memory, descriptors and answer times.
 set -eu
 here=$(dirname -- "$(readlink -f -- "$0")")
 . "$here/lib/process.sh"
@@ -10,11 +10,11 @@ usage() {
 soak.sh              an hour
 soak.sh 10           ten minutes
 
-Starts a router, a car with a camera, callers who ask again and again, a driver who holds a key and
-who watches the camera, on loopback, in a temporary folder. Every 20 s another fault strikes: a link
-cut, reset, silent, stalled, late or refused; router or inner stopped; worker, guardian or console
-killed; the router restarted in place. Fails if something that is promised does not hold, or if
-memory, descriptors or threads grow. Draws docs/soak.svg.
+Starts a router, a car with a camera, callers that send requests all the time, and a driver who holds
+a key down and watches the camera, on loopback, in a temporary folder. Every 20 s comes another fault:
+a link cut, reset, silent, stalled, late or refused; router or inner stopped; worker, guardian or
+console killed; the router restarted in place. Fails if a promise is broken, or if memory, descriptors
+or threads grow. Draws docs/soak.svg. See docs/reliability.md.
 END
 }
 

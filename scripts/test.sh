@@ -9,7 +9,8 @@ usage() {
     cat <<'END'
 test.sh            all checks and tests, as CI runs them; stops at the first that fails
 
-With CI=true a tool that is missing is a failure, and cargo-deny is built if need be.
+As root on Debian it installs the tools that are missing. With CI=true no check is left out for a
+missing tool: that is a failure, and cargo-deny is built if it is missing.
 END
 }
 
@@ -22,8 +23,8 @@ esac
 passed=0 failed=0
 open_work test :
 
-# Runs a command under a headline, says how long it took, and ends it all if it fails. What test
-# runners report (cargo test, cargo nextest, the tests of the scripts) is added up.
+# Runs a command under a headline, prints how long it took, and ends the script if it fails. Adds up what
+# test runners report: cargo test, cargo nextest, the tests of the scripts.
 check() { # NAME COMMAND...
     headline=$1
     shift
@@ -58,16 +59,9 @@ need_component() { # SUBCOMMAND COMPONENT
     cargo "$1" --version >/dev/null 2>&1 || die 1 "cargo $1 is missing. Install it with: rustup component add $2"
 }
 
-# Executable scripts of a shell; what they source is checked with them.
-shell_scripts() {
-    for file in scripts/*.sh scripts/tests/*.sh scripts/commands/* scripts/examples/workers/* .ci/run; do
-        [ -x "$file" ] || continue
-        case $(head -n 1 "$file") in *sh) printf '%s\n' "$file" ;; esac
-    done
-}
-
+# The executable scripts of a shell, each with what it sources.
 lint_scripts() {
-    shell_scripts | xargs -d '\n' shellcheck -a
+    find scripts .ci -type f -perm -u+x -exec grep -lZ '^#!.*sh$' {} + | xargs -0 shellcheck -a
 }
 
 forget_settings

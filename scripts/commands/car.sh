@@ -1,18 +1,18 @@
 # shellcheck shell=sh
-# car.sh: a car of text, for the commands beside it. It is not executable, so it is no command itself.
+# car.sh: a simulated car in text, for the commands beside it. Not executable, so not a command itself.
 #
-# Its state is one line in a private folder: x y heading motion. Runs may overlap: each writes a
-# file of its own and renames it, so a reader sees a whole state. Only the rename starts a process:
-# a command should answer in a few milliseconds.
+# The state is one line in a private folder: x y heading motion. Commands may run at the same time: each
+# writes a file of its own and renames it, so that a reader sees a whole state. Only the rename starts
+# a process, so that a command answers in a few milliseconds.
 
 umask 077
-garage=${TMPDIR:-/tmp}/p2prouter-car-${USER:-nobody}
+folder=${TMPDIR:-/tmp}/p2prouter-car-${USER:-nobody}
 width=10 height=4 # the map goes from -width to width, and from -height to height
 
-# Sets x, y, heading and motion. A state that is missing or makes no sense is a car at the start.
+# Sets x, y, heading and motion. If the state is missing or makes no sense, the car is at the start.
 load() {
     x='' y='' heading='' motion=''
-    ! is_ours || { read -r x y heading motion <"$garage/state"; } 2>/dev/null || :
+    ! is_ours || { read -r x y heading motion <"$folder/state"; } 2>/dev/null || :
     within "$x" "$width" && within "$y" "$height" || x=''
     case $x,$heading,$motion in
         ?*,north,forward | ?*,north,back | ?*,north,none) ;;
@@ -27,20 +27,20 @@ within() { # NUMBER LIMIT
     case $1 in [0-9] | [1-9][0-9] | -[1-9] | -[1-9][0-9]) [ "${1#-}" -le "$2" ] ;; *) return 1 ;; esac
 }
 
-# Others may write to /tmp as well: their folder is not ours, nor is a link.
+# Others can write to /tmp as well: a folder of theirs is not used, nor a link.
 is_ours() {
     # shellcheck disable=SC3067 # every sh on Linux knows -O
-    [ -d "$garage" ] && [ ! -L "$garage" ] && [ -O "$garage" ]
+    [ -d "$folder" ] && [ ! -L "$folder" ] && [ -O "$folder" ]
 }
 
-# The car is only text: where its state cannot be kept, it says so and goes on.
+# Where the state cannot be kept, the command says so and succeeds all the same.
 save() {
-    [ -d "$garage" ] || mkdir "$garage" 2>/dev/null || :
-    is_ours && { echo "$x $y $heading $motion" >"$garage/state.$$"; } 2>/dev/null &&
-        mv -f "$garage/state.$$" "$garage/state" 2>/dev/null || echo "(the car's state cannot be kept in $garage)"
+    [ -d "$folder" ] || mkdir "$folder" 2>/dev/null || :
+    is_ours && { echo "$x $y $heading $motion" >"$folder/state.$$"; } 2>/dev/null &&
+        mv -f "$folder/state.$$" "$folder/state" 2>/dev/null || echo "(the car's state cannot be kept in $folder)"
 }
 
-roll() { # forward | back
+move() { # forward | back
     motion=$1
     case $1 in forward) step=1 ;; back) step=-1 ;; esac
     to_x=$x to_y=$y
@@ -67,7 +67,7 @@ turn() { # left | right
     esac
 }
 
-tell() {
+report() {
     case $motion in
         none) echo "the car stands at $x,$y and faces $heading" ;;
         *) echo "the car goes $motion, now at $x,$y, and faces $heading" ;;

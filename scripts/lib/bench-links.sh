@@ -1,26 +1,26 @@
 # shellcheck shell=sh
-# bench-links.sh: what links cost that do nothing, and how they come back. Sourced by bench.sh, after
-# bench-stand.sh and bench-loads.sh.
+# bench-links.sh: what idle links cost, and how they come back. Sourced by bench.sh, after bench-stand.sh
+# and bench-loads.sh.
 #
-# All of them idle at the same time, each number of them at a router of its own, for as long as the
-# ping of each takes to come once: a process's CPU time is its own, whatever else runs.
+# Each number of links has a router of its own. All idle at the same time, long enough for one ping of
+# each link: CPU time is counted for each process, so they don't disturb each other.
 # shellcheck disable=SC3045 # every sh of a Linux knows ulimit -n
 
 memory_kib() { # PID
     awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"
 }
 
-# In milliseconds, by each thread's own clock: ticks are too coarse for what does nothing.
+# In milliseconds, by the clock of each thread: ticks are too coarse for an idle process.
 cpu_time() { # PID
     cat "/proc/$1/task"/*/schedstat | awk '{ sum += $1 } END { printf "%.3f\n", sum / 1e6 }'
 }
 
-# How often it has slept.
+# How often the process has slept, and so woken.
 wakes() { # PID
     cat "/proc/$1/task"/*/status | awk '$1 == "voluntary_ctxt_switches:" { sum += $2 } END { print sum }'
 }
 
-# One more than the links, for the car that is asked, and one for the inner that idles.
+# Two more than the links: for the car that answers requests, and for the idle inner.
 start_router_of_links() {
     router "$case" "$main_port" $open --bind "$address" --max-links $((count + 2))
 }
@@ -81,7 +81,7 @@ start_links() {
 
 watch_links() {
     window=$((seconds * 10))
-    step "Watching them do nothing for $window s"
+    step "Watching them idle for $window s"
     nap 2
     for idle in "$work"/*.idle; do
         read -r router _ <"$idle"
@@ -102,8 +102,8 @@ watch_links() {
     figure inner wakes_min "$(awk "BEGIN { print ($(wakes "$inner") - $woken) * 60 / $window }")"
 }
 
-# All come back at once after their router was killed. A car among them is asked meanwhile, as soon
-# as it is there.
+# All links come back at once after their router was killed. Meanwhile requests go to one car among
+# them, as soon as it is back.
 links_come_back() {
     case=links-${links##* } open=--open
     read -r router before count address main_port <"$work/$case.idle"
@@ -114,7 +114,7 @@ links_come_back() {
     inner asked "$address" "$main_port" "$service_port" --name asked --commands "$work/echo"
     ready 'the car' "http://$address:$service_port/cgi?command=echo"
     kill -KILL "$router"
-    # Its files are closed a while after it is a zombie.
+    # The kernel closes its files a moment later.
     wait "$router" 2>/dev/null || :
     start_router_of_links
     ready 'the car' "http://$address:$service_port/cgi?command=echo"

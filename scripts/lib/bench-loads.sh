@@ -1,6 +1,5 @@
 # shellcheck shell=sh
-# bench-loads.sh: the loads of bench.sh, and what each of them measures. Sourced by it, after
-# bench-stand.sh, whose addresses it asks.
+# bench-loads.sh: the loads of bench.sh. Sourced by it, after bench-stand.sh, which sets the addresses.
 #
 # Figures go to $work/figures, a line each: CASE NAME VALUE. The names end in their unit: rps
 # (answers a second), p50_us, p99_us, …
@@ -9,7 +8,7 @@ figure() { # CASE NAME VALUE
     [ -n "$warming" ] || printf '%s %s %s\n' "$1" "$2" "$3" >>"$work/figures"
 }
 
-# A number of connections that ask again as soon as they are answered.
+# A closed loop: each of the connections sends its next request when the last is answered.
 closed() { # CASE CONNECTIONS URL [HEADER]
     wrk -t1 "-c$2" "-d${time}s" --latency ${4:+-H "$4"} "$3" >"$work/wrk" 2>&1 || fail "wrk has failed: $(cat "$work/wrk")"
     case=$1
@@ -29,7 +28,7 @@ closed() { # CASE CONNECTIONS URL [HEADER]
     case $* in *Non-2xx*) fail "$case was not answered with 200" ;; esac
 }
 
-# A constant rate, whatever the answers do.
+# An open loop: a constant rate of requests, however slow the answers are.
 open_loop() { # CASE RATE ADDRESS PATH
     said=$("$load" open "$3" "$4" --rate "$2" --seconds "$time") || fail "the open loop has failed"
     case $said in *' failed=0') ;; *) say "$1 at $2/s: $said" ;; esac
@@ -66,7 +65,7 @@ one_round() {
     ! wants open || open_loop open 5000 "$ours_address" '/cgi?command=echo&arg=hello'
 }
 
-# For the picture: from a rate that is nothing to one that is too much.
+# For the picture: rates from hardly any load to more than the machine can do.
 latency_by_rate() {
     for round in 1 2 3; do
         step "Latency by rate, round $round of 3"

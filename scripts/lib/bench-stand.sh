@@ -32,7 +32,7 @@ need_bore() {
         die 1 "bore-cli could not be built: cargo install --root '$root' bore-cli"
 }
 
-# The same two lines for everyone: what CGI needs is only text to us.
+# The same `hello` for p2p-inner and lighttpd: to p2p-inner the CGI header is output like the rest.
 write_commands() {
     mkdir "$work/commands" "$work/www"
     cat >"$work/commands/hello" <<'END'
@@ -72,20 +72,20 @@ start_stand() {
     ! wants oneshot worker || start_tunnel "$8" "$9"
 }
 
-# As a router on a public host: a key for the car, and one for who asks.
+# As on a public host: a key for the car, and one for the caller.
 start_with_keys() { # MAIN_PORT SERVICE_PORT
     secure="https://127.0.0.1:$2/cgi?command"
     for role in link drive; do
         new_key "$role" "$role" router-with-keys
     done
-    # What follows the secret says by which certificate to know the router.
+    # Behind the secret, a key has the fingerprint of the certificate.
     authorization="Authorization: Bearer $(cut -d _ -f 1-3 "$work/drive.key")"
     router router-with-keys "$1" --bind 127.0.0.1
     inner inner-with-keys 127.0.0.1 "$1" "$2" --name car --commands "$work/commands" --max-runs 128 --key-file "$work/link.key"
     ready 'the car with a key' "$secure=echo" "$authorization"
 }
 
-# The floor of a tunnel: a process for each hop, and one that answers.
+# The least that a tunnel can cost: a process for each of two hops, and one that answers.
 start_relay() { # PORT PORT PORT
     relay=http://127.0.0.1:$1/
     launch answer "$load" answer "127.0.0.1:$3"

@@ -8,9 +8,9 @@ machine_line() {
     echo "$(nproc) cores (${model:-$(uname -m)}), load $load_before before; everything on this machine"
 }
 
-# what | case figure | beside what | case figure | rule and aim. The rules: at least so many times
-# the other's, at most so many times the other's, so many microseconds more than the other, no more
-# than that by itself, or only to be shown. A line without figures is left out.
+# what | case figure | beside what | case figure | rule and aim. The rules: `least` and `most` times the
+# other figure, at most so many microseconds `more` than the other, at most that `alone`, or only to
+# `show`. A line without figures is left out.
 lines() {
     cat <<'END'
 one-shot `hello`, 16 connections|hello-16 rps|lighttpd mod_cgi, no tunnel|cgi-16 rps|least 1.10

@@ -112,7 +112,7 @@ one_instance() {
 # The start script is gone: it was killed, or the machine was restarted.
 without_script() {
     if program_lives && [ -z "$stop" ]; then
-        say "$s_words runs on as pid $s_program, but its start script is gone: start that again, it takes over, or end the program with --stop"
+        say "$s_words runs on as pid $s_program, but its start script is gone: start that again, and it replaces the program, or end the program with --stop"
         return 1
     fi
     ended="does not run, and no start script either"

@@ -4,7 +4,7 @@ set -eu
 . "$(dirname -- "$0")/lib/harness.sh"
 
 commands=$scripts/commands
-garage=$work/p2prouter-car-driver
+folder=$work/p2prouter-car-driver
 export USER=driver
 cd /
 
@@ -26,10 +26,10 @@ ok 'stop, once more' answers stop 'the car stands at -1,1 and faces north'
 ok 'status' answers status 'the car stands at -1,1 and faces north'
 ok 'with a map' [ "$(grep -c '^|.\{21\}|$' "$out")" = 9 ]
 ok 'and the car in it' says "$out" '|         ^           |'
-ok 'the state is for nobody else' [ "$(stat -c %a "$garage" "$garage/state" | tr '\n' ' ')" = '700 600 ' ]
+ok 'the state is for nobody else' [ "$(stat -c %a "$folder" "$folder/state" | tr '\n' ' ')" = '700 600 ' ]
 
 for corner in '-10 -4 south' '10 4 north'; do
-    echo "$corner none" >"$garage/state"
+    echo "$corner none" >"$folder/state"
     run "$commands/forward"
     ok "the map ends at $corner" says "$out" 'bump'
     "$commands/right" >"$out" && "$commands/forward" >"$out"
@@ -40,21 +40,21 @@ done
 
 # shellcheck disable=SC1003,SC2016
 for state in '' garbage '0 0' '0 0 up none' '11 0 north none' '08 0 north none' '0 0 north none more' "$(seq 9999)" '$(reboot) * ` " \'; do
-    printf '%s\n' "$state" >"$garage/state"
+    printf '%s\n' "$state" >"$folder/state"
     ok "stop copes with a spoilt state" answers stop 'the car stands at 0,0 and faces north'
 done
-head -c 10000 /dev/urandom >"$garage/state"
+head -c 10000 /dev/urandom >"$folder/state"
 ok 'and with noise' answers stop 'the car stands at 0,0 and faces north'
-rm "$garage/state"
-mkdir "$garage/state"
+rm "$folder/state"
+mkdir "$folder/state"
 run "$commands/stop"
 ok 'and with a folder in its place' [ "$code" = 0 ]
-rm -r "$garage"
-ln -s "$work" "$garage"
+rm -r "$folder"
+ln -s "$work" "$folder"
 ok 'a link that somebody planted is not followed' answers stop 'the car stands at 0,0 and faces north'
 ok 'but reported' says "$out" 'cannot be kept'
 ok 'and nothing is written there' [ ! -e "$work/state" ]
-rm "$garage"
+rm "$folder"
 run env TMPDIR=/nowhere "$commands/stop"
 ok 'stop succeeds without a place for its state' [ "$code" = 0 ]
 
@@ -64,5 +64,5 @@ done
 wait
 ok 'runs at the same time all succeed' not says "$work/all" failed
 ok 'and say nothing odd' [ "$(grep -c '^the car' "$work/all")" = 12 ]
-ok 'and leave one whole state' [ "$(ls "$garage")" = state ]
+ok 'and leave one whole state' [ "$(ls "$folder")" = state ]
 done_testing

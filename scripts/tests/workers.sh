@@ -25,7 +25,6 @@ page_shows() { # LANGUAGE FILE
         exit(index($page, "```$language\n$sample```\n") < 0)' "$1" "$repository/docs/commands-and-workers.md" "$repository/$samples/$2"
 }
 
-need perl perl
 ok 'the page on workers shows car.worker as it is' page_shows python car.worker
 ok 'and lights.worker' page_shows sh lights.worker
 ok 'and the stop command beside them' page_shows sh stop
