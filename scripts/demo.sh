@@ -51,11 +51,7 @@ step "Building (cargo build --release --locked)"
 cd "$here/.."
 build release p2p-router p2p-inner p2p-console sim-car
 
-open_work demo end_demo
-end_demo() {
-    wake
-    end_all
-}
+open_work demo end_all
 cd "$work"
 
 step "Starting the public side: p2p-router 0 --open --bind 127.0.0.1"
@@ -101,7 +97,7 @@ fi
 if [ -t 0 ] && [ -t 1 ]; then
     step "Your turn: the console. Arrow keys drive, Space stops, ? helps, q quits."
     echo "In a browser: $url"
-    nap 2
+    sleep 2
     XDG_CONFIG_HOME="$work" "$bin/p2p-console" --router "127.0.0.1:$port" --link car --log-dir "$work/logs" ||
         fail "the console has failed"
     exit
@@ -111,6 +107,6 @@ step "Your turn, until Ctrl-C. In a browser or another terminal:"
 echo "  curl '${url}cgi?command=forward'"
 echo "  curl '${url}commands'"
 while all_live; do
-    nap 1
+    sleep 1
 done
 fail "a program has ended"

@@ -82,13 +82,13 @@ start_links() {
 watch_links() {
     window=$((seconds * 10))
     step "Watching them idle for $window s"
-    nap 2
+    pause 2
     for idle in "$work"/*.idle; do
         read -r router _ <"$idle"
         cpu_time "$router" >"$idle.cpu"
     done
     woken=$(wakes "$inner")
-    nap "$window"
+    pause "$window"
     for idle in "$work"/*.idle; do
         case=$(basename "$idle" .idle)
         read -r router before count _ <"$idle"

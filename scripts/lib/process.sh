@@ -12,42 +12,31 @@ die() { # EXIT_CODE SENTENCE
     exit "$exit_code"
 }
 
-# Sets now to the seconds since boot: a clock that nobody sets.
-clock() {
+# Sets now to the time since boot in hundredths of a second. Nobody sets this clock.
+hundredths() {
     read -r now _ </proc/uptime
-    now=${now%.*}
+    now=${now%.*}${now#*.}
+    # 0 at the front would make it octal.
+    now=${now#0} now=${now#0}
+}
+
+# Sets now to the seconds since boot.
+clock() {
+    hundredths
+    now=$((now / 100))
 }
 
 # Repeats a command until it succeeds. Fails if it has not after so many seconds.
 within() { # SECONDS COMMAND...
-    clock
-    local deadline=$((now + $1))
+    hundredths
+    local deadline=$((now + $1 * 100))
     shift
     until "$@"; do
-        clock
+        hundredths
         [ "$now" -lt "$deadline" ] || return 1
         # A second Ctrl-C ends this sleep too: no reason to give up.
         sleep 0.05 8>&- 9>&- || :
     done
-}
-
-# Sleeps, unless a signal has asked for something. The trap of that signal calls wake, so that the
-# sleep does not outlive the script.
-stop_asked='' restart_asked='' reload_asked='' napper=''
-nap() { # SECONDS
-    napper=soon
-    sleep "$1" 8>&- 9>&- &
-    napper=$!
-    [ -z "$stop_asked$restart_asked$reload_asked" ] || wake
-    wait "$napper" || :
-    napper=
-}
-
-wake() {
-    case $napper in
-        '' | soon) ;;
-        *) kill "$napper" 2>/dev/null || : ;;
-    esac
 }
 
 # Sets start to the start time of the process, in ticks since boot. Fails if it is gone or a zombie.

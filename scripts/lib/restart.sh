@@ -58,10 +58,11 @@ restart_main() { # KIND EXAMPLE_PORT WHAT_THE_PORT_IS ARG...
         each_instance
         exit
     }
-    trap 'stop_asked=yes; wake; [ -n "$napper" ] || exit 0' INT TERM HUP
-    while [ -z "$stop_asked" ]; do
+    trap 'kill "${!-}" 2>/dev/null || :; exit 0' INT TERM HUP
+    while :; do
         each_instance || :
-        nap "$every"
+        sleep "$every" &
+        wait "$!"
     done
 }
 

@@ -44,6 +44,12 @@ end_all() {
     started=''
 }
 
+# A sleep that ends with the script.
+pause() { # SECONDS
+    launch pause sleep "$1"
+    wait "$pid"
+}
+
 # Waits until somebody answers with 200.
 ready() { # NAME URL [HEADER]
     within 30 answers "$2" "${3-}" || fail "$1 did not answer $2 within 30 s"

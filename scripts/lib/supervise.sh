@@ -6,7 +6,7 @@ pause_first=${SUPERVISE_PAUSE:-1}
 pause_longest=30
 ran_well=60
 
-# Sets program to the file to run: an installed one rather than one that was built here.
+# Sets program to the file to run. An installed program wins over one that was built here.
 find_program() { # NAME VARIABLE VALUE
     if [ -n "$3" ]; then
         program=$(command -v -- "$3") || die 1 "$2 names $3, which cannot be executed"
@@ -22,7 +22,7 @@ settings_read=
 
 # Reads p2p.env, if there is one, and exports what it sets to the program.
 read_settings() {
-    # p2p.env uses it for files of this folder.
+    # For p2p.env, which names files of this folder with it.
     # shellcheck disable=SC2034
     SCRIPTS=$here
     settings=$here/p2p.env
@@ -35,26 +35,23 @@ read_settings() {
     set +a
 }
 
-# Set for a program that restarts itself on SIGUSR2, and has the subcommands `check` and `health`.
+# Not empty for a program that restarts itself on SIGUSR2 and has the subcommands `check` and `health`.
 restarts_itself=
 
-# Keeps PROGRAM running until a signal ends this script. There is only one for each KEY.
+# Keeps PROGRAM running until a signal ends this script. Only one script does so for each KEY.
 supervise() { # KEY WORDS PROGRAM ARG...
     key=$1 words=$2
     shift 2
     command_line=$(quoted "$@")
     open_run_dir
     state=$run_dir/$key.state
-    # For watch.sh.
-    # shellcheck disable=SC2034
-    watch=$run_dir/$key.watch
     take_lock
     start_time $$
     script_start=$start
-    starts=0 child='' child_start='' ending='' restarting='' refused='' watcher=''
+    starts=0 child='' child_start='' stop_asked='' restart_asked='' ending='' restarting='' refused=''
     trap 'ask stop' TERM INT HUP
     trap 'ask restart' USR1
-    trap : PIPE # nobody reads our messages: no reason to leave the program alone
+    trap : PIPE # the program is kept running even if nobody reads the messages
     end_leftover
     say "running $1"
     pause=$pause_first
@@ -72,12 +69,16 @@ supervise() { # KEY WORDS PROGRAM ARG...
         [ "$ran" -lt "$ran_well" ] || pause=$pause_first
         say "$words ended after $ran s with exit code $status; starting it again in $pause s"
         record -
-        nap "$pause"
+        within "$pause" is_asked || :
         pause=$((pause * 2))
         [ "$pause" -le "$pause_longest" ] || pause=$pause_longest
     done
     rm -f -- "$state"
     say "$words has ended"
+}
+
+is_asked() {
+    [ -n "$stop_asked$restart_asked" ]
 }
 
 # The words as eval reads them.
@@ -88,35 +89,35 @@ quoted() { # WORD...
 }
 
 take_lock() {
-    # A shared lock on the folder tells systemd-tmpfiles to leave it alone, however old it gets.
+    # A shared lock on the folder keeps systemd-tmpfiles from removing it when it is old.
     exec 8<"$run_dir"
     flock -s 8
     exec 9>>"$run_dir/$key.lock"
-    # A second's patience: a kill script holds it for a moment to see whether it is free.
-    # Written to, so that its time is that of our start: a kill script sees what changed since.
+    # Waits for a second, since a kill script takes the lock for a moment to see whether it is free.
+    # The write sets the file's time to that of our start, so that a kill script sees what changed since.
     flock -w 1 9 && { echo >&9 || :; } && return
     holder='another start script'
     ! read_state "$state" || holder="$me with pid $s_script"
     die 1 "$words is kept running already, by $holder"
 }
 
-# A start script that was killed with -9 leaves its program behind, serving. Two must not run, and
-# a shell cannot take over what is not its child, so that one ends first: cleanly, as ever.
+# A start script that was killed with -9 leaves its program running. Two programs must not run, and a
+# shell can't supervise a process that is not its child, so this ends the old program cleanly.
 end_leftover() {
     read_state "$state" && program_lives || return 0
     say "a start script that was killed left $s_words running (pid $s_program): ending that one first"
     end_process "$s_program" "$s_program_start"
 }
 
-# Runs the program until it ends. Sets status, and ran: for how many seconds.
+# Runs the program until it ends. Sets status to its exit code, and ran to the seconds that it ran.
 run_once() { # PROGRAM ARG...
     restart_asked='' refused=''
     starts=$((starts + 1))
     clock
     started=$now
-    # A session of its own: Ctrl-C reaches the program through this script only, as one SIGTERM.
-    # It is recorded before it is the program, so it never runs unrecorded. Without 8 and 9 no
-    # process that it leaves behind can hold our locks.
+    # In a session of its own, so that Ctrl-C reaches the program through this script only, as one
+    # SIGTERM. The process is recorded before it becomes the program, so none runs unrecorded. It
+    # closes 8 and 9, so that no process that the program leaves behind holds our locks.
     (
         trap : PIPE
         read -r self _ </proc/self/stat
@@ -125,24 +126,17 @@ run_once() { # PROGRAM ARG...
     ) &
     child=$!
     ! start_time "$child" || child_start=$start
-    # A signal that came before child was known has ended nothing yet.
-    [ -z "$stop_asked$restart_asked" ] || end_child
-    if [ -n "$restarts_itself" ]; then
-        # Closed by the process itself: where a function is redirected, it keeps the locks aside.
-        (
-            exec 8>&- 9>&-
-            watch_child "$@"
-        ) &
-        watcher=$!
-    fi
+    # A signal that came before child was set has ended nothing yet.
+    ! is_asked || end_child
+    start_watcher "$@" # watch.sh
     await_child
-    end_watcher
+    end_watcher # watch.sh
     child='' child_start=''
     clock
     ran=$((now - started))
 }
 
-# A trapped signal ends `wait` too, so it is repeated; 127 then says that it had been the child.
+# A trapped signal ends `wait` too, so it is repeated. 127 then says that the child had ended already.
 await_child() {
     status=
     while :; do
@@ -165,13 +159,11 @@ ask() { # stop | restart
         restart_in_place && restart_asked='' || restart_asked=yes
         restarting=
     fi
-    [ -n "$stop_asked$restart_asked" ] || return 0
-    wake
-    [ -z "$child" ] || end_child
+    ! is_asked || [ -z "$child" ] || end_child
 }
 
 end_child() {
-    # A second signal while the child ends only adds what it asks for.
+    # A second signal, while the child ends, changes only what comes after.
     [ -z "$ending" ] || return 0
     ending=yes
     end_process "$child" "$child_start"
@@ -181,10 +173,10 @@ end_child() {
 # Has the program restart itself. Fails if it must be ended for that.
 restart_in_place() {
     [ -n "$restarts_itself" ] && [ -n "$child" ] && [ -z "$ending" ] || return 1
-    # One that was ended would not start with these settings either.
+    # With wrong settings a new process would not start either.
     if refused=$(subcommand check 2>&1 >/dev/null); then
         refused=
-        # It is elsewhere, if its settings were edited since it was started.
+        # It listens elsewhere, if its settings were edited since it was started.
         before=$(subcommand health 2>&1) || case $before in
             *'no router answers at '*) before= ;;
             *) return 1 ;;
@@ -202,18 +194,18 @@ restart_in_place() {
     record "$child"
 }
 
-# Whether `health` names another start of the program than before, or it has ended.
+# Whether `health` names another start of the program than before, or the program has ended.
 has_restarted() {
     [ -z "$stop_asked" ] && still_there "$child" "$child_start" || return 0
     answer=$(subcommand health 2>&1) && [ "$answer" != "$before" ]
 }
 
-# In a process of its own, which does not hold our locks.
+# Becomes a subcommand of the program, without our locks. For $(…) only.
 subcommand() { # NAME
     eval "exec $command_line \"\$1\" 8>&- 9>&-"
 }
 
-# A state that cannot be written (a full disk) must not keep the program from running.
+# Writes the state. The program runs even if that fails, as on a full disk.
 record() { # PROGRAM_PID or -
     program_start=-
     [ "$1" = - ] || { start_time "$1" && program_start=$start; }
@@ -221,4 +213,37 @@ record() { # PROGRAM_PID or -
         printf '%s\n' "$boot $$ $script_start $1 $program_start $starts" "$words" "$settings_read" "$refused" >"$state.new" &&
             mv -f -- "$state.new" "$state"
     } 2>/dev/null || say "cannot write $state: the kill script will not see this start"
+}
+
+# For watch.sh, and to go with it.
+
+stop_asked='' restart_asked='' reload_asked='' napper='' watcher=''
+
+start_watcher() { # PROGRAM ARG...
+    [ -n "$restarts_itself" ] || return 0
+    watch=$run_dir/$key.watch
+    # Closed by the process itself: where a function is redirected, it keeps the locks aside.
+    (
+        exec 8>&- 9>&-
+        watch_child "$@"
+    ) &
+    watcher=$!
+}
+
+# Sleeps, unless a signal has asked for something. The trap of that signal calls wake, so that the
+# sleep does not outlive the script.
+nap() { # SECONDS
+    napper=soon
+    sleep "$1" 8>&- 9>&- &
+    napper=$!
+    [ -z "$stop_asked$restart_asked$reload_asked" ] || wake
+    wait "$napper" || :
+    napper=
+}
+
+wake() {
+    case $napper in
+        '' | soon) ;;
+        *) kill "$napper" 2>/dev/null || : ;;
+    esac
 }
