@@ -1,16 +1,14 @@
 //! Keys: their text form, how a program finds its own, and what each role may do. Who holds which
 //! key, only the router knows (its `keystore`).
 
-mod fingerprint;
+mod base32;
 mod hash;
-mod id;
 mod load;
 mod role;
 mod secret_file;
 
-pub use fingerprint::{Fingerprint, ParseFingerprintError};
-pub use hash::{KeyHash, ParseKeyHashError};
-pub use id::{KeyId, ParseKeyIdError};
+pub use base32::{Base32, Fingerprint, KeyId, NotBase32};
+pub use hash::{KeyHash, NotAHash};
 pub use load::{KeyOrigin, LoadKeyError, LoadedKey, load};
 pub use role::Role;
 pub use secret_file::{SecretFileError, chmod_line, read_secret_file};
@@ -18,16 +16,11 @@ pub use secret_file::{SecretFileError, chmod_line, read_secret_file};
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::BASE32_NOPAD_NOCASE;
-
 /// What every key of this version begins with.
 const PREFIX: &str = "p2p1";
 
-/// 256 bits: nobody guesses it, so that one fast hash is enough and no salt is needed.
-const SECRET_BYTES: usize = 32;
-
-/// The length of the secret in the key's text: 256 bits, 5 to a character.
-const SECRET_CHARS: usize = 52;
+/// 256 bits: nobody guesses them, so that one fast hash is enough and no salt is needed.
+type Secret = Base32<32>;
 
 /// One party's key: its id, which may be seen, its secret, which may not, and by which public key
 /// its holder knows the router.
@@ -38,7 +31,7 @@ const SECRET_CHARS: usize = 52;
 #[derive(Clone)]
 pub struct Key {
     id: KeyId,
-    secret: [u8; SECRET_BYTES],
+    secret: Secret,
     fingerprint: Option<Fingerprint>,
 }
 
@@ -49,12 +42,9 @@ impl Key {
     ///
     /// When the kernel has none to give.
     pub fn generate() -> Result<Self, NoRandomness> {
-        let mut secret = [0; SECRET_BYTES];
-        getrandom::fill(&mut secret).map_err(NoRandomness)?;
-        let id = KeyId::generate().map_err(NoRandomness)?;
         Ok(Self {
-            id,
-            secret,
+            id: Base32::random().map_err(NoRandomness)?,
+            secret: Base32::random().map_err(NoRandomness)?,
             fingerprint: None,
         })
     }
@@ -83,7 +73,7 @@ impl Key {
     /// What the router keeps of the secret.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
-        KeyHash::of_secret(&self.secret)
+        KeyHash::of_secret(self.secret.as_bytes())
     }
 
     /// The whole key as text: for the person it is made for.
@@ -98,7 +88,7 @@ impl Key {
     /// What the router needs of it, as text: for the `Authorization` header.
     #[must_use]
     pub fn bearer(&self) -> String {
-        format!("{PREFIX}_{}_{}", self.id, encode_base32(&self.secret))
+        format!("{PREFIX}_{}_{}", self.id, self.secret)
     }
 }
 
@@ -126,29 +116,21 @@ impl FromStr for Key {
             Some(other) if is_prefix_of_another_version(other) => return Err(ParseKeyError::Newer),
             _ => return Err(ParseKeyError::NotAKey),
         }
-        let (Some(id), Some(secret)) = (parts.next(), parts.next()) else {
-            return Err(ParseKeyError::NotWhole);
-        };
+        let (id, secret) = (parts.next(), parts.next());
         let fingerprint = parts.next();
         // What a later version puts there may be something to check, and isn't passed over.
         if parts.next().is_some() {
             return Err(ParseKeyError::Newer);
         }
-        let id = id
-            .parse()
-            .map_err(|_: ParseKeyIdError| ParseKeyError::BadId)?;
-        if secret.chars().count() != SECRET_CHARS {
-            return Err(ParseKeyError::SecretLength);
-        }
-        let secret = decode_base32(secret).ok_or(ParseKeyError::SecretCharacters)?;
-        let fingerprint = fingerprint
-            .map(str::parse)
-            .transpose()
-            .map_err(|_: ParseFingerprintError| ParseKeyError::BadFingerprint)?;
+        let broken = |part| move |_: NotBase32| ParseKeyError::NotWhole(part);
         Ok(Self {
-            id,
-            secret,
-            fingerprint,
+            id: (id.unwrap_or_default().parse())
+                .map_err(broken("second part, its id, is not 8 characters"))?,
+            secret: (secret.unwrap_or_default().parse())
+                .map_err(broken("third part, its secret, is not 52 characters"))?,
+            fingerprint: (fingerprint.map(str::parse).transpose()).map_err(broken(
+                "fourth part, the router's fingerprint, is not 52 characters",
+            ))?,
         })
     }
 }
@@ -158,21 +140,6 @@ fn is_prefix_of_another_version(part: &str) -> bool {
     part.strip_prefix("p2p").is_some_and(|version| {
         !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
     })
-}
-
-/// Lowercase base32 without padding (the alphabet of RFC 4648, section 6, in lower case).
-fn encode_base32(bytes: &[u8]) -> String {
-    BASE32_NOPAD_NOCASE.encode(bytes).to_ascii_lowercase()
-}
-
-/// The exact inverse of [`encode_base32`]: one text for each value, so no upper case and no stray
-/// bits at the end.
-fn decode_base32<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return None;
-    }
-    let bytes = BASE32_NOPAD_NOCASE.decode(text.as_bytes()).ok()?;
-    bytes.try_into().ok()
 }
 
 /// The kernel has no random numbers to give.
@@ -199,27 +166,11 @@ pub enum ParseKeyError {
         "this key is of a newer p2prouter than this program: update this program, or ask for a key that an older router made"
     )]
     Newer,
-    /// Fewer than three parts.
-    #[error("this key is not whole: it is p2p1_ID_SECRET_FINGERPRINT; copy all of it")]
-    NotWhole,
-    /// The id is not one.
+    /// A part is missing or is not base32 of its length.
     #[error(
-        "the second part of this key, its id, is not 8 characters of a-z and 2-7; copy it again"
+        "this key is not whole: its {0} of a-z and 2-7; copy all of p2p1_ID_SECRET_FINGERPRINT"
     )]
-    BadId,
-    /// The secret is too short or too long.
-    #[error("the third part of this key is not 52 characters long; copy all of it")]
-    SecretLength,
-    /// The secret has other characters than a secret can have.
-    #[error(
-        "the third part of this key has characters that no key has (they have a-z and 2-7); copy it again"
-    )]
-    SecretCharacters,
-    /// The fingerprint is not one.
-    #[error(
-        "the fourth part of this key, the router's fingerprint, is not 52 characters of a-z and 2-7; copy all of it"
-    )]
-    BadFingerprint,
+    NotWhole(&'static str),
 }
 
 #[cfg(test)]
@@ -230,11 +181,11 @@ mod tests {
 
     fn any_key() -> impl Strategy<Value = Key> {
         let fingerprint = any::<Option<[u8; 32]>>();
-        let all = (any::<[u8; 5]>(), any::<[u8; SECRET_BYTES]>(), fingerprint);
+        let all = (any::<[u8; 5]>(), any::<[u8; 32]>(), fingerprint);
         all.prop_map(|(id, secret, fingerprint)| Key {
-            id: KeyId::from_bytes(id),
-            secret,
-            fingerprint: fingerprint.map(Fingerprint::from_bytes),
+            id: Base32::from(id),
+            secret: Base32::from(secret),
+            fingerprint: fingerprint.map(Base32::from),
         })
     }
 
@@ -256,12 +207,12 @@ mod tests {
     #[test]
     fn a_known_key_keeps_its_text_and_hash() {
         let key = Key {
-            id: KeyId::from_bytes([0; 5]),
-            secret: [0; SECRET_BYTES],
+            id: Base32::from([0; 5]),
+            secret: Base32::from([0; 32]),
             fingerprint: None,
         };
         assert_eq!(key.expose(), format!("p2p1_aaaaaaaa_{}", "a".repeat(52)));
-        let fingerprint = Some(Fingerprint::from_bytes([0; 32]));
+        let fingerprint = Some(Base32::from([0; 32]));
         let pinned = key.clone().for_router(fingerprint);
         assert_eq!(pinned.bearer(), key.expose());
         assert_eq!(
@@ -292,28 +243,29 @@ mod tests {
     fn each_wrong_text_says_what_is_wrong() {
         let whole = Key::generate().unwrap().expose();
         let cases = [
-            (" \n".to_owned(), ParseKeyError::Empty),
-            (format!("{whole} {whole}"), ParseKeyError::SeveralWords),
-            ("secret".to_owned(), ParseKeyError::NotAKey),
-            ("p2p_x_y".to_owned(), ParseKeyError::NotAKey),
-            (whole.to_uppercase(), ParseKeyError::NotAKey),
-            (whole.replacen("p2p1", "p2p2", 1), ParseKeyError::Newer),
-            (format!("{whole}_c0ffee"), ParseKeyError::BadFingerprint),
-            (format!("{whole}_"), ParseKeyError::BadFingerprint),
+            (" \n".to_owned(), "there is no key in it"),
+            (format!("{whole} {whole}"), "more in it than one key"),
+            ("secret".to_owned(), "not a p2prouter key"),
+            ("p2p_x_y".to_owned(), "not a p2prouter key"),
+            (whole.to_uppercase(), "not a p2prouter key"),
+            (whole.replacen("p2p1", "p2p2", 1), "newer p2prouter"),
+            (format!("{whole}_c0ffee"), "its fourth part, the router's"),
+            (format!("{whole}_"), "its fourth part, the router's"),
+            (format!("{whole}_{}_x", "a".repeat(52)), "newer p2prouter"),
+            (whole[..13].to_owned(), "its third part, its secret"),
             (
-                format!("{whole}_{}_x", "a".repeat(52)),
-                ParseKeyError::Newer,
+                whole.replacen("p2p1_", "p2p1_a", 1),
+                "its second part, its id",
             ),
-            (whole[..13].to_owned(), ParseKeyError::NotWhole),
-            (whole.replacen("p2p1_", "p2p1_a", 1), ParseKeyError::BadId),
-            (whole[..40].to_owned(), ParseKeyError::SecretLength),
+            (whole[..40].to_owned(), "its third part, its secret"),
             (
                 format!("{}0", &whole[..whole.len() - 1]),
-                ParseKeyError::SecretCharacters,
+                "its third part, its secret",
             ),
         ];
         for (text, expected) in cases {
-            assert_eq!(text.parse::<Key>().unwrap_err(), expected);
+            let error = text.parse::<Key>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
         }
         let newer = ParseKeyError::Newer.to_string();
         assert!(

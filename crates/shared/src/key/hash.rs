@@ -57,14 +57,12 @@ impl fmt::Display for KeyHash {
 }
 
 impl FromStr for KeyHash {
-    type Err = ParseKeyHashError;
+    type Err = NotAHash;
 
-    fn from_str(text: &str) -> Result<Self, ParseKeyHashError> {
-        let digits = text.strip_prefix("sha256:").ok_or(ParseKeyHashError)?;
-        let bytes = HEXLOWER
-            .decode(digits.as_bytes())
-            .map_err(|_| ParseKeyHashError)?;
-        bytes.try_into().map(Self).map_err(|_| ParseKeyHashError)
+    fn from_str(text: &str) -> Result<Self, NotAHash> {
+        let digits = text.strip_prefix("sha256:").ok_or(NotAHash)?;
+        let bytes = HEXLOWER.decode(digits.as_bytes()).map_err(|_| NotAHash)?;
+        bytes.try_into().map(Self).map_err(|_| NotAHash)
     }
 }
 
@@ -75,9 +73,9 @@ impl From<KeyHash> for String {
 }
 
 impl TryFrom<String> for KeyHash {
-    type Error = ParseKeyHashError;
+    type Error = NotAHash;
 
-    fn try_from(text: String) -> Result<Self, ParseKeyHashError> {
+    fn try_from(text: String) -> Result<Self, NotAHash> {
         text.parse()
     }
 }
@@ -85,7 +83,7 @@ impl TryFrom<String> for KeyHash {
 /// A text that is not a key's hash; it is not repeated, as someone may have put the key there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a key's hash is `sha256:` and 64 hexadecimal digits")]
-pub struct ParseKeyHashError;
+pub struct NotAHash;
 
 #[cfg(test)]
 mod tests {
@@ -102,7 +100,7 @@ mod tests {
             "md5:00",
             &format!("sha256:{}", "Z".repeat(64)),
         ] {
-            assert_eq!(text.parse::<KeyHash>(), Err(ParseKeyHashError), "{text}");
+            assert_eq!(text.parse::<KeyHash>(), Err(NotAHash), "{text}");
         }
     }
 

@@ -17,10 +17,7 @@ const ANYBODY_ELSE: u32 = 0o077;
 ///
 /// Each says which file it was and what to do about it.
 pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileError> {
-    let unreadable = |source| SecretFileError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |error| SecretFileError::Unreadable(path.to_owned(), error);
     // NONBLOCK: opening a named pipe would wait for somebody to write into it.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = rustix::fs::open(path, flags, Mode::empty())
@@ -29,85 +26,50 @@ pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileErr
     // Of the open file, not of the path: it can't be exchanged in between.
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(SecretFileError::NotAFile {
-            path: path.to_owned(),
-        });
+        return Err(SecretFileError::NotAFile(path.to_owned()));
     }
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & ANYBODY_ELSE != 0 {
-        return Err(SecretFileError::Exposed {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(SecretFileError::Exposed(path.to_owned(), mode));
     }
     let mut text = Vec::new();
     file.take(limit.saturating_add(1))
         .read_to_end(&mut text)
         .map_err(unreadable)?;
     if u64::try_from(text.len()).is_ok_and(|length| length > limit) {
-        return Err(SecretFileError::TooLarge {
-            path: path.to_owned(),
-            limit,
-        });
+        return Err(SecretFileError::TooLarge(path.to_owned(), limit));
     }
-    String::from_utf8(text).map_err(|_| SecretFileError::NotText {
-        path: path.to_owned(),
-    })
+    String::from_utf8(text).map_err(|_| SecretFileError::NotText(path.to_owned()))
 }
 
 /// The shell command that closes a file to all but its owner, to paste as it is.
 #[must_use]
 pub fn chmod_line(path: &Path) -> String {
     let path = path.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,=".contains(c);
-    if path.starts_with('-') {
-        chmod_line(Path::new(&format!("./{path}")))
-    } else if path.chars().all(plain) {
-        format!("chmod 600 {path}")
-    } else {
-        format!("chmod 600 '{}'", path.replace('\'', r"'\''"))
-    }
+    // A leading `-` would be an option.
+    let here = if path.starts_with('-') { "./" } else { "" };
+    let path = format!("{here}{path}");
+    format!("chmod 600 {}", shlex::try_quote(&path).unwrap_or_default())
 }
 
 /// Why a file with secrets was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
-    /// It can't be opened or read, or it does not exist.
-    #[error("can't read {path}: {source}", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// A folder, a device, a pipe.
-    #[error("{path} is not a regular file", path = path.display())]
-    NotAFile {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Its mode gives rights to the group or to others.
-    #[error("{path} is open to others (its mode is {mode:04o}); close it with: {line}", path = path.display(), line = chmod_line(path))]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// It is larger than such a file can be.
-    #[error("{path} is larger than {limit} bytes: that is not the right file", path = path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The most that is read, in bytes.
-        limit: u64,
-    },
+    /// The file can't be opened or read, or does not exist.
+    #[error("can't read {path}: {1}", path = .0.display())]
+    Unreadable(PathBuf, #[source] io::Error),
+    /// It is a folder, a device or a pipe.
+    #[error("{path} is not a regular file", path = .0.display())]
+    NotAFile(PathBuf),
+    /// Its mode (here) gives rights to the group or to others.
+    #[error("{path} is open to others (its mode is {1:04o}); close it with: {line}", path = .0.display(), line = chmod_line(.0))]
+    Exposed(PathBuf, u32),
+    /// It has more bytes than such a file can have (here).
+    #[error("{path} is larger than {1} bytes: that is not the right file", path = .0.display())]
+    TooLarge(PathBuf, u64),
     /// It is not UTF-8.
-    #[error("{path} is not a text file", path = path.display())]
-    NotText {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("{path} is not a text file", path = .0.display())]
+    NotText(PathBuf),
 }
 
 impl SecretFileError {
@@ -115,8 +77,8 @@ impl SecretFileError {
     #[must_use]
     pub fn is_missing(&self) -> bool {
         use io::ErrorKind::{NotADirectory, NotFound};
-        matches!(self, Self::Unreadable { source, .. }
-            if matches!(source.kind(), NotFound | NotADirectory))
+        matches!(self, Self::Unreadable(_, error)
+            if matches!(error.kind(), NotFound | NotADirectory))
     }
 }
 
@@ -147,7 +109,7 @@ mod tests {
         for mode in [0o640, 0o604, 0o620, 0o644, 0o666, 0o610] {
             let (_dir, path) = file_with_mode(mode);
             let error = read_secret_file(&path, 4).unwrap_err();
-            assert!(matches!(error, SecretFileError::Exposed { mode: m, .. } if m == mode));
+            assert!(matches!(error, SecretFileError::Exposed(_, m) if m == mode));
             let line = format!("chmod 600 {}", path.display());
             assert!(error.to_string().ends_with(&line), "{error}");
             assert!(
@@ -161,7 +123,7 @@ mod tests {
     fn one_byte_too_many_is_too_large() {
         let (_dir, path) = file_with_mode(0o600);
         let error = read_secret_file(&path, 3).unwrap_err();
-        assert!(matches!(error, SecretFileError::TooLarge { limit: 3, .. }));
+        assert!(matches!(error, SecretFileError::TooLarge(_, 3)));
     }
 
     #[test]
@@ -200,7 +162,7 @@ mod tests {
         assert_eq!(chmod_line(Path::new("/a/b-c_1.x")), "chmod 600 /a/b-c_1.x");
         assert_eq!(
             chmod_line(Path::new("/a b/$c'd")),
-            r"chmod 600 '/a b/$c'\''d'"
+            r#"chmod 600 '/a b/$c'"'d""#
         );
         assert_eq!(chmod_line(Path::new("-key")), "chmod 600 ./-key");
     }
