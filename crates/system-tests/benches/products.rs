@@ -1,12 +1,18 @@
-//! Owns where the programs are that a benchmark measures: built as their users have them, with
-//! nothing of the tests, which `cargo bench` doesn't do by itself.
+//! Builds the programs that a benchmark measures as their users have them, without features of the
+//! tests: `cargo bench` builds no programs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
 
-/// The folder of the programs, which are built first.
-pub static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+use crate::common::program::PRODUCTS;
+
+/// Lets [`path`](crate::common::program::path) find the programs in this folder; without one they
+/// are built now.
+pub fn use_products(folder: Option<PathBuf>) {
+    PRODUCTS.get_or_init(|| folder.unwrap_or_else(build));
+}
+
+fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .args(["build", "--release", "--locked", "--workspace", "--bins"])
@@ -16,9 +22,4 @@ pub static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     assert!(built.unwrap().success(), "the programs can't be built");
     let car = Path::new(env!("CARGO_BIN_EXE_sim-car"));
     car.parent().unwrap().to_owned()
-});
-
-/// Where one of them is.
-pub fn path(name: &str) -> PathBuf {
-    FOLDER.join(name)
 }

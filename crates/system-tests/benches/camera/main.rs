@@ -21,6 +21,9 @@ use clap::Parser;
 #[path = "../../tests/it/common/mod.rs"]
 mod common;
 mod line;
+#[allow(dead_code, reason = "this benchmark uses a part of it")]
+#[path = "../measured_router.rs"]
+mod measured_router;
 mod page;
 mod pictures;
 #[path = "../products.rs"]
@@ -28,7 +31,6 @@ mod products;
 mod stand;
 mod viewer;
 
-use line::Line;
 use stand::Stand;
 use viewer::{Seen, percentile};
 
@@ -80,11 +82,11 @@ fn main() -> ExitCode {
         println!("nothing is measured but by `cargo bench -p p2p-system-tests --bench camera`");
         return ExitCode::SUCCESS;
     }
+    products::use_products(options.programs.clone());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     if options.page {
-        let programs = options.programs.unwrap_or_else(|| products::FOLDER.clone());
         let time = Duration::from_secs(options.seconds);
-        runtime.block_on(page::measure(&programs, options.rate, time));
+        runtime.block_on(page::measure(options.rate, time));
         return ExitCode::SUCCESS;
     }
     println!(
@@ -105,11 +107,11 @@ fn main() -> ExitCode {
 async fn viewers(options: &Options) -> bool {
     let time = Duration::from_secs(options.seconds);
     let stand = Stand::new(options, None).await;
-    let before = stand.memory();
+    let before = stand.router.memory();
     let one = stand.viewers(1, time).await;
     let cpu_of_one = one.cpu;
     let all = stand.viewers(options.viewers, time).await;
-    let memory = stand.memory();
+    let memory = stand.router.memory();
     // Before it is closed, which it is after 2 s.
     let stuck = stand.stuck().await;
     let beside = stand.viewers(options.viewers, Duration::from_secs(2)).await;
@@ -173,9 +175,4 @@ async fn narrow(options: &Options) -> bool {
         is_met &= ratio < RATIO && age < AGE;
     }
     is_met
-}
-
-/// A narrow line to this port.
-fn narrow_line(port: u16, (rate, delay): (f64, Duration)) -> Line {
-    Line::to(port, rate, delay)
 }

@@ -1,11 +1,10 @@
 //! How old a picture is when the drive page has drawn it: the simulated car through the real programs,
 //! in a real Chromium on this machine.
 
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::common::chromium::Chromium;
-use super::common::program::Program;
+use super::common::program::{Program, inner_of, path};
 use super::common::until_so;
 use super::viewer::percentile;
 
@@ -39,33 +38,16 @@ return import("/page/video.js").then(({ Video }) => {
 "#;
 
 /// Measures for so long, and prints it.
-pub async fn measure(programs: &Path, rate: u32, time: Duration) {
+pub async fn measure(rate: u32, time: Duration) {
     let folder = tempfile::tempdir().unwrap();
     let commands = folder.path().join("command");
     std::fs::create_dir(&commands).unwrap();
     let car = commands.join("car.worker");
-    std::fs::copy(programs.join("sim-car"), &car).unwrap();
-    let start = |name: &str, arguments: &[&str]| {
-        let mut program = tokio::process::Command::new(programs.join(name));
-        program.args(arguments).current_dir(folder.path());
-        program.env("HOME", folder.path());
-        Program::start(&mut program)
-    };
-    let router = start("p2p-router", &["0", "--open", "--bind", "127.0.0.1"]);
-    let router_port = router.main_port().await.to_string();
+    std::fs::copy(path("sim-car"), &car).unwrap();
+    let (_router, router_port) = Program::open_router(folder.path(), 0).await;
     let camera = format!("'{}' camera --size 640x480 --rate {rate}", car.display());
-    let inner = start(
-        "p2p-inner",
-        &[
-            "127.0.0.1",
-            &router_port,
-            "0",
-            "--name",
-            "car",
-            "--camera",
-            &camera,
-        ],
-    );
+    let mut inner = inner_of(folder.path(), router_port, 0);
+    let inner = Program::start(inner.args(["--camera", &camera]));
     let port = inner.service_port().await;
     let browser = Chromium::start(&[]).await;
     browser.resize(1280, 800, false).await;

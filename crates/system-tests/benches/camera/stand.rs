@@ -1,31 +1,25 @@
 //! The router as a process, and a car with a camera beside it.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
-use p2p_inner::{Inner, LinkState};
-use p2p_shared::net::dialer::RouterAddress;
-use p2p_shared::protocol::MotionInfo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::Options;
+use super::line::Line;
+use super::measured_router::MeasuredRouter;
 use super::viewer::{Seen, watch};
-use super::{Options, narrow_line};
 
 /// Between two round trips: as often as a held key says so.
 const BEAT: Duration = Duration::from_millis(50);
 
 pub struct Stand {
-    service_port: u16,
-    router: Child,
-    _inner: Inner,
+    pub router: MeasuredRouter,
     _folder: tempfile::TempDir,
 }
 
@@ -41,64 +35,21 @@ impl Stand {
     /// With this rate and delay of the car's line.
     pub async fn new(options: &Options, line: Option<(f64, Duration)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut router = Command::new(crate::products::path("p2p-router"))
-            .args(["0", "--open", "--bind", "127.0.0.1", "--log-dir"])
-            .arg(folder.path().join("logs"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(router.stderr.take().unwrap()).lines();
-        let main_port = lines
-            .by_ref()
-            .find_map(|line| {
-                let line = line.unwrap();
-                let (_, address) = line.split_once("listening on ")?;
-                address.trim().parse().ok().map(|at: SocketAddr| at.port())
-            })
-            .unwrap();
-        std::thread::spawn(move || lines.for_each(drop));
-        let commands = folder.path().join("command");
-        std::fs::create_dir(&commands).unwrap();
-        let port = line.map_or(main_port, |line| narrow_line(main_port, line).port);
         let camera = std::env::current_exe().unwrap();
-        let inner = Inner::start(p2p_inner::Config {
-            router: RouterAddress {
-                host: "127.0.0.1".to_owned(),
-                port,
-            },
-            service_port: 0,
-            name: "car".parse().unwrap(),
-            identity: "identity1".parse().unwrap(),
-            key: None,
-            commands,
-            timeout: Duration::from_secs(30),
-            max_runs: 16,
-            worker_hello: p2p_inner::WORKER_HELLO,
-            motion: MotionInfo {
-                commands: Vec::new(),
-                stop: "stop".parse().unwrap(),
-                lease_ms: 400,
-                limit_ms: 2000,
-            },
-            guardian: None,
-            camera: Some(vec![
+        let router = MeasuredRouter::start(folder.path(), &["--open"], |main_port, config| {
+            if let Some((rate, delay)) = line {
+                config.router.port = Line::to(main_port, rate, delay).port;
+            }
+            config.camera = Some(vec![
                 camera.to_str().unwrap().to_owned(),
                 "--be-camera".to_owned(),
                 format!("--bytes={}", options.bytes),
                 format!("--rate={}", options.rate),
-            ]),
+            ]);
         })
-        .unwrap();
-        let mut state = inner.link_state();
-        let is_up = |state: &LinkState| matches!(state, LinkState::Up { .. });
-        let LinkState::Up { service_port, .. } = *state.wait_for(is_up).await.unwrap() else {
-            unreachable!()
-        };
+        .await;
         Self {
-            service_port,
             router,
-            _inner: inner,
             _folder: folder,
         }
     }
@@ -107,16 +58,16 @@ impl Stand {
     pub async fn viewers(&self, count: usize, time: Duration) -> Measured {
         let mut pages = JoinSet::new();
         // The camera is there when it counts.
-        watch(self.service_port, Duration::from_millis(500)).await;
-        let (cpu, begun) = (self.cpu(), Instant::now());
+        watch(self.router.service_port, Duration::from_millis(500)).await;
+        let (cpu, begun) = (self.router.cpu(), Instant::now());
         for _ in 0..count {
-            pages.spawn(watch(self.service_port, time));
+            pages.spawn(watch(self.router.service_port, time));
         }
         let mut seen = Seen::default();
         while let Some(one) = pages.join_next().await {
             seen.add(one.unwrap());
         }
-        let used = self.cpu() - cpu;
+        let used = self.router.cpu() - cpu;
         Measured {
             seen,
             time,
@@ -126,7 +77,7 @@ impl Stand {
 
     /// Somebody who asks for the video and never reads it.
     pub async fn stuck(&self) -> TcpStream {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.service_port))
+        let mut stream = TcpStream::connect(("127.0.0.1", self.router.service_port))
             .await
             .unwrap();
         let request = b"GET /video HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
@@ -136,7 +87,7 @@ impl Stand {
 
     /// Round trips over the link, in ms: the list of the commands, of which there are none.
     pub async fn round_trips(&self, time: Duration) -> Vec<f64> {
-        let stream = TcpStream::connect(("127.0.0.1", self.service_port))
+        let stream = TcpStream::connect(("127.0.0.1", self.router.service_port))
             .await
             .unwrap();
         stream.set_nodelay(true).unwrap();
@@ -162,35 +113,9 @@ impl Stand {
 
     /// The same while a page watches.
     pub async fn round_trips_and_video(&self, time: Duration) -> (Vec<f64>, Seen) {
-        tokio::join!(self.round_trips(time), watch(self.service_port, time))
-    }
-
-    /// KiB of the router's memory, now.
-    pub fn memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.router.id());
-        let text = std::fs::read_to_string(path).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let line = line.unwrap().trim().trim_end_matches(" kB");
-        line.parse().unwrap()
-    }
-
-    /// What the router's threads have used of the CPUs so far (proc(5): in ticks of 10 ms).
-    fn cpu(&self) -> Duration {
-        let path = format!("/proc/{}/stat", self.router.id());
-        let text = std::fs::read_to_string(path).unwrap();
-        let (_, fields) = text.rsplit_once(')').unwrap();
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        Duration::from_millis(
-            10 * ticks
-                .map(|field| field.parse::<u64>().unwrap())
-                .sum::<u64>(),
+        tokio::join!(
+            self.round_trips(time),
+            watch(self.router.service_port, time)
         )
-    }
-}
-
-impl Drop for Stand {
-    fn drop(&mut self) {
-        let _ = self.router.kill();
-        let _ = self.router.wait();
     }
 }

@@ -10,20 +10,16 @@
 #![allow(unreachable_pub, reason = "a program of several files")]
 
 use std::process::ExitCode;
-use std::sync::LazyLock;
 
 use clap::{Parser, ValueEnum};
 
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../tests/it/common/mod.rs"]
+mod common;
 mod parts;
 #[path = "../products.rs"]
 mod products;
 mod proxy;
-#[allow(
-    dead_code,
-    reason = "the terminal of the console's tests: they use more of it"
-)]
-#[path = "../../tests/it/common/pty.rs"]
-mod pty;
 mod spaces;
 mod stand;
 mod table;
@@ -71,7 +67,10 @@ fn main() -> ExitCode {
         println!("nothing is measured but by `cargo bench -p p2p-system-tests --bench driving`");
         return ExitCode::SUCCESS;
     }
-    LazyLock::force(&products::FOLDER);
+    products::use_products(None);
+    // The programs' output is collected there.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _entered = runtime.enter();
     let mut table = table::Table::default();
     let parts: &[Part] = match options.parts.as_slice() {
         [] => Part::value_variants(),

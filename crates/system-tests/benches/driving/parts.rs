@@ -6,6 +6,7 @@ use std::time::Duration;
 use p2p_shared::os::jitter;
 use rustix::process::Signal;
 
+use super::common::procfs::cpu;
 use super::proxy::Flow;
 use super::spaces::Spaces;
 use super::stand::{Arrow, Stand, Ways};
@@ -152,7 +153,7 @@ pub fn faults(table: &mut Table, rounds: usize, only: &str) {
             if stop.is_none() {
                 eprintln!(
                     "round {round}: never stopped; the inner says:\n{}",
-                    stand.inner.said()
+                    stand.inner.errors()
                 );
             }
             times.push(stop.map(|stop| stop.at.saturating_sub(begun)));
@@ -255,13 +256,17 @@ pub fn idle(table: &mut Table) {
     stand.arm();
     sleep(Duration::from_secs(2));
     let programs = [
-        ("console", stand.console.child.id(), Some(1.0)),
+        (
+            "console",
+            i32::try_from(stand.console.id()).unwrap(),
+            Some(1.0),
+        ),
         ("router", stand.router.id(), None),
         ("inner", stand.inner.id(), None),
     ];
-    let before = programs.map(|(_, id, _)| computed(id));
+    let before = programs.map(|(_, id, _)| cpu(id));
     sleep(IDLE);
-    let after = programs.map(|(_, id, _)| computed(id));
+    let after = programs.map(|(_, id, _)| cpu(id));
     for (n, (name, _, aim)) in programs.into_iter().enumerate() {
         let share = (after[n] - before[n]).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
         let mut row = Row::new(&format!("CPU of the {name}, armed and idle for 30 s"), 1);
@@ -270,16 +275,4 @@ pub fn idle(table: &mut Table) {
         row.is_met = aim.map(|aim| share < aim);
         table.add(row);
     }
-}
-
-/// The time that a process has computed, of all its threads.
-fn computed(process: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    // Behind the name, which may hold anything: user and system time are the 12th and 13th word,
-    // in hundredths of a second.
-    let (_, words) = stat.rsplit_once(") ").unwrap();
-    let words = words.split(' ').skip(11).take(2);
-    words
-        .map(|word| Duration::from_millis(word.parse::<u64>().unwrap() * 10))
-        .sum()
 }

@@ -1,17 +1,17 @@
 //! Owns one stand: the real router, inner and console on this machine, and the hands that drive.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::common::ReservedPort;
+use super::common::program::{Program, command, path};
+use super::common::pty::Pty;
 use super::proxy::Proxy;
-use super::pty::Pty;
 use super::spaces::{ROUTER, Spaces};
 use super::witness::{Act, Acts, MOTION, STOP, now};
 
@@ -52,15 +52,15 @@ pub struct Ways {
 /// Everything that runs. Dropped, nothing does.
 pub struct Stand {
     pub console: Pty,
-    pub inner: Process,
-    pub router: Process,
+    pub inner: Program,
+    pub router: Program,
     pub acts: Acts,
     pub link: Option<Proxy>,
     pub desk: Option<Proxy>,
     pub spaces: Option<Spaces>,
     delay: Duration,
     router_port: u16,
-    service_port: u16,
+    service_port: ReservedPort,
     folder: TempDir,
 }
 
@@ -82,14 +82,14 @@ impl Stand {
         let space = ways.spaces.as_ref().map(Spaces::router);
         let mut router = program("p2p-router", folder.path(), space.as_deref());
         router.args(["0", "--open", "--open-to-everyone", "--bind", bind]);
-        let router = Process::start(router, &folder.path().join("router"));
-        let router_port = router.number_behind(&format!("listening on {bind}:"));
+        let router = Program::start(&mut router);
+        let router_port = wait_for(router.number_behind(&format!("listening on {bind}:")));
         let proxy = |delay: Option<Duration>| delay.map(|delay| Proxy::to(router_port, delay));
         let (link, desk) = (proxy(ways.link), proxy(ways.desk));
-        let service_port = free_port();
+        let service_port = ReservedPort::new();
         let spaces = ways.spaces;
         let link_port = link.as_ref().map_or(router_port, Proxy::port);
-        let inner = start_inner(folder.path(), spaces.as_ref(), link_port, service_port);
+        let inner = start_inner(folder.path(), spaces.as_ref(), link_port, service_port.port);
         let desk_port = desk.as_ref().map_or(router_port, Proxy::port);
         let console = start_console(folder.path(), spaces.as_ref(), desk_port);
         Self {
@@ -109,7 +109,7 @@ impl Stand {
 
     pub fn restart_inner(&mut self) {
         let port = self.link.as_ref().map_or(self.router_port, Proxy::port);
-        let (spaces, service_port) = (self.spaces.as_ref(), self.service_port);
+        let (spaces, service_port) = (self.spaces.as_ref(), self.service_port.port);
         self.inner = start_inner(self.folder.path(), spaces, port, service_port);
     }
 
@@ -191,72 +191,7 @@ impl Stand {
     }
 }
 
-/// A program that runs, and what it has said so far. Killed when it is dropped.
-pub struct Process {
-    child: Child,
-    said: PathBuf,
-}
-
-impl Process {
-    fn start(mut command: Command, said: &Path) -> Self {
-        let out = || {
-            Stdio::from(
-                File::options()
-                    .append(true)
-                    .create(true)
-                    .open(said)
-                    .unwrap(),
-            )
-        };
-        let _ = fs::remove_file(said);
-        command.stdin(Stdio::null()).stdout(out()).stderr(out());
-        Self {
-            child: command.spawn().unwrap(),
-            said: said.to_owned(),
-        }
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// The last of what it has said.
-    pub fn said(&self) -> String {
-        let said = fs::read_to_string(&self.said).unwrap();
-        let lines: Vec<&str> = said.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
-    }
-
-    fn number_behind(&self, what: &str) -> u16 {
-        let begun = now();
-        loop {
-            let said = fs::read_to_string(&self.said).unwrap();
-            let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
-            if let Some((_, rest)) = whole.rsplit_once(what) {
-                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-                return digits.parse().unwrap();
-            }
-            assert!(
-                now() < begun + PATIENCE,
-                "it never said {what:?}, but: {said}"
-            );
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn start_inner(folder: &Path, spaces: Option<&Spaces>, port: u16, service_port: u16) -> Process {
+fn start_inner(folder: &Path, spaces: Option<&Spaces>, port: u16, service_port: u16) -> Program {
     let space = spaces.map(Spaces::car);
     let mut inner = program("p2p-inner", folder, space.as_deref());
     let host = if spaces.is_some() {
@@ -266,14 +201,14 @@ fn start_inner(folder: &Path, spaces: Option<&Spaces>, port: u16, service_port: 
     };
     inner.args([host, &port.to_string(), &service_port.to_string()]);
     inner.args(["--name", "car"]);
-    let inner = Process::start(inner, &folder.join("inner"));
-    inner.number_behind(&format!("link up: http://{host}:"));
+    let inner = Program::start(&mut inner);
+    wait_for(inner.says(&format!("link up: http://{host}:")));
     inner
 }
 
 fn start_console(folder: &Path, spaces: Option<&Spaces>, port: u16) -> Pty {
     let space = spaces.map(Spaces::router);
-    let mut console = program("p2p-console", folder, space.as_deref());
+    let mut console = program("p2p-console", folder, space.as_deref()).into_std();
     console.args(["--router", &format!("127.0.0.1:{port}"), "--link", "car"]);
     // The terminal's own starter adds to our environment.
     console.env_remove("P2P_KEY").env_remove("XDG_CONFIG_HOME");
@@ -286,25 +221,17 @@ fn start_console(folder: &Path, spaces: Option<&Spaces>, port: u16) -> Pty {
     console
 }
 
-/// A program of ours with nothing of our environment, and its home in the folder.
-fn program(name: &str, folder: &Path, space: Option<&str>) -> Command {
-    let mut command = match space {
-        None => Command::new(super::products::path(name)),
-        Some(space) => {
-            let mut command = Command::new("ip");
-            command
-                .args(["netns", "exec", space])
-                .arg(super::products::path(name));
-            command
-        }
+/// A program of ours, in this network namespace if there is one.
+fn program(name: &str, folder: &Path, space: Option<&str>) -> tokio::process::Command {
+    let Some(space) = space else {
+        return command(&path(name), folder);
     };
-    let path = std::env::var_os("PATH").unwrap();
-    command.env_clear().env("PATH", path).env("HOME", folder);
-    command.current_dir(folder);
+    let mut command = command(Path::new("ip"), folder);
+    command.args(["netns", "exec", space]).arg(path(name));
     command
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+/// Waits for what a program says.
+fn wait_for<T>(what: impl Future<Output = T>) -> T {
+    tokio::runtime::Handle::current().block_on(what)
 }

@@ -63,9 +63,9 @@ impl Attack {
         for n in 0..all {
             let is_slow = n < options.slow;
             let port = if is_slow && n % 4 < 2 {
-                stand.service_port
+                stand.router.service_port
             } else {
-                stand.main_port
+                stand.router.main_port
             };
             let stranger = Stranger {
                 from: Ipv4Addr::new(127, 0, 2, u8::try_from(1 + n % ADDRESSES).unwrap()),

@@ -86,7 +86,7 @@ async fn limited<T>(asking: impl Future<Output = Option<T>>) -> Option<T> {
 async fn connect(stand: &Stand) -> Option<SendRequest<Empty<Bytes>>> {
     let socket = TcpSocket::new_v4().ok()?;
     socket.bind((FROM, 0).into()).ok()?;
-    let to: SocketAddr = (Ipv4Addr::LOCALHOST, stand.service_port).into();
+    let to: SocketAddr = (Ipv4Addr::LOCALHOST, stand.router.service_port).into();
     let stream = socket.connect(to).await.ok()?;
     stream.set_nodelay(true).ok()?;
     let stream = tls::connect(stream, "localhost", stand.fingerprint).await;

@@ -16,7 +16,13 @@ use std::time::Duration;
 use clap::Parser;
 
 mod attack;
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../tests/it/common/mod.rs"]
+mod common;
 mod honest;
+#[allow(dead_code, reason = "this benchmark uses a part of it")]
+#[path = "../measured_router.rs"]
+mod measured_router;
 #[path = "../products.rs"]
 mod products;
 mod stand;
@@ -53,18 +59,19 @@ struct Options {
 async fn main() -> ExitCode {
     let options = Options::parse();
     p2p_router::net::limits::raise_open_files();
+    products::use_products(None);
     let stand = Stand::new().await;
     let time = Duration::from_secs(options.seconds);
     // The first requests load what later ones use.
     honest::measure(&stand, Duration::from_secs(2)).await;
     let peace = honest::measure(&stand, time / 2).await;
-    let memory = stand.memory();
+    let memory = stand.router.memory();
     // From its first connection on.
     let (attack, during) = tokio::join!(
         Attack::start(&options, &stand),
         honest::measure(&stand, time)
     );
-    let most = stand.most_memory();
+    let most = stand.router.peak_memory();
     let (connections, open) = attack.end();
     println!(
         "{} slow connections and {} WebSockets from {} addresses for {} s: {connections} connections made, {open} open at the end; {} sent away, {} wrong or no keys refused",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::common::console::FakeConsole;
+use crate::common::procfs::child_named;
 use crate::common::program::{Program, inner_of};
 use crate::common::{ReservedPort, asking, get, is_alive, until, until_so};
 use p2p_shared::key::Key;
@@ -110,17 +111,7 @@ async fn drives(car: &Car, main: u16, port: u16) -> (FakeConsole, PressId, u64) 
 
 /// The guardian of this process, as people find it.
 fn guardian_of(inner: i32) -> Option<i32> {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let mut guardians = numbers.filter(|number| {
-        let stat = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
-        let parent = stat
-            .rsplit(')')
-            .next()
-            .and_then(|rest| rest.split_whitespace().nth(1));
-        stat.contains("(p2p-guardian)") && parent == Some(inner.to_string().as_str())
-    });
-    guardians.next()
+    child_named(inner, "p2p-guardian")
 }
 
 async fn guarded(inner: &Program) -> i32 {

@@ -11,7 +11,8 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::round::Fault;
 use super::setting::Setting;
-use super::stand::{Stand, is_alive, pause};
+use super::stand::{Stand, pause};
+use crate::common::procfs::is_running;
 use crate::common::until;
 
 /// Has a small disk in this folder of a round.
@@ -78,7 +79,7 @@ async fn disk_full_at_the_start() {
         stand.router.kill().await;
         stand.inner.kill().await;
         // Its last stop would end what the next inner moves, which the driver wouldn't notice.
-        until("the guardian has ended", || !is_alive(guardian)).await;
+        until("the guardian has ended", || !is_running(guardian)).await;
         stand.start_router();
         stand.start_inner();
         // It is there, and moves, before there is room again.

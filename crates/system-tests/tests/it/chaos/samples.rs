@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::history::{History, now};
 use super::stand::{Stand, pause, processes_in};
+use crate::common::procfs::status;
 use crate::common::raw::Caller;
 
 /// Between two samples.
@@ -280,18 +281,15 @@ fn middle(mut values: Vec<f64>) -> f64 {
 
 /// Nothing, if the process is just not there.
 fn sample(at: Duration, process: i32) -> Option<Sample> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let number = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<f64>().ok()
-    };
+    #[expect(clippy::cast_precision_loss, reason = "they are small")]
+    let number = |name| status(process, name).map(|number| number as f64);
     #[expect(clippy::cast_precision_loss, reason = "there are few")]
     let descriptors = fs::read_dir(format!("/proc/{process}/fd")).ok()?.count() as f64;
     Some(Sample {
         at,
-        resident: number("VmRSS:")? * 1024.0,
+        resident: number("VmRSS")? * 1024.0,
         descriptors,
-        threads: number("Threads:")?,
+        threads: number("Threads")?,
     })
 }
 

@@ -13,6 +13,7 @@ use super::driver::Reins;
 use super::history::{Act, Shared, acts, now};
 use super::load::{self, Door};
 use super::setting::{Setting, belongs_to, start_inner, start_router};
+use crate::common::procfs::{child_named, processes};
 use crate::common::program::{Program, router, run as run_to_its_end};
 use crate::common::proxy::Proxy;
 use crate::common::{ReservedPort, until, until_so};
@@ -172,19 +173,9 @@ impl Stand {
 
     /// The process of this name that the inner has started.
     pub(crate) async fn child_of_inner(&self, name: &str) -> i32 {
-        let parent = self.inner.id().to_string();
-        let named = format!("({name})");
-        let is_it = |process: &i32| {
-            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-            let behind = stat.rsplit(')').next().unwrap_or_default();
-            let mut fields = behind.split_whitespace();
-            stat.contains(&named)
-                && fields.next() != Some("Z")
-                && fields.next() == Some(parent.as_str())
-        };
         let mut found = None;
         until(name, || {
-            found = processes().into_iter().find(is_it);
+            found = child_named(self.inner.id(), name);
             found.is_some()
         })
         .await;
@@ -217,19 +208,6 @@ pub(crate) fn signal(process: i32, signal: Signal) {
     kill_process(Pid::from_raw(process).unwrap(), signal).unwrap();
 }
 
-/// Whether a process is there, and not only to be reaped.
-pub(crate) fn is_alive(process: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let behind_name = stat.rsplit(')').next().unwrap_or_default();
-    !matches!(behind_name.split_whitespace().next(), None | Some("Z"))
-}
-
-fn processes() -> Vec<i32> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.collect()
-}
-
 /// What runs and works in this folder, in words.
 pub(crate) fn processes_in(folder: &Path) -> Vec<String> {
     let works_there = |process: &i32| {
@@ -242,7 +220,7 @@ pub(crate) fn processes_in(folder: &Path) -> Vec<String> {
             String::from_utf8_lossy(&line).replace('\0', " ")
         )
     };
-    let left = processes().into_iter().filter(works_there);
+    let left = processes().filter(works_there);
     left.map(words).collect()
 }
 

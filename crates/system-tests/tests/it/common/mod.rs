@@ -5,6 +5,7 @@ pub mod chromium;
 pub mod console;
 pub mod page;
 pub mod peer;
+pub mod procfs;
 pub mod program;
 pub mod proxy;
 pub mod pty;
@@ -98,16 +99,21 @@ pub struct World {
 
 /// What a test may want otherwise.
 pub fn inner_config(world: &World) -> p2p_inner::Config {
+    inner_config_of(world.main_port(), world.commands())
+}
+
+/// An inner without a key at this router, with these commands.
+pub fn inner_config_of(router_port: u16, commands: PathBuf) -> p2p_inner::Config {
     p2p_inner::Config {
         router: RouterAddress {
             host: "127.0.0.1".to_owned(),
-            port: world.router.address().port(),
+            port: router_port,
         },
         service_port: 0,
         name: "car".parse().unwrap(),
         identity: "identity1".parse().unwrap(),
         key: None,
-        commands: world.commands(),
+        commands,
         timeout: Duration::from_secs(30),
         max_runs: 16,
         worker_hello: p2p_inner::WORKER_HELLO,
@@ -238,14 +244,7 @@ impl World {
 
     /// The same of what may never have happened yet.
     pub async fn metric_if_any(&self, name: &str) -> Option<i64> {
-        // For this machine only, by a name that nobody else can have resolve to it.
-        let caller = raw::Caller::saying(
-            self.main_port(),
-            "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        );
-        let metrics = caller.await.answer().await.text();
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-        Some(line?.trim().parse().unwrap())
+        metric(self.main_port(), name).await
     }
 
     /// A file beside the commands, for scripts to write to.
@@ -281,6 +280,16 @@ impl World {
         let file = KeyFile::in_dir(self.folder.path().join("state"));
         file.revoke(&name.parse().unwrap()).unwrap();
     }
+}
+
+/// The router's metric of this name, if it has been counted yet.
+pub async fn metric(main_port: u16, name: &str) -> Option<i64> {
+    // For this machine only, by a name that nobody else can have resolve to it.
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let caller = raw::Caller::saying(main_port, request);
+    let metrics = caller.await.answer().await.text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    Some(line?.trim().parse().unwrap())
 }
 
 /// The name and port of an inner's link, once it is up.
@@ -463,13 +472,5 @@ pub fn is_alone(test: &str, variables: &[(&str, &str)]) -> bool {
 pub fn is_alive(note: &Path) -> bool {
     // A note may be there and have nothing in it yet.
     let text = fs::read_to_string(note).unwrap_or_default();
-    let Ok(number) = text.trim().parse::<u32>() else {
-        return false;
-    };
-    let status = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
-    let state = status
-        .rsplit(')')
-        .next()
-        .and_then(|rest| rest.trim().chars().next());
-    matches!(state, Some(state) if state != 'Z')
+    text.trim().parse().is_ok_and(procfs::is_running)
 }

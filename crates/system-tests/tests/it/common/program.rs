@@ -4,7 +4,7 @@ use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -55,8 +55,14 @@ fn console_called(name: &str, folder: &Path, router_port: u16) -> std::process::
     console
 }
 
-/// A program of the workspace: an example of this package.
+/// Folder of the programs where these are not the examples of this package: benchmarks set it.
+pub static PRODUCTS: OnceLock<PathBuf> = OnceLock::new();
+
+/// A program of the workspace: in tests an example of this package.
 pub fn path(name: &str) -> PathBuf {
+    if let Some(folder) = PRODUCTS.get() {
+        return folder.join(name);
+    }
     let car = Path::new(env!("CARGO_BIN_EXE_sim-car"));
     if name == "sim-car" {
         return car.to_owned();
@@ -84,7 +90,7 @@ pub fn inner_of(folder: &Path, router_port: u16, service_port: u16) -> Command {
 }
 
 /// With nothing of our own environment, and its home in the folder.
-fn command(program: &Path, folder: &Path) -> Command {
+pub fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     let path = std::env::var_os("PATH").unwrap();
     command.env_clear().env("PATH", path).env("HOME", folder);
@@ -155,7 +161,8 @@ impl Program {
             .await
     }
 
-    async fn number_behind(&self, what: &str) -> u16 {
+    /// The number that follows this on standard error, once it is there.
+    pub async fn number_behind(&self, what: &str) -> u16 {
         self.says(what).await;
         let errors = self.errors();
         let (_, rest) = errors.rsplit_once(what).unwrap();

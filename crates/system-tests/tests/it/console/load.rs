@@ -7,31 +7,15 @@ use std::time::{Duration, Instant};
 use p2p_shared::protocol::ConsoleToRouter as Said;
 
 use super::fake_router::{FakeRouter, program};
+use crate::common::procfs;
 use crate::common::pty::Pty;
 
 const EVENTS_A_SECOND: u64 = 5_000;
 
 /// Memory in use, in KiB, and time on the processor so far.
 fn use_of(id: u32) -> (u64, Duration) {
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap();
-    let status = read("status");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .unwrap();
-    let memory = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    let stat = read("stat");
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    let ticks: u64 = [11, 12]
-        .map(|n: usize| fields[n].parse::<u64>().unwrap())
-        .iter()
-        .sum();
-    (memory, Duration::from_millis(10 * ticks))
+    let id = i32::try_from(id).unwrap();
+    (procfs::status(id, "VmRSS").unwrap(), procfs::cpu(id))
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use p2p_shared::protocol::{ConsoleToRouter, MotionEvent, PressId, StopCause};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::console::FakeConsole;
+use crate::common::procfs::is_running;
 use crate::common::{Answer, World, get, inner_config, post, until, until_so};
 
 /// What each worker of these tests begins with. It is Perl, since that and its JSON are on every
@@ -80,10 +81,7 @@ impl Folder<'_> {
 
     /// Whether the worker that was the n-th is alive.
     pub(crate) fn lives(&self, nth: usize) -> bool {
-        let pid = self.pids()[nth];
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let state = stat.rsplit(')').next().map(str::trim_start);
-        state.is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
+        is_running(self.pids()[nth])
     }
 }
 
