@@ -2,7 +2,6 @@
 //! directory; it has hashes, never a secret.
 
 mod error;
-mod events;
 mod file;
 mod follow;
 mod format;
@@ -215,15 +214,15 @@ impl KeyStore {
         self.shared.generation.subscribe()
     }
 
-    /// Follows the file until `shutdown`: new keys are valid, and revoked ones void, as soon as it
-    /// is written. Where the kernel can't tell of changes, it looks every 2 seconds.
+    /// Follows the file until `shutdown`: new keys are valid, and revoked ones void, within a
+    /// quarter of a second.
     ///
     /// A file that can't be used leaves the last good keys in force, with a warning; without a file
     /// no key is valid.
     pub async fn watch(self, shutdown: impl Future<Output = ()>) {
         tokio::select! {
             () = shutdown => {}
-            () = follow::follow(&self, follow::POLL_EVERY, follow::Inotify::Use) => {}
+            () = follow::follow(&self, follow::POLL_EVERY) => {}
         }
     }
 

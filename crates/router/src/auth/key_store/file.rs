@@ -14,7 +14,7 @@ use super::{KeyFileError, KeyName, KeyRecord};
 use crate::ops::state_file::{StateFile, StateFileError};
 
 /// Name of the key file in the state directory.
-pub(super) const FILE_NAME: &str = "keys.toml";
+const FILE_NAME: &str = "keys.toml";
 
 /// Names of the keys that the first start makes: a car's and its operator's.
 pub(super) const FIRST_KEYS: [&str; 2] = ["car", "operator"];

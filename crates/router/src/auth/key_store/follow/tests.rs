@@ -14,7 +14,6 @@ use super::*;
 
 /// Longer than any test takes, shorter than a person's patience.
 const SOON: Duration = Duration::from_secs(10);
-const NEVER: Duration = Duration::from_secs(3600);
 const OFTEN: Duration = Duration::from_millis(20);
 
 struct Followed {
@@ -32,13 +31,13 @@ impl Drop for Followed {
 }
 
 impl Followed {
-    fn new(poll_every: Duration, inotify: Inotify) -> Self {
+    fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         fs::create_dir(&state).unwrap();
         let store = KeyStore::open(&state).unwrap();
         let followed = store.clone();
-        let task = tokio::spawn(async move { follow(&followed, poll_every, inotify).await });
+        let task = tokio::spawn(async move { follow(&followed, OFTEN).await });
         let changes = store.changes();
         Self {
             dir,
@@ -82,7 +81,7 @@ impl Followed {
 
 #[tokio::test]
 async fn a_revoked_key_is_void_at_once_and_a_new_one_valid() {
-    let mut followed = Followed::new(NEVER, Inotify::Use);
+    let mut followed = Followed::new();
     for round in 0..20 {
         let key = followed.add(&format!("car{round}"));
         followed.until_live(&key).await;
@@ -92,65 +91,50 @@ async fn a_revoked_key_is_void_at_once_and_a_new_one_valid() {
 }
 
 #[tokio::test]
-async fn without_inotify_the_file_is_looked_at_now_and_then() {
-    let mut followed = Followed::new(OFTEN, Inotify::DoWithout);
-    let key = followed.add("car");
-    followed.until_live(&key).await;
-    followed.revoke("car");
-    followed.until_void(&key).await;
-}
-
-#[tokio::test]
 async fn a_garbled_file_keeps_the_last_good_keys_until_it_is_mended() {
-    for (poll, inotify) in [(NEVER, Inotify::Use), (OFTEN, Inotify::DoWithout)] {
-        let mut followed = Followed::new(poll, inotify);
-        let (car, path) = (followed.add("car"), followed.path());
-        followed.until_live(&car).await;
-        let whole = fs::read(&path).unwrap();
+    let mut followed = Followed::new();
+    let (car, path) = (followed.add("car"), followed.path());
+    followed.until_live(&car).await;
+    let whole = fs::read(&path).unwrap();
 
-        fs::write(&path, &whole[..whole.len() - 20]).unwrap();
-        let garbled = timeout(3 * SETTLE, followed.changes.changed()).await;
-        assert!(garbled.is_err() && followed.store.is_live(&car.id()));
+    fs::write(&path, &whole[..whole.len() - 20]).unwrap();
+    let garbled = timeout(3 * SETTLE, followed.changes.changed()).await;
+    assert!(garbled.is_err() && followed.store.is_live(&car.id()));
 
-        fs::write(&path, &whole).unwrap();
-        let van = followed.add("van");
-        followed.until_live(&van).await;
-        assert!(followed.store.is_live(&car.id()));
-    }
+    fs::write(&path, &whole).unwrap();
+    let van = followed.add("van");
+    followed.until_live(&van).await;
+    assert!(followed.store.is_live(&car.id()));
 }
 
 #[tokio::test]
 async fn a_file_that_was_refused_for_its_mode_counts_again_after_the_chmod() {
-    for (poll, inotify) in [(NEVER, Inotify::Use), (OFTEN, Inotify::DoWithout)] {
-        let mut followed = Followed::new(poll, inotify);
-        let (car, path) = (followed.add("car"), followed.path());
-        followed.until_live(&car).await;
-        // Exposed and emptied of its key in one step, so that only the chmod can bring it in.
-        let next = followed.dir.path().join("next");
-        fs::write(&next, "version = 1\n").unwrap();
-        fs::set_permissions(&next, Permissions::from_mode(0o644)).unwrap();
-        fs::rename(&next, &path).unwrap();
-        let exposed = timeout(3 * SETTLE, followed.changes.changed()).await;
-        assert!(exposed.is_err() && followed.store.is_live(&car.id()));
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        followed.until_void(&car).await;
-    }
+    let mut followed = Followed::new();
+    let (car, path) = (followed.add("car"), followed.path());
+    followed.until_live(&car).await;
+    // Exposed and emptied of its key in one step, so that only the chmod can bring it in.
+    let next = followed.dir.path().join("next");
+    fs::write(&next, "version = 1\n").unwrap();
+    fs::set_permissions(&next, Permissions::from_mode(0o644)).unwrap();
+    fs::rename(&next, &path).unwrap();
+    let exposed = timeout(3 * SETTLE, followed.changes.changed()).await;
+    assert!(exposed.is_err() && followed.store.is_live(&car.id()));
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    followed.until_void(&car).await;
 }
 
 #[tokio::test]
 async fn without_a_file_no_key_is_valid() {
-    for (poll, inotify) in [(NEVER, Inotify::Use), (OFTEN, Inotify::DoWithout)] {
-        let mut followed = Followed::new(poll, inotify);
-        let car = followed.add("car");
-        followed.until_live(&car).await;
-        fs::remove_file(followed.path()).unwrap();
-        followed.until_void(&car).await;
-    }
+    let mut followed = Followed::new();
+    let car = followed.add("car");
+    followed.until_live(&car).await;
+    fs::remove_file(followed.path()).unwrap();
+    followed.until_void(&car).await;
 }
 
 #[tokio::test]
 async fn an_editor_that_saves_in_two_steps_voids_nothing() {
-    let mut followed = Followed::new(NEVER, Inotify::Use);
+    let mut followed = Followed::new();
     let (car, path) = (followed.add("car"), followed.path());
     followed.until_live(&car).await;
     let mut before = followed.store.changes();
@@ -165,7 +149,7 @@ async fn an_editor_that_saves_in_two_steps_voids_nothing() {
 
 #[tokio::test]
 async fn a_directory_that_comes_later_or_is_exchanged_is_followed_too() {
-    let mut followed = Followed::new(OFTEN, Inotify::Use);
+    let mut followed = Followed::new();
     let (first, dir) = (followed.add("first"), followed.dir.path().to_owned());
     followed.until_live(&first).await;
     fs::rename(dir.join("state"), dir.join("away")).unwrap();
@@ -188,19 +172,16 @@ async fn watching_ends_at_the_shutdown() {
 
 #[test]
 fn each_state_of_the_file_is_said_once() {
-    let mut reporter = Reporter::default();
-    let path = Path::new("/state/keys.toml");
-    let garbled = || {
-        Err(KeyFileError::Garbled {
-            path: path.to_owned(),
-            line: 1,
-            reason: "x".to_owned(),
-        })
-    };
-    reporter.report(path, garbled());
-    let said = reporter.complaint.clone();
-    reporter.report(path, garbled());
-    assert!(said.is_some() && reporter.complaint == said);
-    reporter.report(path, Ok(true));
-    assert!(reporter.complaint.is_none() && reporter.existed);
+    let say = |before: &Outcome, now: &Outcome| news(Path::new("/keys.toml"), before, now);
+    let (gone, there, garbled) = (Ok(false), Ok(true), Err("garbled".to_owned()));
+    for outcome in [&gone, &there, &garbled] {
+        assert_eq!(say(outcome, outcome), None);
+    }
+    assert_eq!(say(&gone, &there), None);
+    assert!(say(&there, &garbled).unwrap().ends_with(": garbled"));
+    assert!(say(&garbled, &there).unwrap().ends_with("in order again"));
+    for before in [&there, &garbled] {
+        let said = say(before, &gone).unwrap();
+        assert!(said.ends_with("no key is valid now"), "{said}");
+    }
 }
