@@ -2,11 +2,12 @@
 //! of one from an authority, which are read again when they change.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use p2p_shared::key::{Fingerprint, SecretFileError};
 use p2p_shared::net::tls::provider;
+use parking_lot::RwLock;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -201,7 +202,7 @@ impl Certificate {
         // The files are small, and change once in two months.
         match files.read() {
             Ok(certified) => {
-                *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certified);
+                *self.shown.0.write() = Arc::new(certified);
                 tracing::info!(file = %files.certificate.display(), "a new certificate is shown");
                 true
             }
@@ -322,10 +323,7 @@ struct Shown(RwLock<Arc<CertifiedKey>>);
 
 impl Shown {
     fn present(&self) -> Arc<CertifiedKey> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.read().clone()
     }
 
     fn end(&self) -> Option<SystemTime> {

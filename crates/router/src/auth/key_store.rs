@@ -14,10 +14,11 @@ pub use name::{KeyName, ParseKeyNameError};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
 use p2p_shared::key::{Key, KeyHash, KeyId, Role};
 use p2p_shared::ports::PortRange;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 /// Keys of a running router. Clones share them.
@@ -138,9 +139,7 @@ impl KeyStore {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let keys = &self.shared.keys;
-        keys.read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+        keys.read().is_empty()
     }
 
     /// Returns the rights of the key in an `Authorization` header.
@@ -159,11 +158,7 @@ impl KeyStore {
     /// If the key is wrong or revoked. An unknown id and a wrong secret take the same steps.
     pub fn grant_of(&self, key: &Key) -> Result<Grant, AuthError> {
         let hash = key.hash();
-        let keys = self
-            .shared
-            .keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let keys = self.shared.keys.read();
         let record = keys.get(&key.id());
         let right = record
             .map_or(&self.shared.nobody, |record| &record.hash)
@@ -184,21 +179,13 @@ impl KeyStore {
     /// accepted; `None`: it was revoked.
     #[must_use]
     pub fn grant(&self, id: &KeyId) -> Option<Grant> {
-        let keys = self
-            .shared
-            .keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let keys = self.shared.keys.read();
         keys.get(id).map(KeyRecord::grant)
     }
 
     /// Returns the hash of the key's secret; `None`: the key was revoked.
     pub(crate) fn hash(&self, id: &KeyId) -> Option<KeyHash> {
-        let keys = self
-            .shared
-            .keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let keys = self.shared.keys.read();
         keys.get(id).map(|record| record.hash)
     }
 
@@ -229,11 +216,7 @@ impl KeyStore {
     /// Puts the file's keys in force; returns `false` if there is no file. After an error the keys
     /// stay as they are. Blocks on the disk.
     fn reload(&self) -> Result<bool, KeyFileError> {
-        let _reloading = self
-            .shared
-            .reloading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _reloading = self.shared.reloading.lock();
         let records = self.shared.file.read()?;
         let exists = records.is_some();
         let new: HashMap<_, _> = records
@@ -241,11 +224,7 @@ impl KeyStore {
             .into_iter()
             .map(|record| (record.id, record))
             .collect();
-        let mut keys = self
-            .shared
-            .keys
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.shared.keys.write();
         if *keys != new {
             *keys = new;
             // A task that the number wakes must find the new keys.

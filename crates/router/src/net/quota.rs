@@ -2,10 +2,11 @@
 //! back, and nothing is stored for an owner without permits.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use p2p_shared::timing;
+use parking_lot::Mutex;
 
 use crate::net::client_net::QuotaOwner;
 use crate::net::leaky_bucket::LeakyBucket;
@@ -42,7 +43,7 @@ impl Quota {
 
     /// Takes a permit, unless the owner has as many as it may.
     pub(crate) fn take(&self, owner: QuotaOwner) -> Option<QuotaPermit> {
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         let of_owner = held.entry(owner).or_default();
         if of_owner.count >= self.most {
             return None;
@@ -56,10 +57,6 @@ impl Quota {
             rate,
         })
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<QuotaOwner, Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl QuotaPermit {
@@ -71,14 +68,13 @@ impl QuotaPermit {
     /// Returns true if the owner may send one more request now. The rate is `each_second`, for all
     /// permits of the owner together, with bursts of as many.
     pub(crate) fn may_ask(&self, each_second: f64) -> bool {
-        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        rate.take(each_second, timing::now())
+        self.rate.lock().take(each_second, timing::now())
     }
 }
 
 impl Drop for QuotaPermit {
     fn drop(&mut self) {
-        let mut held = self.quota.lock();
+        let mut held = self.quota.held.lock();
         if let Some(of_owner) = held.get_mut(&self.owner) {
             of_owner.count -= 1;
             if of_owner.count == 0 {
@@ -125,7 +121,7 @@ mod tests {
         drop(first);
         let third = quota.take(owner(1)).unwrap();
         drop((second, third, others));
-        assert!(quota.lock().is_empty());
+        assert!(quota.held.lock().is_empty());
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! closed to make room for another.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::net::client_net::ClientNet;
@@ -44,7 +45,7 @@ impl Unauthenticated {
         closed: &CancellationToken,
     ) -> PendingConnection {
         let end = closed.child_token();
-        let (place, gone) = lock(&self.queue).enter(peer.ip().into(), end.clone());
+        let (place, gone) = self.queue.lock().enter(peer.ip().into(), end.clone());
         if let Some(gone) = gone {
             gone.cancel();
             self.metrics.strangers_sent_away.inc();
@@ -62,7 +63,9 @@ impl Unauthenticated {
     /// Returns true if an event that anybody can cause may be logged now, so that nobody can fill
     /// the log.
     pub(crate) fn may_be_logged(&self) -> bool {
-        lock(&self.lines).take(limits::LOG_LINES_OF_STRANGERS, Instant::now())
+        self.lines
+            .lock()
+            .take(limits::LOG_LINES_OF_STRANGERS, Instant::now())
     }
 
     /// Counts a wrong key from this address. Returns the pause, if there is one: then wrong keys
@@ -70,7 +73,9 @@ impl Unauthenticated {
     /// honest car may be behind the same address.
     fn wrong_key(&self, from: IpAddr) -> Option<Duration> {
         self.metrics.wrong_keys.inc();
-        lock(&self.wrong_keys).wrong(ClientNet::from(from), Instant::now())
+        self.wrong_keys
+            .lock()
+            .wrong(ClientNet::from(from), Instant::now())
     }
 }
 
@@ -106,7 +111,10 @@ impl PendingConnection {
     /// Reports that the connection has shown a valid key, so that it stays.
     pub(crate) fn is_known(&self) {
         if !self.is_known.swap(true, Ordering::Relaxed) {
-            lock(&self.strangers.queue).leave(self.peer.ip().into(), self.place);
+            self.strangers
+                .queue
+                .lock()
+                .leave(self.peer.ip().into(), self.place);
         }
     }
 
@@ -125,9 +133,4 @@ impl Drop for PendingConnection {
     fn drop(&mut self) {
         self.is_known();
     }
-}
-
-/// Locks a mutex, also after a panic elsewhere.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,11 +4,11 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue};
 use p2p_shared::os::sd_notify;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -68,7 +68,7 @@ impl Health {
 
     /// Returns the problem that was found last.
     pub(crate) fn problem(&self) -> Option<String> {
-        lock(&self.problem).clone()
+        self.problem.lock().clone()
     }
 
     /// Returns true if the peer is on this machine: the kernel accepts no packet from elsewhere
@@ -79,7 +79,7 @@ impl Health {
 
     /// Reports that the main port accepted this caller.
     pub(crate) fn accepted(&self, peer: SocketAddr) {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         queue.accepted += 1;
         if queue.we == Some(peer.port()) && self.is_here(peer.ip()) {
             queue.we = None;
@@ -92,7 +92,7 @@ impl Health {
         loop {
             sleep(every).await;
             let problem = self.poll(ANSWER).await;
-            match (&problem, &*lock(&self.problem)) {
+            match (&problem, &*self.problem.lock()) {
                 (Some(why), None) => tracing::error!(why, "the router can't do its job"),
                 (None, Some(_)) => tracing::info!("the router can do its job again"),
                 _ => {}
@@ -100,7 +100,7 @@ impl Health {
             if problem.is_none() {
                 sd_notify::alive();
             }
-            *lock(&self.problem) = problem;
+            *self.problem.lock() = problem;
         }
     }
 
@@ -108,7 +108,7 @@ impl Health {
     /// queue moves while the router's own call still waits in it: after a restart the queue may be
     /// longer than that.
     async fn poll(&self, limit: Duration) -> Option<String> {
-        let before = lock(&self.queue).accepted;
+        let before = self.queue.lock().accepted;
         let found = timeout(limit, self.call()).await;
         match found {
             Ok(Ok(answer)) if answer.starts_with(b"HTTP/") => None,
@@ -130,18 +130,14 @@ impl Health {
         };
         // Before it is connected, since it may be let in at that moment.
         socket.bind(SocketAddr::new(any, 0))?;
-        lock(&self.queue).we = Some(socket.local_addr()?.port());
+        self.queue.lock().we = Some(socket.local_addr()?.port());
         ask(socket.connect(address).await?).await
     }
 
     fn waits_in_a_queue_that_moves(&self, before: u64) -> bool {
-        let queue = lock(&self.queue);
+        let queue = self.queue.lock();
         queue.we.is_some() && queue.accepted > before
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the address at which this machine reaches the port.

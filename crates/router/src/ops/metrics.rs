@@ -1,8 +1,8 @@
 //! Counters of the router, and their text for `GET /metrics` (OpenMetrics, which Prometheus reads).
 
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -86,10 +86,7 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let mut guard = self
-            .registry
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut guard = self.registry.lock();
         let registry = guard.sub_registry_with_prefix("p2p_router");
         registry.register("links", "Links that are up", self.links.clone());
         registry.register(
@@ -165,10 +162,7 @@ impl Metrics {
 
     /// Returns all metrics as text.
     pub(crate) fn text(&self) -> String {
-        let registry = self
-            .registry
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let registry = self.registry.lock();
         let mut text = String::new();
         // Writing to a String doesn't fail.
         let _ = text::encode(&mut text, &registry);

@@ -4,12 +4,13 @@
 
 use std::collections::HashSet;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use p2p_shared::names::LinkName;
 use p2p_shared::os;
 use p2p_shared::text::EscapedBytes;
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
@@ -80,7 +81,7 @@ impl OnLink {
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Waiting<LinkChange>) -> T) -> Option<T> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         waiting.as_mut().map(look)
     }
 
@@ -91,7 +92,7 @@ impl OnLink {
         closed: CancellationToken,
     ) -> impl Future<Output = ()> {
         // From now on: what comes before the task is first run is not lost.
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(Waiting::default());
+        *self.waiting.lock() = Some(Waiting::default());
         async move {
             let _ = closed.run_until_cancelled(self.run(&program)).await;
         }
