@@ -9,7 +9,7 @@ mod name;
 
 pub use error::KeyFileError;
 pub use file::{FirstKeys, KeyFile};
-pub use format::KeyRecord;
+pub use format::{FormatError, KeyRecord};
 pub use name::{KeyName, ParseKeyNameError};
 
 use std::collections::HashMap;

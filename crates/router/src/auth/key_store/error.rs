@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use p2p_shared::key::{NoRandomness, SecretFileError};
 
-use super::KeyName;
+use super::{FormatError, KeyName};
 use crate::ops::state_file::StateFileError;
 
 /// Most names that an error lists.
@@ -20,40 +20,17 @@ pub enum KeyFileError {
     /// The file, its lock or its directory can't be written.
     #[error(transparent)]
     Unwritable(#[from] StateFileError),
-    /// A newer p2p-router wrote the file.
-    #[error("{path} has version {version}, and this p2p-router knows version 1: use the newer p2p-router that wrote it", path = path.display())]
-    Newer {
-        /// Path of the file.
-        path: PathBuf,
-        /// Version in the file.
-        version: u64,
-    },
-    /// The file was cut off, or is not a key file any more after a change by hand.
-    #[error("{path}, line {line}: {reason}; mend it or put back a copy (p2p-router changes nothing in it until then)", path = path.display())]
-    Garbled {
-        /// Path of the file.
-        path: PathBuf,
-        /// Line, counted from 1.
-        line: usize,
-        /// Reason, as a sentence.
-        reason: String,
-    },
+    /// The file's text is none that this p2p-router knows.
+    #[error("{path}{error}", path = path.display())]
+    Format { path: PathBuf, error: FormatError },
     /// A key with that name exists.
     #[error(
         "there is a key named `{name}` already: revoke it first (p2p-router key revoke NAME), or choose another name"
     )]
-    NameTaken {
-        /// The name.
-        name: KeyName,
-    },
+    NameTaken { name: KeyName },
     /// No key has that name.
     #[error("there is no key named `{name}`; {there}", there = list_names(names))]
-    NoSuchName {
-        /// Name that was asked for.
-        name: KeyName,
-        /// Names that exist.
-        names: Vec<KeyName>,
-    },
+    NoSuchName { name: KeyName, names: Vec<KeyName> },
     /// Ports were given for a role other than link.
     #[error("only a key with the role link has ports: leave --ports out, or use --role link")]
     PortsWithoutLink,

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use p2p_shared::key::{Key, Role};
 use p2p_shared::ports::PortRange;
 
-use super::format::{self, FormatError, MAX_KEYS};
+use super::format::{self, MAX_KEYS};
 use super::{KeyFileError, KeyName, KeyRecord};
 use crate::ops::state_file::{StateFile, StateFileError};
 
@@ -73,16 +73,9 @@ impl KeyFile {
         };
         format::from_text(&text)
             .map(Some)
-            .map_err(|error| match error {
-                FormatError::Newer { version } => KeyFileError::Newer {
-                    path: self.path().to_owned(),
-                    version,
-                },
-                FormatError::Garbled { line, reason } => KeyFileError::Garbled {
-                    path: self.path().to_owned(),
-                    line,
-                    reason,
-                },
+            .map_err(|error| KeyFileError::Format {
+                path: self.path().to_owned(),
+                error,
             })
     }
 

@@ -82,10 +82,18 @@ struct ReadVersion {
     version: Spanned<u64>,
 }
 
-/// Reason why a text is not a key file.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum FormatError {
+/// Reason why a text is not a key file, to be said behind the file's path.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// A newer p2p-router wrote the file.
+    #[error(
+        " has version {version}, and this p2p-router knows version 1: use the newer p2p-router that wrote it"
+    )]
     Newer { version: u64 },
+    /// The file was cut off, or is not a key file any more after a change by hand.
+    #[error(
+        ", line {line}: {reason}; mend it or put back a copy (p2p-router changes nothing in it until then)"
+    )]
     Garbled { line: usize, reason: String },
 }
 
