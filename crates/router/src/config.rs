@@ -9,7 +9,7 @@ use p2p_shared::os;
 use p2p_shared::ports::PortRange;
 use p2p_shared::settings::{CommandLine, CommonOptions, Shell};
 
-use crate::auth::certificate::{Certificate, CertificateFiles, note};
+use crate::auth::certificate::{self, Certificate, CertificateFiles};
 use crate::auth::key_command::{KeyCommand, Proof};
 use crate::auth::key_store::{KeyFile, KeyStore};
 use crate::http::connection::Patience;
@@ -215,7 +215,7 @@ impl Options {
     pub fn proof(&self) -> anyhow::Result<Proof> {
         let state_dir = self.state_dir()?;
         if self.certificate_files().is_none()
-            && let Some(file) = note::read(&state_dir)?
+            && let Some(file) = certificate::read_note(&state_dir)?
         {
             let file = file.display();
             let note = format!(

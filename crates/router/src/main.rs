@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use p2p_router::Router;
 use p2p_router::auth::bootstrap_keys;
-use p2p_router::auth::certificate::{Certificate, note};
+use p2p_router::auth::certificate::{self, Certificate};
 use p2p_router::auth::key_command::{self, KeyCommand};
 use p2p_router::config::{Options, Task};
 use p2p_router::net::limits;
@@ -91,7 +91,9 @@ async fn run(
             if let Some(warning) = warning.filter(|_| !keys.is_empty()) {
                 tracing::warn!("{warning}");
             }
-            if let Err(error) = note::leave(&options.state_dir()?, options.tls_cert.as_deref()) {
+            if let Err(error) =
+                certificate::leave_note(&options.state_dir()?, options.tls_cert.as_deref())
+            {
                 tracing::warn!(%error, "`p2p-router key add` does not learn of --tls-cert: give it there, too");
             }
             bootstrap_keys::offer(&keys, router.address().port(), fingerprint)?;

@@ -21,12 +21,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ops::state_file::{StateFile, StateFileError};
 
-pub mod note;
-
 /// File of the router's own certificate and private key in the state directory.
 const FILE_NAME: &str = "tls.pem";
 /// Most bytes that are read of that file, which has about a thousand.
 const MAX_FILE: u64 = 64 * 1024;
+/// File of the [note](leave_note) in the state directory.
+const NOTE: &str = "authority";
+/// Most bytes that are read of that file: the longest path that Linux knows.
+const MAX_NOTE: u64 = 4096;
 /// Interval at which an authority's files are checked: a renewed certificate is used within a
 /// minute.
 const LOOK: Duration = Duration::from_secs(60);
@@ -269,6 +271,34 @@ impl CertificateFiles {
     }
 }
 
+/// Notes in the state directory where an authority's certificate is, or that there is none:
+/// `p2p-router key add` is not told of --tls-cert, and would make keys for a certificate that nobody
+/// is shown. Blocks on the disk.
+///
+/// # Errors
+/// If the note can't be written or removed.
+pub fn leave_note(state_dir: &Path, certificate: Option<&Path>) -> Result<(), StateFileError> {
+    let file = StateFile::new(state_dir, NOTE);
+    let Some(certificate) = certificate else {
+        return file.remove();
+    };
+    let certificate = std::path::absolute(certificate).unwrap_or_else(|_| certificate.to_owned());
+    if read_note(state_dir).is_ok_and(|old| old.as_ref() == Some(&certificate)) {
+        return Ok(());
+    }
+    let _lock = file.lock()?;
+    file.replace(&certificate.to_string_lossy())
+}
+
+/// Returns where the authority's certificate is that was shown when the router was last started.
+///
+/// # Errors
+/// If there is a note that can't be read.
+pub fn read_note(state_dir: &Path) -> Result<Option<PathBuf>, SecretFileError> {
+    let text = StateFile::new(state_dir, NOTE).read(MAX_NOTE)?;
+    Ok(text.map(PathBuf::from))
+}
+
 /// Makes and stores a certificate, under the file's lock. Nothing in it is checked but its public
 /// key, whose fingerprint is in the keys.
 fn make(file: &StateFile) -> Result<String, CertificateError> {
@@ -346,6 +376,20 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+
+    #[test]
+    fn the_note_says_what_the_last_start_did() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = || read_note(folder.path()).unwrap();
+        leave_note(folder.path(), None).unwrap();
+        assert_eq!(read(), None);
+        for name in ["/etc/one.pem", "/etc/one.pem", "/etc/another.pem"] {
+            leave_note(folder.path(), Some(Path::new(name))).unwrap();
+            assert_eq!(read(), Some(PathBuf::from(name)));
+        }
+        leave_note(folder.path(), None).unwrap();
+        assert_eq!(read(), None);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_renewed_certificate_is_shown_and_its_end_said_every_day() {
