@@ -41,7 +41,7 @@ pub(crate) fn upgrade(
     // In this order a page that asks without an upgrade is told, too, that there is no room: of a
     // WebSocket that is refused a browser tells it nothing.
     let permit = session::permit(context, &caller, peer)?;
-    let accept = websocket::accept_key(request.headers())?;
+    let switching = websocket::handshake_ours(&request)?;
     let (shared, service) = (context.clone(), service.clone());
     let serve = move |stream, read| async move {
         serve(&shared, &service, (caller, peer, permit), stream, read).await;
@@ -49,7 +49,7 @@ pub(crate) fn upgrade(
     Ok(websocket::accept(
         &context.shutdown.links,
         request,
-        accept,
+        switching,
         serve,
     ))
 }

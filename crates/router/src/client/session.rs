@@ -48,11 +48,11 @@ pub(crate) fn upgrade(
     let allowed = context
         .access
         .allow(pending, headers, "watch", Role::may_view);
-    let (caller, accept, permit) = allowed
+    let (caller, switching, permit) = allowed
         .and_then(|caller| {
-            let accept = websocket::accept_key(headers)?;
+            let switching = websocket::handshake_ours(&request)?;
             let permit = permit(context, &caller, peer)?;
-            Ok((caller, accept, permit))
+            Ok((caller, switching, permit))
         })
         .inspect_err(|problem| {
             access::log_refusal(pending, "console", problem);
@@ -65,7 +65,7 @@ pub(crate) fn upgrade(
     Ok(websocket::accept(
         &context.shutdown.links,
         request,
-        accept,
+        switching,
         serve,
     ))
 }

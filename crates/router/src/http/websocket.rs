@@ -1,24 +1,24 @@
-//! Owns the WebSocket handshake, from the headers of a request to the connection behind it.
+//! Owns the WebSocket handshake, from a request to the connection behind it.
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::SUBPROTOCOL;
 use p2p_shared::text::Escaped;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_util::task::TaskTracker;
 
 use crate::http::connection;
 use crate::http::response::Problem;
 
-/// Answers that the connection becomes a WebSocket, and serves it in a task of the tracker:
-/// `serve` gets the connection and what came behind the request.
+/// Answers with the response of a handshake, after which the connection is a WebSocket, and serves it
+/// in a task of the tracker: `serve` gets the connection and what came behind the request.
 pub(crate) fn accept<F: Future<Output = ()> + Send + 'static>(
     tracker: &TaskTracker,
     mut request: Request<Incoming>,
-    accept: HeaderValue,
+    response: Response<Bytes>,
     serve: impl FnOnce(Transport, Vec<u8>) -> F + Send + 'static,
 ) -> Response<Bytes> {
     let upgrading = hyper::upgrade::on(&mut request);
@@ -29,73 +29,49 @@ pub(crate) fn accept<F: Future<Output = ()> + Send + 'static>(
             serve(stream, read).await;
         }
     });
-    switching(accept)
-}
-
-/// The answer after which a connection is a WebSocket.
-fn switching(accept: HeaderValue) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    headers.insert(
-        header::SEC_WEBSOCKET_PROTOCOL,
-        HeaderValue::from_static(SUBPROTOCOL),
-    );
     response
 }
 
-/// The answer to the WebSocket handshake (RFC 6455, 4.2) of a peer that speaks our version.
-pub(crate) fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
-    let value = |name| {
-        headers
-            .get(name)
-            .and_then(|v: &HeaderValue| v.to_str().ok())
-            .unwrap_or("")
-    };
-    let accept = handshake(headers, "p2p-inner, p2p-console or a car's page")?;
-    let offered = value(header::SEC_WEBSOCKET_PROTOCOL);
-    if !offered
-        .split(',')
-        .any(|protocol| protocol.trim() == SUBPROTOCOL)
+/// Returns the response to the handshake of a peer that speaks our version.
+pub(crate) fn handshake_ours(request: &Request<Incoming>) -> Result<Response<Bytes>, Problem> {
+    let response = handshake(request, "p2p-inner, p2p-console or a car's page")?;
+    if response
+        .headers()
+        .contains_key(header::SEC_WEBSOCKET_PROTOCOL)
     {
-        let offered = if offered.is_empty() { "none" } else { offered };
-        return Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            format!(
-                "this router speaks {SUBPROTOCOL} and the peer {}: update the older of the two",
-                Escaped(offered)
-            ),
-        ));
+        return Ok(response);
     }
-    Ok(accept)
+    let offered = offered(request).next().unwrap_or("none");
+    let sentence = format!(
+        "this router speaks {SUBPROTOCOL} and the peer {}: update the older of the two",
+        Escaped(offered)
+    );
+    Err(Problem::new(StatusCode::BAD_REQUEST, sentence))
 }
 
-/// The same of a peer with whatever subprotocol. The path is for `whom`.
-pub(crate) fn handshake(headers: &HeaderMap, whom: &str) -> Result<HeaderValue, Problem> {
-    let is = |name, expected: &str| {
-        let value = headers.get(name).map(HeaderValue::as_bytes);
-        value.is_some_and(|value| value.eq_ignore_ascii_case(expected.as_bytes()))
-    };
-    let is_upgrade = is(header::UPGRADE, "websocket") && is(header::SEC_WEBSOCKET_VERSION, "13");
-    let key = headers.get(header::SEC_WEBSOCKET_KEY);
-    let (true, Some(key)) = (is_upgrade, key) else {
+/// Returns the response to the handshake (RFC 6455, 4.2) of a peer with whatever version: ours is
+/// named only if it was offered, since a browser takes none that it has not asked for. The path is
+/// for `whom`.
+pub(crate) fn handshake(
+    request: &Request<Incoming>,
+    whom: &str,
+) -> Result<Response<Bytes>, Problem> {
+    let mut response = create_response_with_body(request, Bytes::new).map_err(|_| {
         let sentence = format!("this path is for {whom}: it speaks WebSocket");
-        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, sentence)
-            .with(header::UPGRADE, HeaderValue::from_static("websocket")));
-    };
-    HeaderValue::try_from(derive_accept_key(key.as_bytes()))
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
+        Problem::new(StatusCode::UPGRADE_REQUIRED, sentence)
+            .with(header::UPGRADE, HeaderValue::from_static("websocket"))
+    })?;
+    let is_ours = |offered: &str| offered.split(',').any(|word| word.trim() == SUBPROTOCOL);
+    if offered(request).any(is_ours) {
+        let ours = HeaderValue::from_static(SUBPROTOCOL);
+        response
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_PROTOCOL, ours);
+    }
+    Ok(response)
 }
 
-/// Whether the page asks for our version; it needn't, and a browser takes none that it hasn't
-/// asked for.
-pub(crate) fn offers_ours(headers: &HeaderMap) -> bool {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    let mut offered = offered
-        .iter()
-        .filter_map(|value: &HeaderValue| value.to_str().ok());
-    offered.any(|value| value.split(',').any(|word| word.trim() == SUBPROTOCOL))
+fn offered(request: &Request<Incoming>) -> impl Iterator<Item = &str> {
+    let values = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    values.iter().filter_map(|value| value.to_str().ok())
 }

@@ -56,8 +56,8 @@ pub(crate) fn upgrade(
     let allowed = context
         .access
         .allow(pending, headers, "show a camera", Role::may_link);
-    let (caller, accept) = allowed
-        .and_then(|caller| Ok((caller, websocket::accept_key(headers)?)))
+    let (caller, switching) = allowed
+        .and_then(|caller| Ok((caller, websocket::handshake_ours(&request)?)))
         .inspect_err(|problem| access::log_refusal(pending, "media connection", problem))?;
     let shared = context.clone();
     let serve = move |stream, read| async move {
@@ -66,7 +66,7 @@ pub(crate) fn upgrade(
     Ok(websocket::accept(
         &context.shutdown.links,
         request,
-        accept,
+        switching,
         serve,
     ))
 }

@@ -196,8 +196,8 @@ fn upgrade(
     let allowed = context
         .access
         .allow(pending, headers, "be a link", Role::may_link);
-    let (caller, accept) = allowed
-        .and_then(|caller| Ok((caller, websocket::accept_key(headers)?)))
+    let (caller, switching) = allowed
+        .and_then(|caller| Ok((caller, websocket::handshake_ours(&request)?)))
         .inspect_err(|problem| {
             context.metrics.link_refusals.inc();
             access::log_refusal(pending, "link", problem);
@@ -222,7 +222,7 @@ fn upgrade(
     Ok(websocket::accept(
         &context.shutdown.links,
         request,
-        accept,
+        switching,
         serve,
     ))
 }

@@ -34,18 +34,11 @@ impl RequestContext<'_> {
         caller: &Caller,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let headers = request.headers();
-        let accept = websocket::handshake(headers, "the page's pictures")?;
-        let is_ours = websocket::offers_ours(headers);
+        let switching = websocket::handshake(&request, "the page's pictures")?;
         let viewer = self.viewer(caller)?;
         let serve = move |stream, read| frame_socket::serve(viewer, stream, read);
         let connections = &self.context.shutdown.connections;
-        let mut response = websocket::accept(connections, request, accept, serve);
-        if !is_ours {
-            response
-                .headers_mut()
-                .remove(header::SEC_WEBSOCKET_PROTOCOL);
-        }
+        let response = websocket::accept(connections, request, switching, serve);
         Ok(response.map(whole))
     }
 
