@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 use p2p_shared::key::{Key, Role};
 use p2p_shared::names::Identity;
@@ -147,16 +147,14 @@ fn stranger(pending: &PendingConnection, error: AuthError) -> Problem {
         AuthError::Malformed | AuthError::Wrong => pending.wrong_key(),
     };
     let Some(pause) = pause else {
-        return Problem::new(StatusCode::UNAUTHORIZED, error.to_string())
-            .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return Problem::unauthorized(error.to_string());
     };
     let seconds = u32::try_from(pause.as_secs() + 1).unwrap_or(u32::MAX);
     let sentence = format!(
         "{error}; wrong keys came from your address: try again in {seconds} s (a right key is let in at once)"
     );
     // By which it is told from too much of what a right key may ask for.
-    Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, seconds, sentence)
-        .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, seconds, sentence).challenge()
 }
 
 impl Caller {

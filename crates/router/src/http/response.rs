@@ -92,6 +92,23 @@ impl Problem {
         Self::new(status, sentence).with(header::RETRY_AFTER, seconds.into())
     }
 
+    /// An error that is over in a moment, before which nothing was executed.
+    pub fn unavailable(sentence: impl Into<String>) -> Self {
+        Self::retry_after(StatusCode::SERVICE_UNAVAILABLE, 2, sentence)
+    }
+
+    /// The error for a caller without a valid key, with the challenge that HTTP demands then.
+    pub fn unauthorized(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, sentence).challenge()
+    }
+
+    /// With the challenge to send a key.
+    #[must_use]
+    pub fn challenge(self) -> Self {
+        let bearer = HeaderValue::from_static("Bearer");
+        self.with(header::WWW_AUTHENTICATE, bearer)
+    }
+
     /// With another answer to "was it executed?".
     #[must_use]
     pub fn executed(self, executed: Executed) -> Self {

@@ -99,9 +99,7 @@ pub(crate) fn last_words(
 
 /// The answer to one who had to go for another.
 fn no_room() -> Problem {
-    Problem::retry_after(
-        StatusCode::SERVICE_UNAVAILABLE,
-        2,
+    Problem::unavailable(
         "too many callers without a key wait here: nothing was run; try again in a moment",
     )
 }
@@ -117,8 +115,7 @@ pub(crate) fn in_the_clear(request: &Request<Incoming>) -> Problem {
         return redirect(request);
     }
     let sentence = "this router needs a key: `p2p-router key add` makes one";
-    Problem::new(StatusCode::UNAUTHORIZED, sentence)
-        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    Problem::unauthorized(sentence)
 }
 
 /// ClientRuns a caller to the same address over TLS.

@@ -138,11 +138,9 @@ fn route(
         LINK_PATH => upgrade(context, pending, request),
         MEDIA_PATH => camera_ingest::upgrade(context, pending, request),
         ADMIN_PATH => session::upgrade(context, pending, request),
-        health::PATH if context.shutdown.draining.is_cancelled() => Err(Problem::retry_after(
-            StatusCode::SERVICE_UNAVAILABLE,
-            2,
-            "the router is going down",
-        )),
+        health::PATH if context.shutdown.draining.is_cancelled() => {
+            Err(Problem::unavailable("the router is going down"))
+        }
         health::PATH => match context.health.problem() {
             None => {
                 let mut response = text(StatusCode::OK, "ok\n");
@@ -153,11 +151,7 @@ fn route(
                 }
                 Ok(response)
             }
-            Some(why) => Err(Problem::retry_after(
-                StatusCode::SERVICE_UNAVAILABLE,
-                2,
-                why,
-            )),
+            Some(why) => Err(Problem::unavailable(why)),
         },
         _ => {
             check_metrics_reader(&context.access, pending, request.headers())?;
@@ -203,9 +197,7 @@ fn upgrade(
             access::log_refusal(pending, "link", problem);
         })?;
     if context.shutdown.draining.is_cancelled() {
-        return Err(Problem::retry_after(
-            StatusCode::SERVICE_UNAVAILABLE,
-            2,
+        return Err(Problem::unavailable(
             "the router is restarting: try again in a moment",
         ));
     }

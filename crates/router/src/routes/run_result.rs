@@ -30,7 +30,7 @@ impl RequestContext<'_> {
                 "{} is not connected to the router: it will know when it is back",
                 self.service.name()
             );
-            Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 2, sentence)
+            Problem::unavailable(sentence)
         };
         let Occupant::Linked(link) = self.service.occupant() else {
             return Err(away());

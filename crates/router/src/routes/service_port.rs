@@ -208,7 +208,7 @@ impl RequestContext<'_> {
     async fn commands(&self) -> Result<Response<AnswerBody>, Problem> {
         let away = || {
             let sentence = format!("{} is not connected to the router", self.service.name());
-            Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 2, sentence)
+            Problem::unavailable(sentence)
         };
         let Occupant::Linked(link) = self.service.occupant() else {
             return Err(away());

@@ -107,8 +107,7 @@ impl RequestContext<'_> {
         let (_, key) = key.ok_or_else(|| bad("there is no key in the form (key=…)"))?;
         key.parse()
             .map_err(|error: p2p_shared::key::ParseKeyError| {
-                Problem::new(StatusCode::UNAUTHORIZED, error.to_string())
-                    .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+                Problem::unauthorized(error.to_string())
             })
     }
 

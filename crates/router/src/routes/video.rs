@@ -123,20 +123,14 @@ impl RequestContext<'_> {
                     "no picture came from the camera within {} s: the car's log says what its program does",
                     FIRST.as_secs()
                 );
-                Err(Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 2, sentence))
+                Err(Problem::unavailable(sentence))
             }
         }
     }
 
     /// Whether a picture may come.
     fn check(&self, status: &Status) -> Result<(), Problem> {
-        let later = |sentence| {
-            Err(Problem::retry_after(
-                StatusCode::SERVICE_UNAVAILABLE,
-                2,
-                sentence,
-            ))
-        };
+        let later = |sentence| Err(Problem::unavailable(sentence));
         match status {
             Status::Starting | Status::Shows => Ok(()),
             Status::None => Err(Problem::new(
@@ -161,11 +155,8 @@ impl RequestContext<'_> {
 /// The answer to a viewer that has to go before there is a picture.
 fn went(gone: Gone) -> Problem {
     match gone {
-        Gone::Revoked => Problem::new(StatusCode::UNAUTHORIZED, "this key was revoked")
-            .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
-        Gone::Closed => Problem::retry_after(
-            StatusCode::SERVICE_UNAVAILABLE,
-            2,
+        Gone::Revoked => Problem::unauthorized("this key was revoked"),
+        Gone::Closed => Problem::unavailable(
             "the router is restarting, or has given this port up: try again in a moment",
         ),
     }
