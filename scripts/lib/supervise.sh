@@ -214,36 +214,3 @@ record() { # PROGRAM_PID or -
             mv -f -- "$state.new" "$state"
     } 2>/dev/null || say "cannot write $state: the kill script will not see this start"
 }
-
-# For watch.sh, and to go with it.
-
-stop_asked='' restart_asked='' reload_asked='' napper='' watcher=''
-
-start_watcher() { # PROGRAM ARG...
-    [ -n "$restarts_itself" ] || return 0
-    watch=$run_dir/$key.watch
-    # Closed by the process itself: where a function is redirected, it keeps the locks aside.
-    (
-        exec 8>&- 9>&-
-        watch_child "$@"
-    ) &
-    watcher=$!
-}
-
-# Sleeps, unless a signal has asked for something. The trap of that signal calls wake, so that the
-# sleep does not outlive the script.
-nap() { # SECONDS
-    napper=soon
-    sleep "$1" 8>&- 9>&- &
-    napper=$!
-    [ -z "$stop_asked$restart_asked$reload_asked" ] || wake
-    wait "$napper" || :
-    napper=
-}
-
-wake() {
-    case $napper in
-        '' | soon) ;;
-        *) kill "$napper" 2>/dev/null || : ;;
-    esac
-}

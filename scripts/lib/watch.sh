@@ -1,14 +1,6 @@
 # shellcheck shell=sh
-# watch.sh: asks a program whether it can do its job, ends it when it can't, and has it restart
-# itself. Sourced by the start scripts; supervise.sh runs it beside the program, as a process.
-#
-# KEY.watch tells the kill script of it:
-#
-#     BOOT WATCHER_PID WATCHER_START RESTARTS REFUSALS
-#     why the last restart was refused
-#
-# SIGUSR2 to WATCHER_PID has the program restart itself; then one of the two numbers is one more. If
-# it can't be asked, the start script ends it and starts it again, as ever.
+# watch.sh: asks a router whether it can do its job, and ends it when it can't: the start script then
+# starts it again. Sourced by the start scripts; supervise.sh runs it beside the program, as a process.
 
 # A program that could do its job, was asked for all this time, and did not once say that it can, is
 # ended: not sooner, since one that restarts itself gives running commands 30 s, and since in the storm
@@ -22,26 +14,30 @@ start_limit=${SUPERVISE_START_LIMIT:-300}
 health_failures=${SUPERVISE_HEALTH_FAILURES:-3}
 # What it may take to end then.
 ill_end_limit=${SUPERVISE_END_LIMIT:-10}
-# How long a program that restarts itself may take.
-in_place_limit=${SUPERVISE_END_LIMIT:-45}
+
+watcher=''
+
+start_watcher() { # PROGRAM ARG...
+    [ -n "$restarts_itself" ] || return 0
+    # Closed by the process itself: where a function is redirected, it keeps the locks aside.
+    (
+        exec 8>&- 9>&-
+        watch_child "$@"
+    ) &
+    watcher=$!
+}
 
 watch_child() { # PROGRAM ARG...
-    reload_asked='' restarts=0 refusals=0 why='' was_well='' well_at='' failures=0
-    trap 'reload_asked=yes; wake' USR2
-    trap 'wake; exit 0' TERM
+    was_well='' well_at='' failures=0 napper=''
+    # The sleep does not outlive its script.
+    trap '[ -z "$napper" ] || kill "$napper" 2>/dev/null; exit 0' TERM
     trap : PIPE # again: a process of a shell's own begins without its traps
-    read -r watcher _ </proc/self/stat
-    start_time "$watcher"
-    watcher_start=$start
-    note_watch
     while is_watched; do
-        [ -n "$reload_asked" ] || nap "$health_every"
-        if [ -n "$reload_asked" ]; then
-            reload_asked='' failures=0
-            restart_in_place "$@"
-        else
-            look_after "$@"
-        fi
+        sleep "$health_every" &
+        napper=$!
+        wait "$napper" || :
+        napper=''
+        look_after "$@"
     done
 }
 
@@ -88,56 +84,10 @@ look_after() { # PROGRAM ARG...
     end_process "$child" "$child_start"
 }
 
-restart_in_place() { # PROGRAM ARG...
-    # Ended, it would not come back with these settings either.
-    if ! why=$("$@" check 2>&1 >/dev/null); then
-        why=$(printf %s "$why" | tr '\n' ' ')
-        refuse
-        return 0
-    fi
-    ask_it "$@" || {
-        ! is_watched || kill -USR1 "$$"
-        return 0
-    }
-    before=$said
-    kill -USR2 "$child" 2>/dev/null || :
-    clock
-    deadline=$((now + in_place_limit))
-    while is_watched; do
-        # The answer says which start of the program gives it.
-        if ask_it "$@" && [ "$said" != "$before" ]; then
-            restarts=$((restarts + 1))
-            note_watch
-            return 0
-        fi
-        clock
-        if [ "$now" -ge "$deadline" ]; then
-            why="it has not done so within $in_place_limit s; see what it says"
-            refuse
-            return 0
-        fi
-        sleep 0.05
-    done
-}
-
-refuse() {
-    say "$words is not restarted, and goes on as it was: $why"
-    refusals=$((refusals + 1))
-    note_watch
-}
-
-note_watch() {
-    {
-        printf '%s\n' "$boot $watcher $watcher_start $restarts $refusals" "$why" >"$watch.new" &&
-            mv -f -- "$watch.new" "$watch"
-    } 2>/dev/null || say "cannot write $watch: the kill script will end $words to start it again"
-}
-
-# Of the start script: the program has ended.
+# The program has ended.
 end_watcher() {
     [ -n "$watcher" ] || return 0
     kill "$watcher" 2>/dev/null || :
     wait "$watcher" || :
     watcher=''
-    rm -f -- "$watch"
 }

@@ -160,7 +160,7 @@ start p2p-inner-server.sh 127.0.0.1 "$two" 9000
 inner=$(program "inner-9000-127.0.0.1-$two")
 start p2p-router-server.sh "$one"
 eventually asked 5
-ok 'neither a router with any port nor an inner is asked' not says "$P2P_RUN_DIR/router-0.watch" .
+ok 'neither a router with any port nor an inner is asked' not grep -qvx -- "$one health" "$FAKE/asked"
 kill -TERM "$(state router-0 2)" "$(state "inner-9000-127.0.0.1-$two" 2)" "$script"
 ok 'nobody is left who asks' eventually nothing_left
 unset SUPERVISE_HEALTH_EVERY SUPERVISE_HEALTH_LIMIT SUPERVISE_END_LIMIT SUPERVISE_PAUSE

@@ -17,7 +17,7 @@ cat >"$work/bin/p2p-router" <<'END'
 for last; do :; done
 case $last in
     health | check)
-        if [ "$last" = check ]; then printf ' [%s]' "$@" >>"$FAKE/checked"; else echo >>"$FAKE/asked"; fi
+        if [ "$last" = check ]; then printf ' [%s]' "$@" >>"$FAKE/checked"; else echo "$*" >>"$FAKE/asked"; fi
         [ ! -e "$FAKE/wrong" ] || { echo 'error: there is no such setting' >&2 && exit 2; }
         [ ! -e "$FAKE/ill" ] || [ "$last" = check ] || { echo 'error: it is ill' >&2 && exit 3; }
         [ "$last" != check ] || exit 0
