@@ -1,4 +1,4 @@
-//! Links of the documentation to its own files and headings: each leads somewhere.
+//! Links of the documentation to its own files and headings, and the files that it names: each exists.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -113,6 +113,29 @@ fn each_link_of_the_documentation_leads_to_a_file_and_a_heading() {
         }
     }
     assert!(faults.is_empty(), "links that lead nowhere:\n{faults}");
+}
+
+#[test]
+fn each_source_file_that_a_page_names_exists() {
+    let mut missing = String::new();
+    for page in pages() {
+        let prose = without_code(&fs::read_to_string(&page).unwrap());
+        for name in prose.split('`').skip(1).step_by(2) {
+            let extension = Path::new(name).extension().and_then(|it| it.to_str());
+            let is_source = matches!(extension, Some("rs" | "sh" | "js" | "html" | "css"));
+            if !is_source || !name.contains('/') || name.contains(' ') {
+                continue;
+            }
+            // Pages name the files of crates without the folder of all crates.
+            if ![root(), root().join("crates")]
+                .iter()
+                .any(|folder| folder.join(name).exists())
+            {
+                missing += &format!("{}: {name}\n", page.display());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "files that don't exist:\n{missing}");
 }
 
 #[test]
