@@ -116,7 +116,7 @@ impl Dispatcher {
         run::in_time(request)?;
         if input as u64 != request.stdin_bytes {
             let message =
-                "the command's input did not come whole: more waits than this car can keep";
+                "the command's input did not come whole: more input waits than this car can keep";
             return Err((Refusal::Busy, message.to_owned()));
         }
         if counts && self.table.counted() >= self.max_runs {

@@ -213,7 +213,7 @@ pub(crate) fn why_not(file: &Path, error: &io::Error) -> String {
                 .next()
                 .unwrap_or_default();
             format!(
-                "{shown} can't be executed: what its first line asks for is not there ({})",
+                "{shown} can't be executed: the program in its first line does not exist ({})",
                 EscapedBytes(line)
             )
         }

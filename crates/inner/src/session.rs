@@ -78,7 +78,7 @@ pub(crate) enum SessionEnd {
     #[error("the router was silent for {} s", .0.as_secs())]
     Silent(Duration),
     /// This machine has another address now.
-    #[error("this machine has lost the address that its link went out from")]
+    #[error("this machine no longer has the address that its link was made from")]
     AddressLost,
     /// The router did not welcome us in time.
     #[error("the router did not answer the hello within {} s", timing::HELLO.as_secs())]

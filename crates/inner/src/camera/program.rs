@@ -236,7 +236,7 @@ impl CameraSupervisor {
             tracing::warn!(
                 bytes = garbage,
                 too_large,
-                "the camera writes what is no picture; it was thrown away"
+                "the camera wrote data that is not a picture; it was thrown away"
             );
         }
     }

@@ -80,7 +80,7 @@ impl FrameSender {
                 && let Some(untold) = failures.may_log(Instant::now())
             {
                 let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(%why, retry_ms, untold, "no way for the camera's pictures");
+                tracing::warn!(%why, retry_ms, untold, "no connection for the camera's pictures");
             }
             tokio::select! {
                 () = end.cancelled() => return,

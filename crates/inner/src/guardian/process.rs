@@ -100,7 +100,7 @@ pub(crate) async fn watch_over<Stopped: Future<Output = bool>>(
             biased;
             line = lines.next_line() => match line {
                 Ok(Some(line)) => {
-                    let guard = GuardState::read(&line).context("the inner said something strange")?;
+                    let guard = GuardState::read(&line).context("the inner sent a line that is not of the protocol")?;
                     deadline.ends(guard);
                     // The inner that doesn't listen is about to be found dead.
                     let _ = to.write_all(b"ok\n").await;

@@ -167,7 +167,7 @@ impl WorkerConnection {
         } else if self.open.len() >= MAX_OPEN_RUNS || self.unwritten.len() > MAX_UNREAD {
             Some((
                 Refusal::Busy,
-                "has all the requests that may wait for it: try again in a moment",
+                "has as many open requests as it may: try again in a moment",
             ))
         } else {
             None
@@ -270,7 +270,8 @@ impl WorkerConnection {
                 return Ok(());
             }
             (None, Ok(_)) => {
-                "an answer to nothing that is open: an id twice, or one never asked".to_owned()
+                "an answer to no open request: its id was answered before, or never asked"
+                    .to_owned()
             }
             (Some(open), Err(error)) => {
                 let why = format!("its answer can't be read: {error}");
@@ -285,7 +286,7 @@ impl WorkerConnection {
     fn on_first_line(&mut self, supervisor: &WorkerSupervisor, line: &[u8]) -> Result<(), String> {
         let announcement: Announcement = serde_json::from_slice(line).map_err(|error| {
             format!(
-                "its first line is not what it serves, {{\"serves\":[…]}}: {} ({error})",
+                "its first line does not say what it serves, {{\"serves\":[…]}}: {} ({error})",
                 EscapedBytes(line).cut(100)
             )
         })?;
@@ -317,7 +318,7 @@ impl WorkerConnection {
             worker = supervisor.worker.name(),
             line = %EscapedBytes(line).cut(200),
             why,
-            "the worker wrote what is no answer"
+            "the worker wrote a line that is not an answer"
         );
         Ok(())
     }

@@ -151,7 +151,7 @@ fn stranger(pending: &PendingConnection, error: AuthError) -> Problem {
     };
     let seconds = u32::try_from(pause.as_secs() + 1).unwrap_or(u32::MAX);
     let sentence = format!(
-        "{error}; wrong keys came from your address: try again in {seconds} s (a right key is let in at once)"
+        "{error}; wrong keys came from your address: try again in {seconds} s (a correct key is accepted at once)"
     );
     // By which it is told from too much of what a right key may ask for.
     Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, seconds, sentence).challenge()

@@ -165,7 +165,7 @@ impl Certificate {
     #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
         self.is_new.then_some(
-            "the router's own certificate was not there and is made anew: the keys that there are know it by another, or by none. Make each anew (`p2p-router key revoke NAME`, then `key add`)",
+            "the router's own certificate was missing, and a new one was made: the existing keys have the fingerprint of another certificate, or none. Make each key anew (`p2p-router key revoke NAME`, then `key add`)",
         )
     }
 
@@ -205,11 +205,11 @@ impl Certificate {
         match files.read() {
             Ok(certified) => {
                 *self.shown.0.write() = Arc::new(certified);
-                tracing::info!(file = %files.certificate.display(), "a new certificate is shown");
+                tracing::info!(file = %files.certificate.display(), "a new certificate is in use");
                 true
             }
             Err(error) => {
-                tracing::warn!(%error, "the new certificate is not used, but the old");
+                tracing::warn!(%error, "the new certificate can't be used: the old one stays in use");
                 false
             }
         }
@@ -222,13 +222,13 @@ fn say_when_it_ends(end: SystemTime, files: &CertificateFiles) {
     match end.duration_since(SystemTime::now()) {
         Err(_) => tracing::warn!(
             %day, %file,
-            "the certificate has expired, and nobody trusts it: renew it, and put the new one and its key where they are read (within a minute)"
+            "the certificate has expired, and nobody trusts it: renew it (its files are read again within a minute)"
         ),
         Ok(left) if left < SOON => tracing::warn!(
             %day, %file,
-            "the certificate ends soon: renew it, and put the new one and its key where they are read (within a minute)"
+            "the certificate expires soon: renew it (its files are read again within a minute)"
         ),
-        Ok(_) => tracing::info!(%day, %file, "the certificate is good until then"),
+        Ok(_) => tracing::info!(%day, %file, "the certificate is valid until this day"),
     }
 }
 

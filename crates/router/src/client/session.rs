@@ -79,7 +79,7 @@ pub(crate) fn permit(
     context.quotas.consoles.take(caller.quota_owner(peer.ip())).ok_or_else(|| {
         context.metrics.over_quota.inc();
         let sentence = format!(
-            "this key has {} consoles and pages open, which is all it may: close one (a stop by /cgi is never refused)",
+            "this key has {} consoles and pages open, the most that a key may have: close one (a stop by /cgi is never refused)",
             limits::CONSOLES
         );
         Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)

@@ -50,7 +50,7 @@ impl std::fmt::Display for ConsoleEnd {
             Self::Closed(reason) => write!(f, "the console closed it: {reason}"),
             Self::Lost(error) | Self::ProtocolViolation(error) => f.write_str(error),
             Self::Silent(silence) => write!(f, "silent for {} s", silence.as_secs()),
-            Self::Revoked => f.write_str("the key was revoked or may do something else now"),
+            Self::Revoked => f.write_str("the key was revoked, or its role has changed"),
             Self::GoAway => f.write_str("the router is going down"),
         }
     }

@@ -56,7 +56,7 @@ pub enum QueryError {
     #[error("for= is not a number of milliseconds, from 1 to the car's motion limit")]
     NotATime,
     /// There is an unknown parameter, which might have been meant to limit what runs.
-    #[error("a parameter is none of command, arg, for and stream: nothing was run")]
+    #[error("there is a parameter other than command, arg, for and stream: nothing was run")]
     Unknown,
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn refuse_keys(address: &Uri) -> Result<(), Problem> {
     }
     Err(Problem::new(
         StatusCode::BAD_REQUEST,
-        "a key does not belong into an address, which browsers and proxies keep: revoke that key (p2p-router key revoke NAME), and send the next in the header `Authorization: Bearer KEY`, or sign in at /",
+        "a key does not belong in an address, which browsers and proxies keep: revoke that key (p2p-router key revoke NAME), and send the next in the header `Authorization: Bearer KEY`, or sign in at /",
     ))
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn last_words(
         StatusCode::REQUEST_TIMEOUT => {
             let seconds = patience.as_secs_f32();
             let sentence = format!(
-                "within {seconds} s the request did not come whole, or the router did not get to read it: nothing was run"
+                "within {seconds} s the request was not complete, or the router did not get to read it: nothing was run"
             );
             Problem::new(status, sentence)
         }
@@ -93,7 +93,7 @@ pub(crate) fn last_words(
             "the connection was closed from your side before the answer, which ends the command: keep it open",
         )
         .executed(Executed::Unknown),
-        _ => problem("this is no whole HTTP/1.1 request, or not one of this port: nothing was run"),
+        _ => problem("this is not a complete HTTP/1.1 request, or not one for this port: nothing was run"),
     }
 }
 

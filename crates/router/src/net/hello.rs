@@ -24,7 +24,7 @@ where
     let Some(event) = pending.end().run_until_cancelled(event).await else {
         return Ok(None);
     };
-    let none = || "the first message is no hello".to_owned();
+    let none = || "the first message is not a hello".to_owned();
     match event {
         Ok(Ok(SocketEvent::Message(message))) => read(message).map(Some).ok_or_else(none),
         Ok(Ok(SocketEvent::Closed(_))) => Ok(None),

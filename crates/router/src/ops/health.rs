@@ -112,7 +112,7 @@ impl Health {
         let found = timeout(limit, self.call()).await;
         match found {
             Ok(Ok(answer)) if answer.starts_with(b"HTTP/") => None,
-            Ok(Ok(_)) => Some("the router can't call itself: what answers is no HTTP".to_owned()),
+            Ok(Ok(_)) => Some("the router can't call itself: the answer is not HTTP".to_owned()),
             Ok(Err(error)) => Some(format!("the router can't call itself: {error}")),
             Err(_) if self.waits_in_a_queue_that_moves(before) => None,
             Err(_) => Some(format!(

@@ -43,7 +43,7 @@ pub fn run(main_port: SocketAddr) -> ExitCode {
 #[tokio::main(flavor = "current_thread")]
 async fn asked(main_port: SocketAddr) -> anyhow::Result<anyhow::Result<String>> {
     if main_port.port() == 0 {
-        bail!("the main port is any that is free: which one, only the router's log says");
+        bail!("the main port is 0, which means any free one: only the router's log says which");
     }
     let address = reachable(main_port);
     let limit = ANSWER.as_secs();

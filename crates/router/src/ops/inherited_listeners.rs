@@ -51,7 +51,9 @@ impl InheritedListeners {
             match environment.take_tcp_listener(n) {
                 Ok(Some(socket)) => sockets.push(socket),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "a socket that was given is of no use"),
+                Err(error) => {
+                    tracing::warn!(%error, "a socket from systemd or the router before can't be used")
+                }
             }
         }
         if std::env::var_os(HANDED_ON).is_some() {

@@ -128,13 +128,13 @@ impl Metrics {
         );
         registry.register(
             "strangers_sent_away",
-            "Callers without a key that had to go for another",
+            "Callers without a key that were disconnected to let another in",
             self.strangers_sent_away.clone(),
         );
         registry.register("wrong_keys", "Wrong keys", self.wrong_keys.clone());
         registry.register(
             "over_quota",
-            "Consoles, viewers, runs and wishes beyond what one key may have",
+            "Consoles, viewers, runs and requests beyond what one key may have",
             self.over_quota.clone(),
         );
         registry.register_with_unit(

@@ -27,7 +27,7 @@ impl RequestContext<'_> {
         })?;
         let away = || {
             let sentence = format!(
-                "{} is not connected to the router: it will know when it is back",
+                "{} is not connected to the router: ask again when it is back",
                 self.service.name()
             );
             Problem::unavailable(sentence)
@@ -39,7 +39,7 @@ impl RequestContext<'_> {
             return Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 format!(
-                    "{} doesn't know run {run}: since its program started it has not begun it, or a thousand others after it",
+                    "{} doesn't know run {run}: it did not begin, or p2p-inner was started again since, or a thousand runs have begun after it",
                     self.service.name()
                 ),
             ));

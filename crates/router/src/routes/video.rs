@@ -76,7 +76,7 @@ impl RequestContext<'_> {
         let permit = permit.ok_or_else(|| {
             context.metrics.over_quota.inc();
             let sentence = format!(
-                "this key has {} viewers of cameras open, which is all it may: close one",
+                "this key has {} viewers of cameras open, the most that a key may have: close one",
                 limits::VIEWERS
             );
             Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)

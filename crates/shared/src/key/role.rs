@@ -14,7 +14,7 @@ pub enum Role {
     View,
     /// Also runs commands and takes control
     Drive,
-    /// Also seizes control from others and revokes keys
+    /// Also seizes control from others
     Admin,
 }
 

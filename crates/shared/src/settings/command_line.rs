@@ -8,7 +8,7 @@ pub struct CommandLine(Vec<String>);
 
 /// Why a text is no command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no program with its arguments: a quote is open, or there is nothing")]
+#[error("this is not a program with its arguments: a quote is open, or it is empty")]
 pub struct NoCommandLine;
 
 impl CommandLine {

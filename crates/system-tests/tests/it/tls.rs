@@ -379,14 +379,14 @@ async fn keys_are_made_for_the_certificate_that_the_router_showed_last() {
     assert!(said.contains(files.certificate.to_str().unwrap()), "{said}");
     drop(router);
     let router = start(false);
-    router.says("is made anew").await;
+    router.says("a new one was made").await;
     until("the note is gone", || !state.join("authority").exists()).await;
     let (pinned, said) = add("two").await;
     assert!(pinned && !said.contains("authority"), "{said}");
     drop(router);
     fs::remove_file(state.join("tls.pem")).unwrap();
     let (_, said) = add("three").await;
-    assert!(said.contains("is made anew"), "{said}");
+    assert!(said.contains("a new one was made"), "{said}");
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ pub enum DialError {
     },
     /// The port is one of the router's service ports, not its main port.
     #[error(
-        "{router} is one of the router's service ports: what is wanted is its main port (8888, unless it was changed there)"
+        "{router} is one of the router's service ports: give its main port (8888, unless it was changed there)"
     )]
     ServicePort {
         /// Address of the router.

@@ -28,7 +28,10 @@ async fn what_is_no_request_gets_an_answer_on_the_main_port() {
     ] {
         let answer = raw(main, garbage).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-        assert!(answer.contains("no whole HTTP/1.1 request"), "{answer}");
+        assert!(
+            answer.contains("not a complete HTTP/1.1 request"),
+            "{answer}"
+        );
     }
     let large = format!(
         "GET /link HTTP/1.1\r\nHost: r\r\nX: {}\r\n\r\n",
@@ -146,7 +149,7 @@ async fn a_first_message_that_is_none_or_no_hello_is_refused() {
         let mut peer = FakeInner::silent(world.main_port()).await;
         peer.say(message).await;
         let (_, sentence) = peer.is_rejected().await;
-        assert_eq!(sentence, "the first message is no hello");
+        assert_eq!(sentence, "the first message is not a hello");
     }
     let mut peer = FakeInner::silent(world.main_port()).await;
     peer.0.send(Message::text("hello")).await;

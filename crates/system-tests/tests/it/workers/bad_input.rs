@@ -61,7 +61,7 @@ async fn one_whose_first_line_is_garbage_is_told_so() {
     let (_world, _inner, answer) = refused(garbage).await;
     let text = answer.text();
     assert!(
-        text.contains("its first line is not what it serves"),
+        text.contains("its first line does not say what it serves"),
         "{text}"
     );
     assert!(text.contains("Starting up"), "{text}");

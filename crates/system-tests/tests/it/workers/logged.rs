@@ -152,7 +152,9 @@ async fn what_a_worker_complains_of_is_in_the_log() {
     let says = site.record("the worker says").await;
     has(&says, "said", "battery");
     assert!(!says["said"].as_str().unwrap().contains('\x1b'), "{says}");
-    let strange = site.record("the worker wrote what is no answer").await;
+    let strange = site
+        .record("the worker wrote a line that is not an answer")
+        .await;
     has(&strange, "line", "a stray print");
     has(&strange, "why", "print to standard error instead");
     let gone = site.record("the worker is gone; it is started again").await;
