@@ -1,7 +1,6 @@
-//! Owns the camera: whether somebody watches it, by which its program and the connection for its
-//! pictures begin and end, and what the router is told of it. The program is `camera/program`, its
-//! output is cut by `camera/jpeg`, and the way to the router is `camera/media`. Of its pictures
-//! there is only ever the newest.
+//! Owns the camera: its program (`camera/program`) and the connection for its pictures
+//! (`camera/sender`) run while somebody watches, and the router is told the camera's state.
+//! `camera/jpeg` splits the program's output into pictures. Only the newest picture is kept.
 
 use std::time::{Duration, Instant};
 
@@ -23,36 +22,36 @@ mod watchdog;
 use program::CameraSupervisor;
 use sender::FrameSender;
 
-/// How long the program and the connection go on when nobody watches any more: a page that is
-/// loaded anew finds both.
+/// Time for which program and connection go on when nobody watches any more: a page that is loaded
+/// anew finds both.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// The log is told of what goes wrong all the time once in so long.
+/// Interval at which the log repeats what goes wrong all the time.
 const TOLD: Duration = Duration::from_secs(10);
 
-/// Somebody watches.
+/// Request to send pictures: somebody watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WatchTicket {
-    /// The port of the link that said so.
+    /// Service port of the link that sent the request.
     pub service_port: u16,
     pub ticket: MediaTicket,
 }
 
-/// Whether somebody watches, now and from now on.
+/// The request that counts now; `None`: nobody watches.
 type Watching = watch::Receiver<Option<WatchTicket>>;
 
-/// A hold on the camera for the link.
+/// Handle of the camera for the link's task.
 #[derive(Debug, Clone)]
 pub(crate) struct CameraHandle(watch::Sender<Option<WatchTicket>>);
 
 impl CameraHandle {
-    /// Somebody watches, or nobody does.
+    /// Reports that somebody watches, or nobody does.
     pub(crate) fn watched(&self, by: Option<WatchTicket>) {
         self.0.send_replace(by);
     }
 }
 
-/// The camera. Dropped, it ends.
+/// The camera. Dropping it ends program and connection.
 #[derive(Debug)]
 pub(crate) struct Camera {
     handle: CameraHandle,
@@ -60,19 +59,19 @@ pub(crate) struct Camera {
     tasks: TaskTracker,
 }
 
-/// What its parts share.
+/// State that the camera's tasks share.
 #[derive(Debug, Clone)]
 struct CameraShared {
     watching: Watching,
     end: CancellationToken,
-    /// The newest picture.
+    /// Newest picture.
     newest: watch::Sender<Option<Picture>>,
-    /// How it is; `None`: its pictures show that.
+    /// State of the camera; `None`: there are pictures.
     state: watch::Sender<Option<CameraState>>,
 }
 
 impl Camera {
-    /// A camera whose program is this, and runs only while somebody watches.
+    /// Starts a camera with this program, which runs only while somebody watches.
     pub(crate) fn start(words: &[String], config: &Config, reporter: &RunReporter) -> Self {
         let (watched, watching) = watch::channel(None);
         let shared = CameraShared {
@@ -101,7 +100,7 @@ impl Camera {
         self.handle.clone()
     }
 
-    /// Ends it, and waits for it.
+    /// Ends the camera, and waits for its tasks.
     pub(crate) async fn end(&self) {
         self.end.cancel();
         self.tasks.wait().await;
@@ -114,8 +113,8 @@ impl Drop for Camera {
     }
 }
 
-/// Tells the router how the camera is, as long as it asks for it. What changes in between is not
-/// told, and changes happen no faster than programs are started.
+/// Reports the camera's state to the router while somebody watches. Changes come no faster than
+/// programs are started.
 async fn tell(shared: CameraShared, reporter: RunReporter) {
     let (mut watching, mut state) = (shared.watching.clone(), shared.state.subscribe());
     loop {

@@ -1,5 +1,5 @@
-//! Owns which commands there are: from a name to an executable file in the command directory,
-//! and never to anything outside of it.
+//! Finds the executable file of a command's name in the command directory, and never anything
+//! outside of it.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,30 +12,30 @@ use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{CommandInfo, Refusal};
 use p2p_shared::text::Escaped;
 
-/// Most commands that are listed.
+/// Most commands in a list.
 const MAX_LISTED: usize = 10_000;
 /// Most workers that are started.
 const MAX_WORKERS: usize = 64;
-/// Deepest folder that can hold a command: names have four parts.
+/// Deepest directory that can hold a command: names have four parts.
 const MAX_DEPTH: usize = 4;
 
-/// How the files of workers end: these are no commands themselves.
+/// Extension of workers' files, which are no commands themselves.
 const WORKER: &str = ".worker";
 
-/// The command directory.
+/// Command directory.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     path: PathBuf,
 }
 
-/// Why a name can't be run: of which kind, and in a sentence that says what to do.
+/// Reason why a name can't be run: its kind, and a sentence that says what to do.
 pub type Unusable = (Refusal, String);
 
 impl Catalog {
-    /// The commands in this folder.
+    /// Opens a command directory.
     ///
     /// # Errors
-    /// If it is no folder, can't be read, or anyone on the machine may put commands into it.
+    /// If the path is not a directory, can't be read, or anybody on the machine may write to it.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.canonicalize().with_context(|| {
             format!(
@@ -62,16 +62,16 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Where it is: the working directory of commands.
+    /// Returns the path, which is the working directory of commands.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file that a name stands for.
+    /// Returns the file of a command.
     ///
     /// # Errors
-    /// If there is none, or none that may be executed.
+    /// If there is no such file, or it may not be executed.
     pub fn resolve(&self, name: &CommandName) -> Result<PathBuf, Unusable> {
         if name.as_str().ends_with(WORKER) {
             let sentence = format!(
@@ -83,10 +83,10 @@ impl Catalog {
         self.executable(name)
     }
 
-    /// The file of the worker of this name.
+    /// Returns the file of a worker.
     ///
     /// # Errors
-    /// If there is none, or none that may be executed.
+    /// If there is no such file, or it may not be executed.
     pub(crate) fn worker(&self, name: &str) -> Result<PathBuf, Unusable> {
         let name: CommandName = name.parse().map_err(|error| {
             (
@@ -97,10 +97,10 @@ impl Catalog {
         self.executable(&name)
     }
 
-    /// The names of the workers in the folder, not in those below it.
+    /// Lists the workers in the directory, not in those below it.
     ///
     /// # Errors
-    /// If the folder can't be read.
+    /// If the directory can't be read.
     pub(crate) fn workers(&self) -> io::Result<Vec<String>> {
         let entries = self.folder()?.entries()?.flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -126,7 +126,8 @@ impl Catalog {
         Ok(path)
     }
 
-    /// Nobody else may have put it there: into the folder, or into one on the way.
+    /// Checks that nobody else could have put the file there: that no directory on the way can be
+    /// written by everybody.
     fn check_folders(&self, folder: &Dir, name: &CommandName) -> Result<(), Unusable> {
         let ways = name
             .as_str()
@@ -153,10 +154,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// All commands, by name, with what is wrong with those that can't be run.
+    /// Lists all commands, by name, with what is wrong with those that can't be run.
     ///
     /// # Errors
-    /// If the folder can't be read.
+    /// If the directory can't be read.
     pub fn list(&self) -> io::Result<Vec<CommandInfo>> {
         let mut commands = Vec::new();
         self.list_into(&self.folder()?, "", 1, &mut commands);
@@ -164,15 +165,15 @@ impl Catalog {
         Ok(commands)
     }
 
-    /// Opened anew each time, so that a folder which was replaced (by a checkout, by rsync) is
-    /// the one that counts.
+    /// Opens the directory anew each time, so that one that was replaced (by a checkout, by rsync)
+    /// counts.
     fn folder(&self) -> io::Result<Dir> {
         Dir::open_ambient_dir(&self.path, ambient_authority())
     }
 
     fn unreachable(&self, folder: &Dir, name: &CommandName, error: &io::Error) -> Unusable {
         let shown = Escaped(name.as_str());
-        // cap-std's own refusal to leave the folder has no number of the system's.
+        // cap-std's own refusal to leave the directory has no OS error number.
         if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() {
             let sentence = format!(
                 "{shown} is a symbolic link that leaves the command directory: copy the file into it"
@@ -215,7 +216,7 @@ impl Catalog {
             let Ok(name) = CommandName::try_from(format!("{prefix}{file}")) else {
                 continue;
             };
-            // Links to folders are not followed: they could lead round in a circle.
+            // Symbolic links to directories are not followed: they could form a loop.
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 if depth < MAX_DEPTH
                     && let Ok(inside) = entry.open_dir()
@@ -273,7 +274,7 @@ fn check(metadata: &Metadata, path: &Path) -> Result<(), Unusable> {
     Ok(())
 }
 
-/// The path as one word of a shell.
+/// Quotes the path as one word for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);

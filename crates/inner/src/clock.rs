@@ -1,4 +1,4 @@
-//! Owns the inner's own clock, in which the router gives it deadlines.
+//! The inner's own clock, in which the router gives deadlines.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) fn simulate(now: Duration) {
     SIMULATED.set(Some((now, tokio::time::Instant::now())));
 }
 
-/// The time of the car's own clock: one that nobody sets and that goes on while the machine
+/// Returns the time of the car's clock, which nobody sets and which goes on while the machine
 /// sleeps (`CLOCK_BOOTTIME`).
 #[must_use]
 pub fn now() -> Duration {
@@ -30,18 +30,19 @@ pub fn now() -> Duration {
     Duration::new(seconds, nanos)
 }
 
-/// The same in milliseconds, as the protocol has it: what waited in a socket while the machine
-/// slept is late after it.
+/// Returns the same in milliseconds, as the protocol has it: a message that waited in a socket
+/// while the machine slept is late.
 #[must_use]
 pub fn now_ms() -> u64 {
     u64::try_from(now().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Longest sleep towards a time of this clock while something moves: the runtime's timers stand
-/// still while the machine sleeps, and would be late by as much after it.
+/// Longest sleep towards a time of this clock while the car moves: the runtime's timers stand still
+/// while the machine sleeps, and would be late by as much.
 const STEP: Duration = Duration::from_millis(50);
 
-/// How long to sleep before this clock is looked at again, for something that is due in so long.
+/// Returns how long to sleep before this clock is read again, for something that is due after
+/// `left`.
 #[must_use]
 pub(crate) fn step(left: Duration) -> Duration {
     left.min(STEP)

@@ -1,5 +1,5 @@
-//! Owns the car's motion in the world: starts and ends the processes that `motion` decides on,
-//! keeps its timers, and tells the router and the guardian. It decides nothing itself.
+//! Carries out what `motion` decides: starts and ends processes, keeps the timers, and informs the
+//! router and the guardian. Decides nothing itself.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,7 +24,8 @@ use crate::motion::{
 };
 use crate::run::{Failure, Run, RunReporter, draining, micros};
 
-/// How long the car may move without its timers being looked at (the console's figure for itself).
+/// Longest time for which the car may move without its timers being checked (the console uses the
+/// same for itself).
 const STALL: Duration = Duration::from_millis(200);
 
 mod answers;
@@ -34,7 +35,7 @@ mod handle;
 
 pub(crate) use handle::{DriveHandle, DriveRequest};
 
-/// What the drive needs.
+/// State of the drive.
 pub(crate) struct Drive {
     motion: Motion,
     info: MotionInfo,
@@ -44,7 +45,7 @@ pub(crate) struct Drive {
     queue: mpsc::UnboundedReceiver<DriveRequest>,
     own: mpsc::UnboundedSender<DriveRequest>,
     guard: watch::Sender<GuardState>,
-    /// What the guardian has confirmed, if there is to be one.
+    /// State that the guardian has confirmed; `None`: there is no guardian.
     confirmed: Option<watch::Receiver<Option<GuardState>>>,
     stands: watch::Sender<bool>,
     /// Motions by `/cgi` and `send` that have not begun.
@@ -56,19 +57,19 @@ pub(crate) struct Drive {
     processes: HashMap<ProcessToken, Process>,
     /// Runs of the stop command that wait for one that begins after they came.
     stop_runs: Vec<Run>,
-    /// The group of the process that moves the car, 0: none that is no worker's.
+    /// Process group that moves the car; 0: none, or a worker's.
     group: i32,
-    /// What moved the car since it stood.
+    /// Everything that moved the car since it stood.
     stop_targets: StopTargets,
-    /// Workers that had moved it when they were killed, and are not gone yet.
+    /// Process groups of workers that had moved the car when they were killed, and still exist.
     dying: Vec<i32>,
-    /// What moves, or moved last.
+    /// Run and driver that move the car, or moved it last.
     owner: MotionOwner,
-    /// The motion that was told last, until the car stands.
+    /// Motion that was reported last, until the car stands.
     moving: Option<ActiveMotion>,
-    /// Whether we begin no motion any more.
+    /// True if no motion may begin any more.
     is_draining: bool,
-    /// Keeps our process until the car stands.
+    /// Keeps this process alive until the car stands.
     leaving: Option<TaskTrackerToken>,
 }
 
@@ -85,13 +86,13 @@ enum ProcessPurpose {
     },
     Stop {
         cause: StopCause,
-        /// What else is answered with its result.
+        /// Other runs that are answered with the result of this stop.
         others: Vec<Run>,
     },
 }
 
 impl Drive {
-    /// A car, and everyone's hold on it.
+    /// Makes the drive, its handle, and the state for the guardian.
     pub(crate) fn new(
         info: MotionInfo,
         commands: Commands,
@@ -107,7 +108,7 @@ impl Drive {
         };
         let handle = DriveHandle::new(own.clone(), standing);
         let mut motion = Motion::new(rules);
-        // Nothing moves without a stop command: there was none to move it.
+        // Nothing moves without a stop command, so nothing has moved the car.
         if commands.files().resolve(&info.stop).is_err() {
             motion.stands_still();
         }
@@ -141,17 +142,17 @@ impl Drive {
         (drive, handle, guarded)
     }
 
-    /// From now on nothing moves before a guardian has confirmed that it knows.
+    /// Lets no motion begin from now on before a guardian has confirmed that it knows of it.
     pub(crate) fn wait_for_guardian(&mut self, confirmed: watch::Receiver<Option<GuardState>>) {
         self.confirmed = Some(confirmed);
     }
 
-    /// Keeps the timers and does what is decided, for ever.
+    /// Runs the drive for ever.
     pub(crate) async fn run(mut self) {
         loop {
             let left = self.motion.next().map(|at| at.saturating_sub(clock::now()));
             let timer = left.map(|left| Instant::now() + clock::step(left));
-            // With a timer the next look at the clock is not far away: see `clock::step`.
+            // With a timer the clock is read again soon: see `clock::step`.
             let looked = (timer.is_some() && self.motion.guard().is_some()).then(clock::now);
             tokio::select! {
                 biased;
@@ -170,7 +171,8 @@ impl Drive {
         }
     }
 
-    /// Whoever kept this from running may do it again, and for longer: a car that moves is stopped.
+    /// Stops a moving car after a stall: whatever kept this task from running may do it again, and
+    /// for longer.
     fn check_stall(&mut self, since: Duration) {
         if since < STALL || self.motion.guard().is_none() {
             return;
@@ -191,7 +193,8 @@ impl Drive {
                 request,
                 link,
             } => {
-                // What can't be stopped doesn't begin, nor what we would leave moving.
+                // A motion that can't be stopped doesn't begin, nor one that would outlive this
+                // process.
                 if let Err((refusal, problem)) = self.may_begin() {
                     tracing::warn!(
                         epoch = press.epoch,
@@ -218,7 +221,7 @@ impl Drive {
                     },
                     None,
                 );
-                // Only the newest may wait.
+                // Only the newest press may wait.
                 self.presses.retain(|id, _| *id >= press);
             }
             DriveRequest::Renew { press, tick_ms } => {
@@ -246,7 +249,7 @@ impl Drive {
                     tracing::info!(by, %cause, "stop");
                     self.decide(MotionInput::Stop(cause), None);
                 }
-                // First the stop, which says why; then what may not come after it.
+                // First the stop, which says why; then the presses that may not come after it.
                 if let Some(press) = over {
                     self.decide(MotionInput::Release { id: press }, None);
                 }
@@ -285,7 +288,7 @@ impl Drive {
             DriveRequest::WorkerReaped { group } => {
                 let before = self.dying.len();
                 self.dying.retain(|other| *other != group);
-                // It may have done something since that stop began.
+                // The worker may have done something since that stop began.
                 if self.dying.len() < before {
                     self.decide(MotionInput::Stop(StopCause::Worker), None);
                 }
@@ -299,7 +302,8 @@ impl Drive {
         if self.is_draining {
             return Err(draining());
         }
-        // A file: it has to work without this process and any worker.
+        // The stop command must be a file: it has to work without this process and without any
+        // worker.
         let found = self.commands.files().resolve(&self.info.stop);
         found.map(drop).map_err(|(_, why)| {
             let message = format!("the car has no stop command that works ({why}): nothing moves");
@@ -318,7 +322,7 @@ impl Drive {
 
     fn timed(&mut self, run: Run) {
         let id = run.id();
-        // What can't be stopped doesn't begin.
+        // A motion that can't be stopped doesn't begin.
         if let Err((refusal, message)) = self.may_begin() {
             return self.refuse(id, refusal, message);
         }

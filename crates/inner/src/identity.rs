@@ -1,4 +1,4 @@
-//! Owns the id that an inner makes once and keeps: who it is to a router without keys.
+//! Keeps the identity that an inner makes once, for a router without keys.
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,10 +8,10 @@ use std::path::Path;
 use anyhow::Context;
 use p2p_shared::names::Identity;
 
-/// The id kept in this folder, made now if there is none.
+/// Reads the identity in this directory, or makes one if there is none.
 ///
 /// # Errors
-/// If the folder can't be written, or what is there is no id.
+/// If the directory can't be written, or the file has no identity.
 pub fn load_or_make(folder: &Path) -> anyhow::Result<Identity> {
     let path = folder.join("identity");
     match fs::read_to_string(&path) {
@@ -43,7 +43,7 @@ fn make(folder: &Path, path: &Path) -> anyhow::Result<Identity> {
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
-    // Whole or not at all, also when two inners start at once: the first one's stays.
+    // Written whole or not at all, also when two inners start at once: the first one's stays.
     let draft = folder.join(format!("identity.{text}"));
     let mut file = fs::OpenOptions::new()
         .write(true)

@@ -1,6 +1,6 @@
-//! Owns noticing that this machine has lost the address from which a link goes out: it has gone over
-//! from one network to another. Nothing is heard on such a connection ever again, and nobody says so
-//! before the silence has been long enough, which is a minute where nothing happens.
+//! Notices that this machine has lost the local address of a link, because it has changed networks.
+//! Nothing arrives on such a connection ever again, but the keepalive would notice only after a
+//! minute if nothing happens.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -8,25 +8,25 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-/// Least time between two looks.
+/// Shortest time between two checks.
 const LOOK: Duration = Duration::from_secs(1);
-/// In so many looks in a row it has to be missing. One that is taken away and given back at once leaves
-/// its connections alive, and so does one that the kernel first asks its neighbours about: that is
-/// nobody's for a second or so (RFC 4862, 5.4).
+/// Number of checks in a row in which the address must be missing. An address that is removed and
+/// added again at once keeps its connections, and so does one that the kernel first checks for
+/// duplicates, for a second or so (RFC 4862, 5.4).
 const LOOKS: u32 = 3;
 
-/// The address of a connection's own end.
+/// Local address of a connection.
 #[derive(Debug)]
 pub(crate) struct LocalAddress {
-    /// `None`: there is none to lose.
+    /// `None`: there is no address to lose.
     address: Option<SocketAddr>,
     looked: Instant,
-    /// In how many looks it was missing, up to now.
+    /// Number of checks in a row in which the address was missing.
     missing: u32,
 }
 
 impl LocalAddress {
-    /// It is there now.
+    /// Starts with an address that exists now.
     pub(crate) fn new(address: Option<SocketAddr>, now: Instant) -> Self {
         Self {
             address,
@@ -35,14 +35,15 @@ impl LocalAddress {
         }
     }
 
-    /// When to look next: at once where much is at stake, or where it was missing. Else whatever
-    /// happens is time enough, as the next ping does, so that nothing wakes for this alone.
+    /// Returns the time of the next check: soon if the link is busy or the address was missing.
+    /// Otherwise the next event, such as a ping, is soon enough, so that nothing wakes the machine
+    /// for this alone.
     pub(crate) fn next(&self, is_busy: bool) -> Option<Instant> {
         let is_soon = self.address.is_some() && (is_busy || self.missing > 0);
         is_soon.then(|| self.looked + LOOK)
     }
 
-    /// Looks for it, if that is not just done; whether it is lost.
+    /// Checks the address, if that was not done just now. Returns true if it is lost.
     pub(crate) fn is_lost(&mut self, now: Instant) -> bool {
         self.look(now, is_ours)
     }
@@ -61,8 +62,8 @@ impl LocalAddress {
     }
 }
 
-/// Whether the machine has it: else nothing can be bound to it (bind(2), `EADDRNOTAVAIL`; `ENODEV`
-/// where the interface of a link-local address is gone).
+/// Returns true if the machine has the address: otherwise nothing can be bound to it (bind(2),
+/// `EADDRNOTAVAIL`; `ENODEV` if the interface of a link-local address is gone).
 fn is_ours(mut address: SocketAddr) -> bool {
     address.set_port(0);
     let Err(error) = UdpSocket::bind(address) else {

@@ -1,6 +1,6 @@
-//! Owns whether the car moves: presses, leases, time limits and the stop that ends each motion.
-//! Pure: it is given the time and what happened, and says what to do. It never starts a process,
-//! reads a clock or knows a socket.
+//! Decides whether the car moves: presses, leases, time limits and the stop that ends each motion.
+//! Pure: the caller gives the time and what happened, and gets back what to do. No process, clock
+//! or socket here.
 //!
 //! ```text
 //!            press, timed motion                 lease or limit runs out, release, any stop
@@ -11,8 +11,8 @@
 //!     └──────────────────────────────────────────────────────────────────────────┘  Failed
 //! ```
 //!
-//! What has failed is tried again now and then, if anything can have moved: a success leads back to
-//! Still from there, too.
+//! A stop that has failed is tried again now and then, if anything can have moved: a success leads
+//! from Failed to Still, too.
 //!
 //! A motion is active from the start of its process until a stop has succeeded, whether or not
 //! the process still lives. Times are those of the car's own clock.
@@ -35,27 +35,27 @@ pub(crate) use role::{
 pub(crate) use stop::{STOP_AGAIN, STOP_LIMIT, STOP_PAUSE, STOP_TRIES, stop_again_after};
 pub(crate) use stop_targets::{StopTarget, StopTargets};
 
-/// Most stop commands at a time: one that runs and one that began after whatever the last asker
-/// saw. Asked for in a loop, they would else take every process that the machine has.
+/// Most stop commands at a time: one that runs, and one that began after the last request. Without
+/// a bound, requests in a loop would take every process that the machine has.
 const STOPS_AT_A_TIME: usize = 2;
-/// By when a motion's process that was told to end must be reaped: its 150 ms twice over, to be told
-/// and to be killed, and the time to see it. The guardian needs to know of a later one.
+/// Longest time until a motion's process that was told to end is reaped: its 150 ms twice, to be
+/// told and to be killed, and the time to see it. After that the guardian has to know.
 const END_LIMIT: Duration = Duration::from_millis(400);
-/// What the car's owner has set.
+/// Times that the car's owner has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MotionRules {
-    /// How long a press lasts without being renewed.
+    /// Duration of a press without a renewal.
     pub lease: Duration,
-    /// How long a timed motion lasts; `None`: until somebody stops it.
+    /// Duration of a timed motion; `None`: until somebody stops it.
     pub limit: Option<Duration>,
 }
 
-/// Who wants a motion, and how it ends by itself.
+/// Source of a motion, which determines how it ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MotionOrigin {
-    /// A driver, for as long as the lease is renewed.
+    /// A driver; lasts as long as the lease is renewed.
     Press(PressId),
-    /// `/cgi` or `send`: for a time from the start of its process.
+    /// `/cgi` or `send`; lasts for a time from the start of its process.
     Timed(RunId),
 }
 
@@ -68,60 +68,60 @@ impl std::fmt::Display for MotionOrigin {
     }
 }
 
-/// What is to be executed.
+/// Command of a motion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MotionCommand {
-    /// The motion command.
+    /// Name of the command.
     pub command: CommandName,
-    /// Its arguments.
+    /// Arguments of the command.
     pub arguments: Vec<Argument>,
 }
 
-/// A process of a motion or of a stop.
+/// Number of a process of a motion or of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ProcessToken(u64);
 
-/// What happened.
+/// Event for the decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MotionInput {
-    /// A driver pressed; `tick` is the newest of our clock that it had seen.
+    /// A driver pressed; `tick` is the newest tick of the car's clock that the driver had seen.
     Press {
         id: PressId,
         order: MotionCommand,
         tick: Duration,
     },
-    /// A driver still holds it.
+    /// A driver still holds this press.
     Renew { id: PressId, tick: Duration },
-    /// A driver let go.
+    /// A driver released this press.
     Release { id: PressId },
-    /// Somebody asks for a motion of this length, or of the limit's.
+    /// Somebody asks for a motion of this duration, or of the limit's.
     Timed {
         run: RunId,
         order: MotionCommand,
         lasts: Option<Duration>,
     },
-    /// Who asked for a timed motion has gone away.
+    /// The caller of a timed motion has gone away.
     Abandoned {
-        /// Its run.
+        /// Run of the motion.
         run: RunId,
     },
-    /// Stop, whatever moves.
+    /// Somebody asks to stop the car.
     Stop(Cause),
-    /// A link came up: whoever pressed did so over another.
+    /// A link came up: earlier presses belong to another link.
     Linked,
     /// The process exists.
     Started(ProcessToken),
     /// The process could not be started.
     NotStarted(ProcessToken),
-    /// The process is gone, its whole group.
+    /// The process and its whole group are gone.
     Reaped(ProcessToken),
     /// A stop command has ended.
     StopEnded { token: ProcessToken, ok: bool },
-    /// Nothing but time.
+    /// Only time has passed.
     Tick,
 }
 
-/// What is to be done.
+/// Action for the drive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MotionEffect {
     /// Start this motion's process.
@@ -136,68 +136,69 @@ pub(crate) enum MotionEffect {
     RunStop { token: ProcessToken, cause: Cause },
     /// This stop command takes too long: kill it.
     KillStop(ProcessToken),
-    /// Nothing comes of this.
+    /// Refuse this motion.
     Refuse { origin: MotionOrigin, why: Refused },
-    /// A timed motion that was asked for again while it lasts: this run is over when that one is.
+    /// A timed motion was asked for again while it lasts: this run is over when that one is.
     Extended { run: RunId, by: RunId },
-    /// The motion is over, by this.
+    /// The motion is over, for this cause.
     Over { origin: MotionOrigin, cause: Cause },
-    /// The car stands, as the stop command said.
+    /// The car stands: the stop command has succeeded.
     Stands,
     /// The stop command has failed three times, or `again` since, when nobody had asked for it.
     StopFailed { again: bool },
 }
 
-/// The motion that is wanted.
+/// Motion that is wanted.
 #[derive(Debug, Clone)]
 struct WantedMotion {
     origin: MotionOrigin,
     order: MotionCommand,
-    /// When it ends by itself.
+    /// Time at which the motion ends by itself.
     until: Option<Duration>,
-    /// How long it lasts from the start of its process, if not for as long as a lease.
+    /// Duration from the start of the process; `None`: as long as the lease.
     lasts: Option<Duration>,
     started: bool,
     process: Option<ProcessToken>,
 }
 
-/// A stop command that runs.
+/// Stop command that runs.
 #[derive(Debug, Clone, Copy)]
 struct StopRun {
     token: ProcessToken,
     began: Duration,
-    /// What had happened to the car when it began.
+    /// Value of `moved` when the stop began.
     seen: u64,
 }
 
-/// Whether the car moves.
+/// State of the car's motion.
 #[derive(Debug)]
 pub(crate) struct Motion {
     rules: MotionRules,
     wanted: Option<WantedMotion>,
-    /// A motion's process that was not reaped yet, and since when it has been told to end.
+    /// Process of a motion that was not reaped yet, and the time since which it was told to end.
     process: Option<(ProcessToken, Option<Duration>)>,
-    /// Whether anything moved the car since the last stop that counts.
+    /// True if anything moved the car since the last stop that counts.
     may_move: bool,
-    /// Whether there is, or was, anything that can move it: else a stop that fails is nobody's danger.
+    /// True if there is, or was, anything that can move the car: otherwise a stop that fails is no
+    /// danger.
     can_move: bool,
-    /// Counts what may have moved the car: starts and ends of motion processes.
+    /// Count of what may have moved the car: starts and ends of motion processes.
     moved: u64,
     stops: Vec<StopRun>,
-    /// A stop that begins as soon as one of the most that there may be has ended.
+    /// Stop that begins as soon as a running one has ended.
     due_stop: Option<Cause>,
     tries: u32,
-    /// When the stop that was missed is tried again.
+    /// Time of the next try after a failed stop.
     retry: Option<Duration>,
     failed: bool,
-    /// The latest press that is over: neither it nor an earlier one comes back.
+    /// Latest press that is over: neither it nor an earlier one comes back.
     over: Option<PressId>,
     next_token: u64,
     effects: Vec<MotionEffect>,
 }
 
 impl Motion {
-    /// A car of which nobody knows whether it moves: it is stopped first.
+    /// Starts with a car that may be moving: it is stopped first.
     #[must_use]
     pub(crate) fn new(rules: MotionRules) -> Self {
         Self {
@@ -218,17 +219,17 @@ impl Motion {
         }
     }
 
-    /// Nothing has moved it so far, and nothing will without a stop command, of which there is none.
+    /// Reports that the car stands: there is no stop command, so nothing has moved it.
     pub(crate) fn stands_still(&mut self) {
         self.may_move = false;
     }
 
-    /// There is nothing that could have moved it: a stop that has failed is not tried again by itself.
+    /// Reports that nothing can move the car: a failed stop is not tried again without a request.
     pub(crate) fn has_no_motions(&mut self) {
         self.can_move = false;
     }
 
-    /// Something happened at this time: what is to be done, in this order.
+    /// Takes an event at this time. Returns the actions, in order.
     pub(crate) fn on(&mut self, now: Duration, event: MotionInput) -> Vec<MotionEffect> {
         self.expire(now);
         match event {
@@ -261,7 +262,7 @@ impl Motion {
         std::mem::take(&mut self.effects)
     }
 
-    /// When time alone changes something.
+    /// Returns the next time at which time alone changes something.
     #[must_use]
     pub(crate) fn next(&self) -> Option<Duration> {
         let wanted = self.wanted.as_ref().and_then(|wanted| wanted.until);
@@ -269,9 +270,10 @@ impl Motion {
         wanted.into_iter().chain(stop).chain(self.retry).min()
     }
 
-    /// By when the car must have been stopped if nothing more is heard of this process; `None`
-    /// where it stands. While it is being stopped, that is when the next step of it is due. What
-    /// has no limit, or can't be stopped, has `Duration::MAX`: then only a death is a reason.
+    /// Returns the time by which the guardian must have stopped the car if it hears nothing more;
+    /// `None`: the car stands. While the car is being stopped this is the time of the next step.
+    /// `Duration::MAX` for a motion without a limit, or one that can't be stopped: then the
+    /// guardian acts only if this process dies.
     #[must_use]
     pub(crate) fn guard(&self) -> Option<Duration> {
         let until = match &self.wanted {
@@ -281,8 +283,8 @@ impl Motion {
         self.may_move.then(|| until.unwrap_or(Duration::MAX))
     }
 
-    /// By when something more is to be done about stopping. What has failed is tried again, but not to
-    /// the millisecond: a guardian that acted just then would be in the way of it.
+    /// Returns the time of the next step of a stop, with a margin for a retry: a guardian that
+    /// acted at that very moment would be in the way.
     fn next_step(&self) -> Option<Duration> {
         let ending = self.process.and_then(|(_, told)| told);
         let ending = ending.map(|told| told + END_LIMIT);
@@ -296,13 +298,13 @@ impl Motion {
         next.map(|next| next + late)
     }
 
-    /// Whether the stop command has failed three times, and none has succeeded since.
+    /// Returns true if the stop command has failed three times, and none has succeeded since.
     #[must_use]
     pub(crate) fn has_failed(&self) -> bool {
         self.failed
     }
 
-    /// Whether that was told, and nobody has asked for a stop since.
+    /// Returns true if the failure was reported, and nobody has asked for a stop since.
     #[must_use]
     pub(crate) fn tries_by_itself(&self) -> bool {
         self.failed && self.tries >= STOP_TRIES
@@ -353,9 +355,8 @@ impl Motion {
         }
     }
 
-    /// A new link's presses are not to be compared with those before: its router's epochs begin
-    /// at its wall clock, which may have been set back when it was restarted. Nothing of an older
-    /// link comes over it.
+    /// Forgets earlier presses: a router's epochs begin at its wall clock, which may have been set
+    /// back when it was restarted. Nothing of an older link comes over a new one.
     fn linked(&mut self, now: Duration) {
         let origin = self.wanted.as_ref().map(|wanted| wanted.origin);
         if let Some(MotionOrigin::Press(_)) = origin {
@@ -372,7 +373,8 @@ impl Motion {
             && wanted.process.is_some()
             && wanted.process == self.process.map(|(token, _)| token)
         {
-            // The same again while its process runs: only its end moves, and only away.
+            // The same motion again while its process runs: only its end moves, and only to a later
+            // time.
             wanted.lasts = wanted.lasts.zip(lasts).map(|(had, has)| had.max(has));
             if wanted.started {
                 wanted.until = wanted
@@ -382,7 +384,8 @@ impl Motion {
             }
             return self.effects.push(MotionEffect::Extended { run, by });
         }
-        // Until its process runs it has as long as a press: what it waits for might never end.
+        // Until its process runs it has as long as a press, because what it waits for might never
+        // end.
         let until = Some(now + self.rules.lease);
         let origin = MotionOrigin::Timed(run);
         self.want(WantedMotion {
@@ -395,7 +398,7 @@ impl Motion {
         });
     }
 
-    /// The newest wanted counts, and takes the place of any other.
+    /// Wants this motion, in place of any other.
     fn want(&mut self, wanted: WantedMotion) {
         if self.failed {
             return self.refuse(wanted.origin, Refused::StopFailed);
@@ -412,14 +415,14 @@ impl Motion {
         self.effects.push(MotionEffect::Refuse { origin, why });
     }
 
-    /// It does not come back.
+    /// A press that is over doesn't come back.
     fn give_up(&mut self, origin: MotionOrigin) {
         if let MotionOrigin::Press(id) = origin {
             self.over = self.over.max(Some(id));
         }
     }
 
-    /// What has run out of time.
+    /// Ends what has run out of time.
     fn expire(&mut self, now: Duration) {
         if let Some(wanted) = &self.wanted
             && wanted.until.is_some_and(|until| until <= now)
@@ -445,14 +448,14 @@ impl Motion {
         }
     }
 
-    /// Ends the motion that there is, if there is one, and stops the car if it may move.
+    /// Ends the motion, if there is one, and stops the car if it may move.
     fn halt(&mut self, now: Duration, cause: Cause) {
         if self.end_wanted(cause) && self.may_move {
             self.begin_stop(now, cause);
         }
     }
 
-    /// Ends the motion that there is; whether there was one.
+    /// Ends the motion. Returns true if there was one.
     fn end_wanted(&mut self, cause: Cause) -> bool {
         let Some(wanted) = self.wanted.take() else {
             return false;
@@ -474,7 +477,7 @@ impl Motion {
             self.due_stop = Some(cause);
             return;
         }
-        // This one begins after whatever the one that was due was asked for.
+        // This stop also serves the one that was due.
         self.due_stop = None;
         let token = self.token();
         self.stops.push(StopRun {
@@ -501,10 +504,10 @@ impl Motion {
         } else if self.process.is_none() && self.stops.is_empty() && self.due_stop.is_none() {
             self.begin_stop(now, Cause::Again);
         }
-        // Else the process's end will ask for another.
+        // Otherwise the end of the process will ask for another.
     }
 
-    /// A stop command has failed or took too long; it may be tried `again` at that time.
+    /// Counts a stop command that failed or took too long; it may be tried again at `again`.
     fn stop_missed(&mut self, now: Duration, again: Duration) {
         if !self.stops.is_empty() || self.retry.is_some() || self.due_stop.is_some() {
             return;
@@ -544,7 +547,7 @@ impl Motion {
             .is_some_and(|wanted| wanted.process == Some(token))
         {
             self.process = None;
-            // What moved before it may be moving still.
+            // The car may still be moving.
             return self.halt(now, Cause::NotStarted);
         }
         self.reaped(now, token);
@@ -556,14 +559,14 @@ impl Motion {
         }
         self.process = None;
         self.moved += 1;
-        // It may have done something since the last stop began; one that is to be tried again
-        // begins after this.
+        // The process may have done something since the last stop began; a stop that is to be tried
+        // again begins after this.
         if self.wanted.is_none() && self.may_move && !self.failed && self.retry.is_none() {
             self.begin_stop(now, Cause::Again);
         }
     }
 
-    /// Begins what is wished for, when what was before it is over.
+    /// Begins the wanted motion when the one before is over.
     fn advance(&mut self, now: Duration) {
         if let Some(cause) = self.due_stop
             && self.stops.len() < STOPS_AT_A_TIME

@@ -1,5 +1,5 @@
-//! Owns one link, from the hello to its end: what the router says becomes runs, and what becomes
-//! of them is said to the router.
+//! Owns one link, from the hello to its end: the router's messages become runs, and their reports
+//! go to the router.
 
 use std::time::{Duration, Instant};
 
@@ -25,27 +25,27 @@ use crate::dispatch::Dispatcher;
 use crate::drive::DriveRequest;
 use crate::local_address::LocalAddress;
 
-/// Most reports that wait while the router reads nothing: two of each run that may be open, and
-/// as many of runs that it cancelled since. What becomes of the car's motion is among them and
-/// needs no room of its own: a press tells five things at the most and a stop two, and a router
-/// that has thousands of those unread while it asks for more is not driving a car.
+/// Most reports that wait while the router reads nothing: two of each run that may be open, and as
+/// many of runs that it cancelled since. Reports of the car's motion are among them and need no
+/// extra room: a press makes five at most and a stop two, and a router that has thousands of those
+/// unread while it asks for more is not driving a car.
 const MAX_UNREAD: usize = 4 * MAX_OPEN_RUNS;
-/// How long a router that refuses us gets to take our close.
+/// Time for a router that refuses this inner to take the close frame.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How long the router gets to take the last output when we end, and to hear that we do.
+/// Time for the router to take the last output when the inner ends, and to answer that it knows.
 const LAST_OUTPUT: Duration = Duration::from_secs(5);
-/// The payload of all pings behind [`InnerToRouter::Draining`]: of several, a peer may answer the
-/// last only (RFC 6455, 5.5.3).
+/// Payload of all pings after [`InnerToRouter::Draining`]: of several, a peer may answer only the
+/// last (RFC 6455, 5.5.3).
 const DRAINING: Bytes = Bytes::from_static(b"draining");
 
-/// How often the router is told our clock while someone drives or may: a tenth of the age at
-/// which a tick is too old to drive by.
+/// Interval of clock ticks while somebody drives or may soon: a tenth of the age at which a tick is
+/// too old to drive by.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The WebSocket of a link.
 pub(crate) type LinkSocket = MessageSocket<Transport, InnerToRouter, RouterToInner>;
 
-/// What the inner's parts have to say, whether there is a link or not.
+/// Reports of the inner's tasks, whether there is a link or not.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pub urgent: mpsc::UnboundedReceiver<InnerToRouter>,
@@ -53,7 +53,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Throws away what nobody hears, for as long as it is waited for.
+    /// Throws reports away while there is no link.
     pub(crate) async fn discard(&mut self) -> std::convert::Infallible {
         loop {
             tokio::select! {
@@ -65,34 +65,34 @@ impl Outbox {
     }
 }
 
-/// Why a link ended, or never came up.
+/// Reason why a link ended, or never came up.
 #[derive(Debug, Error)]
 pub(crate) enum SessionEnd {
     /// The connection broke.
     #[error(transparent)]
     Lost(#[from] WebSocketError),
-    /// The router closed it without a word of ours.
+    /// The router closed the link, without a message of the protocol.
     #[error("the router closed the link{}", reason(.0))]
     Closed(String),
     /// The router was silent.
     #[error("the router was silent for {} s", .0.as_secs())]
     Silent(Duration),
-    /// This machine has another address now.
+    /// This machine has lost the link's local address.
     #[error("this machine no longer has the address that its link was made from")]
     AddressLost,
-    /// The router did not welcome us in time.
+    /// The router did not answer the hello in time.
     #[error("the router did not answer the hello within {} s", timing::HELLO.as_secs())]
     NoWelcome,
-    /// The router refuses us.
+    /// The router refuses this inner.
     #[error("the router refuses the link: {1}")]
     Rejected(Rejection, String),
     /// The router asks for more than a router may.
     #[error("the router {0}: is it of another version?")]
     Unreasonable(&'static str),
-    /// The router restarts.
+    /// The router is restarting.
     #[error("the router is restarting")]
     GoAway(Duration),
-    /// We were told to end, and everything has.
+    /// The inner was told to end, and all runs have ended.
     #[error("this inner is ending")]
     Drained,
 }
@@ -105,14 +105,14 @@ fn reason(text: &str) -> String {
     }
 }
 
-/// What the router gave us.
+/// Answer of the router to the hello.
 #[derive(Debug, Clone)]
 pub(crate) struct Welcome {
     pub name: LinkName,
     pub service_port: u16,
 }
 
-/// Says hello and waits to be welcomed.
+/// Sends the hello and waits for the welcome.
 pub(crate) async fn greet(
     mut socket: LinkSocket,
     hello: LinkHello,
@@ -131,7 +131,7 @@ pub(crate) async fn greet(
                     return Err(SessionEnd::go_away(reconnect_after_ms));
                 }
                 SocketEvent::Closed(reason) => return Err(SessionEnd::Closed(reason)),
-                // Nothing else has a meaning yet.
+                // Other messages have no meaning yet.
                 SocketEvent::Message(_)
                 | SocketEvent::Ping
                 | SocketEvent::Pong(_)
@@ -158,10 +158,10 @@ impl SessionEnd {
         Self::GoAway(Duration::from_millis(after_ms).min(timing::DRAIN))
     }
 
-    /// Closes the link as this end of it asks for.
+    /// Closes the link as this reason asks for.
     async fn close(&self, socket: LinkSocket) {
         match self {
-            // So that the router needn't wait for our close.
+            // The router then needn't wait for the close frame.
             Self::Rejected(..) | Self::GoAway(_) => socket.close_with(None, "", FAREWELL).await,
             Self::Drained => {
                 socket
@@ -178,16 +178,16 @@ impl SessionEnd {
     }
 }
 
-/// We have said that we begin nothing more.
+/// State after [`InnerToRouter::Draining`] was sent.
 struct DrainState {
-    /// How long we wait for the router to have heard it.
+    /// Time until which the inner waits for the router to have heard it.
     patience: Instant,
     heard: bool,
 }
 
 impl DrainState {
-    /// Whether no run can be on its way to us, which would be lost if we left, and what we have
-    /// to say is out.
+    /// Returns true if no run can be under way to this inner, which would be lost, and all reports
+    /// are out.
     fn may_leave(&self, now: Instant, has_room: bool) -> bool {
         self.heard && has_room || now >= self.patience
     }
@@ -202,7 +202,7 @@ async fn tick(ticks: &mut Option<Interval>) {
     }
 }
 
-/// A link that is up.
+/// Link that is up.
 pub(crate) struct Session<'a> {
     pub socket: LinkSocket,
     pub name: LinkName,
@@ -211,14 +211,14 @@ pub(crate) struct Session<'a> {
     pub dispatcher: &'a mut Dispatcher,
     pub outbox: &'a mut Outbox,
     pub shutdown: &'a CancellationToken,
-    /// Someone drives, or is about to: the router wants our clock this often.
+    /// Timer of clock ticks, while somebody drives or may soon.
     pub ticks: Option<Interval>,
-    /// Someone watches: a dead link is to be noticed soon.
+    /// True if somebody watches: a dead link must be noticed soon.
     pub watched: bool,
 }
 
 impl Session<'_> {
-    /// Serves the link until it ends. What runs then goes on without it.
+    /// Serves the link until it ends. Open runs go on without it.
     pub(crate) async fn serve(mut self) -> SessionEnd {
         self.socket.get_ref().set_dead_after(timing::PACE_IDLE.dead);
         let end = match self.run().await {
@@ -300,7 +300,7 @@ impl Session<'_> {
                 }
                 Some(message) = self.outbox.output.recv(), if has_room => {
                     self.push_output(&message)?;
-                    // Several messages a write when several wait: a run's output and its end.
+                    // Several waiting messages go into one write: a run's output and its end.
                     while self.socket.has_room() && let Ok(message) = self.outbox.output.try_recv() {
                         self.push_output(&message)?;
                     }
@@ -318,7 +318,7 @@ impl Session<'_> {
         }
     }
 
-    /// Queues output or a run's end, behind all that was said of its run before.
+    /// Queues output or a run's end, behind all earlier reports of the run.
     fn push_output(&mut self, message: &InnerToRouter) -> Result<(), WebSocketError> {
         self.push_urgent()?;
         self.socket.push(message)
@@ -369,7 +369,7 @@ impl Session<'_> {
             RouterToInner::GoAway { reconnect_after_ms } => {
                 return Ok(Some(SessionEnd::go_away(reconnect_after_ms)));
             }
-            // Said once, at the beginning.
+            // Sent once, at the beginning.
             RouterToInner::Welcome { .. } => {}
             RouterToInner::Press {
                 press,
@@ -383,7 +383,7 @@ impl Session<'_> {
                     run,
                     command,
                     arguments: Vec::new(),
-                    // The lease says how long.
+                    // The lease limits its duration.
                     deadline_ms: u64::MAX,
                     remote_addr,
                     stdin_bytes: 0,

@@ -1,7 +1,7 @@
-//! Owns where a picture begins and ends in what a camera writes. It goes by JPEG's markers (ITU-T
-//! T.81, annex B): a segment is skipped by its length, so that a thumbnail within one ends nothing,
-//! and in what is coded an `FF` is a marker only if neither `00` nor a restart follows. It needs no
-//! picture whole, keeps at most one, and is pure: it is given bytes and the time.
+//! Splits a camera's output into pictures by JPEG's markers (ITU-T T.81, annex B): a segment is
+//! skipped by its length, so that a thumbnail inside one ends nothing; in coded data an `FF` is a
+//! marker only if neither `00` nor a restart follows. Keeps at most one picture. Pure: the caller
+//! gives bytes and the time.
 
 use memchr::memchr;
 use p2p_shared::protocol::{MAX_PICTURE, PartialPicture, Picture};
@@ -10,25 +10,25 @@ const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
 const SOS: u8 = 0xda;
 
-/// What a picture is at first given room for: most have no more.
+/// Initial capacity of a picture: most need no more.
 const ROOM: usize = 64 * 1024;
 
-/// Cuts what is written into pictures.
+/// Splits a stream of bytes into pictures.
 #[derive(Debug)]
 pub struct JpegSplitter {
     state: State,
     half: Option<PartialPicture>,
-    /// It had a scan: without one there is nothing to see.
+    /// True if the picture had a scan: without one there is nothing to see.
     has_scan: bool,
-    /// How many bytes it has, those that were not kept included.
+    /// Bytes of the picture, including those that were not kept.
     length: u64,
     lost: JpegLosses,
 }
 
-/// What was thrown away.
+/// Data that was thrown away.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct JpegLosses {
-    /// Bytes that belong to no picture, or to one that has no end.
+    /// Bytes that belong to no picture, or to one without an end.
     pub garbage: u64,
     /// Pictures of more than [`MAX_PICTURE`].
     pub too_large: u64,
@@ -36,25 +36,26 @@ pub struct JpegLosses {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Between pictures: an `FF` is looked for.
+    /// Between pictures, before an `FF`.
     Between,
     /// After an `FF` that may begin one.
     MayBegin,
     /// After `FF D8`, whose next must be an `FF`.
     Begun,
-    /// A marker's `FF` is due.
+    /// Before a marker's `FF`.
     Marker,
-    /// A marker's `FF` has come.
+    /// After a marker's `FF`.
     Code,
-    /// The first byte of a segment's length is due; whether what is coded follows it.
+    /// Before the first byte of a segment's length. The flag says that coded data follows the
+    /// segment.
     Length { scan: bool },
-    /// The second byte.
+    /// Before the second byte of the length.
     LengthLow { scan: bool, high: u8 },
-    /// So much of a segment is to come.
+    /// Inside a segment, with this many bytes left.
     Segment { scan: bool, left: u16 },
-    /// What is coded.
+    /// Inside coded data.
     Coded,
-    /// An `FF` in what is coded.
+    /// After an `FF` in coded data.
     CodedMarker,
 }
 
@@ -71,8 +72,8 @@ impl Default for JpegSplitter {
 }
 
 impl JpegSplitter {
-    /// More was written, and read at this time of the car's clock. The pictures that are whole by
-    /// it go to `show`.
+    /// Adds bytes that were read at this time of the car's clock. Passes each picture that is
+    /// complete to `show`.
     pub fn push(&mut self, mut bytes: &[u8], now_ms: u64, mut show: impl FnMut(Picture)) {
         while !bytes.is_empty() {
             let (used, ends) = self.step(bytes, now_ms);
@@ -85,19 +86,18 @@ impl JpegSplitter {
         }
     }
 
-    /// Whether a picture has begun and not ended.
+    /// Returns true if a picture has begun and not ended.
     #[must_use]
     pub fn is_within(&self) -> bool {
         !matches!(self.state, State::Between | State::MayBegin)
     }
 
-    /// What was thrown away since the last time that this was asked.
+    /// Returns the data thrown away since the last call.
     pub fn take_lost(&mut self) -> JpegLosses {
         std::mem::take(&mut self.lost)
     }
 
-    /// Reads the next byte, or several at once: how many were read, and whether a picture ends
-    /// with them.
+    /// Reads one or more bytes. Returns their number, and true if a picture ends with them.
     fn step(&mut self, bytes: &[u8], now_ms: u64) -> (usize, bool) {
         use State::{
             Begun, Between, Code, Coded, CodedMarker, Length, LengthLow, Marker, MayBegin, Segment,
@@ -151,7 +151,7 @@ impl JpegSplitter {
                 None => return (bytes.len(), false),
             },
             CodedMarker => match byte {
-                // A byte FF that is coded, or a restart.
+                // A coded byte FF, or a restart.
                 0x00 | 0xd0..=0xd7 => Coded,
                 0xff => CodedMarker,
                 _ => return self.marker(byte, now_ms),
@@ -165,7 +165,7 @@ impl JpegSplitter {
     fn marker(&mut self, code: u8, now_ms: u64) -> (usize, bool) {
         self.state = match code {
             EOI => return (1, true),
-            // The one before has no end: its program was cut off, or is another now.
+            // The picture before has no end: its program was cut off, or was started again.
             SOI => {
                 self.lost.garbage += self.length - 1;
                 self.begin(now_ms);
@@ -184,7 +184,7 @@ impl JpegSplitter {
         (1, false)
     }
 
-    /// A picture begins, of which `FF` was read and `D8` is kept by the caller.
+    /// Begins a picture, of which `FF` was read; the caller keeps `D8`.
     fn begin(&mut self, now_ms: u64) {
         let mut half = PartialPicture::new(now_ms, ROOM);
         half.extend(&[0xff]);
@@ -193,7 +193,7 @@ impl JpegSplitter {
         self.has_scan = false;
     }
 
-    /// It was none, by the byte that is read now.
+    /// Discards a picture that turned out to be none.
     fn give_up(&mut self) -> State {
         self.lost.garbage += self.length + 1;
         self.half = None;
@@ -201,7 +201,7 @@ impl JpegSplitter {
         State::Between
     }
 
-    /// Keeps what was read of a picture, as long as that has no more than one may.
+    /// Keeps bytes of a picture, as long as the picture is not too large.
     fn keep(&mut self, bytes: &[u8]) {
         if !self.is_within() || bytes.is_empty() {
             return;
@@ -216,7 +216,7 @@ impl JpegSplitter {
         }
     }
 
-    /// A picture has ended.
+    /// Completes a picture.
     fn end(&mut self, show: &mut impl FnMut(Picture)) {
         self.state = State::Between;
         match self.half.take() {
@@ -228,7 +228,7 @@ impl JpegSplitter {
     }
 }
 
-/// What comes in, or after, a segment of which so much is left.
+/// Returns the state in a segment with this many bytes left.
 fn segment(scan: bool, left: u16) -> State {
     match (scan, left) {
         (true, 0) => State::Coded,

@@ -1,67 +1,68 @@
-//! Owns how much of a picture may be on its way: so little that what is said to the car meanwhile
-//! waits behind hardly any of it, wherever on the way the narrow place is. It goes by how long
-//! each piece takes to be acknowledged: what that is longer than the shortest time is a queue that
-//! we have made, and is kept short (the idea of LEDBAT, RFC 6817, by our own acknowledgements:
-//! TCP's don't tell of a queue behind a proxy). Pure: it is given the time.
+//! Limits how much of a picture may be under way: so little that messages to the car wait behind
+//! hardly any of it, wherever on the way the bottleneck is. The measure is the time until a piece
+//! is acknowledged: what exceeds the shortest such time is a queue that these pictures have made,
+//! and is kept short. (The idea is LEDBAT's, RFC 6817, with acknowledgements of the protocol: TCP's
+//! don't show a queue behind a proxy.) Pure: the caller gives the time.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use p2p_shared::protocol::MAX_PIECE;
 
-/// The smallest piece: with all that is put around it, one packet.
+/// Smallest piece: with all headers, one packet.
 const PACKET: usize = 1200;
-/// What may be on its way at first.
+/// Bytes that may be under way at first.
 const FIRST: usize = 4 * PACKET;
-/// What a round trip is taken for before there was one: a phone's.
+/// Assumed round trip before one was measured: a phone's.
 const GUESS: Duration = Duration::from_millis(100);
-/// The most: a 10 Mbit/s line of 0.8 s.
+/// Most bytes under way: a line of 10 Mbit/s and 0.8 s.
 const MOST: usize = 1024 * 1024;
-/// So many pieces are on their way at a time, if they can be small enough.
+/// Number of pieces under way at a time, if they can be small enough.
 const PIECES: usize = 8;
 
-/// The queue that we may make: this part of the round trip,
+/// Longest queue that pictures may make, as a part of the round trip,
 const QUEUE_PART: u32 = 8;
-/// and at least so long, which is what a busy machine needs to answer.
+/// and at least this long, which is what a busy machine needs to answer.
 const LEAST_QUEUE: Duration = Duration::from_millis(6);
-/// How often we send nothing for a round trip, so that the next one is of a way that is empty.
+/// Interval of pauses of one round trip, so that the next one is measured on an empty line.
 const PROBE: Duration = Duration::from_secs(10);
 
-/// Pieces go a little faster than they are taken, so that it shows when the line has become wider
-/// (and no more: BBR's 1.25 is for a while only).
+/// Pieces are sent a little faster than they are acknowledged, to notice when the line has become
+/// wider (BBR uses 1.25, but only for a while).
 const HASTE: f64 = 1.05;
-/// A queue delays all of the last pieces; what delays one of so many is the air, or a busy machine.
+/// Number of last pieces: a queue delays all of them; a delay of one comes from the radio or from a
+/// busy machine.
 const RECENT: usize = 4;
-/// What timers don't tell apart.
+/// Difference that timers can't resolve.
 const TICK: Duration = Duration::from_millis(1);
 
-/// How much may be on its way, and what is.
+/// Window of bytes under way, and the pieces that are.
 #[derive(Debug)]
 pub(super) struct Pacing {
     window: f64,
     sent: VecDeque<(Instant, usize)>,
     in_flight: usize,
-    /// It grows as fast as it may until there is a queue.
+    /// True until the first queue: then the window grows as fast as it may.
     is_young: bool,
-    /// The shortest times of late, and since the last probe.
+    /// Shortest times of late, and since the last probe.
     shortest: [Option<Duration>; 2],
     probe: Probe,
     reduced: Option<Instant>,
-    /// What a piece takes of late.
+    /// Time that a piece takes of late.
     usual: Duration,
-    /// What the last ones took.
+    /// Times of the last pieces.
     recent: VecDeque<Duration>,
-    /// Before then the next would come in a heap with the last.
+    /// Earliest time for the next piece, so that pieces don't come in a burst.
     free_at: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probe {
-    /// At this time.
+    /// Starts at this time.
     At(Instant),
-    /// When everything has come.
+    /// Starts when everything under way has arrived.
     WhenEmpty,
-    /// It is on its way, alone.
+    /// The probe is under way, alone.
     Sent,
 }
 
@@ -81,7 +82,7 @@ impl Pacing {
         }
     }
 
-    /// How large the next piece may be; 0: none may be sent before something is
+    /// Returns the size that the next piece may have; 0: none may be sent before something is
     /// [taken](Self::taken), or before [`next`](Self::next).
     pub(super) fn room(&mut self, now: Instant) -> usize {
         if self.free_at > now + TICK {
@@ -105,26 +106,25 @@ impl Pacing {
         }
     }
 
-    /// When there may be room, if nothing is taken before.
+    /// Returns the time at which there may be room, if nothing is taken before.
     pub(super) fn next(&self) -> Instant {
         self.free_at
     }
 
-    /// A piece of so many bytes was sent.
+    /// Reports that a piece of this many bytes was sent.
     pub(super) fn sent(&mut self, bytes: usize, now: Instant) {
         if self.probe == Probe::WhenEmpty && self.in_flight == 0 {
             self.probe = Probe::Sent;
         }
         self.in_flight += bytes;
         self.sent.push_back((now, bytes));
-        // What may be on its way is not thrown at a line that is empty, but spread over the time
-        // that it takes.
+        // The window is not sent in one burst on an empty line, but spread over a round trip.
         let haste = if self.is_young { 1.5 } else { HASTE };
         let share = as_f64(bytes) / (self.window * haste);
         self.free_at = self.free_at.max(now) + self.usual.mul_f64(share);
     }
 
-    /// So many bytes have come, of those that were sent first.
+    /// Reports that this many bytes have arrived, of those that were sent first.
     pub(super) fn taken(&mut self, mut bytes: usize, now: Instant) {
         while let Some((at, length)) = self.sent.front_mut() {
             if *length > bytes {
@@ -133,7 +133,7 @@ impl Pacing {
                 return;
             }
             let (at, length) = (*at, *length);
-            // What is not used is no reason to have more.
+            // A window that was not used up doesn't grow.
             let was_full = as_f64(self.in_flight + self.piece()) > self.window;
             self.sent.pop_front();
             self.in_flight -= length;
@@ -142,7 +142,7 @@ impl Pacing {
         }
     }
 
-    /// Since when the oldest piece that has not come is on its way.
+    /// Returns the time at which the oldest piece under way was sent.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         self.sent.front().map(|(at, _)| *at)
     }
@@ -175,7 +175,7 @@ impl Pacing {
         let queue = recent.saturating_sub(shortest).as_secs_f64();
         let wanted = (shortest / QUEUE_PART).max(LEAST_QUEUE).as_secs_f64();
         if self.is_young {
-            // The first sign counts: when it is seen, twice as much is on its way.
+            // The first sign counts: when it is seen, twice as much is already under way.
             if took.saturating_sub(shortest).as_secs_f64() > wanted / 2.0 {
                 self.is_young = false;
                 self.window *= 0.7;
@@ -187,7 +187,7 @@ impl Pacing {
             if off < 0.0 && queue > 2.0 * wanted {
                 self.reduce(shortest, now);
             } else if off < 0.0 || was_full {
-                // So much in a round trip: small steps, since what they do shows one later.
+                // Small steps for each round trip, because their effect shows one round trip later.
                 let step = (as_f64(PACKET) / 2.0).max(self.window / 32.0);
                 self.window += off * as_f64(length) * step / self.window;
             }
@@ -195,7 +195,7 @@ impl Pacing {
         self.window = self.window.clamp(as_f64(2 * PACKET), as_f64(MOST));
     }
 
-    /// Far too much: at most once for each round trip, by which the last time shows.
+    /// Shrinks the window: at most once for each round trip, when the last change shows.
     fn reduce(&mut self, shortest: Duration, now: Instant) {
         let shows = |at: Instant| at + shortest * 2 <= now;
         if self.reduced.is_none_or(shows) {

@@ -1,5 +1,5 @@
-//! Owns the connection for the camera's pictures, from dialling to its end: only the newest picture
-//! is ever sent, in pieces, and no more of it at a time than [`Pacing`] has room for.
+//! Owns the connection for the camera's pictures, from dialling to its end. Only the newest picture
+//! is sent, in pieces, and no more at a time than [`Pacing`] has room for.
 
 use std::time::{Duration, Instant};
 
@@ -20,20 +20,20 @@ use tokio::time::{sleep, sleep_until};
 use super::pacing::Pacing;
 use super::{CameraShared, LogThrottle, WatchTicket, Watching, left, watched};
 
-/// What is on its way for so long is lost: a driven link's time.
+/// Time after which a piece without an acknowledgement counts as lost: a driven link's.
 const DEAD: Duration = timing::PACE_BUSY.dead;
 
 /// The WebSocket of the media connection.
 type MediaSocket = MessageSocket<Transport, MediaToRouter, RouterToMedia>;
 
-/// What keeps the connection while somebody watches.
+/// Task that keeps the connection while somebody watches.
 pub(super) struct FrameSender {
     router: RouterAddress,
     key: Option<Key>,
     shared: CameraShared,
 }
 
-/// Why there is no connection any more.
+/// Reason why a connection ended.
 #[derive(Debug, Error)]
 enum SenderEnd {
     #[error(transparent)]
@@ -120,7 +120,7 @@ impl FrameSender {
     }
 }
 
-/// Returns when the link is another, or has another ticket.
+/// Returns when the request comes from another link, or has another ticket.
 async fn is_another(mut watching: Watching, by: WatchTicket) {
     let is_other = |now: &Option<WatchTicket>| now.is_some_and(|now| now != by);
     if watching.wait_for(is_other).await.is_err() {
@@ -128,11 +128,11 @@ async fn is_another(mut watching: Watching, by: WatchTicket) {
     }
 }
 
-/// A connection that is up.
+/// Connection that is up.
 struct FrameConnection {
     socket: MediaSocket,
     pacing: Pacing,
-    /// The picture that is being sent, and how much of it was.
+    /// Picture that is being sent, and the bytes of it that were.
     half: Option<(Picture, usize)>,
 }
 
@@ -178,7 +178,7 @@ impl FrameConnection {
                     let was_watched = is_watched;
                     is_watched = watching.borrow_and_update().is_some();
                     if is_watched && !was_watched {
-                        // What came while nobody watched is old.
+                        // A picture from before is old.
                         newest.mark_unchanged();
                     }
                     if !is_watched {
@@ -190,7 +190,7 @@ impl FrameConnection {
         }
     }
 
-    /// Queues as much of the picture as may be on its way now.
+    /// Queues as much of the picture as may be under way now.
     fn fill(&mut self, now: Instant) -> Result<(), WebSocketError> {
         while self.socket.has_room()
             && let Some((picture, sent)) = &mut self.half

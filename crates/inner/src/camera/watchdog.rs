@@ -1,16 +1,16 @@
-//! Owns when a camera's program is taken for hung or for no camera: pure, it is given the time.
+//! Decides when a camera's program hangs or is no camera. Pure: the caller gives the time.
 
 use std::time::{Duration, Instant};
 
-/// Half a picture, and then nothing for so long.
+/// Longest silence in the middle of a picture.
 const HALF: Duration = Duration::from_secs(5);
-/// No whole picture for so long: a camera on a busy Pi takes 5 s to give its first.
+/// Longest time without a whole picture: a camera on a busy Pi takes 5 s for its first.
 const NONE: Duration = Duration::from_secs(20);
-/// So many bytes without a whole picture: a program that writes as fast as it can is no camera,
-/// and costs a core.
+/// Most bytes without a whole picture: a program that writes as fast as it can is no camera, and
+/// costs a core.
 const FLOOD: u64 = 256 * 1024 * 1024;
 
-/// What is known of a program that runs.
+/// Output of a program that runs.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     picture: Instant,
@@ -29,7 +29,7 @@ impl Watchdog {
         }
     }
 
-    /// It wrote so many bytes, with so many pictures' ends in them; whether one is half there.
+    /// Reports bytes that were read, the pictures that ended in them, and whether one has begun.
     pub(super) fn read(&mut self, bytes: usize, pictures: usize, is_within: bool, now: Instant) {
         self.read = now;
         self.is_within = is_within;
@@ -40,7 +40,7 @@ impl Watchdog {
         }
     }
 
-    /// When to look again.
+    /// Returns the time for the next check.
     pub(super) fn next(&self) -> Instant {
         let none = self.picture + NONE;
         if self.is_within {
@@ -50,7 +50,7 @@ impl Watchdog {
         }
     }
 
-    /// Why it is to be ended, if it is.
+    /// Returns the reason to end the program, if there is one.
     pub(super) fn verdict(&self, now: Instant) -> Option<String> {
         if self.since_picture >= FLOOD {
             return Some(format!(

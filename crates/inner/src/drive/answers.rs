@@ -1,4 +1,4 @@
-//! Owns what is said to the router of the car's motion: to those who asked for it, and of how it is.
+//! Reports the car's motion to the router: answers to those who asked for it, and the state.
 
 use bytes::Bytes;
 use p2p_shared::names::RunId;
@@ -10,7 +10,7 @@ use crate::motion::{MotionOrigin, StopResult};
 use crate::run::{Run, stop_failed};
 
 impl Drive {
-    /// Answers a stop with what became of another that began after it was asked for.
+    /// Answers a stop with the result of another one that began later.
     pub(super) fn answer_stop(&self, run: RunId, end: End, exec_us: u64) {
         let finished = InnerToRouter::Finished {
             run,
@@ -22,10 +22,10 @@ impl Drive {
         self.reporter.urgent(finished);
     }
 
-    /// What comes when the car stands, or can't be stopped.
+    /// Returns a receiver of the result when the car stands, or can't be stopped.
     pub(super) fn until_it_stands(&mut self) -> oneshot::Receiver<StopResult> {
         let (stands, stopped) = oneshot::channel();
-        // One whose caller did not wait is of no use.
+        // Receivers that were dropped are removed.
         self.until_it_stands.retain(|waits| !waits.is_closed());
         self.until_it_stands.push(stands);
         stopped
@@ -37,8 +37,8 @@ impl Drive {
         }
     }
 
-    /// Answers a motion that became role of the one that runs: at once, or with `for=` when the
-    /// car stands.
+    /// Answers a motion that only extended the running one: at once, or with `for=` when the car
+    /// stands.
     pub(super) fn extended(&mut self, asked: Run) {
         let run = asked.id();
         self.reporter.urgent(InnerToRouter::Started { run });
@@ -105,7 +105,7 @@ impl Drive {
         self.reporter.urgent(InnerToRouter::Motion(event));
     }
 
-    /// What was told while there was no link was lost.
+    /// Reports the state again, because reports without a link were lost.
     pub(super) fn report_state(&self) {
         if let Some(moving) = &self.moving {
             self.report(MotionEvent::Started(moving.clone()));
@@ -118,7 +118,7 @@ impl Drive {
     }
 }
 
-/// The end of a run that became role of another.
+/// Makes the end of a run that only extended another one.
 fn finished(run: RunId, end: End, stderr: Bytes) -> InnerToRouter {
     InnerToRouter::Finished {
         run,

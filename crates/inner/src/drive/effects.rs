@@ -1,4 +1,4 @@
-//! What comes of what `motion` decides: processes that begin or end, and who is told.
+//! Carries out the effects of `motion`: processes begin or end, and reports are sent.
 
 use std::time::Duration;
 
@@ -69,7 +69,8 @@ impl Drive {
                 self.stands.send_replace(true);
                 self.leaving = None;
                 self.answer_waiting(StopResult::Failed);
-                // Later tries that nobody asked for are no news; each new link is told all the same.
+                // Further failures that nobody asked for are not reported; each new link is told
+                // all the same.
                 if !again {
                     tracing::error!("STOP FAILED: nothing moves until a stop has succeeded");
                     self.report(MotionEvent::StopFailed);
@@ -148,22 +149,23 @@ impl Drive {
         });
     }
 
-    /// When the guardian knows what is to begin now: an inner that dies or is stopped at a
-    /// motion's first moment, or while a guardian is replaced, would else leave the car moving.
+    /// Returns a future that waits until the guardian knows of the motion. Without this, an inner
+    /// that dies at a motion's first moment, or while a guardian is replaced, would leave the car
+    /// moving.
     fn guarded(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         self.update_guardian();
         let mut confirmed = self.confirmed.clone()?;
         let guard = self.guard.subscribe();
         Some(async move {
             let is_newest = |known: &Option<GuardState>| known.as_ref() == Some(&*guard.borrow());
-            // Without anyone who could confirm it, it does not begin.
+            // Without a guardian to confirm it, the motion doesn't begin.
             if confirmed.wait_for(is_newest).await.is_err() {
                 std::future::pending::<()>().await;
             }
         })
     }
 
-    /// The stop command as we run it ourselves: nobody waits for it.
+    /// Makes a run of the stop command for the drive itself: nobody waits for it.
     fn own_stop(&self) -> Run {
         let request = RunRequest {
             run: own_run(),
@@ -202,7 +204,7 @@ impl Drive {
     }
 }
 
-/// The number of the stops that are our own.
+/// Run id of stops by the drive itself.
 fn own_run() -> RunId {
     RunId::from_number(0)
 }

@@ -1,4 +1,4 @@
-//! Owns how the car is reached: what may be asked of it, and everyone's hold on it.
+//! Requests to the drive, and the handle that sends them.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::catalog::Catalog;
 use crate::motion::ProcessEvent;
 use crate::run::Run;
 
-/// What is asked of the car.
+/// Request to the drive.
 #[derive(Debug)]
 pub(crate) enum DriveRequest {
-    /// A driver presses.
+    /// A driver pressed a direction.
     Press {
         press: PressId,
         tick_ms: u64,
@@ -22,11 +22,11 @@ pub(crate) enum DriveRequest {
         request: RunRequest,
         link: LinkName,
     },
-    /// A driver holds on.
+    /// A driver still holds the press.
     Renew { press: PressId, tick_ms: u64 },
-    /// A driver lets go.
+    /// A driver released the press.
     Release { press: PressId },
-    /// Anyone stops it.
+    /// Somebody stops the car.
     Stop {
         by: String,
         over: Option<PressId>,
@@ -36,26 +36,26 @@ pub(crate) enum DriveRequest {
     Timed(Box<Run>),
     /// `/cgi` or `send` asks for the stop command.
     StopRun(Box<Run>),
-    /// Nobody knows whether the car moves: stop it.
+    /// The inner has started, and nobody knows whether the car moves: stop it.
     First,
-    /// One of the two processes that watch each other is gone.
+    /// The guardian has died or hangs.
     Alarm,
-    /// Our process ends: nothing may begin, and the car is not left moving.
+    /// This process is ending: no motion may begin, and the car is not left moving.
     Drain { leaving: TaskTrackerToken },
-    /// Whether this is read: answered at once.
+    /// Proof that the queue is read; answered at once.
     Proof(oneshot::Sender<()>),
-    /// A link came up: its router knows nothing of the car.
+    /// A link came up, and its router knows nothing of the car.
     Linked,
-    /// A worker is gone; its process group had this number. Where it lingers, it has only been
-    /// killed, and [`WorkerReaped`](Self::WorkerReaped) follows.
+    /// A worker with this process group is gone. With `lingers` the worker was only killed, and
+    /// [`WorkerReaped`](Self::WorkerReaped) follows.
     WorkerGone { group: i32, lingers: bool },
-    /// The last of a worker is gone.
+    /// The last process of a killed worker is gone.
     WorkerReaped { group: i32 },
-    /// What became of a process.
+    /// Step in the life of a process.
     Process(ProcessEvent),
 }
 
-/// Everyone's hold on the car.
+/// Handle of the drive.
 #[derive(Debug, Clone)]
 pub(crate) struct DriveHandle {
     queue: mpsc::UnboundedSender<DriveRequest>,
@@ -70,12 +70,12 @@ impl DriveHandle {
         Self { queue, stands }
     }
 
-    /// Asks for something. The queue is read at once, whatever runs.
+    /// Sends a request. The drive reads its queue at once, whatever runs.
     pub(crate) fn send(&self, ask: DriveRequest) {
         let _ = self.queue.send(ask);
     }
 
-    /// Waits until the car's timers are proved to be kept.
+    /// Waits until the drive proves that it keeps the car's timers.
     pub(crate) async fn proof(&self) -> bool {
         let (tell, told) = oneshot::channel();
         self.send(DriveRequest::Proof(tell));
@@ -100,8 +100,8 @@ impl DriveHandle {
         }
     }
 
-    /// Begins no motion any more, and stops the car if it moves: `leaving` is held until that is
-    /// done, since between two tries of a stop nothing runs.
+    /// Lets no motion begin any more, and stops the car if it moves. `leaving` is held until that
+    /// is done, because between two tries of a stop no process runs.
     pub(crate) fn drain(&self, leaving: TaskTrackerToken) {
         self.send(DriveRequest::Drain { leaving });
     }

@@ -1,35 +1,35 @@
-//! Owns when the guardian acts in the place of an inner that lives and says nothing: when its deadline
-//! has passed, and again for as long as the stop fails and the inner says nothing. Pure: it is given
-//! the time of the car's clock.
+//! Decides when the guardian acts in place of an inner that is alive but silent: when the inner's
+//! deadline has passed, and again while the stop fails and the inner stays silent. Pure: the caller
+//! gives the time of the car's clock.
 
 use std::time::Duration;
 
 use crate::motion::{GuardState, stop_again_after};
 
-/// How long after its deadline the inner's own stop must have been told to the guardian: what
-/// the inner needs to notice and to say so.
+/// Time after the deadline by which the inner must have reported its own stop: what the inner needs
+/// to notice and to report.
 const MARGIN: Duration = Duration::from_millis(20);
 
-/// What is to be done now.
+/// Action of the guardian.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GuardStep {
-    /// Stop what moves: its deadline has passed.
+    /// Stop the car: the deadline has passed.
     Stop(GuardState),
-    /// Run the stop command again: it has failed, for this time since the deadline.
+    /// Run the stop command again: it has failed this many times since the deadline.
     Again(u32),
 }
 
-/// What the inner said last, and what the guardian has done since.
+/// Last report of the inner, and what the guardian has done since.
 #[derive(Debug, Default)]
 pub(super) struct InnerDeadline {
-    /// What it said; without its deadline once that has been acted upon.
+    /// The report, without its deadline once the guardian has acted.
     pub guard: GuardState,
-    /// How often the stop has failed since, and when it is tried again.
+    /// Number of failed stops since, and the time of the next try.
     failed: Option<(u32, Duration)>,
 }
 
 impl InnerDeadline {
-    /// The inner says something: from now on it is the one that tries again.
+    /// Takes a report of the inner: from now on the inner is the one that tries again.
     pub(super) fn ends(&mut self, guard: GuardState) {
         *self = Self {
             guard,
@@ -37,7 +37,7 @@ impl InnerDeadline {
         };
     }
 
-    /// How long it is until it is time to act.
+    /// Returns the time until the guardian has to act.
     pub(super) fn left(&self, now: Duration) -> Option<Duration> {
         let deadline = match self.guard {
             GuardState::Until { deadline_ms, .. } if deadline_ms > 0 => {
@@ -48,7 +48,7 @@ impl InnerDeadline {
         deadline.map(|due| due.saturating_sub(now))
     }
 
-    /// What it is time for, then.
+    /// Returns the action that is due then.
     pub(super) fn step(&self) -> GuardStep {
         match self.failed {
             Some((tries, _)) => GuardStep::Again(tries),
@@ -56,9 +56,9 @@ impl InnerDeadline {
         }
     }
 
-    /// That has been done, and has stopped the car or not.
+    /// Reports that the action was done, and whether the car was stopped.
     pub(super) fn acted(&mut self, has_stopped: bool, now: Duration) {
-        // Whether it stands is the inner's to find out, if it ever comes back.
+        // The inner finds out whether the car stands, if it ever comes back.
         if let GuardState::Until { deadline_ms, .. } = &mut self.guard {
             *deadline_ms = 0;
         }

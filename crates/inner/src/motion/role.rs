@@ -25,7 +25,7 @@ pub(crate) struct MotionRole {
     pub events: ProcessEvents,
 }
 
-/// Whether a run moves or stops the car.
+/// Kind of role: a motion or a stop.
 #[derive(Debug)]
 pub(crate) enum RoleKind {
     Motion {
@@ -48,7 +48,7 @@ impl MotionRole {
         matches!(self.kind, RoleKind::Stop { is_retry: true, .. })
     }
 
-    /// How the end of a process is called that the drive asked for.
+    /// Returns the end to report for a process that the drive ended.
     pub(crate) fn end_if_cancelled(&self) -> End {
         if self.is_stop() {
             End::TimedOut

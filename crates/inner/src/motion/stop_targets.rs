@@ -1,34 +1,35 @@
-//! Owns what moved the car since it stood last, and so by whom it may be stopped. Pure: it never
-//! looks whether any of it lives.
+//! Remembers what moved the car since it stood last, and so what has to stop it. Pure: nothing here
+//! checks whether a process lives.
 //!
-//! A worker that moved the car knows best how to stop it. What another worker answers, or the same
-//! one after it was started again, says nothing of what is still moving: that is for the stop
-//! command's file.
+//! A worker that moved the car knows best how to stop it. The success of another worker, or of the
+//! same one after it was started again, doesn't prove that the car stands: then the stop command's
+//! file has to run.
 
-/// By whom the car is to be stopped. Where a worker is asked and can't, the stop command's file
-/// takes its place.
+/// What has to stop the car. If a worker is asked and can't, the stop command's file takes its
+/// place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StopTarget {
     /// Any worker that serves the stop command.
     AnyWorker,
-    /// The worker that serves it, if it is of one of these groups; and by the file, too, where it
-    /// is not the only one.
+    /// The worker that serves the stop command, if it has one of these process groups; and also the
+    /// file, if something else moved the car.
     Workers { groups: Vec<i32>, and_file: bool },
-    /// The file; where there is none, any worker is better than nobody.
+    /// The file; if there is none, any worker is better than nothing.
     File,
 }
 
-/// What moved the car.
+/// Everything that moved the car.
 #[derive(Debug)]
 pub(crate) struct StopTargets {
-    /// Something that is no worker that lives: a file, a worker that is gone, or nobody knows what.
+    /// True if something other than a living worker moved the car: a file, a worker that is gone,
+    /// or nobody knows what.
     others: bool,
-    /// The groups of workers, in order.
+    /// Process groups of workers, in order.
     workers: Vec<i32>,
 }
 
 impl StopTargets {
-    /// Nobody knows.
+    /// Starts without knowing what moved the car.
     pub(crate) fn unknown() -> Self {
         Self {
             others: true,
@@ -36,24 +37,24 @@ impl StopTargets {
         }
     }
 
-    /// The car stands.
+    /// Reports that the car stands.
     pub(crate) fn clear(&mut self) {
         self.others = false;
         self.workers.clear();
     }
 
-    /// A file moves it.
+    /// Reports that a file moves the car.
     pub(crate) fn add_file(&mut self) {
         self.others = true;
     }
 
-    /// The worker of this group moves it.
+    /// Reports that the worker of this group moves the car.
     pub(crate) fn add_worker(&mut self, group: i32) {
         self.workers.retain(|other| *other != group);
         self.workers.push(group);
     }
 
-    /// The worker of this group is gone; whether it had moved the car.
+    /// Reports that the worker of this group is gone. Returns true if it had moved the car.
     pub(crate) fn is_gone(&mut self, group: i32) -> bool {
         let before = self.workers.len();
         self.workers.retain(|other| *other != group);
@@ -62,12 +63,12 @@ impl StopTargets {
         had_moved
     }
 
-    /// The worker that moved it last; 0: none that lives.
+    /// Returns the group of the worker that moved the car last; 0: none that lives.
     pub(crate) fn newest_worker(&self) -> i32 {
         self.workers.last().copied().unwrap_or(0)
     }
 
-    /// By whom it may be stopped.
+    /// Returns what has to stop the car.
     pub(crate) fn stop_target(&self) -> StopTarget {
         match (self.others, self.workers.len()) {
             (false, 0) => StopTarget::AnyWorker,
@@ -81,7 +82,7 @@ impl StopTargets {
 }
 
 impl StopTarget {
-    /// Whether the file has to run after a worker has succeeded.
+    /// Returns true if the file has to run after a worker has succeeded.
     pub(crate) fn needs_file_too(&self) -> bool {
         matches!(self, Self::Workers { and_file: true, .. })
     }

@@ -1,5 +1,5 @@
-//! Owns what is remembered of the last runs: that each id ran at most once, and what became of it,
-//! for who asks later because the answer was lost on its way.
+//! Remembers the last runs: that each id ran at most once, and what became of it, for a caller that
+//! lost its answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -8,22 +8,22 @@ use bytes::{Bytes, BytesMut};
 use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{End, InnerToRouter, Outcome, Refusal, RunReport};
 
-/// So many runs are remembered (the contract's figure).
+/// Number of runs that are remembered (promised in docs/http.md).
 const REMEMBERED: usize = 1000;
-/// Most bytes of one run's output that are kept: its beginning.
+/// Most bytes of one run's output that are kept: the first ones.
 const OUTPUT: usize = 4 * 1024;
-/// Most bytes of output and standard error that are kept of all runs; then the oldest forget
-/// theirs, and not how they ended.
+/// Most bytes of output and standard error of all runs; then the oldest runs lose theirs, but not
+/// their end.
 const ALL_OUTPUT: usize = 256 * 1024;
 
-/// The last runs.
+/// Last runs.
 #[derive(Debug, Default)]
 pub(crate) struct RunHistory {
     order: VecDeque<RunId>,
     runs: HashMap<RunId, HistoryEntry>,
-    /// The bytes that are kept.
+    /// Bytes that are kept.
     kept: usize,
-    /// How many of the oldest have forgotten what they said.
+    /// Number of the oldest runs that have lost their output.
     silent: usize,
 }
 
@@ -32,16 +32,17 @@ struct HistoryEntry {
     command: CommandName,
     asked: Duration,
     outcome: Outcome,
-    /// How much it said.
+    /// Bytes of output so far.
     bytes: u64,
     output: BytesMut,
     stderr: Bytes,
-    /// It is too long ago for what it says to be kept.
+    /// True if the run is too old for its output to be kept.
     is_silent: bool,
 }
 
 impl RunHistory {
-    /// A run was asked for, at this time of any clock; whether it is the first time.
+    /// Adds a run that was asked for at this time of any clock. Returns false if the id is known
+    /// already.
     pub(crate) fn begin(&mut self, run: RunId, command: &CommandName, now: Duration) -> bool {
         if self.runs.contains_key(&run) {
             return false;
@@ -68,7 +69,7 @@ impl RunHistory {
         true
     }
 
-    /// What is said of a run: to the router, or to nobody, since it is away.
+    /// Records a report about a run, whether or not there is a link to send it on.
     pub(crate) fn record(&mut self, message: &InnerToRouter) {
         match message {
             InnerToRouter::Started { run } => self.change(*run, |entry| {
@@ -93,7 +94,7 @@ impl RunHistory {
                 entry.says(output);
                 entry.ended(*end, *exec_us, stderr);
             }),
-            // It says nothing of the one that ran.
+            // The refusal of a repeated request says nothing about the run itself.
             InnerToRouter::Refused {
                 refusal: Refusal::Repeated,
                 ..
@@ -118,7 +119,7 @@ impl RunHistory {
         }
     }
 
-    /// What became of a run, if it is one of the last.
+    /// Returns what became of a run, if it is one of the last.
     pub(crate) fn story(&self, run: RunId, now: Duration) -> Option<RunReport> {
         let entry = self.runs.get(&run)?;
         Some(RunReport {
@@ -131,7 +132,7 @@ impl RunHistory {
         })
     }
 
-    /// A run that is not remembered was none of those that were asked for, as a driver's press.
+    /// Runs of a driver's presses are not remembered.
     fn change(&mut self, run: RunId, change: impl FnOnce(&mut HistoryEntry)) {
         let Some(entry) = self.runs.get_mut(&run) else {
             return;

@@ -1,5 +1,4 @@
-//! Owns what a run says: its output on the way to whoever asked for it, as far as that one reads,
-//! and the end of its standard error.
+//! Window of a run's output, as far as its caller reads, and the tail of its standard error.
 
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// How much more output the caller takes. Closed, output is thrown away.
+/// Output that the caller still accepts. When the window is closed, output is thrown away.
 #[derive(Debug, Clone)]
 pub(crate) struct Window(Arc<Semaphore>);
 
@@ -19,18 +18,18 @@ impl Window {
     }
 
     pub(crate) fn grant(&self, units: u32) {
-        // A router that grants without end would else overflow the count.
+        // Without this, a router that grants without end would overflow the count.
         let room =
             Semaphore::MAX_PERMITS / 2 - self.0.available_permits().min(Semaphore::MAX_PERMITS / 2);
         self.0.add_permits((units as usize).min(room));
     }
 
-    /// Nobody reads the output any more.
+    /// Closes the window: nobody reads the output any more.
     pub(crate) fn close(&self) {
         self.0.close();
     }
 
-    /// Waits for room for so many units; whether anyone reads.
+    /// Waits for room for this many units. Returns false if nobody reads any more.
     pub(super) async fn take(&self, units: u32) -> bool {
         match self.0.acquire_many(units).await {
             Ok(permits) => {
@@ -42,7 +41,7 @@ impl Window {
     }
 }
 
-/// The end of a stream, and how long it was.
+/// Last bytes of a stream, and its length.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     buffer: BytesMut,
@@ -70,7 +69,7 @@ impl Tail {
         }
     }
 
-    /// Of a text that is whole.
+    /// Takes the last bytes of a whole text.
     pub(crate) fn of(text: &[u8]) -> Self {
         let from = text.len().saturating_sub(STDERR_KEPT);
         Self {

@@ -1,5 +1,4 @@
-//! Owns where a run's reporter go: to the link that there is, if there is one, and into the history
-//! of what became of it.
+//! Sends the reports of runs to the link, if there is one, and into the history.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +9,7 @@ use tokio::sync::mpsc;
 use super::history::RunHistory;
 use crate::clock;
 
-/// Where a run's reporter go.
+/// Sender of reports.
 #[derive(Debug, Clone)]
 pub(crate) struct RunReporter {
     urgent: mpsc::UnboundedSender<InnerToRouter>,
@@ -19,7 +18,7 @@ pub(crate) struct RunReporter {
 }
 
 impl RunReporter {
-    /// To these queues. Most that may wait in `urgent`: `session::MAX_UNREAD`.
+    /// Makes one with these queues. Most reports that may wait in `urgent`: `session::MAX_UNREAD`.
     pub(crate) fn new(
         urgent: mpsc::UnboundedSender<InnerToRouter>,
         output: mpsc::Sender<InnerToRouter>,
@@ -32,24 +31,24 @@ impl RunReporter {
         }
     }
 
-    /// A run is asked for; whether it is the first time.
+    /// Records a run that is asked for. Returns false if its id is known already.
     pub(crate) fn begin(&self, run: RunId, command: &CommandName) -> bool {
         self.history().begin(run, command, clock::now())
     }
 
-    /// What became of a run, if it is one of the last.
+    /// Returns what became of a run, if it is one of the last.
     pub(crate) fn story(&self, run: RunId) -> Option<RunReport> {
         self.history().story(run, clock::now())
     }
 
-    /// Says what must not wait behind output: of each run that is asked for its start or why there
-    /// is none, and what becomes of the car's motion.
+    /// Sends a report that must not wait behind output: the start or the refusal of a run, and the
+    /// car's motion.
     pub(crate) fn urgent(&self, message: InnerToRouter) {
         self.history().record(&message);
         let _ = self.urgent.send(message);
     }
 
-    /// Says output, or the end behind it; several go in one write.
+    /// Sends output, or the end behind it; several messages go into one write.
     pub(crate) async fn output<const N: usize>(&self, messages: [InnerToRouter; N]) {
         for message in &messages {
             self.history().record(message);
@@ -61,12 +60,12 @@ impl RunReporter {
         }
     }
 
-    /// What is so, and not said, or not yet.
+    /// Records a report without sending it, or before it is sent.
     pub(crate) fn remember(&self, message: &InnerToRouter) {
         self.history().record(message);
     }
 
-    /// It is whole whenever nobody holds it, even after a panic.
+    /// The history is consistent whenever nobody holds the lock, even after a panic.
     fn history(&self) -> MutexGuard<'_, RunHistory> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }

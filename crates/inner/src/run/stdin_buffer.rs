@@ -1,4 +1,4 @@
-//! Owns input that came ahead of its runs: how much of it may wait, and for how many of them.
+//! Keeps input that arrives before its run, within bounds.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::MAX_OPEN_RUNS;
 
-/// Most input that waits for its runs: that of all of them together.
+/// Most bytes of input that wait, of all runs together.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// The input of runs that are to come.
+/// Input of runs that are to come.
 #[derive(Debug, Default)]
 pub(crate) struct StdinBuffer {
     waiting: HashMap<RunId, BytesMut>,
@@ -17,8 +17,8 @@ pub(crate) struct StdinBuffer {
 }
 
 impl StdinBuffer {
-    /// Keeps a piece of a run's input. What is beyond the bounds is thrown away: its run is
-    /// refused when it comes, for its input is not whole.
+    /// Keeps a piece of a run's input. A piece beyond the bounds is thrown away: then its run is
+    /// refused when it comes, because its input is not complete.
     pub(crate) fn add(&mut self, run: RunId, piece: &Bytes) {
         let is_known = self.waiting.contains_key(&run);
         if self.bytes + piece.len() <= MAX_BYTES && (is_known || self.waiting.len() < MAX_OPEN_RUNS)
@@ -31,14 +31,14 @@ impl StdinBuffer {
         }
     }
 
-    /// All that came for this run.
+    /// Takes the input of this run.
     pub(crate) fn take(&mut self, run: RunId) -> Bytes {
         let input = self.waiting.remove(&run).unwrap_or_default();
         self.bytes -= input.len();
         input.freeze()
     }
 
-    /// Forgets everything.
+    /// Forgets all input.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -1,5 +1,5 @@
-//! Owns what an inner and a worker say to each other: a line of JSON each, over the worker's
-//! standard input and output.
+//! Messages between an inner and a worker: one line of JSON each, over the worker's standard input
+//! and output.
 //!
 //! ```text
 //! worker → inner   {"serves":["forward","stop"]}                                    once, first
@@ -7,48 +7,48 @@
 //! worker → inner   {"id":7,"exit":0,"output":"…","error":"…"}                       its answer
 //! ```
 //!
-//! Answers come in any order. `exit` is 0 and the texts are empty where they are left out; a
-//! request has `"input":"…"` where its caller sent some. Whatever else a line has is ignored, so
-//! that both sides can learn more.
+//! Answers come in any order. Where `exit` is left out it is 0, and missing texts are empty. A
+//! request has `"input":"…"` if its caller sent some. Unknown fields are ignored, so that both
+//! sides can be extended.
 
 use bytes::{BufMut, BytesMut};
 use p2p_shared::protocol::{Refusal, RunRequest};
 use serde::{Deserialize, Serialize};
 
-/// Most bytes of a line that a worker may write: an answer's output in it is as large as an input
-/// may be (1 MiB), or less where it has much to escape.
+/// Most bytes of a line that a worker may write: its output may be as large as an input (1 MiB), or
+/// less if there is much to escape.
 pub(super) const MAX_LINE: usize = 1024 * 1024 + 4096;
 
-/// What a worker says first.
+/// First line of a worker.
 #[derive(Debug, Deserialize)]
 pub(super) struct Announcement {
-    /// The commands that it serves.
+    /// Commands that the worker serves.
     pub serves: Vec<String>,
 }
 
-/// What became of a request.
+/// Answer to a request.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct WorkerAnswer {
     id: u64,
-    /// As a program's exit code: 0 is success.
+    /// Exit code: 0 is success.
     #[serde(default)]
     pub exit: i32,
-    /// What a program would have written to its standard output.
+    /// Standard output.
     #[serde(default)]
     pub output: String,
-    /// What a program would have written to its standard error.
+    /// Standard error.
     #[serde(default)]
     pub error: String,
 }
 
 impl WorkerAnswer {
-    /// The request's number.
+    /// Number of the request.
     pub(super) fn id(&self) -> u64 {
         self.id
     }
 }
 
-/// Of an answer that can't be read, which request it is for.
+/// Number of the request of an answer that can't be parsed.
 pub(super) fn id_of(line: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Numbered {
@@ -72,7 +72,7 @@ struct Request<'a> {
 /// Appends a request's line.
 ///
 /// # Errors
-/// If the request has what no text can hold.
+/// If an argument or the input is not UTF-8.
 pub(super) fn write_request(
     to: &mut BytesMut,
     id: u64,
