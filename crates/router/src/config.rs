@@ -165,9 +165,6 @@ impl std::str::FromStr for BindAddress {
 
 impl Options {
     /// Where the keys are.
-    ///
-    /// # Errors
-    /// If no place is known.
     pub fn state_dir(&self) -> Result<PathBuf, os::NoStateDir> {
         self.state_dir
             .clone()
@@ -209,9 +206,6 @@ impl Options {
 
     /// What keys that are made now know the router by: what is said here, else what it showed when
     /// it was last started.
-    ///
-    /// # Errors
-    /// As [`Options::certificate`], and if it is not known what the router showed.
     pub fn proof(&self) -> anyhow::Result<Proof> {
         let state_dir = self.state_dir()?;
         if self.certificate_files().is_none()

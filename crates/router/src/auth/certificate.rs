@@ -52,48 +52,33 @@ pub struct Certificate {
 pub struct CertificateFiles {
     /// Certificate and the chain to the authority, in PEM.
     pub certificate: PathBuf,
-    /// Private key, in PEM.
     pub key: PathBuf,
 }
 
 /// Reason why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// The router's own certificate can't be read.
     #[error(transparent)]
     Unreadable(#[from] SecretFileError),
-    /// The router's own certificate can't be stored.
     #[error(transparent)]
     Unwritable(#[from] StateFileError),
-    /// A certificate could not be made.
     #[error("a certificate can't be made: {0}")]
     NotMade(#[from] rcgen::Error),
     /// A file has no certificate or no private key, or can't be read.
     #[error("{path} can't be used: {why}", path = path.display())]
-    File {
-        /// Path of the file.
-        path: PathBuf,
-        /// Reason, as a sentence.
-        why: String,
-    },
+    File { path: PathBuf, why: String },
     /// Certificate and key don't belong together, or are of a kind that is not supported.
     #[error("the certificate in {certificate} and the private key in {key} can't be used together: {source}",
         certificate = certificate.display(), key = key.display())]
     Mismatch {
-        /// Path of the certificate.
         certificate: PathBuf,
-        /// Path of the private key.
         key: PathBuf,
-        /// Error of the TLS library.
         source: rustls::Error,
     },
 }
 
 impl Certificate {
     /// Reads the router's own certificate, or makes it if there is none yet. Blocks on the disk.
-    ///
-    /// # Errors
-    /// If the certificate can't be read or stored.
     pub fn own(state_dir: &Path) -> Result<Self, CertificateError> {
         let file = StateFile::new(state_dir, FILE_NAME);
         let (pem, is_new) = match file.read(MAX_FILE)? {
@@ -120,10 +105,6 @@ impl Certificate {
             .map_err(|error| unusable(error.to_string()))
     }
 
-    /// Reads the certificate of an authority.
-    ///
-    /// # Errors
-    /// If the files can't be read, or don't belong together.
     pub fn of_authority(files: &CertificateFiles) -> Result<Self, CertificateError> {
         let shown = files.read()?;
         Self::showing(shown, None).map_err(|source| files.mismatch(source))
@@ -148,21 +129,16 @@ impl Certificate {
     }
 
     /// Returns the fingerprint by which keys know this router; `None`: by its authority.
-    #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.fingerprint
     }
 
     /// Returns the fingerprint of the public key, also for an authority's certificate.
-    ///
-    /// # Errors
-    /// If the certificate has no public key.
     pub fn public_key(&self) -> Result<Fingerprint, rustls::Error> {
         fingerprint(&self.shown.present())
     }
 
     /// Warns the owner if there were keys before a new certificate was made.
-    #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
         self.is_new.then_some(
             "the router's own certificate was missing, and a new one was made: the existing keys have the fingerprint of another certificate, or none. Make each key anew (`p2p-router key revoke NAME`, then `key add`)",
@@ -274,9 +250,6 @@ impl CertificateFiles {
 /// Notes in the state directory where an authority's certificate is, or that there is none:
 /// `p2p-router key add` is not told of --tls-cert, and would make keys for a certificate that nobody
 /// is shown. Blocks on the disk.
-///
-/// # Errors
-/// If the note can't be written or removed.
 pub fn leave_note(state_dir: &Path, certificate: Option<&Path>) -> Result<(), StateFileError> {
     let file = StateFile::new(state_dir, NOTE);
     let Some(certificate) = certificate else {
@@ -291,9 +264,6 @@ pub fn leave_note(state_dir: &Path, certificate: Option<&Path>) -> Result<(), St
 }
 
 /// Returns where the authority's certificate is that was shown when the router was last started.
-///
-/// # Errors
-/// If there is a note that can't be read.
 pub fn read_note(state_dir: &Path) -> Result<Option<PathBuf>, SecretFileError> {
     let text = StateFile::new(state_dir, NOTE).read(MAX_NOTE)?;
     Ok(text.map(PathBuf::from))
@@ -347,7 +317,6 @@ fn fingerprint(certified: &CertifiedKey) -> Result<Fingerprint, rustls::Error> {
     Ok(Fingerprint::of_public_key(&public_key))
 }
 
-/// Certificate in use.
 #[derive(Debug)]
 struct Shown(RwLock<Arc<CertifiedKey>>);
 

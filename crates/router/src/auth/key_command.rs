@@ -17,7 +17,6 @@ use crate::auth::key_store::{KeyFile, KeyName, KeyRecord};
 pub const KEEP_KEY_COMMAND: &str =
     "(umask 077; mkdir -p ~/.config/p2prouter && cat > ~/.config/p2prouter/key)";
 
-/// Subcommands of `p2p-router key`.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
     /// Make a key, and print it, alone, on standard output
@@ -132,7 +131,6 @@ fn run_on(
     }
 }
 
-/// Prints a key that was just made.
 fn show(
     file: &KeyFile,
     name: &KeyName,
@@ -174,7 +172,6 @@ fn ports_without_link(role: Role) -> clap::Error {
         )
 }
 
-/// Formats the keys as a table.
 fn table(records: &[KeyRecord]) -> String {
     let titles = ["NAME", "ID", "ROLE", "PORTS", "CREATED"].map(str::to_owned);
     let mut rows = vec![titles];

@@ -43,9 +43,7 @@ struct Shared {
 pub struct Grant {
     /// Id of the key, which is the identity of an inner.
     pub id: KeyId,
-    /// Name of the key.
     pub name: String,
-    /// Role of the key.
     pub role: Role,
     /// Service ports that the key may ask for, if its role is link; `None`: any.
     pub ports: Option<PortRange>,
@@ -86,10 +84,6 @@ impl std::fmt::Debug for KeyStore {
 
 impl KeyStore {
     /// Reads the keys in the state directory; without a file there are none. Blocks on the disk.
-    ///
-    /// # Errors
-    ///
-    /// If the file exists but can't be used, or if there are no random numbers.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, KeyFileError> {
         let store = Self {
             shared: Arc::new(Shared {
@@ -104,18 +98,12 @@ impl KeyStore {
         Ok(store)
     }
 
-    /// Returns the path of the key file.
-    #[must_use]
     pub fn path(&self) -> &Path {
         self.shared.file.path()
     }
 
     /// Makes a key for a car and one for its operator if the file has no key; returns `None` if it
     /// has some. Blocks on the disk.
-    ///
-    /// # Errors
-    ///
-    /// If the file can't be used or written.
     pub fn create_first_keys(&self) -> Result<Option<FirstKeys>, KeyFileError> {
         let first = self.shared.file.create_first_keys()?;
         self.reload()?;
@@ -123,10 +111,6 @@ impl KeyStore {
     }
 
     /// Removes the [first keys](Self::create_first_keys). Blocks on the disk.
-    ///
-    /// # Errors
-    ///
-    /// If the file can't be used or written.
     pub fn revoke_first_keys(&self) -> Result<(), KeyFileError> {
         for name in file::FIRST_KEYS {
             self.shared.file.revoke(&KeyName::literal(name))?;
@@ -135,8 +119,6 @@ impl KeyStore {
         Ok(())
     }
 
-    /// Returns true if there is no key.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         let keys = &self.shared.keys;
         keys.read().is_empty()
@@ -189,14 +171,12 @@ impl KeyStore {
         keys.get(id).map(|record| record.hash)
     }
 
-    /// Returns the directory of the key file.
     pub(crate) fn state_dir(&self) -> &Path {
         self.shared.file.dir()
     }
 
     /// Returns a number that changes after the keys have changed: then call [`KeyStore::is_live`]
     /// again.
-    #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.generation.subscribe()
     }

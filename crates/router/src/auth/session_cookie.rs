@@ -42,7 +42,6 @@ const SECURE_COOKIE: &str = "__Host-p2p";
 /// Name of the cookie without TLS, where browsers have no such protection.
 const PLAIN_COOKIE: &str = "p2p";
 
-/// Makes and checks session cookies.
 #[derive(Debug)]
 pub(crate) struct SessionCookies {
     file: StateFile,
@@ -65,9 +64,6 @@ pub(crate) enum SessionCookieError {
 
 impl SessionCookies {
     /// Reads the secret of the router with this state directory. Blocks on the disk.
-    ///
-    /// # Errors
-    /// If the secret exists but can't be used.
     pub(crate) fn open(state_dir: &Path) -> Result<Self, SessionCookieError> {
         let passes = Self {
             file: StateFile::new(state_dir, FILE_NAME),
@@ -81,9 +77,6 @@ impl SessionCookies {
     }
 
     /// Makes a cookie for this key. The first call blocks on the disk.
-    ///
-    /// # Errors
-    /// If there is no secret yet, and none can be stored.
     pub(crate) fn issue(
         &self,
         id: KeyId,

@@ -12,7 +12,6 @@ use super::{Camera, Status, WatchGuard};
 use crate::auth::access::Caller;
 use crate::net::quota::QuotaPermit;
 
-/// A viewer.
 pub(crate) struct Viewer {
     pub camera: Arc<Camera>,
     pub newest: watch::Receiver<Option<Picture>>,

@@ -29,12 +29,10 @@ use guard::{Guard, GuardedBody, GuardedStream, Owed};
 
 /// Most bytes of a request's headers, its first line included, that are answered as asked.
 pub(crate) const MAX_HEADERS: usize = 16 * 1024;
-/// Most bytes of a request's address.
 pub(crate) const MAX_ADDRESS: usize = 8 * 1024;
 /// Where hyper itself gives up on a request: beyond our own limits, so that it is mostly we who
 /// answer.
 const MAX_BUFFER: usize = 2 * MAX_HEADERS;
-/// Most headers of a request.
 const MAX_HEADER_COUNT: usize = 128;
 
 /// What a caller still sends when it was answered is read and thrown away, for it gets to read

@@ -9,15 +9,11 @@ use thiserror::Error;
 
 use crate::http::response::Problem;
 
-/// Most arguments of one command.
 pub(crate) const MAX_ARGUMENTS: usize = 256;
 
-/// Query of `/cgi`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CgiQuery {
-    /// Command to run.
     pub command: CommandName,
-    /// Arguments, in order.
     pub arguments: Vec<Argument>,
     /// True to get the output as it comes.
     pub stream: bool,
@@ -28,31 +24,23 @@ pub struct CgiQuery {
 /// Reason why a query can't be run.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum QueryError {
-    /// There is no `command=`.
     #[error("no command is asked for: add ?command=NAME; GET /commands lists what there is")]
     NoCommand,
-    /// A parameter is given twice.
     #[error("{0}= is given twice: give it once")]
     Twice(&'static str),
-    /// The command is not a valid name.
     #[error("this can't be a command's name: {0}")]
     Name(#[from] p2p_shared::names::NameError),
-    /// The command is not UTF-8.
     #[error("this can't be a command's name: it is not UTF-8")]
     NotUtf8,
-    /// An argument has a NUL.
     #[error("an argument has a NUL byte (%00), which no program can be given: leave it out")]
     ArgumentNul,
-    /// There are too many arguments.
     #[error("more than {MAX_ARGUMENTS} arguments: send long input as the body of a POST")]
     TooManyArguments,
     /// A `%` is not followed by two hexadecimal digits.
     #[error("a '%' is not followed by two hexadecimal digits: write a percent sign as %25")]
     BadEscape,
-    /// `stream=` is neither 0 nor 1.
     #[error("stream= is neither 0 nor 1")]
     NotAFlag,
-    /// `for=` is not a number.
     #[error("for= is not a number of milliseconds, from 1 to the car's motion limit")]
     NotATime,
     /// There is an unknown parameter, which might have been meant to limit what runs.
@@ -62,9 +50,6 @@ pub enum QueryError {
 
 impl CgiQuery {
     /// Parses the part of the address after `?`.
-    ///
-    /// # Errors
-    /// See [`QueryError`].
     pub fn parse(query: &str) -> Result<Self, QueryError> {
         let mut command = None;
         let mut arguments = Vec::new();

@@ -63,11 +63,9 @@ impl std::fmt::Display for Timing {
 /// An answer that is an error: one sentence that says what happened, where, and what to do.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    /// The status.
     pub status: StatusCode,
     /// Whether the command was executed all the same.
     pub executed: Executed,
-    /// The body.
     pub sentence: String,
     /// Other headers that the status asks for.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -115,7 +113,6 @@ impl Problem {
         Self { executed, ..self }
     }
 
-    /// With these times.
     #[must_use]
     pub fn timed(self, timing: Timing) -> Self {
         Self {
@@ -124,14 +121,12 @@ impl Problem {
         }
     }
 
-    /// With this header.
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// The answer.
     #[must_use]
     pub fn into_response(self, run: RunId, timing: Timing) -> Response<Bytes> {
         let mut body = self.sentence;
@@ -169,7 +164,6 @@ pub fn answer<B>(
     response
 }
 
-/// A header's value out of something that prints as plain ASCII.
 pub fn text_value(text: &impl std::fmt::Display) -> HeaderValue {
     HeaderValue::try_from(text.to_string()).unwrap_or(HeaderValue::from_static("?"))
 }

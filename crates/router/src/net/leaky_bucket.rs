@@ -3,7 +3,6 @@
 
 use std::time::Instant;
 
-/// Leaky bucket.
 #[derive(Debug, Default)]
 pub(crate) struct LeakyBucket {
     filled: f64,

@@ -60,7 +60,6 @@ impl Quota {
 }
 
 impl QuotaPermit {
-    /// Owner of the permit.
     pub(crate) fn owner(&self) -> QuotaOwner {
         self.owner
     }

@@ -91,7 +91,6 @@ pub(crate) struct PendingConnection {
 }
 
 impl PendingConnection {
-    /// Returns the caller's address.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
@@ -118,12 +117,10 @@ impl PendingConnection {
         }
     }
 
-    /// See [`Unauthenticated::may_be_logged`].
     pub(crate) fn may_be_logged(&self) -> bool {
         self.strangers.may_be_logged()
     }
 
-    /// See [`Unauthenticated::wrong_key`].
     pub(crate) fn wrong_key(&self) -> Option<Duration> {
         self.strangers.wrong_key(self.peer.ip())
     }

@@ -19,7 +19,6 @@ const EVERY: Duration = Duration::from_secs(5);
 /// for seconds (see `net/accept_rate`), and nothing is wrong.
 pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 
-/// Path of the health check.
 pub(crate) const PATH: &str = "/healthz";
 /// Header that names the start of the router; sent to callers on this machine only.
 pub(crate) const START: HeaderName = HeaderName::from_static("p2p-start");
@@ -59,7 +58,6 @@ impl Health {
         })
     }
 
-    /// Returns the value of the header [`START`].
     pub(crate) fn start(&self) -> HeaderValue {
         // Digits are always a header's value.
         HeaderValue::try_from(format!("{:016x}", self.start))
@@ -150,9 +148,6 @@ pub(crate) fn reachable(port: SocketAddr) -> SocketAddr {
 }
 
 /// Returns the whole answer; one that is cut off after its body is good enough.
-///
-/// # Errors
-/// If there is no answer.
 pub(crate) async fn ask(mut stream: TcpStream) -> io::Result<Vec<u8>> {
     stream.write_all(REQUEST).await?;
     let mut answer = Vec::new();

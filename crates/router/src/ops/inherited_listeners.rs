@@ -130,9 +130,6 @@ pub struct ThisProgram {
 impl ThisProgram {
     /// Of this process. The file is the one that it was called by, which may be a link and lead to
     /// a newer version by now.
-    ///
-    /// # Errors
-    /// If `/proc` can't tell.
     pub fn find() -> io::Result<Self> {
         let mut arguments = std::env::args_os();
         let called = arguments.next().map(PathBuf::from);
@@ -147,9 +144,6 @@ impl ThisProgram {
     }
 
     /// Whether the program in its file would start with the settings as they are now.
-    ///
-    /// # Errors
-    /// If not: what it says.
     pub async fn check(&self) -> anyhow::Result<()> {
         let mut command = tokio::process::Command::new(&self.file);
         command

@@ -10,7 +10,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Media type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Adds one to a gauge, until this is dropped, however its task ends.
@@ -52,7 +51,6 @@ pub(crate) struct Metrics {
     registry: Mutex<Registry>,
 }
 
-/// Label with an HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct StatusLabel {
     status: u16,
@@ -149,7 +147,6 @@ impl Metrics {
         registry.register_with_unit("run_exec", exec, Unit::Seconds, self.exec_seconds.clone());
     }
 
-    /// Counts an answer with this status.
     pub(crate) fn answered(&self, status: u16) {
         self.answers.get_or_create(&StatusLabel { status }).inc();
     }
@@ -160,7 +157,6 @@ impl Metrics {
         self.exec_seconds.observe(exec.as_secs_f64());
     }
 
-    /// Returns all metrics as text.
     pub(crate) fn text(&self) -> String {
         let registry = self.registry.lock();
         let mut text = String::new();

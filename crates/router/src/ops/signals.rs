@@ -25,9 +25,6 @@ impl Signals {
     /// Notes from now on what they ask for, and what they asked since the program before
     /// [held](Self::hold) them. To be called before there is another thread or child: it would
     /// take over that they are held.
-    ///
-    /// # Errors
-    /// If the system refuses.
     pub fn note() -> io::Result<Self> {
         let signals = Self {
             restart: Arc::default(),
@@ -43,9 +40,6 @@ impl Signals {
     /// Lets signals wait from now on, for the program that this process is about to become. Waits
     /// for other threads to end, because one of them could take a signal and be gone with it.
     /// Blocks.
-    ///
-    /// # Errors
-    /// If the system refuses.
     pub fn hold() -> io::Result<()> {
         ours().thread_block()?;
         let until = Instant::now() + OTHER_THREADS;
@@ -58,13 +52,11 @@ impl Signals {
     }
 
     /// Returns true if a restart was asked for since the last call.
-    #[must_use]
     pub fn restart(&self) -> bool {
         self.restart.swap(false, Ordering::SeqCst)
     }
 
     /// Returns true if the end was ever asked for.
-    #[must_use]
     pub fn end(&self) -> bool {
         self.end.load(Ordering::SeqCst)
     }

@@ -20,16 +20,12 @@ pub struct StateFile {
 #[derive(Debug, thiserror::Error)]
 #[error("can't {doing} {path}: {source}", path = path.display())]
 pub struct StateFileError {
-    /// Action that failed.
     pub doing: &'static str,
-    /// File or directory.
     pub path: PathBuf,
-    /// Error of the kernel.
     pub source: io::Error,
 }
 
 impl StateFile {
-    /// Names a file in a state directory.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, name: &str) -> Self {
         let dir = dir.into();
@@ -39,8 +35,6 @@ impl StateFile {
         }
     }
 
-    /// Returns the path of the file.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -50,9 +44,6 @@ impl StateFile {
     }
 
     /// Reads the text, of at most `limit` bytes; returns `None` if there is no file.
-    ///
-    /// # Errors
-    /// If the file exists but can't be read, or if others may read it.
     pub fn read(&self, limit: u64) -> Result<Option<String>, SecretFileError> {
         match read_secret_file(&self.path, limit) {
             Ok(text) => Ok(Some(text)),
@@ -64,9 +55,6 @@ impl StateFile {
     /// Waits until no other program changes the file, and makes others wait until the lock is
     /// dropped. Makes the directory if need be. The lock is a file of its own, because the file
     /// itself is replaced each time.
-    ///
-    /// # Errors
-    /// If the directory or the lock can't be made.
     pub fn lock(&self) -> Result<File, StateFileError> {
         DirBuilder::new()
             .recursive(true)
@@ -93,9 +81,6 @@ impl StateFile {
 
     /// Replaces the content, under the [lock](Self::lock). Whatever happens meanwhile, also a power
     /// cut, the file is the old one or the new one.
-    ///
-    /// # Errors
-    /// If the file can't be written.
     pub fn replace(&self, text: &str) -> Result<(), StateFileError> {
         let mut next = self.path.clone().into_os_string();
         next.push(".new");
@@ -109,10 +94,6 @@ impl StateFile {
             .map_err(unwritable("write", &self.dir))
     }
 
-    /// Removes the file, if there is one.
-    ///
-    /// # Errors
-    /// If the file can't be removed.
     pub fn remove(&self) -> Result<(), StateFileError> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

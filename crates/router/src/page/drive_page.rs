@@ -10,15 +10,12 @@ use p2p_shared::protocol::CommandInfo;
 
 const TEMPLATE: &str = include_str!("home.html");
 
-/// Content of the drive page.
 pub(crate) struct DrivePage<'a> {
-    /// Name of the link.
     pub car: &'a str,
     /// Name and role of the key; `None`: the router works without keys.
     pub signed_in: Option<(&'a str, Role)>,
     /// Commands of the car; `None` while it is away.
     pub commands: Option<&'a [CommandInfo]>,
-    /// Stop command of the car.
     pub stop: &'a str,
     /// Returns true if this person may run this command.
     pub may_run: &'a dyn Fn(&CommandName) -> bool,

@@ -12,7 +12,6 @@ pub(crate) const POLICY: HeaderValue = HeaderValue::from_static(
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// Path, type and content of each file.
 const FILES: [(&str, &str, &str); 12] = [
     ("/page/style.css", STYLE, super::STYLE),
     ("/page/home.css", STYLE, include_str!("home.css")),

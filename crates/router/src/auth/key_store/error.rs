@@ -8,7 +8,6 @@ use p2p_shared::key::{NoRandomness, SecretFileError};
 use super::{FormatError, KeyName};
 use crate::ops::state_file::StateFileError;
 
-/// Most names that an error lists.
 const NAMES_LISTED: usize = 20;
 
 /// Reason why the key file was not read or not changed. The file is as it was.
@@ -23,12 +22,10 @@ pub enum KeyFileError {
     /// The file's text is none that this p2p-router knows.
     #[error("{path}{error}", path = path.display())]
     Format { path: PathBuf, error: FormatError },
-    /// A key with that name exists.
     #[error(
         "there is a key named `{name}` already: revoke it first (p2p-router key revoke NAME), or choose another name"
     )]
     NameTaken { name: KeyName },
-    /// No key has that name.
     #[error("there is no key named `{name}`; {there}", there = list_names(names))]
     NoSuchName { name: KeyName, names: Vec<KeyName> },
     /// Ports were given for a role other than link.
@@ -37,7 +34,6 @@ pub enum KeyFileError {
     /// The file has as many keys as it may.
     #[error("there are {limit} keys, which is as many as there may be: revoke some", limit = super::format::MAX_KEYS)]
     TooMany,
-    /// A key could not be made.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
 }

@@ -47,8 +47,6 @@ impl KeyFile {
         }
     }
 
-    /// Returns the path of the file.
-    #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
     }
@@ -58,10 +56,6 @@ impl KeyFile {
     }
 
     /// Lists the keys in the order in which they were made; none if there is no file.
-    ///
-    /// # Errors
-    ///
-    /// If the file exists but can't be used.
     pub fn list(&self) -> Result<Vec<KeyRecord>, KeyFileError> {
         Ok(self.read()?.unwrap_or_default())
     }
@@ -81,11 +75,6 @@ impl KeyFile {
 
     /// Makes a key and stores its hash. The key itself is returned and kept nowhere: if it is lost,
     /// make another. Makes the state directory if need be.
-    ///
-    /// # Errors
-    ///
-    /// If the name is taken, `ports` are given for a role other than link, there are 10,000 keys,
-    /// or the file can't be used or written.
     pub fn add(
         &self,
         name: &KeyName,
@@ -100,10 +89,6 @@ impl KeyFile {
     }
 
     /// Removes a key and returns its record.
-    ///
-    /// # Errors
-    ///
-    /// If no key has that name, or the file can't be used or written.
     pub fn revoke(&self, name: &KeyName) -> Result<KeyRecord, KeyFileError> {
         let no_such_name = |records: Vec<KeyRecord>| KeyFileError::NoSuchName {
             name: name.clone(),
@@ -125,10 +110,6 @@ impl KeyFile {
 
     /// Makes a key for a car and one for its operator, both or none, if the file has no key;
     /// returns `None` if it has some.
-    ///
-    /// # Errors
-    ///
-    /// If the file can't be used or written.
     pub fn create_first_keys(&self) -> Result<Option<FirstKeys>, KeyFileError> {
         // Most starts are not the first, and need not be able to write.
         if !self.list()?.is_empty() {

@@ -13,7 +13,6 @@ use super::{Grant, KeyName};
 /// Most keys of a router: the whole file is read at each change, and stays under 4 MB.
 pub(super) const MAX_KEYS: usize = 10_000;
 
-/// Version of the format.
 const VERSION: u64 = 1;
 
 const HEADER: &str = "\
@@ -28,16 +27,13 @@ const HEADER: &str = "\
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRecord {
-    /// Id of the key, for logs and messages.
     pub id: KeyId,
     /// Name of the key, unique at this router.
     pub name: KeyName,
-    /// Role of the key.
     pub role: Role,
     /// Service ports that a link may ask for; `None`: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<PortRange>,
-    /// Hash of the key's secret.
     pub hash: KeyHash,
     /// Time at which the key was made, to the second.
     #[serde(with = "rfc3339")]
@@ -45,8 +41,6 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
-    /// Returns the rights of the key.
-    #[must_use]
     pub fn grant(&self) -> Grant {
         Grant {
             id: self.id,

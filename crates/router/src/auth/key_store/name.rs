@@ -20,8 +20,6 @@ impl KeyName {
         Self(name.to_owned())
     }
 
-    /// Returns the name as text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
