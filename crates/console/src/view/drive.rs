@@ -1,5 +1,5 @@
-//! Owns the Drive screen's panes: pad, facts, round trips, runs. Asked, acknowledged and ran are
-//! three facts, and stay three.
+//! Draws the panes of the Drive screen: pad, facts, round trips, runs. "asked", "acknowledged" and
+//! "ran" are three separate facts.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -109,8 +109,8 @@ pub(super) fn what_now(app: &App) -> &'static str {
         _ if app.stop_failed() => "Space: try to stop again",
         _ if !app.may_drive() => "watching; Space stops the car",
         (DriveState::Offline, _) => "nothing can be sent: see the banner",
-        (DriveState::Stopped, _) => "stopped: press a to take control again",
-        (DriveState::Failsafe, _) => "failsafe: press a to take control again",
+        (DriveState::Stopped, _) => "stopped: press a to drive again",
+        (DriveState::Failsafe, _) => "failsafe: press a to drive again",
         (DriveState::Driving(_), _) => "let go to stop",
         (DriveState::Armed, _) => "hold an arrow key to drive; Esc gives control back",
         (DriveState::View, ControlHolder::Other(_)) => {
