@@ -1,5 +1,5 @@
-//! Owns the console's state and what each event makes of it: `update(event, now) -> effects`.
-//! Pure: no socket, no clock, no terminal.
+//! The console's state, and what each event makes of it: `update(event, now) -> effects`. Pure: no
+//! socket, no clock, no terminal.
 
 mod actions;
 pub mod banner;
@@ -256,7 +256,7 @@ impl App {
         if std::mem::replace(&mut self.watched, watched) == watched || !is_up {
             return;
         }
-        // One from the last time is no sign of a slow link now.
+        // A tick from the last time would look like a slow link.
         if let Some(link) = watched.and_then(|port| self.fleet.get_mut(port)) {
             link.tick = None;
         }

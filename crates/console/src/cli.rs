@@ -1,4 +1,4 @@
-//! Owns the subcommands, which do without screens, and decides between them and the screens.
+//! Runs the subcommands, which need no screen, or the screens.
 
 mod client;
 mod json;

@@ -1,4 +1,4 @@
-//! Owns the command line of `p2p-console`.
+//! The command line of `p2p-console`.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ const MAIN_PORT: u16 = 8888;
         p2p-console --router router.example.org send car hello world\n  \
         p2p-console --router router.example.org send car forward --for 300ms\n  \
         p2p-console replay logs/p2p-router.2026-11-22.jsonl",
-    // Behind the subcommand, too, where people put it.
+    // People write it behind the subcommand, too.
     mut_arg("key_file", |arg| arg.global(true)),
     mut_arg("log_dir", |arg| arg.global(true))
 )]
@@ -39,7 +39,7 @@ pub struct Options {
     /// Open this link on the Drive screen
     #[arg(long, value_name = "NAME", env = "P2P_LINK", global = true)]
     pub link: Option<String>,
-    /// Only watch, whatever the key may do
+    /// Only watch, even with a key that may do more
     #[arg(long, env = "P2P_READONLY", global = true)]
     pub readonly: bool,
     /// Print JSON, one value a line (list, send, watch)
@@ -55,7 +55,7 @@ pub struct Options {
 /// What to do instead of showing the screens.
 #[derive(Debug, Subcommand)]
 pub enum Task {
-    /// Print the links there are
+    /// Print the links of the router
     List,
     /// Run a command and print its output as it comes; ends with the command's exit code
     #[command(after_help = "\
@@ -65,7 +65,7 @@ pub enum Task {
         4 car offline, or its link was lost meanwhile: nobody knows then whether the command ran,\n\
         5 denied or locked, 124 timed out, 130 interrupted")]
     Send(SendOptions),
-    /// Print a line an event, until interrupted: what happens where there is no terminal
+    /// Print each event as a line, until interrupted; without a terminal this is the default
     Watch,
     /// Show a router's past log (logs/p2p-router.DAY.jsonl) in the Log screen
     Replay {
@@ -121,7 +121,7 @@ fn corrected(words: &[Cow<'_, str>], error: &clap::Error) -> Option<String> {
     let ContextValue::String(unknown) = error.get(ContextKind::InvalidArg)? else {
         return None;
     };
-    // Behind the link and the command: before them it is an option of ours, misspelt.
+    // Only behind link and command: before them it is a misspelt option of ours.
     let first = words.iter().position(|word| word == "send")? + 3;
     let mut behind = words.iter().skip(first);
     let at = first + behind.position(|word| word.starts_with(unknown))?;

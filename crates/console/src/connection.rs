@@ -1,5 +1,5 @@
-//! Owns the connection to the router: dials, greets, pings, carries messages both ways, and dials
-//! again for ever. It decides nothing about them.
+//! The connection to the router: dials, greets, pings, carries messages both ways, and reconnects
+//! for ever. Decides nothing about the messages.
 
 mod outbox;
 
@@ -52,7 +52,7 @@ impl RouterTarget {
             software: concat!("p2p-console ", env!("CARGO_PKG_VERSION")).to_owned(),
             readonly: self.readonly,
         };
-        // It only fails where the first event will fail too, and say why.
+        // If this fails, the first event fails too and says why.
         let _ = socket.push(&hello);
         Ok(socket)
     }
@@ -217,11 +217,11 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     return Ok(());
                 }
             },
-            // Before what comes in: under a steady flood of that no ping would go out, and the
-            // round trip shown, by which driving is bounded, would stay an old one.
+            // Before incoming messages: under a steady flood of them no ping would be sent, and the
+            // round trip, which limits driving, would be an old one.
             _ = pings.tick() => {
                 let silence = last_traffic.elapsed();
-                // What it said may wait to be read, after this program was stopped for a while.
+                // After this program was stopped for a while, messages may still wait to be read.
                 if silence > DEAD && !std::mem::replace(&mut seems_dead, true) {
                     continue;
                 }

@@ -1,6 +1,6 @@
-//! Owns driving: from what is held down to presses, renewals, releases and stops. Pure: it is
-//! given the facts and the time, and returns what to send. It never decides that the car stops by
-//! itself: that is the lease's, at the car.
+//! Decides driving: makes presses, renewals, releases and stops out of what is held down. Pure: the
+//! caller gives the facts and the time, and sends what is returned. The car's own stop, when its
+//! lease runs out, is not decided here.
 //!
 //! ```text
 //!   VIEW ──a, or first arrow──▶ ARMED ──hold──▶ DRIVING ──release──▶ ARMED
@@ -90,7 +90,7 @@ impl Drive {
     pub fn restart(&mut self) {
         self.end_press();
         *self = Self {
-            // Why it stands stays on the screen, for the same car may come back.
+            // The reason for standing stays on the screen: the same car may come back.
             latch: self.latch.or(Some(Latch::Disarmed)),
             hold: self.hold.take(),
             number: self.number,
@@ -316,7 +316,7 @@ impl Drive {
             Some(refused) if self.press.is_some_and(|press| press.id == refused) => {
                 self.end_press();
             }
-            // Its pulse is over already; the key may be held on.
+            // The pulse is over already; the key may still be held.
             Some(refused) if self.press.is_none() && self.last_press == Some(refused) => {
                 self.void_hold()
             }
@@ -334,8 +334,8 @@ impl Drive {
                 self.unacknowledged = false
             }
             MotionEvent::Stands => self.unacknowledged = self.press.is_some(),
-            // Between a pulse and the first repeat of its key nothing moves that a stop could end:
-            // it ends what the key would do next.
+            // Between a pulse and the first repeat of its key nothing moves. A stop then means that
+            // the repeats must not move the car.
             MotionEvent::Stopped {
                 cause: StopCause::Asked,
                 ..
@@ -345,7 +345,7 @@ impl Drive {
         let why = match event {
             MotionEvent::Over { press, cause } if ours(press) => match cause {
                 StopCause::Lease | StopCause::Watchdog => Blocked::Lease,
-                // Released or replaced by this side, before the car said so.
+                // This side had released or replaced the press before.
                 StopCause::Released if self.press.is_none() => return Vec::new(),
                 _ if self.press.is_none() => {
                     self.void_hold();
@@ -358,7 +358,7 @@ impl Drive {
                 }
             },
             MotionEvent::Refused { press, why } if ours(&Some(*press)) => match why {
-                // Of our own presses only the newest counts.
+                // A newer press of ours replaced it.
                 MotionRefusal::Replaced => return Vec::new(),
                 why => Blocked::Refused(*why),
             },

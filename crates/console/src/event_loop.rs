@@ -1,5 +1,5 @@
-//! Owns the loop that joins terminal, router and application: it waits, hands events in, carries
-//! effects out, draws. It decides nothing.
+//! The loop that joins terminal, connection and application: waits, hands events to the
+//! application, carries out its effects, draws. Decides nothing.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -104,9 +104,9 @@ pub(crate) async fn run(
     };
     let (ended, input) = shell.run(&mut screen).await;
     ending.store(true, Ordering::SeqCst);
-    // Beside this task, which may be stuck in the teardown.
+    // In a task of its own: this one may be stuck in the teardown.
     tokio::spawn(end_at_second_key(input));
-    // Before the last messages go out, since that can take its time.
+    // Restores the terminal before the last messages are sent, which can take a while.
     drop(screen);
     let code = ended?;
     if let Some(connection) = connection {
@@ -187,7 +187,7 @@ impl EventLoop {
     ) -> (anyhow::Result<ExitCode>, mpsc::Receiver<TerminalInput>) {
         let ended = self.serve(screen).await;
         if ended.is_err() {
-            // Nobody sees any more what the car does, or nobody looks after it.
+            // The operator no longer sees or controls the car.
             for effect in (self.parts.update)(&mut self.app, Event::Terminate, Instant::now()) {
                 if let Effect::Send(message) = effect {
                     let _ = self.to_router.send(ToRouter::Send(message));
@@ -236,9 +236,9 @@ impl EventLoop {
                     }
                     Some(TerminalInput::Late(late)) => Some(Event::Late(late)),
                     Some(TerminalInput::Stale(event)) => Some(Event::Stale(event)),
-                    // A size is true however long it waited.
+                    // A size is right however long it waited.
                     Some(TerminalInput::Event(event @ Size(..), _)) => Some(Event::Terminal(event)),
-                    // It waited here while the terminal took no output: no fresh press.
+                    // The event waited here while the terminal took no output: not a new press.
                     Some(TerminalInput::Event(event, at)) if at.elapsed() > LATE => {
                         stale = Some(Event::Stale(event));
                         Some(Event::Late(at.elapsed()))

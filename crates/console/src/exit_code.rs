@@ -1,4 +1,4 @@
-//! Owns how the console ends: the exit code of each failure, and the last sentence.
+//! Exit codes of the console, and the sentences that it ends with.
 
 use std::process::ExitCode;
 
@@ -108,7 +108,7 @@ pub(crate) fn report(ended: anyhow::Result<ExitCode>) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let code = error.downcast_ref::<Failure>().map(|failure| failure.code);
-            // It prints the sentence; the code is ours.
+            // Prints the sentence; the code of a `Failure` replaces the general one.
             let general = p2p_shared::os::exit_code(Err(error));
             code.map_or(general, ExitCode::from)
         }

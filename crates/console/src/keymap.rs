@@ -1,4 +1,4 @@
-//! Owns the keys: one table from which dispatch, footer and help come. It does nothing itself.
+//! The table of keys, from which dispatch, footer and help are made.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 

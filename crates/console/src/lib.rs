@@ -51,7 +51,7 @@ pub fn run_with(options: Options, parts: AppParts) -> ExitCode {
 
 fn start(options: Options, parts: AppParts) -> anyhow::Result<ExitCode> {
     let mut log_options = options.common.log_options("p2p-console");
-    // Standard output and error are for what was asked for; only errors go beside it.
+    // Standard error is for the command's own output; of the log, only errors are printed there.
     log_options.verbosity -= 2;
     let _logs = logging::start(log_options);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -59,7 +59,7 @@ fn start(options: Options, parts: AppParts) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     let ended = runtime.block_on(Box::pin(cli::run(options, parts)));
-    // A name that is being looked up would hold the end up.
+    // A name lookup that hangs would delay the exit.
     runtime.shutdown_background();
     ended
 }

@@ -1,4 +1,4 @@
-//! `p2p-console`: reads the command line and does what it says.
+//! `p2p-console`: runs what the command line asks for.
 
 use std::process::ExitCode;
 

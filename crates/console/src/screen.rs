@@ -1,5 +1,4 @@
-//! Owns what the application and its drawing both know of the screen: where each pane is, how things
-//! look, and the lines of the pages that scroll.
+//! What application and view share of the screen: the areas, the looks, and the pages that scroll.
 
 pub mod help;
 pub mod layout;

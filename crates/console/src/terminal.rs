@@ -1,4 +1,4 @@
-//! Owns the terminal: what is switched on at the start, and the one teardown for every way out.
+//! The terminal: what is switched on at the start, and the one teardown for every way out.
 
 pub(crate) mod input;
 mod keyboard_flags;
@@ -116,7 +116,7 @@ pub(crate) fn leave() {
         return;
     }
     let mut out = io::stdout();
-    // Twice: those of an armed console may lie over the first. Popping too many does nothing.
+    // Twice: an armed console has pushed flags twice. Popping too many does nothing.
     let _ = queue!(
         out,
         PopKeyboardEnhancementFlags,
@@ -124,7 +124,7 @@ pub(crate) fn leave() {
         DisableMouseCapture,
         DisableFocusChange,
         DisableBracketedPaste,
-        // tmux that was resized meanwhile takes lines of this screen over into the first.
+        // After a resize, tmux would take lines of this screen over into the first one.
         cursor::MoveTo(0, 0),
         terminal::Clear(terminal::ClearType::FromCursorDown),
         terminal::LeaveAlternateScreen,
@@ -137,7 +137,7 @@ pub(crate) fn leave() {
 
 /// Restores the line editing of a terminal that takes no output.
 pub(crate) fn leave_raw_mode() {
-    // Whether or not somebody is at [`leave`]: it may be stuck there.
+    // Even while [`leave`] runs: it may be stuck.
     let _ = terminal::disable_raw_mode();
 }
 

@@ -1,4 +1,4 @@
-//! Owns how values become short texts: escaped, cut to columns, with units; and what is said of runs.
+//! Short texts of values: escaped, cut to columns, with units; and texts of runs.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Escapes text from outside, and cuts it to so many columns.
 pub fn fit(text: &str, columns: usize) -> String {
-    // A character takes a column or none: what is cut here would not have been seen.
+    // Cut early: hardly any text needs more characters than this for so many columns.
     let shown = Escaped(text).cut(columns * 4 + 8).to_string();
     if shown.width() <= columns {
         return shown;

@@ -1,4 +1,4 @@
-//! Owns drawing: the whole screen from its panes. It changes nothing.
+//! Draws the whole screen from its panes. Changes nothing.
 //!
 //! ```text
 //!   ┌ header ─ screens, router, key ─────────┐
@@ -23,6 +23,9 @@ mod strip;
 mod too_small;
 
 use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Paragraph};
 
 use crate::app::App;
 use crate::keymap::Screen;
@@ -48,6 +51,12 @@ pub fn render(frame: &mut Frame<'_>, app: &App) {
     }
     footer::render_line(frame, areas.line, app);
     footer::render(frame, areas.footer, app);
+}
+
+/// Draws lines in a frame with a title.
+fn pane<'a>(frame: &mut Frame<'_>, area: Rect, title: impl Into<Line<'a>>, lines: Vec<Line<'a>>) {
+    let block = Block::bordered().title(title);
+    frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
 #[cfg(test)]

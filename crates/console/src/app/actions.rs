@@ -1,4 +1,4 @@
-//! Owns what actions do, and how orders of driving become messages.
+//! Performs the actions of keys, and turns orders of driving into messages.
 
 use p2p_shared::names::Argument;
 use p2p_shared::protocol::{ConsoleToRouter, ControlRequest};
@@ -26,7 +26,7 @@ impl App {
             Action::Stop => self.stop(),
             Action::Arm => self.arm(),
             Action::Escape => self.escape(),
-            // Their strokes come earlier: they have a press, a hold and a release.
+            // Handled before, since they have a press, a hold and a release.
             Action::Move(_) => {}
             Action::Grant => self.answer_request(ControlRequest::Grant),
             Action::Deny => self.answer_request(ControlRequest::Deny),
@@ -57,7 +57,7 @@ impl App {
             Action::Cancel => {
                 if let Some(run) = self.commands.run.as_mut().filter(|run| run.is_open()) {
                     let request = run.request;
-                    // The router tells no more of it.
+                    // The router reports nothing more of this run.
                     run.progress = RunProgress::Cancelled;
                     self.effects
                         .push(Effect::Send(ConsoleToRouter::Cancel { request }));

@@ -1,5 +1,5 @@
-//! Owns the sentences of the full-width banner: a hop that is lost, a request for control. It says which hop,
-//! since when, when the car stops itself, and when the next try is.
+//! The sentences of the banner: a lost connection, or a request for control. They say which
+//! connection is lost, since when, when the car stops itself, and when the next attempt is.
 
 use std::time::{Duration, Instant};
 

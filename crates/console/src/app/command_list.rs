@@ -1,5 +1,5 @@
-//! Owns what the Commands screen shows: the car's commands, and the output of the one that runs.
-//! Pure, of bounded memory.
+//! The car's commands, and the output of the run that was started on the Commands screen. Pure, of
+//! bounded memory.
 
 use bytes::Bytes;
 use p2p_shared::names::{CommandName, RunId};

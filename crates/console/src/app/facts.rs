@@ -1,5 +1,4 @@
-//! Owns how the application's state becomes the facts that driving goes by, and since when the
-//! way to the car is healthy.
+//! Gathers the facts that driving decides by, and notes since when the way to the car is healthy.
 
 use std::time::{Duration, Instant};
 
@@ -57,7 +56,7 @@ impl App {
         let ours = self.rtts.last().max(waiting)?;
         let link = self.link()?;
         let both = ours + link.rtts.last().unwrap_or_default();
-        // Only to a driver do ticks come steadily.
+        // Ticks come steadily only while this console drives.
         let silence = link
             .tick
             .map(|(_, at)| age(at))

@@ -1,5 +1,5 @@
-//! Owns what the console knows of every link: a picture that follows the router's snapshot and
-//! feed. Pure; it sends nothing.
+//! What the console knows of every link, from the router's snapshots and events. Pure; sends
+//! nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -100,7 +100,7 @@ impl Fleet {
         let rtts_us = std::mem::take(&mut info.rtts_us);
         let moving = info.moving.take();
         let port = info.service_port;
-        // What another car left on this port says nothing of this one.
+        // The port may have been another car's.
         let old = self.links.remove(&port);
         let old = old.filter(|old| old.info.name == info.name);
         let mut link = FleetLink {

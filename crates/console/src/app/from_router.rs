@@ -1,4 +1,4 @@
-//! Owns what the router's messages change.
+//! Applies events of the connection and messages of the router.
 
 use std::time::{Duration, Instant};
 
@@ -119,7 +119,7 @@ impl App {
                     self.dirty = true;
                 }
             }
-            // Only `send` asks.
+            // Only the command `send` asks for this.
             RouterToConsole::Run { .. } => {}
             RouterToConsole::Refused { press, message, .. } => {
                 self.drive.refused(press);
@@ -207,7 +207,7 @@ impl App {
                     self.warn_if_slow(moving.command.as_str(), took, "to start");
                 }
             }
-            // One that sets a pin and exits: it moved the car some time before its end.
+            // A command that sets a pin and exits moved the car at some time before its end.
             MotionEvent::Ended {
                 end: End::Exit(_),
                 exec_us,
@@ -263,7 +263,7 @@ impl App {
         }
         let again = self.chosen_name.is_some();
         let found = match (&self.chosen_name, &self.setup.wanted) {
-            // One that was lost is waited for; the operator may choose another meanwhile.
+            // The lost link is waited for; the operator may choose another meanwhile.
             (Some(name), wanted) => self
                 .fleet
                 .iter()
@@ -287,7 +287,7 @@ impl App {
             && self.has_snapshot
             && !self.fleet.is_empty()
         {
-            // Several: the first is selected, and the operator chooses.
+            // With several links, the first is selected and the operator chooses.
             let first = self.fleet.iter().next();
             self.set_chosen(first.map(|link| link.info.service_port));
             self.may_choose_screen = false;

@@ -1,4 +1,4 @@
-//! Owns what keys, mouse, paste, size and focus change.
+//! Applies events of the terminal: keys, mouse, paste, size and focus.
 
 use crossterm::event::{
     Event as Input, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind,
@@ -21,7 +21,7 @@ impl App {
                 if let Some(field) = &mut self.field {
                     field.paste(&text);
                 } else {
-                    // Whoever pastes into a driving console meant another window.
+                    // A paste into a driving console was meant for another window.
                     self.drive_with(|drive, _| drive.release_all());
                 }
             }
@@ -104,7 +104,7 @@ impl App {
         let Some(action) = action else {
             return;
         };
-        // What is held down moves a selection, and does nothing else over and over.
+        // Repeats of a held key only move the selection.
         if stroke == KeyStroke::Repeat && !matches!(action, Action::Lines(_) | Action::Pages(_)) {
             return;
         }

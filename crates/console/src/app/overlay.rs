@@ -1,4 +1,4 @@
-//! Owns the page that covers a screen, the help or one run: its lines, and how far it is scrolled.
+//! The page that covers a screen (the help, or one run): its lines, and how far it is scrolled.
 
 use p2p_shared::names::RunId;
 use ratatui::layout::Rect;

@@ -1,5 +1,4 @@
-//! Owns what is known of the round trips over one hop: the last ones, their percentiles and
-//! jitter. Pure.
+//! The round trips over one connection: the last ones, percentiles, jitter. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -50,7 +49,7 @@ impl RoundTrips {
             self.all = Histogram::new(DIGITS).ok();
         }
         if let Some(all) = &mut self.all {
-            // It resizes itself; a value beyond what it can hold is an hour and more.
+            // The histogram resizes itself; only values above an hour are too large.
             let _ = all.record(u64::from(rtt_us));
         }
     }

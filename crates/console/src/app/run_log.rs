@@ -1,5 +1,5 @@
-//! Owns the runs that the console has seen, and which of them the Log screen shows: the newest,
-//! or a view that stands still while recording goes on. Pure, of bounded memory.
+//! The runs that the console has seen, and which of them the Log screen shows: the newest, or a
+//! view that is held while more runs are recorded. Pure, of bounded memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Owns runs as JSON lines: what `s` saves, and what `replay` reads; both in the form of the
-//! router's own log.
+//! Runs as JSON lines, in the format of the router's log: written by the Save key, read by
+//! `replay`.
 
 use std::time::{Duration, UNIX_EPOCH};
 

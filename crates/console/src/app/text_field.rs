@@ -1,4 +1,4 @@
-//! Owns a line that is being typed, and what it is for. Pure.
+//! A line that is being typed, and what it is for. Pure.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use p2p_shared::text::is_hidden;

@@ -1,4 +1,4 @@
-//! Owns the words of the application: what happens to it, what it wants done, how it stands.
+//! Types of the application: events, effects, and the state of the connection.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
-//! Owns the connection of one command (`list`, `send`): up to the router's first snapshot, or why
-//! there is none.
+//! The connection of one command (`list`, `send`) to a router that has sent its first snapshot.
 
 use std::time::Duration;
 

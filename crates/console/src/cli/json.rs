@@ -1,4 +1,4 @@
-//! Owns what scripts get: one JSON value a line, with names that stay.
+//! The JSON for scripts: one value a line, with stable names.
 
 use std::time::Duration;
 

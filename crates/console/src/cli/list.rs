@@ -1,4 +1,4 @@
-//! Owns `list`: the links of a router, a line each.
+//! `list`: prints the links of a router, a line each.
 
 use std::process::ExitCode;
 use std::time::Duration;

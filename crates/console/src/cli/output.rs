@@ -1,4 +1,4 @@
-//! Owns standard output: whole lines, and a quiet end when its reader goes away.
+//! Prints on standard output in whole lines. A reader that goes away ends the program quietly.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -45,7 +45,7 @@ pub(super) fn print_output(bytes: &[u8]) -> io::Result<bool> {
 /// Prints standard error of a command in the same way.
 pub(super) fn print_stderr(bytes: &[u8]) {
     let mut err = io::stderr().lock();
-    // Nobody could be told.
+    // A failure could not be reported anywhere.
     let _ = if err.is_terminal() {
         err.write_all(for_terminal(bytes).as_bytes())
     } else {

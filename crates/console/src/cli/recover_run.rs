@@ -1,5 +1,5 @@
-//! Owns finding out what became of a run whose answer was lost on its way: its car remembers, and
-//! is asked when it is back.
+//! Finds out what became of a run whose answer was lost: the car remembers, and is asked when it is
+//! back.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Owns `replay`: reads a past log, and prints its runs where there is no terminal.
+//! `replay`: reads a past log, and prints its runs where there is no terminal.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! Owns `send`: runs one command, prints its output as it comes, and ends with its exit code.
+//! `send`: runs one command, prints its output as it comes, and ends with its exit code.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -202,7 +202,7 @@ impl RunPrinter {
                 exec_us,
                 stderr,
             } => return Ok(Some(self.finished(end, exec_us, &stderr)?)),
-            // Nobody knows whether it ran, as when the link is lost.
+            // Whether the command ran is unknown, as when the link is lost.
             SendEvent::Refused {
                 refusal: Some(Refusal::WorkerLost),
                 message,

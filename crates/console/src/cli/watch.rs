@@ -1,4 +1,4 @@
-//! Owns `watch`: prints each event as a line without escapes, for logs and pipes.
+//! `watch`: prints each event as a line without escapes, for logs and pipes.
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,5 +1,5 @@
-//! Owns what waits to be sent to the router: of driving the newest alone, stops always first,
-//! everything else in order and bounded. Pure.
+//! Messages that wait to be sent: stops first, of driving only the newest, everything else in order
+//! and bounded. Pure.
 
 use std::collections::VecDeque;
 
@@ -33,20 +33,20 @@ impl Outbox {
                 self.drive = Some(message);
             }
             ConsoleToRouter::Watch { .. } => {
-                // Only the last counts, and it is never lost.
+                // Only the last one counts, and it is never dropped.
                 self.others
                     .retain(|other| !matches!(other, ConsoleToRouter::Watch { .. }));
                 self.others.push_back(message);
             }
-            // Control is given back only after the press has ended, and taken before one begins. Of
-            // one car only the last wish counts, and it is never lost.
+            // Sent after a release and before a press. For each car only the last one counts, and
+            // it is never dropped.
             ConsoleToRouter::Control { service_port, .. } => {
                 self.others.retain(|other| {
                     !matches!(other, ConsoleToRouter::Control { service_port: port, .. } if *port == service_port)
                 });
                 self.others.push_back(message);
             }
-            // A run that gets no more window stands still for ever: they add up.
+            // A run that gets no more window would wait for ever: windows are added up.
             ConsoleToRouter::Window { request, more } => {
                 let waits = self.others.iter_mut().find_map(|other| match other {
                     ConsoleToRouter::Window {

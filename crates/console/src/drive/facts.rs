@@ -1,5 +1,5 @@
-//! Owns what driving has to know of the world: who has control, how the link is. Plain values,
-//! gathered by the application each time.
+//! What driving decides by: who has control, and how the links are. Plain values, gathered by the
+//! application each time.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Owns what the operator holds down, and when that counts as let go: by the terminal's own
-//! report of the release where there is one, else by silence. Pure.
+//! A direction that the operator holds down, and when it counts as released: by the terminal's
+//! report of the release, or else by silence. Pure.
 
 use std::time::{Duration, Instant};
 
@@ -180,8 +180,8 @@ impl Hold {
             return;
         }
         self.repeats += 1;
-        // The first gap is the keyboard's delay, not its interval. Then quick to grow: a late
-        // repeat must not look like a release.
+        // The first gap is the keyboard's delay, not its interval. After it, the interval grows
+        // faster than it shrinks: a late repeat must not look like a release.
         self.repeat = Some(match self.repeat {
             Some(before) if self.repeats > 2 && gap < before => (before * 3 + gap) / 4,
             Some(before) if self.repeats > 2 => (before + gap) / 2,

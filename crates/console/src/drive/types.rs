@@ -1,5 +1,4 @@
-//! Owns the words of driving: its states, what a key says, what is to be sent, and why nothing
-//! comes of it.
+//! Types of driving: states, key strokes, orders, and reasons why nothing moves.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Owns the help page: the key table, and the rules that a driver should know.
+//! The help page: the keys of a screen, and rules that a driver should know.
 
 use ratatui::text::Line;
 

@@ -1,4 +1,4 @@
-//! Owns where each pane is: from the terminal's size alone. Drawing and mouse both ask it.
+//! Areas of the screen, from the terminal's size. Used for drawing and for the mouse.
 
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 

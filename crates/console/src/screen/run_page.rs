@@ -1,4 +1,4 @@
-//! Owns one run shown whole: who, what, when, what became of it, its output.
+//! The page of one run: command, origin, result and output.
 
 use std::time::Duration;
 

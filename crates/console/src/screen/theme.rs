@@ -1,5 +1,5 @@
-//! Owns how things look: the 16 ANSI colours on the terminal's own background, or none. What a
-//! colour says, a word or a glyph beside it says too.
+//! Looks: the 16 ANSI colours on the terminal's own background, or none. Every colour has a word or
+//! a glyph that says the same.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! Owns reading the terminal: one thread that looks whether it is still there before each read,
-//! says all the time that it is alive, and marks as stale what waited while the program didn't run.
+//! Reads the terminal in a thread of its own. The thread checks that the terminal is still there
+//! before each read, shows all the time that it runs, and marks input as stale that waited while
+//! the program did not run.
 
 use std::io;
 use std::sync::Arc;
@@ -67,8 +68,8 @@ impl InputReader {
     fn run(&self, events: &mpsc::Sender<TerminalInput>) {
         let mut known = size();
         loop {
-            // crossterm tells of a new size, but not always: where keys come at the same moment
-            // it forgets the signal, and what was thrown away may have held it.
+            // crossterm reports a new size, but not always: when keys come at the same moment it
+            // forgets the signal, and discarded events may have included it.
             let now = size();
             if now != known {
                 known = now;
@@ -97,7 +98,7 @@ impl InputReader {
                 continue;
             }
             self.mark_alive();
-            // Also without input: a new size comes as a signal, which crossterm keeps.
+            // Polled without input too: crossterm keeps a new size, which comes as a signal.
             while let Ok(true) = event::poll(Duration::ZERO) {
                 let Ok(event) = event::read() else { return };
                 self.mark_alive();

@@ -1,5 +1,6 @@
-//! Owns which keyboard enhancement flags the terminal has granted. crossterm 0.29 asks too, but
-//! its `query_keyboard_enhancement_flags` is not exported, and what is only says "some".
+//! Asks the terminal which keyboard enhancement flags it has granted. crossterm 0.29 asks too, but
+//! its `query_keyboard_enhancement_flags` is not exported, and the function that is exported says
+//! only whether there are any.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};

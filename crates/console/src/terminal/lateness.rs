@@ -1,4 +1,4 @@
-//! Owns how late a loop is, by a clock that goes on while the machine sleeps.
+//! Measures how late a loop runs, by a clock that goes on while the machine sleeps.
 
 use std::time::Duration;
 

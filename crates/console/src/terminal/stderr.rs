@@ -1,5 +1,5 @@
-//! Owns standard error while the screens are shown: nothing may be printed over them, by logs,
-//! libraries or the allocator.
+//! Silences standard error while the screens are shown: logs, libraries and the allocator must not
+//! print over them.
 
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! Owns the Commands screen: what the car can do, and the output of what runs.
+//! Draws the Commands screen: the car's commands, and the output of a run.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Wrap};
 
+use super::pane;
 use crate::app::App;
 use crate::app::command_list::{RunProgress, SentRun};
 use crate::screen::run_page::output_lines;
@@ -16,7 +17,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let parts = if area.width >= 60 {
         Layout::horizontal([Constraint::Length(30), Constraint::Min(20)])
     } else {
-        // A list of which no line is seen can't be chosen from.
+        // At least one line of the list must be visible.
         Layout::vertical([
             Constraint::Max((area.height / 2).max(3)),
             Constraint::Min(0),
@@ -99,10 +100,7 @@ fn render_output(frame: &mut Frame<'_>, area: Rect, app: &App) {
     lines.push(end);
     let title = format!("{} {}", run.command, run.arguments);
     let title = format!(" {} ", fit(title.trim_end(), width));
-    frame.render_widget(
-        Paragraph::new(lines).block(Block::bordered().title(title)),
-        area,
-    );
+    pane(frame, area, title, lines);
 }
 
 fn progress(run: &SentRun) -> String {

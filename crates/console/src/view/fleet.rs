@@ -1,4 +1,4 @@
-//! Owns the Fleet screen: a line a link. Without one, the line that would make one.
+//! Draws the Fleet screen: a line for each link. Without links, it shows how to start one.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
@@ -145,7 +145,7 @@ fn empty(frame: &mut Frame<'_>, area: Rect, app: &App) {
             vec![
                 Line::from(format!("Waiting for {} …", fit(&app.setup.router, 60))),
                 Line::default(),
-                // Whole: the banner may have no room for what is to be done.
+                // The whole sentence: the banner may have no room for the advice in it.
                 Line::from(fit(why, 400)),
             ]
         }

@@ -1,4 +1,4 @@
-//! Owns the last lines: a notice or what is typed, and the keys, which come from the key table.
+//! Draws the last lines: a notice or the text field, and the keys of the screen.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -20,7 +20,7 @@ pub(super) fn render_line(frame: &mut Frame<'_>, area: Rect, app: &App) {
             FieldPurpose::Arguments => "arguments",
         };
         let room = width.saturating_sub(what.len() + 4);
-        // The end is where one types.
+        // The end of the text is shown, where the cursor is.
         let wide = field.text.width().saturating_sub(room);
         let mut skipped = 0;
         let shown: String = field
@@ -63,7 +63,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
             && (!nothing_but_stop || matches!(b.short, "STOP" | "quit"))
             && !(app.is_replay() && b.short == "STOP")
     });
-    // The way out and the way to all other keys come before what a screen has of its own.
+    // Stop, help and quit are shown before the keys of the screen.
     let always = |b: &KeyBinding| matches!(b.short, "STOP" | "help" | "quit");
     let wide = |b: &KeyBinding| format!(" {} {} ", b.label, b.short).width();
     let mut kept: usize = shown.clone().filter(|b| always(b)).map(wide).sum();

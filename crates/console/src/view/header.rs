@@ -1,5 +1,4 @@
-//! Owns the two pinned lines (which screen, which router, how the chosen car is) and the banner
-//! below them.
+//! Draws the two pinned lines (screens, router, state of the chosen car) and the banner below.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -48,7 +47,7 @@ fn stop_failed(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
         " ‼ STOP FAILED: {} may still move",
         fit(name, width.saturating_sub(40))
     );
-    // Where it is narrow, what is to be done goes before why.
+    // Without room for both, the advice is more important than the reason.
     let end = app.link().and_then(FleetLink::failed_stop);
     let why = end.filter(|_| width >= 100).map_or(String::new(), |end| {
         format!(" ({})", crate::text::end_text(end))
@@ -142,7 +141,7 @@ fn state<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
         format!("RTT {}{}", short(rtt), round_trip_word(rtt))
     });
     let driver = match app.holder() {
-        // Nobody here knows.
+        // Unknown without a connection.
         _ if !is_up => String::new(),
         ControlHolder::Nobody => "free".to_owned(),
         ControlHolder::Us { .. } => "you drive".to_owned(),

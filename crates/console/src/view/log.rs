@@ -1,11 +1,10 @@
-//! Owns the Log screen: every run, newest first; its title says whether the view moves.
+//! Draws the Log screen: every run, newest first. Its title says whether the view is held.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
-use ratatui::widgets::{Block, Paragraph};
 
-use super::runs;
+use super::{pane, runs};
 use crate::app::App;
 use crate::text::fit;
 
@@ -14,7 +13,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let log = &app.log;
     let rows = usize::from(area.height.saturating_sub(2)).max(1);
     let width = usize::from(area.width.saturating_sub(2));
-    // The selected line stays in sight; the newest is on top.
+    // Keeps the selected line visible; the newest run is on top.
     let first = log.selected().saturating_sub(rows - 1);
     let lines: Vec<Line<'_>> = log
         .shown()
@@ -43,8 +42,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
         lines => lines,
     };
     let title = fit(&title(app), usize::from(area.width.saturating_sub(4)));
-    let block = Block::bordered().title(title);
-    frame.render_widget(Paragraph::new(lines).block(block), area);
+    pane(frame, area, title, lines);
 }
 
 fn title(app: &App) -> String {

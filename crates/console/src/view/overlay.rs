@@ -1,9 +1,9 @@
-//! Owns drawing what covers a screen: the help or one run, in a frame, scrolled.
+//! Draws the page that covers a screen, in a frame, scrolled.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::widgets::{Block, Paragraph};
 
+use super::pane;
 use crate::app::overlay::hidden_lines;
 use crate::app::{App, Overlay, Page};
 
@@ -21,7 +21,6 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, overlay: Over
         Page::Help => format!("Keys on {}", app.screen.name()),
         Page::Run(id) => format!("Run {id}"),
     };
-    let block = Block::bordered().title(format!(" {name} (Esc closes{more}) "));
-    let shown: Vec<_> = lines.into_iter().skip(top).collect();
-    frame.render_widget(Paragraph::new(shown).block(block), area);
+    let title = format!(" {name} (Esc closes{more}) ");
+    pane(frame, area, title, lines.into_iter().skip(top).collect());
 }

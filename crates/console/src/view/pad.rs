@@ -1,5 +1,5 @@
-//! Owns the pad: four directions and stop, lit by what the car acknowledged. What is only asked
-//! for is marked, not lit.
+//! Draws the pad: four directions and stop. The direction that the car acknowledged is lit; one
+//! that is only asked for has a double frame.
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Rect};

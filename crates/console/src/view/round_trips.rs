@@ -1,13 +1,13 @@
-//! Owns the pane of round trips: both hops, jitter, a sparkline, and a histogram where there is
-//! room.
+//! Draws the pane of round trips: both connections, jitter, a sparkline, and a histogram where
+//! there is room.
 
 use std::time::Duration;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph};
 
+use super::pane;
 use crate::app::App;
 use crate::app::round_trips::{BARS, RoundTrips};
 use crate::screen::theme::Theme;
@@ -33,8 +33,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
         lines.extend(histogram(&link.rtts, inner, theme));
     }
     let title = format!(" Round trips, jitter {} ", short(link.rtts.jitter()));
-    let pane = Paragraph::new(lines).block(Block::bordered().title(title));
-    frame.render_widget(pane, area);
+    pane(frame, area, title, lines);
 }
 
 fn hop<'a>(name: &'a str, rtts: &RoundTrips, width: usize, theme: Theme) -> Line<'a> {

@@ -1,15 +1,15 @@
-//! Owns how a run becomes a line of a table, and the table on the Drive screen.
+//! Draws a run as a line of a table, and the table of runs on the Drive screen.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2p_shared::protocol::RunInfo;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::Line;
-use ratatui::widgets::{Block, Paragraph};
 use unicode_width::UnicodeWidthStr;
 
+use super::pane;
 use crate::app::App;
 use crate::screen::theme::Theme;
 use crate::text::{
@@ -30,24 +30,15 @@ pub(super) fn of_car(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let [left, right] = parts.areas(area);
     let width = usize::from(left.width.saturating_sub(2));
     let rows = usize::from(left.height.saturating_sub(2));
-    let lines: Vec<Line<'_>> = app
-        .log
-        .of_link(link.info.service_port)
-        .take(rows)
-        .map(|run| line(run, width, false, theme))
-        .collect();
-    let block = Block::bordered().title(" Commands, newest first ");
-    frame.render_widget(Paragraph::new(lines).block(block), left);
+    let runs = app.log.of_link(link.info.service_port).take(rows);
+    let runs = runs.map(|run| line(run, width, false, theme)).collect();
+    pane(frame, left, " Commands, newest first ", runs);
     let width = usize::from(right.width.saturating_sub(2));
-    let events: Vec<Line<'_>> = link
-        .events
-        .iter()
-        .rev()
-        .take(rows)
-        .map(|(at, text)| Line::from(fit(&format!("{:>6}  {text}", ago(*at, app.now)), width)))
-        .collect();
-    let block = Block::bordered().title(" The car says ");
-    frame.render_widget(Paragraph::new(events).block(block), right);
+    let event = |(at, text): &(Instant, String)| {
+        Line::from(fit(&format!("{:>6}  {text}", ago(*at, app.now)), width))
+    };
+    let events = link.events.iter().rev().take(rows).map(event).collect();
+    pane(frame, right, " The car says ", events);
 }
 
 /// A run as a line: time, source, command, result, and where the time went.

@@ -1,4 +1,4 @@
-//! Owns the Drive screen where there is little room: the three facts, what to do, the hops.
+//! Draws the Drive screen where there is little room: the three facts, what to do, the round trips.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;

@@ -1,4 +1,5 @@
-//! Owns what is shown where nothing fits: the size that is needed, and the two keys that work.
+//! Draws what fits into a tiny terminal: the state, the size that is needed, and the two keys that
+//! work.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
