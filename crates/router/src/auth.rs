@@ -1,5 +1,4 @@
-//! Keys, sessions and certificates: who a caller is, what a caller may do, and what the router shows
-//! of itself.
+//! Keys, session cookies and the router's certificate: identity and rights of callers.
 
 pub(crate) mod access;
 pub mod bootstrap_keys;

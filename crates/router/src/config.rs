@@ -1,4 +1,4 @@
-//! Owns the command line of `p2p-router`.
+//! Command line of `p2p-router`, and the values that a router is started with.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -18,38 +18,37 @@ use crate::net::limits;
 use crate::ops::inherited_listeners::InheritedListeners;
 use crate::ops::state_file::StateFile;
 
-/// What a router needs to know.
+/// Values that a router is started with.
 #[derive(Debug)]
 pub struct Config {
-    /// Where it listens, main port and service ports alike.
+    /// Address of main port and service ports.
     pub bind: IpAddr,
-    /// The main port; 0: any.
+    /// Main port; 0: any.
     pub port: u16,
-    /// The service ports that may be asked for.
+    /// Service ports that inners may ask for.
     pub service_ports: PortRange,
-    /// The keys; `None`: everyone may do everything (`--open`).
+    /// Keys; `None`: everyone may do everything (`--open`).
     pub keys: Option<KeyStore>,
-    /// What is shown to those who connect by TLS; `None`: nobody can, and what is plain is taken
-    /// from anywhere.
+    /// Certificate for TLS; `None`: there is no TLS, and plain connections are accepted from
+    /// anywhere.
     pub certificate: Option<Certificate>,
-    /// The files that the certificate is from, if it is an authority's.
+    /// Files of the certificate, if it is an authority's.
     pub certificate_files: Option<CertificateFiles>,
-    /// Whether service ports take keys and commands without TLS, too.
+    /// True if service ports accept keys and commands without TLS, too.
     pub allow_plain_http: bool,
-    /// The names by which browsers reach the router, where it has no keys.
+    /// Names by which browsers reach a router without keys.
     pub host_names: Vec<HostName>,
     /// Most bytes of a request's body.
     pub max_body: usize,
-    /// How long callers are waited for.
+    /// Time limits for callers.
     pub patience: Patience,
     /// Most service ports of one key, or with `--open` of one address.
     pub max_links: usize,
-    /// What is run when a link is there for the first time or gone for good: a program and its
-    /// arguments.
+    /// Program and arguments of `--on-link`.
     pub on_link: Option<Vec<String>>,
-    /// Which service ports are open is kept here, to be opened again after a restart.
+    /// File of the open service ports, which are opened again after a restart.
     pub known_links: Option<StateFile>,
-    /// The sockets that we were given.
+    /// Sockets inherited from systemd or from the router before.
     pub sockets: InheritedListeners,
 }
 
@@ -148,7 +147,7 @@ pub enum Task {
     Man,
 }
 
-/// An address as the command line has it: IPv6 with or without brackets.
+/// Parses an address of the command line: IPv6 with or without brackets.
 #[derive(Debug, Clone, Copy)]
 pub struct BindAddress(pub IpAddr);
 
@@ -164,14 +163,14 @@ impl std::str::FromStr for BindAddress {
 }
 
 impl Options {
-    /// Where the keys are.
+    /// Returns the state directory.
     pub fn state_dir(&self) -> Result<PathBuf, os::NoStateDir> {
         self.state_dir
             .clone()
             .map_or_else(os::default_state_dir, Ok)
     }
 
-    /// Settings of which one needs another, wherever each comes from.
+    /// Checks settings that need each other, wherever each comes from.
     fn check(&self) -> Result<(), clap::Error> {
         let address = self.bind.0.to_canonical();
         if self.open && !self.open_to_everyone && !address.is_loopback() {
@@ -192,10 +191,11 @@ impl Options {
         Some(CertificateFiles { certificate, key })
     }
 
-    /// What the router shows to those who connect by TLS. Makes its own certificate if need be.
+    /// Reads the certificate. Makes the router's own if need be.
     ///
     /// # Errors
-    /// A `clap::Error` where the settings don't go together; else if it can't be read or kept.
+    /// A `clap::Error` if the settings don't go together; otherwise if the certificate can't be
+    /// read or stored.
     pub fn certificate(&self) -> anyhow::Result<Certificate> {
         self.check()?;
         Ok(match self.certificate_files() {
@@ -204,8 +204,8 @@ impl Options {
         })
     }
 
-    /// What keys that are made now know the router by: what is said here, else what it showed when
-    /// it was last started.
+    /// Returns the proof for keys that are made now: from the settings here, otherwise from the
+    /// certificate that the router had when it was last started.
     pub fn proof(&self) -> anyhow::Result<Proof> {
         let state_dir = self.state_dir()?;
         if self.certificate_files().is_none()
@@ -229,14 +229,14 @@ impl Options {
         })
     }
 
-    /// What a router with these sockets needs to know. Reads the keys and the certificate.
+    /// Makes the values for a router with these sockets. Reads the keys and the certificate.
     ///
     /// # Errors
-    /// A `clap::Error` where the settings don't go together; else if something can't be read.
+    /// A `clap::Error` if the settings don't go together; otherwise if something can't be read.
     pub fn config(&self, sockets: InheritedListeners) -> anyhow::Result<Config> {
         self.check()?;
         let certificate_files = self.certificate_files();
-        // Without keys there is nothing that a caller could know the router by.
+        // Without keys a caller has nothing to know the router by.
         let certificate = if self.open && certificate_files.is_none() {
             None
         } else {
@@ -259,7 +259,8 @@ impl Options {
             patience: Patience::default(),
             max_links: self.max_links,
             on_link: self.on_link.clone().map(CommandLine::into_words),
-            // Another time it may be another port, and then others' links are not ours.
+            // With any free port, the next start may have another one, and other ports saved under
+            // it.
             known_links: (self.port != 0)
                 .then(|| self.state_dir().ok())
                 .flatten()

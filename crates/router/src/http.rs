@@ -1,5 +1,5 @@
-//! HTTP as every port speaks it: connections, the form of answers, WebSockets, and what browsers say
-//! of a request.
+//! HTTP of every port: connections, the form of answers, WebSockets, and checks of browsers'
+//! requests.
 
 pub(crate) mod connection;
 pub(crate) mod csrf;

@@ -1,5 +1,5 @@
-//! What stands between a socket and its first request: who is let in, how fast, and how much of
-//! everything one owner may have.
+//! From a socket to its first request: which callers are accepted, how fast, and the quotas of each
+//! owner.
 
 pub(crate) mod accept;
 pub(crate) mod accept_rate;

@@ -1,5 +1,4 @@
-//! What an operator needs: metrics, health, signals, sockets that are handed over, files of state,
-//! and the program that is told of links.
+//! Operation: metrics, health, signals, sockets that are handed over, state files, and `--on-link`.
 
 pub(crate) mod health;
 pub mod health_command;

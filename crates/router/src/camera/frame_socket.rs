@@ -1,6 +1,6 @@
-//! Owns a page's view of a camera: a WebSocket at `/frames` of a service port. The page says `next`
-//! for each picture that it has room for, and is sent the newest then; and how the camera is, where
-//! there is no picture to show that. It stays open when the link is lost.
+//! Serves `/frames`, a page's WebSocket for camera pictures. The page sends `next` for each picture
+//! that it has room for, and gets the newest one. While there is no picture it gets the camera's
+//! state as text. The socket stays open when the link is lost.
 //!
 //! ```text
 //!   page                              router
@@ -33,21 +33,21 @@ use crate::camera::viewer::{Gone, Viewer};
 use crate::net::quota::Rate;
 use crate::net::write_timeout::WriteTimeout;
 
-/// The page's word for: another picture.
+/// Request of a page for another picture.
 const NEXT: &str = "next";
-/// Most pictures that a page may have room for: the one that it shows while another comes.
+/// Most pictures that a page may have room for: the one that it shows, and one that is under way.
 const MOST_CREDITS: u8 = 2;
-/// A page that has asked for nothing for so long looks at something else: the camera needn't go on
-/// for it.
+/// Time without a request after which a page doesn't count as a viewer: the camera needn't run for
+/// it.
 const LOOKS_AWAY: Duration = Duration::from_secs(10);
-/// What a page may say in a second: twice for each picture of the fastest camera.
+/// Most messages of a page in a second: two for each picture of the fastest camera.
 const WORDS: f64 = 240.0;
-/// How long a page gets to take our close.
+/// Time for a page to take the close frame.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<PictureWriter<WriteTimeout<Transport>>>;
 
-/// A page says little, and is written to without delay.
+/// Limits of the WebSocket: a page sends little, and is written to without delay.
 fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(1024)
@@ -91,26 +91,26 @@ pub(crate) async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
         };
         let reason = reason.into();
         let closing = view.socket.close(Some(CloseFrame { code, reason }));
-        // Whoever doesn't listen does without.
+        // A page that doesn't read does without the close.
         let _ = tokio::time::timeout(FAREWELL, closing).await;
     }
 }
 
-/// One view: the task that alone reads and writes its socket.
+/// One viewer's task, which alone reads and writes the socket.
 struct View {
     viewer: Viewer,
     socket: Socket,
     is_flushed: bool,
-    /// How many pictures the page has room for.
+    /// Number of pictures that the page has room for.
     credits: u8,
     asked: Instant,
     words: Rate,
     keepalive: Keepalive,
 }
 
-/// What became of the socket.
+/// Event of the socket.
 enum Event {
-    /// All is out.
+    /// Everything queued is written.
     Out,
     Heard(Message),
     Over,
@@ -152,7 +152,7 @@ impl View {
         }
     }
 
-    /// The page has said something.
+    /// Takes a message of the page.
     fn heard(&mut self, message: &Message, now: Instant) -> Result<(), Unwanted> {
         self.keepalive.on_traffic(now);
         match message {
@@ -161,7 +161,7 @@ impl View {
                 self.asked = now;
                 self.credits = MOST_CREDITS.min(self.credits + 1);
             }
-            // Words of a later version.
+            // Messages of a later version are ignored.
             Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
         if self.words.take(WORDS, now) {
@@ -171,7 +171,7 @@ impl View {
         }
     }
 
-    /// Says how the camera is, unless its pictures do.
+    /// Sends the camera's state, unless there are pictures.
     fn tell(&mut self) -> Result<(), Unwanted> {
         let said = match &*self.viewer.status.borrow_and_update() {
             Status::Shows => return Ok(()),
@@ -183,7 +183,7 @@ impl View {
         self.send(Message::text(said))
     }
 
-    /// Shows the newest picture, if there is one.
+    /// Sends the newest picture, if there is one.
     fn show(&mut self) {
         let newest = self.viewer.newest.borrow_and_update().clone();
         if let Some(picture) = newest {
@@ -201,10 +201,10 @@ impl View {
     }
 }
 
-/// A page that may not stay, or is gone.
+/// The page may not stay, or is gone.
 struct Unwanted;
 
-/// Writes what is to be written, and waits for what comes. May be dropped and called again.
+/// Writes what is queued, and waits for the next event. May be dropped and called again.
 async fn event(socket: &mut Socket, is_flushed: &mut bool) -> Event {
     std::future::poll_fn(|cx| {
         if !*is_flushed {

@@ -1,6 +1,5 @@
-//! Owns the form of `GET /video`: multipart/x-mixed-replace, as everything shows that shows MJPEG.
-//! There is never more than one picture that the viewer has not taken: the next is the newest when
-//! that is out.
+//! Format of `GET /video`: multipart/x-mixed-replace, which every MJPEG viewer understands. At most
+//! one picture is under way to a viewer; when it is written, the newest one follows.
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -9,14 +8,15 @@ use p2p_shared::protocol::Picture;
 use crate::camera::viewer::Viewer;
 use crate::http::flushed::Flushed;
 
-/// What stands between pictures. No JPEG has a line like it.
+/// Boundary between pictures. No JPEG has a line like it.
 pub(crate) const CONTENT_TYPE: &str = "multipart/x-mixed-replace; boundary=p2p-picture";
 const FIRST: &[u8] = b"--p2p-picture\r\n";
-/// Behind a picture: browsers show it when the next part begins.
+/// Start of the next part, sent right behind a picture: browsers show a picture when the next part
+/// begins.
 const NEXT: &[u8] = b"\r\n--p2p-picture\r\n";
 const LAST: &[u8] = b"\r\n--p2p-picture--\r\n";
 
-/// What of a picture is still to be said, in this order.
+/// Parts of a picture that are still to be sent, in this order.
 enum Part {
     Picture,
     Jpeg(Bytes),
@@ -24,14 +24,14 @@ enum Part {
     Over,
 }
 
-/// The pictures that this viewer gets, from this one on, until it has to go.
+/// Returns the stream of pictures for this viewer, from this one on, until the viewer has to go.
 pub(crate) fn pictures(
     mut viewer: Viewer,
     first: Picture,
     live: Flushed,
 ) -> BoxStream<'static, Bytes> {
     let gone = Box::pin(viewer.gone());
-    // It was the newest a moment ago.
+    // This picture was the newest a moment ago.
     viewer.newest.mark_unchanged();
     let begin = stream::once(std::future::ready(Bytes::from_static(FIRST)));
     let rest = stream::unfold(
@@ -68,7 +68,7 @@ pub(crate) fn pictures(
     begin.chain(rest).boxed()
 }
 
-/// The next picture; `None`: there will be none.
+/// Waits for the next picture; `None`: there will be none.
 async fn next(viewer: &mut Viewer) -> Option<Picture> {
     loop {
         viewer.newest.changed().await.ok()?;
@@ -79,14 +79,14 @@ async fn next(viewer: &mut Viewer) -> Option<Picture> {
     }
 }
 
-/// The headers of a picture: its time is that of the car's clock, in the form of mjpg-streamer.
+/// Returns the headers of a picture, with the time on the car's clock in mjpg-streamer's form.
 fn head(picture: &Picture) -> Bytes {
     let (length, time) = (picture.jpeg().len(), timestamp(picture));
     format!("Content-Type: image/jpeg\r\nContent-Length: {length}\r\nX-Timestamp: {time}\r\n\r\n")
         .into()
 }
 
-/// When it was captured: seconds of the car's own clock.
+/// Returns the capture time in seconds on the car's clock.
 pub(crate) fn timestamp(picture: &Picture) -> String {
     let ms = picture.captured_ms();
     format!("{}.{:03}", ms / 1000, ms % 1000)

@@ -1,6 +1,5 @@
-//! Owns how pictures get onto a WebSocket without being copied: a frame's head is written here and
-//! the picture's own memory behind it, between what the WebSocket's library writes, which waits for
-//! it meanwhile.
+//! Writes pictures onto a WebSocket without copying them: the head of a WebSocket frame, then the
+//! picture's own memory. The WebSocket library's writes wait meanwhile.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,11 +8,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection under a server's WebSocket.
+/// Connection under a server's WebSocket.
 #[derive(Debug)]
 pub(super) struct PictureWriter<S> {
     stream: S,
-    /// What is left of the picture that is being written.
+    /// Rest of the picture that is being written.
     head: Bytes,
     body: Bytes,
 }
@@ -27,8 +26,8 @@ impl<S: AsyncWrite + Unpin> PictureWriter<S> {
         }
     }
 
-    /// Begins a binary message. To be called where the library has nothing left to write, after a
-    /// flush; the next one writes it.
+    /// Begins a binary message; the next flush writes it. Call this only after a flush, when the
+    /// library has nothing left to write.
     pub(super) fn begin(&mut self, message: Bytes) {
         self.head = head(message.len());
         self.body = message;
@@ -51,13 +50,13 @@ impl<S: AsyncWrite + Unpin> PictureWriter<S> {
             self.head.advance(of_head);
             self.body.advance(written - of_head);
         }
-        // It may be the last who holds that memory.
+        // This may be the last owner of the memory.
         self.body = Bytes::new();
         Poll::Ready(Ok(()))
     }
 }
 
-/// The head of a frame that is a whole binary message of a server's (RFC 6455, 5.2).
+/// Makes the head of a server's frame that is a whole binary message (RFC 6455, 5.2).
 fn head(length: usize) -> Bytes {
     let mut head = vec![0x82];
     match (u8::try_from(length), u16::try_from(length)) {

@@ -1,5 +1,5 @@
-//! Owns one viewer of a camera, whatever way it watches: it is counted, it has a bound, and its end
-//! gives everything back.
+//! Counts one viewer of a camera, of any kind, within the viewers' quota. Dropping it gives
+//! everything back.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) struct Viewer {
     _permit: QuotaPermit,
 }
 
-/// Why a viewer has to go.
+/// Reason why a viewer has to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gone {
     Revoked,
@@ -32,7 +32,7 @@ pub(crate) enum Gone {
 }
 
 impl Viewer {
-    /// A viewer of this camera, until one of `closed` is cancelled.
+    /// Makes a viewer of this camera, until one of `closed` is cancelled.
     pub(crate) fn new(
         camera: Arc<Camera>,
         caller: Caller,
@@ -53,14 +53,14 @@ impl Viewer {
         }
     }
 
-    /// Whether it looks: a camera that nobody looks at is ended.
+    /// Sets whether the viewer watches: a camera that nobody watches is ended.
     pub(crate) fn looks(&mut self, looks: bool) {
         if looks != self.watching.is_some() {
             self.watching = looks.then(|| self.camera.watch());
         }
     }
 
-    /// Returns once it has to go.
+    /// Waits until the viewer has to go.
     pub(crate) fn gone(&self) -> impl Future<Output = Gone> + Send + 'static {
         let (caller, [router, port]) = (self.caller.clone(), self.closed.clone());
         async move {

@@ -1,6 +1,6 @@
-//! Owns an HTTP/1.1 connection: hyper speaks, and this sees to it that a caller is never left
-//! without an answer of ours, not for garbage nor for a request that stops halfway, and that it
-//! gets to read it.
+//! Serves an HTTP/1.1 connection with hyper, and makes sure that a caller always gets an answer
+//! with the router's headers, also to garbage or to a request that stops halfway, and gets to read
+//! it.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -27,29 +27,27 @@ mod guard;
 
 use guard::{Guard, GuardedBody, GuardedStream, Owed};
 
-/// Most bytes of a request's headers, its first line included, that are answered as asked.
+/// Most bytes of a request's headers, its first line included.
 pub(crate) const MAX_HEADERS: usize = 16 * 1024;
 pub(crate) const MAX_ADDRESS: usize = 8 * 1024;
-/// Where hyper itself gives up on a request: beyond our own limits, so that it is mostly we who
-/// answer.
+/// hyper's own limits: above the router's, so that mostly the router answers.
 const MAX_BUFFER: usize = 2 * MAX_HEADERS;
 const MAX_HEADER_COUNT: usize = 128;
 
-/// What a caller still sends when it was answered is read and thrown away, for it gets to read
-/// the answer only if nothing unread is left when we close (RFC 9112, 9.6): at most so much,
+/// Most bytes that are read and thrown away after an answer: the caller gets to read the answer only
+/// if no unread byte is left when the connection is closed (RFC 9112, 9.6).
 const THROWN_AWAY: u64 = 8 * 1024 * 1024;
-/// and at most so long.
+/// Longest time for that.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How long a caller is waited for.
+/// Time that a caller has.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// For a request's headers, whole.
+    /// For all headers of a request.
     pub headers: Duration,
-    /// For its body, whole.
+    /// For the whole body.
     pub body: Duration,
-    /// For the caller to read on when it has stopped reading its answer (nginx's
-    /// `send_timeout`).
+    /// For reading on, after the caller has stopped reading an answer (nginx's `send_timeout`).
     pub reading: Duration,
 }
 
@@ -63,8 +61,8 @@ impl Default for Patience {
     }
 }
 
-/// Answers requests on this connection until it ends or the pending has to go, which is after the
-/// present answer. `refuse` gives the answer to what is no request.
+/// Answers requests on this connection until it ends or `pending` is told to go, after the present
+/// answer. `refuse` makes the answer to what is not a request.
 pub(crate) async fn serve<H, F, B>(
     stream: Transport,
     pending: &PendingConnection,
@@ -83,7 +81,7 @@ pub(crate) async fn serve<H, F, B>(
     serve_with(patience, stream, pending, refuse, handle).await;
 }
 
-/// The same, with another patience.
+/// Does the same with other time limits.
 pub(crate) async fn serve_with<H, F, B>(
     patience: Patience,
     stream: Transport,
@@ -134,7 +132,7 @@ pub(crate) async fn serve_with<H, F, B>(
         None => {
             Pin::new(&mut connection).graceful_shutdown();
             if pending.is_sent_away() {
-                // It may be one of those that never read.
+                // The caller may be one that never reads.
                 let last = tokio::time::timeout(LINGER, &mut connection).await;
                 last.unwrap_or(Ok(()))
             } else {
@@ -162,7 +160,7 @@ pub(crate) async fn serve_with<H, F, B>(
     say_last(&mut stream, pending, last_words.map(refuse)).await;
 }
 
-/// Says this to one whose request nobody has read, and closes.
+/// Sends this answer to a caller whose request was not read, and closes.
 pub(crate) async fn turn_away(
     mut stream: Transport,
     pending: &PendingConnection,
@@ -171,7 +169,7 @@ pub(crate) async fn turn_away(
     say_last(&mut stream, pending, Some(last_words)).await;
 }
 
-/// A caller that doesn't take its last words in time does without.
+/// A caller that doesn't take the answer in time does without.
 async fn say_last(
     stream: &mut Transport,
     pending: &PendingConnection,
@@ -186,20 +184,20 @@ async fn say_last(
     let _ = tokio::time::timeout(linger, part(stream, last_words)).await;
 }
 
-/// Whether this answer has to be the last on its connection: the rest of a body that nobody
-/// reads must not be taken for the next request.
+/// Returns true if this answer has to be the last on its connection: the rest of an unread body
+/// must not be taken for the next request.
 fn leaves_body(method: &Method, status: StatusCode) -> bool {
     // Only a POST's is always read before it is answered, unless it is refused.
     method != Method::POST || status.is_client_error() || status.is_server_error()
 }
 
-/// The first byte of a request in this, if there is something of one.
+/// Returns the first byte of a request in these bytes, if there is one.
 fn begins(bytes: &[u8]) -> Option<u8> {
     bytes.iter().copied().find(|byte| !b"\r\n".contains(byte))
 }
 
-/// The first byte of what has come and nobody has read yet: it was us who didn't get to run until its
-/// time was over, or until all closed. Asks the kernel: tokio may not know of it before its next turn.
+/// Returns the first byte that has arrived and was not read yet: the router didn't get to run in
+/// time, or is closing. Asks the kernel, because tokio may not know of it before its next turn.
 pub(crate) fn what_has_come(stream: &Transport) -> Option<u8> {
     let mut bytes = [0; 16];
     let looked = recv(
@@ -211,18 +209,18 @@ pub(crate) fn what_has_come(stream: &Transport) -> Option<u8> {
     begins(&bytes[..length])
 }
 
-/// The status for a caller of whose request only the beginning has come.
+/// Returns the status for a caller whose request has only partly arrived.
 fn cut_off(ended: &hyper::Result<()>, is_closing: bool) -> Option<StatusCode> {
     match ended {
         _ if is_closing => Some(StatusCode::SERVICE_UNAVAILABLE),
         Err(error) if error.is_timeout() => Some(StatusCode::REQUEST_TIMEOUT),
         Err(_) => Some(StatusCode::BAD_REQUEST),
-        // It comes behind the last request that we answer here.
+        // This request came after the last one that is answered here.
         Ok(()) => None,
     }
 }
 
-/// Says the last words, and waits for the caller to read them and close.
+/// Sends the last answer, and waits for the caller to read it and close.
 async fn part(stream: &mut Transport, last_words: Option<Vec<u8>>) -> std::io::Result<()> {
     stream.write_all(&last_words.unwrap_or_default()).await?;
     stream.shutdown().await?;
@@ -231,14 +229,15 @@ async fn part(stream: &mut Transport, last_words: Option<Vec<u8>>) -> std::io::R
     Ok(())
 }
 
-/// The connection under an upgraded request, and what was read of it beyond the request.
+/// Returns the connection under an upgraded request, and the bytes that were read beyond the
+/// request.
 pub(crate) fn downcast(upgraded: hyper::upgrade::Upgraded) -> Option<(Transport, Vec<u8>)> {
     let parts = upgraded.downcast::<TokioIo<GuardedStream>>().ok()?;
     let stream = parts.io.into_inner().into_stream()?;
     Some((stream, parts.read_buf.into()))
 }
 
-/// The answer as bytes, after which the connection is closed.
+/// Encodes the answer, after which the connection is closed.
 fn closing_answer(response: Response<Bytes>) -> Vec<u8> {
     let (head, body) = response.into_parts();
     let mut text = format!("HTTP/1.1 {}\r\nconnection: close\r\n", head.status).into_bytes();

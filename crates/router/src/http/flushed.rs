@@ -1,12 +1,11 @@
-//! Owns how a body learns that what it gave so far is written: so that it makes the next part only
-//! then.
+//! Tells a body when its earlier parts are written, so that it makes the next part only then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-/// Whether all that an answer had to say so far is out: its body and its connection share this.
+/// Flag of an answer's body and its connection: true when everything so far is written.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flushed(Arc<Shared>);
 
@@ -17,12 +16,12 @@ struct Shared {
 }
 
 impl Flushed {
-    /// Something is said.
+    /// Reports a new part.
     pub(crate) fn say(&self) {
         self.0.is_waiting.store(true, Ordering::Relaxed);
     }
 
-    /// Everything is out.
+    /// Reports that everything is written.
     pub(crate) fn is_out(&self) {
         if self.0.is_waiting.swap(false, Ordering::Relaxed) {
             self.0.out.notify_one();

@@ -1,4 +1,4 @@
-//! Owns the form of every HTTP answer: status, headers, and one sentence where it is an error.
+//! Form of every HTTP answer: status, headers, and for an error one sentence.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use p2p_shared::names::RunId;
 
-/// Whether a command was executed: the promise of the header `P2P-Executed`.
+/// Header that says whether the command was executed.
 pub const EXECUTED: HeaderName = HeaderName::from_static("p2p-executed");
-/// The run's id.
+/// Header with the run's id.
 pub const RUN: HeaderName = HeaderName::from_static("p2p-run");
-/// How the run ended: an exit code, a signal's name, or `ended`.
+/// Header with the run's end: an exit code, a signal's name, or `ended`.
 pub const EXIT: HeaderName = HeaderName::from_static("p2p-exit");
-/// Where the time went (W3C Server Timing).
+/// Header with the times (W3C Server Timing).
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Whether a command was executed.
+/// Value of `P2P-Executed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Executed {
-    /// It was not, and won't be.
+    /// The command was not executed, and won't be.
     No,
-    /// The inner said that it started.
+    /// The inner reported that the command started.
     Yes,
-    /// It was handed to the link, and nobody knows.
+    /// The command was handed to the link, and nobody knows what became of it.
     Unknown,
 }
 
 impl Executed {
-    /// The header's value.
+    /// Returns the header's value.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,12 +41,12 @@ impl Executed {
     }
 }
 
-/// Where a request's time went.
+/// Times of a request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Timing {
-    /// On the way there and back, and in the queues of both programs.
+    /// Time on the way there and back, and in the queues of both programs.
     pub link: Duration,
-    /// From the process's start to its end, once that is known.
+    /// Time from the start of the process to its end, once known.
     pub exec: Option<Duration>,
 }
 
@@ -60,21 +60,21 @@ impl std::fmt::Display for Timing {
     }
 }
 
-/// An answer that is an error: one sentence that says what happened, where, and what to do.
+/// Answer for an error: one sentence that says what happened, where, and what to do.
 #[derive(Debug, Clone)]
 pub struct Problem {
     pub status: StatusCode,
-    /// Whether the command was executed all the same.
+    /// Value of `P2P-Executed`.
     pub executed: Executed,
     pub sentence: String,
-    /// Other headers that the status asks for.
+    /// Further headers that the status asks for.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Where the time went, if more of it is known than that there was no run.
+    /// Times, if there was a run.
     pub timing: Option<Box<Timing>>,
 }
 
 impl Problem {
-    /// An error before which nothing was executed.
+    /// Makes an error before which nothing was executed.
     pub fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
         Self {
             status,
@@ -85,29 +85,29 @@ impl Problem {
         }
     }
 
-    /// The same, to be tried again after so many seconds.
+    /// Makes an error with `Retry-After`, in seconds.
     pub fn retry_after(status: StatusCode, seconds: u32, sentence: impl Into<String>) -> Self {
         Self::new(status, sentence).with(header::RETRY_AFTER, seconds.into())
     }
 
-    /// An error that is over in a moment, before which nothing was executed.
+    /// Makes a 503 that is over in a moment, before which nothing was executed.
     pub fn unavailable(sentence: impl Into<String>) -> Self {
         Self::retry_after(StatusCode::SERVICE_UNAVAILABLE, 2, sentence)
     }
 
-    /// The error for a caller without a valid key, with the challenge that HTTP demands then.
+    /// Makes a 401 for a caller without a valid key, with the challenge that HTTP demands.
     pub fn unauthorized(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, sentence).challenge()
     }
 
-    /// With the challenge to send a key.
+    /// Adds the challenge to send a key.
     #[must_use]
     pub fn challenge(self) -> Self {
         let bearer = HeaderValue::from_static("Bearer");
         self.with(header::WWW_AUTHENTICATE, bearer)
     }
 
-    /// With another answer to "was it executed?".
+    /// Sets the value of `P2P-Executed`.
     #[must_use]
     pub fn executed(self, executed: Executed) -> Self {
         Self { executed, ..self }
@@ -138,7 +138,7 @@ impl Problem {
     }
 }
 
-/// An answer with every header that every answer has.
+/// Makes an answer with the headers that every answer has.
 pub fn answer<B>(
     status: StatusCode,
     executed: Executed,
@@ -168,15 +168,16 @@ pub fn text_value(text: &impl std::fmt::Display) -> HeaderValue {
     HeaderValue::try_from(text.to_string()).unwrap_or(HeaderValue::from_static("?"))
 }
 
-/// The body of an answer.
+/// Body of an answer.
 pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BrokenBody>;
 
-/// Why a body broke off: the run was killed or lost when part of its output had been sent.
+/// Error of a body that broke off: the run was killed or lost when part of its output had been
+/// sent.
 #[derive(Debug, thiserror::Error)]
 #[error("the run was killed or lost")]
 pub(crate) struct BrokenBody;
 
-/// A body that is all there.
+/// Makes a body from bytes.
 pub(crate) fn whole(bytes: Bytes) -> AnswerBody {
     Full::new(bytes)
         .map_err(|never| match never {})

@@ -1,4 +1,4 @@
-//! Owns the WebSocket handshake, from a request to the connection behind it.
+//! WebSocket handshake, from a request to the connection behind it.
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -32,7 +32,7 @@ pub(crate) fn accept<F: Future<Output = ()> + Send + 'static>(
     response
 }
 
-/// Returns the response to the handshake of a peer that speaks our version.
+/// Returns the response to the handshake of a peer that speaks this version of the protocol.
 pub(crate) fn handshake_ours(request: &Request<Incoming>) -> Result<Response<Bytes>, Problem> {
     let response = handshake(request, "p2p-inner, p2p-console or a car's page")?;
     if response

@@ -1,4 +1,4 @@
-//! Owns the main port: tells its callers apart, and lets an inner with a key become a link.
+//! Serves the main port: routes inners, cameras, consoles, health checks and metrics.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::ops::metrics;
 use crate::routes::camera_ingest;
 use crate::routes::link::LinkConnection;
 
-/// Accepts and answers until the router goes down.
+/// Accepts and answers callers until the router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
     let mut pace = AcceptRate::default();
     let ends = [&context.shutdown.closed, &context.shutdown.handing_over];
@@ -71,15 +71,15 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
     }
 }
 
-/// Whether somebody on this machine asks whether the router can do its job: there is no secret in
-/// that, so it may come without TLS to an address that others reach.
+/// Returns true for a health check from this machine: there is no secret in it, so it may come
+/// without TLS, also to an address that others reach.
 fn is_health_call(context: &Context, peer: IpAddr, request: &Request<Incoming>) -> bool {
     request.uri().path() == health::PATH
         && context.health.is_here(peer)
         && !request.headers().contains_key(header::AUTHORIZATION)
 }
 
-/// An answer to one who may not have anything to do with runs.
+/// Makes an answer without the headers about runs.
 fn plain(problem: Problem) -> Response<Bytes> {
     let mut response = text(problem.status, problem.sentence + "\n");
     response.headers_mut().extend(problem.headers);
@@ -144,7 +144,7 @@ fn route(
         health::PATH => match context.health.problem() {
             None => {
                 let mut response = text(StatusCode::OK, "ok\n");
-                // When the router was last restarted is nothing for strangers.
+                // Strangers need not know when the router was restarted.
                 if context.health.is_here(pending.peer().ip()) {
                     let start = context.health.start();
                     response.headers_mut().insert(START, start);
@@ -165,13 +165,13 @@ fn route(
     }
 }
 
-/// Metrics are for this machine, and for those who may see everything anyway.
+/// Allows metrics for this machine, and for keys that may see everything anyway.
 fn check_metrics_reader(
     access: &Access,
     pending: &PendingConnection,
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
-    // A name that somebody has resolve to this machine makes a browser here ask for him.
+    // A web page whose host name resolves to this machine could make a browser here ask.
     if pending.peer().ip().is_loopback() && host::check(&[], headers).is_ok() {
         return Ok(());
     }
@@ -179,7 +179,8 @@ fn check_metrics_reader(
     allowed.map(|_| ())
 }
 
-/// Lets an inner in, before it has said anything of the protocol, if its key and version may.
+/// Upgrades an inner's connection if its key and version allow it, before any message of the
+/// protocol.
 fn upgrade(
     context: &Arc<Context>,
     pending: &PendingConnection,

@@ -1,5 +1,5 @@
-//! Owns what a connection owes its caller: it watches what hyper reads and writes, and keeps
-//! back hyper's own answers, which have none of our headers.
+//! Watches what hyper reads and writes on a connection, to know whether the caller has its answer.
+//! Keeps back hyper's own answers, which have none of the router's headers.
 
 use std::io;
 use std::pin::Pin;
@@ -18,7 +18,8 @@ use tokio::time::Sleep;
 use crate::http::flushed::Flushed;
 use crate::net::write_timeout;
 
-/// What is known of a connection by its stream, its answers' bodies, and whoever serves it.
+/// State of a connection, shared by its stream, the bodies of its answers, and the task that serves
+/// it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Guard(Arc<Mutex<State>>);
 
@@ -27,34 +28,34 @@ struct State {
     owed: Owed,
     body: Output,
     reset_unless_whole: bool,
-    /// An answer that goes on, and wants to know when it is out.
+    /// Answer that goes on, and waits until it is written.
     live: Option<Flushed>,
     stream: Option<Transport>,
 }
 
-/// What the caller has not got yet.
+/// Part of the answer that the caller has not got yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Owed {
-    /// Nothing: it has asked nothing, or not to the end.
+    /// Nothing: there was no complete request.
     #[default]
     Nothing,
-    /// An answer of which nothing was written.
+    /// An answer of which no byte was written.
     Answer,
     /// An answer of which part was written.
     RestOfAnswer,
-    /// Our answer, with this status, to what hyper couldn't read.
+    /// The router's answer, with this status, to what hyper couldn't parse.
     Refusal(StatusCode),
-    /// The rest of an answer that it could take for the whole, or that it doesn't take: dropped,
-    /// the connection is reset.
+    /// The rest of an answer that the caller could take for the whole, or doesn't read: the
+    /// connection is reset.
     Reset,
 }
 
-/// How far the body of an answer is.
+/// Progress of an answer's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Output {
     #[default]
     Coming,
-    /// It has broken off; what came before may not be written yet.
+    /// The body broke off; what came before may not be written yet.
     BreakingOff,
     BrokenOff,
     Ended,
@@ -65,7 +66,7 @@ impl Guard {
         self.0.lock()
     }
 
-    /// A request has come.
+    /// Reports that a request has arrived.
     pub(super) fn asked(&self) {
         let mut state = self.lock();
         state.owed = Owed::Answer;
@@ -74,13 +75,14 @@ impl Guard {
         state.live = None;
     }
 
-    /// The present answer goes on and on, and its parts wait for those before them to be out.
+    /// Reports that the present answer goes on, and its parts wait until the earlier ones are
+    /// written.
     pub(super) fn is_live(&self, live: Flushed) {
         self.lock().live = Some(live);
     }
 
-    /// The end of the present answer is told by the connection's: one that breaks off must not
-    /// look like that.
+    /// Reports that the end of the connection marks the end of the present answer: one that breaks
+    /// off must not look like that.
     pub(super) fn reset_unless_whole(&self) {
         self.lock().reset_unless_whole = true;
     }
@@ -89,14 +91,14 @@ impl Guard {
         self.lock().owed
     }
 
-    /// The stream that was dropped, unless it went to somebody else.
+    /// Returns the stream, unless an upgrade took it.
     pub(super) fn reclaim(&self) -> Option<Transport> {
         self.lock().stream.take()
     }
 }
 
-/// The body of an answer. What comes before it breaks off is written before the error is told,
-/// after which nothing is.
+/// Body of an answer. If the body breaks off, everything before is written first, and nothing
+/// after.
 pub(super) struct GuardedBody<B: Body> {
     body: B,
     guard: Guard,
@@ -145,7 +147,7 @@ where
         if self.guard.lock().body == Output::BrokenOff {
             return Poll::Ready(self.error.take().map(Err));
         }
-        // The flush that follows wakes us.
+        // The flush that follows wakes this task.
         Poll::Pending
     }
 
@@ -158,18 +160,18 @@ where
     }
 }
 
-/// The connection under hyper. Dropped, it leaves its stream to whoever reclaims it.
+/// Connection under hyper. Dropping it leaves the stream for reclaiming.
 #[derive(Debug)]
 pub(super) struct GuardedStream {
     stream: Option<Transport>,
     guard: Guard,
     patience: Duration,
-    /// Runs while the caller takes nothing.
+    /// Timer that runs while the caller takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl GuardedStream {
-    /// Gives up a caller that takes nothing for as long as `patience`.
+    /// Makes one that gives up a caller who takes nothing for `patience`.
     pub(super) fn new(stream: Transport, guard: Guard, patience: Duration) -> Self {
         Self {
             stream: Some(stream),
@@ -190,7 +192,7 @@ impl GuardedStream {
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Looks at what hyper is about to write; whether it is kept back.
+    /// Checks what hyper is about to write. Returns true if it is kept back.
     fn keeps_back(&mut self, written: &[u8]) -> bool {
         let mut state = self.guard.lock();
         match state.owed {
@@ -204,7 +206,7 @@ impl GuardedStream {
                 false
             }
             Owed::RestOfAnswer | Owed::Reset => false,
-            // hyper answers by itself what it can't read, and ends.
+            // hyper itself answers what it can't parse, and ends.
             Owed::Nothing => {
                 let status = written
                     .get(9..12)
@@ -216,8 +218,8 @@ impl GuardedStream {
         }
     }
 
-    /// Whether the connection is reset when it is dropped, so that its end looks like no end of
-    /// an answer, even if we are killed.
+    /// Sets whether the connection is reset when it is dropped, so that its end doesn't look like
+    /// the end of an answer, even if the router is killed.
     fn set_reset(&self, reset: bool) {
         if let Some(socket) = self.stream.as_ref().and_then(Transport::socket) {
             // Only a socket that is gone refuses.
@@ -225,7 +227,7 @@ impl GuardedStream {
         }
     }
 
-    /// The result of a write, unless the caller takes nothing for too long.
+    /// Returns the result of a write, or an error if the caller has taken nothing for too long.
     fn within_patience<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -235,7 +237,7 @@ impl GuardedStream {
             self.stalled = None;
             return written;
         }
-        // Who looks at what goes on has seconds, as those at a console have.
+        // Viewers of a stream have 2 s, as consoles have.
         let patience = match self.guard.lock().live {
             Some(_) => write_timeout::PATIENCE,
             None => self.patience,
@@ -244,7 +246,7 @@ impl GuardedStream {
             .stalled
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         ready!(stalled.as_mut().poll(cx));
-        // Closed, it would stay in the kernel's memory for minutes with all that waits.
+        // Without a reset the unsent data would stay in the kernel's memory for minutes.
         self.set_reset(true);
         self.guard.lock().owed = Owed::Reset;
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -296,9 +298,9 @@ impl AsyncWrite for GuardedStream {
         true
     }
 
-    /// hyper flushes when it has written all that it has, and only then.
+    /// hyper flushes when it has written everything, and only then.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TLS takes what is written and has it wait for the flush.
+        // TLS buffers what is written until the flush.
         let flushed = self.stream()?.poll_flush(cx);
         ready!(self.within_patience(cx, flushed))?;
         let mut state = self.guard.lock();
@@ -323,7 +325,7 @@ impl AsyncWrite for GuardedStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Whoever reclaims the stream closes it, since there may be something left to say.
+    /// The task that reclaims the stream closes it, because an answer may be left to send.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
