@@ -7,14 +7,14 @@ use p2p_inner::Inner;
 use p2p_shared::protocol::MotionInfo;
 
 use crate::common::procfs;
-use crate::common::program::{Program, router};
+use crate::common::program::{RunningProgram, router};
 use crate::common::{inner_config_of, link_up, motion};
 
 /// A router and its car. Dropping it ends both.
 pub struct MeasuredRouter {
     pub main_port: u16,
     pub service_port: u16,
-    router: Program,
+    router: RunningProgram,
     _inner: Inner,
 }
 
@@ -26,7 +26,7 @@ impl MeasuredRouter {
         arguments: &[&str],
         adapt: impl FnOnce(u16, &mut p2p_inner::Config),
     ) -> Self {
-        let router = Program::start(
+        let router = RunningProgram::start(
             router(folder)
                 .args(["0", "--bind", "127.0.0.1"])
                 .args(arguments),

@@ -17,11 +17,11 @@ const QUEUE: usize = 42;
 type Packet = (Instant, Vec<u8>, Arc<TcpStream>);
 
 /// The line. Its threads end with the process.
-pub struct Line {
+pub struct NarrowLine {
     pub port: u16,
 }
 
-impl Line {
+impl NarrowLine {
     /// To this port, with so many bytes a second and this delay, each way.
     pub fn to(target: u16, rate: f64, delay: Duration) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

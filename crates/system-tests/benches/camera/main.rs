@@ -20,6 +20,7 @@ use clap::Parser;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/it/common/mod.rs"]
 mod common;
+mod fixture;
 mod line;
 #[allow(dead_code, reason = "this benchmark uses a part of it")]
 #[path = "../measured_router.rs"]
@@ -28,11 +29,10 @@ mod page;
 mod pictures;
 #[path = "../products.rs"]
 mod products;
-mod stand;
 mod viewer;
 
-use stand::Stand;
-use viewer::{Seen, percentile};
+use fixture::Fixture;
+use viewer::{ViewerStats, percentile};
 
 /// The aims: times the round trip's p99, and the age of what is seen, in ms.
 const RATIO: f64 = 1.5;
@@ -106,28 +106,30 @@ fn main() -> ExitCode {
 /// What viewers cost, and whether one that reads nothing costs the others.
 async fn viewers(options: &Options) -> bool {
     let time = Duration::from_secs(options.seconds);
-    let stand = Stand::new(options, None).await;
-    let before = stand.router.memory();
-    let one = stand.viewers(1, time).await;
+    let fixture = Fixture::new(options, None).await;
+    let before = fixture.router.memory();
+    let one = fixture.viewers(1, time).await;
     let cpu_of_one = one.cpu;
-    let all = stand.viewers(options.viewers, time).await;
-    let memory = stand.router.memory();
+    let all = fixture.viewers(options.viewers, time).await;
+    let memory = fixture.router.memory();
     // Before it is closed, which it is after 2 s.
-    let stuck = stand.stuck().await;
-    let beside = stand.viewers(options.viewers, Duration::from_secs(2)).await;
+    let stuck = fixture.stuck().await;
+    let beside = fixture
+        .viewers(options.viewers, Duration::from_secs(2))
+        .await;
     drop(stuck);
     println!(
         "\n{:24}{:>10}{:>10}{:>10}",
         "on loopback", "p50", "p95", "p99"
     );
-    let age = |name: &str, seen: &Seen| {
+    let age = |name: &str, seen: &ViewerStats| {
         let [a, b, c] = [0.5, 0.95, 0.99].map(|part| percentile(&seen.ages, part));
         println!("{name:24}{a:>10.1}{b:>10.1}{c:>10.1}   ms from its first byte to the viewer");
     };
     age("1 viewer", &one.seen);
     age(&format!("{} viewers", options.viewers), &all.seen);
     age("beside one that hangs", &beside.seen);
-    let least = |measured: &stand::Measured| measured.seen.least_rate(measured.time);
+    let least = |measured: &fixture::ViewerCost| measured.seen.least_rate(measured.time);
     println!(
         "pictures a second of the viewer that got the least: {:.1}, {:.1} of {}, {:.1} beside one that hangs",
         least(&one),
@@ -158,9 +160,9 @@ async fn narrow(options: &Options) -> bool {
     );
     for delay in &options.delays {
         let delay = Duration::from_millis(*delay);
-        let stand = Stand::new(options, Some((NARROW, delay))).await;
-        let off = stand.round_trips(time).await;
-        let (on, seen) = stand.round_trips_and_video(time).await;
+        let fixture = Fixture::new(options, Some((NARROW, delay))).await;
+        let off = fixture.round_trips(time).await;
+        let (on, seen) = fixture.round_trips_and_video(time).await;
         let [off_p99, on_p99] = [&off, &on].map(|times| percentile(times, 0.99));
         let [off_p50, on_p50] = [&off, &on].map(|times| percentile(times, 0.5));
         let (ratio, age) = (on_p99 / off_p99, percentile(&seen.ages, 0.99));

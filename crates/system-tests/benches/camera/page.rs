@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::common::chromium::Chromium;
-use super::common::program::{Program, inner_of, path};
+use super::common::program::{RunningProgram, inner_of, path};
 use super::common::until_so;
 use super::viewer::percentile;
 
@@ -44,10 +44,10 @@ pub async fn measure(rate: u32, time: Duration) {
     std::fs::create_dir(&commands).unwrap();
     let car = commands.join("car.worker");
     std::fs::copy(path("sim-car"), &car).unwrap();
-    let (_router, router_port) = Program::open_router(folder.path(), 0).await;
+    let (_router, router_port) = RunningProgram::open_router(folder.path(), 0).await;
     let camera = format!("'{}' camera --size 640x480 --rate {rate}", car.display());
     let mut inner = inner_of(folder.path(), router_port, 0);
-    let inner = Program::start(inner.args(["--camera", &camera]));
+    let inner = RunningProgram::start(inner.args(["--camera", &camera]));
     let port = inner.service_port().await;
     let browser = Chromium::start(&[]).await;
     browser.resize(1280, 800, false).await;

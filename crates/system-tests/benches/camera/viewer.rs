@@ -9,14 +9,14 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// What some pages have seen.
 #[derive(Default)]
-pub struct Seen {
+pub struct ViewerStats {
     /// How old each picture was when it came, in ms.
     pub ages: Vec<f64>,
     /// How many each page got.
     pub counts: Vec<usize>,
 }
 
-impl Seen {
+impl ViewerStats {
     /// Pictures a second of the page that got the least.
     pub fn least_rate(&self, time: Duration) -> f64 {
         self.counts.iter().copied().min().unwrap_or_default() as f64 / time.as_secs_f64()
@@ -29,7 +29,7 @@ impl Seen {
 }
 
 /// Watches for so long, from the first picture on.
-pub async fn watch(port: u16, time: Duration) -> Seen {
+pub async fn watch(port: u16, time: Duration) -> ViewerStats {
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let request = "ws://127.0.0.1/frames".into_client_request().unwrap();
@@ -39,7 +39,7 @@ pub async fn watch(port: u16, time: Duration) -> Seen {
     for _ in 0..2 {
         page.send(Message::text("next")).await.unwrap();
     }
-    let mut seen = Seen::default();
+    let mut seen = ViewerStats::default();
     let mut ends = None;
     let mut count = 0;
     loop {

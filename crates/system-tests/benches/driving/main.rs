@@ -16,12 +16,12 @@ use clap::{Parser, ValueEnum};
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/it/common/mod.rs"]
 mod common;
+mod fixture;
+mod namespaces;
 mod parts;
 #[path = "../products.rs"]
 mod products;
 mod proxy;
-mod spaces;
-mod stand;
 mod table;
 mod witness;
 
@@ -29,7 +29,7 @@ mod witness;
 #[derive(Parser)]
 struct Options {
     /// What to measure [default: everything]
-    parts: Vec<Part>,
+    parts: Vec<Measurement>,
     /// How often each fault, release and stall is tried
     #[arg(long, default_value = "50")]
     rounds: usize,
@@ -45,7 +45,7 @@ struct Options {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Part {
+enum Measurement {
     /// Key byte to motion, beside the time to spawn alone
     Press,
     /// From each fault to the stop
@@ -59,7 +59,7 @@ enum Part {
 }
 
 fn main() -> ExitCode {
-    if witness::bear() {
+    if witness::run_if_command() {
         return ExitCode::SUCCESS;
     }
     let options = Options::parse();
@@ -71,18 +71,18 @@ fn main() -> ExitCode {
     // The programs' output is collected there.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _entered = runtime.enter();
-    let mut table = table::Table::default();
-    let parts: &[Part] = match options.parts.as_slice() {
-        [] => Part::value_variants(),
+    let mut table = table::ResultTable::default();
+    let parts: &[Measurement] = match options.parts.as_slice() {
+        [] => Measurement::value_variants(),
         some => some,
     };
     for part in parts {
         match part {
-            Part::Press => parts::presses(&mut table, options.presses),
-            Part::Fault => parts::faults(&mut table, options.rounds, &options.only),
-            Part::Release => parts::releases(&mut table, options.rounds),
-            Part::Stall => parts::stalls(&mut table, options.rounds),
-            Part::Idle => parts::idle(&mut table),
+            Measurement::Press => parts::presses(&mut table, options.presses),
+            Measurement::Fault => parts::faults(&mut table, options.rounds, &options.only),
+            Measurement::Release => parts::releases(&mut table, options.rounds),
+            Measurement::Stall => parts::stalls(&mut table, options.rounds),
+            Measurement::Idle => parts::idle(&mut table),
         }
     }
     if table.print() {

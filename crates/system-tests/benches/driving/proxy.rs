@@ -11,7 +11,7 @@ use super::witness::now;
 
 /// What becomes of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
+pub enum ByteFlow {
     /// They are passed on.
     Open,
     /// They wait.
@@ -20,10 +20,10 @@ pub enum Flow {
     Silent,
 }
 
-struct Shared {
+struct ProxyState {
     target: u16,
     delay: Duration,
-    flow: Mutex<Flow>,
+    flow: Mutex<ByteFlow>,
     changed: Condvar,
     lines: Mutex<Vec<TcpStream>>,
 }
@@ -31,7 +31,7 @@ struct Shared {
 /// The proxy. Its threads end with the process.
 pub struct Proxy {
     port: u16,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyState>,
 }
 
 impl Proxy {
@@ -39,10 +39,10 @@ impl Proxy {
     pub fn to(target: u16, delay: Duration) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyState {
             target,
             delay,
-            flow: Mutex::new(Flow::Open),
+            flow: Mutex::new(ByteFlow::Open),
             changed: Condvar::new(),
             lines: Mutex::default(),
         });
@@ -62,7 +62,7 @@ impl Proxy {
         self.port
     }
 
-    pub fn set(&self, flow: Flow) {
+    pub fn set(&self, flow: ByteFlow) {
         *self.shared.flow.lock().unwrap() = flow;
         self.shared.changed.notify_all();
     }
@@ -72,11 +72,11 @@ impl Proxy {
         for line in self.shared.lines.lock().unwrap().drain(..) {
             let _ = line.shutdown(Shutdown::Both);
         }
-        self.set(Flow::Open);
+        self.set(ByteFlow::Open);
     }
 }
 
-fn join(shared: &Arc<Shared>, near: &TcpStream, far: &TcpStream) {
+fn join(shared: &Arc<ProxyState>, near: &TcpStream, far: &TcpStream) {
     let mut lines = shared.lines.lock().unwrap();
     for (from, to) in [(near, far), (far, near)] {
         from.set_nodelay(true).unwrap();
@@ -98,13 +98,15 @@ fn read(mut from: TcpStream, pieces: &Sender<(Duration, Vec<u8>)>) {
     }
 }
 
-fn write(mut to: TcpStream, pieces: &Receiver<(Duration, Vec<u8>)>, shared: &Shared) {
+fn write(mut to: TcpStream, pieces: &Receiver<(Duration, Vec<u8>)>, shared: &ProxyState) {
     for (came, piece) in pieces {
         std::thread::sleep((came + shared.delay).saturating_sub(now()));
         let flow = shared.flow.lock().unwrap();
-        let flow = shared.changed.wait_while(flow, |flow| *flow == Flow::Held);
+        let flow = shared
+            .changed
+            .wait_while(flow, |flow| *flow == ByteFlow::Held);
         let flow = *flow.unwrap();
-        if flow == Flow::Open && to.write_all(&piece).is_err() {
+        if flow == ByteFlow::Open && to.write_all(&piece).is_err() {
             return;
         }
     }

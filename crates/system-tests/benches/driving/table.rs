@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// One line of the table.
-pub struct Row {
+pub struct TableRow {
     pub what: String,
     pub rounds: usize,
     /// Smallest, middle, 99th of 100, largest.
@@ -15,7 +15,7 @@ pub struct Row {
     load: String,
 }
 
-impl Row {
+impl TableRow {
     /// Times, of which the largest has to be at most `aim`. `None`: it never happened.
     pub fn of_times(what: &str, times: &[Option<Duration>], aim: Option<Duration>) -> Self {
         let mut sorted: Vec<Duration> = times.iter().copied().flatten().collect();
@@ -83,10 +83,10 @@ fn load() -> String {
 
 /// All lines, as they come.
 #[derive(Default)]
-pub struct Table(Vec<Row>);
+pub struct ResultTable(Vec<TableRow>);
 
-impl Table {
-    pub fn add(&mut self, row: Row) {
+impl ResultTable {
+    pub fn add(&mut self, row: TableRow) {
         eprintln!("{}", row.line());
         self.0.push(row);
     }

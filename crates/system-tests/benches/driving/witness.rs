@@ -28,7 +28,7 @@ pub fn now() -> Duration {
 }
 
 /// If this process is a command of the car: its first act, and its life. Whether it was one.
-pub fn bear() -> bool {
+pub fn run_if_command() -> bool {
     let called = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&called)
         .file_name()
@@ -53,40 +53,40 @@ pub fn bear() -> bool {
 
 /// What a command has said.
 #[derive(Debug, Clone)]
-pub struct Act {
+pub struct CommandStart {
     pub name: String,
     pub process: u32,
     pub at: Duration,
 }
 
-impl Act {
+impl CommandStart {
     pub fn is_stop(&self) -> bool {
         self.name == STOP
     }
 }
 
 /// Where the commands of one car are heard.
-pub struct Acts(Receiver<Act>);
+pub struct CommandStarts(Receiver<CommandStart>);
 
-impl Acts {
+impl CommandStarts {
     /// Listens for the commands of the car in this folder.
     pub fn of(folder: &Path) -> Self {
         let path = folder.join(PIPE);
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         // Open for writing too: else it would end with each command.
         let pipe = File::options().read(true).write(true).open(&path).unwrap();
-        let (acts, heard) = mpsc::channel();
+        let (starts, heard) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).lines() {
                 let line = line.unwrap();
                 let mut words = line.split(' ');
                 let mut word = || words.next().unwrap();
-                let act = Act {
+                let act = CommandStart {
                     name: word().to_owned(),
                     process: word().parse().unwrap(),
                     at: Duration::from_nanos(word().parse().unwrap()),
                 };
-                if acts.send(act).is_err() {
+                if starts.send(act).is_err() {
                     return;
                 }
             }
@@ -95,7 +95,11 @@ impl Acts {
     }
 
     /// The first act that is wanted; those before it are forgotten.
-    pub fn first(&self, within: Duration, wanted: impl Fn(&Act) -> bool) -> Option<Act> {
+    pub fn first(
+        &self,
+        within: Duration,
+        wanted: impl Fn(&CommandStart) -> bool,
+    ) -> Option<CommandStart> {
         let until = now() + within;
         loop {
             let act = self.0.recv_timeout(until.saturating_sub(now())).ok()?;
@@ -106,7 +110,7 @@ impl Acts {
     }
 
     /// All acts, until there was none for so long.
-    pub fn until_quiet(&self, silence: Duration) -> Vec<Act> {
+    pub fn until_quiet(&self, silence: Duration) -> Vec<CommandStart> {
         std::iter::from_fn(|| self.0.recv_timeout(silence).ok()).collect()
     }
 }

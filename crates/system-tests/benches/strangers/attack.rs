@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::Options;
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
 /// From so many addresses, so that they fill the places of all.
 pub const ADDRESSES: usize = 16;
@@ -35,13 +35,13 @@ const HEADERS: &[u8] = b"GET /cgi?command=hello HTTP/1.1\r\nHost: r\r\nX-A: ";
 const SOCKET: &[u8] = b"GET /link HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: p2p.v1\r\n\r\n";
 
 #[derive(Default)]
-struct Counts {
+struct ConnectionCounts {
     made: AtomicUsize,
     open: AtomicUsize,
 }
 
 pub struct Attack {
-    counts: Arc<Counts>,
+    counts: Arc<ConnectionCounts>,
     _strangers: JoinSet<()>,
 }
 
@@ -55,17 +55,17 @@ struct Stranger {
 
 impl Attack {
     /// Starts, and returns when each has tried once.
-    pub async fn start(options: &Options, stand: &Stand) -> Self {
-        let counts = Arc::new(Counts::default());
+    pub async fn start(options: &Options, fixture: &Fixture) -> Self {
+        let counts = Arc::new(ConnectionCounts::default());
         let mut strangers = JoinSet::new();
         let again = Duration::from_secs(options.again);
         let all = options.slow + options.sockets;
         for n in 0..all {
             let is_slow = n < options.slow;
             let port = if is_slow && n % 4 < 2 {
-                stand.router.service_port
+                fixture.router.service_port
             } else {
-                stand.router.main_port
+                fixture.router.main_port
             };
             let stranger = Stranger {
                 from: Ipv4Addr::new(127, 0, 2, u8::try_from(1 + n % ADDRESSES).unwrap()),
@@ -107,7 +107,7 @@ impl Attack {
 }
 
 impl Stranger {
-    async fn live(self, counts: &Counts) -> std::io::Result<()> {
+    async fn live(self, counts: &ConnectionCounts) -> std::io::Result<()> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((self.from, 0).into())?;
         let connected = socket.connect(self.to).await;

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use p2p_shared::net::tls;
 use tokio::net::TcpSocket;
 
-use crate::stand::Stand;
+use crate::fixture::Fixture;
 
 /// Where it is: none of the attackers' addresses.
 const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
@@ -52,24 +52,24 @@ fn percentiles(millis: &[f64]) -> (f64, f64) {
 }
 
 /// Asks for this long.
-pub async fn measure(stand: &Stand, time: Duration) -> Latencies {
+pub async fn measure(fixture: &Fixture, time: Duration) -> Latencies {
     let end = Instant::now() + time;
     let mut latencies = Latencies::default();
-    let mut kept = connect(stand).await.unwrap();
+    let mut kept = connect(fixture).await.unwrap();
     while Instant::now() < end {
         let begun = Instant::now();
-        match limited(ask(stand, &mut kept)).await {
+        match limited(ask(fixture, &mut kept)).await {
             Some(()) => latencies.kept.push(begun.elapsed().as_secs_f64() * 1e3),
             None => {
                 latencies.failed += 1;
-                if let Some(new) = limited(connect(stand)).await {
+                if let Some(new) = limited(connect(fixture)).await {
                     kept = new;
                 }
             }
         }
         tokio::time::sleep(PAUSE).await;
         let begun = Instant::now();
-        let new = async { ask(stand, &mut connect(stand).await?).await };
+        let new = async { ask(fixture, &mut connect(fixture).await?).await };
         match limited(new).await {
             Some(()) => latencies.new.push(begun.elapsed().as_secs_f64() * 1e3),
             None => latencies.failed += 1,
@@ -83,23 +83,23 @@ async fn limited<T>(asking: impl Future<Output = Option<T>>) -> Option<T> {
     tokio::time::timeout(LIMIT, asking).await.ok().flatten()
 }
 
-async fn connect(stand: &Stand) -> Option<SendRequest<Empty<Bytes>>> {
+async fn connect(fixture: &Fixture) -> Option<SendRequest<Empty<Bytes>>> {
     let socket = TcpSocket::new_v4().ok()?;
     socket.bind((FROM, 0).into()).ok()?;
-    let to: SocketAddr = (Ipv4Addr::LOCALHOST, stand.router.service_port).into();
+    let to: SocketAddr = (Ipv4Addr::LOCALHOST, fixture.router.service_port).into();
     let stream = socket.connect(to).await.ok()?;
     stream.set_nodelay(true).ok()?;
-    let stream = tls::connect(stream, "localhost", stand.fingerprint).await;
+    let stream = tls::connect(stream, "localhost", fixture.fingerprint).await;
     let (sender, connection) = handshake(TokioIo::new(stream.ok()?)).await.ok()?;
     tokio::spawn(connection);
     Some(sender)
 }
 
 /// A command through router and car, and its whole answer.
-async fn ask(stand: &Stand, sender: &mut SendRequest<Empty<Bytes>>) -> Option<()> {
+async fn ask(fixture: &Fixture, sender: &mut SendRequest<Empty<Bytes>>) -> Option<()> {
     let request = Request::get("/cgi?command=hello")
         .header("host", "car.test")
-        .header("authorization", format!("Bearer {}", stand.key.expose()))
+        .header("authorization", format!("Bearer {}", fixture.key.expose()))
         .body(Empty::new())
         .ok()?;
     sender.ready().await.ok()?;

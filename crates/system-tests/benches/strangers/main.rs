@@ -19,17 +19,17 @@ mod attack;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/it/common/mod.rs"]
 mod common;
+mod fixture;
 mod honest;
 #[allow(dead_code, reason = "this benchmark uses a part of it")]
 #[path = "../measured_router.rs"]
 mod measured_router;
 #[path = "../products.rs"]
 mod products;
-mod stand;
 
 use attack::Attack;
+use fixture::Fixture;
 use honest::Latencies;
-use stand::Stand;
 
 /// The aims: more memory, in KiB, and the ratio of p99.
 const MEMORY: u64 = 64 * 1024;
@@ -60,18 +60,18 @@ async fn main() -> ExitCode {
     let options = Options::parse();
     p2p_router::net::limits::raise_open_files();
     products::use_products(None);
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let time = Duration::from_secs(options.seconds);
     // The first requests load what later ones use.
-    honest::measure(&stand, Duration::from_secs(2)).await;
-    let peace = honest::measure(&stand, time / 2).await;
-    let memory = stand.router.memory();
+    honest::measure(&fixture, Duration::from_secs(2)).await;
+    let peace = honest::measure(&fixture, time / 2).await;
+    let memory = fixture.router.memory();
     // From its first connection on.
     let (attack, during) = tokio::join!(
-        Attack::start(&options, &stand),
-        honest::measure(&stand, time)
+        Attack::start(&options, &fixture),
+        honest::measure(&fixture, time)
     );
-    let most = stand.router.peak_memory();
+    let most = fixture.router.peak_memory();
     let (connections, open) = attack.end();
     println!(
         "{} slow connections and {} WebSockets from {} addresses for {} s: {connections} connections made, {open} open at the end; {} sent away, {} wrong or no keys refused",
@@ -79,8 +79,8 @@ async fn main() -> ExitCode {
         options.sockets,
         attack::ADDRESSES,
         options.seconds,
-        stand.metric("strangers_sent_away_total").await,
-        stand.metric("link_refusals_total").await,
+        fixture.metric("strangers_sent_away_total").await,
+        fixture.metric("link_refusals_total").await,
     );
     println!(
         "{:24}{:>12}{:>12}{:>8}",

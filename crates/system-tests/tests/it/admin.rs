@@ -94,15 +94,15 @@ async fn a_revoked_key_closes_its_console_at_once() {
     let (reason, message) = console.is_refused().await;
     assert_eq!(reason, RefusedReason::Denied);
     assert!(message.contains("revoked"), "{message}");
-    assert_eq!(console.peer.hear::<RouterToConsole>().await, None);
+    assert_eq!(console.peer.receive::<RouterToConsole>().await, None);
 }
 
 #[tokio::test]
 async fn a_console_that_says_no_hello_is_told_so() {
     let world = World::open();
     let mut peer = console::dial(world.main_port(), None).await.unwrap();
-    peer.say(&ConsoleToRouter::Stop { service_port: 1 }).await;
-    let told = peer.hear::<RouterToConsole>().await;
+    peer.send(&ConsoleToRouter::Stop { service_port: 1 }).await;
+    let told = peer.receive::<RouterToConsole>().await;
     assert!(
         matches!(told, Some(RouterToConsole::Refused { .. })),
         "{told:?}"
@@ -115,16 +115,16 @@ async fn what_a_console_sends_runs_and_its_output_streams_back() {
     world.script("hello", "echo \"hello\"; exit 3");
     let (_inner, port) = world.inner().await;
     let mut console = FakeConsole::open(world.main_port()).await;
-    console.sends(7, port, "hello").await;
-    let SendEvent::Queued { run } = console.is_told(7).await else {
+    console.sends_command(7, port, "hello").await;
+    let SendEvent::Queued { run } = console.receives_send_event(7).await else {
         panic!("it was not queued")
     };
-    assert_eq!(console.is_told(7).await, SendEvent::Started);
+    assert_eq!(console.receives_send_event(7).await, SendEvent::Started);
     assert_eq!(
-        console.is_told(7).await,
+        console.receives_send_event(7).await,
         SendEvent::Output("hello\n".into())
     );
-    let finished = console.is_told(7).await;
+    let finished = console.receives_send_event(7).await;
     let is_3 = matches!(
         finished,
         SendEvent::Finished {
@@ -135,12 +135,12 @@ async fn what_a_console_sends_runs_and_its_output_streams_back() {
     assert!(is_3, "{finished:?}");
     let seen = console.sees_run(|run| run.result.is_some()).await;
     assert_eq!((seen.run, seen.source), (run, RunSource::Send));
-    console.sends(8, port, "absent").await;
-    console.is_told(8).await;
-    let refused = console.is_told(8).await;
+    console.sends_command(8, port, "absent").await;
+    console.receives_send_event(8).await;
+    let refused = console.receives_send_event(8).await;
     assert!(matches!(refused, SendEvent::Refused { .. }), "{refused:?}");
-    console.sends(9, 1, "hello").await;
-    let refused = console.is_told(9).await;
+    console.sends_command(9, 1, "hello").await;
+    let refused = console.receives_send_event(9).await;
     let offline = Some(RefusedReason::Offline);
     assert!(matches!(refused, SendEvent::Refused { reason, .. } if reason == offline));
 }
@@ -150,7 +150,7 @@ async fn a_consoles_window_reaches_the_inner_and_no_more_than_it_read() {
     let world = World::open();
     let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
     let mut console = FakeConsole::open(world.main_port()).await;
-    console.sends(1, port, "x").await;
+    console.sends_command(1, port, "x").await;
     let run = inner.is_asked_to_run().await.run;
     inner.starts(run).await;
     inner.prints(run, "hello").await;
@@ -161,13 +161,13 @@ async fn a_consoles_window_reaches_the_inner_and_no_more_than_it_read() {
         } => Some(bytes.clone()),
         _ => None,
     };
-    let bytes = console.hears(output).await;
+    let bytes = console.receives(output).await;
     let more = RUN_WINDOW;
     console
-        .say(ConsoleToRouter::Window { request: 1, more })
+        .send(ConsoleToRouter::Window { request: 1, more })
         .await;
     let granted = loop {
-        if let RouterToInner::Window { more, .. } = inner.hear().await.unwrap() {
+        if let RouterToInner::Window { more, .. } = inner.receive().await.unwrap() {
             break more;
         }
     };
@@ -175,7 +175,7 @@ async fn a_consoles_window_reaches_the_inner_and_no_more_than_it_read() {
     // The console goes away: its run is ended.
     drop(console);
     loop {
-        if let RouterToInner::Cancel { run: cancelled } = inner.hear().await.unwrap() {
+        if let RouterToInner::Cancel { run: cancelled } = inner.receive().await.unwrap() {
             assert_eq!(cancelled, run);
             break;
         }
@@ -195,21 +195,21 @@ async fn commands_are_listed_in_parts() {
         request,
         service_port,
     };
-    console.say(list).await;
+    console.send(list).await;
     let (mut all, mut parts, mut is_last) = (0, 0, false);
     while !is_last {
         let part = |message: &RouterToConsole| match message {
             RouterToConsole::Commands { commands, more, .. } => Some((commands.len(), *more)),
             _ => None,
         };
-        let (count, more) = console.hears(part).await;
+        let (count, more) = console.receives(part).await;
         (all, parts, is_last) = (all + count, parts + 1, !more);
     }
     assert_eq!(all, 1000);
     assert!(parts > 1);
     let service_port = 1;
     console
-        .say(ConsoleToRouter::ListCommands {
+        .send(ConsoleToRouter::ListCommands {
             request,
             service_port,
         })
@@ -232,13 +232,13 @@ async fn a_view_key_and_a_readonly_console_run_nothing() {
     for (key, readonly) in [(&view, false), (&admin, true)] {
         let mut console = FakeConsole::with(world.main_port(), Some(key), readonly).await;
         assert_eq!(console.picture.role, Role::View);
-        console.sends(1, port, "x").await;
-        let refused = console.is_told(1).await;
+        console.sends_command(1, port, "x").await;
+        let refused = console.receives_send_event(1).await;
         let denied = Some(RefusedReason::Denied);
         assert!(matches!(refused, SendEvent::Refused { reason, .. } if reason == denied));
         // But it may run the stop command.
-        console.sends(2, port, "stop").await;
-        let queued = console.is_told(2).await;
+        console.sends_command(2, port, "stop").await;
+        let queued = console.receives_send_event(2).await;
         assert!(matches!(queued, SendEvent::Queued { .. }), "{queued:?}");
     }
 }
@@ -252,7 +252,7 @@ async fn a_router_that_goes_down_sends_its_consoles_away() {
         RouterToConsole::GoAway { reconnect_after_ms } => Some(*reconnect_after_ms),
         _ => None,
     };
-    assert!(console.hears(away).await <= 1000);
+    assert!(console.receives(away).await <= 1000);
     drop(console);
     down.await.unwrap();
 }
@@ -281,7 +281,7 @@ async fn a_console_that_lags_holds_up_nobody() {
     let mut quick = FakeConsole::open(world.main_port()).await;
     // This one has got its picture, and reads no more.
     let slow = FakeConsole::open(world.main_port()).await;
-    slow.takes_little();
+    slow.shrinks_receive_buffer();
     let flood = tokio::spawn(async move {
         let mut tick = tokio::time::interval(Duration::from_millis(10));
         for _ in 0..100 * FLOOD.1 {
@@ -292,7 +292,7 @@ async fn a_console_that_lags_holds_up_nobody() {
     });
     let mut seen = 0;
     while seen < FLOOD.0 * FLOOD.1 {
-        match quick.peer.hear::<RouterToConsole>().await {
+        match quick.peer.receive::<RouterToConsole>().await {
             Some(RouterToConsole::Feed(FeedEvent::Motion { service_port, .. })) => {
                 assert_eq!(service_port, port);
                 seen += 1;
@@ -311,7 +311,7 @@ async fn a_console_far_behind_gets_a_new_picture_and_is_told_what_it_missed() {
     let world = World::open();
     let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
     let mut console = FakeConsole::open(world.main_port()).await;
-    console.takes_little();
+    console.shrinks_receive_buffer();
     let (mut sent, mut seen) = (0, 0);
     let picture = soon("a new picture", async {
         loop {
@@ -320,7 +320,7 @@ async fn a_console_far_behind_gets_a_new_picture_and_is_told_what_it_missed() {
                 moves(&mut inner, 200).await;
                 sent += 200;
             }
-            match console.peer.hear::<RouterToConsole>().await {
+            match console.peer.receive::<RouterToConsole>().await {
                 Some(RouterToConsole::Feed(FeedEvent::Motion { .. })) => seen += 1,
                 Some(part @ RouterToConsole::Snapshot { .. }) => break part,
                 Some(_) => {}
@@ -345,7 +345,7 @@ async fn a_console_that_reads_nothing_is_closed_and_its_control_given_back() {
     let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
     let mut stuck = FakeConsole::open(world.main_port()).await;
     stuck.takes(port).await;
-    stuck.takes_little();
+    stuck.shrinks_receive_buffer();
     let mut watcher = FakeConsole::open(world.main_port()).await;
     let flood = async {
         loop {

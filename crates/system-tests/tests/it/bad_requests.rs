@@ -3,17 +3,17 @@
 
 mod bodies;
 mod callers;
+mod fixture;
 mod heads;
-mod stand;
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use crate::common::raw::Caller;
-use stand::{Stand, assert_form, assert_refusal};
+use crate::common::raw::RawCaller;
+use fixture::{Fixture, assert_form, assert_refusal};
 
 #[tokio::test]
 async fn names_that_are_no_commands_are_refused_however_they_are_written() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let long = "x".repeat(65);
     for name in [
         "../../etc/passwd",
@@ -59,15 +59,15 @@ async fn names_that_are_no_commands_are_refused_however_they_are_written() {
         "mark%zz",
         "mark%u002f",
     ] {
-        let answer = stand.get(&format!("/cgi?command={name}")).await;
+        let answer = fixture.get(&format!("/cgi?command={name}")).await;
         assert_refusal(&answer, 400, name);
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn a_name_is_decoded_once_and_taken_as_it_is() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     for name in [
         "%252e%252e%252foutside",
         "%256dark",
@@ -78,23 +78,23 @@ async fn a_name_is_decoded_once_and_taken_as_it_is() {
         "mark%26command=mark",
         "mark%3fx",
     ] {
-        let answer = stand.get(&format!("/cgi?command={name}")).await;
+        let answer = fixture.get(&format!("/cgi?command={name}")).await;
         assert_refusal(&answer, 404, name);
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn what_lies_in_the_folder_and_is_no_command_says_why() {
-    let stand = Stand::new().await;
-    let commands = stand.world.commands();
+    let fixture = Fixture::new().await;
+    let commands = fixture.world.commands();
     for (name, mode) in [("plain", 0o644), ("open", 0o757), ("setuid", 0o4755)] {
         std::fs::copy(commands.join("mark"), commands.join(name)).unwrap();
         let permissions = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(commands.join(name), permissions).unwrap();
     }
     symlink("nothing", commands.join("dangling")).unwrap();
-    symlink(stand.world.note("outside"), commands.join("absolute")).unwrap();
+    symlink(fixture.world.note("outside"), commands.join("absolute")).unwrap();
     symlink("..", commands.join("up")).unwrap();
     symlink("circle", commands.join("circle")).unwrap();
     symlink("/dev/stdin", commands.join("device")).unwrap();
@@ -114,16 +114,16 @@ async fn what_lies_in_the_folder_and_is_no_command_says_why() {
         ("circle", 500, "can't be looked at"),
         ("socket", 500, "is no regular file"),
     ] {
-        let answer = stand.get(&format!("/cgi?command={name}")).await;
+        let answer = fixture.get(&format!("/cgi?command={name}")).await;
         assert_refusal(&answer, status, name);
         assert!(answer.text().contains(what_to_do), "{}", answer.text());
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn queries_that_ask_for_no_one_run_are_refused() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let many = format!("command=mark{}", "&arg=x".repeat(1000));
     for query in [
         "command=mark&command=mark",
@@ -147,25 +147,25 @@ async fn queries_that_ask_for_no_one_run_are_refused() {
         "",
         &many,
     ] {
-        let answer = stand.get(&format!("/cgi?{query}")).await;
+        let answer = fixture.get(&format!("/cgi?{query}")).await;
         assert_refusal(&answer, 400, query);
     }
-    let answer = stand.get("/cgi").await;
+    let answer = fixture.get("/cgi").await;
     assert_refusal(&answer, 400, "no query at all");
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn as_many_arguments_as_may_be_arrive() {
-    let stand = Stand::new().await;
-    stand.world.script("count", "echo $#");
+    let fixture = Fixture::new().await;
+    fixture.world.script("count", "echo $#");
     let query = format!("/cgi?command=count{}", "&arg=".repeat(256));
-    assert_eq!(stand.get(&query).await.text(), "256\n");
+    assert_eq!(fixture.get(&query).await.text(), "256\n");
 }
 
 #[tokio::test]
 async fn only_the_exact_path_runs_commands() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     for path in [
         "/cgiX",
         "/cgi/",
@@ -181,18 +181,18 @@ async fn only_the_exact_path_runs_commands() {
         "/cgi%00",
         "/favicon.ico",
     ] {
-        let answer = stand.get(&format!("{path}?command=mark")).await;
+        let answer = fixture.get(&format!("{path}?command=mark")).await;
         assert_refusal(&answer, 404, path);
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn only_get_and_post_run_commands() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let ask = |method: &str| {
         let request = format!("{method} /cgi?command=mark HTTP/1.1\r\nHost: car\r\n\r\n");
-        stand.answer_to(request)
+        fixture.answer_to(request)
     };
     for method in ["HEAD", "OPTIONS"] {
         let answer = ask(method).await;
@@ -206,15 +206,15 @@ async fn only_get_and_post_run_commands() {
         assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS, POST");
     }
     let connect = "CONNECT car:9000 HTTP/1.1\r\nHost: car\r\n\r\n";
-    assert_refusal(&stand.answer_to(connect).await, 404, "CONNECT");
+    assert_refusal(&fixture.answer_to(connect).await, 404, "CONNECT");
     let everywhere = "OPTIONS * HTTP/1.1\r\nHost: car\r\n\r\n";
-    assert_refusal(&stand.answer_to(everywhere).await, 404, "OPTIONS *");
-    stand.is_unharmed().await;
+    assert_refusal(&fixture.answer_to(everywhere).await, 404, "OPTIONS *");
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn what_another_site_or_a_prefetch_asks_for_is_not_run() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     for header in [
         "Sec-Fetch-Site: cross-site",
         "Sec-Fetch-Site: same-site",
@@ -231,7 +231,7 @@ async fn what_another_site_or_a_prefetch_asks_for_is_not_run() {
         "X-Moz: prefetch",
     ] {
         for (method, rest) in [("GET", ""), ("POST", "Content-Length: 0\r\n")] {
-            let answer = stand
+            let answer = fixture
                 .answer_to(format!(
                     "{method} /cgi?command=mark HTTP/1.1\r\nHost: car\r\n{header}\r\n{rest}\r\n"
                 ))
@@ -239,15 +239,15 @@ async fn what_another_site_or_a_prefetch_asks_for_is_not_run() {
             assert_refusal(&answer, 403, header);
         }
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
     let own = "GET /cgi?command=hello HTTP/1.1\r\nHost: car\r\nOrigin: http://car\r\nSec-Fetch-Site: same-origin\r\n\r\n";
-    assert_eq!(stand.answer_to(own).await.verdict(), (200, "yes"));
+    assert_eq!(fixture.answer_to(own).await.verdict(), (200, "yes"));
 }
 
 #[tokio::test]
 async fn a_connection_can_be_used_after_each_refusal() {
-    let stand = Stand::new().await;
-    let mut caller = Caller::connect(stand.port).await;
+    let fixture = Fixture::new().await;
+    let mut caller = RawCaller::connect(fixture.port).await;
     for (target, status) in [
         ("/nowhere", 404),
         ("/cgi?command=..", 400),
@@ -259,5 +259,5 @@ async fn a_connection_can_be_used_after_each_refusal() {
         let answer = caller.get("/cgi?command=hello").await;
         assert_eq!(answer.verdict(), (200, "yes"), "after {target}");
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }

@@ -3,11 +3,11 @@
 
 mod camera;
 mod commands;
-mod desk;
+mod drive_setup;
 mod driving;
 mod hostile;
-mod machine;
-mod road;
+mod page_driving;
+mod page_layout;
 
 use p2p_inner::Inner;
 use p2p_router::Config;
@@ -19,14 +19,14 @@ use crate::common::chromium::Chromium;
 use crate::common::{World, inner_config, router_config, until};
 
 /// A car with a command that leaves a mark, and the key of a desk, if there are keys.
-pub(crate) struct Stand {
+pub(crate) struct Fixture {
     pub(crate) world: World,
     pub(crate) port: u16,
-    desk: Option<Key>,
+    page_layout: Option<Key>,
     _inner: Inner,
 }
 
-impl Stand {
+impl Fixture {
     async fn keyed() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
@@ -47,16 +47,16 @@ impl Stand {
         world.script("stop", ":");
         world.file("broken", "", 0o644);
         let mut config = inner_config(&world);
-        let mut desk = None;
+        let mut page_layout = None;
         if world.keys.is_some() {
             config.key = Some(world.key("car", Role::Link).await);
-            desk = Some(world.key("desk", Role::Drive).await);
+            page_layout = Some(world.key("desk", Role::Drive).await);
         }
         let (inner, port) = world.inner_with(config).await;
         Self {
             world,
             port,
-            desk,
+            page_layout,
             _inner: inner,
         }
     }
@@ -69,8 +69,10 @@ impl Stand {
 
     pub(crate) async fn sign_in(&self, browser: &Chromium, origin: &str) {
         browser.open(&format!("{origin}/")).await;
-        let Some(desk) = &self.desk else { return };
-        browser.fill("#key", &desk.expose()).await;
+        let Some(page_layout) = &self.page_layout else {
+            return;
+        };
+        browser.fill("#key", &page_layout.expose()).await;
         browser.click("main button").await;
         browser.reads("Signed in as desk").await;
     }
@@ -78,13 +80,13 @@ impl Stand {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_signs_in_runs_a_command_from_the_address_bar_and_is_signed_out_by_revoking() {
-    let stand = Stand::keyed().await;
+    let fixture = Fixture::keyed().await;
     let browser = Chromium::start(&["car.test"]).await;
     let nothing = Vec::<String>::new();
     for (scheme, name) in [("https", "__Host-p2p"), ("http", "p2p")] {
-        let origin = format!("{scheme}://127.0.0.1:{}", stand.port);
+        let origin = format!("{scheme}://127.0.0.1:{}", fixture.port);
         let command = format!("{origin}/cgi?command=mark&arg={scheme}");
-        let before = stand.ran().len();
+        let before = fixture.ran().len();
 
         browser.open(&command).await;
         browser.reads("This needs a key").await;
@@ -94,12 +96,12 @@ async fn somebody_signs_in_runs_a_command_from_the_address_bar_and_is_signed_out
         browser.click("main button").await;
         browser.reads("this key is wrong or was revoked").await;
         browser
-            .fill("#key", &stand.desk.as_ref().unwrap().expose())
+            .fill("#key", &fixture.page_layout.as_ref().unwrap().expose())
             .await;
         browser.click("main button").await;
         browser.reads("Signed in as desk (drive)").await;
         assert_eq!(browser.address().await, format!("{origin}/"));
-        assert_eq!(stand.ran().len(), before, "signing in ran something");
+        assert_eq!(fixture.ran().len(), before, "signing in ran something");
         browser.picture("home").await;
 
         let cookies = browser.cookies().await;
@@ -120,71 +122,71 @@ async fn somebody_signs_in_runs_a_command_from_the_address_bar_and_is_signed_out
         browser.open(&format!("{origin}/")).await;
         browser.click("button[value=mark]").await;
         browser.reads("it ran").await;
-        assert_eq!(stand.ran()[before..], [scheme, ""]);
+        assert_eq!(fixture.ran()[before..], [scheme, ""]);
 
         browser.open(&format!("{origin}/")).await;
         browser.click("form[action='/sign-out'] button").await;
         browser.reads("This needs a key").await;
         browser.open(&command).await;
         browser.reads("This needs a key").await;
-        assert_eq!(stand.ran().len(), before + 2);
-        stand.sign_in(&browser, &origin).await;
+        assert_eq!(fixture.ran().len(), before + 2);
+        fixture.sign_in(&browser, &origin).await;
     }
-    let before = stand.ran();
-    stand.world.revoke("desk");
+    let before = fixture.ran();
+    fixture.world.revoke("desk");
     let (keys, id) = (
-        stand.world.keys.clone().unwrap(),
-        stand.desk.as_ref().unwrap().id(),
+        fixture.world.keys.clone().unwrap(),
+        fixture.page_layout.as_ref().unwrap().id(),
     );
     until("the key is void", || !keys.is_live(&id)).await;
     for scheme in ["https", "http"] {
-        let address = format!("{scheme}://127.0.0.1:{}/cgi?command=mark", stand.port);
+        let address = format!("{scheme}://127.0.0.1:{}/cgi?command=mark", fixture.port);
         browser.open(&address).await;
         browser.reads("you are signed out").await;
     }
-    assert_eq!(stand.ran(), before);
+    assert_eq!(fixture.ran(), before);
     assert_ne!(before, nothing);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn going_back_after_signing_in_runs_nothing_that_was_refused_before() {
-    let stand = Stand::keyed().await;
+    let fixture = Fixture::keyed().await;
     let browser = Chromium::start(&["car.test"]).await;
-    let origin = format!("https://127.0.0.1:{}", stand.port);
+    let origin = format!("https://127.0.0.1:{}", fixture.port);
     browser.open(&format!("{origin}/cgi?command=mark")).await;
     browser.reads("This needs a key").await;
-    let key = stand.desk.as_ref().unwrap().expose();
+    let key = fixture.page_layout.as_ref().unwrap().expose();
     browser.fill("#key", &key).await;
     browser.click("main button").await;
     browser.reads("Signed in as desk").await;
     for _ in 0..3 {
         browser.back().await;
-        assert_eq!(stand.ran(), [""; 0]);
+        assert_eq!(fixture.ran(), [""; 0]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn to_a_name_without_tls_the_address_bar_asks_once_more() {
     // Such an address is not "potentially trustworthy": Chromium sends no Fetch Metadata there.
-    let stand = Stand::open().await;
+    let fixture = Fixture::open().await;
     let browser = Chromium::start(&["car.test", "evil.test"]).await;
-    let command = format!("http://car.test:{}/cgi?command=mark&arg=%22x", stand.port);
+    let command = format!("http://car.test:{}/cgi?command=mark&arg=%22x", fixture.port);
     browser.open(&command).await;
     browser.reads("Run this?").await;
     browser.picture("confirm").await;
-    assert_eq!(stand.ran(), [""; 0]);
+    assert_eq!(fixture.ran(), [""; 0]);
     browser.click("main a").await;
     browser.reads("it ran").await;
-    assert_eq!(stand.ran(), ["\"x"]);
+    assert_eq!(fixture.ran(), ["\"x"]);
     // On this machine it says who asks.
     let here = command.replace("car.test", "127.0.0.1");
     browser.open(&here).await;
     browser.reads("it ran").await;
-    assert_eq!(stand.ran().len(), 2);
+    assert_eq!(fixture.ran().len(), 2);
     // A name that somebody has resolve to this machine.
     browser
         .open(&command.replace("car.test", "evil.test"))
         .await;
     browser.reads("--host-names evil.test").await;
-    assert_eq!(stand.ran().len(), 2);
+    assert_eq!(fixture.ran().len(), 2);
 }

@@ -20,9 +20,9 @@ use tokio_tungstenite::tungstenite::Message;
 const FRESH: u64 = 3_600_000;
 
 /// What is said to the car of its motion; not ticks.
-async fn hears(inner: &mut FakeInner) -> RouterToInner {
+async fn receives(inner: &mut FakeInner) -> RouterToInner {
     loop {
-        match inner.hear().await.expect("closed") {
+        match inner.receive().await.expect("closed") {
             RouterToInner::Ticks { .. } | RouterToInner::Notice { .. } => {}
             message => return message,
         }
@@ -30,7 +30,7 @@ async fn hears(inner: &mut FakeInner) -> RouterToInner {
 }
 
 async fn is_stopped(inner: &mut FakeInner) -> String {
-    match hears(inner).await {
+    match receives(inner).await {
         RouterToInner::Stop { by, .. } => by,
         other => panic!("no stop: {other:?}"),
     }
@@ -54,7 +54,7 @@ async fn a_page_is_shown_its_car_and_drives_it() {
     let world = World::open();
     let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
     let mut page = FakePage::open(port).await;
-    let shown = page.hears("car").await;
+    let shown = page.receives("car").await;
     assert_eq!(
         (&shown["role"], &shown["key"]),
         (&json!("admin"), &json!(""))
@@ -70,14 +70,14 @@ async fn a_page_is_shown_its_car_and_drives_it() {
         (&json!("stop"), &json!(400))
     );
 
-    page.says(json!({ "control": "take" })).await;
+    page.sends(json!({ "control": "take" })).await;
     is_stopped(&mut inner).await;
-    let control = page.hears("control").await;
+    let control = page.receives("control").await;
     assert_eq!(control["driver"]["session"], shown["session"]);
     let epoch = control["epoch"].as_u64().unwrap();
 
     page.presses(epoch, 1, "forward", FRESH).await;
-    let RouterToInner::Press { press, run, .. } = hears(&mut inner).await else {
+    let RouterToInner::Press { press, run, .. } = receives(&mut inner).await else {
         panic!("no press")
     };
     assert_eq!(press, PressId { epoch, number: 1 });
@@ -88,9 +88,9 @@ async fn a_page_is_shown_its_car_and_drives_it() {
         press: Some(press),
     };
     inner
-        .say(InnerToRouter::Motion(MotionEvent::Started(moving)))
+        .send(InnerToRouter::Motion(MotionEvent::Started(moving)))
         .await;
-    let motion = page.hears("motion").await;
+    let motion = page.receives("motion").await;
     assert_eq!(motion["started"]["run"], run.to_string());
     assert_eq!(
         motion["started"]["press"],
@@ -98,28 +98,28 @@ async fn a_page_is_shown_its_car_and_drives_it() {
     );
 
     let press = json!({ "epoch": epoch, "number": 1 });
-    page.says(json!({ "renew": { "press": press, "tick_ms": FRESH + 1 } }))
+    page.sends(json!({ "renew": { "press": press, "tick_ms": FRESH + 1 } }))
         .await;
     assert!(
-        matches!(hears(&mut inner).await, RouterToInner::Renew { tick_ms, .. } if tick_ms == FRESH + 1)
+        matches!(receives(&mut inner).await, RouterToInner::Renew { tick_ms, .. } if tick_ms == FRESH + 1)
     );
-    page.says(json!({ "release": press })).await;
+    page.sends(json!({ "release": press })).await;
     assert!(matches!(
-        hears(&mut inner).await,
+        receives(&mut inner).await,
         RouterToInner::Release { .. }
     ));
     let over = MotionEvent::Over {
         press: Some(PressId { epoch, number: 1 }),
         cause: StopCause::Released,
     };
-    inner.say(InnerToRouter::Motion(over)).await;
-    assert_eq!(page.hears("motion").await["over"]["cause"], "released");
+    inner.send(InnerToRouter::Motion(over)).await;
+    assert_eq!(page.receives("motion").await["over"]["cause"], "released");
 
-    page.says(json!("stop")).await;
+    page.sends(json!("stop")).await;
     assert_eq!(is_stopped(&mut inner).await, "127.0.0.1");
-    page.says(json!({ "control": "release" })).await;
+    page.sends(json!({ "control": "release" })).await;
     is_stopped(&mut inner).await;
-    assert_eq!(page.hears("control").await["driver"], json!(null));
+    assert_eq!(page.receives("control").await["driver"], json!(null));
 }
 
 #[tokio::test]
@@ -132,26 +132,26 @@ async fn a_page_hears_of_its_own_car_only() {
     neighbour.takes().await;
     is_stopped(&mut other).await;
     // Ticks come to who watches, and of that car.
-    neighbour.says(json!({ "watch": true })).await;
-    page.says(json!({ "watch": true })).await;
-    let mut heard = page.has_heard().await;
+    neighbour.sends(json!({ "watch": true })).await;
+    page.sends(json!({ "watch": true })).await;
+    let mut heard = page.received().await;
     for inner in [&mut mine, &mut other] {
         let ticks = async {
             while !matches!(
-                inner.hear().await,
+                inner.receive().await,
                 Some(RouterToInner::Ticks { wanted: true, .. })
             ) {}
         };
         soon("ticks are asked for", ticks).await;
     }
-    other.say(InnerToRouter::Clock { clock_ms: 4321 }).await;
-    assert_eq!(neighbour.hears("tick").await, 4321);
-    mine.say(InnerToRouter::Clock { clock_ms: 1234 }).await;
-    assert_eq!(page.hears("tick").await, 1234);
+    other.send(InnerToRouter::Clock { clock_ms: 4321 }).await;
+    assert_eq!(neighbour.receives("tick").await, 4321);
+    mine.send(InnerToRouter::Clock { clock_ms: 1234 }).await;
+    assert_eq!(page.receives("tick").await, 1234);
     drop(other);
     drop(mine);
-    page.hears("down").await;
-    heard.extend(page.has_heard().await);
+    page.receives("down").await;
+    heard.extend(page.received().await);
     let about_others = |message: &serde_json::Value| {
         message.get("control").is_some() || *message == json!({ "tick": 4321 })
     };
@@ -164,13 +164,13 @@ async fn a_press_without_control_or_of_an_old_epoch_moves_nothing_and_is_told_wh
     let (mut inner, port, mut driver, epoch) = driven(&world).await;
     let mut page = FakePage::open(port).await;
     page.presses(epoch, 7, "forward", FRESH).await;
-    let refused = page.hears("refused").await;
+    let refused = page.receives("refused").await;
     assert_eq!(refused["reason"], "locked");
     assert_eq!(refused["press"]["number"], 7);
     driver.presses(epoch - 1, 1, "forward", FRESH).await;
-    assert_eq!(driver.hears("refused").await["reason"], "not_driving");
+    assert_eq!(driver.receives("refused").await["reason"], "not_driving");
     driver.presses(epoch, 1, "rm", FRESH).await;
-    let refused = driver.hears("refused").await;
+    let refused = driver.receives("refused").await;
     assert!(
         refused["message"]
             .as_str()
@@ -179,16 +179,16 @@ async fn a_press_without_control_or_of_an_old_epoch_moves_nothing_and_is_told_wh
     );
     // Renewals and releases of others are old, and nobody has to be told.
     let press = json!({ "epoch": epoch, "number": 1 });
-    page.says(json!({ "renew": { "press": press, "tick_ms": FRESH } }))
+    page.sends(json!({ "renew": { "press": press, "tick_ms": FRESH } }))
         .await;
-    page.says(json!({ "release": press })).await;
-    page.says(json!({ "control": "grant" })).await;
-    assert_eq!(page.hears("refused").await["reason"], "locked");
-    page.has_heard().await;
+    page.sends(json!({ "release": press })).await;
+    page.sends(json!({ "control": "grant" })).await;
+    assert_eq!(page.receives("refused").await["reason"], "locked");
+    page.received().await;
     // The first thing that reaches the car is the press that is in order.
     driver.presses(epoch, 2, "left", FRESH).await;
     assert!(
-        matches!(hears(&mut inner).await, RouterToInner::Press { command, .. } if command.as_str() == "left")
+        matches!(receives(&mut inner).await, RouterToInner::Press { command, .. } if command.as_str() == "left")
     );
 }
 
@@ -197,18 +197,18 @@ async fn two_pages_that_want_control_ask_each_other_and_a_console_is_one_of_them
     let world = World::open();
     let (mut inner, port, mut first, _) = driven(&world).await;
     let mut second = FakePage::open(port).await;
-    let session = second.hears("car").await["session"].clone();
-    second.says(json!({ "control": "take" })).await;
-    let asked = first.hears("control").await;
+    let session = second.receives("car").await["session"].clone();
+    second.sends(json!({ "control": "take" })).await;
+    let asked = first.receives("control").await;
     assert_eq!(asked["request"][0]["session"], session);
     assert!(asked["request"][1].as_u64().unwrap() > 9000);
-    first.says(json!({ "control": "grant" })).await;
+    first.sends(json!({ "control": "grant" })).await;
     is_stopped(&mut inner).await;
-    while second.hears("control").await["driver"]["session"] != session {}
+    while second.receives("control").await["driver"]["session"] != session {}
     let mut console = FakeConsole::open(world.main_port()).await;
-    console.wishes(port, ControlRequest::Seize).await;
+    console.requests_control(port, ControlRequest::Seize).await;
     is_stopped(&mut inner).await;
-    while second.hears("control").await["driver"]["session"] == session {}
+    while second.receives("control").await["driver"]["session"] == session {}
 }
 
 #[tokio::test]
@@ -225,14 +225,14 @@ async fn what_is_no_message_closes_the_page_with_a_sentence_and_stops_what_it_dr
         let (mut inner, port, mut page, epoch) = driven(&world).await;
         page.presses(epoch, 1, "forward", FRESH).await;
         assert!(matches!(
-            hears(&mut inner).await,
+            receives(&mut inner).await,
             RouterToInner::Press { .. }
         ));
         let name = noise
             .to_text()
             .map_or("binary", |text| &text[..text.len().min(20)])
             .to_owned();
-        page.sends(noise).await;
+        page.sends_frame(noise).await;
         is_stopped(&mut inner).await;
         let last = page.is_closed().await;
         let said = last
@@ -240,7 +240,7 @@ async fn what_is_no_message_closes_the_page_with_a_sentence_and_stops_what_it_dr
             .and_then(|last| last["refused"]["message"].as_str());
         assert!(said.is_some(), "{name}: {last:?}");
         // The port and its other visitors are none the worse.
-        FakePage::open(port).await.hears("car").await;
+        FakePage::open(port).await.receives("car").await;
     }
 }
 
@@ -280,8 +280,8 @@ async fn ten_thousand_messages_a_second_trouble_nobody_else() {
         let (since, mut slowest) = (std::time::Instant::now(), Duration::ZERO);
         while !flooding.is_finished() {
             let begun = std::time::Instant::now();
-            driver.says(json!({ "probe": 6 })).await;
-            while driver.hears("probe").await != 6 {}
+            driver.sends(json!({ "probe": 6 })).await;
+            while driver.receives("probe").await != 6 {}
             assert_eq!(get(port, "/cgi?command=hello").await.text(), "hello\n");
             slowest = slowest.max(begun.elapsed());
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -292,13 +292,13 @@ async fn ten_thousand_messages_a_second_trouble_nobody_else() {
         assert!(slowest < Duration::from_secs(2), "{kind}: {slowest:?}");
     }
     // Its control was never touched.
-    driver.has_heard().await;
-    driver.says(json!({ "watch": true })).await;
-    let tick = driver.hears("tick").await.as_u64().unwrap();
+    driver.received().await;
+    driver.sends(json!({ "watch": true })).await;
+    let tick = driver.receives("tick").await.as_u64().unwrap();
     driver.presses(epoch, 1, "forward", tick).await;
-    while driver.hears("motion").await["started"]["press"] != json!({ "epoch": epoch, "number": 1 })
-    {
-    }
+    while driver.receives("motion").await["started"]["press"]
+        != json!({ "epoch": epoch, "number": 1 })
+    {}
     drop(inner);
 }
 
@@ -307,9 +307,11 @@ async fn only_who_may_see_the_car_is_let_in_and_no_other_sites_page() {
     let world = World::keyed();
     let link = world.key("car", Role::Link).await;
     let mut inner = peer::dial(world.main_port(), Some(&link)).await.unwrap();
-    inner.say(InnerToRouter::Hello(peer::hello("any", 0))).await;
+    inner
+        .send(InnerToRouter::Hello(peer::hello("any", 0)))
+        .await;
     let (_, port) = inner.is_welcomed().await;
-    let desk = bearer(&world.key("desk", Role::Drive).await);
+    let operator = bearer(&world.key("desk", Role::Drive).await);
     let wrong = bearer(&Key::generate().unwrap());
     let own = format!("http://127.0.0.1:{port}");
     let with = async |headers: &[(&str, &str)]| FakePage::with(port, headers).await.err();
@@ -317,7 +319,7 @@ async fn only_who_may_see_the_car_is_let_in_and_no_other_sites_page() {
     assert_eq!(with(&[("authorization", &wrong)]).await, Some(401));
     assert_eq!(with(&[("cookie", "p2p=AAAA")]).await, Some(401));
     assert_eq!(with(&[("authorization", &bearer(&link))]).await, Some(403));
-    let key = ("authorization", desk.as_str());
+    let key = ("authorization", operator.as_str());
     for foreign in [
         "http://evil.test",
         "null",
@@ -341,7 +343,7 @@ async fn only_who_may_see_the_car_is_let_in_and_no_other_sites_page() {
         with(&[key, ("sec-websocket-protocol", "p2p.v9")]).await,
         Some(400)
     );
-    let plain = common::request("GET", "/drive").header("authorization", &desk);
+    let plain = common::request("GET", "/drive").header("authorization", &operator);
     let answer = common::ask(port, plain.body(Default::default()).unwrap()).await;
     assert_eq!(answer.verdict(), (426, "no"));
 }
@@ -351,20 +353,22 @@ async fn a_viewers_page_moves_nothing_and_stops_everything() {
     let world = World::keyed();
     let link = world.key("car", Role::Link).await;
     let mut inner = peer::dial(world.main_port(), Some(&link)).await.unwrap();
-    inner.say(InnerToRouter::Hello(peer::hello("any", 0))).await;
+    inner
+        .send(InnerToRouter::Hello(peer::hello("any", 0)))
+        .await;
     let (_, port) = inner.is_welcomed().await;
     let viewer = bearer(&world.key("viewer", Role::View).await);
     let mut page = FakePage::with(port, &[("authorization", &viewer)])
         .await
         .unwrap();
-    assert_eq!(page.hears("car").await["role"], "view");
+    assert_eq!(page.receives("car").await["role"], "view");
     for wish in ["take", "seize"] {
-        page.says(json!({ "control": wish })).await;
-        assert_eq!(page.hears("refused").await["reason"], "denied");
+        page.sends(json!({ "control": wish })).await;
+        assert_eq!(page.receives("refused").await["reason"], "denied");
     }
     page.presses(1, 1, "forward", FRESH).await;
-    assert_eq!(page.hears("refused").await["reason"], "denied");
-    page.says(json!("stop")).await;
+    assert_eq!(page.receives("refused").await["reason"], "denied");
+    page.sends(json!("stop")).await;
     assert_eq!(is_stopped(&mut inner).await, "viewer");
 }
 
@@ -373,17 +377,19 @@ async fn a_revoked_key_closes_its_page_at_once_and_stops_the_car() {
     let world = World::keyed();
     let link = world.key("car", Role::Link).await;
     let mut inner = peer::dial(world.main_port(), Some(&link)).await.unwrap();
-    inner.say(InnerToRouter::Hello(peer::hello("any", 0))).await;
+    inner
+        .send(InnerToRouter::Hello(peer::hello("any", 0)))
+        .await;
     let (_, port) = inner.is_welcomed().await;
-    let desk = bearer(&world.key("desk", Role::Drive).await);
-    let mut page = FakePage::with(port, &[("authorization", &desk)])
+    let operator = bearer(&world.key("desk", Role::Drive).await);
+    let mut page = FakePage::with(port, &[("authorization", &operator)])
         .await
         .unwrap();
     let epoch = page.takes().await;
     is_stopped(&mut inner).await;
     page.presses(epoch, 1, "forward", FRESH).await;
     assert!(matches!(
-        hears(&mut inner).await,
+        receives(&mut inner).await,
         RouterToInner::Press { .. }
     ));
     world.revoke("desk");
@@ -397,7 +403,7 @@ async fn a_revoked_key_closes_its_page_at_once_and_stops_the_car() {
         "{last}"
     );
     assert_eq!(
-        FakePage::with(port, &[("authorization", &desk)])
+        FakePage::with(port, &[("authorization", &operator)])
             .await
             .err(),
         Some(401)
@@ -410,11 +416,11 @@ async fn a_page_that_is_gone_stops_the_car_and_gives_control_back() {
     let (mut inner, port, mut page, epoch) = driven(&world).await;
     page.presses(epoch, 1, "forward", FRESH).await;
     assert!(matches!(
-        hears(&mut inner).await,
+        receives(&mut inner).await,
         RouterToInner::Press { .. }
     ));
     drop(page);
     is_stopped(&mut inner).await;
-    let next = FakePage::open(port).await.hears("car").await;
+    let next = FakePage::open(port).await.receives("car").await;
     assert_eq!(next["car"]["control"]["driver"], json!(null));
 }

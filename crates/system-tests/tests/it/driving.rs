@@ -19,9 +19,9 @@ use tokio_tungstenite::tungstenite::Message;
 const FRESH: u64 = 3_600_000;
 
 /// What is said to the car of its motion, runs included; not ticks.
-async fn hears(inner: &mut FakeInner) -> RouterToInner {
+async fn receives(inner: &mut FakeInner) -> RouterToInner {
     loop {
-        match inner.hear().await.expect("closed") {
+        match inner.receive().await.expect("closed") {
             RouterToInner::Ticks { .. } | RouterToInner::Notice { .. } => {}
             message => return message,
         }
@@ -29,14 +29,14 @@ async fn hears(inner: &mut FakeInner) -> RouterToInner {
 }
 
 async fn is_stopped(inner: &mut FakeInner) -> (String, Option<PressId>) {
-    match hears(inner).await {
+    match receives(inner).await {
         RouterToInner::Stop { by, over, .. } => (by, over),
         other => panic!("no stop: {other:?}"),
     }
 }
 
 async fn is_pressed(inner: &mut FakeInner) -> (PressId, RunId, u64) {
-    match hears(inner).await {
+    match receives(inner).await {
         RouterToInner::Press {
             press,
             run,
@@ -64,7 +64,9 @@ async fn a_key_that_is_revoked_while_it_drives_stops_the_car_and_closes_its_cons
         world.key("desk", Role::Drive).await,
     );
     let mut inner = peer::dial(world.main_port(), Some(&link)).await.unwrap();
-    inner.say(InnerToRouter::Hello(peer::hello("any", 0))).await;
+    inner
+        .send(InnerToRouter::Hello(peer::hello("any", 0)))
+        .await;
     let (_, port) = inner.is_welcomed().await;
     let mut driver = FakeConsole::with(world.main_port(), Some(&desk), false).await;
     let watcher = world.key("viewer", Role::View).await;
@@ -80,7 +82,7 @@ async fn a_key_that_is_revoked_while_it_drives_stops_the_car_and_closes_its_cons
     watcher
         .sees_control(|control| control.driver.is_none())
         .await;
-    while driver.peer.hear::<RouterToConsole>().await.is_some() {}
+    while driver.peer.receive::<RouterToConsole>().await.is_some() {}
 }
 
 #[tokio::test]
@@ -95,14 +97,14 @@ async fn taking_control_stops_first_and_then_presses_pass() {
     assert_eq!((passed, tick_ms), (press, FRESH + 41));
     let tick_ms = 42;
     console
-        .say(ConsoleToRouter::Renew {
+        .send(ConsoleToRouter::Renew {
             service_port,
             press,
             tick_ms,
         })
         .await;
     let renew = RouterToInner::Renew { press, tick_ms };
-    assert_eq!(hears(&mut inner).await, renew);
+    assert_eq!(receives(&mut inner).await, renew);
     // The car's answers make the press a run like any other.
     let moving = ActiveMotion {
         run,
@@ -110,26 +112,26 @@ async fn taking_control_stops_first_and_then_presses_pass() {
         press: Some(press),
     };
     let started = MotionEvent::Started(moving);
-    inner.say(InnerToRouter::Motion(started.clone())).await;
+    inner.send(InnerToRouter::Motion(started.clone())).await;
     console.sees_motion(|event| *event == started).await;
     let release = ConsoleToRouter::Release {
         service_port,
         press,
     };
-    console.say(release.clone()).await;
-    assert_eq!(hears(&mut inner).await, RouterToInner::Release { press });
+    console.send(release.clone()).await;
+    assert_eq!(receives(&mut inner).await, RouterToInner::Release { press });
     let ended = MotionEvent::Ended {
         run,
         end: End::Ended,
         exec_us: 1000,
     };
-    inner.say(InnerToRouter::Motion(ended)).await;
+    inner.send(InnerToRouter::Motion(ended)).await;
     let over = console.sees_run(|seen| seen.result.is_some()).await;
     assert_eq!((over.run, over.source), (run, RunSource::Drive));
     let result = over.result.unwrap();
     assert_eq!((result.status, result.exec_us), (200, Some(1000)));
     // What comes late is not passed on: the next that the car hears is the next press.
-    console.say(release).await;
+    console.send(release).await;
     console
         .presses(service_port, press, "forward", FRESH + 43)
         .await;
@@ -169,20 +171,22 @@ async fn a_view_key_may_stop_and_not_drive_and_that_ends_the_press() {
         .await
         .unwrap();
     let hello = common::peer::hello("x", 0);
-    inner.say(InnerToRouter::Hello(hello)).await;
+    inner.send(InnerToRouter::Hello(hello)).await;
     let (_, service_port) = inner.is_welcomed().await;
     let view = world.key("viewer", Role::View).await;
     let drive = world.key("driver", Role::Drive).await;
     let mut viewer = FakeConsole::with(world.main_port(), Some(&view), false).await;
     let mut driver = FakeConsole::with(world.main_port(), Some(&drive), false).await;
     for wish in [ControlRequest::Take, ControlRequest::Seize] {
-        viewer.wishes(service_port, wish).await;
+        viewer.requests_control(service_port, wish).await;
         assert_eq!(viewer.is_refused().await.0, RefusedReason::Denied);
     }
     let epoch = driver.takes(service_port).await;
     assert_eq!(is_stopped(&mut inner).await.0, "driver, taking control");
     // A drive key is not an admin's.
-    driver.wishes(service_port, ControlRequest::Seize).await;
+    driver
+        .requests_control(service_port, ControlRequest::Seize)
+        .await;
     assert_eq!(driver.is_refused().await.0, RefusedReason::Denied);
     let press = PressId { epoch, number: 1 };
     viewer.presses(service_port, press, "forward", FRESH).await;
@@ -197,7 +201,7 @@ async fn a_view_key_may_stop_and_not_drive_and_that_ends_the_press() {
     // The press is over, though its holder renews it; control is not, and a new press moves.
     let tick_ms = 1;
     driver
-        .say(ConsoleToRouter::Renew {
+        .send(ConsoleToRouter::Renew {
             service_port,
             press,
             tick_ms,
@@ -214,7 +218,7 @@ async fn control_is_asked_for_granted_and_denied() {
     let (mut inner, port, mut one, epoch) = driven(&world).await;
     let mut two = FakeConsole::open(world.main_port()).await;
     let second = two.picture.session;
-    two.wishes(port, ControlRequest::Take).await;
+    two.requests_control(port, ControlRequest::Take).await;
     for console in [&mut one, &mut two] {
         let asked = console
             .sees_control(|control| control.request.is_some())
@@ -223,12 +227,12 @@ async fn control_is_asked_for_granted_and_denied() {
         assert_eq!(who.session, second);
         assert!((9_000..=10_000).contains(&left_ms), "{left_ms}");
     }
-    one.wishes(port, ControlRequest::Deny).await;
+    one.requests_control(port, ControlRequest::Deny).await;
     let denied = two.sees_control(|control| control.request.is_none()).await;
     assert_eq!(denied.epoch, epoch);
-    two.wishes(port, ControlRequest::Take).await;
+    two.requests_control(port, ControlRequest::Take).await;
     one.sees_control(|control| control.request.is_some()).await;
-    one.wishes(port, ControlRequest::Grant).await;
+    one.requests_control(port, ControlRequest::Grant).await;
     let granted = two
         .sees_control(|control| control.driver.as_ref().is_some_and(|d| d.session == second))
         .await;
@@ -238,7 +242,7 @@ async fn control_is_asked_for_granted_and_denied() {
     one.presses(port, press, "forward", FRESH).await;
     assert_eq!(one.is_refused().await.0, RefusedReason::Locked);
     // An admin seizes it: without keys everyone is.
-    one.wishes(port, ControlRequest::Seize).await;
+    one.requests_control(port, ControlRequest::Seize).await;
     let seized = two
         .sees_control(|control| control.epoch > granted.epoch)
         .await;
@@ -251,7 +255,7 @@ async fn silence_to_a_request_means_no() {
     let world = World::open();
     let (_inner, port, mut one, epoch) = driven(&world).await;
     let mut two = FakeConsole::open(world.main_port()).await;
-    two.wishes(port, ControlRequest::Take).await;
+    two.requests_control(port, ControlRequest::Take).await;
     // Both at a time: who doesn't answer pings is gone before the 10 s are over.
     let waits = async |console: &mut FakeConsole| {
         console
@@ -285,9 +289,9 @@ async fn while_somebody_drives_other_motion_gets_409_and_all_else_runs() {
     let (mut inner, port, mut driver, _) = driven(&world).await;
     let refused = get(port, "/cgi?command=forward").await;
     assert_eq!(refused.verdict(), (409, "no"));
-    driver.sends(1, port, "forward").await;
-    driver.is_told(1).await;
-    let refused = driver.is_told(1).await;
+    driver.sends_command(1, port, "forward").await;
+    driver.receives_send_event(1).await;
+    let refused = driver.receives_send_event(1).await;
     let locked = Some(RefusedReason::Locked);
     assert!(matches!(refused, SendEvent::Refused { reason, .. } if reason == locked));
     let other = tokio::spawn(get(port, "/cgi?command=lights"));
@@ -295,7 +299,7 @@ async fn while_somebody_drives_other_motion_gets_409_and_all_else_runs() {
     inner.starts(run).await;
     inner.finishes(run).await;
     assert_eq!(other.await.unwrap().verdict(), (200, "yes"));
-    driver.wishes(port, ControlRequest::Release).await;
+    driver.requests_control(port, ControlRequest::Release).await;
     is_stopped(&mut inner).await;
     let free = tokio::spawn(get(port, "/cgi?command=forward"));
     let run = inner.is_asked_to_run().await.run;
@@ -322,7 +326,7 @@ async fn a_motion_has_a_time_within_the_limit() {
     assert_eq!(request.for_ms, Some(2000));
     inner.starts(request.run).await;
     inner
-        .say(InnerToRouter::Finished {
+        .send(InnerToRouter::Finished {
             run: request.run,
             end: End::Ended,
             exec_us: 1,
@@ -337,7 +341,7 @@ async fn a_motion_has_a_time_within_the_limit() {
     let asking = tokio::spawn(get(port, "/cgi?command=forward"));
     let request = inner.is_asked_to_run().await;
     inner
-        .say(InnerToRouter::Refused {
+        .send(InnerToRouter::Refused {
             run: request.run,
             refusal: Refusal::StopFailed,
             message: "the stop command fails".to_owned(),
@@ -386,7 +390,7 @@ async fn a_stop_passes_while_the_inner_and_the_router_drain() {
     let open = tokio::spawn(get(port, "/cgi?command=slow"));
     let slow = inner.is_asked_to_run().await.run;
     inner.starts(slow).await;
-    inner.say(InnerToRouter::Draining).await;
+    inner.send(InnerToRouter::Draining).await;
     let down = tokio::spawn(world.router.shut_down());
     // The router stops what is driven before anything else.
     assert_eq!(is_stopped(&mut inner).await.0, "the router, going down");
@@ -394,7 +398,7 @@ async fn a_stop_passes_while_the_inner_and_the_router_drain() {
         .sees_control(|control| control.driver.is_none())
         .await;
     assert_eq!(get(port, "/cgi?command=x").await.verdict(), (503, "no"));
-    driver.wishes(port, ControlRequest::Take).await;
+    driver.requests_control(port, ControlRequest::Take).await;
     assert_eq!(driver.is_refused().await.0, RefusedReason::Offline);
     let stop = tokio::spawn(get(port, "/cgi?command=stop"));
     let request = inner.is_asked_to_run().await;
@@ -424,42 +428,42 @@ async fn ticks_are_wanted_of_the_car_that_a_driver_looks_at_and_passed_on_to_nob
     let service_port = Some(port);
     // Any console is one that watches, and that alone is no reason to tick.
     let ticks = |wanted, watched| Some(RouterToInner::Ticks { wanted, watched });
-    assert_eq!(inner.hear().await, ticks(false, true));
-    viewer.say(ConsoleToRouter::Watch { service_port }).await;
+    assert_eq!(inner.receive().await, ticks(false, true));
+    viewer.send(ConsoleToRouter::Watch { service_port }).await;
     // Its answer comes behind whatever the watching has led to.
-    viewer.sends(1, port, "stop").await;
+    viewer.sends_command(1, port, "stop").await;
     inner.is_asked_to_run().await;
-    driver.say(ConsoleToRouter::Watch { service_port }).await;
-    assert_eq!(inner.hear().await, ticks(true, true));
+    driver.send(ConsoleToRouter::Watch { service_port }).await;
+    assert_eq!(inner.receive().await, ticks(true, true));
     for clock_ms in [12_345, 12_445] {
-        inner.say(InnerToRouter::Clock { clock_ms }).await;
+        inner.send(InnerToRouter::Clock { clock_ms }).await;
         let tick = RouterToConsole::Tick {
             service_port: port,
             clock_ms,
         };
         driver
-            .hears(|message| (*message == tick).then_some(()))
+            .receives(|message| (*message == tick).then_some(()))
             .await;
     }
     let none = ConsoleToRouter::Watch { service_port: None };
-    driver.say(none).await;
-    assert_eq!(inner.hear().await, ticks(false, true));
+    driver.send(none).await;
+    assert_eq!(inner.receive().await, ticks(false, true));
     // Who drives needs them, whether it said that it looks on or not.
     other.takes(port).await;
     is_stopped(&mut inner).await;
-    inner.say(InnerToRouter::Clock { clock_ms: 9 }).await;
-    let first = other.hears(|message| match message {
+    inner.send(InnerToRouter::Clock { clock_ms: 9 }).await;
+    let first = other.receives(|message| match message {
         RouterToConsole::Tick { clock_ms, .. } => Some(*clock_ms),
         _ => None,
     });
     assert_eq!(first.await, 9);
-    driver.say(ConsoleToRouter::Watch { service_port }).await;
+    driver.send(ConsoleToRouter::Watch { service_port }).await;
     drop(other);
     is_stopped(&mut inner).await;
     drop(driver);
-    assert_eq!(inner.hear().await, ticks(false, true));
+    assert_eq!(inner.receive().await, ticks(false, true));
     drop(viewer);
-    assert_eq!(inner.hear().await, ticks(false, false));
+    assert_eq!(inner.receive().await, ticks(false, false));
 }
 
 /// How often the router pings this inner, over a few times, while the viewer answers its own.
@@ -499,7 +503,7 @@ async fn a_press_that_the_car_refuses_is_told_as_a_failed_run() {
     let (_, run, _) = is_pressed(&mut inner).await;
     let why = MotionRefusal::Old;
     inner
-        .say(InnerToRouter::Motion(MotionEvent::Refused { press, why }))
+        .send(InnerToRouter::Motion(MotionEvent::Refused { press, why }))
         .await;
     let over = driver.sees_run(|seen| seen.result.is_some()).await;
     assert_eq!((over.run, over.result.unwrap().status), (run, 503));
@@ -515,7 +519,7 @@ async fn a_real_car_is_driven_and_stands_when_its_driver_dies() {
     let mut watcher = FakeConsole::open(world.main_port()).await;
     let epoch = driver.takes(port).await;
     let tick = driver
-        .hears(|message| match message {
+        .receives(|message| match message {
             RouterToConsole::Tick { clock_ms, .. } => Some(*clock_ms),
             _ => None,
         })
@@ -540,9 +544,9 @@ async fn a_press_by_an_old_tick_is_refused_by_the_router_and_never_passed_on() {
     let world = World::open();
     let (mut inner, port, mut driver, epoch) = driven(&world).await;
     let clock_ms = 60_000;
-    inner.say(InnerToRouter::Clock { clock_ms }).await;
+    inner.send(InnerToRouter::Clock { clock_ms }).await;
     driver
-        .hears(|message| matches!(message, RouterToConsole::Tick { .. }).then_some(()))
+        .receives(|message| matches!(message, RouterToConsole::Tick { .. }).then_some(()))
         .await;
     let old = PressId { epoch, number: 1 };
     driver.presses(port, old, "forward", 58_999).await;
@@ -554,13 +558,13 @@ async fn a_press_by_an_old_tick_is_refused_by_the_router_and_never_passed_on() {
     assert_eq!(over.result.unwrap().status, 503);
     // What it was to replace is let go of, and a renewal of it is nothing.
     let release = RouterToInner::Release { press: old };
-    assert_eq!(hears(&mut inner).await, release);
+    assert_eq!(receives(&mut inner).await, release);
     let renew = ConsoleToRouter::Renew {
         service_port: port,
         press: old,
         tick_ms: FRESH,
     };
-    driver.say(renew).await;
+    driver.send(renew).await;
     let press = PressId { epoch, number: 2 };
     driver.presses(port, press, "forward", FRESH).await;
     assert_eq!(is_pressed(&mut inner).await.0, press);
@@ -580,7 +584,7 @@ async fn what_the_car_said_without_a_link_is_told_to_each_new_link() {
         let mut link = router.link().await;
         let told = soon("what was said before", async {
             loop {
-                if let Some(InnerToRouter::Motion(event)) = link.hear().await {
+                if let Some(InnerToRouter::Motion(event)) = link.receive().await {
                     return event;
                 }
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common;
-use crate::common::pty::Pty;
+use crate::common::pty::TestTerminal;
 use crate::common::{World, program, until};
 
 /// kitty's up arrow: pressed, released.
@@ -27,7 +27,7 @@ async fn the_first_arrow_on_a_car_just_looked_at_drives_at_once() {
     let (_other, _) = world.inner_with(other).await;
     // Two links: it opens on Fleet, where no car ticks.
     let console = program::console(world.folder.path(), world.main_port());
-    let terminal = Pty::start(&console, true, SIZE);
+    let terminal = TestTerminal::start(&console, true, SIZE);
     terminal.await_text(&port.to_string()).await;
     terminal.await_text("rig").await;
     // The link has to be healthy for half a second, which nothing on the screen tells.

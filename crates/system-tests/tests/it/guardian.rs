@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use crate::common::console::FakeConsole;
 use crate::common::procfs::child_named;
-use crate::common::program::{Program, inner_of};
+use crate::common::program::{RunningProgram, inner_of};
 use crate::common::{ReservedPort, asking, get, is_alive, until, until_so};
 use p2p_shared::key::Key;
 use p2p_shared::protocol::{MotionEvent, PressId, RouterToConsole, RunSource, StopCause};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A car whose `forward` and `stop` write a line of the note `did`, and what else it can do.
-struct Car {
+struct GuardedCar {
     folder: tempfile::TempDir,
 }
 
-impl Car {
+impl GuardedCar {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("command")).unwrap();
@@ -86,14 +86,14 @@ impl Car {
 }
 
 /// A driver who presses forward, and the press; the car moves.
-async fn drives(car: &Car, main: u16, port: u16) -> (FakeConsole, PressId, u64) {
+async fn drives(car: &GuardedCar, main: u16, port: u16) -> (FakeConsole, PressId, u64) {
     let mut driver = FakeConsole::open(main).await;
     let epoch = driver.takes(port).await;
     driver
         .sees_motion(|event| *event == MotionEvent::Stands)
         .await;
     let tick = driver
-        .hears(|message| match message {
+        .receives(|message| match message {
             RouterToConsole::Tick { clock_ms, .. } => Some(*clock_ms),
             _ => None,
         })
@@ -114,7 +114,7 @@ fn guardian_of(inner: i32) -> Option<i32> {
     child_named(inner, "p2p-guardian")
 }
 
-async fn guarded(inner: &Program) -> i32 {
+async fn guarded(inner: &RunningProgram) -> i32 {
     until("the guardian is there", || {
         guardian_of(inner.id()).is_some()
     })
@@ -123,10 +123,10 @@ async fn guarded(inner: &Program) -> i32 {
 }
 
 /// A car that a driver moves, and the programs by which it does.
-async fn driven() -> (Car, Program, Program, FakeConsole) {
-    let car = Car::new();
-    let (router, main) = Program::open_router(car.path(), 0).await;
-    let inner = Program::start(&mut inner_of(car.path(), main, 0));
+async fn driven() -> (GuardedCar, RunningProgram, RunningProgram, FakeConsole) {
+    let car = GuardedCar::new();
+    let (router, main) = RunningProgram::open_router(car.path(), 0).await;
+    let inner = RunningProgram::start(&mut inner_of(car.path(), main, 0));
     let port = inner.service_port().await;
     guarded(&inner).await;
     let (driver, ..) = drives(&car, main, port).await;
@@ -135,9 +135,9 @@ async fn driven() -> (Car, Program, Program, FakeConsole) {
 
 #[tokio::test]
 async fn an_inner_that_is_killed_while_driven_leaves_a_car_that_stands_and_a_log_that_says_so() {
-    let car = Car::new();
+    let car = GuardedCar::new();
     let reserved = ReservedPort::new();
-    let (_router, main) = Program::open_router(car.path(), 0).await;
+    let (_router, main) = RunningProgram::open_router(car.path(), 0).await;
     // Nobody hears the guardian but the log: standard error is closed.
     let real = inner_of(car.path(), main, reserved.port);
     let real = real.as_std();
@@ -145,7 +145,7 @@ async fn an_inner_that_is_killed_while_driven_leaves_a_car_that_stands_and_a_log
     shell.args(["-c", "exec \"$0\" \"$@\" 2>&-"]);
     shell.arg(real.get_program()).args(real.get_args());
     shell.current_dir(car.path()).env("HOME", car.path());
-    let mut inner = Program::start(&mut shell);
+    let mut inner = RunningProgram::start(&mut shell);
     until_so("the link is up", async || {
         std::net::TcpStream::connect(("127.0.0.1", reserved.port)).is_ok()
             && get(reserved.port, "/commands").await.status == 200
@@ -183,7 +183,7 @@ async fn an_inner_that_is_killed_while_driven_leaves_a_car_that_stands_and_a_log
 
 #[tokio::test]
 async fn what_an_inner_that_is_killed_was_running_is_ended_and_what_was_left_on_purpose_is_not() {
-    let car = Car::new();
+    let car = GuardedCar::new();
     let note = |name: &str| car.note(name).display().to_string();
     let (stays, stubborn, daemon) = (note("stays"), note("stubborn"), note("daemon"));
     car.script("stay", &format!("echo $$ > {stays}; exec sleep 1000"));
@@ -199,10 +199,11 @@ async fn what_an_inner_that_is_killed_was_running_is_ended_and_what_was_left_on_
             "setsid sh -c 'echo $$ > {daemon}; while [ -e {daemon} ]; do sleep 0.05; done' >/dev/null 2>&1 </dev/null &"
         ),
     );
-    let (_router, main) = Program::open_router(car.path(), 0).await;
-    let mut inner = Program::start(&mut inner_of(car.path(), main, 0));
+    let (_router, main) = RunningProgram::open_router(car.path(), 0).await;
+    let mut inner = RunningProgram::start(&mut inner_of(car.path(), main, 0));
     let port = inner.service_port().await;
-    let mut other = Program::start(inner_of(car.path(), main, 0).args(["--state-dir", "other"]));
+    let mut other =
+        RunningProgram::start(inner_of(car.path(), main, 0).args(["--state-dir", "other"]));
     let other_port = other.service_port().await;
     guarded(&inner).await;
     let notes = ["stays", "stubborn", "daemon"].map(|name| car.note(name));
@@ -236,9 +237,9 @@ async fn what_an_inner_that_is_killed_was_running_is_ended_and_what_was_left_on_
 
 #[tokio::test]
 async fn an_inner_that_is_stopped_while_driven_is_replaced_and_plays_nothing_back() {
-    let car = Car::new();
-    let (_router, main) = Program::open_router(car.path(), 0).await;
-    let inner = Program::start(&mut inner_of(car.path(), main, 0));
+    let car = GuardedCar::new();
+    let (_router, main) = RunningProgram::open_router(car.path(), 0).await;
+    let inner = RunningProgram::start(&mut inner_of(car.path(), main, 0));
     let port = inner.service_port().await;
     guarded(&inner).await;
     let (mut driver, press, tick) = drives(&car, main, port).await;
@@ -284,10 +285,10 @@ async fn an_inner_that_is_stopped_while_driven_is_replaced_and_plays_nothing_bac
 
 #[tokio::test]
 async fn a_guardian_gets_no_key() {
-    let car = Car::new();
-    let (_router, main) = Program::open_router(car.path(), 0).await;
+    let car = GuardedCar::new();
+    let (_router, main) = RunningProgram::open_router(car.path(), 0).await;
     let key = Key::generate().unwrap().expose();
-    let inner = Program::start(inner_of(car.path(), main, 0).env("P2P_KEY", &key));
+    let inner = RunningProgram::start(inner_of(car.path(), main, 0).env("P2P_KEY", &key));
     let guardian = guarded(&inner).await;
     let environment = fs::read(format!("/proc/{guardian}/environ")).unwrap();
     let environment = String::from_utf8_lossy(&environment);
@@ -296,9 +297,9 @@ async fn a_guardian_gets_no_key() {
 
 #[tokio::test]
 async fn a_guardian_that_is_killed_while_the_car_is_driven_stops_it_and_is_replaced() {
-    let car = Car::new();
-    let (_router, main) = Program::open_router(car.path(), 0).await;
-    let mut inner = Program::start(&mut inner_of(car.path(), main, 0));
+    let car = GuardedCar::new();
+    let (_router, main) = RunningProgram::open_router(car.path(), 0).await;
+    let mut inner = RunningProgram::start(&mut inner_of(car.path(), main, 0));
     let port = inner.service_port().await;
     let guardian = guarded(&inner).await;
     let (mut driver, press, _) = drives(&car, main, port).await;
@@ -339,9 +340,9 @@ async fn a_guardian_that_is_killed_while_the_car_is_driven_stops_it_and_is_repla
 
 #[tokio::test]
 async fn a_stop_that_can_be_run_again_in_a_moment_is_not_given_up_by_the_guardian() {
-    let car = Car::new();
-    let (_router, main) = Program::open_router(car.path(), 0).await;
-    let mut inner = Program::start(&mut inner_of(car.path(), main, 0));
+    let car = GuardedCar::new();
+    let (_router, main) = RunningProgram::open_router(car.path(), 0).await;
+    let mut inner = RunningProgram::start(&mut inner_of(car.path(), main, 0));
     let port = inner.service_port().await;
     guarded(&inner).await;
     let _driver = drives(&car, main, port).await;
@@ -417,9 +418,9 @@ async fn an_inner_that_hangs_after_its_stop_has_failed_has_a_guardian_that_tries
 
 #[tokio::test]
 async fn a_stop_that_has_much_to_say_stops_the_car_by_the_guardian_too() {
-    let car = Car::new();
-    let (_router, main) = Program::open_router(car.path(), 0).await;
-    let mut inner = Program::start(&mut inner_of(car.path(), main, 0));
+    let car = GuardedCar::new();
+    let (_router, main) = RunningProgram::open_router(car.path(), 0).await;
+    let mut inner = RunningProgram::start(&mut inner_of(car.path(), main, 0));
     let port = inner.service_port().await;
     guarded(&inner).await;
     let _driver = drives(&car, main, port).await;
@@ -443,16 +444,16 @@ async fn a_stop_that_has_much_to_say_stops_the_car_by_the_guardian_too() {
 
 #[tokio::test]
 async fn a_car_without_a_stop_command_never_moved_and_raises_no_alarm() {
-    let car = Car::new();
+    let car = GuardedCar::new();
     fs::remove_file(car.path().join("command/stop")).unwrap();
-    let (_router, main) = Program::open_router(car.path(), 0).await;
-    let mut inner = Program::start(&mut inner_of(car.path(), main, 0));
+    let (_router, main) = RunningProgram::open_router(car.path(), 0).await;
+    let mut inner = RunningProgram::start(&mut inner_of(car.path(), main, 0));
     let port = inner.service_port().await;
     guarded(&inner).await;
     let mut driver = FakeConsole::open(main).await;
     let epoch = driver.takes(port).await;
     let tick = driver
-        .hears(|message| match message {
+        .receives(|message| match message {
             RouterToConsole::Tick { clock_ms, .. } => Some(*clock_ms),
             _ => None,
         })

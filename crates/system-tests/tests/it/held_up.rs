@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::common::console::FakeConsole;
 use crate::common::peer::{self, FakeInner};
-use crate::common::proxy::{Proxy, Way};
-use crate::common::{Answer, World, answered, asking, get, post};
+use crate::common::proxy::{Proxy, ProxyDirection};
+use crate::common::{HttpAnswer, World, answered, asking, get, post};
 use p2p_shared::protocol::{
     ControlRequest, InnerToRouter, PressId, RefusedReason, RouterToInner, RunInfo, RunSource,
 };
@@ -21,7 +21,7 @@ struct HeldUp {
     /// The newest press that was refused.
     refused: PressId,
     /// What fills the link.
-    filling: JoinHandle<Answer>,
+    filling: JoinHandle<HttpAnswer>,
 }
 
 impl HeldUp {
@@ -33,14 +33,14 @@ impl HeldUp {
         let mut driver = FakeConsole::open(world.main_port()).await;
         let mut epoch = driver.takes(port).await;
         let is_stop = |message| matches!(message, RouterToInner::Stop { .. });
-        while !is_stop(inner.hear().await.expect("closed")) {}
-        proxy.hold(Way::ToInner);
+        while !is_stop(inner.receive().await.expect("closed")) {}
+        proxy.hold(ProxyDirection::ToInner);
         let filling = tokio::spawn(post(port, "/cgi?command=fill", vec![0; 1 << 20]));
         driver.sees_run(|run| run.source == RunSource::Http).await;
         for number in 1.. {
             // It lives, and its clock goes on, by which no press is old.
             let clock_ms = number * 2000;
-            inner.say(InnerToRouter::Clock { clock_ms }).await;
+            inner.send(InnerToRouter::Clock { clock_ms }).await;
             let press = PressId { epoch, number };
             driver
                 .presses(port, press, "forward", clock_ms + 3_600_000)
@@ -69,7 +69,7 @@ impl HeldUp {
         self.proxy.release();
         let mut heard = Vec::new();
         while !heard.last().is_some_and(&is_last) {
-            heard.push(self.inner.hear().await.expect("closed"));
+            heard.push(self.inner.receive().await.expect("closed"));
         }
         heard
     }
@@ -98,7 +98,7 @@ async fn a_press_that_waited_for_a_second_is_refused_and_never_said() {
         .presses(held.port, next, "forward", u64::MAX)
         .await;
     loop {
-        match held.inner.hear().await.expect("closed") {
+        match held.inner.receive().await.expect("closed") {
             RouterToInner::Press { press, .. } => return assert_eq!(press, next),
             message => assert!(!is_it(&message)),
         }
@@ -109,7 +109,9 @@ async fn a_press_that_waited_for_a_second_is_refused_and_never_said() {
 async fn a_stop_overtakes_motions_that_wait_and_none_of_them_runs_afterwards() {
     let world = World::open();
     let mut held = HeldUp::new(&world).await;
-    held.driver.wishes(held.port, ControlRequest::Release).await;
+    held.driver
+        .requests_control(held.port, ControlRequest::Release)
+        .await;
     held.driver
         .sees_control(|control| control.driver.is_none())
         .await;
@@ -122,7 +124,9 @@ async fn a_stop_overtakes_motions_that_wait_and_none_of_them_runs_afterwards() {
     }
     held.driver.stops(held.port).await;
     // Behind the stop in the console's order, and so in everyone's.
-    held.driver.wishes(held.port, ControlRequest::Take).await;
+    held.driver
+        .requests_control(held.port, ControlRequest::Take)
+        .await;
     held.driver
         .sees_control(|control| control.driver.is_some())
         .await;
@@ -165,11 +169,11 @@ async fn a_stop_is_handed_over_though_its_caller_has_left() {
     held.hears_all(is_it).await;
     // Nor is it ended for that, when it runs.
     held.inner
-        .say(InnerToRouter::Started { run: stop.run })
+        .send(InnerToRouter::Started { run: stop.run })
         .await;
     let next = asking(held.port, "/cgi?command=hello");
     loop {
-        match held.inner.hear().await.expect("closed") {
+        match held.inner.receive().await.expect("closed") {
             RouterToInner::Cancel { run } => assert_ne!(run, stop.run),
             RouterToInner::Run(run) if run.command.as_str() == "hello" => break,
             _ => {}

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::common;
 use crate::common::peer::{dial, hello};
-use crate::common::raw::Caller;
+use crate::common::raw::RawCaller;
 use crate::common::{
-    Answer, PATIENCE, ReservedPort, World, answered, ask, get, get_with_key, inner_config,
+    HttpAnswer, PATIENCE, ReservedPort, World, answered, ask, get, get_with_key, inner_config,
     is_alive, link_down, local, raw_from, request, router_config, send, soon, until, until_so,
 };
 use http_body_util::{BodyExt, Full};
@@ -33,7 +33,7 @@ async fn car(world: &World) -> (Inner, u16) {
         .await
 }
 
-fn asking_with_key(port: u16, target: &'static str, key: &Key) -> JoinHandle<Answer> {
+fn asking_with_key(port: u16, target: &'static str, key: &Key) -> JoinHandle<HttpAnswer> {
     let key = key.clone();
     tokio::spawn(async move { get_with_key(port, target, &key).await })
 }
@@ -169,7 +169,7 @@ async fn a_key_has_ports_and_its_inner_gets_one_of_those() {
     .await;
     let greet = async |port| {
         let mut inner = dial(world.main_port(), Some(&key)).await.unwrap();
-        inner.say(InnerToRouter::Hello(hello("any", port))).await;
+        inner.send(InnerToRouter::Hello(hello("any", port))).await;
         inner
     };
     let (rejection, sentence) = greet(another.port).await.is_rejected().await;
@@ -191,7 +191,9 @@ async fn an_inner_is_who_its_key_says_whatever_it_says_itself() {
     );
     let greet = async |key: &Key, identity: &str, port| {
         let mut inner = dial(world.main_port(), Some(key)).await.unwrap();
-        inner.say(InnerToRouter::Hello(hello(identity, port))).await;
+        inner
+            .send(InnerToRouter::Hello(hello(identity, port)))
+            .await;
         inner
     };
     let mut owner = greet(&one, "same", 0).await;
@@ -226,7 +228,7 @@ async fn a_revoked_key_closes_its_link_and_its_port_at_once() {
     let (inner, port) = car(&world).await;
     let key = world.key("van", Role::Link).await;
     let mut van = dial(world.main_port(), Some(&key)).await.unwrap();
-    van.say(InnerToRouter::Hello(hello("any", 0))).await;
+    van.send(InnerToRouter::Hello(hello("any", 0))).await;
     let (_, van_port) = van.is_welcomed().await;
 
     world.revoke("van");
@@ -255,7 +257,7 @@ async fn a_key_that_is_revoked_before_the_hello_gets_no_link() {
         !world.keys.as_ref().unwrap().is_live(&id)
     })
     .await;
-    inner.say(InnerToRouter::Hello(hello("any", 0))).await;
+    inner.send(InnerToRouter::Hello(hello("any", 0))).await;
     assert_eq!(inner.is_rejected().await.0, Rejection::Denied);
 }
 
@@ -274,8 +276,8 @@ async fn a_key_that_is_revoked_ends_the_run_that_it_waits_for() {
     let world = World::keyed();
     let process = staying(&world, ":");
     let (_car, port) = car(&world).await;
-    let desk = world.key("desk", Role::Drive).await;
-    let run = asking_with_key(port, "/cgi?command=stay", &desk);
+    let operator = world.key("desk", Role::Drive).await;
+    let run = asking_with_key(port, "/cgi?command=stay", &operator);
     until("the command runs", || is_alive(&process)).await;
     world.revoke("desk");
     let answer = answered(run).await;
@@ -293,8 +295,8 @@ async fn a_key_that_is_revoked_ends_the_output_that_it_reads() {
     let world = World::keyed();
     let process = staying(&world, "echo begun");
     let (_car, port) = car(&world).await;
-    let desk = world.key("desk", Role::Drive).await;
-    let bearer = format!("Bearer {}", desk.expose());
+    let operator = world.key("desk", Role::Drive).await;
+    let bearer = format!("Bearer {}", operator.expose());
     let request = request("GET", "/cgi?command=stay&stream=1").header("authorization", bearer);
     let response = send(port, request.body(Full::default()).unwrap()).await;
     assert_eq!(response.status(), 200);
@@ -316,10 +318,10 @@ async fn a_run_that_may_have_begun_when_its_key_was_revoked_is_not_called_unexec
     let world = World::keyed();
     let key = world.key("car", Role::Link).await;
     let mut inner = dial(world.main_port(), Some(&key)).await.unwrap();
-    inner.say(InnerToRouter::Hello(hello("any", 0))).await;
+    inner.send(InnerToRouter::Hello(hello("any", 0))).await;
     let (_, port) = inner.is_welcomed().await;
-    let desk = world.key("desk", Role::Drive).await;
-    let run = asking_with_key(port, "/cgi?command=a", &desk);
+    let operator = world.key("desk", Role::Drive).await;
+    let run = asking_with_key(port, "/cgi?command=a", &operator);
     inner.is_asked_to_run().await;
     world.revoke("desk");
     let answer = answered(run).await;
@@ -332,18 +334,18 @@ async fn a_key_that_is_revoked_while_a_body_comes_runs_nothing() {
     let mark = world.note("mark");
     world.script("touch", &format!("touch {}", mark.display()));
     let (_car, port) = car(&world).await;
-    let desk = world.key("desk", Role::Drive).await;
-    let mut caller = Caller::connect(port).await;
+    let operator = world.key("desk", Role::Drive).await;
+    let mut caller = RawCaller::connect(port).await;
     let head = format!(
         "POST /cgi?command=touch HTTP/1.1\r\nHost: car\r\nAuthorization: Bearer {}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n",
-        desk.bearer()
+        operator.bearer()
     );
-    caller.say(head).await;
+    caller.send(head).await;
     assert_eq!(caller.answer().await.status, 100);
     world.revoke("desk");
     let keys = world.keys.as_ref().unwrap();
-    until("the key is void", || !keys.is_live(&desk.id())).await;
-    caller.say("body").await;
+    until("the key is void", || !keys.is_live(&operator.id())).await;
+    caller.send("body").await;
     let answer = caller.answer().await;
     assert_eq!(answer.verdict(), (401, "no"));
     assert!(
@@ -359,10 +361,10 @@ async fn revoking_the_keys_of_others_ends_nothing() {
     let world = World::keyed();
     world.gated("wait", "echo done");
     let (inner, port) = car(&world).await;
-    let desk = world.key("desk", Role::Drive).await;
+    let operator = world.key("desk", Role::Drive).await;
     world.key("other-car", Role::Link).await;
     world.key("other-desk", Role::Admin).await;
-    let run = asking_with_key(port, "/cgi?command=wait", &desk);
+    let run = asking_with_key(port, "/cgi?command=wait", &operator);
     world.has_begun().await;
     for name in ["other-car", "other-desk"] {
         world.revoke(name);
@@ -383,8 +385,8 @@ async fn a_car_whose_key_is_revoked_ends_no_command_and_nobody_knows() {
     let mark = world.note("mark");
     world.gated("wait", &format!("touch {}", mark.display()));
     let (_car, port) = car(&world).await;
-    let desk = world.key("desk", Role::Drive).await;
-    let run = asking_with_key(port, "/cgi?command=wait", &desk);
+    let operator = world.key("desk", Role::Drive).await;
+    let run = asking_with_key(port, "/cgi?command=wait", &operator);
     world.has_begun().await;
     world.revoke("car");
     let answer = answered(run).await;
@@ -425,8 +427,8 @@ async fn no_error_and_no_debug_output_shows_a_key() {
         keys: world.keys.clone(),
         ..router_config()
     };
-    let desk = world.key("desk", Role::Drive).await;
-    let known = desk.expose().split_off(14);
+    let operator = world.key("desk", Role::Drive).await;
+    let known = operator.expose().split_off(14);
     for shown in [
         denied,
         format!("{config:?} {config:#?}"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::common;
 use crate::common::console::{self, FakeConsole};
 use crate::common::peer::{FakeInner, dial, hello};
-use crate::common::raw::Caller;
+use crate::common::raw::RawCaller;
 use crate::common::{
     World, asking, get, get_with_key, inner_config, raw_from, router_config, until_so,
 };
@@ -17,10 +17,10 @@ use p2p_shared::net::dialer::DialError;
 use p2p_shared::protocol::{ConsoleToRouter, RefusedReason, Rejection, SendEvent};
 
 /// Strangers that were answered once, and so are there.
-async fn strangers(port: u16, count: usize) -> Vec<Caller> {
+async fn strangers(port: u16, count: usize) -> Vec<RawCaller> {
     let mut all = Vec::new();
     for _ in 0..count {
-        let mut one = Caller::connect(port).await;
+        let mut one = RawCaller::connect(port).await;
         assert_eq!(one.get("/healthz").await.status, 200);
         all.push(one);
     }
@@ -39,18 +39,18 @@ async fn the_oldest_stranger_goes_for_a_newcomer_and_whoever_has_a_key_stays() {
     let world = World::keyed();
     let (_car, port) = car(&world).await;
     let key = world.key("desk", Role::Drive).await;
-    let mut known = Caller::connect(port).await;
+    let mut known = RawCaller::connect(port).await;
     let list = format!(
         "GET /commands HTTP/1.1\r\nHost: car\r\nAuthorization: Bearer {}\r\n\r\n",
         key.expose()
     );
-    known.say(&list).await;
+    known.send(&list).await;
     assert_eq!(known.answer().await.status, 200);
 
     let main = world.main_port();
     let mut oldest = strangers(main, 1).await.remove(0);
     let mut second = strangers(main, 1).await.remove(0);
-    oldest.say("GET /healthz HTTP/1.1\r\nHost: r\r\nX-").await;
+    oldest.send("GET /healthz HTTP/1.1\r\nHost: r\r\nX-").await;
     let crowd = strangers(main, limits::UNAUTHENTICATED_OF_ONE - 2).await;
     let _newcomer = strangers(main, 1).await;
     let answer = oldest.answer().await;
@@ -63,7 +63,7 @@ async fn the_oldest_stranger_goes_for_a_newcomer_and_whoever_has_a_key_stays() {
     let (rest, _) = second.end().await;
     assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
 
-    known.say(&list).await;
+    known.send(&list).await;
     assert_eq!(known.answer().await.status, 200);
     drop(crowd);
     let sent_away = world.metric("p2p_router_strangers_sent_away_total").await;
@@ -139,11 +139,11 @@ async fn one_party_has_so_many_runs_open_and_a_stop_on_top() {
     assert_eq!(refused.verdict(), (429, "no"));
     assert!(refused.text().contains("runs of this key"));
     let mut console = FakeConsole::open(world.main_port()).await;
-    console.sends(1, port, "a").await;
-    let SendEvent::Queued { .. } = console.is_told(1).await else {
+    console.sends_command(1, port, "a").await;
+    let SendEvent::Queued { .. } = console.receives_send_event(1).await else {
         panic!("not queued")
     };
-    let told = console.is_told(1).await;
+    let told = console.receives_send_event(1).await;
     assert!(matches!(told, SendEvent::Refused { .. }), "{told:?}");
 
     let stop = asking(port, "/cgi?command=stop");
@@ -177,11 +177,11 @@ async fn a_body_that_is_waited_for_counts_as_a_run() {
     let post = "POST /cgi?command=a HTTP/1.1\r\nHost: car\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
     let mut half = Vec::new();
     for _ in 0..limits::RUNS {
-        let mut caller = Caller::saying(port, post).await;
+        let mut caller = RawCaller::saying(port, post).await;
         assert_eq!(caller.answer().await.status, 100);
         half.push(caller);
     }
-    let mut late = Caller::saying(port, post).await;
+    let mut late = RawCaller::saying(port, post).await;
     assert_eq!(late.answer().await.verdict(), (429, "no"));
     let _stop = asking(port, "/cgi?command=stop");
     let asked = inner.is_asked_to_run().await;
@@ -189,7 +189,7 @@ async fn a_body_that_is_waited_for_counts_as_a_run() {
     // Who goes away makes room.
     drop(half.pop());
     until_so("there is room", async || {
-        let mut next = Caller::saying(port, post).await;
+        let mut next = RawCaller::saying(port, post).await;
         next.answer().await.status == 100
     })
     .await;
@@ -226,12 +226,12 @@ async fn a_console_that_asks_too_much_is_refused_and_stops_all_the_same() {
     let mut console = FakeConsole::open(world.main_port()).await;
     let service_port = Some(port);
     for _ in 0..5000 {
-        console.say(ConsoleToRouter::Watch { service_port }).await;
+        console.send(ConsoleToRouter::Watch { service_port }).await;
     }
     let (reason, sentence) = console.is_refused().await;
     assert_eq!(reason, RefusedReason::Denied);
     assert!(sentence.contains("things a second"), "{sentence}");
-    console.sends(7, port, "stop").await;
+    console.sends_command(7, port, "stop").await;
     assert_eq!(inner.is_asked_to_run().await.command.to_string(), "stop");
 }
 
@@ -249,7 +249,7 @@ async fn handshakes_that_are_never_finished_make_room_as_well() {
     let mut half = Vec::new();
     for _ in 0..=limits::UNAUTHENTICATED_OF_ONE {
         // A record that promises more than ever comes.
-        half.push(Caller::saying(world.main_port(), b"\x16\x03\x01\x02\x00\x01").await);
+        half.push(RawCaller::saying(world.main_port(), b"\x16\x03\x01\x02\x00\x01").await);
     }
     let (said, _) = half.remove(0).end().await;
     assert!(said.is_empty());

@@ -2,8 +2,8 @@
 //! port and of the runs on them.
 
 mod deadlines;
+mod fixture;
 mod lost;
 mod ports;
 mod restarts;
-mod stand;
-mod stories;
+mod run_results;

@@ -21,7 +21,7 @@ mod camera;
 mod chaos;
 mod chromium;
 mod console;
-mod desk;
+mod console_driving;
 mod doc_links;
 mod drive_page;
 mod driving;

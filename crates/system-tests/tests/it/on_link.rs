@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::program::{self, Program};
+use crate::common::program::{self, RunningProgram};
 use crate::common::{
     World, get_with_key, inner_config, is_alive, link_down, router_config, until, until_so,
 };
@@ -38,7 +38,7 @@ fn lines(world: &World) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-async fn is_told(world: &World, line: &str) {
+async fn receives_send_event(world: &World, line: &str) {
     until(line, || lines(world).iter().any(|told| told == line)).await;
 }
 
@@ -57,7 +57,7 @@ async fn a_link_is_told_when_it_first_comes_and_when_it_is_gone_for_good_and_not
     let key = world.key("one", Role::Link).await;
     let (inner, port) = car(&world, "one", &key).await;
     let up = format!("an argument: up one {port} ");
-    is_told(&world, &up).await;
+    receives_send_event(&world, &up).await;
     // It is lost and comes back to its port: nobody needs to know.
     drop(inner);
     let desk = world.key("desk", Role::Drive).await;
@@ -78,7 +78,7 @@ async fn a_link_is_told_when_it_first_comes_and_when_it_is_gone_for_good_and_not
     let down = format!(
         "an argument: down one {port} the key was revoked: ask the router's owner for another"
     );
-    is_told(&world, &down).await;
+    receives_send_event(&world, &down).await;
     let told = lines(&world);
     let of_one: Vec<_> = told.iter().filter(|line| line.contains(" one ")).collect();
     assert_eq!(of_one, [&up, &down]);
@@ -101,21 +101,21 @@ async fn a_program_that_hangs_holds_up_its_own_car_only_and_ends_with_the_router
     );
     let key = world.key("one", Role::Link).await;
     let (one, _) = car(&world, "one", &key).await;
-    is_told(&world, "up one").await;
+    receives_send_event(&world, "up one").await;
     world.revoke("one");
     link_down(&one).await;
     let key = world.key("two", Role::Link).await;
     let (_two, _) = car(&world, "two", &key).await;
-    is_told(&world, "up two").await;
+    receives_send_event(&world, "up two").await;
     assert_eq!(lines(&world), ["up one", "up two"]);
     world.open_gate();
-    is_told(&world, "down one").await;
+    receives_send_event(&world, "down one").await;
 
     fs::remove_file(&gate).unwrap();
     fs::remove_file(&process).unwrap();
     let key = world.key("three", Role::Link).await;
     let (_three, _) = car(&world, "three", &key).await;
-    is_told(&world, "up three").await;
+    receives_send_event(&world, "up three").await;
     until("the program lives", || is_alive(&process)).await;
     let World { router, folder, .. } = world;
     router.shut_down().await;
@@ -134,10 +134,10 @@ async fn a_program_that_fails_is_in_the_log_and_no_key_is_in_its_environment() {
         .arg("sh -c 'env | grep -e P2P_ -e SECRET | sort; exit 3' it\\'s")
         .env("P2P_KEY", "a-secret")
         .env("SECRET", "another-secret");
-    let router = Program::start(&mut router);
+    let router = RunningProgram::start(&mut router);
     let port = router.main_port().await;
     let mut inner = program::inner_of(folder.path(), port, 0);
-    let _inner = Program::start(&mut inner);
+    let _inner = RunningProgram::start(&mut inner);
     router.says("--on-link: the program failed").await;
     let errors = router.errors();
     assert!(errors.contains("P2P_EVENT=up"), "{errors}");
@@ -156,10 +156,10 @@ async fn what_can_not_be_run_is_said_and_does_no_harm() {
 
     fs::create_dir(folder.path().join("command")).unwrap();
     let mut router = program::router(folder.path());
-    let router = Program::start(router.args(arguments).arg("no-such-program"));
+    let router = RunningProgram::start(router.args(arguments).arg("no-such-program"));
     let port = router.main_port().await;
     let mut inner = program::inner_of(folder.path(), port, 0);
-    let inner = Program::start(&mut inner);
+    let inner = RunningProgram::start(&mut inner);
     router.says("the program can't be run").await;
     inner.service_port().await;
 }

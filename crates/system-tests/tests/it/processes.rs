@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::common::peer::FakeRouter;
-use crate::common::program::{Program, all_text_in, inner, inner_of, path, router, run};
-use crate::common::raw::Caller;
+use crate::common::program::{RunningProgram, all_text_in, inner, inner_of, path, router, run};
+use crate::common::raw::RawCaller;
 use crate::common::{
-    Answer, ReservedPort, answered, asking, away, get, get_with_key, is_alive, local, until,
+    HttpAnswer, ReservedPort, answered, asking, away, get, get_with_key, is_alive, local, until,
     until_so,
 };
 use p2p_shared::key::Key;
@@ -43,7 +43,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 /// Asks for `wait` or `stay`, and waits until it runs.
-async fn begun(folder: &Path, port: u16, target: &'static str) -> JoinHandle<Answer> {
+async fn begun(folder: &Path, port: u16, target: &'static str) -> JoinHandle<HttpAnswer> {
     let process = folder.join("process");
     let asking = asking(port, target);
     until("the command runs", || is_alive(&process)).await;
@@ -72,15 +72,15 @@ async fn an_inner_that_is_killed_leaves_its_caller_without_knowledge_and_takes_i
     let folder = folder();
     let reserved = ReservedPort::new();
     let service = reserved.port;
-    let (_router, main) = Program::open_router(folder.path(), 0).await;
-    let mut car = Program::start(&mut inner_of(folder.path(), main, service));
+    let (_router, main) = RunningProgram::open_router(folder.path(), 0).await;
+    let mut car = RunningProgram::start(&mut inner_of(folder.path(), main, service));
     assert_eq!(car.service_port().await, service);
     let run = begun(folder.path(), service, "/cgi?command=wait").await;
     car.kill().await;
     let answer = answered(run).await;
     assert_eq!(answer.verdict(), (502, "unknown"));
     away(service).await;
-    let car = Program::start(&mut inner_of(folder.path(), main, service));
+    let car = RunningProgram::start(&mut inner_of(folder.path(), main, service));
     assert_eq!(car.service_port().await, service);
     works(service).await;
     fs::write(folder.path().join("gate"), "").unwrap();
@@ -90,14 +90,14 @@ async fn an_inner_that_is_killed_leaves_its_caller_without_knowledge_and_takes_i
 async fn a_router_that_is_killed_finds_its_inners_again_when_it_is_back() {
     let folder = folder();
     let (main, service) = (ReservedPort::new(), ReservedPort::new());
-    let (mut first, _) = Program::open_router(folder.path(), main.port).await;
-    let car = Program::start(&mut inner_of(folder.path(), main.port, service.port));
+    let (mut first, _) = RunningProgram::open_router(folder.path(), main.port).await;
+    let car = RunningProgram::start(&mut inner_of(folder.path(), main.port, service.port));
     car.service_port().await;
     let run = begun(folder.path(), service.port, "/cgi?command=wait").await;
     first.kill().await;
     drop(run);
     car.says("no link").await;
-    let (_second, _) = Program::open_router(folder.path(), main.port).await;
+    let (_second, _) = RunningProgram::open_router(folder.path(), main.port).await;
     comes_back(service.port).await;
     // The command went on without anyone to hear it.
     let process = folder.path().join("process");
@@ -109,8 +109,8 @@ async fn a_router_that_is_killed_finds_its_inners_again_when_it_is_back() {
 #[tokio::test]
 async fn an_inner_that_is_stopped_is_found_dead_and_comes_back_when_it_goes_on() {
     let folder = folder();
-    let (_router, main) = Program::open_router(folder.path(), 0).await;
-    let car = Program::start(&mut inner_of(folder.path(), main, 0));
+    let (_router, main) = RunningProgram::open_router(folder.path(), 0).await;
+    let car = RunningProgram::start(&mut inner_of(folder.path(), main, 0));
     let port = car.service_port().await;
     let run = begun(folder.path(), port, "/cgi?command=wait").await;
     car.signal(Signal::STOP);
@@ -127,13 +127,13 @@ async fn an_inner_that_is_stopped_is_found_dead_and_comes_back_when_it_goes_on()
 async fn programs_that_are_told_to_end_end_with_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let folder = folder();
-        let (mut router, main) = Program::open_router(folder.path(), 0).await;
-        let mut car = Program::start(&mut inner_of(folder.path(), main, 0));
+        let (mut router, main) = RunningProgram::open_router(folder.path(), 0).await;
+        let mut car = RunningProgram::start(&mut inner_of(folder.path(), main, 0));
         car.service_port().await;
         car.signal(signal);
         assert_eq!(car.end().await.code(), Some(0));
         // One that finds no router, too.
-        let mut lost = Program::start(&mut inner_of(folder.path(), 1, 0));
+        let mut lost = RunningProgram::start(&mut inner_of(folder.path(), 1, 0));
         lost.says("no link").await;
         lost.signal(signal);
         assert_eq!(lost.end().await.code(), Some(0));
@@ -145,8 +145,8 @@ async fn programs_that_are_told_to_end_end_with_0() {
 #[tokio::test]
 async fn programs_that_are_told_to_end_let_their_runs_end() {
     let folder = folder();
-    let (mut router, main) = Program::open_router(folder.path(), 0).await;
-    let mut car = Program::start(&mut inner_of(folder.path(), main, 0));
+    let (mut router, main) = RunningProgram::open_router(folder.path(), 0).await;
+    let mut car = RunningProgram::start(&mut inner_of(folder.path(), main, 0));
     let port = car.service_port().await;
     let run = begun(folder.path(), port, "/cgi?command=wait").await;
     for program in [&car, &router] {
@@ -166,8 +166,8 @@ async fn programs_that_are_told_to_end_let_their_runs_end() {
 #[tokio::test]
 async fn an_inner_that_is_told_twice_to_end_ends_at_once_and_its_commands_with_it() {
     let folder = folder();
-    let (_router, main) = Program::open_router(folder.path(), 0).await;
-    let mut car = Program::start(&mut inner_of(folder.path(), main, 0));
+    let (_router, main) = RunningProgram::open_router(folder.path(), 0).await;
+    let mut car = RunningProgram::start(&mut inner_of(folder.path(), main, 0));
     let port = car.service_port().await;
     let run = begun(folder.path(), port, "/cgi?command=stay").await;
     let since = Instant::now();
@@ -184,7 +184,7 @@ async fn an_inner_that_is_told_twice_to_end_ends_at_once_and_its_commands_with_i
 #[tokio::test]
 async fn a_second_router_on_the_same_port_says_so_and_makes_no_keys() {
     let folder = folder();
-    let (_first, main) = Program::open_router(folder.path(), 0).await;
+    let (_first, main) = RunningProgram::open_router(folder.path(), 0).await;
     let port = main.to_string();
     let second = run(router(folder.path()).args([&port, "--bind", "127.0.0.1"])).await;
     assert_eq!(second.code, Some(1));
@@ -293,7 +293,7 @@ async fn what_an_inner_cannot_use_ends_it_with_1_and_says_what_to_do() {
 async fn a_host_that_does_not_resolve_is_said_and_tried_again() {
     let folder = folder();
     let mut car =
-        Program::start(inner(folder.path()).args(["nonesuch.invalid", "8888", "0", "-v"]));
+        RunningProgram::start(inner(folder.path()).args(["nonesuch.invalid", "8888", "0", "-v"]));
     car.says("the name nonesuch.invalid does not resolve").await;
     car.says("check the host name and this machine's DNS").await;
     car.says("still no link").await;
@@ -306,9 +306,9 @@ async fn a_log_folder_that_cannot_be_written_is_said_and_stops_nobody() {
     let folder = folder();
     let logs = ["--log-dir", "/proc/nowhere"];
     let arguments = ["0", "--open", "--bind", "127.0.0.1"];
-    let router = Program::start(router(folder.path()).args(arguments).args(logs));
+    let router = RunningProgram::start(router(folder.path()).args(arguments).args(logs));
     let main = router.main_port().await;
-    let car = Program::start(inner_of(folder.path(), main, 0).args(logs));
+    let car = RunningProgram::start(inner_of(folder.path(), main, 0).args(logs));
     let port = car.service_port().await;
     works(port).await;
     for program in [&router, &car] {
@@ -320,8 +320,8 @@ async fn a_log_folder_that_cannot_be_written_is_said_and_stops_nobody() {
 #[tokio::test]
 async fn however_much_strangers_ask_they_fill_no_log() {
     let folder = folder();
-    let router = Program::start(router(folder.path()).args(["0", "--bind", "127.0.0.1"]));
-    let mut caller = Caller::connect(router.main_port().await).await;
+    let router = RunningProgram::start(router(folder.path()).args(["0", "--bind", "127.0.0.1"]));
+    let mut caller = RawCaller::connect(router.main_port().await).await;
     let since = Instant::now();
     let wrong = format!(
         "Authorization: Bearer {}\r\n",
@@ -331,7 +331,7 @@ async fn however_much_strangers_ask_they_fill_no_log() {
         for path in ["/link", "/admin"] {
             for _ in 0..100 {
                 let request = format!("GET {path} HTTP/1.1\r\nHost: car\r\n{header}\r\n");
-                caller.say(&request).await;
+                caller.send(&request).await;
                 assert!(caller.answer().await.status.is_client_error());
             }
         }
@@ -353,7 +353,7 @@ async fn the_first_start_prints_two_keys_that_work_and_that_no_log_ever_shows() 
     let folder = folder();
     let arguments = ["0", "--bind", "127.0.0.1", "-vv"];
     let start = || {
-        Program::start_at_terminal(
+        RunningProgram::start_at_terminal(
             router(folder.path())
                 .args(arguments)
                 .env("P2P_LOG", "trace"),
@@ -371,7 +371,7 @@ async fn the_first_start_prints_two_keys_that_work_and_that_no_log_ever_shows() 
     let (car_key, operator) = (&keys[0], &keys[1]);
     let mut car = inner_of(folder.path(), main, 0);
     car.env("P2P_KEY", car_key.expose()).env("P2P_LOG", "trace");
-    let car = Program::start(car.arg("-vv"));
+    let car = RunningProgram::start(car.arg("-vv"));
     let port = car.service_port().await;
     let answer = get_with_key(port, "/cgi?command=env", operator).await;
     assert_eq!(answer.verdict(), (200, "yes"));
@@ -411,7 +411,7 @@ async fn the_first_start_prints_two_keys_that_work_and_that_no_log_ever_shows() 
 #[tokio::test]
 async fn without_a_terminal_the_first_start_makes_no_keys_and_says_how_to() {
     let folder = folder();
-    let router = Program::start(router(folder.path()).args(["0", "--bind", "127.0.0.1"]));
+    let router = RunningProgram::start(router(folder.path()).args(["0", "--bind", "127.0.0.1"]));
     router.main_port().await;
     router.says("this router has no keys yet").await;
     let state = folder.path().join(".local/state/p2prouter");
@@ -434,7 +434,8 @@ async fn without_a_terminal_the_first_start_makes_no_keys_and_says_how_to() {
         get_with_key(main, "/link", &keys[0]).await.status == 426
     })
     .await;
-    let car = Program::start(inner_of(folder.path(), main, 0).env("P2P_KEY", keys[0].expose()));
+    let car =
+        RunningProgram::start(inner_of(folder.path(), main, 0).env("P2P_KEY", keys[0].expose()));
     let port = car.service_port().await;
     let answer = get_with_key(port, "/cgi?command=hello", &keys[1]).await;
     assert_eq!(answer.verdict(), (200, "yes"));
@@ -460,7 +461,7 @@ fn shell(folder: &Path, line: &str) -> tokio::process::Command {
 async fn the_lines_of_the_first_start_work_as_they_are_and_curl_gets_no_key_as_an_argument() {
     let folder = folder();
     let arguments = ["0", "--bind", "127.0.0.1"];
-    let router = Program::start_at_terminal(router(folder.path()).args(arguments));
+    let router = RunningProgram::start_at_terminal(router(folder.path()).args(arguments));
     let main = router.main_port().await;
     until("the last line is printed", || {
         router.out().contains("command=hello'")
@@ -476,7 +477,7 @@ async fn the_lines_of_the_first_start_work_as_they_are_and_curl_gets_no_key_as_a
     let (keep, _) = line("p2p-console").split_once(" && ").unwrap();
     assert_eq!(run(&mut shell(folder.path(), keep)).await.code, Some(0));
     let car = keys_in(line("p2p-inner"))[0].expose();
-    let car = Program::start(inner_of(folder.path(), main, 0).env("P2P_KEY", car));
+    let car = RunningProgram::start(inner_of(folder.path(), main, 0).env("P2P_KEY", car));
     let port = car.service_port().await;
     let curl = line("curl").replace("ROUTER:9000", &format!("127.0.0.1:{port}"));
     let ended = run(&mut shell(folder.path(), &curl)).await;
@@ -490,7 +491,7 @@ async fn a_car_that_is_denied_waits_and_dials_at_once_when_it_is_told_to() {
     let folder = folder();
     let fake = FakeRouter::start().await;
     let denial = "HTTP/1.1 401 Unauthorized\r\ncontent-type: text/plain\r\n\r\nno such key\n";
-    let car = Program::start(&mut inner_of(folder.path(), fake.port, 0));
+    let car = RunningProgram::start(&mut inner_of(folder.path(), fake.port, 0));
     fake.answers(denial).await;
     car.says("needs a key, and there is none in").await;
     for _ in 0..3 {
@@ -520,7 +521,7 @@ async fn why_there_is_no_link_is_said_once_however_often_it_is_tried() {
     ] {
         let folder = folder();
         let fake = FakeRouter::start().await;
-        let mut car = Program::start(&mut inner_of(folder.path(), fake.port, 0));
+        let mut car = RunningProgram::start(&mut inner_of(folder.path(), fake.port, 0));
         for _ in 0..6 {
             match answer {
                 "" => drop(fake.connection().await),
@@ -557,13 +558,13 @@ async fn a_router_takes_more_connections_than_the_usual_limit_of_files_allows() 
         .arg(line)
         .arg(program.as_std().get_program());
     shell.current_dir(folder.path()).env("HOME", folder.path());
-    let router = Program::start(&mut shell);
+    let router = RunningProgram::start(&mut shell);
     let main = router.main_port().await;
     let mut silent = Vec::new();
     for _ in 0..300 {
         silent.push(TcpStream::connect(local(main)).await.unwrap());
     }
-    let car = Program::start(&mut inner_of(folder.path(), main, 0));
+    let car = RunningProgram::start(&mut inner_of(folder.path(), main, 0));
     works(car.service_port().await).await;
     drop(silent);
 }

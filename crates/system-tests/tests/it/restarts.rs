@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use crate::common;
 use crate::common::peer::{self, hello};
-use crate::common::program::{self, Program, inner_of, router};
-use crate::common::raw::Caller;
+use crate::common::program::{self, RunningProgram, inner_of, router};
+use crate::common::raw::RawCaller;
 use crate::common::{ReservedPort, get, local, until_so};
 use command_fds::{CommandFdExt, FdMapping};
 use p2p_shared::protocol::Rejection;
@@ -56,7 +56,7 @@ async fn is_back(port: u16, command: &str) {
 }
 
 /// Waits until it has said so often that it listens.
-async fn listens_anew(router: &Program, times: usize) {
+async fn listens_anew(router: &RunningProgram, times: usize) {
     until_so("it listens anew", async || {
         router.errors().matches("listening on").count() == times
     })
@@ -64,12 +64,12 @@ async fn listens_anew(router: &Program, times: usize) {
 }
 
 /// A router that listens, and the file of its settings.
-async fn router_with_settings(folder: &Path, port: u16) -> (Program, PathBuf) {
+async fn router_with_settings(folder: &Path, port: u16) -> (RunningProgram, PathBuf) {
     let config = folder.join("router.toml");
     fs::write(&config, "max-links = 50\n").unwrap();
     let arguments = [&port.to_string(), "--open", "--bind", "127.0.0.1"];
     let mut command = router(folder);
-    let router = Program::start(command.args(arguments).arg("--config").arg(&config));
+    let router = RunningProgram::start(command.args(arguments).arg("--config").arg(&config));
     router.main_port().await;
     (router, config)
 }
@@ -82,10 +82,10 @@ async fn asks(port: u16, keeps: bool, end: CancellationToken) -> BTreeMap<u16, u
     while !end.is_cancelled() {
         let mut caller = match kept.take() {
             Some(caller) => caller,
-            None => Caller::connect(port).await,
+            None => RawCaller::connect(port).await,
         };
         caller
-            .say("GET /cgi?command=hello HTTP/1.1\r\nHost: car\r\n\r\n")
+            .send("GET /cgi?command=hello HTTP/1.1\r\nHost: car\r\n\r\n")
             .await;
         let answer = caller.try_answer().await.expect("a status");
         *counts.entry(answer.status.as_u16()).or_default() += 1;
@@ -100,9 +100,9 @@ async fn asks(port: u16, keeps: bool, end: CancellationToken) -> BTreeMap<u16, u
 async fn a_router_that_restarts_itself_leaves_nobody_without_a_status() {
     let folder = folder();
     let (main, service) = (ReservedPort::new(), ReservedPort::new());
-    let (router, _) = Program::open_router(folder.path(), main.port).await;
+    let (router, _) = RunningProgram::open_router(folder.path(), main.port).await;
     let mut inner = inner_of(folder.path(), main.port, service.port);
-    let _inner = Program::start(inner.args(["--max-runs", "100"]));
+    let _inner = RunningProgram::start(inner.args(["--max-runs", "100"]));
     serves(service.port).await;
     let end = CancellationToken::new();
     let callers = [true, false, true, false]
@@ -128,8 +128,8 @@ async fn a_router_that_restarts_itself_leaves_nobody_without_a_status() {
 async fn what_runs_while_a_router_restarts_itself_is_answered_before() {
     let folder = folder();
     let (main, service) = (ReservedPort::new(), ReservedPort::new());
-    let (router, _) = Program::open_router(folder.path(), main.port).await;
-    let _inner = Program::start(&mut inner_of(folder.path(), main.port, service.port));
+    let (router, _) = RunningProgram::open_router(folder.path(), main.port).await;
+    let _inner = RunningProgram::start(&mut inner_of(folder.path(), main.port, service.port));
     serves(service.port).await;
     let run = common::asking(service.port, "/cgi?command=wait");
     until_so("it runs", async || folder.path().join("begun").exists()).await;
@@ -151,8 +151,8 @@ async fn what_runs_while_a_router_restarts_itself_is_answered_before() {
 async fn after_a_kill_the_ports_are_open_again_before_their_inners_are_back() {
     let folder = folder();
     let (main, service) = (ReservedPort::new(), ReservedPort::new());
-    let (mut first, _) = Program::open_router(folder.path(), main.port).await;
-    let inner = Program::start(&mut inner_of(folder.path(), main.port, service.port));
+    let (mut first, _) = RunningProgram::open_router(folder.path(), main.port).await;
+    let inner = RunningProgram::start(&mut inner_of(folder.path(), main.port, service.port));
     serves(service.port).await;
     let links = folder.path().join(".local/state/p2prouter");
     let links = links.join(format!("links-{}.json", main.port));
@@ -162,7 +162,7 @@ async fn after_a_kill_the_ports_are_open_again_before_their_inners_are_back() {
     .await;
     inner.signal(Signal::STOP);
     first.kill().await;
-    let (_router, _) = Program::open_router(folder.path(), main.port).await;
+    let (_router, _) = RunningProgram::open_router(folder.path(), main.port).await;
     let answer = get(service.port, "/cgi?command=hello").await;
     assert_eq!(answer.verdict(), (503, "no"));
     assert!(
@@ -175,7 +175,7 @@ async fn after_a_kill_the_ports_are_open_again_before_their_inners_are_back() {
     let mut other = peer::dial(main.port, None).await.unwrap();
     let asking = hello("somebodyelse", service.port);
     other
-        .say(p2p_shared::protocol::InnerToRouter::Hello(asking))
+        .send(p2p_shared::protocol::InnerToRouter::Hello(asking))
         .await;
     let (rejection, why) = other.is_rejected().await;
     assert_eq!(rejection, Rejection::PortUnavailable);
@@ -193,9 +193,9 @@ async fn a_list_of_links_that_is_garbled_is_said_and_stops_nobody() {
     let links = state.join(format!("links-{}.json", main.port));
     fs::write(&links, "[{\"service_port\":").unwrap();
     fs::set_permissions(&links, fs::Permissions::from_mode(0o600)).unwrap();
-    let (router, _) = Program::open_router(folder.path(), main.port).await;
+    let (router, _) = RunningProgram::open_router(folder.path(), main.port).await;
     router.says("is no list of links: remove it").await;
-    let _inner = Program::start(&mut inner_of(folder.path(), main.port, service.port));
+    let _inner = RunningProgram::start(&mut inner_of(folder.path(), main.port, service.port));
     serves(service.port).await;
 }
 
@@ -229,9 +229,9 @@ async fn a_router_takes_its_ports_from_whoever_opened_them_for_it() {
     let other = TcpListener::bind(local(0)).unwrap();
     let port = main.local_addr().unwrap().port();
     let other_port = other.local_addr().unwrap().port();
-    let router = Program::start(&mut given(folder.path(), port, &[&other, &main]));
+    let router = RunningProgram::start(&mut given(folder.path(), port, &[&other, &main]));
     assert_eq!(router.main_port().await, port);
-    let inner = Program::start(&mut inner_of(folder.path(), port, 0));
+    let inner = RunningProgram::start(&mut inner_of(folder.path(), port, 0));
     serves(inner.service_port().await).await;
     let closed = format!("port={other_port}");
     router.says(&closed).await;
@@ -242,7 +242,7 @@ async fn a_router_that_would_not_start_again_goes_on_as_it_is() {
     let folder = folder();
     let (main, service) = (ReservedPort::new(), ReservedPort::new());
     let (router, config) = router_with_settings(folder.path(), main.port).await;
-    let _inner = Program::start(&mut inner_of(folder.path(), main.port, service.port));
+    let _inner = RunningProgram::start(&mut inner_of(folder.path(), main.port, service.port));
     serves(service.port).await;
     fs::write(&config, "max-lynx = 50\n").unwrap();
     router.signal(Signal::USR2);
@@ -263,7 +263,7 @@ async fn a_router_whose_settings_break_while_commands_end_goes_on_with_those_it_
     let folder = folder();
     let (main, service) = (ReservedPort::new(), ReservedPort::new());
     let (router, config) = router_with_settings(folder.path(), main.port).await;
-    let _inner = Program::start(&mut inner_of(folder.path(), main.port, service.port));
+    let _inner = RunningProgram::start(&mut inner_of(folder.path(), main.port, service.port));
     serves(service.port).await;
     let run = common::asking(service.port, "/cgi?command=wait");
     until_so("it runs", async || folder.path().join("begun").exists()).await;
@@ -285,7 +285,7 @@ async fn a_router_whose_settings_break_while_commands_end_goes_on_with_those_it_
 #[tokio::test]
 async fn a_router_at_any_port_keeps_it_when_it_restarts_itself() {
     let folder = folder();
-    let (router, port) = Program::open_router(folder.path(), 0).await;
+    let (router, port) = RunningProgram::open_router(folder.path(), 0).await;
     router.signal(Signal::USR2);
     listens_anew(&router, 2).await;
     assert_eq!(router.main_port().await, port, "{}", router.errors());
@@ -301,7 +301,7 @@ async fn a_link_that_leads_to_another_program_by_now_is_followed() {
     let mut command = tokio::process::Command::new(&link);
     let arguments = [&main.port.to_string(), "--open", "--bind", "127.0.0.1"];
     command.args(arguments).current_dir(folder.path());
-    let router = Program::start(command.env("HOME", folder.path()));
+    let router = RunningProgram::start(command.env("HOME", folder.path()));
     router.main_port().await;
     let newer = folder.path().join("newer");
     let script = "case $* in *check) exit ;; esac\necho \"newer: $*\" >&2\nexec sleep 60";
@@ -326,7 +326,7 @@ async fn whoever_asks_learns_whether_the_router_can_do_its_job_and_which_start_o
     let nobody = ask(&[]).await;
     assert_eq!(nobody.code, Some(3));
     assert!(nobody.errors.contains("no router answers at 127.0.0.1:"));
-    let (router, _) = Program::open_router(folder.path(), main.port).await;
+    let (router, _) = RunningProgram::open_router(folder.path(), main.port).await;
     let first = ask(&[]).await;
     assert_eq!(first.code, Some(0), "{}", first.errors);
     assert!(first.out.contains("can do its job (start "));
@@ -359,7 +359,7 @@ async fn a_narrower_address_counts_after_a_restart() {
     fs::write(&config, "bind = \"0.0.0.0\"\n").unwrap();
     let mut command = router(folder.path());
     let arguments = [&main.port.to_string(), "--open", "--open-to-everyone"];
-    let router = Program::start(command.args(arguments).arg("--config").arg(&config));
+    let router = RunningProgram::start(command.args(arguments).arg("--config").arg(&config));
     router.says("listening on 0.0.0.0").await;
     fs::write(&config, "bind = \"127.0.0.1\"\n").unwrap();
     router.signal(Signal::USR2);

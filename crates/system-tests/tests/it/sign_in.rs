@@ -6,35 +6,35 @@ use http_body_util::Full;
 use p2p_inner::Inner;
 use p2p_shared::key::{Key, Role};
 
-use crate::common::raw::Caller;
-use crate::common::{Answer, World, ask, get, inner_config, local, raw_from, request, until};
+use crate::common::raw::RawCaller;
+use crate::common::{HttpAnswer, World, ask, get, inner_config, local, raw_from, request, until};
 
 /// A car with a command that leaves a mark, and the key of a desk.
-struct Stand {
+struct Fixture {
     world: World,
     port: u16,
-    desk: Key,
+    operator: Key,
     _inner: Inner,
 }
 
-impl Stand {
+impl Fixture {
     async fn new() -> Self {
         let world = World::keyed();
         world.script("mark", "echo ran; echo \"$1\" >> ../ran");
         let mut config = inner_config(&world);
         config.key = Some(world.key("car", Role::Link).await);
         let (inner, port) = world.inner_with(config).await;
-        let desk = world.key("desk", Role::Drive).await;
+        let operator = world.key("desk", Role::Drive).await;
         Self {
             world,
             port,
-            desk,
+            operator,
             _inner: inner,
         }
     }
 
     /// Sends this with these headers, as a browser's page of our own would.
-    async fn send(&self, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    async fn send(&self, line: &str, headers: &[(&str, &str)], body: &str) -> HttpAnswer {
         let (method, target) = line.split_once(' ').unwrap();
         let mut request = request(method, target);
         for (name, value) in headers {
@@ -44,20 +44,20 @@ impl Stand {
         ask(self.port, request.body(body).unwrap()).await
     }
 
-    async fn sign_in(&self, key: &str) -> Answer {
+    async fn sign_in(&self, key: &str) -> HttpAnswer {
         let form = format!("user=p2prouter&key={}", key.replace('_', "%5F"));
         self.send("POST /sign-in", &PAGE, &form).await
     }
 
     /// The cookie of somebody who has signed in.
     async fn cookie(&self) -> String {
-        let answer = self.sign_in(&self.desk.expose()).await;
+        let answer = self.sign_in(&self.operator.expose()).await;
         assert_eq!(answer.verdict(), (303, "no"), "{}", answer.text());
         let cookie = answer.header("set-cookie");
         cookie.split(';').next().unwrap().to_owned()
     }
 
-    async fn run(&self, cookie: &str) -> Answer {
+    async fn run(&self, cookie: &str) -> HttpAnswer {
         let headers = [("cookie", cookie), ("sec-fetch-site", "none")];
         self.send("GET /cgi?command=mark", &headers, "").await
     }
@@ -77,12 +77,12 @@ const PAGE: [(&str, &str); 3] = [
 
 #[tokio::test]
 async fn who_looks_without_a_key_is_asked_for_one_and_programs_are_told() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     for target in ["/", "/cgi?command=mark", "/commands"] {
-        let mut page = stand.send(&format!("GET {target}"), &[LOOKS], "").await;
+        let mut page = fixture.send(&format!("GET {target}"), &[LOOKS], "").await;
         if target.starts_with("/cgi") {
             assert_eq!(page.verdict(), (303, "no"));
-            page = stand
+            page = fixture
                 .send(&format!("GET {}", page.header("location")), &[LOOKS], "")
                 .await;
         }
@@ -96,17 +96,19 @@ async fn who_looks_without_a_key_is_asked_for_one_and_programs_are_told() {
         );
         assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
         assert!(page.text().contains("autocomplete=\"current-password\""));
-        let told = get(stand.port, target).await;
+        let told = get(fixture.port, target).await;
         assert_eq!(told.verdict(), (401, "no"));
         assert_eq!(told.header("content-type"), "text/plain; charset=utf-8");
     }
-    assert_eq!(stand.runs(), 0);
+    assert_eq!(fixture.runs(), 0);
 }
 
 #[tokio::test]
 async fn signing_in_gives_a_pass_that_runs_commands_until_its_key_is_revoked() {
-    let stand = Stand::new().await;
-    let answer = stand.sign_in(&format!(" {}\n", stand.desk.expose())).await;
+    let fixture = Fixture::new().await;
+    let answer = fixture
+        .sign_in(&format!(" {}\n", fixture.operator.expose()))
+        .await;
     assert_eq!(answer.verdict(), (303, "no"));
     assert_eq!(answer.header("location"), "/");
     let cookie = answer.header("set-cookie");
@@ -114,52 +116,54 @@ async fn signing_in_gives_a_pass_that_runs_commands_until_its_key_is_revoked() {
         cookie.ends_with("; Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict"),
         "{cookie}"
     );
-    let secret = stand.desk.bearer().split_off(14);
+    let secret = fixture.operator.bearer().split_off(14);
     assert!(!cookie.contains(&secret));
-    assert_eq!(stand.runs(), 0, "signing in runs nothing");
+    assert_eq!(fixture.runs(), 0, "signing in runs nothing");
 
-    let cookie = stand.cookie().await;
-    let home = stand.send("GET /", &[("cookie", &cookie), LOOKS], "").await;
+    let cookie = fixture.cookie().await;
+    let home = fixture
+        .send("GET /", &[("cookie", &cookie), LOOKS], "")
+        .await;
     assert_eq!(home.verdict(), (200, "no"));
     assert!(
         home.text()
             .contains("Signed in as <strong>desk</strong> (drive)")
     );
-    assert_eq!(stand.run(&cookie).await.verdict(), (200, "yes"));
-    assert_eq!(stand.runs(), 1);
+    assert_eq!(fixture.run(&cookie).await.verdict(), (200, "yes"));
+    assert_eq!(fixture.runs(), 1);
 
-    stand.world.revoke("desk");
-    let id = stand.desk.id();
-    let keys = stand.world.keys.clone().unwrap();
+    fixture.world.revoke("desk");
+    let id = fixture.operator.id();
+    let keys = fixture.world.keys.clone().unwrap();
     until("the key is void", || !keys.is_live(&id)).await;
-    let answer = stand.run(&cookie).await;
+    let answer = fixture.run(&cookie).await;
     assert_eq!(answer.verdict(), (401, "no"));
     assert!(answer.text().contains("you are signed out"));
-    assert_eq!(stand.runs(), 1);
+    assert_eq!(fixture.runs(), 1);
 }
 
 #[tokio::test]
 async fn the_same_cookie_is_good_from_another_address() {
-    let stand = Stand::new().await;
-    let cookie = stand.cookie().await;
+    let fixture = Fixture::new().await;
+    let cookie = fixture.cookie().await;
     let words = format!(
         "GET /cgi?command=mark HTTP/1.1\r\nHost: car.test\r\nCookie: {cookie}\r\nSec-Fetch-Site: none\r\nConnection: close\r\n\r\n"
     );
-    let answer = raw_from([127, 0, 0, 2], local(stand.port), words.as_bytes()).await;
+    let answer = raw_from([127, 0, 0, 2], local(fixture.port), words.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert_eq!(stand.runs(), 1);
+    assert_eq!(fixture.runs(), 1);
 }
 
 #[tokio::test]
 async fn a_pass_is_ended_with_its_key_in_the_middle_of_a_run() {
-    let stand = Stand::new().await;
-    stand.world.gated("wait", ":");
-    let cookie = stand.cookie().await;
+    let fixture = Fixture::new().await;
+    fixture.world.gated("wait", ":");
+    let cookie = fixture.cookie().await;
     let headers = [("cookie", cookie.as_str()), ("sec-fetch-site", "none")];
-    let running = stand.send("GET /cgi?command=wait", &headers, "");
+    let running = fixture.send("GET /cgi?command=wait", &headers, "");
     let revoking = async {
-        stand.world.has_begun().await;
-        stand.world.revoke("desk");
+        fixture.world.has_begun().await;
+        fixture.world.revoke("desk");
     };
     let (answer, ()) = tokio::join!(running, revoking);
     // The car tells of a start some milliseconds later than we see it.
@@ -170,10 +174,10 @@ async fn a_pass_is_ended_with_its_key_in_the_middle_of_a_run() {
 
 #[tokio::test]
 async fn wrong_keys_and_forms_get_the_page_again_and_no_pass() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let wrong = Key::generate().unwrap().expose();
-    let car = stand.world.key("van", Role::Link).await.expose();
-    let cut = &stand.desk.expose()[..40];
+    let car = fixture.world.key("van", Role::Link).await.expose();
+    let cut = &fixture.operator.expose()[..40];
     for (key, status) in [
         (wrong.as_str(), 401),
         ("", 401),
@@ -181,13 +185,13 @@ async fn wrong_keys_and_forms_get_the_page_again_and_no_pass() {
         ("x y", 401),
         (&car, 403),
     ] {
-        let answer = stand.sign_in(key).await;
+        let answer = fixture.sign_in(key).await;
         assert_eq!(answer.verdict(), (status, "no"), "{key}");
         assert_eq!(answer.header("set-cookie"), "");
         assert!(answer.text().contains("<form"), "{}", answer.text());
     }
     for (form, status) in [("", 400), ("name=x", 400), (&*"key=".repeat(2000), 413)] {
-        let answer = stand.send("POST /sign-in", &PAGE, form).await;
+        let answer = fixture.send("POST /sign-in", &PAGE, form).await;
         assert_eq!(answer.verdict(), (status, "no"), "{form}");
     }
     for (line, status) in [
@@ -198,7 +202,7 @@ async fn wrong_keys_and_forms_get_the_page_again_and_no_pass() {
         ("POST /", 405),
     ] {
         assert_eq!(
-            stand.send(line, &[], "").await.verdict(),
+            fixture.send(line, &[], "").await.verdict(),
             (status, "no"),
             "{line}"
         );
@@ -207,9 +211,9 @@ async fn wrong_keys_and_forms_get_the_page_again_and_no_pass() {
 
 #[tokio::test]
 async fn another_sites_page_signs_nobody_in_or_out_and_runs_nothing_by_a_pass() {
-    let stand = Stand::new().await;
-    let cookie = stand.cookie().await;
-    let form = format!("key={}", stand.desk.expose());
+    let fixture = Fixture::new().await;
+    let cookie = fixture.cookie().await;
+    let form = format!("key={}", fixture.operator.expose());
     for foreign in [
         ("sec-fetch-site", "cross-site"),
         ("sec-fetch-site", "same-site"),
@@ -221,11 +225,11 @@ async fn another_sites_page_signs_nobody_in_or_out_and_runs_nothing_by_a_pass() 
     ] {
         let headers = [("cookie", cookie.as_str()), foreign, LOOKS];
         for line in ["POST /sign-in", "POST /sign-out", "POST /cgi?command=mark"] {
-            let answer = stand.send(line, &headers, &form).await;
+            let answer = fixture.send(line, &headers, &form).await;
             assert_eq!(answer.verdict(), (403, "no"), "{line} {foreign:?}");
             assert_eq!(answer.header("set-cookie"), "");
         }
-        let answer = stand.send("GET /cgi?command=mark", &headers, "").await;
+        let answer = fixture.send("GET /cgi?command=mark", &headers, "").await;
         assert_eq!(answer.verdict(), (403, "no"), "{foreign:?}");
     }
     // Without TLS a browser may say nothing of who asks: then its user is asked.
@@ -233,7 +237,7 @@ async fn another_sites_page_signs_nobody_in_or_out_and_runs_nothing_by_a_pass() 
         ("cookie", cookie.as_str()),
         ("accept", "text/html,*/*;q=0.8"),
     ];
-    let answer = stand
+    let answer = fixture
         .send("GET /cgi?command=mark&arg=%22", &silent, "")
         .await;
     assert_eq!(answer.verdict(), (403, "no"));
@@ -245,28 +249,28 @@ async fn another_sites_page_signs_nobody_in_or_out_and_runs_nothing_by_a_pass() 
         answer.text()
     );
     let image = [("cookie", cookie.as_str()), ("accept", "image/avif,*/*")];
-    let answer = stand.send("GET /cgi?command=mark", &image, "").await;
+    let answer = fixture.send("GET /cgi?command=mark", &image, "").await;
     assert_eq!(answer.verdict(), (403, "no"));
-    assert_eq!(stand.runs(), 0);
+    assert_eq!(fixture.runs(), 0);
     let clicked = [
         ("cookie", cookie.as_str()),
         ("referer", "http://car.test/cgi?command=mark"),
     ];
-    let answer = stand.send("GET /cgi?command=mark", &clicked, "").await;
+    let answer = fixture.send("GET /cgi?command=mark", &clicked, "").await;
     assert_eq!(answer.verdict(), (200, "yes"));
 }
 
 #[tokio::test]
 async fn signing_out_forgets_the_pass_and_a_forged_one_is_none() {
-    let stand = Stand::new().await;
-    let answer = stand.send("POST /sign-out", &PAGE, "").await;
+    let fixture = Fixture::new().await;
+    let answer = fixture.send("POST /sign-out", &PAGE, "").await;
     assert_eq!(answer.verdict(), (303, "no"));
     assert!(
         answer
             .header("set-cookie")
             .starts_with("p2p=; Path=/; Max-Age=0;")
     );
-    let cookie = stand.cookie().await;
+    let cookie = fixture.cookie().await;
     let (whole, code) = cookie.rsplit_once('.').unwrap();
     let (name, end) = whole.rsplit_once('.').unwrap();
     let later = end.parse::<u64>().unwrap() + 1;
@@ -278,28 +282,32 @@ async fn signing_out_forgets_the_pass_and_a_forged_one_is_none() {
         // Over plain HTTP that name proves nothing.
         cookie.replacen("p2p=", "__Host-p2p=", 1),
     ] {
-        assert_eq!(stand.run(&forged).await.verdict(), (401, "no"), "{forged}");
+        assert_eq!(
+            fixture.run(&forged).await.verdict(),
+            (401, "no"),
+            "{forged}"
+        );
     }
     // A pass is for browsers on service ports: the main port takes keys alone.
-    let main = Caller::saying(
-        stand.world.main_port(),
+    let main = RawCaller::saying(
+        fixture.world.main_port(),
         format!("GET /metrics HTTP/1.1\r\nHost: car.test\r\nCookie: {cookie}\r\n\r\n"),
     );
     assert_eq!(main.await.answer().await.status, 401);
-    assert_eq!(stand.runs(), 0);
+    assert_eq!(fixture.runs(), 0);
 }
 
 #[tokio::test]
 async fn keys_in_addresses_and_basic_authentication_are_refused() {
-    let stand = Stand::new().await;
-    let key = stand.desk.expose();
+    let fixture = Fixture::new().await;
+    let key = fixture.operator.expose();
     for target in [
         format!("/cgi?command=mark&key={key}"),
         format!("/cgi?command=mark&arg={key}"),
         "/cgi?command=mark&token=abc".to_owned(),
         format!("/?{key}"),
     ] {
-        let answer = get(stand.port, &target).await;
+        let answer = get(fixture.port, &target).await;
         assert_eq!(answer.verdict(), (400, "no"), "{target}");
         assert!(
             answer.text().contains("revoke that key"),
@@ -310,12 +318,12 @@ async fn keys_in_addresses_and_basic_authentication_are_refused() {
     }
     let basic = data_encoding::BASE64.encode(format!("desk:{key}").as_bytes());
     let basic = format!("Basic {basic}");
-    let answer = stand
+    let answer = fixture
         .send("GET /cgi?command=mark", &[("authorization", &basic)], "")
         .await;
     assert_eq!(answer.verdict(), (401, "no"));
     assert_eq!(answer.header("www-authenticate"), "Bearer");
-    assert_eq!(stand.runs(), 0);
+    assert_eq!(fixture.runs(), 0);
 }
 
 #[tokio::test]
@@ -325,7 +333,7 @@ async fn without_keys_a_name_that_nobody_told_the_router_is_refused() {
     let (_inner, port) = world.inner().await;
     let status = async |port, target: &str, host: &str| {
         let words = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        Caller::saying(port, words).await.answer().await
+        RawCaller::saying(port, words).await.answer().await
     };
     for target in ["/", "/cgi?command=mark", "/commands", "/nowhere"] {
         let answer = status(port, target, "evil.test:9000").await;
@@ -362,7 +370,7 @@ async fn without_keys_a_name_that_nobody_told_the_router_is_refused() {
             let words = format!(
                 "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: {origin}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: p2p.v1\r\n\r\n"
             );
-            let answer = Caller::saying(main, words).await.answer().await;
+            let answer = RawCaller::saying(main, words).await.answer().await;
             assert_eq!(answer.status, 403, "{path} {origin}");
         }
     }

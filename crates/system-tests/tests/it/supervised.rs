@@ -5,20 +5,20 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::common::program::{Program, inner_of, router, run};
-use crate::common::raw::Caller;
+use crate::common::program::{RunningProgram, inner_of, router, run};
+use crate::common::raw::RawCaller;
 use crate::common::{ReservedPort, World, elsewhere, get, router_config, soon, until, until_so};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::net::{TcpStream, UnixDatagram};
 use tokio::process::Command;
 
 /// What stands in for systemd.
-struct Supervisor {
+struct FakeSystemd {
     socket: UnixDatagram,
     path: PathBuf,
 }
 
-impl Supervisor {
+impl FakeSystemd {
     fn new(folder: &Path) -> Self {
         let path = folder.join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -26,12 +26,12 @@ impl Supervisor {
     }
 
     /// Starts it as systemd does, which wants to hear of it twice in this time.
-    fn start(&self, program: &mut Command) -> Program {
+    fn start(&self, program: &mut Command) -> RunningProgram {
         program.env("NOTIFY_SOCKET", &self.path);
-        Program::start(program.env("WATCHDOG_USEC", "100000"))
+        RunningProgram::start(program.env("WATCHDOG_USEC", "100000"))
     }
 
-    async fn hears(&self, what: &str) {
+    async fn receives(&self, what: &str) {
         soon(what, async {
             let mut said = [0; 256];
             loop {
@@ -49,21 +49,21 @@ impl Supervisor {
 #[tokio::test]
 async fn a_router_says_that_it_is_ready_lives_restarts_and_ends() {
     let folder = tempfile::tempdir().unwrap();
-    let systemd = Supervisor::new(folder.path());
+    let systemd = FakeSystemd::new(folder.path());
     let main = ReservedPort::new();
     let mut command = router(folder.path());
     command.args([&main.port.to_string(), "--open", "--bind", "127.0.0.1"]);
     let mut program = systemd.start(&mut command);
-    systemd.hears("READY=1").await;
+    systemd.receives("READY=1").await;
     for _ in 0..2 {
-        systemd.hears("WATCHDOG=1").await;
+        systemd.receives("WATCHDOG=1").await;
     }
     program.signal(Signal::USR2);
     for news in ["RELOADING=1", "READY=1", "WATCHDOG=1"] {
-        systemd.hears(news).await;
+        systemd.receives(news).await;
     }
     program.signal(Signal::TERM);
-    systemd.hears("STOPPING=1").await;
+    systemd.receives("STOPPING=1").await;
     assert!(program.end().await.success());
 }
 
@@ -73,14 +73,14 @@ async fn an_inner_says_that_it_is_ready_lives_and_ends() {
     let commands = folder.path().join("command");
     std::fs::create_dir(&commands).unwrap();
     std::fs::set_permissions(&commands, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let systemd = Supervisor::new(folder.path());
+    let systemd = FakeSystemd::new(folder.path());
     let mut program = systemd.start(&mut inner_of(folder.path(), 1, 0));
-    systemd.hears("READY=1").await;
+    systemd.receives("READY=1").await;
     for _ in 0..2 {
-        systemd.hears("WATCHDOG=1").await;
+        systemd.receives("WATCHDOG=1").await;
     }
     program.signal(Signal::TERM);
-    systemd.hears("STOPPING=1").await;
+    systemd.receives("STOPPING=1").await;
     assert!(program.end().await.success());
 }
 
@@ -88,14 +88,14 @@ async fn an_inner_says_that_it_is_ready_lives_and_ends() {
 async fn a_router_without_descriptors_says_so_until_it_has_some() {
     let folder = tempfile::tempdir().unwrap();
     // So that it looks often.
-    let systemd = Supervisor::new(folder.path());
+    let systemd = FakeSystemd::new(folder.path());
     let main = ReservedPort::new();
     let mut command = router(folder.path());
     command.args([&main.port.to_string(), "--open", "--bind", "127.0.0.1"]);
     let program = systemd.start(&mut command);
     program.main_port().await;
     // It keeps what it has.
-    let mut caller = Caller::connect(main.port).await;
+    let mut caller = RawCaller::connect(main.port).await;
     assert_eq!(caller.get("/healthz").await.status, 200);
     let process = Pid::from_raw(program.id());
     let limit = |current| Rlimit {
@@ -127,7 +127,7 @@ async fn a_router_with_keys_is_asked_at_an_address_that_others_reach_whatever_it
     let folder = tempfile::tempdir().unwrap();
     let main = ReservedPort::new();
     let arguments = [&main.port.to_string(), "--bind", &here.to_string()];
-    let program = Program::start(router(folder.path()).args(arguments));
+    let program = RunningProgram::start(router(folder.path()).args(arguments));
     program.says(&format!("listening on {here}:")).await;
     let ask = async || run(router(folder.path()).args(arguments).arg("health")).await;
     let first = ask().await;
@@ -151,7 +151,7 @@ async fn only_this_machine_learns_which_start_of_the_router_answers() {
     let world = World::with(config, tempfile::tempdir().unwrap());
     for (address, learns) in [(here, false), (Ipv4Addr::LOCALHOST.into(), true)] {
         let stream = TcpStream::connect((address, world.main_port())).await;
-        let answer = Caller::new(stream.unwrap()).get("/healthz").await;
+        let answer = RawCaller::new(stream.unwrap()).get("/healthz").await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.headers.contains_key("p2p-start"), learns);
     }
@@ -159,7 +159,7 @@ async fn only_this_machine_learns_which_start_of_the_router_answers() {
 
 /// A start script, which is ended with its program when this is dropped.
 struct StartScript {
-    script: Program,
+    script: RunningProgram,
     state: PathBuf,
 }
 
@@ -205,7 +205,7 @@ async fn a_start_script_replaces_a_router_that_hangs() {
         .env("SUPERVISE_END_LIMIT", "1")
         .env("SUPERVISE_PAUSE", "0");
     let mut start = StartScript {
-        script: Program::start(&mut command),
+        script: RunningProgram::start(&mut command),
         state: folder.path().join(format!("run/router-{port}.state")),
     };
     start.script.main_port().await;

@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::common;
-use crate::common::program::{self, Program};
+use crate::common::program::{self, RunningProgram};
 use crate::common::{World, elsewhere, inner_config, is_alone, router_config, soon, until};
 
 /// A router with keys and this certificate, on this address.
@@ -118,7 +118,7 @@ async fn a_key_knows_its_router_by_its_public_key_and_takes_no_other() {
     let world = world(Ipv4Addr::LOCALHOST.into(), own);
     let pin = fingerprint(&world);
     let car = world.key("car", Role::Link).await.for_router(pin);
-    let desk = world.key("desk", Role::Drive).await;
+    let operator = world.key("desk", Role::Drive).await;
     world.script("hello", "echo hello");
     let mut config = inner_config(&world);
     config.key = Some(car.clone());
@@ -126,9 +126,9 @@ async fn a_key_knows_its_router_by_its_public_key_and_takes_no_other() {
     let service = (Ipv4Addr::LOCALHOST, port).into();
     // By TLS and without, on the same port: this machine may do both.
     let answer = ("yes".to_owned(), "hello\n".to_owned());
-    let (status, executed, body) = get(service, pin, &desk, "/cgi?command=hello").await;
+    let (status, executed, body) = get(service, pin, &operator, "/cgi?command=hello").await;
     assert_eq!((status, (executed, body)), (200, answer.clone()));
-    let (status, executed, body) = get_plain(service, Some(&desk), "/cgi?command=hello").await;
+    let (status, executed, body) = get_plain(service, Some(&operator), "/cgi?command=hello").await;
     assert_eq!((status, (executed, body)), (200, answer));
 
     let router = at("127.0.0.1", world.main_port());
@@ -181,7 +181,7 @@ async fn from_elsewhere_nothing_runs_without_tls() {
     };
     let world = world(Ipv4Addr::UNSPECIFIED.into(), own);
     let pin = fingerprint(&world);
-    let desk = world.key("desk", Role::Drive).await;
+    let operator = world.key("desk", Role::Drive).await;
     let car = world.key("car", Role::Link).await;
     world.script("hello", "echo hello; echo ran >> ../ran");
     let mut config = inner_config(&world);
@@ -200,9 +200,9 @@ async fn from_elsewhere_nothing_runs_without_tls() {
     // A key that came in the clear is known to whoever is on the way, however good it is.
     for (address, key, target) in [
         (main, &car, LINK_PATH),
-        (main, &desk, "/healthz"),
-        ((here, port).into(), &desk, "/cgi?command=hello"),
-        ((here, port).into(), &desk, "/"),
+        (main, &operator, "/healthz"),
+        ((here, port).into(), &operator, "/cgi?command=hello"),
+        ((here, port).into(), &operator, "/"),
     ] {
         let (status, _, said) = get_plain(address, Some(key), target).await;
         assert_eq!(status, 403, "{target}");
@@ -218,7 +218,7 @@ async fn from_elsewhere_nothing_runs_without_tls() {
         Err(DialError::NoKey { .. })
     ));
     assert!(!world.note("ran").exists());
-    let (status, _, body) = get((here, port).into(), pin, &desk, "/cgi?command=hello").await;
+    let (status, _, body) = get((here, port).into(), pin, &operator, "/cgi?command=hello").await;
     assert_eq!((status, body.as_str()), (200, "hello\n"));
 }
 
@@ -232,15 +232,17 @@ async fn plain_http_from_elsewhere_is_taken_where_it_is_allowed() {
         allow_plain_http: true,
         ..own(state)
     });
-    let desk = world.key("desk", Role::Drive).await;
+    let operator = world.key("desk", Role::Drive).await;
     world.script("hello", "echo hello");
     let mut config = inner_config(&world);
     config.key = Some(world.key("car", Role::Link).await);
     let (_inner, port) = world.inner_with(config).await;
-    let (status, _, body) = get_plain((here, port).into(), Some(&desk), "/cgi?command=hello").await;
+    let (status, _, body) =
+        get_plain((here, port).into(), Some(&operator), "/cgi?command=hello").await;
     assert_eq!((status, body.as_str()), (200, "hello\n"));
     // The main port takes none all the same: inners and consoles can do better.
-    let (status, ..) = get_plain((here, world.main_port()).into(), Some(&desk), LINK_PATH).await;
+    let (status, ..) =
+        get_plain((here, world.main_port()).into(), Some(&operator), LINK_PATH).await;
     assert_eq!(status, 403);
 }
 
@@ -344,7 +346,7 @@ async fn a_router_whose_certificate_has_expired_says_so_and_names_the_file() {
         .arg(&files.certificate)
         .arg("--tls-key")
         .arg(&files.key);
-    let router = Program::start(&mut router);
+    let router = RunningProgram::start(&mut router);
     router.says("the certificate has expired").await;
     let line = router.errors();
     let line = line.lines().find(|line| line.contains("has expired"));
@@ -364,7 +366,7 @@ async fn keys_are_made_for_the_certificate_that_the_router_showed_last() {
             router.arg("--tls-cert").arg(&files.certificate);
             router.arg("--tls-key").arg(&files.key);
         }
-        Program::start(&mut router)
+        RunningProgram::start(&mut router)
     };
     let add = async |name| {
         let mut add = program::router(folder.path());

@@ -7,7 +7,7 @@ use std::fs;
 
 use crate::common;
 use crate::common::World;
-use crate::common::raw::Caller;
+use crate::common::raw::RawCaller;
 
 /// Ways to write "the folder above", plain, encoded once and twice, and oddly.
 const UP: [&str; 26] = [
@@ -123,7 +123,7 @@ async fn no_name_and_no_path_leaves_the_folder() {
 
     let attempts = attempts();
     assert!(attempts.len() >= 500, "{}", attempts.len());
-    let mut caller = Caller::connect(port).await;
+    let mut caller = RawCaller::connect(port).await;
     for attempt in &attempts {
         for target in [
             format!("/cgi?command={attempt}"),
@@ -146,7 +146,7 @@ async fn no_name_and_no_path_leaves_the_folder() {
                 .get("connection")
                 .is_some_and(|value| value == "close")
             {
-                caller = Caller::connect(port).await;
+                caller = RawCaller::connect(port).await;
             }
         }
     }

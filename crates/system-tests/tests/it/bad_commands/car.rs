@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use p2p_inner::Inner;
 
-use crate::common::{self, Answer, World, get};
+use crate::common::{self, HttpAnswer, World, get};
 
 pub(crate) struct Car {
     pub(crate) world: World,
@@ -44,7 +44,7 @@ impl Car {
         self.world.note(name)
     }
 
-    pub(crate) async fn run(&self, name: &str) -> Answer {
+    pub(crate) async fn run(&self, name: &str) -> HttpAnswer {
         get(self.port, &format!("/cgi?command={name}")).await
     }
 

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::car::Car;
-use crate::common::raw::Caller;
-use crate::common::{Answer, is_alive, soon, until};
+use crate::common::raw::RawCaller;
+use crate::common::{HttpAnswer, is_alive, soon, until};
 
 /// Long enough for a command to begin on a busy machine, and short enough to wait for.
 const LIMIT: Duration = Duration::from_secs(2);
 
 #[track_caller]
-fn assert_timed_out(answer: &Answer) {
+fn assert_timed_out(answer: &HttpAnswer) {
     assert_eq!(answer.verdict(), (504, "yes"));
     let text = answer.text();
     assert!(
@@ -153,7 +153,7 @@ async fn when_output_was_sent_the_time_limit_breaks_the_transfer() {
     ] {
         let get =
             format!("GET /cgi?command={command} HTTP/1.1\r\nHost: car\r\nTE: trailers\r\n\r\n");
-        let mut caller = Caller::saying(car.port, get).await;
+        let mut caller = RawCaller::saying(car.port, get).await;
         let answer = caller.answer().await;
         assert_eq!(answer.verdict(), (200, "yes"), "{command}");
         assert!(!answer.complete && answer.trailers.is_empty(), "{command}");
@@ -169,7 +169,7 @@ async fn the_time_limit_holds_when_nobody_reads() {
         "flood",
         "echo $$ > @flood; exec head -c 100000000 /dev/zero",
     );
-    let mut caller = Caller::saying(
+    let mut caller = RawCaller::saying(
         car.port,
         "GET /cgi?command=flood HTTP/1.1\r\nHost: car\r\n\r\n",
     )

@@ -133,7 +133,7 @@ async fn a_flood_that_nobody_reads_takes_no_memory() {
     let floods: Vec<_> = (0..8)
         .map(|_| {
             let get = "GET /cgi?command=flood HTTP/1.1\r\nHost: car\r\n\r\n";
-            common::raw::Caller::saying(car.port, get)
+            common::raw::RawCaller::saying(car.port, get)
         })
         .collect();
     let mut callers = Vec::new();

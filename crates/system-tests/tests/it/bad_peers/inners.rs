@@ -9,7 +9,7 @@ use p2p_shared::protocol::{CommandInfo, InnerToRouter, Refusal, Rejection, Route
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::stand::{not_messages, works, world_with_a_car};
+use super::fixture::{not_messages, works, world_with_a_car};
 use crate::common::peer::{FakeInner, finished, hello};
 use crate::common::{self, World, answered, asking, soon, until_so};
 
@@ -24,14 +24,14 @@ async fn a_link_that_sends_what_is_no_message_is_told_and_closed() {
     ));
     for (what, bytes) in messages {
         let (mut peer, _) = FakeInner::welcome(world.main_port()).await;
-        peer.0.send(Message::Binary(bytes.into())).await;
+        peer.0.send_frame(Message::Binary(bytes.into())).await;
         let (rejection, sentence) = peer.is_rejected().await;
         assert_eq!(rejection, Rejection::Protocol, "{what}");
         assert!(!sentence.is_empty());
-        assert_eq!(peer.hear().await, None, "{what}");
+        assert_eq!(peer.receive().await, None, "{what}");
     }
     let (mut peer, _) = FakeInner::welcome(world.main_port()).await;
-    peer.0.send(Message::text("started")).await;
+    peer.0.send_frame(Message::text("started")).await;
     let (_, sentence) = peer.is_rejected().await;
     assert!(sentence.contains("it is text"), "{sentence}");
     works(port).await;
@@ -46,7 +46,7 @@ async fn what_is_said_of_runs_that_are_not_there_is_nobodys() {
         inner.starts(run).await;
         inner.prints(run, vec![0; 16 * 1024]).await;
         inner
-            .say(InnerToRouter::Refused {
+            .send(InnerToRouter::Refused {
                 run,
                 refusal: Refusal::Late,
                 message: String::new(),
@@ -65,7 +65,7 @@ async fn what_is_said_of_runs_that_are_not_there_is_nobodys() {
     for more in [true, false] {
         let (request, commands) = (7, commands.clone());
         inner
-            .say(InnerToRouter::Commands {
+            .send(InnerToRouter::Commands {
                 request,
                 commands,
                 more,
@@ -85,10 +85,13 @@ async fn what_is_said_of_runs_that_are_not_there_is_nobodys() {
         ((200, "yes"), "output")
     );
     let list = asking(port, "/commands");
-    while !matches!(inner.hear().await, Some(RouterToInner::ListCommands { .. })) {}
+    while !matches!(
+        inner.receive().await,
+        Some(RouterToInner::ListCommands { .. })
+    ) {}
     let (request, more) = (1, false);
     inner
-        .say(InnerToRouter::Commands {
+        .send(InnerToRouter::Commands {
             request,
             commands,
             more,
@@ -113,20 +116,20 @@ async fn an_inner_that_tells_the_story_of_a_run_in_a_wrong_order_is_sent_away() 
         refusal: Refusal::Late,
         message: "late".to_owned(),
     };
-    type Story<'a> = &'a [&'a dyn Fn(RunId) -> InnerToRouter];
-    let stories: [(&str, Story<'_>); 5] = [
+    type MessageScript<'a> = &'a [&'a dyn Fn(RunId) -> InnerToRouter];
+    let stories: [(&str, MessageScript<'_>); 5] = [
         ("started twice", &[&started, &started]),
         ("refused after it had started", &[&started, &refused]),
         ("refused after its output", &[&started, &output, &refused]),
         ("output before it started", &[&output]),
         ("finished before it started", &[&finished]),
     ];
-    for (what, story) in stories {
+    for (what, script) in stories {
         let (mut inner, its_port) = FakeInner::welcome(world.main_port()).await;
         let run = asking(its_port, "/cgi?command=a");
         let asked = inner.is_asked_to_run().await;
-        for message in story {
-            inner.say(message(asked.run)).await;
+        for message in script {
+            inner.send(message(asked.run)).await;
         }
         assert_eq!(inner.is_rejected().await.0, Rejection::Protocol, "{what}");
         let answer = answered(run).await;
@@ -143,7 +146,7 @@ async fn an_inner_that_answers_a_run_before_it_was_asked_is_sent_away() {
         tokio::spawn(
             async move { common::post(port, "/cgi?command=large", vec![0; 1 << 20]).await },
         );
-    let Some(RouterToInner::Stdin { run, .. }) = inner.hear().await else {
+    let Some(RouterToInner::Stdin { run, .. }) = inner.receive().await else {
         panic!("no input came")
     };
     // The rest of the input is on its way, and behind it the run.
@@ -183,7 +186,10 @@ async fn a_list_of_commands_without_end_ends_the_link() {
     let (world, _car, port) = world_with_a_car().await;
     let (mut inner, its_port) = FakeInner::welcome(world.main_port()).await;
     let list = asking(its_port, "/commands");
-    while !matches!(inner.hear().await, Some(RouterToInner::ListCommands { .. })) {}
+    while !matches!(
+        inner.receive().await,
+        Some(RouterToInner::ListCommands { .. })
+    ) {}
     let part = p2p_shared::codec::encode(&InnerToRouter::Commands {
         request: 1,
         commands: vec![

@@ -8,8 +8,8 @@ use p2p_shared::protocol::{InnerToRouter, MAX_OPEN_RUNS, Refusal, RouterToInner}
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::stand::{not_messages, pour};
-use crate::common::peer::{FakeRouter, Peer, run_request};
+use super::fixture::{not_messages, pour};
+use crate::common::peer::{FakeRouter, WebSocketPeer, run_request};
 use crate::common::{World, inner_config, link_up, soon};
 
 /// The settings of an inner that has this router.
@@ -21,12 +21,12 @@ fn inner_of(world: &World, router: &FakeRouter) -> Config {
 }
 
 /// Whether the inner on this link does what it is asked.
-async fn serves(link: &mut Peer, number: u64) {
+async fn serves(link: &mut WebSocketPeer, number: u64) {
     let run = run_request(number, "hello");
-    link.say(&RouterToInner::Run(run)).await;
+    link.send(&RouterToInner::Run(run)).await;
     let mut output = Vec::new();
     loop {
-        match link.hear().await {
+        match link.receive().await {
             Some(InnerToRouter::Output { run, bytes }) if run == RunId::from_number(number) => {
                 output.extend_from_slice(&bytes);
             }
@@ -56,8 +56,8 @@ async fn an_inner_leaves_a_router_that_talks_nonsense_and_comes_back() {
     let nonsense = messages.into_iter().map(Message::binary);
     for message in nonsense.chain([Message::text("run hello")]) {
         let mut link = router.link().await;
-        link.send(message).await;
-        assert_eq!(link.hear::<InnerToRouter>().await, None);
+        link.send_frame(message).await;
+        assert_eq!(link.receive::<InnerToRouter>().await, None);
     }
     let mut link = router.link().await;
     pour(link.0.get_mut(), 1 << 20).await;
@@ -74,8 +74,9 @@ async fn what_a_router_says_before_its_welcome_is_not_done() {
     let router = FakeRouter::start().await;
     let _inner = Inner::start(inner_of(&world, &router)).unwrap();
     let (mut link, hello) = router.inner().await;
-    link.say(&RouterToInner::Run(run_request(1, "touch"))).await;
-    link.say(&RouterToInner::Welcome {
+    link.send(&RouterToInner::Run(run_request(1, "touch")))
+        .await;
+    link.send(&RouterToInner::Welcome {
         name: hello.name,
         service_port: 9000,
     })
@@ -93,14 +94,14 @@ async fn windows_that_overflow_and_cancels_of_nothing_do_no_harm() {
     let _inner = Inner::start(inner_of(&world, &router)).unwrap();
     let mut link = router.link().await;
     let run = RunId::from_number(1);
-    link.say(&RouterToInner::Run(run_request(1, "much"))).await;
+    link.send(&RouterToInner::Run(run_request(1, "much"))).await;
     for _ in 0..100 {
         let more = u32::MAX;
-        link.say(&RouterToInner::Window { run, more }).await;
+        link.send(&RouterToInner::Window { run, more }).await;
     }
     let mut length = 0;
     loop {
-        match link.hear().await {
+        match link.receive().await {
             Some(InnerToRouter::Output { bytes, .. }) => length += bytes.len(),
             Some(InnerToRouter::Finished { .. } | InnerToRouter::Answered { .. }) => break,
             Some(_) => {}
@@ -108,8 +109,8 @@ async fn windows_that_overflow_and_cancels_of_nothing_do_no_harm() {
         }
     }
     assert_eq!(length, 1_000_000);
-    link.say(&RouterToInner::Window { run, more: 1 }).await;
-    link.say(&RouterToInner::Cancel { run }).await;
+    link.send(&RouterToInner::Window { run, more: 1 }).await;
+    link.send(&RouterToInner::Cancel { run }).await;
     serves(&mut link, 2).await;
 }
 
@@ -121,31 +122,31 @@ async fn input_of_runs_that_never_come_is_bounded_and_can_be_taken_back() {
     let _inner = Inner::start(inner_of(&world, &router)).unwrap();
     let mut link = router.link().await;
     // How its car is.
-    link.hear::<InnerToRouter>().await;
+    link.receive::<InnerToRouter>().await;
     let input = |number| RouterToInner::Stdin {
         run: RunId::from_number(number),
         bytes: Bytes::from_static(b"input"),
     };
     for number in 0..MAX_OPEN_RUNS as u64 + 500 {
-        link.say(&input(number)).await;
+        link.send(&input(number)).await;
     }
     let mut late = run_request(5000, "hello");
     late.stdin_bytes = 5;
-    link.say(&input(5000)).await;
-    link.say(&RouterToInner::Run(late)).await;
-    let answer = link.hear().await;
+    link.send(&input(5000)).await;
+    link.send(&RouterToInner::Run(late)).await;
+    let answer = link.receive().await;
     assert!(
         matches!(&answer, Some(InnerToRouter::Refused { refusal: Refusal::Busy, message, .. })
             if message.contains("did not come whole")),
         "{answer:?}"
     );
     let run = RunId::from_number(0);
-    link.say(&RouterToInner::Cancel { run }).await;
+    link.send(&RouterToInner::Cancel { run }).await;
     let mut next = run_request(5001, "hello");
     next.stdin_bytes = 5;
-    link.say(&input(5001)).await;
-    link.say(&RouterToInner::Run(next)).await;
-    let answer = link.hear().await;
+    link.send(&input(5001)).await;
+    link.send(&RouterToInner::Run(next)).await;
+    let answer = link.receive().await;
     assert!(
         matches!(
             answer,
@@ -171,7 +172,7 @@ async fn a_router_that_asks_for_lists_without_end_is_left() {
     }
     let _ = link.0.flush().await;
     soon("the inner leaves", async {
-        while link.hear::<InnerToRouter>().await.is_some() {}
+        while link.receive::<InnerToRouter>().await.is_some() {}
     })
     .await;
     serves(&mut router.link().await, 1).await;

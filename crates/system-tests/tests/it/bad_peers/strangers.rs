@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use super::stand::{not_messages, pour, works, world_with_a_car};
-use crate::common::peer::{FakeInner, Peer, finished, hello};
+use super::fixture::{not_messages, pour, works, world_with_a_car};
+use crate::common::peer::{FakeInner, WebSocketPeer, finished, hello};
 use crate::common::{self, World, answered, asking, raw, soon};
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn a_peer_of_another_version_is_told_both_versions() {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{offer}\r\n"
         );
         let answer = soon("an answer", async {
-            let mut caller = common::raw::Caller::saying(world.main_port(), text).await;
+            let mut caller = common::raw::RawCaller::saying(world.main_port(), text).await;
             caller.answer().await
         })
         .await;
@@ -119,7 +119,7 @@ async fn a_peer_of_another_version_is_told_both_versions() {
 async fn who_says_hello_twice_or_never_is_sent_away() {
     let (world, _car, port) = world_with_a_car().await;
     let (mut twice, _) = FakeInner::welcome(world.main_port()).await;
-    twice.say(InnerToRouter::Hello(hello("again", 0))).await;
+    twice.send(InnerToRouter::Hello(hello("again", 0))).await;
     let (rejection, sentence) = twice.is_rejected().await;
     assert_eq!(rejection, Rejection::Protocol);
     assert_eq!(sentence, "the inner said hello twice");
@@ -137,9 +137,9 @@ async fn a_first_message_that_is_none_or_no_hello_is_refused() {
     let (world, _car, port) = world_with_a_car().await;
     for (what, bytes) in not_messages() {
         let mut peer = FakeInner::silent(world.main_port()).await;
-        peer.0.send(Message::Binary(bytes.into())).await;
+        peer.0.send_frame(Message::Binary(bytes.into())).await;
         assert_eq!(peer.is_rejected().await.0, Rejection::Protocol, "{what}");
-        assert_eq!(peer.hear().await, None, "{what}");
+        assert_eq!(peer.receive().await, None, "{what}");
     }
     for message in [
         InnerToRouter::Draining,
@@ -147,12 +147,12 @@ async fn a_first_message_that_is_none_or_no_hello_is_refused() {
         InnerToRouter::Clock { clock_ms: 1 },
     ] {
         let mut peer = FakeInner::silent(world.main_port()).await;
-        peer.say(message).await;
+        peer.send(message).await;
         let (_, sentence) = peer.is_rejected().await;
         assert_eq!(sentence, "the first message is not a hello");
     }
     let mut peer = FakeInner::silent(world.main_port()).await;
-    peer.0.send(Message::text("hello")).await;
+    peer.0.send_frame(Message::text("hello")).await;
     let (_, sentence) = peer.is_rejected().await;
     assert!(sentence.contains("it is text"), "{sentence}");
     assert_eq!(world.metric("p2p_router_links").await, 1);
@@ -162,7 +162,7 @@ async fn a_first_message_that_is_none_or_no_hello_is_refused() {
 /// A hello as it is on the wire, with names that are no names.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Raw {
+enum RawHello {
     Hello {
         name: String,
         service_port: u64,
@@ -192,7 +192,7 @@ async fn names_and_numbers_that_are_none_are_refused_at_the_hello() {
         ("car", "id", 65_536),
     ] {
         let mut peer = FakeInner::silent(world.main_port()).await;
-        let hello = Raw::Hello {
+        let hello = RawHello::Hello {
             name: name.to_owned(),
             identity: identity.to_owned(),
             service_port,
@@ -201,14 +201,14 @@ async fn names_and_numbers_that_are_none_are_refused_at_the_hello() {
             software: "a test".to_owned(),
             motion: crate::common::motion(),
         };
-        peer.0.say(&hello).await;
+        peer.0.send(&hello).await;
         let (rejection, sentence) = peer.is_rejected().await;
         assert_eq!(rejection, Rejection::Protocol, "{name:?} {identity:?}");
         assert!(!sentence.chars().any(char::is_control), "{sentence:?}");
     }
     // The same with names that are names is a hello.
     let mut peer = FakeInner::silent(world.main_port()).await;
-    let hello = Raw::Hello {
+    let hello = RawHello::Hello {
         name: "van".to_owned(),
         identity: "id".to_owned(),
         service_port: 0,
@@ -217,7 +217,7 @@ async fn names_and_numbers_that_are_none_are_refused_at_the_hello() {
         software: "\u{1b}]0;a title\u{7}".repeat(100),
         motion: crate::common::motion(),
     };
-    peer.0.say(&hello).await;
+    peer.0.send(&hello).await;
     assert_eq!(peer.is_welcomed().await.0, "van");
     works(port).await;
 }
@@ -237,7 +237,7 @@ async fn a_message_of_64_mib_is_refused_before_it_is_read() {
 }
 
 /// Sends bytes in fragments of this size.
-async fn send_in_fragments(peer: &mut Peer, bytes: &[u8], size: usize) {
+async fn send_in_fragments(peer: &mut WebSocketPeer, bytes: &[u8], size: usize) {
     let count = bytes.chunks(size).len();
     for (n, chunk) in bytes.chunks(size).enumerate() {
         let kind = if n == 0 { Data::Binary } else { Data::Continue };

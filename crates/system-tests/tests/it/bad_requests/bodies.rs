@@ -1,8 +1,8 @@
 //! Bodies of requests that are too large, too slow, cut off, or framed so that another request
 //! could hide in them.
 
-use super::stand::{Stand, assert_refusal, soon_out_of};
-use crate::common::raw::{Caller, Ending};
+use super::fixture::{Fixture, assert_refusal, soon_out_of};
+use crate::common::raw::{ConnectionEnd, RawCaller};
 
 const MIB: usize = 1 << 20;
 
@@ -28,39 +28,39 @@ fn expecting(head: &str, expects: bool) -> String {
 
 #[tokio::test]
 async fn a_body_that_says_it_is_too_large_is_a_413_at_once() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     for length in [MIB + 1, 100 * MIB, usize::MAX >> 8] {
         for expects in [false, true] {
             let head = expecting(&head(&format!("Content-Length: {length}")), expects);
-            let mut caller = Caller::saying(stand.port, &head).await;
+            let mut caller = RawCaller::saying(fixture.port, &head).await;
             assert_refusal(&caller.answer().await, 413, &head);
-            assert_eq!(caller.end().await, (Vec::new(), Ending::Closed));
+            assert_eq!(caller.end().await, (Vec::new(), ConnectionEnd::Closed));
         }
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn who_sends_too_large_a_body_to_its_end_gets_to_read_the_413() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let known = head(&format!("Content-Length: {}", 4 * MIB));
     let chunked = head("Transfer-Encoding: chunked");
     let chunks = [chunk(64 * 1024).repeat(64), b"0\r\n\r\n".to_vec()].concat();
     for (head, body) in [(known, vec![b'x'; 4 * MIB]), (chunked, chunks)] {
-        let mut caller = Caller::saying(stand.port, &head).await;
-        caller.say(body).await;
+        let mut caller = RawCaller::saying(fixture.port, &head).await;
+        caller.send(body).await;
         assert_refusal(&caller.answer().await, 413, &head);
-        assert_eq!(caller.end().await, (Vec::new(), Ending::Closed));
+        assert_eq!(caller.end().await, (Vec::new(), ConnectionEnd::Closed));
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn a_body_without_end_is_a_413_and_then_the_end() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     for expects in [false, true] {
         let head = expecting(&head("Transfer-Encoding: chunked"), expects);
-        let mut caller = Caller::saying(stand.port, head).await;
+        let mut caller = RawCaller::saying(fixture.port, head).await;
         if expects {
             assert_eq!(caller.answer().await.status, 100);
         }
@@ -83,13 +83,13 @@ async fn a_body_without_end_is_a_413_and_then_the_end() {
             .unwrap();
         assert!(chunks * 64 * 1024 < 100 * MIB, "{chunks} were taken");
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn the_largest_body_that_may_be_is_taken() {
-    let stand = Stand::new().await;
-    stand.world.script("count", "wc -c");
+    let fixture = Fixture::new().await;
+    fixture.world.script("count", "wc -c");
     let head = |more| format!("POST /cgi?command=count HTTP/1.1\r\nHost: car\r\n{more}\r\n\r\n");
     let chunks = [chunk(64 * 1024).repeat(16), b"0\r\n\r\n".to_vec()].concat();
     let known = format!("Content-Length: {MIB}");
@@ -98,11 +98,12 @@ async fn the_largest_body_that_may_be_is_taken() {
         ("Transfer-Encoding: chunked", chunks),
     ] {
         for expects in [false, true] {
-            let mut caller = Caller::saying(stand.port, expecting(&head(framing), expects)).await;
+            let mut caller =
+                RawCaller::saying(fixture.port, expecting(&head(framing), expects)).await;
             if expects {
                 assert_eq!(caller.answer().await.status, 100);
             }
-            caller.say(&body).await;
+            caller.send(&body).await;
             assert_eq!(caller.answer().await.text().trim(), MIB.to_string());
             // And the connection goes on.
             assert_eq!(caller.get("/cgi?command=hello").await.text(), "hello\n");
@@ -112,7 +113,7 @@ async fn the_largest_body_that_may_be_is_taken() {
 
 #[tokio::test]
 async fn a_body_that_is_too_slow_is_a_408() {
-    let stand = Stand::impatient(soon_out_of(|it, soon| it.body = soon)).await;
+    let fixture = Fixture::impatient(soon_out_of(|it, soon| it.body = soon)).await;
     let known = head("Content-Length: 10");
     let chunked = head("Transfer-Encoding: chunked");
     for (head, part) in [
@@ -124,21 +125,21 @@ async fn a_body_that_is_too_slow_is_a_408() {
         (&chunked, "5\r\nabcde\r\n0\r\n"),
     ] {
         for expects in [false, true] {
-            let mut caller = Caller::saying(stand.port, expecting(head, expects)).await;
+            let mut caller = RawCaller::saying(fixture.port, expecting(head, expects)).await;
             if expects {
                 assert_eq!(caller.answer().await.status, 100);
             }
-            caller.say(part).await;
+            caller.send(part).await;
             assert_refusal(&caller.answer().await, 408, part);
-            assert_eq!(caller.end().await, (Vec::new(), Ending::Closed));
+            assert_eq!(caller.end().await, (Vec::new(), ConnectionEnd::Closed));
         }
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn a_body_that_is_cut_off_runs_nothing() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let known = head("Content-Length: 10");
     let chunked = head("Transfer-Encoding: chunked");
     for (head, part) in [
@@ -149,19 +150,19 @@ async fn a_body_that_is_cut_off_runs_nothing() {
         (&chunked, "5\r\nabcde\r\n0\r\n"),
     ] {
         let words = format!("{head}{part}");
-        let mut caller = Caller::saying(stand.port, &words).await;
+        let mut caller = RawCaller::saying(fixture.port, &words).await;
         caller.finish().await;
         assert_refusal(&caller.answer().await, 400, &words);
-        assert_eq!(caller.end().await, (Vec::new(), Ending::Closed));
-        Caller::saying(stand.port, &words).await.reset();
-        drop(Caller::saying(stand.port, &words).await);
+        assert_eq!(caller.end().await, (Vec::new(), ConnectionEnd::Closed));
+        RawCaller::saying(fixture.port, &words).await.reset();
+        drop(RawCaller::saying(fixture.port, &words).await);
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn bodies_whose_length_is_in_doubt_are_refused() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let body = "0123456789";
     for framing in [
         "Content-Length: 10\r\nContent-Length: 5",
@@ -180,11 +181,11 @@ async fn bodies_whose_length_is_in_doubt_are_refused() {
         "Transfer-Encoding: \x0bchunked",
         "Transfer-Encoding : chunked",
     ] {
-        let mut caller = Caller::saying(stand.port, head(framing) + body).await;
+        let mut caller = RawCaller::saying(fixture.port, head(framing) + body).await;
         assert_refusal(&caller.answer().await, 400, framing);
         assert_eq!(
             caller.end().await,
-            (Vec::new(), Ending::Closed),
+            (Vec::new(), ConnectionEnd::Closed),
             "{framing}"
         );
     }
@@ -197,19 +198,23 @@ async fn bodies_whose_length_is_in_doubt_are_refused() {
         "5\r\nabcdefgh\r\n0\r\n\r\n",
         "5 5\r\nabcde\r\n0\r\n\r\n",
     ] {
-        let mut caller = Caller::saying(stand.port, format!("{chunked}{body}")).await;
+        let mut caller = RawCaller::saying(fixture.port, format!("{chunked}{body}")).await;
         assert_refusal(&caller.answer().await, 400, body);
-        assert_eq!(caller.end().await, (Vec::new(), Ending::Closed), "{body}");
+        assert_eq!(
+            caller.end().await,
+            (Vec::new(), ConnectionEnd::Closed),
+            "{body}"
+        );
     }
     let old = chunked.replace("HTTP/1.1", "HTTP/1.0");
-    let mut caller = Caller::saying(stand.port, old + "0\r\n\r\n").await;
+    let mut caller = RawCaller::saying(fixture.port, old + "0\r\n\r\n").await;
     assert_refusal(&caller.answer().await, 400, "chunked in HTTP/1.0");
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn no_request_can_hide_in_the_body_of_another() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let hidden = "GET /cgi?command=mark HTTP/1.1\r\nHost: car\r\n\r\n";
     let length = hidden.len();
     let chunks = format!("{length:x}\r\n{hidden}\r\n0\r\n\r\n");
@@ -264,13 +269,17 @@ async fn no_request_can_hide_in_the_body_of_another() {
         ),
     ] {
         let words = format!("{first} HTTP/1.1\r\nHost: car\r\n{body}");
-        let mut caller = Caller::saying(stand.port, &words).await;
+        let mut caller = RawCaller::saying(fixture.port, &words).await;
         let answer = caller.answer().await;
         assert!(
             [200, 204, 400, 404, 405, 413].contains(&answer.status.as_u16()),
             "{words}"
         );
-        assert_eq!(caller.end().await, (Vec::new(), Ending::Closed), "{words}");
+        assert_eq!(
+            caller.end().await,
+            (Vec::new(), ConnectionEnd::Closed),
+            "{words}"
+        );
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }

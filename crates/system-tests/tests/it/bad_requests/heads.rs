@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::stand::{Stand, assert_refusal, soon_out_of};
-use crate::common::raw::{Caller, Ending};
+use super::fixture::{Fixture, assert_refusal, soon_out_of};
+use crate::common::raw::{ConnectionEnd, RawCaller};
 use crate::common::soon;
 
 const GOOD: &str = "GET /cgi?command=hello HTTP/1.1\r\nHost: car\r\n\r\n";
@@ -14,27 +14,27 @@ const CLIENT_HELLO: &[u8] =
 
 #[tokio::test]
 async fn long_addresses_are_a_414_or_a_431_that_can_be_read() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     for length in [8 * 1024, 10_000, 30_000] {
-        let answer = stand
+        let answer = fixture
             .get(&format!("/cgi?command={}", "x".repeat(length)))
             .await;
         assert_refusal(&answer, 414, "a long name");
-        let answer = stand
+        let answer = fixture
             .get(&format!("/cgi?command=mark&arg={}", "x".repeat(length)))
             .await;
         assert_refusal(&answer, 414, "a long argument");
     }
-    let answer = stand
+    let answer = fixture
         .get(&format!("/cgi?command={}", "x".repeat(200 * 1024)))
         .await;
     assert_refusal(&answer, 431, "a name far too long");
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn large_headers_are_a_431_that_can_be_read() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let padding = |length: usize| format!("X-Padding: {}\r\n", "x".repeat(length));
     for headers in [
         padding(16 * 1024),
@@ -46,18 +46,22 @@ async fn large_headers_are_a_431_that_can_be_read() {
         "X: y\r\n".repeat(20_000),
     ] {
         let request = format!("GET /cgi?command=mark HTTP/1.1\r\nHost: car\r\n{headers}\r\n");
-        let mut caller = Caller::saying(stand.port, request).await;
+        let mut caller = RawCaller::saying(fixture.port, request).await;
         let what = format!("{} bytes", headers.len());
         assert_refusal(&caller.answer().await, 431, &what);
         caller.finish().await;
-        assert_eq!(caller.end().await, (Vec::new(), Ending::Closed), "{what}");
+        assert_eq!(
+            caller.end().await,
+            (Vec::new(), ConnectionEnd::Closed),
+            "{what}"
+        );
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn what_is_no_request_gets_an_answer_of_ours_and_a_clean_end() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let zeros = [0; 512];
     let noise: Vec<u8> = (0x80..=0xff).cycle().take(4096).collect();
     for garbage in [
@@ -92,16 +96,20 @@ async fn what_is_no_request_gets_an_answer_of_ours_and_a_clean_end() {
     ] {
         let shown = garbage.escape_ascii().to_string();
         let shown = &shown[..shown.len().min(80)];
-        let mut caller = Caller::saying(stand.port, garbage).await;
+        let mut caller = RawCaller::saying(fixture.port, garbage).await;
         assert_refusal(&caller.answer().await, 400, shown);
-        assert_eq!(caller.end().await, (Vec::new(), Ending::Closed), "{shown}");
+        assert_eq!(
+            caller.end().await,
+            (Vec::new(), ConnectionEnd::Closed),
+            "{shown}"
+        );
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn half_a_head_and_then_silence_is_a_408() {
-    let stand = Stand::impatient(soon_out_of(|it, soon| it.headers = soon)).await;
+    let fixture = Fixture::impatient(soon_out_of(|it, soon| it.headers = soon)).await;
     for half in [
         "G",
         "GET /cgi?command=mark",
@@ -109,17 +117,17 @@ async fn half_a_head_and_then_silence_is_a_408() {
         "GET /cgi?command=mark HTTP/1.1\r\nHost: car\r\n",
         "GET /cgi?command=mark HTTP/1.1\r\nHost: car\r\n\r",
     ] {
-        let mut caller = Caller::saying(stand.port, half).await;
+        let mut caller = RawCaller::saying(fixture.port, half).await;
         assert_refusal(&caller.answer().await, 408, half);
-        assert_eq!(caller.end().await, (Vec::new(), Ending::Closed));
+        assert_eq!(caller.end().await, (Vec::new(), ConnectionEnd::Closed));
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn a_head_that_trickles_is_a_408() {
-    let stand = Stand::impatient(soon_out_of(|it, soon| it.headers = soon)).await;
-    let mut caller = Caller::saying(stand.port, "GET /cgi?command=mark HTTP/1.1\r\n").await;
+    let fixture = Fixture::impatient(soon_out_of(|it, soon| it.headers = soon)).await;
+    let mut caller = RawCaller::saying(fixture.port, "GET /cgi?command=mark HTTP/1.1\r\n").await;
     let (reader, mut writer) = caller.stream.split();
     let trickle = async {
         loop {
@@ -135,40 +143,40 @@ async fn a_head_that_trickles_is_a_408() {
         ready = soon("an answer", reader.readable()) => ready.unwrap(),
     }
     assert_refusal(&caller.answer().await, 408, "a trickle");
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn half_a_head_and_then_the_end_is_a_400() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     for half in ["G", "GET /cgi?command=mark HTTP/1.1\r\nHost: car\r\n"] {
-        let mut caller = Caller::saying(stand.port, half).await;
+        let mut caller = RawCaller::saying(fixture.port, half).await;
         caller.finish().await;
         assert_refusal(&caller.answer().await, 400, half);
-        assert_eq!(caller.end().await, (Vec::new(), Ending::Closed));
-        Caller::saying(stand.port, half).await.reset();
-        drop(Caller::saying(stand.port, half).await);
+        assert_eq!(caller.end().await, (Vec::new(), ConnectionEnd::Closed));
+        RawCaller::saying(fixture.port, half).await.reset();
+        drop(RawCaller::saying(fixture.port, half).await);
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed_in_silence() {
-    let stand = Stand::impatient(soon_out_of(|it, soon| it.headers = soon)).await;
+    let fixture = Fixture::impatient(soon_out_of(|it, soon| it.headers = soon)).await;
     for words in ["", "\r\n", "\r\n\r\n"] {
-        let mut caller = Caller::saying(stand.port, words).await;
+        let mut caller = RawCaller::saying(fixture.port, words).await;
         let (said, _) = caller.end().await;
         assert!(said.is_empty(), "{:?}", String::from_utf8_lossy(&said));
     }
-    let mut caller = Caller::saying(stand.port, GOOD).await;
+    let mut caller = RawCaller::saying(fixture.port, GOOD).await;
     assert_eq!(caller.answer().await.verdict(), (200, "yes"));
     assert_eq!(caller.end().await.0, b"");
 }
 
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_their_order() {
-    let stand = Stand::new().await;
-    stand.world.script("echo", "echo \"$1\"");
+    let fixture = Fixture::new().await;
+    fixture.world.script("echo", "echo \"$1\"");
     let requests: String = (0..20)
         .map(|n| match n % 4 {
             3 => format!("GET /nowhere/{n} HTTP/1.1\r\nHost: car\r\n\r\n"),
@@ -178,7 +186,7 @@ async fn pipelined_requests_are_answered_in_their_order() {
             _ => format!("GET /cgi?command=echo&arg={n} HTTP/1.1\r\nHost: car\r\n\r\n"),
         })
         .collect();
-    let mut caller = Caller::saying(stand.port, requests).await;
+    let mut caller = RawCaller::saying(fixture.port, requests).await;
     for n in 0..20 {
         let answer = caller.answer().await;
         if n % 4 == 3 {
@@ -192,53 +200,57 @@ async fn pipelined_requests_are_answered_in_their_order() {
 
 #[tokio::test]
 async fn what_follows_a_good_request_is_answered_for_itself() {
-    let stand = Stand::impatient(soon_out_of(|it, soon| it.headers = soon)).await;
+    let fixture = Fixture::impatient(soon_out_of(|it, soon| it.headers = soon)).await;
     for (behind, status) in [
         ("garbage\r\n\r\n", 400),
         ("GET /cgi?command=mark HTTP/1.1\r\nHost:", 408),
     ] {
         for pause in [false, true] {
-            let mut caller = Caller::connect(stand.port).await;
+            let mut caller = RawCaller::connect(fixture.port).await;
             if pause {
-                caller.say(GOOD).await;
+                caller.send(GOOD).await;
                 assert_eq!(caller.answer().await.verdict(), (200, "yes"));
-                caller.say(behind).await;
+                caller.send(behind).await;
             } else {
-                caller.say(format!("{GOOD}{behind}")).await;
+                caller.send(format!("{GOOD}{behind}")).await;
                 assert_eq!(caller.answer().await.verdict(), (200, "yes"));
             }
             assert_refusal(&caller.answer().await, status, behind);
-            assert_eq!(caller.end().await, (Vec::new(), Ending::Closed), "{behind}");
+            assert_eq!(
+                caller.end().await,
+                (Vec::new(), ConnectionEnd::Closed),
+                "{behind}"
+            );
         }
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn half_a_head_when_the_router_goes_down_is_a_503() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let half = "GET /cgi?command=mark HTTP/1.1\r\n";
-    let mut caller = Caller::saying(stand.port, format!("{GOOD}{half}")).await;
+    let mut caller = RawCaller::saying(fixture.port, format!("{GOOD}{half}")).await;
     assert_eq!(caller.answer().await.verdict(), (200, "yes"));
-    let mut idle = Caller::saying(stand.port, GOOD).await;
+    let mut idle = RawCaller::saying(fixture.port, GOOD).await;
     assert_eq!(idle.answer().await.verdict(), (200, "yes"));
-    tokio::spawn(stand.world.router.shut_down());
+    tokio::spawn(fixture.world.router.shut_down());
     let answer = caller.answer().await;
     assert_refusal(&answer, 503, half);
     assert_eq!(answer.header("retry-after"), "2");
-    assert_eq!(caller.end().await, (Vec::new(), Ending::Closed));
-    assert_eq!(idle.end().await, (Vec::new(), Ending::Closed));
+    assert_eq!(caller.end().await, (Vec::new(), ConnectionEnd::Closed));
+    assert_eq!(idle.end().await, (Vec::new(), ConnectionEnd::Closed));
 }
 
 #[tokio::test]
 async fn nothing_behind_a_last_request_is_looked_at() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     let last = GOOD.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
     let mark = "GET /cgi?command=mark HTTP/1.1\r\nHost: car\r\n\r\n";
     for behind in ["\r\n", "garbage", mark, &"x".repeat(1 << 20)] {
-        let mut caller = Caller::saying(stand.port, format!("{last}{behind}")).await;
+        let mut caller = RawCaller::saying(fixture.port, format!("{last}{behind}")).await;
         assert_eq!(caller.answer().await.verdict(), (200, "yes"));
-        assert_eq!(caller.end().await, (Vec::new(), Ending::Closed));
+        assert_eq!(caller.end().await, (Vec::new(), ConnectionEnd::Closed));
     }
-    stand.is_unharmed().await;
+    fixture.is_unharmed().await;
 }

@@ -10,16 +10,18 @@ use p2p_shared::protocol::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-use super::stand::{Page, Sent, jpeg};
-use crate::common::peer::{self, FakeInner, Peer};
+use super::fixture::{Page, Sent, jpeg};
+use crate::common::peer::{self, FakeInner, WebSocketPeer};
 use crate::common::{World, get, raw};
 
-async fn media(world: &World, key: Option<&Key>) -> Result<Peer, DialError> {
+async fn media(world: &World, key: Option<&Key>) -> Result<WebSocketPeer, DialError> {
     let router = RouterAddress {
         host: "127.0.0.1".to_owned(),
         port: world.main_port(),
     };
-    dialer::dial(&router, MEDIA_PATH, key).await.map(Peer)
+    dialer::dial(&router, MEDIA_PATH, key)
+        .await
+        .map(WebSocketPeer)
 }
 
 /// A car with a camera, by hand.
@@ -29,7 +31,7 @@ async fn car(world: &World, key: Option<&Key>) -> (FakeInner, u16) {
         camera: true,
         ..peer::hello("identity1", 0)
     };
-    inner.say(InnerToRouter::Hello(hello)).await;
+    inner.send(InnerToRouter::Hello(hello)).await;
     let (_, port) = inner.is_welcomed().await;
     (inner, port)
 }
@@ -37,34 +39,34 @@ async fn car(world: &World, key: Option<&Key>) -> (FakeInner, u16) {
 /// The ticket that a car is told.
 async fn ticket(inner: &mut FakeInner) -> Option<MediaTicket> {
     loop {
-        if let Some(RouterToInner::Video { ticket }) = inner.hear().await {
+        if let Some(RouterToInner::Video { ticket }) = inner.receive().await {
             return ticket;
         }
     }
 }
 
-async fn is_refused(mut media: Peer, service_port: u16, ticket: MediaTicket) {
+async fn is_refused(mut media: WebSocketPeer, service_port: u16, ticket: MediaTicket) {
     let hello = MediaToRouter::Hello {
         service_port,
         ticket,
     };
-    media.say(&hello).await;
-    match media.hear().await {
+    media.send(&hello).await;
+    match media.receive().await {
         Some(RouterToMedia::Refused { message }) => {
             assert!(message.contains("not the pictures of a link"), "{message}");
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(media.hear::<RouterToMedia>().await, None);
+    assert_eq!(media.receive::<RouterToMedia>().await, None);
 }
 
-async fn greeting(world: &World, service_port: u16, ticket: MediaTicket) -> Peer {
+async fn greeting(world: &World, service_port: u16, ticket: MediaTicket) -> WebSocketPeer {
     let mut media = media(world, None).await.unwrap();
     let hello = MediaToRouter::Hello {
         service_port,
         ticket,
     };
-    media.say(&hello).await;
+    media.send(&hello).await;
     media
 }
 
@@ -90,7 +92,7 @@ async fn nobody_feeds_pictures_to_the_port_of_another() {
     let asked = format!(
         "GET {MEDIA_PATH} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.test\r\nConnection: close\r\n\r\n"
     );
-    let mut caller = raw::Caller::saying(world.main_port(), asked).await;
+    let mut caller = raw::RawCaller::saying(world.main_port(), asked).await;
     assert_eq!(caller.answer().await.status, 403);
 }
 
@@ -108,26 +110,26 @@ async fn pictures_come_whole_and_a_second_connection_replaces_the_first() {
         bytes: Bytes::copy_from_slice(bytes),
     };
     // Half of one, and then another.
-    first.say(&begins(100, b"half")).await;
-    first.say(&begins(picture.len(), &picture[..9])).await;
+    first.send(&begins(100, b"half")).await;
+    first.send(&begins(picture.len(), &picture[..9])).await;
     let bytes = Bytes::copy_from_slice(&picture[9..]);
-    first.say(&MediaToRouter::Piece { bytes }).await;
+    first.send(&MediaToRouter::Piece { bytes }).await;
     let mut taken = 0;
     while taken < 4 + u32::try_from(picture.len()).unwrap() {
-        match first.hear().await {
+        match first.receive().await {
             Some(RouterToMedia::Taken { bytes }) => taken += bytes,
             other => panic!("{other:?}"),
         }
     }
     assert_eq!(page.picture().await, (77, picture.clone()));
     let mut second = greeting(&world, port, ticket).await;
-    assert_eq!(first.hear::<RouterToMedia>().await, None);
-    second.say(&begins(picture.len(), &picture)).await;
+    assert_eq!(first.receive::<RouterToMedia>().await, None);
+    second.send(&begins(picture.len(), &picture)).await;
     assert_eq!(page.picture().await, (77, picture));
     // The end of its link ends it, too.
     drop(inner);
-    page.is_told("away").await;
-    while let Some(RouterToMedia::Taken { .. }) = second.hear().await {}
+    page.receives_send_event("away").await;
+    while let Some(RouterToMedia::Taken { .. }) = second.receive().await {}
 }
 
 #[tokio::test]
@@ -156,8 +158,8 @@ async fn what_is_no_picture_ends_the_connection_and_nothing_else() {
         },
     ] {
         let mut media = greeting(&world, port, ticket).await;
-        media.say(&bad).await;
-        assert_eq!(media.hear::<RouterToMedia>().await, None, "{bad:?}");
+        media.send(&bad).await;
+        assert_eq!(media.receive::<RouterToMedia>().await, None, "{bad:?}");
     }
     for noise in [
         Message::binary(vec![0xc1; 100]),
@@ -166,7 +168,7 @@ async fn what_is_no_picture_ends_the_connection_and_nothing_else() {
     ] {
         let mut media = greeting(&world, port, ticket).await;
         media.try_send(noise).await;
-        assert_eq!(media.hear::<RouterToMedia>().await, None);
+        assert_eq!(media.receive::<RouterToMedia>().await, None);
     }
     // The link is none the worse, nor is the page.
     let jpeg = jpeg(1, 10);
@@ -179,7 +181,7 @@ async fn what_is_no_picture_ends_the_connection_and_nothing_else() {
         length,
         bytes,
     };
-    media.say(&good).await;
+    media.send(&good).await;
     assert_eq!(page.picture().await, (5, jpeg));
 }
 
@@ -190,11 +192,11 @@ async fn a_car_that_asks_for_nothing_is_asked_for_nothing() {
     let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
     let mut page = Page::open(port, None).await;
     let none = Sent::Camera(r#"{"camera":"none"}"#.to_owned());
-    assert_eq!(page.hear().await, none);
+    assert_eq!(page.receive().await, none);
     assert_eq!(get(port, "/video").await.status, 404);
     let listing = tokio::spawn(get(port, "/commands"));
     loop {
-        match inner.hear().await {
+        match inner.receive().await {
             Some(RouterToInner::ListCommands { .. }) => break,
             Some(RouterToInner::Video { .. }) => panic!("asked for pictures"),
             Some(_) => {}

@@ -1,6 +1,6 @@
 //! Programs that are no good cameras.
 
-use super::stand::{Camera, Page, SHOWS, jpeg, number};
+use super::fixture::{Camera, Page, SHOWS, jpeg, number};
 use crate::common::{World, get, until};
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn one_that_hangs_in_the_middle_of_a_picture_is_started_again() {
     let (_inner, port) = camera.inner(&script).await;
     let mut page = Page::open(port, None).await;
     page.picture().await;
-    let said = page.is_told("failed").await;
+    let said = page.receives_send_event("failed").await;
     assert!(said.contains("half a picture"), "{said}");
     number(&page.picture().await.1);
     assert_eq!(camera.starts(), 2);
@@ -64,7 +64,7 @@ async fn one_that_dies_is_started_again_and_everyone_told_why() {
         format!("if [ ! -e gate ]; then echo 'no sensor \u{1b}[31m' >&2; exit 3; fi; {SHOWS}");
     let (_inner, port) = camera.inner(&script).await;
     let mut page = Page::open(port, None).await;
-    let said = page.is_told("failed").await;
+    let said = page.receives_send_event("failed").await;
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["why"], r"it ended (3): no sensor \u{1b}[31m");
     // As long as it dies, and no more often than it may be started.
@@ -84,7 +84,7 @@ async fn one_that_is_not_there_says_what_to_do() {
     };
     let (_inner, port) = world.inner_with(config).await;
     let mut page = Page::open(port, None).await;
-    let said = page.is_told("failed").await;
+    let said = page.receives_send_event("failed").await;
     assert!(
         said.contains("there is no program no-such-camera in the PATH"),
         "{said}"

@@ -6,7 +6,7 @@ use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::stand::{Camera, Page, SHOWS, number};
+use super::fixture::{Camera, Page, SHOWS, number};
 use crate::common::{World, get, raw, soon, until_so};
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn one_that_never_reads_holds_up_nobody_and_is_closed() {
     let mut page = Page::open(port, None).await;
     page.picture().await;
     let video = "GET /video HTTP/1.1\r\nHost: car\r\n\r\n";
-    let _stuck = raw::Caller::saying(port, video).await;
+    let _stuck = raw::RawCaller::saying(port, video).await;
     let mut stuck_page = Page::open(port, None).await;
     until_so("all three are there", async || {
         world.metric("p2p_router_viewers").await == 3

@@ -5,8 +5,8 @@ use std::fs;
 use p2p_shared::key::Role;
 use rustix::process::Signal;
 
-use super::stand::{Camera, Page, SHOWS, Sent, Video, jpeg, number};
-use crate::common::program::{Program, inner_of};
+use super::fixture::{Camera, Page, SHOWS, Sent, Video, jpeg, number};
+use crate::common::program::{RunningProgram, inner_of};
 use crate::common::proxy::Proxy;
 use crate::common::{World, get, is_alive, request, send, until, until_so};
 
@@ -62,7 +62,7 @@ async fn a_page_that_asks_for_nothing_keeps_no_camera_running() {
     let mut page = Page::open(port, None).await;
     page.picture().await;
     // Its WebSocket is kept alive by its browser.
-    let browser = async { while let Sent::Camera(_) = page.hear().await {} };
+    let browser = async { while let Sent::Camera(_) = page.receive().await {} };
     tokio::select! {
         () = until("it is ended", || !is_alive(&world.note("pid"))) => {}
         () = browser => panic!("closed, or sent a picture that it has no room for"),
@@ -88,9 +88,9 @@ async fn viewers_stay_while_the_link_is_lost_and_see_again_when_it_is_back() {
         video.picture().await.unwrap();
         proxy.refuse(true);
         proxy.cut();
-        page.is_told(r#"{"camera":"away"}"#).await;
+        page.receives_send_event(r#"{"camera":"away"}"#).await;
         proxy.refuse(false);
-        page.is_told(r#"{"camera":"starting"}"#).await;
+        page.receives_send_event(r#"{"camera":"starting"}"#).await;
         number(&page.picture().await.1);
         number(&video.picture().await.unwrap().1);
     }
@@ -154,13 +154,13 @@ async fn an_inner_that_is_killed_leaves_no_camera() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("command")).unwrap();
     fs::write(folder.path().join("0.jpg"), jpeg(0, 10)).unwrap();
-    let (_router, main_port) = Program::open_router(folder.path(), 0).await;
+    let (_router, main_port) = RunningProgram::open_router(folder.path(), 0).await;
     let script = format!("echo $$ > pid; {SHOWS}");
     fs::write(folder.path().join("camera.sh"), script).unwrap();
     let mut command = inner_of(folder.path(), main_port, 0);
     // Its folder is that of the commands.
     command.args(["--camera", "sh -c 'cd .. && exec sh camera.sh'"]);
-    let mut inner = Program::start(&mut command);
+    let mut inner = RunningProgram::start(&mut command);
     let port = inner.service_port().await;
     until_so("a picture", async || {
         let answer = get(port, "/frame.jpg").await;

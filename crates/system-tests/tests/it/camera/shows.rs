@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use p2p_shared::key::Role;
 
-use super::stand::{Camera, Page, SHOWS, Sent, Video, number};
+use super::fixture::{Camera, Page, SHOWS, Sent, Video, number};
 use crate::common::{World, ask, get, get_with_key, inner_config, request};
 
 /// Seconds, as a part of a video has them, in milliseconds.
@@ -58,12 +58,12 @@ async fn a_page_is_sent_what_it_has_room_for_and_no_more() {
     let (_inner, port) = camera.inner(SHOWS).await;
     let mut page = Page::open(port, None).await;
     assert_eq!(
-        page.hear().await,
+        page.receive().await,
         Sent::Camera(r#"{"camera":"starting"}"#.to_owned())
     );
     // Two at the most, however often it asks.
     for _ in 0..10 {
-        page.say("next").await;
+        page.send("next").await;
     }
     page.picture().await;
     let mut other = Page::open(port, None).await;
@@ -73,12 +73,12 @@ async fn a_page_is_sent_what_it_has_room_for_and_no_more() {
     // What there is of those ten is there by now.
     let waiting = std::time::Duration::from_millis(300);
     let mut more = 0;
-    while let Ok(Sent::Picture(..)) = tokio::time::timeout(waiting, page.hear()).await {
+    while let Ok(Sent::ConsoleSnapshot(..)) = tokio::time::timeout(waiting, page.receive()).await {
         more += 1;
     }
     assert!(more <= 2, "{more}");
     // A word of a later version does nothing.
-    page.say("later").await;
+    page.send("later").await;
     page.picture().await;
 }
 
@@ -93,12 +93,12 @@ async fn without_a_camera_everyone_is_told_so() {
     }
     let mut page = Page::open(port, None).await;
     assert_eq!(
-        page.hear().await,
+        page.receive().await,
         Sent::Camera(r#"{"camera":"none"}"#.to_owned())
     );
     drop(inner);
     assert_eq!(
-        page.hear().await,
+        page.receive().await,
         Sent::Camera(r#"{"camera":"away"}"#.to_owned())
     );
     let answer = get(port, "/frame.jpg").await;
@@ -196,7 +196,7 @@ async fn who_watches_has_a_dead_link_noticed_soon() {
     page.picture().await;
     let begun = std::time::Instant::now();
     proxy.silence();
-    page.is_told("away").await;
+    page.receives_send_event("away").await;
     // An idle link would be found dead after 60 s.
     assert!(begun.elapsed() < std::time::Duration::from_secs(20));
     // It comes back by itself, and the page is still there.

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use super::fixture::{Fixture, pause};
+use super::fixture_config::FixtureConfig;
 use super::resources::run;
 use super::round::Fault;
-use super::setting::Setting;
-use super::stand::{Stand, pause};
 
 /// The inner's network, connected by a cable. Dropped, it is gone.
-struct Cable {
+struct NetworkCable {
     space: String,
     device: String,
     /// The first three numbers of its addresses.
@@ -17,7 +17,7 @@ struct Cable {
     at: AtomicU8,
 }
 
-impl Cable {
+impl NetworkCable {
     /// And the router's address.
     fn make() -> Result<(Self, String), String> {
         let id = std::process::id();
@@ -44,14 +44,14 @@ impl Cable {
     }
 
     /// The inner there, and its router here.
-    fn leads_to(&self, router: String) -> Setting {
-        Setting {
+    fn leads_to(&self, router: String) -> FixtureConfig {
+        FixtureConfig {
             starter: ["ip", "netns", "exec", &self.space]
                 .map(str::to_owned)
                 .into(),
             host: Some(router),
             is_elsewhere: true,
-            ..Setting::default()
+            ..FixtureConfig::default()
         }
     }
 
@@ -71,7 +71,7 @@ impl Cable {
     }
 }
 
-impl Drop for Cable {
+impl Drop for NetworkCable {
     fn drop(&mut self) {
         let _ = ip(&format!("link del {}", self.device));
         let _ = ip(&format!("netns del {}", self.space));
@@ -79,8 +79,8 @@ impl Drop for Cable {
 }
 
 /// A cable and the router's address, where there can be one.
-fn cable() -> Option<(Cable, String)> {
-    let made = Cable::make();
+fn cable() -> Option<(NetworkCable, String)> {
+    let made = NetworkCable::make();
     made.inspect_err(|why| eprintln!("skipped: no network can be made: {why}"))
         .ok()
 }
@@ -97,9 +97,9 @@ async fn address_changes() {
         return;
     };
     let mut fault = Fault::named("inner's address changes").severs();
-    fault.setting = cable.leads_to(router);
-    let strike = async |stand: &mut Stand| {
-        stand.strikes_once();
+    fault.fixture_config = cable.leads_to(router);
+    let strike = async |fixture: &mut Fixture| {
+        fixture.strikes_once();
         cable.moves();
     };
     fault.strikes(strike).await;
@@ -111,13 +111,13 @@ async fn cable_pulled() {
         return;
     };
     let mut fault = Fault::named("cable pulled, 2 s").severs();
-    fault.setting = cable.leads_to(router);
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
+    fault.fixture_config = cable.leads_to(router);
+    let strike = async |fixture: &mut Fixture| {
+        fixture.strikes();
         cable.is_plugged(false);
         pause(2.0).await;
         cable.is_plugged(true);
-        stand.heals();
+        fixture.heals();
     };
     fault.strikes(strike).await;
 }

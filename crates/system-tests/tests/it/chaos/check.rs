@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::history::{Act, Call, History, Story};
+use super::history::{CallRecord, CarAct, History, ReportedOutcome};
 
 /// The lease of the stand's car.
 const LEASE: Duration = Duration::from_millis(400);
@@ -13,7 +13,7 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// What is promised of a round.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Promises {
+pub(crate) struct PromiseReport {
     /// The fault keeps every later proof of a driver from the car: it stops by itself.
     pub(crate) severs: bool,
     /// The router dies of it without a word, and so who talks to it gets none.
@@ -26,7 +26,7 @@ pub(crate) struct Promises {
     pub(crate) service_within: Duration,
 }
 
-impl Promises {
+impl PromiseReport {
     /// What is promised of every fault. A test of the suite must hold on any machine, however slow,
     /// and so it allows for more; by hand it is what docs/reliability.md says.
     pub(crate) fn of(by_hand: bool) -> Self {
@@ -43,7 +43,7 @@ impl Promises {
 
 impl History {
     /// What is broken, in a sentence each.
-    pub(crate) fn broken(&self, promises: Promises) -> Vec<String> {
+    pub(crate) fn broken(&self, promises: PromiseReport) -> Vec<String> {
         let mut broken = self.left_over.clone();
         for (run, times) in &self.witness {
             if times.len() > 1 {
@@ -58,7 +58,7 @@ impl History {
                 broken.extend(self.broken_by_age(call, promises.stop_margin));
             }
         }
-        for (run, story) in &self.stories {
+        for (run, story) in &self.reported {
             if !promises.garbles {
                 broken.extend(self.broken_by_story(run, story));
             }
@@ -79,7 +79,7 @@ impl History {
         broken
     }
 
-    fn broken_by(&self, call: &Call, router_dies: bool) -> Option<String> {
+    fn broken_by(&self, call: &CallRecord, router_dies: bool) -> Option<String> {
         let argument = &call.argument;
         let Some(answer) = &call.answer else {
             let what = if call.connected { "answered" } else { "let in" };
@@ -107,36 +107,36 @@ impl History {
         None
     }
 
-    fn broken_by_age(&self, call: &Call, margin: Duration) -> Option<String> {
+    fn broken_by_age(&self, call: &CallRecord, margin: Duration) -> Option<String> {
         let began = self.witness.get(&call.answer.as_ref()?.run)?.first()?;
         let age = began.saturating_sub(call.asked);
         let argument = &call.argument;
         (age > DEADLINE + margin).then(|| format!("{argument} began {age:?} after it was asked"))
     }
 
-    fn broken_by_story(&self, run: &str, story: &Story) -> Option<String> {
+    fn broken_by_story(&self, run: &str, story: &ReportedOutcome) -> Option<String> {
         let ran = self.witness.contains_key(run);
         match story {
-            Story::Told(executed) if executed == "no" && ran => {
+            ReportedOutcome::Executed(executed) if executed == "no" && ran => {
                 Some(format!("run {run} was executed, and its story denies it"))
             }
-            Story::Told(executed) if executed == "yes" && !ran => Some(format!(
+            ReportedOutcome::Executed(executed) if executed == "yes" && !ran => Some(format!(
                 "run {run} was not executed, and its story says that it was"
             )),
-            Story::NotBegun if ran && !self.inner_is_new => Some(format!(
+            ReportedOutcome::NotBegun if ran && !self.inner_is_new => Some(format!(
                 "run {run} was executed, and the car doesn't know it"
             )),
             _ => None,
         }
     }
 
-    fn broken_by_motion(&self, promises: Promises) -> Vec<String> {
+    fn broken_by_motion(&self, promises: PromiseReport) -> Vec<String> {
         let mut broken = Vec::new();
         let most = LEASE + promises.stop_margin;
         let mut since: Option<(Duration, &str)> = None;
         for (at, act) in &self.acts {
             match act {
-                Act::Moves(motion) => {
+                CarAct::Moves(motion) => {
                     if let Some((_, other)) = since.filter(|(_, other)| other != motion) {
                         broken.push(format!(
                             "who holds {motion} drove beside who holds {other}, without a stop"
@@ -148,7 +148,7 @@ impl History {
                     }
                     since = since.or(Some((*at, motion)));
                 }
-                Act::Stops => {
+                CarAct::Stops => {
                     let Some((start, _)) = since.take() else {
                         continue;
                     };
@@ -196,7 +196,7 @@ impl History {
     /// just before.
     fn moved_then(&self) -> bool {
         let before = self.acts.iter().rfind(|(at, _)| *at < self.struck);
-        before.is_some_and(|(_, act)| *act != Act::Stops)
+        before.is_some_and(|(_, act)| *act != CarAct::Stops)
     }
 
     /// How long after the fault a stop command ran, if the car moved.
@@ -204,7 +204,7 @@ impl History {
         if !self.moved_then() {
             return None;
         }
-        let stops = self.acts.iter().filter(|(_, act)| *act == Act::Stops);
+        let stops = self.acts.iter().filter(|(_, act)| *act == CarAct::Stops);
         let after = stops.filter_map(|(at, _)| at.checked_sub(self.struck));
         after.min()
     }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::check::Promises;
-use super::history::{Act, Answered, Call, History, Story};
+use super::check::PromiseReport;
+use super::history::{AnswerRecord, CallRecord, CarAct, History, ReportedOutcome};
 
-const PROMISES: Promises = Promises {
+const PROMISES: PromiseReport = PromiseReport {
     severs: true,
     router_dies: false,
     garbles: false,
@@ -18,21 +18,21 @@ fn at(ms: u64) -> Duration {
     Duration::from_secs(1_000_000) + Duration::from_millis(ms)
 }
 
-fn moves(motion: &str) -> Act {
-    Act::Moves(motion.to_owned())
+fn moves(motion: &str) -> CarAct {
+    CarAct::Moves(motion.to_owned())
 }
 
-fn call(number: u64, asked: u64) -> Call {
+fn call(number: u64, asked: u64) -> CallRecord {
     let argument = format!("c0-{number}");
     let run = format!("run{number}");
-    let answer = Answered {
+    let answer = AnswerRecord {
         status: 200,
         executed: "yes".to_owned(),
         exit: "0".to_owned(),
         body: format!("{run} {argument}\n"),
         run,
     };
-    Call {
+    CallRecord {
         command: "say",
         argument,
         asked: at(asked),
@@ -51,9 +51,9 @@ fn well() -> History {
         links: vec![1, 0, 1],
         acts: vec![
             (at(510), moves("forward")),
-            (at(1400), Act::Stops),
+            (at(1400), CarAct::Stops),
             (at(1710), moves("forward")),
-            (at(2200), Act::Stops),
+            (at(2200), CarAct::Stops),
         ],
         struck: at(1000),
         healed: Some(at(1500)),
@@ -73,7 +73,7 @@ fn said(worsen: impl FnOnce(&mut History)) -> String {
     history.broken(PROMISES).join("; ")
 }
 
-fn answer(history: &mut History) -> &mut Answered {
+fn answer(history: &mut History) -> &mut AnswerRecord {
     history.calls[0].answer.as_mut().unwrap()
 }
 
@@ -105,13 +105,13 @@ fn a_lie_about_execution_is_seen() {
 fn a_lie_about_a_lost_run_is_seen() {
     let tells = |run: &'static str, story| {
         move |history: &mut History| {
-            history.stories.insert(run.to_owned(), story);
+            history.reported.insert(run.to_owned(), story);
         }
     };
-    let told = |executed: &str| Story::Told(executed.to_owned());
+    let told = |executed: &str| ReportedOutcome::Executed(executed.to_owned());
     assert!(said(tells("run1", told("no"))).contains("its story denies it"));
     assert!(said(tells("run9", told("yes"))).contains("its story says that it was"));
-    assert!(said(tells("run1", Story::NotBegun)).contains("the car doesn't know it"));
+    assert!(said(tells("run1", ReportedOutcome::NotBegun)).contains("the car doesn't know it"));
 }
 
 #[test]

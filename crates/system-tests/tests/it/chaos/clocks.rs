@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::fixture::{Fixture, pause};
 use super::round::Fault;
-use super::stand::{Stand, pause};
 
 /// What the clocks are set to, one after the other, as libfaketime has it.
 const JUMPS: [&str; 5] = ["+5h", "-7h", "+9000d", "-30m", "+0"];
@@ -56,20 +56,20 @@ async fn jumps(fault: &'static str, clocks: &[&str]) {
         set(folder, ROUTERS, "+0");
         set(folder, INNERS, "+0");
     };
-    fault.setting.router_variables = clock(&library, ROUTERS);
-    fault.setting.inner_variables = clock(&library, INNERS);
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
+    fault.fixture_config.router_variables = clock(&library, ROUTERS);
+    fault.fixture_config.inner_variables = clock(&library, INNERS);
+    let strike = async |fixture: &mut Fixture| {
+        fixture.strikes();
         for jump in JUMPS {
             for clock in clocks {
-                set(stand.path(), clock, jump);
+                set(fixture.path(), clock, jump);
             }
             pause(0.4).await;
         }
-        stand.heals();
-        stand.moves().await;
+        fixture.heals();
+        fixture.moves().await;
         // It did strike: there are logs of that day.
-        let far = std::fs::read_dir(stand.path().join("logs")).unwrap();
+        let far = std::fs::read_dir(fixture.path().join("logs")).unwrap();
         let far = far.filter(|file| {
             let name = file.as_ref().unwrap().file_name();
             year_of(name.to_str().unwrap()) > Some(2045)

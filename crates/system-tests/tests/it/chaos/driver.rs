@@ -15,9 +15,9 @@ use p2p_shared::protocol::{
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
-use super::history::{Shared, now};
+use super::history::{SharedHistory, now};
 use crate::common::console::dial;
-use crate::common::peer::Peer;
+use crate::common::peer::WebSocketPeer;
 use crate::common::until;
 
 /// Between two heartbeats.
@@ -25,7 +25,7 @@ const BEAT: Duration = Duration::from_millis(100);
 
 /// What a fault does to the driver.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Reins {
+pub(crate) struct DriverFaults {
     /// It goes away at once, without a goodbye, and does not come back before this is taken back.
     pub(crate) is_gone: Arc<AtomicBool>,
     /// It says nothing any more.
@@ -33,12 +33,12 @@ pub(crate) struct Reins {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Driver {
+pub(crate) struct HoldingDriver {
     pub(crate) main_port: u16,
     pub(crate) service_port: u16,
     pub(crate) key: Option<Key>,
-    pub(crate) history: Shared,
-    pub(crate) reins: Reins,
+    pub(crate) history: SharedHistory,
+    pub(crate) driver_faults: DriverFaults,
     /// What it holds; nobody else holds the same.
     pub(crate) motion: &'static str,
     /// How it comes by control.
@@ -47,7 +47,7 @@ pub(crate) struct Driver {
 
 /// What it knows of itself.
 #[derive(Default)]
-struct State {
+struct DriverState {
     me: Option<SessionId>,
     epoch: Option<u64>,
     tick: Option<u64>,
@@ -55,10 +55,10 @@ struct State {
     number: u64,
 }
 
-impl Driver {
+impl HoldingDriver {
     pub(crate) async fn drives(self, end: CancellationToken) {
         while !end.is_cancelled() {
-            if !self.reins.is_gone.load(Ordering::SeqCst)
+            if !self.driver_faults.is_gone.load(Ordering::SeqCst)
                 && let Ok(Ok(peer)) = tokio::time::timeout(
                     Duration::from_secs(5),
                     dial(self.main_port, self.key.as_ref()),
@@ -72,11 +72,11 @@ impl Driver {
     }
 
     /// Another one takes control from it, and drives for a moment.
-    pub(crate) async fn is_taken_from(&self) {
+    pub(crate) async fn loses_control(&self) {
         let rival = Self {
             motion: "back",
             wish: ControlRequest::Seize,
-            reins: Reins::default(),
+            driver_faults: DriverFaults::default(),
             ..self.clone()
         };
         let end = CancellationToken::new();
@@ -93,27 +93,27 @@ impl Driver {
     }
 
     /// Drives until this connection is lost.
-    async fn drives_by(&self, mut peer: Peer) -> Option<()> {
-        let mut state = State::default();
+    async fn drives_by(&self, mut peer: WebSocketPeer) -> Option<()> {
+        let mut state = DriverState::default();
         let hello = ConsoleToRouter::Hello {
             software: "a test".to_owned(),
             readonly: false,
         };
-        say(&mut peer, hello).await?;
+        send(&mut peer, hello).await?;
         let service_port = Some(self.service_port);
-        say(&mut peer, ConsoleToRouter::Watch { service_port }).await?;
+        send(&mut peer, ConsoleToRouter::Watch { service_port }).await?;
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                message = peer.hear() => state.hears(self.service_port, message?),
+                message = peer.receive() => state.on_message(self.service_port, message?),
                 _ = beat.tick() => {
-                    if self.reins.is_gone.load(Ordering::SeqCst) {
+                    if self.driver_faults.is_gone.load(Ordering::SeqCst) {
                         let socket = socket2::SockRef::from(peer.0.get_ref().socket().unwrap());
                         socket.set_linger(Some(Duration::ZERO)).unwrap();
                         return None;
                     }
-                    if !self.reins.is_silent.load(Ordering::SeqCst) {
+                    if !self.driver_faults.is_silent.load(Ordering::SeqCst) {
                         self.beats(&mut state, &mut peer).await?;
                     }
                 }
@@ -121,11 +121,11 @@ impl Driver {
         }
     }
 
-    async fn beats(&self, state: &mut State, peer: &mut Peer) -> Option<()> {
+    async fn beats(&self, state: &mut DriverState, peer: &mut WebSocketPeer) -> Option<()> {
         let service_port = self.service_port;
         let (Some(epoch), Some(tick_ms)) = (state.epoch, state.tick) else {
             let wish = self.wish;
-            return say(peer, ConsoleToRouter::Control { service_port, wish }).await;
+            return send(peer, ConsoleToRouter::Control { service_port, wish }).await;
         };
         let proof = if let Some(press) = state.press {
             ConsoleToRouter::Renew {
@@ -149,7 +149,7 @@ impl Driver {
         };
         let is_press = matches!(proof, ConsoleToRouter::Press { .. });
         let before = now();
-        say(peer, proof).await?;
+        send(peer, proof).await?;
         let mut history = self.history.lock().unwrap();
         history.proofs.push(now());
         if is_press {
@@ -159,8 +159,8 @@ impl Driver {
     }
 }
 
-impl State {
-    fn hears(&mut self, port: u16, message: RouterToConsole) {
+impl DriverState {
+    fn on_message(&mut self, port: u16, message: RouterToConsole) {
         match message {
             // Another one than the first comes where events were missed: the press may be over.
             RouterToConsole::Snapshot { session, links, .. } => {
@@ -201,7 +201,7 @@ impl State {
     }
 }
 
-async fn say(peer: &mut Peer, message: ConsoleToRouter) -> Option<()> {
+async fn send(peer: &mut WebSocketPeer, message: ConsoleToRouter) -> Option<()> {
     let message = Message::Binary(encode(&message).unwrap());
     peer.0.send(message).await.ok()
 }

@@ -7,14 +7,14 @@ use super::history::History;
 
 /// What the rounds were like.
 #[derive(Default)]
-pub(crate) struct Figures {
+pub(crate) struct RoundFigures {
     service: Vec<Duration>,
     stopped: Vec<Duration>,
     answers: BTreeMap<(u16, String), usize>,
     none: usize,
 }
 
-impl Figures {
+impl RoundFigures {
     pub(crate) fn add(&mut self, history: &History, severs: bool) {
         self.service.extend(history.service());
         self.stopped.extend(history.stopped().filter(|_| severs));

@@ -15,7 +15,7 @@ pub(crate) fn now() -> Duration {
 
 /// What a caller asked and got.
 #[derive(Debug, Clone)]
-pub(crate) struct Call {
+pub(crate) struct CallRecord {
     pub(crate) command: &'static str,
     /// What nobody else has asked with.
     pub(crate) argument: String,
@@ -23,12 +23,12 @@ pub(crate) struct Call {
     pub(crate) answered: Duration,
     /// Whether there was a connection at all.
     pub(crate) connected: bool,
-    pub(crate) answer: Option<Answered>,
+    pub(crate) answer: Option<AnswerRecord>,
 }
 
 /// An answer with a status.
 #[derive(Debug, Clone)]
-pub(crate) struct Answered {
+pub(crate) struct AnswerRecord {
     pub(crate) status: u16,
     pub(crate) run: String,
     pub(crate) executed: String,
@@ -38,7 +38,7 @@ pub(crate) struct Answered {
 
 /// What the car did.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Act {
+pub(crate) enum CarAct {
     /// By this motion command.
     Moves(String),
     Stops,
@@ -46,9 +46,9 @@ pub(crate) enum Act {
 
 /// What `GET /run/ID` says of a run whose answer was `unknown`.
 #[derive(Debug, Clone)]
-pub(crate) enum Story {
+pub(crate) enum ReportedOutcome {
     /// In the words of `P2P-Executed`.
-    Told(String),
+    Executed(String),
     /// The car doesn't know the run.
     NotBegun,
 }
@@ -56,7 +56,7 @@ pub(crate) enum Story {
 /// One round, as those who took part wrote it down.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    pub(crate) calls: Vec<Call>,
+    pub(crate) calls: Vec<CallRecord>,
     /// When the driver had sent proofs of itself.
     pub(crate) proofs: Vec<Duration>,
     /// When one was about to press what.
@@ -65,8 +65,8 @@ pub(crate) struct History {
     pub(crate) links: Vec<i64>,
     /// Run ids, and when each of them ran: at most once.
     pub(crate) witness: BTreeMap<String, Vec<Duration>>,
-    pub(crate) acts: Vec<(Duration, Act)>,
-    pub(crate) stories: BTreeMap<String, Story>,
+    pub(crate) acts: Vec<(Duration, CarAct)>,
+    pub(crate) reported: BTreeMap<String, ReportedOutcome>,
     pub(crate) struck: Duration,
     /// When the fault was over, once it is.
     pub(crate) healed: Option<Duration>,
@@ -77,7 +77,7 @@ pub(crate) struct History {
 }
 
 /// One that several write to.
-pub(crate) type Shared = Arc<Mutex<History>>;
+pub(crate) type SharedHistory = Arc<Mutex<History>>;
 
 impl History {
     /// Adds what commands wrote into this folder.
@@ -96,15 +96,15 @@ impl History {
 }
 
 /// What the car did, in order.
-pub(crate) fn acts(folder: &Path) -> Vec<(Duration, Act)> {
+pub(crate) fn acts(folder: &Path) -> Vec<(Duration, CarAct)> {
     let text = std::fs::read_to_string(folder.join("motion")).unwrap_or_default();
     let mut acts: Vec<_> = text
         .lines()
         .filter_map(|line| {
             let (act, at) = line.split_once(' ')?;
             let act = match act {
-                "stop" => Act::Stops,
-                motion => Act::Moves(motion.to_owned()),
+                "stop" => CarAct::Stops,
+                motion => CarAct::Moves(motion.to_owned()),
             };
             Some((Duration::from_nanos(at.parse().ok()?), act))
         })

@@ -7,9 +7,9 @@ use p2p_shared::key::Key;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::history::{Answered, Call, Shared, now};
-use crate::common::raw::Caller;
-use crate::common::{Answer, local};
+use super::history::{AnswerRecord, CallRecord, SharedHistory, now};
+use crate::common::raw::RawCaller;
+use crate::common::{HttpAnswer, local};
 
 /// What is asked: a script, one that takes a while, and a worker.
 const COMMANDS: [&str; 3] = ["say", "slow", "ask"];
@@ -18,14 +18,19 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Whom to ask, and as whom.
 #[derive(Debug, Clone)]
-pub(crate) struct Door {
+pub(crate) struct CallTarget {
     pub(crate) port: u16,
     pub(crate) host: &'static str,
     pub(crate) key: Option<Key>,
 }
 
 /// Asks for each of the commands, until the end.
-pub(crate) async fn calls(caller: usize, car: Door, history: Shared, end: CancellationToken) {
+pub(crate) async fn calls(
+    caller: usize,
+    car: CallTarget,
+    history: SharedHistory,
+    end: CancellationToken,
+) {
     for number in 0.. {
         if end.is_cancelled() {
             return;
@@ -38,25 +43,25 @@ pub(crate) async fn calls(caller: usize, car: Door, history: Shared, end: Cancel
 }
 
 /// In the order of the answers.
-fn note(mut call: Call, history: &Shared) {
+fn note(mut call: CallRecord, history: &SharedHistory) {
     let mut history = history.lock().unwrap();
     call.answered = now();
     history.calls.push(call);
 }
 
-async fn call(car: &Door, command: &'static str, argument: String) -> Call {
+async fn call(car: &CallTarget, command: &'static str, argument: String) -> CallRecord {
     let asked = now();
     let target = format!("/cgi?command={command}&arg={argument}");
     let answer = ask(car, &target).await;
     let connected = answer.is_ok();
-    let answer = answer.ok().flatten().map(|answer| Answered {
+    let answer = answer.ok().flatten().map(|answer| AnswerRecord {
         status: answer.status.as_u16(),
         run: answer.header("p2p-run").to_owned(),
         executed: answer.header("p2p-executed").to_owned(),
         exit: answer.header("p2p-exit").to_owned(),
         body: answer.text(),
     });
-    Call {
+    CallRecord {
         command,
         argument,
         asked,
@@ -67,21 +72,21 @@ async fn call(car: &Door, command: &'static str, argument: String) -> Call {
 }
 
 /// The answer, if there is a connection, and one comes.
-pub(crate) async fn ask(door: &Door, target: &str) -> std::io::Result<Option<Answer>> {
+pub(crate) async fn ask(door: &CallTarget, target: &str) -> std::io::Result<Option<HttpAnswer>> {
     let stream = TcpStream::connect(local(door.port)).await?;
-    let mut caller = Caller::new(stream);
+    let mut caller = RawCaller::new(stream);
     let host = door.host;
     let key = door.key.as_ref().map_or(String::new(), |key| {
         format!("Authorization: Bearer {}\r\n", key.bearer())
     });
     let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{key}Connection: close\r\n\r\n");
-    caller.say(head).await;
+    caller.send(head).await;
     Ok(caller.try_answer().await)
 }
 
 /// One of the router's metrics, if it answers.
 pub(crate) async fn metric(main_port: u16, name: &str) -> Option<i64> {
-    let door = Door {
+    let door = CallTarget {
         port: main_port,
         host: "localhost",
         key: None,
@@ -93,7 +98,7 @@ pub(crate) async fn metric(main_port: u16, name: &str) -> Option<i64> {
 }
 
 /// Looks again and again how many links are up.
-pub(crate) async fn looks(main_port: u16, history: Shared, end: CancellationToken) {
+pub(crate) async fn looks(main_port: u16, history: SharedHistory, end: CancellationToken) {
     while !end.is_cancelled() {
         if let Some(links) = metric(main_port, "p2p_router_links ").await {
             history.lock().unwrap().links.push(links);

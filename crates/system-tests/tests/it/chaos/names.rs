@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::fixture::{Fixture, pause};
+use super::fixture_config::FixtureConfig;
 use super::resources::run;
 use super::round::Fault;
-use super::setting::Setting;
-use super::stand::{Stand, pause};
 
 const NAME: &str = "router.p2p.test";
 
@@ -82,7 +82,7 @@ fn answer(question: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The inner asks this server, and nobody else.
-fn asks(server: &NameServer, folder: &Path) -> Setting {
+fn asks(server: &NameServer, folder: &Path) -> FixtureConfig {
     std::fs::write(
         folder.join("resolv.conf"),
         format!("nameserver {}\n", server.address),
@@ -96,39 +96,39 @@ fn asks(server: &NameServer, folder: &Path) -> Setting {
         at("nsswitch.conf"),
     );
     let starter = ["unshare", "--mount", "sh", "-c", &script, "sh"];
-    Setting {
+    FixtureConfig {
         starter: starter.map(str::to_owned).into(),
         host: Some(NAME.to_owned()),
-        ..Setting::default()
+        ..FixtureConfig::default()
     }
 }
 
 /// A server, the files that lead to it, and the setting; or none, where that can't be.
-fn server() -> Option<(NameServer, tempfile::TempDir, Setting)> {
+fn server() -> Option<(NameServer, tempfile::TempDir, FixtureConfig)> {
     let may = run("unshare", &["--mount", "true"]);
     let server = may.and_then(|()| NameServer::start().map_err(|error| error.to_string()));
     let server = server
         .inspect_err(|why| eprintln!("skipped: no names can be kept from being found: {why}"))
         .ok()?;
     let folder = tempfile::tempdir().unwrap();
-    let setting = asks(&server, folder.path());
-    Some((server, folder, setting))
+    let fixture_config = asks(&server, folder.path());
+    Some((server, folder, fixture_config))
 }
 
 /// The router is where it was.
 #[tokio::test]
 async fn names_are_not_found() {
-    let Some((server, _folder, setting)) = server() else {
+    let Some((server, _folder, fixture_config)) = server() else {
         return;
     };
     let mut fault = Fault::named("link cut, names not found").severs();
-    fault.setting = setting;
-    let strike = async |stand: &mut Stand| {
+    fault.fixture_config = fixture_config;
+    let strike = async |fixture: &mut Fixture| {
         server.is_silent(true);
-        stand.strikes_once();
-        stand.proxy.cut();
-        stand.stands().await;
-        stand.moves().await;
+        fixture.strikes_once();
+        fixture.proxy.cut();
+        fixture.stands().await;
+        fixture.moves().await;
         server.is_silent(false);
     };
     fault.strikes(strike).await;
@@ -137,19 +137,19 @@ async fn names_are_not_found() {
 /// Nobody knows where the router is: each try is as long as its hello may take.
 #[tokio::test]
 async fn names_are_not_found_at_the_start() {
-    let Some((server, _folder, setting)) = server() else {
+    let Some((server, _folder, fixture_config)) = server() else {
         return;
     };
     let mut fault = Fault::named("inner restarted, names not found, 4 s").severs();
-    fault.setting = setting;
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
+    fault.fixture_config = fixture_config;
+    let strike = async |fixture: &mut Fixture| {
+        fixture.strikes();
         server.is_silent(true);
-        stand.inner.kill().await;
-        stand.start_inner();
+        fixture.inner.kill().await;
+        fixture.start_inner();
         pause(4.0).await;
         server.is_silent(false);
-        stand.heals();
+        fixture.heals();
     };
     fault.strikes(strike).await;
 }

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
+use super::fixture::{Fixture, pause};
 use super::round::Fault;
-use super::stand::{Stand, pause};
-use crate::common::proxy::{Way, Weather};
+use crate::common::proxy::{NetworkFaults, ProxyDirection};
 
 /// For so many seconds, all that passes suffers this.
-async fn weather(stand: &mut Stand, weather: Weather, seconds: f64) {
-    stand.strikes();
-    stand.proxy.weather(weather);
+async fn faults(fixture: &mut Fixture, faults: NetworkFaults, seconds: f64) {
+    fixture.strikes();
+    fixture.proxy.faults(faults);
     pause(seconds).await;
-    stand.proxy.weather(Weather::default());
-    stand.heals();
+    fixture.proxy.faults(NetworkFaults::default());
+    fixture.heals();
 }
 
-pub(crate) async fn cuts(stand: &mut Stand) {
-    stand.strikes_once();
-    stand.proxy.cut();
+pub(crate) async fn cuts(fixture: &mut Fixture) {
+    fixture.strikes_once();
+    fixture.proxy.cut();
 }
 
 #[tokio::test]
@@ -25,9 +25,9 @@ async fn cut() {
     Fault::named("link cut").severs().strikes(cuts).await;
 }
 
-pub(crate) async fn resets(stand: &mut Stand) {
-    stand.strikes_once();
-    stand.proxy.reset();
+pub(crate) async fn resets(fixture: &mut Fixture) {
+    fixture.strikes_once();
+    fixture.proxy.reset();
 }
 
 #[tokio::test]
@@ -36,9 +36,9 @@ async fn reset() {
 }
 
 /// As when a NAT has forgotten the connection: new ones pass at once.
-pub(crate) async fn silences(stand: &mut Stand) {
-    stand.strikes_once();
-    stand.proxy.silence();
+pub(crate) async fn silences(fixture: &mut Fixture) {
+    fixture.strikes_once();
+    fixture.proxy.silence();
 }
 
 #[tokio::test]
@@ -56,9 +56,9 @@ async fn silence_to_the_router() {
         .severs()
         .tells_nobody()
         .delays(Duration::from_millis(600));
-    let strike = async |stand: &mut Stand| {
-        stand.strikes_once();
-        stand.proxy.silence_way(Way::ToRouter);
+    let strike = async |fixture: &mut Fixture| {
+        fixture.strikes_once();
+        fixture.proxy.silence_way(ProxyDirection::ToRouter);
     };
     fault.strikes(strike).await;
 }
@@ -68,21 +68,21 @@ async fn silence_to_the_inner() {
     let fault = Fault::named("link silent to the inner")
         .severs()
         .tells_nobody();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes_once();
-        stand.proxy.silence_way(Way::ToInner);
+    let strike = async |fixture: &mut Fixture| {
+        fixture.strikes_once();
+        fixture.proxy.silence_way(ProxyDirection::ToInner);
     };
     fault.strikes(strike).await;
 }
 
 /// All waits, and then all comes at once.
-pub(crate) async fn stalls(stand: &mut Stand) {
-    stand.strikes();
-    stand.proxy.hold(Way::ToRouter);
-    stand.proxy.hold(Way::ToInner);
+pub(crate) async fn stalls(fixture: &mut Fixture) {
+    fixture.strikes();
+    fixture.proxy.hold(ProxyDirection::ToRouter);
+    fixture.proxy.hold(ProxyDirection::ToInner);
     pause(3.0).await;
-    stand.proxy.release();
-    stand.heals();
+    fixture.proxy.release();
+    fixture.heals();
 }
 
 #[tokio::test]
@@ -93,13 +93,13 @@ async fn stall() {
         .await;
 }
 
-pub(crate) async fn is_late(stand: &mut Stand) {
-    let late = Weather {
+pub(crate) async fn is_late(fixture: &mut Fixture) {
+    let late = NetworkFaults {
         delay: Duration::from_millis(50),
         jitter: Duration::from_millis(200),
-        ..Weather::default()
+        ..NetworkFaults::default()
     };
-    weather(stand, late, 2.0).await;
+    faults(fixture, late, 2.0).await;
 }
 
 #[tokio::test]
@@ -110,23 +110,23 @@ async fn delay_and_jitter() {
 
 #[tokio::test]
 async fn narrow() {
-    let narrow = Weather {
+    let narrow = NetworkFaults {
         bytes_per_second: 4096,
-        ..Weather::default()
+        ..NetworkFaults::default()
     };
     let fault = Fault::named("4 KiB a second, 2 s").delays(Duration::from_secs(1));
-    let strike = async |stand: &mut Stand| weather(stand, narrow, 2.0).await;
+    let strike = async |fixture: &mut Fixture| faults(fixture, narrow, 2.0).await;
     fault.strikes(strike).await;
 }
 
 #[tokio::test]
 async fn garbage() {
-    let garbled = Weather {
+    let garbled = NetworkFaults {
         is_garbled: true,
-        ..Weather::default()
+        ..NetworkFaults::default()
     };
     let fault = Fault::named("garbage, 1.5 s").severs();
-    let strike = async |stand: &mut Stand| weather(stand, garbled, 1.5).await;
+    let strike = async |fixture: &mut Fixture| faults(fixture, garbled, 1.5).await;
     fault.strikes(strike).await;
 }
 
@@ -138,15 +138,15 @@ async fn garbage() {
 /// for a run whose id was flipped waits for as long as its link lives, which is cut in the end.
 #[tokio::test]
 async fn bits_flip() {
-    let flipped = Weather {
+    let flipped = NetworkFaults {
         flips_a_bit_in: 1000,
         spares: 2000,
-        ..Weather::default()
+        ..NetworkFaults::default()
     };
     let fault = Fault::named("bits flip, 3 s, then link cut").garbles();
-    let strike = async |stand: &mut Stand| {
-        weather(stand, flipped, 3.0).await;
-        stand.proxy.cut();
+    let strike = async |fixture: &mut Fixture| {
+        faults(fixture, flipped, 3.0).await;
+        fixture.proxy.cut();
     };
     fault.strikes(strike).await;
 }
@@ -154,36 +154,36 @@ async fn bits_flip() {
 /// With TLS each of them is an alert and the link's end, from its first byte on: every promise holds.
 #[tokio::test]
 async fn bits_flip_under_tls() {
-    let flipped = Weather {
+    let flipped = NetworkFaults {
         flips_a_bit_in: 3000,
-        ..Weather::default()
+        ..NetworkFaults::default()
     };
     // A handshake whose length was flipped waits for the rest until its 5 s are over.
     let mut fault = Fault::named("bits flip under TLS, 3 s").tells_nobody();
-    fault.setting.has_keys = true;
-    let strike = async |stand: &mut Stand| weather(stand, flipped, 3.0).await;
+    fault.fixture_config.has_keys = true;
+    let strike = async |fixture: &mut Fixture| faults(fixture, flipped, 3.0).await;
     fault.strikes(strike).await;
 }
 
 /// No network does this to TCP. What it shows is that a run that is asked for twice runs once.
 #[tokio::test]
 async fn doubled() {
-    let doubled = Weather {
+    let doubled = NetworkFaults {
         is_doubled: true,
-        ..Weather::default()
+        ..NetworkFaults::default()
     };
     let fault = Fault::named("all to the inner twice, 2 s");
-    let strike = async |stand: &mut Stand| weather(stand, doubled, 2.0).await;
+    let strike = async |fixture: &mut Fixture| faults(fixture, doubled, 2.0).await;
     fault.strikes(strike).await;
 }
 
-pub(crate) async fn refuses(stand: &mut Stand) {
-    stand.strikes();
-    stand.proxy.refuse(true);
-    stand.proxy.cut();
+pub(crate) async fn refuses(fixture: &mut Fixture) {
+    fixture.strikes();
+    fixture.proxy.refuse(true);
+    fixture.proxy.cut();
     pause(2.0).await;
-    stand.proxy.refuse(false);
-    stand.heals();
+    fixture.proxy.refuse(false);
+    fixture.heals();
 }
 
 #[tokio::test]

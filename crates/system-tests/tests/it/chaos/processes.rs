@@ -4,28 +4,28 @@ use std::sync::atomic::Ordering;
 
 use rustix::process::Signal;
 
+use super::fixture::{Fixture, pause, signal};
 use super::round::Fault;
-use super::stand::{Stand, pause, signal};
 
 #[tokio::test]
 async fn router_killed() {
     let fault = Fault::named("router killed").severs().router_dies();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
-        stand.router.kill().await;
+    let strike = async |fixture: &mut Fixture| {
+        fixture.strikes();
+        fixture.router.kill().await;
         pause(1.0).await;
-        stand.start_router();
-        stand.heals();
+        fixture.start_router();
+        fixture.heals();
     };
     fault.strikes(strike).await;
 }
 
-pub(crate) async fn stops_router(stand: &mut Stand) {
-    stand.strikes();
-    stand.router.signal(Signal::STOP);
+pub(crate) async fn stops_router(fixture: &mut Fixture) {
+    fixture.strikes();
+    fixture.router.signal(Signal::STOP);
     pause(10.0).await;
-    stand.router.signal(Signal::CONT);
-    stand.heals();
+    fixture.router.signal(Signal::CONT);
+    fixture.heals();
 }
 
 #[tokio::test]
@@ -39,22 +39,22 @@ async fn router_stopped() {
 #[tokio::test]
 async fn router_ended() {
     let fault = Fault::named("router ended").severs().router_dies();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
-        stand.router.signal(Signal::TERM);
-        stand.router.end().await;
-        stand.start_router();
-        stand.heals();
+    let strike = async |fixture: &mut Fixture| {
+        fixture.strikes();
+        fixture.router.signal(Signal::TERM);
+        fixture.router.end().await;
+        fixture.start_router();
+        fixture.heals();
     };
     fault.strikes(strike).await;
 }
 
 /// Its sockets stay, and so nobody is left without a status.
-pub(crate) async fn restarts_router(stand: &mut Stand) {
-    stand.strikes();
-    stand.router.signal(Signal::USR2);
-    stand.router.says("service ports are open again").await;
-    stand.heals();
+pub(crate) async fn restarts_router(fixture: &mut Fixture) {
+    fixture.strikes();
+    fixture.router.signal(Signal::USR2);
+    fixture.router.says("service ports are open again").await;
+    fixture.heals();
 }
 
 #[tokio::test]
@@ -68,23 +68,23 @@ async fn router_restarted() {
 #[tokio::test]
 async fn inner_killed() {
     let fault = Fault::named("inner killed").severs();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
-        stand.inner.kill().await;
+    let strike = async |fixture: &mut Fixture| {
+        fixture.strikes();
+        fixture.inner.kill().await;
         pause(1.0).await;
-        stand.start_inner();
-        stand.heals();
+        fixture.start_inner();
+        fixture.heals();
     };
     fault.strikes(strike).await;
 }
 
-pub(crate) async fn stops_inner(stand: &mut Stand) {
-    stand.strikes();
-    stand.inner.signal(Signal::STOP);
+pub(crate) async fn stops_inner(fixture: &mut Fixture) {
+    fixture.strikes();
+    fixture.inner.signal(Signal::STOP);
     // Longer than a stop may take: it has to come from the other process.
     pause(10.0).await;
-    stand.inner.signal(Signal::CONT);
-    stand.heals();
+    fixture.inner.signal(Signal::CONT);
+    fixture.heals();
 }
 
 #[tokio::test]
@@ -98,22 +98,22 @@ async fn inner_stopped() {
 #[tokio::test]
 async fn inner_ended() {
     let fault = Fault::named("inner ended").severs();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
-        stand.inner.signal(Signal::TERM);
-        stand.inner.end().await;
-        stand.start_inner();
-        stand.heals();
+    let strike = async |fixture: &mut Fixture| {
+        fixture.strikes();
+        fixture.inner.signal(Signal::TERM);
+        fixture.inner.end().await;
+        fixture.start_inner();
+        fixture.heals();
     };
     fault.strikes(strike).await;
 }
 
-pub(crate) async fn kills_guardian(stand: &mut Stand) {
-    let guardian = stand.child_of_inner("p2p-guardian").await;
-    stand.strikes_once();
+pub(crate) async fn kills_guardian(fixture: &mut Fixture) {
+    let guardian = fixture.child_of_inner("p2p-guardian").await;
+    fixture.strikes_once();
     signal(guardian, Signal::KILL);
     // There is another.
-    stand.child_of_inner("p2p-guardian").await;
+    fixture.child_of_inner("p2p-guardian").await;
 }
 
 #[tokio::test]
@@ -123,11 +123,11 @@ async fn guardian_killed() {
         .await;
 }
 
-pub(crate) async fn kills_worker(stand: &mut Stand) {
-    let worker = stand.child_of_inner("ask.worker").await;
-    stand.strikes_once();
+pub(crate) async fn kills_worker(fixture: &mut Fixture) {
+    let worker = fixture.child_of_inner("ask.worker").await;
+    fixture.strikes_once();
     signal(worker, Signal::KILL);
-    stand.child_of_inner("ask.worker").await;
+    fixture.child_of_inner("ask.worker").await;
 }
 
 #[tokio::test]
@@ -135,12 +135,12 @@ async fn worker_killed() {
     Fault::named("worker killed").strikes(kills_worker).await;
 }
 
-pub(crate) async fn kills_console(stand: &mut Stand) {
-    stand.strikes();
-    stand.reins.is_gone.store(true, Ordering::SeqCst);
+pub(crate) async fn kills_console(fixture: &mut Fixture) {
+    fixture.strikes();
+    fixture.driver_faults.is_gone.store(true, Ordering::SeqCst);
     pause(1.5).await;
-    stand.reins.is_gone.store(false, Ordering::SeqCst);
-    stand.heals();
+    fixture.driver_faults.is_gone.store(false, Ordering::SeqCst);
+    fixture.heals();
 }
 
 #[tokio::test]
@@ -154,12 +154,18 @@ async fn console_killed() {
 #[tokio::test]
 async fn console_silent() {
     let fault = Fault::named("console silent").severs();
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
-        stand.reins.is_silent.store(true, Ordering::SeqCst);
+    let strike = async |fixture: &mut Fixture| {
+        fixture.strikes();
+        fixture
+            .driver_faults
+            .is_silent
+            .store(true, Ordering::SeqCst);
         pause(1.5).await;
-        stand.reins.is_silent.store(false, Ordering::SeqCst);
-        stand.heals();
+        fixture
+            .driver_faults
+            .is_silent
+            .store(false, Ordering::SeqCst);
+        fixture.heals();
     };
     fault.strikes(strike).await;
 }
@@ -169,14 +175,14 @@ async fn console_silent() {
 #[tokio::test]
 async fn twins() {
     let fault = Fault::named("twins, 2 s");
-    let strike = async |stand: &mut Stand| {
-        stand.strikes();
-        let mut twin = stand.another_inner();
+    let strike = async |fixture: &mut Fixture| {
+        fixture.strikes();
+        let mut twin = fixture.another_inner();
         pause(2.0).await;
         twin.signal(Signal::TERM);
         twin.end().await;
-        stand.inner.signal(Signal::HUP);
-        stand.heals();
+        fixture.inner.signal(Signal::HUP);
+        fixture.heals();
     };
     fault.strikes(strike).await;
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
+use super::fixture::{Fixture, pause};
+use super::fixture_config::FixtureConfig;
 use super::round::Fault;
-use super::setting::Setting;
-use super::stand::{Stand, pause};
 use crate::common::procfs::is_running;
 use crate::common::until;
 
@@ -44,13 +44,13 @@ async fn disk_full() {
     let mut fault = Fault::named("disk of the logs full, 2 s");
     fault.prepare = |folder| small_disk(folder, "logs");
     fault.clear = |folder| no_disk(folder, "logs");
-    let strike = async |stand: &mut Stand| {
-        let full = stand.path().join("logs/full");
-        stand.strikes();
+    let strike = async |fixture: &mut Fixture| {
+        let full = fixture.path().join("logs/full");
+        fixture.strikes();
         fills(&full);
         pause(2.0).await;
         std::fs::remove_file(full).unwrap();
-        stand.heals();
+        fixture.heals();
     };
     fault.strikes(strike).await;
 }
@@ -69,24 +69,24 @@ async fn disk_full_at_the_start() {
         let logs = ("P2P_LOG_DIR", "disk/logs".to_owned());
         vec![logs, ("P2P_STATE_DIR", format!("disk/{state}"))]
     };
-    fault.setting.router_variables = on_it("router");
-    fault.setting.inner_variables = on_it("inner");
-    let strike = async |stand: &mut Stand| {
-        let full = stand.path().join("disk/full");
-        let guardian = stand.child_of_inner("p2p-guardian").await;
-        stand.strikes();
+    fault.fixture_config.router_variables = on_it("router");
+    fault.fixture_config.inner_variables = on_it("inner");
+    let strike = async |fixture: &mut Fixture| {
+        let full = fixture.path().join("disk/full");
+        let guardian = fixture.child_of_inner("p2p-guardian").await;
+        fixture.strikes();
         fills(&full);
-        stand.router.kill().await;
-        stand.inner.kill().await;
+        fixture.router.kill().await;
+        fixture.inner.kill().await;
         // Its last stop would end what the next inner moves, which the driver wouldn't notice.
         until("the guardian has ended", || !is_running(guardian)).await;
-        stand.start_router();
-        stand.start_inner();
+        fixture.start_router();
+        fixture.start_inner();
         // It is there, and moves, before there is room again.
-        stand.serves().await;
-        stand.moves().await;
+        fixture.serves().await;
+        fixture.moves().await;
         std::fs::remove_file(full).unwrap();
-        stand.heals();
+        fixture.heals();
     };
     fault.strikes(strike).await;
 }
@@ -109,30 +109,32 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
 }
 
 /// Leaves a process without new descriptors for two seconds: what it has, it keeps.
-async fn without_descriptors(stand: &Stand, process: i32) {
+async fn without_descriptors(fixture: &Fixture, process: i32) {
     let process = Pid::from_raw(process);
     let none = Rlimit {
         current: Some(3),
         maximum: rustix::process::getrlimit(Resource::Nofile).maximum,
     };
-    stand.strikes();
+    fixture.strikes();
     let before = prlimit(process, Resource::Nofile, none).unwrap();
     pause(2.0).await;
     prlimit(process, Resource::Nofile, before).unwrap();
-    stand.heals();
+    fixture.heals();
 }
 
 #[tokio::test]
 async fn router_without_descriptors() {
     let fault = Fault::named("router without descriptors, 2 s");
-    let strike = async |stand: &mut Stand| without_descriptors(stand, stand.router.id()).await;
+    let strike =
+        async |fixture: &mut Fixture| without_descriptors(fixture, fixture.router.id()).await;
     fault.strikes(strike).await;
 }
 
 #[tokio::test]
 async fn inner_without_descriptors() {
     let fault = Fault::named("inner without descriptors, 2 s");
-    let strike = async |stand: &mut Stand| without_descriptors(stand, stand.inner.id()).await;
+    let strike =
+        async |fixture: &mut Fixture| without_descriptors(fixture, fixture.inner.id()).await;
     fault.strikes(strike).await;
 }
 
@@ -141,10 +143,10 @@ async fn inner_without_descriptors() {
 const USER: u32 = 61_234;
 
 /// Where limits on processes bind the inner.
-fn setting_with_limits() -> Setting {
-    Setting {
+fn setting_with_limits() -> FixtureConfig {
+    FixtureConfig {
         user: rustix::process::geteuid().is_root().then_some(USER),
-        ..Setting::default()
+        ..FixtureConfig::default()
     }
 }
 
@@ -171,20 +173,26 @@ async fn inner_without_processes() {
     // A stop is a process, too: the next that is tried after those 2 s.
     let fault = Fault::named("inner without processes, 2 s").delays(Duration::from_secs(4));
     let mut fault = fault.severs();
-    fault.setting = setting_with_limits();
-    let strike = async |stand: &mut Stand| {
-        let guardian = stand.child_of_inner("p2p-guardian").await;
-        let all = [stand.inner.id(), guardian];
+    fault.fixture_config = setting_with_limits();
+    let strike = async |fixture: &mut Fixture| {
+        let guardian = fixture.child_of_inner("p2p-guardian").await;
+        let all = [fixture.inner.id(), guardian];
         let most = rustix::process::getrlimit(Resource::Nproc).current;
-        stand.strikes();
+        fixture.strikes();
         may_have_processes(&all, Some(1));
-        stand.reins.is_silent.store(true, Ordering::SeqCst);
+        fixture
+            .driver_faults
+            .is_silent
+            .store(true, Ordering::SeqCst);
         pause(2.0).await;
         may_have_processes(&all, most);
-        stand.heals();
-        stand.stands().await;
-        stand.reins.is_silent.store(false, Ordering::SeqCst);
-        stand.moves().await;
+        fixture.heals();
+        fixture.stands().await;
+        fixture
+            .driver_faults
+            .is_silent
+            .store(false, Ordering::SeqCst);
+        fixture.moves().await;
     };
     fault.strikes(strike).await;
 }
@@ -194,18 +202,18 @@ async fn inner_without_processes() {
 async fn inner_killed_without_processes() {
     let fault = Fault::named("inner killed without processes, 3 s").delays(Duration::from_secs(6));
     let mut fault = fault.severs();
-    fault.setting = setting_with_limits();
-    let strike = async |stand: &mut Stand| {
-        let guardian = stand.child_of_inner("p2p-guardian").await;
+    fault.fixture_config = setting_with_limits();
+    let strike = async |fixture: &mut Fixture| {
+        let guardian = fixture.child_of_inner("p2p-guardian").await;
         let most = rustix::process::getrlimit(Resource::Nproc).current;
-        stand.strikes();
+        fixture.strikes();
         may_have_processes(&[guardian], Some(1));
-        stand.inner.kill().await;
+        fixture.inner.kill().await;
         pause(3.0).await;
         may_have_processes(&[guardian], most);
-        stand.stands().await;
-        stand.start_inner();
-        stand.heals();
+        fixture.stands().await;
+        fixture.start_inner();
+        fixture.heals();
     };
     fault.strikes(strike).await;
 }

@@ -7,13 +7,13 @@ use p2p_shared::protocol::ControlRequest;
 use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
 
-use super::check::Promises;
-use super::driver::Driver;
-use super::figures::Figures;
-use super::history::{History, Shared, Story};
-use super::load::{self, Door};
-use super::setting::Setting;
-use super::stand::{Stand, pause, processes_in};
+use super::check::PromiseReport;
+use super::driver::HoldingDriver;
+use super::figures::RoundFigures;
+use super::fixture::{Fixture, pause, processes_in};
+use super::fixture_config::FixtureConfig;
+use super::history::{History, ReportedOutcome, SharedHistory};
+use super::load::{self, CallTarget};
 use crate::common::{until, until_so};
 
 const CALLERS: usize = 3;
@@ -25,8 +25,8 @@ const GIVEN_BACK: Duration = Duration::from_secs(30);
 /// A fault, and what is promised all the same.
 pub(crate) struct Fault {
     name: &'static str,
-    promises: Promises,
-    pub(crate) setting: Setting,
+    promises: PromiseReport,
+    pub(crate) fixture_config: FixtureConfig,
     /// Makes what the folder needs before anything runs there.
     pub(crate) prepare: fn(&Path),
     /// Takes it away.
@@ -37,8 +37,8 @@ impl Fault {
     pub(crate) fn named(name: &'static str) -> Self {
         Self {
             name,
-            promises: Promises::of(rounds().is_some()),
-            setting: Setting::default(),
+            promises: PromiseReport::of(rounds().is_some()),
+            fixture_config: FixtureConfig::default(),
             prepare: |_| {},
             clear: |_| {},
         }
@@ -75,10 +75,10 @@ impl Fault {
     }
 
     /// Lets it strike once, or as often as is wanted, and says the figures.
-    pub(crate) async fn strikes(self, strike: impl AsyncFn(&mut Stand)) {
+    pub(crate) async fn strikes(self, strike: impl AsyncFn(&mut Fixture)) {
         let rounds = rounds().unwrap_or(1);
         let mut broken = Vec::new();
-        let mut figures = Figures::default();
+        let mut figures = RoundFigures::default();
         for round in 1..=rounds {
             let history = self.round(&strike).await;
             let sentences = history.broken(self.promises);
@@ -93,16 +93,16 @@ impl Fault {
         assert!(broken.is_empty(), "{}: {broken:#?}", self.name);
     }
 
-    async fn round(&self, strike: &impl AsyncFn(&mut Stand)) -> History {
+    async fn round(&self, strike: &impl AsyncFn(&mut Fixture)) -> History {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
         (self.prepare)(&path);
-        let prepared = Prepared(self.clear, path.clone());
-        let mut stand = Stand::start(folder, self.setting.clone()).await;
-        let before = stand.descriptors();
-        let history = stand.history.clone();
+        let prepared = PreparedFolder(self.clear, path.clone());
+        let mut fixture = Fixture::start(folder, self.fixture_config.clone()).await;
+        let before = fixture.descriptors();
+        let history = fixture.history.clone();
         let end = CancellationToken::new();
-        let (main, service) = (stand.main.port, stand.car());
+        let (main, service) = (fixture.main.port, fixture.car());
         let mut tasks: Vec<_> = (0..CALLERS)
             .map(|n| {
                 let calls = load::calls(n, service.clone(), history.clone(), end.clone());
@@ -114,37 +114,37 @@ impl Fault {
             history.clone(),
             end.clone(),
         )));
-        let driver = Driver {
+        let driver = HoldingDriver {
             main_port: main,
             service_port: service.port,
-            key: stand.keys.as_ref().map(|keys| keys.driver.clone()),
+            key: fixture.keys.as_ref().map(|keys| keys.driver.clone()),
             history: history.clone(),
-            reins: stand.reins.clone(),
+            driver_faults: fixture.driver_faults.clone(),
             motion: "forward",
             wish: ControlRequest::Take,
         };
         tasks.push(tokio::spawn(driver.clone().drives(end.clone())));
-        stand.moves().await;
+        fixture.moves().await;
         pause(0.3).await;
-        stand.moves().await;
-        strike(&mut stand).await;
+        fixture.moves().await;
+        strike(&mut fixture).await;
         let is_back = || history.lock().unwrap().service().is_some();
         until("service is back", is_back).await;
         // And stays, when others drive, too.
         pause(0.1).await;
-        driver.is_taken_from().await;
+        driver.loses_control().await;
         pause(0.3).await;
         end.cancel();
         for task in tasks {
             task.await.unwrap();
         }
-        stand.serves().await;
+        fixture.serves().await;
         asks_what_became(&service, &history).await;
-        let mut left_over: Vec<_> = quiet(&stand, before).await.into_iter().collect();
-        stand.inner.signal(Signal::TERM);
-        stand.inner.end().await;
-        stand.router.signal(Signal::TERM);
-        stand.router.end().await;
+        let mut left_over: Vec<_> = quiet(&fixture, before).await.into_iter().collect();
+        fixture.inner.signal(Signal::TERM);
+        fixture.inner.end().await;
+        fixture.router.signal(Signal::TERM);
+        fixture.router.end().await;
         left_over.extend(nothing_left(&path).await);
         let mut history = std::mem::take(&mut *history.lock().unwrap());
         history.left_over.append(&mut left_over);
@@ -161,16 +161,16 @@ fn rounds() -> Option<usize> {
 }
 
 /// What was prepared in a folder. Dropped, it is cleared away, even if the round fails.
-struct Prepared(fn(&Path), PathBuf);
+struct PreparedFolder(fn(&Path), PathBuf);
 
-impl Drop for Prepared {
+impl Drop for PreparedFolder {
     fn drop(&mut self) {
         (self.0)(&self.1);
     }
 }
 
 /// Asks the car for each run whose answer left it open.
-async fn asks_what_became(car: &Door, history: &Shared) {
+async fn asks_what_became(car: &CallTarget, history: &SharedHistory) {
     let calls = history.lock().unwrap().calls.clone();
     for answer in calls.into_iter().filter_map(|call| call.answer) {
         if answer.executed != "unknown" {
@@ -183,30 +183,30 @@ async fn asks_what_became(car: &Door, history: &Shared) {
                 return false;
             };
             if told.status == 404 {
-                story = Some(Story::NotBegun);
+                story = Some(ReportedOutcome::NotBegun);
                 return true;
             }
             let Ok(told) = serde_json::from_str::<serde_json::Value>(&told.text()) else {
                 return false;
             };
             let executed = told["executed"].as_str();
-            story = executed.map(|it| Story::Told(it.to_owned()));
+            story = executed.map(|it| ReportedOutcome::Executed(it.to_owned()));
             !["waiting", "running"].contains(&told["state"].as_str().unwrap_or("waiting"))
         })
         .await;
         let mut history = history.lock().unwrap();
         history
-            .stories
+            .reported
             .extend(story.map(|story| (answer.run, story)));
     }
 }
 
 /// Waits until nothing runs and no more descriptors are open than before; what is left over.
-async fn quiet(stand: &Stand, before: [usize; 2]) -> Option<String> {
+async fn quiet(fixture: &Fixture, before: [usize; 2]) -> Option<String> {
     let mut left = String::new();
     let waiting = until_so("it is quiet", async || {
-        let runs = load::metric(stand.main.port, "p2p_router_open_runs ").await;
-        let now = stand.descriptors();
+        let runs = load::metric(fixture.main.port, "p2p_router_open_runs ").await;
+        let now = fixture.descriptors();
         left = format!("open runs: {runs:?}; descriptors: {before:?}, then {now:?}");
         let is_few = |n: usize| now[n] <= before[n] + FEW_DESCRIPTORS;
         runs == Some(0) && is_few(0) && is_few(1)

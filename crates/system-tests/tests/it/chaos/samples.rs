@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
+use super::fixture::{Fixture, pause, processes_in};
 use super::history::{History, now};
-use super::stand::{Stand, pause, processes_in};
 use crate::common::procfs::status;
-use crate::common::raw::Caller;
+use crate::common::raw::RawCaller;
 
 /// Between two samples.
 const EVERY: Duration = Duration::from_secs(2);
@@ -36,11 +36,11 @@ pub(crate) const RESTART: &str = "router restarts";
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// What of a sample is meant.
-type Figure = fn(&Sample) -> f64;
+type SampleField = fn(&ProcessSample) -> f64;
 
 /// How a process was at one time.
 #[derive(Debug, Clone, Copy)]
-struct Sample {
+struct ProcessSample {
     at: Duration,
     resident: f64,
     descriptors: f64,
@@ -48,11 +48,11 @@ struct Sample {
 }
 
 /// All of them.
-pub(crate) struct Samples {
+pub(crate) struct ProcessSamples {
     began: Instant,
     began_at: Duration,
     /// By program, and which life of it: a router that restarts itself begins another.
-    lives: BTreeMap<(&'static str, usize), Vec<Sample>>,
+    lives: BTreeMap<(&'static str, usize), Vec<ProcessSample>>,
     routers: usize,
     /// How many there were, those of the commands too.
     processes: Vec<f64>,
@@ -63,7 +63,7 @@ pub(crate) struct Samples {
     pub(crate) pictures: Arc<AtomicU64>,
 }
 
-impl Default for Samples {
+impl Default for ProcessSamples {
     fn default() -> Self {
         Self {
             began: Instant::now(),
@@ -78,12 +78,12 @@ impl Default for Samples {
     }
 }
 
-impl Samples {
+impl ProcessSamples {
     /// Takes samples for so many seconds.
-    pub(crate) async fn take_for(&mut self, stand: &Stand, seconds: f64) {
+    pub(crate) async fn take_for(&mut self, fixture: &Fixture, seconds: f64) {
         let until = Instant::now() + Duration::from_secs_f64(seconds);
         loop {
-            self.take(stand);
+            self.take(fixture);
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -92,11 +92,11 @@ impl Samples {
         }
     }
 
-    fn take(&mut self, stand: &Stand) {
+    fn take(&mut self, fixture: &Fixture) {
         let at = self.began.elapsed();
         let programs = [
-            (("router", self.routers), stand.router.id()),
-            (("inner", 0), stand.inner.id()),
+            (("router", self.routers), fixture.router.id()),
+            (("inner", 0), fixture.inner.id()),
         ];
         for (life, process) in programs {
             self.lives
@@ -105,9 +105,9 @@ impl Samples {
                 .extend(sample(at, process));
         }
         #[expect(clippy::cast_precision_loss, reason = "there are few")]
-        let processes = processes_in(stand.path()).len() as f64;
+        let processes = processes_in(fixture.path()).len() as f64;
         self.processes.push(processes);
-        self.logs = size(&stand.path().join("logs"));
+        self.logs = size(&fixture.path().join("logs"));
     }
 
     /// A fault struck, and service was back after so long.
@@ -144,7 +144,7 @@ impl Samples {
             if last.at - first.at < LONG {
                 continue;
             }
-            let of = |what: Figure| {
+            let of = |what: SampleField| {
                 let parts: Vec<f64> = samples
                     .chunks(samples.len().div_ceil(5))
                     .map(|part| median(part, what))
@@ -193,7 +193,7 @@ impl Samples {
             "processes: {usual}, at most {most}; logs: {line:.0} bytes a run"
         );
         for ((program, life), samples) in &self.lives {
-            let row = |what: Figure| {
+            let row = |what: SampleField| {
                 let parts = samples.chunks(samples.len().div_ceil(5));
                 let parts = parts.map(|part| format!("{:.1}", median(part, what)));
                 parts.collect::<Vec<_>>().join(" ")
@@ -221,7 +221,7 @@ impl Samples {
     pub(crate) fn chart(&self, history: &History) -> String {
         let mut chart = String::new();
         let programs = [("router", 1), ("inner", 2)];
-        let panels: [(&str, Figure); 2] = [
+        let panels: [(&str, SampleField); 2] = [
             ("resident, MiB", |sample| sample.resident / MIB),
             ("descriptors", |sample| sample.descriptors),
         ];
@@ -270,7 +270,7 @@ fn minutes(time: Duration) -> f64 {
     time.as_secs_f64() / 60.0
 }
 
-fn median(samples: &[Sample], what: Figure) -> f64 {
+fn median(samples: &[ProcessSample], what: SampleField) -> f64 {
     middle(samples.iter().map(what).collect())
 }
 
@@ -280,12 +280,12 @@ fn middle(mut values: Vec<f64>) -> f64 {
 }
 
 /// Nothing, if the process is just not there.
-fn sample(at: Duration, process: i32) -> Option<Sample> {
+fn sample(at: Duration, process: i32) -> Option<ProcessSample> {
     #[expect(clippy::cast_precision_loss, reason = "they are small")]
     let number = |name| status(process, name).map(|number| number as f64);
     #[expect(clippy::cast_precision_loss, reason = "there are few")]
     let descriptors = fs::read_dir(format!("/proc/{process}/fd")).ok()?.count() as f64;
-    Some(Sample {
+    Some(ProcessSample {
         at,
         resident: number("VmRSS")? * 1024.0,
         descriptors,
@@ -307,8 +307,10 @@ pub(crate) async fn watches_camera(port: u16, pictures: Arc<AtomicU64>, end: Can
     while !end.is_cancelled() {
         let stream = tokio::net::TcpStream::connect(crate::common::local(port)).await;
         if let Ok(stream) = stream {
-            let mut viewer = Caller::new(stream);
-            viewer.say("GET /video HTTP/1.1\r\nHost: car\r\n\r\n").await;
+            let mut viewer = RawCaller::new(stream);
+            viewer
+                .send("GET /video HTTP/1.1\r\nHost: car\r\n\r\n")
+                .await;
             let watching = counts(&mut viewer.stream, &pictures);
             let _ = end.run_until_cancelled(watching).await;
         }

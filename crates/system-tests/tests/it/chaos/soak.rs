@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use p2p_shared::protocol::ControlRequest;
 use tokio_util::sync::CancellationToken;
 
-use super::check::Promises;
-use super::driver::Driver;
-use super::samples::{RESTART, Samples, watches_camera};
-use super::setting::{SETTINGS, Setting};
-use super::stand::{Stand, pause};
+use super::check::PromiseReport;
+use super::driver::HoldingDriver;
+use super::fixture::{Fixture, pause};
+use super::fixture_config::{FixtureConfig, SETTINGS};
+use super::samples::{ProcessSamples, RESTART, watches_camera};
 use super::{load, network, processes};
 use crate::common::program::path;
 use crate::common::until;
@@ -22,25 +22,25 @@ const CALLERS: usize = 8;
 const FAULTS: usize = 11;
 
 /// The fault of this number, and what it is called.
-async fn strikes(number: usize, stand: &mut Stand) -> &'static str {
+async fn strikes(number: usize, fixture: &mut Fixture) -> &'static str {
     match number % FAULTS {
-        0 => named("link cut", network::cuts(stand)).await,
-        1 => named("worker killed", processes::kills_worker(stand)).await,
-        2 => named("link silent", network::silences(stand)).await,
-        3 => named("router stopped", processes::stops_router(stand)).await,
-        4 => named("guardian killed", processes::kills_guardian(stand)).await,
-        5 => named("link reset", network::resets(stand)).await,
-        6 => named("console killed", processes::kills_console(stand)).await,
-        7 => named("link late", network::is_late(stand)).await,
-        8 => named("inner stopped", processes::stops_inner(stand)).await,
-        9 => named("link refused", network::refuses(stand)).await,
-        _ => named("link stalled", network::stalls(stand)).await,
+        0 => named("link cut", network::cuts(fixture)).await,
+        1 => named("worker killed", processes::kills_worker(fixture)).await,
+        2 => named("link silent", network::silences(fixture)).await,
+        3 => named("router stopped", processes::stops_router(fixture)).await,
+        4 => named("guardian killed", processes::kills_guardian(fixture)).await,
+        5 => named("link reset", network::resets(fixture)).await,
+        6 => named("console killed", processes::kills_console(fixture)).await,
+        7 => named("link late", network::is_late(fixture)).await,
+        8 => named("inner stopped", processes::stops_inner(fixture)).await,
+        9 => named("link refused", network::refuses(fixture)).await,
+        _ => named("link stalled", network::stalls(fixture)).await,
     }
 }
 
 /// After which the router's memory begins anew, and is no longer measured against what it was.
-async fn restarts(stand: &mut Stand) -> &'static str {
-    named(RESTART, processes::restarts_router(stand)).await
+async fn restarts(fixture: &mut Fixture) -> &'static str {
+    named(RESTART, processes::restarts_router(fixture)).await
 }
 
 async fn named(name: &'static str, strike: impl Future<Output = ()>) -> &'static str {
@@ -49,13 +49,13 @@ async fn named(name: &'static str, strike: impl Future<Output = ()>) -> &'static
 }
 
 /// How long it goes on, and how long it is quiet between two faults, in seconds.
-struct Length {
+struct SoakLength {
     faults: Option<usize>,
     time: Duration,
     quiet: f64,
 }
 
-impl Length {
+impl SoakLength {
     fn wanted() -> Self {
         let minutes = std::env::var("P2P_SOAK_MINUTES").ok();
         match minutes.map(|minutes| minutes.parse::<f64>().unwrap()) {
@@ -79,44 +79,44 @@ impl Length {
 
 #[tokio::test]
 async fn soak() {
-    let length = Length::wanted();
+    let length = SoakLength::wanted();
     let folder = tempfile::tempdir().unwrap();
     let camera = path("sim-car");
     let camera = format!("camera = \"{} camera --rate 15\"\n", camera.display());
     std::fs::write(folder.path().join(SETTINGS), camera).unwrap();
-    let mut stand = Stand::start(folder, Setting::default()).await;
-    let history = stand.history.clone();
-    let (main, service) = (stand.main.port, stand.service.port);
+    let mut fixture = Fixture::start(folder, FixtureConfig::default()).await;
+    let history = fixture.history.clone();
+    let (main, service) = (fixture.main.port, fixture.service.port);
     let end = CancellationToken::new();
     let mut tasks: Vec<_> = (0..CALLERS)
-        .map(|n| tokio::spawn(load::calls(n, stand.car(), history.clone(), end.clone())))
+        .map(|n| tokio::spawn(load::calls(n, fixture.car(), history.clone(), end.clone())))
         .collect();
     let looks = load::looks(main, history.clone(), end.clone());
     tasks.push(tokio::spawn(looks));
-    let driver = Driver {
+    let driver = HoldingDriver {
         main_port: main,
         service_port: service,
         key: None,
         history: history.clone(),
-        reins: stand.reins.clone(),
+        driver_faults: fixture.driver_faults.clone(),
         motion: "forward",
         wish: ControlRequest::Take,
     };
     tasks.push(tokio::spawn(driver.drives(end.clone())));
-    let mut samples = Samples::default();
+    let mut samples = ProcessSamples::default();
     let pictures = samples.pictures.clone();
     tasks.push(tokio::spawn(watches_camera(service, pictures, end.clone())));
     let began = Instant::now();
     let mut faults = 0;
     let mut is_last = false;
     while !is_last {
-        stand.moves().await;
-        samples.take_for(&stand, length.quiet).await;
+        fixture.moves().await;
+        samples.take_for(&fixture, length.quiet).await;
         is_last = length.is_over(faults, began);
         let name = if is_last {
-            restarts(&mut stand).await
+            restarts(&mut fixture).await
         } else {
-            strikes(faults, &mut stand).await
+            strikes(faults, &mut fixture).await
         };
         faults += 1;
         let is_back = || history.lock().unwrap().service().is_some();
@@ -124,7 +124,7 @@ async fn soak() {
         let took = history.lock().unwrap().service();
         samples.struck(name, took.unwrap_or_default());
     }
-    samples.take_for(&stand, length.quiet).await;
+    samples.take_for(&fixture, length.quiet).await;
     until("a picture comes", || samples.pictures_seen() > 0).await;
     end.cancel();
     for task in tasks {
@@ -132,8 +132,8 @@ async fn soak() {
     }
     pause(0.5).await;
     let mut history = std::mem::take(&mut *history.lock().unwrap());
-    history.read_notes(stand.path());
-    let mut broken = history.broken(Promises::of(false));
+    history.read_notes(fixture.path());
+    let mut broken = history.broken(PromiseReport::of(false));
     broken.extend(samples.grown(history.witness.len()));
     eprintln!("{}", samples.told(&history, faults, broken.len()));
     if let Ok(file) = std::env::var("P2P_SOAK_CHART") {

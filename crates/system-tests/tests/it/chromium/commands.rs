@@ -1,6 +1,6 @@
 //! The drive page's other commands: what is said of a run, and of one whose answer was lost.
 
-use super::road::Road;
+use super::drive_setup::DriveSetup;
 use crate::common::chromium::Chromium;
 use crate::common::proxy::Proxy;
 use crate::common::{World, inner_config};
@@ -15,8 +15,8 @@ async fn verdict(browser: &Chromium) -> String {
 async fn one_that_fails_after_it_has_said_something_is_not_told_as_a_success() {
     let world = World::open();
     world.script("late", "echo before; sleep 0.3; echo oops >&2; exit 3");
-    let road = Road::with(world).await;
-    let browser = road.page().await;
+    let drive_setup = DriveSetup::with(world).await;
+    let browser = drive_setup.page().await;
     browser.click("button[value=late]").await;
     browser.reads("late: exit 3").await;
     browser.reads("before\noops").await;

@@ -13,7 +13,7 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::Stand;
+use super::Fixture;
 use crate::common::chromium::Chromium;
 use crate::common::{local, until_so};
 
@@ -137,31 +137,31 @@ fn acceptor() -> TlsAcceptor {
 }
 
 /// How often the router has refused to run what it was asked for.
-async fn refused(stand: &Stand) -> i64 {
+async fn refused(fixture: &Fixture) -> i64 {
     let answers = "p2p_router_answers_total{status=\"403\"}";
-    stand.world.metric_if_any(answers).await.unwrap_or(0)
+    fixture.world.metric_if_any(answers).await.unwrap_or(0)
 }
 
 /// Has a page of `host` attack the car at `own`, where the browser is signed in, if one can be.
-async fn attack(stand: &Stand, browser: &Chromium, own: &str, host: &str) {
+async fn attack(fixture: &Fixture, browser: &Chromium, own: &str, host: &str) {
     let (scheme, _) = own.split_once("://").unwrap();
-    let origin = format!("{own}:{}", stand.port);
-    stand.sign_in(browser, &origin).await;
+    let origin = format!("{own}:{}", fixture.port);
+    fixture.sign_in(browser, &origin).await;
     let lead = format!("{origin}/cgi?command=mark&arg=lead");
     let home = format!("{origin}/");
     let site = site(lead.clone(), scheme == "https").await;
     let evil = format!("{scheme}://{host}:{site}");
-    let before = refused(stand).await;
+    let before = refused(fixture).await;
     browser.open(&evil).await;
     let main = format!(
         "{}:{}",
         own.replacen("http", "ws", 1),
-        stand.world.main_port()
+        fixture.world.main_port()
     );
     let script = ATTEMPTS.replace("TARGET", &origin).replace("MAIN", &main);
     let sockets = browser.script(&script).await;
     assert_eq!(sockets, serde_json::json!([0, 0, 0]), "a WebSocket opened");
-    let reached = refused(stand).await - before;
+    let reached = refused(fixture).await - before;
     eprintln!("{evil} at {origin}: {reached} requests refused");
     assert!(reached >= 12, "only {reached} requests reached the router");
     for n in 0..LEADS.len() {
@@ -181,7 +181,7 @@ async fn attack(stand: &Stand, browser: &Chromium, own: &str, host: &str) {
         ];
         assert!(told.iter().any(|told| text.contains(told)), "{text}");
     }
-    assert_eq!(stand.ran(), [""; 0], "{evil} ran something at {origin}");
+    assert_eq!(fixture.ran(), [""; 0], "{evil} ran something at {origin}");
     // It was signed in all the while, and still is.
     browser.open(&format!("{origin}/")).await;
     browser.reads("mark").await;
@@ -194,7 +194,7 @@ async fn no_other_sites_page_runs_anything_in_a_signed_in_browser() {
         let (_, name) = own.split_once("://").unwrap();
         // Another port of the same host, and another host.
         for host in [name, "evil.test"] {
-            attack(&Stand::keyed().await, &browser, own, host).await;
+            attack(&Fixture::keyed().await, &browser, own, host).await;
         }
     }
 }
@@ -205,7 +205,7 @@ async fn no_other_sites_page_runs_anything_where_there_are_no_keys() {
     for own in ["http://127.0.0.1", "http://car.test"] {
         let (_, name) = own.split_once("://").unwrap();
         for host in [name, "evil.test"] {
-            attack(&Stand::open().await, &browser, own, host).await;
+            attack(&Fixture::open().await, &browser, own, host).await;
         }
     }
 }

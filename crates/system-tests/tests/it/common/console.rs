@@ -11,19 +11,19 @@ use p2p_shared::protocol::{
     PressId, RefusedReason, RouterToConsole, RunInfo, SendEvent, SessionId,
 };
 
-use super::peer::Peer;
+use super::peer::WebSocketPeer;
 
 /// One that has got its first picture.
 pub struct FakeConsole {
-    pub peer: Peer,
-    pub picture: Picture,
+    pub peer: WebSocketPeer,
+    pub picture: ConsoleSnapshot,
     /// What came while something else was waited for.
     kept: VecDeque<RouterToConsole>,
 }
 
 /// A whole picture.
 #[derive(Debug)]
-pub struct Picture {
+pub struct ConsoleSnapshot {
     pub session: SessionId,
     pub role: Role,
     pub key: String,
@@ -33,7 +33,7 @@ pub struct Picture {
     pub runs: Vec<RunInfo>,
 }
 
-impl Picture {
+impl ConsoleSnapshot {
     fn empty() -> Self {
         Self {
             session: SessionId(0),
@@ -73,12 +73,12 @@ impl Picture {
 }
 
 /// A connection that was upgraded and has said nothing.
-pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<Peer, DialError> {
+pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<WebSocketPeer, DialError> {
     let router = RouterAddress {
         host: Ipv4Addr::LOCALHOST.to_string(),
         port: main_port,
     };
-    Ok(Peer(dialer::dial(&router, ADMIN_PATH, key).await?))
+    Ok(WebSocketPeer(dialer::dial(&router, ADMIN_PATH, key).await?))
 }
 
 impl FakeConsole {
@@ -89,20 +89,20 @@ impl FakeConsole {
     pub async fn with(main_port: u16, key: Option<&Key>, readonly: bool) -> Self {
         let mut peer = dial(main_port, key).await.unwrap();
         let software = "a test".to_owned();
-        peer.say(&ConsoleToRouter::Hello { software, readonly })
+        peer.send(&ConsoleToRouter::Hello { software, readonly })
             .await;
         let mut console = Self {
             peer,
-            picture: Picture::empty(),
+            picture: ConsoleSnapshot::empty(),
             kept: VecDeque::new(),
         };
-        console.is_shown_a_picture().await;
+        console.receives_snapshot().await;
         console
     }
 
-    pub async fn is_shown_a_picture(&mut self) {
+    pub async fn receives_snapshot(&mut self) {
         loop {
-            let message = self.peer.hear().await.expect("closed without a picture");
+            let message = self.peer.receive().await.expect("closed without a picture");
             if matches!(message, RouterToConsole::Snapshot { .. }) {
                 if self.picture.add(message) {
                     return;
@@ -113,13 +113,13 @@ impl FakeConsole {
         }
     }
 
-    pub async fn say(&mut self, message: ConsoleToRouter) {
-        self.peer.say(&message).await;
+    pub async fn send(&mut self, message: ConsoleToRouter) {
+        self.peer.send(&message).await;
     }
 
     /// The first message that came or comes, and that this makes something of. The others are
     /// kept.
-    pub async fn hears<T>(&mut self, mut pick: impl FnMut(&RouterToConsole) -> Option<T>) -> T {
+    pub async fn receives<T>(&mut self, mut pick: impl FnMut(&RouterToConsole) -> Option<T>) -> T {
         for at in 0..self.kept.len() {
             if let Some(picked) = pick(&self.kept[at]) {
                 self.kept.remove(at);
@@ -127,7 +127,11 @@ impl FakeConsole {
             }
         }
         loop {
-            let message = self.peer.hear().await.expect("closed instead of an answer");
+            let message = self
+                .peer
+                .receive()
+                .await
+                .expect("closed instead of an answer");
             if let Some(picked) = pick(&message) {
                 return picked;
             }
@@ -136,7 +140,7 @@ impl FakeConsole {
     }
 
     pub async fn sees<T>(&mut self, mut pick: impl FnMut(&FeedEvent) -> Option<T>) -> T {
-        self.hears(|message| match message {
+        self.receives(|message| match message {
             RouterToConsole::Feed(event) => pick(event),
             _ => None,
         })
@@ -169,7 +173,7 @@ impl FakeConsole {
     }
 
     pub async fn is_refused(&mut self) -> (RefusedReason, String) {
-        self.hears(|message| match message {
+        self.receives(|message| match message {
             RouterToConsole::Refused {
                 reason, message, ..
             } => Some((*reason, message.clone())),
@@ -180,7 +184,7 @@ impl FakeConsole {
 
     /// Of which kind the refusal of a press is, and which press.
     pub async fn is_refused_press(&mut self) -> (RefusedReason, PressId) {
-        self.hears(|message| match message {
+        self.receives(|message| match message {
             RouterToConsole::Refused {
                 reason,
                 press: Some(press),
@@ -192,22 +196,23 @@ impl FakeConsole {
     }
 
     /// What becomes of a run that it asked for, one after the other.
-    pub async fn is_told(&mut self, of: u64) -> SendEvent {
-        self.hears(|message| match message {
+    pub async fn receives_send_event(&mut self, of: u64) -> SendEvent {
+        self.receives(|message| match message {
             RouterToConsole::SendEvent { request, event } if *request == of => Some(event.clone()),
             _ => None,
         })
         .await
     }
 
-    pub async fn wishes(&mut self, service_port: u16, wish: ControlRequest) {
-        self.say(ConsoleToRouter::Control { service_port, wish })
+    pub async fn requests_control(&mut self, service_port: u16, wish: ControlRequest) {
+        self.send(ConsoleToRouter::Control { service_port, wish })
             .await;
     }
 
     /// Takes control of a car that is free; the epoch.
     pub async fn takes(&mut self, service_port: u16) -> u64 {
-        self.wishes(service_port, ControlRequest::Take).await;
+        self.requests_control(service_port, ControlRequest::Take)
+            .await;
         let me = self.picture.session;
         let has_it = |control: &ControlInfo| {
             control
@@ -219,7 +224,7 @@ impl FakeConsole {
     }
 
     pub async fn presses(&mut self, service_port: u16, press: PressId, command: &str, tick: u64) {
-        self.say(ConsoleToRouter::Press {
+        self.send(ConsoleToRouter::Press {
             service_port,
             press,
             command: command.parse().unwrap(),
@@ -228,8 +233,8 @@ impl FakeConsole {
         .await;
     }
 
-    pub async fn sends(&mut self, request: u64, service_port: u16, command: &str) {
-        self.say(ConsoleToRouter::Send {
+    pub async fn sends_command(&mut self, request: u64, service_port: u16, command: &str) {
+        self.send(ConsoleToRouter::Send {
             request,
             service_port,
             command: command.parse().unwrap(),
@@ -240,13 +245,13 @@ impl FakeConsole {
     }
 
     pub async fn stops(&mut self, service_port: u16) {
-        self.say(ConsoleToRouter::Stop { service_port }).await;
+        self.send(ConsoleToRouter::Stop { service_port }).await;
     }
 }
 
 impl FakeConsole {
     /// Lets little of what it is sent wait at its end.
-    pub fn takes_little(&self) {
+    pub fn shrinks_receive_buffer(&self) {
         let socket = socket2::SockRef::from(self.peer.0.get_ref().socket().unwrap());
         socket.set_recv_buffer_size(32 * 1024).unwrap();
     }

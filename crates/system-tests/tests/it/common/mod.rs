@@ -286,7 +286,7 @@ impl World {
 pub async fn metric(main_port: u16, name: &str) -> Option<i64> {
     // For this machine only, by a name that nobody else can have resolve to it.
     let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let caller = raw::Caller::saying(main_port, request);
+    let caller = raw::RawCaller::saying(main_port, request);
     let metrics = caller.await.answer().await.text();
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
     Some(line?.trim().parse().unwrap())
@@ -325,7 +325,7 @@ pub async fn away(port: u16) {
 
 /// A whole answer.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpAnswer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -334,7 +334,7 @@ pub struct Answer {
     pub complete: bool,
 }
 
-impl Answer {
+impl HttpAnswer {
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -373,9 +373,9 @@ pub async fn send(port: u16, request: Request<Full<Bytes>>) -> Response<Incoming
 }
 
 /// Sends one request; its whole answer.
-pub async fn ask(port: u16, request: Request<Full<Bytes>>) -> Answer {
+pub async fn ask(port: u16, request: Request<Full<Bytes>>) -> HttpAnswer {
     let (head, mut body) = send(port, request).await.into_parts();
-    let mut answer = Answer {
+    let mut answer = HttpAnswer {
         status: head.status,
         headers: head.headers,
         body: Bytes::new(),
@@ -397,26 +397,26 @@ pub async fn ask(port: u16, request: Request<Full<Bytes>>) -> Answer {
     answer
 }
 
-pub async fn get(port: u16, target: &str) -> Answer {
+pub async fn get(port: u16, target: &str) -> HttpAnswer {
     ask(port, request("GET", target).body(Full::default()).unwrap()).await
 }
 
 /// An answer that is waited for elsewhere: see [`answered`].
-pub fn asking(port: u16, target: &'static str) -> JoinHandle<Answer> {
+pub fn asking(port: u16, target: &'static str) -> JoinHandle<HttpAnswer> {
     tokio::spawn(get(port, target))
 }
 
-pub async fn answered(asking: JoinHandle<Answer>) -> Answer {
+pub async fn answered(asking: JoinHandle<HttpAnswer>) -> HttpAnswer {
     soon("an answer", asking).await.unwrap()
 }
 
-pub async fn get_with_key(port: u16, target: &str, key: &Key) -> Answer {
+pub async fn get_with_key(port: u16, target: &str, key: &Key) -> HttpAnswer {
     let bearer = format!("Bearer {}", key.expose());
     let request = request("GET", target).header("authorization", bearer);
     ask(port, request.body(Full::default()).unwrap()).await
 }
 
-pub async fn post(port: u16, target: &str, body: impl Into<Bytes>) -> Answer {
+pub async fn post(port: u16, target: &str, body: impl Into<Bytes>) -> HttpAnswer {
     ask(
         port,
         request("POST", target)

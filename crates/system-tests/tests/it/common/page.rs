@@ -50,17 +50,17 @@ impl FakePage {
         }
     }
 
-    pub async fn says(&mut self, message: Value) {
-        self.sends(Message::text(message.to_string())).await;
+    pub async fn sends(&mut self, message: Value) {
+        self.sends_frame(Message::text(message.to_string())).await;
     }
 
     /// Anything, to a router that may have had enough.
-    pub async fn sends(&mut self, message: Message) {
+    pub async fn sends_frame(&mut self, message: Message) {
         let _ = soon("a message is sent", self.socket.send(message)).await;
     }
 
     /// The next message, or `None` when there is no connection any more. Answers pings.
-    pub async fn hear(&mut self) -> Option<Value> {
+    pub async fn receive(&mut self) -> Option<Value> {
         loop {
             match soon("a message", self.socket.next()).await?.ok()? {
                 Message::Text(text) => return Some(serde_json::from_str(&text).unwrap()),
@@ -72,7 +72,7 @@ impl FakePage {
     }
 
     /// What the first message of this kind says that came or comes. The others are kept.
-    pub async fn hears(&mut self, kind: &str) -> Value {
+    pub async fn receives(&mut self, kind: &str) -> Value {
         let of_kind = |message: &Value| match message {
             Value::String(name) if name == kind => Some(Value::Null),
             message => message.get(kind).cloned(),
@@ -84,7 +84,7 @@ impl FakePage {
             }
         }
         loop {
-            let message = self.hear().await.expect("closed instead of an answer");
+            let message = self.receive().await.expect("closed instead of an answer");
             if let Some(said) = of_kind(&message) {
                 return said;
             }
@@ -93,18 +93,18 @@ impl FakePage {
     }
 
     /// All that came until the router answers a probe, which it does in order.
-    pub async fn has_heard(&mut self) -> Vec<Value> {
-        self.says(json!({ "probe": 77 })).await;
-        assert_eq!(self.hears("probe").await, 77);
+    pub async fn received(&mut self) -> Vec<Value> {
+        self.sends(json!({ "probe": 77 })).await;
+        assert_eq!(self.receives("probe").await, 77);
         self.kept.drain(..).collect()
     }
 
     /// Takes control that is free; its epoch.
     pub async fn takes(&mut self) -> u64 {
-        let session = self.hears("car").await["session"].clone();
-        self.says(json!({ "control": "take" })).await;
+        let session = self.receives("car").await["session"].clone();
+        self.sends(json!({ "control": "take" })).await;
         loop {
-            let control = self.hears("control").await;
+            let control = self.receives("control").await;
             if control["driver"]["session"] == session {
                 return control["epoch"].as_u64().unwrap();
             }
@@ -113,14 +113,14 @@ impl FakePage {
 
     pub async fn presses(&mut self, epoch: u64, number: u64, command: &str, tick: u64) {
         let press = json!({ "epoch": epoch, "number": number });
-        self.says(json!({ "press": { "press": press, "command": command, "tick_ms": tick } }))
+        self.sends(json!({ "press": { "press": press, "command": command, "tick_ms": tick } }))
             .await;
     }
 
     /// Waits until the router has closed; what it said last.
     pub async fn is_closed(&mut self) -> Option<Value> {
         let mut last = None;
-        while let Some(message) = self.hear().await {
+        while let Some(message) = self.receive().await {
             last = Some(message);
         }
         last

@@ -26,16 +26,17 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use super::soon;
 
 /// One end of a WebSocket, and what it says and hears.
-pub struct Peer(pub WebSocketStream<Transport>);
+pub struct WebSocketPeer(pub WebSocketStream<Transport>);
 
-impl Peer {
+impl WebSocketPeer {
     /// Sends a message.
-    pub async fn say(&mut self, message: &impl Serialize) {
-        self.send(Message::Binary(encode(message).unwrap())).await;
+    pub async fn send(&mut self, message: &impl Serialize) {
+        self.send_frame(Message::Binary(encode(message).unwrap()))
+            .await;
     }
 
     /// Sends anything.
-    pub async fn send(&mut self, message: Message) {
+    pub async fn send_frame(&mut self, message: Message) {
         soon("a message is sent", self.0.send(message))
             .await
             .unwrap();
@@ -47,7 +48,7 @@ impl Peer {
     }
 
     /// The next message, or `None` when there is no connection any more. Answers pings.
-    pub async fn hear<M: DeserializeOwned>(&mut self) -> Option<M> {
+    pub async fn receive<M: DeserializeOwned>(&mut self) -> Option<M> {
         loop {
             match soon("a message", self.0.next()).await?.ok()? {
                 Message::Binary(bytes) => return Some(decode(&bytes).unwrap()),
@@ -67,7 +68,7 @@ impl Peer {
 }
 
 /// An inner by hand.
-pub struct FakeInner(pub Peer);
+pub struct FakeInner(pub WebSocketPeer);
 
 pub fn hello(identity: &str, service_port: u16) -> LinkHello {
     LinkHello {
@@ -88,7 +89,7 @@ pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<FakeInner, DialEr
         port: main_port,
     };
     let socket = dialer::dial(&router, LINK_PATH, key).await?;
-    Ok(FakeInner(Peer(socket)))
+    Ok(FakeInner(WebSocketPeer(socket)))
 }
 
 impl FakeInner {
@@ -100,7 +101,7 @@ impl FakeInner {
     /// An inner that has said this hello.
     pub async fn greeting(main_port: u16, hello: &LinkHello) -> Self {
         let mut inner = Self::silent(main_port).await;
-        inner.say(InnerToRouter::Hello(hello.clone())).await;
+        inner.send(InnerToRouter::Hello(hello.clone())).await;
         inner
     }
 
@@ -112,17 +113,17 @@ impl FakeInner {
         (inner, port)
     }
 
-    pub async fn say(&mut self, message: InnerToRouter) {
-        self.0.say(&message).await;
+    pub async fn send(&mut self, message: InnerToRouter) {
+        self.0.send(&message).await;
     }
 
-    pub async fn hear(&mut self) -> Option<RouterToInner> {
-        self.0.hear().await
+    pub async fn receive(&mut self) -> Option<RouterToInner> {
+        self.0.receive().await
     }
 
     /// Its name and service port.
     pub async fn is_welcomed(&mut self) -> (String, u16) {
-        match self.hear().await {
+        match self.receive().await {
             Some(RouterToInner::Welcome { name, service_port }) => (name.to_string(), service_port),
             other => panic!("no welcome: {other:?}"),
         }
@@ -131,7 +132,7 @@ impl FakeInner {
     /// Of which kind the router's refusal is, and its sentence.
     pub async fn is_rejected(&mut self) -> (Rejection, String) {
         loop {
-            match self.hear().await {
+            match self.receive().await {
                 Some(RouterToInner::Rejected { rejection, message }) => {
                     return (rejection, message);
                 }
@@ -144,7 +145,7 @@ impl FakeInner {
     /// The next run that the router asks for.
     pub async fn is_asked_to_run(&mut self) -> RunRequest {
         loop {
-            match self.hear().await {
+            match self.receive().await {
                 Some(RouterToInner::Run(request)) => return request,
                 Some(_) => {}
                 None => panic!("closed instead of a run"),
@@ -153,9 +154,9 @@ impl FakeInner {
     }
 
     /// Takes what waits for it, up to the cancel of a run.
-    pub async fn hears_cancel(&mut self) -> RunId {
+    pub async fn receives_cancel(&mut self) -> RunId {
         loop {
-            match self.hear().await {
+            match self.receive().await {
                 Some(RouterToInner::Cancel { run }) => return run,
                 Some(RouterToInner::Run(request)) => panic!("asked to run {request:?}"),
                 Some(_) => {}
@@ -165,16 +166,16 @@ impl FakeInner {
     }
 
     pub async fn starts(&mut self, run: RunId) {
-        self.say(InnerToRouter::Started { run }).await;
+        self.send(InnerToRouter::Started { run }).await;
     }
 
     pub async fn prints(&mut self, run: RunId, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
-        self.say(InnerToRouter::Output { run, bytes }).await;
+        self.send(InnerToRouter::Output { run, bytes }).await;
     }
 
     pub async fn finishes(&mut self, run: RunId) {
-        self.say(finished(run)).await;
+        self.send(finished(run)).await;
     }
 }
 
@@ -234,15 +235,15 @@ impl FakeRouter {
     }
 
     /// The next inner: upgraded, its hello heard, not welcomed.
-    pub async fn inner(&self) -> (Peer, LinkHello) {
+    pub async fn inner(&self) -> (WebSocketPeer, LinkHello) {
         let mut peer = self.upgraded().await;
-        match peer.hear().await {
+        match peer.receive().await {
             Some(InnerToRouter::Hello(hello)) => (peer, hello),
             other => panic!("no hello: {other:?}"),
         }
     }
 
-    pub async fn upgraded(&self) -> Peer {
+    pub async fn upgraded(&self) -> WebSocketPeer {
         let stream = self.connection().await;
         let _ = stream.set_nodelay(true);
         let stream = Transport::Plain(stream);
@@ -256,13 +257,13 @@ impl FakeRouter {
         };
         let limits = Some(websocket::limits());
         let upgrade = tokio_tungstenite::accept_hdr_async_with_config(stream, answer, limits);
-        Peer(soon("an upgrade", upgrade).await.unwrap())
+        WebSocketPeer(soon("an upgrade", upgrade).await.unwrap())
     }
 
     /// The next inner, welcomed.
-    pub async fn link(&self) -> Peer {
+    pub async fn link(&self) -> WebSocketPeer {
         let (mut peer, hello) = self.inner().await;
-        peer.say(&RouterToInner::Welcome {
+        peer.send(&RouterToInner::Welcome {
             name: hello.name,
             service_port: 9000,
         })

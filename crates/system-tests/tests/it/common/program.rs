@@ -14,14 +14,14 @@ use tokio::process::{Child, Command};
 use super::{PATIENCE, soon, until};
 
 /// A program that runs, in a folder that holds all it needs. Killed when it is dropped.
-pub struct Program {
+pub struct RunningProgram {
     child: Child,
-    out: Text,
-    errors: Text,
+    out: CollectedOutput,
+    errors: CollectedOutput,
 }
 
 /// What a program has written so far.
-type Text = Arc<Mutex<String>>;
+type CollectedOutput = Arc<Mutex<String>>;
 
 /// `p2p-router` in this folder.
 pub fn router(folder: &Path) -> Command {
@@ -98,7 +98,7 @@ pub fn command(program: &Path, folder: &Path) -> Command {
     command
 }
 
-impl Program {
+impl RunningProgram {
     pub fn start(command: &mut Command) -> Self {
         command
             .stdin(Stdio::null())
@@ -212,8 +212,8 @@ impl Program {
     }
 }
 
-fn collect(mut stream: impl AsyncRead + Unpin + Send + 'static) -> Text {
-    let text = Text::default();
+fn collect(mut stream: impl AsyncRead + Unpin + Send + 'static) -> CollectedOutput {
+    let text = CollectedOutput::default();
     let end = text.clone();
     tokio::spawn(async move {
         let mut buffer = vec![0; 4096];
@@ -226,17 +226,17 @@ fn collect(mut stream: impl AsyncRead + Unpin + Send + 'static) -> Text {
 }
 
 /// What a program that ends by itself leaves.
-pub struct Ended {
+pub struct ProgramResult {
     pub code: Option<i32>,
     pub out: String,
     pub errors: String,
 }
 
 /// Runs a program to its end.
-pub async fn run(command: &mut Command) -> Ended {
+pub async fn run(command: &mut Command) -> ProgramResult {
     let output = soon("the program's end", command.kill_on_drop(true).output());
     let output = output.await.unwrap();
-    Ended {
+    ProgramResult {
         code: output.status.code(),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         errors: String::from_utf8_lossy(&output.stderr).into_owned(),

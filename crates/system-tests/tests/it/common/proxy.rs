@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What becomes of the bytes that go one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flow {
+enum ByteFlow {
     /// They are passed on.
     Open,
     /// They wait.
@@ -24,14 +24,14 @@ enum Flow {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum ProxyDirection {
     ToRouter,
     ToInner,
 }
 
 /// What all connections suffer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Weather {
+pub struct NetworkFaults {
     /// Each piece comes this much later.
     pub delay: Duration,
     /// And up to this much more.
@@ -48,7 +48,7 @@ pub struct Weather {
     pub spares: usize,
 }
 
-impl Weather {
+impl NetworkFaults {
     /// How long a piece of so many bytes takes.
     fn pause(self, length: usize) -> Duration {
         let jitter = match self.jitter {
@@ -90,26 +90,26 @@ fn rand_u16() -> u16 {
 }
 
 /// One connection through the proxy.
-struct Line {
-    to_router: watch::Sender<Flow>,
-    to_inner: watch::Sender<Flow>,
+struct ProxiedConnection {
+    to_router: watch::Sender<ByteFlow>,
+    to_inner: watch::Sender<ByteFlow>,
     cut: CancellationToken,
 }
 
 #[derive(Default)]
-struct Shared {
-    lines: Mutex<Vec<Line>>,
+struct ProxyState {
+    lines: Mutex<Vec<ProxiedConnection>>,
     refuses: AtomicBool,
     /// What is cut ends with a reset.
     resets: AtomicBool,
-    weather: Mutex<Weather>,
+    faults: Mutex<NetworkFaults>,
     /// Little fits into it.
     is_narrow: bool,
 }
 
 pub struct Proxy {
     port: u16,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyState>,
     _end: DropGuard,
 }
 
@@ -129,9 +129,9 @@ impl Proxy {
         let end = CancellationToken::new();
         let proxy = Self {
             port: listener.local_addr().unwrap().port(),
-            shared: Arc::new(Shared {
+            shared: Arc::new(ProxyState {
                 is_narrow,
-                ..Shared::default()
+                ..ProxyState::default()
             }),
             _end: end.clone().drop_guard(),
         };
@@ -146,22 +146,28 @@ impl Proxy {
 
     /// The connections that there are go silent, both ways. New ones are served.
     pub fn silence(&self) {
-        self.set(Flow::Silent, &[Way::ToRouter, Way::ToInner]);
+        self.set(
+            ByteFlow::Silent,
+            &[ProxyDirection::ToRouter, ProxyDirection::ToInner],
+        );
     }
 
     /// As [`silence`](Self::silence), one way only.
-    pub fn silence_way(&self, way: Way) {
-        self.set(Flow::Silent, &[way]);
+    pub fn silence_way(&self, direction: ProxyDirection) {
+        self.set(ByteFlow::Silent, &[direction]);
     }
 
     /// What goes this way waits, on the connections that there are.
-    pub fn hold(&self, way: Way) {
-        self.set(Flow::Held, &[way]);
+    pub fn hold(&self, direction: ProxyDirection) {
+        self.set(ByteFlow::Held, &[direction]);
     }
 
     /// What waited goes on.
     pub fn release(&self) {
-        self.set(Flow::Open, &[Way::ToRouter, Way::ToInner]);
+        self.set(
+            ByteFlow::Open,
+            &[ProxyDirection::ToRouter, ProxyDirection::ToInner],
+        );
     }
 
     /// Closes the connections that there are.
@@ -178,8 +184,8 @@ impl Proxy {
     }
 
     /// What becomes of all bytes from now on.
-    pub fn weather(&self, weather: Weather) {
-        *self.shared.weather.lock().unwrap() = weather;
+    pub fn faults(&self, faults: NetworkFaults) {
+        *self.shared.faults.lock().unwrap() = faults;
     }
 
     /// Whether new connections are closed at once.
@@ -187,19 +193,19 @@ impl Proxy {
         self.shared.refuses.store(refuses, Ordering::SeqCst);
     }
 
-    fn set(&self, flow: Flow, ways: &[Way]) {
+    fn set(&self, flow: ByteFlow, directions: &[ProxyDirection]) {
         for line in self.shared.lines.lock().unwrap().iter() {
-            for way in ways {
-                match way {
-                    Way::ToRouter => line.to_router.send_replace(flow),
-                    Way::ToInner => line.to_inner.send_replace(flow),
+            for direction in directions {
+                match direction {
+                    ProxyDirection::ToRouter => line.to_router.send_replace(flow),
+                    ProxyDirection::ToInner => line.to_inner.send_replace(flow),
                 };
             }
         }
     }
 }
 
-async fn accept(listener: TcpListener, target: u16, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, target: u16, shared: Arc<ProxyState>) {
     let mut all = tokio::task::JoinSet::new();
     loop {
         let (inner, _) = listener.accept().await.unwrap();
@@ -214,12 +220,12 @@ async fn accept(listener: TcpListener, target: u16, shared: Arc<Shared>) {
             continue;
         };
         let _ = (inner.set_nodelay(true), router.set_nodelay(true));
-        let line = Line {
-            to_router: watch::Sender::new(Flow::Open),
-            to_inner: watch::Sender::new(Flow::Open),
+        let line = ProxiedConnection {
+            to_router: watch::Sender::new(ByteFlow::Open),
+            to_inner: watch::Sender::new(ByteFlow::Open),
             cut: CancellationToken::new(),
         };
-        let ways = (line.to_router.subscribe(), line.to_inner.subscribe());
+        let directions = (line.to_router.subscribe(), line.to_inner.subscribe());
         let cut = line.cut.clone();
         shared.lines.lock().unwrap().push(line);
         let shared = shared.clone();
@@ -229,18 +235,18 @@ async fn accept(listener: TcpListener, target: u16, shared: Arc<Shared>) {
             let passing = async {
                 tokio::join!(
                     pump(
-                        Way::ToRouter,
+                        ProxyDirection::ToRouter,
                         &mut inner_in,
                         &mut router_out,
-                        ways.0,
-                        &shared.weather
+                        directions.0,
+                        &shared.faults
                     ),
                     pump(
-                        Way::ToInner,
+                        ProxyDirection::ToInner,
                         &mut router_in,
                         &mut inner_out,
-                        ways.1,
-                        &shared.weather
+                        directions.1,
+                        &shared.faults
                     ),
                 );
             };
@@ -256,16 +262,16 @@ async fn accept(listener: TcpListener, target: u16, shared: Arc<Shared>) {
 
 /// Passes bytes on as the flow has it. An end that comes while it is silent is kept back too.
 async fn pump(
-    way: Way,
+    direction: ProxyDirection,
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
-    mut flow: watch::Receiver<Flow>,
-    weather: &Mutex<Weather>,
+    mut flow: watch::Receiver<ByteFlow>,
+    faults: &Mutex<NetworkFaults>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     let mut passed = 0;
     loop {
-        let is_flowing = |flow: &Flow| *flow != Flow::Held;
+        let is_flowing = |flow: &ByteFlow| *flow != ByteFlow::Held;
         if flow.wait_for(is_flowing).await.is_err() {
             return;
         }
@@ -277,23 +283,23 @@ async fn pump(
             return;
         };
         match (now, read) {
-            (Flow::Silent, 0) => return std::future::pending().await,
-            (Flow::Silent, _) => {}
+            (ByteFlow::Silent, 0) => return std::future::pending().await,
+            (ByteFlow::Silent, _) => {}
             (_, 0) => {
                 let _ = to.shutdown().await;
                 return;
             }
             (_, length) => {
-                let weather = *weather.lock().unwrap();
-                if weather != Weather::default() {
-                    tokio::time::sleep(weather.pause(length)).await;
+                let faults = *faults.lock().unwrap();
+                if faults != NetworkFaults::default() {
+                    tokio::time::sleep(faults.pause(length)).await;
                 }
-                weather.flip(passed, &mut buffer[..length]);
+                faults.flip(passed, &mut buffer[..length]);
                 passed += length;
-                if weather.is_garbled {
+                if faults.is_garbled {
                     buffer[..length.min(2)].fill(0xff);
                 }
-                let times = if weather.is_doubled && way == Way::ToInner {
+                let times = if faults.is_doubled && direction == ProxyDirection::ToInner {
                     2
                 } else {
                     1

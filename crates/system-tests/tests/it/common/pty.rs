@@ -18,16 +18,16 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A terminal with the real program in it.
-pub struct Pty {
+pub struct TestTerminal {
     pub child: Child,
     keys: Option<OwnedFd>,
     shown: Arc<Mutex<Vec<u8>>>,
-    screen: Arc<Mutex<screen::Screen>>,
+    screen: Arc<Mutex<screen::TerminalScreen>>,
     gone: Arc<AtomicBool>,
     stalled: Arc<AtomicBool>,
 }
 
-impl Pty {
+impl TestTerminal {
     /// Starts a program in a terminal of this size; `kitty`: one that grants flags.
     pub fn start(program: &Command, kitty: bool, (columns, rows): (u16, u16)) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
@@ -66,7 +66,7 @@ impl Pty {
             child,
             keys: Some(ours),
             shown,
-            screen: Arc::new(Mutex::new(screen::Screen::new(columns, rows))),
+            screen: Arc::new(Mutex::new(screen::TerminalScreen::new(columns, rows))),
             gone,
             stalled: Arc::default(),
         };
@@ -192,7 +192,7 @@ impl Pty {
     }
 }
 
-impl Drop for Pty {
+impl Drop for TestTerminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

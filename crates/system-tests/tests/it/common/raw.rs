@@ -8,22 +8,22 @@ use hyper::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Answer, soon};
+use super::{HttpAnswer, soon};
 
 /// One connection of a caller.
-pub struct Caller {
+pub struct RawCaller {
     pub stream: TcpStream,
     read: Vec<u8>,
 }
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum ConnectionEnd {
     Closed,
     Reset,
 }
 
-impl Caller {
+impl RawCaller {
     pub async fn connect(port: u16) -> Self {
         Self::new(
             TcpStream::connect((Ipv4Addr::LOCALHOST, port))
@@ -43,18 +43,18 @@ impl Caller {
     /// A connection on which this was sent.
     pub async fn saying(port: u16, bytes: impl AsRef<[u8]>) -> Self {
         let mut caller = Self::connect(port).await;
-        caller.say(bytes).await;
+        caller.send(bytes).await;
         caller
     }
 
     /// Sends this, as far as the other end takes it.
-    pub async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = soon("the words are taken", self.stream.write_all(bytes.as_ref())).await;
     }
 
     /// Sends a whole GET and reads its answer.
-    pub async fn get(&mut self, target: &str) -> Answer {
-        self.say(format!("GET {target} HTTP/1.1\r\nHost: car\r\n\r\n"))
+    pub async fn get(&mut self, target: &str) -> HttpAnswer {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: car\r\n\r\n"))
             .await;
         self.answer().await
     }
@@ -72,12 +72,12 @@ impl Caller {
     }
 
     /// The next answer, whole or broken.
-    pub async fn answer(&mut self) -> Answer {
+    pub async fn answer(&mut self) -> HttpAnswer {
         self.try_answer().await.expect("an answer, not the end")
     }
 
     /// The next answer, if one begins.
-    pub async fn try_answer(&mut self) -> Option<Answer> {
+    pub async fn try_answer(&mut self) -> Option<HttpAnswer> {
         let head = self.take_until(b"\r\n\r\n").await?;
         let head = String::from_utf8(head).unwrap();
         let mut lines = head.trim_end().split("\r\n");
@@ -85,7 +85,7 @@ impl Caller {
         assert!(first.starts_with("HTTP/1."), "{head}");
         let status = StatusCode::from_bytes(&first.as_bytes()[9..12]).unwrap();
         let headers = headers(lines);
-        let mut answer = Answer {
+        let mut answer = HttpAnswer {
             status,
             headers,
             body: Vec::new().into(),
@@ -103,12 +103,12 @@ impl Caller {
         } else if !status.is_informational() && status != StatusCode::NO_CONTENT {
             let (body, ending) = self.end().await;
             answer.body = body.into();
-            answer.complete = ending == Ending::Closed;
+            answer.complete = ending == ConnectionEnd::Closed;
         }
         Some(answer)
     }
 
-    async fn chunks(&mut self, answer: &mut Answer) {
+    async fn chunks(&mut self, answer: &mut HttpAnswer) {
         let mut body = Vec::new();
         answer.complete = false;
         while let Some(line) = self.take_until(b"\r\n").await {
@@ -135,7 +135,7 @@ impl Caller {
     }
 
     /// All that comes until the connection's end, and which end that is.
-    pub async fn end(&mut self) -> (Vec<u8>, Ending) {
+    pub async fn end(&mut self) -> (Vec<u8>, ConnectionEnd) {
         let ending = loop {
             if let Err(ending) = self.more().await {
                 break ending;
@@ -153,11 +153,11 @@ impl Caller {
         }
     }
 
-    async fn more(&mut self) -> Result<(), Ending> {
+    async fn more(&mut self) -> Result<(), ConnectionEnd> {
         match soon("more of an answer", self.stream.read_buf(&mut self.read)).await {
-            Ok(0) => Err(Ending::Closed),
+            Ok(0) => Err(ConnectionEnd::Closed),
             Ok(_) => Ok(()),
-            Err(_) => Err(Ending::Reset),
+            Err(_) => Err(ConnectionEnd::Reset),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::iter::repeat_n;
 
 /// The picture: rows of cells. Behind a wide character stands an empty cell.
-pub struct Screen {
+pub struct TerminalScreen {
     rows: Vec<Vec<String>>,
     row: usize,
     column: usize,
@@ -12,7 +12,7 @@ pub struct Screen {
     rest: Vec<u8>,
 }
 
-impl Screen {
+impl TerminalScreen {
     pub fn new(columns: u16, rows: u16) -> Self {
         let mut screen = Self {
             rows: Vec::new(),

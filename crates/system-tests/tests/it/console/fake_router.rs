@@ -23,7 +23,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a router tells by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
+enum RouterBehavior {
     Quiet,
     /// So many events a second.
     Feeds(u64),
@@ -43,33 +43,33 @@ pub struct FakeRouter {
 
 impl FakeRouter {
     pub async fn start() -> Self {
-        Self::of(Manner::Quiet).await
+        Self::of(RouterBehavior::Quiet).await
     }
 
     /// One that greets with a message that nobody here knows.
     pub async fn of_another_version() -> Self {
-        Self::of(Manner::Foreign).await
+        Self::of(RouterBehavior::Foreign).await
     }
 
     /// One that is dead once control was taken: it reads no more, and keeps the connection.
     pub async fn that_dies() -> Self {
-        Self::of(Manner::Dead).await
+        Self::of(RouterBehavior::Dead).await
     }
 
     /// One whose feed has so many events a second: runs that begin and end with output.
     pub async fn with_feed(a_second: u64) -> Self {
-        Self::of(Manner::Feeds(a_second)).await
+        Self::of(RouterBehavior::Feeds(a_second)).await
     }
 
-    async fn of(manner: Manner) -> Self {
+    async fn of(behavior: RouterBehavior) -> Self {
         let fed = Arc::new(AtomicU64::new(0));
         let counter = fed.clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (told, messages) = mpsc::unbounded_channel();
+        let (received, messages) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, told.clone(), manner, counter.clone()));
+                tokio::spawn(serve(stream, received.clone(), behavior, counter.clone()));
             }
         });
         Self {
@@ -108,8 +108,8 @@ impl FakeRouter {
 
 async fn serve(
     stream: TcpStream,
-    told: mpsc::UnboundedSender<(ConsoleToRouter, Instant)>,
-    manner: Manner,
+    received: mpsc::UnboundedSender<(ConsoleToRouter, Instant)>,
+    behavior: RouterBehavior,
     fed: Arc<AtomicU64>,
 ) {
     #[expect(clippy::result_large_err, reason = "tungstenite's own type")]
@@ -123,15 +123,15 @@ async fn serve(
     let Ok(socket) = tokio_tungstenite::accept_hdr_async(stream, protocol).await else {
         return;
     };
-    if manner == Manner::Foreign {
+    if behavior == RouterBehavior::Foreign {
         let mut socket = socket;
         let unknown = b"\xa5hallo"[..].into();
         let _ = socket.send(Message::Binary(unknown)).await;
         while let Some(Ok(_)) = socket.next().await {}
         return;
     }
-    let a_second = match manner {
-        Manner::Feeds(a_second) => a_second,
+    let a_second = match behavior {
+        RouterBehavior::Feeds(a_second) => a_second,
         _ => 0,
     };
     let mut socket: MessageSocket<_, RouterToConsole, ConsoleToRouter> = MessageSocket::new(socket);
@@ -201,8 +201,9 @@ async fn serve(
             }
             _ => {}
         }
-        let dies = manner == Manner::Dead && matches!(message, ConsoleToRouter::Control { .. });
-        let _ = told.send((message, Instant::now()));
+        let dies =
+            behavior == RouterBehavior::Dead && matches!(message, ConsoleToRouter::Control { .. });
+        let _ = received.send((message, Instant::now()));
         if dies {
             std::future::pending::<()>().await;
         }

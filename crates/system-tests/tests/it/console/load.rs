@@ -4,11 +4,11 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use p2p_shared::protocol::ConsoleToRouter as Said;
+use p2p_shared::protocol::ConsoleToRouter;
 
 use super::fake_router::{FakeRouter, program};
 use crate::common::procfs;
-use crate::common::pty::Pty;
+use crate::common::pty::TestTerminal;
 
 const EVENTS_A_SECOND: u64 = 5_000;
 
@@ -22,7 +22,7 @@ fn use_of(id: u32) -> (u64, Duration) {
 async fn five_thousand_events_a_second_leave_it_alive_and_bounded() {
     let seconds = std::env::var("P2P_LOAD_SECONDS").map_or(3, |text| text.parse().unwrap());
     let mut router = FakeRouter::with_feed(EVENTS_A_SECOND).await;
-    let terminal = Pty::start(&program(router.port, &["--link", "car"]), true, (120, 40));
+    let terminal = TestTerminal::start(&program(router.port, &["--link", "car"]), true, (120, 40));
     router.next().await;
     terminal.sees("VIEW").await;
     tokio::time::sleep(Duration::from_millis(700)).await;
@@ -37,7 +37,7 @@ async fn five_thousand_events_a_second_leave_it_alive_and_bounded() {
         }
         let pressed = Instant::now();
         terminal.send(b" ");
-        assert!(matches!(router.next().await, Said::Stop { .. }));
+        assert!(matches!(router.next().await, ConsoleToRouter::Stop { .. }));
         took.push(pressed.elapsed());
         memory.push(use_of(terminal.id()).0);
         tokio::time::sleep(Duration::from_millis(97)).await;

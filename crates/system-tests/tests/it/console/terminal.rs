@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_shared::protocol::{ConsoleToRouter as Said, ControlRequest};
+use p2p_shared::protocol::{ConsoleToRouter, ControlRequest};
 use rustix::process::Signal;
 
 use super::fake_router::{FakeRouter, program};
-use crate::common::pty::Pty;
+use crate::common::pty::TestTerminal;
 
 /// kitty's up arrow: pressed, repeated, released. Others send only the last.
 const DOWN: &[u8] = b"\x1b[1;1:1A";
@@ -19,11 +19,11 @@ const SIZE: (u16, u16) = (100, 32);
 const REPEATS: Duration = Duration::from_millis(33);
 
 /// A console that may drive by now: its first picture is there for half a second.
-async fn ready(router: &mut FakeRouter, kitty: bool) -> Pty {
-    let terminal = Pty::start(&program(router.port, &["--link", "car"]), kitty, SIZE);
+async fn ready(router: &mut FakeRouter, kitty: bool) -> TestTerminal {
+    let terminal = TestTerminal::start(&program(router.port, &["--link", "car"]), kitty, SIZE);
     assert!(matches!(
         router.next().await,
-        Said::Hello {
+        ConsoleToRouter::Hello {
             readonly: false,
             ..
         }
@@ -33,22 +33,22 @@ async fn ready(router: &mut FakeRouter, kitty: bool) -> Pty {
     terminal
 }
 
-async fn driving(router: &mut FakeRouter) -> Pty {
+async fn driving(router: &mut FakeRouter) -> TestTerminal {
     let terminal = ready(router, true).await;
     terminal.send(DOWN);
     assert!(matches!(
         router.next().await,
-        Said::Control {
+        ConsoleToRouter::Control {
             wish: ControlRequest::Take,
             ..
         }
     ));
-    assert!(matches!(router.next().await, Said::Press { .. }));
+    assert!(matches!(router.next().await, ConsoleToRouter::Press { .. }));
     terminal
 }
 
 /// The terminal is as it was: flags off, mouse off, the first screen, the cursor.
-fn assert_restored(terminal: &Pty) {
+fn assert_restored(terminal: &TestTerminal) {
     let shown = terminal.shown();
     let end = shown
         .rfind("\x1b[?1049l")
@@ -74,11 +74,14 @@ async fn kitty_a_held_arrow_is_one_press_with_heartbeats_and_one_release() {
     terminal.send(UP);
     let said = router.until_silent(Duration::from_millis(500)).await;
     let (last, renewals) = said.split_last().unwrap();
-    assert!(matches!(last.0, Said::Release { .. }), "{said:?}");
+    assert!(
+        matches!(last.0, ConsoleToRouter::Release { .. }),
+        "{said:?}"
+    );
     assert!(
         renewals
             .iter()
-            .all(|(m, _)| matches!(m, Said::Renew { .. })),
+            .all(|(m, _)| matches!(m, ConsoleToRouter::Renew { .. })),
         "{said:?}"
     );
     assert!(renewals.len() >= 8, "{}", renewals.len());
@@ -91,9 +94,9 @@ async fn legacy_a_tap_is_a_pulse_and_the_header_says_why() {
     let terminal = ready(&mut router, false).await;
     terminal.send(LEGACY);
     let said = router.until_silent(Duration::from_millis(600)).await;
-    let at = |wanted: fn(&Said) -> bool| said.iter().find(|(m, _)| wanted(m)).unwrap().1;
-    let press = at(|m| matches!(m, Said::Press { .. }));
-    let release = at(|m| matches!(m, Said::Release { .. }));
+    let at = |wanted: fn(&ConsoleToRouter) -> bool| said.iter().find(|(m, _)| wanted(m)).unwrap().1;
+    let press = at(|m| matches!(m, ConsoleToRouter::Press { .. }));
+    let release = at(|m| matches!(m, ConsoleToRouter::Release { .. }));
     let pulse = release - press;
     assert!(
         pulse > Duration::from_millis(240) && pulse < Duration::from_millis(400),
@@ -114,12 +117,15 @@ async fn q_and_sigterm_stop_give_control_back_and_restore_the_terminal() {
         }
         assert_eq!(terminal.end().await, Some(code));
         let said = router.until_silent(Duration::from_millis(300)).await;
-        let has = |wanted: fn(&Said) -> bool| said.iter().any(|(m, _)| wanted(m));
-        assert!(has(|m| matches!(m, Said::Stop { .. })), "{said:?}");
+        let has = |wanted: fn(&ConsoleToRouter) -> bool| said.iter().any(|(m, _)| wanted(m));
+        assert!(
+            has(|m| matches!(m, ConsoleToRouter::Stop { .. })),
+            "{said:?}"
+        );
         assert!(
             has(|m| matches!(
                 m,
-                Said::Control {
+                ConsoleToRouter::Control {
                     wish: ControlRequest::Release,
                     ..
                 }
@@ -138,7 +144,8 @@ async fn a_terminal_that_goes_away_ends_the_program_and_stops_the_car() {
     assert!(terminal.end().await.is_some());
     let said = router.until_silent(Duration::from_millis(300)).await;
     assert!(
-        said.iter().any(|(m, _)| matches!(m, Said::Stop { .. })),
+        said.iter()
+            .any(|(m, _)| matches!(m, ConsoleToRouter::Stop { .. })),
         "{said:?}"
     );
 }
@@ -158,10 +165,16 @@ async fn keys_that_waited_while_it_was_stopped_move_nothing() {
     terminal.signal(Signal::CONT);
     let said = router.until_silent(Duration::from_millis(800)).await;
     assert!(
-        said.iter().any(|(m, _)| matches!(m, Said::Stop { .. })),
+        said.iter()
+            .any(|(m, _)| matches!(m, ConsoleToRouter::Stop { .. })),
         "{said:?}"
     );
-    let moves = |m: &Said| matches!(m, Said::Press { .. } | Said::Renew { .. });
+    let moves = |m: &ConsoleToRouter| {
+        matches!(
+            m,
+            ConsoleToRouter::Press { .. } | ConsoleToRouter::Renew { .. }
+        )
+    };
     assert!(
         !said.iter().any(|(m, at)| moves(m) && *at > continued),
         "{said:?}"
@@ -180,7 +193,10 @@ async fn a_viewers_space_that_waited_while_it_was_stopped_still_stops_the_car() 
     tokio::time::sleep(Duration::from_millis(500)).await;
     terminal.signal(Signal::CONT);
     let said = router.until_silent(Duration::from_millis(500)).await;
-    assert!(matches!(&said[..], [(Said::Stop { .. }, _)]), "{said:?}");
+    assert!(
+        matches!(&said[..], [(ConsoleToRouter::Stop { .. }, _)]),
+        "{said:?}"
+    );
 }
 
 #[tokio::test]
@@ -212,7 +228,8 @@ async fn a_megabyte_of_paste_moves_nothing_and_the_program_lives() {
 #[tokio::test]
 async fn too_small_drives_nothing_and_quits() {
     let mut router = FakeRouter::start().await;
-    let mut terminal = Pty::start(&program(router.port, &["--link", "car"]), true, (10, 3));
+    let mut terminal =
+        TestTerminal::start(&program(router.port, &["--link", "car"]), true, (10, 3));
     router.next().await;
     terminal.await_text("VIEW").await;
     tokio::time::sleep(Duration::from_millis(700)).await;
@@ -224,7 +241,7 @@ async fn too_small_drives_nothing_and_quits() {
             .is_empty()
     );
     terminal.send(b" ");
-    assert!(matches!(router.next().await, Said::Stop { .. }));
+    assert!(matches!(router.next().await, ConsoleToRouter::Stop { .. }));
     terminal.send(b"q");
     assert_eq!(terminal.end().await, Some(0));
 }
@@ -246,7 +263,10 @@ async fn ends_when_stuck(signal: Signal, code: i32) {
         tokio::time::sleep(Duration::from_millis(40)).await;
     }
     let said = router.until_silent(Duration::from_millis(300)).await;
-    assert!(said.iter().any(|(m, _)| matches!(m, Said::Release { .. })));
+    assert!(
+        said.iter()
+            .any(|(m, _)| matches!(m, ConsoleToRouter::Release { .. }))
+    );
     terminal.signal(signal);
     assert_eq!(terminal.end().await, Some(code));
 }
@@ -256,7 +276,10 @@ async fn a_second_control_c_ends_it_at_once() {
     let mut router = FakeRouter::that_dies().await;
     let mut terminal = ready(&mut router, true).await;
     terminal.send(b"a");
-    assert!(matches!(router.next().await, Said::Control { .. }));
+    assert!(matches!(
+        router.next().await,
+        ConsoleToRouter::Control { .. }
+    ));
     // A dead router is waited for; whoever does not wait says so again.
     terminal.send(b"\x03");
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -6,9 +6,9 @@ use p2p_inner::Inner;
 use p2p_shared::protocol::{InnerToRouter, Refusal, RouterToInner};
 use p2p_shared::timing;
 
-use super::stand::by_way_of;
+use super::fixture::by_way_of;
 use crate::common::peer::{FakeInner, FakeRouter, run_request};
-use crate::common::proxy::{Proxy, Way};
+use crate::common::proxy::{Proxy, ProxyDirection};
 use crate::common::{World, get, link_down, link_up};
 
 /// Passes messages on between an inner and its router, and keeps each run back for this long.
@@ -18,8 +18,8 @@ async fn delay_runs(fake: FakeRouter, main_port: u16, delay: Duration) {
     let mut router = FakeInner::greeting(main_port, &hello).await;
     loop {
         tokio::select! {
-            Some(message) = inner.hear::<InnerToRouter>() => router.say(message).await,
-            Some(message) = router.hear() => {
+            Some(message) = inner.receive::<InnerToRouter>() => router.send(message).await,
+            Some(message) = router.receive() => {
                 if matches!(message, RouterToInner::Run(_)) {
                     let until = tokio::time::sleep(delay);
                     tokio::select! {
@@ -28,7 +28,7 @@ async fn delay_runs(fake: FakeRouter, main_port: u16, delay: Duration) {
                         () = inner.stay() => {}
                     }
                 }
-                inner.say(&message).await;
+                inner.send(&message).await;
             }
             else => return,
         }
@@ -59,7 +59,7 @@ async fn a_run_that_reaches_the_car_after_its_caller_was_told_of_the_loss_is_not
     world.script("hello", "echo hello");
     let proxy = Proxy::to(world.main_port()).await;
     let (inner, port) = world.inner_with(by_way_of(&world, proxy.port())).await;
-    proxy.hold(Way::ToInner);
+    proxy.hold(ProxyDirection::ToInner);
     let answer = get(port, "/cgi?command=touch").await;
     assert_eq!(answer.verdict(), (502, "unknown"));
     // The run waits in the proxy, and behind it the end of the link.
@@ -82,11 +82,12 @@ async fn a_run_id_that_comes_twice_is_run_once() {
     let _inner = Inner::start(by_way_of(&world, router.port)).unwrap();
     let mut link = router.link().await;
     for _ in 0..2 {
-        link.say(&RouterToInner::Run(run_request(7, "count"))).await;
+        link.send(&RouterToInner::Run(run_request(7, "count")))
+            .await;
     }
     let (mut finished, mut refusals) = (0, Vec::new());
     while finished == 0 || refusals.is_empty() {
-        match link.hear().await {
+        match link.receive().await {
             Some(InnerToRouter::Finished { .. } | InnerToRouter::Answered { .. }) => finished += 1,
             Some(InnerToRouter::Refused { refusal, .. }) => refusals.push(refusal),
             Some(_) => {}
@@ -97,8 +98,9 @@ async fn a_run_id_that_comes_twice_is_run_once() {
     // Over another link, too.
     drop(link);
     let mut link = router.link().await;
-    link.say(&RouterToInner::Run(run_request(7, "count"))).await;
-    let answer = link.hear().await;
+    link.send(&RouterToInner::Run(run_request(7, "count")))
+        .await;
+    let answer = link.receive().await;
     assert!(
         matches!(
             answer,

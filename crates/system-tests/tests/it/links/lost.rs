@@ -5,8 +5,8 @@ use std::time::Instant;
 use p2p_inner::Config;
 use p2p_shared::timing;
 
-use super::stand::{by_way_of, stuck_inner};
-use crate::common::proxy::{Proxy, Way};
+use super::fixture::{by_way_of, stuck_inner};
+use crate::common::proxy::{Proxy, ProxyDirection};
 use crate::common::{
     self, PATIENCE, World, answered, asking, away, get, inner_config, link_down, link_up, until,
     until_so,
@@ -65,12 +65,12 @@ async fn a_silent_link_with_an_open_run_is_found_dead_soon() {
 
 #[tokio::test]
 async fn a_link_that_is_silent_towards_the_router_only_is_found_dead_too() {
-    found_dead(|proxy| proxy.silence_way(Way::ToRouter)).await;
+    found_dead(|proxy| proxy.silence_way(ProxyDirection::ToRouter)).await;
 }
 
 #[tokio::test]
 async fn a_link_that_is_silent_towards_the_inner_only_is_found_dead_too() {
-    found_dead(|proxy| proxy.silence_way(Way::ToInner)).await;
+    found_dead(|proxy| proxy.silence_way(ProxyDirection::ToInner)).await;
 }
 
 #[tokio::test]

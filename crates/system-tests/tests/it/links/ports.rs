@@ -8,7 +8,7 @@ use p2p_shared::protocol::{Rejection, RouterToInner};
 use p2p_shared::timing;
 use tokio::net::TcpStream;
 
-use super::stand::by_way_of;
+use super::fixture::by_way_of;
 use crate::common::peer::{FakeInner, FakeRouter, hello};
 use crate::common::proxy::Proxy;
 use crate::common::{
@@ -116,7 +116,7 @@ async fn an_old_link_is_told_who_replaced_it_and_closed() {
         sentence.contains("two inners need two keys, or two ports"),
         "{sentence}"
     );
-    assert_eq!(old.hear().await, None);
+    assert_eq!(old.receive().await, None);
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn two_inners_that_fight_over_a_port_are_both_told() {
     let mut takeovers = 0;
     let refused = loop {
         let mut rival = FakeInner::greeting(world.main_port(), &hello("twins", port)).await;
-        match rival.hear().await {
+        match rival.receive().await {
             Some(RouterToInner::Welcome { .. }) => {
                 takeovers += 1;
                 assert_eq!(holder.is_rejected().await.0, Rejection::TakenOver);
@@ -165,7 +165,7 @@ async fn two_inners_that_fight_over_a_port_are_both_told() {
     assert_eq!(takeovers, 3);
     assert_eq!(refused.0, Rejection::Contended);
     assert!(refused.1.contains("another key or another port"));
-    let told = holder.hear().await;
+    let told = holder.receive().await;
     assert_eq!(told, Some(RouterToInner::Notice { message: refused.1 }));
     let run = asking(port, "/cgi?command=a");
     let asked = holder.is_asked_to_run().await;

@@ -9,11 +9,11 @@ use p2p_shared::protocol::{
 };
 use p2p_shared::timing;
 
-use super::stand::{by_way_of, stuck_inner};
+use super::fixture::{by_way_of, stuck_inner};
 use crate::common::console::FakeConsole;
 use crate::common::peer::{FakeInner, FakeRouter, dial, hello, run_request};
 use crate::common::proxy::Proxy;
-use crate::common::raw::Caller;
+use crate::common::raw::RawCaller;
 use crate::common::{
     ReservedPort, World, answered, asking, away, get, inner_config, link_down, link_up, local,
     router_config, soon, until_so,
@@ -82,7 +82,7 @@ async fn a_router_that_ends_lets_a_consoles_run_end_too() {
         arguments: Vec::new(),
         for_ms: None,
     };
-    console.say(run).await;
+    console.send(run).await;
     let asked = inner.is_asked_to_run().await;
     inner.starts(asked.run).await;
     let main = world.main_port();
@@ -92,7 +92,10 @@ async fn a_router_that_ends_lets_a_consoles_run_end_too() {
     })
     .await;
     inner.finishes(asked.run).await;
-    while !matches!(console.is_told(1).await, SendEvent::Finished { .. }) {}
+    while !matches!(
+        console.receives_send_event(1).await,
+        SendEvent::Finished { .. }
+    ) {}
     soon("the router's end", end).await.unwrap();
 }
 
@@ -109,8 +112,8 @@ async fn an_inner_that_says_hello_to_a_router_that_ends_is_sent_away() {
         get(main, "/healthz").await.status == 503
     })
     .await;
-    late.say(InnerToRouter::Hello(hello("late", 0))).await;
-    let sent_away = late.hear().await;
+    late.send(InnerToRouter::Hello(hello("late", 0))).await;
+    let sent_away = late.receive().await;
     assert!(
         matches!(sent_away, Some(RouterToInner::GoAway { .. })),
         "{sent_away:?}"
@@ -119,7 +122,7 @@ async fn an_inner_that_says_hello_to_a_router_that_ends_is_sent_away() {
     busy.starts(asked.run).await;
     busy.finishes(asked.run).await;
     assert_eq!(answered(run).await.verdict(), (200, "yes"));
-    let sent_away = busy.hear().await;
+    let sent_away = busy.receive().await;
     assert!(
         matches!(sent_away, Some(RouterToInner::GoAway { .. })),
         "{sent_away:?}"
@@ -187,13 +190,14 @@ async fn a_run_that_crosses_the_news_of_a_restart_is_refused_and_not_lost() {
     let inner = Inner::start(by_way_of(&world, router.port)).unwrap();
     let mut link = router.link().await;
     link_up(&inner).await;
-    let stands = link.hear().await;
+    let stands = link.receive().await;
     assert_eq!(stands, Some(InnerToRouter::Motion(MotionEvent::Stands)));
     let end = tokio::spawn(inner.shut_down());
-    assert_eq!(link.hear().await, Some(InnerToRouter::Draining));
+    assert_eq!(link.receive().await, Some(InnerToRouter::Draining));
     // Sent before the answer to the ping behind it.
-    link.say(&RouterToInner::Run(run_request(1, "hello"))).await;
-    let answer = link.hear().await;
+    link.send(&RouterToInner::Run(run_request(1, "hello")))
+        .await;
+    let answer = link.receive().await;
     assert!(
         matches!(
             answer,
@@ -204,7 +208,7 @@ async fn a_run_that_crosses_the_news_of_a_restart_is_refused_and_not_lost() {
         ),
         "{answer:?}"
     );
-    assert_eq!(link.hear::<InnerToRouter>().await, None);
+    assert_eq!(link.receive::<InnerToRouter>().await, None);
     drop(link);
     soon("the inner's end", end).await.unwrap();
 }
@@ -218,12 +222,12 @@ async fn what_waits_for_the_link_of_an_inner_that_restarts_is_refused() {
         world.metric("p2p_router_open_runs").await == 2
     })
     .await;
-    inner.say(InnerToRouter::Draining).await;
+    inner.send(InnerToRouter::Draining).await;
     // The link takes no work while it can't write, but it hears.
     let answer = answered(large).await;
     assert_eq!(answer.verdict(), (503, "no"));
     assert!(answer.text().contains("is restarting"), "{}", answer.text());
-    inner.hears_cancel().await;
+    inner.receives_cancel().await;
     let answer = answered(queued).await;
     assert_eq!(answer.verdict(), (503, "no"));
     assert!(answer.text().contains("is restarting"), "{}", answer.text());
@@ -244,7 +248,7 @@ async fn an_inner_ends_even_if_its_router_never_hears_of_it() {
 async fn a_request_that_nobody_had_read_when_the_router_ended_is_told_so() {
     let world = World::open();
     let (_inner, port) = world.inner_with(inner_config(&world)).await;
-    let mut caller = Caller::connect(port).await;
+    let mut caller = RawCaller::connect(port).await;
     assert_eq!(caller.get("/commands").await.status, 200);
     // The router's tasks run in this thread, too: not before it has ended.
     let request = b"GET /commands HTTP/1.1\r\nHost: car\r\n\r\n";

@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{executable, is_back};
-use crate::common::program::{Program, inner_of};
-use crate::common::raw::Caller;
+use crate::common::program::{RunningProgram, inner_of};
+use crate::common::raw::RawCaller;
 use crate::common::{ReservedPort, local, until_so};
 
 /// Between two requests: 500 a second.
@@ -45,7 +45,7 @@ while (my $line = <STDIN>) {
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Outcome {
+enum CallOutcome {
     /// Status, and what is said of the execution.
     Answered(u16, String),
     /// There was no connection.
@@ -54,10 +54,10 @@ enum Outcome {
     Lost,
 }
 
-struct Call {
+struct LoadCall {
     due: Instant,
     ended: Instant,
-    outcome: Outcome,
+    outcome: CallOutcome,
     run: String,
     /// On a connection that was there before.
     is_kept: bool,
@@ -67,15 +67,15 @@ struct Call {
 
 /// The callers, and the connections that they keep.
 #[derive(Clone, Default)]
-struct Callers {
-    calls: Arc<Mutex<Vec<Call>>>,
-    kept: Arc<Mutex<VecDeque<Caller>>>,
+struct LoadCallers {
+    calls: Arc<Mutex<Vec<LoadCall>>>,
+    kept: Arc<Mutex<VecDeque<RawCaller>>>,
 }
 
-impl Callers {
+impl LoadCallers {
     /// Asks when it is time to, until the end: in turns on a new connection and on one that was
     /// kept, as long as there is one.
-    async fn ask(self, port: u16, end: CancellationToken) -> Vec<Call> {
+    async fn ask(self, port: u16, end: CancellationToken) -> Vec<LoadCall> {
         let mut tasks = JoinSet::new();
         let begun = tokio::time::Instant::now();
         for n in 0_u32.. {
@@ -99,12 +99,12 @@ impl Callers {
         let is_kept = kept.is_some();
         let caller = match kept {
             Some(caller) => Ok(caller),
-            None => TcpStream::connect(local(port)).await.map(Caller::new),
+            None => TcpStream::connect(local(port)).await.map(RawCaller::new),
         };
-        let mut call = Call {
+        let mut call = LoadCall {
             due,
             ended: due,
-            outcome: Outcome::Refused,
+            outcome: CallOutcome::Refused,
             run: String::new(),
             is_kept,
             is_right: true,
@@ -112,14 +112,14 @@ impl Callers {
         if let Ok(mut caller) = caller {
             let last = if keeps { "" } else { "Connection: close\r\n" };
             let head = format!("GET /cgi?command=ask HTTP/1.1\r\nHost: car\r\n{last}\r\n");
-            caller.say(head).await;
-            call.outcome = Outcome::Lost;
+            caller.send(head).await;
+            call.outcome = CallOutcome::Lost;
             if let Some(answer) = caller.try_answer().await {
                 let executed = answer.header("p2p-executed").to_owned();
                 call.run = answer.header("p2p-run").to_owned();
                 let is_own = answer.status != 200 || answer.text() == call.run;
                 call.is_right = answer.complete && is_own;
-                call.outcome = Outcome::Answered(answer.status.as_u16(), executed);
+                call.outcome = CallOutcome::Answered(answer.status.as_u16(), executed);
                 if keeps && answer.header("connection") != "close" {
                     let mut kept = self.kept.lock().unwrap();
                     if kept.len() < KEPT {
@@ -134,44 +134,47 @@ impl Callers {
 }
 
 /// Whether the other end has not closed it meanwhile, which callers look at before they ask.
-fn is_open(caller: &Caller) -> bool {
+fn is_open(caller: &RawCaller) -> bool {
     let looked = caller.stream.try_read(&mut [0]);
     looked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
-struct Stand {
-    router: Program,
-    _inner: Program,
+struct Fixture {
+    router: RunningProgram,
+    _inner: RunningProgram,
     main: ReservedPort,
     service: ReservedPort,
     folder: tempfile::TempDir,
 }
 
-impl Stand {
+impl Fixture {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("command")).unwrap();
         executable(&folder.path().join("command/ask.worker"), WORKER);
         let (main, service) = (ReservedPort::new(), ReservedPort::new());
-        let (router, _) = Program::open_router(folder.path(), main.port).await;
+        let (router, _) = RunningProgram::open_router(folder.path(), main.port).await;
         let inner = inner_of(folder.path(), main.port, service.port);
-        let stand = Self {
+        let fixture = Self {
             router,
-            _inner: Program::start(&mut { inner }),
+            _inner: RunningProgram::start(&mut { inner }),
             main,
             service,
             folder,
         };
-        is_back(stand.service.port, "ask").await;
-        stand
+        is_back(fixture.service.port, "ask").await;
+        fixture
     }
 
     /// Has this done to it as often as is wanted while it is asked; the calls, and when it was done.
-    async fn under_load(&mut self, restart: impl AsyncFn(&mut Self)) -> (Vec<Call>, Vec<Instant>) {
+    async fn under_load(
+        &mut self,
+        restart: impl AsyncFn(&mut Self),
+    ) -> (Vec<LoadCall>, Vec<Instant>) {
         let wanted = std::env::var("P2P_RESTARTS").ok();
         let rounds = wanted.map_or(3, |rounds| rounds.parse().unwrap());
         let end = CancellationToken::new();
-        let asking = tokio::spawn(Callers::default().ask(self.service.port, end.clone()));
+        let asking = tokio::spawn(LoadCallers::default().ask(self.service.port, end.clone()));
         let mut restarts = Vec::new();
         tokio::time::sleep(SERVICE).await;
         for _ in 0..rounds {
@@ -186,7 +189,7 @@ impl Stand {
 }
 
 /// What is promised of each: it ran once or not at all, as its answer says, which is its own.
-fn broken(calls: &[Call], folder: &Path) -> Vec<String> {
+fn broken(calls: &[LoadCall], folder: &Path) -> Vec<String> {
     let mut ran: BTreeMap<String, usize> = BTreeMap::new();
     for run in fs::read_to_string(folder.join("witness")).unwrap().lines() {
         *ran.entry(run.to_owned()).or_default() += 1;
@@ -196,7 +199,7 @@ fn broken(calls: &[Call], folder: &Path) -> Vec<String> {
         .map(|(run, times)| format!("run {run} was executed {times} times"))
         .collect();
     for call in calls {
-        let Outcome::Answered(status, executed) = &call.outcome else {
+        let CallOutcome::Answered(status, executed) = &call.outcome else {
             continue;
         };
         let is_true = match executed.as_str() {
@@ -214,7 +217,7 @@ fn broken(calls: &[Call], folder: &Path) -> Vec<String> {
     broken
 }
 
-fn counts(calls: &[Call]) -> BTreeMap<Outcome, usize> {
+fn counts(calls: &[LoadCall]) -> BTreeMap<CallOutcome, usize> {
     let mut counts = BTreeMap::new();
     for call in calls {
         *counts.entry(call.outcome.clone()).or_default() += 1;
@@ -225,16 +228,17 @@ fn counts(calls: &[Call]) -> BTreeMap<Outcome, usize> {
 /// For each restart, how long there were some to whom that happened: from the first to the last, by
 /// when they were to ask.
 fn spans(
-    calls: &[Call],
+    calls: &[LoadCall],
     restarts: &[Instant],
-    it_happened: impl Fn(&Call) -> bool,
+    it_happened: impl Fn(&LoadCall) -> bool,
 ) -> Vec<Duration> {
     let mut calls: Vec<_> = calls.iter().filter(|call| it_happened(call)).collect();
     calls.sort_by_key(|call| call.due);
     let spans = restarts.iter().enumerate().map(|(n, restart)| {
         let next = restarts.get(n + 1);
-        let is_here =
-            |call: &&&Call| call.ended >= *restart && next.is_none_or(|next| call.ended < *next);
+        let is_here = |call: &&&LoadCall| {
+            call.ended >= *restart && next.is_none_or(|next| call.ended < *next)
+        };
         let mut here = calls.iter().filter(is_here).map(|call| call.due);
         let first = here.next();
         let last = here.next_back().or(first);
@@ -251,9 +255,10 @@ fn figures(mut times: Vec<Duration>) -> String {
     format!("p50 {} ms, p99 {} ms, most {} ms", at(50), at(99), at(100))
 }
 
-fn say(what: &str, calls: &[Call], restarts: &[Instant]) {
-    let not_served = |call: &Call| !matches!(call.outcome, Outcome::Answered(200, _));
-    let not_let_in = |call: &Call| matches!(call.outcome, Outcome::Refused | Outcome::Lost);
+fn send(what: &str, calls: &[LoadCall], restarts: &[Instant]) {
+    let not_served = |call: &LoadCall| !matches!(call.outcome, CallOutcome::Answered(200, _));
+    let not_let_in =
+        |call: &LoadCall| matches!(call.outcome, CallOutcome::Refused | CallOutcome::Lost);
     let on_kept = calls.iter().filter(|call| call.is_kept).count();
     let waits = calls.iter().map(|call| call.ended - call.due).collect();
     eprintln!(
@@ -270,21 +275,21 @@ fn say(what: &str, calls: &[Call], restarts: &[Instant]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_router_that_restarts_itself_under_load_loses_nobody() {
-    let mut stand = Stand::start().await;
-    let restart = async |stand: &mut Stand| {
-        let before = stand.router.errors().matches("listening on").count();
-        stand.router.signal(Signal::USR2);
+    let mut fixture = Fixture::start().await;
+    let restart = async |fixture: &mut Fixture| {
+        let before = fixture.router.errors().matches("listening on").count();
+        fixture.router.signal(Signal::USR2);
         until_so("it listens anew", async || {
-            stand.router.errors().matches("listening on").count() > before
+            fixture.router.errors().matches("listening on").count() > before
         })
         .await;
     };
-    let (calls, restarts) = stand.under_load(restart).await;
-    say("restarted by itself", &calls, &restarts);
-    assert_eq!(broken(&calls, stand.folder.path()), Vec::<String>::new());
+    let (calls, restarts) = fixture.under_load(restart).await;
+    send("restarted by itself", &calls, &restarts);
+    assert_eq!(broken(&calls, fixture.folder.path()), Vec::<String>::new());
     let mut counts = counts(&calls);
-    assert!(counts.remove(&Outcome::Answered(200, "yes".to_owned())) > Some(0));
-    counts.remove(&Outcome::Answered(503, "no".to_owned()));
+    assert!(counts.remove(&CallOutcome::Answered(200, "yes".to_owned())) > Some(0));
+    counts.remove(&CallOutcome::Answered(503, "no".to_owned()));
     assert_eq!(counts, BTreeMap::new());
 }
 
@@ -292,12 +297,13 @@ async fn a_router_that_restarts_itself_under_load_loses_nobody() {
 /// answer; but of the others all is true.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_router_that_is_killed_under_load_says_what_is_true() {
-    let mut stand = Stand::start().await;
-    let restart = async |stand: &mut Stand| {
-        stand.router.kill().await;
-        (stand.router, _) = Program::open_router(stand.folder.path(), stand.main.port).await;
+    let mut fixture = Fixture::start().await;
+    let restart = async |fixture: &mut Fixture| {
+        fixture.router.kill().await;
+        (fixture.router, _) =
+            RunningProgram::open_router(fixture.folder.path(), fixture.main.port).await;
     };
-    let (calls, restarts) = stand.under_load(restart).await;
-    say("killed and started", &calls, &restarts);
-    assert_eq!(broken(&calls, stand.folder.path()), Vec::<String>::new());
+    let (calls, restarts) = fixture.under_load(restart).await;
+    send("killed and started", &calls, &restarts);
+    assert_eq!(broken(&calls, fixture.folder.path()), Vec::<String>::new());
 }

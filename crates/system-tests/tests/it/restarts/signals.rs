@@ -11,11 +11,11 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 use super::{executable, folder, serves};
-use crate::common::program::{Program, inner_of, router};
-use crate::common::{Answer, ReservedPort, answered, asking, get, until, until_so};
+use crate::common::program::{RunningProgram, inner_of, router};
+use crate::common::{HttpAnswer, ReservedPort, answered, asking, get, until, until_so};
 
 /// How often it has listened.
-fn starts(router: &Program) -> usize {
+fn starts(router: &RunningProgram) -> usize {
     router.errors().matches("listening on").count()
 }
 
@@ -34,7 +34,7 @@ fn held(pid: i32) -> Vec<u64> {
 async fn a_router_that_is_told_to_restart_again_and_again_lives() {
     let folder = tempfile::tempdir().unwrap();
     let main = ReservedPort::new();
-    let (router, _) = Program::open_router(folder.path(), main.port).await;
+    let (router, _) = RunningProgram::open_router(folder.path(), main.port).await;
     // At each moment of five restarts, from the first to the last.
     until_so("it has restarted five times", async || {
         for _ in 0..20 {
@@ -66,7 +66,8 @@ async fn a_router_that_is_told_to_end_while_it_restarts_ends() {
     for n in 0..40 {
         let mut command = router(folder.path());
         let port = main.port.to_string();
-        let mut router = Program::start(command.args([&port, "--open", "--bind", "127.0.0.1"]));
+        let mut router =
+            RunningProgram::start(command.args([&port, "--open", "--bind", "127.0.0.1"]));
         router.main_port().await;
         router.signal(Signal::USR2);
         router.says("restarting").await;
@@ -79,22 +80,22 @@ async fn a_router_that_is_told_to_end_while_it_restarts_ends() {
 }
 
 /// A router on which a command runs that waits for `gate`.
-struct Busy {
+struct BusyRouter {
     folder: TempDir,
-    router: Program,
-    _inner: Program,
+    router: RunningProgram,
+    _inner: RunningProgram,
     service: ReservedPort,
-    run: JoinHandle<Answer>,
+    run: JoinHandle<HttpAnswer>,
 }
 
-impl Busy {
+impl BusyRouter {
     /// The router is this program, without arguments.
     async fn new(folder: TempDir, program: &mut Command) -> Self {
         let (main, service) = (ReservedPort::new(), ReservedPort::new());
         let arguments = [&main.port.to_string(), "--open", "--bind", "127.0.0.1"];
-        let router = Program::start(program.args(arguments));
+        let router = RunningProgram::start(program.args(arguments));
         router.main_port().await;
-        let inner = Program::start(&mut inner_of(folder.path(), main.port, service.port));
+        let inner = RunningProgram::start(&mut inner_of(folder.path(), main.port, service.port));
         serves(service.port).await;
         let run = asking(service.port, "/cgi?command=wait");
         until_so("it runs", async || folder.path().join("begun").exists()).await;
@@ -133,7 +134,7 @@ impl Busy {
 
 #[tokio::test]
 async fn a_router_that_is_told_to_end_while_it_restarts_lets_end_what_runs() {
-    let busy = Busy::of_router().await;
+    let busy = BusyRouter::of_router().await;
     busy.router.signal(Signal::USR2);
     busy.router.says("restarting").await;
     busy.router.signal(Signal::TERM);
@@ -142,7 +143,7 @@ async fn a_router_that_is_told_to_end_while_it_restarts_lets_end_what_runs() {
 
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
-    let mut busy = Busy::of_router().await;
+    let mut busy = BusyRouter::of_router().await;
     busy.router.signal(Signal::USR2);
     busy.router.says("restarting").await;
     busy.router.signal(Signal::TERM);
@@ -166,7 +167,7 @@ async fn a_router_that_is_told_to_end_while_it_looks_at_its_settings_lets_end_wh
         .env("HOME", folder.path())
         .current_dir(folder.path());
     let looking = folder.path().join("looking");
-    let busy = Busy::new(folder, &mut program).await;
+    let busy = BusyRouter::new(folder, &mut program).await;
     fs::remove_file(&link).unwrap();
     executable(&link, "#!/bin/sh\ntouch looking\nexec sleep 60\n");
     busy.router.signal(Signal::USR2);

@@ -4,9 +4,9 @@ use p2p_shared::protocol::{End, SendEvent};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::car::{Car, Garage};
+use super::car::{Car, UnstartedCar};
 use crate::common::console::FakeConsole;
-use crate::common::{Answer, asking, get, inner_config, local, post, soon, until};
+use crate::common::{HttpAnswer, asking, get, inner_config, local, post, soon, until};
 
 #[tokio::test]
 async fn each_request_gets_its_own_answer_in_whatever_order_they_come() {
@@ -32,16 +32,16 @@ async fn each_request_gets_its_own_answer_in_whatever_order_they_come() {
 
 #[tokio::test]
 async fn they_are_not_counted_among_the_commands_that_may_run() {
-    let garage = Garage::new().worker(
+    let unstarted = UnstartedCar::new().worker(
         "car",
         "wait",
         "push @::open, $r; next if @::open < 20; answer($_) for @::open;",
     );
     let config = p2p_inner::Config {
         max_runs: 1,
-        ..inner_config(&garage.world)
+        ..inner_config(&unstarted.world)
     };
-    let car = garage.start_with(config, "wait").await;
+    let car = unstarted.start_with(config, "wait").await;
     let all: Vec<_> = (0..20)
         .map(|_| asking(car.port, "/cgi?command=wait"))
         .collect();
@@ -54,7 +54,7 @@ async fn they_are_not_counted_among_the_commands_that_may_run() {
 #[tokio::test]
 async fn arguments_and_a_body_arrive_as_text_and_what_is_no_text_is_refused() {
     let car = Car::with_worker("tell", "utf8::decode($line); answer($r, output => $line);").await;
-    let told = |answer: Answer| -> serde_json::Value {
+    let told = |answer: HttpAnswer| -> serde_json::Value {
         assert_eq!(answer.verdict(), (200, "yes"));
         serde_json::from_slice(&answer.body).unwrap()
     };
@@ -132,10 +132,10 @@ async fn a_console_that_sends_a_command_gets_output_and_exit_code() {
     )
     .await;
     let mut console = FakeConsole::open(car.world.main_port()).await;
-    console.sends(1, car.port, "lights").await;
+    console.sends_command(1, car.port, "lights").await;
     let mut output = 0;
     loop {
-        match console.is_told(1).await {
+        match console.receives_send_event(1).await {
             SendEvent::Output(bytes) => output += bytes.len(),
             SendEvent::Finished { end, stderr, .. } => {
                 assert_eq!((end, &stderr[..]), (End::Exit(7), &b"no fuse"[..]));
@@ -169,7 +169,7 @@ async fn a_caller_that_goes_away_from_a_long_answer_leaves_nothing_open() {
 
 #[tokio::test]
 async fn what_a_worker_is_asked_waits_for_nobody_while_another_command_takes_its_time() {
-    let car = Garage::new()
+    let car = UnstartedCar::new()
         .worker("slow", "wait", "1 until exists_note('gate'); answer($r);")
         .worker("fast", "hello", "answer($r, output => 'hello');")
         .start("wait")

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::car::{Car, Garage};
-use crate::common::{Answer, answered, asking, get, inner_config, until, until_so};
+use super::car::{Car, UnstartedCar};
+use crate::common::{HttpAnswer, answered, asking, get, inner_config, until, until_so};
 
 /// A car whose worker says this first, and what somebody is told who asks for what it may serve.
-async fn refused(beginning: &str) -> (crate::common::World, p2p_inner::Inner, Answer) {
+async fn refused(beginning: &str) -> (crate::common::World, p2p_inner::Inner, HttpAnswer) {
     refused_after(p2p_inner::WORKER_HELLO, beginning).await
 }
 
@@ -15,13 +15,13 @@ async fn refused(beginning: &str) -> (crate::common::World, p2p_inner::Inner, An
 async fn refused_after(
     worker_hello: Duration,
     beginning: &str,
-) -> (crate::common::World, p2p_inner::Inner, Answer) {
-    let garage = Garage::with_stop().program("car", beginning);
+) -> (crate::common::World, p2p_inner::Inner, HttpAnswer) {
+    let unstarted = UnstartedCar::with_stop().program("car", beginning);
     let config = p2p_inner::Config {
         worker_hello,
-        ..inner_config(&garage.world)
+        ..inner_config(&unstarted.world)
     };
-    let (inner, port) = garage.world.inner_with(config).await;
+    let (inner, port) = unstarted.world.inner_with(config).await;
     let mut answer = None;
     until_so("it says why", async || {
         let refused = get(port, "/cgi?command=lights").await;
@@ -33,8 +33,8 @@ async fn refused_after(
     })
     .await;
     // And it is tried again.
-    until("another worker", || garage.folder().pids().len() > 1).await;
-    (garage.world, inner, answer.unwrap())
+    until("another worker", || unstarted.folder().pids().len() > 1).await;
+    (unstarted.world, inner, answer.unwrap())
 }
 
 #[tokio::test]
@@ -97,10 +97,10 @@ async fn one_that_forks_and_leaves_is_told_so_and_leaves_nobody() {
 
 #[tokio::test]
 async fn one_that_is_not_executable_says_the_chmod_that_mends_it() {
-    let garage = Garage::with_stop();
-    let file = garage.folder().server("lights", "answer($r)");
-    let path = garage.world.file("car.worker", file, 0o644);
-    let (_inner, port) = garage.world.inner().await;
+    let unstarted = UnstartedCar::with_stop();
+    let file = unstarted.folder().server("lights", "answer($r)");
+    let path = unstarted.world.file("car.worker", file, 0o644);
+    let (_inner, port) = unstarted.world.inner().await;
     let mend = format!("chmod +x {}", path.display());
     until_so("it says so", async || {
         let refused = get(port, "/cgi?command=lights").await;
@@ -114,7 +114,7 @@ async fn one_that_is_not_executable_says_the_chmod_that_mends_it() {
         "{list}"
     );
     // Mended, it is there by itself, and in the list no more.
-    garage
+    unstarted
         .world
         .file("car.worker", std::fs::read(&path).unwrap(), 0o755);
     until_so("it serves", async || {
@@ -136,10 +136,10 @@ async fn one_that_is_not_executable_says_the_chmod_that_mends_it() {
 
 #[tokio::test]
 async fn one_below_the_command_directory_is_not_started_and_the_list_says_so() {
-    let garage = Garage::with_stop();
-    let file = garage.folder().server("lights", "answer($r)");
-    garage.world.file("deep/car.worker", file, 0o755);
-    let (_inner, port) = garage.world.inner().await;
+    let unstarted = UnstartedCar::with_stop();
+    let file = unstarted.folder().server("lights", "answer($r)");
+    unstarted.world.file("deep/car.worker", file, 0o755);
+    let (_inner, port) = unstarted.world.inner().await;
     let list = get(port, "/commands").await.text();
     assert!(list.contains("deep/car.worker"), "{list}");
     assert!(list.contains("move it"), "{list}");
@@ -151,7 +151,7 @@ async fn one_below_the_command_directory_is_not_started_and_the_list_says_so() {
 
 #[tokio::test]
 async fn a_name_that_can_be_no_command_is_not_served_and_the_others_are() {
-    let car = Garage::with_stop()
+    let car = UnstartedCar::with_stop()
         .program(
             "car",
             "say_line({ serves => ['../up', '', 'a' x 1000, 'hello', 'x/y/lights'] });
@@ -166,7 +166,7 @@ async fn a_name_that_can_be_no_command_is_not_served_and_the_others_are() {
 
 #[tokio::test]
 async fn of_two_that_serve_the_same_one_does() {
-    let car = Garage::with_stop()
+    let car = UnstartedCar::with_stop()
         .worker("a", "hello first", "answer($r, output => 'a')")
         .worker("b", "hello second", "answer($r, output => 'b')")
         .start("first")
@@ -234,7 +234,7 @@ async fn an_answer_that_cannot_be_read_is_told_at_once_to_whom_it_is_for() {
 async fn output_without_end_ends_the_worker_and_no_other() {
     let endless =
         |line: &str| format!("if ($c eq 'hello') {{ answer($r) }} else {{ raw({line}) while 1 }}");
-    let car = Garage::with_stop()
+    let car = UnstartedCar::with_stop()
         .worker("lines", "lines", &endless("\"x\\n\" x 1000"))
         .worker("line", "line", &endless("'x' x 1000"))
         .worker("car", "hello", "answer($r)")
@@ -271,16 +271,16 @@ async fn one_that_complains_without_end_is_heard_as_far_as_somebody_could_read()
 
 #[tokio::test]
 async fn a_request_that_is_not_answered_in_its_time_ends_the_worker_and_what_else_it_had() {
-    let garage = Garage::with_stop().worker(
+    let unstarted = UnstartedCar::with_stop().worker(
         "car",
         "wait hello",
         "note('did', 'waits') if $c eq 'wait'; answer($r) if $c eq 'hello'",
     );
     let config = p2p_inner::Config {
         timeout: Duration::from_millis(1500),
-        ..inner_config(&garage.world)
+        ..inner_config(&unstarted.world)
     };
-    let car = garage.start_with(config, "wait").await;
+    let car = unstarted.start_with(config, "wait").await;
     let first = asking(car.port, "/cgi?command=wait");
     car.does("waits").await;
     tokio::time::sleep(Duration::from_millis(200)).await;

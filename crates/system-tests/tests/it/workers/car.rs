@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::console::FakeConsole;
 use crate::common::procfs::is_running;
-use crate::common::{Answer, World, get, inner_config, post, until, until_so};
+use crate::common::{HttpAnswer, World, get, inner_config, post, until, until_so};
 
 /// What each worker of these tests begins with. It is Perl, since that and its JSON are on every
 /// machine that runs the tests, and starts in a moment.
@@ -41,9 +41,9 @@ fn serving(commands: &str, each: &str) -> String {
 pub(crate) const NOTING: &str = "note('did', \"worker $c\"); answer($r, output => \"$c\\n\");";
 
 /// The folder of a car.
-pub(crate) struct Folder<'a>(pub(crate) &'a Path);
+pub(crate) struct CarFolder<'a>(pub(crate) &'a Path);
 
-impl Folder<'_> {
+impl CarFolder<'_> {
     /// What of a worker's, in which `@/` stands for the folder of the notes.
     pub(crate) fn program(&self, body: &str) -> String {
         format!("{BEGINNING}{body}").replace("@/", &format!("{}/", self.0.display()))
@@ -86,11 +86,11 @@ impl Folder<'_> {
 }
 
 /// A car of which the inner is not started yet.
-pub(crate) struct Garage {
+pub(crate) struct UnstartedCar {
     pub(crate) world: World,
 }
 
-impl Garage {
+impl UnstartedCar {
     pub(crate) fn new() -> Self {
         Self {
             world: World::open(),
@@ -99,13 +99,15 @@ impl Garage {
 
     /// One with a file for the stop command, which notes itself.
     pub(crate) fn with_stop() -> Self {
-        let garage = Self::new();
-        garage.world.file("stop", garage.folder().stop(), 0o755);
-        garage
+        let unstarted = Self::new();
+        unstarted
+            .world
+            .file("stop", unstarted.folder().stop(), 0o755);
+        unstarted
     }
 
-    pub(crate) fn folder(&self) -> Folder<'_> {
-        Folder(self.world.folder.path())
+    pub(crate) fn folder(&self) -> CarFolder<'_> {
+        CarFolder(self.world.folder.path())
     }
 
     /// A worker that is this program.
@@ -147,17 +149,17 @@ pub(crate) struct Car {
 impl Car {
     /// One with a worker and a file for the stop command, which goes on until it is stopped.
     pub(crate) async fn with_worker(commands: &str, each: &str) -> Self {
-        let garage = Garage::with_stop().worker("car", commands, each);
+        let unstarted = UnstartedCar::with_stop().worker("car", commands, each);
         let first = commands.split(' ').next().unwrap();
-        let mut config = inner_config(&garage.world);
+        let mut config = inner_config(&unstarted.world);
         config.motion.limit_ms = 0;
         // As long as there can be: a slow machine is no reason to stop.
         config.motion.lease_ms = 1000;
-        garage.start_with(config, first).await
+        unstarted.start_with(config, first).await
     }
 
-    pub(crate) fn folder(&self) -> Folder<'_> {
-        Folder(self.world.folder.path())
+    pub(crate) fn folder(&self) -> CarFolder<'_> {
+        CarFolder(self.world.folder.path())
     }
 
     /// What the car did, in order, since its start.
@@ -188,7 +190,7 @@ impl Car {
         .await;
     }
 
-    pub(crate) async fn run(&self, command: &str) -> Answer {
+    pub(crate) async fn run(&self, command: &str) -> HttpAnswer {
         get(self.port, &format!("/cgi?command={command}")).await
     }
 
@@ -205,7 +207,7 @@ impl Car {
         .await;
     }
 
-    pub(crate) async fn run_with(&self, command: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn run_with(&self, command: &str, body: &[u8]) -> HttpAnswer {
         let target = format!("/cgi?command={command}");
         post(self.port, &target, body.to_vec()).await
     }
@@ -307,7 +309,7 @@ impl Driver {
     /// The key is still down.
     pub(crate) async fn holds(&mut self) {
         self.console
-            .say(ConsoleToRouter::Renew {
+            .send(ConsoleToRouter::Renew {
                 service_port: self.port,
                 press: self.press,
                 tick_ms: p2p_inner::clock::now_ms(),
@@ -331,7 +333,7 @@ impl Driver {
     pub(crate) async fn releases(&mut self) {
         let (service_port, press) = (self.port, self.press);
         self.console
-            .say(ConsoleToRouter::Release {
+            .send(ConsoleToRouter::Release {
                 service_port,
                 press,
             })

@@ -2,15 +2,15 @@
 
 use rustix::process::Signal;
 
-use super::car::{Car, Folder, Garage};
+use super::car::{Car, CarFolder, UnstartedCar};
 use crate::common::{answered, asking, soon};
 
 /// What there is of a car once its inner has ended in order.
-struct Left {
+struct EndedCar {
     world: crate::common::World,
 }
 
-impl Left {
+impl EndedCar {
     async fn of(car: Car) -> Self {
         soon("the inner's end", car.inner.shut_down()).await;
         Self { world: car.world }
@@ -21,14 +21,14 @@ impl Left {
     }
 
     fn is_alive(&self) -> bool {
-        Folder(self.world.folder.path()).lives(0)
+        CarFolder(self.world.folder.path()).lives(0)
     }
 }
 
 #[tokio::test]
 async fn a_worker_ends_at_the_end_of_its_input() {
     // In its own time.
-    let car = Garage::new()
+    let car = UnstartedCar::new()
         .program(
             "car",
             "say_line({ serves => ['hello'] }); 1 while <STDIN>;
@@ -36,14 +36,14 @@ async fn a_worker_ends_at_the_end_of_its_input() {
         )
         .start("hello")
         .await;
-    let left = Left::of(car).await;
+    let left = EndedCar::of(car).await;
     assert_eq!(left.did(), "tidied up\n");
     assert!(!left.is_alive());
 }
 
 #[tokio::test]
 async fn a_worker_that_does_not_is_asked_to_end() {
-    let car = Garage::new()
+    let car = UnstartedCar::new()
         .program(
             "car",
             "$SIG{TERM} = sub { note('did', 'asked'); exit };
@@ -51,35 +51,38 @@ async fn a_worker_that_does_not_is_asked_to_end() {
         )
         .start("hello")
         .await;
-    let left = Left::of(car).await;
+    let left = EndedCar::of(car).await;
     assert_eq!(left.did(), "asked\n");
     assert!(!left.is_alive());
 }
 
 #[tokio::test]
 async fn a_worker_that_does_not_listen_is_killed() {
-    let car = Garage::new()
+    let car = UnstartedCar::new()
         .program(
             "car",
             "$SIG{TERM} = 'IGNORE'; say_line({ serves => ['hello'] }); sleep 1000 while 1;",
         )
         .start("hello")
         .await;
-    assert!(!Left::of(car).await.is_alive());
+    assert!(!EndedCar::of(car).await.is_alive());
 }
 
 #[tokio::test]
 async fn a_worker_that_is_stopped_is_ended_too() {
     let car = Car::with_worker("hello", "answer($r)").await;
     car.signal(Signal::STOP);
-    assert!(!Left::of(car).await.is_alive());
+    assert!(!EndedCar::of(car).await.is_alive());
 }
 
 #[tokio::test]
 async fn an_inner_that_is_dropped_leaves_no_worker() {
     let car = Car::with_worker("hello", "answer($r)").await;
     drop(car.inner);
-    crate::common::until("it is gone", || !Folder(car.world.folder.path()).lives(0)).await;
+    crate::common::until("it is gone", || {
+        !CarFolder(car.world.folder.path()).lives(0)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -92,7 +95,7 @@ async fn what_a_worker_was_asked_before_the_inner_ends_is_answered() {
     let (short, port) = (asking(car.port, "/cgi?command=wait"), car.port);
     car.does("waits").await;
     let gate = car.note("gate");
-    let ending = tokio::spawn(Left::of(car));
+    let ending = tokio::spawn(EndedCar::of(car));
     crate::common::until_so("it begins nothing more", async || {
         crate::common::get(port, "/cgi?command=wait").await.status == 503
     })

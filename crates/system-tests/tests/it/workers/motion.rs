@@ -3,7 +3,7 @@
 use p2p_shared::protocol::{MotionEvent, StopCause};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::car::{Car, Garage, NOTING, sees_it_stand, sees_over};
+use super::car::{Car, NOTING, UnstartedCar, sees_it_stand, sees_over};
 use crate::common::{answered, asking, inner_config, soon, until, until_so};
 
 /// Notes a motion and answers it only when the stop comes, as a process that runs while it moves.
@@ -130,12 +130,12 @@ async fn a_worker_that_dies_as_soon_as_it_has_moved_the_car_leaves_it_to_the_sto
 
 #[tokio::test]
 async fn the_death_of_a_worker_counts_although_another_moved_the_car_after_it() {
-    let garage = Garage::with_stop()
+    let unstarted = UnstartedCar::with_stop()
         .worker("a", "forward stop", NOTING)
         .worker("b", "left", NOTING);
-    let mut config = inner_config(&garage.world);
+    let mut config = inner_config(&unstarted.world);
     config.motion.limit_ms = 0;
-    let car = garage.start_with(config, "forward").await;
+    let car = unstarted.start_with(config, "forward").await;
     car.serves("left").await;
     let mut watcher = car.watcher().await;
     for command in ["forward", "left"] {
@@ -248,7 +248,7 @@ async fn a_car_that_is_stopped_while_its_worker_dies_is_stopped_by_the_file_at_o
 
 #[tokio::test]
 async fn a_request_to_move_while_its_worker_is_away_is_told_so() {
-    let car = Garage::with_stop()
+    let car = UnstartedCar::with_stop()
         .program(
             "car",
             "exit 1 if exists_note('dead'); say_line({ serves => ['forward'] }); 1 while <STDIN>;",

@@ -4,14 +4,14 @@
 use std::fs;
 use std::process::Command;
 
-use super::car::{Car, Garage};
+use super::car::{Car, UnstartedCar};
 use crate::common::program::path;
 use crate::common::{inner_config, until_so};
 
 /// As `demo.sh` sets it up.
 async fn sim_car() -> Car {
-    let garage = Garage::new();
-    let world = &garage.world;
+    let unstarted = UnstartedCar::new();
+    let world = &unstarted.world;
     // A copy by another process, as `World::file` has it.
     let worker = world.commands().join("car.worker");
     fs::create_dir_all(world.commands()).unwrap();
@@ -23,7 +23,7 @@ async fn sim_car() -> Car {
     world.script("stop", "exec ./car.worker stop");
     let mut config = inner_config(world);
     config.motion.limit_ms = 0;
-    garage.start_with(config, "forward").await
+    unstarted.start_with(config, "forward").await
 }
 
 /// Where it is, from what it says.

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::car::{Car, Garage, NOTING, sees_it_stand, sees_over};
+use super::car::{Car, NOTING, UnstartedCar, sees_it_stand, sees_over};
 use crate::common::{asking, inner_config, soon, until, until_so};
 use p2p_shared::protocol::StopCause;
 
@@ -15,7 +15,7 @@ async fn a_stop_is_the_workers_while_it_lives() {
 #[tokio::test]
 async fn a_stop_is_the_files_when_the_worker_is_dead() {
     // It dies of a note, and comes back no more.
-    let car = Garage::with_stop()
+    let car = UnstartedCar::with_stop()
         .program("car", "exit 1 if exists_note('dead'); say_line({ serves => ['forward', 'stop'] }); 1 while <STDIN>;")
         .start("forward")
         .await;
@@ -69,7 +69,7 @@ async fn a_stop_that_fails_in_the_worker_is_the_files() {
 
 #[tokio::test]
 async fn a_stop_is_the_files_when_another_worker_moves_the_car() {
-    let car = Garage::with_stop()
+    let car = UnstartedCar::with_stop()
         .worker("a", "stop hello", NOTING)
         .worker("b", "forward", NOTING)
         .start("forward")
@@ -88,11 +88,11 @@ async fn a_stop_is_the_files_when_another_worker_moves_the_car() {
 
 #[tokio::test]
 async fn a_stop_is_for_both_when_a_file_and_a_worker_move_the_car() {
-    let garage = Garage::with_stop().worker("car", "left stop", NOTING);
-    let did = garage.world.note("did");
+    let unstarted = UnstartedCar::with_stop().worker("car", "left stop", NOTING);
+    let did = unstarted.world.note("did");
     let note = format!("echo file forward >> {}", did.display());
-    garage.world.script("forward", &note);
-    let car = garage.start("left").await;
+    unstarted.world.script("forward", &note);
+    let car = unstarted.start("left").await;
     // A worker that is too slow for this is killed.
     until_so("both stop it", async || {
         car.moves("left").await;
@@ -110,9 +110,9 @@ async fn a_stop_is_for_both_when_a_file_and_a_worker_move_the_car() {
 
 #[tokio::test]
 async fn a_stop_is_the_files_when_only_a_file_moves_the_car() {
-    let garage = Garage::with_stop().worker("car", "hello stop", NOTING);
-    garage.world.script("forward", ":");
-    let car = garage.start("hello").await;
+    let unstarted = UnstartedCar::with_stop().worker("car", "hello stop", NOTING);
+    unstarted.world.script("forward", ":");
+    let car = unstarted.start("hello").await;
     car.moves("forward").await;
     let before = car.did().len();
     until_so("it is stopped", async || {
@@ -124,9 +124,9 @@ async fn a_stop_is_the_files_when_only_a_file_moves_the_car() {
 
 #[tokio::test]
 async fn a_worker_that_was_started_again_is_not_asked_to_stop_what_it_did_not_move() {
-    let garage = Garage::new().worker("car", "forward stop hello", NOTING);
-    let (did, broken) = (garage.world.note("did"), garage.world.note("broken"));
-    garage.world.script(
+    let unstarted = UnstartedCar::new().worker("car", "forward stop hello", NOTING);
+    let (did, broken) = (unstarted.world.note("did"), unstarted.world.note("broken"));
+    unstarted.world.script(
         "stop",
         &format!(
             "[ ! -e {} ] || exit 1; echo file stop >> {}",
@@ -134,7 +134,7 @@ async fn a_worker_that_was_started_again_is_not_asked_to_stop_what_it_did_not_mo
             did.display()
         ),
     );
-    let car = garage.start("forward").await;
+    let car = unstarted.start("forward").await;
     let mut watcher = car.watcher().await;
     car.moves("forward").await;
     // Nothing stops the car until the worker is back.
@@ -154,7 +154,7 @@ async fn a_worker_that_was_started_again_is_not_asked_to_stop_what_it_did_not_mo
 
 #[tokio::test]
 async fn nothing_moves_without_a_file_for_the_stop_command() {
-    let car = Garage::new()
+    let car = UnstartedCar::new()
         .worker("car", "forward stop hello", NOTING)
         .start("forward")
         .await;
@@ -190,9 +190,10 @@ async fn a_worker_that_reads_no_more_leaves_the_stop_to_the_file_and_plays_nothi
 
 #[tokio::test]
 async fn a_stop_goes_before_all_that_a_worker_has_not_read() {
-    let garage = Garage::with_stop().worker("car", "stop wait", "select undef, undef, undef, 100");
-    let config = inner_config(&garage.world);
-    let car = garage.start_with(config, "wait").await;
+    let unstarted =
+        UnstartedCar::with_stop().worker("car", "stop wait", "select undef, undef, undef, 100");
+    let config = inner_config(&unstarted.world);
+    let car = unstarted.start_with(config, "wait").await;
     // More than it may keep waiting.
     let port = car.port;
     let waiting: Vec<_> = (0..4)

@@ -7,18 +7,18 @@ use std::time::Duration;
 use p2p_inner::Inner;
 use p2p_router::Patience;
 
-use crate::common::raw::Caller;
-use crate::common::{self, Answer, World, get};
+use crate::common::raw::RawCaller;
+use crate::common::{self, HttpAnswer, World, get};
 
 /// A car with two commands: `hello`, and `mark`, which leaves a mark if it is ever run.
-pub(crate) struct Stand {
+pub(crate) struct Fixture {
     pub(crate) world: World,
     pub(crate) port: u16,
     mark: PathBuf,
     _inner: Inner,
 }
 
-impl Stand {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         Self::with(common::router_config()).await
     }
@@ -52,12 +52,12 @@ impl Stand {
     }
 
     /// The answer to these bytes, sent as they are.
-    pub(crate) async fn answer_to(&self, bytes: impl AsRef<[u8]>) -> Answer {
-        Caller::saying(self.port, bytes).await.answer().await
+    pub(crate) async fn answer_to(&self, bytes: impl AsRef<[u8]>) -> HttpAnswer {
+        RawCaller::saying(self.port, bytes).await.answer().await
     }
 
     /// The answer to a GET of exactly this address.
-    pub(crate) async fn get(&self, target: &str) -> Answer {
+    pub(crate) async fn get(&self, target: &str) -> HttpAnswer {
         self.answer_to(format!("GET {target} HTTP/1.1\r\nHost: car\r\n\r\n"))
             .await
     }
@@ -82,7 +82,7 @@ pub(crate) fn soon_out_of(change: impl FnOnce(&mut Patience, Duration)) -> Patie
 
 /// That this refuses with the status, and says truly that nothing ran.
 #[track_caller]
-pub(crate) fn assert_refusal(answer: &Answer, status: u16, what: &str) {
+pub(crate) fn assert_refusal(answer: &HttpAnswer, status: u16, what: &str) {
     assert_eq!(answer.verdict(), (status, "no"), "{what}: {answer:?}");
     assert_form(answer, what);
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
@@ -96,7 +96,7 @@ pub(crate) fn assert_refusal(answer: &Answer, status: u16, what: &str) {
 
 /// That this has what every answer has.
 #[track_caller]
-pub(crate) fn assert_form(answer: &Answer, what: &str) {
+pub(crate) fn assert_form(answer: &HttpAnswer, what: &str) {
     assert!(answer.complete, "{what}: {answer:?}");
     assert_eq!(answer.header("cache-control"), "no-store", "{what}");
     assert!(

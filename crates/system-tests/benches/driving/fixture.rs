@@ -9,11 +9,11 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::common::ReservedPort;
-use super::common::program::{Program, command, path};
-use super::common::pty::Pty;
+use super::common::program::{RunningProgram, command, path};
+use super::common::pty::TestTerminal;
+use super::namespaces::{Namespaces, ROUTER};
 use super::proxy::Proxy;
-use super::spaces::{ROUTER, Spaces};
-use super::witness::{Act, Acts, MOTION, STOP, now};
+use super::witness::{CommandStart, CommandStarts, MOTION, STOP, now};
 
 /// How long anything may take before the benchmark gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,9 +21,9 @@ const SIZE: (u16, u16) = (100, 32);
 
 /// A key of the pad, as kitty reports it.
 #[derive(Debug, Clone, Copy)]
-pub struct Arrow(pub usize);
+pub struct ArrowKey(pub usize);
 
-impl Arrow {
+impl ArrowKey {
     pub const UP: Self = Self(0);
     pub const LEFT: Self = Self(2);
 
@@ -40,32 +40,32 @@ impl Arrow {
 
 /// Where the programs find each other.
 #[derive(Default)]
-pub struct Ways {
+pub struct FixtureOptions {
     /// A proxy with this delay each way between the inner and the router.
     pub link: Option<Duration>,
     /// The same between the console and the router.
-    pub desk: Option<Duration>,
+    pub console_proxy: Option<Duration>,
     /// Namespaces with a middle that drops packets.
-    pub spaces: Option<Spaces>,
+    pub namespaces: Option<Namespaces>,
 }
 
 /// Everything that runs. Dropped, nothing does.
-pub struct Stand {
-    pub console: Pty,
-    pub inner: Program,
-    pub router: Program,
-    pub acts: Acts,
+pub struct Fixture {
+    pub console: TestTerminal,
+    pub inner: RunningProgram,
+    pub router: RunningProgram,
+    pub starts: CommandStarts,
     pub link: Option<Proxy>,
-    pub desk: Option<Proxy>,
-    pub spaces: Option<Spaces>,
+    pub console_proxy: Option<Proxy>,
+    pub namespaces: Option<Namespaces>,
     delay: Duration,
     router_port: u16,
     service_port: ReservedPort,
     folder: TempDir,
 }
 
-impl Stand {
-    pub fn start(ways: Ways) -> Self {
+impl Fixture {
+    pub fn start(options: FixtureOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let commands = folder.path().join("command");
         fs::create_dir(&commands).unwrap();
@@ -73,34 +73,39 @@ impl Stand {
         for name in MOTION {
             fs::hard_link(commands.join(STOP), commands.join(name)).unwrap();
         }
-        let acts = Acts::of(folder.path());
-        let bind = if ways.spaces.is_some() {
+        let starts = CommandStarts::of(folder.path());
+        let bind = if options.namespaces.is_some() {
             "0.0.0.0"
         } else {
             "127.0.0.1"
         };
-        let space = ways.spaces.as_ref().map(Spaces::router);
+        let space = options.namespaces.as_ref().map(Namespaces::router);
         let mut router = program("p2p-router", folder.path(), space.as_deref());
         router.args(["0", "--open", "--open-to-everyone", "--bind", bind]);
-        let router = Program::start(&mut router);
+        let router = RunningProgram::start(&mut router);
         let router_port = wait_for(router.number_behind(&format!("listening on {bind}:")));
         let proxy = |delay: Option<Duration>| delay.map(|delay| Proxy::to(router_port, delay));
-        let (link, desk) = (proxy(ways.link), proxy(ways.desk));
+        let (link, console_proxy) = (proxy(options.link), proxy(options.console_proxy));
         let service_port = ReservedPort::new();
-        let spaces = ways.spaces;
+        let namespaces = options.namespaces;
         let link_port = link.as_ref().map_or(router_port, Proxy::port);
-        let inner = start_inner(folder.path(), spaces.as_ref(), link_port, service_port.port);
-        let desk_port = desk.as_ref().map_or(router_port, Proxy::port);
-        let console = start_console(folder.path(), spaces.as_ref(), desk_port);
+        let inner = start_inner(
+            folder.path(),
+            namespaces.as_ref(),
+            link_port,
+            service_port.port,
+        );
+        let desk_port = console_proxy.as_ref().map_or(router_port, Proxy::port);
+        let console = start_console(folder.path(), namespaces.as_ref(), desk_port);
         Self {
             console,
             inner,
             router,
-            acts,
+            starts,
             link,
-            desk,
-            spaces,
-            delay: ways.link.unwrap_or_default() + ways.desk.unwrap_or_default(),
+            console_proxy,
+            namespaces,
+            delay: options.link.unwrap_or_default() + options.console_proxy.unwrap_or_default(),
             router_port,
             service_port,
             folder,
@@ -109,13 +114,16 @@ impl Stand {
 
     pub fn restart_inner(&mut self) {
         let port = self.link.as_ref().map_or(self.router_port, Proxy::port);
-        let (spaces, service_port) = (self.spaces.as_ref(), self.service_port.port);
-        self.inner = start_inner(self.folder.path(), spaces, port, service_port);
+        let (namespaces, service_port) = (self.namespaces.as_ref(), self.service_port.port);
+        self.inner = start_inner(self.folder.path(), namespaces, port, service_port);
     }
 
     pub fn restart_console(&mut self) {
-        let port = self.desk.as_ref().map_or(self.router_port, Proxy::port);
-        self.console = start_console(self.folder.path(), self.spaces.as_ref(), port);
+        let port = self
+            .console_proxy
+            .as_ref()
+            .map_or(self.router_port, Proxy::port);
+        self.console = start_console(self.folder.path(), self.namespaces.as_ref(), port);
     }
 
     /// Takes control, and tries until a press moves the car: then it drives, and stands.
@@ -124,14 +132,14 @@ impl Stand {
         while now() < begun + PATIENCE {
             self.console.send(b"a");
             std::thread::sleep(self.delay * 2 + Duration::from_millis(30));
-            self.down(Arrow::UP);
+            self.down(ArrowKey::UP);
             let answer = self.delay * 3 + Duration::from_millis(150);
             let moved = self
-                .acts
-                .first(answer, |act| act.name == Arrow::UP.command());
-            self.up(Arrow::UP);
-            if moved.is_some() && self.acts.first(PATIENCE, Act::is_stop).is_some() {
-                self.acts
+                .starts
+                .first(answer, |act| act.name == ArrowKey::UP.command());
+            self.up(ArrowKey::UP);
+            if moved.is_some() && self.starts.first(PATIENCE, CommandStart::is_stop).is_some() {
+                self.starts
                     .until_quiet(self.delay * 2 + Duration::from_millis(60));
                 return;
             }
@@ -140,7 +148,7 @@ impl Stand {
     }
 
     /// The car moves by this key, which is held.
-    pub fn set_off(&self, arrow: Arrow) {
+    pub fn set_off(&self, arrow: ArrowKey) {
         for _ in 0..5 {
             if self.drive(arrow).is_some() {
                 return;
@@ -153,21 +161,21 @@ impl Stand {
     }
 
     /// Presses, and waits for the motion.
-    pub fn drive(&self, arrow: Arrow) -> Option<Act> {
+    pub fn drive(&self, arrow: ArrowKey) -> Option<CommandStart> {
         self.down(arrow);
-        self.acts
+        self.starts
             .first(Duration::from_secs(2), |act| act.name == arrow.command())
     }
 
-    pub fn down(&self, arrow: Arrow) {
+    pub fn down(&self, arrow: ArrowKey) {
         self.console.send(arrow.bytes(1).as_bytes());
     }
 
-    pub fn repeat(&self, arrow: Arrow) {
+    pub fn repeat(&self, arrow: ArrowKey) {
         self.console.send(arrow.bytes(2).as_bytes());
     }
 
-    pub fn up(&self, arrow: Arrow) {
+    pub fn up(&self, arrow: ArrowKey) {
         self.console.send(arrow.bytes(3).as_bytes());
     }
 
@@ -185,34 +193,39 @@ impl Stand {
             .process_group(0);
         let begun = now();
         let mut child = command.spawn().unwrap();
-        let act = self.acts.first(PATIENCE, |act| act.process == child.id());
+        let act = self.starts.first(PATIENCE, |act| act.process == child.id());
         child.wait().unwrap();
         Some(act?.at - begun)
     }
 }
 
-fn start_inner(folder: &Path, spaces: Option<&Spaces>, port: u16, service_port: u16) -> Program {
-    let space = spaces.map(Spaces::car);
+fn start_inner(
+    folder: &Path,
+    namespaces: Option<&Namespaces>,
+    port: u16,
+    service_port: u16,
+) -> RunningProgram {
+    let space = namespaces.map(Namespaces::car);
     let mut inner = program("p2p-inner", folder, space.as_deref());
-    let host = if spaces.is_some() {
+    let host = if namespaces.is_some() {
         ROUTER
     } else {
         "127.0.0.1"
     };
     inner.args([host, &port.to_string(), &service_port.to_string()]);
     inner.args(["--name", "car"]);
-    let inner = Program::start(&mut inner);
+    let inner = RunningProgram::start(&mut inner);
     wait_for(inner.says(&format!("link up: http://{host}:")));
     inner
 }
 
-fn start_console(folder: &Path, spaces: Option<&Spaces>, port: u16) -> Pty {
-    let space = spaces.map(Spaces::router);
+fn start_console(folder: &Path, namespaces: Option<&Namespaces>, port: u16) -> TestTerminal {
+    let space = namespaces.map(Namespaces::router);
     let mut console = program("p2p-console", folder, space.as_deref()).into_std();
     console.args(["--router", &format!("127.0.0.1:{port}"), "--link", "car"]);
     // The terminal's own starter adds to our environment.
     console.env_remove("P2P_KEY").env_remove("XDG_CONFIG_HOME");
-    let console = Pty::start(&console, true, SIZE);
+    let console = TestTerminal::start(&console, true, SIZE);
     let begun = now();
     while !console.shown().contains("VIEW") {
         assert!(now() < begun + PATIENCE, "{:?}", console.shown());

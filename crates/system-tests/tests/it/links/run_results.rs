@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::stand::by_way_of;
+use super::fixture::by_way_of;
 use crate::common::program;
 use crate::common::proxy::Proxy;
 use crate::common::{
-    Answer, World, answered, asking, away, get, is_alive, link_up, until, until_so,
+    HttpAnswer, World, answered, asking, away, get, is_alive, link_up, until, until_so,
 };
 
 async fn story(port: u16, run: &str) -> Value {
@@ -16,7 +16,7 @@ async fn story(port: u16, run: &str) -> Value {
     serde_json::from_slice(&answer.body).unwrap()
 }
 
-fn id(answer: &Answer) -> String {
+fn id(answer: &HttpAnswer) -> String {
     answer.header("p2p-run").to_owned()
 }
 
@@ -135,7 +135,7 @@ async fn a_console_that_sends_hears_what_became_of_its_command_when_the_car_is_b
     let folder = tempfile::tempdir().unwrap();
     let mut console =
         tokio::process::Command::from(program::console(folder.path(), world.main_port()));
-    let mut console = program::Program::start(console.args(["send", "car", "wait"]));
+    let mut console = program::RunningProgram::start(console.args(["send", "car", "wait"]));
     until("it runs", || begun.exists()).await;
     until("its output comes", || console.out() == "before\n").await;
     proxy.refuse(true);

@@ -11,34 +11,34 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::Options;
-use super::line::Line;
+use super::line::NarrowLine;
 use super::measured_router::MeasuredRouter;
-use super::viewer::{Seen, watch};
+use super::viewer::{ViewerStats, watch};
 
 /// Between two round trips: as often as a held key says so.
 const BEAT: Duration = Duration::from_millis(50);
 
-pub struct Stand {
+pub struct Fixture {
     pub router: MeasuredRouter,
     _folder: tempfile::TempDir,
 }
 
 /// What viewers saw, and what they cost.
-pub struct Measured {
-    pub seen: Seen,
+pub struct ViewerCost {
+    pub seen: ViewerStats,
     pub time: Duration,
     /// % of a core.
     pub cpu: f64,
 }
 
-impl Stand {
+impl Fixture {
     /// With this rate and delay of the car's line.
     pub async fn new(options: &Options, line: Option<(f64, Duration)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let camera = std::env::current_exe().unwrap();
         let router = MeasuredRouter::start(folder.path(), &["--open"], |main_port, config| {
             if let Some((rate, delay)) = line {
-                config.router.port = Line::to(main_port, rate, delay).port;
+                config.router.port = NarrowLine::to(main_port, rate, delay).port;
             }
             config.camera = Some(vec![
                 camera.to_str().unwrap().to_owned(),
@@ -55,7 +55,7 @@ impl Stand {
     }
 
     /// So many pages watch for so long.
-    pub async fn viewers(&self, count: usize, time: Duration) -> Measured {
+    pub async fn viewers(&self, count: usize, time: Duration) -> ViewerCost {
         let mut pages = JoinSet::new();
         // The camera is there when it counts.
         watch(self.router.service_port, Duration::from_millis(500)).await;
@@ -63,12 +63,12 @@ impl Stand {
         for _ in 0..count {
             pages.spawn(watch(self.router.service_port, time));
         }
-        let mut seen = Seen::default();
+        let mut seen = ViewerStats::default();
         while let Some(one) = pages.join_next().await {
             seen.add(one.unwrap());
         }
         let used = self.router.cpu() - cpu;
-        Measured {
+        ViewerCost {
             seen,
             time,
             cpu: 100.0 * used.as_secs_f64() / begun.elapsed().as_secs_f64(),
@@ -112,7 +112,7 @@ impl Stand {
     }
 
     /// The same while a page watches.
-    pub async fn round_trips_and_video(&self, time: Duration) -> (Vec<f64>, Seen) {
+    pub async fn round_trips_and_video(&self, time: Duration) -> (Vec<f64>, ViewerStats) {
         tokio::join!(
             self.round_trips(time),
             watch(self.router.service_port, time)

@@ -8,13 +8,13 @@ use crate::common::chromium::Chromium;
 use crate::common::{World, inner_config, until};
 
 /// The car's router, and the car.
-pub(crate) struct Road {
+pub(crate) struct DriveSetup {
     pub(crate) world: World,
     pub(crate) port: u16,
     pub(crate) inner: Inner,
 }
 
-impl Road {
+impl DriveSetup {
     pub(crate) async fn new() -> Self {
         Self::with(World::open()).await
     }

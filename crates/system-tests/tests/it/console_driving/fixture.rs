@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::common::program::{Program, console, inner_of};
+use crate::common::program::{RunningProgram, console, inner_of};
 use crate::common::proxy::Proxy;
-use crate::common::pty::Pty;
+use crate::common::pty::TestTerminal;
 use crate::common::until;
 
 /// kitty's arrows: pressed and released.
@@ -26,16 +26,16 @@ pub const SETTLED: Duration = Duration::from_millis(700);
 pub const NOTHING_COMES: Duration = Duration::from_millis(1500);
 
 /// Router, proxy and car. Each script of the car writes its name down when it starts.
-pub struct Stand {
+pub struct Fixture {
     pub folder: tempfile::TempDir,
-    pub router: Program,
+    pub router: RunningProgram,
     pub router_port: u16,
     pub proxy: Proxy,
-    pub inner: Program,
+    pub inner: RunningProgram,
     pub port: u16,
 }
 
-impl Stand {
+impl Fixture {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Another process writes them: a program that a test beside this one starts just then
@@ -45,9 +45,9 @@ impl Stand {
              printf '#!/bin/sh\\n%s\\n' 'echo stop >> ../ran; ! [ -e ../broken ]' > stop; \
              chmod +x *";
         shell(&folder, scripts);
-        let (router, router_port) = Program::open_router(folder.path(), 0).await;
+        let (router, router_port) = RunningProgram::open_router(folder.path(), 0).await;
         let proxy = Proxy::to(router_port).await;
-        let inner = Program::start(&mut inner_of(folder.path(), proxy.port(), 0));
+        let inner = RunningProgram::start(&mut inner_of(folder.path(), proxy.port(), 0));
         let port = inner.service_port().await;
         Self {
             folder,
@@ -96,26 +96,26 @@ impl Stand {
     }
 
     /// A console that shows this car, and may drive.
-    pub async fn desk_with(&self, arguments: &[&str], kitty: bool) -> Pty {
-        let desk = Pty::start(&self.console(arguments), kitty, SIZE);
-        desk.sees(" car :").await;
-        desk.sees("VIEW").await;
+    pub async fn desk_with(&self, arguments: &[&str], kitty: bool) -> TestTerminal {
+        let terminal = TestTerminal::start(&self.console(arguments), kitty, SIZE);
+        terminal.sees(" car :").await;
+        terminal.sees("VIEW").await;
         tokio::time::sleep(SETTLED).await;
-        desk
+        terminal
     }
 
     /// A console in a terminal that tells of releases.
-    pub async fn desk(&self) -> Pty {
+    pub async fn terminal(&self) -> TestTerminal {
         self.desk_with(&[], true).await
     }
 
     /// A console that holds the up arrow, and a car that moves.
-    pub async fn driving(&self) -> Pty {
-        let desk = self.desk().await;
-        desk.send(UP);
+    pub async fn driving(&self) -> TestTerminal {
+        let terminal = self.terminal().await;
+        terminal.send(UP);
         self.last_ran("forward").await;
-        desk.sees("DRIVING").await;
-        desk
+        terminal.sees("DRIVING").await;
+        terminal
     }
 }
 
@@ -126,9 +126,9 @@ fn shell(folder: &tempfile::TempDir, script: &str) {
 }
 
 /// Ends a program that was stopped for a test, whatever became of the test.
-pub struct Continued<'a>(pub &'a Program);
+pub struct ContinuedProgram<'a>(pub &'a RunningProgram);
 
-impl Drop for Continued<'_> {
+impl Drop for ContinuedProgram<'_> {
     fn drop(&mut self) {
         self.0.signal(Signal::CONT);
     }

@@ -8,18 +8,18 @@ use std::process::{Child, Command, Stdio};
 pub const ROUTER: &str = "10.77.1.1";
 
 /// The namespaces. Dropped, they are gone.
-pub struct Spaces {
+pub struct Namespaces {
     name: String,
     /// Sets whether the middle forwards, from within.
     gate: Option<Child>,
 }
 
-impl Spaces {
+impl Namespaces {
     /// Makes them; or why they can't be made.
     pub fn make() -> Result<Self, String> {
         let name = format!("p2p-bench-{}", std::process::id());
-        let mut spaces = Self { name, gate: None };
-        let [router, middle, car] = ["router", "middle", "car"].map(|part| spaces.named(part));
+        let mut namespaces = Self { name, gate: None };
+        let [router, middle, car] = ["router", "middle", "car"].map(|part| namespaces.named(part));
         for space in [&router, &middle, &car] {
             ip(&format!("netns add {space}"))?;
         }
@@ -46,9 +46,9 @@ impl Spaces {
             .arg("while read -r on; do echo \"$on\" >/proc/sys/net/ipv4/ip_forward || exit; done")
             .stdin(Stdio::piped())
             .spawn();
-        spaces.gate = Some(gate.map_err(|why| why.to_string())?);
-        spaces.forward(true);
-        Ok(spaces)
+        namespaces.gate = Some(gate.map_err(|why| why.to_string())?);
+        namespaces.forward(true);
+        Ok(namespaces)
     }
 
     /// The namespace of the router and the console.
@@ -73,7 +73,7 @@ impl Spaces {
     }
 }
 
-impl Drop for Spaces {
+impl Drop for Namespaces {
     fn drop(&mut self) {
         if let Some(mut gate) = self.gate.take() {
             drop(gate.stdin.take());

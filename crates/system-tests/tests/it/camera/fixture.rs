@@ -92,7 +92,7 @@ pub(crate) struct Page(pub WebSocketStream<TcpStream>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sent {
     /// When it was captured, and the JPEG.
-    Picture(u64, Vec<u8>),
+    ConsoleSnapshot(u64, Vec<u8>),
     /// How the camera is.
     Camera(String),
     /// It was closed, with this code and reason, or lost.
@@ -128,18 +128,18 @@ impl Page {
         }
     }
 
-    pub(crate) async fn say(&mut self, word: &str) {
+    pub(crate) async fn send(&mut self, word: &str) {
         // It may have had enough of us.
         let _ = soon("a word", self.0.send(Message::text(word.to_owned()))).await;
     }
 
     /// What comes next.
-    pub(crate) async fn hear(&mut self) -> Sent {
+    pub(crate) async fn receive(&mut self) -> Sent {
         loop {
             match soon("the page is told", self.0.next()).await {
                 Some(Ok(Message::Binary(bytes))) => {
                     let (time, jpeg) = bytes.split_first_chunk().unwrap();
-                    return Sent::Picture(u64::from_be_bytes(*time), jpeg.to_vec());
+                    return Sent::ConsoleSnapshot(u64::from_be_bytes(*time), jpeg.to_vec());
                 }
                 Some(Ok(Message::Text(text))) => return Sent::Camera(text.to_string()),
                 Some(Ok(Message::Close(frame))) => {
@@ -155,10 +155,10 @@ impl Page {
 
     /// Asks for a picture, and waits for one, whatever is said before it.
     pub(crate) async fn picture(&mut self) -> (u64, Vec<u8>) {
-        self.say("next").await;
+        self.send("next").await;
         loop {
-            match self.hear().await {
-                Sent::Picture(time, jpeg) => return (time, jpeg),
+            match self.receive().await {
+                Sent::ConsoleSnapshot(time, jpeg) => return (time, jpeg),
                 Sent::Camera(_) => {}
                 Sent::Closed(..) => panic!("closed instead of a picture"),
             }
@@ -166,11 +166,11 @@ impl Page {
     }
 
     /// Waits until it is told something with this in it.
-    pub(crate) async fn is_told(&mut self, what: &str) -> String {
+    pub(crate) async fn receives_send_event(&mut self, what: &str) -> String {
         loop {
-            match self.hear().await {
+            match self.receive().await {
                 Sent::Camera(said) if said.contains(what) => return said,
-                Sent::Camera(_) | Sent::Picture(..) => {}
+                Sent::Camera(_) | Sent::ConsoleSnapshot(..) => {}
                 Sent::Closed(..) => panic!("closed instead of {what}"),
             }
         }
@@ -178,7 +178,7 @@ impl Page {
 
     pub(crate) async fn is_closed(&mut self) -> (u16, String) {
         loop {
-            if let Sent::Closed(code, reason) = self.hear().await {
+            if let Sent::Closed(code, reason) = self.receive().await {
                 return (code, reason);
             }
         }

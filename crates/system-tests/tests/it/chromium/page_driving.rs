@@ -12,7 +12,7 @@ async fn what_a_page_makes_of_keys_messages_and_time_is_what_a_console_would() {
     browser
         .open(&format!("http://127.0.0.1:{port}/page/icon.svg"))
         .await;
-    let tests = include_str!("machine.js");
+    let tests = include_str!("page_driving.js");
     let told = browser
         .script(&format!("return (async () => {{\n{tests}\n}})()"))
         .await;

@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::Stand;
-use super::road::Road;
+use super::Fixture;
+use super::drive_setup::DriveSetup;
 use crate::common::chromium::Chromium;
 use crate::common::page::FakePage;
 use crate::common::{local, until, until_so};
@@ -33,8 +33,8 @@ return {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_every_screen_stop_and_pads_are_in_reach_and_nothing_moves_on_it_while_the_car_does() {
-    let road = Road::new().await;
-    let browser = road.page().await;
+    let drive_setup = DriveSetup::new().await;
+    let browser = drive_setup.page().await;
     let watch = "window.shifts = 0; new PerformanceObserver(list => { for (const it of list.getEntries()) window.shifts += it.value }).observe({ type: 'layout-shift' })";
     for (width, height) in [
         (360, 640),
@@ -46,7 +46,7 @@ async fn on_every_screen_stop_and_pads_are_in_reach_and_nothing_moves_on_it_whil
         (1920, 1080),
     ] {
         browser.resize(width, height, width < 900).await;
-        browser.open(&road.origin()).await;
+        browser.open(&drive_setup.origin()).await;
         browser.reads("press a direction").await;
         let places = browser.script(PLACES).await;
         for what in ["stop", "large", "pads", "arm", "state"] {
@@ -71,8 +71,8 @@ async fn on_every_screen_stop_and_pads_are_in_reach_and_nothing_moves_on_it_whil
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_keyboard_alone_stop_comes_first_and_everything_has_a_name() {
-    let road = Road::new().await;
-    let browser = road.page().await;
+    let drive_setup = DriveSetup::new().await;
+    let browser = drive_setup.page().await;
     browser.key_down("Tab", false).await;
     let focused = "return document.activeElement.id";
     assert_eq!(browser.script(focused).await, "stop");
@@ -93,18 +93,22 @@ async fn by_keyboard_alone_stop_comes_first_and_everything_has_a_name() {
         .await;
     browser.key_down("Space", false).await;
     browser.key_up("Space").await;
-    road.does("stop").await;
+    drive_setup.does("stop").await;
     browser.reads("STOPPED").await;
     assert!(!browser.text().await.contains("hello:"));
     // In a field it is a letter, and nothing that is typed drives.
-    let before = road.did();
+    let before = drive_setup.did();
     browser.click("#arm").await;
     browser.reads("ARMED").await;
     browser.fill("#arguments", "wasd \"x y\"").await;
     browser.reads("VIEW").await;
     browser.click("button[value=hello]").await;
     browser.reads("hello wasd x y").await;
-    assert!(road.did()[before.len()..].iter().all(|did| did == "stop"));
+    assert!(
+        drive_setup.did()[before.len()..]
+            .iter()
+            .all(|did| did == "stop")
+    );
     // By a switch or a screen reader, a pad is pressed without a pointer.
     browser
         .script("document.getElementById('arguments').blur()")
@@ -114,33 +118,33 @@ async fn by_keyboard_alone_stop_comes_first_and_everything_has_a_name() {
     browser
         .script("document.querySelector('[data-direction=\"3\"]').click()")
         .await;
-    road.does("right").await;
-    road.does("stop").await;
+    drive_setup.does("right").await;
+    drive_setup.does("stop").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_a_name_without_tls_it_drives_too() {
     // Not "potentially trustworthy": what browsers keep from such pages is missing there.
-    let road = Road::new().await;
+    let drive_setup = DriveSetup::new().await;
     let browser = Chromium::start(&["car.test"]).await;
     browser
-        .open(&format!("http://car.test:{}/", road.port))
+        .open(&format!("http://car.test:{}/", drive_setup.port))
         .await;
     assert_eq!(browser.script("return isSecureContext").await, false);
     browser.reads("press a direction").await;
     browser.key_down("ArrowUp", false).await;
-    road.does("forward").await;
+    drive_setup.does("forward").await;
     browser.picture("driving").await;
     browser.key_up("ArrowUp").await;
-    road.does("stop").await;
+    drive_setup.does("stop").await;
     browser.click("button[value=hello]").await;
     browser.reads("hello: ok").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_run_in_the_page_and_say_how_they_ended() {
-    let road = Road::new().await;
-    let browser = road.page().await;
+    let drive_setup = DriveSetup::new().await;
+    let browser = drive_setup.page().await;
     browser.click("button[value=hello]").await;
     browser.reads("hello: ok").await;
     browser.click("button[value=fails]").await;
@@ -154,9 +158,9 @@ async fn commands_run_in_the_page_and_say_how_they_ended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_lives_through_the_absence_of_its_car_and_says_which_hop_is_lost() {
-    let road = Road::new().await;
-    let browser = road.page().await;
-    let Road { world, port, inner } = road;
+    let drive_setup = DriveSetup::new().await;
+    let browser = drive_setup.page().await;
+    let DriveSetup { world, port, inner } = drive_setup;
     drop(inner);
     browser.reads("OFFLINE").await;
     browser.reads("router → car").await;
@@ -173,12 +177,12 @@ async fn a_page_lives_through_the_absence_of_its_car_and_says_which_hop_is_lost(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_revoked_sends_its_page_to_sign_in() {
-    let stand = Stand::keyed().await;
+    let fixture = Fixture::keyed().await;
     let browser = Chromium::start(&["car.test"]).await;
-    let origin = format!("https://127.0.0.1:{}", stand.port);
-    stand.sign_in(&browser, &origin).await;
+    let origin = format!("https://127.0.0.1:{}", fixture.port);
+    fixture.sign_in(&browser, &origin).await;
     browser.reads("press a direction").await;
-    stand.world.revoke("desk");
+    fixture.world.revoke("desk");
     browser.reads("OFFLINE").await;
     until_so("it asks for a key", async || {
         browser
@@ -193,11 +197,11 @@ async fn a_key_that_is_revoked_sends_its_page_to_sign_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewers_page_says_what_it_may_not() {
-    let stand = Stand::keyed().await;
-    let viewer = stand.world.key("viewer", Role::View).await;
+    let fixture = Fixture::keyed().await;
+    let viewer = fixture.world.key("viewer", Role::View).await;
     let browser = Chromium::start(&["car.test"]).await;
     browser
-        .open(&format!("https://127.0.0.1:{}/", stand.port))
+        .open(&format!("https://127.0.0.1:{}/", fixture.port))
         .await;
     browser.fill("#key", &viewer.expose()).await;
     browser.click("main button").await;
@@ -245,9 +249,9 @@ async fn proxy(to: u16) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_websocket_comes_through_the_page_says_so_and_its_buttons_work() {
-    let road = Road::new().await;
+    let drive_setup = DriveSetup::new().await;
     let browser = Chromium::start(&[]).await;
-    let port = proxy(road.port).await;
+    let port = proxy(drive_setup.port).await;
     browser.open(&format!("http://127.0.0.1:{port}/")).await;
     browser.reads("Driving needs a WebSocket").await;
     browser.picture("plain").await;
@@ -261,42 +265,42 @@ async fn where_no_websocket_comes_through_the_page_says_so_and_its_buttons_work(
         browser.address().await.ends_with("/cgi?command=hello")
     })
     .await;
-    assert_eq!(road.count("forward"), 0);
+    assert_eq!(drive_setup.count("forward"), 0);
     browser.open(&format!("http://127.0.0.1:{port}/")).await;
     browser.reads("Driving needs a WebSocket").await;
     browser.click("button[value=forward]").await;
-    road.does("forward").await;
+    drive_setup.does("forward").await;
     // The motion limit.
-    road.does("stop").await;
+    drive_setup.does("stop").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_one_too_many_says_so_and_stops_the_car_all_the_same() {
-    let road = Road::new().await;
+    let drive_setup = DriveSetup::new().await;
     let mut others = Vec::new();
     for _ in 0..limits::CONSOLES {
-        let FakePage { mut socket, .. } = FakePage::open(road.port).await;
+        let FakePage { mut socket, .. } = FakePage::open(drive_setup.port).await;
         // Who answers no ping is closed.
         others.push(tokio::spawn(async move {
             while socket.next().await.is_some() {}
         }));
     }
     let browser = Chromium::start(&[]).await;
-    browser.open(&road.origin()).await;
+    browser.open(&drive_setup.origin()).await;
     browser.reads("64 consoles and pages open").await;
     browser.picture("too-many").await;
-    let before = road.count("stop");
+    let before = drive_setup.count("stop");
     browser.key_down("Space", false).await;
     browser.key_up("Space").await;
-    until("it stops", || road.count("stop") == before + 1).await;
+    until("it stops", || drive_setup.count("stop") == before + 1).await;
     browser.reads("the car has stopped").await;
     // Not taken for a proxy after some tries either.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(!browser.text().await.contains("proxy"));
-    road.world.script("stop", "echo it is stuck; exit 1");
+    drive_setup.world.script("stop", "echo it is stuck; exit 1");
     browser.click("#stop").await;
     browser.reads("the stop failed: it is stuck").await;
-    road.world.script("stop", "echo stop >> ../motion");
+    drive_setup.world.script("stop", "echo stop >> ../motion");
     browser.click("#stop").await;
     browser.reads("the car has stopped").await;
     others.iter().for_each(JoinHandle::abort);

@@ -1,9 +1,9 @@
 //! Owns the console without colours, and without a terminal.
 
-use super::stand::{SETTLED, SIZE, Stand, UP, UP_RELEASED};
+use super::fixture::{Fixture, SETTLED, SIZE, UP, UP_RELEASED};
 use crate::common::get;
-use crate::common::program::{Program, console};
-use crate::common::pty::Pty;
+use crate::common::program::{RunningProgram, console};
+use crate::common::pty::TestTerminal;
 
 /// Every sequence that sets a colour.
 fn colours(shown: &str) -> Vec<String> {
@@ -20,34 +20,34 @@ fn colours(shown: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn without_colours_it_drives_all_the_same() {
-    let stand = Stand::new().await;
-    let coloured = stand.driving().await;
+    let fixture = Fixture::new().await;
+    let coloured = fixture.driving().await;
     assert!(!colours(&coloured.shown()).is_empty());
     drop(coloured);
     for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
-        let mut command = stand.console(&[]);
+        let mut command = fixture.console(&[]);
         command.env(name, value);
-        let desk = Pty::start(&command, true, SIZE);
-        desk.sees("VIEW").await;
+        let terminal = TestTerminal::start(&command, true, SIZE);
+        terminal.sees("VIEW").await;
         tokio::time::sleep(SETTLED).await;
-        desk.send(UP);
-        stand.last_ran("forward").await;
-        desk.sees("DRIVING").await;
-        desk.send(UP_RELEASED);
-        stand.last_ran("stop").await;
-        desk.sees("ARMED").await;
-        let colours = colours(&desk.shown());
+        terminal.send(UP);
+        fixture.last_ran("forward").await;
+        terminal.sees("DRIVING").await;
+        terminal.send(UP_RELEASED);
+        fixture.last_ran("stop").await;
+        terminal.sees("ARMED").await;
+        let colours = colours(&terminal.shown());
         assert!(colours.is_empty(), "{name}: {colours:?}");
     }
 }
 
 #[tokio::test]
 async fn what_is_no_terminal_gets_a_line_an_event_without_escapes() {
-    let stand = Stand::new().await;
-    let command = console(stand.folder.path(), stand.router_port);
-    let mut watch = Program::start(&mut command.into());
+    let fixture = Fixture::new().await;
+    let command = console(fixture.folder.path(), fixture.router_port);
+    let mut watch = RunningProgram::start(&mut command.into());
     crate::common::until("it watches", || watch.out().contains("car")).await;
-    assert_eq!(get(stand.port, "/cgi?command=hello").await.status, 200);
+    assert_eq!(get(fixture.port, "/cgi?command=hello").await.status, 200);
     crate::common::until("the run is told", || watch.out().contains("hello")).await;
     assert!(!watch.out().contains('\x1b'), "{:?}", watch.out());
     watch.signal(rustix::process::Signal::TERM);

@@ -1,5 +1,5 @@
 // Tests of the page's driving (`src/page/drive.js`), which is pure: it is given the time. Run in the
-// page by `machine.rs`. Returns what failed.
+// page by `page_driving.rs`. Returns what failed.
 
 const drive = await import("/page/drive.js");
 const words = await import("/page/words.js");

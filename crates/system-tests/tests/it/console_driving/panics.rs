@@ -2,9 +2,9 @@
 
 use rustix::process::Signal;
 
-use super::stand::{SETTLED, SIZE, Stand, UP};
+use super::fixture::{Fixture, SETTLED, SIZE, UP};
 use crate::common::program::console_that_panics;
-use crate::common::pty::Pty;
+use crate::common::pty::TestTerminal;
 
 /// A key that makes it panic, its exit code, and what it says of it.
 const FAULTS: [(&[u8], i32, &str); 4] = [
@@ -16,21 +16,21 @@ const FAULTS: [(&[u8], i32, &str); 4] = [
 
 #[tokio::test]
 async fn a_panic_anywhere_stops_the_car_and_gives_the_terminal_back() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     for (key, code, says) in FAULTS {
-        let command = console_that_panics(stand.folder.path(), stand.router_port);
-        let mut desk = Pty::start(&command, true, SIZE);
-        desk.sees("VIEW").await;
+        let command = console_that_panics(fixture.folder.path(), fixture.router_port);
+        let mut terminal = TestTerminal::start(&command, true, SIZE);
+        terminal.sees("VIEW").await;
         tokio::time::sleep(SETTLED).await;
-        let edited = desk.edits_lines();
-        desk.send(UP);
-        stand.last_ran("forward").await;
-        desk.sees("DRIVING").await;
-        desk.send(key);
-        assert_eq!(desk.end().await, Some(code), "{says}");
-        stand.last_ran("stop").await;
-        desk.await_text(says).await;
-        let shown = desk.shown();
+        let edited = terminal.edits_lines();
+        terminal.send(UP);
+        fixture.last_ran("forward").await;
+        terminal.sees("DRIVING").await;
+        terminal.send(key);
+        assert_eq!(terminal.end().await, Some(code), "{says}");
+        fixture.last_ran("stop").await;
+        terminal.await_text(says).await;
+        let shown = terminal.shown();
         let at = |what: &str| {
             shown
                 .rfind(what)
@@ -51,18 +51,18 @@ async fn a_panic_anywhere_stops_the_car_and_gives_the_terminal_back() {
             "{after:?}"
         );
         assert!(!edited, "the terminal was raw while it ran: {says}");
-        assert!(desk.edits_lines(), "lines are edited again: {says}");
+        assert!(terminal.edits_lines(), "lines are edited again: {says}");
     }
 }
 
 #[tokio::test]
 async fn a_signal_while_driving_stops_the_car_and_gives_the_terminal_back() {
-    let stand = Stand::new().await;
+    let fixture = Fixture::new().await;
     for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::INT, 130)] {
-        let mut desk = stand.driving().await;
-        desk.signal(signal);
-        assert_eq!(desk.end().await, Some(code));
-        stand.last_ran("stop").await;
-        assert!(desk.shown().contains("\x1b[?1049l") && desk.edits_lines());
+        let mut terminal = fixture.driving().await;
+        terminal.signal(signal);
+        assert_eq!(terminal.end().await, Some(code));
+        fixture.last_ran("stop").await;
+        assert!(terminal.shown().contains("\x1b[?1049l") && terminal.edits_lines());
     }
 }

@@ -4,8 +4,8 @@
 
 mod control;
 mod deaths;
+mod fixture;
 mod keys;
 mod panics;
 mod screens;
-mod stand;
 mod stops;

@@ -9,14 +9,14 @@ use p2p_shared::key::{Fingerprint, Key, Role};
 use crate::common::metric;
 use crate::measured_router::MeasuredRouter;
 
-pub struct Stand {
+pub struct Fixture {
     pub router: MeasuredRouter,
     pub key: Key,
     pub fingerprint: Option<Fingerprint>,
     _folder: tempfile::TempDir,
 }
 
-impl Stand {
+impl Fixture {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");

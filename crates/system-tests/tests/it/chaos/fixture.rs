@@ -9,12 +9,12 @@ use std::time::Duration;
 use p2p_shared::key::Key;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::driver::Reins;
-use super::history::{Act, Shared, acts, now};
-use super::load::{self, Door};
-use super::setting::{Setting, belongs_to, start_inner, start_router};
+use super::driver::DriverFaults;
+use super::fixture_config::{FixtureConfig, belongs_to, start_inner, start_router};
+use super::history::{CarAct, SharedHistory, acts, now};
+use super::load::{self, CallTarget};
 use crate::common::procfs::{child_named, processes};
-use crate::common::program::{Program, router, run as run_to_its_end};
+use crate::common::program::{RunningProgram, router, run as run_to_its_end};
 use crate::common::proxy::Proxy;
 use crate::common::{ReservedPort, until, until_so};
 
@@ -42,54 +42,57 @@ pub(crate) struct Keys {
 }
 
 /// The programs. Dropped, none runs.
-pub(crate) struct Stand {
-    pub(crate) router: Program,
-    pub(crate) inner: Program,
+pub(crate) struct Fixture {
+    pub(crate) router: RunningProgram,
+    pub(crate) inner: RunningProgram,
     pub(crate) proxy: Proxy,
-    pub(crate) reins: Reins,
-    pub(crate) history: Shared,
+    pub(crate) driver_faults: DriverFaults,
+    pub(crate) history: SharedHistory,
     pub(crate) main: ReservedPort,
     pub(crate) service: ReservedPort,
     pub(crate) keys: Option<Keys>,
-    setting: Setting,
+    fixture_config: FixtureConfig,
     folder: tempfile::TempDir,
 }
 
-impl Stand {
+impl Fixture {
     /// Starts all in this folder, and waits until it serves.
-    pub(crate) async fn start(folder: tempfile::TempDir, mut setting: Setting) -> Self {
-        let keys = if setting.has_keys {
+    pub(crate) async fn start(
+        folder: tempfile::TempDir,
+        mut fixture_config: FixtureConfig,
+    ) -> Self {
+        let keys = if fixture_config.has_keys {
             let keys = Keys::make(folder.path()).await;
             let key = keys.link.expose().to_owned();
-            setting.inner_variables.push(("P2P_KEY", key));
+            fixture_config.inner_variables.push(("P2P_KEY", key));
             Some(keys)
         } else {
             None
         };
         commands(folder.path());
-        if let Some(user) = setting.user {
+        if let Some(user) = fixture_config.user {
             belongs_to(folder.path(), user);
         }
         let (main, service) = (ReservedPort::new(), ReservedPort::new());
-        let router = start_router(folder.path(), &setting, main.port);
+        let router = start_router(folder.path(), &fixture_config, main.port);
         router.says("listening on").await;
         let proxy = Proxy::to(main.port).await;
         let ports = (proxy.port(), main.port, service.port);
-        let inner = start_inner(folder.path(), &setting, ports);
-        let stand = Self {
+        let inner = start_inner(folder.path(), &fixture_config, ports);
+        let fixture = Self {
             router,
             inner,
             proxy,
-            reins: Reins::default(),
-            history: Shared::default(),
+            driver_faults: DriverFaults::default(),
+            history: SharedHistory::default(),
             main,
             service,
             keys,
-            setting,
+            fixture_config,
             folder,
         };
-        stand.serves().await;
-        stand
+        fixture.serves().await;
+        fixture
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -97,8 +100,8 @@ impl Stand {
     }
 
     /// Where the car is asked.
-    pub(crate) fn car(&self) -> Door {
-        Door {
+    pub(crate) fn car(&self) -> CallTarget {
+        CallTarget {
             port: self.service.port,
             host: "car",
             key: self.keys.as_ref().map(|keys| keys.driver.clone()),
@@ -118,7 +121,7 @@ impl Stand {
     pub(crate) async fn moves(&self) {
         until("the car moves", || {
             let acts = acts(self.path());
-            acts.last().is_some_and(|(_, act)| *act != Act::Stops)
+            acts.last().is_some_and(|(_, act)| *act != CarAct::Stops)
         })
         .await;
     }
@@ -127,7 +130,7 @@ impl Stand {
     pub(crate) async fn stands(&self) {
         until("the car stands", || {
             let acts = acts(self.path());
-            acts.last().is_some_and(|(_, act)| *act == Act::Stops)
+            acts.last().is_some_and(|(_, act)| *act == CarAct::Stops)
         })
         .await;
     }
@@ -151,7 +154,7 @@ impl Stand {
     }
 
     pub(crate) fn start_router(&mut self) {
-        self.router = start_router(self.folder.path(), &self.setting, self.main.port);
+        self.router = start_router(self.folder.path(), &self.fixture_config, self.main.port);
     }
 
     pub(crate) fn start_inner(&mut self) {
@@ -160,9 +163,9 @@ impl Stand {
     }
 
     /// One more inner with the same identity.
-    pub(crate) fn another_inner(&self) -> Program {
+    pub(crate) fn another_inner(&self) -> RunningProgram {
         let ports = (self.proxy.port(), self.main.port, self.service.port);
-        start_inner(self.path(), &self.setting, ports)
+        start_inner(self.path(), &self.fixture_config, ports)
     }
 
     /// How many descriptors the router and the inner have open.

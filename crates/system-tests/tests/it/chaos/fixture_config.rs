@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::program::{Program, inner, path, router};
+use crate::common::program::{RunningProgram, inner, path, router};
 
 /// What else the inner is told, if the folder has it.
 pub(crate) const SETTINGS: &str = "inner.toml";
 
 /// How the programs are run, where a fault wants it otherwise.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Setting {
+pub(crate) struct FixtureConfig {
     /// What starts the inner, if something else does: the words before its own.
     pub(crate) starter: Vec<String>,
     /// The router's host as the inner is told it, rather than this machine's own address.
@@ -26,42 +26,54 @@ pub(crate) struct Setting {
     pub(crate) router_variables: Vec<(&'static str, String)>,
 }
 
-pub(crate) fn start_router(folder: &Path, setting: &Setting, port: u16) -> Program {
+pub(crate) fn start_router(
+    folder: &Path,
+    fixture_config: &FixtureConfig,
+    port: u16,
+) -> RunningProgram {
     let mut router = router(folder);
     router.arg(port.to_string());
-    if !setting.has_keys {
+    if !fixture_config.has_keys {
         router.arg("--open");
     }
-    if setting.is_elsewhere {
+    if fixture_config.is_elsewhere {
         router.args(["--open-to-everyone", "--bind", "0.0.0.0"]);
     } else {
         router.args(["--bind", "127.0.0.1"]);
     }
-    router.envs(setting.router_variables.iter().cloned());
-    Program::start(&mut router)
+    router.envs(fixture_config.router_variables.iter().cloned());
+    RunningProgram::start(&mut router)
 }
 
 /// The ports are the proxy's, the router's, and the one to ask for.
-pub(crate) fn start_inner(folder: &Path, setting: &Setting, ports: (u16, u16, u16)) -> Program {
+pub(crate) fn start_inner(
+    folder: &Path,
+    fixture_config: &FixtureConfig,
+    ports: (u16, u16, u16),
+) -> RunningProgram {
     let mut command = inner(folder);
-    if let Some(user) = setting.user {
+    if let Some(user) = fixture_config.user {
         command = started_by(&[folder.join(OWN_INNER).display().to_string()], folder);
         command.uid(user).gid(user);
-    } else if !setting.starter.is_empty() {
+    } else if !fixture_config.starter.is_empty() {
         let program = command.as_std().get_program().to_owned();
-        command = started_by(&setting.starter, folder);
+        command = started_by(&fixture_config.starter, folder);
         command.arg(program);
     }
     let (proxy, main, service) = ports;
-    let port = if setting.is_elsewhere { main } else { proxy };
-    let host = setting.host.as_deref().unwrap_or("127.0.0.1");
+    let port = if fixture_config.is_elsewhere {
+        main
+    } else {
+        proxy
+    };
+    let host = fixture_config.host.as_deref().unwrap_or("127.0.0.1");
     command.args([host, &port.to_string(), &service.to_string()]);
     command.args(["--name", "car", "--max-runs", "50"]);
     if folder.join(SETTINGS).exists() {
         command.args(["--config", SETTINGS]);
     }
-    command.envs(setting.inner_variables.iter().cloned());
-    Program::start(&mut command)
+    command.envs(fixture_config.inner_variables.iter().cloned());
+    RunningProgram::start(&mut command)
 }
 
 fn started_by(words: &[String], folder: &Path) -> tokio::process::Command {
