@@ -23,7 +23,7 @@ pub struct Fixture {
     _folder: tempfile::TempDir,
 }
 
-/// What viewers saw, and what they cost.
+/// Pictures that viewers received, and the router's CPU for them.
 pub struct ViewerCost {
     pub seen: ViewerStats,
     pub time: Duration,

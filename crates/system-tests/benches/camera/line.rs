@@ -1,5 +1,5 @@
-//! Owns a narrow line: everything that goes one way, of all connections, waits in one queue for its
-//! turn, as at the modem of a phone, and then takes its time.
+//! A narrow line: everything in one direction, of all connections, waits in one queue for its turn,
+//! as at the modem of a phone, and then takes its time.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};

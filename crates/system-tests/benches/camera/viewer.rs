@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-/// What some pages have seen.
+/// Pictures that some pages have received.
 #[derive(Default)]
 pub struct ViewerStats {
     /// How old each picture was when it came, in ms.

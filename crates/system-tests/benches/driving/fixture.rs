@@ -1,4 +1,4 @@
-//! Owns one stand: the real router, inner and console on this machine, and the hands that drive.
+//! The real router, inner and console on this machine, and the keys that drive the car.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -19,7 +19,7 @@ use super::witness::{CommandStart, CommandStarts, MOTION, STOP, now};
 const PATIENCE: Duration = Duration::from_secs(20);
 const SIZE: (u16, u16) = (100, 32);
 
-/// A key of the pad, as kitty reports it.
+/// An arrow key, as kitty reports it.
 #[derive(Debug, Clone, Copy)]
 pub struct ArrowKey(pub usize);
 
@@ -38,7 +38,7 @@ impl ArrowKey {
     }
 }
 
-/// Where the programs find each other.
+/// What is between the programs.
 #[derive(Default)]
 pub struct FixtureOptions {
     /// A proxy with this delay each way between the inner and the router.
@@ -49,7 +49,7 @@ pub struct FixtureOptions {
     pub namespaces: Option<Namespaces>,
 }
 
-/// Everything that runs. Dropped, nothing does.
+/// The running programs. Dropping it ends them.
 pub struct Fixture {
     pub console: TestTerminal,
     pub inner: RunningProgram,

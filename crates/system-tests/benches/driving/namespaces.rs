@@ -1,5 +1,5 @@
-//! Owns three network namespaces in a row (router and console, the internet, the car) of which the
-//! middle one forwards packets, or drops them all: a cut that neither end is told of. Needs root.
+//! Three network namespaces in a row (router and console, the internet, the car). The middle one
+//! forwards packets, or drops them all: a cut that neither end learns of. Needs root.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 /// The router's address, as the car sees it.
 pub const ROUTER: &str = "10.77.1.1";
 
-/// The namespaces. Dropped, they are gone.
+/// The namespaces. Dropping it removes them.
 pub struct Namespaces {
     name: String,
     /// Sets whether the middle forwards, from within.

@@ -1,4 +1,4 @@
-//! Owns what is measured, part by part; each round waits for what happens, not for a time.
+//! The measurements, one by one. Each round waits for what happens, not for a time.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub fn presses(table: &mut ResultTable, rounds: usize) {
     table.add(row);
 }
 
-/// What goes wrong while a key is held.
+/// A fault while a key is held.
 #[derive(Clone, Copy)]
 enum Fault {
     ConsoleKilled,

@@ -1,5 +1,6 @@
-//! Owns a TCP proxy that adds a fixed delay to every piece, in order, and can hold bytes back or
-//! swallow them: each way is a reading and a writing thread, for timers of the kernel's precision.
+//! A TCP proxy that adds a fixed delay to every piece, in order, and can hold bytes back or swallow
+//! them. Each direction is a reading and a writing thread: the timers of the tests' proxy are 1 ms
+//! coarse, and it delays one piece after the other.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -9,14 +10,14 @@ use std::time::Duration;
 
 use super::witness::now;
 
-/// What becomes of the bytes.
+/// What happens to the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteFlow {
     /// They are passed on.
     Open,
     /// They wait.
     Held,
-    /// They vanish, and nobody is told.
+    /// They vanish, and neither end learns of it.
     Silent,
 }
 

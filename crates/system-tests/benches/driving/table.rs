@@ -81,7 +81,7 @@ fn load() -> String {
     loads.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// All lines, as they come.
+/// The lines of the table, printed as they come.
 #[derive(Default)]
 pub struct ResultTable(Vec<TableRow>);
 

@@ -1,5 +1,5 @@
-//! Owns the witness of "the command's process started": this very program, copied into the car's
-//! command directory, whose first act is to say its name and the time. No log of ours is asked.
+//! The witness of "the command's process started": this very program, copied into the car's command
+//! directory. Its first act is to write its name and the time. No log of the product is used.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -27,7 +27,7 @@ pub fn now() -> Duration {
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap())
 }
 
-/// If this process is a command of the car: its first act, and its life. Whether it was one.
+/// Runs this process as a command of the car, if it was started as one; returns whether it was.
 pub fn run_if_command() -> bool {
     let called = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&called)
@@ -51,7 +51,7 @@ pub fn run_if_command() -> bool {
     true
 }
 
-/// What a command has said.
+/// Start of a command, as the command itself wrote it.
 #[derive(Debug, Clone)]
 pub struct CommandStart {
     pub name: String,
@@ -65,7 +65,7 @@ impl CommandStart {
     }
 }
 
-/// Where the commands of one car are heard.
+/// Receives the starts of one car's commands.
 pub struct CommandStarts(Receiver<CommandStart>);
 
 impl CommandStarts {

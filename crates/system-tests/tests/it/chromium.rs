@@ -18,7 +18,7 @@ use p2p_shared::key::{Key, Role};
 use crate::common::chromium::Chromium;
 use crate::common::{World, inner_config, router_config, until};
 
-/// A car with a command that leaves a mark, and the key of a desk, if there are keys.
+/// A car with a command that leaves a mark, and the key of an operator, if there are keys.
 pub(crate) struct Fixture {
     pub(crate) world: World,
     pub(crate) port: u16,

@@ -9,7 +9,7 @@ use p2p_shared::key::{Key, Role};
 use crate::common::raw::RawCaller;
 use crate::common::{HttpAnswer, World, ask, get, inner_config, local, raw_from, request, until};
 
-/// A car with a command that leaves a mark, and the key of a desk.
+/// A car with a command that leaves a mark, and the key of an operator.
 struct Fixture {
     world: World,
     port: u16,

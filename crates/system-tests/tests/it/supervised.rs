@@ -12,7 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::net::{TcpStream, UnixDatagram};
 use tokio::process::Command;
 
-/// What stands in for systemd.
+/// A socket that receives what programs send to systemd.
 struct FakeSystemd {
     socket: UnixDatagram,
     path: PathBuf,

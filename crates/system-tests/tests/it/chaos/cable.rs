@@ -7,7 +7,7 @@ use super::fixture_config::FixtureConfig;
 use super::resources::run;
 use super::round::Fault;
 
-/// The inner's network, connected by a cable. Dropped, it is gone.
+/// The inner's own network, connected by a cable. Dropping it removes the network.
 struct NetworkCable {
     space: String,
     device: String,

@@ -1,10 +1,10 @@
-//! Owns the promises: what of a history breaks which of them, in a sentence each. Pure.
+//! The promises, checked on a history: a sentence for each that is broken. Pure.
 
 use std::time::Duration;
 
 use super::history::{CallRecord, CarAct, History, ReportedOutcome};
 
-/// The lease of the stand's car.
+/// The lease of the fixture's car.
 const LEASE: Duration = Duration::from_millis(400);
 /// How old a command may be when it begins: see `p2p_shared::timing`.
 const DEADLINE: Duration = Duration::from_secs(5);

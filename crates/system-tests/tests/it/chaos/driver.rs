@@ -1,5 +1,5 @@
-//! Owns who drives: a console that holds a key, takes control again when it has lost it, and writes
-//! down each proof of itself that it has sent; and one who takes control from it.
+//! A driver: a console that holds a key, takes control again when it has lost it, and records each
+//! heartbeat that it has sent; and a rival that takes control away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,15 +20,15 @@ use crate::common::console::dial;
 use crate::common::peer::WebSocketPeer;
 use crate::common::until;
 
-/// Between two heartbeats.
+/// Time between two heartbeats.
 const BEAT: Duration = Duration::from_millis(100);
 
-/// What a fault does to the driver.
+/// What a fault does to the driver; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DriverFaults {
-    /// It goes away at once, without a goodbye, and does not come back before this is taken back.
+    /// The driver's connection is reset, and there is no new one while this is set.
     pub(crate) is_gone: Arc<AtomicBool>,
-    /// It says nothing any more.
+    /// The driver sends nothing while this is set.
     pub(crate) is_silent: Arc<AtomicBool>,
 }
 
@@ -39,13 +39,13 @@ pub(crate) struct HoldingDriver {
     pub(crate) key: Option<Key>,
     pub(crate) history: SharedHistory,
     pub(crate) driver_faults: DriverFaults,
-    /// What it holds; nobody else holds the same.
+    /// The motion whose key it holds; no other driver holds the same.
     pub(crate) motion: &'static str,
-    /// How it comes by control.
+    /// How it gets control.
     pub(crate) wish: ControlRequest,
 }
 
-/// What it knows of itself.
+/// What a driver knows of its session.
 #[derive(Default)]
 struct DriverState {
     me: Option<SessionId>,
@@ -71,7 +71,7 @@ impl HoldingDriver {
         }
     }
 
-    /// Another one takes control from it, and drives for a moment.
+    /// Lets a rival take control and drive for a moment.
     pub(crate) async fn loses_control(&self) {
         let rival = Self {
             motion: "back",

@@ -1,4 +1,4 @@
-//! Owns the figures of the rounds of a fault, as a row of a table.
+//! The figures of the rounds of a fault, as a row of a table.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Owns one stand: the real router, the real inner and its commands, and what is between them.
+//! The real router, the real inner and its commands, and a proxy between them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -35,13 +35,13 @@ while (my $line = <STDIN>) {
 }
 "#;
 
-/// Who may do what, where it is not everyone.
+/// Keys of the car and of the driver.
 pub(crate) struct Keys {
     pub(crate) link: Key,
     pub(crate) driver: Key,
 }
 
-/// The programs. Dropped, none runs.
+/// The programs of a round. Dropping it ends them.
 pub(crate) struct Fixture {
     pub(crate) router: RunningProgram,
     pub(crate) inner: RunningProgram,
@@ -99,7 +99,7 @@ impl Fixture {
         self.folder.path()
     }
 
-    /// Where the car is asked.
+    /// Where callers reach the car.
     pub(crate) fn car(&self) -> CallTarget {
         CallTarget {
             port: self.service.port,
@@ -135,19 +135,19 @@ impl Fixture {
         .await;
     }
 
-    /// The fault strikes now.
+    /// Records that the fault strikes now.
     pub(crate) fn strikes(&self) {
         let mut history = self.history.lock().unwrap();
         history.struck = now();
         history.healed = None;
     }
 
-    /// It is over now.
+    /// Records that the fault is over now.
     pub(crate) fn heals(&self) {
         self.history.lock().unwrap().healed = Some(now());
     }
 
-    /// It is over with a blow: nothing keeps the programs from going on.
+    /// Records a fault that is over at once: nothing keeps the programs from going on.
     pub(crate) fn strikes_once(&self) {
         self.strikes();
         self.heals();
@@ -201,7 +201,7 @@ impl Keys {
     }
 }
 
-/// Waits.
+/// Sleeps.
 pub(crate) async fn pause(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }

@@ -1,23 +1,23 @@
-//! Owns how the programs of a stand are started: as usual, or as a fault wants it.
+//! How the programs of a fixture are started: as usual, or as a fault needs it.
 
 use std::fs;
 use std::path::Path;
 
 use crate::common::program::{RunningProgram, inner, path, router};
 
-/// What else the inner is told, if the folder has it.
+/// The inner's settings file, if the folder has one.
 pub(crate) const SETTINGS: &str = "inner.toml";
 
-/// How the programs are run, where a fault wants it otherwise.
+/// How the programs are run where a fault needs more than the usual.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FixtureConfig {
-    /// What starts the inner, if something else does: the words before its own.
+    /// Words of a command line that starts the inner, if there is one.
     pub(crate) starter: Vec<String>,
     /// The router's host as the inner is told it, rather than this machine's own address.
     pub(crate) host: Option<String>,
     /// The inner is in another network: there is no proxy on its way.
     pub(crate) is_elsewhere: bool,
-    /// The inner runs as this user, and all is his.
+    /// The inner runs as this user, who owns the folder.
     pub(crate) user: Option<u32>,
     /// All have keys, and the link TLS.
     pub(crate) has_keys: bool,

@@ -1,5 +1,5 @@
-//! Owns what is written down in a round: by the commands (the witness), by the car, by the callers,
-//! by the driver and by who looks on.
+//! The record of a round: by the commands (the witness), the car, the callers, the driver, and an
+//! observer of the links.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,11 +13,11 @@ pub(crate) fn now() -> Duration {
         .unwrap()
 }
 
-/// What a caller asked and got.
+/// One request and its answer.
 #[derive(Debug, Clone)]
 pub(crate) struct CallRecord {
     pub(crate) command: &'static str,
-    /// What nobody else has asked with.
+    /// An argument that no other request has.
     pub(crate) argument: String,
     pub(crate) asked: Duration,
     pub(crate) answered: Duration,
@@ -44,24 +44,24 @@ pub(crate) enum CarAct {
     Stops,
 }
 
-/// What `GET /run/ID` says of a run whose answer was `unknown`.
+/// What `GET /run/ID` reports of a run whose answer was `unknown`.
 #[derive(Debug, Clone)]
 pub(crate) enum ReportedOutcome {
-    /// In the words of `P2P-Executed`.
+    /// The value of `P2P-Executed`.
     Executed(String),
     /// The car doesn't know the run.
     NotBegun,
 }
 
-/// One round, as those who took part wrote it down.
+/// The record of one round.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     pub(crate) calls: Vec<CallRecord>,
-    /// When the driver had sent proofs of itself.
+    /// When the driver had sent a heartbeat.
     pub(crate) proofs: Vec<Duration>,
-    /// When one was about to press what.
+    /// When a driver was about to press, and which motion.
     pub(crate) presses: Vec<(Duration, &'static str)>,
-    /// How many links were up each time one looked.
+    /// The number of links, at each look.
     pub(crate) links: Vec<i64>,
     /// Run ids, and when each of them ran: at most once.
     pub(crate) witness: BTreeMap<String, Vec<Duration>>,
@@ -76,7 +76,7 @@ pub(crate) struct History {
     pub(crate) left_over: Vec<String>,
 }
 
-/// One that several write to.
+/// A history that several tasks write to.
 pub(crate) type SharedHistory = Arc<Mutex<History>>;
 
 impl History {

@@ -1,5 +1,5 @@
-//! Owns the load: callers that ask one after the other and write down what became of it, and one
-//! who looks how many links there are.
+//! The load: callers that ask one after the other and record the answers, and an observer of the
+//! number of links.
 
 use std::time::Duration;
 

@@ -103,7 +103,7 @@ fn asks(server: &NameServer, folder: &Path) -> FixtureConfig {
     }
 }
 
-/// A server, the files that lead to it, and the setting; or none, where that can't be.
+/// A server, the files that lead to it, and the configuration; or none, where that can't be.
 fn server() -> Option<(NameServer, tempfile::TempDir, FixtureConfig)> {
     let may = run("unshare", &["--mount", "true"]);
     let server = may.and_then(|()| NameServer::start().map_err(|error| error.to_string()));

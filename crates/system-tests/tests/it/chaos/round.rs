@@ -1,4 +1,4 @@
-//! Owns a round: the load, the driver, the fault, the healing, and what is left over after it.
+//! One round: load, driver, fault, healing, and a check of what is left over.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -160,7 +160,7 @@ fn rounds() -> Option<usize> {
     wanted.map(|rounds| rounds.parse().unwrap())
 }
 
-/// What was prepared in a folder. Dropped, it is cleared away, even if the round fails.
+/// Preparations in a folder. Dropping it undoes them, even if the round fails.
 struct PreparedFolder(fn(&Path), PathBuf);
 
 impl Drop for PreparedFolder {

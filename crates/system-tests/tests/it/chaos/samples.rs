@@ -1,4 +1,4 @@
-//! Owns what is measured of a stand again and again, and whether it grows.
+//! Samples of memory, descriptors, threads and logs, and a check that they do not grow.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -35,10 +35,10 @@ pub(crate) const RESTART: &str = "router restarts";
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What of a sample is meant.
+/// Selects a field of a sample.
 type SampleField = fn(&ProcessSample) -> f64;
 
-/// How a process was at one time.
+/// Resources of a process at one time.
 #[derive(Debug, Clone, Copy)]
 struct ProcessSample {
     at: Duration,

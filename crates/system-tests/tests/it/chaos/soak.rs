@@ -1,5 +1,5 @@
-//! Owns the soak: one stand that goes on for long, with load, a driver and who watches the camera,
-//! struck by one fault after the other. Nothing of it may grow, and all that is promised holds.
+//! The soak: one fixture runs for long, with load, a driver and a camera viewer, and one fault strikes
+//! after the other. Nothing may grow, and all promises hold.
 //!
 //! At the end the router restarts itself. In the suite it lasts for two faults. By hand, with a plot: `scripts/soak.sh 60`.
 
@@ -48,7 +48,7 @@ async fn named(name: &'static str, strike: impl Future<Output = ()>) -> &'static
     name
 }
 
-/// How long it goes on, and how long it is quiet between two faults, in seconds.
+/// Length of a soak, and of the quiet time between two faults, in seconds.
 struct SoakLength {
     faults: Option<usize>,
     time: Duration,

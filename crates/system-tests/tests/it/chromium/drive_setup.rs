@@ -1,4 +1,4 @@
-//! A car that notes what it does, and the drive page of it.
+//! A car that records what it does, and its drive page.
 
 use std::time::Duration;
 

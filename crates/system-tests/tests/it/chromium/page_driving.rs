@@ -1,4 +1,4 @@
-//! The page's driving, which is pure, in the browser that it is for.
+//! The drive page's pure driving code, tested in a browser.
 
 use crate::common::World;
 use crate::common::chromium::Chromium;

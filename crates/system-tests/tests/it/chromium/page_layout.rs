@@ -1,5 +1,5 @@
-//! The drive page to look at: sizes, keyboards alone, commands, and what it says where something is
-//! missing.
+//! The drive page's layout: screen sizes, use by keyboard alone, commands, and what the page shows
+//! where something is missing.
 
 use std::time::Duration;
 

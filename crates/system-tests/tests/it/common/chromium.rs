@@ -188,7 +188,7 @@ impl Chromium {
         self.post("/refresh", &json!({})).await;
     }
 
-    /// Makes the page this large, as a phone's or as a desk's.
+    /// Makes the page this large, as on a phone or on a desktop.
     pub async fn resize(&self, width: u32, height: u32, mobile: bool) {
         let size =
             json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile });

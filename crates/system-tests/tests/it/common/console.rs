@@ -13,7 +13,7 @@ use p2p_shared::protocol::{
 
 use super::peer::WebSocketPeer;
 
-/// One that has got its first picture.
+/// A console that has got its first snapshot.
 pub struct FakeConsole {
     pub peer: WebSocketPeer,
     pub picture: ConsoleSnapshot,
@@ -21,7 +21,7 @@ pub struct FakeConsole {
     kept: VecDeque<RouterToConsole>,
 }
 
-/// A whole picture.
+/// A whole snapshot.
 #[derive(Debug)]
 pub struct ConsoleSnapshot {
     pub session: SessionId,

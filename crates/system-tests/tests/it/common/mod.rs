@@ -323,7 +323,7 @@ pub async fn away(port: u16) {
     .await;
 }
 
-/// A whole answer.
+/// A whole HTTP answer.
 #[derive(Debug)]
 pub struct HttpAnswer {
     pub status: StatusCode,

@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::soon;
 
-/// One end of a WebSocket, and what it says and hears.
+/// One end of a WebSocket.
 pub struct WebSocketPeer(pub WebSocketStream<Transport>);
 
 impl WebSocketPeer {

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::{PATIENCE, soon, until};
 
-/// A program that runs, in a folder that holds all it needs. Killed when it is dropped.
+/// A running program, in a folder that holds all it needs. Dropping it kills the program.
 pub struct RunningProgram {
     child: Child,
     out: CollectedOutput,
@@ -225,7 +225,7 @@ fn collect(mut stream: impl AsyncRead + Unpin + Send + 'static) -> CollectedOutp
     text
 }
 
-/// What a program that ends by itself leaves.
+/// Exit code and output of a program that has ended.
 pub struct ProgramResult {
     pub code: Option<i32>,
     pub out: String,

@@ -12,14 +12,14 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What becomes of the bytes that go one way.
+/// What happens to the bytes in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ByteFlow {
     /// They are passed on.
     Open,
     /// They wait.
     Held,
-    /// They vanish, and nobody is told.
+    /// They vanish, and neither end learns of it.
     Silent,
 }
 
@@ -29,7 +29,7 @@ pub enum ProxyDirection {
     ToInner,
 }
 
-/// What all connections suffer.
+/// Faults of all connections.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NetworkFaults {
     /// Each piece comes this much later.

@@ -17,7 +17,7 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 /// How long anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A terminal with the real program in it.
+/// A terminal with a real program in it.
 pub struct TestTerminal {
     pub child: Child,
     keys: Option<OwnedFd>,

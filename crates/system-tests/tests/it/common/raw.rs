@@ -16,7 +16,7 @@ pub struct RawCaller {
     read: Vec<u8>,
 }
 
-/// How a connection ended.
+/// End of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionEnd {
     Closed,

@@ -1,9 +1,9 @@
-//! What a person would see: the picture that a program's bytes make on a terminal. Owns as much of
-//! a terminal as the console uses.
+//! The screen of a terminal as a person would see it, from a program's bytes. Knows as much of a
+//! terminal as the console uses.
 
 use std::iter::repeat_n;
 
-/// The picture: rows of cells. Behind a wide character stands an empty cell.
+/// Rows of cells. An empty cell follows a wide character.
 pub struct TerminalScreen {
     rows: Vec<Vec<String>>,
     row: usize,

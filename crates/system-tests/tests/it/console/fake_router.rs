@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a router tells by itself.
+/// How a router by hand behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RouterBehavior {
     Quiet,

@@ -1,4 +1,4 @@
-//! Owns several at one car: who drives, who asks, and that anyone may stop.
+//! Several operators at one car: who drives, who asks, and that anyone may stop.
 
 use super::fixture::{Fixture, LEFT, LEFT_RELEASED, UP, UP_RELEASED};
 use crate::common::get;

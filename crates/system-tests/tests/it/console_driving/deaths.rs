@@ -1,5 +1,5 @@
-//! Owns what becomes of a moving car when something between the key and the wheels dies, is
-//! stopped or goes silent: it stops by itself, and moves again only by a fresh press.
+//! A moving car when something between the key and the wheels dies, is stopped or goes silent: the car
+//! stops by itself, and moves again only by a fresh press.
 
 use std::time::{Duration, Instant};
 

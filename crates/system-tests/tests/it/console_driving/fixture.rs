@@ -1,4 +1,4 @@
-//! Owns the stand: router, car and desk, and what the car has done.
+//! Router, proxy, car and consoles in terminals, and the record of what the car did.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Owns what keys do to the car, in terminals that tell of releases and in those that don't.
+//! What keys do to the car, in terminals that report releases and in those that don't.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Owns what becomes of terminal and car when the console itself fails.
+//! Terminal and car when the console itself fails.
 
 use rustix::process::Signal;
 

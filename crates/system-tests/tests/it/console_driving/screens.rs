@@ -1,4 +1,4 @@
-//! Owns the console without colours, and without a terminal.
+//! The console without colours, and without a terminal.
 
 use super::fixture::{Fixture, SETTLED, SIZE, UP, UP_RELEASED};
 use crate::common::get;

@@ -1,4 +1,4 @@
-//! Owns a stop command that fails: it is said everywhere, and nothing is offered but stop.
+//! A stop command that fails: it is shown everywhere, and nothing is offered but stop.
 
 use super::fixture::{Fixture, LEFT, LEFT_RELEASED, UP, UP_RELEASED};
 use crate::common::get;

@@ -1,4 +1,4 @@
-//! What became of a run, asked for afterwards by its id.
+//! The result of a run, asked for afterwards by its id.
 
 use serde_json::Value;
 

@@ -43,7 +43,7 @@ while (my $line = <STDIN>) {
 }
 "#;
 
-/// What became of a request.
+/// Result of a request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum CallOutcome {
     /// Status, and what is said of the execution.

@@ -79,7 +79,7 @@ async fn a_router_that_is_told_to_end_while_it_restarts_ends() {
     }
 }
 
-/// A router on which a command runs that waits for `gate`.
+/// A router with a running command that waits for `gate`.
 struct BusyRouter {
     folder: TempDir,
     router: RunningProgram,

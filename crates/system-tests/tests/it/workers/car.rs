@@ -85,7 +85,7 @@ impl CarFolder<'_> {
     }
 }
 
-/// A car of which the inner is not started yet.
+/// A car whose inner is not started yet.
 pub(crate) struct UnstartedCar {
     pub(crate) world: World,
 }

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use super::car::{Car, CarFolder, UnstartedCar};
 use crate::common::{answered, asking, soon};
 
-/// What there is of a car once its inner has ended in order.
+/// A car whose inner has shut down.
 struct EndedCar {
     world: crate::common::World,
 }
