@@ -21,9 +21,8 @@
 
 mod command_line;
 mod common;
-mod config_file;
+mod file;
 mod layers;
-mod values;
 
 use std::ffi::OsString;
 
@@ -52,11 +51,9 @@ pub fn try_parse_from<T: Parser>(
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<T, clap::Error> {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    let parse = || {
-        let mut matches = layers::parse(T::command(), &args, environment)?;
-        T::from_arg_matches_mut(&mut matches)
-    };
-    parse().map_err(|error| error.format(&mut T::command()))
+    layers::parse(T::command(), &args, environment)
+        .and_then(|mut matches| T::from_arg_matches_mut(&mut matches))
+        .map_err(|error| error.format(&mut T::command()))
 }
 
 #[cfg(test)]

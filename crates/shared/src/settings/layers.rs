@@ -1,23 +1,27 @@
-//! Environment and file as clap's defaults. It owns the order of the layers and the names under
-//! which they have each setting.
+//! Environment and file as clap's defaults: the order of the layers, and the names under which they
+//! have each setting.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::builder::{OsStr as ClapOsStr, Resettable};
-use clap::error::{Error, ErrorKind};
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, Id};
+use clap::{Arg, ArgAction, ArgMatches, Command, Id};
 
-use super::config_file::ConfigFile;
-use super::values;
+use super::file::ConfigFile;
+use crate::text::Escaped;
 
 /// The argument that names the file; the file itself can't set it.
 const CONFIG: &str = "config";
 
 /// `-v` and `-q` undo each other: one of them on the command line is the last word on both.
 const VERBOSITY: [&str; 2] = ["verbose", "quiet"];
+
+/// The most characters of a wrong value that an error repeats.
+const SHOWN_CHARS: usize = 100;
 
 /// An argument and its names in the layers below the command line.
 struct Setting {
@@ -59,6 +63,13 @@ pub(super) fn with_variables(command: Command) -> Command {
     })
 }
 
+/// What environment or file has for a setting: where that stands, and the words as they would stand
+/// on the command line.
+struct Layered {
+    origin: String,
+    words: Vec<OsString>,
+}
+
 /// Parses `args`, with what environment and file have as defaults.
 pub(super) fn parse(
     command: Command,
@@ -83,59 +94,74 @@ pub(super) fn parse(
     let keys: Vec<&str> = in_file().map(|setting| setting.key.as_str()).collect();
     let file = file.map(|path| ConfigFile::read(path, &keys)).transpose()?;
 
-    let mut layered: HashMap<Id, Vec<OsString>> = HashMap::new();
-    for setting in settings
-        .iter()
-        .filter(|setting| !is_settled(&given, setting.id()))
-    {
-        let values = match (variable(setting), &file) {
-            (Some(value), _) => Some(values::from_variable(
-                &setting.arg,
-                &setting.variable,
-                value,
-            )?),
-            (None, Some(file)) => file.get(&setting.key, &setting.arg)?,
+    let mut layered = HashMap::new();
+    for setting in settings {
+        if is_settled(&given, setting.id()) {
+            continue;
+        }
+        let found = match (variable(&setting), &file) {
+            (Some(value), _) => Some(Layered {
+                origin: format!("{} in the environment", setting.variable),
+                words: vec![value],
+            }),
+            (None, Some(file)) => (file.get(&setting.key, &setting.arg)?).map(|words| Layered {
+                origin: format!("`{}` in {file}", setting.key),
+                words,
+            }),
             (None, None) => None,
         };
-        if let Some(values) = values {
-            layered.insert(setting.id().clone(), values);
+        if let Some(mut found) = found {
+            found.words = switches_as_clap_has_them(&setting.arg, found.words);
+            layered.insert(setting.id().clone(), found);
         }
     }
     parse_with_defaults(command, args, &layered)
 }
 
+/// Switches and counts may be given as people write them in an environment file.
+fn switches_as_clap_has_them(arg: &Arg, words: Vec<OsString>) -> Vec<OsString> {
+    let (on, off) = match arg.get_action() {
+        ArgAction::SetTrue => ("true", "false"),
+        ArgAction::Count => ("1", "0"),
+        _ => return words,
+    };
+    let switch = |word: OsString| match word.to_ascii_lowercase().to_str() {
+        Some("true" | "yes" | "on" | "1") => on.into(),
+        Some("false" | "no" | "off" | "0") => off.into(),
+        _ => word,
+    };
+    words.into_iter().map(switch).collect()
+}
+
 fn parse_with_defaults(
     command: Command,
     args: &[OsString],
-    defaults: &HashMap<Id, Vec<OsString>>,
+    layered: &HashMap<Id, Layered>,
 ) -> Result<ArgMatches, Error> {
-    // clap won't have a required positional after one with a default. So as soon as one has got
-    // one, the required ones are looked after here.
-    let filled = command
-        .get_positionals()
-        .any(|arg| defaults.contains_key(arg.get_id()));
+    // clap won't have a required positional after one with a default: they are looked after here.
     let required: Vec<Setting> = command
         .get_positionals()
-        .filter(|arg| filled && arg.is_required_set())
+        .filter(|arg| arg.is_required_set())
         .map(Setting::of)
         .collect();
-    let command = command.mut_args(|arg| {
+    let mut command = command.mut_args(|arg| {
         // clap would read the environment of the process by itself.
         let arg = arg.env(Resettable::<ClapOsStr>::Reset);
-        let is_required = arg.is_required_set() && !(filled && arg.is_positional());
-        match defaults.get(arg.get_id()) {
-            Some(values) => arg.required(false).default_values(values.clone()),
-            None => arg.required(is_required),
+        match layered.get(arg.get_id()) {
+            Some(Layered { words, .. }) => arg.required(false).default_values(words.clone()),
+            None if arg.is_positional() => arg.required(false),
+            None => arg,
         }
     });
-    let negated = command.is_subcommand_negates_reqs_set();
-    let matches = command.try_get_matches_from(args)?;
+    let matches = command.try_get_matches_from_mut(args);
+    let matches = matches.map_err(|error| with_origin(error, &command, layered))?;
     let missing: Vec<String> = required
         .iter()
         .filter(|setting| !matches.contains_id(setting.id().as_str()))
         .map(|setting| format!("\n  <{}>", setting.key.to_uppercase().replace('-', "_")))
         .collect();
-    if missing.is_empty() || negated && matches.subcommand().is_some() {
+    let is_negated = command.is_subcommand_negates_reqs_set() && matches.subcommand().is_some();
+    if missing.is_empty() || is_negated {
         return Ok(matches);
     }
     Err(Error::raw(
@@ -145,6 +171,29 @@ fn parse_with_defaults(
             missing.concat()
         ),
     ))
+}
+
+/// clap says of a wrong default only that it is wrong: says where it stands.
+fn with_origin(error: Error, command: &Command, layered: &HashMap<Id, Layered>) -> Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let is_of = |arg: &&Arg| arg.to_string() == text(ContextKind::InvalidArg);
+    let arg = command.get_arguments().find(is_of);
+    let Some(Layered { origin, .. }) = arg.and_then(|arg| layered.get(arg.get_id())) else {
+        return error;
+    };
+    let reason = match (error.source(), error.get(ContextKind::ValidValue)) {
+        (Some(source), _) => format!(": {}", Escaped(&source.to_string())),
+        (None, Some(ContextValue::Strings(valid))) if !valid.is_empty() => {
+            format!("; valid are {}", valid.join(", "))
+        }
+        _ => String::new(),
+    };
+    let value = Escaped(text(ContextKind::InvalidValue)).cut(SHOWN_CHARS);
+    let message = format!("{origin}: '{value}' is not valid{reason}");
+    Error::raw(ErrorKind::ValueValidation, message)
 }
 
 /// Whether the command line has had its say on an argument.

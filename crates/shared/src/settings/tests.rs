@@ -216,7 +216,7 @@ fn switches_take_the_words_that_people_write() {
         Setup::new()
             .variable("P2P_OPEN", "maybe")
             .mistake::<Router>(""),
-        "error: P2P_OPEN in the environment: 'maybe' is neither true nor false"
+        "error: P2P_OPEN in the environment: 'maybe' is not valid; valid are true, false"
     );
 }
 
@@ -412,7 +412,7 @@ fn a_wrong_value_is_told_with_its_place() {
         ),
         (
             router("verbose = 300"),
-            "`verbose` in p2p.toml: '300' is neither a number up to 255 nor true nor false",
+            "`verbose` in p2p.toml: '300' is not valid: 300 is not in 0..=255",
         ),
         (
             inner("motion = []"),

@@ -9,7 +9,6 @@ use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 use toml::Value;
 
-use super::values;
 use crate::text::Escaped;
 
 /// The key that people would put a secret under. Files of settings get shown and copied around.
@@ -81,10 +80,11 @@ impl ConfigFile {
         let Some(value) = self.table.get(key) else {
             return Ok(None);
         };
-        let values = words(value, arg).and_then(|values| values::checked(arg, values));
-        values
-            .map(Some)
-            .map_err(|reason| values::error(format_args!("`{key}` in {self}"), reason))
+        let wrong = |reason| {
+            let message = format!("`{key}` in {self}: {reason}");
+            Error::raw(ErrorKind::ValueValidation, message)
+        };
+        words(value, arg).map(Some).map_err(wrong)
     }
 }
 
