@@ -67,18 +67,25 @@ impl Transport {
     }
 }
 
+/// Calls a method of the connection, whichever kind it is.
+macro_rules! delegate {
+    ($transport:expr, $stream:ident => $call:expr) => {
+        match $transport {
+            Self::Plain($stream) => $call,
+            Self::Tls($stream) => $call,
+            #[cfg(feature = "simulation")]
+            Self::Simulated($stream) => $call,
+        }
+    };
+}
+
 impl AsyncRead for Transport {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-            #[cfg(feature = "simulation")]
-            Self::Simulated(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
+        delegate!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buffer))
     }
 }
 
@@ -88,12 +95,7 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-            #[cfg(feature = "simulation")]
-            Self::Simulated(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        delegate!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -101,38 +103,18 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            #[cfg(feature = "simulation")]
-            Self::Simulated(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
+        delegate!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-            #[cfg(feature = "simulation")]
-            Self::Simulated(_) => false,
-        }
+        delegate!(self, stream => stream.is_write_vectored())
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-            #[cfg(feature = "simulation")]
-            Self::Simulated(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        delegate!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-            #[cfg(feature = "simulation")]
-            Self::Simulated(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        delegate!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
     }
 }

@@ -37,50 +37,33 @@ pub const ADMIN_PATH: &str = "/admin";
 pub enum ConsoleToRouter {
     /// First message.
     Hello {
-        /// Version of the program, for the log.
         software: String,
         /// True to watch only, whatever the key may do.
         readonly: bool,
     },
     /// Run a command; [`RouterToConsole::SendEvent`]s report what becomes of it.
     Send {
-        /// Number that the console gave to the request.
         request: u64,
-        /// Service port of the link.
         service_port: u16,
-        /// Command to run.
         command: CommandName,
-        /// Arguments of the command.
         arguments: Vec<Argument>,
         /// Duration of a motion, in milliseconds.
         for_ms: Option<u64>,
     },
     /// This much more of a run's output may come.
     Window {
-        /// Number that the console gave to the run.
         request: u64,
         /// Units of [`cost`](super::cost).
         more: u32,
     },
     /// End a run.
-    Cancel {
-        /// Number that the console gave to the run.
-        request: u64,
-    },
+    Cancel { request: u64 },
     /// List a car's commands.
-    ListCommands {
-        /// Number that the console gave to the request.
-        request: u64,
-        /// Service port of the link.
-        service_port: u16,
-    },
+    ListCommands { request: u64, service_port: u16 },
     /// Report what became of a run; [`RouterToConsole::Run`] is the answer.
     AskRun {
-        /// Number that the console gave to the request.
         request: u64,
-        /// Service port of the link.
         service_port: u16,
-        /// Id of the run.
         run: RunId,
     },
     /// Choose the car that the console may drive next, in place of the one before. Ticks cost a
@@ -91,43 +74,26 @@ pub enum ConsoleToRouter {
     },
     /// Take control, ask for it, or answer a request.
     Control {
-        /// Service port of the car.
         service_port: u16,
-        /// Request about control.
         wish: ControlRequest,
     },
     /// The driver pressed a direction.
     Press {
-        /// Service port of the car.
         service_port: u16,
-        /// Id of the press.
         press: PressId,
-        /// The motion command.
         command: CommandName,
-        /// Newest tick of the car's clock that the driver has seen, in milliseconds.
         tick_ms: u64,
     },
     /// The driver still holds the key of this press.
     Renew {
-        /// Service port of the car.
         service_port: u16,
-        /// Id of the press.
         press: PressId,
-        /// Newest tick of the car's clock that the driver has seen, in milliseconds.
         tick_ms: u64,
     },
     /// The driver released the key of this press.
-    Release {
-        /// Service port of the car.
-        service_port: u16,
-        /// Id of the press.
-        press: PressId,
-    },
+    Release { service_port: u16, press: PressId },
     /// Stop the car; every session may.
-    Stop {
-        /// Service port of the car.
-        service_port: u16,
-    },
+    Stop { service_port: u16 },
 }
 
 /// Messages from the router to a console.
@@ -141,15 +107,12 @@ pub enum RouterToConsole {
         first: bool,
         /// True in the last part: the snapshot is complete.
         last: bool,
-        /// Session of this console.
         session: SessionId,
         /// Name of the console's key; empty without keys.
         key: String,
-        /// Role of the console.
         role: Role,
         /// Events that this console missed before the snapshot, because it was too slow.
         missed: u64,
-        /// All links.
         links: Vec<LinkInfo>,
         /// Last runs, oldest first.
         runs: Vec<RunInfo>,
@@ -157,50 +120,28 @@ pub enum RouterToConsole {
     /// An event.
     Feed(FeedEvent),
     /// Newest tick of a car's clock, for consoles that have chosen the car or drive it.
-    Tick {
-        /// Service port of the car.
-        service_port: u16,
-        /// Milliseconds on the car's clock.
-        clock_ms: u64,
-    },
+    Tick { service_port: u16, clock_ms: u64 },
     /// Report about a run that this console asked for.
-    SendEvent {
-        /// The console's number for it.
-        request: u64,
-        /// Content of the report.
-        event: SendEvent,
-    },
+    SendEvent { request: u64, event: SendEvent },
     /// Answer to [`ConsoleToRouter::ListCommands`], in one or more parts.
     Commands {
-        /// The console's number for it.
         request: u64,
-        /// Some of the commands.
         commands: Vec<CommandInfo>,
         /// True if another part follows.
         more: bool,
     },
     /// Answer to [`ConsoleToRouter::AskRun`].
-    Run {
-        /// The console's number for it.
-        request: u64,
-        /// What is known of the run.
-        told: RunAnswer,
-    },
+    Run { request: u64, told: RunAnswer },
     /// The router refused something that this console asked for.
     Refused {
-        /// Kind of reason.
         reason: RefusedReason,
         /// The press that was refused, if it was a press.
         #[serde(default)]
         press: Option<PressId>,
-        /// A sentence that says what to do.
         message: String,
     },
     /// The router is about to restart: dial again after this time.
-    GoAway {
-        /// Milliseconds to wait before dialling again.
-        reconnect_after_ms: u64,
-    },
+    GoAway { reconnect_after_ms: u64 },
 }
 
 /// What is known of a run that a console asked about.
@@ -236,7 +177,6 @@ pub enum RefusedReason {
 pub struct LinkInfo {
     /// Service port, which names the link.
     pub service_port: u16,
-    /// Name for people.
     pub name: LinkName,
     /// True if the link is up.
     pub is_up: bool,
@@ -250,7 +190,6 @@ pub struct LinkInfo {
     pub failures: u64,
     /// Motion commands: forward, back, left, right.
     pub motion: Vec<CommandName>,
-    /// Stop command.
     pub stop: CommandName,
     /// Time for which the car moves without hearing of its driver, in milliseconds.
     pub lease_ms: u64,
@@ -267,17 +206,11 @@ pub struct LinkInfo {
 /// Run as a console sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInfo {
-    /// Id of the run.
     pub run: RunId,
-    /// Service port of the link.
     pub service_port: u16,
-    /// Name of the link.
     pub link: LinkName,
-    /// Command.
     pub command: CommandName,
-    /// Arguments.
     pub arguments: Vec<Argument>,
-    /// Source of the request.
     pub source: RunSource,
     /// Address of the caller.
     pub from: String,
@@ -355,38 +288,21 @@ pub enum FeedEvent {
     /// A link came up, or its name, commands or times have changed.
     Link(Box<LinkInfo>),
     /// A link was lost; its port is kept.
-    LinkDown {
-        /// Service port of the link.
-        service_port: u16,
-        /// Reason.
-        why: String,
-    },
+    LinkDown { service_port: u16, why: String },
     /// A port was given up.
-    LinkGone {
-        /// Service port of the link.
-        service_port: u16,
-    },
+    LinkGone { service_port: u16 },
     /// A round trip between router and inner was measured.
-    Rtt {
-        /// Service port of the link.
-        service_port: u16,
-        /// Duration, in microseconds.
-        rtt_us: u32,
-    },
+    Rtt { service_port: u16, rtt_us: u32 },
     /// A run was asked for, or is over.
     Run(Box<RunInfo>),
     /// The driver has changed, or a session asks for control.
     Control {
-        /// Service port of the car.
         service_port: u16,
-        /// Control as it is now.
         control: ControlInfo,
     },
     /// The car reported about its motion.
     Motion {
-        /// Service port of the car.
         service_port: u16,
-        /// Content of the report.
         event: MotionEvent,
     },
 }
@@ -396,21 +312,15 @@ pub enum FeedEvent {
 #[serde(rename_all = "snake_case")]
 pub enum SendEvent {
     /// The run has this id.
-    Queued {
-        /// Id of the run.
-        run: RunId,
-    },
+    Queued { run: RunId },
     /// The process exists.
     Started,
     /// Piece of the output.
     Output(Bytes),
     /// The run is over.
     Finished {
-        /// Exit code, signal or limit that ended the run.
         end: End,
-        /// Time since the start of the process, in microseconds.
         exec_us: u64,
-        /// Last bytes of standard error.
         stderr: Bytes,
     },
     /// The run did not begin.
@@ -419,7 +329,6 @@ pub enum SendEvent {
         refusal: Option<Refusal>,
         /// Reason of the router, if it refused the run.
         reason: Option<RefusedReason>,
-        /// A sentence that says what to do.
         message: String,
     },
     /// The link was lost: nobody knows what became of the run.

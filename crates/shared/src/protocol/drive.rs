@@ -49,7 +49,6 @@ pub struct ControlInfo {
 /// Session that drives, or asks to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Driver {
-    /// Id of the session.
     pub session: SessionId,
     /// Name of the session's key, or its address.
     pub name: String,
@@ -58,9 +57,7 @@ pub struct Driver {
 /// A motion that the car has acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActiveMotion {
-    /// Run of the motion's process.
     pub run: RunId,
-    /// Motion command.
     pub command: CommandName,
     /// Press that started the motion, if a driver did.
     pub press: Option<PressId>,
@@ -73,35 +70,18 @@ pub enum MotionEvent {
     /// The car moves.
     Started(ActiveMotion),
     /// A press did not start a motion.
-    Refused {
-        /// Refused press.
-        press: PressId,
-        /// Reason.
-        why: MotionRefusal,
-    },
+    Refused { press: PressId, why: MotionRefusal },
     /// The motion is over, and the stop command runs.
     Over {
-        /// Press that started the motion, if a driver did.
         press: Option<PressId>,
-        /// Cause of the end.
         cause: StopCause,
     },
     /// The motion's process has ended.
-    Ended {
-        /// Run of the process.
-        run: RunId,
-        /// Exit code or signal.
-        end: End,
-        /// Time since the start of the process, in microseconds.
-        exec_us: u64,
-    },
+    Ended { run: RunId, end: End, exec_us: u64 },
     /// A stop command has ended.
     Stopped {
-        /// Cause of the stop.
         cause: StopCause,
-        /// Exit code or signal.
         end: End,
-        /// Duration, in microseconds.
         exec_us: u64,
     },
     /// The car stands: its stop command has succeeded.
@@ -156,7 +136,6 @@ pub enum MotionRefusal {
 pub struct MotionInfo {
     /// Motion commands: forward, back, left, right.
     pub commands: Vec<CommandName>,
-    /// Stop command.
     pub stop: CommandName,
     /// Time for which the car moves without hearing of its driver, in milliseconds.
     pub lease_ms: u64,

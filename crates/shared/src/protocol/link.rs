@@ -50,70 +50,44 @@ pub enum InnerToRouter {
     Hello(LinkHello),
     /// Time on the inner's clock. The clock goes on while the machine sleeps; its zero means
     /// nothing. Sent after each ping of the router.
-    Clock {
-        /// Milliseconds.
-        clock_ms: u64,
-    },
+    Clock { clock_ms: u64 },
     /// The run's process exists.
-    Started {
-        /// Run that the message is about.
-        run: RunId,
-    },
+    Started { run: RunId },
     /// The run did not begin and never will; or nobody knows, where the refusal says so.
     Refused {
-        /// Run that the message is about.
         run: RunId,
-        /// Kind of reason.
         refusal: Refusal,
-        /// A sentence that says what to do.
         message: String,
     },
     /// A piece of the run's standard output, at most [`PIECE`](super::PIECE) bytes.
-    Output {
-        /// Run that the message is about.
-        run: RunId,
-        /// Bytes as the command wrote them.
-        bytes: Bytes,
-    },
+    Output { run: RunId, bytes: Bytes },
     /// The run is over, and its output complete.
     Finished {
-        /// Run that the message is about.
         run: RunId,
-        /// Exit code, signal or limit that ended the run.
         end: End,
-        /// Time from the start of the process to its end and the end of its output, in
-        /// microseconds.
         exec_us: u64,
-        /// Last bytes of standard error, at most [`STDERR_KEPT`](super::STDERR_KEPT).
         stderr: Bytes,
     },
     /// Started, output and finished in one message, for a short run with at most
     /// [`PIECE`](super::PIECE) bytes of output.
     Answered {
-        /// Run that the message is about.
         run: RunId,
-        /// Exit code, signal or limit that ended the run.
         end: End,
         /// Time from the start of the process, or from the request to the worker, to the end, in
         /// microseconds.
         exec_us: u64,
-        /// The whole output.
         output: Bytes,
-        /// Last bytes of standard error, at most [`STDERR_KEPT`](super::STDERR_KEPT).
         stderr: Bytes,
     },
     /// Answer to [`RouterToInner::ListCommands`], in one or more parts.
     Commands {
-        /// Number of the request.
         request: u64,
-        /// Some of the commands.
         commands: Vec<CommandInfo>,
         /// True if another part follows.
         more: bool,
     },
     /// Answer to [`RouterToInner::AskRun`].
     Run {
-        /// Run that the message is about.
         run: RunId,
         /// What became of the run. `None`: it is not among the last thousand runs since the inner
         /// was started.
@@ -130,7 +104,6 @@ pub enum InnerToRouter {
 /// First message of an inner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkHello {
-    /// Name for people.
     pub name: LinkName,
     /// Service port that the inner asks for; 0: any.
     pub service_port: u16,
@@ -140,9 +113,7 @@ pub struct LinkHello {
     pub instance: InstanceId,
     /// Time on the inner's clock, as in [`InnerToRouter::Clock`].
     pub clock_ms: u64,
-    /// Version of the program, for the log.
     pub software: String,
-    /// Motion commands and times.
     pub motion: MotionInfo,
     /// True if the inner has a camera, and so knows [`RouterToInner::Video`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -157,69 +128,40 @@ pub enum RouterToInner {
     Welcome {
         /// Name of the link: the inner's own, or that with a number.
         name: LinkName,
-        /// Service port of the link.
         service_port: u16,
     },
     /// The link is refused or ended, and the router closes it.
     Rejected {
-        /// Kind of reason.
         rejection: Rejection,
-        /// A sentence that says what to do.
         message: String,
     },
     /// Sentence for the inner's owner.
-    Notice {
-        /// The sentence.
-        message: String,
-    },
+    Notice { message: String },
     /// Piece of the standard input of a run that follows, at most [`PIECE`](super::PIECE) bytes.
-    Stdin {
-        /// Run that the message is about.
-        run: RunId,
-        /// The bytes.
-        bytes: Bytes,
-    },
+    Stdin { run: RunId, bytes: Bytes },
     /// Begin this run, with all of the [`Stdin`](Self::Stdin) that came before it.
     Run(RunRequest),
     /// The caller has read on: this much more output may come.
     Window {
-        /// Run that the message is about.
         run: RunId,
         /// Units of [`cost`](super::cost).
         more: u32,
     },
     /// The caller has gone away: end the run, or discard its input.
-    Cancel {
-        /// Run that the message is about.
-        run: RunId,
-    },
+    Cancel { run: RunId },
     /// The driver presses a direction.
     Press {
-        /// Press that the message is about.
         press: PressId,
-        /// Run of the motion's process.
         run: RunId,
-        /// The motion command.
         command: CommandName,
-        /// Newest tick of the inner's clock that the driver has seen, in milliseconds.
         tick_ms: u64,
-        /// Name of the driver, for the log.
         driver: String,
-        /// Address of the driver.
         remote_addr: String,
     },
     /// The driver still holds the key of this press.
-    Renew {
-        /// Press that the message is about.
-        press: PressId,
-        /// Newest tick of the inner's clock that the driver has seen, in milliseconds.
-        tick_ms: u64,
-    },
+    Renew { press: PressId, tick_ms: u64 },
     /// The driver released the key of this press.
-    Release {
-        /// Press that the message is about.
-        press: PressId,
-    },
+    Release { press: PressId },
     /// Stop the car, and refuse all presses up to `over` from now on.
     Stop {
         /// Name or address of whoever asked, for the log.
@@ -245,20 +187,11 @@ pub enum RouterToInner {
         ticket: Option<MediaTicket>,
     },
     /// List the commands.
-    ListCommands {
-        /// Number of the request, repeated in the answer.
-        request: u64,
-    },
+    ListCommands { request: u64 },
     /// Report what became of this run.
-    AskRun {
-        /// Run that the message is about.
-        run: RunId,
-    },
+    AskRun { run: RunId },
     /// The router is about to restart: dial again after this time.
-    GoAway {
-        /// Milliseconds to wait before dialling again.
-        reconnect_after_ms: u64,
-    },
+    GoAway { reconnect_after_ms: u64 },
 }
 
 /// Reason why a link is refused or ended.

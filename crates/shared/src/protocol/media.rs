@@ -49,10 +49,7 @@ pub enum CameraState {
     /// The camera program is being started.
     Starting,
     /// The camera program has failed, and is started again in a while.
-    Failed {
-        /// Reason, as a sentence.
-        why: String,
-    },
+    Failed { why: String },
 }
 
 /// Messages from an inner on the media connection.
@@ -61,7 +58,6 @@ pub enum CameraState {
 pub enum MediaToRouter {
     /// First message: the link that the pictures belong to.
     Hello {
-        /// Service port of the link.
         service_port: u16,
         /// Ticket that the router sent on that link.
         ticket: MediaTicket,
@@ -88,15 +84,9 @@ pub enum MediaToRouter {
 #[serde(rename_all = "snake_case")]
 pub enum RouterToMedia {
     /// Bytes of pictures that have arrived since the last such message.
-    Taken {
-        /// Number of bytes.
-        bytes: u32,
-    },
+    Taken { bytes: u32 },
     /// The router refuses these pictures and closes the connection.
-    Refused {
-        /// A sentence that says what to do.
-        message: String,
-    },
+    Refused { message: String },
 }
 
 /// JPEG with its capture time, in one piece of memory in the form that a page receives, shared by

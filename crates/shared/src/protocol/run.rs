@@ -28,11 +28,8 @@ pub const STDERR_KEPT: usize = 8 * 1024;
 /// Request of the router for a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRequest {
-    /// Id of the run.
     pub run: RunId,
-    /// Command to run.
     pub command: CommandName,
-    /// Arguments of the command.
     pub arguments: Vec<Argument>,
     /// Deadline on the inner's clock, in milliseconds: a run that comes later is not begun.
     pub deadline_ms: u64,
@@ -102,7 +99,6 @@ impl std::fmt::Display for End {
 /// Entry of the list of commands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandInfo {
-    /// Name of the command.
     pub name: CommandName,
     /// Sentence that says why the command can't be run and what to do; `None`: it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,11 +108,9 @@ pub struct CommandInfo {
 /// What an inner remembers of a run, for a caller that lost its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunReport {
-    /// Command of the run.
     pub command: CommandName,
     /// Time since the run was asked for, in milliseconds.
     pub age_ms: u64,
-    /// State of the run.
     pub outcome: Outcome,
     /// Bytes of output that were read.
     pub bytes: u64,
@@ -139,12 +133,7 @@ pub enum Outcome {
     /// Nobody knows what became of the run, for this reason.
     Unknown(String),
     /// The run is over.
-    Ended {
-        /// Exit code, signal or limit that ended the run.
-        end: End,
-        /// Time from the start to the end, in microseconds.
-        exec_us: u64,
-    },
+    Ended { end: End, exec_us: u64 },
 }
 
 impl Outcome {

@@ -54,72 +54,48 @@ pub fn bracketed(host: &str) -> String {
 }
 
 /// Reason why the router was not reached. Each sentence says at which step, and what to do.
+///
+/// `router` is the address that was dialled, `source` the error of the step, `said` the router's own
+/// sentence, and `why` says what is wrong and what to do.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the fields are said above")]
 pub enum DialError {
     /// The name has no address.
     #[error(
         "the name {host} does not resolve ({source}): check the host name and this machine's DNS"
     )]
-    Resolve {
-        /// The name.
-        host: String,
-        /// Error of the resolver.
-        source: io::Error,
-    },
+    Resolve { host: String, source: io::Error },
     /// No address of the router answers.
     #[error(
         "no connection to {router} ({source}): is the router running, and the port open in its firewall?"
     )]
     Connect {
-        /// Address of the router.
         router: RouterAddress,
-        /// Error of the last address that was tried.
         source: io::Error,
     },
     /// The router did not complete the hello in time.
     #[error("{router} did not answer within {} s: is it a p2p-router?", timing::HELLO.as_secs())]
-    Timeout {
-        /// Address of the router.
-        router: RouterAddress,
-    },
+    Timeout { router: RouterAddress },
     /// The peer speaks no TLS, or TLS that can't be trusted.
     #[error("no safe connection to {router}: {why}")]
-    Untrusted {
-        /// Address of the router.
-        router: RouterAddress,
-        /// Sentence that says what is wrong and what to do.
-        why: String,
-    },
+    Untrusted { router: RouterAddress, why: String },
     /// The router works with keys, and this program has none.
     #[error(
         "{router} needs a key, and there is none in ~/.config/p2prouter/key, --key-file or P2P_KEY: paste there what `p2p-router key add` prints on the router, and start again"
     )]
-    NoKey {
-        /// Address of the router.
-        router: RouterAddress,
-    },
+    NoKey { router: RouterAddress },
     /// The router refused the key.
     #[error("{router} refuses the key: {said}")]
-    Denied {
-        /// Address of the router.
-        router: RouterAddress,
-        /// Sentence of the router.
-        said: String,
-    },
+    Denied { router: RouterAddress, said: String },
     /// The port is one of the router's service ports, not its main port.
     #[error(
         "{router} is one of the router's service ports: give its main port (8888, unless it was changed there)"
     )]
-    ServicePort {
-        /// Address of the router.
-        router: RouterAddress,
-    },
+    ServicePort { router: RouterAddress },
     /// The router refused for another reason: another version, overload, shutting down.
     #[error("{router} refuses: {said}")]
     Refused {
-        /// Address of the router.
         router: RouterAddress,
-        /// Sentence of the router.
         said: String,
         /// Time until the router may answer differently.
         retry_after: Option<Duration>,
@@ -129,9 +105,7 @@ pub enum DialError {
         "{router} is not a p2p-router that speaks {SUBPROTOCOL} ({source}): check host and port, or update the older of the two"
     )]
     NotARouter {
-        /// Address of the router.
         router: RouterAddress,
-        /// Error of the upgrade.
         source: Box<WsError>,
     },
 }
