@@ -52,23 +52,21 @@ router_with_links() { # CASE COUNT [with-keys]
 }
 
 # A link is two files of the router: its connection and its service port.
-allowed_links() {
+allow_links() {
     ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"
     most=$((($(ulimit -n) - 200) / 2))
-    allowed=''
-    for count in $links; do
+    links=$(for count in $links; do
         if [ "$count" -gt "$most" ]; then
             say "$count links need a limit of $((2 * count + 200)) open files, and here it is $(ulimit -n) (ulimit -n): $most instead"
             count=$most
         fi
-        case " $allowed " in *" $count "*) ;; *) allowed="$allowed $count" ;; esac
-    done
-    links=$allowed
+        echo "$count"
+    done | uniq | paste -sd ' ')
 }
 
 start_links() {
     step "Starting idle links"
-    allowed_links
+    allow_links
     next_router=0
     for count in $links; do
         router_with_links "links-$count" "$count"
