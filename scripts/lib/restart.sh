@@ -142,7 +142,8 @@ restart_it() {
         say "$s_words: $s_settings has changed since the start script read it: that counts once it is ended (--stop) and started again"
     script=$s_script script_start=$s_script_start before=$s_starts old=$s_program
     kill -USR1 "$script"
-    if ! within $((3 * end_limit)) is_answered; then
+    # It asks the router twice, waits for its restart, and ends it.
+    if ! within $((2 * end_limit + 30)) is_answered; then
         say "$s_words: pid $old still has not been replaced"
     elif is_gone "$script" "$script_start"; then
         say "$s_words: its start script has ended; see what it said"
