@@ -36,7 +36,7 @@ pub use types::{AppSetup, ConnectionState, Effect, Event, Notice};
 
 /// The smallest terminal that is drawn on. Below this size the console takes only stop and quit.
 pub const LEAST_SIZE: (u16, u16) = (40, 8);
-/// How long a notice is shown.
+/// Time for which a notice is shown.
 const NOTICE: Duration = Duration::from_secs(8);
 /// Longest silence of the input thread before it counts as dead.
 const INPUT_ALIVE: Duration = Duration::from_millis(400);
@@ -70,12 +70,12 @@ pub struct App {
     /// The last press that was sent: its id, its direction and when it was sent.
     pub last_press: Option<(PressId, Direction, Instant)>,
     pub start_delay: Option<Duration>,
-    /// Whether the screen must be drawn again.
+    /// True if the screen must be drawn again.
     pub dirty: bool,
     pinged: Option<Instant>,
     input_seen: Instant,
     healthy_since: Option<Instant>,
-    /// Whether a complete snapshot was received on this connection.
+    /// True if a complete snapshot was received on this connection.
     has_snapshot: bool,
     /// Links and runs of a snapshot that is not complete yet.
     pending_snapshot: (Vec<LinkInfo>, Vec<RunInfo>),
@@ -178,12 +178,12 @@ impl App {
         self.drive.state(&self.facts())
     }
 
-    /// Who controls the chosen car.
+    /// The session that controls the chosen car.
     pub fn holder(&self) -> ControlHolder {
         self.drive.holder(&self.facts()).clone()
     }
 
-    /// Whether this console may drive and run commands.
+    /// Returns true if this console may drive and run commands.
     pub fn may_drive(&self) -> bool {
         self.role.may_run() && !self.setup.readonly && !self.is_replay()
     }
@@ -192,7 +192,7 @@ impl App {
         matches!(self.connection, ConnectionState::Replay { .. })
     }
 
-    /// Whether the terminal is too small for anything but stop and quit.
+    /// Returns true if the terminal is too small for anything but stop and quit.
     pub fn is_too_small(&self) -> bool {
         let (width, height) = self.setup.size;
         width < LEAST_SIZE.0 || height < LEAST_SIZE.1
@@ -215,7 +215,7 @@ impl App {
         Some(until.saturating_duration_since(self.now))
     }
 
-    /// Whether the stop command of the chosen car fails.
+    /// Returns true if the stop command of the chosen car fails.
     pub fn stop_failed(&self) -> bool {
         self.link().is_some_and(|link| link.info.stop_failed)
     }

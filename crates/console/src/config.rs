@@ -11,7 +11,7 @@ use p2p_shared::settings::{CommonOptions, Shell};
 
 /// Default port of a router.
 const MAIN_PORT: u16 = 8888;
-/// How arguments that begin with '-' are passed: for the help, and after a mistake.
+/// The way to pass arguments that begin with '-': for the help, and after a mistake.
 const DASHES: &str = "\
     Arguments that begin with '-' come after a --, and options of ours before it:\n  \
     p2p-console --router router.example.org --json send car ls -- -l";
@@ -54,7 +54,7 @@ pub struct Options {
     pub common: CommonOptions,
 }
 
-/// What to do instead of showing the screens.
+/// Subcommands, which do without the screens.
 #[derive(Debug, Subcommand)]
 pub enum Task {
     /// Print the links of the router
@@ -144,7 +144,7 @@ fn parse_router(text: &str) -> Result<RouterAddress, String> {
 }
 
 impl Options {
-    /// Whether settings and environment allow colours.
+    /// Returns true if settings and environment allow colours.
     pub fn wants_colour(&self, variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
         let refused = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = variable("TERM").is_some_and(|term| term == "dumb");

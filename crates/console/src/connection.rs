@@ -58,7 +58,7 @@ impl RouterTarget {
     }
 }
 
-/// What the connection reports.
+/// Report of the connection.
 #[derive(Debug, Clone)]
 pub enum ConnectionEvent {
     Connected,
@@ -73,7 +73,7 @@ pub enum ConnectionEvent {
     Ponged(Duration),
 }
 
-/// What the connection is asked for.
+/// Request to the connection.
 #[derive(Debug)]
 pub enum ToRouter {
     Send(ConsoleToRouter),
@@ -147,7 +147,7 @@ async fn while_down<T>(
     }
 }
 
-/// Why a connection ended, and the pause that the router asked for.
+/// Reason why a connection ended, and the pause that the router asked for.
 struct LostConnection {
     why: String,
     least_pause: Duration,

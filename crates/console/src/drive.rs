@@ -22,7 +22,7 @@ pub use types::{Blocked, DriveOrder, DriveState, KeyStroke};
 
 /// Interval of the renewals of a press: 8 within the shortest usual lease.
 pub const HEARTBEAT: Duration = Duration::from_millis(50);
-/// How long a link must be healthy before anything moves.
+/// Time for which a link must be healthy before anything moves.
 pub const HEALTHY: Duration = Duration::from_millis(500);
 /// Above this round trip a press is one short pulse: nobody steers with such a delay.
 pub const PULSES_ONLY: Duration = Duration::from_millis(300);
@@ -33,7 +33,7 @@ pub const LATE: Duration = Duration::from_millis(200);
 /// Longest time that a press waits for control and for the car's clock.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// Why nothing moves before `a` is pressed.
+/// Reason why nothing moves before `a` is pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Latch {
     Stopped,
@@ -57,7 +57,7 @@ pub struct Drive {
     epoch: Option<u64>,
     number: u64,
     hold: Option<Hold>,
-    /// When the held key was pressed that still waits for control or for the car's clock.
+    /// Time of the press of a held key that still waits for control or for the car's clock.
     waiting_since: Option<Instant>,
     press: Option<SentPress>,
     /// The last press that was sent, whether still held or not.
@@ -98,7 +98,7 @@ impl Drive {
         };
     }
 
-    /// Who controls the car; nobody, if we have just given control back.
+    /// The session that controls the car; none, if we have just given control back.
     pub fn holder<'a>(&self, facts: &'a DriveFacts) -> &'a ControlHolder {
         match &facts.holder {
             ControlHolder::Us { epoch } if self.released_epoch == Some(*epoch) => {
@@ -130,17 +130,17 @@ impl Drive {
         self.press.map(|press| (press.id, press.direction))
     }
 
-    /// Whether we have or expect control, so that arrow keys drive.
+    /// Returns true if we have or expect control, so that arrow keys drive.
     pub fn is_armed(&self) -> bool {
         self.epoch.is_some() || self.waiting_since.is_some()
     }
 
-    /// Whether nothing moves before `a` is pressed.
+    /// Returns true if nothing moves before `a` is pressed.
     pub fn needs_arming(&self) -> bool {
         self.latch.is_some()
     }
 
-    /// When [`tick`](Self::tick) must be called next.
+    /// Time of the next call of [`tick`](Self::tick).
     pub fn next(&self) -> Option<Instant> {
         let heartbeat = self.press.map(|press| press.sent + HEARTBEAT);
         let hold = self.hold.as_ref().map(|hold| {

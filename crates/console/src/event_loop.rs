@@ -54,7 +54,7 @@ impl Default for AppParts {
     }
 }
 
-/// What the screens show.
+/// Source of what the screens show.
 pub(crate) enum ScreenSource {
     /// A router.
     Live(RouterTarget),

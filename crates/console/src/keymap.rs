@@ -66,7 +66,7 @@ pub struct KeyBinding {
     pub short: &'static str,
     /// The action in the help; empty if the line above describes it.
     pub help: &'static str,
-    /// Whether the action needs the right to drive.
+    /// True if the action needs the right to drive.
     pub drives: bool,
 }
 

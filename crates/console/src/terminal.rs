@@ -19,7 +19,7 @@ use ratatui::backend::CrosstermBackend;
 
 use crate::drive::KeyReleases;
 
-/// Whether the terminal must be restored; set before anything is switched on.
+/// True if the terminal must be restored; set before anything is switched on.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
 /// Keys are told apart, and their releases are reported.
@@ -30,7 +30,7 @@ const ARMED: KeyboardEnhancementFlags = BASE
     .union(KeyboardEnhancementFlags::REPORT_ALL_KEYS_AS_ESCAPE_CODES)
     .union(KeyboardEnhancementFlags::REPORT_ALTERNATE_KEYS);
 
-/// Whether this process has a terminal for input and output.
+/// Returns true if this process has a terminal for input and output.
 pub(crate) fn is_available() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
@@ -38,7 +38,7 @@ pub(crate) fn is_available() -> bool {
 /// The terminal in use. Dropping it restores the terminal.
 pub(crate) struct TerminalScreen {
     pub(crate) terminal: Terminal<CrosstermBackend<Stdout>>,
-    /// Whether releases are reported: what the terminal granted, not what was requested.
+    /// Key releases as the terminal granted them, not as they were requested.
     pub(crate) releases: KeyReleases,
     all_keys: bool,
 }

@@ -195,7 +195,7 @@ impl Bench {
         }
     }
 
-    /// What went to the router since the last call, but for which car is looked at.
+    /// Takes the messages to the router since the last call, except which car is watched.
     pub(crate) fn messages(&mut self) -> Vec<ConsoleToRouter> {
         let effects = std::mem::take(&mut self.sent);
         let message = |effect| match effect {

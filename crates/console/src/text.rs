@@ -150,7 +150,8 @@ pub fn arguments(arguments: &[Argument]) -> String {
     text
 }
 
-/// Whether this line of a past log is a link that came up or was lost, shown like a run.
+/// Returns true for a line of a past log about a link that came up or was lost, which is shown like
+/// a run.
 pub fn is_of_link(run: &RunInfo) -> bool {
     run.result.as_ref().is_some_and(|result| result.status == 0)
 }

@@ -13,7 +13,7 @@ pub struct CommandList {
     pub service_port: Option<u16>,
     /// Number of our request for the list.
     pub request: u64,
-    /// Whether the whole list was received.
+    /// True if the whole list was received.
     pub complete: bool,
     pub list: Vec<CommandInfo>,
     pub selected: usize,
@@ -32,7 +32,7 @@ impl CommandList {
     }
 }
 
-/// How far a run has come that was started on this screen.
+/// Progress of a run that was started on this screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunProgress {
     Asked,
@@ -79,7 +79,7 @@ impl SentRun {
         }
     }
 
-    /// Whether the run has not ended yet.
+    /// Returns true until the run has ended.
     pub fn is_open(&self) -> bool {
         matches!(
             self.progress,

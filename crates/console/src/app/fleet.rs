@@ -18,12 +18,12 @@ const EVENTS: usize = 64;
 #[derive(Debug, Clone)]
 pub struct FleetLink {
     pub info: LinkInfo,
-    /// When the link came up, or was lost.
+    /// Time when the link came up, or was lost.
     pub since: Instant,
-    /// When anything of this car was received last.
+    /// Time when anything of this car was received last.
     pub seen: Instant,
     pub why_down: String,
-    /// When the request for control of this car expires.
+    /// Time when the request for control of this car expires.
     pub request_until: Option<Instant>,
     pub rtts: RoundTrips,
     /// The newest tick of the car's clock in milliseconds, and when it was received.

@@ -120,7 +120,7 @@ impl App {
         self.perform(action);
     }
 
-    /// What remains of a page after a key.
+    /// The page after a key, if it stays open.
     fn overlay_after(&mut self, overlay: Overlay, action: Action) -> Option<Overlay> {
         let scrolled = |by: isize| {
             let top = overlay.top.saturating_add_signed(by);
@@ -168,7 +168,7 @@ impl App {
         self.carry_out(orders);
     }
 
-    /// Whether this is a click on the pad's STOP.
+    /// Returns true for a click on the pad's STOP.
     fn is_on_stop(&self, mouse: &MouseEvent) -> bool {
         let has_pad = self.screen == Screen::Drive
             && self.overlay.is_none()

@@ -75,7 +75,7 @@ impl RoundTrips {
         Duration::from_micros(0).max(Duration::from_secs_f64(self.jitter_us.max(0.0) / 1e6))
     }
 
-    /// How many round trips fell into each of [`BARS`].
+    /// Number of round trips in each of [`BARS`].
     pub fn bars(&self) -> [u64; BARS.len()] {
         let mut counts = [0; BARS.len()];
         let Some(all) = &self.all else {

@@ -130,12 +130,12 @@ impl RunLog {
         self.selected = 0;
     }
 
-    /// Whether the view follows the newest run.
+    /// Returns true if the view follows the newest run.
     pub fn follows(&self) -> bool {
         self.held.is_none()
     }
 
-    /// Whether the view is frozen.
+    /// Returns true if the view is frozen.
     pub fn is_frozen(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.frozen)
     }

@@ -33,7 +33,7 @@ pub struct ReadLog {
     pub runs: usize,
     /// Lines that are not JSON.
     pub broken: usize,
-    /// Whether the last line is incomplete.
+    /// True if the last line is incomplete.
     pub cut_off: bool,
 }
 

@@ -13,7 +13,7 @@ pub enum Event {
     Connection(ConnectionEvent),
     /// Time has passed.
     Tick {
-        /// When the input thread last showed that it runs.
+        /// Time when the input thread last showed that it runs.
         input_seen: Instant,
     },
     /// This program ran so much later than planned: it was stopped, asleep or blocked.
@@ -45,12 +45,12 @@ pub enum Effect {
 #[derive(Debug, Clone)]
 pub enum ConnectionState {
     Connecting {
-        /// Why the last attempt failed; empty before the first.
+        /// Reason why the last attempt failed; empty before the first.
         why: String,
         retry_at: Option<Instant>,
     },
     Up {
-        /// When the connection was made.
+        /// Time when the connection was made.
         since: Instant,
     },
     Lost {
@@ -68,11 +68,11 @@ pub enum ConnectionState {
 pub struct Notice {
     pub text: String,
     pub is_bad: bool,
-    /// When the notice was shown first.
+    /// Time when the notice was shown first.
     pub since: Instant,
 }
 
-/// How the console was started.
+/// Settings of the start, and the size of the terminal.
 #[derive(Debug, Clone)]
 pub struct AppSetup {
     pub router: String,
@@ -80,7 +80,7 @@ pub struct AppSetup {
     pub wanted: Option<String>,
     pub readonly: bool,
     pub colour: bool,
-    /// Whether the terminal reports key releases.
+    /// Key releases: reported by the terminal, or guessed.
     pub releases: KeyReleases,
     pub size: (u16, u16),
 }

@@ -26,7 +26,7 @@ use crate::exit_code::{
 
 /// Our number for the only request of this program.
 const REQUEST: u64 = 1;
-/// How often a silent router is pinged.
+/// Interval of pings to a silent router.
 const PING: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(
@@ -108,7 +108,7 @@ fn argument(word: &OsString) -> Result<Argument, Failure> {
         .map_err(|why| Failure::usage(format!("an argument can't be passed: {why}")))
 }
 
-/// How far a run could be followed.
+/// Point to which a run could be followed.
 enum FollowEnd {
     /// To its end, with this exit code.
     Ended(u8),

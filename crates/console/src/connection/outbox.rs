@@ -66,7 +66,7 @@ impl Outbox {
         }
     }
 
-    /// How many messages wait that may be dropped.
+    /// Number of waiting messages that may be dropped.
     fn requests(&self) -> usize {
         let is_kept = |message: &&ConsoleToRouter| {
             matches!(

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Blocked, HEALTHY, TOO_SLOW};
 
-/// Who controls the car.
+/// The session that controls the car.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlHolder {
     Nobody,
@@ -17,19 +17,19 @@ pub enum ControlHolder {
     Other(String),
 }
 
-/// What driving is decided by.
+/// Facts that driving is decided by.
 #[derive(Debug, Clone)]
 pub struct DriveFacts {
     pub now: Instant,
-    /// Whether this console may drive.
+    /// True if this console may drive.
     pub may_drive: bool,
-    /// Whether console and router, and router and car, are connected.
+    /// True if console and router, and router and car, are connected.
     pub is_up: bool,
     /// Since when both connections are healthy.
     pub healthy_since: Option<Instant>,
     /// Round trip to the car, or the time that we are waiting for one, if that is longer.
     pub round_trip: Option<Duration>,
-    /// Whether the input thread ran in the last moments.
+    /// True if the input thread ran in the last moments.
     pub input_is_alive: bool,
     pub holder: ControlHolder,
     pub stop_failed: bool,
@@ -40,7 +40,7 @@ pub struct DriveFacts {
 }
 
 impl DriveFacts {
-    /// Why nothing may move now, whoever has control.
+    /// The reason why nothing may move now, whoever has control.
     pub(super) fn obstacle(&self) -> Option<Blocked> {
         let settled = self
             .healthy_since

@@ -35,7 +35,7 @@ impl Direction {
     }
 }
 
-/// Whether the terminal reports key releases.
+/// Key releases: reported by the terminal, or guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyReleases {
     /// The terminal granted the kitty keyboard flag "report event types".
@@ -118,7 +118,7 @@ impl Hold {
         self.from == HoldSource::Pad
     }
 
-    /// Whether the press is over although the key may still be held.
+    /// True if the press is over although the key may still be held.
     pub fn is_finished(&self) -> bool {
         self.is_finished
     }
@@ -140,7 +140,7 @@ impl Hold {
         self.last = self.last.max(now);
     }
 
-    /// Whether an event that is too late for a repeat may still belong to the old press. The
+    /// True if an event that is too late for a repeat may still belong to the old press. The
     /// operator is then told how long to wait.
     pub fn may_be_held_on(&self, now: Instant) -> bool {
         self.is_void
@@ -160,9 +160,9 @@ impl Hold {
         !std::mem::replace(&mut self.pulse_only, true)
     }
 
-    /// Whether another press of this key is a repeat. Where releases are guessed, always. Where
-    /// they are reported, only if it comes as fast as a repeat, since a program in between may pass
-    /// repeats on as presses; otherwise the release was lost.
+    /// Returns true if another press of this key is a repeat. Where releases are guessed, it always
+    /// is. Where they are reported, it is one only if it comes as fast as a repeat, since a program
+    /// in between may pass repeats on as presses; otherwise the release was lost.
     pub fn repeats_as_press(&self, now: Instant) -> bool {
         match self.from {
             HoldSource::Key(KeyReleases::Reported) => {
@@ -189,7 +189,7 @@ impl Hold {
         });
     }
 
-    /// When the motion ends unless the key repeats before.
+    /// End of the motion unless the key repeats before.
     pub fn moves_until(&self) -> Instant {
         if self.pulse_only {
             return self.since + PULSE;
@@ -202,7 +202,7 @@ impl Hold {
         }
     }
 
-    /// When the key counts as released, if no release is reported.
+    /// Time from which the key counts as released, if no release is reported.
     pub fn held_until(&self) -> Instant {
         match (self.from, self.repeat) {
             (HoldSource::Pad | HoldSource::Key(KeyReleases::Reported), _) => {
@@ -218,8 +218,8 @@ impl Hold {
         }
     }
 
-    /// How long the hold must be remembered. What ends its press may be reported after its pulse
-    /// and before the first repeat.
+    /// Time until which the hold must be remembered. The end of its press may be reported after its
+    /// pulse and before the first repeat.
     pub fn known_until(&self) -> Instant {
         match self.from {
             HoldSource::Key(KeyReleases::Guessed) => {

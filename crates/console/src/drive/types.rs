@@ -33,7 +33,7 @@ pub enum DriveOrder {
     Report(Blocked),
 }
 
-/// Why nothing moves, or why a motion ended.
+/// Reason why nothing moves, or why a motion ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Blocked {
     #[error("this console only watches: driving needs a drive key, and no --readonly")]
@@ -82,7 +82,7 @@ pub enum Blocked {
     InputDead,
 }
 
-/// What the terminal reports of a key.
+/// Report of the terminal about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyStroke {
     /// Key down; also a repeat, where releases are guessed.

@@ -9,7 +9,7 @@ const CELL: (u16, u16) = (7, 3);
 /// Size of the pad: three cells each way.
 pub const PAD: (u16, u16) = (3 * CELL.0, 3 * CELL.1);
 
-/// How much is shown.
+/// Amount that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScreenShape {
     /// From 100 × 30: everything.

@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_millis(40);
 /// Most events that wait for the application. A paste is one event; keys come singly.
 pub(crate) const WAITING: usize = 1024;
 
-/// What the thread reports.
+/// Report of the thread.
 #[derive(Debug)]
 pub(crate) enum TerminalInput {
     /// An event of the terminal, and when it was read.
@@ -55,7 +55,7 @@ impl InputReader {
         Ok(reader)
     }
 
-    /// When the thread last showed that it runs.
+    /// Time when the thread last showed that it runs.
     pub(crate) fn seen(&self) -> Instant {
         self.start + Duration::from_millis(self.seen_ms.load(Ordering::Relaxed))
     }
@@ -151,7 +151,7 @@ pub(super) fn poll_terminal(timeout: Duration) -> PollOutcome {
     }
 }
 
-/// Whether the terminal is gone. Also asked by the event loop, since a read may hang.
+/// Returns true if the terminal is gone. Also asked by the event loop, since a read may hang.
 pub(crate) fn is_gone() -> bool {
     matches!(poll_terminal(Duration::ZERO), PollOutcome::Gone)
 }

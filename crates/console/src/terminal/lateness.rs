@@ -11,7 +11,7 @@ pub(crate) fn boottime() -> Duration {
     Duration::new(secs, u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
-/// When a loop planned to run again.
+/// The time at which a loop planned to run again.
 #[derive(Debug)]
 pub(crate) struct LoopPlan {
     at: Duration,
@@ -27,7 +27,7 @@ impl LoopPlan {
         }
     }
 
-    /// How much later than planned the loop runs.
+    /// Delay of the loop behind its plan.
     pub(crate) fn lateness(&self) -> Duration {
         boottime().saturating_sub(self.at + self.within)
     }

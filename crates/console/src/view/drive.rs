@@ -103,7 +103,7 @@ fn fact<'a>(name: &str, text: &str, width: usize, most: usize, theme: Theme) -> 
     named(name, NAME, theme.quiet(), kept).collect()
 }
 
-/// What the operator can do now.
+/// Advice to the operator.
 pub(super) fn what_now(app: &App) -> &'static str {
     match (app.state(), app.holder()) {
         _ if app.stop_failed() => "Space: try to stop again",
