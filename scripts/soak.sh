@@ -27,6 +27,7 @@ case ${1-} in
 esac
 [ "$#" -le 1 ] || die 2 "one number of minutes, or none (see --help)"
 
+forget_settings
 need_cargo
 cd "$here/.."
 open_work soak :

@@ -3,7 +3,6 @@
 # pins, the shell's with a pinctrl that only notes what it is told. And that docs/ shows them.
 set -eu
 . "$(dirname -- "$0")/lib/harness.sh"
-. "$(dirname -- "$0")/../lib/process.sh"
 
 repository=$tests/../..
 samples=scripts/examples/workers

@@ -13,6 +13,7 @@ exec_unignored() { # COMMAND...
 [ "${signals-}" = unignored ] || signals=unignored exec_unignored "$0"
 unset signals
 
+. "$(dirname -- "$0")/../lib/process.sh"
 . "$(dirname -- "$0")/../lib/tools.sh"
 forget_settings
 
@@ -41,19 +42,14 @@ ok() { # NAME COMMAND...
 }
 
 eventually() { # COMMAND...
-    tries=0
-    until "$@"; do
-        tries=$((tries + 1))
-        [ "$tries" -lt 1500 ] || return 1
-        sleep 0.02
-    done
+    within 30 "$@"
 }
 
 gone() { # PID
-    case $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) in '' | [ZX]*) ;; *) return 1 ;; esac
+    ! start_time "$1"
 }
 
-alive() { ! gone "$1"; }
+alive() { start_time "$1"; }
 
 not() { ! "$@"; }
 
