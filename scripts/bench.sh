@@ -14,10 +14,10 @@ usage() {
     cat <<'END'
 bench.sh                   everything, in five minutes and the time it takes to build
 bench.sh --only worker     one part of it; give it again for more of them:
-                             oneshot   a command that is a process, beside lighttpd's CGI
+                             oneshot   a command that starts a process, beside lighttpd's CGI
                              worker    a command of a worker, beside a tunnel with a static file
                              open      a worker at a constant rate of requests, timed from when each was due
-                             keys      keys and TLS beside none
+                             keys      keys and TLS, beside neither
                              links     idle links: memory and CPU by their number, and how they come back
 bench.sh --rounds 9        how often each load runs (5); the table has the medians
 bench.sh --seconds 5       how long each load runs each time (2)

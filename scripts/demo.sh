@@ -8,9 +8,9 @@ here=$(dirname -- "$(readlink -f -- "$0")")
 
 usage() {
     cat <<'END'
-demo.sh            build, start a router and a simulated car here, drive it a bit, open the console
-                   (without a terminal: wait for Ctrl-C)
-demo.sh --smoke    the same without waiting; exits with 0 if all of it worked
+demo.sh            builds, starts a router and a simulated car here, drives it a bit, and opens the
+                   console (without a terminal it waits for Ctrl-C)
+demo.sh --smoke    the same without console and waiting; exits with 0 if everything worked
 
 Listens on free ports of 127.0.0.1 only, without keys. Leaves nothing behind but the build.
 END

@@ -14,8 +14,9 @@ p2p-router-server.sh 8888
 p2p-router-server.sh 8888 --open --bind 127.0.0.1
 nohup p2p-router-server.sh 8888 >router.out 2>&1 &
 
-Starts p2p-router [PORT] and starts it again when it dies: after 1 s, then 2 s, up to 30 s. Also ends
-a router that hangs: by `p2p-router health`, one that has not answered for 90 s, or never for 5 minutes.
+Starts p2p-router [PORT] and starts it again when it dies: after 1 s, then 2 s, up to 30 s. A router
+that hangs is ended, and so started again: one that `p2p-router health` has called well before, but not
+for 90 s, or that has not become well within 5 minutes.
 The router prints its first keys at a terminal only. Without one, its log says how to make them.
 Arguments after PORT are passed on to the router. Only one of these scripts runs for each port. Ctrl-C
 or SIGTERM ends the script and its router; p2p-router-server-kill.sh restarts the router or ends both.

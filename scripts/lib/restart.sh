@@ -16,10 +16,10 @@ start, it says why and goes on as it was. A router that does not answer is ended
 its start script."
     fi
     cat <<END
-$me                       restart all of yours cleanly, now
-$me $1                  only those with that $2
-$me --every 6h $1       now, and every six hours until Ctrl-C (units s m h d)
-$me --stop $1           end it for good, its start script too
+$me                       restarts each $program that a start script of yours runs
+$me $1                  only those with this $2
+$me --every 6h $1       now, and again every six hours until Ctrl-C (units s m h d)
+$me --stop $1           ends it for good, with its start script
 
 $how
 
