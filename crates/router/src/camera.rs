@@ -10,7 +10,7 @@ use p2p_shared::text::Escaped;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::link::handle::{LinkHandle, LinkId};
+use crate::link::handle::LinkHandle;
 
 pub(crate) mod frame_socket;
 pub(crate) mod mjpeg;
@@ -69,12 +69,9 @@ impl Drop for IngestGuard {
 }
 
 impl Camera {
-    /// A link came up, of a car with a camera or without, unless a newer one has.
+    /// The car has a new link, and a camera or none.
     pub(crate) fn link_up(&self, link: &LinkHandle, has_camera: bool) {
         let mut held = self.lock();
-        if (held.link.as_ref()).is_some_and(|newer| newer.id() > link.id()) {
-            return;
-        }
         held.link = Some(link.clone());
         // Without randomness nobody could tell whose pictures they are.
         held.ticket = has_camera
@@ -86,20 +83,19 @@ impl Camera {
         self.changed(&held);
     }
 
-    /// The link has ended, unless another took its place.
-    pub(crate) fn link_down(&self, link: LinkId) {
+    /// The car has no link any more.
+    pub(crate) fn link_down(&self) {
         let mut held = self.lock();
-        if held.link.take_if(|held| held.id() == link).is_some() {
-            held.ticket = None;
-            held.forget();
-            self.changed(&held);
-        }
+        held.link = None;
+        held.ticket = None;
+        held.forget();
+        self.changed(&held);
     }
 
-    /// The car says how its camera is.
-    pub(crate) fn says(&self, link: LinkId, state: CameraState) {
+    /// The car reports the state of its camera.
+    pub(crate) fn set_state(&self, state: CameraState) {
         let mut held = self.lock();
-        if held.link.as_ref().is_none_or(|held| held.id() != link) || held.viewers == 0 {
+        if held.viewers == 0 {
             return;
         }
         held.failed = match state {

@@ -1,40 +1,48 @@
-//! Owns one car as its drivers see it: who has control, the presses that are under way, and the
-//! way to its link. What counts is decided by `control`; here it is passed on, in the order in
-//! which it was decided, and told.
+//! Owns one car: its service port and name, its link, who has control, the presses that are under
+//! way, its camera, and what consoles see of it. A car outlives its links: it is up, or away since some
+//! moment, until its port is given up. What counts is decided by `control`; here it is passed on, in the
+//! order in which it was decided.
+//!
+//! Locks are taken in this order: the registry's, a car's, and then its camera's, its priority queue's
+//! or the feed's. Only the registry locks several cars at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use p2p_shared::key::Role;
-use p2p_shared::names::{CommandName, InstanceId, LinkName, RunId};
+use p2p_shared::names::{CommandName, Identity, InstanceId, LinkName, RunId};
 use p2p_shared::protocol::{
-    CameraState, ControlRequest, Driver, LinkHello, MotionEvent, MotionInfo, PressId,
-    RefusedReason, SessionId, StopCause,
+    ActiveMotion, ControlRequest, Driver, FeedEvent, LinkInfo, MotionInfo, PressId, RefusedReason,
+    SessionId, StopCause,
 };
 use p2p_shared::timing;
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::camera::Camera;
 use crate::car::control::{Control, Epochs, Event};
-use crate::feed::{Feed, Tick};
-use crate::link::LinkObserver;
+use crate::feed::{Feed, RunCounts};
+use crate::link::end::LinkEnd;
 use crate::link::handle::{LinkHandle, LinkId};
 use crate::link::priority_queue::Interest;
+use crate::net::client_net::QuotaOwner;
 use crate::ops::metrics::Metrics;
-use crate::run::RunKind;
-use crate::run::record::RunRecord;
+use crate::run::record::{NewRun, RunRecord};
 
 mod admission;
-pub(crate) mod cars;
 pub(crate) mod control;
+mod interests;
+mod lifecycle;
 mod log;
 mod messages;
 mod presses;
 pub(crate) mod registry;
 pub(crate) mod saved_ports;
+pub(crate) mod session;
 
 pub(crate) use admission::AdmissionError;
 
@@ -74,105 +82,60 @@ pub(crate) struct CarServices {
     pub feed: Arc<Feed>,
     pub metrics: Arc<Metrics>,
     pub epochs: Epochs,
-    /// Something may run out earlier than it did.
+    /// Notified when a timer of some car's control may be due earlier than before.
     pub changed: Notify,
+    /// The router goes down: nobody takes control any more.
+    pub closing: AtomicBool,
 }
 
-/// A car.
+/// A car, from the first claim of its service port until the port is given up.
 #[derive(Debug)]
 pub(crate) struct Car {
-    port: u16,
-    shared: Arc<CarServices>,
-    /// How many stops there were: a motion that was asked for before the last one is old.
+    pub port: u16,
+    owner: QuotaOwner,
+    identity: Identity,
+    services: Arc<CarServices>,
+    pub camera: Arc<Camera>,
+    /// Cancelled when the port is given up.
+    pub closed: CancellationToken,
+    counts: Arc<RunCounts>,
+    /// The number of stops so far: a motion that was asked for before the last one is old.
     stops: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    /// The name that the inner asks for, and the one that it has.
+    asked_name: LinkName,
     name: LinkName,
-    motion: MotionInfo,
-    instance: InstanceId,
+    /// Of the inner's last hello; `None`: it has had no link since the router's start.
+    motion: Option<MotionInfo>,
+    instance: Option<InstanceId>,
     link: Option<LinkHandle>,
+    /// The moment at which the link came up or was lost.
+    since: Instant,
+    takeovers: Vec<Instant>,
+    /// `None` once the port is given up.
+    listener: Option<Arc<TcpListener>>,
+    /// The newest round trip of this link, and the last ones of all links, in microseconds.
     rtt: Option<Duration>,
+    rtts_us: VecDeque<u32>,
     control: Control,
-    /// Which consoles there are for it; not who drives.
-    watch: Interest,
-    /// Those that were passed on and are not over.
+    /// What consoles and pages want of the car; not what its driver does.
+    interest: Interest,
+    /// Presses that were passed on and are not over.
     presses: BTreeMap<PressId, RunRecord>,
-    /// The newest of them, and whom to tell if it is refused.
+    /// The newest press, and where its late refusal goes.
     newest: Option<(PressId, mpsc::Sender<(PressId, Refused)>)>,
-    /// The router goes down: nobody takes control any more.
-    closed: bool,
+    moving: Option<ActiveMotion>,
+    stop_failed: bool,
 }
 
 impl Car {
-    pub(crate) fn new(port: u16, shared: Arc<CarServices>, hello: &LinkHello) -> Self {
-        Self {
-            port,
-            shared,
-            stops: AtomicU64::new(0),
-            state: Mutex::new(State {
-                name: hello.name.clone(),
-                motion: hello.motion.clone(),
-                instance: hello.instance,
-                link: None,
-                rtt: None,
-                control: Control::default(),
-                watch: Interest::default(),
-                presses: BTreeMap::new(),
-                newest: None,
-                closed: false,
-            }),
-        }
-    }
-
-    /// A link came up, unless a newer one has.
-    pub(crate) fn link_up(&self, link: &LinkHandle, hello: &LinkHello, watch: Interest) {
-        let mut state = self.lock();
-        if (state.link.as_ref()).is_some_and(|held| held.id() > link.id()) {
-            return;
-        }
-        state.abort_presses();
-        // What was pressed on the old link is over: only a new press moves on the new one.
-        state.control.stop();
-        let is_new = state.instance != hello.instance;
-        state.name = link.name().clone();
-        state.motion = hello.motion.clone();
-        state.instance = hello.instance;
-        state.rtt = None;
-        state.watch = watch;
-        state.link = Some(link.clone());
-        state.send_interest();
-        let (name, motion) = (state.name.clone(), state.motion.clone());
-        self.shared.feed.link_up(self.port, name, motion, is_new);
-    }
-
-    /// The link has ended, unless another took its place.
-    pub(crate) fn link_down(&self, link: LinkId, why: &str) {
-        let mut state = self.lock();
-        if state.link.take_if(|held| held.id() == link).is_some() {
-            state.abort_presses();
-            state.control.stop();
-            self.shared.feed.link_down(self.port, why);
-        }
-    }
-
-    pub(crate) fn is_linked(&self) -> bool {
-        self.lock().link.is_some()
-    }
-
-    /// Which consoles there are for it: any, and one that looks at it to drive it.
-    pub(crate) fn set_interest(&self, watch: Interest) {
-        let mut state = self.lock();
-        state.watch = watch;
-        state.send_interest();
-    }
-
-    /// Whether this session has control of it.
-    pub(crate) fn is_driven_by(&self, session: SessionId) -> bool {
-        let state = self.lock();
-        (state.control.driver()).is_some_and(|driver| driver.session == session)
+    /// The name by which people know the car.
+    pub(crate) fn name(&self) -> LinkName {
+        self.lock().name.clone()
     }
 
     /// The link, if it is up.
@@ -180,9 +143,42 @@ impl Car {
         self.lock().link.clone()
     }
 
-    /// What people call it.
-    pub(crate) fn name(&self) -> LinkName {
-        self.lock().name.clone()
+    /// For how long the car has been up, or away.
+    pub(crate) fn elapsed(&self) -> Duration {
+        timing::now().saturating_duration_since(self.lock().since)
+    }
+
+    /// The socket of the service port, until the port is given up.
+    pub(crate) fn listener(&self) -> Option<Arc<TcpListener>> {
+        self.lock().listener.clone()
+    }
+
+    /// Whether this is the identity of the car's inner.
+    pub(crate) fn is_of(&self, identity: &Identity) -> bool {
+        self.identity == *identity
+    }
+
+    /// Ends the link, if it is up.
+    pub(crate) fn end_link(&self, end: LinkEnd) {
+        if let Some(link) = self.link() {
+            link.end(end);
+        }
+    }
+
+    /// Whether this session has control.
+    pub(crate) fn is_driven_by(&self, session: SessionId) -> bool {
+        let state = self.lock();
+        (state.control.driver()).is_some_and(|driver| driver.session == session)
+    }
+
+    /// Records a run of this car.
+    pub(crate) fn record(&self, new: &NewRun<'_>) -> RunRecord {
+        self.record_as(self.name(), new)
+    }
+
+    fn record_as(&self, name: LinkName, new: &NewRun<'_>) -> RunRecord {
+        let (feed, metrics) = (self.services.feed.clone(), self.services.metrics.clone());
+        RunRecord::new(feed, metrics, self.counts.clone(), (self.port, name), new)
     }
 
     /// Someone wants something of its control.
@@ -192,14 +188,14 @@ impl Car {
         wish: ControlRequest,
     ) -> Result<(), Refused> {
         let mut state = self.lock();
-        if state.closed {
+        if self.services.closing.load(Ordering::Relaxed) {
             return Err(messages::closing());
         }
         let now = timing::now();
         let may_seize = who.role.may_administer();
-        let epochs = &self.shared.epochs;
+        let epochs = &self.services.epochs;
         let events = (state.control).request(&who.driver, wish, may_seize, epochs, now)?;
-        self.happened(&mut state, &events, now);
+        self.on_control(&mut state, &events, now);
         Ok(())
     }
 
@@ -209,24 +205,23 @@ impl Car {
         let now = timing::now();
         let events = state
             .control
-            .session_left(session, &self.shared.epochs, now);
-        self.happened(&mut state, &events, now);
+            .session_left(session, &self.services.epochs, now);
+        self.on_control(&mut state, &events, now);
     }
 
     /// What has run out; when the next thing does.
     pub(crate) fn poll(&self, now: Instant) -> Option<Instant> {
         let mut state = self.lock();
-        let events = state.control.poll(&self.shared.epochs, now);
-        self.happened(&mut state, &events, now);
+        let events = state.control.poll(&self.services.epochs, now);
+        self.on_control(&mut state, &events, now);
         state.control.next()
     }
 
-    /// Nobody drives any more: who does is stopped. `for_good` while the router goes down.
-    pub(crate) fn close(&self, for_good: bool) {
+    /// Ends control, whoever has it: the driver is stopped.
+    pub(crate) fn end_control(&self) {
         let mut state = self.lock();
-        state.closed |= for_good;
         let events = state.control.close();
-        self.happened(&mut state, &events, timing::now());
+        self.on_control(&mut state, &events, timing::now());
     }
 
     /// Anyone stops it.
@@ -253,33 +248,7 @@ impl Car {
         state.press_dropped(dropped, "a stop came before it was sent");
     }
 
-    /// The car's clock said this.
-    pub(crate) fn tick(&self, clock_ms: u64) {
-        let service_port = self.port;
-        self.shared.feed.tick(Tick {
-            service_port,
-            clock_ms,
-        });
-    }
-
-    /// A round trip to it took so long.
-    pub(crate) fn round_trip(&self, rtt: Duration) {
-        self.lock().rtt = Some(rtt);
-        self.shared.feed.rtt(self.port, rtt);
-    }
-
-    /// The car says what it does.
-    pub(crate) fn moves(&self, link: LinkId, event: MotionEvent) {
-        let mut state = self.lock();
-        if state.link.as_ref().is_none_or(|held| held.id() != link) {
-            return;
-        }
-        log::motion(&state.name, &event);
-        state.follow(&event);
-        self.shared.feed.motion(self.port, event);
-    }
-
-    fn happened(&self, state: &mut State, events: &[Event], now: Instant) {
+    fn on_control(&self, state: &mut State, events: &[Event], now: Instant) {
         for event in events {
             log::control(&state.name, event);
             if let Some((by, cause)) = messages::stop_before(event) {
@@ -287,9 +256,11 @@ impl Car {
             }
         }
         if !events.is_empty() {
-            let (control, until) = (state.control.info(now), state.control.request_until());
-            self.shared.feed.control(self.port, control, until);
-            self.shared.changed.notify_one();
+            self.publish(state, || FeedEvent::Control {
+                service_port: self.port,
+                control: state.control.info(now),
+            });
+            self.services.changed.notify_one();
             state.send_interest();
         }
     }
@@ -306,19 +277,53 @@ impl Car {
         true
     }
 
+    /// Tells consoles, if they see the car. Called with the state locked, so that they learn of
+    /// everything in the order in which it happened.
+    fn publish(&self, state: &State, event: impl FnOnce() -> FeedEvent) {
+        if state.motion.is_some() {
+            self.services.feed.publish(event);
+        }
+    }
+
+    /// What consoles see of the car; `None` before its first link since the router's start.
+    fn info(&self, state: &State, now: Instant) -> Option<LinkInfo> {
+        let motion = state.motion.as_ref()?;
+        Some(LinkInfo {
+            service_port: self.port,
+            name: state.name.clone(),
+            is_up: state.link.is_some(),
+            since_ms: timing::millis(now.saturating_duration_since(state.since)),
+            rtts_us: state.rtts_us.iter().copied().collect(),
+            runs: self.counts.runs(),
+            failures: self.counts.failures(),
+            motion: motion.commands.clone(),
+            stop: motion.stop.clone(),
+            lease_ms: motion.lease_ms,
+            motion_limit_ms: motion.limit_ms,
+            control: state.control.info(now),
+            moving: state.moving.clone(),
+            stop_failed: state.stop_failed,
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    /// Whether this link is the car's present one, and not one that another has replaced.
+    fn is_current(&self, link: LinkId) -> bool {
+        self.link.as_ref().is_some_and(|held| held.id() == link)
+    }
+
     /// Ticks only for one who drives, or is about to: they cost a SIM card megabytes.
     fn send_interest(&self) {
         if let Some(link) = &self.link {
             let is_driven = self.control.driver().is_some();
             link.drive().set_interest(Interest {
-                ticks: self.watch.ticks || is_driven,
-                ..self.watch
+                ticks: self.interest.ticks || is_driven,
+                ..self.interest
             });
         }
     }
@@ -330,28 +335,5 @@ impl Drop for State {
     }
 }
 
-impl LinkObserver for (Arc<Car>, Arc<Camera>) {
-    fn on_tick(&self, clock_ms: u64) {
-        self.0.tick(clock_ms);
-    }
-
-    fn on_round_trip(&self, rtt: Duration) {
-        self.0.round_trip(rtt);
-    }
-
-    fn on_motion(&self, link: LinkId, event: MotionEvent) {
-        self.0.moves(link, event);
-    }
-
-    fn on_camera(&self, link: LinkId, state: CameraState) {
-        self.1.says(link, state);
-    }
-
-    fn on_late_press(&self, press: PressId) {
-        self.0.too_late(press);
-    }
-
-    fn is_overtaken(&self, kind: RunKind) -> bool {
-        Car::is_overtaken(&self.0, kind)
-    }
-}
+#[cfg(test)]
+mod tests;

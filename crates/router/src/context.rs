@@ -2,17 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
 use p2p_shared::names::RunIds;
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::access::Access;
 use crate::auth::certificate::Certificate;
-use crate::car::cars::Cars;
+use crate::car::CarServices;
 use crate::car::control::Epochs;
-use crate::car::registry::Registry;
+use crate::car::registry::{PortRules, Registry};
 use crate::config::Config;
 use crate::feed::Feed;
 use crate::http::connection::Patience;
@@ -32,7 +34,6 @@ pub(crate) struct Context {
     pub unauthenticated: Arc<Unauthenticated>,
     pub quotas: Quotas,
     pub registry: Arc<Registry>,
-    pub cars: Arc<Cars>,
     pub feed: Arc<Feed>,
     pub run_ids: RunIds,
     pub on_link: Arc<OnLink>,
@@ -74,7 +75,18 @@ impl Context {
     ) -> anyhow::Result<Self> {
         let feed = Arc::new(Feed::new());
         let metrics = Arc::new(Metrics::new());
-        let epochs = Epochs::starting_at(now);
+        let services = CarServices {
+            feed: feed.clone(),
+            metrics: metrics.clone(),
+            epochs: Epochs::starting_at(now),
+            changed: Notify::new(),
+            closing: AtomicBool::new(false),
+        };
+        let rules = PortRules {
+            bind: config.bind,
+            allowed: config.service_ports,
+            most: config.max_links,
+        };
         Ok(Self {
             access: Access::by(config.keys.clone())?,
             http: HttpSettings {
@@ -90,12 +102,7 @@ impl Context {
                 viewers: Quota::new(limits::VIEWERS),
                 runs: Quota::new(limits::RUNS),
             },
-            registry: Arc::new(Registry::new(
-                config.bind,
-                config.service_ports,
-                config.max_links,
-            )),
-            cars: Arc::new(Cars::new(feed.clone(), metrics.clone(), epochs)),
+            registry: Arc::new(Registry::new(rules, services)),
             feed,
             run_ids: RunIds::starting_at(now),
             on_link: Arc::default(),

@@ -11,7 +11,6 @@ use p2p_shared::net::socket;
 use p2p_shared::timing;
 use tokio::net::TcpListener;
 
-use crate::car::registry::Occupant;
 use crate::car::saved_ports;
 use crate::config::Config;
 use crate::context::Context;
@@ -68,7 +67,7 @@ impl Router {
             context.shutdown.connections.spawn(telling);
         }
         let keeping_time = context
-            .cars
+            .registry
             .clone()
             .run_timers(context.shutdown.closed.clone());
         context.shutdown.connections.spawn(keeping_time);
@@ -113,14 +112,14 @@ impl Router {
     /// which whoever gets them takes on those who have called meanwhile. When nothing runs any more
     /// and it `is_wanted` no longer, they are not kept for anybody.
     pub async fn hand_over(self, is_wanted: impl Fn() -> bool) -> Vec<OwnedFd> {
-        let services = self.context.registry.services();
-        let listeners = services.iter().filter_map(|service| service.listener());
+        let cars = self.context.registry.cars();
+        let listeners = cars.iter().filter_map(|car| car.listener());
         let listeners: Vec<_> = [self.listener.clone()]
             .into_iter()
             .chain(listeners)
             .collect();
         self.end(is_wanted).await;
-        drop(services);
+        drop(cars);
         let sockets = listeners.iter().filter_map(|listener| {
             // The last to hold it is not always we: somebody's farewell may take longer.
             listener.as_fd().try_clone_to_owned().ok()
@@ -137,7 +136,7 @@ impl Router {
     async fn end(self, hands_over: impl Fn() -> bool) {
         let context = &self.context;
         context.shutdown.draining.cancel();
-        context.cars.close();
+        context.registry.close();
         context.shutdown.open_runs.close();
         if tokio::time::timeout(timing::DRAIN, context.shutdown.open_runs.wait())
             .await
@@ -154,17 +153,15 @@ impl Router {
         if let Some(file) = self.known_links.clone() {
             saved_ports::write_last(file, context.registry.saved()).await;
         }
-        let services = context.registry.services();
+        let cars = context.registry.cars();
         let spread = timing::COME_BACK_SPREAD;
-        for (n, service) in (0_u32..).zip(&services) {
-            if let Occupant::Linked(link) = service.occupant() {
-                let share = f64::from(n) / (services.len() as f64);
-                link.end(LinkEnd::GoAway(spread.mul_f64(share)));
-            }
+        for (n, car) in (0_u32..).zip(&cars) {
+            let share = f64::from(n) / (cars.len() as f64);
+            car.end_link(LinkEnd::GoAway(spread.mul_f64(share)));
         }
         context.shutdown.closed.cancel();
-        for service in &services {
-            service.closed.cancel();
+        for car in &cars {
+            car.closed.cancel();
         }
         context.shutdown.connections.close();
         context.shutdown.links.close();
@@ -200,8 +197,8 @@ fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut InheritedList
             .registry
             .restore(&link, holder, given.and_then(Result::ok))
         {
-            Some(service) => {
-                routes::link::restored(context, service);
+            Some(car) => {
+                routes::link::restored(context, car);
                 count += 1;
             }
             None => tracing::warn!(
@@ -222,11 +219,9 @@ impl Drop for Router {
     fn drop(&mut self) {
         self.context.shutdown.draining.cancel();
         self.context.shutdown.closed.cancel();
-        for service in self.context.registry.services() {
-            service.closed.cancel();
-            if let Occupant::Linked(link) = service.occupant() {
-                link.end(LinkEnd::GoAway(Duration::ZERO));
-            }
+        for car in self.context.registry.cars() {
+            car.closed.cancel();
+            car.end_link(LinkEnd::GoAway(Duration::ZERO));
         }
     }
 }

@@ -1,12 +1,11 @@
 //! Owns what the camera of a port does whatever order links, viewers and pictures come in.
 
-use p2p_shared::names::InstanceId;
 use p2p_shared::protocol::{PartialPicture, RouterToInner};
 
 use super::*;
 
 fn link() -> LinkHandle {
-    LinkHandle::new("car".parse().unwrap(), InstanceId(1)).0
+    LinkHandle::new().0
 }
 
 fn picture(time: u64) -> Picture {
@@ -64,15 +63,11 @@ async fn pictures_come_by_the_newest_connection_of_the_present_link_and_no_other
     assert_eq!(camera.newest().borrow().as_ref(), Some(&picture(1)));
     camera.link_up(&new, true);
     assert!(second.end.is_cancelled() && camera.attach(ticket).is_none());
-    // The end of the old link is none of the new one, nor is what it says.
-    camera.link_down(old.id());
-    let why = "why".to_owned();
-    camera.says(old.id(), CameraState::Failed { why });
     assert_eq!(*camera.status().borrow(), Status::Starting);
     let third = camera.attach(told(&new).await.unwrap()).unwrap();
     second.show(picture(3));
     assert_eq!(*camera.newest().borrow(), None);
-    camera.link_down(new.id());
+    camera.link_down();
     assert!(third.end.is_cancelled());
     assert_eq!(*camera.status().borrow(), Status::Away);
 }
@@ -83,7 +78,7 @@ async fn a_camera_that_fails_says_why_until_there_is_a_picture() {
     let _viewer = camera.watch();
     camera.link_up(&link, true);
     let why = "no\u{1b} camera".to_owned();
-    camera.says(link.id(), CameraState::Failed { why });
+    camera.set_state(CameraState::Failed { why });
     let shown = Status::Failed("no\\u{1b} camera".into());
     assert_eq!(*camera.status().borrow(), shown);
     let attached = camera.attach(told(&link).await.unwrap()).unwrap();

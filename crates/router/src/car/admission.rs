@@ -29,14 +29,17 @@ impl Car {
         for_ms: Option<u64>,
     ) -> Result<RunKind, AdmissionError> {
         let state = self.lock();
-        if !state.motion.commands.contains(command) {
+        let Some(motion) = &state.motion else {
+            return Ok(RunKind::Plain);
+        };
+        if !motion.commands.contains(command) {
             return match for_ms {
                 Some(_) => Err(AdmissionError::ForNoMotion),
-                None if *command == state.motion.stop => Ok(RunKind::Stop),
+                None if *command == motion.stop => Ok(RunKind::Stop),
                 None => Ok(RunKind::Plain),
             };
         }
-        let limit = match state.motion.limit_ms {
+        let limit = match motion.limit_ms {
             0 => u64::MAX,
             limit => limit,
         };
@@ -50,14 +53,15 @@ impl Car {
         Ok(RunKind::Motion { for_ms, stops })
     }
 
-    /// Its stop command.
-    pub(crate) fn stop_command(&self) -> CommandName {
-        self.lock().motion.stop.clone()
+    /// The stop command; `None` before the car's first link since the router's start.
+    pub(crate) fn stop_command(&self) -> Option<CommandName> {
+        Some(self.lock().motion.as_ref()?.stop.clone())
     }
 
-    /// Whether this is its stop command.
+    /// Whether this is the stop command.
     pub(crate) fn is_stop(&self, command: &CommandName) -> bool {
-        *command == self.lock().motion.stop
+        let state = self.lock();
+        (state.motion.as_ref()).is_some_and(|motion| motion.stop == *command)
     }
 
     /// Whether a run that waited for its link has been overtaken by a stop.

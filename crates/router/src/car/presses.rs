@@ -1,6 +1,7 @@
 //! Owns the presses of one car: each passed on in front of its link's queue, and its story told as
 //! a run's, from what the car says of it.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use p2p_shared::names::RunId;
@@ -8,7 +9,7 @@ use p2p_shared::protocol::{MotionEvent, PressId, RouterToInner, RunSource, Sessi
 use p2p_shared::timing;
 
 use super::{Car, DriverSession, Press, Refused, State, log, messages};
-use crate::run::record::{NewRun, RunRecord, status};
+use crate::run::record::{NewRun, status};
 
 /// Most presses whose end is waited for: an inner that never tells of one is not to fill us.
 const OPEN_PRESSES: usize = 64;
@@ -26,23 +27,21 @@ impl Car {
         let Some(link) = state.link.clone() else {
             return Err(messages::offline(&state.name));
         };
-        if state.closed {
+        if self.services.closing.load(Ordering::Relaxed) {
             return Err(messages::closing());
         }
         if link.is_draining() {
             return Err(messages::restarting(&state.name));
         }
-        if !state.motion.commands.contains(&press.command) {
+        let motions = state.motion.iter().flat_map(|motion| &motion.commands);
+        if !motions.into_iter().any(|motion| *motion == press.command) {
             return Err(messages::no_motion(&press.command));
         }
         let id = press.id;
         state.control.press(who.driver.session, id, begun)?;
         log::pressed(&state.name, who, &press, run, state.rtt);
-        let (feed, metrics) = (self.shared.feed.clone(), self.shared.metrics.clone());
         let wanted = NewRun {
             run,
-            service_port: self.port,
-            link: state.name.clone(),
             command: &press.command,
             arguments: &[],
             source: RunSource::Drive,
@@ -50,11 +49,11 @@ impl Car {
             key: &who.key,
             begun,
         };
-        let record = RunRecord::new(feed, metrics, &wanted);
+        let record = self.record_as(state.name.clone(), &wanted);
         state.presses.insert(id, record);
         state.newest = Some((id, who.refusals.clone()));
         // Its silence runs out sooner than its idleness.
-        self.shared.changed.notify_one();
+        self.services.changed.notify_one();
         let message = RouterToInner::Press {
             press: id,
             run,

@@ -1,25 +1,29 @@
-//! Owns who is linked on which service port: claims, takeovers, refusals, and for how long a
-//! port is kept for an inner that is away. It decides; the sockets are `service`'s.
+//! Owns all cars by their service ports: claims, takeovers and refusals, and for how long a port is
+//! kept for a car that is away. Sockets are served elsewhere.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use p2p_shared::names::{Identity, InstanceId, LinkName};
+use p2p_shared::names::{Identity, LinkName};
 use p2p_shared::ports::PortRange;
-use p2p_shared::protocol::Rejection;
+use p2p_shared::protocol::{LinkHello, Rejection, SessionId};
 use p2p_shared::timing;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::camera::Camera;
+use crate::car::interests::Interests;
+use crate::car::lifecycle::Holder;
 use crate::car::saved_ports::SavedPort;
+use crate::car::{Car, CarServices, State};
+use crate::feed::Subscription;
 use crate::link::end::LinkEnd;
-use crate::link::handle::{LinkHandle, LinkId};
+use crate::link::handle::LinkHandle;
 use crate::link::work::ToLink;
 use crate::net::client_net::QuotaOwner;
 
@@ -27,148 +31,113 @@ use crate::net::client_net::QuotaOwner;
 const CONTENTION: usize = 3;
 /// See [`CONTENTION`]; also how long the loser is kept out.
 const CONTENTION_WINDOW: Duration = Duration::from_secs(60);
+/// Longest sleep when no timer of any car's control is pending.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
-/// What an inner asks for.
+/// An inner that asks for a port: a port of 0 is any.
 #[derive(Debug)]
-pub(crate) struct Claim {
+pub(crate) struct Claim<'a> {
     /// Whose ports are counted.
-    pub party: QuotaOwner,
+    pub owner: QuotaOwner,
     pub identity: Identity,
-    pub instance: InstanceId,
-    pub name: LinkName,
-    /// 0: any.
-    pub service_port: u16,
     /// The ports that its key may ask for.
     pub ports: Option<PortRange>,
+    pub hello: &'a LinkHello,
 }
 
 /// Why a claim is refused, in words for its owner.
 pub(crate) type Refused = (Rejection, String);
 
-/// A service port: who holds it, and the link to it.
-#[derive(Debug)]
-pub(crate) struct ServicePort {
-    pub port: u16,
-    party: QuotaOwner,
-    identity: Identity,
-    name: Mutex<Naming>,
-    occupant: Mutex<Occupant>,
-    takeovers: Mutex<Vec<Instant>>,
-    /// Until the port is given up.
-    listener: Mutex<Option<Arc<TcpListener>>>,
-    pub camera: Arc<Camera>,
-    /// The port is given up.
-    pub closed: CancellationToken,
-}
-
-/// What an inner wants to be called, and what it is called.
-#[derive(Debug)]
-struct Naming {
-    asked: LinkName,
-    given: LinkName,
-}
-
-/// Who is at the other end of a service port.
-#[derive(Debug, Clone)]
-pub(crate) enum Occupant {
-    Linked(LinkHandle),
-    /// Since then; the port is kept for its owner.
-    Away(Instant),
-}
-
-impl ServicePort {
-    /// What its inner is called.
-    pub(crate) fn name(&self) -> LinkName {
-        lock(&self.name).given.clone()
-    }
-
-    pub(crate) fn occupant(&self) -> Occupant {
-        lock(&self.occupant).clone()
-    }
-
-    /// Its socket, until the port is given up.
-    pub(crate) fn listener(&self) -> Option<Arc<TcpListener>> {
-        lock(&self.listener).clone()
-    }
-
-    /// Whether its inner is this.
-    pub(crate) fn is_of(&self, identity: &Identity) -> bool {
-        self.identity == *identity
-    }
-}
-
-/// A claim that was granted.
+/// A claim that was granted: the car has this link now.
 #[derive(Debug)]
 pub(crate) struct Granted {
-    pub service: Arc<ServicePort>,
+    pub car: Arc<Car>,
+    pub name: LinkName,
     pub link: LinkHandle,
-    pub work: tokio::sync::mpsc::UnboundedReceiver<ToLink>,
+    pub work: UnboundedReceiver<ToLink>,
     /// Whether the port was not open yet.
     pub is_new: bool,
 }
 
-/// All service ports.
+/// Which service ports there may be.
+#[derive(Debug)]
+pub(crate) struct PortRules {
+    pub bind: IpAddr,
+    pub allowed: PortRange,
+    /// Most ports of one owner.
+    pub most: usize,
+}
+
+/// All cars.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    ports: Mutex<HashMap<u16, Arc<ServicePort>>>,
-    allowed: PortRange,
-    bind: IpAddr,
-    /// Most ports of one party.
-    most: usize,
-    /// Which ports there are has changed, or who holds one.
+    held: Mutex<Held>,
+    rules: PortRules,
+    services: Arc<CarServices>,
+    next_session: AtomicU64,
+    /// Notified when the ports that are open have changed, or their names.
     changed: watch::Sender<()>,
 }
 
+#[derive(Debug, Default)]
+struct Held {
+    cars: BTreeMap<u16, Arc<Car>>,
+    interests: Interests,
+}
+
 impl Registry {
-    pub(crate) fn new(bind: IpAddr, allowed: PortRange, most: usize) -> Self {
+    pub(crate) fn new(rules: PortRules, services: CarServices) -> Self {
         Self {
-            ports: Mutex::default(),
-            allowed,
-            bind,
-            most,
+            held: Mutex::default(),
+            rules,
+            services: Arc::new(services),
+            next_session: AtomicU64::new(1),
             changed: watch::Sender::new(()),
         }
     }
 
     /// Gives the claimed port to the claimant, away from a link of the same identity if there is
     /// one.
-    pub(crate) fn claim(&self, claim: &Claim) -> Result<Granted, Refused> {
-        let mut ports = lock(&self.ports);
-        if claim.service_port != 0 {
+    pub(crate) fn claim(&self, claim: &Claim<'_>) -> Result<Granted, Refused> {
+        let mut held = self.lock();
+        let asked = claim.hello.service_port;
+        if asked != 0 {
             self.check_allowed(claim)?;
-            if let Some(service) = ports.get(&claim.service_port) {
-                let granted = take_over(service, claim, &ports)?;
-                // It may be called something else now.
-                self.changed.send_replace(());
-                return Ok(granted);
-            }
         }
-        self.check_quota(claim.party, &ports)?;
-        let (port, listener) = self.open(claim)?;
-        let name = unique(&claim.name, &ports, port);
-        let (link, work) = LinkHandle::new(name.clone(), claim.instance);
-        let naming = Naming {
-            asked: claim.name.clone(),
-            given: name,
+        // Nobody listens at port 0.
+        let known = held.cars.get(&asked).cloned();
+        let is_new = known.is_none();
+        let car = match known {
+            Some(car) => {
+                take_over(&car, claim, &held)?;
+                car
+            }
+            None => {
+                self.check_quota(claim.owner, &held)?;
+                let (port, listener) = self.open(claim)?;
+                let holder = Holder {
+                    owner: claim.owner,
+                    identity: claim.identity.clone(),
+                    asked_name: claim.hello.name.clone(),
+                    name: unique(&claim.hello.name, &held, port),
+                };
+                let car = Arc::new(Car::new(port, holder, listener, self.services.clone()));
+                held.cars.insert(port, car.clone());
+                car
+            }
         };
-        let service = Arc::new(ServicePort {
-            port,
-            party: claim.party,
-            identity: claim.identity.clone(),
-            name: Mutex::new(naming),
-            occupant: Mutex::new(Occupant::Linked(link.clone())),
-            takeovers: Mutex::default(),
-            listener: Mutex::new(Some(Arc::new(listener))),
-            camera: Arc::default(),
-            closed: CancellationToken::new(),
-        });
-        ports.insert(port, service.clone());
+        let mut state = car.lock();
+        let interest = held.interests.of(car.port);
+        let (link, work) = car.link_up(&mut state, claim.hello, interest);
+        let name = state.name.clone();
+        drop(state);
         self.changed.send_replace(());
         Ok(Granted {
-            service,
+            car,
+            name,
             link,
             work,
-            is_new: true,
+            is_new,
         })
     }
 
@@ -177,46 +146,37 @@ impl Registry {
     pub(crate) fn restore(
         &self,
         saved: &SavedPort,
-        party: QuotaOwner,
+        owner: QuotaOwner,
         listener: Option<TcpListener>,
-    ) -> Option<Arc<ServicePort>> {
+    ) -> Option<Arc<Car>> {
         let port = saved.service_port;
-        if !self.allowed.contains(port) {
+        if !self.rules.allowed.contains(port) {
             return None;
         }
-        let listen = || p2p_shared::net::socket::listen((self.bind, port).into()).ok();
-        let listener = listener.or_else(listen)?;
-        let mut ports = lock(&self.ports);
-        let naming = Naming {
-            asked: saved.name.clone(),
-            given: unique(&saved.name, &ports, port),
-        };
-        let service = Arc::new(ServicePort {
-            port,
-            party,
+        let listener = listener.or_else(|| self.listen(port).ok())?;
+        let mut held = self.lock();
+        let holder = Holder {
+            owner,
             identity: saved.identity.clone(),
-            name: Mutex::new(naming),
-            occupant: Mutex::new(Occupant::Away(Instant::now())),
-            takeovers: Mutex::default(),
-            listener: Mutex::new(Some(Arc::new(listener))),
-            camera: Arc::default(),
-            closed: CancellationToken::new(),
-        });
-        ports.insert(port, service.clone());
-        Some(service)
+            asked_name: saved.name.clone(),
+            name: unique(&saved.name, &held, port),
+        };
+        let car = Arc::new(Car::new(port, holder, listener, self.services.clone()));
+        held.cars.insert(port, car.clone());
+        Some(car)
     }
 
-    /// Where its ports listen.
+    /// The address that service ports listen on.
     pub(crate) fn bind(&self) -> IpAddr {
-        self.bind
+        self.rules.bind
     }
 
-    /// What is to be saved of the ports after a restart.
+    /// What is to be known of the ports after a restart.
     pub(crate) fn saved(&self) -> Vec<SavedPort> {
-        let services = self.services();
-        let saved = services.iter().map(|service| {
-            let asked = lock(&service.name).asked.clone();
-            SavedPort::new(service.port, asked, service.identity.clone(), service.party)
+        let cars = self.cars();
+        let saved = cars.iter().map(|car| {
+            let asked = car.lock().asked_name.clone();
+            SavedPort::new(car.port, asked, car.identity.clone(), car.owner)
         });
         saved.collect()
     }
@@ -226,54 +186,118 @@ impl Registry {
         self.changed.subscribe()
     }
 
-    /// The link has ended: its port waits for its owner, unless another link holds it already.
-    /// Returns whether it waits.
-    pub(crate) fn release(&self, service: &ServicePort, link: LinkId) -> bool {
-        let mut occupant = lock(&service.occupant);
-        let is_its_own = matches!(&*occupant, Occupant::Linked(held) if held.id() == link);
-        if is_its_own {
-            *occupant = Occupant::Away(Instant::now());
-        }
-        is_its_own
-    }
-
-    /// Gives the port up if its owner has been away for [`timing::PORT_KEPT`], or at once. Since
-    /// when it was away, if this gave it up.
-    pub(crate) fn give_up(&self, service: &Arc<ServicePort>, at_once: bool) -> Option<Instant> {
-        let mut ports = lock(&self.ports);
-        let Occupant::Away(since) = service.occupant() else {
-            return None;
-        };
-        let is_over = at_once || since.elapsed() >= timing::PORT_KEPT;
-        if !is_over || service.closed.is_cancelled() {
-            return None;
-        }
-        service.closed.cancel();
-        lock(&service.listener).take();
+    /// Gives the port of this car up if it has been away for [`timing::PORT_KEPT`], or `at_once`.
+    /// Returns for how long it was away, if this gave it up.
+    pub(crate) fn give_up(&self, car: &Car, at_once: bool) -> Option<Duration> {
+        let mut held = self.lock();
+        let away = car.give_up(at_once)?;
+        held.cars.remove(&car.port);
         self.changed.send_replace(());
-        if ports
-            .get(&service.port)
-            .is_some_and(|held| Arc::ptr_eq(held, service))
-        {
-            ports.remove(&service.port);
+        Some(away)
+    }
+
+    /// The car with this service port.
+    pub(crate) fn car(&self, port: u16) -> Option<Arc<Car>> {
+        self.lock().cars.get(&port).cloned()
+    }
+
+    /// The car with this service port, if consoles see it: not one that was restored and has not
+    /// been back since.
+    pub(crate) fn shown(&self, port: u16) -> Option<Arc<Car>> {
+        self.car(port).filter(|car| car.lock().motion.is_some())
+    }
+
+    /// All cars, by their ports.
+    pub(crate) fn cars(&self) -> Vec<Arc<Car>> {
+        self.lock().cars.values().cloned().collect()
+    }
+
+    /// The state of all cars or of `only` one, and what happens from then on, without a gap between
+    /// the two.
+    pub(crate) fn subscribe(&self, only: Option<u16>) -> Subscription {
+        let held = self.lock();
+        let cars = held.cars.values();
+        let cars = cars.filter(|car| only.is_none_or(|port| car.port == port));
+        // Nothing happens to a car while it is locked.
+        let states: Vec<_> = cars.map(|car| (car, car.lock())).collect();
+        let now = timing::now();
+        let links = || {
+            let infos = states
+                .iter()
+                .filter_map(|(car, state)| car.info(state, now));
+            infos.collect()
+        };
+        self.services.feed.subscribe(links, only.is_none())
+    }
+
+    /// The router goes down: driven cars are stopped, and nobody takes control any more.
+    pub(crate) fn close(&self) {
+        self.services.closing.store(true, Ordering::SeqCst);
+        for car in self.cars() {
+            car.end_control();
         }
-        Some(since)
     }
 
-    /// The service port of this number.
-    pub(crate) fn service(&self, port: u16) -> Option<Arc<ServicePort>> {
-        lock(&self.ports).get(&port).cloned()
+    /// Ends requests that nobody answers and control that nobody uses, until `closed`.
+    pub(crate) async fn run_timers(self: Arc<Self>, closed: CancellationToken) {
+        while !closed.is_cancelled() {
+            let now = timing::now();
+            let next = self.cars().iter().filter_map(|car| car.poll(now)).min();
+            let next = next.unwrap_or(now + LONGEST_SLEEP);
+            tokio::select! {
+                biased;
+                () = closed.cancelled() => {}
+                () = self.services.changed.notified() => {}
+                () = tokio::time::sleep_until(next.into()) => {}
+            }
+        }
     }
 
-    /// All service ports there are.
-    pub(crate) fn services(&self) -> Vec<Arc<ServicePort>> {
-        lock(&self.ports).values().cloned().collect()
+    pub(super) fn next_session(&self) -> SessionId {
+        SessionId(self.next_session.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn check_allowed(&self, claim: &Claim) -> Result<(), Refused> {
-        let port = claim.service_port;
-        let own = claim.ports.unwrap_or(self.allowed);
-        for (range, whose) in [(self.allowed, "this router"), (own, "this key")] {
+    /// Counts a console, or a page of `only` one car, when it comes and when it goes.
+    pub(super) fn count_session(&self, only: Option<u16>, comes: bool) {
+        let mut held = self.lock();
+        match (only, comes) {
+            (Some(port), true) => held.interests.add_page(port),
+            (Some(port), false) => held.interests.remove_page(port),
+            (None, true) => held.interests.consoles += 1,
+            (None, false) => held.interests.consoles -= 1,
+        }
+        match only {
+            Some(port) => held.send_interest(port),
+            None if held.interests.consoles <= 1 => {
+                for port in held.cars.keys() {
+                    held.send_interest(*port);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Has the session look at this car and at no other.
+    pub(super) fn watch(&self, session: SessionId, port: Option<u16>) {
+        let mut held = self.lock();
+        let before = held.interests.watch(session, port);
+        for port in before.into_iter().chain(port) {
+            held.send_interest(port);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listen(&self, port: u16) -> io::Result<TcpListener> {
+        p2p_shared::net::socket::listen((self.rules.bind, port).into())
+    }
+
+    fn check_allowed(&self, claim: &Claim<'_>) -> Result<(), Refused> {
+        let port = claim.hello.service_port;
+        let own = claim.ports.unwrap_or(self.rules.allowed);
+        for (range, whose) in [(self.rules.allowed, "this router"), (own, "this key")] {
             if !range.contains(port) {
                 return Err((
                     Rejection::PortUnavailable,
@@ -287,38 +311,34 @@ impl Registry {
     }
 
     /// A port that is kept for one who is away counts, too; one that is taken again is no more.
-    fn check_quota(
-        &self,
-        party: QuotaOwner,
-        ports: &HashMap<u16, Arc<ServicePort>>,
-    ) -> Result<(), Refused> {
-        let held = ports.values().filter(|service| service.party == party);
-        if held.count() < self.most {
+    fn check_quota(&self, owner: QuotaOwner, held: &Held) -> Result<(), Refused> {
+        let cars = held.cars.values().filter(|car| car.owner == owner);
+        if cars.count() < self.rules.most {
             return Ok(());
         }
-        let whose = match party {
+        let whose = match owner {
             QuotaOwner::Key(_) => "this key",
             QuotaOwner::At(_) => "your address",
         };
         let message = format!(
             "{whose} has {} service ports, which is all it may: end a link, or raise the router's --max-links",
-            self.most
+            self.rules.most
         );
         Err((Rejection::PortUnavailable, message))
     }
 
     /// A listener on the claimed port, or on any that is allowed and free.
-    fn open(&self, claim: &Claim) -> Result<(u16, TcpListener), Refused> {
+    fn open(&self, claim: &Claim<'_>) -> Result<(u16, TcpListener), Refused> {
         let listen = |port| {
-            let listener = p2p_shared::net::socket::listen((self.bind, port).into())?;
+            let listener = self.listen(port)?;
             Ok((listener.local_addr()?.port(), listener))
         };
-        if claim.service_port != 0 {
-            return listen(claim.service_port)
-                .map_err(|error| cannot_open(claim.service_port, &error));
+        if claim.hello.service_port != 0 {
+            return listen(claim.hello.service_port)
+                .map_err(|error| cannot_open(claim.hello.service_port, &error));
         }
-        let own = claim.ports.unwrap_or(self.allowed);
-        let is_allowed = |port: &u16| self.allowed.contains(*port) && own.contains(*port);
+        let own = claim.ports.unwrap_or(self.rules.allowed);
+        let is_allowed = |port: &u16| self.rules.allowed.contains(*port) && own.contains(*port);
         // Of the kernel's choice if that may be, else the first that is free.
         match listen(0) {
             Ok((port, listener)) if is_allowed(&port) => return Ok((port, listener)),
@@ -352,84 +372,69 @@ fn cannot_open(port: u16, error: &io::Error) -> Refused {
     )
 }
 
-/// Gives a port that is held to a new link of the same identity, and to nobody else.
-fn take_over(
-    service: &Arc<ServicePort>,
-    claim: &Claim,
-    ports: &HashMap<u16, Arc<ServicePort>>,
-) -> Result<Granted, Refused> {
-    let mut occupant = lock(&service.occupant);
-    if service.identity != claim.identity {
-        let holder = service.name();
-        let port = service.port;
-        let message = match &*occupant {
-            Occupant::Linked(_) => {
-                format!(
-                    "service port {port} is held by '{holder}', an inner with another key: ask for another port"
-                )
-            }
-            Occupant::Away(since) => {
-                let left = timing::PORT_KEPT.saturating_sub(since.elapsed()).as_secs() + 1;
-                format!(
-                    "service port {port} is kept for '{holder}', which is away: it is free in {left} s if that does not come back"
-                )
-            }
+impl Held {
+    fn send_interest(&self, port: u16) {
+        if let Some(car) = self.cars.get(&port) {
+            car.set_interest(self.interests.of(port));
+        }
+    }
+}
+
+/// Decides whether a port that is held may get a new link, of the same identity and of nobody else,
+/// and ends the old one.
+fn take_over(car: &Car, claim: &Claim<'_>, held: &Held) -> Result<(), Refused> {
+    let (mut state, port) = (car.lock(), car.port);
+    if !car.is_of(&claim.identity) {
+        let holder = &state.name;
+        let message = if state.link.is_some() {
+            format!(
+                "service port {port} is held by '{holder}', an inner with another key: ask for another port"
+            )
+        } else {
+            let away = timing::now().saturating_duration_since(state.since);
+            let left = timing::PORT_KEPT.saturating_sub(away).as_secs() + 1;
+            format!(
+                "service port {port} is kept for '{holder}', which is away: it is free in {left} s if that does not come back"
+            )
         };
         return Err((Rejection::PortUnavailable, message));
     }
-    if let Occupant::Linked(old) = &*occupant {
+    if let Some(old) = state.link.clone() {
         // The same process dialling again is no rival: its old link is dead, and we don't know
         // it yet.
-        if old.instance() != claim.instance {
-            check_contention(service, old)?;
+        if state.instance != Some(claim.hello.instance) {
+            check_contention(&mut state, port, &old)?;
         }
         let message = format!(
-            "another inner with this identity has taken service port {}: two inners need two keys, or two ports",
-            service.port
+            "another inner with this identity has taken service port {port}: two inners need two keys, or two ports"
         );
         old.end(LinkEnd::Rejected(Rejection::TakenOver, message));
     }
-    if lock(&service.name).asked != claim.name {
-        let given = unique(&claim.name, ports, service.port);
-        *lock(&service.name) = Naming {
-            asked: claim.name.clone(),
-            given,
-        };
+    if state.asked_name != claim.hello.name {
+        state.asked_name.clone_from(&claim.hello.name);
+        state.name = unique(&claim.hello.name, held, port);
     }
-    let (link, work) = LinkHandle::new(service.name(), claim.instance);
-    *occupant = Occupant::Linked(link.clone());
-    Ok(Granted {
-        service: service.clone(),
-        link,
-        work,
-        is_new: false,
-    })
+    Ok(())
 }
 
 /// The name, with a number if another port than this one has it.
-fn unique(name: &LinkName, ports: &HashMap<u16, Arc<ServicePort>>, port: u16) -> LinkName {
-    let mut others = ports.values().filter(|held| held.port != port);
-    let others: Vec<_> = others.by_ref().map(|held| held.name()).collect();
+fn unique(name: &LinkName, held: &Held, port: u16) -> LinkName {
+    let others = held.cars.values().filter(|car| car.port != port);
+    let others: Vec<_> = others.map(|car| car.name()).collect();
     name.made_unique(|name| others.contains(name))
 }
 
-fn check_contention(service: &ServicePort, holder: &LinkHandle) -> Result<(), Refused> {
-    let mut takeovers = lock(&service.takeovers);
-    takeovers.retain(|at| at.elapsed() < CONTENTION_WINDOW);
+fn check_contention(state: &mut State, port: u16, holder: &LinkHandle) -> Result<(), Refused> {
+    let now = timing::now();
+    let takeovers = &mut state.takeovers;
+    takeovers.retain(|at| now.saturating_duration_since(*at) < CONTENTION_WINDOW);
     if takeovers.len() < CONTENTION {
-        takeovers.push(Instant::now());
+        takeovers.push(now);
         return Ok(());
     }
     let message = format!(
-        "two inners with the same identity keep taking service port {} from each other: give one of them another key or another port",
-        service.port
+        "two inners with the same identity keep taking service port {port} from each other: give one of them another key or another port"
     );
     holder.send(ToLink::Notice(message.clone()));
     Err((Rejection::Contended, message))
-}
-
-/// A lock that a panic elsewhere doesn't spoil: what it guards is whole at every await and
-/// return.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,7 +14,7 @@ use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 
 use crate::auth::access::Caller;
-use crate::car::registry::ServicePort;
+use crate::car::Car;
 use crate::client::client_socket::ClientSocket;
 use crate::client::page_protocol::{PageToRouter, RouterToPage};
 use crate::client::session::{self, Session};
@@ -33,7 +33,7 @@ struct PageSocket {
 /// Lets a page in whose caller may see the car.
 pub(crate) fn upgrade(
     context: &Arc<Context>,
-    service: &Arc<ServicePort>,
+    car: &Arc<Car>,
     caller: Caller,
     peer: SocketAddr,
     request: Request<Incoming>,
@@ -42,9 +42,9 @@ pub(crate) fn upgrade(
     // WebSocket that is refused a browser tells it nothing.
     let permit = session::permit(context, &caller, peer)?;
     let switching = websocket::handshake_ours(&request)?;
-    let (shared, service) = (context.clone(), service.clone());
+    let (shared, car) = (context.clone(), car.clone());
     let serve = move |stream, read| async move {
-        serve(&shared, &service, (caller, peer, permit), stream, read).await;
+        serve(&shared, &car, (caller, peer, permit), stream, read).await;
     };
     Ok(websocket::accept(
         &context.shutdown.links,
@@ -56,7 +56,7 @@ pub(crate) fn upgrade(
 
 async fn serve(
     context: &Arc<Context>,
-    service: &ServicePort,
+    car: &Car,
     (caller, peer, permit): (Caller, SocketAddr, QuotaPermit),
     stream: Transport,
     read: Vec<u8>,
@@ -64,7 +64,7 @@ async fn serve(
     stream.set_dead_after(timing::PACE_BUSY.dead);
     let page = PageSocket {
         socket: MessageSocket::accepted(WriteTimeout::new(stream), read).await,
-        port: service.port,
+        port: car.port,
     };
     let role = caller.role();
     let session = Session {
@@ -75,7 +75,7 @@ async fn serve(
     };
     let live = session.run(context, page, "a page");
     // Another car may have the port next.
-    let Some((last_words, page)) = service.closed.run_until_cancelled(live).await else {
+    let Some((last_words, page)) = car.closed.run_until_cancelled(live).await else {
         return;
     };
     if let Some(words) = last_words.and_then(RouterToPage::of) {

@@ -166,7 +166,7 @@ impl ClientRun {
 mod tests {
     use std::sync::Arc;
 
-    use p2p_shared::names::{InstanceId, RunId};
+    use p2p_shared::names::RunId;
     use p2p_shared::protocol::RunSource;
     use tokio::sync::mpsc;
     use tokio_util::task::TaskTracker;
@@ -179,12 +179,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_car_was_asked_for_twice_is_not_said_not_to_have_begun() {
-        let (run, name) = (RunId::from_number(1), "car".parse().unwrap());
-        let (link, _work) = LinkHandle::new(name, InstanceId(1));
+        let run = RunId::from_number(1);
+        let (link, _work) = LinkHandle::new();
         let wanted = NewRun {
             run,
-            service_port: 9000,
-            link: link.name().clone(),
             command: &"hello".parse().unwrap(),
             arguments: &[],
             source: RunSource::Send,
@@ -192,7 +190,13 @@ mod tests {
             key: "",
             begun: p2p_shared::timing::now(),
         };
-        let record = RunRecord::new(Arc::new(Feed::new()), Arc::new(Metrics::new()), &wanted);
+        let record = RunRecord::new(
+            Arc::new(Feed::new()),
+            Arc::new(Metrics::new()),
+            Arc::default(),
+            (9000, "car".parse().unwrap()),
+            &wanted,
+        );
         let (tell, events) = mpsc::unbounded_channel();
         let handle = RunHandle::new(run, link, events);
         let mut runs = ClientRuns::default();

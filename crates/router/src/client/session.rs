@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::auth::access::{self, Caller};
 use crate::car::DriverSession;
+use crate::car::session::SessionGuard;
 use crate::context::Context;
 use crate::http::response::Problem;
 use crate::http::websocket;
@@ -161,7 +162,7 @@ impl Session {
             role,
             permit,
         } = self;
-        let presence = context.cars.console(socket.only(), role.may_run());
+        let presence = SessionGuard::new(context.registry.clone(), socket.only(), role.may_run());
         let session = presence.session;
         tracing::info!(
             from = %peer, key = caller.name(), %role, session = session.0, software, "console up"

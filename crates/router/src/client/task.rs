@@ -21,7 +21,7 @@ use p2p_shared::websocket::{SocketEvent, WebSocketError};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 
-use crate::car::cars::SessionGuard;
+use crate::car::session::SessionGuard;
 use crate::car::{DriverSession, Refused};
 use crate::client::client_socket::ClientSocket;
 use crate::client::runs::ClientRuns;
@@ -109,7 +109,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         permit: QuotaPermit,
     ) -> Self {
         let now = timing::now();
-        let subscription = context.feed.subscribe(socket.only());
+        let subscription = context.registry.subscribe(socket.only());
         let mut keepalive = Keepalive::new(PingMode::Always, now);
         keepalive.set_busy(true, now);
         Self {
@@ -228,7 +228,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
     /// The console is too far behind: it gets a new picture, which has what it missed.
     fn take_new_snapshot(&mut self, missed: u64) {
         self.missed = missed + self.feed.len() as u64;
-        let subscription = self.context.feed.subscribe(self.socket.only());
+        let subscription = self.context.registry.subscribe(self.socket.only());
         self.feed = subscription.events;
         self.snapshot = subscription.snapshot;
         let (session, missed) = (self.person.driver.session.0, self.missed);
@@ -241,7 +241,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
             clock_ms,
         } = tick;
         let drives = || {
-            let car = self.context.cars.get(service_port);
+            let car = self.context.registry.shown(service_port);
             car.is_some_and(|car| car.is_driven_by(self.presence.session))
         };
         if self.watched != Some(service_port) && !drives() {

@@ -1,6 +1,7 @@
 //! What those who listen get of what happens, the slow ones too.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use p2p_shared::codec;
 use p2p_shared::key::Role;
@@ -12,15 +13,6 @@ use super::*;
 use crate::ops::metrics::Metrics;
 use crate::run::record::{NewRun, RunRecord};
 
-fn motion() -> MotionInfo {
-    MotionInfo {
-        commands: vec!["forward".parse().unwrap()],
-        stop: "stop".parse().unwrap(),
-        lease_ms: 400,
-        limit_ms: 2000,
-    }
-}
-
 fn addressee() -> Addressee {
     Addressee {
         session: SessionId(1),
@@ -30,11 +22,9 @@ fn addressee() -> Addressee {
 }
 
 /// One run, from the wish to the end.
-fn run(feed: &Arc<Feed>, metrics: &Arc<Metrics>, command: &CommandName, n: u64, output: &[u8]) {
+fn run(stand: &Stand, command: &CommandName, n: u64, output: &[u8]) {
     let wanted = NewRun {
         run: RunId::from_number(n),
-        service_port: 9000,
-        link: "car".parse().unwrap(),
         command,
         arguments: &[],
         source: RunSource::Http,
@@ -42,34 +32,39 @@ fn run(feed: &Arc<Feed>, metrics: &Arc<Metrics>, command: &CommandName, n: u64, 
         key: "me",
         begun: Instant::now(),
     };
-    let mut record = RunRecord::new(feed.clone(), metrics.clone(), &wanted);
+    let (feed, metrics, counts) = stand.clone();
+    let car = (9000, "car".parse().unwrap());
+    let mut record = RunRecord::new(feed, metrics, counts, car, &wanted);
     record.started();
     record.output(output);
     record.finish(200, "");
 }
 
-fn feed() -> (Arc<Feed>, Arc<Metrics>) {
-    let feed = Arc::new(Feed::new());
-    feed.link_up(9000, "car".parse().unwrap(), motion(), true);
-    (feed, Arc::new(Metrics::new()))
+type Stand = (Arc<Feed>, Arc<Metrics>, Arc<RunCounts>);
+
+fn stand() -> Stand {
+    (
+        Arc::new(Feed::new()),
+        Arc::new(Metrics::new()),
+        Arc::default(),
+    )
 }
 
 #[test]
 fn a_picture_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
-    let (feed, metrics) = feed();
+    let stand = stand();
     let command: CommandName = "x".repeat(64).parse().unwrap();
     for n in 0..1500 {
-        run(&feed, &metrics, &command, n, &[b'x'; 5000]);
+        run(&stand, &command, n, &[b'x'; 5000]);
     }
-    let mut snapshot = feed.subscribe(None).snapshot;
-    let (mut runs, mut links, mut firsts, mut lasts) = (Vec::new(), Vec::new(), 0, 0);
+    let mut snapshot = stand.0.subscribe(Vec::new, true).snapshot;
+    let (mut runs, mut firsts, mut lasts) = (Vec::new(), 0, 0);
     while !snapshot.is_over() {
         let part = snapshot.part(&addressee(), 0);
         codec::encode(&part).unwrap();
         let RouterToConsole::Snapshot {
             first,
             last,
-            links: some_links,
             runs: some,
             ..
         } = part
@@ -79,7 +74,6 @@ fn a_picture_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
         assert_eq!(lasts, 0);
         firsts += usize::from(first);
         lasts += usize::from(last);
-        links.extend(some_links);
         runs.extend(some.into_iter().map(|run| {
             assert_eq!(run.result.unwrap().output.len(), 1024);
             run.run
@@ -88,13 +82,13 @@ fn a_picture_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
     let expected: Vec<_> = (500..1500).map(RunId::from_number).collect();
     assert_eq!((firsts, lasts), (1, 1));
     assert_eq!(runs, expected);
-    assert_eq!((links[0].runs, links[0].failures), (1500, 0));
+    assert_eq!((stand.2.runs(), stand.2.failures()), (1500, 0));
 }
 
 #[test]
 fn an_empty_picture_is_one_part() {
     let feed = Feed::new();
-    let mut snapshot = feed.subscribe(None).snapshot;
+    let mut snapshot = feed.subscribe(Vec::new, true).snapshot;
     assert!(!snapshot.is_over());
     let part = snapshot.part(&addressee(), 3);
     assert!(matches!(
@@ -111,11 +105,11 @@ fn an_empty_picture_is_one_part() {
 
 #[test]
 fn who_lags_is_told_so_and_nobody_waits() {
-    let (feed, metrics) = feed();
+    let stand = stand();
     let command = "x".parse().unwrap();
-    let mut slow = feed.subscribe(None).events;
+    let mut slow = stand.0.subscribe(Vec::new, true).events;
     for n in 0..BEHIND as u64 {
-        run(&feed, &metrics, &command, n, b"");
+        run(&stand, &command, n, b"");
     }
     let missed = BEHIND as u64;
     assert_eq!(slow.try_recv(), Err(TryRecvError::Lagged(missed)));
@@ -125,14 +119,14 @@ fn who_lags_is_told_so_and_nobody_waits() {
 #[test]
 #[ignore = "a measurement"]
 fn what_a_run_costs() {
-    let (feed, metrics) = feed();
+    let stand = stand();
     let command = "forward".parse().unwrap();
     for watched in [false, true] {
-        let subscription = watched.then(|| feed.subscribe(None));
+        let subscription = watched.then(|| stand.0.subscribe(Vec::new, true));
         let begun = Instant::now();
         let count = 200_000_u32;
         for n in 0..count {
-            run(&feed, &metrics, &command, n.into(), b"hello\n");
+            run(&stand, &command, n.into(), b"hello\n");
         }
         eprintln!("watched: {watched}, a run: {:?}", begun.elapsed() / count);
         drop(subscription);

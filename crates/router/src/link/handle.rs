@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use p2p_shared::names::{InstanceId, LinkName, RunId};
+use p2p_shared::names::RunId;
 use p2p_shared::protocol::{CommandInfo, MAX_OPEN_RUNS, RUN_WINDOW, RunReport, cost};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
@@ -39,8 +39,6 @@ pub(crate) struct LinkHandle(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     id: LinkId,
-    name: LinkName,
-    instance: InstanceId,
     queue: mpsc::UnboundedSender<ToLink>,
     open_runs: Arc<Semaphore>,
     draining: AtomicBool,
@@ -61,10 +59,7 @@ pub(crate) enum QueueError {
 
 impl LinkHandle {
     /// A link that asks for work at `queue`.
-    pub(crate) fn new(
-        name: LinkName,
-        instance: InstanceId,
-    ) -> (Self, mpsc::UnboundedReceiver<ToLink>) {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<ToLink>) {
         let (queue, work) = mpsc::unbounded_channel();
         let open_runs = Arc::new(Semaphore::new(MAX_OPEN_RUNS));
         let draining = AtomicBool::new(false);
@@ -72,8 +67,6 @@ impl LinkHandle {
         let id = LinkId::next();
         let shared = Shared {
             id,
-            name,
-            instance,
             queue,
             open_runs,
             draining,
@@ -85,14 +78,6 @@ impl LinkHandle {
 
     pub(crate) fn id(&self) -> LinkId {
         self.0.id
-    }
-
-    pub(crate) fn name(&self) -> &LinkName {
-        &self.0.name
-    }
-
-    pub(crate) fn instance(&self) -> InstanceId {
-        self.0.instance
     }
 
     /// What is said of motion, ahead of the queue.

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::keepalive::{Due, Keepalive, PingMode};
+use p2p_shared::names::LinkName;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{
     InnerToRouter, LinkHello, PIECE, PressId, Refusal, RouterToInner, RunRequest,
 };
 use p2p_shared::timing;
-use p2p_shared::timing::millis_f64;
+
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use tokio::sync::mpsc;
 
@@ -56,6 +57,7 @@ pub(crate) struct LinkTask<O> {
     socket: LinkSocket,
     work: mpsc::UnboundedReceiver<ToLink>,
     handle: LinkHandle,
+    name: LinkName,
     observer: O,
     drive: PriorityReader,
     /// A stop was pushed when there was no room: another waits until there is.
@@ -81,7 +83,7 @@ impl<O: LinkObserver> LinkTask<O> {
     pub(crate) fn new(
         socket: LinkSocket,
         work: mpsc::UnboundedReceiver<ToLink>,
-        handle: LinkHandle,
+        (handle, name): (LinkHandle, LinkName),
         observer: O,
         hello: &LinkHello,
     ) -> Self {
@@ -91,6 +93,7 @@ impl<O: LinkObserver> LinkTask<O> {
             work,
             drive: PriorityReader(handle.clone()),
             handle,
+            name,
             observer,
             is_crowded: false,
             clock: InnerClock::heard(hello.clock_ms),
@@ -190,8 +193,6 @@ impl<O: LinkObserver> LinkTask<O> {
         if let Ok(sent) = payload.try_into() {
             let sent = Duration::from_micros(u64::from_be_bytes(sent));
             if let Some(rtt) = (timing::now() - self.started).checked_sub(sent) {
-                let rtt_ms = millis_f64(rtt);
-                tracing::debug!(link = %self.handle.name(), rtt_ms, "round trip");
                 self.observer.on_round_trip(rtt);
             }
         }
@@ -421,10 +422,7 @@ impl<O: LinkObserver> LinkTask<O> {
     fn restarting(&self) -> RunEvent {
         RunEvent::Refused {
             refusal: Refusal::Draining,
-            message: format!(
-                "{} is restarting: try again in a moment",
-                self.handle.name()
-            ),
+            message: format!("{} is restarting: try again in a moment", self.name),
         }
     }
 }

@@ -16,7 +16,6 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 mod pending;
@@ -54,9 +53,9 @@ impl OnLink {
         self.add((port, name), "up", SystemTime::now(), "");
     }
 
-    /// The port was given up, its link being away `since` then.
-    pub(crate) fn down(&self, port: u16, name: &LinkName, since: Instant, why: &str) {
-        let since = SystemTime::now() - since.elapsed();
+    /// The port was given up, its car having been `away` for so long.
+    pub(crate) fn down(&self, port: u16, name: &LinkName, away: Duration, why: &str) {
+        let since = SystemTime::now() - away;
         self.add((port, name), "down", since, why);
     }
 

@@ -122,13 +122,12 @@ fn attach(
     port: u16,
     ticket: MediaTicket,
 ) -> Result<IngestConnection, String> {
-    let service = context.registry.service(port).filter(|service| {
+    let car = context.registry.car(port).filter(|car| {
         caller
             .identity()
-            .is_none_or(|identity| service.is_of(&identity))
+            .is_none_or(|identity| car.is_of(&identity))
     });
-    service
-        .and_then(|service| service.camera.attach(ticket))
+    car.and_then(|car| car.camera.attach(ticket))
         .ok_or_else(|| {
             "these are not the pictures of a link that is up: wait until it asks for them"
                 .to_owned()

@@ -20,7 +20,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::auth::access::Caller;
 use crate::car::AdmissionError;
-use crate::car::registry::{Occupant, ServicePort};
+use crate::car::Car;
 use crate::context::Context;
 use crate::http::query::CgiQuery;
 use crate::http::response::{
@@ -49,26 +49,19 @@ pub(crate) async fn run(
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     let context = asked.context;
     let run = asked.run;
-    let car = context.cars.get(asked.service.port);
-    let is_stop = car.as_ref().is_some_and(|car| car.is_stop(&query.command));
+    let is_stop = asked.car.is_stop(&query.command);
     if !is_stop {
         caller.may("run commands", Role::may_run)?;
     }
-    let mut record = RunRecord::new(
-        context.feed.clone(),
-        context.metrics.clone(),
-        &NewRun {
-            run,
-            service_port: asked.service.port,
-            link: asked.service.name(),
-            command: &query.command,
-            arguments: &query.arguments,
-            source: RunSource::Http,
-            from: asked.peer,
-            key: caller.key(),
-            begun: asked.begun,
-        },
-    );
+    let mut record = asked.car.record(&NewRun {
+        run,
+        command: &query.command,
+        arguments: &query.arguments,
+        source: RunSource::Http,
+        from: asked.peer,
+        key: caller.key(),
+        begun: asked.begun,
+    });
     let wants_trailers = wants_trailers(request.headers());
     let body = if is_stop {
         // A stop waits for nothing, and is none of the runs that there may be.
@@ -89,7 +82,7 @@ pub(crate) async fn run(
         peer: asked.peer,
         wants_trailers,
     };
-    carry_out(context, asked.service, caller, record, wish).await
+    carry_out(context, asked.car, caller, record, wish).await
 }
 
 /// A command that is asked for, all of it here.
@@ -104,7 +97,7 @@ pub(crate) struct Wish {
 /// Has a command run and answers with what becomes of it.
 pub(crate) async fn carry_out(
     context: &Context,
-    service: &ServicePort,
+    car: &Car,
     caller: Caller,
     mut record: RunRecord,
     wish: Wish,
@@ -116,14 +109,11 @@ pub(crate) async fn carry_out(
         peer,
         wants_trailers,
     } = wish;
-    let car = context.cars.get(service.port);
-    let admitted = car.as_ref().map_or(Ok(RunKind::Plain), |car| {
-        car.admit(&query.command, query.for_ms)
-    });
-    let kind = admitted
+    let kind = car
+        .admit(&query.command, query.for_ms)
         .map_err(|why| not_admitted(&why))
         .inspect_err(|problem| tell(&mut record, problem))?;
-    if let (RunKind::Stop, Some(car)) = (kind, &car) {
+    if kind == RunKind::Stop {
         car.stop_by_run(&caller.who(peer), peer, run);
     }
     let order = RunOrder {
@@ -137,7 +127,7 @@ pub(crate) async fn carry_out(
     };
     // Before it is looked at whether the router is going down: who comes through waits for us.
     let token = context.shutdown.open_runs.token();
-    let begun = check_not_revoked(&caller).and_then(|()| begin(context, service, order));
+    let begun = check_not_revoked(&caller).and_then(|()| begin(context, car, order));
     let handle = begun.inspect_err(|problem| tell(&mut record, problem))?;
     let open = Open {
         revoked: Box::pin(caller.revoked()),
@@ -188,7 +178,7 @@ fn check_not_revoked(caller: &Caller) -> Result<(), Problem> {
 }
 
 /// Queues the run on the link, if there is one.
-fn begin(context: &Context, service: &ServicePort, order: RunOrder) -> Result<RunHandle, Problem> {
+fn begin(context: &Context, car: &Car, order: RunOrder) -> Result<RunHandle, Problem> {
     if context.shutdown.draining.is_cancelled() && order.kind != RunKind::Stop {
         let sentence = "the router is restarting: try again in a moment";
         return Err(Problem::retry_after(
@@ -197,29 +187,29 @@ fn begin(context: &Context, service: &ServicePort, order: RunOrder) -> Result<Ru
             sentence,
         ));
     }
-    let name = service.name();
-    match service.occupant() {
-        Occupant::Linked(link) => link.begin(order).map_err(|error| match error {
-            QueueError::TooMany => Problem::retry_after(
-                StatusCode::TOO_MANY_REQUESTS,
-                1,
-                "the router waits for as many runs of this car as it may: try again in a moment",
-            ),
-            QueueError::Draining => Problem::retry_after(
-                StatusCode::SERVICE_UNAVAILABLE,
-                2,
-                format!("{name} is restarting: try again in a moment"),
-            ),
-        }),
-        Occupant::Away(since) => Err(Problem::retry_after(
+    let name = car.name();
+    let Some(link) = car.link() else {
+        return Err(Problem::retry_after(
             StatusCode::SERVICE_UNAVAILABLE,
             2,
             format!(
                 "{name} is not connected to the router (for {} s): nothing was run; try again when it is back",
-                since.elapsed().as_secs()
+                car.elapsed().as_secs()
             ),
-        )),
-    }
+        ));
+    };
+    link.begin(order).map_err(|error| match error {
+        QueueError::TooMany => Problem::retry_after(
+            StatusCode::TOO_MANY_REQUESTS,
+            1,
+            "the router waits for as many runs of this car as it may: try again in a moment",
+        ),
+        QueueError::Draining => Problem::retry_after(
+            StatusCode::SERVICE_UNAVAILABLE,
+            2,
+            format!("{name} is restarting: try again in a moment"),
+        ),
+    })
 }
 
 /// The whole body of a POST; nothing of a GET.

@@ -13,7 +13,8 @@ use p2p_shared::timing;
 use p2p_shared::websocket::MessageSocket;
 
 use crate::auth::access::{Access, Caller};
-use crate::car::registry::{Claim, Granted, ServicePort};
+use crate::car::Car;
+use crate::car::registry::{Claim, Granted};
 use crate::context::Context;
 use crate::feed::shortened;
 use crate::link::end::LinkEnd;
@@ -81,24 +82,26 @@ impl LinkConnection {
     }
 }
 
-fn claim(access: &Access, caller: &Caller, peer: SocketAddr, hello: &LinkHello) -> Claim {
+fn claim<'a>(
+    access: &Access,
+    caller: &Caller,
+    peer: SocketAddr,
+    hello: &'a LinkHello,
+) -> Claim<'a> {
     let ports = match (access, caller) {
         (Access::Keys(..), Caller::Holder(grant, _)) => grant.ports,
         _ => None,
     };
-    // With keys, what an inner says of itself counts for nothing.
-    let identity = caller.identity().unwrap_or_else(|| hello.identity.clone());
     Claim {
-        party: caller.quota_owner(peer.ip()),
-        identity,
-        instance: hello.instance,
-        name: hello.name.clone(),
-        service_port: hello.service_port,
+        owner: caller.quota_owner(peer.ip()),
+        // With keys, what an inner says of itself counts for nothing.
+        identity: caller.identity().unwrap_or_else(|| hello.identity.clone()),
         ports,
+        hello,
     }
 }
 
-/// The life of a link whose claim was granted.
+/// Runs a link whose claim was granted, and keeps its port for a while after its end.
 async fn serve(
     context: &Arc<Context>,
     caller: Caller,
@@ -108,7 +111,8 @@ async fn serve(
     granted: Granted,
 ) {
     let Granted {
-        service,
+        car,
+        name,
         link,
         work,
         is_new,
@@ -116,31 +120,22 @@ async fn serve(
     context.metrics.links.inc();
     context.metrics.link_ups.inc();
     if is_new {
-        context.on_link.up(service.port, link.name());
-        let serving = service_port::serve(context.clone(), service.clone());
+        context.on_link.up(car.port, &name);
+        let serving = service_port::serve(context.clone(), car.clone());
         context.shutdown.connections.spawn(serving);
     } else {
         context.metrics.link_takeovers.inc();
     }
-    let name = link.name().clone();
     tracing::info!(
-        link = %name, service_port = service.port, from = %peer, key = caller.name(),
+        link = %name, service_port = car.port, from = %peer, key = caller.name(),
         software = %Escaped(&hello.software).cut(SOFTWARE), "link up"
     );
     let welcome = RouterToInner::Welcome {
         name: name.clone(),
-        service_port: service.port,
+        service_port: car.port,
     };
-    let car = context.cars.link_up(service.port, &link, hello);
-    let camera = service.camera.clone();
-    camera.link_up(&link, hello.camera);
-    let task = LinkTask::new(
-        socket,
-        work,
-        link.clone(),
-        (car.clone(), camera.clone()),
-        hello,
-    );
+    let handle = (link.clone(), name.clone());
+    let task = LinkTask::new(socket, work, handle, car.clone(), hello);
     let revoked = async {
         caller.revoked().await;
         let message = "the key was revoked: ask the router's owner for another".to_owned();
@@ -153,55 +148,49 @@ async fn serve(
         ended = revoked => ended,
     };
     context.metrics.links.dec();
-    tracing::info!(link = %name, service_port = service.port, why = %end, "link down");
-    car.link_down(link.id(), &end.to_string());
-    camera.link_down(link.id());
+    tracing::info!(link = %name, service_port = car.port, why = %end, "link down");
     // Before the farewell, which may take a while.
-    let is_kept = context.registry.release(&service, link.id());
+    let is_kept = car.link_down(link.id(), &end.to_string());
     if is_kept && end.gives_up_port() {
-        give_up(context, &service, true, &end);
+        give_up(context, &car, true, &end);
     }
     part(socket, &end).await;
     if is_kept && !end.gives_up_port() {
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
-            () = context.shutdown.closed.cancelled() => {}
-        }
-        give_up(context, &service, false, &end);
+        keep(context, &car, &end).await;
     }
 }
 
 /// Serves a port that was open before this router's start, until its owner is back or it is given
 /// up.
-pub(crate) fn restored(context: &Arc<Context>, service: Arc<ServicePort>) {
-    let serving = service_port::serve(context.clone(), service.clone());
+pub(crate) fn restored(context: &Arc<Context>, car: Arc<Car>) {
+    let serving = service_port::serve(context.clone(), car.clone());
     context.shutdown.connections.spawn(serving);
     let context = context.clone();
     let tracker = context.shutdown.links.clone();
     tracker.spawn(async move {
-        tokio::select! {
-            () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
-            () = context.shutdown.closed.cancelled() => {}
-        }
         let end = LinkEnd::Lost("it did not come back after the router's restart".to_owned());
-        give_up(&context, &service, false, &end);
+        keep(&context, &car, &end).await;
     });
 }
 
-/// Gives the port up if it may be; then its car is gone too.
-fn give_up(context: &Context, service: &Arc<ServicePort>, at_once: bool, end: &LinkEnd) {
+/// Keeps the port of a car that is away for [`timing::PORT_KEPT`], and gives it up if the car is still
+/// away then.
+async fn keep(context: &Context, car: &Car, end: &LinkEnd) {
+    tokio::select! {
+        biased;
+        () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
+        () = context.shutdown.closed.cancelled() => {}
+    }
+    give_up(context, car, false, end);
+}
+
+fn give_up(context: &Context, car: &Car, at_once: bool, end: &LinkEnd) {
     // What goes down with the router is no news.
-    if let Some(since) = context.registry.give_up(service, at_once)
+    if let Some(away) = context.registry.give_up(car, at_once)
         && !context.shutdown.draining.is_cancelled()
     {
         let why = shortened(&end.to_string());
-        context
-            .on_link
-            .down(service.port, &service.name(), since, &why);
-    }
-    if service.closed.is_cancelled() {
-        context.cars.gone(service.port);
+        context.on_link.down(car.port, &car.name(), away, &why);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Owns what the answer to one request on a service port is made from.
+//! Owns what the answer to one request on a car port is made from.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use p2p_shared::names::RunId;
 
-use crate::car::registry::ServicePort;
+use crate::car::Car;
 use crate::context::Context;
 use crate::http::response::Timing;
 use crate::net::unauthenticated::PendingConnection;
@@ -14,7 +14,7 @@ use crate::net::unauthenticated::PendingConnection;
 /// A request and what it is about.
 pub(crate) struct RequestContext<'a> {
     pub context: &'a Arc<Context>,
-    pub service: &'a Arc<ServicePort>,
+    pub car: &'a Arc<Car>,
     pub pending: &'a PendingConnection,
     pub peer: SocketAddr,
     pub run: RunId,

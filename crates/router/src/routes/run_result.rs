@@ -8,7 +8,6 @@ use p2p_shared::timing::millis_f64;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::car::registry::Occupant;
 use crate::http::response::{AnswerBody, whole};
 use crate::http::response::{Executed, Problem, answer};
 use crate::routes::request::RequestContext;
@@ -28,11 +27,11 @@ impl RequestContext<'_> {
         let away = || {
             let sentence = format!(
                 "{} is not connected to the router: ask again when it is back",
-                self.service.name()
+                self.car.name()
             );
             Problem::unavailable(sentence)
         };
-        let Occupant::Linked(link) = self.service.occupant() else {
+        let Some(link) = self.car.link() else {
             return Err(away());
         };
         let Some(story) = link.ask_run(run).await.ok_or_else(away)? else {
@@ -40,7 +39,7 @@ impl RequestContext<'_> {
                 StatusCode::NOT_FOUND,
                 format!(
                     "{} doesn't know run {run}: it did not begin, or p2p-inner was started again since, or a thousand runs have begun after it",
-                    self.service.name()
+                    self.car.name()
                 ),
             ));
         };

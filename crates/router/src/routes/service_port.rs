@@ -1,4 +1,4 @@
-//! Owns a service port: its listener, its connections, and what each path and method answers.
+//! Owns a car port: its listener, its connections, and what each path and method answers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use p2p_shared::key::Role;
 use tokio::net::TcpStream;
 
 use crate::auth::access::Caller;
-use crate::car::registry::{Occupant, ServicePort};
+use crate::car::Car;
 use crate::client::page_protocol::DRIVE_PATH;
 use crate::client::page_session;
 use crate::context::Context;
@@ -30,27 +30,22 @@ use crate::routes::run_result;
 use crate::routes::sign_in::{HOME, SIGN_IN, SIGN_OUT};
 
 /// Accepts and answers until the port is given up.
-pub(crate) async fn serve(context: Arc<Context>, service: Arc<ServicePort>) {
-    let Some(listener) = service.listener() else {
+pub(crate) async fn serve(context: Arc<Context>, car: Arc<Car>) {
+    let Some(listener) = car.listener() else {
         return;
     };
     context.metrics.service_ports.inc();
-    let ends = [&service.closed, &context.shutdown.handing_over];
+    let ends = [&car.closed, &context.shutdown.handing_over];
     while let Some((stream, peer)) = accept(&context.unauthenticated, &listener, ends).await {
-        let (context, service) = (context.clone(), service.clone());
+        let (context, car) = (context.clone(), car.clone());
         let tracker = context.shutdown.callers.clone();
-        tracker.spawn(async move { connection(&context, &service, stream, peer).await });
+        tracker.spawn(async move { connection(&context, &car, stream, peer).await });
     }
     context.metrics.service_ports.dec();
 }
 
-async fn connection(
-    context: &Arc<Context>,
-    service: &Arc<ServicePort>,
-    stream: TcpStream,
-    peer: SocketAddr,
-) {
-    let pending = &context.unauthenticated.admit(peer, &service.closed);
+async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, peer: SocketAddr) {
+    let pending = &context.unauthenticated.admit(peer, &car.closed);
     let refuse = |status: StatusCode| {
         let run = context.run_ids.next();
         let problem = tls_or_plain::last_words(pending, status, context.http.patience.headers);
@@ -73,7 +68,7 @@ async fn connection(
         |request| async move {
             let asked = RequestContext {
                 context,
-                service,
+                car,
                 pending,
                 peer,
                 run: context.run_ids.next(),
@@ -199,18 +194,17 @@ impl RequestContext<'_> {
         caller: Caller,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let response =
-            page_session::upgrade(self.context, self.service, caller, self.peer, request)?;
+        let response = page_session::upgrade(self.context, self.car, caller, self.peer, request)?;
         Ok(response.map(whole))
     }
 
     /// Answers `GET /commands`.
     async fn commands(&self) -> Result<Response<AnswerBody>, Problem> {
         let away = || {
-            let sentence = format!("{} is not connected to the router", self.service.name());
+            let sentence = format!("{} is not connected to the router", self.car.name());
             Problem::unavailable(sentence)
         };
-        let Occupant::Linked(link) = self.service.occupant() else {
+        let Some(link) = self.car.link() else {
             return Err(away());
         };
         let commands = link.list().await.ok_or_else(away)?;

@@ -13,7 +13,6 @@ use p2p_shared::names::CommandName;
 use crate::auth::access::Caller;
 use crate::auth::key_store::AuthError;
 use crate::auth::session_cookie;
-use crate::car::registry::Occupant;
 use crate::http::csrf;
 use crate::http::response::{AnswerBody, whole};
 use crate::http::response::{Executed, Problem, answer};
@@ -113,22 +112,21 @@ impl RequestContext<'_> {
 
     /// Answers `GET /`.
     pub(crate) async fn home(&self, caller: &Caller) -> Response<AnswerBody> {
-        let commands = match self.service.occupant() {
-            Occupant::Linked(link) => link.list().await,
-            Occupant::Away(_) => None,
+        let commands = match self.car.link() {
+            Some(link) => link.list().await,
+            None => None,
         };
-        let car = self.context.cars.get(self.service.port);
-        let stop = car.as_ref().map(|car| car.stop_command());
+        let stop = self.car.stop_command();
         let role = caller.role();
         let home = DrivePage {
-            car: &self.service.name().to_string(),
+            car: &self.car.name().to_string(),
             signed_in: match caller {
                 Caller::Anyone => None,
                 Caller::Holder(grant, _) => Some((&grant.name, role)),
             },
             commands: commands.as_deref(),
             stop: stop.as_ref().map_or("stop", CommandName::as_str),
-            may_run: &|name| role.may_run() || car.as_ref().is_some_and(|car| car.is_stop(name)),
+            may_run: &|name| role.may_run() || self.car.is_stop(name),
         };
         let mut response = self.page(StatusCode::OK, Executed::No, home.html());
         let policy = header::CONTENT_SECURITY_POLICY;

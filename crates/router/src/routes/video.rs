@@ -82,11 +82,11 @@ impl RequestContext<'_> {
             Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)
         })?;
         Ok(Viewer::new(
-            self.service.camera.clone(),
+            self.car.camera.clone(),
             caller.clone(),
             permit,
             context.metrics.viewers.clone(),
-            [context.shutdown.closed.clone(), self.service.closed.clone()],
+            [context.shutdown.closed.clone(), self.car.closed.clone()],
         ))
     }
 
@@ -137,12 +137,12 @@ impl RequestContext<'_> {
                 StatusCode::NOT_FOUND,
                 format!(
                     "{} has no camera: start its p2p-inner with --camera COMMAND",
-                    self.service.name()
+                    self.car.name()
                 ),
             )),
             Status::Away => later(format!(
                 "{} is not connected to the router",
-                self.service.name()
+                self.car.name()
             )),
             Status::Failed(why) => later(format!(
                 "the camera has failed and is started again: {}",

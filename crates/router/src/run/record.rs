@@ -10,7 +10,7 @@ use p2p_shared::names::{Argument, CommandName, LinkName, RunId};
 use p2p_shared::protocol::{CALLER_LEFT, End, RunInfo, RunResult, RunSource};
 use p2p_shared::timing::millis_f64;
 
-use crate::feed::{Feed, shortened};
+use crate::feed::{Feed, RunCounts, shortened};
 use crate::http::response::Timing;
 use crate::net::quota::QuotaPermit;
 use crate::ops::metrics::Metrics;
@@ -25,8 +25,6 @@ const ARGUMENTS_TOLD: usize = 2048;
 #[derive(Debug)]
 pub(crate) struct NewRun<'a> {
     pub run: RunId,
-    pub service_port: u16,
-    pub link: LinkName,
     pub command: &'a CommandName,
     pub arguments: &'a [Argument],
     pub source: RunSource,
@@ -43,6 +41,7 @@ pub(crate) struct RunRecord {
     from: SocketAddr,
     metrics: Arc<Metrics>,
     feed: Arc<Feed>,
+    counts: Arc<RunCounts>,
     begun: Instant,
     started: Option<Instant>,
     end: Option<End>,
@@ -56,30 +55,37 @@ pub(crate) struct RunRecord {
 }
 
 impl RunRecord {
-    pub(crate) fn new(feed: Arc<Feed>, metrics: Arc<Metrics>, wanted: &NewRun<'_>) -> Self {
+    pub(crate) fn new(
+        feed: Arc<Feed>,
+        metrics: Arc<Metrics>,
+        counts: Arc<RunCounts>,
+        (service_port, link): (u16, LinkName),
+        new: &NewRun<'_>,
+    ) -> Self {
         metrics.open_runs.inc();
         let since_1970 = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let info = Arc::new(RunInfo {
-            run: wanted.run,
-            service_port: wanted.service_port,
-            link: wanted.link.clone(),
-            command: wanted.command.clone(),
-            arguments: first_arguments(wanted.arguments),
-            source: wanted.source,
-            from: wanted.from.ip().to_string(),
-            key: wanted.key.to_owned(),
+            run: new.run,
+            service_port,
+            link,
+            command: new.command.clone(),
+            arguments: first_arguments(new.arguments),
+            source: new.source,
+            from: new.from.ip().to_string(),
+            key: new.key.to_owned(),
             at_ms: u64::try_from(since_1970.as_millis()).unwrap_or_default(),
             result: None,
         });
-        feed.run(&info);
+        feed.run(&info, &counts);
         Self {
             info,
-            from: wanted.from,
+            from: new.from,
             metrics,
             feed,
-            begun: wanted.begun,
+            counts,
+            begun: new.begun,
             started: None,
             end: None,
             exec: None,
@@ -165,7 +171,7 @@ impl RunRecord {
         self.log(&result, why, timing);
         let mut info = self.info.clone();
         Arc::make_mut(&mut info).result = Some(result);
-        self.feed.run_over(info);
+        self.feed.run_over(info, &self.counts);
     }
 
     fn log(&self, result: &RunResult, why: &str, timing: Timing) {

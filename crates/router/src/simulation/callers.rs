@@ -20,7 +20,7 @@ use crate::auth::access::Caller;
 use crate::http::query::CgiQuery;
 use crate::http::response::{EXECUTED, Executed};
 use crate::routes::cgi::{self, Wish};
-use crate::run::record::{NewRun, RunRecord};
+use crate::run::record::NewRun;
 
 /// A command that gets more input than a connection holds.
 const READS: &str = "command=reads";
@@ -133,7 +133,7 @@ impl AnswerLog {
             let router = world.router.lock().unwrap();
             let router = router.as_ref()?;
             let context = router.context.clone();
-            let service = world.service(router)?;
+            let car = world.car(router)?;
             let run = context.run_ids.next();
             let query = CgiQuery::parse(wanted).unwrap();
             let input = if wanted == READS { INPUT } else { 0 };
@@ -142,21 +142,15 @@ impl AnswerLog {
                 machine.expect_motion(run, lasts);
             }
             router.spawn(async move {
-                let record = RunRecord::new(
-                    context.feed.clone(),
-                    context.metrics.clone(),
-                    &NewRun {
-                        run,
-                        service_port: service.port,
-                        link: service.name(),
-                        command: &query.command,
-                        arguments: &[],
-                        source: RunSource::Http,
-                        from: PEER,
-                        key: "",
-                        begun: p2p_shared::timing::now(),
-                    },
-                );
+                let record = car.record(&NewRun {
+                    run,
+                    command: &query.command,
+                    arguments: &[],
+                    source: RunSource::Http,
+                    from: PEER,
+                    key: "",
+                    begun: p2p_shared::timing::now(),
+                });
                 let wish = Wish {
                     run,
                     query,
@@ -164,7 +158,7 @@ impl AnswerLog {
                     peer: PEER,
                     wants_trailers: false,
                 };
-                let answering = cgi::carry_out(&context, &service, Caller::Anyone, record, wish);
+                let answering = cgi::carry_out(&context, &car, Caller::Anyone, record, wish);
                 let leaving = super::network::until(leaves.map(|after| Instant::now() + after));
                 let told = tokio::select! {
                     biased;
@@ -302,10 +296,10 @@ impl AnswerLog {
         for run in unknown {
             let link = {
                 let router = world.router.lock().unwrap();
-                let service = router.as_ref().and_then(|router| world.service(router));
-                match service.map(|service| service.occupant()) {
-                    Some(crate::car::registry::Occupant::Linked(link)) => link,
-                    _ => continue,
+                let car = router.as_ref().and_then(|router| world.car(router));
+                match car.and_then(|car| car.link()) {
+                    Some(link) => link,
+                    None => continue,
                 }
             };
             if let Some(told) = link.ask_run(run).await {

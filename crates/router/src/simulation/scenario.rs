@@ -136,7 +136,7 @@ async fn watch_invariants(world: Arc<SimWorld>) {
         let was_crowded = std::mem::take(&mut is_crowded);
         if let Some(context) = context {
             let links = context.metrics.links.get();
-            let ports = context.registry.services().len();
+            let ports = context.registry.cars().len();
             // In the moment of a takeover a port has two links.
             is_crowded = links > i64::try_from(ports).unwrap();
             if is_crowded && was_crowded {

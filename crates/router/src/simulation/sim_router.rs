@@ -40,11 +40,11 @@ pub(super) struct KnownPorts(Vec<(SavedPort, Arc<TcpListener>)>);
 impl KnownPorts {
     fn of(registry: &Registry) -> Self {
         let links = registry.saved().into_iter();
-        let services = registry.services();
+        let cars = registry.cars();
         let with_socket = links.filter_map(|link| {
-            let mut all = services.iter();
-            let service = all.find(|service| service.port == link.service_port)?;
-            Some((link, service.listener()?))
+            let mut all = cars.iter();
+            let car = all.find(|car| car.port == link.service_port)?;
+            Some((link, car.listener()?))
         });
         Self(with_socket.collect())
     }
@@ -103,14 +103,14 @@ impl SimRouter {
         for (link, listener) in &known.lock().unwrap().0 {
             let listener = again(listener);
             let owner = link.owner().unwrap();
-            if let Some(service) = context.registry.restore(link, owner, Some(listener)) {
-                link::restored(&context, service);
+            if let Some(car) = context.registry.restore(link, owner, Some(listener)) {
+                link::restored(&context, car);
             }
         }
         let keeping = keep(context.registry.clone(), known.clone());
         let stall = Stall::default();
         let time = context
-            .cars
+            .registry
             .clone()
             .run_timers(context.shutdown.closed.clone());
         Self {
@@ -190,8 +190,8 @@ impl Drop for SimRouter {
         self.tasks.lock().unwrap().abort_all();
         // Closes its sockets.
         self.context.shutdown.closed.cancel();
-        for service in self.context.registry.services() {
-            service.closed.cancel();
+        for car in self.context.registry.cars() {
+            car.closed.cancel();
         }
     }
 }

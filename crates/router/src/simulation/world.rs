@@ -18,7 +18,8 @@ use super::network::{NetworkPath, StreamEnd};
 use super::press_ledger::PressLedger;
 use super::rng::Rng;
 use super::sim_router::{KnownPorts, SimRouter};
-use crate::car::registry::{Registry, ServicePort};
+use crate::car::Car;
+use crate::car::registry::Registry;
 
 /// The shared state of one history.
 pub(super) struct SimWorld {
@@ -78,7 +79,7 @@ impl SimWorld {
     /// Starts a router whose clock shows `time`.
     pub(super) fn start_router(&self, time: SystemTime) {
         let router = SimRouter::start(time, &self.known);
-        let feed = router.context.feed.subscribe(None).events;
+        let feed = router.context.registry.subscribe(None).events;
         let ledger = self.presses.clone();
         tokio::spawn(ledger.follow_feed(feed, self.machines.clone()));
         *self.router.lock().unwrap() = Some(router);
@@ -89,11 +90,11 @@ impl SimWorld {
         self.router.lock().unwrap().take()
     }
 
-    /// The car's service port at this router; else its first service port.
-    pub(super) fn service(&self, router: &SimRouter) -> Option<Arc<ServicePort>> {
+    /// The car at its service port; else the one at this router's first port.
+    pub(super) fn car(&self, router: &SimRouter) -> Option<Arc<Car>> {
         let port = self.port.load(Ordering::Relaxed);
-        let services = router.context.registry.services().into_iter();
-        services.min_by_key(|service| (service.port != port, service.port))
+        let cars = router.context.registry.cars().into_iter();
+        cars.min_by_key(|car| (car.port != port, car.port))
     }
 
     /// Promise 2: each saved port answers, whether or not its inner is connected.
@@ -101,9 +102,9 @@ impl SimWorld {
         if self.is_quiet() {
             return;
         }
-        let services = registry.services();
+        let cars = registry.cars();
         for port in self.known.lock().unwrap().ports() {
-            if services.iter().all(|service| service.port != port) {
+            if cars.iter().all(|car| car.port != port) {
                 let how = format!("the port {port} is saved, and nobody answers there");
                 self.history.violation(2, how);
             }

@@ -26,7 +26,7 @@ impl<W: ClientSocket> Console<'_, W> {
         if self.parts.len() >= WAITING {
             return Ok(());
         }
-        let car = self.context.cars.get(service_port);
+        let car = self.context.registry.shown(service_port);
         match car.and_then(|car| car.link()) {
             Some(link) if self.answers.len() < OPEN => {
                 let listing = async move { Answer::List(request, link.list().await) };
@@ -41,7 +41,7 @@ impl<W: ClientSocket> Console<'_, W> {
         if self.parts.len() >= WAITING {
             return;
         }
-        let car = self.context.cars.get(service_port);
+        let car = self.context.registry.shown(service_port);
         match car.and_then(|car| car.link()) {
             Some(link) if self.answers.len() < OPEN => {
                 let asking = async move {

@@ -18,7 +18,7 @@ use crate::net::limits;
 use crate::net::quota::QuotaPermit;
 use crate::run::RunKind;
 use crate::run::RunOrder;
-use crate::run::record::{NewRun, RunRecord};
+use crate::run::record::NewRun;
 
 /// A command that a console wants run.
 struct Send {
@@ -127,7 +127,7 @@ impl<W: ClientSocket> Console<'_, W> {
                 press,
                 tick_ms,
             } => {
-                if let Some(car) = self.context.cars.get(service_port) {
+                if let Some(car) = self.context.registry.shown(service_port) {
                     car.renew(self.person.driver.session, press, tick_ms);
                 }
                 Ok(())
@@ -136,7 +136,7 @@ impl<W: ClientSocket> Console<'_, W> {
                 service_port,
                 press,
             } => {
-                if let Some(car) = self.context.cars.get(service_port) {
+                if let Some(car) = self.context.registry.shown(service_port) {
                     car.release(self.person.driver.session, press);
                 }
                 Ok(())
@@ -160,7 +160,7 @@ impl<W: ClientSocket> Console<'_, W> {
                 command,
                 ..
             } => {
-                let car = self.context.cars.get(*service_port);
+                let car = self.context.registry.shown(*service_port);
                 car.is_some_and(|car| car.is_stop(command))
             }
             ConsoleToRouter::Stop { .. }
@@ -210,7 +210,7 @@ impl<W: ClientSocket> Console<'_, W> {
     }
 
     fn car(&self, service_port: u16) -> Result<std::sync::Arc<Car>, Refused> {
-        let car = self.context.cars.get(service_port);
+        let car = self.context.registry.shown(service_port);
         car.ok_or_else(|| Refused {
             reason: RefusedReason::Offline,
             message: format!("no car has the service port {service_port}"),
@@ -235,8 +235,6 @@ impl<W: ClientSocket> Console<'_, W> {
         }
         let wanted = NewRun {
             run,
-            service_port: send.service_port,
-            link: car.name(),
             command: &send.command,
             arguments: &send.arguments,
             source: RunSource::Send,
@@ -244,11 +242,7 @@ impl<W: ClientSocket> Console<'_, W> {
             key: &self.person.key,
             begun,
         };
-        let mut record = RunRecord::new(
-            self.context.feed.clone(),
-            self.context.metrics.clone(),
-            &wanted,
-        );
+        let mut record = car.record(&wanted);
         let order = RunOrder {
             run,
             command: send.command,

@@ -1,0 +1,216 @@
+//! Owns how a car's link comes up and goes down, how its port is given up, and what its inner reports in
+//! between. A report of a link that another has replaced counts for nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use p2p_shared::names::{Identity, LinkName};
+use p2p_shared::protocol::{CameraState, FeedEvent, LinkHello, MotionEvent, PressId};
+use p2p_shared::timing;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+
+use super::{Car, CarServices, State, log};
+use crate::car::control::Control;
+use crate::feed::{RunCounts, Tick, shortened};
+use crate::link::LinkObserver;
+use crate::link::handle::{LinkHandle, LinkId};
+use crate::link::priority_queue::Interest;
+use crate::link::work::ToLink;
+use crate::net::client_net::QuotaOwner;
+use crate::run::RunKind;
+
+/// The number of round trips that consoles see of each car.
+const RTTS: usize = 60;
+
+/// Who holds a service port.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub owner: QuotaOwner,
+    pub identity: Identity,
+    pub asked_name: LinkName,
+    pub name: LinkName,
+}
+
+impl Car {
+    /// A car that is away, with this socket at its port.
+    pub(super) fn new(
+        port: u16,
+        holder: Holder,
+        listener: TcpListener,
+        services: Arc<CarServices>,
+    ) -> Self {
+        Self {
+            port,
+            owner: holder.owner,
+            identity: holder.identity,
+            services,
+            camera: Arc::default(),
+            closed: CancellationToken::new(),
+            counts: Arc::new(RunCounts::default()),
+            stops: AtomicU64::new(0),
+            state: Mutex::new(State {
+                asked_name: holder.asked_name,
+                name: holder.name,
+                motion: None,
+                instance: None,
+                link: None,
+                since: timing::now(),
+                takeovers: Vec::new(),
+                listener: Some(Arc::new(listener)),
+                rtt: None,
+                rtts_us: VecDeque::new(),
+                control: Control::default(),
+                interest: Interest::default(),
+                presses: BTreeMap::new(),
+                newest: None,
+                moving: None,
+                stop_failed: false,
+            }),
+        }
+    }
+
+    /// Gives the car a new link, in the place of the one that it had. Called by the registry, which
+    /// has decided that it may.
+    pub(super) fn link_up(
+        &self,
+        state: &mut State,
+        hello: &LinkHello,
+        interest: Interest,
+    ) -> (LinkHandle, UnboundedReceiver<ToLink>) {
+        let (link, work) = LinkHandle::new();
+        let now = timing::now();
+        state.abort_presses();
+        // What was pressed on the old link is over: only a new press moves on the new one.
+        state.control.stop();
+        if state.instance.replace(hello.instance) != Some(hello.instance) {
+            state.stop_failed = false;
+        }
+        state.motion = Some(hello.motion.clone());
+        state.rtt = None;
+        state.interest = interest;
+        state.since = now;
+        state.link = Some(link.clone());
+        state.send_interest();
+        self.camera.link_up(&link, hello.camera);
+        if let Some(info) = self.info(state, now) {
+            self.publish(state, || FeedEvent::Link(Box::new(info)));
+        }
+        (link, work)
+    }
+
+    /// The link has ended. Returns whether the port now waits for its owner: not if another link
+    /// took the place of this one.
+    pub(crate) fn link_down(&self, link: LinkId, why: &str) -> bool {
+        let mut state = self.lock();
+        if !state.is_current(link) {
+            return false;
+        }
+        state.link = None;
+        state.since = timing::now();
+        state.moving = None;
+        state.abort_presses();
+        state.control.stop();
+        self.camera.link_down();
+        self.publish(&state, || FeedEvent::LinkDown {
+            service_port: self.port,
+            why: shortened(why),
+        });
+        true
+    }
+
+    /// Gives the port up if the car has been away for [`timing::PORT_KEPT`], or `at_once`. Returns
+    /// for how long it was away; `None`: it is up, or was given up before. Called by the registry,
+    /// which then forgets the car.
+    pub(super) fn give_up(&self, at_once: bool) -> Option<Duration> {
+        let mut state = self.lock();
+        let now = timing::now();
+        let away = now.saturating_duration_since(state.since);
+        let is_over = at_once || away >= timing::PORT_KEPT;
+        if state.link.is_some() || !is_over || self.closed.is_cancelled() {
+            return None;
+        }
+        self.closed.cancel();
+        state.listener = None;
+        let events = state.control.close();
+        self.on_control(&mut state, &events, now);
+        self.publish(&state, || FeedEvent::LinkGone {
+            service_port: self.port,
+        });
+        Some(away)
+    }
+
+    /// Sets what consoles and pages want of the car.
+    pub(super) fn set_interest(&self, interest: Interest) {
+        let mut state = self.lock();
+        state.interest = interest;
+        state.send_interest();
+    }
+}
+
+impl LinkObserver for Arc<Car> {
+    fn on_tick(&self, clock_ms: u64) {
+        let service_port = self.port;
+        self.services.feed.tick(Tick {
+            service_port,
+            clock_ms,
+        });
+    }
+
+    fn on_round_trip(&self, rtt: Duration) {
+        let mut state = self.lock();
+        tracing::debug!(link = %state.name, rtt_ms = timing::millis_f64(rtt), "round trip");
+        state.rtt = Some(rtt);
+        let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+        if state.rtts_us.len() == RTTS {
+            state.rtts_us.pop_front();
+        }
+        state.rtts_us.push_back(rtt_us);
+        self.publish(&state, || FeedEvent::Rtt {
+            service_port: self.port,
+            rtt_us,
+        });
+    }
+
+    fn on_motion(&self, link: LinkId, event: MotionEvent) {
+        let mut state = self.lock();
+        if !state.is_current(link) {
+            return;
+        }
+        log::motion(&state.name, &event);
+        state.follow(&event);
+        match &event {
+            MotionEvent::Started(moving) => state.moving = Some(moving.clone()),
+            MotionEvent::Stands => {
+                state.moving = None;
+                state.stop_failed = false;
+            }
+            MotionEvent::StopFailed => state.stop_failed = true,
+            MotionEvent::Refused { .. }
+            | MotionEvent::Over { .. }
+            | MotionEvent::Ended { .. }
+            | MotionEvent::Stopped { .. } => {}
+        }
+        self.publish(&state, || FeedEvent::Motion {
+            service_port: self.port,
+            event,
+        });
+    }
+
+    fn on_camera(&self, link: LinkId, state: CameraState) {
+        if self.lock().is_current(link) {
+            self.camera.set_state(state);
+        }
+    }
+
+    fn on_late_press(&self, press: PressId) {
+        self.too_late(press);
+    }
+
+    fn is_overtaken(&self, kind: RunKind) -> bool {
+        Car::is_overtaken(self, kind)
+    }
+}

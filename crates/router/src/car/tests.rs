@@ -1,0 +1,132 @@
+//! Which link counts for a car, when its port is given up, and what consoles see meanwhile.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::SystemTime;
+
+use p2p_shared::protocol::{CameraState, LinkHello, MotionEvent, Rejection, RouterToConsole};
+use tokio::sync::broadcast::error::TryRecvError;
+
+use super::registry::{Claim, Granted, PortRules, Registry};
+use super::*;
+use crate::camera::Status;
+use crate::feed::{Addressee, Subscription};
+use crate::link::LinkObserver;
+
+fn registry() -> Registry {
+    let rules = PortRules {
+        bind: Ipv4Addr::LOCALHOST.into(),
+        allowed: "1024-65535".parse().unwrap(),
+        most: 2,
+    };
+    let services = CarServices {
+        feed: Arc::new(Feed::new()),
+        metrics: Arc::new(Metrics::new()),
+        epochs: Epochs::starting_at(SystemTime::now()),
+        changed: Notify::new(),
+        closing: AtomicBool::new(false),
+    };
+    Registry::new(rules, services)
+}
+
+fn hello(service_port: u16, instance: u64, name: &str) -> LinkHello {
+    LinkHello {
+        service_port,
+        name: name.parse().unwrap(),
+        identity: "abcd2345".to_owned().try_into().unwrap(),
+        instance: InstanceId(instance),
+        software: String::new(),
+        clock_ms: 0,
+        motion: MotionInfo {
+            commands: vec!["forward".parse().unwrap()],
+            stop: "stop".parse().unwrap(),
+            lease_ms: 400,
+            limit_ms: 2000,
+        },
+        camera: true,
+    }
+}
+
+fn claim(registry: &Registry, hello: &LinkHello) -> Result<Granted, (Rejection, String)> {
+    registry.claim(&Claim {
+        owner: QuotaOwner::At(IpAddr::from(Ipv4Addr::LOCALHOST).into()),
+        identity: hello.identity.clone(),
+        ports: None,
+        hello,
+    })
+}
+
+fn links(subscription: &mut Subscription) -> Vec<LinkInfo> {
+    let to = Addressee {
+        session: SessionId(1),
+        key: String::new(),
+        role: Role::View,
+    };
+    match subscription.snapshot.part(&to, 0) {
+        RouterToConsole::Snapshot { links, .. } => links,
+        _ => unreachable!(),
+    }
+}
+
+#[tokio::test]
+async fn what_a_replaced_link_reports_and_its_end_count_for_nothing() {
+    let registry = registry();
+    let old = claim(&registry, &hello(0, 1, "car")).unwrap();
+    let car = old.car.clone();
+    let new = claim(&registry, &hello(car.port, 2, "car")).unwrap();
+    assert!(!new.is_new && Arc::ptr_eq(&new.car, &car));
+    let _viewer = car.camera.watch();
+    car.on_motion(old.link.id(), MotionEvent::StopFailed);
+    let why = "why".to_owned();
+    car.on_camera(old.link.id(), CameraState::Failed { why });
+    assert!(!car.link_down(old.link.id(), "lost"));
+    assert_eq!(*car.camera.status().borrow(), Status::Starting);
+    let seen = links(&mut registry.subscribe(None));
+    assert!(seen[0].is_up && !seen[0].stop_failed);
+    car.on_motion(new.link.id(), MotionEvent::StopFailed);
+    assert!(links(&mut registry.subscribe(None))[0].stop_failed);
+    assert!(car.link_down(new.link.id(), "lost"));
+    assert_eq!(*car.camera.status().borrow(), Status::Away);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_is_given_up_a_minute_after_its_link_and_not_while_another_is_up() {
+    let registry = registry();
+    let first = claim(&registry, &hello(0, 1, "car")).unwrap();
+    let car = first.car;
+    assert!(car.link_down(first.link.id(), "lost"));
+    assert_eq!(registry.give_up(&car, false), None);
+    let second = claim(&registry, &hello(car.port, 1, "car")).unwrap();
+    tokio::time::sleep(2 * timing::PORT_KEPT).await;
+    assert_eq!(registry.give_up(&car, true), None, "it is up");
+    assert!(car.link_down(second.link.id(), "lost"));
+    tokio::time::sleep(timing::PORT_KEPT).await;
+    let mut subscription = registry.subscribe(Some(car.port));
+    assert_eq!(links(&mut subscription).len(), 1);
+    assert_eq!(registry.give_up(&car, false), Some(timing::PORT_KEPT));
+    let service_port = car.port;
+    let gone = FeedEvent::LinkGone { service_port };
+    assert_eq!(*subscription.events.try_recv().unwrap(), gone);
+    assert_eq!(subscription.events.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(registry.give_up(&car, false), None, "once");
+    assert!(car.closed.is_cancelled() && registry.car(service_port).is_none());
+}
+
+#[tokio::test]
+async fn a_restored_car_is_not_shown_before_its_inner_is_back_and_keeps_its_name() {
+    let before = registry();
+    let granted = claim(&before, &hello(0, 1, "car")).unwrap();
+    let saved = before.saved().remove(0);
+    drop((before, granted));
+    let registry = registry();
+    let owner = saved.owner().unwrap();
+    let car = registry.restore(&saved, owner, None).unwrap();
+    assert!(registry.shown(car.port).is_none() && registry.car(car.port).is_some());
+    assert_eq!(links(&mut registry.subscribe(None)), []);
+    // Another of that name gets a number meanwhile.
+    let mut other = hello(0, 2, "car");
+    other.identity = "efgh2345".to_owned().try_into().unwrap();
+    assert_eq!(claim(&registry, &other).unwrap().name.to_string(), "car-2");
+    let back = claim(&registry, &hello(car.port, 1, "car")).unwrap();
+    assert_eq!(back.name.to_string(), "car");
+    assert!(registry.shown(car.port).is_some());
+}
