@@ -35,6 +35,7 @@ use crate::run::record::{NewRun, RunRecord};
 
 mod admission;
 pub(crate) mod control;
+pub(crate) mod dispatch;
 mod interests;
 mod lifecycle;
 mod log;
@@ -43,8 +44,6 @@ mod presses;
 pub(crate) mod registry;
 pub(crate) mod saved_ports;
 pub(crate) mod session;
-
-pub(crate) use admission::AdmissionError;
 
 /// Someone at a console.
 #[derive(Debug, Clone)]

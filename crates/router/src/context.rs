@@ -98,9 +98,9 @@ impl Context {
             },
             unauthenticated: Arc::new(Unauthenticated::new(metrics.clone())),
             quotas: Quotas {
-                consoles: Quota::new(limits::CONSOLES),
-                viewers: Quota::new(limits::VIEWERS),
-                runs: Quota::new(limits::RUNS),
+                consoles: Quota::new(limits::CONSOLES, metrics.over_quota.clone()),
+                viewers: Quota::new(limits::VIEWERS, metrics.over_quota.clone()),
+                runs: Quota::new(limits::RUNS, metrics.over_quota.clone()),
             },
             registry: Arc::new(Registry::new(rules, services)),
             feed,

@@ -4,10 +4,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::names::{Argument, CommandName, RunId};
-use p2p_shared::protocol::{End, Refusal};
+use p2p_shared::protocol::End;
 use p2p_shared::timing;
 
+pub(crate) mod error;
 pub(crate) mod record;
+
+use error::RunError;
 
 /// What a caller wants run.
 #[derive(Debug)]
@@ -36,19 +39,14 @@ impl RunOrder {
     }
 }
 
-/// What becomes of a run, in this order: `Refused`; or `Started`, `Output`s and `Finished`; and
-/// in the place of any of them `Lost`.
+/// What becomes of a run: `Started`, `Output`s and `Finished`, in this order; and in the place of
+/// any of them `Failed`.
 #[derive(Debug)]
 pub(crate) enum RunEvent {
-    Refused {
-        refusal: Refusal,
-        message: String,
-    },
     Started,
     Output(Bytes),
     Finished(Finish),
-    /// It was handed to the link, which was lost; nobody knows what became of it.
-    Lost,
+    Failed(RunError),
 }
 
 /// The end of a run that ran.

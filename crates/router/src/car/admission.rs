@@ -7,19 +7,7 @@ use p2p_shared::names::CommandName;
 
 use super::Car;
 use crate::run::RunKind;
-
-/// Why a run may not begin.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AdmissionError {
-    #[error(
-        "for= is the time of a motion, and this is no motion command of this car: leave it out"
-    )]
-    ForNoMotion,
-    #[error("for= is a number of milliseconds from 1 to {0}, the car's motion limit")]
-    ForTooLong(u64),
-    #[error("'{0}' drives this car: nothing was run; wait until control is given back")]
-    Driven(String),
-}
+use crate::run::error::RunError;
 
 impl Car {
     /// What a run of this command is, if it may begin.
@@ -27,14 +15,14 @@ impl Car {
         &self,
         command: &CommandName,
         for_ms: Option<u64>,
-    ) -> Result<RunKind, AdmissionError> {
+    ) -> Result<RunKind, RunError> {
         let state = self.lock();
         let Some(motion) = &state.motion else {
             return Ok(RunKind::Plain);
         };
         if !motion.commands.contains(command) {
             return match for_ms {
-                Some(_) => Err(AdmissionError::ForNoMotion),
+                Some(_) => Err(RunError::ForNoMotion),
                 None if *command == motion.stop => Ok(RunKind::Stop),
                 None => Ok(RunKind::Plain),
             };
@@ -44,10 +32,10 @@ impl Car {
             limit => limit,
         };
         if for_ms.is_some_and(|time| !(1..=limit).contains(&time)) {
-            return Err(AdmissionError::ForTooLong(limit));
+            return Err(RunError::ForTooLong(limit));
         }
         if let Some(driver) = state.control.driver() {
-            return Err(AdmissionError::Driven(driver.name.clone()));
+            return Err(RunError::Driven(driver.name.clone()));
         }
         let stops = self.stops.load(Ordering::SeqCst);
         Ok(RunKind::Motion { for_ms, stops })

@@ -9,7 +9,8 @@ use p2p_shared::protocol::{MotionEvent, PressId, RouterToInner, RunSource, Sessi
 use p2p_shared::timing;
 
 use super::{Car, DriverSession, Press, Refused, State, log, messages};
-use crate::run::record::{NewRun, status};
+use crate::run::error::status_of;
+use crate::run::record::NewRun;
 
 /// Most presses whose end is waited for: an inner that never tells of one is not to fill us.
 const OPEN_PRESSES: usize = 64;
@@ -132,7 +133,7 @@ impl State {
                 let press = of_it.map(|(press, _)| *press);
                 if let Some(mut record) = press.and_then(|press| self.presses.remove(&press)) {
                     record.ended(*end, Duration::from_micros(*exec_us));
-                    record.finish(status(*end), "");
+                    record.finish(status_of(*end), "");
                 }
             }
             MotionEvent::Over { .. }

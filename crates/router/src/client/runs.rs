@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
 use p2p_shared::protocol::{CALLER_LEFT, Refusal, RefusedReason, SendEvent, cost};
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use p2p_shared::timing;
 
-use crate::link::handle::RunHandle;
+use crate::car::dispatch::Run;
 use crate::run::RunEvent;
-use crate::run::record::{RunRecord, status};
+use crate::run::error::{RunError, status_of};
 
 /// Most runs that one console has open at a time.
 pub(super) const OPEN: usize = 64;
@@ -21,10 +21,7 @@ pub(super) struct ClientRuns(VecDeque<ClientRun>);
 #[derive(Debug)]
 struct ClientRun {
     request: u64,
-    handle: RunHandle,
-    record: RunRecord,
-    /// Holds up the router's end until the run has ended.
-    _token: TaskTrackerToken,
+    run: Run,
     /// Output that was sent on and not granted again, in units of the window.
     unread: u32,
 }
@@ -42,19 +39,12 @@ impl ClientRuns {
         self.0.iter().any(|sent| sent.request == request)
     }
 
-    pub(super) fn insert(
-        &mut self,
-        request: u64,
-        handle: RunHandle,
-        record: RunRecord,
-        token: TaskTrackerToken,
-    ) {
+    pub(super) fn insert(&mut self, request: u64, run: Run) {
+        let unread = 0;
         self.0.push_back(ClientRun {
-            _token: token,
             request,
-            handle,
-            record,
-            unread: 0,
+            run,
+            unread,
         });
     }
 
@@ -64,7 +54,7 @@ impl ClientRuns {
         if let Some(sent) = self.0.iter_mut().find(|sent| sent.request == request) {
             let more = more.min(sent.unread);
             sent.unread -= more;
-            sent.handle.grant(more);
+            sent.run.handle.grant(more);
         }
     }
 
@@ -73,7 +63,9 @@ impl ClientRuns {
         self.0.retain_mut(|sent| {
             let stays = sent.request != request;
             if !stays {
-                sent.record.finish(CALLER_LEFT, "the console cancelled it");
+                sent.run
+                    .record
+                    .finish(CALLER_LEFT, "the console cancelled it");
             }
             stays
         });
@@ -82,11 +74,11 @@ impl ClientRuns {
     /// What becomes of one of them next.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(u64, SendEvent)> {
         for at in 0..self.0.len() {
-            if let Poll::Ready(event) = self.0[at].handle.poll_event(cx)
+            if let Poll::Ready(event) = self.0[at].run.poll_next(cx)
                 && let Some(mut sent) = self.0.remove(at)
             {
                 let request = sent.request;
-                let event = sent.tell(event);
+                let event = sent.translate(event);
                 if matches!(event, SendEvent::Started | SendEvent::Output(_)) {
                     self.0.push_back(sent);
                 }
@@ -98,67 +90,60 @@ impl ClientRuns {
 }
 
 impl ClientRun {
-    fn tell(&mut self, event: Option<RunEvent>) -> SendEvent {
+    /// Records the end, and translates an event for the console.
+    fn translate(&mut self, event: RunEvent) -> SendEvent {
         match event {
-            Some(RunEvent::Started) => {
-                self.record.started();
-                SendEvent::Started
-            }
-            Some(RunEvent::Output(bytes)) => {
+            RunEvent::Started => SendEvent::Started,
+            RunEvent::Output(bytes) => {
                 self.unread += cost(&bytes);
-                self.record.output(&bytes);
                 SendEvent::Output(bytes)
             }
-            Some(RunEvent::Finished(finish)) => {
-                self.record.run_finished(&finish);
-                self.record.finish(status(finish.end), "");
+            RunEvent::Finished(finish) => {
+                self.run.record.finish(status_of(finish.end), "");
                 SendEvent::Finished {
                     end: finish.end,
-                    exec_us: u64::try_from(finish.exec.as_micros()).unwrap_or(u64::MAX),
+                    exec_us: timing::micros(finish.exec),
                     stderr: finish.stderr,
                 }
             }
-            // It says nothing of the one that ran.
-            Some(RunEvent::Refused {
-                refusal: Refusal::Repeated,
-                message,
-            }) => {
-                self.record.finish(502, &message);
-                SendEvent::Lost
-            }
-            Some(RunEvent::Refused { refusal, message }) => {
-                let status = match refusal {
-                    Refusal::NotFound => 404,
-                    Refusal::NotExecutable => 500,
-                    Refusal::Busy => 429,
-                    Refusal::Late
-                    | Refusal::Draining
-                    | Refusal::StopFailed
-                    | Refusal::WorkerAway => 503,
-                    Refusal::Repeated | Refusal::WorkerLost => 502,
-                };
-                self.record.finish(status, &message);
-                SendEvent::Refused {
-                    refusal: Some(refusal),
-                    reason: None,
-                    message,
-                }
-            }
-            Some(RunEvent::Lost) => {
-                self.record
-                    .finish(502, "the link to the car was lost while it ran");
-                SendEvent::Lost
-            }
-            None => {
-                let message = "the link to the car was lost before the command was sent: nothing was run; try again";
-                self.record.finish(503, message);
-                SendEvent::Refused {
-                    refusal: None,
-                    reason: Some(RefusedReason::Offline),
-                    message: message.to_owned(),
-                }
+            RunEvent::Failed(error) => {
+                self.run.record.fail(&error);
+                failed(error)
             }
         }
+    }
+}
+
+/// What a console is sent of this error. `Repeated` tells nothing of the run that was first.
+pub(super) fn failed(error: RunError) -> SendEvent {
+    let (refusal, reason) = match &error {
+        RunError::Lost(_)
+        | RunError::Refused {
+            refusal: Refusal::Repeated,
+            ..
+        } => return SendEvent::Lost,
+        RunError::Rejected { reason, .. } => (None, *reason),
+        RunError::Driven(_) => (None, Some(RefusedReason::Locked)),
+        RunError::RouterRestarts | RunError::Away { .. } | RunError::NotSent => {
+            (None, Some(RefusedReason::Offline))
+        }
+        RunError::OverQuota | RunError::TooMuch(_) | RunError::LinkFull => {
+            (Some(Refusal::Busy), None)
+        }
+        RunError::CarRestarts(_) => (Some(Refusal::Draining), None),
+        RunError::Refused { refusal, .. } => (Some(*refusal), None),
+        RunError::ForNoMotion
+        | RunError::ForTooLong(_)
+        | RunError::TimedOut(_)
+        | RunError::Cancelled(_) => (None, None),
+    };
+    SendEvent::Refused {
+        refusal,
+        reason,
+        message: match error {
+            RunError::Refused { message, .. } => message,
+            error => error.to_string(),
+        },
     }
 }
 
@@ -173,9 +158,9 @@ mod tests {
 
     use super::*;
     use crate::feed::Feed;
-    use crate::link::handle::LinkHandle;
+    use crate::link::handle::{LinkHandle, RunHandle};
     use crate::ops::metrics::Metrics;
-    use crate::run::record::NewRun;
+    use crate::run::record::{NewRun, RunRecord};
 
     #[tokio::test]
     async fn what_the_car_was_asked_for_twice_is_not_said_not_to_have_begun() {
@@ -188,7 +173,7 @@ mod tests {
             source: RunSource::Send,
             from: ([127, 0, 0, 1], 4).into(),
             key: "",
-            begun: p2p_shared::timing::now(),
+            begun: timing::now(),
         };
         let record = RunRecord::new(
             Arc::new(Feed::new()),
@@ -197,13 +182,14 @@ mod tests {
             (9000, "car".parse().unwrap()),
             &wanted,
         );
-        let (tell, events) = mpsc::unbounded_channel();
+        let (sender, events) = mpsc::unbounded_channel();
         let handle = RunHandle::new(run, link, events);
         let mut runs = ClientRuns::default();
-        runs.insert(7, handle, record, TaskTracker::new().token());
+        runs.insert(7, Run::new(handle, record, TaskTracker::new().token()));
         let refusal = Refusal::Repeated;
         let message = "twice".to_owned();
-        tell.send(RunEvent::Refused { refusal, message }).unwrap();
+        let error = RunError::Refused { refusal, message };
+        sender.send(RunEvent::Failed(error)).unwrap();
         let told = std::future::poll_fn(|cx| runs.poll_next(cx)).await;
         assert_eq!(told, (7, SendEvent::Lost));
         assert!(runs.is_empty());

@@ -78,7 +78,6 @@ pub(crate) fn permit(
     peer: SocketAddr,
 ) -> Result<QuotaPermit, Problem> {
     context.quotas.consoles.take(caller.quota_owner(peer.ip())).ok_or_else(|| {
-        context.metrics.over_quota.inc();
         let sentence = format!(
             "this key has {} consoles and pages open, the most that a key may have: close one (a stop by /cgi is never refused)",
             limits::CONSOLES

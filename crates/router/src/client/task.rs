@@ -90,7 +90,7 @@ pub(crate) struct Console<'a, W> {
     /// What is still to be sent of the picture; events wait for it.
     snapshot: Snapshot,
     missed: u64,
-    sends: ClientRuns,
+    runs: ClientRuns,
     /// RunQueries to cars.
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Parts of lists, to be sent as there is room.
@@ -129,7 +129,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
             ticks: context.feed.ticks(),
             snapshot: subscription.snapshot,
             missed: 0,
-            sends: ClientRuns::default(),
+            runs: ClientRuns::default(),
             answers: FuturesUnordered::new(),
             parts: VecDeque::new(),
             keepalive,
@@ -168,8 +168,8 @@ impl<'a, W: ClientSocket> Console<'a, W> {
                     self.refuse(Some(press), refused)?;
                 }
                 Ok(tick) = self.ticks.recv(), if has_room => self.on_tick(tick)?,
-                (request, event) = std::future::poll_fn(|cx| self.sends.poll_next(cx)),
-                    if has_room && !self.sends.is_empty() =>
+                (request, event) = std::future::poll_fn(|cx| self.runs.poll_next(cx)),
+                    if has_room && !self.runs.is_empty() =>
                 {
                     self.socket.push(RouterToConsole::SendEvent { request, event })?;
                 }
@@ -287,7 +287,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         })
     }
 
-    fn tell(&mut self, request: u64, event: SendEvent) -> Result<(), WebSocketError> {
+    fn send(&mut self, request: u64, event: SendEvent) -> Result<(), WebSocketError> {
         self.socket
             .push(RouterToConsole::SendEvent { request, event })
     }

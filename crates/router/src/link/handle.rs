@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{CommandInfo, MAX_OPEN_RUNS, RUN_WINDOW, RunReport, cost};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::link::end::LinkEnd;
 use crate::link::priority_queue::PriorityQueue;
 use crate::link::runs::OpenRun;
 use crate::link::work::ToLink;
+use crate::run::error::RunError;
 use crate::run::{RunEvent, RunKind, RunOrder};
 
 /// How long an answer may take to come: a list of the commands, of a folder of thousands on a slow
@@ -48,15 +49,6 @@ struct Shared {
     ending: watch::Sender<Option<LinkEnd>>,
 }
 
-/// Why a run was not even queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum QueueError {
-    /// The link has [`MAX_OPEN_RUNS`] open.
-    TooMany,
-    /// The inner restarts.
-    Draining,
-}
-
 impl LinkHandle {
     /// A link that asks for work at `queue`.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<ToLink>) {
@@ -85,31 +77,27 @@ impl LinkHandle {
         &self.0.drive
     }
 
-    /// Queues a run. One of the stop command is never refused, and goes ahead of all others.
-    pub(crate) fn begin(&self, order: RunOrder) -> Result<RunHandle, QueueError> {
+    /// Queues a run; `None`: the link has [`MAX_OPEN_RUNS`] open. A run of the stop command is never
+    /// refused, and goes ahead of all others.
+    pub(crate) fn begin(&self, order: RunOrder) -> Option<RunHandle> {
         let is_stop = order.kind == RunKind::Stop;
-        let permit = if is_stop { None } else { Some(self.permit()?) };
-        let (tell, events) = mpsc::unbounded_channel();
+        let permit = match is_stop {
+            true => None,
+            false => Some(self.0.open_runs.clone().try_acquire_owned().ok()?),
+        };
+        let (sender, events) = mpsc::unbounded_channel();
         let run = order.run;
         let work = ToLink::Run {
             order,
-            caller: tell.downgrade(),
-            open: OpenRun::new(tell, permit),
+            caller: sender.downgrade(),
+            open: OpenRun::new(run, sender, permit),
         };
         if is_stop {
             self.drive().stop_by_run(work);
         } else {
             self.send(work);
         }
-        Ok(RunHandle::new(run, self.clone(), events))
-    }
-
-    fn permit(&self) -> Result<OwnedSemaphorePermit, QueueError> {
-        if self.is_draining() {
-            return Err(QueueError::Draining);
-        }
-        let permit = self.0.open_runs.clone().try_acquire_owned();
-        permit.map_err(|_| QueueError::TooMany)
+        Some(RunHandle::new(run, self.clone(), events))
     }
 
     /// Which commands there are; `None` if the link is lost or the answer too slow.
@@ -193,10 +181,12 @@ impl RunHandle {
         }
     }
 
-    /// The next event; `None` before any other means that nothing was handed to the link.
-    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<RunEvent>> {
+    /// The next event.
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<RunEvent> {
         let event = ready!(self.events.poll_recv(cx));
-        self.over = !matches!(event, Some(RunEvent::Started | RunEvent::Output(_)));
+        // The link drops a run of which nothing was handed over without a word.
+        let event = event.unwrap_or(RunEvent::Failed(RunError::NotSent));
+        self.over = !matches!(event, RunEvent::Started | RunEvent::Output(_));
         Poll::Ready(event)
     }
 

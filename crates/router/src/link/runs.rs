@@ -11,12 +11,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender};
 
 use crate::link::end::ProtocolViolation;
+use crate::run::error::RunError;
 use crate::run::{Finish, RunEvent};
 
 /// A link's hold on a run that it is to hand over, or has. Dropped after it was handed over and
 /// before its end, it tells the caller that the run is lost.
 #[derive(Debug)]
 pub(crate) struct OpenRun {
+    run: RunId,
     events: UnboundedSender<RunEvent>,
     handed: bool,
     over: bool,
@@ -30,10 +32,12 @@ pub(crate) struct WindowExceeded;
 
 impl OpenRun {
     pub(crate) fn new(
+        run: RunId,
         events: UnboundedSender<RunEvent>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
         Self {
+            run,
             events,
             handed: false,
             over: false,
@@ -48,7 +52,7 @@ impl OpenRun {
     }
 
     pub(crate) fn started(&self) {
-        self.tell(RunEvent::Started);
+        self.send(RunEvent::Started);
     }
 
     pub(crate) fn output(&mut self, bytes: Bytes) -> Result<(), WindowExceeded> {
@@ -56,7 +60,7 @@ impl OpenRun {
             .window
             .checked_sub(cost(&bytes))
             .ok_or(WindowExceeded)?;
-        self.tell(RunEvent::Output(bytes));
+        self.send(RunEvent::Output(bytes));
         Ok(())
     }
 
@@ -67,10 +71,10 @@ impl OpenRun {
     /// Its last event.
     pub(crate) fn end(mut self, event: RunEvent) {
         self.over = true;
-        self.tell(event);
+        self.send(event);
     }
 
-    fn tell(&self, event: RunEvent) {
+    fn send(&self, event: RunEvent) {
         // A caller that is gone has cancelled, which the link learns from its queue. What waits
         // here unread is bounded by the window.
         let _ = self.events.send(event);
@@ -80,7 +84,7 @@ impl OpenRun {
 impl Drop for OpenRun {
     fn drop(&mut self) {
         if self.handed && !self.over {
-            self.tell(RunEvent::Lost);
+            self.send(RunEvent::Failed(RunError::Lost(self.run)));
         }
     }
 }
@@ -155,10 +159,10 @@ impl Runs {
     /// A stop came before this motion was handed over: it is not to begin.
     pub(super) fn overtaken(&mut self, run: RunId) {
         if let Some(held) = self.0.remove(&run) {
-            held.open.end(RunEvent::Refused {
+            held.open.end(RunEvent::Failed(RunError::Refused {
                 refusal: Refusal::Late,
                 message: "a stop came first: nothing was run".to_owned(),
-            });
+            }));
         }
     }
 

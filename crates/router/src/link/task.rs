@@ -25,6 +25,7 @@ use crate::link::priority_queue::Outgoing;
 use crate::link::run_queries::RunQueries;
 use crate::link::runs::Runs;
 use crate::link::work::ToLink;
+use crate::run::error::RunError;
 use crate::run::{Finish, RunEvent, RunKind, RunOrder};
 
 /// The WebSocket of a link.
@@ -365,9 +366,10 @@ impl<O: LinkObserver> LinkTask<O> {
                 run,
                 refusal,
                 message,
-            } => self
-                .runs
-                .refused(run, RunEvent::Refused { refusal, message })?,
+            } => {
+                let error = RunError::Refused { refusal, message };
+                self.runs.refused(run, RunEvent::Failed(error))?;
+            }
             InnerToRouter::Finished {
                 run,
                 end,
@@ -420,9 +422,9 @@ impl<O: LinkObserver> LinkTask<O> {
     }
 
     fn restarting(&self) -> RunEvent {
-        RunEvent::Refused {
+        RunEvent::Failed(RunError::Refused {
             refusal: Refusal::Draining,
             message: format!("{} is restarting: try again in a moment", self.name),
-        }
+        })
     }
 }

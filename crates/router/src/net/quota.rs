@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use p2p_shared::timing;
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 
 use crate::net::client_net::QuotaOwner;
 use crate::net::leaky_bucket::LeakyBucket;
@@ -15,6 +16,8 @@ use crate::net::leaky_bucket::LeakyBucket;
 #[derive(Debug, Clone)]
 pub(crate) struct Quota {
     most: usize,
+    /// Counts what was refused.
+    refused: Counter,
     held: Arc<Mutex<HashMap<QuotaOwner, Held>>>,
 }
 
@@ -34,9 +37,10 @@ pub(crate) struct QuotaPermit {
 
 impl Quota {
     /// Allows at most this many for each owner.
-    pub(crate) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize, refused: Counter) -> Self {
         Self {
             most,
+            refused,
             held: Arc::default(),
         }
     }
@@ -46,6 +50,7 @@ impl Quota {
         let mut held = self.held.lock();
         let of_owner = held.entry(owner).or_default();
         if of_owner.count >= self.most {
+            self.refused.inc();
             return None;
         }
         of_owner.count += 1;
@@ -112,7 +117,7 @@ mod tests {
 
     #[test]
     fn each_owner_has_its_own_and_gives_it_back() {
-        let quota = Quota::new(2);
+        let quota = Quota::new(2, Counter::default());
         let first = quota.take(owner(1)).unwrap();
         let second = quota.take(owner(1)).unwrap();
         assert!(quota.take(owner(1)).is_none());

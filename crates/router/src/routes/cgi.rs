@@ -1,4 +1,4 @@
-//! Owns `/cgi`: from a request to a run on the link, and from what becomes of it to an answer.
+//! Owns `/cgi`: how a request becomes a run, and what becomes of the run an answer.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -12,28 +12,20 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
-use p2p_shared::names::RunId;
-use p2p_shared::protocol::{End, Refusal, RunSource};
-use p2p_shared::text::Escaped;
-use p2p_shared::timing;
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use p2p_shared::protocol::{End, RunSource};
 
 use crate::auth::access::Caller;
-use crate::car::AdmissionError;
 use crate::car::Car;
-use crate::context::Context;
+use crate::car::dispatch::{Run, RunRequest};
 use crate::http::query::CgiQuery;
 use crate::http::response::{
     self, AnswerBody, BrokenBody, Executed, Problem, answer, text_value, whole,
 };
-use crate::link::handle::QueueError;
-use crate::link::handle::RunHandle;
-use crate::net::limits;
-use crate::net::quota::QuotaPermit;
+use crate::ops::shutdown::Shutdown;
 use crate::routes::request::RequestContext;
-use crate::run::RunKind;
+use crate::run::error::RunError;
 use crate::run::record::{NewRun, RunRecord};
-use crate::run::{Finish, RunEvent, RunOrder};
+use crate::run::{Finish, RunEvent};
 
 /// Output is kept until so much of it has come, so that a command which fails soon enough gets
 /// the status that says so.
@@ -48,13 +40,12 @@ pub(crate) async fn run(
     let query = CgiQuery::parse(request.uri().query().unwrap_or_default())
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     let context = asked.context;
-    let run = asked.run;
     let is_stop = asked.car.is_stop(&query.command);
     if !is_stop {
         caller.may("run commands", Role::may_run)?;
     }
     let mut record = asked.car.record(&NewRun {
-        run,
+        run: asked.run,
         command: &query.command,
         arguments: &query.arguments,
         source: RunSource::Http,
@@ -68,26 +59,29 @@ pub(crate) async fn run(
         Bytes::new()
     } else {
         // Before its body comes: no more bodies are kept than there may be runs.
-        let permit = permit(asked, &caller).inspect_err(|problem| tell(&mut record, problem))?;
-        record.counts(Some(permit));
+        let permit = context
+            .quotas
+            .runs
+            .take(caller.quota_owner(asked.peer.ip()));
+        let permit = permit.ok_or(RunError::OverQuota);
+        let permit = permit.inspect_err(|error| record.fail(error))?;
+        record.counts(permit);
         let reading = read_body(request, context.http.max_body, context.http.patience.body);
         reading
             .await
-            .inspect_err(|problem| tell(&mut record, problem))?
+            .inspect_err(|problem| finish(&mut record, problem))?
     };
-    let wish = Wish {
-        run,
+    let request = CgiRequest {
         query,
         body,
         peer: asked.peer,
         wants_trailers,
     };
-    carry_out(context, asked.car, caller, record, wish).await
+    carry_out(&context.shutdown, asked.car, caller, record, request).await
 }
 
-/// A command that is asked for, all of it here.
-pub(crate) struct Wish {
-    pub run: RunId,
+/// A request for a command, all of it here.
+pub(crate) struct CgiRequest {
     pub query: CgiQuery,
     pub body: Bytes,
     pub peer: SocketAddr,
@@ -96,120 +90,41 @@ pub(crate) struct Wish {
 
 /// Has a command run and answers with what becomes of it.
 pub(crate) async fn carry_out(
-    context: &Context,
+    shutdown: &Shutdown,
     car: &Car,
     caller: Caller,
     mut record: RunRecord,
-    wish: Wish,
+    request: CgiRequest,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let Wish {
-        run,
-        query,
-        body,
-        peer,
-        wants_trailers,
-    } = wish;
-    let kind = car
-        .admit(&query.command, query.for_ms)
-        .map_err(|why| not_admitted(&why))
-        .inspect_err(|problem| tell(&mut record, problem))?;
-    if kind == RunKind::Stop {
-        car.stop_by_run(&caller.who(peer), peer, run);
+    // It may have been while the body came.
+    if caller.is_revoked() {
+        let problem = Problem::unauthorized("the key was revoked: nothing was run");
+        finish(&mut record, &problem);
+        return Err(problem);
     }
-    let order = RunOrder {
-        run,
-        command: query.command,
-        arguments: query.arguments,
-        stdin: body,
-        remote_addr: peer.ip().to_string(),
-        kind,
-        asked: timing::now(),
+    let CgiQuery {
+        command,
+        arguments,
+        stream,
+        for_ms,
+    } = request.query;
+    let wanted = RunRequest {
+        command,
+        arguments,
+        stdin: request.body,
+        for_ms,
+        by: caller.who(request.peer),
+        from: request.peer,
     };
-    // Before it is looked at whether the router is going down: who comes through waits for us.
-    let token = context.shutdown.open_runs.token();
-    let begun = check_not_revoked(&caller).and_then(|()| begin(context, car, order));
-    let handle = begun.inspect_err(|problem| tell(&mut record, problem))?;
     let open = Open {
+        run: car.dispatch(wanted, record, shutdown)?,
         revoked: Box::pin(caller.revoked()),
-        handle,
-        record,
-        _token: token,
     };
-    open.answer(run, query.stream, wants_trailers).await
+    open.answer(stream, request.wants_trailers).await
 }
 
-fn tell(record: &mut RunRecord, problem: &Problem) {
+fn finish(record: &mut RunRecord, problem: &Problem) {
     record.finish(problem.status.as_u16(), &problem.sentence);
-}
-
-fn not_admitted(why: &AdmissionError) -> Problem {
-    let status = match why {
-        AdmissionError::Driven(_) => StatusCode::CONFLICT,
-        AdmissionError::ForNoMotion | AdmissionError::ForTooLong(_) => StatusCode::BAD_REQUEST,
-    };
-    Problem::new(status, why.to_string())
-}
-
-/// The caller's part in the runs that there may be.
-fn permit(asked: &RequestContext<'_>, caller: &Caller) -> Result<QuotaPermit, Problem> {
-    let permit = asked
-        .context
-        .quotas
-        .runs
-        .take(caller.quota_owner(asked.peer.ip()));
-    permit.ok_or_else(|| {
-        asked.context.metrics.over_quota.inc();
-        let sentence = format!(
-            "{} runs of this key are open, which is all it may: wait for one",
-            limits::RUNS
-        );
-        Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 1, sentence)
-    })
-}
-
-/// The key may have been revoked while the body came.
-fn check_not_revoked(caller: &Caller) -> Result<(), Problem> {
-    if !caller.is_revoked() {
-        return Ok(());
-    }
-    let sentence = "the key was revoked: nothing was run";
-    Err(Problem::new(StatusCode::UNAUTHORIZED, sentence)
-        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
-}
-
-/// Queues the run on the link, if there is one.
-fn begin(context: &Context, car: &Car, order: RunOrder) -> Result<RunHandle, Problem> {
-    if context.shutdown.draining.is_cancelled() && order.kind != RunKind::Stop {
-        let sentence = "the router is restarting: try again in a moment";
-        return Err(Problem::retry_after(
-            StatusCode::SERVICE_UNAVAILABLE,
-            2,
-            sentence,
-        ));
-    }
-    let name = car.name();
-    let Some(link) = car.link() else {
-        return Err(Problem::retry_after(
-            StatusCode::SERVICE_UNAVAILABLE,
-            2,
-            format!(
-                "{name} is not connected to the router (for {} s): nothing was run; try again when it is back",
-                car.elapsed().as_secs()
-            ),
-        ));
-    };
-    link.begin(order).map_err(|error| match error {
-        QueueError::TooMany => Problem::retry_after(
-            StatusCode::TOO_MANY_REQUESTS,
-            1,
-            "the router waits for as many runs of this car as it may: try again in a moment",
-        ),
-        QueueError::Draining => Problem::retry_after(
-            StatusCode::SERVICE_UNAVAILABLE,
-            2,
-            format!("{name} is restarting: try again in a moment"),
-        ),
-    })
 }
 
 /// The whole body of a POST; nothing of a GET.
@@ -261,124 +176,69 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A run that is being waited for.
+/// A run that is waited for.
 struct Open {
-    handle: RunHandle,
-    record: RunRecord,
+    run: Run,
     revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Holds up the router's end for as long as the answer takes.
-    _token: TaskTrackerToken,
 }
 
-/// What becomes of a run that is waited for.
-enum Next {
-    Event(RunEvent),
-    /// The link was lost before it was handed over.
-    NotSent,
-    /// The caller may not wait any longer.
-    Revoked,
-}
+/// The caller's key was revoked while it waited.
+struct Revoked;
 
 impl Open {
-    fn poll_next(&mut self, task: &mut Task<'_>) -> Poll<Next> {
+    fn poll_next(&mut self, task: &mut Task<'_>) -> Poll<Result<RunEvent, Revoked>> {
         if self.revoked.as_mut().poll(task).is_ready() {
-            return Poll::Ready(Next::Revoked);
+            return Poll::Ready(Err(Revoked));
         }
-        let Some(event) = std::task::ready!(self.handle.poll_event(task)) else {
-            return Poll::Ready(Next::NotSent);
-        };
-        match &event {
-            RunEvent::Started => self.record.started(),
-            RunEvent::Output(bytes) => self.record.output(bytes),
-            RunEvent::Finished(finish) => self.record.run_finished(finish),
-            RunEvent::Refused { .. } | RunEvent::Lost => {}
-        }
-        Poll::Ready(Next::Event(event))
+        self.run.poll_next(task).map(Ok)
     }
 
     /// Waits for the end, or for more than is kept, or with `stream` for the first output.
     async fn answer(
         mut self,
-        run: RunId,
         stream: bool,
         wants_trailers: bool,
     ) -> Result<Response<AnswerBody>, Problem> {
         let mut kept = BytesMut::new();
         loop {
-            let next = std::future::poll_fn(|task| self.poll_next(task)).await;
-            let answered = match next {
-                Next::Event(RunEvent::Started) => continue,
-                Next::Event(RunEvent::Output(bytes)) => {
+            let answered = match std::future::poll_fn(|task| self.poll_next(task)).await {
+                Ok(RunEvent::Started) => continue,
+                Ok(RunEvent::Output(bytes)) => {
                     kept.extend_from_slice(&bytes);
                     // As much more may come, in however small pieces.
-                    self.handle.taken(&bytes);
+                    self.run.handle.taken(&bytes);
                     if kept.len() < KEPT && !stream {
                         continue;
                     }
-                    return Ok(self.streamed(run, kept.freeze(), wants_trailers));
+                    return Ok(self.streamed(kept.freeze(), wants_trailers));
                 }
-                Next::Event(RunEvent::Finished(finish)) => {
-                    self.whole(run, &finish, std::mem::take(&mut kept).freeze())
+                Ok(RunEvent::Finished(finish)) => {
+                    self.whole(&finish, std::mem::take(&mut kept).freeze())
                 }
-                Next::Event(RunEvent::Refused { refusal, message }) => {
-                    Err(refused(refusal, &message))
-                }
-                Next::Event(RunEvent::Lost) => Err(Problem::new(
-                    StatusCode::BAD_GATEWAY,
-                    format!(
-                        "the link to the car was lost while the command ran: look before you run it again, at the car or, once it is back, at {}{run} here",
-                        crate::routes::run_result::PATH
-                    ),
-                )
-                .executed(Executed::Unknown)),
-                Next::NotSent => Err(Problem::retry_after(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    2,
-                    "the link to the car was lost before the command was sent: nothing was run; try again",
-                )),
-                Next::Revoked => Err(Problem::new(
-                    StatusCode::UNAUTHORIZED,
+                Ok(RunEvent::Failed(error)) => Err(error.into()),
+                Err(Revoked) => Err(Problem::unauthorized(
                     "the key was revoked: the command is being ended",
                 )
-                .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
-                .executed(if self.record.has_started() {
+                .executed(if self.run.record.has_started() {
                     Executed::Yes
                 } else {
                     Executed::Unknown
                 })),
             };
+            let record = &mut self.run.record;
             match &answered {
-                Ok(response) => self.record.finish(response.status().as_u16(), ""),
-                Err(problem) => tell(&mut self.record, problem),
+                Ok(response) => record.finish(response.status().as_u16(), ""),
+                Err(problem) => finish(record, problem),
             }
-            return answered.map_err(|problem| problem.timed(self.record.timing()));
+            return answered.map_err(|problem| problem.timed(record.timing()));
         }
     }
 
     /// The answer to a run whose output is all there.
-    fn whole(
-        &self,
-        run: RunId,
-        finish: &Finish,
-        output: Bytes,
-    ) -> Result<Response<AnswerBody>, Problem> {
-        let seconds = finish.exec.as_secs_f64();
+    fn whole(&self, finish: &Finish, output: Bytes) -> Result<Response<AnswerBody>, Problem> {
         match finish.end {
-            End::TimedOut => {
-                let sentence = format!(
-                    "the command ran past its time limit and was killed after {seconds:.1} s (p2p-inner --timeout)"
-                );
-                return Err(
-                    Problem::new(StatusCode::GATEWAY_TIMEOUT, sentence).executed(Executed::Yes)
-                );
-            }
-            End::Cancelled => {
-                let sentence =
-                    format!("the car had to restart and ended the command after {seconds:.1} s");
-                return Err(
-                    Problem::new(StatusCode::GATEWAY_TIMEOUT, sentence).executed(Executed::Yes)
-                );
-            }
+            End::TimedOut => return Err(RunError::TimedOut(finish.exec).into()),
+            End::Cancelled => return Err(RunError::Cancelled(finish.exec).into()),
             End::Exit(_) | End::Signal(_) | End::Ended => {}
         }
         let exit = finish.end.to_string();
@@ -393,46 +253,31 @@ impl Open {
                 (StatusCode::INTERNAL_SERVER_ERROR, sentence.into())
             }
         };
-        let body = whole(body);
-        let mut response = answer(status, Executed::Yes, run, self.record.timing(), body);
+        let mut response = self.answer_with(status, whole(body));
         response
             .headers_mut()
             .insert(response::EXIT, text_value(&exit));
         Ok(response)
     }
 
+    fn answer_with<B>(&self, status: StatusCode, body: B) -> Response<B> {
+        let record = &self.run.record;
+        answer(status, Executed::Yes, record.run(), record.timing(), body)
+    }
+
     /// The answer to a run whose end is not known yet.
-    fn streamed(self, run: RunId, kept: Bytes, wants_trailers: bool) -> Response<AnswerBody> {
-        let timing = self.record.timing();
+    fn streamed(self, kept: Bytes, wants_trailers: bool) -> Response<AnswerBody> {
+        let mut response = self.answer_with(StatusCode::OK, ());
+        if wants_trailers {
+            let names = HeaderValue::from_static("P2P-Exit, Server-Timing");
+            response.headers_mut().insert(header::TRAILER, names);
+        }
         let body = RunBody {
             open: self,
             kept: Some(kept),
             ended: false,
         };
-        let body = body.boxed_unsync();
-        let mut response = answer(StatusCode::OK, Executed::Yes, run, timing, body);
-        if wants_trailers {
-            let names = HeaderValue::from_static("P2P-Exit, Server-Timing");
-            response.headers_mut().insert(header::TRAILER, names);
-        }
-        response
-    }
-}
-
-/// The answer to a run that did not begin.
-fn refused(refusal: Refusal, message: &str) -> Problem {
-    let sentence = Escaped(message).to_string();
-    let unavailable = |s| Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 2, s);
-    match refusal {
-        Refusal::NotFound => Problem::new(StatusCode::NOT_FOUND, sentence),
-        Refusal::NotExecutable => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence),
-        Refusal::Busy => Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 1, sentence),
-        Refusal::Late | Refusal::Draining | Refusal::StopFailed | Refusal::WorkerAway => {
-            unavailable(sentence)
-        }
-        Refusal::Repeated | Refusal::WorkerLost => {
-            Problem::new(StatusCode::BAD_GATEWAY, sentence).executed(Executed::Unknown)
-        }
+        response.map(|()| body.boxed_unsync())
     }
 }
 
@@ -460,13 +305,14 @@ impl Body for RunBody {
         }
         loop {
             let frame = match std::task::ready!(self.open.poll_next(task)) {
-                Next::Event(RunEvent::Started) => continue,
-                Next::Event(RunEvent::Output(bytes)) => Ok(self.taken(bytes)),
-                Next::Event(RunEvent::Finished(finish)) => self.finished(&finish),
-                Next::Event(RunEvent::Refused { .. } | RunEvent::Lost) | Next::NotSent => {
-                    self.broken("the link was lost")
+                Ok(RunEvent::Started) => continue,
+                Ok(RunEvent::Output(bytes)) => {
+                    self.open.run.handle.taken(&bytes);
+                    Ok(Frame::data(bytes))
                 }
-                Next::Revoked => self.broken("the key was revoked"),
+                Ok(RunEvent::Finished(finish)) => self.finished(&finish),
+                Ok(RunEvent::Failed(_)) => self.broken("the link was lost"),
+                Err(Revoked) => self.broken("the key was revoked"),
             };
             return Poll::Ready(Some(frame));
         }
@@ -474,32 +320,24 @@ impl Body for RunBody {
 }
 
 impl RunBody {
-    fn taken(&mut self, bytes: Bytes) -> Frame<Bytes> {
-        self.open.handle.taken(&bytes);
-        Frame::data(bytes)
-    }
-
     fn finished(&mut self, finish: &Finish) -> Result<Frame<Bytes>, BrokenBody> {
-        let exit = finish.end.to_string();
         match finish.end {
             End::TimedOut => return self.broken("it ran past its time limit"),
             End::Cancelled => return self.broken("the car had to restart"),
             End::Exit(_) | End::Signal(_) | End::Ended => {}
         }
         self.ended = true;
-        self.open.record.finish(StatusCode::OK.as_u16(), "");
+        let record = &mut self.open.run.record;
+        record.finish(StatusCode::OK.as_u16(), "");
         let mut trailers = HeaderMap::new();
-        trailers.insert(response::EXIT, text_value(&exit));
-        trailers.insert(
-            response::SERVER_TIMING,
-            text_value(&self.open.record.timing()),
-        );
+        trailers.insert(response::EXIT, text_value(&finish.end));
+        trailers.insert(response::SERVER_TIMING, text_value(&record.timing()));
         Ok(Frame::trailers(trailers))
     }
 
     fn broken(&mut self, why: &str) -> Result<Frame<Bytes>, BrokenBody> {
         self.ended = true;
-        self.open.record.finish(StatusCode::OK.as_u16(), why);
+        self.open.run.record.finish(StatusCode::OK.as_u16(), why);
         Err(BrokenBody)
     }
 }

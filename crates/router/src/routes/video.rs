@@ -74,7 +74,6 @@ impl RequestContext<'_> {
             .viewers
             .take(caller.quota_owner(self.peer.ip()));
         let permit = permit.ok_or_else(|| {
-            context.metrics.over_quota.inc();
             let sentence = format!(
                 "this key has {} viewers of cameras open, the most that a key may have: close one",
                 limits::VIEWERS

@@ -15,6 +15,7 @@ use crate::http::response::Timing;
 use crate::net::quota::QuotaPermit;
 use crate::ops::metrics::Metrics;
 use crate::run::Finish;
+use crate::run::error::RunError;
 
 /// How much of a run's output, and of its standard error, the feed tells.
 const TOLD: usize = 1024;
@@ -98,8 +99,8 @@ impl RunRecord {
     }
 
     /// It counts as one of these until it is over.
-    pub(crate) fn counts(&mut self, permit: Option<QuotaPermit>) {
-        self.permit = permit;
+    pub(crate) fn counts(&mut self, permit: QuotaPermit) {
+        self.permit = Some(permit);
     }
 
     pub(crate) fn run(&self) -> RunId {
@@ -174,6 +175,11 @@ impl RunRecord {
         self.feed.run_over(info, &self.counts);
     }
 
+    /// It came to nothing, or was cut off.
+    pub(crate) fn fail(&mut self, error: &RunError) {
+        self.finish(error.status(), &error.to_string());
+    }
+
     fn log(&self, result: &RunResult, why: &str, timing: Timing) {
         let info = &self.info;
         let source = match info.source {
@@ -210,15 +216,6 @@ impl RunRecord {
 impl Drop for RunRecord {
     fn drop(&mut self) {
         self.finish(CALLER_LEFT, "the caller went away");
-    }
-}
-
-/// The HTTP status that this end would have been answered with.
-pub(crate) fn status(end: End) -> u16 {
-    match end {
-        End::Exit(0) | End::Ended => 200,
-        End::TimedOut | End::Cancelled => 504,
-        End::Exit(_) | End::Signal(_) => 500,
     }
 }
 

@@ -19,7 +19,7 @@ use super::world::SimWorld;
 use crate::auth::access::Caller;
 use crate::http::query::CgiQuery;
 use crate::http::response::{EXECUTED, Executed};
-use crate::routes::cgi::{self, Wish};
+use crate::routes::cgi::{self, CgiRequest};
 use crate::run::record::NewRun;
 
 /// A command that gets more input than a connection holds.
@@ -151,14 +151,14 @@ impl AnswerLog {
                     key: "",
                     begun: p2p_shared::timing::now(),
                 });
-                let wish = Wish {
-                    run,
+                let request = CgiRequest {
                     query,
                     body: vec![0; input].into(),
                     peer: PEER,
                     wants_trailers: false,
                 };
-                let answering = cgi::carry_out(&context, &car, Caller::Anyone, record, wish);
+                let answering =
+                    cgi::carry_out(&context.shutdown, &car, Caller::Anyone, record, request);
                 let leaving = super::network::until(leaves.map(|after| Instant::now() + after));
                 let told = tokio::select! {
                     biased;

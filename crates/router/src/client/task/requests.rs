@@ -1,51 +1,22 @@
 //! Owns what a console's messages come to: each checked against its role, then passed to its car.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use p2p_shared::names::{Argument, CommandName};
-use p2p_shared::protocol::{ConsoleToRouter, Refusal, RefusedReason, RunSource, SendEvent};
-use p2p_shared::timing;
+use p2p_shared::protocol::{ConsoleToRouter, RefusedReason, RunSource, SendEvent};
 use p2p_shared::websocket::WebSocketError;
 
-use crate::car::{AdmissionError, Car, Press, Refused};
+use super::{Console, ConsoleEnd};
+use crate::car::dispatch::RunRequest;
+use crate::car::{Car, Press, Refused};
 use crate::client::client_socket::ClientSocket;
-use crate::client::runs;
-use crate::client::task::{Console, ConsoleEnd};
+use crate::client::runs::{self, failed};
 use crate::http::query::MAX_ARGUMENTS;
-use crate::link::handle::QueueError;
-use crate::link::handle::RunHandle;
 use crate::net::limits;
 use crate::net::quota::QuotaPermit;
-use crate::run::RunKind;
-use crate::run::RunOrder;
+use crate::run::error::RunError;
 use crate::run::record::NewRun;
-
-/// A command that a console wants run.
-struct Send {
-    service_port: u16,
-    command: CommandName,
-    arguments: Vec<Argument>,
-    for_ms: Option<u64>,
-}
-
-/// Why a run did not even reach its link: the status that it would have been answered with.
-struct NotSent {
-    status: u16,
-    refusal: Option<Refusal>,
-    reason: Option<RefusedReason>,
-    message: String,
-}
-
-impl NotSent {
-    fn because(status: u16, reason: Option<RefusedReason>, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            refusal: None,
-            reason,
-            message: message.into(),
-        }
-    }
-}
 
 impl<W: ClientSocket> Console<'_, W> {
     pub(super) fn on_message(&mut self, message: ConsoleToRouter) -> Result<(), ConsoleEnd> {
@@ -66,20 +37,15 @@ impl<W: ClientSocket> Console<'_, W> {
                 arguments,
                 for_ms,
             } => {
-                let send = Send {
-                    service_port,
-                    command,
-                    arguments,
-                    for_ms,
-                };
-                return Ok(self.on_send(request, send)?);
+                let wanted = self.run_request(command, arguments, for_ms);
+                return Ok(self.on_send(request, service_port, wanted)?);
             }
             ConsoleToRouter::Window { request, more } => {
-                self.sends.grant(request, more);
+                self.runs.grant(request, more);
                 Ok(())
             }
             ConsoleToRouter::Cancel { request } => {
-                self.sends.cancel(request);
+                self.runs.cancel(request);
                 Ok(())
             }
             ConsoleToRouter::ListCommands {
@@ -189,11 +155,7 @@ impl<W: ClientSocket> Console<'_, W> {
             _ if !self.socket.has_room() => Ok(()),
             ConsoleToRouter::Renew { .. } => Ok(()),
             ConsoleToRouter::Send { request, .. } => {
-                let not_sent = NotSent {
-                    refusal: Some(Refusal::Busy),
-                    ..NotSent::because(429, None, message_for_people)
-                };
-                self.tell(*request, not_sent.into())
+                self.send(*request, failed(RunError::TooMuch(message_for_people)))
             }
             other => {
                 let press = match other {
@@ -209,7 +171,7 @@ impl<W: ClientSocket> Console<'_, W> {
         }
     }
 
-    fn car(&self, service_port: u16) -> Result<std::sync::Arc<Car>, Refused> {
+    fn car(&self, service_port: u16) -> Result<Arc<Car>, Refused> {
         let car = self.context.registry.shown(service_port);
         car.ok_or_else(|| Refused {
             reason: RefusedReason::Offline,
@@ -217,166 +179,106 @@ impl<W: ClientSocket> Console<'_, W> {
         })
     }
 
-    fn on_send(&mut self, request: u64, send: Send) -> Result<(), WebSocketError> {
+    fn run_request(
+        &self,
+        command: CommandName,
+        arguments: Vec<Argument>,
+        for_ms: Option<u64>,
+    ) -> RunRequest {
+        RunRequest {
+            command,
+            arguments,
+            stdin: bytes::Bytes::new(),
+            for_ms,
+            by: self.person.driver.name.clone(),
+            from: self.person.from,
+        }
+    }
+
+    fn on_send(
+        &mut self,
+        request: u64,
+        service_port: u16,
+        wanted: RunRequest,
+    ) -> Result<(), WebSocketError> {
         let begun = Instant::now();
         let run = self.context.run_ids.next();
-        let car = match self.car(send.service_port) {
-            Ok(car) => car,
-            Err(Refused { reason, message }) => {
-                let not_sent = NotSent::because(503, Some(reason), message);
-                return self.tell(request, not_sent.into());
-            }
+        let rejected = |status, refused: Refused| {
+            failed(RunError::Rejected {
+                status,
+                reason: Some(refused.reason),
+                message: refused.message,
+            })
         };
-        if !car.is_stop(&send.command)
-            && let Err(Refused { reason, message }) = self.check_may_run("run commands")
-        {
-            let not_sent = NotSent::because(403, Some(reason), message);
-            return self.tell(request, not_sent.into());
+        let car = match self.car(service_port) {
+            Ok(car) => car,
+            Err(refused) => return self.send(request, rejected(503, refused)),
+        };
+        let is_stop = car.is_stop(&wanted.command);
+        if !is_stop && let Err(refused) = self.check_may_run("run commands") {
+            return self.send(request, rejected(403, refused));
         }
-        let wanted = NewRun {
+        let mut record = car.record(&NewRun {
             run,
-            command: &send.command,
-            arguments: &send.arguments,
+            command: &wanted.command,
+            arguments: &wanted.arguments,
             source: RunSource::Send,
             from: self.person.from,
             key: &self.person.key,
             begun,
+        });
+        self.send(request, SendEvent::Queued { run })?;
+        let dispatched = match self.check_send(request, &wanted, is_stop) {
+            Ok(permit) => {
+                if let Some(permit) = permit {
+                    record.counts(permit);
+                }
+                car.dispatch(wanted, record, &self.context.shutdown)
+            }
+            Err(error) => {
+                record.fail(&error);
+                Err(error)
+            }
         };
-        let mut record = car.record(&wanted);
-        let order = RunOrder {
-            run,
-            command: send.command,
-            arguments: send.arguments,
-            stdin: bytes::Bytes::new(),
-            remote_addr: self.person.from.ip().to_string(),
-            kind: RunKind::Plain,
-            asked: timing::now(),
-        };
-        self.tell(request, SendEvent::Queued { run })?;
-        // Before it is looked at whether the router is going down: who comes through is waited for.
-        let token = self.context.shutdown.open_runs.token();
-        match self.begin(request, &car, order, send.for_ms) {
-            Ok((handle, permit)) => {
-                record.counts(permit);
-                self.sends.insert(request, handle, record, token);
+        match dispatched {
+            Ok(run) => {
+                self.runs.insert(request, run);
                 Ok(())
             }
-            Err(not_sent) => {
-                record.finish(not_sent.status, &not_sent.message);
-                self.tell(request, not_sent.into())
-            }
+            Err(error) => self.send(request, failed(error)),
         }
     }
 
-    fn begin(
+    /// What a console's run has to pass before it is dispatched. Returns its part in the runs that
+    /// its key may have open; a stop needs none.
+    fn check_send(
         &self,
         request: u64,
-        car: &Car,
-        mut order: RunOrder,
-        for_ms: Option<u64>,
-    ) -> Result<(RunHandle, Option<QuotaPermit>), NotSent> {
-        if self.sends.has(request) {
-            let message = "this console has a run of that number already";
-            return Err(NotSent::because(400, None, message));
+        wanted: &RunRequest,
+        is_stop: bool,
+    ) -> Result<Option<QuotaPermit>, RunError> {
+        let bad = |message: String| RunError::Rejected {
+            status: 400,
+            reason: None,
+            message,
+        };
+        if self.runs.has(request) {
+            return Err(bad(
+                "this console has a run of that number already".to_owned()
+            ));
         }
-        if order.arguments.len() > MAX_ARGUMENTS {
+        if wanted.arguments.len() > MAX_ARGUMENTS {
             let message = format!("more than {MAX_ARGUMENTS} arguments: nothing was run");
-            return Err(NotSent::because(400, None, message));
+            return Err(bad(message));
         }
-        order.kind = car.admit(&order.command, for_ms)?;
-        let is_stop = order.kind == RunKind::Stop;
         if is_stop {
-            car.stop_by_run(&self.person.driver.name, self.person.from, order.run);
-        } else if self.context.shutdown.draining.is_cancelled() {
-            let message = "the router is restarting: try again in a moment";
-            let reason = Some(RefusedReason::Offline);
-            return Err(NotSent::because(503, reason, message));
-        } else if self.sends.is_full() {
+            return Ok(None);
+        }
+        if self.runs.is_full() {
             let message = format!("this console has {} runs open: wait for one", runs::OPEN);
-            return Err(NotSent {
-                refusal: Some(Refusal::Busy),
-                ..NotSent::because(429, None, message)
-            });
+            return Err(RunError::TooMuch(message));
         }
-        let permit = if is_stop {
-            None
-        } else {
-            Some(self.run_permit()?)
-        };
-        let Some(link) = car.link() else {
-            let message = format!(
-                "{} is not connected to the router: nothing was run",
-                car.name()
-            );
-            let reason = Some(RefusedReason::Offline);
-            return Err(NotSent::because(503, reason, message));
-        };
-        Ok((link.begin(order)?, permit))
-    }
-
-    /// Its part in the runs that its key may have open.
-    fn run_permit(&self) -> Result<QuotaPermit, NotSent> {
-        self.context
-            .quotas
-            .runs
-            .take(self.permit.owner())
-            .ok_or_else(|| {
-                self.context.metrics.over_quota.inc();
-                let message = format!(
-                    "{} runs of this key are open, which is all it may: wait for one",
-                    limits::RUNS
-                );
-                NotSent {
-                    refusal: Some(Refusal::Busy),
-                    ..NotSent::because(429, None, message)
-                }
-            })
-    }
-}
-
-impl From<AdmissionError> for NotSent {
-    fn from(why: AdmissionError) -> Self {
-        let (status, reason) = match why {
-            AdmissionError::Driven(_) => (409, Some(RefusedReason::Locked)),
-            AdmissionError::ForNoMotion | AdmissionError::ForTooLong(_) => (400, None),
-        };
-        Self::because(status, reason, why.to_string())
-    }
-}
-
-impl From<QueueError> for NotSent {
-    fn from(why: QueueError) -> Self {
-        let (status, refusal, message) = match why {
-            QueueError::TooMany => (
-                429,
-                Refusal::Busy,
-                "the router waits for as many runs of this car as it may: try again in a moment",
-            ),
-            QueueError::Draining => (
-                503,
-                Refusal::Draining,
-                "the car is restarting: try again in a moment",
-            ),
-        };
-        Self {
-            refusal: Some(refusal),
-            ..Self::because(status, None, message)
-        }
-    }
-}
-
-impl From<NotSent> for SendEvent {
-    fn from(not_sent: NotSent) -> Self {
-        let NotSent {
-            refusal,
-            reason,
-            message,
-            ..
-        } = not_sent;
-        Self::Refused {
-            refusal,
-            reason,
-            message,
-        }
+        let permit = self.context.quotas.runs.take(self.permit.owner());
+        permit.map(Some).ok_or(RunError::OverQuota)
     }
 }
