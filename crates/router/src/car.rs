@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use p2p_shared::key::Role;
@@ -19,6 +19,7 @@ use p2p_shared::protocol::{
     SessionId, StopCause,
 };
 use p2p_shared::timing;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,7 @@ pub(crate) mod registry;
 pub(crate) mod saved_ports;
 pub(crate) mod session;
 
-/// Someone at a console.
+/// The person at a console or a page.
 #[derive(Debug, Clone)]
 pub(crate) struct DriverSession {
     pub driver: Driver,
@@ -53,13 +54,13 @@ pub(crate) struct DriverSession {
     pub key: String,
     pub from: SocketAddr,
     pub role: Role,
-    /// The round trip to its console, once it is known.
+    /// The round trip to the console, once it is known.
     pub rtt: Option<Duration>,
-    /// The way to tell it that a press was refused after it had been taken.
+    /// Takes refusals of presses that had been taken.
     pub refusals: mpsc::Sender<(PressId, Refused)>,
 }
 
-/// What a driver presses.
+/// A press of a driver.
 #[derive(Debug)]
 pub(crate) struct Press {
     pub id: PressId,
@@ -67,7 +68,7 @@ pub(crate) struct Press {
     pub tick_ms: u64,
 }
 
-/// Why a console's wish comes to nothing.
+/// The refusal of a console's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub reason: RefusedReason,
@@ -75,7 +76,7 @@ pub(crate) struct Refused {
     pub message: String,
 }
 
-/// What all cars share.
+/// The parts of the router that every car uses.
 #[derive(Debug)]
 pub(crate) struct CarServices {
     pub feed: Arc<Feed>,
@@ -134,43 +135,40 @@ struct State {
 impl Car {
     /// The name by which people know the car.
     pub(crate) fn name(&self) -> LinkName {
-        self.lock().name.clone()
+        self.state.lock().name.clone()
     }
 
     /// The link, if it is up.
     pub(crate) fn link(&self) -> Option<LinkHandle> {
-        self.lock().link.clone()
+        self.state.lock().link.clone()
     }
 
     /// For how long the car has been up, or away.
     pub(crate) fn elapsed(&self) -> Duration {
-        timing::now().saturating_duration_since(self.lock().since)
+        timing::now().saturating_duration_since(self.state.lock().since)
     }
 
     /// The socket of the service port, until the port is given up.
     pub(crate) fn listener(&self) -> Option<Arc<TcpListener>> {
-        self.lock().listener.clone()
+        self.state.lock().listener.clone()
     }
 
-    /// Whether this is the identity of the car's inner.
     pub(crate) fn is_of(&self, identity: &Identity) -> bool {
         self.identity == *identity
     }
 
-    /// Ends the link, if it is up.
     pub(crate) fn end_link(&self, end: LinkEnd) {
         if let Some(link) = self.link() {
             link.end(end);
         }
     }
 
-    /// Whether this session has control.
     pub(crate) fn is_driven_by(&self, session: SessionId) -> bool {
-        let state = self.lock();
+        let state = self.state.lock();
         (state.control.driver()).is_some_and(|driver| driver.session == session)
     }
 
-    /// Records a run of this car.
+    /// Starts the record of a run of this car.
     pub(crate) fn record(&self, new: &NewRun<'_>) -> RunRecord {
         self.record_as(self.name(), new)
     }
@@ -180,13 +178,13 @@ impl Car {
         RunRecord::new(feed, metrics, self.counts.clone(), (self.port, name), new)
     }
 
-    /// Someone wants something of its control.
+    /// Takes, seizes, grants, denies or releases control for a driver.
     pub(crate) fn request_control(
         &self,
         who: &DriverSession,
         wish: ControlRequest,
     ) -> Result<(), Refused> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if self.services.closing.load(Ordering::Relaxed) {
             return Err(messages::closing());
         }
@@ -198,9 +196,9 @@ impl Car {
         Ok(())
     }
 
-    /// The session is gone.
+    /// Releases the control that this session has, or asks for.
     pub(crate) fn session_left(&self, session: SessionId) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let now = timing::now();
         let events = state
             .control
@@ -208,9 +206,9 @@ impl Car {
         self.on_control(&mut state, &events, now);
     }
 
-    /// What has run out; when the next thing does.
+    /// Ends what has run out by now. Returns when the next timer is due.
     pub(crate) fn poll(&self, now: Instant) -> Option<Instant> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let events = state.control.poll(&self.services.epochs, now);
         self.on_control(&mut state, &events, now);
         state.control.next()
@@ -218,14 +216,14 @@ impl Car {
 
     /// Ends control, whoever has it: the driver is stopped.
     pub(crate) fn end_control(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let events = state.control.close();
         self.on_control(&mut state, &events, timing::now());
     }
 
-    /// Anyone stops it.
+    /// Stops the car, for anyone.
     pub(crate) fn stop(&self, by: &str, from: SocketAddr) -> Result<(), Refused> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         tracing::info!(link = %state.name, by, %from, linked = state.link.is_some(), "stop");
         if self.halt(&mut state, by, StopCause::Asked) {
             Ok(())
@@ -234,9 +232,9 @@ impl Car {
         }
     }
 
-    /// Somebody runs its stop command: what moves by an older wish is not to begin any more.
+    /// Notes that a run of the stop command was asked for: no motion that was asked for before may begin.
     pub(crate) fn stop_by_run(&self, by: &str, from: SocketAddr, run: RunId) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         tracing::info!(link = %state.name, by, %from, %run, "stop");
         self.stops.fetch_add(1, Ordering::SeqCst);
         state.control.stop();
@@ -264,7 +262,7 @@ impl Car {
         }
     }
 
-    /// Stops it, whatever moves; whether there is a link to say so on.
+    /// Stops whatever moves. Returns whether there is a link to send the stop on.
     fn halt(&self, state: &mut State, by: &str, cause: StopCause) -> bool {
         self.stops.fetch_add(1, Ordering::SeqCst);
         state.control.stop();
@@ -276,15 +274,15 @@ impl Car {
         true
     }
 
-    /// Tells consoles, if they see the car. Called with the state locked, so that they learn of
-    /// everything in the order in which it happened.
+    /// Publishes an event, if consoles see the car. Called with the state locked, so that events have
+    /// the order in which things happened.
     fn publish(&self, state: &State, event: impl FnOnce() -> FeedEvent) {
         if state.motion.is_some() {
             self.services.feed.publish(event);
         }
     }
 
-    /// What consoles see of the car; `None` before its first link since the router's start.
+    /// The car as consoles see it; `None` before its first link since the router's start.
     fn info(&self, state: &State, now: Instant) -> Option<LinkInfo> {
         let motion = state.motion.as_ref()?;
         Some(LinkInfo {
@@ -304,10 +302,6 @@ impl Car {
             stop_failed: state.stop_failed,
         })
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl State {
@@ -316,7 +310,8 @@ impl State {
         self.link.as_ref().is_some_and(|held| held.id() == link)
     }
 
-    /// Ticks only for one who drives, or is about to: they cost a SIM card megabytes.
+    /// Sends the car what is wanted of it. Ticks are for drivers and those about to drive: they cost a
+    /// SIM card megabytes.
     fn send_interest(&self) {
         if let Some(link) = &self.link {
             let is_driven = self.control.driver().is_some();

@@ -27,7 +27,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::on_link::OnLink;
 use crate::ops::shutdown::Shutdown;
 
-/// What everything in a router shares.
+/// The state that everything in a router shares.
 pub(crate) struct Context {
     pub access: Access,
     pub http: HttpSettings,
@@ -42,11 +42,11 @@ pub(crate) struct Context {
     pub shutdown: Shutdown,
 }
 
-/// How the router speaks HTTP.
+/// Settings for HTTP.
 pub(crate) struct HttpSettings {
     /// `None`: without TLS.
     pub acceptor: Option<TlsAcceptor>,
-    /// Service ports take keys and commands without TLS, too.
+    /// Whether service ports take keys and commands without TLS, too.
     pub allow_plain: bool,
     /// The names that a request may be for; `None`: any.
     pub host_names: Option<Vec<HostName>>,
@@ -55,7 +55,7 @@ pub(crate) struct HttpSettings {
     pub patience: Patience,
 }
 
-/// What the holder of one key may have open at a time, or with `--open` one network.
+/// Limits for the holder of one key, or with `--open` for one network.
 pub(crate) struct Quotas {
     pub consoles: Quota,
     pub viewers: Quota,

@@ -2,28 +2,29 @@
 //! anyone: a console that falls behind takes a new snapshot.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{FeedEvent, LinkInfo, RunInfo, RunResult};
 use p2p_shared::text::Escaped;
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 mod snapshot;
 
 pub(crate) use snapshot::{Addressee, Snapshot};
 
-/// How many of the last runs a snapshot has.
+/// Most runs in a snapshot: the last ones.
 const RUNS: usize = 1000;
-/// How many events a console may be behind: some 0.8 s of 5,000 a second.
+/// Most events that a console may be behind: some 0.8 s of 5,000 a second.
 const BEHIND: usize = 4096;
 /// The same for ticks, of which only the newest is worth anything.
 const TICKS_BEHIND: usize = 64;
 /// Most characters of a reason.
 const REASON: usize = 500;
 
-/// A car's clock said this.
+/// A tick of a car's clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tick {
     pub service_port: u16,
@@ -47,7 +48,7 @@ impl RunCounts {
     }
 }
 
-/// The feed.
+/// The stream of events, and the last runs.
 #[derive(Debug)]
 pub(crate) struct Feed {
     events: broadcast::Sender<Arc<FeedEvent>>,
@@ -56,7 +57,7 @@ pub(crate) struct Feed {
     runs: Mutex<BTreeMap<RunId, Arc<RunInfo>>>,
 }
 
-/// What a console holds of the feed: how it was, and what happens from then on.
+/// A console's part of the feed: a snapshot, and what happens from then on.
 pub(crate) struct Subscription {
     pub snapshot: Snapshot,
     pub events: broadcast::Receiver<Arc<FeedEvent>>,
@@ -71,14 +72,14 @@ impl Feed {
         }
     }
 
-    /// These links, the last runs if they are wanted, and what happens from then on, without a gap.
-    /// The caller sees to it that nothing happens to the links meanwhile.
+    /// Returns these links, the last runs if they are wanted, and what happens from then on, without a
+    /// gap. The caller sees to it that nothing happens to the links meanwhile.
     pub(crate) fn subscribe(
         &self,
         links: impl FnOnce() -> Vec<LinkInfo>,
         with_runs: bool,
     ) -> Subscription {
-        let runs = self.lock();
+        let runs = self.runs.lock();
         let last = runs.values().filter(|_| with_runs).cloned().collect();
         Subscription {
             snapshot: Snapshot::new(links(), last),
@@ -96,9 +97,9 @@ impl Feed {
         let _ = self.ticks.send(tick);
     }
 
-    /// A run was asked for.
+    /// Adds a run that was asked for.
     pub(crate) fn run(&self, run: &Arc<RunInfo>, counts: &RunCounts) {
-        let mut runs = self.lock();
+        let mut runs = self.runs.lock();
         counts.runs.fetch_add(1, Ordering::Relaxed);
         runs.insert(run.run, run.clone());
         if runs.len() > RUNS {
@@ -107,9 +108,9 @@ impl Feed {
         self.publish(|| FeedEvent::Run(Box::new(RunInfo::clone(run))));
     }
 
-    /// A run is over, or won't be.
+    /// Replaces a run by what became of it.
     pub(crate) fn run_over(&self, run: Arc<RunInfo>, counts: &RunCounts) {
-        let mut runs = self.lock();
+        let mut runs = self.runs.lock();
         if run.result.as_ref().is_some_and(RunResult::is_failure) {
             counts.failures.fetch_add(1, Ordering::Relaxed);
         }
@@ -126,13 +127,9 @@ impl Feed {
             let _ = self.events.send(Arc::new(event()));
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, Arc<RunInfo>>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// A reason as people are told it.
+/// A reason, escaped and cut to a length for people.
 pub(crate) fn shortened(why: &str) -> String {
     Escaped(why).cut(REASON).to_string()
 }

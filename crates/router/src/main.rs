@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the router to its end, which may be that of another program.
+/// Runs the router to its end, and then the program in its file if it is to restart.
 fn serve(options: &Options) -> anyhow::Result<()> {
     let signals = Signals::note().context("signals")?;
     let Some((program, sockets)) = run(options, &signals)? else {
@@ -61,7 +61,7 @@ fn check(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the router to its end; or until it is to be the program in its file, with these sockets.
+/// Runs the router to its end; or until it is to become the program in its file, with these sockets.
 #[tokio::main]
 async fn run(
     options: &Options,
@@ -168,9 +168,9 @@ fn ending() {
     tracing::info!("ending: running commands have 30 s (once more to end at once)");
 }
 
-/// What signals ask for while the router runs.
+/// The signals that ask for a restart or an end while the router runs.
 struct SignalEvents<'a> {
-    /// What they asked before anybody waited.
+    /// Signals that came before anybody waited.
     noted: &'a Signals,
     restart: Signal,
     ends: Ends,
@@ -190,7 +190,7 @@ impl<'a> SignalEvents<'a> {
         })
     }
 
-    /// Waits until the router is to restart, or to end: then it is `false`.
+    /// Waits until the router is to restart. Returns `false` if it is to end.
     async fn restart(&mut self) -> bool {
         // What comes later is waited for: seen here, too, it would count twice.
         let is_first = !std::mem::replace(&mut self.has_begun, true);

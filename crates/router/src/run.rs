@@ -12,7 +12,7 @@ pub(crate) mod record;
 
 use error::RunError;
 
-/// What a caller wants run.
+/// A run that is to be sent to the inner.
 #[derive(Debug)]
 pub(crate) struct RunOrder {
     pub run: RunId,
@@ -21,14 +21,14 @@ pub(crate) struct RunOrder {
     pub stdin: Bytes,
     pub remote_addr: String,
     pub kind: RunKind,
-    /// When it was asked for.
+    /// The moment at which it was asked for.
     pub asked: Instant,
 }
 
 impl RunOrder {
-    /// How much of its time is left, if it is sent now: what it waited here for its link is a part
-    /// of it. How long its input takes on its way to the car, of which the first piece was sent at
-    /// `input_sent`, is not; but nothing moves the car later than it was wanted.
+    /// The part of its deadline that is left, if it is sent now. Waiting here for the link counts; the
+    /// time that its input takes to the car, of which the first piece was sent at `input_sent`, does
+    /// not, but for a motion: nothing moves the car later than it was wanted.
     pub(crate) fn time_left(&self, now: Instant, input_sent: Option<Instant>) -> Duration {
         let waited_until = match self.kind {
             RunKind::Motion { .. } => now,
@@ -39,8 +39,8 @@ impl RunOrder {
     }
 }
 
-/// What becomes of a run: `Started`, `Output`s and `Finished`, in this order; and in the place of
-/// any of them `Failed`.
+/// An event of a run: `Started`, `Output`s and `Finished`, in this order; and in the place of any of
+/// them `Failed`.
 #[derive(Debug)]
 pub(crate) enum RunEvent {
     Started,
@@ -57,15 +57,15 @@ pub(crate) struct Finish {
     pub stderr: Bytes,
 }
 
-/// What a run is to the car's motion.
+/// The part of a run in the car's motion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum RunKind {
-    /// Nothing.
+    /// It has none.
     #[default]
     Plain,
     /// It moves the car.
     Motion {
-        /// For how long, if that was said.
+        /// The time that it is to last, if that was said.
         for_ms: Option<u64>,
         /// The number of stops when it was asked for.
         stops: u64,

@@ -19,10 +19,10 @@ use crate::ops::inherited_listeners::InheritedListeners;
 use crate::ops::state_file::StateFile;
 use crate::routes;
 
-/// How long connections that are kept open get for another request when the router goes down: its
+/// Time that connections which are kept open get for another request when the router goes down: its
 /// answer says that it is the last. Closed without one, a request that is on its way gets none.
 const LAST_REQUESTS: Duration = Duration::from_millis(500);
-/// How long connections get to take their last answer when the router goes down.
+/// Time that connections get to take their last answer when the router goes down.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// A router that is running. Dropped without [`shut_down`](Self::shut_down), it ends at once.
@@ -108,9 +108,9 @@ impl Router {
         self.address
     }
 
-    /// The same as [`shut_down`](Self::shut_down), but that the ports stay open: their sockets, of
-    /// which whoever gets them takes on those who have called meanwhile. When nothing runs any more
-    /// and it `is_wanted` no longer, they are not kept for anybody.
+    /// Shuts down as [`shut_down`](Self::shut_down) does, but keeps the ports open: returns their sockets,
+    /// where those who call meanwhile wait. They are not kept if that `is_wanted` no longer when nothing
+    /// runs any more.
     pub async fn hand_over(self, is_wanted: impl Fn() -> bool) -> Vec<OwnedFd> {
         let cars = self.context.registry.cars();
         let listeners = cars.iter().filter_map(|car| car.listener());

@@ -10,13 +10,13 @@ use crate::run::RunKind;
 use crate::run::error::RunError;
 
 impl Car {
-    /// What a run of this command is, if it may begin.
+    /// Decides whether a run of this command may begin, and what it is to the car's motion.
     pub(crate) fn admit(
         &self,
         command: &CommandName,
         for_ms: Option<u64>,
     ) -> Result<RunKind, RunError> {
-        let state = self.lock();
+        let state = self.state.lock();
         let Some(motion) = &state.motion else {
             return Ok(RunKind::Plain);
         };
@@ -43,16 +43,15 @@ impl Car {
 
     /// The stop command; `None` before the car's first link since the router's start.
     pub(crate) fn stop_command(&self) -> Option<CommandName> {
-        Some(self.lock().motion.as_ref()?.stop.clone())
+        Some(self.state.lock().motion.as_ref()?.stop.clone())
     }
 
-    /// Whether this is the stop command.
     pub(crate) fn is_stop(&self, command: &CommandName) -> bool {
-        let state = self.lock();
+        let state = self.state.lock();
         (state.motion.as_ref()).is_some_and(|motion| motion.stop == *command)
     }
 
-    /// Whether a run that waited for its link has been overtaken by a stop.
+    /// Whether a stop came after this run was asked for.
     pub(crate) fn is_overtaken(&self, kind: RunKind) -> bool {
         match kind {
             RunKind::Motion { stops, .. } => stops != self.stops.load(Ordering::SeqCst),

@@ -18,13 +18,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use p2p_shared::protocol::{ControlInfo, ControlRequest, Driver, PressId, SessionId};
 
-/// How long a holder has to answer a request.
+/// Time that a holder has to answer a request.
 pub(crate) const REQUEST: Duration = Duration::from_secs(10);
-/// Who has not pressed for so long gives control back.
+/// Time without a press after which control is released.
 pub(crate) const IDLE: Duration = Duration::from_secs(60);
 
-/// Who holds a key and has sent nothing for so long is no driver any more: 30 heartbeats. (The car
-/// has stopped long before, when the lease ran out.)
+/// Silence with a key held after which control is released: 30 heartbeats. (The car has stopped long
+/// before, when the lease ran out.)
 pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 
 /// Gives out the epochs under which drivers press. They grow, over a restart of the router too,
@@ -70,20 +70,20 @@ struct Request {
     until: Instant,
 }
 
-/// What happened to the control of a car.
+/// A change of a car's control.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Someone has it from now on; stop the car first.
+    /// This driver has control from now on; the car is to be stopped first.
     Taken { driver: Driver, how: Taken },
-    /// Someone asks its holder for it.
+    /// This driver asks the holder for control.
     Requested { driver: Driver },
-    /// A request came to nothing.
+    /// The request of this driver came to nothing.
     Declined { driver: Driver, why: Declined },
-    /// Someone has it no longer; stop the car.
+    /// This driver has control no longer; the car is to be stopped.
     Released { driver: Driver, why: Released },
 }
 
-/// How control was come by.
+/// The way in which a driver got control.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Taken {
     Free,
@@ -91,18 +91,16 @@ pub(crate) enum Taken {
     Seized { from: Driver },
 }
 
-/// Why a request came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Declined {
     Denied,
     Silence,
-    /// Who asked has gone away.
+    /// The one who asked has gone away.
     Gone,
     /// Another seized it meanwhile.
     Seized,
 }
 
-/// Why control was given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Released {
     InheritedListeners,
@@ -115,18 +113,18 @@ pub(crate) enum Released {
     Closing,
 }
 
-/// Why nothing comes of a wish or a press.
+/// The reason for which a request or a press comes to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ControlError {
     /// Another has control.
     HeldByOther(Driver),
     /// Another has asked for it already.
     AlreadyRequested(Driver),
-    /// Only who has control may do that.
+    /// Only the driver who has control may do that.
     NotHolder,
-    /// Nobody asks for it.
+    /// Nobody asks for control.
     NoRequest,
-    /// Only an admin may.
+    /// Only an admin may seize control.
     NotAdmin,
     /// The press is of a time when this driver had control before, or of no time at all.
     OldEpoch,
@@ -135,7 +133,6 @@ pub(crate) enum ControlError {
 }
 
 impl Control {
-    /// Who has control.
     pub(crate) fn driver(&self) -> Option<&Driver> {
         self.holder.as_ref().map(|holder| &holder.driver)
     }
@@ -145,7 +142,7 @@ impl Control {
         self.latest
     }
 
-    /// How it is now, for people.
+    /// The control as people see it now.
     pub(crate) fn info(&self, now: Instant) -> ControlInfo {
         ControlInfo {
             driver: self.driver().cloned(),
@@ -158,12 +155,11 @@ impl Control {
         }
     }
 
-    /// When the present request runs out.
     pub(crate) fn request_until(&self) -> Option<Instant> {
         self.request.as_ref().map(|request| request.until)
     }
 
-    /// Someone wants something of it.
+    /// Carries out a request of this driver.
     pub(crate) fn request(
         &mut self,
         who: &Driver,
@@ -194,7 +190,7 @@ impl Control {
         }
     }
 
-    /// The session is gone, and with it what it had or asked for.
+    /// Takes back what a session had or asked for.
     pub(crate) fn session_left(
         &mut self,
         session: SessionId,
@@ -212,7 +208,7 @@ impl Control {
         events
     }
 
-    /// Nobody drives any more.
+    /// Takes control from everyone.
     pub(crate) fn close(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         if let Some(Request { driver, .. }) = self.request.take() {
@@ -226,7 +222,7 @@ impl Control {
         events
     }
 
-    /// What has run out by now. Call again at [`next`](Self::next).
+    /// Ends what has run out by now. Call again at [`next`](Self::next).
     pub(crate) fn poll(&mut self, epochs: &Epochs, now: Instant) -> Vec<Event> {
         let mut events = Vec::new();
         if let Some(request) = self.request.take_if(|request| request.until <= now) {
@@ -241,7 +237,7 @@ impl Control {
         events
     }
 
-    /// Until when the holder keeps control without a sign of life, and why it loses it then.
+    /// The moment at which the holder loses control without a sign of life, and the reason.
     fn held_until(&self) -> Option<(Instant, Released)> {
         let holder = self.holder.as_ref()?;
         Some(match holder.held {
@@ -250,13 +246,13 @@ impl Control {
         })
     }
 
-    /// When something runs out.
+    /// The moment at which the next timer runs out.
     pub(crate) fn next(&self) -> Option<Instant> {
         let held_until = self.held_until().map(|(until, _)| until);
         self.request_until().into_iter().chain(held_until).min()
     }
 
-    /// A press: whether it is passed on.
+    /// Notes a press, if it counts: then it is passed on.
     pub(crate) fn press(
         &mut self,
         session: SessionId,
@@ -277,7 +273,7 @@ impl Control {
         Ok(())
     }
 
-    /// A renewal: whether it is passed on.
+    /// Notes a renewal. Returns whether it is passed on.
     pub(crate) fn renew(&mut self, session: SessionId, press: PressId, now: Instant) -> bool {
         match self.held_by(session) {
             Ok(holder) if holder.held == Some(press) => {
@@ -288,7 +284,7 @@ impl Control {
         }
     }
 
-    /// The driver lets go: whether that is passed on.
+    /// Notes a release. Returns whether it is passed on.
     pub(crate) fn release(&mut self, session: SessionId, press: PressId, now: Instant) -> bool {
         let was_held = self.renew(session, press, now);
         if was_held {
@@ -297,14 +293,14 @@ impl Control {
         was_held
     }
 
-    /// The car is stopped: the present press counts no longer, and only a new one will.
+    /// Voids the present press: after a stop only a new one counts.
     pub(crate) fn stop(&mut self) {
         if let Some(holder) = &mut self.holder {
             holder.held = None;
         }
     }
 
-    /// The press was dropped on its way: if it is the present one, it counts no longer.
+    /// Voids this press, if it is the present one: it was dropped on its way.
     pub(crate) fn refuse(&mut self, press: PressId) {
         if let Some(holder) = &mut self.holder {
             holder.held.take_if(|held| *held == press);
@@ -350,7 +346,7 @@ impl Control {
         events
     }
 
-    /// Nobody has control, or the one who asks for it already.
+    /// Takes control from its holder, and gives it to the one who asks for it, if there is one.
     fn give_back(&mut self, why: Released, epochs: &Epochs, now: Instant) -> Vec<Event> {
         let mut events = Vec::new();
         if let Some(Holder { driver, .. }) = self.holder.take() {

@@ -24,7 +24,7 @@ pub(crate) struct RunRequest {
     pub stdin: Bytes,
     /// The time that a motion is to last, in milliseconds.
     pub for_ms: Option<u64>,
-    /// Who wants it, in a word.
+    /// The name of the one who wants it.
     pub by: String,
     pub from: SocketAddr,
 }
@@ -47,7 +47,7 @@ impl Run {
         }
     }
 
-    /// What becomes of it next, which is recorded but for its end's status.
+    /// Waits for the next event, and records it. The status at the end is recorded by the caller.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<RunEvent> {
         let event = ready!(self.handle.poll_event(cx));
         match &event {

@@ -6,7 +6,7 @@ use p2p_shared::protocol::SessionId;
 
 use crate::link::priority_queue::Interest;
 
-/// What all consoles and pages look at.
+/// The cars that consoles and pages look at.
 #[derive(Debug, Default)]
 pub(super) struct Interests {
     /// The number of consoles, which see all cars, and of pages of one car each.
@@ -17,7 +17,7 @@ pub(super) struct Interests {
 }
 
 impl Interests {
-    /// What they want of the car with this port.
+    /// The sum of what is wanted of the car with this port.
     pub(super) fn of(&self, port: u16) -> Interest {
         Interest {
             seen: self.consoles > 0 || self.pages.contains_key(&port),

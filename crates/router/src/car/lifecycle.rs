@@ -2,13 +2,14 @@
 //! between. A report of a link that another has replaced counts for nothing.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use p2p_shared::names::{Identity, LinkName};
 use p2p_shared::protocol::{CameraState, FeedEvent, LinkHello, MotionEvent, PressId};
 use p2p_shared::timing;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ use crate::run::RunKind;
 /// The number of round trips that consoles see of each car.
 const RTTS: usize = 60;
 
-/// Who holds a service port.
+/// The holder of a service port.
 #[derive(Debug)]
 pub(super) struct Holder {
     pub owner: QuotaOwner,
@@ -102,10 +103,10 @@ impl Car {
         (link, work)
     }
 
-    /// The link has ended. Returns whether the port now waits for its owner: not if another link
-    /// took the place of this one.
+    /// Takes note of the end of a link. Returns whether the port now waits for its owner: not if another
+    /// link took the place of this one.
     pub(crate) fn link_down(&self, link: LinkId, why: &str) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !state.is_current(link) {
             return false;
         }
@@ -126,7 +127,7 @@ impl Car {
     /// for how long it was away; `None`: it is up, or was given up before. Called by the registry,
     /// which then forgets the car.
     pub(super) fn give_up(&self, at_once: bool) -> Option<Duration> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let now = timing::now();
         let away = now.saturating_duration_since(state.since);
         let is_over = at_once || away >= timing::PORT_KEPT;
@@ -143,9 +144,8 @@ impl Car {
         Some(away)
     }
 
-    /// Sets what consoles and pages want of the car.
     pub(super) fn set_interest(&self, interest: Interest) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.interest = interest;
         state.send_interest();
     }
@@ -161,7 +161,7 @@ impl LinkObserver for Arc<Car> {
     }
 
     fn on_round_trip(&self, rtt: Duration) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         tracing::debug!(link = %state.name, rtt_ms = timing::millis_f64(rtt), "round trip");
         state.rtt = Some(rtt);
         let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
@@ -176,7 +176,7 @@ impl LinkObserver for Arc<Car> {
     }
 
     fn on_motion(&self, link: LinkId, event: MotionEvent) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !state.is_current(link) {
             return;
         }
@@ -200,9 +200,10 @@ impl LinkObserver for Arc<Car> {
         });
     }
 
-    fn on_camera(&self, link: LinkId, state: CameraState) {
-        if self.lock().is_current(link) {
-            self.camera.set_state(state);
+    fn on_camera(&self, link: LinkId, camera: CameraState) {
+        let state = self.state.lock();
+        if state.is_current(link) {
+            self.camera.set_state(camera);
         }
     }
 

@@ -80,7 +80,7 @@ pub(super) fn no_motion(command: &CommandName) -> Refused {
     }
 }
 
-/// Who stops the car when this happens to its control, and why.
+/// The stop that a change of control calls for: by whom, and why.
 pub(super) fn stop_before(event: &Event) -> Option<(String, StopCause)> {
     match event {
         Event::Taken { driver, .. } => Some((

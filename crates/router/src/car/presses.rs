@@ -16,14 +16,14 @@ use crate::run::record::NewRun;
 const OPEN_PRESSES: usize = 64;
 
 impl Car {
-    /// A press of its driver, as this run.
+    /// Passes on a press of the driver, as this run.
     pub(crate) fn press(
         &self,
         who: &DriverSession,
         press: Press,
         run: RunId,
     ) -> Result<(), Refused> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let begun = timing::now();
         let Some(link) = state.link.clone() else {
             return Err(messages::offline(&state.name));
@@ -73,9 +73,9 @@ impl Car {
         Ok(())
     }
 
-    /// It is too old to be said to the car: old motion is dropped, and its driver is told.
+    /// Drops a press that is too old to be sent, and tells its driver.
     pub(crate) fn too_late(&self, press: PressId) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.control.refuse(press);
         let refused = messages::too_slow(&state.name);
         log::too_late(&state.name, press);
@@ -86,18 +86,18 @@ impl Car {
         }
     }
 
-    /// The driver still holds it. What is not in order is dropped: it is old.
+    /// Passes on a renewal. One that is not in order is old and dropped.
     pub(crate) fn renew(&self, session: SessionId, press: PressId, tick_ms: u64) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let counts = state.control.renew(session, press, timing::now());
         if let (true, Some(link)) = (counts, &state.link) {
             link.drive().renew(press, tick_ms);
         }
     }
 
-    /// The driver let go. What is not in order is dropped: it is stopped already.
+    /// Passes on a release. One that is not in order is dropped: the car is stopped already.
     pub(crate) fn release(&self, session: SessionId, press: PressId) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let counts = state.control.release(session, press, timing::now());
         if let (true, Some(link)) = (counts, state.link.clone())
             && link.drive().release(press)
@@ -108,7 +108,7 @@ impl Car {
 }
 
 impl State {
-    /// A press came to nothing.
+    /// Ends the record of a press that came to nothing.
     pub(super) fn press_dropped(&mut self, press: Option<PressId>, why: &str) {
         let record = press.and_then(|press| self.presses.remove(&press));
         if let Some(mut record) = record {
@@ -116,7 +116,7 @@ impl State {
         }
     }
 
-    /// What the car says ends the story of a press.
+    /// Brings the records of presses up to date with what the car reports.
     pub(super) fn follow(&mut self, event: &MotionEvent) {
         match event {
             MotionEvent::Started(moving) => {
@@ -143,7 +143,7 @@ impl State {
         }
     }
 
-    /// Nobody will say what becomes of those under way.
+    /// Ends the records of all presses: nobody will report what becomes of them.
     pub(super) fn abort_presses(&mut self) {
         for mut record in std::mem::take(&mut self.presses).into_values() {
             record.finish(502, "the link to the car was lost");

@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use p2p_shared::names::{Identity, LinkName};
 use p2p_shared::ports::PortRange;
 use p2p_shared::protocol::{LinkHello, Rejection, SessionId};
 use p2p_shared::timing;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
@@ -37,7 +38,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// An inner that asks for a port: a port of 0 is any.
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
-    /// Whose ports are counted.
+    /// The owner whose ports are counted.
     pub owner: QuotaOwner,
     pub identity: Identity,
     /// The ports that its key may ask for.
@@ -45,7 +46,7 @@ pub(crate) struct Claim<'a> {
     pub hello: &'a LinkHello,
 }
 
-/// Why a claim is refused, in words for its owner.
+/// The reason for which a claim is refused, in words for its owner.
 pub(crate) type Refused = (Rejection, String);
 
 /// A claim that was granted: the car has this link now.
@@ -59,7 +60,7 @@ pub(crate) struct Granted {
     pub is_new: bool,
 }
 
-/// Which service ports there may be.
+/// Rules for service ports.
 #[derive(Debug)]
 pub(crate) struct PortRules {
     pub bind: IpAddr,
@@ -99,7 +100,7 @@ impl Registry {
     /// Gives the claimed port to the claimant, away from a link of the same identity if there is
     /// one.
     pub(crate) fn claim(&self, claim: &Claim<'_>) -> Result<Granted, Refused> {
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         let asked = claim.hello.service_port;
         if asked != 0 {
             self.check_allowed(claim)?;
@@ -108,10 +109,7 @@ impl Registry {
         let known = held.cars.get(&asked).cloned();
         let is_new = known.is_none();
         let car = match known {
-            Some(car) => {
-                take_over(&car, claim, &held)?;
-                car
-            }
+            Some(car) => car,
             None => {
                 self.check_quota(claim.owner, &held)?;
                 let (port, listener) = self.open(claim)?;
@@ -126,7 +124,10 @@ impl Registry {
                 car
             }
         };
-        let mut state = car.lock();
+        let mut state = car.state.lock();
+        if !is_new {
+            take_over(&car, &mut state, claim, &held)?;
+        }
         let interest = held.interests.of(car.port);
         let (link, work) = car.link_up(&mut state, claim.hello, interest);
         let name = state.name.clone();
@@ -154,7 +155,7 @@ impl Registry {
             return None;
         }
         let listener = listener.or_else(|| self.listen(port).ok())?;
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         let holder = Holder {
             owner,
             identity: saved.identity.clone(),
@@ -171,11 +172,11 @@ impl Registry {
         self.rules.bind
     }
 
-    /// What is to be known of the ports after a restart.
+    /// The ports as they are to be known after a restart.
     pub(crate) fn saved(&self) -> Vec<SavedPort> {
         let cars = self.cars();
         let saved = cars.iter().map(|car| {
-            let asked = car.lock().asked_name.clone();
+            let asked = car.state.lock().asked_name.clone();
             SavedPort::new(car.port, asked, car.identity.clone(), car.owner)
         });
         saved.collect()
@@ -189,7 +190,7 @@ impl Registry {
     /// Gives the port of this car up if it has been away for [`timing::PORT_KEPT`], or `at_once`.
     /// Returns for how long it was away, if this gave it up.
     pub(crate) fn give_up(&self, car: &Car, at_once: bool) -> Option<Duration> {
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         let away = car.give_up(at_once)?;
         held.cars.remove(&car.port);
         self.changed.send_replace(());
@@ -198,28 +199,29 @@ impl Registry {
 
     /// The car with this service port.
     pub(crate) fn car(&self, port: u16) -> Option<Arc<Car>> {
-        self.lock().cars.get(&port).cloned()
+        self.held.lock().cars.get(&port).cloned()
     }
 
     /// The car with this service port, if consoles see it: not one that was restored and has not
     /// been back since.
     pub(crate) fn shown(&self, port: u16) -> Option<Arc<Car>> {
-        self.car(port).filter(|car| car.lock().motion.is_some())
+        self.car(port)
+            .filter(|car| car.state.lock().motion.is_some())
     }
 
     /// All cars, by their ports.
     pub(crate) fn cars(&self) -> Vec<Arc<Car>> {
-        self.lock().cars.values().cloned().collect()
+        self.held.lock().cars.values().cloned().collect()
     }
 
     /// The state of all cars or of `only` one, and what happens from then on, without a gap between
     /// the two.
     pub(crate) fn subscribe(&self, only: Option<u16>) -> Subscription {
-        let held = self.lock();
+        let held = self.held.lock();
         let cars = held.cars.values();
         let cars = cars.filter(|car| only.is_none_or(|port| car.port == port));
         // Nothing happens to a car while it is locked.
-        let states: Vec<_> = cars.map(|car| (car, car.lock())).collect();
+        let states: Vec<_> = cars.map(|car| (car, car.state.lock())).collect();
         let now = timing::now();
         let links = || {
             let infos = states
@@ -259,7 +261,7 @@ impl Registry {
 
     /// Counts a console, or a page of `only` one car, when it comes and when it goes.
     pub(super) fn count_session(&self, only: Option<u16>, comes: bool) {
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         match (only, comes) {
             (Some(port), true) => held.interests.add_page(port),
             (Some(port), false) => held.interests.remove_page(port),
@@ -279,15 +281,11 @@ impl Registry {
 
     /// Has the session look at this car and at no other.
     pub(super) fn watch(&self, session: SessionId, port: Option<u16>) {
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         let before = held.interests.watch(session, port);
         for port in before.into_iter().chain(port) {
             held.send_interest(port);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn listen(&self, port: u16) -> io::Result<TcpListener> {
@@ -310,7 +308,7 @@ impl Registry {
         Ok(())
     }
 
-    /// A port that is kept for one who is away counts, too; one that is taken again is no more.
+    /// Refuses an owner that has all the ports it may. Ports of cars that are away count, too.
     fn check_quota(&self, owner: QuotaOwner, held: &Held) -> Result<(), Refused> {
         let cars = held.cars.values().filter(|car| car.owner == owner);
         if cars.count() < self.rules.most {
@@ -382,8 +380,8 @@ impl Held {
 
 /// Decides whether a port that is held may get a new link, of the same identity and of nobody else,
 /// and ends the old one.
-fn take_over(car: &Car, claim: &Claim<'_>, held: &Held) -> Result<(), Refused> {
-    let (mut state, port) = (car.lock(), car.port);
+fn take_over(car: &Car, state: &mut State, claim: &Claim<'_>, held: &Held) -> Result<(), Refused> {
+    let port = car.port;
     if !car.is_of(&claim.identity) {
         let holder = &state.name;
         let message = if state.link.is_some() {
@@ -403,7 +401,7 @@ fn take_over(car: &Car, claim: &Claim<'_>, held: &Held) -> Result<(), Refused> {
         // The same process dialling again is no rival: its old link is dead, and we don't know
         // it yet.
         if state.instance != Some(claim.hello.instance) {
-            check_contention(&mut state, port, &old)?;
+            check_contention(state, port, &old)?;
         }
         let message = format!(
             "another inner with this identity has taken service port {port}: two inners need two keys, or two ports"

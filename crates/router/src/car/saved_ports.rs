@@ -19,14 +19,14 @@ use crate::ops::state_file::StateFile;
 
 /// Most bytes of the file: of as many links as there are ports.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
-/// Changes are written together after this long: of ten thousand links that come at once each
-/// would else write them all.
+/// Delay in which changes are collected: of ten thousand links that come at once each would else
+/// write them all.
 const TOGETHER: Duration = Duration::from_millis(500);
-/// What could not be written is written after this long, though nothing changes: a disk that was
-/// full has room again, and the file is of another time.
+/// Pause after which a write that failed is tried again, though nothing changes: a disk that was full
+/// may have room again.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// A service port and who holds it.
+/// A service port and its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SavedPort {
     pub service_port: u16,
@@ -56,7 +56,7 @@ impl SavedPort {
         }
     }
 
-    /// Among whose ports it counts.
+    /// The owner whose ports it counts among; `None`: it can't be read.
     pub(crate) fn owner(&self) -> Option<QuotaOwner> {
         Some(match &self.party {
             SavedOwner::Key(id) => QuotaOwner::Key(id.parse::<KeyId>().ok()?),
@@ -65,10 +65,10 @@ impl SavedPort {
     }
 }
 
-/// The known links of the router with this main port, as the file has them.
+/// Reads the saved ports; none without a file.
 ///
 /// # Errors
-/// If it is there and can't be read.
+/// If the file is there and can't be read.
 pub(crate) fn read(file: &StateFile) -> anyhow::Result<Vec<SavedPort>> {
     let Some(text) = file.read(MAX_FILE)? else {
         return Ok(Vec::new());
@@ -124,7 +124,7 @@ pub(crate) async fn sync(
     }
 }
 
-/// Writes them as they are, before all are sent away.
+/// Writes the ports as they are before all links are ended.
 pub(crate) async fn write_last(file: StateFile, links: Vec<SavedPort>) {
     let written = tokio::task::spawn_blocking(move || write(&file, &links)).await;
     if let Ok(Err(error)) = written {

@@ -13,27 +13,24 @@ pub(crate) trait ClientSocket {
     /// The car that it is about; `None`: all of them.
     fn only(&self) -> Option<u16>;
 
-    /// Whether another message may be pushed now.
     fn has_room(&self) -> bool;
 
-    /// Queues a message, if it is one that these people are told.
+    /// Queues a message, if it is one for this kind of client.
     fn push(&mut self, message: RouterToConsole) -> Result<(), WebSocketError>;
 
-    /// Queues a ping with this payload.
     fn push_ping(&mut self, payload: Bytes) -> Result<(), WebSocketError>;
 
-    /// ClientRuns what is queued, and gives what comes next. May be dropped and called again.
+    /// Sends what is queued, and returns what comes next. May be dropped and called again.
     fn event(
         &mut self,
     ) -> impl Future<Output = Result<SocketEvent<ConsoleToRouter>, WebSocketError>> + Send;
 
-    /// Whether they are to hear of this.
+    /// Whether this event is for this client.
     fn sees(&self, event: &FeedEvent) -> bool {
         self.only().is_none_or(|port| service_port(event) == port)
     }
 }
 
-/// The WebSocket of a console.
 pub(crate) type ConsoleSocket =
     MessageSocket<WriteTimeout<Transport>, RouterToConsole, ConsoleToRouter>;
 

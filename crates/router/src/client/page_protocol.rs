@@ -30,11 +30,11 @@ use serde::{Deserialize, Serialize};
 /// The path of a page's WebSocket on a service port.
 pub(crate) const DRIVE_PATH: &str = "/drive";
 
-/// What a page says.
+/// Messages of a page.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum PageToRouter {
-    /// Say this back at once.
+    /// Asks for this number back at once.
     Probe(u64),
     /// Whether it is being looked at to drive.
     Watch(bool),
@@ -56,7 +56,8 @@ pub(crate) enum PageToRouter {
 }
 
 impl PageToRouter {
-    /// The same as a console would say it of this car; a probe is none of the car's business.
+    /// Translates it into what a console would send about this car; a probe is none of the car's
+    /// business.
     pub(super) fn about(self, service_port: u16) -> Result<ConsoleToRouter, u64> {
         Ok(match self {
             Self::Probe(number) => return Err(number),
@@ -88,34 +89,35 @@ impl PageToRouter {
     }
 }
 
-/// What a router says to a page.
+/// Messages to a page.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RouterToPage {
-    /// How everything is now.
+    /// The state of everything.
     Car {
         /// The page's own session.
         session: SessionId,
         /// The name of its key; empty without keys.
         key: String,
-        /// What it may do.
+        /// What the page may do.
         role: Role,
         /// `None`: no car has had this port lately.
         car: Option<Box<LinkInfo>>,
     },
     /// The car's link came up.
     Up(Box<LinkInfo>),
-    /// It was lost.
-    Down { why: String },
+    /// The car's link was lost.
+    Down {
+        why: String,
+    },
     /// The port was given up.
     Gone,
     /// The newest tick of the car's clock, in milliseconds.
     Tick(u64),
     /// A round trip between router and car, in microseconds.
     Rtt(u32),
-    /// Who drives has changed, or wants to.
+    /// The driver has changed, or somebody asks for control.
     Control(ControlInfo),
-    /// What the car does.
     Motion(MotionEvent),
     /// Something that the page asked for was refused.
     Refused {
@@ -125,15 +127,16 @@ pub(crate) enum RouterToPage {
         /// A sentence that says what to do.
         message: String,
     },
-    /// The answer to a probe.
     Probe(u64),
     /// The router is about to restart: come back after this time.
-    GoAway { reconnect_after_ms: u64 },
+    GoAway {
+        reconnect_after_ms: u64,
+    },
 }
 
 impl RouterToPage {
-    /// What a page is told of what a console would be told, if anything. Of a console's picture it
-    /// gets the one car.
+    /// Translates a message for a console into one for a page, if it is one. Of a snapshot a page gets
+    /// its one car.
     pub(super) fn of(message: RouterToConsole) -> Option<Self> {
         Some(match message {
             RouterToConsole::Snapshot {

@@ -14,7 +14,7 @@ use crate::run::error::{RunError, status_of};
 /// Most runs that one console has open at a time.
 pub(super) const OPEN: usize = 64;
 
-/// The open runs, the one that was heard of longest ago first.
+/// The open runs of one console, the one with the oldest event first.
 #[derive(Debug, Default)]
 pub(super) struct ClientRuns(VecDeque<ClientRun>);
 
@@ -48,8 +48,7 @@ impl ClientRuns {
         });
     }
 
-    /// The console has read on. It can't grant more than it was sent: the inner would overrun
-    /// our own window.
+    /// Grants more output, but no more than was sent: the inner would overrun our own window.
     pub(super) fn grant(&mut self, request: u64, more: u32) {
         if let Some(sent) = self.0.iter_mut().find(|sent| sent.request == request) {
             let more = more.min(sent.unread);
@@ -58,7 +57,7 @@ impl ClientRuns {
         }
     }
 
-    /// The console wants it ended. It is told of no more.
+    /// Ends a run for its console, which is sent no more of it.
     pub(super) fn cancel(&mut self, request: u64) {
         self.0.retain_mut(|sent| {
             let stays = sent.request != request;
@@ -71,7 +70,7 @@ impl ClientRuns {
         });
     }
 
-    /// What becomes of one of them next.
+    /// Waits for the next event of any run.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(u64, SendEvent)> {
         for at in 0..self.0.len() {
             if let Poll::Ready(event) = self.0[at].run.poll_next(cx)
@@ -114,7 +113,7 @@ impl ClientRun {
     }
 }
 
-/// What a console is sent of this error. `Repeated` tells nothing of the run that was first.
+/// The message for a console about this error. `Repeated` tells nothing of the run that was first.
 pub(super) fn failed(error: RunError) -> SendEvent {
     let (refusal, reason) = match &error {
         RunError::Lost(_)

@@ -33,7 +33,7 @@ use crate::client::client_socket::{ClientSocket, ConsoleSocket};
 use crate::client::task::{Console, ConsoleEnd};
 use crate::net::write_timeout::WriteTimeout;
 
-/// How long a console gets to take our last words.
+/// Time that a console gets to take our last message.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// Most characters of what a console says of itself in a log line.
 const SOFTWARE: usize = 40;
@@ -71,7 +71,7 @@ pub(crate) fn upgrade(
     ))
 }
 
-/// The caller's part in the consoles that there may be.
+/// Takes the caller's part in the consoles that there may be.
 pub(crate) fn permit(
     context: &Context,
     caller: &Caller,
@@ -89,7 +89,7 @@ pub(crate) fn permit(
 /// Most presses of a console whose late refusal it has not been told yet.
 const REFUSALS: usize = 16;
 
-/// The life of a console, from its hello to its end.
+/// Runs a console from its hello to its end.
 pub(crate) async fn serve(
     context: &Arc<Context>,
     (caller, peer, permit): (Caller, SocketAddr, QuotaPermit),
@@ -137,18 +137,18 @@ pub(crate) async fn serve(
     }
 }
 
-/// Someone at a console or a page.
+/// The session of a console or a page.
 pub(crate) struct Session {
     pub caller: Caller,
     pub peer: SocketAddr,
-    /// What it may do here.
+    /// The role that it has here, which may be less than its key's.
     pub role: Role,
     pub permit: QuotaPermit,
 }
 
 impl Session {
-    /// Its life on this connection, with this `software`. What is left is what to say at the end,
-    /// if anything, and the connection for it.
+    /// Runs the session on this connection, with this `software`. Returns the last message, if there is
+    /// one, and the connection for it.
     pub(crate) async fn run<W: ClientSocket>(
         self,
         context: &Arc<Context>,
@@ -186,7 +186,7 @@ impl Session {
     }
 }
 
-/// What a console is told of its end, where it can still be told something.
+/// The last message to a console, where it can still be told something.
 fn last_words(end: &ConsoleEnd) -> Option<RouterToConsole> {
     match end {
         ConsoleEnd::GoAway => {

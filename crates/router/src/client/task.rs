@@ -32,7 +32,7 @@ use crate::net::quota::QuotaPermit;
 mod answers;
 mod requests;
 
-/// Why a console's connection ended, as the log tells it.
+/// The reason for which a console's connection ended, as the log has it.
 #[derive(Debug)]
 pub(crate) enum ConsoleEnd {
     Closed(String),
@@ -66,7 +66,7 @@ impl From<WebSocketError> for ConsoleEnd {
     }
 }
 
-/// What a car has answered, and by which request it was asked.
+/// A car's answer to this request.
 enum Answer {
     List(u64, Option<Vec<CommandInfo>>),
     Run(u64, RunAnswer),
@@ -79,19 +79,19 @@ pub(crate) struct Console<'a, W> {
     person: DriverSession,
     addressee: Addressee,
     presence: SessionGuard,
-    /// Presses of it that were refused after they had been taken.
+    /// Presses that were refused after they had been taken.
     refused: mpsc::Receiver<(PressId, Refused)>,
-    /// Of what all consoles of its key may ask for.
+    /// Its part in what all consoles of its key may ask for.
     permit: QuotaPermit,
-    /// The car that it looks at.
+    /// The port of the car that it looks at.
     watched: Option<u16>,
     feed: broadcast::Receiver<Arc<FeedEvent>>,
     ticks: broadcast::Receiver<Tick>,
-    /// What is still to be sent of the picture; events wait for it.
+    /// The parts of the snapshot that are still to be sent; events wait for them.
     snapshot: Snapshot,
     missed: u64,
     runs: ClientRuns,
-    /// RunQueries to cars.
+    /// Questions to cars.
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Parts of lists, to be sent as there is room.
     parts: VecDeque<RouterToConsole>,
@@ -137,8 +137,8 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         }
     }
 
-    /// The console's life. What is left is the socket, for the farewell; its runs are cancelled
-    /// and its control is given back.
+    /// Runs the console to its end, at which its runs are cancelled and its control is given back. Returns
+    /// the socket, for the farewell.
     pub(crate) async fn run(mut self, revoked: impl Future<Output = ()>) -> (ConsoleEnd, W) {
         let context = self.context;
         let end = tokio::select! {
@@ -186,7 +186,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         }
     }
 
-    /// ClientRuns the next part of what is sent in parts.
+    /// Sends the next part of what is sent in parts.
     fn push_part(&mut self) -> Result<(), WebSocketError> {
         if !self.snapshot.is_over() {
             let part = self.snapshot.part(&self.addressee, self.missed);
@@ -198,7 +198,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         }
     }
 
-    /// ClientRuns what happened, and what has happened since, as long as there is room.
+    /// Sends this event and those after it, as long as there is room.
     fn on_feed(&mut self, told: Result<Arc<FeedEvent>, RecvError>) -> Result<(), WebSocketError> {
         let mut told = told.map_err(|error| match error {
             // The feed lives as long as the router: it is never closed before us.
@@ -225,7 +225,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         }
     }
 
-    /// The console is too far behind: it gets a new picture, which has what it missed.
+    /// Takes a new snapshot for a console that is too far behind.
     fn take_new_snapshot(&mut self, missed: u64) {
         self.missed = missed + self.feed.len() as u64;
         let subscription = self.context.registry.subscribe(self.socket.only());
@@ -277,7 +277,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         }
     }
 
-    /// Something that the console asked for is refused: this press, or something else.
+    /// Sends a refusal, of this press or of something else.
     fn refuse(&mut self, press: Option<PressId>, refused: Refused) -> Result<(), WebSocketError> {
         let Refused { reason, message } = refused;
         self.socket.push(RouterToConsole::Refused {
@@ -292,7 +292,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
             .push(RouterToConsole::SendEvent { request, event })
     }
 
-    /// Whether its role lets it do `what`.
+    /// Refuses `what` to a console whose role may only view.
     fn check_may_run(&self, what: &str) -> Result<(), Refused> {
         if self.person.role.may_run() {
             return Ok(());

@@ -11,10 +11,10 @@ use p2p_shared::protocol::{LinkInfo, RouterToConsole, RunInfo, SessionId};
 /// A message is full at this size, by a rough count: half of what one may have, and what one more
 /// entry adds is far below the other half.
 const FULL: usize = 32 * 1024;
-/// What the fields of an entry take beside its texts, their names included.
+/// Bytes of an entry beside its texts, the names of its fields included.
 const FIELDS: usize = 500;
 
-/// How everything was at one time; the parts that are yet to be sent.
+/// The state at one moment; the parts that are yet to be sent.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     links: std::vec::IntoIter<LinkInfo>,
@@ -22,7 +22,7 @@ pub(crate) struct Snapshot {
     begun: bool,
 }
 
-/// What each part says of the console itself.
+/// The console itself, as each part names it.
 #[derive(Debug, Clone)]
 pub(crate) struct Addressee {
     pub session: SessionId,
@@ -39,12 +39,11 @@ impl Snapshot {
         }
     }
 
-    /// Whether all of it was taken.
     pub(crate) fn is_over(&self) -> bool {
         self.begun && self.links.len() == 0 && self.runs.len() == 0
     }
 
-    /// The next part. There is at least one.
+    /// Takes the next part. There is at least one.
     pub(crate) fn part(&mut self, to: &Addressee, missed: u64) -> RouterToConsole {
         let first = !std::mem::replace(&mut self.begun, true);
         let mut size = 0;

@@ -18,7 +18,7 @@ pub(crate) fn unasked(headers: &HeaderMap, is_tls: bool) -> Option<&'static str>
 /// Another port of this host may belong to somebody else: so `same-site` is not enough.
 fn is_of_another_site(headers: &HeaderMap, is_tls: bool) -> bool {
     let is_own_site = |value: &[u8]| matches!(value, b"" | b"none" | b"same-origin");
-    // Over plain HTTP a browser says no more than ClientNet and Referer.
+    // Over plain HTTP a browser says no more than Origin and Referer.
     !all(headers, "sec-fetch-site").all(is_own_site)
         || ["origin", "referer"].iter().any(|name| {
             all(headers, name).any(|address| !is_own(address, one(headers, "host"), is_tls))

@@ -118,7 +118,7 @@ pub(crate) fn in_the_clear(request: &Request<Incoming>) -> Problem {
     Problem::unauthorized(sentence)
 }
 
-/// ClientRuns a caller to the same address over TLS.
+/// Sends a caller to the same address over TLS.
 fn redirect(request: &Request<Incoming>) -> Problem {
     let host = request.headers().get(header::HOST);
     let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());

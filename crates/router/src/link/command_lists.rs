@@ -13,12 +13,12 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 type Reply = oneshot::Sender<Vec<CommandInfo>>;
 
-/// The lists that are asked for.
+/// The lists of commands that are asked for.
 #[derive(Debug, Default)]
 pub(super) struct CommandLists {
     requests: u64,
     open: Option<Open>,
-    /// Those who asked since.
+    /// Those who asked after it was sent.
     waiting: Vec<Reply>,
 }
 
@@ -31,20 +31,19 @@ struct Open {
 }
 
 impl CommandLists {
-    /// Whether nobody waits.
     pub(super) fn is_idle(&self) -> bool {
         let open = self.open.iter().flat_map(|open| &open.replies);
         open.chain(&self.waiting).all(Reply::is_closed)
     }
 
-    /// Someone wants a list. Returns the number of the request to be sent now, if one is.
+    /// Adds one who waits for a list. Returns the number of the request to be sent now, if one is.
     pub(super) fn ask(&mut self, reply: Reply) -> Option<u64> {
         self.waiting.retain(|reply| !reply.is_closed());
         self.waiting.push(reply);
         self.next()
     }
 
-    /// A part of an answer came. Returns the number of the request to be sent now, if one is.
+    /// Takes a part of an answer. Returns the number of the request to be sent now, if one is.
     pub(super) fn answer(
         &mut self,
         request: u64,

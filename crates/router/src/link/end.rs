@@ -5,23 +5,21 @@ use std::time::Duration;
 use p2p_shared::protocol::{Rejection, RouterToInner};
 use p2p_shared::websocket::WebSocketError;
 
-/// Why a link ended, as the log tells it.
+/// The reason for which a link ended, as the log has it.
 #[derive(Debug, Clone)]
 pub(crate) enum LinkEnd {
-    /// The inner closed it.
     Closed(String),
-    /// The network did.
+    /// The network broke it.
     Lost(String),
-    /// Nothing came for this long.
     Silent(Duration),
-    /// We close it.
+    /// The router closes it.
     Rejected(Rejection, String),
-    /// We restart.
+    /// The router goes down; the inner is to come back after this time.
     GoAway(Duration),
 }
 
 impl LinkEnd {
-    /// What the inner is told of it, where it can still be told something.
+    /// The message that tells the inner, where it can still be told something.
     pub(crate) fn last_words(&self) -> Option<RouterToInner> {
         match self {
             Self::Rejected(rejection, message) => Some(RouterToInner::Rejected {
@@ -54,7 +52,7 @@ impl std::fmt::Display for LinkEnd {
     }
 }
 
-/// The inner said what it may not; in words for the log and for its owner.
+/// A message that the inner may not send, in words for the log and for its owner.
 #[derive(Debug)]
 pub(super) struct ProtocolViolation(pub &'static str);
 

@@ -17,12 +17,11 @@ use crate::link::work::ToLink;
 use crate::run::error::RunError;
 use crate::run::{RunEvent, RunKind, RunOrder};
 
-/// How long an answer may take to come: a list of the commands, of a folder of thousands on a slow
-/// card.
+/// Time that an answer may take: a list of the commands, of a folder of thousands on a slow card.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// One connection of an inner: its own number, so that an old one can't be taken for the one
-/// that replaced it.
+/// The number of one connection of an inner, by which an old link can't be taken for the one that
+/// replaced it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LinkId(u64);
 
@@ -33,7 +32,7 @@ impl LinkId {
     }
 }
 
-/// Everyone's hold on a link.
+/// The handle by which others speak to a link.
 #[derive(Debug, Clone)]
 pub(crate) struct LinkHandle(Arc<Shared>);
 
@@ -43,14 +42,14 @@ struct Shared {
     queue: mpsc::UnboundedSender<ToLink>,
     open_runs: Arc<Semaphore>,
     draining: AtomicBool,
-    /// What is said of motion, ahead of the queue.
+    /// Messages about motion, which go ahead of the queue.
     drive: PriorityQueue,
-    /// Why it has to end, once it has.
+    /// The reason for its end, once it has to end.
     ending: watch::Sender<Option<LinkEnd>>,
 }
 
 impl LinkHandle {
-    /// A link that asks for work at `queue`.
+    /// A handle, and the queue for its task.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<ToLink>) {
         let (queue, work) = mpsc::unbounded_channel();
         let open_runs = Arc::new(Semaphore::new(MAX_OPEN_RUNS));
@@ -89,7 +88,6 @@ impl LinkHandle {
         let run = order.run;
         let work = ToLink::Run {
             order,
-            caller: sender.downgrade(),
             open: OpenRun::new(run, sender, permit),
         };
         if is_stop {
@@ -100,15 +98,15 @@ impl LinkHandle {
         Some(RunHandle::new(run, self.clone(), events))
     }
 
-    /// Which commands there are; `None` if the link is lost or the answer too slow.
+    /// Asks which commands there are; `None`: the link is lost or the answer too slow.
     pub(crate) async fn list(&self) -> Option<Vec<CommandInfo>> {
         let (reply, answer) = oneshot::channel();
         self.send(ToLink::List(reply));
         tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
     }
 
-    /// What became of a run, or that the inner doesn't know; `None` if the link is lost or the
-    /// answer too slow.
+    /// Asks what became of a run, of which the inner may not know; `None`: the link is lost or the answer
+    /// too slow.
     pub(crate) async fn ask_run(&self, run: RunId) -> Option<Option<RunReport>> {
         let (reply, answer) = oneshot::channel();
         self.send(ToLink::AskRun(run, reply));
@@ -129,7 +127,6 @@ impl LinkHandle {
         self.0.draining.load(Ordering::Relaxed)
     }
 
-    /// The inner takes no more runs.
     pub(crate) fn set_draining(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
     }
@@ -148,8 +145,7 @@ impl LinkHandle {
         }
     }
 
-    /// Asks for something. A link that has ended drops what is asked of it, which tells its
-    /// asker.
+    /// Queues something. A link that has ended drops what is asked of it, which tells its asker.
     pub(crate) fn send(&self, work: ToLink) {
         let _ = self.0.queue.send(work);
     }
@@ -162,7 +158,7 @@ pub(crate) struct RunHandle {
     link: LinkHandle,
     events: mpsc::UnboundedReceiver<RunEvent>,
     over: bool,
-    /// Read and not yet granted again, in units of the window.
+    /// Output that was read and not yet granted again, in units of the window.
     read: u32,
 }
 
@@ -181,7 +177,6 @@ impl RunHandle {
         }
     }
 
-    /// The next event.
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<RunEvent> {
         let event = ready!(self.events.poll_recv(cx));
         // The link drops a run of which nothing was handed over without a word.
@@ -190,7 +185,7 @@ impl RunHandle {
         Poll::Ready(event)
     }
 
-    /// The caller grants so much more output by itself, in units of the window.
+    /// Grants so much more output, in units of the window.
     pub(crate) fn grant(&self, more: u32) {
         if !self.over && more > 0 {
             self.link.send(ToLink::Window {
@@ -200,7 +195,7 @@ impl RunHandle {
         }
     }
 
-    /// The caller has taken this output: as much more may come.
+    /// Notes that the caller has taken this output: as much more may come.
     pub(crate) fn taken(&mut self, output: &[u8]) {
         self.read += cost(output);
         // Granting in quarters keeps the pipe full at one message for many.

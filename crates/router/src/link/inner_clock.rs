@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use p2p_shared::timing;
 
-/// An inner's clock as it was heard: a lower bound, since what it said took a while to come. So
+/// An inner's clock as it was last reported: a lower bound, since the report took a while to come. So
 /// a deadline may come too early on a slow link, and never too late.
 #[derive(Debug)]
 pub(super) struct InnerClock {
@@ -13,7 +13,7 @@ pub(super) struct InnerClock {
 }
 
 impl InnerClock {
-    /// The inner has just been heard to say this.
+    /// A clock that was reported just now.
     pub(super) fn heard(clock_ms: u64) -> Self {
         Self {
             said: Duration::from_millis(clock_ms),
@@ -21,14 +21,14 @@ impl InnerClock {
         }
     }
 
-    /// Whether motion that goes by this tick of it would be refused as too old: the inner's clock
-    /// is at least as far as we know.
+    /// Whether the inner would refuse motion with this tick as too old: its clock is at least as far as
+    /// we know.
     pub(super) fn is_old(&self, tick_ms: u64, now: Instant) -> bool {
         let at_least = self.said + now.saturating_duration_since(self.heard);
         at_least > Duration::from_millis(tick_ms).saturating_add(timing::MOTION_AGE)
     }
 
-    /// The inner's clock at the end of this time from now, in milliseconds.
+    /// What the inner's clock will show after this time, in milliseconds.
     pub(super) fn after(&self, time: Duration) -> u64 {
         let at = self.said + timing::now().saturating_duration_since(self.heard) + time;
         u64::try_from(at.as_millis()).unwrap_or(u64::MAX)

@@ -4,34 +4,34 @@
 //! nothing old is ever played back.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use p2p_shared::protocol::{MediaTicket, PressId, RouterToInner, StopCause};
 use p2p_shared::timing;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::link::work::ToLink;
 
-/// Most runs of the stop command that wait for the link: of more, the oldest is answered that it
-/// was not executed, since newer ones follow.
+/// Most runs of the stop command that wait for the link: of more, the oldest is answered that it was
+/// not executed, since newer ones follow.
 const STOP_RUNS: usize = 16;
 
-/// Who has an eye on a car.
+/// The updates that the router wants of a car.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Interest {
-    /// A console is there, whatever it looks at: a dead link is to be noticed soon.
+    /// The fast pace of pings: somebody watches, and a dead link is to be noticed soon.
     pub seen: bool,
-    /// Somebody drives it or is about to: ticks of its clock are needed.
+    /// Ticks of its clock: somebody drives it or is about to.
     pub ticks: bool,
 }
 
-/// The mailbox.
+/// Messages about motion that wait for the link.
 #[derive(Debug, Default)]
 pub(crate) struct PriorityQueue {
     waiting: Mutex<Waiting>,
     come: Notify,
-    /// A press has come to wait.
+    /// Notified when a press has come to wait.
     pressed: Notify,
 }
 
@@ -42,45 +42,45 @@ struct Waiting {
     stop_runs: VecDeque<ToLink>,
     driver_message: Option<DriverMessage>,
     watch: Interest,
-    /// Somebody watches the camera, which is to show this ticket.
+    /// The ticket that the camera is to show, while somebody watches.
     video: Option<MediaTicket>,
-    /// What the inner was told last.
+    /// The interest that the inner was sent last.
     told: Interest,
     video_told: Option<MediaTicket>,
     closed: bool,
 }
 
-/// The newest driver_message of the driver.
+/// The newest message of the driver.
 #[derive(Debug)]
 enum DriverMessage {
-    /// Since then it waits; and its newest renewal, which is said behind it: it makes the press
-    /// itself no younger.
+    /// Press, time since when it waits, message, and latest renewal. The renewal is sent after the
+    /// press and does not extend its age.
     Press(PressId, Instant, RouterToInner, Option<RouterToInner>),
     Renew(RouterToInner),
     Release(RouterToInner),
 }
 
-/// What is to be said now, in this order.
+/// Messages to be sent now, in this order.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     pub stop: Option<RouterToInner>,
     pub stop_runs: VecDeque<ToLink>,
     pub driver_message: Option<RouterToInner>,
-    /// Of the press that `driver_message` is.
+    /// The renewal of the press that `driver_message` is.
     pub renewal: Option<RouterToInner>,
     pub ticks: Option<RouterToInner>,
     pub video: Option<RouterToInner>,
 }
 
 impl PriorityQueue {
-    /// Stop, ahead of everything. Returns the press that waited and now never comes.
+    /// Queues a stop, ahead of everything. Returns the press that waited and now never comes.
     pub(crate) fn stop(
         &self,
         by: &str,
         over: Option<PressId>,
         cause: StopCause,
     ) -> Option<PressId> {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         waiting.stop = Some(RouterToInner::Stop {
             by: by.to_owned(),
             over,
@@ -89,9 +89,9 @@ impl PriorityQueue {
         self.stopped(&mut waiting)
     }
 
-    /// A run of the stop command, ahead of everything but a stop.
+    /// Queues a run of the stop command, ahead of everything but a stop.
     pub(crate) fn stop_by_run(&self, run: ToLink) {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         // Dropped, it tells its caller that nothing was sent.
         if !waiting.closed {
             if waiting.stop_runs.len() >= STOP_RUNS {
@@ -102,9 +102,9 @@ impl PriorityQueue {
         }
     }
 
-    /// What moves by a driver_message that came before now is not to begin. Returns the press that waited.
+    /// Discards the queued press or renewal. Returns the press.
     pub(crate) fn drop_driver_messages(&self) -> Option<PressId> {
-        self.stopped(&mut self.lock())
+        self.stopped(&mut self.waiting.lock())
     }
 
     fn stopped(&self, waiting: &mut Waiting) -> Option<PressId> {
@@ -115,7 +115,7 @@ impl PriorityQueue {
         }
     }
 
-    /// A press that came just now. Returns the one that it replaces, if that still waited.
+    /// Queues a press. Returns the one that it replaces, if that still waited.
     pub(crate) fn press(
         &self,
         press: PressId,
@@ -123,7 +123,7 @@ impl PriorityQueue {
         message: RouterToInner,
     ) -> Option<PressId> {
         let driver_message = DriverMessage::Press(press, now, message, None);
-        let old = self.lock().driver_message.replace(driver_message);
+        let old = self.waiting.lock().driver_message.replace(driver_message);
         self.come.notify_one();
         self.pressed.notify_one();
         match old {
@@ -132,10 +132,10 @@ impl PriorityQueue {
         }
     }
 
-    /// A renewal of the newest press.
+    /// Queues a renewal of the newest press.
     pub(crate) fn renew(&self, press: PressId, tick_ms: u64) {
         let renewal = RouterToInner::Renew { press, tick_ms };
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         match &mut waiting.driver_message {
             Some(DriverMessage::Press(.., newest)) => *newest = Some(renewal),
             driver_message => *driver_message = Some(DriverMessage::Renew(renewal)),
@@ -143,38 +143,37 @@ impl PriorityQueue {
         self.come.notify_one();
     }
 
-    /// The driver has let go of the newest press. Returns whether that press still waited: then
-    /// it is dropped, and what it was to replace has to be stopped.
+    /// Queues the release of the newest press. Returns whether that press still waited: then it is
+    /// dropped, and what it was to replace has to be stopped.
     pub(crate) fn release(&self, press: PressId) -> bool {
         let release = DriverMessage::Release(RouterToInner::Release { press });
-        let old = self.lock().driver_message.replace(release);
+        let old = self.waiting.lock().driver_message.replace(release);
         self.come.notify_one();
         matches!(old, Some(DriverMessage::Press(..)))
     }
 
-    /// Who has an eye on the car.
     pub(crate) fn set_interest(&self, watch: Interest) {
-        self.lock().watch = watch;
+        self.waiting.lock().watch = watch;
         self.come.notify_one();
     }
 
-    /// Somebody watches the camera, or nobody does. Only for an inner that has one.
+    /// Sets the ticket for the camera while somebody watches. Only for an inner that has one.
     pub(crate) fn set_video(&self, ticket: Option<MediaTicket>) {
-        self.lock().video = ticket;
+        self.waiting.lock().video = ticket;
         self.come.notify_one();
     }
 
-    /// Whether somebody drives or watches: then a dead link is to be noticed soon.
+    /// Whether somebody drives or watches.
     pub(crate) fn is_watched(&self) -> bool {
-        let Interest { seen, ticks } = self.lock().eyes();
+        let Interest { seen, ticks } = self.waiting.lock().eyes();
         seen || ticks
     }
 
-    /// Waits for something to be said, or to have changed; without `room` only for a stop.
+    /// Waits for messages; without `room` only for a stop.
     pub(crate) async fn next(&self, room: bool) -> Outgoing {
         loop {
             {
-                let mut waiting = self.lock();
+                let mut waiting = self.waiting.lock();
                 let has_stop = waiting.stop.is_some() || !waiting.stop_runs.is_empty();
                 let changed = waiting.eyes() != waiting.told || waiting.video != waiting.video_told;
                 if has_stop || (room && (waiting.driver_message.is_some() || changed)) {
@@ -185,13 +184,13 @@ impl PriorityQueue {
         }
     }
 
-    /// Waits until a press has waited too long, and takes it out: it is old motion then. What it
-    /// was to replace is let go in its place.
+    /// Waits until a press has waited too long, and takes it out: it is old motion then. A release takes
+    /// its place, for what it was to replace.
     pub(crate) async fn expired(&self) -> PressId {
         loop {
             let now = timing::now();
             let next = {
-                let mut waiting = self.lock();
+                let mut waiting = self.waiting.lock();
                 let next = waiting.expires();
                 if let Some((press, _)) = next.filter(|(_, at)| *at <= now) {
                     waiting.driver_message =
@@ -208,27 +207,23 @@ impl PriorityQueue {
         }
     }
 
-    /// The stop that waits, for a link that ends.
+    /// Takes the stop that waits, for a link that ends.
     pub(crate) fn take_stop(&self) -> Option<RouterToInner> {
-        self.lock().stop.take()
+        self.waiting.lock().stop.take()
     }
 
-    /// The link has ended: drops what waits, which tells those who wait for it.
+    /// Drops what waits after the end of the link, which tells those who wait for it.
     pub(crate) fn close(&self) {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         waiting.closed = true;
         let dropped = std::mem::take(&mut waiting.stop_runs);
         drop(waiting);
         drop(dropped);
     }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Waiting {
-    /// Who has an eye on the car, those that see through its camera included.
+    /// The interest in the car, that of viewers of its camera included.
     fn eyes(&self) -> Interest {
         Interest {
             seen: self.watch.seen || self.video.is_some(),
@@ -236,7 +231,7 @@ impl Waiting {
         }
     }
 
-    /// The press that waits, and when that is too long.
+    /// The press that waits, and the moment at which it is too old.
     fn expires(&self) -> Option<(PressId, Instant)> {
         match &self.driver_message {
             Some(DriverMessage::Press(press, since, ..)) => {

@@ -12,17 +12,16 @@ const OPEN: usize = 64;
 
 type Reply = oneshot::Sender<Option<RunReport>>;
 
-/// The questions that are open.
+/// The questions about runs that are open.
 #[derive(Debug, Default)]
 pub(super) struct RunQueries(HashMap<RunId, Vec<Reply>>);
 
 impl RunQueries {
-    /// Whether nobody waits.
     pub(super) fn is_idle(&self) -> bool {
         self.0.values().flatten().all(Reply::is_closed)
     }
 
-    /// Someone wants to know. Returns whether the inner is to be asked now.
+    /// Adds one who asks. Returns whether the inner is to be asked now.
     pub(super) fn ask(&mut self, run: RunId, reply: Reply) -> bool {
         self.0.retain(|_, replies| {
             replies.retain(|reply| !reply.is_closed());
@@ -40,7 +39,7 @@ impl RunQueries {
         true
     }
 
-    /// The inner has answered.
+    /// Passes the inner's answer on.
     pub(super) fn answer(&mut self, run: RunId, story: Option<&RunReport>) {
         for reply in self.0.remove(&run).unwrap_or_default() {
             // One who has gone away needs none.

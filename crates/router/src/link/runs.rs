@@ -6,31 +6,41 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{RUN_WINDOW, Refusal, cost};
+use p2p_shared::protocol::{RUN_WINDOW, cost};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::link::end::ProtocolViolation;
 use crate::run::error::RunError;
 use crate::run::{Finish, RunEvent};
 
-/// A link's hold on a run that it is to hand over, or has. Dropped after it was handed over and
-/// before its end, it tells the caller that the run is lost.
+/// A link's hold on a run. Dropped after the run was handed over and before its end, it tells the
+/// caller that the run is lost.
 #[derive(Debug)]
 pub(crate) struct OpenRun {
     run: RunId,
+    /// A run of the stop command is wanted, whether or not its caller waits for it.
+    is_stop: bool,
+    /// Closed once the caller has gone away.
     events: UnboundedSender<RunEvent>,
-    handed: bool,
-    over: bool,
+    stage: Stage,
+    /// Output that may still come, in units of the window.
     window: u32,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The inner sent more output than it was allowed to.
-#[derive(Debug)]
-pub(crate) struct WindowExceeded;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The inner doesn't know of it, or has only got input of it.
+    Kept,
+    /// From here on nobody can say that it was not executed.
+    Handed,
+    Started,
+    Over,
+}
 
 impl OpenRun {
+    /// A run whose caller gets these events. Without a permit it is one of the stop command.
     pub(crate) fn new(
         run: RunId,
         events: UnboundedSender<RunEvent>,
@@ -38,39 +48,17 @@ impl OpenRun {
     ) -> Self {
         Self {
             run,
+            is_stop: permit.is_none(),
             events,
-            handed: false,
-            over: false,
+            stage: Stage::Kept,
             window: RUN_WINDOW,
             _permit: permit,
         }
     }
 
-    /// From now on nobody can say that it was not executed.
-    pub(crate) fn hand_over(&mut self) {
-        self.handed = true;
-    }
-
-    pub(crate) fn started(&self) {
-        self.send(RunEvent::Started);
-    }
-
-    pub(crate) fn output(&mut self, bytes: Bytes) -> Result<(), WindowExceeded> {
-        self.window = self
-            .window
-            .checked_sub(cost(&bytes))
-            .ok_or(WindowExceeded)?;
-        self.send(RunEvent::Output(bytes));
-        Ok(())
-    }
-
-    pub(crate) fn grant(&mut self, more: u32) {
-        self.window = self.window.saturating_add(more).min(RUN_WINDOW);
-    }
-
-    /// Its last event.
+    /// Ends it with its last event.
     pub(crate) fn end(mut self, event: RunEvent) {
-        self.over = true;
+        self.stage = Stage::Over;
         self.send(event);
     }
 
@@ -83,7 +71,7 @@ impl OpenRun {
 
 impl Drop for OpenRun {
     fn drop(&mut self) {
-        if self.handed && !self.over {
+        if matches!(self.stage, Stage::Handed | Stage::Started) {
             self.send(RunEvent::Failed(RunError::Lost(self.run)));
         }
     }
@@ -91,127 +79,91 @@ impl Drop for OpenRun {
 
 /// The runs that are open on a link.
 #[derive(Debug, Default)]
-pub(super) struct Runs(HashMap<RunId, Held>);
-
-#[derive(Debug)]
-struct Held {
-    open: OpenRun,
-    stage: Stage,
-    caller: WeakUnboundedSender<RunEvent>,
-    /// A run of the stop command: it is wanted, whether or not its caller waits for it.
-    is_stop: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// The inner doesn't know of it, or has only got input of it.
-    Kept,
-    Handed,
-    Started,
-}
+pub(super) struct Runs(HashMap<RunId, OpenRun>);
 
 impl Runs {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn insert(
-        &mut self,
-        run: RunId,
-        open: OpenRun,
-        caller: WeakUnboundedSender<RunEvent>,
-        is_stop: bool,
-    ) {
-        let stage = Stage::Kept;
-        let held = Held {
-            open,
-            stage,
-            caller,
-            is_stop,
-        };
-        self.0.insert(run, held);
+    pub(super) fn insert(&mut self, open: OpenRun) {
+        self.0.insert(open.run, open);
     }
 
-    /// The run is about to be handed to the inner, if it is still wanted: from now on nobody can
-    /// say that it was not executed.
+    /// Marks a run as handed to the inner, if it is still wanted. Returns whether it is.
     pub(super) fn hand_over(&mut self, run: RunId) -> bool {
-        let Some(held) = self.0.get_mut(&run) else {
+        let Some(open) = self.0.get_mut(&run) else {
             return false;
         };
-        let is_waited_for = || (held.caller.upgrade()).is_some_and(|caller| !caller.is_closed());
-        let is_wanted = held.is_stop || is_waited_for();
+        let is_wanted = open.is_stop || !open.events.is_closed();
         if is_wanted {
-            held.open.hand_over();
-            held.stage = Stage::Handed;
+            open.stage = Stage::Handed;
         } else {
             self.0.remove(&run);
         }
         is_wanted
     }
 
-    /// The run, which was not handed over, won't be: this is told to its caller.
-    pub(super) fn withdraw(&mut self, run: RunId, event: RunEvent) {
-        if let Some(held) = self.0.remove(&run) {
-            held.open.end(event);
+    /// Ends a run that was not handed over, and won't be.
+    pub(super) fn withdraw(&mut self, run: RunId, error: RunError) {
+        if let Some(open) = self.0.remove(&run) {
+            open.end(RunEvent::Failed(error));
         }
     }
 
-    /// A stop came before this motion was handed over: it is not to begin.
-    pub(super) fn overtaken(&mut self, run: RunId) {
-        if let Some(held) = self.0.remove(&run) {
-            held.open.end(RunEvent::Failed(RunError::Refused {
-                refusal: Refusal::Late,
-                message: "a stop came first: nothing was run".to_owned(),
-            }));
-        }
-    }
-
-    /// The caller has gone away; whether the run, which was open, is to be ended for that. A stop
-    /// is not.
+    /// Forgets a run whose caller has gone away. Returns whether it is to be ended for that: not if
+    /// it is a stop, or over.
     pub(super) fn cancel(&mut self, run: RunId) -> bool {
-        self.0.remove(&run).is_some_and(|held| !held.is_stop)
+        self.0.remove(&run).is_some_and(|open| !open.is_stop)
     }
 
-    /// The caller has read on; whether the run is open.
+    /// The caller has read on. Returns whether the run is open.
     pub(super) fn grant(&mut self, run: RunId, more: u32) -> bool {
-        let held = self.0.get_mut(&run);
-        held.map(|held| held.open.grant(more)).is_some()
+        let Some(open) = self.0.get_mut(&run) else {
+            return false;
+        };
+        open.window = open.window.saturating_add(more).min(RUN_WINDOW);
+        true
     }
 
     pub(super) fn started(&mut self, run: RunId) -> Result<(), ProtocolViolation> {
-        let Some(held) = self.0.get_mut(&run) else {
+        let Some(open) = self.0.get_mut(&run) else {
             return Ok(());
         };
-        if held.stage != Stage::Handed {
+        if open.stage != Stage::Handed {
             return Err(ProtocolViolation(
                 "the inner started a run that it was not asked for, or twice",
             ));
         }
-        held.stage = Stage::Started;
-        held.open.started();
+        open.stage = Stage::Started;
+        open.send(RunEvent::Started);
         Ok(())
     }
 
     pub(super) fn output(&mut self, run: RunId, bytes: Bytes) -> Result<(), ProtocolViolation> {
-        let Some(held) = self.0.get_mut(&run) else {
+        let Some(open) = self.0.get_mut(&run) else {
             return Ok(());
         };
-        if held.stage != Stage::Started {
+        if open.stage != Stage::Started {
             return Err(ProtocolViolation(
                 "the inner sent output of a run that has not started",
             ));
         }
-        let sent = held.open.output(bytes);
-        sent.map_err(|_| ProtocolViolation("the inner sent more output than its window"))
+        let left = open.window.checked_sub(cost(&bytes));
+        open.window = left.ok_or(ProtocolViolation(
+            "the inner sent more output than its window",
+        ))?;
+        open.send(RunEvent::Output(bytes));
+        Ok(())
     }
 
-    pub(super) fn refused(&mut self, run: RunId, event: RunEvent) -> Result<(), ProtocolViolation> {
+    pub(super) fn refused(&mut self, run: RunId, error: RunError) -> Result<(), ProtocolViolation> {
         let why = "the inner refused a run that it had started, or was not asked for";
-        self.end(run, Stage::Handed, event, ProtocolViolation(why))
+        self.end(run, Stage::Handed, RunEvent::Failed(error), why)
     }
 
     pub(super) fn finished(&mut self, run: RunId, finish: Finish) -> Result<(), ProtocolViolation> {
-        let why = ProtocolViolation("the inner finished a run that has not started");
+        let why = "the inner finished a run that has not started";
         self.end(run, Stage::Started, RunEvent::Finished(finish), why)
     }
 
@@ -220,20 +172,18 @@ impl Runs {
         run: RunId,
         from: Stage,
         event: RunEvent,
-        why: ProtocolViolation,
+        why: &'static str,
     ) -> Result<(), ProtocolViolation> {
         match self.0.remove(&run) {
-            None => Ok(()),
-            Some(held) if held.stage == from => {
-                held.open.end(event);
-                Ok(())
-            }
+            Some(open) if open.stage == from => open.end(event),
             // Dropped: its caller is told that nobody knows, unless nothing was handed over.
-            Some(_) => Err(why),
+            Some(_) => return Err(ProtocolViolation(why)),
+            None => {}
         }
+        Ok(())
     }
 
-    /// Forgets them all: those that were handed over are lost.
+    /// Forgets all runs: those that were handed over are lost.
     pub(super) fn abort_all(&mut self) {
         self.0.clear();
     }

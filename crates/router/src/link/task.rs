@@ -28,20 +28,17 @@ use crate::link::work::ToLink;
 use crate::run::error::RunError;
 use crate::run::{Finish, RunEvent, RunKind, RunOrder};
 
-/// The WebSocket of a link.
 pub(crate) type LinkSocket = MessageSocket<Transport, RouterToInner, InnerToRouter>;
 
-/// A link's hold on its mailbox: dropped, it tells those who wait.
+/// The reading end of the priority queue. Dropped, it tells those who wait.
 #[derive(Debug)]
 pub(crate) struct PriorityReader(pub LinkHandle);
 
 impl PriorityReader {
-    /// See [`PriorityQueue::next`].
     pub(crate) async fn next(&self, room: bool) -> Outgoing {
         self.0.drive().next(room).await
     }
 
-    /// See [`PriorityQueue::expired`].
     pub(crate) async fn expired(&self) -> PressId {
         self.0.drive().expired().await
     }
@@ -53,7 +50,7 @@ impl Drop for PriorityReader {
     }
 }
 
-/// The task of a link. Its fields are everything that a link knows.
+/// The task of a link, which alone uses its socket.
 pub(crate) struct LinkTask<O> {
     socket: LinkSocket,
     work: mpsc::UnboundedReceiver<ToLink>,
@@ -107,8 +104,8 @@ impl<O: LinkObserver> LinkTask<O> {
         }
     }
 
-    /// The link's life, from welcome to end. Open runs end as lost. What is left is the socket,
-    /// for the farewell.
+    /// Runs the link from the welcome to its end, at which open runs are lost. Returns the socket, for
+    /// the farewell.
     pub(crate) async fn run(mut self, welcome: RouterToInner) -> (LinkEnd, LinkSocket) {
         self.socket.get_ref().set_dead_after(timing::PACE_IDLE.dead);
         let handle = self.handle.clone();
@@ -201,17 +198,13 @@ impl<O: LinkObserver> LinkTask<O> {
 
     fn work_on(&mut self, work: ToLink) -> Result<(), WebSocketError> {
         match work {
-            ToLink::Run {
-                order,
-                open,
-                caller,
-            } => {
+            ToLink::Run { order, open } => {
                 if self.handle.is_draining() && order.kind != RunKind::Stop {
-                    open.end(self.restarting());
+                    open.end(RunEvent::Failed(self.restarting()));
                     return Ok(());
                 }
                 let is_stop = order.kind == RunKind::Stop;
-                self.runs.insert(order.run, open, caller, is_stop);
+                self.runs.insert(open);
                 // A stop waits for nothing, an input of its own included.
                 if order.stdin.is_empty() || is_stop {
                     return self.send_run(&order, None);
@@ -248,7 +241,6 @@ impl<O: LinkObserver> LinkTask<O> {
         Ok(())
     }
 
-    /// What is said of motion, ahead of the queue.
     fn send_outgoing(&mut self, outgoing: Outgoing) -> Result<(), WebSocketError> {
         if let Some(stop) = outgoing.stop {
             self.socket.push(&stop)?;
@@ -280,7 +272,7 @@ impl<O: LinkObserver> LinkTask<O> {
         }
     }
 
-    /// ClientRuns a piece of the front run's input, if there is one, and behind the last one the run
+    /// Sends a piece of the front run's input, if there is one, and behind the last piece the run
     /// itself.
     fn send_input(&mut self) -> Result<(), WebSocketError> {
         let Some(mut input) = self.inputs.pop_front() else {
@@ -306,7 +298,10 @@ impl<O: LinkObserver> LinkTask<O> {
     ) -> Result<(), WebSocketError> {
         let run = order.run;
         if self.observer.is_overtaken(order.kind) {
-            self.runs.overtaken(run);
+            let message = "a stop came first: nothing was run".to_owned();
+            let refusal = Refusal::Late;
+            self.runs
+                .withdraw(run, RunError::Refused { refusal, message });
         }
         if !self.runs.hand_over(run) {
             // Its caller went away while it waited here. The inner may have got input of it.
@@ -368,7 +363,7 @@ impl<O: LinkObserver> LinkTask<O> {
                 message,
             } => {
                 let error = RunError::Refused { refusal, message };
-                self.runs.refused(run, RunEvent::Failed(error))?;
+                self.runs.refused(run, error)?;
             }
             InnerToRouter::Finished {
                 run,
@@ -409,8 +404,8 @@ impl<O: LinkObserver> LinkTask<O> {
         Ok(())
     }
 
-    /// The inner begins nothing more, and leaves when it has heard from us that we know: what was
-    /// not handed over by now must not be.
+    /// Answers that the inner begins nothing more: it leaves once it knows that we know, and what was not
+    /// handed over by now must not be.
     fn on_draining(&mut self) -> Result<(), WebSocketError> {
         self.handle.set_draining();
         for input in std::mem::take(&mut self.inputs) {
@@ -421,10 +416,10 @@ impl<O: LinkObserver> LinkTask<O> {
         Ok(())
     }
 
-    fn restarting(&self) -> RunEvent {
-        RunEvent::Failed(RunError::Refused {
+    fn restarting(&self) -> RunError {
+        RunError::Refused {
             refusal: Refusal::Draining,
             message: format!("{} is restarting: try again in a moment", self.name),
-        })
+        }
     }
 }

@@ -2,26 +2,18 @@
 
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{CommandInfo, RunReport};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::link::runs::OpenRun;
-use crate::run::{RunEvent, RunOrder};
+use crate::run::RunOrder;
 
-/// What a link is asked to do. The queue has no bound of its own: each open run has at most one
-/// order, one cancel and four grants in it, and open runs are bounded; lists and
-/// questions are by those who wait for them.
+/// Work for a link. The queue has no bound of its own: each open run has at most one order, one cancel
+/// and four grants in it, and open runs are bounded; lists and questions are by those who wait for
+/// them.
 #[derive(Debug)]
 pub(crate) enum ToLink {
-    Run {
-        order: RunOrder,
-        open: OpenRun,
-        /// Closed once the caller has gone away.
-        caller: mpsc::WeakUnboundedSender<RunEvent>,
-    },
-    Window {
-        run: RunId,
-        more: u32,
-    },
+    Run { order: RunOrder, open: OpenRun },
+    Window { run: RunId, more: u32 },
     Cancel(RunId),
     List(oneshot::Sender<Vec<CommandInfo>>),
     AskRun(RunId, oneshot::Sender<Option<RunReport>>),

@@ -27,8 +27,8 @@ use crate::run::error::RunError;
 use crate::run::record::{NewRun, RunRecord};
 use crate::run::{Finish, RunEvent};
 
-/// Output is kept until so much of it has come, so that a command which fails soon enough gets
-/// the status that says so.
+/// Bytes of output that are kept back, so that a command which fails soon enough gets the status that
+/// says so.
 const KEPT: usize = 64 * 1024;
 
 /// Answers `GET` and `POST /cgi`.
@@ -127,7 +127,7 @@ fn finish(record: &mut RunRecord, problem: &Problem) {
     record.finish(problem.status.as_u16(), &problem.sentence);
 }
 
-/// The whole body of a POST; nothing of a GET.
+/// Reads the whole body of a POST; nothing of a GET.
 async fn read_body(
     request: Request<Incoming>,
     max_body: usize,

@@ -22,7 +22,7 @@ use crate::link::task::{LinkSocket, LinkTask};
 use crate::net::hello;
 use crate::routes::service_port;
 
-/// How long an inner gets to take our last words.
+/// Time that an inner gets to take our last message.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Most characters of what an inner says of itself in a log line.
 const SOFTWARE: usize = 40;
@@ -32,12 +32,12 @@ pub(crate) struct LinkConnection {
     pub caller: Caller,
     pub peer: SocketAddr,
     pub stream: Transport,
-    /// What came behind the upgrade.
+    /// Bytes that came behind the upgrade.
     pub read: Vec<u8>,
 }
 
 impl LinkConnection {
-    /// The life of a link, from its hello to the end of its port.
+    /// Runs a link from its hello to the end of its port.
     pub(crate) async fn run(self, context: &Arc<Context>) {
         let Self {
             caller,

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::http::response::Timing;
 use crate::net::unauthenticated::PendingConnection;
 
-/// A request and what it is about.
+/// A request on a service port, and its car.
 pub(crate) struct RequestContext<'a> {
     pub context: &'a Arc<Context>,
     pub car: &'a Arc<Car>,
@@ -19,9 +19,9 @@ pub(crate) struct RequestContext<'a> {
     pub peer: SocketAddr,
     pub run: RunId,
     pub begun: Instant,
-    /// Nobody on the way can listen, or may.
+    /// Whether nobody on the way can listen, or may.
     pub is_private: bool,
-    /// Over TLS, as far as to us.
+    /// Whether it came over TLS.
     pub is_tls: bool,
 }
 

@@ -12,7 +12,7 @@ use crate::http::response::{AnswerBody, whole};
 use crate::http::response::{Executed, Problem, answer};
 use crate::routes::request::RequestContext;
 
-/// Before the id.
+/// The path, before the id.
 pub(crate) const PATH: &str = "/run/";
 
 impl RequestContext<'_> {
@@ -51,7 +51,7 @@ impl RequestContext<'_> {
     }
 }
 
-/// The words are those of `P2P-Executed` and `P2P-Exit`.
+/// The report as JSON, in the words of `P2P-Executed` and `P2P-Exit`.
 fn as_json(run: RunId, story: &RunReport) -> Value {
     let (state, executed) = match &story.outcome {
         Outcome::Waiting => ("waiting", "unknown"),

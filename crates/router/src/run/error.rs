@@ -12,7 +12,7 @@ use p2p_shared::text::Escaped;
 use crate::http::response::{Executed, Problem};
 use crate::net::limits;
 
-/// Why a run comes to nothing or is cut off. Its text is the sentence for the caller.
+/// The reason for which a run comes to nothing or is cut off. Its text is the sentence for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RunError {
     /// A console's request that is wrong or not allowed, with the status that it would have by HTTP.
@@ -86,7 +86,6 @@ impl RunError {
         }
     }
 
-    /// The HTTP status that it is answered with, or would be.
     pub(crate) fn status(&self) -> u16 {
         self.row().0
     }

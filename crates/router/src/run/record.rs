@@ -17,12 +17,12 @@ use crate::ops::metrics::Metrics;
 use crate::run::Finish;
 use crate::run::error::RunError;
 
-/// How much of a run's output, and of its standard error, the feed tells.
+/// Most bytes of a run's output, and of its standard error, in the feed.
 const TOLD: usize = 1024;
-/// How much of a run's arguments the feed tells: one more never is much longer.
+/// Most bytes of a run's arguments in the feed: one more never is much longer.
 const ARGUMENTS_TOLD: usize = 2048;
 
-/// What a run is, and who wants it.
+/// A run, and the one who wants it.
 #[derive(Debug)]
 pub(crate) struct NewRun<'a> {
     pub run: RunId,
@@ -35,7 +35,7 @@ pub(crate) struct NewRun<'a> {
     pub begun: Instant,
 }
 
-/// The story so far. Dropped untold, it says that the caller went away.
+/// The record of one run. Dropped unfinished, it says that the caller went away.
 #[derive(Debug)]
 pub(crate) struct RunRecord {
     info: Arc<RunInfo>,
@@ -51,7 +51,7 @@ pub(crate) struct RunRecord {
     output: Vec<u8>,
     stderr: Bytes,
     told: bool,
-    /// Of the runs that its asker may have open.
+    /// Its part in the runs that its caller may have open.
     permit: Option<QuotaPermit>,
 }
 
@@ -98,7 +98,7 @@ impl RunRecord {
         }
     }
 
-    /// It counts as one of these until it is over.
+    /// Holds this permit until the run is over.
     pub(crate) fn counts(&mut self, permit: QuotaPermit) {
         self.permit = Some(permit);
     }
@@ -128,7 +128,7 @@ impl RunRecord {
         self.ended(finish.end, finish.exec);
     }
 
-    /// It ended like this, after this time from the start of its process.
+    /// Records the end of its process, this time after its start.
     pub(crate) fn ended(&mut self, end: End, exec: Duration) {
         self.started();
         self.end = Some(end);
@@ -136,7 +136,7 @@ impl RunRecord {
         self.metrics.ran(self.timing().link, exec);
     }
 
-    /// Where the time went: all but that of the process, whose own is known when it has ended.
+    /// The time that it took: on the link, and in its process once that has ended.
     pub(crate) fn timing(&self) -> Timing {
         let link = match (self.exec, self.started) {
             (Some(exec), _) => self.begun.elapsed().saturating_sub(exec),
@@ -149,7 +149,7 @@ impl RunRecord {
         }
     }
 
-    /// The request was answered with this status; `why` where that is an error.
+    /// Finishes the record: the request was answered with this status, and `why` where that is an error.
     pub(crate) fn finish(&mut self, status: u16, why: &str) {
         if std::mem::replace(&mut self.told, true) {
             return;
@@ -175,7 +175,7 @@ impl RunRecord {
         self.feed.run_over(info, &self.counts);
     }
 
-    /// It came to nothing, or was cut off.
+    /// Finishes the record of a run that came to nothing, or was cut off.
     pub(crate) fn fail(&mut self, error: &RunError) {
         self.finish(error.status(), &error.to_string());
     }

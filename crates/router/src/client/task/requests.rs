@@ -117,7 +117,7 @@ impl<W: ClientSocket> Console<'_, W> {
         }
     }
 
-    /// Whether the consoles of this key ask for more than they may. A stop never is, nor what
+    /// Whether the consoles of this key ask for more than they may. A stop is never too much, nor what
     /// ends something.
     fn is_too_much(&self, message: &ConsoleToRouter) -> bool {
         let is_stop = match message {
@@ -144,8 +144,9 @@ impl<W: ClientSocket> Console<'_, W> {
         !is_stop && !self.permit.may_ask(limits::REQUESTS_A_SECOND)
     }
 
-    /// A renewal that is not heard ends its press by itself, and nobody has to be told; nor is
-    /// who asks on without reading: it would be closed for it, and its stop not heard.
+    /// Refuses a message that is too much. A renewal that is dropped ends its press by itself, and needs
+    /// no answer; a console that asks on without reading gets none, or it would be closed, and its stop
+    /// not heard.
     fn refuse_too_much(&mut self, message: &ConsoleToRouter) -> Result<(), WebSocketError> {
         let message_for_people = format!(
             "the consoles of this key ask for more than {} things a second: it was not done",
@@ -249,8 +250,8 @@ impl<W: ClientSocket> Console<'_, W> {
         }
     }
 
-    /// What a console's run has to pass before it is dispatched. Returns its part in the runs that
-    /// its key may have open; a stop needs none.
+    /// Checks a console's run before it is dispatched. Returns its part in the runs that its key may have
+    /// open; a stop needs none.
     fn check_send(
         &self,
         request: u64,
