@@ -186,7 +186,7 @@ impl Car {
     ) -> Result<(), Refused> {
         let mut state = self.state.lock();
         if self.services.closing.load(Ordering::Relaxed) {
-            return Err(messages::closing());
+            return Err(Refused::router_restarts());
         }
         let now = timing::now();
         let may_seize = who.role.may_administer();
@@ -228,7 +228,7 @@ impl Car {
         if self.halt(&mut state, by, StopCause::Asked) {
             Ok(())
         } else {
-            Err(messages::offline(&state.name))
+            Err(Refused::offline(&state.name))
         }
     }
 

@@ -103,7 +103,7 @@ pub(crate) enum Declined {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Released {
-    InheritedListeners,
+    Given,
     Idle,
     /// A press was neither renewed nor released.
     Silence,
@@ -185,7 +185,7 @@ impl Control {
             }
             ControlRequest::Release => {
                 self.held_by(who.session)?;
-                Ok(self.give_back(Released::InheritedListeners, epochs, now))
+                Ok(self.give_back(Released::Given, epochs, now))
             }
         }
     }

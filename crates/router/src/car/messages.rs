@@ -7,76 +7,76 @@ use p2p_shared::protocol::{RefusedReason, StopCause};
 use crate::car::Refused;
 use crate::car::control::{ControlError, Event, Released};
 
+impl Refused {
+    pub(crate) fn new(reason: RefusedReason, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { reason, message }
+    }
+
+    pub(super) fn offline(name: &LinkName) -> Self {
+        let message = format!("{name} is not connected to the router: it stops by itself");
+        Self::new(RefusedReason::Offline, message)
+    }
+
+    pub(super) fn router_restarts() -> Self {
+        let message = "the router is restarting: try again in a moment";
+        Self::new(RefusedReason::Offline, message)
+    }
+
+    pub(super) fn car_restarts(name: &LinkName) -> Self {
+        let message = format!("{name} is restarting: try again in a moment");
+        Self::new(RefusedReason::Offline, message)
+    }
+
+    pub(super) fn no_motion(command: &CommandName) -> Self {
+        let message = format!("'{command}' is no motion command of this car (p2p-inner --motion)");
+        Self::new(RefusedReason::NotDriving, message)
+    }
+
+    pub(super) fn too_slow(name: &LinkName) -> Self {
+        let message = format!(
+            "the way to {name} is too slow to drive: the press was more than a second old and \
+             was dropped; press again when the round trip is below a second"
+        );
+        Self::new(RefusedReason::TooSlow, message)
+    }
+}
+
 impl From<ControlError> for Refused {
     fn from(error: ControlError) -> Self {
         let (reason, message) = match error {
-            ControlError::HeldByOther(driver) => (
-                RefusedReason::Locked,
-                format!("'{}' drives this car: ask for control", driver.name),
-            ),
-            ControlError::AlreadyRequested(driver) => (
-                RefusedReason::Locked,
-                format!(
-                    "'{}' has asked for control already: try again in a moment",
-                    driver.name
-                ),
-            ),
-            ControlError::NotHolder => not_driving("you don't have control: take it first"),
-            ControlError::NoRequest => not_driving("nobody asks for control any more"),
+            ControlError::HeldByOther(driver) => {
+                let message = format!("'{}' drives this car: ask for control", driver.name);
+                return Self::new(RefusedReason::Locked, message);
+            }
+            ControlError::AlreadyRequested(driver) => {
+                let name = driver.name;
+                let message =
+                    format!("'{name}' has asked for control already: try again in a moment");
+                return Self::new(RefusedReason::Locked, message);
+            }
             ControlError::NotAdmin => (
                 RefusedReason::Denied,
-                "only an admin's key may seize control: ask for it".to_owned(),
+                "only an admin's key may seize control: ask for it",
             ),
-            ControlError::OldEpoch => {
-                not_driving("control has passed on since this press: press again")
-            }
-            ControlError::OldPress => {
-                not_driving("a later press came before this one: press again")
-            }
+            ControlError::NotHolder => (
+                RefusedReason::NotDriving,
+                "you don't have control: take it first",
+            ),
+            ControlError::NoRequest => (
+                RefusedReason::NotDriving,
+                "nobody asks for control any more",
+            ),
+            ControlError::OldEpoch => (
+                RefusedReason::NotDriving,
+                "control has passed on since this press: press again",
+            ),
+            ControlError::OldPress => (
+                RefusedReason::NotDriving,
+                "a later press came before this one: press again",
+            ),
         };
-        Self { reason, message }
-    }
-}
-
-fn not_driving(sentence: &str) -> (RefusedReason, String) {
-    (RefusedReason::NotDriving, sentence.to_owned())
-}
-
-pub(super) fn offline(name: &LinkName) -> Refused {
-    Refused {
-        reason: RefusedReason::Offline,
-        message: format!("{name} is not connected to the router: it stops by itself"),
-    }
-}
-
-pub(super) fn too_slow(name: &LinkName) -> Refused {
-    Refused {
-        reason: RefusedReason::TooSlow,
-        message: format!(
-            "the way to {name} is too slow to drive: the press was more than a second old and \
-             was dropped; press again when the round trip is below a second"
-        ),
-    }
-}
-
-pub(super) fn closing() -> Refused {
-    Refused {
-        reason: RefusedReason::Offline,
-        message: "the router is restarting: try again in a moment".to_owned(),
-    }
-}
-
-pub(super) fn restarting(name: &LinkName) -> Refused {
-    Refused {
-        reason: RefusedReason::Offline,
-        message: format!("{name} is restarting: try again in a moment"),
-    }
-}
-
-pub(super) fn no_motion(command: &CommandName) -> Refused {
-    Refused {
-        reason: RefusedReason::NotDriving,
-        message: format!("'{command}' is no motion command of this car (p2p-inner --motion)"),
+        Self::new(reason, message)
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn stop_before(event: &Event) -> Option<(String, StopCause)> {
         )),
         Event::Released { driver, why } => {
             let by = match why {
-                Released::InheritedListeners => format!("{}, giving control back", driver.name),
+                Released::Given => format!("{}, giving control back", driver.name),
                 Released::Idle => format!("{}, idle", driver.name),
                 Released::Silence => format!("{}, silent with a key held", driver.name),
                 Released::Gone => format!("{}, gone", driver.name),

@@ -8,7 +8,7 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::{MotionEvent, PressId, RouterToInner, RunSource, SessionId};
 use p2p_shared::timing;
 
-use super::{Car, DriverSession, Press, Refused, State, log, messages};
+use super::{Car, DriverSession, Press, Refused, State, log};
 use crate::run::error::status_of;
 use crate::run::record::NewRun;
 
@@ -26,17 +26,17 @@ impl Car {
         let mut state = self.state.lock();
         let begun = timing::now();
         let Some(link) = state.link.clone() else {
-            return Err(messages::offline(&state.name));
+            return Err(Refused::offline(&state.name));
         };
         if self.services.closing.load(Ordering::Relaxed) {
-            return Err(messages::closing());
+            return Err(Refused::router_restarts());
         }
         if link.is_draining() {
-            return Err(messages::restarting(&state.name));
+            return Err(Refused::car_restarts(&state.name));
         }
         let motions = state.motion.iter().flat_map(|motion| &motion.commands);
         if !motions.into_iter().any(|motion| *motion == press.command) {
-            return Err(messages::no_motion(&press.command));
+            return Err(Refused::no_motion(&press.command));
         }
         let id = press.id;
         state.control.press(who.driver.session, id, begun)?;
@@ -77,7 +77,7 @@ impl Car {
     pub(crate) fn too_late(&self, press: PressId) {
         let mut state = self.state.lock();
         state.control.refuse(press);
-        let refused = messages::too_slow(&state.name);
+        let refused = Refused::too_slow(&state.name);
         log::too_late(&state.name, press);
         state.press_dropped(Some(press), &refused.message);
         if let Some((_, refusals)) = state.newest.take_if(|(newest, _)| *newest == press) {

@@ -297,9 +297,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         if self.person.role.may_run() {
             return Ok(());
         }
-        Err(Refused {
-            reason: RefusedReason::Denied,
-            message: format!("this console may watch and stop, and not {what}: use a drive key"),
-        })
+        let message = format!("this console may watch and stop, and not {what}: use a drive key");
+        Err(Refused::new(RefusedReason::Denied, message))
     }
 }

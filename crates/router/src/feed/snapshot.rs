@@ -1,18 +1,16 @@
-//! Owns the picture that a console begins with: cut into messages that are small enough, made one
+//! Owns the snapshot that a console begins with: cut into messages that are small enough, made one
 //! by one as there is room for them.
 
 use std::sync::Arc;
 
+use p2p_shared::codec;
 use p2p_shared::key::Role;
-use p2p_shared::names::Argument;
-
 use p2p_shared::protocol::{LinkInfo, RouterToConsole, RunInfo, SessionId};
+use serde::Serialize;
 
-/// A message is full at this size, by a rough count: half of what one may have, and what one more
-/// entry adds is far below the other half.
+/// A message is full at this size: half of what one may have, and what one more entry adds is far below
+/// the other half.
 const FULL: usize = 32 * 1024;
-/// Bytes of an entry beside its texts, the names of its fields included.
-const FIELDS: usize = 500;
 
 /// The state at one moment; the parts that are yet to be sent.
 #[derive(Debug)]
@@ -51,14 +49,14 @@ impl Snapshot {
         while size < FULL
             && let Some(link) = self.links.next()
         {
-            size += link_size(&link);
+            size += size_of(&link);
             links.push(link);
         }
         let mut runs = Vec::new();
         while size < FULL
             && let Some(run) = self.runs.next()
         {
-            size += run_size(&run);
+            size += size_of(&*run);
             runs.push(Arc::unwrap_or_clone(run));
         }
         RouterToConsole::Snapshot {
@@ -74,34 +72,7 @@ impl Snapshot {
     }
 }
 
-fn link_size(link: &LinkInfo) -> usize {
-    let motion: usize = link.motion.iter().map(|name| name.as_str().len() + 4).sum();
-    let people = (link.control.driver.iter())
-        .chain(link.control.request.as_ref().map(|(driver, _)| driver))
-        .map(|driver| driver.name.len() + 40)
-        .sum::<usize>();
-    let moving = (link.moving.as_ref()).map_or(0, |moving| moving.command.as_str().len() + 60);
-    FIELDS
-        + link.name.as_str().len()
-        + motion
-        + link.stop.as_str().len()
-        + people
-        + moving
-        + 5 * link.rtts_us.len()
-}
-
-fn run_size(run: &RunInfo) -> usize {
-    let arguments: usize = (run.arguments.iter().map(Argument::as_bytes))
-        .map(|argument| argument.len() + 5)
-        .sum();
-    let result = (run.result.as_ref()).map_or(0, |result| {
-        result.why.len() + result.output.len() + result.stderr.len()
-    });
-    FIELDS
-        + run.command.as_str().len()
-        + run.link.as_str().len()
-        + run.from.len()
-        + run.key.len()
-        + arguments
-        + result
+/// Bytes of an entry in a message.
+fn size_of(entry: &impl Serialize) -> usize {
+    codec::encode(entry).map_or(FULL, |bytes| bytes.len())
 }

@@ -86,10 +86,7 @@ fn the_holder_grants_or_denies_and_nobody_else_does() {
             }
             _ => assert_eq!(
                 events,
-                [
-                    released(1, Released::InheritedListeners),
-                    taken(2, Taken::Free)
-                ]
+                [released(1, Released::Given), taken(2, Taken::Free)]
             ),
         }
     }

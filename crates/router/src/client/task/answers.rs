@@ -5,7 +5,6 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::{CommandInfo, RefusedReason, RouterToConsole, RunAnswer};
 use p2p_shared::websocket::WebSocketError;
 
-use crate::car::Refused;
 use crate::client::client_socket::ClientSocket;
 use crate::client::task::{Answer, Console};
 
@@ -63,14 +62,10 @@ impl<W: ClientSocket> Console<'_, W> {
 
     pub(super) fn on_list(&mut self, request: u64, commands: Option<Vec<CommandInfo>>) {
         let Some(commands) = commands else {
-            let Refused { reason, message } = Refused {
-                reason: RefusedReason::Offline,
-                message: "the car sent no list of its commands: try again in a moment".to_owned(),
-            };
             self.parts.push_back(RouterToConsole::Refused {
-                reason,
+                reason: RefusedReason::Offline,
                 press: None,
-                message,
+                message: "the car sent no list of its commands: try again in a moment".to_owned(),
             });
             return self.push_list_part(request, Vec::new(), false);
         };

@@ -163,20 +163,19 @@ impl<W: ClientSocket> Console<'_, W> {
                     ConsoleToRouter::Press { press, .. } => Some(*press),
                     _ => None,
                 };
-                let refused = Refused {
-                    reason: RefusedReason::Denied,
-                    message: message_for_people,
-                };
-                self.refuse(press, refused)
+                self.refuse(
+                    press,
+                    Refused::new(RefusedReason::Denied, message_for_people),
+                )
             }
         }
     }
 
     fn car(&self, service_port: u16) -> Result<Arc<Car>, Refused> {
         let car = self.context.registry.shown(service_port);
-        car.ok_or_else(|| Refused {
-            reason: RefusedReason::Offline,
-            message: format!("no car has the service port {service_port}"),
+        car.ok_or_else(|| {
+            let message = format!("no car has the service port {service_port}");
+            Refused::new(RefusedReason::Offline, message)
         })
     }
 
