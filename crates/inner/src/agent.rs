@@ -1,16 +1,19 @@
 //! Owns staying connected: dial, serve the link, and dial again, for ever.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use p2p_shared::backoff::Backoff;
 use p2p_shared::names::{InstanceId, LinkName};
 use p2p_shared::net::dialer;
 use p2p_shared::net::dialer::{DialError, Dialer};
+use p2p_shared::net::transport::Transport;
 use p2p_shared::os::jitter;
 use p2p_shared::protocol::{LINK_PATH, LinkHello, Rejection};
 use p2p_shared::websocket::MessageSocket;
 use p2p_shared::{backoff, timing};
 use tokio::sync::{Notify, watch};
+use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::camera::CameraHandle;
@@ -36,6 +39,24 @@ pub enum LinkState {
     Ended,
 }
 
+/// The WebSocket of a link, or why there is none.
+pub(crate) type DialFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<WebSocketStream<Transport>, DialError>> + Send + 'a>>;
+
+/// Opens the WebSocket of a link: over the network, or in a simulation.
+pub(crate) trait Dial: Send + Sync {
+    fn dial<'a>(&'a self, dialer: &'a mut Dialer, config: &'a Config) -> DialFuture<'a>;
+}
+
+/// Opens the WebSocket of a link over the network.
+pub(crate) struct OverNetwork;
+
+impl Dial for OverNetwork {
+    fn dial<'a>(&'a self, dialer: &'a mut Dialer, config: &'a Config) -> DialFuture<'a> {
+        Box::pin(dialer.dial(&config.router, LINK_PATH, config.key.as_ref()))
+    }
+}
+
 /// What keeps the link up.
 pub(crate) struct Agent {
     pub config: Config,
@@ -46,15 +67,13 @@ pub(crate) struct Agent {
     pub dispatcher: Dispatcher,
     pub camera: Option<CameraHandle>,
     pub outbox: Outbox,
+    pub dial: Box<dyn Dial>,
     /// What was learnt from dialling so far.
     pub dialer: Dialer,
     pub state: watch::Sender<LinkState>,
     pub shutdown: CancellationToken,
     /// Dial now, whatever the schedule says.
     pub reconnect_now: std::sync::Arc<Notify>,
-    /// What is dialled over instead of the real one.
-    #[cfg(feature = "simulation")]
-    pub network: Option<crate::simulation::Network>,
 }
 
 impl Agent {
@@ -109,20 +128,7 @@ impl Agent {
         let dialer = &mut self.dialer;
         let dialling = async {
             let config = &self.config;
-            #[cfg(feature = "simulation")]
-            let dialled = match &self.network {
-                Some(network) => network.dial(&config.router).await,
-                None => {
-                    dialer
-                        .dial(&config.router, LINK_PATH, config.key.as_ref())
-                        .await
-                }
-            };
-            #[cfg(not(feature = "simulation"))]
-            let dialled = dialer
-                .dial(&config.router, LINK_PATH, config.key.as_ref())
-                .await;
-            match dialled {
+            match self.dial.dial(dialer, config).await {
                 Ok(socket) => greet(MessageSocket::new(socket), hello)
                     .await
                     .map_err(AttemptEnd::Ended),

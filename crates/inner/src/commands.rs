@@ -12,6 +12,7 @@ use p2p_shared::protocol::{CommandInfo, MotionInfo, Refusal};
 use p2p_shared::text::Escaped;
 
 use crate::catalog::Catalog;
+use crate::process::Spawn;
 use crate::run::{Failure, Run};
 
 mod listing;
@@ -34,9 +35,7 @@ struct Shared {
     files: Catalog,
     motion: MotionInfo,
     served: RwLock<Served>,
-    /// Where the processes are that stand for the files.
-    #[cfg(feature = "simulation")]
-    world: Option<Arc<dyn crate::simulation::World>>,
+    processes: Arc<dyn Spawn>,
 }
 
 #[derive(Debug, Default)]
@@ -47,40 +46,25 @@ struct Served {
 }
 
 impl Commands {
-    /// The files, so far.
-    pub(crate) fn new(files: Catalog, motion: MotionInfo) -> Self {
+    /// The files, until a worker says what it serves.
+    pub(crate) fn new(files: Catalog, motion: MotionInfo, processes: Arc<dyn Spawn>) -> Self {
         Self(Arc::new(Shared {
             files,
             motion,
             served: RwLock::default(),
-            #[cfg(feature = "simulation")]
-            world: None,
-        }))
-    }
-
-    /// The files, whose processes are simulated there.
-    #[cfg(feature = "simulation")]
-    pub(crate) fn simulated(
-        files: Catalog,
-        motion: MotionInfo,
-        world: Arc<dyn crate::simulation::World>,
-    ) -> Self {
-        Self(Arc::new(Shared {
-            files,
-            motion,
-            served: RwLock::default(),
-            world: Some(world),
+            processes,
         }))
     }
 
     /// Executes a run by the file of its command.
     pub(crate) async fn execute(&self, run: Run) {
         let found = self.file(&run.request.command);
-        #[cfg(feature = "simulation")]
-        if let Some(world) = &self.0.world {
-            return run.simulated(found, &**world).await;
-        }
-        run.by_file(found, self.files().path()).await;
+        let folder = self.files().path();
+        run.by_file(found, folder, &self.0.processes).await;
+    }
+
+    pub(crate) fn processes(&self) -> &Arc<dyn Spawn> {
+        &self.0.processes
     }
 
     /// The files.
@@ -231,7 +215,7 @@ mod tests {
     fn what_a_worker_served_only_just_is_not_said_not_to_be_there() {
         let folder = tempfile::tempdir().unwrap();
         let files = Catalog::open(folder.path()).unwrap();
-        let commands = Commands::new(files, crate::testing::motion());
+        let commands = crate::testing::commands(files);
         let refusal = || {
             let name = "lights/on".parse().unwrap();
             commands.file(&name).unwrap_err().0
@@ -251,7 +235,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let files = Catalog::open(folder.path()).unwrap();
         let motion = crate::testing::motion();
-        let commands = Commands::new(files, motion.clone());
+        let commands = crate::testing::commands(files);
         for (name, may_move) in [
             ("stop", false),
             ("lights", false),

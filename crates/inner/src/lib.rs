@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use p2p_shared::names::InstanceId;
 use p2p_shared::net::dialer::Dialer;
-use p2p_shared::os::sd_notify;
+use p2p_shared::os::{self, sd_notify};
 use p2p_shared::timing::DRAIN;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -24,7 +24,7 @@ pub mod guardian;
 pub mod identity;
 mod local_address;
 mod motion;
-mod process;
+pub mod process;
 mod run;
 mod session;
 #[cfg(feature = "simulation")]
@@ -34,14 +34,16 @@ mod stderr_log;
 mod testing;
 mod worker;
 
-use agent::Agent;
 pub use agent::LinkState;
+use agent::{Agent, Dial, OverNetwork};
 use camera::Camera;
 use catalog::Catalog;
 use commands::Commands;
 pub use config::{Config, WORKER_HELLO};
 use dispatch::Dispatcher;
 use drive::{Drive, DriveHandle, DriveRequest};
+use motion::GuardState;
+use process::{OsProcesses, Spawn};
 use run::{RunReporter, RunTable, StdinBuffer};
 use session::Outbox;
 use worker::WorkerTasks;
@@ -69,73 +71,41 @@ impl Inner {
     /// # Errors
     /// If the command directory can't be used.
     pub fn start(config: Config) -> anyhow::Result<Self> {
-        let commands = Commands::new(Catalog::open(&config.commands)?, config.motion.clone());
-        let (urgent, urgent_out) = mpsc::unbounded_channel();
-        let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
-        let reporter = RunReporter::new(urgent, output);
-        let (state, watched) = watch::channel(LinkState::Down);
-        let shutdown = CancellationToken::new();
-        let reconnect_now = Arc::new(Notify::new());
-        let tracker = TaskTracker::new();
-        let motion = config.motion.clone();
-        let (mut drive, car, guard) = Drive::new(
-            motion.clone(),
-            commands.clone(),
-            reporter.clone(),
-            tracker.clone(),
-        );
-        let proven = car.clone();
-        let alarm = car.clone();
+        let instance = InstanceId(os::random_u64().context("no randomness")?);
+        let mut parts = Parts::new(
+            config,
+            instance,
+            Box::new(OverNetwork),
+            Arc::new(OsProcesses),
+        )?;
+        let (agent, car) = (&mut parts.agent, parts.car);
+        let config = &agent.config;
         if let Some(program) = config.guardian.clone() {
             let (confirmed, confirms) = watch::channel(None);
-            drive.wait_for_guardian(confirms);
-            tokio::spawn(guardian::supervise(program, guard, confirmed, move || {
-                alarm.send(DriveRequest::Alarm)
-            }));
+            parts.drive.wait_for_guardian(confirms);
+            let alarm = car.clone();
+            tokio::spawn(guardian::supervise(
+                move || program.start(),
+                parts.guard,
+                confirmed,
+                move || alarm.send(DriveRequest::Alarm),
+            ));
         }
-        let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
-        let workers = WorkerTasks::start(&commands, &car, config.timeout, config.worker_hello)?;
+        let drive = AbortOnDropHandle::new(tokio::spawn(parts.drive.run()));
+        let commands = &agent.dispatcher.commands;
+        let workers = WorkerTasks::start(commands, &car, config.timeout, config.worker_hello)?;
         let camera = config
             .camera
             .as_ref()
-            .map(|words| Camera::start(words, &config, &reporter));
-        let dispatcher = Dispatcher {
-            commands,
-            limit: config.timeout,
-            max_runs: config.max_runs,
-            reporter,
-            tracker,
-            motion,
-            drive: car,
-            table: RunTable::default(),
-            stdin: StdinBuffer::default(),
-            draining: false,
-        };
-        let agent = Agent {
-            dispatcher,
-            instance: InstanceId(p2p_shared::os::random_u64().context("no randomness")?),
-            config,
-            held_port: None,
-            camera: camera.as_ref().map(Camera::handle),
-            outbox: Outbox {
-                urgent: urgent_out,
-                output: output_out,
-            },
-            dialer: Dialer::default(),
-            state,
-            shutdown: shutdown.clone(),
-            reconnect_now: reconnect_now.clone(),
-            #[cfg(feature = "simulation")]
-            network: None,
-        };
-        let task = tokio::spawn(agent.run());
+            .map(|words| Camera::start(words, config, &agent.dispatcher.reporter));
+        agent.camera = camera.as_ref().map(Camera::handle);
         Ok(Self {
-            state: watched,
-            shutdown,
-            reconnect_now,
-            task,
+            state: parts.link,
+            shutdown: agent.shutdown.clone(),
+            reconnect_now: agent.reconnect_now.clone(),
+            task: tokio::spawn(parts.agent.run()),
             workers,
-            car: proven,
+            car,
             camera,
             _drive: drive,
         })
@@ -189,5 +159,72 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// The tasks of an inner before they run: of a real one, or of one in a simulation.
+struct Parts {
+    agent: Agent,
+    drive: Drive,
+    car: DriveHandle,
+    guard: watch::Receiver<GuardState>,
+    link: watch::Receiver<LinkState>,
+}
+
+impl Parts {
+    fn new(
+        config: Config,
+        instance: InstanceId,
+        dial: Box<dyn Dial>,
+        processes: Arc<dyn Spawn>,
+    ) -> anyhow::Result<Self> {
+        let files = Catalog::open(&config.commands)?;
+        let commands = Commands::new(files, config.motion.clone(), processes);
+        let (urgent, urgent_out) = mpsc::unbounded_channel();
+        let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
+        let reporter = RunReporter::new(urgent, output);
+        let (state, link) = watch::channel(LinkState::Down);
+        let tracker = TaskTracker::new();
+        let (drive, car, guard) = Drive::new(
+            config.motion.clone(),
+            commands.clone(),
+            reporter.clone(),
+            tracker.clone(),
+        );
+        let dispatcher = Dispatcher {
+            commands,
+            limit: config.timeout,
+            max_runs: config.max_runs,
+            reporter,
+            tracker,
+            motion: config.motion.clone(),
+            drive: car.clone(),
+            table: RunTable::default(),
+            stdin: StdinBuffer::default(),
+            draining: false,
+        };
+        let agent = Agent {
+            dispatcher,
+            instance,
+            config,
+            held_port: None,
+            camera: None,
+            outbox: Outbox {
+                urgent: urgent_out,
+                output: output_out,
+            },
+            dial,
+            dialer: Dialer::default(),
+            state,
+            shutdown: CancellationToken::new(),
+            reconnect_now: Arc::default(),
+        };
+        Ok(Self {
+            agent,
+            drive,
+            car,
+            guard,
+            link,
+        })
     }
 }

@@ -32,7 +32,7 @@ pub(crate) use guard_state::{GuardState, MotionOwner};
 pub(crate) use role::{
     MOTION_GRACE, MotionRole, ProcessEvent, ProcessEvents, RoleKind, StopResult,
 };
-pub(crate) use stop::{STOP_AGAIN, STOP_LIMIT, STOP_PAUSE, STOP_TRIES, stop_again_after};
+pub(crate) use stop::{STOP_AGAIN, STOP_LIMIT, STOP_TRIES, StopRetries, stop_again_after};
 pub(crate) use stop_targets::{StopTarget, StopTargets};
 
 /// Most stop commands at a time: one that runs, and one that began after the last request. Without
@@ -187,7 +187,7 @@ pub(crate) struct Motion {
     stops: Vec<StopRun>,
     /// Stop that begins as soon as a running one has ended.
     due_stop: Option<Cause>,
-    tries: u32,
+    retries: StopRetries,
     /// Time of the next try after a failed stop.
     retry: Option<Duration>,
     failed: bool,
@@ -210,7 +210,7 @@ impl Motion {
             moved: 0,
             stops: Vec::new(),
             due_stop: None,
-            tries: 0,
+            retries: StopRetries::default(),
             retry: None,
             failed: false,
             over: None,
@@ -247,7 +247,7 @@ impl Motion {
                 }
             }
             MotionInput::Stop(cause) => {
-                self.tries = 0;
+                self.retries = StopRetries::default();
                 self.end_wanted(cause);
                 self.begin_stop(now, cause);
             }
@@ -307,7 +307,7 @@ impl Motion {
     /// Returns true if the failure was reported, and nobody has asked for a stop since.
     #[must_use]
     pub(crate) fn tries_by_itself(&self) -> bool {
-        self.failed && self.tries >= STOP_TRIES
+        self.failed && self.retries.have_failed()
     }
 
     fn press(&mut self, now: Duration, id: PressId, order: MotionCommand, tick: Duration) {
@@ -441,7 +441,7 @@ impl Motion {
         self.stops = stops;
         for stop in late {
             self.effects.push(MotionEffect::KillStop(stop.token));
-            self.stop_missed(now, now);
+            self.stop_missed(now, true);
         }
         if self.retry.is_some_and(|at| at <= now) {
             self.begin_stop(now, Cause::Again);
@@ -494,9 +494,9 @@ impl Motion {
         };
         let stop = self.stops.swap_remove(at);
         if !ok {
-            return self.stop_missed(now, now + STOP_PAUSE);
+            return self.stop_missed(now, false);
         }
-        self.tries = 0;
+        self.retries = StopRetries::default();
         self.failed = false;
         if stop.seen == self.moved && self.process.is_none() {
             self.may_move = false;
@@ -507,21 +507,20 @@ impl Motion {
         // Otherwise the end of the process will ask for another.
     }
 
-    /// Counts a stop command that failed or took too long; it may be tried again at `again`.
-    fn stop_missed(&mut self, now: Duration, again: Duration) {
+    /// Notes that a stop command has failed, or hung for too long.
+    fn stop_missed(&mut self, now: Duration, hung: bool) {
         if !self.stops.is_empty() || self.retry.is_some() || self.due_stop.is_some() {
             return;
         }
-        self.tries += 1;
-        if self.tries < STOP_TRIES && again <= now {
+        let pause = self.retries.failed(hung);
+        if !self.retries.have_failed() && pause.is_zero() {
             self.begin_stop(now, Cause::Again);
-        } else if self.tries < STOP_TRIES {
-            self.retry = Some(again);
+        } else if !self.retries.have_failed() {
+            self.retry = Some(now + pause);
         } else {
-            let again = self.tries > STOP_TRIES;
+            let again = self.retries.is_old_news();
             self.failed = true;
-            let later = now + stop_again_after(self.tries - STOP_TRIES);
-            self.retry = self.can_move.then_some(later);
+            self.retry = self.can_move.then_some(now + pause);
             self.effects.push(MotionEffect::StopFailed { again });
             if let Some(wanted) = self.wanted.take() {
                 self.give_up(wanted.origin);

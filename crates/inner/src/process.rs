@@ -1,12 +1,17 @@
-//! Owns one process group: how it is started, signalled, waited for, and that nothing of it
-//! lives on.
+//! Owns one process group: how it is started, signalled, waited for, and that nothing of it lives on.
+//! What the kernel does is behind [`Spawn`], since the simulation has processes of its own.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use p2p_shared::names::Argument;
@@ -14,101 +19,194 @@ use p2p_shared::os;
 use p2p_shared::text::{Escaped, EscapedBytes};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
 mod membership;
 
-pub(crate) use membership::membership;
+use membership::membership;
 
 /// The variable of a command's environment that says which inner runs it, by its process number.
 pub(crate) const OWNER_VARIABLE: &str = "P2P_INNER";
-/// How often a group that is ending is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often a group that is ending is polled.
+const POLL: Duration = Duration::from_millis(50);
 
 /// `PATH` where we have none ourselves: Debian's.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// How much of a file is looked at: as much as the kernel does.
 const FILE_START: u64 = 256;
 
-/// What to start.
+/// A program to start.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Program<'a> {
+pub struct Program<'a> {
+    /// The file.
     pub file: &'a Path,
+    /// Its arguments.
     pub arguments: &'a [Argument],
+    /// The working directory.
     pub folder: &'a Path,
-    /// What it learns of its run, beside a little of our environment.
+    /// Environment variables, beside a few of our own.
     pub variables: &'a [(&'a str, String)],
-    /// Whether it gets input; else its standard input is empty.
+    /// Whether standard input is a pipe; else it is empty.
     pub has_stdin: bool,
 }
 
-/// A process group whose leader we started. Dropped, it is killed.
-#[derive(Debug)]
-pub(crate) struct ProcessGroup {
-    child: Child,
-    id: GroupId,
-    reaped: bool,
+/// Starts programs and reaches their process groups: [`OsProcesses`], or a simulation.
+pub trait Spawn: fmt::Debug + Send + Sync {
+    /// Starts a program in a process group of its own.
+    ///
+    /// # Errors
+    /// Those of fork(2) and execve(2).
+    fn spawn(&self, program: &Program<'_>) -> io::Result<Spawned>;
+    /// Signals all processes of a group; one that is gone is no error.
+    fn signal(&self, group: i32, signal: Signal);
+    /// Signals a leader that is not reaped, if it went over to another group.
+    fn signal_strayed(&self, _leader: i32, _signal: Signal) {}
+    /// Whether any process is left in a group.
+    fn is_alive(&self, group: i32) -> bool;
+    /// The groups in which commands of this inner run, or what they started.
+    fn groups_of(&self, inner: u32) -> Vec<i32>;
 }
 
-/// Our ends of a command's pipes.
-#[derive(Debug)]
-pub(crate) struct Pipes {
-    pub stdin: Option<ChildStdin>,
-    pub stdout: Option<ChildStdout>,
-    pub stderr: Option<ChildStderr>,
+/// A process that was started.
+pub struct Spawned {
+    /// The number of the process and of its group.
+    pub group: i32,
+    /// The process.
+    pub leader: Box<dyn Leader>,
+    /// Our ends of its pipes.
+    pub pipes: Pipes,
 }
 
-impl ProcessGroup {
-    /// Starts a program in a group of its own. A text that the kernel won't execute, for it has
-    /// no `#!`, is run by `/bin/sh`.
-    pub(crate) fn start(program: &Program<'_>) -> io::Result<(Self, Pipes)> {
-        let child = match command(program, program.file, None).spawn() {
+/// The first process of a group.
+pub trait Leader: Send {
+    /// Polls for the end of the process; gives the same status when called again.
+    fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>>;
+}
+
+impl Leader for Child {
+    fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>> {
+        pin!(self.wait()).poll(cx)
+    }
+}
+
+/// Our ends of a process's pipes.
+pub struct Pipes {
+    /// Standard input.
+    pub stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    /// Standard output.
+    pub stdout: Option<Box<dyn Output>>,
+    /// Standard error.
+    pub stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
+}
+
+/// The standard output of a process.
+pub trait Output: AsyncRead + Send + Unpin {
+    /// Number of bytes that wait to be read.
+    fn unread(&self) -> usize;
+}
+
+impl Output for ChildStdout {
+    fn unread(&self) -> usize {
+        let unread = rustix::io::ioctl_fionread(self).unwrap_or_default();
+        usize::try_from(unread).unwrap_or(usize::MAX)
+    }
+}
+
+/// The processes of this machine.
+#[derive(Debug)]
+pub struct OsProcesses;
+
+impl Spawn for OsProcesses {
+    /// A text that the kernel won't execute, since it has no `#!`, is run by `/bin/sh`.
+    fn spawn(&self, program: &Program<'_>) -> io::Result<Spawned> {
+        let mut child = match command(program, program.file, None).spawn() {
             Err(error) if is(&error, Errno::NOEXEC) && is_text(program.file) => {
                 command(program, Path::new("/bin/sh"), Some(program.file)).spawn()?
             }
             started => started?,
         };
-        Self::of(child)
-    }
-
-    fn of(mut child: Child) -> io::Result<(Self, Pipes)> {
-        let number = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
-        let id = GroupId(number.ok_or_else(|| io::Error::other("the process has no number"))?);
+        let group = child.id().and_then(|id| i32::try_from(id).ok());
+        let group = group.ok_or_else(|| io::Error::other("the process has no number"))?;
         let pipes = Pipes {
-            stdin: child.stdin.take(),
-            stdout: child.stdout.take(),
-            stderr: child.stderr.take(),
+            stdin: child.stdin.take().map(|stdin| Box::new(stdin) as _),
+            stdout: child.stdout.take().map(|stdout| Box::new(stdout) as _),
+            stderr: child.stderr.take().map(|stderr| Box::new(stderr) as _),
         };
-        Ok((
-            Self {
-                child,
-                id,
-                reaped: false,
-            },
+        Ok(Spawned {
+            group,
+            leader: Box::new(child),
             pipes,
-        ))
+        })
     }
 
-    /// Its number, by which it can still be ended when its leader is gone.
-    pub(crate) fn id(&self) -> GroupId {
-        self.id
+    fn signal(&self, group: i32, signal: Signal) {
+        if let Some(group) = Pid::from_raw(group) {
+            let _ = kill_process_group(group, signal);
+        }
     }
 
-    /// The end of its leader.
+    fn signal_strayed(&self, leader: i32, signal: Signal) {
+        let membership = membership(Path::new(&format!("/proc/{leader}")));
+        if let Some(pid) = Pid::from_raw(leader)
+            && membership.is_some_and(|membership| membership.group != leader)
+        {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    fn is_alive(&self, group: i32) -> bool {
+        let group = Pid::from_raw(group);
+        group.is_some_and(|group| test_kill_process_group(group) != Err(Errno::SRCH))
+    }
+
+    fn groups_of(&self, inner: u32) -> Vec<i32> {
+        membership::groups_of(inner)
+    }
+}
+
+/// A process group whose leader we started. Dropped, it is killed.
+pub(crate) struct ProcessGroup {
+    leader: Box<dyn Leader>,
+    id: GroupId,
+    reaped: bool,
+}
+
+impl ProcessGroup {
+    /// Starts a program in a group of its own.
+    pub(crate) fn start(
+        processes: &Arc<dyn Spawn>,
+        program: &Program<'_>,
+    ) -> io::Result<(Self, Pipes)> {
+        let spawned = processes.spawn(program)?;
+        let group = Self {
+            leader: spawned.leader,
+            id: GroupId {
+                number: spawned.group,
+                processes: processes.clone(),
+            },
+            reaped: false,
+        };
+        Ok((group, spawned.pipes))
+    }
+
+    /// The group, which can be ended also when its leader is gone.
+    pub(crate) fn id(&self) -> &GroupId {
+        &self.id
+    }
+
+    /// Waits for the end of the leader.
     pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
-        let status = self.child.wait().await?;
+        let status = poll_fn(|cx| self.leader.poll_exit(cx)).await?;
         self.reaped = true;
         Ok(status)
     }
 
-    /// Ends all of it: asks for it, and kills what is left after `grace`.
+    /// Asks all of the group to end, and kills what is left after `grace`.
     pub(crate) async fn end(&mut self, grace: Duration) {
         self.signal(Signal::TERM);
-        // One that is stopped hears nothing else.
+        // A stopped process hears nothing else.
         self.signal(Signal::CONT);
         let dying = async {
             let _ = self.ended().await;
@@ -122,12 +220,9 @@ impl ProcessGroup {
 
     fn signal(&self, signal: Signal) {
         self.id.signal(signal);
-        // A leader that went over to another group isn't reached by that. Until it is reaped its
-        // number can't be another's.
-        let number = self.id.as_raw();
-        let leader = || membership(Path::new(&format!("/proc/{number}")));
-        if !self.reaped && leader().is_some_and(|leader| leader.group != number) {
-            let _ = kill_process(self.id.0, signal);
+        // Until the leader is reaped, its number can't be another's.
+        if !self.reaped {
+            self.id.processes.signal_strayed(self.id.number, signal);
         }
     }
 }
@@ -140,61 +235,61 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// The number of a process group. The kernel gives it to nobody else while a member lives.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct GroupId(Pid);
+/// A process group. The kernel gives its number to nobody else while a member lives.
+#[derive(Debug, Clone)]
+pub(crate) struct GroupId {
+    number: i32,
+    processes: Arc<dyn Spawn>,
+}
 
 impl GroupId {
     /// The group of this number; none for 0.
-    pub(crate) fn from_raw(number: i32) -> Option<Self> {
-        (number > 0)
-            .then(|| Pid::from_raw(number))
-            .flatten()
-            .map(Self)
+    pub(crate) fn new(number: i32, processes: &Arc<dyn Spawn>) -> Option<Self> {
+        let processes = processes.clone();
+        (number > 0).then_some(Self { number, processes })
     }
 
-    pub(crate) fn as_raw(self) -> i32 {
-        self.0.as_raw_nonzero().get()
+    pub(crate) fn number(&self) -> i32 {
+        self.number
     }
 
-    /// Asks for its end, and kills what is left after `grace`.
-    pub(crate) async fn end(self, grace: Duration) {
+    /// Asks the group to end, and kills what is left after `grace`.
+    pub(crate) async fn end(&self, grace: Duration) {
         self.terminate();
         self.kill_after(grace).await;
     }
 
-    /// Asks for its end.
-    pub(crate) fn terminate(self) {
+    /// Asks the group to end.
+    pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
-        // One that is stopped hears nothing else.
+        // A stopped process hears nothing else.
         self.signal(Signal::CONT);
     }
 
-    fn signal(self, signal: Signal) {
-        // It may just have gone.
-        let _ = kill_process_group(self.0, signal);
+    fn signal(&self, signal: Signal) {
+        self.processes.signal(self.number, signal);
     }
 
-    /// Kills what is left of it.
-    pub(crate) fn kill(self) {
+    /// Kills what is left of the group.
+    pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
-    /// Whether anyone is left in it.
-    pub(crate) fn is_alive(self) -> bool {
-        test_kill_process_group(self.0) != Err(Errno::SRCH)
+    /// Whether any process is left in the group.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.processes.is_alive(self.number)
     }
 
-    /// Waits until nobody is left. It is looked at so often that its number has no time to
-    /// become another's in between.
-    pub(crate) async fn gone(self) {
+    /// Waits until no process is left. Polls so often that the number has no time to become
+    /// another's in between.
+    async fn gone(&self) {
         while self.is_alive() {
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
     }
 
-    /// Waits for its end, and after `grace` kills what is left.
-    pub(crate) async fn kill_after(self, grace: Duration) {
+    /// Waits for the end of the group, and after `grace` kills what is left.
+    pub(crate) async fn kill_after(&self, grace: Duration) {
         if timeout(grace, self.gone()).await.is_err() {
             self.kill();
         }

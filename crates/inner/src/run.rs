@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,22 +14,19 @@ use p2p_shared::protocol::{End, InnerToRouter, RUN_WINDOW, Refusal, RunRequest, 
 use p2p_shared::text::EscapedBytes;
 use p2p_shared::timing;
 use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE, millis_f64};
-use tokio::io::AsyncWriteExt;
-use tokio::process::ChildStdin;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::motion::{MOTION_GRACE, MotionRole, ProcessEvent, RoleKind, StopResult};
-use crate::process::{self, GroupId, OWNER_VARIABLE, Pipes, ProcessGroup, Program};
+use crate::process::{self, GroupId, OWNER_VARIABLE, Pipes, ProcessGroup, Program, Spawn};
 
 mod answer;
 mod history;
 mod output;
 mod output_reporter;
 mod reporter;
-#[cfg(feature = "simulation")]
-mod simulated;
 mod stdin_buffer;
 mod table;
 #[cfg(test)]
@@ -119,14 +117,19 @@ impl Run {
     }
 
     /// Executes the command's file, if one was found.
-    pub(crate) async fn by_file(self, found: Result<PathBuf, Failure>, folder: &Path) {
-        let began = Instant::now();
-        match self.start(found, folder) {
+    pub(crate) async fn by_file(
+        self,
+        found: Result<PathBuf, Failure>,
+        folder: &Path,
+        processes: &Arc<dyn Spawn>,
+    ) {
+        let began = timing::now();
+        match self.start(found, folder, processes) {
             Ok((group, pipes)) => {
                 if let Some(role) = &self.role {
                     role.events.send(ProcessEvent::Started {
                         token: role.token,
-                        group: group.id().as_raw(),
+                        group: group.id().number(),
                         is_workers: false,
                     });
                 }
@@ -178,6 +181,7 @@ impl Run {
         &self,
         found: Result<PathBuf, Failure>,
         folder: &Path,
+        processes: &Arc<dyn Spawn>,
     ) -> Result<(ProcessGroup, Pipes), Failure> {
         let file = found?;
         let variables = [
@@ -195,7 +199,7 @@ impl Run {
             has_stdin: !self.stdin.is_empty(),
         };
         self.may_begin()?;
-        ProcessGroup::start(&program)
+        ProcessGroup::start(processes, &program)
             .map_err(|error| (Refusal::NotExecutable, process::why_not(&file, &error)))
     }
 
@@ -271,19 +275,20 @@ impl Run {
             self.window.close();
             group.end(role.map_or(KILL_GRACE, MotionRole::grace)).await;
         }
-        let left = group.id();
+        let left = group.id().clone();
         if let Some(role) = role {
             role.events.send(ProcessEvent::Ended {
                 token: role.token,
                 end,
-                exec: began.elapsed(),
+                exec: timing::now().saturating_duration_since(began),
             });
-            self.tracker.spawn(reap(role, left));
+            self.tracker.spawn(reap(role, left.clone()));
         }
         if io_ended || tokio::time::timeout(LEFTOVER_GRACE, &mut io).await.is_ok() {
             if left.is_alive() {
                 // The answer needn't wait for what the command left running.
-                self.tracker.spawn(left.kill_after(LEFTOVER_GRACE));
+                self.tracker
+                    .spawn(async move { left.kill_after(LEFTOVER_GRACE).await });
             }
             return end;
         }
@@ -437,7 +442,11 @@ pub(crate) fn ended(status: &std::io::Result<ExitStatus>) -> End {
 }
 
 /// Writes the input and closes it. A command needn't read it.
-async fn feed(stdin: Option<ChildStdin>, input: Bytes, no_more: &CancellationToken) {
+async fn feed(
+    stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    input: Bytes,
+    no_more: &CancellationToken,
+) {
     if let Some(mut stdin) = stdin {
         let _ = no_more.run_until_cancelled(stdin.write_all(&input)).await;
     }

@@ -5,8 +5,7 @@
 use std::time::Duration;
 
 use p2p_shared::text::EscapedBytes;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::ChildStderr;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::time::Instant;
 
 /// Most lines that are logged in a second.
@@ -24,7 +23,7 @@ pub(crate) enum LogSource {
 }
 
 /// Logs until there is no more. The last line that was not empty.
-pub(crate) async fn log(speaker: LogSource, stderr: ChildStderr) -> Vec<u8> {
+pub(crate) async fn log(speaker: LogSource, stderr: impl AsyncRead + Unpin) -> Vec<u8> {
     let mut stderr = BufReader::new(stderr);
     let mut tally = LineLimit::new(speaker);
     let mut line = Vec::new();

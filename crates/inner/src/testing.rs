@@ -5,8 +5,13 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use p2p_shared::protocol::MotionInfo;
+
+use crate::catalog::Catalog;
+use crate::commands::Commands;
+use crate::process::OsProcesses;
 
 /// A car that goes forward and stops.
 pub(crate) fn motion() -> MotionInfo {
@@ -16,6 +21,11 @@ pub(crate) fn motion() -> MotionInfo {
         lease_ms: 400,
         limit_ms: 2000,
     }
+}
+
+/// The commands of this folder, whose processes are real.
+pub(crate) fn commands(files: Catalog) -> Commands {
+    Commands::new(files, motion(), Arc::new(OsProcesses))
 }
 
 /// Writes a shell script. Another process does it: a command that a test beside this one starts

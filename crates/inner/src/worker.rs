@@ -158,8 +158,8 @@ impl WorkerSupervisor {
             Ok(started) => started,
             Err(why) => return Some((why, None)),
         };
-        let id = group.id();
-        let mut connection = WorkerConnection::new(self, id.as_raw(), pipes);
+        let id = group.id().clone();
+        let mut connection = WorkerConnection::new(self, id.number(), pipes);
         let why = connection.until_its_end(self, &mut group).await;
         let ConnectionEnd::Failed(why) = why else {
             connection.abort(&draining().1);
@@ -171,9 +171,8 @@ impl WorkerSupervisor {
         id.kill();
         let lingers = id.is_alive();
         // What it moved is moved by nobody now.
-        let group_number = id.as_raw();
         self.drive.send(DriveRequest::WorkerGone {
-            group: group_number,
+            group: id.number(),
             lingers,
         });
         connection.abort(&why);
@@ -192,7 +191,8 @@ impl WorkerSupervisor {
             ],
             has_stdin: true,
         };
-        ProcessGroup::start(&program).map_err(|error| process::why_not(&file, &error))
+        ProcessGroup::start(self.commands.processes(), &program)
+            .map_err(|error| process::why_not(&file, &error))
     }
 }
 
@@ -207,7 +207,7 @@ impl KilledWorker {
     async fn reap(mut self, drive: &DriveHandle) {
         self.group.end(Duration::ZERO).await;
         if self.lingers {
-            let group = self.group.id().as_raw();
+            let group = self.group.id().number();
             drive.send(DriveRequest::WorkerReaped { group });
         }
     }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,7 +14,6 @@ use p2p_shared::protocol::CameraState;
 use p2p_shared::text::{Escaped, EscapedBytes};
 use p2p_shared::timing::KILL_GRACE;
 use tokio::io::AsyncReadExt;
-use tokio::process::ChildStdout;
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -21,7 +21,9 @@ use super::jpeg::{JpegLosses, JpegSplitter};
 use super::watchdog::Watchdog;
 use super::{CameraShared, LogThrottle, left, watched};
 use crate::clock;
-use crate::process::{self, OWNER_VARIABLE, Pipes, ProcessGroup, Program};
+use crate::process::{
+    self, OWNER_VARIABLE, OsProcesses, Output, Pipes, ProcessGroup, Program, Spawn,
+};
 use crate::run::ended;
 use crate::stderr_log::{self, LogSource};
 
@@ -139,7 +141,7 @@ impl CameraSupervisor {
     /// Reads pictures until it has closed its output (`None`) or has to be ended.
     async fn read(
         &mut self,
-        stdout: Option<&mut ChildStdout>,
+        stdout: Option<&mut Box<dyn Output>>,
         backoff: &mut Backoff,
     ) -> Option<String> {
         let stdout = stdout?;
@@ -199,7 +201,9 @@ impl CameraSupervisor {
             variables: &[(OWNER_VARIABLE, std::process::id().to_string())],
             has_stdin: false,
         };
-        ProcessGroup::start(&program).map_err(|error| self.why_not(program.file, &error))
+        let processes: Arc<dyn Spawn> = Arc::new(OsProcesses);
+        ProcessGroup::start(&processes, &program)
+            .map_err(|error| self.why_not(program.file, &error))
     }
 
     /// Why it can't be started, and what to do.
@@ -243,7 +247,7 @@ impl CameraSupervisor {
 }
 
 /// Ends it, reading on: one whose output is closed before it is told to end complains of that.
-async fn end_reading(group: &mut ProcessGroup, stdout: Option<ChildStdout>) {
+async fn end_reading(group: &mut ProcessGroup, stdout: Option<Box<dyn Output>>) {
     let reading = async {
         let mut thrown_away = vec![0; READ];
         if let Some(mut stdout) = stdout {

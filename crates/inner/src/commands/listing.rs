@@ -127,7 +127,7 @@ mod tests {
     async fn each_request_is_answered_in_its_turn_and_too_many_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let files = crate::catalog::Catalog::open(folder.path()).unwrap();
-        let mut listing = CommandListing::new(Commands::new(files, crate::testing::motion()));
+        let mut listing = CommandListing::new(crate::testing::commands(files));
         for request in 0..MAX_WAITING as u64 {
             listing.ask(request).unwrap();
         }

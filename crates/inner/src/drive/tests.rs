@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use p2p_shared::protocol::{InnerToRouter, RUN_WINDOW};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::catalog::Catalog;
+use crate::process::OsProcesses;
 use crate::run::Window;
 use crate::testing::{motion, script};
 
@@ -33,7 +35,7 @@ impl Bench {
         let commands = folder.path().join("command");
         fs::create_dir(&commands).unwrap();
         let files = Catalog::open(&commands).unwrap();
-        let commands = Commands::new(files, info.clone());
+        let commands = Commands::new(files, info.clone(), Arc::new(OsProcesses));
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(4);
         let tracker = TaskTracker::new();

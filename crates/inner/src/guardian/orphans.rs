@@ -1,36 +1,50 @@
-//! Owns how the commands of an inner that has died are found: each has the inner's number in its
-//! environment, which nothing else has. So no list of them has to be kept while they run, and a
-//! number that became another's can't be taken for theirs.
-//!
-//! A command that is being started when the inner dies is found, too: until it is executed it
-//! holds the inner's end of the guardian's pipe, so the guardian doesn't see the inner's death
-//! before. While the kernel executes it, its environment reads as empty: who looks once may miss it.
+//! Ends what a dead inner left running.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::process::{GroupId, OWNER_VARIABLE, membership};
+use p2p_shared::timing::KILL_GRACE;
+use tokio::time::{Instant, sleep};
 
-/// The process groups in which a command of this inner, or what it started, runs. What has a
-/// session of its own (`setsid`) was left on purpose.
-pub(super) fn of(inner: u32) -> Vec<GroupId> {
-    let mark = format!("{OWNER_VARIABLE}={inner}");
-    let (Some(own), Ok(processes)) = (membership(Path::new("/proc/self")), fs::read_dir("/proc"))
-    else {
-        return Vec::new();
+use crate::motion::MOTION_GRACE;
+use crate::process::{GroupId, Spawn};
+
+/// Ends the commands of this inner, with the time that a command has at its time limit.
+pub(super) async fn end_orphans(processes: &Arc<dyn Spawn>, inner: u32) {
+    let groups = || -> Vec<GroupId> {
+        let numbers = processes.groups_of(inner).into_iter();
+        numbers
+            .filter_map(|number| GroupId::new(number, processes))
+            .collect()
     };
-    let groups: BTreeMap<i32, GroupId> = processes
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        // One that ends meanwhile, and others' processes, can't be read.
-        .filter(|process| {
-            let environment = fs::read(process.join("environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|v| v == mark.as_bytes())
-        })
-        .filter_map(|process| membership(&process))
-        .filter(|process| process.session == own.session)
-        .filter_map(|process| GroupId::from_raw(process.group))
-        .map(|group| (group.as_raw(), group))
-        .collect();
-    groups.into_values().collect()
+    let patience = Instant::now() + KILL_GRACE;
+    let mut terminated = BTreeSet::new();
+    let mut were_none = false;
+    while Instant::now() < patience {
+        let groups = groups();
+        // Two looks: a command that is just being executed has no environment for a moment.
+        if groups.is_empty() && were_none {
+            return;
+        }
+        were_none = groups.is_empty();
+        let mut new = 0;
+        for group in groups {
+            if terminated.insert(group.number()) {
+                group.terminate();
+                new += 1;
+            }
+        }
+        if new > 0 {
+            tracing::warn!(groups = new, "the inner is gone: what it ran is ended");
+        }
+        sleep(MOTION_GRACE).await;
+    }
+    // Anew: a number may be another's by now.
+    let groups = groups();
+    for group in &groups {
+        group.kill();
+    }
+    if !groups.is_empty() {
+        tracing::warn!(groups = groups.len(), "what did not end was killed");
+    }
 }

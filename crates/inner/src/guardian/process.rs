@@ -1,10 +1,9 @@
-//! Owns what the guardian does in the inner's place: stops the car if the inner dies or is silent
-//! beyond its deadline, ends what a dead inner left running, and tells the log of it. It only
-//! acts: what moves and until when, it is told.
+//! Owns the guardian's process: stops the car if the inner dies, or is silent beyond its deadline,
+//! ends what a dead inner left running, and logs all of it.
 
-use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,31 +11,31 @@ use bytes::Bytes;
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::End;
 use p2p_shared::text::EscapedBytes;
-use p2p_shared::timing::{KILL_GRACE, millis_f64};
+use p2p_shared::timing::millis_f64;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::deadline::{GuardStep, InnerDeadline};
-use super::orphans;
+use super::orphans::end_orphans;
 use crate::catalog::Catalog;
 use crate::clock;
 use crate::motion::{
-    GuardState, MOTION_GRACE as GRACE, MotionOwner, STOP_AGAIN, STOP_LIMIT, STOP_PAUSE, STOP_TRIES,
+    GuardState, MOTION_GRACE, MotionOwner, STOP_AGAIN, STOP_LIMIT, STOP_TRIES, StopRetries,
 };
-use crate::process::{self, GroupId, Pipes, ProcessGroup, Program};
+use crate::process::{self, GroupId, OsProcesses, Pipes, ProcessGroup, Program, Spawn};
 use crate::run::{LOGGED_STDERR, Tail, ended};
 
 /// How long the last words of a stop command that has ended may take to come.
 const LAST_WORDS: Duration = Duration::from_millis(5);
 
-/// For how long a stop that fails is tried again once the inner is gone. What keeps it from running
+/// How long a stop that fails is tried again once the inner is gone. What keeps it from running
 /// (no more processes, a full disk) passes, or the car's owner comes; by then the next inner may be
 /// driving, whose stop this is not.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the log says once it stands.
+/// The log line once the car stands.
 const STOPPED: &str = "the guardian has stopped the car";
 
 /// Why the guardian acts.
@@ -48,88 +47,95 @@ enum GuardReason {
     Silent,
 }
 
-/// The guardian's half: does nothing, until it must. `inner` is the process that it guards.
+/// Runs the guardian: it does nothing until it must. `inner` is the process that it guards.
 ///
 /// # Errors
-/// If the command directory can't be used.
+/// If the command directory can't be used, or the inner says what nobody understands.
 pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Result<()> {
     // Not the inner's name: who looks for that by name means the inner.
     let _ = rustix::thread::set_name(c"p2p-guardian");
     let car = CarStopper {
         catalog: Catalog::open(&commands)?,
         stop,
+        processes: Arc::new(OsProcesses),
     };
     let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
     let stdout = std::io::stdout().as_fd().try_clone_to_owned()?;
     let from = pipe::Receiver::from_owned_fd(stdin)?;
     let to = pipe::Sender::from_owned_fd(stdout)?;
-    let car = &car;
-    let stop = |step| async move {
-        match step {
-            GuardStep::Stop(guard) => car.act(GuardReason::Silent, &guard).await,
-            GuardStep::Again(tries) => car.act_again(tries).await,
-        }
-    };
-    let guard = watch_over(from, to, stop).await?;
+    guard(car, from, to, inner).await
+}
+
+/// Guards an inner until it is gone, and stops the car then if it moves.
+pub(crate) async fn guard(
+    car: CarStopper,
+    from: impl AsyncRead + Unpin,
+    to: impl AsyncWrite + Unpin,
+    inner: u32,
+) -> anyhow::Result<()> {
+    let guard = car.watch_over(from, to).await?;
     let has_stopped = car.act(GuardReason::Gone, &guard).await;
-    end_orphans(inner).await;
+    end_orphans(&car.processes, inner).await;
     if guard != GuardState::Stand {
-        // What the inner was just starting, or had asked a worker for, may have moved the car
-        // since.
+        // What the inner was just starting, or had asked a worker for, may have moved the car since.
         car.stop_at_last(has_stopped).await;
     }
     Ok(())
 }
 
-/// Listens to the inner and has the car stopped when that is silent beyond its deadline, and again
-/// for as long as that fails; until it is gone: what it said last.
-///
-/// # Errors
-/// If the inner says what nobody understands.
-pub(crate) async fn watch_over<Stopped: Future<Output = bool>>(
-    from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    stop: impl Fn(GuardStep) -> Stopped,
-) -> anyhow::Result<GuardState> {
-    let mut lines = BufReader::new(from).lines();
-    let mut deadline = InnerDeadline::default();
-    loop {
-        let left = deadline.left(clock::now());
-        let step = left.map(|left| Instant::now() + clock::step(left));
-        let acted = tokio::select! {
-            biased;
-            line = lines.next_line() => match line {
-                Ok(Some(line)) => {
-                    let guard = GuardState::read(&line).context("the inner sent a line that is not of the protocol")?;
-                    deadline.ends(guard);
-                    // The inner that doesn't listen is about to be found dead.
-                    let _ = to.write_all(b"ok\n").await;
-                    false
-                }
-                // The inner is gone.
-                _ => return Ok(deadline.guard),
-            },
-            // A step of several, perhaps.
-            () = sleep_until(step.unwrap_or_else(Instant::now)), if step.is_some() => {
-                left.is_some_and(|left| left.is_zero())
-            }
-        };
-        if acted {
-            let has_stopped = stop(deadline.step()).await;
-            deadline.acted(has_stopped, clock::now());
-        }
-    }
-}
-
 /// What stops the car.
-struct CarStopper {
-    catalog: Catalog,
-    stop: CommandName,
+pub(crate) struct CarStopper {
+    pub catalog: Catalog,
+    pub stop: CommandName,
+    pub processes: Arc<dyn Spawn>,
 }
 
 impl CarStopper {
-    /// Stops it, if it moves; whether it stands.
-    async fn act(&self, cause: GuardReason, guard: &GuardState) -> bool {
+    /// Listens to the inner; stops the car when the inner is silent beyond its deadline, and again
+    /// for as long as that fails. Returns what the inner said last, once it is gone.
+    ///
+    /// # Errors
+    /// If the inner says what nobody understands.
+    async fn watch_over(
+        &self,
+        from: impl AsyncRead + Unpin,
+        mut to: impl AsyncWrite + Unpin,
+    ) -> anyhow::Result<GuardState> {
+        let mut lines = BufReader::new(from).lines();
+        let mut deadline = InnerDeadline::default();
+        loop {
+            let left = deadline.left(clock::now());
+            let step = left.map(|left| Instant::now() + clock::step(left));
+            let is_due = tokio::select! {
+                biased;
+                line = lines.next_line() => match line {
+                    Ok(Some(line)) => {
+                        let guard = GuardState::read(&line).context("the inner sent a line that is not of the protocol")?;
+                        deadline.ends(guard);
+                        // The inner that doesn't listen is about to be found dead.
+                        let _ = to.write_all(b"ok\n").await;
+                        false
+                    }
+                    // The inner is gone.
+                    _ => return Ok(deadline.guard),
+                },
+                // A step of several, perhaps.
+                () = sleep_until(step.unwrap_or_else(Instant::now)), if step.is_some() => {
+                    left.is_some_and(|left| left.is_zero())
+                }
+            };
+            if is_due {
+                let has_stopped = match deadline.step() {
+                    GuardStep::Stop(guard) => self.act(GuardReason::Silent, &guard).await,
+                    GuardStep::Again(tries) => self.act_again(tries).await,
+                };
+                deadline.acted(has_stopped, clock::now());
+            }
+        }
+    }
+
+    /// Stops the car, if it moves; returns whether it stands.
+    async fn act(&self, reason: GuardReason, guard: &GuardState) -> bool {
         let GuardState::Until {
             deadline_ms,
             group,
@@ -138,29 +144,25 @@ impl CarStopper {
         else {
             return true;
         };
-        let (deadline_ms, group) = (*deadline_ms, *group);
+        let group = GroupId::new(*group, &self.processes);
         let ending = async {
-            if let Some(group) = GroupId::from_raw(group) {
-                group.end(GRACE).await;
+            if let Some(group) = &group {
+                group.end(MOTION_GRACE).await;
             }
         };
         let stopping = async {
             // Only when it has been started is there time for the log.
             let first = self.start();
-            tell_why(cause, deadline_ms, owner);
-            if self.end(first, 1).await {
-                return true;
-            }
-            for attempt in 2..=STOP_TRIES {
-                sleep(STOP_PAUSE).await;
-                if self.end(self.start(), attempt).await {
-                    return true;
-                }
-            }
-            false
+            log_why(reason, *deadline_ms, owner);
+            let mut retries = StopRetries::default();
+            self.stop_until(first, 1, || {
+                let pause = retries.failed(false);
+                (!retries.have_failed()).then_some(pause)
+            })
+            .await
         };
         let (first, ()) = tokio::join!(stopping, ending);
-        let has_stopped = if group == 0 {
+        let has_stopped = if group.is_none() {
             first
         } else {
             // Once more, since its process may have done something after the stop began: only this
@@ -175,7 +177,7 @@ impl CarStopper {
         has_stopped
     }
 
-    /// Tries it again, after so many times that it has failed; whether it stands.
+    /// Tries it again, after so many failures since the deadline; returns whether the car stands.
     async fn act_again(&self, tries: u32) -> bool {
         let has_stopped = self.end(self.start(), STOP_TRIES + 1 + tries).await;
         if has_stopped {
@@ -184,20 +186,33 @@ impl CarStopper {
         has_stopped
     }
 
-    /// Stops it once more, and goes on trying for [`PATIENCE`]: there is nobody else who would.
-    async fn stop_at_last(&self, is_told: bool) {
+    /// Stops the car once more, and goes on trying for [`PATIENCE`]: there is nobody else who would.
+    async fn stop_at_last(&self, is_logged: bool) {
         let patience = Instant::now() + PATIENCE;
-        let mut attempt = STOP_TRIES + 2;
-        while !self.end(self.start(), attempt).await {
-            if Instant::now() >= patience {
-                tracing::error!("STOP FAILED: the guardian gives up");
-                return;
-            }
-            attempt += 1;
-            sleep(STOP_AGAIN).await;
-        }
-        if !is_told {
+        let pause = || (Instant::now() < patience).then_some(STOP_AGAIN);
+        if !self.stop_until(self.start(), STOP_TRIES + 2, pause).await {
+            tracing::error!("STOP FAILED: the guardian gives up");
+        } else if !is_logged {
             tracing::info!("{STOPPED}");
+        }
+    }
+
+    /// Runs the stop command until it has succeeded, from the run that was started on. After each
+    /// failure `pause` says how long to wait, or to give up.
+    async fn stop_until(
+        &self,
+        mut started: Result<StopCommand, String>,
+        mut attempt: u32,
+        mut pause: impl FnMut() -> Option<Duration>,
+    ) -> bool {
+        loop {
+            if self.end(started, attempt).await {
+                return true;
+            }
+            let Some(pause) = pause() else { return false };
+            sleep(pause).await;
+            started = self.start();
+            attempt += 1;
         }
     }
 
@@ -211,8 +226,8 @@ impl CarStopper {
             variables: &[("P2P_COMMAND", self.stop.to_string())],
             has_stdin: false,
         };
-        let (group, pipes) =
-            ProcessGroup::start(&program).map_err(|error| process::why_not(&file, &error))?;
+        let (group, pipes) = ProcessGroup::start(&self.processes, &program)
+            .map_err(|error| process::why_not(&file, &error))?;
         let began = Instant::now();
         Ok(StopCommand {
             group,
@@ -271,8 +286,8 @@ impl StopCommand {
     }
 }
 
-fn tell_why(cause: GuardReason, deadline_ms: u64, owner: &MotionOwner) {
-    let cause = match cause {
+fn log_why(reason: GuardReason, deadline_ms: u64, owner: &MotionOwner) {
+    let cause = match reason {
         GuardReason::Gone => "the inner is gone",
         GuardReason::Silent => "the inner is silent",
     };
@@ -291,40 +306,6 @@ fn tell_why(cause: GuardReason, deadline_ms: u64, owner: &MotionOwner) {
     );
 }
 
-/// Ends what the inner left running: as its time limit would have.
-async fn end_orphans(inner: u32) {
-    let patience = Instant::now() + KILL_GRACE;
-    let mut told = BTreeSet::new();
-    let mut were_none = false;
-    while Instant::now() < patience {
-        let groups = orphans::of(inner);
-        // Two looks: one that is just being executed has no environment for a moment.
-        if groups.is_empty() && were_none {
-            return;
-        }
-        were_none = groups.is_empty();
-        let mut new = 0;
-        for group in groups {
-            if told.insert(group.as_raw()) {
-                group.terminate();
-                new += 1;
-            }
-        }
-        if new > 0 {
-            tracing::warn!(groups = new, "the inner is gone: what it ran is ended");
-        }
-        sleep(GRACE).await;
-    }
-    // Looked for anew: a number may be another's by now.
-    let groups = orphans::of(inner);
-    for group in &groups {
-        group.kill();
-    }
-    if !groups.is_empty() {
-        tracing::warn!(groups = groups.len(), "what did not end was killed");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::CommandExt;
@@ -339,6 +320,7 @@ mod tests {
         let car = CarStopper {
             catalog: Catalog::open(folder.path()).unwrap(),
             stop,
+            processes: Arc::new(OsProcesses),
         };
         for (body, stands) in [("mkdir once", false), ("mkdir once; [ -e once ]", true)] {
             script(&folder.path().join("stop"), body);

@@ -8,7 +8,7 @@ pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) const STOP_TRIES: u32 = 3;
 /// From the end of a try to the next, where it did not hang: what keeps a stop command from being started
 /// passes (`EAGAIN`, `ETXTBSY` while it is copied), and three tries at once would all meet it.
-pub(crate) const STOP_PAUSE: Duration = Duration::from_millis(100);
+const STOP_PAUSE: Duration = Duration::from_millis(100);
 /// From a stop that has failed to the next try of it, unless somebody asks for one: this, doubled each
 /// time. What keeps it from running (no more processes, a full disk) may pass when nobody is there to
 /// ask, and the car moves still.
@@ -20,4 +20,33 @@ const STOP_AGAIN_MOST: Duration = Duration::from_secs(10);
 #[must_use]
 pub(crate) fn stop_again_after(tries: u32) -> Duration {
     (STOP_AGAIN * (1 << tries.min(8))).min(STOP_AGAIN_MOST)
+}
+
+/// Counts the failures of the stop command in a row, and says when it is tried again.
+#[derive(Debug, Default)]
+pub(crate) struct StopRetries {
+    failures: u32,
+}
+
+impl StopRetries {
+    /// The stop command has failed once more: how long to pause before the next try. One that hung
+    /// has been waited for.
+    pub(crate) fn failed(&mut self, hung: bool) -> Duration {
+        self.failures += 1;
+        match self.failures.checked_sub(STOP_TRIES) {
+            None if hung => Duration::ZERO,
+            None => STOP_PAUSE,
+            Some(more) => stop_again_after(more),
+        }
+    }
+
+    /// Whether the stop command counts as failed.
+    pub(crate) fn have_failed(&self) -> bool {
+        self.failures >= STOP_TRIES
+    }
+
+    /// Whether a failure of the stop command was reported before this one.
+    pub(crate) fn is_old_news(&self) -> bool {
+        self.failures > STOP_TRIES
+    }
 }

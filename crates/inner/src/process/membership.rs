@@ -2,18 +2,21 @@
 //! getsid(2): their answer may be 0, which rustix's type of a process can't hold. In a container
 //! (`docker exec`), a session or group that began outside of it has no number.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use super::OWNER_VARIABLE;
+
 /// The group and session of a process; 0: not of this PID namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Membership {
+pub(super) struct Membership {
     pub group: i32,
     pub session: i32,
 }
 
 /// Of the process with this folder in `/proc`; `None` if it is gone.
-pub(crate) fn membership(process: &Path) -> Option<Membership> {
+pub(super) fn membership(process: &Path) -> Option<Membership> {
     read(&fs::read_to_string(process.join("stat")).ok()?)
 }
 
@@ -25,6 +28,35 @@ fn read(stat: &str) -> Option<Membership> {
         group: fields.next()?.parse().ok()?,
         session: fields.next()?.parse().ok()?,
     })
+}
+
+/// The process groups in which a command of this inner runs, or what it started. Each has the inner's
+/// number in its environment, which nothing else has: no list of them has to be kept while they run,
+/// and a number that became another's can't be taken for theirs. What has a session of its own
+/// (`setsid`) was left on purpose.
+///
+/// A command that is being started when the inner dies is found, too: until it is executed it holds
+/// the inner's end of the guardian's pipe, so the guardian doesn't see the inner's death before. While
+/// the kernel executes it, its environment reads as empty: one look may miss it.
+pub(super) fn groups_of(inner: u32) -> Vec<i32> {
+    let mark = format!("{OWNER_VARIABLE}={inner}");
+    let (Some(own), Ok(processes)) = (membership(Path::new("/proc/self")), fs::read_dir("/proc"))
+    else {
+        return Vec::new();
+    };
+    let groups: BTreeSet<i32> = processes
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        // One that ends meanwhile, and others' processes, can't be read.
+        .filter(|process| {
+            let environment = fs::read(process.join("environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|v| v == mark.as_bytes())
+        })
+        .filter_map(|process| membership(&process))
+        .filter(|process| process.session == own.session)
+        .map(|process| process.group)
+        .filter(|group| *group > 0)
+        .collect();
+    groups.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{End, InnerToRouter, PIECE, cost};
 use tokio::io::AsyncReadExt;
-use tokio::process::ChildStdout;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::RunReporter;
 use super::output::Window;
+use crate::process::Output;
 
 /// How long a run's start waits for its end: what a command takes that does little. Whoever looks
 /// on sees no difference, and what is lost meanwhile is told as it would be anyway.
@@ -65,7 +65,7 @@ impl OutputReporter {
     /// read; counts its bytes.
     pub(super) async fn pass_on(
         &self,
-        stdout: Option<ChildStdout>,
+        stdout: Option<Box<dyn Output>>,
         bytes: &mut u64,
         no_more: &CancellationToken,
     ) {
@@ -86,8 +86,7 @@ impl OutputReporter {
             tokio::select! {
                 biased;
                 () = no_more.cancelled(), if left.is_none() => {
-                    let waiting = rustix::io::ioctl_fionread(&stdout).unwrap_or_default();
-                    left = Some(usize::try_from(waiting).unwrap_or(usize::MAX));
+                    left = Some(stdout.unread());
                 }
                 read = stdout.read_buf(&mut room) => match read {
                     Ok(0) | Err(_) => break,

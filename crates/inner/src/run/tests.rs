@@ -37,7 +37,7 @@ fn bench(is_stop: bool) -> (Bench, Run, Commands) {
     let command = folder.path().join("move");
     script(&command, "touch begun");
     let files = Catalog::open(folder.path()).unwrap();
-    let commands = Commands::new(files, crate::testing::motion());
+    let commands = crate::testing::commands(files);
     let (drive, told) = mpsc::unbounded_channel();
     let (urgent, urgent_out) = mpsc::unbounded_channel();
     let (output, output_out) = mpsc::channel(4);

@@ -9,8 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use p2p_shared::protocol::{MAX_OPEN_RUNS, Refusal, RunRequest};
 use p2p_shared::text::EscapedBytes;
-use tokio::io::AsyncWriteExt;
-use tokio::process::{ChildStdin, ChildStdout};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
@@ -22,7 +21,7 @@ use super::protocol::{self, Announcement, MAX_LINE, WorkerAnswer};
 use crate::commands::{AcceptedCall, WorkerCall, WorkerRequest};
 use crate::drive::DriveRequest;
 use crate::motion::ProcessEvent;
-use crate::process::{Pipes, ProcessGroup};
+use crate::process::{Output, Pipes, ProcessGroup};
 use crate::run::{Failure, Run, WorkerResult, ended};
 use crate::stderr_log::{self, LogSource};
 
@@ -53,14 +52,16 @@ enum OpenRequest {
     Call(oneshot::Sender<Result<WorkerResult, Failure>>),
 }
 
-type Lines = FramedRead<ChildStdout, AnyDelimiterCodec>;
+/// A worker's standard input.
+type Stdin = Box<dyn AsyncWrite + Send + Unpin>;
+type Lines = FramedRead<Box<dyn Output>, AnyDelimiterCodec>;
 
 /// The conversation.
 pub(super) struct WorkerConnection {
     group: i32,
     limit: Duration,
     hello: Duration,
-    stdin: Option<ChildStdin>,
+    stdin: Option<Stdin>,
     lines: Option<Lines>,
     unwritten: BytesMut,
     last_id: u64,
@@ -383,7 +384,7 @@ impl OpenRequest {
     }
 }
 
-async fn write(stdin: &mut Option<ChildStdin>, unwritten: &mut BytesMut) -> std::io::Result<()> {
+async fn write(stdin: &mut Option<Stdin>, unwritten: &mut BytesMut) -> std::io::Result<()> {
     match stdin {
         Some(stdin) => stdin.write_buf(unwritten).await.map(drop),
         None => std::future::pending().await,

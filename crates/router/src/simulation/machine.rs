@@ -3,15 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::pin::Pin;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use p2p_inner::simulation::Process;
+use p2p_inner::simulation::{Leader, Pipes, Spawned};
 use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::End;
 use p2p_shared::timing;
-use tokio::sync::{mpsc, watch};
+use rustix::process::Signal;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::history::History;
@@ -39,7 +45,7 @@ struct MachineState {
     /// A motion command moves the car for as long as it runs; else it sets a pin and ends.
     moves_while_running: bool,
     group: i32,
-    processes: BTreeMap<i32, mpsc::UnboundedSender<Duration>>,
+    processes: BTreeMap<i32, mpsc::UnboundedSender<Signal>>,
     executed: BTreeMap<RunId, Vec<Instant>>,
     starts: Vec<CommandStart>,
     /// Motions requested by `/cgi`: when, and for how long.
@@ -166,7 +172,12 @@ impl Machine {
         Arc::new(ProcessHost::new(self.clone()))
     }
 
-    fn start(&self, run: RunId, command: &CommandName) -> Process {
+    /// Starts the host of the guardians, which outlive their inner.
+    pub(super) fn guardian_host(&self) -> Arc<ProcessHost> {
+        Arc::new(ProcessHost::new(self.clone()))
+    }
+
+    fn start(&self, run: RunId, command: &CommandName) -> Spawned {
         let mut state = self.lock();
         state.group += 1;
         let group = state.group;
@@ -217,9 +228,11 @@ impl Machine {
         };
         let dies = state.rng.ms(0..5);
         let is_stubborn = state.rng.one_in(8);
-        let (ended, end_seen) = watch::channel(None);
-        let (terminate, mut told) = mpsc::unbounded_channel();
-        state.processes.insert(group, terminate.clone());
+        let (ended, exit) = oneshot::channel();
+        let (signals, mut signalled) = mpsc::unbounded_channel();
+        state.processes.insert(group, signals);
+        let output = format!("{run} {command}\n");
+        let (mut pipe, stdout) = tokio::io::duplex(1024);
         drop(state);
         let machine = self.clone();
         tokio::spawn(async move {
@@ -237,35 +250,77 @@ impl Machine {
             let end = tokio::select! {
                 biased;
                 () = living => end,
-                Some(grace) = told.recv() => {
-                    sleep(if is_stubborn { grace } else { dies.min(grace) }).await;
-                    End::Signal(if is_stubborn { 9 } else { 15 })
-                }
+                signal = death(&mut signalled, (!is_stubborn).then_some(dies)) => End::Signal(signal),
             };
-            let mut state = machine.lock();
-            state.processes.remove(&group);
-            if moves_while_running {
-                // Its last act may have been to set the pin.
-                state.set_moving(run, true);
+            {
+                let mut state = machine.lock();
+                state.processes.remove(&group);
+                if moves_while_running {
+                    // Its last act may have been to set the pin.
+                    state.set_moving(run, true);
+                }
+                state
+                    .history
+                    .log(|| format!("  process {group} ends: {end}"));
             }
-            state
-                .history
-                .log(|| format!("  process {group} ends: {end}"));
-            drop(state);
-            ended.send_replace(Some(end));
+            let _ = pipe.write_all(output.as_bytes()).await;
+            drop(pipe);
+            let _ = ended.send(status_of(end));
         });
-        Process {
+        Spawned {
             group,
-            end: end_seen,
-            terminate,
-            output: Bytes::from(format!("{run} {command}\n")),
+            leader: Box::new(SimulatedLeader { exit, status: None }),
+            pipes: Pipes {
+                stdin: None,
+                stdout: Some(Box::new(stdout)),
+                stderr: None,
+            },
         }
     }
+}
 
-    fn terminate(&self, group: i32) {
-        if let Some(process) = self.lock().processes.get(&group) {
-            let _ = process.send(timing::KILL_GRACE);
+/// Waits for the signal that ends a process: SIGKILL at once, SIGTERM after so long, if at all.
+async fn death(
+    signalled: &mut mpsc::UnboundedReceiver<Signal>,
+    dies_after: Option<Duration>,
+) -> i32 {
+    let mut dies_at = None;
+    loop {
+        tokio::select! {
+            biased;
+            Some(signal) = signalled.recv() => match signal {
+                Signal::KILL => return 9,
+                Signal::TERM => dies_at = dies_at.or(dies_after.map(|after| Instant::now() + after)),
+                _ => {}
+            },
+            () = super::network::until(dies_at), if dies_at.is_some() => return 15,
         }
+    }
+}
+
+/// The exit status by which the kernel tells of this end.
+fn status_of(end: End) -> ExitStatus {
+    ExitStatus::from_raw(match end {
+        End::Exit(code) => code << 8,
+        End::Signal(signal) => signal,
+        other => unreachable!("no process ends as {other}"),
+    })
+}
+
+/// The first process of a group.
+struct SimulatedLeader {
+    exit: oneshot::Receiver<ExitStatus>,
+    status: Option<ExitStatus>,
+}
+
+impl Leader for SimulatedLeader {
+    fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>> {
+        let status = match self.status {
+            Some(status) => status,
+            None => ready!(Pin::new(&mut self.exit).poll(cx)).map_err(io::Error::other)?,
+        };
+        self.status = Some(status);
+        Poll::Ready(Ok(status))
     }
 }
 

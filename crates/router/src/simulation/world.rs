@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use p2p_inner::LinkState;
-use p2p_inner::simulation::{Network, Simulated, Stall, World};
+use p2p_inner::simulation::{Network, Simulated, Spawn, Stall};
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::MotionInfo;
@@ -164,7 +164,7 @@ impl SimInner {
         rng: &Rng,
     ) -> Self {
         let host = machine.start_host();
-        let processes: Arc<dyn World> = host.clone();
+        let processes: [Arc<dyn Spawn>; 2] = [host.clone(), machine.guardian_host()];
         let network = {
             let (world, path, machine) = (world.clone(), path.clone(), machine.clone());
             Network(Arc::new(move || {
@@ -198,7 +198,7 @@ impl SimInner {
             camera: None,
         };
         let stall = Stall::default();
-        let process = Simulated::start(config, rng.next(), network, &processes, &stall).unwrap();
+        let process = Simulated::start(config, rng.next(), network, processes, &stall).unwrap();
         let mut link = process.link.clone();
         let world = world.clone();
         let port = tokio::spawn(async move {

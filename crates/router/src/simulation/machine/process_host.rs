@@ -1,11 +1,11 @@
 //! Starts and ends processes on a simulated machine for one inner, until that inner is killed.
 
-use std::pin::Pin;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use p2p_inner::simulation::{Process, World};
-use p2p_shared::names::{CommandName, RunId};
+use p2p_inner::simulation::{Program, Spawn, Spawned};
+use p2p_shared::names::RunId;
+use rustix::process::Signal;
 
 use super::Machine;
 
@@ -30,29 +30,32 @@ impl ProcessHost {
     }
 }
 
-impl World for ProcessHost {
-    fn start(&self, run: RunId, command: &CommandName) -> Option<Process> {
-        let is_guardians = run == RunId::from_number(0);
-        if self.is_dead.load(Ordering::Relaxed) && !is_guardians {
-            return None;
+impl Spawn for ProcessHost {
+    fn spawn(&self, program: &Program<'_>) -> io::Result<Spawned> {
+        if self.is_dead.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
-        Some(self.machine.start(run, command))
+        let variable = |name| {
+            let mut variables = program.variables.iter();
+            variables.find_map(|(other, value)| (*other == name).then_some(value))
+        };
+        // A guardian's stop is no run.
+        let run = variable("P2P_RUN").map_or(RunId::from_number(0), |run| run.parse().unwrap());
+        let command = variable("P2P_COMMAND").unwrap().parse().unwrap();
+        Ok(self.machine.start(run, &command))
     }
 
-    fn end_group(&self, group: i32, grace: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let process = self.machine.lock().processes.get(&group).cloned();
-        Box::pin(async move {
-            if let Some(process) = process {
-                let _ = process.send(grace);
-                process.closed().await;
-            }
-        })
+    fn signal(&self, group: i32, signal: Signal) {
+        if let Some(process) = self.machine.lock().processes.get(&group) {
+            let _ = process.send(signal);
+        }
     }
 
-    fn end_survivors(&self) {
-        let groups: Vec<i32> = self.machine.lock().processes.keys().copied().collect();
-        groups
-            .into_iter()
-            .for_each(|group| self.machine.terminate(group));
+    fn is_alive(&self, group: i32) -> bool {
+        self.machine.lock().processes.contains_key(&group)
+    }
+
+    fn groups_of(&self, _inner: u32) -> Vec<i32> {
+        self.machine.lock().processes.keys().copied().collect()
     }
 }
