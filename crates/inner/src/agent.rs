@@ -3,16 +3,15 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use p2p_shared::backoff::Backoff;
+use p2p_shared::logging::LoggedReasons;
 use p2p_shared::names::{InstanceId, LinkName};
-use p2p_shared::net::dialer;
-use p2p_shared::net::dialer::{DialError, Dialer};
+use p2p_shared::net::dialer::{self, DialError};
+use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::net::transport::Transport;
-use p2p_shared::os::jitter;
 use p2p_shared::protocol::{LINK_PATH, LinkHello, Rejection};
 use p2p_shared::websocket::MessageSocket;
 use p2p_shared::{backoff, timing};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::CancellationToken;
 
@@ -45,15 +44,15 @@ pub(crate) type DialFuture<'a> =
 
 /// Opens the WebSocket of a link: over the network, or in a simulation.
 pub(crate) trait Dial: Send + Sync {
-    fn dial<'a>(&'a self, dialer: &'a mut Dialer, config: &'a Config) -> DialFuture<'a>;
+    fn dial<'a>(&'a self, reconnect: &'a mut Reconnect, config: &'a Config) -> DialFuture<'a>;
 }
 
 /// Opens the WebSocket of a link over the network.
 pub(crate) struct OverNetwork;
 
 impl Dial for OverNetwork {
-    fn dial<'a>(&'a self, dialer: &'a mut Dialer, config: &'a Config) -> DialFuture<'a> {
-        Box::pin(dialer.dial(&config.router, LINK_PATH, config.key.as_ref()))
+    fn dial<'a>(&'a self, reconnect: &'a mut Reconnect, config: &'a Config) -> DialFuture<'a> {
+        Box::pin(reconnect.dial(&config.router, LINK_PATH, config.key.as_ref()))
     }
 }
 
@@ -68,12 +67,9 @@ pub(crate) struct Agent {
     pub camera: Option<CameraHandle>,
     pub outbox: Outbox,
     pub dial: Box<dyn Dial>,
-    /// What was learnt from dialling so far.
-    pub dialer: Dialer,
+    pub reconnect: Reconnect,
     pub state: watch::Sender<LinkState>,
     pub shutdown: CancellationToken,
-    /// Dial now, whatever the schedule says.
-    pub reconnect_now: std::sync::Arc<Notify>,
 }
 
 impl Agent {
@@ -83,20 +79,19 @@ impl Agent {
             .drive
             .stop_first(self.dispatcher.commands.files(), &self.config.motion)
             .await;
-        let mut backoff = Backoff::default();
         let mut logged = LoggedReasons::default();
         loop {
-            let end = self.attempt(&mut backoff, &mut logged).await;
+            let end = self.attempt(&mut logged).await;
             if matches!(end, AttemptEnd::Ended(SessionEnd::Drained)) || self.shutdown.is_cancelled()
             {
                 break;
             }
-            let pause = end.pause(backoff.pause(timing::now(), jitter()));
+            let pause = self.reconnect.pause(end.least_pause());
             if let AttemptEnd::Ended(SessionEnd::Rejected(Rejection::PortUnavailable, _)) = &end {
                 self.held_port = None;
             }
             let why = end.to_string();
-            let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            let retry_ms = timing::millis(pause);
             if logged.is_new(&why) {
                 tracing::warn!(why, retry_ms, "no link");
             } else {
@@ -105,8 +100,7 @@ impl Agent {
             let discard = self.outbox.discard();
             tokio::select! {
                 biased;
-                () = tokio::time::sleep(pause) => {}
-                () = self.reconnect_now.notified() => backoff.restart(),
+                () = self.reconnect.wait(pause) => {}
                 () = self.shutdown.cancelled() => break,
                 never = discard => match never {},
             }
@@ -123,12 +117,12 @@ impl Agent {
     }
 
     /// One link, from dialling to its end.
-    async fn attempt(&mut self, backoff: &mut Backoff, logged: &mut LoggedReasons) -> AttemptEnd {
+    async fn attempt(&mut self, logged: &mut LoggedReasons) -> AttemptEnd {
         let hello = self.hello();
-        let dialer = &mut self.dialer;
+        let reconnect = &mut self.reconnect;
         let dialling = async {
             let config = &self.config;
-            match self.dial.dial(dialer, config).await {
+            match self.dial.dial(reconnect, config).await {
                 Ok(socket) => greet(MessageSocket::new(socket), hello)
                     .await
                     .map_err(AttemptEnd::Ended),
@@ -145,8 +139,8 @@ impl Agent {
             Ok(greeted) => greeted,
             Err(outcome) => return outcome,
         };
-        backoff.connected(timing::now());
-        *logged = LoggedReasons::default();
+        self.reconnect.connected();
+        logged.clear();
         let (name, service_port) = (welcome.name, welcome.service_port);
         self.held_port = Some(service_port);
         let host = dialer::bracketed(&self.config.router.host);
@@ -205,18 +199,17 @@ enum AttemptEnd {
 }
 
 impl AttemptEnd {
-    /// The pause before the next attempt: the schedule's, or a longer one that this end asks for.
-    fn pause(&self, scheduled: Duration) -> Duration {
-        let least = match self {
+    /// The shortest pause before the next attempt; zero where the schedule decides alone.
+    fn least_pause(&self) -> Duration {
+        match self {
             Self::NotReached(error) => error.least_pause(),
-            Self::Ended(SessionEnd::Rejected(rejection, _)) => match rejection {
-                Rejection::Denied | Rejection::TakenOver | Rejection::Contended => backoff::DENIED,
-                Rejection::PortUnavailable | Rejection::Protocol => Duration::ZERO,
-            },
+            Self::Ended(SessionEnd::Rejected(
+                Rejection::Denied | Rejection::TakenOver | Rejection::Contended,
+                _,
+            )) => backoff::DENIED,
             Self::Ended(SessionEnd::GoAway(after)) => *after,
-            _ => Duration::ZERO,
-        };
-        scheduled.max(least)
+            Self::Ended(_) => Duration::ZERO,
+        }
     }
 }
 
@@ -229,32 +222,9 @@ impl std::fmt::Display for AttemptEnd {
     }
 }
 
-/// The reasons that were logged of an outage: each is logged once. Two that alternate are not news,
-/// nor is one with another number in it.
-#[derive(Debug, Default)]
-struct LoggedReasons(Vec<String>);
-
-impl LoggedReasons {
-    fn is_new(&mut self, why: &str) -> bool {
-        /// More than an outage has; then they are logged again.
-        const KEPT: usize = 16;
-        let gist = why.replace(|c: char| c.is_ascii_digit(), "");
-        if self.0.contains(&gist) {
-            return false;
-        }
-        if self.0.len() >= KEPT {
-            self.0.clear();
-        }
-        self.0.push(gist);
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SCHEDULED: Duration = Duration::from_millis(300);
 
     #[test]
     fn who_is_refused_for_its_key_or_for_another_inner_waits_a_minute() {
@@ -264,27 +234,17 @@ mod tests {
             Rejection::TakenOver,
             Rejection::Contended,
         ] {
-            assert_eq!(refused(rejection).pause(SCHEDULED), Duration::from_secs(60));
+            let pause = refused(rejection).least_pause();
+            assert_eq!(pause, Duration::from_secs(60));
         }
-        let pause = refused(Rejection::PortUnavailable).pause(SCHEDULED);
-        assert_eq!(pause, SCHEDULED);
+        let pause = refused(Rejection::PortUnavailable).least_pause();
+        assert_eq!(pause, Duration::ZERO);
     }
 
     #[test]
-    fn who_is_sent_away_comes_back_when_it_is_told_and_never_sooner_than_by_schedule() {
-        let sent_away = |after| AttemptEnd::Ended(SessionEnd::GoAway(after));
+    fn who_is_sent_away_comes_back_when_it_is_told() {
         let later = Duration::from_millis(700);
-        assert_eq!(sent_away(later).pause(SCHEDULED), later);
-        assert_eq!(sent_away(Duration::ZERO).pause(SCHEDULED), SCHEDULED);
-    }
-
-    #[test]
-    fn each_reason_is_said_once_whatever_its_numbers() {
-        let mut logged = LoggedReasons::default();
-        assert!(logged.is_new("port 9000 is kept: it is free in 60 s"));
-        assert!(!logged.is_new("port 9000 is kept: it is free in 9 s"));
-        assert!(logged.is_new("no connection"));
-        assert!(!logged.is_new("port 9000 is kept: it is free in 8 s"));
-        assert!(!logged.is_new("no connection"));
+        let sent_away = AttemptEnd::Ended(SessionEnd::GoAway(later));
+        assert_eq!(sent_away.least_pause(), later);
     }
 }

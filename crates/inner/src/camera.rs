@@ -2,7 +2,7 @@
 //! (`camera/sender`) run while somebody watches, and the router is told the camera's state.
 //! `camera/jpeg` splits the program's output into pictures. Only the newest picture is kept.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use p2p_shared::protocol::{CameraState, InnerToRouter, MediaTicket, Picture};
 use tokio::sync::watch;
@@ -26,8 +26,8 @@ use sender::FrameSender;
 /// anew finds both.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Interval at which the log repeats what goes wrong all the time.
-const TOLD: Duration = Duration::from_secs(10);
+/// What goes wrong all the time is logged once in this time.
+const LOG_PERIOD: Duration = Duration::from_secs(10);
 
 /// Request to send pictures: somebody watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,25 +148,6 @@ async fn left(mut watching: Watching) {
             () = sleep(LINGER) => return,
             back = watching.wait_for(Option::is_some) => if back.is_err() { return },
         }
-    }
-}
-
-/// What is told once in a while.
-#[derive(Debug, Default)]
-struct LogThrottle {
-    last: Option<Instant>,
-    untold: u64,
-}
-
-impl LogThrottle {
-    /// Whether it may be told now: then how often it was not, since the last time.
-    fn may_log(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now < last + TOLD) {
-            self.untold += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.untold))
     }
 }
 

@@ -276,12 +276,8 @@ fn check(metadata: &Metadata, path: &Path) -> Result<(), Unusable> {
 
 /// Quotes the path as one word for a shell.
 fn quoted(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(is_plain) {
-        return text.into_owned();
-    }
-    format!("'{}'", Escaped(&text).to_string().replace('\'', "'\\''"))
+    let text = Escaped(&path.to_string_lossy()).to_string();
+    shlex::try_quote(&text).unwrap_or_default().into_owned()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use p2p_shared::timing::millis;
 use rustix::time::{ClockId, clock_gettime};
 
 #[cfg(feature = "simulation")]
@@ -34,7 +35,7 @@ pub fn now() -> Duration {
 /// while the machine slept is late.
 #[must_use]
 pub fn now_ms() -> u64 {
-    u64::try_from(now().as_millis()).unwrap_or(u64::MAX)
+    millis(now())
 }
 
 /// Longest sleep towards a time of this clock while the car moves: the runtime's timers stand still

@@ -5,11 +5,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{CommandInfo, MotionInfo, Refusal};
 use p2p_shared::text::Escaped;
+use parking_lot::RwLock;
 
 use crate::catalog::Catalog;
 use crate::process::Spawn;
@@ -98,7 +99,7 @@ impl Commands {
 
     /// The worker that serves this command.
     pub(crate) fn worker(&self, name: &CommandName) -> Option<WorkerHandle> {
-        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        let served = self.0.served.read();
         served.by.get(name).cloned()
     }
 
@@ -108,7 +109,7 @@ impl Commands {
     /// If there is none, or none that may be executed.
     pub(crate) fn file(&self, name: &CommandName) -> Result<PathBuf, Failure> {
         self.0.files.resolve(name).map_err(|(refusal, message)| {
-            let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+            let served = self.0.served.read();
             let starting = "is starting: try again in a moment";
             // One that said just now what it serves had not when it was decided to look for a file.
             let just_now = served.by.get(name).map(|worker| (worker, starting));
@@ -179,7 +180,7 @@ impl Commands {
     /// If the folder can't be read.
     pub(crate) fn list(&self) -> io::Result<Vec<CommandInfo>> {
         let mut commands = self.0.files.list()?;
-        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        let served = self.0.served.read();
         commands.retain(|info| !served.by.contains_key(&info.name));
         commands.extend(served.by.keys().map(|name| CommandInfo {
             name: name.clone(),
@@ -198,12 +199,7 @@ impl Commands {
     }
 
     fn write(&self, change: impl FnOnce(&mut Served)) {
-        let mut served = self
-            .0
-            .served
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        change(&mut served);
+        change(&mut self.0.served.write());
     }
 }
 

@@ -9,7 +9,7 @@ use p2p_shared::protocol::{
     ActiveMotion, End, MotionEvent, MotionInfo, MotionRefusal, PressId, Refusal, RunRequest,
     StopCause,
 };
-use p2p_shared::timing::millis_f64;
+use p2p_shared::timing::{micros, millis_f64};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::motion::{
     GuardState, Motion, MotionCommand, MotionInput, MotionOwner, MotionRules, ProcessEvent,
     ProcessToken, StopResult, StopTargets,
 };
-use crate::run::{Failure, Run, RunReporter, draining, micros};
+use crate::run::{Failure, Run, RunReporter, draining};
 
 /// Longest time for which the car may move without its timers being checked (the console uses the
 /// same for itself).

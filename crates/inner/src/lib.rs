@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use p2p_shared::names::InstanceId;
-use p2p_shared::net::dialer::Dialer;
+use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::os::{self, sd_notify};
 use p2p_shared::timing::DRAIN;
 use tokio::sync::{Notify, mpsc, watch};
@@ -102,7 +102,7 @@ impl Inner {
         Ok(Self {
             state: parts.link,
             shutdown: agent.shutdown.clone(),
-            reconnect_now: agent.reconnect_now.clone(),
+            reconnect_now: parts.reconnect_now,
             task: tokio::spawn(parts.agent.run()),
             workers,
             car,
@@ -169,6 +169,7 @@ struct Parts {
     car: DriveHandle,
     guard: watch::Receiver<GuardState>,
     link: watch::Receiver<LinkState>,
+    reconnect_now: Arc<Notify>,
 }
 
 impl Parts {
@@ -185,6 +186,7 @@ impl Parts {
         let reporter = RunReporter::new(urgent, output);
         let (state, link) = watch::channel(LinkState::Down);
         let tracker = TaskTracker::new();
+        let reconnect_now = Arc::new(Notify::new());
         let (drive, car, guard) = Drive::new(
             config.motion.clone(),
             commands.clone(),
@@ -214,10 +216,9 @@ impl Parts {
                 output: output_out,
             },
             dial,
-            dialer: Dialer::default(),
+            reconnect: Reconnect::new(reconnect_now.clone()),
             state,
             shutdown: CancellationToken::new(),
-            reconnect_now: Arc::default(),
         };
         Ok(Self {
             agent,
@@ -225,6 +226,7 @@ impl Parts {
             car,
             guard,
             link,
+            reconnect_now,
         })
     }
 }

@@ -13,7 +13,7 @@ use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::{End, InnerToRouter, RUN_WINDOW, Refusal, RunRequest, STDERR_KEPT};
 use p2p_shared::text::EscapedBytes;
 use p2p_shared::timing;
-use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE, millis_f64};
+use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE, micros, millis_f64};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -413,11 +413,6 @@ pub(crate) fn stop_failed(stderr: &[u8]) -> (End, Bytes) {
         .len()
         .saturating_sub(STDERR_KEPT.saturating_sub(SENTENCE.len()));
     (End::Exit(1), [SENTENCE, &stderr[from..]].concat().into())
-}
-
-/// Whole microseconds.
-pub(crate) fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// How a run ended, the length of its output, and its standard error.

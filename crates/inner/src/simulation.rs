@@ -3,14 +3,16 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use p2p_shared::names::InstanceId;
-use p2p_shared::net::dialer::{DialError, Dialer};
+use p2p_shared::net::dialer::DialError;
+use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::{timing, websocket};
+use parking_lot::Mutex;
 use tokio::io::DuplexStream;
 use tokio::sync::{Notify, watch};
 use tokio_tungstenite::WebSocketStream;
@@ -47,7 +49,7 @@ impl fmt::Debug for Network {
 }
 
 impl Dial for Network {
-    fn dial<'a>(&'a self, _: &'a mut Dialer, config: &'a Config) -> DialFuture<'a> {
+    fn dial<'a>(&'a self, _: &'a mut Reconnect, config: &'a Config) -> DialFuture<'a> {
         let router = config.router.clone();
         Box::pin(async move {
             match tokio::time::timeout(timing::HELLO, (self.0)()).await {
@@ -84,7 +86,7 @@ struct Stalled {
 impl Stall {
     /// Stops the process, or lets it go on.
     pub fn set(&self, is: bool) {
-        let mut stalled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stalled = self.0.lock();
         stalled.is = is;
         let wakers = std::mem::take(&mut stalled.wakers);
         drop(stalled);
@@ -94,14 +96,14 @@ impl Stall {
     /// Whether it is stopped.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is
+        self.0.lock().is
     }
 
     /// A task of this process.
     pub async fn of<F: Future>(self, task: F) -> F::Output {
         let mut task = std::pin::pin!(task);
         std::future::poll_fn(|cx| {
-            let mut stalled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stalled = self.0.lock();
             if stalled.is {
                 stalled.wakers.push(cx.waker().clone());
                 return Poll::Pending;

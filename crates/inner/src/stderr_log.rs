@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use p2p_shared::logging::LogThrottle;
 use p2p_shared::text::EscapedBytes;
+use p2p_shared::timing;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::time::Instant;
 
 /// Most lines that are logged in a second.
 const LOGGED_A_SECOND: u32 = 20;
@@ -23,9 +24,14 @@ pub(crate) enum LogSource {
 }
 
 /// Logs until there is no more. The last line that was not empty.
-pub(crate) async fn log(speaker: LogSource, stderr: impl AsyncRead + Unpin) -> Vec<u8> {
+pub(crate) async fn log(source: LogSource, stderr: impl AsyncRead + Unpin) -> Vec<u8> {
     let mut stderr = BufReader::new(stderr);
-    let mut tally = LineLimit::new(speaker);
+    let throttle = LogThrottle::new(LOGGED_A_SECOND, Duration::from_secs(1));
+    let mut stderr_log = StderrLog {
+        source,
+        throttle,
+        last: Vec::new(),
+    };
     let mut line = Vec::new();
     loop {
         let read = match stderr.fill_buf().await {
@@ -38,68 +44,49 @@ pub(crate) async fn log(speaker: LogSource, stderr: impl AsyncRead + Unpin) -> V
         let used = end.map_or(read.len(), |end| end + 1);
         stderr.consume(used);
         if end.is_some() {
-            tally.log(&line);
+            stderr_log.log(&line);
             line.clear();
         }
     }
     if !line.is_empty() {
-        tally.log(&line);
+        stderr_log.log(&line);
     }
-    tally.tell_more();
-    tally.last
+    let suppressed = stderr_log.throttle.take_suppressed();
+    stderr_log.log_suppressed(suppressed);
+    stderr_log.last
 }
 
-/// How much of it was logged.
-struct LineLimit {
-    speaker: LogSource,
+/// What was logged.
+struct StderrLog {
+    source: LogSource,
+    throttle: LogThrottle,
+    /// The last line that was not empty.
     last: Vec<u8>,
-    second: Instant,
-    logged: u32,
-    more: u64,
 }
 
-impl LineLimit {
-    fn new(speaker: LogSource) -> Self {
-        Self {
-            speaker,
-            last: Vec::new(),
-            second: Instant::now(),
-            logged: 0,
-            more: 0,
-        }
-    }
-
+impl StderrLog {
     fn log(&mut self, line: &[u8]) {
         if !line.trim_ascii().is_empty() {
             line.trim_ascii().clone_into(&mut self.last);
         }
-        if self.second.elapsed() >= Duration::from_secs(1) {
-            self.tell_more();
-            (self.second, self.logged) = (Instant::now(), 0);
-        }
-        if self.logged >= LOGGED_A_SECOND {
-            self.more += 1;
+        let Some(suppressed) = self.throttle.allow(timing::now()) else {
             return;
-        }
-        self.logged += 1;
+        };
+        self.log_suppressed(suppressed);
         let said = EscapedBytes(line).cut(LOGGED);
-        match &self.speaker {
+        match &self.source {
             LogSource::Worker(worker) => tracing::info!(worker, %said, "the worker says"),
             LogSource::Camera => tracing::info!(%said, "the camera says"),
         }
     }
 
-    fn tell_more(&mut self) {
-        let more = std::mem::take(&mut self.more);
-        if more > 0 {
-            match &self.speaker {
-                LogSource::Worker(worker) => {
-                    tracing::warn!(worker, lines = more, "the worker said more than is logged")
-                }
-                LogSource::Camera => {
-                    tracing::warn!(lines = more, "the camera said more than is logged")
-                }
+    fn log_suppressed(&self, lines: u64) {
+        match &self.source {
+            _ if lines == 0 => {}
+            LogSource::Worker(worker) => {
+                tracing::warn!(worker, lines, "the worker said more than is logged");
             }
+            LogSource::Camera => tracing::warn!(lines, "the camera said more than is logged"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use p2p_shared::protocol::Refusal;
-use p2p_shared::timing::KILL_GRACE;
+use p2p_shared::timing::{KILL_GRACE, millis};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -109,7 +109,7 @@ impl WorkerSupervisor {
             }
             let pause = (PAUSE * (1 << failures)).min(LONGEST_PAUSE);
             failures = (failures + 1).min(10);
-            let restart_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            let restart_ms = millis(pause);
             tracing::error!(
                 worker = self.worker.name(),
                 why,

@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::backoff::Backoff;
+use p2p_shared::logging::LogThrottle;
 use p2p_shared::names::Argument;
 use p2p_shared::os::jitter;
 use p2p_shared::protocol::CameraState;
 use p2p_shared::text::{Escaped, EscapedBytes};
-use p2p_shared::timing::KILL_GRACE;
+use p2p_shared::timing::{KILL_GRACE, millis};
 use tokio::io::AsyncReadExt;
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::jpeg::{JpegLosses, JpegSplitter};
 use super::watchdog::Watchdog;
-use super::{CameraShared, LogThrottle, left, watched};
+use super::{CameraShared, LOG_PERIOD, left, watched};
 use crate::clock;
 use crate::process::{
     self, OWNER_VARIABLE, OsProcesses, Output, Pipes, ProcessGroup, Program, Spawn,
@@ -58,8 +59,8 @@ impl CameraSupervisor {
             words,
             folder,
             shared,
-            failures: LogThrottle::default(),
-            losses: LogThrottle::default(),
+            failures: LogThrottle::new(1, LOG_PERIOD),
+            losses: LogThrottle::new(1, LOG_PERIOD),
             lost: JpegLosses::default(),
         }
     }
@@ -223,8 +224,8 @@ impl CameraSupervisor {
     }
 
     fn log_failure(&mut self, why: &str, pause: Duration) {
-        let restart_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        if let Some(untold) = self.failures.may_log(Instant::now()) {
+        let restart_ms = millis(pause);
+        if let Some(untold) = self.failures.allow(Instant::now()) {
             tracing::error!(
                 why,
                 restart_ms,
@@ -235,7 +236,7 @@ impl CameraSupervisor {
     }
 
     fn log_losses(&mut self) {
-        if self.lost != JpegLosses::default() && self.losses.may_log(Instant::now()).is_some() {
+        if self.lost != JpegLosses::default() && self.losses.allow(Instant::now()).is_some() {
             let JpegLosses { garbage, too_large } = std::mem::take(&mut self.lost);
             tracing::warn!(
                 bytes = garbage,

@@ -3,12 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_shared::backoff::Backoff;
 use p2p_shared::key::Key;
-use p2p_shared::net::dialer;
+use p2p_shared::logging::LogThrottle;
 use p2p_shared::net::dialer::{DialError, RouterAddress};
+use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::net::transport::Transport;
-use p2p_shared::os::jitter;
 use p2p_shared::protocol::{MEDIA_PATH, MediaToRouter, Picture, RouterToMedia};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing;
@@ -18,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
 use super::pacing::Pacing;
-use super::{CameraShared, LogThrottle, WatchTicket, Watching, left, watched};
+use super::{CameraShared, LOG_PERIOD, WatchTicket, Watching, left, watched};
 
 /// Time after which a piece without an acknowledgement counts as lost: a driven link's.
 const DEAD: Duration = timing::PACE_BUSY.dead;
@@ -63,8 +62,8 @@ impl FrameSender {
     pub(super) async fn run(self) {
         let end = self.shared.end.clone();
         let mut watching = self.shared.watching.clone();
-        let mut backoff = Backoff::default();
-        let mut failures = LogThrottle::default();
+        let mut reconnect = Reconnect::default();
+        let mut failures = LogThrottle::new(1, LOG_PERIOD);
         while let Some(true) = end.run_until_cancelled(watched(&mut watching)).await {
             let Some(by) = *watching.borrow() else {
                 continue;
@@ -73,13 +72,13 @@ impl FrameSender {
                 () = end.cancelled() => return,
                 () = left(watching.clone()) => continue,
                 () = is_another(watching.clone(), by) => continue,
-                over = self.once(by, &mut backoff) => over,
+                over = self.once(by, &mut reconnect) => over,
             };
-            let pause = backoff.pause(Instant::now(), jitter());
+            let pause = reconnect.pause(Duration::ZERO);
             if let Err(why) = over
-                && let Some(untold) = failures.may_log(Instant::now())
+                && let Some(untold) = failures.allow(Instant::now())
             {
-                let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                let retry_ms = timing::millis(pause);
                 tracing::warn!(%why, retry_ms, untold, "no connection for the camera's pictures");
             }
             tokio::select! {
@@ -94,9 +93,10 @@ impl FrameSender {
     async fn once(
         &self,
         by: WatchTicket,
-        backoff: &mut Backoff,
+        reconnect: &mut Reconnect,
     ) -> Result<std::convert::Infallible, SenderEnd> {
-        let socket = dialer::dial(&self.router, MEDIA_PATH, self.key.as_ref()).await?;
+        let key = self.key.as_ref();
+        let socket = reconnect.dial(&self.router, MEDIA_PATH, key).await?;
         let mut socket: MediaSocket = MessageSocket::new(socket);
         socket.get_ref().set_dead_after(DEAD);
         let WatchTicket {
@@ -115,7 +115,7 @@ impl FrameSender {
             half: None,
         };
         sending
-            .serve(newest, self.shared.watching.clone(), backoff)
+            .serve(newest, self.shared.watching.clone(), reconnect)
             .await
     }
 }
@@ -141,7 +141,7 @@ impl FrameConnection {
         &mut self,
         mut newest: watch::Receiver<Option<Picture>>,
         mut watching: Watching,
-        backoff: &mut Backoff,
+        reconnect: &mut Reconnect,
     ) -> Result<std::convert::Infallible, SenderEnd> {
         let mut is_watched = watching.borrow_and_update().is_some();
         loop {
@@ -161,7 +161,7 @@ impl FrameConnection {
                         let now = Instant::now();
                         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
                         self.pacing.taken(bytes, now);
-                        backoff.connected(now);
+                        reconnect.connected();
                     }
                     SocketEvent::Message(RouterToMedia::Refused { message }) => {
                         return Err(SenderEnd::Refused(Escaped(&message).to_string()));

@@ -1,5 +1,6 @@
 //! Carries out the effects of `motion`: processes begin or end, and reports are sent.
 
+use p2p_shared::timing::millis;
 use std::time::Duration;
 
 use p2p_shared::names::RunId;
@@ -194,7 +195,7 @@ impl Drive {
         let news = match self.motion.guard() {
             None => GuardState::Stand,
             Some(Duration::MAX) => until(0),
-            Some(at) => until(u64::try_from(at.as_millis()).unwrap_or(u64::MAX)),
+            Some(at) => until(millis(at)),
         };
         self.guard.send_if_modified(|guard| {
             let is_news = *guard != news;

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::protocol::{End, InnerToRouter, PIECE};
+use p2p_shared::timing::micros;
 use tokio::time::sleep_until;
 
-use super::{Run, RunEnd, Tail, micros};
+use super::{Run, RunEnd, Tail};
 
 /// What a worker answered to a request.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{End, InnerToRouter, Outcome, Refusal, RunReport};
+use p2p_shared::timing::millis;
 
 /// Number of runs that are remembered (promised in docs/http.md).
 const REMEMBERED: usize = 1000;
@@ -124,7 +125,7 @@ impl RunHistory {
         let entry = self.runs.get(&run)?;
         Some(RunReport {
             command: entry.command.clone(),
-            age_ms: u64::try_from(now.saturating_sub(entry.asked).as_millis()).unwrap_or(u64::MAX),
+            age_ms: millis(now.saturating_sub(entry.asked)),
             outcome: entry.outcome.clone(),
             bytes: entry.bytes,
             output: Bytes::copy_from_slice(&entry.output),

@@ -2,12 +2,12 @@
 //! is told in one message rather than in three, each of which would wake the router.
 
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{End, InnerToRouter, PIECE, cost};
+use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
@@ -50,12 +50,12 @@ impl OutputReporter {
 
     /// Whether its start was told.
     pub(super) fn has_started(&self) -> bool {
-        self.lock().has_started
+        self.state.lock().has_started
     }
 
     /// Tells that it has started, once.
     pub(super) fn started(&self) {
-        if !std::mem::replace(&mut self.lock().has_started, true) {
+        if !std::mem::replace(&mut self.state.lock().has_started, true) {
             self.reporter
                 .urgent(InnerToRouter::Started { run: self.run });
         }
@@ -104,7 +104,7 @@ impl OutputReporter {
         if !piece.is_empty() {
             let rest = piece.freeze();
             if is_read && self.window.take(cost(&rest)).await {
-                self.lock().rest = rest;
+                self.state.lock().rest = rest;
             } else {
                 self.unread(rest);
             }
@@ -153,7 +153,7 @@ impl OutputReporter {
     pub(super) async fn finished(&self, end: End, exec_us: u64, stderr: Bytes) {
         let run = self.run;
         let (has_started, output) = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             (state.has_started, std::mem::take(&mut state.rest))
         };
         if !has_started {
@@ -178,10 +178,6 @@ impl OutputReporter {
         let bytes = output;
         let output = InnerToRouter::Output { run, bytes };
         self.reporter.output([output, finished]).await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

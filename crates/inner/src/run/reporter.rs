@@ -1,9 +1,10 @@
 //! Sends the reports of runs to the link, if there is one, and into the history.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{InnerToRouter, RunReport};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::history::RunHistory;
@@ -33,25 +34,25 @@ impl RunReporter {
 
     /// Records a run that is asked for. Returns false if its id is known already.
     pub(crate) fn begin(&self, run: RunId, command: &CommandName) -> bool {
-        self.history().begin(run, command, clock::now())
+        self.history.lock().begin(run, command, clock::now())
     }
 
     /// Returns what became of a run, if it is one of the last.
     pub(crate) fn story(&self, run: RunId) -> Option<RunReport> {
-        self.history().story(run, clock::now())
+        self.history.lock().story(run, clock::now())
     }
 
     /// Sends a report that must not wait behind output: the start or the refusal of a run, and the
     /// car's motion.
     pub(crate) fn urgent(&self, message: InnerToRouter) {
-        self.history().record(&message);
+        self.history.lock().record(&message);
         let _ = self.urgent.send(message);
     }
 
     /// Sends output, or the end behind it; several messages go into one write.
     pub(crate) async fn output<const N: usize>(&self, messages: [InnerToRouter; N]) {
         for message in &messages {
-            self.history().record(message);
+            self.history.lock().record(message);
         }
         if let Ok(places) = self.output.reserve_many(N).await {
             for (place, message) in places.zip(messages) {
@@ -62,11 +63,6 @@ impl RunReporter {
 
     /// Records a report without sending it, or before it is sent.
     pub(crate) fn remember(&self, message: &InnerToRouter) {
-        self.history().record(message);
-    }
-
-    /// The history is consistent whenever nobody holds the lock, even after a panic.
-    fn history(&self) -> MutexGuard<'_, RunHistory> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+        self.history.lock().record(message);
     }
 }

@@ -1,9 +1,10 @@
 //! Owns the runs that are open: each can be reached until it ends.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use p2p_shared::names::RunId;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::output::Window;
@@ -27,7 +28,7 @@ pub(crate) struct EntryGuard(RunTable, RunId);
 
 impl Drop for EntryGuard {
     fn drop(&mut self) {
-        self.0.lock().remove(&self.1);
+        self.0.0.lock().remove(&self.1);
     }
 }
 
@@ -46,49 +47,44 @@ impl RunTable {
             caller: caller.clone(),
             counts,
         };
-        self.lock().insert(run, entry);
+        self.0.lock().insert(run, entry);
         EntryGuard(self.clone(), run)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.0.lock().is_empty()
     }
 
     /// Number of runs that `--max-runs` bounds.
     pub(crate) fn counted(&self) -> usize {
-        self.lock().values().filter(|entry| entry.counts).count()
+        self.0.lock().values().filter(|entry| entry.counts).count()
     }
 
     /// Lets a run send so much more output.
     pub(crate) fn grant(&self, run: RunId, units: u32) {
-        if let Some(entry) = self.lock().get(&run) {
+        if let Some(entry) = self.0.lock().get(&run) {
             entry.window.grant(units);
         }
     }
 
     /// Cancels a run.
     pub(crate) fn cancel(&self, run: RunId) {
-        if let Some(entry) = self.lock().get(&run) {
+        if let Some(entry) = self.0.lock().get(&run) {
             entry.caller.cancel();
         }
     }
 
     /// Cancels all runs.
     pub(crate) fn cancel_all(&self) {
-        for entry in self.lock().values() {
+        for entry in self.0.lock().values() {
             entry.caller.cancel();
         }
     }
 
     /// Throws away what the runs write from now on.
     pub(crate) fn detach_output(&self) {
-        for entry in self.lock().values() {
+        for entry in self.0.lock().values() {
             entry.window.close();
         }
-    }
-
-    /// The table is whole whenever nobody holds the lock, even after a panic.
-    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, RunEntry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
