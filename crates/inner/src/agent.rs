@@ -1,4 +1,4 @@
-//! Owns staying connected: dial, serve the link, and dial again, for ever.
+//! Keeps the link up: dials, serves the link, and dials again until the inner ends.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -38,7 +38,6 @@ pub enum LinkState {
     Ended,
 }
 
-/// The WebSocket of a link, or why there is none.
 pub(crate) type DialFuture<'a> =
     Pin<Box<dyn Future<Output = Result<WebSocketStream<Transport>, DialError>> + Send + 'a>>;
 
@@ -47,7 +46,6 @@ pub(crate) trait Dial: Send + Sync {
     fn dial<'a>(&'a self, reconnect: &'a mut Reconnect, config: &'a Config) -> DialFuture<'a>;
 }
 
-/// Opens the WebSocket of a link over the network.
 pub(crate) struct OverNetwork;
 
 impl Dial for OverNetwork {
@@ -56,11 +54,10 @@ impl Dial for OverNetwork {
     }
 }
 
-/// What keeps the link up.
 pub(crate) struct Agent {
     pub config: Config,
-    /// The port of the last link: what was any port is this one from then on, so that the page
-    /// which somebody has open stays.
+    /// The port of the last link. If any port was asked for, this one is asked for from then on, so
+    /// that a page which somebody has open stays.
     pub held_port: Option<u16>,
     pub instance: InstanceId,
     pub dispatcher: Dispatcher,
@@ -73,7 +70,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Stays connected until told to end; then what runs has its time.
+    /// Stays connected until told to end; then gives what runs its time.
     pub(crate) async fn run(mut self) {
         self.dispatcher
             .drive
@@ -116,7 +113,7 @@ impl Agent {
         self.state.send_replace(LinkState::Ended);
     }
 
-    /// One link, from dialling to its end.
+    /// Serves one link, from dialling to its end.
     async fn attempt(&mut self, logged: &mut LoggedReasons) -> AttemptEnd {
         let hello = self.hello();
         let reconnect = &mut self.reconnect;
@@ -192,7 +189,6 @@ impl Agent {
     }
 }
 
-/// How an attempt ended.
 enum AttemptEnd {
     NotReached(DialError),
     Ended(SessionEnd),

@@ -84,9 +84,6 @@ impl Catalog {
     }
 
     /// Returns the file of a worker.
-    ///
-    /// # Errors
-    /// If there is no such file, or it may not be executed.
     pub(crate) fn worker(&self, name: &str) -> Result<PathBuf, Unusable> {
         let name: CommandName = name.parse().map_err(|error| {
             (
@@ -98,9 +95,6 @@ impl Catalog {
     }
 
     /// Lists the workers in the directory, not in those below it.
-    ///
-    /// # Errors
-    /// If the directory can't be read.
     pub(crate) fn workers(&self) -> io::Result<Vec<String>> {
         let entries = self.folder()?.entries()?.flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());

@@ -1,6 +1,6 @@
-//! Owns which commands there are: the files of the catalog, and what workers serve. A file wins
-//! over a worker, but for the stop command: the worker that moves the car knows best how to stop
-//! it, and the file stands in when it is gone.
+//! Knows the commands: the files of the catalog, and what workers serve. A file wins over a worker,
+//! but for the stop command: the worker that moves the car knows best how to stop it, and the file
+//! takes its place when it is gone.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,7 +27,7 @@ pub(crate) use worker_handle::{
 /// Most commands of one worker.
 const MAX_SERVED: usize = 1000;
 
-/// The commands.
+/// The commands. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Commands(Arc<Shared>);
 
@@ -42,7 +42,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Served {
     by: HashMap<CommandName, WorkerHandle>,
-    /// Those that have not said yet what they serve, and why not, if they have failed.
+    /// Workers that have not announced anything yet, and why, if they have failed.
     unknown: Vec<(WorkerHandle, Option<String>)>,
 }
 
@@ -68,12 +68,11 @@ impl Commands {
         &self.0.processes
     }
 
-    /// The files.
     pub(crate) fn files(&self) -> &Catalog {
         &self.0.files
     }
 
-    /// Whether anything that is here can move a car: a motion command, or a worker, which may serve one.
+    /// Whether a motion command, or a worker that may serve one, is here.
     pub(crate) fn may_move(&self, motion: &MotionInfo) -> bool {
         let files = self.files();
         let mut motions = motion.commands.iter();
@@ -82,12 +81,12 @@ impl Commands {
             || !files.workers().is_ok_and(|workers| workers.is_empty())
     }
 
-    /// There is a worker, which will say what it serves.
+    /// Adds a worker, which will announce what it serves.
     pub(crate) fn expect(&self, worker: &WorkerHandle) {
         self.write(|served| served.unknown.push((worker.clone(), None)));
     }
 
-    /// A worker has failed, or can't be started.
+    /// Notes that a worker has failed, or can't be started.
     pub(crate) fn away(&self, worker: &WorkerHandle, what: &str) {
         self.write(|served| {
             let unknown = served.unknown.iter_mut();
@@ -97,16 +96,13 @@ impl Commands {
         });
     }
 
-    /// The worker that serves this command.
+    /// The worker that serves a command.
     pub(crate) fn worker(&self, name: &CommandName) -> Option<WorkerHandle> {
         let served = self.0.served.read();
         served.by.get(name).cloned()
     }
 
-    /// The file that a name stands for, where no worker serves it.
-    ///
-    /// # Errors
-    /// If there is none, or none that may be executed.
+    /// The file of a command, where no worker serves it.
     pub(crate) fn file(&self, name: &CommandName) -> Result<PathBuf, Failure> {
         self.0.files.resolve(name).map_err(|(refusal, message)| {
             let served = self.0.served.read();
@@ -127,7 +123,7 @@ impl Commands {
         })
     }
 
-    /// A worker has said what it serves, by which all that it said before is void.
+    /// Takes a worker's announcement, in place of its earlier one.
     pub(crate) fn announced(&self, worker: &WorkerHandle, names: &[String]) {
         let mut serves = Vec::new();
         for name in names.iter().take(MAX_SERVED) {
@@ -175,9 +171,6 @@ impl Commands {
     }
 
     /// All commands, by name, with what is wrong with those that can't be run.
-    ///
-    /// # Errors
-    /// If the folder can't be read.
     pub(crate) fn list(&self) -> io::Result<Vec<CommandInfo>> {
         let mut commands = self.0.files.list()?;
         let served = self.0.served.read();

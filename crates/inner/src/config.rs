@@ -16,21 +16,19 @@ use p2p_shared::{key, os};
 use crate::guardian::GuardianProgram;
 use crate::identity;
 
-/// How long a worker may take to say what it serves: Python's imports take 10 s on a small Pi.
+/// Time limit of a worker's announcement: Python's imports take 10 s on a small Pi.
 pub const WORKER_HELLO: Duration = Duration::from_secs(30);
 
 /// What an inner is started with.
 #[derive(Debug)]
 pub struct Config {
-    /// The router's address.
     pub router: RouterAddress,
     /// The service port to ask for; 0: any.
     pub service_port: u16,
     /// The name that people know the machine by.
     pub name: LinkName,
-    /// Who the inner is to a router that works without keys.
+    /// Identity of the inner, for a router that works without keys.
     pub identity: Identity,
-    /// The inner's key, if it has one.
     pub key: Option<Key>,
     /// The command directory.
     pub commands: PathBuf,
@@ -48,7 +46,7 @@ pub struct Config {
     pub camera: Option<Vec<String>>,
 }
 
-/// The longest that a command may be allowed to run: a week, in seconds.
+/// Longest time limit of a command: a week, in seconds.
 const MAX_TIMEOUT: u64 = 7 * 24 * 3600;
 
 /// Runs on the machine behind NAT: dials the router and runs the commands it is asked for
@@ -152,7 +150,7 @@ pub enum Task {
 }
 
 impl Options {
-    /// What an inner needs to know. Reads the key and the identity.
+    /// Makes the configuration. Reads the key and the identity.
     ///
     /// # Errors
     /// If the key can't be used, or the identity can't be kept.
@@ -202,7 +200,7 @@ impl Options {
     }
 }
 
-/// A guardian logs as its inner does, whatever of that comes from a flag.
+/// Arguments of the guardian, which logs as its inner does, as far as flags say how.
 fn guardian_arguments(
     common: &CommonOptions,
     commands: &Path,

@@ -29,24 +29,20 @@ use membership::membership;
 
 /// The variable of a command's environment that says which inner runs it, by its process number.
 pub(crate) const OWNER_VARIABLE: &str = "P2P_INNER";
-/// How often a group that is ending is polled.
+/// Interval at which a group that is ending is polled.
 const POLL: Duration = Duration::from_millis(50);
 
-/// `PATH` where we have none ourselves: Debian's.
+/// `PATH` if the inner has none: Debian's.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// How much of a file is looked at: as much as the kernel does.
+/// Bytes that are read of a file's beginning: as many as the kernel reads.
 const FILE_START: u64 = 256;
 
 /// A program to start.
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
-    /// The file.
     pub file: &'a Path,
-    /// Its arguments.
     pub arguments: &'a [Argument],
-    /// The working directory.
     pub folder: &'a Path,
-    /// Environment variables, beside a few of our own.
     pub variables: &'a [(&'a str, String)],
     /// Whether standard input is a pipe; else it is empty.
     pub has_stdin: bool,
@@ -55,9 +51,6 @@ pub struct Program<'a> {
 /// Starts programs and reaches their process groups: [`OsProcesses`], or a simulation.
 pub trait Spawn: fmt::Debug + Send + Sync {
     /// Starts a program in a process group of its own.
-    ///
-    /// # Errors
-    /// Those of fork(2) and execve(2).
     fn spawn(&self, program: &Program<'_>) -> io::Result<Spawned>;
     /// Signals all processes of a group; one that is gone is no error.
     fn signal(&self, group: i32, signal: Signal);
@@ -73,9 +66,7 @@ pub trait Spawn: fmt::Debug + Send + Sync {
 pub struct Spawned {
     /// The number of the process and of its group.
     pub group: i32,
-    /// The process.
     pub leader: Box<dyn Leader>,
-    /// Our ends of its pipes.
     pub pipes: Pipes,
 }
 
@@ -93,11 +84,8 @@ impl Leader for Child {
 
 /// Our ends of a process's pipes.
 pub struct Pipes {
-    /// Standard input.
     pub stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
-    /// Standard output.
     pub stdout: Option<Box<dyn Output>>,
-    /// Standard error.
     pub stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
 }
 
@@ -196,7 +184,6 @@ impl ProcessGroup {
         &self.id
     }
 
-    /// Waits for the end of the leader.
     pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
         let status = poll_fn(|cx| self.leader.poll_exit(cx)).await?;
         self.reaped = true;
@@ -259,7 +246,6 @@ impl GroupId {
         self.kill_after(grace).await;
     }
 
-    /// Asks the group to end.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
         // A stopped process hears nothing else.
@@ -270,12 +256,10 @@ impl GroupId {
         self.processes.signal(self.number, signal);
     }
 
-    /// Kills what is left of the group.
     pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
-    /// Whether any process is left in the group.
     pub(crate) fn is_alive(&self) -> bool {
         self.processes.is_alive(self.number)
     }
@@ -296,7 +280,7 @@ impl GroupId {
     }
 }
 
-/// Why a file that may be executed can't be, and what to do, for its owner.
+/// The sentence that says why a file can't be executed, and what its owner can do.
 pub(crate) fn why_not(file: &Path, error: &io::Error) -> String {
     let path = file.to_string_lossy();
     let shown = Escaped(&path);
@@ -333,7 +317,7 @@ fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
 }
 
-/// Whether a shell could read it: a program for another kind of machine has zeros.
+/// Whether a shell could read the file: a program for another kind of machine has zeros.
 fn is_text(file: &Path) -> bool {
     !start_of(file).contains(&0)
 }
@@ -345,8 +329,8 @@ fn start_of(file: &Path) -> Vec<u8> {
     start
 }
 
-/// `process_group` keeps the standard library on `posix_spawn`; a `pre_exec` would cost a fork of
-/// our whole address space.
+/// Builds the command. `process_group` keeps the standard library on `posix_spawn`; a `pre_exec`
+/// would cost a fork of our whole address space.
 fn command(program: &Program<'_>, executed: &Path, script: Option<&Path>) -> Command {
     let mut command = Command::new(executed);
     command

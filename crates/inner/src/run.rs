@@ -153,9 +153,6 @@ impl Run {
     /// Checks, as late as possible, that the run still may begin: this process may have been stopped
     /// (SIGSTOP) since the run was admitted, and what begins after its end would move after its stop.
     /// A stop always may begin.
-    ///
-    /// # Errors
-    /// If the deadline has passed, or the motion was ended or its caller has gone away.
     pub(crate) fn may_begin(&self) -> Result<(), Failure> {
         if let Some(role) = &self.role {
             if role.is_stop() {

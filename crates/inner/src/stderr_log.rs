@@ -1,6 +1,5 @@
-//! Owns what a worker or the camera's program says on its standard error: it goes to the log, as
-//! much of it as somebody could read. It is read without end, since a program whose stderr_log
-//! nobody takes would hang.
+//! Logs the standard error of a worker or of the camera's program, as much of it as somebody could
+//! read. It is read without end, since a program whose messages nobody takes would hang.
 
 use std::time::Duration;
 
@@ -9,21 +8,16 @@ use p2p_shared::text::EscapedBytes;
 use p2p_shared::timing;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// Most lines that are logged in a second.
 const LOGGED_A_SECOND: u32 = 20;
-/// Most bytes of a line in the log.
 const LOGGED: usize = 1000;
 
-/// Who complains.
 #[derive(Debug)]
 pub(crate) enum LogSource {
-    /// The worker of this name.
     Worker(String),
-    /// The camera's program.
     Camera,
 }
 
-/// Logs until there is no more. The last line that was not empty.
+/// Logs until the end; returns the last line that was not empty.
 pub(crate) async fn log(source: LogSource, stderr: impl AsyncRead + Unpin) -> Vec<u8> {
     let mut stderr = BufReader::new(stderr);
     let throttle = LogThrottle::new(LOGGED_A_SECOND, Duration::from_secs(1));
@@ -56,11 +50,9 @@ pub(crate) async fn log(source: LogSource, stderr: impl AsyncRead + Unpin) -> Ve
     stderr_log.last
 }
 
-/// What was logged.
 struct StderrLog {
     source: LogSource,
     throttle: LogThrottle,
-    /// The last line that was not empty.
     last: Vec<u8>,
 }
 

@@ -21,14 +21,13 @@ mod protocol;
 
 use connection::{ConnectionEnd, WorkerConnection};
 
-/// Between a worker's end and its next start: this, doubled each time, up to [`LONGEST_PAUSE`].
+/// Pause between a worker's end and its next start, doubled each time up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(200);
-/// See [`PAUSE`].
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
-/// One that lived so long begins with the shortest pause again (the dialler's figure).
+/// Life after which the pauses begin anew (the dialler's figure).
 const STABLE: Duration = Duration::from_secs(10);
 
-/// How long a worker may take to end when it has had all its input.
+/// Time for a worker to end when it has had all its input.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// All workers of an inner. Dropped, they end.
@@ -39,10 +38,7 @@ pub(crate) struct WorkerTasks {
 }
 
 impl WorkerTasks {
-    /// Starts those that there are.
-    ///
-    /// # Errors
-    /// If the command directory can't be read.
+    /// Starts the workers of the command directory.
     pub(crate) fn start(
         commands: &Commands,
         drive: &DriveHandle,
@@ -68,7 +64,7 @@ impl WorkerTasks {
         Ok(Self { end, tasks })
     }
 
-    /// Ends them, and waits for it.
+    /// Ends all workers, and waits for it.
     pub(crate) async fn end(&self) {
         self.end.cancel();
         self.tasks.wait().await;
@@ -81,22 +77,21 @@ impl Drop for WorkerTasks {
     }
 }
 
-/// A worker's task.
 pub(crate) struct WorkerSupervisor {
     pub worker: WorkerHandle,
     pub queue: WorkerQueue,
     pub commands: Commands,
     pub drive: DriveHandle,
-    /// How long it may take over a run.
+    /// Time limit of a run.
     pub limit: Duration,
-    /// How long it may take to say what it serves.
+    /// Time limit of the announcement.
     pub hello: Duration,
-    /// The inner ends.
+    /// Cancelled when the inner ends.
     pub end: CancellationToken,
 }
 
 impl WorkerSupervisor {
-    /// Keeps it running until the inner ends.
+    /// Keeps the worker running until the inner ends.
     pub(crate) async fn run(mut self) {
         let mut failures = 0;
         loop {
@@ -134,7 +129,7 @@ impl WorkerSupervisor {
         }
     }
 
-    /// Refuses what is asked of it until it may be started again, or the inner ends.
+    /// Refuses requests until the worker may be started again, or the inner ends.
     async fn refuse_until(
         &mut self,
         again: impl Future<Output = ()>,
@@ -151,8 +146,8 @@ impl WorkerSupervisor {
         }
     }
 
-    /// Its life from one start to its end: why that was, and what is left of it. Nothing, where
-    /// the inner ends.
+    /// Runs the worker from one start to its end: returns the reason, and what is left of it.
+    /// `None`: the inner ends.
     async fn once(&mut self) -> Option<(String, Option<KilledWorker>)> {
         let (mut group, pipes) = match self.start() {
             Ok(started) => started,
@@ -203,7 +198,7 @@ struct KilledWorker {
 }
 
 impl KilledWorker {
-    /// Waits until it is gone: one that the kernel doesn't let go of could act once more.
+    /// Waits until the process is gone: one that the kernel doesn't let go of could act once more.
     async fn reap(mut self, drive: &DriveHandle) {
         self.group.end(Duration::ZERO).await;
         if self.lingers {

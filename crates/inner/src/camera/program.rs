@@ -1,5 +1,5 @@
-//! Owns the camera's program: started when somebody watches, ended when nobody has for a while,
-//! and started again with a pause when it dies or hangs.
+//! Keeps the camera's program running while somebody watches, and reads its pictures; starts it
+//! again with a pause when it dies or hangs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,13 +28,11 @@ use crate::process::{
 use crate::run::ended;
 use crate::stderr_log::{self, LogSource};
 
-/// As much is read at a time: what a pipe holds.
+/// Bytes that are read at a time: what a pipe holds.
 const READ: usize = 64 * 1024;
-/// How long a program that has closed its output may take to end, and its last words to come.
+/// Time for a program that has closed its output to end, and for its last words to come.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
-/// Most characters of its last words.
 const LAST_WORDS: usize = 200;
-/// What keeps it running.
 pub(super) struct CameraSupervisor {
     words: Vec<String>,
     folder: PathBuf,
@@ -44,11 +42,9 @@ pub(super) struct CameraSupervisor {
     lost: JpegLosses,
 }
 
-/// Why its program does not run any more.
+/// Why the program does not run any more.
 enum ProgramEnd {
-    /// The inner ends.
     Ended,
-    /// Nobody watches.
     Left,
     Failed(String),
 }
@@ -65,7 +61,7 @@ impl CameraSupervisor {
         }
     }
 
-    /// Keeps it running while somebody watches, until the inner ends.
+    /// Keeps the program running while somebody watches, until the inner ends.
     pub(super) async fn run(mut self) {
         let end = self.shared.end.clone();
         let mut watching = self.shared.watching.clone();
@@ -89,7 +85,7 @@ impl CameraSupervisor {
         }
     }
 
-    /// Its life from one start to its end.
+    /// Runs the program from one start to its end.
     async fn once(&mut self, backoff: &mut Backoff) -> ProgramEnd {
         let end = self.shared.end.clone();
         let (mut group, pipes) = match self.start() {
@@ -139,7 +135,7 @@ impl CameraSupervisor {
         ProgramEnd::Failed(why)
     }
 
-    /// Reads pictures until it has closed its output (`None`) or has to be ended.
+    /// Reads pictures until the program has closed its output (`None`) or has to be ended.
     async fn read(
         &mut self,
         stdout: Option<&mut Box<dyn Output>>,
@@ -207,7 +203,7 @@ impl CameraSupervisor {
             .map_err(|error| self.why_not(program.file, &error))
     }
 
-    /// Why it can't be started, and what to do.
+    /// The sentence that says why the program can't be started, and what to do.
     fn why_not(&self, program: &Path, error: &io::Error) -> String {
         let name = program.to_string_lossy();
         let shown = Escaped(&name);
@@ -247,7 +243,8 @@ impl CameraSupervisor {
     }
 }
 
-/// Ends it, reading on: one whose output is closed before it is told to end complains of that.
+/// Ends the program, reading on: one whose output is closed before it is told to end complains of
+/// that.
 async fn end_reading(group: &mut ProcessGroup, stdout: Option<Box<dyn Output>>) {
     let reading = async {
         let mut thrown_away = vec![0; READ];

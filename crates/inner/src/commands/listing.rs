@@ -1,5 +1,5 @@
-//! Owns the answers to "which commands are there?": one listing at a time and off the link's
-//! task, since a folder may be slow; in messages that are small enough.
+//! Answers requests for the list of commands: one listing at a time and off the link's task, since
+//! a folder may be slow; in messages that are small enough.
 
 use std::collections::VecDeque;
 
@@ -8,10 +8,9 @@ use tokio::task::JoinHandle;
 
 use super::Commands;
 
-/// Most requests that wait: a router has one at a time on its way.
+/// Most waiting requests: a router has one at a time on its way.
 const MAX_WAITING: usize = 16;
 
-/// The listings of one link.
 #[derive(Debug)]
 pub(crate) struct CommandListing {
     commands: Commands,
@@ -20,7 +19,7 @@ pub(crate) struct CommandListing {
     parts: VecDeque<InnerToRouter>,
 }
 
-/// The router asks faster than any router does.
+/// The error of a router that asks faster than any router does.
 #[derive(Debug)]
 pub(crate) struct TooMany;
 
@@ -34,7 +33,6 @@ impl CommandListing {
         }
     }
 
-    /// Will answer this request.
     pub(crate) fn ask(&mut self, request: u64) -> Result<(), TooMany> {
         if self.waiting.len() >= MAX_WAITING {
             return Err(TooMany);
@@ -43,8 +41,7 @@ impl CommandListing {
         Ok(())
     }
 
-    /// The next part of an answer, once there is one. May be dropped and called again without
-    /// loss.
+    /// Waits for the next message of an answer. Cancel-safe.
     pub(crate) async fn next(&mut self) -> InnerToRouter {
         loop {
             if let Some(part) = self.parts.pop_front() {
@@ -66,7 +63,6 @@ impl CommandListing {
     }
 }
 
-/// The commands in messages that are small enough.
 fn in_parts(request: u64, commands: Vec<CommandInfo>) -> Vec<InnerToRouter> {
     let size = |info: &CommandInfo| {
         64 + info.name.as_str().len() + info.problem.as_ref().map_or(0, String::len)

@@ -93,9 +93,6 @@ pub(crate) struct CarStopper {
 impl CarStopper {
     /// Listens to the inner; stops the car when the inner is silent beyond its deadline, and again
     /// for as long as that fails. Returns what the inner said last, once it is gone.
-    ///
-    /// # Errors
-    /// If the inner says what nobody understands.
     async fn watch_over(
         &self,
         from: impl AsyncRead + Unpin,

@@ -1,22 +1,24 @@
-//! Owns how often and when a stop command is tried again: the same for the inner and its guardian.
+//! Decides how often and when a stop command that fails is tried again: for the inner and its
+//! guardian alike.
 
 use std::time::Duration;
 
-/// How long a stop command may take.
+/// Time limit of a stop command.
 pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(1);
-/// How often a stop command is tried before it counts as failed.
+/// Tries of a stop command before it counts as failed.
 pub(crate) const STOP_TRIES: u32 = 3;
-/// From the end of a try to the next, where it did not hang: what keeps a stop command from being started
-/// passes (`EAGAIN`, `ETXTBSY` while it is copied), and three tries at once would all meet it.
+/// Pause between two of these tries, unless the stop hung: what keeps a stop command from being
+/// started passes (`EAGAIN`, `ETXTBSY` while it is copied), and three tries at once would all meet
+/// it.
 const STOP_PAUSE: Duration = Duration::from_millis(100);
-/// From a stop that has failed to the next try of it, unless somebody asks for one: this, doubled each
-/// time. What keeps it from running (no more processes, a full disk) may pass when nobody is there to
-/// ask, and the car moves still.
+/// Pause after the stop has failed, doubled each time, unless somebody asks for a stop: what keeps
+/// it from running (no more processes, a full disk) may pass when nobody is there to ask, and the
+/// car moves still.
 pub(crate) const STOP_AGAIN: Duration = Duration::from_secs(1);
-/// The longest that this becomes: a command that is broken fills no log with it.
+/// Longest of these pauses: a broken command must not fill the log.
 const STOP_AGAIN_MOST: Duration = Duration::from_secs(10);
 
-/// From a stop that has failed to the next try of it, after so many of those by itself.
+/// The pause after so many tries since the stop has failed.
 #[must_use]
 pub(crate) fn stop_again_after(tries: u32) -> Duration {
     (STOP_AGAIN * (1 << tries.min(8))).min(STOP_AGAIN_MOST)

@@ -1,5 +1,5 @@
-//! Owns what a run has told its caller, and what of it waits a moment: a command that ends at once
-//! is told in one message rather than in three, each of which would wake the router.
+//! Reports a run's start, output and end. A command that ends at once is reported in one message
+//! rather than in three, each of which would wake the router.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,13 +16,12 @@ use super::RunReporter;
 use super::output::Window;
 use crate::process::Output;
 
-/// How long a run's start waits for its end: what a command takes that does little. Whoever looks
-/// on sees no difference, and what is lost meanwhile is told as it would be anyway.
+/// Time that the report of a start waits for the end: as long as a command takes that does little.
+/// Viewers see no difference, and what is lost meanwhile is reported as it would be anyway.
 pub(super) const START_WAITS: Duration = Duration::from_millis(5);
-/// How long output waits for more, or for the end that mostly comes right behind it.
+/// Time that output waits for more, or for the end, which mostly comes right behind it.
 const OUTPUT_WAITS: Duration = Duration::from_millis(1);
 
-/// What is told of one run.
 #[derive(Debug)]
 pub(super) struct OutputReporter {
     run: RunId,
@@ -34,7 +33,7 @@ pub(super) struct OutputReporter {
 #[derive(Debug, Default)]
 struct State {
     has_started: bool,
-    /// The last of its output, which the end takes along.
+    /// The last output, which goes with the end.
     rest: Bytes,
 }
 
@@ -48,12 +47,11 @@ impl OutputReporter {
         }
     }
 
-    /// Whether its start was told.
     pub(super) fn has_started(&self) -> bool {
         self.state.lock().has_started
     }
 
-    /// Tells that it has started, once.
+    /// Reports the start, once.
     pub(super) fn started(&self) {
         if !std::mem::replace(&mut self.state.lock().has_started, true) {
             self.reporter
@@ -61,8 +59,8 @@ impl OutputReporter {
         }
     }
 
-    /// Passes output on in pieces, as far as its reader lets us, until it ends or `no_more` is
-    /// read; counts its bytes.
+    /// Passes output on in pieces, as fast as the caller reads, until it ends; counts its bytes.
+    /// Once `no_more` is cancelled, only what waits in the pipe is passed on.
     pub(super) async fn pass_on(
         &self,
         stdout: Option<Box<dyn Output>>,
@@ -111,7 +109,7 @@ impl OutputReporter {
         }
     }
 
-    /// Sends a piece, if anyone reads; whether that is still so.
+    /// Sends a piece, if anyone reads; returns whether that is still so.
     async fn flush(&self, piece: &mut BytesMut, is_read: bool) -> bool {
         let bytes = piece.split().freeze();
         let is_read = is_read && self.window.take(cost(&bytes)).await;
@@ -149,7 +147,7 @@ impl OutputReporter {
         }
     }
 
-    /// Tells how it ended, and all that was not told yet.
+    /// Reports the end, with what was not reported yet.
     pub(super) async fn finished(&self, end: End, exec_us: u64, stderr: Bytes) {
         let run = self.run;
         let (has_started, output) = {

@@ -1,5 +1,5 @@
-//! Owns the conversation with a worker that lives: requests and answers by their numbers, its
-//! announcement, its time limits, what it says beside that, and when it has to be killed.
+//! Talks with a worker that lives: requests and answers by their numbers, the announcement, time
+//! limits, other output, and when the worker has to be killed.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -25,20 +25,18 @@ use crate::process::{Output, Pipes, ProcessGroup};
 use crate::run::{Failure, Run, WorkerResult, ended};
 use crate::stderr_log::{self, LogSource};
 
-/// Most bytes of requests that wait for it to read them.
+/// Most bytes of requests that the worker has not read.
 const MAX_UNREAD: usize = 4 * 1024 * 1024;
-/// Most lines in a row that are none of the protocol's.
+/// Most lines in a row that are no answers.
 const MAX_STRANGE: u32 = 100;
-/// How long one that has closed its output may take to end, for its exit code to be told: a
-/// moment, since it may have left the car moving.
+/// Time for a worker that has closed its output to end, so that its exit code can be logged: short,
+/// since it may have left the car moving.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 
-/// ConnectionEnd there is nothing more to say to a worker.
 #[derive(Debug)]
 pub(super) enum ConnectionEnd {
-    /// The inner ends.
     Ended,
-    /// In words.
+    /// The reason, as a sentence.
     Failed(String),
 }
 
@@ -52,11 +50,9 @@ enum OpenRequest {
     Call(oneshot::Sender<Result<WorkerResult, Failure>>),
 }
 
-/// A worker's standard input.
 type Stdin = Box<dyn AsyncWrite + Send + Unpin>;
 type Lines = FramedRead<Box<dyn Output>, AnyDelimiterCodec>;
 
-/// The conversation.
 pub(super) struct WorkerConnection {
     group: i32,
     limit: Duration,
@@ -68,7 +64,7 @@ pub(super) struct WorkerConnection {
     open: BTreeMap<u64, OpenRequest>,
     has_announced: bool,
     strange: u32,
-    /// When the next of its time limits is looked at.
+    /// Time of the next look at the time limits.
     timer: Pin<Box<Sleep>>,
     is_timed: bool,
     _stderr: Option<AbortOnDropHandle<Vec<u8>>>,
@@ -99,7 +95,7 @@ impl WorkerConnection {
         }
     }
 
-    /// Talks until there is nobody to talk to, or no sense in it.
+    /// Serves requests and answers until the worker or the inner ends.
     pub(super) async fn until_its_end(
         &mut self,
         supervisor: &mut WorkerSupervisor,
@@ -147,7 +143,7 @@ impl WorkerConnection {
         }
     }
 
-    /// ConnectionEnd it talks no more: its end, if that is what it is.
+    /// The reason for the end: the exit status, if the process ends soon.
     async fn last_words(&mut self, group: &mut ProcessGroup, otherwise: String) -> ConnectionEnd {
         let status = tokio::time::timeout(LAST_MOMENT, group.ended()).await;
         ConnectionEnd::Failed(status.map_or(otherwise, |status| {
@@ -302,7 +298,7 @@ impl WorkerConnection {
         Ok(())
     }
 
-    /// A line that is none of the protocol's: a stray `print` is forgiven, a flood of them isn't.
+    /// Logs a line that is no answer: a stray `print` is forgiven, a flood of them isn't.
     fn on_strange(
         &mut self,
         supervisor: &WorkerSupervisor,
@@ -324,7 +320,7 @@ impl WorkerConnection {
         Ok(())
     }
 
-    /// The time of the announcement, or of a run, may be over.
+    /// Checks the time limits of the announcement and of the oldest run.
     fn on_time(&mut self) -> Result<(), String> {
         if !self.has_announced {
             return Err(format!(
@@ -358,12 +354,12 @@ impl WorkerConnection {
         self.is_timed = true;
     }
 
-    /// It is asked nothing more.
+    /// Closes the worker's standard input.
     pub(super) fn end_input(&mut self) {
         self.stdin = None;
     }
 
-    /// Nobody knows what became of what is open.
+    /// Reports that all open requests are lost.
     pub(super) fn abort(&mut self, why: &str) {
         for (_, open) in std::mem::take(&mut self.open) {
             open.abort(why);
@@ -372,7 +368,7 @@ impl WorkerConnection {
 }
 
 impl OpenRequest {
-    /// Nobody knows what became of it.
+    /// Reports that the request is lost.
     fn abort(self, why: &str) {
         let message = format!(
             "the worker that serves this command was lost before it answered ({why}): look before you run it again"

@@ -70,9 +70,6 @@ struct Request<'a> {
 }
 
 /// Appends a request's line.
-///
-/// # Errors
-/// If an argument or the input is not UTF-8.
 pub(super) fn write_request(
     to: &mut BytesMut,
     id: u64,
