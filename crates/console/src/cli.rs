@@ -46,10 +46,9 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
         let why = "which router? Say --router HOST:PORT, or set P2P_ROUTER (see --help)";
         return Err(Failure::usage(why).into());
     };
-    let loaded = key::load(options.common.key_file.as_deref())?;
     let target = RouterTarget {
         router,
-        key: loaded.map(|loaded| loaded.key),
+        key: key::load(options.common.key_file.as_deref())?,
         readonly: options.readonly,
     };
     match &options.task {

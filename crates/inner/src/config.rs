@@ -165,7 +165,7 @@ impl Options {
             program: PathBuf::from("/proc/self/exe"),
             arguments: guardian_arguments(&self.common, &self.commands, &self.stop_command),
         };
-        let key = key::load(self.common.key_file.as_deref())?.map(|loaded| loaded.key);
+        let key = key::load(self.common.key_file.as_deref())?;
         let identity = match &key {
             // The router goes by the key then, and nothing needs to be kept.
             Some(key) => key.id().to_string().parse()?,

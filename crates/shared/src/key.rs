@@ -9,7 +9,7 @@ mod secret_file;
 
 pub use base32::{Base32, Fingerprint, KeyId, NotBase32};
 pub use hash::{KeyHash, NotAHash};
-pub use load::{KeyOrigin, LoadKeyError, LoadedKey, load};
+pub use load::{LoadKeyError, load};
 pub use role::Role;
 pub use secret_file::{SecretFileError, chmod_line, read_secret_file};
 

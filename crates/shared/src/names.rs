@@ -42,14 +42,6 @@ pub enum NameError {
 #[serde(try_from = "String", into = "String")]
 pub struct CommandName(String);
 
-impl CommandName {
-    /// Returns the name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl TryFrom<String> for CommandName {
     type Error = NameError;
 
@@ -78,12 +70,6 @@ impl TryFrom<String> for CommandName {
 pub struct LinkName(String);
 
 impl LinkName {
-    /// Returns the name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// Returns this name, or the first of `name-2`, `name-3`, … that is not taken.
     #[must_use]
     pub fn made_unique(&self, is_taken: impl Fn(&Self) -> bool) -> Self {
@@ -222,12 +208,6 @@ impl fmt::Debug for RunId {
 pub struct RunIds(AtomicU64);
 
 impl RunIds {
-    /// Starts the ids at the current time.
-    #[must_use]
-    pub fn starting_now() -> Self {
-        Self::starting_at(SystemTime::now())
-    }
-
     /// Starts the ids at this time.
     #[must_use]
     pub fn starting_at(time: SystemTime) -> Self {
@@ -268,6 +248,14 @@ impl TryFrom<String> for Identity {
 
 macro_rules! text_name {
     ($($name:ident),*) => {$(
+        impl $name {
+            /// Returns the name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl FromStr for $name {
             type Err = NameError;
 
@@ -354,7 +342,7 @@ mod tests {
 
     #[test]
     fn run_ids_grow_and_read_back() {
-        let ids = RunIds::starting_now();
+        let ids = RunIds::starting_at(SystemTime::now());
         let (a, b) = (ids.next(), ids.next());
         assert!(b > a);
         assert_eq!(a.to_string().parse::<RunId>(), Ok(a));

@@ -16,12 +16,6 @@ pub struct PortRange {
 }
 
 impl PortRange {
-    /// The ports that need no privilege, which is the router's default (1024 to 65535).
-    pub const UNPRIVILEGED: Self = Self {
-        low: 1024,
-        high: u16::MAX,
-    };
-
     /// # Errors
     ///
     /// When `low` is 0 or above `high`.

@@ -2,7 +2,6 @@
 //! Never an argument, as every user of the machine can read those.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::{Key, ParseKeyError, SecretFileError, read_secret_file};
@@ -12,33 +11,6 @@ const VARIABLE: &str = "P2P_KEY";
 
 /// The most that is read of a key file, in bytes; a key is 119.
 const MAX_FILE: u64 = 4 * 1024;
-
-/// A key, and where it was found.
-#[derive(Debug, Clone)]
-pub struct LoadedKey {
-    /// The key.
-    pub key: Key,
-    /// Where it was found, for messages about it.
-    pub origin: KeyOrigin,
-}
-
-/// Where a key was found; shown as "the key in FILE".
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyOrigin {
-    /// In this file.
-    File(PathBuf),
-    /// In the environment variable `P2P_KEY`.
-    Environment,
-}
-
-impl fmt::Display for KeyOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "the key in {}", path.display()),
-            Self::Environment => write!(f, "the key in the environment variable {VARIABLE}"),
-        }
-    }
-}
 
 /// Finds this program's key: in `key_file` when given, else in the environment variable `P2P_KEY`,
 /// else in `$XDG_CONFIG_HOME/p2prouter/key` (`~/.config/p2prouter/key`).
@@ -50,14 +22,14 @@ impl fmt::Display for KeyOrigin {
 ///
 /// A key that is there but can't be used is an error, and never passed over for the next place: so
 /// is a file that others may read, and a `key_file` that does not exist.
-pub fn load(key_file: Option<&Path>) -> Result<Option<LoadedKey>, LoadKeyError> {
+pub fn load(key_file: Option<&Path>) -> Result<Option<Key>, LoadKeyError> {
     load_with(key_file, |name| std::env::var_os(name))
 }
 
 fn load_with(
     key_file: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<LoadedKey>, LoadKeyError> {
+) -> Result<Option<Key>, LoadKeyError> {
     if let Some(path) = key_file {
         if is_key(path) {
             return Err(LoadKeyError::KeyForFile);
@@ -66,7 +38,8 @@ fn load_with(
     }
     if let Some(value) = variable(VARIABLE).filter(|value| !value.is_empty()) {
         let text = value.to_str().ok_or(LoadKeyError::VariableNotText)?;
-        return parse(text, KeyOrigin::Environment).map(Some);
+        let origin = format!("the key in the environment variable {VARIABLE}");
+        return parse(text, origin).map(Some);
     }
     let Some(path) = usual_place(variable) else {
         return Ok(None);
@@ -97,18 +70,14 @@ fn usual_place(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     Some(config.join("p2prouter/key"))
 }
 
-fn from_file(path: &Path) -> Result<LoadedKey, LoadKeyError> {
-    parse(
-        &read_secret_file(path, MAX_FILE)?,
-        KeyOrigin::File(path.to_owned()),
-    )
+fn from_file(path: &Path) -> Result<Key, LoadKeyError> {
+    let text = read_secret_file(path, MAX_FILE)?;
+    parse(&text, format!("the key in {}", path.display()))
 }
 
-fn parse(text: &str, origin: KeyOrigin) -> Result<LoadedKey, LoadKeyError> {
-    match text.parse() {
-        Ok(key) => Ok(LoadedKey { key, origin }),
-        Err(source) => Err(LoadKeyError::NotAKey { origin, source }),
-    }
+fn parse(text: &str, origin: String) -> Result<Key, LoadKeyError> {
+    text.parse()
+        .map_err(|error| LoadKeyError::NotAKey(origin, error))
 }
 
 /// Why this program has no key although there should be one. Never repeats any of the key.
@@ -125,14 +94,9 @@ pub enum LoadKeyError {
     /// `P2P_KEY` is not UTF-8.
     #[error("the environment variable {VARIABLE} is not text")]
     VariableNotText,
-    /// What was found is not a key.
-    #[error("{origin} can't be used: {source}")]
-    NotAKey {
-        /// Where it was found.
-        origin: KeyOrigin,
-        /// What is wrong with it.
-        source: ParseKeyError,
-    },
+    /// What was found at a place is not a key.
+    #[error("{0} can't be used: {1}")]
+    NotAKey(String, #[source] ParseKeyError),
 }
 
 #[cfg(test)]
@@ -154,7 +118,7 @@ mod tests {
             self
         }
 
-        fn load(&self, key_file: Option<&Path>) -> Result<Option<LoadedKey>, LoadKeyError> {
+        fn load(&self, key_file: Option<&Path>) -> Result<Option<Key>, LoadKeyError> {
             load_with(key_file, |name| self.0.get(name).cloned())
         }
     }
@@ -178,31 +142,20 @@ mod tests {
         let in_home = write_key(&home_path, 0o600);
         let in_variable = Key::generate().unwrap();
         let found = |environment: &Environment, file: Option<&Path>| {
-            let loaded = environment.load(file).unwrap().unwrap();
-            (loaded.key.expose(), loaded.origin)
+            environment.load(file).unwrap().unwrap().expose()
         };
 
         let home = || Environment::default().with("HOME", dir.path().join("home"));
-        assert_eq!(
-            found(&home(), None),
-            (in_home.expose(), KeyOrigin::File(home_path))
-        );
+        assert_eq!(found(&home(), None), in_home.expose());
         let relative = home().with("XDG_CONFIG_HOME", "xdg");
-        assert_eq!(found(&relative, None).0, in_home.expose());
+        assert_eq!(found(&relative, None), in_home.expose());
         let xdg = home().with("XDG_CONFIG_HOME", dir.path().join("xdg"));
-        assert_eq!(
-            found(&xdg, None),
-            (in_xdg.expose(), KeyOrigin::File(xdg_path))
-        );
+        assert_eq!(found(&xdg, None), in_xdg.expose());
         let empty = xdg.with("P2P_KEY", "");
-        assert_eq!(found(&empty, None).0, in_xdg.expose());
+        assert_eq!(found(&empty, None), in_xdg.expose());
         let all = empty.with("P2P_KEY", in_variable.expose());
-        assert_eq!(
-            found(&all, None),
-            (in_variable.expose(), KeyOrigin::Environment)
-        );
-        let expected = (given.expose(), KeyOrigin::File(given_path.clone()));
-        assert_eq!(found(&all, Some(&given_path)), expected);
+        assert_eq!(found(&all, None), in_variable.expose());
+        assert_eq!(found(&all, Some(&given_path)), given.expose());
     }
 
     #[test]
