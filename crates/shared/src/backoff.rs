@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_millis(200);
 /// Longest pause while an outage is young: a car should be back within a second or so.
 const YOUNG_CAP: Duration = Duration::from_secs(1);
-/// How long an outage is young.
+/// Time for which an outage is young.
 const YOUNG: Duration = Duration::from_secs(600);
 /// Longest pause of an old outage.
 const OLD_CAP: Duration = Duration::from_secs(20);

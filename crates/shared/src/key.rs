@@ -1,5 +1,5 @@
-//! Keys: their text form, how a program finds its own, and what each role may do. Who holds which
-//! key, only the router knows (its `keystore`).
+//! Keys: their text, the place where a program finds its own, and the rights of each role. Which keys
+//! there are, the router alone knows (`auth/key_store`).
 
 mod base32;
 mod hash;
@@ -16,18 +16,19 @@ pub use secret_file::{SecretFileError, chmod_line, read_secret_file};
 use std::fmt;
 use std::str::FromStr;
 
-/// What every key of this version begins with.
+/// Beginning of every key of this version.
 const PREFIX: &str = "p2p1";
 
 /// 256 bits: nobody guesses them, so that one fast hash is enough and no salt is needed.
 type Secret = Base32<32>;
 
-/// One party's key: its id, which may be seen, its secret, which may not, and by which public key
-/// its holder knows the router.
+/// Key of one party: an id, which may be seen, a secret, which may not, and the fingerprint of the
+/// router's public key.
 ///
-/// Its text is `p2p1_ID_SECRET_FINGERPRINT`, all parts in lowercase base32 without padding; the
-/// last is missing where the router has a certificate of an authority. It comes out through
-/// [`Key::expose`] and [`Key::bearer`] alone: `Debug` shows the id, and there is no `Display`.
+/// The text of a key is `p2p1_ID_SECRET_FINGERPRINT`, all parts in lowercase base32 without padding;
+/// the fingerprint is missing where the router has a certificate of an authority. Only
+/// [`Key::expose`] and [`Key::bearer`] give the secret out: `Debug` shows the id, and there is no
+/// `Display`.
 #[derive(Clone)]
 pub struct Key {
     id: KeyId,
@@ -40,7 +41,7 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// When the kernel has none to give.
+    /// If the kernel has none to give.
     pub fn generate() -> Result<Self, NoRandomness> {
         Ok(Self {
             id: Base32::random().map_err(NoRandomness)?,
@@ -49,7 +50,7 @@ impl Key {
         })
     }
 
-    /// The same key for holders who are to know the router by this public key, if by any.
+    /// Returns the same key with this fingerprint, for a holder who knows the router by it.
     #[must_use]
     pub fn for_router(self, fingerprint: Option<Fingerprint>) -> Self {
         Self {
@@ -58,25 +59,26 @@ impl Key {
         }
     }
 
-    /// By which public key the holder knows the router; `None`: by an authority's certificate.
+    /// Returns the fingerprint by which the holder knows the router; `None`: the router has a
+    /// certificate of an authority.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.fingerprint
     }
 
-    /// The part of the key that may be shown, logged and stored.
+    /// Returns the part of the key that may be shown, logged and stored.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// What the router keeps of the secret.
+    /// Returns the hash of the secret, which the router stores.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
         KeyHash::of_secret(self.secret.as_bytes())
     }
 
-    /// The whole key as text: for the person it is made for.
+    /// Returns the whole key as text, for the person who is to have it.
     #[must_use]
     pub fn expose(&self) -> String {
         match self.fingerprint {
@@ -85,7 +87,7 @@ impl Key {
         }
     }
 
-    /// What the router needs of it, as text: for the `Authorization` header.
+    /// Returns the key without its fingerprint as text, for the `Authorization` header.
     #[must_use]
     pub fn bearer(&self) -> String {
         format!("{PREFIX}_{}_{}", self.id, self.secret)
@@ -101,7 +103,7 @@ impl fmt::Debug for Key {
 impl FromStr for Key {
     type Err = ParseKeyError;
 
-    /// Reads a key's text; whitespace around it is ignored, as files end with a newline.
+    /// Reads a key's text. Whitespace around the text is ignored, as files end with a newline.
     fn from_str(text: &str) -> Result<Self, ParseKeyError> {
         let text = text.trim();
         if text.is_empty() {
@@ -135,7 +137,7 @@ impl FromStr for Key {
     }
 }
 
-/// Whether this is `p2p` and a number, other than this version's.
+/// Returns true for `p2p` and a number, which is not this version's.
 fn is_prefix_of_another_version(part: &str) -> bool {
     part.strip_prefix("p2p").is_some_and(|version| {
         !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
@@ -147,21 +149,22 @@ fn is_prefix_of_another_version(part: &str) -> bool {
 #[error("no key can be made, as the kernel gives no random numbers ({0})")]
 pub struct NoRandomness(getrandom::Error);
 
-/// Why a text is not a key. None of them repeats any of the text, as it may be most of a secret.
+/// Reason why a text is not a key. No error repeats any of the text, as that may be most of a
+/// secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseKeyError {
-    /// Nothing but whitespace.
+    /// The text is nothing but whitespace.
     #[error("there is no key in it; `p2p-router key add` on the router prints one")]
     Empty,
-    /// Whitespace in the middle.
+    /// The text has whitespace in its middle.
     #[error(
         "there is more in it than one key: it must be the line that `p2p-router key add` printed, alone"
     )]
     SeveralWords,
-    /// It begins otherwise than keys do.
+    /// The text begins otherwise than keys do.
     #[error("that is not a p2prouter key: those begin with p2p1_")]
     NotAKey,
-    /// A fifth part, or another version in the prefix.
+    /// The text has a fifth part, or another version in its prefix.
     #[error(
         "this key is of a newer p2prouter than this program: update this program, or ask for a key that an older router made"
     )]

@@ -1,10 +1,9 @@
-//! The programs' logs: JSON lines in daily files, short lines on the terminal. It owns both
-//! outputs and their end; what is logged, and when, is up to the callers.
+//! Logs of the programs: JSON lines in daily files, short lines on the terminal.
 //!
-//! A caller formats its line and puts it in a queue, which takes microseconds; two threads write.
-//! Neither a full disk nor a blocked terminal holds anyone up: what doesn't fit is lost, counted,
-//! and reported. Whatever a field or a message holds, no control, direction or invisible character
-//! of it reaches a terminal or a file unescaped.
+//! A caller formats its line and puts the line in a queue, which takes microseconds; two threads
+//! write. Neither a full disk nor a blocked terminal holds anyone up: lines that don't fit are lost,
+//! counted, and reported. No control, direction or invisible character of a field or a message
+//! reaches a terminal or a file unescaped.
 //!
 //! A field must not be called `timestamp`, `level` or `target`: they stand beside it in the JSON.
 //! Records of the `log` crate are left out on purpose: some libraries put whole requests in them,
@@ -49,22 +48,22 @@ const TERMINAL_QUEUE: usize = 4 * 1024;
 /// hundred times a second at most. A process that is killed loses the lines of that time.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// What the logs need to know.
+/// Options of the logs.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
-    /// The program's name, with which its files begin.
+    /// Name of the program, with which its files begin.
     pub program: &'static str,
-    /// The folder for the files; made when it isn't there.
+    /// Folder for the files; made if it doesn't exist.
     pub log_dir: PathBuf,
-    /// What the terminal shows: 0 information, -1 warnings, -2 errors, 1 debugging, 2 everything.
-    /// Files have information at the least. `P2P_LOG`, in the form of
-    /// [`EnvFilter`], decides instead for both, if it is set.
+    /// Least level that the terminal shows: 0 information, -1 warnings, -2 errors, 1 debugging, 2
+    /// everything. Files always have information. `P2P_LOG`, in the form of [`EnvFilter`], decides for
+    /// both instead, if it is set.
     pub verbosity: i8,
 }
 
-/// Starts the logs of this process, which has one only: later calls have no effect on where events
-/// go. Also makes panics be logged. Nothing here fails: a folder that can't be written is
-/// reported on the terminal and tried again later.
+/// Starts the logs of this process, and has panics logged. Only the first call in a process has an
+/// effect on events. Nothing here fails: a folder that can't be written is reported on the terminal
+/// and tried again later.
 pub fn start(options: LogOptions) -> Logs {
     let filter = std::env::var("P2P_LOG")
         .ok()
@@ -76,8 +75,8 @@ pub fn start(options: LogOptions) -> Logs {
     logs
 }
 
-/// Keeps the logs going. Dropping it, or [`Logs::finish`], writes the lines that wait (for a second
-/// each at most) and ends the threads.
+/// Guard of the running logs. [`Logs::finish`], or dropping the guard, writes the lines that wait
+/// (for a second each at most) and ends the threads.
 #[must_use = "logs end when this is dropped"]
 #[derive(Debug)]
 pub struct Logs {
@@ -91,7 +90,7 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Ends the logs, as dropping them does.
+    /// Ends the logs, as dropping the guard does.
     pub fn finish(self) {}
 }
 
@@ -197,7 +196,7 @@ fn build(
     (subscriber, logs)
 }
 
-/// What is logged at all, and what of it the terminal shows.
+/// Returns the filter of all events, and the level that the terminal shows of those.
 fn filters(wanted: Option<&str>, verbosity: i8) -> Result<(EnvFilter, LevelFilter), ParseError> {
     match wanted {
         Some(filter) => Ok((EnvFilter::try_new(filter)?, LevelFilter::TRACE)),
@@ -205,7 +204,8 @@ fn filters(wanted: Option<&str>, verbosity: i8) -> Result<(EnvFilter, LevelFilte
     }
 }
 
-/// Debugging shows our own crates (their names begin with `p2p`): others would drown them.
+/// Returns the filters for a verbosity. Debugging shows our own crates only, whose names begin with
+/// `p2p`: events of others would drown theirs.
 fn by_verbosity(verbosity: i8) -> (EnvFilter, LevelFilter) {
     let (directives, shown) = match verbosity {
         ..=-2 => ("info", LevelFilter::ERROR),

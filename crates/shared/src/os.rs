@@ -53,7 +53,8 @@ pub fn signal_name(number: i32) -> String {
 
 const CHILD_ENV: [&str; 5] = ["PATH", "HOME", "LANG", "USER", "TMPDIR"];
 
-/// The variables, as far as they are set.
+/// Returns the environment variables for programs that others wrote and we run: none that may hold
+/// a key.
 pub fn child_env() -> impl Iterator<Item = (&'static str, OsString)> {
     CHILD_ENV
         .into_iter()

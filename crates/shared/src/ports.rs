@@ -16,9 +16,11 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// Makes a range.
+    ///
     /// # Errors
     ///
-    /// When `low` is 0 or above `high`.
+    /// If `low` is 0 or above `high`.
     pub fn new(low: u16, high: u16) -> Result<Self, ParsePortRangeError> {
         match (low, high) {
             (0, _) => Err(ParsePortRangeError::NotAPort),

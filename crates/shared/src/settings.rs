@@ -1,22 +1,22 @@
-//! Where a program's settings come from: flag beats environment beats file beats default. It owns
-//! that rule, on top of clap; what the settings are, each program says in its own clap types.
+//! Settings of a program: flag beats environment beats file beats default. Each program says what its
+//! settings are in its own clap types.
 //!
-//! Every argument of the top command has, by itself,
+//! Every argument of the top command has
 //!
 //! - a key in the TOML file that `--config` names: its long name (`service-ports`), or a
 //!   positional's value name in lower case (`router-host`);
 //! - an environment variable: what clap's `env` says, else `P2P_` and that key in upper case
 //!   (`P2P_SERVICE_PORTS`). A variable that is empty counts as not set.
 //!
-//! Subcommands see them where the argument is `global`. A value from environment or file takes
-//! the place of the argument's default and is checked by the argument's own parser; it also
-//! satisfies `required`. Therefore:
+//! Subcommands see a setting if its argument is `global`. A value from environment or file takes the
+//! place of the argument's default, is checked by the argument's own parser, and satisfies
+//! `required`. Therefore:
 //!
 //! - clap's `requires` and `conflicts_with` look at the command line alone; a rule about two
 //!   settings belongs in the program, after parsing;
 //! - a positional that is required, beside subcommands that do without, is an `Option` with
 //!   `required = true`, under `subcommand_negates_reqs`;
-//! - positionals on the command line fill up from the left, whatever the file holds;
+//! - positionals on the command line fill up from the left, whatever is in the file;
 //! - a switch (`--open`) that the file turns on can be turned off by the environment only.
 
 mod command_line;
@@ -32,8 +32,8 @@ pub use clap_complete::Shell;
 pub use command_line::{CommandLine, NoCommandLine};
 pub use common::{CommonOptions, print_completions, print_man};
 
-/// Reads the settings of this process. Ends it as clap does: with 0 after help and version, with
-/// 2 and a sentence on standard error after a mistake.
+/// Reads the settings of this process. Ends the process as clap does: with 0 after help and version,
+/// with 2 and a sentence on standard error after a mistake.
 pub fn parse<T: Parser>() -> T {
     let environment = |name: &str| std::env::var_os(name);
     try_parse_from(std::env::args_os(), &environment).unwrap_or_else(|error| error.exit())
@@ -44,7 +44,7 @@ pub fn parse<T: Parser>() -> T {
 ///
 /// # Errors
 ///
-/// Help and version, as clap has it; else a usage error that names where the mistake is: the
+/// Help and version count as errors, as in clap. A usage error names the place of the mistake: the
 /// argument, the variable, or the file and the key in it.
 pub fn try_parse_from<T: Parser>(
     args: impl IntoIterator<Item = impl Into<OsString>>,

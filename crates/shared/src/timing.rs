@@ -74,13 +74,14 @@ pub fn millis_f64(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Whole milliseconds, as messages and log fields carry them; `u64::MAX` where there are more.
+/// Converts to whole milliseconds, as messages and log fields have them; `u64::MAX` if there are
+/// more.
 #[must_use]
 pub fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whole microseconds, as messages carry them; `u64::MAX` where there are more.
+/// Converts to whole microseconds, as messages have them; `u64::MAX` if there are more.
 #[must_use]
 pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)

@@ -7,20 +7,19 @@ use data_encoding::{BASE32_NOPAD_NOCASE, BASE64};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Bytes that are written as lowercase base32 without padding (the alphabet of RFC 4648, section
-/// 6, in lower case).
+/// Bytes that are written as lowercase base32 without padding (the alphabet of RFC 4648, section 6,
+/// in lower case).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Base32<const N: usize>([u8; N]);
 
-/// The part of a key that may be seen: 40 random bits, 8 characters. It names the key in files,
-/// logs and messages, and it is an inner's identity.
+/// Part of a key that may be seen: 40 random bits, 8 characters. The id names the key in files, logs
+/// and messages, and is the identity of an inner.
 pub type KeyId = Base32<5>;
 
 /// SHA-256 of the router's public key, that is of its `SubjectPublicKeyInfo` in DER (what RFC 7469
 /// pins): 52 characters, the last part of a key, by which inner and console know the router without
-/// a certificate authority. It outlives the certificate: a new one for the same public key has the
-/// same fingerprint.
+/// a certificate authority. A new certificate for the same public key has the same fingerprint.
 pub type Fingerprint = Base32<32>;
 
 impl<const N: usize> Base32<N> {
@@ -37,13 +36,13 @@ impl<const N: usize> Base32<N> {
 }
 
 impl Fingerprint {
-    /// The fingerprint of this public key, a `SubjectPublicKeyInfo` in DER.
+    /// Makes the fingerprint of a public key, given as `SubjectPublicKeyInfo` in DER.
     #[must_use]
     pub fn of_public_key(spki: &[u8]) -> Self {
         Self(Sha256::digest(spki).into())
     }
 
-    /// The fingerprint as `curl --pinnedpubkey` wants it.
+    /// Returns the fingerprint as `curl --pinnedpubkey` wants it.
     #[must_use]
     pub fn for_curl(&self) -> String {
         format!("sha256//{}", BASE64.encode(&self.0))
@@ -62,7 +61,7 @@ impl<const N: usize> fmt::Display for Base32<N> {
     }
 }
 
-/// The type alone: the bytes may be a secret.
+/// Shows the type alone, as the bytes may be a secret.
 impl<const N: usize> fmt::Debug for Base32<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Base32<{N}>")
@@ -100,7 +99,8 @@ impl<const N: usize> TryFrom<String> for Base32<N> {
     }
 }
 
-/// A text that is not base32 of this length. The text is not repeated, as it may be a secret.
+/// Error for a text that is not base32 of this length. The text is not repeated, as it may be a
+/// secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{chars} characters of a-z and 2-7 are wanted")]
 pub struct NotBase32 {

@@ -1,4 +1,4 @@
-//! `KeyHash`: what the router keeps of a key's secret.
+//! `KeyHash`: the form in which the router stores a key's secret.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// Hashed before the secret, so that these hashes mean nothing anywhere else.
+/// Bytes that are hashed before the secret, so that these hashes mean nothing anywhere else.
 const DOMAIN: &[u8] = b"p2prouter key secret, version 1\0";
 
-/// The SHA-256 of a key's secret, written as `sha256:` and 64 hexadecimal digits.
+/// SHA-256 of a key's secret, written as `sha256:` and 64 hexadecimal digits.
 ///
 /// A fast hash without salt is enough, since the secret is 256 random bits and not a password.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ impl KeyHash {
         )
     }
 
-    /// Whether both are of the same secret; takes as long whatever the answer.
+    /// Compares two hashes in constant time: true if both are of the same secret.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -80,7 +80,7 @@ impl TryFrom<String> for KeyHash {
     }
 }
 
-/// A text that is not a key's hash; it is not repeated, as someone may have put the key there.
+/// Error for a text that is not a key's hash. The text is not repeated, as it may be a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a key's hash is `sha256:` and 64 hexadecimal digits")]
 pub struct NotAHash;

@@ -1,27 +1,27 @@
-//! Where a program finds its own key: the file it is told, the environment, or the usual place.
-//! Never an argument, as every user of the machine can read those.
+//! Finds a program's own key: in a file that the user names, in the environment, or in the usual
+//! place. Never in an argument, as every user of the machine can read those.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{Key, ParseKeyError, SecretFileError, read_secret_file};
 
-/// The environment variable that holds a key.
+/// Environment variable that holds a key.
 const VARIABLE: &str = "P2P_KEY";
 
-/// The most that is read of a key file, in bytes; a key is 119.
+/// Most bytes that are read of a key file; a key has 119.
 const MAX_FILE: u64 = 4 * 1024;
 
 /// Finds this program's key: in `key_file` when given, else in the environment variable `P2P_KEY`,
 /// else in `$XDG_CONFIG_HOME/p2prouter/key` (`~/.config/p2prouter/key`).
 ///
-/// `None` when no file is given and the other places have none. A variable that is set but empty
-/// counts as not set, as everywhere.
+/// Returns `None` if no file is given and the other places have no key. A variable that is set but
+/// empty counts as not set, as everywhere.
 ///
 /// # Errors
 ///
-/// A key that is there but can't be used is an error, and never passed over for the next place: so
-/// is a file that others may read, and a `key_file` that does not exist.
+/// If the key of a place can't be used, its file may be read by others, or `key_file` does not exist:
+/// the next place is not tried then.
 pub fn load(key_file: Option<&Path>) -> Result<Option<Key>, LoadKeyError> {
     load_with(key_file, |name| std::env::var_os(name))
 }
@@ -50,14 +50,14 @@ fn load_with(
     }
 }
 
-/// Whether this is no file's name, but a key.
+/// Returns true for a key where a file's name belongs.
 fn is_key(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.and_then(|name| name.strip_prefix(super::PREFIX))
         .is_some_and(|rest| rest.starts_with('_'))
 }
 
-/// `None` where not even a home is known. A relative `XDG_CONFIG_HOME` is ignored, as its
+/// Returns `None` if not even a home is known. A relative `XDG_CONFIG_HOME` is ignored, as its
 /// specification asks.
 fn usual_place(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let folder = |name| {
@@ -80,7 +80,7 @@ fn parse(text: &str, origin: String) -> Result<Key, LoadKeyError> {
         .map_err(|error| LoadKeyError::NotAKey(origin, error))
 }
 
-/// Why this program has no key although there should be one. Never repeats any of the key.
+/// Reason why the key could not be loaded. No error repeats any of the key.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadKeyError {
     /// The key file was not read: missing, open to others, or not a file.
@@ -94,7 +94,7 @@ pub enum LoadKeyError {
     /// `P2P_KEY` is not UTF-8.
     #[error("the environment variable {VARIABLE} is not text")]
     VariableNotText,
-    /// What was found at a place is not a key.
+    /// The text at a place is not a key.
     #[error("{0} can't be used: {1}")]
     NotAKey(String, #[source] ParseKeyError),
 }

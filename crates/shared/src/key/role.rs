@@ -1,10 +1,10 @@
-//! `Role`: what the holder of a key may do. Whoever receives a message checks it.
+//! `Role`: the rights of a key's holder. The receiver of each message checks them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a key is for. Each key has one role.
+/// Purpose of a key. Each key has one role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -19,40 +19,40 @@ pub enum Role {
 }
 
 impl Role {
-    /// Every role, from the narrowest to the widest.
+    /// All roles, from the narrowest to the widest.
     pub const ALL: [Self; 4] = [Self::Link, Self::View, Self::Drive, Self::Admin];
 
-    /// May register as an inner and be given a service port.
+    /// Returns true if the role may register as an inner and get a service port.
     #[must_use]
     pub fn may_link(self) -> bool {
         self == Self::Link
     }
 
-    /// May see links, runs, their output and the camera.
+    /// Returns true if the role may see links, runs, their output and the camera.
     #[must_use]
     pub fn may_view(self) -> bool {
         matches!(self, Self::View | Self::Drive | Self::Admin)
     }
 
-    /// May stop the car: whoever may see it.
+    /// Returns true if the role may stop the car: every role that may see the car.
     #[must_use]
     pub fn may_stop(self) -> bool {
         self.may_view()
     }
 
-    /// May run commands and take control of a car that nobody drives.
+    /// Returns true if the role may run commands and take control of a car that nobody drives.
     #[must_use]
     pub fn may_run(self) -> bool {
         matches!(self, Self::Drive | Self::Admin)
     }
 
-    /// May seize control from its driver, and revoke keys.
+    /// Returns true if the role may seize control from a driver, and revoke keys.
     #[must_use]
     pub fn may_administer(self) -> bool {
         self == Self::Admin
     }
 
-    /// The role's name on the command line, in files and in messages.
+    /// Returns the role's name on the command line, in files and in messages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Reads a file that nobody but its owner may read, and refuses one that others may. It never
+//! Reads files with secrets, and refuses those that others than their owner may read. Nothing here
 //! writes, and no error repeats any of the content.
 
 use std::fs::File;
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-/// Any right of the group or of others.
+/// All rights of the group and of others.
 const ANYBODY_ELSE: u32 = 0o077;
 
 /// Reads the text of a file of at most `limit` bytes that is open to its owner alone.
 ///
 /// # Errors
 ///
-/// Each says which file it was and what to do about it.
+/// See [`SecretFileError`]: each names the file and says what to do.
 pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileError> {
     let unreadable = |error| SecretFileError::Unreadable(path.to_owned(), error);
     // NONBLOCK: opening a named pipe would wait for somebody to write into it.
@@ -42,7 +42,7 @@ pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileErr
     String::from_utf8(text).map_err(|_| SecretFileError::NotText(path.to_owned()))
 }
 
-/// The shell command that closes a file to all but its owner, to paste as it is.
+/// Returns the shell command that closes a file to all but its owner, ready to paste.
 #[must_use]
 pub fn chmod_line(path: &Path) -> String {
     let path = path.to_string_lossy();
@@ -52,28 +52,28 @@ pub fn chmod_line(path: &Path) -> String {
     format!("chmod 600 {}", shlex::try_quote(&path).unwrap_or_default())
 }
 
-/// Why a file with secrets was not read.
+/// Reason why a file with secrets was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
     /// The file can't be opened or read, or does not exist.
     #[error("can't read {path}: {1}", path = .0.display())]
     Unreadable(PathBuf, #[source] io::Error),
-    /// It is a folder, a device or a pipe.
+    /// The path is a folder, a device or a pipe.
     #[error("{path} is not a regular file", path = .0.display())]
     NotAFile(PathBuf),
-    /// Its mode (here) gives rights to the group or to others.
+    /// The file's mode (here) gives rights to the group or to others.
     #[error("{path} is open to others (its mode is {1:04o}); close it with: {line}", path = .0.display(), line = chmod_line(.0))]
     Exposed(PathBuf, u32),
-    /// It has more bytes than such a file can have (here).
+    /// The file has more bytes than such a file can have (here).
     #[error("{path} is larger than {1} bytes: that is not the right file", path = .0.display())]
     TooLarge(PathBuf, u64),
-    /// It is not UTF-8.
+    /// The file is not UTF-8.
     #[error("{path} is not a text file", path = .0.display())]
     NotText(PathBuf),
 }
 
 impl SecretFileError {
-    /// Whether the reason is that there is no such file.
+    /// Returns true if there is no such file.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         use io::ErrorKind::{NotADirectory, NotFound};

@@ -1,6 +1,6 @@
-//! The log file of a day: `PROGRAM.2026-11-22.jsonl`, of which the newest fourteen are kept. Runs
-//! on the log thread and never ends it: lines that can't be written are lost and counted, and the
-//! file is tried again later.
+//! Log files, one a day: `PROGRAM.2026-11-22.jsonl`, of which the newest fourteen are kept. The log
+//! thread writes them. Lines that can't be written are lost and counted, and the file is tried again
+//! later.
 //!
 //! tracing-appender's own rolling files aren't used: when a new day's file can't be opened they
 //! print that to standard error, which panics their thread if it is closed, and go on in the old
@@ -55,8 +55,8 @@ struct Outage {
 }
 
 impl DailyFile {
-    /// Opens nothing yet. Lines that can't be written are added to `lost`; what a person should
-    /// know goes to `notice`: each outage, and each recovery.
+    /// Opens no file yet. Lines that can't be written are added to `lost`; `notice` is called for
+    /// each outage and each recovery.
     pub(super) fn new(
         dir: PathBuf,
         program: &'static str,
@@ -165,7 +165,7 @@ impl DailyFile {
         })
     }
 
-    /// Whether a reader finds the open file under its name.
+    /// Returns true if a reader finds the open file under its name.
     fn is_current(&self, open: &OpenFile) -> bool {
         let identity = |found: fs::Metadata| (found.dev(), found.ino());
         match (open.file.metadata(), fs::metadata(self.path(&open.day))) {
@@ -191,7 +191,7 @@ impl DailyFile {
         Ok(())
     }
 
-    /// Whether a file's name is that of this program's log of some day, and nothing else.
+    /// Returns true for the name of a log of this program, of any day.
     fn is_log(&self, name: &str) -> bool {
         let day = name
             .strip_prefix(self.program)

@@ -1,9 +1,9 @@
-//! Log lines for programs: one JSON object a line, safe to print: what JSON leaves as it is, though
-//! a terminal would obey it, is escaped. It owns that format.
+//! Log lines for programs: one JSON object a line, safe to print. Characters that JSON allows and a
+//! terminal would obey are escaped.
 //!
 //! tracing-subscriber's own JSON costs a run's line 36,000 instructions, a third of what a router
-//! does for a command that a worker serves; this is one pass over the fields into a buffer that
-//! stays, for a fifth of that.
+//! does for a command that a worker serves. One pass over the fields into a buffer that stays takes a
+//! fifth of that.
 
 use std::cell::RefCell;
 use std::fmt::{self, Debug, Write as _};
@@ -17,7 +17,7 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use crate::text::is_hidden;
 
-/// A buffer larger than this is not kept for the next line.
+/// Largest buffer that is kept for the next line.
 const KEPT: usize = 16 * 1024;
 
 thread_local! {
@@ -57,7 +57,7 @@ impl Json {
     }
 }
 
-/// Writes an event's fields behind each other.
+/// Writes an event's fields one after the other.
 struct Fields<'a>(&'a mut String);
 
 impl Fields<'_> {
@@ -111,8 +111,7 @@ impl Visit for Fields<'_> {
     }
 }
 
-/// Text inside a JSON string. Beside what JSON asks for, DEL, C1, bidirectional and invisible
-/// characters are escaped, as JSON lets one do.
+/// Writes text inside a JSON string. Hidden characters (see [`is_hidden`]) are escaped, too.
 struct Text<'a>(&'a mut String);
 
 impl fmt::Write for Text<'_> {

@@ -1,16 +1,16 @@
-//! Panics as log events. It owns the panic hook.
+//! Logs panics, by the panic hook.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// From now on a panic is logged as an error while `running`, with its place, its thread and,
-/// if `RUST_BACKTRACE` asks for it, its backtrace (whole in the file, its start on the terminal).
+/// Installs a hook that logs each panic as an error while `running`, with its place, its thread and,
+/// if `RUST_BACKTRACE` is set, its backtrace (whole in the file, the beginning on the terminal).
 ///
-/// The hook that was there before prints to standard error at once: that can block on a stopped
-/// terminal, and shows whatever outside text the message holds. So it has its turn only when no
-/// log would show the panic.
+/// The default hook prints to standard error at once: that can block on a stopped terminal, and
+/// shows text from outside unescaped. So the default hook is called only when no log would show the
+/// panic.
 pub(super) fn log_them(running: Arc<AtomicBool>) {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

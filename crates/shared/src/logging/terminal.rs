@@ -1,5 +1,5 @@
-//! Log lines for people: `17:02:03Z warning: message key=value`. It owns how they look, and
-//! lets nothing through that a terminal would obey, whatever a field holds.
+//! Log lines for people: `17:02:03Z warning: message key=value`. Characters that a terminal would
+//! obey are escaped in every field.
 
 use std::fmt::{self, Debug, Display, Write as _};
 use std::io::{self, IsTerminal, Write};
@@ -14,10 +14,10 @@ use tracing_subscriber::registry::LookupSpan;
 use super::GATHER;
 use crate::text::Escaper;
 
-/// The most characters that are shown of one value; the log file has all of them.
+/// Most characters that are shown of one value; the log file has all of them.
 const VALUE_CHARS: usize = 200;
 
-/// The most characters that are shown of a message: several lines of a terminal.
+/// Most characters that are shown of a message: several lines of a terminal.
 const MESSAGE_CHARS: usize = 1000;
 
 /// Formats events for a terminal. Times are UTC, like those in the files; the target isn't shown.
@@ -27,7 +27,8 @@ pub(super) struct Human {
 }
 
 impl Human {
-    /// In colour if standard error is a terminal that can, and `NO_COLOR` isn't set.
+    /// Makes a format in colour if standard error is a terminal with colours and `NO_COLOR` isn't
+    /// set.
     pub(super) fn for_stderr() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -36,7 +37,7 @@ impl Human {
         }
     }
 
-    /// One line; `message` and `fields` are escaped already.
+    /// Formats one line; `message` and `fields` are escaped already.
     fn line(self, level: Level, message: &str, fields: &str) -> String {
         let (word, colour) = match level {
             Level::ERROR => ("error: ", "1;31"),
@@ -58,7 +59,7 @@ impl Human {
         format!("\x1b[2m{time}\x1b[0m {word}{message}\x1b[2m{fields}\x1b[0m\n")
     }
 
-    /// A line of the logs about themselves, beside all filters.
+    /// Formats a line of the logs about themselves.
     pub(super) fn notice(self, level: Level, message: &str) -> String {
         let mut parts = Parts::default();
         parts.put_message(format_args!("{message}"));
@@ -83,7 +84,7 @@ where
     }
 }
 
-/// An event's message and fields, escaped.
+/// Message and fields of an event, escaped.
 #[derive(Default)]
 struct Parts {
     message: String,
@@ -138,7 +139,7 @@ impl Visit for Parts {
     }
 }
 
-/// Standard error, which may be closed or blocked: nobody could be told, so nothing is said.
+/// Standard error. If it is closed, lines are lost without a word: nobody could be told.
 pub(super) struct Stderr;
 
 impl Write for Stderr {

@@ -1,4 +1,4 @@
-//! Which of many similar log lines are written: a few in a period, or each reason once.
+//! Decides which of many similar log lines are written: a few in a period, or each reason once.
 
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,8 @@ impl LogThrottle {
         }
     }
 
-    /// Asks whether to log a line now. `Some`: log it; the number is how many lines were suppressed
-    /// since the last one that was logged. `None`: the line is suppressed and counted.
+    /// Decides whether to log a line now. `Some`: log the line; the number is how many lines were
+    /// suppressed since the last one that was logged. `None`: the line is suppressed and counted.
     pub fn allow(&mut self, now: Instant) -> Option<u64> {
         let is_over = |began| now.saturating_duration_since(began) >= self.period;
         if self.period_began.is_none_or(is_over) {
@@ -56,7 +56,7 @@ impl LoggedReasons {
     /// More reasons than one trouble has; after that many, each is logged again.
     const KEPT: usize = 16;
 
-    /// Asks whether to log this reason; it is not new from then on.
+    /// Returns true if this reason is to be logged; from then on the reason is not new.
     pub fn is_new(&mut self, reason: &str) -> bool {
         let gist = reason.replace(|c: char| c.is_ascii_digit(), "");
         if self.0.contains(&gist) {

@@ -1,5 +1,4 @@
-//! When to dial the router again: what inner, console and the camera's connection do alike between
-//! two attempts.
+//! Reconnects to the router: the part that inner, console and the camera's connection have in common.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +14,9 @@ use crate::key::Key;
 use crate::os::jitter;
 use crate::timing;
 
-/// Dials again and again, and keeps what one attempt needs to know of those before it.
+/// Dials again and again, and remembers earlier attempts.
 ///
-/// The caller's loop: [`dial`](Self::dial), [`connected`](Self::connected) once the router has
+/// Loop of the caller: [`dial`](Self::dial), [`connected`](Self::connected) once the router has
 /// welcomed it, and after the connection's end or a failed attempt [`pause`](Self::pause) and
 /// [`wait`](Self::wait).
 #[derive(Debug, Default)]
@@ -28,7 +27,7 @@ pub struct Reconnect {
 }
 
 impl Reconnect {
-    /// A schedule whose pauses end early each time that `reconnect_now` is notified.
+    /// Makes a schedule whose pauses end early each time that `reconnect_now` is notified.
     #[must_use]
     pub fn new(reconnect_now: Arc<Notify>) -> Self {
         Self {
@@ -55,8 +54,7 @@ impl Reconnect {
         self.backoff.connected(timing::now());
     }
 
-    /// The pause before the next attempt: that of the [`Backoff`] with jitter, but not below
-    /// `least`.
+    /// Returns the pause before the next attempt: that of [`Backoff`] with jitter, at least `least`.
     #[must_use]
     pub fn pause(&mut self, least: Duration) -> Duration {
         self.backoff.pause(timing::now(), jitter()).max(least)

@@ -144,7 +144,7 @@ pub enum RouterToConsole {
     GoAway { reconnect_after_ms: u64 },
 }
 
-/// What is known of a run that a console asked about.
+/// Answer about a run that a console asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunAnswer {

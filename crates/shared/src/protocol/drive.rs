@@ -94,7 +94,7 @@ pub enum MotionEvent {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopCause {
-    /// Somebody asked for it.
+    /// Somebody asked for the stop.
     #[default]
     Asked,
     /// The driver released the key.

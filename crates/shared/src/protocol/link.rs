@@ -89,8 +89,7 @@ pub enum InnerToRouter {
     /// Answer to [`RouterToInner::AskRun`].
     Run {
         run: RunId,
-        /// What became of the run. `None`: it is not among the last thousand runs since the inner
-        /// was started.
+        /// Memory of the run; `None`: the run is not among the last thousand since the inner's start.
         story: Option<RunReport>,
     },
     /// Report about the car's motion.

@@ -105,7 +105,7 @@ pub struct CommandInfo {
     pub problem: Option<String>,
 }
 
-/// What an inner remembers of a run, for a caller that lost its answer.
+/// Memory of a run at its inner, for a caller that lost the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunReport {
     pub command: CommandName,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandLine(Vec<String>);
 
-/// Why a text is no command line.
+/// Error for a text that is no command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is not a program with its arguments: a quote is open, or it is empty")]
 pub struct NoCommandLine;

@@ -1,5 +1,4 @@
-//! What all command lines have in common: a few options, completions and the man page. It owns
-//! their names and help texts.
+//! Options that all programs have, shell completions and the man page.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -42,7 +41,7 @@ pub struct CommonOptions {
 }
 
 impl CommonOptions {
-    /// How the program of this name keeps its logs.
+    /// Returns the options of the logs, for the program of this name.
     #[must_use]
     pub fn log_options(&self, program: &'static str) -> LogOptions {
         LogOptions {
@@ -52,8 +51,7 @@ impl CommonOptions {
         }
     }
 
-    /// What the terminal shows, from -2 (errors) by 0 (information) to 2 (everything): the form
-    /// in which [`LogOptions`] takes it.
+    /// Returns the verbosity as [`LogOptions`] has it, from -2 (errors) to 2 (everything).
     #[must_use]
     pub fn verbosity(&self) -> i8 {
         let level = |count: u8| i8::try_from(count.min(4)).unwrap_or(4);
@@ -61,11 +59,11 @@ impl CommonOptions {
     }
 }
 
-/// Prints the completions for a shell; what `completions SHELL` does.
+/// Prints the completions for a shell, for `completions SHELL`.
 ///
 /// # Errors
 ///
-/// If standard output can't be written; that its reader went away is none.
+/// If standard output can't be written; a reader that went away is no error.
 pub fn print_completions<T: CommandFactory>(shell: Shell) -> io::Result<()> {
     print(&completions::<T>(shell))
 }
@@ -78,11 +76,11 @@ fn completions<T: CommandFactory>(shell: Shell) -> Vec<u8> {
     text
 }
 
-/// Prints the man page; what `man` does.
+/// Prints the man page, for `man`.
 ///
 /// # Errors
 ///
-/// If standard output can't be written; that its reader went away is none.
+/// If standard output can't be written; a reader that went away is no error.
 pub fn print_man<T: CommandFactory>() -> io::Result<()> {
     print(&man::<T>()?)
 }

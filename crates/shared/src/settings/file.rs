@@ -1,5 +1,4 @@
-//! The TOML file of settings. It owns its reading and what may stand in it; a mistake is told
-//! with the file's name and the key.
+//! Reads the TOML file of settings. Errors name the file and the key.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -11,10 +10,10 @@ use toml::Value;
 
 use crate::text::Escaped;
 
-/// The key that people would put a secret under. Files of settings get shown and copied around.
+/// Name that people would use for a secret. Files of settings get shown and copied around.
 const SECRET: &str = "key";
 
-/// A file whose keys are all known.
+/// File whose keys are all known.
 pub(super) struct ConfigFile {
     path: PathBuf,
     table: toml::Table,
@@ -75,7 +74,7 @@ impl ConfigFile {
         )
     }
 
-    /// What the file has for an argument, in the form in which clap takes it.
+    /// Returns the value of an argument, as words of a command line.
     pub(super) fn get(&self, key: &str, arg: &Arg) -> Result<Option<Vec<OsString>>, Error> {
         let Some(value) = self.table.get(key) else {
             return Ok(None);
@@ -88,7 +87,7 @@ impl ConfigFile {
     }
 }
 
-/// The words that would stand on the command line.
+/// Turns a value into the words of a command line.
 fn words(value: &Value, arg: &Arg) -> Result<Vec<OsString>, String> {
     let wanted = match (arg.get_action(), value) {
         (ArgAction::SetTrue, Value::Boolean(_))
@@ -135,7 +134,7 @@ fn takes_list(arg: &Arg) -> bool {
             .is_some_and(|count| count.max_values() > 1)
 }
 
-/// The key that was meant, as clap guesses it for options.
+/// Guesses the key that was meant, as clap does for options.
 fn nearest(key: &str, keys: &[&str]) -> Option<String> {
     let options = keys
         .iter()

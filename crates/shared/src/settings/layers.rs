@@ -1,5 +1,4 @@
-//! Environment and file as clap's defaults: the order of the layers, and the names under which they
-//! have each setting.
+//! Layers below the command line: environment and file become clap's defaults.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -14,16 +13,17 @@ use clap::{Arg, ArgAction, ArgMatches, Command, Id};
 use super::file::ConfigFile;
 use crate::text::Escaped;
 
-/// The argument that names the file; the file itself can't set it.
+/// Id of the argument that names the file; the file itself can't set it.
 const CONFIG: &str = "config";
 
-/// `-v` and `-q` undo each other: one of them on the command line is the last word on both.
+/// Ids of `-v` and `-q`, which undo each other: if one of them is on the command line, the other
+/// layers count for neither.
 const VERBOSITY: [&str; 2] = ["verbose", "quiet"];
 
-/// The most characters of a wrong value that an error repeats.
+/// Most characters of a wrong value that an error repeats.
 const SHOWN_CHARS: usize = 100;
 
-/// An argument and its names in the layers below the command line.
+/// Argument with its names in environment and file.
 struct Setting {
     arg: Arg,
     key: String,
@@ -55,7 +55,7 @@ impl Setting {
     }
 }
 
-/// The command with every argument's variable in its help.
+/// Adds every argument's variable to the help.
 pub(super) fn with_variables(command: Command) -> Command {
     command.mut_args(|arg| {
         let variable = Setting::of(&arg).variable;
@@ -63,8 +63,8 @@ pub(super) fn with_variables(command: Command) -> Command {
     })
 }
 
-/// What environment or file has for a setting: where that stands, and the words as they would stand
-/// on the command line.
+/// Value of a setting in environment or file: its place for error sentences, and the words as they
+/// would be on the command line.
 struct Layered {
     origin: String,
     words: Vec<OsString>,
@@ -118,7 +118,7 @@ pub(super) fn parse(
     parse_with_defaults(command, args, &layered)
 }
 
-/// Switches and counts may be given as people write them in an environment file.
+/// Replaces the words that people write for switches and counts by those that clap takes.
 fn switches_as_clap_has_them(arg: &Arg, words: Vec<OsString>) -> Vec<OsString> {
     let (on, off) = match arg.get_action() {
         ArgAction::SetTrue => ("true", "false"),
@@ -173,7 +173,7 @@ fn parse_with_defaults(
     ))
 }
 
-/// clap says of a wrong default only that it is wrong: says where it stands.
+/// Adds the place of a wrong value to clap's error, which takes the value for a default.
 fn with_origin(error: Error, command: &Command, layered: &HashMap<Id, Layered>) -> Error {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.as_str(),
@@ -196,7 +196,7 @@ fn with_origin(error: Error, command: &Command, layered: &HashMap<Id, Layered>) 
     Error::raw(ErrorKind::ValueValidation, message)
 }
 
-/// Whether the command line has had its say on an argument.
+/// Returns true if the command line decides about the argument.
 fn is_settled(given: &ArgMatches, id: &Id) -> bool {
     let is_verbosity = VERBOSITY.contains(&id.as_str());
     from_command_line(given, id.as_str())
