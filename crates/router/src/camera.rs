@@ -1,6 +1,6 @@
-//! Owns the camera of one service port as the router sees it: who watches, by which the car is told
-//! to show it, how it is, and its newest picture, which all viewers share. The car's connection for
-//! pictures is `camera/ingest`, the viewers' ways are `camera/mjpeg` and `camera/frame_socket`.
+//! Owns a car's camera as the router sees it: its viewers, because of which the car is asked for
+//! pictures, its state, and its newest picture, which all viewers share. Pictures arrive by
+//! `routes/camera_ingest`, and go out by `camera/mjpeg` and `camera/frame_socket`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,10 +17,10 @@ pub(crate) mod mjpeg;
 mod picture_writer;
 pub(crate) mod viewer;
 
-/// Most characters of why a camera has failed.
+/// Most characters of the reason why a camera failed.
 const WHY: usize = 300;
 
-/// How a camera is, for its viewers.
+/// State of a camera, for its viewers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Status {
     /// The car is not connected.
@@ -28,15 +28,15 @@ pub(crate) enum Status {
     Away,
     /// The car has no camera.
     None,
-    /// Its first picture is still to come.
+    /// The first picture is still to come.
     Starting,
-    /// It has failed, for this reason, and is started again.
+    /// The camera has failed, for this reason, and is started again.
     Failed(Arc<str>),
     /// There are pictures.
     Shows,
 }
 
-/// The camera of a service port, whether there is a link or not.
+/// Camera of a car, whether or not the car is connected.
 #[derive(Debug, Default)]
 pub(crate) struct Camera {
     held: Mutex<Held>,
@@ -47,7 +47,7 @@ pub(crate) struct Camera {
 #[derive(Debug, Default)]
 struct Held {
     link: Option<LinkHandle>,
-    /// What shows that a media connection is this link's; `None`: the car has no camera.
+    /// Ticket of this link's media connection; `None`: the car has no camera.
     ticket: Option<MediaTicket>,
     failed: Option<Arc<str>>,
     viewers: usize,
@@ -55,7 +55,7 @@ struct Held {
     last_media: u64,
 }
 
-/// The media connection that pictures are taken from.
+/// Media connection that pictures are taken from.
 #[derive(Debug)]
 struct IngestGuard {
     number: u64,
@@ -73,7 +73,7 @@ impl Camera {
     pub(crate) fn link_up(&self, link: &LinkHandle, has_camera: bool) {
         let mut held = self.lock();
         held.link = Some(link.clone());
-        // Without randomness nobody could tell whose pictures they are.
+        // Without a random ticket nobody could tell whose pictures they are.
         held.ticket = has_camera
             .then(random_u64)
             .and_then(Result::ok)
@@ -102,12 +102,12 @@ impl Camera {
             CameraState::Starting => None,
             CameraState::Failed { why } => Some(Escaped(&why).cut(WHY).to_string().into()),
         };
-        // What there was is no picture of now.
+        // The last picture is old now.
         self.newest.send_replace(None);
         self.changed(&held);
     }
 
-    /// Somebody watches, for as long as this is kept.
+    /// Counts a viewer, for as long as the guard is kept.
     pub(crate) fn watch(self: &Arc<Self>) -> WatchGuard {
         let mut held = self.lock();
         held.viewers += 1;
@@ -118,22 +118,22 @@ impl Camera {
         WatchGuard(self.clone())
     }
 
-    /// The newest picture, now and from now on; `None` where there is none of now.
+    /// Returns a receiver of the newest picture; `None` in it: there is no picture now.
     pub(crate) fn newest(&self) -> watch::Receiver<Option<Picture>> {
         let mut newest = self.newest.subscribe();
         newest.mark_changed();
         newest
     }
 
-    /// How it is, now and from now on.
+    /// Returns a receiver of the state.
     pub(crate) fn status(&self) -> watch::Receiver<Status> {
         let mut status = self.status.subscribe();
         status.mark_changed();
         status
     }
 
-    /// A media connection that shows this ticket takes the place of the one before; `None`: it is
-    /// not of this car's link.
+    /// Attaches a media connection with this ticket, in place of the one before; returns `None` if
+    /// the ticket is not this link's.
     pub(crate) fn attach(self: &Arc<Self>, ticket: MediaTicket) -> Option<IngestConnection> {
         let mut held = self.lock();
         if held.ticket != Some(ticket) {
@@ -164,8 +164,7 @@ impl Camera {
         }
     }
 
-    /// What viewers see of it, when something has changed after which there is no picture but by
-    /// the next one.
+    /// Shows a new state to the viewers, and no picture until the next one.
     fn changed(&self, held: &Held) {
         self.newest.send_replace(None);
         self.set_status(match (&held.link, &held.failed) {
@@ -190,7 +189,7 @@ impl Camera {
 }
 
 impl Held {
-    /// What was known of another link's camera counts for nothing.
+    /// Forgets the state of another link's camera.
     fn forget(&mut self) {
         self.failed = None;
         self.media = None;
@@ -205,7 +204,7 @@ impl Held {
     }
 }
 
-/// Somebody who watches. Dropped, nobody does.
+/// Viewer that counts until the guard is dropped.
 #[derive(Debug)]
 pub(crate) struct WatchGuard(Arc<Camera>);
 
@@ -215,17 +214,17 @@ impl Drop for WatchGuard {
     }
 }
 
-/// A media connection's hold on its camera.
+/// Media connection that is attached to a camera.
 #[derive(Debug)]
 pub(crate) struct IngestConnection {
     camera: Arc<Camera>,
     number: u64,
-    /// Another took its place, or the link is gone.
+    /// Cancelled when another connection took its place, or the link is gone.
     pub end: CancellationToken,
 }
 
 impl IngestConnection {
-    /// The newest picture, unless another connection shows them or nobody looks.
+    /// Sets the newest picture, unless another connection sends them now or nobody watches.
     pub(crate) fn show(&self, picture: Picture) {
         let mut held = self.camera.lock();
         let is_current = (held.media.as_ref()).is_some_and(|media| media.number == self.number);

@@ -1,5 +1,5 @@
 //! The public relay: takes links of inners on its main port, opens a service port for each, and
-//! has commands run there for whoever asks over HTTP.
+//! runs commands there for callers over HTTP.
 
 pub mod auth;
 mod camera;

@@ -1,5 +1,5 @@
-//! The connection of an inner: the task that owns its socket, the handle by which others speak to
-//! it, and the queues between the two.
+//! Link of an inner: the task that owns its socket, the handle that others use, and the queues
+//! between the two.
 
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ use handle::LinkId;
 
 use crate::run::RunKind;
 
-/// Receives what an inner reports on its link, for its car.
+/// Receiver of an inner's reports, for its car.
 pub(crate) trait LinkObserver {
     fn on_tick(&self, clock_ms: u64);
     fn on_round_trip(&self, rtt: Duration);
     fn on_motion(&self, link: LinkId, event: MotionEvent);
     fn on_camera(&self, link: LinkId, state: CameraState);
 
-    /// A press is too old to be sent: old motion is dropped.
+    /// Reports that a press is too old to be sent: old motion is dropped.
     fn on_late_press(&self, press: PressId);
 
-    /// Whether a stop came after this run was asked for, so that it is not to begin.
+    /// Returns true if a stop came after this run was asked for, so that the run may not begin.
     fn is_overtaken(&self, kind: RunKind) -> bool;
 }

@@ -1,4 +1,4 @@
-//! What each path of the two kinds of ports answers.
+//! Answers of each path, on the main port and on service ports.
 
 mod camera_ingest;
 pub(crate) mod cgi;

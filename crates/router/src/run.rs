@@ -1,4 +1,4 @@
-//! One execution of a command: what is asked for, what becomes of it, and what is recorded of it.
+//! One execution of a command: its order, its events, its errors, and its record.
 
 use std::time::{Duration, Instant};
 

@@ -170,7 +170,7 @@ impl Router {
             context.shutdown.callers.wait().await;
             context.shutdown.connections.wait().await;
         };
-        // Who doesn't take its last answer by then does without.
+        // A caller that doesn't take its last answer by then does without.
         let _ = tokio::time::timeout(LAST_ANSWERS, last).await;
     }
 }

@@ -1,5 +1,5 @@
-//! Owns what kind of run a command is for its car, and whether it may begin: a motion not while
-//! somebody drives, the stop command always.
+//! Decides the kind of a run for its car, and whether it may begin: a motion not while somebody
+//! drives, the stop command always.
 
 use std::sync::atomic::Ordering;
 

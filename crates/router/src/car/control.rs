@@ -1,6 +1,5 @@
-//! Owns who drives one car: who has control, who asks for it, and which presses count. Pure: it
-//! is given the time, and says what happened; stopping the car, telling people and passing
-//! presses on is for the one who asks.
+//! Decides who drives one car: who has control, who asks for it, and which presses count. Pure: the
+//! caller gives the time, and stops the car, informs people and passes presses on.
 //!
 //! ```text
 //!            take                        grant, seize (another holds it)
@@ -11,7 +10,7 @@
 //!      with a key held, its socket dies
 //! ```
 //!
-//! Whenever control passes from someone or to someone, the car is to be stopped first.
+//! Whenever control passes from somebody or to somebody, the car must be stopped first.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -27,9 +26,9 @@ pub(crate) const IDLE: Duration = Duration::from_secs(60);
 /// before, when the lease ran out.)
 pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 
-/// Gives out the epochs under which drivers press. They grow, over a restart of the router too,
-/// for they begin at the time in microseconds, and nobody takes control a million times a
-/// second. (They stay below 2^53, which is as far as a page can count.)
+/// Source of the epochs under which drivers press. Epochs grow, also over a restart of the router:
+/// they begin at the time in microseconds, and nobody takes control a million times a second. (They
+/// stay below 2^53, which is as far as a page can count.)
 #[derive(Debug)]
 pub(crate) struct Epochs(AtomicU64);
 
@@ -46,12 +45,12 @@ impl Epochs {
     }
 }
 
-/// The control of one car.
+/// Control of one car.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     holder: Option<Holder>,
     request: Option<Request>,
-    /// The latest press that counted, of anyone.
+    /// Latest press that counted, of any driver.
     latest: Option<PressId>,
 }
 
@@ -60,7 +59,7 @@ struct Holder {
     driver: Driver,
     epoch: u64,
     used: Instant,
-    /// The press that is renewed; none once it was released or stopped.
+    /// Press that is renewed; `None` once it was released or stopped.
     held: Option<PressId>,
 }
 
@@ -95,9 +94,9 @@ pub(crate) enum Taken {
 pub(crate) enum Declined {
     Denied,
     Silence,
-    /// The one who asked has gone away.
+    /// The session that asked has gone away.
     Gone,
-    /// Another seized it meanwhile.
+    /// Another session has seized control meanwhile.
     Seized,
 }
 
@@ -116,9 +115,9 @@ pub(crate) enum Released {
 /// The reason for which a request or a press comes to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ControlError {
-    /// Another has control.
+    /// Another session has control.
     HeldByOther(Driver),
-    /// Another has asked for it already.
+    /// Another session has asked for control already.
     AlreadyRequested(Driver),
     /// Only the driver who has control may do that.
     NotHolder,
@@ -126,7 +125,7 @@ pub(crate) enum ControlError {
     NoRequest,
     /// Only an admin may seize control.
     NotAdmin,
-    /// The press is of a time when this driver had control before, or of no time at all.
+    /// The press has an earlier epoch of this driver, or an unknown one.
     OldEpoch,
     /// A later press came before it.
     OldPress,

@@ -1,5 +1,4 @@
-//! Owns the log lines about driving: who had control when, what was pressed, and what the car
-//! made of it.
+//! Log lines about driving: changes of control, presses, and the car's reports.
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! Owns the sentences about driving: what a driver is told, and who a car is told to be stopped
-//! by.
+//! Sentences about driving, for drivers and for the log of the car.
 
 use p2p_shared::names::{CommandName, LinkName};
 use p2p_shared::protocol::{RefusedReason, StopCause};
@@ -69,7 +68,7 @@ impl From<ControlError> for Refused {
             ),
             ControlError::OldEpoch => (
                 RefusedReason::NotDriving,
-                "control has passed on since this press: press again",
+                "control has changed hands since this press: press again",
             ),
             ControlError::OldPress => (
                 RefusedReason::NotDriving,

@@ -1,5 +1,5 @@
-//! Owns the presses of one car: each passed on in front of its link's queue, and its story told as
-//! a run's, from what the car says of it.
+//! Presses of one car: each is passed on by the priority queue, and recorded as a run from what the
+//! car reports.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::{Car, DriverSession, Press, Refused, State, log};
 use crate::run::error::status_of;
 use crate::run::record::NewRun;
 
-/// Most presses whose end is waited for: an inner that never tells of one is not to fill us.
+/// Most presses whose end is waited for: an inner that never reports one must not fill the memory.
 const OPEN_PRESSES: usize = 64;
 
 impl Car {

@@ -28,9 +28,9 @@ use crate::link::handle::LinkHandle;
 use crate::link::work::ToLink;
 use crate::net::client_net::QuotaOwner;
 
-/// So many takeovers between live inners within [`CONTENTION_WINDOW`] are a fight.
+/// Number of takeovers between live inners within [`CONTENTION_WINDOW`] that count as a fight.
 const CONTENTION: usize = 3;
-/// See [`CONTENTION`]; also how long the loser is kept out.
+/// See [`CONTENTION`]; also the time for which the loser is kept out.
 const CONTENTION_WINDOW: Duration = Duration::from_secs(60);
 /// Longest sleep when no timer of any car's control is pending.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -319,7 +319,7 @@ impl Registry {
             QuotaOwner::At(_) => "your address",
         };
         let message = format!(
-            "{whose} has {} service ports, which is all it may: end a link, or raise the router's --max-links",
+            "{whose} has {} service ports, the most that a key may have: end a link, or raise the router's --max-links",
             self.rules.most
         );
         Err((Rejection::PortUnavailable, message))

@@ -75,7 +75,7 @@ pub(crate) fn read(file: &StateFile) -> anyhow::Result<Vec<SavedPort>> {
     };
     serde_json::from_str(&text).with_context(|| {
         format!(
-            "{} is no list of links: remove it, the inners come back by themselves",
+            "{} is not a list of links: remove it, the inners come back by themselves",
             file.path().display()
         )
     })

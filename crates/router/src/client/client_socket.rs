@@ -1,5 +1,5 @@
-//! Owns what a session's task needs of the connection to its people, whoever they are: a console
-//! speaks of every car in MessagePack, a page of its own one in JSON.
+//! Connection of a session's task to its client: a console, which handles all cars in MessagePack,
+//! or a page, which handles its own car in JSON.
 
 use bytes::Bytes;
 use p2p_shared::net::transport::Transport;
@@ -10,7 +10,7 @@ use crate::net::write_timeout::WriteTimeout;
 
 /// The connection to a console or a page.
 pub(crate) trait ClientSocket {
-    /// The car that it is about; `None`: all of them.
+    /// Service port of the only car; `None`: all cars.
     fn only(&self) -> Option<u16>;
 
     fn has_room(&self) -> bool;

@@ -1,5 +1,5 @@
 //! Owns a page's connection from its upgrade to its end. In between it is a console of one car:
-//! `admin/console`.
+//! `client/task`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::http::websocket;
 use crate::net::quota::QuotaPermit;
 use crate::net::write_timeout::WriteTimeout;
 
-/// The WebSocket of a page, and the port whose car it is about.
+/// WebSocket of a page, and the service port of its car.
 struct PageSocket {
     socket: MessageSocket<WriteTimeout<Transport>, RouterToPage, PageToRouter, Json>,
     port: u16,
 }
 
-/// Lets a page in whose caller may see the car.
+/// Upgrades a page's connection if its caller may see the car.
 pub(crate) fn upgrade(
     context: &Arc<Context>,
     car: &Arc<Car>,
@@ -74,7 +74,7 @@ async fn serve(
         permit,
     };
     let live = session.run(context, page, "a page");
-    // Another car may have the port next.
+    // Another car may get the port next.
     let Some((last_words, page)) = car.closed.run_until_cancelled(live).await else {
         return;
     };
@@ -107,7 +107,7 @@ impl ClientSocket for PageSocket {
             SocketEvent::Message(message) => match message.about(self.port) {
                 Ok(message) => SocketEvent::Message(message),
                 Err(probe) => {
-                    // Who asks on without reading is not answered.
+                    // A page that asks on without reading is not answered.
                     if self.socket.has_room() {
                         self.socket.push(&RouterToPage::Probe(probe))?;
                     }

@@ -1,5 +1,5 @@
-//! Owns a console's connection from its upgrade to its hello, and what a session of a console or a
-//! page begins and ends with. What is between is `admin/console`.
+//! Owns a console's connection from its upgrade to its hello, and the beginning and end of a
+//! session of a console or a page. `client/task` is in between.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,7 +38,8 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// Most characters of what a console says of itself in a log line.
 const SOFTWARE: usize = 40;
 
-/// Lets a console in, before it has said anything of the protocol, if its key and version may.
+/// Upgrades a console's connection if its key and version allow it, before any message of the
+/// protocol.
 pub(crate) fn upgrade(
     context: &Arc<Context>,
     pending: &PendingConnection,
@@ -86,7 +87,7 @@ pub(crate) fn permit(
     })
 }
 
-/// Most presses of a console whose late refusal it has not been told yet.
+/// Most presses whose late refusal waits for the console.
 const REFUSALS: usize = 16;
 
 /// Runs a console from its hello to its end.

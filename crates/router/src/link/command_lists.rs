@@ -1,5 +1,5 @@
-//! Owns who waits for a list of a link's commands. One request is on its way at a time, and its
-//! answer is for all who asked before it was sent. It sends nothing itself.
+//! Callers that wait for the list of a link's commands. One request is under way at a time, and its
+//! answer is for all who asked before it was sent. Sends nothing itself.
 
 use p2p_shared::protocol::CommandInfo;
 use tokio::sync::oneshot;
@@ -8,7 +8,7 @@ use crate::link::end::ProtocolViolation;
 
 /// Most commands of a list: as many as an inner sends.
 const MAX_COMMANDS: usize = 10_000;
-/// Most bytes of a list: each of those with a long name and a long sentence.
+/// Most bytes of a list: the most commands, each with a long name and a long sentence.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 type Reply = oneshot::Sender<Vec<CommandInfo>>;
@@ -67,7 +67,7 @@ impl CommandLists {
         }
         if let Some(open) = self.open.take() {
             for reply in open.replies {
-                // One who has gone away needs none.
+                // A caller that has gone away needs no answer.
                 let _ = reply.send(open.commands.clone());
             }
         }

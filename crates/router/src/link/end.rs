@@ -1,4 +1,4 @@
-//! Owns why a link ends, and what an inner is told of that.
+//! Reasons why a link ends, and the last message to the inner.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Owns what the router knows of an inner's clock, in which runs get their deadlines.
+//! The router's estimate of an inner's clock, in which runs get their deadlines.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
-//! Owns what waits to be said to a car about its motion: a mailbox in front of its link's queue.
-//! A stop overtakes everything and drops the presses that wait; of several presses and renewals
-//! only the newest is kept, and a press that waits too long is taken out. So it has a bound, and
+//! Queue of messages about a car's motion, which go ahead of its link's other work. A stop
+//! overtakes everything and drops the waiting presses; of several presses and renewals only the
+//! newest is kept, and a press that waits too long is taken out. So the queue has a bound, and
 //! nothing old is ever played back.
 
 use std::collections::VecDeque;

@@ -1,5 +1,5 @@
-//! Owns who waits to be told what became of a run. Each run is asked for once at a time, and the
-//! answer is for all who wait for it. It sends nothing itself.
+//! Callers that ask what became of a run. Each run is asked for once at a time, and the answer is
+//! for all who wait. Sends nothing itself.
 
 use std::collections::HashMap;
 
@@ -31,7 +31,7 @@ impl RunQueries {
             replies.push(reply);
             return false;
         }
-        // Dropped, it tells its asker to try again.
+        // Dropping the reply tells the caller to try again.
         if self.0.len() >= OPEN {
             return false;
         }
@@ -42,7 +42,7 @@ impl RunQueries {
     /// Passes the inner's answer on.
     pub(super) fn answer(&mut self, run: RunId, story: Option<&RunReport>) {
         for reply in self.0.remove(&run).unwrap_or_default() {
-            // One who has gone away needs none.
+            // A caller that has gone away needs no answer.
             let _ = reply.send(story.cloned());
         }
     }

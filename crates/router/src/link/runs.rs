@@ -1,6 +1,6 @@
-//! Owns the open runs of one link, and what an inner may say of each: refused; or started, then
-//! output, then finished; and nothing before the run was handed over. A run that is not there
-//! was cancelled a moment ago: what still comes of it is nobody's.
+//! Open runs of one link, and the reports that an inner may send of each: refused; or started, then
+//! output, then finished; and nothing before the run was handed over. A report of an unknown run is
+//! ignored: the run was cancelled a moment ago.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Owns what others ask of a link.
+//! Work that others queue for a link.
 
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{CommandInfo, RunReport};

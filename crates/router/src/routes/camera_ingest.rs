@@ -1,6 +1,6 @@
-//! Owns a car's connection for its camera's pictures, from the upgrade to the end. Who it is, its key
-//! says; that it belongs to the link of that key's port, its ticket does, which only that link was
-//! told: so nobody feeds pictures to another's port, and an old connection none to a new link.
+//! Owns a car's connection for camera pictures, from the upgrade to the end. The key shows whose
+//! connection it is; the ticket, which only the link was told, shows that it belongs to that link.
+//! So nobody sends pictures to another car's port, and no old connection to a new link.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use crate::http::websocket;
 use crate::net::hello;
 use crate::net::unauthenticated::PendingConnection;
 
-/// How long a car gets to take our last words.
+/// Time for a car to take the last message.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// The WebSocket of a media connection.
+/// WebSocket of a media connection.
 type MediaSocket = MessageSocket<Transport, RouterToMedia, MediaToRouter>;
 
-/// Why it has ended.
+/// Reason why a media connection ended.
 #[derive(Debug, Error)]
 enum IngestEnd {
     #[error(transparent)]
@@ -45,7 +45,8 @@ enum IngestEnd {
     Closed,
 }
 
-/// Lets an inner in, before it has said anything of the protocol, if its key and version may.
+/// Upgrades an inner's connection if its key and version allow it, before any message of the
+/// protocol.
 pub(crate) fn upgrade(
     context: &Arc<Context>,
     pending: &PendingConnection,
@@ -71,7 +72,7 @@ pub(crate) fn upgrade(
     ))
 }
 
-/// The life of a media connection, from its hello to its end.
+/// Runs a media connection from its hello to its end.
 async fn serve(
     context: &Arc<Context>,
     caller: &Caller,
@@ -134,7 +135,7 @@ fn attach(
         })
 }
 
-/// Takes pictures until that ends.
+/// Takes pictures until the connection ends.
 async fn take(
     context: &Context,
     socket: &mut MediaSocket,
@@ -159,7 +160,7 @@ async fn take(
             }
             Err(end) => return end,
         }
-        // One that doesn't hear it sends no more.
+        // A car that doesn't get this sends no more.
         if untold > 0 && socket.has_room() {
             let bytes = std::mem::take(&mut untold);
             if let Err(error) = socket.push(&RouterToMedia::Taken { bytes }) {
@@ -169,7 +170,7 @@ async fn take(
     }
 }
 
-/// How many bytes came, and the picture that is whole by them.
+/// Returns the bytes of a message, and the picture that is complete with them.
 fn piece(
     assembly: &mut PictureAssembly,
     message: MediaToRouter,

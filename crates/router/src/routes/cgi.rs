@@ -1,4 +1,4 @@
-//! Owns `/cgi`: how a request becomes a run, and what becomes of the run an answer.
+//! Serves `/cgi`: a request becomes a run, and the run's events become an answer.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -55,10 +55,10 @@ pub(crate) async fn run(
     });
     let wants_trailers = wants_trailers(request.headers());
     let body = if is_stop {
-        // A stop waits for nothing, and is none of the runs that there may be.
+        // A stop waits for nothing, and doesn't count in the quota of runs.
         Bytes::new()
     } else {
-        // Before its body comes: no more bodies are kept than there may be runs.
+        // Taken before the body arrives, so that no more bodies are kept than there may be runs.
         let permit = context
             .quotas
             .runs
@@ -80,7 +80,7 @@ pub(crate) async fn run(
     carry_out(&context.shutdown, asked.car, caller, record, request).await
 }
 
-/// A request for a command, all of it here.
+/// Complete request for a command.
 pub(crate) struct CgiRequest {
     pub query: CgiQuery,
     pub body: Bytes,
@@ -88,7 +88,7 @@ pub(crate) struct CgiRequest {
     pub wants_trailers: bool,
 }
 
-/// Has a command run and answers with what becomes of it.
+/// Runs a command and answers with its result.
 pub(crate) async fn carry_out(
     shutdown: &Shutdown,
     car: &Car,
@@ -96,7 +96,7 @@ pub(crate) async fn carry_out(
     mut record: RunRecord,
     request: CgiRequest,
 ) -> Result<Response<AnswerBody>, Problem> {
-    // It may have been while the body came.
+    // The key may have been revoked while the body arrived.
     if caller.is_revoked() {
         let problem = Problem::unauthorized("the key was revoked: nothing was run");
         finish(&mut record, &problem);
@@ -166,7 +166,7 @@ async fn read_body(
     }
 }
 
-/// Whether the caller reads trailers (RFC 9110, 10.1.4).
+/// Returns true if the caller reads trailers (RFC 9110, 10.1.4).
 fn wants_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(header::TE).iter().any(|value| {
         let value = value.to_str().unwrap_or_default();
@@ -205,7 +205,7 @@ impl Open {
                 Ok(RunEvent::Started) => continue,
                 Ok(RunEvent::Output(bytes)) => {
                     kept.extend_from_slice(&bytes);
-                    // As much more may come, in however small pieces.
+                    // As much more may come, in pieces of any size.
                     self.run.handle.taken(&bytes);
                     if kept.len() < KEPT && !stream {
                         continue;
@@ -234,7 +234,7 @@ impl Open {
         }
     }
 
-    /// The answer to a run whose output is all there.
+    /// Makes the answer to a run that has ended.
     fn whole(&self, finish: &Finish, output: Bytes) -> Result<Response<AnswerBody>, Problem> {
         match finish.end {
             End::TimedOut => return Err(RunError::TimedOut(finish.exec).into()),
@@ -249,7 +249,7 @@ impl Open {
                 (StatusCode::INTERNAL_SERVER_ERROR, finish.stderr.clone())
             }
             _ => {
-                let sentence = format!("the command ended with {exit} and said nothing\n");
+                let sentence = format!("the command ended with {exit} and printed nothing\n");
                 (StatusCode::INTERNAL_SERVER_ERROR, sentence.into())
             }
         };
@@ -265,7 +265,7 @@ impl Open {
         answer(status, Executed::Yes, record.run(), record.timing(), body)
     }
 
-    /// The answer to a run whose end is not known yet.
+    /// Makes the answer to a run that goes on.
     fn streamed(self, kept: Bytes, wants_trailers: bool) -> Response<AnswerBody> {
         let mut response = self.answer_with(StatusCode::OK, ());
         if wants_trailers {
@@ -281,8 +281,8 @@ impl Open {
     }
 }
 
-/// A body that is a run's output as it comes. One that ends in an error is never completed, so
-/// that its reader sees a broken transfer.
+/// Body that streams a run's output. A body that ends in an error is never completed, so that the
+/// client sees a broken transfer.
 struct RunBody {
     open: Open,
     kept: Option<Bytes>,

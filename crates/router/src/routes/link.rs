@@ -1,5 +1,5 @@
-//! Owns a connection of an inner from its upgrade to the end: hello, claim and welcome, the
-//! link, and for how long its port outlives it.
+//! Owns a connection of an inner from its upgrade to the end: hello, claim, welcome, the link, and
+//! the time for which the port outlives the link.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -149,7 +149,7 @@ async fn serve(
     };
     context.metrics.links.dec();
     tracing::info!(link = %name, service_port = car.port, why = %end, "link down");
-    // Before the farewell, which may take a while.
+    // Done before the last message, which may take a while.
     let is_kept = car.link_down(link.id(), &end.to_string());
     if is_kept && end.gives_up_port() {
         give_up(context, &car, true, &end);
@@ -185,7 +185,7 @@ async fn keep(context: &Context, car: &Car, end: &LinkEnd) {
 }
 
 fn give_up(context: &Context, car: &Car, at_once: bool, end: &LinkEnd) {
-    // What goes down with the router is no news.
+    // Cars that go down with the router are not reported.
     if let Some(away) = context.registry.give_up(car, at_once)
         && !context.shutdown.draining.is_cancelled()
     {

@@ -1,4 +1,4 @@
-//! Owns the answer to `GET /run/ID`: what became of a run, as its car remembers it.
+//! Answers `GET /run/ID`: what became of a run, as its car remembers it.
 
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};

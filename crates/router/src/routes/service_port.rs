@@ -144,7 +144,7 @@ impl RequestContext<'_> {
             }
         }
         let (access, headers) = (&self.context.access, request.headers());
-        // A link elsewhere may lead to the first page: it runs nothing.
+        // A link on another site may lead to the first page, which runs nothing.
         if path != HOME
             && let Some(sentence) = csrf::unasked(headers, self.is_tls)
         {
@@ -160,7 +160,7 @@ impl RequestContext<'_> {
                     }
                     caller => caller?,
                 };
-                // Whoever may see the car may stop it; the rest is for `cgi` to refuse.
+                // Everybody who may see the car may stop it; `cgi` refuses other commands.
                 caller.may("run commands", Role::may_stop)?;
                 match self.check_who_asks(&caller, &request)? {
                     Some(question) => Ok(question),
@@ -218,7 +218,7 @@ impl RequestContext<'_> {
     }
 }
 
-/// Refuses what is larger than a request of ours ever is.
+/// Refuses requests whose address or headers are too large.
 fn check_size(request: &Request<Incoming>) -> Result<(), Problem> {
     let address = request
         .uri()

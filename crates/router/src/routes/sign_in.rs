@@ -1,6 +1,6 @@
-//! Owns what a browser's user meets: being asked for a key, signing in and out, and the first
-//! page. Nothing here ever runs a command; and nothing that was refused for want of a key is asked
-//! for again when the key is there, for its address may have come from anywhere.
+//! Serves a browser's user: asks for a key, signs in and out, and shows the first page. Nothing
+//! here ever runs a command. A request that was refused without a key is not repeated after signing
+//! in, because its address may have come from anywhere.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -21,18 +21,19 @@ use crate::page::drive_page::DrivePage;
 use crate::page::files;
 use crate::routes::request::RequestContext;
 
-/// Where the form of the page goes.
+/// Path of the sign-in form.
 pub(crate) const SIGN_IN: &str = "/sign-in";
-/// Where the button does.
+/// Path of the sign-out button.
 pub(crate) const SIGN_OUT: &str = "/sign-out";
-/// The first page.
+/// Path of the first page.
 pub(crate) const HOME: &str = "/";
 
-/// Most bytes of the form: a key has 130, in whatever a browser escapes.
+/// Most bytes of the form: a key has 130, and a browser may escape each.
 const MAX_FORM: usize = 4096;
 
 impl RequestContext<'_> {
-    /// Answers `POST /sign-in`; a GET comes from the address bar, of who sees that address there.
+    /// Answers `POST /sign-in`. A GET comes from the address bar of somebody who sees that address
+    /// there.
     pub(crate) async fn sign_in(
         &self,
         request: Request<Incoming>,
@@ -56,18 +57,18 @@ impl RequestContext<'_> {
         Ok(pass)
     }
 
-    /// Answers `POST /sign-out`. Who has lost the browser revokes the key.
+    /// Answers `POST /sign-out`. Somebody who has lost the browser has to revoke the key.
     pub(crate) fn sign_out(&self) -> Response<AnswerBody> {
         let mut response = self.go_home(session_cookie::forget(self.is_tls));
-        // Whatever came as its body was not read.
+        // The body was not read.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
         response
     }
 
-    /// Whether somebody asked for a command who has to sign in, and is asked to elsewhere: an
-    /// address that was refused is not to stay where the browser's "back" asks for it once more,
-    /// with the pass.
+    /// Returns true if a browser asked for a command and has to sign in. It is then sent to the
+    /// first page: the refused address must not stay in the history, where *Back* would ask for it
+    /// once more, with the cookie.
     pub(crate) fn has_to_sign_in(&self, problem: &Problem, request: &Request<Incoming>) -> bool {
         let headers = request.headers();
         problem.status == StatusCode::UNAUTHORIZED
@@ -76,7 +77,7 @@ impl RequestContext<'_> {
             && !headers.contains_key(header::AUTHORIZATION)
     }
 
-    /// See Other (RFC 9110, 15.4.4): a GET, whatever this was.
+    /// Makes a See Other (RFC 9110, 15.4.4): the browser then sends a GET.
     pub(crate) fn go_home(&self, cookie: Option<HeaderValue>) -> Response<AnswerBody> {
         let mut response = self.page(StatusCode::SEE_OTHER, Executed::No, String::new());
         let headers = response.headers_mut();
@@ -134,7 +135,7 @@ impl RequestContext<'_> {
         response
     }
 
-    /// Answers with a file of the drive page.
+    /// Returns a file of the drive page.
     pub(crate) fn file(&self, path: &str) -> Option<Response<AnswerBody>> {
         let (content_type, content) = files::at(path)?;
         let mut response = self.page(StatusCode::OK, Executed::No, content.to_owned());
@@ -144,8 +145,8 @@ impl RequestContext<'_> {
         Some(response)
     }
 
-    /// Refuses a command that a browser was made to ask for, or may have been: where it doesn't
-    /// say, its user is asked.
+    /// Refuses a command that another site's page caused. If the browser doesn't say what caused
+    /// the request, the user is asked.
     pub(crate) fn check_who_asks(
         &self,
         caller: &Caller,
@@ -153,7 +154,7 @@ impl RequestContext<'_> {
     ) -> Result<Option<Response<AnswerBody>>, Problem> {
         let headers = request.headers();
         let is_by_browser = match caller {
-            // Only by a pass: who sends a key is no page, as browsers send none by themselves.
+            // Only with a cookie: a page can't make a browser send a key.
             Caller::Holder(..) => !headers.contains_key(header::AUTHORIZATION),
             Caller::Anyone => csrf::is_browser(headers),
         };
@@ -173,8 +174,8 @@ impl RequestContext<'_> {
         }
     }
 
-    /// What is said to somebody who looks at it where others get one sentence: with 401, it is
-    /// the page that asks for a key.
+    /// Makes the answer for a person: with 401 the page that asks for a key, otherwise one
+    /// sentence.
     pub(crate) fn told(&self, problem: Problem, is_seen: bool) -> Response<AnswerBody> {
         if problem.status == StatusCode::UNAUTHORIZED && is_seen {
             return self.form(problem);
@@ -183,9 +184,9 @@ impl RequestContext<'_> {
         response.map(whole)
     }
 
-    /// The page that asks for a key.
+    /// Makes the page that asks for a key.
     fn form(&self, problem: Problem) -> Response<AnswerBody> {
-        // How a program sends a key is nothing for somebody who is to paste it.
+        // Somebody who pastes a key need not know how a program sends it.
         let is_first = problem.sentence == AuthError::Missing.to_string();
         let wrong = Some(problem.sentence.as_str()).filter(|_| !is_first);
         let html = page::sign_in(wrong);
@@ -202,12 +203,12 @@ impl RequestContext<'_> {
     }
 }
 
-/// What a page of ours may do: nothing but look as it does and send its forms here. Nobody shows
-/// it in a frame, where a click could be led astray.
+/// Adds the headers of a page: it may only send its forms here, and nobody may show it in a frame,
+/// where a click could be hijacked.
 fn page_headers(headers: &mut HeaderMap) {
     const HEADERS: [(HeaderName, &str); 4] = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        // Ours are told where they come from, and nobody else is.
+        // The page's address goes to this router only.
         (header::REFERRER_POLICY, "same-origin"),
         (
             HeaderName::from_static("cross-origin-opener-policy"),

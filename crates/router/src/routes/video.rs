@@ -1,4 +1,4 @@
-//! Owns what a camera answers to plain HTTP: `GET /video` and `GET /frame.jpg`.
+//! Serves a camera over plain HTTP: `GET /video` and `GET /frame.jpg`.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ use crate::http::websocket;
 use crate::net::limits;
 use crate::routes::request::RequestContext;
 
-/// How long a picture may take to come: a camera on a busy Pi takes 5 s to give its first.
+/// Longest time until a picture arrives: a camera on a busy Pi takes 5 s for its first.
 const FIRST: Duration = Duration::from_secs(8);
-/// When a picture was captured, as its part's header in `/video` has it.
+/// Header with the capture time, as the parts of `/video` have it.
 const X_TIMESTAMP: HeaderName = HeaderName::from_static("x-timestamp");
 
 impl RequestContext<'_> {
-    /// Answers `GET /frames`: what follows is a WebSocket.
+    /// Answers `GET /frames`, and upgrades to a WebSocket.
     pub(crate) fn frames(
         &self,
         caller: &Caller,
@@ -66,7 +66,7 @@ impl RequestContext<'_> {
         Ok(response)
     }
 
-    /// A viewer for this caller, if there is room for another.
+    /// Makes a viewer for this caller, if there is room for another.
     fn viewer(&self, caller: &Caller) -> Result<Viewer, Problem> {
         let context = self.context;
         let permit = context
@@ -98,7 +98,7 @@ impl RequestContext<'_> {
         response
     }
 
-    /// The newest picture, or the first if the camera is only just started.
+    /// Returns the newest picture, or waits for the first.
     async fn picture(&self, viewer: &mut Viewer) -> Result<Picture, Problem> {
         let gone = viewer.gone();
         let coming = async {
@@ -107,7 +107,7 @@ impl RequestContext<'_> {
                     return Ok(picture);
                 }
                 self.check(&viewer.status.borrow_and_update())?;
-                // Neither ends before its camera, which the viewer holds.
+                // Neither channel is closed before the camera, which the viewer holds.
                 tokio::select! {
                     _ = viewer.newest.changed() => {}
                     _ = viewer.status.changed() => {}
@@ -127,7 +127,7 @@ impl RequestContext<'_> {
         }
     }
 
-    /// Whether a picture may come.
+    /// Checks that a picture may arrive.
     fn check(&self, status: &Status) -> Result<(), Problem> {
         let later = |sentence| Err(Problem::unavailable(sentence));
         match status {
@@ -151,7 +151,7 @@ impl RequestContext<'_> {
     }
 }
 
-/// The answer to a viewer that has to go before there is a picture.
+/// Makes the answer to a viewer that has to go before there is a picture.
 fn went(gone: Gone) -> Problem {
     match gone {
         Gone::Revoked => Problem::unauthorized("this key was revoked"),

@@ -1,5 +1,5 @@
-//! Owns why a run comes to nothing or is cut off, and the one table of what its caller is told: by `/cgi`
-//! in an answer, by a console in a message, and in the run's record.
+//! Reasons why a run comes to nothing or is cut off, and the one table of what its caller is told:
+//! in an answer of `/cgi`, in a message to a console, and in the run's record.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) enum RunError {
     ForTooLong(u64),
     #[error("'{0}' drives this car: nothing was run; wait until control is given back")]
     Driven(String),
-    #[error("{limit} runs of this key are open, which is all it may: wait for one", limit = limits::RUNS)]
+    #[error("{limit} runs of this key are open, the most that a key may have: wait for one to end", limit = limits::RUNS)]
     OverQuota,
     /// A console asks for more than it may.
     #[error("{0}")]
@@ -41,14 +41,14 @@ pub(crate) enum RunError {
     Away { name: LinkName, away: Duration },
     #[error("{0} is restarting: try again in a moment")]
     CarRestarts(LinkName),
-    #[error("the router waits for as many runs of this car as it may: try again in a moment")]
+    #[error("this car has as many runs waiting as the router allows: try again in a moment")]
     LinkFull,
     /// The link was lost before anything was handed to it.
     #[error("the link to the car was lost before the command was sent: nothing was run; try again")]
     NotSent,
     /// The link was lost afterwards; nobody knows what became of the run.
     #[error(
-        "the link to the car was lost while the command ran: look before you run it again, at the car or, once it is back, at /run/{0} here"
+        "the link to the car was lost while the command ran: before you run it again, look at the car or, once it is back, at /run/{0} here"
     )]
     Lost(RunId),
     /// The inner did not begin it.

@@ -1,5 +1,5 @@
-//! Owns the story of one run from the wish for it to its end: what the log line, the metrics, the
-//! feed and `Server-Timing` say of it. Each is told once, whatever way it ends.
+//! Records one run from the request to its end, for the log line, the metrics, the feed and
+//! `Server-Timing`. Each gets the run once, whatever way the run ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -230,7 +230,7 @@ async fn a_console_that_asks_too_much_is_refused_and_stops_all_the_same() {
     }
     let (reason, sentence) = console.is_refused().await;
     assert_eq!(reason, RefusedReason::Denied);
-    assert!(sentence.contains("things a second"), "{sentence}");
+    assert!(sentence.contains("requests a second"), "{sentence}");
     console.sends_command(7, port, "stop").await;
     assert_eq!(inner.is_asked_to_run().await.command.to_string(), "stop");
 }

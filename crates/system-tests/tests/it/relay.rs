@@ -103,11 +103,15 @@ async fn a_command_that_fails_is_a_500_with_its_output_or_else_its_errors() {
     for (name, exit, body) in [
         ("talks", "3", "out\n"),
         ("errs", "4", "err\n"),
-        ("silent", "5", "the command ended with 5 and said nothing\n"),
+        (
+            "silent",
+            "5",
+            "the command ended with 5 and printed nothing\n",
+        ),
         (
             "killed",
             "SIGKILL",
-            "the command ended with SIGKILL and said nothing\n",
+            "the command ended with SIGKILL and printed nothing\n",
         ),
     ] {
         let answer = get(port, &format!("/cgi?command={name}")).await;

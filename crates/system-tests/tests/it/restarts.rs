@@ -194,7 +194,7 @@ async fn a_list_of_links_that_is_garbled_is_said_and_stops_nobody() {
     fs::write(&links, "[{\"service_port\":").unwrap();
     fs::set_permissions(&links, fs::Permissions::from_mode(0o600)).unwrap();
     let (router, _) = RunningProgram::open_router(folder.path(), main.port).await;
-    router.says("is no list of links: remove it").await;
+    router.says("is not a list of links: remove it").await;
     let _inner = RunningProgram::start(&mut inner_of(folder.path(), main.port, service.port));
     serves(service.port).await;
 }

@@ -1,4 +1,4 @@
-//! Owns what a console asks of a car: lists of commands, cut into messages that are small enough,
+//! Answers a console's questions to a car: lists of commands, in messages that are small enough,
 //! and what became of a run.
 
 use p2p_shared::names::RunId;

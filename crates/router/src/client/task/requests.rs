@@ -1,4 +1,5 @@
-//! Owns what a console's messages come to: each checked against its role, then passed to its car.
+//! Handles a console's messages: each is checked against the console's role, then passed to its
+//! car.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -61,7 +62,7 @@ impl<W: ClientSocket> Console<'_, W> {
                 Ok(())
             }
             ConsoleToRouter::Watch { service_port } => {
-                // Who may not drive needs no ticks.
+                // A console that may not drive needs no ticks.
                 self.watched = service_port.filter(|_| self.person.role.may_run());
                 self.presence.watch(service_port);
                 Ok(())
@@ -86,8 +87,8 @@ impl<W: ClientSocket> Console<'_, W> {
                     self.car(service_port)?.press(&self.person, press, run)
                 })
             }
-            // These two count only for who has control, and nobody needs to hear of it when they
-            // don't: they come many times a second.
+            // These two count only for the driver. Nobody is told when they don't count: they come
+            // many times a second.
             ConsoleToRouter::Renew {
                 service_port,
                 press,
@@ -149,7 +150,7 @@ impl<W: ClientSocket> Console<'_, W> {
     /// not heard.
     fn refuse_too_much(&mut self, message: &ConsoleToRouter) -> Result<(), WebSocketError> {
         let message_for_people = format!(
-            "the consoles of this key ask for more than {} things a second: it was not done",
+            "the consoles of this key send more than {} requests a second: this one was not done",
             limits::REQUESTS_A_SECOND
         );
         match message {
