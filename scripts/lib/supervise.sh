@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# supervise.sh: keeps one program running. Sourced by the two start scripts, after instance.sh.
+# supervise.sh: keeps one program running. Sourced by the two start scripts, after watch.sh.
 
 # Back-off: 1 s, doubling to 30 s; anew after the program has run for a minute.
 pause_first=${SUPERVISE_PAUSE:-1}
@@ -128,9 +128,9 @@ run_once() { # PROGRAM ARG...
     ! start_time "$child" || child_start=$start
     # A signal that came before child was set has ended nothing yet.
     ! is_asked || end_child
-    start_watcher "$@" # watch.sh
+    start_watcher
     await_child
-    end_watcher # watch.sh
+    end_watcher
     child='' child_start=''
     clock
     ran=$((now - started))
@@ -200,7 +200,7 @@ has_restarted() {
     answer=$(subcommand health 2>&1) && [ "$answer" != "$before" ]
 }
 
-# Becomes a subcommand of the program, without our locks. For $(…) only.
+# Becomes a subcommand of the program, without our locks: to be called in a subshell.
 subcommand() { # NAME
     eval "exec $command_line \"\$1\" 8>&- 9>&-"
 }
