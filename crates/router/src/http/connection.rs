@@ -63,25 +63,6 @@ impl Default for Patience {
 
 /// Answers requests on this connection until it ends or `pending` is told to go, after the present
 /// answer. `refuse` makes the answer to what is not a request.
-pub(crate) async fn serve<H, F, B>(
-    stream: Transport,
-    pending: &PendingConnection,
-    refuse: impl Fn(StatusCode) -> Response<Bytes>,
-    handle: H,
-) where
-    H: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<B>>,
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin,
-{
-    let patience = Patience {
-        headers: timing::HELLO,
-        ..Patience::default()
-    };
-    serve_with(patience, stream, pending, refuse, handle).await;
-}
-
-/// Does the same with other time limits.
 pub(crate) async fn serve_with<H, F, B>(
     patience: Patience,
     stream: Transport,
@@ -111,10 +92,10 @@ pub(crate) async fn serve_with<H, F, B>(
                 response.headers_mut().insert(header::CONNECTION, close);
             }
             if let Some(live) = response.extensions_mut().remove::<Flushed>() {
-                guard.is_live(live);
+                guard.lock().live = Some(live);
             }
             if is_http_10 && response.body().size_hint().exact().is_none() {
-                guard.reset_unless_whole();
+                guard.lock().reset_unless_whole = true;
             }
             Ok::<_, Infallible>(response.map(|body| GuardedBody::new(body, guard)))
         }
@@ -128,7 +109,7 @@ pub(crate) async fn serve_with<H, F, B>(
         .with_upgrades();
     let ended = match closing.run_until_cancelled(&mut connection).await {
         Some(ended) => ended,
-        None if guard.owed() == Owed::Nothing => Ok(()),
+        None if guard.lock().owed == Owed::Nothing => Ok(()),
         None => {
             Pin::new(&mut connection).graceful_shutdown();
             if pending.is_sent_away() {
@@ -142,13 +123,14 @@ pub(crate) async fn serve_with<H, F, B>(
     };
     let unread = connection.into_parts().map(|parts| parts.read_buf);
     // Gone only if it was upgraded.
-    let Some(mut stream) = guard.reclaim() else {
+    let Some(stream) = guard.lock().stream.take() else {
         return;
     };
     let is_closing = closing.is_cancelled();
     let has_begun =
         unread.is_some_and(|bytes| begins(&bytes).is_some()) || what_has_come(&stream).is_some();
-    let last_words = match guard.owed() {
+    let owed = guard.lock().owed;
+    let last_words = match owed {
         Owed::Nothing if has_begun => cut_off(&ended, is_closing),
         // Between requests either end may close.
         Owed::Nothing if ended.is_err() || is_closing => return,
@@ -157,31 +139,29 @@ pub(crate) async fn serve_with<H, F, B>(
         Owed::Refusal(status) => Some(status),
         Owed::Reset => return,
     };
-    say_last(&mut stream, pending, last_words.map(refuse)).await;
+    close(stream, pending, last_words.map(refuse)).await;
 }
 
-/// Sends this answer to a caller whose request was not read, and closes.
-pub(crate) async fn turn_away(
+/// Sends the last words, if there are any, and closes. A caller that doesn't take them in time does
+/// without.
+pub(crate) async fn close(
     mut stream: Transport,
-    pending: &PendingConnection,
-    last_words: Response<Bytes>,
-) {
-    say_last(&mut stream, pending, Some(last_words)).await;
-}
-
-/// A caller that doesn't take the answer in time does without.
-async fn say_last(
-    stream: &mut Transport,
     pending: &PendingConnection,
     last_words: Option<Response<Bytes>>,
 ) {
-    let last_words = last_words.map(closing_answer);
+    let last_words = last_words.map(closing_answer).unwrap_or_default();
     let linger = if pending.is_sent_away() {
         Duration::ZERO
     } else {
         LINGER
     };
-    let _ = tokio::time::timeout(linger, part(stream, last_words)).await;
+    // Waits for the caller to read them and close.
+    let closing = async {
+        stream.write_all(&last_words).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(THROWN_AWAY), &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(linger, closing).await;
 }
 
 /// Returns true if this answer has to be the last on its connection: the rest of an unread body
@@ -218,15 +198,6 @@ fn cut_off(ended: &hyper::Result<()>, is_closing: bool) -> Option<StatusCode> {
         // This request came after the last one that is answered here.
         Ok(()) => None,
     }
-}
-
-/// Sends the last answer, and waits for the caller to read it and close.
-async fn part(stream: &mut Transport, last_words: Option<Vec<u8>>) -> std::io::Result<()> {
-    stream.write_all(&last_words.unwrap_or_default()).await?;
-    stream.shutdown().await?;
-    let mut rest = stream.take(THROWN_AWAY);
-    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
-    Ok(())
 }
 
 /// Returns the connection under an upgraded request, and the bytes that were read beyond the
@@ -301,7 +272,7 @@ mod tests {
             drop(caller);
             said
         };
-        let ((), said) = tokio::join!(turn_away(stream, &pending, response), hearing);
+        let ((), said) = tokio::join!(close(stream, &pending, Some(response)), hearing);
         assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
         assert!(said.ends_with("\r\n\r\nlater\n"), "{said}");
     }

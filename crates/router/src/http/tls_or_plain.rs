@@ -55,7 +55,7 @@ pub(crate) async fn enter(
     let stream = Transport::Plain(stream);
     // Who begins to speak TLS can't read what we say without it, and has asked nothing yet.
     if connection::what_has_come(&stream).is_some_and(|byte| byte != HANDSHAKE) {
-        connection::turn_away(stream, pending, refuse(status)).await;
+        connection::close(stream, pending, Some(refuse(status))).await;
     }
     None
 }
@@ -69,7 +69,9 @@ pub(crate) fn last_words(
     patience: Duration,
 ) -> Problem {
     if pending.is_sent_away() {
-        return no_room();
+        return Problem::unavailable(
+            "too many callers without a key wait here: nothing was run; try again in a moment",
+        );
     }
     let problem = |sentence: &str| Problem::new(status, sentence);
     match status {
@@ -95,13 +97,6 @@ pub(crate) fn last_words(
         .executed(Executed::Unknown),
         _ => problem("this is not a complete HTTP/1.1 request, or not one for this port: nothing was run"),
     }
-}
-
-/// The answer to one who had to go for another.
-fn no_room() -> Problem {
-    Problem::unavailable(
-        "too many callers without a key wait here: nothing was run; try again in a moment",
-    )
 }
 
 /// The answer to one whom anybody on the way can listen to.

@@ -7,8 +7,8 @@ use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -58,93 +58,53 @@ pub(crate) struct StatusLabel {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        // From a tenth of a millisecond to some 26 s, doubling.
-        let buckets = || prometheus_client::metrics::histogram::exponential_buckets(1e-4, 2.0, 19);
-        let metrics = Self {
-            links: Gauge::default(),
-            service_ports: Gauge::default(),
-            open_runs: Gauge::default(),
-            consoles: Gauge::default(),
-            viewers: Gauge::default(),
-            pictures: Counter::default(),
-            answers: Family::default(),
-            link_ups: Counter::default(),
-            link_takeovers: Counter::default(),
-            link_refusals: Counter::default(),
-            strangers_sent_away: Counter::default(),
-            wrong_keys: Counter::default(),
-            over_quota: Counter::default(),
-            output_bytes: Counter::default(),
-            link_seconds: Histogram::new(buckets()),
-            exec_seconds: Histogram::new(buckets()),
-            registry: Mutex::default(),
-        };
-        metrics.register();
-        metrics
-    }
-
-    fn register(&self) {
-        let mut guard = self.registry.lock();
-        let registry = guard.sub_registry_with_prefix("p2p_router");
-        registry.register("links", "Links that are up", self.links.clone());
-        registry.register(
-            "service_ports",
-            "Service ports that are open",
-            self.service_ports.clone(),
-        );
-        registry.register(
-            "open_runs",
-            "Runs that are waited for",
-            self.open_runs.clone(),
-        );
-        registry.register(
-            "consoles",
-            "Consoles that are connected",
-            self.consoles.clone(),
-        );
-        registry.register("viewers", "Viewers of cameras", self.viewers.clone());
-        registry.register(
-            "pictures",
-            "Pictures that came from cameras",
-            self.pictures.clone(),
-        );
-        registry.register(
-            "answers",
-            "HTTP answers on service ports",
-            self.answers.clone(),
-        );
-        registry.register("link_ups", "Links that came up", self.link_ups.clone());
-        registry.register(
-            "link_takeovers",
-            "Links that replaced another",
-            self.link_takeovers.clone(),
-        );
-        registry.register(
-            "link_refusals",
-            "Links that were refused",
-            self.link_refusals.clone(),
-        );
-        registry.register(
-            "strangers_sent_away",
-            "Callers without a key that were disconnected to let another in",
-            self.strangers_sent_away.clone(),
-        );
-        registry.register("wrong_keys", "Wrong keys", self.wrong_keys.clone());
-        registry.register(
-            "over_quota",
-            "Consoles, viewers, runs and requests beyond what one key may have",
-            self.over_quota.clone(),
-        );
-        registry.register_with_unit(
-            "output",
-            "Output of commands",
-            Unit::Bytes,
-            self.output_bytes.clone(),
-        );
-        let link = "Part of a run's time spent on the link and in queues";
-        registry.register_with_unit("run_link", link, Unit::Seconds, self.link_seconds.clone());
-        let exec = "Part of a run's time spent in its process";
-        registry.register_with_unit("run_exec", exec, Unit::Seconds, self.exec_seconds.clone());
+        let mut all = Registry::default();
+        let to = all.sub_registry_with_prefix("p2p_router");
+        Self {
+            links: metric(to, "links", "Links that are up"),
+            service_ports: metric(to, "service_ports", "Service ports that are open"),
+            open_runs: metric(to, "open_runs", "Runs that are waited for"),
+            consoles: metric(to, "consoles", "Consoles that are connected"),
+            viewers: metric(to, "viewers", "Viewers of cameras"),
+            pictures: metric(to, "pictures", "Pictures that came from cameras"),
+            answers: metric(to, "answers", "HTTP answers on service ports"),
+            link_ups: metric(to, "link_ups", "Links that came up"),
+            link_takeovers: metric(to, "link_takeovers", "Links that replaced another"),
+            link_refusals: metric(to, "link_refusals", "Links that were refused"),
+            strangers_sent_away: metric(
+                to,
+                "strangers_sent_away",
+                "Callers without a key that were disconnected to let another in",
+            ),
+            wrong_keys: metric(to, "wrong_keys", "Wrong keys"),
+            over_quota: metric(
+                to,
+                "over_quota",
+                "Consoles, viewers, runs and requests beyond what one key may have",
+            ),
+            output_bytes: with_unit(
+                to,
+                "output",
+                "Output of commands",
+                Unit::Bytes,
+                Counter::default(),
+            ),
+            link_seconds: with_unit(
+                to,
+                "run_link",
+                "Part of a run's time spent on the link and in queues",
+                Unit::Seconds,
+                histogram(),
+            ),
+            exec_seconds: with_unit(
+                to,
+                "run_exec",
+                "Part of a run's time spent in its process",
+                Unit::Seconds,
+                histogram(),
+            ),
+            registry: Mutex::new(all),
+        }
     }
 
     pub(crate) fn answered(&self, status: u16) {
@@ -164,4 +124,26 @@ impl Metrics {
         let _ = text::encode(&mut text, &registry);
         text
     }
+}
+
+fn metric<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    to.register(name, help, metric.clone());
+    metric
+}
+
+fn with_unit<M: Metric + Clone>(
+    to: &mut Registry,
+    name: &str,
+    help: &str,
+    unit: Unit,
+    metric: M,
+) -> M {
+    to.register_with_unit(name, help, unit, metric.clone());
+    metric
+}
+
+/// From a tenth of a millisecond to some 26 s, doubling.
+fn histogram() -> Histogram {
+    Histogram::new(exponential_buckets(1e-4, 2.0, 19))
 }

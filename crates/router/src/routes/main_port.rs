@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use crate::auth::access::{self, Access};
 use crate::client::session;
 use crate::context::Context;
-use crate::http::connection;
+use crate::http::connection::{self, Patience};
 use crate::http::csrf;
 use crate::http::host;
 use crate::http::query;
@@ -52,7 +52,11 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
                 return;
             };
             let is_private = context.access.is_private(peer.ip(), stream.is_tls());
-            connection::serve(stream, &pending, refuse, |request| {
+            let patience = Patience {
+                headers: timing::HELLO,
+                ..Patience::default()
+            };
+            connection::serve_with(patience, stream, &pending, refuse, |request| {
                 let is_fine = is_private || is_health_call(&context, peer.ip(), &request);
                 let response = if is_fine {
                     route(&context, &pending, request)

@@ -24,13 +24,16 @@ use crate::net::write_timeout;
 pub(super) struct Guard(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
-struct State {
-    owed: Owed,
+pub(super) struct State {
+    pub owed: Owed,
     body: Output,
-    reset_unless_whole: bool,
-    /// Answer that goes on, and waits until it is written.
-    live: Option<Flushed>,
-    stream: Option<Transport>,
+    /// Set where the end of the connection marks the end of the present answer: one that breaks off
+    /// must not look like that.
+    pub reset_unless_whole: bool,
+    /// Answer that goes on, and waits until its earlier parts are written.
+    pub live: Option<Flushed>,
+    /// The stream that hyper dropped, unless an upgrade took it.
+    pub stream: Option<Transport>,
 }
 
 /// Part of the answer that the caller has not got yet.
@@ -62,7 +65,7 @@ enum Output {
 }
 
 impl Guard {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock()
     }
 
@@ -73,27 +76,6 @@ impl Guard {
         state.body = Output::Coming;
         state.reset_unless_whole = false;
         state.live = None;
-    }
-
-    /// Reports that the present answer goes on, and its parts wait until the earlier ones are
-    /// written.
-    pub(super) fn is_live(&self, live: Flushed) {
-        self.lock().live = Some(live);
-    }
-
-    /// Reports that the end of the connection marks the end of the present answer: one that breaks
-    /// off must not look like that.
-    pub(super) fn reset_unless_whole(&self) {
-        self.lock().reset_unless_whole = true;
-    }
-
-    pub(super) fn owed(&self) -> Owed {
-        self.lock().owed
-    }
-
-    /// Returns the stream, unless an upgrade took it.
-    pub(super) fn reclaim(&self) -> Option<Transport> {
-        self.lock().stream.take()
     }
 }
 
