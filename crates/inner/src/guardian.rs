@@ -37,12 +37,12 @@ pub use process::run;
 #[cfg(feature = "simulation")]
 pub(crate) use process::{CarStopper, guard};
 
-/// How long a guardian may take to answer while the car moves.
+/// Time for the guardian to answer while the car moves.
 const ANSWER: Duration = Duration::from_millis(200);
 /// Pause between two guardians.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How a guardian is started.
+/// Program and arguments of the guardian.
 #[derive(Debug, Clone)]
 pub struct GuardianProgram {
     /// The program: this one.

@@ -1,5 +1,5 @@
 //! Owns one process group: how it is started, signalled, waited for, and that nothing of it lives on.
-//! What the kernel does is behind [`Spawn`], since the simulation has processes of its own.
+//! The kernel's part is behind [`Spawn`], because the simulation has processes of its own.
 
 use std::ffi::OsStr;
 use std::fmt;

@@ -420,7 +420,7 @@ pub(crate) struct RunEnd {
     pub stderr: Tail,
 }
 
-/// How a process ended, by its exit status.
+/// Returns the end of a process from its exit status.
 pub(crate) fn ended(status: &std::io::Result<ExitStatus>) -> End {
     match status {
         Ok(status) => match (status.code(), status.signal()) {

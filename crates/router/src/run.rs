@@ -60,17 +60,17 @@ pub(crate) struct Finish {
 /// The part of a run in the car's motion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum RunKind {
-    /// It has none.
+    /// The run has no part in the car's motion.
     #[default]
     Plain,
-    /// It moves the car.
+    /// The run moves the car.
     Motion {
         /// The time that it is to last, if that was said.
         for_ms: Option<u64>,
         /// The number of stops when it was asked for.
         stops: u64,
     },
-    /// It stops the car.
+    /// The run stops the car.
     Stop,
 }
 

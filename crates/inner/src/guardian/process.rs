@@ -27,7 +27,7 @@ use crate::motion::{
 use crate::process::{self, GroupId, OsProcesses, Pipes, ProcessGroup, Program, Spawn};
 use crate::run::{LOGGED_STDERR, Tail, ended};
 
-/// How long the last words of a stop command that has ended may take to come.
+/// Time for the last output of a stop command that has ended.
 const LAST_WORDS: Duration = Duration::from_millis(5);
 
 /// How long a stop that fails is tried again once the inner is gone. What keeps it from running
@@ -83,7 +83,7 @@ pub(crate) async fn guard(
     Ok(())
 }
 
-/// What stops the car.
+/// Runs the stop command for the guardian.
 pub(crate) struct CarStopper {
     pub catalog: Catalog,
     pub stop: CommandName,

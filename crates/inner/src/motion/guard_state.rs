@@ -25,7 +25,7 @@ pub(crate) enum GuardState {
     },
 }
 
-/// Who moves the car, or moved it last: for the log.
+/// Run and driver that move the car, or moved it last: for the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MotionOwner {
     /// The motion's run; `None`: unknown.

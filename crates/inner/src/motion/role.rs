@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::ProcessToken;
 use super::stop_targets::StopTarget;
 
-/// What the process of a motion gets between SIGTERM and SIGKILL (the contract's figure).
+/// Time that the process of a motion gets between SIGTERM and SIGKILL.
 pub(crate) const MOTION_GRACE: Duration = Duration::from_millis(150);
 
 /// The role of a run in the car's motion.

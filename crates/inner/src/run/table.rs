@@ -13,7 +13,7 @@ use super::output::Window;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RunTable(Arc<Mutex<HashMap<RunId, RunEntry>>>);
 
-/// How an open run is reached.
+/// Handle of an open run.
 #[derive(Debug)]
 struct RunEntry {
     window: Window,

@@ -1,4 +1,4 @@
-//! Owns who a caller is and what it may do.
+//! Identifies callers, and checks what they may do.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use crate::http::response::Problem;
 use crate::net::client_net::QuotaOwner;
 use crate::net::unauthenticated::PendingConnection;
 
-/// How callers are told apart.
+/// Rule for access to the router.
 #[derive(Debug, Clone)]
 pub(crate) enum Access {
     /// Everyone may do everything: `--open`.
     Open,
-    /// By their keys, and browsers by what they got for one.
+    /// Callers show a key; browsers may show a session cookie.
     Keys(KeyStore, Arc<SessionCookies>),
 }
 
-/// Who is asking.
+/// Caller of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Caller {
-    /// Nobody knows: `--open`.
+    /// Unknown, with `--open`.
     Anyone,
     /// The holder of this key.
     Holder(Grant, KeyStore),
 }
 
 impl Access {
-    /// By these keys; everyone without. Blocks on the disk.
+    /// Makes access by these keys; without keys everyone may do everything. Blocks on the disk.
     pub(crate) fn by(keys: Option<KeyStore>) -> Result<Self, SessionCookieError> {
         Ok(match keys {
             None => Self::Open,
@@ -45,14 +45,14 @@ impl Access {
         })
     }
 
-    /// Whether what comes from this peer may be a key or a command: nobody on the way can read or
-    /// change it, or there are no keys anyway. The peer's address decides and never a header, which
-    /// anybody can write.
+    /// Returns true if this peer may send a key or a command: nobody on the way can read or change
+    /// it, or there are no keys. The peer's address decides, never a header, which anybody can
+    /// write.
     pub(crate) fn is_private(&self, peer: IpAddr, is_tls: bool) -> bool {
         is_tls || peer.is_loopback() || matches!(self, Self::Open)
     }
 
-    /// Whether this may still be somebody here.
+    /// Returns true if this identity still exists.
     pub(crate) fn knows(&self, party: QuotaOwner) -> bool {
         match (self, party) {
             (Self::Open, QuotaOwner::At(_)) => true,
@@ -61,7 +61,7 @@ impl Access {
         }
     }
 
-    /// Who sent this request, if the router knows the key: then the pending is no stranger.
+    /// Returns the caller of a request with a valid key, and marks the connection as authenticated.
     pub(crate) fn caller(
         &self,
         pending: &PendingConnection,
@@ -75,8 +75,8 @@ impl Access {
         known(pending, keys, keys.authenticate(authorization))
     }
 
-    /// Who sent this request, of whom a browser's pass is taken for a key, too. A key that is
-    /// shown counts before it.
+    /// Returns the caller of a request with a valid key or session cookie. A key counts before a
+    /// cookie.
     pub(crate) fn key_or_cookie(
         &self,
         pending: &PendingConnection,
@@ -93,7 +93,8 @@ impl Access {
         }
     }
 
-    /// Who has this key, and a pass for it. The first pass of all blocks on the disk.
+    /// Returns the holder of this key, and a session cookie. The very first cookie blocks on the
+    /// disk.
     pub(crate) fn sign_in(
         &self,
         pending: &PendingConnection,
@@ -112,7 +113,7 @@ impl Access {
         Ok((caller, pass))
     }
 
-    /// The caller, if its role `may` do what it asks for, which is `what`.
+    /// Returns the caller, if its role `may` do `what`.
     pub(crate) fn allow(
         &self,
         pending: &PendingConnection,
@@ -140,7 +141,7 @@ fn known(
     }
 }
 
-/// The answer to one who shows no key, or a wrong one.
+/// Makes the answer to a caller without a key, or with a wrong one.
 fn stranger(pending: &PendingConnection, error: AuthError) -> Problem {
     let pause = match error {
         AuthError::Missing | AuthError::SignedOut => None,
@@ -153,12 +154,12 @@ fn stranger(pending: &PendingConnection, error: AuthError) -> Problem {
     let sentence = format!(
         "{error}; wrong keys came from your address: try again in {seconds} s (a correct key is accepted at once)"
     );
-    // By which it is told from too much of what a right key may ask for.
+    // Distinguishes this answer from one to a correct key that asks for too much.
     Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, seconds, sentence).challenge()
 }
 
 impl Caller {
-    /// Who is held to what one party may have.
+    /// Returns the owner whose quota counts.
     pub(crate) fn quota_owner(&self, from: IpAddr) -> QuotaOwner {
         match self {
             Self::Anyone => QuotaOwner::At(from.into()),
@@ -166,7 +167,7 @@ impl Caller {
         }
     }
 
-    /// Who an inner with its key is; `None` without keys, or if no identity can be made of it.
+    /// Returns the identity of an inner with this key; `None` without keys.
     pub(crate) fn identity(&self) -> Option<Identity> {
         match self {
             Self::Anyone => None,
@@ -174,7 +175,7 @@ impl Caller {
         }
     }
 
-    /// Whether its role `may` do `what`.
+    /// Checks that the caller's role `may` do `what`.
     pub(crate) fn may(&self, what: &str, may: fn(Role) -> bool) -> Result<(), Problem> {
         match self {
             Self::Holder(grant, _) if !may(grant.role) => Err(Problem::new(
@@ -188,7 +189,7 @@ impl Caller {
         }
     }
 
-    /// Its role: everything, where there are no keys.
+    /// Returns the caller's role; without keys, the one that may do everything.
     pub(crate) fn role(&self) -> Role {
         match self {
             Self::Anyone => Role::Admin,
@@ -196,7 +197,7 @@ impl Caller {
         }
     }
 
-    /// The name of its key; empty without keys.
+    /// Returns the name of the caller's key; empty without keys.
     pub(crate) fn key(&self) -> &str {
         match self {
             Self::Anyone => "",
@@ -204,7 +205,7 @@ impl Caller {
         }
     }
 
-    /// Who that is, in a word: its key's name, or where it is.
+    /// Returns a name for the caller: the key's name, or the address.
     pub(crate) fn who(&self, peer: SocketAddr) -> String {
         match self {
             Self::Anyone => peer.ip().to_string(),
@@ -212,7 +213,7 @@ impl Caller {
         }
     }
 
-    /// The name of its key, for the log.
+    /// Returns the name of the key, for the log.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Anyone => "-",
@@ -220,7 +221,7 @@ impl Caller {
         }
     }
 
-    /// Whether its key is revoked, or may do something else than it might.
+    /// Returns true if the caller's key was revoked, or its rights have changed.
     pub(crate) fn is_revoked(&self) -> bool {
         match self {
             Self::Anyone => false,
@@ -228,7 +229,7 @@ impl Caller {
         }
     }
 
-    /// Returns once that is so.
+    /// Waits until the caller's key is revoked, or its rights have changed.
     pub(crate) async fn revoked(self) {
         let Self::Holder(_, keys) = &self else {
             return std::future::pending().await;
@@ -242,8 +243,8 @@ impl Caller {
     }
 }
 
-/// Says in the log who was refused, but for those that show no key, which scanners do all day, or
-/// keep trying wrong ones; and not of everyone, if there are many.
+/// Logs a refused caller. Callers without a key, as scanners are, and those that keep trying wrong
+/// keys are logged at debug level, and others at a limited rate.
 pub(crate) fn log_refusal(pending: &PendingConnection, what: &str, problem: &Problem) {
     let (from, why) = (pending.peer(), &problem.sentence);
     let is_common =

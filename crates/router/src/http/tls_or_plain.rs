@@ -1,5 +1,5 @@
-//! Owns a connection from its first byte to its first request: whether it is TLS, and whether what
-//! comes without TLS may ask for anything; and what is said where none comes.
+//! Handles a connection from its first byte to its first request: TLS or plain, and what a plain
+//! connection may ask for. Makes the last answer for a connection without a request.
 
 use std::time::Duration;
 
@@ -20,20 +20,20 @@ use crate::http::connection;
 use crate::http::response::{Executed, Problem};
 use crate::net::unauthenticated::PendingConnection;
 
-/// The first byte of every TLS connection: a handshake record (RFC 8446, 5.1). No HTTP method
-/// begins with it.
+/// First byte of every TLS connection: a handshake record (RFC 8446, 5.1). No HTTP method begins
+/// with it.
 const HANDSHAKE: u8 = 22;
 
-/// The connection, once it is known to be TLS or not; `None` if nothing came of it within
-/// [`timing::HELLO`], it had to go for another, or all closed. Who has asked something by then,
-/// which we did not get to read, gets the answer of `refuse`.
+/// Returns the connection once it is known to be TLS or plain; `None` if that took longer than
+/// [`timing::HELLO`], or the connection had to be closed. A caller that has sent something by then
+/// gets the answer of `refuse`.
 pub(crate) async fn enter(
     acceptor: Option<&TlsAcceptor>,
     pending: &PendingConnection,
     stream: TcpStream,
     refuse: impl Fn(StatusCode) -> Response<Bytes>,
 ) -> Option<Transport> {
-    // What waits unsent is kept out of the kernel, where it would be old when it is read.
+    // Little unsent data may wait in the kernel, where it would grow old.
     socket::prepare_link(&stream);
     let Some(acceptor) = acceptor else {
         return Some(Transport::Plain(stream));
@@ -53,16 +53,16 @@ pub(crate) async fn enter(
         None => StatusCode::SERVICE_UNAVAILABLE,
     };
     let stream = Transport::Plain(stream);
-    // Who begins to speak TLS can't read what we say without it, and has asked nothing yet.
+    // A caller that began with TLS can't read a plain answer, and has asked nothing yet.
     if connection::what_has_come(&stream).is_some_and(|byte| byte != HANDSHAKE) {
         connection::close(stream, pending, Some(refuse(status))).await;
     }
     None
 }
 
-/// What is said last on a connection when there is no request to answer: none that can be read, or
-/// none that we got to read within `patience` or before all closed. Its sender may have done all
-/// right. On both kinds of ports.
+/// Makes the last answer on a connection without a request to answer: the request can't be parsed,
+/// or didn't arrive within `patience`, or the router is closing. The sender may have done
+/// everything right.
 pub(crate) fn last_words(
     pending: &PendingConnection,
     status: StatusCode,
@@ -99,9 +99,9 @@ pub(crate) fn last_words(
     }
 }
 
-/// The answer to one whom anybody on the way can listen to.
+/// Makes the answer to a request without TLS, which anybody on the way can read.
 pub(crate) fn in_the_clear(request: &Request<Incoming>) -> Problem {
-    // However good the key is: to one that is led on by itself, nobody would say that it is known.
+    // Refused even if the key is valid: a redirect would hide that others may know the key now.
     if request.headers().contains_key(header::AUTHORIZATION) {
         let sentence = "this key came without TLS, and anybody on the way may have read it: revoke it, make a new one with `p2p-router key add`, and send that by https:// alone (or update the program that sent this one): nothing was run";
         return Problem::new(StatusCode::FORBIDDEN, sentence);

@@ -71,7 +71,7 @@ impl LinkHandle {
         self.0.id
     }
 
-    /// What is said of motion, ahead of the queue.
+    /// Returns the queue of messages about motion, which go ahead of other work.
     pub(crate) fn drive(&self) -> &PriorityQueue {
         &self.0.drive
     }

@@ -1,4 +1,4 @@
-//! Owns how connections are accepted, on the main port and on service ports.
+//! Accepts connections, on the main port and on service ports.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use crate::net::unauthenticated::Unauthenticated;
 /// Pause when the system has no descriptors left for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The next connection, or `None` when this port closes or its socket is handed over.
+/// Waits for the next connection; returns `None` when this port closes or its socket is handed
+/// over.
 pub(crate) async fn accept(
     unauthenticated: &Unauthenticated,
     listener: &TcpListener,
@@ -25,15 +26,15 @@ pub(crate) async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            // IPv4 callers of a socket for both families are shown as what they are.
+            // IPv4 callers of a socket for both families are shown with their IPv4 address.
             Ok((stream, peer)) => {
                 return Some((
                     stream,
                     SocketAddr::new(peer.ip().to_canonical(), peer.port()),
                 ));
             }
-            // Out of descriptors, or a caller that was gone before we got to it. The others
-            // keep being served, and each that ends gives a descriptor back.
+            // There are no descriptors left, or the caller has gone already. Other callers are
+            // served on, and each that ends gives a descriptor back.
             Err(error) => {
                 if unauthenticated.may_be_logged() {
                     tracing::warn!(%error, "a connection can't be accepted");

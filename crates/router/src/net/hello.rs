@@ -1,4 +1,4 @@
-//! Owns the wait for a peer's first message, its hello. Until then it is a stranger.
+//! Waits for a peer's first message, its hello.
 
 use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, SocketEvent};
@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::net::unauthenticated::PendingConnection;
 
-/// What `read` knows as a hello: `None` if the peer thinks better of it or has to go, else why the
-/// first message is none.
+/// Returns the hello that `read` accepts; `None` if the peer goes away or has to go. The error says
+/// why the first message is not a hello.
 pub(crate) async fn wait<S, Out, In, Hello>(
     socket: &mut MessageSocket<S, Out, In>,
     pending: &PendingConnection,

@@ -1,6 +1,6 @@
-//! Owns `p2p-router health`: asks the router that runs with these settings whether it can do its
-//! job. For start scripts and containers, which have no curl, and would have to know of the address
-//! what the settings say already. It reads no key and no certificate, and writes nothing.
+//! Runs `p2p-router health`: asks the router that runs with these settings whether it can do its
+//! job. Made for start scripts and containers, which may have no curl. Reads no key and no
+//! certificate, and writes nothing.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -13,14 +13,14 @@ use tokio::time::timeout;
 
 use crate::ops::health::{ANSWER, START, ask, reachable};
 
-/// Most characters of its sentence that are shown.
+/// Most characters of the router's sentence that are shown.
 const SAID: usize = 500;
 
-/// The exit code where there is no router that can do its job, as p2p-console has it for one that
-/// can't be reached. With 1 and 2 nobody was asked.
+/// Exit code if no router can do its job; p2p-console uses the same if the router can't be reached.
+/// 1 and 2 mean that nobody was asked.
 const ILL: u8 = 3;
 
-/// Asks, and says what came of it: ends with 0 if the router says that it can do its job.
+/// Asks the router and prints the result. The exit code is 0 if the router can do its job.
 pub fn run(main_port: SocketAddr) -> ExitCode {
     match asked(main_port) {
         Ok(Ok(sentence)) => {
@@ -31,7 +31,7 @@ pub fn run(main_port: SocketAddr) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Err(ill)) => {
-            // For the sentence: its exit code is of errors of all kinds.
+            // Printed here, because the exit code of other errors doesn't fit.
             let _ = os::exit_code(Err(ill));
             ILL.into()
         }
@@ -39,7 +39,7 @@ pub fn run(main_port: SocketAddr) -> ExitCode {
     }
 }
 
-/// What the router says, or why it says nothing, or why it can't be asked.
+/// Returns the router's answer, or why there is none, or why the router can't be asked.
 #[tokio::main(flavor = "current_thread")]
 async fn asked(main_port: SocketAddr) -> anyhow::Result<anyhow::Result<String>> {
     if main_port.port() == 0 {
@@ -59,7 +59,7 @@ async fn asked(main_port: SocketAddr) -> anyhow::Result<anyhow::Result<String>> 
     Ok(start.map(|start| format!("the router at {address} can do its job (start {start})")))
 }
 
-/// Which start of the router says that all is well.
+/// Returns the start of the router that says that all is well.
 fn understand(answer: &[u8]) -> anyhow::Result<String> {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));

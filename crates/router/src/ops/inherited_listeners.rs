@@ -1,6 +1,6 @@
-//! Owns the listening sockets that this process was given, by systemd or by the router before it
-//! in the same process, and handing ours on: a router that restarts itself closes none of them, so
-//! that nobody is refused meanwhile.
+//! Takes over listening sockets from systemd or from the router before in the same process, and
+//! hands the router's own on: a router that restarts itself closes none of them, so that nobody is
+//! refused meanwhile.
 //!
 //! The protocol is systemd's (sd_listen_fds(3)): `LISTEN_FDS` descriptors from 3 on.
 
@@ -21,28 +21,29 @@ use p2p_shared::net::socket;
 use p2p_shared::text::EscapedBytes;
 use tokio::net::TcpListener;
 
-/// Most characters of what it says that go into the log.
+/// Most characters of the program's output that go into the log.
 const SAID: usize = 1000;
 
-/// The first of the descriptors that are handed on.
+/// First descriptor that is handed on.
 const FIRST: i32 = 3;
 
-/// Says that we have handed the sockets on ourselves.
+/// Environment variable that marks sockets of a router before.
 const HANDED_ON: &str = "P2PROUTER_HANDED_ON";
 
-/// How long the program in our file may take to look at its settings.
+/// Time for the new program to check its settings.
 const CHECK: Duration = Duration::from_secs(10);
 
-/// Sockets that were given, by their ports.
+/// Inherited sockets, by their ports.
 #[derive(Debug, Default)]
 pub struct InheritedListeners {
     sockets: HashMap<u16, StdListener>,
-    /// They are the router's own, and this is its main port.
+    /// Main port, if the sockets are from a router before.
     own: Option<u16>,
 }
 
 impl InheritedListeners {
-    /// Those that the environment tells of. What is no TCP socket is left alone, and said.
+    /// Takes the sockets that the environment names. Others than TCP sockets are left alone, and
+    /// logged.
     #[must_use]
     pub fn from_environment() -> Self {
         let mut environment = ListenFd::from_env();
@@ -63,13 +64,13 @@ impl InheritedListeners {
         }
     }
 
-    /// Those that a router [handed over](crate::server::Router::hand_over).
+    /// Takes the sockets that a router [handed over](crate::server::Router::hand_over).
     #[must_use]
     pub fn handed_over(sockets: Vec<OwnedFd>) -> Self {
         Self::own(sockets.into_iter().map(StdListener::from).collect())
     }
 
-    /// The main port's is the first of them.
+    /// The first socket is the main port's.
     fn own(sockets: Vec<StdListener>) -> Self {
         let first = sockets.first().and_then(|main| main.local_addr().ok());
         Self {
@@ -86,7 +87,7 @@ impl InheritedListeners {
         }
     }
 
-    /// The socket of the main port. Where any will do, it is the one that we had.
+    /// Takes the socket of the main port. If any port will do, it is the one of the router before.
     pub(crate) fn take_main(&mut self, port: u16, bind: IpAddr) -> Option<io::Result<TcpListener>> {
         let port = match port {
             0 => self.own?,
@@ -95,8 +96,8 @@ impl InheritedListeners {
         self.take(port, bind)
     }
 
-    /// The socket of this port, if it was given. One of our own that listens elsewhere is closed:
-    /// the settings have changed.
+    /// Takes the socket of this port, if it was inherited. One of a router before with another
+    /// address is closed, because the settings have changed.
     pub(crate) fn take(&mut self, port: u16, bind: IpAddr) -> Option<io::Result<TcpListener>> {
         let given = self.sockets.remove(&port)?;
         if self.own.is_some()
@@ -113,14 +114,14 @@ impl InheritedListeners {
         )
     }
 
-    /// The ports of those that nobody took.
+    /// Returns the ports of sockets that nobody took.
     pub(crate) fn left(&self) -> impl Iterator<Item = u16> {
         self.sockets.keys().copied()
     }
 }
 
-/// The program as it was started: what it is to be anew. Looked at before the file may be
-/// replaced by a newer one.
+/// File and arguments of this program, for its restart. Read before the file may be replaced by a
+/// newer one.
 #[derive(Debug)]
 pub struct ThisProgram {
     file: PathBuf,
@@ -128,8 +129,8 @@ pub struct ThisProgram {
 }
 
 impl ThisProgram {
-    /// Of this process. The file is the one that it was called by, which may be a link and lead to
-    /// a newer version by now.
+    /// Reads them for this process. The file is the path by which the program was called, which may
+    /// be a symbolic link to a newer version by now.
     pub fn find() -> io::Result<Self> {
         let mut arguments = std::env::args_os();
         let called = arguments.next().map(PathBuf::from);
@@ -143,7 +144,7 @@ impl ThisProgram {
         })
     }
 
-    /// Whether the program in its file would start with the settings as they are now.
+    /// Checks that the program in the file would start with the settings as they are now.
     pub async fn check(&self) -> anyhow::Result<()> {
         let mut command = tokio::process::Command::new(&self.file);
         command
@@ -166,8 +167,8 @@ impl ThisProgram {
         anyhow::bail!("{file} would not start: {said}")
     }
 
-    /// Becomes the program in its file, with these sockets. Returns only if that fails, and then
-    /// the process is of no use any more.
+    /// Replaces this process by the program in the file, with these sockets. Returns only if that
+    /// fails, and then the process is of no use any more.
     #[must_use]
     pub fn execute_anew(self, sockets: Vec<OwnedFd>) -> anyhow::Error {
         let count = sockets.len();

@@ -1,6 +1,6 @@
-//! Owns being told of links: a program that is run when one is there for the first time and when
-//! it is gone for good. It is run for each car in order and never twice at a time, gets no key,
-//! and ends with the router. Nobody waits for it.
+//! Runs the program of `--on-link` when a link is there for the first time and when it is gone for
+//! good. For each car the program runs in order and once at a time, gets no key, and ends with the
+//! router. Nobody waits for it.
 
 use std::collections::HashSet;
 use std::process::Stdio;
@@ -22,14 +22,14 @@ mod pending;
 
 use pending::Waiting;
 
-/// How long the program may take: time for a slow mail server.
+/// Time limit of the program: enough for a slow mail server.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Most that run at a time, when a whole fleet comes or goes.
+/// Most programs that run at a time, when a whole fleet comes or goes.
 const AT_ONCE: usize = 8;
-/// How much of its output the log tells.
+/// Most bytes of the program's output in the log.
 const TOLD: usize = 1024;
 
-/// What became of a link.
+/// Event of a link.
 #[derive(Debug, Clone)]
 struct LinkChange {
     event: &'static str,
@@ -39,7 +39,7 @@ struct LinkChange {
     why: String,
 }
 
-/// What is to be told. Without a program nobody is, and nothing is kept.
+/// Events that wait for the program. Without a program nothing is kept.
 #[derive(Debug, Default)]
 pub(crate) struct OnLink {
     /// `None` until there is a program.
@@ -48,12 +48,12 @@ pub(crate) struct OnLink {
 }
 
 impl OnLink {
-    /// The port was opened for its link.
+    /// Reports that a port was opened for its link.
     pub(crate) fn up(&self, port: u16, name: &LinkName) {
         self.add((port, name), "up", SystemTime::now(), "");
     }
 
-    /// The port was given up, its car having been `away` for so long.
+    /// Reports that a port was given up, after its car had been `away` for this long.
     pub(crate) fn down(&self, port: u16, name: &LinkName, away: Duration, why: &str) {
         let since = SystemTime::now() - away;
         self.add((port, name), "down", since, why);
@@ -90,7 +90,7 @@ impl OnLink {
         program: Vec<String>,
         closed: CancellationToken,
     ) -> impl Future<Output = ()> {
-        // From now on: what comes before the task is first run is not lost.
+        // Set now, so that an event before the task's first run is not lost.
         *self.waiting.lock() = Some(Waiting::default());
         async move {
             let _ = closed.run_until_cancelled(self.run(&program)).await;
@@ -98,7 +98,7 @@ impl OnLink {
     }
 
     async fn run(&self, program: &[String]) {
-        // Dropped with everything in it.
+        // Dropped with all running programs.
         let mut running = JoinSet::new();
         let mut busy = HashSet::new();
         loop {
@@ -140,7 +140,7 @@ fn command(program: &[String], change: &LinkChange) -> Command {
     command
 }
 
-/// Runs the program and says in the log what became of it.
+/// Runs the program and logs its result.
 async fn tell(mut command: Command, change: LinkChange, limit: Duration) -> u16 {
     let (event, link) = (change.event, &change.link);
     let service_port = change.service_port;
@@ -163,10 +163,10 @@ async fn tell(mut command: Command, change: LinkChange, limit: Duration) -> u16 
         tokio::pin!(outputs);
         let ended = tokio::select! {
             ended = child.wait() => ended,
-            // Either it closed both, and ends.
+            // The program closed both outputs, and ends.
             _ = &mut outputs => return child.wait().await,
         };
-        // What it left behind may hold them open.
+        // Processes that it left behind may hold them open.
         drop(group);
         outputs.await;
         ended
@@ -190,24 +190,24 @@ async fn tell(mut command: Command, change: LinkChange, limit: Duration) -> u16 
     service_port
 }
 
-/// Keeps the beginning of what it says, and reads on so that it is never held up.
+/// Keeps the first bytes of the output, and reads on so that the program is never held up.
 async fn read(stream: Option<impl AsyncRead + Unpin>, said: &mut Vec<u8>) {
     let Some(mut stream) = stream else {
         return;
     };
     let mut first = (&mut stream).take(TOLD as u64);
-    // A pipe that fails has said all it will.
+    // A pipe that fails has no more output.
     let _ = first.read_to_end(said).await;
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }
 
-/// A process group that is killed when this is dropped, however its leader ended.
+/// Process group that is killed on drop, however its leader ended.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(id) = self.0 {
-            // Nobody may be left, and that is good.
+            // It is fine if no process is left.
             let _ = kill_process_group(id, Signal::KILL);
         }
     }

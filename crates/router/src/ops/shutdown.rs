@@ -1,4 +1,4 @@
-//! Owns how far the router is on its way down, and the tasks that its end waits for.
+//! Phases of the router's shutdown, and the tasks that it waits for.
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

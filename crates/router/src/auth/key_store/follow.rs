@@ -1,5 +1,5 @@
-//! Keeps a `KeyStore` level with its file: looks a few times a second whether the file is another,
-//! and reloads. It never writes.
+//! Keeps a `KeyStore` up to date with its file: checks a few times a second whether the file has
+//! changed, and reloads it. Never writes.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,14 +10,15 @@ use tokio::time::sleep;
 
 use super::KeyStore;
 
-/// Interval of the looks, each one `stat`. A kernel that tells of changes (inotify) would not tell
-/// of those that another machine makes on a network file system.
+/// Interval of the checks, each one `stat`. inotify would not report changes that another machine
+/// makes on a network file system.
 pub(super) const POLL_EVERY: Duration = Duration::from_millis(250);
 
-/// How long a file may be away or half written before that counts: some editors save in two steps.
+/// Time for which a file may be missing or half written before that counts: some editors save in
+/// two steps.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// Whether there is a file, or why it can't be used.
+/// Result of a reload: there is a file or none, or it can't be used.
 type Outcome = Result<bool, String>;
 
 /// Follows the file for ever.
@@ -25,7 +26,7 @@ pub(super) async fn follow(store: &KeyStore, poll_every: Duration) {
     let path = store.path();
     let (mut loaded, mut outcome) = (None, Ok(false));
     loop {
-        // Before the file is read: what changes after this is seen by the next look.
+        // Taken before the file is read, so that the next check sees a later change.
         let found = Some(fingerprint(path));
         if found != loaded {
             let Some(new) = reload_settled(store, path.exists()).await else {
@@ -42,8 +43,8 @@ pub(super) async fn follow(store: &KeyStore, poll_every: Duration) {
     }
 }
 
-/// Reloads, and once more a moment later if the file looks as if somebody is at it. `None` if the
-/// task for it was dropped.
+/// Reloads, and again a moment later if the file looks half written. Returns `None` if the task for
+/// it was dropped.
 async fn reload_settled(store: &KeyStore, exists: bool) -> Option<Outcome> {
     if !exists {
         sleep(SETTLE).await;
