@@ -23,7 +23,6 @@ bench.sh --rounds 9        how often each load runs (5); the table has the media
 bench.sh --seconds 5       how long each load runs each time (2)
 bench.sh --links 50,5000   how many idle links (100,1000,10000)
 bench.sh --plots           also draws docs/bench-latency.svg and docs/bench-links.svg: 3 minutes more
-bench.sh --debug           measures a debug build: only to see that everything runs
 
 Loads take turns, round by round, so that other work on the machine slows all of them alike. A ratio
 compares figures of one run. All programs listen on loopback, on free ports, and end with the script.
@@ -35,7 +34,7 @@ number() { # OPTION VALUE
     case $2 in '' | *[!0-9]* | 0* | ?????*) die 2 "$1 needs a number from 1 on, and '$2' is none" ;; esac
 }
 
-parts='' rounds=5 seconds=2 links='100 1000 10000' plots='' profile=release
+parts='' rounds=5 seconds=2 links='100 1000 10000' plots=''
 while [ "$#" -gt 0 ]; do
     case $1 in --only | --rounds | --seconds | --links) [ "$#" -ge 2 ] || die 2 "$1 needs a value (see --help)" ;; esac
     case $1 in
@@ -52,7 +51,6 @@ while [ "$#" -gt 0 ]; do
             shift
             ;;
         --plots) plots=yes ;;
-        --debug) profile=debug ;;
         -h | --help) usage && exit ;;
         *) die 2 "no such option: $1 (see --help)" ;;
     esac
@@ -68,8 +66,8 @@ wants() { # PART...
 }
 
 measure() {
-    step "Building ($profile)"
-    build "$profile" p2p-router p2p-inner load links echo-worker
+    step "Building"
+    build p2p-router p2p-inner load links echo-worker
     load=$bin/load
     ! wants oneshot worker || need_bore
     if wants oneshot worker open keys; then

@@ -49,7 +49,7 @@ need_cargo
 
 step "Building (cargo build --release --locked)"
 cd "$here/.."
-build release p2p-router p2p-inner p2p-console sim-car
+build p2p-router p2p-inner p2p-console sim-car
 
 open_work demo end_all
 cd "$work"

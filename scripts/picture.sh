@@ -58,7 +58,7 @@ cd "$here/.."
 need tmux tmux
 need_cargo
 
-build release p2p-router p2p-inner p2p-console sim-car recording
+build p2p-router p2p-inner p2p-console sim-car recording
 open_work picture close_terminal
 
 screens=0 shown=''

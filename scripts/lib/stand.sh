@@ -16,6 +16,7 @@ fail() { # SENTENCE
 launch() { # NAME PROGRAM ARG...
     name=$1
     shift
+    : >"$work/$name.log" # there at once, for who waits for what it says
     env XDG_CONFIG_HOME="$work" XDG_STATE_HOME="$work" TMPDIR="$work" \
         setsid -- "$@" </dev/null >"$work/$name.log" 2>&1 &
     pid=$!

@@ -40,17 +40,14 @@ target_folder() {
 
 # Builds these programs by one call of cargo, with the same features whichever they are. Sets bin to
 # their folder.
-build() { # release | debug, PROGRAM...
-    local profile="$1" name
-    shift
+build() { # PROGRAM...
     for name; do
         set -- "$@" --bin "$name"
         shift
     done
-    [ "$profile" = debug ] || set -- --release "$@"
-    cargo build --locked "$@" || die 1 "the build has failed, see above"
+    cargo build --release --locked "$@" || die 1 "the build has failed, see above"
     # shellcheck disable=SC2034 # for the caller
-    bin=$(target_folder)/$profile
+    bin=$(target_folder)/release
 }
 
 # Makes the temporary folder $work. It is removed when the script ends, by a signal too, after

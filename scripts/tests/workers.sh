@@ -38,7 +38,7 @@ need_cargo
 
 cd "$repository"
 # As the demo does: what is built once is there for both.
-build release p2p-router p2p-inner
+build p2p-router p2p-inner
 # Kept beside what was built, so that it is fetched once.
 venv=${bin%/*}/tmp/gpiozero-$gpiozero-python-$(python3 -c 'import sys; print(sys.version.split()[0])')
 if [ ! -e "$venv/whole" ]; then
