@@ -13,7 +13,7 @@ use p2p_shared::settings::{CommonOptions, Shell};
 const MAIN_PORT: u16 = 8888;
 /// The way to pass arguments that begin with '-': for the help, and after a mistake.
 const DASHES: &str = "\
-    Arguments that begin with '-' come after a --, and options of ours before it:\n  \
+    Arguments that begin with '-' come after a --, and options of p2p-console before it:\n  \
     p2p-console --router router.example.org --json send car ls -- -l";
 
 /// Shows every link and every command of a router, and drives the car

@@ -77,7 +77,7 @@ pub struct Options {
     /// What people call this machine [default: its host name]
     #[arg(long, value_name = "NAME", env = "P2P_NAME")]
     pub name: Option<LinkName>,
-    /// The folder whose executable files are the commands; its NAME.worker files serve further ones
+    /// The directory whose executable files are the commands; its NAME.worker files serve further ones
     #[arg(
         long,
         value_name = "DIR",
@@ -93,11 +93,11 @@ pub struct Options {
     #[arg(long, value_name = "N", env = "P2P_MAX_RUNS", default_value = "16",
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_runs: u16,
-    /// The commands that move it: forward, back, left, right
+    /// The commands that move the car: forward, back, left, right
     #[arg(long, value_name = "A,B,C,D", env = "P2P_MOTION", value_delimiter = ',',
         num_args = 1.., default_value = "forward,back,left,right")]
     pub motion: Vec<CommandName>,
-    /// The command that stops it; it may run more than once
+    /// The command that stops the car; it may run more than once
     #[arg(
         long,
         value_name = "NAME",
@@ -109,16 +109,16 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", env = "P2P_MOTION_LIMIT", default_value = "2",
         value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub motion_limit: u64,
-    /// How long it drives on without hearing of its driver, in milliseconds
+    /// How long the car moves without hearing from its driver, in milliseconds
     #[arg(long, value_name = "MILLISECONDS", env = "P2P_LEASE", default_value = "400",
         value_parser = clap::value_parser!(u64).range(150..=1000))]
     pub lease: u64,
     /// A program that writes MJPEG to its standard output, for /video and the drive page: words as
-    /// a shell splits them, without a shell. It runs in the folder of the commands, and only while
+    /// a shell splits them, but no shell runs. It runs in the command directory, and only while
     /// somebody watches
     #[arg(long, value_name = "COMMAND", env = "P2P_CAMERA")]
     pub camera: Option<CommandLine>,
-    /// Where this machine keeps who it is, for routers that run without keys
+    /// Where this machine keeps its identity, for routers that run without keys
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
     #[arg(long, value_name = "DIR", env = "P2P_STATE_DIR")]
     pub state_dir: Option<PathBuf>,

@@ -93,20 +93,20 @@ pub struct Options {
     /// Most links of one key; with --open of one address
     #[arg(long, value_name = "N", env = "P2P_MAX_LINKS", default_value_t = limits::LINKS)]
     pub max_links: usize,
-    /// Run this when a link is there for the first time, or gone for good (a minute after it was
-    /// lost): words as a shell splits them, without a shell. It finds P2P_EVENT (up or down),
-    /// P2P_LINK, P2P_SERVICE_PORT, P2P_SINCE and P2P_WHY in its environment
+    /// Run this program when a link is there for the first time, or gone for good (a minute after
+    /// it was lost). The words are split as a shell splits them, but no shell runs. Its environment
+    /// has P2P_EVENT (up or down), P2P_LINK, P2P_SERVICE_PORT, P2P_SINCE and P2P_WHY
     #[arg(long, value_name = "COMMAND", env = "P2P_ON_LINK")]
     pub on_link: Option<CommandLine>,
-    /// A certificate from an authority, in PEM, with those that lead to it; without one the
-    /// router makes its own, which the keys made here know
+    /// A certificate of an authority with its chain, in PEM; without one the router makes its
+    /// own, and the keys made here contain its fingerprint
     #[arg(long, value_name = "FILE", env = "P2P_TLS_CERT", global = true)]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, in PEM
     #[arg(long, value_name = "FILE", env = "P2P_TLS_KEY", global = true)]
     pub tls_key: Option<PathBuf>,
-    /// Take keys and commands without TLS on the service ports: whoever is on the way can read
-    /// and change them
+    /// Accept keys and commands without TLS on the service ports: anybody on the way can read and
+    /// change them
     #[arg(long, env = "P2P_ALLOW_PLAIN_HTTP", value_parser = clap::builder::BoolishValueParser::new())]
     pub allow_plain_http: bool,
     /// With --open: the names by which browsers reach this router; addresses and localhost always

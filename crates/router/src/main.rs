@@ -79,9 +79,7 @@ async fn run(
         .as_ref()
         .and_then(Certificate::fingerprint);
     if options.allow_plain_http && !options.open {
-        tracing::warn!(
-            "--allow-plain-http: whoever is on the way can read keys and change commands"
-        );
+        tracing::warn!("--allow-plain-http: anybody on the way can read keys and change commands");
     }
     let warning = config.certificate.as_ref().and_then(Certificate::warning);
     let mut router = Router::start(config)?;
