@@ -4,14 +4,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderValue};
-use hyper::{HeaderMap, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use p2p_shared::key::{Key, Role};
 use p2p_shared::names::Identity;
 
 use crate::auth::key_store::{AuthError, Grant, KeyStore};
 use crate::auth::session_cookie::{self, SessionCookieError, SessionCookies};
 use crate::http::response::Problem;
+use crate::http::websocket;
 use crate::net::client_net::QuotaOwner;
 use crate::net::unauthenticated::PendingConnection;
 
@@ -124,6 +127,21 @@ impl Access {
         let caller = self.caller(pending, headers)?;
         caller.may(what, may)?;
         Ok(caller)
+    }
+
+    /// Lets a program of ours in, before it has said anything of the protocol, if its role `may` do
+    /// `what` and it speaks our version. Returns the answer that begins the WebSocket. The refusal of
+    /// this `client` is logged.
+    pub(crate) fn let_in(
+        &self,
+        pending: &PendingConnection,
+        request: &Request<Incoming>,
+        client: &str,
+        (what, may): (&str, fn(Role) -> bool),
+    ) -> Result<(Caller, Response<Bytes>), Problem> {
+        self.allow(pending, request.headers(), what, may)
+            .and_then(|caller| Ok((caller, websocket::handshake_ours(request)?)))
+            .inspect_err(|problem| log_refusal(pending, client, problem))
     }
 }
 

@@ -46,19 +46,10 @@ pub(crate) fn upgrade(
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
     let peer = pending.peer();
-    let headers = request.headers();
-    let allowed = context
-        .access
-        .allow(pending, headers, "watch", Role::may_view);
-    let (caller, switching, permit) = allowed
-        .and_then(|caller| {
-            let switching = websocket::handshake_ours(&request)?;
-            let permit = permit(context, &caller, peer)?;
-            Ok((caller, switching, permit))
-        })
-        .inspect_err(|problem| {
-            access::log_refusal(pending, "console", problem);
-        })?;
+    let view = ("watch", Role::may_view as fn(Role) -> bool);
+    let (caller, switching) = context.access.let_in(pending, &request, "console", view)?;
+    let permit = permit(context, &caller, peer)
+        .inspect_err(|problem| access::log_refusal(pending, "console", problem))?;
     let shared = context.clone();
     let serve = move |stream, read| async move {
         let person = (caller, peer, permit);

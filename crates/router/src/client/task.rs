@@ -13,8 +13,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use p2p_shared::keepalive::{Due, Keepalive, PingMode};
 use p2p_shared::protocol::{
-    CommandInfo, ConsoleToRouter, FeedEvent, PressId, RefusedReason, RouterToConsole, RunAnswer,
-    SendEvent,
+    ConsoleToRouter, FeedEvent, PressId, RefusedReason, RouterToConsole, SendEvent,
 };
 use p2p_shared::timing;
 use p2p_shared::websocket::{SocketEvent, WebSocketError};
@@ -66,12 +65,6 @@ impl From<WebSocketError> for ConsoleEnd {
     }
 }
 
-/// A car's answer to this request.
-enum Answer {
-    List(u64, Option<Vec<CommandInfo>>),
-    Run(u64, RunAnswer),
-}
-
 /// The task of a console.
 pub(crate) struct Console<'a, W> {
     context: &'a Arc<Context>,
@@ -91,8 +84,8 @@ pub(crate) struct Console<'a, W> {
     snapshot: Snapshot,
     missed: u64,
     runs: ClientRuns,
-    /// Questions to cars.
-    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// Answers of cars that are waited for.
+    answers: FuturesUnordered<BoxFuture<'static, Vec<RouterToConsole>>>,
     /// Parts of lists, to be sent as there is room.
     parts: VecDeque<RouterToConsole>,
     keepalive: Keepalive,
@@ -173,12 +166,9 @@ impl<'a, W: ClientSocket> Console<'a, W> {
                 {
                     self.socket.push(RouterToConsole::SendEvent { request, event })?;
                 }
-                Some(answer) = self.answers.next(), if !self.answers.is_empty() => match answer {
-                    Answer::List(request, commands) => self.on_list(request, commands),
-                    Answer::Run(request, told) => {
-                        self.parts.push_back(RouterToConsole::Run { request, told });
-                    }
-                },
+                Some(messages) = self.answers.next(), if !self.answers.is_empty() => {
+                    self.parts.extend(messages);
+                }
                 () = std::future::ready(()), if has_room && has_parts => self.push_part()?,
                 told = self.feed.recv(), if has_room && !has_parts => self.on_feed(told)?,
                 () = timer => {}

@@ -18,7 +18,7 @@ use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use thiserror::Error;
 
-use crate::auth::access::{self, Caller};
+use crate::auth::access::Caller;
 use crate::camera::IngestConnection;
 use crate::context::Context;
 use crate::http::response::Problem;
@@ -53,13 +53,9 @@ pub(crate) fn upgrade(
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
     let peer = pending.peer();
-    let headers = request.headers();
-    let allowed = context
-        .access
-        .allow(pending, headers, "show a camera", Role::may_link);
-    let (caller, switching) = allowed
-        .and_then(|caller| Ok((caller, websocket::handshake_ours(&request)?)))
-        .inspect_err(|problem| access::log_refusal(pending, "media connection", problem))?;
+    let show = ("show a camera", Role::may_link as fn(Role) -> bool);
+    let (caller, switching) =
+        (context.access).let_in(pending, &request, "media connection", show)?;
     let shared = context.clone();
     let serve = move |stream, read| async move {
         serve(&shared, &caller, peer, stream, read).await;

@@ -5,6 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use p2p_shared::key::Role;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::os::jitter;
 use p2p_shared::protocol::{InnerToRouter, LinkHello, Rejection, RouterToInner};
@@ -17,9 +21,12 @@ use crate::car::Car;
 use crate::car::registry::{Claim, Granted};
 use crate::context::Context;
 use crate::feed::shortened;
+use crate::http::response::Problem;
+use crate::http::websocket;
 use crate::link::end::LinkEnd;
 use crate::link::task::{LinkSocket, LinkTask};
 use crate::net::hello;
+use crate::net::unauthenticated::PendingConnection;
 use crate::routes::service_port;
 
 /// Time that an inner gets to take our last message.
@@ -27,59 +34,75 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Most characters of what an inner says of itself in a log line.
 const SOFTWARE: usize = 40;
 
-/// A connection that may become a link.
-pub(crate) struct LinkConnection {
-    pub caller: Caller,
-    pub peer: SocketAddr,
-    pub stream: Transport,
-    /// Bytes that came behind the upgrade.
-    pub read: Vec<u8>,
+/// Lets an inner in, before it has said anything of the protocol, if its key and version may.
+pub(crate) fn upgrade(
+    context: &Arc<Context>,
+    pending: &PendingConnection,
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    let peer = pending.peer();
+    let link = ("be a link", Role::may_link as fn(Role) -> bool);
+    let let_in = context.access.let_in(pending, &request, "link", link);
+    let (caller, switching) = let_in.inspect_err(|_| {
+        context.metrics.link_refusals.inc();
+    })?;
+    if context.shutdown.draining.is_cancelled() {
+        return Err(Problem::unavailable(
+            "the router is restarting: try again in a moment",
+        ));
+    }
+    let shared = context.clone();
+    let run = move |stream, read| async move { run(&shared, caller, peer, stream, read).await };
+    Ok(websocket::accept(
+        &context.shutdown.links,
+        request,
+        switching,
+        run,
+    ))
 }
 
-impl LinkConnection {
-    /// Runs a link from its hello to the end of its port.
-    pub(crate) async fn run(self, context: &Arc<Context>) {
-        let Self {
-            caller,
-            peer,
-            stream,
-            read,
-        } = self;
-        let refused = |why: &str| {
-            context.metrics.link_refusals.inc();
-            tracing::info!(from = %peer, key = caller.name(), why, "link refused");
-        };
-        let mut socket: LinkSocket = MessageSocket::accepted(stream, read).await;
-        let pending = context
-            .unauthenticated
-            .admit(peer, &context.shutdown.closed);
-        let hello = |message| match message {
-            InnerToRouter::Hello(hello) => Some(hello),
-            _ => None,
-        };
-        let hello = match hello::wait(&mut socket, &pending, hello).await {
-            Ok(Some(hello)) => hello,
-            Ok(None) => return,
-            Err(why) => {
-                refused(&why);
-                return part(socket, &LinkEnd::Rejected(Rejection::Protocol, why)).await;
-            }
-        };
-        drop(pending);
-        if context.shutdown.draining.is_cancelled() {
-            let later = timing::COME_BACK_SPREAD.mul_f64(jitter());
-            return part(socket, &LinkEnd::GoAway(later)).await;
+/// Runs a link from its hello to the end of its port. `read` came behind the upgrade.
+pub(crate) async fn run(
+    context: &Arc<Context>,
+    caller: Caller,
+    peer: SocketAddr,
+    stream: Transport,
+    read: Vec<u8>,
+) {
+    let refused = |why: &str| {
+        context.metrics.link_refusals.inc();
+        tracing::info!(from = %peer, key = caller.name(), why, "link refused");
+    };
+    let mut socket: LinkSocket = MessageSocket::accepted(stream, read).await;
+    let pending = context
+        .unauthenticated
+        .admit(peer, &context.shutdown.closed);
+    let hello = |message| match message {
+        InnerToRouter::Hello(hello) => Some(hello),
+        _ => None,
+    };
+    let hello = match hello::wait(&mut socket, &pending, hello).await {
+        Ok(Some(hello)) => hello,
+        Ok(None) => return,
+        Err(why) => {
+            refused(&why);
+            return part(socket, &LinkEnd::Rejected(Rejection::Protocol, why)).await;
         }
-        let claim = claim(&context.access, &caller, peer, &hello);
-        let granted = match context.registry.claim(&claim) {
-            Ok(granted) => granted,
-            Err((rejection, why)) => {
-                refused(&why);
-                return part(socket, &LinkEnd::Rejected(rejection, why)).await;
-            }
-        };
-        serve(context, caller, peer, socket, &hello, granted).await;
+    };
+    drop(pending);
+    if context.shutdown.draining.is_cancelled() {
+        let later = timing::COME_BACK_SPREAD.mul_f64(jitter());
+        return part(socket, &LinkEnd::GoAway(later)).await;
     }
+    let claim = claim(&context.access, &caller, peer, &hello);
+    let granted = match context.registry.claim(&claim) {
+        Ok(granted) => granted,
+        Err((rejection, why)) => {
+            refused(&why);
+            return part(socket, &LinkEnd::Rejected(rejection, why)).await;
+        }
+    };
+    serve(context, caller, peer, socket, &hello, granted).await;
 }
 
 fn claim<'a>(

@@ -23,14 +23,13 @@ use crate::http::host;
 use crate::http::query;
 use crate::http::response::Problem;
 use crate::http::tls_or_plain;
-use crate::http::websocket;
 use crate::net::accept::accept;
 use crate::net::accept_rate::AcceptRate;
 use crate::net::unauthenticated::PendingConnection;
 use crate::ops::health::{self, START};
 use crate::ops::metrics;
 use crate::routes::camera_ingest;
-use crate::routes::link::LinkConnection;
+use crate::routes::link;
 
 /// Accepts and answers callers until the router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
@@ -139,7 +138,7 @@ fn route(
         host::check(names, request.headers())?;
     }
     match path {
-        LINK_PATH => upgrade(context, pending, request),
+        LINK_PATH => link::upgrade(context, pending, request),
         MEDIA_PATH => camera_ingest::upgrade(context, pending, request),
         ADMIN_PATH => session::upgrade(context, pending, request),
         health::PATH if context.shutdown.draining.is_cancelled() => {
@@ -181,47 +180,6 @@ fn check_metrics_reader(
     }
     let allowed = access.allow(pending, headers, "read metrics", Role::may_view);
     allowed.map(|_| ())
-}
-
-/// Upgrades an inner's connection if its key and version allow it, before any message of the
-/// protocol.
-fn upgrade(
-    context: &Arc<Context>,
-    pending: &PendingConnection,
-    request: Request<Incoming>,
-) -> Result<Response<Bytes>, Problem> {
-    let peer = pending.peer();
-    let headers = request.headers();
-    let allowed = context
-        .access
-        .allow(pending, headers, "be a link", Role::may_link);
-    let (caller, switching) = allowed
-        .and_then(|caller| Ok((caller, websocket::handshake_ours(&request)?)))
-        .inspect_err(|problem| {
-            context.metrics.link_refusals.inc();
-            access::log_refusal(pending, "link", problem);
-        })?;
-    if context.shutdown.draining.is_cancelled() {
-        return Err(Problem::unavailable(
-            "the router is restarting: try again in a moment",
-        ));
-    }
-    let shared = context.clone();
-    let serve = move |stream, read| async move {
-        let candidate = LinkConnection {
-            caller,
-            peer,
-            stream,
-            read,
-        };
-        candidate.run(&shared).await;
-    };
-    Ok(websocket::accept(
-        &context.shutdown.links,
-        request,
-        switching,
-        serve,
-    ))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::http::connection::Patience;
 use crate::net::limits;
 use crate::ops::inherited_listeners::InheritedListeners;
-use crate::routes::link::{self, LinkConnection};
+use crate::routes::link;
 use crate::server::Router;
 
 /// The address that every peer seems to have.
@@ -138,13 +138,8 @@ impl SimRouter {
     pub(super) fn take_link(&self, end: StreamEnd) {
         let context = self.context.clone();
         self.spawn(async move {
-            let candidate = LinkConnection {
-                caller: Caller::Anyone,
-                peer: PEER,
-                stream: Transport::Simulated(Box::new(end)),
-                read: Vec::new(),
-            };
-            candidate.run(&context).await;
+            let stream = Transport::Simulated(Box::new(end));
+            link::run(&context, Caller::Anyone, PEER, stream, Vec::new()).await;
         });
     }
 

@@ -3,10 +3,10 @@
 
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{CommandInfo, RefusedReason, RouterToConsole, RunAnswer};
-use p2p_shared::websocket::WebSocketError;
 
 use crate::client::client_socket::ClientSocket;
-use crate::client::task::{Answer, Console};
+use crate::client::task::Console;
+use crate::link::handle::LinkHandle;
 
 /// Most answers that one console waits for at a time.
 const OPEN: usize = 8;
@@ -17,80 +17,72 @@ const WAITING: usize = 64;
 const FULL: usize = 16 * 1024;
 
 impl<W: ClientSocket> Console<'_, W> {
-    pub(super) fn on_list_commands(
-        &mut self,
-        request: u64,
-        service_port: u16,
-    ) -> Result<(), WebSocketError> {
-        if self.parts.len() >= WAITING {
-            return Ok(());
-        }
-        let car = self.context.registry.shown(service_port);
-        match car.and_then(|car| car.link()) {
-            Some(link) if self.answers.len() < OPEN => {
-                let listing = async move { Answer::List(request, link.list().await) };
+    pub(super) fn on_list_commands(&mut self, request: u64, service_port: u16) {
+        match self.link_to_ask(service_port) {
+            Some(link) => {
+                let listing = async move { list_messages(request, link.list().await) };
                 self.answers.push(Box::pin(listing));
             }
-            _ => self.on_list(request, None),
+            None => self.queue(list_messages(request, None)),
         }
-        Ok(())
     }
 
     pub(super) fn on_ask_run(&mut self, request: u64, service_port: u16, run: RunId) {
-        if self.parts.len() >= WAITING {
-            return;
-        }
-        let car = self.context.registry.shown(service_port);
-        match car.and_then(|car| car.link()) {
-            Some(link) if self.answers.len() < OPEN => {
+        let message = move |told| vec![RouterToConsole::Run { request, told }];
+        match self.link_to_ask(service_port) {
+            Some(link) => {
                 let asking = async move {
-                    let told = match link.ask_run(run).await {
+                    message(match link.ask_run(run).await {
                         Some(Some(story)) => RunAnswer::Story(story),
                         Some(None) => RunAnswer::NotKnown,
                         None => RunAnswer::Away,
-                    };
-                    Answer::Run(request, told)
+                    })
                 };
                 self.answers.push(Box::pin(asking));
             }
-            _ => self.parts.push_back(RouterToConsole::Run {
-                request,
-                told: RunAnswer::Away,
-            }),
+            None => self.queue(message(RunAnswer::Away)),
         }
     }
 
-    pub(super) fn on_list(&mut self, request: u64, commands: Option<Vec<CommandInfo>>) {
-        let Some(commands) = commands else {
-            self.parts.push_back(RouterToConsole::Refused {
-                reason: RefusedReason::Offline,
-                press: None,
-                message: "the car sent no list of its commands: try again in a moment".to_owned(),
-            });
-            return self.push_list_part(request, Vec::new(), false);
-        };
-        let mut size = 0;
-        let mut part = Vec::new();
-        for info in commands {
-            size += size_of(&info);
-            part.push(info);
-            if size >= FULL {
-                size = 0;
-                self.push_list_part(request, std::mem::take(&mut part), true);
-            }
+    /// Queues these messages, unless too many wait already.
+    pub(super) fn queue(&mut self, messages: Vec<RouterToConsole>) {
+        if self.parts.len() < WAITING {
+            self.parts.extend(messages);
         }
-        self.push_list_part(request, part, false);
     }
 
-    fn push_list_part(&mut self, request: u64, commands: Vec<CommandInfo>, more: bool) {
-        self.parts.push_back(RouterToConsole::Commands {
-            request,
-            commands,
-            more,
-        });
+    /// The link of this car, if another question may be asked now.
+    fn link_to_ask(&self, service_port: u16) -> Option<LinkHandle> {
+        let may_ask = self.answers.len() < OPEN && self.parts.len() < WAITING;
+        let car = self.context.registry.shown(service_port)?;
+        car.link().filter(|_| may_ask)
     }
 }
 
-fn size_of(info: &CommandInfo) -> usize {
-    info.name.as_str().len() + info.problem.as_ref().map_or(0, String::len) + 30
+/// The messages of a list of commands; `None`: the car sent none.
+fn list_messages(request: u64, commands: Option<Vec<CommandInfo>>) -> Vec<RouterToConsole> {
+    let part = |commands, more| RouterToConsole::Commands {
+        request,
+        commands,
+        more,
+    };
+    let Some(commands) = commands else {
+        let refused = RouterToConsole::Refused {
+            reason: RefusedReason::Offline,
+            press: None,
+            message: "the car sent no list of its commands: try again in a moment".to_owned(),
+        };
+        return vec![refused, part(Vec::new(), false)];
+    };
+    let (mut messages, mut full, mut size) = (Vec::new(), Vec::new(), 0);
+    for info in commands {
+        size += info.name.as_str().len() + info.problem.as_ref().map_or(0, String::len) + 30;
+        full.push(info);
+        if size >= FULL {
+            size = 0;
+            messages.push(part(std::mem::take(&mut full), true));
+        }
+    }
+    messages.push(part(full, false));
+    messages
 }

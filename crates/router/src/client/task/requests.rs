@@ -52,7 +52,10 @@ impl<W: ClientSocket> Console<'_, W> {
             ConsoleToRouter::ListCommands {
                 request,
                 service_port,
-            } => return Ok(self.on_list_commands(request, service_port)?),
+            } => {
+                self.on_list_commands(request, service_port);
+                Ok(())
+            }
             ConsoleToRouter::AskRun {
                 request,
                 service_port,
