@@ -113,7 +113,7 @@ impl KeyStore {
     /// Removes the [first keys](Self::create_first_keys). Blocks on the disk.
     pub fn revoke_first_keys(&self) -> Result<(), KeyFileError> {
         for name in file::FIRST_KEYS {
-            self.shared.file.revoke(&KeyName::literal(name))?;
+            self.shared.file.revoke(&KeyName(name.to_owned()))?;
         }
         self.reload()?;
         Ok(())

@@ -120,7 +120,8 @@ impl KeyFile {
         if !records.is_empty() {
             return Ok(None);
         }
-        let mut make = |name, role| push_new(&mut records, KeyName::literal(name), role, None);
+        let mut make =
+            |name: &str, role| push_new(&mut records, KeyName(name.to_owned()), role, None);
         let [car, operator] = FIRST_KEYS;
         let first = FirstKeys {
             car: make(car, Role::Link)?,

@@ -8,18 +8,10 @@ use serde::{Deserialize, Serialize};
 /// Name of a key: 1 to 64 bytes of UTF-8 without control characters, without a leading `-` (which
 /// would be read as an option) and without whitespace at either end (which could not be seen).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct KeyName(String);
+#[serde(try_from = "String")]
+pub struct KeyName(pub(super) String);
 
 impl KeyName {
-    /// Longest name, in bytes.
-    pub const MAX_BYTES: usize = 64;
-
-    /// Makes a name that is written in this program.
-    pub(super) fn literal(name: &'static str) -> Self {
-        Self(name.to_owned())
-    }
-
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -37,19 +29,13 @@ impl TryFrom<String> for KeyName {
     type Error = ParseKeyNameError;
 
     fn try_from(text: String) -> Result<Self, ParseKeyNameError> {
-        let fits = (1..=Self::MAX_BYTES).contains(&text.len());
+        let fits = (1..=64).contains(&text.len());
         let plain = !text.contains(char::is_control) && text.trim() == text;
         if fits && plain && !text.starts_with('-') {
             Ok(Self(text))
         } else {
             Err(ParseKeyNameError)
         }
-    }
-}
-
-impl From<KeyName> for String {
-    fn from(name: KeyName) -> Self {
-        name.0
     }
 }
 
