@@ -42,8 +42,8 @@ impl Access {
         Ok(match keys {
             None => Self::Open,
             Some(keys) => {
-                let passes = SessionCookies::open(keys.state_dir())?;
-                Self::Keys(keys, Arc::new(passes))
+                let cookies = SessionCookies::open(keys.state_dir())?;
+                Self::Keys(keys, Arc::new(cookies))
             }
         })
     }
@@ -56,8 +56,8 @@ impl Access {
     }
 
     /// Returns true if this identity still exists.
-    pub(crate) fn knows(&self, party: QuotaOwner) -> bool {
-        match (self, party) {
+    pub(crate) fn knows(&self, owner: QuotaOwner) -> bool {
+        match (self, owner) {
             (Self::Open, QuotaOwner::At(_)) => true,
             (Self::Keys(keys, _), QuotaOwner::Key(id)) => keys.is_live(&id),
             _ => false,
@@ -71,7 +71,7 @@ impl Access {
         headers: &HeaderMap,
     ) -> Result<Caller, Problem> {
         let Self::Keys(keys, _) = self else {
-            pending.is_known();
+            pending.set_known();
             return Ok(Caller::Anyone);
         };
         let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
@@ -87,8 +87,8 @@ impl Access {
         is_tls: bool,
     ) -> Result<Caller, Problem> {
         match (self, session_cookie::shown(headers, is_tls)) {
-            (Self::Keys(keys, passes), Some(pass)) if !headers.contains_key(AUTHORIZATION) => {
-                let id = passes.check(pass, SystemTime::now(), |id| keys.hash(id));
+            (Self::Keys(keys, cookies), Some(cookie)) if !headers.contains_key(AUTHORIZATION) => {
+                let id = cookies.check(cookie, SystemTime::now(), |id| keys.hash(id));
                 let grant = id.and_then(|id| keys.grant(&id));
                 known(pending, keys, grant.ok_or(AuthError::SignedOut))
             }
@@ -103,17 +103,17 @@ impl Access {
         pending: &PendingConnection,
         key: &Key,
     ) -> Result<(Caller, String), Problem> {
-        let Self::Keys(keys, passes) = self else {
+        let Self::Keys(keys, cookies) = self else {
             return Ok((Caller::Anyone, String::new()));
         };
         let caller = known(pending, keys, keys.grant_of(key))?;
-        let pass = passes.issue(key.id(), &key.hash(), SystemTime::now());
-        let pass = pass.map_err(|error| {
+        let cookie = cookies.issue(key.id(), &key.hash(), SystemTime::now());
+        let cookie = cookie.map_err(|error| {
             tracing::warn!(%error, "nobody can sign in");
             let sentence = "the router can't keep what signing in needs: its log says why";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
         })?;
-        Ok((caller, pass))
+        Ok((caller, cookie))
     }
 
     /// Returns the caller, if its role `may` do `what`.
@@ -152,15 +152,15 @@ fn known(
 ) -> Result<Caller, Problem> {
     match grant {
         Ok(grant) => {
-            pending.is_known();
+            pending.set_known();
             Ok(Caller::Holder(grant, keys.clone()))
         }
-        Err(error) => Err(stranger(pending, error)),
+        Err(error) => Err(refusal(pending, error)),
     }
 }
 
 /// Makes the answer to a caller without a key, or with a wrong one.
-fn stranger(pending: &PendingConnection, error: AuthError) -> Problem {
+fn refusal(pending: &PendingConnection, error: AuthError) -> Problem {
     let pause = match error {
         AuthError::Missing | AuthError::SignedOut => None,
         AuthError::Malformed | AuthError::Wrong => pending.wrong_key(),

@@ -65,15 +65,15 @@ pub(crate) enum SessionCookieError {
 impl SessionCookies {
     /// Reads the secret of the router with this state directory. Blocks on the disk.
     pub(crate) fn open(state_dir: &Path) -> Result<Self, SessionCookieError> {
-        let passes = Self {
+        let cookies = Self {
             file: StateFile::new(state_dir, FILE_NAME),
             secret: OnceLock::new(),
         };
-        if let Some(secret) = passes.read()? {
+        if let Some(secret) = cookies.read()? {
             // Nobody else has it yet.
-            let _ = passes.secret.set(secret);
+            let _ = cookies.secret.set(secret);
         }
-        Ok(passes)
+        Ok(cookies)
     }
 
     /// Makes a cookie for this key. The first call blocks on the disk.
@@ -98,11 +98,11 @@ impl SessionCookies {
     /// Returns the key of a cookie that is valid now, if `hash_of` knows that key.
     pub(crate) fn check(
         &self,
-        pass: &str,
+        cookie: &str,
         now: SystemTime,
         hash_of: impl Fn(&KeyId) -> Option<KeyHash>,
     ) -> Option<KeyId> {
-        let (id, rest) = pass.split_once('.')?;
+        let (id, rest) = cookie.split_once('.')?;
         let (end, code) = rest.split_once('.')?;
         let (id, end): (KeyId, u64) = (id.parse().ok()?, end.parse().ok()?);
         let code = HEXLOWER.decode(code.as_bytes()).ok()?;
@@ -164,13 +164,13 @@ pub(crate) fn shown(headers: &HeaderMap, is_tls: bool) -> Option<&str> {
 /// (RFC 6265, 8.5): signing in to one car of a router is signing in to all cars that the key is
 /// good for, and other servers on the router's host get the cookie too. `http/csrf` protects
 /// against their pages.
-pub(crate) fn keep(pass: &str, is_tls: bool) -> Option<HeaderValue> {
-    cookie(pass, LIFE, is_tls)
+pub(crate) fn keep(cookie: &str, is_tls: bool) -> Option<HeaderValue> {
+    set_cookie(cookie, LIFE, is_tls)
 }
 
 /// Makes the header that lets a browser forget the cookie.
 pub(crate) fn forget(is_tls: bool) -> Option<HeaderValue> {
-    cookie("", Duration::ZERO, is_tls)
+    set_cookie("", Duration::ZERO, is_tls)
 }
 
 fn name(is_tls: bool) -> &'static str {
@@ -178,7 +178,7 @@ fn name(is_tls: bool) -> &'static str {
 }
 
 /// `HttpOnly`: no script reads it. `SameSite=Strict`: no other site's page has it sent along.
-fn cookie(value: &str, life: Duration, is_tls: bool) -> Option<HeaderValue> {
+fn set_cookie(value: &str, life: Duration, is_tls: bool) -> Option<HeaderValue> {
     let (name, seconds) = (name(is_tls), life.as_secs());
     let secure = if is_tls { "; Secure" } else { "" };
     let cookie =
@@ -193,10 +193,10 @@ mod tests {
 
     use super::*;
 
-    fn passes() -> (tempfile::TempDir, SessionCookies) {
+    fn cookies() -> (tempfile::TempDir, SessionCookies) {
         let folder = tempfile::tempdir().unwrap();
-        let passes = SessionCookies::open(folder.path()).unwrap();
-        (folder, passes)
+        let cookies = SessionCookies::open(folder.path()).unwrap();
+        (folder, cookies)
     }
 
     /// With a secret that is nowhere else.
@@ -209,46 +209,50 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_is_good_for_its_key_until_its_end_and_after_a_restart() {
-        let (folder, passes) = passes();
+    fn a_cookie_is_good_for_its_key_until_its_end_and_after_a_restart() {
+        let (folder, cookies) = cookies();
         let key = Key::generate().unwrap();
         let now = SystemTime::now();
-        let pass = passes.issue(key.id(), &key.hash(), now).unwrap();
+        let cookie = cookies.issue(key.id(), &key.hash(), now).unwrap();
         let known = |_: &KeyId| Some(key.hash());
         let again = SessionCookies::open(folder.path()).unwrap();
-        for passes in [&passes, &again] {
-            assert_eq!(passes.check(&pass, now, known), Some(key.id()));
+        for cookies in [&cookies, &again] {
+            assert_eq!(cookies.check(&cookie, now, known), Some(key.id()));
             let last = now + LIFE - Duration::from_secs(1);
-            assert_eq!(passes.check(&pass, last, known), Some(key.id()));
-            assert_eq!(passes.check(&pass, now + LIFE, known), None);
-            assert_eq!(passes.check(&pass, now, |_| None), None, "revoked");
+            assert_eq!(cookies.check(&cookie, last, known), Some(key.id()));
+            assert_eq!(cookies.check(&cookie, now + LIFE, known), None);
+            assert_eq!(cookies.check(&cookie, now, |_| None), None, "revoked");
             let other = Key::generate().unwrap().hash();
-            assert_eq!(passes.check(&pass, now, |_| Some(other)), None, "made anew");
+            assert_eq!(
+                cookies.check(&cookie, now, |_| Some(other)),
+                None,
+                "made anew"
+            );
         }
-        let (_folder, elsewhere) = self::passes();
+        let (_folder, elsewhere) = self::cookies();
         elsewhere.issue(key.id(), &key.hash(), now).unwrap();
-        assert_eq!(elsewhere.check(&pass, now, known), None, "another router");
+        assert_eq!(elsewhere.check(&cookie, now, known), None, "another router");
     }
 
     #[test]
-    fn a_pass_made_under_a_clock_far_ahead_is_none_once_the_clock_is_right() {
-        let (_folder, passes) = passes();
+    fn a_cookie_made_under_a_clock_far_ahead_is_none_once_the_clock_is_right() {
+        let (_folder, cookies) = cookies();
         let key = Key::generate().unwrap();
         let now = SystemTime::now();
         let hour = Duration::from_secs(3600);
         let year = Duration::from_secs(365 * 24 * 3600);
         let known = |_: &KeyId| Some(key.hash());
         for (clock, is_good) in [(now + hour, true), (now - hour, true), (now + year, false)] {
-            let pass = passes.issue(key.id(), &key.hash(), clock).unwrap();
-            assert_eq!(passes.check(&pass, now, known).is_some(), is_good);
+            let cookie = cookies.issue(key.id(), &key.hash(), clock).unwrap();
+            assert_eq!(cookies.check(&cookie, now, known).is_some(), is_good);
         }
     }
 
     #[test]
-    fn a_pass_holds_nothing_of_the_key() {
-        let (_folder, passes) = passes();
+    fn a_cookie_holds_nothing_of_the_key() {
+        let (_folder, cookies) = cookies();
         let key = Key::generate().unwrap();
-        let pass = passes
+        let cookie = cookies
             .issue(key.id(), &key.hash(), SystemTime::now())
             .unwrap();
         let (secret, hash) = (key.bearer().split_off(14), key.hash().to_string());
@@ -257,14 +261,14 @@ mod tests {
             .windows(10)
             .chain(hash.as_bytes().windows(10))
         {
-            assert!(!pass.contains(std::str::from_utf8(piece).unwrap()));
+            assert!(!cookie.contains(std::str::from_utf8(piece).unwrap()));
         }
     }
 
     #[test]
     fn a_secret_that_was_cut_off_says_what_to_do() {
-        let (folder, passes) = passes();
-        passes.make().unwrap();
+        let (folder, cookies) = cookies();
+        cookies.make().unwrap();
         let file = folder.path().join(FILE_NAME);
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, &text[..20]).unwrap();
@@ -292,21 +296,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_pass_with_a_changed_character_is_none(at in 0_usize..84, new in any::<char>()) {
-            let passes = in_memory();
+        fn a_cookie_with_a_changed_character_is_none(at in 0_usize..84, new in any::<char>()) {
+            let cookies = in_memory();
             let key = Key::generate().unwrap();
             let now = SystemTime::now();
-            let pass = passes.issue(key.id(), &key.hash(), now).unwrap();
-            prop_assume!(pass.as_bytes()[at] as char != new);
+            let cookie = cookies.issue(key.id(), &key.hash(), now).unwrap();
+            prop_assume!(cookie.as_bytes()[at] as char != new);
             let changed: String =
-                pass.char_indices().map(|(i, old)| if i == at { new } else { old }).collect();
-            prop_assert_eq!(passes.check(&changed, now, |_| Some(key.hash())), None);
+                cookie.char_indices().map(|(i, old)| if i == at { new } else { old }).collect();
+            prop_assert_eq!(cookies.check(&changed, now, |_| Some(key.hash())), None);
         }
 
         #[test]
         fn any_text_is_read_without_a_panic(text in ".*") {
-            let passes = in_memory();
-            prop_assert_eq!(passes.check(&text, SystemTime::now(), |_| None), None);
+            let cookies = in_memory();
+            prop_assert_eq!(cookies.check(&text, SystemTime::now(), |_| None), None);
         }
     }
 }

@@ -25,8 +25,8 @@ impl Pause {
 impl AuthBackoff {
     /// Counts a wrong key. Returns the rest of the pause if the key came within one; otherwise
     /// begins the next pause.
-    pub(super) fn wrong(&mut self, origin: ClientNet, now: Instant) -> Option<Duration> {
-        let before = self.0.get(&origin).copied();
+    pub(super) fn wrong(&mut self, net: ClientNet, now: Instant) -> Option<Duration> {
+        let before = self.0.get(&net).copied();
         let before = before.filter(|pause| !pause.is_forgotten(now));
         if let Some(pause) = before
             && now < pause.until
@@ -36,11 +36,11 @@ impl AuthBackoff {
         let length = before.map_or(limits::WRONG_KEY_PAUSE, |pause| {
             (2 * pause.length).min(limits::WRONG_KEY_LONGEST)
         });
-        if !self.0.contains_key(&origin) {
+        if !self.0.contains_key(&net) {
             self.make_room(now);
         }
         let until = now + length;
-        self.0.insert(origin, Pause { length, until });
+        self.0.insert(net, Pause { length, until });
         None
     }
 
@@ -52,8 +52,8 @@ impl AuthBackoff {
         self.0.retain(|_, pause| !pause.is_forgotten(now));
         if self.0.len() >= limits::WRONG_KEY_NETS {
             let first = self.0.iter().min_by_key(|(_, pause)| pause.until);
-            if let Some(origin) = first.map(|(origin, _)| *origin) {
-                self.0.remove(&origin);
+            if let Some(net) = first.map(|(net, _)| *net) {
+                self.0.remove(&net);
             }
         }
     }
@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    fn origin(n: u32) -> ClientNet {
+    fn net(n: u32) -> ClientNet {
         IpAddr::from(Ipv4Addr::from_bits(n)).into()
     }
 
@@ -75,30 +75,30 @@ mod tests {
         let mut now = Instant::now();
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
             let length = Duration::from_secs(seconds);
-            assert_eq!(wrong.wrong(origin(1), now), None);
-            assert_eq!(wrong.wrong(origin(1), now), Some(length));
+            assert_eq!(wrong.wrong(net(1), now), None);
+            assert_eq!(wrong.wrong(net(1), now), Some(length));
             // Trying on makes it no longer, and is nobody else's matter.
-            assert_eq!(wrong.wrong(origin(1), now), Some(length));
+            assert_eq!(wrong.wrong(net(1), now), Some(length));
             now += length;
         }
         now += limits::WRONG_KEY_FORGOTTEN;
-        assert_eq!(wrong.wrong(origin(1), now), None);
-        assert_eq!(wrong.wrong(origin(1), now), Some(Duration::from_secs(1)));
-        assert_eq!(wrong.wrong(origin(2), now), None);
+        assert_eq!(wrong.wrong(net(1), now), None);
+        assert_eq!(wrong.wrong(net(1), now), Some(Duration::from_secs(1)));
+        assert_eq!(wrong.wrong(net(2), now), None);
     }
 
     #[test]
-    fn however_many_origins_there_are_the_table_keeps_its_bound() {
+    fn however_many_networks_there_are_the_table_keeps_its_bound() {
         let mut wrong = AuthBackoff::default();
         let now = Instant::now();
         for n in 0..5000 {
-            assert_eq!(wrong.wrong(origin(n), now), None);
+            assert_eq!(wrong.wrong(net(n), now), None);
             assert!(wrong.0.len() <= limits::WRONG_KEY_NETS);
         }
-        assert!(wrong.wrong(origin(4999), now).is_some());
+        assert!(wrong.wrong(net(4999), now).is_some());
         let later = now + Duration::from_secs(1) + limits::WRONG_KEY_FORGOTTEN;
         // One that was never there makes room: all that is old goes.
-        assert_eq!(wrong.wrong(origin(9999), later), None);
+        assert_eq!(wrong.wrong(net(9999), later), None);
         assert_eq!(wrong.0.len(), 1);
     }
 }

@@ -40,12 +40,12 @@ mod tests {
     use super::*;
 
     fn is_one(a: &str, b: &str) -> bool {
-        let origin = |text: &str| ClientNet::from(text.parse::<IpAddr>().unwrap());
-        origin(a) == origin(b)
+        let net = |text: &str| ClientNet::from(text.parse::<IpAddr>().unwrap());
+        net(a) == net(b)
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_origin_and_an_address_of_ipv4_is() {
+    fn a_network_of_ipv6_is_one_network_and_an_address_of_ipv4_is() {
         assert!(is_one("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
         assert!(!is_one("2001:db8:1:2::1", "2001:db8:1:3::1"));
         assert!(!is_one("192.0.2.1", "192.0.2.2"));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use p2p_shared::logging::LogThrottle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Most callers that have shown no key yet, on all ports: each may hold up to 64 KiB of an
@@ -20,8 +21,8 @@ pub(crate) const WRONG_KEY_FORGOTTEN: Duration = Duration::from_secs(300);
 /// Most addresses of wrong keys that are remembered.
 pub(crate) const WRONG_KEY_NETS: usize = 1024;
 
-/// Log lines that anybody can cause, in a second: 20 MB a day at worst.
-pub(crate) const LOG_LINES_OF_STRANGERS: f64 = 1.0;
+/// Log lines that anybody can cause: one a second, which is 20 MB a day at worst.
+pub(crate) const UNAUTHENTICATED_LOG: LogThrottle = LogThrottle::new(1, Duration::from_secs(1));
 
 /// Most service ports of one key, unless `--max-links` says otherwise: enough for a fleet, and far
 /// from all ports.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use p2p_shared::logging::LogThrottle;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::net::client_net::ClientNet;
 use crate::net::limits;
-use crate::net::quota::Rate;
 use crate::ops::metrics::Metrics;
 
 mod queue;
@@ -24,7 +24,7 @@ use queue::Queue;
 pub(crate) struct Unauthenticated {
     queue: Mutex<Queue<CancellationToken>>,
     wrong_keys: Mutex<AuthBackoff>,
-    lines: Mutex<Rate>,
+    log: Mutex<LogThrottle>,
     metrics: Arc<Metrics>,
 }
 
@@ -33,7 +33,7 @@ impl Unauthenticated {
         Self {
             queue: Mutex::default(),
             wrong_keys: Mutex::default(),
-            lines: Mutex::default(),
+            log: Mutex::new(limits::UNAUTHENTICATED_LOG),
             metrics,
         }
     }
@@ -51,7 +51,7 @@ impl Unauthenticated {
             self.metrics.strangers_sent_away.inc();
         }
         PendingConnection {
-            strangers: self.clone(),
+            unauthenticated: self.clone(),
             peer,
             place,
             is_known: AtomicBool::new(false),
@@ -63,9 +63,7 @@ impl Unauthenticated {
     /// Returns true if an event that anybody can cause may be logged now, so that nobody can fill
     /// the log.
     pub(crate) fn may_be_logged(&self) -> bool {
-        self.lines
-            .lock()
-            .take(limits::LOG_LINES_OF_STRANGERS, Instant::now())
+        self.log.lock().allow(Instant::now()).is_some()
     }
 
     /// Counts a wrong key from this address. Returns the pause, if there is one: then wrong keys
@@ -82,7 +80,7 @@ impl Unauthenticated {
 /// Connection that has shown no key yet. Dropping it gives its place back.
 #[derive(Debug)]
 pub(crate) struct PendingConnection {
-    strangers: Arc<Unauthenticated>,
+    unauthenticated: Arc<Unauthenticated>,
     peer: SocketAddr,
     place: u64,
     is_known: AtomicBool,
@@ -108,9 +106,9 @@ impl PendingConnection {
     }
 
     /// Reports that the connection has shown a valid key, so that it stays.
-    pub(crate) fn is_known(&self) {
+    pub(crate) fn set_known(&self) {
         if !self.is_known.swap(true, Ordering::Relaxed) {
-            self.strangers
+            self.unauthenticated
                 .queue
                 .lock()
                 .leave(self.peer.ip().into(), self.place);
@@ -118,16 +116,16 @@ impl PendingConnection {
     }
 
     pub(crate) fn may_be_logged(&self) -> bool {
-        self.strangers.may_be_logged()
+        self.unauthenticated.may_be_logged()
     }
 
     pub(crate) fn wrong_key(&self) -> Option<Duration> {
-        self.strangers.wrong_key(self.peer.ip())
+        self.unauthenticated.wrong_key(self.peer.ip())
     }
 }
 
 impl Drop for PendingConnection {
     fn drop(&mut self) {
-        self.is_known();
+        self.set_known();
     }
 }

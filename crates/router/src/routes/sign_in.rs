@@ -43,7 +43,7 @@ impl RequestContext<'_> {
         }
         let is_seen = csrf::is_navigation(request.headers());
         match self.pass_for(request).await {
-            Ok(pass) => Ok(self.go_home(session_cookie::keep(&pass, self.is_tls))),
+            Ok(cookie) => Ok(self.go_home(session_cookie::keep(&cookie, self.is_tls))),
             Err(problem) if is_seen => Ok(self.form(problem)),
             Err(problem) => Err(problem),
         }
@@ -51,10 +51,10 @@ impl RequestContext<'_> {
 
     async fn pass_for(&self, request: Request<Incoming>) -> Result<String, Problem> {
         let key = self.key_in_form(request).await?;
-        let (caller, pass) = self.context.access.sign_in(self.pending, &key)?;
+        let (caller, cookie) = self.context.access.sign_in(self.pending, &key)?;
         caller.may("sign in", Role::may_view)?;
         tracing::info!(from = %self.peer, key = caller.name(), "signed in");
-        Ok(pass)
+        Ok(cookie)
     }
 
     /// Answers `POST /sign-out`. Somebody who has lost the browser has to revoke the key.
