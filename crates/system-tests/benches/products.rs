@@ -20,6 +20,7 @@ fn build() -> PathBuf {
         .stdin(Stdio::null())
         .status();
     assert!(built.unwrap().success(), "the programs can't be built");
+    // Beside the folder of the profile that this benchmark was built with.
     let car = Path::new(env!("CARGO_BIN_EXE_sim-car"));
-    car.parent().unwrap().to_owned()
+    car.ancestors().nth(2).unwrap().join("release")
 }
