@@ -172,7 +172,7 @@ mod tests {
         }
         file.replace("{").unwrap();
         let error = read(&file).unwrap_err();
-        assert!(format!("{error:#}").contains("links-8888.json is no list of links: remove it"));
+        assert!(format!("{error:#}").contains("links-8888.json is not a list of links: remove it"));
     }
 
     /// Waits for as long as it may be tried again a few times.
