@@ -23,10 +23,9 @@ use crate::car::session::SessionGuard;
 use crate::context::Context;
 use crate::http::response::Problem;
 use crate::http::websocket;
-use crate::net::hello;
-use crate::net::limits;
 use crate::net::quota::QuotaPermit;
 use crate::net::unauthenticated::PendingConnection;
+use crate::net::{hello, limits};
 use crate::ops::metrics::GaugeGuard;
 
 use crate::client::client_socket::{ClientSocket, ConsoleSocket};

@@ -22,7 +22,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// The number of one connection of an inner, by which an old link can't be taken for the one that
 /// replaced it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LinkId(u64);
 
 impl LinkId {

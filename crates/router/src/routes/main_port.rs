@@ -18,18 +18,14 @@ use crate::auth::access::{self, Access};
 use crate::client::session;
 use crate::context::Context;
 use crate::http::connection::{self, Patience};
-use crate::http::csrf;
-use crate::http::host;
-use crate::http::query;
 use crate::http::response::Problem;
-use crate::http::tls_or_plain;
+use crate::http::{csrf, host, query, tls_or_plain};
 use crate::net::accept::accept;
 use crate::net::accept_rate::AcceptRate;
 use crate::net::unauthenticated::PendingConnection;
 use crate::ops::health::{self, START};
 use crate::ops::metrics;
-use crate::routes::camera_ingest;
-use crate::routes::link;
+use crate::routes::{camera_ingest, link};
 
 /// Accepts and answers callers until the router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {

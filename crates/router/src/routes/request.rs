@@ -1,14 +1,16 @@
-//! Owns what the answer to one request on a car port is made from.
+//! Owns what the answer to one request on a service port is made from.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
 use p2p_shared::names::RunId;
 
 use crate::car::Car;
 use crate::context::Context;
-use crate::http::response::Timing;
+use crate::http::response::{AnswerBody, Executed, Problem, Timing, answer};
 use crate::net::unauthenticated::PendingConnection;
 
 /// A request on a service port, and its car.
@@ -31,5 +33,20 @@ impl RequestContext<'_> {
             link: self.begun.elapsed(),
             exec: None,
         }
+    }
+
+    /// An answer of this type to a request that ran nothing.
+    pub(crate) fn ok(&self, content_type: &'static str, body: AnswerBody) -> Response<AnswerBody> {
+        let mut response = answer(StatusCode::OK, Executed::No, self.run, self.timing(), body);
+        let content_type = HeaderValue::from_static(content_type);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, content_type);
+        response
+    }
+
+    /// The answer while the car is away, which ends with what to do.
+    pub(crate) fn away(&self, hint: &str) -> Problem {
+        let name = self.car.name();
+        Problem::unavailable(format!("{name} is not connected to the router{hint}"))
     }
 }

@@ -1,6 +1,5 @@
 //! Answers `GET /run/ID`: what became of a run, as its car remembers it.
 
-use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{Outcome, RunReport};
@@ -8,8 +7,7 @@ use p2p_shared::timing::millis_f64;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::http::response::{AnswerBody, whole};
-use crate::http::response::{Executed, Problem, answer};
+use crate::http::response::{AnswerBody, Problem, whole};
 use crate::routes::request::RequestContext;
 
 /// The path, before the id.
@@ -24,13 +22,7 @@ impl RequestContext<'_> {
                 "this is no run id: it is what the header P2P-Run of an answer says, 16 hexadecimal digits",
             )
         })?;
-        let away = || {
-            let sentence = format!(
-                "{} is not connected to the router: ask again when it is back",
-                self.car.name()
-            );
-            Problem::unavailable(sentence)
-        };
+        let away = || self.away(": ask again when it is back");
         let Some(link) = self.car.link() else {
             return Err(away());
         };
@@ -44,10 +36,7 @@ impl RequestContext<'_> {
             ));
         };
         let body = whole(as_json(run, &story).to_string().into());
-        let mut response = answer(StatusCode::OK, Executed::No, self.run, self.timing(), body);
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
-        Ok(response)
+        Ok(self.ok("application/json", body))
     }
 }
 

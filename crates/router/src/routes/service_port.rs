@@ -1,4 +1,4 @@
-//! Owns a car port: its listener, its connections, and what each path and method answers.
+//! Owns a service port: its listener, its connections, and what each path and method answers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,18 +16,13 @@ use crate::car::Car;
 use crate::client::page_protocol::DRIVE_PATH;
 use crate::client::page_session;
 use crate::context::Context;
-use crate::http::connection;
-use crate::http::csrf;
-use crate::http::host;
-use crate::http::query;
 use crate::http::response::{AnswerBody, Executed, Problem, Timing, answer, whole};
-use crate::http::tls_or_plain;
+use crate::http::{connection, csrf, host, query, tls_or_plain};
 use crate::net::accept::accept;
 use crate::page::files;
-use crate::routes::cgi;
 use crate::routes::request::RequestContext;
-use crate::routes::run_result;
 use crate::routes::sign_in::{HOME, SIGN_IN, SIGN_OUT};
+use crate::routes::{cgi, run_result};
 
 /// Accepts and answers until the port is given up.
 pub(crate) async fn serve(context: Arc<Context>, car: Arc<Car>) {
@@ -200,21 +195,14 @@ impl RequestContext<'_> {
 
     /// Answers `GET /commands`.
     async fn commands(&self) -> Result<Response<AnswerBody>, Problem> {
-        let away = || {
-            let sentence = format!("{} is not connected to the router", self.car.name());
-            Problem::unavailable(sentence)
-        };
+        let away = || self.away("");
         let Some(link) = self.car.link() else {
             return Err(away());
         };
         let commands = link.list().await.ok_or_else(away)?;
         let json = serde_json::to_vec(&serde_json::json!({ "commands": commands }))
             .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-        let body = whole(json.into());
-        let mut response = answer(StatusCode::OK, Executed::No, self.run, self.timing(), body);
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
-        Ok(response)
+        Ok(self.ok("application/json", whole(json.into())))
     }
 }
 

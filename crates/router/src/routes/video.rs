@@ -5,19 +5,16 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::HeaderName;
 use hyper::{Request, Response, StatusCode};
 use p2p_shared::protocol::Picture;
 use p2p_shared::text::Escaped;
 
 use crate::auth::access::Caller;
-use crate::camera::Status;
-use crate::camera::frame_socket;
-use crate::camera::mjpeg;
 use crate::camera::viewer::{Gone, Viewer};
+use crate::camera::{Status, frame_socket, mjpeg};
 use crate::http::flushed::Flushed;
-use crate::http::response::{AnswerBody, whole};
-use crate::http::response::{Executed, Problem, answer, text_value};
+use crate::http::response::{AnswerBody, Problem, text_value, whole};
 use crate::http::websocket;
 use crate::net::limits;
 use crate::routes::request::RequestContext;
@@ -46,7 +43,7 @@ impl RequestContext<'_> {
     pub(crate) async fn frame(&self, caller: &Caller) -> Result<Response<AnswerBody>, Problem> {
         let mut viewer = self.viewer(caller)?;
         let picture = self.picture(&mut viewer).await?;
-        let mut response = self.shown("image/jpeg", whole(picture.jpeg()));
+        let mut response = self.ok("image/jpeg", whole(picture.jpeg()));
         let time = text_value(&mjpeg::timestamp(&picture));
         response.headers_mut().insert(X_TIMESTAMP, time);
         Ok(response)
@@ -58,7 +55,7 @@ impl RequestContext<'_> {
         let first = self.picture(&mut viewer).await?;
         let live = Flushed::default();
         let pictures = mjpeg::pictures(viewer, first, live.clone());
-        let mut response = self.shown(
+        let mut response = self.ok(
             mjpeg::CONTENT_TYPE,
             StreamBody::new(pictures.map(Frame::data).map(Ok)).boxed_unsync(),
         );
@@ -87,15 +84,6 @@ impl RequestContext<'_> {
             context.metrics.viewers.clone(),
             [context.shutdown.closed.clone(), self.car.closed.clone()],
         ))
-    }
-
-    fn shown(&self, content_type: &'static str, body: AnswerBody) -> Response<AnswerBody> {
-        let mut response = answer(StatusCode::OK, Executed::No, self.run, self.timing(), body);
-        let content_type = HeaderValue::from_static(content_type);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, content_type);
-        response
     }
 
     /// Returns the newest picture, or waits for the first.
@@ -139,10 +127,7 @@ impl RequestContext<'_> {
                     self.car.name()
                 ),
             )),
-            Status::Away => later(format!(
-                "{} is not connected to the router",
-                self.car.name()
-            )),
+            Status::Away => Err(self.away("")),
             Status::Failed(why) => later(format!(
                 "the camera has failed and is started again: {}",
                 Escaped(why)
