@@ -52,6 +52,7 @@ struct OpenFile {
 struct Outage {
     retry_at: Instant,
     lost: u64,
+    is_told: bool,
 }
 
 impl DailyFile {
@@ -99,17 +100,21 @@ impl DailyFile {
         }
         let Some(error) = error else { return };
         self.open = None;
-        let retry_at = now + RETRY;
-        if let Some(outage) = &mut self.outage {
-            outage.retry_at = retry_at;
-            return;
+        let mut outage = self.outage.take().unwrap_or(Outage {
+            retry_at: now,
+            lost: 1,
+            is_told: false,
+        });
+        outage.retry_at = now + RETRY;
+        // One that begins soon after another is told later, if it lasts.
+        if !outage.is_told {
+            let (path, advice) = (self.path(day), advice(error.kind()));
+            let path = path.display();
+            let failed =
+                format!("can't write the log file {path}: {error}; going on without it: {advice}");
+            outage.is_told = self.tell(now, Level::ERROR, &failed);
         }
-        self.outage = Some(Outage { retry_at, lost: 1 });
-        let (path, advice) = (self.path(day), advice(error.kind()));
-        let path = path.display();
-        let failed =
-            format!("can't write the log file {path}: {error}; going on without it: {advice}");
-        self.tell(now, Level::ERROR, &failed);
+        self.outage = Some(outage);
     }
 
     fn append(&mut self, line: &[u8], now: Instant, day: &str, utc: &str) -> io::Result<()> {
@@ -201,10 +206,13 @@ impl DailyFile {
         day.is_some_and(|day| day.len() == "2026-11-22".len() && day.bytes().all(is_of_day))
     }
 
-    fn tell(&mut self, now: Instant, level: Level, message: &str) {
-        if self.notices.allow(now).is_some() {
+    /// Gives notice, unless there were several a short time ago. Returns whether it did.
+    fn tell(&mut self, now: Instant, level: Level, message: &str) -> bool {
+        let is_allowed = self.notices.allow(now).is_some();
+        if is_allowed {
             (self.notice)(level, message);
         }
+        is_allowed
     }
 }
 
@@ -371,6 +379,22 @@ mod tests {
             bench.line_at(seconds, "0123456789\n");
         }
         assert!(bench.said().len() < 40, "{}", bench.said().len());
+    }
+
+    #[test]
+    fn an_outage_soon_after_another_is_told_when_it_lasts() {
+        let mut bench = Bench::full();
+        bench.line_at(0, "x\n");
+        fs::remove_file(bench.path()).unwrap();
+        bench.line_at(5, "x\n");
+        assert_eq!(bench.said().len(), 2);
+        bench.fill_disk();
+        for seconds in (10..=600).step_by(5) {
+            bench.line_at(seconds, "x\n");
+        }
+        let said = bench.said();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[2].starts_with("can't write the log file"));
     }
 
     #[test]
