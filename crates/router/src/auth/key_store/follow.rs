@@ -64,10 +64,12 @@ async fn reload(store: &KeyStore) -> Option<Outcome> {
 }
 
 /// Tells one state of the file from another without reading it: the kernel renews the time of the
-/// last change to the inode also for a chmod.
+/// last change to the inode also for a chmod. Two changes within a tick of older kernels (4 ms) have
+/// the same time, but hardly the same size.
 fn fingerprint(path: &Path) -> Option<impl PartialEq + use<>> {
     let file = fs::metadata(path).ok()?;
-    Some((file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
+    let changed = (file.ctime(), file.ctime_nsec());
+    Some((file.dev(), file.ino(), file.size(), changed))
 }
 
 /// Returns what the log is to say of a new outcome: each state of the file once.
