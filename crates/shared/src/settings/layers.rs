@@ -138,10 +138,12 @@ fn parse_with_defaults(
     args: &[OsString],
     layered: &HashMap<Id, Layered>,
 ) -> Result<ArgMatches, Error> {
-    // clap won't have a required positional after one with a default: they are looked after here.
+    // clap won't have a required positional after one with a default. So as soon as one has got one,
+    // the required ones are looked after here.
+    let is_filled = (command.get_positionals()).any(|arg| layered.contains_key(arg.get_id()));
     let required: Vec<Setting> = command
         .get_positionals()
-        .filter(|arg| arg.is_required_set())
+        .filter(|arg| is_filled && arg.is_required_set())
         .map(Setting::of)
         .collect();
     let mut command = command.mut_args(|arg| {
@@ -149,7 +151,7 @@ fn parse_with_defaults(
         let arg = arg.env(Resettable::<ClapOsStr>::Reset);
         match layered.get(arg.get_id()) {
             Some(Layered { words, .. }) => arg.required(false).default_values(words.clone()),
-            None if arg.is_positional() => arg.required(false),
+            None if is_filled && arg.is_positional() => arg.required(false),
             None => arg,
         }
     });

@@ -466,6 +466,11 @@ fn a_mistake_on_the_command_line_is_claps_as_ever() {
             .contains("invalid value 'x' for '[PORT]'")
     );
     assert!(setup.mistake::<Router>("key add car").contains("--role"));
+    let wrong = Setup::new().mistake::<Inner>("h x 3");
+    assert!(wrong.contains("'x' for '<ROUTER_PORT>'"), "{wrong}");
+    let unknown = Setup::new().parse::<Inner>("--opne").unwrap_err();
+    let usage = "<ROUTER_HOST> <ROUTER_PORT> <SERVICE_PORT>";
+    assert!(unknown.to_string().contains(usage), "{unknown}");
 }
 
 #[test]
