@@ -154,8 +154,8 @@ impl Dispatcher {
 
     /// Reports what became of a run to a caller that lost its answer.
     pub(crate) fn report(&self, run: RunId) {
-        let story = self.reporter.story(run);
-        self.reporter.urgent(InnerToRouter::Run { run, story });
+        let report = self.reporter.report(run);
+        self.reporter.urgent(InnerToRouter::Run { run, report });
     }
 
     /// Begins nothing more, and stops the car; cancels after `grace` what still runs.

@@ -182,7 +182,7 @@ impl Car {
     pub(crate) fn request_control(
         &self,
         who: &DriverSession,
-        wish: ControlRequest,
+        request: ControlRequest,
     ) -> Result<(), Refused> {
         let mut state = self.state.lock();
         if self.services.closing.load(Ordering::Relaxed) {
@@ -191,7 +191,7 @@ impl Car {
         let now = timing::now();
         let may_seize = who.role.may_administer();
         let epochs = &self.services.epochs;
-        let events = (state.control).request(&who.driver, wish, may_seize, epochs, now)?;
+        let events = (state.control).request(&who.driver, request, may_seize, epochs, now)?;
         self.on_control(&mut state, &events, now);
         Ok(())
     }

@@ -94,10 +94,13 @@ impl App {
         let link = self.link()?;
         let service_port = link.info.service_port;
         let tick_ms = link.tick.map_or(0, |(ms, _)| ms);
-        let wish = |wish| ConsoleToRouter::Control { service_port, wish };
+        let control = |request| ConsoleToRouter::Control {
+            service_port,
+            request,
+        };
         Some(match *order {
-            DriveOrder::Take => wish(ControlRequest::Take),
-            DriveOrder::GiveBack => wish(ControlRequest::Release),
+            DriveOrder::Take => control(ControlRequest::Take),
+            DriveOrder::GiveBack => control(ControlRequest::Release),
             DriveOrder::Press(press, direction) => {
                 let command = link.info.motion.get(direction.index())?.clone();
                 self.last_press = Some((press, direction, self.now));
@@ -186,15 +189,15 @@ impl App {
         }
     }
 
-    fn answer_request(&mut self, wish: ControlRequest) {
+    fn answer_request(&mut self, request: ControlRequest) {
         let asked = self
             .link()
             .is_some_and(|link| link.info.control.request.is_some());
         if asked && matches!(self.holder(), ControlHolder::Us { .. }) {
-            if wish == ControlRequest::Grant {
+            if request == ControlRequest::Grant {
                 self.drive_with(|drive, _| drive.release_all());
             }
-            self.send_control(wish);
+            self.send_control(request);
         }
     }
 
@@ -209,11 +212,11 @@ impl App {
         self.send_control(ControlRequest::Seize);
     }
 
-    fn send_control(&mut self, wish: ControlRequest) {
+    fn send_control(&mut self, request: ControlRequest) {
         let link = self.link();
         let message = link.map(|link| ConsoleToRouter::Control {
             service_port: link.info.service_port,
-            wish,
+            request,
         });
         self.effects.extend(message.map(Effect::Send));
     }

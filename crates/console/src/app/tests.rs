@@ -22,10 +22,10 @@ fn stop() -> ConsoleToRouter {
     ConsoleToRouter::Stop { service_port: PORT }
 }
 
-fn wish(wish: ControlRequest) -> ConsoleToRouter {
+fn control(request: ControlRequest) -> ConsoleToRouter {
     ConsoleToRouter::Control {
         service_port: PORT,
-        wish,
+        request,
     }
 }
 
@@ -44,7 +44,7 @@ fn with_one_link_it_opens_on_drive_and_an_arrow_drives() {
     let mut bench = Bench::with_car(SIZE);
     assert_eq!(bench.app.screen, Screen::Drive);
     bench.stroke(KeyCode::Up, KeyEventKind::Press);
-    assert_eq!(bench.messages(), [wish(ControlRequest::Take)]);
+    assert_eq!(bench.messages(), [control(ControlRequest::Take)]);
     bench.control(Some(us()), None);
     assert_eq!(presses(&bench.messages()), ["forward"]);
     bench.pass(120);
@@ -131,7 +131,7 @@ fn quitting_stops_and_disarms_a_driver_and_lets_others_drive_on() {
     assert!(
         bench
             .sent
-            .contains(&Effect::Send(wish(ControlRequest::Release)))
+            .contains(&Effect::Send(control(ControlRequest::Release)))
     );
     assert!(bench.sent.contains(&Effect::Quit));
 
@@ -163,7 +163,7 @@ fn a_request_for_control_is_shown_and_answered() {
         matches!(sent[0], ConsoleToRouter::Release { .. }),
         "{sent:?}"
     );
-    assert!(sent.contains(&wish(ControlRequest::Grant)));
+    assert!(sent.contains(&control(ControlRequest::Grant)));
     bench.control(Some(bob()), None);
     assert_eq!(bench.app.state(), DriveState::View);
 }
@@ -196,7 +196,7 @@ fn a_lost_router_is_a_failsafe_for_its_driver_and_nothing_resumes() {
     assert_eq!(bench.messages(), []);
     bench.stroke(KeyCode::Up, KeyEventKind::Release);
     bench.key(KeyCode::Char('a'));
-    assert_eq!(bench.messages(), [wish(ControlRequest::Take)]);
+    assert_eq!(bench.messages(), [control(ControlRequest::Take)]);
 }
 
 #[test]
@@ -569,7 +569,7 @@ fn an_arrow_that_went_down_while_nobody_listened_moves_nothing_while_it_is_held(
     assert_eq!(bench.messages(), []);
     bench.pass(2000);
     bench.stroke(KeyCode::Up, KeyEventKind::Press);
-    assert_eq!(bench.messages(), [wish(ControlRequest::Take)]);
+    assert_eq!(bench.messages(), [control(ControlRequest::Take)]);
 }
 
 fn comes(bench: &mut Bench, port: u16, name: &str) {
@@ -604,7 +604,7 @@ fn another_car_on_the_chosen_port_is_not_driven_by_an_arrow() {
         bench.messages();
         bench.key(KeyCode::Up);
         assert!(
-            bench.messages().contains(&wish(ControlRequest::Take)),
+            bench.messages().contains(&control(ControlRequest::Take)),
             "{n}"
         );
     }
@@ -625,7 +625,7 @@ fn the_chosen_car_is_found_again_on_another_port_and_needs_a() {
     bench.key(KeyCode::Char('a'));
     let take = ConsoleToRouter::Control {
         service_port: 9001,
-        wish: ControlRequest::Take,
+        request: ControlRequest::Take,
     };
     assert_eq!(bench.messages(), [take]);
 }

@@ -43,9 +43,9 @@ pub(super) async fn recover(
         }
         if let Some(open) = &mut socket {
             match timeout(ANSWER, ask(open, service_port, run)).await {
-                Ok(Some(RunAnswer::Story(report))) if is_over(&report) => return Ok(Some(report)),
+                Ok(Some(RunAnswer::Report(report))) if is_over(&report) => return Ok(Some(report)),
                 Ok(Some(RunAnswer::NotKnown)) => return Ok(None),
-                Ok(Some(RunAnswer::Story(_))) => give_up_at = Instant::now() + PORT_KEPT,
+                Ok(Some(RunAnswer::Report(_))) => give_up_at = Instant::now() + PORT_KEPT,
                 Ok(Some(RunAnswer::Away)) => {}
                 Ok(None) | Err(_) => socket = None,
             }
@@ -73,8 +73,8 @@ async fn ask(socket: &mut ConsoleSocket, service_port: u16, run: RunId) -> Optio
         match socket.event().await.ok()? {
             SocketEvent::Message(RouterToConsole::Run {
                 request: REQUEST,
-                told,
-            }) => return Some(told),
+                answer,
+            }) => return Some(answer),
             SocketEvent::Closed(_) => return None,
             _ => {}
         }

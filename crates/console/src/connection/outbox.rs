@@ -150,7 +150,7 @@ mod tests {
         let mut outbox = Outbox::default();
         let take = ConsoleToRouter::Control {
             service_port: 9000,
-            wish: ControlRequest::Take,
+            request: ControlRequest::Take,
         };
         for message in [take.clone(), press(1), STOP, STOP] {
             outbox.put(message);
@@ -164,7 +164,7 @@ mod tests {
         for request in 0..10_000 {
             outbox.put(list(request));
             outbox.put(window(1, 5));
-            outbox.put(wish(ControlRequest::Take));
+            outbox.put(control(ControlRequest::Take));
             outbox.put(ConsoleToRouter::Cancel { request: 3 });
         }
         assert_eq!(drained(outbox).len(), OTHERS + 3);
@@ -181,10 +181,10 @@ mod tests {
         ConsoleToRouter::Window { request, more }
     }
 
-    fn wish(wish: ControlRequest) -> ConsoleToRouter {
+    fn control(request: ControlRequest) -> ConsoleToRouter {
         ConsoleToRouter::Control {
             service_port: 9000,
-            wish,
+            request,
         }
     }
 
@@ -196,9 +196,9 @@ mod tests {
             window(1, 5),
             window(2, 7),
             window(1, 6),
-            wish(ControlRequest::Take),
+            control(ControlRequest::Take),
             ConsoleToRouter::Cancel { request: 2 },
-            wish(ControlRequest::Release),
+            control(ControlRequest::Release),
             ConsoleToRouter::Cancel { request: 9 },
         ] {
             outbox.put(message);
@@ -208,7 +208,7 @@ mod tests {
             [
                 window(1, 11),
                 ConsoleToRouter::Cancel { request: 2 },
-                wish(ControlRequest::Release),
+                control(ControlRequest::Release),
                 ConsoleToRouter::Cancel { request: 9 },
             ]
         );

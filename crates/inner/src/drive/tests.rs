@@ -221,28 +221,28 @@ impl Bench {
     }
 
     /// What is said of runs and of the end of motion, up to the ends of so many runs.
-    async fn story(&mut self, ends: usize) -> Vec<String> {
-        let mut story = Vec::new();
+    async fn report(&mut self, ends: usize) -> Vec<String> {
+        let mut report = Vec::new();
         let mut ended = 0;
         while ended < ends {
             match self.says().await {
                 InnerToRouter::Started { run } if run != RunId::from_number(0) => {
-                    story.push(format!("{} started", number_of(run)));
+                    report.push(format!("{} started", number_of(run)));
                 }
                 InnerToRouter::Finished {
                     run, end, stderr, ..
                 } if run != RunId::from_number(0) => {
                     let said = String::from_utf8(stderr.to_vec()).unwrap();
                     let said = said.split(':').next().unwrap();
-                    story.push(format!("{} {end} {said}", number_of(run)).trim().to_owned());
+                    report.push(format!("{} {end} {said}", number_of(run)).trim().to_owned());
                     ended += 1;
                 }
-                InnerToRouter::Motion(MotionEvent::Stands) => story.push("stands".to_owned()),
-                InnerToRouter::Motion(MotionEvent::StopFailed) => story.push("failed".to_owned()),
+                InnerToRouter::Motion(MotionEvent::Stands) => report.push("stands".to_owned()),
+                InnerToRouter::Motion(MotionEvent::StopFailed) => report.push("failed".to_owned()),
                 _ => {}
             }
         }
-        story
+        report
     }
 }
 
@@ -251,8 +251,8 @@ async fn a_motion_for_a_time_whose_stop_fails_is_answered_as_failed() {
     let mut bench = Bench::new().await;
     bench.script("stop", "exit 3");
     bench.is_asked(1, Some(50));
-    let story = bench.story(1).await;
-    assert_eq!(story, ["1 started", "failed", "1 1 STOP FAILED"]);
+    let report = bench.report(1).await;
+    assert_eq!(report, ["1 started", "failed", "1 1 STOP FAILED"]);
 }
 
 #[tokio::test]
@@ -293,13 +293,13 @@ async fn a_motion_for_a_time_that_extends_another_is_answered_when_the_car_stand
     bench.is_asked(2, Some(150));
     // Without a time it is answered at once.
     bench.is_asked(3, None);
-    let mut story = bench.story(3).await;
-    story.retain(|line| line != "1 started");
-    assert_eq!(story[..3], ["2 started", "3 started", "3 ended"]);
-    let stands = story.iter().position(|line| line == "stands").unwrap();
+    let mut report = bench.report(3).await;
+    report.retain(|line| line != "1 started");
+    assert_eq!(report[..3], ["2 started", "3 started", "3 ended"]);
+    let stands = report.iter().position(|line| line == "stands").unwrap();
     for run in ["1 ended", "2 ended"] {
-        let end = story.iter().position(|line| line == run).unwrap();
-        assert!(end > stands, "{story:?}");
+        let end = report.iter().position(|line| line == run).unwrap();
+        assert!(end > stands, "{report:?}");
     }
 }
 
@@ -315,10 +315,10 @@ async fn stops_in_a_loop_are_two_processes_at_a_time_and_all_are_answered() {
         let run = bench.run(run, "stop", None);
         bench.car.send(DriveRequest::StopRun(run));
     }
-    let story = bench.story(20).await;
+    let report = bench.report(20).await;
     for run in 1..=20 {
-        assert!(story.contains(&format!("{run} started")), "{story:?}");
-        assert!(story.contains(&format!("{run} 4")), "{story:?}");
+        assert!(report.contains(&format!("{run} started")), "{report:?}");
+        assert!(report.contains(&format!("{run} 4")), "{report:?}");
     }
     let mut running = 0;
     for line in &bench.did()[before..] {

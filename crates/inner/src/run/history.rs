@@ -121,7 +121,7 @@ impl RunHistory {
     }
 
     /// Returns what became of a run, if it is one of the last.
-    pub(crate) fn story(&self, run: RunId, now: Duration) -> Option<RunReport> {
+    pub(crate) fn report(&self, run: RunId, now: Duration) -> Option<RunReport> {
         let entry = self.runs.get(&run)?;
         Some(RunReport {
             command: entry.command.clone(),
@@ -214,13 +214,13 @@ mod tests {
     #[test]
     fn what_became_of_a_run_is_told_as_it_happens() {
         let mut history = RunHistory::default();
-        let story = |history: &RunHistory, n| history.story(id(n), Duration::from_millis(1500));
-        assert_eq!(story(&history, 1), None);
+        let report = |history: &RunHistory, n| history.report(id(n), Duration::from_millis(1500));
+        assert_eq!(report(&history, 1), None);
         begin(&mut history, 1);
-        assert_eq!(story(&history, 1).unwrap().outcome, Outcome::Waiting);
+        assert_eq!(report(&history, 1).unwrap().outcome, Outcome::Waiting);
         history.record(&InnerToRouter::Started { run: id(1) });
         output(&mut history, 1, b"hello\n");
-        let entry = story(&history, 1).unwrap();
+        let entry = report(&history, 1).unwrap();
         assert_eq!((entry.outcome, entry.age_ms), (Outcome::Running, 500));
         history.record(&InnerToRouter::Finished {
             run: id(1),
@@ -233,7 +233,7 @@ mod tests {
             refusal: Refusal::Repeated,
             message: "twice".to_owned(),
         });
-        let entry = story(&history, 1).unwrap();
+        let entry = report(&history, 1).unwrap();
         assert_eq!(entry.outcome, Outcome::ended(End::Exit(3), 9));
         assert_eq!((&entry.output[..], entry.bytes), (&b"hello\n"[..], 6));
         assert_eq!(&entry.stderr[..], b"no");
@@ -245,10 +245,10 @@ mod tests {
         };
         history.record(&refused(Refusal::NotFound));
         let outcome = Outcome::Refused("why".to_owned());
-        assert_eq!(story(&history, 2).unwrap().outcome, outcome);
+        assert_eq!(report(&history, 2).unwrap().outcome, outcome);
         history.record(&refused(Refusal::WorkerLost));
         let outcome = Outcome::Unknown("why".to_owned());
-        assert_eq!(story(&history, 2).unwrap().outcome, outcome);
+        assert_eq!(report(&history, 2).unwrap().outcome, outcome);
     }
 
     proptest! {

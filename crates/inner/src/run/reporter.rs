@@ -38,8 +38,8 @@ impl RunReporter {
     }
 
     /// Returns what became of a run, if it is one of the last.
-    pub(crate) fn story(&self, run: RunId) -> Option<RunReport> {
-        self.history.lock().story(run, clock::now())
+    pub(crate) fn report(&self, run: RunId) -> Option<RunReport> {
+        self.history.lock().report(run, clock::now())
     }
 
     /// Sends a report that must not wait behind output: the start or the refusal of a run, and the

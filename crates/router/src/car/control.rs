@@ -162,12 +162,12 @@ impl Control {
     pub(crate) fn request(
         &mut self,
         who: &Driver,
-        wish: ControlRequest,
+        request: ControlRequest,
         may_seize: bool,
         epochs: &Epochs,
         now: Instant,
     ) -> Result<Vec<Event>, ControlError> {
-        match wish {
+        match request {
             ControlRequest::Take => self.take(who, epochs, now),
             ControlRequest::Seize if may_seize => Ok(self.seize(who, epochs, now)),
             ControlRequest::Seize => Err(ControlError::NotAdmin),

@@ -64,7 +64,10 @@ impl PageToRouter {
             Self::Watch(is_watched) => ConsoleToRouter::Watch {
                 service_port: is_watched.then_some(service_port),
             },
-            Self::Control(wish) => ConsoleToRouter::Control { service_port, wish },
+            Self::Control(request) => ConsoleToRouter::Control {
+                service_port,
+                request,
+            },
             Self::Press {
                 press,
                 command,
@@ -225,7 +228,7 @@ mod tests {
                 r#"{"control":"take"}"#,
                 ConsoleToRouter::Control {
                     service_port,
-                    wish: ControlRequest::Take,
+                    request: ControlRequest::Take,
                 },
             ),
             (

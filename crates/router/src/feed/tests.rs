@@ -21,7 +21,7 @@ fn addressee() -> Addressee {
     }
 }
 
-/// One run, from the wish to the end.
+/// One run, from the request to the end.
 fn run(stand: &Stand, command: &CommandName, n: u64, output: &[u8]) {
     let wanted = NewRun {
         run: RunId::from_number(n),

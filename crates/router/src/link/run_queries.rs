@@ -40,10 +40,10 @@ impl RunQueries {
     }
 
     /// Passes the inner's answer on.
-    pub(super) fn answer(&mut self, run: RunId, story: Option<&RunReport>) {
+    pub(super) fn answer(&mut self, run: RunId, report: Option<&RunReport>) {
         for reply in self.0.remove(&run).unwrap_or_default() {
             // A caller that has gone away needs no answer.
-            let _ = reply.send(story.cloned());
+            let _ = reply.send(report.cloned());
         }
     }
 }

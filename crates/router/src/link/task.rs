@@ -396,7 +396,7 @@ impl<O: LinkObserver> LinkTask<O> {
                 let next = self.listings.answer(request, commands, more)?;
                 self.ask_for_list(next)?;
             }
-            InnerToRouter::Run { run, story } => self.questions.answer(run, story.as_ref()),
+            InnerToRouter::Run { run, report } => self.questions.answer(run, report.as_ref()),
             InnerToRouter::Motion(event) => self.observer.on_motion(self.handle.id(), event),
             InnerToRouter::Camera(state) => self.observer.on_camera(self.handle.id(), state),
             InnerToRouter::Draining => self.on_draining()?,

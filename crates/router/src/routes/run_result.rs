@@ -26,7 +26,7 @@ impl RequestContext<'_> {
         let Some(link) = self.car.link() else {
             return Err(away());
         };
-        let Some(story) = link.ask_run(run).await.ok_or_else(away)? else {
+        let Some(report) = link.ask_run(run).await.ok_or_else(away)? else {
             return Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 format!(
@@ -35,14 +35,14 @@ impl RequestContext<'_> {
                 ),
             ));
         };
-        let body = whole(as_json(run, &story).to_string().into());
+        let body = whole(as_json(run, &report).to_string().into());
         Ok(self.ok("application/json", body))
     }
 }
 
 /// The report as JSON, in the words of `P2P-Executed` and `P2P-Exit`.
-fn as_json(run: RunId, story: &RunReport) -> Value {
-    let (state, executed) = match &story.outcome {
+fn as_json(run: RunId, report: &RunReport) -> Value {
+    let (state, executed) = match &report.outcome {
         Outcome::Waiting => ("waiting", "unknown"),
         Outcome::Running => ("running", "yes"),
         Outcome::Ended { .. } => ("ended", "yes"),
@@ -51,13 +51,13 @@ fn as_json(run: RunId, story: &RunReport) -> Value {
     };
     let mut told = json!({
         "run": run.to_string(),
-        "command": story.command,
+        "command": report.command,
         "state": state,
         "executed": executed,
-        "age_ms": story.age_ms,
+        "age_ms": report.age_ms,
     });
     let mut more = |name: &str, value: Value| told[name] = value;
-    match &story.outcome {
+    match &report.outcome {
         Outcome::Refused(why) | Outcome::Unknown(why) => more("why", json!(why)),
         Outcome::Ended { end, exec_us } => {
             more("exit", json!(end.to_string()));
@@ -65,13 +65,13 @@ fn as_json(run: RunId, story: &RunReport) -> Value {
                 "exec_ms",
                 json!(millis_f64(Duration::from_micros(*exec_us))),
             );
-            more("stderr", json!(String::from_utf8_lossy(&story.stderr)));
+            more("stderr", json!(String::from_utf8_lossy(&report.stderr)));
         }
         Outcome::Waiting | Outcome::Running => {}
     }
     if matches!(told["executed"].as_str(), Some("yes")) {
-        told["bytes"] = json!(story.bytes);
-        told["output"] = json!(String::from_utf8_lossy(&story.output));
+        told["bytes"] = json!(report.bytes);
+        told["output"] = json!(String::from_utf8_lossy(&report.output));
     }
     told
 }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_story_is_told_in_the_words_of_the_headers() {
-        let story = |outcome| RunReport {
+        let report = |outcome| RunReport {
             command: "hello".parse().unwrap(),
             age_ms: 1500,
             outcome,
@@ -93,7 +93,7 @@ mod tests {
             stderr: b"no"[..].into(),
         };
         let run = RunId::from_number(7);
-        let ended = as_json(run, &story(Outcome::ended(End::TimedOut, 2500)));
+        let ended = as_json(run, &report(Outcome::ended(End::TimedOut, 2500)));
         assert_eq!(
             ended,
             json!({
@@ -102,18 +102,18 @@ mod tests {
                 "output": "hell\u{fffd}",
             })
         );
-        let refused = as_json(run, &story(Outcome::Refused("why".to_owned())));
+        let refused = as_json(run, &report(Outcome::Refused("why".to_owned())));
         assert_eq!(
             (&refused["executed"], &refused["why"]),
             (&json!("no"), &json!("why"))
         );
         assert_eq!(refused.get("output"), None);
-        let unknown = as_json(run, &story(Outcome::Unknown("why".to_owned())));
+        let unknown = as_json(run, &report(Outcome::Unknown("why".to_owned())));
         assert_eq!(unknown["executed"], "unknown");
         assert_eq!(
-            as_json(run, &story(Outcome::Waiting))["executed"],
+            as_json(run, &report(Outcome::Waiting))["executed"],
             "unknown"
         );
-        assert_eq!(as_json(run, &story(Outcome::Running))["state"], "running");
+        assert_eq!(as_json(run, &report(Outcome::Running))["state"], "running");
     }
 }

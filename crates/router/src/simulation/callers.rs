@@ -303,7 +303,7 @@ impl AnswerLog {
                 }
             };
             if let Some(told) = link.ask_run(run).await {
-                self.check_report(world, run, told.as_ref().map(|story| &story.outcome));
+                self.check_report(world, run, told.as_ref().map(|report| &report.outcome));
             }
         }
     }

@@ -200,7 +200,7 @@ impl Operator {
                     socket.push(&answer)?;
                 }
             }
-            RouterToConsole::Run { request, told } => self.sends.on_answer(*request, told),
+            RouterToConsole::Run { request, answer } => self.sends.on_answer(*request, answer),
             RouterToConsole::Commands { .. } | RouterToConsole::GoAway { .. } => {}
         }
         Ok(())
@@ -242,7 +242,10 @@ impl Operator {
                 continue;
             };
             let tick_ms = self.view.tick_ms.unwrap_or_default();
-            let control = |wish| ConsoleToRouter::Control { service_port, wish };
+            let control = |request| ConsoleToRouter::Control {
+                service_port,
+                request,
+            };
             let message = match order {
                 DriveOrder::Take => control(ControlRequest::Take),
                 DriveOrder::GiveBack => control(ControlRequest::Release),

@@ -75,7 +75,8 @@ pub enum ConsoleToRouter {
     /// Take control, ask for it, or answer a request.
     Control {
         service_port: u16,
-        wish: ControlRequest,
+        #[serde(rename = "wish")]
+        request: ControlRequest,
     },
     /// The driver pressed a direction.
     Press {
@@ -131,7 +132,11 @@ pub enum RouterToConsole {
         more: bool,
     },
     /// Answer to [`ConsoleToRouter::AskRun`].
-    Run { request: u64, told: RunAnswer },
+    Run {
+        request: u64,
+        #[serde(rename = "told")]
+        answer: RunAnswer,
+    },
     /// The router refused something that this console asked for.
     Refused {
         reason: RefusedReason,
@@ -149,7 +154,8 @@ pub enum RouterToConsole {
 #[serde(rename_all = "snake_case")]
 pub enum RunAnswer {
     /// The car remembers this of the run.
-    Story(RunReport),
+    #[serde(rename = "story")]
+    Report(RunReport),
     /// The car is connected, and doesn't know the run.
     NotKnown,
     /// The car is away, or did not answer in time.

@@ -90,7 +90,8 @@ pub enum InnerToRouter {
     Run {
         run: RunId,
         /// Memory of the run; `None`: the run is not among the last thousand since the inner's start.
-        story: Option<RunReport>,
+        #[serde(rename = "story")]
+        report: Option<RunReport>,
     },
     /// Report about the car's motion.
     Motion(MotionEvent),

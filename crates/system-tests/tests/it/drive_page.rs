@@ -362,8 +362,8 @@ async fn a_viewers_page_moves_nothing_and_stops_everything() {
         .await
         .unwrap();
     assert_eq!(page.receives("car").await["role"], "view");
-    for wish in ["take", "seize"] {
-        page.sends(json!({ "control": wish })).await;
+    for request in ["take", "seize"] {
+        page.sends(json!({ "control": request })).await;
         assert_eq!(page.receives("refused").await["reason"], "denied");
     }
     page.presses(1, 1, "forward", FRESH).await;

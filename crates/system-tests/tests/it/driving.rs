@@ -177,8 +177,8 @@ async fn a_view_key_may_stop_and_not_drive_and_that_ends_the_press() {
     let drive = world.key("driver", Role::Drive).await;
     let mut viewer = FakeConsole::with(world.main_port(), Some(&view), false).await;
     let mut driver = FakeConsole::with(world.main_port(), Some(&drive), false).await;
-    for wish in [ControlRequest::Take, ControlRequest::Seize] {
-        viewer.requests_control(service_port, wish).await;
+    for request in [ControlRequest::Take, ControlRequest::Seize] {
+        viewer.requests_control(service_port, request).await;
         assert_eq!(viewer.is_refused().await.0, RefusedReason::Denied);
     }
     let epoch = driver.takes(service_port).await;

@@ -74,7 +74,7 @@ fn from_inner() -> Vec<InnerToRouter> {
         Draining,
         InnerToRouter::Run {
             run: run(),
-            story: None,
+            report: None,
         },
     ];
     for outcome in [
@@ -86,7 +86,7 @@ fn from_inner() -> Vec<InnerToRouter> {
     ] {
         messages.push(InnerToRouter::Run {
             run: run(),
-            story: Some(RunReport {
+            report: Some(RunReport {
                 command: "hello".parse().unwrap(),
                 age_ms: 1500,
                 outcome,
@@ -327,14 +327,17 @@ fn from_console() -> Vec<ConsoleToRouter> {
             run: run(),
         },
     ];
-    for wish in [
+    for request in [
         ControlRequest::Take,
         ControlRequest::Grant,
         ControlRequest::Deny,
         ControlRequest::Release,
         ControlRequest::Seize,
     ] {
-        messages.push(Control { service_port, wish });
+        messages.push(Control {
+            service_port,
+            request,
+        });
     }
     messages
 }

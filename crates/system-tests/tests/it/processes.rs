@@ -430,8 +430,9 @@ async fn without_a_terminal_the_first_start_makes_no_keys_and_says_how_to() {
     let keys = keys_in(&keys);
     let main = router.main_port().await;
     // A car that is denied would wait for a minute.
-    until_so("the key is known", async || {
+    until_so("the keys are known", async || {
         get_with_key(main, "/link", &keys[0]).await.status == 426
+            && get_with_key(main, "/admin", &keys[1]).await.status == 426
     })
     .await;
     let car =

@@ -15,17 +15,17 @@ fn epochs() -> Epochs {
     Epochs(AtomicU64::new(1))
 }
 
-fn wish(control: &mut Control, n: u64, wish: ControlRequest, now: Instant) -> Vec<Event> {
+fn request(control: &mut Control, n: u64, request: ControlRequest, now: Instant) -> Vec<Event> {
     control
-        .request(&driver(n), wish, true, &epochs(), now)
+        .request(&driver(n), request, true, &epochs(), now)
         .unwrap()
 }
 
 /// A car that the first of two drives and the second asks for.
 fn asked() -> (Control, Instant) {
     let (mut control, now) = (Control::default(), Instant::now());
-    wish(&mut control, 1, ControlRequest::Take, now);
-    wish(&mut control, 2, ControlRequest::Take, now);
+    request(&mut control, 1, ControlRequest::Take, now);
+    request(&mut control, 2, ControlRequest::Take, now);
     (control, now)
 }
 
@@ -51,8 +51,8 @@ fn what_is_free_is_taken_and_what_is_held_is_asked_for() {
     let half = control.info(now + REQUEST / 2);
     assert_eq!(half.request, Some((driver(2), 5000)));
     // Asking again changes nothing, a third is told to wait, and the holder has it already.
-    assert_eq!(wish(&mut control, 2, ControlRequest::Take, now), []);
-    assert_eq!(wish(&mut control, 1, ControlRequest::Take, now), []);
+    assert_eq!(request(&mut control, 2, ControlRequest::Take, now), []);
+    assert_eq!(request(&mut control, 1, ControlRequest::Take, now), []);
     let third = control.request(&driver(3), ControlRequest::Take, true, &epochs(), now);
     assert_eq!(third, Err(ControlError::AlreadyRequested(driver(2))));
 }
@@ -78,7 +78,7 @@ fn the_holder_grants_or_denies_and_nobody_else_does() {
         let (mut control, now) = asked();
         let other = control.request(&driver(2), answer, true, &epochs(), now);
         assert_eq!(other, Err(ControlError::HeldByOther(driver(1))));
-        let events = wish(&mut control, 1, answer, now);
+        let events = request(&mut control, 1, answer, now);
         match answer {
             ControlRequest::Deny => assert_eq!(events, [declined(2, Declined::Denied)]),
             ControlRequest::Grant => {
@@ -108,7 +108,7 @@ fn only_an_admin_seizes() {
     assert_eq!(denied, Err(ControlError::NotAdmin));
     let from = driver(1);
     assert_eq!(
-        wish(&mut control, 3, ControlRequest::Seize, now),
+        request(&mut control, 3, ControlRequest::Seize, now),
         [
             declined(2, Declined::Seized),
             taken(3, Taken::Seized { from })
@@ -119,7 +119,7 @@ fn only_an_admin_seizes() {
 #[test]
 fn idle_control_is_given_back_and_a_held_press_is_not_idle() {
     let (mut control, now) = (Control::default(), Instant::now());
-    wish(&mut control, 1, ControlRequest::Take, now);
+    request(&mut control, 1, ControlRequest::Take, now);
     let epoch = control.info(now).epoch;
     let press = PressId { epoch, number: 1 };
     let later = now + IDLE / 2;
@@ -136,7 +136,7 @@ fn idle_control_is_given_back_and_a_held_press_is_not_idle() {
 #[test]
 fn who_is_silent_with_a_key_held_is_disarmed() {
     let (mut control, now) = (Control::default(), Instant::now());
-    wish(&mut control, 1, ControlRequest::Take, now);
+    request(&mut control, 1, ControlRequest::Take, now);
     let epoch = control.info(now).epoch;
     let press = |number| PressId { epoch, number };
     control.press(SessionId(1), press(1), now).unwrap();
@@ -149,7 +149,7 @@ fn who_is_silent_with_a_key_held_is_disarmed() {
 
     // A press that the car refused is not held, whatever its driver says or doesn't.
     let mut control = Control::default();
-    wish(&mut control, 1, ControlRequest::Take, now);
+    request(&mut control, 1, ControlRequest::Take, now);
     let epoch = control.info(now).epoch;
     let refused = PressId { epoch, number: 1 };
     control.press(SessionId(1), refused, now).unwrap();
@@ -171,7 +171,7 @@ fn a_driver_that_is_gone_leaves_control_to_the_one_who_asks() {
 #[test]
 fn a_stop_ends_the_press_and_not_control() {
     let (mut control, now) = (Control::default(), Instant::now());
-    wish(&mut control, 1, ControlRequest::Take, now);
+    request(&mut control, 1, ControlRequest::Take, now);
     let epoch = control.info(now).epoch;
     let press = |number| PressId { epoch, number };
     control.press(SessionId(1), press(1), now).unwrap();
@@ -196,7 +196,7 @@ fn epochs_grow_over_a_restart() {
 
 #[derive(Debug, Clone)]
 enum Act {
-    Wish(u64, ControlRequest, bool),
+    Request(u64, ControlRequest, bool),
     Left(u64),
     Press(u64, i64, u64),
     Renew(u64, i64, u64),
@@ -216,7 +216,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     ]);
     let press = || (1..4_u64, -1..2_i64, 1..6_u64);
     let act = prop_oneof![
-        4 => (1..4_u64, wishes, any::<bool>()).prop_map(|(n, w, admin)| Act::Wish(n, w, admin)),
+        4 => (1..4_u64, wishes, any::<bool>()).prop_map(|(n, w, admin)| Act::Request(n, w, admin)),
         1 => (1..4_u64).prop_map(Act::Left),
         5 => press().prop_map(|(n, e, p)| Act::Press(n, e, p)),
         3 => press().prop_map(|(n, e, p)| Act::Renew(n, e, p)),
@@ -248,9 +248,9 @@ proptest! {
                 number,
             };
             let events = match act {
-                Act::Wish(n, wish, admin) => {
-                    let seizes = wish == ControlRequest::Seize;
-                    let events = control.request(&driver(n), wish, admin, &epochs, now);
+                Act::Request(n, request, admin) => {
+                    let seizes = request == ControlRequest::Seize;
+                    let events = control.request(&driver(n), request, admin, &epochs, now);
                     prop_assert!(!seizes || admin || events.is_err());
                     events.unwrap_or_default()
                 }

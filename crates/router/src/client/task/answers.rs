@@ -28,12 +28,12 @@ impl<W: ClientSocket> Console<'_, W> {
     }
 
     pub(super) fn on_ask_run(&mut self, request: u64, service_port: u16, run: RunId) {
-        let message = move |told| vec![RouterToConsole::Run { request, told }];
+        let message = move |answer| vec![RouterToConsole::Run { request, answer }];
         match self.link_to_ask(service_port) {
             Some(link) => {
                 let asking = async move {
                     message(match link.ask_run(run).await {
-                        Some(Some(story)) => RunAnswer::Story(story),
+                        Some(Some(report)) => RunAnswer::Report(report),
                         Some(None) => RunAnswer::NotKnown,
                         None => RunAnswer::Away,
                     })

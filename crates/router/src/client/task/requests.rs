@@ -70,9 +70,13 @@ impl<W: ClientSocket> Console<'_, W> {
                 self.presence.watch(service_port);
                 Ok(())
             }
-            ConsoleToRouter::Control { service_port, wish } => self
-                .check_may_run("drive")
-                .and_then(|()| self.car(service_port)?.request_control(&self.person, wish)),
+            ConsoleToRouter::Control {
+                service_port,
+                request,
+            } => self.check_may_run("drive").and_then(|()| {
+                self.car(service_port)?
+                    .request_control(&self.person, request)
+            }),
             ConsoleToRouter::Press {
                 service_port,
                 press,

@@ -53,10 +53,13 @@ impl Operator {
                     ControlRequest::Grant,
                     ControlRequest::Deny,
                 ];
-                let wish = *self.rng.one_of(&wishes);
+                let request = *self.rng.one_of(&wishes);
                 if let Some(service_port) = self.view.port {
-                    self.log(&format!("{wish:?}"));
-                    socket.push(&ConsoleToRouter::Control { service_port, wish })?;
+                    self.log(&format!("{request:?}"));
+                    socket.push(&ConsoleToRouter::Control {
+                        service_port,
+                        request,
+                    })?;
                 }
                 (Vec::new(), self.rng.ms(30..300))
             }

@@ -148,7 +148,7 @@ impl SentCommands {
             .history
             .log(|| format!("run {run} is asked for: {told:?}"));
         let outcome = match told {
-            RunAnswer::Story(story) => Some(&story.outcome),
+            RunAnswer::Report(report) => Some(&report.outcome),
             RunAnswer::NotKnown => None,
             RunAnswer::Away => return self.lost.push(run),
         };

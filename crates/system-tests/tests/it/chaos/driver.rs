@@ -42,7 +42,7 @@ pub(crate) struct HoldingDriver {
     /// The motion whose key it holds; no other driver holds the same.
     pub(crate) motion: &'static str,
     /// How it gets control.
-    pub(crate) wish: ControlRequest,
+    pub(crate) request: ControlRequest,
 }
 
 /// What a driver knows of its session.
@@ -75,7 +75,7 @@ impl HoldingDriver {
     pub(crate) async fn loses_control(&self) {
         let rival = Self {
             motion: "back",
-            wish: ControlRequest::Seize,
+            request: ControlRequest::Seize,
             driver_faults: DriverFaults::default(),
             ..self.clone()
         };
@@ -124,8 +124,15 @@ impl HoldingDriver {
     async fn beats(&self, state: &mut DriverState, peer: &mut WebSocketPeer) -> Option<()> {
         let service_port = self.service_port;
         let (Some(epoch), Some(tick_ms)) = (state.epoch, state.tick) else {
-            let wish = self.wish;
-            return send(peer, ConsoleToRouter::Control { service_port, wish }).await;
+            let request = self.request;
+            return send(
+                peer,
+                ConsoleToRouter::Control {
+                    service_port,
+                    request,
+                },
+            )
+            .await;
         };
         let proof = if let Some(press) = state.press {
             ConsoleToRouter::Renew {

@@ -121,7 +121,7 @@ impl Fault {
             history: history.clone(),
             driver_faults: fixture.driver_faults.clone(),
             motion: "forward",
-            wish: ControlRequest::Take,
+            request: ControlRequest::Take,
         };
         tasks.push(tokio::spawn(driver.clone().drives(end.clone())));
         fixture.moves().await;

@@ -100,7 +100,7 @@ async fn soak() {
         history: history.clone(),
         driver_faults: fixture.driver_faults.clone(),
         motion: "forward",
-        wish: ControlRequest::Take,
+        request: ControlRequest::Take,
     };
     tasks.push(tokio::spawn(driver.drives(end.clone())));
     let mut samples = ProcessSamples::default();

@@ -204,9 +204,12 @@ impl FakeConsole {
         .await
     }
 
-    pub async fn requests_control(&mut self, service_port: u16, wish: ControlRequest) {
-        self.send(ConsoleToRouter::Control { service_port, wish })
-            .await;
+    pub async fn requests_control(&mut self, service_port: u16, request: ControlRequest) {
+        self.send(ConsoleToRouter::Control {
+            service_port,
+            request,
+        })
+        .await;
     }
 
     /// Takes control of a car that is free; the epoch.

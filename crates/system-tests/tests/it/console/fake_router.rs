@@ -176,7 +176,7 @@ async fn serve(
         match &message {
             ConsoleToRouter::Hello { .. } => socket.push(&snapshot()).unwrap(),
             ConsoleToRouter::Control {
-                wish: ControlRequest::Take,
+                request: ControlRequest::Take,
                 ..
             } => {
                 epoch += 1;

@@ -39,7 +39,7 @@ async fn driving(router: &mut FakeRouter) -> TestTerminal {
     assert!(matches!(
         router.next().await,
         ConsoleToRouter::Control {
-            wish: ControlRequest::Take,
+            request: ControlRequest::Take,
             ..
         }
     ));
@@ -126,7 +126,7 @@ async fn q_and_sigterm_stop_give_control_back_and_restore_the_terminal() {
             has(|m| matches!(
                 m,
                 ConsoleToRouter::Control {
-                    wish: ControlRequest::Release,
+                    request: ControlRequest::Release,
                     ..
                 }
             )),

@@ -9,7 +9,7 @@ use crate::common::{
     HttpAnswer, World, answered, asking, away, get, is_alive, link_up, until, until_so,
 };
 
-async fn story(port: u16, run: &str) -> Value {
+async fn report(port: u16, run: &str) -> Value {
     let answer = get(port, &format!("/run/{run}")).await;
     assert_eq!(answer.verdict(), (200, "no"), "{}", answer.text());
     assert_eq!(answer.header("content-type"), "application/json");
@@ -44,17 +44,17 @@ async fn what_became_of_a_run_whose_link_was_lost_is_told_when_the_car_is_back()
     assert_eq!(asked_too_soon.header("retry-after"), "2");
     proxy.refuse(false);
     link_up(&inner).await;
-    let running = story(port, &run).await;
+    let running = report(port, &run).await;
     assert_eq!(
         (&running["state"], &running["executed"], &running["command"]),
         (&"running".into(), &"yes".into(), &"wait".into())
     );
     world.open_gate();
     until_so("it is over", async || {
-        story(port, &run).await["state"] == "ended"
+        report(port, &run).await["state"] == "ended"
     })
     .await;
-    let told = story(port, &run).await;
+    let told = report(port, &run).await;
     assert_eq!(
         (&told["exit"], &told["output"], &told["stderr"]),
         (&"3".into(), &"after\n".into(), &"oops\n".into())
@@ -66,7 +66,7 @@ async fn a_run_that_was_answered_is_told_of_again_and_one_that_was_not_is_not_kn
     let world = World::open();
     world.script("hello", "echo hello");
     let (_inner, port) = world.inner().await;
-    let told = story(port, &id(&get(port, "/cgi?command=hello").await)).await;
+    let told = report(port, &id(&get(port, "/cgi?command=hello").await)).await;
     assert_eq!(
         (&told["state"], &told["exit"], &told["output"]),
         (&"ended".into(), &"0".into(), &"hello\n".into())
@@ -74,7 +74,7 @@ async fn a_run_that_was_answered_is_told_of_again_and_one_that_was_not_is_not_kn
     // It was never begun at the car.
     let missing = get(port, "/cgi?command=missing").await;
     assert_eq!(missing.verdict(), (404, "no"));
-    let told = story(port, &id(&missing)).await;
+    let told = report(port, &id(&missing)).await;
     assert_eq!(
         (&told["state"], &told["executed"]),
         (&"refused".into(), &"no".into())
@@ -104,13 +104,13 @@ async fn a_caller_that_went_away_can_ask_what_became_of_its_run() {
     until("it runs", || is_alive(&process)).await;
     let run = std::fs::read_to_string(world.note("run")).unwrap();
     let run = run.trim();
-    assert_eq!(story(port, run).await["state"], "running");
+    assert_eq!(report(port, run).await["state"], "running");
     caller.abort();
     until_so("it is over", async || {
-        story(port, run).await["state"] == "ended"
+        report(port, run).await["state"] == "ended"
     })
     .await;
-    let told = story(port, run).await;
+    let told = report(port, run).await;
     assert_eq!(
         (&told["exit"], &told["output"]),
         (&"cancelled".into(), &"said\n".into())
