@@ -59,12 +59,10 @@ pub(crate) struct Camera {
     tasks: TaskTracker,
 }
 
-/// State that the camera's tasks share.
 #[derive(Debug, Clone)]
 struct CameraShared {
     watching: Watching,
     end: CancellationToken,
-    /// Newest picture.
     newest: watch::Sender<Option<Picture>>,
     /// State of the camera; `None`: there are pictures.
     state: watch::Sender<Option<CameraState>>,
@@ -100,7 +98,6 @@ impl Camera {
         self.handle.clone()
     }
 
-    /// Ends the camera, and waits for its tasks.
     pub(crate) async fn end(&self) {
         self.end.cancel();
         self.tasks.wait().await;

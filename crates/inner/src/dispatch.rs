@@ -13,7 +13,6 @@ use crate::commands::Commands;
 use crate::drive::{DriveHandle, DriveRequest};
 use crate::run::{self, Failure, Run, RunReporter, RunTable, StdinBuffer, Window};
 
-/// Admits and begins the runs of all links.
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
     pub commands: Commands,
@@ -43,7 +42,6 @@ impl Dispatcher {
         self.stdin.add(run, bytes);
     }
 
-    /// Begins a run, or reports why not.
     pub(crate) fn begin(&mut self, request: RunRequest, link: &LinkName) {
         let run = request.run;
         let stdin = self.stdin.take(run);

@@ -35,7 +35,6 @@ mod handle;
 
 pub(crate) use handle::{DriveHandle, DriveRequest};
 
-/// State of the drive.
 pub(crate) struct Drive {
     motion: Motion,
     info: MotionInfo,
@@ -92,7 +91,6 @@ enum ProcessPurpose {
 }
 
 impl Drive {
-    /// Makes the drive, its handle, and the state for the guardian.
     pub(crate) fn new(
         info: MotionInfo,
         commands: Commands,
@@ -147,7 +145,6 @@ impl Drive {
         self.confirmed = Some(confirmed);
     }
 
-    /// Runs the drive for ever.
     pub(crate) async fn run(mut self) {
         loop {
             let left = self.motion.next().map(|at| at.saturating_sub(clock::now()));

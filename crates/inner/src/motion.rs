@@ -41,7 +41,6 @@ const STOPS_AT_A_TIME: usize = 2;
 /// Longest time until a motion's process that was told to end is reaped: its 150 ms twice, to be
 /// told and to be killed, and the time to see it. After that the guardian has to know.
 const END_LIMIT: Duration = Duration::from_millis(400);
-/// Times that the car's owner has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MotionRules {
     /// Duration of a press without a renewal.
@@ -68,12 +67,9 @@ impl std::fmt::Display for MotionOrigin {
     }
 }
 
-/// Command of a motion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MotionCommand {
-    /// Name of the command.
     pub command: CommandName,
-    /// Arguments of the command.
     pub arguments: Vec<Argument>,
 }
 
@@ -81,7 +77,6 @@ pub(crate) struct MotionCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ProcessToken(u64);
 
-/// Event for the decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MotionInput {
     /// A driver pressed; `tick` is the newest tick of the car's clock that the driver had seen.
@@ -101,10 +96,7 @@ pub(crate) enum MotionInput {
         lasts: Option<Duration>,
     },
     /// The caller of a timed motion has gone away.
-    Abandoned {
-        /// Run of the motion.
-        run: RunId,
-    },
+    Abandoned { run: RunId },
     /// Somebody asks to stop the car.
     Stop(Cause),
     /// A link came up: earlier presses belong to another link.
@@ -121,7 +113,6 @@ pub(crate) enum MotionInput {
     Tick,
 }
 
-/// Action for the drive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MotionEffect {
     /// Start this motion's process.
@@ -148,7 +139,6 @@ pub(crate) enum MotionEffect {
     StopFailed { again: bool },
 }
 
-/// Motion that is wanted.
 #[derive(Debug, Clone)]
 struct WantedMotion {
     origin: MotionOrigin,
@@ -161,7 +151,6 @@ struct WantedMotion {
     process: Option<ProcessToken>,
 }
 
-/// Stop command that runs.
 #[derive(Debug, Clone, Copy)]
 struct StopRun {
     token: ProcessToken,
@@ -170,7 +159,6 @@ struct StopRun {
     seen: u64,
 }
 
-/// State of the car's motion.
 #[derive(Debug)]
 pub(crate) struct Motion {
     rules: MotionRules,
@@ -422,7 +410,6 @@ impl Motion {
         }
     }
 
-    /// Ends what has run out of time.
     fn expire(&mut self, now: Duration) {
         if let Some(wanted) = &self.wanted
             && wanted.until.is_some_and(|until| until <= now)

@@ -37,7 +37,6 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Bytes that are read of a file's beginning: as many as the kernel reads.
 const FILE_START: u64 = 256;
 
-/// A program to start.
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
     pub file: &'a Path,
@@ -62,7 +61,6 @@ pub trait Spawn: fmt::Debug + Send + Sync {
     fn groups_of(&self, inner: u32) -> Vec<i32>;
 }
 
-/// A process that was started.
 pub struct Spawned {
     /// The number of the process and of its group.
     pub group: i32,
@@ -70,7 +68,6 @@ pub struct Spawned {
     pub pipes: Pipes,
 }
 
-/// The first process of a group.
 pub trait Leader: Send {
     /// Polls for the end of the process; gives the same status when called again.
     fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>>;
@@ -102,7 +99,6 @@ impl Output for ChildStdout {
     }
 }
 
-/// The processes of this machine.
 #[derive(Debug)]
 pub struct OsProcesses;
 
@@ -162,7 +158,6 @@ pub(crate) struct ProcessGroup {
 }
 
 impl ProcessGroup {
-    /// Starts a program in a group of its own.
     pub(crate) fn start(
         processes: &Arc<dyn Spawn>,
         program: &Program<'_>,

@@ -42,7 +42,6 @@ const DRAINING: Bytes = Bytes::from_static(b"draining");
 /// too old to drive by.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The WebSocket of a link.
 pub(crate) type LinkSocket = MessageSocket<Transport, InnerToRouter, RouterToInner>;
 
 /// Reports of the inner's tasks, whether there is a link or not.
@@ -65,31 +64,22 @@ impl Outbox {
     }
 }
 
-/// Reason why a link ended, or never came up.
 #[derive(Debug, Error)]
 pub(crate) enum SessionEnd {
-    /// The connection broke.
     #[error(transparent)]
     Lost(#[from] WebSocketError),
-    /// The router closed the link, without a message of the protocol.
     #[error("the router closed the link{}", reason(.0))]
     Closed(String),
-    /// The router was silent.
     #[error("the router was silent for {} s", .0.as_secs())]
     Silent(Duration),
-    /// This machine has lost the link's local address.
     #[error("this machine no longer has the address that its link was made from")]
     AddressLost,
-    /// The router did not answer the hello in time.
     #[error("the router did not answer the hello within {} s", timing::HELLO.as_secs())]
     NoWelcome,
-    /// The router refuses this inner.
     #[error("the router refuses the link: {1}")]
     Rejected(Rejection, String),
-    /// The router asks for more than a router may.
     #[error("the router {0}: is it of another version?")]
     Unreasonable(&'static str),
-    /// The router is restarting.
     #[error("the router is restarting")]
     GoAway(Duration),
     /// The inner was told to end, and all runs have ended.
@@ -105,14 +95,12 @@ fn reason(text: &str) -> String {
     }
 }
 
-/// Answer of the router to the hello.
 #[derive(Debug, Clone)]
 pub(crate) struct Welcome {
     pub name: LinkName,
     pub service_port: u16,
 }
 
-/// Sends the hello and waits for the welcome.
 pub(crate) async fn greet(
     mut socket: LinkSocket,
     hello: LinkHello,
@@ -158,7 +146,6 @@ impl SessionEnd {
         Self::GoAway(Duration::from_millis(after_ms).min(timing::DRAIN))
     }
 
-    /// Closes the link as this reason asks for.
     async fn close(&self, socket: LinkSocket) {
         match self {
             // The router then needn't wait for the close frame.
@@ -202,7 +189,6 @@ async fn tick(ticks: &mut Option<Interval>) {
     }
 }
 
-/// Link that is up.
 pub(crate) struct Session<'a> {
     pub socket: LinkSocket,
     pub name: LinkName,

@@ -38,7 +38,6 @@ pub(crate) struct WorkerTasks {
 }
 
 impl WorkerTasks {
-    /// Starts the workers of the command directory.
     pub(crate) fn start(
         commands: &Commands,
         drive: &DriveHandle,
@@ -64,7 +63,6 @@ impl WorkerTasks {
         Ok(Self { end, tasks })
     }
 
-    /// Ends all workers, and waits for it.
     pub(crate) async fn end(&self) {
         self.end.cancel();
         self.tasks.wait().await;
@@ -191,7 +189,6 @@ impl WorkerSupervisor {
     }
 }
 
-/// A worker that was killed.
 struct KilledWorker {
     group: ProcessGroup,
     lingers: bool,

@@ -13,7 +13,6 @@ const SOS: u8 = 0xda;
 /// Initial capacity of a picture: most need no more.
 const ROOM: usize = 64 * 1024;
 
-/// Splits a stream of bytes into pictures.
 #[derive(Debug)]
 pub struct JpegSplitter {
     state: State,
@@ -25,12 +24,10 @@ pub struct JpegSplitter {
     lost: JpegLosses,
 }
 
-/// Data that was thrown away.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct JpegLosses {
     /// Bytes that belong to no picture, or to one without an end.
     pub garbage: u64,
-    /// Pictures of more than [`MAX_PICTURE`].
     pub too_large: u64,
 }
 
@@ -161,7 +158,6 @@ impl JpegSplitter {
         (1, false)
     }
 
-    /// Reads a marker's code.
     fn marker(&mut self, code: u8, now_ms: u64) -> (usize, bool) {
         self.state = match code {
             EOI => return (1, true),
@@ -216,7 +212,6 @@ impl JpegSplitter {
         }
     }
 
-    /// Completes a picture.
     fn end(&mut self, show: &mut impl FnMut(Picture)) {
         self.state = State::Between;
         match self.half.take() {

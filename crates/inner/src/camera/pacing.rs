@@ -36,7 +36,6 @@ const RECENT: usize = 4;
 /// Difference that timers can't resolve.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Window of bytes under way, and the pieces that are.
 #[derive(Debug)]
 pub(super) struct Pacing {
     window: f64,
@@ -50,7 +49,6 @@ pub(super) struct Pacing {
     reduced: Option<Instant>,
     /// Time that a piece takes of late.
     usual: Duration,
-    /// Times of the last pieces.
     recent: VecDeque<Duration>,
     /// Earliest time for the next piece, so that pieces don't come in a burst.
     free_at: Instant,

@@ -22,17 +22,14 @@ use super::{CameraShared, LOG_PERIOD, WatchTicket, Watching, left, watched};
 /// Time after which a piece without an acknowledgement counts as lost: a driven link's.
 const DEAD: Duration = timing::PACE_BUSY.dead;
 
-/// The WebSocket of the media connection.
 type MediaSocket = MessageSocket<Transport, MediaToRouter, RouterToMedia>;
 
-/// Task that keeps the connection while somebody watches.
 pub(super) struct FrameSender {
     router: RouterAddress,
     key: Option<Key>,
     shared: CameraShared,
 }
 
-/// Reason why a connection ended.
 #[derive(Debug, Error)]
 enum SenderEnd {
     #[error(transparent)]
@@ -128,7 +125,6 @@ async fn is_another(mut watching: Watching, by: WatchTicket) {
     }
 }
 
-/// Connection that is up.
 struct FrameConnection {
     socket: MediaSocket,
     pacing: Pacing,

@@ -10,7 +10,6 @@ const NONE: Duration = Duration::from_secs(20);
 /// costs a core.
 const FLOOD: u64 = 256 * 1024 * 1024;
 
-/// Output of a program that runs.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     picture: Instant,
@@ -40,7 +39,6 @@ impl Watchdog {
         }
     }
 
-    /// Returns the time for the next check.
     pub(super) fn next(&self) -> Instant {
         let none = self.picture + NONE;
         if self.is_within {
@@ -50,7 +48,6 @@ impl Watchdog {
         }
     }
 
-    /// Returns the reason to end the program, if there is one.
     pub(super) fn verdict(&self, now: Instant) -> Option<String> {
         if self.since_picture >= FLOOD {
             return Some(format!(

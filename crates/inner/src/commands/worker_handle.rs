@@ -16,10 +16,8 @@ pub(crate) struct WorkerHandle {
     queue: mpsc::UnboundedSender<WorkerRequest>,
 }
 
-/// The receiving end of a worker's queue.
 pub(crate) type WorkerQueue = mpsc::UnboundedReceiver<WorkerRequest>;
 
-/// A request to a worker's task.
 #[derive(Debug)]
 pub(crate) enum WorkerRequest {
     /// A run, whose answer goes to the router; the inner waits for it before it ends.
@@ -30,7 +28,6 @@ pub(crate) enum WorkerRequest {
     Kill { group: i32, why: String },
 }
 
-/// A motion or a stop for a worker.
 #[derive(Debug)]
 pub(crate) struct WorkerCall {
     pub request: RunRequest,
@@ -45,7 +42,6 @@ pub(crate) struct WorkerCall {
 /// A call that was written to the worker.
 #[derive(Debug)]
 pub(crate) struct AcceptedCall {
-    /// Process group of the worker.
     pub group: i32,
     pub answer: oneshot::Receiver<Result<WorkerResult, Failure>>,
 }

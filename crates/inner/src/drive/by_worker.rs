@@ -15,14 +15,11 @@ use crate::run::{Failure, Run, WorkerResult};
 /// moment, since the car still moves, and yet more than a busy Pi needs to answer.
 const STOP_ANSWER: Duration = Duration::from_millis(250);
 
-/// Outcome of waiting for a worker.
 enum Waited {
     Answered(WorkerResult),
     /// The motion is over, and the worker did not end it.
     CutOff,
-    /// The stop takes too long.
     TooLong,
-    /// The worker is gone.
     Lost(Failure),
 }
 

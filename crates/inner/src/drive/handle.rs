@@ -11,7 +11,6 @@ use crate::catalog::Catalog;
 use crate::motion::ProcessEvent;
 use crate::run::Run;
 
-/// Request to the drive.
 #[derive(Debug)]
 pub(crate) enum DriveRequest {
     /// A driver pressed a direction.
@@ -55,7 +54,6 @@ pub(crate) enum DriveRequest {
     Process(ProcessEvent),
 }
 
-/// Handle of the drive.
 #[derive(Debug, Clone)]
 pub(crate) struct DriveHandle {
     queue: mpsc::UnboundedSender<DriveRequest>,

@@ -10,7 +10,6 @@ use crate::motion::{GuardState, stop_again_after};
 /// to notice and to report.
 const MARGIN: Duration = Duration::from_millis(20);
 
-/// Action of the guardian.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GuardStep {
     /// Stop the car: the deadline has passed.
@@ -19,7 +18,6 @@ pub(crate) enum GuardStep {
     Again(u32),
 }
 
-/// Last report of the inner, and what the guardian has done since.
 #[derive(Debug, Default)]
 pub(super) struct InnerDeadline {
     /// The report, without its deadline once the guardian has acted.

@@ -38,7 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The log line once the car stands.
 const STOPPED: &str = "the guardian has stopped the car";
 
-/// Why the guardian acts.
 #[derive(Debug, Clone, Copy)]
 enum GuardReason {
     /// The inner's end of the pipe is closed: it has died.
@@ -83,7 +82,6 @@ pub(crate) async fn guard(
     Ok(())
 }
 
-/// Runs the stop command for the guardian.
 pub(crate) struct CarStopper {
     pub catalog: Catalog,
     pub stop: CommandName,
@@ -213,7 +211,6 @@ impl CarStopper {
         }
     }
 
-    /// Starts the stop command.
     fn start(&self) -> Result<StopCommand, String> {
         let file = (self.catalog.resolve(&self.stop)).map_err(|(_, why)| why)?;
         let program = Program {
@@ -251,7 +248,6 @@ impl CarStopper {
     }
 }
 
-/// A stop command that runs.
 struct StopCommand {
     group: ProcessGroup,
     pipes: Pipes,

@@ -9,7 +9,6 @@ use p2p_shared::text::Escaped;
 /// Most characters of the driver's name in a line.
 const MAX_WHO: usize = 200;
 
-/// What the guardian knows of the car.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum GuardState {
     /// The car stands.

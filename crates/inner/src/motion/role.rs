@@ -15,7 +15,6 @@ use super::stop_targets::StopTarget;
 /// Time that the process of a motion gets between SIGTERM and SIGKILL.
 pub(crate) const MOTION_GRACE: Duration = Duration::from_millis(150);
 
-/// The role of a run in the car's motion.
 #[derive(Debug)]
 pub(crate) struct MotionRole {
     pub token: ProcessToken,
@@ -25,7 +24,6 @@ pub(crate) struct MotionRole {
     pub events: ProcessEvents,
 }
 
-/// Kind of role: a motion or a stop.
 #[derive(Debug)]
 pub(crate) enum RoleKind {
     Motion {
@@ -67,12 +65,9 @@ impl MotionRole {
     }
 }
 
-/// Outcome of the stop that a motion's answer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopResult {
-    /// The stop command has succeeded.
     Stands,
-    /// The stop command has failed three times.
     Failed,
 }
 

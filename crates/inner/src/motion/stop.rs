@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-/// Time limit of a stop command.
 pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// Tries of a stop command before it counts as failed.
 pub(crate) const STOP_TRIES: u32 = 3;

@@ -18,7 +18,6 @@ pub(crate) enum StopTarget {
     File,
 }
 
-/// Everything that moved the car.
 #[derive(Debug)]
 pub(crate) struct StopTargets {
     /// True if something other than a living worker moved the car: a file, a worker that is gone,
@@ -37,18 +36,15 @@ impl StopTargets {
         }
     }
 
-    /// Reports that the car stands.
     pub(crate) fn clear(&mut self) {
         self.others = false;
         self.workers.clear();
     }
 
-    /// Reports that a file moves the car.
     pub(crate) fn add_file(&mut self) {
         self.others = true;
     }
 
-    /// Reports that the worker of this group moves the car.
     pub(crate) fn add_worker(&mut self, group: i32) {
         self.workers.retain(|other| *other != group);
         self.workers.push(group);
@@ -68,7 +64,6 @@ impl StopTargets {
         self.workers.last().copied().unwrap_or(0)
     }
 
-    /// Returns what has to stop the car.
     pub(crate) fn stop_target(&self) -> StopTarget {
         match (self.others, self.workers.len()) {
             (false, 0) => StopTarget::AnyWorker,

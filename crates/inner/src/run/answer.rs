@@ -10,7 +10,6 @@ use tokio::time::sleep_until;
 
 use super::{Run, RunEnd, Tail};
 
-/// What a worker answered to a request.
 #[derive(Debug)]
 pub(crate) struct WorkerResult {
     pub end: RunEnd,
@@ -30,7 +29,6 @@ impl WorkerResult {
 }
 
 impl Run {
-    /// Reports the answer of a worker.
     pub(crate) fn answered(self, worker: &str, answer: WorkerResult, began: Instant) {
         if answer.output.len() > PIECE {
             let (tracker, worker) = (self.tracker.clone(), worker.to_owned());

@@ -17,12 +17,10 @@ const OUTPUT: usize = 4 * 1024;
 /// their end.
 const ALL_OUTPUT: usize = 256 * 1024;
 
-/// Last runs.
 #[derive(Debug, Default)]
 pub(crate) struct RunHistory {
     order: VecDeque<RunId>,
     runs: HashMap<RunId, HistoryEntry>,
-    /// Bytes that are kept.
     kept: usize,
     /// Number of the oldest runs that have lost their output.
     silent: usize,
@@ -33,7 +31,6 @@ struct HistoryEntry {
     command: CommandName,
     asked: Duration,
     outcome: Outcome,
-    /// Bytes of output so far.
     bytes: u64,
     output: BytesMut,
     stderr: Bytes,

@@ -51,7 +51,6 @@ impl OutputReporter {
         self.state.lock().has_started
     }
 
-    /// Reports the start, once.
     pub(super) fn started(&self) {
         if !std::mem::replace(&mut self.state.lock().has_started, true) {
             self.reporter

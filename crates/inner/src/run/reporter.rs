@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 use super::history::RunHistory;
 use crate::clock;
 
-/// Sender of reports.
 #[derive(Debug, Clone)]
 pub(crate) struct RunReporter {
     urgent: mpsc::UnboundedSender<InnerToRouter>,

@@ -9,7 +9,6 @@ use p2p_shared::protocol::MAX_OPEN_RUNS;
 /// Most bytes of input that wait, of all runs together.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// Input of runs that are to come.
 #[derive(Debug, Default)]
 pub(crate) struct StdinBuffer {
     waiting: HashMap<RunId, BytesMut>,
@@ -31,14 +30,12 @@ impl StdinBuffer {
         }
     }
 
-    /// Takes the input of this run.
     pub(crate) fn take(&mut self, run: RunId) -> Bytes {
         let input = self.waiting.remove(&run).unwrap_or_default();
         self.bytes -= input.len();
         input.freeze()
     }
 
-    /// Forgets all input.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }

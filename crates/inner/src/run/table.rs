@@ -13,12 +13,10 @@ use super::output::Window;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RunTable(Arc<Mutex<HashMap<RunId, RunEntry>>>);
 
-/// Handle of an open run.
 #[derive(Debug)]
 struct RunEntry {
     window: Window,
     caller: CancellationToken,
-    /// Whether `--max-runs` bounds the run.
     counts: bool,
 }
 
@@ -55,7 +53,6 @@ impl RunTable {
         self.0.lock().is_empty()
     }
 
-    /// Number of runs that `--max-runs` bounds.
     pub(crate) fn counted(&self) -> usize {
         self.0.lock().values().filter(|entry| entry.counts).count()
     }
@@ -67,14 +64,12 @@ impl RunTable {
         }
     }
 
-    /// Cancels a run.
     pub(crate) fn cancel(&self, run: RunId) {
         if let Some(entry) = self.0.lock().get(&run) {
             entry.caller.cancel();
         }
     }
 
-    /// Cancels all runs.
     pub(crate) fn cancel_all(&self) {
         for entry in self.0.lock().values() {
             entry.caller.cancel();
