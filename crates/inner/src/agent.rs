@@ -11,6 +11,7 @@ use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{LINK_PATH, LinkHello, Rejection};
 use p2p_shared::websocket::MessageSocket;
 use p2p_shared::{backoff, timing};
+use thiserror::Error;
 use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::CancellationToken;
@@ -132,13 +133,12 @@ impl Agent {
             () = self.shutdown.cancelled() => return AttemptEnd::Ended(SessionEnd::Drained),
             never = self.outbox.discard() => match never {},
         };
-        let (socket, welcome) = match dialled {
+        let (socket, name, service_port) = match dialled {
             Ok(greeted) => greeted,
             Err(outcome) => return outcome,
         };
         self.reconnect.connected();
         logged.clear();
-        let (name, service_port) = (welcome.name, welcome.service_port);
         self.held_port = Some(service_port);
         let host = dialer::bracketed(&self.config.router.host);
         let scheme = if socket.get_ref().is_tls() {
@@ -189,6 +189,8 @@ impl Agent {
     }
 }
 
+#[derive(Debug, Error)]
+#[error(transparent)]
 enum AttemptEnd {
     NotReached(DialError),
     Ended(SessionEnd),
@@ -205,15 +207,6 @@ impl AttemptEnd {
             )) => backoff::DENIED,
             Self::Ended(SessionEnd::GoAway(after)) => *after,
             Self::Ended(_) => Duration::ZERO,
-        }
-    }
-}
-
-impl std::fmt::Display for AttemptEnd {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotReached(error) => error.fmt(f),
-            Self::Ended(end) => end.fmt(f),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use p2p_shared::names::{CommandName, RunId};
+use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
     ActiveMotion, End, MotionEvent, MotionInfo, MotionRefusal, PressId, Refusal, RunRequest,
     StopCause,
@@ -53,7 +53,9 @@ pub(crate) struct Drive {
     presses: HashMap<PressId, (Run, String)>,
     /// Answers of motions with `for=`, which wait for the car to stand.
     until_it_stands: Vec<oneshot::Sender<StopResult>>,
-    processes: HashMap<ProcessToken, Process>,
+    /// Motion processes that are not reaped yet.
+    motions: HashMap<ProcessToken, (CancellationToken, ActiveMotion)>,
+    stops: HashMap<ProcessToken, RunningStop>,
     /// Runs of the stop command that wait for one that begins after they came.
     stop_runs: Vec<Run>,
     /// Process group that moves the car; 0: none, or a worker's.
@@ -72,22 +74,12 @@ pub(crate) struct Drive {
     leaving: Option<TaskTrackerToken>,
 }
 
-struct Process {
+/// A stop command that runs.
+struct RunningStop {
     cancel: CancellationToken,
-    purpose: ProcessPurpose,
-}
-
-enum ProcessPurpose {
-    Motion {
-        run: RunId,
-        command: CommandName,
-        press: Option<PressId>,
-    },
-    Stop {
-        cause: StopCause,
-        /// Other runs that are answered with the result of this stop.
-        others: Vec<Run>,
-    },
+    cause: StopCause,
+    /// Other runs that are answered with the result of this stop.
+    others: Vec<Run>,
 }
 
 impl Drive {
@@ -127,7 +119,8 @@ impl Drive {
             waiting: HashMap::new(),
             presses: HashMap::new(),
             until_it_stands: Vec::new(),
-            processes: HashMap::new(),
+            motions: HashMap::new(),
+            stops: HashMap::new(),
             stop_runs: Vec::new(),
             group: 0,
             stop_targets: StopTargets::unknown(),
@@ -337,96 +330,68 @@ impl Drive {
                 group,
                 is_workers,
             } => {
-                if let Some(ProcessPurpose::Motion {
-                    run,
-                    command,
-                    press,
-                }) = self.processes.get(&token).map(|process| &process.purpose)
-                {
+                if let Some((_, motion)) = self.motions.get(&token) {
                     if is_workers {
                         self.stop_targets.add_worker(group);
                     } else {
                         self.group = group;
                         self.stop_targets.add_file();
                     }
-                    let moving = ActiveMotion {
-                        run: *run,
-                        command: command.clone(),
-                        press: *press,
-                    };
-                    self.moving = Some(moving.clone());
-                    self.report(MotionEvent::Started(moving));
+                    self.moving = Some(motion.clone());
+                    self.report(MotionEvent::Started(motion.clone()));
                 }
                 self.decide(MotionInput::Started(token), None);
             }
-            ProcessEvent::NotStarted { token } => match self.processes.remove(&token) {
-                Some(Process {
-                    purpose: ProcessPurpose::Stop { others, .. },
-                    ..
-                }) => {
-                    for other in others {
+            ProcessEvent::NotStarted { token } => {
+                if let Some(stop) = self.stops.remove(&token) {
+                    for other in stop.others {
                         let message = "the stop command could not be started".to_owned();
                         self.refuse(other.id(), Refusal::NotExecutable, message);
                     }
                     self.decide(MotionInput::StopEnded { token, ok: false }, None);
-                }
-                Some(Process {
-                    purpose: ProcessPurpose::Motion { press, .. },
-                    ..
-                }) => {
-                    if let Some(press) = press {
+                } else if let Some((_, motion)) = self.motions.remove(&token) {
+                    if let Some(press) = motion.press {
                         let why = MotionRefusal::NotStarted;
                         self.report(MotionEvent::Refused { press, why });
                     }
                     self.decide(MotionInput::NotStarted(token), None);
                 }
-                None => {}
-            },
+            }
             ProcessEvent::Ended { token, end, exec } => {
-                let exec_us = micros(exec);
-                match self
-                    .processes
-                    .get_mut(&token)
-                    .map(|process| &mut process.purpose)
-                {
-                    Some(ProcessPurpose::Stop { cause, others }) => {
-                        let (cause, others) = (*cause, std::mem::take(others));
-                        let ok = end == End::Exit(0);
-                        if !ok && others.is_empty() && self.motion.tries_by_itself() {
-                            tracing::debug!(exit = %end, exec_ms = millis_f64(exec), "the stop still fails");
-                        } else {
-                            tracing::info!(%cause, exit = %end, exec_ms = millis_f64(exec), "stopped");
-                            self.report(MotionEvent::Stopped {
-                                cause,
-                                end,
-                                exec_us,
-                            });
-                        }
-                        self.processes.remove(&token);
-                        for other in others {
-                            self.answer_stop(other.id(), end, exec_us);
-                        }
-                        self.decide(MotionInput::StopEnded { token, ok }, None);
-                    }
-                    Some(ProcessPurpose::Motion { run, .. }) => {
-                        let run = *run;
-                        self.report(MotionEvent::Ended { run, end, exec_us });
-                    }
-                    None => {}
+                if let Some(stop) = self.stops.remove(&token) {
+                    self.stop_ended(token, stop, end, exec);
+                } else if let Some((_, motion)) = self.motions.get(&token) {
+                    let (run, exec_us) = (motion.run, micros(exec));
+                    self.report(MotionEvent::Ended { run, end, exec_us });
                 }
             }
             ProcessEvent::Reaped { token } => {
-                if let Some(Process {
-                    purpose: ProcessPurpose::Motion { .. },
-                    ..
-                }) = self.processes.remove(&token)
-                {
+                if self.motions.remove(&token).is_some() {
                     self.group = 0;
                     self.decide(MotionInput::Reaped(token), None);
                 }
             }
             ProcessEvent::Abandoned { run } => self.decide(MotionInput::Abandoned { run }, None),
         }
+    }
+
+    fn stop_ended(&mut self, token: ProcessToken, stop: RunningStop, end: End, exec: Duration) {
+        let RunningStop { cause, others, .. } = stop;
+        let (ok, exec_us) = (end == End::Exit(0), micros(exec));
+        if !ok && others.is_empty() && self.motion.tries_by_itself() {
+            tracing::debug!(exit = %end, exec_ms = millis_f64(exec), "the stop still fails");
+        } else {
+            tracing::info!(%cause, exit = %end, exec_ms = millis_f64(exec), "stopped");
+            self.report(MotionEvent::Stopped {
+                cause,
+                end,
+                exec_us,
+            });
+        }
+        for other in others {
+            self.answer_stop(other.id(), end, exec_us);
+        }
+        self.decide(MotionInput::StopEnded { token, ok }, None);
     }
 
     /// Lets `motion` decide, and does what it decides. `asked`: the run of the stop that this event

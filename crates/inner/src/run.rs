@@ -46,7 +46,6 @@ pub(crate) const LOGGED_STDERR: usize = 2000;
 pub(crate) type Failure = (Refusal, String);
 
 /// One execution of a command, handed along from the dispatcher to whatever executes it.
-#[derive(Debug)]
 pub(crate) struct Run {
     pub request: RunRequest,
     pub stdin: Bytes,
@@ -127,7 +126,7 @@ impl Run {
         match self.start(found, folder, processes) {
             Ok((group, pipes)) => {
                 if let Some(role) = &self.role {
-                    role.events.send(ProcessEvent::Started {
+                    (role.events)(ProcessEvent::Started {
                         token: role.token,
                         group: group.id().number(),
                         is_workers: false,
@@ -169,7 +168,7 @@ impl Run {
     pub(crate) fn give_up(self, refusal: Refusal, message: String) {
         if let Some(role) = &self.role {
             let token = role.token;
-            role.events.send(ProcessEvent::NotStarted { token });
+            (role.events)(ProcessEvent::NotStarted { token });
         }
         self.refuse(refusal, message);
     }
@@ -274,7 +273,7 @@ impl Run {
         }
         let left = group.id().clone();
         if let Some(role) = role {
-            role.events.send(ProcessEvent::Ended {
+            (role.events)(ProcessEvent::Ended {
                 token: role.token,
                 end,
                 exec: timing::now().saturating_duration_since(began),
@@ -350,7 +349,7 @@ impl Run {
         if let Some(role) = &self.role
             && !role.is_stop()
         {
-            role.events.send(ProcessEvent::Abandoned { run: self.id() });
+            (role.events)(ProcessEvent::Abandoned { run: self.id() });
         }
     }
 
@@ -397,7 +396,7 @@ fn reap(role: &MotionRole, left: GroupId) -> impl Future<Output = ()> + use<> {
             () = left.kill_after(LEFTOVER_GRACE) => {}
             () = end.cancelled() => left.end(MOTION_GRACE).await,
         }
-        events.send(ProcessEvent::Reaped { token });
+        events(ProcessEvent::Reaped { token });
     }
 }
 

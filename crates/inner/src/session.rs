@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::camera::{CameraHandle, WatchTicket};
 use crate::clock;
-use crate::commands::{CommandListing, TooMany};
+use crate::commands::CommandListing;
 use crate::dispatch::Dispatcher;
 use crate::drive::DriveRequest;
 use crate::local_address::LocalAddress;
@@ -95,22 +95,17 @@ fn reason(text: &str) -> String {
     }
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct Welcome {
-    pub name: LinkName,
-    pub service_port: u16,
-}
-
+/// Says hello. Returns what the router calls the link, and its service port.
 pub(crate) async fn greet(
     mut socket: LinkSocket,
     hello: LinkHello,
-) -> Result<(LinkSocket, Welcome), SessionEnd> {
+) -> Result<(LinkSocket, LinkName, u16), SessionEnd> {
     let greeting = async {
         socket.push(&InnerToRouter::Hello(hello))?;
         loop {
             match socket.event().await? {
                 SocketEvent::Message(RouterToInner::Welcome { name, service_port }) => {
-                    return Ok(Welcome { name, service_port });
+                    return Ok((name, service_port));
                 }
                 SocketEvent::Message(RouterToInner::Rejected { rejection, message }) => {
                     return Err(SessionEnd::rejected(rejection, &message));
@@ -129,7 +124,7 @@ pub(crate) async fn greet(
     };
     let greeted = tokio::time::timeout(timing::HELLO, greeting).await;
     match greeted.unwrap_or(Err(SessionEnd::NoWelcome)) {
-        Ok(welcome) => Ok((socket, welcome)),
+        Ok((name, service_port)) => Ok((socket, name, service_port)),
         Err(end) => {
             end.close(socket).await;
             Err(end)
@@ -341,7 +336,7 @@ impl Session<'_> {
             RouterToInner::Cancel { run } => self.dispatcher.cancel(run),
             RouterToInner::AskRun { run } => self.dispatcher.report(run),
             RouterToInner::ListCommands { request } => {
-                if let Err(TooMany) = listing.ask(request) {
+                if !listing.ask(request) {
                     let what = "asks for more lists of commands than it can need";
                     return Ok(Some(SessionEnd::Unreasonable(what)));
                 }

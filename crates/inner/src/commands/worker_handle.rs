@@ -18,7 +18,6 @@ pub(crate) struct WorkerHandle {
 
 pub(crate) type WorkerQueue = mpsc::UnboundedReceiver<WorkerRequest>;
 
-#[derive(Debug)]
 pub(crate) enum WorkerRequest {
     /// A run, whose answer goes to the router; the inner waits for it before it ends.
     Run(Box<Run>, TaskTrackerToken),

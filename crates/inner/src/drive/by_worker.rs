@@ -188,8 +188,8 @@ async fn wait_for(run: &Run, role: &MotionRole, call: AcceptedCall, began: Insta
 /// Tells the drive of the end: there is no process of its own that could be left.
 fn report_end(role: &MotionRole, end: End, began: Instant) {
     let (token, exec) = (role.token, began.elapsed());
-    role.events.send(ProcessEvent::Ended { token, end, exec });
+    (role.events)(ProcessEvent::Ended { token, end, exec });
     if !role.is_stop() {
-        role.events.send(ProcessEvent::Reaped { token });
+        (role.events)(ProcessEvent::Reaped { token });
     }
 }

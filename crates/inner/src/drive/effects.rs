@@ -1,17 +1,18 @@
 //! Carries out the effects of `motion`: processes begin or end, and reports are sent.
 
 use p2p_shared::timing::millis;
+use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{MotionEvent, Refusal, RunRequest};
+use p2p_shared::protocol::{ActiveMotion, MotionEvent, Refusal, RunRequest};
 use tokio_util::sync::CancellationToken;
 
 use super::by_worker::execute;
-use super::{Drive, DriveRequest, Process, ProcessPurpose};
+use super::{Drive, DriveRequest, RunningStop};
 use crate::motion::{
     GuardState, MotionCommand, MotionEffect, MotionInput, MotionOrigin, MotionOwner, MotionRole,
-    ProcessEvents, ProcessToken, RoleKind, StopResult,
+    ProcessToken, RoleKind, StopResult,
 };
 use crate::run::Run;
 
@@ -23,9 +24,14 @@ impl Drive {
                 order,
                 origin,
             } => self.start(token, order, origin),
-            MotionEffect::End(token) | MotionEffect::KillStop(token) => {
-                if let Some(process) = self.processes.get(&token) {
-                    process.cancel.cancel();
+            MotionEffect::End(token) => {
+                if let Some((cancel, _)) = self.motions.get(&token) {
+                    cancel.cancel();
+                }
+            }
+            MotionEffect::KillStop(token) => {
+                if let Some(stop) = self.stops.get(&token) {
+                    stop.cancel.cancel();
                 }
             }
             MotionEffect::RunStop { token, cause } => {
@@ -40,7 +46,12 @@ impl Drive {
                     target: self.stop_targets.stop_target(),
                     is_retry: run.id() == own_run() && self.motion.tries_by_itself(),
                 };
-                self.spawn(token, ProcessPurpose::Stop { cause, others }, run, kind);
+                let stop = RunningStop {
+                    cancel: self.spawn(token, run, kind, None::<std::future::Ready<()>>),
+                    cause,
+                    others,
+                };
+                self.stops.insert(token, stop);
             }
             MotionEffect::Refuse { origin, why } => self.refused(origin, why),
             MotionEffect::Extended { run, by } => {
@@ -106,36 +117,34 @@ impl Drive {
         };
         let stopped = run.request.for_ms.map(|_| self.until_it_stands());
         self.stands.send_replace(false);
-        let purpose = ProcessPurpose::Motion {
+        let motion = ActiveMotion {
             run: id,
             command: order.command,
             press,
         };
-        self.spawn(token, purpose, run, RoleKind::Motion { stopped });
+        let guarded = self.guarded();
+        let cancel = self.spawn(token, run, RoleKind::Motion { stopped }, guarded);
+        self.motions.insert(token, (cancel, motion));
     }
 
+    /// Starts a process, once `guarded` resolves. Returns the token that ends it.
     fn spawn(
-        &mut self,
+        &self,
         token: ProcessToken,
-        purpose: ProcessPurpose,
         mut run: Run,
         kind: RoleKind,
-    ) {
+        guarded: Option<impl Future<Output = ()> + Send + 'static>,
+    ) -> CancellationToken {
         let cancel = CancellationToken::new();
-        let guarded = match purpose {
-            ProcessPurpose::Motion { .. } => self.guarded(),
-            ProcessPurpose::Stop { .. } => None,
-        };
         let own = self.own.clone();
         run.role = Some(MotionRole {
             token,
             kind,
             end: cancel.clone(),
-            events: ProcessEvents::new(move |event| {
+            events: Arc::new(move |event| {
                 let _ = own.send(DriveRequest::Process(event));
             }),
         });
-        self.processes.insert(token, Process { cancel, purpose });
         let commands = self.commands.clone();
         self.tracker.spawn(async move {
             if let Some(guarded) = guarded
@@ -148,6 +157,7 @@ impl Drive {
             }
             execute(run, &commands).await;
         });
+        cancel
     }
 
     /// Returns a future that waits until the guardian knows of the motion. Without this, an inner

@@ -11,7 +11,6 @@ use crate::catalog::Catalog;
 use crate::motion::ProcessEvent;
 use crate::run::Run;
 
-#[derive(Debug)]
 pub(crate) enum DriveRequest {
     /// A driver pressed a direction.
     Press {

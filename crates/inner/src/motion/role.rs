@@ -1,6 +1,5 @@
 //! Defines what a run is to the car's motion, and what the drive is told of its process.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,6 @@ use super::stop_targets::StopTarget;
 /// Time that the process of a motion gets between SIGTERM and SIGKILL.
 pub(crate) const MOTION_GRACE: Duration = Duration::from_millis(150);
 
-#[derive(Debug)]
 pub(crate) struct MotionRole {
     pub token: ProcessToken,
     pub kind: RoleKind,
@@ -24,7 +22,6 @@ pub(crate) struct MotionRole {
     pub events: ProcessEvents,
 }
 
-#[derive(Debug)]
 pub(crate) enum RoleKind {
     Motion {
         /// With `for=` the answer waits for the stop.
@@ -99,21 +96,4 @@ pub(crate) enum ProcessEvent {
 }
 
 /// Sends process events to the drive.
-#[derive(Clone)]
-pub(crate) struct ProcessEvents(Arc<dyn Fn(ProcessEvent) + Send + Sync>);
-
-impl ProcessEvents {
-    pub(crate) fn new(send: impl Fn(ProcessEvent) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(send))
-    }
-
-    pub(crate) fn send(&self, event: ProcessEvent) {
-        (self.0)(event);
-    }
-}
-
-impl fmt::Debug for ProcessEvents {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProcessEvents")
-    }
-}
+pub(crate) type ProcessEvents = Arc<dyn Fn(ProcessEvent) + Send + Sync>;

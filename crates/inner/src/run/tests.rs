@@ -5,9 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::*;
 use crate::catalog::Catalog;
 use crate::commands::Commands;
-use crate::motion::{
-    Motion, MotionEffect, MotionInput, MotionRules, ProcessEvents, ProcessToken, StopTarget,
-};
+use crate::motion::{Motion, MotionEffect, MotionInput, MotionRules, ProcessToken, StopTarget};
 use crate::testing::script;
 use p2p_shared::protocol::{PIECE, RUN_WINDOW, StopCause};
 
@@ -66,7 +64,7 @@ fn bench(is_stop: bool) -> (Bench, Run, Commands) {
         token: a_token(),
         kind,
         end: CancellationToken::new(),
-        events: ProcessEvents::new(move |event| {
+        events: std::sync::Arc::new(move |event| {
             let _ = drive.send(event);
         }),
     });
