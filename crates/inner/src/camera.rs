@@ -85,7 +85,7 @@ impl Camera {
         tasks.spawn(supervisor.run());
         let media = FrameSender::new(config.router.clone(), config.key.clone(), shared.clone());
         tasks.spawn(media.run());
-        tasks.spawn(tell(shared, reporter.clone()));
+        tasks.spawn(report_state(shared, reporter.clone()));
         tasks.close();
         Self {
             handle: CameraHandle(watched),
@@ -112,7 +112,7 @@ impl Drop for Camera {
 
 /// Reports the camera's state to the router while somebody watches. Changes come no faster than
 /// programs are started.
-async fn tell(shared: CameraShared, reporter: RunReporter) {
+async fn report_state(shared: CameraShared, reporter: RunReporter) {
     let (mut watching, mut state) = (shared.watching.clone(), shared.state.subscribe());
     loop {
         let changed = async {
@@ -139,7 +139,7 @@ async fn watched(watching: &mut Watching) -> bool {
 }
 
 /// Returns when nobody has watched for [`LINGER`].
-async fn left(mut watching: Watching) {
+async fn unwatched(mut watching: Watching) {
     while watching.wait_for(Option::is_none).await.is_ok() {
         tokio::select! {
             () = sleep(LINGER) => return,
@@ -160,7 +160,7 @@ mod tests {
             ticket,
         });
         let (say, watching) = watch::channel(watched);
-        let leaving = tokio::spawn(left(watching));
+        let leaving = tokio::spawn(unwatched(watching));
         for _ in 0..3 {
             say.send_replace(None);
             sleep(Duration::from_millis(4900)).await;

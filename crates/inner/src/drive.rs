@@ -252,8 +252,8 @@ impl Drive {
                 tracing::info!(by = run.request.remote_addr, run = %run.id(), "stop");
                 self.decide(MotionInput::Stop(StopCause::Asked), Some(*run));
             }
-            DriveRequest::Proof(tell) => {
-                let _ = tell.send(());
+            DriveRequest::Proof(answer) => {
+                let _ = answer.send(());
             }
             DriveRequest::First => self.decide(MotionInput::Stop(StopCause::Beginning), None),
             DriveRequest::Drain { leaving } => {

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 /// Shortest time between two checks.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK: Duration = Duration::from_secs(1);
 /// Number of checks in a row in which the address must be missing. An address that is removed and
 /// added again at once keeps its connections, and so does one that the kernel first checks for
 /// duplicates, for a second or so (RFC 4862, 5.4).
-const LOOKS: u32 = 3;
+const CHECKS: u32 = 3;
 
 /// Local address of a connection.
 #[derive(Debug)]
 pub(crate) struct LocalAddress {
     /// `None`: there is no address to lose.
     address: Option<SocketAddr>,
-    looked: Instant,
+    checked: Instant,
     /// Number of checks in a row in which the address was missing.
     missing: u32,
 }
@@ -30,7 +30,7 @@ impl LocalAddress {
     pub(crate) fn new(address: Option<SocketAddr>, now: Instant) -> Self {
         Self {
             address,
-            looked: now,
+            checked: now,
             missing: 0,
         }
     }
@@ -40,25 +40,25 @@ impl LocalAddress {
     /// for this alone.
     pub(crate) fn next(&self, is_busy: bool) -> Option<Instant> {
         let is_soon = self.address.is_some() && (is_busy || self.missing > 0);
-        is_soon.then(|| self.looked + LOOK)
+        is_soon.then(|| self.checked + CHECK)
     }
 
     /// Checks the address, if that was not done just now. Returns true if it is lost.
     pub(crate) fn is_lost(&mut self, now: Instant) -> bool {
-        self.look(now, is_ours)
+        self.poll(now, is_ours)
     }
 
-    fn look(&mut self, now: Instant, is_ours: impl FnOnce(SocketAddr) -> bool) -> bool {
-        let Some(address) = self.address.filter(|_| now >= self.looked + LOOK) else {
+    fn poll(&mut self, now: Instant, is_ours: impl FnOnce(SocketAddr) -> bool) -> bool {
+        let Some(address) = self.address.filter(|_| now >= self.checked + CHECK) else {
             return false;
         };
-        self.looked = now;
+        self.checked = now;
         self.missing = if is_ours(address) {
             0
         } else {
             self.missing + 1
         };
-        self.missing >= LOOKS
+        self.missing >= CHECKS
     }
 }
 
@@ -89,27 +89,27 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut own = LocalAddress::new(some_address(), start);
-        // Just looked: no look.
-        assert!(!own.look(at(999), |_| unreachable!()));
+        // Just checked: no look.
+        assert!(!own.poll(at(999), |_| unreachable!()));
         for (ms, is_ours) in [(1000, false), (2000, false), (3000, true)] {
-            assert!(!own.look(at(ms), |_| is_ours));
+            assert!(!own.poll(at(ms), |_| is_ours));
         }
         for (ms, is_lost) in [(4000, false), (5000, false), (5999, false), (6000, true)] {
-            assert_eq!(own.look(at(ms), |_| false), is_lost, "{ms}");
+            assert_eq!(own.poll(at(ms), |_| false), is_lost, "{ms}");
         }
-        assert!(!LocalAddress::new(None, start).look(at(9000), |_| false));
+        assert!(!LocalAddress::new(None, start).poll(at(9000), |_| false));
     }
 
     #[test]
     fn only_what_is_at_stake_or_missing_is_a_reason_to_wake() {
         let start = Instant::now();
         let mut own = LocalAddress::new(some_address(), start);
-        assert_eq!(own.next(true), Some(start + LOOK));
+        assert_eq!(own.next(true), Some(start + CHECK));
         assert_eq!(own.next(false), None);
-        let ping = start + 20 * LOOK;
-        assert!(!own.look(ping, |_| false));
-        assert_eq!(own.next(false), Some(ping + LOOK));
-        assert!(!own.look(ping + LOOK, |_| true));
+        let ping = start + 20 * CHECK;
+        assert!(!own.poll(ping, |_| false));
+        assert_eq!(own.next(false), Some(ping + CHECK));
+        assert!(!own.poll(ping + CHECK, |_| true));
         assert_eq!(own.next(false), None);
         assert_eq!(LocalAddress::new(None, start).next(true), None);
     }

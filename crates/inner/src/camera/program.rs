@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::jpeg::{JpegLosses, JpegSplitter};
 use super::watchdog::Watchdog;
-use super::{CameraShared, LOG_PERIOD, left, watched};
+use super::{CameraShared, LOG_PERIOD, unwatched, watched};
 use crate::clock;
 use crate::process::{
     self, OWNER_VARIABLE, OsProcesses, Output, Pipes, ProcessGroup, Program, Spawn,
@@ -100,7 +100,7 @@ impl CameraSupervisor {
         let said = stderr.map(|log| AbortOnDropHandle::new(tokio::spawn(log)));
         let over = tokio::select! {
             () = end.cancelled() => ProgramEnd::Ended,
-            () = left(self.shared.watching.clone()) => ProgramEnd::Left,
+            () = unwatched(self.shared.watching.clone()) => ProgramEnd::Left,
             why = self.read(stdout.as_mut(), backoff) => ProgramEnd::Failed(why.unwrap_or_default()),
         };
         // Whoever comes while it ends is not shown what it saw.

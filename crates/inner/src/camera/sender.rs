@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
 use super::pacing::Pacing;
-use super::{CameraShared, LOG_PERIOD, WatchTicket, Watching, left, watched};
+use super::{CameraShared, LOG_PERIOD, WatchTicket, Watching, unwatched, watched};
 
 /// Time after which a piece without an acknowledgement counts as lost: a driven link's.
 const DEAD: Duration = timing::PACE_BUSY.dead;
@@ -67,7 +67,7 @@ impl FrameSender {
             };
             let over = tokio::select! {
                 () = end.cancelled() => return,
-                () = left(watching.clone()) => continue,
+                () = unwatched(watching.clone()) => continue,
                 () = is_another(watching.clone(), by) => continue,
                 over = self.once(by, &mut reconnect) => over,
             };

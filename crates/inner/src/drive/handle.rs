@@ -74,9 +74,9 @@ impl DriveHandle {
 
     /// Waits until the drive proves that it keeps the car's timers.
     pub(crate) async fn proof(&self) -> bool {
-        let (tell, told) = oneshot::channel();
-        self.send(DriveRequest::Proof(tell));
-        told.await.is_ok()
+        let (answer, answered) = oneshot::channel();
+        self.send(DriveRequest::Proof(answer));
+        answered.await.is_ok()
     }
 
     /// Stops the car at the start, if it has a stop command, and waits until it stands.
