@@ -31,11 +31,9 @@ use crate::process::OWNER_VARIABLE;
 mod deadline;
 mod orphans;
 // The guardian's own half.
-mod process;
+pub(crate) mod process;
 
 pub use process::run;
-#[cfg(feature = "simulation")]
-pub(crate) use process::{CarStopper, guard};
 
 /// Time for the guardian to answer while the car moves.
 const ANSWER: Duration = Duration::from_millis(200);

@@ -23,7 +23,8 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::agent::{Dial, DialFuture};
 use crate::catalog::Catalog;
 use crate::drive::DriveRequest;
-use crate::guardian::{self, CarStopper, Guardian};
+use crate::guardian::process::{CarStopper, guard};
+use crate::guardian::{self, Guardian};
 pub use crate::process::{Leader, Output, Pipes, Program, Spawn, Spawned};
 use crate::{Config, LinkState, Parts, clock};
 
@@ -161,7 +162,7 @@ impl Simulated {
                 tokio::select! {
                     biased;
                     () = kill.notified() => {}
-                    _ = guardian::guard(car, from, to, 0) => {}
+                    _ = guard(car, from, to, 0) => {}
                 }
             });
             let (from, to) = tokio::io::split(ours);
