@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::common;
 use crate::common::console::FakeConsole;
 use crate::common::page::FakePage;
-use crate::common::peer::{self, FakeInner};
+use crate::common::peer::FakeInner;
 use crate::common::{World, get, soon};
 use futures_util::SinkExt;
 use p2p_shared::key::{Key, Role};
@@ -306,11 +306,7 @@ async fn ten_thousand_messages_a_second_trouble_nobody_else() {
 async fn only_who_may_see_the_car_is_let_in_and_no_other_sites_page() {
     let world = World::keyed();
     let link = world.key("car", Role::Link).await;
-    let mut inner = peer::dial(world.main_port(), Some(&link)).await.unwrap();
-    inner
-        .send(InnerToRouter::Hello(peer::hello("any", 0)))
-        .await;
-    let (_, port) = inner.is_welcomed().await;
+    let (_inner, port) = FakeInner::with_key(world.main_port(), &link).await;
     let operator = bearer(&world.key("desk", Role::Drive).await);
     let wrong = bearer(&Key::generate().unwrap());
     let own = format!("http://127.0.0.1:{port}");
@@ -352,11 +348,7 @@ async fn only_who_may_see_the_car_is_let_in_and_no_other_sites_page() {
 async fn a_viewers_page_moves_nothing_and_stops_everything() {
     let world = World::keyed();
     let link = world.key("car", Role::Link).await;
-    let mut inner = peer::dial(world.main_port(), Some(&link)).await.unwrap();
-    inner
-        .send(InnerToRouter::Hello(peer::hello("any", 0)))
-        .await;
-    let (_, port) = inner.is_welcomed().await;
+    let (mut inner, port) = FakeInner::with_key(world.main_port(), &link).await;
     let viewer = bearer(&world.key("viewer", Role::View).await);
     let mut page = FakePage::with(port, &[("authorization", &viewer)])
         .await
@@ -376,11 +368,7 @@ async fn a_viewers_page_moves_nothing_and_stops_everything() {
 async fn a_revoked_key_closes_its_page_at_once_and_stops_the_car() {
     let world = World::keyed();
     let link = world.key("car", Role::Link).await;
-    let mut inner = peer::dial(world.main_port(), Some(&link)).await.unwrap();
-    inner
-        .send(InnerToRouter::Hello(peer::hello("any", 0)))
-        .await;
-    let (_, port) = inner.is_welcomed().await;
+    let (mut inner, port) = FakeInner::with_key(world.main_port(), &link).await;
     let operator = bearer(&world.key("desk", Role::Drive).await);
     let mut page = FakePage::with(port, &[("authorization", &operator)])
         .await

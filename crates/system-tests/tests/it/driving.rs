@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::common;
 use crate::common::console::FakeConsole;
-use crate::common::peer::{self, FakeInner, FakeRouter};
+use crate::common::peer::{FakeInner, FakeRouter};
 use crate::common::{World, get, get_with_key, local, raw, soon};
 use futures_util::{SinkExt, StreamExt};
 use p2p_shared::key::Role;
@@ -63,11 +63,7 @@ async fn a_key_that_is_revoked_while_it_drives_stops_the_car_and_closes_its_cons
         world.key("car", Role::Link).await,
         world.key("desk", Role::Drive).await,
     );
-    let mut inner = peer::dial(world.main_port(), Some(&link)).await.unwrap();
-    inner
-        .send(InnerToRouter::Hello(peer::hello("any", 0)))
-        .await;
-    let (_, port) = inner.is_welcomed().await;
+    let (mut inner, port) = FakeInner::with_key(world.main_port(), &link).await;
     let mut driver = FakeConsole::with(world.main_port(), Some(&desk), false).await;
     let watcher = world.key("viewer", Role::View).await;
     let mut watcher = FakeConsole::with(world.main_port(), Some(&watcher), false).await;
@@ -518,12 +514,7 @@ async fn a_real_car_is_driven_and_stands_when_its_driver_dies() {
     let mut driver = FakeConsole::open(world.main_port()).await;
     let mut watcher = FakeConsole::open(world.main_port()).await;
     let epoch = driver.takes(port).await;
-    let tick = driver
-        .receives(|message| match message {
-            RouterToConsole::Tick { clock_ms, .. } => Some(*clock_ms),
-            _ => None,
-        })
-        .await;
+    let tick = driver.receives_tick().await;
     let press = PressId { epoch, number: 1 };
     driver.presses(port, press, "forward", tick).await;
     let is_moving = |event: &MotionEvent| matches!(event, MotionEvent::Started(moving) if moving.press == Some(press));

@@ -11,7 +11,7 @@ use crate::common::procfs::child_named;
 use crate::common::program::{RunningProgram, inner_of};
 use crate::common::{ReservedPort, asking, get, is_alive, until, until_so};
 use p2p_shared::key::Key;
-use p2p_shared::protocol::{MotionEvent, PressId, RouterToConsole, RunSource, StopCause};
+use p2p_shared::protocol::{MotionEvent, PressId, RunSource, StopCause};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A car whose `forward` and `stop` write a line of the note `did`, and what else it can do.
@@ -92,12 +92,7 @@ async fn drives(car: &GuardedCar, main: u16, port: u16) -> (FakeConsole, PressId
     driver
         .sees_motion(|event| *event == MotionEvent::Stands)
         .await;
-    let tick = driver
-        .receives(|message| match message {
-            RouterToConsole::Tick { clock_ms, .. } => Some(*clock_ms),
-            _ => None,
-        })
-        .await;
+    let tick = driver.receives_tick().await;
     let press = PressId { epoch, number: 1 };
     driver.presses(port, press, "forward", tick).await;
     driver
@@ -452,12 +447,7 @@ async fn a_car_without_a_stop_command_never_moved_and_raises_no_alarm() {
     guarded(&inner).await;
     let mut driver = FakeConsole::open(main).await;
     let epoch = driver.takes(port).await;
-    let tick = driver
-        .receives(|message| match message {
-            RouterToConsole::Tick { clock_ms, .. } => Some(*clock_ms),
-            _ => None,
-        })
-        .await;
+    let tick = driver.receives_tick().await;
     let press = PressId { epoch, number: 1 };
     driver.presses(port, press, "forward", tick).await;
     driver

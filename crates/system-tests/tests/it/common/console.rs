@@ -147,6 +147,15 @@ impl FakeConsole {
         .await
     }
 
+    /// The next reading of the car's clock, in ms.
+    pub async fn receives_tick(&mut self) -> u64 {
+        self.receives(|message| match message {
+            RouterToConsole::Tick { clock_ms, .. } => Some(*clock_ms),
+            _ => None,
+        })
+        .await
+    }
+
     /// The control of the car, once it `is` so.
     pub async fn sees_control(&mut self, is: impl Fn(&ControlInfo) -> bool) -> ControlInfo {
         self.sees(|event| match event {

@@ -105,6 +105,14 @@ impl FakeInner {
         inner
     }
 
+    /// An inner with this key whose link is up, and its service port.
+    pub async fn with_key(main_port: u16, key: &Key) -> (Self, u16) {
+        let mut inner = dial(main_port, Some(key)).await.unwrap();
+        inner.send(InnerToRouter::Hello(hello("any", 0))).await;
+        let (_, port) = inner.is_welcomed().await;
+        (inner, port)
+    }
+
     /// An inner that is welcome, and its service port.
     pub async fn welcome(main_port: u16) -> (Self, u16) {
         let identity = format!("{:x}", p2p_shared::os::random_u64().unwrap());

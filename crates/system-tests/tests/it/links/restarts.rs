@@ -15,9 +15,25 @@ use crate::common::peer::{FakeInner, FakeRouter, dial, hello, run_request};
 use crate::common::proxy::Proxy;
 use crate::common::raw::RawCaller;
 use crate::common::{
-    ReservedPort, World, answered, asking, away, get, inner_config, link_down, link_up, local,
-    router_config, soon, until_so,
+    HttpAnswer, ReservedPort, World, answered, asking, away, get, inner_config, link_down, link_up,
+    local, router_config, soon, until_so,
 };
+
+/// The first answer that refuses a run since somebody is restarting.
+async fn first_refusal(port: u16) -> HttpAnswer {
+    let mut refused = None;
+    until_so("new runs are refused", async || {
+        let answer = get(port, "/cgi?command=hello").await;
+        let is_refused = answer.status == 503;
+        refused = Some(answer).filter(|_| is_refused);
+        is_refused
+    })
+    .await;
+    let refused = refused.unwrap();
+    assert_eq!(refused.verdict(), (503, "no"));
+    assert_eq!(refused.header("retry-after"), "2");
+    refused
+}
 
 #[tokio::test]
 async fn a_router_that_ends_lets_runs_end_and_its_inner_comes_back_to_the_next() {
@@ -40,17 +56,7 @@ async fn a_router_that_ends_lets_runs_end_and_its_inner_comes_back_to_the_next()
 
     let World { router, folder, .. } = world;
     let end = tokio::spawn(router.shut_down());
-    let mut refused = None;
-    until_so("new runs are refused", async || {
-        let answer = get(port, "/cgi?command=hello").await;
-        let is_refused = answer.status == 503;
-        refused = Some(answer).filter(|_| is_refused);
-        is_refused
-    })
-    .await;
-    let refused = refused.unwrap();
-    assert_eq!(refused.verdict(), (503, "no"));
-    assert_eq!(refused.header("retry-after"), "2");
+    let refused = first_refusal(port).await;
     assert!(refused.text().contains("the router is restarting"));
     let health = get(main.port, "/healthz").await;
     assert_eq!(health.status, 503);
@@ -141,17 +147,7 @@ async fn an_inner_that_ends_lets_runs_end_and_refuses_new_ones() {
     let running = asking(port, "/cgi?command=wait");
     world.has_begun().await;
     let end = tokio::spawn(inner.shut_down());
-    let mut refused = None;
-    until_so("new runs are refused", async || {
-        let answer = get(port, "/cgi?command=hello").await;
-        let is_refused = answer.status == 503;
-        refused = Some(answer).filter(|_| is_refused);
-        is_refused
-    })
-    .await;
-    let refused = refused.unwrap();
-    assert_eq!(refused.verdict(), (503, "no"));
-    assert_eq!(refused.header("retry-after"), "2");
+    let refused = first_refusal(port).await;
     assert!(refused.text().contains("restarting"), "{}", refused.text());
     world.open_gate();
     let answer = answered(running).await;
