@@ -4,7 +4,8 @@
 //! order in which it was decided.
 //!
 //! Locks are taken in this order: the registry's, a car's, and then its camera's, its priority queue's
-//! or the feed's. Only the registry locks several cars at a time.
+//! or the feed's. Only the registry locks several cars at a time. A borrowed value of the camera's
+//! channels is a lock, too.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

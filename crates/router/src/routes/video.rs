@@ -94,7 +94,9 @@ impl RequestContext<'_> {
                 if let Some(picture) = viewer.newest.borrow_and_update().clone() {
                     return Ok(picture);
                 }
-                self.check(&viewer.status.borrow_and_update())?;
+                // A copy, as `check` locks the car: a locked car may be waiting to change the state.
+                let status = viewer.status.borrow_and_update().clone();
+                self.check(&status)?;
                 // Neither channel is closed before the camera, which the viewer holds.
                 tokio::select! {
                     _ = viewer.newest.changed() => {}
