@@ -147,3 +147,99 @@ fn went(gone: Gone) -> Problem {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use std::time::{Instant, SystemTime};
+
+    use p2p_shared::names::{InstanceId, RunId};
+    use p2p_shared::protocol::{LinkHello, MotionInfo};
+
+    use super::*;
+    use crate::car::registry::Claim;
+    use crate::config::Config;
+    use crate::context::Context;
+    use crate::http::connection::Patience;
+    use crate::ops::inherited_listeners::InheritedListeners;
+
+    fn context() -> Arc<Context> {
+        let config = Config {
+            bind: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            service_ports: "1024-65535".parse().unwrap(),
+            keys: None,
+            certificate: None,
+            certificate_files: None,
+            allow_plain_http: true,
+            host_names: Vec::new(),
+            max_body: 1,
+            patience: Patience::default(),
+            max_links: 1,
+            on_link: None,
+            known_links: None,
+            sockets: InheritedListeners::default(),
+        };
+        let main_port = (Ipv4Addr::LOCALHOST, 1).into();
+        Arc::new(Context::new(&config, main_port, SystemTime::now()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_viewer_and_a_link_that_comes_and_goes_never_wait_for_each_other() {
+        let (context, caller) = (context(), Caller::Anyone);
+        let peer = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 2));
+        let mut hello = LinkHello {
+            service_port: 0,
+            name: "car".parse().unwrap(),
+            identity: "abcd2345".to_owned().try_into().unwrap(),
+            instance: InstanceId(1),
+            software: String::new(),
+            clock_ms: 0,
+            motion: MotionInfo {
+                commands: Vec::new(),
+                stop: "stop".parse().unwrap(),
+                lease_ms: 400,
+                limit_ms: 2000,
+            },
+            camera: false,
+        };
+        let owner = caller.quota_owner(peer.ip());
+        let registry = context.registry.clone();
+        let mut link_up = move |service_port| {
+            hello.service_port = service_port;
+            let claim = Claim {
+                owner,
+                identity: hello.identity.clone(),
+                ports: None,
+                hello: &hello,
+            };
+            let granted = registry.claim(&claim).unwrap();
+            (granted.car, granted.link.id())
+        };
+        let (car, mut link) = link_up(0);
+        let (flapping, end) = (car.clone(), context.shutdown.closed.clone());
+        let flaps = std::thread::spawn(move || {
+            while !end.is_cancelled() {
+                flapping.link_down(link, "lost");
+                link = link_up(flapping.port).1;
+            }
+        });
+        let request = RequestContext {
+            context: &context,
+            car: &car,
+            pending: &context.unauthenticated.admit(peer, &car.closed),
+            peer,
+            run: RunId::from_number(1),
+            begun: Instant::now(),
+            is_private: true,
+            is_tls: false,
+        };
+        for _ in 0..20_000 {
+            let problem = request.frame(&caller).await.map(|_| ()).unwrap_err();
+            assert!([404, 503].contains(&problem.status.as_u16()));
+        }
+        context.shutdown.closed.cancel();
+        flaps.join().unwrap();
+    }
+}
