@@ -41,6 +41,8 @@ pub(crate) use table::{EntryGuard, RunTable};
 
 /// Most characters of standard error in a log line.
 pub(crate) const LOGGED_STDERR: usize = 2000;
+/// Most bytes of all arguments in a log line: lines that wait for a slow disk take memory.
+const LOGGED_ARGUMENTS: usize = 2048;
 
 /// Why a run does not begin, or was lost: the kind, and a sentence that says what to do.
 pub(crate) type Failure = (Refusal, String);
@@ -384,7 +386,12 @@ impl Run {
         if self.request.arguments.is_empty() {
             return String::new();
         }
-        format!("{:?}", self.request.arguments)
+        let mut shown = format!("{:?}", self.request.arguments);
+        if shown.len() > LOGGED_ARGUMENTS {
+            shown.truncate(shown.floor_char_boundary(LOGGED_ARGUMENTS));
+            shown.push('…');
+        }
+        shown
     }
 }
 
