@@ -289,7 +289,10 @@ async fn a_router_that_restarts_itself_under_load_loses_nobody() {
     assert_eq!(broken(&calls, fixture.folder.path()), Vec::<String>::new());
     let mut counts = counts(&calls);
     assert!(counts.remove(&CallOutcome::Answered(200, "yes".to_owned())) > Some(0));
-    counts.remove(&CallOutcome::Answered(503, "no".to_owned()));
+    // While it restarts, and where a loaded machine can't keep up with 500 runs a second.
+    for status in [503, 429] {
+        counts.remove(&CallOutcome::Answered(status, "no".to_owned()));
+    }
     assert_eq!(counts, BTreeMap::new());
 }
 
