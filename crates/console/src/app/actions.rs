@@ -1,7 +1,7 @@
 //! Performs the actions of keys, and turns orders of driving into messages.
 
 use p2p_shared::names::Argument;
-use p2p_shared::protocol::{ConsoleToRouter, ControlRequest};
+use p2p_shared::protocol::{ConsoleToRouter, ControlRequest, DriveCommand};
 
 use super::{App, Effect, Overlay, Page};
 use crate::app::command_list::{CommandList, RunProgress, SentRun};
@@ -94,34 +94,32 @@ impl App {
         let link = self.link()?;
         let service_port = link.info.service_port;
         let tick_ms = link.tick.map_or(0, |(ms, _)| ms);
-        let control = |request| ConsoleToRouter::Control {
-            service_port,
-            request,
+        let control = |request| {
+            Some(ConsoleToRouter::Control {
+                service_port,
+                request,
+            })
         };
-        Some(match *order {
-            DriveOrder::Take => control(ControlRequest::Take),
-            DriveOrder::GiveBack => control(ControlRequest::Release),
+        let command = match *order {
+            DriveOrder::Take => return control(ControlRequest::Take),
+            DriveOrder::GiveBack => return control(ControlRequest::Release),
+            DriveOrder::Report(_) => return None,
             DriveOrder::Press(press, direction) => {
                 let command = link.info.motion.get(direction.index())?.clone();
                 self.last_press = Some((press, direction, self.now));
-                ConsoleToRouter::Press {
-                    service_port,
+                DriveCommand::Press {
                     press,
                     command,
                     tick_ms,
                 }
             }
-            DriveOrder::Renew(press) => ConsoleToRouter::Renew {
-                service_port,
-                press,
-                tick_ms,
-            },
-            DriveOrder::Release(press) => ConsoleToRouter::Release {
-                service_port,
-                press,
-            },
-            DriveOrder::Stop => ConsoleToRouter::Stop { service_port },
-            DriveOrder::Report(_) => return None,
+            DriveOrder::Renew(press) => DriveCommand::Renew { press, tick_ms },
+            DriveOrder::Release(press) => DriveCommand::Release(press),
+            DriveOrder::Stop => DriveCommand::Stop,
+        };
+        Some(ConsoleToRouter::Drive {
+            service_port,
+            command,
         })
     }
 

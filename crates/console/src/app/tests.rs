@@ -5,8 +5,8 @@ use crossterm::event::{
 };
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
-    CommandInfo, ConsoleToRouter, ControlRequest, End, FeedEvent, RefusedReason, RouterToConsole,
-    SendEvent,
+    CommandInfo, ConsoleToRouter, ControlRequest, DriveCommand, End, FeedEvent, RefusedReason,
+    RouterToConsole, SendEvent,
 };
 
 use super::*;
@@ -19,7 +19,10 @@ const SIZE: (u16, u16) = (100, 32);
 const PORT: u16 = 9000;
 
 fn stop() -> ConsoleToRouter {
-    ConsoleToRouter::Stop { service_port: PORT }
+    ConsoleToRouter::Drive {
+        service_port: PORT,
+        command: DriveCommand::Stop,
+    }
 }
 
 fn control(request: ControlRequest) -> ConsoleToRouter {
@@ -32,7 +35,11 @@ fn control(request: ControlRequest) -> ConsoleToRouter {
 fn presses(messages: &[ConsoleToRouter]) -> Vec<&str> {
     let mut names = Vec::new();
     for message in messages {
-        if let ConsoleToRouter::Press { command, .. } = message {
+        if let ConsoleToRouter::Drive {
+            command: DriveCommand::Press { command, .. },
+            ..
+        } = message
+        {
             names.push(command.as_str());
         }
     }
@@ -53,7 +60,10 @@ fn with_one_link_it_opens_on_drive_and_an_arrow_drives() {
     bench.stroke(KeyCode::Up, KeyEventKind::Release);
     assert!(matches!(
         bench.messages()[..],
-        [ConsoleToRouter::Release { .. }]
+        [ConsoleToRouter::Drive {
+            command: DriveCommand::Release(_),
+            ..
+        }]
     ));
 }
 
@@ -112,12 +122,26 @@ fn leaving_drive_a_text_field_focus_and_a_paste_end_the_press() {
         let ended = |m: &ConsoleToRouter| {
             matches!(
                 m,
-                ConsoleToRouter::Release { .. } | ConsoleToRouter::Stop { .. }
+                ConsoleToRouter::Drive {
+                    command: DriveCommand::Release(_),
+                    ..
+                } | ConsoleToRouter::Drive {
+                    command: DriveCommand::Stop,
+                    ..
+                }
             )
         };
         assert!(sent.iter().any(ended), "{n}: {sent:?}");
         bench.pass(200);
-        let renews = |m: &ConsoleToRouter| matches!(m, ConsoleToRouter::Renew { .. });
+        let renews = |m: &ConsoleToRouter| {
+            matches!(
+                m,
+                ConsoleToRouter::Drive {
+                    command: DriveCommand::Renew { .. },
+                    ..
+                }
+            )
+        };
         assert!(!bench.messages().iter().any(renews), "{n}");
     }
 }
@@ -160,7 +184,13 @@ fn a_request_for_control_is_shown_and_answered() {
     bench.letters("g");
     let sent = bench.messages();
     assert!(
-        matches!(sent[0], ConsoleToRouter::Release { .. }),
+        matches!(
+            sent[0],
+            ConsoleToRouter::Drive {
+                command: DriveCommand::Release(_),
+                ..
+            }
+        ),
         "{sent:?}"
     );
     assert!(sent.contains(&control(ControlRequest::Grant)));
@@ -298,7 +328,10 @@ fn the_mouse_drives_on_the_pad_and_stops_where_it_leaves() {
     bench.event(mouse(MouseEventKind::Drag(MouseButton::Left), right));
     assert!(matches!(
         bench.messages()[..],
-        [ConsoleToRouter::Release { .. }]
+        [ConsoleToRouter::Drive {
+            command: DriveCommand::Release(_),
+            ..
+        }]
     ));
     bench.event(mouse(
         MouseEventKind::Down(MouseButton::Left),
@@ -455,7 +488,10 @@ fn who_may_not_drive_looks_at_no_car() {
 /// The press that is out.
 fn last_press(messages: &[ConsoleToRouter]) -> PressId {
     let press = messages.iter().find_map(|message| match message {
-        ConsoleToRouter::Press { press, .. } => Some(*press),
+        ConsoleToRouter::Drive {
+            command: DriveCommand::Press { press, .. },
+            ..
+        } => Some(*press),
         _ => None,
     });
     press.unwrap()

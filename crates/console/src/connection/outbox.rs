@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use p2p_shared::protocol::ConsoleToRouter;
+use p2p_shared::protocol::{ConsoleToRouter, DriveCommand};
 
 /// Most other messages that wait: a person's keys, over a link that stands still.
 const OTHERS: usize = 64;
@@ -21,17 +21,19 @@ impl Outbox {
     /// Queues a message. Drops the driving messages that it makes obsolete: nothing is played back.
     pub(crate) fn put(&mut self, message: ConsoleToRouter) {
         match message {
-            ConsoleToRouter::Stop { .. } => {
-                (self.drive, self.renew) = (None, None);
-                if !self.stops.contains(&message) {
-                    self.stops.push(message);
+            ConsoleToRouter::Drive { ref command, .. } => match command {
+                DriveCommand::Stop => {
+                    (self.drive, self.renew) = (None, None);
+                    if !self.stops.contains(&message) {
+                        self.stops.push(message);
+                    }
                 }
-            }
-            ConsoleToRouter::Renew { .. } => self.renew = Some(message),
-            ConsoleToRouter::Press { .. } | ConsoleToRouter::Release { .. } => {
-                self.renew = None;
-                self.drive = Some(message);
-            }
+                DriveCommand::Renew { .. } => self.renew = Some(message),
+                DriveCommand::Press { .. } | DriveCommand::Release(_) => {
+                    self.renew = None;
+                    self.drive = Some(message);
+                }
+            },
             ConsoleToRouter::Watch { .. } => {
                 // Only the last one counts, and it is never dropped.
                 self.others
@@ -114,23 +116,30 @@ mod tests {
     use super::*;
 
     fn press(number: u64) -> ConsoleToRouter {
-        ConsoleToRouter::Press {
+        ConsoleToRouter::Drive {
             service_port: 9000,
-            press: PressId { epoch: 1, number },
-            command: "forward".parse().unwrap(),
-            tick_ms: 1,
+            command: DriveCommand::Press {
+                press: PressId { epoch: 1, number },
+                command: "forward".parse().unwrap(),
+                tick_ms: 1,
+            },
         }
     }
 
     fn renew(number: u64, tick_ms: u64) -> ConsoleToRouter {
-        ConsoleToRouter::Renew {
+        ConsoleToRouter::Drive {
             service_port: 9000,
-            press: PressId { epoch: 1, number },
-            tick_ms,
+            command: DriveCommand::Renew {
+                press: PressId { epoch: 1, number },
+                tick_ms,
+            },
         }
     }
 
-    const STOP: ConsoleToRouter = ConsoleToRouter::Stop { service_port: 9000 };
+    const STOP: ConsoleToRouter = ConsoleToRouter::Drive {
+        service_port: 9000,
+        command: DriveCommand::Stop,
+    };
 
     fn drained(mut outbox: Outbox) -> Vec<ConsoleToRouter> {
         std::iter::from_fn(|| outbox.take()).collect()

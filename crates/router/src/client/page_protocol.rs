@@ -20,10 +20,9 @@
 //! ```
 
 use p2p_shared::key::Role;
-use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{
-    ConsoleToRouter, ControlInfo, ControlRequest, FeedEvent, LinkInfo, MotionEvent, PressId,
-    RefusedReason, RouterToConsole, SessionId,
+    ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, FeedEvent, LinkInfo, MotionEvent,
+    PressId, RefusedReason, RouterToConsole, SessionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,19 +39,9 @@ pub(crate) enum PageToRouter {
     Watch(bool),
     /// About who drives.
     Control(ControlRequest),
-    /// The driver presses a direction.
-    Press {
-        press: PressId,
-        command: CommandName,
-        /// The newest tick of the car's clock that the page has seen, in milliseconds.
-        tick_ms: u64,
-    },
-    /// The driver still holds it.
-    Renew { press: PressId, tick_ms: u64 },
-    /// The driver let go.
-    Release(PressId),
-    /// Stop: anyone may.
-    Stop,
+    /// Drive the car, or stop it.
+    #[serde(untagged)]
+    Drive(DriveCommand),
 }
 
 impl PageToRouter {
@@ -68,26 +57,10 @@ impl PageToRouter {
                 service_port,
                 request,
             },
-            Self::Press {
-                press,
+            Self::Drive(command) => ConsoleToRouter::Drive {
+                service_port,
                 command,
-                tick_ms,
-            } => ConsoleToRouter::Press {
-                service_port,
-                press,
-                command,
-                tick_ms,
             },
-            Self::Renew { press, tick_ms } => ConsoleToRouter::Renew {
-                service_port,
-                press,
-                tick_ms,
-            },
-            Self::Release(press) => ConsoleToRouter::Release {
-                service_port,
-                press,
-            },
-            Self::Stop => ConsoleToRouter::Stop { service_port },
         })
     }
 }
@@ -233,29 +206,36 @@ mod tests {
             ),
             (
                 r#"{"press":{"press":{"epoch":1764000000000000,"number":3},"command":"forward","tick_ms":5}}"#,
-                ConsoleToRouter::Press {
+                ConsoleToRouter::Drive {
                     service_port,
-                    press,
-                    command: "forward".parse().unwrap(),
-                    tick_ms: 5,
+                    command: DriveCommand::Press {
+                        press,
+                        command: "forward".parse().unwrap(),
+                        tick_ms: 5,
+                    },
                 },
             ),
             (
                 r#"{"renew":{"press":{"epoch":1764000000000000,"number":3},"tick_ms":6}}"#,
-                ConsoleToRouter::Renew {
+                ConsoleToRouter::Drive {
                     service_port,
-                    press,
-                    tick_ms: 6,
+                    command: DriveCommand::Renew { press, tick_ms: 6 },
                 },
             ),
             (
                 r#"{"release":{"epoch":1764000000000000,"number":3}}"#,
-                ConsoleToRouter::Release {
+                ConsoleToRouter::Drive {
                     service_port,
-                    press,
+                    command: DriveCommand::Release(press),
                 },
             ),
-            (r#""stop""#, ConsoleToRouter::Stop { service_port }),
+            (
+                r#""stop""#,
+                ConsoleToRouter::Drive {
+                    service_port,
+                    command: DriveCommand::Stop,
+                },
+            ),
         ];
         for (text, message) in said {
             assert_eq!(read(text).unwrap().about(9000), Ok(message), "{text}");

@@ -10,7 +10,8 @@ use p2p_shared::backoff::Backoff;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::os::jitter;
 use p2p_shared::protocol::{
-    ConsoleToRouter, ControlRequest, FeedEvent, LinkInfo, MotionEvent, PressId, RouterToConsole,
+    ConsoleToRouter, ControlRequest, DriveCommand, FeedEvent, LinkInfo, MotionEvent, PressId,
+    RouterToConsole,
 };
 use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError, limits};
@@ -246,14 +247,20 @@ impl Operator {
                 service_port,
                 request,
             };
-            let message = match order {
-                DriveOrder::Take => control(ControlRequest::Take),
-                DriveOrder::GiveBack => control(ControlRequest::Release),
+            let command = match order {
+                DriveOrder::Take => {
+                    socket.push(&control(ControlRequest::Take))?;
+                    continue;
+                }
+                DriveOrder::GiveBack => {
+                    socket.push(&control(ControlRequest::Release))?;
+                    continue;
+                }
+                DriveOrder::Report(_) => continue,
                 DriveOrder::Press(press, direction) => {
                     self.world.presses.pressed(press, true);
                     self.pressed_ms = tick_ms;
-                    ConsoleToRouter::Press {
-                        service_port,
+                    DriveCommand::Press {
                         press,
                         command: COMMANDS[direction.index()].parse().unwrap(),
                         tick_ms,
@@ -261,20 +268,15 @@ impl Operator {
                 }
                 DriveOrder::Renew(press) => {
                     let (press, tick_ms) = self.renewal(press, tick_ms);
-                    ConsoleToRouter::Renew {
-                        service_port,
-                        press,
-                        tick_ms,
-                    }
+                    DriveCommand::Renew { press, tick_ms }
                 }
-                DriveOrder::Release(press) => ConsoleToRouter::Release {
-                    service_port,
-                    press,
-                },
-                DriveOrder::Stop => ConsoleToRouter::Stop { service_port },
-                DriveOrder::Report(_) => continue,
+                DriveOrder::Release(press) => DriveCommand::Release(press),
+                DriveOrder::Stop => DriveCommand::Stop,
             };
-            socket.push(&message)?;
+            socket.push(&ConsoleToRouter::Drive {
+                service_port,
+                command,
+            })?;
         }
         Ok(())
     }

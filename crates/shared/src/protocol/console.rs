@@ -14,7 +14,8 @@
 //!          ├───────────────────────────────────▶│
 //!          │  Control                           │   take, ask for, hand over, give back
 //!          ├───────────────────────────────────▶│
-//!          │  Press, Renew, Release, Stop       │   Feed(Motion …) tells what the car did
+//!          │  Drive: press, renew, release,     │   Feed(Motion …) tells what the car did
+//!          │  stop                              │
 //!          ├──────────────────┬────────────────▶│
 //! ```
 //!
@@ -23,7 +24,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::drive::{ActiveMotion, ControlInfo, ControlRequest, MotionEvent, PressId, SessionId};
+use super::drive::{
+    ActiveMotion, ControlInfo, ControlRequest, DriveCommand, MotionEvent, PressId, SessionId,
+};
 use super::run::{CommandInfo, End, Refusal, RunReport};
 use crate::key::Role;
 use crate::names::{Argument, CommandName, LinkName, RunId};
@@ -78,23 +81,11 @@ pub enum ConsoleToRouter {
         #[serde(rename = "wish")]
         request: ControlRequest,
     },
-    /// The driver pressed a direction.
-    Press {
+    /// Drive a car, or stop it.
+    Drive {
         service_port: u16,
-        press: PressId,
-        command: CommandName,
-        tick_ms: u64,
+        command: DriveCommand,
     },
-    /// The driver still holds the key of this press.
-    Renew {
-        service_port: u16,
-        press: PressId,
-        tick_ms: u64,
-    },
-    /// The driver released the key of this press.
-    Release { service_port: u16, press: PressId },
-    /// Stop the car; every session may.
-    Stop { service_port: u16 },
 }
 
 /// Messages from the router to a console.

@@ -19,6 +19,24 @@ pub struct PressId {
     pub number: u64,
 }
 
+/// Message of a driver to a car.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriveCommand {
+    /// The driver pressed a direction.
+    Press {
+        press: PressId,
+        command: CommandName,
+        tick_ms: u64,
+    },
+    /// The driver still holds the key of this press.
+    Renew { press: PressId, tick_ms: u64 },
+    /// The driver released the key of this press.
+    Release(PressId),
+    /// Stop the car; every session may.
+    Stop,
+}
+
 /// Request about the control of a car.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,8 +12,8 @@ use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
 use p2p_shared::net::dialer::DialError;
 use p2p_shared::protocol::{
-    ActiveMotion, ConsoleToRouter, End, FeedEvent, InnerToRouter, MotionEvent, RUN_WINDOW,
-    RefusedReason, RouterToConsole, RouterToInner, RunSource, SendEvent, cost,
+    ActiveMotion, ConsoleToRouter, DriveCommand, End, FeedEvent, InnerToRouter, MotionEvent,
+    RUN_WINDOW, RefusedReason, RouterToConsole, RouterToInner, RunSource, SendEvent, cost,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -101,7 +101,11 @@ async fn a_revoked_key_closes_its_console_at_once() {
 async fn a_console_that_says_no_hello_is_told_so() {
     let world = World::open();
     let mut peer = console::dial(world.main_port(), None).await.unwrap();
-    peer.send(&ConsoleToRouter::Stop { service_port: 1 }).await;
+    peer.send(&ConsoleToRouter::Drive {
+        service_port: 1,
+        command: DriveCommand::Stop,
+    })
+    .await;
     let told = peer.receive::<RouterToConsole>().await;
     assert!(
         matches!(told, Some(RouterToConsole::Refused { .. })),

@@ -10,8 +10,9 @@ use futures_util::{SinkExt, StreamExt};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
-    ActiveMotion, ConsoleToRouter, ControlRequest, End, InnerToRouter, MotionEvent, MotionRefusal,
-    PressId, Refusal, RefusedReason, RouterToConsole, RouterToInner, RunSource, SendEvent,
+    ActiveMotion, ConsoleToRouter, ControlRequest, DriveCommand, End, InnerToRouter, MotionEvent,
+    MotionRefusal, PressId, Refusal, RefusedReason, RouterToConsole, RouterToInner, RunSource,
+    SendEvent,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -93,10 +94,9 @@ async fn taking_control_stops_first_and_then_presses_pass() {
     assert_eq!((passed, tick_ms), (press, FRESH + 41));
     let tick_ms = 42;
     console
-        .send(ConsoleToRouter::Renew {
+        .send(ConsoleToRouter::Drive {
             service_port,
-            press,
-            tick_ms,
+            command: DriveCommand::Renew { press, tick_ms },
         })
         .await;
     let renew = RouterToInner::Renew { press, tick_ms };
@@ -110,9 +110,9 @@ async fn taking_control_stops_first_and_then_presses_pass() {
     let started = MotionEvent::Started(moving);
     inner.send(InnerToRouter::Motion(started.clone())).await;
     console.sees_motion(|event| *event == started).await;
-    let release = ConsoleToRouter::Release {
+    let release = ConsoleToRouter::Drive {
         service_port,
-        press,
+        command: DriveCommand::Release(press),
     };
     console.send(release.clone()).await;
     assert_eq!(receives(&mut inner).await, RouterToInner::Release { press });
@@ -197,10 +197,9 @@ async fn a_view_key_may_stop_and_not_drive_and_that_ends_the_press() {
     // The press is over, though its holder renews it; control is not, and a new press moves.
     let tick_ms = 1;
     driver
-        .send(ConsoleToRouter::Renew {
+        .send(ConsoleToRouter::Drive {
             service_port,
-            press,
-            tick_ms,
+            command: DriveCommand::Renew { press, tick_ms },
         })
         .await;
     let press = PressId { epoch, number: 2 };
@@ -550,10 +549,12 @@ async fn a_press_by_an_old_tick_is_refused_by_the_router_and_never_passed_on() {
     // What it was to replace is let go of, and a renewal of it is nothing.
     let release = RouterToInner::Release { press: old };
     assert_eq!(receives(&mut inner).await, release);
-    let renew = ConsoleToRouter::Renew {
+    let renew = ConsoleToRouter::Drive {
         service_port: port,
-        press: old,
-        tick_ms: FRESH,
+        command: DriveCommand::Renew {
+            press: old,
+            tick_ms: FRESH,
+        },
     };
     driver.send(renew).await;
     let press = PressId { epoch, number: 2 };

@@ -9,11 +9,11 @@ use p2p_shared::codec::{decode, encode};
 use p2p_shared::key::Role;
 use p2p_shared::names::{Argument, InstanceId, RunId};
 use p2p_shared::protocol::{
-    ActiveMotion, CameraState, CommandInfo, ConsoleToRouter, ControlInfo, ControlRequest, Driver,
-    End, FeedEvent, InnerToRouter, LinkHello, LinkInfo, MediaTicket, MediaToRouter, MotionEvent,
-    MotionInfo, MotionRefusal, Outcome, PressId, Refusal, RefusedReason, Rejection,
-    RouterToConsole, RouterToInner, RouterToMedia, RunInfo, RunReport, RunRequest, RunResult,
-    RunSource, SendEvent, SessionId, StopCause,
+    ActiveMotion, CameraState, CommandInfo, ConsoleToRouter, ControlInfo, ControlRequest,
+    DriveCommand, Driver, End, FeedEvent, InnerToRouter, LinkHello, LinkInfo, MediaTicket,
+    MediaToRouter, MotionEvent, MotionInfo, MotionRefusal, Outcome, PressId, Refusal,
+    RefusedReason, Rejection, RouterToConsole, RouterToInner, RouterToMedia, RunInfo, RunReport,
+    RunRequest, RunResult, RunSource, SendEvent, SessionId, StopCause,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -276,10 +276,12 @@ fn motion_events() -> Vec<MotionEvent> {
 }
 
 fn from_console() -> Vec<ConsoleToRouter> {
-    use ConsoleToRouter::{
-        Cancel, Control, Hello, ListCommands, Press, Release, Renew, Send, Stop, Watch, Window,
-    };
+    use ConsoleToRouter::{Cancel, Control, Drive, Hello, ListCommands, Send, Watch, Window};
     let service_port = 9000;
+    let drive = |command| Drive {
+        service_port,
+        command,
+    };
     let mut messages = vec![
         Hello {
             software: "p2p-console 0.1.0".to_owned(),
@@ -301,22 +303,17 @@ fn from_console() -> Vec<ConsoleToRouter> {
             request: 2,
             service_port,
         },
-        Press {
-            service_port,
+        drive(DriveCommand::Press {
             press: press(),
             command: "left".parse().unwrap(),
             tick_ms: 1_000_002,
-        },
-        Renew {
-            service_port,
+        }),
+        drive(DriveCommand::Renew {
             press: press(),
             tick_ms: 1_000_003,
-        },
-        Release {
-            service_port,
-            press: press(),
-        },
-        Stop { service_port },
+        }),
+        drive(DriveCommand::Release(press())),
+        drive(DriveCommand::Stop),
         Watch {
             service_port: Some(service_port),
         },

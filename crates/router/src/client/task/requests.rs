@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use p2p_shared::names::{Argument, CommandName};
-use p2p_shared::protocol::{ConsoleToRouter, RefusedReason, RunSource, SendEvent};
+use p2p_shared::protocol::{ConsoleToRouter, DriveCommand, RefusedReason, RunSource, SendEvent};
 use p2p_shared::websocket::WebSocketError;
 
 use super::{Console, ConsoleEnd};
@@ -77,52 +77,57 @@ impl<W: ClientSocket> Console<'_, W> {
                 self.car(service_port)?
                     .request_control(&self.person, request)
             }),
-            ConsoleToRouter::Press {
+            ConsoleToRouter::Drive {
                 service_port,
-                press,
                 command,
-                tick_ms,
             } => {
-                pressed = Some(press);
-                self.check_may_run("drive").and_then(|()| {
-                    let press = Press {
-                        id: press,
-                        command,
-                        tick_ms,
-                    };
-                    let run = self.context.run_ids.next();
-                    self.car(service_port)?.press(&self.person, press, run)
-                })
-            }
-            // These two count only for the driver. Nobody is told when they don't count: they come
-            // many times a second.
-            ConsoleToRouter::Renew {
-                service_port,
-                press,
-                tick_ms,
-            } => {
-                if let Some(car) = self.context.registry.shown(service_port) {
-                    car.renew(self.person.driver.session, press, tick_ms);
+                if let DriveCommand::Press { press, .. } = &command {
+                    pressed = Some(*press);
                 }
-                Ok(())
+                self.on_drive(service_port, command)
             }
-            ConsoleToRouter::Release {
-                service_port,
-                press,
-            } => {
-                if let Some(car) = self.context.registry.shown(service_port) {
-                    car.release(self.person.driver.session, press);
-                }
-                Ok(())
-            }
-            ConsoleToRouter::Stop { service_port } => self
-                .car(service_port)
-                .and_then(|car| car.stop(&self.person.driver.name, self.person.from)),
         };
         match refused {
             Ok(()) => Ok(()),
             Err(refused) => Ok(self.refuse(pressed, refused)?),
         }
+    }
+
+    fn on_drive(&self, service_port: u16, command: DriveCommand) -> Result<(), Refused> {
+        // Renewals and releases count only for the driver. Nobody is told when they don't count: they
+        // come many times a second.
+        let shown = || self.context.registry.shown(service_port);
+        match command {
+            DriveCommand::Press {
+                press,
+                command,
+                tick_ms,
+            } => {
+                self.check_may_run("drive")?;
+                let press = Press {
+                    id: press,
+                    command,
+                    tick_ms,
+                };
+                let run = self.context.run_ids.next();
+                self.car(service_port)?.press(&self.person, press, run)?;
+            }
+            DriveCommand::Renew { press, tick_ms } => {
+                if let Some(car) = shown() {
+                    car.renew(self.person.driver.session, press, tick_ms);
+                }
+            }
+            DriveCommand::Release(press) => {
+                if let Some(car) = shown() {
+                    car.release(self.person.driver.session, press);
+                }
+            }
+            DriveCommand::Stop => {
+                let car = self.car(service_port)?;
+                car.stop(&self.person.driver.name, self.person.from)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the consoles of this key ask for more than they may. A stop is never too much, nor what
@@ -137,17 +142,15 @@ impl<W: ClientSocket> Console<'_, W> {
                 let car = self.context.registry.shown(*service_port);
                 car.is_some_and(|car| car.is_stop(command))
             }
-            ConsoleToRouter::Stop { .. }
-            | ConsoleToRouter::Release { .. }
-            | ConsoleToRouter::Cancel { .. }
-            | ConsoleToRouter::Window { .. } => true,
+            ConsoleToRouter::Drive { command, .. } => {
+                matches!(command, DriveCommand::Stop | DriveCommand::Release(_))
+            }
+            ConsoleToRouter::Cancel { .. } | ConsoleToRouter::Window { .. } => true,
             ConsoleToRouter::Hello { .. }
             | ConsoleToRouter::ListCommands { .. }
             | ConsoleToRouter::AskRun { .. }
             | ConsoleToRouter::Watch { .. }
-            | ConsoleToRouter::Control { .. }
-            | ConsoleToRouter::Press { .. }
-            | ConsoleToRouter::Renew { .. } => false,
+            | ConsoleToRouter::Control { .. } => false,
         };
         !is_stop && !self.permit.may_ask(limits::REQUESTS_A_SECOND)
     }
@@ -162,13 +165,19 @@ impl<W: ClientSocket> Console<'_, W> {
         );
         match message {
             _ if !self.socket.has_room() => Ok(()),
-            ConsoleToRouter::Renew { .. } => Ok(()),
+            ConsoleToRouter::Drive {
+                command: DriveCommand::Renew { .. },
+                ..
+            } => Ok(()),
             ConsoleToRouter::Send { request, .. } => {
                 self.send(*request, failed(RunError::TooMuch(message_for_people)))
             }
             other => {
                 let press = match other {
-                    ConsoleToRouter::Press { press, .. } => Some(*press),
+                    ConsoleToRouter::Drive {
+                        command: DriveCommand::Press { press, .. },
+                        ..
+                    } => Some(*press),
                     _ => None,
                 };
                 self.refuse(

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use p2p_console::drive::{ControlHolder, Direction, KeyStroke};
-use p2p_shared::protocol::{ConsoleToRouter, ControlRequest, PressId};
+use p2p_shared::protocol::{ConsoleToRouter, ControlRequest, DriveCommand, PressId};
 use p2p_shared::websocket::WebSocketError;
 
 use super::{ConsoleSocket, Operator};
@@ -95,11 +95,13 @@ impl Operator {
         };
         self.log(&format!("sends an invalid press, {press:?}"));
         self.world.presses.pressed(press, false);
-        socket.push(&ConsoleToRouter::Press {
+        socket.push(&ConsoleToRouter::Drive {
             service_port,
-            press,
-            command: "back".parse().unwrap(),
-            tick_ms: self.view.tick_ms.unwrap_or_default(),
+            command: DriveCommand::Press {
+                press,
+                command: "back".parse().unwrap(),
+                tick_ms: self.view.tick_ms.unwrap_or_default(),
+            },
         })
     }
 }

@@ -9,8 +9,8 @@ use futures_util::SinkExt;
 use p2p_shared::codec::encode;
 use p2p_shared::key::Key;
 use p2p_shared::protocol::{
-    ConsoleToRouter, ControlInfo, ControlRequest, FeedEvent, MotionEvent, PressId, RouterToConsole,
-    SessionId,
+    ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, FeedEvent, MotionEvent, PressId,
+    RouterToConsole, SessionId,
 };
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
@@ -135,10 +135,9 @@ impl HoldingDriver {
             .await;
         };
         let proof = if let Some(press) = state.press {
-            ConsoleToRouter::Renew {
+            ConsoleToRouter::Drive {
                 service_port,
-                press,
-                tick_ms,
+                command: DriveCommand::Renew { press, tick_ms },
             }
         } else {
             state.number += 1;
@@ -147,14 +146,22 @@ impl HoldingDriver {
                 number: state.number,
             };
             state.press = Some(press);
-            ConsoleToRouter::Press {
+            ConsoleToRouter::Drive {
                 service_port,
-                press,
-                command: self.motion.parse().unwrap(),
-                tick_ms,
+                command: DriveCommand::Press {
+                    press,
+                    command: self.motion.parse().unwrap(),
+                    tick_ms,
+                },
             }
         };
-        let is_press = matches!(proof, ConsoleToRouter::Press { .. });
+        let is_press = matches!(
+            proof,
+            ConsoleToRouter::Drive {
+                command: DriveCommand::Press { .. },
+                ..
+            }
+        );
         let before = now();
         send(peer, proof).await?;
         let mut history = self.history.lock().unwrap();

@@ -7,8 +7,8 @@ use p2p_shared::key::{Key, Role};
 use p2p_shared::net::dialer;
 use p2p_shared::net::dialer::{DialError, RouterAddress};
 use p2p_shared::protocol::{
-    ADMIN_PATH, ConsoleToRouter, ControlInfo, ControlRequest, FeedEvent, LinkInfo, MotionEvent,
-    PressId, RefusedReason, RouterToConsole, RunInfo, SendEvent, SessionId,
+    ADMIN_PATH, ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, FeedEvent, LinkInfo,
+    MotionEvent, PressId, RefusedReason, RouterToConsole, RunInfo, SendEvent, SessionId,
 };
 
 use super::peer::WebSocketPeer;
@@ -236,11 +236,13 @@ impl FakeConsole {
     }
 
     pub async fn presses(&mut self, service_port: u16, press: PressId, command: &str, tick: u64) {
-        self.send(ConsoleToRouter::Press {
+        self.send(ConsoleToRouter::Drive {
             service_port,
-            press,
-            command: command.parse().unwrap(),
-            tick_ms: tick,
+            command: DriveCommand::Press {
+                press,
+                command: command.parse().unwrap(),
+                tick_ms: tick,
+            },
         })
         .await;
     }
@@ -257,7 +259,11 @@ impl FakeConsole {
     }
 
     pub async fn stops(&mut self, service_port: u16) {
-        self.send(ConsoleToRouter::Stop { service_port }).await;
+        self.send(ConsoleToRouter::Drive {
+            service_port,
+            command: DriveCommand::Stop,
+        })
+        .await;
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
-    ConsoleToRouter, ControlInfo, ControlRequest, Driver, End, FeedEvent, LinkInfo,
+    ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, Driver, End, FeedEvent, LinkInfo,
     RouterToConsole, RunInfo, RunResult, RunSource, SendEvent, SessionId,
 };
 use p2p_shared::websocket::{MessageSocket, SocketEvent};
@@ -86,7 +86,10 @@ impl FakeRouter {
             let (message, _) = next.await.expect("a message in time").unwrap();
             let goes_by_itself = matches!(
                 message,
-                ConsoleToRouter::Renew { .. } | ConsoleToRouter::Watch { .. }
+                ConsoleToRouter::Drive {
+                    command: DriveCommand::Renew { .. },
+                    ..
+                } | ConsoleToRouter::Watch { .. }
             );
             if !goes_by_itself {
                 return message;

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use p2p_shared::protocol::ConsoleToRouter;
+use p2p_shared::protocol::{ConsoleToRouter, DriveCommand};
 
 use super::fake_router::{FakeRouter, program};
 use crate::common::procfs;
@@ -37,7 +37,13 @@ async fn five_thousand_events_a_second_leave_it_alive_and_bounded() {
         }
         let pressed = Instant::now();
         terminal.send(b" ");
-        assert!(matches!(router.next().await, ConsoleToRouter::Stop { .. }));
+        assert!(matches!(
+            router.next().await,
+            ConsoleToRouter::Drive {
+                command: DriveCommand::Stop,
+                ..
+            }
+        ));
         took.push(pressed.elapsed());
         memory.push(use_of(terminal.id()).0);
         tokio::time::sleep(Duration::from_millis(97)).await;

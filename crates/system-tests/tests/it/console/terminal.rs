@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_shared::protocol::{ConsoleToRouter, ControlRequest};
+use p2p_shared::protocol::{ConsoleToRouter, ControlRequest, DriveCommand};
 use rustix::process::Signal;
 
 use super::fake_router::{FakeRouter, program};
@@ -43,7 +43,13 @@ async fn driving(router: &mut FakeRouter) -> TestTerminal {
             ..
         }
     ));
-    assert!(matches!(router.next().await, ConsoleToRouter::Press { .. }));
+    assert!(matches!(
+        router.next().await,
+        ConsoleToRouter::Drive {
+            command: DriveCommand::Press { .. },
+            ..
+        }
+    ));
     terminal
 }
 
@@ -75,13 +81,23 @@ async fn kitty_a_held_arrow_is_one_press_with_heartbeats_and_one_release() {
     let said = router.until_silent(Duration::from_millis(500)).await;
     let (last, renewals) = said.split_last().unwrap();
     assert!(
-        matches!(last.0, ConsoleToRouter::Release { .. }),
+        matches!(
+            last.0,
+            ConsoleToRouter::Drive {
+                command: DriveCommand::Release(_),
+                ..
+            }
+        ),
         "{said:?}"
     );
     assert!(
-        renewals
-            .iter()
-            .all(|(m, _)| matches!(m, ConsoleToRouter::Renew { .. })),
+        renewals.iter().all(|(m, _)| matches!(
+            m,
+            ConsoleToRouter::Drive {
+                command: DriveCommand::Renew { .. },
+                ..
+            }
+        )),
         "{said:?}"
     );
     assert!(renewals.len() >= 8, "{}", renewals.len());
@@ -95,8 +111,24 @@ async fn legacy_a_tap_is_a_pulse_and_the_header_says_why() {
     terminal.send(LEGACY);
     let said = router.until_silent(Duration::from_millis(600)).await;
     let at = |wanted: fn(&ConsoleToRouter) -> bool| said.iter().find(|(m, _)| wanted(m)).unwrap().1;
-    let press = at(|m| matches!(m, ConsoleToRouter::Press { .. }));
-    let release = at(|m| matches!(m, ConsoleToRouter::Release { .. }));
+    let press = at(|m| {
+        matches!(
+            m,
+            ConsoleToRouter::Drive {
+                command: DriveCommand::Press { .. },
+                ..
+            }
+        )
+    });
+    let release = at(|m| {
+        matches!(
+            m,
+            ConsoleToRouter::Drive {
+                command: DriveCommand::Release(_),
+                ..
+            }
+        )
+    });
     let pulse = release - press;
     assert!(
         pulse > Duration::from_millis(240) && pulse < Duration::from_millis(400),
@@ -119,7 +151,13 @@ async fn q_and_sigterm_stop_give_control_back_and_restore_the_terminal() {
         let said = router.until_silent(Duration::from_millis(300)).await;
         let has = |wanted: fn(&ConsoleToRouter) -> bool| said.iter().any(|(m, _)| wanted(m));
         assert!(
-            has(|m| matches!(m, ConsoleToRouter::Stop { .. })),
+            has(|m| matches!(
+                m,
+                ConsoleToRouter::Drive {
+                    command: DriveCommand::Stop,
+                    ..
+                }
+            )),
             "{said:?}"
         );
         assert!(
@@ -144,8 +182,13 @@ async fn a_terminal_that_goes_away_ends_the_program_and_stops_the_car() {
     assert!(terminal.end().await.is_some());
     let said = router.until_silent(Duration::from_millis(300)).await;
     assert!(
-        said.iter()
-            .any(|(m, _)| matches!(m, ConsoleToRouter::Stop { .. })),
+        said.iter().any(|(m, _)| matches!(
+            m,
+            ConsoleToRouter::Drive {
+                command: DriveCommand::Stop,
+                ..
+            }
+        )),
         "{said:?}"
     );
 }
@@ -165,14 +208,25 @@ async fn keys_that_waited_while_it_was_stopped_move_nothing() {
     terminal.signal(Signal::CONT);
     let said = router.until_silent(Duration::from_millis(800)).await;
     assert!(
-        said.iter()
-            .any(|(m, _)| matches!(m, ConsoleToRouter::Stop { .. })),
+        said.iter().any(|(m, _)| matches!(
+            m,
+            ConsoleToRouter::Drive {
+                command: DriveCommand::Stop,
+                ..
+            }
+        )),
         "{said:?}"
     );
     let moves = |m: &ConsoleToRouter| {
         matches!(
             m,
-            ConsoleToRouter::Press { .. } | ConsoleToRouter::Renew { .. }
+            ConsoleToRouter::Drive {
+                command: DriveCommand::Press { .. },
+                ..
+            } | ConsoleToRouter::Drive {
+                command: DriveCommand::Renew { .. },
+                ..
+            }
         )
     };
     assert!(
@@ -194,7 +248,16 @@ async fn a_viewers_space_that_waited_while_it_was_stopped_still_stops_the_car() 
     terminal.signal(Signal::CONT);
     let said = router.until_silent(Duration::from_millis(500)).await;
     assert!(
-        matches!(&said[..], [(ConsoleToRouter::Stop { .. }, _)]),
+        matches!(
+            &said[..],
+            [(
+                ConsoleToRouter::Drive {
+                    command: DriveCommand::Stop,
+                    ..
+                },
+                _
+            )]
+        ),
         "{said:?}"
     );
 }
@@ -241,7 +304,13 @@ async fn too_small_drives_nothing_and_quits() {
             .is_empty()
     );
     terminal.send(b" ");
-    assert!(matches!(router.next().await, ConsoleToRouter::Stop { .. }));
+    assert!(matches!(
+        router.next().await,
+        ConsoleToRouter::Drive {
+            command: DriveCommand::Stop,
+            ..
+        }
+    ));
     terminal.send(b"q");
     assert_eq!(terminal.end().await, Some(0));
 }
@@ -263,10 +332,13 @@ async fn ends_when_stuck(signal: Signal, code: i32) {
         tokio::time::sleep(Duration::from_millis(40)).await;
     }
     let said = router.until_silent(Duration::from_millis(300)).await;
-    assert!(
-        said.iter()
-            .any(|(m, _)| matches!(m, ConsoleToRouter::Release { .. }))
-    );
+    assert!(said.iter().any(|(m, _)| matches!(
+        m,
+        ConsoleToRouter::Drive {
+            command: DriveCommand::Release(_),
+            ..
+        }
+    )));
     terminal.signal(signal);
     assert_eq!(terminal.end().await, Some(code));
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use p2p_inner::Inner;
-use p2p_shared::protocol::{ConsoleToRouter, MotionEvent, PressId, StopCause};
+use p2p_shared::protocol::{ConsoleToRouter, DriveCommand, MotionEvent, PressId, StopCause};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::console::FakeConsole;
@@ -309,10 +309,12 @@ impl Driver {
     /// The key is still down.
     pub(crate) async fn holds(&mut self) {
         self.console
-            .send(ConsoleToRouter::Renew {
+            .send(ConsoleToRouter::Drive {
                 service_port: self.port,
-                press: self.press,
-                tick_ms: p2p_inner::clock::now_ms(),
+                command: DriveCommand::Renew {
+                    press: self.press,
+                    tick_ms: p2p_inner::clock::now_ms(),
+                },
             })
             .await;
     }
@@ -333,9 +335,9 @@ impl Driver {
     pub(crate) async fn releases(&mut self) {
         let (service_port, press) = (self.port, self.press);
         self.console
-            .send(ConsoleToRouter::Release {
+            .send(ConsoleToRouter::Drive {
                 service_port,
-                press,
+                command: DriveCommand::Release(press),
             })
             .await;
     }
