@@ -169,7 +169,7 @@ impl RunRecord {
             output: std::mem::take(&mut self.output).into(),
             stderr: std::mem::take(&mut self.stderr),
         };
-        self.log(&result, why, timing);
+        self.log(&result, timing);
         let mut info = self.info.clone();
         Arc::make_mut(&mut info).result = Some(result);
         self.feed.run_over(info, &self.counts);
@@ -180,7 +180,7 @@ impl RunRecord {
         self.finish(error.status(), &error.to_string());
     }
 
-    fn log(&self, result: &RunResult, why: &str, timing: Timing) {
+    fn log(&self, result: &RunResult, timing: Timing) {
         let info = &self.info;
         let source = match info.source {
             RunSource::Http => "http",
@@ -207,7 +207,7 @@ impl RunRecord {
             bytes = self.bytes,
             link_ms = millis_f64(timing.link),
             exec_ms = timing.exec.map(millis_f64).unwrap_or_default(),
-            why,
+            why = result.why,
             "run"
         );
     }
