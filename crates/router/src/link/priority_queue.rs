@@ -45,8 +45,8 @@ struct Waiting {
     /// The ticket that the camera is to show, while somebody watches.
     video: Option<MediaTicket>,
     /// The interest that the inner was sent last.
-    told: Interest,
-    video_told: Option<MediaTicket>,
+    interest_sent: Interest,
+    ticket_sent: Option<MediaTicket>,
     closed: bool,
 }
 
@@ -165,7 +165,7 @@ impl PriorityQueue {
 
     /// Whether somebody drives or watches.
     pub(crate) fn is_watched(&self) -> bool {
-        let Interest { seen, ticks } = self.waiting.lock().eyes();
+        let Interest { seen, ticks } = self.waiting.lock().interest();
         seen || ticks
     }
 
@@ -175,7 +175,8 @@ impl PriorityQueue {
             {
                 let mut waiting = self.waiting.lock();
                 let has_stop = waiting.stop.is_some() || !waiting.stop_runs.is_empty();
-                let changed = waiting.eyes() != waiting.told || waiting.video != waiting.video_told;
+                let changed = waiting.interest() != waiting.interest_sent
+                    || waiting.video != waiting.ticket_sent;
                 if has_stop || (room && (waiting.driver_message.is_some() || changed)) {
                     return waiting.take(room);
                 }
@@ -224,7 +225,7 @@ impl PriorityQueue {
 
 impl Waiting {
     /// The interest in the car, that of viewers of its camera included.
-    fn eyes(&self) -> Interest {
+    fn interest(&self) -> Interest {
         Interest {
             seen: self.watch.seen || self.video.is_some(),
             ..self.watch
@@ -255,16 +256,16 @@ impl Waiting {
                 }
                 None => (None, None),
             };
-            let eyes = self.eyes();
-            if std::mem::replace(&mut self.told, eyes) != eyes {
-                let Interest { seen, ticks } = eyes;
+            let interest = self.interest();
+            if std::mem::replace(&mut self.interest_sent, interest) != interest {
+                let Interest { seen, ticks } = interest;
                 orders.ticks = Some(RouterToInner::Ticks {
                     wanted: ticks,
                     watched: seen || ticks,
                 });
             }
             let ticket = self.video;
-            if std::mem::replace(&mut self.video_told, ticket) != ticket {
+            if std::mem::replace(&mut self.ticket_sent, ticket) != ticket {
                 orders.video = Some(RouterToInner::Video { ticket });
             }
         }
@@ -376,13 +377,13 @@ mod tests {
             assert_eq!(queue.is_watched(), ticket.is_some());
             let orders = queue.next(true).await;
             assert_eq!(orders.video, Some(RouterToInner::Video { ticket }));
-            // It is told when that changes.
+            // It is sent when that changes.
             let watched = ticket.is_some();
-            let told = (ticket != Some(MediaTicket(2))).then_some(RouterToInner::Ticks {
+            let sent = (ticket != Some(MediaTicket(2))).then_some(RouterToInner::Ticks {
                 wanted: false,
                 watched,
             });
-            assert_eq!(orders.ticks, told);
+            assert_eq!(orders.ticks, sent);
         }
     }
 
@@ -399,8 +400,8 @@ mod tests {
             queue.set_interest(Interest { seen, ticks });
             assert_eq!(queue.is_watched(), watched);
             let wanted = ticks;
-            let told = Some(RouterToInner::Ticks { wanted, watched });
-            assert_eq!(queue.next(true).await.ticks, told);
+            let sent = Some(RouterToInner::Ticks { wanted, watched });
+            assert_eq!(queue.next(true).await.ticks, sent);
         }
     }
 }

@@ -61,7 +61,7 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
         pending,
         refuse,
         |request| async move {
-            let asked = RequestContext {
+            let context_of_request = RequestContext {
                 context,
                 car,
                 pending,
@@ -72,9 +72,9 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
                 is_tls,
             };
             let is_seen = csrf::is_navigation(request.headers());
-            let mut response = match asked.route(request).await {
+            let mut response = match context_of_request.route(request).await {
                 Ok(response) => response,
-                Err(problem) => asked.told(problem, is_seen),
+                Err(problem) => context_of_request.error_response(problem, is_seen),
             };
             if context.shutdown.draining.is_cancelled() {
                 let close = HeaderValue::from_static("close");

@@ -175,7 +175,7 @@ impl RequestContext<'_> {
 
     /// Makes the answer for a person: with 401 the page that asks for a key, otherwise one
     /// sentence.
-    pub(crate) fn told(&self, problem: Problem, is_seen: bool) -> Response<AnswerBody> {
+    pub(crate) fn error_response(&self, problem: Problem, is_seen: bool) -> Response<AnswerBody> {
         if problem.status == StatusCode::UNAUTHORIZED && is_seen {
             return self.form(problem);
         }

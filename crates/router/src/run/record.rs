@@ -50,7 +50,7 @@ pub(crate) struct RunRecord {
     bytes: u64,
     output: Vec<u8>,
     stderr: Bytes,
-    told: bool,
+    finished: bool,
     /// Its part in the runs that its caller may have open.
     permit: Option<QuotaPermit>,
 }
@@ -93,7 +93,7 @@ impl RunRecord {
             bytes: 0,
             output: Vec::new(),
             stderr: Bytes::new(),
-            told: false,
+            finished: false,
             permit: None,
         }
     }
@@ -151,7 +151,7 @@ impl RunRecord {
 
     /// Finishes the record: the request was answered with this status, and `why` where that is an error.
     pub(crate) fn finish(&mut self, status: u16, why: &str) {
-        if std::mem::replace(&mut self.told, true) {
+        if std::mem::replace(&mut self.finished, true) {
             return;
         }
         self.permit = None;
@@ -222,12 +222,12 @@ impl Drop for RunRecord {
 /// The first arguments: a run of 256 long ones is not worth a whole message of the feed.
 fn first_arguments(arguments: &[Argument]) -> Vec<Argument> {
     let mut left = ARGUMENTS_TOLD;
-    let told = arguments.iter().map_while(|argument| {
+    let shown = arguments.iter().map_while(|argument| {
         let length = argument.as_bytes().len();
         let cut = Bytes::copy_from_slice(&argument.as_bytes()[..length.min(left)]);
         let is_empty = left == 0;
         left = left.saturating_sub(length + 8);
         (!is_empty).then(|| Argument::try_from(cut).ok()).flatten()
     });
-    told.collect()
+    shown.collect()
 }

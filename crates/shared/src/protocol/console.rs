@@ -78,7 +78,6 @@ pub enum ConsoleToRouter {
     /// Take control, ask for it, or answer a request.
     Control {
         service_port: u16,
-        #[serde(rename = "wish")]
         request: ControlRequest,
     },
     /// Drive a car, or stop it.
@@ -123,11 +122,7 @@ pub enum RouterToConsole {
         more: bool,
     },
     /// Answer to [`ConsoleToRouter::AskRun`].
-    Run {
-        request: u64,
-        #[serde(rename = "told")]
-        answer: RunAnswer,
-    },
+    Run { request: u64, answer: RunAnswer },
     /// The router refused something that this console asked for.
     Refused {
         reason: RefusedReason,
@@ -145,7 +140,6 @@ pub enum RouterToConsole {
 #[serde(rename_all = "snake_case")]
 pub enum RunAnswer {
     /// The car remembers this of the run.
-    #[serde(rename = "story")]
     Report(RunReport),
     /// The car is connected, and doesn't know the run.
     NotKnown,

@@ -90,7 +90,6 @@ pub enum InnerToRouter {
     Run {
         run: RunId,
         /// Memory of the run; `None`: the run is not among the last thousand since the inner's start.
-        #[serde(rename = "story")]
         report: Option<RunReport>,
     },
     /// Report about the car's motion.
