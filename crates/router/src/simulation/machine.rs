@@ -44,8 +44,11 @@ struct MachineState {
     history: History,
     /// A motion command moves the car for as long as it runs; else it sets a pin and ends.
     moves_while_running: bool,
+    /// Number of the newest inner.
+    inner: u32,
     group: i32,
-    processes: BTreeMap<i32, mpsc::UnboundedSender<Signal>>,
+    /// By group, the inner that started it (`None`: a guardian), and where its signals go.
+    processes: BTreeMap<i32, (Option<u32>, mpsc::UnboundedSender<Signal>)>,
     executed: BTreeMap<RunId, Vec<Instant>>,
     starts: Vec<CommandStart>,
     /// Motions requested by `/cgi`: when, and for how long.
@@ -92,6 +95,7 @@ impl Machine {
             rng,
             history,
             moves_while_running,
+            inner: 0,
             group: 0,
             processes: BTreeMap::new(),
             executed: BTreeMap::new(),
@@ -168,16 +172,13 @@ impl Machine {
 
     /// Process host of an inner that starts now.
     pub(super) fn start_host(&self) -> Arc<ProcessHost> {
-        self.lock().host_started = Instant::now();
-        Arc::new(ProcessHost::new(self.clone()))
+        let mut state = self.lock();
+        state.host_started = Instant::now();
+        state.inner += 1;
+        Arc::new(ProcessHost::new(self.clone(), state.inner, false))
     }
 
-    /// Starts the host of the guardians, which outlive their inner.
-    pub(super) fn guardian_host(&self) -> Arc<ProcessHost> {
-        Arc::new(ProcessHost::new(self.clone()))
-    }
-
-    fn start(&self, run: RunId, command: &CommandName) -> Spawned {
+    fn start(&self, inner: Option<u32>, run: RunId, command: &CommandName) -> Spawned {
         let mut state = self.lock();
         state.group += 1;
         let group = state.group;
@@ -230,7 +231,7 @@ impl Machine {
         let is_stubborn = state.rng.one_in(8);
         let (ended, exit) = oneshot::channel();
         let (signals, mut signalled) = mpsc::unbounded_channel();
-        state.processes.insert(group, signals);
+        state.processes.insert(group, (inner, signals));
         let output = format!("{run} {command}\n");
         let (mut pipe, stdout) = tokio::io::duplex(1024);
         drop(state);

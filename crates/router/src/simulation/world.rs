@@ -164,7 +164,7 @@ impl SimInner {
         rng: &Rng,
     ) -> Self {
         let host = machine.start_host();
-        let processes: [Arc<dyn Spawn>; 2] = [host.clone(), machine.guardian_host()];
+        let processes: [Arc<dyn Spawn>; 2] = [host.clone(), host.guardian()];
         let network = {
             let (world, path, machine) = (world.clone(), path.clone(), machine.clone());
             Network(Arc::new(move || {

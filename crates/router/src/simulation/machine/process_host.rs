@@ -1,6 +1,8 @@
-//! Starts and ends processes on a simulated machine for one inner, until that inner is killed.
+//! Starts and ends processes on a simulated machine for one inner until that inner is killed, or for
+//! its guardian.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use p2p_inner::simulation::{Program, Spawn, Spawned};
@@ -9,19 +11,29 @@ use rustix::process::Signal;
 
 use super::Machine;
 
-/// Access of one inner to its machine's processes.
+/// Access of one inner, or of its guardian, to the machine's processes.
 #[derive(Debug)]
 pub(in crate::simulation) struct ProcessHost {
     machine: Machine,
+    /// Number of the inner.
+    inner: u32,
+    is_guardian: bool,
     is_dead: AtomicBool,
 }
 
 impl ProcessHost {
-    pub(super) fn new(machine: Machine) -> Self {
+    pub(super) fn new(machine: Machine, inner: u32, is_guardian: bool) -> Self {
         Self {
             machine,
+            inner,
+            is_guardian,
             is_dead: AtomicBool::new(false),
         }
+    }
+
+    /// Host of this inner's guardian, which outlives the inner.
+    pub(in crate::simulation) fn guardian(&self) -> Arc<Self> {
+        Arc::new(Self::new(self.machine.clone(), self.inner, true))
     }
 
     /// Marks the inner as killed: its tasks start no more processes.
@@ -42,12 +54,13 @@ impl Spawn for ProcessHost {
         // A guardian's stop is no run.
         let run = variable("P2P_RUN").map_or(RunId::from_number(0), |run| run.parse().unwrap());
         let command = variable("P2P_COMMAND").unwrap().parse().unwrap();
-        Ok(self.machine.start(run, &command))
+        let inner = (!self.is_guardian).then_some(self.inner);
+        Ok(self.machine.start(inner, run, &command))
     }
 
     fn signal(&self, group: i32, signal: Signal) {
-        if let Some(process) = self.machine.lock().processes.get(&group) {
-            let _ = process.send(signal);
+        if let Some((_, signals)) = self.machine.lock().processes.get(&group) {
+            let _ = signals.send(signal);
         }
     }
 
@@ -55,7 +68,13 @@ impl Spawn for ProcessHost {
         self.machine.lock().processes.contains_key(&group)
     }
 
-    fn groups_of(&self, _inner: u32) -> Vec<i32> {
-        self.machine.lock().processes.keys().copied().collect()
+    /// The number that a simulated guardian has of its inner says nothing: all are this process.
+    fn groups_of(&self, _: u32) -> Vec<i32> {
+        let state = self.machine.lock();
+        let groups = state.processes.iter();
+        groups
+            .filter(|(_, (inner, _))| *inner == Some(self.inner))
+            .map(|(group, _)| *group)
+            .collect()
     }
 }
