@@ -57,6 +57,11 @@ pub(super) struct CallerAnswer {
 }
 
 impl CallerAnswer {
+    /// Whether a motion was refused because the car's stop command fails.
+    pub(super) fn is_stop_failed(&self) -> bool {
+        self.status == 503 && self.body.contains("stop command fails")
+    }
+
     /// The result of a command that a console ran, as the answer to a caller.
     pub(super) fn of_send(
         run: RunId,

@@ -131,15 +131,18 @@ impl Scenario {
         if self.world.has_twin() {
             return;
         }
-        let mut status = Some(409);
         let began = Instant::now();
-        // 409 until the consoles have given control back.
-        while status == Some(409) && began.elapsed() < Duration::from_secs(20) {
+        let status = loop {
             let query = "command=forward&for=50";
             let moved = self.answers.ask(&self.world, query, None).await;
-            status = moved.map(|answer| answer.status);
             sleep(ASK_EACH).await;
-        }
+            // Until the consoles have given control back, and a stop that failed was tried again.
+            let may_wait = (moved.as_ref())
+                .is_some_and(|answer| answer.status == 409 || answer.is_stop_failed());
+            if !may_wait || began.elapsed() > Duration::from_secs(20) {
+                break moved.map(|answer| answer.status);
+            }
+        };
         if status != Some(200) {
             let how = format!("a motion is answered {status:?} when all is well");
             self.world.history.violation(5, how);
