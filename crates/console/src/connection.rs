@@ -305,14 +305,10 @@ mod tests {
             host: "router".to_owned(),
             port: 8888,
         };
-        let no_key = LostConnection::from(&DialError::NoKey { router: router() });
+        let no_key = LostConnection::from(&DialError::NoKey(router()));
         assert_eq!(no_key.least_pause, backoff::DENIED);
         for retry_after in [None, Some(Duration::from_secs(10))] {
-            let busy = DialError::Refused {
-                router: router(),
-                said: "close one".to_owned(),
-                retry_after,
-            };
+            let busy = DialError::Refused(router(), "close one".to_owned(), retry_after);
             let busy = LostConnection::from(&busy);
             assert_eq!(busy.least_pause, retry_after.unwrap_or_default());
         }

@@ -60,9 +60,7 @@ impl Failure {
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         let code = match error {
-            DialError::Denied { .. } | DialError::NoKey { .. } | DialError::Untrusted { .. } => {
-                DENIED
-            }
+            DialError::Denied(..) | DialError::NoKey(_) | DialError::Untrusted(..) => DENIED,
             _ => UNREACHABLE,
         };
         Self::new(code, error.to_string())
@@ -127,13 +125,9 @@ mod tests {
             host: "router".to_owned(),
             port: 8888,
         };
-        let no_key = DialError::NoKey { router: router() };
+        let no_key = DialError::NoKey(router());
         assert_eq!(Failure::from(no_key).code, DENIED);
-        let busy = DialError::Refused {
-            router: router(),
-            said: "close one".to_owned(),
-            retry_after: None,
-        };
+        let busy = DialError::Refused(router(), "close one".to_owned(), None);
         assert_eq!(Failure::from(busy).code, UNREACHABLE);
     }
 

@@ -58,11 +58,11 @@ impl Dial for Network {
                     let limits = Some(websocket::limits());
                     Ok(WebSocketStream::from_raw_socket(stream, Role::Client, limits).await)
                 }
-                Ok(None) => Err(DialError::Connect {
-                    router,
-                    source: std::io::ErrorKind::ConnectionRefused.into(),
-                }),
-                Err(_) => Err(DialError::Timeout { router }),
+                Ok(None) => {
+                    let refused = std::io::ErrorKind::ConnectionRefused.into();
+                    Err(DialError::Connect(router, refused))
+                }
+                Err(_) => Err(DialError::Timeout(router)),
             }
         })
     }

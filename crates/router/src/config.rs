@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use p2p_shared::os;
-use p2p_shared::ports::PortRange;
 use p2p_shared::settings::{CommandLine, CommonOptions, Shell};
 
 use crate::auth::certificate::{self, Certificate, CertificateFiles};
@@ -15,6 +14,7 @@ use crate::auth::key_store::{KeyFile, KeyStore};
 use crate::http::connection::Patience;
 use crate::http::host::HostName;
 use crate::net::limits;
+use crate::net::port_range::PortRange;
 use crate::ops::inherited_listeners::InheritedListeners;
 use crate::ops::state_file::StateFile;
 

@@ -8,6 +8,7 @@ pub(crate) mod client_net;
 pub(crate) mod hello;
 mod leaky_bucket;
 pub mod limits;
+pub mod port_range;
 pub(crate) mod quota;
 pub(crate) mod unauthenticated;
 pub(crate) mod write_timeout;

@@ -11,7 +11,6 @@ pub mod logging;
 pub mod names;
 pub mod net;
 pub mod os;
-pub mod ports;
 pub mod protocol;
 pub mod settings;
 pub mod text;

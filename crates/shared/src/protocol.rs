@@ -26,7 +26,6 @@
 )]
 
 mod console;
-mod display;
 mod drive;
 mod link;
 mod media;

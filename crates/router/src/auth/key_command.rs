@@ -8,9 +8,9 @@ use anyhow::Context;
 use clap::Subcommand;
 use clap::error::ErrorKind;
 use p2p_shared::key::{Fingerprint, Key, Role};
-use p2p_shared::ports::PortRange;
 
 use crate::auth::key_store::{KeyFile, KeyName, KeyRecord};
+use crate::net::port_range::PortRange;
 
 /// Shell command that reads a pasted key (ended with Ctrl-D) into the file where the programs look
 /// for it. So the key gets into no shell history and no list of processes.

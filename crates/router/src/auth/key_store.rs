@@ -17,9 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use p2p_shared::key::{Key, KeyHash, KeyId, Role};
-use p2p_shared::ports::PortRange;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
+
+use crate::net::port_range::PortRange;
 
 /// Keys of a running router. Clones share them.
 #[derive(Clone)]
@@ -142,9 +143,7 @@ impl KeyStore {
         let hash = key.hash();
         let keys = self.shared.keys.read();
         let record = keys.get(&key.id());
-        let right = record
-            .map_or(&self.shared.nobody, |record| &record.hash)
-            .matches(&hash);
+        let right = hash == *record.map_or(&self.shared.nobody, |record| &record.hash);
         match record {
             Some(record) if right => Ok(record.grant()),
             _ => Err(AuthError::Wrong),

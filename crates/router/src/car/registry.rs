@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use p2p_shared::names::{Identity, LinkName};
-use p2p_shared::ports::PortRange;
 use p2p_shared::protocol::{LinkHello, Rejection, SessionId};
 use p2p_shared::timing;
 use parking_lot::Mutex;
@@ -27,6 +26,7 @@ use crate::link::end::LinkEnd;
 use crate::link::handle::LinkHandle;
 use crate::link::work::ToLink;
 use crate::net::client_net::QuotaOwner;
+use crate::net::port_range::PortRange;
 
 /// Number of takeovers between live inners within [`CONTENTION_WINDOW`] that count as a fight.
 const CONTENTION: usize = 3;

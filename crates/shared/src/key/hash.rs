@@ -28,17 +28,12 @@ impl KeyHash {
                 .into(),
         )
     }
-
-    /// Compares two hashes in constant time: true if both are of the same secret.
-    #[must_use]
-    pub fn matches(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
 }
 
+/// Takes the same time whether the hashes are equal or not.
 impl PartialEq for KeyHash {
     fn eq(&self, other: &Self) -> bool {
-        self.matches(other)
+        self.0.ct_eq(&other.0).into()
     }
 }
 
@@ -108,14 +103,14 @@ mod tests {
         #[test]
         fn a_hash_survives_its_text(secret in any::<[u8; 32]>()) {
             let hash = KeyHash::of_secret(&secret);
-            prop_assert!(hash.to_string().parse::<KeyHash>().unwrap().matches(&hash));
+            prop_assert!(hash.to_string().parse::<KeyHash>().unwrap() == hash);
         }
 
         #[test]
         fn one_changed_bit_does_not_match(secret in any::<[u8; 32]>(), bit in 0_usize..256) {
             let mut changed = secret;
             changed[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(!KeyHash::of_secret(&secret).matches(&KeyHash::of_secret(&changed)));
+            prop_assert!(KeyHash::of_secret(&secret) != KeyHash::of_secret(&changed));
         }
     }
 }

@@ -4,7 +4,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Key, ParseKeyError, SecretFileError, read_secret_file};
+use anyhow::{anyhow, bail, ensure};
+
+use super::{Key, read_secret_file};
 
 /// Environment variable that holds a key.
 const VARIABLE: &str = "P2P_KEY";
@@ -21,33 +23,40 @@ const MAX_FILE: u64 = 4 * 1024;
 /// # Errors
 ///
 /// If the key of a place can't be used, its file may be read by others, or `key_file` does not exist:
-/// the next place is not tried then.
-pub fn load(key_file: Option<&Path>) -> Result<Option<Key>, LoadKeyError> {
+/// the next place is not tried then. No error repeats any of the key.
+pub fn load(key_file: Option<&Path>) -> anyhow::Result<Option<Key>> {
     load_with(key_file, |name| std::env::var_os(name))
 }
 
 fn load_with(
     key_file: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<Key>, LoadKeyError> {
-    if let Some(path) = key_file {
-        if is_key(path) {
-            return Err(LoadKeyError::KeyForFile);
+) -> anyhow::Result<Option<Key>> {
+    let (text, place) = if let Some(path) = key_file {
+        ensure!(
+            !is_key(path),
+            "a key was given where the name of a file belongs (--key-file, {VARIABLE}_FILE): write the key into a file that you alone can read, or set {VARIABLE}; as an argument every user of this machine could read it"
+        );
+        (
+            read_secret_file(path, MAX_FILE)?,
+            path.display().to_string(),
+        )
+    } else if let Some(value) = variable(VARIABLE).filter(|value| !value.is_empty()) {
+        let Ok(text) = value.into_string() else {
+            bail!("the environment variable {VARIABLE} is not text");
+        };
+        (text, format!("the environment variable {VARIABLE}"))
+    } else if let Some(path) = usual_place(variable) {
+        match read_secret_file(&path, MAX_FILE) {
+            Err(error) if error.is_missing() => return Ok(None),
+            text => (text?, path.display().to_string()),
         }
-        return Ok(Some(from_file(path)?));
-    }
-    if let Some(value) = variable(VARIABLE).filter(|value| !value.is_empty()) {
-        let text = value.to_str().ok_or(LoadKeyError::VariableNotText)?;
-        let origin = format!("the key in the environment variable {VARIABLE}");
-        return parse(text, origin).map(Some);
-    }
-    let Some(path) = usual_place(variable) else {
+    } else {
         return Ok(None);
     };
-    match from_file(&path) {
-        Err(LoadKeyError::File(error)) if error.is_missing() => Ok(None),
-        result => result.map(Some),
-    }
+    let key = text.parse::<Key>();
+    let key = key.map_err(|why| anyhow!("the key in {place} can't be used: {why}"))?;
+    Ok(Some(key))
 }
 
 /// Returns true for a key where a file's name belongs.
@@ -70,35 +79,6 @@ fn usual_place(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     Some(config.join("p2prouter/key"))
 }
 
-fn from_file(path: &Path) -> Result<Key, LoadKeyError> {
-    let text = read_secret_file(path, MAX_FILE)?;
-    parse(&text, format!("the key in {}", path.display()))
-}
-
-fn parse(text: &str, origin: String) -> Result<Key, LoadKeyError> {
-    text.parse()
-        .map_err(|error| LoadKeyError::NotAKey(origin, error))
-}
-
-/// Reason why the key could not be loaded. No error repeats any of the key.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadKeyError {
-    /// The key file was not read: missing, open to others, or not a file.
-    #[error(transparent)]
-    File(#[from] SecretFileError),
-    /// A key stands where a file's name belongs.
-    #[error(
-        "a key was given where the name of a file belongs (--key-file, {VARIABLE}_FILE): write the key into a file that you alone can read, or set {VARIABLE}; as an argument every user of this machine could read it"
-    )]
-    KeyForFile,
-    /// `P2P_KEY` is not UTF-8.
-    #[error("the environment variable {VARIABLE} is not text")]
-    VariableNotText,
-    /// The text at a place is not a key.
-    #[error("{0} can't be used: {1}")]
-    NotAKey(String, #[source] ParseKeyError),
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -118,7 +98,7 @@ mod tests {
             self
         }
 
-        fn load(&self, key_file: Option<&Path>) -> Result<Option<Key>, LoadKeyError> {
+        fn load(&self, key_file: Option<&Path>) -> anyhow::Result<Option<Key>> {
             load_with(key_file, |name| self.0.get(name).cloned())
         }
     }
@@ -217,10 +197,8 @@ mod tests {
         );
 
         let environment = Environment::default().with("P2P_KEY", OsStr::from_bytes(b"\xff"));
-        assert!(matches!(
-            environment.load(None),
-            Err(LoadKeyError::VariableNotText)
-        ));
+        let error = environment.load(None).unwrap_err().to_string();
+        assert_eq!(error, "the environment variable P2P_KEY is not text");
     }
 
     #[test]
@@ -248,9 +226,6 @@ mod tests {
             .set_len(1 << 40)
             .unwrap();
         let error = Environment::default().load(Some(&path)).unwrap_err();
-        assert!(matches!(
-            error,
-            LoadKeyError::File(SecretFileError::TooLarge { .. })
-        ));
+        assert!(error.to_string().contains("is larger than 4096 bytes"));
     }
 }

@@ -2,22 +2,48 @@
 //! writes, and no error repeats any of the content.
 
 use std::fs::File;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
 /// All rights of the group and of others.
 const ANYBODY_ELSE: u32 = 0o077;
 
+/// Sentence that says why a file with secrets was not read. The sentence names the file, and says
+/// what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{sentence}")]
+pub struct SecretFileError {
+    sentence: String,
+    is_missing: bool,
+}
+
+impl SecretFileError {
+    /// Returns true if there is no such file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.is_missing
+    }
+}
+
 /// Reads the text of a file of at most `limit` bytes that is open to its owner alone.
 ///
 /// # Errors
 ///
-/// See [`SecretFileError`]: each names the file and says what to do.
+/// If the file is missing, not a regular file, open to others, too large, or not UTF-8.
 pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileError> {
-    let unreadable = |error| SecretFileError::Unreadable(path.to_owned(), error);
+    let shown = path.display();
+    let refused = |sentence| SecretFileError {
+        sentence,
+        is_missing: false,
+    };
+    let unreadable = |error: io::Error| SecretFileError {
+        is_missing: matches!(error.kind(), NotFound | NotADirectory),
+        sentence: format!("can't read {shown}: {error}"),
+    };
     // NONBLOCK: opening a named pipe would wait for somebody to write into it.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = rustix::fs::open(path, flags, Mode::empty())
@@ -26,20 +52,25 @@ pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileErr
     // Of the open file, not of the path: it can't be exchanged in between.
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(SecretFileError::NotAFile(path.to_owned()));
+        return Err(refused(format!("{shown} is not a regular file")));
     }
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & ANYBODY_ELSE != 0 {
-        return Err(SecretFileError::Exposed(path.to_owned(), mode));
+        let line = chmod_line(path);
+        return Err(refused(format!(
+            "{shown} is open to others (its mode is {mode:04o}); close it with: {line}"
+        )));
     }
     let mut text = Vec::new();
     file.take(limit.saturating_add(1))
         .read_to_end(&mut text)
         .map_err(unreadable)?;
     if u64::try_from(text.len()).is_ok_and(|length| length > limit) {
-        return Err(SecretFileError::TooLarge(path.to_owned(), limit));
+        return Err(refused(format!(
+            "{shown} is larger than {limit} bytes: that is not the right file"
+        )));
     }
-    String::from_utf8(text).map_err(|_| SecretFileError::NotText(path.to_owned()))
+    String::from_utf8(text).map_err(|_| refused(format!("{shown} is not a text file")))
 }
 
 /// Returns the shell command that closes a file to all but its owner, ready to paste.
@@ -52,39 +83,10 @@ pub fn chmod_line(path: &Path) -> String {
     format!("chmod 600 {}", shlex::try_quote(&path).unwrap_or_default())
 }
 
-/// Reason why a file with secrets was not read.
-#[derive(Debug, thiserror::Error)]
-pub enum SecretFileError {
-    /// The file can't be opened or read, or does not exist.
-    #[error("can't read {path}: {1}", path = .0.display())]
-    Unreadable(PathBuf, #[source] io::Error),
-    /// The path is a folder, a device or a pipe.
-    #[error("{path} is not a regular file", path = .0.display())]
-    NotAFile(PathBuf),
-    /// The file's mode (here) gives rights to the group or to others.
-    #[error("{path} is open to others (its mode is {1:04o}); close it with: {line}", path = .0.display(), line = chmod_line(.0))]
-    Exposed(PathBuf, u32),
-    /// The file has more bytes than such a file can have (here).
-    #[error("{path} is larger than {1} bytes: that is not the right file", path = .0.display())]
-    TooLarge(PathBuf, u64),
-    /// The file is not UTF-8.
-    #[error("{path} is not a text file", path = .0.display())]
-    NotText(PathBuf),
-}
-
-impl SecretFileError {
-    /// Returns true if there is no such file.
-    #[must_use]
-    pub fn is_missing(&self) -> bool {
-        use io::ErrorKind::{NotADirectory, NotFound};
-        matches!(self, Self::Unreadable(_, error)
-            if matches!(error.kind(), NotFound | NotADirectory))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -109,11 +111,12 @@ mod tests {
         for mode in [0o640, 0o604, 0o620, 0o644, 0o666, 0o610] {
             let (_dir, path) = file_with_mode(mode);
             let error = read_secret_file(&path, 4).unwrap_err();
-            assert!(matches!(error, SecretFileError::Exposed(_, m) if m == mode));
             let line = format!("chmod 600 {}", path.display());
             assert!(error.to_string().ends_with(&line), "{error}");
             assert!(
-                error.to_string().contains(&format!("{mode:04o}")),
+                error
+                    .to_string()
+                    .contains(&format!("its mode is {mode:04o}")),
                 "{error}"
             );
         }
@@ -123,7 +126,7 @@ mod tests {
     fn one_byte_too_many_is_too_large() {
         let (_dir, path) = file_with_mode(0o600);
         let error = read_secret_file(&path, 3).unwrap_err();
-        assert!(matches!(error, SecretFileError::TooLarge(_, 3)));
+        assert!(error.to_string().contains("is larger than 3 bytes"));
     }
 
     #[test]
@@ -131,13 +134,14 @@ mod tests {
         let (dir, path) = file_with_mode(0o600);
         fs::write(&path, [0xff, 0xfe]).unwrap();
         let error = read_secret_file(&path, 10).unwrap_err();
-        assert!(matches!(error, SecretFileError::NotText { .. }));
+        assert!(error.to_string().ends_with("is not a text file"));
 
         let pipe = dir.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
         for path in [dir.path(), &pipe, Path::new("/dev/zero")] {
             let error = read_secret_file(path, 10).unwrap_err();
-            assert!(matches!(error, SecretFileError::NotAFile { .. }), "{error}");
+            let said = error.to_string();
+            assert!(said.ends_with("is not a regular file"), "{said}");
         }
     }
 

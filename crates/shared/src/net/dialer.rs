@@ -17,121 +17,77 @@ use crate::timing;
 mod attempt;
 
 pub use attempt::{DialError, RouterAddress, bracketed};
-use attempt::{connect, resolve, secure, too_slow, unresolved, upgrade};
+use attempt::{connect, resolve, secure, too_slow, upgrade};
 
 /// Time for the name to resolve before the router's last address is tried too: a resolver whose
 /// question is lost asks again only after 5 s (resolv.conf(5), `timeout`).
 const LOOKUP: Duration = Duration::from_secs(1);
 
-/// Opens a WebSocket to this path of the router's main port, within [`timing::HELLO`]. A key is
-/// sent over TLS only, except to a router on this machine. Without a key there is nothing to know
-/// the router by, and nothing to hide from it.
-///
-/// # Errors
-/// See [`DialError`].
-pub async fn dial(
+/// Opens a WebSocket to the router: see [`Reconnect::dial`](super::reconnect::Reconnect::dial).
+pub(super) async fn dial(
+    reached: &mut Option<SocketAddr>,
     router: &RouterAddress,
     path: &str,
     key: Option<&Key>,
 ) -> Result<WebSocketStream<Transport>, DialError> {
-    Dialer::default().dial(router, path, key).await
+    let deadline = Instant::now() + timing::HELLO;
+    let (stream, not_found) = reach(*reached, router, deadline).await?;
+    let address = stream.peer_addr().ok();
+    socket::prepare_link(&stream);
+    let upgraded = async {
+        let transport = secure(router, key, stream).await?;
+        upgrade(router, path, key, transport).await
+    };
+    let upgraded = timeout_at(deadline, upgraded).await;
+    let upgraded = upgraded.unwrap_or_else(|_| Err(DialError::Timeout(router.clone())));
+    let socket = upgraded.map_err(|error| to_report(error, not_found))?;
+    *reached = address;
+    Ok(socket)
 }
 
-/// Knowledge from earlier attempts.
-#[derive(Debug, Default)]
-pub struct Dialer {
-    /// Address at which the router was reached last.
-    reached: Option<SocketAddr>,
-}
-
-impl Dialer {
-    /// Dials as [`dial`] does. If the router's name is not found, or not soon, the last address is
-    /// tried.
-    ///
-    /// # Errors
-    /// See [`DialError`].
-    pub async fn dial(
-        &mut self,
-        router: &RouterAddress,
-        path: &str,
-        key: Option<&Key>,
-    ) -> Result<WebSocketStream<Transport>, DialError> {
-        let deadline = Instant::now() + timing::HELLO;
-        let (stream, not_found) = self.reach(router, deadline).await?;
-        let address = stream.peer_addr().ok();
-        socket::prepare_link(&stream);
-        let upgraded = async {
-            let transport = secure(router, key, stream).await?;
-            upgrade(router, path, key, transport).await
-        };
-        let upgraded = timeout_at(deadline, upgraded).await.unwrap_or_else(|_| {
-            Err(DialError::Timeout {
-                router: router.clone(),
-            })
-        });
-        match upgraded {
-            Ok(socket) => {
-                self.reached = address;
-                Ok(socket)
+/// Connects. Also returns why the name was not found, if the connection is to the last address.
+async fn reach(
+    last: Option<SocketAddr>,
+    router: &RouterAddress,
+    deadline: Instant,
+) -> Result<(TcpStream, Option<DialError>), DialError> {
+    let unresolved = || DialError::Resolve(router.host.clone(), too_slow());
+    let lookup = timeout_at(deadline, resolve(router));
+    let lookup = async { lookup.await.unwrap_or_else(|_| Err(unresolved())) };
+    let mut lookup = pin!(lookup);
+    let addresses = match last {
+        None => lookup.await?,
+        Some(last) => match timeout(LOOKUP, &mut lookup).await {
+            Ok(Ok(addresses)) => addresses,
+            Ok(Err(not_found)) => {
+                return by_last_address(deadline, TcpStream::connect(last), not_found).await;
             }
-            Err(error) => Err(to_report(error, not_found)),
-        }
-    }
-
-    /// Connects. Also returns why the name was not found, if the connection is to the last address.
-    async fn reach(
-        &self,
-        router: &RouterAddress,
-        deadline: Instant,
-    ) -> Result<(TcpStream, Option<DialError>), DialError> {
-        let lookup = async {
-            timeout_at(deadline, resolve(router))
-                .await
-                .unwrap_or_else(|_| Err(unresolved(router, too_slow())))
-        };
-        let mut lookup = pin!(lookup);
-        let addresses = match self.reached {
-            None => lookup.await?,
-            Some(last) => match timeout(LOOKUP, &mut lookup).await {
-                Ok(Ok(addresses)) => addresses,
-                Ok(Err(not_found)) => {
-                    return by_last_address(deadline, TcpStream::connect(last), not_found).await;
+            Err(_) => match select(pin!(TcpStream::connect(last)), lookup).await {
+                Either::Left((Ok(stream), _)) => return Ok((stream, Some(unresolved()))),
+                Either::Left((Err(_), lookup)) => lookup.await?,
+                Either::Right((Ok(addresses), _)) => addresses,
+                Either::Right((Err(not_found), connecting)) => {
+                    return by_last_address(deadline, connecting, not_found).await;
                 }
-                Err(_) => match select(pin!(TcpStream::connect(last)), lookup).await {
-                    Either::Left((Ok(stream), _)) => {
-                        return Ok((stream, Some(unresolved(router, too_slow()))));
-                    }
-                    Either::Left((Err(_), lookup)) => lookup.await?,
-                    Either::Right((Ok(addresses), _)) => addresses,
-                    Either::Right((Err(not_found), connecting)) => {
-                        return by_last_address(deadline, connecting, not_found).await;
-                    }
-                },
             },
-        };
-        let connected = timeout_at(deadline, connect(addresses)).await;
-        let stream = connected
-            .unwrap_or_else(|_| Err(too_slow()))
-            .map_err(|source| DialError::Connect {
-                router: router.clone(),
-                source,
-            })?;
-        Ok((stream, None))
-    }
+        },
+    };
+    let connected = timeout_at(deadline, connect(addresses)).await;
+    let connected = connected.unwrap_or_else(|_| Err(too_slow()));
+    let stream = connected.map_err(|error| DialError::Connect(router.clone(), error))?;
+    Ok((stream, None))
 }
 
 /// Decides which failure to report. The peer at the last address may be somebody else by now,
 /// or a bit was flipped; then the missing name is the trouble to report.
 fn to_report(error: DialError, not_found: Option<DialError>) -> DialError {
-    if let Some(not_found) = not_found
-        && !matches!(error, DialError::Timeout { .. } | DialError::Refused { .. })
-    {
-        return not_found;
+    match error {
+        DialError::Timeout(_) | DialError::Refused(..) => error,
+        error => not_found.unwrap_or(error),
     }
-    error
 }
 
-/// Makes the error for a name that is not found.
+/// Waits for the connection to the last address; if that fails too, the name is the trouble.
 async fn by_last_address(
     deadline: Instant,
     connecting: impl Future<Output = std::io::Result<TcpStream>>,
@@ -164,31 +120,23 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let unknown = router("name.invalid");
         let deadline = || Instant::now() + timing::HELLO;
-        let nowhere = Dialer::default().reach(&unknown, deadline()).await;
-        assert!(matches!(nowhere, Err(DialError::Resolve { .. })));
-        let dialer = Dialer {
-            reached: Some(address),
-        };
-        let (stream, why) = dialer.reach(&unknown, deadline()).await.unwrap();
+        let nowhere = reach(None, &unknown, deadline()).await;
+        assert!(matches!(nowhere, Err(DialError::Resolve(..))));
+        let (stream, why) = reach(Some(address), &unknown, deadline()).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
-        assert!(matches!(why, Some(DialError::Resolve { .. })));
+        assert!(matches!(why, Some(DialError::Resolve(..))));
     }
 
     #[test]
     fn who_is_where_the_router_was_and_is_none_is_no_news() {
         let router = router("router.test");
-        let not_found = || Some(unresolved(&router, too_slow()));
-        let busy = DialError::Timeout {
-            router: router.clone(),
-        };
+        let not_found = || Some(DialError::Resolve(router.host.clone(), too_slow()));
+        let busy = DialError::Timeout(router.clone());
         let error = to_report(busy, not_found());
-        assert!(matches!(error, DialError::Timeout { .. }));
-        let untrusted = DialError::Untrusted {
-            router: router.clone(),
-            why: "another key".to_owned(),
-        };
+        assert!(matches!(error, DialError::Timeout(_)));
+        let untrusted = DialError::Untrusted(router.clone(), "another key".to_owned());
         let error = to_report(untrusted, not_found());
-        assert!(matches!(error, DialError::Resolve { .. }));
+        assert!(matches!(error, DialError::Resolve(..)));
         assert_eq!(error.least_pause(), Duration::ZERO);
     }
 }

@@ -1,5 +1,6 @@
 //! Reconnects to the router: the part that inner, console and the camera's connection have in common.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_tungstenite::WebSocketStream;
 
-use super::dialer::{DialError, Dialer, RouterAddress};
+use super::dialer::{self, DialError, RouterAddress};
 use super::transport::Transport;
 use crate::backoff::Backoff;
 use crate::key::Key;
@@ -21,7 +22,8 @@ use crate::timing;
 /// [`wait`](Self::wait).
 #[derive(Debug, Default)]
 pub struct Reconnect {
-    dialer: Dialer,
+    /// Address at which the router was reached last.
+    reached: Option<SocketAddr>,
     backoff: Backoff,
     reconnect_now: Arc<Notify>,
 }
@@ -36,7 +38,10 @@ impl Reconnect {
         }
     }
 
-    /// Opens a WebSocket to the router, as [`Dialer::dial`] does.
+    /// Opens a WebSocket to this path of the router's main port, within [`timing::HELLO`]. If the
+    /// router's name is not found, or not soon, the last address is tried. A key is sent over TLS
+    /// only, except to a router on this machine. Without a key there is nothing to know the router
+    /// by, and nothing to hide from it.
     ///
     /// # Errors
     /// See [`DialError`].
@@ -46,7 +51,7 @@ impl Reconnect {
         path: &str,
         key: Option<&Key>,
     ) -> Result<WebSocketStream<Transport>, DialError> {
-        self.dialer.dial(router, path, key).await
+        dialer::dial(&mut self.reached, router, path, key).await
     }
 
     /// Notes that the connection is up. If it lasts, the next outage begins with short pauses.

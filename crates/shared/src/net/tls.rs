@@ -1,6 +1,7 @@
 //! Makes sure that inner and console talk to their router: by the public key whose fingerprint is
 //! in their own key, or by a certificate that this machine's authorities vouch for.
 
+use std::io;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -44,38 +45,32 @@ pub async fn connect(
     stream: TcpStream,
     host: &str,
     fingerprint: Option<Fingerprint>,
-) -> std::io::Result<Transport> {
-    let invalid = |error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error);
-    let config = match fingerprint {
-        Some(fingerprint) => pinned(fingerprint),
-        None => by_authorities(),
-    };
-    let connector = TlsConnector::from(Arc::new(config.map_err(std::io::Error::other)?));
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| invalid(error.to_string()))?;
-    Ok(Transport::tls(connector.connect(name, stream).await?))
-}
-
-fn pinned(fingerprint: Fingerprint) -> Result<ClientConfig, TlsError> {
+) -> io::Result<Transport> {
     let provider = provider();
-    let verifier = Pinned {
-        fingerprint,
-        provider: provider.clone(),
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    let config = match fingerprint {
+        Some(fingerprint) => {
+            let verifier = Arc::new(Pinned {
+                fingerprint,
+                provider,
+            });
+            config
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+        }
+        None => {
+            let mut roots = RootCertStore::empty();
+            // Some of a system's certificates are always odd; without any, the handshake says so.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            config.with_root_certificates(roots)
+        }
     };
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
-}
-
-fn by_authorities() -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore::empty();
-    // Some of a system's certificates are always odd; without any, the handshake says so.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    Ok(ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+    let connector = TlsConnector::from(Arc::new(config.with_no_client_auth()));
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+    Ok(Transport::tls(connector.connect(name, stream).await?))
 }
 
 /// Accepts one public key, whatever else its certificate says: names and dates add nothing, and a
@@ -139,7 +134,7 @@ impl ServerCertVerifier for Pinned {
 /// Returns a sentence that says why a handshake failed and what to do; `None` if TLS is not the
 /// reason.
 #[must_use]
-pub fn explain(error: &std::io::Error) -> Option<String> {
+pub fn explain(error: &io::Error) -> Option<String> {
     let tls = error.get_ref()?.downcast_ref::<TlsError>()?;
     Some(match tls {
         TlsError::InvalidCertificate(CertificateError::Other(OtherError(inner)))

@@ -1,5 +1,7 @@
 //! Types of driving: presses, control, motion events.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::run::End;
@@ -17,6 +19,13 @@ pub struct PressId {
     pub epoch: u64,
     /// Grows with each press of that driver; given by the driver.
     pub number: u64,
+}
+
+/// Shows `3.12` for press 12 in epoch 3.
+impl fmt::Display for PressId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.number)
+    }
 }
 
 /// Message of a driver to a car.
@@ -133,6 +142,23 @@ pub enum StopCause {
     Worker,
 }
 
+/// Shows the cause of a stop.
+impl fmt::Display for StopCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asked => "stop requested",
+            Self::Released => "key released",
+            Self::Lease => "the lease ran out",
+            Self::Limit => "its time was over",
+            Self::NotStarted => "it could not be started",
+            Self::Again => "repeated",
+            Self::Beginning => "initial stop",
+            Self::Watchdog => "a process at the car died or hung",
+            Self::Worker => "the worker that moved it is gone",
+        })
+    }
+}
+
 /// Reason why a motion is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -147,6 +173,19 @@ pub enum MotionRefusal {
     StopFailed,
     /// The process could not be started.
     NotStarted,
+}
+
+/// Shows why a motion was refused.
+impl fmt::Display for MotionRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Old => "the press came too late, over a slow link",
+            Self::Over => "that press had been ended before",
+            Self::Replaced => "a newer motion took its place",
+            Self::StopFailed => "its stop command is missing or fails, and nothing moves without",
+            Self::NotStarted => "the command could not be started (see the log)",
+        })
+    }
 }
 
 /// Motion commands and times of a car, as the router needs them.

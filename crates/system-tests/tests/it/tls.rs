@@ -13,7 +13,8 @@ use p2p_router::Config;
 use p2p_router::auth::certificate::{Certificate, CertificateFiles};
 use p2p_router::auth::key_store::KeyStore;
 use p2p_shared::key::{Fingerprint, Key, Role};
-use p2p_shared::net::dialer::{DialError, RouterAddress, dial};
+use p2p_shared::net::dialer::{DialError, RouterAddress};
+use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::net::tls;
 use p2p_shared::protocol::LINK_PATH;
 use rcgen::{
@@ -59,8 +60,11 @@ fn at(host: &str, port: u16) -> RouterAddress {
 }
 
 async fn refusal(router: &RouterAddress, key: &Key) -> String {
-    match dial(router, LINK_PATH, Some(key)).await {
-        Err(DialError::Untrusted { why, .. }) => why,
+    match Reconnect::default()
+        .dial(router, LINK_PATH, Some(key))
+        .await
+    {
+        Err(DialError::Untrusted(_, why)) => why,
         Err(other) => panic!("another error: {other}"),
         Ok(_) => panic!("it was trusted"),
     }
@@ -214,8 +218,8 @@ async fn from_elsewhere_nothing_runs_without_tls() {
     let why = refusal(&router, &car).await;
     assert!(why.contains("no authority vouches"), "{why}");
     assert!(matches!(
-        dial(&router, LINK_PATH, None).await,
-        Err(DialError::NoKey { .. })
+        Reconnect::default().dial(&router, LINK_PATH, None).await,
+        Err(DialError::NoKey(_))
     ));
     assert!(!world.note("ran").exists());
     let (status, _, body) = get((here, port).into(), pin, &operator, "/cgi?command=hello").await;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use p2p_shared::key::{Key, Role};
-use p2p_shared::ports::PortRange;
 
 use super::format::{self, MAX_KEYS};
 use super::{KeyFileError, KeyName, KeyRecord};
+use crate::net::port_range::PortRange;
 use crate::ops::state_file::{StateFile, StateFileError};
 
 /// Name of the key file in the state directory.

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use p2p_shared::key::{KeyHash, KeyId, Role};
-use p2p_shared::ports::PortRange;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::{Grant, KeyName};
+use crate::net::port_range::PortRange;
 
 /// Most keys of a router: the whole file is read at each change, and stays under 4 MB.
 pub(super) const MAX_KEYS: usize = 10_000;

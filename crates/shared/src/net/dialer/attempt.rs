@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, StatusCode, header};
 
 use crate::key::Key;
 use crate::net::tls;
@@ -54,60 +54,44 @@ pub fn bracketed(host: &str) -> String {
 }
 
 /// Reason why the router was not reached. Each sentence says at which step, and what to do.
-///
-/// `router` is the address that was dialled, `source` the error of the step, `said` the router's own
-/// sentence, and `why` says what is wrong and what to do.
 #[derive(Debug, Error)]
-#[expect(missing_docs, reason = "the fields are said above")]
 pub enum DialError {
-    /// The name has no address.
-    #[error(
-        "the name {host} does not resolve ({source}): check the host name and this machine's DNS"
-    )]
-    Resolve { host: String, source: io::Error },
+    /// This name has no address.
+    #[error("the name {0} does not resolve ({1}): check the host name and this machine's DNS")]
+    Resolve(String, io::Error),
     /// No address of the router answers.
     #[error(
-        "no connection to {router} ({source}): is the router running, and the port open in its firewall?"
+        "no connection to {0} ({1}): is the router running, and the port open in its firewall?"
     )]
-    Connect {
-        router: RouterAddress,
-        source: io::Error,
-    },
+    Connect(RouterAddress, io::Error),
     /// The router did not complete the hello in time.
-    #[error("{router} did not answer within {} s: is it a p2p-router?", timing::HELLO.as_secs())]
-    Timeout { router: RouterAddress },
-    /// The peer speaks no TLS, or TLS that can't be trusted.
-    #[error("no safe connection to {router}: {why}")]
-    Untrusted { router: RouterAddress, why: String },
+    #[error("{0} did not answer within {secs} s: is it a p2p-router?", secs = timing::HELLO.as_secs())]
+    Timeout(RouterAddress),
+    /// The peer speaks no TLS, or TLS that can't be trusted, for this reason.
+    #[error("no safe connection to {0}: {1}")]
+    Untrusted(RouterAddress, String),
     /// The router works with keys, and this program has none.
     #[error(
-        "{router} needs a key, and there is none in ~/.config/p2prouter/key, --key-file or P2P_KEY: paste there what `p2p-router key add` prints on the router, and start again"
+        "{0} needs a key, and there is none in ~/.config/p2prouter/key, --key-file or P2P_KEY: paste there what `p2p-router key add` prints on the router, and start again"
     )]
-    NoKey { router: RouterAddress },
-    /// The router refused the key.
-    #[error("{router} refuses the key: {said}")]
-    Denied { router: RouterAddress, said: String },
+    NoKey(RouterAddress),
+    /// The router refused the key, and said this.
+    #[error("{0} refuses the key: {1}")]
+    Denied(RouterAddress, String),
     /// The port is one of the router's service ports, not its main port.
     #[error(
-        "{router} is one of the router's service ports: give its main port (8888, unless it was changed there)"
+        "{0} is one of the router's service ports: give its main port (8888, unless it was changed there)"
     )]
-    ServicePort { router: RouterAddress },
-    /// The router refused for another reason: another version, overload, shutting down.
-    #[error("{router} refuses: {said}")]
-    Refused {
-        router: RouterAddress,
-        said: String,
-        /// Time until the router may answer differently.
-        retry_after: Option<Duration>,
-    },
+    ServicePort(RouterAddress),
+    /// The router refused for another reason (another version, overload, shutting down), and said
+    /// this. It may answer differently after this time.
+    #[error("{0} refuses: {1}")]
+    Refused(RouterAddress, String, Option<Duration>),
     /// The peer is not a router of this version.
     #[error(
-        "{router} is not a p2p-router that speaks {SUBPROTOCOL} ({source}): check host and port, or update the older of the two"
+        "{0} is not a p2p-router that speaks {SUBPROTOCOL} ({1}): check host and port, or update the older of the two"
     )]
-    NotARouter {
-        router: RouterAddress,
-        source: Box<WsError>,
-    },
+    NotARouter(RouterAddress, Box<WsError>),
 }
 
 impl DialError {
@@ -115,8 +99,8 @@ impl DialError {
     #[must_use]
     pub fn least_pause(&self) -> Duration {
         match self {
-            Self::Denied { .. } | Self::NoKey { .. } => backoff::DENIED,
-            Self::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
+            Self::Denied(..) | Self::NoKey(_) => backoff::DENIED,
+            Self::Refused(.., retry_after) => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
         }
     }
@@ -127,17 +111,10 @@ pub(super) fn too_slow() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, message)
 }
 
-pub(super) fn unresolved(router: &RouterAddress, source: io::Error) -> DialError {
-    DialError::Resolve {
-        host: router.host.clone(),
-        source,
-    }
-}
-
 pub(super) async fn resolve(router: &RouterAddress) -> Result<Vec<SocketAddr>, DialError> {
     match tokio::net::lookup_host((router.host.as_str(), router.port)).await {
         Ok(addresses) => Ok(addresses.collect()),
-        Err(error) => Err(unresolved(router, error)),
+        Err(error) => Err(DialError::Resolve(router.host.clone(), error)),
     }
 }
 
@@ -173,18 +150,11 @@ pub(super) async fn secure(
     if key.fingerprint().is_none() && is_here {
         return Ok(Transport::Plain(stream));
     }
-    tls::connect(stream, &router.host, key.fingerprint())
-        .await
-        .map_err(|error| match tls::explain(&error) {
-            Some(why) => DialError::Untrusted {
-                router: router.clone(),
-                why,
-            },
-            None => DialError::NotARouter {
-                router: router.clone(),
-                source: Box::new(WsError::Io(error)),
-            },
-        })
+    let secured = tls::connect(stream, &router.host, key.fingerprint()).await;
+    secured.map_err(|error| match tls::explain(&error) {
+        Some(why) => DialError::Untrusted(router.clone(), why),
+        None => DialError::NotARouter(router.clone(), Box::new(WsError::Io(error))),
+    })
 }
 
 pub(super) async fn upgrade(
@@ -193,50 +163,35 @@ pub(super) async fn upgrade(
     key: Option<&Key>,
     stream: Transport,
 ) -> Result<WebSocketStream<Transport>, DialError> {
-    let strange = |source| DialError::NotARouter {
-        router: router.clone(),
-        source: Box::new(source),
-    };
-    let mut request = format!("ws://{router}{path}")
-        .into_client_request()
-        .map_err(strange)?;
+    let strange = |error| DialError::NotARouter(router.clone(), Box::new(error));
+    let url = format!("ws://{router}{path}");
+    let mut request = url.into_client_request().map_err(strange)?;
     let headers = request.headers_mut();
-    headers.insert(
-        header::SEC_WEBSOCKET_PROTOCOL,
-        HeaderValue::from_static(SUBPROTOCOL),
-    );
+    let subprotocol = HeaderValue::from_static(SUBPROTOCOL);
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
     if let Some(key) = key {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.bearer()))
             .map_err(|error| strange(WsError::HttpFormat(error.into())))?;
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
     }
-    match tokio_tungstenite::client_async_with_config(request, stream, Some(websocket::limits()))
-        .await
-    {
+    let limits = Some(websocket::limits());
+    match tokio_tungstenite::client_async_with_config(request, stream, limits).await {
         Ok((socket, _)) => Ok(socket),
-        Err(WsError::Http(response)) => Err(refusal(router, key.is_some(), response)),
+        Err(WsError::Http(response)) => Err(refusal(router.clone(), key.is_some(), response)),
         Err(error) => Err(strange(error)),
     }
 }
 
-/// Returns the time that the router says to wait, up to its longest pause for a wrong key.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    let pause = Duration::from_secs(value.parse().ok()?);
-    Some(pause.min(backoff::DENIED))
-}
-
 /// Turns an answer other than "switching protocols" into an error.
 fn refusal(
-    router: &RouterAddress,
+    router: RouterAddress,
     has_key: bool,
     response: Box<Response<Option<Vec<u8>>>>,
 ) -> DialError {
-    let router = router.clone();
-    let status = response.status();
-    let type_of = response.headers().get(header::CONTENT_TYPE);
+    let (status, headers) = (response.status(), response.headers());
     // A router answers in plain text; a page is somebody else's.
+    let type_of = headers.get(header::CONTENT_TYPE);
     let is_ours = type_of.is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
     let body = response.body().as_deref().unwrap_or_default();
     let text = String::from_utf8_lossy(&body[..body.len().min(MAX_SAID)]);
@@ -245,25 +200,23 @@ fn refusal(
         _ => format!("HTTP status {status}"),
     };
     // Which every answer on a service port has, and none on the main port.
-    if response.headers().contains_key("p2p-run") {
-        return DialError::ServicePort { router };
+    if headers.contains_key("p2p-run") {
+        return DialError::ServicePort(router);
     }
     // With another key it would be answered otherwise (RFC 9110, 11.6.1): whatever the status.
-    let asks_for_key = response.headers().contains_key(header::WWW_AUTHENTICATE);
+    let asks_for_key = headers.contains_key(header::WWW_AUTHENTICATE);
+    let retry_after = headers.get(header::RETRY_AFTER);
     match status {
-        StatusCode::UNAUTHORIZED if !has_key => DialError::NoKey { router },
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => DialError::Denied { router, said },
-        StatusCode::TOO_MANY_REQUESTS if asks_for_key => DialError::Denied { router, said },
-        _ if is_ours => DialError::Refused {
-            router,
-            said,
-            retry_after: (status == StatusCode::TOO_MANY_REQUESTS)
-                .then(|| retry_after(response.headers()))
-                .flatten(),
-        },
-        _ => DialError::NotARouter {
-            router,
-            source: Box::new(WsError::Http(response)),
-        },
+        StatusCode::UNAUTHORIZED if !has_key => DialError::NoKey(router),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => DialError::Denied(router, said),
+        StatusCode::TOO_MANY_REQUESTS if asks_for_key => DialError::Denied(router, said),
+        StatusCode::TOO_MANY_REQUESTS if is_ours => {
+            let seconds = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+            // At most the longest pause that a router asks for.
+            let pause = seconds.map(|seconds| Duration::from_secs(seconds).min(backoff::DENIED));
+            DialError::Refused(router, said, pause)
+        }
+        _ if is_ours => DialError::Refused(router, said, None),
+        _ => DialError::NotARouter(router, Box::new(WsError::Http(response))),
     }
 }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use p2p_shared::key::{Key, Role};
-use p2p_shared::net::dialer;
 use p2p_shared::net::dialer::{DialError, RouterAddress};
+use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::protocol::{
     InnerToRouter, LinkHello, MAX_PICTURE, MEDIA_PATH, MediaTicket, MediaToRouter, RouterToInner,
     RouterToMedia,
@@ -19,9 +19,8 @@ async fn media(world: &World, key: Option<&Key>) -> Result<WebSocketPeer, DialEr
         host: "127.0.0.1".to_owned(),
         port: world.main_port(),
     };
-    dialer::dial(&router, MEDIA_PATH, key)
-        .await
-        .map(WebSocketPeer)
+    let socket = Reconnect::default().dial(&router, MEDIA_PATH, key).await?;
+    Ok(WebSocketPeer(socket))
 }
 
 /// A car with a camera, by hand.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use p2p_shared::key::{Key, Role};
-use p2p_shared::net::dialer;
 use p2p_shared::net::dialer::{DialError, RouterAddress};
+use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::protocol::{
     ADMIN_PATH, ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, FeedEvent, LinkInfo,
     MotionEvent, PressId, RefusedReason, RouterToConsole, RunInfo, SendEvent, SessionId,
@@ -78,7 +78,8 @@ pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<WebSocketPeer, Di
         host: Ipv4Addr::LOCALHOST.to_string(),
         port: main_port,
     };
-    Ok(WebSocketPeer(dialer::dial(&router, ADMIN_PATH, key).await?))
+    let socket = Reconnect::default().dial(&router, ADMIN_PATH, key).await?;
+    Ok(WebSocketPeer(socket))
 }
 
 impl FakeConsole {

@@ -7,8 +7,8 @@ use futures_util::{SinkExt, StreamExt};
 use p2p_shared::codec::{decode, encode};
 use p2p_shared::key::Key;
 use p2p_shared::names::{InstanceId, RunId};
-use p2p_shared::net::dialer;
 use p2p_shared::net::dialer::{DialError, RouterAddress};
+use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{
     InnerToRouter, LINK_PATH, LinkHello, Rejection, RouterToInner, RunRequest, SUBPROTOCOL,
@@ -88,7 +88,7 @@ pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<FakeInner, DialEr
         host: Ipv4Addr::LOCALHOST.to_string(),
         port: main_port,
     };
-    let socket = dialer::dial(&router, LINK_PATH, key).await?;
+    let socket = Reconnect::default().dial(&router, LINK_PATH, key).await?;
     Ok(FakeInner(WebSocketPeer(socket)))
 }
 
