@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use p2p_shared::names::CommandName;
 use p2p_shared::net::dialer::RouterAddress;
-use p2p_shared::settings::{CommonOptions, Shell};
+use p2p_shared::settings::{CommonOptions, CommonTask};
 
 /// Default port of a router.
 const MAIN_PORT: u16 = 8888;
@@ -36,19 +36,19 @@ pub struct Options {
     #[command(subcommand)]
     pub task: Option<Task>,
     /// The router: HOST or HOST:PORT (its main port, default 8888)
-    #[arg(long, value_name = "HOST:PORT", env = "P2P_ROUTER", global = true, value_parser = parse_router)]
+    #[arg(long, value_name = "HOST:PORT", global = true, value_parser = parse_router)]
     pub router: Option<RouterAddress>,
     /// Open this link on the Drive screen
-    #[arg(long, value_name = "NAME", env = "P2P_LINK", global = true)]
+    #[arg(long, value_name = "NAME", global = true)]
     pub link: Option<String>,
     /// Only watch, even with a key that may do more
-    #[arg(long, env = "P2P_READONLY", global = true)]
+    #[arg(long, global = true)]
     pub readonly: bool,
     /// Print JSON, one value a line (list, send, watch)
-    #[arg(long, env = "P2P_JSON", global = true)]
+    #[arg(long, global = true)]
     pub json: bool,
     /// No colours; NO_COLOR and TERM=dumb do the same
-    #[arg(long, env = "P2P_NO_COLOR", global = true)]
+    #[arg(long, global = true)]
     pub no_color: bool,
     #[command(flatten)]
     pub common: CommonOptions,
@@ -72,13 +72,8 @@ pub enum Task {
         /// The log file
         file: PathBuf,
     },
-    /// Print completions for a shell
-    Completions {
-        /// Which shell
-        shell: Shell,
-    },
-    /// Print the manual page
-    Man,
+    #[command(flatten)]
+    Common(CommonTask),
 }
 
 /// One command to run.

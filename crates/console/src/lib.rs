@@ -10,7 +10,7 @@
 
 use std::process::ExitCode;
 
-use p2p_shared::{logging, os, settings as shared_settings};
+use p2p_shared::logging;
 
 pub mod app;
 mod cli;
@@ -38,13 +38,7 @@ pub fn run(options: Options) -> ExitCode {
 /// The same with other parts: what becomes of terminal and car when one of them fails is tested so.
 pub fn run_with(options: Options, parts: AppParts) -> ExitCode {
     match &options.task {
-        Some(Task::Completions { shell }) => {
-            let printed = shared_settings::print_completions::<Options>(*shell);
-            os::exit_code(printed.map_err(Into::into))
-        }
-        Some(Task::Man) => {
-            os::exit_code(shared_settings::print_man::<Options>().map_err(Into::into))
-        }
+        Some(Task::Common(task)) => task.run::<Options>(),
         _ => exit_code::report(start(options, parts)),
     }
 }

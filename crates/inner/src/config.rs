@@ -10,7 +10,7 @@ use p2p_shared::key::Key;
 use p2p_shared::names::{CommandName, Identity, LinkName};
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::MotionInfo;
-use p2p_shared::settings::{CommandLine, CommonOptions, Shell};
+use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask};
 use p2p_shared::{key, os};
 
 use crate::guardian::GuardianProgram;
@@ -66,61 +66,51 @@ pub struct Options {
     #[command(subcommand)]
     pub task: Option<Task>,
     /// The router's host name or address
-    #[arg(required = true, env = "P2P_ROUTER_HOST")]
+    #[arg(required = true)]
     pub router_host: Option<String>,
     /// The router's main port (8888 unless it was changed there)
-    #[arg(required = true, env = "P2P_ROUTER_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(required = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub router_port: Option<u16>,
     /// The port that the router opens for this machine; 0: any that is free
-    #[arg(required = true, env = "P2P_SERVICE_PORT")]
+    #[arg(required = true)]
     pub service_port: Option<u16>,
     /// What people call this machine [default: its host name]
-    #[arg(long, value_name = "NAME", env = "P2P_NAME")]
+    #[arg(long, value_name = "NAME")]
     pub name: Option<LinkName>,
     /// The directory whose executable files are the commands; its NAME.worker files serve further ones
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "P2P_COMMANDS",
-        default_value = "command"
-    )]
+    #[arg(long, value_name = "DIR", default_value = "command")]
     pub commands: PathBuf,
     /// How long a command may run, in seconds
-    #[arg(long, value_name = "SECONDS", env = "P2P_TIMEOUT", default_value = "30",
+    #[arg(long, value_name = "SECONDS", default_value = "30",
         value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
     pub timeout: u64,
     /// How many commands may run at a time, beside what workers do
-    #[arg(long, value_name = "N", env = "P2P_MAX_RUNS", default_value = "16",
+    #[arg(long, value_name = "N", default_value = "16",
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_runs: u16,
     /// The commands that move the car: forward, back, left, right
-    #[arg(long, value_name = "A,B,C,D", env = "P2P_MOTION", value_delimiter = ',',
+    #[arg(long, value_name = "A,B,C,D", value_delimiter = ',',
         num_args = 1.., default_value = "forward,back,left,right")]
     pub motion: Vec<CommandName>,
     /// The command that stops the car; it may run more than once
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "P2P_STOP_COMMAND",
-        default_value = "stop"
-    )]
+    #[arg(long, value_name = "NAME", default_value = "stop")]
     pub stop_command: CommandName,
     /// How long a motion by /cgi or send lasts, in seconds; 0: until somebody stops it
-    #[arg(long, value_name = "SECONDS", env = "P2P_MOTION_LIMIT", default_value = "2",
+    #[arg(long, value_name = "SECONDS", default_value = "2",
         value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub motion_limit: u64,
     /// How long the car moves without hearing from its driver, in milliseconds
-    #[arg(long, value_name = "MILLISECONDS", env = "P2P_LEASE", default_value = "400",
+    #[arg(long, value_name = "MILLISECONDS", default_value = "400",
         value_parser = clap::value_parser!(u64).range(150..=1000))]
     pub lease: u64,
     /// A program that writes MJPEG to its standard output, for /video and the drive page: words as
     /// a shell splits them, but no shell runs. It runs in the command directory, and only while
     /// somebody watches
-    #[arg(long, value_name = "COMMAND", env = "P2P_CAMERA")]
+    #[arg(long, value_name = "COMMAND")]
     pub camera: Option<CommandLine>,
     /// Where this machine keeps its identity, for routers that run without keys
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
-    #[arg(long, value_name = "DIR", env = "P2P_STATE_DIR")]
+    #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// What all our programs have
     #[command(flatten)]
@@ -130,13 +120,8 @@ pub struct Options {
 /// What to do instead of running.
 #[derive(Debug, Subcommand)]
 pub enum Task {
-    /// Print completions for a shell
-    Completions {
-        /// Which shell
-        shell: Shell,
-    },
-    /// Print the manual page
-    Man,
+    #[command(flatten)]
+    Common(CommonTask),
     /// Watch over an inner that drives: started by it, and by nobody else
     #[command(hide = true)]
     Guardian {

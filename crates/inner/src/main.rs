@@ -17,10 +17,7 @@ fn main() -> ExitCode {
     os::no_core_dumps();
     let options: Options = settings::parse();
     match &options.task {
-        Some(Task::Completions { shell }) => {
-            os::exit_code(settings::print_completions::<Options>(*shell).map_err(Into::into))
-        }
-        Some(Task::Man) => os::exit_code(settings::print_man::<Options>().map_err(Into::into)),
+        Some(Task::Common(task)) => task.run::<Options>(),
         Some(Task::Guardian {
             commands,
             stop,

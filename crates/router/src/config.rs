@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use p2p_shared::os;
-use p2p_shared::settings::{CommandLine, CommonOptions, Shell};
+use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask};
 
 use crate::auth::certificate::{self, Certificate, CertificateFiles};
 use crate::auth::key_command::{KeyCommand, Proof};
@@ -67,60 +67,50 @@ pub struct Options {
     #[command(subcommand)]
     pub task: Option<Task>,
     /// The main port, for inners and consoles; 0: any that is free
-    #[arg(env = "P2P_PORT", default_value = "8888")]
+    #[arg(default_value = "8888")]
     pub port: u16,
     /// The address to listen on; the default takes IPv4 and IPv6
-    #[arg(long, value_name = "ADDR", env = "P2P_BIND", default_value = "::")]
+    #[arg(long, value_name = "ADDR", default_value = "::")]
     pub bind: BindAddress,
     /// Work without keys: everyone who reaches the ports may do everything
-    #[arg(long, env = "P2P_OPEN", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub open: bool,
     /// With --open on an address that others reach: yes, everyone may run commands here
-    #[arg(long, env = "P2P_OPEN_TO_EVERYONE", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub open_to_everyone: bool,
     /// The service ports that inners may ask for
-    #[arg(
-        long,
-        value_name = "LOW-HIGH",
-        env = "P2P_SERVICE_PORTS",
-        default_value = "1024-65535"
-    )]
+    #[arg(long, value_name = "LOW-HIGH", default_value = "1024-65535")]
     pub service_ports: PortRange,
     /// The largest body of a request, in bytes
-    #[arg(long, value_name = "BYTES", env = "P2P_MAX_BODY", default_value = "1048576",
+    #[arg(long, value_name = "BYTES", default_value = "1048576",
         value_parser = clap::value_parser!(u32).range(0..=64 * 1024 * 1024))]
     pub max_body: u32,
     /// Most links of one key; with --open of one address
-    #[arg(long, value_name = "N", env = "P2P_MAX_LINKS", default_value_t = limits::LINKS)]
+    #[arg(long, value_name = "N", default_value_t = limits::LINKS)]
     pub max_links: usize,
     /// Run this program when a link is there for the first time, or gone for good (a minute after
     /// it was lost). The words are split as a shell splits them, but no shell runs. Its environment
     /// has P2P_EVENT (up or down), P2P_LINK, P2P_SERVICE_PORT, P2P_SINCE and P2P_WHY
-    #[arg(long, value_name = "COMMAND", env = "P2P_ON_LINK")]
+    #[arg(long, value_name = "COMMAND")]
     pub on_link: Option<CommandLine>,
     /// A certificate of an authority with its chain, in PEM; without one the router makes its
     /// own, and the keys made here contain its fingerprint
-    #[arg(long, value_name = "FILE", env = "P2P_TLS_CERT", global = true)]
+    #[arg(long, value_name = "FILE", global = true)]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, in PEM
-    #[arg(long, value_name = "FILE", env = "P2P_TLS_KEY", global = true)]
+    #[arg(long, value_name = "FILE", global = true)]
     pub tls_key: Option<PathBuf>,
     /// Accept keys and commands without TLS on the service ports: anybody on the way can read and
     /// change them
-    #[arg(long, env = "P2P_ALLOW_PLAIN_HTTP", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub allow_plain_http: bool,
     /// With --open: the names by which browsers reach this router; addresses and localhost always
     /// do
-    #[arg(
-        long,
-        value_name = "NAME,…",
-        env = "P2P_HOST_NAMES",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub host_names: Vec<HostName>,
     /// Where the router keeps its keys and its certificate
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
-    #[arg(long, value_name = "DIR", env = "P2P_STATE_DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true)]
     pub state_dir: Option<PathBuf>,
     /// What all our programs have
     #[command(flatten)]
@@ -138,13 +128,8 @@ pub enum Task {
     /// Ask the router that runs with these settings on this machine whether it can do its job: ends
     /// with 0 if it says so, with 3 if not
     Health,
-    /// Print completions for a shell
-    Completions {
-        /// Which shell
-        shell: Shell,
-    },
-    /// Print the manual page
-    Man,
+    #[command(flatten)]
+    Common(CommonTask),
 }
 
 /// Parses an address of the command line: IPv6 with or without brackets.

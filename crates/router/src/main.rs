@@ -22,10 +22,7 @@ fn main() -> ExitCode {
     os::no_core_dumps();
     let mut options: Options = settings::parse();
     match options.task.take() {
-        Some(Task::Completions { shell }) => {
-            os::exit_code(settings::print_completions::<Options>(shell).map_err(Into::into))
-        }
-        Some(Task::Man) => os::exit_code(settings::print_man::<Options>().map_err(Into::into)),
+        Some(Task::Common(task)) => task.run::<Options>(),
         Some(Task::Check) => os::exit_code(check(&options)),
         Some(Task::Health) => health_command::run((options.bind.0, options.port).into()),
         Some(Task::Key(command)) => os::exit_code(key(&options, command)),

@@ -26,7 +26,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
@@ -58,16 +58,15 @@ pub struct LogOptions {
     /// Least level that the terminal shows: 0 information, -1 warnings, -2 errors, 1 debugging, 2
     /// everything. Files always have information. `P2P_LOG`, in the form of [`EnvFilter`], decides for
     /// both instead, if it is set.
-    pub verbosity: i8,
+    pub verbosity: i16,
 }
 
 /// Starts the logs of this process, and has panics logged. Only the first call in a process has an
 /// effect on events. Nothing here fails: a folder that can't be written is reported on the terminal
 /// and tried again later.
 pub fn start(options: LogOptions) -> Logs {
-    let filter = std::env::var("P2P_LOG")
-        .ok()
-        .filter(|filter| !filter.is_empty());
+    let filter = std::env::var("P2P_LOG").ok();
+    let filter = filter.filter(|filter| !filter.is_empty());
     let (subscriber, logs) = build(options, filter.as_deref(), Human::for_stderr(), Stderr);
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         panics::log_them(Arc::clone(&logs.running));
@@ -75,8 +74,8 @@ pub fn start(options: LogOptions) -> Logs {
     logs
 }
 
-/// Guard of the running logs. [`Logs::finish`], or dropping the guard, writes the lines that wait
-/// (for a second each at most) and ends the threads.
+/// Guard of the running logs. Dropping the guard writes the lines that wait (for a second each at
+/// most) and ends the threads.
 #[must_use = "logs end when this is dropped"]
 #[derive(Debug)]
 pub struct Logs {
@@ -89,11 +88,6 @@ pub struct Logs {
     notices: Notices,
 }
 
-impl Logs {
-    /// Ends the logs, as dropping the guard does.
-    pub fn finish(self) {}
-}
-
 impl Drop for Logs {
     fn drop(&mut self) {
         self.running.store(false, Ordering::Release);
@@ -101,16 +95,16 @@ impl Drop for Logs {
         end(self.file.take());
         let failed = self.file_failed.load(Ordering::Relaxed);
         let dropped = |counter: &ErrorCounter| counter.dropped_lines() as u64;
-        let ways = [
-            (
-                dropped(&self.file_dropped) + failed,
-                "didn't get into the files",
-            ),
-            (dropped(&self.terminal_dropped), "weren't shown here"),
-        ];
-        for (lost, what) in ways.into_iter().filter(|(lost, _)| *lost > 0) {
-            let message = format!("log lines that {what}: {lost}");
-            self.notices.send(Level::WARN, &message);
+        let not_in_files = dropped(&self.file_dropped) + failed;
+        let not_shown = dropped(&self.terminal_dropped);
+        for (lost, what) in [
+            (not_in_files, "didn't get into the files"),
+            (not_shown, "weren't shown here"),
+        ] {
+            if lost > 0 {
+                let message = format!("log lines that {what}: {lost}");
+                self.notices.send(Level::WARN, &message);
+            }
         }
         end(self.terminal.take());
     }
@@ -169,13 +163,15 @@ fn build(
         .buffered_lines_limit(FILE_QUEUE)
         .finish(file);
 
-    let (filter, shown) = filters(filter, options.verbosity).unwrap_or_else(|error| {
-        notices.send(
-            Level::WARN,
-            &format!("P2P_LOG isn't a filter ({error}): ignoring it"),
-        );
-        by_verbosity(options.verbosity)
-    });
+    let (filter, shown) = match filter.map(EnvFilter::try_new) {
+        Some(Ok(filter)) => (filter, LevelFilter::TRACE),
+        Some(Err(error)) => {
+            let message = format!("P2P_LOG isn't a filter ({error}): ignoring it");
+            notices.send(Level::WARN, &message);
+            by_verbosity(options.verbosity)
+        }
+        None => by_verbosity(options.verbosity),
+    };
     let logs = Logs {
         running: Arc::new(AtomicBool::new(true)),
         file: Some(file_guard),
@@ -196,17 +192,9 @@ fn build(
     (subscriber, logs)
 }
 
-/// Returns the filter of all events, and the level that the terminal shows of those.
-fn filters(wanted: Option<&str>, verbosity: i8) -> Result<(EnvFilter, LevelFilter), ParseError> {
-    match wanted {
-        Some(filter) => Ok((EnvFilter::try_new(filter)?, LevelFilter::TRACE)),
-        None => Ok(by_verbosity(verbosity)),
-    }
-}
-
-/// Returns the filters for a verbosity. Debugging shows our own crates only, whose names begin with
-/// `p2p`: events of others would drown theirs.
-fn by_verbosity(verbosity: i8) -> (EnvFilter, LevelFilter) {
+/// Returns the filter of all events, and the level that the terminal shows of those. Debugging shows
+/// our own crates only, whose names begin with `p2p`: events of others would drown theirs.
+fn by_verbosity(verbosity: i16) -> (EnvFilter, LevelFilter) {
     let (directives, shown) = match verbosity {
         ..=-2 => ("info", LevelFilter::ERROR),
         -1 => ("info", LevelFilter::WARN),

@@ -5,8 +5,8 @@
 //!
 //! - a key in the TOML file that `--config` names: its long name (`service-ports`), or a
 //!   positional's value name in lower case (`router-host`);
-//! - an environment variable: what clap's `env` says, else `P2P_` and that key in upper case
-//!   (`P2P_SERVICE_PORTS`). A variable that is empty counts as not set.
+//! - an environment variable: `P2P_` and that key in upper case (`P2P_SERVICE_PORTS`). A variable
+//!   that is empty counts as not set.
 //!
 //! Subcommands see a setting if its argument is `global`. A value from environment or file takes the
 //! place of the argument's default, is checked by the argument's own parser, and satisfies
@@ -30,7 +30,7 @@ use clap::Parser;
 
 pub use clap_complete::Shell;
 pub use command_line::{CommandLine, NoCommandLine};
-pub use common::{CommonOptions, print_completions, print_man};
+pub use common::{CommonOptions, CommonTask};
 
 /// Reads the settings of this process. Ends the process as clap does: with 0 after help and version,
 /// with 2 and a sentence on standard error after a mistake.

@@ -13,10 +13,11 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error as WsError;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{
     CloseFrame, Message, Role, WebSocketConfig, frame::coding::CloseCode,
 };
-use tokio_tungstenite::tungstenite::{self, Error as WsError};
 
 use crate::codec::{CodecError, Encoding, MessagePack};
 use crate::protocol::MAX_MESSAGE;
@@ -68,15 +69,16 @@ fn in_words(error: &WsError) -> String {
         BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof,
     };
     match error {
-        WsError::Io(error) => match error.kind() {
-            UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => {
-                "the other side is gone without a word (it was killed, or the network cut it off)"
-                    .to_owned()
-            }
-            TimedOut => "the network lost it".to_owned(),
-            _ => error.to_string(),
-        },
-        WsError::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+        WsError::Io(error) if error.kind() == TimedOut => "the network lost it".to_owned(),
+        WsError::Io(error)
+            if !matches!(
+                error.kind(),
+                UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe
+            ) =>
+        {
+            error.to_string()
+        }
+        WsError::Io(_) | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             "the other side is gone without a word (it was killed, or the network cut it off)"
                 .to_owned()
         }
@@ -88,15 +90,11 @@ impl WebSocketError {
     /// Returns true if the peer broke the protocol, false if the network broke the connection.
     #[must_use]
     pub fn is_violation(&self) -> bool {
-        match self {
-            Self::Codec(_) => true,
-            Self::Lost(error) => {
-                matches!(
-                    **error,
-                    WsError::Capacity(_) | WsError::Utf8(_) | WsError::AttackAttempt
-                ) || matches!(**error, WsError::Protocol(ref e)
-                    if *e != tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
-            }
+        let Self::Lost(error) = self else { return true };
+        match &**error {
+            WsError::Protocol(error) => *error != ProtocolError::ResetWithoutClosingHandshake,
+            WsError::Capacity(_) | WsError::Utf8(_) | WsError::AttackAttempt => true,
+            _ => false,
         }
     }
 }

@@ -36,7 +36,7 @@ impl Write for Screen {
     }
 }
 
-fn options(dir: &Path, verbosity: i8) -> LogOptions {
+fn options(dir: &Path, verbosity: i16) -> LogOptions {
     LogOptions {
         program: "p2p-test",
         log_dir: dir.into(),
@@ -45,19 +45,19 @@ fn options(dir: &Path, verbosity: i8) -> LogOptions {
 }
 
 /// What terminal and files have of `events`, the terminal's lines without their time.
-fn log_with(dir: &Path, verbosity: i8, filter: Option<&str>, events: impl FnOnce()) -> String {
+fn log_with(dir: &Path, verbosity: i16, filter: Option<&str>, events: impl FnOnce()) -> String {
     let screen = Screen::default();
     let human = Human { colour: false };
     let (subscriber, logs) = build(options(dir, verbosity), filter, human, screen.clone());
     tracing::subscriber::with_default(subscriber, events);
-    logs.finish();
+    drop(logs);
     let text = screen.text();
     text.lines()
         .map(|line| format!("{}\n", &line["17:02:03Z ".len()..]))
         .collect()
 }
 
-fn log(verbosity: i8, filter: Option<&str>, events: impl FnOnce()) -> (String, Vec<Value>) {
+fn log(verbosity: i16, filter: Option<&str>, events: impl FnOnce()) -> (String, Vec<Value>) {
     let temp = TempDir::new().unwrap();
     let shown = log_with(temp.path(), verbosity, filter, events);
     (shown, lines_in(temp.path()))
@@ -103,7 +103,7 @@ fn a_stopped_terminal_loses_lines_but_holds_nobody_up_not_even_at_the_end() {
     let lines = TERMINAL_QUEUE + 100;
     tracing::subscriber::with_default(subscriber, || (0..lines).for_each(|n| info!(n, "line")));
     assert!((99..=100).contains(&logs.terminal_dropped.dropped_lines()));
-    logs.finish();
+    drop(logs);
     assert!(begin.elapsed() < Duration::from_secs(10));
     assert_eq!(lines_in(temp.path()).len(), lines);
 }

@@ -2,12 +2,14 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use clap::{ArgAction, Args, CommandFactory};
+use clap::{ArgAction, Args, CommandFactory, Subcommand};
 use clap_complete::Shell;
 
 use super::layers::with_variables;
 use crate::logging::LogOptions;
+use crate::os;
 
 /// Options that every program has.
 #[derive(Args, Clone, Debug)]
@@ -15,28 +17,23 @@ use crate::logging::LogOptions;
 #[command(about = None, long_about = None)]
 pub struct CommonOptions {
     /// Read this program's key from FILE; else P2P_KEY, else $XDG_CONFIG_HOME/p2prouter/key
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "P2P_KEY_FILE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
     /// Keep the log files in DIR
-    #[arg(long, value_name = "DIR", env = "P2P_LOG_DIR", default_value = "logs")]
+    #[arg(long, value_name = "DIR", default_value = "logs")]
     pub log_dir: PathBuf,
 
     /// Read settings from FILE: option = value, in TOML
-    #[arg(long, value_name = "FILE", env = "P2P_CONFIG", global = true)]
+    #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
     /// Show more on the terminal: -v for debugging, -vv for everything
-    #[arg(short, long, env = "P2P_VERBOSE", action = ArgAction::Count, global = true)]
+    #[arg(short, long, action = ArgAction::Count, global = true)]
     pub verbose: u8,
 
     /// Show less on the terminal: -q for warnings and errors, -qq for errors
-    #[arg(short, long, env = "P2P_QUIET", action = ArgAction::Count, global = true)]
+    #[arg(short, long, action = ArgAction::Count, global = true)]
     pub quiet: u8,
 }
 
@@ -53,19 +50,34 @@ impl CommonOptions {
 
     /// Returns the verbosity as [`LogOptions`] has it, from -2 (errors) to 2 (everything).
     #[must_use]
-    pub fn verbosity(&self) -> i8 {
-        let level = |count: u8| i8::try_from(count.min(4)).unwrap_or(4);
-        (level(self.verbose) - level(self.quiet)).clamp(-2, 2)
+    pub fn verbosity(&self) -> i16 {
+        (i16::from(self.verbose) - i16::from(self.quiet)).clamp(-2, 2)
     }
 }
 
-/// Prints the completions for a shell, for `completions SHELL`.
-///
-/// # Errors
-///
-/// If standard output can't be written; a reader that went away is no error.
-pub fn print_completions<T: CommandFactory>(shell: Shell) -> io::Result<()> {
-    print(&completions::<T>(shell))
+/// Subcommands that every program has.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum CommonTask {
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+impl CommonTask {
+    /// Prints what the subcommand asks for, of the program with this command line. Returns its exit
+    /// code; a reader that went away is no error.
+    pub fn run<T: CommandFactory>(self) -> ExitCode {
+        let text = match self {
+            Self::Completions { shell } => Ok(completions::<T>(shell)),
+            Self::Man => man::<T>(),
+        };
+        let printed = text.and_then(|text| print(&text));
+        os::exit_code(printed.map_err(Into::into))
+    }
 }
 
 fn completions<T: CommandFactory>(shell: Shell) -> Vec<u8> {
@@ -74,15 +86,6 @@ fn completions<T: CommandFactory>(shell: Shell) -> Vec<u8> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut text);
     text
-}
-
-/// Prints the man page, for `man`.
-///
-/// # Errors
-///
-/// If standard output can't be written; a reader that went away is no error.
-pub fn print_man<T: CommandFactory>() -> io::Result<()> {
-    print(&man::<T>()?)
 }
 
 fn man<T: CommandFactory>() -> io::Result<Vec<u8>> {

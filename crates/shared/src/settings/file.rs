@@ -1,8 +1,7 @@
 //! Reads the TOML file of settings. Errors name the file and the key.
 
 use std::ffi::OsString;
-use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Arg, ArgAction, Command};
@@ -13,77 +12,62 @@ use crate::text::Escaped;
 /// Name that people would use for a secret. Files of settings get shown and copied around.
 const SECRET: &str = "key";
 
-/// File whose keys are all known.
-pub(super) struct ConfigFile {
-    path: PathBuf,
-    table: toml::Table,
+/// Makes the error for a wrong setting.
+pub(super) fn mistake(message: String) -> Error {
+    Error::raw(ErrorKind::ValueValidation, message)
 }
 
-impl fmt::Display for ConfigFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Escaped(&self.path.to_string_lossy()).fmt(f)
-    }
+/// File whose keys are all known.
+pub(super) struct ConfigFile {
+    name: String,
+    table: toml::Table,
 }
 
 impl ConfigFile {
     /// Reads a file that may have `keys` and no others.
-    pub(super) fn read(path: PathBuf, keys: &[&str]) -> Result<Self, Error> {
-        let mut file = Self {
-            path,
-            table: toml::Table::new(),
-        };
-        let text = std::fs::read_to_string(&file.path).map_err(|error| {
-            Error::raw(
-                ErrorKind::Io,
-                format!("can't read the settings in {file}: {error}"),
-            )
-        })?;
-        file.table = text.parse().map_err(|error: toml::de::Error| {
-            let before = error
-                .span()
-                .and_then(|span| text.get(..span.start))
-                .unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
+    pub(super) fn read(path: &Path, keys: &[String]) -> Result<Self, Error> {
+        let name = Escaped(&path.to_string_lossy()).to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| mistake(format!("can't read the settings in {name}: {error}")))?;
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
             let message = Escaped(error.message());
-            Error::raw(ErrorKind::Io, format!("{file}, line {line}: {message}"))
+            mistake(format!("{name}, line {line}: {message}"))
         })?;
-        match file.table.keys().find(|key| !keys.contains(&key.as_str())) {
+        let file = Self { name, table };
+        match file.table.keys().find(|key| !keys.contains(key)) {
             None => Ok(file),
-            Some(key) => Err(Error::raw(
-                ErrorKind::UnknownArgument,
-                file.unknown(key, keys),
-            )),
+            Some(key) => Err(mistake(file.unknown(key, keys))),
         }
     }
 
-    fn unknown(&self, key: &str, keys: &[&str]) -> String {
+    fn unknown(&self, key: &str, keys: &[String]) -> String {
+        let place = self.place(&Escaped(key).to_string());
         if key == SECRET {
             return format!(
-                "`{SECRET}` in {self}: a secret does not belong in a file of settings; put it in \
-                 a file of its own, with mode 0600, and that file's name under `key-file`"
+                "{place}: a secret does not belong in a file of settings; put it in a file of its \
+                 own, with mode 0600, and that file's name under `key-file`"
             );
         }
-        let hint = match nearest(key, keys) {
-            Some(near) => format!("; `{near}` is one"),
-            None => String::new(),
-        };
-        let key = Escaped(key);
+        let hint = nearest(key, keys).map(|near| format!("; `{near}` is one"));
+        let hint = hint.unwrap_or_default();
         format!(
-            "`{key}` in {self} is not a setting{hint}. All there are: {}",
+            "{place} is not a setting{hint}. All there are: {}",
             keys.join(", ")
         )
     }
 
+    /// Returns the place of a key, for error sentences.
+    pub(super) fn place(&self, key: &str) -> String {
+        format!("`{key}` in {}", self.name)
+    }
+
     /// Returns the value of an argument, as words of a command line.
     pub(super) fn get(&self, key: &str, arg: &Arg) -> Result<Option<Vec<OsString>>, Error> {
-        let Some(value) = self.table.get(key) else {
-            return Ok(None);
-        };
-        let wrong = |reason| {
-            let message = format!("`{key}` in {self}: {reason}");
-            Error::raw(ErrorKind::ValueValidation, message)
-        };
-        words(value, arg).map(Some).map_err(wrong)
+        let value = self.table.get(key);
+        let words = value.map(|value| words(value, arg)).transpose();
+        words.map_err(|reason| mistake(format!("{}: {reason}", self.place(key))))
     }
 }
 
@@ -95,7 +79,8 @@ fn words(value: &Value, arg: &Arg) -> Result<Vec<OsString>, String> {
         (ArgAction::SetTrue, _) => Some("true or false is wanted"),
         (ArgAction::Count, _) => Some("a number, true or false is wanted"),
         (_, Value::Array(list)) if list.is_empty() => Some("an empty list says nothing"),
-        (_, Value::Array(_)) if !takes_list(arg) => Some("one value is wanted, not a list"),
+        (ArgAction::Append, Value::Array(_)) => None,
+        (_, Value::Array(_)) => Some("one value is wanted, not a list"),
         _ => None,
     };
     if let Some(wanted) = wanted {
@@ -110,12 +95,10 @@ fn words(value: &Value, arg: &Arg) -> Result<Vec<OsString>, String> {
 fn word(value: &Value, arg: &Arg, in_list: bool) -> Result<OsString, String> {
     let word = match value {
         Value::String(text) => text.clone(),
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
-            value.to_string()
-        }
         Value::Array(_) | Value::Table(_) => {
             return Err(format!("a plain value is wanted, not {}", value.type_str()));
         }
+        plain => plain.to_string(),
     };
     // clap splits defaults as it does the command line.
     match arg.get_value_delimiter() {
@@ -126,23 +109,15 @@ fn word(value: &Value, arg: &Arg, in_list: bool) -> Result<OsString, String> {
     }
 }
 
-fn takes_list(arg: &Arg) -> bool {
-    arg.get_value_delimiter().is_some()
-        || matches!(arg.get_action(), ArgAction::Append)
-        || arg
-            .get_num_args()
-            .is_some_and(|count| count.max_values() > 1)
-}
-
 /// Guesses the key that was meant, as clap does for options.
-fn nearest(key: &str, keys: &[&str]) -> Option<String> {
-    let options = keys
-        .iter()
-        .map(|key| Arg::new((*key).to_owned()).long((*key).to_owned()));
+fn nearest(key: &str, keys: &[String]) -> Option<String> {
     let probe = Command::new("probe")
         .no_binary_name(true)
         .disable_help_flag(true)
-        .args(options);
+        .args(
+            keys.iter()
+                .map(|key| Arg::new(key.clone()).long(key.clone())),
+        );
     let error = probe.try_get_matches_from([format!("--{key}")]).err()?;
     match error.get(ContextKind::SuggestedArg)? {
         ContextValue::String(option) => option.strip_prefix("--").map(str::to_owned),

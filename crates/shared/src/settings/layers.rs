@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 use std::error::Error as _;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::{OsStr as ClapOsStr, Resettable};
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Id};
 
-use super::file::ConfigFile;
+use super::file::{ConfigFile, mistake};
 use crate::text::Escaped;
 
 /// Id of the argument that names the file; the file itself can't set it.
@@ -23,42 +22,23 @@ const VERBOSITY: [&str; 2] = ["verbose", "quiet"];
 /// Most characters of a wrong value that an error repeats.
 const SHOWN_CHARS: usize = 100;
 
-/// Argument with its names in environment and file.
-struct Setting {
-    arg: Arg,
-    key: String,
-    variable: String,
+/// Returns the name of an argument in the file.
+fn key(arg: &Arg) -> String {
+    let value_name = || Some(arg.get_value_names()?.first()?.as_str());
+    let name = arg.get_long().or_else(value_name);
+    let name = name.unwrap_or(arg.get_id().as_str());
+    name.to_lowercase().replace('_', "-")
 }
 
-impl Setting {
-    fn of(arg: &Arg) -> Self {
-        let value_name = arg.get_value_names().and_then(<[_]>::first);
-        let name = match (arg.get_long(), value_name) {
-            (Some(long), _) => long,
-            (None, Some(value_name)) => value_name.as_str(),
-            (None, None) => arg.get_id().as_str(),
-        };
-        let key = name.to_lowercase().replace('_', "-");
-        let variable = match arg.get_env().and_then(OsStr::to_str) {
-            Some(variable) => variable.to_owned(),
-            None => format!("P2P_{}", key.to_uppercase().replace('-', "_")),
-        };
-        Self {
-            arg: arg.clone(),
-            key,
-            variable,
-        }
-    }
-
-    fn id(&self) -> &Id {
-        self.arg.get_id()
-    }
+/// Returns the name of an argument in the environment.
+fn variable(arg: &Arg) -> String {
+    format!("P2P_{}", key(arg).to_uppercase().replace('-', "_"))
 }
 
 /// Adds every argument's variable to the help.
 pub(super) fn with_variables(command: Command) -> Command {
     command.mut_args(|arg| {
-        let variable = Setting::of(&arg).variable;
+        let variable = variable(&arg);
         arg.env(variable).hide_env_values(true)
     })
 }
@@ -81,39 +61,44 @@ pub(super) fn parse(
     let given = with_variables(command.clone())
         .ignore_errors(true)
         .try_get_matches_from(args)?;
-    let settings: Vec<Setting> = command.get_arguments().map(Setting::of).collect();
-    let variable =
-        |setting: &Setting| environment(&setting.variable).filter(|value| !value.is_empty());
+    let is_given = |id: &str| {
+        // clap panics when it is asked for the source of an argument that it doesn't know.
+        given.ids().any(|known| known == id)
+            && given.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    let is_settled = |id: &str| {
+        is_given(id) || VERBOSITY.contains(&id) && VERBOSITY.iter().any(|other| is_given(other))
+    };
+    let in_environment = |arg: &Arg| environment(&variable(arg)).filter(|value| !value.is_empty());
 
-    let file = match settings.iter().find(|setting| setting.id() == CONFIG) {
-        Some(_) if from_command_line(&given, CONFIG) => given.get_one::<PathBuf>(CONFIG).cloned(),
-        Some(config) => variable(config).map(PathBuf::from),
+    let is_config = |arg: &&Arg| arg.get_id() == CONFIG;
+    let path = match command.get_arguments().find(is_config) {
+        Some(_) if is_given(CONFIG) => given.get_one::<PathBuf>(CONFIG).cloned(),
+        Some(config) => in_environment(config).map(PathBuf::from),
         None => None,
     };
-    let in_file = || settings.iter().filter(|setting| setting.id() != CONFIG);
-    let keys: Vec<&str> = in_file().map(|setting| setting.key.as_str()).collect();
-    let file = file.map(|path| ConfigFile::read(path, &keys)).transpose()?;
+    let in_file = command.get_arguments().filter(|arg| !is_config(arg));
+    let keys: Vec<String> = in_file.map(key).collect();
+    let file = path
+        .map(|path| ConfigFile::read(&path, &keys))
+        .transpose()?;
 
     let mut layered = HashMap::new();
-    for setting in settings {
-        if is_settled(&given, setting.id()) {
+    for arg in command.get_arguments() {
+        if is_settled(arg.get_id().as_str()) {
             continue;
         }
-        let found = match (variable(&setting), &file) {
-            (Some(value), _) => Some(Layered {
-                origin: format!("{} in the environment", setting.variable),
-                words: vec![value],
-            }),
-            (None, Some(file)) => (file.get(&setting.key, &setting.arg)?).map(|words| Layered {
-                origin: format!("`{}` in {file}", setting.key),
-                words,
-            }),
-            (None, None) => None,
+        let (origin, words) = if let Some(value) = in_environment(arg) {
+            (format!("{} in the environment", variable(arg)), vec![value])
+        } else if let Some(file) = &file
+            && let Some(words) = file.get(&key(arg), arg)?
+        {
+            (file.place(&key(arg)), words)
+        } else {
+            continue;
         };
-        if let Some(mut found) = found {
-            found.words = switches_as_clap_has_them(&setting.arg, found.words);
-            layered.insert(setting.id().clone(), found);
-        }
+        let words = switches_as_clap_has_them(arg, words);
+        layered.insert(arg.get_id().clone(), Layered { origin, words });
     }
     parse_with_defaults(command, args, &layered)
 }
@@ -141,26 +126,22 @@ fn parse_with_defaults(
     // clap won't have a required positional after one with a default. So as soon as one has got one,
     // the required ones are looked after here.
     let is_filled = (command.get_positionals()).any(|arg| layered.contains_key(arg.get_id()));
-    let required: Vec<Setting> = command
+    let required: Vec<Arg> = command
         .get_positionals()
         .filter(|arg| is_filled && arg.is_required_set())
-        .map(Setting::of)
+        .cloned()
         .collect();
-    let mut command = command.mut_args(|arg| {
-        // clap would read the environment of the process by itself.
-        let arg = arg.env(Resettable::<ClapOsStr>::Reset);
-        match layered.get(arg.get_id()) {
-            Some(Layered { words, .. }) => arg.required(false).default_values(words.clone()),
-            None if is_filled && arg.is_positional() => arg.required(false),
-            None => arg,
-        }
+    let mut command = command.mut_args(|arg| match layered.get(arg.get_id()) {
+        Some(Layered { words, .. }) => arg.required(false).default_values(words.clone()),
+        None if is_filled && arg.is_positional() => arg.required(false),
+        None => arg,
     });
     let matches = command.try_get_matches_from_mut(args);
     let matches = matches.map_err(|error| with_origin(error, &command, layered))?;
-    let missing: Vec<String> = required
+    let missing: String = required
         .iter()
-        .filter(|setting| !matches.contains_id(setting.id().as_str()))
-        .map(|setting| format!("\n  <{}>", setting.key.to_uppercase().replace('-', "_")))
+        .filter(|arg| !matches.contains_id(arg.get_id().as_str()))
+        .map(|arg| format!("\n  <{}>", variable(arg).trim_start_matches("P2P_")))
         .collect();
     let is_negated = command.is_subcommand_negates_reqs_set() && matches.subcommand().is_some();
     if missing.is_empty() || is_negated {
@@ -168,10 +149,7 @@ fn parse_with_defaults(
     }
     Err(Error::raw(
         ErrorKind::MissingRequiredArgument,
-        format!(
-            "the following required arguments were not provided:{}",
-            missing.concat()
-        ),
+        format!("the following required arguments were not provided:{missing}"),
     ))
 }
 
@@ -194,21 +172,5 @@ fn with_origin(error: Error, command: &Command, layered: &HashMap<Id, Layered>) 
         _ => String::new(),
     };
     let value = Escaped(text(ContextKind::InvalidValue)).cut(SHOWN_CHARS);
-    let message = format!("{origin}: '{value}' is not valid{reason}");
-    Error::raw(ErrorKind::ValueValidation, message)
-}
-
-/// Returns true if the command line decides about the argument.
-fn is_settled(given: &ArgMatches, id: &Id) -> bool {
-    let is_verbosity = VERBOSITY.contains(&id.as_str());
-    from_command_line(given, id.as_str())
-        || is_verbosity
-            && VERBOSITY
-                .iter()
-                .any(|other| from_command_line(given, other))
-}
-
-fn from_command_line(given: &ArgMatches, id: &str) -> bool {
-    // clap panics when it is asked for the source of an argument that it doesn't know.
-    given.ids().any(|known| known == id) && given.value_source(id) == Some(ValueSource::CommandLine)
+    mistake(format!("{origin}: '{value}' is not valid{reason}"))
 }
