@@ -1,7 +1,6 @@
 //! Keeps the link up: dials, serves the link, and dials again until the inner ends.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use p2p_shared::logging::LoggedReasons;
 use p2p_shared::names::{InstanceId, LinkName};
@@ -9,19 +8,19 @@ use p2p_shared::net::dialer::{self, DialError};
 use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{LINK_PATH, LinkHello, Rejection};
+use p2p_shared::timing;
 use p2p_shared::websocket::MessageSocket;
-use p2p_shared::{backoff, timing};
-use thiserror::Error;
 use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::camera::CameraHandle;
+use crate::camera::WatchTicket;
 use crate::clock;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::drive::DriveRequest;
-use crate::session::{Outbox, Session, SessionEnd, greet};
+use crate::run::Outbox;
+use crate::session::{Session, SessionEnd, greet};
 
 /// State of the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +61,7 @@ pub(crate) struct Agent {
     pub held_port: Option<u16>,
     pub instance: InstanceId,
     pub dispatcher: Dispatcher,
-    pub camera: Option<CameraHandle>,
+    pub camera: Option<watch::Sender<Option<WatchTicket>>>,
     pub outbox: Outbox,
     pub dial: Box<dyn Dial>,
     pub reconnect: Reconnect,
@@ -73,19 +72,16 @@ pub(crate) struct Agent {
 impl Agent {
     /// Stays connected until told to end; then gives what runs its time.
     pub(crate) async fn run(mut self) {
-        self.dispatcher
-            .drive
-            .stop_first(self.dispatcher.commands.files(), &self.config.motion)
-            .await;
+        let dispatcher = &self.dispatcher;
+        dispatcher.drive.stop_first(&dispatcher.commands).await;
         let mut logged = LoggedReasons::default();
         loop {
             let end = self.attempt(&mut logged).await;
-            if matches!(end, AttemptEnd::Ended(SessionEnd::Drained)) || self.shutdown.is_cancelled()
-            {
+            if matches!(end, SessionEnd::Drained) || self.shutdown.is_cancelled() {
                 break;
             }
             let pause = self.reconnect.pause(end.least_pause());
-            if let AttemptEnd::Ended(SessionEnd::Rejected(Rejection::PortUnavailable, _)) = &end {
+            if let SessionEnd::Rejected(Rejection::PortUnavailable, _) = &end {
                 self.held_port = None;
             }
             let why = end.to_string();
@@ -95,47 +91,39 @@ impl Agent {
             } else {
                 tracing::debug!(why, retry_ms, "still no link");
             }
-            let discard = self.outbox.discard();
             tokio::select! {
                 biased;
                 () = self.reconnect.wait(pause) => {}
                 () = self.shutdown.cancelled() => break,
-                never = discard => match never {},
+                never = self.outbox.discard() => match never {},
             }
         }
         // Without a link there is nobody to tell, but what runs may end in peace all the same.
         self.dispatcher.drain(timing::DRAIN);
-        let ended = self.dispatcher.ended();
         tokio::select! {
             biased;
-            () = ended => {}
+            () = self.dispatcher.tracker.wait() => {}
             never = self.outbox.discard() => match never {},
         }
         self.state.send_replace(LinkState::Ended);
     }
 
     /// Serves one link, from dialling to its end.
-    async fn attempt(&mut self, logged: &mut LoggedReasons) -> AttemptEnd {
+    async fn attempt(&mut self, logged: &mut LoggedReasons) -> SessionEnd {
         let hello = self.hello();
-        let reconnect = &mut self.reconnect;
         let dialling = async {
-            let config = &self.config;
-            match self.dial.dial(reconnect, config).await {
-                Ok(socket) => greet(MessageSocket::new(socket), hello)
-                    .await
-                    .map_err(AttemptEnd::Ended),
-                Err(error) => Err(AttemptEnd::NotReached(error)),
-            }
+            let socket = self.dial.dial(&mut self.reconnect, &self.config).await?;
+            greet(MessageSocket::new(socket), hello).await
         };
         let dialled = tokio::select! {
             biased;
             dialled = dialling => dialled,
-            () = self.shutdown.cancelled() => return AttemptEnd::Ended(SessionEnd::Drained),
+            () = self.shutdown.cancelled() => return SessionEnd::Drained,
             never = self.outbox.discard() => match never {},
         };
         let (socket, name, service_port) = match dialled {
             Ok(greeted) => greeted,
-            Err(outcome) => return outcome,
+            Err(end) => return end,
         };
         self.reconnect.connected();
         logged.clear();
@@ -165,10 +153,10 @@ impl Agent {
         };
         let end = session.serve().await;
         if let Some(camera) = &self.camera {
-            camera.watched(None);
+            camera.send_replace(None);
         }
         self.state.send_replace(LinkState::Down);
-        AttemptEnd::Ended(end)
+        end
     }
 
     fn hello(&self) -> LinkHello {
@@ -186,54 +174,5 @@ impl Agent {
             motion: self.config.motion.clone(),
             camera: self.camera.is_some(),
         }
-    }
-}
-
-#[derive(Debug, Error)]
-#[error(transparent)]
-enum AttemptEnd {
-    NotReached(DialError),
-    Ended(SessionEnd),
-}
-
-impl AttemptEnd {
-    /// The shortest pause before the next attempt; zero where the schedule decides alone.
-    fn least_pause(&self) -> Duration {
-        match self {
-            Self::NotReached(error) => error.least_pause(),
-            Self::Ended(SessionEnd::Rejected(
-                Rejection::Denied | Rejection::TakenOver | Rejection::Contended,
-                _,
-            )) => backoff::DENIED,
-            Self::Ended(SessionEnd::GoAway(after)) => *after,
-            Self::Ended(_) => Duration::ZERO,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_refused_for_its_key_or_for_another_inner_waits_a_minute() {
-        let refused = |rejection| AttemptEnd::Ended(SessionEnd::Rejected(rejection, String::new()));
-        for rejection in [
-            Rejection::Denied,
-            Rejection::TakenOver,
-            Rejection::Contended,
-        ] {
-            let pause = refused(rejection).least_pause();
-            assert_eq!(pause, Duration::from_secs(60));
-        }
-        let pause = refused(Rejection::PortUnavailable).least_pause();
-        assert_eq!(pause, Duration::ZERO);
-    }
-
-    #[test]
-    fn who_is_sent_away_comes_back_when_it_is_told() {
-        let later = Duration::from_millis(700);
-        let sent_away = AttemptEnd::Ended(SessionEnd::GoAway(later));
-        assert_eq!(sent_away.least_pause(), later);
     }
 }

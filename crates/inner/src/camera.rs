@@ -40,21 +40,11 @@ pub(crate) struct WatchTicket {
 /// The request that counts now; `None`: nobody watches.
 type Watching = watch::Receiver<Option<WatchTicket>>;
 
-/// Handle of the camera for the link's task.
-#[derive(Debug, Clone)]
-pub(crate) struct CameraHandle(watch::Sender<Option<WatchTicket>>);
-
-impl CameraHandle {
-    /// Reports that somebody watches, or nobody does.
-    pub(crate) fn watched(&self, by: Option<WatchTicket>) {
-        self.0.send_replace(by);
-    }
-}
-
 /// The camera. Dropping it ends program and connection.
 #[derive(Debug)]
 pub(crate) struct Camera {
-    handle: CameraHandle,
+    /// Where the link's task says that somebody watches, or nobody does.
+    pub watched: watch::Sender<Option<WatchTicket>>,
     end: CancellationToken,
     tasks: TaskTracker,
 }
@@ -88,14 +78,10 @@ impl Camera {
         tasks.spawn(report_state(shared, reporter.clone()));
         tasks.close();
         Self {
-            handle: CameraHandle(watched),
+            watched,
             end,
             tasks,
         }
-    }
-
-    pub(crate) fn handle(&self) -> CameraHandle {
-        self.handle.clone()
     }
 
     pub(crate) async fn end(&self) {

@@ -72,10 +72,14 @@ impl Commands {
         &self.0.files
     }
 
+    pub(crate) fn motion(&self) -> &MotionInfo {
+        &self.0.motion
+    }
+
     /// Whether a motion command, or a worker that may serve one, is here.
-    pub(crate) fn may_move(&self, motion: &MotionInfo) -> bool {
+    pub(crate) fn may_move(&self) -> bool {
         let files = self.files();
-        let mut motions = motion.commands.iter();
+        let mut motions = self.motion().commands.iter();
         motions.any(|motion| files.resolve(motion).is_ok())
             // What can't be looked at may be anything.
             || !files.workers().is_ok_and(|workers| workers.is_empty())
@@ -223,7 +227,6 @@ mod tests {
     fn a_motion_command_or_a_worker_may_move_the_car_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let files = Catalog::open(folder.path()).unwrap();
-        let motion = crate::testing::motion();
         let commands = crate::testing::commands(files);
         for (name, may_move) in [
             ("stop", false),
@@ -233,7 +236,7 @@ mod tests {
         ] {
             let file = folder.path().join(name);
             crate::testing::script(&file, "true");
-            assert_eq!(commands.may_move(&motion), may_move, "{name}");
+            assert_eq!(commands.may_move(), may_move, "{name}");
             if may_move {
                 std::fs::remove_file(file).unwrap();
             }

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use p2p_shared::names::{CommandName, LinkName, RunId};
-use p2p_shared::protocol::{InnerToRouter, MotionInfo, RUN_WINDOW, Refusal, RunRequest};
+use p2p_shared::names::{LinkName, RunId};
+use p2p_shared::protocol::{InnerToRouter, RUN_WINDOW, Refusal, RunRequest};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,7 +20,6 @@ pub(crate) struct Dispatcher {
     pub max_runs: usize,
     pub reporter: RunReporter,
     pub tracker: TaskTracker,
-    pub motion: MotionInfo,
     pub drive: DriveHandle,
     pub table: RunTable,
     pub stdin: StdinBuffer,
@@ -37,15 +35,17 @@ enum CommandKind {
 }
 
 impl Dispatcher {
-    /// Keeps input for a run that is to come.
-    pub(crate) fn input(&mut self, run: RunId, bytes: &Bytes) {
-        self.stdin.add(run, bytes);
-    }
-
     pub(crate) fn begin(&mut self, request: RunRequest, link: &LinkName) {
         let run = request.run;
         let stdin = self.stdin.take(run);
-        let kind = self.kind(&request.command);
+        let motion = self.commands.motion();
+        let kind = if request.command == motion.stop {
+            CommandKind::Stop
+        } else if motion.commands.contains(&request.command) {
+            CommandKind::Motion
+        } else {
+            CommandKind::Other
+        };
         let worker = match kind {
             CommandKind::Other => self.commands.worker(&request.command),
             // The drive decides by what a motion or a stop is done.
@@ -87,16 +87,6 @@ impl Dispatcher {
         }
     }
 
-    fn kind(&self, command: &CommandName) -> CommandKind {
-        if *command == self.motion.stop {
-            CommandKind::Stop
-        } else if self.motion.commands.contains(command) {
-            CommandKind::Motion
-        } else {
-            CommandKind::Other
-        }
-    }
-
     /// Whether a run may begin. A stop always may; a motion is bounded by its own limits.
     fn admit(
         &mut self,
@@ -105,29 +95,23 @@ impl Dispatcher {
         kind: CommandKind,
         counts: bool,
     ) -> Result<(), Failure> {
-        if kind == CommandKind::Stop {
-            return self.check_new(request);
+        if kind != CommandKind::Stop {
+            if self.draining {
+                return Err(run::draining());
+            }
+            run::in_time(request)?;
+            if input as u64 != request.stdin_bytes {
+                let message = "the command's input did not come whole: more input waits than this car can keep";
+                return Err((Refusal::Busy, message.to_owned()));
+            }
+            if counts && self.table.counted() >= self.max_runs {
+                let message = format!(
+                    "this car runs {} commands already (p2p-inner --max-runs): try again in a moment",
+                    self.max_runs
+                );
+                return Err((Refusal::Busy, message));
+            }
         }
-        if self.draining {
-            return Err(run::draining());
-        }
-        run::in_time(request)?;
-        if input as u64 != request.stdin_bytes {
-            let message =
-                "the command's input did not come whole: more input waits than this car can keep";
-            return Err((Refusal::Busy, message.to_owned()));
-        }
-        if counts && self.table.counted() >= self.max_runs {
-            let message = format!(
-                "this car runs {} commands already (p2p-inner --max-runs): try again in a moment",
-                self.max_runs
-            );
-            return Err((Refusal::Busy, message));
-        }
-        self.check_new(request)
-    }
-
-    fn check_new(&self, request: &RunRequest) -> Result<(), Failure> {
         if self.reporter.begin(request.run, &request.command) {
             return Ok(());
         }
@@ -150,30 +134,19 @@ impl Dispatcher {
         self.table.detach_output();
     }
 
-    /// Reports what became of a run to a caller that lost its answer.
-    pub(crate) fn report(&self, run: RunId) {
-        let report = self.reporter.report(run);
-        self.reporter.urgent(InnerToRouter::Run { run, report });
-    }
-
     /// Begins nothing more, and stops the car; cancels after `grace` what still runs.
     pub(crate) fn drain(&mut self, grace: Duration) {
         if std::mem::replace(&mut self.draining, true) {
             return;
         }
-        self.drive.drain(self.tracker.token());
+        let leaving = self.tracker.token();
+        self.drive.send(DriveRequest::Drain { leaving });
         self.tracker.close();
         let table = self.table.clone();
         tokio::spawn(async move {
             tokio::time::sleep(grace).await;
             table.cancel_all();
         });
-    }
-
-    /// Resolves once everything has ended, leftovers too, after [`drain`](Self::drain).
-    pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
-        let tracker = self.tracker.clone();
-        async move { tracker.wait().await }
     }
 }
 

@@ -2,12 +2,12 @@
 //! router and the guardian. Decides nothing itself.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use p2p_shared::names::RunId;
+use bytes::Bytes;
 use p2p_shared::protocol::{
-    ActiveMotion, End, MotionEvent, MotionInfo, MotionRefusal, PressId, Refusal, RunRequest,
-    StopCause,
+    ActiveMotion, End, InnerToRouter, MotionEvent, MotionRefusal, Refusal, RunRequest, StopCause,
 };
 use p2p_shared::timing::{micros, millis_f64};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,9 +18,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::clock;
 use crate::commands::Commands;
+use crate::guardian::{self, Guardian};
 use crate::motion::{
-    GuardState, Motion, MotionCommand, MotionInput, MotionOwner, MotionRules, ProcessEvent,
-    ProcessToken, StopResult, StopTargets,
+    GuardState, Motion, MotionCommand, MotionInput, MotionOrigin, MotionOwner, MotionRules,
+    ProcessEvent, ProcessToken, StopResult, StopTargets,
 };
 use crate::run::{Failure, Run, RunReporter, draining};
 
@@ -37,21 +38,19 @@ pub(crate) use handle::{DriveHandle, DriveRequest};
 
 pub(crate) struct Drive {
     motion: Motion,
-    info: MotionInfo,
     commands: Commands,
     reporter: RunReporter,
     tracker: TaskTracker,
     queue: mpsc::UnboundedReceiver<DriveRequest>,
-    own: mpsc::UnboundedSender<DriveRequest>,
+    own: DriveHandle,
     guard: watch::Sender<GuardState>,
     /// State that the guardian has confirmed; `None`: there is no guardian.
     confirmed: Option<watch::Receiver<Option<GuardState>>>,
-    stands: watch::Sender<bool>,
-    /// Motions by `/cgi` and `send` that have not begun.
-    waiting: HashMap<RunId, Run>,
-    /// Presses that have not begun, with their drivers.
-    presses: HashMap<PressId, (Run, String)>,
-    /// Answers of motions with `for=`, which wait for the car to stand.
+    /// False since a motion or a stop began, until the car stands or can't be stopped.
+    is_settled: bool,
+    /// Motions that have not begun, and who asked for them: the driver, or an address.
+    waiting: HashMap<MotionOrigin, (Run, Arc<str>)>,
+    /// Those who wait for the car to stand: motions with `for=`, and the inner's start.
     until_it_stands: Vec<oneshot::Sender<StopResult>>,
     /// Motion processes that are not reaped yet.
     motions: HashMap<ProcessToken, (CancellationToken, ActiveMotion)>,
@@ -84,40 +83,35 @@ struct RunningStop {
 
 impl Drive {
     pub(crate) fn new(
-        info: MotionInfo,
         commands: Commands,
         reporter: RunReporter,
         tracker: TaskTracker,
-    ) -> (Self, DriveHandle, watch::Receiver<GuardState>) {
+    ) -> (Self, DriveHandle) {
         let (own, queue) = mpsc::unbounded_channel();
-        let (guard, guarded) = watch::channel(GuardState::Stand);
-        let (stands, standing) = watch::channel(true);
-        let rules = MotionRules {
+        let handle = DriveHandle(own);
+        let info = commands.motion();
+        let mut motion = Motion::new(MotionRules {
             lease: Duration::from_millis(info.lease_ms),
             limit: (info.limit_ms > 0).then(|| Duration::from_millis(info.limit_ms)),
-        };
-        let handle = DriveHandle::new(own.clone(), standing);
-        let mut motion = Motion::new(rules);
+        });
         // Nothing moves without a stop command, so nothing has moved the car.
         if commands.files().resolve(&info.stop).is_err() {
             motion.stands_still();
         }
-        if !commands.may_move(&info) {
+        if !commands.may_move() {
             motion.has_no_motions();
         }
         let drive = Self {
             motion,
-            info,
             commands,
             reporter,
             tracker,
             queue,
-            own,
-            guard,
+            own: handle.clone(),
+            guard: watch::Sender::new(GuardState::Stand),
             confirmed: None,
-            stands,
+            is_settled: true,
             waiting: HashMap::new(),
-            presses: HashMap::new(),
             until_it_stands: Vec::new(),
             motions: HashMap::new(),
             stops: HashMap::new(),
@@ -130,12 +124,23 @@ impl Drive {
             is_draining: false,
             leaving: None,
         };
-        (drive, handle, guarded)
+        (drive, handle)
     }
 
-    /// Lets no motion begin from now on before a guardian has confirmed that it knows of it.
-    pub(crate) fn wait_for_guardian(&mut self, confirmed: watch::Receiver<Option<GuardState>>) {
-        self.confirmed = Some(confirmed);
+    /// Lets no motion begin from now on before a guardian has confirmed that it knows of it. The
+    /// returned task keeps a guardian running.
+    pub(crate) fn guarded_by<S: Fn() -> anyhow::Result<Guardian>>(
+        &mut self,
+        start: S,
+    ) -> impl Future<Output = ()> + use<S> {
+        let (confirmed, confirms) = watch::channel(None);
+        self.confirmed = Some(confirms);
+        let car = self.own.clone();
+        let alarm = move || {
+            let stop = MotionInput::Stop(StopCause::Watchdog);
+            car.send(DriveRequest::Input(stop));
+        };
+        guardian::supervise(start, self.guard.subscribe(), confirmed, alarm)
     }
 
     pub(crate) async fn run(mut self) {
@@ -147,7 +152,7 @@ impl Drive {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {
-                    self.decide(MotionInput::Tick, None);
+                    self.decide(MotionInput::Tick);
                 }
                 ask = self.queue.recv() => match ask {
                     Some(ask) => self.on(ask),
@@ -171,7 +176,7 @@ impl Drive {
             stalled_ms = millis_f64(since),
             "the inner did not get to run while the car moved: it is stopped (is the machine too slow, or out of memory?)"
         );
-        self.decide(MotionInput::Stop(StopCause::Watchdog), None);
+        self.decide(MotionInput::Stop(StopCause::Watchdog));
     }
 
     fn on(&mut self, ask: DriveRequest) {
@@ -180,8 +185,7 @@ impl Drive {
                 press,
                 tick_ms,
                 driver,
-                request,
-                link,
+                run,
             } => {
                 // A motion that can't be stopped doesn't begin, nor one that would outlive this
                 // process.
@@ -199,32 +203,17 @@ impl Drive {
                     };
                     return self.report(MotionEvent::Refused { press, why });
                 }
-                let order = motion_command(&request);
-                let run = Run::unread(request, link, &self.reporter, &self.tracker);
-                self.presses.insert(press, (run, driver));
-                let tick = Duration::from_millis(tick_ms);
-                self.decide(
-                    MotionInput::Press {
-                        id: press,
-                        order,
-                        tick,
-                    },
-                    None,
-                );
+                let order = motion_command(&run.request);
+                let origin = MotionOrigin::Press(press);
+                self.waiting.insert(origin, (*run, driver.into()));
+                self.decide(MotionInput::Press {
+                    id: press,
+                    order,
+                    tick: Duration::from_millis(tick_ms),
+                });
                 // Only the newest press may wait.
-                self.presses.retain(|id, _| *id >= press);
-            }
-            DriveRequest::Renew { press, tick_ms } => {
-                self.decide(
-                    MotionInput::Renew {
-                        id: press,
-                        tick: Duration::from_millis(tick_ms),
-                    },
-                    None,
-                );
-            }
-            DriveRequest::Release { press } => {
-                self.decide(MotionInput::Release { id: press }, None)
+                let is_older = |origin: &MotionOrigin| origin.press().is_some_and(|id| id < press);
+                self.waiting.retain(|origin, _| !is_older(origin));
             }
             DriveRequest::Stop { by, over, cause } => {
                 if let Err((_, why)) = self.may_stop() {
@@ -237,11 +226,11 @@ impl Drive {
                     self.report(MotionEvent::Stands);
                 } else {
                     tracing::info!(by, %cause, "stop");
-                    self.decide(MotionInput::Stop(cause), None);
+                    self.decide(MotionInput::Stop(cause));
                 }
                 // First the stop, which says why; then the presses that may not come after it.
                 if let Some(press) = over {
-                    self.decide(MotionInput::Release { id: press }, None);
+                    self.decide(MotionInput::Release { id: press });
                 }
             }
             DriveRequest::Timed(run) => self.timed(*run),
@@ -250,29 +239,34 @@ impl Drive {
                     return self.refuse(run.id(), refusal, why);
                 }
                 tracing::info!(by = run.request.remote_addr, run = %run.id(), "stop");
-                self.decide(MotionInput::Stop(StopCause::Asked), Some(*run));
+                // If as many stops run as may, the next is for this run.
+                self.stop_runs.push(*run);
+                self.decide(MotionInput::Stop(StopCause::Asked));
             }
             DriveRequest::Proof(answer) => {
                 let _ = answer.send(());
             }
-            DriveRequest::First => self.decide(MotionInput::Stop(StopCause::Beginning), None),
+            DriveRequest::First(stands) => {
+                self.until_it_stands.push(stands);
+                self.decide(MotionInput::Stop(StopCause::Beginning));
+            }
             DriveRequest::Drain { leaving } => {
                 self.is_draining = true;
-                if !*self.stands.borrow() {
+                if !self.is_settled {
                     self.leaving = Some(leaving);
                     tracing::info!(by = "shutdown", "stop");
-                    self.decide(MotionInput::Stop(StopCause::Asked), None);
+                    self.decide(MotionInput::Stop(StopCause::Asked));
                 }
             }
             DriveRequest::Linked => {
-                self.decide(MotionInput::Linked, None);
+                self.decide(MotionInput::Linked);
                 self.report_state();
             }
-            DriveRequest::Alarm => self.decide(MotionInput::Stop(StopCause::Watchdog), None),
+            DriveRequest::Input(event) => self.decide(event),
             DriveRequest::WorkerGone { group, lingers } => {
                 if self.stop_targets.is_gone(group) && self.motion.guard().is_some() {
                     self.dying.extend(lingers.then_some(group));
-                    self.decide(MotionInput::Stop(StopCause::Worker), None);
+                    self.decide(MotionInput::Stop(StopCause::Worker));
                 }
             }
             DriveRequest::WorkerReaped { group } => {
@@ -280,7 +274,7 @@ impl Drive {
                 self.dying.retain(|other| *other != group);
                 // The worker may have done something since that stop began.
                 if self.dying.len() < before {
-                    self.decide(MotionInput::Stop(StopCause::Worker), None);
+                    self.decide(MotionInput::Stop(StopCause::Worker));
                 }
             }
             DriveRequest::Process(event) => self.on_process_event(event),
@@ -294,7 +288,7 @@ impl Drive {
         }
         // The stop command must be a file: it has to work without this process and without any
         // worker.
-        let found = self.commands.files().resolve(&self.info.stop);
+        let found = self.commands.files().resolve(&self.commands.motion().stop);
         found.map(drop).map_err(|(_, why)| {
             let message = format!("the car has no stop command that works ({why}): nothing moves");
             (Refusal::StopFailed, message)
@@ -303,7 +297,7 @@ impl Drive {
 
     /// Checks that there is a stop command, if the car stands; else it is tried all the same.
     fn may_stop(&self) -> Result<(), Failure> {
-        let stop = &self.info.stop;
+        let stop = &self.commands.motion().stop;
         if self.motion.guard().is_some() || self.commands.worker(stop).is_some() {
             return Ok(());
         }
@@ -318,9 +312,10 @@ impl Drive {
         }
         let lasts = run.request.for_ms.map(Duration::from_millis);
         let order = motion_command(&run.request);
-        self.waiting.insert(id, run);
+        let who = run.request.remote_addr.as_str().into();
+        self.waiting.insert(MotionOrigin::Timed(id), (run, who));
         let run = id;
-        self.decide(MotionInput::Timed { run, order, lasts }, None);
+        self.decide(MotionInput::Timed { run, order, lasts });
     }
 
     fn on_process_event(&mut self, event: ProcessEvent) {
@@ -340,7 +335,7 @@ impl Drive {
                     self.moving = Some(motion.clone());
                     self.report(MotionEvent::Started(motion.clone()));
                 }
-                self.decide(MotionInput::Started(token), None);
+                self.decide(MotionInput::Started(token));
             }
             ProcessEvent::NotStarted { token } => {
                 if let Some(stop) = self.stops.remove(&token) {
@@ -348,13 +343,13 @@ impl Drive {
                         let message = "the stop command could not be started".to_owned();
                         self.refuse(other.id(), Refusal::NotExecutable, message);
                     }
-                    self.decide(MotionInput::StopEnded { token, ok: false }, None);
+                    self.decide(MotionInput::StopEnded { token, ok: false });
                 } else if let Some((_, motion)) = self.motions.remove(&token) {
                     if let Some(press) = motion.press {
                         let why = MotionRefusal::NotStarted;
                         self.report(MotionEvent::Refused { press, why });
                     }
-                    self.decide(MotionInput::NotStarted(token), None);
+                    self.decide(MotionInput::NotStarted(token));
                 }
             }
             ProcessEvent::Ended { token, end, exec } => {
@@ -368,10 +363,10 @@ impl Drive {
             ProcessEvent::Reaped { token } => {
                 if self.motions.remove(&token).is_some() {
                     self.group = 0;
-                    self.decide(MotionInput::Reaped(token), None);
+                    self.decide(MotionInput::Reaped(token));
                 }
             }
-            ProcessEvent::Abandoned { run } => self.decide(MotionInput::Abandoned { run }, None),
+            ProcessEvent::Abandoned { run } => self.decide(MotionInput::Abandoned { run }),
         }
     }
 
@@ -389,19 +384,19 @@ impl Drive {
             });
         }
         for other in others {
-            self.answer_stop(other.id(), end, exec_us);
+            let run = other.id();
+            self.reporter.urgent(InnerToRouter::Started { run });
+            self.reporter
+                .urgent(answers::finished(run, end, exec_us, Bytes::new()));
         }
-        self.decide(MotionInput::StopEnded { token, ok }, None);
+        self.decide(MotionInput::StopEnded { token, ok });
     }
 
-    /// Lets `motion` decide, and does what it decides. `asked`: the run of the stop that this event
-    /// asks for.
-    fn decide(&mut self, event: MotionInput, mut asked: Option<Run>) {
+    /// Lets `motion` decide, and does what it decides.
+    fn decide(&mut self, event: MotionInput) {
         for effect in self.motion.on(clock::now(), event) {
-            self.act(effect, &mut asked);
+            self.act(effect);
         }
-        // As many stops run as may: the next is for this run.
-        self.stop_runs.extend(asked);
     }
 }
 

@@ -7,7 +7,7 @@ use p2p_shared::names::InstanceId;
 use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::os::{self, sd_notify};
 use p2p_shared::timing::DRAIN;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -41,15 +41,10 @@ use catalog::Catalog;
 use commands::Commands;
 pub use config::{Config, WORKER_HELLO};
 use dispatch::Dispatcher;
-use drive::{Drive, DriveHandle, DriveRequest};
-use motion::GuardState;
+use drive::{Drive, DriveHandle};
 use process::{OsProcesses, Spawn};
 use run::{RunReporter, RunTable, StdinBuffer};
-use session::Outbox;
 use worker::WorkerTasks;
-
-/// Pieces of output that wait for the link, those of all runs together: few, so that none is old.
-const WAITING_OUTPUT: usize = 4;
 
 /// An inner that is running. Dropped without [`shut_down`](Self::shut_down), it ends at once.
 #[derive(Debug)]
@@ -72,38 +67,26 @@ impl Inner {
     /// If the command directory can't be used.
     pub fn start(config: Config) -> anyhow::Result<Self> {
         let instance = InstanceId(os::random_u64().context("no randomness")?);
-        let mut parts = Parts::new(
-            config,
-            instance,
-            Box::new(OverNetwork),
-            Arc::new(OsProcesses),
-        )?;
-        let (agent, car) = (&mut parts.agent, parts.car);
-        let config = &agent.config;
+        let (network, processes) = (Box::new(OverNetwork), Arc::new(OsProcesses));
+        let (mut agent, mut drive) = connect_parts(config, instance, network, processes)?;
+        let reconnect_now = Arc::new(Notify::new());
+        agent.reconnect = Reconnect::new(reconnect_now.clone());
+        let (config, dispatcher) = (&agent.config, &agent.dispatcher);
         if let Some(program) = config.guardian.clone() {
-            let (confirmed, confirms) = watch::channel(None);
-            parts.drive.wait_for_guardian(confirms);
-            let alarm = car.clone();
-            tokio::spawn(guardian::supervise(
-                move || program.start(),
-                parts.guard,
-                confirmed,
-                move || alarm.send(DriveRequest::Alarm),
-            ));
+            tokio::spawn(drive.guarded_by(move || program.start()));
         }
-        let drive = AbortOnDropHandle::new(tokio::spawn(parts.drive.run()));
-        let commands = &agent.dispatcher.commands;
+        let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
+        let car = dispatcher.drive.clone();
+        let commands = &dispatcher.commands;
         let workers = WorkerTasks::start(commands, &car, config.timeout, config.worker_hello)?;
-        let camera = config
-            .camera
-            .as_ref()
-            .map(|words| Camera::start(words, config, &agent.dispatcher.reporter));
-        agent.camera = camera.as_ref().map(Camera::handle);
+        let words = config.camera.as_ref();
+        let camera = words.map(|words| Camera::start(words, config, &dispatcher.reporter));
+        agent.camera = camera.as_ref().map(|camera| camera.watched.clone());
         Ok(Self {
-            state: parts.link,
+            state: agent.state.subscribe(),
             shutdown: agent.shutdown.clone(),
-            reconnect_now: parts.reconnect_now,
-            task: tokio::spawn(parts.agent.run()),
+            reconnect_now,
+            task: tokio::spawn(agent.run()),
             workers,
             car,
             camera,
@@ -139,20 +122,22 @@ impl Inner {
     /// Begins nothing more, lets what runs end for [`DRAIN`], and ends.
     pub async fn shut_down(mut self) {
         self.shutdown.cancel();
-        // It needs no time to finish anything, but for its own end.
         let camera = self.camera.take();
-        let camera = tokio::spawn(async move {
-            if let Some(camera) = camera {
+        // It needs no time to finish anything, but for its own end.
+        let camera_ends = async {
+            if let Some(camera) = &camera {
                 camera.end().await;
             }
-        });
+        };
         // What workers were asked has the time that commands have.
-        if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
+        let runs_end = async {
+            if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
+                self.workers.end().await;
+                let _ = (&mut self.task).await;
+            }
             self.workers.end().await;
-            let _ = (&mut self.task).await;
-        }
-        self.workers.end().await;
-        let _ = camera.await;
+        };
+        tokio::join!(camera_ends, runs_end);
     }
 }
 
@@ -162,71 +147,40 @@ impl Drop for Inner {
     }
 }
 
-/// The tasks of an inner before they run: of a real one, or of one in a simulation.
-struct Parts {
-    agent: Agent,
-    drive: Drive,
-    car: DriveHandle,
-    guard: watch::Receiver<GuardState>,
-    link: watch::Receiver<LinkState>,
-    reconnect_now: Arc<Notify>,
-}
-
-impl Parts {
-    fn new(
-        config: Config,
-        instance: InstanceId,
-        dial: Box<dyn Dial>,
-        processes: Arc<dyn Spawn>,
-    ) -> anyhow::Result<Self> {
-        let files = Catalog::open(&config.commands)?;
-        let commands = Commands::new(files, config.motion.clone(), processes);
-        let (urgent, urgent_out) = mpsc::unbounded_channel();
-        let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
-        let reporter = RunReporter::new(urgent, output);
-        let (state, link) = watch::channel(LinkState::Down);
-        let tracker = TaskTracker::new();
-        let reconnect_now = Arc::new(Notify::new());
-        let (drive, car, guard) = Drive::new(
-            config.motion.clone(),
-            commands.clone(),
-            reporter.clone(),
-            tracker.clone(),
-        );
-        let dispatcher = Dispatcher {
-            commands,
-            limit: config.timeout,
-            max_runs: config.max_runs,
-            reporter,
-            tracker,
-            motion: config.motion.clone(),
-            drive: car.clone(),
-            table: RunTable::default(),
-            stdin: StdinBuffer::default(),
-            draining: false,
-        };
-        let agent = Agent {
-            dispatcher,
-            instance,
-            config,
-            held_port: None,
-            camera: None,
-            outbox: Outbox {
-                urgent: urgent_out,
-                output: output_out,
-            },
-            dial,
-            reconnect: Reconnect::new(reconnect_now.clone()),
-            state,
-            shutdown: CancellationToken::new(),
-        };
-        Ok(Self {
-            agent,
-            drive,
-            car,
-            guard,
-            link,
-            reconnect_now,
-        })
-    }
+/// Makes the tasks of an inner, of a real one or of one in a simulation, before they run.
+fn connect_parts(
+    config: Config,
+    instance: InstanceId,
+    dial: Box<dyn Dial>,
+    processes: Arc<dyn Spawn>,
+) -> anyhow::Result<(Agent, Drive)> {
+    let files = Catalog::open(&config.commands)?;
+    let commands = Commands::new(files, config.motion.clone(), processes);
+    let (reporter, outbox) = RunReporter::new();
+    let tracker = TaskTracker::new();
+    let (drive, car) = Drive::new(commands.clone(), reporter.clone(), tracker.clone());
+    let dispatcher = Dispatcher {
+        commands,
+        limit: config.timeout,
+        max_runs: config.max_runs,
+        reporter,
+        tracker,
+        drive: car,
+        table: RunTable::default(),
+        stdin: StdinBuffer::default(),
+        draining: false,
+    };
+    let agent = Agent {
+        dispatcher,
+        instance,
+        config,
+        held_port: None,
+        camera: None,
+        outbox,
+        dial,
+        reconnect: Reconnect::default(),
+        state: watch::Sender::new(LinkState::Down),
+        shutdown: CancellationToken::new(),
+    };
+    Ok((agent, drive))
 }

@@ -1,13 +1,11 @@
 //! `p2p-inner`: reads the command line and runs the inner until it is told to end.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use p2p_inner::config::{Options, Task};
 use p2p_inner::{Inner, guardian};
-use p2p_shared::names::CommandName;
 use p2p_shared::os::sd_notify;
 use p2p_shared::{logging, os, settings};
 use tokio::runtime::Runtime;
@@ -26,15 +24,10 @@ fn main() -> ExitCode {
             // A file of its own: two processes would prune and rotate one without knowing of
             // each other.
             let _logs = logging::start(options.common.log_options("p2p-inner-guardian"));
-            os::exit_code(guard(commands.clone(), stop.clone(), *inner))
+            os::exit_code(guardian::run(commands, stop.clone(), *inner))
         }
         None => os::exit_code(run(options)),
     }
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn guard(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Result<()> {
-    guardian::run(commands, stop, inner).await
 }
 
 fn run(options: Options) -> anyhow::Result<()> {

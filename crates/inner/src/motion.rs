@@ -48,12 +48,21 @@ pub(crate) struct MotionRules {
 }
 
 /// Source of a motion, which determines how it ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum MotionOrigin {
     /// A driver; lasts as long as the lease is renewed.
     Press(PressId),
     /// `/cgi` or `send`; lasts for a time from the start of its process.
     Timed(RunId),
+}
+
+impl MotionOrigin {
+    pub(crate) fn press(self) -> Option<PressId> {
+        match self {
+            Self::Press(press) => Some(press),
+            Self::Timed(_) => None,
+        }
+    }
 }
 
 impl std::fmt::Display for MotionOrigin {

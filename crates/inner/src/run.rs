@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_shared::names::{LinkName, RunId};
+use p2p_shared::names::{CommandName, LinkName, RunId};
 use p2p_shared::protocol::{End, InnerToRouter, RUN_WINDOW, Refusal, RunRequest, STDERR_KEPT};
 use p2p_shared::text::EscapedBytes;
 use p2p_shared::timing;
@@ -35,7 +35,7 @@ mod tests;
 pub(crate) use answer::WorkerResult;
 pub(crate) use output::{Tail, Window};
 use output_reporter::{OutputReporter, START_WAITS};
-pub(crate) use reporter::RunReporter;
+pub(crate) use reporter::{Outbox, RunReporter};
 pub(crate) use stdin_buffer::StdinBuffer;
 pub(crate) use table::{EntryGuard, RunTable};
 
@@ -85,9 +85,11 @@ pub(crate) fn draining() -> Failure {
 }
 
 impl Run {
-    /// A run whose output nobody reads.
+    /// A run that nobody waits for: without input and deadline, and nobody reads its output.
     pub(crate) fn unread(
-        request: RunRequest,
+        run: RunId,
+        command: CommandName,
+        remote_addr: String,
         link: LinkName,
         reporter: &RunReporter,
         tracker: &TaskTracker,
@@ -95,7 +97,15 @@ impl Run {
         let window = Window::new(RUN_WINDOW);
         window.close();
         Self {
-            request,
+            request: RunRequest {
+                run,
+                command,
+                arguments: Vec::new(),
+                deadline_ms: u64::MAX,
+                remote_addr,
+                stdin_bytes: 0,
+                for_ms: None,
+            },
             stdin: Bytes::new(),
             link,
             limit: None,

@@ -1,29 +1,32 @@
 //! Owns one link, from the hello to its end: the router's messages become runs, and their reports
 //! go to the router.
 
-use std::time::{Duration, Instant};
+use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::OptionFuture;
 use p2p_shared::keepalive::{Due, Keepalive, PingMode};
 use p2p_shared::names::LinkName;
+use p2p_shared::net::dialer::DialError;
 use p2p_shared::net::transport::Transport;
-use p2p_shared::protocol::{
-    InnerToRouter, LinkHello, MAX_OPEN_RUNS, Rejection, RouterToInner, RunRequest,
-};
+use p2p_shared::protocol::{InnerToRouter, LinkHello, MAX_OPEN_RUNS, Rejection, RouterToInner};
 use p2p_shared::text::Escaped;
-use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
+use p2p_shared::{backoff, timing};
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::camera::{CameraHandle, WatchTicket};
+use crate::camera::WatchTicket;
 use crate::clock;
 use crate::commands::CommandListing;
 use crate::dispatch::Dispatcher;
 use crate::drive::DriveRequest;
 use crate::local_address::LocalAddress;
+use crate::motion::MotionInput;
+use crate::run::{Outbox, Run};
 
 /// Most reports that wait while the router reads nothing: two of each run that may be open, and as
 /// many of runs that it cancelled since. Reports of the car's motion are among them and need no
@@ -44,28 +47,10 @@ const TICK: Duration = Duration::from_millis(100);
 
 pub(crate) type LinkSocket = MessageSocket<Transport, InnerToRouter, RouterToInner>;
 
-/// Reports of the inner's tasks, whether there is a link or not.
-#[derive(Debug)]
-pub(crate) struct Outbox {
-    pub urgent: mpsc::UnboundedReceiver<InnerToRouter>,
-    pub output: mpsc::Receiver<InnerToRouter>,
-}
-
-impl Outbox {
-    /// Throws reports away while there is no link.
-    pub(crate) async fn discard(&mut self) -> std::convert::Infallible {
-        loop {
-            tokio::select! {
-                biased;
-                _ = self.urgent.recv() => {}
-                _ = self.output.recv() => {}
-            }
-        }
-    }
-}
-
 #[derive(Debug, Error)]
 pub(crate) enum SessionEnd {
+    #[error(transparent)]
+    NotReached(#[from] DialError),
     #[error(transparent)]
     Lost(#[from] WebSocketError),
     #[error("the router closed the link{}", reason(.0))]
@@ -115,10 +100,7 @@ pub(crate) async fn greet(
                 }
                 SocketEvent::Closed(reason) => return Err(SessionEnd::Closed(reason)),
                 // Other messages have no meaning yet.
-                SocketEvent::Message(_)
-                | SocketEvent::Ping
-                | SocketEvent::Pong(_)
-                | SocketEvent::Writable => {}
+                _ => {}
             }
         }
     };
@@ -141,46 +123,26 @@ impl SessionEnd {
         Self::GoAway(Duration::from_millis(after_ms).min(timing::DRAIN))
     }
 
-    async fn close(&self, socket: LinkSocket) {
+    /// The shortest pause before the next attempt; zero where the schedule decides alone.
+    pub(crate) fn least_pause(&self) -> Duration {
+        use Rejection::{Contended, Denied, TakenOver};
         match self {
+            Self::NotReached(error) => error.least_pause(),
+            Self::Rejected(Denied | TakenOver | Contended, _) => backoff::DENIED,
+            Self::GoAway(after) => *after,
+            _ => Duration::ZERO,
+        }
+    }
+
+    async fn close(&self, socket: LinkSocket) {
+        let (reason, patience) = match self {
             // The router then needn't wait for the close frame.
-            Self::Rejected(..) | Self::GoAway(_) => socket.close_with(None, "", FAREWELL).await,
-            Self::Drained => {
-                socket
-                    .close_with(None, "the inner is ending", LAST_OUTPUT)
-                    .await
-            }
-            Self::Unreasonable(what) => socket.close_with(None, what, FAREWELL).await,
-            Self::Lost(_)
-            | Self::Closed(_)
-            | Self::Silent(_)
-            | Self::AddressLost
-            | Self::NoWelcome => {}
-        }
-    }
-}
-
-/// State after [`InnerToRouter::Draining`] was sent.
-struct DrainState {
-    /// Time until which the inner waits for the router to have heard it.
-    patience: Instant,
-    heard: bool,
-}
-
-impl DrainState {
-    /// Returns true if no run can be under way to this inner, which would be lost, and all reports
-    /// are out.
-    fn may_leave(&self, now: Instant, has_room: bool) -> bool {
-        self.heard && has_room || now >= self.patience
-    }
-}
-
-async fn tick(ticks: &mut Option<Interval>) {
-    match ticks {
-        Some(ticks) => {
-            ticks.tick().await;
-        }
-        None => std::future::pending().await,
+            Self::Rejected(..) | Self::GoAway(_) => ("", FAREWELL),
+            Self::Drained => ("the inner is ending", LAST_OUTPUT),
+            Self::Unreasonable(what) => (*what, FAREWELL),
+            _ => return,
+        };
+        socket.close_with(None, reason, patience).await;
     }
 }
 
@@ -188,7 +150,7 @@ pub(crate) struct Session<'a> {
     pub socket: LinkSocket,
     pub name: LinkName,
     pub service_port: u16,
-    pub camera: Option<&'a CameraHandle>,
+    pub camera: Option<&'a watch::Sender<Option<WatchTicket>>>,
     pub dispatcher: &'a mut Dispatcher,
     pub outbox: &'a mut Outbox,
     pub shutdown: &'a CancellationToken,
@@ -202,61 +164,57 @@ impl Session<'_> {
     /// Serves the link until it ends. Open runs go on without it.
     pub(crate) async fn serve(mut self) -> SessionEnd {
         self.socket.get_ref().set_dead_after(timing::PACE_IDLE.dead);
-        let end = match self.run().await {
-            Ok(end) | Err(end) => end,
-        };
+        let Err(end) = self.run().await;
         self.dispatcher.detach_output();
         end.close(self.socket).await;
         end
     }
 
-    async fn run(&mut self) -> Result<SessionEnd, SessionEnd> {
+    async fn run(&mut self) -> Result<Infallible, SessionEnd> {
         let mut keepalive = Keepalive::new(PingMode::WhenSilent, timing::now());
         let mut listing = CommandListing::new(self.dispatcher.commands.clone());
         let shutdown = self.shutdown.clone();
-        let mut drained = std::pin::pin!(self.dispatcher.ended());
-        let mut draining: Option<DrainState> = None;
+        let tracker = self.dispatcher.tracker.clone();
+        let mut drained = std::pin::pin!(tracker.wait());
+        // Since `Draining` was sent: until when to wait for the router to have heard it.
+        let mut draining = None;
+        let mut has_heard = false;
         let socket = self.socket.get_ref().socket();
         let address = socket.and_then(|socket| socket.local_addr().ok());
         let mut local_address = LocalAddress::new(address, timing::now());
         loop {
             let now = timing::now();
             let busy = self.watched || self.ticks.is_some() || !self.dispatcher.table.is_empty();
-            let mut pace = keepalive.set_busy(busy, now);
+            let pace = keepalive.set_busy(busy, now);
             let (due, changed) = keepalive.poll(now);
-            pace = changed.or(pace);
-            if let Some(pace) = pace {
+            if let Some(pace) = changed.or(pace) {
                 self.socket.get_ref().set_dead_after(pace.dead);
             }
             match due {
-                Some(Due::Dead(silence)) => return Ok(SessionEnd::Silent(silence)),
+                Some(Due::Dead(silence)) => return Err(SessionEnd::Silent(silence)),
                 Some(Due::Ping) if draining.is_some() => self.socket.push_ping(DRAINING)?,
                 Some(Due::Ping) => self.socket.push_ping(Bytes::new())?,
                 None => {}
             }
             if local_address.is_lost(now) {
-                return Ok(SessionEnd::AddressLost);
+                return Err(SessionEnd::AddressLost);
             }
             if self.outbox.urgent.len() > MAX_UNREAD {
-                return Ok(SessionEnd::Unreasonable(
+                return Err(SessionEnd::Unreasonable(
                     "asks for runs and does not read what becomes of them",
                 ));
             }
             let has_room = self.socket.has_room();
-            let may_leave = draining
-                .as_ref()
-                .is_some_and(|draining| draining.may_leave(now, has_room));
-            let mut timer = keepalive.next();
-            if let Some(look) = local_address.next(busy) {
-                timer = timer.min(look);
-            }
-            if let Some(draining) = draining.as_ref().filter(|_| !may_leave) {
-                timer = timer.min(draining.patience);
-            }
+            // No run can be under way to this inner, which would be lost, and all reports are out.
+            let may_leave =
+                draining.is_some_and(|patience| has_heard && has_room || now >= patience);
+            let patience = draining.filter(|_| !may_leave);
+            let timers = [Some(keepalive.next()), local_address.next(busy), patience];
+            let timer = timers.into_iter().flatten().min().unwrap_or(now);
             tokio::select! {
                 biased;
                 () = shutdown.cancelled(), if draining.is_none() => {
-                    draining = Some(DrainState { patience: now + LAST_OUTPUT, heard: false });
+                    draining = Some(now + LAST_OUTPUT);
                     self.dispatcher.drain(timing::DRAIN);
                     self.socket.push(&InnerToRouter::Draining)?;
                     self.socket.push_ping(DRAINING)?;
@@ -264,20 +222,16 @@ impl Session<'_> {
                 Some(message) = self.outbox.urgent.recv(), if has_room => {
                     self.socket.push(&message)?;
                 }
-                () = tick(&mut self.ticks), if has_room && self.ticks.is_some() => {
-                    self.socket.push(&InnerToRouter::Clock { clock_ms: clock::now_ms() })?;
+                Some(_) = OptionFuture::from(self.ticks.as_mut().map(Interval::tick)), if has_room => {
+                    self.push_clock()?;
                 }
                 event = self.socket.event() => {
                     let event = event?;
                     if !matches!(event, SocketEvent::Writable) {
                         keepalive.on_traffic(timing::now());
                     }
-                    if let (SocketEvent::Pong(payload), Some(draining)) = (&event, &mut draining) {
-                        draining.heard |= *payload == DRAINING;
-                    }
-                    if let Some(end) = self.on_event(event, &mut listing)? {
-                        return Ok(end);
-                    }
+                    has_heard |= matches!(&event, SocketEvent::Pong(payload) if *payload == DRAINING);
+                    self.on_event(event, &mut listing)?;
                 }
                 Some(message) = self.outbox.output.recv(), if has_room => {
                     self.push_output(&message)?;
@@ -292,11 +246,16 @@ impl Session<'_> {
                         self.push_output(&message)?;
                     }
                     self.push_urgent()?;
-                    return Ok(SessionEnd::Drained);
+                    return Err(SessionEnd::Drained);
                 }
                 () = tokio::time::sleep_until(timer.into()) => {}
             }
         }
+    }
+
+    fn push_clock(&mut self) -> Result<(), WebSocketError> {
+        let clock_ms = clock::now_ms();
+        self.socket.push(&InnerToRouter::Clock { clock_ms })
     }
 
     /// Queues output or a run's end, behind all earlier reports of the run.
@@ -316,39 +275,34 @@ impl Session<'_> {
         &mut self,
         event: SocketEvent<RouterToInner>,
         listing: &mut CommandListing,
-    ) -> Result<Option<SessionEnd>, WebSocketError> {
+    ) -> Result<(), SessionEnd> {
         let message = match event {
             SocketEvent::Message(message) => message,
-            SocketEvent::Ping => {
-                self.socket.push(&InnerToRouter::Clock {
-                    clock_ms: clock::now_ms(),
-                })?;
-                return Ok(None);
-            }
-            SocketEvent::Pong(_) | SocketEvent::Writable => return Ok(None),
-            SocketEvent::Closed(reason) => return Ok(Some(SessionEnd::Closed(reason))),
+            SocketEvent::Ping => return Ok(self.push_clock()?),
+            SocketEvent::Pong(_) | SocketEvent::Writable => return Ok(()),
+            SocketEvent::Closed(reason) => return Err(SessionEnd::Closed(reason)),
         };
         let drive = &self.dispatcher.drive;
         match message {
-            RouterToInner::Stdin { run, bytes } => self.dispatcher.input(run, &bytes),
+            RouterToInner::Stdin { run, bytes } => self.dispatcher.stdin.add(run, &bytes),
             RouterToInner::Run(request) => self.dispatcher.begin(request, &self.name),
             RouterToInner::Window { run, more } => self.dispatcher.table.grant(run, more),
             RouterToInner::Cancel { run } => self.dispatcher.cancel(run),
-            RouterToInner::AskRun { run } => self.dispatcher.report(run),
+            RouterToInner::AskRun { run } => self.dispatcher.reporter.report(run),
             RouterToInner::ListCommands { request } => {
                 if !listing.ask(request) {
                     let what = "asks for more lists of commands than it can need";
-                    return Ok(Some(SessionEnd::Unreasonable(what)));
+                    return Err(SessionEnd::Unreasonable(what));
                 }
             }
             RouterToInner::Notice { message } => {
                 tracing::warn!(said = message, "the router says");
             }
             RouterToInner::Rejected { rejection, message } => {
-                return Ok(Some(SessionEnd::rejected(rejection, &message)));
+                return Err(SessionEnd::rejected(rejection, &message));
             }
             RouterToInner::GoAway { reconnect_after_ms } => {
-                return Ok(Some(SessionEnd::go_away(reconnect_after_ms)));
+                return Err(SessionEnd::go_away(reconnect_after_ms));
             }
             // Sent once, at the beginning.
             RouterToInner::Welcome { .. } => {}
@@ -360,36 +314,33 @@ impl Session<'_> {
                 driver,
                 remote_addr,
             } => {
-                let request = RunRequest {
-                    run,
-                    command,
-                    arguments: Vec::new(),
-                    // The lease limits its duration.
-                    deadline_ms: u64::MAX,
-                    remote_addr,
-                    stdin_bytes: 0,
-                    for_ms: None,
-                };
                 let link = self.name.clone();
+                let Dispatcher {
+                    reporter, tracker, ..
+                } = &*self.dispatcher;
+                // The lease limits its duration.
+                let run = Run::unread(run, command, remote_addr, link, reporter, tracker);
                 drive.send(DriveRequest::Press {
                     press,
                     tick_ms,
                     driver,
-                    request,
-                    link,
+                    run: Box::new(run),
                 });
             }
             RouterToInner::Renew { press, tick_ms } => {
-                drive.send(DriveRequest::Renew { press, tick_ms })
+                let tick = Duration::from_millis(tick_ms);
+                drive.send(DriveRequest::Input(MotionInput::Renew { id: press, tick }));
             }
-            RouterToInner::Release { press } => drive.send(DriveRequest::Release { press }),
+            RouterToInner::Release { press } => {
+                drive.send(DriveRequest::Input(MotionInput::Release { id: press }));
+            }
             RouterToInner::Stop { by, over, cause } => {
                 drive.send(DriveRequest::Stop { by, over, cause })
             }
             RouterToInner::Video { ticket } => {
                 if let Some(camera) = self.camera {
                     let service_port = self.service_port;
-                    camera.watched(ticket.map(|ticket| WatchTicket {
+                    camera.send_replace(ticket.map(|ticket| WatchTicket {
                         service_port,
                         ticket,
                     }));
@@ -406,6 +357,32 @@ impl Session<'_> {
                 }
             }
         }
-        Ok(None)
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_for_its_key_or_for_another_inner_waits_a_minute() {
+        let refused = |rejection| SessionEnd::Rejected(rejection, String::new());
+        for rejection in [
+            Rejection::Denied,
+            Rejection::TakenOver,
+            Rejection::Contended,
+        ] {
+            let pause = refused(rejection).least_pause();
+            assert_eq!(pause, Duration::from_secs(60));
+        }
+        let pause = refused(Rejection::PortUnavailable).least_pause();
+        assert_eq!(pause, Duration::ZERO);
+    }
+
+    #[test]
+    fn who_is_sent_away_comes_back_when_it_is_told() {
+        let later = Duration::from_millis(700);
+        assert_eq!(SessionEnd::GoAway(later).least_pause(), later);
     }
 }

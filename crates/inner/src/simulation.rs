@@ -22,11 +22,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::{Dial, DialFuture};
 use crate::catalog::Catalog;
-use crate::drive::DriveRequest;
+use crate::guardian::Guardian;
 use crate::guardian::process::{CarStopper, guard};
-use crate::guardian::{self, Guardian};
 pub use crate::process::{Leader, Output, Pipes, Program, Spawn, Spawned};
-use crate::{Config, LinkState, Parts, clock};
+use crate::{Config, LinkState, clock, connect_parts};
 
 /// The time of the car's clock at the beginning.
 const CLOCK: Duration = Duration::from_secs(1000);
@@ -129,13 +128,13 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// Starts an inner, whose guardians have processes of their own.
+    /// Starts an inner, the machine's of this number, whose guardians have processes of their own.
     ///
     /// # Errors
     /// If the command directory can't be used.
     pub fn start(
         config: Config,
-        instance: u64,
+        (number, instance): (u32, u64),
         network: Network,
         [processes, guardians]: [Arc<dyn Spawn>; 2],
         stall: &Stall,
@@ -143,9 +142,7 @@ impl Simulated {
         let catalog = Catalog::open(&config.commands)?;
         let stop = config.motion.stop.clone();
         let instance = InstanceId(instance);
-        let mut parts = Parts::new(config, instance, Box::new(network), processes)?;
-        let (confirmed, confirms) = watch::channel(None);
-        parts.drive.wait_for_guardian(confirms);
+        let (agent, mut drive) = connect_parts(config, instance, Box::new(network), processes)?;
         let kill_guardian = Arc::new(Notify::new());
         let kill = kill_guardian.clone();
         let start = move || {
@@ -162,7 +159,7 @@ impl Simulated {
                 tokio::select! {
                     biased;
                     () = kill.notified() => {}
-                    _ = guard(car, from, to, 0) => {}
+                    _ = guard(car, from, to, number) => {}
                 }
             });
             let (from, to) = tokio::io::split(ours);
@@ -172,16 +169,14 @@ impl Simulated {
                 process: None,
             })
         };
-        let alarm = move || parts.car.send(DriveRequest::Alarm);
-        let guarding = guardian::supervise(start, parts.guard, confirmed, alarm);
-        let shutdown = parts.agent.shutdown.clone();
+        let guarding = drive.guarded_by(start);
         Ok(Self {
-            link: parts.link,
-            shutdown,
+            link: agent.state.subscribe(),
+            shutdown: agent.shutdown.clone(),
             kill_guardian,
             _tasks: [
-                AbortOnDropHandle::new(tokio::spawn(stall.clone().of(parts.agent.run()))),
-                AbortOnDropHandle::new(tokio::spawn(stall.clone().of(parts.drive.run()))),
+                AbortOnDropHandle::new(tokio::spawn(stall.clone().of(agent.run()))),
+                AbortOnDropHandle::new(tokio::spawn(stall.clone().of(drive.run()))),
                 AbortOnDropHandle::new(tokio::spawn(stall.clone().of(guarding))),
             ],
         })

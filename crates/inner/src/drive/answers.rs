@@ -10,18 +10,6 @@ use crate::motion::{MotionOrigin, StopResult};
 use crate::run::{Run, stop_failed};
 
 impl Drive {
-    /// Answers a stop with the result of another one that began later.
-    pub(super) fn answer_stop(&self, run: RunId, end: End, exec_us: u64) {
-        let finished = InnerToRouter::Finished {
-            run,
-            end,
-            exec_us,
-            stderr: Bytes::new(),
-        };
-        self.reporter.urgent(InnerToRouter::Started { run });
-        self.reporter.urgent(finished);
-    }
-
     /// Returns a receiver of the result when the car stands, or can't be stopped.
     pub(super) fn until_it_stands(&mut self) -> oneshot::Receiver<StopResult> {
         let (stands, stopped) = oneshot::channel();
@@ -31,12 +19,6 @@ impl Drive {
         stopped
     }
 
-    pub(super) fn answer_waiting(&mut self, stopped: StopResult) {
-        for waits in self.until_it_stands.drain(..) {
-            let _ = waits.send(stopped);
-        }
-    }
-
     /// Answers a motion that only extended the running one: at once, or with `for=` when the car
     /// stands.
     pub(super) fn extended(&mut self, asked: Run) {
@@ -44,7 +26,7 @@ impl Drive {
         self.reporter.urgent(InnerToRouter::Started { run });
         if asked.request.for_ms.is_none() {
             self.reporter
-                .urgent(finished(run, End::Ended, Bytes::new()));
+                .urgent(finished(run, End::Ended, 0, Bytes::new()));
             return;
         }
         let stopped = self.until_it_stands();
@@ -59,37 +41,32 @@ impl Drive {
                 Ok(StopResult::Failed) => stop_failed(&[]),
                 _ => (End::Ended, Bytes::new()),
             };
-            reporter.output([finished(run, end, said)]).await;
+            reporter.output([finished(run, end, 0, said)]).await;
         });
     }
 
     pub(super) fn refused(&mut self, origin: MotionOrigin, why: MotionRefusal) {
-        match origin {
-            MotionOrigin::Press(press) => {
-                if let Some((run, driver)) = self.presses.remove(&press) {
-                    tracing::info!(
-                        epoch = press.epoch, press = press.number, run = %run.id(), driver,
-                        from = run.request.remote_addr, %why, "press refused"
-                    );
-                    self.report(MotionEvent::Refused { press, why });
-                }
-            }
-            MotionOrigin::Timed(run) => {
-                if self.waiting.remove(&run).is_some() {
-                    let (refusal, message) = match why {
-                        MotionRefusal::StopFailed => (
-                            Refusal::StopFailed,
-                            "the car's stop command fails: nothing moves until a stop has succeeded",
-                        ),
-                        _ => (
-                            Refusal::Late,
-                            "a newer motion or a stop came before it began",
-                        ),
-                    };
-                    self.refuse(run, refusal, message.to_owned());
-                }
-            }
+        let Some((run, who)) = self.waiting.remove(&origin) else {
+            return;
+        };
+        if let Some(press) = origin.press() {
+            tracing::info!(
+                epoch = press.epoch, press = press.number, run = %run.id(), driver = &*who,
+                from = run.request.remote_addr, %why, "press refused"
+            );
+            return self.report(MotionEvent::Refused { press, why });
         }
+        let (refusal, message) = match why {
+            MotionRefusal::StopFailed => (
+                Refusal::StopFailed,
+                "the car's stop command fails: nothing moves until a stop has succeeded",
+            ),
+            _ => (
+                Refusal::Late,
+                "a newer motion or a stop came before it began",
+            ),
+        };
+        self.refuse(run.id(), refusal, message.to_owned());
     }
 
     pub(super) fn refuse(&self, run: RunId, refusal: Refusal, message: String) {
@@ -118,12 +95,12 @@ impl Drive {
     }
 }
 
-/// Makes the end of a run that only extended another one.
-fn finished(run: RunId, end: End, stderr: Bytes) -> InnerToRouter {
+/// Makes the end of a run whose motion or stop was another run's.
+pub(super) fn finished(run: RunId, end: End, exec_us: u64, stderr: Bytes) -> InnerToRouter {
     InnerToRouter::Finished {
         run,
         end,
-        exec_us: 0,
+        exec_us,
         stderr,
     }
 }

@@ -1,11 +1,11 @@
 //! Carries out the effects of `motion`: processes begin or end, and reports are sent.
 
-use p2p_shared::timing::millis;
 use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{ActiveMotion, MotionEvent, Refusal, RunRequest};
+use p2p_shared::protocol::{ActiveMotion, MotionEvent, Refusal};
+use p2p_shared::timing::millis;
 use tokio_util::sync::CancellationToken;
 
 use super::by_worker::execute;
@@ -17,7 +17,7 @@ use crate::motion::{
 use crate::run::Run;
 
 impl Drive {
-    pub(super) fn act(&mut self, effect: MotionEffect, asked: &mut Option<Run>) {
+    pub(super) fn act(&mut self, effect: MotionEffect) {
         match effect {
             MotionEffect::Start {
                 token,
@@ -35,9 +35,8 @@ impl Drive {
                 }
             }
             MotionEffect::RunStop { token, cause } => {
-                self.stands.send_replace(false);
+                self.is_settled = false;
                 let mut others = std::mem::take(&mut self.stop_runs);
-                others.extend(asked.take());
                 let run = others.pop().unwrap_or_else(|| self.own_stop());
                 for other in &others {
                     tracing::info!(run = %other.id(), by = %run.id(), "stop answered by another");
@@ -47,7 +46,7 @@ impl Drive {
                     is_retry: run.id() == own_run() && self.motion.tries_by_itself(),
                 };
                 let stop = RunningStop {
-                    cancel: self.spawn(token, run, kind, None::<std::future::Ready<()>>),
+                    cancel: self.spawn(token, run, kind),
                     cause,
                     others,
                 };
@@ -56,31 +55,24 @@ impl Drive {
             MotionEffect::Refuse { origin, why } => self.refused(origin, why),
             MotionEffect::Extended { run, by } => {
                 tracing::info!(%run, %by, "motion extended");
-                if let Some(asked) = self.waiting.remove(&run) {
+                if let Some((asked, _)) = self.waiting.remove(&MotionOrigin::Timed(run)) {
                     self.extended(asked);
                 }
             }
             MotionEffect::Over { origin, cause } => {
-                let press = match origin {
-                    MotionOrigin::Press(press) => Some(press),
-                    MotionOrigin::Timed(_) => None,
-                };
+                let press = origin.press();
                 tracing::info!(%origin, %cause, "motion over");
                 self.report(MotionEvent::Over { press, cause });
             }
             MotionEffect::Stands => {
-                self.stands.send_replace(true);
+                self.settle(StopResult::Stands);
                 self.group = 0;
                 self.stop_targets.clear();
-                self.leaving = None;
-                self.answer_waiting(StopResult::Stands);
                 self.moving = None;
                 self.report(MotionEvent::Stands);
             }
             MotionEffect::StopFailed { again } => {
-                self.stands.send_replace(true);
-                self.leaving = None;
-                self.answer_waiting(StopResult::Failed);
+                self.settle(StopResult::Failed);
                 // Further failures that nobody asked for are not reported; each new link is told
                 // all the same.
                 if !again {
@@ -91,24 +83,27 @@ impl Drive {
         }
     }
 
+    /// The car stands, or can't be stopped: nobody waits for that any more.
+    fn settle(&mut self, stopped: StopResult) {
+        self.is_settled = true;
+        self.leaving = None;
+        for waits in self.until_it_stands.drain(..) {
+            let _ = waits.send(stopped);
+        }
+    }
+
     fn start(&mut self, token: ProcessToken, order: MotionCommand, origin: MotionOrigin) {
-        let waiting = match origin {
-            MotionOrigin::Timed(run) => self.waiting.remove(&run).map(|run| {
-                let who = run.request.remote_addr.as_str().into();
-                (run, None, who)
-            }),
-            MotionOrigin::Press(press) => self.presses.remove(&press).map(|(run, driver)| {
-                tracing::info!(
-                    epoch = press.epoch, press = press.number, run = %run.id(), driver,
-                    from = run.request.remote_addr, command = %order.command,
-                    lease_ms = self.info.lease_ms, "press"
-                );
-                (run, Some(press), driver.into())
-            }),
+        let Some((run, who)) = self.waiting.remove(&origin) else {
+            return self.decide(MotionInput::NotStarted(token));
         };
-        let Some((run, press, who)) = waiting else {
-            return self.decide(MotionInput::NotStarted(token), None);
-        };
+        let press = origin.press();
+        if let Some(press) = press {
+            tracing::info!(
+                epoch = press.epoch, press = press.number, run = %run.id(), driver = &*who,
+                from = run.request.remote_addr, command = %order.command,
+                lease_ms = self.commands.motion().lease_ms, "press"
+            );
+        }
         let id = run.id();
         self.owner = MotionOwner {
             run: Some(id),
@@ -116,44 +111,37 @@ impl Drive {
             who,
         };
         let stopped = run.request.for_ms.map(|_| self.until_it_stands());
-        self.stands.send_replace(false);
+        self.is_settled = false;
         let motion = ActiveMotion {
             run: id,
             command: order.command,
             press,
         };
-        let guarded = self.guarded();
-        let cancel = self.spawn(token, run, RoleKind::Motion { stopped }, guarded);
+        let cancel = self.spawn(token, run, RoleKind::Motion { stopped });
         self.motions.insert(token, (cancel, motion));
     }
 
-    /// Starts a process, once `guarded` resolves. Returns the token that ends it.
-    fn spawn(
-        &self,
-        token: ProcessToken,
-        mut run: Run,
-        kind: RoleKind,
-        guarded: Option<impl Future<Output = ()> + Send + 'static>,
-    ) -> CancellationToken {
+    /// Starts a process; a motion's once the guardian knows of it. Returns the token that ends it.
+    fn spawn(&self, token: ProcessToken, mut run: Run, kind: RoleKind) -> CancellationToken {
+        let guarded = match kind {
+            RoleKind::Motion { .. } => self.guarded(),
+            RoleKind::Stop { .. } => None,
+        };
         let cancel = CancellationToken::new();
         let own = self.own.clone();
         run.role = Some(MotionRole {
             token,
             kind,
             end: cancel.clone(),
-            events: Arc::new(move |event| {
-                let _ = own.send(DriveRequest::Process(event));
-            }),
+            events: Arc::new(move |event| own.send(DriveRequest::Process(event))),
         });
         let commands = self.commands.clone();
         self.tracker.spawn(async move {
             if let Some(guarded) = guarded
                 && run.cancelled_before(guarded).await
             {
-                return run.give_up(
-                    Refusal::Late,
-                    "it was over before the car's guardian had answered".to_owned(),
-                );
+                let message = "it was over before the car's guardian had answered";
+                return run.give_up(Refusal::Late, message.to_owned());
             }
             execute(run, &commands).await;
         });
@@ -163,7 +151,7 @@ impl Drive {
     /// Returns a future that waits until the guardian knows of the motion. Without this, an inner
     /// that dies at a motion's first moment, or while a guardian is replaced, would leave the car
     /// moving.
-    fn guarded(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
+    fn guarded(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         self.update_guardian();
         let mut confirmed = self.confirmed.clone()?;
         let guard = self.guard.subscribe();
@@ -178,19 +166,18 @@ impl Drive {
 
     /// Makes a run of the stop command for the drive itself: nobody waits for it.
     fn own_stop(&self) -> Run {
-        let request = RunRequest {
-            run: own_run(),
-            command: self.info.stop.clone(),
-            arguments: Vec::new(),
-            deadline_ms: u64::MAX,
-            remote_addr: String::new(),
-            stdin_bytes: 0,
-            for_ms: None,
-        };
         let link = "-"
             .parse()
             .unwrap_or_else(|_| unreachable!("a dash is a name"));
-        Run::unread(request, link, &self.reporter, &self.tracker)
+        let (command, nobody) = (self.commands.motion().stop.clone(), String::new());
+        Run::unread(
+            own_run(),
+            command,
+            nobody,
+            link,
+            &self.reporter,
+            &self.tracker,
+        )
     }
 
     pub(super) fn update_guardian(&self) {
@@ -207,11 +194,9 @@ impl Drive {
             Some(Duration::MAX) => until(0),
             Some(at) => until(millis(at)),
         };
-        self.guard.send_if_modified(|guard| {
-            let is_news = *guard != news;
-            *guard = news;
-            is_news
-        });
+        if *self.guard.borrow() != news {
+            self.guard.send_replace(news);
+        }
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use p2p_shared::names::LinkName;
-use p2p_shared::protocol::{MotionInfo, PressId, RunRequest, StopCause};
-use tokio::sync::{mpsc, oneshot, watch};
+use p2p_shared::protocol::{PressId, StopCause};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::catalog::Catalog;
-use crate::motion::ProcessEvent;
+use crate::commands::Commands;
+use crate::motion::{MotionInput, ProcessEvent, StopResult};
 use crate::run::Run;
 
 pub(crate) enum DriveRequest {
@@ -17,13 +16,8 @@ pub(crate) enum DriveRequest {
         press: PressId,
         tick_ms: u64,
         driver: String,
-        request: RunRequest,
-        link: LinkName,
+        run: Box<Run>,
     },
-    /// A driver still holds the press.
-    Renew { press: PressId, tick_ms: u64 },
-    /// A driver released the press.
-    Release { press: PressId },
     /// Somebody stops the car.
     Stop {
         by: String,
@@ -35,10 +29,9 @@ pub(crate) enum DriveRequest {
     /// `/cgi` or `send` asks for the stop command.
     StopRun(Box<Run>),
     /// The inner has started, and nobody knows whether the car moves: stop it.
-    First,
-    /// The guardian has died or hangs.
-    Alarm,
-    /// This process is ending: no motion may begin, and the car is not left moving.
+    First(oneshot::Sender<StopResult>),
+    /// This process is ending: no motion may begin, and the car is stopped if it moves. `leaving` is
+    /// held until that is done, because between two tries of a stop no process runs.
     Drain { leaving: TaskTrackerToken },
     /// Proof that the queue is read; answered at once.
     Proof(oneshot::Sender<()>),
@@ -51,25 +44,17 @@ pub(crate) enum DriveRequest {
     WorkerReaped { group: i32 },
     /// Step in the life of a process.
     Process(ProcessEvent),
+    /// An event that needs nothing but the decision.
+    Input(MotionInput),
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct DriveHandle {
-    queue: mpsc::UnboundedSender<DriveRequest>,
-    stands: watch::Receiver<bool>,
-}
+pub(crate) struct DriveHandle(pub(super) mpsc::UnboundedSender<DriveRequest>);
 
 impl DriveHandle {
-    pub(super) fn new(
-        queue: mpsc::UnboundedSender<DriveRequest>,
-        stands: watch::Receiver<bool>,
-    ) -> Self {
-        Self { queue, stands }
-    }
-
     /// Sends a request. The drive reads its queue at once, whatever runs.
     pub(crate) fn send(&self, ask: DriveRequest) {
-        let _ = self.queue.send(ask);
+        let _ = self.0.send(ask);
     }
 
     /// Waits until the drive proves that it keeps the car's timers.
@@ -80,41 +65,18 @@ impl DriveHandle {
     }
 
     /// Stops the car at the start, if it has a stop command, and waits until it stands.
-    pub(crate) async fn stop_first(&self, catalog: &Catalog, info: &MotionInfo) {
-        if catalog.resolve(&info.stop).is_ok() {
-            return self.wait_for(DriveRequest::First).await;
-        }
-        if info
-            .commands
-            .iter()
-            .any(|motion| catalog.resolve(motion).is_ok())
-        {
-            let stop = info.stop.as_str();
+    pub(crate) async fn stop_first(&self, commands: &Commands) {
+        let (files, motion) = (commands.files(), commands.motion());
+        if files.resolve(&motion.stop).is_ok() {
+            let (stands, stopped) = oneshot::channel();
+            self.send(DriveRequest::First(stands));
+            // Three tries of a second each.
+            let _ = tokio::time::timeout(Duration::from_secs(4), stopped).await;
+        } else if (motion.commands.iter()).any(|motion| files.resolve(motion).is_ok()) {
             tracing::warn!(
-                stop,
+                stop = motion.stop.as_str(),
                 "there is no stop command that can be run: nothing moves without"
             );
         }
-    }
-
-    /// Lets no motion begin any more, and stops the car if it moves. `leaving` is held until that
-    /// is done, because between two tries of a stop no process runs.
-    pub(crate) fn drain(&self, leaving: TaskTrackerToken) {
-        self.send(DriveRequest::Drain { leaving });
-    }
-
-    async fn wait_for(&self, ask: DriveRequest) {
-        let mut stands = self.stands.clone();
-        stands.mark_unchanged();
-        self.send(ask);
-        let standing = async {
-            while stands.changed().await.is_ok() {
-                if *stands.borrow_and_update() {
-                    return;
-                }
-            }
-        };
-        // Three tries of a second each.
-        let _ = tokio::time::timeout(Duration::from_secs(4), standing).await;
     }
 }

@@ -4,21 +4,21 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use p2p_shared::protocol::{InnerToRouter, RUN_WINDOW};
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::{MotionInfo, PressId, RUN_WINDOW};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::catalog::Catalog;
 use crate::process::OsProcesses;
-use crate::run::Window;
+use crate::run::{Outbox, Window};
 use crate::testing::{motion, script};
 
 /// A car whose scripts write a line of the note `did`, and what it says to the router.
 struct Bench {
     folder: tempfile::TempDir,
     car: DriveHandle,
-    urgent: mpsc::UnboundedReceiver<InnerToRouter>,
-    output: mpsc::Receiver<InnerToRouter>,
+    outbox: Outbox,
     tracker: TaskTracker,
     reporter: RunReporter,
     _drive: AbortOnDropHandle<()>,
@@ -35,29 +35,21 @@ impl Bench {
         let commands = folder.path().join("command");
         fs::create_dir(&commands).unwrap();
         let files = Catalog::open(&commands).unwrap();
-        let commands = Commands::new(files, info.clone(), Arc::new(OsProcesses));
-        let (urgent, urgent_out) = mpsc::unbounded_channel();
-        let (output, output_out) = mpsc::channel(4);
+        let commands = Commands::new(files, info, Arc::new(OsProcesses));
         let tracker = TaskTracker::new();
-        let reporter = RunReporter::new(urgent, output);
-        let (drive, car, _) = Drive::new(
-            info.clone(),
-            commands.clone(),
-            reporter.clone(),
-            tracker.clone(),
-        );
+        let (reporter, outbox) = RunReporter::new();
+        let (drive, car) = Drive::new(commands.clone(), reporter.clone(), tracker.clone());
         let mut bench = Self {
             folder,
             car,
-            urgent: urgent_out,
-            output: output_out,
+            outbox,
             tracker,
             reporter,
             _drive: AbortOnDropHandle::new(tokio::spawn(drive.run())),
         };
         bench.script("forward", "echo forward >> ../did; exec sleep 1000");
         bench.script("stop", "echo stop >> ../did");
-        bench.car.stop_first(commands.files(), &info).await;
+        bench.car.stop_first(&commands).await;
         bench.tells(|event| *event == MotionEvent::Stands).await;
         bench
     }
@@ -75,23 +67,12 @@ impl Bench {
         text.lines().map(str::to_owned).collect()
     }
 
-    fn request(run: u64, command: &str, for_ms: Option<u64>) -> RunRequest {
-        RunRequest {
-            run: RunId::from_number(run),
-            command: command.parse().unwrap(),
-            arguments: Vec::new(),
-            deadline_ms: u64::MAX,
-            remote_addr: "10.0.0.1".to_owned(),
-            stdin_bytes: 0,
-            for_ms,
-        }
-    }
-
     fn run(&self, run: u64, command: &str, for_ms: Option<u64>) -> Box<Run> {
-        let request = Self::request(run, command, for_ms);
-        let link = "car".parse().unwrap();
-        let mut run = Run::unread(request, link, &self.reporter, &self.tracker);
+        let (run, command) = (RunId::from_number(run), command.parse().unwrap());
+        let (from, link) = ("10.0.0.1".to_owned(), "car".parse().unwrap());
+        let mut run = Run::unread(run, command, from, link, &self.reporter, &self.tracker);
         run.window = Window::new(RUN_WINDOW);
+        run.request.for_ms = for_ms;
         Box::new(run)
     }
 
@@ -101,8 +82,7 @@ impl Bench {
             press,
             tick_ms: clock::now_ms(),
             driver: "ann".to_owned(),
-            request: Self::request(number, "forward", None),
-            link: "car".parse().unwrap(),
+            run: self.run(number, "forward", None),
         });
         press
     }
@@ -112,8 +92,8 @@ impl Bench {
         let saying = async {
             tokio::select! {
                 biased;
-                Some(message) = self.urgent.recv() => message,
-                Some(message) = self.output.recv() => message,
+                Some(message) = self.outbox.urgent.recv() => message,
+                Some(message) = self.outbox.output.recv() => message,
             }
         };
         tokio::time::timeout(Duration::from_secs(10), saying)
@@ -196,7 +176,8 @@ async fn a_car_that_drains_is_stopped_and_begins_no_press() {
     bench.moves(press).await;
     // The first try fails: what waits for our end waits for the second, too.
     bench.script("stop", "[ -e ../works ] && echo stop >> ../did");
-    bench.car.drain(bench.tracker.token());
+    let leaving = bench.tracker.token();
+    bench.car.send(DriveRequest::Drain { leaving });
     bench.tracker.close();
     let press = bench.press(2);
     assert_eq!(bench.refuses(press).await, MotionRefusal::NotStarted);

@@ -2,7 +2,7 @@
 //! ends what a dead inner left running, and logs all of it.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,11 +50,12 @@ enum GuardReason {
 ///
 /// # Errors
 /// If the command directory can't be used, or the inner says what nobody understands.
-pub async fn run(commands: PathBuf, stop: CommandName, inner: u32) -> anyhow::Result<()> {
+#[tokio::main(flavor = "current_thread")]
+pub async fn run(commands: &Path, stop: CommandName, inner: u32) -> anyhow::Result<()> {
     // Not the inner's name: who looks for that by name means the inner.
     let _ = rustix::thread::set_name(c"p2p-guardian");
     let car = CarStopper {
-        catalog: Catalog::open(&commands)?,
+        catalog: Catalog::open(commands)?,
         stop,
         processes: Arc::new(OsProcesses),
     };

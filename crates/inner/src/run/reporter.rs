@@ -1,14 +1,18 @@
 //! Sends the reports of runs to the link, if there is one, and into the history.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use p2p_shared::names::{CommandName, RunId};
-use p2p_shared::protocol::{InnerToRouter, RunReport};
+use p2p_shared::protocol::InnerToRouter;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::history::RunHistory;
 use crate::clock;
+
+/// Pieces of output that wait for the link, those of all runs together: few, so that none is old.
+const WAITING_OUTPUT: usize = 4;
 
 #[derive(Debug, Clone)]
 pub(crate) struct RunReporter {
@@ -17,18 +21,41 @@ pub(crate) struct RunReporter {
     history: Arc<Mutex<RunHistory>>,
 }
 
+/// Reports that wait for the link.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    /// Most that may wait: `session::MAX_UNREAD`.
+    pub urgent: mpsc::UnboundedReceiver<InnerToRouter>,
+    pub output: mpsc::Receiver<InnerToRouter>,
+}
+
+impl Outbox {
+    /// Throws reports away while there is no link.
+    pub(crate) async fn discard(&mut self) -> Infallible {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.urgent.recv() => {}
+                _ = self.output.recv() => {}
+            }
+        }
+    }
+}
+
 impl RunReporter {
-    /// Makes one with these queues. Most reports that may wait in `urgent`: `session::MAX_UNREAD`.
-    pub(crate) fn new(
-        urgent: mpsc::UnboundedSender<InnerToRouter>,
-        output: mpsc::Sender<InnerToRouter>,
-    ) -> Self {
-        let history = Arc::default();
-        Self {
+    pub(crate) fn new() -> (Self, Outbox) {
+        let (urgent, urgent_out) = mpsc::unbounded_channel();
+        let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
+        let reporter = Self {
             urgent,
             output,
-            history,
-        }
+            history: Arc::default(),
+        };
+        let outbox = Outbox {
+            urgent: urgent_out,
+            output: output_out,
+        };
+        (reporter, outbox)
     }
 
     /// Records a run that is asked for. Returns false if its id is known already.
@@ -36,23 +63,22 @@ impl RunReporter {
         self.history.lock().begin(run, command, clock::now())
     }
 
-    /// Returns what became of a run, if it is one of the last.
-    pub(crate) fn report(&self, run: RunId) -> Option<RunReport> {
-        self.history.lock().report(run, clock::now())
+    /// Reports what became of a run to a caller that lost its answer.
+    pub(crate) fn report(&self, run: RunId) {
+        let report = self.history.lock().report(run, clock::now());
+        self.urgent(InnerToRouter::Run { run, report });
     }
 
     /// Sends a report that must not wait behind output: the start or the refusal of a run, and the
     /// car's motion.
     pub(crate) fn urgent(&self, message: InnerToRouter) {
-        self.history.lock().record(&message);
+        self.remember(&message);
         let _ = self.urgent.send(message);
     }
 
     /// Sends output, or the end behind it; several messages go into one write.
     pub(crate) async fn output<const N: usize>(&self, messages: [InnerToRouter; N]) {
-        for message in &messages {
-            self.history.lock().record(message);
-        }
+        messages.iter().for_each(|message| self.remember(message));
         if let Ok(places) = self.output.reserve_many(N).await {
             for (place, message) in places.zip(messages) {
                 place.send(message);

@@ -13,8 +13,7 @@ use p2p_shared::protocol::{PIECE, RUN_WINDOW, StopCause};
 struct Bench {
     folder: tempfile::TempDir,
     told: mpsc::UnboundedReceiver<ProcessEvent>,
-    urgent: mpsc::UnboundedReceiver<InnerToRouter>,
-    output: mpsc::Receiver<InnerToRouter>,
+    outbox: Outbox,
 }
 
 fn a_token() -> ProcessToken {
@@ -37,8 +36,6 @@ fn bench(is_stop: bool) -> (Bench, Run, Commands) {
     let files = Catalog::open(folder.path()).unwrap();
     let commands = crate::testing::commands(files);
     let (drive, told) = mpsc::unbounded_channel();
-    let (urgent, urgent_out) = mpsc::unbounded_channel();
-    let (output, output_out) = mpsc::channel(4);
     let kind = if is_stop {
         RoleKind::Stop {
             target: StopTarget::AnyWorker,
@@ -47,18 +44,10 @@ fn bench(is_stop: bool) -> (Bench, Run, Commands) {
     } else {
         RoleKind::Motion { stopped: None }
     };
-    let request = RunRequest {
-        run: RunId::from_number(1),
-        command: "move".parse().unwrap(),
-        arguments: Vec::new(),
-        deadline_ms: u64::MAX,
-        remote_addr: String::new(),
-        stdin_bytes: 0,
-        for_ms: None,
-    };
-    let reporter = RunReporter::new(urgent, output);
-    let link = "car".parse().unwrap();
-    let mut run = Run::unread(request, link, &reporter, &TaskTracker::new());
+    let (reporter, outbox) = RunReporter::new();
+    let (command, link) = ("move".parse().unwrap(), "car".parse().unwrap());
+    let (id, tracker) = (RunId::from_number(1), TaskTracker::new());
+    let mut run = Run::unread(id, command, String::new(), link, &reporter, &tracker);
     run.window = Window::new(RUN_WINDOW);
     run.role = Some(MotionRole {
         token: a_token(),
@@ -71,8 +60,7 @@ fn bench(is_stop: bool) -> (Bench, Run, Commands) {
     let bench = Bench {
         folder,
         told,
-        urgent: urgent_out,
-        output: output_out,
+        outbox,
     };
     (bench, run, commands)
 }
@@ -112,7 +100,7 @@ async fn a_motion_that_was_ended_or_abandoned_starts_no_process() {
         assert!(!bench.has_begun());
         let told = bench.told.recv().await;
         assert!(matches!(told, Some(ProcessEvent::NotStarted { .. })));
-        let refused = bench.urgent.recv().await;
+        let refused = bench.outbox.urgent.recv().await;
         assert!(matches!(
             refused,
             Some(InnerToRouter::Refused {
@@ -132,7 +120,7 @@ async fn what_is_past_its_deadline_starts_no_process_and_a_stop_does() {
         commands.execute(run).await;
         assert_eq!(bench.has_begun(), is_stop);
         if !is_stop {
-            let refused = bench.urgent.recv().await;
+            let refused = bench.outbox.urgent.recv().await;
             let late = Refusal::Late;
             assert!(
                 matches!(refused, Some(InnerToRouter::Refused { refusal, .. }) if refusal == late)
@@ -159,8 +147,8 @@ async fn told_of(body: &str) -> Vec<InnerToRouter> {
     loop {
         let message = tokio::select! {
             biased;
-            Some(message) = bench.urgent.recv() => message,
-            Some(message) = bench.output.recv() => message,
+            Some(message) = bench.outbox.urgent.recv() => message,
+            Some(message) = bench.outbox.output.recv() => message,
         };
         if matches!(message, InnerToRouter::Output { .. }) {
             std::fs::write(bench.folder.path().join("go"), "").unwrap();
@@ -225,7 +213,7 @@ async fn a_command_that_says_nothing_is_told_to_have_started_all_the_same() {
     script(&bench.folder.path().join("move"), "exec sleep 1000");
     let cancel = run.cancel().clone();
     let running = tokio::spawn(async move { commands.execute(run).await });
-    let started = bench.urgent.recv().await;
+    let started = bench.outbox.urgent.recv().await;
     assert!(matches!(started, Some(InnerToRouter::Started { .. })));
     cancel.cancel();
     running.await.unwrap();
@@ -236,15 +224,15 @@ async fn what_ended_before_its_start_was_told_is_told_in_one_message() {
     let (mut bench, run, _) = bench(false);
     let output = run.output();
     output.finished(End::Exit(0), 5, Bytes::new()).await;
-    let told = bench.output.recv().await;
+    let told = bench.outbox.output.recv().await;
     assert!(matches!(told, Some(InnerToRouter::Answered { .. })));
     let output = run.output();
     output.started();
     output.started();
     output.finished(End::Exit(0), 5, Bytes::new()).await;
-    let told = bench.urgent.recv().await;
+    let told = bench.outbox.urgent.recv().await;
     assert!(matches!(told, Some(InnerToRouter::Started { .. })));
-    assert!(bench.urgent.try_recv().is_err());
-    let told = bench.output.recv().await;
+    assert!(bench.outbox.urgent.try_recv().is_err());
+    let told = bench.outbox.output.recv().await;
     assert!(matches!(told, Some(InnerToRouter::Finished { .. })));
 }

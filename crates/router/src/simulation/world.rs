@@ -198,7 +198,8 @@ impl SimInner {
             camera: None,
         };
         let stall = Stall::default();
-        let process = Simulated::start(config, rng.next(), network, processes, &stall).unwrap();
+        let ids = (host.inner, rng.next());
+        let process = Simulated::start(config, ids, network, processes, &stall).unwrap();
         let mut link = process.link.clone();
         let world = world.clone();
         let port = tokio::spawn(async move {

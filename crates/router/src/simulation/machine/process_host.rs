@@ -16,7 +16,7 @@ use super::Machine;
 pub(in crate::simulation) struct ProcessHost {
     machine: Machine,
     /// Number of the inner.
-    inner: u32,
+    pub inner: u32,
     is_guardian: bool,
     is_dead: AtomicBool,
 }
@@ -68,12 +68,11 @@ impl Spawn for ProcessHost {
         self.machine.lock().processes.contains_key(&group)
     }
 
-    /// The number that a simulated guardian has of its inner says nothing: all are this process.
-    fn groups_of(&self, _: u32) -> Vec<i32> {
+    fn groups_of(&self, inner: u32) -> Vec<i32> {
         let state = self.machine.lock();
         let groups = state.processes.iter();
         groups
-            .filter(|(_, (inner, _))| *inner == Some(self.inner))
+            .filter(|(_, (starter, _))| *starter == Some(inner))
             .map(|(group, _)| *group)
             .collect()
     }
