@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use p2p_shared::key::Role;
-use p2p_shared::names::{CommandName, Identity, InstanceId, LinkName, RunId};
+use p2p_shared::names::{Identity, InstanceId, LinkName};
 use p2p_shared::protocol::{
     ActiveMotion, ControlRequest, Driver, FeedEvent, LinkInfo, MotionInfo, PressId, RefusedReason,
     SessionId, StopCause,
@@ -33,7 +33,8 @@ use crate::link::handle::{LinkHandle, LinkId};
 use crate::link::priority_queue::Interest;
 use crate::net::client_net::QuotaOwner;
 use crate::ops::metrics::Metrics;
-use crate::run::record::{NewRun, RunRecord};
+use crate::run::NewRun;
+use crate::run::record::RunRecord;
 
 mod admission;
 pub(crate) mod control;
@@ -59,14 +60,6 @@ pub(crate) struct DriverSession {
     pub rtt: Option<Duration>,
     /// Takes refusals of presses that had been taken.
     pub refusals: mpsc::Sender<(PressId, Refused)>,
-}
-
-/// A press of a driver.
-#[derive(Debug)]
-pub(crate) struct Press {
-    pub id: PressId,
-    pub command: CommandName,
-    pub tick_ms: u64,
 }
 
 /// The refusal of a console's request.
@@ -170,11 +163,11 @@ impl Car {
     }
 
     /// Starts the record of a run of this car.
-    pub(crate) fn record(&self, new: &NewRun<'_>) -> RunRecord {
+    pub(crate) fn record(&self, new: &NewRun) -> RunRecord {
         self.record_as(self.name(), new)
     }
 
-    fn record_as(&self, name: LinkName, new: &NewRun<'_>) -> RunRecord {
+    fn record_as(&self, name: LinkName, new: &NewRun) -> RunRecord {
         let (feed, metrics) = (self.services.feed.clone(), self.services.metrics.clone());
         RunRecord::new(feed, metrics, self.counts.clone(), (self.port, name), new)
     }
@@ -234,8 +227,9 @@ impl Car {
     }
 
     /// Notes that a run of the stop command was asked for: no motion that was asked for before may begin.
-    pub(crate) fn stop_by_run(&self, by: &str, from: SocketAddr, run: RunId) {
+    fn stop_by_run(&self, new: &NewRun) {
         let mut state = self.state.lock();
+        let NewRun { by, from, run, .. } = new;
         tracing::info!(link = %state.name, by, %from, %run, "stop");
         self.stops.fetch_add(1, Ordering::SeqCst);
         state.control.stop();

@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 
 mod snapshot;
 
-pub(crate) use snapshot::{Addressee, Snapshot};
+pub(crate) use snapshot::Snapshot;
 
 /// Most runs in a snapshot: the last ones.
 const RUNS: usize = 1000;

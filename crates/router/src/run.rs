@@ -1,10 +1,11 @@
 //! One execution of a command: its order, its events, its errors, and its record.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::names::{Argument, CommandName, RunId};
-use p2p_shared::protocol::End;
+use p2p_shared::protocol::{End, RunSource};
 use p2p_shared::timing;
 
 pub(crate) mod error;
@@ -12,23 +13,38 @@ pub(crate) mod record;
 
 use error::RunError;
 
-/// A run that is to be sent to the inner.
+/// A run, and the caller who wants it.
 #[derive(Debug)]
-pub(crate) struct RunOrder {
+pub(crate) struct NewRun {
     pub run: RunId,
     pub command: CommandName,
     pub arguments: Vec<Argument>,
     pub stdin: Bytes,
-    pub remote_addr: String,
+    /// The time that a motion is to last, in milliseconds.
+    pub for_ms: Option<u64>,
+    pub source: RunSource,
+    /// The caller's name, for people.
+    pub by: String,
+    /// The name of the caller's key; empty without keys.
+    pub key: String,
+    pub from: SocketAddr,
+    /// The moment at which the request began: its body may take a while.
+    pub begun: Instant,
+}
+
+/// A run that is to be sent to the inner.
+#[derive(Debug)]
+pub(crate) struct RunOrder {
+    pub new: NewRun,
     pub kind: RunKind,
-    /// The moment at which it was asked for.
+    /// The moment at which the request was complete, its body included.
     pub asked: Instant,
 }
 
 impl RunOrder {
-    /// The part of its deadline that is left, if it is sent now. Waiting here for the link counts; the
-    /// time that its input takes to the car, of which the first piece was sent at `input_sent`, does
-    /// not, but for a motion: nothing moves the car later than it was wanted.
+    /// The part of the run's deadline that is left, if it is sent now. Waiting here for the link counts.
+    /// The time that the input takes to the car, whose first piece was sent at `input_sent`, does not;
+    /// of a motion it does: nothing moves the car later than it was wanted.
     pub(crate) fn time_left(&self, now: Instant, input_sent: Option<Instant>) -> Duration {
         let waited_until = match self.kind {
             RunKind::Motion { .. } => now,
@@ -83,15 +99,19 @@ mod tests {
         let asked = Instant::now();
         let after = |seconds| asked + Duration::from_secs(seconds);
         let left = |kind, now, input_sent: Option<u64>| {
-            let order = RunOrder {
+            let new = NewRun {
                 run: RunId::from_number(1),
                 command: "forward".parse().unwrap(),
                 arguments: Vec::new(),
                 stdin: Bytes::from_static(b"input"),
-                remote_addr: String::new(),
-                kind,
-                asked,
+                for_ms: None,
+                source: RunSource::Http,
+                by: String::new(),
+                key: String::new(),
+                from: ([127, 0, 0, 1], 4).into(),
+                begun: asked,
             };
+            let order = RunOrder { new, kind, asked };
             order.time_left(after(now), input_sent.map(after)).as_secs()
         };
         let motion = RunKind::Motion {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use p2p_shared::names::{LinkName, RunId};
+use p2p_shared::names::LinkName;
 use p2p_shared::protocol::{MotionEvent, PressId};
 use p2p_shared::timing::millis_f64;
 
-use super::{DriverSession, Press};
+use super::DriverSession;
 use crate::car::control::{Event, Taken};
+use crate::run::NewRun;
 
 pub(super) fn control(link: &LinkName, event: &Event) {
     match event {
@@ -38,15 +39,15 @@ pub(super) fn control(link: &LinkName, event: &Event) {
 pub(super) fn pressed(
     link: &LinkName,
     who: &DriverSession,
-    press: &Press,
-    run: RunId,
+    press: PressId,
+    new: &NewRun,
     rtt: Option<Duration>,
 ) {
     tracing::info!(
         %link,
-        press = %press.id,
-        %run,
-        command = %press.command,
+        %press,
+        run = %new.run,
+        command = %new.command,
         driver = who.driver.name,
         from = %who.from,
         car_rtt_ms = rtt.map(millis_f64),

@@ -4,23 +4,26 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use p2p_shared::names::RunId;
+use bytes::Bytes;
+use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{MotionEvent, PressId, RouterToInner, RunSource, SessionId};
 use p2p_shared::timing;
 
-use super::{Car, DriverSession, Press, Refused, State, log};
+use super::{Car, DriverSession, Refused, State, log};
+use crate::run::NewRun;
 use crate::run::error::status_of;
-use crate::run::record::NewRun;
 
 /// Most presses whose end is waited for: an inner that never reports one must not fill the memory.
 const OPEN_PRESSES: usize = 64;
 
 impl Car {
-    /// Passes on a press of the driver, as this run.
+    /// Passes on a driver's press of this command, as this run.
     pub(crate) fn press(
         &self,
         who: &DriverSession,
-        press: Press,
+        press: PressId,
+        command: CommandName,
+        tick_ms: u64,
         run: RunId,
     ) -> Result<(), Refused> {
         let mut state = self.state.lock();
@@ -34,36 +37,38 @@ impl Car {
         if link.is_draining() {
             return Err(Refused::car_restarts(&state.name));
         }
-        let motions = state.motion.iter().flat_map(|motion| &motion.commands);
-        if !motions.into_iter().any(|motion| *motion == press.command) {
-            return Err(Refused::no_motion(&press.command));
+        let mut motions = state.motion.iter().flat_map(|motion| &motion.commands);
+        if !motions.any(|motion| *motion == command) {
+            return Err(Refused::no_motion(&command));
         }
-        let id = press.id;
-        state.control.press(who.driver.session, id, begun)?;
-        log::pressed(&state.name, who, &press, run, state.rtt);
-        let wanted = NewRun {
+        state.control.press(who.driver.session, press, begun)?;
+        let new = NewRun {
             run,
-            command: &press.command,
-            arguments: &[],
+            command,
+            arguments: Vec::new(),
+            stdin: Bytes::new(),
+            for_ms: None,
             source: RunSource::Drive,
+            by: who.driver.name.clone(),
+            key: who.key.clone(),
             from: who.from,
-            key: &who.key,
             begun,
         };
-        let record = self.record_as(state.name.clone(), &wanted);
-        state.presses.insert(id, record);
-        state.newest = Some((id, who.refusals.clone()));
-        // Its silence runs out sooner than its idleness.
+        log::pressed(&state.name, who, press, &new, state.rtt);
+        let record = self.record_as(state.name.clone(), &new);
+        state.presses.insert(press, record);
+        state.newest = Some((press, who.refusals.clone()));
+        // The driver's silence runs out sooner than idleness did.
         self.services.changed.notify_one();
         let message = RouterToInner::Press {
-            press: id,
+            press,
             run,
-            command: press.command,
-            tick_ms: press.tick_ms,
-            driver: who.driver.name.clone(),
+            command: new.command,
+            tick_ms,
+            driver: new.by,
             remote_addr: who.from.ip().to_string(),
         };
-        let replaced = link.drive().press(id, begun, message);
+        let replaced = link.drive().press(press, begun, message);
         state.press_dropped(replaced, "a newer press took its place before it was sent");
         if state.presses.len() > OPEN_PRESSES
             && let Some((_, mut oldest)) = state.presses.pop_first()

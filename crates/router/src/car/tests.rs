@@ -9,7 +9,7 @@ use tokio::sync::broadcast::error::TryRecvError;
 use super::registry::{Claim, Granted, PortRules, Registry};
 use super::*;
 use crate::camera::Status;
-use crate::feed::{Addressee, Subscription};
+use crate::feed::Subscription;
 use crate::link::LinkObserver;
 
 fn registry() -> Registry {
@@ -56,12 +56,8 @@ fn claim(registry: &Registry, hello: &LinkHello) -> Result<Granted, (Rejection, 
 }
 
 fn links(subscription: &mut Subscription) -> Vec<LinkInfo> {
-    let to = Addressee {
-        session: SessionId(1),
-        key: String::new(),
-        role: Role::View,
-    };
-    match subscription.snapshot.part(&to, 0) {
+    let snapshot = &mut subscription.snapshot;
+    match snapshot.part(SessionId(1), "", Role::View, 0) {
         RouterToConsole::Snapshot { links, .. } => links,
         _ => unreachable!(),
     }

@@ -1,58 +1,102 @@
 //! Connection of a session's task to its client: a console, which handles all cars in MessagePack,
 //! or a page, which handles its own car in JSON.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use p2p_shared::codec::Json;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{ConsoleToRouter, FeedEvent, RouterToConsole};
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 
+use crate::client::page_protocol::{PageToRouter, RouterToPage};
 use crate::net::write_timeout::WriteTimeout;
 
+/// Time for a client to take the last message.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// The connection to a console or a page.
-pub(crate) trait ClientSocket {
-    /// Service port of the only car; `None`: all cars.
-    fn only(&self) -> Option<u16>;
-
-    fn has_room(&self) -> bool;
-
-    /// Queues a message, if it is one for this kind of client.
-    fn push(&mut self, message: RouterToConsole) -> Result<(), WebSocketError>;
-
-    fn push_ping(&mut self, payload: Bytes) -> Result<(), WebSocketError>;
-
-    /// Sends what is queued, and returns what comes next. May be dropped and called again.
-    fn event(
-        &mut self,
-    ) -> impl Future<Output = Result<SocketEvent<ConsoleToRouter>, WebSocketError>> + Send;
-
-    /// Whether this event is for this client.
-    fn sees(&self, event: &FeedEvent) -> bool {
-        self.only().is_none_or(|port| service_port(event) == port)
-    }
+pub(crate) enum ClientSocket {
+    Console(MessageSocket<WriteTimeout<Transport>, RouterToConsole, ConsoleToRouter>),
+    /// A page, and the service port of its car.
+    Page(
+        MessageSocket<WriteTimeout<Transport>, RouterToPage, PageToRouter, Json>,
+        u16,
+    ),
 }
 
-pub(crate) type ConsoleSocket =
-    MessageSocket<WriteTimeout<Transport>, RouterToConsole, ConsoleToRouter>;
-
-impl ClientSocket for ConsoleSocket {
-    fn only(&self) -> Option<u16> {
-        None
+impl ClientSocket {
+    /// Service port of the only car; `None`: all cars.
+    pub(crate) fn only(&self) -> Option<u16> {
+        match self {
+            Self::Console(_) => None,
+            Self::Page(_, port) => Some(*port),
+        }
     }
 
-    fn has_room(&self) -> bool {
-        MessageSocket::has_room(self)
+    pub(crate) fn has_room(&self) -> bool {
+        match self {
+            Self::Console(socket) => socket.has_room(),
+            Self::Page(socket, _) => socket.has_room(),
+        }
     }
 
-    fn push(&mut self, message: RouterToConsole) -> Result<(), WebSocketError> {
-        MessageSocket::push(self, &message)
+    /// Queues a message, if it is one for this kind of client.
+    pub(crate) fn push(&mut self, message: RouterToConsole) -> Result<(), WebSocketError> {
+        match self {
+            Self::Console(socket) => socket.push(&message),
+            Self::Page(socket, _) => {
+                RouterToPage::of(message).map_or(Ok(()), |message| socket.push(&message))
+            }
+        }
     }
 
-    fn push_ping(&mut self, payload: Bytes) -> Result<(), WebSocketError> {
-        MessageSocket::push_ping(self, payload)
+    pub(crate) fn push_ping(&mut self, payload: Bytes) -> Result<(), WebSocketError> {
+        match self {
+            Self::Console(socket) => socket.push_ping(payload),
+            Self::Page(socket, _) => socket.push_ping(payload),
+        }
     }
 
-    async fn event(&mut self) -> Result<SocketEvent<ConsoleToRouter>, WebSocketError> {
-        MessageSocket::event(self).await
+    /// Sends what is queued, and returns what comes next. May be dropped and called again.
+    pub(crate) async fn event(&mut self) -> Result<SocketEvent<ConsoleToRouter>, WebSocketError> {
+        let (socket, port) = match self {
+            Self::Console(socket) => return socket.event().await,
+            Self::Page(socket, port) => (socket, *port),
+        };
+        Ok(match socket.event().await? {
+            SocketEvent::Message(message) => match message.about(port) {
+                Ok(message) => SocketEvent::Message(message),
+                Err(probe) => {
+                    // A page that asks on without reading is not answered.
+                    if socket.has_room() {
+                        socket.push(&RouterToPage::Probe(probe))?;
+                    }
+                    SocketEvent::Ping
+                }
+            },
+            SocketEvent::Writable => SocketEvent::Writable,
+            SocketEvent::Ping => SocketEvent::Ping,
+            SocketEvent::Pong(payload) => SocketEvent::Pong(payload),
+            SocketEvent::Closed(reason) => SocketEvent::Closed(reason),
+        })
+    }
+
+    /// Returns true if this event is for this client.
+    pub(crate) fn sees(&self, event: &FeedEvent) -> bool {
+        self.only().is_none_or(|port| service_port(event) == port)
+    }
+
+    /// Sends the last message, if there is one for this kind of client, and closes the connection.
+    pub(crate) async fn close(self, last_words: RouterToConsole) {
+        match self {
+            Self::Console(socket) => socket.close_with(Some(&last_words), "", FAREWELL).await,
+            Self::Page(socket, _) => {
+                if let Some(words) = RouterToPage::of(last_words) {
+                    socket.close_with(Some(&words), "", FAREWELL).await;
+                }
+            }
+        }
     }
 }
 

@@ -150,6 +150,7 @@ pub(super) fn failed(error: RunError) -> SendEvent {
 mod tests {
     use std::sync::Arc;
 
+    use bytes::Bytes;
     use p2p_shared::names::RunId;
     use p2p_shared::protocol::RunSource;
     use tokio::sync::mpsc;
@@ -159,19 +160,23 @@ mod tests {
     use crate::feed::Feed;
     use crate::link::handle::{LinkHandle, RunHandle};
     use crate::ops::metrics::Metrics;
-    use crate::run::record::{NewRun, RunRecord};
+    use crate::run::NewRun;
+    use crate::run::record::RunRecord;
 
     #[tokio::test]
     async fn what_the_car_was_asked_for_twice_is_not_said_not_to_have_begun() {
         let run = RunId::from_number(1);
         let (link, _work) = LinkHandle::new();
-        let wanted = NewRun {
+        let new = NewRun {
             run,
-            command: &"hello".parse().unwrap(),
-            arguments: &[],
+            command: "hello".parse().unwrap(),
+            arguments: Vec::new(),
+            stdin: Bytes::new(),
+            for_ms: None,
             source: RunSource::Send,
+            by: String::new(),
+            key: String::new(),
             from: ([127, 0, 0, 1], 4).into(),
-            key: "",
             begun: timing::now(),
         };
         let record = RunRecord::new(
@@ -179,12 +184,18 @@ mod tests {
             Arc::new(Metrics::new()),
             Arc::default(),
             (9000, "car".parse().unwrap()),
-            &wanted,
+            &new,
         );
         let (sender, events) = mpsc::unbounded_channel();
         let handle = RunHandle::new(run, link, events);
         let mut runs = ClientRuns::default();
-        runs.insert(7, Run::new(handle, record, TaskTracker::new().token()));
+        let _token = TaskTracker::new().token();
+        let run = Run {
+            handle,
+            record,
+            _token,
+        };
+        runs.insert(7, run);
         let refusal = Refusal::Repeated;
         let message = "twice".to_owned();
         let error = RunError::Refused { refusal, message };

@@ -1,45 +1,45 @@
-//! Owns a console's connection from its upgrade to its hello, and the beginning and end of a
-//! session of a console or a page. `client/task` is in between.
+//! Owns the connection of a console or a page from its upgrade to its end. `client/task` is in
+//! between.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use p2p_shared::key::Role;
 use p2p_shared::net::transport::Transport;
-use p2p_shared::os::jitter;
-use p2p_shared::protocol::{ConsoleToRouter, Driver, RefusedReason, RouterToConsole};
+use p2p_shared::protocol::{ConsoleToRouter, Driver, RefusedReason};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing;
 use p2p_shared::websocket::MessageSocket;
 use tokio::sync::mpsc;
 
 use crate::auth::access::{self, Caller};
-use crate::car::DriverSession;
 use crate::car::session::SessionGuard;
+use crate::car::{Car, DriverSession, Refused};
+use crate::client::client_socket::ClientSocket;
+use crate::client::task::{ClientEnd, Console, refusal};
 use crate::context::Context;
 use crate::http::response::Problem;
 use crate::http::websocket;
 use crate::net::quota::QuotaPermit;
 use crate::net::unauthenticated::PendingConnection;
+use crate::net::write_timeout::WriteTimeout;
 use crate::net::{hello, limits};
 use crate::ops::metrics::GaugeGuard;
 
-use crate::client::client_socket::{ClientSocket, ConsoleSocket};
-use crate::client::task::{Console, ConsoleEnd};
-use crate::net::write_timeout::WriteTimeout;
-
-/// Time that a console gets to take our last message.
-pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// Most characters of what a console says of itself in a log line.
 const SOFTWARE: usize = 40;
+/// Most presses whose late refusal waits for the console.
+const REFUSALS: usize = 16;
+
+/// The caller at the other end, its address, and its permit for a console or a page.
+type Admitted = (Caller, SocketAddr, QuotaPermit);
 
 /// Upgrades a console's connection if its key and version allow it, before any message of the
 /// protocol.
-pub(crate) fn upgrade(
+pub(crate) fn upgrade_console(
     context: &Arc<Context>,
     pending: &PendingConnection,
     request: Request<Incoming>,
@@ -51,18 +51,33 @@ pub(crate) fn upgrade(
         .inspect_err(|problem| access::log_refusal(pending, "console", problem))?;
     let shared = context.clone();
     let serve = move |stream, read| async move {
-        let person = (caller, peer, permit);
-        serve(&shared, person, stream, read).await;
+        serve_console(&shared, (caller, peer, permit), stream, read).await;
     };
-    Ok(websocket::accept(
-        &context.shutdown.links,
-        request,
-        switching,
-        serve,
-    ))
+    let links = &context.shutdown.links;
+    Ok(websocket::accept(links, request, switching, serve))
 }
 
-/// Takes the caller's part in the consoles that there may be.
+/// Upgrades a page's connection if its caller may see the car.
+pub(crate) fn upgrade_page(
+    context: &Arc<Context>,
+    car: &Arc<Car>,
+    caller: Caller,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    // In this order a page that asks without an upgrade is told, too, that there is no room: of a
+    // WebSocket that is refused a browser tells it nothing.
+    let permit = permit(context, &caller, peer)?;
+    let switching = websocket::handshake_ours(&request)?;
+    let (shared, car) = (context.clone(), car.clone());
+    let serve = move |stream, read| async move {
+        serve_page(&shared, &car, (caller, peer, permit), stream, read).await;
+    };
+    let links = &context.shutdown.links;
+    Ok(websocket::accept(links, request, switching, serve))
+}
+
+/// Takes the caller's permit for one of its consoles and pages.
 pub(crate) fn permit(
     context: &Context,
     caller: &Caller,
@@ -77,18 +92,15 @@ pub(crate) fn permit(
     })
 }
 
-/// Most presses whose late refusal waits for the console.
-const REFUSALS: usize = 16;
-
 /// Runs a console from its hello to its end.
-pub(crate) async fn serve(
+pub(crate) async fn serve_console(
     context: &Arc<Context>,
-    (caller, peer, permit): (Caller, SocketAddr, QuotaPermit),
+    (caller, peer, permit): Admitted,
     stream: Transport,
     read: Vec<u8>,
 ) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
-    let mut socket: ConsoleSocket = MessageSocket::accepted(WriteTimeout::new(stream), read).await;
+    let mut socket = MessageSocket::accepted(WriteTimeout::new(stream), read).await;
     let pending = context
         .unauthenticated
         .admit(peer, &context.shutdown.closed);
@@ -96,18 +108,15 @@ pub(crate) async fn serve(
         ConsoleToRouter::Hello { software, readonly } => Some((software, readonly)),
         _ => None,
     };
-    let (software, readonly) = match hello::wait(&mut socket, &pending, hello).await {
+    let hello = hello::wait(&mut socket, &pending, hello).await;
+    let socket = ClientSocket::Console(socket);
+    let (software, readonly) = match hello {
         Ok(Some(hello)) => hello,
         Ok(None) => return,
         Err(message) => {
             tracing::info!(from = %peer, key = caller.name(), why = message, "console refused");
-            let reason = RefusedReason::Denied;
-            let words = RouterToConsole::Refused {
-                reason,
-                press: None,
-                message,
-            };
-            return socket.close_with(Some(&words), "", FAREWELL).await;
+            let refused = Refused::new(RefusedReason::Denied, message);
+            return socket.close(refusal(None, refused)).await;
         }
     };
     drop(pending);
@@ -115,82 +124,62 @@ pub(crate) async fn serve(
         role if readonly && role.may_view() => Role::View,
         role => role,
     };
-    let session = Session {
-        caller,
-        peer,
-        role,
-        permit,
-    };
     let software = Escaped(&software).cut(SOFTWARE).to_string();
-    let (last_words, socket) = session.run(context, socket, &software).await;
-    if let Some(words) = last_words {
-        socket.close_with(Some(&words), "", FAREWELL).await;
+    let (end, socket) = run(context, (caller, peer, permit), role, socket, &software).await;
+    if let Some(words) = end.last_words() {
+        socket.close(words).await;
     }
 }
 
-/// The session of a console or a page.
-pub(crate) struct Session {
-    pub caller: Caller,
-    pub peer: SocketAddr,
-    /// The role that it has here, which may be less than its key's.
-    pub role: Role,
-    pub permit: QuotaPermit,
-}
-
-impl Session {
-    /// Runs the session on this connection, with this `software`. Returns the last message, if there is
-    /// one, and the connection for it.
-    pub(crate) async fn run<W: ClientSocket>(
-        self,
-        context: &Arc<Context>,
-        socket: W,
-        software: &str,
-    ) -> (Option<RouterToConsole>, W) {
-        let Self {
-            caller,
-            peer,
-            role,
-            permit,
-        } = self;
-        let presence = SessionGuard::new(context.registry.clone(), socket.only(), role.may_run());
-        let session = presence.session;
-        tracing::info!(
-            from = %peer, key = caller.name(), %role, session = session.0, software, "console up"
-        );
-        let _counted = GaugeGuard::new(&context.metrics.consoles);
-        let (refusals, refused) = mpsc::channel(REFUSALS);
-        let person = DriverSession {
-            driver: Driver {
-                session,
-                name: caller.who(peer),
-            },
-            key: caller.key().to_owned(),
-            from: peer,
-            role,
-            rtt: None,
-            refusals,
-        };
-        let console = Console::new(context, socket, person, presence, refused, permit);
-        let (end, socket) = console.run(caller.revoked()).await;
-        tracing::info!(from = %peer, session = session.0, why = %end, "console down");
-        (last_words(&end), socket)
+async fn serve_page(
+    context: &Arc<Context>,
+    car: &Car,
+    (caller, peer, permit): Admitted,
+    stream: Transport,
+    read: Vec<u8>,
+) {
+    stream.set_dead_after(timing::PACE_BUSY.dead);
+    let socket = MessageSocket::accepted(WriteTimeout::new(stream), read).await;
+    let socket = ClientSocket::Page(socket, car.port);
+    let role = caller.role();
+    let session = run(context, (caller, peer, permit), role, socket, "a page");
+    // Another car may get the port next.
+    if let Some((end, socket)) = car.closed.run_until_cancelled(session).await
+        && let Some(words) = end.last_words()
+    {
+        socket.close(words).await;
     }
 }
 
-/// The last message to a console, where it can still be told something.
-fn last_words(end: &ConsoleEnd) -> Option<RouterToConsole> {
-    match end {
-        ConsoleEnd::GoAway => {
-            let after = timing::COME_BACK_SPREAD.mul_f64(jitter());
-            Some(RouterToConsole::GoAway {
-                reconnect_after_ms: u64::try_from(after.as_millis()).unwrap_or_default(),
-            })
-        }
-        ConsoleEnd::Revoked | ConsoleEnd::ProtocolViolation(_) => Some(RouterToConsole::Refused {
-            reason: RefusedReason::Denied,
-            press: None,
-            message: end.to_string(),
-        }),
-        ConsoleEnd::Closed(_) | ConsoleEnd::Lost(_) | ConsoleEnd::Silent(_) => None,
-    }
+/// Runs a session with this role, which may be less than its key's. Returns its end, and the
+/// connection for the last message.
+async fn run(
+    context: &Arc<Context>,
+    (caller, peer, permit): Admitted,
+    role: Role,
+    socket: ClientSocket,
+    software: &str,
+) -> (ClientEnd, ClientSocket) {
+    let guard = SessionGuard::new(context.registry.clone(), socket.only(), role.may_run());
+    let session = guard.session;
+    tracing::info!(
+        from = %peer, key = caller.name(), %role, session = session.0, software, "console up"
+    );
+    let _counted = GaugeGuard::new(&context.metrics.consoles);
+    let (refusals, refused) = mpsc::channel(REFUSALS);
+    let driver = DriverSession {
+        driver: Driver {
+            session,
+            name: caller.who(peer),
+        },
+        key: caller.key().to_owned(),
+        from: peer,
+        role,
+        rtt: None,
+        refusals,
+    };
+    let console = Console::new(context, socket, driver, guard, refused, permit);
+    let (end, socket) = console.run(caller.revoked()).await;
+    tracing::info!(from = %peer, session = session.0, why = %end, "console down");
+    (end, socket)
 }

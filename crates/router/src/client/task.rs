@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use p2p_shared::keepalive::{Due, Keepalive, PingMode};
+use p2p_shared::os::jitter;
 use p2p_shared::protocol::{
     ConsoleToRouter, FeedEvent, PressId, RefusedReason, RouterToConsole, SendEvent,
 };
 use p2p_shared::timing;
 use p2p_shared::websocket::{SocketEvent, WebSocketError};
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::car::session::SessionGuard;
@@ -25,63 +26,78 @@ use crate::car::{DriverSession, Refused};
 use crate::client::client_socket::ClientSocket;
 use crate::client::runs::ClientRuns;
 use crate::context::Context;
-use crate::feed::{Addressee, Snapshot, Tick};
+use crate::feed::{Snapshot, Tick};
+use crate::link::end::closed_by;
 use crate::net::quota::QuotaPermit;
 
 mod answers;
 mod requests;
 
-/// The reason for which a console's connection ended, as the log has it.
-#[derive(Debug)]
-pub(crate) enum ConsoleEnd {
-    Closed(String),
+/// The reason for which a client's connection ended, as the log has it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientEnd {
+    /// The client closed it, or is gone: no message reaches it.
+    #[error("{0}")]
     Lost(String),
-    Silent(Duration),
-    ProtocolViolation(String),
-    Revoked,
+    /// The client may not stay.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the router is going down")]
     GoAway,
 }
 
-impl std::fmt::Display for ConsoleEnd {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl ClientEnd {
+    /// The last message to the client, where one reaches it.
+    pub(crate) fn last_words(&self) -> Option<RouterToConsole> {
         match self {
-            Self::Closed(reason) if reason.is_empty() => f.write_str("the console closed it"),
-            Self::Closed(reason) => write!(f, "the console closed it: {reason}"),
-            Self::Lost(error) | Self::ProtocolViolation(error) => f.write_str(error),
-            Self::Silent(silence) => write!(f, "silent for {} s", silence.as_secs()),
-            Self::Revoked => f.write_str("the key was revoked, or its role has changed"),
-            Self::GoAway => f.write_str("the router is going down"),
+            Self::Lost(_) => None,
+            Self::Refused(why) => {
+                let refused = Refused::new(RefusedReason::Denied, why);
+                Some(refusal(None, refused))
+            }
+            Self::GoAway => Some(RouterToConsole::GoAway {
+                reconnect_after_ms: timing::millis(timing::COME_BACK_SPREAD.mul_f64(jitter())),
+            }),
         }
     }
 }
 
-impl From<WebSocketError> for ConsoleEnd {
+impl From<WebSocketError> for ClientEnd {
     fn from(error: WebSocketError) -> Self {
         if error.is_violation() {
-            Self::ProtocolViolation(error.to_string())
+            Self::Refused(error.to_string())
         } else {
             Self::Lost(error.to_string())
         }
     }
 }
 
-/// The task of a console.
-pub(crate) struct Console<'a, W> {
+/// The message about a refusal, of this press or of something else.
+pub(crate) fn refusal(press: Option<PressId>, refused: Refused) -> RouterToConsole {
+    RouterToConsole::Refused {
+        reason: refused.reason,
+        press,
+        message: refused.message,
+    }
+}
+
+/// The task of a console or a page.
+pub(crate) struct Console<'a> {
     context: &'a Arc<Context>,
-    socket: W,
+    socket: ClientSocket,
     person: DriverSession,
-    addressee: Addressee,
-    presence: SessionGuard,
+    guard: SessionGuard,
     /// Presses that were refused after they had been taken.
     refused: mpsc::Receiver<(PressId, Refused)>,
-    /// Its part in what all consoles of its key may ask for.
+    /// Limits what all consoles of this key ask for.
     permit: QuotaPermit,
-    /// The port of the car that it looks at.
+    /// The port of the car that the console may drive next.
     watched: Option<u16>,
     feed: broadcast::Receiver<Arc<FeedEvent>>,
     ticks: broadcast::Receiver<Tick>,
     /// The parts of the snapshot that are still to be sent; events wait for them.
     snapshot: Snapshot,
+    /// The number of events that were missed before the snapshot.
     missed: u64,
     runs: ClientRuns,
     /// Answers of cars that are waited for.
@@ -92,12 +108,12 @@ pub(crate) struct Console<'a, W> {
     started: Instant,
 }
 
-impl<'a, W: ClientSocket> Console<'a, W> {
+impl<'a> Console<'a> {
     pub(crate) fn new(
         context: &'a Arc<Context>,
-        socket: W,
+        socket: ClientSocket,
         person: DriverSession,
-        presence: SessionGuard,
+        guard: SessionGuard,
         refused: mpsc::Receiver<(PressId, Refused)>,
         permit: QuotaPermit,
     ) -> Self {
@@ -108,13 +124,8 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         Self {
             context,
             socket,
-            addressee: Addressee {
-                session: person.driver.session,
-                key: person.key.clone(),
-                role: person.role,
-            },
             person,
-            presence,
+            guard,
             refused,
             permit,
             watched: None,
@@ -132,22 +143,30 @@ impl<'a, W: ClientSocket> Console<'a, W> {
 
     /// Runs the console to its end, at which its runs are cancelled and its control is given back. Returns
     /// the socket, for the farewell.
-    pub(crate) async fn run(mut self, revoked: impl Future<Output = ()>) -> (ConsoleEnd, W) {
+    pub(crate) async fn run(
+        mut self,
+        revoked: impl Future<Output = ()>,
+    ) -> (ClientEnd, ClientSocket) {
         let context = self.context;
         let end = tokio::select! {
             biased;
-            () = revoked => ConsoleEnd::Revoked,
-            () = context.shutdown.closed.cancelled() => ConsoleEnd::GoAway,
+            () = revoked => {
+                ClientEnd::Refused("the key was revoked, or its role has changed".to_owned())
+            }
+            () = context.shutdown.closed.cancelled() => ClientEnd::GoAway,
             Err(end) = self.serve() => end,
         };
         (end, self.socket)
     }
 
-    async fn serve(&mut self) -> Result<Infallible, ConsoleEnd> {
+    async fn serve(&mut self) -> Result<Infallible, ClientEnd> {
         loop {
             let now = timing::now();
             match self.keepalive.poll(now).0 {
-                Some(Due::Dead(silence)) => return Err(ConsoleEnd::Silent(silence)),
+                Some(Due::Dead(silence)) => {
+                    let why = format!("silent for {} s", silence.as_secs());
+                    return Err(ClientEnd::Lost(why));
+                }
                 Some(Due::Ping) => self.ping(now)?,
                 None => {}
             }
@@ -158,7 +177,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
                 biased;
                 event = self.socket.event() => self.on_event(event?)?,
                 Some((press, refused)) = self.refused.recv(), if has_room => {
-                    self.refuse(Some(press), refused)?;
+                    self.socket.push(refusal(Some(press), refused))?;
                 }
                 Ok(tick) = self.ticks.recv(), if has_room => self.on_tick(tick)?,
                 (request, event) = std::future::poll_fn(|cx| self.runs.poll_next(cx)),
@@ -170,7 +189,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
                     self.parts.extend(messages);
                 }
                 () = std::future::ready(()), if has_room && has_parts => self.push_part()?,
-                told = self.feed.recv(), if has_room && !has_parts => self.on_feed(told)?,
+                event = self.feed.recv(), if has_room && !has_parts => self.on_feed(event)?,
                 () = timer => {}
             }
         }
@@ -179,7 +198,10 @@ impl<'a, W: ClientSocket> Console<'a, W> {
     /// Sends the next part of what is sent in parts.
     fn push_part(&mut self) -> Result<(), WebSocketError> {
         if !self.snapshot.is_over() {
-            let part = self.snapshot.part(&self.addressee, self.missed);
+            let DriverSession {
+                driver, key, role, ..
+            } = &self.person;
+            let part = (self.snapshot).part(driver.session, key, *role, self.missed);
             return self.socket.push(part);
         }
         match self.parts.pop_front() {
@@ -189,29 +211,31 @@ impl<'a, W: ClientSocket> Console<'a, W> {
     }
 
     /// Sends this event and those after it, as long as there is room.
-    fn on_feed(&mut self, told: Result<Arc<FeedEvent>, RecvError>) -> Result<(), WebSocketError> {
-        let mut told = told.map_err(|error| match error {
-            // The feed lives as long as the router: it is never closed before us.
-            RecvError::Closed => TryRecvError::Closed,
-            RecvError::Lagged(missed) => TryRecvError::Lagged(missed),
-        });
+    fn on_feed(
+        &mut self,
+        mut event: Result<Arc<FeedEvent>, RecvError>,
+    ) -> Result<(), WebSocketError> {
         loop {
-            match told {
+            match event {
                 Ok(event) if self.socket.sees(&event) => {
                     let event = Arc::unwrap_or_clone(event);
                     self.socket.push(RouterToConsole::Feed(event))?;
                 }
                 Ok(_) => {}
-                Err(TryRecvError::Lagged(missed)) => {
+                Err(RecvError::Lagged(missed)) => {
                     self.take_new_snapshot(missed);
                     return Ok(());
                 }
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
+                // The feed lives as long as the router: it is never closed before us.
+                Err(RecvError::Closed) => return Ok(()),
             }
             if !self.socket.has_room() {
                 return Ok(());
             }
-            told = self.feed.try_recv();
+            let Some(next) = self.feed.recv().now_or_never() else {
+                return Ok(());
+            };
+            event = next;
         }
     }
 
@@ -232,7 +256,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
         } = tick;
         let drives = || {
             let car = self.context.registry.shown(service_port);
-            car.is_some_and(|car| car.is_driven_by(self.presence.session))
+            car.is_some_and(|car| car.is_driven_by(self.guard.session))
         };
         if self.watched != Some(service_port) && !drives() {
             return Ok(());
@@ -249,7 +273,7 @@ impl<'a, W: ClientSocket> Console<'a, W> {
             .push_ping(Bytes::copy_from_slice(&sent.to_be_bytes()))
     }
 
-    fn on_event(&mut self, event: SocketEvent<ConsoleToRouter>) -> Result<(), ConsoleEnd> {
+    fn on_event(&mut self, event: SocketEvent<ConsoleToRouter>) -> Result<(), ClientEnd> {
         if !matches!(event, SocketEvent::Writable) {
             self.keepalive.on_traffic(timing::now());
         }
@@ -263,18 +287,8 @@ impl<'a, W: ClientSocket> Console<'a, W> {
                 Ok(())
             }
             SocketEvent::Ping | SocketEvent::Writable => Ok(()),
-            SocketEvent::Closed(reason) => Err(ConsoleEnd::Closed(reason)),
+            SocketEvent::Closed(reason) => Err(ClientEnd::Lost(closed_by("console", &reason))),
         }
-    }
-
-    /// Sends a refusal, of this press or of something else.
-    fn refuse(&mut self, press: Option<PressId>, refused: Refused) -> Result<(), WebSocketError> {
-        let Refused { reason, message } = refused;
-        self.socket.push(RouterToConsole::Refused {
-            reason,
-            press,
-            message,
-        })
     }
 
     fn send(&mut self, request: u64, event: SendEvent) -> Result<(), WebSocketError> {

@@ -20,14 +20,6 @@ pub(crate) struct Snapshot {
     begun: bool,
 }
 
-/// The console itself, as each part names it.
-#[derive(Debug, Clone)]
-pub(crate) struct Addressee {
-    pub session: SessionId,
-    pub key: String,
-    pub role: Role,
-}
-
 impl Snapshot {
     pub(super) fn new(links: Vec<LinkInfo>, runs: Vec<Arc<RunInfo>>) -> Self {
         Self {
@@ -41,8 +33,15 @@ impl Snapshot {
         self.begun && self.links.len() == 0 && self.runs.len() == 0
     }
 
-    /// Takes the next part. There is at least one.
-    pub(crate) fn part(&mut self, to: &Addressee, missed: u64) -> RouterToConsole {
+    /// Takes the next part, for a console with this session, key and role, which has `missed` so many
+    /// events. There is at least one part.
+    pub(crate) fn part(
+        &mut self,
+        session: SessionId,
+        key: &str,
+        role: Role,
+        missed: u64,
+    ) -> RouterToConsole {
         let first = !std::mem::replace(&mut self.begun, true);
         let mut size = 0;
         let mut links = Vec::new();
@@ -62,9 +61,9 @@ impl Snapshot {
         RouterToConsole::Snapshot {
             first,
             last: self.is_over(),
-            session: to.session,
-            key: to.key.clone(),
-            role: to.role,
+            session,
+            key: key.to_owned(),
+            role,
             missed,
             links,
             runs,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use bytes::Bytes;
 use p2p_shared::codec;
 use p2p_shared::key::Role;
 use p2p_shared::names::CommandName;
@@ -11,25 +12,25 @@ use tokio::sync::broadcast::error::TryRecvError;
 
 use super::*;
 use crate::ops::metrics::Metrics;
-use crate::run::record::{NewRun, RunRecord};
+use crate::run::NewRun;
+use crate::run::record::RunRecord;
 
-fn addressee() -> Addressee {
-    Addressee {
-        session: SessionId(1),
-        key: "me".to_owned(),
-        role: Role::View,
-    }
+fn part(snapshot: &mut Snapshot, missed: u64) -> RouterToConsole {
+    snapshot.part(SessionId(1), "me", Role::View, missed)
 }
 
 /// One run, from the request to the end.
 fn run(stand: &Stand, command: &CommandName, n: u64, output: &[u8]) {
     let wanted = NewRun {
         run: RunId::from_number(n),
-        command,
-        arguments: &[],
+        command: command.clone(),
+        arguments: Vec::new(),
+        stdin: Bytes::new(),
+        for_ms: None,
         source: RunSource::Http,
+        by: "me".to_owned(),
+        key: "me".to_owned(),
         from: SocketAddr::from(([127, 0, 0, 1], 1)),
-        key: "me",
         begun: Instant::now(),
     };
     let (feed, metrics, counts) = stand.clone();
@@ -60,7 +61,7 @@ fn a_picture_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
     let mut snapshot = stand.0.subscribe(Vec::new, true).snapshot;
     let (mut runs, mut firsts, mut lasts) = (Vec::new(), 0, 0);
     while !snapshot.is_over() {
-        let part = snapshot.part(&addressee(), 0);
+        let part = part(&mut snapshot, 0);
         codec::encode(&part).unwrap();
         let RouterToConsole::Snapshot {
             first,
@@ -90,7 +91,7 @@ fn an_empty_picture_is_one_part() {
     let feed = Feed::new();
     let mut snapshot = feed.subscribe(Vec::new, true).snapshot;
     assert!(!snapshot.is_over());
-    let part = snapshot.part(&addressee(), 3);
+    let part = part(&mut snapshot, 3);
     assert!(matches!(
         part,
         RouterToConsole::Snapshot {

@@ -3,23 +3,25 @@
 use std::time::Duration;
 
 use p2p_shared::protocol::{Rejection, RouterToInner};
+use p2p_shared::timing;
 use p2p_shared::websocket::WebSocketError;
 
 /// The reason for which a link ended, as the log has it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum LinkEnd {
-    Closed(String),
-    /// The network broke it.
+    /// The inner closed it, or is gone: no message reaches the inner.
+    #[error("{0}")]
     Lost(String),
-    Silent(Duration),
     /// The router closes it.
+    #[error("{1}")]
     Rejected(Rejection, String),
     /// The router goes down; the inner is to come back after this time.
+    #[error("the router is going down")]
     GoAway(Duration),
 }
 
 impl LinkEnd {
-    /// The message that tells the inner, where it can still be told something.
+    /// The last message to the inner, where one reaches it.
     pub(crate) fn last_words(&self) -> Option<RouterToInner> {
         match self {
             Self::Rejected(rejection, message) => Some(RouterToInner::Rejected {
@@ -27,28 +29,23 @@ impl LinkEnd {
                 message: message.clone(),
             }),
             Self::GoAway(after) => Some(RouterToInner::GoAway {
-                reconnect_after_ms: u64::try_from(after.as_millis()).unwrap_or_default(),
+                reconnect_after_ms: timing::millis(*after),
             }),
-            Self::Closed(_) | Self::Lost(_) | Self::Silent(_) => None,
+            Self::Lost(_) => None,
         }
     }
 
-    /// Whether the port is given up with the link: nobody is to come back to it.
+    /// Returns true if the port is given up with the link: nobody is to come back to it.
     pub(crate) fn gives_up_port(&self) -> bool {
         matches!(self, Self::Rejected(Rejection::Denied, _) | Self::GoAway(_))
     }
 }
 
-impl std::fmt::Display for LinkEnd {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Closed(reason) if reason.is_empty() => f.write_str("the inner closed it"),
-            Self::Closed(reason) => write!(f, "the inner closed it: {reason}"),
-            Self::Lost(error) => f.write_str(error),
-            Self::Silent(silence) => write!(f, "silent for {} s", silence.as_secs()),
-            Self::Rejected(_, message) => f.write_str(message),
-            Self::GoAway(_) => f.write_str("the router is going down"),
-        }
+/// The sentence for the log about a connection that the `peer` closed.
+pub(crate) fn closed_by(peer: &str, reason: &str) -> String {
+    match reason {
+        "" => format!("the {peer} closed it"),
+        reason => format!("the {peer} closed it: {reason}"),
     }
 }
 

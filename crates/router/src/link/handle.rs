@@ -85,9 +85,9 @@ impl LinkHandle {
             false => Some(self.0.open_runs.clone().try_acquire_owned().ok()?),
         };
         let (sender, events) = mpsc::unbounded_channel();
-        let run = order.run;
+        let run = order.new.run;
         let work = ToLink::Run {
-            order,
+            order: Box::new(order),
             open: OpenRun::new(run, sender, permit),
         };
         if is_stop {

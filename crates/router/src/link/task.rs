@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::link::LinkObserver;
 use crate::link::command_lists::CommandLists;
-use crate::link::end::{LinkEnd, ProtocolViolation};
+use crate::link::end::{LinkEnd, ProtocolViolation, closed_by};
 use crate::link::handle::LinkHandle;
 use crate::link::inner_clock::InnerClock;
 use crate::link::priority_queue::Outgoing;
@@ -71,7 +71,7 @@ pub(crate) struct LinkTask<O> {
 }
 
 struct Input {
-    order: RunOrder,
+    order: Box<RunOrder>,
     left: Bytes,
     /// When its first piece was sent.
     sent: Option<Instant>,
@@ -134,7 +134,10 @@ impl<O: LinkObserver> LinkTask<O> {
                 self.socket.get_ref().set_dead_after(pace.dead);
             }
             match due {
-                Some(Due::Dead(silence)) => return Err(LinkEnd::Silent(silence)),
+                Some(Due::Dead(silence)) => {
+                    let why = format!("silent for {} s", silence.as_secs());
+                    return Err(LinkEnd::Lost(why));
+                }
                 Some(Due::Ping) => self.ping(now)?,
                 None => {}
             }
@@ -206,10 +209,10 @@ impl<O: LinkObserver> LinkTask<O> {
                 let is_stop = order.kind == RunKind::Stop;
                 self.runs.insert(open);
                 // A stop waits for nothing, an input of its own included.
-                if order.stdin.is_empty() || is_stop {
+                if order.new.stdin.is_empty() || is_stop {
                     return self.send_run(&order, None);
                 }
-                let left = order.stdin.clone();
+                let left = order.new.stdin.clone();
                 self.inputs.push_back(Input {
                     order,
                     left,
@@ -222,7 +225,7 @@ impl<O: LinkObserver> LinkTask<O> {
                 }
             }
             ToLink::Cancel(run) => {
-                self.inputs.retain(|input| input.order.run != run);
+                self.inputs.retain(|input| input.order.new.run != run);
                 if self.runs.cancel(run) {
                     self.socket.push(&RouterToInner::Cancel { run })?;
                 }
@@ -281,7 +284,7 @@ impl<O: LinkObserver> LinkTask<O> {
         input.sent.get_or_insert_with(timing::now);
         let bytes = input.left.split_to(input.left.len().min(PIECE));
         self.socket.push(&RouterToInner::Stdin {
-            run: input.order.run,
+            run: input.order.new.run,
             bytes,
         })?;
         if input.left.is_empty() {
@@ -296,7 +299,8 @@ impl<O: LinkObserver> LinkTask<O> {
         order: &RunOrder,
         input_sent: Option<Instant>,
     ) -> Result<(), WebSocketError> {
-        let run = order.run;
+        let new = &order.new;
+        let run = new.run;
         if self.observer.is_overtaken(order.kind) {
             let message = "a stop came first: nothing was run".to_owned();
             let refusal = Refusal::Late;
@@ -305,7 +309,7 @@ impl<O: LinkObserver> LinkTask<O> {
         }
         if !self.runs.hand_over(run) {
             // Its caller went away while it waited here. The inner may have got input of it.
-            return match order.stdin.is_empty() {
+            return match new.stdin.is_empty() {
                 true => Ok(()),
                 false => self.socket.push(&RouterToInner::Cancel { run }),
             };
@@ -319,13 +323,13 @@ impl<O: LinkObserver> LinkTask<O> {
         };
         self.socket.push(&RouterToInner::Run(RunRequest {
             run,
-            command: order.command.clone(),
-            arguments: order.arguments.clone(),
+            command: new.command.clone(),
+            arguments: new.arguments.clone(),
             deadline_ms,
-            remote_addr: order.remote_addr.clone(),
+            remote_addr: new.from.ip().to_string(),
             stdin_bytes: match order.kind {
                 RunKind::Stop => 0,
-                RunKind::Motion { .. } | RunKind::Plain => order.stdin.len() as u64,
+                RunKind::Motion { .. } | RunKind::Plain => new.stdin.len() as u64,
             },
             for_ms,
         }))
@@ -342,7 +346,7 @@ impl<O: LinkObserver> LinkTask<O> {
                 Ok(())
             }
             SocketEvent::Ping | SocketEvent::Writable => Ok(()),
-            SocketEvent::Closed(reason) => Err(LinkEnd::Closed(reason)),
+            SocketEvent::Closed(reason) => Err(LinkEnd::Lost(closed_by("inner", &reason))),
         }
     }
 
@@ -409,7 +413,7 @@ impl<O: LinkObserver> LinkTask<O> {
     fn on_draining(&mut self) -> Result<(), WebSocketError> {
         self.handle.set_draining();
         for input in std::mem::take(&mut self.inputs) {
-            let run = input.order.run;
+            let run = input.order.new.run;
             self.runs.withdraw(run, self.restarting());
             self.socket.push(&RouterToInner::Cancel { run })?;
         }

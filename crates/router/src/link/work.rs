@@ -12,7 +12,7 @@ use crate::run::RunOrder;
 /// them.
 #[derive(Debug)]
 pub(crate) enum ToLink {
-    Run { order: RunOrder, open: OpenRun },
+    Run { order: Box<RunOrder>, open: OpenRun },
     Window { run: RunId, more: u32 },
     Cancel(RunId),
     List(oneshot::Sender<Vec<CommandInfo>>),

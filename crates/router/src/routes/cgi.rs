@@ -1,7 +1,6 @@
 //! Serves `/cgi`: a request becomes a run, and the run's events become an answer.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use p2p_shared::protocol::{End, RunSource};
 
 use crate::auth::access::Caller;
 use crate::car::Car;
-use crate::car::dispatch::{Run, RunRequest};
+use crate::car::dispatch::Run;
 use crate::http::query::CgiQuery;
 use crate::http::response::{
     self, AnswerBody, BrokenBody, Executed, Problem, answer, text_value, whole,
@@ -24,8 +23,8 @@ use crate::http::response::{
 use crate::ops::shutdown::Shutdown;
 use crate::routes::request::RequestContext;
 use crate::run::error::RunError;
-use crate::run::record::{NewRun, RunRecord};
-use crate::run::{Finish, RunEvent};
+use crate::run::record::RunRecord;
+use crate::run::{Finish, NewRun, RunEvent};
 
 /// Bytes of output that are kept back, so that a command which fails soon enough gets the status that
 /// says so.
@@ -39,25 +38,28 @@ pub(crate) async fn run(
 ) -> Result<Response<AnswerBody>, Problem> {
     let query = CgiQuery::parse(request.uri().query().unwrap_or_default())
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    let stream = query.stream;
     let context = asked.context;
     let is_stop = asked.car.is_stop(&query.command);
     if !is_stop {
         caller.may("run commands", Role::may_run)?;
     }
-    let mut record = asked.car.record(&NewRun {
+    let mut new = NewRun {
         run: asked.run,
-        command: &query.command,
-        arguments: &query.arguments,
+        command: query.command,
+        arguments: query.arguments,
+        stdin: Bytes::new(),
+        for_ms: query.for_ms,
         source: RunSource::Http,
+        by: caller.who(asked.peer),
+        key: caller.key().to_owned(),
         from: asked.peer,
-        key: caller.key(),
         begun: asked.begun,
-    });
+    };
+    let mut record = asked.car.record(&new);
     let wants_trailers = wants_trailers(request.headers());
-    let body = if is_stop {
-        // A stop waits for nothing, and doesn't count in the quota of runs.
-        Bytes::new()
-    } else {
+    // A stop waits for nothing, and doesn't count in the quota of runs.
+    if !is_stop {
         // Taken before the body arrives, so that no more bodies are kept than there may be runs.
         let permit = context
             .quotas
@@ -65,16 +67,15 @@ pub(crate) async fn run(
             .take(caller.quota_owner(asked.peer.ip()));
         let permit = permit.ok_or(RunError::OverQuota);
         let permit = permit.inspect_err(|error| record.fail(error))?;
-        record.counts(permit);
+        record.permit = Some(permit);
         let reading = read_body(request, context.http.max_body, context.http.patience.body);
-        reading
+        new.stdin = reading
             .await
-            .inspect_err(|problem| finish(&mut record, problem))?
-    };
+            .inspect_err(|problem| finish(&mut record, problem))?;
+    }
     let request = CgiRequest {
-        query,
-        body,
-        peer: asked.peer,
+        new,
+        stream,
         wants_trailers,
     };
     carry_out(&context.shutdown, asked.car, caller, record, request).await
@@ -82,9 +83,8 @@ pub(crate) async fn run(
 
 /// Complete request for a command.
 pub(crate) struct CgiRequest {
-    pub query: CgiQuery,
-    pub body: Bytes,
-    pub peer: SocketAddr,
+    pub new: NewRun,
+    pub stream: bool,
     pub wants_trailers: bool,
 }
 
@@ -102,25 +102,11 @@ pub(crate) async fn carry_out(
         finish(&mut record, &problem);
         return Err(problem);
     }
-    let CgiQuery {
-        command,
-        arguments,
-        stream,
-        for_ms,
-    } = request.query;
-    let wanted = RunRequest {
-        command,
-        arguments,
-        stdin: request.body,
-        for_ms,
-        by: caller.who(request.peer),
-        from: request.peer,
-    };
     let open = Open {
-        run: car.dispatch(wanted, record, shutdown)?,
+        run: car.dispatch(request.new, record, shutdown)?,
         revoked: Box::pin(caller.revoked()),
     };
-    open.answer(stream, request.wants_trailers).await
+    open.answer(request.stream, request.wants_trailers).await
 }
 
 fn finish(record: &mut RunRecord, problem: &Problem) {

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::auth::access::Caller;
 use crate::car::Car;
 use crate::client::page_protocol::DRIVE_PATH;
-use crate::client::page_session;
+use crate::client::session;
 use crate::context::Context;
 use crate::http::response::{AnswerBody, Executed, Problem, Timing, answer, whole};
 use crate::http::{connection, csrf, host, query, tls_or_plain};
@@ -189,7 +189,7 @@ impl RequestContext<'_> {
         caller: Caller,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let response = page_session::upgrade(self.context, self.car, caller, self.peer, request)?;
+        let response = session::upgrade_page(self.context, self.car, caller, self.peer, request)?;
         Ok(response.map(whole))
     }
 

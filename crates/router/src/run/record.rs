@@ -6,34 +6,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use p2p_shared::names::{Argument, CommandName, LinkName, RunId};
+use p2p_shared::names::{Argument, LinkName, RunId};
 use p2p_shared::protocol::{CALLER_LEFT, End, RunInfo, RunResult, RunSource};
-use p2p_shared::timing::millis_f64;
+use p2p_shared::timing::{self, millis_f64};
 
 use crate::feed::{Feed, RunCounts, shortened};
 use crate::http::response::Timing;
 use crate::net::quota::QuotaPermit;
 use crate::ops::metrics::Metrics;
-use crate::run::Finish;
 use crate::run::error::RunError;
+use crate::run::{Finish, NewRun};
 
 /// Most bytes of a run's output, and of its standard error, in the feed.
 const TOLD: usize = 1024;
 /// Most bytes of a run's arguments in the feed: one more never is much longer.
 const ARGUMENTS_TOLD: usize = 2048;
-
-/// A run, and the one who wants it.
-#[derive(Debug)]
-pub(crate) struct NewRun<'a> {
-    pub run: RunId,
-    pub command: &'a CommandName,
-    pub arguments: &'a [Argument],
-    pub source: RunSource,
-    pub from: SocketAddr,
-    /// The name of its key; empty without keys.
-    pub key: &'a str,
-    pub begun: Instant,
-}
 
 /// The record of one run. Dropped unfinished, it says that the caller went away.
 #[derive(Debug)]
@@ -51,8 +38,8 @@ pub(crate) struct RunRecord {
     output: Vec<u8>,
     stderr: Bytes,
     finished: bool,
-    /// Its part in the runs that its caller may have open.
-    permit: Option<QuotaPermit>,
+    /// The permit among the runs that a caller may have open, held until the run is over.
+    pub permit: Option<QuotaPermit>,
 }
 
 impl RunRecord {
@@ -61,7 +48,7 @@ impl RunRecord {
         metrics: Arc<Metrics>,
         counts: Arc<RunCounts>,
         (service_port, link): (u16, LinkName),
-        new: &NewRun<'_>,
+        new: &NewRun,
     ) -> Self {
         metrics.open_runs.inc();
         let since_1970 = SystemTime::now()
@@ -72,11 +59,11 @@ impl RunRecord {
             service_port,
             link,
             command: new.command.clone(),
-            arguments: first_arguments(new.arguments),
+            arguments: first_arguments(&new.arguments),
             source: new.source,
             from: new.from.ip().to_string(),
-            key: new.key.to_owned(),
-            at_ms: u64::try_from(since_1970.as_millis()).unwrap_or_default(),
+            key: new.key.clone(),
+            at_ms: timing::millis(since_1970),
             result: None,
         });
         feed.run(&info, &counts);
@@ -96,11 +83,6 @@ impl RunRecord {
             finished: false,
             permit: None,
         }
-    }
-
-    /// Holds this permit until the run is over.
-    pub(crate) fn counts(&mut self, permit: QuotaPermit) {
-        self.permit = Some(permit);
     }
 
     pub(crate) fn run(&self) -> RunId {
@@ -128,7 +110,7 @@ impl RunRecord {
         self.ended(finish.end, finish.exec);
     }
 
-    /// Records the end of its process, this time after its start.
+    /// Records the end of the run's process, this time after its start.
     pub(crate) fn ended(&mut self, end: End, exec: Duration) {
         self.started();
         self.end = Some(end);
@@ -136,7 +118,7 @@ impl RunRecord {
         self.metrics.ran(self.timing().link, exec);
     }
 
-    /// The time that it took: on the link, and in its process once that has ended.
+    /// The time that the run took: on the link, and in its process once that has ended.
     pub(crate) fn timing(&self) -> Timing {
         let link = match (self.exec, self.started) {
             (Some(exec), _) => self.begun.elapsed().saturating_sub(exec),
@@ -157,19 +139,18 @@ impl RunRecord {
         self.permit = None;
         self.metrics.open_runs.dec();
         self.metrics.output_bytes.inc_by(self.bytes);
-        let timing = self.timing();
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let time = self.timing();
         let result = RunResult {
             status,
             end: self.end,
             why: shortened(why),
-            link_us: micros(timing.link),
-            exec_us: timing.exec.map(micros),
+            link_us: timing::micros(time.link),
+            exec_us: time.exec.map(timing::micros),
             bytes: self.bytes,
             output: std::mem::take(&mut self.output).into(),
             stderr: std::mem::take(&mut self.stderr),
         };
-        self.log(&result, timing);
+        self.log(&result, time);
         let mut info = self.info.clone();
         Arc::make_mut(&mut info).result = Some(result);
         self.feed.run_over(info, &self.counts);

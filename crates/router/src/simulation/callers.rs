@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use p2p_shared::names::RunId;
@@ -20,7 +21,7 @@ use crate::auth::access::Caller;
 use crate::http::query::CgiQuery;
 use crate::http::response::{EXECUTED, Executed};
 use crate::routes::cgi::{self, CgiRequest};
-use crate::run::record::NewRun;
+use crate::run::NewRun;
 
 /// A command that gets more input than a connection holds.
 const READS: &str = "command=reads";
@@ -147,19 +148,23 @@ impl AnswerLog {
                 machine.expect_motion(run, lasts);
             }
             router.spawn(async move {
-                let record = car.record(&NewRun {
+                let mut new = NewRun {
                     run,
-                    command: &query.command,
-                    arguments: &[],
+                    command: query.command,
+                    arguments: Vec::new(),
+                    stdin: Bytes::new(),
+                    for_ms: query.for_ms,
                     source: RunSource::Http,
+                    by: Caller::Anyone.who(PEER),
+                    key: String::new(),
                     from: PEER,
-                    key: "",
-                    begun: p2p_shared::timing::now(),
-                });
+                    begun: timing::now(),
+                };
+                let record = car.record(&new);
+                new.stdin = vec![0; input].into();
                 let request = CgiRequest {
-                    query,
-                    body: vec![0; input].into(),
-                    peer: PEER,
+                    new,
+                    stream: query.stream,
                     wants_trailers: false,
                 };
                 let answering =
@@ -177,7 +182,7 @@ impl AnswerLog {
                             // What comes as it is made is not waited for.
                             let body = match response.body().size_hint().exact() {
                                 Some(_) => response.body_mut().collect().await.unwrap().to_bytes(),
-                                None => bytes::Bytes::new(),
+                                None => Bytes::new(),
                             };
                             let body = String::from_utf8_lossy(&body).into_owned();
                             (response.status().as_u16(), executed, body)

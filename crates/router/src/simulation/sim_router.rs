@@ -147,12 +147,12 @@ impl SimRouter {
     pub(super) fn take_console(&self, end: StreamEnd) {
         let context = self.context.clone();
         self.spawn(async move {
-            let Ok(share) = session::permit(&context, &Caller::Anyone, PEER) else {
+            let Ok(permit) = session::permit(&context, &Caller::Anyone, PEER) else {
                 return;
             };
             let stream = Transport::Simulated(Box::new(end));
-            let person = (Caller::Anyone, PEER, share);
-            session::serve(&context, person, stream, Vec::new()).await;
+            let person = (Caller::Anyone, PEER, permit);
+            session::serve_console(&context, person, stream, Vec::new()).await;
         });
     }
 

@@ -4,8 +4,8 @@
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{CommandInfo, RefusedReason, RouterToConsole, RunAnswer};
 
-use crate::client::client_socket::ClientSocket;
-use crate::client::task::Console;
+use crate::car::Refused;
+use crate::client::task::{Console, refusal};
 use crate::link::handle::LinkHandle;
 
 /// Most answers that one console waits for at a time.
@@ -16,7 +16,7 @@ const WAITING: usize = 64;
 /// A message is full at this size, by a rough count of the texts in it.
 const FULL: usize = 16 * 1024;
 
-impl<W: ClientSocket> Console<'_, W> {
+impl Console<'_> {
     pub(super) fn on_list_commands(&mut self, request: u64, service_port: u16) {
         match self.link_to_ask(service_port) {
             Some(link) => {
@@ -67,12 +67,9 @@ fn list_messages(request: u64, commands: Option<Vec<CommandInfo>>) -> Vec<Router
         more,
     };
     let Some(commands) = commands else {
-        let refused = RouterToConsole::Refused {
-            reason: RefusedReason::Offline,
-            press: None,
-            message: "the car sent no list of its commands: try again in a moment".to_owned(),
-        };
-        return vec![refused, part(Vec::new(), false)];
+        let message = "the car sent no list of its commands: try again in a moment";
+        let refused = Refused::new(RefusedReason::Offline, message);
+        return vec![refusal(None, refused), part(Vec::new(), false)];
     };
     let (mut messages, mut full, mut size) = (Vec::new(), Vec::new(), 0);
     for info in commands {

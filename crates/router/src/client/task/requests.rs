@@ -4,32 +4,32 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use p2p_shared::names::{Argument, CommandName};
-use p2p_shared::protocol::{ConsoleToRouter, DriveCommand, RefusedReason, RunSource, SendEvent};
+use bytes::Bytes;
+use p2p_shared::names::CommandName;
+use p2p_shared::protocol::{
+    ConsoleToRouter, DriveCommand, PressId, RefusedReason, RunSource, SendEvent,
+};
 use p2p_shared::websocket::WebSocketError;
 
-use super::{Console, ConsoleEnd};
-use crate::car::dispatch::RunRequest;
-use crate::car::{Car, Press, Refused};
-use crate::client::client_socket::ClientSocket;
+use super::{ClientEnd, Console, refusal};
+use crate::car::{Car, Refused};
 use crate::client::runs::{self, failed};
 use crate::http::query::MAX_ARGUMENTS;
 use crate::net::limits;
 use crate::net::quota::QuotaPermit;
+use crate::run::NewRun;
 use crate::run::error::RunError;
-use crate::run::record::NewRun;
 
-impl<W: ClientSocket> Console<'_, W> {
-    pub(super) fn on_message(&mut self, message: ConsoleToRouter) -> Result<(), ConsoleEnd> {
+impl Console<'_> {
+    pub(super) fn on_message(&mut self, message: ConsoleToRouter) -> Result<(), ClientEnd> {
         if self.is_too_much(&message) {
             self.context.metrics.over_quota.inc();
             return Ok(self.refuse_too_much(&message)?);
         }
-        let mut pressed = None;
-        let refused = match message {
+        match message {
             ConsoleToRouter::Hello { .. } => {
                 let why = "the console said hello twice".to_owned();
-                return Err(ConsoleEnd::ProtocolViolation(why));
+                return Err(ClientEnd::Refused(why));
             }
             ConsoleToRouter::Send {
                 request,
@@ -38,64 +38,63 @@ impl<W: ClientSocket> Console<'_, W> {
                 arguments,
                 for_ms,
             } => {
-                let wanted = self.run_request(command, arguments, for_ms);
-                return Ok(self.on_send(request, service_port, wanted)?);
+                let new = NewRun {
+                    run: self.context.run_ids.next(),
+                    command,
+                    arguments,
+                    stdin: Bytes::new(),
+                    for_ms,
+                    source: RunSource::Send,
+                    by: self.person.driver.name.clone(),
+                    key: self.person.key.clone(),
+                    from: self.person.from,
+                    begun: Instant::now(),
+                };
+                self.on_send(request, service_port, new)?;
             }
-            ConsoleToRouter::Window { request, more } => {
-                self.runs.grant(request, more);
-                Ok(())
-            }
-            ConsoleToRouter::Cancel { request } => {
-                self.runs.cancel(request);
-                Ok(())
-            }
+            ConsoleToRouter::Window { request, more } => self.runs.grant(request, more),
+            ConsoleToRouter::Cancel { request } => self.runs.cancel(request),
             ConsoleToRouter::ListCommands {
                 request,
                 service_port,
-            } => {
-                self.on_list_commands(request, service_port);
-                Ok(())
-            }
+            } => self.on_list_commands(request, service_port),
             ConsoleToRouter::AskRun {
                 request,
                 service_port,
                 run,
-            } => {
-                self.on_ask_run(request, service_port, run);
-                Ok(())
-            }
+            } => self.on_ask_run(request, service_port, run),
             ConsoleToRouter::Watch { service_port } => {
                 // A console that may not drive needs no ticks.
                 self.watched = service_port.filter(|_| self.person.role.may_run());
-                self.presence.watch(service_port);
-                Ok(())
+                self.guard.watch(service_port);
             }
             ConsoleToRouter::Control {
                 service_port,
                 request,
-            } => self.check_may_run("drive").and_then(|()| {
-                self.car(service_port)?
-                    .request_control(&self.person, request)
-            }),
+            } => {
+                let done = self.check_may_run("drive").and_then(|()| {
+                    self.car(service_port)?
+                        .request_control(&self.person, request)
+                });
+                if let Err(refused) = done {
+                    self.socket.push(refusal(None, refused))?;
+                }
+            }
             ConsoleToRouter::Drive {
                 service_port,
                 command,
             } => {
-                if let DriveCommand::Press { press, .. } = &command {
-                    pressed = Some(*press);
+                let press = press_of(&command);
+                if let Err(refused) = self.on_drive(service_port, command) {
+                    self.socket.push(refusal(press, refused))?;
                 }
-                self.on_drive(service_port, command)
             }
-        };
-        match refused {
-            Ok(()) => Ok(()),
-            Err(refused) => Ok(self.refuse(pressed, refused)?),
         }
+        Ok(())
     }
 
     fn on_drive(&self, service_port: u16, command: DriveCommand) -> Result<(), Refused> {
-        // Renewals and releases count only for the driver. Nobody is told when they don't count: they
-        // come many times a second.
+        let driver = &self.person.driver;
         let shown = || self.context.registry.shown(service_port);
         match command {
             DriveCommand::Press {
@@ -104,36 +103,32 @@ impl<W: ClientSocket> Console<'_, W> {
                 tick_ms,
             } => {
                 self.check_may_run("drive")?;
-                let press = Press {
-                    id: press,
-                    command,
-                    tick_ms,
-                };
                 let run = self.context.run_ids.next();
-                self.car(service_port)?.press(&self.person, press, run)?;
+                let car = self.car(service_port)?;
+                car.press(&self.person, press, command, tick_ms, run)
             }
+            DriveCommand::Stop => self.car(service_port)?.stop(&driver.name, self.person.from),
+            // Renewals and releases count only for the driver. They come many times a second: no
+            // answer says that they don't count.
             DriveCommand::Renew { press, tick_ms } => {
                 if let Some(car) = shown() {
-                    car.renew(self.person.driver.session, press, tick_ms);
+                    car.renew(driver.session, press, tick_ms);
                 }
+                Ok(())
             }
             DriveCommand::Release(press) => {
                 if let Some(car) = shown() {
-                    car.release(self.person.driver.session, press);
+                    car.release(driver.session, press);
                 }
-            }
-            DriveCommand::Stop => {
-                let car = self.car(service_port)?;
-                car.stop(&self.person.driver.name, self.person.from)?;
+                Ok(())
             }
         }
-        Ok(())
     }
 
-    /// Whether the consoles of this key ask for more than they may. A stop is never too much, nor what
-    /// ends something.
+    /// Returns true if the consoles of this key ask for more than they may. A stop is never too much,
+    /// nor is a message that ends something.
     fn is_too_much(&self, message: &ConsoleToRouter) -> bool {
-        let is_stop = match message {
+        let is_free = match message {
             ConsoleToRouter::Send {
                 service_port,
                 command,
@@ -146,46 +141,35 @@ impl<W: ClientSocket> Console<'_, W> {
                 matches!(command, DriveCommand::Stop | DriveCommand::Release(_))
             }
             ConsoleToRouter::Cancel { .. } | ConsoleToRouter::Window { .. } => true,
-            ConsoleToRouter::Hello { .. }
-            | ConsoleToRouter::ListCommands { .. }
-            | ConsoleToRouter::AskRun { .. }
-            | ConsoleToRouter::Watch { .. }
-            | ConsoleToRouter::Control { .. } => false,
+            _ => false,
         };
-        !is_stop && !self.permit.may_ask(limits::REQUESTS_A_SECOND)
+        !is_free && !self.permit.may_ask(limits::REQUESTS_A_SECOND)
     }
 
     /// Refuses a message that is too much. A renewal that is dropped ends its press by itself, and needs
     /// no answer; a console that asks on without reading gets none, or it would be closed, and its stop
     /// not heard.
     fn refuse_too_much(&mut self, message: &ConsoleToRouter) -> Result<(), WebSocketError> {
-        let message_for_people = format!(
+        if !self.socket.has_room() {
+            return Ok(());
+        }
+        let sentence = format!(
             "the consoles of this key send more than {} requests a second: this one was not done",
             limits::REQUESTS_A_SECOND
         );
-        match message {
-            _ if !self.socket.has_room() => Ok(()),
+        let press = match message {
+            ConsoleToRouter::Send { request, .. } => {
+                return self.send(*request, failed(RunError::TooMuch(sentence)));
+            }
             ConsoleToRouter::Drive {
                 command: DriveCommand::Renew { .. },
                 ..
-            } => Ok(()),
-            ConsoleToRouter::Send { request, .. } => {
-                self.send(*request, failed(RunError::TooMuch(message_for_people)))
-            }
-            other => {
-                let press = match other {
-                    ConsoleToRouter::Drive {
-                        command: DriveCommand::Press { press, .. },
-                        ..
-                    } => Some(*press),
-                    _ => None,
-                };
-                self.refuse(
-                    press,
-                    Refused::new(RefusedReason::Denied, message_for_people),
-                )
-            }
-        }
+            } => return Ok(()),
+            ConsoleToRouter::Drive { command, .. } => press_of(command),
+            _ => None,
+        };
+        let refused = Refused::new(RefusedReason::Denied, sentence);
+        self.socket.push(refusal(press, refused))
     }
 
     fn car(&self, service_port: u16) -> Result<Arc<Car>, Refused> {
@@ -196,61 +180,22 @@ impl<W: ClientSocket> Console<'_, W> {
         })
     }
 
-    fn run_request(
-        &self,
-        command: CommandName,
-        arguments: Vec<Argument>,
-        for_ms: Option<u64>,
-    ) -> RunRequest {
-        RunRequest {
-            command,
-            arguments,
-            stdin: bytes::Bytes::new(),
-            for_ms,
-            by: self.person.driver.name.clone(),
-            from: self.person.from,
-        }
-    }
-
     fn on_send(
         &mut self,
         request: u64,
         service_port: u16,
-        wanted: RunRequest,
+        new: NewRun,
     ) -> Result<(), WebSocketError> {
-        let begun = Instant::now();
-        let run = self.context.run_ids.next();
-        let rejected = |status, refused: Refused| {
-            failed(RunError::Rejected {
-                status,
-                reason: Some(refused.reason),
-                message: refused.message,
-            })
-        };
-        let car = match self.car(service_port) {
+        let (car, is_stop) = match self.car_to_run(service_port, &new.command) {
             Ok(car) => car,
-            Err(refused) => return self.send(request, rejected(503, refused)),
+            Err(error) => return self.send(request, failed(error)),
         };
-        let is_stop = car.is_stop(&wanted.command);
-        if !is_stop && let Err(refused) = self.check_may_run("run commands") {
-            return self.send(request, rejected(403, refused));
-        }
-        let mut record = car.record(&NewRun {
-            run,
-            command: &wanted.command,
-            arguments: &wanted.arguments,
-            source: RunSource::Send,
-            from: self.person.from,
-            key: &self.person.key,
-            begun,
-        });
-        self.send(request, SendEvent::Queued { run })?;
-        let dispatched = match self.check_send(request, &wanted, is_stop) {
+        let mut record = car.record(&new);
+        self.send(request, SendEvent::Queued { run: new.run })?;
+        let dispatched = match self.check_send(request, &new, is_stop) {
             Ok(permit) => {
-                if let Some(permit) = permit {
-                    record.counts(permit);
-                }
-                car.dispatch(wanted, record, &self.context.shutdown)
+                record.permit = permit;
+                car.dispatch(new, record, &self.context.shutdown)
             }
             Err(error) => {
                 record.fail(&error);
@@ -266,12 +211,34 @@ impl<W: ClientSocket> Console<'_, W> {
         }
     }
 
-    /// Checks a console's run before it is dispatched. Returns its part in the runs that its key may have
-    /// open; a stop needs none.
+    /// The car for a run of this command, and whether that is the car's stop command, which needs no
+    /// role.
+    fn car_to_run(
+        &self,
+        service_port: u16,
+        command: &CommandName,
+    ) -> Result<(Arc<Car>, bool), RunError> {
+        let rejected = |status| {
+            move |refused: Refused| RunError::Rejected {
+                status,
+                reason: Some(refused.reason),
+                message: refused.message,
+            }
+        };
+        let car = self.car(service_port).map_err(rejected(503))?;
+        let is_stop = car.is_stop(command);
+        if !is_stop {
+            self.check_may_run("run commands").map_err(rejected(403))?;
+        }
+        Ok((car, is_stop))
+    }
+
+    /// Checks a console's run before it is dispatched. Returns its permit among the runs that its key
+    /// may have open; a stop needs none.
     fn check_send(
         &self,
         request: u64,
-        wanted: &RunRequest,
+        new: &NewRun,
         is_stop: bool,
     ) -> Result<Option<QuotaPermit>, RunError> {
         let bad = |message: String| RunError::Rejected {
@@ -284,7 +251,7 @@ impl<W: ClientSocket> Console<'_, W> {
                 "this console has a run of that number already".to_owned()
             ));
         }
-        if wanted.arguments.len() > MAX_ARGUMENTS {
+        if new.arguments.len() > MAX_ARGUMENTS {
             let message = format!("more than {MAX_ARGUMENTS} arguments: nothing was run");
             return Err(bad(message));
         }
@@ -297,5 +264,13 @@ impl<W: ClientSocket> Console<'_, W> {
         }
         let permit = self.context.quotas.runs.take(self.permit.owner());
         permit.map(Some).ok_or(RunError::OverQuota)
+    }
+}
+
+/// The press that this command begins, if it begins one.
+fn press_of(command: &DriveCommand) -> Option<PressId> {
+    match command {
+        DriveCommand::Press { press, .. } => Some(*press),
+        _ => None,
     }
 }
