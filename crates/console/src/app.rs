@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 
 use p2p_shared::key::Role;
 use p2p_shared::names::LinkName;
-use p2p_shared::protocol::{ConsoleToRouter, LinkInfo, PressId, RunInfo, SessionId};
+use p2p_shared::protocol::{ConsoleToRouter, LinkInfo, RunInfo, SessionId};
 
 use crate::app::command_list::CommandList;
 use crate::app::fleet::{Fleet, FleetLink};
 use crate::app::round_trips::RoundTrips;
 use crate::app::run_log::RunLog;
 use crate::app::text_field::TextField;
-use crate::drive::{Blocked, ControlHolder, Direction, Drive, DriveFacts, DriveState, LATE};
+use crate::drive::{Blocked, ControlHolder, Drive, DriveState, LATE};
 use crate::keymap::Screen;
 use crate::screen::layout::{self, ScreenAreas};
 use crate::screen::theme::Theme;
@@ -38,8 +38,6 @@ pub use types::{AppSetup, ConnectionState, Effect, Event, Notice};
 pub const LEAST_SIZE: (u16, u16) = (40, 8);
 /// Time for which a notice is shown.
 const NOTICE: Duration = Duration::from_secs(8);
-/// Longest silence of the input thread before it counts as dead.
-const INPUT_ALIVE: Duration = Duration::from_millis(400);
 
 #[derive(Debug)]
 pub struct App {
@@ -67,8 +65,6 @@ pub struct App {
     pub log: RunLog,
     pub commands: CommandList,
     pub drive: Drive,
-    /// The last press that was sent: its id, its direction and when it was sent.
-    pub last_press: Option<(PressId, Direction, Instant)>,
     pub start_delay: Option<Duration>,
     /// True if the screen must be drawn again.
     pub dirty: bool,
@@ -86,9 +82,9 @@ pub struct App {
     ping_every: Option<Duration>,
     /// Service port of the car that the router was asked to send clock ticks of.
     watched: Option<u16>,
-    shown_second: u64,
+    /// Time when the ages and countdowns on the screen were renewed last.
+    aged: Instant,
     effects: Vec<Effect>,
-    started: Instant,
 }
 
 impl App {
@@ -101,7 +97,8 @@ impl App {
             overlay: None,
             field: None,
             notice: None,
-            connection: ConnectionState::Connecting {
+            connection: ConnectionState::Down {
+                since: None,
                 why: String::new(),
                 retry_at: None,
             },
@@ -114,7 +111,6 @@ impl App {
             chosen_name: None,
             log: RunLog::default(),
             commands: CommandList::default(),
-            last_press: None,
             start_delay: None,
             dirty: true,
             pinged: None,
@@ -128,9 +124,8 @@ impl App {
             mouse: false,
             ping_every: None,
             watched: None,
-            shown_second: 0,
+            aged: now,
             effects: Vec::new(),
-            started: now,
             setup,
         }
     }
@@ -165,12 +160,12 @@ impl App {
     /// Longest time until the next [`Event::Tick`].
     pub fn next_tick(&self) -> Duration {
         let idle = Duration::from_millis(250);
-        let wanted = self.drive.next();
-        wanted.map_or(idle, |at| at.saturating_duration_since(self.now).min(idle))
+        let next = self.drive.next();
+        next.map_or(idle, |at| at.saturating_duration_since(self.now).min(idle))
     }
 
     pub fn link(&self) -> Option<&FleetLink> {
-        self.fleet.get(self.chosen?)
+        self.fleet.links.get(&self.chosen?)
     }
 
     /// The driving state that is shown.
@@ -209,12 +204,6 @@ impl App {
         Theme::new(self.setup.colour)
     }
 
-    /// Time that is left for an answer to the request for control.
-    pub fn request_left(&self) -> Option<Duration> {
-        let until = self.link()?.request_until?;
-        Some(until.saturating_duration_since(self.now))
-    }
-
     /// Returns true if the stop command of the chosen car fails.
     pub fn stop_failed(&self) -> bool {
         self.link().is_some_and(|link| link.info.stop_failed)
@@ -244,20 +233,22 @@ impl App {
             self.dirty = true;
         }
         // Ages and countdowns are shown in seconds.
-        let second = self.now.saturating_duration_since(self.started).as_secs();
-        self.dirty |= std::mem::replace(&mut self.shown_second, second) != second;
+        if old(self.aged, Duration::from_secs(1)) {
+            self.aged = self.now;
+            self.dirty = true;
+        }
     }
 
     /// Tells the router which car's clock ticks are wanted, when that changes.
     fn sync_watched(&mut self) {
-        let is_up = matches!(self.connection, ConnectionState::Up { .. }) && self.has_snapshot;
+        let is_up = matches!(self.connection, ConnectionState::Up) && self.has_snapshot;
         let looks = is_up && self.may_drive() && self.screen == Screen::Drive;
         let watched = self.chosen.filter(|_| looks);
         if std::mem::replace(&mut self.watched, watched) == watched || !is_up {
             return;
         }
         // A tick from the last time would look like a slow link.
-        if let Some(link) = watched.and_then(|port| self.fleet.get_mut(port)) {
+        if let Some(link) = watched.and_then(|port| self.fleet.links.get_mut(&port)) {
             link.tick = None;
         }
         self.effects.push(Effect::Send(ConsoleToRouter::Watch {
@@ -283,15 +274,6 @@ impl App {
         if self.ping_every.replace(every) != Some(every) {
             self.effects.push(Effect::PingEvery(every));
         }
-    }
-
-    fn input_is_alive(&self) -> bool {
-        self.now.saturating_duration_since(self.input_seen) <= INPUT_ALIVE
-    }
-
-    /// The facts that driving is decided by.
-    pub fn facts(&self) -> DriveFacts {
-        facts::gather(self)
     }
 }
 

@@ -24,8 +24,8 @@ use outbox::Outbox;
 pub(crate) const DEAD: Duration = Duration::from_secs(6);
 /// Longest time without progress in sending.
 const WRITE: Duration = Duration::from_secs(2);
-/// Longest time for the last messages at the end.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// Longest time for the last messages at the end, and for the router to close the connection too.
+pub(crate) const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The console's end of a WebSocket to the router.
 pub type ConsoleSocket = MessageSocket<Transport, ConsoleToRouter, RouterToConsole>;
@@ -118,10 +118,8 @@ pub async fn run(
             return;
         }
         let waiting = reconnect.wait(pause);
-        if while_down(waiting, &mut requests, &mut ping_every)
-            .await
-            .is_none()
-        {
+        let waited = while_down(waiting, &mut requests, &mut ping_every).await;
+        if waited.is_none() {
             return;
         }
     }
@@ -213,7 +211,13 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 }
                 None | Some(ToRouter::End) => {
-                    farewell(socket, outbox).await;
+                    // The last messages, such as the stop of a driver who quits.
+                    while let Some(message) = outbox.take() {
+                        if socket.push(&message).is_err() {
+                            return Ok(());
+                        }
+                    }
+                    socket.close_with(None, "bye", FAREWELL).await;
                     return Ok(());
                 }
             },
@@ -273,19 +277,6 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 fn round_trip(payload: &[u8], start: Instant) -> Option<Duration> {
     let sent_us = u64::from_be_bytes(payload.try_into().ok()?);
     start.elapsed().checked_sub(Duration::from_micros(sent_us))
-}
-
-/// Sends the last messages, such as the stop of a driver who quits.
-async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(
-    mut socket: MessageSocket<S, ConsoleToRouter, RouterToConsole>,
-    mut outbox: Outbox,
-) {
-    while let Some(message) = outbox.take() {
-        if socket.push(&message).is_err() {
-            return;
-        }
-    }
-    socket.close_with(None, "bye", FAREWELL).await;
 }
 
 #[cfg(test)]

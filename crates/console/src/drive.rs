@@ -49,9 +49,9 @@ struct SentPress {
     sent: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Drive {
-    releases: KeyReleases,
+    pub releases: KeyReleases,
     latch: Option<Latch>,
     /// Epoch of our control, as far as we know.
     epoch: Option<u64>,
@@ -60,8 +60,9 @@ pub struct Drive {
     /// Time of the press of a held key that still waits for control or for the car's clock.
     waiting_since: Option<Instant>,
     press: Option<SentPress>,
-    /// The last press that was sent, whether still held or not.
-    last_press: Option<PressId>,
+    /// The last press that was sent, whether still held or not: its id, its direction and when it
+    /// was sent.
+    pub last_press: Option<(PressId, Direction, Instant)>,
     /// The car has not reported the end of the last press. If the link is lost now, the lease may
     /// have stopped the car.
     unacknowledged: bool,
@@ -73,15 +74,7 @@ impl Drive {
     pub fn new(releases: KeyReleases) -> Self {
         Self {
             releases,
-            latch: None,
-            epoch: None,
-            number: 0,
-            hold: None,
-            waiting_since: None,
-            press: None,
-            last_press: None,
-            unacknowledged: false,
-            released_epoch: None,
+            ..Self::default()
         }
     }
 
@@ -106,10 +99,6 @@ impl Drive {
             }
             holder => holder,
         }
-    }
-
-    pub fn releases(&self) -> KeyReleases {
-        self.releases
     }
 
     pub fn state(&self, facts: &DriveFacts) -> DriveState {
@@ -143,12 +132,9 @@ impl Drive {
     /// Time of the next call of [`tick`](Self::tick).
     pub fn next(&self) -> Option<Instant> {
         let heartbeat = self.press.map(|press| press.sent + HEARTBEAT);
-        let hold = self.hold.as_ref().map(|hold| {
-            if self.press.is_some() {
-                hold.moves_until()
-            } else {
-                hold.known_until()
-            }
+        let hold = self.hold.as_ref().map(|hold| match self.press {
+            Some(_) => hold.moves_until(),
+            None => hold.known_until(),
         });
         let waiting_since = self.waiting_since.map(|since| since + WAIT);
         [heartbeat, hold, waiting_since].into_iter().flatten().min()
@@ -162,10 +148,8 @@ impl Drive {
         facts: &DriveFacts,
     ) -> Vec<DriveOrder> {
         let now = facts.now;
-        let held = self
-            .hold
-            .as_mut()
-            .filter(|hold| !hold.is_pad() && hold.direction() == direction);
+        let is_same = |hold: &&mut Hold| !hold.is_pad() && hold.direction == direction;
+        let held = self.hold.as_mut().filter(is_same);
         match (stroke, held) {
             (KeyStroke::Release, Some(_)) => self.key_up(),
             (KeyStroke::Release, None) => Vec::new(),
@@ -180,10 +164,7 @@ impl Drive {
             {
                 let doubtful = hold.may_be_held_on(now);
                 hold.repeated(now);
-                doubtful
-                    .then_some(DriveOrder::Report(Blocked::StillHeld))
-                    .into_iter()
-                    .collect()
+                Vec::from_iter(doubtful.then_some(DriveOrder::Report(Blocked::StillHeld)))
             }
             (KeyStroke::Press, _) => self.key_down(Hold::key(direction, self.releases, now), facts),
         }
@@ -228,11 +209,8 @@ impl Drive {
 
     /// `a`: takes control, or asks for it.
     pub fn arm(&mut self, facts: &DriveFacts) -> Vec<DriveOrder> {
-        if self
-            .hold
-            .as_ref()
-            .is_some_and(|hold| facts.now < hold.held_until())
-        {
+        let hold = self.hold.as_ref();
+        if hold.is_some_and(|hold| facts.now < hold.held_until()) {
             return vec![DriveOrder::Report(match self.releases {
                 KeyReleases::Reported => Blocked::KeyHeld,
                 KeyReleases::Guessed => Blocked::StillHeld,
@@ -317,7 +295,7 @@ impl Drive {
                 self.end_press();
             }
             // The pulse is over already; the key may still be held.
-            Some(refused) if self.press.is_none() && self.last_press == Some(refused) => {
+            Some(refused) if self.press.is_none() && self.last_id() == Some(refused) => {
                 self.void_hold()
             }
             None if self.waiting_since.take().is_some() => self.void_hold(),
@@ -325,8 +303,12 @@ impl Drive {
         }
     }
 
+    fn last_id(&self) -> Option<PressId> {
+        self.last_press.map(|(id, ..)| id)
+    }
+
     pub fn motion(&mut self, event: &MotionEvent) -> Vec<DriveOrder> {
-        let last_press = self.last_press;
+        let last_press = self.last_id();
         let ours = |press: &Option<PressId>| press.is_some() && *press == last_press;
         match event {
             MotionEvent::Over { press, .. } if ours(press) => self.unacknowledged = false,
@@ -419,7 +401,7 @@ impl Drive {
     }
 
     fn key_down(&mut self, hold: Hold, facts: &DriveFacts) -> Vec<DriveOrder> {
-        let direction = hold.direction();
+        let direction = hold.direction;
         self.waiting_since = None;
         let mut orders = Vec::new();
         let obstacle = match self.holder(facts) {
@@ -467,13 +449,13 @@ impl Drive {
             epoch: *epoch,
             number: self.number,
         };
-        let direction = hold.direction();
+        let (direction, sent) = (hold.direction, facts.now);
         self.press = Some(SentPress {
             id,
             direction,
-            sent: facts.now,
+            sent,
         });
-        self.last_press = Some(id);
+        self.last_press = Some((id, direction, sent));
         self.unacknowledged = true;
         orders.push(DriveOrder::Press(id, direction));
         orders.extend(slow.map(|rtt| DriveOrder::Report(Blocked::PulseOnly(rtt))));
@@ -495,11 +477,11 @@ impl Drive {
                 Blocked::PulseOnly(rtt)
             }));
         }
-        let held = self.hold.as_ref().filter(|hold| !hold.is_finished());
+        let held = self.hold.as_ref().filter(|hold| !hold.is_finished);
         if held.is_none_or(|hold| now >= hold.moves_until()) {
             orders.extend(self.release());
             if let Some(hold) = self.hold.as_mut() {
-                hold.finish();
+                hold.is_finished = true;
             }
             return;
         }
@@ -513,10 +495,7 @@ impl Drive {
 
     fn release(&mut self) -> Vec<DriveOrder> {
         let press = self.press.take();
-        press
-            .map(|press| DriveOrder::Release(press.id))
-            .into_iter()
-            .collect()
+        Vec::from_iter(press.map(|press| DriveOrder::Release(press.id)))
     }
 
     fn end_press(&mut self) {

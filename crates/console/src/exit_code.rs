@@ -102,15 +102,12 @@ pub(crate) fn for_end(end: End) -> u8 {
 
 /// Prints the failure, if there is one, and returns the exit code.
 pub(crate) fn report(ended: anyhow::Result<ExitCode>) -> ExitCode {
-    match ended {
-        Ok(code) => code,
-        Err(error) => {
-            let code = error.downcast_ref::<Failure>().map(|failure| failure.code);
-            // Prints the sentence; the code of a `Failure` replaces the general one.
-            let general = p2p_shared::os::exit_code(Err(error));
-            code.map_or(general, ExitCode::from)
-        }
-    }
+    ended.unwrap_or_else(|error| {
+        let code = error.downcast_ref::<Failure>().map(|failure| failure.code);
+        // Prints the sentence; the code of a `Failure` replaces the general one.
+        let general = p2p_shared::os::exit_code(Err(error));
+        code.map_or(general, ExitCode::from)
+    })
 }
 
 #[cfg(test)]

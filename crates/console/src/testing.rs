@@ -164,7 +164,7 @@ impl Bench {
     pub(crate) fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 20 {
             self.now += Duration::from_millis(20);
-            if matches!(self.app.connection, ConnectionState::Up { .. }) {
+            if matches!(self.app.connection, ConnectionState::Up) {
                 let clock_ms = 1;
                 self.message(RouterToConsole::Tick {
                     service_port: 9000,
@@ -246,5 +246,11 @@ pub(crate) fn bob() -> Driver {
     Driver {
         session: SessionId(6),
         name: "bob".to_owned(),
+    }
+}
+
+impl From<ConnectionEvent> for Event {
+    fn from(event: ConnectionEvent) -> Self {
+        Self::Connection(event)
     }
 }

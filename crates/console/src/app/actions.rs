@@ -79,48 +79,28 @@ impl App {
 
     pub(super) fn carry_out(&mut self, orders: Vec<DriveOrder>) {
         for order in orders {
-            let is_heartbeat = matches!(order, DriveOrder::Renew(_));
-            self.dirty |= !is_heartbeat;
-            if let DriveOrder::Report(why) = &order {
-                self.notify(why.to_string(), true);
-                continue;
-            }
-            let message = self.message(&order);
-            self.effects.extend(message.map(Effect::Send));
-        }
-    }
-
-    fn message(&mut self, order: &DriveOrder) -> Option<ConsoleToRouter> {
-        let link = self.link()?;
-        let service_port = link.info.service_port;
-        let tick_ms = link.tick.map_or(0, |(ms, _)| ms);
-        let control = |request| {
-            Some(ConsoleToRouter::Control {
-                service_port,
-                request,
-            })
-        };
-        let command = match *order {
-            DriveOrder::Take => return control(ControlRequest::Take),
-            DriveOrder::GiveBack => return control(ControlRequest::Release),
-            DriveOrder::Report(_) => return None,
-            DriveOrder::Press(press, direction) => {
-                let command = link.info.motion.get(direction.index())?.clone();
-                self.last_press = Some((press, direction, self.now));
-                DriveCommand::Press {
-                    press,
-                    command,
-                    tick_ms,
+            self.dirty |= !matches!(order, DriveOrder::Renew(_));
+            let link = self.link();
+            let tick_ms = link.and_then(|link| link.tick).map_or(0, |(ms, _)| ms);
+            match order {
+                DriveOrder::Report(why) => self.notify(why.to_string(), true),
+                DriveOrder::Take => self.send_control(ControlRequest::Take),
+                DriveOrder::GiveBack => self.send_control(ControlRequest::Release),
+                DriveOrder::Press(press, direction) => {
+                    let command = link.and_then(|link| link.info.motion.get(direction.index()));
+                    if let Some(command) = command.cloned() {
+                        self.send_drive(DriveCommand::Press {
+                            press,
+                            command,
+                            tick_ms,
+                        });
+                    }
                 }
+                DriveOrder::Renew(press) => self.send_drive(DriveCommand::Renew { press, tick_ms }),
+                DriveOrder::Release(press) => self.send_drive(DriveCommand::Release(press)),
+                DriveOrder::Stop => self.send_drive(DriveCommand::Stop),
             }
-            DriveOrder::Renew(press) => DriveCommand::Renew { press, tick_ms },
-            DriveOrder::Release(press) => DriveCommand::Release(press),
-            DriveOrder::Stop => DriveCommand::Stop,
-        };
-        Some(ConsoleToRouter::Drive {
-            service_port,
-            command,
-        })
+        }
     }
 
     pub(super) fn go(&mut self, screen: Screen) {
@@ -161,11 +141,9 @@ impl App {
             return self.notify("there is no car to stop: choose one on Fleet", false);
         }
         self.drive_with(|drive, _| drive.stop());
-        if !matches!(self.connection, super::ConnectionState::Up { .. }) {
-            self.notify(
-                "no link to the router: the stop can't be sent; the lease stops the car",
-                true,
-            );
+        if !matches!(self.connection, super::ConnectionState::Up) {
+            let why = "no link to the router: the stop can't be sent; the lease stops the car";
+            self.notify(why, true);
         }
     }
 
@@ -178,9 +156,7 @@ impl App {
 
     fn escape(&mut self) {
         match self.screen {
-            Screen::Drive => {
-                self.drive_with(|drive, facts| drive.disarm(facts));
-            }
+            Screen::Drive => self.drive_with(|drive, facts| drive.disarm(facts)),
             Screen::Log if !self.log.filter().is_empty() => self.log.set_filter(String::new()),
             Screen::Log if !self.log.follows() => self.log.follow(),
             _ => {}
@@ -188,9 +164,8 @@ impl App {
     }
 
     fn answer_request(&mut self, request: ControlRequest) {
-        let asked = self
-            .link()
-            .is_some_and(|link| link.info.control.request.is_some());
+        let link = self.link();
+        let asked = link.is_some_and(|link| link.info.control.request.is_some());
         if asked && matches!(self.holder(), ControlHolder::Us { .. }) {
             if request == ControlRequest::Grant {
                 self.drive_with(|drive, _| drive.release_all());
@@ -211,12 +186,23 @@ impl App {
     }
 
     fn send_control(&mut self, request: ControlRequest) {
-        let link = self.link();
-        let message = link.map(|link| ConsoleToRouter::Control {
-            service_port: link.info.service_port,
+        self.send_to_car(|service_port| ConsoleToRouter::Control {
+            service_port,
             request,
         });
-        self.effects.extend(message.map(Effect::Send));
+    }
+
+    fn send_drive(&mut self, command: DriveCommand) {
+        self.send_to_car(|service_port| ConsoleToRouter::Drive {
+            service_port,
+            command,
+        });
+    }
+
+    /// Sends a message about the chosen car, if there is one.
+    fn send_to_car(&mut self, message: impl FnOnce(u16) -> ConsoleToRouter) {
+        let port = self.link().map(|link| link.info.service_port);
+        self.effects.extend(port.map(message).map(Effect::Send));
     }
 
     fn scroll(&mut self, by: isize) {
@@ -224,7 +210,7 @@ impl App {
             Screen::Log => self.log.scroll(by),
             Screen::Commands => self.commands.scroll(by),
             Screen::Fleet => {
-                let ports: Vec<u16> = self.fleet.iter().map(|l| l.info.service_port).collect();
+                let ports: Vec<u16> = self.fleet.links.keys().copied().collect();
                 let here = ports.iter().position(|port| Some(*port) == self.chosen);
                 let next = here.map_or(0, |here| {
                     here.saturating_add_signed(by)
@@ -243,8 +229,7 @@ impl App {
         self.drive_with(|drive, facts| drive.leave(facts));
         self.set_chosen(port);
         self.drive = Drive::new(self.setup.releases);
-        self.healthy_since = None;
-        (self.last_press, self.start_delay) = (None, None);
+        (self.healthy_since, self.start_delay) = (None, None);
         self.may_choose_screen = false;
     }
 

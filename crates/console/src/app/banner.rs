@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use p2p_shared::text::Escaped;
 
 use super::{App, ConnectionState};
+use crate::app::fleet::FleetLink;
 use crate::drive::ControlHolder;
 use crate::screen::layout::{ScreenShape, shape};
 use crate::text::{ago, fit, worded};
@@ -39,29 +40,25 @@ pub(crate) fn lines(app: &App) -> Vec<String> {
 }
 
 fn lost_router(app: &App) -> Option<Vec<String>> {
-    match &app.connection {
-        ConnectionState::Connecting { why, .. } if why.is_empty() => None,
-        ConnectionState::Connecting { why, retry_at } => Some(vec![
-            format!(" ✖ NO LINK console → router: {why}"),
-            format!("   {}", next_try(*retry_at, app.now)),
-        ]),
-        ConnectionState::Lost {
-            since,
-            why,
-            retry_at,
-        } => {
-            let since_text = ago(*since, app.now);
-            let car = match app.link() {
-                Some(link) => itself(link.info.lease_ms, *since, app.now),
-                None => String::new(),
-            };
-            Some(vec![
-                format!(" ✖ LINK LOST console → router, since {since_text}: {why}"),
-                format!("   {car}{}", next_try(*retry_at, app.now)),
-            ])
-        }
-        ConnectionState::Up { .. } | ConnectionState::Replay { .. } => None,
-    }
+    let ConnectionState::Down {
+        since,
+        why,
+        retry_at,
+    } = &app.connection
+    else {
+        return None;
+    };
+    let next_try = next_try(*retry_at, app.now);
+    let Some(since) = *since else {
+        let no_link = format!(" ✖ NO LINK console → router: {why}");
+        return (!why.is_empty()).then(|| vec![no_link, format!("   {next_try}")]);
+    };
+    let car = app.link().map(|link| itself(link, since, app.now));
+    let ago = ago(since, app.now);
+    Some(vec![
+        format!(" ✖ LINK LOST console → router, since {ago}: {why}"),
+        format!("   {}{next_try}", car.unwrap_or_default()),
+    ])
 }
 
 fn lost_car(app: &App) -> Option<Vec<String>> {
@@ -79,15 +76,15 @@ fn lost_car(app: &App) -> Option<Vec<String>> {
         ),
         format!(
             "   {}the car dials again by itself, every second or so",
-            itself(link.info.lease_ms, link.since, app.now)
+            itself(link, link.since, app.now)
         ),
     ])
 }
 
 /// Says when a driven car stops by itself; the car heard its driver at `since` or earlier.
-fn itself(lease_ms: u64, since: Instant, now: Instant) -> String {
-    let lease = Duration::from_millis(lease_ms);
-    if now.saturating_duration_since(since) > lease {
+fn itself(link: &FleetLink, since: Instant, now: Instant) -> String {
+    let lease_ms = link.info.lease_ms;
+    if now.saturating_duration_since(since) > Duration::from_millis(lease_ms) {
         format!("a driven car has stopped itself by now (lease {lease_ms} ms); ")
     } else {
         format!("a driven car stops itself within {lease_ms} ms; ")
@@ -96,11 +93,11 @@ fn itself(lease_ms: u64, since: Instant, now: Instant) -> String {
 
 fn next_try(at: Option<Instant>, now: Instant) -> String {
     match at {
-        None => "trying now".to_owned(),
-        Some(at) => match at.saturating_duration_since(now).as_secs_f64() {
-            ..=0.0 => "trying now".to_owned(),
-            secs => format!("next try in {secs:.0} s", secs = secs.ceil()),
-        },
+        Some(at) if at > now => {
+            let secs = at.duration_since(now).as_secs_f64().ceil();
+            format!("next try in {secs:.0} s")
+        }
+        _ => "trying now".to_owned(),
     }
 }
 
@@ -108,26 +105,22 @@ fn request(app: &App) -> Option<Vec<String>> {
     let link = app.link()?;
     let holder = app.holder();
     let name = |name: &str| fit(name, 30);
+    let left = link.request_until.map(|until| {
+        let left = until.saturating_duration_since(app.now);
+        format!(" ({:.0} s)", left.as_secs_f64().ceil())
+    });
+    let left = left.unwrap_or_default();
     match (&link.info.control.request, &holder) {
         (Some((asker, _)), ControlHolder::Us { .. }) => Some(vec![format!(
-            " ⚑ {} asks for control{}: g hands it over, n keeps it",
-            name(&asker.name),
-            seconds(app)
+            " ⚑ {} asks for control{left}: g hands it over, n keeps it",
+            name(&asker.name)
         )]),
         (Some((asker, _)), ControlHolder::Other(holder)) if Some(asker.session) == app.session => {
             Some(vec![format!(
-                " ⚑ you asked {} for control{}: silence means no",
-                name(holder),
-                seconds(app)
+                " ⚑ you asked {} for control{left}: silence means no",
+                name(holder)
             )])
         }
         _ => None,
     }
-}
-
-fn seconds(app: &App) -> String {
-    let left = app.request_left();
-    left.map_or(String::new(), |left| {
-        format!(" ({:.0} s)", left.as_secs_f64().ceil())
-    })
 }

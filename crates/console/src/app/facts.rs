@@ -10,44 +10,44 @@ const TICK_FRESH: Duration = Duration::from_secs(1);
 /// Longest pause between two ticks of a driven car (10 a second) on a link that is not slow.
 const TICK_DUE: Duration = Duration::from_millis(300);
 
-pub(super) fn gather(app: &App) -> DriveFacts {
-    let link = app.link();
-    let info = link.map(|link| &link.info);
-    let tick = link.and_then(|link| link.tick);
-    let age = |at: Instant| app.now.saturating_duration_since(at);
-    DriveFacts {
-        now: app.now,
-        may_drive: app.may_drive(),
-        is_up: is_up(app),
-        healthy_since: app.healthy_since,
-        round_trip: app.round_trip(),
-        input_is_alive: app.input_is_alive(),
-        holder: holder(app),
-        stop_failed: info.is_some_and(|info| info.stop_failed),
-        directions: info.map_or(0, |info| info.motion.len()),
-        tick_ms: tick.and_then(|(ms, at)| (age(at) < TICK_FRESH).then_some(ms)),
-    }
-}
-
-fn is_up(app: &App) -> bool {
-    let router = matches!(app.connection, ConnectionState::Up { .. });
-    router && app.has_snapshot && app.link().is_some_and(|link| link.info.is_up)
-}
-
-fn holder(app: &App) -> ControlHolder {
-    let Some(link) = app.link() else {
-        return ControlHolder::Nobody;
-    };
-    match &link.info.control.driver {
-        None => ControlHolder::Nobody,
-        Some(driver) if Some(driver.session) == app.session => ControlHolder::Us {
-            epoch: link.info.control.epoch,
-        },
-        Some(driver) => ControlHolder::Other(driver.name.clone()),
-    }
-}
+/// Longest silence of the input thread before it counts as dead.
+const INPUT_ALIVE: Duration = Duration::from_millis(400);
 
 impl App {
+    /// The facts that driving is decided by.
+    pub fn facts(&self) -> DriveFacts {
+        let link = self.link();
+        let tick = link.and_then(|link| link.tick);
+        let age = |at: Instant| self.now.saturating_duration_since(at);
+        let control = link.map(|link| &link.info.control);
+        let holder =
+            match control.and_then(|control| Some((control.driver.as_ref()?, control.epoch))) {
+                None => ControlHolder::Nobody,
+                Some((driver, epoch)) if Some(driver.session) == self.session => {
+                    ControlHolder::Us { epoch }
+                }
+                Some((driver, _)) => ControlHolder::Other(driver.name.clone()),
+            };
+        DriveFacts {
+            now: self.now,
+            may_drive: self.may_drive(),
+            is_up: self.is_up(),
+            healthy_since: self.healthy_since,
+            round_trip: self.round_trip(),
+            input_is_alive: age(self.input_seen) <= INPUT_ALIVE,
+            holder,
+            stop_failed: self.stop_failed(),
+            directions: link.map_or(0, |link| link.info.motion.len()),
+            tick_ms: tick.and_then(|(ms, at)| (age(at) < TICK_FRESH).then_some(ms)),
+        }
+    }
+
+    /// Returns true if console and router, and router and car, are connected.
+    fn is_up(&self) -> bool {
+        let router = matches!(self.connection, ConnectionState::Up);
+        router && self.has_snapshot && self.link().is_some_and(|link| link.info.is_up)
+    }
+
     /// Round trip to the car over both hops, or the time that we are waiting for one, if that is
     /// longer.
     pub fn round_trip(&self) -> Option<Duration> {
@@ -57,16 +57,14 @@ impl App {
         let link = self.link()?;
         let both = ours + link.rtts.last().unwrap_or_default();
         // Ticks come steadily only while this console drives.
-        let silence = link
-            .tick
-            .map(|(_, at)| age(at))
-            .filter(|silence| self.drive.is_armed() && *silence > TICK_DUE);
+        let silence = link.tick.map(|(_, at)| age(at));
+        let silence = silence.filter(|silence| self.drive.is_armed() && *silence > TICK_DUE);
         Some(both.max(silence.unwrap_or_default()))
     }
 
     pub(super) fn update_health(&mut self) {
         let slow = self.round_trip().is_some_and(|rtt| rtt > TOO_SLOW);
-        if !is_up(self) || slow {
+        if !self.is_up() || slow {
             self.healthy_since = None;
         } else {
             self.healthy_since.get_or_insert(self.now);

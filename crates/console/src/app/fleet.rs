@@ -56,40 +56,16 @@ pub struct EndedCommand {
 /// All links, by service port.
 #[derive(Debug, Default)]
 pub struct Fleet {
-    links: BTreeMap<u16, FleetLink>,
+    pub links: BTreeMap<u16, FleetLink>,
     /// Commands of the last motions: an end names only the run.
     motions: VecDeque<(RunId, CommandName)>,
 }
 
 impl Fleet {
-    pub fn retain(&mut self, is_there: impl Fn(u16) -> bool) {
-        self.links.retain(|port, _| is_there(*port));
-    }
-
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &FleetLink> + Clone {
-        self.links.values()
-    }
-
-    pub fn len(&self) -> usize {
-        self.links.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.links.is_empty()
-    }
-
-    pub fn get(&self, service_port: u16) -> Option<&FleetLink> {
-        self.links.get(&service_port)
-    }
-
-    pub fn get_mut(&mut self, service_port: u16) -> Option<&mut FleetLink> {
-        self.links.get_mut(&service_port)
-    }
-
     /// Finds a link by its name or its service port.
     pub fn find(&self, wanted: &str) -> Option<&FleetLink> {
-        let found = find_link(self.iter().map(|link| &link.info), wanted)?;
-        self.get(found.service_port)
+        let infos = self.links.values().map(|link| &link.info);
+        self.links.get(&find_link(infos, wanted)?.service_port)
     }
 
     /// Takes a link over as the router describes it.
@@ -135,7 +111,7 @@ impl Fleet {
     }
 
     pub fn link_down(&mut self, service_port: u16, why: String, now: Instant) {
-        if let Some(link) = self.get_mut(service_port) {
+        if let Some(link) = self.links.get_mut(&service_port) {
             link.info.is_up = false;
             link.since = now;
             link.why_down = why;
@@ -144,13 +120,9 @@ impl Fleet {
         }
     }
 
-    pub fn remove(&mut self, service_port: u16) {
-        self.links.remove(&service_port);
-    }
-
     /// Counts a run that was requested (`is_new`) or has ended.
     pub fn count_run(&mut self, run: &RunInfo, is_new: bool, now: Instant) {
-        let Some(link) = self.get_mut(run.service_port) else {
+        let Some(link) = self.links.get_mut(&run.service_port) else {
             return;
         };
         link.seen = now;
@@ -161,7 +133,7 @@ impl Fleet {
 
     /// Takes over who controls a car and who asks for control.
     pub fn set_control(&mut self, service_port: u16, control: ControlInfo, now: Instant) {
-        if let Some(link) = self.get_mut(service_port) {
+        if let Some(link) = self.links.get_mut(&service_port) {
             link.request_until = until(&control, now);
             link.info.control = control;
         }
@@ -182,7 +154,7 @@ impl Fleet {
             }
             _ => String::new(),
         };
-        let Some(link) = self.get_mut(service_port) else {
+        let Some(link) = self.links.get_mut(&service_port) else {
             return;
         };
         link.seen = now;
@@ -266,12 +238,12 @@ mod tests {
         let now = Instant::now();
         let mut fleet = Fleet::default();
         fleet.update(testing::link(9000, "car"), now);
-        let before = fleet.get(9000).unwrap().info.failures;
+        let before = fleet.links[&9000].info.failures;
         for (status, failures) in [(200, 0), (499, 0), (500, 1), (404, 2)] {
             let mut run = testing::run(u64::from(status), "forward");
             run.result.as_mut().unwrap().status = status;
             fleet.count_run(&run, true, now);
-            let counted = fleet.get(9000).unwrap().info.failures - before;
+            let counted = fleet.links[&9000].info.failures - before;
             assert_eq!(counted, failures, "{status}");
         }
     }
@@ -289,7 +261,7 @@ mod tests {
         for (end, said) in [(End::Exit(0), "no exit code"), (End::Exit(7), "exit 7")] {
             fleet.on_motion(9000, &stopped(end), now);
             fleet.on_motion(9000, &MotionEvent::StopFailed, now);
-            let (_, text) = fleet.get(9000).unwrap().events.back().unwrap();
+            let (_, text) = fleet.links[&9000].events.back().unwrap();
             assert_eq!(*text, format!("STOP FAILED 3 times: {said}"));
         }
     }

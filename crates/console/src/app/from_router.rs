@@ -7,7 +7,7 @@ use p2p_shared::protocol::{
 };
 use p2p_shared::text::Escaped;
 
-use super::{App, ConnectionState, Effect, Event};
+use super::{App, ConnectionState, Effect};
 use crate::app::command_list::{CommandList, RunProgress};
 use crate::app::fleet::FleetLink;
 use crate::connection::ConnectionEvent;
@@ -20,7 +20,11 @@ const SENTENCE: usize = 300;
 impl App {
     pub(super) fn on_connection(&mut self, event: ConnectionEvent) {
         match event {
-            ConnectionEvent::Connected => self.connected(),
+            ConnectionEvent::Connected => {
+                self.connection = ConnectionState::Up;
+                self.pinged = None;
+                self.dirty = true;
+            }
             ConnectionEvent::Disconnected { why, retry_at } => self.disconnected(why, retry_at),
             ConnectionEvent::Message(message) => self.on_router(*message),
             ConnectionEvent::Pinged => {
@@ -35,25 +39,15 @@ impl App {
         }
     }
 
-    fn connected(&mut self) {
-        self.connection = ConnectionState::Up { since: self.now };
-        self.pinged = None;
-        self.dirty = true;
-    }
-
     fn disconnected(&mut self, why: String, retry_at: Option<Instant>) {
-        self.connection = match &self.connection {
-            ConnectionState::Connecting { .. } => ConnectionState::Connecting { why, retry_at },
-            ConnectionState::Lost { since, .. } => ConnectionState::Lost {
-                since: *since,
-                why,
-                retry_at,
-            },
-            _ => ConnectionState::Lost {
-                since: self.now,
-                why,
-                retry_at,
-            },
+        let since = match self.connection {
+            ConnectionState::Down { since, .. } => since,
+            _ => Some(self.now),
+        };
+        self.connection = ConnectionState::Down {
+            since,
+            why,
+            retry_at,
         };
         self.session = None;
         self.watched = None;
@@ -100,14 +94,12 @@ impl App {
                 clock_ms,
             } => {
                 let now = self.now;
-                if let Some(link) = self.fleet.get_mut(service_port) {
+                if let Some(link) = self.fleet.links.get_mut(&service_port) {
                     link.tick = Some((clock_ms, now));
                     link.seen = now;
                 }
             }
-            RouterToConsole::SendEvent { request, event } => {
-                self.on_run(request, event);
-            }
+            RouterToConsole::SendEvent { request, event } => self.on_run(request, event),
             RouterToConsole::Commands {
                 request,
                 commands,
@@ -141,7 +133,7 @@ impl App {
     fn apply_snapshot(&mut self) {
         let (links, runs) = std::mem::take(&mut self.pending_snapshot);
         let there: Vec<u16> = links.iter().map(|link| link.service_port).collect();
-        self.fleet.retain(|port| there.contains(&port));
+        self.fleet.links.retain(|port, _| there.contains(port));
         for link in links {
             self.fleet.update(link, self.now);
         }
@@ -163,7 +155,7 @@ impl App {
                 self.fleet.link_down(service_port, why, now);
             }
             FeedEvent::LinkGone { service_port } => {
-                self.fleet.remove(service_port);
+                self.fleet.links.remove(&service_port);
                 self.follow_chosen();
                 self.choose_link();
             }
@@ -171,7 +163,7 @@ impl App {
                 service_port,
                 rtt_us,
             } => {
-                if let Some(link) = self.fleet.get_mut(service_port) {
+                if let Some(link) = self.fleet.links.get_mut(&service_port) {
                     link.rtts.push(rtt_us);
                     link.seen = now;
                 }
@@ -200,7 +192,10 @@ impl App {
         self.drive_with(|drive, _| drive.motion(event));
         match event {
             MotionEvent::Started(moving) => {
-                let ours = self.last_press.filter(|(id, ..)| Some(*id) == moving.press);
+                let ours = self
+                    .drive
+                    .last_press
+                    .filter(|(id, ..)| Some(*id) == moving.press);
                 if let Some((_, _, at)) = ours {
                     let took = self.now.saturating_duration_since(at);
                     self.start_delay = Some(took);
@@ -238,12 +233,8 @@ impl App {
     }
 
     fn on_run(&mut self, request: u64, event: SendEvent) {
-        let Some(run) = self
-            .commands
-            .run
-            .as_mut()
-            .filter(|run| run.request == request)
-        else {
+        let run = self.commands.run.as_mut();
+        let Some(run) = run.filter(|run| run.request == request) else {
             return;
         };
         if let SendEvent::Output(bytes) = &event {
@@ -264,15 +255,13 @@ impl App {
         let again = self.chosen_name.is_some();
         let found = match (&self.chosen_name, &self.setup.wanted) {
             // The lost link is waited for; the operator may choose another meanwhile.
-            (Some(name), wanted) => self
-                .fleet
-                .iter()
+            (Some(name), wanted) => (self.fleet.links.values())
                 .filter(|link| link.info.name == *name)
                 .max_by_key(|link| link.info.is_up)
                 .or_else(|| self.fleet.find(wanted.as_ref()?)),
             (None, Some(wanted)) => self.fleet.find(wanted),
-            (None, None) if self.fleet.len() == 1 => self.fleet.iter().next(),
-            (None, None) => None,
+            (None, None) if self.fleet.links.len() > 1 => None,
+            (None, None) => self.fleet.links.values().next(),
         };
         if let Some(port) = found.map(|link| link.info.service_port) {
             self.set_chosen(Some(port));
@@ -285,11 +274,10 @@ impl App {
         } else if !again
             && self.setup.wanted.is_none()
             && self.has_snapshot
-            && !self.fleet.is_empty()
+            && let Some(first) = self.fleet.links.keys().next()
         {
             // With several links, the first is selected and the operator chooses.
-            let first = self.fleet.iter().next();
-            self.set_chosen(first.map(|link| link.info.service_port));
+            self.set_chosen(Some(*first));
             self.may_choose_screen = false;
         }
     }
@@ -307,10 +295,10 @@ impl App {
             return;
         };
         let is_it = |link: &FleetLink| link.info.name == *name;
-        let here = self.fleet.get(port).filter(|link| is_it(link));
+        let here = self.fleet.links.get(&port).filter(|link| is_it(link));
         let wanted = self.setup.wanted.as_deref() == Some(name.as_str());
         let is_elsewhere = || {
-            let mut links = self.fleet.iter();
+            let mut links = self.fleet.links.values();
             wanted && links.any(|link| is_it(link) && link.info.is_up)
         };
         if here.is_some_and(|here| here.info.is_up || !is_elsewhere()) {
@@ -323,16 +311,10 @@ impl App {
         self.chosen = None;
         self.drive.restart();
         self.healthy_since = None;
-        (self.last_press, self.start_delay) = (None, None);
+        self.start_delay = None;
         self.commands = CommandList {
             run: self.commands.run.take(),
             ..CommandList::default()
         };
-    }
-}
-
-impl From<ConnectionEvent> for Event {
-    fn from(event: ConnectionEvent) -> Self {
-        Self::Connection(event)
     }
 }

@@ -5,12 +5,13 @@ use crossterm::event::{
 };
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
-    CommandInfo, ConsoleToRouter, ControlRequest, DriveCommand, End, FeedEvent, RefusedReason,
-    RouterToConsole, SendEvent,
+    CommandInfo, ConsoleToRouter, ControlRequest, DriveCommand, End, FeedEvent, PressId,
+    RefusedReason, RouterToConsole, SendEvent,
 };
 
 use super::*;
 use crate::connection::ConnectionEvent;
+use crate::drive::Direction;
 use crate::keymap::Screen;
 use crate::screen::layout;
 use crate::testing::{self, Bench, bob, us};
@@ -180,7 +181,8 @@ fn a_request_for_control_is_shown_and_answered() {
     let mut bench = Bench::driving(SIZE);
     bench.messages();
     bench.control(Some(us()), Some(bob()));
-    assert_eq!(bench.app.request_left(), Some(Duration::from_secs(8)));
+    let until = bench.app.link().and_then(|link| link.request_until);
+    assert_eq!(until, Some(bench.now + Duration::from_secs(8)));
     bench.letters("g");
     let sent = bench.messages();
     assert!(

@@ -44,23 +44,18 @@ pub enum Effect {
 /// State of the connection to the router.
 #[derive(Debug, Clone)]
 pub enum ConnectionState {
-    Connecting {
-        /// Reason why the last attempt failed; empty before the first.
+    Down {
+        /// Time when the connection was lost; `None`: there was none yet.
+        since: Option<Instant>,
+        /// A sentence that says why, and what to do; empty before the first attempt has failed.
         why: String,
         retry_at: Option<Instant>,
     },
-    Up {
-        /// Time when the connection was made.
-        since: Instant,
-    },
-    Lost {
-        since: Instant,
-        /// A sentence that says what to do.
-        why: String,
-        retry_at: Option<Instant>,
-    },
+    Up,
     /// A past log is shown; there is no connection.
-    Replay { file: String },
+    Replay {
+        file: String,
+    },
 }
 
 /// A sentence for the operator.

@@ -1,7 +1,5 @@
 //! The connection of one command (`list`, `send`) to a router that has sent its first snapshot.
 
-use std::time::Duration;
-
 use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::protocol::{LinkInfo, RouterToConsole};
 use p2p_shared::text::Escaped;
@@ -9,11 +7,8 @@ use p2p_shared::timing::HELLO;
 use p2p_shared::websocket::SocketEvent;
 
 use crate::app::fleet::find_link;
-use crate::connection::{ConsoleSocket, RouterTarget};
+use crate::connection::{ConsoleSocket, FAREWELL, RouterTarget};
 use crate::exit_code::{Failure, OFFLINE, UNREACHABLE, closed_connection, connection_error};
-
-/// Longest wait for the router to close a connection that we close.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// A connection to a router that has sent its first snapshot.
 pub(super) struct RouterClient {
@@ -66,16 +61,12 @@ impl RouterClient {
                 names => format!("there are {}", names.join(", ")),
             };
             let wanted = Escaped(wanted).cut(64);
-            return Err(Failure::new(
-                OFFLINE,
-                format!("no link is called {wanted}: {there}"),
-            ));
+            let why = format!("no link is called {wanted}: {there}");
+            return Err(Failure::new(OFFLINE, why));
         };
         if !link.is_up {
-            return Err(Failure::new(
-                OFFLINE,
-                format!("{} is offline: nothing was run", link.name),
-            ));
+            let why = format!("{} is offline: nothing was run", link.name);
+            return Err(Failure::new(OFFLINE, why));
         }
         Ok(link)
     }

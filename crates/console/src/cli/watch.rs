@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use p2p_shared::protocol::{FeedEvent, LinkInfo, MotionEvent, RouterToConsole};
 use p2p_shared::text::Escaped;
+use p2p_shared::timing::millis;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -140,10 +141,8 @@ impl FeedPrinter {
     }
 
     fn print(&self, text: &str, mut value: Value) -> anyhow::Result<bool> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now_ms = millis(now.unwrap_or_default());
         let line = if self.as_json {
             value["at_ms"] = now_ms.into();
             value.to_string()

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-/// A direction of the pad.
+/// A direction of the pad, in the order of the car's motion commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     Forward,
@@ -13,16 +13,11 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// In the order of the car's motion commands.
+    /// All, in the order of the car's motion commands.
     pub const ALL: [Self; 4] = [Self::Forward, Self::Back, Self::Left, Self::Right];
 
     pub fn index(self) -> usize {
-        match self {
-            Self::Forward => 0,
-            Self::Back => 1,
-            Self::Left => 2,
-            Self::Right => 3,
-        }
+        self as usize
     }
 
     pub fn glyph(self) -> char {
@@ -36,11 +31,12 @@ impl Direction {
 }
 
 /// Key releases: reported by the terminal, or guessed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum KeyReleases {
     /// The terminal granted the kitty keyboard flag "report event types".
     Reported,
     /// No reports: silence after repeats counts as a release.
+    #[default]
     Guessed,
 }
 
@@ -71,7 +67,7 @@ enum HoldSource {
 /// A direction that is held down.
 #[derive(Debug, Clone)]
 pub struct Hold {
-    direction: Direction,
+    pub(super) direction: Direction,
     from: HoldSource,
     since: Instant,
     last: Instant,
@@ -79,7 +75,7 @@ pub struct Hold {
     repeat: Option<Duration>,
     repeats: u32,
     /// The press is over although the key may still be held. Only a new press moves again.
-    is_finished: bool,
+    pub(super) is_finished: bool,
     /// The press was ended or refused by something other than its own key or the end of its pulse.
     /// The key must be released before it moves again.
     is_void: bool,
@@ -110,22 +106,8 @@ impl Hold {
         }
     }
 
-    pub fn direction(&self) -> Direction {
-        self.direction
-    }
-
     pub fn is_pad(&self) -> bool {
         self.from == HoldSource::Pad
-    }
-
-    /// True if the press is over although the key may still be held.
-    pub fn is_finished(&self) -> bool {
-        self.is_finished
-    }
-
-    /// Ends the press in the normal way.
-    pub fn finish(&mut self) {
-        self.is_finished = true;
     }
 
     /// Ends the press because it was stopped elsewhere or refused. Later repeats of the key belong
@@ -164,12 +146,8 @@ impl Hold {
     /// is. Where they are reported, it is one only if it comes as fast as a repeat, since a program
     /// in between may pass repeats on as presses; otherwise the release was lost.
     pub fn repeats_as_press(&self, now: Instant) -> bool {
-        match self.from {
-            HoldSource::Key(KeyReleases::Reported) => {
-                now.saturating_duration_since(self.last) < SLOWEST_REPEAT
-            }
-            HoldSource::Key(KeyReleases::Guessed) | HoldSource::Pad => true,
-        }
+        self.from != HoldSource::Key(KeyReleases::Reported)
+            || now.saturating_duration_since(self.last) < SLOWEST_REPEAT
     }
 
     /// Notes a repeat of the key.

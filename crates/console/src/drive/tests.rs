@@ -552,7 +552,7 @@ type End = fn(&mut Bench) -> Vec<DriveOrder>;
 
 fn stopped_by_another(bench: &mut Bench) -> Vec<DriveOrder> {
     let over = MotionEvent::Over {
-        press: bench.drive.last_press,
+        press: bench.drive.last_id(),
         cause: StopCause::Asked,
     };
     bench.drive.motion(&over)
@@ -561,17 +561,17 @@ fn stopped_by_another(bench: &mut Bench) -> Vec<DriveOrder> {
 const ENDS: [(&str, End); 6] = [
     ("another's stop", stopped_by_another),
     ("the router refuses", |bench| {
-        bench.drive.refused(bench.drive.last_press);
+        bench.drive.refused(bench.drive.last_id());
         Vec::new()
     }),
     ("the car refuses", |bench| {
-        let press = bench.drive.last_press.unwrap();
+        let press = bench.drive.last_id().unwrap();
         let why = MotionRefusal::Old;
         bench.drive.motion(&MotionEvent::Refused { press, why })
     }),
     ("the car's limit", |bench| {
         let over = MotionEvent::Over {
-            press: bench.drive.last_press,
+            press: bench.drive.last_id(),
             cause: StopCause::Limit,
         };
         bench.drive.motion(&over)

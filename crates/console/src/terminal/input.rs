@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossterm::event::{self, Event, MouseEventKind};
+use p2p_shared::timing::millis;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
@@ -61,8 +62,8 @@ impl InputReader {
     }
 
     fn mark_alive(&self) {
-        let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.seen_ms.store(ms, Ordering::Relaxed);
+        let seen_ms = millis(self.start.elapsed());
+        self.seen_ms.store(seen_ms, Ordering::Relaxed);
     }
 
     fn run(&self, events: &mpsc::Sender<TerminalInput>) {

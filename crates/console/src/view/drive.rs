@@ -48,7 +48,7 @@ const NAME: usize = 13;
 pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> {
     let theme = app.theme();
     let nothing = || "–".to_owned();
-    let asked = match (app.drive.asked(), app.last_press) {
+    let asked = match (app.drive.asked(), app.drive.last_press) {
         (Some((id, direction)), _) => format!("{} key press #{}", direction.glyph(), id.number),
         (None, Some((id, direction, at))) => format!(
             "nothing (last {} #{}, {} ago)",

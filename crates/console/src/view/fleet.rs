@@ -12,37 +12,46 @@ use crate::app::{App, ConnectionState};
 use crate::text::{ago, fit, short};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    if app.fleet.is_empty() {
+    if app.fleet.links.is_empty() {
         return empty(frame, area, app);
     }
     let theme = app.theme();
     let columns = columns(area.width);
     let rows_shown = usize::from(area.height.saturating_sub(3)).max(1);
-    let chosen = app
-        .fleet
-        .iter()
-        .position(|link| Some(link.info.service_port) == app.chosen);
+    let chosen =
+        (app.fleet.links.values()).position(|link| Some(link.info.service_port) == app.chosen);
     let first = chosen
         .unwrap_or(0)
         .saturating_sub(rows_shown.saturating_sub(1));
-    let rows = app.fleet.iter().skip(first).take(rows_shown).map(|link| {
-        let style = match link.info.is_up {
-            _ if Some(link.info.service_port) == app.chosen => theme.selected(),
-            true => Style::new(),
-            false => theme.quiet(),
-        };
-        let cells = columns.iter().map(|(_, width, cell)| {
-            let width = usize::from(*width);
-            Span::raw(fit(&cell(link, app), width))
+    let rows = app
+        .fleet
+        .links
+        .values()
+        .skip(first)
+        .take(rows_shown)
+        .map(|link| {
+            let style = match link.info.is_up {
+                _ if Some(link.info.service_port) == app.chosen => theme.selected(),
+                true => Style::new(),
+                false => theme.quiet(),
+            };
+            let cells = columns.iter().map(|(_, width, cell)| {
+                let width = usize::from(*width);
+                Span::raw(fit(&cell(link, app), width))
+            });
+            Row::new(cells.map(Line::from)).style(style)
         });
-        Row::new(cells.map(Line::from)).style(style)
-    });
     let header = Row::new(columns.iter().map(|(name, ..)| *name)).style(theme.quiet());
     let widths = columns
         .iter()
         .map(|(_, width, _)| Constraint::Length(*width));
-    let up = app.fleet.iter().filter(|link| link.info.is_up).count();
-    let title = match app.fleet.len() {
+    let up = app
+        .fleet
+        .links
+        .values()
+        .filter(|link| link.info.is_up)
+        .count();
+    let title = match app.fleet.links.len() {
         1 => format!(" 1 link, {up} up "),
         links => format!(" {links} links, {up} up "),
     };
@@ -127,8 +136,9 @@ fn empty(frame: &mut Frame<'_>, area: Rect, app: &App) {
         .router
         .rsplit_once(':')
         .unwrap_or((&app.setup.router, "8888"));
-    let lines = match app.connection {
-        ConnectionState::Up { .. } if app.session.is_some() => vec![
+    let waiting = Line::from(format!("Waiting for {} …", fit(&app.setup.router, 60)));
+    let lines = match &app.connection {
+        ConnectionState::Up if app.session.is_some() => vec![
             Line::from("No machine is linked to this router yet. On the machine behind NAT:"),
             Line::default(),
             Line::styled(
@@ -141,18 +151,11 @@ fn empty(frame: &mut Frame<'_>, area: Rect, app: &App) {
                 theme.quiet(),
             ),
         ],
-        ConnectionState::Connecting { ref why, .. } | ConnectionState::Lost { ref why, .. } => {
-            vec![
-                Line::from(format!("Waiting for {} …", fit(&app.setup.router, 60))),
-                Line::default(),
-                // The whole sentence: the banner may have no room for the advice in it.
-                Line::from(fit(why, 400)),
-            ]
+        // The whole sentence: the banner may have no room for the advice in it.
+        ConnectionState::Down { why, .. } => {
+            vec![waiting, Line::default(), Line::from(fit(why, 400))]
         }
-        _ => vec![Line::from(format!(
-            "Waiting for {} …",
-            fit(&app.setup.router, 60)
-        ))],
+        _ => vec![waiting],
     };
     let page = Paragraph::new(lines)
         .wrap(Wrap { trim: false })

@@ -85,7 +85,7 @@ fn screens<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
     let gap = width.saturating_sub(used + right.width());
     spans.push(Span::raw(" ".repeat(gap)));
     let style = match app.connection {
-        ConnectionState::Up { .. } | ConnectionState::Replay { .. } => theme.quiet(),
+        ConnectionState::Up | ConnectionState::Replay { .. } => theme.quiet(),
         _ => theme.bad(),
     };
     spans.push(Span::styled(right, style));
@@ -95,9 +95,9 @@ fn screens<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
 fn router(app: &App, columns: usize) -> String {
     let state = match &app.connection {
         ConnectionState::Replay { file } => return fit(&format!("replay of {file}"), columns),
-        ConnectionState::Connecting { .. } => "… connecting",
-        ConnectionState::Up { .. } => "● up",
-        ConnectionState::Lost { .. } => "✖ lost",
+        ConnectionState::Down { since: None, .. } => "… connecting",
+        ConnectionState::Down { .. } => "✖ lost",
+        ConnectionState::Up => "● up",
     };
     let mut text = format!("{} {state}", app.setup.router);
     if !app.key.is_empty() && columns >= 50 {
@@ -118,7 +118,7 @@ fn replay_or_fleet<'a>(app: &App, width: usize) -> Line<'a> {
     let text = if app.is_replay() {
         " a past log: nothing here is live".to_owned()
     } else {
-        match app.fleet.len() {
+        match app.fleet.links.len() {
             1 => " 1 link".to_owned(),
             links => format!(" {links} links"),
         }
@@ -147,7 +147,7 @@ fn state<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
         ControlHolder::Us { .. } => "you drive".to_owned(),
         ControlHolder::Other(name) => format!("driven by {}", fit(&name, 20)),
     };
-    let keys = match app.drive.releases() {
+    let keys = match app.drive.releases {
         _ if !app.may_drive() => String::new(),
         KeyReleases::Reported => "KEYS hold".to_owned(),
         KeyReleases::Guessed if width >= 110 => {
