@@ -2,19 +2,19 @@
 //! pictures, its state, and its newest picture, which all viewers share. Pictures arrive by
 //! `routes/camera_ingest`, and go out by `camera/mjpeg` and `camera/frame_socket`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use p2p_shared::os::random_u64;
 use p2p_shared::protocol::{CameraState, MediaTicket, Picture};
 use p2p_shared::text::Escaped;
+use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::link::handle::LinkHandle;
 
 pub(crate) mod frame_socket;
 pub(crate) mod mjpeg;
-mod picture_writer;
 pub(crate) mod viewer;
 
 /// Most characters of the reason why a camera failed.
@@ -51,50 +51,36 @@ struct Held {
     ticket: Option<MediaTicket>,
     failed: Option<Arc<str>>,
     viewers: usize,
-    media: Option<IngestGuard>,
-    last_media: u64,
-}
-
-/// Media connection that pictures are taken from.
-#[derive(Debug)]
-struct IngestGuard {
-    number: u64,
-    end: CancellationToken,
-}
-
-impl Drop for IngestGuard {
-    fn drop(&mut self) {
-        self.end.cancel();
-    }
+    /// Ends the media connection that pictures are taken from, when it is dropped.
+    media: Option<DropGuard>,
 }
 
 impl Camera {
-    /// The car has a new link, and a camera or none.
+    /// Takes note that the car has a new link, and a camera or none.
     pub(crate) fn link_up(&self, link: &LinkHandle, has_camera: bool) {
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         held.link = Some(link.clone());
         // Without a random ticket nobody could tell whose pictures they are.
         held.ticket = has_camera
             .then(random_u64)
             .and_then(Result::ok)
             .map(MediaTicket);
-        held.forget();
-        held.tell();
+        (held.failed, held.media) = (None, None);
+        held.send_ticket();
         self.changed(&held);
     }
 
-    /// The car has no link any more.
+    /// Takes note that the car has no link any more.
     pub(crate) fn link_down(&self) {
-        let mut held = self.lock();
-        held.link = None;
-        held.ticket = None;
-        held.forget();
+        let mut held = self.held.lock();
+        (held.link, held.ticket) = (None, None);
+        (held.failed, held.media) = (None, None);
         self.changed(&held);
     }
 
-    /// The car reports the state of its camera.
+    /// Takes note of the state that the car reports of its camera.
     pub(crate) fn set_state(&self, state: CameraState) {
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         if held.viewers == 0 {
             return;
         }
@@ -102,18 +88,14 @@ impl Camera {
             CameraState::Starting => None,
             CameraState::Failed { why } => Some(Escaped(&why).cut(WHY).to_string().into()),
         };
-        // The last picture is old now.
-        self.newest.send_replace(None);
         self.changed(&held);
     }
 
     /// Counts a viewer, for as long as the guard is kept.
     pub(crate) fn watch(self: &Arc<Self>) -> WatchGuard {
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         held.viewers += 1;
-        if held.viewers == 1 {
-            held.tell();
-        }
+        held.send_ticket();
         drop(held);
         WatchGuard(self.clone())
     }
@@ -135,33 +117,14 @@ impl Camera {
     /// Attaches a media connection with this ticket, in place of the one before; returns `None` if
     /// the ticket is not this link's.
     pub(crate) fn attach(self: &Arc<Self>, ticket: MediaTicket) -> Option<IngestConnection> {
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         if held.ticket != Some(ticket) {
             return None;
         }
-        held.last_media += 1;
         let end = CancellationToken::new();
-        let number = held.last_media;
-        held.media = Some(IngestGuard {
-            number,
-            end: end.clone(),
-        });
-        drop(held);
-        Some(IngestConnection {
-            camera: self.clone(),
-            number,
-            end,
-        })
-    }
-
-    fn left(&self) {
-        let mut held = self.lock();
-        held.viewers = held.viewers.saturating_sub(1);
-        if held.viewers == 0 {
-            held.tell();
-            held.failed = None;
-            self.changed(&held);
-        }
+        held.media = Some(end.clone().drop_guard());
+        let camera = self.clone();
+        Some(IngestConnection { camera, end })
     }
 
     /// Shows a new state to the viewers, and no picture until the next one.
@@ -182,21 +145,11 @@ impl Camera {
             is_other
         });
     }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Held {
-    /// Forgets the state of another link's camera.
-    fn forget(&mut self) {
-        self.failed = None;
-        self.media = None;
-    }
-
-    /// Tells the car whether somebody watches.
-    fn tell(&self) {
+    /// Sends the car the ticket while somebody watches.
+    fn send_ticket(&self) {
         if let Some(link) = &self.link {
             link.drive()
                 .set_video(self.ticket.filter(|_| self.viewers > 0));
@@ -204,13 +157,19 @@ impl Held {
     }
 }
 
-/// Viewer that counts until the guard is dropped.
+/// Counts one viewer until it is dropped.
 #[derive(Debug)]
 pub(crate) struct WatchGuard(Arc<Camera>);
 
 impl Drop for WatchGuard {
     fn drop(&mut self) {
-        self.0.left();
+        let mut held = self.0.held.lock();
+        held.viewers -= 1;
+        if held.viewers == 0 {
+            held.send_ticket();
+            held.failed = None;
+            self.0.changed(&held);
+        }
     }
 }
 
@@ -218,17 +177,15 @@ impl Drop for WatchGuard {
 #[derive(Debug)]
 pub(crate) struct IngestConnection {
     camera: Arc<Camera>,
-    number: u64,
-    /// Cancelled when another connection took its place, or the link is gone.
+    /// Cancelled when another connection takes the place of this one, or the link is gone.
     pub end: CancellationToken,
 }
 
 impl IngestConnection {
     /// Sets the newest picture, unless another connection sends them now or nobody watches.
     pub(crate) fn show(&self, picture: Picture) {
-        let mut held = self.camera.lock();
-        let is_current = (held.media.as_ref()).is_some_and(|media| media.number == self.number);
-        if is_current && held.viewers > 0 {
+        let mut held = self.camera.held.lock();
+        if !self.end.is_cancelled() && held.viewers > 0 {
             held.failed = None;
             self.camera.newest.send_replace(Some(picture));
             self.camera.set_status(Status::Shows);
@@ -238,12 +195,9 @@ impl IngestConnection {
 
 impl Drop for IngestConnection {
     fn drop(&mut self) {
-        let mut held = self.camera.lock();
-        if held
-            .media
-            .take_if(|media| media.number == self.number)
-            .is_some()
-        {
+        let mut held = self.camera.held.lock();
+        if !self.end.is_cancelled() {
+            held.media = None;
             self.camera.changed(&held);
         }
     }

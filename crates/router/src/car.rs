@@ -39,7 +39,6 @@ use crate::run::record::RunRecord;
 mod admission;
 pub(crate) mod control;
 pub(crate) mod dispatch;
-mod interests;
 mod lifecycle;
 mod log;
 mod messages;
@@ -87,7 +86,7 @@ pub(crate) struct CarServices {
 pub(crate) struct Car {
     pub port: u16,
     owner: QuotaOwner,
-    identity: Identity,
+    pub identity: Identity,
     services: Arc<CarServices>,
     pub camera: Arc<Camera>,
     /// Cancelled when the port is given up.
@@ -145,10 +144,6 @@ impl Car {
     /// The socket of the service port, until the port is given up.
     pub(crate) fn listener(&self) -> Option<Arc<TcpListener>> {
         self.state.lock().listener.clone()
-    }
-
-    pub(crate) fn is_of(&self, identity: &Identity) -> bool {
-        self.identity == *identity
     }
 
     pub(crate) fn end_link(&self, end: LinkEnd) {

@@ -185,18 +185,15 @@ fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut InheritedList
     let mut count = 0;
     for link in known {
         let given = sockets.take(link.service_port, context.registry.bind());
-        let holder = link.owner().filter(|owner| context.access.knows(*owner));
-        let Some(holder) = holder else {
+        if !context.access.knows(link.owner) {
             tracing::info!(
                 link = %link.name, service_port = link.service_port,
                 "this port stays closed: whose it was has no key any more"
             );
             continue;
-        };
-        match context
-            .registry
-            .restore(&link, holder, given.and_then(Result::ok))
-        {
+        }
+        let listener = given.and_then(Result::ok);
+        match context.registry.restore(&link, listener) {
             Some(car) => {
                 routes::link::restored(context, car);
                 count += 1;

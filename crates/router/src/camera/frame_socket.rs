@@ -12,23 +12,25 @@
 //!    │◀─────────────────────────────────┤
 //! ```
 
+use std::io;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::buf::Chain;
+use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
 use p2p_shared::keepalive::{Due, Keepalive, PingMode};
 use p2p_shared::net::transport::Transport;
 use p2p_shared::timing;
-use serde::Serialize;
+use serde_json::json;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Error as WsError;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
 use crate::camera::Status;
-use crate::camera::picture_writer::PictureWriter;
 use crate::camera::viewer::{Gone, Viewer};
 use crate::net::quota::Rate;
 use crate::net::write_timeout::WriteTimeout;
@@ -41,11 +43,9 @@ const MOST_CREDITS: u8 = 2;
 /// it.
 const LOOKS_AWAY: Duration = Duration::from_secs(10);
 /// Most messages of a page in a second: two for each picture of the fastest camera.
-const WORDS: f64 = 240.0;
+const MESSAGES_A_SECOND: f64 = 240.0;
 /// Time for a page to take the close frame.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-type Socket = WebSocketStream<PictureWriter<WriteTimeout<Transport>>>;
 
 /// Limits of the WebSocket: a page sends little, and is written to without delay.
 fn limits() -> WebSocketConfig {
@@ -57,14 +57,15 @@ fn limits() -> WebSocketConfig {
         .max_frame_size(Some(1024))
 }
 
+/// Serves a page's pictures until the page leaves, or may not stay.
 pub(crate) async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
-    let lane = PictureWriter::new(WriteTimeout::new(stream));
+    let stream = WriteTimeout::new(stream);
     let limits = Some(limits());
     let socket = if read.is_empty() {
-        WebSocketStream::from_raw_socket(lane, Role::Server, limits).await
+        WebSocketStream::from_raw_socket(stream, Role::Server, limits).await
     } else {
-        WebSocketStream::from_partially_read(lane, read, Role::Server, limits).await
+        WebSocketStream::from_partially_read(stream, read, Role::Server, limits).await
     };
     let now = Instant::now();
     let mut keepalive = Keepalive::new(PingMode::Always, now);
@@ -74,86 +75,91 @@ pub(crate) async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
         viewer,
         socket,
         is_flushed: true,
+        picture: PictureFrame::default(),
         credits: 0,
         asked: now,
-        words: Rate::default(),
+        rate: Rate::default(),
         keepalive,
     };
-    let end = tokio::select! {
+    let gone = tokio::select! {
         biased;
-        gone = gone => Some(gone),
-        () = view.live() => None,
+        gone = gone => gone,
+        _ = view.run() => return,
     };
-    if let Some(gone) = end {
-        let (code, reason) = match gone {
-            Gone::Revoked => (CloseCode::Policy, "the key was revoked"),
-            Gone::Closed => (CloseCode::Away, "the router is restarting"),
-        };
-        let reason = reason.into();
-        let closing = view.socket.close(Some(CloseFrame { code, reason }));
-        // A page that doesn't read does without the close.
-        let _ = tokio::time::timeout(FAREWELL, closing).await;
-    }
+    let (code, reason) = match gone {
+        Gone::Revoked => (CloseCode::Policy, "the key was revoked"),
+        Gone::Closed => (CloseCode::Away, "the router is restarting"),
+    };
+    let reason = reason.into();
+    let closing = async {
+        if view.picture.write(view.socket.get_mut()).await.is_ok() {
+            let _ = view.socket.close(Some(CloseFrame { code, reason })).await;
+        }
+    };
+    // A page that doesn't read does without the close.
+    let _ = tokio::time::timeout(FAREWELL, closing).await;
 }
 
 /// One viewer's task, which alone reads and writes the socket.
 struct View {
     viewer: Viewer,
-    socket: Socket,
+    socket: WebSocketStream<WriteTimeout<Transport>>,
+    /// The WebSocket library has nothing to write.
     is_flushed: bool,
+    /// The picture that is being written.
+    picture: PictureFrame,
     /// Number of pictures that the page has room for.
     credits: u8,
+    /// When the page asked for a picture last.
     asked: Instant,
-    words: Rate,
+    rate: Rate,
     keepalive: Keepalive,
 }
 
 /// Event of the socket.
 enum Event {
     /// Everything queued is written.
-    Out,
-    Heard(Message),
-    Over,
+    Flushed,
+    Message(Message),
+    Closed,
 }
+
+/// The page may not stay, or is gone.
+struct Unwanted;
 
 impl View {
     /// Returns when the page has left, or may not stay.
-    async fn live(&mut self) {
+    async fn run(&mut self) -> Result<(), Unwanted> {
         loop {
             let now = Instant::now();
             match self.keepalive.poll(now).0 {
-                Some(Due::Dead(_)) => return,
-                Some(Due::Ping) if self.send(Message::Ping(Bytes::new())).is_err() => return,
-                Some(Due::Ping) | None => {}
+                Some(Due::Dead(_)) => return Err(Unwanted),
+                Some(Due::Ping) => self.send(Message::Ping(Bytes::new()))?,
+                None => {}
             }
-            let looks = self.credits > 0 || now < self.asked + LOOKS_AWAY;
-            self.viewer.looks(looks);
+            let watches = self.credits > 0 || now < self.asked + LOOKS_AWAY;
+            self.viewer.set_watching(watches);
             let mut timer = self.keepalive.next();
-            if looks && self.credits == 0 {
+            if watches && self.credits == 0 {
                 timer = timer.min(self.asked + LOOKS_AWAY);
             }
             let (is_flushed, credits) = (self.is_flushed, self.credits);
-            let sent = tokio::select! {
+            tokio::select! {
                 event = event(&mut self.socket, &mut self.is_flushed) => match event {
-                    Event::Out => Ok(()),
-                    Event::Heard(message) => self.heard(&message, Instant::now()),
-                    Event::Over => return,
+                    Event::Flushed => {}
+                    Event::Message(message) => self.on_message(&message, Instant::now())?,
+                    Event::Closed => return Ok(()),
                 },
-                Ok(()) = self.viewer.status.changed(), if is_flushed => self.tell(),
+                Ok(()) = self.viewer.status.changed(), if is_flushed => self.send_status()?,
                 Ok(()) = self.viewer.newest.changed(), if is_flushed && credits > 0 => {
-                    self.show();
-                    Ok(())
+                    self.send_picture().await?;
                 }
-                () = tokio::time::sleep_until(timer.into()) => Ok(()),
-            };
-            if sent.is_err() {
-                return;
+                () = tokio::time::sleep_until(timer.into()) => {}
             }
         }
     }
 
-    /// Takes a message of the page.
-    fn heard(&mut self, message: &Message, now: Instant) -> Result<(), Unwanted> {
+    fn on_message(&mut self, message: &Message, now: Instant) -> Result<(), Unwanted> {
         self.keepalive.on_traffic(now);
         match message {
             Message::Close(_) | Message::Binary(_) => return Err(Unwanted),
@@ -164,56 +170,90 @@ impl View {
             // Messages of a later version are ignored.
             Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
-        if self.words.take(WORDS, now) {
-            Ok(())
-        } else {
-            Err(Unwanted)
+        match self.rate.take(MESSAGES_A_SECOND, now) {
+            true => Ok(()),
+            false => Err(Unwanted),
         }
     }
 
     /// Sends the camera's state, unless there are pictures.
-    fn tell(&mut self) -> Result<(), Unwanted> {
-        let said = match &*self.viewer.status.borrow_and_update() {
+    fn send_status(&mut self) -> Result<(), Unwanted> {
+        let status = match &*self.viewer.status.borrow_and_update() {
             Status::Shows => return Ok(()),
-            Status::None => said("none", None),
-            Status::Starting => said("starting", None),
-            Status::Away => said("away", None),
-            Status::Failed(why) => said("failed", Some(why)),
+            Status::None => json!({ "camera": "none" }),
+            Status::Starting => json!({ "camera": "starting" }),
+            Status::Away => json!({ "camera": "away" }),
+            Status::Failed(why) => json!({ "camera": "failed", "why": **why }),
         };
-        self.send(Message::text(said))
+        self.send(Message::text(status.to_string()))
     }
 
-    /// Sends the newest picture, if there is one.
-    fn show(&mut self) {
+    /// Sends the newest picture, if there is one. Meanwhile the page isn't read.
+    async fn send_picture(&mut self) -> Result<(), Unwanted> {
         let newest = self.viewer.newest.borrow_and_update().clone();
         if let Some(picture) = newest {
             self.credits -= 1;
-            self.is_flushed = false;
-            self.socket.get_mut().begin(picture.message().clone());
+            self.picture = PictureFrame::new(picture.message().clone());
+            let written = self.picture.write(self.socket.get_mut()).await;
+            written.map_err(|_| Unwanted)?;
+            // A page that took it is alive, and its messages have waited.
+            self.keepalive.on_traffic(Instant::now());
         }
+        Ok(())
     }
 
     fn send(&mut self, message: Message) -> Result<(), Unwanted> {
         self.is_flushed = false;
         Pin::new(&mut self.socket)
             .start_send(message)
-            .map_err(|_: WsError| Unwanted)
+            .map_err(|_| Unwanted)
     }
 }
 
-/// The page may not stay, or is gone.
-struct Unwanted;
+/// A binary message that is written past the WebSocket library, which would copy it: the head of a
+/// frame, then the picture's own memory.
+#[derive(Default)]
+struct PictureFrame(Option<Chain<Bytes, Bytes>>);
+
+impl PictureFrame {
+    fn new(message: Bytes) -> Self {
+        let header = FrameHeader {
+            opcode: OpCode::Data(Data::Binary),
+            ..FrameHeader::default()
+        };
+        let mut head = Vec::new();
+        // Writing to memory can't fail.
+        let _ = header.format(message.len() as u64, &mut head);
+        Self(Some(Bytes::from(head).chain(message)))
+    }
+
+    /// Writes the rest of the frame to the stream under the WebSocket, when the library has nothing to
+    /// write there. The library must not be polled before the frame is out. May be dropped and called
+    /// again.
+    async fn write(&mut self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        if let Some(rest) = &mut self.0 {
+            stream.write_all_buf(rest).await?;
+            stream.flush().await?;
+            // This may be the last owner of the memory.
+            self.0 = None;
+        }
+        Ok(())
+    }
+}
 
 /// Writes what is queued, and waits for the next event. May be dropped and called again.
-async fn event(socket: &mut Socket, is_flushed: &mut bool) -> Event {
+async fn event(
+    socket: &mut WebSocketStream<WriteTimeout<Transport>>,
+    is_flushed: &mut bool,
+) -> Event {
     std::future::poll_fn(|cx| {
         if !*is_flushed {
             match Pin::new(&mut *socket).poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
                     *is_flushed = true;
-                    return Poll::Ready(Event::Out);
+                    return Poll::Ready(Event::Flushed);
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(Event::Over),
+                Poll::Ready(Err(_)) => return Poll::Ready(Event::Closed),
                 Poll::Pending => {}
             }
         }
@@ -221,22 +261,40 @@ async fn event(socket: &mut Socket, is_flushed: &mut bool) -> Event {
             Poll::Ready(Some(Ok(message))) => {
                 // The library has a pong to write, or a close.
                 *is_flushed = false;
-                Poll::Ready(Event::Heard(message))
+                Poll::Ready(Event::Message(message))
             }
-            Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Event::Over),
+            Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Event::Closed),
             Poll::Pending => Poll::Pending,
         }
     })
     .await
 }
 
-fn said(camera: &str, why: Option<&str>) -> String {
-    #[derive(Serialize)]
-    struct Said<'a> {
-        camera: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        why: Option<&'a str>,
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt, StreamExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn pictures_of_any_size_come_whole_between_other_messages() {
+        let (ours, theirs) = tokio::io::duplex(100);
+        let mut server = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
+        let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        let sizes = [0, 1, 125, 126, 65_535, 65_536, 1 << 20];
+        let sending = tokio::spawn(async move {
+            for size in sizes {
+                let mut picture = PictureFrame::new(vec![7; size].into());
+                picture.write(server.get_mut()).await.unwrap();
+                server.send(Message::text(size.to_string())).await.unwrap();
+            }
+        });
+        for size in sizes {
+            let picture = client.next().await.unwrap().unwrap();
+            assert_eq!(picture, Message::Binary(vec![7; size].into()));
+            let text = client.next().await.unwrap().unwrap();
+            assert_eq!(text, Message::text(size.to_string()));
+        }
+        sending.await.unwrap();
     }
-    // Text and text can't fail to be JSON.
-    serde_json::to_string(&Said { camera, why }).unwrap_or_default()
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Camera, Status, WatchGuard};
 use crate::auth::access::Caller;
 use crate::net::quota::QuotaPermit;
+use crate::ops::metrics::GaugeGuard;
 
 pub(crate) struct Viewer {
     pub camera: Arc<Camera>,
@@ -20,7 +21,7 @@ pub(crate) struct Viewer {
     /// The router goes down, or the port is given up.
     closed: [CancellationToken; 2],
     watching: Option<WatchGuard>,
-    viewers: Gauge,
+    _counted: GaugeGuard,
     _permit: QuotaPermit,
 }
 
@@ -37,10 +38,9 @@ impl Viewer {
         camera: Arc<Camera>,
         caller: Caller,
         permit: QuotaPermit,
-        viewers: Gauge,
+        viewers: &Gauge,
         closed: [CancellationToken; 2],
     ) -> Self {
-        viewers.inc();
         Self {
             watching: Some(camera.watch()),
             newest: camera.newest(),
@@ -48,15 +48,15 @@ impl Viewer {
             camera,
             caller,
             closed,
-            viewers,
+            _counted: GaugeGuard::new(viewers),
             _permit: permit,
         }
     }
 
-    /// Sets whether the viewer watches: a camera that nobody watches is ended.
-    pub(crate) fn looks(&mut self, looks: bool) {
-        if looks != self.watching.is_some() {
-            self.watching = looks.then(|| self.camera.watch());
+    /// Counts the viewer or not: a camera that nobody watches is ended.
+    pub(crate) fn set_watching(&mut self, watches: bool) {
+        if watches != self.watching.is_some() {
+            self.watching = watches.then(|| self.camera.watch());
         }
     }
 
@@ -70,11 +70,5 @@ impl Viewer {
                 () = port.cancelled() => Gone::Closed,
             }
         }
-    }
-}
-
-impl Drop for Viewer {
-    fn drop(&mut self) {
-        self.viewers.dec();
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use p2p_shared::names::{Identity, LinkName};
+use p2p_shared::names::LinkName;
 use p2p_shared::protocol::{CameraState, FeedEvent, LinkHello, MotionEvent, PressId};
 use p2p_shared::timing;
 use parking_lot::Mutex;
@@ -16,46 +16,37 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Car, CarServices, State, log};
 use crate::car::control::Control;
+use crate::car::saved_ports::SavedPort;
 use crate::feed::{RunCounts, Tick, shortened};
 use crate::link::LinkObserver;
 use crate::link::handle::{LinkHandle, LinkId};
 use crate::link::priority_queue::Interest;
 use crate::link::work::ToLink;
-use crate::net::client_net::QuotaOwner;
 use crate::run::RunKind;
 
 /// The number of round trips that consoles see of each car.
 const RTTS: usize = 60;
 
-/// The holder of a service port.
-#[derive(Debug)]
-pub(super) struct Holder {
-    pub owner: QuotaOwner,
-    pub identity: Identity,
-    pub asked_name: LinkName,
-    pub name: LinkName,
-}
-
 impl Car {
-    /// A car that is away, with this socket at its port.
+    /// A car that is away, with this name, and this socket at its port.
     pub(super) fn new(
-        port: u16,
-        holder: Holder,
+        saved: SavedPort,
+        name: LinkName,
         listener: TcpListener,
         services: Arc<CarServices>,
     ) -> Self {
         Self {
-            port,
-            owner: holder.owner,
-            identity: holder.identity,
+            port: saved.service_port,
+            owner: saved.owner,
+            identity: saved.identity,
             services,
             camera: Arc::default(),
             closed: CancellationToken::new(),
             counts: Arc::new(RunCounts::default()),
             stops: AtomicU64::new(0),
             state: Mutex::new(State {
-                asked_name: holder.asked_name,
-                name: holder.name,
+                asked_name: saved.name,
+                name,
                 motion: None,
                 instance: None,
                 link: None,

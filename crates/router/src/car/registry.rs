@@ -1,11 +1,11 @@
 //! Owns all cars by their service ports: claims, takeovers and refusals, and for how long a port is
 //! kept for a car that is away. Sockets are served elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use p2p_shared::names::{Identity, LinkName};
@@ -17,13 +17,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::car::interests::Interests;
-use crate::car::lifecycle::Holder;
 use crate::car::saved_ports::SavedPort;
 use crate::car::{Car, CarServices, State};
 use crate::feed::Subscription;
 use crate::link::end::LinkEnd;
 use crate::link::handle::LinkHandle;
+use crate::link::priority_queue::Interest;
 use crate::link::work::ToLink;
 use crate::net::client_net::QuotaOwner;
 use crate::net::port_range::PortRange;
@@ -75,7 +74,6 @@ pub(crate) struct Registry {
     held: Mutex<Held>,
     rules: PortRules,
     services: Arc<CarServices>,
-    next_session: AtomicU64,
     /// Notified when the ports that are open have changed, or their names.
     changed: watch::Sender<()>,
 }
@@ -83,7 +81,17 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Held {
     cars: BTreeMap<u16, Arc<Car>>,
-    interests: Interests,
+    sessions: HashMap<SessionId, Session>,
+    last_session: u64,
+}
+
+/// The cars that a console or a page looks at.
+#[derive(Debug)]
+struct Session {
+    /// The one car of a page; `None`: a console sees all cars.
+    only: Option<u16>,
+    /// The car that the session may drive next.
+    watched: Option<u16>,
 }
 
 impl Registry {
@@ -92,13 +100,12 @@ impl Registry {
             held: Mutex::default(),
             rules,
             services: Arc::new(services),
-            next_session: AtomicU64::new(1),
             changed: watch::Sender::new(()),
         }
     }
 
-    /// Gives the claimed port to the claimant, away from a link of the same identity if there is
-    /// one.
+    /// Gives the claimed port to the claimant, and takes it from the link of the same identity that has
+    /// it, if there is one.
     pub(crate) fn claim(&self, claim: &Claim<'_>) -> Result<Granted, Refused> {
         let mut held = self.held.lock();
         let asked = claim.hello.service_port;
@@ -112,23 +119,21 @@ impl Registry {
             Some(car) => car,
             None => {
                 self.check_quota(claim.owner, &held)?;
-                let (port, listener) = self.open(claim)?;
-                let holder = Holder {
-                    owner: claim.owner,
+                let (service_port, listener) = self.open(claim)?;
+                let holder = SavedPort {
+                    service_port,
+                    name: claim.hello.name.clone(),
                     identity: claim.identity.clone(),
-                    asked_name: claim.hello.name.clone(),
-                    name: unique(&claim.hello.name, &held, port),
+                    owner: claim.owner,
                 };
-                let car = Arc::new(Car::new(port, holder, listener, self.services.clone()));
-                held.cars.insert(port, car.clone());
-                car
+                self.add(&mut held, holder, listener)
             }
         };
         let mut state = car.state.lock();
         if !is_new {
             take_over(&car, &mut state, claim, &held)?;
         }
-        let interest = held.interests.of(car.port);
+        let interest = held.interest(car.port);
         let (link, work) = car.link_up(&mut state, claim.hello, interest);
         let name = state.name.clone();
         drop(state);
@@ -147,7 +152,6 @@ impl Registry {
     pub(crate) fn restore(
         &self,
         saved: &SavedPort,
-        owner: QuotaOwner,
         listener: Option<TcpListener>,
     ) -> Option<Arc<Car>> {
         let port = saved.service_port;
@@ -155,16 +159,16 @@ impl Registry {
             return None;
         }
         let listener = listener.or_else(|| self.listen(port).ok())?;
-        let mut held = self.held.lock();
-        let holder = Holder {
-            owner,
-            identity: saved.identity.clone(),
-            asked_name: saved.name.clone(),
-            name: unique(&saved.name, &held, port),
-        };
-        let car = Arc::new(Car::new(port, holder, listener, self.services.clone()));
+        Some(self.add(&mut self.held.lock(), saved.clone(), listener))
+    }
+
+    /// Adds a car that is away.
+    fn add(&self, held: &mut Held, holder: SavedPort, listener: TcpListener) -> Arc<Car> {
+        let port = holder.service_port;
+        let name = unique(&holder.name, held, port);
+        let car = Arc::new(Car::new(holder, name, listener, self.services.clone()));
         held.cars.insert(port, car.clone());
-        Some(car)
+        car
     }
 
     /// The address that service ports listen on.
@@ -175,9 +179,11 @@ impl Registry {
     /// The ports as they are to be known after a restart.
     pub(crate) fn saved(&self) -> Vec<SavedPort> {
         let cars = self.cars();
-        let saved = cars.iter().map(|car| {
-            let asked = car.state.lock().asked_name.clone();
-            SavedPort::new(car.port, asked, car.identity.clone(), car.owner)
+        let saved = cars.iter().map(|car| SavedPort {
+            service_port: car.port,
+            name: car.state.lock().asked_name.clone(),
+            identity: car.identity.clone(),
+            owner: car.owner,
         });
         saved.collect()
     }
@@ -255,36 +261,41 @@ impl Registry {
         }
     }
 
-    pub(super) fn next_session(&self) -> SessionId {
-        SessionId(self.next_session.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Counts a console, or a page of `only` one car, when it comes and when it goes.
-    pub(super) fn count_session(&self, only: Option<u16>, comes: bool) {
+    /// Begins a session of a console, or of a page of `only` one car.
+    pub(super) fn begin_session(&self, only: Option<u16>) -> SessionId {
         let mut held = self.held.lock();
-        match (only, comes) {
-            (Some(port), true) => held.interests.add_page(port),
-            (Some(port), false) => held.interests.remove_page(port),
-            (None, true) => held.interests.consoles += 1,
-            (None, false) => held.interests.consoles -= 1,
-        }
-        match only {
-            Some(port) => held.send_interest(port),
-            None if held.interests.consoles <= 1 => {
-                for port in held.cars.keys() {
-                    held.send_interest(*port);
-                }
-            }
-            None => {}
-        }
+        held.last_session += 1;
+        let id = SessionId(held.last_session);
+        let watched = None;
+        held.sessions.insert(id, Session { only, watched });
+        held.send_interests(only);
+        id
     }
 
-    /// Has the session look at this car and at no other.
+    /// Sets the car that the session may drive next.
     pub(super) fn watch(&self, session: SessionId, port: Option<u16>) {
         let mut held = self.held.lock();
-        let before = held.interests.watch(session, port);
+        let Some(watched) = held.sessions.get_mut(&session) else {
+            return;
+        };
+        let before = std::mem::replace(&mut watched.watched, port);
         for port in before.into_iter().chain(port) {
             held.send_interest(port);
+        }
+    }
+
+    /// Ends a session, and gives back the control that it has.
+    pub(super) fn end_session(&self, session: SessionId) {
+        let mut held = self.held.lock();
+        if let Some(Session { only, watched }) = held.sessions.remove(&session) {
+            held.send_interests(only);
+            if let Some(port) = watched {
+                held.send_interest(port);
+            }
+        }
+        drop(held);
+        for car in self.cars() {
+            car.session_left(session);
         }
     }
 
@@ -371,9 +382,32 @@ fn cannot_open(port: u16, error: &io::Error) -> Refused {
 }
 
 impl Held {
+    /// The sum of what sessions want of the car with this port.
+    fn interest(&self, port: u16) -> Interest {
+        let mut sessions = self.sessions.values();
+        Interest {
+            ticks: sessions.clone().any(|it| it.watched == Some(port)),
+            seen: sessions.any(|it| it.only.is_none_or(|only| only == port)),
+        }
+    }
+
     fn send_interest(&self, port: u16) {
         if let Some(car) = self.cars.get(&port) {
-            car.set_interest(self.interests.of(port));
+            car.set_interest(self.interest(port));
+        }
+    }
+
+    /// Sends interests after a console, or a page of `only` one car, has come or gone.
+    fn send_interests(&self, only: Option<u16>) {
+        if let Some(port) = only {
+            return self.send_interest(port);
+        }
+        let consoles = self.sessions.values().filter(|it| it.only.is_none());
+        // Any other console sees all cars already.
+        if consoles.count() <= 1 {
+            for port in self.cars.keys() {
+                self.send_interest(*port);
+            }
         }
     }
 }
@@ -382,7 +416,7 @@ impl Held {
 /// and ends the old one.
 fn take_over(car: &Car, state: &mut State, claim: &Claim<'_>, held: &Held) -> Result<(), Refused> {
     let port = car.port;
-    if !car.is_of(&claim.identity) {
+    if car.identity != claim.identity {
         let holder = &state.name;
         let message = if state.link.is_some() {
             format!(

@@ -1,20 +1,17 @@
-//! Owns which service ports the router had open, over its own end: a file that says for each who
-//! holds it. After a restart, however the router ended, they are open again at once, answer that
-//! the car is away, and wait for their owners.
+//! Owns the file of open service ports and their holders. After a restart, however the router ended,
+//! these ports are open again at once, answer that the car is away, and wait for their owners.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use p2p_shared::key::KeyId;
 use p2p_shared::names::{Identity, LinkName};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::net::client_net::{ClientNet, QuotaOwner};
+use crate::net::client_net::QuotaOwner;
 use crate::ops::state_file::StateFile;
 
 /// Most bytes of the file: of as many links as there are ports.
@@ -30,39 +27,11 @@ const AGAIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SavedPort {
     pub service_port: u16,
+    /// The name that the inner asked for.
     pub name: LinkName,
     pub identity: Identity,
-    party: SavedOwner,
-}
-
-/// A [`QuotaOwner`] as it is written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum SavedOwner {
-    Key(String),
-    Address(IpAddr),
-}
-
-impl SavedPort {
-    pub(crate) fn new(port: u16, name: LinkName, identity: Identity, party: QuotaOwner) -> Self {
-        Self {
-            service_port: port,
-            name,
-            identity,
-            party: match party {
-                QuotaOwner::Key(key) => SavedOwner::Key(key.to_string()),
-                QuotaOwner::At(origin) => SavedOwner::Address(origin.address()),
-            },
-        }
-    }
-
-    /// The owner whose ports it counts among; `None`: it can't be read.
-    pub(crate) fn owner(&self) -> Option<QuotaOwner> {
-        Some(match &self.party {
-            SavedOwner::Key(id) => QuotaOwner::Key(id.parse::<KeyId>().ok()?),
-            SavedOwner::Address(address) => QuotaOwner::At(ClientNet::from(*address)),
-        })
-    }
+    #[serde(rename = "party")]
+    pub owner: QuotaOwner,
 }
 
 /// Reads the saved ports; none without a file.
@@ -141,9 +110,12 @@ fn write(file: &StateFile, links: &[SavedPort]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use p2p_shared::key::Key;
 
     use super::*;
+    use crate::net::client_net::ClientNet;
 
     #[test]
     fn what_is_written_is_read_and_what_is_no_list_is_said() {
@@ -152,24 +124,28 @@ mod tests {
         assert_eq!(read(&file).unwrap(), []);
         let at =
             |address: &str| QuotaOwner::At(ClientNet::from(address.parse::<IpAddr>().unwrap()));
-        let parties = [
+        let owners = [
             QuotaOwner::Key(Key::generate().unwrap().id()),
             at("192.0.2.1"),
             at("2001:db8::1"),
         ];
         let links: Vec<_> = (9000..)
-            .zip(parties)
-            .map(|(port, party)| {
-                let identity = "abcd2345".to_owned().try_into().unwrap();
-                SavedPort::new(port, "car".parse().unwrap(), identity, party)
+            .zip(owners)
+            .map(|(service_port, owner)| SavedPort {
+                service_port,
+                name: "car".parse().unwrap(),
+                identity: "abcd2345".to_owned().try_into().unwrap(),
+                owner,
             })
             .collect();
         write(&file, &links).unwrap();
-        let known = read(&file).unwrap();
-        assert_eq!(known, links);
-        for (link, party) in known.iter().zip(parties) {
-            assert_eq!(link.owner(), Some(party));
-        }
+        assert_eq!(read(&file).unwrap(), links);
+        let text = file.read(MAX_FILE).unwrap().unwrap();
+        assert!(
+            text.contains(r#""party":{"address":"192.0.2.1"}"#),
+            "{text}"
+        );
+        assert!(text.contains(r#""party":{"key":""#), "{text}");
         file.replace("{").unwrap();
         let error = read(&file).unwrap_err();
         assert!(format!("{error:#}").contains("links-8888.json is not a list of links: remove it"));

@@ -1,5 +1,5 @@
-//! Owns the sessions of consoles and pages as cars see them: what each looks at, and that it gives
-//! back control when it ends.
+//! Owns the sessions of consoles and pages as cars see them: the cars that each looks at, and that
+//! control is given back when a session ends.
 
 use std::sync::Arc;
 
@@ -12,23 +12,20 @@ use crate::car::registry::Registry;
 pub(crate) struct SessionGuard {
     registry: Arc<Registry>,
     pub session: SessionId,
-    only: Option<u16>,
     may_drive: bool,
 }
 
 impl SessionGuard {
     /// Begins a session of a console, or of a page of `only` one car.
     pub(crate) fn new(registry: Arc<Registry>, only: Option<u16>, may_drive: bool) -> Self {
-        registry.count_session(only, true);
         Self {
-            session: registry.next_session(),
+            session: registry.begin_session(only),
             registry,
-            only,
             may_drive,
         }
     }
 
-    /// Sets the one car that it looks at.
+    /// Sets the one car that the session may drive next.
     pub(crate) fn watch(&self, port: Option<u16>) {
         if self.may_drive {
             self.registry.watch(self.session, port);
@@ -38,10 +35,6 @@ impl SessionGuard {
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        self.watch(None);
-        self.registry.count_session(self.only, false);
-        for car in self.registry.cars() {
-            car.session_left(self.session);
-        }
+        self.registry.end_session(self.session);
     }
 }

@@ -114,8 +114,7 @@ async fn a_restored_car_is_not_shown_before_its_inner_is_back_and_keeps_its_name
     let saved = before.saved().remove(0);
     drop((before, granted));
     let registry = registry();
-    let owner = saved.owner().unwrap();
-    let car = registry.restore(&saved, owner, None).unwrap();
+    let car = registry.restore(&saved, None).unwrap();
     assert!(registry.shown(car.port).is_none() && registry.car(car.port).is_some());
     assert_eq!(links(&mut registry.subscribe(None)), []);
     // Another of that name gets a number meanwhile.

@@ -4,10 +4,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use p2p_shared::key::KeyId;
+use serde::{Deserialize, Serialize};
 
 /// Network of a caller, for counting: an IPv4 address, or an IPv6 network of /64, which is what one
 /// customer gets (RFC 6177) and can take any address of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "IpAddr")]
 pub(crate) struct ClientNet(IpAddr);
 
 impl From<IpAddr> for ClientNet {
@@ -19,19 +21,14 @@ impl From<IpAddr> for ClientNet {
     }
 }
 
-impl ClientNet {
-    /// Returns the address, or the first address of the network.
-    pub(crate) fn address(self) -> IpAddr {
-        self.0
-    }
-}
-
 /// Owner of a quota.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum QuotaOwner {
     /// Holder of this key.
     Key(KeyId),
     /// With `--open`: everybody in this client network.
+    #[serde(rename = "address")]
     At(ClientNet),
 }
 

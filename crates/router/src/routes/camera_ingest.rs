@@ -119,11 +119,9 @@ fn attach(
     port: u16,
     ticket: MediaTicket,
 ) -> Result<IngestConnection, String> {
-    let car = context.registry.car(port).filter(|car| {
-        caller
-            .identity()
-            .is_none_or(|identity| car.is_of(&identity))
-    });
+    let identity = caller.identity();
+    let car = (context.registry.car(port))
+        .filter(|car| identity.is_none_or(|identity| car.identity == identity));
     car.and_then(|car| car.camera.attach(ticket))
         .ok_or_else(|| {
             "these are not the pictures of a link that is up: wait until it asks for them"

@@ -81,7 +81,7 @@ impl RequestContext<'_> {
             self.car.camera.clone(),
             caller.clone(),
             permit,
-            context.metrics.viewers.clone(),
+            &context.metrics.viewers,
             [context.shutdown.closed.clone(), self.car.closed.clone()],
         ))
     }

@@ -102,8 +102,7 @@ impl SimRouter {
         let context = Arc::new(Context::new(&config, main_port, time).unwrap());
         for (link, listener) in &known.lock().unwrap().0 {
             let listener = again(listener);
-            let owner = link.owner().unwrap();
-            if let Some(car) = context.registry.restore(link, owner, Some(listener)) {
+            if let Some(car) = context.registry.restore(link, Some(listener)) {
                 link::restored(&context, car);
             }
         }
