@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 
 mod snapshot;
 
-pub(crate) use snapshot::Snapshot;
+pub(crate) use snapshot::{Snapshot, take_part};
 
 /// Most runs in a snapshot: the last ones.
 const RUNS: usize = 1000;

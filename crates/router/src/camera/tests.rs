@@ -1,4 +1,4 @@
-//! Owns what the camera of a port does whatever order links, viewers and pictures come in.
+//! Tests a camera with links, viewers and pictures in any order.
 
 use p2p_shared::protocol::{PartialPicture, RouterToInner};
 
@@ -12,20 +12,20 @@ fn picture(time: u64) -> Picture {
     PartialPicture::new(time, 0).whole()
 }
 
-async fn told(link: &LinkHandle) -> Option<MediaTicket> {
+async fn sent_ticket(link: &LinkHandle) -> Option<MediaTicket> {
     loop {
-        if let Some(RouterToInner::Video { ticket }) = link.drive().next(true).await.video {
+        if let Some(RouterToInner::Video { ticket }) = link.drive().next(true).await.rest.pop() {
             return ticket;
         }
     }
 }
 
 #[tokio::test]
-async fn a_car_is_told_of_the_first_viewer_and_of_the_last() {
+async fn a_car_is_sent_the_ticket_for_the_first_viewer_and_none_after_the_last() {
     let (camera, link) = (Arc::<Camera>::default(), link());
     let first = camera.watch();
     camera.link_up(&link, true);
-    let ticket = told(&link).await.unwrap();
+    let ticket = sent_ticket(&link).await.unwrap();
     let second = camera.watch();
     drop(first);
     let attached = camera.attach(ticket).unwrap();
@@ -33,13 +33,13 @@ async fn a_car_is_told_of_the_first_viewer_and_of_the_last() {
     assert_eq!(camera.newest().borrow().as_ref(), Some(&picture(1)));
     assert_eq!(*camera.status().borrow(), Status::Shows);
     drop(second);
-    assert_eq!(told(&link).await, None);
+    assert_eq!(sent_ticket(&link).await, None);
     // What it saw then is no picture of now.
     assert_eq!(*camera.newest().borrow(), None);
     attached.show(picture(2));
     assert_eq!(*camera.newest().borrow(), None);
     let _third = camera.watch();
-    assert_eq!(told(&link).await, Some(ticket));
+    assert_eq!(sent_ticket(&link).await, Some(ticket));
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn pictures_come_by_the_newest_connection_of_the_present_link_and_no_other
     let _viewer = camera.watch();
     assert_eq!(*camera.status().borrow(), Status::Away);
     camera.link_up(&old, true);
-    let ticket = told(&old).await.unwrap();
+    let ticket = sent_ticket(&old).await.unwrap();
     assert!(
         camera
             .attach(MediaTicket(ticket.0.wrapping_add(1)))
@@ -64,7 +64,7 @@ async fn pictures_come_by_the_newest_connection_of_the_present_link_and_no_other
     camera.link_up(&new, true);
     assert!(second.end.is_cancelled() && camera.attach(ticket).is_none());
     assert_eq!(*camera.status().borrow(), Status::Starting);
-    let third = camera.attach(told(&new).await.unwrap()).unwrap();
+    let third = camera.attach(sent_ticket(&new).await.unwrap()).unwrap();
     second.show(picture(3));
     assert_eq!(*camera.newest().borrow(), None);
     camera.link_down();
@@ -81,7 +81,7 @@ async fn a_camera_that_fails_says_why_until_there_is_a_picture() {
     camera.set_state(CameraState::Failed { why });
     let shown = Status::Failed("no\\u{1b} camera".into());
     assert_eq!(*camera.status().borrow(), shown);
-    let attached = camera.attach(told(&link).await.unwrap()).unwrap();
+    let attached = camera.attach(sent_ticket(&link).await.unwrap()).unwrap();
     attached.show(picture(1));
     assert_eq!(*camera.status().borrow(), Status::Shows);
     // A connection that is lost leaves no picture.

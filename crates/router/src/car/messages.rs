@@ -1,7 +1,7 @@
 //! Sentences about driving, for drivers and for the log of the car.
 
 use p2p_shared::names::{CommandName, LinkName};
-use p2p_shared::protocol::{RefusedReason, StopCause};
+use p2p_shared::protocol::{Driver, RefusedReason, StopCause};
 
 use crate::car::Refused;
 use crate::car::control::{ControlError, Event, Released};
@@ -43,17 +43,15 @@ impl Refused {
 
 impl From<ControlError> for Refused {
     fn from(error: ControlError) -> Self {
-        let (reason, message) = match error {
-            ControlError::HeldByOther(driver) => {
-                let message = format!("'{}' drives this car: ask for control", driver.name);
-                return Self::new(RefusedReason::Locked, message);
-            }
-            ControlError::AlreadyRequested(driver) => {
-                let name = driver.name;
-                let message =
-                    format!("'{name}' has asked for control already: try again in a moment");
-                return Self::new(RefusedReason::Locked, message);
-            }
+        let (reason, message) = match &error {
+            ControlError::HeldByOther(Driver { name, .. }) => (
+                RefusedReason::Locked,
+                &*format!("'{name}' drives this car: ask for control"),
+            ),
+            ControlError::AlreadyRequested(Driver { name, .. }) => (
+                RefusedReason::Locked,
+                &*format!("'{name}' has asked for control already: try again in a moment"),
+            ),
             ControlError::NotAdmin => (
                 RefusedReason::Denied,
                 "only an admin's key may seize control: ask for it",

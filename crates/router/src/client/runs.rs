@@ -153,20 +153,20 @@ mod tests {
     use bytes::Bytes;
     use p2p_shared::names::RunId;
     use p2p_shared::protocol::RunSource;
-    use tokio::sync::mpsc;
     use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::feed::Feed;
-    use crate::link::handle::{LinkHandle, RunHandle};
+    use crate::link::handle::LinkHandle;
+    use crate::link::work::ToLink;
     use crate::ops::metrics::Metrics;
-    use crate::run::NewRun;
     use crate::run::record::RunRecord;
+    use crate::run::{NewRun, RunKind, RunOrder};
 
     #[tokio::test]
     async fn what_the_car_was_asked_for_twice_is_not_said_not_to_have_begun() {
         let run = RunId::from_number(1);
-        let (link, _work) = LinkHandle::new();
+        let (link, mut work) = LinkHandle::new();
         let new = NewRun {
             run,
             command: "hello".parse().unwrap(),
@@ -186,8 +186,12 @@ mod tests {
             (9000, "car".parse().unwrap()),
             &new,
         );
-        let (sender, events) = mpsc::unbounded_channel();
-        let handle = RunHandle::new(run, link, events);
+        let order = RunOrder {
+            new,
+            kind: RunKind::Plain,
+            asked: timing::now(),
+        };
+        let handle = link.begin(order).unwrap();
         let mut runs = ClientRuns::default();
         let _token = TaskTracker::new().token();
         let run = Run {
@@ -199,7 +203,10 @@ mod tests {
         let refusal = Refusal::Repeated;
         let message = "twice".to_owned();
         let error = RunError::Refused { refusal, message };
-        sender.send(RunEvent::Failed(error)).unwrap();
+        let Some(ToLink::Run { open, .. }) = work.recv().await else {
+            unreachable!()
+        };
+        open.end(RunEvent::Failed(error));
         let told = std::future::poll_fn(|cx| runs.poll_next(cx)).await;
         assert_eq!(told, (7, SendEvent::Lost));
         assert!(runs.is_empty());

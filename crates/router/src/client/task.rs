@@ -26,7 +26,7 @@ use crate::car::{DriverSession, Refused};
 use crate::client::client_socket::ClientSocket;
 use crate::client::runs::ClientRuns;
 use crate::context::Context;
-use crate::feed::{Snapshot, Tick};
+use crate::feed::{Subscription, Tick};
 use crate::link::end::closed_by;
 use crate::net::quota::QuotaPermit;
 
@@ -93,10 +93,9 @@ pub(crate) struct Console<'a> {
     permit: QuotaPermit,
     /// The port of the car that the console may drive next.
     watched: Option<u16>,
-    feed: broadcast::Receiver<Arc<FeedEvent>>,
+    /// A snapshot, whose parts are sent before any event, and the events since then.
+    subscription: Subscription,
     ticks: broadcast::Receiver<Tick>,
-    /// The parts of the snapshot that are still to be sent; events wait for them.
-    snapshot: Snapshot,
     /// The number of events that were missed before the snapshot.
     missed: u64,
     runs: ClientRuns,
@@ -118,20 +117,18 @@ impl<'a> Console<'a> {
         permit: QuotaPermit,
     ) -> Self {
         let now = timing::now();
-        let subscription = context.registry.subscribe(socket.only());
         let mut keepalive = Keepalive::new(PingMode::Always, now);
         keepalive.set_busy(true, now);
         Self {
             context,
-            socket,
             person,
             guard,
             refused,
             permit,
             watched: None,
-            feed: subscription.events,
+            subscription: context.registry.subscribe(socket.only()),
             ticks: context.feed.ticks(),
-            snapshot: subscription.snapshot,
+            socket,
             missed: 0,
             runs: ClientRuns::default(),
             answers: FuturesUnordered::new(),
@@ -172,7 +169,7 @@ impl<'a> Console<'a> {
             }
             let timer = tokio::time::sleep_until(self.keepalive.next().into());
             let has_room = self.socket.has_room();
-            let has_parts = !self.snapshot.is_over() || !self.parts.is_empty();
+            let has_parts = !self.subscription.snapshot.is_over() || !self.parts.is_empty();
             tokio::select! {
                 biased;
                 event = self.socket.event() => self.on_event(event?)?,
@@ -189,7 +186,7 @@ impl<'a> Console<'a> {
                     self.parts.extend(messages);
                 }
                 () = std::future::ready(()), if has_room && has_parts => self.push_part()?,
-                event = self.feed.recv(), if has_room && !has_parts => self.on_feed(event)?,
+                event = self.subscription.events.recv(), if has_room && !has_parts => self.on_feed(event)?,
                 () = timer => {}
             }
         }
@@ -197,11 +194,11 @@ impl<'a> Console<'a> {
 
     /// Sends the next part of what is sent in parts.
     fn push_part(&mut self) -> Result<(), WebSocketError> {
-        if !self.snapshot.is_over() {
+        if !self.subscription.snapshot.is_over() {
             let DriverSession {
                 driver, key, role, ..
             } = &self.person;
-            let part = (self.snapshot).part(driver.session, key, *role, self.missed);
+            let part = (self.subscription.snapshot).part(driver.session, key, *role, self.missed);
             return self.socket.push(part);
         }
         match self.parts.pop_front() {
@@ -232,7 +229,7 @@ impl<'a> Console<'a> {
             if !self.socket.has_room() {
                 return Ok(());
             }
-            let Some(next) = self.feed.recv().now_or_never() else {
+            let Some(next) = self.subscription.events.recv().now_or_never() else {
                 return Ok(());
             };
             event = next;
@@ -241,10 +238,8 @@ impl<'a> Console<'a> {
 
     /// Takes a new snapshot for a console that is too far behind.
     fn take_new_snapshot(&mut self, missed: u64) {
-        self.missed = missed + self.feed.len() as u64;
-        let subscription = self.context.registry.subscribe(self.socket.only());
-        self.feed = subscription.events;
-        self.snapshot = subscription.snapshot;
+        self.missed = missed + self.subscription.events.len() as u64;
+        self.subscription = self.context.registry.subscribe(self.socket.only());
         let (session, missed) = (self.person.driver.session.0, self.missed);
         tracing::debug!(session, missed, "console lags");
     }

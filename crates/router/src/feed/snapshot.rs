@@ -1,4 +1,4 @@
-//! Owns the snapshot that a console begins with: cut into messages that are small enough, made one
+//! Owns the snapshot that a console begins with, and cuts it into messages that are small enough, one
 //! by one as there is room for them.
 
 use std::sync::Arc;
@@ -44,20 +44,8 @@ impl Snapshot {
     ) -> RouterToConsole {
         let first = !std::mem::replace(&mut self.begun, true);
         let mut size = 0;
-        let mut links = Vec::new();
-        while size < FULL
-            && let Some(link) = self.links.next()
-        {
-            size += size_of(&link);
-            links.push(link);
-        }
-        let mut runs = Vec::new();
-        while size < FULL
-            && let Some(run) = self.runs.next()
-        {
-            size += size_of(&*run);
-            runs.push(Arc::unwrap_or_clone(run));
-        }
+        let links = take_part(&mut self.links, &mut size);
+        let runs = take_part(&mut self.runs.by_ref().map(Arc::unwrap_or_clone), &mut size);
         RouterToConsole::Snapshot {
             first,
             last: self.is_over(),
@@ -71,7 +59,17 @@ impl Snapshot {
     }
 }
 
-/// Bytes of an entry in a message.
-fn size_of(entry: &impl Serialize) -> usize {
-    codec::encode(entry).map_or(FULL, |bytes| bytes.len())
+/// Takes entries until a message with so many bytes is full.
+pub(crate) fn take_part<T: Serialize>(
+    entries: &mut impl Iterator<Item = T>,
+    size: &mut usize,
+) -> Vec<T> {
+    let mut part = Vec::new();
+    while *size < FULL
+        && let Some(entry) = entries.next()
+    {
+        *size += codec::encode(&entry).map_or(FULL, |bytes| bytes.len());
+        part.push(entry);
+    }
+    part
 }

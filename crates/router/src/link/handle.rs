@@ -25,13 +25,6 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LinkId(u64);
 
-impl LinkId {
-    fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
 /// The handle by which others speak to a link.
 #[derive(Debug, Clone)]
 pub(crate) struct LinkHandle(Arc<Shared>);
@@ -51,18 +44,15 @@ struct Shared {
 impl LinkHandle {
     /// A handle, and the queue for its task.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<ToLink>) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         let (queue, work) = mpsc::unbounded_channel();
-        let open_runs = Arc::new(Semaphore::new(MAX_OPEN_RUNS));
-        let draining = AtomicBool::new(false);
-        let ending = watch::Sender::new(None);
-        let id = LinkId::next();
         let shared = Shared {
-            id,
+            id: LinkId(NEXT.fetch_add(1, Ordering::Relaxed)),
             queue,
-            open_runs,
-            draining,
+            open_runs: Arc::new(Semaphore::new(MAX_OPEN_RUNS)),
+            draining: AtomicBool::new(false),
             drive: PriorityQueue::default(),
-            ending,
+            ending: watch::Sender::new(None),
         };
         (Self(Arc::new(shared)), work)
     }
@@ -95,7 +85,13 @@ impl LinkHandle {
         } else {
             self.send(work);
         }
-        Some(RunHandle::new(run, self.clone(), events))
+        Some(RunHandle {
+            run,
+            link: self.clone(),
+            events,
+            over: false,
+            read: 0,
+        })
     }
 
     /// Asks which commands there are; `None`: the link is lost or the answer too slow.
@@ -122,7 +118,7 @@ impl LinkHandle {
         });
     }
 
-    /// Whether the inner restarts, and begins nothing more.
+    /// Returns true if the inner restarts, and begins nothing more.
     pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
     }
@@ -133,15 +129,12 @@ impl LinkHandle {
 
     pub(crate) async fn ended(&self) -> LinkEnd {
         let mut ending = self.0.ending.subscribe();
-        let ended = ending
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|end| end.clone());
-        match ended {
-            Some(end) => end,
+        loop {
+            if let Some(end) = &*ending.borrow_and_update() {
+                return end.clone();
+            }
             // The sender lives in this very handle: it can't be gone.
-            None => std::future::pending().await,
+            let _ = ending.changed().await;
         }
     }
 
@@ -163,20 +156,6 @@ pub(crate) struct RunHandle {
 }
 
 impl RunHandle {
-    pub(crate) fn new(
-        run: RunId,
-        link: LinkHandle,
-        events: mpsc::UnboundedReceiver<RunEvent>,
-    ) -> Self {
-        Self {
-            run,
-            link,
-            events,
-            over: false,
-            read: 0,
-        }
-    }
-
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<RunEvent> {
         let event = ready!(self.events.poll_recv(cx));
         // The link drops a run of which nothing was handed over without a word.
@@ -199,11 +178,9 @@ impl RunHandle {
     pub(crate) fn taken(&mut self, output: &[u8]) {
         self.read += cost(output);
         // Granting in quarters keeps the pipe full at one message for many.
-        if self.read >= RUN_WINDOW / 4 && !self.over {
-            self.link.send(ToLink::Window {
-                run: self.run,
-                more: std::mem::take(&mut self.read),
-            });
+        if self.read >= RUN_WINDOW / 4 {
+            let more = std::mem::take(&mut self.read);
+            self.grant(more);
         }
     }
 }

@@ -56,8 +56,8 @@ enum DriverMessage {
     /// Press, time since when it waits, message, and latest renewal. The renewal is sent after the
     /// press and does not extend its age.
     Press(PressId, Instant, RouterToInner, Option<RouterToInner>),
-    Renew(RouterToInner),
-    Release(RouterToInner),
+    /// Renewal or release.
+    Other(RouterToInner),
 }
 
 /// Messages to be sent now, in this order.
@@ -65,11 +65,8 @@ enum DriverMessage {
 pub(crate) struct Outgoing {
     pub stop: Option<RouterToInner>,
     pub stop_runs: VecDeque<ToLink>,
-    pub driver_message: Option<RouterToInner>,
-    /// The renewal of the press that `driver_message` is.
-    pub renewal: Option<RouterToInner>,
-    pub ticks: Option<RouterToInner>,
-    pub video: Option<RouterToInner>,
+    /// The driver's press, its renewal or its release, and changes of what the router wants.
+    pub rest: Vec<RouterToInner>,
 }
 
 impl PriorityQueue {
@@ -138,15 +135,15 @@ impl PriorityQueue {
         let mut waiting = self.waiting.lock();
         match &mut waiting.driver_message {
             Some(DriverMessage::Press(.., newest)) => *newest = Some(renewal),
-            driver_message => *driver_message = Some(DriverMessage::Renew(renewal)),
+            driver_message => *driver_message = Some(DriverMessage::Other(renewal)),
         }
         self.come.notify_one();
     }
 
-    /// Queues the release of the newest press. Returns whether that press still waited: then it is
-    /// dropped, and what it was to replace has to be stopped.
+    /// Queues the release of the newest press. Returns true if that press still waited: then it is
+    /// dropped, and the motion that it was to replace has to be stopped.
     pub(crate) fn release(&self, press: PressId) -> bool {
-        let release = DriverMessage::Release(RouterToInner::Release { press });
+        let release = DriverMessage::Other(RouterToInner::Release { press });
         let old = self.waiting.lock().driver_message.replace(release);
         self.come.notify_one();
         matches!(old, Some(DriverMessage::Press(..)))
@@ -163,7 +160,7 @@ impl PriorityQueue {
         self.come.notify_one();
     }
 
-    /// Whether somebody drives or watches.
+    /// Returns true if somebody drives or watches.
     pub(crate) fn is_watched(&self) -> bool {
         let Interest { seen, ticks } = self.waiting.lock().interest();
         seen || ticks
@@ -186,7 +183,7 @@ impl PriorityQueue {
     }
 
     /// Waits until a press has waited too long, and takes it out: it is old motion then. A release takes
-    /// its place, for what it was to replace.
+    /// its place, for the motion that it was to replace.
     pub(crate) async fn expired(&self) -> PressId {
         loop {
             let now = timing::now();
@@ -195,7 +192,7 @@ impl PriorityQueue {
                 let next = waiting.expires();
                 if let Some((press, _)) = next.filter(|(_, at)| *at <= now) {
                     waiting.driver_message =
-                        Some(DriverMessage::Release(RouterToInner::Release { press }));
+                        Some(DriverMessage::Other(RouterToInner::Release { press }));
                     self.come.notify_one();
                     return press;
                 }
@@ -213,7 +210,7 @@ impl PriorityQueue {
         self.waiting.lock().stop.take()
     }
 
-    /// Drops what waits after the end of the link, which tells those who wait for it.
+    /// Drops the runs that wait, after the end of the link, which tells their callers.
     pub(crate) fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.closed = true;
@@ -243,33 +240,34 @@ impl Waiting {
     }
 
     fn take(&mut self, room: bool) -> Outgoing {
-        let mut orders = Outgoing {
-            stop: self.stop.take(),
-            stop_runs: std::mem::take(&mut self.stop_runs),
-            ..Outgoing::default()
-        };
+        let mut rest = Vec::new();
         if room {
-            (orders.driver_message, orders.renewal) = match self.driver_message.take() {
-                Some(DriverMessage::Press(.., message, renewal)) => (Some(message), renewal),
-                Some(DriverMessage::Renew(message) | DriverMessage::Release(message)) => {
-                    (Some(message), None)
+            match self.driver_message.take() {
+                Some(DriverMessage::Press(.., message, renewal)) => {
+                    rest.push(message);
+                    rest.extend(renewal);
                 }
-                None => (None, None),
-            };
+                Some(DriverMessage::Other(message)) => rest.push(message),
+                None => {}
+            }
             let interest = self.interest();
             if std::mem::replace(&mut self.interest_sent, interest) != interest {
                 let Interest { seen, ticks } = interest;
-                orders.ticks = Some(RouterToInner::Ticks {
+                rest.push(RouterToInner::Ticks {
                     wanted: ticks,
                     watched: seen || ticks,
                 });
             }
             let ticket = self.video;
             if std::mem::replace(&mut self.ticket_sent, ticket) != ticket {
-                orders.video = Some(RouterToInner::Video { ticket });
+                rest.push(RouterToInner::Video { ticket });
             }
         }
-        orders
+        Outgoing {
+            stop: self.stop.take(),
+            stop_runs: std::mem::take(&mut self.stop_runs),
+            rest,
+        }
     }
 }
 
@@ -293,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_several_presses_and_renewals_only_the_newest_is_said() {
+    async fn of_several_presses_and_renewals_only_the_newest_is_sent() {
         let queue = PriorityQueue::default();
         assert_eq!(queue.press(press(1), Instant::now(), message(1)), None);
         assert_eq!(
@@ -302,21 +300,16 @@ mod tests {
         );
         let renew = |tick_ms| {
             let press = press(2);
-            Some(RouterToInner::Renew { press, tick_ms })
+            RouterToInner::Renew { press, tick_ms }
         };
-        // They make the press no younger, which may be too old to begin.
+        // A renewal makes the press no younger, which may be too old to begin.
         queue.renew(press(2), 76);
         queue.renew(press(2), 77);
-        let orders = queue.next(true).await;
-        assert_eq!(
-            (orders.driver_message, orders.renewal),
-            (Some(message(2)), renew(77))
-        );
+        assert_eq!(queue.next(true).await.rest, [message(2), renew(77)]);
         for tick_ms in 0..9 {
             queue.renew(press(2), tick_ms);
         }
-        let orders = queue.next(true).await;
-        assert_eq!(orders.driver_message, renew(8));
+        assert_eq!(queue.next(true).await.rest, [renew(8)]);
     }
 
     #[tokio::test]
@@ -326,12 +319,12 @@ mod tests {
         let cause = StopCause::Asked;
         assert_eq!(queue.stop("me", Some(press(1)), cause), Some(press(1)));
         let orders = queue.next(false).await;
-        assert!(orders.stop.is_some() && orders.driver_message.is_none());
-        // A press after the stop is said after it.
+        assert!(orders.stop.is_some() && orders.rest.is_empty());
+        // A press after the stop is sent after it.
         queue.stop("me", Some(press(1)), cause);
         queue.press(press(2), Instant::now(), message(2));
         let orders = queue.next(true).await;
-        assert!(orders.stop.is_some() && orders.driver_message.is_some());
+        assert!(orders.stop.is_some() && orders.rest == [message(2)]);
     }
 
     #[tokio::test]
@@ -339,11 +332,8 @@ mod tests {
         let queue = PriorityQueue::default();
         queue.press(press(1), Instant::now(), message(1));
         assert!(queue.release(press(1)));
-        let orders = queue.next(true).await;
-        assert_eq!(
-            orders.driver_message,
-            Some(RouterToInner::Release { press: press(1) })
-        );
+        let release = RouterToInner::Release { press: press(1) };
+        assert_eq!(queue.next(true).await.rest, [release]);
         assert!(!queue.release(press(1)));
     }
 
@@ -355,7 +345,7 @@ mod tests {
         queue.press(press(1), then, message(1));
         assert_eq!(queue.expired().await, press(1));
         let release = RouterToInner::Release { press: press(1) };
-        assert_eq!(queue.next(true).await.driver_message, Some(release));
+        assert_eq!(queue.next(true).await.rest, [release]);
         // One that is still young waits, and renewals make it no younger.
         let mut waiting = Waiting {
             driver_message: Some(DriverMessage::Press(press(2), now, message(2), None)),
@@ -365,25 +355,27 @@ mod tests {
             waiting.expires(),
             Some((press(2), now + timing::MOTION_AGE))
         );
-        waiting.driver_message = Some(DriverMessage::Renew(message(2)));
+        waiting.driver_message = Some(DriverMessage::Other(message(2)));
         assert_eq!(waiting.expires(), None);
     }
 
     #[tokio::test]
-    async fn who_watches_the_camera_has_an_eye_on_the_car() {
+    async fn a_viewer_of_the_camera_watches_the_car() {
         let queue = PriorityQueue::default();
         for ticket in [Some(MediaTicket(1)), Some(MediaTicket(2)), None] {
             queue.set_video(ticket);
             assert_eq!(queue.is_watched(), ticket.is_some());
-            let orders = queue.next(true).await;
-            assert_eq!(orders.video, Some(RouterToInner::Video { ticket }));
-            // It is sent when that changes.
+            // The interest is sent when it changes.
             let watched = ticket.is_some();
-            let sent = (ticket != Some(MediaTicket(2))).then_some(RouterToInner::Ticks {
+            let ticks = (ticket != Some(MediaTicket(2))).then_some(RouterToInner::Ticks {
                 wanted: false,
                 watched,
             });
-            assert_eq!(orders.ticks, sent);
+            let sent: Vec<_> = ticks
+                .into_iter()
+                .chain([RouterToInner::Video { ticket }])
+                .collect();
+            assert_eq!(queue.next(true).await.rest, sent);
         }
     }
 
@@ -400,8 +392,8 @@ mod tests {
             queue.set_interest(Interest { seen, ticks });
             assert_eq!(queue.is_watched(), watched);
             let wanted = ticks;
-            let sent = Some(RouterToInner::Ticks { wanted, watched });
-            assert_eq!(queue.next(true).await.ticks, sent);
+            let sent = RouterToInner::Ticks { wanted, watched };
+            assert_eq!(queue.next(true).await.rest, [sent]);
         }
     }
 }

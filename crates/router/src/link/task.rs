@@ -8,11 +8,8 @@ use bytes::Bytes;
 use p2p_shared::keepalive::{Due, Keepalive, PingMode};
 use p2p_shared::names::LinkName;
 use p2p_shared::net::transport::Transport;
-use p2p_shared::protocol::{
-    InnerToRouter, LinkHello, PIECE, PressId, Refusal, RouterToInner, RunRequest,
-};
+use p2p_shared::protocol::{InnerToRouter, LinkHello, PIECE, Refusal, RouterToInner, RunRequest};
 use p2p_shared::timing;
-
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use tokio::sync::mpsc;
 
@@ -30,21 +27,10 @@ use crate::run::{Finish, RunEvent, RunKind, RunOrder};
 
 pub(crate) type LinkSocket = MessageSocket<Transport, RouterToInner, InnerToRouter>;
 
-/// The reading end of the priority queue. Dropped, it tells those who wait.
-#[derive(Debug)]
-pub(crate) struct PriorityReader(pub LinkHandle);
+/// Closes the link's priority queue when the task ends, however it ends.
+struct QueueGuard(LinkHandle);
 
-impl PriorityReader {
-    pub(crate) async fn next(&self, room: bool) -> Outgoing {
-        self.0.drive().next(room).await
-    }
-
-    pub(crate) async fn expired(&self) -> PressId {
-        self.0.drive().expired().await
-    }
-}
-
-impl Drop for PriorityReader {
+impl Drop for QueueGuard {
     fn drop(&mut self) {
         self.0.drive().close();
     }
@@ -57,7 +43,7 @@ pub(crate) struct LinkTask<O> {
     handle: LinkHandle,
     name: LinkName,
     observer: O,
-    drive: PriorityReader,
+    _queue: QueueGuard,
     /// A stop was pushed when there was no room: another waits until there is.
     is_crowded: bool,
     clock: InnerClock,
@@ -89,7 +75,7 @@ impl<O: LinkObserver> LinkTask<O> {
         Self {
             socket,
             work,
-            drive: PriorityReader(handle.clone()),
+            _queue: QueueGuard(handle.clone()),
             handle,
             name,
             observer,
@@ -114,7 +100,7 @@ impl<O: LinkObserver> LinkTask<O> {
             end = handle.ended() => end,
             Err(end) = self.live(&welcome) => end,
         };
-        // A stop is said even now, before the farewell.
+        // A stop is sent even now, before the farewell.
         if let Some(stop) = self.handle.drive().take_stop() {
             let _ = self.socket.push(&stop);
         }
@@ -146,8 +132,8 @@ impl<O: LinkObserver> LinkTask<O> {
             self.is_crowded &= !has_room;
             tokio::select! {
                 biased;
-                press = self.drive.expired() => self.observer.on_late_press(press),
-                outgoing = self.drive.next(has_room), if !self.is_crowded => {
+                press = self.handle.drive().expired() => self.observer.on_late_press(press),
+                outgoing = self.handle.drive().next(has_room), if !self.is_crowded => {
                     self.is_crowded = !has_room;
                     self.send_outgoing(outgoing)?;
                 }
@@ -251,15 +237,13 @@ impl<O: LinkObserver> LinkTask<O> {
         for run in outgoing.stop_runs {
             self.work_on(run)?;
         }
-        let rest = outgoing.ticks.into_iter().chain(outgoing.video);
-        let driving = outgoing.driver_message.into_iter().chain(outgoing.renewal);
-        for message in driving.chain(rest) {
+        for message in outgoing.rest {
             match message {
                 RouterToInner::Press { press, tick_ms, .. }
                     if self.clock.is_old(tick_ms, timing::now()) =>
                 {
                     self.observer.on_late_press(press);
-                    // What it was to replace is over, too.
+                    // The motion that it was to replace is over, too.
                     self.socket.push(&RouterToInner::Release { press })?;
                 }
                 message => self.socket.push(&message)?,

@@ -6,6 +6,7 @@ use p2p_shared::protocol::{CommandInfo, RefusedReason, RouterToConsole, RunAnswe
 
 use crate::car::Refused;
 use crate::client::task::{Console, refusal};
+use crate::feed::take_part;
 use crate::link::handle::LinkHandle;
 
 /// Most answers that one console waits for at a time.
@@ -13,8 +14,6 @@ const OPEN: usize = 8;
 /// Most messages of answers that wait for a console to read: one that asks and does not read gets
 /// no more answers until it does.
 const WAITING: usize = 64;
-/// A message is full at this size, by a rough count of the texts in it.
-const FULL: usize = 16 * 1024;
 
 impl Console<'_> {
     pub(super) fn on_list_commands(&mut self, request: u64, service_port: u16) {
@@ -51,7 +50,7 @@ impl Console<'_> {
         }
     }
 
-    /// The link of this car, if another question may be asked now.
+    /// Returns the link of this car, if another question may be asked now.
     fn link_to_ask(&self, service_port: u16) -> Option<LinkHandle> {
         let may_ask = self.answers.len() < OPEN && self.parts.len() < WAITING;
         let car = self.context.registry.shown(service_port)?;
@@ -71,15 +70,13 @@ fn list_messages(request: u64, commands: Option<Vec<CommandInfo>>) -> Vec<Router
         let refused = Refused::new(RefusedReason::Offline, message);
         return vec![refusal(None, refused), part(Vec::new(), false)];
     };
-    let (mut messages, mut full, mut size) = (Vec::new(), Vec::new(), 0);
-    for info in commands {
-        size += info.name.as_str().len() + info.problem.as_ref().map_or(0, String::len) + 30;
-        full.push(info);
-        if size >= FULL {
-            size = 0;
-            messages.push(part(std::mem::take(&mut full), true));
+    let (mut messages, mut commands) = (Vec::new(), commands.into_iter());
+    loop {
+        let some = take_part(&mut commands, &mut 0);
+        let more = commands.len() > 0;
+        messages.push(part(some, more));
+        if !more {
+            return messages;
         }
     }
-    messages.push(part(full, false));
-    messages
 }
