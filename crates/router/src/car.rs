@@ -1,7 +1,7 @@
-//! Owns one car: its service port and name, its link, who has control, the presses that are under
-//! way, its camera, and what consoles see of it. A car outlives its links: it is up, or away since some
-//! moment, until its port is given up. What counts is decided by `control`; here it is passed on, in the
-//! order in which it was decided.
+//! Owns one car: its service port and name, its link, its control, the presses that are under way, its
+//! camera, and its part of a snapshot. A car outlives its links: it is up, or away since some moment,
+//! until its port is given up. `control` decides which presses count; the car passes them on, in the
+//! order in which they were decided.
 //!
 //! Locks are taken in this order: the registry's, a car's, and then its camera's, its priority queue's
 //! or the feed's. Only the registry locks several cars at a time. A borrowed value of the camera's
@@ -36,7 +36,6 @@ use crate::ops::metrics::Metrics;
 use crate::run::NewRun;
 use crate::run::record::RunRecord;
 
-mod admission;
 pub(crate) mod control;
 pub(crate) mod dispatch;
 mod lifecycle;
@@ -115,7 +114,7 @@ struct State {
     rtt: Option<Duration>,
     rtts_us: VecDeque<u32>,
     control: Control,
-    /// What consoles and pages want of the car; not what its driver does.
+    /// The wants of consoles and pages; the driver's come on top.
     interest: Interest,
     /// Presses that were passed on and are not over.
     presses: BTreeMap<PressId, RunRecord>,
@@ -195,7 +194,7 @@ impl Car {
         self.on_control(&mut state, &events, now);
     }
 
-    /// Ends what has run out by now. Returns when the next timer is due.
+    /// Ends requests and control that have run out by now. Returns the moment of the next timer.
     pub(crate) fn poll(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state.lock();
         let events = state.control.poll(&self.services.epochs, now);
@@ -281,8 +280,8 @@ impl Car {
             is_up: state.link.is_some(),
             since_ms: timing::millis(now.saturating_duration_since(state.since)),
             rtts_us: state.rtts_us.iter().copied().collect(),
-            runs: self.counts.runs(),
-            failures: self.counts.failures(),
+            runs: self.counts.runs.load(Ordering::Relaxed),
+            failures: self.counts.failures.load(Ordering::Relaxed),
             motion: motion.commands.clone(),
             stop: motion.stop.clone(),
             lease_ms: motion.lease_ms,
@@ -295,13 +294,13 @@ impl Car {
 }
 
 impl State {
-    /// Whether this link is the car's present one, and not one that another has replaced.
+    /// Returns true if this link is the car's present one, and not one that another has replaced.
     fn is_current(&self, link: LinkId) -> bool {
         self.link.as_ref().is_some_and(|held| held.id() == link)
     }
 
-    /// Sends the car what is wanted of it. Ticks are for drivers and those about to drive: they cost a
-    /// SIM card megabytes.
+    /// Sends the wants of consoles, pages and the driver to the car. Ticks are for drivers and those
+    /// about to drive: they cost a SIM card megabytes.
     fn send_interest(&self) {
         if let Some(link) = &self.link {
             let is_driven = self.control.driver().is_some();

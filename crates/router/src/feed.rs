@@ -34,18 +34,8 @@ pub(crate) struct Tick {
 /// The number of runs of one car, and of those that failed.
 #[derive(Debug, Default)]
 pub(crate) struct RunCounts {
-    runs: AtomicU64,
-    failures: AtomicU64,
-}
-
-impl RunCounts {
-    pub(crate) fn runs(&self) -> u64 {
-        self.runs.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
-    }
+    pub runs: AtomicU64,
+    pub failures: AtomicU64,
 }
 
 /// The stream of events, and the last runs.
@@ -93,7 +83,7 @@ impl Feed {
     }
 
     pub(crate) fn tick(&self, tick: Tick) {
-        // Without a console there is nobody to tell.
+        // Without consoles nobody receives.
         let _ = self.ticks.send(tick);
     }
 

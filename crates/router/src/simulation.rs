@@ -173,8 +173,8 @@ fn run_all(first: u64, seeds: u64, commands: &Path) -> RunSummary {
     summary.into_inner().unwrap()
 }
 
-/// Ends the process when a history hangs: a task that loops without time passing blocks its thread,
-/// and the thread cannot report that.
+/// Ends the process when a history hangs: a task that loops without waiting blocks its thread, which
+/// then can't report that.
 fn watch_for_hangs(begun: &mpsc::Receiver<(usize, u64)>) {
     let mut under_way = BTreeMap::new();
     loop {

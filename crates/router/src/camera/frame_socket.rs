@@ -110,7 +110,7 @@ struct View {
     picture: PictureFrame,
     /// Number of pictures that the page has room for.
     credits: u8,
-    /// When the page asked for a picture last.
+    /// The moment at which the page asked for a picture last.
     asked: Instant,
     rate: Rate,
     keepalive: Keepalive,

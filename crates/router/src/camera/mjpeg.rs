@@ -16,14 +16,6 @@ const FIRST: &[u8] = b"--p2p-picture\r\n";
 const NEXT: &[u8] = b"\r\n--p2p-picture\r\n";
 const LAST: &[u8] = b"\r\n--p2p-picture--\r\n";
 
-/// Parts of a picture that are still to be sent, in this order.
-enum Part {
-    Picture,
-    Jpeg(Bytes),
-    Next,
-    Over,
-}
-
 /// Returns the stream of pictures for this viewer, from this one on, until the viewer has to go.
 pub(crate) fn pictures(
     mut viewer: Viewer,
@@ -34,38 +26,34 @@ pub(crate) fn pictures(
     // This picture was the newest a moment ago.
     viewer.newest.mark_unchanged();
     let begin = stream::once(std::future::ready(Bytes::from_static(FIRST)));
-    let rest = stream::unfold(
-        (viewer, gone, Part::Picture, Some(first), live),
-        async |(mut viewer, mut gone, part, first, live)| {
-            let (bytes, part) = match part {
-                Part::Picture => {
-                    let next = async {
-                        match first {
-                            Some(first) => Some(first),
-                            None => {
-                                live.out().await;
-                                next(&mut viewer).await
-                            }
-                        }
-                    };
-                    tokio::select! {
-                        biased;
-                        _ = &mut gone => (Bytes::from_static(LAST), Part::Over),
-                        picture = next => match picture {
-                            Some(picture) => (head(&picture), Part::Jpeg(picture.jpeg())),
-                            None => (Bytes::from_static(LAST), Part::Over),
-                        },
-                    }
+    let start = (viewer, gone, Some(first), live.clone());
+    let parts = stream::unfold(Some(start), async |state| {
+        let (mut viewer, mut gone, first, live) = state?;
+        let next = async {
+            match first {
+                Some(first) => Some(first),
+                None => {
+                    live.out().await;
+                    next(&mut viewer).await
                 }
-                Part::Jpeg(jpeg) => (jpeg, Part::Next),
-                Part::Next => (Bytes::from_static(NEXT), Part::Picture),
-                Part::Over => return None,
-            };
-            live.say();
-            Some((bytes, (viewer, gone, part, None, live)))
-        },
-    );
-    begin.chain(rest).boxed()
+            }
+        };
+        let picture = tokio::select! {
+            biased;
+            _ = &mut gone => None,
+            picture = next => picture,
+        };
+        Some(match picture {
+            Some(picture) => {
+                let next = Bytes::from_static(NEXT);
+                let parts = vec![head(&picture), picture.jpeg(), next];
+                (parts, Some((viewer, gone, None, live)))
+            }
+            None => (vec![Bytes::from_static(LAST)], None),
+        })
+    });
+    let parts = parts.flat_map(stream::iter).inspect(move |_| live.say());
+    begin.chain(parts).boxed()
 }
 
 /// Waits for the next picture; `None`: there will be none.

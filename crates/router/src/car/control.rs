@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use p2p_shared::protocol::{ControlInfo, ControlRequest, Driver, PressId, SessionId};
+use p2p_shared::timing;
 
 /// Time that a holder has to answer a request.
 pub(crate) const REQUEST: Duration = Duration::from_secs(10);
@@ -35,9 +36,7 @@ pub(crate) struct Epochs(AtomicU64);
 impl Epochs {
     pub(crate) fn starting_at(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(AtomicU64::new(
-            u64::try_from(since.as_micros()).unwrap_or_default(),
-        ))
+        Self(AtomicU64::new(timing::micros(since)))
     }
 
     fn next(&self) -> u64 {
@@ -147,14 +146,13 @@ impl Control {
             driver: self.driver().cloned(),
             request: self.request.as_ref().map(|request| {
                 let left = request.until.saturating_duration_since(now);
-                let left_ms = u64::try_from(left.as_millis()).unwrap_or_default();
-                (request.driver.clone(), left_ms)
+                (request.driver.clone(), timing::millis(left))
             }),
             epoch: self.holder.as_ref().map_or(0, |holder| holder.epoch),
         }
     }
 
-    pub(crate) fn request_until(&self) -> Option<Instant> {
+    fn request_until(&self) -> Option<Instant> {
         self.request.as_ref().map(|request| request.until)
     }
 
@@ -178,9 +176,8 @@ impl Control {
             }
             ControlRequest::Deny => {
                 self.held_by(who.session)?;
-                let driver = self.request.take().ok_or(ControlError::NoRequest)?.driver;
-                let why = Declined::Denied;
-                Ok(vec![Event::Declined { driver, why }])
+                let declined = self.decline(Declined::Denied);
+                Ok(vec![declined.ok_or(ControlError::NoRequest)?])
             }
             ControlRequest::Release => {
                 self.held_by(who.session)?;
@@ -197,9 +194,9 @@ impl Control {
         now: Instant,
     ) -> Vec<Event> {
         let mut events = Vec::new();
-        if let Some(request) = self.request.take_if(|r| r.driver.session == session) {
-            let (driver, why) = (request.driver, Declined::Gone);
-            events.push(Event::Declined { driver, why });
+        let asks = self.request.as_ref();
+        if asks.is_some_and(|request| request.driver.session == session) {
+            events.extend(self.decline(Declined::Gone));
         }
         if self.held_by(session).is_ok() {
             events.extend(self.give_back(Released::Gone, epochs, now));
@@ -209,24 +206,16 @@ impl Control {
 
     /// Takes control from everyone.
     pub(crate) fn close(&mut self) -> Vec<Event> {
-        let mut events = Vec::new();
-        if let Some(Request { driver, .. }) = self.request.take() {
-            let why = Declined::Denied;
-            events.push(Event::Declined { driver, why });
-        }
-        if let Some(Holder { driver, .. }) = self.holder.take() {
-            let why = Released::Closing;
-            events.push(Event::Released { driver, why });
-        }
+        let mut events = Vec::from_iter(self.decline(Declined::Denied));
+        events.extend(self.end_hold(Released::Closing));
         events
     }
 
     /// Ends what has run out by now. Call again at [`next`](Self::next).
     pub(crate) fn poll(&mut self, epochs: &Epochs, now: Instant) -> Vec<Event> {
         let mut events = Vec::new();
-        if let Some(request) = self.request.take_if(|request| request.until <= now) {
-            let (driver, why) = (request.driver, Declined::Silence);
-            events.push(Event::Declined { driver, why });
+        if self.request_until().is_some_and(|until| until <= now) {
+            events.extend(self.decline(Declined::Silence));
         }
         if let Some((until, why)) = self.held_until()
             && until <= now
@@ -318,10 +307,8 @@ impl Control {
             (_, Some(request)) if request.driver.session == who.session => Ok(Vec::new()),
             (_, Some(request)) => Err(ControlError::AlreadyRequested(request.driver.clone())),
             (Some(_), None) => {
-                self.request = Some(Request {
-                    driver: who.clone(),
-                    until: now + REQUEST,
-                });
+                let (driver, until) = (who.clone(), now + REQUEST);
+                self.request = Some(Request { driver, until });
                 let driver = who.clone();
                 Ok(vec![Event::Requested { driver }])
             }
@@ -334,27 +321,31 @@ impl Control {
             Some(from) => Taken::Seized { from: from.clone() },
             None => Taken::Free,
         };
-        let mut events = Vec::new();
-        if let Some(Request { driver, .. }) = self.request.take()
-            && driver.session != who.session
-        {
-            let why = Declined::Seized;
-            events.push(Event::Declined { driver, why });
-        }
+        (self.request).take_if(|request| request.driver.session == who.session);
+        let mut events = Vec::from_iter(self.decline(Declined::Seized));
         events.push(self.give(who.clone(), how, epochs, now));
         events
     }
 
     /// Takes control from its holder, and gives it to the one who asks for it, if there is one.
     fn give_back(&mut self, why: Released, epochs: &Epochs, now: Instant) -> Vec<Event> {
-        let mut events = Vec::new();
-        if let Some(Holder { driver, .. }) = self.holder.take() {
-            events.push(Event::Released { driver, why });
-        }
+        let mut events = Vec::from_iter(self.end_hold(why));
         if let Some(Request { driver, .. }) = self.request.take() {
             events.push(self.give(driver, Taken::Free, epochs, now));
         }
         events
+    }
+
+    /// Ends the open request, if there is one.
+    fn decline(&mut self, why: Declined) -> Option<Event> {
+        let driver = self.request.take()?.driver;
+        Some(Event::Declined { driver, why })
+    }
+
+    /// Ends the control of its holder, if there is one.
+    fn end_hold(&mut self, why: Released) -> Option<Event> {
+        let driver = self.holder.take()?.driver;
+        Some(Event::Released { driver, why })
     }
 
     fn give(&mut self, driver: Driver, how: Taken, epochs: &Epochs, now: Instant) -> Event {

@@ -1,8 +1,10 @@
-//! Owns the one way of a run to its car's link, for `/cgi` and for consoles, and what becomes of it
-//! there.
+//! Owns the one way of a run to its car's link, for `/cgi` and for consoles: decides its kind and
+//! whether it may begin, and queues it. A motion may not begin while somebody drives; a stop always may.
 
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
+use p2p_shared::names::CommandName;
 use p2p_shared::timing;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -77,5 +79,50 @@ impl Car {
         let asked = timing::now();
         let order = RunOrder { new, kind, asked };
         link.begin(order).ok_or(RunError::LinkFull)
+    }
+
+    /// Decides whether a run of this command may begin, and what it is to the car's motion.
+    fn admit(&self, command: &CommandName, for_ms: Option<u64>) -> Result<RunKind, RunError> {
+        let state = self.state.lock();
+        let Some(motion) = &state.motion else {
+            return Ok(RunKind::Plain);
+        };
+        if !motion.commands.contains(command) {
+            return match for_ms {
+                Some(_) => Err(RunError::ForNoMotion),
+                None if *command == motion.stop => Ok(RunKind::Stop),
+                None => Ok(RunKind::Plain),
+            };
+        }
+        let limit = match motion.limit_ms {
+            0 => u64::MAX,
+            limit => limit,
+        };
+        if for_ms.is_some_and(|time| !(1..=limit).contains(&time)) {
+            return Err(RunError::ForTooLong(limit));
+        }
+        if let Some(driver) = state.control.driver() {
+            return Err(RunError::Driven(driver.name.clone()));
+        }
+        let stops = self.stops.load(Ordering::SeqCst);
+        Ok(RunKind::Motion { for_ms, stops })
+    }
+
+    /// The stop command; `None` before the car's first link since the router's start.
+    pub(crate) fn stop_command(&self) -> Option<CommandName> {
+        Some(self.state.lock().motion.as_ref()?.stop.clone())
+    }
+
+    pub(crate) fn is_stop(&self, command: &CommandName) -> bool {
+        let state = self.state.lock();
+        (state.motion.as_ref()).is_some_and(|motion| motion.stop == *command)
+    }
+
+    /// Returns true if a stop came after this run was asked for.
+    pub(crate) fn is_overtaken(&self, kind: RunKind) -> bool {
+        match kind {
+            RunKind::Motion { stops, .. } => stops != self.stops.load(Ordering::SeqCst),
+            RunKind::Plain | RunKind::Stop => false,
+        }
     }
 }

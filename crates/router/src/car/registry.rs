@@ -55,7 +55,7 @@ pub(crate) struct Granted {
     pub name: LinkName,
     pub link: LinkHandle,
     pub work: UnboundedReceiver<ToLink>,
-    /// Whether the port was not open yet.
+    /// True if the port was not open yet.
     pub is_new: bool,
 }
 
@@ -308,12 +308,9 @@ impl Registry {
         let own = claim.ports.unwrap_or(self.rules.allowed);
         for (range, whose) in [(self.rules.allowed, "this router"), (own, "this key")] {
             if !range.contains(port) {
-                return Err((
-                    Rejection::PortUnavailable,
-                    format!(
-                        "{whose} allows the service ports {range}, not {port}: ask for one of those"
-                    ),
-                ));
+                return Err(unavailable(format!(
+                    "{whose} allows the service ports {range}, not {port}: ask for one of those"
+                )));
             }
         }
         Ok(())
@@ -329,11 +326,10 @@ impl Registry {
             QuotaOwner::Key(_) => "this key",
             QuotaOwner::At(_) => "your address",
         };
-        let message = format!(
+        Err(unavailable(format!(
             "{whose} has {} service ports, the most that a key may have: end a link, or raise the router's --max-links",
             self.rules.most
-        );
-        Err((Rejection::PortUnavailable, message))
+        )))
     }
 
     /// A listener on the claimed port, or on any that is allowed and free.
@@ -342,23 +338,20 @@ impl Registry {
             let listener = self.listen(port)?;
             Ok((listener.local_addr()?.port(), listener))
         };
-        if claim.hello.service_port != 0 {
-            return listen(claim.hello.service_port)
-                .map_err(|error| cannot_open(claim.hello.service_port, &error));
+        let port = claim.hello.service_port;
+        if port != 0 {
+            return listen(port).map_err(|error| cannot_open(port, &error));
         }
         let own = claim.ports.unwrap_or(self.rules.allowed);
         let is_allowed = |port: &u16| self.rules.allowed.contains(*port) && own.contains(*port);
-        // Of the kernel's choice if that may be, else the first that is free.
-        match listen(0) {
-            Ok((port, listener)) if is_allowed(&port) => return Ok((port, listener)),
-            _ => {}
-        }
-        own.ports()
-            .filter(is_allowed)
-            .find_map(|port| listen(port).ok())
+        // The kernel's choice if that is allowed, else the first that is free.
+        let chosen = listen(0).ok().filter(|(port, _)| is_allowed(port));
+        let mut ports = own.ports().filter(is_allowed);
+        chosen
+            .or_else(|| ports.find_map(|port| listen(port).ok()))
             .ok_or_else(|| {
                 let message = "no service port is free at the router: raise its --service-ports";
-                (Rejection::PortUnavailable, message.to_owned())
+                unavailable(message.to_owned())
             })
     }
 }
@@ -375,10 +368,11 @@ fn cannot_open(port: u16, error: &io::Error) -> Refused {
         }
         _ => format!("can't be opened by the router: {error}"),
     };
-    (
-        Rejection::PortUnavailable,
-        format!("service port {port} {why}"),
-    )
+    unavailable(format!("service port {port} {why}"))
+}
+
+fn unavailable(message: String) -> Refused {
+    (Rejection::PortUnavailable, message)
 }
 
 impl Held {
@@ -429,7 +423,7 @@ fn take_over(car: &Car, state: &mut State, claim: &Claim<'_>, held: &Held) -> Re
                 "service port {port} is kept for '{holder}', which is away: it is free in {left} s if that does not come back"
             )
         };
-        return Err((Rejection::PortUnavailable, message));
+        return Err(unavailable(message));
     }
     if let Some(old) = state.link.clone() {
         // The same process dialling again is no rival: its old link is dead, and we don't know

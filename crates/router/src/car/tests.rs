@@ -1,4 +1,4 @@
-//! Which link counts for a car, when its port is given up, and what consoles see meanwhile.
+//! Tests the links of a car, the end of its port, and the snapshots of consoles meanwhile.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;

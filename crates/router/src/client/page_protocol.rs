@@ -1,5 +1,5 @@
-//! Owns what the drive page and the router say to each other: JSON, one message a WebSocket
-//! message, of the one car whose port the page came from.
+//! Defines the messages between the drive page and the router: JSON, one message a WebSocket message,
+//! about the one car whose port the page came from.
 //!
 //! ```text
 //!        page                                   router
@@ -35,7 +35,7 @@ pub(crate) const DRIVE_PATH: &str = "/drive";
 pub(crate) enum PageToRouter {
     /// Asks for this number back at once.
     Probe(u64),
-    /// Whether it is being looked at to drive.
+    /// True while the page is visible, to drive.
     Watch(bool),
     /// About who drives.
     Control(ControlRequest),
@@ -45,8 +45,8 @@ pub(crate) enum PageToRouter {
 }
 
 impl PageToRouter {
-    /// Translates it into what a console would send about this car; a probe is none of the car's
-    /// business.
+    /// Translates the message into a console's message about this car. A probe, which is not about the
+    /// car, is the error.
     pub(super) fn about(self, service_port: u16) -> Result<ConsoleToRouter, u64> {
         Ok(match self {
             Self::Probe(number) => return Err(number),
@@ -75,7 +75,7 @@ pub(crate) enum RouterToPage {
         session: SessionId,
         /// The name of its key; empty without keys.
         key: String,
-        /// What the page may do.
+        /// The role of the page, from its key.
         role: Role,
         /// `None`: no car has had this port lately.
         car: Option<Box<LinkInfo>>,
@@ -146,7 +146,7 @@ impl RouterToPage {
                 message,
             },
             RouterToConsole::GoAway { reconnect_after_ms } => Self::GoAway { reconnect_after_ms },
-            // It has asked for neither.
+            // A page asks for none of these.
             RouterToConsole::SendEvent { .. }
             | RouterToConsole::Commands { .. }
             | RouterToConsole::Run { .. } => return None,
@@ -161,7 +161,7 @@ impl RouterToPage {
             FeedEvent::Rtt { rtt_us, .. } => Self::Rtt(rtt_us),
             FeedEvent::Control { control, .. } => Self::Control(control),
             FeedEvent::Motion { event, .. } => Self::Motion(event),
-            // Its own it hears of by HTTP.
+            // A page learns of its own runs by HTTP.
             FeedEvent::Run(_) => return None,
         })
     }

@@ -1,4 +1,4 @@
-//! What those who listen get of what happens, the slow ones too.
+//! Tests what consoles get of the feed, the slow ones too.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -52,7 +52,7 @@ fn stand() -> Stand {
 }
 
 #[test]
-fn a_picture_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
+fn a_snapshot_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
     let stand = stand();
     let command: CommandName = "x".repeat(64).parse().unwrap();
     for n in 0..1500 {
@@ -83,11 +83,13 @@ fn a_picture_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
     let expected: Vec<_> = (500..1500).map(RunId::from_number).collect();
     assert_eq!((firsts, lasts), (1, 1));
     assert_eq!(runs, expected);
-    assert_eq!((stand.2.runs(), stand.2.failures()), (1500, 0));
+    let RunCounts { runs, failures } = &*stand.2;
+    assert_eq!(runs.load(Ordering::Relaxed), 1500);
+    assert_eq!(failures.load(Ordering::Relaxed), 0);
 }
 
 #[test]
-fn an_empty_picture_is_one_part() {
+fn an_empty_snapshot_is_one_part() {
     let feed = Feed::new();
     let mut snapshot = feed.subscribe(Vec::new, true).snapshot;
     assert!(!snapshot.is_over());
@@ -105,7 +107,7 @@ fn an_empty_picture_is_one_part() {
 }
 
 #[test]
-fn who_lags_is_told_so_and_nobody_waits() {
+fn a_receiver_that_lags_learns_of_it_and_nobody_waits() {
     let stand = stand();
     let command = "x".parse().unwrap();
     let mut slow = stand.0.subscribe(Vec::new, true).events;
@@ -116,7 +118,7 @@ fn who_lags_is_told_so_and_nobody_waits() {
     assert_eq!(slow.try_recv(), Err(TryRecvError::Lagged(missed)));
 }
 
-/// How much a run costs the feed and its record. Run it with `--release -- --ignored --nocapture`.
+/// Measures the time that a run costs the feed and its record. Run it with `--release -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn what_a_run_costs() {

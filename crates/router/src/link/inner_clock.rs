@@ -21,14 +21,14 @@ impl InnerClock {
         }
     }
 
-    /// Whether the inner would refuse motion with this tick as too old: its clock is at least as far as
-    /// we know.
+    /// Returns true if the inner would refuse motion with this tick as too old: its clock is at least as
+    /// far as the router knows.
     pub(super) fn is_old(&self, tick_ms: u64, now: Instant) -> bool {
         let at_least = self.said + now.saturating_duration_since(self.heard);
         at_least > Duration::from_millis(tick_ms).saturating_add(timing::MOTION_AGE)
     }
 
-    /// What the inner's clock will show after this time, in milliseconds.
+    /// The reading of the inner's clock after this time, in milliseconds.
     pub(super) fn after(&self, time: Duration) -> u64 {
         let at = self.said + timing::now().saturating_duration_since(self.heard) + time;
         u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
@@ -46,7 +46,7 @@ mod tests {
         assert!(!clock.is_old(10_000, later(1000)));
         assert!(clock.is_old(10_000, later(1001)));
         assert!(clock.is_old(8_999, later(0)));
-        // A tick that we have not heard of is not old; nor is one from the end of time.
+        // A tick later than the last report is not old; nor is one from the end of time.
         assert!(!clock.is_old(10_900, later(1001)));
         assert!(!clock.is_old(u64::MAX, later(1001)));
     }

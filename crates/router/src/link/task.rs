@@ -59,7 +59,7 @@ pub(crate) struct LinkTask<O> {
 struct Input {
     order: Box<RunOrder>,
     left: Bytes,
-    /// When its first piece was sent.
+    /// The moment at which the first piece was sent.
     sent: Option<Instant>,
 }
 
@@ -189,7 +189,8 @@ impl<O: LinkObserver> LinkTask<O> {
         match work {
             ToLink::Run { order, open } => {
                 if self.handle.is_draining() && order.kind != RunKind::Stop {
-                    open.end(RunEvent::Failed(self.restarting()));
+                    let error = RunError::CarRestarts(self.name.clone());
+                    open.end(RunEvent::Failed(error));
                     return Ok(());
                 }
                 let is_stop = order.kind == RunKind::Stop;
@@ -398,16 +399,10 @@ impl<O: LinkObserver> LinkTask<O> {
         self.handle.set_draining();
         for input in std::mem::take(&mut self.inputs) {
             let run = input.order.new.run;
-            self.runs.withdraw(run, self.restarting());
+            let error = RunError::CarRestarts(self.name.clone());
+            self.runs.withdraw(run, error);
             self.socket.push(&RouterToInner::Cancel { run })?;
         }
         Ok(())
-    }
-
-    fn restarting(&self) -> RunError {
-        RunError::Refused {
-            refusal: Refusal::Draining,
-            message: format!("{} is restarting: try again in a moment", self.name),
-        }
     }
 }

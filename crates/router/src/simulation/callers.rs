@@ -1,4 +1,4 @@
-//! Callers of commands over HTTP: what they ask for, what they are answered, and checks that the
+//! Callers of commands over HTTP: makes their requests, collects the answers, and checks that the
 //! answers are true.
 
 use std::sync::{Arc, Mutex};
@@ -53,12 +53,12 @@ pub(super) struct CallerAnswer {
     executed: Option<Executed>,
     pub status: u16,
     body: String,
-    /// When the answer came.
+    /// Time of the answer.
     at: Instant,
 }
 
 impl CallerAnswer {
-    /// Whether a motion was refused because the car's stop command fails.
+    /// Returns true if a motion was refused because the car's stop has failed.
     pub(super) fn is_stop_failed(&self) -> bool {
         self.status == 503 && self.body.contains("stop command fails")
     }
@@ -88,7 +88,7 @@ impl CallerAnswer {
     }
 }
 
-/// All answers of a history, and how many are awaited.
+/// All answers of a history, and the number of open requests.
 #[derive(Debug, Default, Clone)]
 pub(super) struct AnswerLog(Arc<Mutex<AnswerState>>);
 
@@ -99,7 +99,7 @@ struct AnswerState {
 }
 
 impl AnswerLog {
-    /// How many requests wait for an answer.
+    /// Number of requests that wait for an answer.
     pub(super) fn open(&self) -> usize {
         self.0.lock().unwrap().open
     }
@@ -179,7 +179,7 @@ impl AnswerLog {
                                 b"no" => Executed::No,
                                 _ => Executed::Unknown,
                             };
-                            // What comes as it is made is not waited for.
+                            // A streamed body is not waited for.
                             let body = match response.body().size_hint().exact() {
                                 Some(_) => response.body_mut().collect().await.unwrap().to_bytes(),
                                 None => Bytes::new(),
@@ -220,8 +220,8 @@ impl AnswerLog {
         Some(answer)
     }
 
-    /// Checks promises 1 to 3 by what the machines saw. `stalled` is how long the router was stopped
-    /// in all: requests may be late by that.
+    /// Checks promises 1 to 3 against the machines. `stalled` is the time for which the router was
+    /// stopped in all: requests may be late by that.
     pub(super) fn check(&self, world: &SimWorld, stalled: Duration) {
         let state = self.0.lock().unwrap();
         let broken = |promise, how: String| world.history.violation(promise, how);
@@ -318,7 +318,7 @@ impl AnswerLog {
         }
     }
 
-    /// Promise 1: what an inner reports of a run is true. `None`: the inner does not know the run.
+    /// Checks promise 1: an inner's report of a run is true. `None`: the inner does not know the run.
     pub(super) fn check_report(&self, world: &SimWorld, run: RunId, told: Option<&Outcome>) {
         let mut machines = world.machines.iter();
         let was = machines.any(|machine| !machine.executions(run).is_empty());

@@ -16,12 +16,12 @@ struct HistoryState {
     is_kept: bool,
     lines: Vec<String>,
     violations: Vec<String>,
-    /// Hash of what happened: two histories that differ have different fingerprints.
+    /// Hash of the events: two histories that differ have different fingerprints.
     fingerprint: u64,
     counts: HistoryCounts,
 }
 
-/// How much happened in a history.
+/// Counts of the events of a history.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct HistoryCounts {
     pub faults: u64,

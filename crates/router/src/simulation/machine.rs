@@ -1,5 +1,5 @@
-//! A simulated machine: its processes, and whether its car moves. It witnesses both by itself, not by
-//! what the programs report.
+//! A simulated machine: its processes, and the motion of its car. The machine watches both itself, and
+//! does not rely on reports of the programs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,9 +28,9 @@ mod process_host;
 
 pub(super) use process_host::ProcessHost;
 
-/// How long the car drives on without a message of its driver.
+/// Time for which the car drives on without a message of its driver.
 pub(super) const LEASE: Duration = Duration::from_millis(400);
-/// How long a motion by `/cgi` lasts at most.
+/// Longest time of a motion by `/cgi`.
 pub(super) const LIMIT: Duration = Duration::from_millis(900);
 /// Longest time from when the car must be stopped until its stop command runs (from the contract).
 pub(super) const MARGIN: Duration = Duration::from_millis(50);
@@ -51,13 +51,13 @@ struct MachineState {
     processes: BTreeMap<i32, (Option<u32>, mpsc::UnboundedSender<Signal>)>,
     executed: BTreeMap<RunId, Vec<Instant>>,
     starts: Vec<CommandStart>,
-    /// Motions requested by `/cgi`: when, and for how long.
+    /// Motions requested by `/cgi`: time of the request, and duration.
     timed: BTreeMap<RunId, (Instant, Duration)>,
     moves: Option<CarMotion>,
-    /// When the inner last read anything from its router.
+    /// Time at which the inner last read anything from its router.
     traffic_at: Instant,
     presses: PressLedger,
-    /// When the inner started.
+    /// Time at which the inner started.
     host_started: Instant,
     /// The stop command fails until this time.
     fails_until: Instant,
@@ -143,7 +143,7 @@ impl Machine {
         self.lock().starts.clone()
     }
 
-    /// When the inner started.
+    /// Time at which the inner started.
     pub(super) fn host_started(&self) -> Instant {
         self.lock().host_started
     }
@@ -155,7 +155,7 @@ impl Machine {
         twice.map(|(run, _)| *run).collect()
     }
 
-    /// Whether the car moves.
+    /// Returns true if the car moves.
     pub(super) fn is_moving(&self) -> bool {
         self.lock().moves.is_some()
     }
@@ -257,7 +257,7 @@ impl Machine {
                 let mut state = machine.lock();
                 state.processes.remove(&group);
                 if moves_while_running {
-                    // Its last act may have been to set the pin.
+                    // The last act of the process may have been to set the pin.
                     state.set_moving(run, true);
                 }
                 state
@@ -299,7 +299,7 @@ async fn death(
     }
 }
 
-/// The exit status by which the kernel tells of this end.
+/// The kernel's exit status for this end.
 fn status_of(end: End) -> ExitStatus {
     ExitStatus::from_raw(match end {
         End::Exit(code) => code << 8,
@@ -337,7 +337,7 @@ impl MachineState {
         });
     }
 
-    /// How long the car may move without traffic. By `/cgi`: as long as the longest request that may
+    /// Time for which the car may move without traffic. By `/cgi`: the longest of the requests that may
     /// have come since, because the same motion again extends the running one.
     fn longest_motion(&self, moves: CarMotion) -> Duration {
         if moves.is_pressed {
@@ -349,7 +349,7 @@ impl MachineState {
         young.map(|(_, lasts)| *lasts).max().unwrap_or(LIMIT)
     }
 
-    /// Promise 3, by what the network and the operators did.
+    /// Checks promise 3 against the network and the operators' presses.
     fn check_motion(&mut self) {
         let Some(moves) = self.moves.filter(|moves| !moves.is_stopping) else {
             return;

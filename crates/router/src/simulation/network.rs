@@ -54,7 +54,7 @@ struct OneWayPipe {
     last: Option<Instant>,
     /// Nothing arrives before this time.
     not_before: Option<Instant>,
-    /// When the writer's close arrives.
+    /// Time at which the writer's close arrives.
     closed: Option<Instant>,
     /// The reader is gone; the writer learns of it at this time.
     unread: Option<Instant>,

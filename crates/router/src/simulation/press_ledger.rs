@@ -1,5 +1,5 @@
-//! What operators pressed and which runs the router accepted. Checks that each motion of the car was
-//! allowed: one driver at a time, nothing old, nothing that came before a stop.
+//! Records the operators' presses and the runs that the router accepted, and checks that each motion of
+//! the car was allowed: one driver at a time, nothing old, nothing that came before a stop.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,26 +21,26 @@ pub(super) struct PressLedger(Arc<Mutex<LedgerState>>);
 #[derive(Debug, Default)]
 struct LedgerState {
     sent: BTreeMap<PressId, SentPress>,
-    /// When any press was last sent or renewed.
+    /// Time at which any press was last sent or renewed.
     newest: Option<Instant>,
-    /// When a router accepted a run.
+    /// Time at which a router accepted each run.
     accepted: BTreeMap<RunId, Instant>,
     /// The press of a run, where the car's report of it came through.
     runs: BTreeMap<RunId, PressId>,
     /// Number of routers so far.
     routers: u64,
-    /// How long a press may have waited for a guardian while it was renewed.
+    /// Time for which a press may have waited for a guardian while it was renewed.
     waits: Duration,
 }
 
 #[derive(Debug)]
 struct SentPress {
-    /// Number of the router that it was sent to.
+    /// Number of the router that got the press.
     router: u64,
     at: Instant,
-    /// When it was last sent or renewed.
+    /// Time at which the press was last sent or renewed.
     held: Instant,
-    /// Whether its sender may have had control.
+    /// True if the sender may have had control.
     is_drivers: bool,
 }
 
@@ -73,14 +73,15 @@ impl PressLedger {
         state.newest = Some(Instant::now());
     }
 
-    /// When the press of this run was last sent or renewed; of any press if the run's is not known.
+    /// Time at which the press of this run was last sent or renewed; any press, if the run's is not
+    /// known.
     pub(super) fn last_wanted(&self, run: RunId) -> Option<Instant> {
         let state = self.lock();
         let press = state.runs.get(&run).and_then(|id| state.sent.get(id));
         press.map(|sent| sent.held).or(state.newest)
     }
 
-    /// When a router accepted this run.
+    /// Time at which a router accepted this run.
     pub(super) fn accepted_at(&self, run: RunId) -> Option<Instant> {
         self.lock().accepted.get(&run).copied()
     }
@@ -120,7 +121,7 @@ impl PressLedger {
         }
     }
 
-    /// Promises 3 and 4, by the order of motions and stops of this car.
+    /// Checks promises 3 and 4 by the order of motions and stops of this car.
     pub(super) fn check(&self, machine: &Machine, history: &History) {
         let state = self.lock();
         let mut before: Option<(u64, PressId)> = None;
@@ -157,7 +158,7 @@ impl PressLedger {
         }
     }
 
-    /// Promise 3: a motion that was accepted before a stop does not start after that stop did.
+    /// Checks promise 3: a motion that was accepted before a stop does not start after that stop.
     pub(super) fn check_stop(
         &self,
         stop: RunId,

@@ -1,4 +1,4 @@
-//! One history from its seed to its end: who takes part, which faults strike and when.
+//! Runs one history from its seed to its end: its parts, its faults, and their times.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) fn run(seed: u64, commands: &Path, is_verbose: bool) -> HistoryOutcom
     })
 }
 
-/// All that takes part in one history.
+/// The parts of one history.
 pub(super) struct Scenario {
     pub rng: Rng,
     pub world: Arc<SimWorld>,
@@ -45,15 +45,15 @@ pub(super) struct Scenario {
     pub other_inner: Option<SimInner>,
     pub answers: AnswerLog,
     pub wall_clock: SystemTime,
-    /// How long the router was stopped in all.
+    /// Time for which the router was stopped in all.
     pub stalled: Duration,
-    /// Connections were lost silently, which takes longer to get over.
+    /// True if connections were lost silently: service then comes back later.
     pub was_lost: bool,
-    /// When all has arrived that a slow path carried.
+    /// Time by which everything on a slow path has arrived.
     pub calm_at: Instant,
-    /// Until then there may be no guardian: one was killed, and the next starts.
+    /// Time until which there may be no guardian: one was killed, and the next starts.
     pub unguarded_until: Instant,
-    /// How often the inner was killed.
+    /// Number of times that the inner was killed.
     pub kills: u32,
 }
 
@@ -120,7 +120,7 @@ impl Scenario {
     }
 }
 
-/// Checks what must hold at any time.
+/// Checks the promises that must hold at any time.
 async fn watch_invariants(world: Arc<SimWorld>) {
     let mut is_crowded = false;
     loop {

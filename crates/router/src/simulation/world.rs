@@ -1,4 +1,5 @@
-//! What the parts of one history share: the router, the machines and the paths between them.
+//! Owns the state that the parts of one history share: the router, the machines, and the paths between
+//! them.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -57,7 +58,7 @@ impl SimWorld {
         }
     }
 
-    /// Ends all input: nobody asks for or drives anything from now on.
+    /// Ends all input: from now on nobody makes requests or drives.
     pub(super) fn be_quiet(&self) {
         self.is_quiet.store(true, Ordering::Relaxed);
     }
@@ -71,7 +72,7 @@ impl SimWorld {
         self.has_twin.store(true, Ordering::Relaxed);
     }
 
-    /// Whether there were ever two inners with the car's identity.
+    /// Returns true if there were ever two inners with the car's identity.
     pub(super) fn has_twin(&self) -> bool {
         self.has_twin.load(Ordering::Relaxed)
     }
@@ -97,7 +98,7 @@ impl SimWorld {
         cars.min_by_key(|car| (car.port != port, car.port))
     }
 
-    /// Promise 2: each saved port answers, whether or not its inner is connected.
+    /// Checks promise 2: each saved port answers, whether or not its inner is connected.
     pub(super) fn check_known(&self, registry: &Registry) {
         if self.is_quiet() {
             return;
@@ -111,7 +112,7 @@ impl SimWorld {
         }
     }
 
-    /// Whether a restarted router will open the car's port again.
+    /// Returns true if a restarted router will open the car's port again.
     pub(super) fn knows_port(&self) -> bool {
         let port = self.port.load(Ordering::Relaxed);
         self.known

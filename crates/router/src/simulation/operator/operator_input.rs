@@ -48,12 +48,12 @@ impl Operator {
             None if self.rng.one_in(10) => (self.drive.stop(), self.rng.ms(10..300)),
             None if self.rng.one_in(14) => (self.drive.disarm(&facts), self.rng.ms(30..500)),
             None if self.rng.one_in(8) => {
-                let wishes = [
+                let requests = [
                     ControlRequest::Seize,
                     ControlRequest::Grant,
                     ControlRequest::Deny,
                 ];
-                let request = *self.rng.one_of(&wishes);
+                let request = *self.rng.one_of(&requests);
                 if let Some(service_port) = self.view.port {
                     self.log(&format!("{request:?}"));
                     socket.push(&ConsoleToRouter::Control {
@@ -75,7 +75,7 @@ impl Operator {
         Ok(rest)
     }
 
-    /// PressLedger under control that another has, or that it had before.
+    /// Sends a press under control that another console has, or that this console had before.
     fn send_invalid_press(&mut self, socket: &mut ConsoleSocket) -> Result<(), WebSocketError> {
         let epoch = match self.view.holder() {
             ControlHolder::Other(_) => Some(self.view.control.epoch),

@@ -18,7 +18,7 @@ pub(super) struct RouterView {
     pub tick_ms: Option<u64>,
     pub to_car: Option<Duration>,
     pub to_router: Option<Duration>,
-    /// When the ping was sent that has no pong yet.
+    /// Time of the ping that has no pong yet.
     pub pinged: Option<Instant>,
 }
 
@@ -38,7 +38,7 @@ impl RouterView {
         came
     }
 
-    /// Who has control.
+    /// The holder of control.
     pub(super) fn holder(&self) -> ControlHolder {
         match &self.control.driver {
             None => ControlHolder::Nobody,
