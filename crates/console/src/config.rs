@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use p2p_shared::names::CommandName;
 use p2p_shared::net::dialer::RouterAddress;
-use p2p_shared::settings::{CommonOptions, CommonTask};
+use p2p_shared::settings::{CommonOptions, CommonTask, allow_colour};
 
 /// Default port of a router.
 const MAIN_PORT: u16 = 8888;
@@ -108,13 +108,6 @@ pub fn parse() -> Options {
 
 /// Parses a router's address: `HOST`, `HOST:PORT`, `[V6]:PORT` or `V6`.
 fn parse_router(text: &str) -> Result<RouterAddress, String> {
-    let address = |host: &str, port| {
-        if host.is_empty() {
-            return Err("it has no host: write HOST:PORT".to_owned());
-        }
-        let host = host.to_owned();
-        Ok(RouterAddress { host, port })
-    };
     if text.contains(['/', ' ', '@', '?', '#']) {
         return Err("write HOST:PORT, without anything before or behind it".to_owned());
     }
@@ -129,21 +122,21 @@ fn parse_router(text: &str) -> Result<RouterAddress, String> {
         text.split_once(':')
             .map_or((text, None), |(host, port)| (host, Some(port)))
     };
-    let Some(port) = port else {
-        return address(host, MAIN_PORT);
-    };
-    match port.parse() {
+    let port = port.map_or(Ok(MAIN_PORT), |port| match port.parse() {
         Ok(0) | Err(_) => Err(format!("{port:?} is not a port: 1 to 65535")),
-        Ok(port) => address(host, port),
+        Ok(port) => Ok(port),
+    })?;
+    if host.is_empty() {
+        return Err("it has no host: write HOST:PORT".to_owned());
     }
+    let host = host.to_owned();
+    Ok(RouterAddress { host, port })
 }
 
 impl Options {
     /// Returns true if settings and environment allow colours.
     pub fn wants_colour(&self, variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
-        let refused = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = variable("TERM").is_some_and(|term| term == "dumb");
-        !(self.no_color || refused || dumb)
+        !self.no_color && allow_colour(variable)
     }
 }
 

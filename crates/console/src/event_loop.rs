@@ -15,7 +15,6 @@ use crossterm::event::KeyEventKind;
 use ratatui::Frame;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::app::run_log::RunLog;
 use crate::app::{App, AppSetup, Effect, Event};
@@ -109,19 +108,13 @@ pub(crate) async fn run(
     // Restores the terminal before the last messages are sent, which can take a while.
     drop(screen);
     let code = ended?;
-    if let Some(connection) = connection {
-        finish(connection).await;
+    if let Some(mut connection) = connection {
+        let finished = tokio::time::timeout(WAY_OUT / 2, &mut connection).await;
+        if finished.is_err() {
+            connection.abort();
+        }
     }
     Ok(code)
-}
-
-async fn finish(mut connection: JoinHandle<()>) {
-    if tokio::time::timeout(WAY_OUT / 2, &mut connection)
-        .await
-        .is_err()
-    {
-        connection.abort();
-    }
 }
 
 /// The exit code of a signal, or the failure of another thread.

@@ -20,14 +20,14 @@ impl App {
         let tick = link.and_then(|link| link.tick);
         let age = |at: Instant| self.now.saturating_duration_since(at);
         let control = link.map(|link| &link.info.control);
-        let holder =
-            match control.and_then(|control| Some((control.driver.as_ref()?, control.epoch))) {
-                None => ControlHolder::Nobody,
-                Some((driver, epoch)) if Some(driver.session) == self.session => {
-                    ControlHolder::Us { epoch }
-                }
-                Some((driver, _)) => ControlHolder::Other(driver.name.clone()),
-            };
+        let driver = control.and_then(|control| control.driver.as_ref());
+        let holder = match driver {
+            None => ControlHolder::Nobody,
+            Some(driver) if Some(driver.session) == self.session => ControlHolder::Us {
+                epoch: control.map_or(0, |control| control.epoch),
+            },
+            Some(driver) => ControlHolder::Other(driver.name.clone()),
+        };
         DriveFacts {
             now: self.now,
             may_drive: self.may_drive(),

@@ -23,7 +23,7 @@ pub(super) fn read(file: &Path) -> Result<ReadLog, Failure> {
             ));
         }
         let bytes = std::fs::read(file).map_err(|why| why.to_string())?;
-        saved_log::read(&bytes).map_err(|why| why.to_string())
+        saved_log::read(&bytes)
     };
     let name = file.display();
     read().map_err(|why| Failure::new(ERROR, format!("{name} can't be replayed: {why}")))

@@ -74,17 +74,15 @@ async fn attempt(
         printed: 0,
     };
     let mut signals = StopSignals::new()?;
-    let (socket, code, why) = match follow(&mut client.socket, &mut printer, &mut signals).await? {
+    let (code, why) = match follow(&mut client.socket, &mut printer, &mut signals).await? {
         FollowEnd::Ended(code) => {
             client.close().await;
             return Ok(code.into());
         }
-        FollowEnd::LinkLost => {
-            let why = "the link to the car was lost".to_owned();
-            (Some(client.socket), OFFLINE, why)
-        }
-        FollowEnd::RouterLost(why) => (None, UNREACHABLE, why),
+        FollowEnd::LinkLost => (OFFLINE, "the link to the car was lost".to_owned()),
+        FollowEnd::RouterLost(why) => (UNREACHABLE, why),
     };
+    let socket = (code == OFFLINE).then_some(client.socket);
     let lost = printer.lost(code, &why);
     let Some(run) = printer.run else {
         return Err(lost.into());
@@ -136,8 +134,8 @@ async fn follow(
             }
             _ = pings.tick() => {
                 if last_traffic.elapsed() > DEAD {
-                    let why = "the router does not answer any more";
-                    return Ok(FollowEnd::RouterLost(why.to_owned()));
+                    let why = "the router does not answer any more".to_owned();
+                    return Ok(FollowEnd::RouterLost(why));
                 }
                 socket.push_ping(Bytes::new())?;
                 continue;
@@ -220,8 +218,8 @@ impl RunPrinter {
     fn print(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         self.printed += bytes.len() as u64;
         if self.as_json {
-            return self
-                .print_json(&json!({ "event": "output", "text": String::from_utf8_lossy(bytes) }));
+            let text = String::from_utf8_lossy(bytes);
+            return self.print_json(&json!({ "event": "output", "text": text }));
         }
         if !output::print_output(bytes)? {
             anyhow::bail!("nobody reads the output any more");
@@ -249,14 +247,12 @@ impl RunPrinter {
     }
 
     fn report_lost(&self, run: RunId, why: &str) -> anyhow::Result<()> {
-        if self.as_json {
-            return self
-                .print_json(&json!({ "event": "lost", "run": run.to_string(), "why": why }));
+        if !self.as_json {
+            let waiting = "waiting to hear what became of run";
+            let sentence = format!("{why}: {waiting} {run} (Ctrl-C leaves it alone)\n");
+            output::print_stderr(sentence.as_bytes());
         }
-        let sentence =
-            format!("{why}: waiting to hear what became of run {run} (Ctrl-C leaves it alone)\n");
-        output::print_stderr(sentence.as_bytes());
-        Ok(())
+        self.print_json(&json!({ "event": "lost", "run": run.to_string(), "why": why }))
     }
 
     /// Prints the rest of a run as its car remembers it; returns the exit code.

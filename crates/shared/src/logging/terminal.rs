@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::GATHER;
+use crate::settings;
 use crate::text::Escaper;
 
 /// Most characters that are shown of one value; the log file has all of them.
@@ -30,10 +31,9 @@ impl Human {
     /// Makes a format in colour if standard error is a terminal with colours and `NO_COLOR` isn't
     /// set.
     pub(super) fn for_stderr() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let variable = |name: &str| std::env::var_os(name);
         Self {
-            colour: io::stderr().is_terminal() && !refused && !dumb,
+            colour: io::stderr().is_terminal() && settings::allow_colour(variable),
         }
     }
 
