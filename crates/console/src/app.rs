@@ -251,9 +251,9 @@ impl App {
         if let Some(link) = watched.and_then(|port| self.fleet.links.get_mut(&port)) {
             link.tick = None;
         }
-        self.effects.push(Effect::Send(ConsoleToRouter::Watch {
+        self.send(ConsoleToRouter::Watch {
             service_port: watched,
-        }));
+        });
     }
 
     /// Tells the terminal and the connection what the screen needs, when that changes.

@@ -35,11 +35,11 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
     };
     if let Some(Task::Replay { file }) = &options.task {
         let name = file.display().to_string();
-        let replay = replay::read(file)?;
+        let log = replay::read(file)?;
         if !terminal::is_available() {
-            return replay::print(&replay, options.json);
+            return replay::print(&log, options.json);
         }
-        let source = ScreenSource::Past(name, Box::new(replay.log));
+        let source = ScreenSource::Past(name, Box::new(log));
         return Box::pin(event_loop::run(source, setup, parts)).await;
     }
     let Some(router) = options.router.clone() else {

@@ -95,23 +95,25 @@ pub async fn run(
         let Some(dialled) = while_down(dialling, &mut requests, &mut ping_every).await else {
             return;
         };
-        let end = match dialled {
-            Err(error) => LostConnection::from(&error),
+        let (why, least_pause) = match dialled {
+            Err(error) => (error.to_string(), error.least_pause()),
             Ok(socket) => {
                 reconnect.connected();
                 if events.send(ConnectionEvent::Connected).await.is_err() {
                     return;
                 }
-                match serve(socket, &events, &mut requests, &mut ping_every).await {
+                let mut least_pause = Duration::ZERO;
+                let (every, pause) = (&mut ping_every, &mut least_pause);
+                match serve(socket, &events, &mut requests, every, pause).await {
                     Ok(()) => return,
-                    Err(end) => end,
+                    Err(why) => (why, least_pause),
                 }
             }
         };
-        let pause = reconnect.pause(end.least_pause);
-        tracing::warn!(why = end.why, retry_ms = millis(pause), "no router");
+        let pause = reconnect.pause(least_pause);
+        tracing::warn!(why, retry_ms = millis(pause), "no router");
         let lost = ConnectionEvent::Disconnected {
-            why: end.why,
+            why,
             retry_at: Some(Instant::now() + pause),
         };
         if events.send(lost).await.is_err() {
@@ -145,43 +147,16 @@ async fn while_down<T>(
     }
 }
 
-/// Reason why a connection ended, and the pause that the router asked for.
-struct LostConnection {
-    why: String,
-    least_pause: Duration,
-}
-
-impl LostConnection {
-    fn because(why: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            least_pause: Duration::ZERO,
-        }
-    }
-}
-
-impl From<&DialError> for LostConnection {
-    fn from(error: &DialError) -> Self {
-        Self {
-            why: error.to_string(),
-            least_pause: error.least_pause(),
-        }
-    }
-}
-
-impl From<WebSocketError> for LostConnection {
-    fn from(error: WebSocketError) -> Self {
-        Self::because(connection_error(&error))
-    }
-}
-
-/// Carries messages until the connection is lost; returns when asked to end.
+/// Carries messages until the connection is lost, for the reason that is returned, or until it is
+/// asked to end. Sets the pause that the router asks for before the next connection.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: MessageSocket<S, ConsoleToRouter, RouterToConsole>,
     events: &mpsc::Sender<ConnectionEvent>,
     requests: &mut mpsc::UnboundedReceiver<ToRouter>,
     ping_every: &mut Duration,
-) -> Result<(), LostConnection> {
+    least_pause: &mut Duration,
+) -> Result<(), String> {
+    let broken = |error: WebSocketError| connection_error(&error);
     let start = Instant::now();
     let mut outbox = Outbox::default();
     let mut last_traffic = Instant::now();
@@ -189,12 +164,11 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut stuck_since: Option<Instant> = None;
     let mut pings = interval(*ping_every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut least_pause = Duration::ZERO;
     loop {
         while socket.has_room()
             && let Some(message) = outbox.take()
         {
-            socket.push(&message)?;
+            socket.push(&message).map_err(broken)?;
         }
         stuck_since = match stuck_since {
             _ if socket.has_room() => None,
@@ -230,15 +204,15 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     continue;
                 }
                 if silence > DEAD {
-                    return Err(LostConnection::because(format!("the router was silent for {} s", silence.as_secs())));
+                    return Err(format!("the router was silent for {} s", silence.as_secs()));
                 }
                 if stuck_since.is_some_and(|since| since.elapsed() > WRITE) {
-                    return Err(LostConnection::because("nothing goes out to the router any more"));
+                    return Err("nothing goes out to the router any more".to_owned());
                 }
                 if socket.has_room() {
                     let sent_us = micros(start.elapsed());
                     let payload = Bytes::copy_from_slice(&sent_us.to_be_bytes());
-                    socket.push_ping(payload)?;
+                    socket.push_ping(payload).map_err(broken)?;
                     if events.send(ConnectionEvent::Pinged).await.is_err() {
                         return Ok(());
                     }
@@ -249,7 +223,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 match event {
                     Ok(SocketEvent::Message(message)) => {
                         if let RouterToConsole::GoAway { reconnect_after_ms } = &message {
-                            least_pause = Duration::from_millis(*reconnect_after_ms);
+                            *least_pause = Duration::from_millis(*reconnect_after_ms);
                         }
                         let message = ConnectionEvent::Message(Box::new(message));
                         if events.send(message).await.is_err() {
@@ -264,10 +238,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                         }
                     }
                     Ok(SocketEvent::Writable | SocketEvent::Ping) => {}
-                    Ok(SocketEvent::Closed(why)) => {
-                        return Err(LostConnection { why: closed_connection(&why), least_pause });
-                    }
-                    Err(error) => return Err(LostConnection { why: connection_error(&error), least_pause }),
+                    Ok(SocketEvent::Closed(why)) => return Err(closed_connection(&why)),
+                    Err(error) => return Err(broken(error)),
                 }
             }
         }
@@ -296,12 +268,11 @@ mod tests {
             host: "router".to_owned(),
             port: 8888,
         };
-        let no_key = LostConnection::from(&DialError::NoKey(router()));
-        assert_eq!(no_key.least_pause, backoff::DENIED);
+        let no_key = DialError::NoKey(router());
+        assert_eq!(no_key.least_pause(), backoff::DENIED);
         for retry_after in [None, Some(Duration::from_secs(10))] {
             let busy = DialError::Refused(router(), "close one".to_owned(), retry_after);
-            let busy = LostConnection::from(&busy);
-            assert_eq!(busy.least_pause, retry_after.unwrap_or_default());
+            assert_eq!(busy.least_pause(), retry_after.unwrap_or_default());
         }
     }
 
@@ -323,7 +294,8 @@ mod tests {
         let (events, mut told) = mpsc::channel(64);
         let (_requests, mut requests) = mpsc::unbounded_channel();
         let mut every = Duration::from_millis(50);
-        let served = serve(socket, &events, &mut requests, &mut every);
+        let mut pause = Duration::ZERO;
+        let served = serve(socket, &events, &mut requests, &mut every, &mut pause);
         let _ = tokio::time::timeout(Duration::from_secs(1), served).await;
         let mut pings = 0;
         while let Ok(event) = told.try_recv() {

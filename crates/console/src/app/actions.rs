@@ -2,6 +2,7 @@
 
 use p2p_shared::names::Argument;
 use p2p_shared::protocol::{ConsoleToRouter, ControlRequest, DriveCommand};
+use p2p_shared::text::Escaped;
 
 use super::{App, Effect, Overlay, Page};
 use crate::app::command_list::{CommandList, RunProgress, SentRun};
@@ -45,10 +46,9 @@ impl App {
             Action::Freeze => self.log.toggle_freeze(),
             Action::Save => {
                 let runs: Vec<_> = self.log.shown().collect();
-                self.effects.push(Effect::Save {
-                    name: saved_log::file_name(runs.first().map_or(0, |run| run.at_ms)),
-                    text: saved_log::text(runs.iter().rev().map(AsRef::as_ref)),
-                });
+                let name = saved_log::file_name(runs.first().map_or(0, |run| run.at_ms));
+                let text = saved_log::text(runs.iter().rev().map(AsRef::as_ref));
+                self.effects.push(Effect::Save { name, text });
             }
             Action::Arguments if self.may_drive() => {
                 let chosen = self.commands.chosen().is_some();
@@ -56,11 +56,10 @@ impl App {
             }
             Action::Cancel => {
                 if let Some(run) = self.commands.run.as_mut().filter(|run| run.is_open()) {
-                    let request = run.request;
                     // The router reports nothing more of this run.
                     run.progress = RunProgress::Cancelled;
-                    self.effects
-                        .push(Effect::Send(ConsoleToRouter::Cancel { request }));
+                    let request = run.request;
+                    self.send(ConsoleToRouter::Cancel { request });
                 }
             }
             Action::Arguments => {}
@@ -201,8 +200,13 @@ impl App {
 
     /// Sends a message about the chosen car, if there is one.
     fn send_to_car(&mut self, message: impl FnOnce(u16) -> ConsoleToRouter) {
-        let port = self.link().map(|link| link.info.service_port);
-        self.effects.extend(port.map(message).map(Effect::Send));
+        if let Some(port) = self.link().map(|link| link.info.service_port) {
+            self.send(message(port));
+        }
+    }
+
+    pub(super) fn send(&mut self, message: ConsoleToRouter) {
+        self.effects.push(Effect::Send(message));
     }
 
     fn scroll(&mut self, by: isize) {
@@ -241,7 +245,7 @@ impl App {
                     self.overlay = Some(Overlay::new(Page::Run(run.run)));
                 }
             }
-            Screen::Commands => self.send(Vec::new(), String::new()),
+            Screen::Commands => self.run_command(Vec::new(), String::new()),
             Screen::Fleet | Screen::Drive => {}
         }
     }
@@ -256,7 +260,7 @@ impl App {
                 Ok(words) => {
                     let as_argument = |word: String| Argument::try_from(bytes::Bytes::from(word));
                     match words.into_iter().map(as_argument).collect() {
-                        Ok(arguments) => self.send(arguments, field.text),
+                        Ok(arguments) => self.run_command(arguments, field.text),
                         Err(why) => {
                             self.notify(format!("an argument can't be passed: {why}"), true)
                         }
@@ -278,19 +282,17 @@ impl App {
         let request = self.next_request;
         let run = self.commands.run.take();
         self.commands = CommandList {
-            service_port: Some(service_port),
             request,
             run,
             ..CommandList::default()
         };
-        self.effects
-            .push(Effect::Send(ConsoleToRouter::ListCommands {
-                request,
-                service_port,
-            }));
+        self.send(ConsoleToRouter::ListCommands {
+            request,
+            service_port,
+        });
     }
 
-    fn send(&mut self, arguments: Vec<Argument>, shown: String) {
+    fn run_command(&mut self, arguments: Vec<Argument>, shown: String) {
         let (Some(chosen), Some(service_port)) = (self.commands.chosen(), self.chosen) else {
             return;
         };
@@ -298,8 +300,7 @@ impl App {
             return self.notify("this console only watches: running needs a drive key", true);
         }
         if let Some(problem) = &chosen.problem {
-            let problem = p2p_shared::text::Escaped(problem).cut(300).to_string();
-            return self.notify(problem, true);
+            return self.notify(Escaped(problem).cut(300).to_string(), true);
         }
         if self.commands.run.as_ref().is_some_and(SentRun::is_open) {
             return self.notify("one runs already: wait for it, or end it with x", false);
@@ -308,13 +309,13 @@ impl App {
         self.next_request += 1;
         let request = self.next_request;
         self.commands.run = Some(SentRun::new(request, command.clone(), shown));
-        self.effects.push(Effect::Send(ConsoleToRouter::Send {
+        self.send(ConsoleToRouter::Send {
             request,
             service_port,
             command,
             arguments,
             for_ms: None,
-        }));
+        });
     }
 
     pub(super) fn stop_if_ours(&mut self) {

@@ -9,8 +9,6 @@ const KEPT: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
 pub struct CommandList {
-    /// The link that has these commands.
-    pub service_port: Option<u16>,
     /// Number of our request for the list.
     pub request: u64,
     /// True if the whole list was received.

@@ -12,7 +12,7 @@ use p2p_shared::protocol::{
 use crate::app::round_trips::RoundTrips;
 use crate::text::end_text;
 
-/// Most events kept per car for the Drive screen.
+/// Most events and motions that are kept of a car.
 const EVENTS: usize = 64;
 
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct FleetLink {
     pub ran: Option<EndedCommand>,
     /// The last events of the car's motion, newest last.
     pub events: VecDeque<(Instant, String)>,
+    /// Commands of the last motions: an end names only the run.
+    motions: VecDeque<(RunId, CommandName)>,
 }
 
 impl FleetLink {
@@ -42,6 +44,67 @@ impl FleetLink {
         let stop = ran.filter(|ran| ran.command == self.info.stop.as_str());
         stop.map(|ran| ran.end).filter(|end| *end != End::Exit(0))
     }
+
+    /// Applies a motion event of the car.
+    pub fn on_motion(&mut self, event: &MotionEvent, now: Instant) {
+        self.seen = now;
+        let ran = |command, end, exec_us| EndedCommand {
+            command,
+            end,
+            exec: Duration::from_micros(exec_us),
+            at: now,
+        };
+        let text = match event {
+            MotionEvent::Started(moving) => {
+                push(&mut self.motions, (moving.run, moving.command.clone()));
+                self.moving = Some((moving.clone(), now));
+                format!("{} started", moving.command)
+            }
+            MotionEvent::Refused { why, .. } => format!("key press refused: {why}"),
+            MotionEvent::Over { cause, .. } => {
+                self.moving = None;
+                format!("motion ends: {cause}")
+            }
+            MotionEvent::Ended { run, end, exec_us } => {
+                let motion = self.motions.iter().rev().find(|(id, _)| id == run);
+                let command = motion
+                    .map_or("motion", |(_, name)| name.as_str())
+                    .to_owned();
+                let text = format!("{command}: {}, {} ms", end_text(*end), exec_us / 1000);
+                self.ran = Some(ran(command, *end, *exec_us));
+                text
+            }
+            MotionEvent::Stopped {
+                cause,
+                end,
+                exec_us,
+            } => {
+                self.ran = Some(ran(self.info.stop.to_string(), *end, *exec_us));
+                format!("stop: {}, {} ms ({cause})", end_text(*end), exec_us / 1000)
+            }
+            MotionEvent::Stands => {
+                self.info.stop_failed = false;
+                self.moving = None;
+                "stands".to_owned()
+            }
+            MotionEvent::StopFailed => {
+                self.info.stop_failed = true;
+                match self.failed_stop() {
+                    Some(end) => format!("STOP FAILED 3 times: {}", end_text(end)),
+                    None => "STOP FAILED 3 times: no exit code".to_owned(),
+                }
+            }
+        };
+        push(&mut self.events, (now, text));
+    }
+}
+
+/// Adds an entry; the oldest one goes if there are too many.
+fn push<T>(entries: &mut VecDeque<T>, entry: T) {
+    if entries.len() == EVENTS {
+        entries.pop_front();
+    }
+    entries.push_back(entry);
 }
 
 #[derive(Debug, Clone)]
@@ -57,8 +120,6 @@ pub struct EndedCommand {
 #[derive(Debug, Default)]
 pub struct Fleet {
     pub links: BTreeMap<u16, FleetLink>,
-    /// Commands of the last motions: an end names only the run.
-    motions: VecDeque<(RunId, CommandName)>,
 }
 
 impl Fleet {
@@ -89,12 +150,12 @@ impl Fleet {
             moving: None,
             ran: None,
             events: VecDeque::new(),
+            motions: VecDeque::new(),
             info,
         };
         if let Some(old) = old {
-            link.rtts = old.rtts;
-            link.ran = old.ran;
-            link.events = old.events;
+            (link.rtts, link.ran) = (old.rtts, old.ran);
+            (link.events, link.motions) = (old.events, old.motions);
             if link.info.is_up {
                 link.tick = old.tick;
                 link.moving = old.moving;
@@ -137,73 +198,6 @@ impl Fleet {
             link.request_until = until(&control, now);
             link.info.control = control;
         }
-    }
-
-    /// Applies a motion event of a car.
-    pub fn on_motion(&mut self, service_port: u16, event: &MotionEvent, now: Instant) {
-        if let MotionEvent::Started(moving) = event {
-            if self.motions.len() == EVENTS {
-                self.motions.pop_front();
-            }
-            self.motions.push_back((moving.run, moving.command.clone()));
-        }
-        let ended = match event {
-            MotionEvent::Ended { run, .. } => {
-                let known = self.motions.iter().rev().find(|(id, _)| id == run);
-                known.map_or_else(|| "motion".to_owned(), |(_, name)| name.to_string())
-            }
-            _ => String::new(),
-        };
-        let Some(link) = self.links.get_mut(&service_port) else {
-            return;
-        };
-        link.seen = now;
-        let ran = |command, end, exec_us| EndedCommand {
-            command,
-            end,
-            exec: Duration::from_micros(exec_us),
-            at: now,
-        };
-        let text = match event {
-            MotionEvent::Started(moving) => {
-                link.moving = Some((moving.clone(), now));
-                format!("{} started", moving.command)
-            }
-            MotionEvent::Refused { why, .. } => format!("key press refused: {why}"),
-            MotionEvent::Over { cause, .. } => {
-                link.moving = None;
-                format!("motion ends: {cause}")
-            }
-            MotionEvent::Ended { end, exec_us, .. } => {
-                let text = format!("{ended}: {}, {} ms", end_text(*end), exec_us / 1000);
-                link.ran = Some(ran(ended, *end, *exec_us));
-                text
-            }
-            MotionEvent::Stopped {
-                cause,
-                end,
-                exec_us,
-            } => {
-                link.ran = Some(ran(link.info.stop.to_string(), *end, *exec_us));
-                format!("stop: {}, {} ms ({cause})", end_text(*end), exec_us / 1000)
-            }
-            MotionEvent::Stands => {
-                link.info.stop_failed = false;
-                link.moving = None;
-                "stands".to_owned()
-            }
-            MotionEvent::StopFailed => {
-                link.info.stop_failed = true;
-                match link.failed_stop() {
-                    Some(end) => format!("STOP FAILED 3 times: {}", end_text(end)),
-                    None => "STOP FAILED 3 times: no exit code".to_owned(),
-                }
-            }
-        };
-        if link.events.len() == EVENTS {
-            link.events.pop_front();
-        }
-        link.events.push_back((now, text));
     }
 }
 
@@ -259,9 +253,10 @@ mod tests {
             exec_us: 1,
         };
         for (end, said) in [(End::Exit(0), "no exit code"), (End::Exit(7), "exit 7")] {
-            fleet.on_motion(9000, &stopped(end), now);
-            fleet.on_motion(9000, &MotionEvent::StopFailed, now);
-            let (_, text) = fleet.links[&9000].events.back().unwrap();
+            let link = fleet.links.get_mut(&9000).unwrap();
+            link.on_motion(&stopped(end), now);
+            link.on_motion(&MotionEvent::StopFailed, now);
+            let (_, text) = link.events.back().unwrap();
             assert_eq!(*text, format!("STOP FAILED 3 times: {said}"));
         }
     }

@@ -7,7 +7,7 @@ use p2p_shared::protocol::{
 };
 use p2p_shared::text::Escaped;
 
-use super::{App, ConnectionState, Effect};
+use super::{App, ConnectionState};
 use crate::app::command_list::{CommandList, RunProgress};
 use crate::app::fleet::FleetLink;
 use crate::connection::ConnectionEvent;
@@ -185,7 +185,9 @@ impl App {
     }
 
     fn on_motion(&mut self, service_port: u16, event: &MotionEvent) {
-        self.fleet.on_motion(service_port, event, self.now);
+        if let Some(link) = self.fleet.links.get_mut(&service_port) {
+            link.on_motion(event, self.now);
+        }
         if self.chosen != Some(service_port) {
             return;
         }
@@ -237,12 +239,14 @@ impl App {
         let Some(run) = run.filter(|run| run.request == request) else {
             return;
         };
-        if let SendEvent::Output(bytes) = &event {
-            let more = cost(bytes);
-            self.effects
-                .push(Effect::Send(ConsoleToRouter::Window { request, more }));
-        }
+        let more = match &event {
+            SendEvent::Output(bytes) => Some(cost(bytes)),
+            _ => None,
+        };
         run.follow(event);
+        if let Some(more) = more {
+            self.send(ConsoleToRouter::Window { request, more });
+        }
         self.dirty = true;
     }
 

@@ -12,23 +12,12 @@ use serde_json::Value;
 
 use crate::app::run_log::RunLog;
 
-/// A log that was read from a file.
-#[derive(Debug, Default)]
-pub struct ReadLog {
-    pub log: RunLog,
-    pub runs: usize,
-    /// Lines that are not JSON.
-    pub broken: usize,
-    /// True if the last line is incomplete.
-    pub cut_off: bool,
-}
-
-/// Reads a log.
+/// Reads a log. Lines that are no JSON, such as a last one that is incomplete, are left out.
 ///
 /// # Errors
 /// A sentence, if there is no run in it.
-pub fn read(bytes: &[u8]) -> Result<ReadLog, String> {
-    let mut replay = ReadLog::default();
+pub fn read(bytes: &[u8]) -> Result<RunLog, String> {
+    let mut log = RunLog::default();
     let (mut lines, mut ours) = (0, 0);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         if line.trim_ascii().is_empty() {
@@ -36,14 +25,11 @@ pub fn read(bytes: &[u8]) -> Result<ReadLog, String> {
         }
         lines += 1;
         let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(line) else {
-            replay.broken += 1;
-            replay.cut_off = !line.ends_with(b"\n");
             continue;
         };
         ours += usize::from(fields.contains_key("timestamp") && fields.contains_key("message"));
         if let Some(run) = parse(Value::Object(fields), lines as u64) {
-            replay.log.put(run);
-            replay.runs += 1;
+            log.put(run);
         }
     }
     match (lines, ours) {
@@ -52,10 +38,10 @@ pub fn read(bytes: &[u8]) -> Result<ReadLog, String> {
             "this is not a router's log: none of its {lines} lines is one. Give \
              logs/p2p-router.DAY.jsonl, or what s saved in the Log screen"
         )),
-        _ if replay.runs == 0 => Err(format!(
+        _ if log.shown().next().is_none() => Err(format!(
             "no run and no link is in this log, in {lines} lines"
         )),
-        _ => Ok(replay),
+        _ => Ok(log),
     }
 }
 
@@ -213,9 +199,9 @@ mod tests {
         let text = format!(
             "{RUN}\n{{\"timestamp\":\"2026-11-22T17:02:04Z\",\"message\":\"link down\",\"link\":\"car\",\"why\":\"silent\"}}\n{{\"timestamp\":\"2026-11-22T17:02:04Z\",\"message\":\"listening\"}}\n"
         );
-        let replay = read(text.as_bytes()).unwrap();
-        assert_eq!((replay.runs, replay.broken, replay.cut_off), (2, 0, false));
-        let run = replay.log.shown().last().unwrap();
+        let log = read(text.as_bytes()).unwrap();
+        assert_eq!(log.shown().count(), 2);
+        let run = log.shown().last().unwrap();
         let result = run.result.as_ref().unwrap();
         assert_eq!(result.end, Some(End::Signal(9)));
         assert_eq!((result.link_us, result.exec_us), (1_250, Some(30_500)));
@@ -223,10 +209,10 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_log_shows_what_is_whole_and_says_so() {
+    fn a_cut_off_log_shows_what_is_whole() {
         let text = format!("{RUN}\n{}", &RUN[..40]);
-        let replay = read(text.as_bytes()).unwrap();
-        assert_eq!((replay.runs, replay.broken, replay.cut_off), (1, 1, true));
+        let log = read(text.as_bytes()).unwrap();
+        assert_eq!(log.shown().count(), 1);
     }
 
     #[test]
@@ -247,7 +233,7 @@ mod tests {
     fn what_is_saved_can_be_replayed() {
         let runs = [testing::run(1, "forward"), testing::run(2, "left")];
         let replay = read(text(runs.iter()).as_bytes()).unwrap();
-        let shown: Vec<_> = replay.log.shown().collect();
+        let shown: Vec<_> = replay.shown().collect();
         assert_eq!(shown.len(), 2);
         assert_eq!(shown[0].command, runs[1].command);
         assert_eq!(shown[0].result.as_ref().unwrap().end, Some(End::Exit(0)));

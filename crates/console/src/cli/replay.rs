@@ -4,14 +4,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::output;
-use crate::app::saved_log::{self, ReadLog};
+use crate::app::run_log::RunLog;
+use crate::app::saved_log;
 use crate::exit_code::{ERROR, Failure};
 
 /// Largest log that is replayed, in bytes: about a month of driving.
 const LARGEST_LOG: u64 = 512 << 20;
 
-pub(super) fn read(file: &Path) -> Result<ReadLog, Failure> {
-    let read = || -> Result<ReadLog, String> {
+pub(super) fn read(file: &Path) -> Result<RunLog, Failure> {
+    let read = || -> Result<RunLog, String> {
         let meta = std::fs::metadata(file).map_err(|why| why.to_string())?;
         if !meta.is_file() {
             return Err("it is not a file".to_owned());
@@ -30,8 +31,8 @@ pub(super) fn read(file: &Path) -> Result<ReadLog, Failure> {
 }
 
 /// Prints a past log, oldest run first.
-pub(super) fn print(replay: &ReadLog, as_json: bool) -> anyhow::Result<ExitCode> {
-    let mut runs: Vec<_> = replay.log.shown().collect();
+pub(super) fn print(log: &RunLog, as_json: bool) -> anyhow::Result<ExitCode> {
+    let mut runs: Vec<_> = log.shown().collect();
     runs.reverse();
     output::print_lines(runs.iter().map(|run| match as_json {
         true => saved_log::line(run).to_string(),

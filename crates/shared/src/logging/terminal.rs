@@ -1,7 +1,7 @@
 //! Log lines for people: `17:02:03Z warning: message key=value`. Characters that a terminal would
 //! obey are escaped in every field.
 
-use std::fmt::{self, Debug, Display, Write as _};
+use std::fmt::{self, Debug, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::time::SystemTime;
 
@@ -51,10 +51,9 @@ impl Human {
         if !self.colour {
             return format!("{time} {word}{message}{fields}\n");
         }
-        let word = if word.is_empty() {
-            String::new()
-        } else {
-            format!("\x1b[{colour}m{word}\x1b[0m")
+        let word = match word {
+            "" => String::new(),
+            word => format!("\x1b[{colour}m{word}\x1b[0m"),
         };
         format!("\x1b[2m{time}\x1b[0m {word}{message}\x1b[2m{fields}\x1b[0m\n")
     }
@@ -111,10 +110,6 @@ impl Parts {
             let _ = write!(self.fields, "\"{quoted}\"");
         }
     }
-
-    fn put_plain(&mut self, field: &Field, value: impl Display) {
-        let _ = write!(self.fields, " {}={value}", field.name());
-    }
 }
 
 impl Visit for Parts {
@@ -124,18 +119,6 @@ impl Visit for Parts {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         self.put(field, format_args!("{value}"));
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put_plain(field, value);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put_plain(field, value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put_plain(field, value);
     }
 }
 
