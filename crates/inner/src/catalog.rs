@@ -24,19 +24,17 @@ const WORKER: &str = ".worker";
 
 /// Command directory.
 #[derive(Debug, Clone)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     path: PathBuf,
 }
 
 /// Reason why a name can't be run: its kind, and a sentence that says what to do.
-pub type Unusable = (Refusal, String);
+pub(crate) type Unusable = (Refusal, String);
 
 impl Catalog {
-    /// Opens a command directory.
-    ///
-    /// # Errors
-    /// If the path is not a directory, can't be read, or anybody on the machine may write to it.
-    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+    /// Opens a command directory; fails if the path is not a directory, can't be read, or anybody on
+    /// the machine may write to it.
+    pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.canonicalize().with_context(|| {
             format!(
                 "the command directory {} can't be used: make it, or say --commands DIR",
@@ -44,35 +42,29 @@ impl Catalog {
             )
         })?;
         let metadata = path.metadata().context("the command directory")?;
+        let shown = path.display();
         anyhow::ensure!(
             metadata.is_dir(),
-            "the command directory {} is no folder",
-            path.display()
+            "the command directory {shown} is no folder"
         );
         anyhow::ensure!(
             metadata.mode() & 0o002 == 0,
-            "anyone on this machine may put commands into {}: chmod o-w {}",
-            path.display(),
+            "anyone on this machine may put commands into {shown}: chmod o-w {}",
             quoted(&path)
         );
-        let catalog = Self { path };
-        catalog
-            .folder()
-            .with_context(|| format!("{} can't be read", catalog.path.display()))?;
+        let catalog = Self { path: path.clone() };
+        let folder = catalog.folder();
+        folder.with_context(|| format!("{shown} can't be read"))?;
         Ok(catalog)
     }
 
-    /// Returns the path, which is the working directory of commands.
-    #[must_use]
-    pub fn path(&self) -> &Path {
+    /// The working directory of commands.
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Returns the file of a command.
-    ///
-    /// # Errors
-    /// If there is no such file, or it may not be executed.
-    pub fn resolve(&self, name: &CommandName) -> Result<PathBuf, Unusable> {
+    pub(crate) fn resolve(&self, name: &CommandName) -> Result<PathBuf, Unusable> {
         if name.as_str().ends_with(WORKER) {
             let sentence = format!(
                 "{} is a worker: ask for the commands that it serves (GET /commands lists them)",
@@ -85,12 +77,8 @@ impl Catalog {
 
     /// Returns the file of a worker.
     pub(crate) fn worker(&self, name: &str) -> Result<PathBuf, Unusable> {
-        let name: CommandName = name.parse().map_err(|error| {
-            (
-                Refusal::NotExecutable,
-                format!("{}: {error}", Escaped(name)),
-            )
-        })?;
+        let parsed = name.parse::<CommandName>();
+        let name = parsed.map_err(|error| unusable(format!("{}: {error}", Escaped(name))))?;
         self.executable(&name)
     }
 
@@ -109,50 +97,38 @@ impl Catalog {
     fn executable(&self, name: &CommandName) -> Result<PathBuf, Unusable> {
         let path = self.path.join(name.as_str());
         let folder = self.folder().map_err(|error| {
-            let sentence = format!("the command directory is gone ({error}): put it back");
-            (Refusal::NotExecutable, sentence)
+            unusable(format!(
+                "the command directory is gone ({error}): put it back"
+            ))
         })?;
         let metadata = folder
             .metadata(name.as_str())
-            .map_err(|error| self.unreachable(&folder, name, &error))?;
+            .map_err(|error| unreachable_file(&folder, name, &path, &error))?;
         check(&metadata, &path)?;
-        self.check_folders(&folder, name)?;
+        self.check_folders(&folder, name.as_str())?;
         Ok(path)
     }
 
     /// Checks that nobody else could have put the file there: that no directory on the way can be
     /// written by everybody.
-    fn check_folders(&self, folder: &Dir, name: &CommandName) -> Result<(), Unusable> {
-        let ways = name
-            .as_str()
-            .match_indices('/')
-            .map(|(at, _)| &name.as_str()[..at]);
+    fn check_folders(&self, folder: &Dir, name: &str) -> Result<(), Unusable> {
+        let ways = name.match_indices('/').map(|(at, _)| &name[..at]);
         for way in std::iter::once(".").chain(ways) {
-            if folder
-                .metadata(way)
-                .is_ok_and(|way| way.mode() & 0o002 != 0)
-            {
-                let path = if way == "." {
-                    self.path.clone()
-                } else {
-                    self.path.join(way)
-                };
-                let shown = Escaped(&path.to_string_lossy()).to_string();
-                let mend = quoted(&path);
-                let sentence = format!(
+            let way_metadata = folder.metadata(way);
+            if way_metadata.is_ok_and(|metadata| metadata.mode() & 0o002 != 0) {
+                // Without the `.` at its end.
+                let path: PathBuf = self.path.join(way).components().collect();
+                let (shown, mend) = (shown(&path), quoted(&path));
+                return Err(unusable(format!(
                     "anyone on its machine may put commands into {shown}: chmod o-w {mend}"
-                );
-                return Err((Refusal::NotExecutable, sentence));
+                )));
             }
         }
         Ok(())
     }
 
     /// Lists all commands, by name, with what is wrong with those that can't be run.
-    ///
-    /// # Errors
-    /// If the directory can't be read.
-    pub fn list(&self) -> io::Result<Vec<CommandInfo>> {
+    pub(crate) fn list(&self) -> io::Result<Vec<CommandInfo>> {
         let mut commands = Vec::new();
         self.list_into(&self.folder()?, "", 1, &mut commands);
         commands.sort_by(|a, b| a.name.cmp(&b.name));
@@ -163,37 +139,6 @@ impl Catalog {
     /// counts.
     fn folder(&self) -> io::Result<Dir> {
         Dir::open_ambient_dir(&self.path, ambient_authority())
-    }
-
-    fn unreachable(&self, folder: &Dir, name: &CommandName, error: &io::Error) -> Unusable {
-        let shown = Escaped(name.as_str());
-        // cap-std's own refusal to leave the directory has no OS error number.
-        if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() {
-            let sentence = format!(
-                "{shown} is a symbolic link that leaves the command directory: copy the file into it"
-            );
-            return (Refusal::NotExecutable, sentence);
-        }
-        match error.kind() {
-            io::ErrorKind::NotFound if folder.symlink_metadata(name.as_str()).is_ok() => (
-                Refusal::NotFound,
-                format!("{shown} is a symbolic link to nothing"),
-            ),
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => (
-                Refusal::NotFound,
-                format!("there is no command {shown}: GET /commands lists what there is"),
-            ),
-            _ => {
-                let path = self.path.join(name.as_str());
-                (
-                    Refusal::NotExecutable,
-                    format!(
-                        "{} can't be looked at: {error}",
-                        Escaped(&path.to_string_lossy())
-                    ),
-                )
-            }
-        }
     }
 
     fn list_into(&self, folder: &Dir, prefix: &str, depth: usize, commands: &mut Vec<CommandInfo>) {
@@ -234,44 +179,60 @@ impl Catalog {
     }
 }
 
-fn check(metadata: &Metadata, path: &Path) -> Result<(), Unusable> {
-    let shown = Escaped(&path.to_string_lossy()).to_string();
-    let refuse = |sentence| Err((Refusal::NotExecutable, sentence));
-    if metadata.is_dir() {
-        return Err((
+fn unusable(sentence: String) -> Unusable {
+    (Refusal::NotExecutable, sentence)
+}
+
+/// Says why nothing is known of a file.
+fn unreachable_file(folder: &Dir, name: &CommandName, path: &Path, error: &io::Error) -> Unusable {
+    let command = Escaped(name.as_str());
+    match error.kind() {
+        // cap-std's own refusal to leave the directory has no OS error number.
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => unusable(format!(
+            "{command} is a symbolic link that leaves the command directory: copy the file into it"
+        )),
+        io::ErrorKind::NotFound if folder.symlink_metadata(name.as_str()).is_ok() => (
             Refusal::NotFound,
-            format!("{shown} is a folder: ask for a file in it"),
-        ));
+            format!("{command} is a symbolic link to nothing"),
+        ),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => (
+            Refusal::NotFound,
+            format!("there is no command {command}: GET /commands lists what there is"),
+        ),
+        _ => unusable(format!("{} can't be looked at: {error}", shown(path))),
     }
-    if !metadata.is_file() {
-        return refuse(format!("{shown} is no regular file"));
-    }
+}
+
+fn check(metadata: &Metadata, path: &Path) -> Result<(), Unusable> {
     let mode = metadata.mode();
-    if mode & 0o002 != 0 {
-        return refuse(format!(
-            "{shown} may be changed by anyone on its machine: chmod o-w {}",
-            quoted(path)
-        ));
+    if metadata.is_file() && mode & 0o6002 == 0 && mode & 0o111 != 0 {
+        return Ok(());
     }
-    if mode & 0o6000 != 0 {
-        return refuse(format!(
-            "{shown} runs as somebody else (set-uid or set-gid): chmod ug-s {}",
-            quoted(path)
-        ));
+    let (shown, mend) = (shown(path), quoted(path));
+    if metadata.is_dir() {
+        let sentence = format!("{shown} is a folder: ask for a file in it");
+        return Err((Refusal::NotFound, sentence));
     }
-    if mode & 0o111 == 0 {
-        return refuse(format!(
-            "{shown} is not executable: chmod +x {}",
-            quoted(path)
-        ));
-    }
-    Ok(())
+    Err(unusable(if !metadata.is_file() {
+        format!("{shown} is no regular file")
+    } else if mode & 0o002 != 0 {
+        format!("{shown} may be changed by anyone on its machine: chmod o-w {mend}")
+    } else if mode & 0o6000 != 0 {
+        format!("{shown} runs as somebody else (set-uid or set-gid): chmod ug-s {mend}")
+    } else {
+        format!("{shown} is not executable: chmod +x {mend}")
+    }))
+}
+
+fn shown(path: &Path) -> String {
+    Escaped(&path.to_string_lossy()).to_string()
 }
 
 /// Quotes the path as one word for a shell.
 fn quoted(path: &Path) -> String {
-    let text = Escaped(&path.to_string_lossy()).to_string();
-    shlex::try_quote(&text).unwrap_or_default().into_owned()
+    shlex::try_quote(&shown(path))
+        .unwrap_or_default()
+        .into_owned()
 }
 
 #[cfg(test)]

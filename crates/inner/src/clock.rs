@@ -19,7 +19,6 @@ pub(crate) fn simulate(now: Duration) {
 
 /// Returns the time of the car's clock, which nobody sets and which goes on while the machine
 /// sleeps (`CLOCK_BOOTTIME`).
-#[must_use]
 pub fn now() -> Duration {
     #[cfg(feature = "simulation")]
     if let Some((at_start, start)) = SIMULATED.get() {
@@ -33,7 +32,6 @@ pub fn now() -> Duration {
 
 /// Returns the same in milliseconds, as the protocol has it: a message that waited in a socket
 /// while the machine slept is late.
-#[must_use]
 pub fn now_ms() -> u64 {
     millis(now())
 }
@@ -44,7 +42,6 @@ const STEP: Duration = Duration::from_millis(50);
 
 /// Returns how long to sleep before this clock is read again, for something that is due after
 /// `left`.
-#[must_use]
 pub(crate) fn step(left: Duration) -> Duration {
     left.min(STEP)
 }

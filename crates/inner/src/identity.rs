@@ -7,38 +7,25 @@ use std::path::Path;
 
 use anyhow::Context;
 use p2p_shared::names::Identity;
+use p2p_shared::os::random_u64;
 
 /// Reads the identity in this directory, or makes one if there is none.
-///
-/// # Errors
-/// If the directory can't be written, or the file has no identity.
-pub fn load_or_make(folder: &Path) -> anyhow::Result<Identity> {
+pub(crate) fn load_or_make(folder: &Path) -> anyhow::Result<Identity> {
     let path = folder.join("identity");
+    let shown = path.display();
     match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().with_context(|| {
-            format!(
-                "{} holds no identity: remove it, and another is made",
-                path.display()
-            )
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make(folder, &path).with_context(|| {
-                format!(
-                    "the identity can't be kept in {} (--state-dir)",
-                    path.display()
-                )
-            })
-        }
-        Err(error) => Err(error).with_context(|| format!("{} can't be read", path.display())),
+        Ok(text) => text
+            .trim()
+            .parse()
+            .with_context(|| format!("{shown} holds no identity: remove it, and another is made")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder, &path)
+            .with_context(|| format!("the identity can't be kept in {shown} (--state-dir)")),
+        Err(error) => Err(error).with_context(|| format!("{shown} can't be read")),
     }
 }
 
 fn make(folder: &Path, path: &Path) -> anyhow::Result<Identity> {
-    let text = format!(
-        "{:016x}{:016x}",
-        p2p_shared::os::random_u64()?,
-        p2p_shared::os::random_u64()?
-    );
+    let text = format!("{:016x}{:016x}", random_u64()?, random_u64()?);
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -39,6 +39,7 @@ const STOPS_AT_A_TIME: usize = 2;
 /// Longest time until a motion's process that was told to end is reaped: its 150 ms twice, to be
 /// told and to be killed, and the time to see it. After that the guardian has to know.
 const END_LIMIT: Duration = Duration::from_millis(400);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MotionRules {
     /// Duration of a press without a renewal.
@@ -194,7 +195,6 @@ pub(crate) struct Motion {
 
 impl Motion {
     /// Starts with a car that may be moving: it is stopped first.
-    #[must_use]
     pub(crate) fn new(rules: MotionRules) -> Self {
         Self {
             rules,
@@ -233,11 +233,7 @@ impl Motion {
             MotionInput::Release { id } => self.release(now, id),
             MotionInput::Timed { run, order, lasts } => self.timed(now, run, order, lasts),
             MotionInput::Abandoned { run } => {
-                if self
-                    .wanted
-                    .as_ref()
-                    .is_some_and(|wanted| wanted.origin == MotionOrigin::Timed(run))
-                {
+                if self.origin() == Some(MotionOrigin::Timed(run)) {
                     self.halt(now, Cause::Released);
                 }
             }
@@ -258,18 +254,15 @@ impl Motion {
     }
 
     /// Returns the next time at which time alone changes something.
-    #[must_use]
     pub(crate) fn next(&self) -> Option<Duration> {
         let wanted = self.wanted.as_ref().and_then(|wanted| wanted.until);
-        let stop = self.stops.iter().map(|stop| stop.began + STOP_LIMIT).min();
-        wanted.into_iter().chain(stop).chain(self.retry).min()
+        wanted.into_iter().chain(self.next_of_stop()).min()
     }
 
     /// Returns the time by which the guardian must have stopped the car if it hears nothing more;
     /// `None`: the car stands. While the car is being stopped this is the time of the next step.
     /// `Duration::MAX` for a motion without a limit, or one that can't be stopped: then the
     /// guardian acts only if this process dies.
-    #[must_use]
     pub(crate) fn guard(&self) -> Option<Duration> {
         let until = match &self.wanted {
             Some(wanted) => wanted.until,
@@ -283,8 +276,7 @@ impl Motion {
     fn next_step(&self) -> Option<Duration> {
         let ending = self.process.and_then(|(_, told)| told);
         let ending = ending.map(|told| told + END_LIMIT);
-        let stop = self.stops.iter().map(|stop| stop.began + STOP_LIMIT).min();
-        let next = ending.into_iter().chain(stop).chain(self.retry).min();
+        let next = ending.into_iter().chain(self.next_of_stop()).min();
         let late = if self.failed {
             END_LIMIT
         } else {
@@ -293,16 +285,24 @@ impl Motion {
         next.map(|next| next + late)
     }
 
+    /// When a stop command has taken too long, or is tried again.
+    fn next_of_stop(&self) -> Option<Duration> {
+        let limits = self.stops.iter().map(|stop| stop.began + STOP_LIMIT);
+        limits.chain(self.retry).min()
+    }
+
     /// Returns true if the stop command has failed three times, and none has succeeded since.
-    #[must_use]
     pub(crate) fn has_failed(&self) -> bool {
         self.failed
     }
 
     /// Returns true if the failure was reported, and nobody has asked for a stop since.
-    #[must_use]
     pub(crate) fn tries_by_itself(&self) -> bool {
         self.failed && self.retries.have_failed()
+    }
+
+    fn origin(&self) -> Option<MotionOrigin> {
+        self.wanted.as_ref().map(|wanted| wanted.origin)
     }
 
     fn press(&mut self, now: Duration, id: PressId, order: MotionCommand, tick: Duration) {
@@ -311,7 +311,7 @@ impl Motion {
         if self.over.is_some_and(|over| id <= over) {
             return self.refuse(origin, Refused::Over);
         }
-        match self.wanted.as_ref().map(|wanted| wanted.origin) {
+        match self.origin() {
             Some(MotionOrigin::Press(held)) if held == id => return self.renew(now, id, tick),
             Some(MotionOrigin::Press(held)) if held > id => {
                 return self.refuse(origin, Refused::Over);
@@ -321,14 +321,7 @@ impl Motion {
         if until <= now {
             return self.refuse(origin, Refused::Old);
         }
-        self.want(WantedMotion {
-            origin,
-            order,
-            until: Some(until),
-            lasts: None,
-            started: false,
-            process: None,
-        });
+        self.want(origin, order, until, None);
     }
 
     fn renew(&mut self, now: Duration, id: PressId, tick: Duration) {
@@ -342,8 +335,7 @@ impl Motion {
 
     fn release(&mut self, now: Duration, id: PressId) {
         self.over = self.over.max(Some(id));
-        let held = self.wanted.as_ref().map(|wanted| wanted.origin);
-        if let Some(MotionOrigin::Press(held)) = held
+        if let Some(MotionOrigin::Press(held)) = self.origin()
             && held <= id
         {
             self.halt(now, Cause::Released);
@@ -353,8 +345,7 @@ impl Motion {
     /// Forgets earlier presses: a router's epochs begin at its wall clock, which may have been set
     /// back when it was restarted. Nothing of an older link comes over a new one.
     fn linked(&mut self, now: Duration) {
-        let origin = self.wanted.as_ref().map(|wanted| wanted.origin);
-        if let Some(MotionOrigin::Press(_)) = origin {
+        if let Some(MotionOrigin::Press(_)) = self.origin() {
             self.halt(now, Cause::Released);
         }
         self.over = None;
@@ -381,23 +372,29 @@ impl Motion {
         }
         // Until its process runs it has as long as a press, because what it waits for might never
         // end.
-        let until = Some(now + self.rules.lease);
-        let origin = MotionOrigin::Timed(run);
-        self.want(WantedMotion {
-            origin,
-            order,
-            until,
-            lasts,
-            started: false,
-            process: None,
-        });
+        let until = now + self.rules.lease;
+        self.want(MotionOrigin::Timed(run), order, until, lasts);
     }
 
     /// Wants this motion, in place of any other.
-    fn want(&mut self, wanted: WantedMotion) {
+    fn want(
+        &mut self,
+        origin: MotionOrigin,
+        order: MotionCommand,
+        until: Duration,
+        lasts: Option<Duration>,
+    ) {
         if self.failed {
-            return self.refuse(wanted.origin, Refused::StopFailed);
+            return self.refuse(origin, Refused::StopFailed);
         }
+        let wanted = WantedMotion {
+            origin,
+            order,
+            until: Some(until),
+            lasts,
+            started: false,
+            process: None,
+        };
         if let Some(old) = self.wanted.replace(wanted) {
             self.give_up(old.origin);
             if old.process.is_none() {

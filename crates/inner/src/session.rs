@@ -231,7 +231,7 @@ impl Session<'_> {
                         keepalive.on_traffic(timing::now());
                     }
                     has_heard |= matches!(&event, SocketEvent::Pong(payload) if *payload == DRAINING);
-                    self.on_event(event, &mut listing)?;
+                    self.on_event(event, &listing)?;
                 }
                 Some(message) = self.outbox.output.recv(), if has_room => {
                     self.push_output(&message)?;
@@ -240,7 +240,7 @@ impl Session<'_> {
                         self.push_output(&message)?;
                     }
                 }
-                message = listing.next(), if has_room => self.socket.push(&message)?,
+                Some(message) = listing.answers.recv(), if has_room => self.socket.push(&message)?,
                 () = &mut drained, if may_leave => {
                     while let Ok(message) = self.outbox.output.try_recv() {
                         self.push_output(&message)?;
@@ -274,7 +274,7 @@ impl Session<'_> {
     fn on_event(
         &mut self,
         event: SocketEvent<RouterToInner>,
-        listing: &mut CommandListing,
+        listing: &CommandListing,
     ) -> Result<(), SessionEnd> {
         let message = match event {
             SocketEvent::Message(message) => message,

@@ -1,10 +1,9 @@
 //! Answers requests for the list of commands: one listing at a time and off the link's task, since
 //! a folder may be slow; in messages that are small enough.
 
-use std::collections::VecDeque;
-
 use p2p_shared::protocol::{CommandInfo, InnerToRouter, MAX_MESSAGE};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 
 use super::Commands;
 
@@ -13,50 +12,34 @@ const MAX_WAITING: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct CommandListing {
-    commands: Commands,
-    waiting: VecDeque<u64>,
-    listing: Option<JoinHandle<Vec<InnerToRouter>>>,
-    parts: VecDeque<InnerToRouter>,
+    requests: mpsc::Sender<u64>,
+    /// The messages of all answers, in order.
+    pub answers: mpsc::Receiver<InnerToRouter>,
 }
 
 impl CommandListing {
     pub(crate) fn new(commands: Commands) -> Self {
-        Self {
-            commands,
-            waiting: VecDeque::new(),
-            listing: None,
-            parts: VecDeque::new(),
-        }
+        let (requests, mut asked) = mpsc::channel(MAX_WAITING);
+        let (answer, answers) = mpsc::channel(1);
+        // Ends with the two other ends of its queues.
+        tokio::spawn(async move {
+            while let Some(request) = asked.recv().await {
+                let commands = commands.clone();
+                let list = move || in_parts(request, commands.list().unwrap_or_default());
+                // A listing that panicked has no answer; the router doesn't wait for ever.
+                for part in spawn_blocking(list).await.unwrap_or_default() {
+                    if answer.send(part).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Self { requests, answers }
     }
 
     /// Takes a request; returns false if the router asks faster than any router does.
-    pub(crate) fn ask(&mut self, request: u64) -> bool {
-        if self.waiting.len() >= MAX_WAITING {
-            return false;
-        }
-        self.waiting.push_back(request);
-        true
-    }
-
-    /// Waits for the next message of an answer. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> InnerToRouter {
-        loop {
-            if let Some(part) = self.parts.pop_front() {
-                return part;
-            }
-            if let Some(listing) = &mut self.listing {
-                // A listing that panicked has no answer; the router doesn't wait for ever.
-                self.parts = listing.await.unwrap_or_default().into();
-                self.listing = None;
-            } else if let Some(request) = self.waiting.pop_front() {
-                let commands = self.commands.clone();
-                self.listing = Some(tokio::task::spawn_blocking(move || {
-                    in_parts(request, commands.list().unwrap_or_default())
-                }));
-            } else {
-                return std::future::pending().await;
-            }
-        }
+    pub(crate) fn ask(&self, request: u64) -> bool {
+        self.requests.try_send(request).is_ok()
     }
 }
 
@@ -126,7 +109,7 @@ mod tests {
         }
         assert!(!listing.ask(99));
         for expected in 0..MAX_WAITING as u64 {
-            let answer = listing.next().await;
+            let answer = listing.answers.recv().await.unwrap();
             let InnerToRouter::Commands { request, more, .. } = answer else {
                 panic!("{answer:?}")
             };

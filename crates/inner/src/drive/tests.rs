@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{MotionInfo, PressId, RUN_WINDOW};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::unix::pipe;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
@@ -241,11 +243,16 @@ async fn a_stop_that_goes_on_failing_is_told_once_and_then_that_it_succeeds() {
     let mut bench = Bench::new().await;
     let press = bench.press(1);
     bench.moves(press).await;
-    bench.script("stop", "echo try >> ../did; exit 3");
+    let fifo = bench.path("tries");
+    let mut mkfifo = std::process::Command::new("mkfifo");
+    assert!(mkfifo.arg(&fifo).status().unwrap().success());
+    let mut options = pipe::OpenOptions::new();
+    let tries = options.read_write(true).open_receiver(&fifo).unwrap();
+    let mut tries = BufReader::new(tries).lines();
+    bench.script("stop", "echo try > ../tries; exit 3");
     bench.tells(|event| *event == MotionEvent::StopFailed).await;
-    let tries = |bench: &Bench| bench.did().iter().filter(|line| *line == "try").count();
-    while tries(&bench) < 5 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    for _ in 0..5 {
+        tries.next_line().await.unwrap();
     }
     bench.script("stop", "echo stop >> ../did");
     let (mut ends, mut failed, mut stalled) = (Vec::new(), false, false);

@@ -18,7 +18,6 @@ pub(crate) const STOP_AGAIN: Duration = Duration::from_secs(1);
 const STOP_AGAIN_MOST: Duration = Duration::from_secs(10);
 
 /// The pause after so many tries since the stop has failed.
-#[must_use]
 pub(crate) fn stop_again_after(tries: u32) -> Duration {
     (STOP_AGAIN * (1 << tries.min(8))).min(STOP_AGAIN_MOST)
 }

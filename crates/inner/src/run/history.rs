@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{End, InnerToRouter, Outcome, Refusal, RunReport};
 use p2p_shared::timing::millis;
@@ -28,12 +28,9 @@ pub(crate) struct RunHistory {
 
 #[derive(Debug)]
 struct HistoryEntry {
-    command: CommandName,
     asked: Duration,
-    outcome: Outcome,
-    bytes: u64,
-    output: BytesMut,
-    stderr: Bytes,
+    /// What is told of the run, but for its age.
+    report: RunReport,
     /// True if the run is too old for its output to be kept.
     is_silent: bool,
 }
@@ -45,16 +42,20 @@ impl RunHistory {
         if self.runs.contains_key(&run) {
             return false;
         }
-        let remembered = HistoryEntry {
+        let report = RunReport {
             command: command.clone(),
-            asked: now,
+            age_ms: 0,
             outcome: Outcome::Waiting,
             bytes: 0,
-            output: BytesMut::new(),
+            output: Bytes::new(),
             stderr: Bytes::new(),
+        };
+        let entry = HistoryEntry {
+            asked: now,
+            report,
             is_silent: false,
         };
-        self.runs.insert(run, remembered);
+        self.runs.insert(run, entry);
         self.order.push_back(run);
         if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()
@@ -70,18 +71,16 @@ impl RunHistory {
     /// Records a report about a run, whether or not there is a link to send it on.
     pub(crate) fn record(&mut self, message: &InnerToRouter) {
         match message {
-            InnerToRouter::Started { run } => self.change(*run, |entry| {
-                entry.outcome = Outcome::Running;
-            }),
+            InnerToRouter::Started { run } => {
+                self.change(*run, |entry| entry.report.outcome = Outcome::Running);
+            }
             InnerToRouter::Output { run, bytes } => self.change(*run, |entry| entry.says(bytes)),
             InnerToRouter::Finished {
                 run,
                 end,
                 exec_us,
                 stderr,
-            } => self.change(*run, |entry| {
-                entry.ended(*end, *exec_us, stderr);
-            }),
+            } => self.change(*run, |entry| entry.ended(*end, *exec_us, stderr)),
             InnerToRouter::Answered {
                 run,
                 end,
@@ -94,26 +93,16 @@ impl RunHistory {
             }),
             // The refusal of a repeated request says nothing about the run itself.
             InnerToRouter::Refused {
-                refusal: Refusal::Repeated,
-                ..
-            } => {}
-            InnerToRouter::Refused {
                 run,
                 refusal,
                 message,
-            } => self.change(*run, |entry| {
-                entry.outcome = match refusal {
+            } if *refusal != Refusal::Repeated => self.change(*run, |entry| {
+                entry.report.outcome = match refusal {
                     Refusal::WorkerLost => Outcome::Unknown(message.clone()),
                     _ => Outcome::Refused(message.clone()),
                 };
             }),
-            InnerToRouter::Hello(_)
-            | InnerToRouter::Clock { .. }
-            | InnerToRouter::Commands { .. }
-            | InnerToRouter::Motion(_)
-            | InnerToRouter::Camera(_)
-            | InnerToRouter::Run { .. }
-            | InnerToRouter::Draining => {}
+            _ => {}
         }
     }
 
@@ -121,12 +110,8 @@ impl RunHistory {
     pub(crate) fn report(&self, run: RunId, now: Duration) -> Option<RunReport> {
         let entry = self.runs.get(&run)?;
         Some(RunReport {
-            command: entry.command.clone(),
             age_ms: millis(now.saturating_sub(entry.asked)),
-            outcome: entry.outcome.clone(),
-            bytes: entry.bytes,
-            output: Bytes::copy_from_slice(&entry.output),
-            stderr: entry.stderr.clone(),
+            ..entry.report.clone()
         })
     }
 
@@ -145,8 +130,8 @@ impl RunHistory {
         while self.kept > ALL_OUTPUT && self.silent < self.order.len() {
             if let Some(entry) = self.runs.get_mut(&self.order[self.silent]) {
                 self.kept -= entry.kept();
-                entry.output = BytesMut::new();
-                entry.stderr = Bytes::new();
+                entry.report.output = Bytes::new();
+                entry.report.stderr = Bytes::new();
                 entry.is_silent = true;
             }
             self.silent += 1;
@@ -156,23 +141,27 @@ impl RunHistory {
 
 impl HistoryEntry {
     fn says(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len() as u64;
-        if !self.is_silent {
-            let room = OUTPUT.saturating_sub(self.output.len());
-            self.output
-                .extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let RunReport {
+            bytes: total,
+            output,
+            ..
+        } = &mut self.report;
+        *total += bytes.len() as u64;
+        let room = OUTPUT.saturating_sub(output.len()).min(bytes.len());
+        if !self.is_silent && room > 0 {
+            *output = [output, &bytes[..room]].concat().into();
         }
     }
 
     fn ended(&mut self, end: End, exec_us: u64, stderr: &Bytes) {
-        self.outcome = Outcome::ended(end, exec_us);
+        self.report.outcome = Outcome::ended(end, exec_us);
         if !self.is_silent {
-            self.stderr = stderr.clone();
+            self.report.stderr = stderr.clone();
         }
     }
 
     fn kept(&self) -> usize {
-        self.output.len() + self.stderr.len()
+        self.report.output.len() + self.report.stderr.len()
     }
 }
 
@@ -268,7 +257,7 @@ mod tests {
                 let kept: usize = history.runs.values().map(HistoryEntry::kept).sum();
                 prop_assert_eq!(kept, history.kept);
                 prop_assert!(kept <= ALL_OUTPUT);
-                prop_assert!(history.runs.values().all(|entry| entry.output.len() <= OUTPUT));
+                prop_assert!(history.runs.values().all(|entry| entry.report.output.len() <= OUTPUT));
             }
         }
     }

@@ -71,15 +71,11 @@ impl RunTable {
     }
 
     pub(crate) fn cancel_all(&self) {
-        for entry in self.0.lock().values() {
-            entry.caller.cancel();
-        }
+        self.0.lock().values().for_each(|run| run.caller.cancel());
     }
 
     /// Throws away what the runs write from now on.
     pub(crate) fn detach_output(&self) {
-        for entry in self.0.lock().values() {
-            entry.window.close();
-        }
+        self.0.lock().values().for_each(|run| run.window.close());
     }
 }
