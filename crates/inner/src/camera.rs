@@ -7,13 +7,13 @@ use std::time::Duration;
 use p2p_shared::protocol::{CameraState, InnerToRouter, MediaTicket, Picture};
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::run::RunReporter;
 
-pub mod jpeg;
+mod jpeg;
 mod pacing;
 mod program;
 mod sender;
@@ -45,7 +45,7 @@ type Watching = watch::Receiver<Option<WatchTicket>>;
 pub(crate) struct Camera {
     /// Where the link's task says that somebody watches, or nobody does.
     pub watched: watch::Sender<Option<WatchTicket>>,
-    end: CancellationToken,
+    end: DropGuard,
     tasks: TaskTracker,
 }
 
@@ -69,12 +69,16 @@ impl Camera {
             state: watch::Sender::new(Some(CameraState::Starting)),
         };
         let tasks = TaskTracker::new();
-        let end = shared.end.clone();
+        let end = shared.end.clone().drop_guard();
         let supervisor =
             CameraSupervisor::new(words.to_vec(), config.commands.clone(), shared.clone());
         tasks.spawn(supervisor.run());
-        let media = FrameSender::new(config.router.clone(), config.key.clone(), shared.clone());
-        tasks.spawn(media.run());
+        let sender = FrameSender {
+            router: config.router.clone(),
+            key: config.key.clone(),
+            shared: shared.clone(),
+        };
+        tasks.spawn(sender.run());
         tasks.spawn(report_state(shared, reporter.clone()));
         tasks.close();
         Self {
@@ -84,15 +88,9 @@ impl Camera {
         }
     }
 
-    pub(crate) async fn end(&self) {
-        self.end.cancel();
+    pub(crate) async fn end(self) {
+        drop(self.end);
         self.tasks.wait().await;
-    }
-}
-
-impl Drop for Camera {
-    fn drop(&mut self) {
-        self.end.cancel();
     }
 }
 

@@ -87,17 +87,17 @@ impl Commands {
 
     /// Adds a worker, which will announce what it serves.
     pub(crate) fn expect(&self, worker: &WorkerHandle) {
-        self.write(|served| served.unknown.push((worker.clone(), None)));
+        let mut served = self.0.served.write();
+        served.unknown.push((worker.clone(), None));
     }
 
     /// Notes that a worker has failed, or can't be started.
     pub(crate) fn away(&self, worker: &WorkerHandle, what: &str) {
-        self.write(|served| {
-            let unknown = served.unknown.iter_mut();
-            for (_, why) in unknown.filter(|(other, _)| other.is_same(worker)) {
+        for (other, why) in &mut self.0.served.write().unknown {
+            if other.is_same(worker) {
                 *why = Some(what.to_owned());
             }
-        });
+        }
     }
 
     /// The worker that serves a command.
@@ -166,12 +166,11 @@ impl Commands {
                 "nothing moves without a file for the stop command, which stops the car when its worker or this inner is gone"
             );
         }
-        self.write(|served| {
-            served.unknown.retain(|(other, _)| !other.is_same(worker));
-            served.by.retain(|_, other| !other.is_same(worker));
-            let new = serves.into_iter().map(|name| (name, worker.clone()));
-            served.by.extend(new);
-        });
+        let mut served = self.0.served.write();
+        served.unknown.retain(|(other, _)| !other.is_same(worker));
+        served.by.retain(|_, other| !other.is_same(worker));
+        let new = serves.into_iter().map(|name| (name, worker.clone()));
+        served.by.extend(new);
     }
 
     /// All commands, by name, with what is wrong with those that can't be run.
@@ -193,10 +192,6 @@ impl Commands {
         drop(served);
         commands.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(commands)
-    }
-
-    fn write(&self, change: impl FnOnce(&mut Served)) {
-        change(&mut self.0.served.write());
     }
 }
 

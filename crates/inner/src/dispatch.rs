@@ -73,7 +73,7 @@ impl Dispatcher {
             reporter: self.reporter.clone(),
             tracker: self.tracker.clone(),
             role: None,
-            _entry: Some(entry),
+            _entry: Some((entry, self.tracker.token())),
         };
         match (kind, worker) {
             (CommandKind::Stop, _) => self.drive.send(DriveRequest::StopRun(Box::new(run))),

@@ -2,7 +2,6 @@
 //! router and the guardian. Decides nothing itself.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +25,8 @@ use crate::motion::{
 use crate::run::{Failure, Run, RunReporter, draining};
 
 /// Longest time for which the car may move without its timers being checked (the console uses the
-/// same for itself).
+/// same for itself). After that it is stopped: whatever kept this task from running may do it again,
+/// and for longer.
 const STALL: Duration = Duration::from_millis(200);
 
 mod answers;
@@ -49,7 +49,7 @@ pub(crate) struct Drive {
     /// False since a motion or a stop began, until the car stands or can't be stopped.
     is_settled: bool,
     /// Motions that have not begun, and who asked for them: the driver, or an address.
-    waiting: HashMap<MotionOrigin, (Run, Arc<str>)>,
+    waiting: HashMap<MotionOrigin, (Run, String)>,
     /// Those who wait for the car to stand: motions with `for=`, and the inner's start.
     until_it_stands: Vec<oneshot::Sender<StopResult>>,
     /// Motion processes that are not reaped yet.
@@ -159,24 +159,18 @@ impl Drive {
                     None => return,
                 },
             }
-            if let Some(looked) = looked {
-                self.check_stall(clock::now().saturating_sub(looked));
+            let stall = looked.map(|looked| clock::now().saturating_sub(looked));
+            if let Some(stall) = stall.filter(|stall| *stall >= STALL)
+                && self.motion.guard().is_some()
+            {
+                tracing::warn!(
+                    stalled_ms = millis_f64(stall),
+                    "the inner did not get to run while the car moved: it is stopped (is the machine too slow, or out of memory?)"
+                );
+                self.decide(MotionInput::Stop(StopCause::Watchdog));
             }
             self.update_guardian();
         }
-    }
-
-    /// Stops a moving car after a stall: whatever kept this task from running may do it again, and
-    /// for longer.
-    fn check_stall(&mut self, since: Duration) {
-        if since < STALL || self.motion.guard().is_none() {
-            return;
-        }
-        tracing::warn!(
-            stalled_ms = millis_f64(since),
-            "the inner did not get to run while the car moved: it is stopped (is the machine too slow, or out of memory?)"
-        );
-        self.decide(MotionInput::Stop(StopCause::Watchdog));
     }
 
     fn on(&mut self, ask: DriveRequest) {
@@ -205,7 +199,7 @@ impl Drive {
                 }
                 let order = motion_command(&run.request);
                 let origin = MotionOrigin::Press(press);
-                self.waiting.insert(origin, (*run, driver.into()));
+                self.waiting.insert(origin, (*run, driver));
                 self.decide(MotionInput::Press {
                     id: press,
                     order,
@@ -312,7 +306,7 @@ impl Drive {
         }
         let lasts = run.request.for_ms.map(Duration::from_millis);
         let order = motion_command(&run.request);
-        let who = run.request.remote_addr.as_str().into();
+        let who = run.request.remote_addr.clone();
         self.waiting.insert(MotionOrigin::Timed(id), (run, who));
         let run = id;
         self.decide(MotionInput::Timed { run, order, lasts });

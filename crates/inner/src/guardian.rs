@@ -5,14 +5,13 @@
 //! The two speak in lines over the guardian's standard input and output:
 //!
 //! ```text
-//! inner    → guardian   guard DEADLINE GROUP RUN PRESS WHO   the car moves; DEADLINE in ms of its clock
-//! inner    → guardian   stand                                the car stands
-//! guardian → inner      ok                                   to each of them
+//! inner    → guardian   {"until":{"deadline_ms":7,"group":9,"owner":{…}}}   the car moves
+//! inner    → guardian   "stand"                                             the car stands
+//! guardian → inner      ok                                                  to each of them
 //! ```
 //!
 //! A deadline of 0 means that only the inner's death is a reason to stop; a group of 0 that no
-//! process has to be ended. RUN, PRESS and WHO say what moves the car (`-`: unknown, or none), for
-//! the guardian's log: the inner's own lines about it may die with the inner.
+//! process has to be ended.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -152,7 +151,8 @@ async fn report(
         }
         let news = guard.borrow_and_update().clone();
         let exchange = async {
-            guardian.to.write_all(news.line().as_bytes()).await?;
+            let line = serde_json::to_string(&news)? + "\n";
+            guardian.to.write_all(line.as_bytes()).await?;
             answers.next_line().await
         };
         match timeout(ANSWER, exchange).await {

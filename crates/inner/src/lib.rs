@@ -13,15 +13,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 mod agent;
-pub mod camera;
-pub mod catalog;
+mod camera;
+mod catalog;
 pub mod clock;
 mod commands;
 pub mod config;
 mod dispatch;
 mod drive;
 pub mod guardian;
-pub mod identity;
+mod identity;
 mod local_address;
 mod motion;
 pub mod process;
@@ -125,7 +125,7 @@ impl Inner {
         let camera = self.camera.take();
         // It needs no time to finish anything, but for its own end.
         let camera_ends = async {
-            if let Some(camera) = &camera {
+            if let Some(camera) = camera {
                 camera.end().await;
             }
         };

@@ -82,8 +82,8 @@ impl Leader for Child {
 /// Our ends of a process's pipes.
 pub struct Pipes {
     pub stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
-    pub stdout: Option<Box<dyn Output>>,
-    pub stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    pub stdout: Box<dyn Output>,
+    pub stderr: Box<dyn AsyncRead + Send + Unpin>,
 }
 
 /// The standard output of a process.
@@ -112,14 +112,14 @@ impl Spawn for OsProcesses {
             started => started?,
         };
         let group = child.id().and_then(|id| i32::try_from(id).ok());
-        let group = group.ok_or_else(|| io::Error::other("the process has no number"))?;
+        let unlike = || io::Error::other("the process has no number or no pipes");
         let pipes = Pipes {
             stdin: child.stdin.take().map(|stdin| Box::new(stdin) as _),
-            stdout: child.stdout.take().map(|stdout| Box::new(stdout) as _),
-            stderr: child.stderr.take().map(|stderr| Box::new(stderr) as _),
+            stdout: Box::new(child.stdout.take().ok_or_else(unlike)?),
+            stderr: Box::new(child.stderr.take().ok_or_else(unlike)?),
         };
         Ok(Spawned {
-            group,
+            group: group.ok_or_else(unlike)?,
             leader: Box::new(child),
             pipes,
         })

@@ -17,6 +17,7 @@ use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE, micros, millis_f64};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::clock;
 use crate::motion::{MOTION_GRACE, MotionRole, ProcessEvent, RoleKind, StopResult};
@@ -62,8 +63,8 @@ pub(crate) struct Run {
     pub tracker: TaskTracker,
     /// The role in the car's motion; the drive gives it when the process starts.
     pub role: Option<MotionRole>,
-    /// Keeps the run in the table.
-    pub _entry: Option<EntryGuard>,
+    /// Keeps the run in the table, and the inner from ending.
+    pub _entry: Option<(EntryGuard, TaskTrackerToken)>,
 }
 
 /// Checks that a run's deadline has not passed.

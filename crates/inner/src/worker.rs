@@ -2,7 +2,6 @@
 //! is started, and started again when it dies. What is said to a worker while it lives is
 //! `worker/connection`; which commands it serves is `commands`.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use p2p_shared::protocol::Refusal;
@@ -19,7 +18,7 @@ use crate::run::draining;
 mod connection;
 mod protocol;
 
-use connection::{ConnectionEnd, WorkerConnection};
+use connection::WorkerConnection;
 
 /// Pause between a worker's end and its next start, doubled each time up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(200);
@@ -75,36 +74,35 @@ impl Drop for WorkerTasks {
     }
 }
 
-pub(crate) struct WorkerSupervisor {
-    pub worker: WorkerHandle,
-    pub queue: WorkerQueue,
-    pub commands: Commands,
-    pub drive: DriveHandle,
+struct WorkerSupervisor {
+    worker: WorkerHandle,
+    queue: WorkerQueue,
+    commands: Commands,
+    drive: DriveHandle,
     /// Time limit of a run.
-    pub limit: Duration,
+    limit: Duration,
     /// Time limit of the announcement.
-    pub hello: Duration,
+    hello: Duration,
     /// Cancelled when the inner ends.
-    pub end: CancellationToken,
+    end: CancellationToken,
 }
 
 impl WorkerSupervisor {
     /// Keeps the worker running until the inner ends.
-    pub(crate) async fn run(mut self) {
-        let mut failures = 0;
+    async fn run(mut self) {
+        let mut pause = PAUSE;
         loop {
             let began = Instant::now();
             let Some((why, left)) = self.once().await else {
                 return;
             };
             if began.elapsed() >= STABLE {
-                failures = 0;
+                pause = PAUSE;
             }
-            let pause = (PAUSE * (1 << failures)).min(LONGEST_PAUSE);
-            failures = (failures + 1).min(10);
+            let name = self.worker.name();
             let restart_ms = millis(pause);
             tracing::error!(
-                worker = self.worker.name(),
+                worker = name,
                 why,
                 restart_ms,
                 "the worker is gone; it is started again"
@@ -114,49 +112,45 @@ impl WorkerSupervisor {
                 pause.as_secs_f32()
             );
             self.commands.away(&self.worker, &what);
+            let sentence = format!("{name}, which serves this command, {what}");
             let drive = self.drive.clone();
-            let until = async move {
-                if let Some(left) = left {
-                    left.reap(&drive).await;
+            let mut again = std::pin::pin!(async move {
+                if let Some((mut group, lingers)) = left {
+                    // A process that the kernel doesn't let go of could act once more.
+                    group.end(Duration::ZERO).await;
+                    let group = group.id().number();
+                    if lingers {
+                        drive.send(DriveRequest::WorkerReaped { group });
+                    }
                 }
                 sleep(pause).await;
-            };
-            if self.refuse_until(until, &what).await.is_break() {
-                return;
+            });
+            loop {
+                tokio::select! {
+                    () = self.end.cancelled() => return,
+                    () = &mut again => break,
+                    Some(ask) = self.queue.recv() => {
+                        ask.fail((Refusal::WorkerAway, sentence.clone()));
+                    }
+                }
             }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// Refuses requests until the worker may be started again, or the inner ends.
-    async fn refuse_until(
-        &mut self,
-        again: impl Future<Output = ()>,
-        what: &str,
-    ) -> ControlFlow<()> {
-        let sentence = format!("{}, which serves this command, {what}", self.worker.name());
-        let mut again = std::pin::pin!(again);
-        loop {
-            tokio::select! {
-                () = self.end.cancelled() => return ControlFlow::Break(()),
-                () = &mut again => return ControlFlow::Continue(()),
-                Some(ask) = self.queue.recv() => ask.fail((Refusal::WorkerAway, sentence.clone())),
-            }
-        }
-    }
-
-    /// Runs the worker from one start to its end: returns the reason, and what is left of it.
-    /// `None`: the inner ends.
-    async fn once(&mut self) -> Option<(String, Option<KilledWorker>)> {
+    /// Runs the worker from one start to its end: returns the reason, and its killed processes, with
+    /// whether any of them lingers. `None`: the inner ends.
+    async fn once(&mut self) -> Option<(String, Option<(ProcessGroup, bool)>)> {
         let (mut group, pipes) = match self.start() {
             Ok(started) => started,
             Err(why) => return Some((why, None)),
         };
         let id = group.id().clone();
+        let drive = self.drive.clone();
         let mut connection = WorkerConnection::new(self, id.number(), pipes);
-        let why = connection.until_its_end(self, &mut group).await;
-        let ConnectionEnd::Failed(why) = why else {
+        let Err(why) = connection.serve(&mut group).await else {
             connection.abort(&draining().1);
-            connection.end_input();
+            connection.stdin = None;
             let _ = timeout(LAST_MOMENT, group.ended()).await;
             group.end(KILL_GRACE).await;
             return None;
@@ -164,12 +158,12 @@ impl WorkerSupervisor {
         id.kill();
         let lingers = id.is_alive();
         // What it moved is moved by nobody now.
-        self.drive.send(DriveRequest::WorkerGone {
+        drive.send(DriveRequest::WorkerGone {
             group: id.number(),
             lingers,
         });
         connection.abort(&why);
-        Some((why, Some(KilledWorker { group, lingers })))
+        Some((why, Some((group, lingers))))
     }
 
     fn start(&self) -> Result<(ProcessGroup, Pipes), String> {
@@ -186,21 +180,5 @@ impl WorkerSupervisor {
         };
         ProcessGroup::start(self.commands.processes(), &program)
             .map_err(|error| process::why_not(&file, &error))
-    }
-}
-
-struct KilledWorker {
-    group: ProcessGroup,
-    lingers: bool,
-}
-
-impl KilledWorker {
-    /// Waits until the process is gone: one that the kernel doesn't let go of could act once more.
-    async fn reap(mut self, drive: &DriveHandle) {
-        self.group.end(Duration::ZERO).await;
-        if self.lingers {
-            let group = self.group.id().number();
-            drive.send(DriveRequest::WorkerReaped { group });
-        }
     }
 }

@@ -13,8 +13,8 @@ const SOS: u8 = 0xda;
 /// Initial capacity of a picture: most need no more.
 const ROOM: usize = 64 * 1024;
 
-#[derive(Debug)]
-pub struct JpegSplitter {
+#[derive(Debug, Default)]
+pub(super) struct JpegSplitter {
     state: State,
     half: Option<PartialPicture>,
     /// True if the picture had a scan: without one there is nothing to see.
@@ -25,15 +25,16 @@ pub struct JpegSplitter {
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct JpegLosses {
+pub(super) struct JpegLosses {
     /// Bytes that belong to no picture, or to one without an end.
     pub garbage: u64,
     pub too_large: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
     /// Between pictures, before an `FF`.
+    #[default]
     Between,
     /// After an `FF` that may begin one.
     MayBegin,
@@ -56,22 +57,10 @@ enum State {
     CodedMarker,
 }
 
-impl Default for JpegSplitter {
-    fn default() -> Self {
-        Self {
-            state: State::Between,
-            half: None,
-            has_scan: false,
-            length: 0,
-            lost: JpegLosses::default(),
-        }
-    }
-}
-
 impl JpegSplitter {
     /// Adds bytes that were read at this time of the car's clock. Passes each picture that is
     /// complete to `show`.
-    pub fn push(&mut self, mut bytes: &[u8], now_ms: u64, mut show: impl FnMut(Picture)) {
+    pub(super) fn push(&mut self, mut bytes: &[u8], now_ms: u64, mut show: impl FnMut(Picture)) {
         while !bytes.is_empty() {
             let (used, ends) = self.step(bytes, now_ms);
             let (these, rest) = bytes.split_at(used);
@@ -84,13 +73,12 @@ impl JpegSplitter {
     }
 
     /// Returns true if a picture has begun and not ended.
-    #[must_use]
-    pub fn is_within(&self) -> bool {
+    pub(super) fn is_within(&self) -> bool {
         !matches!(self.state, State::Between | State::MayBegin)
     }
 
     /// Returns the data thrown away since the last call.
-    pub fn take_lost(&mut self) -> JpegLosses {
+    pub(super) fn take_lost(&mut self) -> JpegLosses {
         std::mem::take(&mut self.lost)
     }
 

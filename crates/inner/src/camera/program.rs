@@ -16,7 +16,6 @@ use p2p_shared::text::{Escaped, EscapedBytes};
 use p2p_shared::timing::{KILL_GRACE, millis};
 use tokio::io::AsyncReadExt;
 use tokio::time::{sleep, sleep_until, timeout};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::jpeg::{JpegLosses, JpegSplitter};
 use super::watchdog::Watchdog;
@@ -26,7 +25,7 @@ use crate::process::{
     self, OWNER_VARIABLE, OsProcesses, Output, Pipes, ProcessGroup, Program, Spawn,
 };
 use crate::run::ended;
-use crate::stderr_log::{self, LogSource};
+use crate::stderr_log;
 
 /// Bytes that are read at a time: what a pipe holds.
 const READ: usize = 64 * 1024;
@@ -40,13 +39,6 @@ pub(super) struct CameraSupervisor {
     failures: LogThrottle,
     losses: LogThrottle,
     lost: JpegLosses,
-}
-
-/// Why the program does not run any more.
-enum ProgramEnd {
-    Ended,
-    Left,
-    Failed(String),
 }
 
 impl CameraSupervisor {
@@ -68,13 +60,19 @@ impl CameraSupervisor {
         let mut backoff = Backoff::default();
         while let Some(true) = end.run_until_cancelled(watched(&mut watching)).await {
             self.shared.state.send_replace(Some(CameraState::Starting));
-            let why = match self.once(&mut backoff).await {
-                ProgramEnd::Ended => return,
-                ProgramEnd::Left => continue,
-                ProgramEnd::Failed(why) => why,
+            let Err(why) = self.once(&mut backoff).await else {
+                continue;
             };
             let pause = backoff.pause(Instant::now(), jitter());
-            self.log_failure(&why, pause);
+            if let Some(untold) = self.failures.allow(Instant::now()) {
+                let restart_ms = millis(pause);
+                tracing::error!(
+                    why,
+                    restart_ms,
+                    untold,
+                    "the camera is gone; it is started again"
+                );
+            }
             self.shared
                 .state
                 .send_replace(Some(CameraState::Failed { why }));
@@ -85,63 +83,48 @@ impl CameraSupervisor {
         }
     }
 
-    /// Runs the program from one start to its end.
-    async fn once(&mut self, backoff: &mut Backoff) -> ProgramEnd {
-        let end = self.shared.end.clone();
-        let (mut group, pipes) = match self.start() {
-            Ok(started) => started,
-            Err(why) => return ProgramEnd::Failed(why),
-        };
+    /// Runs the program from one start to its end: to that of the inner, or until nobody watches. An
+    /// error is the reason why it ended before.
+    async fn once(&mut self, backoff: &mut Backoff) -> Result<(), String> {
+        let (mut group, pipes) = self.start()?;
         tracing::info!(program = %Escaped(&self.words[0]), "the camera is started");
-        let Pipes {
-            mut stdout, stderr, ..
-        } = pipes;
-        let stderr = stderr.map(|stderr| stderr_log::log(LogSource::Camera, stderr));
-        let said = stderr.map(|log| AbortOnDropHandle::new(tokio::spawn(log)));
+        let mut stdout = pipes.stdout;
+        let said = stderr_log::spawn(None, pipes.stderr);
+        let end = self.shared.end.clone();
         let over = tokio::select! {
-            () = end.cancelled() => ProgramEnd::Ended,
-            () = unwatched(self.shared.watching.clone()) => ProgramEnd::Left,
-            why = self.read(stdout.as_mut(), backoff) => ProgramEnd::Failed(why.unwrap_or_default()),
+            () = end.cancelled() => Ok("the inner ends"),
+            () = unwatched(self.shared.watching.clone()) => Ok("nobody watches"),
+            why = self.read(&mut stdout, backoff) => Err(why),
         };
         // Whoever comes while it ends is not shown what it saw.
         self.shared.newest.send_replace(None);
         let mut why = match over {
-            ProgramEnd::Failed(why) => why,
-            over => {
+            Ok(why) => {
                 end_reading(&mut group, stdout).await;
-                let is_left = matches!(over, ProgramEnd::Left);
-                let why = if is_left {
-                    "nobody watches"
-                } else {
-                    "the inner ends"
-                };
                 tracing::info!(why, "the camera is ended");
-                return over;
+                return Ok(());
             }
-        };
-        if why.is_empty() {
-            why = match timeout(LAST_MOMENT, group.ended()).await {
+            Err(Some(why)) => why,
+            Err(None) => match timeout(LAST_MOMENT, group.ended()).await {
                 Ok(status) => format!("it ended ({})", ended(&status)),
                 Err(_) => "it closed its output".to_owned(),
-            };
-        }
+            },
+        };
         end_reading(&mut group, stdout).await;
-        if let Some(said) = said
-            && let Ok(Ok(words)) = timeout(LAST_MOMENT, said).await
+        if let Ok(Ok(words)) = timeout(LAST_MOMENT, said).await
             && !words.is_empty()
         {
             why = format!("{why}: {}", EscapedBytes(&words).cut(LAST_WORDS));
         }
-        ProgramEnd::Failed(why)
+        Err(why)
     }
 
     /// Reads pictures until the program has closed its output (`None`) or has to be ended.
     async fn read(
         &mut self,
-        stdout: Option<&mut Box<dyn Output>>,
+        stdout: &mut Box<dyn Output>,
         backoff: &mut Backoff,
     ) -> Option<String> {
-        let stdout = stdout?;
         let mut splitter = JpegSplitter::default();
         let mut watchdog = Watchdog::new(Instant::now());
         let mut buffer = vec![0; READ];
@@ -219,18 +202,6 @@ impl CameraSupervisor {
         }
     }
 
-    fn log_failure(&mut self, why: &str, pause: Duration) {
-        let restart_ms = millis(pause);
-        if let Some(untold) = self.failures.allow(Instant::now()) {
-            tracing::error!(
-                why,
-                restart_ms,
-                untold,
-                "the camera is gone; it is started again"
-            );
-        }
-    }
-
     fn log_losses(&mut self) {
         if self.lost != JpegLosses::default() && self.losses.allow(Instant::now()).is_some() {
             let JpegLosses { garbage, too_large } = std::mem::take(&mut self.lost);
@@ -245,12 +216,10 @@ impl CameraSupervisor {
 
 /// Ends the program, reading on: one whose output is closed before it is told to end complains of
 /// that.
-async fn end_reading(group: &mut ProcessGroup, stdout: Option<Box<dyn Output>>) {
+async fn end_reading(group: &mut ProcessGroup, mut stdout: Box<dyn Output>) {
     let reading = async {
         let mut thrown_away = vec![0; READ];
-        if let Some(mut stdout) = stdout {
-            while matches!(stdout.read(&mut thrown_away).await, Ok(1..)) {}
-        }
+        while matches!(stdout.read(&mut thrown_away).await, Ok(1..)) {}
         std::future::pending().await
     };
     tokio::select! {

@@ -1,6 +1,7 @@
 //! Owns the connection for the camera's pictures, from dialling to its end. Only the newest picture
 //! is sent, in pieces, and no more at a time than [`Pacing`] has room for.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use p2p_shared::key::Key;
@@ -25,9 +26,9 @@ const DEAD: Duration = timing::PACE_BUSY.dead;
 type MediaSocket = MessageSocket<Transport, MediaToRouter, RouterToMedia>;
 
 pub(super) struct FrameSender {
-    router: RouterAddress,
-    key: Option<Key>,
-    shared: CameraShared,
+    pub router: RouterAddress,
+    pub key: Option<Key>,
+    pub shared: CameraShared,
 }
 
 #[derive(Debug, Error)]
@@ -47,14 +48,6 @@ enum SenderEnd {
 }
 
 impl FrameSender {
-    pub(super) fn new(router: RouterAddress, key: Option<Key>, shared: CameraShared) -> Self {
-        Self {
-            router,
-            key,
-            shared,
-        }
-    }
-
     /// Sends pictures while somebody watches, until the inner ends.
     pub(super) async fn run(self) {
         let end = self.shared.end.clone();
@@ -72,9 +65,8 @@ impl FrameSender {
                 over = self.once(by, &mut reconnect) => over,
             };
             let pause = reconnect.pause(Duration::ZERO);
-            if let Err(why) = over
-                && let Some(untold) = failures.allow(Instant::now())
-            {
+            let Err(why) = over;
+            if let Some(untold) = failures.allow(Instant::now()) {
                 let retry_ms = timing::millis(pause);
                 tracing::warn!(%why, retry_ms, untold, "no connection for the camera's pictures");
             }
@@ -91,7 +83,7 @@ impl FrameSender {
         &self,
         by: WatchTicket,
         reconnect: &mut Reconnect,
-    ) -> Result<std::convert::Infallible, SenderEnd> {
+    ) -> Result<Infallible, SenderEnd> {
         let key = self.key.as_ref();
         let socket = reconnect.dial(&self.router, MEDIA_PATH, key).await?;
         let mut socket: MediaSocket = MessageSocket::new(socket);
@@ -106,14 +98,13 @@ impl FrameSender {
         })?;
         let mut newest = self.shared.newest.subscribe();
         newest.mark_changed();
-        let mut sending = FrameConnection {
+        let mut connection = FrameConnection {
             socket,
             pacing: Pacing::new(Instant::now()),
             half: None,
         };
-        sending
-            .serve(newest, self.shared.watching.clone(), reconnect)
-            .await
+        let watching = self.shared.watching.clone();
+        connection.serve(newest, watching, reconnect).await
     }
 }
 
@@ -138,7 +129,7 @@ impl FrameConnection {
         mut newest: watch::Receiver<Option<Picture>>,
         mut watching: Watching,
         reconnect: &mut Reconnect,
-    ) -> Result<std::convert::Infallible, SenderEnd> {
+    ) -> Result<Infallible, SenderEnd> {
         let mut is_watched = watching.borrow_and_update().is_some();
         loop {
             let now = Instant::now();

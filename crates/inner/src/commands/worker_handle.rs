@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use p2p_shared::protocol::RunRequest;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::motion::ProcessToken;
 use crate::run::{Failure, Run, WorkerResult, draining};
@@ -19,8 +18,8 @@ pub(crate) struct WorkerHandle {
 pub(crate) type WorkerQueue = mpsc::UnboundedReceiver<WorkerRequest>;
 
 pub(crate) enum WorkerRequest {
-    /// A run, whose answer goes to the router; the inner waits for it before it ends.
-    Run(Box<Run>, TaskTrackerToken),
+    /// A run, whose answer goes to the router.
+    Run(Box<Run>),
     /// A motion or a stop, whose answer goes back to the drive.
     Call(Box<WorkerCall>),
     /// Kill the process of this group: it hangs.
@@ -48,7 +47,7 @@ pub(crate) struct AcceptedCall {
 impl WorkerRequest {
     pub(crate) fn fail(self, (refusal, message): Failure) {
         match self {
-            Self::Run(run, _) => run.give_up(refusal, message),
+            Self::Run(run) => run.give_up(refusal, message),
             Self::Call(call) => {
                 let _ = call.accepted.send(Err((refusal, message)));
             }
@@ -76,8 +75,7 @@ impl WorkerHandle {
 
     /// Hands a run to the worker, which reports its answer.
     pub(crate) fn run(&self, run: Run) {
-        let token = run.tracker.token();
-        self.send(WorkerRequest::Run(Box::new(run), token));
+        self.send(WorkerRequest::Run(Box::new(run)));
     }
 
     /// Asks the worker to move or stop the car, unless the returned receiver is closed before the

@@ -51,7 +51,7 @@ impl Drive {
         };
         if let Some(press) = origin.press() {
             tracing::info!(
-                epoch = press.epoch, press = press.number, run = %run.id(), driver = &*who,
+                epoch = press.epoch, press = press.number, run = %run.id(), driver = who,
                 from = run.request.remote_addr, %why, "press refused"
             );
             return self.report(MotionEvent::Refused { press, why });

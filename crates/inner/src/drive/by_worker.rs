@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use p2p_shared::protocol::{End, Refusal};
 use p2p_shared::text::EscapedBytes;
+use tokio::sync::oneshot::error::RecvError;
 use tokio::time::{sleep_until, timeout};
 
 use crate::commands::{AcceptedCall, Commands, WorkerHandle};
@@ -81,7 +82,7 @@ async fn by_worker(run: Run, worker: &WorkerHandle, commands: &Commands) {
         }
         Waited::Answered(answer) => {
             report_end(role, answer.end.end, began);
-            run.motion_answered(worker.name(), answer, began).await;
+            run.pass_on_answer(worker.name(), answer, began).await;
         }
         // The worker may not even have read the request, behind other work.
         Waited::CutOff => {
@@ -155,27 +156,22 @@ async fn ask(
 
 async fn wait_for(run: &Run, role: &MotionRole, call: AcceptedCall, began: Instant) -> Waited {
     let mut answer = call.answer;
-    let lost = || {
-        let message = "the worker was lost before it answered: look before you run it again";
-        Waited::Lost((Refusal::WorkerLost, message.to_owned()))
+    let read = |answered| match answered {
+        Ok(Ok(answer)) => Waited::Answered(answer),
+        Ok(Err(failure)) => Waited::Lost(failure),
+        Err(RecvError { .. }) => {
+            let message = "the worker was lost before it answered: look before you run it again";
+            Waited::Lost((Refusal::WorkerLost, message.to_owned()))
+        }
     };
     let mut too_long = std::pin::pin!(sleep_until((began + STOP_ANSWER).into()));
     let mut is_abandoned = false;
     loop {
         tokio::select! {
-            answered = &mut answer => return match answered {
-                Ok(Ok(answer)) => Waited::Answered(answer),
-                Ok(Err(failure)) => Waited::Lost(failure),
-                Err(_) => lost(),
-            },
+            answered = &mut answer => return read(answered),
             () = &mut too_long, if role.is_stop() => return Waited::TooLong,
             () = role.end.cancelled(), if !role.is_stop() => {
-                return match timeout(MOTION_GRACE, answer).await {
-                    Ok(Ok(Ok(answer))) => Waited::Answered(answer),
-                    Ok(Ok(Err(failure))) => Waited::Lost(failure),
-                    Ok(Err(_)) => lost(),
-                    Err(_) => Waited::CutOff,
-                };
+                return timeout(MOTION_GRACE, answer).await.map_or(Waited::CutOff, read);
             }
             () = run.caller.cancelled(), if !is_abandoned => {
                 is_abandoned = true;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{ActiveMotion, MotionEvent, Refusal};
+use p2p_shared::text::Escaped;
 use p2p_shared::timing::millis;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,9 @@ use crate::motion::{
     ProcessToken, RoleKind, StopResult,
 };
 use crate::run::Run;
+
+/// Most characters of the driver's name in the guardian's log.
+const MAX_WHO: usize = 200;
 
 impl Drive {
     pub(super) fn act(&mut self, effect: MotionEffect) {
@@ -99,7 +103,7 @@ impl Drive {
         let press = origin.press();
         if let Some(press) = press {
             tracing::info!(
-                epoch = press.epoch, press = press.number, run = %run.id(), driver = &*who,
+                epoch = press.epoch, press = press.number, run = %run.id(), driver = who,
                 from = run.request.remote_addr, command = %order.command,
                 lease_ms = self.commands.motion().lease_ms, "press"
             );
@@ -108,7 +112,7 @@ impl Drive {
         self.owner = MotionOwner {
             run: Some(id),
             press,
-            who,
+            who: Escaped(&who).cut(MAX_WHO).to_string(),
         };
         let stopped = run.request.for_ms.map(|_| self.until_it_stands());
         self.is_settled = false;

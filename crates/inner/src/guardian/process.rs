@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::End;
 use p2p_shared::text::EscapedBytes;
@@ -38,13 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The log line once the car stands.
 const STOPPED: &str = "the guardian has stopped the car";
 
-#[derive(Debug, Clone, Copy)]
-enum GuardReason {
-    /// The inner's end of the pipe is closed: it has died.
-    Gone,
-    /// The deadline has passed, and the inner said nothing.
-    Silent,
-}
+/// A stop command that runs, and when it began.
+type StopCommand = (ProcessGroup, Pipes, Instant);
 
 /// Runs the guardian: it does nothing until it must. `inner` is the process that it guards.
 ///
@@ -74,7 +68,7 @@ pub(crate) async fn guard(
     inner: u32,
 ) -> anyhow::Result<()> {
     let guard = car.watch_over(from, to).await?;
-    let has_stopped = car.act(GuardReason::Gone, &guard).await;
+    let has_stopped = car.act("the inner is gone", &guard).await;
     end_orphans(&car.processes, inner).await;
     if guard != GuardState::Stand {
         // What the inner was just starting, or had asked a worker for, may have moved the car since.
@@ -106,7 +100,7 @@ impl CarStopper {
                 biased;
                 line = lines.next_line() => match line {
                     Ok(Some(line)) => {
-                        let guard = GuardState::read(&line).context("the inner sent a line that is not of the protocol")?;
+                        let guard = serde_json::from_str(&line).context("the inner sent a line that is not of the protocol")?;
                         deadline.ends(guard);
                         // The inner that doesn't listen is about to be found dead.
                         let _ = to.write_all(b"ok\n").await;
@@ -122,7 +116,7 @@ impl CarStopper {
             };
             if is_due {
                 let has_stopped = match deadline.step() {
-                    GuardStep::Stop(guard) => self.act(GuardReason::Silent, &guard).await,
+                    GuardStep::Stop(guard) => self.act("the inner is silent", &guard).await,
                     GuardStep::Again(tries) => self.act_again(tries).await,
                 };
                 deadline.acted(has_stopped, clock::now());
@@ -131,7 +125,7 @@ impl CarStopper {
     }
 
     /// Stops the car, if it moves; returns whether it stands.
-    async fn act(&self, reason: GuardReason, guard: &GuardState) -> bool {
+    async fn act(&self, cause: &str, guard: &GuardState) -> bool {
         let GuardState::Until {
             deadline_ms,
             group,
@@ -149,7 +143,7 @@ impl CarStopper {
         let stopping = async {
             // Only when it has been started is there time for the log.
             let first = self.start();
-            log_why(reason, *deadline_ms, owner);
+            log_why(cause, *deadline_ms, owner);
             let mut retries = StopRetries::default();
             self.stop_until(first, 1, || {
                 let pause = retries.failed(false);
@@ -223,47 +217,20 @@ impl CarStopper {
         };
         let (group, pipes) = ProcessGroup::start(&self.processes, &program)
             .map_err(|error| process::why_not(&file, &error))?;
-        let began = Instant::now();
-        Ok(StopCommand {
-            group,
-            pipes,
-            began,
-        })
+        Ok((group, pipes, Instant::now()))
     }
 
-    /// Waits for its end, and tells it; whether it succeeded.
+    /// Waits for the end of a stop command, and logs it; returns whether it succeeded.
     async fn end(&self, started: Result<StopCommand, String>, attempt: u32) -> bool {
-        let stopping = match started {
+        let (mut group, pipes, began) = match started {
             Ok(started) => started,
             Err(why) => {
                 tracing::error!(attempt, why, "the stop command can't be started");
                 return false;
             }
         };
-        let began = stopping.began;
-        let (end, said) = stopping.end().await;
-        let exec_ms = millis_f64(began.elapsed());
-        let stderr = EscapedBytes(&said).cut(LOGGED_STDERR);
-        tracing::info!(attempt, exit = %end, exec_ms, stderr = %stderr, "stopped");
-        end == End::Exit(0)
-    }
-}
-
-struct StopCommand {
-    group: ProcessGroup,
-    pipes: Pipes,
-    began: Instant,
-}
-
-impl StopCommand {
-    /// How it ended, and the end of its standard error. What it writes is read: else it would be
-    /// killed for it (SIGPIPE) before it has stopped anything.
-    async fn end(self) -> (End, Bytes) {
-        let Self {
-            mut group, pipes, ..
-        } = self;
-        let (no_more, mut stderr) = (CancellationToken::new(), Tail::default());
-        let mut stdout = Tail::default();
+        let no_more = CancellationToken::new();
+        let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
         let ending = async {
             let status = timeout(STOP_LIMIT, group.ended()).await;
             // What a child of it still holds open is not waited for.
@@ -271,20 +238,22 @@ impl StopCommand {
             no_more.cancel();
             status.map_or(End::TimedOut, |status| ended(&status))
         };
+        // What it writes is read: else it would be killed for it (SIGPIPE) before it has stopped
+        // anything.
         let (end, (), ()) = tokio::join!(
             ending,
             stdout.collect(pipes.stdout, &no_more),
             stderr.collect(pipes.stderr, &no_more),
         );
-        (end, stderr.kept())
+        let exec_ms = millis_f64(began.elapsed());
+        let said = stderr.kept();
+        let stderr = EscapedBytes(&said).cut(LOGGED_STDERR);
+        tracing::info!(attempt, exit = %end, exec_ms, stderr = %stderr, "stopped");
+        end == End::Exit(0)
     }
 }
 
-fn log_why(reason: GuardReason, deadline_ms: u64, owner: &MotionOwner) {
-    let cause = match reason {
-        GuardReason::Gone => "the inner is gone",
-        GuardReason::Silent => "the inner is silent",
-    };
+fn log_why(cause: &str, deadline_ms: u64, owner: &MotionOwner) {
     // Below 0: before the lease, or the motion's limit, ran out. A motion without end has none.
     let late_ms =
         (deadline_ms > 0).then(|| clock::now_ms().cast_signed() - deadline_ms.cast_signed());
@@ -325,7 +294,7 @@ mod tests {
                 group: moves.id().cast_signed(),
                 owner: MotionOwner::default(),
             };
-            assert_eq!(car.act(GuardReason::Silent, &guard).await, stands);
+            assert_eq!(car.act("the inner is silent", &guard).await, stands);
             assert!(!moves.wait().unwrap().success());
             std::fs::remove_dir(folder.path().join("once")).unwrap();
         }

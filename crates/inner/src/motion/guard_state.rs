@@ -1,15 +1,11 @@
-//! Defines what the guardian knows of the car, and the lines in which the inner tells it.
-
-use std::sync::Arc;
+//! Defines what the guardian knows of the car. The inner sends it as lines of JSON.
 
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::PressId;
-use p2p_shared::text::Escaped;
+use serde::{Deserialize, Serialize};
 
-/// Most characters of the driver's name in a line.
-const MAX_WHO: usize = 200;
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum GuardState {
     /// The car stands.
     #[default]
@@ -24,60 +20,15 @@ pub(crate) enum GuardState {
     },
 }
 
-/// Run and driver that move the car, or moved it last: for the log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Run and driver that move the car, or moved it last: for the guardian's log, since the inner's own
+/// lines about it may die with the inner.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MotionOwner {
     /// The motion's run; `None`: unknown.
     pub run: Option<RunId>,
     pub press: Option<PressId>,
     /// The driver, or the address that asked for the motion.
-    pub who: Arc<str>,
-}
-
-impl GuardState {
-    /// The line for the guardian, with its newline.
-    pub(crate) fn line(&self) -> String {
-        let Self::Until {
-            deadline_ms,
-            group,
-            owner,
-        } = self
-        else {
-            return "stand\n".to_owned();
-        };
-        let none = || "-".to_owned();
-        let run = owner.run.map_or_else(none, |run| run.to_string());
-        let press = |press: PressId| format!("{}.{}", press.epoch, press.number);
-        let press = owner.press.map_or_else(none, press);
-        let who = Escaped(&owner.who).cut(MAX_WHO);
-        format!("guard {deadline_ms} {group} {run} {press} {who}\n")
-    }
-
-    /// Reads a line without its newline.
-    pub(crate) fn read(line: &str) -> Option<Self> {
-        if line == "stand" {
-            return Some(Self::Stand);
-        }
-        let mut words = line.strip_prefix("guard ")?.splitn(5, ' ');
-        Some(Self::Until {
-            deadline_ms: words.next()?.parse().ok()?,
-            group: words.next()?.parse().ok()?,
-            // Only the log needs these: the car is guarded whatever they are.
-            owner: MotionOwner {
-                run: words.next()?.parse().ok(),
-                press: read_press(words.next()?),
-                who: words.next()?.into(),
-            },
-        })
-    }
-}
-
-fn read_press(text: &str) -> Option<PressId> {
-    let (epoch, number) = text.split_once('.')?;
-    Some(PressId {
-        epoch: epoch.parse().ok()?,
-        number: number.parse().ok()?,
-    })
+    pub who: String,
 }
 
 #[cfg(test)]
@@ -97,7 +48,7 @@ mod tests {
                         epoch: 5,
                         number: 6,
                     }),
-                    who: "the desk, 10.0.0.1".into(),
+                    who: "the desk,\n10.0.0.1".to_owned(),
                 },
             },
             GuardState::Until {
@@ -106,20 +57,19 @@ mod tests {
                 owner: MotionOwner::default(),
             },
         ] {
-            assert_eq!(
-                GuardState::read(guard.line().trim_end_matches('\n')),
-                Some(guard)
-            );
+            let line = serde_json::to_string(&guard).unwrap();
+            assert!(!line.contains('\n'), "{line}");
+            assert_eq!(serde_json::from_str::<GuardState>(&line).unwrap(), guard);
         }
         for strange in [
             "",
             "guard",
-            "guard x 1 - - x",
-            "guard 1",
-            "guard 1 2",
-            "run",
+            "stand",
+            r#"{"until":{"deadline_ms":1}}"#,
+            r#"{"until":{"deadline_ms":"x","group":1}}"#,
+            r#""run""#,
         ] {
-            assert_eq!(GuardState::read(strange), None);
+            assert!(serde_json::from_str::<GuardState>(strange).is_err());
         }
     }
 }

@@ -17,9 +17,9 @@ pub(crate) struct WorkerResult {
 }
 
 impl WorkerResult {
-    pub(crate) fn new(exit: i32, output: String, error: &str) -> Self {
+    pub(crate) fn new(end: End, output: String, error: &str) -> Self {
         let end = RunEnd {
-            end: End::Exit(exit),
+            end,
             bytes: output.len() as u64,
             stderr: Tail::of(error.as_bytes()),
         };
@@ -32,7 +32,7 @@ impl Run {
     pub(crate) fn answered(self, worker: &str, answer: WorkerResult, began: Instant) {
         if answer.output.len() > PIECE {
             let (tracker, worker) = (self.tracker.clone(), worker.to_owned());
-            tracker.spawn(self.answered_at_length(worker, answer, began));
+            tracker.spawn(async move { self.pass_on_answer(&worker, answer, began).await });
         } else {
             self.answered_at_once(answer, began.elapsed(), Some(worker));
         }
@@ -40,13 +40,8 @@ impl Run {
 
     /// Reports that the worker did not answer within the time limit.
     pub(crate) fn timed_out(self, began: Instant) {
-        let end = RunEnd {
-            end: End::TimedOut,
-            bytes: 0,
-            stderr: Tail::default(),
-        };
-        let output = Bytes::new();
-        self.answered_at_once(WorkerResult { end, output }, began.elapsed(), None);
+        let nothing = WorkerResult::new(End::TimedOut, String::new(), "");
+        self.answered_at_once(nothing, began.elapsed(), None);
     }
 
     fn answered_at_once(self, answer: WorkerResult, exec: Duration, worker: Option<&str>) {
@@ -62,8 +57,8 @@ impl Run {
         self.log(&end, exec, &stderr, worker);
     }
 
-    /// The caller has as long to read as a process has to run.
-    async fn answered_at_length(self, worker: String, answer: WorkerResult, began: Instant) {
+    /// Passes an answer on as the caller reads, who has as long for it as a process has to run.
+    pub(crate) async fn pass_on_answer(self, worker: &str, answer: WorkerResult, began: Instant) {
         let mut end = answer.end;
         let limit = self.limit.map(|limit| began + limit);
         let output = self.output();
@@ -74,19 +69,12 @@ impl Run {
             () = sleep_until(limit.unwrap_or(began).into()), if limit.is_some() => Some(End::TimedOut),
         };
         if let Some(cut_off) = cut_off {
-            self.window.close();
-            end.end = cut_off;
-        }
-        self.finish(began, end, &output, Some(&worker)).await;
-    }
-
-    /// Reports the answer of a worker to a motion or a stop, for as long as the caller reads.
-    pub(crate) async fn motion_answered(self, worker: &str, answer: WorkerResult, began: Instant) {
-        let output = self.output();
-        let passing_on = output.pass_on_whole(answer.output);
-        if self.caller.run_until_cancelled(passing_on).await.is_none() {
             self.abandon();
+            // A motion or a stop has ended as it did, whoever reads.
+            if self.role.is_none() {
+                end.end = cut_off;
+            }
         }
-        self.finish(began, answer.end, &output, Some(worker)).await;
+        self.finish(began, end, &output, Some(worker)).await;
     }
 }

@@ -51,10 +51,9 @@ pub(crate) struct Tail {
 impl Tail {
     pub(crate) async fn collect(
         &mut self,
-        stream: Option<impl AsyncRead + Unpin>,
+        mut stream: impl AsyncRead + Unpin,
         no_more: &CancellationToken,
     ) {
-        let Some(mut stream) = stream else { return };
         loop {
             self.buffer.reserve(STDERR_KEPT);
             let reading = stream.read_buf(&mut self.buffer);

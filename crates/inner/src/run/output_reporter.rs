@@ -1,7 +1,6 @@
 //! Reports a run's start, output and end. A command that ends at once is reported in one message
 //! rather than in three, each of which would wake the router.
 
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -9,7 +8,7 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::{End, InnerToRouter, PIECE, cost};
 use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::RunReporter;
@@ -62,11 +61,10 @@ impl OutputReporter {
     /// Once `no_more` is cancelled, only what waits in the pipe is passed on.
     pub(super) async fn pass_on(
         &self,
-        stdout: Option<Box<dyn Output>>,
+        mut stdout: Box<dyn Output>,
         bytes: &mut u64,
         no_more: &CancellationToken,
     ) {
-        let Some(mut stdout) = stdout else { return };
         let mut piece = BytesMut::new();
         let mut is_read = true;
         // How much is left to read, once that is all that is waited for.
@@ -91,7 +89,7 @@ impl OutputReporter {
                         *bytes += length as u64;
                         left = left.map(|left| left - length);
                         if had == 0 {
-                            set(waits.as_mut(), OUTPUT_WAITS);
+                            waits.as_mut().reset(Instant::now() + OUTPUT_WAITS);
                         }
                     }
                 },
@@ -103,7 +101,7 @@ impl OutputReporter {
             if is_read && self.window.take(cost(&rest)).await {
                 self.state.lock().rest = rest;
             } else {
-                self.unread(rest);
+                self.output(rest, false).await;
             }
         }
     }
@@ -114,20 +112,22 @@ impl OutputReporter {
         let is_read = is_read && self.window.take(cost(&bytes)).await;
         if is_read {
             self.started();
-            let run = self.run;
-            self.reporter
-                .output([InnerToRouter::Output { run, bytes }])
-                .await;
-        } else {
-            self.unread(bytes);
         }
+        self.output(bytes, is_read).await;
         is_read
     }
 
-    fn unread(&self, bytes: Bytes) {
-        let run = self.run;
-        self.reporter
-            .remember(&InnerToRouter::Output { run, bytes });
+    /// Sends a piece of output, or remembers it if nobody reads.
+    async fn output(&self, bytes: Bytes, is_read: bool) {
+        let output = InnerToRouter::Output {
+            run: self.run,
+            bytes,
+        };
+        if is_read {
+            self.reporter.output([output]).await;
+        } else {
+            self.reporter.remember(&output);
+        }
     }
 
     /// Passes on output that is all there, in pieces, as far as its reader lets us.
@@ -135,14 +135,8 @@ impl OutputReporter {
         self.started();
         while !output.is_empty() {
             let bytes = output.split_to(output.len().min(PIECE));
-            if !self.window.take(cost(&bytes)).await {
-                self.unread(bytes);
-                continue;
-            }
-            let run = self.run;
-            self.reporter
-                .output([InnerToRouter::Output { run, bytes }])
-                .await;
+            let is_read = self.window.take(cost(&bytes)).await;
+            self.output(bytes, is_read).await;
         }
     }
 
@@ -172,12 +166,7 @@ impl OutputReporter {
         if output.is_empty() {
             return self.reporter.output([finished]).await;
         }
-        let bytes = output;
-        let output = InnerToRouter::Output { run, bytes };
-        self.reporter.output([output, finished]).await;
+        let rest = InnerToRouter::Output { run, bytes: output };
+        self.reporter.output([rest, finished]).await;
     }
-}
-
-fn set(timer: Pin<&mut Sleep>, wait: Duration) {
-    timer.reset(Instant::now() + wait);
 }

@@ -2,19 +2,18 @@
 //! limits, other output, and when the worker has to be killed.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures_util::StreamExt;
-use p2p_shared::protocol::{MAX_OPEN_RUNS, Refusal, RunRequest};
+use futures_util::future::OptionFuture;
+use p2p_shared::protocol::{End, MAX_OPEN_RUNS, Refusal, RunRequest};
 use p2p_shared::text::EscapedBytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::task::AbortOnDropHandle;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::WorkerSupervisor;
 use super::protocol::{self, Announcement, MAX_LINE, WorkerAnswer};
@@ -23,7 +22,7 @@ use crate::drive::DriveRequest;
 use crate::motion::ProcessEvent;
 use crate::process::{Output, Pipes, ProcessGroup};
 use crate::run::{Failure, Run, WorkerResult, ended};
-use crate::stderr_log::{self, LogSource};
+use crate::stderr_log;
 
 /// Most bytes of requests that the worker has not read.
 const MAX_UNREAD: usize = 4 * 1024 * 1024;
@@ -33,125 +32,84 @@ const MAX_STRANGE: u32 = 100;
 /// since it may have left the car moving.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 
-#[derive(Debug)]
-pub(super) enum ConnectionEnd {
-    Ended,
-    /// The reason, as a sentence.
-    Failed(String),
-}
-
 /// A request that was written and not answered.
 enum OpenRequest {
-    Run {
-        run: Box<Run>,
-        began: Instant,
-        _waited_for: TaskTrackerToken,
-    },
+    Run { run: Box<Run>, began: Instant },
     Call(oneshot::Sender<Result<WorkerResult, Failure>>),
 }
 
-type Stdin = Box<dyn AsyncWrite + Send + Unpin>;
-type Lines = FramedRead<Box<dyn Output>, AnyDelimiterCodec>;
-
-pub(super) struct WorkerConnection {
+pub(super) struct WorkerConnection<'a> {
+    supervisor: &'a mut WorkerSupervisor,
     group: i32,
-    limit: Duration,
-    hello: Duration,
-    stdin: Option<Stdin>,
-    lines: Option<Lines>,
+    pub stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    lines: FramedRead<Box<dyn Output>, AnyDelimiterCodec>,
     unwritten: BytesMut,
     last_id: u64,
     open: BTreeMap<u64, OpenRequest>,
     has_announced: bool,
     strange: u32,
     /// Time of the next look at the time limits.
-    timer: Pin<Box<Sleep>>,
-    is_timed: bool,
-    _stderr: Option<AbortOnDropHandle<Vec<u8>>>,
+    timer: Option<Instant>,
+    _stderr: AbortOnDropHandle<Vec<u8>>,
 }
 
-impl WorkerConnection {
-    pub(super) fn new(supervisor: &WorkerSupervisor, group: i32, pipes: Pipes) -> Self {
+impl<'a> WorkerConnection<'a> {
+    pub(super) fn new(supervisor: &'a mut WorkerSupervisor, group: i32, pipes: Pipes) -> Self {
         let name = supervisor.worker.name().to_owned();
         let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), Vec::new(), MAX_LINE);
-        let stderr = pipes
-            .stderr
-            .map(|stderr| stderr_log::log(LogSource::Worker(name), stderr));
-        let stderr = stderr.map(|logging| AbortOnDropHandle::new(tokio::spawn(logging)));
         Self {
             group,
-            limit: supervisor.limit,
-            hello: supervisor.hello,
             stdin: pipes.stdin,
-            lines: pipes.stdout.map(|stdout| FramedRead::new(stdout, codec)),
+            lines: FramedRead::new(pipes.stdout, codec),
             unwritten: BytesMut::new(),
             last_id: 0,
             open: BTreeMap::new(),
             has_announced: false,
             strange: 0,
-            timer: Box::pin(sleep_until(Instant::now() + supervisor.hello)),
-            is_timed: true,
-            _stderr: stderr,
+            timer: Some(Instant::now() + supervisor.hello),
+            _stderr: stderr_log::spawn(Some(name), pipes.stderr),
+            supervisor,
         }
     }
 
-    /// Serves requests and answers until the worker or the inner ends.
-    pub(super) async fn until_its_end(
-        &mut self,
-        supervisor: &mut WorkerSupervisor,
-        group: &mut ProcessGroup,
-    ) -> ConnectionEnd {
+    /// Serves requests and answers until the inner ends. An error is the reason why the worker has
+    /// ended, or has to.
+    pub(super) async fn serve(&mut self, group: &mut ProcessGroup) -> Result<(), String> {
         loop {
+            let stdin = self.stdin.as_mut().filter(|_| !self.unwritten.is_empty());
+            let write = stdin.map(|stdin| stdin.write_buf(&mut self.unwritten));
             tokio::select! {
                 biased;
-                () = supervisor.end.cancelled() => return ConnectionEnd::Ended,
-                Some(ask) = supervisor.queue.recv() => {
-                    let mut next = Some(ask);
+                () = self.supervisor.end.cancelled() => return Ok(()),
+                Some(ask) = self.supervisor.queue.recv() => {
+                    self.on_ask(ask)?;
                     // Several requests a write when several wait.
-                    while let Some(ask) = next {
-                        if let Err(why) = self.on_ask(supervisor, ask) {
-                            return ConnectionEnd::Failed(why);
-                        }
-                        next = supervisor.queue.try_recv().ok();
+                    while let Ok(ask) = self.supervisor.queue.try_recv() {
+                        self.on_ask(ask)?;
                     }
                 }
-                written = write(&mut self.stdin, &mut self.unwritten), if !self.unwritten.is_empty() => {
+                Some(written) = OptionFuture::from(write) => {
                     if let Err(error) = written {
-                        return self.last_words(group, format!("it reads no more requests: {error}")).await;
+                        return Err(last_words(group, format!("it reads no more requests: {error}")).await);
                     }
                 }
-                line = next(&mut self.lines) => {
-                    let read = match line {
-                        Some(Ok(line)) => self.on_line(supervisor, &line),
-                        Some(Err(AnyDelimiterCodecError::MaxChunkLengthExceeded)) => {
-                            Err(format!("it wrote a line of more than {MAX_LINE} bytes"))
-                        }
-                        Some(Err(error)) => Err(format!("it can't be read: {error}")),
-                        None => return self.last_words(group, "it closed its output".to_owned()).await,
-                    };
-                    if let Err(why) = read {
-                        return ConnectionEnd::Failed(why);
+                line = self.lines.next() => match line {
+                    Some(Ok(line)) => self.on_line(&line)?,
+                    Some(Err(AnyDelimiterCodecError::MaxChunkLengthExceeded)) => {
+                        return Err(format!("it wrote a line of more than {MAX_LINE} bytes"));
                     }
-                }
-                status = group.ended() => return ConnectionEnd::Failed(format!("it ended with {}", ended(&status))),
-                () = &mut self.timer, if self.is_timed => {
-                    if let Err(why) = self.on_time() {
-                        return ConnectionEnd::Failed(why);
-                    }
+                    Some(Err(error)) => return Err(format!("it can't be read: {error}")),
+                    None => return Err(last_words(group, "it closed its output".to_owned()).await),
+                },
+                status = group.ended() => return Err(format!("it ended with {}", ended(&status))),
+                () = sleep_until(self.timer.unwrap_or_else(Instant::now)), if self.timer.is_some() => {
+                    self.on_time()?;
                 }
             }
         }
     }
 
-    /// The reason for the end: the exit status, if the process ends soon.
-    async fn last_words(&mut self, group: &mut ProcessGroup, otherwise: String) -> ConnectionEnd {
-        let status = tokio::time::timeout(LAST_MOMENT, group.ended()).await;
-        ConnectionEnd::Failed(status.map_or(otherwise, |status| {
-            format!("it ended with {}", ended(&status))
-        }))
-    }
-
-    fn on_ask(&mut self, supervisor: &WorkerSupervisor, ask: WorkerRequest) -> Result<(), String> {
+    fn on_ask(&mut self, ask: WorkerRequest) -> Result<(), String> {
         if let WorkerRequest::Kill { group, why } = ask {
             return if group == self.group {
                 Err(why)
@@ -170,20 +128,20 @@ impl WorkerConnection {
             None
         };
         if let Some((refusal, what)) = refusal {
-            let name = supervisor.worker.name();
+            let name = self.supervisor.worker.name();
             let sentence = format!("{name}, which serves this command, {what}");
             ask.fail((refusal, sentence));
             return Ok(());
         }
         match ask {
-            WorkerRequest::Run(run, token) => self.on_run(run, token),
-            WorkerRequest::Call(call) => self.on_call(supervisor, *call),
+            WorkerRequest::Run(run) => self.on_run(run),
+            WorkerRequest::Call(call) => self.on_call(*call),
             WorkerRequest::Kill { .. } => {}
         }
         Ok(())
     }
 
-    fn on_run(&mut self, run: Box<Run>, token: TaskTrackerToken) {
+    fn on_run(&mut self, run: Box<Run>) {
         let written = run
             .may_begin()
             .and_then(|()| self.write_request(&run.request, &run.stdin));
@@ -191,18 +149,12 @@ impl WorkerConnection {
             return run.give_up(refusal, why);
         }
         let began = Instant::now();
-        if !self.is_timed {
-            self.set_timer(began + self.limit);
-        }
-        let open = OpenRequest::Run {
-            run,
-            began,
-            _waited_for: token,
-        };
+        self.timer.get_or_insert(began + self.supervisor.limit);
+        let open = OpenRequest::Run { run, began };
         self.open.insert(self.last_id, open);
     }
 
-    fn on_call(&mut self, supervisor: &WorkerSupervisor, call: WorkerCall) {
+    fn on_call(&mut self, call: WorkerCall) {
         if call.accepted.is_closed() {
             return;
         }
@@ -217,20 +169,16 @@ impl WorkerConnection {
             return;
         }
         // Before the worker hears of it, so that its death can't be told before this.
-        supervisor
-            .drive
-            .send(DriveRequest::Process(ProcessEvent::Started {
-                token: call.token,
-                group: self.group,
-                is_workers: true,
-            }));
-        let (reply, answer) = oneshot::channel();
         let group = self.group;
-        if call
-            .accepted
-            .send(Ok(AcceptedCall { group, answer }))
-            .is_err()
-        {
+        let started = ProcessEvent::Started {
+            token: call.token,
+            group,
+            is_workers: true,
+        };
+        self.supervisor.drive.send(DriveRequest::Process(started));
+        let (reply, answer) = oneshot::channel();
+        let accepted = Ok(AcceptedCall { group, answer });
+        if call.accepted.send(accepted).is_err() {
             // Nobody would see to its end.
             self.unwritten.truncate(before);
             return;
@@ -244,23 +192,24 @@ impl WorkerConnection {
         Ok(())
     }
 
-    fn on_line(&mut self, supervisor: &WorkerSupervisor, line: &[u8]) -> Result<(), String> {
+    fn on_line(&mut self, line: &[u8]) -> Result<(), String> {
         if !self.has_announced {
-            return self.on_first_line(supervisor, line);
+            return self.on_first_line(line);
         }
         let read = serde_json::from_slice::<WorkerAnswer>(line);
         let id = match &read {
-            Ok(answer) => Some(answer.id()),
+            Ok(answer) => Some(answer.id),
             Err(_) => protocol::id_of(line),
         };
         let open = id.and_then(|id| self.open.remove(&id));
         let why = match (open, read) {
             (Some(open), Ok(answer)) => {
                 self.strange = 0;
-                let answer = WorkerResult::new(answer.exit, answer.output, &answer.error);
+                let answer =
+                    WorkerResult::new(End::Exit(answer.exit), answer.output, &answer.error);
                 match open {
                     OpenRequest::Run { run, began, .. } => {
-                        run.answered(supervisor.worker.name(), answer, began.into_std());
+                        run.answered(self.supervisor.worker.name(), answer, began.into_std());
                     }
                     OpenRequest::Call(reply) => drop(reply.send(Ok(answer))),
                 }
@@ -277,10 +226,10 @@ impl WorkerConnection {
             }
             (None, Err(error)) => format!("no answer ({error}): print to standard error instead"),
         };
-        self.on_strange(supervisor, line, &why)
+        self.on_strange(line, &why)
     }
 
-    fn on_first_line(&mut self, supervisor: &WorkerSupervisor, line: &[u8]) -> Result<(), String> {
+    fn on_first_line(&mut self, line: &[u8]) -> Result<(), String> {
         let announcement: Announcement = serde_json::from_slice(line).map_err(|error| {
             format!(
                 "its first line does not say what it serves, {{\"serves\":[…]}}: {} ({error})",
@@ -290,21 +239,17 @@ impl WorkerConnection {
         if announcement.serves.is_empty() {
             return Err("it serves nothing".to_owned());
         }
-        supervisor
-            .commands
-            .announced(&supervisor.worker, &announcement.serves);
+        let WorkerSupervisor {
+            commands, worker, ..
+        } = &*self.supervisor;
+        commands.announced(worker, &announcement.serves);
         self.has_announced = true;
-        self.is_timed = false;
+        self.timer = None;
         Ok(())
     }
 
     /// Logs a line that is no answer: a stray `print` is forgiven, a flood of them isn't.
-    fn on_strange(
-        &mut self,
-        supervisor: &WorkerSupervisor,
-        line: &[u8],
-        why: &str,
-    ) -> Result<(), String> {
+    fn on_strange(&mut self, line: &[u8], why: &str) -> Result<(), String> {
         self.strange += 1;
         if self.strange > MAX_STRANGE {
             return Err(format!(
@@ -312,7 +257,7 @@ impl WorkerConnection {
             ));
         }
         tracing::warn!(
-            worker = supervisor.worker.name(),
+            worker = self.supervisor.worker.name(),
             line = %EscapedBytes(line).cut(200),
             why,
             "the worker wrote a line that is not an answer"
@@ -322,41 +267,24 @@ impl WorkerConnection {
 
     /// Checks the time limits of the announcement and of the oldest run.
     fn on_time(&mut self) -> Result<(), String> {
+        let WorkerSupervisor { limit, hello, .. } = *self.supervisor;
         if !self.has_announced {
-            return Err(format!(
-                "it did not say what it serves within {} s",
-                self.hello.as_secs_f32()
-            ));
+            let hello = hello.as_secs_f32();
+            return Err(format!("it did not say what it serves within {hello} s"));
         }
-        self.is_timed = false;
         let oldest = self.open.iter().find_map(|(id, open)| match open {
             OpenRequest::Run { began, .. } => Some((*id, *began)),
             OpenRequest::Call(_) => None,
         });
-        let Some((id, began)) = oldest else {
+        self.timer = oldest.map(|(_, began)| began + limit);
+        let Some((id, _)) = oldest.filter(|(_, began)| began.elapsed() >= limit) else {
             return Ok(());
         };
-        if began.elapsed() < self.limit {
-            self.set_timer(began + self.limit);
-            return Ok(());
-        }
-        if let Some(OpenRequest::Run { run, began, .. }) = self.open.remove(&id) {
+        if let Some(OpenRequest::Run { run, began }) = self.open.remove(&id) {
             run.timed_out(began.into_std());
         }
-        Err(format!(
-            "it did not answer within {} s (--timeout)",
-            self.limit.as_secs_f32()
-        ))
-    }
-
-    fn set_timer(&mut self, at: Instant) {
-        self.timer.as_mut().reset(at);
-        self.is_timed = true;
-    }
-
-    /// Closes the worker's standard input.
-    pub(super) fn end_input(&mut self) {
-        self.stdin = None;
+        let limit = limit.as_secs_f32();
+        Err(format!("it did not answer within {limit} s (--timeout)"))
     }
 
     /// Reports that all open requests are lost.
@@ -380,16 +308,10 @@ impl OpenRequest {
     }
 }
 
-async fn write(stdin: &mut Option<Stdin>, unwritten: &mut BytesMut) -> std::io::Result<()> {
-    match stdin {
-        Some(stdin) => stdin.write_buf(unwritten).await.map(drop),
-        None => std::future::pending().await,
-    }
-}
-
-async fn next(lines: &mut Option<Lines>) -> Option<Result<Bytes, AnyDelimiterCodecError>> {
-    match lines {
-        Some(lines) => lines.next().await,
-        None => None,
-    }
+/// The reason for the end: the exit status, if the process ends soon.
+async fn last_words(group: &mut ProcessGroup, otherwise: String) -> String {
+    let status = timeout(LAST_MOMENT, group.ended()).await;
+    status.map_or(otherwise, |status| {
+        format!("it ended with {}", ended(&status))
+    })
 }

@@ -29,7 +29,8 @@ pub(super) struct Announcement {
 /// Answer to a request.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct WorkerAnswer {
-    id: u64,
+    /// Number of the request.
+    pub id: u64,
     /// Exit code: 0 is success.
     #[serde(default)]
     pub exit: i32,
@@ -39,13 +40,6 @@ pub(super) struct WorkerAnswer {
     /// Standard error.
     #[serde(default)]
     pub error: String,
-}
-
-impl WorkerAnswer {
-    /// Number of the request.
-    pub(super) fn id(&self) -> u64 {
-        self.id
-    }
 }
 
 /// Number of the request of an answer that can't be parsed.
@@ -178,7 +172,7 @@ mod tests {
         fn any_answer_is_read_and_any_bytes_are_none_or_one(id in any::<u64>(), exit in any::<i32>(), output in any::<String>(), bytes in any::<Vec<u8>>()) {
             let line = serde_json::json!({ "output": output, "exit": exit, "id": id }).to_string();
             let answer: WorkerAnswer = serde_json::from_str(&line).unwrap();
-            prop_assert_eq!((answer.id(), answer.exit, answer.output), (id, exit, output));
+            prop_assert_eq!((answer.id, answer.exit, answer.output), (id, exit, output));
             prop_assert_eq!(id_of(line.as_bytes()), Some(id));
             if serde_json::from_slice::<WorkerAnswer>(&bytes).is_ok() {
                 prop_assert!(id_of(&bytes).is_some());
@@ -205,7 +199,7 @@ mod tests {
     #[test]
     fn an_answer_needs_its_id_and_no_more() {
         let answer: WorkerAnswer = serde_json::from_str(r#"{"id":7,"later":[1]}"#).unwrap();
-        assert_eq!((answer.id(), answer.exit, &*answer.output), (7, 0, ""));
+        assert_eq!((answer.id, answer.exit, &*answer.output), (7, 0, ""));
         for none in ["{}", "7", "", r#"{"id":"7"}"#, r#"{"id":7,"exit":"x"}"#] {
             assert!(
                 serde_json::from_str::<WorkerAnswer>(none).is_err(),

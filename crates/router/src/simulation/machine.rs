@@ -273,8 +273,8 @@ impl Machine {
             leader: Box::new(SimulatedLeader { exit, status: None }),
             pipes: Pipes {
                 stdin: None,
-                stdout: Some(Box::new(stdout)),
-                stderr: None,
+                stdout: Box::new(stdout),
+                stderr: Box::new(tokio::io::empty()),
             },
         }
     }
