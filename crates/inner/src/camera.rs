@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::run::RunReporter;
 
-mod jpeg;
+pub mod jpeg;
 mod pacing;
 mod program;
 mod sender;

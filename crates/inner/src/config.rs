@@ -1,7 +1,7 @@
 //! Owns the command line of `p2p-inner`, and what an inner is started with.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,7 +13,6 @@ use p2p_shared::protocol::MotionInfo;
 use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask};
 use p2p_shared::{key, os};
 
-use crate::guardian::GuardianProgram;
 use crate::identity;
 
 /// Time limit of a worker's announcement: Python's imports take 10 s on a small Pi.
@@ -40,8 +39,8 @@ pub struct Config {
     pub worker_hello: Duration,
     /// The motion commands, the stop command, and their limits.
     pub motion: MotionInfo,
-    /// How the guardian is started; `None`: nobody stops the car if this process dies.
-    pub guardian: Option<GuardianProgram>,
+    /// The guardian's arguments; `None`: nobody stops the car if this process dies.
+    pub guardian: Option<Vec<OsString>>,
     /// The camera's program and its arguments, if there is one.
     pub camera: Option<Vec<String>>,
 }
@@ -140,15 +139,11 @@ impl Options {
     /// # Errors
     /// If the key can't be used, or the identity can't be kept.
     pub fn into_config(self) -> anyhow::Result<Config> {
+        let guardian = self.guardian_arguments();
         let (Some(host), Some(port), Some(service_port)) =
             (self.router_host, self.router_port, self.service_port)
         else {
             anyhow::bail!("ROUTER_HOST, ROUTER_PORT and SERVICE_PORT are needed: see --help");
-        };
-        let guardian = GuardianProgram {
-            // By this link it is the same program even after an update has replaced the file.
-            program: PathBuf::from("/proc/self/exe"),
-            arguments: guardian_arguments(&self.common, &self.commands, &self.stop_command),
         };
         let key = key::load(self.common.key_file.as_deref())?;
         let identity = match &key {
@@ -183,20 +178,17 @@ impl Options {
             camera: self.camera.map(CommandLine::into_words),
         })
     }
-}
 
-/// Arguments of the guardian, which logs as its inner does, as far as flags say how.
-fn guardian_arguments(
-    common: &CommonOptions,
-    commands: &Path,
-    stop: &CommandName,
-) -> Vec<OsString> {
-    let verbosity = common.verbosity();
-    let flag = if verbosity < 0 { "-q" } else { "-v" };
-    let flags = (0..verbosity.unsigned_abs()).map(|_| flag.into());
-    let log_dir = ["--log-dir".into(), common.log_dir.clone().into()];
-    let task = ["guardian".into(), commands.into(), stop.as_str().into()];
-    flags.chain(log_dir).chain(task).collect()
+    /// Arguments of the guardian, which logs as its inner does, as far as flags say how.
+    fn guardian_arguments(&self) -> Vec<OsString> {
+        let verbosity = self.common.verbosity();
+        let flag = if verbosity < 0 { "-q" } else { "-v" };
+        let flags = (0..verbosity.unsigned_abs()).map(|_| flag.into());
+        let log_dir = ["--log-dir".into(), self.common.log_dir.clone().into()];
+        let (commands, stop) = (&self.commands, self.stop_command.as_str());
+        let task = ["guardian".into(), commands.into(), stop.into()];
+        flags.chain(log_dir).chain(task).collect()
+    }
 }
 
 fn host_name() -> anyhow::Result<LinkName> {

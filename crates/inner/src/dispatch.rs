@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::{InnerToRouter, RUN_WINDOW, Refusal, RunRequest};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -72,6 +73,7 @@ impl Dispatcher {
             caller,
             reporter: self.reporter.clone(),
             tracker: self.tracker.clone(),
+            progress: Mutex::default(),
             role: None,
             _entry: Some((entry, self.tracker.token())),
         };

@@ -14,7 +14,6 @@
 //! process has to be ended.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -39,15 +38,6 @@ const ANSWER: Duration = Duration::from_millis(200);
 /// Pause between two guardians.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Program and arguments of the guardian.
-#[derive(Debug, Clone)]
-pub struct GuardianProgram {
-    /// The program: this one.
-    pub program: PathBuf,
-    /// Its arguments. The number of the inner's process is added to them.
-    pub arguments: Vec<OsString>,
-}
-
 /// A guardian that runs, and our ends of its pipes.
 pub(crate) struct Guardian {
     pub to: Box<dyn AsyncWrite + Send + Unpin>,
@@ -56,33 +46,32 @@ pub(crate) struct Guardian {
     pub process: Option<Child>,
 }
 
-impl GuardianProgram {
-    /// Starts the guardian.
-    pub(crate) fn start(&self) -> anyhow::Result<Guardian> {
-        let mut child = Command::new(&self.program)
-            // Else people would see it as `exe`.
-            .arg0("p2p-inner")
-            .args(&self.arguments)
-            .arg(std::process::id().to_string())
-            // An inner that is itself a command of another one: this is not to go with that command.
-            .env_remove(OWNER_VARIABLE)
-            // Which is nothing that it needs.
-            .env_remove("P2P_KEY")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // A signal to our group, Ctrl-C, is not for it: it ends when we do.
-            .process_group(0)
-            .kill_on_drop(false)
-            .spawn()
-            .context("the guardian can't be started")?;
-        let to = child.stdin.take().context("it has no pipes")?;
-        let from = child.stdout.take().context("it has no pipes")?;
-        Ok(Guardian {
-            to: Box::new(to),
-            from: Box::new(from),
-            process: Some(child),
-        })
-    }
+/// Starts the guardian, which is this program, with these arguments and the number of this process.
+pub(crate) fn start(arguments: &[OsString]) -> anyhow::Result<Guardian> {
+    // By this link it is the same program even after an update has replaced the file.
+    let mut child = Command::new("/proc/self/exe")
+        // Else people would see it as `exe`.
+        .arg0("p2p-inner")
+        .args(arguments)
+        .arg(std::process::id().to_string())
+        // An inner that is itself a command of another one: this is not to go with that command.
+        .env_remove(OWNER_VARIABLE)
+        // Which is nothing that it needs.
+        .env_remove("P2P_KEY")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        // A signal to our group, Ctrl-C, is not for it: it ends when we do.
+        .process_group(0)
+        .kill_on_drop(false)
+        .spawn()
+        .context("the guardian can't be started")?;
+    let to = child.stdin.take().context("it has no pipes")?;
+    let from = child.stdout.take().context("it has no pipes")?;
+    Ok(Guardian {
+        to: Box::new(to),
+        from: Box::new(from),
+        process: Some(child),
+    })
 }
 
 /// Keeps a guardian running and tells it what `guard` says. What a living guardian has confirmed

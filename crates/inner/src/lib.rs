@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 mod agent;
-mod camera;
+pub mod camera;
 mod catalog;
 pub mod clock;
 mod commands;
@@ -72,8 +72,8 @@ impl Inner {
         let reconnect_now = Arc::new(Notify::new());
         agent.reconnect = Reconnect::new(reconnect_now.clone());
         let (config, dispatcher) = (&agent.config, &agent.dispatcher);
-        if let Some(program) = config.guardian.clone() {
-            tokio::spawn(drive.guarded_by(move || program.start()));
+        if let Some(arguments) = config.guardian.clone() {
+            tokio::spawn(drive.guarded_by(move || guardian::start(&arguments)));
         }
         let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
         let car = dispatcher.drive.clone();

@@ -14,6 +14,7 @@ use p2p_shared::protocol::{End, InnerToRouter, RUN_WINDOW, Refusal, RunRequest, 
 use p2p_shared::text::EscapedBytes;
 use p2p_shared::timing;
 use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE, micros, millis_f64};
+use parking_lot::Mutex;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,7 +36,8 @@ mod tests;
 
 pub(crate) use answer::WorkerResult;
 pub(crate) use output::{Tail, Window};
-use output_reporter::{OutputReporter, START_WAITS};
+pub(crate) use output_reporter::Progress;
+use output_reporter::START_WAITS;
 pub(crate) use reporter::{Outbox, RunReporter};
 pub(crate) use stdin_buffer::StdinBuffer;
 pub(crate) use table::{EntryGuard, RunTable};
@@ -61,6 +63,7 @@ pub(crate) struct Run {
     pub reporter: RunReporter,
     /// Waits for what the process left behind.
     pub tracker: TaskTracker,
+    pub progress: Mutex<Progress>,
     /// The role in the car's motion; the drive gives it when the process starts.
     pub role: Option<MotionRole>,
     /// Keeps the run in the table, and the inner from ending.
@@ -114,6 +117,7 @@ impl Run {
             caller: CancellationToken::new(),
             reporter: reporter.clone(),
             tracker: tracker.clone(),
+            progress: Mutex::default(),
             role: None,
             _entry: None,
         }
@@ -145,8 +149,8 @@ impl Run {
                         is_workers: false,
                     });
                 }
-                let (end, output) = self.serve(group, pipes, began).await;
-                self.finish(began, end, &output, None).await;
+                let end = self.serve(group, pipes, began).await;
+                self.finish(began, end, None).await;
             }
             Err((refusal, message)) => self.give_up(refusal, message),
         }
@@ -213,18 +217,12 @@ impl Run {
     }
 
     /// Serves the process from its start to the end of its output.
-    async fn serve(
-        &self,
-        group: ProcessGroup,
-        pipes: Pipes,
-        began: Instant,
-    ) -> (RunEnd, OutputReporter) {
-        let output = self.output();
+    async fn serve(&self, group: ProcessGroup, pipes: Pipes, began: Instant) -> RunEnd {
         self.reporter
             .remember(&InnerToRouter::Started { run: self.id() });
         if self.role.is_some() {
             // What moves a car, or stops it, is reported as it happens.
-            output.started();
+            self.started();
         }
         let mut stderr = Tail::default();
         let mut bytes = 0;
@@ -233,17 +231,13 @@ impl Run {
             let io = std::pin::pin!(async {
                 tokio::join!(
                     feed(pipes.stdin, self.stdin.clone(), &no_more),
-                    output.pass_on(pipes.stdout, &mut bytes, &no_more),
+                    self.pass_on(pipes.stdout, &mut bytes, &no_more),
                     stderr.collect(pipes.stderr, &no_more),
                 );
             });
-            self.supervise(group, io, &output, &no_more, began).await
+            self.supervise(group, io, &no_more, began).await
         };
-        (RunEnd { end, bytes, stderr }, output)
-    }
-
-    fn output(&self) -> OutputReporter {
-        OutputReporter::new(self.id(), &self.reporter, &self.window)
+        RunEnd { end, bytes, stderr }
     }
 
     /// Waits for exit, limit or cancel; then drains the pipes for `LEFTOVER_GRACE`; then kills what
@@ -252,7 +246,6 @@ impl Run {
         &self,
         mut group: ProcessGroup,
         mut io: Pin<&mut impl Future<Output = ()>>,
-        output: &OutputReporter,
         no_more: &CancellationToken,
         began: Instant,
     ) -> End {
@@ -267,7 +260,7 @@ impl Run {
             tokio::select! {
                 status = group.ended() => break ended(&status),
                 () = &mut io, if !io_ended => io_ended = true,
-                () = &mut start_waits, if !output.has_started() => output.started(),
+                () = &mut start_waits, if !self.has_started() => self.started(),
                 () = &mut limit, if has_limit => break End::TimedOut,
                 () = self.cancel().cancelled() => {
                     break role.map_or(End::Cancelled, MotionRole::end_if_cancelled);
@@ -316,13 +309,7 @@ impl Run {
     }
 
     /// Reports the end, once the car has stopped where the answer waits for that.
-    async fn finish(
-        mut self,
-        began: Instant,
-        mut end: RunEnd,
-        output: &OutputReporter,
-        worker: Option<&str>,
-    ) {
+    async fn finish(mut self, began: Instant, mut end: RunEnd, worker: Option<&str>) {
         let exec = timing::now().saturating_duration_since(began);
         let mut kept = end.stderr.kept();
         if let Some(RoleKind::Motion {
@@ -332,7 +319,7 @@ impl Run {
         {
             (end.end, kept) = stop_failed(&kept);
         }
-        output.finished(end.end, micros(exec), kept.clone()).await;
+        self.finished(end.end, micros(exec), kept.clone()).await;
         self.log(&end, exec, &kept, worker);
     }
 

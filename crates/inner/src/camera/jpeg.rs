@@ -14,7 +14,7 @@ const SOS: u8 = 0xda;
 const ROOM: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
-pub(super) struct JpegSplitter {
+pub struct JpegSplitter {
     state: State,
     half: Option<PartialPicture>,
     /// True if the picture had a scan: without one there is nothing to see.
@@ -25,7 +25,7 @@ pub(super) struct JpegSplitter {
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct JpegLosses {
+pub struct JpegLosses {
     /// Bytes that belong to no picture, or to one without an end.
     pub garbage: u64,
     pub too_large: u64,
@@ -60,7 +60,7 @@ enum State {
 impl JpegSplitter {
     /// Adds bytes that were read at this time of the car's clock. Passes each picture that is
     /// complete to `show`.
-    pub(super) fn push(&mut self, mut bytes: &[u8], now_ms: u64, mut show: impl FnMut(Picture)) {
+    pub fn push(&mut self, mut bytes: &[u8], now_ms: u64, mut show: impl FnMut(Picture)) {
         while !bytes.is_empty() {
             let (used, ends) = self.step(bytes, now_ms);
             let (these, rest) = bytes.split_at(used);
@@ -73,12 +73,12 @@ impl JpegSplitter {
     }
 
     /// Returns true if a picture has begun and not ended.
-    pub(super) fn is_within(&self) -> bool {
+    pub fn is_within(&self) -> bool {
         !matches!(self.state, State::Between | State::MayBegin)
     }
 
     /// Returns the data thrown away since the last call.
-    pub(super) fn take_lost(&mut self) -> JpegLosses {
+    pub fn take_lost(&mut self) -> JpegLosses {
         std::mem::take(&mut self.lost)
     }
 

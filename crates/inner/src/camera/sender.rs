@@ -4,16 +4,16 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use p2p_shared::key::Key;
 use p2p_shared::logging::LogThrottle;
-use p2p_shared::net::dialer::{DialError, RouterAddress};
+use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{MEDIA_PATH, MediaToRouter, Picture, RouterToMedia};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
-use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
@@ -23,28 +23,14 @@ use super::{CameraShared, LOG_PERIOD, WatchTicket, Watching, unwatched, watched}
 /// Time after which a piece without an acknowledgement counts as lost: a driven link's.
 const DEAD: Duration = timing::PACE_BUSY.dead;
 
+const ENDING: &str = "the inner is ending";
+
 type MediaSocket = MessageSocket<Transport, MediaToRouter, RouterToMedia>;
 
 pub(super) struct FrameSender {
     pub router: RouterAddress,
     pub key: Option<Key>,
     pub shared: CameraShared,
-}
-
-#[derive(Debug, Error)]
-enum SenderEnd {
-    #[error(transparent)]
-    NotReached(#[from] DialError),
-    #[error(transparent)]
-    Lost(#[from] WebSocketError),
-    #[error("the router closed it")]
-    Closed,
-    #[error("the router refuses pictures: {0}")]
-    Refused(String),
-    #[error("the router took nothing for {} s", DEAD.as_secs())]
-    Silent,
-    #[error("the inner is ending")]
-    Ending,
 }
 
 impl FrameSender {
@@ -79,11 +65,7 @@ impl FrameSender {
     }
 
     /// One connection, from dialling to its end.
-    async fn once(
-        &self,
-        by: WatchTicket,
-        reconnect: &mut Reconnect,
-    ) -> Result<Infallible, SenderEnd> {
+    async fn once(&self, by: WatchTicket, reconnect: &mut Reconnect) -> anyhow::Result<Infallible> {
         let key = self.key.as_ref();
         let socket = reconnect.dial(&self.router, MEDIA_PATH, key).await?;
         let mut socket: MediaSocket = MessageSocket::new(socket);
@@ -129,14 +111,14 @@ impl FrameConnection {
         mut newest: watch::Receiver<Option<Picture>>,
         mut watching: Watching,
         reconnect: &mut Reconnect,
-    ) -> Result<Infallible, SenderEnd> {
+    ) -> anyhow::Result<Infallible> {
         let mut is_watched = watching.borrow_and_update().is_some();
         loop {
             let now = Instant::now();
             self.fill(now)?;
             let dead = self.pacing.waits_since().map(|since| since + DEAD);
             if dead.is_some_and(|dead| dead <= now) {
-                return Err(SenderEnd::Silent);
+                anyhow::bail!("the router took nothing for {} s", DEAD.as_secs());
             }
             let mut timer = dead.unwrap_or(now + DEAD);
             if self.half.is_some() && self.pacing.next() > now {
@@ -151,17 +133,17 @@ impl FrameConnection {
                         reconnect.connected();
                     }
                     SocketEvent::Message(RouterToMedia::Refused { message }) => {
-                        return Err(SenderEnd::Refused(Escaped(&message).to_string()));
+                        anyhow::bail!("the router refuses pictures: {}", Escaped(&message));
                     }
-                    SocketEvent::Closed(_) => return Err(SenderEnd::Closed),
+                    SocketEvent::Closed(_) => anyhow::bail!("the router closed it"),
                     SocketEvent::Ping | SocketEvent::Pong(_) | SocketEvent::Writable => {}
                 },
                 changed = newest.changed(), if is_watched && self.half.is_none() => {
-                    changed.map_err(|_| SenderEnd::Ending)?;
+                    changed.context(ENDING)?;
                     self.half = newest.borrow_and_update().clone().map(|picture| (picture, 0));
                 }
                 changed = watching.changed() => {
-                    changed.map_err(|_| SenderEnd::Ending)?;
+                    changed.context(ENDING)?;
                     let was_watched = is_watched;
                     is_watched = watching.borrow_and_update().is_some();
                     if is_watched && !was_watched {

@@ -26,59 +26,57 @@ enum Waited {
 
 /// Executes a motion or a stop: by the worker that serves it, else by its file.
 pub(super) async fn execute(run: Run, commands: &Commands) {
-    let worker = commands.worker(&run.request.command);
-    match (worker, &run.role) {
-        (Some(worker), Some(role)) if may_be_by_worker(&run, role, commands) => {
-            by_worker(run, &worker, commands).await;
-        }
-        _ => commands.execute(run).await,
+    let command = &run.request.command;
+    // All but a stop that is for the file.
+    let may_be_by_worker =
+        |role: &MotionRole| !role.is_for_file() || commands.file(command).is_err();
+    let worker = commands.worker(command);
+    let worker = worker.filter(|_| run.role.as_ref().is_some_and(may_be_by_worker));
+    let Some(worker) = worker else {
+        return commands.execute(run).await;
+    };
+    if let Some((run, why)) = by_worker(run, &worker).await {
+        tracing::warn!(
+            why,
+            "the stop command's file is run, rather than the worker alone"
+        );
+        commands.execute(run).await;
     }
 }
 
-/// Whether a worker may do it: all but a stop that is for the file.
-fn may_be_by_worker(run: &Run, role: &MotionRole, commands: &Commands) -> bool {
-    !matches!(
-        &role.kind,
-        RoleKind::Stop {
-            target: StopTarget::File,
-            ..
-        }
-    ) || commands.file(&run.request.command).is_err()
-}
-
-async fn by_worker(run: Run, worker: &WorkerHandle, commands: &Commands) {
-    let Some(role) = &run.role else { return };
+/// Executes a motion or a stop by a worker. Returns a stop whose file has to run all the same, and
+/// why.
+async fn by_worker(run: Run, worker: &WorkerHandle) -> Option<(Run, String)> {
+    let role = run.role.as_ref()?;
     let began = Instant::now();
     let stop_target = match &role.kind {
         RoleKind::Stop { target, .. } => Some(target),
         RoleKind::Motion { .. } => None,
     };
-    let accepted = match ask(&run, worker, role, stop_target, began).await {
-        Some(Ok(accepted)) => accepted,
-        Some(Err((refusal, message))) if stop_target.is_none() => {
-            return run.give_up(refusal, message);
-        }
-        None if stop_target.is_none() => {
-            return run.give_up(Refusal::Late, "it was over before it began".to_owned());
-        }
-        refused => {
-            let why = refused.and_then(Result::err);
-            let why = why.map_or_else(|| "it takes no request".to_owned(), |(_, why)| why);
-            return by_file_instead(run, commands, &why).await;
+    let accepted = match (
+        ask(&run, worker, role, stop_target, began).await,
+        stop_target,
+    ) {
+        (Some(Ok(accepted)), _) => accepted,
+        (Some(Err((_, why))), Some(_)) => return Some((run, why)),
+        (None, Some(_)) => return Some((run, "it takes no request".to_owned())),
+        (refused, None) => {
+            let over = || (Refusal::Late, "it was over before it began".to_owned());
+            let (refusal, message) = refused.and_then(Result::err).unwrap_or_else(over);
+            run.give_up(refusal, message);
+            return None;
         }
     };
     let group = accepted.group;
     match wait_for(&run, role, accepted, began).await {
         Waited::Answered(answer) if stop_target.is_some() && answer.end.end != End::Exit(0) => {
             let error = answer.end.stderr.kept();
-            let why = format!(
-                "it says that its stop failed: {}",
-                EscapedBytes(&error).cut(200)
-            );
-            by_file_instead(run, commands, &why).await;
+            let error = EscapedBytes(&error).cut(200);
+            let why = format!("it says that its stop failed: {error}");
+            return Some((run, why));
         }
         Waited::Answered(_) if stop_target.is_some_and(StopTarget::needs_file_too) => {
-            by_file_instead(run, commands, "something else moved the car, too").await;
+            return Some((run, "something else moved the car, too".to_owned()));
         }
         Waited::Answered(answer) => {
             report_end(role, answer.end.end, began);
@@ -98,24 +96,15 @@ async fn by_worker(run: Run, worker: &WorkerHandle, commands: &Commands) {
             let limit = STOP_ANSWER.as_millis();
             let why = format!("it did not answer a stop within {limit} ms");
             worker.kill(group, &why);
-            by_file_instead(run, commands, &why).await;
+            return Some((run, why));
         }
-        Waited::Lost((_, why)) if stop_target.is_some() => {
-            by_file_instead(run, commands, &why).await;
-        }
+        Waited::Lost((_, why)) if stop_target.is_some() => return Some((run, why)),
         Waited::Lost((refusal, message)) => {
             report_end(role, End::Exit(-1), began);
             run.refuse(refusal, message);
         }
     }
-}
-
-async fn by_file_instead(run: Run, commands: &Commands, why: &str) {
-    tracing::warn!(
-        why,
-        "the stop command's file is run, rather than the worker alone"
-    );
-    commands.execute(run).await;
+    None
 }
 
 /// Asks the worker, and waits until it has the request, or why it doesn't. `None`: the motion was

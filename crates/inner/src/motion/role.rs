@@ -39,6 +39,11 @@ impl MotionRole {
         matches!(self.kind, RoleKind::Stop { .. })
     }
 
+    /// Whether this is a stop for the file, even if a worker serves it.
+    pub(crate) fn is_for_file(&self) -> bool {
+        matches!(&self.kind, RoleKind::Stop { target, .. } if *target == StopTarget::File)
+    }
+
     pub(crate) fn is_retry(&self) -> bool {
         matches!(self.kind, RoleKind::Stop { is_retry: true, .. })
     }

@@ -61,10 +61,9 @@ impl Run {
     pub(crate) async fn pass_on_answer(self, worker: &str, answer: WorkerResult, began: Instant) {
         let mut end = answer.end;
         let limit = self.limit.map(|limit| began + limit);
-        let output = self.output();
         let cut_off = tokio::select! {
             biased;
-            () = output.pass_on_whole(answer.output) => None,
+            () = self.pass_on_whole(answer.output) => None,
             () = self.caller.cancelled() => Some(End::Cancelled),
             () = sleep_until(limit.unwrap_or(began).into()), if limit.is_some() => Some(End::TimedOut),
         };
@@ -75,6 +74,6 @@ impl Run {
                 end.end = cut_off;
             }
         }
-        self.finish(began, end, &output, Some(worker)).await;
+        self.finish(began, end, Some(worker)).await;
     }
 }

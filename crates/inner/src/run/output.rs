@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use p2p_shared::protocol::STDERR_KEPT;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 /// Output that the caller still accepts. When the window is closed, output is thrown away.
@@ -31,13 +31,8 @@ impl Window {
 
     /// Waits for room for this many units. Returns false if nobody reads any more.
     pub(super) async fn take(&self, units: u32) -> bool {
-        match self.0.acquire_many(units).await {
-            Ok(permits) => {
-                permits.forget();
-                true
-            }
-            Err(_) => false,
-        }
+        let permits = self.0.acquire_many(units).await;
+        permits.map(SemaphorePermit::forget).is_ok()
     }
 }
 

@@ -4,15 +4,12 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use p2p_shared::names::RunId;
 use p2p_shared::protocol::{End, InnerToRouter, PIECE, cost};
-use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::RunReporter;
-use super::output::Window;
+use super::Run;
 use crate::process::Output;
 
 /// Time that the report of a start waits for the end: as long as a command takes that does little.
@@ -21,39 +18,23 @@ pub(super) const START_WAITS: Duration = Duration::from_millis(5);
 /// Time that output waits for more, or for the end, which mostly comes right behind it.
 const OUTPUT_WAITS: Duration = Duration::from_millis(1);
 
-#[derive(Debug)]
-pub(super) struct OutputReporter {
-    run: RunId,
-    reporter: RunReporter,
-    window: Window,
-    state: Mutex<State>,
-}
-
+/// What was reported of a run's process.
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct Progress {
     has_started: bool,
     /// The last output, which goes with the end.
     rest: Bytes,
 }
 
-impl OutputReporter {
-    pub(super) fn new(run: RunId, reporter: &RunReporter, window: &Window) -> Self {
-        Self {
-            run,
-            reporter: reporter.clone(),
-            window: window.clone(),
-            state: Mutex::default(),
-        }
-    }
-
+impl Run {
     pub(super) fn has_started(&self) -> bool {
-        self.state.lock().has_started
+        self.progress.lock().has_started
     }
 
     pub(super) fn started(&self) {
-        if !std::mem::replace(&mut self.state.lock().has_started, true) {
+        if !std::mem::replace(&mut self.progress.lock().has_started, true) {
             self.reporter
-                .urgent(InnerToRouter::Started { run: self.run });
+                .urgent(InnerToRouter::Started { run: self.id() });
         }
     }
 
@@ -99,9 +80,9 @@ impl OutputReporter {
         if !piece.is_empty() {
             let rest = piece.freeze();
             if is_read && self.window.take(cost(&rest)).await {
-                self.state.lock().rest = rest;
+                self.progress.lock().rest = rest;
             } else {
-                self.output(rest, false).await;
+                self.pass_on_piece(rest, false).await;
             }
         }
     }
@@ -113,14 +94,14 @@ impl OutputReporter {
         if is_read {
             self.started();
         }
-        self.output(bytes, is_read).await;
+        self.pass_on_piece(bytes, is_read).await;
         is_read
     }
 
     /// Sends a piece of output, or remembers it if nobody reads.
-    async fn output(&self, bytes: Bytes, is_read: bool) {
+    async fn pass_on_piece(&self, bytes: Bytes, is_read: bool) {
         let output = InnerToRouter::Output {
-            run: self.run,
+            run: self.id(),
             bytes,
         };
         if is_read {
@@ -136,16 +117,16 @@ impl OutputReporter {
         while !output.is_empty() {
             let bytes = output.split_to(output.len().min(PIECE));
             let is_read = self.window.take(cost(&bytes)).await;
-            self.output(bytes, is_read).await;
+            self.pass_on_piece(bytes, is_read).await;
         }
     }
 
     /// Reports the end, with what was not reported yet.
     pub(super) async fn finished(&self, end: End, exec_us: u64, stderr: Bytes) {
-        let run = self.run;
+        let run = self.id();
         let (has_started, output) = {
-            let mut state = self.state.lock();
-            (state.has_started, std::mem::take(&mut state.rest))
+            let mut progress = self.progress.lock();
+            (progress.has_started, std::mem::take(&mut progress.rest))
         };
         if !has_started {
             let answered = InnerToRouter::Answered {

@@ -222,14 +222,12 @@ async fn a_command_that_says_nothing_is_told_to_have_started_all_the_same() {
 #[tokio::test]
 async fn what_ended_before_its_start_was_told_is_told_in_one_message() {
     let (mut bench, run, _) = bench(false);
-    let output = run.output();
-    output.finished(End::Exit(0), 5, Bytes::new()).await;
+    run.finished(End::Exit(0), 5, Bytes::new()).await;
     let told = bench.outbox.output.recv().await;
     assert!(matches!(told, Some(InnerToRouter::Answered { .. })));
-    let output = run.output();
-    output.started();
-    output.started();
-    output.finished(End::Exit(0), 5, Bytes::new()).await;
+    run.started();
+    run.started();
+    run.finished(End::Exit(0), 5, Bytes::new()).await;
     let told = bench.outbox.urgent.recv().await;
     assert!(matches!(told, Some(InnerToRouter::Started { .. })));
     assert!(bench.outbox.urgent.try_recv().is_err());
