@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::names::{CommandName, LinkName, RunId};
-use p2p_shared::protocol::{End, InnerToRouter, RUN_WINDOW, Refusal, RunRequest, STDERR_KEPT};
+use p2p_shared::protocol::{
+    ARGUMENTS_SHOWN, End, InnerToRouter, RUN_WINDOW, Refusal, RunRequest, STDERR_KEPT,
+};
 use p2p_shared::text::EscapedBytes;
 use p2p_shared::timing;
 use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE, micros, millis_f64};
@@ -44,8 +46,6 @@ pub(crate) use table::{EntryGuard, RunTable};
 
 /// Most characters of standard error in a log line.
 pub(crate) const LOGGED_STDERR: usize = 2000;
-/// Most bytes of all arguments in a log line: lines that wait for a slow disk take memory.
-const LOGGED_ARGUMENTS: usize = 2048;
 
 /// Why a run does not begin, or was lost: the kind, and a sentence that says what to do.
 pub(crate) type Failure = (Refusal, String);
@@ -385,8 +385,8 @@ impl Run {
             return String::new();
         }
         let mut shown = format!("{:?}", self.request.arguments);
-        if shown.len() > LOGGED_ARGUMENTS {
-            shown.truncate(shown.floor_char_boundary(LOGGED_ARGUMENTS));
+        if shown.len() > ARGUMENTS_SHOWN {
+            shown.truncate(shown.floor_char_boundary(ARGUMENTS_SHOWN));
             shown.push('…');
         }
         shown

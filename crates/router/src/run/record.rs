@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use p2p_shared::names::{Argument, LinkName, RunId};
-use p2p_shared::protocol::{CALLER_LEFT, End, RunInfo, RunResult, RunSource};
+use p2p_shared::protocol::{ARGUMENTS_SHOWN, CALLER_LEFT, End, RunInfo, RunResult, RunSource};
 use p2p_shared::timing::{self, millis_f64};
 
 use crate::feed::{Feed, RunCounts, shortened};
@@ -19,8 +19,6 @@ use crate::run::{Finish, NewRun};
 
 /// Most bytes of a run's output, and of its standard error, in the feed.
 const TOLD: usize = 1024;
-/// Most bytes of a run's arguments in the feed: one more never is much longer.
-const ARGUMENTS_TOLD: usize = 2048;
 
 /// The record of one run. Dropped unfinished, it says that the caller went away.
 #[derive(Debug)]
@@ -202,7 +200,7 @@ impl Drop for RunRecord {
 
 /// The first arguments: a run of 256 long ones is not worth a whole message of the feed.
 fn first_arguments(arguments: &[Argument]) -> Vec<Argument> {
-    let mut left = ARGUMENTS_TOLD;
+    let mut left = ARGUMENTS_SHOWN;
     let shown = arguments.iter().map_while(|argument| {
         let length = argument.as_bytes().len();
         let cut = Bytes::copy_from_slice(&argument.as_bytes()[..length.min(left)]);

@@ -24,6 +24,9 @@ pub fn cost(output: &[u8]) -> u32 {
 /// Most bytes of a run's standard error that are kept and passed on: the last ones, where the
 /// reason is.
 pub const STDERR_KEPT: usize = 8 * 1024;
+/// Most bytes of a run's arguments, all together, in a log line or in the feed: lines that wait for
+/// a slow disk take memory.
+pub const ARGUMENTS_SHOWN: usize = 2048;
 
 /// Request of the router for a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
