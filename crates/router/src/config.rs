@@ -32,8 +32,6 @@ pub struct Config {
     /// Certificate for TLS; `None`: there is no TLS, and plain connections are accepted from
     /// anywhere.
     pub certificate: Option<Certificate>,
-    /// Files of the certificate, if it is an authority's.
-    pub certificate_files: Option<CertificateFiles>,
     /// True if service ports accept keys and commands without TLS, too.
     pub allow_plain_http: bool,
     /// Names by which browsers reach a router without keys.
@@ -184,7 +182,7 @@ impl Options {
     pub fn certificate(&self) -> anyhow::Result<Certificate> {
         self.check()?;
         Ok(match self.certificate_files() {
-            Some(files) => Certificate::of_authority(&files)?,
+            Some(files) => Certificate::of_authority(files)?,
             None => Certificate::own(&self.state_dir()?)?,
         })
     }
@@ -220,16 +218,10 @@ impl Options {
     /// A `clap::Error` if the settings don't go together; otherwise if something can't be read.
     pub fn config(&self, sockets: InheritedListeners) -> anyhow::Result<Config> {
         self.check()?;
-        let certificate_files = self.certificate_files();
         // Without keys a caller has nothing to know the router by.
-        let certificate = if self.open && certificate_files.is_none() {
-            None
-        } else {
-            Some(self.certificate()?)
-        };
+        let has_certificate = !self.open || self.tls_cert.is_some();
         Ok(Config {
-            certificate,
-            certificate_files,
+            certificate: has_certificate.then(|| self.certificate()).transpose()?,
             allow_plain_http: self.allow_plain_http || self.open,
             bind: self.bind.0,
             port: self.port,

@@ -105,7 +105,7 @@ impl Context {
             registry: Arc::new(Registry::new(rules, services)),
             feed,
             run_ids: RunIds::starting_at(now),
-            on_link: Arc::default(),
+            on_link: Arc::new(OnLink::new(config.on_link.clone())),
             metrics,
             health: Health::new(main_port).context("a random number")?,
             shutdown: Shutdown::default(),

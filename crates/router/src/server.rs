@@ -49,35 +49,25 @@ impl Router {
         let listener = Arc::new(listener);
         let address = listener.local_addr().context("the main port's address")?;
         let context = Arc::new(Context::new(&config, address, SystemTime::now())?);
+        let Context {
+            shutdown, registry, ..
+        } = &*context;
         if let Some(keys) = config.keys {
-            context
-                .shutdown
-                .connections
-                .spawn(keys.watch(context.shutdown.closed.clone().cancelled_owned()));
+            shutdown.spawn(keys.follow());
         }
-        if let Some((certificate, files)) = config.certificate.zip(config.certificate_files) {
-            let following = certificate.follow(files, context.shutdown.closed.clone());
-            context.shutdown.connections.spawn(following);
+        if let Some(certificate) = config.certificate {
+            shutdown.spawn(certificate.follow());
         }
-        if let Some(program) = config.on_link {
-            let telling = context
-                .on_link
-                .clone()
-                .tell(program, context.shutdown.closed.clone());
-            context.shutdown.connections.spawn(telling);
-        }
-        let keeping_time = context
-            .registry
-            .clone()
-            .run_timers(context.shutdown.closed.clone());
-        context.shutdown.connections.spawn(keeping_time);
+        shutdown.spawn(context.on_link.clone().run());
+        let keeping_time = registry.clone().run_timers(shutdown.closed.clone());
+        shutdown.connections.spawn(keeping_time);
         if let Some(file) = config.known_links.clone() {
             restore(&context, &file, &mut config.sockets);
-            let closed = context.shutdown.closed.clone();
-            let registry = context.registry.clone();
-            let known = move || registry.saved();
-            let keeping = saved_ports::sync(file, context.registry.changes(), known, closed);
-            context.shutdown.connections.spawn(keeping);
+            let ports = registry.clone();
+            let known = move || ports.saved();
+            let keeping =
+                saved_ports::sync(file, registry.changes(), known, shutdown.closed.clone());
+            shutdown.connections.spawn(keeping);
         }
         for port in config.sockets.left() {
             tracing::warn!(
@@ -85,15 +75,10 @@ impl Router {
                 "the socket that was given for this port is closed: nobody had it, and it is not the main port"
             );
         }
-        context
-            .shutdown
-            .connections
-            .spawn(routes::main_port::serve(context.clone(), listener.clone()));
-        let (looking, closed) = (context.clone(), context.shutdown.closed.clone());
-        context.shutdown.connections.spawn(async move {
-            let watching = looking.health.watch();
-            closed.run_until_cancelled(watching).await;
-        });
+        let serving = routes::main_port::serve(context.clone(), listener.clone());
+        shutdown.connections.spawn(serving);
+        let looking = context.clone();
+        shutdown.spawn(async move { looking.health.watch().await });
         Ok(Self {
             context,
             address,
@@ -113,11 +98,8 @@ impl Router {
     /// runs any more.
     pub async fn hand_over(self, is_wanted: impl Fn() -> bool) -> Vec<OwnedFd> {
         let cars = self.context.registry.cars();
-        let listeners = cars.iter().filter_map(|car| car.listener());
-        let listeners: Vec<_> = [self.listener.clone()]
-            .into_iter()
-            .chain(listeners)
-            .collect();
+        let mut listeners = vec![self.listener.clone()];
+        listeners.extend(cars.iter().filter_map(|car| car.listener()));
         self.end(is_wanted).await;
         drop(cars);
         let sockets = listeners.iter().filter_map(|listener| {
@@ -134,41 +116,41 @@ impl Router {
     }
 
     async fn end(self, hands_over: impl Fn() -> bool) {
-        let context = &self.context;
-        context.shutdown.draining.cancel();
-        context.registry.close();
-        context.shutdown.open_runs.close();
-        if tokio::time::timeout(timing::DRAIN, context.shutdown.open_runs.wait())
-            .await
-            .is_err()
-        {
-            let left = context.shutdown.open_runs.len();
+        let Context {
+            shutdown, registry, ..
+        } = &*self.context;
+        shutdown.draining.cancel();
+        registry.close();
+        shutdown.open_runs.close();
+        let drained = tokio::time::timeout(timing::DRAIN, shutdown.open_runs.wait()).await;
+        if drained.is_err() {
+            let left = shutdown.open_runs.len();
             tracing::warn!(runs = left, "runs are cut off: they did not end in time");
         }
         if hands_over() {
-            context.shutdown.handing_over.cancel();
+            shutdown.handing_over.cancel();
         }
-        context.shutdown.callers.close();
-        let _ = tokio::time::timeout(LAST_REQUESTS, context.shutdown.callers.wait()).await;
+        shutdown.callers.close();
+        let _ = tokio::time::timeout(LAST_REQUESTS, shutdown.callers.wait()).await;
         if let Some(file) = self.known_links.clone() {
-            saved_ports::write_last(file, context.registry.saved()).await;
+            saved_ports::write_last(file, registry.saved()).await;
         }
-        let cars = context.registry.cars();
+        let cars = registry.cars();
         let spread = timing::COME_BACK_SPREAD;
         for (n, car) in (0_u32..).zip(&cars) {
             let share = f64::from(n) / (cars.len() as f64);
             car.end_link(LinkEnd::GoAway(spread.mul_f64(share)));
         }
-        context.shutdown.closed.cancel();
+        shutdown.closed.cancel();
         for car in &cars {
             car.closed.cancel();
         }
-        context.shutdown.connections.close();
-        context.shutdown.links.close();
+        shutdown.connections.close();
+        shutdown.links.close();
         let last = async {
-            context.shutdown.links.wait().await;
-            context.shutdown.callers.wait().await;
-            context.shutdown.connections.wait().await;
+            shutdown.links.wait().await;
+            shutdown.callers.wait().await;
+            shutdown.connections.wait().await;
         };
         // A caller that doesn't take its last answer by then does without.
         let _ = tokio::time::timeout(LAST_ANSWERS, last).await;

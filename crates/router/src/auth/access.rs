@@ -1,5 +1,6 @@
 //! Identifies callers, and checks what they may do.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,8 +12,8 @@ use hyper::{HeaderMap, Request, Response, StatusCode};
 use p2p_shared::key::{Key, Role};
 use p2p_shared::names::Identity;
 
-use crate::auth::key_store::{AuthError, Grant, KeyStore};
-use crate::auth::session_cookie::{self, SessionCookieError, SessionCookies};
+use crate::auth::key_store::{AuthError, KeyRecord, KeyStore};
+use crate::auth::session_cookie::{self, SessionCookies};
 use crate::http::response::Problem;
 use crate::http::websocket;
 use crate::net::client_net::QuotaOwner;
@@ -33,19 +34,17 @@ pub(crate) enum Caller {
     /// Unknown, with `--open`.
     Anyone,
     /// The holder of this key.
-    Holder(Grant, KeyStore),
+    Holder(KeyRecord, KeyStore),
 }
 
 impl Access {
     /// Makes access by these keys; without keys everyone may do everything. Blocks on the disk.
-    pub(crate) fn by(keys: Option<KeyStore>) -> Result<Self, SessionCookieError> {
-        Ok(match keys {
-            None => Self::Open,
-            Some(keys) => {
-                let cookies = SessionCookies::open(keys.state_dir())?;
-                Self::Keys(keys, Arc::new(cookies))
-            }
-        })
+    pub(crate) fn by(keys: Option<KeyStore>) -> anyhow::Result<Self> {
+        let Some(keys) = keys else {
+            return Ok(Self::Open);
+        };
+        let cookies = SessionCookies::open(keys.file().dir())?;
+        Ok(Self::Keys(keys, Arc::new(cookies)))
     }
 
     /// Returns true if this peer may send a key or a command: nobody on the way can read or change
@@ -88,9 +87,8 @@ impl Access {
     ) -> Result<Caller, Problem> {
         match (self, session_cookie::shown(headers, is_tls)) {
             (Self::Keys(keys, cookies), Some(cookie)) if !headers.contains_key(AUTHORIZATION) => {
-                let id = cookies.check(cookie, SystemTime::now(), |id| keys.hash(id));
-                let grant = id.and_then(|id| keys.grant(&id));
-                known(pending, keys, grant.ok_or(AuthError::SignedOut))
+                let record = cookies.check(cookie, SystemTime::now(), |id| keys.record(id));
+                known(pending, keys, record.ok_or(AuthError::SignedOut))
             }
             _ => self.caller(pending, headers),
         }
@@ -106,7 +104,7 @@ impl Access {
         let Self::Keys(keys, cookies) = self else {
             return Ok((Caller::Anyone, String::new()));
         };
-        let caller = known(pending, keys, keys.grant_of(key))?;
+        let caller = known(pending, keys, keys.find(key))?;
         let cookie = cookies.issue(key.id(), &key.hash(), SystemTime::now());
         let cookie = cookie.map_err(|error| {
             tracing::warn!(%error, "nobody can sign in");
@@ -148,15 +146,11 @@ impl Access {
 fn known(
     pending: &PendingConnection,
     keys: &KeyStore,
-    grant: Result<Grant, AuthError>,
+    record: Result<KeyRecord, AuthError>,
 ) -> Result<Caller, Problem> {
-    match grant {
-        Ok(grant) => {
-            pending.set_known();
-            Ok(Caller::Holder(grant, keys.clone()))
-        }
-        Err(error) => Err(refusal(pending, error)),
-    }
+    let record = record.map_err(|error| refusal(pending, error))?;
+    pending.set_known();
+    Ok(Caller::Holder(record, keys.clone()))
 }
 
 /// Makes the answer to a caller without a key, or with a wrong one.
@@ -177,30 +171,34 @@ fn refusal(pending: &PendingConnection, error: AuthError) -> Problem {
 }
 
 impl Caller {
+    /// Returns the record of the caller's key; `None` without keys.
+    pub(crate) fn record(&self) -> Option<&KeyRecord> {
+        match self {
+            Self::Anyone => None,
+            Self::Holder(record, _) => Some(record),
+        }
+    }
+
     /// Returns the owner whose quota counts.
     pub(crate) fn quota_owner(&self, from: IpAddr) -> QuotaOwner {
-        match self {
-            Self::Anyone => QuotaOwner::At(from.into()),
-            Self::Holder(grant, _) => QuotaOwner::Key(grant.id),
-        }
+        self.record().map_or_else(
+            || QuotaOwner::At(from.into()),
+            |record| QuotaOwner::Key(record.id),
+        )
     }
 
     /// Returns the identity of an inner with this key; `None` without keys.
     pub(crate) fn identity(&self) -> Option<Identity> {
-        match self {
-            Self::Anyone => None,
-            Self::Holder(grant, _) => Identity::try_from(grant.id.to_string()).ok(),
-        }
+        Identity::try_from(self.record()?.id.to_string()).ok()
     }
 
     /// Checks that the caller's role `may` do `what`.
     pub(crate) fn may(&self, what: &str, may: fn(Role) -> bool) -> Result<(), Problem> {
-        match self {
-            Self::Holder(grant, _) if !may(grant.role) => Err(Problem::new(
+        match self.record() {
+            Some(KeyRecord { name, role, .. }) if !may(*role) => Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 format!(
-                    "the key '{}' has the role {}, which may not {what}: use a key of another role",
-                    grant.name, grant.role
+                    "the key '{name}' has the role {role}, which may not {what}: use a key of another role"
                 ),
             )),
             _ => Ok(()),
@@ -209,55 +207,41 @@ impl Caller {
 
     /// Returns the caller's role; without keys, the one that may do everything.
     pub(crate) fn role(&self) -> Role {
-        match self {
-            Self::Anyone => Role::Admin,
-            Self::Holder(grant, _) => grant.role,
-        }
+        self.record().map_or(Role::Admin, |record| record.role)
     }
 
     /// Returns the name of the caller's key; empty without keys.
     pub(crate) fn key(&self) -> &str {
-        match self {
-            Self::Anyone => "",
-            Self::Holder(grant, _) => &grant.name,
-        }
-    }
-
-    /// Returns a name for the caller: the key's name, or the address.
-    pub(crate) fn who(&self, peer: SocketAddr) -> String {
-        match self {
-            Self::Anyone => peer.ip().to_string(),
-            Self::Holder(grant, _) => grant.name.clone(),
-        }
+        self.record().map_or("", |record| record.name.as_str())
     }
 
     /// Returns the name of the key, for the log.
     pub(crate) fn name(&self) -> &str {
-        match self {
-            Self::Anyone => "-",
-            Self::Holder(grant, _) => &grant.name,
-        }
+        self.record().map_or("-", |record| record.name.as_str())
     }
 
-    /// Returns true if the caller's key was revoked, or its rights have changed.
+    /// Returns a name for the caller: the key's name, or the address.
+    pub(crate) fn who(&self, peer: SocketAddr) -> String {
+        self.record()
+            .map_or_else(|| peer.ip().to_string(), |record| record.name.to_string())
+    }
+
+    /// Returns true if the caller's key was revoked, or its record has changed.
     pub(crate) fn is_revoked(&self) -> bool {
         match self {
             Self::Anyone => false,
-            Self::Holder(grant, keys) => keys.grant(&grant.id).as_ref() != Some(grant),
+            Self::Holder(record, keys) => keys.record(&record.id).as_ref() != Some(record),
         }
     }
 
-    /// Waits until the caller's key is revoked, or its rights have changed.
+    /// Waits until the caller's key is revoked, or its record has changed.
     pub(crate) async fn revoked(self) {
-        let Self::Holder(_, keys) = &self else {
+        let Self::Holder(record, keys) = &self else {
             return std::future::pending().await;
         };
-        let mut changes = keys.changes();
-        while !self.is_revoked() {
-            if changes.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
+        let is_revoked = |keys: &HashMap<_, _>| keys.get(&record.id) != Some(record);
+        // No error: the store is here, and reports changes as long as it exists.
+        let _ = keys.changes().wait_for(is_revoked).await;
     }
 }
 

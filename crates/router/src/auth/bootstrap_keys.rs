@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use p2p_shared::key::{Fingerprint, Key, Role};
 
-use crate::auth::key_store::{FirstKeys, KeyStore};
+use crate::auth::key_store::KeyStore;
 
 /// Makes the first keys if there is no key, and prints the lines to paste on the car and at the
 /// desk. If the output is kept, in a journal or a file, this makes no keys and says in the log how
@@ -25,7 +25,7 @@ pub fn offer(
         return offer_on(keys, main_port, fingerprint, &mut out);
     }
     if keys.is_empty() {
-        tracing::warn!("{}", how_to_make(keys.state_dir()));
+        tracing::warn!("{}", how_to_make(keys.file().dir()));
     }
     Ok(())
 }
@@ -49,28 +49,33 @@ fn offer_on(
     fingerprint: Option<Fingerprint>,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let Some(first) = keys.create_first_keys()? else {
+    let file = keys.file();
+    let Some(first) = file.create_first_keys()? else {
         return Ok(());
     };
-    let first = FirstKeys {
-        car: first.car.for_router(fingerprint),
-        operator: first.operator.for_router(fingerprint),
-    };
+    keys.reload()?;
+    let first = first.map(|key| key.for_router(fingerprint));
     let printed = out.write_all(text(&first, main_port).as_bytes());
     if let Err(error) = printed.and_then(|()| out.flush()) {
         // Keys that nobody has seen are of no use, and no start would show them again.
-        keys.revoke_first_keys()?;
+        file.revoke_first_keys()?;
+        keys.reload()?;
         return Err(error).context("the first keys could not be printed, so they were not made");
     }
     Ok(())
 }
 
-fn text(first: &FirstKeys, main_port: u16) -> String {
+fn text([car, operator]: &[Key; 2], main_port: u16) -> String {
     let keep = |key: &Key| {
         format!(
             "(umask 077; mkdir -p ~/.config/p2prouter; echo {} > ~/.config/p2prouter/key)",
             key.expose()
         )
+    };
+    let pin = match car.fingerprint() {
+        // curl checks the pinned public key even with `-k`.
+        Some(fingerprint) => format!("-k --pinnedpubkey {} ", fingerprint.for_curl()),
+        None => String::new(),
     };
     format!(
         "\nThis router had no keys yet. Here are two; they are not shown again.\n\
@@ -79,15 +84,8 @@ fn text(first: &FirstKeys, main_port: u16) -> String {
          At the desk, paste:\n\n  {operator} && p2p-console --router ROUTER:{main_port}\n\n\
          Any HTTP client will do as well:\n\n  \
          printf 'Authorization: Bearer %s' \"$(cat ~/.config/p2prouter/key)\" | curl {pin}-H @- 'https://ROUTER:9000/cgi?command=hello'\n\n",
-        car = keep(&first.car),
-        operator = keep(&first.operator),
-        pin = first
-            .car
-            .fingerprint()
-            .map_or_else(String::new, |fingerprint| {
-                // curl checks the pinned public key even with `-k`.
-                format!("-k --pinnedpubkey {} ", fingerprint.for_curl())
-            }),
+        car = keep(car),
+        operator = keep(operator),
     )
 }
 
@@ -99,13 +97,13 @@ mod tests {
     fn the_first_start_prints_each_key_once_and_the_second_none() {
         let folder = tempfile::tempdir().unwrap();
         let keys = KeyStore::open(folder.path()).unwrap();
-        let first = keys.create_first_keys().unwrap().unwrap();
+        let first = keys.file().create_first_keys().unwrap().unwrap();
         let text = text(&first, 8888);
-        for key in [&first.car, &first.operator] {
+        for key in &first {
             assert_eq!(text.matches(&key.expose()).count(), 1);
         }
         assert!(text.contains("p2p-inner ROUTER 8888 9000"));
-        assert!(keys.create_first_keys().unwrap().is_none());
+        assert!(keys.file().create_first_keys().unwrap().is_none());
     }
 
     #[test]

@@ -5,21 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use p2p_shared::key::{Fingerprint, SecretFileError};
+use anyhow::{Context as _, anyhow};
+use p2p_shared::key::Fingerprint;
 use p2p_shared::net::tls::provider;
 use parking_lot::RwLock;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::ServerConfig;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
-use crate::ops::state_file::{StateFile, StateFileError};
+use crate::ops::state_file::StateFile;
 
 /// File of the router's own certificate and private key in the state directory.
 const FILE_NAME: &str = "tls.pem";
@@ -43,8 +42,16 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 pub struct Certificate {
     shown: Arc<Shown>,
     config: Arc<ServerConfig>,
-    fingerprint: Option<Fingerprint>,
-    is_new: bool,
+    origin: Origin,
+}
+
+/// Origin of a certificate.
+#[derive(Debug, Clone)]
+enum Origin {
+    /// The router's own, with the fingerprint of its public key. `is_new` if it was just made.
+    Own(Fingerprint, bool),
+    /// From an authority.
+    Files(CertificateFiles),
 }
 
 /// Files of a certificate from an authority.
@@ -55,65 +62,35 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// Reason why there is no certificate.
-#[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
-    #[error(transparent)]
-    Unreadable(#[from] SecretFileError),
-    #[error(transparent)]
-    Unwritable(#[from] StateFileError),
-    #[error("a certificate can't be made: {0}")]
-    NotMade(#[from] rcgen::Error),
-    /// A file has no certificate or no private key, or can't be read.
-    #[error("{path} can't be used: {why}", path = path.display())]
-    File { path: PathBuf, why: String },
-    /// Certificate and key don't belong together, or are of a kind that is not supported.
-    #[error("the certificate in {certificate} and the private key in {key} can't be used together: {source}",
-        certificate = certificate.display(), key = key.display())]
-    Mismatch {
-        certificate: PathBuf,
-        key: PathBuf,
-        source: rustls::Error,
-    },
-}
-
 impl Certificate {
     /// Reads the router's own certificate, or makes it if there is none yet. Blocks on the disk.
-    pub fn own(state_dir: &Path) -> Result<Self, CertificateError> {
+    pub fn own(state_dir: &Path) -> anyhow::Result<Self> {
         let file = StateFile::new(state_dir, FILE_NAME);
-        let (pem, is_new) = match file.read(MAX_FILE)? {
-            Some(pem) => (pem, false),
-            None => {
-                let _lock = file.lock()?;
-                match file.read(MAX_FILE)? {
-                    Some(pem) => (pem, false),
-                    None => (make(&file)?, true),
-                }
-            }
+        let (pem, is_new) = file.read_or_make(MAX_FILE, make)?;
+        let unusable = |why: String| {
+            anyhow!(
+                "{} can't be used: {why} (without the file a new certificate is made, and every key has to be made anew)",
+                file.path().display()
+            )
         };
-        let unusable = |why: String| CertificateError::File {
-            path: file.path().to_owned(),
-            why: format!(
-                "{why} (without the file a new certificate is made, and every key has to be made anew)"
-            ),
-        };
-        let shown = certified(pem.as_bytes(), pem.as_bytes(), &provider())
-            .map_err(|error| unusable(error.to_string()))?;
-        let fingerprint = fingerprint(&shown).map_err(|error| unusable(error.to_string()))?;
-        let own = Self::showing(shown, Some(fingerprint));
-        own.map(|own| Self { is_new, ..own })
+        let chain = chain(pem.as_bytes())
+            .map_err(|error| unusable(format!("it holds no certificate ({error})")))?;
+        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
+            .map_err(|error| unusable(format!("it holds no private key ({error})")))?;
+        CertifiedKey::from_der(chain, key, &provider())
+            .and_then(|shown| {
+                let fingerprint = fingerprint(&shown)?;
+                Self::showing(shown, Origin::Own(fingerprint, is_new))
+            })
             .map_err(|error| unusable(error.to_string()))
     }
 
-    pub fn of_authority(files: &CertificateFiles) -> Result<Self, CertificateError> {
-        let shown = files.read()?;
-        Self::showing(shown, None).map_err(|source| files.mismatch(source))
+    /// Reads the certificate of an authority. Blocks on the disk.
+    pub fn of_authority(files: CertificateFiles) -> anyhow::Result<Self> {
+        Ok(Self::showing(files.read()?, Origin::Files(files))?)
     }
 
-    fn showing(
-        certified: CertifiedKey,
-        fingerprint: Option<Fingerprint>,
-    ) -> Result<Self, rustls::Error> {
+    fn showing(certified: CertifiedKey, origin: Origin) -> Result<Self, rustls::Error> {
         let shown = Arc::new(Shown(RwLock::new(Arc::new(certified))));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
@@ -123,24 +100,21 @@ impl Certificate {
         Ok(Self {
             shown,
             config: Arc::new(config),
-            fingerprint,
-            is_new: false,
+            origin,
         })
     }
 
     /// Returns the fingerprint by which keys know this router; `None`: by its authority.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
-        self.fingerprint
-    }
-
-    /// Returns the fingerprint of the public key, also for an authority's certificate.
-    pub fn public_key(&self) -> Result<Fingerprint, rustls::Error> {
-        fingerprint(&self.shown.present())
+        match self.origin {
+            Origin::Own(fingerprint, _) => Some(fingerprint),
+            Origin::Files(_) => None,
+        }
     }
 
     /// Warns the owner if there were keys before a new certificate was made.
     pub fn warning(&self) -> Option<&'static str> {
-        self.is_new.then_some(
+        matches!(self.origin, Origin::Own(_, true)).then_some(
             "the router's own certificate was missing, and a new one was made: the existing keys have the fingerprint of another certificate, or none. Make each key anew (`p2p-router key revoke NAME`, then `key add`)",
         )
     }
@@ -149,15 +123,16 @@ impl Certificate {
         self.config.clone().into()
     }
 
-    /// Follows an authority's files until `closed`: uses new files, and warns before the expiry.
-    pub(crate) async fn follow(self, files: CertificateFiles, closed: CancellationToken) {
-        let following = self.follow_saying(&files, |end| say_when_it_ends(end, &files));
-        closed.run_until_cancelled(following).await;
+    /// Follows an authority's files for ever: uses new files, and warns before the expiry.
+    pub(crate) async fn follow(self) {
+        if let Origin::Files(files) = &self.origin {
+            self.follow_files(files, |end| log_expiry(end, files)).await;
+        }
     }
 
     /// Follows the files for ever. `say` gets the time of expiry when the files change, and once a
     /// day.
-    async fn follow_saying(&self, files: &CertificateFiles, say: impl Fn(SystemTime)) {
+    async fn follow_files(&self, files: &CertificateFiles, say: impl Fn(SystemTime)) {
         let mut state = files.state();
         loop {
             self.shown.end().map(&say);
@@ -192,7 +167,7 @@ impl Certificate {
     }
 }
 
-fn say_when_it_ends(end: SystemTime, files: &CertificateFiles) {
+fn log_expiry(end: SystemTime, files: &CertificateFiles) {
     let day = humantime::format_rfc3339_seconds(end);
     let file = files.certificate.display();
     match end.duration_since(SystemTime::now()) {
@@ -209,33 +184,26 @@ fn say_when_it_ends(end: SystemTime, files: &CertificateFiles) {
 }
 
 impl CertificateFiles {
-    fn read(&self) -> Result<CertifiedKey, CertificateError> {
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|error| CertificateError::File {
-                path: path.to_owned(),
-                why: error.to_string(),
-            })
-        };
+    fn read(&self) -> anyhow::Result<CertifiedKey> {
+        let unusable =
+            |path: &Path, why: String| anyhow!("{} can't be used: {why}", path.display());
+        let read = |path| std::fs::read(path).map_err(|error| unusable(path, error.to_string()));
         let (certificate, key) = (read(&self.certificate)?, read(&self.key)?);
-        certified(&certificate, &key, &provider()).map_err(|error| match error {
-            Unusable::Certificate(error) => CertificateError::File {
-                path: self.certificate.clone(),
-                why: format!("it holds no certificate in PEM ({error})"),
-            },
-            Unusable::Key(error) => CertificateError::File {
-                path: self.key.clone(),
-                why: format!("it holds no private key in PEM ({error})"),
-            },
-            Unusable::Together(source) => self.mismatch(source),
+        let chain = chain(&certificate).map_err(|error| {
+            let why = format!("it holds no certificate in PEM ({error})");
+            unusable(&self.certificate, why)
+        })?;
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| {
+            let why = format!("it holds no private key in PEM ({error})");
+            unusable(&self.key, why)
+        })?;
+        CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
+            anyhow!(
+                "the certificate in {} and the private key in {} can't be used together: {error}",
+                self.certificate.display(),
+                self.key.display()
+            )
         })
-    }
-
-    fn mismatch(&self, source: rustls::Error) -> CertificateError {
-        CertificateError::Mismatch {
-            certificate: self.certificate.clone(),
-            key: self.key.clone(),
-            source,
-        }
     }
 
     /// State that changes with the files.
@@ -250,65 +218,46 @@ impl CertificateFiles {
 /// Notes in the state directory where an authority's certificate is, or that there is none:
 /// `p2p-router key add` is not told of --tls-cert, and would make keys for a certificate that nobody
 /// is shown. Blocks on the disk.
-pub fn leave_note(state_dir: &Path, certificate: Option<&Path>) -> Result<(), StateFileError> {
+pub fn leave_note(state_dir: &Path, certificate: Option<&Path>) -> anyhow::Result<()> {
     let file = StateFile::new(state_dir, NOTE);
     let Some(certificate) = certificate else {
-        return file.remove();
+        return Ok(file.remove()?);
     };
     let certificate = std::path::absolute(certificate).unwrap_or_else(|_| certificate.to_owned());
     if read_note(state_dir).is_ok_and(|old| old.as_ref() == Some(&certificate)) {
         return Ok(());
     }
     let _lock = file.lock()?;
-    file.replace(&certificate.to_string_lossy())
+    Ok(file.replace(&certificate.to_string_lossy())?)
 }
 
 /// Returns where the authority's certificate is that was shown when the router was last started.
-pub fn read_note(state_dir: &Path) -> Result<Option<PathBuf>, SecretFileError> {
+pub fn read_note(state_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
     let text = StateFile::new(state_dir, NOTE).read(MAX_NOTE)?;
     Ok(text.map(PathBuf::from))
 }
 
-/// Makes and stores a certificate, under the file's lock. Nothing in it is checked but its public
-/// key, whose fingerprint is in the keys.
-fn make(file: &StateFile) -> Result<String, CertificateError> {
-    let key = KeyPair::generate()?;
-    let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "p2p-router");
-    let certificate = params.self_signed(&key)?;
-    let pem = certificate.pem() + &key.serialize_pem();
-    file.replace(&pem)?;
-    Ok(pem)
+/// Makes a certificate and its private key. Nothing in it is checked but its public key, whose
+/// fingerprint is in the keys.
+fn make() -> anyhow::Result<String> {
+    let made = || {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "p2p-router");
+        Ok::<_, rcgen::Error>(params.self_signed(&key)?.pem() + &key.serialize_pem())
+    };
+    made().context("a certificate can't be made")
 }
 
-/// Reason why certificate and private key are unusable.
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
-    #[error("it holds no certificate ({0})")]
-    Certificate(rustls::pki_types::pem::Error),
-    #[error("it holds no private key ({0})")]
-    Key(rustls::pki_types::pem::Error),
-    #[error(transparent)]
-    Together(rustls::Error),
-}
-
-fn certified(
-    certificate: &[u8],
-    key: &[u8],
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, Unusable> {
-    let chain = CertificateDer::pem_slice_iter(certificate)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Unusable::Certificate)?;
+/// Returns the certificates in a PEM file, of which there is one at least.
+fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
+    let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
     if chain.is_empty() {
-        return Err(Unusable::Certificate(
-            rustls::pki_types::pem::Error::NoItemsFound,
-        ));
+        return Err(pem::Error::NoItemsFound);
     }
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(Unusable::Key)?;
-    CertifiedKey::from_der(chain, key, provider).map_err(Unusable::Together)
+    Ok(chain)
 }
 
 fn fingerprint(certified: &CertifiedKey) -> Result<Fingerprint, rustls::Error> {
@@ -371,7 +320,7 @@ mod tests {
             certificate: mine.0.clone(),
             key: mine.0.clone(),
         };
-        let certificate = Certificate::of_authority(&files).unwrap();
+        let certificate = Certificate::of_authority(files.clone()).unwrap();
         let said = Cell::new(0);
         let shown = || certificate.shown.present().cert[0].clone();
         let look = async {
@@ -390,7 +339,7 @@ mod tests {
             assert_eq!((said.get(), shown()), (5, renewed.1.cert[0].clone()));
         };
         tokio::select! {
-            () = certificate.follow_saying(&files, |_| said.set(said.get() + 1)) => {}
+            () = certificate.follow_files(&files, |_| said.set(said.get() + 1)) => {}
             () = look => {}
         }
     }

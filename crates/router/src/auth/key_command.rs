@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use clap::Subcommand;
 use clap::error::ErrorKind;
-use p2p_shared::key::{Fingerprint, Key, Role};
+use p2p_shared::key::{Fingerprint, Role};
 
 use crate::auth::key_store::{KeyFile, KeyName, KeyRecord};
 use crate::net::port_range::PortRange;
@@ -60,33 +60,14 @@ pub fn run(
     state_dir: &Path,
     proof: impl FnOnce() -> anyhow::Result<Proof>,
 ) -> anyhow::Result<()> {
-    // Only a new key has the router's fingerprint; without a fingerprint no key is made.
-    let proof = match &command {
-        KeyCommand::Add {
-            ports: Some(_),
-            role,
-            ..
-        } if !role.may_link() => Proof::default(),
-        KeyCommand::Add { .. } => proof()?,
-        KeyCommand::List | KeyCommand::Revoke { .. } => Proof::default(),
-    };
-    if let Some(note) = proof.note {
-        // A closed standard error is no failure.
-        let _ = writeln!(io::stderr(), "{note}");
-    }
-    run_on(
-        command,
-        &KeyFile::in_dir(state_dir),
-        proof.fingerprint,
-        &mut io::stdout(),
-        &mut io::stderr(),
-    )
+    let file = KeyFile::in_dir(state_dir);
+    run_on(command, &file, proof, &mut io::stdout(), &mut io::stderr())
 }
 
 fn run_on(
     command: KeyCommand,
     file: &KeyFile,
-    fingerprint: Option<Fingerprint>,
+    proof: impl FnOnce() -> anyhow::Result<Proof>,
     out: &mut impl Write,
     notes: &mut impl Write,
 ) -> anyhow::Result<()> {
@@ -95,8 +76,28 @@ fn run_on(
             if ports.is_some() && !role.may_link() {
                 return Err(ports_without_link(role).into());
             }
+            let Proof { fingerprint, note } = proof()?;
+            if let Some(note) = note {
+                // A closed standard error is no failure.
+                let _ = writeln!(notes, "{note}");
+            }
             let key = file.add(&name, role, ports)?.for_router(fingerprint);
-            show(file, &name, role, &key, out, notes)
+            // A key that was never shown is useless, and its name would be taken.
+            if let Err(error) = writeln!(out, "{}", key.expose()).and_then(|()| out.flush()) {
+                file.revoke(&name)
+                    .context("the key could not be printed, and is still in the file")?;
+                return Err(error).context("the key could not be printed, so it was not made");
+            }
+            let place = if role.may_link() {
+                "on the machine that runs p2p-inner"
+            } else {
+                "at the desk"
+            };
+            let _ = writeln!(
+                notes,
+                "this is the key `{name}` (role {role}); it is not shown again.\n\
+                 {place}, run this, paste the key, and press Enter and Ctrl-D:\n  {KEEP_KEY_COMMAND}"
+            );
         }
         KeyCommand::List => {
             let records = file.list()?;
@@ -109,53 +110,23 @@ fn run_on(
                 return Ok(());
             }
             out.write_all(table(&records).as_bytes())?;
-            Ok(out.flush()?)
+            out.flush()?;
         }
         KeyCommand::Revoke { name } => {
-            let revoked = file.revoke(&name)?;
+            let KeyRecord { id, role, .. } = file.revoke(&name)?;
             writeln!(
                 notes,
-                "revoked the key `{name}` ({id}, role {role}); a running router closes what it has open",
-                id = revoked.id,
-                role = revoked.role,
+                "revoked the key `{name}` ({id}, role {role}); a running router closes what it has open"
             )?;
             let is_admin = |role: Role| role.may_administer();
-            if is_admin(revoked.role) && !file.list()?.iter().any(|record| is_admin(record.role)) {
+            if is_admin(role) && !file.list()?.iter().any(|record| is_admin(record.role)) {
                 writeln!(
                     notes,
                     "no admin key is left: nobody can take control from another driver (p2p-router key add NAME --role admin makes one)"
                 )?;
             }
-            Ok(())
         }
     }
-}
-
-fn show(
-    file: &KeyFile,
-    name: &KeyName,
-    role: Role,
-    key: &Key,
-    out: &mut impl Write,
-    notes: &mut impl Write,
-) -> anyhow::Result<()> {
-    // A key that was never shown is useless, and its name would be taken.
-    if let Err(error) = writeln!(out, "{}", key.expose()).and_then(|()| out.flush()) {
-        file.revoke(name)
-            .context("the key could not be printed, and is still in the file")?;
-        return Err(error).context("the key could not be printed, so it was not made");
-    }
-    let place = if role.may_link() {
-        "on the machine that runs p2p-inner"
-    } else {
-        "at the desk"
-    };
-    // The key is made and printed: a closed standard error is no failure.
-    let _ = writeln!(
-        notes,
-        "this is the key `{name}` (role {role}); it is not shown again.\n\
-         {place}, run this, paste the key, and press Enter and Ctrl-D:\n  {KEEP_KEY_COMMAND}"
-    );
     Ok(())
 }
 
@@ -173,22 +144,17 @@ fn ports_without_link(role: Role) -> clap::Error {
 }
 
 fn table(records: &[KeyRecord]) -> String {
-    let titles = ["NAME", "ID", "ROLE", "PORTS", "CREATED"].map(str::to_owned);
-    let mut rows = vec![titles];
+    let mut rows = vec![["NAME", "ID", "ROLE", "PORTS", "CREATED"].map(str::to_owned)];
     rows.extend(records.iter().map(row));
     let width = |column: usize| {
-        rows.iter()
-            .map(|row: &[String; 5]| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or_default()
     };
-    let widths = [width(0), width(1), width(2), width(3)];
-    let mut text = String::new();
-    for [name, id, role, ports, created] in &rows {
-        let [w0, w1, w2, w3] = widths;
-        text += &format!("{name:w0$}  {id:w1$}  {role:w2$}  {ports:w3$}  {created}\n");
-    }
-    text
+    let [w0, w1, w2, w3] = [width(0), width(1), width(2), width(3)];
+    let lines = rows.iter().map(|[name, id, role, ports, created]| {
+        format!("{name:w0$}  {id:w1$}  {role:w2$}  {ports:w3$}  {created}\n")
+    });
+    lines.collect()
 }
 
 fn row(record: &KeyRecord) -> [String; 5] {
@@ -209,6 +175,7 @@ fn row(record: &KeyRecord) -> [String; 5] {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use p2p_shared::key::Key;
 
     use super::*;
 
@@ -226,7 +193,7 @@ mod tests {
         run_on(
             program.command,
             &KeyFile::in_dir(dir),
-            None,
+            || Ok(Proof::default()),
             &mut out,
             &mut notes,
         )?;
@@ -361,7 +328,8 @@ mod tests {
             role: Role::Link,
             ports: None,
         };
-        run_on(add, &file, None, &mut Full, &mut Vec::new()).unwrap_err();
+        let proof = || Ok(Proof::default());
+        run_on(add, &file, proof, &mut Full, &mut Vec::new()).unwrap_err();
         assert!(file.list().unwrap().is_empty());
     }
 }

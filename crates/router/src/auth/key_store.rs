@@ -1,53 +1,36 @@
 //! Keys of a running router and what each may do. `KeyStore` follows `keys.toml` in the state
 //! directory; it has hashes, never a secret.
 
-mod error;
 mod file;
 mod follow;
 mod format;
 mod name;
 
-pub use error::KeyFileError;
-pub use file::{FirstKeys, KeyFile};
-pub use format::{FormatError, KeyRecord};
+pub use file::KeyFile;
+pub use format::KeyRecord;
 pub use name::{KeyName, ParseKeyNameError};
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use p2p_shared::key::{Key, KeyHash, KeyId, Role};
-use parking_lot::{Mutex, RwLock};
+use p2p_shared::key::{Key, KeyHash, KeyId};
+use parking_lot::Mutex;
 use tokio::sync::watch;
-
-use crate::net::port_range::PortRange;
 
 /// Keys of a running router. Clones share them.
 #[derive(Clone)]
-pub struct KeyStore {
-    shared: Arc<Shared>,
-}
+pub struct KeyStore(Arc<Shared>);
 
 struct Shared {
     file: KeyFile,
-    keys: RwLock<HashMap<KeyId, KeyRecord>>,
-    generation: watch::Sender<u64>,
+    /// Keys in force.
+    keys: watch::Sender<HashMap<KeyId, KeyRecord>>,
     /// Lock from reading the file until its keys are in force: of two reloads at the same time, the
     /// older content can't come last.
     reloading: Mutex<()>,
     /// Hash that is compared for a key that does not exist; nobody has its secret.
     nobody: KeyHash,
-}
-
-/// Rights of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// Id of the key, which is the identity of an inner.
-    pub id: KeyId,
-    pub name: String,
-    pub role: Role,
-    /// Service ports that the key may ask for, if its role is link; `None`: any.
-    pub ports: Option<PortRange>,
 }
 
 /// Reason for a 401, as the sentence of its body.
@@ -77,75 +60,53 @@ pub enum AuthError {
 
 impl std::fmt::Debug for KeyStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyStore")
-            .field("path", &self.path())
-            .finish_non_exhaustive()
+        f.debug_tuple("KeyStore").field(&self.0.file).finish()
     }
 }
 
 impl KeyStore {
     /// Reads the keys in the state directory; without a file there are none. Blocks on the disk.
-    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, KeyFileError> {
-        let store = Self {
-            shared: Arc::new(Shared {
-                file: KeyFile::in_dir(dir),
-                keys: RwLock::default(),
-                generation: watch::Sender::new(0),
-                reloading: Mutex::new(()),
-                nobody: Key::generate()?.hash(),
-            }),
-        };
+    pub fn open(dir: impl Into<PathBuf>) -> anyhow::Result<Self> {
+        let store = Self(Arc::new(Shared {
+            file: KeyFile::in_dir(dir),
+            keys: watch::Sender::default(),
+            reloading: Mutex::new(()),
+            nobody: Key::generate()?.hash(),
+        }));
         store.reload()?;
         Ok(store)
     }
 
-    pub fn path(&self) -> &Path {
-        self.shared.file.path()
-    }
-
-    /// Makes a key for a car and one for its operator if the file has no key; returns `None` if it
-    /// has some. Blocks on the disk.
-    pub fn create_first_keys(&self) -> Result<Option<FirstKeys>, KeyFileError> {
-        let first = self.shared.file.create_first_keys()?;
-        self.reload()?;
-        Ok(first)
-    }
-
-    /// Removes the [first keys](Self::create_first_keys). Blocks on the disk.
-    pub fn revoke_first_keys(&self) -> Result<(), KeyFileError> {
-        for name in file::FIRST_KEYS {
-            self.shared.file.revoke(&KeyName(name.to_owned()))?;
-        }
-        self.reload()?;
-        Ok(())
+    /// Returns the file that the store follows.
+    pub fn file(&self) -> &KeyFile {
+        &self.0.file
     }
 
     pub fn is_empty(&self) -> bool {
-        let keys = &self.shared.keys;
-        keys.read().is_empty()
+        self.0.keys.borrow().is_empty()
     }
 
-    /// Returns the rights of the key in an `Authorization` header.
+    /// Returns the record of the key in an `Authorization` header.
     ///
     /// # Errors
     ///
     /// If there is no valid key. An unknown id and a wrong secret take the same steps.
-    pub fn authenticate(&self, authorization: Option<&[u8]>) -> Result<Grant, AuthError> {
-        self.grant_of(&bearer_key(authorization.ok_or(AuthError::Missing)?)?)
+    pub fn authenticate(&self, authorization: Option<&[u8]>) -> Result<KeyRecord, AuthError> {
+        self.find(&bearer_key(authorization.ok_or(AuthError::Missing)?)?)
     }
 
-    /// Returns the rights of a key.
+    /// Returns the record of a key.
     ///
     /// # Errors
     ///
     /// If the key is wrong or revoked. An unknown id and a wrong secret take the same steps.
-    pub fn grant_of(&self, key: &Key) -> Result<Grant, AuthError> {
+    pub fn find(&self, key: &Key) -> Result<KeyRecord, AuthError> {
         let hash = key.hash();
-        let keys = self.shared.keys.read();
+        let keys = self.0.keys.borrow();
         let record = keys.get(&key.id());
-        let right = hash == *record.map_or(&self.shared.nobody, |record| &record.hash);
+        let right = hash == *record.map_or(&self.0.nobody, |record| &record.hash);
         match record {
-            Some(record) if right => Ok(record.grant()),
+            Some(record) if right => Ok(record.clone()),
             _ => Err(AuthError::Wrong),
         }
     }
@@ -153,65 +114,42 @@ impl KeyStore {
     /// Returns true if the key still exists.
     #[must_use]
     pub fn is_live(&self, id: &KeyId) -> bool {
-        self.grant(id).is_some()
+        self.0.keys.borrow().contains_key(id)
     }
 
-    /// Returns the rights of the key now, to compare with its rights when its link or console was
-    /// accepted; `None`: it was revoked.
+    /// Returns the record of the key with this id; `None`: the key was revoked.
     #[must_use]
-    pub fn grant(&self, id: &KeyId) -> Option<Grant> {
-        let keys = self.shared.keys.read();
-        keys.get(id).map(KeyRecord::grant)
+    pub fn record(&self, id: &KeyId) -> Option<KeyRecord> {
+        self.0.keys.borrow().get(id).cloned()
     }
 
-    /// Returns the hash of the key's secret; `None`: the key was revoked.
-    pub(crate) fn hash(&self, id: &KeyId) -> Option<KeyHash> {
-        let keys = self.shared.keys.read();
-        keys.get(id).map(|record| record.hash)
+    /// Returns the keys in force, and reports when they change.
+    pub fn changes(&self) -> watch::Receiver<HashMap<KeyId, KeyRecord>> {
+        self.0.keys.subscribe()
     }
 
-    pub(crate) fn state_dir(&self) -> &Path {
-        self.shared.file.dir()
-    }
-
-    /// Returns a number that changes after the keys have changed: then call [`KeyStore::is_live`]
-    /// again.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.shared.generation.subscribe()
-    }
-
-    /// Follows the file until `shutdown`: new keys are valid, and revoked ones void, within a
-    /// quarter of a second.
+    /// Follows the file for ever: new keys are valid, and revoked ones void, within a quarter of a
+    /// second.
     ///
     /// A file that can't be used leaves the last good keys in force, with a warning; without a file
     /// no key is valid.
-    pub async fn watch(self, shutdown: impl Future<Output = ()>) {
-        tokio::select! {
-            () = shutdown => {}
-            () = follow::follow(&self, follow::POLL_EVERY) => {}
-        }
+    pub async fn follow(self) {
+        follow::follow(&self, follow::POLL_EVERY).await;
     }
 
     /// Puts the file's keys in force; returns `false` if there is no file. After an error the keys
     /// stay as they are. Blocks on the disk.
-    fn reload(&self) -> Result<bool, KeyFileError> {
-        let _reloading = self.shared.reloading.lock();
-        let records = self.shared.file.read()?;
+    pub(crate) fn reload(&self) -> anyhow::Result<bool> {
+        let _reloading = self.0.reloading.lock();
+        let records = self.0.file.read()?;
         let exists = records.is_some();
-        let new: HashMap<_, _> = records
-            .unwrap_or_default()
-            .into_iter()
-            .map(|record| (record.id, record))
-            .collect();
-        let mut keys = self.shared.keys.write();
-        if *keys != new {
+        let records = records.unwrap_or_default().into_iter();
+        let new = records.map(|record| (record.id, record)).collect();
+        self.0.keys.send_if_modified(|keys| {
+            let has_changed = *keys != new;
             *keys = new;
-            // A task that the number wakes must find the new keys.
-            drop(keys);
-            self.shared
-                .generation
-                .send_modify(|generation| *generation += 1);
-        }
+            has_changed
+        });
         Ok(exists)
     }
 }

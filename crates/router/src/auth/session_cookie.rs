@@ -10,13 +10,15 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context as _, anyhow};
 use data_encoding::HEXLOWER;
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderValue};
-use p2p_shared::key::{KeyHash, KeyId, SecretFileError};
+use p2p_shared::key::{KeyHash, KeyId};
 use ring::hmac;
 
-use crate::ops::state_file::{StateFile, StateFileError};
+use crate::auth::key_store::KeyRecord;
+use crate::ops::state_file::StateFile;
 
 /// Lifetime of a cookie. Long enough that a weekend's car doesn't ask each time, and short enough
 /// that a forgotten tablet is not signed in for ever. To end a session earlier, revoke the key.
@@ -49,31 +51,15 @@ pub(crate) struct SessionCookies {
     secret: OnceLock<hmac::Key>,
 }
 
-/// Reason why there is no secret to make cookies with.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SessionCookieError {
-    #[error(transparent)]
-    Unreadable(#[from] SecretFileError),
-    #[error(transparent)]
-    Unwritable(#[from] StateFileError),
-    #[error("none can be made, as the kernel gives no random numbers ({0})")]
-    NoRandomness(getrandom::Error),
-    #[error("{0} is cut off or no secret of ours: remove it, and everyone signs in anew")]
-    Garbled(String),
-}
-
 impl SessionCookies {
     /// Reads the secret of the router with this state directory. Blocks on the disk.
-    pub(crate) fn open(state_dir: &Path) -> Result<Self, SessionCookieError> {
-        let cookies = Self {
-            file: StateFile::new(state_dir, FILE_NAME),
-            secret: OnceLock::new(),
+    pub(crate) fn open(state_dir: &Path) -> anyhow::Result<Self> {
+        let file = StateFile::new(state_dir, FILE_NAME);
+        let secret = match file.read(MAX_FILE)? {
+            Some(text) => OnceLock::from(secret(&file, &text)?),
+            None => OnceLock::new(),
         };
-        if let Some(secret) = cookies.read()? {
-            // Nobody else has it yet.
-            let _ = cookies.secret.set(secret);
-        }
-        Ok(cookies)
+        Ok(Self { file, secret })
     }
 
     /// Makes a cookie for this key. The first call blocks on the disk.
@@ -82,11 +68,12 @@ impl SessionCookies {
         id: KeyId,
         hash: &KeyHash,
         now: SystemTime,
-    ) -> Result<String, SessionCookieError> {
+    ) -> anyhow::Result<String> {
         let secret = match self.secret.get() {
             Some(secret) => secret,
             None => {
-                let made = self.make()?;
+                let (text, _) = self.file.read_or_make(MAX_FILE, random_secret)?;
+                let made = secret(&self.file, &text)?;
                 self.secret.get_or_init(|| made)
             }
         };
@@ -95,46 +82,45 @@ impl SessionCookies {
         Ok(format!("{id}.{end}.{}", HEXLOWER.encode(code.as_ref())))
     }
 
-    /// Returns the key of a cookie that is valid now, if `hash_of` knows that key.
+    /// Returns the record of the key of a cookie that is valid now, if there is one.
     pub(crate) fn check(
         &self,
         cookie: &str,
         now: SystemTime,
-        hash_of: impl Fn(&KeyId) -> Option<KeyHash>,
-    ) -> Option<KeyId> {
+        record_of: impl Fn(&KeyId) -> Option<KeyRecord>,
+    ) -> Option<KeyRecord> {
         let (id, rest) = cookie.split_once('.')?;
         let (end, code) = rest.split_once('.')?;
         let (id, end): (KeyId, u64) = (id.parse().ok()?, end.parse().ok()?);
         let code = HEXLOWER.decode(code.as_bytes()).ok()?;
-        let message = message(&id, end, &hash_of(&id)?);
+        let record = record_of(&id)?;
+        let message = message(&id, end, &record.hash);
         // Takes as long whatever the code is.
         hmac::verify(self.secret.get()?, message.as_bytes(), &code).ok()?;
         let is_good = seconds(now) < end && end <= seconds(now + LIFE + CLOCK_WRONG);
-        is_good.then_some(id)
+        is_good.then_some(record)
     }
+}
 
-    fn read(&self) -> Result<Option<hmac::Key>, SessionCookieError> {
-        let Some(text) = self.file.read(MAX_FILE)? else {
-            return Ok(None);
-        };
-        let secret = HEXLOWER.decode(text.trim().as_bytes()).ok();
-        let secret = secret.filter(|secret| secret.len() == SECRET_BYTES);
-        let secret = secret
-            .ok_or_else(|| SessionCookieError::Garbled(self.file.path().display().to_string()))?;
-        Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, &secret)))
-    }
+/// Decodes the secret that the file has.
+fn secret(file: &StateFile, text: &str) -> anyhow::Result<hmac::Key> {
+    let secret = HEXLOWER.decode(text.trim().as_bytes()).ok();
+    let secret = secret.filter(|secret| secret.len() == SECRET_BYTES);
+    let secret = secret.with_context(|| {
+        format!(
+            "{} is cut off or no secret of ours: remove it, and everyone signs in anew",
+            file.path().display()
+        )
+    })?;
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &secret))
+}
 
-    fn make(&self) -> Result<hmac::Key, SessionCookieError> {
-        let _lock = self.file.lock()?;
-        // Another program of ours may have been faster.
-        if let Some(secret) = self.read()? {
-            return Ok(secret);
-        }
-        let mut secret = [0; SECRET_BYTES];
-        getrandom::fill(&mut secret).map_err(SessionCookieError::NoRandomness)?;
-        self.file.replace(&HEXLOWER.encode(&secret))?;
-        Ok(hmac::Key::new(hmac::HMAC_SHA256, &secret))
-    }
+fn random_secret() -> anyhow::Result<String> {
+    let mut secret = [0; SECRET_BYTES];
+    getrandom::fill(&mut secret).map_err(|error| {
+        anyhow!("none can be made, as the kernel gives no random numbers ({error})")
+    })?;
+    Ok(HEXLOWER.encode(&secret))
 }
 
 fn message(id: &KeyId, end: u64, hash: &KeyHash) -> String {
@@ -188,7 +174,7 @@ fn set_cookie(value: &str, life: Duration, is_tls: bool) -> Option<HeaderValue> 
 
 #[cfg(test)]
 mod tests {
-    use p2p_shared::key::Key;
+    use p2p_shared::key::{Key, Role};
     use proptest::prelude::*;
 
     use super::*;
@@ -197,6 +183,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cookies = SessionCookies::open(folder.path()).unwrap();
         (folder, cookies)
+    }
+
+    fn record(key: &Key) -> KeyRecord {
+        KeyRecord {
+            id: key.id(),
+            name: "desk".parse().unwrap(),
+            role: Role::Drive,
+            ports: None,
+            hash: key.hash(),
+            created: UNIX_EPOCH,
+        }
     }
 
     /// With a secret that is nowhere else.
@@ -214,17 +211,17 @@ mod tests {
         let key = Key::generate().unwrap();
         let now = SystemTime::now();
         let cookie = cookies.issue(key.id(), &key.hash(), now).unwrap();
-        let known = |_: &KeyId| Some(key.hash());
+        let known = |_: &KeyId| Some(record(&key));
         let again = SessionCookies::open(folder.path()).unwrap();
         for cookies in [&cookies, &again] {
-            assert_eq!(cookies.check(&cookie, now, known), Some(key.id()));
+            assert_eq!(cookies.check(&cookie, now, known), Some(record(&key)));
             let last = now + LIFE - Duration::from_secs(1);
-            assert_eq!(cookies.check(&cookie, last, known), Some(key.id()));
+            assert_eq!(cookies.check(&cookie, last, known), Some(record(&key)));
             assert_eq!(cookies.check(&cookie, now + LIFE, known), None);
             assert_eq!(cookies.check(&cookie, now, |_| None), None, "revoked");
-            let other = Key::generate().unwrap().hash();
+            let other = record(&Key::generate().unwrap());
             assert_eq!(
-                cookies.check(&cookie, now, |_| Some(other)),
+                cookies.check(&cookie, now, |_| Some(other.clone())),
                 None,
                 "made anew"
             );
@@ -241,7 +238,7 @@ mod tests {
         let now = SystemTime::now();
         let hour = Duration::from_secs(3600);
         let year = Duration::from_secs(365 * 24 * 3600);
-        let known = |_: &KeyId| Some(key.hash());
+        let known = |_: &KeyId| Some(record(&key));
         for (clock, is_good) in [(now + hour, true), (now - hour, true), (now + year, false)] {
             let cookie = cookies.issue(key.id(), &key.hash(), clock).unwrap();
             assert_eq!(cookies.check(&cookie, now, known).is_some(), is_good);
@@ -268,7 +265,10 @@ mod tests {
     #[test]
     fn a_secret_that_was_cut_off_says_what_to_do() {
         let (folder, cookies) = cookies();
-        cookies.make().unwrap();
+        let key = Key::generate().unwrap();
+        cookies
+            .issue(key.id(), &key.hash(), SystemTime::now())
+            .unwrap();
         let file = folder.path().join(FILE_NAME);
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, &text[..20]).unwrap();
@@ -304,7 +304,7 @@ mod tests {
             prop_assume!(cookie.as_bytes()[at] as char != new);
             let changed: String =
                 cookie.char_indices().map(|(i, old)| if i == at { new } else { old }).collect();
-            prop_assert_eq!(cookies.check(&changed, now, |_| Some(key.hash())), None);
+            prop_assert_eq!(cookies.check(&changed, now, |_| Some(record(&key))), None);
         }
 
         #[test]

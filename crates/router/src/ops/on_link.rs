@@ -2,7 +2,7 @@
 //! good. For each car the program runs in order and once at a time, gets no key, and ends with the
 //! router. Nobody waits for it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,11 +16,6 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-
-mod pending;
-
-use pending::Waiting;
 
 /// Time limit of the program: enough for a slow mail server.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -39,71 +34,83 @@ struct LinkChange {
     why: String,
 }
 
-/// Events that wait for the program. Without a program nothing is kept.
+/// Changes that wait for the program: of each car the newest only, in the order in which the cars
+/// came. The bound is the number of ports.
 #[derive(Debug, Default)]
+struct Waiting {
+    order: VecDeque<u16>,
+    newest: HashMap<u16, LinkChange>,
+}
+
+impl Waiting {
+    /// Adds a change, in place of the car's waiting one.
+    fn add(&mut self, change: LinkChange) {
+        let port = change.service_port;
+        if self.newest.insert(port, change).is_none() {
+            self.order.push_back(port);
+        }
+    }
+
+    /// Takes the next change, of a car whose program doesn't run just now.
+    fn next(&mut self, busy: &HashSet<u16>) -> Option<LinkChange> {
+        let at = self.order.iter().position(|port| !busy.contains(port))?;
+        let port = self.order.remove(at)?;
+        self.newest.remove(&port)
+    }
+}
+
+/// Program of `--on-link`, and the changes that wait for it.
+#[derive(Debug)]
 pub(crate) struct OnLink {
-    /// `None` until there is a program.
-    waiting: Mutex<Option<Waiting<LinkChange>>>,
+    /// Program and arguments; `None`: no change is kept.
+    program: Option<Vec<String>>,
+    waiting: Mutex<Waiting>,
     come: Notify,
 }
 
 impl OnLink {
+    pub(crate) fn new(program: Option<Vec<String>>) -> Self {
+        Self {
+            program,
+            waiting: Mutex::default(),
+            come: Notify::new(),
+        }
+    }
+
     /// Reports that a port was opened for its link.
     pub(crate) fn up(&self, port: u16, name: &LinkName) {
-        self.add((port, name), "up", SystemTime::now(), "");
+        self.add(port, name, "up", SystemTime::now(), "");
     }
 
     /// Reports that a port was given up, after its car had been `away` for this long.
     pub(crate) fn down(&self, port: u16, name: &LinkName, away: Duration, why: &str) {
-        let since = SystemTime::now() - away;
-        self.add((port, name), "down", since, why);
+        self.add(port, name, "down", SystemTime::now() - away, why);
     }
 
-    fn add(
-        &self,
-        (port, name): (u16, &LinkName),
-        event: &'static str,
-        since: SystemTime,
-        why: &str,
-    ) {
-        self.with(|waiting| {
-            let change = LinkChange {
+    fn add(&self, port: u16, name: &LinkName, event: &'static str, since: SystemTime, why: &str) {
+        if self.program.is_some() {
+            self.waiting.lock().add(LinkChange {
                 event,
                 link: name.to_string(),
                 service_port: port,
                 since,
                 why: why.to_owned(),
-            };
-            waiting.add(port, change);
-        });
-        self.come.notify_one();
-    }
-
-    fn with<T>(&self, look: impl FnOnce(&mut Waiting<LinkChange>) -> T) -> Option<T> {
-        let mut waiting = self.waiting.lock();
-        waiting.as_mut().map(look)
-    }
-
-    /// Runs the program for each change until `closed`.
-    pub(crate) fn tell(
-        self: Arc<Self>,
-        program: Vec<String>,
-        closed: CancellationToken,
-    ) -> impl Future<Output = ()> {
-        // Set now, so that an event before the task's first run is not lost.
-        *self.waiting.lock() = Some(Waiting::default());
-        async move {
-            let _ = closed.run_until_cancelled(self.run(&program)).await;
+            });
+            self.come.notify_one();
         }
     }
 
-    async fn run(&self, program: &[String]) {
+    /// Runs the program for each change.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let Some(program) = &self.program else {
+            return;
+        };
         // Dropped with all running programs.
         let mut running = JoinSet::new();
         let mut busy = HashSet::new();
         loop {
             while running.len() < AT_ONCE
-                && let Some(Some(change)) = self.with(|waiting| waiting.next(&busy))
+                && let Some(change) = self.waiting.lock().next(&busy)
             {
                 busy.insert(change.service_port);
                 running.spawn(tell(command(program, &change), change, LIMIT));
@@ -121,6 +128,7 @@ impl OnLink {
 fn command(program: &[String], change: &LinkChange) -> Command {
     let mut words = program.iter();
     let mut command = Command::new(words.next().map_or("", String::as_str));
+    let since = humantime::format_rfc3339_seconds(change.since);
     command
         .args(words)
         .env_clear()
@@ -128,10 +136,7 @@ fn command(program: &[String], change: &LinkChange) -> Command {
         .env("P2P_EVENT", change.event)
         .env("P2P_LINK", &change.link)
         .env("P2P_SERVICE_PORT", change.service_port.to_string())
-        .env(
-            "P2P_SINCE",
-            humantime::format_rfc3339_seconds(change.since).to_string(),
-        )
+        .env("P2P_SINCE", since.to_string())
         .env("P2P_WHY", &change.why)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -217,19 +222,53 @@ impl Drop for Group {
 mod tests {
     use super::*;
 
+    fn change(service_port: u16, event: &'static str) -> LinkChange {
+        LinkChange {
+            event,
+            link: "car".to_owned(),
+            service_port,
+            since: SystemTime::now(),
+            why: String::new(),
+        }
+    }
+
+    #[test]
+    fn of_several_changes_of_a_car_only_the_newest_is_told_and_in_its_turn() {
+        let mut waiting = Waiting::default();
+        for (port, event) in [(1, "up"), (2, "up"), (1, "down"), (1, "up again")] {
+            waiting.add(change(port, event));
+        }
+        let mut next = || {
+            waiting
+                .next(&HashSet::new())
+                .map(|change| (change.service_port, change.event))
+        };
+        assert_eq!(next(), Some((1, "up again")));
+        assert_eq!(next(), Some((2, "up")));
+        assert_eq!(next(), None);
+    }
+
+    #[test]
+    fn a_car_whose_program_still_runs_waits_and_holds_up_nobody() {
+        let mut waiting = Waiting::default();
+        waiting.add(change(1, "down"));
+        waiting.add(change(2, "up"));
+        let mut next = |busy: &[u16]| {
+            let change = waiting.next(&busy.iter().copied().collect());
+            change.map(|change| change.service_port)
+        };
+        assert_eq!(next(&[1]), Some(2));
+        assert_eq!(next(&[1]), None);
+        assert_eq!(next(&[]), Some(1));
+    }
+
     #[tokio::test]
     async fn a_program_that_takes_too_long_is_ended_with_all_that_it_started() {
         let folder = tempfile::tempdir().unwrap();
         let note = folder.path().join("process");
         let line = format!("sleep 1000 & echo $! > {}; wait", note.display());
         let program = ["sh", "-c", &line].map(str::to_owned);
-        let change = LinkChange {
-            event: "up",
-            link: "car".to_owned(),
-            service_port: 9000,
-            since: SystemTime::now(),
-            why: String::new(),
-        };
+        let change = change(9000, "up");
         let telling = tell(command(&program, &change), change, Duration::from_secs(1));
         let told = tokio::time::timeout(LIMIT, telling).await;
         assert_eq!(told.unwrap(), 9000);

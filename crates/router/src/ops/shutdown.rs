@@ -19,3 +19,12 @@ pub(crate) struct Shutdown {
     pub connections: TaskTracker,
     pub links: TaskTracker,
 }
+
+impl Shutdown {
+    /// Runs a task until the router closes.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let closed = self.closed.clone();
+        self.connections
+            .spawn(closed.run_until_cancelled_owned(task));
+    }
+}

@@ -52,6 +52,25 @@ impl StateFile {
         }
     }
 
+    /// Reads the text, or if there is no file, makes it, unless another program does so first.
+    /// Returns true if this call has made it.
+    pub(crate) fn read_or_make(
+        &self,
+        limit: u64,
+        make: impl FnOnce() -> anyhow::Result<String>,
+    ) -> anyhow::Result<(String, bool)> {
+        if let Some(text) = self.read(limit)? {
+            return Ok((text, false));
+        }
+        let _lock = self.lock()?;
+        if let Some(text) = self.read(limit)? {
+            return Ok((text, false));
+        }
+        let text = make()?;
+        self.replace(&text)?;
+        Ok((text, true))
+    }
+
     /// Waits until no other program changes the file, and makes others wait until the lock is
     /// dropped. Makes the directory if need be. The lock is a file of its own, because the file
     /// itself is replaced each time.

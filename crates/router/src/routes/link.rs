@@ -16,7 +16,7 @@ use p2p_shared::text::Escaped;
 use p2p_shared::timing;
 use p2p_shared::websocket::MessageSocket;
 
-use crate::auth::access::{Access, Caller};
+use crate::auth::access::Caller;
 use crate::car::Car;
 use crate::car::registry::{Claim, Granted};
 use crate::context::Context;
@@ -94,7 +94,7 @@ pub(crate) async fn run(
         let later = timing::COME_BACK_SPREAD.mul_f64(jitter());
         return part(socket, &LinkEnd::GoAway(later)).await;
     }
-    let claim = claim(&context.access, &caller, peer, &hello);
+    let claim = claim(&caller, peer, &hello);
     let granted = match context.registry.claim(&claim) {
         Ok(granted) => granted,
         Err((rejection, why)) => {
@@ -105,21 +105,12 @@ pub(crate) async fn run(
     serve(context, caller, peer, socket, &hello, granted).await;
 }
 
-fn claim<'a>(
-    access: &Access,
-    caller: &Caller,
-    peer: SocketAddr,
-    hello: &'a LinkHello,
-) -> Claim<'a> {
-    let ports = match (access, caller) {
-        (Access::Keys(..), Caller::Holder(grant, _)) => grant.ports,
-        _ => None,
-    };
+fn claim<'a>(caller: &Caller, peer: SocketAddr, hello: &'a LinkHello) -> Claim<'a> {
     Claim {
         owner: caller.quota_owner(peer.ip()),
         // With keys, what an inner says of itself counts for nothing.
         identity: caller.identity().unwrap_or_else(|| hello.identity.clone()),
-        ports,
+        ports: caller.record().and_then(|record| record.ports),
         hello,
     }
 }

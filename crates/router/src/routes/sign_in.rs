@@ -120,10 +120,7 @@ impl RequestContext<'_> {
         let role = caller.role();
         let home = DrivePage {
             car: &self.car.name().to_string(),
-            signed_in: match caller {
-                Caller::Anyone => None,
-                Caller::Holder(grant, _) => Some((&grant.name, role)),
-            },
+            signed_in: caller.record().map(|record| (record.name.as_str(), role)),
             commands: commands.as_deref(),
             stop: stop.as_ref().map_or("stop", CommandName::as_str),
             may_run: &|name| role.may_run() || self.car.is_stop(name),

@@ -88,7 +88,6 @@ impl SimRouter {
             service_ports: "1024-65535".parse().unwrap(),
             keys: None,
             certificate: None,
-            certificate_files: None,
             allow_plain_http: true,
             host_names: Vec::new(),
             max_body: 1 << 20,

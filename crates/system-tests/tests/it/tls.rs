@@ -285,8 +285,7 @@ async fn by_authority(name: &str, days: std::ops::Range<i64>, trusted: bool) -> 
         fs::copy(folder.path().join("authority.pem"), trust).unwrap();
     }
     let world = world(Ipv4Addr::LOCALHOST.into(), |_| Config {
-        certificate: Some(Certificate::of_authority(&files).unwrap()),
-        certificate_files: Some(files),
+        certificate: Some(Certificate::of_authority(files).unwrap()),
         ..router_config()
     });
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, world.main_port()))
@@ -331,7 +330,7 @@ async fn with_a_fingerprint_no_clock_matters() {
         let key = KeyPair::from_pem(&key).unwrap();
         let pin = Fingerprint::of_public_key(&key.subject_public_key_info());
         let world = world(Ipv4Addr::LOCALHOST.into(), |_| Config {
-            certificate: Some(Certificate::of_authority(&files).unwrap()),
+            certificate: Some(Certificate::of_authority(files).unwrap()),
             ..router_config()
         });
         let main = (Ipv4Addr::LOCALHOST, world.main_port());
@@ -433,7 +432,7 @@ async fn files_that_are_no_certificate_and_its_key_are_refused_by_name() {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
         };
-        Certificate::of_authority(&files).unwrap_err().to_string()
+        Certificate::of_authority(files).unwrap_err().to_string()
     };
     let mixed = refuse(&good.certificate, &foreign.key);
     assert!(mixed.contains("can't be used together"), "{mixed}");

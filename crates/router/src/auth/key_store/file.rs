@@ -1,41 +1,35 @@
 //! Reads and changes `keys.toml` in the state directory, for the command line and the first start.
 //! A running router only reads.
 
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use anyhow::{anyhow, bail, ensure};
 use p2p_shared::key::{Key, Role};
 
 use super::format::{self, MAX_KEYS};
-use super::{KeyFileError, KeyName, KeyRecord};
+use super::{KeyName, KeyRecord};
 use crate::net::port_range::PortRange;
-use crate::ops::state_file::{StateFile, StateFileError};
+use crate::ops::state_file::StateFile;
 
 /// Name of the key file in the state directory.
 const FILE_NAME: &str = "keys.toml";
 
-/// Names of the keys that the first start makes: a car's and its operator's.
-pub(super) const FIRST_KEYS: [&str; 2] = ["car", "operator"];
+/// Names and roles of the keys that the first start makes: a car's, and its operator's. Whoever
+/// starts the router owns it, and no other key could seize control.
+const FIRST_KEYS: [(&str, Role); 2] = [("car", Role::Link), ("operator", Role::Admin)];
 
 /// Most bytes that are read: twice what the most keys with the longest names take.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
 
-/// Key file of one state directory. Every call reads it afresh, and blocks on the disk.
+/// Most names that an error lists.
+const NAMES_LISTED: usize = 20;
+
+/// Key file of one state directory. Every call reads it afresh, and blocks on the disk. Errors name
+/// the file and say what to do, and repeat nothing that may be a secret; then the file is as it was.
 #[derive(Debug, Clone)]
 pub struct KeyFile {
     file: StateFile,
-}
-
-/// Keys that a router makes at its first start.
-#[derive(Debug)]
-pub struct FirstKeys {
-    /// Key with the role link, named `car`.
-    pub car: Key,
-    /// Key with the role admin, named `operator`: whoever starts the router owns it, and no other
-    /// key could seize control.
-    pub operator: Key,
 }
 
 impl KeyFile {
@@ -51,97 +45,84 @@ impl KeyFile {
         self.file.path()
     }
 
-    pub(super) fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.file.dir()
     }
 
     /// Lists the keys in the order in which they were made; none if there is no file.
-    pub fn list(&self) -> Result<Vec<KeyRecord>, KeyFileError> {
+    pub fn list(&self) -> anyhow::Result<Vec<KeyRecord>> {
         Ok(self.read()?.unwrap_or_default())
     }
 
     /// Lists the keys; returns `None` if there is no file.
-    pub(super) fn read(&self) -> Result<Option<Vec<KeyRecord>>, KeyFileError> {
+    pub(super) fn read(&self) -> anyhow::Result<Option<Vec<KeyRecord>>> {
         let Some(text) = self.file.read(MAX_FILE)? else {
             return Ok(None);
         };
-        format::from_text(&text)
+        let records = format::from_text(&text);
+        records
             .map(Some)
-            .map_err(|error| KeyFileError::Format {
-                path: self.path().to_owned(),
-                error,
-            })
+            .map_err(|error| anyhow!("{}{error}", self.path().display()))
     }
 
     /// Makes a key and stores its hash. The key itself is returned and kept nowhere: if it is lost,
     /// make another. Makes the state directory if need be.
-    pub fn add(
-        &self,
-        name: &KeyName,
-        role: Role,
-        ports: Option<PortRange>,
-    ) -> Result<Key, KeyFileError> {
-        let _lock = self.lock()?;
-        let mut records = self.list()?;
-        let key = push_new(&mut records, name.clone(), role, ports)?;
-        self.replace(&records)?;
-        Ok(key)
+    pub fn add(&self, name: &KeyName, role: Role, ports: Option<PortRange>) -> anyhow::Result<Key> {
+        self.edit(|records| push_new(records, name.clone(), role, ports))
     }
 
     /// Removes a key and returns its record.
-    pub fn revoke(&self, name: &KeyName) -> Result<KeyRecord, KeyFileError> {
-        let no_such_name = |records: Vec<KeyRecord>| KeyFileError::NoSuchName {
-            name: name.clone(),
-            names: records.into_iter().map(|record| record.name).collect(),
+    pub fn revoke(&self, name: &KeyName) -> anyhow::Result<KeyRecord> {
+        let remove = |records: &mut Vec<KeyRecord>| {
+            let at = records.iter().position(|record| record.name == *name);
+            let Some(at) = at else {
+                bail!("there is no key named `{name}`; {}", list_names(records));
+            };
+            Ok(records.remove(at))
         };
-        // Without a file there is nothing to revoke, and no reason to make a directory.
-        if self.read()?.is_none() {
-            return Err(no_such_name(vec![]));
+        match self.read()? {
+            // There is nothing to revoke, and no reason to make a directory.
+            None => remove(&mut Vec::new()),
+            Some(_) => self.edit(remove),
         }
-        let _lock = self.lock()?;
-        let mut records = self.list()?;
-        let Some(at) = records.iter().position(|record| record.name == *name) else {
-            return Err(no_such_name(records));
-        };
-        let revoked = records.remove(at);
-        self.replace(&records)?;
-        Ok(revoked)
     }
 
-    /// Makes a key for a car and one for its operator, both or none, if the file has no key;
-    /// returns `None` if it has some.
-    pub fn create_first_keys(&self) -> Result<Option<FirstKeys>, KeyFileError> {
+    /// Makes a key for a car, with the role link, and one for its operator, with the role admin,
+    /// both or none, if the file has no key; returns `None` if it has some.
+    pub fn create_first_keys(&self) -> anyhow::Result<Option<[Key; 2]>> {
         // Most starts are not the first, and need not be able to write.
         if !self.list()?.is_empty() {
             return Ok(None);
         }
-        let _lock = self.lock()?;
-        let mut records = self.list()?;
-        if !records.is_empty() {
-            return Ok(None);
+        self.edit(|records| {
+            if !records.is_empty() {
+                return Ok(None);
+            }
+            let mut make =
+                |(name, role): (&str, _)| push_new(records, KeyName(name.to_owned()), role, None);
+            let [car, operator] = FIRST_KEYS;
+            Ok(Some([make(car)?, make(operator)?]))
+        })
+    }
+
+    /// Removes the [first keys](Self::create_first_keys).
+    pub fn revoke_first_keys(&self) -> anyhow::Result<()> {
+        for (name, _) in FIRST_KEYS {
+            self.revoke(&KeyName(name.to_owned()))?;
         }
-        let mut make =
-            |name: &str, role| push_new(&mut records, KeyName(name.to_owned()), role, None);
-        let [car, operator] = FIRST_KEYS;
-        let first = FirstKeys {
-            car: make(car, Role::Link)?,
-            operator: make(operator, Role::Admin)?,
-        };
-        self.replace(&records)?;
-        Ok(Some(first))
+        Ok(())
     }
 
-    fn lock(&self) -> Result<File, KeyFileError> {
-        Ok(self.file.lock()?)
-    }
-
-    fn replace(&self, records: &[KeyRecord]) -> Result<(), KeyFileError> {
-        let text = format::to_text(records).map_err(|source| StateFileError {
-            doing: "write",
-            path: self.path().to_owned(),
-            source: io::Error::other(source),
-        })?;
-        Ok(self.file.replace(&text)?)
+    /// Replaces the keys by what `edit` makes of them, while no other program changes them.
+    fn edit<T>(
+        &self,
+        edit: impl FnOnce(&mut Vec<KeyRecord>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let _lock = self.file.lock()?;
+        let mut records = self.list()?;
+        let edited = edit(&mut records)?;
+        self.file.replace(&format::to_text(&records)?)?;
+        Ok(edited)
     }
 }
 
@@ -151,16 +132,19 @@ fn push_new(
     name: KeyName,
     role: Role,
     ports: Option<PortRange>,
-) -> Result<Key, KeyFileError> {
-    if ports.is_some() && !role.may_link() {
-        return Err(KeyFileError::PortsWithoutLink);
-    }
-    if records.iter().any(|record| record.name == name) {
-        return Err(KeyFileError::NameTaken { name });
-    }
-    if records.len() >= MAX_KEYS {
-        return Err(KeyFileError::TooMany);
-    }
+) -> anyhow::Result<Key> {
+    ensure!(
+        ports.is_none() || role.may_link(),
+        "only a key with the role link has ports: leave --ports out, or use --role link"
+    );
+    ensure!(
+        records.iter().all(|record| record.name != name),
+        "there is a key named `{name}` already: revoke it first (p2p-router key revoke NAME), or choose another name"
+    );
+    ensure!(
+        records.len() < MAX_KEYS,
+        "there are {MAX_KEYS} keys, which is as many as there may be: revoke some"
+    );
     // Among 10,000 ids of 40 bits, one in a hundred million draws is one that is there already.
     let key = loop {
         let key = Key::generate()?;
@@ -168,16 +152,27 @@ fn push_new(
             break key;
         }
     };
-    let created = SystemTime::now();
     records.push(KeyRecord {
         id: key.id(),
         name,
         role,
         ports,
         hash: key.hash(),
-        created,
+        created: SystemTime::now(),
     });
     Ok(key)
+}
+
+fn list_names(records: &[KeyRecord]) -> String {
+    if records.is_empty() {
+        return "there are no keys yet (p2p-router key add NAME --role ROLE makes one)".to_owned();
+    }
+    let names = records.iter().map(|record| record.name.as_str());
+    let listed = names.take(NAMES_LISTED).collect::<Vec<_>>().join(", ");
+    match records.len().saturating_sub(NAMES_LISTED) {
+        0 => format!("there are: {listed}"),
+        more => format!("there are: {listed} and {more} more"),
+    }
 }
 
 #[cfg(test)]

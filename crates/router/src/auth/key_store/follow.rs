@@ -23,7 +23,7 @@ type Outcome = Result<bool, String>;
 
 /// Follows the file for ever.
 pub(super) async fn follow(store: &KeyStore, poll_every: Duration) {
-    let path = store.path();
+    let path = store.file().path();
     let (mut loaded, mut outcome) = (None, Ok(false));
     loop {
         // Taken before the file is read, so that the next check sees a later change.

@@ -7,7 +7,7 @@ use p2p_shared::key::{KeyHash, KeyId, Role};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::{Grant, KeyName};
+use super::KeyName;
 use crate::net::port_range::PortRange;
 
 /// Most keys of a router: the whole file is read at each change, and stays under 4 MB.
@@ -40,17 +40,6 @@ pub struct KeyRecord {
     pub created: SystemTime,
 }
 
-impl KeyRecord {
-    pub fn grant(&self) -> Grant {
-        Grant {
-            id: self.id,
-            name: self.name.as_str().to_owned(),
-            role: self.role,
-            ports: self.ports,
-        }
-    }
-}
-
 /// Content of the file. `count` shows that a file was cut off between two keys, which would
 /// otherwise revoke the missing keys. A file written by hand may leave `count` out.
 #[derive(Serialize)]
@@ -63,7 +52,7 @@ struct Document<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReadDocument {
-    count: Option<Spanned<usize>>,
+    count: Option<usize>,
     #[serde(rename = "version")]
     _version: u64,
     #[serde(default)]
@@ -76,21 +65,6 @@ struct ReadVersion {
     version: Spanned<u64>,
 }
 
-/// Reason why a text is not a key file, to be said behind the file's path.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FormatError {
-    /// A newer p2p-router wrote the file.
-    #[error(
-        " has version {version}, and this p2p-router knows version 1: use the newer p2p-router that wrote it"
-    )]
-    Newer { version: u64 },
-    /// The file was cut off, or is not a key file any more after a change by hand.
-    #[error(
-        ", line {line}: {reason}; mend it or put back a copy (p2p-router changes nothing in it until then)"
-    )]
-    Garbled { line: usize, reason: String },
-}
-
 pub(super) fn to_text(records: &[KeyRecord]) -> Result<String, toml::ser::Error> {
     let document = Document {
         count: records.len(),
@@ -100,61 +74,60 @@ pub(super) fn to_text(records: &[KeyRecord]) -> Result<String, toml::ser::Error>
     Ok(format!("{HEADER}{}", toml::to_string(&document)?))
 }
 
-pub(super) fn from_text(text: &str) -> Result<Vec<KeyRecord>, FormatError> {
-    let refuse = |error: &toml::de::Error| FormatError::Garbled {
-        line: error
-            .span()
-            .map_or_else(|| last_line(text), |span| line_at(text, span.start)),
-        // One line, whatever the file has in it.
-        reason: error.message().replace(char::is_control, " "),
+/// Reads the records. The error is to be said behind the file's path: a newer p2p-router wrote the
+/// file, or it was cut off, or is not a key file any more after a change by hand.
+pub(super) fn from_text(text: &str) -> Result<Vec<KeyRecord>, String> {
+    let garbled = |line: usize, reason: &str| {
+        format!(
+            ", line {line}: {reason}; mend it or put back a copy (p2p-router changes nothing in it until then)"
+        )
     };
-    let garbled = |at: usize, reason: String| {
-        Err(FormatError::Garbled {
-            line: line_at(text, at),
-            reason,
-        })
+    let unreadable = |error: toml::de::Error| {
+        let line = error
+            .span()
+            .map_or_else(|| last_line(text), |span| line_at(text, span.start));
+        // One line, whatever the file has in it.
+        garbled(line, &error.message().replace(char::is_control, " "))
     };
 
-    let version = toml::from_str::<ReadVersion>(text)
-        .map_err(|error| refuse(&error))?
-        .version;
-    match *version.get_ref() {
+    let version = toml::from_str::<ReadVersion>(text).map_err(unreadable)?;
+    let at = version.version.span().start;
+    match version.version.into_inner() {
         VERSION => {}
-        0 => return garbled(version.span().start, "there is no version 0".to_owned()),
-        version => return Err(FormatError::Newer { version }),
+        0 => return Err(garbled(line_at(text, at), "there is no version 0")),
+        newer => {
+            return Err(format!(
+                " has version {newer}, and this p2p-router knows version 1: use the newer p2p-router that wrote it"
+            ));
+        }
     }
 
-    let document = toml::from_str::<ReadDocument>(text).map_err(|error| refuse(&error))?;
+    let document = toml::from_str::<ReadDocument>(text).map_err(unreadable)?;
     let found = document.key.len();
-    if let Some(count) = document.count.filter(|count| *count.get_ref() != found) {
-        let said = count.get_ref();
+    if let Some(said) = document.count.filter(|count| *count != found) {
         let reason = format!(
             "the file says `count = {said}` but has {found} keys: was it cut off? (if it was changed by hand, leave `count` out)"
         );
-        return Err(FormatError::Garbled {
-            line: last_line(text),
-            reason,
-        });
+        return Err(garbled(last_line(text), &reason));
     }
     if found > MAX_KEYS {
-        return garbled(
-            0,
-            format!("the file has {found} keys, and {MAX_KEYS} are allowed"),
-        );
+        let reason = format!("the file has {found} keys, and {MAX_KEYS} are allowed");
+        return Err(garbled(1, &reason));
     }
 
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());
-    for record in &document.key {
-        let (at, record) = (record.span().start, record.get_ref());
-        if !ids.insert(record.id) {
-            return garbled(at, format!("a second key has the id {}", record.id));
-        }
-        if !names.insert(&record.name) {
-            return garbled(at, format!("a second key is named `{}`", record.name));
-        }
-        if record.ports.is_some() && !record.role.may_link() {
-            return garbled(at, "only a key with the role link has ports".to_owned());
-        }
+    for spanned in &document.key {
+        let record = spanned.get_ref();
+        let reason = if !ids.insert(record.id) {
+            format!("a second key has the id {}", record.id)
+        } else if !names.insert(&record.name) {
+            format!("a second key is named `{}`", record.name)
+        } else if record.ports.is_some() && !record.role.may_link() {
+            "only a key with the role link has ports".to_owned()
+        } else {
+            continue;
+        };
+        return Err(garbled(line_at(text, spanned.span().start), &reason));
     }
     Ok(document.key.into_iter().map(Spanned::into_inner).collect())
 }

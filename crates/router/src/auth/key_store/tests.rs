@@ -1,5 +1,6 @@
-//! Who is known by a key, and what revoking does.
+//! Callers with and without a valid key, and revoked keys.
 
+use p2p_shared::key::Role;
 use proptest::prelude::*;
 
 use super::*;
@@ -13,20 +14,24 @@ fn store_with(role: Role, ports: Option<&str>) -> (tempfile::TempDir, KeyStore, 
     (dir, store, key)
 }
 
-fn show(store: &KeyStore, key: &str) -> Result<Grant, AuthError> {
+fn show(store: &KeyStore, key: &str) -> Result<KeyRecord, AuthError> {
     store.authenticate(Some(format!("Bearer {key}").as_bytes()))
 }
 
 #[test]
 fn a_key_gives_what_it_was_made_for() {
     let (_dir, store, key) = store_with(Role::Link, Some("9000-9099"));
-    let expected = Grant {
-        id: key.id(),
-        name: "car".to_owned(),
-        role: Role::Link,
-        ports: Some("9000-9099".parse().unwrap()),
-    };
-    assert_eq!(show(&store, &key.expose()), Ok(expected));
+    let expected = (
+        key.id(),
+        "car",
+        Role::Link,
+        Some("9000-9099".parse().unwrap()),
+    );
+    let shown = show(&store, &key.expose()).unwrap();
+    assert_eq!(
+        (shown.id, shown.name.as_str(), shown.role, shown.ports),
+        expected
+    );
     for scheme in ["bearer", "BEARER", "Bearer "] {
         let header = format!("{scheme} {}", key.expose());
         assert!(
@@ -80,16 +85,18 @@ fn an_unknown_id_and_a_wrong_secret_get_the_same_answer() {
 fn the_first_start_makes_a_key_for_a_car_and_one_for_its_operator_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = KeyStore::open(dir.path().join("state")).unwrap();
-    let first = store.create_first_keys().unwrap().unwrap();
-    let car = show(&store, &first.car.expose()).unwrap();
-    let operator = show(&store, &first.operator.expose()).unwrap();
+    let [first, second] = store.file().create_first_keys().unwrap().unwrap();
+    store.reload().unwrap();
+    let car = show(&store, &first.expose()).unwrap();
+    let operator = show(&store, &second.expose()).unwrap();
     assert_eq!((car.name.as_str(), car.role), ("car", Role::Link));
     assert_eq!(
         (operator.name.as_str(), operator.role),
         ("operator", Role::Admin)
     );
-    assert!(store.create_first_keys().unwrap().is_none());
-    assert!(show(&store, &first.car.expose()).is_ok());
+    assert!(store.file().create_first_keys().unwrap().is_none());
+    store.reload().unwrap();
+    assert!(show(&store, &first.expose()).is_ok());
 }
 
 #[test]

@@ -142,7 +142,6 @@ pub fn router_config() -> p2p_router::Config {
         service_ports: "1024-65535".parse().unwrap(),
         keys: None,
         certificate: None,
-        certificate_files: None,
         allow_plain_http: false,
         host_names: vec!["car".parse().unwrap(), "car.test".parse().unwrap()],
         max_body: 1 << 20,

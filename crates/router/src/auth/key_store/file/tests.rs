@@ -61,8 +61,8 @@ fn a_name_is_used_once() {
     let (_dir, file) = in_new_dir();
     file.add(&name("car"), Role::Link, None).unwrap();
     let error = file.add(&name("car"), Role::View, None).unwrap_err();
-    assert!(matches!(error, KeyFileError::NameTaken { .. }));
-    assert!(error.to_string().contains("revoke"), "{error}");
+    let said = "there is a key named `car` already: revoke it first";
+    assert!(error.to_string().starts_with(said), "{error}");
     file.revoke(&name("car")).unwrap();
     file.add(&name("car"), Role::View, None).unwrap();
 }
@@ -89,7 +89,11 @@ fn only_a_link_has_ports() {
     let (_dir, file) = in_new_dir();
     for role in [Role::View, Role::Drive, Role::Admin] {
         let result = file.add(&name("desk"), role, Some("9000".parse().unwrap()));
-        assert!(matches!(result, Err(KeyFileError::PortsWithoutLink)));
+        let error = result.unwrap_err().to_string();
+        assert!(
+            error.starts_with("only a key with the role link has ports"),
+            "{error}"
+        );
     }
     assert_eq!(names(&file), [""; 0]);
 }
@@ -111,11 +115,19 @@ fn there_are_at_most_10_000_keys_and_they_fit_in_the_file() {
         });
     }
     let (_dir, file) = in_new_dir();
-    file.lock().unwrap();
-    file.replace(&records).unwrap();
+    file.edit(|all| {
+        *all = records;
+        Ok(())
+    })
+    .unwrap();
     assert!(fs::metadata(file.path()).unwrap().len() < MAX_FILE / 2);
     let error = file.add(&name("one more"), Role::View, None).unwrap_err();
-    assert!(matches!(error, KeyFileError::TooMany), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("there are 10000 keys, which is as many"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! A router that follows its key file.
 
+use std::collections::HashMap;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use p2p_shared::key::{Key, Role};
+use p2p_shared::key::{Key, KeyId, Role};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::KeyFile;
+use super::super::{KeyFile, KeyRecord};
 use super::*;
 
 /// Longer than any test takes, shorter than a person's patience.
@@ -20,7 +21,7 @@ struct Followed {
     dir: tempfile::TempDir,
     file: KeyFile,
     store: KeyStore,
-    changes: watch::Receiver<u64>,
+    changes: watch::Receiver<HashMap<KeyId, KeyRecord>>,
     task: JoinHandle<()>,
 }
 
@@ -58,20 +59,21 @@ impl Followed {
         self.file.revoke(&name.parse().unwrap()).unwrap();
     }
 
-    async fn until(&mut self, condition: impl Fn(&KeyStore) -> bool) {
-        let store = self.store.clone();
-        timeout(SOON, self.changes.wait_for(|_| condition(&store)))
+    async fn until(&mut self, key: &Key, is_live: bool) {
+        let condition = |keys: &HashMap<_, _>| keys.contains_key(&key.id()) == is_live;
+        timeout(SOON, self.changes.wait_for(condition))
             .await
             .unwrap()
             .unwrap();
+        assert_eq!(self.store.is_live(&key.id()), is_live);
     }
 
     async fn until_live(&mut self, key: &Key) {
-        self.until(|store| store.is_live(&key.id())).await;
+        self.until(key, true).await;
     }
 
     async fn until_void(&mut self, key: &Key) {
-        self.until(|store| !store.is_live(&key.id())).await;
+        self.until(key, false).await;
     }
 
     fn path(&self) -> PathBuf {
@@ -158,16 +160,6 @@ async fn a_directory_that_comes_later_or_is_exchanged_is_followed_too() {
     followed.until_live(&second).await;
     followed.revoke("second");
     followed.until_void(&second).await;
-}
-
-#[tokio::test]
-async fn watching_ends_at_the_shutdown() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = KeyStore::open(dir.path()).unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let task = tokio::spawn(store.watch(async { stopped.await.unwrap() }));
-    stop.send(()).unwrap();
-    timeout(SOON, task).await.unwrap().unwrap();
 }
 
 #[test]

@@ -27,6 +27,17 @@ fn three() -> Vec<KeyRecord> {
     ]
 }
 
+/// Returns the line that a garbled file is said to be wrong in.
+fn line_of_error(error: &str) -> usize {
+    let line = error
+        .strip_prefix(", line ")
+        .and_then(|rest| rest.split_once(": "));
+    line.unwrap_or_else(|| panic!("no line: {error}"))
+        .0
+        .parse()
+        .unwrap()
+}
+
 #[test]
 fn the_file_has_the_documented_form() {
     let mut car = record("car", Role::Link, Some("9000-9099"));
@@ -66,13 +77,12 @@ fn a_file_cut_off_anywhere_is_refused_or_says_the_same() {
         for end in 0..text.len() {
             match from_text(&text[..end]) {
                 Ok(read) => assert_eq!(read, records, "cut at {end}"),
-                Err(FormatError::Garbled { line, reason }) => {
+                Err(reason) => {
                     assert!(
-                        line <= last_line(&text) && !reason.contains('\n'),
-                        "{reason}"
+                        line_of_error(&reason) <= last_line(&text) && !reason.contains('\n'),
+                        "cut at {end}: {reason}"
                     );
                 }
-                Err(error) => panic!("cut at {end}: {error:?}"),
             }
         }
     }
@@ -81,7 +91,8 @@ fn a_file_cut_off_anywhere_is_refused_or_says_the_same() {
 #[test]
 fn a_newer_file_is_told_from_a_garbled_one() {
     let newer = "version = 2\nshape = 'unheard of'\n[key]\ncar = 1\n";
-    assert_eq!(from_text(newer), Err(FormatError::Newer { version: 2 }));
+    let error = from_text(newer).unwrap_err();
+    assert!(error.starts_with(" has version 2, "), "{error}");
     for wrong in [
         "",
         "version = 0",
@@ -90,10 +101,7 @@ fn a_newer_file_is_told_from_a_garbled_one() {
         "{}",
         "[[key]]\nid=1",
     ] {
-        assert!(
-            matches!(from_text(wrong), Err(FormatError::Garbled { .. })),
-            "{wrong}"
-        );
+        line_of_error(&from_text(wrong).unwrap_err());
     }
 }
 
@@ -145,11 +153,10 @@ fn what_is_wrong_is_said_with_its_line_and_without_a_secret() {
         ("2027-01-15", "yesterday".to_owned(), line_of("created")),
     ];
     for (old, new, expected) in cases {
-        let Err(FormatError::Garbled { line, reason }) = from_text(&text.replacen(old, &new, 1))
-        else {
+        let Err(reason) = from_text(&text.replacen(old, &new, 1)) else {
             panic!("{new:?} was taken");
         };
-        assert_eq!(line, expected, "{new:?}: {reason}");
+        assert_eq!(line_of_error(&reason), expected, "{new:?}: {reason}");
         assert!(
             !reason.contains(&secret[14..30]) && !reason.contains('\u{1b}'),
             "{reason}"
