@@ -66,43 +66,23 @@ async fn run(
 ) -> anyhow::Result<Option<(ThisProgram, Vec<OwnedFd>)>> {
     // Before anybody replaces the file.
     let program = ThisProgram::find().context("what this program is")?;
-    let mut signal_events = SignalEvents::new(signals)?;
+    let mut restarts = signal(SignalKind::user_defined2()).context("SIGUSR2")?;
+    let mut ends = Ends {
+        interrupt: signal(SignalKind::interrupt()).context("SIGINT")?,
+        terminate: signal(SignalKind::terminate()).context("SIGTERM")?,
+    };
+    // Signals that came before somebody waited for them.
+    let (is_to_end, mut is_to_restart) = (signals.end(), signals.restart());
     let _logs = logging::start(options.common.log_options("p2p-router"));
     limits::raise_open_files();
-    let config = options.config(InheritedListeners::from_environment())?;
-    let keys = config.keys.clone();
-    let fingerprint = config
-        .certificate
-        .as_ref()
-        .and_then(Certificate::fingerprint);
-    if options.allow_plain_http && !options.open {
-        tracing::warn!("--allow-plain-http: anybody on the way can read keys and change commands");
-    }
-    let warning = config.certificate.as_ref().and_then(Certificate::warning);
-    let mut router = Router::start(config)?;
-    tracing::info!("listening on {}", router.address());
-    match keys {
-        Some(keys) => {
-            if let Some(warning) = warning.filter(|_| !keys.is_empty()) {
-                tracing::warn!("{warning}");
-            }
-            if let Err(error) =
-                certificate::leave_note(&options.state_dir()?, options.tls_cert.as_deref())
-            {
-                tracing::warn!(%error, "`p2p-router key add` does not learn of --tls-cert: give it there, too");
-            }
-            bootstrap_keys::offer(&keys, router.address().port(), fingerprint)?;
-        }
-        None => tracing::warn!("--open: everyone who reaches the ports may run commands"),
-    }
-    sd_notify::ready();
-    while signal_events.restart().await {
+    let mut router = start(options)?;
+    while !is_to_end
+        && (std::mem::take(&mut is_to_restart) || ends.before(restarts.recv()).await.is_some())
+    {
         sd_notify::reloading();
         // What would end the router after it must not begin: it goes on as it is.
-        let checked = tokio::select! {
-            biased;
-            () = signal_events.ends.next() => break,
-            checked = program.check() => checked,
+        let Some(checked) = ends.before(program.check()).await else {
+            break;
         };
         if let Err(error) = checked {
             let error = format!("{error:#}");
@@ -112,26 +92,16 @@ async fn run(
         }
         tracing::info!("restarting: running commands have 30 s; the ports stay open");
         let mut handing_over = pin!(router.hand_over(|| !signals.end()));
-        let sockets = tokio::select! {
-            sockets = &mut handing_over => sockets,
-            () = signal_events.ends.next() => {
-                // What runs keeps its time: only what would have come after it won't.
-                ending();
-                tokio::select! {
-                    _ = handing_over => {}
-                    () = signal_events.ends.next() => {}
-                }
-                return Ok(None);
-            }
+        let Some(sockets) = ends.before(&mut handing_over).await else {
+            // What runs keeps its time: only what would have come after it won't.
+            log_end();
+            ends.before(handing_over).await;
+            return Ok(None);
         };
         // There was time to edit the settings.
-        let checked = tokio::select! {
-            biased;
-            () = signal_events.ends.next() => {
-                ending();
-                return Ok(None);
-            }
-            checked = program.check() => checked,
+        let Some(checked) = ends.before(program.check()).await else {
+            log_end();
+            return Ok(None);
         };
         let Err(error) = checked else {
             return Ok(Some((program, sockets)));
@@ -149,59 +119,44 @@ async fn run(
             .map_err(|error| anyhow::anyhow!("the router can't go on: {error:#}"))?;
         sd_notify::ready();
     }
-    ending();
-    tokio::select! {
-        () = router.shut_down() => {}
-        () = signal_events.ends.next() => {}
-    }
+    log_end();
+    ends.before(router.shut_down()).await;
     Ok(None)
 }
 
-/// Says that the router ends, to whoever started it and in the log.
-fn ending() {
+/// Starts the router, and makes the keys of a first start.
+fn start(options: &Options) -> anyhow::Result<Router> {
+    let config = options.config(InheritedListeners::from_environment())?;
+    let (keys, certificate) = (config.keys.clone(), config.certificate.clone());
+    if options.allow_plain_http && !options.open {
+        tracing::warn!("--allow-plain-http: anybody on the way can read keys and change commands");
+    }
+    let router = Router::start(config)?;
+    tracing::info!("listening on {}", router.address());
+    if let Some(keys) = keys {
+        if let Some(warning) = certificate.as_ref().and_then(Certificate::warning)
+            && !keys.is_empty()
+        {
+            tracing::warn!("{warning}");
+        }
+        if let Err(error) =
+            certificate::leave_note(&options.state_dir()?, options.tls_cert.as_deref())
+        {
+            tracing::warn!(%error, "`p2p-router key add` does not learn of --tls-cert: give it there, too");
+        }
+        let fingerprint = certificate.as_ref().and_then(Certificate::fingerprint);
+        bootstrap_keys::offer(&keys, router.address().port(), fingerprint)?;
+    } else {
+        tracing::warn!("--open: everyone who reaches the ports may run commands");
+    }
+    sd_notify::ready();
+    Ok(router)
+}
+
+/// Reports the end of the router to whoever started it and in the log.
+fn log_end() {
     sd_notify::stopping();
     tracing::info!("ending: running commands have 30 s (once more to end at once)");
-}
-
-/// The signals that ask for a restart or an end while the router runs.
-struct SignalEvents<'a> {
-    /// Signals that came before anybody waited.
-    noted: &'a Signals,
-    restart: Signal,
-    ends: Ends,
-    has_begun: bool,
-}
-
-impl<'a> SignalEvents<'a> {
-    fn new(noted: &'a Signals) -> anyhow::Result<Self> {
-        Ok(Self {
-            noted,
-            restart: signal(SignalKind::user_defined2()).context("SIGUSR2")?,
-            ends: Ends {
-                interrupt: signal(SignalKind::interrupt()).context("SIGINT")?,
-                terminate: signal(SignalKind::terminate()).context("SIGTERM")?,
-            },
-            has_begun: false,
-        })
-    }
-
-    /// Waits until the router is to restart. Returns `false` if it is to end.
-    async fn restart(&mut self) -> bool {
-        // What comes later is waited for: seen here, too, it would count twice.
-        let is_first = !std::mem::replace(&mut self.has_begun, true);
-        if is_first && self.noted.end() {
-            return false;
-        }
-        if !self.noted.restart() {
-            tokio::select! {
-                () = self.ends.next() => return false,
-                _ = self.restart.recv() => {}
-            }
-            // This one is seen to.
-            let _ = self.noted.restart();
-        }
-        true
-    }
 }
 
 /// The signals by which the router is to end, and at the second one to end at once.
@@ -211,10 +166,13 @@ struct Ends {
 }
 
 impl Ends {
-    async fn next(&mut self) {
+    /// Waits for `work`; returns `None` if one of the signals comes before.
+    async fn before<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            biased;
+            _ = self.interrupt.recv() => None,
+            _ = self.terminate.recv() => None,
+            done = work => Some(done),
         }
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod accept_rate;
 mod auth_backoff;
 pub(crate) mod client_net;
 pub(crate) mod hello;
-mod leaky_bucket;
+pub(crate) mod leaky_bucket;
 pub mod limits;
 pub mod port_range;
 pub(crate) mod quota;

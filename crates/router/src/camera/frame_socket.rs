@@ -32,7 +32,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSoc
 
 use crate::camera::Status;
 use crate::camera::viewer::{Gone, Viewer};
-use crate::net::quota::Rate;
+use crate::net::leaky_bucket::LeakyBucket;
 use crate::net::write_timeout::WriteTimeout;
 
 /// Request of a page for another picture.
@@ -78,7 +78,7 @@ pub(crate) async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
         picture: PictureFrame::default(),
         credits: 0,
         asked: now,
-        rate: Rate::default(),
+        rate: LeakyBucket::default(),
         keepalive,
     };
     let gone = tokio::select! {
@@ -112,7 +112,7 @@ struct View {
     credits: u8,
     /// The moment at which the page asked for a picture last.
     asked: Instant,
-    rate: Rate,
+    rate: LeakyBucket,
     keepalive: Keepalive,
 }
 

@@ -121,14 +121,13 @@ pub(crate) async fn serve_with<H, F, B>(
             }
         }
     };
-    let unread = connection.into_parts().map(|parts| parts.read_buf);
-    // Gone only if it was upgraded.
-    let Some(stream) = guard.lock().stream.take() else {
+    // None only if it was upgraded.
+    let Some(parts) = connection.into_parts() else {
         return;
     };
+    let stream = parts.io.into_inner().stream;
     let is_closing = closing.is_cancelled();
-    let has_begun =
-        unread.is_some_and(|bytes| begins(&bytes).is_some()) || what_has_come(&stream).is_some();
+    let has_begun = begins(&parts.read_buf).is_some() || what_has_come(&stream).is_some();
     let owed = guard.lock().owed;
     let last_words = match owed {
         Owed::Nothing if has_begun => cut_off(&ended, is_closing),
@@ -204,8 +203,7 @@ fn cut_off(ended: &hyper::Result<()>, is_closing: bool) -> Option<StatusCode> {
 /// request.
 pub(crate) fn downcast(upgraded: hyper::upgrade::Upgraded) -> Option<(Transport, Vec<u8>)> {
     let parts = upgraded.downcast::<TokioIo<GuardedStream>>().ok()?;
-    let stream = parts.io.into_inner().into_stream()?;
-    Some((stream, parts.read_buf.into()))
+    Some((parts.io.into_inner().stream, parts.read_buf.into()))
 }
 
 /// Encodes the answer, after which the connection is closed.

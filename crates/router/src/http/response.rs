@@ -127,18 +127,25 @@ impl Problem {
         self
     }
 
+    /// Makes the answer without the headers about runs.
+    #[must_use]
+    pub fn into_plain_response(self) -> Response<Bytes> {
+        let mut response = plain(self.status, Bytes::from(self.sentence + "\n"));
+        response.headers_mut().extend(self.headers);
+        response
+    }
+
     #[must_use]
     pub fn into_response(self, run: RunId, timing: Timing) -> Response<Bytes> {
-        let mut body = self.sentence;
-        body.push('\n');
         let timing = self.timing.map_or(timing, |timing| *timing);
-        let mut response = answer(self.status, self.executed, run, timing, body.into());
+        let body = Bytes::from(self.sentence + "\n");
+        let mut response = answer(self.status, self.executed, run, timing, body);
         response.headers_mut().extend(self.headers);
         response
     }
 }
 
-/// Makes an answer with the headers that every answer has.
+/// Makes an answer with the headers that every answer on a service port has.
 pub fn answer<B>(
     status: StatusCode,
     executed: Executed,
@@ -146,21 +153,25 @@ pub fn answer<B>(
     timing: Timing,
     body: B,
 ) -> Response<B> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
+    let mut response = plain(status, body);
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(EXECUTED, HeaderValue::from_static(executed.as_str()));
     headers.insert(RUN, text_value(&run));
     headers.insert(SERVER_TIMING, text_value(&timing));
+    response
+}
+
+/// Makes an answer without the headers about runs.
+pub fn plain<B>(status: StatusCode, body: B) -> Response<B> {
+    const HEADERS: [(HeaderName, &str); 3] = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    response.headers_mut().extend(headers);
     response
 }
 

@@ -18,4 +18,32 @@ impl LeakyBucket {
         }
         &mut self.filled
     }
+
+    /// Returns true if one more event may come now, at `each_second` with bursts of as many.
+    pub(crate) fn take(&mut self, each_second: f64, now: Instant) -> bool {
+        let filled = self.leaked(each_second, now);
+        let may = *filled + 1.0 <= each_second;
+        if may {
+            *filled += 1.0;
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_second_has_so_many_events_and_the_next_as_many_again() {
+        let mut bucket = LeakyBucket::default();
+        let now = Instant::now();
+        let events =
+            |bucket: &mut LeakyBucket, at| (0..100).filter(|_| bucket.take(10.0, at)).count();
+        assert_eq!(events(&mut bucket, now), 10);
+        assert_eq!(events(&mut bucket, now + Duration::from_millis(500)), 5);
+        assert_eq!(events(&mut bucket, now + Duration::from_secs(60)), 10);
+    }
 }

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use p2p_shared::timing;
 use parking_lot::Mutex;
@@ -24,7 +23,7 @@ pub(crate) struct Quota {
 #[derive(Debug, Default)]
 struct Held {
     count: usize,
-    rate: Arc<Mutex<Rate>>,
+    rate: Arc<Mutex<LeakyBucket>>,
 }
 
 /// Permit for one thing.
@@ -32,7 +31,7 @@ struct Held {
 pub(crate) struct QuotaPermit {
     owner: QuotaOwner,
     quota: Quota,
-    rate: Arc<Mutex<Rate>>,
+    rate: Arc<Mutex<LeakyBucket>>,
 }
 
 impl Quota {
@@ -88,26 +87,9 @@ impl Drop for QuotaPermit {
     }
 }
 
-/// Rate limit of one owner's requests.
-#[derive(Debug, Default)]
-pub(crate) struct Rate(LeakyBucket);
-
-impl Rate {
-    /// Returns true if one more request may come now, at `each_second` with bursts of as many.
-    pub(crate) fn take(&mut self, each_second: f64, now: Instant) -> bool {
-        let taken = self.0.leaked(each_second, now);
-        let may = *taken + 1.0 <= each_second;
-        if may {
-            *taken += 1.0;
-        }
-        may
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
-    use std::time::Duration;
 
     use super::*;
 
@@ -126,15 +108,5 @@ mod tests {
         let third = quota.take(owner(1)).unwrap();
         drop((second, third, others));
         assert!(quota.held.lock().is_empty());
-    }
-
-    #[test]
-    fn a_second_has_so_many_wishes_and_the_next_as_many_again() {
-        let mut rate = Rate::default();
-        let now = Instant::now();
-        let wishes = |rate: &mut Rate, at| (0..100).filter(|_| rate.take(10.0, at)).count();
-        assert_eq!(wishes(&mut rate, now), 10);
-        assert_eq!(wishes(&mut rate, now + Duration::from_millis(500)), 5);
-        assert_eq!(wishes(&mut rate, now + Duration::from_secs(60)), 10);
     }
 }

@@ -11,33 +11,40 @@ use tokio::time::Sleep;
 /// Longest time without progress of a write (DERP and NATS use the same).
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Timer that runs while a write waits.
+#[derive(Debug, Default)]
+pub(crate) struct WriteTimer(Option<Pin<Box<Sleep>>>);
+
+impl WriteTimer {
+    /// Returns the result of a write, or an error if writes have waited for `patience`.
+    pub(crate) fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        patience: Duration,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.0 = None;
+            return written;
+        }
+        let sleep = || Box::pin(tokio::time::sleep(patience));
+        ready!(self.0.get_or_insert_with(sleep).as_mut().poll(cx));
+        let message = format!("it read nothing for {} s", patience.as_secs());
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
+    }
+}
+
 /// Connection whose writes must make progress.
 #[derive(Debug)]
 pub(crate) struct WriteTimeout<S> {
     stream: S,
-    /// Timer that runs while a write waits.
-    stuck: Option<Pin<Box<Sleep>>>,
+    timer: WriteTimer,
 }
 
 impl<S> WriteTimeout<S> {
     pub(crate) fn new(stream: S) -> Self {
-        let stuck = None;
-        Self { stream, stuck }
-    }
-
-    fn watch<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stuck = None;
-            return written;
-        }
-        let sleep = || Box::pin(tokio::time::sleep(PATIENCE));
-        ready!(self.stuck.get_or_insert_with(sleep).as_mut().poll(cx));
-        let message = format!("it read nothing for {} s", PATIENCE.as_secs());
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
+        let timer = WriteTimer::default();
+        Self { stream, timer }
     }
 }
 
@@ -58,7 +65,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.watch(cx, written)
+        self.timer.watch(cx, PATIENCE, written)
     }
 
     fn poll_write_vectored(
@@ -67,7 +74,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.watch(cx, written)
+        self.timer.watch(cx, PATIENCE, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -77,7 +84,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // TLS takes what is written and has it wait for the flush.
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch(cx, flushed)
+        self.timer.watch(cx, PATIENCE, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

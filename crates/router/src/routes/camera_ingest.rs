@@ -60,12 +60,8 @@ pub(crate) fn upgrade(
     let serve = move |stream, read| async move {
         serve(&shared, &caller, peer, stream, read).await;
     };
-    Ok(websocket::accept(
-        &context.shutdown.links,
-        request,
-        switching,
-        serve,
-    ))
+    let links = &context.shutdown.links;
+    Ok(websocket::accept(links, request, switching, serve))
 }
 
 /// Runs a media connection from its hello to its end.

@@ -2,11 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Limited};
+use futures_util::stream::{self, StreamExt};
+use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -73,40 +73,28 @@ pub(crate) async fn run(
             .await
             .inspect_err(|problem| finish(&mut record, problem))?;
     }
-    let request = CgiRequest {
-        new,
-        stream,
-        wants_trailers,
-    };
-    carry_out(&context.shutdown, asked.car, caller, record, request).await
+    let open = open(&context.shutdown, asked.car, caller, record, new)?;
+    open.answer(stream, wants_trailers).await
 }
 
-/// Complete request for a command.
-pub(crate) struct CgiRequest {
-    pub new: NewRun,
-    pub stream: bool,
-    pub wants_trailers: bool,
-}
-
-/// Runs a command and answers with its result.
-pub(crate) async fn carry_out(
+/// Begins a run, and returns it with what ends it early.
+pub(crate) fn open(
     shutdown: &Shutdown,
     car: &Car,
     caller: Caller,
     mut record: RunRecord,
-    request: CgiRequest,
-) -> Result<Response<AnswerBody>, Problem> {
+    new: NewRun,
+) -> Result<Open, Problem> {
     // The key may have been revoked while the body arrived.
     if caller.is_revoked() {
         let problem = Problem::unauthorized("the key was revoked: nothing was run");
         finish(&mut record, &problem);
         return Err(problem);
     }
-    let open = Open {
-        run: car.dispatch(request.new, record, shutdown)?,
+    Ok(Open {
+        run: car.dispatch(new, record, shutdown)?,
         revoked: Box::pin(caller.revoked()),
-    };
-    open.answer(request.stream, request.wants_trailers).await
+    })
 }
 
 fn finish(record: &mut RunRecord, problem: &Problem) {
@@ -163,33 +151,33 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 }
 
 /// A run that is waited for.
-struct Open {
+pub(crate) struct Open {
     run: Run,
     revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// The caller's key was revoked while it waited.
-struct Revoked;
-
 impl Open {
-    fn poll_next(&mut self, task: &mut Task<'_>) -> Poll<Result<RunEvent, Revoked>> {
-        if self.revoked.as_mut().poll(task).is_ready() {
-            return Poll::Ready(Err(Revoked));
+    /// Waits for the next event; returns `None` if the caller's key was revoked meanwhile.
+    async fn next(&mut self) -> Option<RunEvent> {
+        let run = &mut self.run;
+        tokio::select! {
+            biased;
+            () = &mut self.revoked => None,
+            event = std::future::poll_fn(|task| run.poll_next(task)) => Some(event),
         }
-        self.run.poll_next(task).map(Ok)
     }
 
     /// Waits for the end, or for more than is kept, or with `stream` for the first output.
-    async fn answer(
+    pub(crate) async fn answer(
         mut self,
         stream: bool,
         wants_trailers: bool,
     ) -> Result<Response<AnswerBody>, Problem> {
         let mut kept = BytesMut::new();
         loop {
-            let answered = match std::future::poll_fn(|task| self.poll_next(task)).await {
-                Ok(RunEvent::Started) => continue,
-                Ok(RunEvent::Output(bytes)) => {
+            let answered = match self.next().await {
+                Some(RunEvent::Started) => continue,
+                Some(RunEvent::Output(bytes)) => {
                     kept.extend_from_slice(&bytes);
                     // As much more may come, in pieces of any size.
                     self.run.handle.taken(&bytes);
@@ -198,11 +186,11 @@ impl Open {
                     }
                     return Ok(self.streamed(kept.freeze(), wants_trailers));
                 }
-                Ok(RunEvent::Finished(finish)) => {
+                Some(RunEvent::Finished(finish)) => {
                     self.whole(&finish, std::mem::take(&mut kept).freeze())
                 }
-                Ok(RunEvent::Failed(error)) => Err(error.into()),
-                Err(Revoked) => Err(Problem::unauthorized(
+                Some(RunEvent::Failed(error)) => Err(error.into()),
+                None => Err(Problem::unauthorized(
                     "the key was revoked: the command is being ended",
                 )
                 .executed(if self.run.record.has_started() {
@@ -258,72 +246,38 @@ impl Open {
             let names = HeaderValue::from_static("P2P-Exit, Server-Timing");
             response.headers_mut().insert(header::TRAILER, names);
         }
-        let body = RunBody {
-            open: self,
-            kept: Some(kept),
-            ended: false,
-        };
-        response.map(|()| body.boxed_unsync())
+        let first = stream::once(std::future::ready(Ok(Frame::data(kept))));
+        let rest = stream::unfold(Some(self), |open| async move { open?.next_frame().await });
+        response.map(|()| StreamBody::new(first.chain(rest)).boxed_unsync())
     }
-}
 
-/// Body that streams a run's output. A body that ends in an error is never completed, so that the
-/// client sees a broken transfer.
-struct RunBody {
-    open: Open,
-    kept: Option<Bytes>,
-    ended: bool,
-}
-
-impl Body for RunBody {
-    type Data = Bytes;
-    type Error = BrokenBody;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        task: &mut Task<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        if let Some(bytes) = self.kept.take() {
-            return Poll::Ready(Some(Ok(Frame::data(bytes))));
-        }
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        loop {
-            let frame = match std::task::ready!(self.open.poll_next(task)) {
-                Ok(RunEvent::Started) => continue,
-                Ok(RunEvent::Output(bytes)) => {
-                    self.open.run.handle.taken(&bytes);
-                    Ok(Frame::data(bytes))
+    /// Returns the next frame of a streamed answer, and the run unless the frame is the last. A body
+    /// that ends in an error is never completed, so that the client sees a broken transfer.
+    async fn next_frame(mut self) -> Option<(Result<Frame<Bytes>, BrokenBody>, Option<Self>)> {
+        let broken = loop {
+            match self.next().await {
+                Some(RunEvent::Started) => {}
+                Some(RunEvent::Output(bytes)) => {
+                    self.run.handle.taken(&bytes);
+                    return Some((Ok(Frame::data(bytes)), Some(self)));
                 }
-                Ok(RunEvent::Finished(finish)) => self.finished(&finish),
-                Ok(RunEvent::Failed(_)) => self.broken("the link was lost"),
-                Err(Revoked) => self.broken("the key was revoked"),
-            };
-            return Poll::Ready(Some(frame));
-        }
-    }
-}
-
-impl RunBody {
-    fn finished(&mut self, finish: &Finish) -> Result<Frame<Bytes>, BrokenBody> {
-        match finish.end {
-            End::TimedOut => return self.broken("it ran past its time limit"),
-            End::Cancelled => return self.broken("the car had to restart"),
-            End::Exit(_) | End::Signal(_) | End::Ended => {}
-        }
-        self.ended = true;
-        let record = &mut self.open.run.record;
-        record.finish(StatusCode::OK.as_u16(), "");
-        let mut trailers = HeaderMap::new();
-        trailers.insert(response::EXIT, text_value(&finish.end));
-        trailers.insert(response::SERVER_TIMING, text_value(&record.timing()));
-        Ok(Frame::trailers(trailers))
-    }
-
-    fn broken(&mut self, why: &str) -> Result<Frame<Bytes>, BrokenBody> {
-        self.ended = true;
-        self.open.run.record.finish(StatusCode::OK.as_u16(), why);
-        Err(BrokenBody)
+                Some(RunEvent::Finished(finish)) => match finish.end {
+                    End::TimedOut => break "it ran past its time limit",
+                    End::Cancelled => break "the car had to restart",
+                    End::Exit(_) | End::Signal(_) | End::Ended => {
+                        let record = &mut self.run.record;
+                        record.finish(StatusCode::OK.as_u16(), "");
+                        let mut trailers = HeaderMap::new();
+                        trailers.insert(response::EXIT, text_value(&finish.end));
+                        trailers.insert(response::SERVER_TIMING, text_value(&record.timing()));
+                        return Some((Ok(Frame::trailers(trailers)), None));
+                    }
+                },
+                Some(RunEvent::Failed(_)) => break "the link was lost",
+                None => break "the key was revoked",
+            }
+        };
+        self.run.record.finish(StatusCode::OK.as_u16(), broken);
+        Some((Err(BrokenBody), None))
     }
 }

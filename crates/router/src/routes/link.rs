@@ -53,12 +53,8 @@ pub(crate) fn upgrade(
     }
     let shared = context.clone();
     let run = move |stream, read| async move { run(&shared, caller, peer, stream, read).await };
-    Ok(websocket::accept(
-        &context.shutdown.links,
-        request,
-        switching,
-        run,
-    ))
+    let links = &context.shutdown.links;
+    Ok(websocket::accept(links, request, switching, run))
 }
 
 /// Runs a link from its hello to the end of its port. `read` came behind the upgrade.

@@ -18,7 +18,7 @@ use crate::auth::access::{self, Access};
 use crate::client::session;
 use crate::context::Context;
 use crate::http::connection::{self, Patience};
-use crate::http::response::Problem;
+use crate::http::response::{Problem, plain};
 use crate::http::{csrf, host, query, tls_or_plain};
 use crate::net::accept::accept;
 use crate::net::accept_rate::AcceptRate;
@@ -40,7 +40,9 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
             let pending = context
                 .unauthenticated
                 .admit(peer, &context.shutdown.closed);
-            let refuse = |status| plain(tls_or_plain::last_words(&pending, status, timing::HELLO));
+            let refuse = |status| {
+                tls_or_plain::last_words(&pending, status, timing::HELLO).into_plain_response()
+            };
             let Some(stream) =
                 tls_or_plain::enter(context.http.acceptor.as_ref(), &pending, stream, refuse).await
             else {
@@ -58,7 +60,11 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
                 } else {
                     Err(tls_or_plain::in_the_clear(&request))
                 };
-                async move { response.unwrap_or_else(plain).map(Full::new) }
+                async move {
+                    response
+                        .unwrap_or_else(Problem::into_plain_response)
+                        .map(Full::new)
+                }
             })
             .await;
         });
@@ -76,29 +82,6 @@ fn is_health_call(context: &Context, peer: IpAddr, request: &Request<Incoming>) 
     request.uri().path() == health::PATH
         && context.health.is_here(peer)
         && !request.headers().contains_key(header::AUTHORIZATION)
-}
-
-/// Makes an answer without the headers about runs.
-fn plain(problem: Problem) -> Response<Bytes> {
-    let mut response = text(problem.status, problem.sentence + "\n");
-    response.headers_mut().extend(problem.headers);
-    response
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    response
 }
 
 fn route(
@@ -142,7 +125,7 @@ fn route(
         }
         health::PATH => match context.health.problem() {
             None => {
-                let mut response = text(StatusCode::OK, "ok\n");
+                let mut response = plain(StatusCode::OK, Bytes::from("ok\n"));
                 // Strangers need not know when the router was restarted.
                 if context.health.is_here(pending.peer().ip()) {
                     let start = context.health.start();
@@ -154,7 +137,7 @@ fn route(
         },
         _ => {
             check_metrics_reader(&context.access, pending, request.headers())?;
-            let mut response = text(StatusCode::OK, context.metrics.text());
+            let mut response = plain(StatusCode::OK, Bytes::from(context.metrics.text()));
             let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
             response
                 .headers_mut()

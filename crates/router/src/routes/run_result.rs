@@ -15,7 +15,7 @@ pub(crate) const PATH: &str = "/run/";
 
 impl RequestContext<'_> {
     /// Answers `GET /run/ID`.
-    pub(crate) async fn run_story(&self, id: &str) -> Result<Response<AnswerBody>, Problem> {
+    pub(crate) async fn run_result(&self, id: &str) -> Result<Response<AnswerBody>, Problem> {
         let run: RunId = id.parse().map_err(|_| {
             Problem::new(
                 StatusCode::BAD_REQUEST,
@@ -23,9 +23,7 @@ impl RequestContext<'_> {
             )
         })?;
         let away = || self.away(": ask again when it is back");
-        let Some(link) = self.car.link() else {
-            return Err(away());
-        };
+        let link = self.car.link().ok_or_else(away)?;
         let Some(report) = link.ask_run(run).await.ok_or_else(away)? else {
             return Err(Problem::new(
                 StatusCode::NOT_FOUND,

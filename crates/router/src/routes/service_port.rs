@@ -16,7 +16,7 @@ use crate::car::Car;
 use crate::client::page_protocol::DRIVE_PATH;
 use crate::client::session;
 use crate::context::Context;
-use crate::http::response::{AnswerBody, Executed, Problem, Timing, answer, whole};
+use crate::http::response::{AnswerBody, Problem, Timing, whole};
 use crate::http::{connection, csrf, host, query, tls_or_plain};
 use crate::net::accept::accept;
 use crate::page::files;
@@ -61,7 +61,7 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
         pending,
         refuse,
         |request| async move {
-            let context_of_request = RequestContext {
+            let asked = RequestContext {
                 context,
                 car,
                 pending,
@@ -72,9 +72,9 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
                 is_tls,
             };
             let is_seen = csrf::is_navigation(request.headers());
-            let mut response = match context_of_request.route(request).await {
+            let mut response = match asked.route(request).await {
                 Ok(response) => response,
-                Err(problem) => context_of_request.error_response(problem, is_seen),
+                Err(problem) => asked.error_response(problem, is_seen),
             };
             if context.shutdown.draining.is_cancelled() {
                 let close = HeaderValue::from_static("close");
@@ -99,14 +99,14 @@ impl RequestContext<'_> {
         }
         let path = request.uri().path();
         let allowed = match path {
-            "/cgi" => "GET, HEAD, OPTIONS, POST",
+            "/cgi" | SIGN_IN => "GET, HEAD, OPTIONS, POST",
+            SIGN_OUT => "HEAD, OPTIONS, POST",
             "/commands" | "/video" | "/frame.jpg" | "/frames" | HOME | DRIVE_PATH => {
                 "GET, HEAD, OPTIONS"
             }
-            path if path.starts_with(run_result::PATH) => "GET, HEAD, OPTIONS",
-            SIGN_IN => "GET, HEAD, OPTIONS, POST",
-            SIGN_OUT => "HEAD, OPTIONS, POST",
-            path if files::at(path).is_some() => "GET, HEAD, OPTIONS",
+            path if path.starts_with(run_result::PATH) || files::at(path).is_some() => {
+                "GET, HEAD, OPTIONS"
+            }
             _ => {
                 return Err(Problem::new(
                     StatusCode::NOT_FOUND,
@@ -118,18 +118,11 @@ impl RequestContext<'_> {
             Method::GET if path != SIGN_OUT => {}
             Method::POST if allowed.ends_with("POST") => {}
             Method::HEAD | Method::OPTIONS => {
-                let body = whole(Bytes::new());
-                let mut response = answer(
-                    StatusCode::NO_CONTENT,
-                    Executed::No,
-                    self.run,
-                    self.timing(),
-                    body,
-                );
-                response.headers_mut().remove(header::CONTENT_TYPE);
-                response
-                    .headers_mut()
-                    .insert(header::ALLOW, HeaderValue::from_static(allowed));
+                let mut response = self.ok("", whole(Bytes::new()));
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                let headers = response.headers_mut();
+                headers.remove(header::CONTENT_TYPE);
+                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
                 return Ok(response);
             }
             _ => {
@@ -168,7 +161,7 @@ impl RequestContext<'_> {
                 match path {
                     HOME => Ok(self.home(&caller).await),
                     path if let Some(id) = path.strip_prefix(run_result::PATH) => {
-                        self.run_story(id).await
+                        self.run_result(id).await
                     }
                     "/video" => self.video(&caller).await,
                     "/frame.jpg" => self.frame(&caller).await,
@@ -196,9 +189,7 @@ impl RequestContext<'_> {
     /// Answers `GET /commands`.
     async fn commands(&self) -> Result<Response<AnswerBody>, Problem> {
         let away = || self.away("");
-        let Some(link) = self.car.link() else {
-            return Err(away());
-        };
+        let link = self.car.link().ok_or_else(away)?;
         let commands = link.list().await.ok_or_else(away)?;
         let json = serde_json::to_vec(&serde_json::json!({ "commands": commands }))
             .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

@@ -20,7 +20,7 @@ use super::world::SimWorld;
 use crate::auth::access::Caller;
 use crate::http::query::CgiQuery;
 use crate::http::response::{EXECUTED, Executed};
-use crate::routes::cgi::{self, CgiRequest};
+use crate::routes::cgi;
 use crate::run::NewRun;
 
 /// A command that gets more input than a connection holds.
@@ -162,13 +162,11 @@ impl AnswerLog {
                 };
                 let record = car.record(&new);
                 new.stdin = vec![0; input].into();
-                let request = CgiRequest {
-                    new,
-                    stream: query.stream,
-                    wants_trailers: false,
+                let answering = async {
+                    let caller = Caller::Anyone;
+                    let open = cgi::open(&context.shutdown, &car, caller, record, new)?;
+                    open.answer(query.stream, false).await
                 };
-                let answering =
-                    cgi::carry_out(&context.shutdown, &car, Caller::Anyone, record, request);
                 let leaving = super::network::until(leaves.map(|after| Instant::now() + after));
                 let told = tokio::select! {
                     biased;

@@ -13,10 +13,9 @@ use p2p_shared::net::transport::Transport;
 use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
 
 use crate::http::flushed::Flushed;
-use crate::net::write_timeout;
+use crate::net::write_timeout::{self, WriteTimer};
 
 /// State of a connection, shared by its stream, the bodies of its answers, and the task that serves
 /// it.
@@ -32,8 +31,6 @@ pub(super) struct State {
     pub reset_unless_whole: bool,
     /// Answer that goes on, and waits until its earlier parts are written.
     pub live: Option<Flushed>,
-    /// The stream that hyper dropped, unless an upgrade took it.
-    pub stream: Option<Transport>,
 }
 
 /// Part of the answer that the caller has not got yet.
@@ -142,36 +139,24 @@ where
     }
 }
 
-/// Connection under hyper. Dropping it leaves the stream for reclaiming.
+/// Connection under hyper.
 #[derive(Debug)]
 pub(super) struct GuardedStream {
-    stream: Option<Transport>,
+    pub stream: Transport,
     guard: Guard,
+    /// Longest time for which a caller takes nothing.
     patience: Duration,
-    /// Timer that runs while the caller takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
+    timer: WriteTimer,
 }
 
 impl GuardedStream {
-    /// Makes one that gives up a caller who takes nothing for `patience`.
     pub(super) fn new(stream: Transport, guard: Guard, patience: Duration) -> Self {
         Self {
-            stream: Some(stream),
+            stream,
             guard,
             patience,
-            stalled: None,
+            timer: WriteTimer::default(),
         }
-    }
-
-    pub(super) fn into_stream(mut self) -> Option<Transport> {
-        self.stream.take()
-    }
-
-    fn stream(&mut self) -> io::Result<Pin<&mut Transport>> {
-        self.stream
-            .as_mut()
-            .map(Pin::new)
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Checks what hyper is about to write. Returns true if it is kept back.
@@ -203,41 +188,30 @@ impl GuardedStream {
     /// Sets whether the connection is reset when it is dropped, so that its end doesn't look like
     /// the end of an answer, even if the router is killed.
     fn set_reset(&self, reset: bool) {
-        if let Some(socket) = self.stream.as_ref().and_then(Transport::socket) {
+        if let Some(socket) = self.stream.socket() {
             // Only a socket that is gone refuses.
             let _ = SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO));
         }
     }
 
-    /// Returns the result of a write, or an error if the caller has taken nothing for too long.
+    /// Returns the result of a write. Gives up a caller who has taken nothing for too long.
     fn within_patience<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
         // Viewers of a stream have 2 s, as consoles have.
         let patience = match self.guard.lock().live {
             Some(_) => write_timeout::PATIENCE,
             None => self.patience,
         };
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(stalled.as_mut().poll(cx));
-        // Without a reset the unsent data would stay in the kernel's memory for minutes.
-        self.set_reset(true);
-        self.guard.lock().owed = Owed::Reset;
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl Drop for GuardedStream {
-    fn drop(&mut self) {
-        self.guard.lock().stream = self.stream.take();
+        let written = self.timer.watch(cx, patience, written);
+        if matches!(&written, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut) {
+            // Without a reset the unsent data would stay in the kernel's memory for minutes.
+            self.set_reset(true);
+            self.guard.lock().owed = Owed::Reset;
+        }
+        written
     }
 }
 
@@ -247,7 +221,7 @@ impl AsyncRead for GuardedStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream()?.poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
@@ -260,7 +234,7 @@ impl AsyncWrite for GuardedStream {
         if self.keeps_back(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        let written = self.stream()?.poll_write(cx, buf);
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.within_patience(cx, written)
     }
 
@@ -272,7 +246,7 @@ impl AsyncWrite for GuardedStream {
         if self.keeps_back(bufs.first().map_or(&[], |first| first)) {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let written = self.stream()?.poll_write_vectored(cx, bufs);
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.within_patience(cx, written)
     }
 
@@ -283,7 +257,7 @@ impl AsyncWrite for GuardedStream {
     /// hyper flushes when it has written everything, and only then.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // TLS buffers what is written until the flush.
-        let flushed = self.stream()?.poll_flush(cx);
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         ready!(self.within_patience(cx, flushed))?;
         let mut state = self.guard.lock();
         if let Some(live) = &state.live {

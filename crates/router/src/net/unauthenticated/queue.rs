@@ -8,21 +8,11 @@ use crate::net::client_net::ClientNet;
 use crate::net::limits;
 
 /// Connections by client network, in each the oldest first. `T` is what closes one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Queue<T> {
     by_net: HashMap<ClientNet, VecDeque<(u64, T)>>,
     length: usize,
     next: u64,
-}
-
-impl<T> Default for Queue<T> {
-    fn default() -> Self {
-        Self {
-            by_net: HashMap::new(),
-            length: 0,
-            next: 0,
-        }
-    }
 }
 
 impl<T> Queue<T> {
