@@ -1,6 +1,6 @@
 //! Command line of `p2p-router`, and the values that a router is started with.
 
-use std::net::IpAddr;
+use std::net::{AddrParseError, IpAddr};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -68,8 +68,8 @@ pub struct Options {
     #[arg(default_value = "8888")]
     pub port: u16,
     /// The address to listen on; the default takes IPv4 and IPv6
-    #[arg(long, value_name = "ADDR", default_value = "::")]
-    pub bind: BindAddress,
+    #[arg(long, value_name = "ADDR", default_value = "::", value_parser = bind_address)]
+    pub bind: IpAddr,
     /// Work without keys: everyone who reaches the ports may do everything
     #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub open: bool,
@@ -131,18 +131,11 @@ pub enum Task {
 }
 
 /// Parses an address of the command line: IPv6 with or without brackets.
-#[derive(Debug, Clone, Copy)]
-pub struct BindAddress(pub IpAddr);
-
-impl std::str::FromStr for BindAddress {
-    type Err = std::net::AddrParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bare = text
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'));
-        bare.unwrap_or(text).parse().map(Self)
-    }
+fn bind_address(text: &str) -> Result<IpAddr, AddrParseError> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    bare.unwrap_or(text).parse()
 }
 
 impl Options {
@@ -155,7 +148,7 @@ impl Options {
 
     /// Checks settings that need each other, wherever each comes from.
     fn check(&self) -> Result<(), clap::Error> {
-        let address = self.bind.0.to_canonical();
+        let address = self.bind.to_canonical();
         if self.open && !self.open_to_everyone && !address.is_loopback() {
             return Err(usage(format!(
                 "--open lets everyone who reaches {address} run commands: add --bind 127.0.0.1 to have this machine only, or --open-to-everyone if that is what you want; without --open there are keys"
@@ -175,20 +168,19 @@ impl Options {
     }
 
     /// Reads the certificate. Makes the router's own if need be.
-    ///
-    /// # Errors
-    /// A `clap::Error` if the settings don't go together; otherwise if the certificate can't be
-    /// read or stored.
-    pub fn certificate(&self) -> anyhow::Result<Certificate> {
-        self.check()?;
-        Ok(match self.certificate_files() {
-            Some(files) => Certificate::of_authority(files)?,
-            None => Certificate::own(&self.state_dir()?)?,
-        })
+    fn certificate(&self) -> anyhow::Result<Certificate> {
+        match self.certificate_files() {
+            Some(files) => Certificate::of_authority(files),
+            None => Certificate::own(&self.state_dir()?),
+        }
     }
 
     /// Returns the proof for keys that are made now: from the settings here, otherwise from the
     /// certificate that the router had when it was last started.
+    ///
+    /// # Errors
+    /// A `clap::Error` if the settings don't go together; otherwise if the certificate can't be
+    /// read or stored.
     pub fn proof(&self) -> anyhow::Result<Proof> {
         let state_dir = self.state_dir()?;
         if self.certificate_files().is_none()
@@ -203,6 +195,7 @@ impl Options {
                 note: Some(note),
             });
         }
+        self.check()?;
         let certificate = self.certificate()?;
         let has_keys = !KeyFile::in_dir(&state_dir).list()?.is_empty();
         let warning = certificate.warning().filter(|_| has_keys);
@@ -223,7 +216,7 @@ impl Options {
         Ok(Config {
             certificate: has_certificate.then(|| self.certificate()).transpose()?,
             allow_plain_http: self.allow_plain_http || self.open,
-            bind: self.bind.0,
+            bind: self.bind,
             port: self.port,
             service_ports: self.service_ports,
             keys: if self.open {

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     match options.task.take() {
         Some(Task::Common(task)) => task.run::<Options>(),
         Some(Task::Check) => os::exit_code(check(&options)),
-        Some(Task::Health) => health_command::run((options.bind.0, options.port).into()),
+        Some(Task::Health) => health_command::run((options.bind, options.port).into()),
         Some(Task::Key(command)) => os::exit_code(key(&options, command)),
         None => os::exit_code(serve(&options)),
     }

@@ -57,33 +57,24 @@ impl InheritedListeners {
                 }
             }
         }
-        if std::env::var_os(HANDED_ON).is_some() {
-            Self::own(sockets)
-        } else {
-            Self::of(sockets)
-        }
+        Self::of(sockets, std::env::var_os(HANDED_ON).is_some())
     }
 
     /// Takes the sockets that a router [handed over](crate::server::Router::hand_over).
     #[must_use]
     pub fn handed_over(sockets: Vec<OwnedFd>) -> Self {
-        Self::own(sockets.into_iter().map(StdListener::from).collect())
+        Self::of(sockets.into_iter().map(StdListener::from).collect(), true)
     }
 
-    /// The first socket is the main port's.
-    fn own(sockets: Vec<StdListener>) -> Self {
-        let first = sockets.first().and_then(|main| main.local_addr().ok());
+    /// Takes these sockets. If they are from a router before, the first is the main port's.
+    fn of(sockets: Vec<StdListener>, is_handed_over: bool) -> Self {
+        let port = |socket: &StdListener| Some(socket.local_addr().ok()?.port());
         Self {
-            own: first.map(|address| address.port()),
-            ..Self::of(sockets)
-        }
-    }
-
-    fn of(sockets: Vec<StdListener>) -> Self {
-        let with_port = |socket: StdListener| Some((socket.local_addr().ok()?.port(), socket));
-        Self {
-            sockets: sockets.into_iter().filter_map(with_port).collect(),
-            own: None,
+            own: sockets.first().and_then(port).filter(|_| is_handed_over),
+            sockets: sockets
+                .into_iter()
+                .filter_map(|socket| Some((port(&socket)?, socket)))
+                .collect(),
         }
     }
 
@@ -107,11 +98,8 @@ impl InheritedListeners {
         {
             return None;
         }
-        Some(
-            given
-                .set_nonblocking(true)
-                .and_then(|()| TcpListener::from_std(given)),
-        )
+        let prepared = given.set_nonblocking(true);
+        Some(prepared.and_then(|()| TcpListener::from_std(given)))
     }
 
     /// Returns the ports of sockets that nobody took.
@@ -172,11 +160,12 @@ impl ThisProgram {
     #[must_use]
     pub fn execute_anew(self, sockets: Vec<OwnedFd>) -> anyhow::Error {
         let count = sockets.len();
-        let mappings = (FIRST..).zip(sockets);
-        let mappings = mappings.map(|(child_fd, parent_fd)| FdMapping {
-            parent_fd,
-            child_fd,
-        });
+        let mappings = (FIRST..)
+            .zip(sockets)
+            .map(|(child_fd, parent_fd)| FdMapping {
+                parent_fd,
+                child_fd,
+            });
         let mut command = Command::new(&self.file);
         command
             .args(&self.arguments)
@@ -219,7 +208,7 @@ mod tests {
         assert_eq!(port_of(own.take_main(0, HERE)), Some(port));
         assert_eq!(own.left().collect::<Vec<_>>(), [service_port]);
         // Of others' nobody knows which was meant.
-        let mut others = InheritedListeners::of(vec![listening(HERE).0]);
+        let mut others = InheritedListeners::of(vec![listening(HERE).0], false);
         assert_eq!(port_of(others.take_main(0, HERE)), None);
     }
 
@@ -233,11 +222,11 @@ mod tests {
             (everywhere, HERE, false),
         ] {
             let (socket, port) = listening(at);
-            let mut own = InheritedListeners::own(vec![socket.try_clone().unwrap()]);
+            let mut own = InheritedListeners::of(vec![socket.try_clone().unwrap()], true);
             let taken = port_of(own.take(port, bind));
             assert_eq!(taken, counts.then_some(port), "{at} {bind}");
             assert!(
-                InheritedListeners::of(vec![socket])
+                InheritedListeners::of(vec![socket], false)
                     .take(port, bind)
                     .is_some()
             );

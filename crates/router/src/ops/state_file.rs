@@ -12,7 +12,6 @@ use rustix::fs::OFlags;
 /// File in the state directory; neither has to exist. Every call blocks on the disk.
 #[derive(Debug, Clone)]
 pub struct StateFile {
-    dir: PathBuf,
     path: PathBuf,
 }
 
@@ -28,10 +27,8 @@ pub struct StateFileError {
 impl StateFile {
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, name: &str) -> Self {
-        let dir = dir.into();
         Self {
-            path: dir.join(name),
-            dir,
+            path: dir.into().join(name),
         }
     }
 
@@ -40,7 +37,8 @@ impl StateFile {
     }
 
     pub(crate) fn dir(&self) -> &Path {
-        &self.dir
+        // The path has a name at least.
+        self.path.parent().unwrap_or(&self.path)
     }
 
     /// Reads the text, of at most `limit` bytes; returns `None` if there is no file.
@@ -78,8 +76,8 @@ impl StateFile {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&self.dir)
-            .map_err(unwritable("make the folder", &self.dir))?;
+            .create(self.dir())
+            .map_err(unwritable("make the folder", self.dir()))?;
         let path = self.path.with_extension("lock");
         // The directory's owner may have put anything here, and this may run as root: follow no
         // link, and wait for no pipe.
@@ -108,9 +106,9 @@ impl StateFile {
             .map_err(unwritable("write", &next))?;
         fs::rename(&next, &self.path).map_err(unwritable("replace", &self.path))?;
         // Without this, the old file may come back after a power cut.
-        File::open(&self.dir)
+        File::open(self.dir())
             .and_then(|dir| dir.sync_all())
-            .map_err(unwritable("write", &self.dir))
+            .map_err(unwritable("write", self.dir()))
     }
 
     pub fn remove(&self) -> Result<(), StateFileError> {
@@ -149,7 +147,7 @@ impl StateFile {
     /// p2p-router key add`, a router that runs as another user must be able to read it. A file that
     /// has another name as well (a hard link) may belong to anybody.
     fn give_to_owner(&self, file: &File) -> io::Result<()> {
-        let owner = fs::metadata(&self.path).or_else(|_| fs::metadata(&self.dir))?;
+        let owner = fs::metadata(&self.path).or_else(|_| fs::metadata(self.dir()))?;
         let now = file.metadata()?;
         if (owner.uid(), owner.gid()) == (now.uid(), now.gid())
             || !rustix::process::geteuid().is_root()
