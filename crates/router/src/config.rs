@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use p2p_shared::os;
 use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask};
+use tokio_rustls::TlsAcceptor;
 
 use crate::auth::certificate::{self, Certificate, CertificateFiles};
 use crate::auth::key_command::{KeyCommand, Proof};
@@ -48,6 +49,18 @@ pub struct Config {
     pub known_links: Option<StateFile>,
     /// Sockets inherited from systemd or from the router before.
     pub sockets: InheritedListeners,
+}
+
+impl Config {
+    /// Returns the names that a request may be for; `None`: any.
+    pub(crate) fn host_names(&self) -> Option<&[HostName]> {
+        self.keys.is_none().then_some(&self.host_names)
+    }
+
+    /// Returns what accepts TLS connections; `None`: without TLS.
+    pub(crate) fn acceptor(&self) -> Option<TlsAcceptor> {
+        self.certificate.as_ref().map(Certificate::acceptor)
+    }
 }
 
 /// The public relay: takes links of p2p-inner, and opens a service port for each

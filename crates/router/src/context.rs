@@ -8,17 +8,13 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use p2p_shared::names::RunIds;
 use tokio::sync::Notify;
-use tokio_rustls::TlsAcceptor;
 
 use crate::auth::access::Access;
-use crate::auth::certificate::Certificate;
 use crate::car::CarServices;
 use crate::car::control::Epochs;
 use crate::car::registry::{PortRules, Registry};
 use crate::config::Config;
 use crate::feed::Feed;
-use crate::http::connection::Patience;
-use crate::http::host::HostName;
 use crate::net::limits;
 use crate::net::quota::Quota;
 use crate::net::unauthenticated::Unauthenticated;
@@ -27,10 +23,10 @@ use crate::ops::metrics::Metrics;
 use crate::ops::on_link::OnLink;
 use crate::ops::shutdown::Shutdown;
 
-/// The state that everything in a router shares.
+/// State that everything in a router shares.
 pub(crate) struct Context {
+    pub config: Config,
     pub access: Access,
-    pub http: HttpSettings,
     pub unauthenticated: Arc<Unauthenticated>,
     pub quotas: Quotas,
     pub registry: Arc<Registry>,
@@ -40,19 +36,6 @@ pub(crate) struct Context {
     pub metrics: Arc<Metrics>,
     pub health: Health,
     pub shutdown: Shutdown,
-}
-
-/// Settings for HTTP.
-pub(crate) struct HttpSettings {
-    /// `None`: without TLS.
-    pub acceptor: Option<TlsAcceptor>,
-    /// Whether service ports take keys and commands without TLS, too.
-    pub allow_plain: bool,
-    /// The names that a request may be for; `None`: any.
-    pub host_names: Option<Vec<HostName>>,
-    /// Most bytes of a request's body.
-    pub max_body: usize,
-    pub patience: Patience,
 }
 
 /// Limits for the holder of one key, or with `--open` for one network.
@@ -69,7 +52,7 @@ impl Context {
     /// # Errors
     /// If the secret of session cookies can't be used, or there is no random number.
     pub(crate) fn new(
-        config: &Config,
+        config: Config,
         main_port: SocketAddr,
         now: SystemTime,
     ) -> anyhow::Result<Self> {
@@ -89,13 +72,6 @@ impl Context {
         };
         Ok(Self {
             access: Access::by(config.keys.clone())?,
-            http: HttpSettings {
-                acceptor: config.certificate.as_ref().map(Certificate::acceptor),
-                allow_plain: config.allow_plain_http,
-                host_names: config.keys.is_none().then(|| config.host_names.clone()),
-                max_body: config.max_body,
-                patience: config.patience,
-            },
             unauthenticated: Arc::new(Unauthenticated::new(metrics.clone())),
             quotas: Quotas {
                 consoles: Quota::new(limits::CONSOLES, metrics.over_quota.clone()),
@@ -109,6 +85,7 @@ impl Context {
             metrics,
             health: Health::new(main_port).context("a random number")?,
             shutdown: Shutdown::default(),
+            config,
         })
     }
 }

@@ -30,7 +30,6 @@ pub struct Router {
     pub(crate) context: Arc<Context>,
     pub(crate) address: SocketAddr,
     pub(crate) listener: Arc<TcpListener>,
-    pub(crate) known_links: Option<StateFile>,
 }
 
 impl Router {
@@ -40,7 +39,8 @@ impl Router {
     /// If the main port can't be opened.
     pub fn start(mut config: Config) -> anyhow::Result<Self> {
         let address = SocketAddr::new(config.bind, config.port);
-        let given = config.sockets.take_main(config.port, config.bind);
+        let mut sockets = std::mem::take(&mut config.sockets);
+        let given = sockets.take_main(config.port, config.bind);
         let listener = given
             .unwrap_or_else(|| socket::listen(address))
             .with_context(|| {
@@ -48,28 +48,31 @@ impl Router {
             })?;
         let listener = Arc::new(listener);
         let address = listener.local_addr().context("the main port's address")?;
-        let context = Arc::new(Context::new(&config, address, SystemTime::now())?);
+        let context = Arc::new(Context::new(config, address, SystemTime::now())?);
         let Context {
-            shutdown, registry, ..
+            config,
+            shutdown,
+            registry,
+            ..
         } = &*context;
-        if let Some(keys) = config.keys {
+        if let Some(keys) = config.keys.clone() {
             shutdown.spawn(keys.follow());
         }
-        if let Some(certificate) = config.certificate {
+        if let Some(certificate) = config.certificate.clone() {
             shutdown.spawn(certificate.follow());
         }
         shutdown.spawn(context.on_link.clone().run());
         let keeping_time = registry.clone().run_timers(shutdown.closed.clone());
         shutdown.connections.spawn(keeping_time);
         if let Some(file) = config.known_links.clone() {
-            restore(&context, &file, &mut config.sockets);
+            restore(&context, &file, &mut sockets);
             let ports = registry.clone();
             let known = move || ports.saved();
             let keeping =
                 saved_ports::sync(file, registry.changes(), known, shutdown.closed.clone());
             shutdown.connections.spawn(keeping);
         }
-        for port in config.sockets.left() {
+        for port in sockets.left() {
             tracing::warn!(
                 port,
                 "the socket that was given for this port is closed: nobody had it, and it is not the main port"
@@ -83,19 +86,18 @@ impl Router {
             context,
             address,
             listener,
-            known_links: config.known_links,
         })
     }
 
-    /// The main port's address.
+    /// Returns the main port's address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Shuts down as [`shut_down`](Self::shut_down) does, but keeps the ports open: returns their sockets,
-    /// where those who call meanwhile wait. They are not kept if that `is_wanted` no longer when nothing
-    /// runs any more.
+    /// Shuts down as [`shut_down`](Self::shut_down) does, but keeps the ports open, and returns their
+    /// sockets: callers wait there for the next router. Asks `is_wanted` once nothing runs any more;
+    /// after a `false` the ports are closed as by `shut_down`.
     pub async fn hand_over(self, is_wanted: impl Fn() -> bool) -> Vec<OwnedFd> {
         let cars = self.context.registry.cars();
         let mut listeners = vec![self.listener.clone()];
@@ -117,7 +119,10 @@ impl Router {
 
     async fn end(self, hands_over: impl Fn() -> bool) {
         let Context {
-            shutdown, registry, ..
+            config,
+            shutdown,
+            registry,
+            ..
         } = &*self.context;
         shutdown.draining.cancel();
         registry.close();
@@ -132,7 +137,7 @@ impl Router {
         }
         shutdown.callers.close();
         let _ = tokio::time::timeout(LAST_REQUESTS, shutdown.callers.wait()).await;
-        if let Some(file) = self.known_links.clone() {
+        if let Some(file) = config.known_links.clone() {
             saved_ports::write_last(file, registry.saved()).await;
         }
         let cars = registry.cars();

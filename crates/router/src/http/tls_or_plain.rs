@@ -28,7 +28,7 @@ const HANDSHAKE: u8 = 22;
 /// [`timing::HELLO`], or the connection had to be closed. A caller that has sent something by then
 /// gets the answer of `refuse`.
 pub(crate) async fn enter(
-    acceptor: Option<&TlsAcceptor>,
+    acceptor: Option<TlsAcceptor>,
     pending: &PendingConnection,
     stream: TcpStream,
     refuse: impl Fn(StatusCode) -> Response<Bytes>,

@@ -68,8 +68,8 @@ pub(crate) async fn run(
         let permit = permit.ok_or(RunError::OverQuota);
         let permit = permit.inspect_err(|error| record.fail(error))?;
         record.permit = Some(permit);
-        let reading = read_body(request, context.http.max_body, context.http.patience.body);
-        new.stdin = reading
+        let config = &context.config;
+        new.stdin = read_body(request, config.max_body, config.patience.body)
             .await
             .inspect_err(|problem| finish(&mut record, problem))?;
     }

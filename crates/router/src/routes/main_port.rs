@@ -44,7 +44,7 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
                 tls_or_plain::last_words(&pending, status, timing::HELLO).into_plain_response()
             };
             let Some(stream) =
-                tls_or_plain::enter(context.http.acceptor.as_ref(), &pending, stream, refuse).await
+                tls_or_plain::enter(context.config.acceptor(), &pending, stream, refuse).await
             else {
                 return;
             };
@@ -113,7 +113,7 @@ fn route(
             access::log_refusal(pending, path, &problem);
             return Err(problem);
         }
-    } else if let Some(names) = &context.http.host_names {
+    } else if let Some(names) = context.config.host_names() {
         host::check(names, request.headers())?;
     }
     match path {

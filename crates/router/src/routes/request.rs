@@ -1,4 +1,4 @@
-//! Owns what the answer to one request on a service port is made from.
+//! Defines the context of one request on a service port, and makes the common answers from it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,9 +21,9 @@ pub(crate) struct RequestContext<'a> {
     pub peer: SocketAddr,
     pub run: RunId,
     pub begun: Instant,
-    /// Whether nobody on the way can listen, or may.
+    /// True if nobody on the way can read or change the request, or somebody may.
     pub is_private: bool,
-    /// Whether it came over TLS.
+    /// True if the request came over TLS.
     pub is_tls: bool,
 }
 
@@ -35,7 +35,7 @@ impl RequestContext<'_> {
         }
     }
 
-    /// An answer of this type to a request that ran nothing.
+    /// Makes an answer of this type to a request that ran nothing.
     pub(crate) fn ok(&self, content_type: &'static str, body: AnswerBody) -> Response<AnswerBody> {
         let mut response = answer(StatusCode::OK, Executed::No, self.run, self.timing(), body);
         let content_type = HeaderValue::from_static(content_type);
@@ -44,7 +44,7 @@ impl RequestContext<'_> {
         response
     }
 
-    /// The answer while the car is away, which ends with what to do.
+    /// Makes the answer while the car is away; `hint` says what to do.
     pub(crate) fn away(&self, hint: &str) -> Problem {
         let name = self.car.name();
         Problem::unavailable(format!("{name} is not connected to the router{hint}"))

@@ -1,4 +1,4 @@
-//! Answers `GET /run/ID`: what became of a run, as its car remembers it.
+//! Answers `GET /run/ID` with the result of a run, as its car remembers it.
 
 use hyper::{Response, StatusCode};
 use p2p_shared::names::RunId;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::http::response::{AnswerBody, Problem, whole};
 use crate::routes::request::RequestContext;
 
-/// The path, before the id.
+/// Path before the id.
 pub(crate) const PATH: &str = "/run/";
 
 impl RequestContext<'_> {
@@ -38,7 +38,7 @@ impl RequestContext<'_> {
     }
 }
 
-/// The report as JSON, in the words of `P2P-Executed` and `P2P-Exit`.
+/// Returns the report as JSON, in the words of `P2P-Executed` and `P2P-Exit`.
 fn as_json(run: RunId, report: &RunReport) -> Value {
     let (state, executed) = match &report.outcome {
         Outcome::Waiting => ("waiting", "unknown"),

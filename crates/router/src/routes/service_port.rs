@@ -43,20 +43,21 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
     let pending = &context.unauthenticated.admit(peer, &car.closed);
     let refuse = |status: StatusCode| {
         let run = context.run_ids.next();
-        let problem = tls_or_plain::last_words(pending, status, context.http.patience.headers);
+        let problem = tls_or_plain::last_words(pending, status, context.config.patience.headers);
         let response = problem.into_response(run, Timing::default());
         context.metrics.answered(response.status().as_u16());
         response
     };
     let Some(stream) =
-        tls_or_plain::enter(context.http.acceptor.as_ref(), pending, stream, refuse).await
+        tls_or_plain::enter(context.config.acceptor(), pending, stream, refuse).await
     else {
         return;
     };
     let is_tls = stream.is_tls();
-    let is_private = context.http.allow_plain || context.access.is_private(peer.ip(), is_tls);
+    let is_private =
+        context.config.allow_plain_http || context.access.is_private(peer.ip(), is_tls);
     connection::serve_with(
-        context.http.patience,
+        context.config.patience,
         stream,
         pending,
         refuse,
@@ -90,7 +91,7 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
 impl RequestContext<'_> {
     async fn route(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
         check_size(&request)?;
-        if let Some(names) = &self.context.http.host_names {
+        if let Some(names) = self.context.config.host_names() {
             host::check(names, request.headers())?;
         }
         query::refuse_keys(request.uri())?;

@@ -90,7 +90,7 @@ impl RequestContext<'_> {
     async fn key_in_form(&self, request: Request<Incoming>) -> Result<Key, Problem> {
         let bad = |sentence: &str| Problem::new(StatusCode::BAD_REQUEST, sentence);
         let reading = Limited::new(request.into_body(), MAX_FORM).collect();
-        let form = match tokio::time::timeout(self.context.http.patience.body, reading).await {
+        let form = match tokio::time::timeout(self.context.config.patience.body, reading).await {
             Ok(Ok(whole)) => whole.to_bytes(),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 let sentence = "that is more than a key: paste the key alone";

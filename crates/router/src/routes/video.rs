@@ -181,7 +181,7 @@ mod tests {
             sockets: InheritedListeners::default(),
         };
         let main_port = (Ipv4Addr::LOCALHOST, 1).into();
-        Arc::new(Context::new(&config, main_port, SystemTime::now()).unwrap())
+        Arc::new(Context::new(config, main_port, SystemTime::now()).unwrap())
     }
 
     #[tokio::test]

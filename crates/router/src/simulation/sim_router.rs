@@ -98,7 +98,7 @@ impl SimRouter {
             sockets: InheritedListeners::default(),
         };
         let main_port = ([127, 0, 0, 1], 1).into();
-        let context = Arc::new(Context::new(&config, main_port, time).unwrap());
+        let context = Arc::new(Context::new(config, main_port, time).unwrap());
         for (link, listener) in &known.lock().unwrap().0 {
             let listener = again(listener);
             if let Some(car) = context.registry.restore(link, Some(listener)) {
@@ -165,7 +165,6 @@ impl SimRouter {
             context,
             address: PEER,
             listener: Arc::new(listener.unwrap()),
-            known_links: None,
         };
         let ending = async {
             if hands_over {

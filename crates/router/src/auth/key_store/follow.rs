@@ -29,9 +29,14 @@ pub(super) async fn follow(store: &KeyStore, poll_every: Duration) {
         // Taken before the file is read, so that the next check sees a later change.
         let found = Some(fingerprint(path));
         if found != loaded {
-            let Some(new) = reload_settled(store, path.exists()).await else {
-                return; // the runtime is going down
-            };
+            if !path.exists() {
+                sleep(SETTLE).await;
+            }
+            let mut new = reload(store).await;
+            if new.is_err() {
+                sleep(SETTLE).await;
+                new = reload(store).await;
+            }
             match (news(path, &outcome, &new), &new) {
                 (Some(text), Ok(true)) => tracing::info!("{text}"),
                 (Some(text), _) => tracing::warn!("{text}"),
@@ -43,24 +48,13 @@ pub(super) async fn follow(store: &KeyStore, poll_every: Duration) {
     }
 }
 
-/// Reloads, and again a moment later if the file looks half written. Returns `None` if the task for
-/// it was dropped.
-async fn reload_settled(store: &KeyStore, exists: bool) -> Option<Outcome> {
-    if !exists {
-        sleep(SETTLE).await;
-    }
-    let outcome = reload(store).await?;
-    if outcome.is_ok() {
-        return Some(outcome);
-    }
-    sleep(SETTLE).await;
-    reload(store).await
-}
-
-async fn reload(store: &KeyStore) -> Option<Outcome> {
+async fn reload(store: &KeyStore) -> Outcome {
     let store = store.clone();
-    let reloading = tokio::task::spawn_blocking(move || store.reload());
-    Some(reloading.await.ok()?.map_err(|error| error.to_string()))
+    match tokio::task::spawn_blocking(move || store.reload()).await {
+        Ok(reloaded) => reloaded.map_err(|error| error.to_string()),
+        // The runtime is going down.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// Tells one state of the file from another without reading it: the kernel renews the time of the
