@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::feed::Feed;
 use crate::net::limits;
 use crate::net::quota::Quota;
-use crate::net::unauthenticated::Unauthenticated;
+use crate::net::unauthenticated::{PendingConnection, Unauthenticated};
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::ops::on_link::OnLink;
@@ -87,5 +87,10 @@ impl Context {
             shutdown: Shutdown::default(),
             config,
         })
+    }
+
+    /// Admits a connection that has shown no key yet, until the router closes.
+    pub(crate) fn admit(&self, peer: SocketAddr) -> PendingConnection {
+        self.unauthenticated.admit(peer, &self.shutdown.closed)
     }
 }

@@ -101,14 +101,11 @@ pub(crate) async fn serve_console(
 ) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
     let mut socket = MessageSocket::accepted(WriteTimeout::new(stream), read).await;
-    let pending = context
-        .unauthenticated
-        .admit(peer, &context.shutdown.closed);
     let hello = |message| match message {
         ConsoleToRouter::Hello { software, readonly } => Some((software, readonly)),
         _ => None,
     };
-    let hello = hello::wait(&mut socket, &pending, hello).await;
+    let hello = hello::wait(&mut socket, context.admit(peer), hello).await;
     let socket = ClientSocket::Console(socket);
     let (software, readonly) = match hello {
         Ok(Some(hello)) => hello,
@@ -119,7 +116,6 @@ pub(crate) async fn serve_console(
             return socket.close(refusal(None, refused)).await;
         }
     };
-    drop(pending);
     let role = match caller.role() {
         role if readonly && role.may_view() => Role::View,
         role => role,

@@ -12,7 +12,7 @@ use crate::net::unauthenticated::PendingConnection;
 /// why the first message is not a hello.
 pub(crate) async fn wait<S, Out, In, Hello>(
     socket: &mut MessageSocket<S, Out, In>,
-    pending: &PendingConnection,
+    pending: PendingConnection,
     read: impl FnOnce(In) -> Option<Hello>,
 ) -> Result<Option<Hello>, String>
 where

@@ -6,17 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{anyhow, bail};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use p2p_shared::key::Role;
 use p2p_shared::net::transport::Transport;
-use p2p_shared::protocol::{
-    MediaTicket, MediaToRouter, Picture, PictureAssembly, PictureError, RouterToMedia,
-};
+use p2p_shared::protocol::{MediaTicket, MediaToRouter, Picture, PictureAssembly, RouterToMedia};
 use p2p_shared::timing;
-use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
-use thiserror::Error;
+use p2p_shared::websocket::{MessageSocket, SocketEvent};
 
 use crate::auth::access::Caller;
 use crate::camera::IngestConnection;
@@ -31,19 +29,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// WebSocket of a media connection.
 type MediaSocket = MessageSocket<Transport, RouterToMedia, MediaToRouter>;
-
-/// Reason why a media connection ended.
-#[derive(Debug, Error)]
-enum IngestEnd {
-    #[error(transparent)]
-    Lost(#[from] WebSocketError),
-    #[error("the car broke the protocol: {0}")]
-    ProtocolViolation(#[from] PictureError),
-    #[error("the car said hello twice")]
-    Hello,
-    #[error("the car closed it")]
-    Closed,
-}
 
 /// Upgrades an inner's connection if its key and version allow it, before any message of the
 /// protocol.
@@ -74,9 +59,6 @@ async fn serve(
 ) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
     let mut socket: MediaSocket = MessageSocket::accepted(stream, read).await;
-    let pending = context
-        .unauthenticated
-        .admit(peer, &context.shutdown.closed);
     let hello = |message| match message {
         MediaToRouter::Hello {
             service_port,
@@ -84,12 +66,11 @@ async fn serve(
         } => Some((service_port, ticket)),
         _ => None,
     };
-    let attached = match hello::wait(&mut socket, &pending, hello).await {
+    let attached = match hello::wait(&mut socket, context.admit(peer), hello).await {
         Ok(Some((port, ticket))) => attach(context, caller, port, ticket),
         Ok(None) => return,
         Err(why) => Err(why),
     };
-    drop(pending);
     let attached = match attached {
         Ok(attached) => attached,
         Err(message) => {
@@ -102,7 +83,10 @@ async fn serve(
     let why = tokio::select! {
         () = attached.end.cancelled() => "it is not wanted any more".to_owned(),
         () = context.shutdown.closed.cancelled() => "the router is going down".to_owned(),
-        end = take(context, &mut socket, &attached) => end.to_string(),
+        taken = take(context, &mut socket, &attached) => match taken {
+            Ok(()) => "the car closed it".to_owned(),
+            Err(error) => error.to_string(),
+        },
     };
     tracing::debug!(from = %peer, why, "media connection down");
     drop(attached);
@@ -125,37 +109,29 @@ fn attach(
         })
 }
 
-/// Takes pictures until the connection ends.
+/// Takes pictures until the car closes the connection. The error says why it has to end earlier.
 async fn take(
     context: &Context,
     socket: &mut MediaSocket,
     attached: &IngestConnection,
-) -> IngestEnd {
+) -> anyhow::Result<()> {
     let mut assembly = PictureAssembly::default();
     let mut untold = 0_u32;
     loop {
-        let taken = match socket.event().await {
-            Ok(SocketEvent::Message(message)) => piece(&mut assembly, message),
-            Ok(SocketEvent::Ping | SocketEvent::Pong(_) | SocketEvent::Writable) => Ok((0, None)),
-            Ok(SocketEvent::Closed(_)) => return IngestEnd::Closed,
-            Err(error) => return error.into(),
+        let (bytes, picture) = match socket.event().await? {
+            SocketEvent::Message(message) => piece(&mut assembly, message)?,
+            SocketEvent::Ping | SocketEvent::Pong(_) | SocketEvent::Writable => (0, None),
+            SocketEvent::Closed(_) => return Ok(()),
         };
-        match taken {
-            Ok((bytes, picture)) => {
-                untold = untold.saturating_add(bytes);
-                if let Some(picture) = picture {
-                    context.metrics.pictures.inc();
-                    attached.show(picture);
-                }
-            }
-            Err(end) => return end,
+        untold = untold.saturating_add(bytes);
+        if let Some(picture) = picture {
+            context.metrics.pictures.inc();
+            attached.show(picture);
         }
         // A car that doesn't get this sends no more.
         if untold > 0 && socket.has_room() {
             let bytes = std::mem::take(&mut untold);
-            if let Err(error) = socket.push(&RouterToMedia::Taken { bytes }) {
-                return error.into();
-            }
+            socket.push(&RouterToMedia::Taken { bytes })?;
         }
     }
 }
@@ -164,15 +140,22 @@ async fn take(
 fn piece(
     assembly: &mut PictureAssembly,
     message: MediaToRouter,
-) -> Result<(u32, Option<Picture>), IngestEnd> {
-    let length = |bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    Ok(match message {
-        MediaToRouter::Hello { .. } => return Err(IngestEnd::Hello),
+) -> anyhow::Result<(u32, Option<Picture>)> {
+    let (bytes, picture) = match message {
+        MediaToRouter::Hello { .. } => bail!("the car said hello twice"),
         MediaToRouter::Picture {
             captured_ms,
-            length: whole,
+            length,
             bytes,
-        } => (length(&bytes), assembly.begin(captured_ms, whole, &bytes)?),
-        MediaToRouter::Piece { bytes } => (length(&bytes), assembly.piece(&bytes)?),
-    })
+        } => {
+            let picture = assembly.begin(captured_ms, length, &bytes);
+            (bytes, picture)
+        }
+        MediaToRouter::Piece { bytes } => {
+            let picture = assembly.piece(&bytes);
+            (bytes, picture)
+        }
+    };
+    let picture = picture.map_err(|error| anyhow!("the car broke the protocol: {error}"))?;
+    Ok((u32::try_from(bytes.len()).unwrap_or(u32::MAX), picture))
 }

@@ -37,7 +37,7 @@ pub(crate) async fn run(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Problem> {
     let query = CgiQuery::parse(request.uri().query().unwrap_or_default())
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error))?;
     let stream = query.stream;
     let context = asked.context;
     let is_stop = asked.car.is_stop(&query.command);

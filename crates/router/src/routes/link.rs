@@ -70,14 +70,11 @@ pub(crate) async fn run(
         tracing::info!(from = %peer, key = caller.name(), why, "link refused");
     };
     let mut socket: LinkSocket = MessageSocket::accepted(stream, read).await;
-    let pending = context
-        .unauthenticated
-        .admit(peer, &context.shutdown.closed);
     let hello = |message| match message {
         InnerToRouter::Hello(hello) => Some(hello),
         _ => None,
     };
-    let hello = match hello::wait(&mut socket, &pending, hello).await {
+    let hello = match hello::wait(&mut socket, context.admit(peer), hello).await {
         Ok(Some(hello)) => hello,
         Ok(None) => return,
         Err(why) => {
@@ -85,12 +82,17 @@ pub(crate) async fn run(
             return part(socket, &LinkEnd::Rejected(Rejection::Protocol, why)).await;
         }
     };
-    drop(pending);
     if context.shutdown.draining.is_cancelled() {
         let later = timing::COME_BACK_SPREAD.mul_f64(jitter());
         return part(socket, &LinkEnd::GoAway(later)).await;
     }
-    let claim = claim(&caller, peer, &hello);
+    let claim = Claim {
+        owner: caller.quota_owner(peer.ip()),
+        // With keys, what an inner says of itself counts for nothing.
+        identity: caller.identity().unwrap_or_else(|| hello.identity.clone()),
+        ports: caller.record().and_then(|record| record.ports),
+        hello: &hello,
+    };
     let granted = match context.registry.claim(&claim) {
         Ok(granted) => granted,
         Err((rejection, why)) => {
@@ -99,16 +101,6 @@ pub(crate) async fn run(
         }
     };
     serve(context, caller, peer, socket, &hello, granted).await;
-}
-
-fn claim<'a>(caller: &Caller, peer: SocketAddr, hello: &'a LinkHello) -> Claim<'a> {
-    Claim {
-        owner: caller.quota_owner(peer.ip()),
-        // With keys, what an inner says of itself counts for nothing.
-        identity: caller.identity().unwrap_or_else(|| hello.identity.clone()),
-        ports: caller.record().and_then(|record| record.ports),
-        hello,
-    }
 }
 
 /// Runs a link whose claim was granted, and keeps its port for a while after its end.

@@ -37,9 +37,7 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
         let caller = context.clone();
         tracker.spawn(async move {
             let context = caller;
-            let pending = context
-                .unauthenticated
-                .admit(peer, &context.shutdown.closed);
+            let pending = context.admit(peer);
             let refuse = |status| {
                 tls_or_plain::last_words(&pending, status, timing::HELLO).into_plain_response()
             };

@@ -16,6 +16,7 @@ use crate::car::Car;
 use crate::client::page_protocol::DRIVE_PATH;
 use crate::client::session;
 use crate::context::Context;
+use crate::http::connection::{MAX_ADDRESS, MAX_HEADERS};
 use crate::http::response::{AnswerBody, Problem, Timing, whole};
 use crate::http::{connection, csrf, host, query, tls_or_plain};
 use crate::net::accept::accept;
@@ -200,32 +201,22 @@ impl RequestContext<'_> {
 
 /// Refuses requests whose address or headers are too large.
 fn check_size(request: &Request<Incoming>) -> Result<(), Problem> {
-    let address = request
-        .uri()
-        .path_and_query()
-        .map_or(0, |both| both.as_str().len());
-    if address > connection::MAX_ADDRESS {
-        return Err(Problem::new(
-            StatusCode::URI_TOO_LONG,
-            format!(
-                "the address is longer than {} bytes: send long input as the body of a POST",
-                connection::MAX_ADDRESS
-            ),
-        ));
+    let path = request.uri().path_and_query();
+    let address = path.map_or(0, |path| path.as_str().len());
+    if address > MAX_ADDRESS {
+        let sentence = format!(
+            "the address is longer than {MAX_ADDRESS} bytes: send long input as the body of a POST"
+        );
+        return Err(Problem::new(StatusCode::URI_TOO_LONG, sentence));
     }
-    let headers: usize = request
-        .headers()
-        .iter()
+    let sizes = request.headers().iter();
+    let headers: usize = sizes
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
-    if address + headers > connection::MAX_HEADERS {
-        return Err(Problem::new(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            format!(
-                "the headers are larger than {} bytes",
-                connection::MAX_HEADERS
-            ),
-        ));
+    if address + headers > MAX_HEADERS {
+        let sentence = format!("the headers are larger than {MAX_HEADERS} bytes");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Problem::new(status, sentence));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::{Key, Role};
 use p2p_shared::names::CommandName;
@@ -191,32 +191,29 @@ impl RequestContext<'_> {
         response
     }
 
+    /// Makes an answer with the headers of a page: it may only send its forms here, and nobody may
+    /// show it in a frame, where a click could be hijacked.
     fn page(&self, status: StatusCode, executed: Executed, html: String) -> Response<AnswerBody> {
+        const HEADERS: [(HeaderName, &str); 4] = [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            // The page's address goes to this router only.
+            (header::REFERRER_POLICY, "same-origin"),
+            (
+                HeaderName::from_static("cross-origin-opener-policy"),
+                "same-origin",
+            ),
+            (
+                HeaderName::from_static("cross-origin-resource-policy"),
+                "same-origin",
+            ),
+        ];
         let body = whole(Bytes::from(html));
         let mut response = answer(status, executed, self.run, self.timing(), body);
-        page_headers(response.headers_mut());
+        let headers = response.headers_mut();
+        for (name, value) in HEADERS {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        headers.insert(header::CONTENT_SECURITY_POLICY, page::policy());
         response
     }
-}
-
-/// Adds the headers of a page: it may only send its forms here, and nobody may show it in a frame,
-/// where a click could be hijacked.
-fn page_headers(headers: &mut HeaderMap) {
-    const HEADERS: [(HeaderName, &str); 4] = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        // The page's address goes to this router only.
-        (header::REFERRER_POLICY, "same-origin"),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
-    ];
-    for (name, value) in HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    headers.insert(header::CONTENT_SECURITY_POLICY, page::policy());
 }
