@@ -248,7 +248,7 @@ impl Caller {
 /// Logs a refused caller. Callers without a key, as scanners are, and those that keep trying wrong
 /// keys are logged at debug level, and others at a limited rate.
 pub(crate) fn log_refusal(pending: &PendingConnection, what: &str, problem: &Problem) {
-    let (from, why) = (pending.peer(), &problem.sentence);
+    let (from, why) = (pending.peer, &problem.sentence);
     let is_common =
         problem.status == StatusCode::TOO_MANY_REQUESTS || *why == AuthError::Missing.to_string();
     if is_common || !pending.may_be_logged() {

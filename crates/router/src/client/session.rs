@@ -44,7 +44,7 @@ pub(crate) fn upgrade_console(
     pending: &PendingConnection,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
-    let peer = pending.peer();
+    let peer = pending.peer;
     let view = ("watch", Role::may_view as fn(Role) -> bool);
     let (caller, switching) = context.access.let_in(pending, &request, "console", view)?;
     let permit = permit(context, &caller, peer)

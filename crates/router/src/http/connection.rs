@@ -75,7 +75,7 @@ pub(crate) async fn serve_with<H, F, B>(
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin,
 {
-    let closing = pending.end();
+    let closing = &pending.end;
     let guard = Guard::default();
     let io = TokioIo::new(GuardedStream::new(stream, guard.clone(), patience.reading));
     let service = service_fn(|request: Request<Incoming>| {

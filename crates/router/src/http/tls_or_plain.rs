@@ -41,10 +41,10 @@ pub(crate) async fn enter(
     let until = Instant::now() + timing::HELLO;
     let mut first = [0];
     let peeking = timeout_at(until, stream.peek(&mut first));
-    let status = match pending.end().run_until_cancelled(peeking).await {
+    let status = match pending.end.run_until_cancelled(peeking).await {
         Some(Ok(Ok(_))) if first == [HANDSHAKE] => {
             let accepting = timeout_at(until, acceptor.accept(stream));
-            let accepted = pending.end().run_until_cancelled(accepting).await?;
+            let accepted = pending.end.run_until_cancelled(accepting).await?;
             return accepted.ok()?.ok().map(Transport::tls);
         }
         Some(Ok(Ok(_))) => return Some(Transport::Plain(stream)),

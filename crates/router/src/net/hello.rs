@@ -21,7 +21,7 @@ where
     In: DeserializeOwned,
 {
     let event = tokio::time::timeout(timing::HELLO, socket.event());
-    let Some(event) = pending.end().run_until_cancelled(event).await else {
+    let Some(event) = pending.end.run_until_cancelled(event).await else {
         return Ok(None);
     };
     let none = || "the first message is not a hello".to_owned();

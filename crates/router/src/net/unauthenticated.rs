@@ -1,7 +1,7 @@
 //! Bounds the connections that have shown no key yet: how many there may be, and which one is
 //! closed to make room for another.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,6 @@ use p2p_shared::logging::LogThrottle;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::net::client_net::ClientNet;
 use crate::net::limits;
 use crate::ops::metrics::Metrics;
 
@@ -65,39 +64,21 @@ impl Unauthenticated {
     pub(crate) fn may_be_logged(&self) -> bool {
         self.log.lock().allow(Instant::now()).is_some()
     }
-
-    /// Counts a wrong key from this address. Returns the pause, if there is one: then wrong keys
-    /// are answered 429. A correct key is accepted even in a pause: a key can't be guessed, and an
-    /// honest car may be behind the same address.
-    fn wrong_key(&self, from: IpAddr) -> Option<Duration> {
-        self.metrics.wrong_keys.inc();
-        self.wrong_keys
-            .lock()
-            .wrong(ClientNet::from(from), Instant::now())
-    }
 }
 
 /// Connection that has shown no key yet. Dropping it gives its place back.
 #[derive(Debug)]
 pub(crate) struct PendingConnection {
     unauthenticated: Arc<Unauthenticated>,
-    peer: SocketAddr,
+    pub peer: SocketAddr,
     place: u64,
     is_known: AtomicBool,
     closed: CancellationToken,
-    end: CancellationToken,
+    /// Cancelled when the connection has to be closed.
+    pub end: CancellationToken,
 }
 
 impl PendingConnection {
-    pub(crate) fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// Returns the token that is cancelled when the connection has to be closed.
-    pub(crate) fn end(&self) -> &CancellationToken {
-        &self.end
-    }
-
     /// Returns true if the connection is closed to make room for another, and not because its port
     /// is closed or its key was accepted just now.
     pub(crate) fn is_sent_away(&self) -> bool {
@@ -119,8 +100,19 @@ impl PendingConnection {
         self.unauthenticated.may_be_logged()
     }
 
+    /// Counts a wrong key from this address. Returns the pause, if there is one: then wrong keys
+    /// are answered 429. A correct key is accepted even in a pause: a key can't be guessed, and an
+    /// honest car may be behind the same address.
     pub(crate) fn wrong_key(&self) -> Option<Duration> {
-        self.unauthenticated.wrong_key(self.peer.ip())
+        let Unauthenticated {
+            metrics,
+            wrong_keys,
+            ..
+        } = &*self.unauthenticated;
+        metrics.wrong_keys.inc();
+        wrong_keys
+            .lock()
+            .wrong(self.peer.ip().into(), Instant::now())
     }
 }
 

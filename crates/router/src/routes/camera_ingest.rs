@@ -37,7 +37,7 @@ pub(crate) fn upgrade(
     pending: &PendingConnection,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
-    let peer = pending.peer();
+    let peer = pending.peer;
     let show = ("show a camera", Role::may_link as fn(Role) -> bool);
     let (caller, switching) =
         (context.access).let_in(pending, &request, "media connection", show)?;

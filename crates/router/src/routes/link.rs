@@ -40,7 +40,7 @@ pub(crate) fn upgrade(
     pending: &PendingConnection,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
-    let peer = pending.peer();
+    let peer = pending.peer;
     let link = ("be a link", Role::may_link as fn(Role) -> bool);
     let let_in = context.access.let_in(pending, &request, "link", link);
     let (caller, switching) = let_in.inspect_err(|_| {

@@ -125,7 +125,7 @@ fn route(
             None => {
                 let mut response = plain(StatusCode::OK, Bytes::from("ok\n"));
                 // Strangers need not know when the router was restarted.
-                if context.health.is_here(pending.peer().ip()) {
+                if context.health.is_here(pending.peer.ip()) {
                     let start = context.health.start();
                     response.headers_mut().insert(START, start);
                 }
@@ -152,7 +152,7 @@ fn check_metrics_reader(
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
     // A web page whose host name resolves to this machine could make a browser here ask.
-    if pending.peer().ip().is_loopback() && host::check(&[], headers).is_ok() {
+    if pending.peer.ip().is_loopback() && host::check(&[], headers).is_ok() {
         return Ok(());
     }
     let allowed = access.allow(pending, headers, "read metrics", Role::may_view);

@@ -63,7 +63,7 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
         pending,
         refuse,
         |request| async move {
-            let asked = RequestContext {
+            let request_context = RequestContext {
                 context,
                 car,
                 pending,
@@ -74,9 +74,9 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
                 is_tls,
             };
             let is_seen = csrf::is_navigation(request.headers());
-            let mut response = match asked.route(request).await {
+            let mut response = match request_context.route(request).await {
                 Ok(response) => response,
-                Err(problem) => asked.error_response(problem, is_seen),
+                Err(problem) => request_context.error_response(problem, is_seen),
             };
             if context.shutdown.draining.is_cancelled() {
                 let close = HeaderValue::from_static("close");
