@@ -27,16 +27,13 @@ pub(crate) use worker_handle::{
 /// Most commands of one worker.
 const MAX_SERVED: usize = 1000;
 
-/// The commands. Clones share them.
-#[derive(Debug, Clone)]
-pub(crate) struct Commands(Arc<Shared>);
-
 #[derive(Debug)]
-struct Shared {
-    files: Catalog,
-    motion: MotionInfo,
+pub(crate) struct Commands {
+    pub files: Catalog,
+    /// Which of them move the car, and which stops it.
+    pub motion: MotionInfo,
+    pub processes: Arc<dyn Spawn>,
     served: RwLock<Served>,
-    processes: Arc<dyn Spawn>,
 }
 
 #[derive(Debug, Default)]
@@ -48,52 +45,38 @@ struct Served {
 
 impl Commands {
     /// The files, until a worker says what it serves.
-    pub(crate) fn new(files: Catalog, motion: MotionInfo, processes: Arc<dyn Spawn>) -> Self {
-        Self(Arc::new(Shared {
+    pub(crate) fn new(files: Catalog, motion: MotionInfo, processes: Arc<dyn Spawn>) -> Arc<Self> {
+        Arc::new(Self {
             files,
             motion,
-            served: RwLock::default(),
             processes,
-        }))
+            served: RwLock::default(),
+        })
     }
 
     /// Executes a run by the file of its command.
     pub(crate) async fn execute(&self, run: Run) {
         let found = self.file(&run.request.command);
-        let folder = self.files().path();
-        run.by_file(found, folder, &self.0.processes).await;
-    }
-
-    pub(crate) fn processes(&self) -> &Arc<dyn Spawn> {
-        &self.0.processes
-    }
-
-    pub(crate) fn files(&self) -> &Catalog {
-        &self.0.files
-    }
-
-    pub(crate) fn motion(&self) -> &MotionInfo {
-        &self.0.motion
+        run.by_file(found, self.files.path(), &self.processes).await;
     }
 
     /// Whether a motion command, or a worker that may serve one, is here.
     pub(crate) fn may_move(&self) -> bool {
-        let files = self.files();
-        let mut motions = self.motion().commands.iter();
-        motions.any(|motion| files.resolve(motion).is_ok())
+        let mut motions = self.motion.commands.iter();
+        motions.any(|motion| self.files.resolve(motion).is_ok())
             // What can't be looked at may be anything.
-            || !files.workers().is_ok_and(|workers| workers.is_empty())
+            || !self.files.workers().is_ok_and(|workers| workers.is_empty())
     }
 
     /// Adds a worker, which will announce what it serves.
     pub(crate) fn expect(&self, worker: &WorkerHandle) {
-        let mut served = self.0.served.write();
+        let mut served = self.served.write();
         served.unknown.push((worker.clone(), None));
     }
 
     /// Notes that a worker has failed, or can't be started.
     pub(crate) fn away(&self, worker: &WorkerHandle, what: &str) {
-        for (other, why) in &mut self.0.served.write().unknown {
+        for (other, why) in &mut self.served.write().unknown {
             if other.is_same(worker) {
                 *why = Some(what.to_owned());
             }
@@ -102,14 +85,14 @@ impl Commands {
 
     /// The worker that serves a command.
     pub(crate) fn worker(&self, name: &CommandName) -> Option<WorkerHandle> {
-        let served = self.0.served.read();
+        let served = self.served.read();
         served.by.get(name).cloned()
     }
 
     /// The file of a command, where no worker serves it.
     pub(crate) fn file(&self, name: &CommandName) -> Result<PathBuf, Failure> {
-        self.0.files.resolve(name).map_err(|(refusal, message)| {
-            let served = self.0.served.read();
+        self.files.resolve(name).map_err(|(refusal, message)| {
+            let served = self.served.read();
             let starting = "is starting: try again in a moment";
             // One that said just now what it serves had not when it was decided to look for a file.
             let just_now = served.by.get(name).map(|worker| (worker, starting));
@@ -133,7 +116,7 @@ impl Commands {
         for name in names.iter().take(MAX_SERVED) {
             let why_not = match name.parse::<CommandName>() {
                 Err(error) => error.to_string(),
-                Ok(name) if name != self.0.motion.stop && self.0.files.resolve(&name).is_ok() => {
+                Ok(name) if name != self.motion.stop && self.files.resolve(&name).is_ok() => {
                     "there is a file of this name, which is run instead".to_owned()
                 }
                 Ok(name) => match self.worker(&name) {
@@ -155,9 +138,9 @@ impl Commands {
             serves = all.join(" "),
             "the worker is ready"
         );
-        let MotionInfo { commands, stop, .. } = &self.0.motion;
+        let MotionInfo { commands, stop, .. } = &self.motion;
         if (serves.iter()).any(|name| name == stop || commands.contains(name))
-            && let Err((_, why)) = self.0.files.resolve(stop)
+            && let Err((_, why)) = self.files.resolve(stop)
         {
             tracing::error!(
                 worker = worker.name(),
@@ -166,7 +149,7 @@ impl Commands {
                 "nothing moves without a file for the stop command, which stops the car when its worker or this inner is gone"
             );
         }
-        let mut served = self.0.served.write();
+        let mut served = self.served.write();
         served.unknown.retain(|(other, _)| !other.is_same(worker));
         served.by.retain(|_, other| !other.is_same(worker));
         let new = serves.into_iter().map(|name| (name, worker.clone()));
@@ -175,8 +158,8 @@ impl Commands {
 
     /// All commands, by name, with what is wrong with those that can't be run.
     pub(crate) fn list(&self) -> io::Result<Vec<CommandInfo>> {
-        let mut commands = self.0.files.list()?;
-        let served = self.0.served.read();
+        let mut commands = self.files.list()?;
+        let served = self.served.read();
         commands.retain(|info| !served.by.contains_key(&info.name));
         commands.extend(served.by.keys().map(|name| CommandInfo {
             name: name.clone(),

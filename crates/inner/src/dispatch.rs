@@ -1,21 +1,20 @@
 //! Decides whether a run that the router asks for may begin, and hands it to a worker, to the drive
 //! or to a process of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_shared::names::{LinkName, RunId};
-use p2p_shared::protocol::{InnerToRouter, RUN_WINDOW, Refusal, RunRequest};
-use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
+use p2p_shared::protocol::{InnerToRouter, Refusal, RunRequest};
 use tokio_util::task::TaskTracker;
 
 use crate::commands::Commands;
 use crate::drive::{DriveHandle, DriveRequest};
-use crate::run::{self, Failure, Run, RunReporter, RunTable, StdinBuffer, Window};
+use crate::run::{self, Failure, Run, RunReporter, RunTable, StdinBuffer};
 
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
-    pub commands: Commands,
+    pub commands: Arc<Commands>,
     /// Time limit of a command that is no motion.
     pub limit: Duration,
     pub max_runs: usize,
@@ -39,7 +38,7 @@ impl Dispatcher {
     pub(crate) fn begin(&mut self, request: RunRequest, link: &LinkName) {
         let run = request.run;
         let stdin = self.stdin.take(run);
-        let motion = self.commands.motion();
+        let motion = &self.commands.motion;
         let kind = if request.command == motion.stop {
             CommandKind::Stop
         } else if motion.commands.contains(&request.command) {
@@ -62,21 +61,10 @@ impl Dispatcher {
             });
             return;
         }
-        let (window, caller) = (Window::new(RUN_WINDOW), CancellationToken::new());
-        let entry = self.table.add(run, &window, &caller, counts);
-        let run = Run {
-            request,
-            stdin,
-            link: link.clone(),
-            limit: (kind == CommandKind::Other).then_some(self.limit),
-            window,
-            caller,
-            reporter: self.reporter.clone(),
-            tracker: self.tracker.clone(),
-            progress: Mutex::default(),
-            role: None,
-            _entry: Some((entry, self.tracker.token())),
-        };
+        let mut run = Run::new(request, link.clone(), &self.reporter, &self.tracker);
+        run.stdin = stdin;
+        run.limit = (kind == CommandKind::Other).then_some(self.limit);
+        run._entry = Some(self.table.add(&run, counts));
         match (kind, worker) {
             (CommandKind::Stop, _) => self.drive.send(DriveRequest::StopRun(Box::new(run))),
             (CommandKind::Motion, _) => self.drive.send(DriveRequest::Timed(Box::new(run))),

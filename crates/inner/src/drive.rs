@@ -2,6 +2,7 @@
 //! router and the guardian. Decides nothing itself.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,7 +39,7 @@ pub(crate) use handle::{DriveHandle, DriveRequest};
 
 pub(crate) struct Drive {
     motion: Motion,
-    commands: Commands,
+    commands: Arc<Commands>,
     reporter: RunReporter,
     tracker: TaskTracker,
     queue: mpsc::UnboundedReceiver<DriveRequest>,
@@ -83,19 +84,19 @@ struct RunningStop {
 
 impl Drive {
     pub(crate) fn new(
-        commands: Commands,
+        commands: Arc<Commands>,
         reporter: RunReporter,
         tracker: TaskTracker,
     ) -> (Self, DriveHandle) {
         let (own, queue) = mpsc::unbounded_channel();
         let handle = DriveHandle(own);
-        let info = commands.motion();
+        let info = &commands.motion;
         let mut motion = Motion::new(MotionRules {
             lease: Duration::from_millis(info.lease_ms),
             limit: (info.limit_ms > 0).then(|| Duration::from_millis(info.limit_ms)),
         });
         // Nothing moves without a stop command, so nothing has moved the car.
-        if commands.files().resolve(&info.stop).is_err() {
+        if commands.files.resolve(&info.stop).is_err() {
             motion.stands_still();
         }
         if !commands.may_move() {
@@ -282,7 +283,7 @@ impl Drive {
         }
         // The stop command must be a file: it has to work without this process and without any
         // worker.
-        let found = self.commands.files().resolve(&self.commands.motion().stop);
+        let found = self.commands.files.resolve(&self.commands.motion.stop);
         found.map(drop).map_err(|(_, why)| {
             let message = format!("the car has no stop command that works ({why}): nothing moves");
             (Refusal::StopFailed, message)
@@ -291,11 +292,11 @@ impl Drive {
 
     /// Checks that there is a stop command, if the car stands; else it is tried all the same.
     fn may_stop(&self) -> Result<(), Failure> {
-        let stop = &self.commands.motion().stop;
+        let stop = &self.commands.motion.stop;
         if self.motion.guard().is_some() || self.commands.worker(stop).is_some() {
             return Ok(());
         }
-        self.commands.files().resolve(stop).map(drop)
+        self.commands.files.resolve(stop).map(drop)
     }
 
     fn timed(&mut self, run: Run) {

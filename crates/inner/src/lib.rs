@@ -8,7 +8,7 @@ use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::os::{self, sd_notify};
 use p2p_shared::timing::DRAIN;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -52,7 +52,7 @@ pub struct Inner {
     state: watch::Receiver<LinkState>,
     shutdown: CancellationToken,
     reconnect_now: Arc<Notify>,
-    task: JoinHandle<()>,
+    task: AbortOnDropHandle<()>,
     workers: WorkerTasks,
     car: DriveHandle,
     camera: Option<Camera>,
@@ -86,7 +86,7 @@ impl Inner {
             state: agent.state.subscribe(),
             shutdown: agent.shutdown.clone(),
             reconnect_now,
-            task: tokio::spawn(agent.run()),
+            task: AbortOnDropHandle::new(tokio::spawn(agent.run())),
             workers,
             car,
             camera,
@@ -114,7 +114,7 @@ impl Inner {
             };
             while car.proof().await {
                 sd_notify::alive();
-                tokio::time::sleep(every).await;
+                sleep(every).await;
             }
         }
     }
@@ -122,28 +122,21 @@ impl Inner {
     /// Begins nothing more, lets what runs end for [`DRAIN`], and ends.
     pub async fn shut_down(mut self) {
         self.shutdown.cancel();
-        let camera = self.camera.take();
-        // It needs no time to finish anything, but for its own end.
         let camera_ends = async {
-            if let Some(camera) = camera {
+            // It needs no time to finish anything, but for its own end.
+            if let Some(camera) = self.camera {
                 camera.end().await;
             }
         };
-        // What workers were asked has the time that commands have.
         let runs_end = async {
-            if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
-                self.workers.end().await;
-                let _ = (&mut self.task).await;
-            }
+            // What workers were asked has the time that commands have.
+            let is_late = timeout(DRAIN, &mut self.task).await.is_err();
             self.workers.end().await;
+            if is_late {
+                let _ = self.task.await;
+            }
         };
         tokio::join!(camera_ends, runs_end);
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -20,7 +20,6 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::clock;
 use crate::motion::{MOTION_GRACE, MotionRole, ProcessEvent, RoleKind, StopResult};
@@ -67,7 +66,7 @@ pub(crate) struct Run {
     /// The role in the car's motion; the drive gives it when the process starts.
     pub role: Option<MotionRole>,
     /// Keeps the run in the table, and the inner from ending.
-    pub _entry: Option<(EntryGuard, TaskTrackerToken)>,
+    pub _entry: Option<EntryGuard>,
 }
 
 /// Checks that a run's deadline has not passed.
@@ -89,7 +88,29 @@ pub(crate) fn draining() -> Failure {
 }
 
 impl Run {
-    /// A run that nobody waits for: without input and deadline, and nobody reads its output.
+    /// A run that has not begun, with neither input nor a time limit.
+    pub(crate) fn new(
+        request: RunRequest,
+        link: LinkName,
+        reporter: &RunReporter,
+        tracker: &TaskTracker,
+    ) -> Self {
+        Self {
+            request,
+            stdin: Bytes::new(),
+            link,
+            limit: None,
+            window: Window::new(RUN_WINDOW),
+            caller: CancellationToken::new(),
+            reporter: reporter.clone(),
+            tracker: tracker.clone(),
+            progress: Mutex::default(),
+            role: None,
+            _entry: None,
+        }
+    }
+
+    /// A run of the drive, without a deadline and without a reader of its output.
     pub(crate) fn unread(
         run: RunId,
         command: CommandName,
@@ -98,29 +119,18 @@ impl Run {
         reporter: &RunReporter,
         tracker: &TaskTracker,
     ) -> Self {
-        let window = Window::new(RUN_WINDOW);
-        window.close();
-        Self {
-            request: RunRequest {
-                run,
-                command,
-                arguments: Vec::new(),
-                deadline_ms: u64::MAX,
-                remote_addr,
-                stdin_bytes: 0,
-                for_ms: None,
-            },
-            stdin: Bytes::new(),
-            link,
-            limit: None,
-            window,
-            caller: CancellationToken::new(),
-            reporter: reporter.clone(),
-            tracker: tracker.clone(),
-            progress: Mutex::default(),
-            role: None,
-            _entry: None,
-        }
+        let request = RunRequest {
+            run,
+            command,
+            arguments: Vec::new(),
+            deadline_ms: u64::MAX,
+            remote_addr,
+            stdin_bytes: 0,
+            for_ms: None,
+        };
+        let run = Self::new(request, link, reporter, tracker);
+        run.window.close();
+        run
     }
 
     pub(crate) fn id(&self) -> RunId {

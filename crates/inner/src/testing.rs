@@ -24,7 +24,7 @@ pub(crate) fn motion() -> MotionInfo {
 }
 
 /// The commands of this folder, whose processes are real.
-pub(crate) fn commands(files: Catalog) -> Commands {
+pub(crate) fn commands(files: Catalog) -> Arc<Commands> {
     Commands::new(files, motion(), Arc::new(OsProcesses))
 }
 

@@ -2,12 +2,13 @@
 //! is started, and started again when it dies. What is said to a worker while it lives is
 //! `worker/connection`; which commands it serves is `commands`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_shared::protocol::Refusal;
 use p2p_shared::timing::{KILL_GRACE, millis};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::commands::{Commands, WorkerHandle, WorkerQueue};
@@ -32,19 +33,19 @@ const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// All workers of an inner. Dropped, they end.
 #[derive(Debug)]
 pub(crate) struct WorkerTasks {
-    end: CancellationToken,
+    end: DropGuard,
     tasks: TaskTracker,
 }
 
 impl WorkerTasks {
     pub(crate) fn start(
-        commands: &Commands,
+        commands: &Arc<Commands>,
         drive: &DriveHandle,
         limit: Duration,
         hello: Duration,
     ) -> anyhow::Result<Self> {
         let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
-        for name in commands.files().workers()? {
+        for name in commands.files.workers()? {
             let (worker, queue) = WorkerHandle::new(&name);
             commands.expect(&worker);
             let supervisor = WorkerSupervisor {
@@ -59,25 +60,20 @@ impl WorkerTasks {
             tasks.spawn(supervisor.run());
         }
         tasks.close();
+        let end = end.drop_guard();
         Ok(Self { end, tasks })
     }
 
-    pub(crate) async fn end(&self) {
-        self.end.cancel();
+    pub(crate) async fn end(self) {
+        drop(self.end);
         self.tasks.wait().await;
-    }
-}
-
-impl Drop for WorkerTasks {
-    fn drop(&mut self) {
-        self.end.cancel();
     }
 }
 
 struct WorkerSupervisor {
     worker: WorkerHandle,
     queue: WorkerQueue,
-    commands: Commands,
+    commands: Arc<Commands>,
     drive: DriveHandle,
     /// Time limit of a run.
     limit: Duration,
@@ -167,18 +163,18 @@ impl WorkerSupervisor {
     }
 
     fn start(&self) -> Result<(ProcessGroup, Pipes), String> {
-        let file = (self.commands.files().worker(self.worker.name())).map_err(|(_, why)| why)?;
+        let file = (self.commands.files.worker(self.worker.name())).map_err(|(_, why)| why)?;
         let program = Program {
             file: &file,
             arguments: &[],
-            folder: self.commands.files().path(),
+            folder: self.commands.files.path(),
             variables: &[
                 ("P2P_WORKER", self.worker.name().to_owned()),
                 (OWNER_VARIABLE, std::process::id().to_string()),
             ],
             has_stdin: true,
         };
-        ProcessGroup::start(self.commands.processes(), &program)
+        ProcessGroup::start(&self.commands.processes, &program)
             .map_err(|error| process::why_not(&file, &error))
     }
 }

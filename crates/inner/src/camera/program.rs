@@ -32,6 +32,7 @@ const READ: usize = 64 * 1024;
 /// Time for a program that has closed its output to end, and for its last words to come.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 const LAST_WORDS: usize = 200;
+
 pub(super) struct CameraSupervisor {
     words: Vec<String>,
     folder: PathBuf,

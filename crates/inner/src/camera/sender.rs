@@ -70,13 +70,9 @@ impl FrameSender {
         let socket = reconnect.dial(&self.router, MEDIA_PATH, key).await?;
         let mut socket: MediaSocket = MessageSocket::new(socket);
         socket.get_ref().set_dead_after(DEAD);
-        let WatchTicket {
-            service_port,
-            ticket,
-        } = by;
         socket.push(&MediaToRouter::Hello {
-            service_port,
-            ticket,
+            service_port: by.service_port,
+            ticket: by.ticket,
         })?;
         let mut newest = self.shared.newest.subscribe();
         newest.mark_changed();

@@ -1,6 +1,8 @@
 //! Answers requests for the list of commands: one listing at a time and off the link's task, since
 //! a folder may be slow; in messages that are small enough.
 
+use std::sync::Arc;
+
 use p2p_shared::protocol::{CommandInfo, InnerToRouter, MAX_MESSAGE};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -18,7 +20,7 @@ pub(crate) struct CommandListing {
 }
 
 impl CommandListing {
-    pub(crate) fn new(commands: Commands) -> Self {
+    pub(crate) fn new(commands: Arc<Commands>) -> Self {
         let (requests, mut asked) = mpsc::channel(MAX_WAITING);
         let (answer, answers) = mpsc::channel(1);
         // Ends with the two other ends of its queues.
@@ -44,16 +46,14 @@ impl CommandListing {
 }
 
 fn in_parts(request: u64, commands: Vec<CommandInfo>) -> Vec<InnerToRouter> {
-    let size = |info: &CommandInfo| {
-        64 + info.name.as_str().len() + info.problem.as_ref().map_or(0, String::len)
-    };
     let mut parts = vec![Vec::new()];
     let mut filled = 0;
     for info in commands {
-        filled += size(&info);
+        let size = 64 + info.name.as_str().len() + info.problem.as_ref().map_or(0, String::len);
+        filled += size;
         if filled > MAX_MESSAGE / 2 {
             parts.push(Vec::new());
-            filled = size(&info);
+            filled = size;
         }
         if let Some(part) = parts.last_mut() {
             part.push(info);

@@ -105,7 +105,7 @@ impl Drive {
             tracing::info!(
                 epoch = press.epoch, press = press.number, run = %run.id(), driver = who,
                 from = run.request.remote_addr, command = %order.command,
-                lease_ms = self.commands.motion().lease_ms, "press"
+                lease_ms = self.commands.motion.lease_ms, "press"
             );
         }
         let id = run.id();
@@ -173,7 +173,7 @@ impl Drive {
         let link = "-"
             .parse()
             .unwrap_or_else(|_| unreachable!("a dash is a name"));
-        let (command, nobody) = (self.commands.motion().stop.clone(), String::new());
+        let (command, nobody) = (self.commands.motion.stop.clone(), String::new());
         Run::unread(
             own_run(),
             command,

@@ -66,7 +66,7 @@ impl DriveHandle {
 
     /// Stops the car at the start, if it has a stop command, and waits until it stands.
     pub(crate) async fn stop_first(&self, commands: &Commands) {
-        let (files, motion) = (commands.files(), commands.motion());
+        let (files, motion) = (&commands.files, &commands.motion);
         if files.resolve(&motion.stop).is_ok() {
             let (stands, stopped) = oneshot::channel();
             self.send(DriveRequest::First(stands));

@@ -10,14 +10,6 @@ use crate::motion::{GuardState, stop_again_after};
 /// to notice and to report.
 const MARGIN: Duration = Duration::from_millis(20);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum GuardStep {
-    /// Stop the car: the deadline has passed.
-    Stop(GuardState),
-    /// Run the stop command again: it has failed this many times since the deadline.
-    Again(u32),
-}
-
 #[derive(Debug, Default)]
 pub(super) struct InnerDeadline {
     /// The report, without its deadline once the guardian has acted.
@@ -46,12 +38,9 @@ impl InnerDeadline {
         deadline.map(|due| due.saturating_sub(now))
     }
 
-    /// Returns the action that is due then.
-    pub(super) fn step(&self) -> GuardStep {
-        match self.failed {
-            Some((tries, _)) => GuardStep::Again(tries),
-            None => GuardStep::Stop(self.guard.clone()),
-        }
+    /// Returns how often the stop has failed since the deadline; `None`: the guardian has not acted.
+    pub(super) fn failed_tries(&self) -> Option<u32> {
+        self.failed.map(|(tries, _)| tries)
     }
 
     /// Reports that the action was done, and whether the car was stopped.
@@ -60,7 +49,7 @@ impl InnerDeadline {
         if let GuardState::Until { deadline_ms, .. } = &mut self.guard {
             *deadline_ms = 0;
         }
-        let tries = self.failed.map_or(0, |(tries, _)| tries);
+        let tries = self.failed_tries().unwrap_or(0);
         self.failed = (!has_stopped).then(|| (tries + 1, now + stop_again_after(tries)));
     }
 }
@@ -100,12 +89,13 @@ mod tests {
     fn a_stop_that_fails_is_tried_again_until_it_succeeds_or_the_inner_speaks() {
         let mut deadline = InnerDeadline::default();
         deadline.ends(until(1000));
-        assert_eq!(deadline.step(), GuardStep::Stop(until(1000)));
+        assert_eq!(deadline.failed_tries(), None);
+        assert_eq!(deadline.guard, until(1000));
         let (mut now, mut pauses) = (ms(1100), Vec::new());
         for tries in 1..=7 {
             deadline.acted(false, now);
             let left = deadline.left(now).unwrap();
-            assert_eq!(deadline.step(), GuardStep::Again(tries));
+            assert_eq!(deadline.failed_tries(), Some(tries));
             pauses.push(left.as_secs());
             now += left;
         }

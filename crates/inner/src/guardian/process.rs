@@ -16,7 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::deadline::{GuardStep, InnerDeadline};
+use super::deadline::InnerDeadline;
 use super::orphans::end_orphans;
 use crate::catalog::Catalog;
 use crate::clock;
@@ -115,9 +115,9 @@ impl CarStopper {
                 }
             };
             if is_due {
-                let has_stopped = match deadline.step() {
-                    GuardStep::Stop(guard) => self.act("the inner is silent", &guard).await,
-                    GuardStep::Again(tries) => self.act_again(tries).await,
+                let has_stopped = match deadline.failed_tries() {
+                    None => self.act("the inner is silent", &deadline.guard).await,
+                    Some(tries) => self.act_again(tries).await,
                 };
                 deadline.acted(has_stopped, clock::now());
             }

@@ -63,8 +63,8 @@ impl Run {
         let limit = self.limit.map(|limit| began + limit);
         let cut_off = tokio::select! {
             biased;
-            () = self.pass_on_whole(answer.output) => None,
             () = self.caller.cancelled() => Some(End::Cancelled),
+            () = self.pass_on_whole(answer.output) => None,
             () = sleep_until(limit.unwrap_or(began).into()), if limit.is_some() => Some(End::TimedOut),
         };
         if let Some(cut_off) = cut_off {

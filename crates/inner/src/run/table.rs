@@ -6,8 +6,9 @@ use std::sync::Arc;
 use p2p_shared::names::RunId;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::output::Window;
+use super::{Run, Window};
 
 /// The open runs. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -20,33 +21,34 @@ struct RunEntry {
     counts: bool,
 }
 
-/// Takes a run out of the table when dropped.
+/// Keeps a run in the table, and the inner from ending, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct EntryGuard(RunTable, RunId);
+pub(crate) struct EntryGuard {
+    table: RunTable,
+    run: RunId,
+    _waited_for: TaskTrackerToken,
+}
 
 impl Drop for EntryGuard {
     fn drop(&mut self) {
-        self.0.0.lock().remove(&self.1);
+        self.table.0.lock().remove(&self.run);
     }
 }
 
 impl RunTable {
-    /// Adds a run until the guard is dropped. `caller` is cancelled when the run's caller has gone
-    /// away; `counts`: whether `--max-runs` bounds it.
-    pub(crate) fn add(
-        &self,
-        run: RunId,
-        window: &Window,
-        caller: &CancellationToken,
-        counts: bool,
-    ) -> EntryGuard {
+    /// Adds a run until the guard is dropped. `counts`: whether `--max-runs` bounds it.
+    pub(crate) fn add(&self, run: &Run, counts: bool) -> EntryGuard {
         let entry = RunEntry {
-            window: window.clone(),
-            caller: caller.clone(),
+            window: run.window.clone(),
+            caller: run.caller.clone(),
             counts,
         };
-        self.0.lock().insert(run, entry);
-        EntryGuard(self.clone(), run)
+        self.0.lock().insert(run.id(), entry);
+        EntryGuard {
+            table: self.clone(),
+            run: run.id(),
+            _waited_for: run.tracker.token(),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -29,7 +29,7 @@ fn a_token() -> ProcessToken {
     token.unwrap()
 }
 
-fn bench(is_stop: bool) -> (Bench, Run, Commands) {
+fn bench(is_stop: bool) -> (Bench, Run, Arc<Commands>) {
     let folder = tempfile::tempdir().unwrap();
     let command = folder.path().join("move");
     script(&command, "touch begun");
