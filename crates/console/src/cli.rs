@@ -9,10 +9,11 @@ mod replay;
 mod send;
 mod watch;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use p2p_shared::key;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::AppSetup;
 use crate::config::{Options, Task};
@@ -62,25 +63,16 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
     }
 }
 
-/// The signals that end a command without screens.
-struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
-}
+/// The signal that ends a command without screens: becomes its exit code.
+type StopSignal = Pin<Box<dyn Future<Output = u8> + Send>>;
 
-impl StopSignals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    /// Waits for a signal; returns its exit code.
-    async fn received(&mut self) -> u8 {
+fn stop_signal() -> std::io::Result<StopSignal> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(Box::pin(async move {
         tokio::select! {
-            _ = self.interrupt.recv() => INTERRUPTED,
-            _ = self.terminate.recv() => TERMINATED,
+            _ = interrupt.recv() => INTERRUPTED,
+            _ = terminate.recv() => TERMINATED,
         }
-    }
+    }))
 }

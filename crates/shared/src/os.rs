@@ -3,6 +3,8 @@
 
 mod random;
 pub mod sd_notify;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod state_dir;
 
 use std::ffi::OsString;
@@ -14,7 +16,7 @@ pub use random::{jitter, random_u64};
 pub use state_dir::{NoStateDir, default_state_dir};
 
 #[cfg(feature = "simulation")]
-pub use random::simulated::seed as seed_jitter;
+pub use simulated::seed as seed_jitter;
 
 /// Exit code of an error that has no code of its own.
 const ERROR: u8 = 1;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::client::RouterClient;
-use super::{StopSignals, output, recover_run};
+use super::{StopSignal, output, recover_run, stop_signal};
 use crate::config::SendOptions;
 use crate::connection::{ConsoleSocket, DEAD, RouterTarget};
 use crate::exit_code::{
@@ -73,8 +73,8 @@ async fn attempt(
         has_started: false,
         printed: 0,
     };
-    let mut signals = StopSignals::new()?;
-    let (code, why) = match follow(&mut client.socket, &mut printer, &mut signals).await? {
+    let mut stop = stop_signal()?;
+    let (code, why) = match follow(&mut client.socket, &mut printer, &mut stop).await? {
         FollowEnd::Ended(code) => {
             client.close().await;
             return Ok(code.into());
@@ -90,7 +90,7 @@ async fn attempt(
     printer.report_lost(run, &why)?;
     let report = tokio::select! {
         report = recover_run::recover(target, socket, service_port, run) => report,
-        _ = signals.received() => return Ok(INTERRUPTED.into()),
+        _ = stop => return Ok(INTERRUPTED.into()),
     };
     let why = match report {
         Ok(Some(report)) => return Ok(printer.report_recovered(run, report)?.into()),
@@ -119,7 +119,7 @@ enum FollowEnd {
 async fn follow(
     socket: &mut ConsoleSocket,
     printer: &mut RunPrinter,
-    signals: &mut StopSignals,
+    stop: &mut StopSignal,
 ) -> anyhow::Result<FollowEnd> {
     let mut pings = interval(PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -127,7 +127,7 @@ async fn follow(
     loop {
         let event = tokio::select! {
             event = socket.event() => event,
-            _ = signals.received() => {
+            _ = &mut *stop => {
                 // The message is sent when the connection is closed.
                 socket.push(&ConsoleToRouter::Cancel { request: REQUEST })?;
                 return Ok(FollowEnd::Ended(INTERRUPTED));

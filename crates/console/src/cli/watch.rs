@@ -1,5 +1,6 @@
 //! `watch`: prints each event as a line without escapes, for logs and pipes.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::client::RouterClient;
-use super::{StopSignals, json, output};
+use super::{json, output, stop_signal};
 use crate::connection::{self, ConnectionEvent, RouterTarget, ToRouter};
 use crate::text::time_of_day;
 
@@ -24,16 +25,16 @@ pub(super) async fn run(
     let (events_to, mut events) = mpsc::channel(256);
     let (to_router, requests) = mpsc::unbounded_channel();
     let connection = tokio::spawn(connection::run(target, events_to, requests));
-    let mut signals = StopSignals::new()?;
+    let mut stop = stop_signal()?;
     let mut printer = FeedPrinter {
         link: link.map(str::to_owned),
         as_json,
-        names: Vec::new(),
+        names: HashMap::new(),
     };
     let code = loop {
         let event = tokio::select! {
             event = events.recv() => event,
-            code = signals.received() => break code.into(),
+            code = &mut stop => break code.into(),
         };
         let Some(event) = event else {
             break ExitCode::FAILURE;
@@ -50,7 +51,7 @@ pub(super) async fn run(
 struct FeedPrinter {
     link: Option<String>,
     as_json: bool,
-    names: Vec<(u16, String)>,
+    names: HashMap<u16, String>,
 }
 
 impl FeedPrinter {
@@ -91,8 +92,9 @@ impl FeedPrinter {
     fn print_feed(&mut self, event: &FeedEvent) -> anyhow::Result<bool> {
         let (port, text) = match event {
             FeedEvent::Link(link) => {
-                self.remember(link);
-                (link.service_port, format!("link {}", link_text(link)))
+                let port = link.service_port;
+                self.names.insert(port, link.name.to_string());
+                (port, format!("link {}", link_text(link)))
             }
             FeedEvent::LinkDown { service_port, why } => {
                 (*service_port, format!("link down: {why}"))
@@ -126,18 +128,13 @@ impl FeedPrinter {
                 event,
             } => (*service_port, motion_text(event)),
         };
-        let known = self.names.iter().find(|(known, _)| *known == port);
-        let name = known.map_or_else(|| port.to_string(), |(_, name)| name.clone());
+        let name = self.names.get(&port).cloned();
+        let name = name.unwrap_or_else(|| port.to_string());
         let is_wanted = |link: &String| *link == name || *link == port.to_string();
         if !self.link.as_ref().is_none_or(is_wanted) {
             return Ok(true);
         }
         self.print(&format!("{name} :{port} {text}"), json::event(event))
-    }
-
-    fn remember(&mut self, link: &LinkInfo) {
-        self.names.retain(|(port, _)| *port != link.service_port);
-        self.names.push((link.service_port, link.name.to_string()));
     }
 
     fn print(&self, text: &str, mut value: Value) -> anyhow::Result<bool> {

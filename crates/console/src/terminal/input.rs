@@ -66,7 +66,9 @@ impl InputReader {
         self.seen_ms.store(seen_ms, Ordering::Relaxed);
     }
 
-    fn run(&self, events: &mpsc::Sender<TerminalInput>) {
+    /// Reads until the terminal or the receiver is gone.
+    fn run(&self, events: &mpsc::Sender<TerminalInput>) -> Option<()> {
+        let send = |event| events.blocking_send(event).ok();
         let mut known = size();
         loop {
             // crossterm reports a new size, but not always: when keys come at the same moment it
@@ -74,26 +76,22 @@ impl InputReader {
             let now = size();
             if now != known {
                 known = now;
-                let event = now.map(|(width, height)| Event::Resize(width, height));
-                let event = event.map(|event| TerminalInput::Event(event, Instant::now()));
-                if event.is_some_and(|event| events.blocking_send(event).is_err()) {
-                    return;
+                if let Some((width, height)) = now {
+                    let event = Event::Resize(width, height);
+                    send(TerminalInput::Event(event, Instant::now()))?;
                 }
             }
             let plan = LoopPlan::new(POLL);
             // crossterm would read a dead terminal for ever (crossterm-rs/crossterm#793).
-            match poll_terminal(POLL) {
-                PollOutcome::Gone => return,
-                PollOutcome::Nothing | PollOutcome::Input => {}
+            if matches!(poll_terminal(POLL), PollOutcome::Gone) {
+                return None;
             }
             let late = plan.lateness();
             if late > LATE {
-                let Some(stale) = drain_waiting() else { return };
-                let late = [TerminalInput::Late(late)].into_iter();
-                for event in late.chain(stale.into_iter().map(TerminalInput::Stale)) {
-                    if events.blocking_send(event).is_err() {
-                        return;
-                    }
+                let stale = drain_waiting()?;
+                send(TerminalInput::Late(late))?;
+                for event in stale {
+                    send(TerminalInput::Stale(event))?;
                 }
                 self.mark_alive();
                 continue;
@@ -101,21 +99,14 @@ impl InputReader {
             self.mark_alive();
             // Polled without input too: crossterm keeps a new size, which comes as a signal.
             while let Ok(true) = event::poll(Duration::ZERO) {
-                let Ok(event) = event::read() else { return };
+                let event = event::read().ok()?;
                 self.mark_alive();
-                let is_motion =
-                    matches!(&event, Event::Mouse(m) if m.kind == MouseEventKind::Moved);
-                if is_motion {
+                if matches!(&event, Event::Mouse(mouse) if mouse.kind == MouseEventKind::Moved) {
                     continue;
                 }
-                if events
-                    .blocking_send(TerminalInput::Event(event, Instant::now()))
-                    .is_err()
-                {
-                    return;
-                }
+                send(TerminalInput::Event(event, Instant::now()))?;
                 if is_gone() {
-                    return;
+                    return None;
                 }
             }
         }
