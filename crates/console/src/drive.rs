@@ -14,11 +14,12 @@ mod types;
 
 use std::time::{Duration, Instant};
 
+use crossterm::event::KeyEventKind;
 use p2p_shared::protocol::{MotionEvent, MotionRefusal, PressId, StopCause};
 
 pub use facts::{ControlHolder, DriveFacts};
 pub use hold::{Direction, Hold, KeyReleases};
-pub use types::{Blocked, DriveOrder, DriveState, KeyStroke};
+pub use types::{Blocked, DriveOrder, DriveState};
 
 /// Interval of the renewals of a press: 8 within the shortest usual lease.
 pub const HEARTBEAT: Duration = Duration::from_millis(50);
@@ -140,33 +141,35 @@ impl Drive {
         [heartbeat, hold, waiting_since].into_iter().flatten().min()
     }
 
-    /// Handles an arrow key.
+    /// Handles an arrow key. A press may also be a repeat, where releases are guessed.
     pub fn key(
         &mut self,
         direction: Direction,
-        stroke: KeyStroke,
+        kind: KeyEventKind,
         facts: &DriveFacts,
     ) -> Vec<DriveOrder> {
         let now = facts.now;
         let is_same = |hold: &&mut Hold| !hold.is_pad() && hold.direction == direction;
         let held = self.hold.as_mut().filter(is_same);
-        match (stroke, held) {
-            (KeyStroke::Release, Some(_)) => self.key_up(),
-            (KeyStroke::Release, None) => Vec::new(),
-            (KeyStroke::Repeat, held) => {
+        match (kind, held) {
+            (KeyEventKind::Release, Some(_)) => self.key_up(),
+            (KeyEventKind::Release, None) => Vec::new(),
+            (KeyEventKind::Repeat, held) => {
                 if let Some(hold) = held {
                     hold.repeated(now);
                 }
                 Vec::new()
             }
-            (KeyStroke::Press, Some(hold))
+            (KeyEventKind::Press, Some(hold))
                 if now < hold.held_until() && hold.repeats_as_press(now) =>
             {
                 let doubtful = hold.may_be_held_on(now);
                 hold.repeated(now);
                 Vec::from_iter(doubtful.then_some(DriveOrder::Report(Blocked::StillHeld)))
             }
-            (KeyStroke::Press, _) => self.key_down(Hold::key(direction, self.releases, now), facts),
+            (KeyEventKind::Press, _) => {
+                self.key_down(Hold::key(direction, self.releases, now), facts)
+            }
         }
     }
 
@@ -261,18 +264,13 @@ impl Drive {
         if let Some(hold) = self.hold.as_mut() {
             hold.assume_held_until(facts.now);
         }
-        if self.press.is_none() && self.epoch.is_none() && self.waiting_since.is_none() {
+        if self.press.is_none() && !self.is_armed() {
             return Vec::new();
         }
-        let was_driving = self.press.is_some();
+        self.latch = Some(self.press.map_or(Latch::Disarmed, |_| Latch::Failsafe));
         self.end_press();
         let mut orders = vec![DriveOrder::Stop];
         orders.extend(self.leave(facts));
-        self.latch = Some(if was_driving {
-            Latch::Failsafe
-        } else {
-            Latch::Disarmed
-        });
         orders.push(DriveOrder::Report(why));
         orders
     }
@@ -308,45 +306,48 @@ impl Drive {
     }
 
     pub fn motion(&mut self, event: &MotionEvent) -> Vec<DriveOrder> {
-        let last_press = self.last_id();
-        let ours = |press: &Option<PressId>| press.is_some() && *press == last_press;
-        match event {
-            MotionEvent::Over { press, .. } if ours(press) => self.unacknowledged = false,
-            MotionEvent::Refused { press, .. } if ours(&Some(*press)) => {
-                self.unacknowledged = false
+        let last = self.last_id();
+        let is_ours = |press: Option<PressId>| press.is_some() && press == last;
+        let why = match event {
+            MotionEvent::Over { press, cause } if is_ours(*press) => {
+                self.unacknowledged = false;
+                match cause {
+                    StopCause::Lease | StopCause::Watchdog => Some(Blocked::Lease),
+                    // This side had released or replaced the press before.
+                    StopCause::Released if self.press.is_none() => None,
+                    _ if self.press.is_none() => {
+                        self.void_hold();
+                        None
+                    }
+                    StopCause::Asked => Some(Blocked::StoppedByAnother),
+                    _ => {
+                        self.end_press();
+                        None
+                    }
+                }
             }
-            MotionEvent::Stands => self.unacknowledged = self.press.is_some(),
+            MotionEvent::Refused { press, why } if is_ours(Some(*press)) => {
+                self.unacknowledged = false;
+                // A press is replaced by a newer one of ours.
+                (*why != MotionRefusal::Replaced).then_some(Blocked::Refused(*why))
+            }
+            MotionEvent::Stands => {
+                self.unacknowledged = self.press.is_some();
+                None
+            }
             // Between a pulse and the first repeat of its key nothing moves. A stop then means that
             // the repeats must not move the car.
             MotionEvent::Stopped {
                 cause: StopCause::Asked,
                 ..
-            } if self.press.is_none() && self.waiting_since.is_none() => self.void_hold(),
-            _ => {}
-        }
-        let why = match event {
-            MotionEvent::Over { press, cause } if ours(press) => match cause {
-                StopCause::Lease | StopCause::Watchdog => Blocked::Lease,
-                // This side had released or replaced the press before.
-                StopCause::Released if self.press.is_none() => return Vec::new(),
-                _ if self.press.is_none() => {
-                    self.void_hold();
-                    return Vec::new();
-                }
-                StopCause::Asked => Blocked::StoppedByAnother,
-                _ => {
-                    self.end_press();
-                    return Vec::new();
-                }
-            },
-            MotionEvent::Refused { press, why } if ours(&Some(*press)) => match why {
-                // A newer press of ours replaced it.
-                MotionRefusal::Replaced => return Vec::new(),
-                why => Blocked::Refused(*why),
-            },
-            MotionEvent::StopFailed => Blocked::StopFailed,
-            _ => return Vec::new(),
+            } if self.press.is_none() && self.waiting_since.is_none() => {
+                self.void_hold();
+                None
+            }
+            MotionEvent::StopFailed => Some(Blocked::StopFailed),
+            _ => None,
         };
+        let Some(why) = why else { return Vec::new() };
         self.end_press();
         if matches!(why, Blocked::Lease | Blocked::StopFailed) {
             self.latch = Some(Latch::Failsafe);
@@ -358,16 +359,14 @@ impl Drive {
     pub fn tick(&mut self, facts: &DriveFacts) -> Vec<DriveOrder> {
         let mut orders = Vec::new();
         if !facts.is_up {
-            if self.press.is_some() || self.epoch.is_some() || self.waiting_since.is_some() {
-                let driving = self.press.is_some() || self.unacknowledged;
+            if self.press.is_some() || self.is_armed() {
+                self.latch = Some(match self.press.is_some() || self.unacknowledged {
+                    true => Latch::Failsafe,
+                    false => Latch::Disarmed,
+                });
                 self.end_press();
                 self.unacknowledged = false;
                 self.epoch = None;
-                self.latch = Some(if driving {
-                    Latch::Failsafe
-                } else {
-                    Latch::Disarmed
-                });
             }
             self.forget_hold(facts.now);
             return orders;

@@ -75,7 +75,7 @@ impl Key {
     /// Returns the hash of the secret, which the router stores.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
-        KeyHash::of_secret(self.secret.as_bytes())
+        KeyHash::of_secret(&self.secret.0)
     }
 
     /// Returns the whole key as text, for the person who is to have it.
@@ -178,9 +178,9 @@ mod tests {
         let fingerprint = any::<Option<[u8; 32]>>();
         let all = (any::<[u8; 5]>(), any::<[u8; 32]>(), fingerprint);
         all.prop_map(|(id, secret, fingerprint)| Key {
-            id: Base32::from(id),
-            secret: Base32::from(secret),
-            fingerprint: fingerprint.map(Base32::from),
+            id: Base32(id),
+            secret: Base32(secret),
+            fingerprint: fingerprint.map(Base32),
         })
     }
 
@@ -202,12 +202,12 @@ mod tests {
     #[test]
     fn a_known_key_keeps_its_text_and_hash() {
         let key = Key {
-            id: Base32::from([0; 5]),
-            secret: Base32::from([0; 32]),
+            id: Base32([0; 5]),
+            secret: Base32([0; 32]),
             fingerprint: None,
         };
         assert_eq!(key.expose(), format!("p2p1_aaaaaaaa_{}", "a".repeat(52)));
-        let fingerprint = Some(Base32::from([0; 32]));
+        let fingerprint = Some(Base32([0; 32]));
         let pinned = key.clone().for_router(fingerprint);
         assert_eq!(pinned.bearer(), key.expose());
         assert_eq!(

@@ -7,7 +7,6 @@ use crossterm::event::{
 use super::actions::PAGE;
 use super::{App, Overlay, Page};
 use crate::app::text_field::FieldResult;
-use crate::drive::KeyStroke;
 use crate::keymap::{self, Action, Screen};
 use crate::screen::layout::{self, ScreenShape};
 
@@ -63,34 +62,29 @@ impl App {
     }
 
     fn key(&mut self, key: &KeyEvent) {
-        let stroke = match key.kind {
-            KeyEventKind::Press => KeyStroke::Press,
-            KeyEventKind::Repeat => KeyStroke::Repeat,
-            KeyEventKind::Release => KeyStroke::Release,
-        };
+        let is_release = key.kind == KeyEventKind::Release;
         let screen = match self.overlay {
             // A page has the keys of a list.
-            Some(_) if stroke != KeyStroke::Release => Screen::Fleet,
+            Some(_) if !is_release => Screen::Fleet,
             _ => self.screen,
         };
         let binding = keymap::find(screen, key);
         let action = binding.map(|binding| binding.action);
         let takes_keys = !self.is_too_small() && self.overlay.is_none() && self.field.is_none();
         if let Some(Action::Move(direction)) = action
-            && (takes_keys || stroke == KeyStroke::Release)
+            && (takes_keys || is_release)
         {
             if self.may_drive() {
-                self.drive_with(|drive, facts| drive.key(direction, stroke, facts));
+                self.drive_with(|drive, facts| drive.key(direction, key.kind, facts));
             }
             return;
         }
-        if stroke == KeyStroke::Release {
+        if is_release {
             return;
         }
         self.dirty = true;
-        let is_control_c =
-            matches!(action, Some(Action::Quit)) && binding.is_some_and(|b| b.control);
-        if is_control_c && stroke == KeyStroke::Press {
+        let is_control_c = binding.is_some_and(|b| b.action == Action::Quit && b.control);
+        if is_control_c && key.kind == KeyEventKind::Press {
             return self.quit();
         }
         if let Some(field) = &mut self.field {
@@ -105,7 +99,9 @@ impl App {
             return;
         };
         // Repeats of a held key only move the selection.
-        if stroke == KeyStroke::Repeat && !matches!(action, Action::Lines(_) | Action::Pages(_)) {
+        if key.kind == KeyEventKind::Repeat
+            && !matches!(action, Action::Lines(_) | Action::Pages(_))
+        {
             return;
         }
         if self.is_too_small() && !matches!(action, Action::Stop | Action::Quit) {

@@ -14,6 +14,7 @@ const KEPT: usize = 2_000;
 
 #[derive(Debug)]
 struct HeldView {
+    /// The runs, newest first.
     runs: Vec<Arc<RunInfo>>,
     /// Frozen with `f`: results don't change either.
     frozen: bool,
@@ -68,29 +69,24 @@ impl RunLog {
 
     /// The runs that are shown, newest first.
     pub fn shown(&self) -> impl Iterator<Item = Arc<RunInfo>> + '_ {
-        let live = self.held.is_none().then(|| self.runs.iter().rev());
-        let live = live
-            .into_iter()
-            .flatten()
-            .filter_map(|id| self.by_id.get(id));
-        let held = self
-            .held
-            .iter()
-            .flat_map(|held| held.runs.iter().rev().map(move |run| (held, run)));
-        let held = held.map(|(held, run)| match self.by_id.get(&run.run) {
-            Some(now) if !held.frozen => now,
+        let live = self.newest_first().filter(|_| self.held.is_none());
+        let held = self.held.iter().flat_map(|held| held.runs.iter());
+        let held = held.map(|run| match self.by_id.get(&run.run) {
+            Some(now) if !self.is_frozen() => now,
             _ => run,
         });
-        live.chain(held)
-            .filter(|run| self.matches(run))
-            .map(Arc::clone)
+        let shown = live.chain(held).filter(|run| self.matches(run));
+        shown.map(Arc::clone)
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = &Arc<RunInfo>> {
+        self.runs.iter().rev().filter_map(|id| self.by_id.get(id))
     }
 
     /// The last runs of one link, newest first, whether shown or not.
     pub fn of_link(&self, service_port: u16) -> impl Iterator<Item = &RunInfo> {
-        let runs = self.runs.iter().rev().filter_map(|id| self.by_id.get(id));
-        runs.map(Arc::as_ref)
-            .filter(move |run| run.service_port == service_port)
+        let runs = self.newest_first().map(Arc::as_ref);
+        runs.filter(move |run| run.service_port == service_port)
     }
 
     /// The run with this id: its newest state, else the one that is held.
@@ -185,9 +181,8 @@ impl RunLog {
         match &mut self.held {
             Some(held) => held.frozen |= frozen,
             None => {
-                let runs = self.runs.iter().filter_map(|id| self.by_id.get(id));
                 self.held = Some(HeldView {
-                    runs: runs.map(Arc::clone).collect(),
+                    runs: self.newest_first().map(Arc::clone).collect(),
                     frozen,
                     came: 0,
                 });

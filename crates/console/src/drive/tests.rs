@@ -4,7 +4,7 @@ use p2p_shared::protocol::MotionEvent;
 
 use super::*;
 use Direction::{Forward, Left};
-use KeyStroke::{Press as Down, Release as Up, Repeat};
+use KeyEventKind::{Press as Down, Release as Up, Repeat};
 
 /// A driver at a terminal, a car 20 ms away.
 struct Bench {
@@ -57,7 +57,7 @@ impl Bench {
         self.drive.state(&self.facts)
     }
 
-    fn key(&mut self, direction: Direction, stroke: KeyStroke) -> Vec<DriveOrder> {
+    fn key(&mut self, direction: Direction, stroke: KeyEventKind) -> Vec<DriveOrder> {
         self.drive.key(direction, stroke, &self.facts)
     }
 
@@ -87,7 +87,12 @@ impl Bench {
     }
 
     /// Repeats of a held key, every 33 ms; the orders without the renewals.
-    fn hold(&mut self, direction: Direction, stroke: KeyStroke, repeats: u32) -> Vec<DriveOrder> {
+    fn hold(
+        &mut self,
+        direction: Direction,
+        stroke: KeyEventKind,
+        repeats: u32,
+    ) -> Vec<DriveOrder> {
         let mut orders = Vec::new();
         for _ in 0..repeats {
             orders.extend(self.pass(33));

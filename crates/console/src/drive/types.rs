@@ -81,12 +81,3 @@ pub enum Blocked {
     #[error("the terminal's input does not answer: stopped. Press a when it does")]
     InputDead,
 }
-
-/// Report of the terminal about a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyStroke {
-    /// Key down; also a repeat, where releases are guessed.
-    Press,
-    Repeat,
-    Release,
-}

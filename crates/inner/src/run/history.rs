@@ -154,7 +154,7 @@ impl HistoryEntry {
     }
 
     fn ended(&mut self, end: End, exec_us: u64, stderr: &Bytes) {
-        self.report.outcome = Outcome::ended(end, exec_us);
+        self.report.outcome = Outcome::Ended { end, exec_us };
         if !self.is_silent {
             self.report.stderr = stderr.clone();
         }
@@ -220,7 +220,8 @@ mod tests {
             message: "twice".to_owned(),
         });
         let entry = report(&history, 1).unwrap();
-        assert_eq!(entry.outcome, Outcome::ended(End::Exit(3), 9));
+        let (end, exec_us) = (End::Exit(3), 9);
+        assert_eq!(entry.outcome, Outcome::Ended { end, exec_us });
         assert_eq!((&entry.output[..], entry.bytes), (&b"hello\n"[..], 6));
         assert_eq!(&entry.stderr[..], b"no");
         begin(&mut history, 2);

@@ -31,7 +31,7 @@ impl InnerClock {
     /// The reading of the inner's clock after this time, in milliseconds.
     pub(super) fn after(&self, time: Duration) -> u64 {
         let at = self.said + timing::now().saturating_duration_since(self.heard) + time;
-        u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+        timing::millis(at)
     }
 }
 

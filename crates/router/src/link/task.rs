@@ -171,7 +171,7 @@ impl<O: LinkObserver> LinkTask<O> {
     }
 
     fn ping(&mut self, now: Instant) -> Result<(), WebSocketError> {
-        let sent = u64::try_from(now.duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
+        let sent = timing::micros(now.duration_since(self.started));
         self.socket
             .push_ping(Bytes::copy_from_slice(&sent.to_be_bytes()))
     }

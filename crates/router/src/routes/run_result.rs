@@ -91,7 +91,8 @@ mod tests {
             stderr: b"no"[..].into(),
         };
         let run = RunId::from_number(7);
-        let ended = as_json(run, &report(Outcome::ended(End::TimedOut, 2500)));
+        let (end, exec_us) = (End::TimedOut, 2500);
+        let ended = as_json(run, &report(Outcome::Ended { end, exec_us }));
         assert_eq!(
             ended,
             json!({

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 /// in lower case).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Base32<const N: usize>([u8; N]);
+pub struct Base32<const N: usize>(pub(super) [u8; N]);
 
 /// Part of a key that may be seen: 40 random bits, 8 characters. The id names the key in files, logs
 /// and messages, and is the identity of an inner.
@@ -29,10 +29,6 @@ impl<const N: usize> Base32<N> {
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
     }
-
-    pub(super) fn as_bytes(&self) -> &[u8; N] {
-        &self.0
-    }
 }
 
 impl Fingerprint {
@@ -46,12 +42,6 @@ impl Fingerprint {
     #[must_use]
     pub fn for_curl(&self) -> String {
         format!("sha256//{}", BASE64.encode(&self.0))
-    }
-}
-
-impl<const N: usize> From<[u8; N]> for Base32<N> {
-    fn from(bytes: [u8; N]) -> Self {
-        Self(bytes)
     }
 }
 

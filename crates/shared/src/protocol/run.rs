@@ -138,11 +138,3 @@ pub enum Outcome {
     /// The run is over.
     Ended { end: End, exec_us: u64 },
 }
-
-impl Outcome {
-    /// The run is over.
-    #[must_use]
-    pub fn ended(end: End, exec_us: u64) -> Self {
-        Self::Ended { end, exec_us }
-    }
-}

@@ -82,7 +82,10 @@ fn from_inner() -> Vec<InnerToRouter> {
         Outcome::Running,
         Outcome::Refused("why".to_owned()),
         Outcome::Unknown("why".to_owned()),
-        Outcome::ended(End::Exit(3), 1234),
+        Outcome::Ended {
+            end: End::Exit(3),
+            exec_us: 1234,
+        },
     ] {
         messages.push(InnerToRouter::Run {
             run: run(),
