@@ -7,7 +7,8 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use p2p_shared::names::CommandName;
 use p2p_shared::net::dialer::RouterAddress;
-use p2p_shared::settings::{CommonOptions, CommonTask, allow_colour};
+use p2p_shared::os;
+use p2p_shared::settings::{CommonOptions, CommonTask};
 
 /// Default port of a router.
 const MAIN_PORT: u16 = 8888;
@@ -136,7 +137,7 @@ fn parse_router(text: &str) -> Result<RouterAddress, String> {
 impl Options {
     /// Returns true if settings and environment allow colours.
     pub fn wants_colour(&self, variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
-        !self.no_color && allow_colour(variable)
+        !self.no_color && os::allow_colour(variable)
     }
 }
 

@@ -14,9 +14,9 @@ mod types;
 
 use std::time::{Duration, Instant};
 
-use crossterm::event::KeyEventKind;
 use p2p_shared::protocol::{MotionEvent, MotionRefusal, PressId, StopCause};
 
+pub use crossterm::event::KeyEventKind;
 pub use facts::{ControlHolder, DriveFacts};
 pub use hold::{Direction, Hold, KeyReleases};
 pub use types::{Blocked, DriveOrder, DriveState};

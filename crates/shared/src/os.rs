@@ -53,6 +53,13 @@ pub fn signal_name(number: i32) -> String {
     known.map_or_else(|| format!("signal {number}"), |name| format!("SIG{name}"))
 }
 
+/// Returns true unless the environment refuses colours, by `NO_COLOR` or `TERM=dumb`.
+pub fn allow_colour(environment: impl Fn(&str) -> Option<OsString>) -> bool {
+    let refused = environment("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = environment("TERM").is_some_and(|term| term == "dumb");
+    !refused && !dumb
+}
+
 const CHILD_ENV: [&str; 5] = ["PATH", "HOME", "LANG", "USER", "TMPDIR"];
 
 /// Returns the environment variables for programs that others wrote and we run: none that may hold

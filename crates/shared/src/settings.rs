@@ -56,12 +56,5 @@ pub fn try_parse_from<T: Parser>(
         .map_err(|error| error.format(&mut T::command()))
 }
 
-/// Returns true unless the environment refuses colours, by `NO_COLOR` or `TERM=dumb`.
-pub fn allow_colour(environment: impl Fn(&str) -> Option<OsString>) -> bool {
-    let refused = environment("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let dumb = environment("TERM").is_some_and(|term| term == "dumb");
-    !refused && !dumb
-}
-
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::GATHER;
-use crate::settings;
+use crate::os;
 use crate::text::Escaper;
 
 /// Most characters that are shown of one value; the log file has all of them.
@@ -33,7 +33,7 @@ impl Human {
     pub(super) fn for_stderr() -> Self {
         let variable = |name: &str| std::env::var_os(name);
         Self {
-            colour: io::stderr().is_terminal() && settings::allow_colour(variable),
+            colour: io::stderr().is_terminal() && os::allow_colour(variable),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use p2p_console::drive::{ControlHolder, Direction, KeyStroke};
+use p2p_console::drive::{ControlHolder, Direction, KeyEventKind};
 use p2p_shared::protocol::{ConsoleToRouter, ControlRequest, DriveCommand, PressId};
 use p2p_shared::websocket::WebSocketError;
 
@@ -27,7 +27,7 @@ impl Operator {
         let (orders, rest) = match self.held {
             Some(held) => {
                 self.held = None;
-                let orders = self.drive.key(held, KeyStroke::Release, &facts);
+                let orders = self.drive.key(held, KeyEventKind::Release, &facts);
                 (orders, self.rng.ms(30..500))
             }
             // Nobody drives any more: control that is granted now is given back.
@@ -66,7 +66,7 @@ impl Operator {
             None if self.drive.needs_arming() => (self.drive.arm(&facts), self.rng.ms(30..200)),
             None => {
                 self.held = Some(direction);
-                let orders = self.drive.key(direction, KeyStroke::Press, &facts);
+                let orders = self.drive.key(direction, KeyEventKind::Press, &facts);
                 let longest = if self.sends_invalid { 2500 } else { 1200 };
                 (orders, self.rng.ms(20..longest))
             }
