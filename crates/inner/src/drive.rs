@@ -272,7 +272,7 @@ impl Drive {
                     self.decide(MotionInput::Stop(StopCause::Worker));
                 }
             }
-            DriveRequest::Process(event) => self.on_process_event(event),
+            DriveRequest::Process(token, event) => self.on_process_event(token, event),
         }
     }
 
@@ -313,13 +313,9 @@ impl Drive {
         self.decide(MotionInput::Timed { run, order, lasts });
     }
 
-    fn on_process_event(&mut self, event: ProcessEvent) {
+    fn on_process_event(&mut self, token: ProcessToken, event: ProcessEvent) {
         match event {
-            ProcessEvent::Started {
-                token,
-                group,
-                is_workers,
-            } => {
+            ProcessEvent::Started { group, is_workers } => {
                 if let Some((_, motion)) = self.motions.get(&token) {
                     if is_workers {
                         self.stop_targets.add_worker(group);
@@ -332,7 +328,7 @@ impl Drive {
                 }
                 self.decide(MotionInput::Started(token));
             }
-            ProcessEvent::NotStarted { token } => {
+            ProcessEvent::NotStarted => {
                 if let Some(stop) = self.stops.remove(&token) {
                     for other in stop.others {
                         let message = "the stop command could not be started".to_owned();
@@ -347,7 +343,7 @@ impl Drive {
                     self.decide(MotionInput::NotStarted(token));
                 }
             }
-            ProcessEvent::Ended { token, end, exec } => {
+            ProcessEvent::Ended { end, exec } => {
                 if let Some(stop) = self.stops.remove(&token) {
                     self.stop_ended(token, stop, end, exec);
                 } else if let Some((_, motion)) = self.motions.get(&token) {
@@ -355,7 +351,7 @@ impl Drive {
                     self.report(MotionEvent::Ended { run, end, exec_us });
                 }
             }
-            ProcessEvent::Reaped { token } => {
+            ProcessEvent::Reaped => {
                 if self.motions.remove(&token).is_some() {
                     self.group = 0;
                     self.decide(MotionInput::Reaped(token));

@@ -29,7 +29,9 @@ mod stop;
 mod stop_targets;
 
 pub(crate) use guard_state::{GuardState, MotionOwner};
-pub(crate) use role::{MOTION_GRACE, MotionRole, ProcessEvent, RoleKind, StopResult};
+pub(crate) use role::{
+    MOTION_GRACE, MotionRole, ProcessEvent, ProcessEvents, RoleKind, StopResult,
+};
 pub(crate) use stop::{STOP_AGAIN, STOP_LIMIT, STOP_TRIES, StopRetries, stop_again_after};
 pub(crate) use stop_targets::{StopTarget, StopTargets};
 

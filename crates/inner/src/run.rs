@@ -154,7 +154,6 @@ impl Run {
             Ok((group, pipes)) => {
                 if let Some(role) = &self.role {
                     (role.events)(ProcessEvent::Started {
-                        token: role.token,
                         group: group.id().number(),
                         is_workers: false,
                     });
@@ -194,8 +193,7 @@ impl Run {
     /// Reports that the run does not begin.
     pub(crate) fn give_up(self, refusal: Refusal, message: String) {
         if let Some(role) = &self.role {
-            let token = role.token;
-            (role.events)(ProcessEvent::NotStarted { token });
+            (role.events)(ProcessEvent::NotStarted);
         }
         self.refuse(refusal, message);
     }
@@ -290,7 +288,6 @@ impl Run {
         let left = group.id().clone();
         if let Some(role) = role {
             (role.events)(ProcessEvent::Ended {
-                token: role.token,
                 end,
                 exec: timing::now().saturating_duration_since(began),
             });
@@ -405,13 +402,13 @@ impl Run {
 
 /// Reports when the last of a motion's group is gone, and ends what lingers.
 fn reap(role: &MotionRole, left: GroupId) -> impl Future<Output = ()> + use<> {
-    let (events, token, end) = (role.events.clone(), role.token, role.end.clone());
+    let (events, end) = (role.events.clone(), role.end.clone());
     async move {
         tokio::select! {
             () = left.kill_after(LEFTOVER_GRACE) => {}
             () = end.cancelled() => left.end(MOTION_GRACE).await,
         }
-        events(ProcessEvent::Reaped { token });
+        events(ProcessEvent::Reaped);
     }
 }
 

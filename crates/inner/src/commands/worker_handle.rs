@@ -5,7 +5,7 @@ use std::sync::Arc;
 use p2p_shared::protocol::RunRequest;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::motion::ProcessToken;
+use crate::motion::ProcessEvents;
 use crate::run::{Failure, Run, WorkerResult, draining};
 
 /// The sending end of a worker's queue, with the worker's name.
@@ -26,11 +26,10 @@ pub(crate) enum WorkerRequest {
     Kill { group: i32, why: String },
 }
 
-#[derive(Debug)]
 pub(crate) struct WorkerCall {
     pub request: RunRequest,
-    /// The drive is told of the start by this token, before the worker hears of it.
-    pub token: ProcessToken,
+    /// Tells the drive of the start, before the worker hears of it.
+    pub events: ProcessEvents,
     /// The process groups that may do it; `None`: any.
     pub among: Option<Vec<i32>>,
     /// Closed when nobody wants it any more.
@@ -83,13 +82,13 @@ impl WorkerHandle {
     pub(crate) fn call(
         &self,
         request: RunRequest,
-        token: ProcessToken,
+        events: ProcessEvents,
         among: Option<Vec<i32>>,
     ) -> oneshot::Receiver<Result<AcceptedCall, Failure>> {
         let (accepted, reply) = oneshot::channel();
         self.send(WorkerRequest::Call(Box::new(WorkerCall {
             request,
-            token,
+            events,
             among,
             accepted,
         })));

@@ -123,7 +123,7 @@ async fn ask(
     if let Err(refused) = run.may_begin() {
         return Some(Err(refused));
     }
-    let mut reply = worker.call(run.request.clone(), role.token, among);
+    let mut reply = worker.call(run.request.clone(), role.events.clone(), among);
     let given_up = async {
         if stop_target.is_some() {
             return sleep_until((began + STOP_ANSWER).into()).await;
@@ -172,9 +172,9 @@ async fn wait_for(run: &Run, role: &MotionRole, call: AcceptedCall, began: Insta
 
 /// Tells the drive of the end: there is no process of its own that could be left.
 fn report_end(role: &MotionRole, end: End, began: Instant) {
-    let (token, exec) = (role.token, began.elapsed());
-    (role.events)(ProcessEvent::Ended { token, end, exec });
+    let exec = began.elapsed();
+    (role.events)(ProcessEvent::Ended { end, exec });
     if !role.is_stop() {
-        (role.events)(ProcessEvent::Reaped { token });
+        (role.events)(ProcessEvent::Reaped);
     }
 }

@@ -134,10 +134,9 @@ impl Drive {
         let cancel = CancellationToken::new();
         let own = self.own.clone();
         run.role = Some(MotionRole {
-            token,
             kind,
             end: cancel.clone(),
-            events: Arc::new(move |event| own.send(DriveRequest::Process(event))),
+            events: Arc::new(move |event| own.send(DriveRequest::Process(token, event))),
         });
         let commands = self.commands.clone();
         self.tracker.spawn(async move {

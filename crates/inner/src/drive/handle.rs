@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::commands::Commands;
-use crate::motion::{MotionInput, ProcessEvent, StopResult};
+use crate::motion::{MotionInput, ProcessEvent, ProcessToken, StopResult};
 use crate::run::Run;
 
 pub(crate) enum DriveRequest {
@@ -43,7 +43,7 @@ pub(crate) enum DriveRequest {
     /// The last process of a killed worker is gone.
     WorkerReaped { group: i32 },
     /// Step in the life of a process.
-    Process(ProcessEvent),
+    Process(ProcessToken, ProcessEvent),
     /// An event that needs nothing but the decision.
     Input(MotionInput),
 }

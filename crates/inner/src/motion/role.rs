@@ -8,14 +8,12 @@ use p2p_shared::protocol::End;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::ProcessToken;
 use super::stop_targets::StopTarget;
 
 /// Time that the process of a motion gets between SIGTERM and SIGKILL.
 pub(crate) const MOTION_GRACE: Duration = Duration::from_millis(150);
 
 pub(crate) struct MotionRole {
-    pub token: ProcessToken,
     pub kind: RoleKind,
     /// Cancelled when the process has to end.
     pub end: CancellationToken,
@@ -77,28 +75,22 @@ pub(crate) enum StopResult {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ProcessEvent {
     Started {
-        token: ProcessToken,
         group: i32,
         /// The process is a worker, which goes on after the motion.
         is_workers: bool,
     },
-    NotStarted {
-        token: ProcessToken,
-    },
+    NotStarted,
     Ended {
-        token: ProcessToken,
         end: End,
         exec: Duration,
     },
     /// The whole process group is gone.
-    Reaped {
-        token: ProcessToken,
-    },
+    Reaped,
     /// The caller of this motion has gone away.
     Abandoned {
         run: RunId,
     },
 }
 
-/// Sends process events to the drive.
+/// Sends events of one process to the drive.
 pub(crate) type ProcessEvents = Arc<dyn Fn(ProcessEvent) + Send + Sync>;

@@ -5,28 +5,15 @@ use tokio::sync::{mpsc, oneshot};
 use super::*;
 use crate::catalog::Catalog;
 use crate::commands::Commands;
-use crate::motion::{Motion, MotionEffect, MotionInput, MotionRules, ProcessToken, StopTarget};
+use crate::motion::StopTarget;
 use crate::testing::script;
-use p2p_shared::protocol::{PIECE, RUN_WINDOW, StopCause};
+use p2p_shared::protocol::{PIECE, RUN_WINDOW};
 
 /// A command that leaves the note `begun`, as a motion or as the stop, and what is told of it.
 struct Bench {
     folder: tempfile::TempDir,
     told: mpsc::UnboundedReceiver<ProcessEvent>,
     outbox: Outbox,
-}
-
-fn a_token() -> ProcessToken {
-    let rules = MotionRules {
-        lease: Duration::from_secs(1),
-        limit: None,
-    };
-    let effects = Motion::new(rules).on(Duration::ZERO, MotionInput::Stop(StopCause::Beginning));
-    let token = effects.into_iter().find_map(|effect| match effect {
-        MotionEffect::RunStop { token, .. } => Some(token),
-        _ => None,
-    });
-    token.unwrap()
 }
 
 fn bench(is_stop: bool) -> (Bench, Run, Arc<Commands>) {
@@ -50,7 +37,6 @@ fn bench(is_stop: bool) -> (Bench, Run, Arc<Commands>) {
     let mut run = Run::unread(id, command, String::new(), link, &reporter, &tracker);
     run.window = Window::new(RUN_WINDOW);
     run.role = Some(MotionRole {
-        token: a_token(),
         kind,
         end: CancellationToken::new(),
         events: std::sync::Arc::new(move |event| {
@@ -99,7 +85,7 @@ async fn a_motion_that_was_ended_or_abandoned_starts_no_process() {
         commands.execute(run).await;
         assert!(!bench.has_begun());
         let told = bench.told.recv().await;
-        assert!(matches!(told, Some(ProcessEvent::NotStarted { .. })));
+        assert!(matches!(told, Some(ProcessEvent::NotStarted)));
         let refused = bench.outbox.urgent.recv().await;
         assert!(matches!(
             refused,

@@ -18,7 +18,6 @@ use tokio_util::task::AbortOnDropHandle;
 use super::WorkerSupervisor;
 use super::protocol::{self, Announcement, MAX_LINE, WorkerAnswer};
 use crate::commands::{AcceptedCall, WorkerCall, WorkerRequest};
-use crate::drive::DriveRequest;
 use crate::motion::ProcessEvent;
 use crate::process::{Output, Pipes, ProcessGroup};
 use crate::run::{Failure, Run, WorkerResult, ended};
@@ -170,12 +169,10 @@ impl<'a> WorkerConnection<'a> {
         }
         // Before the worker hears of it, so that its death can't be told before this.
         let group = self.group;
-        let started = ProcessEvent::Started {
-            token: call.token,
+        (call.events)(ProcessEvent::Started {
             group,
             is_workers: true,
-        };
-        self.supervisor.drive.send(DriveRequest::Process(started));
+        });
         let (reply, answer) = oneshot::channel();
         let accepted = Ok(AcceptedCall { group, answer });
         if call.accepted.send(accepted).is_err() {
