@@ -90,7 +90,7 @@ impl KeyStore {
     ///
     /// # Errors
     ///
-    /// If there is no valid key. An unknown id and a wrong secret take the same steps.
+    /// If there is no valid key.
     pub fn authenticate(&self, authorization: Option<&[u8]>) -> Result<KeyRecord, AuthError> {
         self.find(&bearer_key(authorization.ok_or(AuthError::Missing)?)?)
     }

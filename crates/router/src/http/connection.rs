@@ -21,6 +21,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::http::flushed::Flushed;
+use crate::http::response::AnswerBody;
 use crate::net::unauthenticated::PendingConnection;
 
 mod guard;
@@ -63,18 +64,13 @@ impl Default for Patience {
 
 /// Answers requests on this connection until it ends or `pending` is told to go, after the present
 /// answer. `refuse` makes the answer to what is not a request.
-pub(crate) async fn serve_with<H, F, B>(
+pub(crate) async fn serve_with<F: Future<Output = Response<AnswerBody>>>(
     patience: Patience,
     stream: Transport,
     pending: &PendingConnection,
     refuse: impl Fn(StatusCode) -> Response<Bytes>,
-    handle: H,
-) where
-    H: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<B>>,
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin,
-{
+    handle: impl Fn(Request<Incoming>) -> F,
+) {
     let closing = &pending.end;
     let guard = Guard::default();
     let io = TokioIo::new(GuardedStream::new(stream, guard.clone(), patience.reading));
@@ -97,7 +93,7 @@ pub(crate) async fn serve_with<H, F, B>(
             if is_http_10 && response.body().size_hint().exact().is_none() {
                 guard.lock().reset_unless_whole = true;
             }
-            Ok::<_, Infallible>(response.map(|body| GuardedBody::new(body, guard)))
+            Ok::<_, Infallible>(response.map(|body| GuardedBody { body, guard }))
         }
     });
     let mut connection = http1::Builder::new()

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -18,7 +17,7 @@ use crate::auth::access::{self, Access};
 use crate::client::session;
 use crate::context::Context;
 use crate::http::connection::{self, Patience};
-use crate::http::response::{Problem, plain};
+use crate::http::response::{Problem, plain, whole};
 use crate::http::{csrf, host, query, tls_or_plain};
 use crate::net::accept::accept;
 use crate::net::accept_rate::AcceptRate;
@@ -61,7 +60,7 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
                 async move {
                     response
                         .unwrap_or_else(Problem::into_plain_response)
-                        .map(Full::new)
+                        .map(whole)
                 }
             })
             .await;

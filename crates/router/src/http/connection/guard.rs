@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::body::{Body, Frame, SizeHint};
 use p2p_shared::net::transport::Transport;
@@ -15,6 +16,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::flushed::Flushed;
+use crate::http::response::{AnswerBody, BrokenBody};
 use crate::net::write_timeout::{self, WriteTimer};
 
 /// State of a connection, shared by its stream, the bodies of its answers, and the task that serves
@@ -78,23 +80,12 @@ impl Guard {
 
 /// Body of an answer. If the body breaks off, everything before is written first, and nothing
 /// after.
-pub(super) struct GuardedBody<B: Body> {
-    body: B,
-    guard: Guard,
-    error: Option<B::Error>,
+pub(super) struct GuardedBody {
+    pub body: AnswerBody,
+    pub guard: Guard,
 }
 
-impl<B: Body> GuardedBody<B> {
-    pub(super) fn new(body: B, guard: Guard) -> Self {
-        Self {
-            body,
-            guard,
-            error: None,
-        }
-    }
-}
-
-impl<B: Body> Drop for GuardedBody<B> {
+impl Drop for GuardedBody {
     fn drop(&mut self) {
         let mut state = self.guard.lock();
         if state.body == Output::Coming {
@@ -103,31 +94,28 @@ impl<B: Body> Drop for GuardedBody<B> {
     }
 }
 
-impl<B: Body + Unpin> Body for GuardedBody<B>
-where
-    B::Error: Unpin,
-{
-    type Data = B::Data;
-    type Error = B::Error;
+impl Body for GuardedBody {
+    type Data = Bytes;
+    type Error = BrokenBody;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        if self.error.is_none() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Err(error)) => {
-                    self.error = Some(error);
-                    self.guard.lock().body = Output::BreakingOff;
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        let output = self.guard.lock().body;
+        match output {
+            Output::Coming | Output::Ended => {
+                let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+                if !matches!(frame, Some(Err(BrokenBody))) {
+                    return Poll::Ready(frame);
                 }
-                frame => return Poll::Ready(frame),
+                self.guard.lock().body = Output::BreakingOff;
+                Poll::Pending
             }
+            // The flush that follows wakes this task.
+            Output::BreakingOff => Poll::Pending,
+            Output::BrokenOff => Poll::Ready(Some(Err(BrokenBody))),
         }
-        if self.guard.lock().body == Output::BrokenOff {
-            return Poll::Ready(self.error.take().map(Err));
-        }
-        // The flush that follows wakes this task.
-        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
