@@ -13,6 +13,7 @@ mod link;
 pub mod net;
 pub mod ops;
 mod page;
+pub mod process;
 mod routes;
 mod run;
 mod server;

@@ -1,22 +1,13 @@
-//! `p2p-router`: reads the command line and runs the router until it is told to end.
+//! `p2p-router`: reads the command line and does what it asks for.
 
-use std::os::fd::OwnedFd;
-use std::pin::pin;
 use std::process::ExitCode;
 
-use anyhow::Context;
-use p2p_router::Router;
-use p2p_router::auth::bootstrap_keys;
-use p2p_router::auth::certificate::{self, Certificate};
 use p2p_router::auth::key_command::{self, KeyCommand};
 use p2p_router::config::{Options, Task};
-use p2p_router::net::limits;
 use p2p_router::ops::health_command;
-use p2p_router::ops::inherited_listeners::{InheritedListeners, ThisProgram};
-use p2p_router::ops::signals::Signals;
-use p2p_shared::os::sd_notify;
-use p2p_shared::{logging, os, settings};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use p2p_router::ops::inherited_listeners::InheritedListeners;
+use p2p_router::process;
+use p2p_shared::{os, settings};
 
 fn main() -> ExitCode {
     os::no_core_dumps();
@@ -26,23 +17,8 @@ fn main() -> ExitCode {
         Some(Task::Check) => os::exit_code(check(&options)),
         Some(Task::Health) => health_command::run((options.bind, options.port).into()),
         Some(Task::Key(command)) => os::exit_code(key(&options, command)),
-        None => os::exit_code(serve(&options)),
+        None => os::exit_code(process::run(&options)),
     }
-}
-
-/// Runs the router to its end, and then the program in its file if it is to restart.
-fn serve(options: &Options) -> anyhow::Result<()> {
-    let signals = Signals::note().context("signals")?;
-    let Some((program, sockets)) = run(options, &signals)? else {
-        return Ok(());
-    };
-    Signals::hold().context("signals")?;
-    if signals.end() {
-        // It came when nobody waited for it any more, and nothing runs.
-        sd_notify::stopping();
-        return Ok(());
-    }
-    Err(program.execute_anew(sockets))
 }
 
 fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
@@ -56,123 +32,4 @@ fn check(options: &Options) -> anyhow::Result<()> {
         println!("the settings are fine");
     }
     Ok(())
-}
-
-/// Runs the router to its end; or until it is to become the program in its file, with these sockets.
-#[tokio::main]
-async fn run(
-    options: &Options,
-    signals: &Signals,
-) -> anyhow::Result<Option<(ThisProgram, Vec<OwnedFd>)>> {
-    // Before anybody replaces the file.
-    let program = ThisProgram::find().context("what this program is")?;
-    let mut restarts = signal(SignalKind::user_defined2()).context("SIGUSR2")?;
-    let mut ends = Ends {
-        interrupt: signal(SignalKind::interrupt()).context("SIGINT")?,
-        terminate: signal(SignalKind::terminate()).context("SIGTERM")?,
-    };
-    // Signals that came before somebody waited for them.
-    let (is_to_end, mut is_to_restart) = (signals.end(), signals.restart());
-    let _logs = logging::start(options.common.log_options("p2p-router"));
-    limits::raise_open_files();
-    let mut router = start(options)?;
-    while !is_to_end
-        && (std::mem::take(&mut is_to_restart) || ends.before(restarts.recv()).await.is_some())
-    {
-        sd_notify::reloading();
-        // What would end the router after it must not begin: it goes on as it is.
-        let Some(checked) = ends.before(program.check()).await else {
-            break;
-        };
-        if let Err(error) = checked {
-            let error = format!("{error:#}");
-            tracing::error!(error, "not restarted: the router goes on as it was");
-            sd_notify::ready();
-            continue;
-        }
-        tracing::info!("restarting: running commands have 30 s; the ports stay open");
-        let mut handing_over = pin!(router.hand_over(|| !signals.end()));
-        let Some(sockets) = ends.before(&mut handing_over).await else {
-            // What runs keeps its time: only what would have come after it won't.
-            log_end();
-            ends.before(handing_over).await;
-            return Ok(None);
-        };
-        // There was time to edit the settings.
-        let Some(checked) = ends.before(program.check()).await else {
-            log_end();
-            return Ok(None);
-        };
-        let Err(error) = checked else {
-            return Ok(Some((program, sockets)));
-        };
-        let error = format!("{error:#}");
-        tracing::error!(
-            error,
-            "not restarted: the settings have changed meanwhile: the router goes on with those that it had, and the inners come back"
-        );
-        // Not with the exit code for mistakes in the settings: whoever starts us again has to see
-        // those for himself.
-        let again = options.config(InheritedListeners::handed_over(sockets));
-        router = again
-            .and_then(Router::start)
-            .map_err(|error| anyhow::anyhow!("the router can't go on: {error:#}"))?;
-        sd_notify::ready();
-    }
-    log_end();
-    ends.before(router.shut_down()).await;
-    Ok(None)
-}
-
-/// Starts the router, and makes the keys of a first start.
-fn start(options: &Options) -> anyhow::Result<Router> {
-    let config = options.config(InheritedListeners::from_environment())?;
-    let (keys, certificate) = (config.keys.clone(), config.certificate.clone());
-    if options.allow_plain_http && !options.open {
-        tracing::warn!("--allow-plain-http: anybody on the way can read keys and change commands");
-    }
-    let router = Router::start(config)?;
-    tracing::info!("listening on {}", router.address());
-    if let Some(keys) = keys {
-        if let Some(warning) = certificate.as_ref().and_then(Certificate::warning)
-            && !keys.is_empty()
-        {
-            tracing::warn!("{warning}");
-        }
-        if let Err(error) =
-            certificate::leave_note(&options.state_dir()?, options.tls_cert.as_deref())
-        {
-            tracing::warn!(%error, "`p2p-router key add` does not learn of --tls-cert: give it there, too");
-        }
-        let fingerprint = certificate.as_ref().and_then(Certificate::fingerprint);
-        bootstrap_keys::offer(&keys, router.address().port(), fingerprint)?;
-    } else {
-        tracing::warn!("--open: everyone who reaches the ports may run commands");
-    }
-    sd_notify::ready();
-    Ok(router)
-}
-
-/// Reports the end of the router to whoever started it and in the log.
-fn log_end() {
-    sd_notify::stopping();
-    tracing::info!("ending: running commands have 30 s (once more to end at once)");
-}
-
-/// The signals by which the router is to end, and at the second one to end at once.
-struct Ends {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Ends {
-    /// Waits for `work`; returns `None` if one of the signals comes before.
-    async fn before<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => None,
-            _ = self.terminate.recv() => None,
-            done = work => Some(done),
-        }
-    }
 }
