@@ -1,5 +1,5 @@
-//! Owns the stream of what happens, which consoles are sent, and the last runs. Sending never waits for
-//! anyone: a console that falls behind takes a new snapshot.
+//! Owns the stream of events to consoles and pages, and the last runs. Sending never waits for anyone: a
+//! console that falls behind takes a new snapshot.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(crate) struct Feed {
     runs: Mutex<BTreeMap<RunId, Arc<RunInfo>>>,
 }
 
-/// A console's part of the feed: a snapshot, and what happens from then on.
+/// A console's view of the feed: a snapshot, and the events from then on.
 pub(crate) struct Subscription {
     pub snapshot: Snapshot,
     pub events: broadcast::Receiver<Arc<FeedEvent>>,
@@ -62,8 +62,8 @@ impl Feed {
         }
     }
 
-    /// Returns these links, the last runs if they are wanted, and what happens from then on, without a
-    /// gap. The caller sees to it that nothing happens to the links meanwhile.
+    /// Returns these links, the last runs if they are wanted, and the events from then on, without a gap.
+    /// The caller sees to it that nothing happens to the links meanwhile.
     pub(crate) fn subscribe(
         &self,
         links: impl FnOnce() -> Vec<LinkInfo>,
@@ -98,7 +98,7 @@ impl Feed {
         self.publish(|| FeedEvent::Run(Box::new(RunInfo::clone(run))));
     }
 
-    /// Replaces a run by what became of it.
+    /// Replaces a run that has ended by one with its result.
     pub(crate) fn run_over(&self, run: Arc<RunInfo>, counts: &RunCounts) {
         let mut runs = self.runs.lock();
         if run.result.as_ref().is_some_and(RunResult::is_failure) {

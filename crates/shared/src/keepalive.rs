@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::timing::{BUSY_LINGER, PACE_BUSY, PACE_IDLE, Pace};
+use bytes::Bytes;
+
+use crate::timing::{BUSY_LINGER, PACE_BUSY, PACE_IDLE, Pace, micros};
 
 /// Action that a [`Keepalive`] asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +114,34 @@ impl Keepalive {
     }
 }
 
+/// Measures round trips: a ping carries the time of its sending, and its pong brings that back.
+#[derive(Debug, Clone, Copy)]
+pub struct PingClock(Instant);
+
+impl PingClock {
+    /// Starts a clock, for one connection.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self(now)
+    }
+
+    /// Returns the payload of a ping that is sent now.
+    #[must_use]
+    pub fn payload(self, now: Instant) -> Bytes {
+        let sent_us = micros(now.saturating_duration_since(self.0));
+        Bytes::copy_from_slice(&sent_us.to_be_bytes())
+    }
+
+    /// Returns the round trip of the ping whose pong arrives now; `None` if the pong answers no ping
+    /// with a payload of this clock.
+    #[must_use]
+    pub fn round_trip(self, pong: &[u8], now: Instant) -> Option<Duration> {
+        let sent_us = u64::from_be_bytes(pong.try_into().ok()?);
+        let elapsed = now.saturating_duration_since(self.0);
+        elapsed.checked_sub(Duration::from_micros(sent_us))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +182,16 @@ mod tests {
         peer.set_busy(false, t + secs(3));
         peer.on_traffic(t + secs(13));
         assert_eq!(peer.poll(t + secs(13)).1, Some(PACE_IDLE));
+    }
+
+    #[test]
+    fn a_pong_tells_the_round_trip_and_what_is_no_pong_of_ours_tells_none() {
+        let t = Instant::now();
+        let clock = PingClock::new(t);
+        let ping = clock.payload(t + secs(2));
+        assert_eq!(clock.round_trip(&ping, t + secs(5)), Some(secs(3)));
+        assert_eq!(clock.round_trip(&ping, t + secs(1)), None);
+        assert_eq!(clock.round_trip(&ping[1..], t + secs(5)), None);
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! Counts one viewer of a camera, of any kind, within the viewers' quota. Dropping it gives
-//! everything back.
+//! Counts one viewer of a camera, of any kind, within the viewers' quota, until the viewer is dropped.
 
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ pub(crate) struct Viewer {
     pub status: watch::Receiver<Status>,
     caller: Caller,
     /// The router goes down, or the port is given up.
-    closed: [CancellationToken; 2],
+    closed: CancellationToken,
     watching: Option<WatchGuard>,
     _counted: GaugeGuard,
     _permit: QuotaPermit,
@@ -33,13 +32,13 @@ pub(crate) enum Gone {
 }
 
 impl Viewer {
-    /// Makes a viewer of this camera, until one of `closed` is cancelled.
+    /// Makes a viewer of this camera, until `closed` is cancelled.
     pub(crate) fn new(
         camera: Arc<Camera>,
         caller: Caller,
         permit: QuotaPermit,
         viewers: &Gauge,
-        closed: [CancellationToken; 2],
+        closed: CancellationToken,
     ) -> Self {
         Self {
             watching: Some(camera.watch()),
@@ -62,12 +61,11 @@ impl Viewer {
 
     /// Waits until the viewer has to go.
     pub(crate) fn gone(&self) -> impl Future<Output = Gone> + Send + 'static {
-        let (caller, [router, port]) = (self.caller.clone(), self.closed.clone());
+        let (caller, closed) = (self.caller.clone(), self.closed.clone());
         async move {
             tokio::select! {
                 () = caller.revoked() => Gone::Revoked,
-                () = router.cancelled() => Gone::Closed,
-                () = port.cancelled() => Gone::Closed,
+                () = closed.cancelled() => Gone::Closed,
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Owns how a car's link comes up and goes down, how its port is given up, and what its inner reports in
-//! between. A report of a link that another has replaced counts for nothing.
+//! Owns the life of a car: its link comes up, reports and goes down, and its port is given up. A report of
+//! a link that another has replaced counts for nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Car {
         let (link, work) = LinkHandle::new();
         let now = timing::now();
         state.abort_presses();
-        // What was pressed on the old link is over: only a new press moves on the new one.
+        // The presses of the old link are over: only a new press moves the car on the new one.
         state.control.stop();
         if state.instance.replace(hello.instance) != Some(hello.instance) {
             state.stop_failed = false;
@@ -94,8 +94,8 @@ impl Car {
         (link, work)
     }
 
-    /// Takes note of the end of a link. Returns whether the port now waits for its owner: not if another
-    /// link took the place of this one.
+    /// Takes note of the end of a link. Returns true if the port now waits for its owner, and false if
+    /// another link took the place of this one.
     pub(crate) fn link_down(&self, link: LinkId, why: &str) -> bool {
         let mut state = self.state.lock();
         if !state.is_current(link) {
@@ -114,9 +114,9 @@ impl Car {
         true
     }
 
-    /// Gives the port up if the car has been away for [`timing::PORT_KEPT`], or `at_once`. Returns
-    /// for how long it was away; `None`: it is up, or was given up before. Called by the registry,
-    /// which then forgets the car.
+    /// Gives the port up if the car has been away for [`timing::PORT_KEPT`], or `at_once`. Returns the
+    /// time for which the car was away; `None`: the car is up, or its port was given up before. Called by
+    /// the registry, which then forgets the car.
     pub(super) fn give_up(&self, at_once: bool) -> Option<Duration> {
         let mut state = self.state.lock();
         let now = timing::now();
@@ -173,18 +173,6 @@ impl LinkObserver for Arc<Car> {
         }
         log::motion(&state.name, &event);
         state.follow(&event);
-        match &event {
-            MotionEvent::Started(moving) => state.moving = Some(moving.clone()),
-            MotionEvent::Stands => {
-                state.moving = None;
-                state.stop_failed = false;
-            }
-            MotionEvent::StopFailed => state.stop_failed = true,
-            MotionEvent::Refused { .. }
-            | MotionEvent::Over { .. }
-            | MotionEvent::Ended { .. }
-            | MotionEvent::Stopped { .. } => {}
-        }
         self.publish(&state, || FeedEvent::Motion {
             service_port: self.port,
             event,

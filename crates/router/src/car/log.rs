@@ -56,10 +56,6 @@ pub(super) fn pressed(
     );
 }
 
-pub(super) fn too_late(link: &LinkName, press: PressId) {
-    tracing::info!(%link, %press, "press dropped: too old");
-}
-
 pub(super) fn motion(link: &LinkName, event: &MotionEvent) {
     let press_of =
         |press: &Option<PressId>| press.map(|press| press.to_string()).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Presses of one car: each is passed on by the priority queue, and recorded as a run from what the
-//! car reports.
+//! Presses of one car: each is passed on by the priority queue, and recorded as a run from the car's
+//! reports.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -83,10 +83,10 @@ impl Car {
         let mut state = self.state.lock();
         state.control.refuse(press);
         let refused = Refused::too_slow(&state.name);
-        log::too_late(&state.name, press);
+        tracing::info!(link = %state.name, %press, "press dropped: too old");
         state.press_dropped(Some(press), &refused.message);
         if let Some((_, refusals)) = state.newest.take_if(|(newest, _)| *newest == press) {
-            // A console with so many unread ones hears of this one by its run.
+            // A console with that many unread refusals learns of this one by its run.
             let _ = refusals.try_send((press, refused));
         }
     }
@@ -121,10 +121,11 @@ impl State {
         }
     }
 
-    /// Brings the records of presses up to date with what the car reports.
+    /// Brings the state of the car's motion and the records of presses up to date with its report.
     pub(super) fn follow(&mut self, event: &MotionEvent) {
         match event {
             MotionEvent::Started(moving) => {
+                self.moving = Some(moving.clone());
                 if let Some(record) = moving.press.and_then(|p| self.presses.get_mut(&p)) {
                     record.started();
                 }
@@ -134,17 +135,20 @@ impl State {
                 self.press_dropped(Some(*press), &why.to_string());
             }
             MotionEvent::Ended { run, end, exec_us } => {
-                let of_it = self.presses.iter().find(|(_, record)| record.run() == *run);
-                let press = of_it.map(|(press, _)| *press);
-                if let Some(mut record) = press.and_then(|press| self.presses.remove(&press)) {
+                let mut presses = self
+                    .presses
+                    .extract_if(.., |_, record| record.run() == *run);
+                if let Some((_, mut record)) = presses.next() {
                     record.ended(*end, Duration::from_micros(*exec_us));
                     record.finish(status_of(*end), "");
                 }
             }
-            MotionEvent::Over { .. }
-            | MotionEvent::Stopped { .. }
-            | MotionEvent::Stands
-            | MotionEvent::StopFailed => {}
+            MotionEvent::Stands => {
+                self.moving = None;
+                self.stop_failed = false;
+            }
+            MotionEvent::StopFailed => self.stop_failed = true,
+            MotionEvent::Over { .. } | MotionEvent::Stopped { .. } => {}
         }
     }
 

@@ -69,9 +69,8 @@ pub(crate) async fn sync(
         if closed.run_until_cancelled(is_time).await != Some(true) {
             return;
         }
-        closed.run_until_cancelled(sleep(TOGETHER)).await;
-        if closed.is_cancelled() {
-            // As they were before all were sent away.
+        if closed.run_until_cancelled(sleep(TOGETHER)).await.is_none() {
+            // The ports were written before the links were ended.
             return;
         }
         changed.mark_unchanged();

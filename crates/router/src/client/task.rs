@@ -1,17 +1,15 @@
-//! Owns one console or page: the task that alone reads and writes its socket, checks its role on
-//! every message, and passes on what it wants and what happens.
+//! Owns one console or page: the task that alone reads and writes its socket. The task passes the
+//! client's requests to the cars, and sends the client the events of the feed.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use p2p_shared::keepalive::{Due, Keepalive, PingMode};
+use p2p_shared::keepalive::{Due, Keepalive, PingClock, PingMode};
 use p2p_shared::os::jitter;
 use p2p_shared::protocol::{
     ConsoleToRouter, FeedEvent, PressId, RefusedReason, RouterToConsole, SendEvent,
@@ -104,7 +102,7 @@ pub(crate) struct Console<'a> {
     /// Parts of lists, to be sent as there is room.
     parts: VecDeque<RouterToConsole>,
     keepalive: Keepalive,
-    started: Instant,
+    pings: PingClock,
 }
 
 impl<'a> Console<'a> {
@@ -134,7 +132,7 @@ impl<'a> Console<'a> {
             answers: FuturesUnordered::new(),
             parts: VecDeque::new(),
             keepalive,
-            started: now,
+            pings: PingClock::new(now),
         }
     }
 
@@ -164,7 +162,7 @@ impl<'a> Console<'a> {
                     let why = format!("silent for {} s", silence.as_secs());
                     return Err(ClientEnd::Lost(why));
                 }
-                Some(Due::Ping) => self.ping(now)?,
+                Some(Due::Ping) => self.socket.push_ping(self.pings.payload(now))?,
                 None => {}
             }
             let timer = tokio::time::sleep_until(self.keepalive.next().into());
@@ -262,12 +260,6 @@ impl<'a> Console<'a> {
         })
     }
 
-    fn ping(&mut self, now: Instant) -> Result<(), WebSocketError> {
-        let sent = timing::micros(now.duration_since(self.started));
-        self.socket
-            .push_ping(Bytes::copy_from_slice(&sent.to_be_bytes()))
-    }
-
     fn on_event(&mut self, event: SocketEvent<ConsoleToRouter>) -> Result<(), ClientEnd> {
         if !matches!(event, SocketEvent::Writable) {
             self.keepalive.on_traffic(timing::now());
@@ -275,10 +267,8 @@ impl<'a> Console<'a> {
         match event {
             SocketEvent::Message(message) => self.on_message(message),
             SocketEvent::Pong(payload) => {
-                if let Ok(sent) = payload[..].try_into() {
-                    let sent = Duration::from_micros(u64::from_be_bytes(sent));
-                    self.person.rtt = (timing::now() - self.started).checked_sub(sent);
-                }
+                let rtt = self.pings.round_trip(&payload, timing::now());
+                self.person.rtt = rtt.or(self.person.rtt);
                 Ok(())
             }
             SocketEvent::Ping | SocketEvent::Writable => Ok(()),

@@ -8,8 +8,8 @@ use p2p_shared::key::Role;
 use p2p_shared::protocol::{LinkInfo, RouterToConsole, RunInfo, SessionId};
 use serde::Serialize;
 
-/// A message is full at this size: half of what one may have, and what one more entry adds is far below
-/// the other half.
+/// A message is full at this size, half of the limit: one more entry is far smaller than the other
+/// half.
 const FULL: usize = 32 * 1024;
 
 /// The state at one moment; the parts that are yet to be sent.

@@ -18,7 +18,7 @@ type Reply = oneshot::Sender<Vec<CommandInfo>>;
 pub(super) struct CommandLists {
     requests: u64,
     open: Option<Open>,
-    /// Those who asked after it was sent.
+    /// Callers that have asked since the open request was sent.
     waiting: Vec<Reply>,
 }
 
@@ -36,14 +36,14 @@ impl CommandLists {
         open.chain(&self.waiting).all(Reply::is_closed)
     }
 
-    /// Adds one who waits for a list. Returns the number of the request to be sent now, if one is.
+    /// Adds a caller that waits for a list. Returns the number of the request to be sent now, if one is.
     pub(super) fn ask(&mut self, reply: Reply) -> Option<u64> {
         self.waiting.retain(|reply| !reply.is_closed());
         self.waiting.push(reply);
         self.next()
     }
 
-    /// Takes a part of an answer. Returns the number of the request to be sent now, if one is.
+    /// Adds a part of an answer. Returns the number of the request to be sent now, if one is.
     pub(super) fn answer(
         &mut self,
         request: u64,

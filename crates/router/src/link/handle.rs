@@ -1,5 +1,4 @@
-//! Owns the handles by which others speak to a link and to one run on it. The link itself is a task:
-//! `link/task`.
+//! Owns the handles of a link and of one run on it. The link itself is a task: `link/task`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,7 +24,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LinkId(u64);
 
-/// The handle by which others speak to a link.
+/// The handle of a link.
 #[derive(Debug, Clone)]
 pub(crate) struct LinkHandle(Arc<Shared>);
 
@@ -94,14 +93,14 @@ impl LinkHandle {
         })
     }
 
-    /// Asks which commands there are; `None`: the link is lost or the answer too slow.
+    /// Asks for the list of commands; `None`: the link is lost or the answer too slow.
     pub(crate) async fn list(&self) -> Option<Vec<CommandInfo>> {
         let (reply, answer) = oneshot::channel();
         self.send(ToLink::List(reply));
         tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
     }
 
-    /// Asks what became of a run, of which the inner may not know; `None`: the link is lost or the answer
+    /// Asks for the report of a run, which the inner may not know; `None`: the link is lost or the answer
     /// too slow.
     pub(crate) async fn ask_run(&self, run: RunId) -> Option<Option<RunReport>> {
         let (reply, answer) = oneshot::channel();
@@ -138,7 +137,7 @@ impl LinkHandle {
         }
     }
 
-    /// Queues something. A link that has ended drops what is asked of it, which tells its asker.
+    /// Queues work. A link that has ended drops the work, which tells its caller.
     pub(crate) fn send(&self, work: ToLink) {
         let _ = self.0.queue.send(work);
     }

@@ -1,5 +1,5 @@
-//! Callers that ask what became of a run. Each run is asked for once at a time, and the answer is
-//! for all who wait. Sends nothing itself.
+//! Callers that wait for the report of a run. Each run is asked for once at a time, and the answer is
+//! for all callers that wait. Sends nothing itself.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::RunReport;
 use tokio::sync::oneshot;
 
-/// Most runs that are asked for at a time: of more, some wait for nothing and ask again.
+/// Most runs that are asked for at a time: callers for more are told to ask again.
 const OPEN: usize = 64;
 
 type Reply = oneshot::Sender<Option<RunReport>>;
@@ -21,7 +21,7 @@ impl RunQueries {
         self.0.values().flatten().all(Reply::is_closed)
     }
 
-    /// Adds one who asks. Returns whether the inner is to be asked now.
+    /// Adds a caller. Returns true if the inner is to be asked now.
     pub(super) fn ask(&mut self, run: RunId, reply: Reply) -> bool {
         self.0.retain(|_, replies| {
             replies.retain(|reply| !reply.is_closed());

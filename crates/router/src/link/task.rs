@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_shared::keepalive::{Due, Keepalive, PingMode};
+use p2p_shared::keepalive::{Due, Keepalive, PingClock, PingMode};
 use p2p_shared::names::LinkName;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{InnerToRouter, LinkHello, PIECE, Refusal, RouterToInner, RunRequest};
@@ -53,7 +53,7 @@ pub(crate) struct LinkTask<O> {
     inputs: VecDeque<Input>,
     listings: CommandLists,
     questions: RunQueries,
-    started: Instant,
+    pings: PingClock,
 }
 
 struct Input {
@@ -86,7 +86,7 @@ impl<O: LinkObserver> LinkTask<O> {
             inputs: VecDeque::new(),
             listings: CommandLists::default(),
             questions: RunQueries::default(),
-            started: now,
+            pings: PingClock::new(now),
         }
     }
 
@@ -124,7 +124,7 @@ impl<O: LinkObserver> LinkTask<O> {
                     let why = format!("silent for {} s", silence.as_secs());
                     return Err(LinkEnd::Lost(why));
                 }
-                Some(Due::Ping) => self.ping(now)?,
+                Some(Due::Ping) => self.socket.push_ping(self.pings.payload(now))?,
                 None => {}
             }
             let timer = tokio::time::sleep_until(self.keepalive.next().into());
@@ -167,21 +167,6 @@ impl<O: LinkObserver> LinkTask<O> {
             || self.handle.drive().is_watched();
         if let Some(pace) = self.keepalive.set_busy(busy, timing::now()) {
             self.socket.get_ref().set_dead_after(pace.dead);
-        }
-    }
-
-    fn ping(&mut self, now: Instant) -> Result<(), WebSocketError> {
-        let sent = timing::micros(now.duration_since(self.started));
-        self.socket
-            .push_ping(Bytes::copy_from_slice(&sent.to_be_bytes()))
-    }
-
-    fn on_pong(&self, payload: &[u8]) {
-        if let Ok(sent) = payload.try_into() {
-            let sent = Duration::from_micros(u64::from_be_bytes(sent));
-            if let Some(rtt) = (timing::now() - self.started).checked_sub(sent) {
-                self.observer.on_round_trip(rtt);
-            }
         }
     }
 
@@ -327,7 +312,9 @@ impl<O: LinkObserver> LinkTask<O> {
         match event {
             SocketEvent::Message(message) => self.on_message(message),
             SocketEvent::Pong(payload) => {
-                self.on_pong(&payload);
+                if let Some(rtt) = self.pings.round_trip(&payload, timing::now()) {
+                    self.observer.on_round_trip(rtt);
+                }
                 Ok(())
             }
             SocketEvent::Ping | SocketEvent::Writable => Ok(()),

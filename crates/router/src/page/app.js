@@ -1,5 +1,5 @@
-// Owns the page's life: brings what a person does, what the router says and the time to
-// `drive.js`, and carries out what comes of it.
+// Owns the page: passes input, the router's messages and the time to `drive.js`, and carries out the
+// effects that it returns.
 
 import { Commands } from "./commands.js";
 import * as drive from "./drive.js";
@@ -10,8 +10,8 @@ import { View } from "./view.js";
 import { why } from "./words.js";
 
 const QUICK = 50; // while something may move: a heartbeat
-const CALM = 125; // else
-const HIDDEN = 60000; // hidden for so long, the connection is given up
+const CALM = 125; // otherwise
+const HIDDEN = 60000; // hidden for this long, a page gives up its connection
 
 const $ = id => document.getElementById(id);
 const now = () => performance.now();
@@ -20,12 +20,12 @@ const state = drive.start(now());
 const view = new View();
 const clock = new Clock();
 const commands = new Commands();
-const video = new Video($("canvas"), clock, () => tell(seen("picture")));
-const gamepads = new Gamepads(tell);
+const video = new Video($("canvas"), clock, () => emit(seen("picture")));
+const gamepads = new Gamepads(emit);
 const link = new Link("/drive", {
-  open: () => tell({ type: "open" }),
-  closed: (why, retryAt) => tell({ type: "closed", why, retryAt }),
-  message: data => hear(JSON.parse(data)),
+  open: () => emit({ type: "open" }),
+  closed: (why, retryAt) => emit({ type: "closed", why, retryAt }),
+  message: data => receive(JSON.parse(data)),
   signedOut: why => {
     $("out").hidden = false;
     $("why-out").textContent = why;
@@ -39,7 +39,7 @@ function isLive(is) {
 }
 isLive(true);
 
-function tell(event) {
+function emit(event) {
   const effects = drive.update(state, event, now());
   for (const { send, say, mild } of effects) {
     if (send !== undefined && !link.send(JSON.stringify(send)) && send === "stop") stopByHttp();
@@ -50,39 +50,39 @@ function tell(event) {
 
 const seen = type => ({ type, videoAge: video.age(now(), drive.roundTrip(state)), isLive: video.is === "live" });
 
-/** While there is no WebSocket. */
+/** Stops the car while there is no WebSocket. */
 async function stopByHttp() {
   const command = encodeURIComponent(state.car?.stop ?? $("commands").dataset.stop);
-  const said = await fetch(`/cgi?command=${command}`, { method: "POST", keepalive: true })
+  const sentence = await fetch(`/cgi?command=${command}`, { method: "POST", keepalive: true })
     .then(async answer => answer.ok ? why.stopped : why.notStopped(await answer.text()))
     .catch(() => why.noWay);
-  view.say(said, false, now());
+  view.say(sentence, false, now());
 }
 
-function hear(message) {
+function receive(message) {
   if (message.tick !== undefined) clock.arrived(message.tick, now());
   if (message.car !== undefined || message.up) clock.reset();
   link.comeBack = message.go_away?.reconnect_after_ms;
   const wasUp = drive.isUp(state);
-  tell({ type: "message", message });
+  emit({ type: "message", message });
   if (message.car !== undefined) isLive(true);
   if (drive.isUp(state) && (!wasUp || message.up)) commands.load(state.car, drive.mayDrive(state));
 }
 
-listen(tell, () => drive.needsArming(state));
-for (const id of ["grant", "deny", "seize"]) $(id).addEventListener("click", () => tell({ type: id }));
-$("arm").addEventListener("click", () => tell({ type: $("arm").dataset.does }));
+listen(emit, () => drive.needsArming(state));
+for (const id of ["grant", "deny", "seize"]) $(id).addEventListener("click", () => emit({ type: id }));
+$("arm").addEventListener("click", () => emit({ type: $("arm").dataset.does }));
 $("picture").addEventListener("click", () => video.switchOff(!video.off));
 
-// Heartbeats come from here alone: while this loop is on time, a release is heard, too.
+// Heartbeats come from here alone: while this loop is on time, releases are handled, too.
 let due = now();
 let date = Date.now();
 function beat() {
   // A suspended machine's monotonic clock may stand still.
   const by = Math.max(now() - due, Date.now() - date - (due - last));
-  if (by > drive.LATE) tell({ type: "late", by });
+  if (by > drive.LATE) emit({ type: "late", by });
   gamepads.look();
-  tell(seen("tick"));
+  emit(seen("tick"));
   const isQuick = drive.isArmed(state) || state.hold || navigator.getGamepads?.().some(pad => pad);
   last = now();
   date = Date.now();
@@ -95,14 +95,14 @@ beat();
 let hiding = null;
 document.addEventListener("visibilitychange", () => {
   const visible = !document.hidden;
-  tell({ type: "visible", visible });
+  emit({ type: "visible", visible });
   video.show(visible);
   clearTimeout(hiding);
   if (visible) link.wake();
   else hiding = setTimeout(() => link.sleep(), HIDDEN);
 });
 addEventListener("pagehide", () => {
-  tell({ type: "letGo" });
+  emit({ type: "letGo" });
   link.sleep();
   video.show(false);
 });

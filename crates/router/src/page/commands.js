@@ -1,9 +1,9 @@
-// Owns the list of the car's other commands, the output of the last, and what became of it.
+// Owns the list of the car's other commands, and the output and the result of the last one.
 
 import { short } from "./words.js";
 
 const SHOWN = 65536; // characters of output that are kept
-const AGAIN = 1000; // how often is asked what became of a run
+const AGAIN = 1000; // pause between two questions for a run's result
 
 const $ = id => document.getElementById(id);
 const fresh = { cache: "no-store" };
@@ -20,7 +20,7 @@ export class Commands {
     $("end").addEventListener("click", () => this.abort?.abort());
   }
 
-  /** Asks the car what it can do, and shows it, but for what the pads are for. */
+  /** Loads the car's commands and shows them, except those of the pads. */
   async load(car, mayRun) {
     const answer = await fetch("/commands", fresh).catch(() => null);
     if (!answer?.ok) return;
@@ -41,7 +41,7 @@ export class Commands {
   }
 
   async run(command) {
-    // Not as a form's: there a space is a plus.
+    // Not encoded as a form: in a form a space is a plus.
     const query = [command, ...split($("arguments").value)].map(encodeURIComponent).join("&arg=");
     this.abort?.abort();
     const abort = this.abort = new AbortController();
@@ -79,11 +79,11 @@ export class Commands {
       const run = head("run");
       const id = lost ? ` (run ${run})` : "";
       if (lost) say(`: the link was lost; how it ended is asked once the car is there${id}`);
-      const told = await story(run, signal);
-      if (!told) return;
-      if (lost && told.output?.length > text.length) text = told.output;
-      text += told.stderr ?? "";
-      verdict = (told.exit ? ended(told.exit, told.exec_ms) : `${told.state}: ${told.why}`) + id;
+      const result = await resultOf(run, signal);
+      if (!result) return;
+      if (lost && result.output?.length > text.length) text = result.output;
+      text += result.stderr ?? "";
+      verdict = (result.exit ? ended(result.exit, result.exec_ms) : `${result.state}: ${result.why}`) + id;
     }
     say(`: ${verdict}`);
   }
@@ -91,15 +91,15 @@ export class Commands {
 
 const ended = (exit, time) => `${["0", "ended"].includes(exit) ? "ok" : `exit ${exit}`}, ${short(time)}`;
 
-/** What became of a run, when it is over and its car there; null: nobody wants to know any more. */
-async function story(run, signal) {
+/** The result of a run, once it is over and its car connected; undefined: aborted. */
+async function resultOf(run, signal) {
   for (; !signal.aborted; await new Promise(done => setTimeout(done, AGAIN))) {
     const answer = await fetch(`/run/${run}`, { ...fresh, signal }).catch(() => null);
     if (answer?.status < 429 && !answer.ok) return { state: "not known", why: await answer.text() };
-    const told = answer?.ok && await answer.json().catch(() => null);
-    if (told && told.state !== "waiting" && told.state !== "running") return told;
+    const result = answer?.ok && await answer.json().catch(() => null);
+    if (result && result.state !== "waiting" && result.state !== "running") return result;
   }
 }
 
-/** Words; quotes keep several together. */
+/** Splits a text into words; quotes keep several together. */
 export const split = text => [...text.matchAll(/"([^"]*)"|'([^']*)'|\S+/g)].map(([word, a, b]) => a ?? b ?? word);

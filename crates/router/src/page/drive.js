@@ -1,6 +1,6 @@
-// Owns driving in the page: from what is held down to presses, renewals, releases and stops, by
-// the console's rules. Pure: it is given each event and the time in milliseconds, and returns what
-// to send or to say. That the car stops by itself is the lease's to decide, at the car.
+// Owns driving in the page: turns held keys and pads into presses, renewals, releases and stops, by
+// the console's rules. Pure: `update` is given each event and the time in milliseconds, and returns
+// messages to send and sentences to show. The car's lease decides when the car stops by itself.
 //
 //   VIEW --A, or first press--> ARMED --hold--> DRIVING --release--> ARMED
 //    ^  Esc, idle                 | Space           | Space, or a failure
@@ -11,18 +11,18 @@ import { refusals, why } from "./words.js";
 
 export * from "./facts.js";
 
-const HEARTBEAT = 50; // how often a lease is renewed: eight times within the usual one
+const HEARTBEAT = 50; // pause between two renewals of a lease: eight within the usual one
 const PULSES_ONLY = 300; // above this round trip a press is one bounded pulse
-export const LATE = 200; // a page that finds itself later throws input away and disarms
+export const LATE = 200; // a page that is later than this throws input away and disarms
 const PULSE = 250; // long enough to see the car move
-const WAIT = 500; // a press waits so long for control and for the car's clock
-const PROBE = 250; // how often the round trip is measured
-const TICK_FRESH = 1000; // an older tick is no proof that the car hears us
-const SILENT_KEY = 5000; // a key that never repeats: its release was lost
-const SILENCE = 200; // repeats that stop are a release that was lost; at least so long
-const SLOW_REPEAT = 1000; // what comes later is no repeat to be measured
+const WAIT = 500; // longest wait of a press for control and for the car's clock
+const PROBE = 250; // pause between two measurements of the round trip
+const TICK_FRESH = 1000; // an older tick is no proof that the car gets our messages
+const SILENT_KEY = 5000; // a key without repeats is released by then
+const SILENCE = 200; // least time after which a key whose repeats stop is released
+const SLOW_REPEAT = 1000; // a longer gap between two repeats is not measured
 
-/** What an event changes, and what is to be done: `{send}` a message, `{say}` a sentence. */
+/** Takes in an event, and returns effects: `{send}` a message, `{say}` a sentence. */
 export function update(s, event, now) {
   Object.assign(s, { now, isTick: event.type === "tick" });
   const out = [];
@@ -58,7 +58,7 @@ const handlers = {
     if (hold?.from !== "key" || hold.direction !== direction) return;
     const gap = s.now - hold.last;
     hold.last = s.now;
-    // The first gap is the keyboard's delay; later ones tell how fast it repeats.
+    // The first gap is the keyboard's delay; later ones are between repeats.
     if (gap < SLOW_REPEAT) hold.repeat = hold.repeat && hold.measured ? Math.max((hold.repeat + gap) / 2, gap) : gap;
     hold.measured = hold.repeat !== undefined && hold.heard;
     hold.heard = true;
@@ -68,9 +68,9 @@ const handlers = {
     s.hold = s.waits = null;
     release(s, out);
   },
-  // Focus, pointer or gamepad are gone.
+  // The focus, the pointer or the gamepad is gone.
   letGo: (s, _, out) => letGo(s, out),
-  // A pad, where there is no release.
+  // A click on a pad that has no release.
   pulse: (s, { direction }, out) => down(s, { from: "click", direction, last: s.now, pulse: true }, out),
   stop(s, _, out) {
     endPress(s);
@@ -93,7 +93,7 @@ const handlers = {
     leave(s, out);
     s.latch = "plain";
   },
-  // A text is typed: it must not drive.
+  // Somebody types a text, which must not drive.
   leave: (s, _, out) => leave(s, out),
   grant(s, _, out) {
     letGo(s, out);
@@ -106,7 +106,7 @@ const handlers = {
   late: (s, { by }, out) => fail(s, why.late(by), out),
 };
 
-/** Who drives by pictures is not left without. */
+/** Notes the picture's age. It counts for a press that began with pictures, also when they stop. */
 function picture(s, { videoAge = null, isLive = true }) {
   if (s.press && (isLive || videoAge === null)) s.press.sees = videoAge !== null;
   s.videoAge = isLive || s.press?.sees ? videoAge : null;
@@ -153,7 +153,7 @@ const messages = {
 function setCar(s, car) {
   const isOther = s.car && car && s.car.name !== car.name;
   if (isOther) s.ran = null;
-  // Another car on this port moves only after a new wish.
+  // Another car on this port moves only after a new press.
   if (isOther && isArmed(s)) {
     endPress(s);
     s.epoch = null;
@@ -269,14 +269,14 @@ function keepMoving(s, out) {
     release(s, out);
     return cut(s);
   }
-  // What waited for a stalled page renews nothing.
+  // An event that waited for a stalled page renews nothing.
   if (s.isTick && s.now >= s.press.sent + HEARTBEAT) {
     s.press.sent = s.now;
     out.push({ send: { renew: { press: s.press.id, tick_ms: s.tick?.ms ?? 0 } } });
   }
 }
 
-/** When the motion of this hold ends by itself. Pointers and gamepads tell of their end. */
+/** The time at which this hold ends by itself. Pointers and gamepads report their releases. */
 function movesUntil(hold) {
   if (hold.pulse) return hold.since + PULSE;
   if (hold.from !== "key") return Infinity;
@@ -287,7 +287,7 @@ function movesUntil(hold) {
 function motion(s, event, out) {
   const [kind, body] = typeof event === "string" ? [event] : Object.entries(event)[0];
   const ours = !!body?.press && same(body.press, s.last);
-  const told = {
+  const reports = {
     started() {
       s.moving = body;
       if (s.pressed && same(s.pressed.id, body.press)) s.beganIn = s.now - s.pressed.at;
@@ -325,7 +325,7 @@ function motion(s, event, out) {
       ended(s, why.stopFailed, "failsafe", out);
     },
   };
-  told[kind]?.();
+  reports[kind]?.();
 }
 
 function ended(s, sentence, latch, out) {
@@ -334,7 +334,7 @@ function ended(s, sentence, latch, out) {
   out.push({ say: sentence });
 }
 
-/** The page was late, or its picture is old: what was held is not held any more. */
+/** Stops and disarms: the page was late, or its picture is old. */
 function fail(s, sentence, out) {
   cut(s);
   if (!s.press && s.epoch === null && s.waits === null) return;
@@ -346,7 +346,7 @@ function fail(s, sentence, out) {
   out.push({ say: sentence });
 }
 
-/** Stand, and give control back. */
+/** Lets go, and gives control back. */
 function leave(s, out) {
   letGo(s, out);
   s.epoch = null;
@@ -367,7 +367,7 @@ function release(s, out) {
   s.press = null;
 }
 
-/** The press is over, and what is held moves nothing any more. */
+/** Ends the press; the held key moves nothing any more. */
 function endPress(s) {
   s.press = s.waits = null;
   cut(s);

@@ -1,13 +1,13 @@
-// Owns what driving goes by: the state of the page, and what follows from it. Pure.
+// Owns the state of the page, and the facts that follow from it. Pure.
 
 import { why } from "./words.js";
 
-export const HEALTHY = 500; // how long a link must have been healthy before anything moves
-export const TOO_SLOW = 1000; // above this one the car would drop all that we send
-export const VIDEO_OLD = 1000; // who drives by an older picture is stopped
+export const HEALTHY = 500; // time for which a link must have been healthy before anything moves
+export const TOO_SLOW = 1000; // above this round trip the car would drop everything that we send
+export const VIDEO_OLD = 1000; // a driver with an older picture is stopped
 const TICK_DUE = 300; // ticks come ten times a second to a driver: more silence is a slow link
 
-/** How a page begins. */
+/** The state of a new page. */
 export const start = now => ({
   now,
   connection: { is: "connecting", since: now, why: "", retryAt: null },
@@ -17,7 +17,7 @@ export const start = now => ({
   moving: null, ran: null,
   tick: null, rtt: null, carRtt: null, probe: null, probed: -Infinity, probes: 0,
   healthySince: null, visible: true, watched: false,
-  videoAge: null, // of the picture that is driven by; null: none is
+  videoAge: null, // age of the picture that the driver sees; null: no picture
   latch: null, // stopped, failsafe or plain: nothing moves before control is taken anew
   epoch: null, number: 0, hold: null, waits: null, press: null, last: null,
   unanswered: false, givenBack: null, pressed: null, beganIn: null,
@@ -28,7 +28,7 @@ export const isUp = s => s.connection.is === "up" && s.session !== null && !!s.c
 export const stopFailed = s => !!s.car?.stop_failed;
 export const isArmed = s => s.epoch !== null || s.waits !== null;
 
-/** Who has control, but for what we have given back already. */
+/** The holder of control; nobody, once we have given it back. */
 export function holder(s) {
   const { driver, epoch } = s.car?.control ?? {};
   if (!driver) return { is: "nobody" };
@@ -45,10 +45,10 @@ export function stateOf(s) {
   return !s.latch && holder(s).is === "us" ? "ARMED" : "VIEW";
 }
 
-/** Whether nothing moves before control was taken by a wish of its own: A, or the button. */
+/** True if control must be taken expressly: with A, or the button. */
 export const needsArming = s => s.latch !== null || holder(s).is === "other";
 
-/** The round trip to the car over both hops, or how long we wait for one by now. */
+/** The round trip to the car over both hops, or our wait for one so far. */
 export function roundTrip(s) {
   const waiting = s.probe ? s.now - s.probe.at : 0;
   if (s.rtt === null && !s.probe) return null;
@@ -59,7 +59,7 @@ export function roundTrip(s) {
 
 export const isSettled = s => s.healthySince !== null && s.now - s.healthySince >= HEALTHY;
 
-/** Why nothing may move now, whoever asks. */
+/** The reason why nothing may move now; null: there is none. */
 export function obstacle(s) {
   const rtt = roundTrip(s);
   if (s.session !== null && !mayDrive(s)) return why.mayNot;

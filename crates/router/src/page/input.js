@@ -1,5 +1,5 @@
-// Owns what a person touches: keys, pads and gamepads become events for `drive.js`, each release
-// and everything that may hide one included. What waited here too long is no fresh press.
+// Owns the input: keys, pads and gamepads become events for `drive.js`, releases and everything that
+// may hide a release included. A press that waited here too long does not count.
 
 import { LATE } from "./drive.js";
 
@@ -7,40 +7,40 @@ const ARROWS = { ArrowUp: 0, ArrowDown: 1, ArrowLeft: 2, ArrowRight: 3, KeyW: 0,
 const STICK = 0.5; // a stick that is pushed less is at rest
 
 const isText = it => it.matches?.("input, textarea, select, [contenteditable]");
-// There the keys are the browser's.
+// On a page that doesn't drive the keys are the browser's.
 const isPlain = () => document.querySelector(".plain");
 const isStale = event => performance.now() - event.timeStamp > LATE;
 
-/** `tell` is given the events; `wantsArming` says whether A takes control, or drives left. */
-export function listen(tell, wantsArming) {
-  addEventListener("keydown", event => onKey(event, tell, wantsArming), { capture: true });
+/** `emit` gets the events. `wantsArming` is true if A takes control, and not left. */
+export function listen(emit, wantsArming) {
+  addEventListener("keydown", event => onKey(event, emit, wantsArming), { capture: true });
   addEventListener("keyup", event => {
     if (event.code === "Space" && !isText(event.target) && !isPlain()) event.preventDefault();
     const direction = ARROWS[event.code];
-    if (direction !== undefined) tell({ type: "up", from: "key", direction });
+    if (direction !== undefined) emit({ type: "up", from: "key", direction });
   }, { capture: true });
-  for (const pad of document.querySelectorAll("[data-direction]")) listenToPad(pad, tell);
+  for (const pad of document.querySelectorAll("[data-direction]")) listenToPad(pad, emit);
   const stop = document.getElementById("stop");
-  // Down, not click: that comes only with the release.
-  stop.addEventListener("pointerdown", () => tell({ type: "stop" }));
-  stop.addEventListener("click", event => event.detail === 0 && tell({ type: "stop" }));
+  // On pointerdown: a click comes only with the release.
+  stop.addEventListener("pointerdown", () => emit({ type: "stop" }));
+  stop.addEventListener("click", event => event.detail === 0 && emit({ type: "stop" }));
   stop.addEventListener("contextmenu", event => event.preventDefault());
-  const letGo = () => tell({ type: "letGo" });
+  const letGo = () => emit({ type: "letGo" });
   addEventListener("blur", letGo);
   addEventListener("gamepaddisconnected", letGo);
-  addEventListener("focusin", event => isText(event.target) && tell({ type: "leave" }));
+  addEventListener("focusin", event => isText(event.target) && emit({ type: "leave" }));
 }
 
-function onKey(event, tell, wantsArming) {
+function onKey(event, emit, wantsArming) {
   if (isText(event.target)) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  // It would press a button again.
+  // A repeated Enter would press a button again.
   if (event.repeat && event.key === "Enter") event.preventDefault();
   if (isPlain()) return;
   // The system takes releases for itself while one of these is down.
-  if (event.ctrlKey || event.metaKey || event.altKey) return tell({ type: "letGo" });
+  if (event.ctrlKey || event.metaKey || event.altKey) return emit({ type: "letGo" });
   const types = { Space: "stop", Escape: "disarm", KeyG: "grant", KeyN: "deny" };
   const direction = ARROWS[event.code];
   const takes = event.key.toLowerCase() === "a" && (direction === undefined || wantsArming());
@@ -49,14 +49,14 @@ function onKey(event, tell, wantsArming) {
   if (type !== "grant" && type !== "deny") event.preventDefault();
   if (type === "stop") {
     event.stopPropagation();
-    if (!event.repeat) tell({ type });
+    if (!event.repeat) emit({ type });
   } else if (type) {
-    if (!event.repeat && !isStale(event)) tell({ type });
-  } else if (event.repeat) tell({ type: "repeat", direction });
-  else if (!isStale(event)) tell({ type: "down", from: "key", direction });
+    if (!event.repeat && !isStale(event)) emit({ type });
+  } else if (event.repeat) emit({ type: "repeat", direction });
+  else if (!isStale(event)) emit({ type: "down", from: "key", direction });
 }
 
-function listenToPad(pad, tell) {
+function listenToPad(pad, emit) {
   const direction = Number(pad.dataset.direction);
   let pointer = null;
   pad.addEventListener("pointerdown", event => {
@@ -66,27 +66,27 @@ function listenToPad(pad, tell) {
     // Throws if the finger is gone.
     pad.setPointerCapture(event.pointerId);
     pointer = event.pointerId;
-    tell({ type: "down", from: "pad", direction });
+    emit({ type: "down", from: "pad", direction });
   });
   const up = event => {
     if (event.pointerId !== pointer) return;
     pointer = null;
-    tell({ type: "up", from: "pad", direction });
+    emit({ type: "up", from: "pad", direction });
   };
   for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) pad.addEventListener(type, up);
   pad.addEventListener("contextmenu", event => event.preventDefault());
-  // By Enter, a switch or a screen reader: no pointer, and no release.
-  pad.addEventListener("click", event => event.detail === 0 && tell({ type: "pulse", direction }));
+  // A click by Enter, a switch or a screen reader has no pointer, and no release.
+  pad.addEventListener("click", event => event.detail === 0 && emit({ type: "pulse", direction }));
 }
 
-/** Looks at the gamepads: their pages have to. Only what changes is told. */
+/** Polls the gamepads, since they send no events, and makes events of changes. */
 export class Gamepads {
-  constructor(tell) {
-    Object.assign(this, { tell, direction: null, held: new Set() });
+  constructor(emit) {
+    Object.assign(this, { emit, direction: null, held: new Set() });
   }
 
   look() {
-    // Not there without TLS, in some browsers.
+    // Missing without TLS in some browsers.
     const pads = [...(navigator.getGamepads?.() ?? [])].filter(pad => pad?.connected);
     const pushed = n => pads.some(pad => pad.buttons[n]?.pressed);
     this.button("stop", pushed(1) || pushed(2));
@@ -95,18 +95,18 @@ export class Gamepads {
     if (direction === this.direction) return;
     const was = this.direction;
     this.direction = direction;
-    if (was !== null) this.tell({ type: "up", from: "gamepad", direction: was });
-    if (direction !== null) this.tell({ type: "down", from: "gamepad", direction });
+    if (was !== null) this.emit({ type: "up", from: "gamepad", direction: was });
+    if (direction !== null) this.emit({ type: "down", from: "gamepad", direction });
   }
 
   button(type, isDown) {
-    if (isDown && !this.held.has(type)) this.tell({ type });
+    if (isDown && !this.held.has(type)) this.emit({ type });
     if (isDown) this.held.add(type);
     else this.held.delete(type);
   }
 }
 
-/** The cross, else the left stick. */
+/** The direction of the cross, else of the left stick. */
 function directionOf(pad) {
   const cross = [12, 13, 14, 15].findIndex(n => pad.buttons[n]?.pressed);
   if (cross >= 0) return cross;

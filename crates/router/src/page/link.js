@@ -1,14 +1,14 @@
-// Owns the page's WebSocket for driving: dials by itself, with a pause that doubles from 0.2 s to
-// 1 s and full jitter, and finds out why, where it can't be had.
+// Owns a WebSocket of the page: dials by itself, with a pause that doubles from 0.2 s to 1 s and full
+// jitter, and finds out the reason where there is no WebSocket.
 
 const LEAST = 200;
 const MOST = 1000;
-const PATIENCE = 5000; // for a connection to come about
-const STABLE = 10000; // after so long the pause begins anew
-const TRIES = 3; // without a WebSocket although the router answers: something between cuts them off
+const PATIENCE = 5000; // longest wait for a connection
+const STABLE = 10000; // after a connection of this length the pause begins anew
+const TRIES = 3; // then, if the router answers, something in between blocks WebSockets
 
-/** `on` is told `open`, `closed` (with why and when the next try is), `message`, `signedOut` and
- *  `noWebSocket`. */
+/** Calls `on` for the events `open`, `closed` (with the reason and the time of the next try), `message`,
+ *  `signedOut` and `noWebSocket`. */
 export class Link {
   constructor(path, on) {
     Object.assign(this, { path, on, socket: null, timer: null, pause: LEAST, failed: 0, asleep: false });
@@ -41,37 +41,37 @@ export class Link {
     };
   }
 
-  async closed(reason, wasOpen) {
+  async closed(why, wasOpen) {
     if (this.asleep) return;
     const after = this.comeBack ?? Math.random() * this.pause;
     this.comeBack = null;
     this.pause = Math.min(this.pause * 2, MOST);
     this.timer = setTimeout(() => this.dial(), after);
     const retryAt = performance.now() + after;
-    this.on.closed?.(reason || (wasOpen ? "the connection was lost" : this.full || "no connection"), retryAt);
-    // Why a WebSocket was refused is told without one.
+    this.on.closed?.(why || (wasOpen ? "the connection was lost" : this.full || "no connection"), retryAt);
+    // The reason for a refusal comes by a plain request only.
     const answer = await fetch(this.path, { cache: "no-store" }).catch(() => null);
-    const said = (await answer?.text().catch(() => null))?.trim();
+    const reason = (await answer?.text().catch(() => null))?.trim();
     if (this.socket?.readyState === WebSocket.OPEN || this.asleep) return;
     const is = status => answer?.status === status;
-    this.full = is(429) ? said : "";
-    if (this.full) this.on.closed?.(said, retryAt);
+    this.full = is(429) ? reason : "";
+    if (this.full) this.on.closed?.(reason, retryAt);
     else if (is(401) || is(403)) {
       this.sleep();
-      this.on.signedOut?.(said);
+      this.on.signedOut?.(reason);
     } else if (answer && this.failed >= TRIES) {
       this.on.noWebSocket?.();
     }
   }
 
-  /** Sends it now (true) or never: what waits is old when it comes. */
+  /** Sends a text now (true) or never: later it would be old. */
   send(text) {
     const isOpen = this.socket?.readyState === WebSocket.OPEN;
     if (isOpen) this.socket.send(text);
     return isOpen;
   }
 
-  /** Nobody looks: the connection, which costs the car a ping every 2 s, is given up. */
+  /** Gives the connection up while nobody looks: it costs the car a ping every 2 s. */
   sleep() {
     this.asleep = true;
     clearTimeout(this.timer);

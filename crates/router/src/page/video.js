@@ -1,19 +1,18 @@
-// Owns the picture: one is asked for when one was drawn, so that none waits here; and how old the
-// one is that is shown.
+// Owns the picture and its age. The next one is requested when one was drawn, so that none waits.
 
 import { Link } from "./link.js";
 
-const BUCKET = 30000; // clocks drift: the least delay counts of the last half to whole minute
-const RETRY = 10000; // where there is no such WebSocket at all
-const LOST = 1500; // without a connection for so long nobody drives by the picture any more
+const BUCKET = 30000; // clocks drift: the least delay of the last half to whole minute counts
+const RETRY = 10000; // pause where WebSockets don't work at all
+const LOST = 1500; // a picture without a connection for this long counts as none
 
-/** How far this page's clock is from the car's, from when stamps of the latter arrive. */
+/** The difference of this page's clock and the car's, from arriving stamps. */
 export class Clock {
   constructor() {
     this.reset();
   }
 
-  /** The car, and so its clock, may be another. */
+  /** Begins anew: the car, and so its clock, may be another. */
   reset() {
     Object.assign(this, { least: Infinity, before: Infinity, since: 0 });
   }
@@ -23,7 +22,7 @@ export class Clock {
     this.least = Math.min(this.least, now - stamp);
   }
 
-  /** How old something of this stamp is; what came fastest took half the round trip. */
+  /** The age of something with this stamp; the fastest so far took half the round trip. */
   age(stamp, now, rtt) {
     return Math.max(0, now - stamp - Math.min(this.least, this.before) + (rtt ?? 0) / 2);
   }
@@ -32,7 +31,7 @@ export class Clock {
 export class Video {
   constructor(canvas, clock, changed) {
     Object.assign(this, { canvas, clock, changed, is: "starting", why: "", off: false, waiting: null, busy: false });
-    Object.assign(this, { stamp: null, lostAt: null, drawn: 0, said: 0 });
+    Object.assign(this, { stamp: null, lostAt: null, drawn: 0, news: 0 });
     this.link = new Link("/frames", {
       open: () => {
         this.lostAt = null;
@@ -60,10 +59,10 @@ export class Video {
 
   async draw() {
     this.busy = true;
-    const { waiting: data, said } = this;
+    const { waiting: data, news } = this;
     this.waiting = null;
     const picture = await createImageBitmap(new Blob([new Uint8Array(data, 8)], { type: "image/jpeg" })).catch(() => null);
-    if (picture && !this.off && this.said === said) {
+    if (picture && !this.off && this.news === news) {
       const { canvas } = this;
       const { width, height } = picture;
       if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
@@ -79,17 +78,17 @@ export class Video {
 
   say(is, why) {
     if (is !== "live") this.waiting = null;
-    Object.assign(this, { is, why, said: this.said + 1 });
+    Object.assign(this, { is, why, news: this.news + 1 });
     this.changed();
   }
 
-  /** How old the last picture is, in milliseconds; null: there is none. */
+  /** The age of the last picture, in milliseconds; null: there is none. */
   age(now, rtt) {
     if (this.is === "live" && this.lostAt !== null && now - this.lostAt > LOST) this.say("away", "");
     return this.stamp === null ? null : this.clock.age(this.stamp, now, rtt);
   }
 
-  /** To spare the network, or to drive without. */
+  /** Switches the picture off, to spare the network, or on. */
   switchOff(off) {
     this.off = off;
     this.stamp = null;
@@ -97,7 +96,7 @@ export class Video {
     this.say(off ? "off" : "starting");
   }
 
-  /** Nobody sees it while the page is hidden. */
+  /** Ends the pictures while the page is hidden. */
   show(isSeen) {
     if (isSeen && !this.off) this.link.wake();
     else this.link.sleep();

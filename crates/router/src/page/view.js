@@ -1,13 +1,12 @@
-// Owns how the page looks, from the state of `drive.js`: it writes what has changed and asks for
-// nothing.
+// Owns the look of the page: writes the changes in the state of `drive.js` into the document.
 
 import * as drive from "./drive.js";
 import { ago, ending, short, whatNow } from "./words.js";
 
 const GLYPHS = { VIEW: "○", ARMED: "●", DRIVING: "▶", STOPPED: "■", FAILSAFE: "◆", OFFLINE: "✖" };
 const ARROWS = ["▲", "▼", "◀", "▶"];
-const NOTICE = 8000; // how long a sentence stays
-const GREY = 500; // an older picture is shown as one
+const NOTICE = 8000; // time for which a sentence is shown
+const GREY = 500; // an older picture is shown as old
 
 const $ = id => document.getElementById(id);
 const CAMERA = { none: "No camera", starting: "The camera starts …", failed: "The camera failed", away: "No picture", off: "Picture off" };
@@ -58,9 +57,9 @@ export class View {
     hide("seize", !(s.role === "admin" && who.is === "other"));
     const facts = { stopFailed: failed, mayDrive: may, settled: drive.isSettled(s), other: who.name, latched: !!s.latch };
     const now = whatNow(state, facts);
-    const isSaid = this.notice && s.now < this.notice.until;
-    text("tell", failed ? "STOP FAILED: the car may still move. STOP tries again; else cut its power" : isSaid ? this.notice.sentence : now);
-    mark($("tell"), "said", String(isSaid || failed));
+    const hasNotice = this.notice && s.now < this.notice.until;
+    text("tell", failed ? "STOP FAILED: the car may still move. STOP tries again; else cut its power" : hasNotice ? this.notice.sentence : now);
+    mark($("tell"), "said", String(hasNotice || failed));
   }
 
   showTimes(s, state) {
@@ -124,10 +123,10 @@ export class View {
   }
 }
 
-/** In which direction the car says it moves. */
+/** The direction of the motion that the car has reported. */
 const moving = (s, state) => (state !== "OFFLINE" && s.moving ? s.car.motion.indexOf(s.moving.command) : -1);
 
-/** Which hop is lost, since when, and when the car has stopped itself. */
+/** The sentence about the lost hop, and when the car has stopped itself. */
 function hop(s) {
   const lease = s.car?.lease_ms ?? 400;
   const itself = since => s.now - since > lease

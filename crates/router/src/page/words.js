@@ -1,9 +1,9 @@
-// Owns the sentences of the page, in the console's words.
+// Owns the sentences of the page, which are the console's.
 
 const ms = time => `${Math.round(time)} ms`;
 const seconds = time => `${(time / 1000).toFixed(1)} s`;
 
-/** Why nothing comes of a wish to move, or why it ended. */
+/** The reasons why a motion doesn't begin, or has ended. */
 export const why = {
   mayNot: "this key may watch and stop, and not drive: use a drive key",
   offline: "the car is offline: nothing moves until it is back and you press anew",
@@ -21,16 +21,16 @@ export const why = {
   noCommand: "this car has no command for that direction",
   stoppedByAnother: "somebody stopped the car: press again to move",
   lease: "the car stopped by itself: it heard nothing of us in time. Take control to go on",
-  refused: words => `the car refused: ${words}`,
+  refused: reason => `the car refused: ${reason}`,
   controlGone: "control is gone: take it again with the button, or A",
   late: by => `this page was ${ms(by)} late: stopped, waiting input thrown away. Take control`,
   stopped: "the car has stopped",
-  notStopped: said => `the stop failed: ${said}`,
+  notStopped: reason => `the stop failed: ${reason}`,
   noWay: "no link to the router; the lease stops the car",
   restarts: "the router restarts: back in a moment",
 };
 
-/** Why the car made nothing of a press. */
+/** The car's reasons for refusing a press. */
 export const refusals = {
   old: "the press came too late, over a slow link",
   over: "that press had been ended before",
@@ -39,7 +39,7 @@ export const refusals = {
   not_started: "the command could not be started (see the log)",
 };
 
-/** How a process ended. */
+/** The end of a process, for people. */
 export function ending(end) {
   if (end === null || end === undefined) return "did not run";
   if (end.exit !== undefined) return end.exit === 0 ? "ok" : `exit ${end.exit}`;
@@ -58,7 +58,7 @@ export function ago(time) {
   return s < 3600 ? `${Math.floor(s / 60)} min` : `${Math.floor(s / 3600)} h`;
 }
 
-/** What the person can do now. */
+/** A hint for the person: the next possible step. */
 export function whatNow(state, { stopFailed, mayDrive, settled, other, latched }) {
   if (stopFailed) return "STOP tries to stop again";
   if (state === "OFFLINE") return "nothing can be sent now";

@@ -82,7 +82,7 @@ impl RequestContext<'_> {
             caller.clone(),
             permit,
             &context.metrics.viewers,
-            [context.shutdown.closed.clone(), self.car.closed.clone()],
+            self.car.closed.clone(),
         ))
     }
 

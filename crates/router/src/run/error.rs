@@ -1,5 +1,5 @@
-//! Reasons why a run comes to nothing or is cut off, and the one table of what its caller is told:
-//! in an answer of `/cgi`, in a message to a console, and in the run's record.
+//! Reasons why a run comes to nothing or is cut off, and the one table of their statuses and sentences:
+//! for an answer of `/cgi`, a message to a console, and the run's record.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Records one run from the request to its end, for the log line, the metrics, the feed and
-//! `Server-Timing`. Each gets the run once, whatever way the run ends.
+//! `Server-Timing`. Each of them gets the run once, however the run ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::run::error::RunError;
 use crate::run::{Finish, NewRun};
 
 /// Most bytes of a run's output, and of its standard error, in the feed.
-const TOLD: usize = 1024;
+const MAX_OUTPUT: usize = 1024;
 
 /// The record of one run. Dropped unfinished, it says that the caller went away.
 #[derive(Debug)]
@@ -97,13 +97,13 @@ impl RunRecord {
 
     pub(crate) fn output(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        let room = TOLD - self.output.len();
+        let room = MAX_OUTPUT - self.output.len();
         self.output
             .extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     pub(crate) fn run_finished(&mut self, finish: &Finish) {
-        let end_of_it = finish.stderr.len().saturating_sub(TOLD);
+        let end_of_it = finish.stderr.len().saturating_sub(MAX_OUTPUT);
         self.stderr = Bytes::copy_from_slice(&finish.stderr[end_of_it..]);
         self.ended(finish.end, finish.exec);
     }
