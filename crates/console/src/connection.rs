@@ -5,13 +5,13 @@ mod outbox;
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use p2p_shared::keepalive::PingClock;
 use p2p_shared::key::Key;
 use p2p_shared::net::dialer::{DialError, RouterAddress};
 use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{ADMIN_PATH, ConsoleToRouter, RouterToConsole};
-use p2p_shared::timing::{micros, millis};
+use p2p_shared::timing::millis;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -157,7 +157,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     least_pause: &mut Duration,
 ) -> Result<(), String> {
     let broken = |error: WebSocketError| connection_error(&error);
-    let start = Instant::now();
+    let ping_clock = PingClock::new(Instant::now());
     let mut outbox = Outbox::default();
     let mut last_traffic = Instant::now();
     let mut seems_dead = false;
@@ -210,9 +210,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     return Err("nothing goes out to the router any more".to_owned());
                 }
                 if socket.has_room() {
-                    let sent_us = micros(start.elapsed());
-                    let payload = Bytes::copy_from_slice(&sent_us.to_be_bytes());
-                    socket.push_ping(payload).map_err(broken)?;
+                    socket
+                        .push_ping(ping_clock.payload(Instant::now()))
+                        .map_err(broken)?;
                     if events.send(ConnectionEvent::Pinged).await.is_err() {
                         return Ok(());
                     }
@@ -231,7 +231,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                         }
                     }
                     Ok(SocketEvent::Pong(payload)) => {
-                        if let Some(rtt) = round_trip(&payload, start)
+                        if let Some(rtt) = ping_clock.round_trip(&payload, Instant::now())
                             && events.send(ConnectionEvent::Ponged(rtt)).await.is_err()
                         {
                             return Ok(());
@@ -244,11 +244,6 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             }
         }
     }
-}
-
-fn round_trip(payload: &[u8], start: Instant) -> Option<Duration> {
-    let sent_us = u64::from_be_bytes(payload.try_into().ok()?);
-    start.elapsed().checked_sub(Duration::from_micros(sent_us))
 }
 
 #[cfg(test)]
