@@ -111,22 +111,23 @@ pub(crate) enum Released {
     Closing,
 }
 
-/// The reason for which a request or a press comes to nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The reason for which a request or a press comes to nothing. Its text is the sentence for the driver.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ControlError {
-    /// Another session has control.
+    #[error("'{}' drives this car: ask for control", .0.name)]
     HeldByOther(Driver),
-    /// Another session has asked for control already.
+    #[error("'{}' has asked for control already: try again in a moment", .0.name)]
     AlreadyRequested(Driver),
-    /// Only the driver who has control may do that.
+    #[error("you don't have control: take it first")]
     NotHolder,
-    /// Nobody asks for control.
+    #[error("nobody asks for control any more")]
     NoRequest,
-    /// Only an admin may seize control.
+    #[error("only an admin's key may seize control: ask for it")]
     NotAdmin,
     /// The press has an earlier epoch of this driver, or an unknown one.
+    #[error("control has changed hands since this press: press again")]
     OldEpoch,
-    /// A later press came before it.
+    #[error("a later press came before this one: press again")]
     OldPress,
 }
 

@@ -1,7 +1,7 @@
 //! Sentences about driving, for drivers and for the log of the car.
 
 use p2p_shared::names::{CommandName, LinkName};
-use p2p_shared::protocol::{Driver, RefusedReason, StopCause};
+use p2p_shared::protocol::{RefusedReason, StopCause};
 
 use crate::car::Refused;
 use crate::car::control::{ControlError, Event, Released};
@@ -43,37 +43,17 @@ impl Refused {
 
 impl From<ControlError> for Refused {
     fn from(error: ControlError) -> Self {
-        let (reason, message) = match &error {
-            ControlError::HeldByOther(Driver { name, .. }) => (
-                RefusedReason::Locked,
-                &*format!("'{name}' drives this car: ask for control"),
-            ),
-            ControlError::AlreadyRequested(Driver { name, .. }) => (
-                RefusedReason::Locked,
-                &*format!("'{name}' has asked for control already: try again in a moment"),
-            ),
-            ControlError::NotAdmin => (
-                RefusedReason::Denied,
-                "only an admin's key may seize control: ask for it",
-            ),
-            ControlError::NotHolder => (
-                RefusedReason::NotDriving,
-                "you don't have control: take it first",
-            ),
-            ControlError::NoRequest => (
-                RefusedReason::NotDriving,
-                "nobody asks for control any more",
-            ),
-            ControlError::OldEpoch => (
-                RefusedReason::NotDriving,
-                "control has changed hands since this press: press again",
-            ),
-            ControlError::OldPress => (
-                RefusedReason::NotDriving,
-                "a later press came before this one: press again",
-            ),
+        let reason = match error {
+            ControlError::HeldByOther(_) | ControlError::AlreadyRequested(_) => {
+                RefusedReason::Locked
+            }
+            ControlError::NotAdmin => RefusedReason::Denied,
+            ControlError::NotHolder
+            | ControlError::NoRequest
+            | ControlError::OldEpoch
+            | ControlError::OldPress => RefusedReason::NotDriving,
         };
-        Self::new(reason, message)
+        Self::new(reason, error.to_string())
     }
 }
 

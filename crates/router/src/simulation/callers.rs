@@ -130,7 +130,7 @@ impl AnswerLog {
     pub(super) async fn ask(
         &self,
         world: &Arc<SimWorld>,
-        wanted: &'static str,
+        query: &'static str,
         leaves: Option<Duration>,
     ) -> Option<CallerAnswer> {
         let asked = Instant::now();
@@ -141,19 +141,19 @@ impl AnswerLog {
             let context = router.context.clone();
             let car = world.car(router)?;
             let run = context.run_ids.next();
-            let query = CgiQuery::parse(wanted).unwrap();
-            let input = if wanted == READS { INPUT } else { 0 };
-            let lasts = query.for_ms.map_or(LIMIT, Duration::from_millis);
+            let request = CgiQuery::parse(query).unwrap();
+            let input = if query == READS { INPUT } else { 0 };
+            let lasts = request.for_ms.map_or(LIMIT, Duration::from_millis);
             for machine in &world.machines {
                 machine.expect_motion(run, lasts);
             }
             router.spawn(async move {
                 let mut new = NewRun {
                     run,
-                    command: query.command,
+                    command: request.command,
                     arguments: Vec::new(),
                     stdin: Bytes::new(),
-                    for_ms: query.for_ms,
+                    for_ms: request.for_ms,
                     source: RunSource::Http,
                     by: Caller::Anyone.who(PEER),
                     key: String::new(),
@@ -165,10 +165,10 @@ impl AnswerLog {
                 let answering = async {
                     let caller = Caller::Anyone;
                     let open = cgi::open(&context.shutdown, &car, caller, record, new)?;
-                    open.answer(query.stream, false).await
+                    open.answer(request.stream, false).await
                 };
                 let leaving = super::network::until(leaves.map(|after| Instant::now() + after));
-                let told = tokio::select! {
+                let result = tokio::select! {
                     biased;
                     answered = answering => match answered {
                         Ok(mut response) => {
@@ -191,22 +191,19 @@ impl AnswerLog {
                     },
                     () = leaving => return,
                 };
-                let _ = reply.send(told);
+                let _ = reply.send(result);
             });
             run
         };
         self.0.lock().unwrap().open += 1;
-        world
-            .history
-            .log(|| format!("asked for {wanted}: run {run}"));
-        let told = answer.await.ok();
-        let (status, executed, body) = match told {
+        world.history.log(|| format!("request {query}: run {run}"));
+        let (status, executed, body) = match answer.await.ok() {
             Some((status, executed, body)) => (status, Some(executed), body),
             None => (0, None, String::new()),
         };
         let answer = CallerAnswer {
             run,
-            query: wanted,
+            query,
             asked,
             executed,
             status,
@@ -233,19 +230,14 @@ impl AnswerLog {
                 counts.answers += u64::from(answer.executed.is_some());
                 counts.unknown += u64::from(answer.executed == Some(Executed::Unknown));
             });
-            let said = answer.executed;
-            if said == Some(Executed::No) && !at.is_empty() {
-                broken(
-                    1,
-                    format!("run {run} ({query}) was executed, and 'no' was said"),
-                );
+            if answer.executed == Some(Executed::No) && !at.is_empty() {
+                let how = format!("run {run} ({query}) was executed, and the answer was 'no'");
+                broken(1, how);
             }
             // A motion may extend another one, and a stop may share another one's run.
-            if said == Some(Executed::Yes) && at.is_empty() && answer.is_plain() {
-                broken(
-                    1,
-                    format!("run {run} ({query}) was not executed, and 'yes' was said"),
-                );
+            if answer.executed == Some(Executed::Yes) && at.is_empty() && answer.is_plain() {
+                let how = format!("run {run} ({query}) was not executed, and the answer was 'yes'");
+                broken(1, how);
             }
             if query.ends_with("stop") && answer.status == 200 && !world.has_twin() {
                 // A stop that shares another one's run executes nothing itself.
@@ -292,7 +284,7 @@ impl AnswerLog {
     }
 
     /// Asks the inner for the result of each run whose answer was `unknown`, and checks it.
-    pub(super) async fn ask_what_became(&self, world: &SimWorld) {
+    pub(super) async fn check_reports(&self, world: &SimWorld) {
         let unknown: Vec<_> = {
             let state = self.0.lock().unwrap();
             let unknown = state
@@ -310,18 +302,18 @@ impl AnswerLog {
                     None => continue,
                 }
             };
-            if let Some(told) = link.ask_run(run).await {
-                self.check_report(world, run, told.as_ref().map(|report| &report.outcome));
+            if let Some(report) = link.ask_run(run).await {
+                self.check_report(world, run, report.as_ref().map(|report| &report.outcome));
             }
         }
     }
 
     /// Checks promise 1: an inner's report of a run is true. `None`: the inner does not know the run.
-    pub(super) fn check_report(&self, world: &SimWorld, run: RunId, told: Option<&Outcome>) {
+    pub(super) fn check_report(&self, world: &SimWorld, run: RunId, outcome: Option<&Outcome>) {
         let mut machines = world.machines.iter();
         let was = machines.any(|machine| !machine.executions(run).is_empty());
         let car = &world.machines[0];
-        let is_true = match told {
+        let is_true = match outcome {
             Some(Outcome::Running | Outcome::Ended { .. }) => was,
             Some(Outcome::Waiting | Outcome::Refused(_)) => !was,
             Some(Outcome::Unknown(_)) => true,
@@ -334,7 +326,7 @@ impl AnswerLog {
             }
         };
         if !is_true {
-            let how = format!("/run/{run} says {told:?}; executed: {was}");
+            let how = format!("/run/{run} says {outcome:?}; executed: {was}");
             world.history.violation(1, how);
         }
     }

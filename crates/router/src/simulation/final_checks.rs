@@ -1,4 +1,4 @@
-//! The end of a history: all faults are healed, and what must hold then is checked.
+//! Ends a history: heals all faults, and checks the promises that must hold then.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::scenario::Scenario;
 /// attempts (1 s), the kernels' own (0.4 s), and the round trips of dialling and asking.
 const BACK: Duration = Duration::from_millis(2000);
 /// The same where a connection was lost silently: only the keepalive of an idle link finds out.
-const BACK_UNTOLD: Duration = Duration::from_millis(62_000);
+const BACK_AFTER_SILENCE: Duration = Duration::from_millis(62_000);
 /// Time between two questions whether service is back.
 const ASK_EACH: Duration = Duration::from_millis(100);
 
@@ -33,11 +33,15 @@ impl Scenario {
         self.world.machines[0].stop_fails_for(Duration::ZERO);
     }
 
-    /// Promise 5: service comes back in time.
+    /// Checks promise 5: service comes back in time.
     pub(super) async fn await_service(&self) {
-        // What a slow path already carries still arrives late.
+        // The bytes on a slow path still arrive late.
         let healed = Instant::now().max(self.calm_at);
-        let bound = if self.was_lost { BACK_UNTOLD } else { BACK };
+        let bound = if self.was_lost {
+            BACK_AFTER_SILENCE
+        } else {
+            BACK
+        };
         let (back, mut answered) = tokio::sync::mpsc::channel(1);
         let (world, answers) = (self.world.clone(), self.answers.clone());
         let mut asking = JoinSet::new();
@@ -58,7 +62,7 @@ impl Scenario {
         // A twin may hold the port, or keep the car out for a minute.
         let patience = match self.world.has_twin() {
             true => Duration::from_secs(2),
-            false => BACK_UNTOLD + BACK,
+            false => BACK_AFTER_SILENCE + BACK,
         };
         let is_back = timeout(patience, answered.recv()).await.is_ok();
         asking.shutdown().await;
@@ -75,7 +79,7 @@ impl Scenario {
         }
     }
 
-    /// Checks what must hold when all input has ended.
+    /// Checks the promises that must hold when all input has ended.
     pub(super) async fn end(&mut self, consoles: usize) {
         sleep(self.rng.ms(0..400)).await;
         self.world.be_quiet();
@@ -109,7 +113,7 @@ impl Scenario {
                 history.violation(6, format!("{processes} processes are left"));
             }
         }
-        self.answers.ask_what_became(&self.world).await;
+        self.answers.check_reports(&self.world).await;
         self.answers.check(&self.world, self.stalled);
         self.check_port_is_kept().await;
         let open: usize = self.paths.iter().map(NetworkPath::open_connections).sum();
@@ -125,7 +129,7 @@ impl Scenario {
         }
     }
 
-    /// Promise 5 for motion: nobody drives, so `/cgi` may move the car.
+    /// Checks promise 5 for motion: nobody drives, so `/cgi` may move the car.
     async fn move_again(&self) {
         // With a twin it is not known which car holds the port.
         if self.world.has_twin() {
@@ -149,8 +153,8 @@ impl Scenario {
         }
     }
 
-    /// Promise 4: the port of a car that is away answers and is kept for the car, and is given up in
-    /// the end.
+    /// Checks promise 4: the port of a car that is away answers and is kept for the car, and is given up
+    /// in the end.
     async fn check_port_is_kept(&mut self) {
         if self.world.has_twin() || !self.rng.one_in(6) {
             return;

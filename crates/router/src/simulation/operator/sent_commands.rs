@@ -140,14 +140,14 @@ impl SentCommands {
     }
 
     /// Checks the answer to the question for a lost run.
-    pub(super) fn on_answer(&mut self, request: u64, told: &RunAnswer) {
+    pub(super) fn on_answer(&mut self, request: u64, answer: &RunAnswer) {
         let Some((_, run)) = self.asked.take_if(|(asked, _)| *asked == request) else {
             return;
         };
         self.world
             .history
-            .log(|| format!("run {run} is asked for: {told:?}"));
-        let outcome = match told {
+            .log(|| format!("run {run} is asked for: {answer:?}"));
+        let outcome = match answer {
             RunAnswer::Report(report) => Some(&report.outcome),
             RunAnswer::NotKnown => None,
             RunAnswer::Away => return self.lost.push(run),
