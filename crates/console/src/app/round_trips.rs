@@ -72,7 +72,7 @@ impl RoundTrips {
     }
 
     pub fn jitter(&self) -> Duration {
-        Duration::from_micros(0).max(Duration::from_secs_f64(self.jitter_us.max(0.0) / 1e6))
+        Duration::from_secs_f64(self.jitter_us.max(0.0) / 1e6)
     }
 
     /// Number of round trips in each of [`BARS`].

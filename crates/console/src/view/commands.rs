@@ -71,11 +71,8 @@ fn render_output(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let theme = app.theme();
     let width = usize::from(area.width.saturating_sub(4));
     let Some(run) = &app.commands.run else {
-        let text = match app
-            .commands
-            .chosen()
-            .and_then(|command| command.problem.as_ref())
-        {
+        let chosen = app.commands.chosen();
+        let text = match chosen.and_then(|command| command.problem.as_ref()) {
             Some(problem) => fit(problem, 300),
             None if app.may_drive() => "Enter runs the selected command".to_owned(),
             None => "this console only watches".to_owned(),

@@ -38,12 +38,10 @@ pub(super) fn render_line(frame: &mut Frame<'_>, area: Rect, app: &App) {
             Span::styled(" ", theme.selected()),
         ])
     } else if let Some(notice) = &app.notice {
-        let style = if notice.is_bad {
-            theme.bad()
-        } else {
-            theme.good()
+        let (glyph, style) = match notice.is_bad {
+            true => ('!', theme.bad()),
+            false => ('·', theme.good()),
         };
-        let glyph = if notice.is_bad { '!' } else { '·' };
         Line::styled(fit(&format!(" {glyph} {}", notice.text), width), style)
     } else {
         return;

@@ -15,7 +15,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let width = usize::from(area.width.saturating_sub(2));
     // Keeps the selected line visible; the newest run is on top.
     let first = log.selected().saturating_sub(rows - 1);
-    let lines: Vec<Line<'_>> = log
+    let mut lines: Vec<Line<'_>> = log
         .shown()
         .skip(first)
         .take(rows)
@@ -29,18 +29,13 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
             }
         })
         .collect();
-    let lines = match lines {
-        lines if lines.is_empty() && log.filter().is_empty() => {
-            vec![Line::styled("no command has run yet", theme.quiet())]
-        }
-        lines if lines.is_empty() => {
-            vec![Line::styled(
-                "nothing matches the filter (Esc clears it)",
-                theme.quiet(),
-            )]
-        }
-        lines => lines,
-    };
+    if lines.is_empty() {
+        let why = match log.filter() {
+            "" => "no command has run yet",
+            _ => "nothing matches the filter (Esc clears it)",
+        };
+        lines.push(Line::styled(why, theme.quiet()));
+    }
     let title = fit(&title(app), usize::from(area.width.saturating_sub(4)));
     pane(frame, area, title, lines);
 }
