@@ -5,17 +5,17 @@ use std::io::{self, Write};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use font8x8::legacy::BASIC_LEGACY;
+use glam::vec3;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
-use crate::car::{Car, CarFile, Motion};
-use crate::paint::{Colour, Picture, opaque};
+use crate::car::{Car, CarFile};
+use crate::paint::{Colour, Picture, is_ink};
 use crate::render::Renderer;
 
 /// From 1 to 100: a picture of 640×480 has some 40 KB.
 const QUALITY: u8 = 75;
-const INK: Colour = [244.0, 246.0, 240.0];
-const ALARM: Colour = [255.0, 196.0, 60.0];
+const INK: Colour = vec3(244.0, 246.0, 240.0);
+const ALARM: Colour = vec3(255.0, 196.0, 60.0);
 
 /// Films so many pictures a second, until `output` is closed.
 ///
@@ -34,7 +34,7 @@ pub(crate) fn film(
         let car = file.car();
         last = *car.as_ref().unwrap_or(&last);
         let picture = renderer.paint(&last);
-        write(picture, car.as_ref().ok(), SystemTime::now(), number);
+        write(picture, car.as_ref().ok(), number);
         jpeg.clear();
         let mut encoder = Encoder::new(&mut jpeg, QUALITY);
         encoder.set_sampling_factor(SamplingFactor::F_2_2);
@@ -53,67 +53,45 @@ pub(crate) fn film(
 }
 
 /// Writes the time, the picture's number, and the car's speed and motion, or that there is no car.
-fn write(picture: &mut Picture, car: Option<&Car>, time: SystemTime, number: u32) {
+fn write(picture: &mut Picture, car: Option<&Car>, number: u32) {
     let (width, height, dot) = (picture.width, picture.height, (picture.height / 240).max(1));
-    let now = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (seconds, tenths) = (now.as_secs(), now.subsec_millis() / 100);
-    let [hours, minutes] = [seconds / 3600 % 24, seconds / 60 % 60];
-    let clock = format!(
-        "{hours:02}:{minutes:02}:{:02}.{tenths} UTC  #{number:06}",
-        seconds % 60
-    );
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let seconds = now.as_secs();
+    let [hours, minutes, seconds] = [seconds / 3600 % 24, seconds / 60 % 60, seconds % 60];
+    let tenths = now.subsec_millis() / 100;
+    let clock = format!("{hours:02}:{minutes:02}:{seconds:02}.{tenths} UTC  #{number:06}");
     text(picture, [4 * dot, 4 * dot], dot, &clock, INK);
-    let Some(car) = car else {
-        let corner = [
-            (width / 2).saturating_sub(72 * dot),
-            (height / 3).saturating_sub(12 * dot),
-        ];
-        return text(picture, corner, 3 * dot, "NO CAR", ALARM);
-    };
-    let (what, colour) = match car.motion {
-        Motion::Forward => ("FORWARD", INK),
-        Motion::Back => ("BACK", INK),
-        Motion::Left => ("LEFT", INK),
-        Motion::Right => ("RIGHT", INK),
-        Motion::Stop if car.bumped => ("BUMP", ALARM),
-        Motion::Stop if car.speed != 0.0 => ("BRAKES", INK),
-        Motion::Stop => ("STANDS", INK),
-    };
-    let speed = format!("{:.1} m/s {what}", car.speed.abs());
-    text(
-        picture,
-        [4 * dot, height.saturating_sub(14 * dot)],
-        dot,
-        &speed,
-        colour,
-    );
+    if let Some(car) = car {
+        let corner = [4 * dot, height.saturating_sub(14 * dot)];
+        let said = format!("{:.1} m/s {}", car.speed.abs(), car.says().0);
+        text(
+            picture,
+            corner,
+            dot,
+            &said,
+            if car.bumped { ALARM } else { INK },
+        );
+    } else {
+        let (left, top) = (width / 2, height / 3);
+        let corner = [left.saturating_sub(72 * dot), top.saturating_sub(12 * dot)];
+        text(picture, corner, 3 * dot, "NO CAR", ALARM);
+    }
 }
 
 /// Writes letters of 8×8 dots on a dark ground.
 fn text(picture: &mut Picture, [left, top]: [usize; 2], dot: usize, text: &str, colour: Colour) {
     for y in top..(top + 10 * dot).min(picture.height) {
         for x in left..(left + (text.len() * 8 + 2) * dot).min(picture.width) {
-            let at = |pixels: usize| pixels as f32 / dot as f32 - 1.0;
-            let is_ink = is_ink(text, at(x - left), at(y - top));
-            let paint = if is_ink {
-                opaque(colour, 1.0)
-            } else {
-                opaque([16.0, 20.0, 28.0], 0.45)
+            let [column, row] = [x - left, y - top].map(|pixels| pixels as f32 / dot as f32 - 1.0);
+            let paint = match is_ink(text, column, row) {
+                true => colour.extend(1.0),
+                false => vec3(16.0, 20.0, 28.0).extend(1.0) * 0.45,
             };
             picture.blend(x, y, paint);
         }
     }
-}
-
-/// Whether a letter of this text has ink here, in dots of letters of 8×8.
-pub(crate) fn is_ink(text: &str, column: f32, row: f32) -> bool {
-    if !(0.0..8.0).contains(&row) || column < 0.0 {
-        return false;
-    }
-    let (column, row) = (column as usize, row as usize);
-    let letter = text.as_bytes().get(column / 8);
-    let dots = letter.and_then(|letter| BASIC_LEGACY.get(usize::from(*letter)));
-    dots.is_some_and(|dots| dots[row] >> (column % 8) & 1 == 1)
 }
 
 #[cfg(test)]
@@ -122,6 +100,7 @@ mod tests {
     use zune_jpeg::zune_core::bytestream::ZCursor;
 
     use super::*;
+    use crate::car::Motion;
 
     /// Takes each write as a picture, and is closed when the closure says so.
     struct Viewer<F: FnMut(&[u8]) -> bool>(F);

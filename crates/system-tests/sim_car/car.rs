@@ -14,7 +14,6 @@ use crate::course;
 
 /// The car moves in steps of this: so fine that the fastest is nowhere near passing through a wall.
 const TICK: Duration = Duration::from_millis(5);
-const TICK_S: f32 = 0.005;
 /// Metres a second, forward: a lap of the track takes 25 s.
 const TOP_SPEED: f32 = 4.0;
 const BACK_SPEED: f32 = 2.0;
@@ -27,10 +26,11 @@ const TURN_RATE: f32 = FRAC_PI_2;
 const TURN_ACCELERATION: f32 = 12.0;
 
 /// What the car was told to do last, and does until it is told otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Motion {
     /// Brakes, or stands.
+    #[default]
     Stop,
     Forward,
     Back,
@@ -39,7 +39,7 @@ pub(crate) enum Motion {
     Right,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Car {
     pub x: f32,
     pub y: f32,
@@ -66,21 +66,19 @@ impl Car {
         Self {
             x: -6.0,
             y: -8.0,
-            heading: 0.0,
-            speed: 0.0,
-            turning: 0.0,
-            motion: Motion::Stop,
-            share: 1.0,
-            bumped: false,
             worker: process::id(),
             now: ticks(now),
+            ..Self::default()
         }
     }
 
     /// Lets the car move on to this time. Time never goes back.
     pub(crate) fn advance(&mut self, to: Duration) {
         let until = ticks(to).max(self.now);
-        while self.now < until && !self.is_at_rest() {
+        // A car that stands needs no steps.
+        while self.now < until
+            && (self.motion, self.speed, self.turning) != (Motion::Stop, 0.0, 0.0)
+        {
             self.tick();
             self.now += 1;
         }
@@ -89,13 +87,21 @@ impl Car {
 
     /// Tells the car what to do from now on, at this share (0 to 1) of its speed.
     pub(crate) fn set(&mut self, motion: Motion, share: f32) {
-        self.motion = motion;
         self.bumped &= motion == Motion::Stop;
-        self.share = share;
+        (self.motion, self.share) = (motion, share);
     }
 
-    fn is_at_rest(&self) -> bool {
-        self.motion == Motion::Stop && self.speed == 0.0 && self.turning == 0.0
+    /// What the car does: as a sign, and in a sentence.
+    pub(crate) fn says(&self) -> (&'static str, &'static str) {
+        match self.motion {
+            Motion::Forward => ("FORWARD", "goes forward, now"),
+            Motion::Back => ("BACK", "goes back, now"),
+            Motion::Left => ("LEFT", "turns left, now"),
+            Motion::Right => ("RIGHT", "turns right, now"),
+            Motion::Stop if self.bumped => ("BUMP", "stands"),
+            Motion::Stop if self.speed != 0.0 => ("BRAKES", "comes to a stand, now"),
+            Motion::Stop => ("STANDS", "stands"),
+        }
     }
 
     fn tick(&mut self) {
@@ -109,11 +115,15 @@ impl Car {
         let (speed, turning) = (speed * self.share, turning * self.share);
         let is_faster = speed * self.speed >= 0.0 && speed.abs() > self.speed.abs();
         let change = if is_faster { ACCELERATION } else { BRAKES };
-        self.speed = approach(self.speed, speed, change * TICK_S);
-        self.turning = approach(self.turning, turning, TURN_ACCELERATION * TICK_S);
-        self.heading = (self.heading + self.turning * TICK_S).rem_euclid(TAU);
+        let seconds = TICK.as_secs_f32();
+        let approach = |value: f32, target: f32, change: f32| {
+            value + (target - value).clamp(-change * seconds, change * seconds)
+        };
+        self.speed = approach(self.speed, speed, change);
+        self.turning = approach(self.turning, turning, TURN_ACCELERATION);
+        self.heading = (self.heading + self.turning * seconds).rem_euclid(TAU);
         let (sin, cos) = self.heading.sin_cos();
-        let way = self.speed * TICK_S;
+        let way = self.speed * seconds;
         let (x, y) = (self.x + way * cos, self.y + way * sin);
         if course::is_free(x, y) {
             (self.x, self.y) = (x, y);
@@ -126,10 +136,6 @@ impl Car {
 
 fn ticks(time: Duration) -> u64 {
     (time.as_nanos() / TICK.as_nanos()) as u64
-}
-
-fn approach(value: f32, target: f32, step: f32) -> f32 {
-    value + (target - value).clamp(-step, step)
 }
 
 /// The file that worker, camera and stop command share.

@@ -1,25 +1,12 @@
-//! Owns what a picture is made of: colours, noise, the picture's bytes, and textures.
+//! Owns what pictures are made of: colours, noise, letters, the picture's bytes, and textures.
 
-use std::array::from_fn;
+use font8x8::legacy::BASIC_LEGACY;
+use glam::{Vec3, Vec4};
 
 /// Red, green and blue from 0 to 255.
-pub(crate) type Colour = [f32; 3];
+pub(crate) type Colour = Vec3;
 /// A colour times its opacity, and the opacity from 0 to 1.
-pub(crate) type Paint = [f32; 4];
-
-pub(crate) fn mix<const N: usize>(one: [f32; N], other: [f32; N], share: f32) -> [f32; N] {
-    let share = share.clamp(0.0, 1.0);
-    from_fn(|i| one[i] + (other[i] - one[i]) * share)
-}
-
-pub(crate) fn lit(colour: Colour, light: f32) -> Colour {
-    colour.map(|part| part * light)
-}
-
-pub(crate) fn opaque(colour: Colour, opacity: f32) -> Paint {
-    let [red, green, blue] = lit(colour, opacity);
-    [red, green, blue, opacity]
-}
+pub(crate) type Paint = Vec4;
 
 /// 0 below the edge, 1 above, and a ramp of this width between, so that no edge is jagged.
 pub(crate) fn step(value: f32, edge: f32, width: f32) -> f32 {
@@ -63,6 +50,17 @@ pub(crate) fn clouds(x: f32, y: f32) -> f32 {
         .sum()
 }
 
+/// Whether a letter of this text has ink here, in dots of letters of 8×8.
+pub(crate) fn is_ink(text: &str, column: f32, row: f32) -> bool {
+    if !(0.0..8.0).contains(&row) || column < 0.0 {
+        return false;
+    }
+    let (column, row) = (column as usize, row as usize);
+    let letter = text.as_bytes().get(column / 8);
+    let dots = letter.and_then(|letter| BASIC_LEGACY.get(usize::from(*letter)));
+    dots.is_some_and(|dots| dots[row] >> (column % 8) & 1 == 1)
+}
+
 /// A picture, row by row.
 pub(crate) struct Picture {
     pub width: usize,
@@ -71,70 +69,29 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
-    pub(crate) fn new(width: usize, height: usize, pixel: impl Fn(usize, usize) -> Colour) -> Self {
-        let pixels =
-            (0..width * height).map(|i| pixel(i % width, i / width).map(|part| part as u8));
-        let pixels = pixels.collect();
-        Self {
-            width,
-            height,
-            pixels,
-        }
-    }
-
     /// Paints over a pixel.
-    pub(crate) fn blend(&mut self, x: usize, y: usize, [red, green, blue, opacity]: Paint) {
+    pub(crate) fn blend(&mut self, x: usize, y: usize, paint: Paint) {
         let pixel = &mut self.pixels[y * self.width + x];
-        for (byte, part) in pixel.iter_mut().zip([red, green, blue]) {
-            *byte = (f32::from(*byte) * (1.0 - opacity) + part) as u8;
-        }
+        let below = Colour::from(pixel.map(f32::from));
+        *pixel = bytes(below * (1.0 - paint.w) + paint.truncate());
     }
 }
 
-/// A painted surface and its smaller and smaller copies, so that it does not flicker far away.
-pub(crate) struct Texture(Vec<Level>);
+pub(crate) fn bytes(colour: Colour) -> [u8; 3] {
+    colour.to_array().map(|part| part as u8)
+}
 
-pub(crate) struct Level {
+/// A painted surface, column by column.
+pub(crate) struct Surface {
     width: usize,
     height: usize,
-    /// Column by column, as panels are painted.
     dots: Vec<Paint>,
 }
 
-impl Texture {
-    /// A surface of so many dots (powers of two), each painted by its place: x from 0 to 1, y from
-    /// 0 at the top to 1.
-    pub(crate) fn new(width: usize, height: usize, paint: impl Fn(f32, f32) -> Paint) -> Self {
-        let (w, h) = (width as f32, height as f32);
-        let level = Level::new(width, height, |x, y| {
-            paint((x as f32 + 0.5) / w, (y as f32 + 0.5) / h)
-        });
-        let mut levels = vec![level];
-        while let Some(last) = levels.last()
-            && last.width.min(last.height) > 2
-        {
-            let halved = Level::new(last.width / 2, last.height / 2, |x, y| {
-                let at = 2 * (x * last.height + y);
-                let four = [at, at + 1, at + last.height, at + last.height + 1];
-                [0, 1, 2, 3].map(|part| four.map(|i| last.dots[i][part]).iter().sum::<f32>() / 4.0)
-            });
-            levels.push(halved);
-        }
-        Self(levels)
-    }
-
-    /// The copy that fits a height of so many pixels.
-    pub(crate) fn level(&self, pixels: f32) -> &Level {
-        let dots = self.0[0].height as f32 / pixels.max(1.0);
-        &self.0[((dots.max(1.0).log2() + 0.3) as usize).min(self.0.len() - 1)]
-    }
-}
-
-impl Level {
+impl Surface {
     fn new(width: usize, height: usize, dot: impl Fn(usize, usize) -> Paint) -> Self {
-        let dots = (0..width * height)
-            .map(|i| dot(i / height, i % height))
-            .collect();
+        let dots = 0..width * height;
+        let dots = dots.map(|i| dot(i / height, i % height)).collect();
         Self {
             width,
             height,
@@ -142,12 +99,45 @@ impl Level {
         }
     }
 
-    /// The dots of a column from top to bottom, each between the two beside it.
-    pub(crate) fn column(&self, x: f32) -> impl Iterator<Item = Paint> {
-        let at = (x * self.width as f32 - 0.5).max(0.0);
-        let (left, last) = (at as usize, self.width - 1);
-        let dots = |x: usize| &self.dots[x.min(last) * self.height..][..self.height];
-        let pairs = dots(left).iter().zip(dots(left + 1));
-        pairs.map(move |(one, other)| mix(*one, *other, at - left as f32))
+    /// The paint at a place, between the four dots round it.
+    pub(crate) fn at(&self, x: f32, y: f32) -> Paint {
+        let place = |share: f32, dots: usize| {
+            let at = (share * dots as f32 - 0.5).clamp(0.0, dots as f32 - 1.001);
+            let dot = at as u32;
+            (dot as usize, at - dot as f32)
+        };
+        let ((left, x), (top, y)) = (place(x, self.width), place(y, self.height));
+        let column = |first: usize| self.dots[first].lerp(self.dots[first + 1], y);
+        let first = left * self.height + top;
+        column(first).lerp(column(first + self.height), x)
+    }
+}
+
+/// A surface and its smaller and smaller copies, so that it does not flicker far away.
+pub(crate) struct Copies(Vec<Surface>);
+
+impl Copies {
+    /// A surface of so many dots (powers of two), each painted by its place: x from 0 to 1, y from 0
+    /// at the top to 1.
+    pub(crate) fn new(width: usize, height: usize, paint: impl Fn(f32, f32) -> Paint) -> Self {
+        let share = |dot, dots| (dot as f32 + 0.5) / dots as f32;
+        let paint = |x, y| paint(share(x, width), share(y, height));
+        let mut copies = vec![Surface::new(width, height, paint)];
+        while let Some(last) = copies.last()
+            && last.width.min(last.height) > 2
+        {
+            copies.push(Surface::new(last.width / 2, last.height / 2, |x, y| {
+                let at = 2 * (x * last.height + y);
+                let four = [at, at + 1, at + last.height, at + last.height + 1];
+                four.map(|dot| last.dots[dot]).iter().sum::<Paint>() / 4.0
+            }));
+        }
+        Self(copies)
+    }
+
+    /// The copy that fits a height of so many pixels.
+    pub(crate) fn of_height(&self, pixels: f32) -> &Surface {
+        let dots = self.0[0].height as f32 / pixels.max(1.0);
+        &self.0[((dots.max(1.0).log2() + 0.3) as usize).min(self.0.len() - 1)]
     }
 }

@@ -1,20 +1,25 @@
 //! Owns the simulated car as a worker of `p2p-inner`: requests and answers, a line of JSON each, with
 //! a sentence about the car, and a map with the car in it.
 
-use std::f32::consts::{FRAC_PI_4, FRAC_PI_8, TAU};
+use std::f32::consts::{FRAC_PI_4, FRAC_PI_8};
 use std::io::{self, BufRead, Write};
 
+use glam::{Vec2, ivec2, vec2};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::car::{Car, CarFile, Motion};
-use crate::course::{HALF, Kind, OnTrack, THINGS, TRACK};
+use crate::car::{Car, CarFile};
+use crate::course::{HALF, OnTrack, TRACK, Thing, things};
 
 const SERVES: [&str; 7] = [
     "forward", "back", "left", "right", "stop", "status", "where",
 ];
-/// How the map shows a car that faces east, north-east, and so on.
-const ARROWS: [char; 8] = ['>', '/', '^', '\\', '<', '/', 'v', '\\'];
+/// How the map and a sentence show which way a car faces.
+#[rustfmt::skip]
+const FACES: [(char, &str); 8] = [
+    ('>', "east"), ('/', "north-east"), ('^', "north"), ('\\', "north-west"),
+    ('<', "west"), ('/', "south-west"), ('v', "south"), ('\\', "south-east"),
+];
 
 #[derive(Deserialize)]
 struct Request {
@@ -52,14 +57,12 @@ pub(crate) fn serve(input: impl BufRead, mut output: impl Write, file: &CarFile)
 
 /// Returns what the command prints, or its exit code and why it fails.
 fn carry_out(command: &str, args: &[String], file: &CarFile) -> Result<String, (i32, String)> {
+    let is_share = |share: &f32| (0.0..=1.0).contains(share);
     let share = match args {
         // Whatever its arguments are: a stop always stops.
         _ if command == "stop" => Some(0.0),
         [] => Some(1.0),
-        [share] => share
-            .parse()
-            .ok()
-            .filter(|share| (0.0..=1.0).contains(share)),
+        [share] => share.parse().ok().filter(is_share),
         _ => None,
     };
     let car = match (command, serde_json::from_value(command.into()), share) {
@@ -75,84 +78,52 @@ fn carry_out(command: &str, args: &[String], file: &CarFile) -> Result<String, (
         }
     };
     let car = car.map_err(|error| (1, format!("the car's file can't be used: {error}")))?;
-    let map = if command == "status" {
-        map(&car)
-    } else {
-        String::new()
-    };
-    Ok(map + &sentence(&car))
+    let sentence = sentence(&car);
+    Ok(match command {
+        "status" => map(&car) + &sentence,
+        _ => sentence,
+    })
 }
 
-/// Where the car is and what it does, in one line.
+/// Where the car is and what it does, in one line, after another one if it bumped.
 pub(crate) fn sentence(car: &Car) -> String {
-    let what = match car.motion {
-        Motion::Forward => "goes forward, now",
-        Motion::Back => "goes back, now",
-        Motion::Left => "turns left, now",
-        Motion::Right => "turns right, now",
-        Motion::Stop if car.speed != 0.0 => "comes to a stand, now",
-        Motion::Stop => "stands",
-    };
     let bump = if car.bumped {
         "bump: something is in the way\n"
     } else {
         ""
     };
-    let faces = [
-        "east",
-        "north-east",
-        "north",
-        "north-west",
-        "west",
-        "south-west",
-        "south",
-        "south-east",
-    ][eighth(car.heading)];
+    let (does, faces) = (car.says().1, faces(car).1);
     format!(
-        "{bump}the car {what} at {:.1},{:.1} and faces {faces}\n",
+        "{bump}the car {does} at {:.1},{:.1} and faces {faces}\n",
         car.x, car.y
     )
 }
 
-fn eighth(heading: f32) -> usize {
-    ((heading + FRAC_PI_8).rem_euclid(TAU) / FRAC_PI_4) as usize % 8
+fn faces(car: &Car) -> (char, &'static str) {
+    FACES[((car.heading + FRAC_PI_8) / FRAC_PI_4) as usize % 8]
 }
 
 /// The world from above, north at the top.
 fn map(car: &Car) -> String {
     // A letter is as wide as 0.75 m, and twice as high.
-    let mut map = [[' '; 48]; 16];
-    for (row, letters) in (0u8..).zip(&mut map) {
-        for (column, letter) in (0u8..).zip(letters) {
-            let x = (f32::from(column) + 0.5) * 0.75 - HALF[0];
-            let y = HALF[1] - (f32::from(row) + 0.5) * 1.5;
-            if OnTrack::new(x, y).inside.abs() <= TRACK {
-                *letter = '.';
-            }
-            if THINGS
-                .iter()
-                .any(|thing| thing.kind == Kind::House && thing.distance(x, y) == 0.0)
-            {
-                *letter = '#';
-            }
+    let size = vec2(0.75, 1.5);
+    let cell = |at: Vec2| (vec2(at.x + HALF.x, HALF.y - at.y) / size).as_ivec2();
+    let letter = |column, row| {
+        let here = ivec2(column, row);
+        let middle = (here.as_vec2() + 0.5) * size;
+        let (x, y) = (middle.x - HALF.x, HALF.y - middle.y);
+        let is_here = |thing: &Thing| cell(thing.1) == here || thing.distance(vec2(x, y)) == 0.0;
+        match things().find(is_here) {
+            _ if cell(vec2(car.x, car.y)) == here => faces(car).0,
+            Some(Thing(kind, _)) => kind.letter,
+            None if OnTrack::new(x, y).inside.abs() <= TRACK => '.',
+            None => ' ',
         }
-    }
-    let mut put = |[x, y]: [f32; 2], letter| {
-        map[((HALF[1] - y) / 1.5) as usize][((x + HALF[0]) / 0.75) as usize] = letter;
     };
-    for thing in THINGS.iter() {
-        let letter = match thing.kind {
-            Kind::House => '#',
-            Kind::Oak | Kind::Fir => '*',
-            Kind::Cone | Kind::Tyres => 'o',
-            Kind::Post => 'I',
-        };
-        put(thing.at, letter);
-    }
-    put([car.x, car.y], ARROWS[eighth(car.heading)]);
     let edge = format!("+{}+\n", "-".repeat(48));
-    let rows = map.map(|row| format!("|{}|\n", String::from_iter(row)));
-    format!("{edge}{}{edge}", rows.concat())
+    let line = |row| String::from_iter((0..48).map(|column| letter(column, row)));
+    let lines = (0..16).map(|row| format!("|{}|\n", line(row)));
+    format!("{edge}{}{edge}", String::from_iter(lines))
 }
 
 #[cfg(test)]
@@ -160,6 +131,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::car::Motion;
 
     /// What a worker with a new car answers to these lines, and how the car is then.
     fn said(lines: &[u8]) -> (Vec<serde_json::Value>, Car) {
