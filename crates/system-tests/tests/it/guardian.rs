@@ -335,12 +335,7 @@ async fn a_guardian_that_is_killed_while_the_car_is_driven_stops_it_and_is_repla
 
 #[tokio::test]
 async fn a_stop_that_can_be_run_again_in_a_moment_is_not_given_up_by_the_guardian() {
-    let car = GuardedCar::new();
-    let (_router, main) = RunningProgram::open_router(car.path(), 0).await;
-    let mut inner = RunningProgram::start(&mut inner_of(car.path(), main, 0));
-    let port = inner.service_port().await;
-    guarded(&inner).await;
-    let _driver = drives(&car, main, port).await;
+    let (car, _router, mut inner, _driver) = driven().await;
     let tries = car.note("tries");
     let (shown, did) = (tries.display(), car.note("did"));
     car.script(
@@ -413,12 +408,7 @@ async fn an_inner_that_hangs_after_its_stop_has_failed_has_a_guardian_that_tries
 
 #[tokio::test]
 async fn a_stop_that_has_much_to_say_stops_the_car_by_the_guardian_too() {
-    let car = GuardedCar::new();
-    let (_router, main) = RunningProgram::open_router(car.path(), 0).await;
-    let mut inner = RunningProgram::start(&mut inner_of(car.path(), main, 0));
-    let port = inner.service_port().await;
-    guarded(&inner).await;
-    let _driver = drives(&car, main, port).await;
+    let (car, _router, mut inner, _driver) = driven().await;
     let did = car.note("did");
     // More than a pipe holds, before it does anything.
     car.script(
