@@ -80,7 +80,7 @@ pub struct App {
     all_keys: bool,
     mouse: bool,
     ping_every: Option<Duration>,
-    /// Service port of the car that the router was asked to send clock ticks of.
+    /// Service port of the car whose clock ticks the router was asked to send.
     watched: Option<u16>,
     /// Time when the ages and countdowns on the screen were renewed last.
     aged: Instant,
@@ -247,7 +247,7 @@ impl App {
         if std::mem::replace(&mut self.watched, watched) == watched || !is_up {
             return;
         }
-        // A tick from the last time would look like a slow link.
+        // A tick from before would look like a slow link.
         if let Some(link) = watched.and_then(|port| self.fleet.links.get_mut(&port)) {
             link.tick = None;
         }

@@ -147,8 +147,8 @@ async fn while_down<T>(
     }
 }
 
-/// Carries messages until the connection is lost, for the reason that is returned, or until it is
-/// asked to end. Sets the pause that the router asks for before the next connection.
+/// Carries messages until it is asked to end, or until the connection is lost: then returns why.
+/// Sets the pause that the router asks for before the next connection.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: MessageSocket<S, ConsoleToRouter, RouterToConsole>,
     events: &mpsc::Sender<ConnectionEvent>,
@@ -276,7 +276,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut far, _) = listener.accept().unwrap();
-        // The other side's answers are read away, or both would stand still.
+        // The answers are read, or both sides would block.
         let mut answers = far.try_clone().unwrap();
         std::thread::spawn(move || while answers.read(&mut [0; 65536]).is_ok_and(|n| n > 0) {});
         // WebSocket pings, the shortest there is: faster to write than to read.

@@ -141,7 +141,7 @@ impl Drive {
         [heartbeat, hold, waiting_since].into_iter().flatten().min()
     }
 
-    /// Handles an arrow key. A press may also be a repeat, where releases are guessed.
+    /// Handles an arrow key. Where releases are guessed, a press may also be a repeat.
     pub fn key(
         &mut self,
         direction: Direction,
@@ -328,7 +328,7 @@ impl Drive {
             }
             MotionEvent::Refused { press, why } if is_ours(Some(*press)) => {
                 self.unacknowledged = false;
-                // A press is replaced by a newer one of ours.
+                // Our own newer press has replaced this one.
                 (*why != MotionRefusal::Replaced).then_some(Blocked::Refused(*why))
             }
             MotionEvent::Stands => {

@@ -1,4 +1,4 @@
-//! What application and view share of the screen: the areas, the looks, and the pages that scroll.
+//! Parts of the screen that application and view share: areas, looks, and pages that scroll.
 
 pub mod help;
 pub mod layout;

@@ -1,4 +1,4 @@
-//! Owns what the tests of several files need: links and runs made from little.
+//! Links, runs and a console for the tests of several files.
 
 use std::time::{Duration, Instant};
 
@@ -81,7 +81,7 @@ pub(crate) struct Bench {
 pub(crate) const US: SessionId = SessionId(5);
 
 impl Bench {
-    /// Not connected yet.
+    /// Makes a console that is not connected yet.
     pub(crate) fn unconnected(size: (u16, u16)) -> Self {
         let now = Instant::now();
         let setup = AppSetup {
@@ -99,13 +99,13 @@ impl Bench {
         }
     }
 
-    /// With one car, whose clock ticks, and an operator's key.
+    /// Makes a console with one car, whose clock ticks, and an operator's key.
     pub(crate) fn with_car(size: (u16, u16)) -> Self {
         let runs = vec![run(3_723_004, "hello"), open_run(3_724_504, "forward")];
         Self::with(size, vec![link(9000, "car")], runs)
     }
 
-    /// With these links and runs.
+    /// Makes a console with these links and runs.
     pub(crate) fn with(size: (u16, u16), links: Vec<LinkInfo>, runs: Vec<RunInfo>) -> Self {
         let mut bench = Self::unconnected(size);
         bench.connect(links, runs);
@@ -114,7 +114,7 @@ impl Bench {
         bench
     }
 
-    /// The router is reached, and shows these links and runs to an operator.
+    /// Connects to a router that shows these links and runs to an operator.
     pub(crate) fn connect(&mut self, links: Vec<LinkInfo>, runs: Vec<RunInfo>) {
         self.event(ConnectionEvent::Connected);
         self.message(RouterToConsole::Snapshot {
@@ -160,7 +160,7 @@ impl Bench {
         });
     }
 
-    /// Time goes by: ticks of ours and of the car's clock, pings answered in 20 ms.
+    /// Lets time go by: the console and the car's clock tick, pings are answered in 20 ms.
     pub(crate) fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 20 {
             self.now += Duration::from_millis(20);
@@ -183,7 +183,7 @@ impl Bench {
         self.event(Event::Terminal(Input::Key(key)));
     }
 
-    /// A key is pressed and let go.
+    /// Presses a key and lets it go.
     pub(crate) fn key(&mut self, code: KeyCode) {
         self.stroke(code, KeyEventKind::Press);
         self.stroke(code, KeyEventKind::Release);
@@ -199,7 +199,7 @@ impl Bench {
     pub(crate) fn messages(&mut self) -> Vec<ConsoleToRouter> {
         let effects = std::mem::take(&mut self.sent);
         let message = |effect| match effect {
-            // What is looked at goes by itself: see `watches`.
+            // `watches` returns these.
             Effect::Send(ConsoleToRouter::Watch { .. }) => None,
             Effect::Send(message) => Some(message),
             _ => None,
@@ -207,8 +207,8 @@ impl Bench {
         effects.into_iter().filter_map(message).collect()
     }
 
-    /// Which cars the router was told to be looked at since the last call; what else was sent is
-    /// forgotten.
+    /// Takes the cars that the router was told are watched since the last call. Forgets all other
+    /// messages.
     pub(crate) fn watches(&mut self) -> Vec<Option<u16>> {
         let effects = std::mem::take(&mut self.sent);
         let watched = |effect| match effect {
@@ -218,7 +218,7 @@ impl Bench {
         effects.into_iter().filter_map(watched).collect()
     }
 
-    /// In control, with the forward key held, and the car moving.
+    /// Makes a console in control, with the forward key held and the car moving.
     pub(crate) fn driving(size: (u16, u16)) -> Self {
         let mut bench = Self::with_car(size);
         bench.stroke(KeyCode::Up, KeyEventKind::Press);

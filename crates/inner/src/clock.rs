@@ -11,7 +11,7 @@ thread_local! {
         const { std::cell::Cell::new(None) };
 }
 
-/// From now on the clock of this thread goes by the runtime's, which may be paused.
+/// Makes the clock of this thread follow the runtime's clock, which may be paused.
 #[cfg(feature = "simulation")]
 pub(crate) fn simulate(now: Duration) {
     SIMULATED.set(Some((now, tokio::time::Instant::now())));
@@ -30,14 +30,14 @@ pub fn now() -> Duration {
     Duration::new(seconds, nanos)
 }
 
-/// Returns the same in milliseconds, as the protocol has it: a message that waited in a socket
-/// while the machine slept is late.
+/// Returns the same time in milliseconds, as in the protocol. The machine's sleep counts: a message
+/// that waited during it is late.
 pub fn now_ms() -> u64 {
     millis(now())
 }
 
-/// Longest sleep towards a time of this clock while the car moves: the runtime's timers stand still
-/// while the machine sleeps, and would be late by as much.
+/// Longest sleep before this clock is read again while the car moves: the runtime's timers stand
+/// still while the machine sleeps, and are late by that time.
 const STEP: Duration = Duration::from_millis(50);
 
 /// Returns how long to sleep before this clock is read again, for something that is due after

@@ -1,6 +1,6 @@
 //! Knows the commands: the files of the catalog, and what workers serve. A file wins over a worker,
-//! but for the stop command: the worker that moves the car knows best how to stop it, and the file
-//! takes its place when it is gone.
+//! except for the stop command: the worker that moves the car knows best how to stop it, and the
+//! file takes its place when it is gone.
 
 use std::collections::HashMap;
 use std::io;
@@ -30,7 +30,7 @@ const MAX_SERVED: usize = 1000;
 #[derive(Debug)]
 pub(crate) struct Commands {
     pub files: Catalog,
-    /// Which of them move the car, and which stops it.
+    /// Commands that move the car, and the one that stops it.
     pub motion: MotionInfo,
     pub processes: Arc<dyn Spawn>,
     served: RwLock<Served>,
@@ -44,7 +44,7 @@ struct Served {
 }
 
 impl Commands {
-    /// The files, until a worker says what it serves.
+    /// Makes commands of files only: workers announce later what they serve.
     pub(crate) fn new(files: Catalog, motion: MotionInfo, processes: Arc<dyn Spawn>) -> Arc<Self> {
         Arc::new(Self {
             files,
@@ -60,11 +60,11 @@ impl Commands {
         run.by_file(found, self.files.path(), &self.processes).await;
     }
 
-    /// Whether a motion command, or a worker that may serve one, is here.
+    /// Returns true if there is a motion command, or a worker that may serve one.
     pub(crate) fn may_move(&self) -> bool {
         let mut motions = self.motion.commands.iter();
         motions.any(|motion| self.files.resolve(motion).is_ok())
-            // What can't be looked at may be anything.
+            // A folder that can't be read may hold any worker.
             || !self.files.workers().is_ok_and(|workers| workers.is_empty())
     }
 
@@ -94,7 +94,7 @@ impl Commands {
         self.files.resolve(name).map_err(|(refusal, message)| {
             let served = self.served.read();
             let starting = "is starting: try again in a moment";
-            // One that said just now what it serves had not when it was decided to look for a file.
+            // A worker may have announced this command after the caller found none to serve it.
             let just_now = served.by.get(name).map(|worker| (worker, starting));
             let unknown = served.unknown.first();
             let unknown = unknown.map(|(worker, why)| (worker, why.as_deref().unwrap_or(starting)));

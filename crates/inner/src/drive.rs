@@ -56,7 +56,7 @@ pub(crate) struct Drive {
     /// Motion processes that are not reaped yet.
     motions: HashMap<ProcessToken, (CancellationToken, ActiveMotion)>,
     stops: HashMap<ProcessToken, RunningStop>,
-    /// Runs of the stop command that wait for one that begins after they came.
+    /// Runs of the stop command that wait for a stop that begins after they came.
     stop_runs: Vec<Run>,
     /// Process group that moves the car; 0: none, or a worker's.
     group: i32,
@@ -128,8 +128,8 @@ impl Drive {
         (drive, handle)
     }
 
-    /// Lets no motion begin from now on before a guardian has confirmed that it knows of it. The
-    /// returned task keeps a guardian running.
+    /// From now on lets a motion begin only after a guardian has confirmed that it knows of the
+    /// motion. The returned task keeps a guardian running.
     pub(crate) fn guarded_by<S: Fn() -> anyhow::Result<Guardian>>(
         &mut self,
         start: S,
@@ -223,7 +223,7 @@ impl Drive {
                     tracing::info!(by, %cause, "stop");
                     self.decide(MotionInput::Stop(cause));
                 }
-                // First the stop, which says why; then the presses that may not come after it.
+                // First the stop, which has the cause; then the presses up to `over` are void.
                 if let Some(press) = over {
                     self.decide(MotionInput::Release { id: press });
                 }
@@ -234,7 +234,7 @@ impl Drive {
                     return self.refuse(run.id(), refusal, why);
                 }
                 tracing::info!(by = run.request.remote_addr, run = %run.id(), "stop");
-                // If as many stops run as may, the next is for this run.
+                // If the most allowed stops run, the next one answers this run.
                 self.stop_runs.push(*run);
                 self.decide(MotionInput::Stop(StopCause::Asked));
             }
@@ -267,7 +267,7 @@ impl Drive {
             DriveRequest::WorkerReaped { group } => {
                 let before = self.dying.len();
                 self.dying.retain(|other| *other != group);
-                // The worker may have done something since that stop began.
+                // The worker may have moved the car since that stop began.
                 if self.dying.len() < before {
                     self.decide(MotionInput::Stop(StopCause::Worker));
                 }
@@ -290,7 +290,7 @@ impl Drive {
         })
     }
 
-    /// Checks that there is a stop command, if the car stands; else it is tried all the same.
+    /// Checks that there is a stop command, unless the car moves: then a stop is tried anyway.
     fn may_stop(&self) -> Result<(), Failure> {
         let stop = &self.commands.motion.stop;
         if self.motion.guard().is_some() || self.commands.worker(stop).is_some() {

@@ -1,6 +1,6 @@
-//! Owns the second process at the car, as the inner sees it: how the guardian is started, what it is
-//! told, and that it lives. The guardian knows when the car must have been stopped, and stops it if
-//! the inner dies, is stopped, or has no more memory: that half is `guardian/process`.
+//! The inner's side of the guardian, the second process at the car: starts it, reports to it, and
+//! replaces it when it dies. The guardian knows when the car must have been stopped, and stops it
+//! if the inner dies, is suspended, or runs out of memory: its own side is `guardian/process`.
 //!
 //! The two speak in lines over the guardian's standard input and output:
 //!
@@ -50,17 +50,17 @@ pub(crate) struct Guardian {
 pub(crate) fn start(arguments: &[OsString]) -> anyhow::Result<Guardian> {
     // By this link it is the same program even after an update has replaced the file.
     let mut child = Command::new("/proc/self/exe")
-        // Else people would see it as `exe`.
+        // Otherwise `ps` would show it as `exe`.
         .arg0("p2p-inner")
         .args(arguments)
         .arg(std::process::id().to_string())
-        // An inner that is itself a command of another one: this is not to go with that command.
+        // If this inner is a command of another inner, the guardian must outlive that command.
         .env_remove(OWNER_VARIABLE)
-        // Which is nothing that it needs.
+        // The guardian needs no key.
         .env_remove("P2P_KEY")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        // A signal to our group, Ctrl-C, is not for it: it ends when we do.
+        // A signal to our group (Ctrl-C) must not reach the guardian, which ends after us.
         .process_group(0)
         .kill_on_drop(false)
         .spawn()
@@ -116,7 +116,7 @@ pub(crate) async fn supervise(
     }
 }
 
-/// Tells the guardian everything until it fails. Returns why; `None` if the inner ends.
+/// Tells the guardian each change until the guardian fails. Returns why; `None` if the inner ends.
 async fn report(
     guardian: &mut Guardian,
     guard: &mut watch::Receiver<GuardState>,
@@ -130,7 +130,7 @@ async fn report(
             biased;
             changed = guard.changed() => changed,
             line = answers.next_line() => match line {
-                // A late answer to something that is no news any more.
+                // A late answer to an earlier line.
                 Ok(Some(_)) => continue,
                 _ => return Some(DIED.to_owned()),
             },

@@ -1,6 +1,6 @@
 //! Notices that this machine has lost the local address of a link, because it has changed networks.
-//! Nothing arrives on such a connection ever again, but the keepalive would notice only after a
-//! minute if nothing happens.
+//! Nothing arrives on such a connection any more, but on an idle link the keepalive notices that
+//! only after a minute.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -36,8 +36,8 @@ impl LocalAddress {
     }
 
     /// Returns the time of the next check: soon if the link is busy or the address was missing.
-    /// Otherwise the next event, such as a ping, is soon enough, so that nothing wakes the machine
-    /// for this alone.
+    /// Otherwise `None`: the check waits for the next event, such as a ping, and never wakes the
+    /// machine by itself.
     pub(crate) fn next(&self, is_busy: bool) -> Option<Instant> {
         let is_soon = self.address.is_some() && (is_busy || self.missing > 0);
         is_soon.then(|| self.checked + CHECK)
@@ -117,15 +117,15 @@ mod tests {
     #[test]
     fn an_address_of_this_machine_is_its_own_and_one_of_nobodys_is_not() {
         for own in ["127.0.0.1:80", "[::1]:80"] {
-            // Where there is no IPv6, there is no such address to be lost.
+            // Without IPv6 the machine has no `::1`.
             let is_there = UdpSocket::bind(own.replace("80", "0")).is_ok();
             assert!(is_ours(own.parse().unwrap()) || !is_there, "{own}");
         }
-        // One of the 2^27 that were never given to anybody (RFC 1112, 4).
+        // An address of 240.0.0.0/5, which nobody has (RFC 1112, 4).
         let [a, b, c, d, ..] = p2p_shared::os::random_u64().unwrap().to_ne_bytes();
         let nobodys = Ipv4Addr::new(0xf0 | a >> 5, b, c, d);
         assert!(!is_ours((nobodys, 80).into()), "{nobodys}");
-        // Of an interface that there is not.
+        // This interface does not exist.
         if UdpSocket::bind("[::1]:0").is_ok() {
             assert!(!is_ours("[fe80::1%999999]:80".parse().unwrap()));
         }

@@ -1,5 +1,5 @@
-//! Logs the standard error of a worker or of the camera's program, as much of it as somebody could
-//! read. It is read without end, since a program whose messages nobody takes would hang.
+//! Logs the standard error of a worker or of the camera's program, at a rate that a person can
+//! read. All of it is read, since a program whose output nobody reads would hang.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 const LOGGED_A_SECOND: u32 = 20;
 const LOGGED: usize = 1000;
 
-/// Logs until the end what this worker writes (`None`: the camera's program). The task returns the
+/// Logs what this worker (`None`: the camera's program) writes, until it ends. The task returns the
 /// last line that was not empty.
 pub(crate) fn spawn(
     worker: Option<String>,

@@ -1,4 +1,4 @@
-//! What several of the tests need.
+//! Helpers for the tests of several files.
 
 use std::fs;
 use std::io::Write;
@@ -28,8 +28,8 @@ pub(crate) fn commands(files: Catalog) -> Arc<Commands> {
     Commands::new(files, motion(), Arc::new(OsProcesses))
 }
 
-/// Writes a shell script. Another process does it: a command that a test beside this one starts
-/// just then would else have it open for writing, and the kernel executes no such file.
+/// Writes a shell script, by another process. Otherwise a command that another test starts just
+/// then could inherit the file open for writing, and the kernel executes no such file.
 pub(crate) fn script(file: &Path, body: &str) {
     let mut writer = Command::new("tee")
         .arg(file)

@@ -14,7 +14,7 @@
 //!
 //! - clap's `requires` and `conflicts_with` look at the command line alone; a rule about two
 //!   settings belongs in the program, after parsing;
-//! - a positional that is required, beside subcommands that do without, is an `Option` with
+//! - a positional that the program requires, but its subcommands don't, is an `Option` with
 //!   `required = true`, under `subcommand_negates_reqs`;
 //! - positionals on the command line fill up from the left, whatever is in the file;
 //! - a switch (`--open`) that the file turns on can be turned off by the environment only.

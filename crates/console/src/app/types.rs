@@ -16,9 +16,9 @@ pub enum Event {
         /// Time when the input thread last showed that it runs.
         input_seen: Instant,
     },
-    /// This program ran so much later than planned: it was stopped, asleep or blocked.
+    /// This program ran later than planned by this time: it was stopped, asleep or blocked.
     Late(Duration),
-    /// Input from that time: too old to move anything, never too old to stop.
+    /// Input that came during that time: too old to move anything, never too old to stop.
     Stale(crossterm::event::Event),
     Saved(Result<String, String>),
     /// The program must end: a signal came, or the terminal is gone.

@@ -71,7 +71,7 @@ fn for_terminal(bytes: &[u8]) -> String {
     text
 }
 
-/// A run as a line for people.
+/// Returns a run as a line for people.
 pub(super) fn run_line(run: &RunInfo) -> String {
     if is_of_link(run) {
         let why = run.result.as_ref().map_or("", |result| result.why.as_str());

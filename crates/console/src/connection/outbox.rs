@@ -1,11 +1,11 @@
-//! Messages that wait to be sent: stops first, of driving only the newest, everything else in order
-//! and bounded. Pure.
+//! Queue of messages to send: stops first, then the newest press or release, the newest renewal,
+//! and a bounded number of others in order. Pure.
 
 use std::collections::VecDeque;
 
 use p2p_shared::protocol::{ConsoleToRouter, DriveCommand};
 
-/// Most other messages that wait: a person's keys, over a link that stands still.
+/// Most other messages that wait: more than a person types while the link stands still.
 const OTHERS: usize = 64;
 
 #[derive(Debug, Default)]
@@ -40,8 +40,8 @@ impl Outbox {
                     .retain(|other| !matches!(other, ConsoleToRouter::Watch { .. }));
                 self.others.push_back(message);
             }
-            // Sent after a release and before a press. For each car only the last one counts, and
-            // it is never dropped.
+            // Sent after a release; a press waits for the answer. For each car only the last one
+            // counts, and it is never dropped.
             ConsoleToRouter::Control { service_port, .. } => {
                 self.others.retain(|other| {
                     !matches!(other, ConsoleToRouter::Control { service_port: port, .. } if *port == service_port)

@@ -44,7 +44,7 @@ fn render_facts(frame: &mut Frame<'_>, area: Rect, app: &App) {
 /// Columns of a fact's name.
 const NAME: usize = 13;
 
-/// Requested, acknowledged and ended motion, in at most so many lines each.
+/// Requested, acknowledged and ended motion, in at most `lines` lines each.
 pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> {
     let theme = app.theme();
     let nothing = || "–".to_owned();

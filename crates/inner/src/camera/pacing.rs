@@ -1,8 +1,8 @@
-//! Limits how much of a picture may be under way: so little that messages to the car wait behind
-//! hardly any of it, wherever on the way the bottleneck is. The measure is the time until a piece
-//! is acknowledged: what exceeds the shortest such time is a queue that these pictures have made,
-//! and is kept short. (The idea is LEDBAT's, RFC 6817, with acknowledgements of the protocol: TCP's
-//! don't show a queue behind a proxy.) Pure: the caller gives the time.
+//! Limits how many bytes of a picture may be under way, so that the link's messages hardly wait
+//! behind them, wherever the bottleneck is. The measure is the time until a piece is acknowledged:
+//! the excess over the shortest such time is a queue that the pictures have made, and that queue is
+//! kept short. (The idea is that of LEDBAT, RFC 6817, with acknowledgements of our protocol: those
+//! of TCP don't show a queue behind a proxy.) Pure: the caller gives the time.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,23 +15,23 @@ const PACKET: usize = 1200;
 const FIRST: usize = 4 * PACKET;
 /// Assumed round trip before one was measured: a phone's.
 const GUESS: Duration = Duration::from_millis(100);
-/// Most bytes under way: a line of 10 Mbit/s and 0.8 s.
+/// Most bytes under way: enough for a line of 10 Mbit/s with a round trip of 0.8 s.
 const MOST: usize = 1024 * 1024;
 /// Number of pieces under way at a time, if they can be small enough.
 const PIECES: usize = 8;
 
-/// Longest queue that pictures may make, as a part of the round trip,
+/// Longest queue that pictures may make: the round trip divided by this number.
 const QUEUE_PART: u32 = 8;
-/// and at least this long, which is what a busy machine needs to answer.
+/// Least value of that limit: a busy machine needs this long to answer.
 const LEAST_QUEUE: Duration = Duration::from_millis(6);
-/// Interval of pauses of one round trip, so that the next one is measured on an empty line.
+/// Interval of probes: sending pauses for a round trip, then one piece measures the empty line.
 const PROBE: Duration = Duration::from_secs(10);
 
-/// Pieces are sent a little faster than they are acknowledged, to notice when the line has become
+/// Factor by which pieces are sent faster than acknowledged, to notice when the line has become
 /// wider (BBR uses 1.25, but only for a while).
 const HASTE: f64 = 1.05;
-/// Number of last pieces: a queue delays all of them; a delay of one comes from the radio or from a
-/// busy machine.
+/// Number of latest pieces that are compared: a queue delays all of them, the radio or a busy
+/// machine only some.
 const RECENT: usize = 4;
 /// Difference that timers can't resolve.
 const TICK: Duration = Duration::from_millis(1);
@@ -43,11 +43,11 @@ pub(super) struct Pacing {
     in_flight: usize,
     /// True until the first queue: then the window grows as fast as it may.
     is_young: bool,
-    /// Shortest times of late, and since the last probe.
+    /// Shortest times of a piece: between the last two probes, and since the last one.
     shortest: [Option<Duration>; 2],
     probe: Probe,
     reduced: Option<Instant>,
-    /// Time that a piece takes of late.
+    /// Average time of the latest pieces.
     usual: Duration,
     recent: VecDeque<Duration>,
     /// Earliest time for the next piece, so that pieces don't come in a burst.
@@ -80,8 +80,8 @@ impl Pacing {
         }
     }
 
-    /// Returns the size that the next piece may have; 0: none may be sent before something is
-    /// [taken](Self::taken), or before [`next`](Self::next).
+    /// Returns the size that the next piece may have; 0 if none may be sent until a piece is
+    /// [taken](Self::taken) or the time is [`next`](Self::next).
     pub(super) fn room(&mut self, now: Instant) -> usize {
         if self.free_at > now + TICK {
             return 0;
@@ -122,7 +122,7 @@ impl Pacing {
         self.free_at = self.free_at.max(now) + self.usual.mul_f64(share);
     }
 
-    /// Reports that this many bytes have arrived, of those that were sent first.
+    /// Reports that this many more bytes have arrived, in the order of sending.
     pub(super) fn taken(&mut self, mut bytes: usize, now: Instant) {
         while let Some((at, length)) = self.sent.front_mut() {
             if *length > bytes {
@@ -146,7 +146,7 @@ impl Pacing {
     }
 
     fn piece(&self) -> usize {
-        // Within MOST, and so within usize.
+        // The window is at most MOST, which fits.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let window = self.window as usize;
         (window / PIECES).clamp(PACKET, MAX_PIECE)
@@ -173,7 +173,7 @@ impl Pacing {
         let queue = recent.saturating_sub(shortest).as_secs_f64();
         let wanted = (shortest / QUEUE_PART).max(LEAST_QUEUE).as_secs_f64();
         if self.is_young {
-            // The first sign counts: when it is seen, twice as much is already under way.
+            // The first sign of a queue counts: by then twice as much is already under way.
             if took.saturating_sub(shortest).as_secs_f64() > wanted / 2.0 {
                 self.is_young = false;
                 self.window *= 0.7;
@@ -185,7 +185,7 @@ impl Pacing {
             if off < 0.0 && queue > 2.0 * wanted {
                 self.reduce(shortest, now);
             } else if off < 0.0 || was_full {
-                // Small steps for each round trip, because their effect shows one round trip later.
+                // The steps are small, because the effect of each shows one round trip later.
                 let step = (as_f64(PACKET) / 2.0).max(self.window / 32.0);
                 self.window += off * as_f64(length) * step / self.window;
             }
@@ -193,7 +193,7 @@ impl Pacing {
         self.window = self.window.clamp(as_f64(2 * PACKET), as_f64(MOST));
     }
 
-    /// Shrinks the window: at most once for each round trip, when the last change shows.
+    /// Shrinks the window: at most once in two round trips, after which the last change shows.
     fn reduce(&mut self, shortest: Duration, now: Instant) {
         let shows = |at: Instant| at + shortest * 2 <= now;
         if self.reduced.is_none_or(shows) {
@@ -215,7 +215,7 @@ fn as_f64(bytes: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// A line of so many bytes a second, after which it takes so long until the answer is here.
+    /// Simulated line: bytes a second, and the time from the end of sending to the answer.
     struct Line {
         rate: f64,
         round_trip: Duration,
@@ -223,8 +223,8 @@ mod tests {
         on_way: VecDeque<(Instant, usize)>,
     }
 
-    /// What a minute of sending whatever may be sent came to: bytes a second, and the longest
-    /// queues, in milliseconds: at the end of each second but the first.
+    /// Sends for a minute whatever may be sent. Returns bytes a second, and the longest queue of
+    /// each second but the first, in milliseconds.
     fn minute(rate: f64, round_trip: Duration) -> (f64, Vec<u128>) {
         let start = Instant::now();
         let mut now = start;

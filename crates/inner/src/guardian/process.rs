@@ -29,24 +29,23 @@ use crate::run::{LOGGED_STDERR, Tail, ended};
 /// Time for the last output of a stop command that has ended.
 const LAST_WORDS: Duration = Duration::from_millis(5);
 
-/// How long a stop that fails is tried again once the inner is gone. What keeps it from running
-/// (no more processes, a full disk) passes, or the car's owner comes; by then the next inner may be
-/// driving, whose stop this is not.
+/// Time for which a failing stop is tried again once the inner is gone: its cause may pass (no free
+/// process, a full disk). Later the next inner may be driving, whose car must not be stopped.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The log line once the car stands.
+/// Log line for a car that was stopped.
 const STOPPED: &str = "the guardian has stopped the car";
 
 /// A stop command that runs, and when it began.
 type StopCommand = (ProcessGroup, Pipes, Instant);
 
-/// Runs the guardian: it does nothing until it must. `inner` is the process that it guards.
+/// Runs the guardian of the process `inner`.
 ///
 /// # Errors
-/// If the command directory can't be used, or the inner says what nobody understands.
+/// If the command directory can't be used, or the inner sends a line that is not of the protocol.
 #[tokio::main(flavor = "current_thread")]
 pub async fn run(commands: &Path, stop: CommandName, inner: u32) -> anyhow::Result<()> {
-    // Not the inner's name: who looks for that by name means the inner.
+    // Not the inner's name: somebody who looks for that name means the inner.
     let _ = rustix::thread::set_name(c"p2p-guardian");
     let car = CarStopper {
         catalog: Catalog::open(commands)?,
@@ -71,7 +70,7 @@ pub(crate) async fn guard(
     let has_stopped = car.act("the inner is gone", &guard).await;
     end_orphans(&car.processes, inner).await;
     if guard != GuardState::Stand {
-        // What the inner was just starting, or had asked a worker for, may have moved the car since.
+        // A motion that the inner was starting, or had asked a worker for, may have begun since.
         car.stop_at_last(has_stopped).await;
     }
     Ok(())
@@ -102,14 +101,14 @@ impl CarStopper {
                     Ok(Some(line)) => {
                         let guard = serde_json::from_str(&line).context("the inner sent a line that is not of the protocol")?;
                         deadline.ends(guard);
-                        // The inner that doesn't listen is about to be found dead.
+                        // Writing fails only if the inner is dying, which the next read shows.
                         let _ = to.write_all(b"ok\n").await;
                         false
                     }
                     // The inner is gone.
                     _ => return Ok(deadline.guard),
                 },
-                // A step of several, perhaps.
+                // The step may be shorter than the time left: see `clock::step`.
                 () = sleep_until(step.unwrap_or_else(Instant::now)), if step.is_some() => {
                     left.is_some_and(|left| left.is_zero())
                 }
@@ -141,7 +140,7 @@ impl CarStopper {
             }
         };
         let stopping = async {
-            // Only when it has been started is there time for the log.
+            // The stop is started first, and the reason logged after that.
             let first = self.start();
             log_why(cause, *deadline_ms, owner);
             let mut retries = StopRetries::default();
@@ -155,8 +154,8 @@ impl CarStopper {
         let has_stopped = if group.is_none() {
             first
         } else {
-            // Once more, since its process may have done something after the stop began: only this
-            // one counts.
+            // Once more, since the motion's process may have moved the car after the first stop
+            // began: only this stop counts.
             self.end(self.start(), STOP_TRIES + 1).await
         };
         if has_stopped {
@@ -167,7 +166,7 @@ impl CarStopper {
         has_stopped
     }
 
-    /// Tries it again, after so many failures since the deadline; returns whether the car stands.
+    /// Tries the stop again, after `tries` failures since the deadline; returns if the car stands.
     async fn act_again(&self, tries: u32) -> bool {
         let has_stopped = self.end(self.start(), STOP_TRIES + 1 + tries).await;
         if has_stopped {
@@ -176,7 +175,7 @@ impl CarStopper {
         has_stopped
     }
 
-    /// Stops the car once more, and goes on trying for [`PATIENCE`]: there is nobody else who would.
+    /// Stops the car once more, and goes on trying for [`PATIENCE`]: nobody else would.
     async fn stop_at_last(&self, is_logged: bool) {
         let patience = Instant::now() + PATIENCE;
         let pause = || (Instant::now() < patience).then_some(STOP_AGAIN);
@@ -187,8 +186,8 @@ impl CarStopper {
         }
     }
 
-    /// Runs the stop command until it has succeeded, from the run that was started on. After each
-    /// failure `pause` says how long to wait, or to give up.
+    /// Runs the stop command until it has succeeded, beginning with the run `started`. After each
+    /// failure `pause` returns the time to wait, or `None` to give up.
     async fn stop_until(
         &self,
         mut started: Result<StopCommand, String>,
@@ -233,13 +232,13 @@ impl CarStopper {
         let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
         let ending = async {
             let status = timeout(STOP_LIMIT, group.ended()).await;
-            // What a child of it still holds open is not waited for.
+            // A pipe that a child of the command still holds open is not waited for.
             sleep(LAST_WORDS).await;
             no_more.cancel();
             status.map_or(End::TimedOut, |status| ended(&status))
         };
-        // What it writes is read: else it would be killed for it (SIGPIPE) before it has stopped
-        // anything.
+        // The output is read: a command that writes to a closed pipe is killed (SIGPIPE), perhaps
+        // before it has stopped anything.
         let (end, (), ()) = tokio::join!(
             ending,
             stdout.collect(pipes.stdout, &no_more),
@@ -254,7 +253,7 @@ impl CarStopper {
 }
 
 fn log_why(cause: &str, deadline_ms: u64, owner: &MotionOwner) {
-    // Below 0: before the lease, or the motion's limit, ran out. A motion without end has none.
+    // Negative: the lease or the motion's limit had not run out. A motion without limit has none.
     let late_ms =
         (deadline_ms > 0).then(|| clock::now_ms().cast_signed() - deadline_ms.cast_signed());
     tracing::error!(

@@ -21,7 +21,7 @@ pub(crate) enum StopTarget {
 #[derive(Debug)]
 pub(crate) struct StopTargets {
     /// True if something other than a living worker moved the car: a file, a worker that is gone,
-    /// or nobody knows what.
+    /// or something unknown.
     others: bool,
     /// Process groups of workers, in order.
     workers: Vec<i32>,
@@ -123,7 +123,7 @@ mod tests {
         assert!(stop_targets.is_gone(8));
         assert!(!stop_targets.is_gone(8));
         assert_eq!(stop_targets.newest_worker(), 7);
-        // What 8 has moved is not for 7 alone to stop.
+        // Worker 7 alone can't stop what worker 8 has moved.
         assert_eq!(stop_targets.stop_target(), workers(&[7], true));
         assert!(stop_targets.is_gone(7));
         assert_eq!(stop_targets.stop_target(), StopTarget::File);

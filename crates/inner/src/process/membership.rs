@@ -1,6 +1,6 @@
-//! Owns where a process belongs: its group and session, as `/proc` has them. Not by getpgid(2) and
-//! getsid(2): their answer may be 0, which rustix's type of a process can't hold. In a container
-//! (`docker exec`), a session or group that began outside of it has no number.
+//! Reads the group and the session of a process from `/proc`. getpgid(2) and getsid(2) may answer
+//! 0, which rustix's type of a process can't hold: in a container (`docker exec`), a session or
+//! group that began outside has no number.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,12 +15,12 @@ pub(super) struct Membership {
     pub session: i32,
 }
 
-/// Of the process with this folder in `/proc`; `None` if it is gone.
+/// Returns the membership of the process with this folder in `/proc`; `None` if it is gone.
 pub(super) fn membership(process: &Path) -> Option<Membership> {
     read(&fs::read_to_string(process.join("stat")).ok()?)
 }
 
-/// From a `/proc/PID/stat`: see proc(5). The name, in parentheses, may have any character.
+/// Parses a `/proc/PID/stat`: see proc(5). The name, in parentheses, may have any character.
 fn read(stat: &str) -> Option<Membership> {
     let (_, behind_name) = stat.rsplit_once(')')?;
     let mut fields = behind_name.split_whitespace().skip(2);
@@ -30,14 +30,14 @@ fn read(stat: &str) -> Option<Membership> {
     })
 }
 
-/// The process groups in which a command of this inner runs, or what it started. Each has the inner's
-/// number in its environment, which nothing else has: no list of them has to be kept while they run,
-/// and a number that became another's can't be taken for theirs. What has a session of its own
-/// (`setsid`) was left on purpose.
+/// Returns the process groups of this inner's commands, and of what they started. Only these
+/// processes have the inner's number in their environment, so no list of groups has to be kept, and
+/// a number that another group has got isn't mistaken. A process with its own session (`setsid`) is
+/// left on purpose.
 ///
 /// A command that is being started when the inner dies is found, too: until it is executed it holds
-/// the inner's end of the guardian's pipe, so the guardian doesn't see the inner's death before. While
-/// the kernel executes it, its environment reads as empty: one look may miss it.
+/// the inner's end of the guardian's pipe, so the guardian sees the inner's death only afterwards.
+/// While the kernel executes it, its environment reads as empty: one look may miss it.
 pub(super) fn groups_of(inner: u32) -> Vec<i32> {
     let mark = format!("{OWNER_VARIABLE}={inner}");
     let (Some(own), Ok(processes)) = (membership(Path::new("/proc/self")), fs::read_dir("/proc"))
@@ -46,7 +46,7 @@ pub(super) fn groups_of(inner: u32) -> Vec<i32> {
     };
     let groups: BTreeSet<i32> = processes
         .filter_map(|entry| Some(entry.ok()?.path()))
-        // One that ends meanwhile, and others' processes, can't be read.
+        // A process that has just ended, or is another user's, can't be read.
         .filter(|process| {
             let environment = fs::read(process.join("environ")).unwrap_or_default();
             environment.split(|byte| *byte == 0).any(|v| v == mark.as_bytes())

@@ -1,4 +1,4 @@
-//! Window of a run's output, as far as its caller reads, and the tail of its standard error.
+//! Window of a run's output, as its caller grants it, and the tail of its standard error.
 
 use std::sync::Arc;
 

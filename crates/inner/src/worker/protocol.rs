@@ -147,7 +147,7 @@ mod tests {
             text.starts_with(r#"{"id":12,"command":"lights/on","#),
             "{text}"
         );
-        // What stands in an argument does not look like it.
+        // An argument can't imitate the command's field.
         assert_eq!(text.matches(r#""command":""#).count(), 1, "{text}");
     }
 
@@ -156,7 +156,7 @@ mod tests {
         fn any_text_comes_whole_and_in_one_line(argument in "\\PC*[\\n\\t\u{2028}]?", input in any::<String>()) {
             let mut request = request(b"");
             let bytes = Bytes::from(argument.clone());
-            // One that can't be an argument is refused at the door.
+            // The router refuses text that can't be an argument.
             prop_assume!(Argument::try_from(bytes.clone()).is_ok());
             request.arguments = vec![Argument::try_from(bytes).unwrap()];
             let mut line = BytesMut::new();

@@ -127,9 +127,9 @@ impl Access {
         Ok(caller)
     }
 
-    /// Lets a program of ours in, before it has said anything of the protocol, if its role `may` do
-    /// `what` and it speaks our version. Returns the answer that begins the WebSocket. The refusal of
-    /// this `client` is logged.
+    /// Lets one of our programs in, before its hello, if its role `may` do `what` and it speaks our
+    /// version. Returns the answer that begins the WebSocket. The refusal of this `client` is
+    /// logged.
     pub(crate) fn let_in(
         &self,
         pending: &PendingConnection,

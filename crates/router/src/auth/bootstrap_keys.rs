@@ -10,8 +10,8 @@ use p2p_shared::key::{Fingerprint, Key, Role};
 use crate::auth::key_store::KeyStore;
 
 /// Makes the first keys if there is no key, and prints the lines to paste on the car and at the
-/// desk. If the output is kept, in a journal or a file, this makes no keys and says in the log how
-/// to make them.
+/// desk. Without a terminal the output may be kept, in a journal or a file: then makes no keys, and
+/// logs how to make them.
 ///
 /// # Errors
 /// If the keys can't be stored or printed. Then there are no keys, and the next start makes some.

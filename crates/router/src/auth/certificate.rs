@@ -1,5 +1,5 @@
-//! Owns the router's certificate: its own, made once and kept in the state directory, or the files
-//! of one from an authority, which are read again when they change.
+//! Owns the router's certificate: one of its own, made once and kept in the state directory, or one
+//! from an authority, whose files are read again when they change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Certificate {
         })
     }
 
-    /// Returns the fingerprint by which keys know this router; `None`: by its authority.
+    /// Returns the fingerprint by which keys know this router; `None`: they know its authority.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         match self.origin {
             Origin::Own(fingerprint, _) => Some(fingerprint),
@@ -112,7 +112,7 @@ impl Certificate {
         }
     }
 
-    /// Warns the owner if there were keys before a new certificate was made.
+    /// Returns the warning for an owner whose keys are older than a new certificate.
     pub fn warning(&self) -> Option<&'static str> {
         matches!(self.origin, Origin::Own(_, true)).then_some(
             "the router's own certificate was missing, and a new one was made: the existing keys have the fingerprint of another certificate, or none. Make each key anew (`p2p-router key revoke NAME`, then `key add`)",
@@ -152,7 +152,7 @@ impl Certificate {
 
     /// Uses what is in the files now; returns false if that failed.
     fn show(&self, files: &CertificateFiles) -> bool {
-        // The files are small, and change once in two months.
+        // Blocks for a moment: the files are small, and change every two months.
         match files.read() {
             Ok(certified) => {
                 *self.shown.0.write() = Arc::new(certified);
@@ -216,8 +216,8 @@ impl CertificateFiles {
 }
 
 /// Notes in the state directory where an authority's certificate is, or that there is none:
-/// `p2p-router key add` is not told of --tls-cert, and would make keys for a certificate that nobody
-/// is shown. Blocks on the disk.
+/// `p2p-router key add` doesn't know --tls-cert, and would make keys for a certificate that is not
+/// in use. Blocks on the disk.
 pub fn leave_note(state_dir: &Path, certificate: Option<&Path>) -> anyhow::Result<()> {
     let file = StateFile::new(state_dir, NOTE);
     let Some(certificate) = certificate else {
@@ -231,14 +231,14 @@ pub fn leave_note(state_dir: &Path, certificate: Option<&Path>) -> anyhow::Resul
     Ok(file.replace(&certificate.to_string_lossy())?)
 }
 
-/// Returns where the authority's certificate is that was shown when the router was last started.
+/// Returns the file of the authority's certificate that the router used at its last start.
 pub fn read_note(state_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
     let text = StateFile::new(state_dir, NOTE).read(MAX_NOTE)?;
     Ok(text.map(PathBuf::from))
 }
 
-/// Makes a certificate and its private key. Nothing in it is checked but its public key, whose
-/// fingerprint is in the keys.
+/// Makes a certificate and its private key. Peers check only its public key, whose fingerprint is
+/// in the keys.
 fn make() -> anyhow::Result<String> {
     let made = || {
         let key = KeyPair::generate()?;
@@ -329,7 +329,7 @@ mod tests {
             assert_eq!(said.get(), 2);
             tokio::time::sleep(2 * SAID).await;
             assert_eq!(said.get(), 4);
-            // Half of it is not shown.
+            // Half of a certificate is not used.
             let pem = std::fs::read(&renewed.0).unwrap();
             std::fs::write(&mine.0, &pem[..pem.len() / 2]).unwrap();
             tokio::time::sleep(LOOK).await;

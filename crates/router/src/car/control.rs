@@ -136,7 +136,7 @@ impl Control {
         self.holder.as_ref().map(|holder| &holder.driver)
     }
 
-    /// The latest press that counted: nothing up to it may come after a stop.
+    /// The latest press that counted: after a stop, no press up to this one may move the car.
     pub(crate) fn latest(&self) -> Option<PressId> {
         self.latest
     }

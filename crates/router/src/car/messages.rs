@@ -57,7 +57,7 @@ impl From<ControlError> for Refused {
     }
 }
 
-/// The stop that a change of control calls for: by whom, and why.
+/// Returns the stop that a change of control needs: who asks for it, and why.
 pub(super) fn stop_before(event: &Event) -> Option<(String, StopCause)> {
     match event {
         Event::Taken { driver, .. } => Some((

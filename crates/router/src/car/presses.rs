@@ -58,7 +58,7 @@ impl Car {
         let record = self.record_as(state.name.clone(), &new);
         state.presses.insert(press, record);
         state.newest = Some((press, who.refusals.clone()));
-        // The driver's silence runs out sooner than idleness did.
+        // The time limit for a silent driver ends sooner than that for an idle one.
         self.services.changed.notify_one();
         let message = RouterToInner::Press {
             press,
@@ -121,7 +121,7 @@ impl State {
         }
     }
 
-    /// Brings the state of the car's motion and the records of presses up to date with its report.
+    /// Updates the car's motion and the records of presses from the car's report.
     pub(super) fn follow(&mut self, event: &MotionEvent) {
         match event {
             MotionEvent::Started(moving) => {

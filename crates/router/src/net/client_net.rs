@@ -1,13 +1,12 @@
-//! Defines what counts as one client network and as one owner, wherever something is counted for
-//! each.
+//! Client networks and owners of quotas: whatever is limited per caller is counted by one of them.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use p2p_shared::key::KeyId;
 use serde::{Deserialize, Serialize};
 
-/// Network of a caller, for counting: an IPv4 address, or an IPv6 network of /64, which is what one
-/// customer gets (RFC 6177) and can take any address of.
+/// Network of a caller, for counting: an IPv4 address, or an IPv6 network of /64, all of whose
+/// addresses belong to one customer (RFC 6177).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "IpAddr")]
 pub(crate) struct ClientNet(IpAddr);

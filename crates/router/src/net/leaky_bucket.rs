@@ -10,7 +10,7 @@ pub(crate) struct LeakyBucket {
 }
 
 impl LeakyBucket {
-    /// Returns the content now, at this leak per second, for the caller to add to.
+    /// Returns the content at `now`, after a leak of `each_second`. The caller may add to it.
     pub(crate) fn leaked(&mut self, each_second: f64, now: Instant) -> &mut f64 {
         if let Some(at) = self.at.replace(now) {
             let since = now.saturating_duration_since(at).as_secs_f64();
@@ -19,7 +19,7 @@ impl LeakyBucket {
         &mut self.filled
     }
 
-    /// Returns true if one more event may come now, at `each_second` with bursts of as many.
+    /// Counts an event and returns true, unless there were `each_second` within about a second.
     pub(crate) fn take(&mut self, each_second: f64, now: Instant) -> bool {
         let filled = self.leaked(each_second, now);
         let may = *filled + 1.0 <= each_second;

@@ -82,7 +82,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TLS takes what is written and has it wait for the flush.
+        // TLS buffers what is written: then only the flush waits.
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.timer.watch(cx, PATIENCE, flushed)
     }

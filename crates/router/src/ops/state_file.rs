@@ -15,7 +15,7 @@ pub struct StateFile {
     path: PathBuf,
 }
 
-/// The file, its lock or its directory can't be written. The file is as it was.
+/// The file, its lock or its directory can't be written.
 #[derive(Debug, thiserror::Error)]
 #[error("can't {doing} {path}: {source}", path = path.display())]
 pub struct StateFileError {
@@ -37,7 +37,7 @@ impl StateFile {
     }
 
     pub(crate) fn dir(&self) -> &Path {
-        // The path has a name at least.
+        // `new` has joined a name, so there is a parent.
         self.path.parent().unwrap_or(&self.path)
     }
 
@@ -50,8 +50,8 @@ impl StateFile {
         }
     }
 
-    /// Reads the text, or if there is no file, makes it, unless another program does so first.
-    /// Returns true if this call has made it.
+    /// Reads the text. If there is no file, makes it, unless another program does so first. Returns
+    /// true if this call has made it.
     pub(crate) fn read_or_make(
         &self,
         limit: u64,
@@ -121,7 +121,7 @@ impl StateFile {
     }
 
     fn write_next(&self, next: &Path, text: &[u8]) -> io::Result<()> {
-        // Left over from a program that was killed: the lock shows that nobody uses it now.
+        // A killed program may have left this file: the lock shows that nobody uses it now.
         match fs::remove_file(next) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -144,8 +144,8 @@ impl StateFile {
     }
 
     /// Gives a new file to the owner of the old one, or else of the directory: after `sudo
-    /// p2p-router key add`, a router that runs as another user must be able to read it. A file that
-    /// has another name as well (a hard link) may belong to anybody.
+    /// p2p-router key add`, a router that runs as another user must be able to read it. Refuses a
+    /// file with a second name (a hard link), which may be anybody's.
     fn give_to_owner(&self, file: &File) -> io::Result<()> {
         let owner = fs::metadata(&self.path).or_else(|_| fs::metadata(self.dir()))?;
         let now = file.metadata()?;

@@ -31,10 +31,10 @@ use crate::routes::service_port;
 
 /// Time that an inner gets to take our last message.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Most characters of what an inner says of itself in a log line.
+/// Most characters of the name of an inner's software in a log line.
 const SOFTWARE: usize = 40;
 
-/// Lets an inner in, before it has said anything of the protocol, if its key and version may.
+/// Upgrades the connection of an inner, if its key may be a link and its version fits.
 pub(crate) fn upgrade(
     context: &Arc<Context>,
     pending: &PendingConnection,
@@ -57,7 +57,7 @@ pub(crate) fn upgrade(
     Ok(websocket::accept(links, request, switching, run))
 }
 
-/// Runs a link from its hello to the end of its port. `read` came behind the upgrade.
+/// Runs a link from its hello to the end of its port. `read` came after the upgrade.
 pub(crate) async fn run(
     context: &Arc<Context>,
     caller: Caller,
@@ -88,7 +88,7 @@ pub(crate) async fn run(
     }
     let claim = Claim {
         owner: caller.quota_owner(peer.ip()),
-        // With keys, what an inner says of itself counts for nothing.
+        // With keys, the identity that an inner claims counts for nothing.
         identity: caller.identity().unwrap_or_else(|| hello.identity.clone()),
         ports: caller.record().and_then(|record| record.ports),
         hello: &hello,

@@ -46,12 +46,12 @@ pub(crate) enum RunError {
     /// The link was lost before anything was handed to it.
     #[error("the link to the car was lost before the command was sent: nothing was run; try again")]
     NotSent,
-    /// The link was lost afterwards; nobody knows what became of the run.
+    /// The link was lost after that; nobody knows what became of the run.
     #[error(
         "the link to the car was lost while the command ran: before you run it again, look at the car or, once it is back, at /run/{0} here"
     )]
     Lost(RunId),
-    /// The inner did not begin it.
+    /// The inner did not begin the run.
     #[error("{}", Escaped(message))]
     Refused { refusal: Refusal, message: String },
     #[error("the command ran past its time limit and was killed after {:.1} s (p2p-inner --timeout)", .0.as_secs_f64())]

@@ -19,16 +19,16 @@ use tracing::Level;
 
 use super::{GATHER, LogThrottle};
 
-/// Two weeks: enough to look at last weekend, and no growth without end on an SD card.
+/// Number of files kept: two weeks are enough to look back, and don't fill an SD card.
 const FILES_KEPT: usize = 14;
 
 /// Pause after a failure. A try costs a few system calls on the log thread.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Time between two checks that the open file still has its name, since someone may tidy up.
+/// Time between two checks that the open file was not removed or renamed.
 const CHECK: Duration = Duration::from_secs(5);
 
-/// Tells a person.
+/// Function that tells a person about an outage or its end.
 type Notice = Box<dyn Fn(Level, &str) + Send>;
 
 /// Appends lines to the file of the day.
@@ -38,7 +38,7 @@ pub(super) struct DailyFile {
     open: Option<OpenFile>,
     outage: Option<Outage>,
     lost: Arc<AtomicU64>,
-    /// A disk at its brim fails and recovers again and again.
+    /// Limit of notices: an almost full disk fails and recovers again and again.
     notices: LogThrottle,
     notice: Notice,
 }
@@ -106,7 +106,7 @@ impl DailyFile {
             is_told: false,
         });
         outage.retry_at = now + RETRY;
-        // One that begins soon after another is told later, if it lasts.
+        // An outage that begins soon after another is told later, if it lasts.
         if !outage.is_told {
             let (path, advice) = (self.path(day), advice(error.kind()));
             let path = path.display();
@@ -239,8 +239,8 @@ impl Write for DailyFile {
         Ok(line.len())
     }
 
-    /// Called when no line waits. Each line is written by itself: a line that a crash could hold
-    /// back is of little use.
+    /// Called when no line waits. Nothing is left to write: lines aren't buffered here, since a
+    /// crash would lose them.
     fn flush(&mut self) -> io::Result<()> {
         std::thread::sleep(GATHER);
         Ok(())

@@ -58,7 +58,7 @@ impl Human {
         format!("\x1b[2m{time}\x1b[0m {word}{message}\x1b[2m{fields}\x1b[0m\n")
     }
 
-    /// Formats a line of the logs about themselves.
+    /// Formats a notice about the logs themselves.
     pub(super) fn notice(self, level: Level, message: &str) -> String {
         let mut parts = Parts::default();
         parts.put_message(format_args!("{message}"));

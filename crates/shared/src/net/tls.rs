@@ -62,7 +62,7 @@ pub async fn connect(
         }
         None => {
             let mut roots = RootCertStore::empty();
-            // Some of a system's certificates are always odd; without any, the handshake says so.
+            // Some of a system's certificates can't be parsed; if none can, the handshake fails.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             config.with_root_certificates(roots)
         }

@@ -74,8 +74,8 @@ pub(super) fn to_text(records: &[KeyRecord]) -> Result<String, toml::ser::Error>
     Ok(format!("{HEADER}{}", toml::to_string(&document)?))
 }
 
-/// Reads the records. The error is to be said behind the file's path: a newer p2p-router wrote the
-/// file, or it was cut off, or is not a key file any more after a change by hand.
+/// Reads the records. The error goes on after the file's path: a newer p2p-router wrote the file,
+/// or it was cut off, or is not a key file any more after a change by hand.
 pub(super) fn from_text(text: &str) -> Result<Vec<KeyRecord>, String> {
     let garbled = |line: usize, reason: &str| {
         format!(
@@ -86,7 +86,7 @@ pub(super) fn from_text(text: &str) -> Result<Vec<KeyRecord>, String> {
         let line = error
             .span()
             .map_or_else(|| last_line(text), |span| line_at(text, span.start));
-        // One line, whatever the file has in it.
+        // The message stays one line, whatever the file has in it.
         garbled(line, &error.message().replace(char::is_control, " "))
     };
 

@@ -146,9 +146,9 @@ impl Console<'_> {
         !is_free && !self.permit.may_ask(limits::REQUESTS_A_SECOND)
     }
 
-    /// Refuses a message that is too much. A renewal that is dropped ends its press by itself, and needs
-    /// no answer; a console that asks on without reading gets none, or it would be closed, and its stop
-    /// not heard.
+    /// Refuses a message beyond the limit. A dropped renewal needs no answer: its press ends by
+    /// itself. A console that doesn't read gets no answer, which would close it, and its stop would
+    /// not be heard.
     fn refuse_too_much(&mut self, message: &ConsoleToRouter) -> Result<(), WebSocketError> {
         if !self.socket.has_room() {
             return Ok(());
@@ -211,8 +211,8 @@ impl Console<'_> {
         }
     }
 
-    /// The car for a run of this command, and whether that is the car's stop command, which needs no
-    /// role.
+    /// Returns the car for a run of this command, and true if that is its stop command, which needs
+    /// no role.
     fn car_to_run(
         &self,
         service_port: u16,
@@ -267,7 +267,7 @@ impl Console<'_> {
     }
 }
 
-/// The press that this command begins, if it begins one.
+/// Returns the press that this command begins, if any.
 fn press_of(command: &DriveCommand) -> Option<PressId> {
     match command {
         DriveCommand::Press { press, .. } => Some(*press),

@@ -199,11 +199,11 @@ fn refusal(
         sentence if is_ours && !sentence.is_empty() => Escaped(sentence).to_string(),
         _ => format!("HTTP status {status}"),
     };
-    // Which every answer on a service port has, and none on the main port.
+    // Every answer on a service port has this header, and none on the main port.
     if headers.contains_key("p2p-run") {
         return DialError::ServicePort(router);
     }
-    // With another key it would be answered otherwise (RFC 9110, 11.6.1): whatever the status.
+    // This header asks for another key, whatever the status (RFC 9110, 11.6.1).
     let asks_for_key = headers.contains_key(header::WWW_AUTHENTICATE);
     let retry_after = headers.get(header::RETRY_AFTER);
     match status {
