@@ -22,10 +22,10 @@ use crate::drive::KeyReleases;
 /// True if the terminal must be restored; set before anything is switched on.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
-/// Keys are told apart, and their releases are reported.
+/// Flags with which keys are told apart, and their releases reported.
 const BASE: KeyboardEnhancementFlags = KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES
     .union(KeyboardEnhancementFlags::REPORT_EVENT_TYPES);
-/// While armed, every key is reported, letters too. Typing would lose AltGr.
+/// Flags while armed: every key is reported, letters too. Typing with them would lose AltGr.
 const ARMED: KeyboardEnhancementFlags = BASE
     .union(KeyboardEnhancementFlags::REPORT_ALL_KEYS_AS_ESCAPE_CODES)
     .union(KeyboardEnhancementFlags::REPORT_ALTERNATE_KEYS);

@@ -116,7 +116,7 @@ impl Catalog {
         for way in std::iter::once(".").chain(ways) {
             let way_metadata = folder.metadata(way);
             if way_metadata.is_ok_and(|metadata| metadata.mode() & 0o002 != 0) {
-                // Without the `.` at its end.
+                // This removes the `.` at the end.
                 let path: PathBuf = self.path.join(way).components().collect();
                 let (shown, mend) = (shown(&path), quoted(&path));
                 return Err(unusable(format!(
@@ -135,8 +135,8 @@ impl Catalog {
         Ok(commands)
     }
 
-    /// Opens the directory anew each time, so that one that was replaced (by a checkout, by rsync)
-    /// counts.
+    /// Opens the directory anew each time, so that a replaced one (by a checkout, by rsync) is
+    /// used.
     fn folder(&self) -> io::Result<Dir> {
         Dir::open_ambient_dir(&self.path, ambient_authority())
     }
@@ -183,7 +183,7 @@ fn unusable(sentence: String) -> Unusable {
     (Refusal::NotExecutable, sentence)
 }
 
-/// Says why nothing is known of a file.
+/// Says why a file can't be examined.
 fn unreachable_file(folder: &Dir, name: &CommandName, path: &Path, error: &io::Error) -> Unusable {
     let command = Escaped(name.as_str());
     match error.kind() {

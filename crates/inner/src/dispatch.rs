@@ -26,7 +26,7 @@ pub(crate) struct Dispatcher {
     pub draining: bool,
 }
 
-/// What a command is to the car's motion.
+/// Kind of a command: what it does to the car's motion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CommandKind {
     Other,
@@ -48,7 +48,7 @@ impl Dispatcher {
         };
         let worker = match kind {
             CommandKind::Other => self.commands.worker(&request.command),
-            // The drive decides by what a motion or a stop is done.
+            // The drive chooses a file or a worker for a motion or a stop.
             CommandKind::Motion | CommandKind::Stop => None,
         };
         let counts = kind == CommandKind::Other && worker.is_none();
@@ -77,7 +77,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether a run may begin. A stop always may; a motion is bounded by its own limits.
+    /// Checks that a run may begin. A stop always may; a motion is bounded by its own limits.
     fn admit(
         &mut self,
         request: &RunRequest,
@@ -118,13 +118,13 @@ impl Dispatcher {
         self.table.cancel(run);
     }
 
-    /// The link is lost: what runs goes on within its limit, and nobody reads its output.
+    /// Reports that the link is lost: open runs go on within their limits, without a reader.
     pub(crate) fn detach_output(&mut self) {
         self.stdin.clear();
         self.table.detach_output();
     }
 
-    /// Begins nothing more, and stops the car; cancels after `grace` what still runs.
+    /// Begins nothing more, and stops the car; cancels the runs that are open after `grace`.
     pub(crate) fn drain(&mut self, grace: Duration) {
         if std::mem::replace(&mut self.draining, true) {
             return;
@@ -142,7 +142,7 @@ impl Dispatcher {
 
 impl Drop for Dispatcher {
     fn drop(&mut self) {
-        // Nobody is left who could end what runs.
+        // Nobody else could end the open runs.
         self.table.cancel_all();
     }
 }

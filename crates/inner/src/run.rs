@@ -46,7 +46,7 @@ pub(crate) use table::{EntryGuard, RunTable};
 /// Most characters of standard error in a log line.
 pub(crate) const LOGGED_STDERR: usize = 2000;
 
-/// Why a run does not begin, or was lost: the kind, and a sentence that says what to do.
+/// Reason why a run does not begin, or was lost: the kind, and a sentence that says what to do.
 pub(crate) type Failure = (Refusal, String);
 
 /// One execution of a command, handed along from the dispatcher to whatever executes it.
@@ -81,7 +81,7 @@ pub(crate) fn in_time(request: &RunRequest) -> Result<(), Failure> {
     Err((Refusal::Late, message))
 }
 
-/// The refusal of everything while the inner ends.
+/// The refusal of every run while the inner ends.
 pub(crate) fn draining() -> Failure {
     let message = "the car is restarting: try again in a moment";
     (Refusal::Draining, message.to_owned())
@@ -137,7 +137,8 @@ impl Run {
         self.request.run
     }
 
-    /// Cancelled when the process has to end: by the drive, or else since the caller has gone.
+    /// Token that is cancelled when the process has to end: by the drive if there is a role, else
+    /// because the caller is gone.
     pub(crate) fn cancel(&self) -> &CancellationToken {
         self.role.as_ref().map_or(&self.caller, |role| &role.end)
     }
@@ -168,16 +169,16 @@ impl Run {
     /// Waits for `ready`; returns whether the process has to end before, or at the same moment.
     pub(crate) async fn cancelled_before(&self, ready: impl Future<Output = ()>) -> bool {
         tokio::select! {
-            // `run_until_cancelled` would prefer `ready` where both are so.
+            // `run_until_cancelled` would prefer `ready` if both are ready.
             biased;
             () = self.cancel().cancelled() => true,
             () = ready => self.cancel().is_cancelled(),
         }
     }
 
-    /// Checks, as late as possible, that the run still may begin: this process may have been stopped
-    /// (SIGSTOP) since the run was admitted, and what begins after its end would move after its stop.
-    /// A stop always may begin.
+    /// Checks, as late as possible, that the run still may begin: this process may have been
+    /// stopped (SIGSTOP) since the run was admitted, and a motion that begins after its end would
+    /// follow its stop. A stop always may begin.
     pub(crate) fn may_begin(&self) -> Result<(), Failure> {
         if let Some(role) = &self.role {
             if role.is_stop() {
@@ -229,7 +230,7 @@ impl Run {
         self.reporter
             .remember(&InnerToRouter::Started { run: self.id() });
         if self.role.is_some() {
-            // What moves a car, or stops it, is reported as it happens.
+            // A motion or a stop is reported as soon as it begins.
             self.started();
         }
         let mut stderr = Tail::default();
@@ -281,7 +282,7 @@ impl Run {
         };
         let is_cut_off = matches!(end, End::TimedOut | End::Cancelled | End::Ended);
         if is_cut_off {
-            // Whoever reads would wait for output that is of no use.
+            // No reader has to wait for the rest of the output, which is of no use.
             self.window.close();
             group.end(role.map_or(KILL_GRACE, MotionRole::grace)).await;
         }
@@ -301,8 +302,8 @@ impl Run {
             }
             return end;
         }
-        // What holds the pipes has had its time; what was written to them still goes to a caller
-        // that reads slowly.
+        // Processes that still hold the pipes have had their time; output in the pipes still goes
+        // to a slow caller.
         left.kill();
         no_more.cancel();
         let cut_off = tokio::select! {
@@ -315,7 +316,7 @@ impl Run {
         cut_off
     }
 
-    /// Reports the end, once the car has stopped where the answer waits for that.
+    /// Reports the end; if the answer waits for the car's stop, only after the stop.
     async fn finish(mut self, began: Instant, mut end: RunEnd, worker: Option<&str>) {
         let exec = timing::now().saturating_duration_since(began);
         let mut kept = end.stderr.kept();
@@ -350,7 +351,7 @@ impl Run {
         );
     }
 
-    /// The caller has gone away: a stop goes on, a motion is over.
+    /// Reports that the caller is gone: a stop goes on, a motion is over.
     pub(crate) fn abandon(&self) {
         self.window.close();
         if let Some(role) = &self.role
@@ -360,7 +361,7 @@ impl Run {
         }
     }
 
-    /// Whether the run repeats, every few seconds, a stop whose failure is known.
+    /// Returns true if the run repeats, every few seconds, a stop whose failure is known.
     fn is_retry(&self) -> bool {
         self.role.as_ref().is_some_and(MotionRole::is_retry)
     }
@@ -412,8 +413,8 @@ fn reap(role: &MotionRole, left: GroupId) -> impl Future<Output = ()> + use<> {
     }
 }
 
-/// How a motion ended whose stop failed, and its standard error behind a sentence that says so: the
-/// motion ran, and is no success whatever its own process made of it.
+/// Returns the end of a motion whose stop failed, and its standard error after a sentence that says
+/// so: the motion ran, and is no success, whatever its own exit code was.
 pub(crate) fn stop_failed(stderr: &[u8]) -> (End, Bytes) {
     const SENTENCE: &[u8] =
         b"STOP FAILED: the motion ran, and the car's stop command failed three times: it may still move\n";

@@ -50,13 +50,13 @@ pub(crate) mod session;
 #[derive(Debug, Clone)]
 pub(crate) struct DriverSession {
     pub driver: Driver,
-    /// The name of its key; empty without keys.
+    /// The name of the person's key; empty without keys.
     pub key: String,
     pub from: SocketAddr,
     pub role: Role,
     /// The round trip to the console, once it is known.
     pub rtt: Option<Duration>,
-    /// Takes refusals of presses that had been taken.
+    /// Takes late refusals of presses that were passed on.
     pub refusals: mpsc::Sender<(PressId, Refused)>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct CarServices {
     pub epochs: Epochs,
     /// Notified when a timer of some car's control may be due earlier than before.
     pub changed: Notify,
-    /// The router goes down: nobody takes control any more.
+    /// True if the router goes down: nobody takes control any more.
     pub closing: AtomicBool,
 }
 
@@ -101,7 +101,7 @@ struct State {
     /// The name that the inner asks for, and the one that it has.
     asked_name: LinkName,
     name: LinkName,
-    /// Of the inner's last hello; `None`: it has had no link since the router's start.
+    /// Motion in the inner's last hello; `None`: no link since the router's start.
     motion: Option<MotionInfo>,
     instance: Option<InstanceId>,
     link: Option<LinkHandle>,
@@ -114,7 +114,7 @@ struct State {
     rtt: Option<Duration>,
     rtts_us: VecDeque<u32>,
     control: Control,
-    /// The wants of consoles and pages; the driver's come on top.
+    /// Updates that consoles and pages want, without those for a driver.
     interest: Interest,
     /// Presses that were passed on and are not over.
     presses: BTreeMap<PressId, RunRecord>,
@@ -202,7 +202,7 @@ impl Car {
         state.control.next()
     }
 
-    /// Ends control, whoever has it: the driver is stopped.
+    /// Ends control, whoever has it, and so stops the car.
     pub(crate) fn end_control(&self) {
         let mut state = self.state.lock();
         let events = state.control.close();
@@ -299,8 +299,8 @@ impl State {
         self.link.as_ref().is_some_and(|held| held.id() == link)
     }
 
-    /// Sends the wants of consoles, pages and the driver to the car. Ticks are for drivers and those
-    /// about to drive: they cost a SIM card megabytes.
+    /// Tells the car which updates consoles, pages and the driver want. Ticks are for drivers and
+    /// those about to drive: they cost a SIM card megabytes.
     fn send_interest(&self) {
         if let Some(link) = &self.link {
             let is_driven = self.control.driver().is_some();

@@ -1,5 +1,5 @@
-//! Keys: their text, the place where a program finds its own, and the rights of each role. Which keys
-//! there are, the router alone knows (`auth/key_store`).
+//! Keys: their text, the place where a program finds its own, and the rights of each role. Only the
+//! router knows which keys there are (`auth/key_store`).
 
 mod base32;
 mod hash;
@@ -41,7 +41,7 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// If the kernel has none to give.
+    /// If the kernel gives no random numbers.
     pub fn generate() -> Result<Self, NoRandomness> {
         Ok(Self {
             id: Base32::random().map_err(NoRandomness)?,
@@ -119,7 +119,7 @@ impl FromStr for Key {
             return Err(ParseKeyError::NotAKey);
         }
         let (id, secret, fingerprint) = (parts.next(), parts.next(), parts.next());
-        // What a later version puts there may be something to check, and isn't passed over.
+        // A part that a later version adds may have to be checked, so it isn't ignored.
         if prefix != PREFIX || parts.next().is_some() {
             return Err(ParseKeyError::Newer);
         }
@@ -153,7 +153,7 @@ pub enum ParseKeyError {
         "there is more in it than one key: it must be the line that `p2p-router key add` printed, alone"
     )]
     SeveralWords,
-    /// The text begins otherwise than keys do.
+    /// The text doesn't begin as keys do.
     #[error("that is not a p2prouter key: those begin with p2p1_")]
     NotAKey,
     /// The text has a fifth part, or another version in its prefix.

@@ -27,7 +27,7 @@ pub enum Page {
 }
 
 impl App {
-    /// Lines of a page that fit into the frame of this area.
+    /// Lines of a page, wrapped to the width of this area's frame.
     pub fn page_lines(&self, page: Page, area: Rect) -> Vec<Line<'_>> {
         let columns = usize::from(area.width.saturating_sub(2));
         match page {

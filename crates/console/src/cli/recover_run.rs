@@ -17,7 +17,7 @@ use crate::exit_code::{DENIED, Failure};
 const REQUEST: u64 = 2;
 /// Pause between two questions.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Longest wait for an answer: the router gives up on its car before.
+/// Longest wait for an answer: the router gives up waiting for its car sooner.
 const ANSWER: Duration = Duration::from_secs(12);
 
 /// Asks the car what became of the run, until the run has ended; `None` if the car doesn't know the

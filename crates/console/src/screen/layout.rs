@@ -9,7 +9,7 @@ const CELL: (u16, u16) = (7, 3);
 /// Size of the pad: three cells each way.
 pub const PAD: (u16, u16) = (3 * CELL.0, 3 * CELL.1);
 
-/// Amount that is shown.
+/// Amount of detail that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScreenShape {
     /// From 100 × 30: everything.
@@ -43,7 +43,7 @@ pub struct ScreenAreas {
     pub footer: Rect,
 }
 
-/// Areas of a screen of this size, with so many lines of banner and of notice or text field.
+/// Areas of a screen of this size, with this many lines of banner, and of notice or text field.
 pub fn areas((width, height): (u16, u16), banner: u16, line: u16) -> ScreenAreas {
     let parts = Layout::vertical([
         Constraint::Length(2),

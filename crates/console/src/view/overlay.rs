@@ -9,7 +9,7 @@ use crate::app::{App, Overlay, Page};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App, overlay: Overlay) {
     let lines = app.page_lines(overlay.page, area);
-    // The terminal may have grown since it was scrolled.
+    // The terminal may have grown since the page was scrolled.
     let hidden = hidden_lines(&lines, area);
     let top = overlay.top.min(hidden);
     let more = match (top, hidden) {

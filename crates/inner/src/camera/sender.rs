@@ -20,7 +20,7 @@ use tokio::time::{sleep, sleep_until};
 use super::pacing::Pacing;
 use super::{CameraShared, LOG_PERIOD, WatchTicket, Watching, unwatched, watched};
 
-/// Time after which a piece without an acknowledgement counts as lost: a driven link's.
+/// Time after which a piece without an acknowledgement counts as lost, as on a driven link.
 const DEAD: Duration = timing::PACE_BUSY.dead;
 
 const ENDING: &str = "the inner is ending";
@@ -64,7 +64,7 @@ impl FrameSender {
         }
     }
 
-    /// One connection, from dialling to its end.
+    /// Runs one connection, from dialling to its end.
     async fn once(&self, by: WatchTicket, reconnect: &mut Reconnect) -> anyhow::Result<Infallible> {
         let key = self.key.as_ref();
         let socket = reconnect.dial(&self.router, MEDIA_PATH, key).await?;
@@ -97,7 +97,7 @@ async fn is_another(mut watching: Watching, by: WatchTicket) {
 struct FrameConnection {
     socket: MediaSocket,
     pacing: Pacing,
-    /// Picture that is being sent, and the bytes of it that were.
+    /// Picture that is being sent, and how many of its bytes were sent.
     half: Option<(Picture, usize)>,
 }
 

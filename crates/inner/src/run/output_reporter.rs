@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::Run;
 use crate::process::Output;
 
-/// Time that the report of a start waits for the end: as long as a command takes that does little.
-/// Viewers see no difference, and what is lost meanwhile is reported as it would be anyway.
+/// Time that the report of a start waits for the end: as long as a short command takes. Viewers see
+/// no difference, and a run that is lost meanwhile is reported as always.
 pub(super) const START_WAITS: Duration = Duration::from_millis(5);
 /// Time that output waits for more, or for the end, which mostly comes right behind it.
 const OUTPUT_WAITS: Duration = Duration::from_millis(1);
@@ -48,7 +48,7 @@ impl Run {
     ) {
         let mut piece = BytesMut::new();
         let mut is_read = true;
-        // How much is left to read, once that is all that is waited for.
+        // Number of bytes to read before the end, once `no_more` is cancelled.
         let mut left = None;
         let mut waits = std::pin::pin!(sleep(OUTPUT_WAITS));
         while left != Some(0) {
@@ -87,7 +87,7 @@ impl Run {
         }
     }
 
-    /// Sends a piece, if anyone reads; returns whether that is still so.
+    /// Sends a piece, if anyone reads; returns whether anyone still reads.
     async fn flush(&self, piece: &mut BytesMut, is_read: bool) -> bool {
         let bytes = piece.split().freeze();
         let is_read = is_read && self.window.take(cost(&bytes)).await;
@@ -111,7 +111,7 @@ impl Run {
         }
     }
 
-    /// Passes on output that is all there, in pieces, as far as its reader lets us.
+    /// Passes on complete output in pieces, as fast as its reader takes them.
     pub(super) async fn pass_on_whole(&self, mut output: Bytes) {
         self.started();
         while !output.is_empty() {

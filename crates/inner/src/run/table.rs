@@ -59,7 +59,7 @@ impl RunTable {
         self.0.lock().values().filter(|entry| entry.counts).count()
     }
 
-    /// Lets a run send so much more output.
+    /// Lets a run send this many more units of output.
     pub(crate) fn grant(&self, run: RunId, units: u32) {
         if let Some(entry) = self.0.lock().get(&run) {
             entry.window.grant(units);

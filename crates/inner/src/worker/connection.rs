@@ -1,5 +1,5 @@
-//! Talks with a worker that lives: requests and answers by their numbers, the announcement, time
-//! limits, other output, and when the worker has to be killed.
+//! Talks with a running worker: numbered requests and answers, the announcement, time limits, other
+//! output, and reasons to kill the worker.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(super) struct WorkerConnection<'a> {
     open: BTreeMap<u64, OpenRequest>,
     has_announced: bool,
     strange: u32,
-    /// Time of the next look at the time limits.
+    /// Time of the next check of the time limits.
     timer: Option<Instant>,
     _stderr: AbortOnDropHandle<Vec<u8>>,
 }
@@ -82,7 +82,7 @@ impl<'a> WorkerConnection<'a> {
                 () = self.supervisor.end.cancelled() => return Ok(()),
                 Some(ask) = self.supervisor.queue.recv() => {
                     self.on_ask(ask)?;
-                    // Several requests a write when several wait.
+                    // One write sends all requests that wait.
                     while let Ok(ask) = self.supervisor.queue.try_recv() {
                         self.on_ask(ask)?;
                     }
@@ -167,7 +167,7 @@ impl<'a> WorkerConnection<'a> {
             let _ = call.accepted.send(Err(failure));
             return;
         }
-        // Before the worker hears of it, so that its death can't be told before this.
+        // Reported before the worker gets the request, so that its end can't be reported first.
         let group = self.group;
         (call.events)(ProcessEvent::Started {
             group,
@@ -176,7 +176,7 @@ impl<'a> WorkerConnection<'a> {
         let (reply, answer) = oneshot::channel();
         let accepted = Ok(AcceptedCall { group, answer });
         if call.accepted.send(accepted).is_err() {
-            // Nobody would see to its end.
+            // Nobody waits for the answer any more.
             self.unwritten.truncate(before);
             return;
         }
@@ -305,7 +305,7 @@ impl OpenRequest {
     }
 }
 
-/// The reason for the end: the exit status, if the process ends soon.
+/// Returns the reason for the end: the exit status if the process ends soon.
 async fn last_words(group: &mut ProcessGroup, otherwise: String) -> String {
     let status = timeout(LAST_MOMENT, group.ended()).await;
     status.map_or(otherwise, |status| {

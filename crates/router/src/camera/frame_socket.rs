@@ -96,7 +96,7 @@ pub(crate) async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
             let _ = view.socket.close(Some(CloseFrame { code, reason })).await;
         }
     };
-    // A page that doesn't read does without the close.
+    // A page that doesn't read gets no close frame.
     let _ = tokio::time::timeout(FAREWELL, closing).await;
 }
 
@@ -104,7 +104,7 @@ pub(crate) async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
 struct View {
     viewer: Viewer,
     socket: WebSocketStream<WriteTimeout<Transport>>,
-    /// The WebSocket library has nothing to write.
+    /// True if the WebSocket library has nothing to write.
     is_flushed: bool,
     /// The picture that is being written.
     picture: PictureFrame,
@@ -196,7 +196,7 @@ impl View {
             self.picture = PictureFrame::new(picture.message().clone());
             let written = self.picture.write(self.socket.get_mut()).await;
             written.map_err(|_| Unwanted)?;
-            // A page that took it is alive, and its messages have waited.
+            // A page that took the picture is alive: its messages were not read meanwhile.
             self.keepalive.on_traffic(Instant::now());
         }
         Ok(())

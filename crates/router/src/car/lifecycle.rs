@@ -1,5 +1,5 @@
-//! Owns the life of a car: its link comes up, reports and goes down, and its port is given up. A report of
-//! a link that another has replaced counts for nothing.
+//! Owns the life of a car: its link comes up, reports and goes down, and its port is given up.
+//! Reports of a link that was replaced are ignored.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::run::RunKind;
 const RTTS: usize = 60;
 
 impl Car {
-    /// A car that is away, with this name, and this socket at its port.
+    /// Makes a car that is away, with this name, and this socket at its port.
     pub(super) fn new(
         saved: SavedPort,
         name: LinkName,
@@ -65,8 +65,8 @@ impl Car {
         }
     }
 
-    /// Gives the car a new link, in the place of the one that it had. Called by the registry, which
-    /// has decided that it may.
+    /// Gives the car a new link, in place of its old one. Called by the registry, which has allowed
+    /// the claim.
     pub(super) fn link_up(
         &self,
         state: &mut State,

@@ -57,7 +57,7 @@ impl CgiQuery {
                     _ => return Err("stream= is neither 0 nor 1".to_owned()),
                 },
                 b"for" => once("for", &mut for_ms, milliseconds(&value)?)?,
-                // It might have been meant to limit what runs.
+                // An unknown parameter may be meant to limit what runs.
                 _ => {
                     return Err("there is a parameter other than command, arg, for and stream: nothing was run".to_owned());
                 }
@@ -103,8 +103,8 @@ pub(crate) fn refuse_keys(address: &Uri) -> Result<(), Problem> {
     ))
 }
 
-/// Returns true if a word in this text is a key, also if it is escaped twice, which is once more
-/// than the query is decoded.
+/// Returns true if a word in this text is a key, even one that is escaped twice: the query is
+/// decoded only once.
 fn holds_key(address: &str) -> bool {
     let once = percent_decode_str(address).decode_utf8_lossy();
     let twice = percent_decode_str(&once).decode_utf8_lossy();

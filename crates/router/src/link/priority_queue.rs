@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 
 use crate::link::work::ToLink;
 
-/// Most runs of the stop command that wait for the link: of more, the oldest is answered that it was
-/// not executed, since newer ones follow.
+/// Most runs of the stop command that wait for the link: beyond that the oldest is answered that it
+/// was not executed, since newer ones follow.
 const STOP_RUNS: usize = 16;
 
 /// The updates that the router wants of a car.
@@ -22,7 +22,7 @@ const STOP_RUNS: usize = 16;
 pub(crate) struct Interest {
     /// The fast pace of pings: somebody watches, and a dead link is to be noticed soon.
     pub seen: bool,
-    /// Ticks of its clock: somebody drives it or is about to.
+    /// Ticks of the car's clock: somebody drives the car or is about to.
     pub ticks: bool,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Interest {
 pub(crate) struct PriorityQueue {
     waiting: Mutex<Waiting>,
     come: Notify,
-    /// Notified when a press has come to wait.
+    /// Notified when a press was queued.
     pressed: Notify,
 }
 
@@ -53,7 +53,7 @@ struct Waiting {
 /// The newest message of the driver.
 #[derive(Debug)]
 enum DriverMessage {
-    /// Press, time since when it waits, message, and latest renewal. The renewal is sent after the
+    /// Press, time when it was queued, message, and latest renewal. The renewal is sent after the
     /// press and does not extend its age.
     Press(PressId, Instant, RouterToInner, Option<RouterToInner>),
     /// Renewal or release.
@@ -70,7 +70,7 @@ pub(crate) struct Outgoing {
 }
 
 impl PriorityQueue {
-    /// Queues a stop, ahead of everything. Returns the press that waited and now never comes.
+    /// Queues a stop, ahead of everything. Returns the waiting press, which is dropped.
     pub(crate) fn stop(
         &self,
         by: &str,
@@ -89,7 +89,7 @@ impl PriorityQueue {
     /// Queues a run of the stop command, ahead of everything but a stop.
     pub(crate) fn stop_by_run(&self, run: ToLink) {
         let mut waiting = self.waiting.lock();
-        // Dropped, it tells its caller that nothing was sent.
+        // A dropped run tells its caller that nothing was sent.
         if !waiting.closed {
             if waiting.stop_runs.len() >= STOP_RUNS {
                 waiting.stop_runs.pop_front();
@@ -154,7 +154,7 @@ impl PriorityQueue {
         self.come.notify_one();
     }
 
-    /// Sets the ticket for the camera while somebody watches. Only for an inner that has one.
+    /// Sets the ticket for the camera while somebody watches. Only for an inner with a camera.
     pub(crate) fn set_video(&self, ticket: Option<MediaTicket>) {
         self.waiting.lock().video = ticket;
         self.come.notify_one();
@@ -182,8 +182,8 @@ impl PriorityQueue {
         }
     }
 
-    /// Waits until a press has waited too long, and takes it out: it is old motion then. A release takes
-    /// its place, for the motion that it was to replace.
+    /// Waits until a press has waited too long, and takes it out. A release takes its place, and
+    /// ends the motion that the press was to replace.
     pub(crate) async fn expired(&self) -> PressId {
         loop {
             let now = timing::now();
@@ -210,7 +210,7 @@ impl PriorityQueue {
         self.waiting.lock().stop.take()
     }
 
-    /// Drops the runs that wait, after the end of the link, which tells their callers.
+    /// Drops the waiting runs after the end of the link. Each tells its caller.
     pub(crate) fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.closed = true;
@@ -221,7 +221,7 @@ impl PriorityQueue {
 }
 
 impl Waiting {
-    /// The interest in the car, that of viewers of its camera included.
+    /// The interest in the car, including that of its camera's viewers.
     fn interest(&self) -> Interest {
         Interest {
             seen: self.watch.seen || self.video.is_some(),
@@ -302,7 +302,7 @@ mod tests {
             let press = press(2);
             RouterToInner::Renew { press, tick_ms }
         };
-        // A renewal makes the press no younger, which may be too old to begin.
+        // A renewal makes the press no younger: an old press must not begin.
         queue.renew(press(2), 76);
         queue.renew(press(2), 77);
         assert_eq!(queue.next(true).await.rest, [message(2), renew(77)]);

@@ -17,7 +17,7 @@ use crate::ops::health::{ANSWER, START, ask, reachable};
 const SAID: usize = 500;
 
 /// Exit code if no router can do its job; p2p-console uses the same if the router can't be reached.
-/// 1 and 2 mean that nobody was asked.
+/// 1 and 2 mean that no router was asked.
 const ILL: u8 = 3;
 
 /// Asks the router and prints the result. The exit code is 0 if the router can do its job.
@@ -59,7 +59,7 @@ async fn asked(main_port: SocketAddr) -> anyhow::Result<anyhow::Result<String>> 
     Ok(start.map(|start| format!("the router at {address} can do its job (start {start})")))
 }
 
-/// Returns the start of the router that says that all is well.
+/// Returns the router's start, if its answer says that all is well.
 fn understand(answer: &[u8]) -> anyhow::Result<String> {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));

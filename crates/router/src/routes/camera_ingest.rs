@@ -1,6 +1,6 @@
-//! Owns a car's connection for camera pictures, from the upgrade to the end. The key shows whose
-//! connection it is; the ticket, which only the link was told, shows that it belongs to that link.
-//! So nobody sends pictures to another car's port, and no old connection to a new link.
+//! Owns a car's connection for camera pictures, from the upgrade to the end. The key shows which
+//! car it is; the ticket, which only the link was told, ties the connection to that link. So nobody
+//! can send pictures to another car's port, nor an old connection to a new link.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -31,8 +31,8 @@ pub(crate) const HOME: &str = "/";
 const MAX_FORM: usize = 4096;
 
 impl RequestContext<'_> {
-    /// Answers `POST /sign-in`. A GET comes from the address bar of somebody who sees that address
-    /// there.
+    /// Answers `POST /sign-in`. A GET, from somebody who opens the address again, leads to the
+    /// first page.
     pub(crate) async fn sign_in(
         &self,
         request: Request<Incoming>,
@@ -76,7 +76,7 @@ impl RequestContext<'_> {
             && !headers.contains_key(header::AUTHORIZATION)
     }
 
-    /// Makes a See Other (RFC 9110, 15.4.4): the browser then sends a GET.
+    /// Sends the browser to the first page by `See Other` (RFC 9110, 15.4.4), which it then GETs.
     pub(crate) fn go_home(&self, cookie: Option<HeaderValue>) -> Response<AnswerBody> {
         let mut response = self.page(StatusCode::SEE_OTHER, Executed::No, String::new());
         let headers = response.headers_mut();

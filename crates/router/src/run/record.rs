@@ -20,7 +20,7 @@ use crate::run::{Finish, NewRun};
 /// Most bytes of a run's output, and of its standard error, in the feed.
 const MAX_OUTPUT: usize = 1024;
 
-/// The record of one run. Dropped unfinished, it says that the caller went away.
+/// The record of one run. If dropped unfinished, it says that the caller went away.
 #[derive(Debug)]
 pub(crate) struct RunRecord {
     info: Arc<RunInfo>,
@@ -108,7 +108,7 @@ impl RunRecord {
         self.ended(finish.end, finish.exec);
     }
 
-    /// Records the end of the run's process, this time after its start.
+    /// Records the end of the run's process, which ran for `exec`.
     pub(crate) fn ended(&mut self, end: End, exec: Duration) {
         self.started();
         self.end = Some(end);
@@ -198,7 +198,7 @@ impl Drop for RunRecord {
     }
 }
 
-/// The first arguments: a run of 256 long ones is not worth a whole message of the feed.
+/// Returns the first arguments: 256 long ones would fill a whole message of the feed.
 fn first_arguments(arguments: &[Argument]) -> Vec<Argument> {
     let mut left = ARGUMENTS_SHOWN;
     let shown = arguments.iter().map_while(|argument| {

@@ -6,7 +6,7 @@ thread_local! {
     static STATE: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// Lets the jitter of this thread come from this seed from now on.
+/// Makes the jitter of this thread come from this seed.
 pub fn seed(seed: u64) {
     STATE.set(Some(seed));
 }
