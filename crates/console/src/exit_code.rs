@@ -21,7 +21,7 @@ pub(crate) const DENIED: u8 = 5;
 const TIMED_OUT: u8 = 124;
 /// Ctrl-C.
 pub(crate) const INTERRUPTED: u8 = 130;
-/// The terminal is gone, as a shell has it for SIGHUP.
+/// The terminal is gone: a shell's code for SIGHUP.
 pub(crate) const HUNG_UP: u8 = 129;
 /// SIGTERM.
 pub(crate) const TERMINATED: u8 = 143;

@@ -1,4 +1,4 @@
-//! Owns the command line of `p2p-inner`, and what an inner is started with.
+//! Owns the command line of `p2p-inner`, and the configuration made from it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::identity;
 /// Time limit of a worker's announcement: Python's imports take 10 s on a small Pi.
 pub const WORKER_HELLO: Duration = Duration::from_secs(30);
 
-/// What an inner is started with.
+/// Configuration of an inner.
 #[derive(Debug)]
 pub struct Config {
     pub router: RouterAddress,
@@ -147,7 +147,7 @@ impl Options {
         };
         let key = key::load(self.common.key_file.as_deref())?;
         let identity = match &key {
-            // The router goes by the key then, and nothing needs to be kept.
+            // The router knows the inner by its key, so nothing needs to be kept.
             Some(key) => key.id().to_string().parse()?,
             None => identity::load_or_make(&match self.state_dir {
                 Some(folder) => folder,
@@ -155,7 +155,7 @@ impl Options {
             })?,
         };
         Ok(Config {
-            // An IPv6 address may come as it stands in a URL.
+            // An IPv6 address may come in brackets, as in a URL.
             router: RouterAddress {
                 host: host.trim_matches(['[', ']']).to_owned(),
                 port,
@@ -219,7 +219,7 @@ mod tests {
             said.contains("--camera") && said.contains("a quote is open"),
             "{said}"
         );
-        // Elsewhere, too.
+        // The environment works, too.
         let environment = |name: &str| (name == "P2P_CAMERA").then(|| "cam -o -".into());
         let arguments = ["p2p-inner", "h", "1", "2"];
         let options = settings::try_parse_from::<Options>(arguments, &environment).unwrap();

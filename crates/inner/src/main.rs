@@ -21,8 +21,7 @@ fn main() -> ExitCode {
             stop,
             inner,
         }) => {
-            // A file of its own: two processes would prune and rotate one without knowing of
-            // each other.
+            // A log file of its own: two processes can't rotate and remove the same files.
             let _logs = logging::start(options.common.log_options("p2p-inner-guardian"));
             os::exit_code(guardian::run(commands, stop.clone(), *inner))
         }
@@ -40,7 +39,7 @@ fn run(options: Options) -> anyhow::Result<()> {
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
-    // As early as can be: until then they end us without a word.
+    // As early as possible: until then these signals end us without a word.
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;

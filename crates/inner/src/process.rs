@@ -43,7 +43,7 @@ pub struct Program<'a> {
     pub arguments: &'a [Argument],
     pub folder: &'a Path,
     pub variables: &'a [(&'a str, String)],
-    /// Whether standard input is a pipe; else it is empty.
+    /// True if standard input is a pipe; otherwise it is empty.
     pub has_stdin: bool,
 }
 
@@ -55,7 +55,7 @@ pub trait Spawn: fmt::Debug + Send + Sync {
     fn signal(&self, group: i32, signal: Signal);
     /// Signals a leader that is not reaped, if it went over to another group.
     fn signal_strayed(&self, _leader: i32, _signal: Signal) {}
-    /// Whether any process is left in a group.
+    /// Returns true if any process is left in a group.
     fn is_alive(&self, group: i32) -> bool;
     /// The groups in which commands of this inner run, or what they started.
     fn groups_of(&self, inner: u32) -> Vec<i32>;
@@ -150,7 +150,7 @@ impl Spawn for OsProcesses {
     }
 }
 
-/// A process group whose leader we started. Dropped, it is killed.
+/// A process group whose leader we started. Dropping it kills the group.
 pub(crate) struct ProcessGroup {
     leader: Box<dyn Leader>,
     id: GroupId,
@@ -312,14 +312,14 @@ fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
 }
 
-/// Whether a shell could read the file: a program for another kind of machine has zeros.
+/// Returns true if a shell could read the file: a program for another kind of machine has zeros.
 fn is_text(file: &Path) -> bool {
     !start_of(file).contains(&0)
 }
 
 fn start_of(file: &Path) -> Vec<u8> {
     let mut start = Vec::new();
-    // What can't be read is told by whoever executes it.
+    // Executing a file that can't be read says why.
     let _ = File::open(file).and_then(|file| file.take(FILE_START).read_to_end(&mut start));
     start
 }

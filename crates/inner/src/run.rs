@@ -137,8 +137,7 @@ impl Run {
         self.request.run
     }
 
-    /// Token that is cancelled when the process has to end: by the drive if there is a role, else
-    /// because the caller is gone.
+    /// Token that is cancelled when the process has to end: by the drive, or if the caller leaves.
     pub(crate) fn cancel(&self) -> &CancellationToken {
         self.role.as_ref().map_or(&self.caller, |role| &role.end)
     }

@@ -47,7 +47,7 @@ pub(crate) struct Quotas {
 
 impl Context {
     /// Makes the context of a router with this main port, which starts `now`: run ids and epochs of
-    /// control begin there.
+    /// control begin at that time.
     ///
     /// # Errors
     /// If the secret of session cookies can't be used, or there is no random number.

@@ -19,13 +19,13 @@ use crate::ops::inherited_listeners::InheritedListeners;
 use crate::ops::state_file::StateFile;
 use crate::routes;
 
-/// Time that connections which are kept open get for another request when the router goes down: its
-/// answer says that it is the last. Closed without one, a request that is on its way gets none.
+/// Time for one more request on each open connection when the router goes down: its answer says
+/// that it is the last. Without this time, a request that is on its way would get no answer.
 const LAST_REQUESTS: Duration = Duration::from_millis(500);
 /// Time that connections get to take their last answer when the router goes down.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// A router that is running. Dropped without [`shut_down`](Self::shut_down), it ends at once.
+/// A router that is running. Dropping it without [`shut_down`](Self::shut_down) ends it at once.
 pub struct Router {
     pub(crate) context: Arc<Context>,
     pub(crate) address: SocketAddr,
@@ -105,7 +105,7 @@ impl Router {
         self.end(is_wanted).await;
         drop(cars);
         let sockets = listeners.iter().filter_map(|listener| {
-            // The last to hold it is not always we: somebody's farewell may take longer.
+            // Another task may hold the listener longer: so it is cloned, not taken.
             listener.as_fd().try_clone_to_owned().ok()
         });
         sockets.collect()
@@ -157,7 +157,7 @@ impl Router {
             shutdown.callers.wait().await;
             shutdown.connections.wait().await;
         };
-        // A caller that doesn't take its last answer by then does without.
+        // A caller that doesn't take its last answer in time doesn't get it.
         let _ = tokio::time::timeout(LAST_ANSWERS, last).await;
     }
 }

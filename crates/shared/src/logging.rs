@@ -5,7 +5,7 @@
 //! counted, and reported. No control, direction or invisible character of a field or a message
 //! reaches a terminal or a file unescaped.
 //!
-//! A field must not be called `timestamp`, `level` or `target`: they stand beside it in the JSON.
+//! A field must not be called `timestamp`, `level` or `target`: the JSON has those names already.
 //! Records of the `log` crate are left out on purpose: some libraries put whole requests in them,
 //! with the keys.
 
@@ -43,9 +43,9 @@ const FILE_QUEUE: usize = 16 * 1024;
 /// Lines that may wait for the terminal: more than anyone scrolls back.
 const TERMINAL_QUEUE: usize = 4 * 1024;
 
-/// Time for which a log thread lets lines gather once it has written all there were. To wake the
-/// thread costs the caller several microseconds more than the line itself; so that happens a
-/// hundred times a second at most. A process that is killed loses the lines of that time.
+/// Time for which a log thread lets lines gather once it has written all there were. Waking the
+/// thread costs the caller several microseconds more than the line itself, so it happens a hundred
+/// times a second at most. A process that is killed loses the lines of that time.
 const GATHER: Duration = Duration::from_millis(10);
 
 /// Options of the logs.
@@ -91,7 +91,7 @@ pub struct Logs {
 impl Drop for Logs {
     fn drop(&mut self) {
         self.running.store(false, Ordering::Release);
-        // First the files: what is to be said of them goes to the terminal.
+        // The files end first: notices about them go to the terminal.
         end(self.file.take());
         let failed = self.file_failed.load(Ordering::Relaxed);
         let dropped = |counter: &ErrorCounter| counter.dropped_lines() as u64;
@@ -122,7 +122,7 @@ fn end(guard: Option<WorkerGuard>) {
     let _ = ended.recv_timeout(Duration::from_secs(2));
 }
 
-/// Lines of the logs about themselves, to the terminal and beside all filters.
+/// Notices of the logs about themselves, for the terminal, past all filters.
 #[derive(Clone, Debug)]
 struct Notices {
     queue: NonBlocking,

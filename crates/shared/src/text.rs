@@ -76,7 +76,7 @@ pub struct Escaper<W> {
 }
 
 impl<W: Write> Escaper<W> {
-    /// Makes one without a limit.
+    /// Makes an escaper without a limit.
     pub fn new(out: W) -> Self {
         Self::cut(out, usize::MAX)
     }
@@ -106,7 +106,7 @@ impl<W: Write> Escaper<W> {
         Ok(())
     }
 
-    /// An escape is shown whole or not at all.
+    /// Takes room for this many characters: an escape is shown whole or not at all.
     fn reserve(&mut self, chars: usize) -> fmt::Result {
         if self.full {
             return Err(fmt::Error);

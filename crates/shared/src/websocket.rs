@@ -207,7 +207,7 @@ where
             }
             Ok::<_, WebSocketError>(())
         };
-        // A peer that doesn't read, or is gone, does without the last message.
+        // A peer that doesn't read, or is gone, doesn't get the last message.
         let _ = tokio::time::timeout(patience, closing).await;
     }
 

@@ -27,7 +27,7 @@ impl App {
             Action::Stop => self.stop(),
             Action::Arm => self.arm(),
             Action::Escape => self.escape(),
-            // Handled before, since they have a press, a hold and a release.
+            // Handled earlier, because a direction is pressed, held and released.
             Action::Move(_) => {}
             Action::Grant => self.answer_request(ControlRequest::Grant),
             Action::Deny => self.answer_request(ControlRequest::Deny),
@@ -66,7 +66,7 @@ impl App {
         }
     }
 
-    /// Carries out what driving makes of something that happened.
+    /// Lets the drive handle what happens, and carries out its orders.
     pub(super) fn drive_with(
         &mut self,
         happens: impl FnOnce(&mut Drive, &DriveFacts) -> Vec<DriveOrder>,

@@ -129,7 +129,7 @@ impl Fleet {
         self.links.get(&find_link(infos, wanted)?.service_port)
     }
 
-    /// Takes a link over as the router describes it.
+    /// Updates a link as the router describes it.
     pub fn update(&mut self, mut info: LinkInfo, now: Instant) {
         let since = now
             .checked_sub(Duration::from_millis(info.since_ms))
@@ -192,7 +192,7 @@ impl Fleet {
         link.info.failures += u64::from(has_failed);
     }
 
-    /// Takes over who controls a car and who asks for control.
+    /// Updates who controls a car and who asks for control.
     pub fn set_control(&mut self, service_port: u16, control: ControlInfo, now: Instant) {
         if let Some(link) = self.links.get_mut(&service_port) {
             link.request_until = until(&control, now);

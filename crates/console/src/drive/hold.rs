@@ -49,7 +49,7 @@ const SILENT_HOLD: Duration = Duration::from_secs(5);
 const SLOWEST_REPEAT: Duration = Duration::from_millis(250);
 /// Repeats closer than this have waited in a queue, so their interval is not measured.
 const BURST: Duration = Duration::from_millis(5);
-/// Shortest silence that counts as a release: less would be scheduling.
+/// Shortest silence that counts as a release: a shorter one may come from scheduling.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(60);
 /// Longest usual time between a press and its first repeat (X11: 660 ms).
 const FIRST_REPEAT: Duration = Duration::from_millis(800);

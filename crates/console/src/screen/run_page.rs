@@ -14,7 +14,7 @@ use crate::text::{
 /// Columns of a field's name.
 const NAME: usize = 10;
 
-/// Lines of the page, of so many columns.
+/// Lines of the page, at most `columns` wide.
 pub(crate) fn lines<'a>(run: &RunInfo, columns: usize, theme: Theme) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
     let mut field = |name: &str, value: String| {
@@ -60,7 +60,7 @@ pub(crate) fn lines<'a>(run: &RunInfo, columns: usize, theme: Theme) -> Vec<Line
     lines
 }
 
-/// Output as lines of so many columns. Control characters are escaped.
+/// Output as lines of at most `columns` columns. Control characters are escaped.
 pub(crate) fn output_lines<'a>(output: &[u8], columns: usize) -> Vec<Line<'a>> {
     let output = output.strip_suffix(b"\n").unwrap_or(output);
     let lines = output.split(|byte| *byte == b'\n');

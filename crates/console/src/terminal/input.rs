@@ -1,6 +1,6 @@
 //! Reads the terminal in a thread of its own. The thread checks that the terminal is still there
-//! before each read, shows all the time that it runs, and marks input as stale that waited while
-//! the program did not run.
+//! before each read, shows again and again that it runs, and marks input that waited while the
+//! program did not run as stale.
 
 use std::io;
 use std::sync::Arc;

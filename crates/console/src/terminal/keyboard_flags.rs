@@ -12,7 +12,7 @@ use super::input::{PollOutcome, poll_terminal};
 /// Asks for the flags, then for the terminal's identity. Every terminal answers the second
 /// question; one that answers only that knows no flags.
 const QUESTION: &[u8] = b"\x1b[?u\x1b[c";
-/// Longest wait for the answer: half a second and more over a slow ssh.
+/// Longest wait for the answer, which takes half a second or more over a slow ssh.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The flags that the terminal granted; `None` if it knows none or doesn't answer. What is typed

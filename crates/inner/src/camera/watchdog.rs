@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(watchdog.next(), start + HALF);
         assert_eq!(verdict(&watchdog, start + HALF / 2), "");
         assert!(verdict(&watchdog, start + HALF).contains("half a picture"));
-        // One that comes slowly is none.
+        // A slow program does not hang.
         watchdog.read(10, 0, true, start + HALF / 2);
         assert_eq!(verdict(&watchdog, start + HALF), "");
     }

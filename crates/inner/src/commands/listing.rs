@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::Commands;
 
-/// Most waiting requests: a router has one at a time on its way.
+/// Most waiting requests: a router sends one at a time.
 const MAX_WAITING: usize = 16;
 
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl CommandListing {
     pub(crate) fn new(commands: Arc<Commands>) -> Self {
         let (requests, mut asked) = mpsc::channel(MAX_WAITING);
         let (answer, answers) = mpsc::channel(1);
-        // Ends with the two other ends of its queues.
+        // The task ends when the other ends of its queues are dropped.
         tokio::spawn(async move {
             while let Some(request) = asked.recv().await {
                 let commands = commands.clone();
@@ -39,7 +39,7 @@ impl CommandListing {
         Self { requests, answers }
     }
 
-    /// Takes a request; returns false if the router asks faster than any router does.
+    /// Takes a request; returns false if too many wait, since no router asks so fast.
     pub(crate) fn ask(&self, request: u64) -> bool {
         self.requests.try_send(request).is_ok()
     }

@@ -95,7 +95,7 @@ impl Drive {
     }
 }
 
-/// Makes the end of a run whose motion or stop was another run's.
+/// Makes the end of a run that another run's motion or stop has answered.
 pub(super) fn finished(run: RunId, end: End, exec_us: u64, stderr: Bytes) -> InnerToRouter {
     InnerToRouter::Finished {
         run,

@@ -12,8 +12,8 @@ use crate::commands::{AcceptedCall, Commands, WorkerHandle};
 use crate::motion::{MOTION_GRACE, MotionRole, ProcessEvent, RoleKind, StopTarget};
 use crate::run::{Failure, Run, WorkerResult};
 
-/// How long a worker may take over a stop, before the stop command's file takes its place: a
-/// moment, since the car still moves, and yet more than a busy Pi needs to answer.
+/// Time for a worker to answer a stop, before the stop command's file takes its place: short, since
+/// the car still moves, but longer than a busy Pi needs to answer.
 const STOP_ANSWER: Duration = Duration::from_millis(250);
 
 enum Waited {
@@ -27,7 +27,7 @@ enum Waited {
 /// Executes a motion or a stop: by the worker that serves it, else by its file.
 pub(super) async fn execute(run: Run, commands: &Commands) {
     let command = &run.request.command;
-    // All but a stop that is for the file.
+    // A stop that is for the file needs a worker only if there is no file.
     let may_be_by_worker =
         |role: &MotionRole| !role.is_for_file() || commands.file(command).is_err();
     let worker = commands.worker(command);
@@ -44,7 +44,7 @@ pub(super) async fn execute(run: Run, commands: &Commands) {
     }
 }
 
-/// Executes a motion or a stop by a worker. Returns a stop whose file has to run all the same, and
+/// Executes a motion or a stop by a worker. Returns the stop if its file has to run as well, and
 /// why.
 async fn by_worker(run: Run, worker: &WorkerHandle) -> Option<(Run, String)> {
     let role = run.role.as_ref()?;
@@ -82,7 +82,7 @@ async fn by_worker(run: Run, worker: &WorkerHandle) -> Option<(Run, String)> {
             report_end(role, answer.end.end, began);
             run.pass_on_answer(worker.name(), answer, began).await;
         }
-        // The worker may not even have read the request, behind other work.
+        // The worker may be busy, without having read the request.
         Waited::CutOff => {
             let why = "it did not end a motion that is over";
             worker.kill(group, why);
@@ -107,8 +107,8 @@ async fn by_worker(run: Run, worker: &WorkerHandle) -> Option<(Run, String)> {
     None
 }
 
-/// Asks the worker, and waits until it has the request, or why it doesn't. `None`: the motion was
-/// over before, or the stop has waited long enough, and the worker never sees it.
+/// Asks the worker, and waits until it accepts or refuses the request. `None`: the motion was over
+/// before, or the stop has waited too long; then the worker never sees the request.
 async fn ask(
     run: &Run,
     worker: &WorkerHandle,
@@ -138,7 +138,7 @@ async fn ask(
         accepted = &mut reply => return accepted.ok(),
         () = given_up => {}
     }
-    // The worker may have accepted it in this very moment: one of the two it is.
+    // The worker may have accepted the request just now; after this it can't.
     reply.close();
     reply.try_recv().ok()
 }
@@ -170,7 +170,7 @@ async fn wait_for(run: &Run, role: &MotionRole, call: AcceptedCall, began: Insta
     }
 }
 
-/// Tells the drive of the end: there is no process of its own that could be left.
+/// Reports the end to the drive, and that no process is left, as the motion had none of its own.
 fn report_end(role: &MotionRole, end: End, began: Instant) {
     let exec = began.elapsed();
     (role.events)(ProcessEvent::Ended { end, exec });

@@ -30,8 +30,8 @@ pub(crate) enum DriveRequest {
     StopRun(Box<Run>),
     /// The inner has started, and nobody knows whether the car moves: stop it.
     First(oneshot::Sender<StopResult>),
-    /// This process is ending: no motion may begin, and the car is stopped if it moves. `leaving` is
-    /// held until that is done, because between two tries of a stop no process runs.
+    /// This process is ending: no motion may begin, and the car is stopped if it moves. `leaving`
+    /// keeps this process alive until that is done, also between two tries of a stop.
     Drain { leaving: TaskTrackerToken },
     /// Proof that the queue is read; answered at once.
     Proof(oneshot::Sender<()>),
@@ -44,7 +44,7 @@ pub(crate) enum DriveRequest {
     WorkerReaped { group: i32 },
     /// Step in the life of a process.
     Process(ProcessToken, ProcessEvent),
-    /// An event that needs nothing but the decision.
+    /// An event for `motion` alone.
     Input(MotionInput),
 }
 

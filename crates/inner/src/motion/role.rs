@@ -1,4 +1,4 @@
-//! Defines what a run is to the car's motion, and what the drive is told of its process.
+//! Defines the role of a run in the car's motion, and the events of its process for the drive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ impl MotionRole {
         matches!(self.kind, RoleKind::Stop { .. })
     }
 
-    /// Whether this is a stop for the file, even if a worker serves it.
+    /// Returns true for a stop by the file, even if a worker serves it.
     pub(crate) fn is_for_file(&self) -> bool {
         matches!(&self.kind, RoleKind::Stop { target, .. } if *target == StopTarget::File)
     }

@@ -17,7 +17,7 @@ pub(crate) struct Viewer {
     pub newest: watch::Receiver<Option<Picture>>,
     pub status: watch::Receiver<Status>,
     caller: Caller,
-    /// The router goes down, or the port is given up.
+    /// Cancelled when the router goes down or the port is given up.
     closed: CancellationToken,
     watching: Option<WatchGuard>,
     _counted: GaugeGuard,
@@ -52,7 +52,7 @@ impl Viewer {
         }
     }
 
-    /// Counts the viewer or not: a camera that nobody watches is ended.
+    /// Sets whether the viewer counts: a camera that nobody watches is ended.
     pub(crate) fn set_watching(&mut self, watches: bool) {
         if watches != self.watching.is_some() {
             self.watching = watches.then(|| self.camera.watch());

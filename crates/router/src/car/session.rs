@@ -7,7 +7,7 @@ use p2p_shared::protocol::SessionId;
 
 use crate::car::registry::Registry;
 
-/// A session of a console or a page. Dropped, it gives back whatever control it had.
+/// A session of a console or a page. Dropping it gives back whatever control it had.
 #[derive(Debug)]
 pub(crate) struct SessionGuard {
     registry: Arc<Registry>,

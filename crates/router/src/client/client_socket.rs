@@ -68,7 +68,7 @@ impl ClientSocket {
             SocketEvent::Message(message) => match message.about(port) {
                 Ok(message) => SocketEvent::Message(message),
                 Err(probe) => {
-                    // A page that asks on without reading is not answered.
+                    // A page that sends without reading is not answered.
                     if socket.has_room() {
                         socket.push(&RouterToPage::Probe(probe))?;
                     }

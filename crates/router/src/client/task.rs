@@ -34,7 +34,7 @@ mod requests;
 /// The reason for which a client's connection ended, as the log has it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientEnd {
-    /// The client closed it, or is gone: no message reaches it.
+    /// The client closed the connection, or is gone: no message reaches it.
     #[error("{0}")]
     Lost(String),
     /// The client may not stay.
@@ -45,7 +45,7 @@ pub(crate) enum ClientEnd {
 }
 
 impl ClientEnd {
-    /// The last message to the client, where one reaches it.
+    /// The last message to the client, if one can reach it.
     pub(crate) fn last_words(&self) -> Option<RouterToConsole> {
         match self {
             Self::Lost(_) => None,
@@ -85,7 +85,7 @@ pub(crate) struct Console<'a> {
     socket: ClientSocket,
     person: DriverSession,
     guard: SessionGuard,
-    /// Presses that were refused after they had been taken.
+    /// Presses that were refused after they had been passed on.
     refused: mpsc::Receiver<(PressId, Refused)>,
     /// Limits what all consoles of this key ask for.
     permit: QuotaPermit,
@@ -97,7 +97,7 @@ pub(crate) struct Console<'a> {
     /// The number of events that were missed before the snapshot.
     missed: u64,
     runs: ClientRuns,
-    /// Answers of cars that are waited for.
+    /// Answers of cars that have not come yet.
     answers: FuturesUnordered<BoxFuture<'static, Vec<RouterToConsole>>>,
     /// Parts of lists, to be sent as there is room.
     parts: VecDeque<RouterToConsole>,
@@ -190,7 +190,7 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Sends the next part of what is sent in parts.
+    /// Sends the next part of a snapshot or a list.
     fn push_part(&mut self) -> Result<(), WebSocketError> {
         if !self.subscription.snapshot.is_over() {
             let DriverSession {

@@ -12,7 +12,7 @@ use serde::Serialize;
 /// half.
 const FULL: usize = 32 * 1024;
 
-/// The state at one moment; the parts that are yet to be sent.
+/// The state at one moment: its parts that are still to be sent.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     links: std::vec::IntoIter<LinkInfo>,
@@ -33,8 +33,8 @@ impl Snapshot {
         self.begun && self.links.len() == 0 && self.runs.len() == 0
     }
 
-    /// Takes the next part, for a console with this session, key and role, which has `missed` so many
-    /// events. There is at least one part.
+    /// Takes the next part, for a console with this session, key and role, which has `missed` this
+    /// many events. There is at least one part.
     pub(crate) fn part(
         &mut self,
         session: SessionId,
@@ -59,7 +59,7 @@ impl Snapshot {
     }
 }
 
-/// Takes entries until a message with so many bytes is full.
+/// Takes entries until a message that has `size` bytes so far is full.
 pub(crate) fn take_part<T: Serialize>(
     entries: &mut impl Iterator<Item = T>,
     size: &mut usize,

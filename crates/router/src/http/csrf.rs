@@ -91,7 +91,7 @@ fn all<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]>
 
 /// Returns true if this address, or the beginning of one, has this host and port. A request over
 /// TLS doesn't count as made by a page that came without TLS, which anybody on the way may have
-/// written. A request without TLS may have been TLS as far as a proxy in front of the router.
+/// written. A request without TLS may have come over TLS to a proxy in front of the router.
 fn is_own(address: &[u8], host: &[u8], is_tls: bool) -> bool {
     let [http, https] = [&b"http://"[..], b"https://"].map(|scheme| address.strip_prefix(scheme));
     let rest = https.or(http.filter(|_| !is_tls));

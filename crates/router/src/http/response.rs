@@ -74,7 +74,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Makes an error before which nothing was executed.
+    /// Makes an error of a request that executed nothing.
     pub fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
         Self {
             status,
@@ -90,7 +90,7 @@ impl Problem {
         Self::new(status, sentence).with(header::RETRY_AFTER, seconds.into())
     }
 
-    /// Makes a 503 that is over in a moment, before which nothing was executed.
+    /// Makes a 503 for a state that is over soon; nothing was executed.
     pub fn unavailable(sentence: impl Into<String>) -> Self {
         Self::retry_after(StatusCode::SERVICE_UNAVAILABLE, 2, sentence)
     }

@@ -9,10 +9,10 @@ use p2p_shared::websocket::WebSocketError;
 /// The reason for which a link ended, as the log has it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum LinkEnd {
-    /// The inner closed it, or is gone: no message reaches the inner.
+    /// The inner closed the link, or is gone: no message reaches it.
     #[error("{0}")]
     Lost(String),
-    /// The router closes it.
+    /// The router closes the link.
     #[error("{1}")]
     Rejected(Rejection, String),
     /// The router goes down; the inner is to come back after this time.
@@ -21,7 +21,7 @@ pub(crate) enum LinkEnd {
 }
 
 impl LinkEnd {
-    /// The last message to the inner, where one reaches it.
+    /// The last message to the inner, if one can reach it.
     pub(crate) fn last_words(&self) -> Option<RouterToInner> {
         match self {
             Self::Rejected(rejection, message) => Some(RouterToInner::Rejected {
@@ -35,7 +35,7 @@ impl LinkEnd {
         }
     }
 
-    /// Returns true if the port is given up with the link: nobody is to come back to it.
+    /// Returns true if the port is given up with the link, and not kept for its owner.
     pub(crate) fn gives_up_port(&self) -> bool {
         matches!(self, Self::Rejected(Rejection::Denied, _) | Self::GoAway(_))
     }

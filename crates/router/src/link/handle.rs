@@ -36,12 +36,12 @@ struct Shared {
     draining: AtomicBool,
     /// Messages about motion, which go ahead of the queue.
     drive: PriorityQueue,
-    /// The reason for its end, once it has to end.
+    /// The reason for the link's end, once it has to end.
     ending: watch::Sender<Option<LinkEnd>>,
 }
 
 impl LinkHandle {
-    /// A handle, and the queue for its task.
+    /// Makes a handle, and the queue for the link's task.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<ToLink>) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let (queue, work) = mpsc::unbounded_channel();
@@ -143,7 +143,7 @@ impl LinkHandle {
     }
 }
 
-/// A caller's hold on its run. Dropped before the end, it cancels the run.
+/// A caller's hold on its run. Dropping it before the end cancels the run.
 #[derive(Debug)]
 pub(crate) struct RunHandle {
     run: RunId,
@@ -157,13 +157,13 @@ pub(crate) struct RunHandle {
 impl RunHandle {
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<RunEvent> {
         let event = ready!(self.events.poll_recv(cx));
-        // The link drops a run of which nothing was handed over without a word.
+        // The link silently drops a run that was not handed over.
         let event = event.unwrap_or(RunEvent::Failed(RunError::NotSent));
         self.over = !matches!(event, RunEvent::Started | RunEvent::Output(_));
         Poll::Ready(event)
     }
 
-    /// Grants so much more output, in units of the window.
+    /// Grants this much more output, in units of the window.
     pub(crate) fn grant(&self, more: u32) {
         if !self.over && more > 0 {
             self.link.send(ToLink::Window {
@@ -173,10 +173,10 @@ impl RunHandle {
         }
     }
 
-    /// Notes that the caller has taken this output: as much more may come.
+    /// Notes that the caller has taken this output: the same amount more may come.
     pub(crate) fn taken(&mut self, output: &[u8]) {
         self.read += cost(output);
-        // Granting in quarters keeps the pipe full at one message for many.
+        // Grants of a quarter of the window keep output flowing, with few messages.
         if self.read >= RUN_WINDOW / 4 {
             let more = std::mem::take(&mut self.read);
             self.grant(more);

@@ -21,8 +21,8 @@ impl InnerClock {
         }
     }
 
-    /// Returns true if the inner would refuse motion with this tick as too old: its clock is at least as
-    /// far as the router knows.
+    /// Returns true if the inner would refuse motion with this tick as too old: the inner's clock
+    /// shows at least the router's estimate.
     pub(super) fn is_old(&self, tick_ms: u64, now: Instant) -> bool {
         let at_least = self.said + now.saturating_duration_since(self.heard);
         at_least > Duration::from_millis(tick_ms).saturating_add(timing::MOTION_AGE)

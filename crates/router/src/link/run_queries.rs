@@ -12,7 +12,7 @@ const OPEN: usize = 64;
 
 type Reply = oneshot::Sender<Option<RunReport>>;
 
-/// The questions about runs that are open.
+/// The open questions about runs.
 #[derive(Debug, Default)]
 pub(super) struct RunQueries(HashMap<RunId, Vec<Reply>>);
 

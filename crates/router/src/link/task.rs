@@ -44,7 +44,7 @@ pub(crate) struct LinkTask<O> {
     name: LinkName,
     observer: O,
     _queue: QueueGuard,
-    /// A stop was pushed when there was no room: another waits until there is.
+    /// True if a stop was pushed without room: another one waits for room.
     is_crowded: bool,
     clock: InnerClock,
     keepalive: Keepalive,
@@ -139,7 +139,7 @@ impl<O: LinkObserver> LinkTask<O> {
                 }
                 Some(work) = self.work.recv(), if has_room => {
                     self.work_on(work)?;
-                    // Several messages a write when several wait.
+                    // One write sends all messages that wait.
                     while self.socket.has_room() && let Ok(work) = self.work.try_recv() {
                         self.work_on(work)?;
                     }
@@ -180,7 +180,7 @@ impl<O: LinkObserver> LinkTask<O> {
                 }
                 let is_stop = order.kind == RunKind::Stop;
                 self.runs.insert(open);
-                // A stop waits for nothing, an input of its own included.
+                // A stop waits for nothing, not even for its own input.
                 if order.new.stdin.is_empty() || is_stop {
                     return self.send_run(&order, None);
                 }
@@ -229,7 +229,7 @@ impl<O: LinkObserver> LinkTask<O> {
                     if self.clock.is_old(tick_ms, timing::now()) =>
                 {
                     self.observer.on_late_press(press);
-                    // The motion that it was to replace is over, too.
+                    // The motion that this press was to replace is over, too.
                     self.socket.push(&RouterToInner::Release { press })?;
                 }
                 message => self.socket.push(&message)?,
@@ -245,7 +245,7 @@ impl<O: LinkObserver> LinkTask<O> {
         }
     }
 
-    /// Sends a piece of the front run's input, if there is one, and behind the last piece the run
+    /// Sends a piece of the front run's input, if there is one, and after the last piece the run
     /// itself.
     fn send_input(&mut self) -> Result<(), WebSocketError> {
         let Some(mut input) = self.inputs.pop_front() else {
@@ -278,7 +278,7 @@ impl<O: LinkObserver> LinkTask<O> {
                 .withdraw(run, RunError::Refused { refusal, message });
         }
         if !self.runs.hand_over(run) {
-            // Its caller went away while it waited here. The inner may have got input of it.
+            // The run's caller went away while it waited. The inner may have got some of its input.
             return match new.stdin.is_empty() {
                 true => Ok(()),
                 false => self.socket.push(&RouterToInner::Cancel { run }),
@@ -380,8 +380,7 @@ impl<O: LinkObserver> LinkTask<O> {
         Ok(())
     }
 
-    /// Answers that the inner begins nothing more: it leaves once it knows that we know, and what was not
-    /// handed over by now must not be.
+    /// Notes that the inner begins nothing more: runs that were not handed over by now end here.
     fn on_draining(&mut self) -> Result<(), WebSocketError> {
         self.handle.set_draining();
         for input in std::mem::take(&mut self.inputs) {

@@ -41,7 +41,7 @@ mod tests {
             assert!(pause > Duration::from_micros(1666) && pause < Duration::from_micros(1668));
             now += pause;
         }
-        // What nobody used does not add up beyond what may come at once.
+        // Unused capacity does not add up beyond AT_ONCE.
         now += Duration::from_secs(60);
         let free = (0..200).take_while(|_| pace.take(now).is_zero()).count();
         assert_eq!(free, 99);

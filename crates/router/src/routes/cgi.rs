@@ -26,8 +26,8 @@ use crate::run::error::RunError;
 use crate::run::record::RunRecord;
 use crate::run::{Finish, NewRun, RunEvent};
 
-/// Bytes of output that are kept back, so that a command which fails soon enough gets the status that
-/// says so.
+/// Bytes of output that are kept back, so that a command that fails before it has printed more gets
+/// an error status.
 const KEPT: usize = 64 * 1024;
 
 /// Answers `GET` and `POST /cgi`.
@@ -77,7 +77,7 @@ pub(crate) async fn run(
     open.answer(stream, wants_trailers).await
 }
 
-/// Begins a run, and returns it with what ends it early.
+/// Begins a run, and returns it with the wait for its key's revocation.
 pub(crate) fn open(
     shutdown: &Shutdown,
     car: &Car,
@@ -150,7 +150,7 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A run that is waited for.
+/// A run whose caller waits for it.
 pub(crate) struct Open {
     run: Run,
     revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -167,7 +167,7 @@ impl Open {
         }
     }
 
-    /// Waits for the end, or for more than is kept, or with `stream` for the first output.
+    /// Answers at the end, at more output than is kept back, or with `stream` at the first output.
     pub(crate) async fn answer(
         mut self,
         stream: bool,
@@ -179,7 +179,7 @@ impl Open {
                 Some(RunEvent::Started) => continue,
                 Some(RunEvent::Output(bytes)) => {
                     kept.extend_from_slice(&bytes);
-                    // As much more may come, in pieces of any size.
+                    // This much more output may come.
                     self.run.handle.taken(&bytes);
                     if kept.len() < KEPT && !stream {
                         continue;

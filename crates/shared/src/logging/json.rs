@@ -36,14 +36,14 @@ impl<S: Subscriber> Layer<S> for Json {
                     *line = String::new();
                 }
             }
-            // A value that logs while it is being logged.
+            // This value logs an event while it is being formatted.
             Err(_) => self.log(&mut String::new(), event),
         });
     }
 }
 
 impl Json {
-    // A string and a lossy queue take all that is written to them.
+    // Writing to a string or to a lossy queue doesn't fail.
     fn log(&self, line: &mut String, event: &Event<'_>) {
         line.clear();
         let now = humantime::format_rfc3339_millis(SystemTime::now());

@@ -78,8 +78,8 @@ async fn reach(
     Ok((stream, None))
 }
 
-/// Decides which failure to report. The peer at the last address may be somebody else by now,
-/// or a bit was flipped; then the missing name is the trouble to report.
+/// Decides which failure to report. The peer at the last address may be another host by now; then
+/// the report is why the name was not found.
 fn to_report(error: DialError, not_found: Option<DialError>) -> DialError {
     match error {
         DialError::Timeout(_) | DialError::Refused(..) => error,
@@ -87,7 +87,7 @@ fn to_report(error: DialError, not_found: Option<DialError>) -> DialError {
     }
 }
 
-/// Waits for the connection to the last address; if that fails too, the name is the trouble.
+/// Waits for the connection to the last address; if that fails too, returns `not_found`.
 async fn by_last_address(
     deadline: Instant,
     connecting: impl Future<Output = std::io::Result<TcpStream>>,

@@ -40,8 +40,8 @@ impl Reconnect {
 
     /// Opens a WebSocket to this path of the router's main port, within [`timing::HELLO`]. If the
     /// router's name is not found, or not soon, the last address is tried. A key is sent over TLS
-    /// only, except to a router on this machine. Without a key there is nothing to know the router
-    /// by, and nothing to hide from it.
+    /// only, except to a router on this machine. Without a key, TLS is not used: nothing identifies
+    /// the router, and nothing is secret.
     ///
     /// # Errors
     /// See [`DialError`].
@@ -65,8 +65,8 @@ impl Reconnect {
         self.backoff.pause(timing::now(), jitter()).max(least)
     }
 
-    /// Waits for this pause, or until someone asks for an attempt at once, from which on the pauses
-    /// are short again.
+    /// Waits for this pause, or until someone asks for an attempt at once: then the pauses are
+    /// short again.
     pub async fn wait(&mut self, pause: Duration) {
         tokio::select! {
             biased;

@@ -14,7 +14,7 @@ pub fn default_state_dir() -> Result<PathBuf, NoStateDir> {
 }
 
 fn state_dir(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, NoStateDir> {
-    // Relative ones are ignored, as the XDG specification asks; systemd sets none.
+    // Relative paths are ignored, as the XDG specification asks; systemd sets none.
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     let folder = |name| variable(name).map(PathBuf::from).and_then(absolute);
     variable("STATE_DIRECTORY")

@@ -116,7 +116,7 @@ impl Picture {
     }
 }
 
-/// Picture of which some has arrived.
+/// Picture that has arrived in part.
 #[derive(Debug)]
 pub struct PartialPicture(BytesMut);
 

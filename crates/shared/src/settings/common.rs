@@ -13,7 +13,7 @@ use crate::os;
 
 /// Options that every program has.
 #[derive(Args, Clone, Debug)]
-// Else the line above would be taken for what the program is about.
+// Otherwise clap would show the line above as the program's description.
 #[command(about = None, long_about = None)]
 pub struct CommonOptions {
     /// Read this program's key from FILE; else P2P_KEY, else $XDG_CONFIG_HOME/p2prouter/key

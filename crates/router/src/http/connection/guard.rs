@@ -28,10 +28,10 @@ pub(super) struct Guard(Arc<Mutex<State>>);
 pub(super) struct State {
     pub owed: Owed,
     body: Output,
-    /// Set where the end of the connection marks the end of the present answer: one that breaks off
-    /// must not look like that.
+    /// True if the end of the connection marks the end of the present answer: an answer that breaks
+    /// off must not look complete.
     pub reset_unless_whole: bool,
-    /// Answer that goes on, and waits until its earlier parts are written.
+    /// Flag of a live answer, which waits until its earlier parts are written.
     pub live: Option<Flushed>,
 }
 
