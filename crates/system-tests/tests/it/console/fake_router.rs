@@ -10,7 +10,7 @@ use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
     ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, Driver, End, FeedEvent, LinkInfo,
-    RouterToConsole, RunInfo, RunResult, RunSource, SendEvent, SessionId,
+    RouterToConsole, RunAnswer, RunInfo, RunResult, RunSource, SendEvent, SessionId,
 };
 use p2p_shared::websocket::{MessageSocket, SocketEvent};
 use tokio::net::{TcpListener, TcpStream};
@@ -202,6 +202,13 @@ async fn serve(
                         .unwrap();
                 }
             }
+            // Nobody waits until the car's port would be given up.
+            ConsoleToRouter::AskRun { request, .. } => socket
+                .push(&RouterToConsole::Run {
+                    request: *request,
+                    answer: RunAnswer::NotKnown,
+                })
+                .unwrap(),
             _ => {}
         }
         let dies =
