@@ -10,9 +10,9 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Escapes text from outside, and cuts it to so many columns.
+/// Escapes text from outside, and cuts it to this many columns.
 pub fn fit(text: &str, columns: usize) -> String {
-    // Cut early: hardly any text needs more characters than this for so many columns.
+    // Cut early: hardly any text needs more characters than this.
     let shown = Escaped(text).cut(columns * 4 + 8).to_string();
     if shown.width() <= columns {
         return shown;
@@ -33,7 +33,7 @@ pub fn fit(text: &str, columns: usize) -> String {
     cut
 }
 
-/// The same, padded with spaces to so many columns.
+/// Does the same, and pads with spaces to this many columns.
 pub fn cell(text: &str, columns: usize) -> String {
     let mut shown = fit(text, columns);
     let left = columns.saturating_sub(shown.width());
@@ -41,7 +41,7 @@ pub fn cell(text: &str, columns: usize) -> String {
     shown
 }
 
-/// Breaks escaped text into lines of so many columns.
+/// Breaks escaped text into lines of this many columns.
 pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut left = columns;
@@ -59,7 +59,7 @@ pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// Breaks escaped text between words, into lines of at most so many columns.
+/// Breaks escaped text between words, into lines of at most this many columns.
 pub fn worded(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

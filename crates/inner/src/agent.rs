@@ -57,7 +57,7 @@ impl Dial for OverNetwork {
 pub(crate) struct Agent {
     pub config: Config,
     /// The port of the last link. If any port was asked for, this one is asked for from then on, so
-    /// that a page which somebody has open stays.
+    /// that an open page stays valid.
     pub held_port: Option<u16>,
     pub instance: InstanceId,
     pub dispatcher: Dispatcher,
@@ -70,7 +70,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Stays connected until told to end; then gives what runs its time.
+    /// Stays connected until told to end; then gives open runs time to end.
     pub(crate) async fn run(mut self) {
         let dispatcher = &self.dispatcher;
         dispatcher.drive.stop_first(&dispatcher.commands).await;
@@ -98,7 +98,7 @@ impl Agent {
                 never = self.outbox.discard() => match never {},
             }
         }
-        // Without a link there is nobody to tell, but what runs may end in peace all the same.
+        // Without a link there is nobody to tell, but open runs still get time to end.
         self.dispatcher.drain(timing::DRAIN);
         tokio::select! {
             biased;
@@ -164,7 +164,7 @@ impl Agent {
             name: self.config.name.clone(),
             service_port: match self.config.service_port {
                 0 => self.held_port.unwrap_or(0),
-                // What it was welcomed to is no other, unless something garbled it.
+                // The router has no other port in its welcome, unless something garbled it.
                 port => port,
             },
             identity: self.config.identity.clone(),

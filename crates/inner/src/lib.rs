@@ -46,7 +46,7 @@ use process::{OsProcesses, Spawn};
 use run::{RunReporter, RunTable, StdinBuffer};
 use worker::WorkerTasks;
 
-/// An inner that is running. Dropped without [`shut_down`](Self::shut_down), it ends at once.
+/// An inner that is running. Dropping it without [`shut_down`](Self::shut_down) ends it at once.
 #[derive(Debug)]
 pub struct Inner {
     state: watch::Receiver<LinkState>,
@@ -56,7 +56,7 @@ pub struct Inner {
     workers: WorkerTasks,
     car: DriveHandle,
     camera: Option<Camera>,
-    /// Its end, in whatever way, is the guardian's sign to see to the car.
+    /// Task of the drive. Whatever ends the task, the guardian then stops the car.
     _drive: AbortOnDropHandle<()>,
 }
 
@@ -94,7 +94,7 @@ impl Inner {
         })
     }
 
-    /// How the link is, now and from now on.
+    /// Returns a receiver of the link's state.
     #[must_use]
     pub fn link_state(&self) -> watch::Receiver<LinkState> {
         self.state.clone()
@@ -105,7 +105,7 @@ impl Inner {
         self.reconnect_now.notify_one();
     }
 
-    /// Tells systemd, as often as it wants to hear it, that what keeps the car's timers gets to run.
+    /// Tells systemd, as often as it asks for, that the drive, which keeps the car's timers, runs.
     pub fn proofs_of_life(&self) -> impl Future<Output = ()> + use<> {
         let car = self.car.clone();
         async move {
@@ -119,17 +119,17 @@ impl Inner {
         }
     }
 
-    /// Begins nothing more, lets what runs end for [`DRAIN`], and ends.
+    /// Begins nothing more, gives open runs [`DRAIN`] to end, and ends.
     pub async fn shut_down(mut self) {
         self.shutdown.cancel();
         let camera_ends = async {
-            // It needs no time to finish anything, but for its own end.
+            // The camera has nothing to finish, and only needs time to end.
             if let Some(camera) = self.camera {
                 camera.end().await;
             }
         };
         let runs_end = async {
-            // What workers were asked has the time that commands have.
+            // Requests to workers have the same time as commands.
             let is_late = timeout(DRAIN, &mut self.task).await.is_err();
             self.workers.end().await;
             if is_late {

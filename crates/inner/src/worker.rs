@@ -1,6 +1,6 @@
-//! Owns the workers, resident processes that serve commands, from the inner's start to its end: each
-//! is started, and started again when it dies. What is said to a worker while it lives is
-//! `worker/connection`; which commands it serves is `commands`.
+//! Owns the workers, resident processes that serve commands, from the inner's start to its end:
+//! each is started, and started again when it dies. `worker/connection` talks with a running
+//! worker; `commands` knows which commands each worker serves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +24,13 @@ use connection::WorkerConnection;
 /// Pause between a worker's end and its next start, doubled each time up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
-/// Life after which the pauses begin anew (the dialler's figure).
+/// Life of a worker after which the pauses begin anew (as for dialling).
 const STABLE: Duration = Duration::from_secs(10);
 
-/// Time for a worker to end when it has had all its input.
+/// Time for a worker to end after its input has ended.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
-/// All workers of an inner. Dropped, they end.
+/// All workers of an inner. Dropping this ends them.
 #[derive(Debug)]
 pub(crate) struct WorkerTasks {
     end: DropGuard,
@@ -112,7 +112,7 @@ impl WorkerSupervisor {
             let drive = self.drive.clone();
             let mut again = std::pin::pin!(async move {
                 if let Some((mut group, lingers)) = left {
-                    // A process that the kernel doesn't let go of could act once more.
+                    // A killed process that the kernel still holds could act once more.
                     group.end(Duration::ZERO).await;
                     let group = group.id().number();
                     if lingers {
@@ -153,7 +153,7 @@ impl WorkerSupervisor {
         };
         id.kill();
         let lingers = id.is_alive();
-        // What it moved is moved by nobody now.
+        // Nobody controls what the worker moved.
         drive.send(DriveRequest::WorkerGone {
             group: id.number(),
             lingers,

@@ -1,5 +1,5 @@
-//! Owns a car's camera as the router sees it: its viewers, because of which the car is asked for
-//! pictures, its state, and its newest picture, which all viewers share. Pictures arrive by
+//! Owns a car's camera as the router sees it: its viewers, for whom the car sends pictures, its
+//! state, and its newest picture, which all viewers share. Pictures arrive by
 //! `routes/camera_ingest`, and go out by `camera/mjpeg` and `camera/frame_socket`.
 
 use std::sync::Arc;
@@ -51,7 +51,7 @@ struct Held {
     ticket: Option<MediaTicket>,
     failed: Option<Arc<str>>,
     viewers: usize,
-    /// Ends the media connection that pictures are taken from, when it is dropped.
+    /// Guard of the media connection that pictures come from: dropping it ends the connection.
     media: Option<DropGuard>,
 }
 

@@ -57,7 +57,7 @@ impl Config {
         self.keys.is_none().then_some(&self.host_names)
     }
 
-    /// Returns what accepts TLS connections; `None`: without TLS.
+    /// Returns the acceptor of TLS connections; `None`: there is no TLS.
     pub(crate) fn acceptor(&self) -> Option<TlsAcceptor> {
         self.certificate.as_ref().map(Certificate::acceptor)
     }
@@ -224,7 +224,7 @@ impl Options {
     /// A `clap::Error` if the settings don't go together; otherwise if something can't be read.
     pub fn config(&self, sockets: InheritedListeners) -> anyhow::Result<Config> {
         self.check()?;
-        // Without keys a caller has nothing to know the router by.
+        // Without keys, no caller could check a certificate of the router's own.
         let has_certificate = !self.open || self.tls_cert.is_some();
         Ok(Config {
             certificate: has_certificate.then(|| self.certificate()).transpose()?,
@@ -242,8 +242,8 @@ impl Options {
             patience: Patience::default(),
             max_links: self.max_links,
             on_link: self.on_link.clone().map(CommandLine::into_words),
-            // With any free port, the next start may have another one, and other ports saved under
-            // it.
+            // With port 0 the next start may get another port, and find the ports saved under that
+            // one.
             known_links: (self.port != 0)
                 .then(|| self.state_dir().ok())
                 .flatten()

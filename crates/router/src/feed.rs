@@ -43,7 +43,7 @@ pub(crate) struct RunCounts {
 pub(crate) struct Feed {
     events: broadcast::Sender<Arc<FeedEvent>>,
     ticks: broadcast::Sender<Tick>,
-    /// In the order in which they were asked for, for so run ids grow.
+    /// In the order of their requests, since run ids grow.
     runs: Mutex<BTreeMap<RunId, Arc<RunInfo>>>,
 }
 
@@ -62,8 +62,8 @@ impl Feed {
         }
     }
 
-    /// Returns these links, the last runs if they are wanted, and the events from then on, without a gap.
-    /// The caller sees to it that nothing happens to the links meanwhile.
+    /// Returns these links, the last runs if they are wanted, and the events from then on, without
+    /// a gap. The caller keeps the links from changing meanwhile.
     pub(crate) fn subscribe(
         &self,
         links: impl FnOnce() -> Vec<LinkInfo>,
@@ -105,7 +105,7 @@ impl Feed {
             counts.failures.fetch_add(1, Ordering::Relaxed);
         }
         self.publish(|| FeedEvent::Run(Box::new(RunInfo::clone(&run))));
-        // One that was asked for long ago is not among the last any more.
+        // A run that was asked for long ago is no longer among the last.
         if let Some(held) = runs.get_mut(&run.run) {
             *held = run;
         }

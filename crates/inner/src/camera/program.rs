@@ -84,8 +84,8 @@ impl CameraSupervisor {
         }
     }
 
-    /// Runs the program from one start to its end: to that of the inner, or until nobody watches. An
-    /// error is the reason why it ended before.
+    /// Runs the program once, until the inner ends or nobody watches. An error is the reason why
+    /// the program ended sooner.
     async fn once(&mut self, backoff: &mut Backoff) -> Result<(), String> {
         let (mut group, pipes) = self.start()?;
         tracing::info!(program = %Escaped(&self.words[0]), "the camera is started");
@@ -97,7 +97,7 @@ impl CameraSupervisor {
             () = unwatched(self.shared.watching.clone()) => Ok("nobody watches"),
             why = self.read(&mut stdout, backoff) => Err(why),
         };
-        // Whoever comes while it ends is not shown what it saw.
+        // A viewer that comes while the program ends is not shown an old picture.
         self.shared.newest.send_replace(None);
         let mut why = match over {
             Ok(why) => {
@@ -215,8 +215,8 @@ impl CameraSupervisor {
     }
 }
 
-/// Ends the program, reading on: one whose output is closed before it is told to end complains of
-/// that.
+/// Ends the program, and reads its output meanwhile: if the output were closed first, the program
+/// would complain.
 async fn end_reading(group: &mut ProcessGroup, mut stdout: Box<dyn Output>) {
     let reading = async {
         let mut thrown_away = vec![0; READ];

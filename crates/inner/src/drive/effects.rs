@@ -77,8 +77,8 @@ impl Drive {
             }
             MotionEffect::StopFailed { again } => {
                 self.settle(StopResult::Failed);
-                // Further failures that nobody asked for are not reported; each new link is told
-                // all the same.
+                // Failures of further tries that nobody asked for are not reported. Each new link
+                // is told of the failure anyway.
                 if !again {
                     tracing::error!("STOP FAILED: nothing moves until a stop has succeeded");
                     self.report(MotionEvent::StopFailed);
@@ -87,7 +87,7 @@ impl Drive {
         }
     }
 
-    /// The car stands, or can't be stopped: nobody waits for that any more.
+    /// Ends all waits for the car to stand: it stands, or can't be stopped.
     fn settle(&mut self, stopped: StopResult) {
         self.is_settled = true;
         self.leaving = None;
@@ -125,7 +125,8 @@ impl Drive {
         self.motions.insert(token, (cancel, motion));
     }
 
-    /// Starts a process; a motion's once the guardian knows of it. Returns the token that ends it.
+    /// Starts a process; for a motion, only once the guardian knows of it. Returns the token that
+    /// ends it.
     fn spawn(&self, token: ProcessToken, mut run: Run, kind: RoleKind) -> CancellationToken {
         let guarded = match kind {
             RoleKind::Motion { .. } => self.guarded(),

@@ -1,5 +1,5 @@
-//! Owns a run that a worker has answered: its output is all there, and is passed on at once or, if it
-//! is long, in pieces as the caller reads.
+//! Owns a run that a worker has answered: its output is complete, and is passed on at once or, if
+//! it is long, in pieces as the caller reads.
 
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,7 @@ impl Run {
         self.log(&end, exec, &stderr, worker);
     }
 
-    /// Passes an answer on as the caller reads, who has as long for it as a process has to run.
+    /// Passes an answer on as the caller reads, within the time limit of a process.
     pub(crate) async fn pass_on_answer(self, worker: &str, answer: WorkerResult, began: Instant) {
         let mut end = answer.end;
         let limit = self.limit.map(|limit| began + limit);
@@ -69,7 +69,7 @@ impl Run {
         };
         if let Some(cut_off) = cut_off {
             self.abandon();
-            // A motion or a stop has ended as it did, whoever reads.
+            // The end of a motion or a stop doesn't depend on its reader.
             if self.role.is_none() {
                 end.end = cut_off;
             }

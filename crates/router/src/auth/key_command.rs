@@ -185,7 +185,7 @@ mod tests {
         command: KeyCommand,
     }
 
-    /// What was printed, and what was noted.
+    /// Runs a subcommand. Returns its standard output and its notes.
     fn key(dir: &Path, arguments: &str) -> anyhow::Result<(String, String)> {
         let words = std::iter::once("key").chain(arguments.split(' '));
         let program = Program::try_parse_from(words)?;

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::net::client_net::QuotaOwner;
 use crate::ops::state_file::StateFile;
 
-/// Most bytes of the file: of as many links as there are ports.
+/// Most bytes of the file: enough for as many links as there are ports.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
-/// Delay in which changes are collected: of ten thousand links that come at once each would else
-/// write them all.
+/// Delay in which changes are collected: otherwise each of ten thousand links that come at once
+/// would write all of them.
 const TOGETHER: Duration = Duration::from_millis(500);
 /// Pause after which a write that failed is tried again, though nothing changes: a disk that was full
 /// may have room again.
@@ -86,7 +86,7 @@ pub(crate) async fn sync(
                 );
             }
             Ok(result) => has_failed = result.is_err(),
-            // It panicked, which the log has.
+            // The write panicked, and the log says so.
             Err(_) => {}
         }
     }
@@ -150,7 +150,7 @@ mod tests {
         assert!(format!("{error:#}").contains("links-8888.json is not a list of links: remove it"));
     }
 
-    /// Waits for as long as it may be tried again a few times.
+    /// Waits for a few more tries of the write.
     async fn until_it_is(file: &StateFile) {
         for _ in 0..5 {
             if file.read(MAX_FILE).unwrap().is_some() {
@@ -165,7 +165,7 @@ mod tests {
     async fn what_could_not_be_written_is_written_when_there_is_room_though_nothing_changes() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("state");
-        // No folder: nothing can be kept there.
+        // A file in the folder's place: nothing can be kept there.
         std::fs::write(&dir, "").unwrap();
         let file = StateFile::new(&dir, "links-8888.json");
         let (change, changed) = watch::channel(());

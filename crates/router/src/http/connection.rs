@@ -117,7 +117,7 @@ pub(crate) async fn serve_with<F: Future<Output = Response<AnswerBody>>>(
             }
         }
     };
-    // None only if it was upgraded.
+    // `None` only if the connection was upgraded.
     let Some(parts) = connection.into_parts() else {
         return;
     };
@@ -137,8 +137,8 @@ pub(crate) async fn serve_with<F: Future<Output = Response<AnswerBody>>>(
     close(stream, pending, last_words.map(refuse)).await;
 }
 
-/// Sends the last words, if there are any, and closes. A caller that doesn't take them in time does
-/// without.
+/// Sends the last words, if there are any, and closes. A caller that doesn't take them in time
+/// doesn't get them.
 pub(crate) async fn close(
     mut stream: Transport,
     pending: &PendingConnection,
@@ -162,7 +162,7 @@ pub(crate) async fn close(
 /// Returns true if this answer has to be the last on its connection: the rest of an unread body
 /// must not be taken for the next request.
 fn leaves_body(method: &Method, status: StatusCode) -> bool {
-    // Only a POST's is always read before it is answered, unless it is refused.
+    // Only a POST's body is always read before the answer, unless the POST is refused.
     method != Method::POST || status.is_client_error() || status.is_server_error()
 }
 
@@ -234,7 +234,7 @@ mod tests {
         let mut caller = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let stream = Transport::Plain(listener.accept().await.unwrap().0);
         assert_eq!(what_has_come(&stream), None);
-        // Without a word to the runtime, which this test keeps from running.
+        // The runtime doesn't notice this: the test keeps it from running.
         std::io::Write::write_all(&mut caller, b"G").unwrap();
         assert_eq!(what_has_come(&stream), Some(b'G'));
         drop(caller);

@@ -13,8 +13,9 @@ use tokio_util::task::TaskTracker;
 use crate::http::connection;
 use crate::http::response::Problem;
 
-/// Answers with the response of a handshake, after which the connection is a WebSocket, and serves it
-/// in a task of the tracker: `serve` gets the connection and what came behind the request.
+/// Answers with the response of a handshake, after which the connection is a WebSocket, and serves
+/// it in a task of the tracker: `serve` gets the connection, and the bytes that came after the
+/// request.
 pub(crate) fn accept<F: Future<Output = ()> + Send + 'static>(
     tracker: &TaskTracker,
     mut request: Request<Incoming>,
@@ -49,9 +50,8 @@ pub(crate) fn handshake_ours(request: &Request<Incoming>) -> Result<Response<Byt
     Err(Problem::new(StatusCode::BAD_REQUEST, sentence))
 }
 
-/// Returns the response to the handshake (RFC 6455, 4.2) of a peer with whatever version: ours is
-/// named only if it was offered, since a browser takes none that it has not asked for. The path is
-/// for `whom`.
+/// Returns the response to the handshake (RFC 6455, 4.2) of a peer with any version: it names ours
+/// only if the peer offered ours, since a browser refuses any other. `whom` says who uses the path.
 pub(crate) fn handshake(
     request: &Request<Incoming>,
     whom: &str,

@@ -105,7 +105,7 @@ impl OnLink {
         let Some(program) = &self.program else {
             return;
         };
-        // Dropped with all running programs.
+        // Dropping this ends all running programs.
         let mut running = JoinSet::new();
         let mut busy = HashSet::new();
         loop {

@@ -86,7 +86,8 @@ pub enum End {
     Ended,
 }
 
-/// Value of `P2P-Exit`, also in logs: an exit code, a signal's name, `timeout` or `cancelled`.
+/// Value of `P2P-Exit`, also in logs: an exit code, a signal's name, `timeout`, `cancelled` or
+/// `ended`.
 impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

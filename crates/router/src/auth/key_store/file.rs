@@ -26,7 +26,7 @@ const MAX_FILE: u64 = 8 * 1024 * 1024;
 const NAMES_LISTED: usize = 20;
 
 /// Key file of one state directory. Every call reads it afresh, and blocks on the disk. Errors name
-/// the file and say what to do, and repeat nothing that may be a secret; then the file is as it was.
+/// the file and say what to do, and repeat nothing that may be a secret.
 #[derive(Debug, Clone)]
 pub struct KeyFile {
     file: StateFile,
@@ -145,7 +145,7 @@ fn push_new(
         records.len() < MAX_KEYS,
         "there are {MAX_KEYS} keys, which is as many as there may be: revoke some"
     );
-    // Among 10,000 ids of 40 bits, one in a hundred million draws is one that is there already.
+    // With 10,000 ids of 40 bits, one draw in a hundred million repeats an id.
     let key = loop {
         let key = Key::generate()?;
         if records.iter().all(|record| record.id != key.id()) {
