@@ -30,12 +30,13 @@ use crate::run::{Outbox, Run};
 
 /// Most reports that wait while the router reads nothing: two of each run that may be open, and as
 /// many of runs that it cancelled since. Reports of the car's motion are among them and need no
-/// extra room: a press makes five at most and a stop two, and a router that has thousands of those
-/// unread while it asks for more is not driving a car.
+/// extra room: a press makes five at most and a stop two, and a router that leaves thousands of
+/// them unread is not driving a car.
 const MAX_UNREAD: usize = 4 * MAX_OPEN_RUNS;
 /// Time for a router that refuses this inner to take the close frame.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Time for the router to take the last output when the inner ends, and to answer that it knows.
+/// Time for the router to take the last output when the inner ends, and to answer the [`DRAINING`]
+/// ping.
 const LAST_OUTPUT: Duration = Duration::from_secs(5);
 /// Payload of all pings after [`InnerToRouter::Draining`]: of several, a peer may answer only the
 /// last (RFC 6455, 5.5.3).
@@ -80,7 +81,7 @@ fn reason(text: &str) -> String {
     }
 }
 
-/// Says hello. Returns what the router calls the link, and its service port.
+/// Says hello. Returns the link's name at the router, and its service port.
 pub(crate) async fn greet(
     mut socket: LinkSocket,
     hello: LinkHello,
@@ -176,7 +177,7 @@ impl Session<'_> {
         let shutdown = self.shutdown.clone();
         let tracker = self.dispatcher.tracker.clone();
         let mut drained = std::pin::pin!(tracker.wait());
-        // Since `Draining` was sent: until when to wait for the router to have heard it.
+        // Once `Draining` was sent: the end of the wait for the router's answer.
         let mut draining = None;
         let mut has_heard = false;
         let socket = self.socket.get_ref().socket();
@@ -205,7 +206,7 @@ impl Session<'_> {
                 ));
             }
             let has_room = self.socket.has_room();
-            // No run can be under way to this inner, which would be lost, and all reports are out.
+            // True if no run, which would be lost, can be on its way here, and all reports are out.
             let may_leave =
                 draining.is_some_and(|patience| has_heard && has_room || now >= patience);
             let patience = draining.filter(|_| !may_leave);
@@ -258,7 +259,7 @@ impl Session<'_> {
         self.socket.push(&InnerToRouter::Clock { clock_ms })
     }
 
-    /// Queues output or a run's end, behind all earlier reports of the run.
+    /// Queues output or a run's end, after all earlier reports of the run.
     fn push_output(&mut self, message: &InnerToRouter) -> Result<(), WebSocketError> {
         self.push_urgent()?;
         self.socket.push(message)

@@ -42,9 +42,9 @@ pub(crate) struct RunOrder {
 }
 
 impl RunOrder {
-    /// The part of the run's deadline that is left, if it is sent now. Waiting here for the link counts.
-    /// The time that the input takes to the car, whose first piece was sent at `input_sent`, does not;
-    /// of a motion it does: nothing moves the car later than it was wanted.
+    /// The part of the run's deadline that is left, if the run is sent now. The wait for the link
+    /// counts. The input's way to the car, which begins at `input_sent`, doesn't count, except for
+    /// a motion: no motion may begin later than it was wanted.
     pub(crate) fn time_left(&self, now: Instant, input_sent: Option<Instant>) -> Duration {
         let waited_until = match self.kind {
             RunKind::Motion { .. } => now,
@@ -81,9 +81,9 @@ pub(crate) enum RunKind {
     Plain,
     /// The run moves the car.
     Motion {
-        /// The time that it is to last, if that was said.
+        /// The time that the motion is to last, if the caller gave one.
         for_ms: Option<u64>,
-        /// The number of stops when it was asked for.
+        /// The number of stops when the run was asked for.
         stops: u64,
     },
     /// The run stops the car.
@@ -122,7 +122,7 @@ mod tests {
             assert_eq!(left(kind, 0, None), 5);
             assert_eq!(left(kind, 2, None), 3);
             assert_eq!(left(kind, 20, None), 0);
-            // However little its input is, it has waited for its link.
+            // A run with little input has waited for its link, too.
             assert_eq!(left(kind, 20, Some(20)), 0);
         }
         assert_eq!(left(RunKind::Plain, 20, Some(2)), 3);

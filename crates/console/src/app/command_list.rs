@@ -36,7 +36,7 @@ pub enum RunProgress {
     Asked,
     Queued,
     Started,
-    /// The run has ended, after so many microseconds.
+    /// The run has ended, after this many microseconds.
     Finished(End, u64),
     Refused(String),
     /// Cancelled on this screen: the router reports nothing more of the run.

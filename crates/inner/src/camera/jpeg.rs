@@ -1,5 +1,5 @@
 //! Splits a camera's output into pictures by JPEG's markers (ITU-T T.81, annex B): a segment is
-//! skipped by its length, so that a thumbnail inside one ends nothing; in coded data an `FF` is a
+//! skipped by its length, so that a thumbnail inside it ends no picture; in coded data an `FF` is a
 //! marker only if neither `00` nor a restart follows. Keeps at most one picture. Pure: the caller
 //! gives bytes and the time.
 
@@ -36,9 +36,9 @@ enum State {
     /// Between pictures, before an `FF`.
     #[default]
     Between,
-    /// After an `FF` that may begin one.
+    /// After an `FF` that may begin a picture.
     MayBegin,
-    /// After `FF D8`, whose next must be an `FF`.
+    /// After `FF D8`: the next byte must be an `FF`.
     Begun,
     /// Before a marker's `FF`.
     Marker,
@@ -116,7 +116,7 @@ impl JpegSplitter {
             },
             Begun | Marker if byte == 0xff => Code,
             Begun | Marker => self.give_up(),
-            // Any number of them may stand before a marker's code.
+            // Any number of `FF` may stand before a marker's code.
             Code if byte == 0xff => Code,
             Code => return self.marker(byte, now_ms),
             Length { scan } => LengthLow { scan, high: byte },
@@ -177,7 +177,7 @@ impl JpegSplitter {
         self.has_scan = false;
     }
 
-    /// Discards a picture that turned out to be none.
+    /// Discards bytes that turned out not to be a picture.
     fn give_up(&mut self) -> State {
         self.lost.garbage += self.length + 1;
         self.half = None;

@@ -1,4 +1,4 @@
-//! Defines how a worker is asked: the queue of its task, and what is put there.
+//! Defines the queue of a worker's task, and the requests in it.
 
 use std::sync::Arc;
 
@@ -28,11 +28,11 @@ pub(crate) enum WorkerRequest {
 
 pub(crate) struct WorkerCall {
     pub request: RunRequest,
-    /// Tells the drive of the start, before the worker hears of it.
+    /// Tells the drive of the start, before the worker gets the request.
     pub events: ProcessEvents,
-    /// The process groups that may do it; `None`: any.
+    /// The process groups that may take the request; `None`: any.
     pub among: Option<Vec<i32>>,
-    /// Closed when nobody wants it any more.
+    /// Closed when nobody wants the call any more.
     pub accepted: oneshot::Sender<Result<AcceptedCall, Failure>>,
 }
 
@@ -56,7 +56,7 @@ impl WorkerRequest {
 }
 
 impl WorkerHandle {
-    /// The two ends of a new worker's queue.
+    /// Makes the two ends of a new worker's queue.
     pub(crate) fn new(name: &str) -> (Self, WorkerQueue) {
         let (queue, requests) = mpsc::unbounded_channel();
         let name = name.into();

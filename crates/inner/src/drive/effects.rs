@@ -125,8 +125,8 @@ impl Drive {
         self.motions.insert(token, (cancel, motion));
     }
 
-    /// Starts a process; for a motion, only once the guardian knows of it. Returns the token that
-    /// ends it.
+    /// Starts a process; a motion's only once the guardian knows of it. Returns the token that ends
+    /// it.
     fn spawn(&self, token: ProcessToken, mut run: Run, kind: RoleKind) -> CancellationToken {
         let guarded = match kind {
             RoleKind::Motion { .. } => self.guarded(),

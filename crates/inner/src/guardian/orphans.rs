@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::motion::MOTION_GRACE;
 use crate::process::{GroupId, Spawn};
 
-/// Ends the commands of this inner, with the time that a command has at its time limit.
+/// Ends the commands of this inner, with the grace that a command has at its time limit.
 pub(super) async fn end_orphans(processes: &Arc<dyn Spawn>, inner: u32) {
     let groups = || -> Vec<GroupId> {
         let numbers = processes.groups_of(inner).into_iter();
@@ -22,7 +22,7 @@ pub(super) async fn end_orphans(processes: &Arc<dyn Spawn>, inner: u32) {
     let mut were_none = false;
     while Instant::now() < patience {
         let groups = groups();
-        // Two looks: a command that is just being executed has no environment for a moment.
+        // Two checks: a command that is just being executed has no environment for a moment.
         if groups.is_empty() && were_none {
             return;
         }
@@ -39,7 +39,7 @@ pub(super) async fn end_orphans(processes: &Arc<dyn Spawn>, inner: u32) {
         }
         sleep(MOTION_GRACE).await;
     }
-    // Anew: a number may be another's by now.
+    // Listed anew: a number may belong to another group by now.
     let groups = groups();
     for group in &groups {
         group.kill();

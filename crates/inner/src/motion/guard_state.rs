@@ -12,7 +12,7 @@ pub(crate) enum GuardState {
     Stand,
     /// The car moves, or may move.
     Until {
-        /// When the car must have been stopped, in ms of the car's clock; 0: at no time.
+        /// Time by which the car must have been stopped, in ms of the car's clock; 0: none.
         deadline_ms: u64,
         /// Process group of the motion; 0: none.
         group: i32,

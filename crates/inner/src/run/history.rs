@@ -29,7 +29,7 @@ pub(crate) struct RunHistory {
 #[derive(Debug)]
 struct HistoryEntry {
     asked: Duration,
-    /// What is told of the run, but for its age.
+    /// Report of the run, without its age.
     report: RunReport,
     /// True if the run is too old for its output to be kept.
     is_silent: bool,
@@ -115,7 +115,7 @@ impl RunHistory {
         })
     }
 
-    /// Runs of a driver's presses are not remembered.
+    /// Changes an entry. Runs of a driver's presses have none.
     fn change(&mut self, run: RunId, change: impl FnOnce(&mut HistoryEntry)) {
         let Some(entry) = self.runs.get_mut(&run) else {
             return;

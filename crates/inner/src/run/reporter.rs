@@ -76,7 +76,7 @@ impl RunReporter {
         let _ = self.urgent.send(message);
     }
 
-    /// Sends output, or the end behind it; several messages go into one write.
+    /// Sends output, or the end after it; several messages go into one write.
     pub(crate) async fn output<const N: usize>(&self, messages: [InnerToRouter; N]) {
         messages.iter().for_each(|message| self.remember(message));
         if let Ok(places) = self.output.reserve_many(N).await {

@@ -24,7 +24,7 @@ use crate::ops::state_file::StateFile;
 /// that a forgotten tablet is not signed in for ever. To end a session earlier, revoke the key.
 pub(crate) const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Tolerance for a clock that was ahead. A cookie that expires later than `LIFE` and this from now
+/// Tolerance for a clock that was ahead. A cookie that expires later than `LIFE` plus this from now
 /// was made while the clock was far ahead, and is refused; a clock that is put right by minutes
 /// signs nobody out.
 const CLOCK_WRONG: Duration = Duration::from_secs(24 * 3600);
@@ -35,7 +35,7 @@ const FILE_NAME: &str = "passes.secret";
 const MAX_FILE: u64 = 1024;
 /// Bytes of the secret: as many as the code has (RFC 2104, 3).
 const SECRET_BYTES: usize = 32;
-/// Prefix of what the code is over, so that the code is valid nowhere else.
+/// Prefix of the text that the code is made of, so that the code is valid nowhere else.
 const DOMAIN: &str = "p2prouter pass, version 1";
 
 /// Name of the cookie over TLS. A browser accepts a cookie with this prefix only from this very
@@ -95,7 +95,7 @@ impl SessionCookies {
         let code = HEXLOWER.decode(code.as_bytes()).ok()?;
         let record = record_of(&id)?;
         let message = message(&id, end, &record.hash);
-        // Takes as long whatever the code is.
+        // This takes the same time whatever the code is.
         hmac::verify(self.secret.get()?, message.as_bytes(), &code).ok()?;
         let is_good = seconds(now) < end && end <= seconds(now + LIFE + CLOCK_WRONG);
         is_good.then_some(record)
@@ -163,7 +163,7 @@ fn name(is_tls: bool) -> &'static str {
     if is_tls { SECURE_COOKIE } else { PLAIN_COOKIE }
 }
 
-/// `HttpOnly`: no script reads it. `SameSite=Strict`: no other site's page has it sent along.
+/// `HttpOnly`: no script reads it. `SameSite=Strict`: no request of another site's page carries it.
 fn set_cookie(value: &str, life: Duration, is_tls: bool) -> Option<HeaderValue> {
     let (name, seconds) = (name(is_tls), life.as_secs());
     let secure = if is_tls { "; Secure" } else { "" };
@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    /// With a secret that is nowhere else.
+    /// Makes cookies with a secret in memory only.
     fn in_memory() -> SessionCookies {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, &[7; SECRET_BYTES]);
         SessionCookies {

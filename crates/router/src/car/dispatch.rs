@@ -15,7 +15,7 @@ use crate::run::error::RunError;
 use crate::run::record::RunRecord;
 use crate::run::{NewRun, RunEvent, RunKind, RunOrder};
 
-/// A run that was queued on its link. Dropped before its end, it is cancelled.
+/// A run that was queued on its link. Dropping it before its end cancels the run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub handle: RunHandle,
@@ -46,7 +46,8 @@ impl Car {
         mut record: RunRecord,
         shutdown: &Shutdown,
     ) -> Result<Run, RunError> {
-        // Taken before `begin` looks whether the router is going down: a run that begins is waited for.
+        // Taken before `begin` looks whether the router is going down: the router waits for a run
+        // that begins.
         let _token = shutdown.open_runs.token();
         match self.begin(new, shutdown) {
             Ok(handle) => Ok(Run {
@@ -81,7 +82,7 @@ impl Car {
         link.begin(order).ok_or(RunError::LinkFull)
     }
 
-    /// Decides whether a run of this command may begin, and what it is to the car's motion.
+    /// Decides whether a run of this command may begin, and its part in the car's motion.
     fn admit(&self, command: &CommandName, for_ms: Option<u64>) -> Result<RunKind, RunError> {
         let state = self.state.lock();
         let Some(motion) = &state.motion else {

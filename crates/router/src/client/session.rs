@@ -1,5 +1,5 @@
-//! Owns the connection of a console or a page from its upgrade to its end. `client/task` is in
-//! between.
+//! Owns the connection of a console or a page from its upgrade to its end. `client/task` runs the
+//! session in between.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::net::write_timeout::WriteTimeout;
 use crate::net::{hello, limits};
 use crate::ops::metrics::GaugeGuard;
 
-/// Most characters of what a console says of itself in a log line.
+/// Most characters of the name of a console's software in a log line.
 const SOFTWARE: usize = 40;
 /// Most presses whose late refusal waits for the console.
 const REFUSALS: usize = 16;
@@ -65,8 +65,8 @@ pub(crate) fn upgrade_page(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
-    // In this order a page that asks without an upgrade is told, too, that there is no room: of a
-    // WebSocket that is refused a browser tells it nothing.
+    // The permit comes first, so that a page can ask without an upgrade whether there is room: a
+    // browser doesn't tell a page why its WebSocket was refused.
     let permit = permit(context, &caller, peer)?;
     let switching = websocket::handshake_ours(&request)?;
     let (shared, car) = (context.clone(), car.clone());

@@ -14,8 +14,7 @@ use crate::http::connection;
 use crate::http::response::Problem;
 
 /// Answers with the response of a handshake, after which the connection is a WebSocket, and serves
-/// it in a task of the tracker: `serve` gets the connection, and the bytes that came after the
-/// request.
+/// it in a task of the tracker: `serve` gets the connection and the bytes after the request.
 pub(crate) fn accept<F: Future<Output = ()> + Send + 'static>(
     tracker: &TaskTracker,
     mut request: Request<Incoming>,

@@ -14,12 +14,12 @@ use crate::link::end::ProtocolViolation;
 use crate::run::error::RunError;
 use crate::run::{Finish, RunEvent};
 
-/// A link's hold on a run. Dropped after the run was handed over and before its end, it tells the
+/// A link's hold on a run. Dropping it after the run was handed over and before its end tells the
 /// caller that the run is lost.
 #[derive(Debug)]
 pub(crate) struct OpenRun {
     run: RunId,
-    /// A run of the stop command is wanted, whether or not its caller waits for it.
+    /// True for a run of the stop command, which is wanted even if its caller leaves.
     is_stop: bool,
     /// Closed once the caller has gone away.
     events: UnboundedSender<RunEvent>,
@@ -31,16 +31,16 @@ pub(crate) struct OpenRun {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// The inner doesn't know of it, or has only got input of it.
+    /// The inner doesn't know the run, or has only got some of its input.
     Kept,
-    /// From here on nobody can say that it was not executed.
+    /// From here on nobody can say that the run was not executed.
     Handed,
     Started,
     Over,
 }
 
 impl OpenRun {
-    /// A run whose caller gets these events. Without a permit it is one of the stop command.
+    /// Makes a run whose caller gets these events; without a permit, a run of the stop command.
     pub(crate) fn new(
         run: RunId,
         events: UnboundedSender<RunEvent>,
@@ -56,7 +56,7 @@ impl OpenRun {
         }
     }
 
-    /// Ends it with its last event.
+    /// Ends the run with its last event.
     pub(crate) fn end(mut self, event: RunEvent) {
         self.stage = Stage::Over;
         self.send(event);
@@ -111,13 +111,13 @@ impl Runs {
         }
     }
 
-    /// Forgets a run whose caller has gone away. Returns whether it is to be ended for that: not if
-    /// it is a stop, or over.
+    /// Forgets a run whose caller has gone away. Returns true if the inner has to end the run: not
+    /// a stop, nor one that is over.
     pub(super) fn cancel(&mut self, run: RunId) -> bool {
         self.0.remove(&run).is_some_and(|open| !open.is_stop)
     }
 
-    /// The caller has read on. Returns whether the run is open.
+    /// Grants more output. Returns whether the run is open.
     pub(super) fn grant(&mut self, run: RunId, more: u32) -> bool {
         let Some(open) = self.0.get_mut(&run) else {
             return false;
@@ -176,7 +176,7 @@ impl Runs {
     ) -> Result<(), ProtocolViolation> {
         match self.0.remove(&run) {
             Some(open) if open.stage == from => open.end(event),
-            // Dropped: its caller is told that nobody knows, unless nothing was handed over.
+            // The run is dropped: its caller is told that it is lost, if it was handed over.
             Some(_) => return Err(ProtocolViolation(why)),
             None => {}
         }

@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 use crate::link::runs::OpenRun;
 use crate::run::RunOrder;
 
-/// Work for a link. The queue has no bound of its own: each open run has at most one order, one cancel
-/// and four grants in it, and open runs are bounded; lists and questions are by those who wait for
-/// them.
+/// Work for a link. The queue has no bound of its own: each open run has at most one order, one
+/// cancel and four grants in it, and open runs are bounded; each list and question has a caller who
+/// waits for it.
 #[derive(Debug)]
 pub(crate) enum ToLink {
     Run { order: Box<RunOrder>, open: OpenRun },

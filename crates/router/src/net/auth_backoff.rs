@@ -77,7 +77,7 @@ mod tests {
             let length = Duration::from_secs(seconds);
             assert_eq!(wrong.wrong(net(1), now), None);
             assert_eq!(wrong.wrong(net(1), now), Some(length));
-            // Trying on makes it no longer, and is nobody else's matter.
+            // Further tries don't make the pause longer.
             assert_eq!(wrong.wrong(net(1), now), Some(length));
             now += length;
         }
@@ -97,7 +97,7 @@ mod tests {
         }
         assert!(wrong.wrong(net(4999), now).is_some());
         let later = now + Duration::from_secs(1) + limits::WRONG_KEY_FORGOTTEN;
-        // One that was never there makes room: all that is old goes.
+        // A new network makes room: all old entries are removed.
         assert_eq!(wrong.wrong(net(9999), later), None);
         assert_eq!(wrong.0.len(), 1);
     }

@@ -23,8 +23,8 @@ pub(crate) const PATH: &str = "/healthz";
 /// Header that names the start of the router; sent to callers on this machine only.
 pub(crate) const START: HeaderName = HeaderName::from_static("p2p-start");
 
-/// Request of the check: any answer proves that there are answers. Neither has a secret, so there
-/// is no TLS.
+/// Request of the check: any answer proves that the router answers. Request and answer have no
+/// secret, so there is no TLS.
 const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 /// Most bytes of an answer: a status, some headers, a sentence.
 const MAX_ANSWER: u64 = 8 * 1024;
@@ -44,7 +44,7 @@ pub(crate) struct Health {
 struct Queue {
     /// Callers accepted so far.
     accepted: u64,
-    /// Local port of the router's own call, while it waits there.
+    /// Local port of the router's own call, while the call waits in the queue.
     we: Option<u16>,
 }
 
@@ -103,8 +103,8 @@ impl Health {
     }
 
     /// Returns the problem that there is now. There is none if an answer comes in time, or if the
-    /// queue moves while the router's own call still waits in it: after a restart the queue may be
-    /// longer than that.
+    /// queue moves while the router's own call still waits in it: after a restart the wait may be
+    /// longer than `limit`.
     async fn poll(&self, limit: Duration) -> Option<String> {
         let before = self.queue.lock().accepted;
         let found = timeout(limit, self.call()).await;
@@ -126,7 +126,7 @@ impl Health {
             IpAddr::V4(_) => (TcpSocket::new_v4()?, Ipv4Addr::UNSPECIFIED.into()),
             IpAddr::V6(_) => (TcpSocket::new_v6()?, Ipv6Addr::UNSPECIFIED.into()),
         };
-        // Before it is connected, since it may be let in at that moment.
+        // The port is noted first, since the call may be accepted at once.
         socket.bind(SocketAddr::new(any, 0))?;
         self.queue.lock().we = Some(socket.local_addr()?.port());
         ask(socket.connect(address).await?).await
@@ -141,7 +141,7 @@ impl Health {
 /// Returns the address at which this machine reaches the port.
 pub(crate) fn reachable(port: SocketAddr) -> SocketAddr {
     match port.ip() {
-        // Both families, or this one alone where there is no IPv6.
+        // IPv4 is reached on a socket for both families, and without IPv6, too.
         ip if ip.is_unspecified() => (IpAddr::from(Ipv4Addr::LOCALHOST), port.port()).into(),
         _ => port,
     }
@@ -204,11 +204,11 @@ mod tests {
         let another: SocketAddr = "192.0.2.1:1".parse().unwrap();
         health.accepted(another);
         assert!(health.poll(SHORT).await.is_some());
-        // In front of us.
+        // A caller in front of us is accepted.
         let moving = async { health.accepted(another) };
         let (problem, ()) = tokio::join!(health.poll(SHORT), moving);
         assert_eq!(problem, None);
-        // It moves, but we were let in and have no answer.
+        // The queue moves, but our call was accepted and got no answer.
         let (listener, health) = main_port().await;
         let taking = async {
             let (stream, peer) = listener.accept().await.unwrap();

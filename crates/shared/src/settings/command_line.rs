@@ -12,7 +12,7 @@ pub struct CommandLine(Vec<String>);
 pub struct NoCommandLine;
 
 impl CommandLine {
-    /// The program, and behind it its arguments.
+    /// Returns the program and its arguments.
     #[must_use]
     pub fn into_words(self) -> Vec<String> {
         self.0

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::net::client_net::ClientNet;
 use crate::net::limits;
 
-/// Connections by client network, in each the oldest first. `T` is what closes one.
+/// Connections by client network, in each the oldest first. `T` closes a connection.
 #[derive(Debug, Default)]
 pub(super) struct Queue<T> {
     by_net: HashMap<ClientNet, VecDeque<(u64, T)>>,
@@ -99,7 +99,7 @@ mod tests {
             assert_eq!(queue.enter(net(from), n).1, None);
         }
         assert_eq!(queue.length, limits::UNAUTHENTICATED);
-        // Seven networks have as many: of the same number, the one that came first.
+        // Seven networks have the same number: the oldest connection of all goes.
         assert_eq!(queue.enter(net(99), 5000).1, Some(1));
         assert_eq!(queue.enter(net(99), 5001).1, Some(2));
         assert_eq!(queue.length, limits::UNAUTHENTICATED);
