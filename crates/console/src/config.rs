@@ -28,7 +28,7 @@ const DASHES: &str = "\
         p2p-console --router router.example.org send car hello world\n  \
         p2p-console --router router.example.org send car forward --for 300ms\n  \
         p2p-console replay logs/p2p-router.2026-11-22.jsonl",
-    // People write it behind the subcommand, too.
+    // People write these options after the subcommand, too.
     mut_arg("key_file", |arg| arg.global(true)),
     mut_arg("log_dir", |arg| arg.global(true))
 )]

@@ -229,7 +229,7 @@ impl EventLoop {
                     }
                     Some(TerminalInput::Late(late)) => Some(Event::Late(late)),
                     Some(TerminalInput::Stale(event)) => Some(Event::Stale(event)),
-                    // A size is right however long it waited.
+                    // A new size counts, however long it waited.
                     Some(TerminalInput::Event(event @ Size(..), _)) => Some(Event::Terminal(event)),
                     // The event waited here while the terminal took no output: not a new press.
                     Some(TerminalInput::Event(event, at)) if at.elapsed() > LATE => {

@@ -26,7 +26,7 @@ use sender::FrameSender;
 /// anew finds both.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// What goes wrong all the time is logged once in this time.
+/// Period in which a repeated failure is logged once.
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 
 /// Request to send pictures: somebody watches.
@@ -43,7 +43,7 @@ type Watching = watch::Receiver<Option<WatchTicket>>;
 /// The camera. Dropping it ends program and connection.
 #[derive(Debug)]
 pub(crate) struct Camera {
-    /// Where the link's task says that somebody watches, or nobody does.
+    /// Sender by which the link's task reports that somebody watches, or nobody.
     pub watched: watch::Sender<Option<WatchTicket>>,
     end: DropGuard,
     tasks: TaskTracker,
@@ -117,7 +117,7 @@ async fn report_state(shared: CameraShared, reporter: RunReporter) {
     }
 }
 
-/// Returns when somebody watches; `false`: nobody ever will again.
+/// Returns when somebody watches; `false`: nobody will any more.
 async fn watched(watching: &mut Watching) -> bool {
     watching.wait_for(Option::is_some).await.is_ok()
 }

@@ -11,7 +11,7 @@
 //!     └──────────────────────────────────────────────────────────────────────────┘  Failed
 //! ```
 //!
-//! A stop that has failed is tried again now and then, if anything can have moved: a success leads
+//! A stop that has failed is tried again now and then, if the car can have moved: a success leads
 //! from Failed to Still, too.
 //!
 //! A motion is active from the start of its process until a stop has succeeded, whether or not
@@ -38,8 +38,8 @@ pub(crate) use stop_targets::{StopTarget, StopTargets};
 /// Most stop commands at a time: one that runs, and one that began after the last request. Without
 /// a bound, requests in a loop would take every process that the machine has.
 const STOPS_AT_A_TIME: usize = 2;
-/// Longest time until a motion's process that was told to end is reaped: its 150 ms twice, to be
-/// told and to be killed, and the time to see it. After that the guardian has to know.
+/// Longest time until a motion's process that was told to end is reaped: twice 150 ms, after
+/// SIGTERM and SIGKILL, and the time to notice. After that the guardian has to act.
 const END_LIMIT: Duration = Duration::from_millis(400);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,13 +139,13 @@ pub(crate) enum MotionEffect {
     KillStop(ProcessToken),
     /// Refuse this motion.
     Refuse { origin: MotionOrigin, why: Refused },
-    /// A timed motion was asked for again while it lasts: this run is over when that one is.
+    /// Run `run` asked for the motion of run `by` again, which lasts: it is over when `by` is.
     Extended { run: RunId, by: RunId },
     /// The motion is over, for this cause.
     Over { origin: MotionOrigin, cause: Cause },
     /// The car stands: the stop command has succeeded.
     Stands,
-    /// The stop command has failed three times, or `again` since, when nobody had asked for it.
+    /// The stop command has failed three times, or `again` since, in a try that nobody asked for.
     StopFailed { again: bool },
 }
 
@@ -173,7 +173,7 @@ struct StopRun {
 pub(crate) struct Motion {
     rules: MotionRules,
     wanted: Option<WantedMotion>,
-    /// Process of a motion that was not reaped yet, and the time since which it was told to end.
+    /// Process of a motion that was not reaped yet, and the time at which it was told to end.
     process: Option<(ProcessToken, Option<Duration>)>,
     /// True if anything moved the car since the last stop that counts.
     may_move: bool,
@@ -287,7 +287,7 @@ impl Motion {
         next.map(|next| next + late)
     }
 
-    /// When a stop command has taken too long, or is tried again.
+    /// Returns the time at which a stop command has taken too long, or is tried again.
     fn next_of_stop(&self) -> Option<Duration> {
         let limits = self.stops.iter().map(|stop| stop.began + STOP_LIMIT);
         limits.chain(self.retry).min()
@@ -372,13 +372,12 @@ impl Motion {
             }
             return self.effects.push(MotionEffect::Extended { run, by });
         }
-        // Until its process runs it has as long as a press, because what it waits for might never
-        // end.
+        // Until its process runs, the motion lasts as long as a press: its wait might never end.
         let until = now + self.rules.lease;
         self.want(MotionOrigin::Timed(run), order, until, lasts);
     }
 
-    /// Wants this motion, in place of any other.
+    /// Makes this the wanted motion, in place of any other.
     fn want(
         &mut self,
         origin: MotionOrigin,
@@ -409,7 +408,7 @@ impl Motion {
         self.effects.push(MotionEffect::Refuse { origin, why });
     }
 
-    /// A press that is over doesn't come back.
+    /// Notes that a press is over, and doesn't come back.
     fn give_up(&mut self, origin: MotionOrigin) {
         if let MotionOrigin::Press(id) = origin {
             self.over = self.over.max(Some(id));
@@ -497,7 +496,7 @@ impl Motion {
         } else if self.process.is_none() && self.stops.is_empty() && self.due_stop.is_none() {
             self.begin_stop(now, Cause::Again);
         }
-        // Otherwise the end of the process will ask for another.
+        // Otherwise the end of the process begins another stop.
     }
 
     /// Notes that a stop command has failed, or hung for too long.
@@ -551,8 +550,8 @@ impl Motion {
         }
         self.process = None;
         self.moved += 1;
-        // The process may have done something since the last stop began; a stop that is to be tried
-        // again begins after this.
+        // The process may have moved the car since the last stop began; a stop that is to be tried
+        // again begins after this anyway.
         if self.wanted.is_none() && self.may_move && !self.failed && self.retry.is_none() {
             self.begin_stop(now, Cause::Again);
         }

@@ -35,8 +35,7 @@ use crate::run::{Outbox, Run};
 const MAX_UNREAD: usize = 4 * MAX_OPEN_RUNS;
 /// Time for a router that refuses this inner to take the close frame.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Time for the router to take the last output when the inner ends, and to answer the [`DRAINING`]
-/// ping.
+/// Time for the router to take the last output at the inner's end, and to answer [`DRAINING`].
 const LAST_OUTPUT: Duration = Duration::from_secs(5);
 /// Payload of all pings after [`InnerToRouter::Draining`]: of several, a peer may answer only the
 /// last (RFC 6455, 5.5.3).

@@ -20,7 +20,7 @@ use crate::server::Router;
 /// Runs the router to its end, and then the program in its file if it is to restart.
 ///
 /// # Errors
-/// If the router can't be started, or not be replaced.
+/// If the router can't be started, or can't be replaced.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let signals = Signals::note().context("signals")?;
     let Some((program, sockets)) = serve(options, &signals)? else {
@@ -28,7 +28,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     Signals::hold().context("signals")?;
     if signals.end() {
-        // It came when nobody waited for it any more, and nothing runs.
+        // The signal came when no loop waited for it any more, and nothing runs.
         sd_notify::stopping();
         return Ok(());
     }
@@ -41,7 +41,7 @@ async fn serve(
     options: &Options,
     signals: &Signals,
 ) -> anyhow::Result<Option<(ThisProgram, Vec<OwnedFd>)>> {
-    // Before anybody replaces the file.
+    // Found before anybody replaces the file.
     let program = ThisProgram::find().context("what this program is")?;
     let mut restarts = signal(SignalKind::user_defined2()).context("SIGUSR2")?;
     let mut ends = Ends {
@@ -57,7 +57,7 @@ async fn serve(
         && (std::mem::take(&mut is_to_restart) || ends.before(restarts.recv()).await.is_some())
     {
         sd_notify::reloading();
-        // What would end the router after it must not begin: it goes on as it is.
+        // If the new program could not start, the router goes on as it is.
         let Some(checked) = ends.before(program.check()).await else {
             break;
         };
@@ -70,12 +70,12 @@ async fn serve(
         tracing::info!("restarting: running commands have 30 s; the ports stay open");
         let mut handing_over = pin!(router.hand_over(|| !signals.end()));
         let Some(sockets) = ends.before(&mut handing_over).await else {
-            // What runs keeps its time: only what would have come after it won't.
+            // Open runs keep their time to end; only the restart is given up.
             log_end();
             ends.before(handing_over).await;
             return Ok(None);
         };
-        // There was time to edit the settings.
+        // Checked again: there was time to edit the settings.
         let Some(checked) = ends.before(program.check()).await else {
             log_end();
             return Ok(None);
@@ -88,8 +88,8 @@ async fn serve(
             error,
             "not restarted: the settings have changed meanwhile: the router goes on with those that it had, and the inners come back"
         );
-        // Not with the exit code for mistakes in the settings: whoever starts us again has to see
-        // those for himself.
+        // Not with the exit code for mistakes in the settings, after which systemd would not start
+        // the router again.
         let again = options.config(InheritedListeners::handed_over(sockets));
         router = again
             .and_then(Router::start)
@@ -130,7 +130,7 @@ fn start(options: &Options) -> anyhow::Result<Router> {
     Ok(router)
 }
 
-/// Reports the end of the router to whoever started it and in the log.
+/// Reports the end of the router to systemd and in the log.
 fn log_end() {
     sd_notify::stopping();
     tracing::info!("ending: running commands have 30 s (once more to end at once)");

@@ -78,7 +78,7 @@ struct LogResult {
     why: String,
 }
 
-/// A run. Links that came up or were lost are shown like runs.
+/// Parses a run. Links that came up or were lost are shown like runs.
 fn parse(line: Value, number: u64) -> Option<RunInfo> {
     let line: LogLine = serde_json::from_value(line).ok()?;
     let (is_run, command) = match line.message.as_str() {

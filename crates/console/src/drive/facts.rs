@@ -25,7 +25,7 @@ pub struct DriveFacts {
     pub may_drive: bool,
     /// True if console and router, and router and car, are connected.
     pub is_up: bool,
-    /// Since when both connections are healthy.
+    /// Time since which both connections are healthy.
     pub healthy_since: Option<Instant>,
     /// Round trip to the car, or the time that we are waiting for one, if that is longer.
     pub round_trip: Option<Duration>,

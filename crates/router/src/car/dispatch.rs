@@ -46,8 +46,8 @@ impl Car {
         mut record: RunRecord,
         shutdown: &Shutdown,
     ) -> Result<Run, RunError> {
-        // Taken before `begin` looks whether the router is going down: the router waits for a run
-        // that begins.
+        // Taken before `begin` checks if the router goes down: the router waits for a run that
+        // begins.
         let _token = shutdown.open_runs.token();
         match self.begin(new, shutdown) {
             Ok(handle) => Ok(Run {

@@ -40,7 +40,7 @@ pub(crate) struct Claim<'a> {
     /// The owner whose ports are counted.
     pub owner: QuotaOwner,
     pub identity: Identity,
-    /// The ports that its key may ask for.
+    /// The ports that the inner's key may ask for.
     pub ports: Option<PortRange>,
     pub hello: &'a LinkHello,
 }
@@ -112,7 +112,7 @@ impl Registry {
         if asked != 0 {
             self.check_allowed(claim)?;
         }
-        // Nobody listens at port 0.
+        // No car has port 0.
         let known = held.cars.get(&asked).cloned();
         let is_new = known.is_none();
         let car = match known {
@@ -148,7 +148,7 @@ impl Registry {
     }
 
     /// Opens a port that was open before this router's start, and keeps it for its owner, whose
-    /// link was lost with the router that was. `None` if it can't be, or may not any more.
+    /// link was lost with the router before. `None` if it can't be opened, or is not allowed now.
     pub(crate) fn restore(
         &self,
         saved: &SavedPort,
@@ -176,7 +176,7 @@ impl Registry {
         self.rules.bind
     }
 
-    /// The ports as they are to be known after a restart.
+    /// Returns the ports to be saved for a restart.
     pub(crate) fn saved(&self) -> Vec<SavedPort> {
         let cars = self.cars();
         let saved = cars.iter().map(|car| SavedPort {
@@ -194,7 +194,7 @@ impl Registry {
     }
 
     /// Gives the port of this car up if it has been away for [`timing::PORT_KEPT`], or `at_once`.
-    /// Returns for how long it was away, if this gave it up.
+    /// Returns how long the car was away, if this gave the port up.
     pub(crate) fn give_up(&self, car: &Car, at_once: bool) -> Option<Duration> {
         let mut held = self.held.lock();
         let away = car.give_up(at_once)?;
@@ -226,7 +226,7 @@ impl Registry {
         let held = self.held.lock();
         let cars = held.cars.values();
         let cars = cars.filter(|car| only.is_none_or(|port| car.port == port));
-        // Nothing happens to a car while it is locked.
+        // A car doesn't change while it is locked.
         let states: Vec<_> = cars.map(|car| (car, car.state.lock())).collect();
         let now = timing::now();
         let links = || {
@@ -238,7 +238,7 @@ impl Registry {
         self.services.feed.subscribe(links, only.is_none())
     }
 
-    /// The router goes down: driven cars are stopped, and nobody takes control any more.
+    /// Stops driven cars, as the router goes down, and lets nobody take control any more.
     pub(crate) fn close(&self) {
         self.services.closing.store(true, Ordering::SeqCst);
         for car in self.cars() {
@@ -376,7 +376,7 @@ fn unavailable(message: String) -> Refused {
 }
 
 impl Held {
-    /// The sum of what sessions want of the car with this port.
+    /// Returns all updates that sessions want of the car with this port.
     fn interest(&self, port: u16) -> Interest {
         let mut sessions = self.sessions.values();
         Interest {
@@ -406,8 +406,8 @@ impl Held {
     }
 }
 
-/// Decides whether a port that is held may get a new link, of the same identity and of nobody else,
-/// and ends the old one.
+/// Checks that a port that is held may get this new link, which needs the same identity, and ends
+/// the old link.
 fn take_over(car: &Car, state: &mut State, claim: &Claim<'_>, held: &Held) -> Result<(), Refused> {
     let port = car.port;
     if car.identity != claim.identity {

@@ -37,7 +37,7 @@ pub(crate) enum PageToRouter {
     Probe(u64),
     /// True while the page is visible, to drive.
     Watch(bool),
-    /// About who drives.
+    /// A request about control.
     Control(ControlRequest),
     /// Drive the car, or stop it.
     #[serde(untagged)]
@@ -73,7 +73,7 @@ pub(crate) enum RouterToPage {
     Car {
         /// The page's own session.
         session: SessionId,
-        /// The name of its key; empty without keys.
+        /// The name of the page's key; empty without keys.
         key: String,
         /// The role of the page, from its key.
         role: Role,
@@ -98,7 +98,7 @@ pub(crate) enum RouterToPage {
     /// Something that the page asked for was refused.
     Refused {
         reason: RefusedReason,
-        /// The press that comes to nothing, if it is one.
+        /// The press that was refused, if it was one.
         press: Option<PressId>,
         /// A sentence that says what to do.
         message: String,
@@ -178,7 +178,7 @@ mod tests {
         serde_json::from_str(text).ok()
     }
 
-    /// As the page writes them.
+    /// These messages are as the page writes them.
     #[test]
     fn what_a_page_says_is_what_a_console_would_say_of_that_car() {
         let press = PressId {

@@ -48,7 +48,7 @@ impl ClientRuns {
         });
     }
 
-    /// Grants more output, but no more than was sent: the inner would overrun our own window.
+    /// Grants more output, but no more than was sent: else the inner would overrun our own window.
     pub(super) fn grant(&mut self, request: u64, more: u32) {
         if let Some(sent) = self.0.iter_mut().find(|sent| sent.request == request) {
             let more = more.min(sent.unread);
@@ -57,7 +57,7 @@ impl ClientRuns {
         }
     }
 
-    /// Ends a run for its console, which is sent no more of it.
+    /// Ends a run for its console, which gets no more events of it.
     pub(super) fn cancel(&mut self, request: u64) {
         self.0.retain_mut(|sent| {
             let stays = sent.request != request;
@@ -113,7 +113,7 @@ impl ClientRun {
     }
 }
 
-/// The message for a console about this error. `Repeated` tells nothing of the run that was first.
+/// The message for a console about this error. `Repeated` tells nothing of the first run.
 pub(super) fn failed(error: RunError) -> SendEvent {
     let (refusal, reason) = match &error {
         RunError::Lost(_)

@@ -116,7 +116,7 @@ mod tests {
         );
         assert_eq!(first_list.try_recv().unwrap().len(), 2);
         assert!(second_list.try_recv().is_err());
-        // An answer to what was not asked, or was answered already.
+        // An answer to a request that was not sent, or was answered already.
         assert_eq!(listings.answer(1, vec![command("x")], false).unwrap(), None);
         assert_eq!(listings.answer(2, Vec::new(), false).unwrap(), None);
         assert_eq!(second_list.try_recv().unwrap(), []);

@@ -27,9 +27,9 @@ pub(crate) const UNAUTHENTICATED_LOG: LogThrottle = LogThrottle::new(1, Duration
 /// Most service ports of one key, unless `--max-links` says otherwise: enough for a fleet, and far
 /// from all ports.
 pub const LINKS: usize = 256;
-/// Most consoles of one key: twice a class with one key.
+/// Most consoles of one key: twice a school class with one key.
 pub const CONSOLES: usize = 64;
-/// Most camera viewers of one key: as many.
+/// Most camera viewers of one key: the same number.
 pub const VIEWERS: usize = 64;
 /// Most open runs of one key: half of what one link takes, so that no key takes a whole car.
 pub const RUNS: usize = 512;

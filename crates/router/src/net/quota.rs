@@ -69,7 +69,7 @@ impl QuotaPermit {
     }
 
     /// Returns true if the owner may send one more request now. The rate is `each_second`, for all
-    /// permits of the owner together, with bursts of as many.
+    /// permits of the owner together.
     pub(crate) fn may_ask(&self, each_second: f64) -> bool {
         self.rate.lock().take(each_second, timing::now())
     }

@@ -78,7 +78,7 @@ impl InheritedListeners {
         }
     }
 
-    /// Takes the socket of the main port. If any port will do, it is the one of the router before.
+    /// Takes the socket of the main port. For port 0 this is the port of the router before.
     pub(crate) fn take_main(&mut self, port: u16, bind: IpAddr) -> Option<io::Result<TcpListener>> {
         let port = match port {
             0 => self.own?,
@@ -87,8 +87,8 @@ impl InheritedListeners {
         self.take(port, bind)
     }
 
-    /// Takes the socket of this port, if it was inherited. One of a router before with another
-    /// address is closed, because the settings have changed.
+    /// Takes the socket of this port, if it was inherited. A socket of a router before that has
+    /// another address is closed: the settings have changed.
     pub(crate) fn take(&mut self, port: u16, bind: IpAddr) -> Option<io::Result<TcpListener>> {
         let given = self.sockets.remove(&port)?;
         if self.own.is_some()
@@ -117,8 +117,8 @@ pub struct ThisProgram {
 }
 
 impl ThisProgram {
-    /// Reads them for this process. The file is the path by which the program was called, which may
-    /// be a symbolic link to a newer version by now.
+    /// Reads file and arguments of this process. The file is the path by which the program was
+    /// called, which may be a symbolic link to a newer version by now.
     pub fn find() -> io::Result<Self> {
         let mut arguments = std::env::args_os();
         let called = arguments.next().map(PathBuf::from);
@@ -195,7 +195,7 @@ mod tests {
         (socket, port)
     }
 
-    /// The port of what was taken.
+    /// Returns the port of a socket that was taken.
     fn port_of(taken: Option<io::Result<TcpListener>>) -> Option<u16> {
         taken.map(|socket| socket.unwrap().local_addr().unwrap().port())
     }
@@ -207,7 +207,7 @@ mod tests {
         let mut own = InheritedListeners::handed_over(vec![main.into(), service.into()]);
         assert_eq!(port_of(own.take_main(0, HERE)), Some(port));
         assert_eq!(own.left().collect::<Vec<_>>(), [service_port]);
-        // Of others' nobody knows which was meant.
+        // Among sockets from others, nobody knows which was meant.
         let mut others = InheritedListeners::of(vec![listening(HERE).0], false);
         assert_eq!(port_of(others.take_main(0, HERE)), None);
     }
@@ -217,7 +217,7 @@ mod tests {
         let everywhere = socket::really(Ipv6Addr::UNSPECIFIED.into());
         for (at, bind, counts) in [
             (HERE, HERE, true),
-            // Whatever the kernel makes of it.
+            // Without IPv6 the kernel listens on IPv4 here.
             (everywhere, Ipv6Addr::UNSPECIFIED.into(), true),
             (everywhere, HERE, false),
         ] {

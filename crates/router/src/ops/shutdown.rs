@@ -10,7 +10,7 @@ pub(crate) struct Shutdown {
     pub draining: CancellationToken,
     /// No new connections: they wait at the sockets for the router after this one.
     pub handing_over: CancellationToken,
-    /// No new anything.
+    /// Nothing new at all.
     pub closed: CancellationToken,
     pub open_runs: TaskTracker,
     /// Connections to service ports.

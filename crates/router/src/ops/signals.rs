@@ -22,9 +22,9 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Notes from now on what they ask for, and what they asked since the program before
-    /// [held](Self::hold) them. To be called before there is another thread or child: it would
-    /// take over that they are held.
+    /// Notes the signals from now on, and those that came since the program before
+    /// [held](Self::hold) them. Must be called before there is another thread or child, which would
+    /// inherit that they are held.
     pub fn note() -> io::Result<Self> {
         let signals = Self {
             restart: Arc::default(),

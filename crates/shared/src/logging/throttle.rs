@@ -47,8 +47,8 @@ impl LogThrottle {
     }
 }
 
-/// The reasons that were logged for one trouble, such as an outage: each is logged once. Two that
-/// alternate are not news, nor is one with another number in it.
+/// The reasons that were logged for one trouble, such as an outage: each is logged once. Reasons
+/// that alternate are not new, nor is one in which only a number has changed.
 #[derive(Debug, Clone, Default)]
 pub struct LoggedReasons(Vec<String>);
 

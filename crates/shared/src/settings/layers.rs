@@ -123,8 +123,8 @@ fn parse_with_defaults(
     args: &[OsString],
     layered: &HashMap<Id, Layered>,
 ) -> Result<ArgMatches, Error> {
-    // clap won't have a required positional after one with a default. So as soon as one has got one,
-    // the required ones are looked after here.
+    // clap allows no required positional after one with a default. So once a positional has got a
+    // default, the required ones are checked here.
     let is_filled = (command.get_positionals()).any(|arg| layered.contains_key(arg.get_id()));
     let required: Vec<Arg> = command
         .get_positionals()
