@@ -1,6 +1,7 @@
 //! Faults of the network below the connections: a cable pulled, another address. They need root.
 
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use super::fixture::{Fixture, pause};
 use super::fixture_config::FixtureConfig;
@@ -96,7 +97,10 @@ async fn address_changes() {
     let Some((cable, router)) = cable() else {
         return;
     };
-    let mut fault = Fault::named("inner's address changes").severs();
+    let mut fault = Fault::named("inner's address changes")
+        .severs()
+        // The inner looks for its address each second, and believes the third look.
+        .is_noticed_after(Duration::from_secs(3));
     fault.fixture_config = cable.leads_to(router);
     let strike = async |fixture: &mut Fixture| {
         fixture.strikes_once();
