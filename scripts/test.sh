@@ -75,6 +75,8 @@ need perl perl
 need chromium chromium
 need chromedriver chromium-driver
 need faketime faketime
+need nginx nginx-light
+need haproxy haproxy
 
 check 'format' cargo fmt --all --check
 check 'scripts (shellcheck)' lint_scripts

@@ -3,32 +3,54 @@
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use p2p_shared::os::random_u64;
 use p2p_shared::protocol::Picture;
 
 use crate::camera::viewer::Viewer;
 use crate::http::flushed::Flushed;
 
-/// Boundary between pictures. No JPEG has a line like it.
-pub(crate) const CONTENT_TYPE: &str = "multipart/x-mixed-replace; boundary=p2p-picture";
-const FIRST: &[u8] = b"--p2p-picture\r\n";
-/// Start of the next part, sent right behind a picture: browsers show a picture when the next part
-/// begins.
-const NEXT: &[u8] = b"\r\n--p2p-picture\r\n";
-const LAST: &[u8] = b"\r\n--p2p-picture--\r\n";
+/// Line between pictures. It is random, so that no camera can send a part of another type.
+pub(crate) struct Boundary(String);
+
+impl Boundary {
+    pub(crate) fn new() -> Self {
+        let number = random_u64().unwrap_or_default();
+        Self(format!("p2p-{number:016x}"))
+    }
+
+    pub(crate) fn content_type(&self) -> String {
+        format!("multipart/x-mixed-replace; boundary={}", self.0)
+    }
+
+    fn first(&self) -> Bytes {
+        format!("--{}\r\n", self.0).into()
+    }
+
+    /// Start of the next part, sent right behind a picture: browsers show a picture when the next
+    /// part begins.
+    fn next(&self) -> Bytes {
+        format!("\r\n--{}\r\n", self.0).into()
+    }
+
+    fn last(&self) -> Bytes {
+        format!("\r\n--{}--\r\n", self.0).into()
+    }
+}
 
 /// Returns the stream of pictures for this viewer, from this one on, until the viewer has to go.
 pub(crate) fn pictures(
     mut viewer: Viewer,
     first: Picture,
     live: Flushed,
+    boundary: Boundary,
 ) -> BoxStream<'static, Bytes> {
     let gone = Box::pin(viewer.gone());
     // This picture was the newest a moment ago.
     viewer.newest.mark_unchanged();
-    let begin = stream::once(std::future::ready(Bytes::from_static(FIRST)));
-    let start = (viewer, gone, Some(first), live.clone());
+    let begin = stream::once(std::future::ready(boundary.first()));
+    let start = (viewer, gone, Some(first), live.clone(), boundary);
     let parts = stream::unfold(Some(start), async |state| {
-        let (mut viewer, mut gone, first, live) = state?;
+        let (mut viewer, mut gone, first, live, boundary) = state?;
         let next = async {
             match first {
                 Some(first) => Some(first),
@@ -45,11 +67,10 @@ pub(crate) fn pictures(
         };
         Some(match picture {
             Some(picture) => {
-                let next = Bytes::from_static(NEXT);
-                let parts = vec![head(&picture), picture.jpeg(), next];
-                (parts, Some((viewer, gone, None, live)))
+                let parts = vec![head(&picture), picture.jpeg(), boundary.next()];
+                (parts, Some((viewer, gone, None, live, boundary)))
             }
-            None => (vec![Bytes::from_static(LAST)], None),
+            None => (vec![boundary.last()], None),
         })
     });
     let parts = parts.flat_map(stream::iter).inspect(move |_| live.say());

@@ -4,12 +4,15 @@
 use hyper::HeaderMap;
 use hyper::header;
 
+/// Answer to a request that another site's page made, or that looks so behind a proxy.
+const OTHER_SITE: &str = "another site's page made this request: open the address yourself (behind a proxy: it has to pass the header Host on, in nginx by `proxy_set_header Host $http_host;`)";
+
 /// Returns why the user did not make this request, if so: another site's page made it (Fetch
 /// Metadata, W3C), or the browser made it ahead of time.
 #[must_use]
 pub(crate) fn unasked(headers: &HeaderMap, is_tls: bool) -> Option<&'static str> {
     if is_of_another_site(headers, is_tls) {
-        return Some("another site's page made this request: open the address yourself");
+        return Some(OTHER_SITE);
     }
     is_ahead_of_time(headers)
         .then_some("the browser made this request ahead of time: open the address yourself")
@@ -17,12 +20,31 @@ pub(crate) fn unasked(headers: &HeaderMap, is_tls: bool) -> Option<&'static str>
 
 /// Another port of this host may belong to somebody else: so `same-site` is not enough.
 fn is_of_another_site(headers: &HeaderMap, is_tls: bool) -> bool {
-    let is_own_site = |value: &[u8]| matches!(value, b"" | b"none" | b"same-origin");
-    // Over plain HTTP a browser says no more than Origin and Referer.
-    !all(headers, "sec-fetch-site").all(is_own_site)
-        || ["origin", "referer"].iter().any(|name| {
-            all(headers, name).any(|address| !is_own(address, one(headers, "host"), is_tls))
-        })
+    let is_own_site = |value: &[u8]| matches!(value, b"none" | b"same-origin");
+    match has_fetch_metadata(headers) {
+        // The browser knows, also where a proxy has changed `Host`.
+        true => !all(headers, "sec-fetch-site").all(is_own_site),
+        false => has_foreign_address(headers, is_tls),
+    }
+}
+
+/// Returns true if Origin or Referer, all that a browser says over plain HTTP and of a WebSocket,
+/// are not of this host.
+fn has_foreign_address(headers: &HeaderMap, is_tls: bool) -> bool {
+    ["origin", "referer"].iter().any(|name| {
+        all(headers, name).any(|address| !is_own(address, one(headers, "host"), is_tls))
+    })
+}
+
+/// Returns why a page may not open a WebSocket, if so. The answer to a plain request for the same
+/// path tells the page, which does not learn why a WebSocket was refused.
+pub(crate) fn refused_websocket(headers: &HeaderMap, is_tls: bool) -> Option<&'static str> {
+    has_foreign_address(headers, is_tls).then_some(OTHER_SITE)
+}
+
+/// Returns true if the browser says whose page made the request: where it trusts the connection.
+pub(crate) fn has_fetch_metadata(headers: &HeaderMap) -> bool {
+    all(headers, "sec-fetch-site").any(|value| !value.is_empty())
 }
 
 /// Headers that mark a prefetch: Chromium and Firefox send the first, older ones the second, Safari

@@ -38,22 +38,54 @@ fn normal(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// Refuses a request whose `Host` is none of these names. Addresses and `localhost` pass, because
-/// nobody else can let those resolve to this machine. So does a request without `Host`, which
-/// browsers always send.
-pub(crate) fn check(names: &[HostName], headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(host) = headers.get(header::HOST) else {
-        return Ok(());
-    };
+/// Host that a request was sent to.
+enum Host {
+    Address(IpAddr),
+    Name(String),
+}
+
+fn asked_for(headers: &HeaderMap) -> Option<Host> {
+    let host = headers.get(header::HOST)?;
     let authority = Authority::try_from(host.as_bytes()).ok();
     let name = authority.as_ref().map_or("", |authority| authority.host());
     let address = name
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
-    if address.unwrap_or(name).parse::<IpAddr>().is_ok() {
-        return Ok(());
-    }
-    let name = normal(name);
+    Some(match address.unwrap_or(name).parse() {
+        Ok(address) => Host::Address(address),
+        Err(_) => Host::Name(normal(name)),
+    })
+}
+
+/// Headers by which a proxy says that it passes on what somebody else asked for.
+const FORWARDED: [&str; 6] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
+/// Returns true if nothing shows that a proxy on this machine passes the request on for somebody
+/// else: no header says so, and the request was sent to `localhost` or an address that `is_here`.
+pub(crate) fn is_direct(headers: &HeaderMap, is_here: impl Fn(IpAddr) -> bool) -> bool {
+    let is_to_here = match asked_for(headers) {
+        None => true,
+        Some(Host::Address(address)) => is_here(address.to_canonical()),
+        Some(Host::Name(name)) => name == "localhost",
+    };
+    is_to_here && !FORWARDED.iter().any(|name| headers.contains_key(*name))
+}
+
+/// Refuses a request whose `Host` is none of these names. Addresses and `localhost` pass, because
+/// nobody else can let those resolve to this machine. So does a request without `Host`, which
+/// browsers always send.
+pub(crate) fn check(names: &[HostName], headers: &HeaderMap) -> Result<(), Problem> {
+    let name = match asked_for(headers) {
+        None | Some(Host::Address(_)) => return Ok(()),
+        Some(Host::Name(name)) => name,
+    };
     if name == "localhost" || names.iter().any(|known| known.0 == name) {
         return Ok(());
     }
@@ -120,6 +152,30 @@ mod tests {
             check(&names, &HeaderMap::new()).map_err(|p| p.sentence),
             Ok(())
         );
+    }
+
+    #[test]
+    fn a_request_that_a_proxy_passes_on_is_not_direct() {
+        let is_direct = |name: &'static str, value: &'static str| {
+            let value = HeaderValue::from_static(value);
+            let headers = HeaderMap::from_iter([(name.parse().unwrap(), value)]);
+            super::is_direct(&headers, |address| address.is_loopback())
+        };
+        for host in [
+            "localhost",
+            "127.0.0.1:8888",
+            "[::1]:8888",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(is_direct("host", host), "{host}");
+        }
+        for host in ["router.example.org", "192.0.2.1", "localhost.evil.test", ""] {
+            assert!(!is_direct("host", host), "{host}");
+        }
+        for name in FORWARDED {
+            assert!(!is_direct(name, "127.0.0.1"), "{name}");
+        }
+        assert!(super::is_direct(&HeaderMap::new(), |_| false));
     }
 
     #[test]

@@ -15,6 +15,11 @@ pub const EXECUTED: HeaderName = HeaderName::from_static("p2p-executed");
 pub const RUN: HeaderName = HeaderName::from_static("p2p-run");
 /// Header with the run's end: an exit code, a signal's name, or `ended`.
 pub const EXIT: HeaderName = HeaderName::from_static("p2p-exit");
+/// Header that tells nginx, and proxies like it, to pass a body on as it comes.
+pub const UNBUFFERED: (HeaderName, HeaderValue) = (
+    HeaderName::from_static("x-accel-buffering"),
+    HeaderValue::from_static("no"),
+);
 /// Header with the times (W3C Server Timing).
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, StatusCode};
@@ -95,15 +94,22 @@ pub(crate) fn last_words(
             "the connection was closed from your side before the answer, which ends the command: keep it open",
         )
         .executed(Executed::Unknown),
-        _ => problem("this is not a complete HTTP/1.1 request, or not one for this port: nothing was run"),
+        _ => problem("this is not a complete HTTP/1.1 request, or not one for this port (a proxy must not send the PROXY protocol): nothing was run"),
     }
 }
 
 /// Makes the answer to a request without TLS, which anybody on the way can read.
-pub(crate) fn in_the_clear(request: &Request<Incoming>) -> Problem {
+pub(crate) fn in_the_clear<B>(request: &Request<B>) -> Problem {
     // Refused even if the key is valid: a redirect would hide that others may know the key now.
     if request.headers().contains_key(header::AUTHORIZATION) {
         let sentence = "this key came without TLS, and anybody on the way may have read it: revoke it, make a new one with `p2p-router key add`, and send that by https:// alone (or update the program that sent this one): nothing was run";
+        return Problem::new(StatusCode::FORBIDDEN, sentence);
+    }
+    let is_behind_tls = (request.headers().get("x-forwarded-proto"))
+        .is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"));
+    if is_behind_tls {
+        // A redirect would lead back to the same proxy, for ever.
+        let sentence = "the proxy in front of this router passes the request on without TLS, over a network that others may read: let it connect by https:// (in nginx `proxy_pass https://…`), or start p2p-router with --allow-plain-http: nothing was run";
         return Problem::new(StatusCode::FORBIDDEN, sentence);
     }
     if !matches!(request.uri().path(), LINK_PATH | MEDIA_PATH | ADMIN_PATH) {
@@ -114,7 +120,7 @@ pub(crate) fn in_the_clear(request: &Request<Incoming>) -> Problem {
 }
 
 /// Sends a caller to the same address over TLS.
-fn redirect(request: &Request<Incoming>) -> Problem {
+fn redirect<B>(request: &Request<B>) -> Problem {
     let host = request.headers().get(header::HOST);
     let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let path = request.uri().path_and_query();
@@ -127,5 +133,25 @@ fn redirect(request: &Request<Incoming>) -> Problem {
             Problem::new(StatusCode::PERMANENT_REDIRECT, sentence).with(header::LOCATION, location)
         }
         None => Problem::new(StatusCode::FORBIDDEN, sentence),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_proxy_that_speaks_tls_nobody_is_sent_round_in_circles() {
+        let status = |scheme: &str| {
+            let request = Request::get("/cgi?command=hello").header("host", "car.test");
+            let request = request
+                .header("x-forwarded-proto", scheme)
+                .body(())
+                .unwrap();
+            let problem = in_the_clear(&request);
+            (problem.status, problem.headers.len())
+        };
+        assert_eq!(status("http"), (StatusCode::PERMANENT_REDIRECT, 1));
+        assert_eq!(status("HTTPS"), (StatusCode::FORBIDDEN, 0));
     }
 }

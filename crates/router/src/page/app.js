@@ -22,7 +22,7 @@ const clock = new Clock();
 const commands = new Commands();
 const video = new Video($("canvas"), clock, () => emit(seen("picture")));
 const gamepads = new Gamepads(emit);
-const link = new Link("/drive", {
+const link = new Link("drive", {
   open: () => emit({ type: "open" }),
   closed: (why, retryAt) => emit({ type: "closed", why, retryAt }),
   message: data => receive(JSON.parse(data)),
@@ -50,10 +50,9 @@ function emit(event) {
 
 const seen = type => ({ type, videoAge: video.age(now(), drive.roundTrip(state)), isLive: video.is === "live" });
 
-/** Stops the car while there is no WebSocket. */
 async function stopByHttp() {
-  const command = encodeURIComponent(state.car?.stop ?? $("commands").dataset.stop);
-  const sentence = await fetch(`/cgi?command=${command}`, { method: "POST", keepalive: true })
+  const command = encodeURIComponent(state.car?.stop ?? $("stop").value);
+  const sentence = await fetch(`cgi?command=${command}`, { method: "POST", keepalive: true })
     .then(async answer => answer.ok ? why.stopped : why.notStopped(await answer.text()))
     .catch(() => why.noWay);
   view.say(sentence, false, now());

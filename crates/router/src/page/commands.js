@@ -22,7 +22,7 @@ export class Commands {
 
   /** Loads the car's commands and shows them, except those of the pads. */
   async load(car, mayRun) {
-    const answer = await fetch("/commands", fresh).catch(() => null);
+    const answer = await fetch("commands", fresh).catch(() => null);
     if (!answer?.ok) return;
     const { commands } = await answer.json();
     const others = commands.filter(({ name }) => !car.motion.includes(name) && name !== car.stop);
@@ -57,7 +57,7 @@ export class Commands {
     const begun = performance.now();
     let head, verdict, lost;
     try {
-      const answer = await fetch(`/cgi?stream=1&command=${query}`, { ...fresh, method: "POST", signal });
+      const answer = await fetch(`cgi?stream=1&command=${query}`, { ...fresh, method: "POST", signal });
       head = name => answer.headers.get(`p2p-${name}`);
       const reader = answer.body.getReader();
       const decoder = new TextDecoder();
@@ -94,7 +94,7 @@ const ended = (exit, time) => `${["0", "ended"].includes(exit) ? "ok" : `exit ${
 /** The result of a run, once it is over and its car connected; undefined: aborted. */
 async function resultOf(run, signal) {
   for (; !signal.aborted; await new Promise(done => setTimeout(done, AGAIN))) {
-    const answer = await fetch(`/run/${run}`, { ...fresh, signal }).catch(() => null);
+    const answer = await fetch(`run/${run}`, { ...fresh, signal }).catch(() => null);
     if (answer?.status < 429 && !answer.ok) return { state: "not known", why: await answer.text() };
     const result = answer?.ok && await answer.json().catch(() => null);
     if (result && result.state !== "waiting" && result.state !== "running") return result;

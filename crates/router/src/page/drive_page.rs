@@ -29,6 +29,7 @@ impl DrivePage<'_> {
             let (name, rest) = part.split_once("}}").unwrap_or(("", part));
             html += &match name {
                 "car" => text(self.car).into_owned(),
+                "stop" => attribute(self.stop).into_owned(),
                 "commands" => self.commands(),
                 "who" => self.who(),
                 _ => String::new(),
@@ -41,7 +42,7 @@ impl DrivePage<'_> {
     fn who(&self) -> String {
         match self.signed_in {
             Some((name, role)) => format!(
-                r#"<form method="post" action="/sign-out" class="out"><p class="soft">Signed in as <strong>{}</strong> ({role}).</p><button class="quiet">Sign out</button></form>"#,
+                r#"<form method="post" action="sign-out" class="out"><p class="soft">Signed in as <strong>{}</strong> ({role}).</p><button class="quiet">Sign out</button></form>"#,
                 text(name)
             ),
             None => {
@@ -61,12 +62,8 @@ impl DrivePage<'_> {
             }
             Some(_) => {}
         }
-        // Writing to a string can't fail.
-        let _ = writeln!(
-            html,
-            "<form id=\"commands\" action=\"/cgi\" aria-label=\"Commands\" data-stop=\"{}\">\n<div class=\"list\">",
-            attribute(self.stop)
-        );
+        html +=
+            "<form id=\"commands\" action=\"cgi\" aria-label=\"Commands\">\n<div class=\"list\">\n";
         for command in self.commands.unwrap_or_default() {
             let name = command.name.as_str();
             let (value, name) = (attribute(name), text(name));
@@ -77,6 +74,7 @@ impl DrivePage<'_> {
                 }
                 None => String::new(),
             };
+            // Writing to a string can't fail.
             let _ = writeln!(
                 html,
                 "<button name=\"command\" value=\"{value}\"{refused}>{name}</button>"

@@ -59,9 +59,9 @@ mod tests {
         for source in sources.chain([include_str!("home.html")]) {
             for part in source.split('"') {
                 let path = match part.strip_prefix("./") {
-                    Some(name) => format!("/page/{name}"),
-                    None if part.starts_with("/page/") => part.to_owned(),
-                    None => continue,
+                    Some(name) if !name.is_empty() => format!("/page/{name}"),
+                    _ if part.starts_with("page/") => format!("/{part}"),
+                    _ => continue,
                 };
                 assert!(at(&path).is_some(), "{path}");
                 asked += 1;

@@ -23,7 +23,11 @@ export function listen(emit, wantsArming) {
   const stop = document.getElementById("stop");
   // On pointerdown: a click comes only with the release.
   stop.addEventListener("pointerdown", () => emit({ type: "stop" }));
-  stop.addEventListener("click", event => event.detail === 0 && emit({ type: "stop" }));
+  stop.addEventListener("click", event => {
+    if (isPlain()) return;
+    event.preventDefault();
+    if (event.detail === 0) emit({ type: "stop" });
+  });
   stop.addEventListener("contextmenu", event => event.preventDefault());
   const letGo = () => emit({ type: "letGo" });
   addEventListener("blur", letGo);

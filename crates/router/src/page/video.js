@@ -32,7 +32,7 @@ export class Video {
   constructor(canvas, clock, changed) {
     Object.assign(this, { canvas, clock, changed, is: "starting", why: "", off: false, waiting: null, busy: false });
     Object.assign(this, { stamp: null, lostAt: null, drawn: 0, news: 0 });
-    this.link = new Link("/frames", {
+    this.link = new Link("frames", {
       open: () => {
         this.lostAt = null;
         this.link.send("next");

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::{anyhow, bail, ensure};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -125,6 +125,10 @@ async fn take(
         };
         untold = untold.saturating_add(bytes);
         if let Some(picture) = picture {
+            ensure!(
+                is_jpeg(&picture.jpeg()),
+                "the car sent something that is no JPEG"
+            );
             context.metrics.pictures.inc();
             attached.show(picture);
         }
@@ -134,6 +138,12 @@ async fn take(
             socket.push(&RouterToMedia::Taken { bytes })?;
         }
     }
+}
+
+/// Returns true if these bytes begin and end as a JPEG does, so that what comes behind them in
+/// `/video` is not taken for a part of them.
+fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, 0xd8, 0xff]) && bytes.ends_with(&[0xff, 0xd9])
 }
 
 /// Returns the bytes of a message, and the picture that is complete with them.

@@ -242,6 +242,7 @@ impl Open {
     /// Makes the answer to a run that goes on.
     fn streamed(self, kept: Bytes, wants_trailers: bool) -> Response<AnswerBody> {
         let mut response = self.answer_with(StatusCode::OK, ());
+        response.headers_mut().extend([response::UNBUFFERED]);
         if wants_trailers {
             let names = HeaderValue::from_static("P2P-Exit, Server-Timing");
             response.headers_mut().insert(header::TRAILER, names);

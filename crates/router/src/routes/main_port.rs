@@ -77,8 +77,14 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
 /// without TLS, also to an address that others reach.
 fn is_health_call(context: &Context, peer: IpAddr, request: &Request<Incoming>) -> bool {
     request.uri().path() == health::PATH
-        && context.health.is_here(peer)
+        && is_from_here(context, peer, request.headers())
         && !request.headers().contains_key(header::AUTHORIZATION)
+}
+
+/// Returns true if this machine itself sent the request.
+fn is_from_here(context: &Context, peer: IpAddr, headers: &HeaderMap) -> bool {
+    let is_here = |address| context.health.is_here(address);
+    is_here(peer) && host::is_direct(headers, is_here)
 }
 
 fn route(
@@ -124,7 +130,7 @@ fn route(
             None => {
                 let mut response = plain(StatusCode::OK, Bytes::from("ok\n"));
                 // Strangers need not know when the router was restarted.
-                if context.health.is_here(pending.peer.ip()) {
+                if is_from_here(context, pending.peer.ip(), request.headers()) {
                     let start = context.health.start();
                     response.headers_mut().insert(START, start);
                 }
@@ -150,8 +156,10 @@ fn check_metrics_reader(
     pending: &PendingConnection,
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
-    // A web page whose host name resolves to this machine could make a browser here ask.
-    if pending.peer.ip().is_loopback() && host::check(&[], headers).is_ok() {
+    // A web page whose host name resolves to this machine could make a browser here ask, and a proxy
+    // here passes strangers on.
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    if is_loopback(pending.peer.ip()) && host::is_direct(headers, is_loopback) {
         return Ok(());
     }
     let allowed = access.allow(pending, headers, "read metrics", Role::may_view);
@@ -188,10 +196,12 @@ mod tests {
         };
         let none = HeaderMap::new();
         let made_up = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("evil.test"))]);
-        assert_eq!(
-            check(&keys, "127.0.0.1", &made_up),
-            Err(StatusCode::UNAUTHORIZED)
-        );
+        let forwarded =
+            HeaderMap::from_iter([(header::VIA, HeaderValue::from_static("1.1 proxy"))]);
+        for headers in [made_up, forwarded] {
+            let checked = check(&keys, "127.0.0.1", &headers);
+            assert_eq!(checked, Err(StatusCode::UNAUTHORIZED));
+        }
         for from in ["127.0.0.1", "127.9.9.9", "::1"] {
             assert_eq!(check(&keys, from, &none), Ok(()));
         }

@@ -17,6 +17,7 @@ use crate::client::page_protocol::DRIVE_PATH;
 use crate::client::session;
 use crate::context::Context;
 use crate::http::connection::{MAX_ADDRESS, MAX_HEADERS};
+use crate::http::query::CgiQuery;
 use crate::http::response::{AnswerBody, Problem, Timing, whole};
 use crate::http::{connection, csrf, host, query, tls_or_plain};
 use crate::net::accept::accept;
@@ -24,6 +25,9 @@ use crate::page::files;
 use crate::routes::request::RequestContext;
 use crate::routes::sign_in::{HOME, SIGN_IN, SIGN_OUT};
 use crate::routes::{cgi, run_result};
+
+/// Path of the WebSocket for a page's pictures.
+const FRAMES: &str = "/frames";
 
 /// Accepts and answers until the port is given up.
 pub(crate) async fn serve(context: Arc<Context>, car: Arc<Car>) {
@@ -103,7 +107,7 @@ impl RequestContext<'_> {
         let allowed = match path {
             "/cgi" | SIGN_IN => "GET, HEAD, OPTIONS, POST",
             SIGN_OUT => "HEAD, OPTIONS, POST",
-            "/commands" | "/video" | "/frame.jpg" | "/frames" | HOME | DRIVE_PATH => {
+            "/commands" | "/video" | "/frame.jpg" | FRAMES | HOME | DRIVE_PATH => {
                 "GET, HEAD, OPTIONS"
             }
             path if path.starts_with(run_result::PATH) || files::at(path).is_some() => {
@@ -134,9 +138,20 @@ impl RequestContext<'_> {
             }
         }
         let (access, headers) = (&self.context.access, request.headers());
-        // A link on another site may lead to the first page, which runs nothing.
-        if path != HOME
-            && let Some(sentence) = csrf::unasked(headers, self.is_tls)
+        if let Some(file) = self.file(path) {
+            return Ok(file);
+        }
+        // A link on another site may lead to the first page, which runs nothing. A stop counts also
+        // where a proxy has changed `Host`, and the own page looks like another site's.
+        let is_own_stop = || !csrf::has_fetch_metadata(headers) && self.is_stop(&request);
+        let unasked = match path {
+            HOME => None,
+            DRIVE_PATH | FRAMES => csrf::unasked(headers, self.is_tls)
+                .or_else(|| csrf::refused_websocket(headers, self.is_tls)),
+            _ => csrf::unasked(headers, self.is_tls),
+        };
+        if let Some(sentence) = unasked
+            && !is_own_stop()
         {
             return Err(Problem::new(StatusCode::FORBIDDEN, sentence));
         }
@@ -146,7 +161,7 @@ impl RequestContext<'_> {
             "/cgi" => {
                 let caller = match access.key_or_cookie(self.pending, headers, self.is_tls) {
                     Err(problem) if self.has_to_sign_in(&problem, &request) => {
-                        return Ok(self.go_home(None));
+                        return Ok(self.go_home(path, None));
                     }
                     caller => caller?,
                 };
@@ -158,7 +173,15 @@ impl RequestContext<'_> {
                 }
             }
             _ => {
-                let caller = access.key_or_cookie(self.pending, headers, self.is_tls)?;
+                let caller = match access.key_or_cookie(self.pending, headers, self.is_tls) {
+                    Err(problem)
+                        if path.starts_with(run_result::PATH)
+                            && self.has_to_sign_in(&problem, &request) =>
+                    {
+                        return Ok(self.go_home(path, None));
+                    }
+                    caller => caller?,
+                };
                 caller.may("see what there is", Role::may_view)?;
                 match path {
                     HOME => Ok(self.home(&caller).await),
@@ -167,15 +190,18 @@ impl RequestContext<'_> {
                     }
                     "/video" => self.video(&caller).await,
                     "/frame.jpg" => self.frame(&caller).await,
-                    "/frames" => self.frames(&caller, request),
+                    FRAMES => self.frames(&caller, request),
                     DRIVE_PATH => self.drive(caller, request),
-                    path => match self.file(path) {
-                        Some(file) => Ok(file),
-                        None => self.commands().await,
-                    },
+                    _ => self.commands().await,
                 }
             }
         }
+    }
+
+    /// Returns true if this is a request for the car's stop command.
+    fn is_stop(&self, request: &Request<Incoming>) -> bool {
+        let query = CgiQuery::parse(request.uri().query().unwrap_or_default());
+        request.uri().path() == "/cgi" && query.is_ok_and(|query| self.car.is_stop(&query.command))
     }
 
     /// Answers `GET /drive`, a page's WebSocket.

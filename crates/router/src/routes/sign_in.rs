@@ -19,6 +19,7 @@ use crate::page;
 use crate::page::drive_page::DrivePage;
 use crate::page::files;
 use crate::routes::request::RequestContext;
+use crate::routes::run_result;
 
 /// Path of the sign-in form.
 pub(crate) const SIGN_IN: &str = "/sign-in";
@@ -38,11 +39,11 @@ impl RequestContext<'_> {
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
         if request.method() == Method::GET {
-            return Ok(self.go_home(None));
+            return Ok(self.go_home(SIGN_IN, None));
         }
         let is_seen = csrf::is_navigation(request.headers());
         match self.pass_for(request).await {
-            Ok(cookie) => Ok(self.go_home(session_cookie::keep(&cookie, self.is_tls))),
+            Ok(cookie) => Ok(self.go_home(SIGN_IN, session_cookie::keep(&cookie, self.is_tls))),
             Err(problem) if is_seen => Ok(self.form(problem)),
             Err(problem) => Err(problem),
         }
@@ -58,14 +59,14 @@ impl RequestContext<'_> {
 
     /// Answers `POST /sign-out`. Somebody who has lost the browser has to revoke the key.
     pub(crate) fn sign_out(&self) -> Response<AnswerBody> {
-        let mut response = self.go_home(session_cookie::forget(self.is_tls));
+        let mut response = self.go_home(SIGN_OUT, session_cookie::forget(self.is_tls));
         // The body was not read.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
         response
     }
 
-    /// Returns true if a browser asked for a command and has to sign in. It is then sent to the
+    /// Returns true if a browser asked for a command or a run and has to sign in. It is then sent to the
     /// first page: the refused address must not stay in the history, where *Back* would ask for it
     /// once more, with the cookie.
     pub(crate) fn has_to_sign_in(&self, problem: &Problem, request: &Request<Incoming>) -> bool {
@@ -76,11 +77,16 @@ impl RequestContext<'_> {
             && !headers.contains_key(header::AUTHORIZATION)
     }
 
-    /// Sends the browser to the first page by `See Other` (RFC 9110, 15.4.4), which it then GETs.
-    pub(crate) fn go_home(&self, cookie: Option<HeaderValue>) -> Response<AnswerBody> {
+    /// Sends the browser to the first page by `See Other` (RFC 9110, 15.4.4), which it then GETs. The
+    /// page's address is relative to this path, since a proxy may have put both under a prefix.
+    pub(crate) fn go_home(&self, path: &str, cookie: Option<HeaderValue>) -> Response<AnswerBody> {
         let mut response = self.page(StatusCode::SEE_OTHER, Executed::No, String::new());
         let headers = response.headers_mut();
-        headers.insert(header::LOCATION, HeaderValue::from_static(HOME));
+        let home = match path.starts_with(run_result::PATH) {
+            true => "../",
+            false => "./",
+        };
+        headers.insert(header::LOCATION, HeaderValue::from_static(home));
         if let Some(cookie) = cookie {
             headers.insert(header::SET_COOKIE, cookie);
         }
@@ -160,7 +166,7 @@ impl RequestContext<'_> {
         let target = request.uri().path_and_query().map(|target| target.as_str());
         match target {
             Some(target) if request.method() == Method::GET && csrf::is_navigation(headers) => {
-                let html = page::confirm(target);
+                let html = page::confirm(target.trim_start_matches('/'));
                 Ok(Some(self.page(StatusCode::FORBIDDEN, Executed::No, html)))
             }
             _ => Err(Problem::new(

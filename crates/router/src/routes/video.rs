@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::HeaderName;
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use p2p_shared::protocol::Picture;
 use p2p_shared::text::Escaped;
@@ -14,7 +14,7 @@ use crate::auth::access::Caller;
 use crate::camera::viewer::{Gone, Viewer};
 use crate::camera::{Status, frame_socket, mjpeg};
 use crate::http::flushed::Flushed;
-use crate::http::response::{AnswerBody, Problem, text_value, whole};
+use crate::http::response::{AnswerBody, Problem, UNBUFFERED, text_value, whole};
 use crate::http::websocket;
 use crate::net::limits;
 use crate::routes::request::RequestContext;
@@ -54,11 +54,16 @@ impl RequestContext<'_> {
         let mut viewer = self.viewer(caller)?;
         let first = self.picture(&mut viewer).await?;
         let live = Flushed::default();
-        let pictures = mjpeg::pictures(viewer, first, live.clone());
-        let mut response = self.ok(
-            mjpeg::CONTENT_TYPE,
-            StreamBody::new(pictures.map(Frame::data).map(Ok)).boxed_unsync(),
-        );
+        let boundary = mjpeg::Boundary::new();
+        let content_type = text_value(&boundary.content_type());
+        let pictures = mjpeg::pictures(viewer, first, live.clone(), boundary);
+        let body = StreamBody::new(pictures.map(Frame::data).map(Ok)).boxed_unsync();
+        let mut response = self.ok("", body);
+        let sandbox = HeaderValue::from_static("sandbox; default-src 'none'; img-src 'self'");
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, content_type);
+        headers.insert(header::CONTENT_SECURITY_POLICY, sandbox);
+        headers.extend([UNBUFFERED]);
         response.extensions_mut().insert(live);
         Ok(response)
     }

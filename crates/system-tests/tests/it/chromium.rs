@@ -125,7 +125,7 @@ async fn somebody_signs_in_runs_a_command_from_the_address_bar_and_is_signed_out
         assert_eq!(fixture.ran()[before..], [scheme, ""]);
 
         browser.open(&format!("{origin}/")).await;
-        browser.click("form[action='/sign-out'] button").await;
+        browser.click("form[action='sign-out'] button").await;
         browser.reads("This needs a key").await;
         browser.open(&command).await;
         browser.reads("This needs a key").await;

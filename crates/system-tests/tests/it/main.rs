@@ -17,6 +17,7 @@ mod admin;
 mod bad_commands;
 mod bad_peers;
 mod bad_requests;
+mod behind_proxy;
 mod camera;
 mod chaos;
 mod chromium;

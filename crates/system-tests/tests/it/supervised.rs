@@ -149,9 +149,17 @@ async fn only_this_machine_learns_which_start_of_the_router_answers() {
         ..router_config()
     };
     let world = World::with(config, tempfile::tempdir().unwrap());
-    for (address, learns) in [(here, false), (Ipv4Addr::LOCALHOST.into(), true)] {
+    let loopback = Ipv4Addr::LOCALHOST.into();
+    for (address, host, learns) in [
+        (here, "localhost", false),
+        (loopback, "localhost", true),
+        (loopback, "car.test", false),
+    ] {
         let stream = TcpStream::connect((address, world.main_port())).await;
-        let answer = RawCaller::new(stream.unwrap()).get("/healthz").await;
+        let mut caller = RawCaller::new(stream.unwrap());
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        caller.send(request).await;
+        let answer = caller.answer().await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.headers.contains_key("p2p-start"), learns);
     }

@@ -189,6 +189,7 @@ impl Page {
 pub(crate) struct Video {
     body: Incoming,
     read: Vec<u8>,
+    pub(crate) boundary: String,
 }
 
 impl Video {
@@ -200,20 +201,36 @@ impl Video {
 
     pub(crate) fn of(response: Response<Incoming>) -> Self {
         assert_eq!(response.status(), 200);
-        let kind = &response.headers()["content-type"];
-        assert_eq!(kind, "multipart/x-mixed-replace; boundary=p2p-picture");
+        let kind = response.headers()["content-type"].to_str().unwrap();
+        let boundary = kind.strip_prefix("multipart/x-mixed-replace; boundary=");
+        let boundary = boundary.unwrap().to_owned();
+        assert_eq!(boundary.len(), 20);
+        let headers = response.headers();
+        assert_eq!(headers["x-accel-buffering"], "no");
+        assert!(
+            headers["content-security-policy"]
+                .to_str()
+                .unwrap()
+                .starts_with("sandbox;")
+        );
         assert_eq!(response.headers()["cache-control"], "no-store");
         Self {
             body: response.into_body(),
             read: Vec::new(),
+            boundary,
         }
     }
 
     /// The next picture, whose end is told by what comes behind it; `None`: there is none.
     pub(crate) async fn picture(&mut self) -> Option<(String, Vec<u8>)> {
-        let begin = b"--p2p-picture\r\nContent-Type: image/jpeg\r\nContent-Length: ";
+        let line = format!("--{}\r\n", self.boundary);
+        let begin = line.clone() + "Content-Type: image/jpeg\r\nContent-Length: ";
         self.at_least(begin.len() + 60).await?;
-        assert!(self.read.starts_with(begin), "{}", self.read.escape_ascii());
+        assert!(
+            self.read.starts_with(begin.as_bytes()),
+            "{}",
+            self.read.escape_ascii()
+        );
         let end = self.read.windows(4).position(|four| four == b"\r\n\r\n");
         let head = String::from_utf8(self.read.drain(..end.unwrap() + 4).collect()).unwrap();
         let value = |name: &str| {
@@ -221,7 +238,7 @@ impl Video {
             line.unwrap().to_owned()
         };
         let length: usize = value("Content-Length: ").parse().unwrap();
-        self.at_least(length + 2 + 15).await?;
+        self.at_least(length + 2 + line.len()).await?;
         let jpeg = self.read.drain(..length).collect();
         assert_eq!(self.read.drain(..2).collect::<Vec<_>>(), b"\r\n");
         Some((value("X-Timestamp: "), jpeg))
