@@ -1,4 +1,4 @@
-//! The terminal: what is switched on at the start, and the one teardown for every way out.
+//! Sets the terminal's modes at the start; [`leave`] restores them, however the program ends.
 
 pub(crate) mod input;
 mod keyboard_flags;

@@ -51,7 +51,7 @@ pub(crate) struct Drive {
     is_settled: bool,
     /// Motions that have not begun, and who asked for them: the driver, or an address.
     waiting: HashMap<MotionOrigin, (Run, String)>,
-    /// Those who wait for the car to stand: motions with `for=`, and the inner's start.
+    /// Senders that report when the car stands: to motions with `for=`, and to the inner's start.
     until_it_stands: Vec<oneshot::Sender<StopResult>>,
     /// Motion processes that are not reaped yet.
     motions: HashMap<ProcessToken, (CancellationToken, ActiveMotion)>,

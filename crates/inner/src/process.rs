@@ -188,7 +188,7 @@ impl ProcessGroup {
     /// Asks all of the group to end, and kills what is left after `grace`.
     pub(crate) async fn end(&mut self, grace: Duration) {
         self.signal(Signal::TERM);
-        // A stopped process hears nothing else.
+        // A stopped process gets the signal only once it continues.
         self.signal(Signal::CONT);
         let dying = async {
             let _ = self.ended().await;
@@ -243,7 +243,7 @@ impl GroupId {
 
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
-        // A stopped process hears nothing else.
+        // A stopped process gets the signal only once it continues.
         self.signal(Signal::CONT);
     }
 

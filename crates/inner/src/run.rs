@@ -423,7 +423,7 @@ pub(crate) fn stop_failed(stderr: &[u8]) -> (End, Bytes) {
     (End::Exit(1), [SENTENCE, &stderr[from..]].concat().into())
 }
 
-/// How a run ended, the length of its output, and its standard error.
+/// End of a run, the length of its output, and its standard error.
 #[derive(Debug)]
 pub(crate) struct RunEnd {
     pub end: End,

@@ -33,8 +33,8 @@ fn print_bytes(bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// Prints output of a command: unchanged into a file or pipe; escaped, but for line breaks and
-/// tabs, on a terminal.
+/// Prints output of a command: unchanged into a file or pipe; escaped, except line breaks and tabs,
+/// on a terminal.
 pub(super) fn print_output(bytes: &[u8]) -> io::Result<bool> {
     if !io::stdout().is_terminal() {
         return print_bytes(bytes);

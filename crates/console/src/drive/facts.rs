@@ -1,5 +1,5 @@
-//! What driving decides by: who has control, and how the links are. Plain values, gathered by the
-//! application each time.
+//! Facts by which driving is decided: who has control, and how the links are. Plain values that the
+//! application gathers anew for each decision.
 
 use std::time::{Duration, Instant};
 

@@ -15,10 +15,10 @@ use crate::process::Output;
 /// Time that the report of a start waits for the end: as long as a short command takes. Viewers see
 /// no difference, and a run that is lost meanwhile is reported as always.
 pub(super) const START_WAITS: Duration = Duration::from_millis(5);
-/// Time that output waits for more, or for the end, which mostly comes right behind it.
+/// Time that output waits for more, or for the end, which mostly follows at once.
 const OUTPUT_WAITS: Duration = Duration::from_millis(1);
 
-/// What was reported of a run's process.
+/// Reports so far of a run's process.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     has_started: bool,

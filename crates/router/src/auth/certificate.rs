@@ -50,7 +50,7 @@ pub struct Certificate {
 enum Origin {
     /// The router's own, with the fingerprint of its public key. `is_new` if it was just made.
     Own(Fingerprint, bool),
-    /// From an authority.
+    /// Files of an authority's certificate.
     Files(CertificateFiles),
 }
 

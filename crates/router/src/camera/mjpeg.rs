@@ -9,7 +9,7 @@ use p2p_shared::protocol::Picture;
 use crate::camera::viewer::Viewer;
 use crate::http::flushed::Flushed;
 
-/// Line between pictures. It is random, so that no camera can send a part of another type.
+/// Random line between pictures. No camera can guess the line and send a part of another type.
 pub(crate) struct Boundary(String);
 
 impl Boundary {
@@ -26,7 +26,7 @@ impl Boundary {
         format!("--{}\r\n", self.0).into()
     }
 
-    /// Start of the next part, sent right behind a picture: browsers show a picture when the next
+    /// Start of the next part, sent right after a picture: browsers show a picture when the next
     /// part begins.
     fn next(&self) -> Bytes {
         format!("\r\n--{}\r\n", self.0).into()

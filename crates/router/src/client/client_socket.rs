@@ -58,7 +58,7 @@ impl ClientSocket {
         }
     }
 
-    /// Sends what is queued, and returns what comes next. May be dropped and called again.
+    /// Sends the queued messages, and returns the next event. May be dropped and called again.
     pub(crate) async fn event(&mut self) -> Result<SocketEvent<ConsoleToRouter>, WebSocketError> {
         let (socket, port) = match self {
             Self::Console(socket) => return socket.event().await,

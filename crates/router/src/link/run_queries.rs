@@ -60,7 +60,7 @@ mod tests {
         let (second, mut second_told) = oneshot::channel();
         assert!(questions.ask(run, first));
         assert!(!questions.ask(run, second));
-        // An answer to what was not asked.
+        // An answer to a question that was not asked.
         questions.answer(RunId::from_number(2), None);
         assert!(first_told.try_recv().is_err() && !questions.is_idle());
         questions.answer(run, None);

@@ -33,7 +33,7 @@ pub(crate) struct OpenRun {
 enum Stage {
     /// The inner doesn't know the run, or has only got some of its input.
     Kept,
-    /// From here on nobody can say that the run was not executed.
+    /// From here on only the inner can say that the run was not executed.
     Handed,
     Started,
     Over,

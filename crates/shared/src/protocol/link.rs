@@ -171,7 +171,7 @@ pub enum RouterToInner {
         #[serde(default)]
         cause: StopCause,
     },
-    /// Which updates the router wants.
+    /// Updates that the router wants.
     Ticks {
         /// True if ticks of the clock are wanted 10 times a second: a driver is attached, or may be
         /// soon.
