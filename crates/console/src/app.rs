@@ -247,7 +247,7 @@ impl App {
         if std::mem::replace(&mut self.watched, watched) == watched || !is_up {
             return;
         }
-        // A tick from before would look like a slow link.
+        // An old tick would look like a slow link.
         if let Some(link) = watched.and_then(|port| self.fleet.links.get_mut(&port)) {
             link.tick = None;
         }

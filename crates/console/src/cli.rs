@@ -63,7 +63,7 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
     }
 }
 
-/// The signal that ends a command without screens: becomes its exit code.
+/// Wait for a signal that ends a command without screens; the result is the exit code.
 type StopSignal = Pin<Box<dyn Future<Output = u8> + Send>>;
 
 fn stop_signal() -> std::io::Result<StopSignal> {

@@ -194,8 +194,8 @@ impl Drive {
         self.release()
     }
 
-    /// Handles a lost focus. Where releases are reported, the release of a held key is reported to
-    /// another window.
+    /// Handles a lost focus. Where releases are reported, the release of a held key goes to another
+    /// window.
     pub fn focus_lost(&mut self) -> Vec<DriveOrder> {
         let orders = self.release_all();
         if self.releases == KeyReleases::Reported {

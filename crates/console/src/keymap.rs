@@ -40,9 +40,9 @@ pub enum Action {
     Grant,
     Deny,
     Seize,
-    /// By lines.
+    /// Move by this many lines.
     Lines(i8),
-    /// By pages.
+    /// Move by this many pages.
     Pages(i8),
     First,
     Last,

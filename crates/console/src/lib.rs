@@ -35,7 +35,7 @@ pub fn run(options: Options) -> ExitCode {
     run_with(options, AppParts::default())
 }
 
-/// Does the same with other parts: tests make one fail, and check the terminal and the car.
+/// Does what [`run`] does, with other parts: tests make one fail, and check terminal and car.
 pub fn run_with(options: Options, parts: AppParts) -> ExitCode {
     match &options.task {
         Some(Task::Common(task)) => task.run::<Options>(),

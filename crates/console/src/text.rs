@@ -33,7 +33,7 @@ pub fn fit(text: &str, columns: usize) -> String {
     cut
 }
 
-/// Does the same, and pads with spaces to this many columns.
+/// Does the same as [`fit`], and pads with spaces to this many columns.
 pub fn cell(text: &str, columns: usize) -> String {
     let mut shown = fit(text, columns);
     let left = columns.saturating_sub(shown.width());

@@ -77,7 +77,8 @@ impl Dispatcher {
         }
     }
 
-    /// Checks that a run may begin. A stop always may; a motion is bounded by its own limits.
+    /// Checks that a run may begin. A stop is refused only for a repeated id. A motion doesn't
+    /// count in `--max-runs`: it has limits of its own.
     fn admit(
         &mut self,
         request: &RunRequest,

@@ -234,7 +234,7 @@ impl Drive {
                     return self.refuse(run.id(), refusal, why);
                 }
                 tracing::info!(by = run.request.remote_addr, run = %run.id(), "stop");
-                // If the most allowed stops run, the next one answers this run.
+                // If as many stops run as may, the next stop answers this run.
                 self.stop_runs.push(*run);
                 self.decide(MotionInput::Stop(StopCause::Asked));
             }

@@ -100,7 +100,7 @@ pub(crate) async fn supervise(
                     return;
                 }
                 if let Some(child) = &mut guardian.process {
-                    // It may be stopped rather than dead.
+                    // The guardian may be stopped (SIGSTOP) rather than dead.
                     let _ = child.kill().await;
                 }
                 why

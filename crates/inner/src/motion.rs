@@ -139,7 +139,7 @@ pub(crate) enum MotionEffect {
     KillStop(ProcessToken),
     /// Refuse this motion.
     Refuse { origin: MotionOrigin, why: Refused },
-    /// Run `run` asked for the motion of run `by` again, which lasts: it is over when `by` is.
+    /// Run `run` asked again for the motion of run `by`, which goes on: `run` ends with `by`.
     Extended { run: RunId, by: RunId },
     /// The motion is over, for this cause.
     Over { origin: MotionOrigin, cause: Cause },

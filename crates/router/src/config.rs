@@ -47,7 +47,7 @@ pub struct Config {
     pub on_link: Option<Vec<String>>,
     /// File of the open service ports, which are opened again after a restart.
     pub known_links: Option<StateFile>,
-    /// Sockets inherited from systemd or from the router before.
+    /// Sockets inherited from systemd or from the previous router.
     pub sockets: InheritedListeners,
 }
 

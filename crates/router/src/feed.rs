@@ -19,7 +19,7 @@ pub(crate) use snapshot::{Snapshot, take_part};
 const RUNS: usize = 1000;
 /// Most events that a console may be behind: some 0.8 s of 5,000 a second.
 const BEHIND: usize = 4096;
-/// The same for ticks, of which only the newest is worth anything.
+/// Most ticks that a console may be behind: only the newest one is of use.
 const TICKS_BEHIND: usize = 64;
 /// Most characters of a reason.
 const REASON: usize = 500;

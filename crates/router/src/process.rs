@@ -17,7 +17,7 @@ use crate::ops::inherited_listeners::{InheritedListeners, ThisProgram};
 use crate::ops::signals::Signals;
 use crate::server::Router;
 
-/// Runs the router to its end, and then the program in its file if it is to restart.
+/// Runs the router to its end; for a restart, then runs the program in the router's file instead.
 ///
 /// # Errors
 /// If the router can't be started, or can't be replaced.
@@ -28,14 +28,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     Signals::hold().context("signals")?;
     if signals.end() {
-        // The signal came when no loop waited for it any more, and nothing runs.
+        // A signal to end came after the last loop that waits for signals. No run is open.
         sd_notify::stopping();
         return Ok(());
     }
     Err(program.execute_anew(sockets))
 }
 
-/// Runs the router to its end; or until it is to become the program in its file, with these sockets.
+/// Runs the router to its end, or to a restart: then returns the program to run, and its sockets.
 #[tokio::main]
 async fn serve(
     options: &Options,
@@ -136,7 +136,7 @@ fn log_end() {
     tracing::info!("ending: running commands have 30 s (once more to end at once)");
 }
 
-/// The signals by which the router is to end, and at the second one to end at once.
+/// The signals that end the router: the first one after its open runs, the second one at once.
 struct Ends {
     interrupt: Signal,
     terminate: Signal,

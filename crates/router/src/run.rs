@@ -65,7 +65,7 @@ pub(crate) enum RunEvent {
     Failed(RunError),
 }
 
-/// The end of a run that ran.
+/// The end of a run that had begun.
 #[derive(Debug)]
 pub(crate) struct Finish {
     pub end: End,

@@ -12,7 +12,7 @@ const YOUNG: Duration = Duration::from_secs(600);
 const OLD_CAP: Duration = Duration::from_secs(20);
 /// A link that was up for this long ends the outage: the next outage starts afresh.
 const STABLE: Duration = Duration::from_secs(10);
-/// Pause after a refusal for the key: dialling sooner can't help.
+/// Pause after the router refused the key: dialling sooner can't help.
 pub const DENIED: Duration = Duration::from_secs(60);
 
 /// Reconnect schedule: 0.2 s doubling to 1 s for the first 10 minutes of an outage, then doubling

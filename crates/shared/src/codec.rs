@@ -82,7 +82,7 @@ impl Encoding for Json {
 
     fn read<M: DeserializeOwned>(message: &Message) -> Result<M, CodecError> {
         match message {
-            // Its depth is bounded by the library (128), its size by the socket's limits.
+            // The library bounds the text's depth (128), and the socket's limits its size.
             Message::Text(text) => Ok(serde_json::from_str(text)?),
             _ => Err(CodecError::Kind("binary")),
         }

@@ -123,7 +123,7 @@ impl<W: Write> Escaper<W> {
 
 impl<W: Write> Write for Escaper<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // Plain text is passed on in runs: that is nearly all there is.
+        // Plain text, which is nearly all text, is passed on in long pieces.
         let mut run = 0;
         for (at, c) in text.char_indices() {
             let hidden = is_hidden(c);

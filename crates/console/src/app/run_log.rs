@@ -16,7 +16,7 @@ const KEPT: usize = 2_000;
 struct HeldView {
     /// The runs, newest first.
     runs: Vec<Arc<RunInfo>>,
-    /// Frozen with `f`: results don't change either.
+    /// True if frozen with `f`: then results don't change either.
     frozen: bool,
     came: u64,
 }

@@ -102,7 +102,7 @@ impl FeedPrinter {
             FeedEvent::LinkGone { service_port } => {
                 (*service_port, "link gone: its port is given up".to_owned())
             }
-            // One every two seconds a link: for scripts, not for people.
+            // One event every two seconds for each link: for scripts, not for people.
             FeedEvent::Rtt { .. } if !self.as_json => return Ok(true),
             FeedEvent::Rtt { service_port, .. } => (*service_port, String::new()),
             FeedEvent::Run(run) => {

@@ -38,7 +38,7 @@ pub struct ScreenAreas {
     pub banner: Rect,
     /// The screen's panes.
     pub body: Rect,
-    /// A notice, or what is typed.
+    /// A notice, or the text field.
     pub line: Rect,
     pub footer: Rect,
 }

@@ -78,10 +78,10 @@ mod tests {
         assert_eq!(granted(b"\x1b[?3u\x1b[?62;c"), Some(Some(3)));
         assert_eq!(granted(b"\x1b[?3u\x1b[?62;4;22;28c"), Some(Some(3)));
         assert_eq!(granted(b"\x1b[?0u\x1b[?1;2c"), Some(Some(0)));
-        // xterm and tmux say only who they are.
+        // xterm and tmux answer only with their identity.
         assert_eq!(granted(b"\x1b[?64;1;2;6;9;15;18;21;22c"), Some(None));
         assert_eq!(granted(b"\x1b[?1;2;4c"), Some(None));
-        // Keys before it, and an answer that is not whole yet.
+        // Keys before the answer, and answers that are not whole yet.
         assert_eq!(granted(b"\x1b[Aq\x1b[?3u\x1b[?62;c"), Some(Some(3)));
         assert_eq!(granted(b"\x1b[?3u"), None);
         assert_eq!(granted(b"\x1b[?3u\x1b[?62;"), None);

@@ -143,7 +143,7 @@ impl FrameConnection {
                     let was_watched = is_watched;
                     is_watched = watching.borrow_and_update().is_some();
                     if is_watched && !was_watched {
-                        // A picture from before is old.
+                        // A picture from the time when nobody watched is old.
                         newest.mark_unchanged();
                     }
                     if !is_watched {

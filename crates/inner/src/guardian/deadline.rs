@@ -79,7 +79,7 @@ mod tests {
             deadline.left(now)
         };
         assert_eq!(left(until(1000), ms(900)), Some(ms(120)));
-        // The machine slept past it.
+        // The machine slept past the deadline.
         assert_eq!(left(until(1000), ms(9000)), Some(Duration::ZERO));
         assert_eq!(left(until(0), ms(900)), None);
         assert_eq!(left(GuardState::Stand, ms(900)), None);

@@ -76,7 +76,7 @@ pub(crate) enum StopResult {
 pub(crate) enum ProcessEvent {
     Started {
         group: i32,
-        /// The process is a worker, which goes on after the motion.
+        /// True if the process is a worker, which goes on after the motion.
         is_workers: bool,
     },
     NotStarted,

@@ -32,8 +32,8 @@ fn read(stat: &str) -> Option<Membership> {
 
 /// Returns the process groups of this inner's commands, and of what they started. Only these
 /// processes have the inner's number in their environment, so no list of groups has to be kept, and
-/// a number that another group has got isn't mistaken. A process with its own session (`setsid`) is
-/// left on purpose.
+/// another group that has got an old number isn't among them. A process with its own session
+/// (`setsid`) is left out on purpose.
 ///
 /// A command that is being started when the inner dies is found, too: until it is executed it holds
 /// the inner's end of the guardian's pipe, so the guardian sees the inner's death only afterwards.

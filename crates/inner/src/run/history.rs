@@ -239,7 +239,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is said, what is kept is counted and bounded, and the newest is kept longest.
+        /// Whatever is reported, kept bytes are counted and bounded, the newest kept longest.
         #[test]
         fn what_is_kept_has_a_bound(said in proptest::collection::vec((0..40_u64, 0..3_u8), 0..400)) {
             static LONG: [u8; 16 * 1024] = [b'x'; 16 * 1024];

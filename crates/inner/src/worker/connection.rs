@@ -167,7 +167,7 @@ impl<'a> WorkerConnection<'a> {
             let _ = call.accepted.send(Err(failure));
             return;
         }
-        // Reported before the worker gets the request, so that its end can't be reported first.
+        // The start is reported before the worker gets the request, so never after the end.
         let group = self.group;
         (call.events)(ProcessEvent::Started {
             group,

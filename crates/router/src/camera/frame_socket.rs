@@ -196,7 +196,7 @@ impl View {
             self.picture = PictureFrame::new(picture.message().clone());
             let written = self.picture.write(self.socket.get_mut()).await;
             written.map_err(|_| Unwanted)?;
-            // A page that took the picture is alive: its messages were not read meanwhile.
+            // A page that took the picture is alive, although its messages were not read meanwhile.
             self.keepalive.on_traffic(Instant::now());
         }
         Ok(())

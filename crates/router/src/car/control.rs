@@ -75,7 +75,7 @@ pub(crate) enum Event {
     Taken { driver: Driver, how: Taken },
     /// This driver asks the holder for control.
     Requested { driver: Driver },
-    /// The request of this driver came to nothing.
+    /// The request of this driver has failed.
     Declined { driver: Driver, why: Declined },
     /// This driver has control no longer; the car is to be stopped.
     Released { driver: Driver, why: Released },
@@ -111,7 +111,7 @@ pub(crate) enum Released {
     Closing,
 }
 
-/// The reason for which a request or a press comes to nothing. Its text is the sentence for the driver.
+/// The reason for which a request or a press is refused. Its text is the sentence for the driver.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ControlError {
     #[error("'{}' drives this car: ask for control", .0.name)]

@@ -113,7 +113,7 @@ impl Car {
 }
 
 impl State {
-    /// Ends the record of a press that came to nothing.
+    /// Ends the record of a press that did not reach the car.
     pub(super) fn press_dropped(&mut self, press: Option<PressId>, why: &str) {
         let record = press.and_then(|press| self.presses.remove(&press));
         if let Some(mut record) = record {

@@ -29,7 +29,7 @@ use crate::net::port_range::PortRange;
 
 /// Number of takeovers between live inners within [`CONTENTION_WINDOW`] that count as a fight.
 const CONTENTION: usize = 3;
-/// See [`CONTENTION`]; also the time for which the loser is kept out.
+/// Time in which takeovers are counted; also the time for which the loser is kept out.
 const CONTENTION_WINDOW: Duration = Duration::from_secs(60);
 /// Longest sleep when no timer of any car's control is pending.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -148,7 +148,7 @@ impl Registry {
     }
 
     /// Opens a port that was open before this router's start, and keeps it for its owner, whose
-    /// link was lost with the router before. `None` if it can't be opened, or is not allowed now.
+    /// link was lost with the previous router. `None` if it can't be opened, or is not allowed now.
     pub(crate) fn restore(
         &self,
         saved: &SavedPort,

@@ -33,13 +33,13 @@ pub(crate) const DRIVE_PATH: &str = "/drive";
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum PageToRouter {
-    /// Asks for this number back at once.
+    /// Asks the router to send this number back at once.
     Probe(u64),
-    /// True while the page is visible, to drive.
+    /// True while the page is visible and so needs ticks of the car's clock.
     Watch(bool),
     /// A request about control.
     Control(ControlRequest),
-    /// Drive the car, or stop it.
+    /// Drives the car, or stops it.
     #[serde(untagged)]
     Drive(DriveCommand),
 }

@@ -113,7 +113,7 @@ impl ClientRun {
     }
 }
 
-/// The message for a console about this error. `Repeated` tells nothing of the first run.
+/// The message for a console about this error. `Repeated` says nothing about the first run.
 pub(super) fn failed(error: RunError) -> SendEvent {
     let (refusal, reason) = match &error {
         RunError::Lost(_)

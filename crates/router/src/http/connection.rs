@@ -1,6 +1,6 @@
 //! Serves an HTTP/1.1 connection with hyper, and makes sure that a caller always gets an answer
-//! with the router's headers, also to garbage or to a request that stops halfway, and gets to read
-//! it.
+//! with the router's headers, even to garbage or to half a request, and has time to read the
+//! answer.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -38,7 +38,7 @@ const MAX_HEADER_COUNT: usize = 128;
 /// Most bytes that are read and thrown away after an answer: the caller gets to read the answer only
 /// if no unread byte is left when the connection is closed (RFC 9112, 9.6).
 const THROWN_AWAY: u64 = 8 * 1024 * 1024;
-/// Longest time for that.
+/// Longest time for reading and throwing away.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Time that a caller has.

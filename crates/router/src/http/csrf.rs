@@ -18,31 +18,31 @@ pub(crate) fn unasked(headers: &HeaderMap, is_tls: bool) -> Option<&'static str>
         .then_some("the browser made this request ahead of time: open the address yourself")
 }
 
-/// Another port of this host may belong to somebody else: so `same-site` is not enough.
+/// Returns true for another site's page. `same-site` is one: another port may be somebody else's.
 fn is_of_another_site(headers: &HeaderMap, is_tls: bool) -> bool {
     let is_own_site = |value: &[u8]| matches!(value, b"none" | b"same-origin");
     match has_fetch_metadata(headers) {
-        // The browser knows, also where a proxy has changed `Host`.
+        // The browser knows the site, even where a proxy has changed `Host`.
         true => !all(headers, "sec-fetch-site").all(is_own_site),
         false => has_foreign_address(headers, is_tls),
     }
 }
 
-/// Returns true if Origin or Referer, all that a browser says over plain HTTP and of a WebSocket,
-/// are not of this host.
+/// Returns true if Origin or Referer has another host. Over plain HTTP and for a WebSocket,
+/// browsers say no more than these two about the page.
 fn has_foreign_address(headers: &HeaderMap, is_tls: bool) -> bool {
     ["origin", "referer"].iter().any(|name| {
         all(headers, name).any(|address| !is_own(address, one(headers, "host"), is_tls))
     })
 }
 
-/// Returns why a page may not open a WebSocket, if so. The answer to a plain request for the same
-/// path tells the page, which does not learn why a WebSocket was refused.
+/// Returns why a page may not open a WebSocket, if so. A browser doesn't tell its page why a
+/// WebSocket was refused, but a page can read the answer to a plain request for the same path.
 pub(crate) fn refused_websocket(headers: &HeaderMap, is_tls: bool) -> Option<&'static str> {
     has_foreign_address(headers, is_tls).then_some(OTHER_SITE)
 }
 
-/// Returns true if the browser says whose page made the request: where it trusts the connection.
+/// Returns true if the browser says whose page made the request, as it does on a safe connection.
 pub(crate) fn has_fetch_metadata(headers: &HeaderMap) -> bool {
     all(headers, "sec-fetch-site").any(|value| !value.is_empty())
 }

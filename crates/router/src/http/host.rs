@@ -1,7 +1,7 @@
 //! Checks the host name of requests. A page on the internet can let its own name resolve to an
 //! address in the reader's home (DNS rebinding), and then has the same origin as the server there:
-//! only the `Host` header tells. A router with keys gives such a page nothing, because a browser
-//! sends its cookie to no other name.
+//! only the `Host` header shows the difference. A router with keys gives such a page nothing,
+//! because a browser sends its cookie to no other name.
 
 use std::net::IpAddr;
 use std::str::FromStr;

@@ -49,8 +49,9 @@ pub(crate) fn handshake_ours(request: &Request<Incoming>) -> Result<Response<Byt
     Err(Problem::new(StatusCode::BAD_REQUEST, sentence))
 }
 
-/// Returns the response to the handshake (RFC 6455, 4.2) of a peer with any version: it names ours
-/// only if the peer offered ours, since a browser refuses any other. `whom` says who uses the path.
+/// Returns the response to the handshake (RFC 6455, 4.2) of a peer with any version. The response
+/// names ours only if the peer offered ours: a browser refuses any other. `whom` says who uses the
+/// path.
 pub(crate) fn handshake(
     request: &Request<Incoming>,
     whom: &str,

@@ -108,7 +108,7 @@ impl LinkHandle {
         tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
     }
 
-    /// Ends the link, at once and whatever waits in its queue. The first reason counts.
+    /// Ends the link at once, even if work waits in its queue. The first reason counts.
     pub(crate) fn end(&self, reason: LinkEnd) {
         self.0.ending.send_if_modified(|ending| {
             let is_first = ending.is_none();

@@ -46,7 +46,7 @@ mod tests {
         assert!(!clock.is_old(10_000, later(1000)));
         assert!(clock.is_old(10_000, later(1001)));
         assert!(clock.is_old(8_999, later(0)));
-        // A tick later than the last report is not old; nor is one from the end of time.
+        // A tick later than the last report is not old, nor is the greatest possible tick.
         assert!(!clock.is_old(10_900, later(1001)));
         assert!(!clock.is_old(u64::MAX, later(1001)));
     }

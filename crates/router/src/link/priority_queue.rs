@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 
 use crate::link::work::ToLink;
 
-/// Most runs of the stop command that wait for the link: beyond that the oldest is answered that it
-/// was not executed, since newer ones follow.
+/// Most runs of the stop command that wait for the link: beyond that the oldest one fails as not
+/// executed, since newer ones follow.
 const STOP_RUNS: usize = 16;
 
 /// The updates that the router wants of a car.

@@ -33,8 +33,8 @@ pub(crate) async fn accept(
                     SocketAddr::new(peer.ip().to_canonical(), peer.port()),
                 ));
             }
-            // There are no descriptors left, or the caller has gone already. Other callers are
-            // served on, and each that ends gives a descriptor back.
+            // There are no descriptors left, or the caller has gone already. Connected callers are
+            // still served, and each that ends gives a descriptor back.
             Err(error) => {
                 if unauthenticated.may_be_logged() {
                     tracing::warn!(%error, "a connection can't be accepted");

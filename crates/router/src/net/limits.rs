@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// unfinished hello (rustls' bound), which is 32 MiB in all (`benches/strangers`). nginx has 512
 /// connections for each worker.
 pub(crate) const UNAUTHENTICATED: usize = 512;
-/// Most of them from one address: room for a class behind one NAT that comes back at once.
+/// Most such callers from one address: room for a class behind one NAT that comes back at once.
 pub const UNAUTHENTICATED_OF_ONE: usize = 256;
 
 /// First pause after a wrong key from an address; it doubles with each further one.

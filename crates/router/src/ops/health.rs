@@ -59,7 +59,7 @@ impl Health {
     }
 
     pub(crate) fn start(&self) -> HeaderValue {
-        // Digits are always a header's value.
+        // Digits are always a valid header value.
         HeaderValue::try_from(format!("{:016x}", self.start))
             .unwrap_or(HeaderValue::from_static(""))
     }

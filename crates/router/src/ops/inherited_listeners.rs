@@ -1,4 +1,4 @@
-//! Takes over listening sockets from systemd or from the router before in the same process, and
+//! Takes over listening sockets from systemd or from the previous router in the same process, and
 //! hands the router's own on: a router that restarts itself closes none of them, so that nobody is
 //! refused meanwhile.
 //!
@@ -27,7 +27,7 @@ const SAID: usize = 1000;
 /// First descriptor that is handed on.
 const FIRST: i32 = 3;
 
-/// Environment variable that marks sockets of a router before.
+/// Environment variable that marks sockets of a previous router.
 const HANDED_ON: &str = "P2PROUTER_HANDED_ON";
 
 /// Time for the new program to check its settings.
@@ -37,7 +37,7 @@ const CHECK: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct InheritedListeners {
     sockets: HashMap<u16, StdListener>,
-    /// Main port, if the sockets are from a router before.
+    /// Main port, if the sockets are from a previous router.
     own: Option<u16>,
 }
 
@@ -66,7 +66,7 @@ impl InheritedListeners {
         Self::of(sockets.into_iter().map(StdListener::from).collect(), true)
     }
 
-    /// Takes these sockets. If they are from a router before, the first is the main port's.
+    /// Takes these sockets. If they are from a previous router, the first is the main port's.
     fn of(sockets: Vec<StdListener>, is_handed_over: bool) -> Self {
         let port = |socket: &StdListener| Some(socket.local_addr().ok()?.port());
         Self {
@@ -78,7 +78,7 @@ impl InheritedListeners {
         }
     }
 
-    /// Takes the socket of the main port. For port 0 this is the port of the router before.
+    /// Takes the socket of the main port. For port 0 this is the previous router's port.
     pub(crate) fn take_main(&mut self, port: u16, bind: IpAddr) -> Option<io::Result<TcpListener>> {
         let port = match port {
             0 => self.own?,
@@ -87,8 +87,8 @@ impl InheritedListeners {
         self.take(port, bind)
     }
 
-    /// Takes the socket of this port, if it was inherited. A socket of a router before that has
-    /// another address is closed: the settings have changed.
+    /// Takes the socket of this port, if it was inherited. A previous router's socket with another
+    /// address is closed: the settings have changed.
     pub(crate) fn take(&mut self, port: u16, bind: IpAddr) -> Option<io::Result<TcpListener>> {
         let given = self.sockets.remove(&port)?;
         if self.own.is_some()

@@ -1,5 +1,5 @@
 //! Runs the program of `--on-link` when a link is there for the first time and when it is gone for
-//! good. For each car the program runs in order and once at a time, gets no key, and ends with the
+//! good. For one car the program runs in order and one at a time. It gets no key, and ends with the
 //! router. Nobody waits for it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -171,7 +171,7 @@ async fn tell(mut command: Command, change: LinkChange, limit: Duration) -> u16 
             // The program closed both outputs, and ends.
             _ = &mut outputs => return child.wait().await,
         };
-        // Processes that it left behind may hold them open.
+        // Processes that the program left behind may hold its outputs open.
         drop(group);
         outputs.await;
         ended

@@ -22,9 +22,9 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Notes the signals from now on, and those that came since the program before
+    /// Notes the signals from now on, and those that came since the previous program
     /// [held](Self::hold) them. Must be called before there is another thread or child, which would
-    /// inherit that they are held.
+    /// inherit the blocked signals.
     pub fn note() -> io::Result<Self> {
         let signals = Self {
             restart: Arc::default(),
@@ -38,8 +38,7 @@ impl Signals {
     }
 
     /// Lets signals wait from now on, for the program that this process is about to become. Waits
-    /// for other threads to end, because one of them could take a signal and be gone with it.
-    /// Blocks.
+    /// for other threads to end, because a signal that one of them took would be lost. Blocks.
     pub fn hold() -> io::Result<()> {
         ours().thread_block()?;
         let until = Instant::now() + OTHER_THREADS;

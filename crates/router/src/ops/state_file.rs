@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use p2p_shared::key::{SecretFileError, read_secret_file};
 use rustix::fs::OFlags;
 
-/// File in the state directory; neither has to exist. Every call blocks on the disk.
+/// File in the state directory; file and directory need not exist. Every call blocks on the disk.
 #[derive(Debug, Clone)]
 pub struct StateFile {
     path: PathBuf,

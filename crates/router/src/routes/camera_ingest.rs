@@ -140,8 +140,8 @@ async fn take(
     }
 }
 
-/// Returns true if these bytes begin and end as a JPEG does, so that what comes behind them in
-/// `/video` is not taken for a part of them.
+/// Returns true if these bytes begin and end as a JPEG does, so that a viewer of `/video` doesn't
+/// take what follows for a part of them.
 fn is_jpeg(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xff, 0xd8, 0xff]) && bytes.ends_with(&[0xff, 0xd9])
 }

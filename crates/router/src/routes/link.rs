@@ -57,7 +57,7 @@ pub(crate) fn upgrade(
     Ok(websocket::accept(links, request, switching, run))
 }
 
-/// Runs a link from its hello to the end of its port. `read` came after the upgrade.
+/// Runs a link from its hello to the end of its port. `read` has the bytes after the upgrade.
 pub(crate) async fn run(
     context: &Arc<Context>,
     caller: Caller,
@@ -162,8 +162,8 @@ async fn serve(
     }
 }
 
-/// Serves a port that was open before this router's start, until its owner is back or it is given
-/// up.
+/// Serves a port that was open before this router's start, until its owner is back or the port is
+/// given up.
 pub(crate) fn restored(context: &Arc<Context>, car: Arc<Car>) {
     let serving = service_port::serve(context.clone(), car.clone());
     context.shutdown.connections.spawn(serving);

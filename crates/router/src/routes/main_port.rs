@@ -156,8 +156,8 @@ fn check_metrics_reader(
     pending: &PendingConnection,
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
-    // A web page whose host name resolves to this machine could make a browser here ask, and a proxy
-    // here passes strangers on.
+    // A web page whose host name resolves to this machine could make a browser here ask, and a
+    // proxy here may ask for strangers.
     let is_loopback = |address: IpAddr| address.is_loopback();
     if is_loopback(pending.peer.ip()) && host::is_direct(headers, is_loopback) {
         return Ok(());

@@ -141,8 +141,8 @@ impl RequestContext<'_> {
         if let Some(file) = self.file(path) {
             return Ok(file);
         }
-        // A link on another site may lead to the first page, which runs nothing. A stop counts also
-        // where a proxy has changed `Host`, and the own page looks like another site's.
+        // A link on another site may lead to the first page, which runs nothing. A stop is accepted
+        // even if a proxy has changed `Host`, which makes our own page look foreign.
         let is_own_stop = || !csrf::has_fetch_metadata(headers) && self.is_stop(&request);
         let unasked = match path {
             HOME => None,

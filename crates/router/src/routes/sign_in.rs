@@ -66,9 +66,9 @@ impl RequestContext<'_> {
         response
     }
 
-    /// Returns true if a browser asked for a command or a run and has to sign in. It is then sent to the
-    /// first page: the refused address must not stay in the history, where *Back* would ask for it
-    /// once more, with the cookie.
+    /// Returns true if a browser asked for a command or a run and has to sign in. The browser is
+    /// then sent to the first page: the refused address must not stay in the history, where *Back*
+    /// would ask for it once more, with the cookie.
     pub(crate) fn has_to_sign_in(&self, problem: &Problem, request: &Request<Incoming>) -> bool {
         let headers = request.headers();
         problem.status == StatusCode::UNAUTHORIZED
@@ -77,8 +77,8 @@ impl RequestContext<'_> {
             && !headers.contains_key(header::AUTHORIZATION)
     }
 
-    /// Sends the browser to the first page by `See Other` (RFC 9110, 15.4.4), which it then GETs. The
-    /// page's address is relative to this path, since a proxy may have put both under a prefix.
+    /// Sends the browser to the first page by `See Other` (RFC 9110, 15.4.4), which makes it a GET.
+    /// The page's address is relative to this path, since a proxy may have put both under a prefix.
     pub(crate) fn go_home(&self, path: &str, cookie: Option<HeaderValue>) -> Response<AnswerBody> {
         let mut response = self.page(StatusCode::SEE_OTHER, Executed::No, String::new());
         let headers = response.headers_mut();

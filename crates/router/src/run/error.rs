@@ -1,5 +1,5 @@
-//! Reasons why a run comes to nothing or is cut off, and the one table of their statuses and sentences:
-//! for an answer of `/cgi`, a message to a console, and the run's record.
+//! Reasons why a run does not begin or is cut off, and the one table of their statuses and
+//! sentences: for an answer of `/cgi`, a message to a console, and the run's record.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use p2p_shared::text::Escaped;
 use crate::http::response::{Executed, Problem};
 use crate::net::limits;
 
-/// The reason for which a run comes to nothing or is cut off. Its text is the sentence for the caller.
+/// Reason why a run does not begin or is cut off. Its text is the sentence for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RunError {
     /// A console's request that is wrong or not allowed, with the status that it would have by HTTP.
@@ -43,10 +43,10 @@ pub(crate) enum RunError {
     CarRestarts(LinkName),
     #[error("this car has as many runs waiting as the router allows: try again in a moment")]
     LinkFull,
-    /// The link was lost before anything was handed to it.
+    /// The link was lost before the run was handed to it.
     #[error("the link to the car was lost before the command was sent: nothing was run; try again")]
     NotSent,
-    /// The link was lost after that; nobody knows what became of the run.
+    /// The link was lost after the run was handed to it; nobody knows what became of the run.
     #[error(
         "the link to the car was lost while the command ran: before you run it again, look at the car or, once it is back, at /run/{0} here"
     )]

@@ -154,7 +154,7 @@ impl RunRecord {
         self.feed.run_over(info, &self.counts);
     }
 
-    /// Finishes the record of a run that came to nothing, or was cut off.
+    /// Finishes the record of a run that did not begin, or was cut off.
     pub(crate) fn fail(&mut self, error: &RunError) {
         self.finish(error.status(), &error.to_string());
     }

@@ -49,7 +49,7 @@ pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileErr
     let file = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|errno| unreadable(errno.into()))
         .map(File::from)?;
-    // Of the open file, not of the path: it can't be exchanged in between.
+    // Metadata of the open file, not of the path, where another file may be by now.
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(refused(format!("{shown} is not a regular file")));

@@ -53,7 +53,7 @@ impl LogThrottle {
 pub struct LoggedReasons(Vec<String>);
 
 impl LoggedReasons {
-    /// More reasons than one trouble has; after that many, each is logged again.
+    /// More reasons than one trouble has. After this many, every reason counts as new again.
     const KEPT: usize = 16;
 
     /// Returns true if this reason is to be logged; from then on the reason is not new.

@@ -65,7 +65,7 @@ pub fn prepare_link(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_notsent_lowat(NOTSENT_LOWAT);
 }
 
-/// Tells the kernel after how long without an acknowledgement the connection is dead
+/// Sets the time without an acknowledgement after which the kernel ends the connection
 /// (`TCP_USER_TIMEOUT`, RFC 5482).
 pub fn set_dead_after(stream: &TcpStream, silence: Duration) {
     // The keepalive finds a dead peer too; the kernel only frees the socket sooner.

@@ -89,7 +89,7 @@ pub enum InnerToRouter {
     /// Answer to [`RouterToInner::AskRun`].
     Run {
         run: RunId,
-        /// Memory of the run; `None`: the run is not among the last thousand since the inner's start.
+        /// Report of the run; `None`: it is not among the last thousand since the inner's start.
         report: Option<RunReport>,
     },
     /// Report about the car's motion.

@@ -10,8 +10,8 @@
 //!     ├──────────────────────────────────▶│                                       │
 //!     │  Picture, Piece …                 │ in pieces, each of which is           │
 //!     ├──────────────────────────────────▶│                                       │
-//!     │                            Taken  │ acknowledged: so it is known how much │
-//!     │◀──────────────────────────────────┤ is on its way, and little ever is     │
+//!     │                            Taken  │ acknowledged, so that only a little   │
+//!     │◀──────────────────────────────────┤ is on its way at any time             │
 //!     │                                   │  next                                 │
 //!     │                                   │◀──────────────────────────────────────┤
 //!     │                                   │  the newest: 8 bytes of time, JPEG    │
@@ -174,7 +174,7 @@ pub struct PictureAssembly {
 }
 
 impl PictureAssembly {
-    /// Begins a picture. Returns it if this was all of it.
+    /// Begins a picture. Returns the picture if these bytes are all of it.
     ///
     /// # Errors
     /// If the size is 0 or above the limit.

@@ -109,7 +109,7 @@ pub struct CommandInfo {
     pub problem: Option<String>,
 }
 
-/// Memory of a run at its inner, for a caller that lost the answer.
+/// Report of a run from its inner's memory, for a caller that lost the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunReport {
     pub command: CommandName,

@@ -33,7 +33,7 @@ pub struct KeyFile {
 }
 
 impl KeyFile {
-    /// Names the key file in this state directory; neither has to exist.
+    /// Names the key file in this state directory. Neither file nor directory has to exist.
     #[must_use]
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
         Self {

@@ -18,7 +18,7 @@ pub(super) const POLL_EVERY: Duration = Duration::from_millis(250);
 /// two steps.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// Result of a reload: there is a file or none, or it can't be used.
+/// Result of a reload: there is a file or none, or the file can't be used.
 type Outcome = Result<bool, String>;
 
 /// Follows the file for ever.

@@ -147,8 +147,8 @@ impl Console<'_> {
     }
 
     /// Refuses a message beyond the limit. A dropped renewal needs no answer: its press ends by
-    /// itself. A console that doesn't read gets no answer, which would close it, and its stop would
-    /// not be heard.
+    /// itself. A console that doesn't read gets no answer: answers would close its connection, and
+    /// its stop would not be heard.
     fn refuse_too_much(&mut self, message: &ConsoleToRouter) -> Result<(), WebSocketError> {
         if !self.socket.has_room() {
             return Ok(());

@@ -161,7 +161,7 @@ impl GuardedStream {
                 false
             }
             Owed::RestOfAnswer | Owed::Reset => false,
-            // hyper itself answers what it can't parse, and ends.
+            // hyper itself answers a request that it can't parse, and closes the connection.
             Owed::Nothing => {
                 let status = written
                     .get(9..12)
@@ -177,7 +177,7 @@ impl GuardedStream {
     /// the end of an answer, even if the router is killed.
     fn set_reset(&self, reset: bool) {
         if let Some(socket) = self.stream.socket() {
-            // Only a socket that is gone refuses.
+            // This fails only for a socket that is gone.
             let _ = SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO));
         }
     }
