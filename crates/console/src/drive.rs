@@ -1,6 +1,6 @@
-//! Decides driving: makes presses, renewals, releases and stops out of what is held down. Pure: the
-//! caller gives the facts and the time, and sends what is returned. The car's own stop, when its
-//! lease runs out, is not decided here.
+//! Decides driving: makes presses, renewals, releases and stops from the keys and pads that are
+//! held. Pure: the caller gives the facts and the time, and sends what is returned. The car's own
+//! stop, when its lease runs out, is not decided here.
 //!
 //! ```text
 //!   VIEW ──a, or first arrow──▶ ARMED ──hold──▶ DRIVING ──release──▶ ARMED

@@ -1,4 +1,4 @@
-//! A line that is being typed, and what it is for. Pure.
+//! A line that is being typed, and its purpose. Pure.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use p2p_shared::text::is_hidden;

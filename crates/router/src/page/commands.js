@@ -74,7 +74,7 @@ export class Commands {
       else if (!head) verdict = "no answer: look whether it ran";
       lost = true;
     }
-    // The answer's head went before the end, or the end was lost.
+    // The answer began before the command's end, or the end was lost.
     if (!verdict) {
       const run = head("run");
       const id = lost ? ` (run ${run})` : "";

@@ -106,7 +106,7 @@ const handlers = {
   late: (s, { by }, out) => fail(s, why.late(by), out),
 };
 
-/** Notes the picture's age. It counts for a press that began with pictures, also when they stop. */
+/** Notes the picture's age, which bounds a press that began with pictures, even if the pictures stop. */
 function picture(s, { videoAge = null, isLive = true }) {
   if (s.press && (isLive || videoAge === null)) s.press.sees = videoAge !== null;
   s.videoAge = isLive || s.press?.sees ? videoAge : null;

@@ -1,5 +1,5 @@
-// Owns the input: keys, pads and gamepads become events for `drive.js`, releases and everything that
-// may hide a release included. A press that waited here too long does not count.
+// Owns the input: keys, pads and gamepads become events for `drive.js`, also releases, and everything
+// that may hide a release. A press that waited here too long does not count.
 
 import { LATE } from "./drive.js";
 
@@ -7,11 +7,11 @@ const ARROWS = { ArrowUp: 0, ArrowDown: 1, ArrowLeft: 2, ArrowRight: 3, KeyW: 0,
 const STICK = 0.5; // a stick that is pushed less is at rest
 
 const isText = it => it.matches?.("input, textarea, select, [contenteditable]");
-// On a page that doesn't drive the keys are the browser's.
+// A page that doesn't drive leaves the keys to the browser.
 const isPlain = () => document.querySelector(".plain");
 const isStale = event => performance.now() - event.timeStamp > LATE;
 
-/** `emit` gets the events. `wantsArming` is true if A takes control, and not left. */
+/** `emit` gets the events. `wantsArming` is true if the key A takes control instead of steering left. */
 export function listen(emit, wantsArming) {
   addEventListener("keydown", event => onKey(event, emit, wantsArming), { capture: true });
   addEventListener("keyup", event => {
@@ -43,7 +43,7 @@ function onKey(event, emit, wantsArming) {
   // A repeated Enter would press a button again.
   if (event.repeat && event.key === "Enter") event.preventDefault();
   if (isPlain()) return;
-  // The system takes releases for itself while one of these is down.
+  // While one of these keys is down, the system may keep releases from the page.
   if (event.ctrlKey || event.metaKey || event.altKey) return emit({ type: "letGo" });
   const types = { Space: "stop", Escape: "disarm", KeyG: "grant", KeyN: "deny" };
   const direction = ARROWS[event.code];
@@ -90,7 +90,7 @@ export class Gamepads {
   }
 
   look() {
-    // Missing without TLS in some browsers.
+    // Some browsers have no gamepads without TLS.
     const pads = [...(navigator.getGamepads?.() ?? [])].filter(pad => pad?.connected);
     const pushed = n => pads.some(pad => pad.buttons[n]?.pressed);
     this.button("stop", pushed(1) || pushed(2));

@@ -49,7 +49,7 @@ export class Link {
     this.timer = setTimeout(() => this.dial(), after);
     const retryAt = performance.now() + after;
     this.on.closed?.(why || (wasOpen ? "the connection was lost" : this.full || "no connection"), retryAt);
-    // The reason for a refusal comes by a plain request only.
+    // Only a plain request tells a page why it was refused.
     const answer = await fetch(this.path, { cache: "no-store" }).catch(() => null);
     const reason = (await answer?.text().catch(() => null))?.trim();
     if (this.socket?.readyState === WebSocket.OPEN || this.asleep) return;

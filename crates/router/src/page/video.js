@@ -1,4 +1,4 @@
-// Owns the picture and its age. The next one is requested when one was drawn, so that none waits.
+// Owns the picture and its age. Requests the next picture when the last one was drawn, so that none waits.
 
 import { Link } from "./link.js";
 
@@ -22,7 +22,7 @@ export class Clock {
     this.least = Math.min(this.least, now - stamp);
   }
 
-  /** The age of something with this stamp; the fastest so far took half the round trip. */
+  /** The age of a picture with this stamp: the fastest picture so far counts as half a round trip old. */
   age(stamp, now, rtt) {
     return Math.max(0, now - stamp - Math.min(this.least, this.before) + (rtt ?? 0) / 2);
   }

@@ -106,7 +106,7 @@ impl DailyFile {
             is_told: false,
         });
         outage.retry_at = now + RETRY;
-        // An outage that begins soon after another is told later, if it lasts.
+        // An outage that begins soon after another is reported later, if it lasts.
         if !outage.is_told {
             let (path, advice) = (self.path(day), advice(error.kind()));
             let path = path.display();
