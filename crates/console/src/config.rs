@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use p2p_shared::names::CommandName;
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::os;
-use p2p_shared::settings::{CommonOptions, CommonTask};
+use p2p_shared::settings::{CommonOptions, CommonTask, Settings};
 
 /// Default port of a router.
 const MAIN_PORT: u16 = 8888;
@@ -91,6 +91,8 @@ pub struct SendOptions {
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub lasting: Option<Duration>,
 }
+
+impl Settings for Options {}
 
 /// Reads the settings of this process. Ends it after help and version, and with code 2 and a
 /// sentence after a mistake.

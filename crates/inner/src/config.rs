@@ -10,7 +10,7 @@ use p2p_shared::key::Key;
 use p2p_shared::names::{CommandName, Identity, LinkName};
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::MotionInfo;
-use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask};
+use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask, Settings};
 use p2p_shared::{key, os};
 
 use crate::identity;
@@ -133,6 +133,13 @@ pub enum Task {
     },
 }
 
+impl Settings for Options {
+    /// The guardian needs none: a mistake in environment or file must not leave a car without one.
+    fn used_by(_subcommand: &str) -> Option<&'static [&'static str]> {
+        Some(&[])
+    }
+}
+
 impl Options {
     /// Makes the configuration. Reads the key and the identity.
     ///
@@ -203,6 +210,23 @@ mod tests {
     use p2p_shared::settings;
 
     use super::*;
+
+    #[test]
+    fn a_guardian_looks_at_no_settings() {
+        let environment = |name: &str| match name {
+            "P2P_CONFIG" => Some("/nowhere".into()),
+            "P2P_ROUTER_PORT" => Some("tcp://10.0.0.1:8888".into()),
+            _ => Some("x".into()),
+        };
+        let words = "p2p-inner -v --log-dir there guardian command stop 7".split(' ');
+        let options = settings::try_parse_from::<Options>(words, &environment).unwrap();
+        assert!(matches!(
+            options.task,
+            Some(Task::Guardian { inner: 7, .. })
+        ));
+        assert_eq!(options.common.verbosity(), 1);
+        assert_eq!(options.common.log_dir, PathBuf::from("there"));
+    }
 
     #[test]
     fn a_camera_is_words_and_an_open_quote_is_an_error_of_usage() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use p2p_shared::os;
-use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask};
+use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask, Settings};
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::certificate::{self, Certificate, CertificateFiles};
@@ -141,6 +141,17 @@ pub enum Task {
     Health,
     #[command(flatten)]
     Common(CommonTask),
+}
+
+impl Settings for Options {
+    fn used_by(subcommand: &str) -> Option<&'static [&'static str]> {
+        match subcommand {
+            "health" => Some(&["port", "bind"]),
+            "key" => Some(&["state-dir", "tls-cert", "tls-key"]),
+            // `check` is there to find mistakes.
+            _ => None,
+        }
+    }
 }
 
 /// Parses an address of the command line: IPv6 with or without brackets.

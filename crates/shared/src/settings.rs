@@ -8,7 +8,8 @@
 //! - an environment variable: `P2P_` and that key in upper case (`P2P_SERVICE_PORTS`). A variable
 //!   that is empty counts as not set.
 //!
-//! Subcommands see a setting if its argument is `global`. A value from environment or file takes the
+//! Subcommands see a setting if [`Settings::used_by`] names it; what they don't use is not even
+//! checked. A value from environment or file takes the
 //! place of the argument's default, is checked by the argument's own parser, and satisfies
 //! `required`. Therefore:
 //!
@@ -32,9 +33,19 @@ pub use clap_complete::Shell;
 pub use command_line::{CommandLine, NoCommandLine};
 pub use common::{CommonOptions, CommonTask};
 
+/// The command line of a program, with its settings.
+pub trait Settings: Parser {
+    /// Returns the keys of the settings that a subcommand uses; `None`: all. Others are not looked at
+    /// in environment and file, so that a mistake there does not keep the subcommand from its work.
+    #[must_use]
+    fn used_by(_subcommand: &str) -> Option<&'static [&'static str]> {
+        None
+    }
+}
+
 /// Reads the settings of this process. Ends the process as clap does: with 0 after help and version,
 /// with 2 and a sentence on standard error after a mistake.
-pub fn parse<T: Parser>() -> T {
+pub fn parse<T: Settings>() -> T {
     let environment = |name: &str| std::env::var_os(name);
     try_parse_from(std::env::args_os(), &environment).unwrap_or_else(|error| error.exit())
 }
@@ -46,12 +57,12 @@ pub fn parse<T: Parser>() -> T {
 ///
 /// Help and version count as errors, as in clap. A usage error names the place of the mistake: the
 /// argument, the variable, or the file and the key in it.
-pub fn try_parse_from<T: Parser>(
+pub fn try_parse_from<T: Settings>(
     args: impl IntoIterator<Item = impl Into<OsString>>,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<T, clap::Error> {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    layers::parse(T::command(), &args, environment)
+    layers::parse(T::command(), T::used_by, &args, environment)
         .and_then(|mut matches| T::from_arg_matches_mut(&mut matches))
         .map_err(|error| error.format(&mut T::command()))
 }

@@ -50,9 +50,14 @@ struct Layered {
     words: Vec<OsString>,
 }
 
-/// Parses `args`, with what environment and file have as defaults.
+/// Subcommands of every program that need no settings.
+const WITHOUT_SETTINGS: [&str; 3] = ["completions", "help", "man"];
+
+/// Parses `args`, with what environment and file have as defaults. `used_by` names the settings of a
+/// subcommand, as in [`Settings`](super::Settings).
 pub(super) fn parse(
     command: Command,
+    used_by: impl Fn(&str) -> Option<&'static [&'static str]>,
     args: &[OsString],
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<ArgMatches, Error> {
@@ -61,6 +66,15 @@ pub(super) fn parse(
     let given = with_variables(command.clone())
         .ignore_errors(true)
         .try_get_matches_from(args)?;
+    let used = match given.subcommand_name() {
+        Some(task) if WITHOUT_SETTINGS.contains(&task) => Some(&[] as &[&str]),
+        Some(task) => used_by(task),
+        None => None,
+    };
+    if used.is_some_and(<[_]>::is_empty) {
+        return parse_with_defaults(command, args, &HashMap::new());
+    }
+    let is_used = |key: &str| used.is_none_or(|used| used.contains(&key));
     let is_given = |id: &str| {
         // clap panics when it is asked for the source of an argument that it doesn't know.
         given.ids().any(|known| known == id)
@@ -85,7 +99,7 @@ pub(super) fn parse(
 
     let mut layered = HashMap::new();
     for arg in command.get_arguments() {
-        if is_settled(arg.get_id().as_str()) {
+        if is_settled(arg.get_id().as_str()) || !is_used(&key(arg)) {
             continue;
         }
         let (origin, words) = if let Some(value) = in_environment(arg) {

@@ -38,6 +38,12 @@ struct Router {
     task: Option<RouterTask>,
 }
 
+impl Settings for Router {
+    fn used_by(subcommand: &str) -> Option<&'static [&'static str]> {
+        (subcommand == "key").then_some(&["state-dir"])
+    }
+}
+
 #[derive(Subcommand, Debug)]
 enum RouterTask {
     #[command(subcommand)]
@@ -94,6 +100,8 @@ struct Inner {
     task: Option<InnerTask>,
 }
 
+impl Settings for Inner {}
+
 #[derive(Subcommand, Debug)]
 enum InnerTask {
     Completions { shell: Shell },
@@ -130,7 +138,7 @@ impl Setup {
         self.temp.path().join("p2p.toml")
     }
 
-    fn parse<T: Parser>(&self, args: &str) -> Result<T, clap::Error> {
+    fn parse<T: Settings>(&self, args: &str) -> Result<T, clap::Error> {
         let name = T::command().get_name().to_owned();
         let args = [name]
             .into_iter()
@@ -147,7 +155,7 @@ impl Setup {
     }
 
     /// The first line of a usage error, without the folder of the file.
-    fn mistake<T: Parser + std::fmt::Debug>(&self, args: &str) -> String {
+    fn mistake<T: Settings + std::fmt::Debug>(&self, args: &str) -> String {
         let error = self.parse::<T>(args).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let text = error
@@ -188,12 +196,13 @@ fn an_empty_variable_is_not_set() {
 fn config_on_the_command_line_beats_the_variable() {
     let setup = Setup::new().file("port = 1");
     let other = setup.temp.path().join("other.toml");
-    fs::write(&other, "port = 2").unwrap();
+    fs::write(&other, "port = 2\nstate-dir = 'other'").unwrap();
     let other = other.to_str().unwrap();
     let router = setup.router(&format!("--config {other}"));
     assert_eq!((router.port, router.common.config), (2, Some(other.into())));
     assert_eq!(setup.router("").common.config, Some(setup.path()));
-    assert_eq!(setup.router(&format!("key list --config={other}")).port, 2);
+    let listed = setup.router(&format!("key list --config={other}"));
+    assert_eq!(listed.state_dir, PathBuf::from("other"));
 }
 
 #[test]
@@ -252,6 +261,13 @@ fn verbosity_is_one_setting_with_two_flags() {
             .verbosity(),
         1
     );
+}
+
+#[test]
+fn a_file_may_begin_with_a_byte_order_mark_and_have_lines_of_windows() {
+    let setup = Setup::new().file("\u{feff}port = 9000\r\nbind = '::1'\r\n");
+    assert_eq!(setup.router("").port, 9000);
+    assert_eq!(setup.router("").bind, "::1");
 }
 
 #[test]
@@ -329,6 +345,35 @@ fn subcommands_need_no_positionals_whatever_the_layers_hold() {
         setup.router("completions zsh").task,
         Some(RouterTask::Completions { .. })
     ));
+}
+
+#[test]
+fn what_the_command_line_says_or_a_subcommand_does_not_use_may_be_wrong_elsewhere() {
+    // As Kubernetes sets it by itself, for a service of this name.
+    let setup = Setup::new().variable("P2P_PORT", "tcp://10.0.0.1:8888");
+    let setup = setup.variable("P2P_ROUTER_PORT", "tcp://10.0.0.1:8888");
+    assert_eq!(setup.router("9000").port, 9000);
+    assert_eq!(setup.inner("h 1 2").router_port, Some(1));
+    for fine in [
+        "key list",
+        "key add car --role link",
+        "man",
+        "completions zsh",
+    ] {
+        assert_eq!(setup.router(fine).port, 8888, "{fine}");
+    }
+    assert!(
+        setup
+            .mistake::<Router>("")
+            .contains("P2P_PORT in the environment")
+    );
+    // What uses nothing needs no file.
+    let setup = setup.variable("P2P_CONFIG", "/nowhere");
+    assert!(matches!(setup.inner("man").task, Some(InnerTask::Man)));
+    assert!(setup.mistake::<Router>("key list").contains("/nowhere"));
+    // What is used is checked.
+    let setup = Setup::new().file("state-dir = []");
+    assert!(setup.mistake::<Router>("key list").contains("`state-dir`"));
 }
 
 #[test]

@@ -117,6 +117,30 @@ async fn guarded(inner: &RunningProgram) -> i32 {
     guardian_of(inner.id()).unwrap()
 }
 
+#[tokio::test]
+async fn a_guardian_needs_no_settings() {
+    let car = GuardedCar::new();
+    let (_router, main) = RunningProgram::open_router(car.path(), 0).await;
+    let settings = car.note("p2p.toml");
+    fs::write(&settings, "timeout = 20\n").unwrap();
+    let mut command = inner_of(car.path(), main, 0);
+    // As Kubernetes sets it by itself for a service called p2p-router.
+    command.env("P2P_ROUTER_PORT", "tcp://10.0.0.1:8888");
+    let inner = RunningProgram::start(command.env("P2P_CONFIG", &settings));
+    let port = inner.service_port().await;
+    let first = guarded(&inner).await;
+    // Edited while the inner runs.
+    fs::write(&settings, "tiemout = 20\n").unwrap();
+    kill_process(Pid::from_raw(first).unwrap(), Signal::KILL).unwrap();
+    // Nothing moves without a guardian that lives.
+    until_so("the car moves with another guardian", async || {
+        get(port, "/cgi?command=forward").await;
+        car.did().contains(&"forward".to_owned())
+    })
+    .await;
+    assert_ne!(guarded(&inner).await, first);
+}
+
 /// A car that a driver moves, and the programs by which it does.
 async fn driven() -> (GuardedCar, RunningProgram, RunningProgram, FakeConsole) {
     let car = GuardedCar::new();
