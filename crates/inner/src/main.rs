@@ -25,7 +25,7 @@ fn main() -> ExitCode {
             let _logs = logging::start(options.common.log_options("p2p-inner-guardian"));
             os::exit_code(guardian::run(commands, stop.clone(), *inner))
         }
-        None => os::exit_code(run(options)),
+        None => os::take_front().unwrap_or_else(|| os::exit_code(run(options))),
     }
 }
 

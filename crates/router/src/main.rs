@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Some(Task::Check) => os::exit_code(check(&options)),
         Some(Task::Health) => health_command::run((options.bind, options.port).into()),
         Some(Task::Key(command)) => os::exit_code(key(&options, command)),
-        None => os::exit_code(process::run(&options)),
+        None => os::take_front().unwrap_or_else(|| os::exit_code(process::run(&options))),
     }
 }
 

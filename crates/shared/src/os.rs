@@ -1,6 +1,7 @@
 //! Small pieces of the operating system: exit codes, signal names, the environment of child
-//! processes, core dumps, random numbers, the state directory, systemd.
+//! processes, the front of a process, core dumps, random numbers, the state directory, systemd.
 
+mod front;
 mod random;
 pub mod sd_notify;
 #[cfg(feature = "simulation")]
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
+pub use front::take_front;
 pub use random::{jitter, random_u64};
 pub use state_dir::{NoStateDir, default_state_dir};
 

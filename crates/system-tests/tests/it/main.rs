@@ -27,6 +27,7 @@ mod doc_links;
 mod drive_page;
 mod driving;
 mod first_press;
+mod front;
 mod golden_bytes;
 mod guardian;
 mod held_up;

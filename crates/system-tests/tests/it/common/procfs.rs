@@ -25,6 +25,16 @@ pub fn child_named(parent: i32, name: &str) -> Option<i32> {
     processes().find(is_it)
 }
 
+/// Numbers and names of a process's children, zombies too.
+pub fn children(parent: i32) -> Vec<(i32, String)> {
+    let parent = parent.to_string();
+    let of_it = |process| {
+        let (name, fields) = stat(process)?;
+        (fields[1] == parent).then_some((process, name))
+    };
+    processes().filter_map(of_it).collect()
+}
+
 /// CPU time of all threads of a process.
 pub fn cpu(process: i32) -> Duration {
     let (_, fields) = stat(process).unwrap();

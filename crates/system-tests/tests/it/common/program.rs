@@ -25,7 +25,7 @@ type CollectedOutput = Arc<Mutex<String>>;
 
 /// `p2p-router` in this folder.
 pub fn router(folder: &Path) -> Command {
-    let mut router = command(&path("p2p-router"), folder);
+    let mut router = without_terminal("p2p-router", folder);
     // By which the callers here ask.
     router.env("P2P_HOST_NAMES", "car,car.test");
     router
@@ -33,7 +33,18 @@ pub fn router(folder: &Path) -> Command {
 
 /// `p2p-inner` in this folder, where the commands are in `command`.
 pub fn inner(folder: &Path) -> Command {
-    command(&path("p2p-inner"), folder)
+    without_terminal("p2p-inner", folder)
+}
+
+/// A program that has no terminal, even if the tests have one: there a front process would get the
+/// signals that are for the program.
+fn without_terminal(name: &str, folder: &Path) -> Command {
+    if File::open("/dev/tty").is_err() {
+        return command(&path(name), folder);
+    }
+    let mut setsid = command(Path::new("setsid"), folder);
+    setsid.arg(path(name));
+    setsid
 }
 
 /// `p2p-console` with this router, for a terminal of the tests' own.
