@@ -29,9 +29,16 @@ read_settings() {
     [ -f "$settings" ] || return 0
     say "settings from $settings"
     settings_read=$settings
+    # Editors of Windows write a carriage return at the end of each line, and a byte order mark
+    # before the first one.
+    cr=$(printf '\r') mark=$(printf '\357\273\277')
     set -a
-    # shellcheck source=/dev/null
-    . "$settings"
+    if LC_ALL=C grep -q -e "$cr\$" -e "^$mark" "$settings"; then
+        eval "$(LC_ALL=C sed -e "1s/^$mark//" -e "s/$cr\$//" "$settings")"
+    else
+        # shellcheck source=/dev/null
+        . "$settings"
+    fi
     set +a
 }
 

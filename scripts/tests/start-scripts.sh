@@ -224,6 +224,12 @@ for key in "router-$one" "router-$two" "inner-9001-127.0.0.1-$two"; do
     kill -TERM "$(state "$key" 2)"
     eventually stopped "$key"
 done
+printf '\357\273\277%s\r\n%s\r\n' "ROUTER_PORT=$two" 'P2P_NAME="a car"' >"$scripts/p2p.env"
+start p2p-router-server.sh
+router=$(program "router-$two")
+ok 'p2p.env may have lines of Windows and a byte order mark' says "$FAKE/starts" "$router (a car) [$two]"
+kill -TERM "$(state "router-$two" 2)"
+eventually stopped "router-$two"
 rm "$scripts/p2p.env"
 
 # --- which program

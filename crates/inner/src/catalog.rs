@@ -2,7 +2,6 @@
 //! outside of it.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,6 +10,11 @@ use cap_std::fs::{Dir, Metadata, MetadataExt as _};
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{CommandInfo, Refusal};
 use p2p_shared::text::Escaped;
+use rustix::fs::{StatVfsMountFlags, statvfs};
+
+use crate::process;
+
+mod trust;
 
 /// Most commands in a list.
 const MAX_LISTED: usize = 10_000;
@@ -22,49 +26,54 @@ const MAX_DEPTH: usize = 4;
 /// Extension of workers' files, which are no commands themselves.
 const WORKER: &str = ".worker";
 
-/// Command directory.
+/// Command directory. Its path may lead over symbolic links, which are followed anew for each
+/// command: a new release counts as soon as its link is there.
 #[derive(Debug, Clone)]
 pub(crate) struct Catalog {
     path: PathBuf,
+}
+
+/// The command directory as it is at this moment.
+struct Folder {
+    /// Without symbolic links.
+    path: PathBuf,
+    dir: Dir,
+}
+
+/// File of a command or worker, and the command directory, where it runs: paths without symbolic
+/// links up to the command directory.
+#[derive(Debug)]
+pub(crate) struct CommandFile {
+    pub file: PathBuf,
+    pub folder: PathBuf,
 }
 
 /// Reason why a name can't be run: its kind, and a sentence that says what to do.
 pub(crate) type Unusable = (Refusal, String);
 
 impl Catalog {
-    /// Opens a command directory; fails if the path is not a directory, can't be read, or anybody on
+    /// Opens a command directory; fails if the path is not a directory, can't be read, or others on
     /// the machine may write to it.
-    pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
-        let path = folder.canonicalize().with_context(|| {
-            format!(
-                "the command directory {} can't be used: make it, or say --commands DIR",
-                folder.display()
-            )
-        })?;
-        let metadata = path.metadata().context("the command directory")?;
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        // For those who see it in a sentence.
+        let path = std::path::absolute(path).context("the command directory")?;
         let shown = path.display();
+        let metadata = path.metadata().with_context(|| {
+            format!("the command directory {shown} can't be used: make it, or say --commands DIR")
+        })?;
         anyhow::ensure!(
             metadata.is_dir(),
             "the command directory {shown} is no folder"
         );
-        anyhow::ensure!(
-            metadata.mode() & 0o002 == 0,
-            "anyone on this machine may put commands into {shown}: chmod o-w {}",
-            quoted(&path)
-        );
         let catalog = Self { path: path.clone() };
         let folder = catalog.folder();
-        folder.with_context(|| format!("{shown} can't be read"))?;
+        let folder = folder.with_context(|| format!("{shown} can't be read"))?;
+        catalog.check_way(&folder).map_err(anyhow::Error::msg)?;
         Ok(catalog)
     }
 
-    /// The working directory of commands.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Returns the file of a command.
-    pub(crate) fn resolve(&self, name: &CommandName) -> Result<PathBuf, Unusable> {
+    pub(crate) fn resolve(&self, name: &CommandName) -> Result<CommandFile, Unusable> {
         if name.as_str().ends_with(WORKER) {
             let sentence = format!(
                 "{} is a worker: ask for the commands that it serves (GET /commands lists them)",
@@ -72,19 +81,19 @@ impl Catalog {
             );
             return Err((Refusal::NotFound, sentence));
         }
-        self.executable(name)
+        self.find(name)
     }
 
     /// Returns the file of a worker.
-    pub(crate) fn worker(&self, name: &str) -> Result<PathBuf, Unusable> {
+    pub(crate) fn worker(&self, name: &str) -> Result<CommandFile, Unusable> {
         let parsed = name.parse::<CommandName>();
         let name = parsed.map_err(|error| unusable(format!("{}: {error}", Escaped(name))))?;
-        self.executable(&name)
+        self.find(&name)
     }
 
     /// Lists the workers in the directory, not in those below it.
     pub(crate) fn workers(&self) -> io::Result<Vec<String>> {
-        let entries = self.folder()?.entries()?.flatten();
+        let entries = self.folder()?.dir.entries()?.flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
         let mut names: Vec<_> = names
             .filter(|name| name.ends_with(WORKER) && !name.starts_with('.'))
@@ -94,55 +103,70 @@ impl Catalog {
         Ok(names)
     }
 
-    fn executable(&self, name: &CommandName) -> Result<PathBuf, Unusable> {
-        let path = self.path.join(name.as_str());
+    /// Lists all commands, by name, with what is wrong with those that can't be run.
+    pub(crate) fn list(&self) -> io::Result<Vec<CommandInfo>> {
+        let mut commands = Vec::new();
+        let folder = self.folder()?;
+        let why_none = self.check_way(&folder).err();
+        folder.list_into(&folder.dir, "", 1, why_none.as_deref(), &mut commands);
+        commands.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(commands)
+    }
+
+    fn find(&self, name: &CommandName) -> Result<CommandFile, Unusable> {
         let folder = self.folder().map_err(|error| {
             unusable(format!(
                 "the command directory is gone ({error}): put it back"
             ))
         })?;
-        let metadata = folder
+        let found = folder.executable(name)?;
+        self.check_way(&folder).map_err(unusable)?;
+        Ok(found)
+    }
+
+    /// Opens the directory anew each time, so that a replaced one (by a checkout, by rsync, by another
+    /// symbolic link) is used.
+    fn folder(&self) -> io::Result<Folder> {
+        let path = self.path.canonicalize()?;
+        let dir = Dir::open_ambient_dir(&path, ambient_authority())?;
+        Ok(Folder { path, dir })
+    }
+
+    /// Checks the way to the directory, with its symbolic links, and the directory itself.
+    fn check_way(&self, folder: &Folder) -> Result<(), String> {
+        trust::check(Path::new("/"), &self.path, true)?;
+        trust::check_folder(&folder.path)
+    }
+}
+
+impl Folder {
+    /// Returns the file of this name, if it is one that can be executed and that nobody else could
+    /// have put there.
+    fn executable(&self, name: &CommandName) -> Result<CommandFile, Unusable> {
+        let file = self.path.join(name.as_str());
+        let metadata = self
+            .dir
             .metadata(name.as_str())
-            .map_err(|error| unreachable_file(&folder, name, &path, &error))?;
-        check(&metadata, &path)?;
-        self.check_folders(&folder, name.as_str())?;
-        Ok(path)
+            .map_err(|error| unreachable_file(&self.dir, name, &file, &error))?;
+        check(&metadata, &file)?;
+        trust::check(&self.path, Path::new(name.as_str()), false).map_err(unusable)?;
+        check_execution(&file).map_err(unusable)?;
+        Ok(CommandFile {
+            file,
+            folder: self.path.clone(),
+        })
     }
 
-    /// Checks that nobody else could have put the file there: that no directory on the way can be
-    /// written by everybody.
-    fn check_folders(&self, folder: &Dir, name: &str) -> Result<(), Unusable> {
-        let ways = name.match_indices('/').map(|(at, _)| &name[..at]);
-        for way in std::iter::once(".").chain(ways) {
-            let way_metadata = folder.metadata(way);
-            if way_metadata.is_ok_and(|metadata| metadata.mode() & 0o002 != 0) {
-                // This removes the `.` at the end.
-                let path: PathBuf = self.path.join(way).components().collect();
-                let (shown, mend) = (shown(&path), quoted(&path));
-                return Err(unusable(format!(
-                    "anyone on its machine may put commands into {shown}: chmod o-w {mend}"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Lists all commands, by name, with what is wrong with those that can't be run.
-    pub(crate) fn list(&self) -> io::Result<Vec<CommandInfo>> {
-        let mut commands = Vec::new();
-        self.list_into(&self.folder()?, "", 1, &mut commands);
-        commands.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(commands)
-    }
-
-    /// Opens the directory anew each time, so that a replaced one (by a checkout, by rsync) is
-    /// used.
-    fn folder(&self) -> io::Result<Dir> {
-        Dir::open_ambient_dir(&self.path, ambient_authority())
-    }
-
-    fn list_into(&self, folder: &Dir, prefix: &str, depth: usize, commands: &mut Vec<CommandInfo>) {
-        let Ok(entries) = folder.entries() else {
+    /// Adds the commands in `inside`; `why_none` says why none of them can be run.
+    fn list_into(
+        &self,
+        inside: &Dir,
+        prefix: &str,
+        depth: usize,
+        why_none: Option<&str>,
+        commands: &mut Vec<CommandInfo>,
+    ) {
+        let Ok(entries) = inside.entries() else {
             return;
         };
         for entry in entries.flatten() {
@@ -160,12 +184,14 @@ impl Catalog {
                 if depth < MAX_DEPTH
                     && let Ok(inside) = entry.open_dir()
                 {
-                    self.list_into(&inside, &format!("{name}/"), depth + 1, commands);
+                    let prefix = format!("{name}/");
+                    self.list_into(&inside, &prefix, depth + 1, why_none, commands);
                 }
                 continue;
             }
             let problem = if !file.ends_with(WORKER) {
-                self.resolve(&name).err().map(|(_, sentence)| sentence)
+                let why_not = || Some(self.executable(&name).err()?.1);
+                why_none.map(str::to_owned).or_else(why_not)
             } else if depth > 1 {
                 let shown = Escaped(name.as_str());
                 Some(format!(
@@ -205,7 +231,7 @@ fn unreachable_file(folder: &Dir, name: &CommandName, path: &Path, error: &io::E
 
 fn check(metadata: &Metadata, path: &Path) -> Result<(), Unusable> {
     let mode = metadata.mode();
-    if metadata.is_file() && mode & 0o6002 == 0 && mode & 0o111 != 0 {
+    if metadata.is_file() && mode & 0o6000 == 0 && mode & 0o111 != 0 {
         return Ok(());
     }
     let (shown, mend) = (shown(path), quoted(path));
@@ -215,13 +241,27 @@ fn check(metadata: &Metadata, path: &Path) -> Result<(), Unusable> {
     }
     Err(unusable(if !metadata.is_file() {
         format!("{shown} is no regular file")
-    } else if mode & 0o002 != 0 {
-        format!("{shown} may be changed by anyone on its machine: chmod o-w {mend}")
     } else if mode & 0o6000 != 0 {
         format!("{shown} runs as somebody else (set-uid or set-gid): chmod ug-s {mend}")
     } else {
         format!("{shown} is not executable: chmod +x {mend}")
     }))
+}
+
+/// Checks what the kernel would not say clearly.
+fn check_execution(file: &Path) -> Result<(), String> {
+    let shown = shown(file);
+    if statvfs(file).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOEXEC)) {
+        return Err(format!(
+            "{shown} is on a file system that is mounted noexec, from which nothing can be executed: move the command directory, or mount it with exec"
+        ));
+    }
+    if process::begins_with_mark(file) {
+        return Err(format!(
+            "{shown} begins with a byte order mark, which hides its first line from the kernel: save it as UTF-8 without one"
+        ));
+    }
+    Ok(())
 }
 
 fn shown(path: &Path) -> String {
@@ -257,7 +297,8 @@ mod tests {
     }
 
     fn resolve(catalog: &Catalog, name: &str) -> Result<PathBuf, Unusable> {
-        catalog.resolve(&name.parse().unwrap())
+        let found = catalog.resolve(&name.parse().unwrap());
+        found.map(|found| found.file)
     }
 
     fn refusal(catalog: &Catalog, name: &str) -> (Refusal, String) {
@@ -333,6 +374,112 @@ mod tests {
             assert_eq!(kind, Refusal::NotExecutable);
             assert!(sentence.contains("chmod o-w"), "{sentence}");
             fs::set_permissions(&way, open(0o755)).unwrap();
+        }
+    }
+
+    #[test]
+    fn where_a_link_leads_is_checked_too() {
+        let (folder, catalog) = folder();
+        put(folder.path(), "inside/go", 0o755);
+        symlink("inside/go", folder.path().join("go")).unwrap();
+        put(folder.path(), "good/go", 0o755);
+        symlink("../good/go", folder.path().join("inside/over")).unwrap();
+        symlink("inside/over", folder.path().join("over")).unwrap();
+        let inside = folder.path().join("inside");
+        let is_root = rustix::process::geteuid().is_root();
+        for (mode, mend) in [
+            (0o777, "chmod o-w "),
+            (0o1777, "chmod o-w "),
+            (0o775, "chmod g-w "),
+        ] {
+            // For others than root, the group may be the user's own.
+            if !is_root && mode == 0o775 {
+                continue;
+            }
+            fs::set_permissions(&inside, fs::Permissions::from_mode(mode)).unwrap();
+            for name in ["go", "over"] {
+                let (kind, sentence) = refusal(&catalog, name);
+                assert_eq!(kind, Refusal::NotExecutable, "{name} {mode:o}");
+                let place = format!("{mend}{}", inside.display());
+                assert!(sentence.ends_with(&place), "{sentence}");
+            }
+        }
+        fs::set_permissions(&inside, fs::Permissions::from_mode(0o755)).unwrap();
+        for name in ["go", "over"] {
+            assert!(resolve(&catalog, name).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_is_refused_wherever_it_is_on_the_way() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can give files to others");
+            return;
+        }
+        let (folder, catalog) = folder();
+        let commands = folder.path();
+        let file = put(commands, "a/go", 0o755);
+        for place in [file.as_path(), &commands.join("a"), commands] {
+            std::os::unix::fs::lchown(place, Some(4711), None).unwrap();
+            let (kind, sentence) = refusal(&catalog, "a/go");
+            assert_eq!(kind, Refusal::NotExecutable);
+            let owner = format!("{} belongs to user 4711", place.display());
+            assert!(sentence.contains(&owner), "{sentence}");
+            assert_eq!(catalog.list().unwrap()[0].problem, Some(sentence));
+            std::os::unix::fs::lchown(place, Some(0), None).unwrap();
+        }
+        assert!(resolve(&catalog, "a/go").is_ok());
+        // The link by which the command directory is found.
+        let link = commands.join("current");
+        symlink("a", &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(4711), None).unwrap();
+        let error = Catalog::open(&link).unwrap_err().to_string();
+        assert!(error.contains("current belongs to user 4711"), "{error}");
+    }
+
+    #[test]
+    fn a_link_to_the_folder_is_followed_anew_for_each_command() {
+        let (folder, _) = folder();
+        let path = folder.path().canonicalize().unwrap();
+        for release in ["1", "2"] {
+            put(&path, &format!("releases/{release}/go"), 0o755);
+            put(&path, &format!("releases/{release}/a.worker"), 0o755);
+        }
+        let link = path.join("current");
+        symlink("releases/1", &link).unwrap();
+        let catalog = Catalog::open(&link).unwrap();
+        let found = || {
+            let found = catalog.resolve(&"go".parse().unwrap()).unwrap();
+            let worker = catalog.worker("a.worker").unwrap();
+            assert_eq!(found.folder, worker.folder);
+            assert_eq!(found.file, found.folder.join("go"));
+            found.folder
+        };
+        assert_eq!(found(), path.join("releases/1"));
+        fs::remove_file(&link).unwrap();
+        symlink("releases/2", &link).unwrap();
+        fs::remove_dir_all(path.join("releases/1")).unwrap();
+        assert_eq!(found(), path.join("releases/2"));
+    }
+
+    #[test]
+    fn what_the_kernel_would_not_say_clearly_is_said() {
+        let (folder, catalog) = folder();
+        let file = put(folder.path(), "marked", 0o755);
+        fs::write(&file, "\u{feff}#!/bin/sh\necho hello\n").unwrap();
+        let (kind, sentence) = refusal(&catalog, "marked");
+        assert_eq!(kind, Refusal::NotExecutable);
+        assert!(
+            sentence.contains("begins with a byte order mark"),
+            "{sentence}"
+        );
+        assert_eq!(catalog.list().unwrap()[0].problem, Some(sentence));
+        // Mounted so almost everywhere.
+        let file = Path::new("/proc/version");
+        let mount = statvfs(file).unwrap();
+        if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+            let sentence = check_execution(file).unwrap_err();
+            assert!(sentence.contains("mounted noexec"), "{sentence}");
         }
     }
 

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use p2p_shared::names::CommandName;
@@ -12,7 +11,7 @@ use p2p_shared::protocol::{CommandInfo, MotionInfo, Refusal};
 use p2p_shared::text::Escaped;
 use parking_lot::RwLock;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CommandFile};
 use crate::process::Spawn;
 use crate::run::{Failure, Run};
 
@@ -57,7 +56,7 @@ impl Commands {
     /// Executes a run by the file of its command.
     pub(crate) async fn execute(&self, run: Run) {
         let found = self.file(&run.request.command);
-        run.by_file(found, self.files.path(), &self.processes).await;
+        run.by_file(found, &self.processes).await;
     }
 
     /// Returns true if there is a motion command, or a worker that may serve one.
@@ -90,7 +89,7 @@ impl Commands {
     }
 
     /// The file of a command, where no worker serves it.
-    pub(crate) fn file(&self, name: &CommandName) -> Result<PathBuf, Failure> {
+    pub(crate) fn file(&self, name: &CommandName) -> Result<CommandFile, Failure> {
         self.files.resolve(name).map_err(|(refusal, message)| {
             let served = self.served.read();
             let starting = "is starting: try again in a moment";

@@ -34,6 +34,8 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// `PATH` if the inner has none: Debian's.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// The byte order mark in UTF-8, which some editors write at the beginning of a file.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Bytes that are read of a file's beginning: as many as the kernel reads.
 const FILE_START: u64 = 256;
 
@@ -314,7 +316,13 @@ fn is(error: &io::Error, errno: Errno) -> bool {
 
 /// Returns true if a shell could read the file: a program for another kind of machine has zeros.
 fn is_text(file: &Path) -> bool {
-    !start_of(file).contains(&0)
+    let start = start_of(file);
+    !start.contains(&0) && !start.starts_with(BYTE_ORDER_MARK)
+}
+
+/// Whether an editor has put a mark before the first line.
+pub(crate) fn begins_with_mark(file: &Path) -> bool {
+    start_of(file).starts_with(BYTE_ORDER_MARK)
 }
 
 fn start_of(file: &Path) -> Vec<u8> {

@@ -2,7 +2,6 @@
 //! time limit, cancellation, and the reports of them.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::catalog::CommandFile;
 use crate::clock;
 use crate::motion::{MOTION_GRACE, MotionRole, ProcessEvent, RoleKind, StopResult};
 use crate::process::{self, GroupId, OWNER_VARIABLE, Pipes, ProcessGroup, Program, Spawn};
@@ -145,12 +145,11 @@ impl Run {
     /// Executes the command's file, if one was found.
     pub(crate) async fn by_file(
         self,
-        found: Result<PathBuf, Failure>,
-        folder: &Path,
+        found: Result<CommandFile, Failure>,
         processes: &Arc<dyn Spawn>,
     ) {
         let began = timing::now();
-        match self.start(found, folder, processes) {
+        match self.start(found, processes) {
             Ok((group, pipes)) => {
                 if let Some(role) = &self.role {
                     (role.events)(ProcessEvent::Started {
@@ -200,11 +199,10 @@ impl Run {
 
     fn start(
         &self,
-        found: Result<PathBuf, Failure>,
-        folder: &Path,
+        found: Result<CommandFile, Failure>,
         processes: &Arc<dyn Spawn>,
     ) -> Result<(ProcessGroup, Pipes), Failure> {
-        let file = found?;
+        let CommandFile { file, folder } = found?;
         let variables = [
             ("P2P_COMMAND", self.request.command.to_string()),
             ("P2P_RUN", self.id().to_string()),
@@ -215,7 +213,7 @@ impl Run {
         let program = Program {
             file: &file,
             arguments: &self.request.arguments,
-            folder,
+            folder: &folder,
             variables: &variables,
             has_stdin: !self.stdin.is_empty(),
         };

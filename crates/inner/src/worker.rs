@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::catalog::CommandFile;
 use crate::commands::{Commands, WorkerHandle, WorkerQueue};
 use crate::drive::{DriveHandle, DriveRequest};
 use crate::process::{self, OWNER_VARIABLE, Pipes, ProcessGroup, Program};
@@ -163,11 +164,12 @@ impl WorkerSupervisor {
     }
 
     fn start(&self) -> Result<(ProcessGroup, Pipes), String> {
-        let file = (self.commands.files.worker(self.worker.name())).map_err(|(_, why)| why)?;
+        let found = self.commands.files.worker(self.worker.name());
+        let CommandFile { file, folder } = found.map_err(|(_, why)| why)?;
         let program = Program {
             file: &file,
             arguments: &[],
-            folder: self.commands.files.path(),
+            folder: &folder,
             variables: &[
                 ("P2P_WORKER", self.worker.name().to_owned()),
                 (OWNER_VARIABLE, std::process::id().to_string()),

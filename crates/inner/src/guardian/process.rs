@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::deadline::InnerDeadline;
 use super::orphans::end_orphans;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CommandFile};
 use crate::clock;
 use crate::motion::{
     GuardState, MOTION_GRACE, MotionOwner, STOP_AGAIN, STOP_LIMIT, STOP_TRIES, StopRetries,
@@ -206,11 +206,12 @@ impl CarStopper {
     }
 
     fn start(&self) -> Result<StopCommand, String> {
-        let file = (self.catalog.resolve(&self.stop)).map_err(|(_, why)| why)?;
+        let found = self.catalog.resolve(&self.stop);
+        let CommandFile { file, folder } = found.map_err(|(_, why)| why)?;
         let program = Program {
             file: &file,
             arguments: &[],
-            folder: self.catalog.path(),
+            folder: &folder,
             variables: &[("P2P_COMMAND", self.stop.to_string())],
             has_stdin: false,
         };

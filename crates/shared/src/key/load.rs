@@ -54,7 +54,8 @@ fn load_with(
     } else {
         return Ok(None);
     };
-    let key = text.parse::<Key>();
+    // Some editors write a byte order mark at the beginning of a file.
+    let key = text.trim_start_matches('\u{feff}').parse::<Key>();
     let key = key.map_err(|why| anyhow!("the key in {place} can't be used: {why}"))?;
     Ok(Some(key))
 }
@@ -136,6 +137,16 @@ mod tests {
         let all = empty.with("P2P_KEY", in_variable.expose());
         assert_eq!(found(&all, None), in_variable.expose());
         assert_eq!(found(&all, Some(&given_path)), given.expose());
+    }
+
+    #[test]
+    fn a_key_behind_a_byte_order_mark_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let key = write_key(&path, 0o600);
+        fs::write(&path, format!("\u{feff}{}\r\n", key.expose())).unwrap();
+        let found = Environment::default().load(Some(&path)).unwrap().unwrap();
+        assert_eq!(found.expose(), key.expose());
     }
 
     #[test]

@@ -1,13 +1,14 @@
-//! Reads files with secrets, and refuses those that others than their owner may read. Nothing here
-//! writes, and no error repeats any of the content.
+//! Reads files with secrets, and refuses those that belong to another user, or that others than
+//! their owner may read. Nothing here writes, and no error repeats any of the content.
 
 use std::fs::File;
 use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::geteuid;
 
 /// All rights of the group and of others.
 const ANYBODY_ELSE: u32 = 0o077;
@@ -29,11 +30,13 @@ impl SecretFileError {
     }
 }
 
-/// Reads the text of a file of at most `limit` bytes that is open to its owner alone.
+/// Reads the text of a file of at most `limit` bytes that is open to its owner alone, who is root or
+/// the user of this process.
 ///
 /// # Errors
 ///
-/// If the file is missing, not a regular file, open to others, too large, or not UTF-8.
+/// If the file is missing, not a regular file, another user's, open to others, too large, or not
+/// UTF-8.
 pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileError> {
     let shown = path.display();
     let refused = |sentence| SecretFileError {
@@ -54,7 +57,14 @@ pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileErr
     if !metadata.is_file() {
         return Err(refused(format!("{shown} is not a regular file")));
     }
-    let mode = metadata.permissions().mode() & 0o7777;
+    let (owner, own) = (metadata.uid(), geteuid().as_raw());
+    if owner != own && owner != 0 {
+        return Err(refused(format!(
+            "{shown} belongs to user {owner}, and this is user {own}: run this as its owner (sudo -u '#{owner}'), or give the file away with: {}",
+            shell_line("chown", &own.to_string(), path)
+        )));
+    }
+    let mode = metadata.mode() & 0o7777;
     if mode & ANYBODY_ELSE != 0 {
         let line = chmod_line(path);
         return Err(refused(format!(
@@ -76,16 +86,22 @@ pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileErr
 /// Returns the shell command that closes a file to all but its owner, ready to paste.
 #[must_use]
 pub fn chmod_line(path: &Path) -> String {
+    shell_line("chmod", "600", path)
+}
+
+fn shell_line(command: &str, value: &str, path: &Path) -> String {
     let path = path.to_string_lossy();
     // A leading `-` would be an option.
     let here = if path.starts_with('-') { "./" } else { "" };
     let path = format!("{here}{path}");
-    format!("chmod 600 {}", shlex::try_quote(&path).unwrap_or_default())
+    let path = shlex::try_quote(&path).unwrap_or_default();
+    format!("{command} {value} {path}")
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, chown};
     use std::path::PathBuf;
 
     use super::*;
@@ -120,6 +136,26 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused_even_to_root() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: only root can give files to others");
+            return;
+        }
+        let (_dir, path) = file_with_mode(0o600);
+        chown(&path, Some(4711), None).unwrap();
+        let error = read_secret_file(&path, 4).unwrap_err();
+        let line = format!("chown 0 {}", path.display());
+        assert!(
+            error.to_string().contains("belongs to user 4711"),
+            "{error}"
+        );
+        assert!(error.to_string().ends_with(&line), "{error}");
+        assert!(!error.is_missing());
+        chown(&path, Some(0), None).unwrap();
+        assert_eq!(read_secret_file(&path, 4).unwrap(), "text");
     }
 
     #[test]

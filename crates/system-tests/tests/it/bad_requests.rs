@@ -93,6 +93,10 @@ async fn what_lies_in_the_folder_and_is_no_command_says_why() {
         let permissions = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(commands.join(name), permissions).unwrap();
     }
+    let marked = "\u{feff}#!/bin/sh\necho hello\n";
+    std::fs::write(commands.join("marked"), marked).unwrap();
+    let permissions = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(commands.join("marked"), permissions).unwrap();
     symlink("nothing", commands.join("dangling")).unwrap();
     symlink(fixture.world.note("outside"), commands.join("absolute")).unwrap();
     symlink("..", commands.join("up")).unwrap();
@@ -107,6 +111,7 @@ async fn what_lies_in_the_folder_and_is_no_command_says_why() {
         ("plain", 500, "chmod +x "),
         ("open", 500, "chmod o-w "),
         ("setuid", 500, "chmod ug-s "),
+        ("marked", 500, "begins with a byte order mark"),
         ("escapes", 500, "copy the file into it"),
         ("absolute", 500, "copy the file into it"),
         ("up/outside", 500, "copy the file into it"),

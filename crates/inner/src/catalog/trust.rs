@@ -1,0 +1,198 @@
+//! Decides whether somebody else could have put a file where it is, as `StrictModes` of OpenSSH does:
+//! each folder and symbolic link on the way, and the file itself, have to belong to root or to the
+//! user of this process, and nobody else may write to them.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use super::{quoted, shown};
+
+/// Most symbolic links on one way, as in the kernel.
+const MAX_LINKS: usize = 40;
+
+/// What decides about one file, folder or symbolic link.
+#[derive(Debug, Clone, Copy)]
+struct Rights {
+    kind: Kind,
+    owner: u32,
+    group: u32,
+    mode: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Folder,
+    /// Outside of the command directory: `/tmp` is open to all, but there only its owner can replace
+    /// what is in it.
+    FolderOutside,
+    Link,
+}
+
+/// Who may change what is on the way, and how that is mended.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    Owner,
+    Anyone,
+    Group,
+}
+
+impl Rights {
+    /// Finds what is wrong, for a process of the user `own`.
+    fn fault(self, own: u32) -> Option<Fault> {
+        let Self {
+            kind,
+            owner,
+            group,
+            mode,
+        } = self;
+        // As useradd(8) makes them, the group of a user's own has the user's number.
+        let is_private = owner != 0 && group == owner;
+        if owner != 0 && owner != own {
+            Some(Fault::Owner)
+        } else if kind == Kind::Link || kind == Kind::FolderOutside && mode & 0o1000 != 0 {
+            None
+        } else if mode & 0o002 != 0 {
+            Some(Fault::Anyone)
+        } else {
+            (mode & 0o020 != 0 && !is_private).then_some(Fault::Group)
+        }
+    }
+}
+
+/// Follows the way from `start`, which is trusted, has no symbolic links and is absolute. The error
+/// says what is wrong with the first place that others may change, and what mends it.
+///
+/// `is_outside`: the way leads to the command directory, not into it.
+pub(super) fn check(start: &Path, way: &Path, is_outside: bool) -> Result<(), String> {
+    let mut place = start.to_owned();
+    let mut left = parts(way);
+    let mut links = 0;
+    while let Some(part) = left.pop() {
+        if part == Path::new("..") {
+            place.pop();
+            continue;
+        }
+        // The root replaces what is there.
+        let next = place.join(part);
+        let metadata = next.symlink_metadata();
+        let metadata = metadata.map_err(|error| unseen(&next, &error))?;
+        check_one(&next, &metadata, is_outside)?;
+        if metadata.is_symlink() {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(format!("{} leads in a circle", shown(&next)));
+            }
+            let target = next.read_link().map_err(|error| unseen(&next, &error))?;
+            left.extend(parts(&target));
+        } else {
+            place = next;
+        }
+    }
+    Ok(())
+}
+
+/// Checks the command directory itself, which must not be open to all even if nobody can replace what
+/// is in it.
+pub(super) fn check_folder(folder: &Path) -> Result<(), String> {
+    let metadata = folder.symlink_metadata();
+    let metadata = metadata.map_err(|error| unseen(folder, &error))?;
+    check_one(folder, &metadata, false)
+}
+
+/// Splits a path, the last part first.
+fn parts(path: &Path) -> Vec<PathBuf> {
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    parts
+        .rev()
+        .map(|part| PathBuf::from(part.as_os_str()))
+        .collect()
+}
+
+fn unseen(path: &Path, error: &io::Error) -> String {
+    format!("{} can't be looked at: {error}", shown(path))
+}
+
+fn check_one(path: &Path, metadata: &Metadata, is_outside: bool) -> Result<(), String> {
+    let kind = if metadata.is_symlink() {
+        Kind::Link
+    } else if !metadata.is_dir() {
+        Kind::File
+    } else if is_outside {
+        Kind::FolderOutside
+    } else {
+        Kind::Folder
+    };
+    let rights = Rights {
+        kind,
+        owner: metadata.uid(),
+        group: metadata.gid(),
+        mode: metadata.mode(),
+    };
+    let own = rustix::process::geteuid().as_raw();
+    let Some(fault) = rights.fault(own) else {
+        return Ok(());
+    };
+    let (owner, group) = (rights.owner, rights.group);
+    let is_file = !metadata.is_dir();
+    let (shown, mend) = (shown(path), quoted(path));
+    Err(match fault {
+        Fault::Owner => format!(
+            "{shown} belongs to user {owner}, neither to root nor to user {own}, as whom p2p-inner runs: chown -h {own} {mend}"
+        ),
+        Fault::Anyone if is_file => {
+            format!("{shown} may be changed by anyone on its machine: chmod o-w {mend}")
+        }
+        Fault::Anyone => {
+            format!("anyone on its machine may put commands into {shown}: chmod o-w {mend}")
+        }
+        Fault::Group if is_file => {
+            format!("{shown} may be changed by all of group {group}: chmod g-w {mend}")
+        }
+        Fault::Group => {
+            format!("all of group {group} may put commands into {shown}: chmod g-w {mend}")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_and_ones_own_user_may_be_able_to_change_what_is_run() {
+        use Kind::{File, Folder, FolderOutside, Link};
+        let fault = |kind, owner, group, mode| {
+            let rights = Rights {
+                kind,
+                owner,
+                group,
+                mode,
+            };
+            rights.fault(1000)
+        };
+        for kind in [File, Folder, FolderOutside, Link] {
+            for owner in [0, 1000] {
+                assert_eq!(fault(kind, owner, 50, 0o755), None, "{kind:?} of {owner}");
+            }
+            assert_eq!(
+                fault(kind, 1001, 1001, 0o700),
+                Some(Fault::Owner),
+                "{kind:?}"
+            );
+        }
+        for kind in [File, Folder, FolderOutside] {
+            assert_eq!(fault(kind, 1000, 50, 0o775), Some(Fault::Group), "{kind:?}");
+            assert_eq!(fault(kind, 0, 0, 0o775), Some(Fault::Group), "{kind:?}");
+            // The user's own group.
+            assert_eq!(fault(kind, 1000, 1000, 0o775), None, "{kind:?}");
+            assert_eq!(fault(kind, 0, 0, 0o757), Some(Fault::Anyone), "{kind:?}");
+        }
+        assert_eq!(fault(FolderOutside, 0, 0, 0o1777), None);
+        assert_eq!(fault(FolderOutside, 1001, 0, 0o1777), Some(Fault::Owner));
+        assert_eq!(fault(Folder, 0, 0, 0o1777), Some(Fault::Anyone));
+        assert_eq!(fault(Link, 1000, 50, 0o777), None);
+    }
+}
