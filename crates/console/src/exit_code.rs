@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use p2p_shared::net::dialer::DialError;
 use p2p_shared::protocol::{End, RefusedReason};
-use p2p_shared::text::Escaped;
 use p2p_shared::websocket::WebSocketError;
 
 /// A failure without a code of its own.
@@ -26,7 +25,8 @@ pub(crate) const HUNG_UP: u8 = 129;
 /// SIGTERM.
 pub(crate) const TERMINATED: u8 = 143;
 
-/// A failure with its own exit code and a sentence that says what to do.
+/// A failure with its own exit code and a sentence that says what to do. Whatever prints the sentence
+/// escapes it: a peer may have had a hand in it.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Failure {
@@ -82,7 +82,7 @@ pub(crate) fn connection_error(error: &WebSocketError) -> String {
 pub(crate) fn closed_connection(why: &str) -> String {
     match why {
         "" => "the router closed the connection".to_owned(),
-        why => format!("the router closed the connection: {}", Escaped(why)),
+        why => format!("the router closed the connection: {why}"),
     }
 }
 

@@ -22,7 +22,9 @@ mod runs;
 mod strip;
 mod too_small;
 
+use p2p_shared::text::is_hidden;
 use ratatui::Frame;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph};
@@ -32,6 +34,20 @@ use crate::keymap::Screen;
 use crate::screen::layout::ScreenShape;
 
 pub fn render(frame: &mut Frame<'_>, app: &App) {
+    render_panes(frame, app);
+    hide_nothing(frame.buffer_mut());
+}
+
+/// Replaces what no terminal may see and a pane has let through. Panes escape texts from outside
+/// themselves, so that they can be read.
+fn hide_nothing(buffer: &mut Buffer) {
+    let bad = |cell: &&mut Cell| cell.symbol().contains(is_hidden);
+    for cell in buffer.content.iter_mut().filter(bad) {
+        cell.set_symbol("\u{fffd}");
+    }
+}
+
+fn render_panes(frame: &mut Frame<'_>, app: &App) {
     if app.is_too_small() {
         return too_small::render(frame, frame.area(), app);
     }

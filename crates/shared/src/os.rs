@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
+use crate::text::Escaped;
+
 pub use front::take_front;
 pub use random::{jitter, random_u64};
 pub use state_dir::{NoStateDir, default_state_dir};
@@ -26,7 +28,7 @@ const ERROR: u8 = 1;
 const USAGE: u8 = 2;
 
 /// Returns the exit code of a result: 0, or after printing the error with all its causes, the
-/// error's code.
+/// error's code. What peers and files put into the error is escaped.
 #[must_use]
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else {
@@ -37,7 +39,9 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         let _ = usage.print();
         return USAGE.into();
     }
-    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("error: {error:#}\n"));
+    let sentence = format!("{error:#}");
+    let line = format!("error: {}\n", Escaped(&sentence));
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
     ERROR.into()
 }
 

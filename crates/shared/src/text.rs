@@ -64,6 +64,27 @@ impl Display for Cut<'_> {
     }
 }
 
+/// Shows JSON from outside with each hidden character (see [`is_hidden`]) escaped as JSON does,
+/// which changes no value. For JSON on one line: there, hidden characters are in strings only.
+#[derive(Clone, Copy, Debug)]
+pub struct EscapedJson<'a>(pub &'a str);
+
+impl Display for EscapedJson<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some(at) = rest.find(is_hidden) {
+            let (plain, hidden) = rest.split_at(at);
+            f.write_str(plain)?;
+            let mut chars = hidden.chars();
+            for unit in chars.next().unwrap_or_default().encode_utf16(&mut [0; 2]) {
+                write!(f, "\\u{unit:04x}")?;
+            }
+            rest = chars.as_str();
+        }
+        f.write_str(rest)
+    }
+}
+
 /// Escapes everything that is written to it, for text that is formatted piece by piece.
 ///
 /// At the limit writing fails with [`fmt::Error`], so that a long `Debug` output is not formatted
@@ -195,6 +216,20 @@ mod tests {
     fn bytes_that_are_no_text_are_shown_as_numbers() {
         let bytes = b"ok\xff\xfe\x1b\xe2\x82";
         assert_eq!(EscapedBytes(bytes).to_string(), r"ok\xff\xfe\u{1b}\xe2\x82");
+    }
+
+    #[test]
+    fn json_keeps_its_values_and_hides_nothing() {
+        let value = serde_json::json!({ "a": "\u{7f}\u{9b}2J\u{202e}e\u{e0041}東\x1b\n" });
+        let shown = EscapedJson(&value.to_string()).to_string();
+        assert_eq!(
+            shown,
+            r#"{"a":"\u007f\u009b2J\u202ee\udb40\udc41東\u001b\n"}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+            value
+        );
     }
 
     #[test]

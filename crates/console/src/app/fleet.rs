@@ -187,9 +187,9 @@ impl Fleet {
             return;
         };
         link.seen = now;
-        link.info.runs += u64::from(is_new);
+        link.info.runs = link.info.runs.saturating_add(is_new.into());
         let has_failed = run.result.as_ref().is_some_and(RunResult::is_failure);
-        link.info.failures += u64::from(has_failed);
+        link.info.failures = link.info.failures.saturating_add(has_failed.into());
     }
 
     /// Updates who controls a car and who asks for control.

@@ -78,7 +78,7 @@ impl App {
                 self.session = Some(session);
                 self.key = key;
                 self.role = role;
-                self.log.missed += missed;
+                self.log.missed = self.log.missed.saturating_add(missed);
                 self.pending_snapshot.0.extend(links);
                 self.pending_snapshot.1.extend(runs);
                 if last {

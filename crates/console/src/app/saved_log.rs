@@ -1,16 +1,20 @@
 //! Runs as JSON lines, in the format of the router's log: written by the Save key, read by
 //! `replay`.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use p2p_shared::names::{Argument, RunId};
 use p2p_shared::protocol::{End, RunInfo, RunResult, RunSource};
+use p2p_shared::text::EscapedJson;
 use p2p_shared::timing::{micros, millis, millis_f64};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::app::run_log::RunLog;
+
+/// Last millisecond of the year 9999, since 1970.
+const LAST_MS: u64 = 253_402_300_799_999;
 
 /// Reads a log. Lines that are no JSON, such as a last one that is incomplete, are left out.
 ///
@@ -144,24 +148,28 @@ fn parse_end(text: &str) -> Option<End> {
 
 /// File name with the time of the newest run in it.
 pub fn file_name(at_ms: u64) -> String {
-    let at = UNIX_EPOCH + Duration::from_millis(at_ms);
-    let text = humantime::format_rfc3339_seconds(at).to_string();
+    let text = humantime::format_rfc3339_seconds(time(at_ms)).to_string();
     format!("p2p-console.{}.jsonl", text.replace(':', "-"))
+}
+
+/// The time of a run. A router may send any number: what is after the year 9999 has no text.
+fn time(at_ms: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(at_ms.min(LAST_MS))
 }
 
 /// The runs as lines of a log, in this order.
 pub fn text<'a>(runs: impl Iterator<Item = &'a RunInfo>) -> String {
-    runs.map(|run| format!("{}\n", line(run))).collect()
+    runs.map(|run| format!("{}\n", EscapedJson(&line(run).to_string())))
+        .collect()
 }
 
 /// A run in the format of the router's log.
 pub fn line(run: &RunInfo) -> Value {
-    let at = UNIX_EPOCH + Duration::from_millis(run.at_ms);
     let words = run.arguments.iter().map(Argument::as_bytes);
     let words: Vec<_> = words.map(String::from_utf8_lossy).collect();
     let millis_of = |us: u64| millis_f64(Duration::from_micros(us));
     let line = LogLine {
-        timestamp: humantime::format_rfc3339_millis(at).to_string(),
+        timestamp: humantime::format_rfc3339_millis(time(run.at_ms)).to_string(),
         message: "run".to_owned(),
         link: run.link.to_string(),
         service_port: run.service_port,
@@ -227,6 +235,21 @@ mod tests {
         assert!(said(b"\n\n").contains("the file is empty"));
         let other = "{\"timestamp\":\"2026-11-22T17:02:04Z\",\"message\":\"listening\"}\n";
         assert!(said(other.as_bytes()).ends_with("in 1 lines"));
+    }
+
+    #[test]
+    fn a_run_of_any_time_and_with_hidden_characters_is_saved_and_replayed() {
+        let mut run = testing::run(1, "forward");
+        (run.at_ms, run.from) = (u64::MAX, "a\u{202e}b".to_owned());
+        assert_eq!(
+            file_name(run.at_ms),
+            "p2p-console.9999-12-31T23-59-59Z.jsonl"
+        );
+        let saved = text([&run].into_iter());
+        assert!(saved.contains(r"a\u202eb"), "{saved}");
+        let replay = read(saved.as_bytes()).unwrap();
+        let shown = replay.shown().next().unwrap();
+        assert_eq!((shown.at_ms, &shown.from), (LAST_MS, &run.from));
     }
 
     #[test]

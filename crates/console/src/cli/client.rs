@@ -49,7 +49,7 @@ impl RouterClient {
     }
 
     pub(super) async fn close(self) {
-        self.socket.close_with(None, "bye", FAREWELL).await;
+        close(self.socket).await;
     }
 
     /// The link of this name or service port, if it is up.
@@ -70,4 +70,10 @@ impl RouterClient {
         }
         Ok(link)
     }
+}
+
+/// Says goodbye. On every way out: the router would take a connection that breaks off for one that
+/// was lost.
+pub(super) async fn close(socket: ConsoleSocket) {
+    socket.close_with(None, "bye", FAREWELL).await;
 }

@@ -7,7 +7,8 @@ use p2p_shared::protocol::LinkInfo;
 use unicode_width::UnicodeWidthStr;
 
 use super::client::RouterClient;
-use super::{json, output};
+use super::json;
+use super::output::{self, OutputLine};
 use crate::app::round_trips::RoundTrips;
 use crate::connection::RouterTarget;
 use crate::text::{age, cell, fit, short};
@@ -16,10 +17,10 @@ pub(super) async fn run(target: &RouterTarget, as_json: bool) -> anyhow::Result<
     let mut client = RouterClient::connect(target).await?;
     let links = std::mem::take(&mut client.links);
     client.close().await;
-    let lines = if as_json {
-        let lines = links.iter().map(|link| json::link(link).to_string());
-        lines.collect()
-    } else if links.is_empty() {
+    if as_json {
+        return output::print_lines(links.iter().map(json::link).map(OutputLine::ForScripts));
+    }
+    let lines = if links.is_empty() {
         let (host, port) = (&target.router.host, target.router.port);
         vec![format!(
             "no machine is linked; on the machine behind NAT: p2p-inner {host} {port} 9000"
@@ -27,7 +28,7 @@ pub(super) async fn run(target: &RouterTarget, as_json: bool) -> anyhow::Result<
     } else {
         table(&links)
     };
-    output::print_lines(lines)
+    output::print_lines(lines.into_iter().map(OutputLine::ForPeople))
 }
 
 fn table(links: &[LinkInfo]) -> Vec<String> {

@@ -1,26 +1,45 @@
-//! Prints on standard output in whole lines. A reader that goes away ends the program quietly.
+//! Prints on standard output and standard error, in whole lines. Every text of a subcommand goes
+//! through here, and leaves escaped; only a command's own output goes into files and pipes as it is.
+//! A reader that goes away ends the program quietly.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use p2p_shared::protocol::RunInfo;
-use p2p_shared::text::{Escaped, EscapedBytes};
+use p2p_shared::text::{Escaped, EscapedBytes, EscapedJson};
+use serde_json::Value;
 
 use crate::text::{arguments, is_of_link, outcome, source_word, time_of_day};
 
+/// A line of standard output.
+pub(super) enum OutputLine {
+    ForPeople(String),
+    ForScripts(Value),
+}
+
 /// Prints a line. Returns false when nobody reads any more.
-pub(super) fn print_line(text: &str) -> io::Result<bool> {
+pub(super) fn print_line(line: &OutputLine) -> io::Result<bool> {
+    let text = match line {
+        OutputLine::ForPeople(text) => Escaped(text).to_string(),
+        OutputLine::ForScripts(value) => EscapedJson(&value.to_string()).to_string(),
+    };
     print_bytes(format!("{text}\n").as_bytes())
 }
 
 /// Prints lines until the end, or until nobody reads any more.
-pub(super) fn print_lines(lines: impl IntoIterator<Item = String>) -> anyhow::Result<ExitCode> {
+pub(super) fn print_lines(lines: impl IntoIterator<Item = OutputLine>) -> anyhow::Result<ExitCode> {
     for line in lines {
         if !print_line(&line)? {
             break;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a sentence on standard error.
+pub(super) fn print_sentence(text: &str) {
+    // A failure could not be reported anywhere.
+    let _ = io::stderr().write_all(format!("{}\n", Escaped(text)).as_bytes());
 }
 
 /// Prints bytes. Returns false when nobody reads any more.
@@ -42,7 +61,8 @@ pub(super) fn print_output(bytes: &[u8]) -> io::Result<bool> {
     print_bytes(for_terminal(bytes).as_bytes())
 }
 
-/// Prints standard error of a command in the same way.
+/// Prints standard error of a command in the same way. A sentence of ours goes through
+/// [`print_sentence`].
 pub(super) fn print_stderr(bytes: &[u8]) {
     let mut err = io::stderr().lock();
     // A failure could not be reported anywhere.
@@ -71,7 +91,7 @@ fn for_terminal(bytes: &[u8]) -> String {
     text
 }
 
-/// Returns a run as a line for people.
+/// Returns a run as a line for people, not escaped.
 pub(super) fn run_line(run: &RunInfo) -> String {
     if is_of_link(run) {
         let why = run.result.as_ref().map_or("", |result| result.why.as_str());
@@ -81,7 +101,7 @@ pub(super) fn run_line(run: &RunInfo) -> String {
             run.link,
             run.command
         );
-        return Escaped(text.trim_end()).to_string();
+        return text.trim_end().to_owned();
     }
     let mut text = format!(
         "{} {} {} {}{} from {}: {}",
@@ -103,7 +123,7 @@ pub(super) fn run_line(run: &RunInfo) -> String {
             text += &format!(" ({})", result.why);
         }
     }
-    Escaped(&text).to_string()
+    text
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ const ANSWER: Duration = Duration::from_secs(12);
 /// If the car could not be asked in that time.
 pub(super) async fn recover(
     target: &RouterTarget,
-    mut socket: Option<ConsoleSocket>,
+    socket: &mut Option<ConsoleSocket>,
     service_port: u16,
     run: RunId,
 ) -> Result<Option<RunReport>, Failure> {
@@ -36,18 +36,18 @@ pub(super) async fn recover(
     loop {
         if socket.is_none() {
             match RouterClient::connect(target).await {
-                Ok(client) => socket = Some(client.socket),
+                Ok(client) => *socket = Some(client.socket),
                 Err(failure) if failure.code == DENIED => return Err(failure),
                 Err(failure) => why = failure,
             }
         }
-        if let Some(open) = &mut socket {
+        if let Some(open) = socket {
             match timeout(ANSWER, ask(open, service_port, run)).await {
                 Ok(Some(RunAnswer::Report(report))) if is_over(&report) => return Ok(Some(report)),
                 Ok(Some(RunAnswer::NotKnown)) => return Ok(None),
                 Ok(Some(RunAnswer::Report(_))) => give_up_at = Instant::now() + PORT_KEPT,
                 Ok(Some(RunAnswer::Away)) => {}
-                Ok(None) | Err(_) => socket = None,
+                Ok(None) | Err(_) => *socket = None,
             }
         }
         if Instant::now() > give_up_at {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::output;
+use super::output::{self, OutputLine};
 use crate::app::run_log::RunLog;
 use crate::app::saved_log;
 use crate::exit_code::{ERROR, Failure};
@@ -35,7 +35,7 @@ pub(super) fn print(log: &RunLog, as_json: bool) -> anyhow::Result<ExitCode> {
     let mut runs: Vec<_> = log.shown().collect();
     runs.reverse();
     output::print_lines(runs.iter().map(|run| match as_json {
-        true => saved_log::line(run).to_string(),
-        false => output::run_line(run),
+        true => OutputLine::ForScripts(saved_log::line(run)),
+        false => OutputLine::ForPeople(output::run_line(run)),
     }))
 }

@@ -10,14 +10,14 @@ use p2p_shared::names::{Argument, RunId};
 use p2p_shared::protocol::{
     ConsoleToRouter, End, Outcome, Refusal, RouterToConsole, RunReport, SendEvent, cost,
 };
-use p2p_shared::text::Escaped;
 use p2p_shared::timing::{millis, millis_f64};
 use p2p_shared::websocket::SocketEvent;
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::client::RouterClient;
-use super::{StopSignal, output, recover_run, stop_signal};
+use super::client::{RouterClient, close};
+use super::output::{self, OutputLine};
+use super::{StopSignal, recover_run, stop_signal};
 use crate::config::SendOptions;
 use crate::connection::{ConsoleSocket, DEAD, RouterTarget};
 use crate::exit_code::{
@@ -41,7 +41,7 @@ pub(super) async fn run(
         let failed = json!({
             "event": "failed", "why": error.to_string(), "code": code, "code_of": "p2p-console",
         });
-        output::print_line(&failed.to_string())?;
+        output::print_line(&OutputLine::ForScripts(failed))?;
     }
     result
 }
@@ -58,14 +58,7 @@ async fn attempt(
     let arguments = send.arguments.iter().map(argument);
     let arguments = arguments.collect::<Result<_, _>>()?;
     let mut client = RouterClient::connect(target).await?;
-    let service_port = client.find(&send.to)?.service_port;
-    client.socket.push(&ConsoleToRouter::Send {
-        request: REQUEST,
-        service_port,
-        command: send.command.clone(),
-        arguments,
-        for_ms: send.lasting.map(millis),
-    })?;
+    let mut stop = stop_signal()?;
     let mut printer = RunPrinter {
         as_json,
         command: send.command.to_string(),
@@ -73,21 +66,55 @@ async fn attempt(
         has_started: false,
         printed: 0,
     };
-    let mut stop = stop_signal()?;
-    let (code, why) = match follow(&mut client.socket, &mut printer, &mut stop).await? {
-        FollowEnd::Ended(code) => {
+    let mut service_port = 0;
+    let followed = async {
+        service_port = client.find(&send.to)?.service_port;
+        client.socket.push(&ConsoleToRouter::Send {
+            request: REQUEST,
+            service_port,
+            command: send.command.clone(),
+            arguments,
+            for_ms: send.lasting.map(millis),
+        })?;
+        follow(&mut client.socket, &mut printer, &mut stop).await
+    };
+    let (code, why, mut socket) = match followed.await {
+        Ok(FollowEnd::RouterLost(why)) => (UNREACHABLE, why, None),
+        Ok(FollowEnd::LinkLost) => {
+            let why = "the link to the car was lost".to_owned();
+            (OFFLINE, why, Some(client.socket))
+        }
+        Ok(FollowEnd::Ended(code)) => {
             client.close().await;
             return Ok(code.into());
         }
-        FollowEnd::LinkLost => (OFFLINE, "the link to the car was lost".to_owned()),
-        FollowEnd::RouterLost(why) => (UNREACHABLE, why),
+        Err(error) => {
+            client.close().await;
+            return Err(error);
+        }
     };
-    let socket = (code == OFFLINE).then_some(client.socket);
-    let lost = printer.lost(code, &why);
+    let car = (target, service_port);
+    let ended = follow_lost(car, &mut socket, &mut printer, (code, &why), stop).await;
+    if let Some(socket) = socket {
+        close(socket).await;
+    }
+    ended
+}
+
+/// Follows a run whose answer was lost, for this reason and with this exit code, as far as its car
+/// remembers it.
+async fn follow_lost(
+    (target, service_port): (&RouterTarget, u16),
+    socket: &mut Option<ConsoleSocket>,
+    printer: &mut RunPrinter,
+    (code, why): (u8, &str),
+    stop: StopSignal,
+) -> anyhow::Result<ExitCode> {
+    let lost = printer.lost(code, why);
     let Some(run) = printer.run else {
         return Err(lost.into());
     };
-    printer.report_lost(run, &why)?;
+    printer.report_lost(run, why)?;
     let report = tokio::select! {
         report = recover_run::recover(target, socket, service_port, run) => report,
         _ = stop => return Ok(INTERRUPTED.into()),
@@ -188,11 +215,11 @@ impl RunPrinter {
         match event {
             SendEvent::Queued { run } => {
                 self.run = Some(run);
-                self.print_json(&json!({ "event": "queued", "run": run.to_string() }))?;
+                self.print_json(json!({ "event": "queued", "run": run.to_string() }))?;
             }
             SendEvent::Started => {
                 self.has_started = true;
-                self.print_json(&json!({ "event": "started", "run": run }))?;
+                self.print_json(json!({ "event": "started", "run": run }))?;
             }
             SendEvent::Output(bytes) => self.print(&bytes)?,
             SendEvent::Finished {
@@ -219,7 +246,7 @@ impl RunPrinter {
         self.printed += bytes.len() as u64;
         if self.as_json {
             let text = String::from_utf8_lossy(bytes);
-            return self.print_json(&json!({ "event": "output", "text": text }));
+            return self.print_json(json!({ "event": "output", "text": text }));
         }
         if !output::print_output(bytes)? {
             anyhow::bail!("nobody reads the output any more");
@@ -230,7 +257,7 @@ impl RunPrinter {
     fn finished(&self, end: End, exec_us: u64, stderr: &[u8]) -> anyhow::Result<u8> {
         let code = for_end(end);
         if self.as_json {
-            self.print_json(&json!({
+            self.print_json(json!({
                 "event": "finished", "run": self.run.map(|run| run.to_string()),
                 "exit": end.to_string(), "exec_ms": millis_f64(Duration::from_micros(exec_us)),
                 "stderr": String::from_utf8_lossy(stderr), "code": code, "code_of": "command",
@@ -239,8 +266,7 @@ impl RunPrinter {
             output::print_stderr(stderr);
             // An exit code that the command did not give itself is explained.
             if !matches!(end, End::Exit(_) | End::Ended) {
-                let command = Escaped(&self.command);
-                output::print_stderr(format!("{command} was ended: {end}\n").as_bytes());
+                output::print_sentence(&format!("{} was ended: {end}", self.command));
             }
         }
         Ok(code)
@@ -249,10 +275,10 @@ impl RunPrinter {
     fn report_lost(&self, run: RunId, why: &str) -> anyhow::Result<()> {
         if !self.as_json {
             let waiting = "waiting to hear what became of run";
-            let sentence = format!("{why}: {waiting} {run} (Ctrl-C leaves it alone)\n");
-            output::print_stderr(sentence.as_bytes());
+            let sentence = format!("{why}: {waiting} {run} (Ctrl-C leaves it alone)");
+            output::print_sentence(&sentence);
         }
-        self.print_json(&json!({ "event": "lost", "run": run.to_string(), "why": why }))
+        self.print_json(json!({ "event": "lost", "run": run.to_string(), "why": why }))
     }
 
     /// Prints the rest of a run as its car remembers it; returns the exit code.
@@ -266,8 +292,7 @@ impl RunPrinter {
                 }
                 if self.printed < report.bytes {
                     let missing = report.bytes - self.printed;
-                    let sentence = format!("{missing} bytes of its output were lost\n");
-                    output::print_stderr(sentence.as_bytes());
+                    output::print_sentence(&format!("{missing} bytes of its output were lost"));
                 }
                 self.finished(end, exec_us, &report.stderr)
             }
@@ -282,8 +307,8 @@ impl RunPrinter {
         }
     }
 
-    fn print_json(&self, value: &Value) -> anyhow::Result<()> {
-        if self.as_json && !output::print_line(&value.to_string())? {
+    fn print_json(&self, value: Value) -> anyhow::Result<()> {
+        if self.as_json && !output::print_line(&OutputLine::ForScripts(value))? {
             anyhow::bail!("nobody reads the output any more");
         }
         Ok(())

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use p2p_shared::protocol::{FeedEvent, LinkInfo, MotionEvent, RouterToConsole};
-use p2p_shared::text::Escaped;
 use p2p_shared::timing::millis;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::client::RouterClient;
-use super::{json, output, stop_signal};
+use super::output::{self, OutputLine};
+use super::{json, stop_signal};
 use crate::connection::{self, ConnectionEvent, RouterTarget, ToRouter};
 use crate::text::time_of_day;
 
@@ -31,21 +31,23 @@ pub(super) async fn run(
         as_json,
         names: HashMap::new(),
     };
-    let code = loop {
+    let ended = loop {
         let event = tokio::select! {
             event = events.recv() => event,
-            code = &mut stop => break code.into(),
+            code = &mut stop => break Ok(code.into()),
         };
         let Some(event) = event else {
-            break ExitCode::FAILURE;
+            break Ok(ExitCode::FAILURE);
         };
-        if !printer.print_event(event)? {
-            break ExitCode::SUCCESS;
+        match printer.print_event(event) {
+            Ok(true) => {}
+            Ok(false) => break Ok(ExitCode::SUCCESS),
+            Err(error) => break Err(error),
         }
     };
     let _ = to_router.send(ToRouter::End);
     let _ = connection.await;
-    Ok(code)
+    ended
 }
 
 struct FeedPrinter {
@@ -142,9 +144,9 @@ impl FeedPrinter {
         let now_ms = millis(now.unwrap_or_default());
         let line = if self.as_json {
             value["at_ms"] = now_ms.into();
-            value.to_string()
+            OutputLine::ForScripts(value)
         } else {
-            format!("{}Z {}", time_of_day(now_ms), Escaped(text))
+            OutputLine::ForPeople(format!("{}Z {text}", time_of_day(now_ms)))
         };
         Ok(output::print_line(&line)?)
     }

@@ -15,7 +15,7 @@ use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::layer::{Context, Layer};
 
-use crate::text::is_hidden;
+use crate::text::EscapedJson;
 
 /// Largest buffer that is kept for the next line.
 const KEPT: usize = 16 * 1024;
@@ -111,7 +111,7 @@ impl Visit for Fields<'_> {
     }
 }
 
-/// Writes text inside a JSON string. Hidden characters (see [`is_hidden`]) are escaped, too.
+/// Writes text inside a JSON string. Hidden characters are escaped, too: see [`EscapedJson`].
 struct Text<'a>(&'a mut String);
 
 impl fmt::Write for Text<'_> {
@@ -128,12 +128,7 @@ impl fmt::Write for Text<'_> {
                 '\n' => self.0.push_str("\\n"),
                 '\r' => self.0.push_str("\\r"),
                 '\t' => self.0.push_str("\\t"),
-                c if is_hidden(c) => {
-                    for unit in c.encode_utf16(&mut [0; 2]) {
-                        write!(self.0, "\\u{unit:04x}")?;
-                    }
-                }
-                c => self.0.push(c),
+                c => write!(self.0, "{}", EscapedJson(c.encode_utf8(&mut [0; 4])))?,
             }
         }
         Ok(())
@@ -143,6 +138,7 @@ impl fmt::Write for Text<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::is_hidden;
     use proptest::prelude::*;
 
     fn escaped(text: &str) -> String {

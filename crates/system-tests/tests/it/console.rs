@@ -2,5 +2,6 @@
 
 mod fake_router;
 mod headless;
+mod hostile;
 mod load;
 mod terminal;

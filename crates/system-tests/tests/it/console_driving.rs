@@ -5,6 +5,7 @@
 mod control;
 mod deaths;
 mod fixture;
+mod goodbyes;
 mod keys;
 mod panics;
 mod screens;

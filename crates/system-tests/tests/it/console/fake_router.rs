@@ -18,6 +18,8 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
+use super::hostile;
+
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,6 +33,8 @@ enum RouterBehavior {
     Foreign,
     /// Nothing any more, once it was asked for control.
     Dead,
+    /// With a hostile car: every text of both is meant for the terminal.
+    Hostile,
 }
 
 /// A router with one car, which gives control to whoever asks.
@@ -59,6 +63,11 @@ impl FakeRouter {
     /// One whose feed has so many events a second: runs that begin and end with output.
     pub async fn with_feed(a_second: u64) -> Self {
         Self::of(RouterBehavior::Feeds(a_second)).await
+    }
+
+    /// One whose every text, and its car's, is [`hostile::TEXT`](super::hostile::TEXT).
+    pub async fn hostile() -> Self {
+        Self::of(RouterBehavior::Hostile).await
     }
 
     async fn of(behavior: RouterBehavior) -> Self {
@@ -177,6 +186,15 @@ async fn serve(
             })
         };
         match &message {
+            _ if behavior == RouterBehavior::Hostile => {
+                for answer in hostile::answers(&message) {
+                    socket.push(&answer).unwrap();
+                }
+                if hostile::closes(&message) {
+                    let patience = Duration::from_secs(1);
+                    return socket.close_with(None, hostile::TEXT, patience).await;
+                }
+            }
             ConsoleToRouter::Hello { .. } => socket.push(&snapshot()).unwrap(),
             ConsoleToRouter::Control {
                 request: ControlRequest::Take,
@@ -276,7 +294,7 @@ fn answer(command: &str) -> Vec<SendEvent> {
     events
 }
 
-fn snapshot() -> RouterToConsole {
+pub fn snapshot() -> RouterToConsole {
     let link = |port: u16, name: &str, is_up| LinkInfo {
         service_port: port,
         name: name.parse().unwrap(),
