@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use p2p_shared::key::Key;
-use p2p_shared::names::{CommandName, Identity, LinkName};
+use p2p_shared::names::{CommandName, Identity, LinkName, NameError};
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::MotionInfo;
 use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask, Settings};
@@ -45,6 +45,9 @@ pub struct Config {
     pub camera: Option<Vec<String>>,
 }
 
+/// Name of a link whose machine has no host name that can be one.
+const UNNAMED: &str = "inner";
+
 /// Longest time limit of a command: a week, in seconds.
 const MAX_TIMEOUT: u64 = 7 * 24 * 3600;
 
@@ -73,7 +76,7 @@ pub struct Options {
     /// The port that the router opens for this machine; 0: any that is free
     #[arg(required = true)]
     pub service_port: Option<u16>,
-    /// What people call this machine [default: its host name]
+    /// What people call this machine: any words, but no number [default: its host name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<LinkName>,
     /// The directory whose executable files are the commands; its NAME.worker files serve further ones
@@ -200,9 +203,23 @@ impl Options {
 
 fn host_name() -> anyhow::Result<LinkName> {
     let system = rustix::system::uname();
-    let name = system.nodename().to_string_lossy();
-    name.parse()
-        .with_context(|| format!("the host name {name:?} can't be a link's name: say --name NAME"))
+    name_of(&system.nodename().to_string_lossy())
+}
+
+/// The link's name where nobody gave one. A host name that can't be one is no reason not to start.
+fn name_of(host: &str) -> anyhow::Result<LinkName> {
+    let why = match host.parse::<LinkName>() {
+        Ok(name) => return Ok(name),
+        Err(why) => why,
+    };
+    let name = match why {
+        NameError::Number => format!("inner-{host}").parse().or_else(|_| UNNAMED.parse()),
+        _ => UNNAMED.parse(),
+    };
+    let name: LinkName = name.context("say --name NAME")?;
+    let sentence = "the host name can't be a link's name: say --name NAME to choose another";
+    tracing::warn!(host, %why, %name, "{sentence}");
+    Ok(name)
 }
 
 #[cfg(test)]
@@ -226,6 +243,19 @@ mod tests {
         ));
         assert_eq!(options.common.verbosity(), 1);
         assert_eq!(options.common.log_dir, PathBuf::from("there"));
+    }
+
+    #[test]
+    fn no_host_name_stops_an_inner() {
+        let long_number = "7".repeat(64);
+        for (host, name) in [
+            ("car", "car"),
+            ("42", "inner-42"),
+            ("", "inner"),
+            (&long_number, "inner"),
+        ] {
+            assert_eq!(name_of(host).unwrap().as_str(), name, "{host:?}");
+        }
     }
 
     #[test]

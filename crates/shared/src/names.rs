@@ -34,6 +34,9 @@ pub enum NameError {
     /// There is a control character, an invisible character or a backslash.
     #[error("it has a control character, an invisible character or a backslash")]
     BadCharacter,
+    /// A link's name has digits alone, which are a service port wherever a link is named.
+    #[error("it has digits alone, which mean a service port: put a letter before them")]
+    Number,
 }
 
 /// Name of a command: one to four parts joined by `/`, each a plain file name. A name that leaves
@@ -64,7 +67,8 @@ impl TryFrom<String> for CommandName {
     }
 }
 
-/// Label of a link, for people. A label identifies nothing.
+/// Label of a link, for people. A label identifies nothing, and is never a number: that is a service
+/// port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LinkName(String);
@@ -99,6 +103,9 @@ impl TryFrom<String> for LinkName {
         }
         if text.chars().any(crate::text::is_hidden) {
             return Err(NameError::BadCharacter);
+        }
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(NameError::Number);
         }
         Ok(Self(text))
     }
@@ -326,6 +333,22 @@ mod tests {
             "a".repeat(65).parse::<CommandName>(),
             Err(NameError::TooLong)
         );
+    }
+
+    #[test]
+    fn a_links_name_is_seen_as_it_is_and_is_no_port() {
+        for (name, why) in [
+            ("9000", NameError::Number),
+            ("0", NameError::Number),
+            ("123456789", NameError::Number),
+            (" ", NameError::Empty),
+            ("a\u{202e}b", NameError::BadCharacter),
+        ] {
+            assert_eq!(name.parse::<LinkName>(), Err(why), "{name:?}");
+        }
+        for name in ["car-9000", "9000x", "+9000", "-1", "4 2", "٤٢"] {
+            assert!(name.parse::<LinkName>().is_ok(), "{name:?}");
+        }
     }
 
     #[test]

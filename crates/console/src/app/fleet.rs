@@ -201,18 +201,19 @@ impl Fleet {
     }
 }
 
-/// Finds a link by its name (first one that is up) or its service port.
+/// Finds a link by its service port, if a number is wanted, or else by its name (first one that is
+/// up). No name is a number.
 pub fn find_link<'a>(
     mut links: impl Iterator<Item = &'a LinkInfo> + Clone,
     wanted: &str,
 ) -> Option<&'a LinkInfo> {
-    let port = wanted.parse().ok();
-    let mut named = links.clone().filter(|link| link.name.as_str() == wanted);
+    if wanted.bytes().all(|byte| byte.is_ascii_digit()) {
+        let port: u16 = wanted.parse().ok()?;
+        return links.find(|link| link.service_port == port);
+    }
+    let mut named = links.filter(|link| link.name.as_str() == wanted);
     let first = named.clone().next();
-    named
-        .find(|link| link.is_up)
-        .or(first)
-        .or_else(move || links.find(|link| Some(link.service_port) == port))
+    named.find(|link| link.is_up).or(first)
 }
 
 fn until(control: &ControlInfo, now: Instant) -> Option<Instant> {
@@ -239,6 +240,27 @@ mod tests {
             fleet.count_run(&run, true, now);
             let counted = fleet.links[&9000].info.failures - before;
             assert_eq!(counted, failures, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_number_means_the_port_and_anything_else_the_name() {
+        let links = [
+            testing::link(9000, "car"),
+            testing::link(9001, "+9000"),
+            testing::link(9002, "9000x"),
+        ];
+        for (wanted, found) in [
+            ("9000", Some(9000)),
+            ("+9000", Some(9001)),
+            ("9000x", Some(9002)),
+            ("car", Some(9000)),
+            ("9003", None),
+            ("99999", None),
+            ("", None),
+        ] {
+            let link = find_link(links.iter(), wanted);
+            assert_eq!(link.map(|link| link.service_port), found, "{wanted}");
         }
     }
 
