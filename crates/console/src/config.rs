@@ -48,7 +48,7 @@ pub struct Options {
     /// Print JSON, one value a line (list, send, watch)
     #[arg(long, global = true)]
     pub json: bool,
-    /// No colours; NO_COLOR and TERM=dumb do the same
+    /// No colours; NO_COLOR does the same (with TERM=dumb there are no screens, but a line an event)
     #[arg(long, global = true)]
     pub no_color: bool,
     #[command(flatten)]

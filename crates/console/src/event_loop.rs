@@ -76,7 +76,7 @@ pub(crate) async fn run(
     });
     let mut screen = TerminalScreen::enter().context("the terminal can't be used")?;
     setup.releases = screen.releases;
-    let size = screen.terminal.size()?;
+    let size = screen.terminal.get_frame().area();
     setup.size = (size.width, size.height);
     let mut app = App::new(setup, Instant::now());
     let (input_to, input) = mpsc::channel(input::WAITING);
@@ -266,7 +266,10 @@ impl EventLoop {
     }
 
     fn apply(&mut self, event: Event, screen: &mut TerminalScreen) -> io::Result<ControlFlow<()>> {
-        let resized = matches!(event, Event::Terminal(Size(..)));
+        let new_size = match event {
+            Event::Terminal(Size(width, height)) => Some((width, height)),
+            _ => None,
+        };
         let mut next = ControlFlow::Continue(());
         for effect in (self.parts.update)(&mut self.app, event, Instant::now()) {
             match effect {
@@ -287,8 +290,8 @@ impl EventLoop {
                 Effect::Quit => next = ControlFlow::Break(()),
             }
         }
-        if resized {
-            screen.terminal.autoresize()?;
+        if let Some(size) = new_size {
+            screen.resize(size)?;
         }
         Ok(next)
     }

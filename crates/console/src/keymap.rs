@@ -158,8 +158,18 @@ pub fn find(screen: Screen, key: &KeyEvent) -> Option<&'static KeyBinding> {
         KeyCode::Char(c) if control => KeyCode::Char(c.to_ascii_lowercase()),
         code => code,
     };
-    let mut bindings = BINDINGS.iter();
-    bindings.find(|b| b.key == code && b.control == control && b.screens.contains(&screen))
+    let bound = |code| {
+        let is_it = |b: &&KeyBinding| b.key == code && b.control == control;
+        let mut bindings = BINDINGS.iter().filter(is_it);
+        bindings.find(|b| b.screens.contains(&screen))
+    };
+    // With Caps Lock a letter comes as a capital. Only what has no meaning of its own is taken so:
+    // nobody seizes control by it.
+    let small = match code {
+        KeyCode::Char(c) if c.is_ascii_uppercase() => Some(KeyCode::Char(c.to_ascii_lowercase())),
+        _ => None,
+    };
+    bound(code).or_else(|| bound(small?))
 }
 
 #[cfg(test)]
@@ -210,6 +220,30 @@ mod tests {
             let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
             assert_eq!(action(control_c), Some(Action::Quit));
         }
+    }
+
+    #[test]
+    fn caps_lock_leaves_every_letter_its_meaning() {
+        let press = |c| KeyEvent::new(KeyCode::Char(c), KeyModifiers::SHIFT);
+        for screen in Screen::ALL {
+            for small in 'a'..='z' {
+                let action = |c| find(screen, &press(c)).map(|binding| binding.action);
+                let capital = small.to_ascii_uppercase();
+                let has_own = BINDINGS
+                    .iter()
+                    .any(|b| b.key == KeyCode::Char(capital) && b.screens.contains(&screen));
+                if !has_own {
+                    assert_eq!(action(capital), action(small), "{capital} on {screen:?}");
+                }
+            }
+            let action = |c| find(screen, &press(c)).map(|binding| binding.action);
+            assert_eq!(action('Q'), Some(Action::Quit));
+            assert_ne!(action('s'), Some(Action::Seize));
+        }
+        let on = |screen, c| find(screen, &press(c)).map(|binding| binding.action);
+        assert_eq!(on(Screen::Drive, 'A'), Some(Action::Arm));
+        assert_eq!(on(Screen::Drive, 'S'), Some(Action::Seize));
+        assert_eq!(on(Screen::Log, 'S'), Some(Action::Save));
     }
 
     #[test]

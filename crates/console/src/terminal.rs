@@ -14,13 +14,17 @@ use crossterm::event::{
     PushKeyboardEnhancementFlags,
 };
 use crossterm::{cursor, execute, queue, terminal};
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
+use ratatui::{Terminal, TerminalOptions, Viewport};
 
 use crate::drive::KeyReleases;
 
 /// True if the terminal must be restored; set before anything is switched on.
 static IN_USE: AtomicBool = AtomicBool::new(false);
+
+/// Size of a terminal that doesn't know its own.
+const USUAL_SIZE: (u16, u16) = (80, 24);
 
 /// Flags with which keys are told apart, and their releases reported.
 const BASE: KeyboardEnhancementFlags = KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES
@@ -30,9 +34,20 @@ const ARMED: KeyboardEnhancementFlags = BASE
     .union(KeyboardEnhancementFlags::REPORT_ALL_KEYS_AS_ESCAPE_CODES)
     .union(KeyboardEnhancementFlags::REPORT_ALTERNATE_KEYS);
 
-/// Returns true if this process has a terminal for input and output.
+/// Returns true if this process has a terminal for input and output that can show screens: one with
+/// `TERM=dumb` knows no sequences.
 pub(crate) fn is_available() -> bool {
-    io::stdin().is_terminal() && io::stdout().is_terminal()
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    !is_dumb && io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// The viewport: all of the terminal, or the usual size where the terminal knows none (a serial line
+/// without `stty rows 24 cols 80` has 0×0).
+fn viewport() -> Viewport {
+    match terminal::size() {
+        Ok((0, _) | (_, 0)) => Viewport::Fixed(Rect::new(0, 0, USUAL_SIZE.0, USUAL_SIZE.1)),
+        _ => Viewport::Fullscreen,
+    }
 }
 
 /// The terminal in use. Dropping it restores the terminal.
@@ -68,7 +83,12 @@ impl TerminalScreen {
             .is_some_and(|flags| flags.contains(KeyboardEnhancementFlags::REPORT_EVENT_TYPES));
         tracing::info!(?granted, "the terminal's keyboard flags");
         Ok(Self {
-            terminal: Terminal::new(CrosstermBackend::new(out))?,
+            terminal: Terminal::with_options(
+                CrosstermBackend::new(out),
+                TerminalOptions {
+                    viewport: viewport(),
+                },
+            )?,
             releases: if reported {
                 KeyReleases::Reported
             } else {
@@ -76,6 +96,15 @@ impl TerminalScreen {
             },
             all_keys: false,
         })
+    }
+
+    /// Takes over a new size, in columns and rows.
+    pub(crate) fn resize(&mut self, (width, height): (u16, u16)) -> io::Result<()> {
+        let area = Rect::new(0, 0, width, height);
+        if self.terminal.get_frame().area() == area {
+            return Ok(());
+        }
+        self.terminal.resize(area)
     }
 
     /// Switches the report of every key on or off.

@@ -43,8 +43,12 @@ pub enum KeyReleases {
 /// Length of a press without repeats, where releases are not reported or the link is slow. Long
 /// enough to see the car move, shorter than the shortest keyboard delay in use.
 pub const PULSE: Duration = Duration::from_millis(250);
-/// Longest hold without an event of keyboard or mouse: after that, the release was lost.
+/// Longest hold of the pad without an event of the mouse, and longest time for which a key counts as
+/// held after its last event: after that, the release was lost.
 const SILENT_HOLD: Duration = Duration::from_secs(5);
+/// Longest motion by a key without a repeat, where releases are reported: longer than any usual
+/// keyboard waits for its first repeat. A release that is lost on the way drives no longer.
+const SILENT_KEY: Duration = Duration::from_secs(1);
 /// Slower repeats are new presses. The slowest keyboards repeat twice a second.
 const SLOWEST_REPEAT: Duration = Duration::from_millis(250);
 /// Repeats closer than this have waited in a queue, so their interval is not measured.
@@ -143,11 +147,19 @@ impl Hold {
     }
 
     /// Returns true if another press of this key is a repeat. Where releases are guessed, it always
-    /// is. Where they are reported, it is one only if it comes as fast as a repeat, since a program
-    /// in between may pass repeats on as presses; otherwise the release was lost.
+    /// is. Where they are reported, a terminal or a program in between may pass repeats on as presses:
+    /// it is one if the key still moves the car, or if it comes as soon as a first or a further repeat;
+    /// otherwise the release was lost.
     pub fn repeats_as_press(&self, now: Instant) -> bool {
+        let is_first = self.last == self.since;
+        let soon = if is_first {
+            FIRST_REPEAT
+        } else {
+            SLOWEST_REPEAT
+        };
         self.from != HoldSource::Key(KeyReleases::Reported)
-            || now.saturating_duration_since(self.last) < SLOWEST_REPEAT
+            || !self.is_finished && now < self.moves_until()
+            || now.saturating_duration_since(self.last) < soon
     }
 
     /// Notes a repeat of the key.
@@ -175,7 +187,7 @@ impl Hold {
         match (self.from, self.repeat) {
             (HoldSource::Pad, _) => self.since + SILENT_HOLD,
             (HoldSource::Key(KeyReleases::Guessed), None) => self.since + PULSE,
-            (HoldSource::Key(KeyReleases::Reported), None) => self.since + SILENT_HOLD,
+            (HoldSource::Key(KeyReleases::Reported), None) => self.last + SILENT_KEY,
             (HoldSource::Key(_), Some(repeat)) => self.last + silence(repeat),
         }
     }
@@ -251,10 +263,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reported_key_that_never_repeats_and_the_pad_end_after_five_seconds() {
+    fn a_reported_key_that_never_repeats_ends_after_a_second_and_the_pad_after_five() {
         let t = Instant::now();
         let key = Hold::key(Direction::Left, KeyReleases::Reported, t);
-        assert_eq!(key.moves_until(), t + ms(5000));
+        assert_eq!(key.moves_until(), t + ms(1000));
         assert_eq!(Hold::pad(Direction::Left, t).moves_until(), t + ms(5000));
     }
 

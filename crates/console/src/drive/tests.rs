@@ -166,6 +166,58 @@ fn a_lost_release_stops_after_three_repeats_of_silence() {
 }
 
 #[test]
+fn a_tap_whose_release_is_lost_moves_for_a_second() {
+    let mut bench = Bench::armed(KeyReleases::Reported);
+    let first = press_id(1);
+    assert_eq!(
+        bench.key(Forward, Down),
+        [DriveOrder::Press(first, Forward)]
+    );
+    assert_eq!(without_renewals(bench.pass(999)), []);
+    assert_eq!(
+        without_renewals(bench.pass(1)),
+        [DriveOrder::Release(first)]
+    );
+    // The key has been let go: the next press counts.
+    let second = press_id(2);
+    assert_eq!(
+        bench.key(Forward, Down),
+        [DriveOrder::Press(second, Forward)]
+    );
+}
+
+#[test]
+fn repeats_that_come_as_presses_are_one_press_whatever_the_keyboards_delay() {
+    for delay in [150, 250, 500, 660, 900] {
+        let mut bench = Bench::armed(KeyReleases::Reported);
+        let mut orders = bench.key(Forward, Down);
+        orders.extend(bench.pass(delay));
+        orders.extend(bench.key(Forward, Down));
+        orders.extend(bench.hold(Forward, Down, 60));
+        orders.extend(bench.key(Forward, Up));
+        let id = press_id(1);
+        assert_eq!(
+            without_renewals(orders),
+            [DriveOrder::Press(id, Forward), DriveOrder::Release(id)],
+            "{delay} ms"
+        );
+    }
+}
+
+/// Else the first repeat would start the car again that somebody else has just stopped.
+#[test]
+fn a_first_repeat_that_comes_as_a_press_moves_nothing_after_a_stop() {
+    for delay in [300, 500, 700] {
+        let mut bench = Bench::armed(KeyReleases::Reported);
+        bench.key(Forward, Down);
+        bench.pass(100);
+        stopped_by_another(&mut bench);
+        bench.pass(delay - 100);
+        assert_eq!(bench.hold(Forward, Down, 20), [], "{delay} ms");
+    }
+}
+
+#[test]
 fn a_tap_is_a_pulse_of_250_ms() {
     let mut bench = Bench::armed(KeyReleases::Guessed);
     let id = press_id(1);

@@ -101,8 +101,11 @@ impl InputReader {
             while let Ok(true) = event::poll(Duration::ZERO) {
                 let event = event::read().ok()?;
                 self.mark_alive();
-                if matches!(&event, Event::Mouse(mouse) if mouse.kind == MouseEventKind::Moved) {
-                    continue;
+                match &event {
+                    Event::Mouse(mouse) if mouse.kind == MouseEventKind::Moved => continue,
+                    // The terminal doesn't know its size: the one before stays.
+                    Event::Resize(0, _) | Event::Resize(_, 0) => continue,
+                    _ => {}
                 }
                 send(TerminalInput::Event(event, Instant::now()))?;
                 if is_gone() {

@@ -24,9 +24,9 @@ async fn without_colours_it_drives_all_the_same() {
     let coloured = fixture.driving().await;
     assert!(!colours(&coloured.shown()).is_empty());
     drop(coloured);
-    for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
-        let mut command = fixture.console(&[]);
-        command.env(name, value);
+    for (name, arguments) in [("NO_COLOR", &[][..]), ("NO_COLORS", &["--no-color"])] {
+        let mut command = fixture.console(arguments);
+        command.env(name, "1");
         let terminal = TestTerminal::start(&command, true, SIZE);
         terminal.sees("VIEW").await;
         tokio::time::sleep(SETTLED).await;
@@ -39,6 +39,38 @@ async fn without_colours_it_drives_all_the_same() {
         let colours = colours(&terminal.shown());
         assert!(colours.is_empty(), "{name}: {colours:?}");
     }
+}
+
+/// A shell in an editor is a terminal, but shows no screens.
+#[tokio::test]
+async fn a_dumb_terminal_gets_a_line_an_event_without_escapes() {
+    let fixture = Fixture::new().await;
+    let mut command = fixture.console(&[]);
+    command.env("TERM", "dumb");
+    let mut terminal = TestTerminal::start(&command, false, SIZE);
+    terminal.await_text("link up").await;
+    assert_eq!(get(fixture.port, "/cgi?command=hello").await.status, 200);
+    terminal.await_text("run over").await;
+    assert!(!terminal.shown().contains('\x1b'), "{:?}", terminal.shown());
+    terminal.send(b"\x03");
+    assert_eq!(terminal.end().await, Some(130));
+}
+
+/// A serial line, whose size nobody has set.
+#[tokio::test]
+async fn a_terminal_of_no_size_shows_all_and_takes_its_size_when_it_has_one() {
+    let fixture = Fixture::new().await;
+    let terminal = TestTerminal::start(&fixture.console(&[]), true, (0, 0));
+    terminal.await_text("VIEW").await;
+    terminal.await_text("Space").await;
+    tokio::time::sleep(SETTLED).await;
+    terminal.send(UP);
+    fixture.last_ran("forward").await;
+    terminal.resize(100, 30);
+    terminal.sees("DRIVING").await;
+    terminal.sees("Round trips").await;
+    terminal.send(UP_RELEASED);
+    fixture.last_ran("stop").await;
 }
 
 #[tokio::test]
