@@ -50,6 +50,7 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
     let target = RouterTarget {
         router,
         key: key::load(options.common.key_file.as_deref())?,
+        open: options.open,
         readonly: options.readonly,
     };
     match &options.task {

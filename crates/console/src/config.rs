@@ -45,6 +45,10 @@ pub struct Options {
     /// Only watch, even with a key that may do more
     #[arg(long, global = true)]
     pub readonly: bool,
+    /// Without a key, believe a router that is not on this machine: whoever answers there, or is on
+    /// the way, sees and changes what you do
+    #[arg(long, global = true)]
+    pub open: bool,
     /// Print JSON, one value a line (list, send, watch)
     #[arg(long, global = true)]
     pub json: bool,

@@ -35,6 +35,8 @@ pub type ConsoleSocket = MessageSocket<Transport, ConsoleToRouter, RouterToConso
 pub struct RouterTarget {
     pub router: RouterAddress,
     pub key: Option<Key>,
+    /// Go without protection: see [`Reconnect::dial`].
+    pub open: bool,
     /// Only watch.
     pub readonly: bool,
 }
@@ -46,7 +48,9 @@ impl RouterTarget {
     /// See [`DialError`].
     pub async fn connect(&self, reconnect: &mut Reconnect) -> Result<ConsoleSocket, DialError> {
         let key = self.key.as_ref();
-        let socket = reconnect.dial(&self.router, ADMIN_PATH, key).await?;
+        let socket = reconnect
+            .dial(&self.router, ADMIN_PATH, key, self.open)
+            .await?;
         let mut socket = MessageSocket::new(socket);
         let hello = ConsoleToRouter::Hello {
             software: concat!("p2p-console ", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -60,7 +60,10 @@ impl Failure {
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         let code = match error {
-            DialError::Denied(..) | DialError::NoKey(_) | DialError::Untrusted(..) => DENIED,
+            DialError::Denied(..)
+            | DialError::NoKey(_)
+            | DialError::Unprotected(_)
+            | DialError::Untrusted(..) => DENIED,
             _ => UNREACHABLE,
         };
         Self::new(code, error.to_string())

@@ -50,7 +50,7 @@ pub(crate) struct OverNetwork;
 
 impl Dial for OverNetwork {
     fn dial<'a>(&'a self, reconnect: &'a mut Reconnect, config: &'a Config) -> DialFuture<'a> {
-        Box::pin(reconnect.dial(&config.router, LINK_PATH, config.key.as_ref()))
+        Box::pin(reconnect.dial(&config.router, LINK_PATH, config.key.as_ref(), config.open))
     }
 }
 

@@ -76,6 +76,7 @@ impl Camera {
         let sender = FrameSender {
             router: config.router.clone(),
             key: config.key.clone(),
+            open: config.open,
             shared: shared.clone(),
         };
         tasks.spawn(sender.run());

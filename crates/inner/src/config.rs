@@ -29,6 +29,8 @@ pub struct Config {
     /// Identity of the inner, for a router that works without keys.
     pub identity: Identity,
     pub key: Option<Key>,
+    /// True to go without protection: see [`Reconnect::dial`](p2p_shared::net::reconnect::Reconnect::dial).
+    pub open: bool,
     /// The command directory.
     pub commands: PathBuf,
     /// Time limit of a command.
@@ -110,6 +112,10 @@ pub struct Options {
     /// somebody watches
     #[arg(long, value_name = "COMMAND")]
     pub camera: Option<CommandLine>,
+    /// Without a key, obey a router that is not on this machine: whoever answers there, or is on the
+    /// way, may run commands here
+    #[arg(long)]
+    pub open: bool,
     /// Where this machine keeps its identity, for routers that run without keys
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
     #[arg(long, value_name = "DIR")]
@@ -174,6 +180,7 @@ impl Options {
             name: self.name.map_or_else(host_name, Ok)?,
             identity,
             key,
+            open: self.open,
             commands: self.commands,
             timeout: Duration::from_secs(self.timeout),
             max_runs: self.max_runs.into(),

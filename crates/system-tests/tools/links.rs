@@ -91,6 +91,7 @@ fn config(
         name: format!("car-{service_port}").parse()?,
         identity: format!("identity{service_port}").parse()?,
         key,
+        open: false,
         commands,
         timeout: Duration::from_secs(30),
         max_runs: 1,

@@ -30,6 +30,7 @@ type MediaSocket = MessageSocket<Transport, MediaToRouter, RouterToMedia>;
 pub(super) struct FrameSender {
     pub router: RouterAddress,
     pub key: Option<Key>,
+    pub open: bool,
     pub shared: CameraShared,
 }
 
@@ -67,7 +68,9 @@ impl FrameSender {
     /// Runs one connection, from dialling to its end.
     async fn once(&self, by: WatchTicket, reconnect: &mut Reconnect) -> anyhow::Result<Infallible> {
         let key = self.key.as_ref();
-        let socket = reconnect.dial(&self.router, MEDIA_PATH, key).await?;
+        let socket = reconnect
+            .dial(&self.router, MEDIA_PATH, key, self.open)
+            .await?;
         let mut socket: MediaSocket = MessageSocket::new(socket);
         socket.get_ref().set_dead_after(DEAD);
         socket.push(&MediaToRouter::Hello {

@@ -185,6 +185,7 @@ impl SimInner {
             name: "car".parse().unwrap(),
             identity: identity.to_owned().try_into().unwrap(),
             key: None,
+            open: false,
             commands: world.commands.clone(),
             timeout: Duration::from_secs(5),
             max_runs: 16,

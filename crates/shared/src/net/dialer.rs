@@ -29,13 +29,14 @@ pub(super) async fn dial(
     router: &RouterAddress,
     path: &str,
     key: Option<&Key>,
+    open: bool,
 ) -> Result<WebSocketStream<Transport>, DialError> {
     let deadline = Instant::now() + timing::HELLO;
     let (stream, not_found) = reach(*reached, router, deadline).await?;
     let address = stream.peer_addr().ok();
     socket::prepare_link(&stream);
     let upgraded = async {
-        let transport = secure(router, key, stream).await?;
+        let transport = secure(router, key, open, stream).await?;
         upgrade(router, path, key, transport).await
     };
     let upgraded = timeout_at(deadline, upgraded).await;
@@ -125,6 +126,117 @@ mod tests {
         let (stream, why) = reach(Some(address), &unknown, deadline()).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
         assert!(matches!(why, Some(DialError::Resolve(..))));
+    }
+
+    /// Somebody who answers every caller with this head, and ends; how long the caller then waits.
+    async fn answered(head: &'static str) -> (String, Duration) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answering = async {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 2\r\n\r\nno");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let host = "127.0.0.1".to_owned();
+        let router = RouterAddress { host, port };
+        let mut reached = None;
+        let dialling = dial(&mut reached, &router, "/link", None, false);
+        let (dialled, ()) = tokio::join!(dialling, answering);
+        let error = dialled.unwrap_err();
+        (error.to_string(), error.least_pause())
+    }
+
+    #[tokio::test]
+    async fn only_the_routers_own_word_costs_a_minute() {
+        let ours = "content-type: text/plain; charset=utf-8";
+        for (head, says, pause) in [
+            ("403 Forbidden\r\ncontent-type: text/html", "sign in", 0),
+            ("401 No\r\nwww-authenticate: Basic", "sign in", 0),
+            ("407 No\r\ncontent-type: text/html", "a proxy", 0),
+            (
+                "429 Slow\r\nretry-after: 9\r\nwww-authenticate: Basic",
+                "a proxy",
+                0,
+            ),
+            ("511 Sign in\r\ncontent-type: text/html", "sign in", 0),
+            ("302 There\r\nlocation: http://portal.test/", "sign in", 0),
+            (
+                "200 OK\r\ncontent-type: text/html",
+                "is not a p2p-router",
+                0,
+            ),
+        ] {
+            let (said, waits) = answered(head).await;
+            assert!(said.contains(says), "{head}: {said}");
+            assert_eq!(waits, Duration::from_secs(pause), "{head}");
+        }
+        for head in ["401 No", "403 No", "429 No\r\nwww-authenticate: Bearer"] {
+            let head = format!("{head}\r\n{ours}").leak();
+            let (said, waits) = answered(head).await;
+            assert_eq!(waits, Duration::from_secs(60), "{head}: {said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_key_only_this_machine_is_spoken_to_unless_it_is_open() {
+        let here = super::super::socket::listen((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
+        let port = here.local_addr().unwrap().port();
+        // The address by which this machine would leave, if it has one.
+        let leaving = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let elsewhere = leaving.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).is_ok();
+        let hosts = [
+            Some(Ipv4Addr::LOCALHOST.into()),
+            elsewhere.then(|| leaving.local_addr().unwrap().ip()),
+        ];
+        for host in hosts.into_iter().flatten() {
+            for open in [false, true] {
+                let stream = TcpStream::connect((host, port)).await.unwrap();
+                let router = router(&host.to_string());
+                let secured = secure(&router, None, open, stream).await;
+                match secured {
+                    Ok(Transport::Plain(_)) => assert!(open || host.is_loopback()),
+                    Err(error @ DialError::Unprotected(_)) => {
+                        assert!(!open && !host.is_loopback());
+                        assert!(error.to_string().contains("P2P_OPEN=1"), "{error}");
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_without_a_fingerprint_goes_in_the_clear_only_where_it_is_open() {
+        let here = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let key = Key::generate().unwrap();
+        let router = router("127.0.0.1");
+        for open in [false, true] {
+            let stream = TcpStream::connect(here.local_addr().unwrap())
+                .await
+                .unwrap();
+            let accepting = async {
+                use tokio::io::{AsyncReadExt, AsyncWriteExt};
+                let (mut stream, _) = here.accept().await.unwrap();
+                // Nothing comes in the clear before anything is asked.
+                let mut first = [0; 1];
+                if !open {
+                    stream.read_exact(&mut first).await.unwrap();
+                    stream.write_all(b"no TLS").await.unwrap();
+                }
+                first[0]
+            };
+            let securing = secure(&router, Some(&key), open, stream);
+            let (secured, first) = tokio::join!(securing, accepting);
+            assert_eq!(
+                matches!(secured, Ok(Transport::Plain(_))),
+                open,
+                "{secured:?}"
+            );
+            // The first byte of a TLS record with a handshake.
+            assert!(open || first == 0x16, "{first}");
+        }
     }
 
     #[test]

@@ -39,9 +39,11 @@ impl Reconnect {
     }
 
     /// Opens a WebSocket to this path of the router's main port, within [`timing::HELLO`]. If the
-    /// router's name is not found, or not soon, the last address is tried. A key is sent over TLS
-    /// only, except to a router on this machine. Without a key, TLS is not used: nothing identifies
-    /// the router, and nothing is secret.
+    /// router's name is not found, or not soon, the last address is tried.
+    ///
+    /// A key is sent over TLS only. Without a key there is nothing to know the router by: then only a
+    /// router on this machine is spoken to. `open` (`--open`) takes the risk: without a key any router
+    /// will do, and a key without a fingerprint goes in the clear to a router on this machine.
     ///
     /// # Errors
     /// See [`DialError`].
@@ -50,8 +52,9 @@ impl Reconnect {
         router: &RouterAddress,
         path: &str,
         key: Option<&Key>,
+        open: bool,
     ) -> Result<WebSocketStream<Transport>, DialError> {
-        dialer::dial(&mut self.reached, router, path, key).await
+        dialer::dial(&mut self.reached, router, path, key, open).await
     }
 
     /// Notes that the connection is up. If it lasts, the next outage begins with short pauses.

@@ -141,11 +141,11 @@ pub fn explain(error: &io::Error) -> Option<String> {
             if inner.is::<OtherRouter>() =>
         {
             format!(
-                "this is not the router that the key was made for ({inner}): somebody in between may be listening, or the router has a new certificate, or the key's last part was copied wrong. Copy the key again; if the router has a new certificate, make a new key there (`p2p-router key add`)"
+                "this is not the router that the key was made for ({inner}): somebody in between may be listening, or this network wants you to sign in first, or the router has a new certificate, or the key's last part was copied wrong. Copy the key again; if the router has a new certificate, make a new key there (`p2p-router key add`)"
             )
         }
         TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "no authority vouches for its certificate: a key made by `p2p-router key add` on that router knows it without one, and the key here has no fingerprint (a fourth part)".to_owned()
+            "no authority vouches for its certificate: a key made by `p2p-router key add` on that router knows it without one, and the key here has no fingerprint (a fourth part). Or this network wants you to sign in first".to_owned()
         }
         TlsError::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
@@ -157,7 +157,7 @@ pub fn explain(error: &io::Error) -> Option<String> {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => format!("its certificate is for another name ({tls}): use the name that it is for"),
         TlsError::InvalidMessage(_) => {
-            "it speaks no TLS: it is a p2p-router with --open, to which no key is sent (move the one in ~/.config/p2prouter/key away, or set HOME or XDG_CONFIG_HOME to another place), or one of before TLS, or another program"
+            "it speaks no TLS: it is a p2p-router with --open, to which no key is sent (move the one in ~/.config/p2prouter/key away, or set HOME or XDG_CONFIG_HOME to another place), or one of before TLS, or another program, as the sign-in page of a network"
                 .to_owned()
         }
         other => format!("the TLS handshake failed: {other}"),

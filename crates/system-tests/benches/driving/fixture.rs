@@ -213,7 +213,7 @@ fn start_inner(
         "127.0.0.1"
     };
     inner.args([host, &port.to_string(), &service_port.to_string()]);
-    inner.args(["--name", "car"]);
+    inner.args(["--name", "car", "--open"]);
     let inner = RunningProgram::start(&mut inner);
     wait_for(inner.says(&format!("link up: http://{host}:")));
     inner

@@ -61,7 +61,7 @@ fn at(host: &str, port: u16) -> RouterAddress {
 
 async fn refusal(router: &RouterAddress, key: &Key) -> String {
     match Reconnect::default()
-        .dial(router, LINK_PATH, Some(key))
+        .dial(router, LINK_PATH, Some(key), false)
         .await
     {
         Err(DialError::Untrusted(_, why)) => why,
@@ -218,7 +218,9 @@ async fn from_elsewhere_nothing_runs_without_tls() {
     let why = refusal(&router, &car).await;
     assert!(why.contains("no authority vouches"), "{why}");
     assert!(matches!(
-        Reconnect::default().dial(&router, LINK_PATH, None).await,
+        Reconnect::default()
+            .dial(&router, LINK_PATH, None, true)
+            .await,
         Err(DialError::NoKey(_))
     ));
     assert!(!world.note("ran").exists());
@@ -483,4 +485,56 @@ async fn old_tls_and_what_only_begins_like_it_is_turned_away_with_an_alert() {
     // And others are served as before.
     let answer = common::get(world.main_port(), "/healthz").await;
     assert_eq!(answer.status, 200);
+}
+
+/// Whoever answers there could be anybody.
+#[tokio::test]
+async fn without_a_key_a_router_elsewhere_is_obeyed_only_if_the_inner_is_open_too() {
+    let Some(here) = elsewhere() else {
+        assert!(std::env::var_os("CI").is_none(), "no address but loopback");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("command")).unwrap();
+    let mut router = program::router(folder.path());
+    router.args(["0", "--open", "--open-to-everyone", "--bind", "0.0.0.0"]);
+    let router = RunningProgram::start(&mut router);
+    let port = router.number_behind("listening on 0.0.0.0:").await;
+    let (host, port) = (here.to_string(), port.to_string());
+    let inner = || {
+        let mut inner = program::inner(folder.path());
+        inner.args([&host, &port, "0", "--name", "car"]);
+        inner
+    };
+    let refusing = RunningProgram::start(&mut inner());
+    refusing.says("there is no key to know it by").await;
+    refusing.says("P2P_OPEN=1").await;
+    assert!(!refusing.errors().contains("link up"));
+    drop(refusing);
+    let open = RunningProgram::start(inner().env("P2P_OPEN", "1"));
+    open.says("link up").await;
+    for (flag, code, says) in [
+        (None, 5, "by --open (P2P_OPEN=1)"),
+        (Some("--open"), 0, "car"),
+    ] {
+        let mut console = program::command(&program::path("p2p-console"), folder.path());
+        console.args(["--router", &format!("{host}:{port}"), "list"]);
+        let listed = program::run(console.args(flag)).await;
+        assert_eq!(listed.code, Some(code), "{}", listed.errors);
+        let said = listed.out + &listed.errors;
+        assert!(said.contains(says), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_without_a_fingerprint_is_sent_over_tls_to_this_machine_too() {
+    let world = world(Ipv4Addr::LOCALHOST.into(), own);
+    let car = world.key("car", Role::Link).await;
+    let router = at("127.0.0.1", world.main_port());
+    let why = refusal(&router, &car).await;
+    assert!(why.contains("no authority vouches"), "{why}");
+    let open = Reconnect::default()
+        .dial(&router, LINK_PATH, Some(&car), true)
+        .await;
+    assert!(open.is_ok(), "{:?}", open.err());
 }

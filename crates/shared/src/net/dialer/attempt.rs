@@ -70,6 +70,11 @@ pub enum DialError {
     /// The peer speaks no TLS, or TLS that can't be trusted, for this reason.
     #[error("no safe connection to {0}: {1}")]
     Untrusted(RouterAddress, String),
+    /// There is no key to know the router by, it is not on this machine, and nobody said `--open`.
+    #[error(
+        "{0} is not on this machine, and there is no key to know it by: give one (`p2p-router key add`, --key-file), or obey whoever answers, by --open (P2P_OPEN=1)"
+    )]
+    Unprotected(RouterAddress),
     /// The router works with keys, and this program has none.
     #[error(
         "{0} needs a key, and there is none in ~/.config/p2prouter/key, --key-file or P2P_KEY: paste there what `p2p-router key add` prints on the router, and start again"
@@ -92,6 +97,11 @@ pub enum DialError {
         "{0} is not a p2p-router that speaks {SUBPROTOCOL} ({1}): check host and port, or update the older of the two"
     )]
     NotARouter(RouterAddress, Box<WsError>),
+    /// Somebody in between answered with this status, as the sign-in page of a network does.
+    #[error(
+        "somebody in between answers for {0} (HTTP status {1}): a network that wants you to sign in first, or a proxy"
+    )]
+    InBetween(RouterAddress, StatusCode),
 }
 
 impl DialError {
@@ -99,7 +109,7 @@ impl DialError {
     #[must_use]
     pub fn least_pause(&self) -> Duration {
         match self {
-            Self::Denied(..) | Self::NoKey(_) => backoff::DENIED,
+            Self::Denied(..) | Self::NoKey(_) | Self::Unprotected(_) => backoff::DENIED,
             Self::Refused(.., retry_after) => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
         }
@@ -136,18 +146,24 @@ pub(super) async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream>
     }
 }
 
-/// Puts TLS on the connection if a key is to go over it.
+/// Puts TLS on the connection if a key is to go over it. In the clear go only: a program without a
+/// key to a router on this machine; and if it is `open`, that to any router, and a key without a
+/// fingerprint to a router on this machine.
 pub(super) async fn secure(
     router: &RouterAddress,
     key: Option<&Key>,
+    open: bool,
     stream: TcpStream,
 ) -> Result<Transport, DialError> {
-    let Some(key) = key else {
-        return Ok(Transport::Plain(stream));
-    };
     let peer = stream.peer_addr();
     let is_here = peer.is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
-    if key.fingerprint().is_none() && is_here {
+    let Some(key) = key else {
+        return match is_here || open {
+            true => Ok(Transport::Plain(stream)),
+            false => Err(DialError::Unprotected(router.clone())),
+        };
+    };
+    if key.fingerprint().is_none() && is_here && open {
         return Ok(Transport::Plain(stream));
     }
     let secured = tls::connect(stream, &router.host, key.fingerprint()).await;
@@ -207,10 +223,21 @@ fn refusal(
     let asks_for_key = headers.contains_key(header::WWW_AUTHENTICATE);
     let retry_after = headers.get(header::RETRY_AFTER);
     match status {
+        // Nothing that the router said, which may be reached in a moment.
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::NETWORK_AUTHENTICATION_REQUIRED
+            if !is_ours =>
+        {
+            DialError::InBetween(router, status)
+        }
+        status if status.is_redirection() && !is_ours => DialError::InBetween(router, status),
         StatusCode::UNAUTHORIZED if !has_key => DialError::NoKey(router),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => DialError::Denied(router, said),
         StatusCode::TOO_MANY_REQUESTS if asks_for_key => DialError::Denied(router, said),
-        StatusCode::TOO_MANY_REQUESTS if is_ours => {
+        StatusCode::TOO_MANY_REQUESTS => {
             let seconds = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
             // At most the longest pause that a router asks for.
             let pause = seconds.map(|seconds| Duration::from_secs(seconds).min(backoff::DENIED));

@@ -19,7 +19,9 @@ async fn media(world: &World, key: Option<&Key>) -> Result<WebSocketPeer, DialEr
         host: "127.0.0.1".to_owned(),
         port: world.main_port(),
     };
-    let socket = Reconnect::default().dial(&router, MEDIA_PATH, key).await?;
+    let socket = Reconnect::default()
+        .dial(&router, MEDIA_PATH, key, true)
+        .await?;
     Ok(WebSocketPeer(socket))
 }
 

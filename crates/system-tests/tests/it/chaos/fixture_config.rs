@@ -69,6 +69,9 @@ pub(crate) fn start_inner(
     let host = fixture_config.host.as_deref().unwrap_or("127.0.0.1");
     command.args([host, &port.to_string(), &service.to_string()]);
     command.args(["--name", "car", "--max-runs", "50"]);
+    if fixture_config.is_elsewhere && !fixture_config.has_keys {
+        command.arg("--open");
+    }
     if folder.join(SETTINGS).exists() {
         command.args(["--config", SETTINGS]);
     }

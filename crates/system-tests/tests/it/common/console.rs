@@ -78,7 +78,9 @@ pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<WebSocketPeer, Di
         host: Ipv4Addr::LOCALHOST.to_string(),
         port: main_port,
     };
-    let socket = Reconnect::default().dial(&router, ADMIN_PATH, key).await?;
+    let socket = Reconnect::default()
+        .dial(&router, ADMIN_PATH, key, true)
+        .await?;
     Ok(WebSocketPeer(socket))
 }
 

@@ -113,6 +113,8 @@ pub fn inner_config_of(router_port: u16, commands: PathBuf) -> p2p_inner::Config
         name: "car".parse().unwrap(),
         identity: "identity1".parse().unwrap(),
         key: None,
+        // Keys of most tests have no fingerprint.
+        open: true,
         commands,
         timeout: Duration::from_secs(30),
         max_runs: 16,

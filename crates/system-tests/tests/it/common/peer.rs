@@ -88,7 +88,9 @@ pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<FakeInner, DialEr
         host: Ipv4Addr::LOCALHOST.to_string(),
         port: main_port,
     };
-    let socket = Reconnect::default().dial(&router, LINK_PATH, key).await?;
+    let socket = Reconnect::default()
+        .dial(&router, LINK_PATH, key, true)
+        .await?;
     Ok(FakeInner(WebSocketPeer(socket)))
 }
 
