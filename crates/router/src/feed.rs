@@ -11,6 +11,8 @@ use p2p_shared::text::Escaped;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
+use crate::net::port_range::PortRange;
+
 mod snapshot;
 
 pub(crate) use snapshot::{Snapshot, take_part};
@@ -62,15 +64,16 @@ impl Feed {
         }
     }
 
-    /// Returns these links, the last runs if they are wanted, and the events from then on, without
-    /// a gap. The caller keeps the links from changing meanwhile.
+    /// Returns these links, the last runs of the cars with these service ports, and the events of all cars
+    /// from then on, without a gap. The caller keeps the links from changing meanwhile.
     pub(crate) fn subscribe(
         &self,
         links: impl FnOnce() -> Vec<LinkInfo>,
-        with_runs: bool,
+        ports: PortRange,
     ) -> Subscription {
         let runs = self.runs.lock();
-        let last = runs.values().filter(|_| with_runs).cloned().collect();
+        let of_those = |run: &&Arc<RunInfo>| ports.contains(run.service_port);
+        let last = runs.values().filter(of_those).cloned().collect();
         Subscription {
             snapshot: Snapshot::new(links(), last),
             events: self.events.subscribe(),

@@ -17,6 +17,7 @@ use crate::auth::session_cookie::{self, SessionCookies};
 use crate::http::response::Problem;
 use crate::http::websocket;
 use crate::net::client_net::QuotaOwner;
+use crate::net::port_range::PortRange;
 use crate::net::unauthenticated::PendingConnection;
 
 /// Rule for access to the router.
@@ -199,6 +200,28 @@ impl Caller {
                 StatusCode::FORBIDDEN,
                 format!(
                     "the key '{name}' has the role {role}, which may not {what}: use a key of another role"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the service ports of the only cars that the caller may be, see and drive; `None`: any.
+    pub(crate) fn ports(&self) -> Option<PortRange> {
+        self.record()?.ports
+    }
+
+    /// Checks that the caller's key is for the car with this service port.
+    pub(crate) fn is_for(&self, port: u16) -> Result<(), Problem> {
+        match self.record() {
+            Some(KeyRecord {
+                name,
+                ports: Some(ports),
+                ..
+            }) if !ports.contains(port) => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                format!(
+                    "the key '{name}' is for the service ports {ports}, not for {port}: use a key for this car"
                 ),
             )),
             _ => Ok(()),

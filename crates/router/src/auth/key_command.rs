@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::Context;
 use clap::Subcommand;
-use clap::error::ErrorKind;
 use p2p_shared::key::{Fingerprint, Role};
 
 use crate::auth::key_store::{KeyFile, KeyName, KeyRecord};
@@ -26,7 +25,8 @@ pub enum KeyCommand {
         /// What its holder may do
         #[arg(long, value_enum)]
         role: Role,
-        /// The service ports that it may ask for (role link only; default: all there are)
+        /// The service ports that it is for, and no others: a car may ask for these, and an operator
+        /// sees, drives and stops the cars at these (default: all there are)
         #[arg(long, value_name = "LOW-HIGH")]
         ports: Option<PortRange>,
     },
@@ -53,8 +53,7 @@ pub struct Proof {
 ///
 /// # Errors
 ///
-/// A `clap::Error` if the arguments don't go together (exit code 2); otherwise a sentence for the
-/// terminal.
+/// A sentence for the terminal.
 pub fn run(
     command: KeyCommand,
     state_dir: &Path,
@@ -73,9 +72,6 @@ fn run_on(
 ) -> anyhow::Result<()> {
     match command {
         KeyCommand::Add { name, role, ports } => {
-            if ports.is_some() && !role.may_link() {
-                return Err(ports_without_link(role).into());
-            }
             let Proof { fingerprint, note } = proof()?;
             if let Some(note) = note {
                 // A closed standard error is no failure.
@@ -130,19 +126,6 @@ fn run_on(
     Ok(())
 }
 
-/// Makes the usage error for `--ports` with another role, which clap can't express.
-fn ports_without_link(role: Role) -> clap::Error {
-    let command = clap::Command::new("p2p-router key add").bin_name("p2p-router key add");
-    command
-        .override_usage("p2p-router key add NAME --role link [--ports LOW-HIGH]")
-        .error(
-            ErrorKind::ArgumentConflict,
-            format!(
-                "--ports goes with --role link only: a key with the role {role} has no service port"
-            ),
-        )
-}
-
 fn table(records: &[KeyRecord]) -> String {
     let mut rows = vec![["NAME", "ID", "ROLE", "PORTS", "CREATED"].map(str::to_owned)];
     rows.extend(records.iter().map(row));
@@ -158,16 +141,12 @@ fn table(records: &[KeyRecord]) -> String {
 }
 
 fn row(record: &KeyRecord) -> [String; 5] {
-    let ports = match record.ports {
-        Some(ports) => ports.to_string(),
-        None if record.role.may_link() => "any".to_owned(),
-        None => "-".to_owned(),
-    };
+    let ports = record.ports.map(|ports| ports.to_string());
     [
         record.name.to_string(),
         record.id.to_string(),
         record.role.to_string(),
-        ports,
+        ports.unwrap_or_else(|| "any".to_owned()),
         humantime::format_rfc3339_seconds(record.created).to_string(),
     ]
 }
@@ -231,13 +210,14 @@ mod tests {
             "car --role link --ports 9000-9099",
             "Räuber --role link",
             "me --role admin",
+            "bob --role drive --ports 9000",
         ] {
             key(dir.path(), &format!("add {arguments}")).unwrap();
         }
         let (out, notes) = key(dir.path(), "list").unwrap();
         assert!(notes.is_empty(), "{notes}");
         let lines: Vec<&str> = out.lines().collect();
-        assert_eq!(lines.len(), 4);
+        assert_eq!(lines.len(), 5);
         let columns =
             |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
         assert_eq!(
@@ -247,7 +227,8 @@ mod tests {
         for (line, [name, role, ports]) in lines[1..].iter().zip([
             ["car", "link", "9000-9099"],
             ["Räuber", "link", "any"],
-            ["me", "admin", "-"],
+            ["me", "admin", "any"],
+            ["bob", "drive", "9000"],
         ]) {
             let columns = columns(line);
             assert_eq!([&columns[0], &columns[2], &columns[3]], [name, role, ports]);
@@ -300,8 +281,6 @@ mod tests {
     #[test]
     fn what_cannot_be_is_a_usage_error_and_makes_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let conflict = usage_error(dir.path(), "add desk --role drive --ports 9000");
-        assert!(conflict.contains("--role link only"), "{conflict}");
         usage_error(dir.path(), "add desk");
         usage_error(dir.path(), "add desk --role king");
         usage_error(dir.path(), "add desk --role link --ports 9099-9000");

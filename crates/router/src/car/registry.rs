@@ -88,8 +88,8 @@ struct Held {
 /// The cars that a console or a page looks at.
 #[derive(Debug)]
 struct Session {
-    /// The one car of a page; `None`: a console sees all cars.
-    only: Option<u16>,
+    /// Service ports of the cars that the session sees.
+    ports: PortRange,
     /// The car that the session may drive next.
     watched: Option<u16>,
 }
@@ -210,7 +210,7 @@ impl Registry {
 
     /// The car with this service port, if consoles see it: not one that was restored and has not
     /// been back since.
-    pub(crate) fn shown(&self, port: u16) -> Option<Arc<Car>> {
+    pub(super) fn shown(&self, port: u16) -> Option<Arc<Car>> {
         self.car(port)
             .filter(|car| car.state.lock().motion.is_some())
     }
@@ -220,14 +220,13 @@ impl Registry {
         self.held.lock().cars.values().cloned().collect()
     }
 
-    /// The state of all cars or of `only` one, and what happens from then on, without a gap between
-    /// the two.
-    pub(crate) fn subscribe(&self, only: Option<u16>) -> Subscription {
+    /// The state of the cars with these service ports, and what happens to any car from then on,
+    /// without a gap between the two.
+    pub(crate) fn subscribe(&self, ports: PortRange) -> Subscription {
         let held = self.held.lock();
-        let cars = held.cars.values();
-        let cars = cars.filter(|car| only.is_none_or(|port| car.port == port));
+        let cars = held.cars.range(ports.ports());
         // A car doesn't change while it is locked.
-        let states: Vec<_> = cars.map(|car| (car, car.state.lock())).collect();
+        let states: Vec<_> = cars.map(|(_, car)| (car, car.state.lock())).collect();
         let now = timing::now();
         let links = || {
             let infos = states
@@ -235,7 +234,7 @@ impl Registry {
                 .filter_map(|(car, state)| car.info(state, now));
             infos.collect()
         };
-        self.services.feed.subscribe(links, only.is_none())
+        self.services.feed.subscribe(links, ports)
     }
 
     /// Stops driven cars, as the router goes down, and lets nobody take control any more.
@@ -261,14 +260,14 @@ impl Registry {
         }
     }
 
-    /// Begins a session of a console, or of a page of `only` one car.
-    pub(super) fn begin_session(&self, only: Option<u16>) -> SessionId {
+    /// Begins a session that sees the cars with these service ports.
+    pub(super) fn begin_session(&self, ports: PortRange) -> SessionId {
         let mut held = self.held.lock();
         held.last_session += 1;
         let id = SessionId(held.last_session);
         let watched = None;
-        held.sessions.insert(id, Session { only, watched });
-        held.send_interests(only);
+        held.sessions.insert(id, Session { ports, watched });
+        held.send_interests(ports);
         id
     }
 
@@ -287,8 +286,8 @@ impl Registry {
     /// Ends a session, and gives back the control that it has.
     pub(super) fn end_session(&self, session: SessionId) {
         let mut held = self.held.lock();
-        if let Some(Session { only, watched }) = held.sessions.remove(&session) {
-            held.send_interests(only);
+        if let Some(Session { ports, watched }) = held.sessions.remove(&session) {
+            held.send_interests(ports);
             if let Some(port) = watched {
                 held.send_interest(port);
             }
@@ -381,7 +380,7 @@ impl Held {
         let mut sessions = self.sessions.values();
         Interest {
             ticks: sessions.clone().any(|it| it.watched == Some(port)),
-            seen: sessions.any(|it| it.only.is_none_or(|only| only == port)),
+            seen: sessions.any(|it| it.ports.contains(port)),
         }
     }
 
@@ -391,15 +390,12 @@ impl Held {
         }
     }
 
-    /// Sends interests after a console, or a page of `only` one car, has come or gone.
-    fn send_interests(&self, only: Option<u16>) {
-        if let Some(port) = only {
-            return self.send_interest(port);
-        }
-        let consoles = self.sessions.values().filter(|it| it.only.is_none());
-        // Any other console sees all cars already.
-        if consoles.count() <= 1 {
-            for port in self.cars.keys() {
+    /// Sends interests after a session that sees the cars with these service ports has come or gone.
+    fn send_interests(&self, ports: PortRange) {
+        let sessions = self.sessions.values();
+        // Any other session that sees them sees them already.
+        if sessions.filter(|it| it.ports.covers(ports)).count() <= 1 {
+            for (port, _) in self.cars.range(ports.ports()) {
                 self.send_interest(*port);
             }
         }

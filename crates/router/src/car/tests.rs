@@ -7,10 +7,12 @@ use p2p_shared::protocol::{CameraState, LinkHello, MotionEvent, Rejection, Route
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::registry::{Claim, Granted, PortRules, Registry};
+use super::session::SessionGuard;
 use super::*;
 use crate::camera::Status;
 use crate::feed::Subscription;
 use crate::link::LinkObserver;
+use crate::net::port_range::PortRange;
 
 fn registry() -> Registry {
     let rules = PortRules {
@@ -76,10 +78,10 @@ async fn what_a_replaced_link_reports_and_its_end_count_for_nothing() {
     car.on_camera(old.link.id(), CameraState::Failed { why });
     assert!(!car.link_down(old.link.id(), "lost"));
     assert_eq!(*car.camera.status().borrow(), Status::Starting);
-    let seen = links(&mut registry.subscribe(None));
+    let seen = links(&mut registry.subscribe(PortRange::ALL));
     assert!(seen[0].is_up && !seen[0].stop_failed);
     car.on_motion(new.link.id(), MotionEvent::StopFailed);
-    assert!(links(&mut registry.subscribe(None))[0].stop_failed);
+    assert!(links(&mut registry.subscribe(PortRange::ALL))[0].stop_failed);
     assert!(car.link_down(new.link.id(), "lost"));
     assert_eq!(*car.camera.status().borrow(), Status::Away);
 }
@@ -96,7 +98,7 @@ async fn a_port_is_given_up_a_minute_after_its_link_and_not_while_another_is_up(
     assert_eq!(registry.give_up(&car, true), None, "it is up");
     assert!(car.link_down(second.link.id(), "lost"));
     tokio::time::sleep(timing::PORT_KEPT).await;
-    let mut subscription = registry.subscribe(Some(car.port));
+    let mut subscription = registry.subscribe(PortRange::one(car.port));
     assert_eq!(links(&mut subscription).len(), 1);
     assert_eq!(registry.give_up(&car, false), Some(timing::PORT_KEPT));
     let service_port = car.port;
@@ -116,7 +118,7 @@ async fn a_restored_car_is_not_shown_before_its_inner_is_back_and_keeps_its_name
     let registry = registry();
     let car = registry.restore(&saved, None).unwrap();
     assert!(registry.shown(car.port).is_none() && registry.car(car.port).is_some());
-    assert_eq!(links(&mut registry.subscribe(None)), []);
+    assert_eq!(links(&mut registry.subscribe(PortRange::ALL)), []);
     // Another of that name gets a number meanwhile.
     let mut other = hello(0, 2, "car");
     other.identity = "efgh2345".to_owned().try_into().unwrap();
@@ -124,4 +126,37 @@ async fn a_restored_car_is_not_shown_before_its_inner_is_back_and_keeps_its_name
     let back = claim(&registry, &hello(car.port, 1, "car")).unwrap();
     assert_eq!(back.name.to_string(), "car");
     assert!(registry.shown(car.port).is_some());
+}
+
+#[tokio::test]
+async fn a_session_sees_and_watches_the_cars_of_its_ports_only() {
+    let registry = Arc::new(registry());
+    let [own, other] = [1, 2].map(|_| claim(&registry, &hello(0, 1, "car")).unwrap().car.port);
+    let guard = SessionGuard::new(registry.clone(), PortRange::one(own), true);
+    assert!(guard.car(own).is_some() && guard.car(other).is_none());
+    let seen: Vec<_> = links(&mut guard.subscribe());
+    assert_eq!(
+        seen.iter().map(|it| it.service_port).collect::<Vec<_>>(),
+        [own]
+    );
+    assert_eq!(guard.watch(Some(own)), Some(own));
+    assert_eq!(guard.watch(Some(other)), None);
+    for (service_port, is_seen) in [(own, true), (other, false)] {
+        let mut event = FeedEvent::LinkGone { service_port };
+        assert_eq!(guard.sees(&event), is_seen);
+        event = FeedEvent::Rtt {
+            service_port,
+            rtt_us: 1,
+        };
+        assert_eq!(guard.sees(&event), is_seen);
+    }
+    // A car that nobody sees is not asked for what people would see.
+    let wants = |port| registry.car(port).unwrap().state.lock().interest;
+    assert!(wants(own).seen && !wants(other).seen);
+    let desk = SessionGuard::new(registry.clone(), PortRange::ALL, true);
+    assert!(wants(other).seen);
+    drop(guard);
+    assert!(wants(own).seen && !wants(own).ticks);
+    drop(desk);
+    assert!(!wants(own).seen && !wants(other).seen);
 }

@@ -1,4 +1,4 @@
-//! Connection of a session's task to its client: a console, which handles all cars in MessagePack,
+//! Connection of a session's task to its client: a console, which handles many cars in MessagePack,
 //! or a page, which handles its own car in JSON.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use p2p_shared::codec::Json;
 use p2p_shared::net::transport::Transport;
-use p2p_shared::protocol::{ConsoleToRouter, FeedEvent, RouterToConsole};
+use p2p_shared::protocol::{ConsoleToRouter, RouterToConsole};
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 
 use crate::client::page_protocol::{PageToRouter, RouterToPage};
@@ -26,14 +26,6 @@ pub(crate) enum ClientSocket {
 }
 
 impl ClientSocket {
-    /// Service port of the only car; `None`: all cars.
-    pub(crate) fn only(&self) -> Option<u16> {
-        match self {
-            Self::Console(_) => None,
-            Self::Page(_, port) => Some(*port),
-        }
-    }
-
     pub(crate) fn has_room(&self) -> bool {
         match self {
             Self::Console(socket) => socket.has_room(),
@@ -82,11 +74,6 @@ impl ClientSocket {
         })
     }
 
-    /// Returns true if this event is for this client.
-    pub(crate) fn sees(&self, event: &FeedEvent) -> bool {
-        self.only().is_none_or(|port| service_port(event) == port)
-    }
-
     /// Sends the last message, if there is one for this kind of client, and closes the connection.
     pub(crate) async fn close(self, last_words: RouterToConsole) {
         match self {
@@ -97,17 +84,5 @@ impl ClientSocket {
                 }
             }
         }
-    }
-}
-
-fn service_port(event: &FeedEvent) -> u16 {
-    match event {
-        FeedEvent::Link(link) => link.service_port,
-        FeedEvent::Run(run) => run.service_port,
-        FeedEvent::LinkDown { service_port, .. }
-        | FeedEvent::LinkGone { service_port }
-        | FeedEvent::Rtt { service_port, .. }
-        | FeedEvent::Control { service_port, .. }
-        | FeedEvent::Motion { service_port, .. } => *service_port,
     }
 }

@@ -23,6 +23,7 @@ use crate::client::task::{ClientEnd, Console, refusal};
 use crate::context::Context;
 use crate::http::response::Problem;
 use crate::http::websocket;
+use crate::net::port_range::PortRange;
 use crate::net::quota::QuotaPermit;
 use crate::net::unauthenticated::PendingConnection;
 use crate::net::write_timeout::WriteTimeout;
@@ -121,7 +122,9 @@ pub(crate) async fn serve_console(
         role => role,
     };
     let software = Escaped(&software).cut(SOFTWARE).to_string();
-    let (end, socket) = run(context, (caller, peer, permit), role, socket, &software).await;
+    let cars = caller.ports().unwrap_or(PortRange::ALL);
+    let admitted = (caller, peer, permit);
+    let (end, socket) = run(context, admitted, role, cars, socket, &software).await;
     if let Some(words) = end.last_words() {
         socket.close(words).await;
     }
@@ -137,8 +140,9 @@ async fn serve_page(
     stream.set_dead_after(timing::PACE_BUSY.dead);
     let socket = MessageSocket::accepted(WriteTimeout::new(stream), read).await;
     let socket = ClientSocket::Page(socket, car.port);
-    let role = caller.role();
-    let session = run(context, (caller, peer, permit), role, socket, "a page");
+    let (role, car_alone) = (caller.role(), PortRange::one(car.port));
+    let admitted = (caller, peer, permit);
+    let session = run(context, admitted, role, car_alone, socket, "a page");
     // Another car may get the port next.
     if let Some((end, socket)) = car.closed.run_until_cancelled(session).await
         && let Some(words) = end.last_words()
@@ -147,16 +151,17 @@ async fn serve_page(
     }
 }
 
-/// Runs a session with this role, which may be less than its key's. Returns its end, and the
-/// connection for the last message.
+/// Runs a session with this role, which may be less than its key's, for the cars with these service
+/// ports. Returns its end, and the connection for the last message.
 async fn run(
     context: &Arc<Context>,
     (caller, peer, permit): Admitted,
     role: Role,
+    cars: PortRange,
     socket: ClientSocket,
     software: &str,
 ) -> (ClientEnd, ClientSocket) {
-    let guard = SessionGuard::new(context.registry.clone(), socket.only(), role.may_run());
+    let guard = SessionGuard::new(context.registry.clone(), cars, role.may_run());
     let session = guard.session;
     tracing::info!(
         from = %peer, key = caller.name(), %role, session = session.0, software, "console up"

@@ -120,12 +120,12 @@ impl<'a> Console<'a> {
         Self {
             context,
             person,
-            guard,
             refused,
             permit,
             watched: None,
-            subscription: context.registry.subscribe(socket.only()),
+            subscription: guard.subscribe(),
             ticks: context.feed.ticks(),
+            guard,
             socket,
             missed: 0,
             runs: ClientRuns::default(),
@@ -212,7 +212,7 @@ impl<'a> Console<'a> {
     ) -> Result<(), WebSocketError> {
         loop {
             match event {
-                Ok(event) if self.socket.sees(&event) => {
+                Ok(event) if self.guard.sees(&event) => {
                     let event = Arc::unwrap_or_clone(event);
                     self.socket.push(RouterToConsole::Feed(event))?;
                 }
@@ -237,7 +237,7 @@ impl<'a> Console<'a> {
     /// Takes a new snapshot for a console that is too far behind.
     fn take_new_snapshot(&mut self, missed: u64) {
         self.missed = missed + self.subscription.events.len() as u64;
-        self.subscription = self.context.registry.subscribe(self.socket.only());
+        self.subscription = self.guard.subscribe();
         let (session, missed) = (self.person.driver.session.0, self.missed);
         tracing::debug!(session, missed, "console lags");
     }
@@ -248,7 +248,7 @@ impl<'a> Console<'a> {
             clock_ms,
         } = tick;
         let drives = || {
-            let car = self.context.registry.shown(service_port);
+            let car = self.guard.car(service_port);
             car.is_some_and(|car| car.is_driven_by(self.guard.session))
         };
         if self.watched != Some(service_port) && !drives() {

@@ -58,7 +58,7 @@ fn a_snapshot_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
     for n in 0..1500 {
         run(&stand, &command, n, &[b'x'; 5000]);
     }
-    let mut snapshot = stand.0.subscribe(Vec::new, true).snapshot;
+    let mut snapshot = stand.0.subscribe(Vec::new, PortRange::ALL).snapshot;
     let (mut runs, mut firsts, mut lasts) = (Vec::new(), 0, 0);
     while !snapshot.is_over() {
         let part = part(&mut snapshot, 0);
@@ -91,7 +91,7 @@ fn a_snapshot_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
 #[test]
 fn an_empty_snapshot_is_one_part() {
     let feed = Feed::new();
-    let mut snapshot = feed.subscribe(Vec::new, true).snapshot;
+    let mut snapshot = feed.subscribe(Vec::new, PortRange::ALL).snapshot;
     assert!(!snapshot.is_over());
     let part = part(&mut snapshot, 3);
     assert!(matches!(
@@ -110,7 +110,7 @@ fn an_empty_snapshot_is_one_part() {
 fn a_receiver_that_lags_learns_of_it_and_nobody_waits() {
     let stand = stand();
     let command = "x".parse().unwrap();
-    let mut slow = stand.0.subscribe(Vec::new, true).events;
+    let mut slow = stand.0.subscribe(Vec::new, PortRange::ALL).events;
     for n in 0..BEHIND as u64 {
         run(&stand, &command, n, b"");
     }
@@ -125,7 +125,7 @@ fn what_a_run_costs() {
     let stand = stand();
     let command = "forward".parse().unwrap();
     for watched in [false, true] {
-        let subscription = watched.then(|| stand.0.subscribe(Vec::new, true));
+        let subscription = watched.then(|| stand.0.subscribe(Vec::new, PortRange::ALL));
         let begun = Instant::now();
         let count = 200_000_u32;
         for n in 0..count {

@@ -20,6 +20,20 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// All ports.
+    pub const ALL: Self = Self {
+        low: 1,
+        high: u16::MAX,
+    };
+
+    /// This port alone.
+    pub(crate) fn one(port: u16) -> Self {
+        Self {
+            low: port,
+            high: port,
+        }
+    }
+
     #[must_use]
     pub fn contains(self, port: u16) -> bool {
         self.ports().contains(&port)
@@ -27,6 +41,11 @@ impl PortRange {
 
     pub fn ports(self) -> RangeInclusive<u16> {
         self.low..=self.high
+    }
+
+    /// Returns true if every port of the other range is in this one.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        self.low <= other.low && other.high <= self.high
     }
 }
 

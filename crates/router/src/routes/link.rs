@@ -90,7 +90,7 @@ pub(crate) async fn run(
         owner: caller.quota_owner(peer.ip()),
         // With keys, the identity that an inner claims counts for nothing.
         identity: caller.identity().unwrap_or_else(|| hello.identity.clone()),
-        ports: caller.record().and_then(|record| record.ports),
+        ports: caller.ports(),
         hello: &hello,
     };
     let granted = match context.registry.claim(&claim) {

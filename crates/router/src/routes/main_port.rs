@@ -162,8 +162,16 @@ fn check_metrics_reader(
     if is_loopback(pending.peer.ip()) && host::is_direct(headers, is_loopback) {
         return Ok(());
     }
-    let allowed = access.allow(pending, headers, "read metrics", Role::may_view);
-    allowed.map(|_| ())
+    let caller = access.allow(pending, headers, "read metrics", Role::may_view)?;
+    match caller.ports() {
+        None => Ok(()),
+        Some(ports) => {
+            let sentence = format!(
+                "the metrics are of all cars, and this key is for the service ports {ports}: use one without --ports"
+            );
+            Err(Problem::new(StatusCode::FORBIDDEN, sentence))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -180,13 +188,17 @@ mod tests {
     fn metrics_are_for_this_machine_and_for_whoever_may_see_everything() {
         let folder = tempfile::tempdir().unwrap();
         let file = KeyFile::in_dir(folder.path());
-        let header = |role: Role| {
-            let name = role.as_str().parse().unwrap();
-            let key = file.add(&name, role, None).unwrap();
+        let header = |name: &str, role, ports| {
+            let name = name.parse().unwrap();
+            let key = file.add(&name, role, ports).unwrap();
             let bearer = format!("Bearer {}", key.expose());
             HeaderMap::from_iter([(header::AUTHORIZATION, bearer.parse().unwrap())])
         };
-        let headers = Role::ALL.map(|role| (header(role), role.may_view()));
+        let mut headers = Role::ALL
+            .map(|role| (header(role.as_str(), role, None), role.may_view()))
+            .to_vec();
+        let some = Some("9000-9009".parse().unwrap());
+        headers.push((header("some cars", Role::Admin, some), false));
         let keys = Access::by(Some(KeyStore::open(folder.path()).unwrap())).unwrap();
         let check = |access: &Access, from: &str, headers: &HeaderMap| {
             let strangers = Arc::new(Unauthenticated::new(Arc::new(metrics::Metrics::new())));

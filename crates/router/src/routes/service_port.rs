@@ -137,7 +137,7 @@ impl RequestContext<'_> {
                     .with(header::ALLOW, HeaderValue::from_static(allowed)));
             }
         }
-        let (access, headers) = (&self.context.access, request.headers());
+        let headers = request.headers();
         if let Some(file) = self.file(path) {
             return Ok(file);
         }
@@ -155,25 +155,31 @@ impl RequestContext<'_> {
         {
             return Err(Problem::new(StatusCode::FORBIDDEN, sentence));
         }
+        let caller = |what: &str, may: fn(Role) -> bool| {
+            let access = &self.context.access;
+            let caller = access.key_or_cookie(self.pending, headers, self.is_tls)?;
+            caller.may(what, may)?;
+            caller.is_for(self.car.port)?;
+            Ok(caller)
+        };
         match path {
             SIGN_IN => self.sign_in(request).await,
             SIGN_OUT => Ok(self.sign_out()),
             "/cgi" => {
-                let caller = match access.key_or_cookie(self.pending, headers, self.is_tls) {
+                // Everybody who may see the car may stop it; `cgi` refuses other commands.
+                let caller = match caller("run commands", Role::may_stop) {
                     Err(problem) if self.has_to_sign_in(&problem, &request) => {
                         return Ok(self.go_home(path, None));
                     }
                     caller => caller?,
                 };
-                // Everybody who may see the car may stop it; `cgi` refuses other commands.
-                caller.may("run commands", Role::may_stop)?;
                 match self.check_who_asks(&caller, &request)? {
                     Some(question) => Ok(question),
                     None => cgi::run(self, caller, request).await,
                 }
             }
             _ => {
-                let caller = match access.key_or_cookie(self.pending, headers, self.is_tls) {
+                let caller = match caller("see what there is", Role::may_view) {
                     Err(problem)
                         if path.starts_with(run_result::PATH)
                             && self.has_to_sign_in(&problem, &request) =>
@@ -182,7 +188,6 @@ impl RequestContext<'_> {
                     }
                     caller => caller?,
                 };
-                caller.may("see what there is", Role::may_view)?;
                 match path {
                     HOME => Ok(self.home(&caller).await),
                     path if let Some(id) = path.strip_prefix(run_result::PATH) => {

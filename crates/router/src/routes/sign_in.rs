@@ -53,6 +53,7 @@ impl RequestContext<'_> {
         let key = self.key_in_form(request).await?;
         let (caller, cookie) = self.context.access.sign_in(self.pending, &key)?;
         caller.may("sign in", Role::may_view)?;
+        caller.is_for(self.car.port)?;
         tracing::info!(from = %self.peer, key = caller.name(), "signed in");
         Ok(cookie)
     }

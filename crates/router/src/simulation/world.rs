@@ -21,6 +21,7 @@ use super::rng::Rng;
 use super::sim_router::{KnownPorts, SimRouter};
 use crate::car::Car;
 use crate::car::registry::Registry;
+use crate::net::port_range::PortRange;
 
 /// The shared state of one history.
 pub(super) struct SimWorld {
@@ -80,7 +81,7 @@ impl SimWorld {
     /// Starts a router whose clock shows `time`.
     pub(super) fn start_router(&self, time: SystemTime) {
         let router = SimRouter::start(time, &self.known);
-        let feed = router.context.registry.subscribe(None).events;
+        let feed = router.context.registry.subscribe(PortRange::ALL).events;
         let ledger = self.presses.clone();
         tokio::spawn(ledger.follow_feed(feed, self.machines.clone()));
         *self.router.lock().unwrap() = Some(router);

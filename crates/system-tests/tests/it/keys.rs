@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::common;
+use crate::common::console::{ConsoleSnapshot, FakeConsole};
 use crate::common::peer::{dial, hello};
 use crate::common::raw::RawCaller;
 use crate::common::{
@@ -15,8 +16,12 @@ use http_body_util::{BodyExt, Full};
 use p2p_inner::{Config, Inner};
 use p2p_router::auth::key_store::{KeyFile, KeyStore};
 use p2p_shared::key::{Key, Role};
+use p2p_shared::names::RunId;
 use p2p_shared::net::dialer::DialError;
-use p2p_shared::protocol::{InnerToRouter, Rejection};
+use p2p_shared::protocol::{
+    ConsoleToRouter, ControlRequest, InnerToRouter, PressId, RefusedReason, Rejection,
+    RouterToConsole, RunAnswer, SendEvent,
+};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -157,16 +162,8 @@ async fn what_tells_nothing_needs_no_key() {
 async fn a_key_has_ports_and_its_inner_gets_one_of_those() {
     let world = World::keyed();
     let (own, another) = (ReservedPort::new(), ReservedPort::new());
-    let file = KeyFile::in_dir(world.folder.path().join("state"));
     let range = own.port.to_string().parse().unwrap();
-    let name = "car".parse().unwrap();
-    let key = file.add(&name, Role::Link, Some(range)).unwrap();
-    let header = format!("Bearer {}", key.expose());
-    until("the key is known", || {
-        let keys = world.keys.as_ref().unwrap();
-        keys.authenticate(Some(header.as_bytes())).is_ok()
-    })
-    .await;
+    let key = world.key_for("car", Role::Link, Some(range)).await;
     let greet = async |port| {
         let mut inner = dial(world.main_port(), Some(&key)).await.unwrap();
         inner.send(InnerToRouter::Hello(hello("any", port))).await;
@@ -180,6 +177,106 @@ async fn a_key_has_ports_and_its_inner_gets_one_of_those() {
     );
     assert!(sentence.contains(&expected), "{sentence}");
     assert_eq!(greet(0).await.is_welcomed().await.1, own.port);
+}
+
+#[tokio::test]
+async fn a_key_with_ports_sees_drives_stops_and_is_told_of_its_cars_only() {
+    let world = World::keyed();
+    world.script("hello", "echo hello");
+    let (_car, own) = car(&world).await;
+    let van = Config {
+        key: Some(world.key("van", Role::Link).await),
+        name: "van".parse().unwrap(),
+        ..inner_config(&world)
+    };
+    let (_van, other) = world.inner_with(van).await;
+    let ports = Some(own.to_string().parse().unwrap());
+    let desk = world.key("desk", Role::Admin).await;
+    let bob = world.key_for("bob", Role::Admin, ports).await;
+
+    let refusal = format!("the key 'bob' is for the service ports {own}, not for {other}");
+    for target in [
+        "/",
+        "/cgi?command=hello",
+        "/cgi?command=stop",
+        "/commands",
+        "/run/0000000000000001",
+        "/frame.jpg",
+        "/video",
+        "/frames",
+        "/drive",
+    ] {
+        let answer = get_with_key(other, target, &bob).await;
+        assert_eq!(answer.verdict(), (403, "no"), "{target}");
+        assert!(answer.text().starts_with(&refusal), "{}", answer.text());
+        assert_ne!(
+            get_with_key(own, target, &bob).await.status,
+            403,
+            "{target}"
+        );
+    }
+
+    for port in [other, own] {
+        get_with_key(port, "/cgi?command=hello", &desk).await;
+    }
+    let mut console = FakeConsole::with(world.main_port(), Some(&bob), false).await;
+    let ConsoleSnapshot { links, runs, .. } = &console.picture;
+    let seen = links.iter().map(|link| link.service_port);
+    assert_eq!(seen.collect::<Vec<_>>(), [own]);
+    assert!(!runs.is_empty() && runs.iter().all(|run| run.service_port == own));
+    let press = PressId {
+        epoch: 1,
+        number: 1,
+    };
+    console.requests_control(other, ControlRequest::Seize).await;
+    console.presses(other, press, "forward", 0).await;
+    console.stops(other).await;
+    for _ in 0..3 {
+        let (reason, sentence) = console.is_refused().await;
+        assert_eq!(reason, RefusedReason::Offline);
+        assert_eq!(sentence, format!("no car has the service port {other}"));
+    }
+    for command in ["hello", "stop"] {
+        console.sends_command(1, other, command).await;
+        let event = console.receives_send_event(1).await;
+        assert!(matches!(event, SendEvent::Refused { .. }), "{event:?}");
+    }
+    let (run, service_port) = (RunId::from_number(1), other);
+    let questions = [
+        ConsoleToRouter::ListCommands {
+            request: 2,
+            service_port,
+        },
+        ConsoleToRouter::AskRun {
+            request: 3,
+            service_port,
+            run,
+        },
+    ];
+    for question in questions {
+        console.send(question).await;
+    }
+    let is_list_empty = console.receives(|message| match message {
+        RouterToConsole::Commands { commands, .. } => Some(commands.is_empty()),
+        _ => None,
+    });
+    assert!(is_list_empty.await);
+    let answer = console.receives(|message| match message {
+        RouterToConsole::Run { answer, .. } => Some(answer.clone()),
+        _ => None,
+    });
+    assert_eq!(answer.await, RunAnswer::Away);
+
+    for port in [other, own] {
+        get_with_key(port, "/cgi?command=hello", &desk).await;
+    }
+    // The other car's run was over before.
+    let told = console.sees_run(|run| run.result.is_some()).await;
+    assert_eq!(told.service_port, own);
+    console.takes(own).await;
+    console.sends_command(4, own, "hello").await;
+    let event = console.receives_send_event(4).await;
+    assert!(matches!(event, SendEvent::Queued { .. }), "{event:?}");
 }
 
 #[tokio::test]

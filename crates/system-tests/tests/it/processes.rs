@@ -215,7 +215,7 @@ async fn mistakes_on_the_command_line_end_with_2_and_name_what_is_wrong() {
         (&["key", "add", "car"], "--role"),
         (&["key", "add", "car", "--role", "king"], "king"),
         (
-            &["key", "add", "car", "--role", "view", "--ports", "9000"],
+            &["key", "add", "car", "--role", "view", "--ports", "2-1"],
             "--ports",
         ),
         (&["key", "add", "-x", "--role", "view"], "-x"),

@@ -76,6 +76,27 @@ const PAGE: [(&str, &str); 3] = [
 ];
 
 #[tokio::test]
+async fn a_cookie_is_good_for_the_ports_of_its_key_only() {
+    let mut fixture = Fixture::new().await;
+    let mut config = inner_config(&fixture.world);
+    config.key = Some(fixture.world.key("van", Role::Link).await);
+    let (_van, own) = fixture.world.inner_with(config).await;
+    let ports = Some(own.to_string().parse().unwrap());
+    let bob = fixture.world.key_for("bob", Role::Drive, ports).await;
+    let answer = fixture.sign_in(&bob.expose()).await;
+    assert_eq!(answer.verdict(), (403, "no"), "{}", answer.text());
+    assert_eq!(answer.header("set-cookie"), "");
+    let other = std::mem::replace(&mut fixture.port, own);
+    fixture.operator = bob;
+    let cookie = fixture.cookie().await;
+    fixture.port = other;
+    assert_eq!(fixture.run(&cookie).await.verdict(), (403, "no"));
+    assert_eq!(fixture.runs(), 0);
+    fixture.port = own;
+    assert_eq!(fixture.run(&cookie).await.verdict(), (200, "yes"));
+}
+
+#[tokio::test]
 async fn who_looks_without_a_key_is_asked_for_one_and_programs_are_told() {
     let fixture = Fixture::new().await;
     for target in ["/", "/cgi?command=mark", "/commands"] {

@@ -134,10 +134,6 @@ fn push_new(
     ports: Option<PortRange>,
 ) -> anyhow::Result<Key> {
     ensure!(
-        ports.is_none() || role.may_link(),
-        "only a key with the role link has ports: leave --ports out, or use --role link"
-    );
-    ensure!(
         records.iter().all(|record| record.name != name),
         "there is a key named `{name}` already: revoke it first (p2p-router key revoke NAME), or choose another name"
     );

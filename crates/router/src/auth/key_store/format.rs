@@ -31,7 +31,7 @@ pub struct KeyRecord {
     /// Name of the key, unique at this router.
     pub name: KeyName,
     pub role: Role,
-    /// Service ports that a link may ask for; `None`: any.
+    /// Service ports of the only cars that its holder may be, see and drive; `None`: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<PortRange>,
     pub hash: KeyHash,
@@ -122,8 +122,6 @@ pub(super) fn from_text(text: &str) -> Result<Vec<KeyRecord>, String> {
             format!("a second key has the id {}", record.id)
         } else if !names.insert(&record.name) {
             format!("a second key is named `{}`", record.name)
-        } else if record.ports.is_some() && !record.role.may_link() {
-            "only a key with the role link has ports".to_owned()
         } else {
             continue;
         };

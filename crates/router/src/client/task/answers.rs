@@ -53,7 +53,7 @@ impl Console<'_> {
     /// Returns the link of this car, if another question may be asked now.
     fn link_to_ask(&self, service_port: u16) -> Option<LinkHandle> {
         let may_ask = self.answers.len() < OPEN && self.parts.len() < WAITING;
-        let car = self.context.registry.shown(service_port)?;
+        let car = self.guard.car(service_port)?;
         car.link().filter(|_| may_ask)
     }
 }

@@ -65,8 +65,7 @@ impl Console<'_> {
             } => self.on_ask_run(request, service_port, run),
             ConsoleToRouter::Watch { service_port } => {
                 // A console that may not drive needs no ticks.
-                self.watched = service_port.filter(|_| self.person.role.may_run());
-                self.guard.watch(service_port);
+                self.watched = self.guard.watch(service_port);
             }
             ConsoleToRouter::Control {
                 service_port,
@@ -95,7 +94,7 @@ impl Console<'_> {
 
     fn on_drive(&self, service_port: u16, command: DriveCommand) -> Result<(), Refused> {
         let driver = &self.person.driver;
-        let shown = || self.context.registry.shown(service_port);
+        let shown = || self.guard.car(service_port);
         match command {
             DriveCommand::Press {
                 press,
@@ -134,7 +133,7 @@ impl Console<'_> {
                 command,
                 ..
             } => {
-                let car = self.context.registry.shown(*service_port);
+                let car = self.guard.car(*service_port);
                 car.is_some_and(|car| car.is_stop(command))
             }
             ConsoleToRouter::Drive { command, .. } => {
@@ -173,7 +172,7 @@ impl Console<'_> {
     }
 
     fn car(&self, service_port: u16) -> Result<Arc<Car>, Refused> {
-        let car = self.context.registry.shown(service_port);
+        let car = self.guard.car(service_port);
         car.ok_or_else(|| {
             let message = format!("no car has the service port {service_port}");
             Refused::new(RefusedReason::Offline, message)

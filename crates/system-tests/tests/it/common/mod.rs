@@ -25,6 +25,7 @@ use hyper_util::rt::TokioIo;
 use p2p_inner::{Inner, LinkState};
 use p2p_router::Router;
 use p2p_router::auth::key_store::{KeyFile, KeyStore};
+use p2p_router::net::port_range::PortRange;
 use p2p_shared::key::{Key, Role};
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::MotionInfo;
@@ -264,10 +265,15 @@ impl World {
         (inner, port)
     }
 
-    /// A key of this role, known to the running router.
+    /// A key of this role, for cars at any port, known to the running router.
     pub async fn key(&self, name: &str, role: Role) -> Key {
+        self.key_for(name, role, None).await
+    }
+
+    /// The same for cars at these ports only.
+    pub async fn key_for(&self, name: &str, role: Role, ports: Option<PortRange>) -> Key {
         let file = KeyFile::in_dir(self.folder.path().join("state"));
-        let key = file.add(&name.parse().unwrap(), role, None).unwrap();
+        let key = file.add(&name.parse().unwrap(), role, ports).unwrap();
         let header = format!("Bearer {}", key.expose());
         let keys = self.keys.as_ref().unwrap();
         until("the key is known", || {

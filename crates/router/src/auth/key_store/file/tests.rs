@@ -85,17 +85,17 @@ fn revoking_an_unknown_name_lists_what_there_is_and_makes_nothing() {
 }
 
 #[test]
-fn only_a_link_has_ports() {
+fn a_key_of_any_role_may_have_ports() {
     let (_dir, file) = in_new_dir();
-    for role in [Role::View, Role::Drive, Role::Admin] {
-        let result = file.add(&name("desk"), role, Some("9000".parse().unwrap()));
-        let error = result.unwrap_err().to_string();
-        assert!(
-            error.starts_with("only a key with the role link has ports"),
-            "{error}"
-        );
+    let ports = Some("9000-9009".parse().unwrap());
+    for role in Role::ALL {
+        file.add(&name(role.as_str()), role, ports).unwrap();
     }
-    assert_eq!(names(&file), [""; 0]);
+    let records = file.list().unwrap();
+    assert_eq!(
+        records.iter().map(|it| it.ports).collect::<Vec<_>>(),
+        [ports; 4]
+    );
 }
 
 #[test]

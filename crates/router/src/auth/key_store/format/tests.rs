@@ -126,11 +126,6 @@ fn what_is_wrong_is_said_with_its_line_and_without_a_secret() {
             line_of("name = \"operator\"") - 2,
         ),
         (
-            "role = \"link\"",
-            "role = \"drive\"".to_owned(),
-            line_of("[[key]]"),
-        ),
-        (
             "role = \"view\"",
             "role = \"view\"\nextra = 1".to_owned(),
             line_of("role = \"view\"") + 1,
