@@ -17,7 +17,7 @@ inner() { # NAME ARG...
 
 # Makes $work/NAME.key, readable for nobody else: the programs would refuse it.
 new_key() { # NAME ROLE ROUTER
-    (umask 077 && "$bin/p2p-router" key add "$1" --role "$2" --state-dir "$work/$3" >"$work/$1.key" 2>"$work/key.log") ||
+    (umask 077 && "$bin/p2p-router" key add "$1" --role "$2" --ports any --state-dir "$work/$3" >"$work/$1.key" 2>"$work/key.log") ||
         fail "no key could be made"
     rm "$work/key.log"
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 use p2p_shared::key::{Fingerprint, Key, Role};
 
 use crate::auth::key_store::KeyStore;
+use crate::net::port_range::PortRange;
 
 /// Makes the first keys if there is no key, and prints the lines to paste on the car and at the
 /// desk. Without a terminal the output may be kept, in a journal or a file: then makes no keys, and
@@ -79,11 +80,13 @@ fn text([car, operator]: &[Key; 2], main_port: u16) -> String {
     };
     format!(
         "\nThis router had no keys yet. Here are two; they are not shown again.\n\
-         (ROUTER stands for this host's name or address. `p2p-router key add` makes more.)\n\n\
+         (ROUTER stands for this host's name or address. The car's key is for the service ports\n\
+         {ports}. `p2p-router key add` makes more.)\n\n\
          On the car, paste:\n\n  {car} && p2p-inner ROUTER {main_port} 9000 --name car\n\n\
          At the desk, paste:\n\n  {operator} && p2p-console --router ROUTER:{main_port}\n\n\
          Any HTTP client will do as well:\n\n  \
          printf 'Authorization: Bearer %s' \"$(cat ~/.config/p2prouter/key)\" | curl {pin}-H @- 'https://ROUTER:9000/cgi?command=hello'\n\n",
+        ports = PortRange::CARS,
         car = keep(car),
         operator = keep(operator),
     )

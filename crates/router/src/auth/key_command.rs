@@ -26,8 +26,9 @@ pub enum KeyCommand {
         #[arg(long, value_enum)]
         role: Role,
         /// The service ports that it is for, and no others: a car may ask for these, and an operator
-        /// sees, drives and stops the cars at these (default: all there are)
-        #[arg(long, value_name = "LOW-HIGH")]
+        /// sees, drives and stops the cars at these; `any`: all that the router has
+        /// [default: 9000-9999 for the role link, else any]
+        #[arg(long, value_name = "LOW-HIGH", value_parser = range_or_any)]
         ports: Option<PortRange>,
     },
     /// Show the keys there are (never the keys themselves: the router has only their hashes)
@@ -72,6 +73,12 @@ fn run_on(
 ) -> anyhow::Result<()> {
     match command {
         KeyCommand::Add { name, role, ports } => {
+            let is_default = ports.is_none() && role.may_link();
+            let ports = if is_default {
+                Some(PortRange::CARS)
+            } else {
+                ports.filter(|ports| *ports != PortRange::ALL)
+            };
             let Proof { fingerprint, note } = proof()?;
             if let Some(note) = note {
                 // A closed standard error is no failure.
@@ -83,6 +90,13 @@ fn run_on(
                 file.revoke(&name)
                     .context("the key could not be printed, and is still in the file")?;
                 return Err(error).context("the key could not be printed, so it was not made");
+            }
+            if is_default {
+                let _ = writeln!(
+                    notes,
+                    "this key is for the service ports {} (--ports LOW-HIGH for others, --ports any for all that the router has)",
+                    PortRange::CARS
+                );
             }
             let place = if role.may_link() {
                 "on the machine that runs p2p-inner"
@@ -124,6 +138,13 @@ fn run_on(
         }
     }
     Ok(())
+}
+
+fn range_or_any(text: &str) -> Result<PortRange, &'static str> {
+    match text {
+        "any" => Ok(PortRange::ALL),
+        _ => text.parse(),
+    }
 }
 
 fn table(records: &[KeyRecord]) -> String {
@@ -197,8 +218,17 @@ mod tests {
             "{notes}"
         );
         assert!(!notes.contains(&out[14..66]), "{notes}");
+        assert!(!notes.contains("9000-9999"), "{notes}");
+        let (_, notes) = key(dir.path(), "add van --role link").unwrap();
+        assert!(
+            notes.contains("is for the service ports 9000-9999 (") && notes.contains("--ports any"),
+            "{notes}"
+        );
         let (_, notes) = key(dir.path(), "add desk --role drive").unwrap();
-        assert!(notes.contains("desk"), "{notes}");
+        assert!(
+            notes.contains("desk") && !notes.contains("9000-9999"),
+            "{notes}"
+        );
     }
 
     #[test]
@@ -208,7 +238,8 @@ mod tests {
         assert!(out.is_empty() && notes.contains("no keys"), "{notes}");
         for arguments in [
             "car --role link --ports 9000-9099",
-            "Räuber --role link",
+            "Räuber --role link --ports any",
+            "van --role link",
             "me --role admin",
             "bob --role drive --ports 9000",
         ] {
@@ -217,7 +248,7 @@ mod tests {
         let (out, notes) = key(dir.path(), "list").unwrap();
         assert!(notes.is_empty(), "{notes}");
         let lines: Vec<&str> = out.lines().collect();
-        assert_eq!(lines.len(), 5);
+        assert_eq!(lines.len(), 6);
         let columns =
             |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
         assert_eq!(
@@ -227,6 +258,7 @@ mod tests {
         for (line, [name, role, ports]) in lines[1..].iter().zip([
             ["car", "link", "9000-9099"],
             ["Räuber", "link", "any"],
+            ["van", "link", "9000-9999"],
             ["me", "admin", "any"],
             ["bob", "drive", "9000"],
         ]) {

@@ -26,6 +26,12 @@ impl PortRange {
         high: u16::MAX,
     };
 
+    /// Ports of a car whose key was made without any.
+    pub(crate) const CARS: Self = Self {
+        low: 9000,
+        high: 9999,
+    };
+
     /// This port alone.
     pub(crate) fn one(port: u16) -> Self {
         Self {

@@ -98,8 +98,10 @@ impl KeyFile {
             if !records.is_empty() {
                 return Ok(None);
             }
-            let mut make =
-                |(name, role): (&str, _)| push_new(records, KeyName(name.to_owned()), role, None);
+            let mut make = |(name, role): (&str, Role)| {
+                let ports = role.may_link().then_some(PortRange::CARS);
+                push_new(records, KeyName(name.to_owned()), role, ports)
+            };
             let [car, operator] = FIRST_KEYS;
             Ok(Some([make(car)?, make(operator)?]))
         })

@@ -191,7 +191,9 @@ impl Keys {
     async fn make(folder: &Path) -> Self {
         let key = async |name: &str, role: &str| {
             let mut router = router(folder);
-            let made = run_to_its_end(router.args(["key", "add", name, "--role", role])).await;
+            let made =
+                run_to_its_end(router.args(["key", "add", name, "--role", role, "--ports", "any"]))
+                    .await;
             made.out.trim().parse().unwrap()
         };
         Self {
