@@ -53,6 +53,7 @@ pub(crate) fn link(service_port: u16, name: &str) -> LinkInfo {
     LinkInfo {
         service_port,
         name: name.parse().unwrap(),
+        key: String::new(),
         is_up: true,
         since_ms: 65_000,
         rtts_us: vec![20_000, 22_000, 19_000, 24_000, 40_000, 21_000],

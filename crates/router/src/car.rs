@@ -41,6 +41,7 @@ pub(crate) mod dispatch;
 mod lifecycle;
 mod log;
 mod messages;
+pub mod port_command;
 mod presses;
 pub(crate) mod registry;
 pub(crate) mod saved_ports;
@@ -90,6 +91,8 @@ pub(crate) struct Car {
     pub camera: Arc<Camera>,
     /// Cancelled when the port is given up.
     pub closed: CancellationToken,
+    /// Cancelled when the port is to be given up at once and kept for nobody.
+    pub freed: CancellationToken,
     counts: Arc<RunCounts>,
     /// The number of stops so far: a motion that was asked for before the last one is old.
     stops: AtomicU64,
@@ -101,6 +104,8 @@ struct State {
     /// The name that the inner asks for, and the one that it has.
     asked_name: LinkName,
     name: LinkName,
+    /// The name of the inner's key; empty without keys.
+    key: String,
     /// Motion in the inner's last hello; `None`: no link since the router's start.
     motion: Option<MotionInfo>,
     instance: Option<InstanceId>,
@@ -128,6 +133,11 @@ impl Car {
     /// The name by which people know the car.
     pub(crate) fn name(&self) -> LinkName {
         self.state.lock().name.clone()
+    }
+
+    /// The name of the car's key; empty without keys.
+    pub(crate) fn key(&self) -> String {
+        self.state.lock().key.clone()
     }
 
     /// The link, if it is up.
@@ -277,6 +287,7 @@ impl Car {
         Some(LinkInfo {
             service_port: self.port,
             name: state.name.clone(),
+            key: state.key.clone(),
             is_up: state.link.is_some(),
             since_ms: timing::millis(now.saturating_duration_since(state.since)),
             rtts_us: state.rtts_us.iter().copied().collect(),

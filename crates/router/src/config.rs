@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::auth::certificate::{self, Certificate, CertificateFiles};
 use crate::auth::key_command::{KeyCommand, Proof};
 use crate::auth::key_store::{KeyFile, KeyStore};
+use crate::car::port_command::PortCommand;
 use crate::http::connection::Patience;
 use crate::http::host::HostName;
 use crate::net::limits;
@@ -134,6 +135,9 @@ pub enum Task {
     /// Make, show and revoke keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Free service ports that are kept for the keys that had them last
+    #[command(subcommand)]
+    Port(PortCommand),
     /// Read the settings, the keys and the certificate, say what is wrong with them, and end
     Check,
     /// Ask the router that runs with these settings on this machine whether it can do its job: ends
@@ -148,6 +152,7 @@ impl Settings for Options {
         match subcommand {
             "health" => Some(&["port", "bind"]),
             "key" => Some(&["state-dir", "tls-cert", "tls-key"]),
+            "port" => Some(&["port", "state-dir"]),
             // `check` is there to find mistakes.
             _ => None,
         }
@@ -229,6 +234,20 @@ impl Options {
         })
     }
 
+    /// Returns the file of the service ports of the router with this main port.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn known_links(&self) -> anyhow::Result<StateFile> {
+        // The next start may get another port, and other service ports saved under it.
+        anyhow::ensure!(
+            self.port != 0,
+            "a router whose main port is 0, any that is free, keeps no service ports"
+        );
+        let name = format!("links-{}.json", self.port);
+        Ok(StateFile::new(self.state_dir()?, &name))
+    }
+
     /// Makes the values for a router with these sockets. Reads the keys and the certificate.
     ///
     /// # Errors
@@ -253,12 +272,7 @@ impl Options {
             patience: Patience::default(),
             max_links: self.max_links,
             on_link: self.on_link.clone().map(CommandLine::into_words),
-            // With port 0 the next start may get another port, and find the ports saved under that
-            // one.
-            known_links: (self.port != 0)
-                .then(|| self.state_dir().ok())
-                .flatten()
-                .map(|dir| StateFile::new(dir, &format!("links-{}.json", self.port))),
+            known_links: self.known_links().ok(),
             sockets,
         })
     }

@@ -69,6 +69,7 @@ impl Context {
             bind: config.bind,
             allowed: config.service_ports,
             most: config.max_links,
+            keys: config.keys.clone(),
         };
         Ok(Self {
             access: Access::by(config.keys.clone())?,

@@ -3,7 +3,7 @@
 
 pub mod auth;
 mod camera;
-mod car;
+pub mod car;
 mod client;
 pub mod config;
 mod context;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use p2p_router::auth::key_command::{self, KeyCommand};
+use p2p_router::car::port_command::{self, PortCommand};
 use p2p_router::config::{Options, Task};
 use p2p_router::ops::health_command;
 use p2p_router::ops::inherited_listeners::InheritedListeners;
@@ -17,12 +18,17 @@ fn main() -> ExitCode {
         Some(Task::Check) => os::exit_code(check(&options)),
         Some(Task::Health) => health_command::run((options.bind, options.port).into()),
         Some(Task::Key(command)) => os::exit_code(key(&options, command)),
+        Some(Task::Port(command)) => os::exit_code(port(&options, &command)),
         None => os::take_front().unwrap_or_else(|| os::exit_code(process::run(&options))),
     }
 }
 
 fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
     key_command::run(command, &options.state_dir()?, || options.proof())
+}
+
+fn port(options: &Options, command: &PortCommand) -> anyhow::Result<()> {
+    port_command::run(command, &options.known_links()?)
 }
 
 fn check(options: &Options) -> anyhow::Result<()> {

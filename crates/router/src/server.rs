@@ -11,7 +11,7 @@ use p2p_shared::net::socket;
 use p2p_shared::timing;
 use tokio::net::TcpListener;
 
-use crate::car::saved_ports;
+use crate::car::saved_ports::{self, PortState};
 use crate::config::Config;
 use crate::context::Context;
 use crate::link::end::LinkEnd;
@@ -67,9 +67,9 @@ impl Router {
         if let Some(file) = config.known_links.clone() {
             restore(&context, &file, &mut sockets);
             let ports = registry.clone();
-            let known = move || ports.saved();
+            let exchange = move |found: Vec<_>| ports.exchange(&found);
             let keeping =
-                saved_ports::sync(file, registry.changes(), known, shutdown.closed.clone());
+                saved_ports::sync(file, registry.changes(), exchange, shutdown.closed.clone());
             shutdown.connections.spawn(keeping);
         }
         for port in sockets.left() {
@@ -138,7 +138,8 @@ impl Router {
         shutdown.callers.close();
         let _ = tokio::time::timeout(LAST_REQUESTS, shutdown.callers.wait()).await;
         if let Some(file) = config.known_links.clone() {
-            saved_ports::write_last(file, registry.saved()).await;
+            let ports = registry.clone();
+            saved_ports::write_last(file, move |found| ports.exchange(&found)).await;
         }
         let cars = registry.cars();
         let spread = timing::COME_BACK_SPREAD;
@@ -171,24 +172,35 @@ fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut InheritedList
     });
     let mut count = 0;
     for link in known {
-        let given = sockets.take(link.service_port, context.registry.bind());
-        if !context.access.knows(link.owner) {
+        let registry = &context.registry;
+        let given = sockets.take(link.service_port, registry.bind());
+        if link.state == PortState::Freed {
+            continue;
+        }
+        if !registry.knows(link.owner) {
             tracing::info!(
                 link = %link.name, service_port = link.service_port,
                 "this port stays closed: whose it was has no key any more"
             );
             continue;
         }
+        if link.state == PortState::Kept {
+            registry.keep(link);
+            continue;
+        }
         let listener = given.and_then(Result::ok);
-        match context.registry.restore(&link, listener) {
+        match registry.restore(&link, listener) {
             Some(car) => {
                 routes::link::restored(context, car);
                 count += 1;
             }
-            None => tracing::warn!(
-                link = %link.name, service_port = link.service_port,
-                "this port was open before and can't be opened again"
-            ),
+            None => {
+                tracing::warn!(
+                    link = %link.name, service_port = link.service_port,
+                    "this port was open before and can't be opened again"
+                );
+                registry.keep(link);
+            }
         }
     }
     if count > 0 {

@@ -14,6 +14,7 @@ pub(super) fn link(info: &LinkInfo) -> Value {
     let quantile = |share| rtts.quantile(share).map(millis_f64);
     json!({
         "name": info.name,
+        "key": info.key,
         "service_port": info.service_port,
         "up": info.is_up,
         "since_s": info.since_ms / 1000,

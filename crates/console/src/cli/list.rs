@@ -33,13 +33,13 @@ pub(super) async fn run(target: &RouterTarget, as_json: bool) -> anyhow::Result<
 
 fn table(links: &[LinkInfo]) -> Vec<String> {
     let head = [
-        "NAME", "STATE", "PORT", "DRIVER", "RTT", "RUNS", "FAILED", "SINCE",
+        "NAME", "STATE", "PORT", "KEY", "DRIVER", "RTT", "RUNS", "FAILED", "SINCE",
     ];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(links.iter().map(row));
     let width = |n: usize| rows.iter().map(|row| row[n].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |row: &[String; 8]| {
+    let line = |row: &[String; 9]| {
         let cells = row.iter().zip(&widths);
         let text: String = cells.map(|(text, width)| cell(text, width + 2)).collect();
         text.trim_end().to_owned()
@@ -47,7 +47,7 @@ fn table(links: &[LinkInfo]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-fn row(info: &LinkInfo) -> [String; 8] {
+fn row(info: &LinkInfo) -> [String; 9] {
     let rtts = RoundTrips::of(&info.rtts_us);
     let state = match info {
         info if info.stop_failed => "STOP FAILED",
@@ -56,11 +56,16 @@ fn row(info: &LinkInfo) -> [String; 8] {
         _ => "up",
     };
     let driver = info.control.driver.as_ref();
+    let or_none = |text: &str| match text {
+        "" => "-".to_owned(),
+        text => fit(text, 30),
+    };
     [
         fit(info.name.as_str(), 64),
         state.to_owned(),
         info.service_port.to_string(),
-        fit(driver.map_or("-", |driver| driver.name.as_str()), 30),
+        or_none(&info.key),
+        or_none(driver.map_or("", |driver| driver.name.as_str())),
         rtts.quantile(0.5).map_or("-".to_owned(), short),
         info.runs.to_string(),
         info.failures.to_string(),

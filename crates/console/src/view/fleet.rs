@@ -16,7 +16,9 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
         return empty(frame, area, app);
     }
     let theme = app.theme();
-    let columns = columns(area.width);
+    let mut links = app.fleet.links.values();
+    let has_keys = links.any(|link| !link.info.key.is_empty());
+    let columns = columns(area.width, has_keys);
     let rows_shown = usize::from(area.height.saturating_sub(3)).max(1);
     let chosen =
         (app.fleet.links.values()).position(|link| Some(link.info.service_port) == app.chosen);
@@ -64,16 +66,25 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
 /// A column: title, width and value.
 type Column = (&'static str, u16, fn(&FleetLink, &App) -> String);
 
-fn columns(width: u16) -> Vec<Column> {
+/// Width of the column of keys, which a router without keys has not.
+const KEY: u16 = 10;
+
+fn columns(width: u16, has_keys: bool) -> Vec<Column> {
+    let width = match has_keys {
+        true => width.saturating_sub(KEY + 1),
+        false => width,
+    };
     let name = match width {
         110.. => 22,
         76.. => 16,
         _ => 13,
     };
-    let all: [(Column, u16); 9] = [
+    let key = if has_keys { 0 } else { u16::MAX };
+    let all: [(Column, u16); 10] = [
         (("name", name, |link, _| link.info.name.to_string()), 0),
         (("state", 9, |link, _| state(link)), 0),
         (("port", 5, |link, _| link.info.service_port.to_string()), 0),
+        (("key", KEY, |link, _| link.info.key.clone()), key),
         (("driver", 10, |link, app| driver(link, app)), 60),
         (("RTT p50/p95", 13, |link, _| percentiles(link)), 50),
         (("last RTTs", 16, |link, _| sparkline(&link.rtts, 16)), 110),

@@ -242,6 +242,20 @@ fn a_page_that_is_longer_than_the_screen_is_scrolled() {
 }
 
 #[test]
+fn the_fleet_shows_whose_key_each_car_has_at_each_size() {
+    for size in SIZES {
+        let (mut car, mut other) = (testing::link(9000, "car"), testing::link(9001, "car-2"));
+        car.key = "truck".to_owned();
+        other.key = "\u{202e}not the truck".to_owned();
+        let bench = Bench::with(size, vec![car, other], Vec::new());
+        let seen = seen(&bench.app);
+        let is_shown = |line: &str| line.contains(" 9000  truck ");
+        assert!(seen.lines().any(is_shown), "{seen}");
+        assert!(!seen.contains('\u{202e}'), "{seen}");
+    }
+}
+
+#[test]
 fn fleets() {
     snapshots("fleet", fleet);
     snapshots("fleet_empty", |size| {

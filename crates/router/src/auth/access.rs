@@ -55,15 +55,6 @@ impl Access {
         is_tls || peer.is_loopback() || matches!(self, Self::Open)
     }
 
-    /// Returns true if this identity still exists.
-    pub(crate) fn knows(&self, owner: QuotaOwner) -> bool {
-        match (self, owner) {
-            (Self::Open, QuotaOwner::At(_)) => true,
-            (Self::Keys(keys, _), QuotaOwner::Key(id)) => keys.is_live(&id),
-            _ => false,
-        }
-    }
-
     /// Returns the caller of a request with a valid key, and marks the connection as authenticated.
     pub(crate) fn caller(
         &self,

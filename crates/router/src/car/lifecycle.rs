@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Car, CarServices, State, log};
 use crate::car::control::Control;
-use crate::car::saved_ports::SavedPort;
+use crate::car::saved_ports::{PortState, SavedPort};
 use crate::feed::{RunCounts, Tick, shortened};
 use crate::link::LinkObserver;
 use crate::link::handle::{LinkHandle, LinkId};
@@ -42,11 +42,13 @@ impl Car {
             services,
             camera: Arc::default(),
             closed: CancellationToken::new(),
+            freed: CancellationToken::new(),
             counts: Arc::new(RunCounts::default()),
             stops: AtomicU64::new(0),
             state: Mutex::new(State {
                 asked_name: saved.name,
                 name,
+                key: String::new(),
                 motion: None,
                 instance: None,
                 link: None,
@@ -62,6 +64,19 @@ impl Car {
                 moving: None,
                 stop_failed: false,
             }),
+        }
+    }
+
+    /// The car's port and names as they are to be known after a restart.
+    pub(super) fn saved(&self) -> SavedPort {
+        let state = self.state.lock();
+        SavedPort {
+            service_port: self.port,
+            name: state.asked_name.clone(),
+            called: Some(state.name.clone()),
+            identity: self.identity.clone(),
+            owner: self.owner,
+            state: PortState::Open,
         }
     }
 

@@ -1,5 +1,5 @@
-//! Owns all cars by their service ports: claims, takeovers and refusals, and for how long a port is
-//! kept for a car that is away. Sockets are served elsewhere.
+//! Owns all cars by their service ports: claims, takeovers and refusals, for how long a port stays open
+//! for a car that is away, and whom it is kept for after that. Sockets are served elsewhere.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -17,7 +17,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::car::saved_ports::SavedPort;
+use crate::auth::key_store::KeyStore;
+use crate::car::saved_ports::{PortState, SavedPort};
 use crate::car::{Car, CarServices, State};
 use crate::feed::Subscription;
 use crate::link::end::LinkEnd;
@@ -42,6 +43,8 @@ pub(crate) struct Claim<'a> {
     pub identity: Identity,
     /// The ports that the inner's key may ask for.
     pub ports: Option<PortRange>,
+    /// The name of the inner's key; empty without keys.
+    pub key: &'a str,
     pub hello: &'a LinkHello,
 }
 
@@ -66,6 +69,8 @@ pub(crate) struct PortRules {
     pub allowed: PortRange,
     /// Most ports of one owner.
     pub most: usize,
+    /// The keys whose holders have ports; `None`: everyone may have some.
+    pub keys: Option<KeyStore>,
 }
 
 /// All cars.
@@ -81,6 +86,8 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Held {
     cars: BTreeMap<u16, Arc<Car>>,
+    /// Ports and names of cars that are gone, for the keys that had them last; the longest gone first.
+    kept: Vec<SavedPort>,
     sessions: HashMap<SessionId, Session>,
     last_session: u64,
 }
@@ -119,20 +126,30 @@ impl Registry {
             Some(car) => car,
             None => {
                 self.check_quota(claim.owner, &held)?;
-                let (service_port, listener) = self.open(claim)?;
+                let (service_port, listener) = self.open(claim, &held)?;
+                let mut kept = held
+                    .kept
+                    .extract_if(.., |kept| kept.service_port == service_port);
+                let own = kept.find(|kept| kept.owner == claim.owner);
+                drop(kept);
                 let holder = SavedPort {
                     service_port,
                     name: claim.hello.name.clone(),
+                    called: own
+                        .filter(|own| own.name == claim.hello.name)
+                        .and_then(|own| own.called),
                     identity: claim.identity.clone(),
                     owner: claim.owner,
+                    state: PortState::Open,
                 };
                 self.add(&mut held, holder, listener)
             }
         };
         let mut state = car.state.lock();
         if !is_new {
-            take_over(&car, &mut state, claim, &held)?;
+            self.take_over(&car, &mut state, claim, &held)?;
         }
+        state.key = claim.key.to_owned();
         let interest = held.interest(car.port);
         let (link, work) = car.link_up(&mut state, claim.hello, interest);
         let name = state.name.clone();
@@ -162,10 +179,50 @@ impl Registry {
         Some(self.add(&mut self.held.lock(), saved.clone(), listener))
     }
 
+    /// Keeps a port and its name, without opening it, for the key that had it last. Without keys an
+    /// inner is whoever it says it is, and nothing is kept.
+    pub(crate) fn keep(&self, saved: SavedPort) {
+        self.keep_in(&mut self.held.lock(), saved);
+    }
+
+    fn keep_in(&self, held: &mut Held, saved: SavedPort) {
+        let owner = saved.owner;
+        if !matches!(owner, QuotaOwner::Key(_)) || !self.knows(owner) {
+            return;
+        }
+        held.kept.push(SavedPort {
+            state: PortState::Kept,
+            ..saved
+        });
+        let is_own = |kept: &SavedPort| kept.owner == owner;
+        if held.kept.iter().filter(|kept| is_own(kept)).count() > self.rules.most
+            && let Some(oldest) = held.kept.iter().position(is_own)
+        {
+            held.kept.remove(oldest);
+        }
+    }
+
+    /// Returns true if the owner of a port still exists.
+    pub(crate) fn knows(&self, owner: QuotaOwner) -> bool {
+        match (&self.rules.keys, owner) {
+            (None, QuotaOwner::At(_)) => true,
+            (Some(keys), QuotaOwner::Key(id)) => keys.is_live(&id),
+            _ => false,
+        }
+    }
+
+    /// The port, if it is kept for another owner than this one, who still exists.
+    fn kept_from<'a>(&self, held: &'a Held, owner: QuotaOwner, port: u16) -> Option<&'a SavedPort> {
+        let mut kept = held.kept.iter();
+        let kept = kept.find(|kept| kept.service_port == port)?;
+        (kept.owner != owner && self.knows(kept.owner)).then_some(kept)
+    }
+
     /// Adds a car that is away.
     fn add(&self, held: &mut Held, holder: SavedPort, listener: TcpListener) -> Arc<Car> {
         let port = holder.service_port;
-        let name = unique(&holder.name, held, port);
+        let wanted = holder.called.as_ref().unwrap_or(&holder.name);
+        let name = self.unique(wanted, held, port, holder.owner);
         let car = Arc::new(Car::new(holder, name, listener, self.services.clone()));
         held.cars.insert(port, car.clone());
         car
@@ -178,14 +235,31 @@ impl Registry {
 
     /// Returns the ports to be saved for a restart.
     pub(crate) fn saved(&self) -> Vec<SavedPort> {
-        let cars = self.cars();
-        let saved = cars.iter().map(|car| SavedPort {
-            service_port: car.port,
-            name: car.state.lock().asked_name.clone(),
-            identity: car.identity.clone(),
-            owner: car.owner,
-        });
-        saved.collect()
+        let mut held = self.held.lock();
+        held.kept.retain(|kept| self.knows(kept.owner));
+        let open = held.cars.values().map(|car| car.saved());
+        held.kept.iter().cloned().chain(open).collect()
+    }
+
+    /// Frees the ports that are marked so in the file of ports, and returns them all as they are to be
+    /// known after a restart.
+    pub(crate) fn exchange(&self, found: &[SavedPort]) -> Vec<SavedPort> {
+        for freed in found.iter().filter(|found| found.state == PortState::Freed) {
+            self.free(freed);
+        }
+        self.saved()
+    }
+
+    /// Makes a port that was kept anybody's, and that of a car that is away. A car that is up keeps it.
+    fn free(&self, freed: &SavedPort) {
+        let (port, mut held) = (freed.service_port, self.held.lock());
+        held.kept.retain(|kept| kept.service_port != port);
+        tracing::info!(link = %freed.name, service_port = port, "service port freed");
+        if let Some(car) = held.cars.get(&port)
+            && car.link().is_none()
+        {
+            car.freed.cancel();
+        }
     }
 
     /// Tells when [`saved`](Self::saved) has changed.
@@ -193,12 +267,15 @@ impl Registry {
         self.changed.subscribe()
     }
 
-    /// Gives the port of this car up if it has been away for [`timing::PORT_KEPT`], or `at_once`.
-    /// Returns how long the car was away, if this gave the port up.
+    /// Closes the port of this car if it has been away for [`timing::PORT_KEPT`], or `at_once`, and
+    /// keeps it for the car's key. Returns how long the car was away, if this closed the port.
     pub(crate) fn give_up(&self, car: &Car, at_once: bool) -> Option<Duration> {
         let mut held = self.held.lock();
         let away = car.give_up(at_once)?;
         held.cars.remove(&car.port);
+        if !car.freed.is_cancelled() {
+            self.keep_in(&mut held, car.saved());
+        }
         self.changed.send_replace(());
         Some(away)
     }
@@ -331,27 +408,93 @@ impl Registry {
         )))
     }
 
-    /// A listener on the claimed port, or on any that is allowed and free.
-    fn open(&self, claim: &Claim<'_>) -> Result<(u16, TcpListener), Refused> {
+    /// A listener on the claimed port; or on the one that a car of this key and name had last, or on any
+    /// that is allowed and free.
+    fn open(&self, claim: &Claim<'_>, held: &Held) -> Result<(u16, TcpListener), Refused> {
         let listen = |port| {
             let listener = self.listen(port)?;
             Ok((listener.local_addr()?.port(), listener))
         };
-        let port = claim.hello.service_port;
+        let (port, owner) = (claim.hello.service_port, claim.owner);
         if port != 0 {
+            if let Some(kept) = self.kept_from(held, owner, port) {
+                return Err(is_kept(port, &kept.name));
+            }
             return listen(port).map_err(|error| cannot_open(port, &error));
         }
         let own = claim.ports.unwrap_or(self.rules.allowed);
-        let is_allowed = |port: &u16| self.rules.allowed.contains(*port) && own.contains(*port);
+        let is_allowed = |port: &u16| {
+            self.rules.allowed.contains(*port)
+                && own.contains(*port)
+                && self.kept_from(held, owner, *port).is_none()
+        };
+        let mut kept = held.kept.iter().rev();
+        let last = kept.find(|kept| kept.owner == owner && kept.name == claim.hello.name);
+        let last = last.map(|last| last.service_port).filter(is_allowed);
         // The kernel's choice if that is allowed, else the first that is free.
         let chosen = listen(0).ok().filter(|(port, _)| is_allowed(port));
         let mut ports = own.ports().filter(is_allowed);
-        chosen
+        last.and_then(|port| listen(port).ok())
+            .or(chosen)
             .or_else(|| ports.find_map(|port| listen(port).ok()))
             .ok_or_else(|| {
                 let message = "no service port is free at the router: raise its --service-ports";
                 unavailable(message.to_owned())
             })
+    }
+
+    /// Checks that a port that is held may get this new link, which needs the same identity, and ends
+    /// the old link.
+    fn take_over(
+        &self,
+        car: &Car,
+        state: &mut State,
+        claim: &Claim<'_>,
+        held: &Held,
+    ) -> Result<(), Refused> {
+        let port = car.port;
+        if car.identity != claim.identity {
+            let holder = &state.name;
+            if state.link.is_some() {
+                return Err(unavailable(format!(
+                    "service port {port} is held by '{holder}', an inner with another key: ask for another port"
+                )));
+            }
+            if let QuotaOwner::Key(_) = car.owner {
+                return Err(is_kept(port, holder));
+            }
+            let away = timing::now().saturating_duration_since(state.since);
+            let left = timing::PORT_KEPT.saturating_sub(away).as_secs() + 1;
+            return Err(unavailable(format!(
+                "service port {port} is kept for '{holder}', which is away: it is free in {left} s if that does not come back"
+            )));
+        }
+        if let Some(old) = state.link.clone() {
+            // The same process dialling again is no rival: its old link is dead, and we don't know
+            // it yet.
+            if state.instance != Some(claim.hello.instance) {
+                check_contention(state, port, &old)?;
+            }
+            let message = format!(
+                "another inner with this identity has taken service port {port}: two inners need two keys, or two ports"
+            );
+            old.end(LinkEnd::Rejected(Rejection::TakenOver, message));
+        }
+        if state.asked_name != claim.hello.name {
+            state.asked_name.clone_from(&claim.hello.name);
+            state.name = self.unique(&claim.hello.name, held, port, claim.owner);
+        }
+        Ok(())
+    }
+
+    /// The name, with a number if another port than this one has it, or if it is kept for another owner.
+    fn unique(&self, name: &LinkName, held: &Held, port: u16, owner: QuotaOwner) -> LinkName {
+        let others = held.cars.values().filter(|car| car.port != port);
+        let mut others: Vec<_> = others.map(|car| car.name()).collect();
+        let kept = held.kept.iter();
+        let kept = kept.filter(|kept| kept.owner != owner && self.knows(kept.owner));
+        others.extend(kept.map(|kept| kept.called.as_ref().unwrap_or(&kept.name).clone()));
+        name.made_unique(|name| others.contains(name))
     }
 }
 
@@ -368,6 +511,12 @@ fn cannot_open(port: u16, error: &io::Error) -> Refused {
         _ => format!("can't be opened by the router: {error}"),
     };
     unavailable(format!("service port {port} {why}"))
+}
+
+fn is_kept(port: u16, name: &LinkName) -> Refused {
+    unavailable(format!(
+        "service port {port} is kept for '{name}', of the key that had it last: ask for another port, or free it at the router (p2p-router port free {port})"
+    ))
 }
 
 fn unavailable(message: String) -> Refused {
@@ -400,50 +549,6 @@ impl Held {
             }
         }
     }
-}
-
-/// Checks that a port that is held may get this new link, which needs the same identity, and ends
-/// the old link.
-fn take_over(car: &Car, state: &mut State, claim: &Claim<'_>, held: &Held) -> Result<(), Refused> {
-    let port = car.port;
-    if car.identity != claim.identity {
-        let holder = &state.name;
-        let message = if state.link.is_some() {
-            format!(
-                "service port {port} is held by '{holder}', an inner with another key: ask for another port"
-            )
-        } else {
-            let away = timing::now().saturating_duration_since(state.since);
-            let left = timing::PORT_KEPT.saturating_sub(away).as_secs() + 1;
-            format!(
-                "service port {port} is kept for '{holder}', which is away: it is free in {left} s if that does not come back"
-            )
-        };
-        return Err(unavailable(message));
-    }
-    if let Some(old) = state.link.clone() {
-        // The same process dialling again is no rival: its old link is dead, and we don't know
-        // it yet.
-        if state.instance != Some(claim.hello.instance) {
-            check_contention(state, port, &old)?;
-        }
-        let message = format!(
-            "another inner with this identity has taken service port {port}: two inners need two keys, or two ports"
-        );
-        old.end(LinkEnd::Rejected(Rejection::TakenOver, message));
-    }
-    if state.asked_name != claim.hello.name {
-        state.asked_name.clone_from(&claim.hello.name);
-        state.name = unique(&claim.hello.name, held, port);
-    }
-    Ok(())
-}
-
-/// The name, with a number if another port than this one has it.
-fn unique(name: &LinkName, held: &Held, port: u16) -> LinkName {
-    let others = held.cars.values().filter(|car| car.port != port);
-    let others: Vec<_> = others.map(|car| car.name()).collect();
-    name.made_unique(|name| others.contains(name))
 }
 
 fn check_contention(state: &mut State, port: u16, holder: &LinkHandle) -> Result<(), Refused> {

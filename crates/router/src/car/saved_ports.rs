@@ -1,10 +1,12 @@
-//! Owns the file of open service ports and their holders. After a restart, however the router ended,
-//! these ports are open again at once, answer that the car is away, and wait for their owners.
+//! Owns the file of service ports and their holders. After a restart, however the router ended, those
+//! that were open are open again at once, answer that the car is away, and wait for their owners. Those
+//! of cars that are gone stay closed, and nobody else gets them. `p2p-router port free` marks a port in
+//! the file, and the router frees it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use p2p_shared::names::{Identity, LinkName};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -12,7 +14,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::net::client_net::QuotaOwner;
-use crate::ops::state_file::StateFile;
+use crate::ops::state_file::{FileFingerprint, StateFile};
 
 /// Most bytes of the file: enough for as many links as there are ports.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -22,6 +24,10 @@ const TOGETHER: Duration = Duration::from_millis(500);
 /// Pause after which a write that failed is tried again, though nothing changes: a disk that was full
 /// may have room again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Interval of the checks whether another program has changed the file.
+const LOOK: Duration = Duration::from_secs(1);
+/// Most ports that an error lists.
+const PORTS_LISTED: usize = 20;
 
 /// A service port and its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +35,58 @@ pub(crate) struct SavedPort {
     pub service_port: u16,
     /// The name that the inner asked for.
     pub name: LinkName,
+    /// The name that the car had; `None` in a file of an older router.
+    #[serde(default)]
+    pub called: Option<LinkName>,
     pub identity: Identity,
     #[serde(rename = "party")]
     pub owner: QuotaOwner,
+    #[serde(default, skip_serializing_if = "PortState::is_open")]
+    pub state: PortState,
+}
+
+/// State of a saved port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PortState {
+    /// The port is open: its car is up, or was so lately.
+    #[default]
+    Open,
+    /// The port is closed, and kept for the key that had it last.
+    Kept,
+    /// The port is to be anybody's.
+    Freed,
+}
+
+impl PortState {
+    fn is_open(&self) -> bool {
+        *self == Self::Open
+    }
+}
+
+/// Marks a service port in the file as free, and returns its entry. A running router frees the port
+/// then, unless its car is up. Blocks on the disk.
+///
+/// # Errors
+/// If nobody has the port, or the file can't be read or written.
+pub(super) fn free(file: &StateFile, port: u16) -> anyhow::Result<SavedPort> {
+    // The lock would make a folder where no router has been.
+    let _lock = file.path().exists().then(|| file.lock()).transpose()?;
+    let mut ports = read(file)?;
+    let Some(saved) = ports.iter_mut().find(|saved| saved.service_port == port) else {
+        let taken = ports.iter().filter(|saved| saved.state != PortState::Freed);
+        let taken = taken.map(|saved| saved.service_port.to_string());
+        let taken: Vec<_> = taken.take(PORTS_LISTED).collect();
+        let path = file.path().display();
+        bail!(
+            "nobody has the service port {port}, by {path}; taken are: {}",
+            taken.join(", ")
+        );
+    };
+    saved.state = PortState::Freed;
+    let freed = saved.clone();
+    file.replace(&serde_json::to_string(&ports)?)?;
+    Ok(freed)
 }
 
 /// Reads the saved ports; none without a file.
@@ -50,20 +105,22 @@ pub(crate) fn read(file: &StateFile) -> anyhow::Result<Vec<SavedPort>> {
     })
 }
 
-/// Writes the ports of `known` whenever they have `changed`, until `closed`.
+/// Writes the ports whenever they have `changed`, or the file has, until `closed`. `exchange` takes
+/// what the file has, frees the ports that are marked so there, and returns those that are known.
 pub(crate) async fn sync(
     file: StateFile,
     mut changed: watch::Receiver<()>,
-    known: impl Fn() -> Vec<SavedPort>,
+    exchange: impl Fn(Vec<SavedPort>) -> Vec<SavedPort> + Clone + Send + 'static,
     closed: CancellationToken,
 ) {
     let file = Arc::new(file);
-    let mut has_failed = false;
+    let (mut has_failed, mut ours) = (false, file.fingerprint());
     loop {
         let is_time = async {
             tokio::select! {
                 changed = changed.changed() => changed.is_ok(),
                 () = sleep(AGAIN), if has_failed => true,
+                () = has_changed(&file, ours.as_ref()), if !has_failed => true,
             }
         };
         if closed.run_until_cancelled(is_time).await != Some(true) {
@@ -74,8 +131,8 @@ pub(crate) async fn sync(
             return;
         }
         changed.mark_unchanged();
-        let (links, file) = (known(), file.clone());
-        let written = tokio::task::spawn_blocking(move || write(&file, &links)).await;
+        let (exchange, shared) = (exchange.clone(), file.clone());
+        let written = tokio::task::spawn_blocking(move || write(&shared, exchange)).await;
         match written {
             Ok(Err(error)) if !has_failed => {
                 has_failed = true;
@@ -85,26 +142,41 @@ pub(crate) async fn sync(
                     "the open service ports can't be kept: after a restart they are closed until the inners are back"
                 );
             }
-            Ok(result) => has_failed = result.is_err(),
-            // The write panicked, and the log says so.
-            Err(_) => {}
+            Ok(Ok(written)) => (has_failed, ours) = (false, written),
+            // The log has it, or it panicked, which the log has, too.
+            Ok(Err(_)) | Err(_) => {}
         }
     }
 }
 
+/// Waits until another program has changed the file that we wrote.
+async fn has_changed(file: &StateFile, ours: Option<&FileFingerprint>) {
+    while file.fingerprint().as_ref() == ours {
+        sleep(LOOK).await;
+    }
+}
+
 /// Writes the ports as they are before all links are ended.
-pub(crate) async fn write_last(file: StateFile, links: Vec<SavedPort>) {
-    let written = tokio::task::spawn_blocking(move || write(&file, &links)).await;
+pub(crate) async fn write_last(
+    file: StateFile,
+    exchange: impl FnOnce(Vec<SavedPort>) -> Vec<SavedPort> + Send + 'static,
+) {
+    let written = tokio::task::spawn_blocking(move || write(&file, exchange)).await;
     if let Ok(Err(error)) = written {
         let error = format!("{error:#}");
         tracing::warn!(error, "the open service ports are not kept");
     }
 }
 
-fn write(file: &StateFile, links: &[SavedPort]) -> anyhow::Result<()> {
+fn write(
+    file: &StateFile,
+    exchange: impl FnOnce(Vec<SavedPort>) -> Vec<SavedPort>,
+) -> anyhow::Result<Option<FileFingerprint>> {
     let _lock = file.lock()?;
-    file.replace(&serde_json::to_string(links)?)?;
-    Ok(())
+    // Whatever can't be read frees nothing.
+    let ports = exchange(read(file).unwrap_or_default());
+    file.replace(&serde_json::to_string(&ports)?)?;
+    Ok(file.fingerprint())
 }
 
 #[cfg(test)]
@@ -134,10 +206,16 @@ mod tests {
                 service_port,
                 name: "car".parse().unwrap(),
                 identity: "abcd2345".to_owned().try_into().unwrap(),
+                called: Some("car-2".parse().unwrap()),
                 owner,
+                state: PortState::Open,
             })
             .collect();
-        write(&file, &links).unwrap();
+        write(&file, |found| {
+            assert_eq!(found, []);
+            links.clone()
+        })
+        .unwrap();
         assert_eq!(read(&file).unwrap(), links);
         let text = file.read(MAX_FILE).unwrap().unwrap();
         assert!(
@@ -145,6 +223,15 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#""party":{"key":""#), "{text}");
+        let older = text.replace(r#""called":"car-2","#, "");
+        assert_ne!(older, text);
+        file.replace(&older).unwrap();
+        assert!(
+            read(&file)
+                .unwrap()
+                .iter()
+                .all(|saved| saved.called.is_none())
+        );
         file.replace("{").unwrap();
         let error = read(&file).unwrap_err();
         assert!(format!("{error:#}").contains("links-8888.json is not a list of links: remove it"));
@@ -170,12 +257,51 @@ mod tests {
         let file = StateFile::new(&dir, "links-8888.json");
         let (change, changed) = watch::channel(());
         let closed = CancellationToken::new();
-        let keeping = sync(file.clone(), changed, Vec::new, closed.clone());
+        let keeping = sync(file.clone(), changed, |_| Vec::new(), closed.clone());
         let keeping = tokio::spawn(keeping);
         change.send_replace(());
         sleep(AGAIN / 2).await;
         std::fs::remove_file(&dir).unwrap();
         until_it_is(&file).await;
+        closed.cancel();
+        keeping.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_port_that_is_marked_as_free_is_freed_though_nothing_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::new(folder.path(), "links-8888.json");
+        let saved = SavedPort {
+            service_port: 9000,
+            name: "car".parse().unwrap(),
+            called: None,
+            identity: "abcd2345".to_owned().try_into().unwrap(),
+            owner: QuotaOwner::Key(Key::generate().unwrap().id()),
+            state: PortState::Kept,
+        };
+        let error = free(&file, 9000).unwrap_err().to_string();
+        assert!(
+            error.contains("nobody has the service port 9000"),
+            "{error}"
+        );
+        write(&file, |_| vec![saved.clone()]).unwrap();
+        let (_change, changed) = watch::channel(());
+        let closed = CancellationToken::new();
+        let exchange = |mut found: Vec<SavedPort>| {
+            found.retain(|saved| saved.state != PortState::Freed);
+            found
+        };
+        let keeping = tokio::spawn(sync(file.clone(), changed, exchange, closed.clone()));
+        sleep(2 * LOOK).await;
+        let error = free(&file, 9001).unwrap_err().to_string();
+        assert!(error.contains("taken are: 9000"), "{error}");
+        assert_eq!(free(&file, 9000).unwrap().name, saved.name);
+        let mut tries = 0;
+        while !read(&file).unwrap().is_empty() {
+            tries += 1;
+            assert!(tries < 10, "it is never freed");
+            sleep(LOOK).await;
+        }
         closed.cancel();
         keeping.await.unwrap();
     }

@@ -3,22 +3,30 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
+use p2p_shared::key::KeyId;
 use p2p_shared::protocol::{CameraState, LinkHello, MotionEvent, Rejection, RouterToConsole};
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::registry::{Claim, Granted, PortRules, Registry};
+use super::saved_ports::{PortState, SavedPort};
 use super::session::SessionGuard;
 use super::*;
+use crate::auth::key_store::{KeyFile, KeyStore};
 use crate::camera::Status;
 use crate::feed::Subscription;
 use crate::link::LinkObserver;
 use crate::net::port_range::PortRange;
 
 fn registry() -> Registry {
+    registry_with(None)
+}
+
+fn registry_with(keys: Option<KeyStore>) -> Registry {
     let rules = PortRules {
         bind: Ipv4Addr::LOCALHOST.into(),
         allowed: "1024-65535".parse().unwrap(),
         most: 2,
+        keys,
     };
     let services = CarServices {
         feed: Arc::new(Feed::new()),
@@ -53,6 +61,7 @@ fn claim(registry: &Registry, hello: &LinkHello) -> Result<Granted, (Rejection, 
         owner: QuotaOwner::At(IpAddr::from(Ipv4Addr::LOCALHOST).into()),
         identity: hello.identity.clone(),
         ports: None,
+        key: "",
         hello,
     })
 }
@@ -159,4 +168,108 @@ async fn a_session_sees_and_watches_the_cars_of_its_ports_only() {
     assert!(wants(own).seen && !wants(own).ticks);
     drop(desk);
     assert!(!wants(own).seen && !wants(other).seen);
+}
+
+#[tokio::test]
+async fn a_port_and_a_name_stay_with_the_key_that_had_them_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = KeyFile::in_dir(folder.path());
+    let [car, thief] = ["car", "thief"].map(|name| {
+        let key = file.add(&name.parse().unwrap(), Role::Link, None);
+        key.unwrap().id()
+    });
+    let keys = KeyStore::open(folder.path()).unwrap();
+    let claim = |registry: &Registry, key: KeyId, port| {
+        registry.claim(&Claim {
+            owner: QuotaOwner::Key(key),
+            identity: key.to_string().try_into().unwrap(),
+            ports: None,
+            key: "",
+            hello: &hello(port, 1, "car"),
+        })
+    };
+    let leave = |registry: &Registry, granted: &Granted| {
+        assert!(granted.car.link_down(granted.link.id(), "lost"));
+        registry.give_up(&granted.car, true).unwrap();
+    };
+    let is_kept = |registry: &Registry, port| {
+        let (_, why) = claim(registry, thief, port).unwrap_err();
+        assert!(
+            why.contains(&format!("p2p-router port free {port}")),
+            "{why}"
+        );
+        let other = claim(registry, thief, 0).unwrap();
+        assert_eq!(other.name.to_string(), "car-2");
+        assert_ne!(other.car.port, port);
+        leave(registry, &other);
+    };
+    let before = registry_with(Some(keys.clone()));
+    let had = claim(&before, car, 0).unwrap();
+    let port = had.car.port;
+    assert!(had.car.link_down(had.link.id(), "lost"));
+    let (_, why) = claim(&before, thief, port).unwrap_err();
+    assert!(why.contains("p2p-router port free"), "{why}");
+    before.give_up(&had.car, true).unwrap();
+    drop(had);
+    is_kept(&before, port);
+
+    let restarted = registry_with(Some(keys.clone()));
+    for saved in before.saved() {
+        assert_eq!(saved.state, PortState::Kept);
+        restarted.keep(saved);
+    }
+    is_kept(&restarted, port);
+    // Whatever port it asks for.
+    let back = claim(&restarted, car, 0).unwrap();
+    assert_eq!(
+        (back.car.port, back.name.to_string()),
+        (port, "car".to_owned())
+    );
+    leave(&restarted, &back);
+    drop(back);
+    is_kept(&restarted, port);
+    let mut marked = restarted.saved();
+    for saved in &mut marked {
+        if saved.service_port == port {
+            saved.state = PortState::Freed;
+        }
+    }
+    let left = restarted.exchange(&marked);
+    assert!(left.iter().all(|saved| saved.service_port != port));
+    let taken = claim(&restarted, thief, port).unwrap();
+    assert_eq!(taken.name.to_string(), "car");
+    leave(&restarted, &taken);
+    drop(taken);
+
+    file.revoke(&"car".parse().unwrap()).unwrap();
+    keys.reload().unwrap();
+    assert!(
+        before
+            .saved()
+            .iter()
+            .all(|saved| saved.service_port != port)
+    );
+    let taken = claim(&before, thief, port).unwrap();
+    assert_eq!(taken.name.to_string(), "car");
+}
+
+#[tokio::test]
+async fn a_key_keeps_as_many_ports_as_it_may_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = KeyFile::in_dir(folder.path());
+    let key = file.add(&"car".parse().unwrap(), Role::Link, None).unwrap();
+    let registry = registry_with(Some(KeyStore::open(folder.path()).unwrap()));
+    for service_port in 1..=5 {
+        registry.keep(SavedPort {
+            service_port,
+            name: "car".parse().unwrap(),
+            called: None,
+            identity: key.id().to_string().try_into().unwrap(),
+            owner: QuotaOwner::Key(key.id()),
+            state: PortState::Open,
+        });
+    }
+    let kept = registry.saved();
+    let ports: Vec<_> = kept.iter().map(|saved| saved.service_port).collect();
+    assert_eq!(ports, [4, 5]);
 }

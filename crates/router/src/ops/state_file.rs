@@ -15,6 +15,10 @@ pub struct StateFile {
     path: PathBuf,
 }
 
+/// See [`StateFile::fingerprint`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct FileFingerprint(u64, u64, u64, (i64, i64));
+
 /// The file, its lock or its directory can't be written.
 #[derive(Debug, thiserror::Error)]
 #[error("can't {doing} {path}: {source}", path = path.display())]
@@ -48,6 +52,20 @@ impl StateFile {
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Tells one state of the file from another without reading it; `None`: there is none. The kernel
+    /// renews the time of the last change to the inode also for a chmod. Two changes within a tick of
+    /// older kernels (4 ms) have the same time, but hardly the same size.
+    pub(crate) fn fingerprint(&self) -> Option<FileFingerprint> {
+        let file = fs::metadata(&self.path).ok()?;
+        let changed = (file.ctime(), file.ctime_nsec());
+        Some(FileFingerprint(
+            file.dev(),
+            file.ino(),
+            file.size(),
+            changed,
+        ))
     }
 
     /// Reads the text. If there is no file, makes it, unless another program does so first. Returns

@@ -12,6 +12,8 @@ const TEMPLATE: &str = include_str!("home.html");
 
 pub(crate) struct DrivePage<'a> {
     pub car: &'a str,
+    /// Name of the car's key; empty without keys.
+    pub key: &'a str,
     /// Name and role of the key; `None`: the router works without keys.
     pub signed_in: Option<(&'a str, Role)>,
     /// Commands of the car; `None` while it is away.
@@ -31,6 +33,7 @@ impl DrivePage<'_> {
                 "car" => text(self.car).into_owned(),
                 "stop" => attribute(self.stop).into_owned(),
                 "commands" => self.commands(),
+                "key" => self.key(),
                 "who" => self.who(),
                 _ => String::new(),
             };
@@ -48,6 +51,16 @@ impl DrivePage<'_> {
             None => {
                 "<p class=\"soft\">This router has no keys: everyone who reaches it may drive and run these.</p>".to_owned()
             }
+        }
+    }
+
+    fn key(&self) -> String {
+        match self.key {
+            "" => String::new(),
+            key => format!(
+                "<p class=\"soft\">The car's key is <strong>{}</strong>.</p>",
+                text(key)
+            ),
         }
     }
 
@@ -98,6 +111,7 @@ mod tests {
         }];
         let home = DrivePage {
             car: evil,
+            key: evil,
             signed_in: Some((evil, Role::View)),
             commands: Some(&commands),
             stop: evil,
@@ -108,6 +122,11 @@ mod tests {
         assert!(!html.contains("<img"), "{html}");
         assert!(!html.contains("=\"\"'"), "{html}");
         assert_eq!(html.matches("Signed in as").count(), 1);
+        assert_eq!(
+            html.matches("The car's key is <strong>\"").count(),
+            1,
+            "{html}"
+        );
         assert!(
             html.contains("{{who}}"),
             "what is filled in is looked at again"

@@ -91,6 +91,7 @@ pub(crate) async fn run(
         // With keys, the identity that an inner claims counts for nothing.
         identity: caller.identity().unwrap_or_else(|| hello.identity.clone()),
         ports: caller.ports(),
+        key: caller.key(),
         hello: &hello,
     };
     let granted = match context.registry.claim(&claim) {
@@ -182,8 +183,9 @@ async fn keep(context: &Context, car: &Car, end: &LinkEnd) {
         biased;
         () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
         () = context.shutdown.closed.cancelled() => {}
+        () = car.freed.cancelled() => {}
     }
-    give_up(context, car, false, end);
+    give_up(context, car, car.freed.is_cancelled(), end);
 }
 
 fn give_up(context: &Context, car: &Car, at_once: bool, end: &LinkEnd) {

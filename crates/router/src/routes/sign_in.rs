@@ -127,6 +127,7 @@ impl RequestContext<'_> {
         let role = caller.role();
         let home = DrivePage {
             car: &self.car.name().to_string(),
+            key: &self.car.key(),
             signed_in: caller.record().map(|record| (record.name.as_str(), role)),
             commands: commands.as_deref(),
             stop: stop.as_ref().map_or("stop", CommandName::as_str),

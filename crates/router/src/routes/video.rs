@@ -216,6 +216,7 @@ mod tests {
                 owner,
                 identity: hello.identity.clone(),
                 ports: None,
+                key: "",
                 hello: &hello,
             };
             let granted = registry.claim(&claim).unwrap();

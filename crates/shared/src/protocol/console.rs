@@ -169,6 +169,9 @@ pub struct LinkInfo {
     /// Service port, which names the link.
     pub service_port: u16,
     pub name: LinkName,
+    /// Name of the inner's key; empty without keys.
+    #[serde(default)]
+    pub key: String,
     /// True if the link is up.
     pub is_up: bool,
     /// Time since the link came up or was lost, in milliseconds before this message.

@@ -358,6 +358,7 @@ fn link_info() -> LinkInfo {
     LinkInfo {
         service_port: 9000,
         name: "car".parse().unwrap(),
+        key: "van".to_owned(),
         is_up: true,
         since_ms: 5,
         rtts_us: vec![400, 500],

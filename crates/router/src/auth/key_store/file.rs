@@ -10,7 +10,7 @@ use p2p_shared::key::{Key, Role};
 use super::format::{self, MAX_KEYS};
 use super::{KeyName, KeyRecord};
 use crate::net::port_range::PortRange;
-use crate::ops::state_file::StateFile;
+use crate::ops::state_file::{FileFingerprint, StateFile};
 
 /// Name of the key file in the state directory.
 const FILE_NAME: &str = "keys.toml";
@@ -43,6 +43,11 @@ impl KeyFile {
 
     pub fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Tells one state of the file from another, as [`StateFile::fingerprint`] does.
+    pub(super) fn fingerprint(&self) -> Option<FileFingerprint> {
+        self.file.fingerprint()
     }
 
     pub(crate) fn dir(&self) -> &Path {

@@ -1,8 +1,6 @@
 //! Keeps a `KeyStore` up to date with its file: checks a few times a second whether the file has
 //! changed, and reloads it. Never writes.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,7 +25,7 @@ pub(super) async fn follow(store: &KeyStore, poll_every: Duration) {
     let (mut loaded, mut outcome) = (None, Ok(false));
     loop {
         // Taken before the file is read, so that the next check sees a later change.
-        let found = Some(fingerprint(path));
+        let found = Some(store.file().fingerprint());
         if found != loaded {
             if !path.exists() {
                 sleep(SETTLE).await;
@@ -55,15 +53,6 @@ async fn reload(store: &KeyStore) -> Outcome {
         // The runtime is going down.
         Err(_) => std::future::pending().await,
     }
-}
-
-/// Tells one state of the file from another without reading it: the kernel renews the time of the
-/// last change to the inode also for a chmod. Two changes within a tick of older kernels (4 ms) have
-/// the same time, but hardly the same size.
-fn fingerprint(path: &Path) -> Option<impl PartialEq + use<>> {
-    let file = fs::metadata(path).ok()?;
-    let changed = (file.ctime(), file.ctime_nsec());
-    Some((file.dev(), file.ino(), file.size(), changed))
 }
 
 /// Returns what the log is to say of a new outcome: each state of the file once.

@@ -298,6 +298,7 @@ pub fn snapshot() -> RouterToConsole {
     let link = |port: u16, name: &str, is_up| LinkInfo {
         service_port: port,
         name: name.parse().unwrap(),
+        key: String::new(),
         is_up,
         since_ms: 5_000,
         rtts_us: vec![1_000],

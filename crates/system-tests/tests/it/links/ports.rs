@@ -3,13 +3,17 @@
 use std::time::{Duration, Instant};
 
 use p2p_inner::Config;
+use p2p_router::auth::key_store::KeyStore;
+use p2p_router::ops::state_file::StateFile;
+use p2p_shared::key::{Key, Role};
 use p2p_shared::names::InstanceId;
-use p2p_shared::protocol::{Rejection, RouterToInner};
+use p2p_shared::protocol::{InnerToRouter, Rejection, RouterToInner};
 use p2p_shared::timing;
 use tokio::net::TcpStream;
 
 use super::fixture::by_way_of;
-use crate::common::peer::{FakeInner, FakeRouter, hello};
+use crate::common::peer::{self, FakeInner, FakeRouter, hello};
+use crate::common::program;
 use crate::common::proxy::Proxy;
 use crate::common::{
     ReservedPort, World, answered, asking, away, get, inner_config, local, router_config, until_so,
@@ -39,14 +43,84 @@ async fn a_port_is_held_for_its_owner_and_others_are_told_who_has_it() {
     assert_eq!(owner.is_welcomed().await, ("fake".to_owned(), port));
 }
 
+/// Puts the time of the test, and of the router in it, forward.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+async fn until_closed(port: u16) {
+    until_so("the port is closed", async || {
+        TcpStream::connect(local(port)).await.is_err()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_port_and_a_name_stay_with_their_key_over_a_restart_until_they_are_freed() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let port = ReservedPort::new().port;
+    let config = || p2p_router::Config {
+        keys: Some(KeyStore::open(&state).unwrap()),
+        known_links: Some(StateFile::new(&state, "links-8888.json")),
+        ..router_config()
+    };
+    let restart = async |world: World| {
+        let World { router, folder, .. } = world;
+        router.shut_down().await;
+        World::with(config(), folder)
+    };
+    let greet = async |world: &World, key: &Key, port| {
+        let mut inner = peer::dial(world.main_port(), Some(key)).await.unwrap();
+        inner.send(InnerToRouter::Hello(hello("any", port))).await;
+        inner
+    };
+    let world = World::with(config(), folder);
+    let car = world.key("car", Role::Link).await;
+    let thief = world.key("thief", Role::Link).await;
+    let (name, _) = greet(&world, &car, port).await.is_welcomed().await;
+    // It is open after a restart, for a minute.
+    let mut world = restart(world).await;
+    let (_, why) = greet(&world, &thief, port).await.is_rejected().await;
+    assert!(why.contains("is kept for 'fake'"), "{why}");
+    pass(timing::PORT_KEPT + timing::COME_BACK_SPREAD).await;
+    until_closed(port).await;
+    for _ in 0..2 {
+        let (rejection, why) = greet(&world, &thief, port).await.is_rejected().await;
+        assert_eq!(rejection, Rejection::PortUnavailable);
+        assert!(
+            why.contains(&format!("p2p-router port free {port}")),
+            "{why}"
+        );
+        let (others, another) = greet(&world, &thief, 0).await.is_welcomed().await;
+        assert_ne!(others, name);
+        assert_ne!(another, port);
+        world = restart(world).await;
+    }
+    // Whatever port it asks for.
+    let back = greet(&world, &car, 0).await.is_welcomed().await;
+    assert_eq!(back, (name.clone(), port));
+    let world = restart(world).await;
+    let mut free = program::router(world.folder.path());
+    free.args(["port", "free", &port.to_string(), "--state-dir"]);
+    let freed = program::run(free.arg(&state)).await;
+    assert_eq!(freed.code, Some(0), "{}", freed.errors);
+    assert!(
+        freed.errors.contains("'fake' is free now"),
+        "{}",
+        freed.errors
+    );
+    until_so("another gets the port", async || {
+        let mut inner = greet(&world, &thief, port).await;
+        matches!(inner.receive().await, Some(RouterToInner::Welcome { .. }))
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_port_is_given_up_a_minute_after_its_link_was_lost() {
-    // The time of the test, and of the router in it, can be put forward.
-    async fn pass(time: Duration) {
-        tokio::time::pause();
-        tokio::time::advance(time).await;
-        tokio::time::resume();
-    }
     let world = World::open();
     let mut owner = FakeInner::greeting(world.main_port(), &hello("owner", 0)).await;
     let (_, port) = owner.is_welcomed().await;
@@ -59,10 +133,7 @@ async fn a_port_is_given_up_a_minute_after_its_link_was_lost() {
     assert!(sentence.contains("is kept for 'fake'"), "{sentence}");
 
     pass(timing::PORT_KEPT / 2 + timing::COME_BACK_SPREAD).await;
-    until_so("the port is closed", async || {
-        TcpStream::connect(local(port)).await.is_err()
-    })
-    .await;
+    until_closed(port).await;
     let mut other = FakeInner::greeting(world.main_port(), &hello("other", port)).await;
     assert_eq!(other.is_welcomed().await, ("fake".to_owned(), port));
 }

@@ -1,6 +1,7 @@
 //! A router that follows its key file.
 
 use std::collections::HashMap;
+use std::fs;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
