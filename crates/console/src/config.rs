@@ -96,7 +96,13 @@ pub struct SendOptions {
     pub lasting: Option<Duration>,
 }
 
-impl Settings for Options {}
+impl Settings for Options {
+    fn used_by(subcommand: &str) -> Option<&'static [&'static str]> {
+        // It reads a file and asks no router.
+        let by_replay = ["json", "no-color", "log-dir", "verbose", "quiet"].as_slice();
+        (subcommand == "replay").then_some(by_replay)
+    }
+}
 
 /// Reads the settings of this process. Ends it after help and version, and with code 2 and a
 /// sentence after a mistake.
@@ -207,6 +213,23 @@ mod tests {
         };
         assert_eq!(send.arguments, ["-l", "--for"]);
         assert!(parse("send car ../x").is_err());
+    }
+
+    #[test]
+    fn a_replay_asks_no_router_and_needs_no_address() {
+        let environment = |name: &str| (name == "P2P_ROUTER").then(|| "a b".into());
+        let parse = |words: &str| {
+            let words = format!("p2p-console {words}");
+            p2p_shared::settings::try_parse_from::<Options>(words.split(' '), &environment)
+        };
+        let replay = parse("--json replay router.jsonl").unwrap();
+        assert!(replay.json && matches!(replay.task, Some(Task::Replay { .. })));
+        assert!(
+            parse("list")
+                .unwrap_err()
+                .to_string()
+                .contains("P2P_ROUTER")
+        );
     }
 
     #[test]
