@@ -11,7 +11,7 @@ use p2p_shared::net::dialer::{DialError, RouterAddress};
 use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{ADMIN_PATH, ConsoleToRouter, RouterToConsole};
-use p2p_shared::timing::millis;
+use p2p_shared::timing::{self, millis};
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -227,7 +227,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 match event {
                     Ok(SocketEvent::Message(message)) => {
                         if let RouterToConsole::GoAway { reconnect_after_ms } = &message {
-                            *least_pause = Duration::from_millis(*reconnect_after_ms);
+                            // No router is away for longer, whatever it says.
+                            let after = Duration::from_millis(*reconnect_after_ms);
+                            *least_pause = after.min(timing::DRAIN);
                         }
                         let message = ConnectionEvent::Message(Box::new(message));
                         if events.send(message).await.is_err() {
@@ -273,6 +275,28 @@ mod tests {
             let busy = DialError::Refused(router(), "close one".to_owned(), retry_after);
             assert_eq!(busy.least_pause(), retry_after.unwrap_or_default());
         }
+    }
+
+    #[tokio::test]
+    async fn a_router_that_says_it_goes_away_for_ever_is_dialled_again() {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let near = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
+        let mut router: MessageSocket<_, RouterToConsole, ConsoleToRouter> =
+            MessageSocket::new(far);
+        let reconnect_after_ms = u64::MAX;
+        router
+            .push(&RouterToConsole::GoAway { reconnect_after_ms })
+            .unwrap();
+        let (events, _told) = mpsc::channel(64);
+        let (_requests, mut requests) = mpsc::unbounded_channel();
+        let (mut every, mut pause) = (Duration::from_secs(2), Duration::ZERO);
+        let near = MessageSocket::new(near);
+        let served = serve(near, &events, &mut requests, &mut every, &mut pause);
+        let closed = router.close_with(None, "", Duration::from_secs(1));
+        let (ended, _) = tokio::join!(served, closed);
+        assert!(ended.is_err());
+        assert_eq!(pause, timing::DRAIN);
     }
 
     #[tokio::test]
