@@ -45,6 +45,7 @@ pub fn answers(message: &ConsoleToRouter) -> Vec<RouterToConsole> {
                 epoch: u64::MAX,
             };
             links[0].motion[0] = COMMAND.parse().unwrap();
+            links[0].key = text();
             (links[0].since_ms, links[0].runs, links[0].failures) = (u64::MAX, u64::MAX, u64::MAX);
             let snapshot = RouterToConsole::Snapshot {
                 first: true,
@@ -225,6 +226,44 @@ async fn no_subcommand_passes_a_hostile_text_on_to_the_terminal() {
             let outputs = usize::from(!json && what.starts_with("send"));
             assert!(forged.count() <= 2 * outputs, "{what}: {shown:?}");
         }
+    }
+}
+
+/// A log is as hostile as whoever was logged, and so is its name.
+#[tokio::test]
+async fn no_replay_passes_a_hostile_text_on_to_the_terminal() {
+    let router = FakeRouter::hostile().await;
+    let folder = tempfile::tempdir().unwrap();
+    let name = "log\u{202e}\x1b]0;owned\x07.jsonl";
+    let line = serde_json::json!({
+        "timestamp": "2026-11-22T17:02:03.456Z", "message": "run", "link": "car",
+        "service_port": 9000, "run": "7", "command": COMMAND, "arguments": TEXT, "from": TEXT,
+        "key": TEXT, "status": 500, "exit": "", "why": TEXT,
+    });
+    std::fs::write(folder.path().join(name), format!("{line}\n")).unwrap();
+    for (arguments, term, seen) in [
+        (vec!["replay", name], "dumb", r"\u{202e}"),
+        (vec!["replay", name, "--json"], "dumb", r"\u202e"),
+        (
+            vec!["replay", "absent\x1bc\u{202e}"],
+            "dumb",
+            r"absent\u{1b}c\u{202e}",
+        ),
+        (vec!["replay", name], "xterm-kitty", r"\u{"),
+    ] {
+        let what = format!("{arguments:?} {term}");
+        let mut command = console(&folder, &router, &arguments);
+        command.env("TERM", term);
+        let mut terminal = TestTerminal::start(&command, true, (200, 50));
+        terminal.await_text(seen).await;
+        if term != "dumb" {
+            terminal.send(b"\r");
+            terminal.sees("Esc closes").await;
+            terminal.send(b"q");
+        }
+        terminal.end().await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert_harmless(&terminal.shown(), &what);
     }
 }
 
