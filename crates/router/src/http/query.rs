@@ -133,7 +133,8 @@ fn once<T>(key: &str, slot: &mut Option<T>, value: T) -> Result<(), String> {
     }
 }
 
-/// Decodes percent escapes (RFC 3986, 2.1). A stray `%` is an error; a `+` stays a plus.
+/// Decodes a name or a value as forms encode it: a `+` is a space, and then percent escapes (RFC
+/// 3986, 2.1). A stray `%` is an error.
 fn decode(text: &str) -> Result<Vec<u8>, String> {
     let is_hex = |digit: Option<&u8>| digit.is_some_and(u8::is_ascii_hexdigit);
     let bytes = text.as_bytes();
@@ -146,7 +147,7 @@ fn decode(text: &str) -> Result<Vec<u8>, String> {
                 .to_owned(),
         )
     } else {
-        Ok(percent_decode_str(text).collect())
+        Ok(percent_decode_str(&text.replace('+', " ")).collect())
     }
 }
 
@@ -162,12 +163,19 @@ mod tests {
 
     #[test]
     fn arguments_are_decoded_once_and_kept_in_order() {
-        let query = CgiQuery::parse("arg=a%20b&command=dir%2Fgo&arg=%2525+%ff&arg=").unwrap();
+        let query = CgiQuery::parse("arg=a%20b&command=dir%2Fgo&arg=%2525%2b%ff&arg=").unwrap();
         assert_eq!(query.command.as_str(), "dir/go");
         let arguments: Vec<_> = query.arguments.iter().map(Argument::as_bytes).collect();
         assert_eq!(arguments, [&b"a b"[..], b"%25+\xff", b""]);
         assert!(!query.stream);
         assert!(CgiQuery::parse("command=a&stream=1").unwrap().stream);
+    }
+
+    #[test]
+    fn a_plus_is_a_space_as_forms_encode_it() {
+        let query = CgiQuery::parse("command=hello&arg=a+b&arg=%2B1&arg=+&for=%31").unwrap();
+        let arguments: Vec<_> = query.arguments.iter().map(Argument::as_bytes).collect();
+        assert_eq!(arguments, [&b"a b"[..], b"+1", b" "]);
     }
 
     #[test]
@@ -252,6 +260,15 @@ mod tests {
         #[test]
         fn any_text_is_read_without_a_panic(query in "[ -~]{0,200}") {
             let _ = CgiQuery::parse(&query);
+        }
+
+        #[test]
+        fn what_a_form_encodes_arrives_as_it_was(text in "[^\u{0}]{0,50}") {
+            let query = form_urlencoded::Serializer::new("command=x".to_owned())
+                .append_pair("arg", &text)
+                .finish();
+            let query = CgiQuery::parse(&query).unwrap();
+            prop_assert_eq!(query.arguments[0].as_bytes(), text.as_bytes());
         }
 
         #[test]

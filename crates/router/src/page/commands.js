@@ -41,7 +41,6 @@ export class Commands {
   }
 
   async run(command) {
-    // Not encoded as a form: in a form a space is a plus.
     const query = [command, ...split($("arguments").value)].map(encodeURIComponent).join("&arg=");
     this.abort?.abort();
     const abort = this.abort = new AbortController();

@@ -100,7 +100,7 @@ async fn an_exit_code_is_a_failure_and_the_error_text_says_why() {
     let silent = car.run("fail&arg=error&arg=the+battery%20is%20empty").await;
     assert_eq!(silent.verdict(), (500, "yes"));
     assert_eq!(silent.header("p2p-exit"), "3");
-    assert_eq!(silent.text(), "the+battery is empty");
+    assert_eq!(silent.text(), "the battery is empty");
     let both = car.run("fail&arg=error&arg=why&arg=output&arg=half").await;
     assert_eq!(
         (both.verdict(), both.text()),
