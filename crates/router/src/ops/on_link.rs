@@ -11,11 +11,13 @@ use p2p_shared::names::LinkName;
 use p2p_shared::os;
 use p2p_shared::text::EscapedBytes;
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+
+use crate::net::limits;
 
 /// Time limit of the program: enough for a slow mail server.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -161,6 +163,7 @@ async fn tell(mut command: Command, change: LinkChange, limit: Duration) -> u16 
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
     );
+    lower_open_files(group.0);
     let (out, errors) = (child.stdout.take(), child.stderr.take());
     let mut said = (Vec::new(), Vec::new());
     let ran = async {
@@ -193,6 +196,21 @@ async fn tell(mut command: Command, change: LinkChange, limit: Duration) -> u16 
         }
     }
     service_port
+}
+
+/// Gives the program the limit of open files that the router had before it raised its own: some
+/// programs close every number up to the limit, or use `select`. The program has only just begun.
+fn lower_open_files(program: Option<Pid>) {
+    // Without a process this would be the router's own limit.
+    let (Some(before), Some(_)) = (limits::open_files_before(), program) else {
+        return;
+    };
+    let limit = Rlimit {
+        current: Some(before),
+        ..getrlimit(Resource::Nofile)
+    };
+    // A program that has ended needs none.
+    let _ = prlimit(program, Resource::Nofile, limit);
 }
 
 /// Keeps the first bytes of the output, and reads on so that the program is never held up.
@@ -260,6 +278,25 @@ mod tests {
         assert_eq!(next(&[1]), Some(2));
         assert_eq!(next(&[1]), None);
         assert_eq!(next(&[]), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_program_does_not_inherit_the_raised_limit_of_open_files() {
+        let before = getrlimit(Resource::Nofile);
+        let low = Rlimit {
+            current: Some(200),
+            ..before
+        };
+        rustix::process::setrlimit(Resource::Nofile, low).unwrap();
+        limits::raise_open_files();
+        assert_eq!(getrlimit(Resource::Nofile).current, before.maximum);
+        let folder = tempfile::tempdir().unwrap();
+        let note = folder.path().join("limit");
+        let line = format!("sleep 0.2; ulimit -n > {}", note.display());
+        let program = ["sh", "-c", &line].map(str::to_owned);
+        let change = change(9000, "up");
+        tell(command(&program, &change), change, LIMIT).await;
+        assert_eq!(std::fs::read_to_string(&note).unwrap(), "200\n");
     }
 
     #[tokio::test]

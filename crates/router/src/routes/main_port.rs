@@ -103,14 +103,15 @@ fn route(
             "this is the main port of a p2p-router, for p2p-inner and p2p-console: commands are run on the service ports",
         ));
     }
-    if request.method() != Method::GET {
-        return Err(Problem::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET does something here",
-        )
-        .with(header::ALLOW, HeaderValue::from_static("GET")));
+    let is_socket = matches!(path, LINK_PATH | MEDIA_PATH | ADMIN_PATH);
+    let may_be_head = !is_socket && request.method() == Method::HEAD;
+    if request.method() != Method::GET && !may_be_head {
+        let allowed = if is_socket { "GET" } else { "GET, HEAD" };
+        let sentence = format!("this method does nothing here: use one of {allowed}");
+        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, sentence)
+            .with(header::ALLOW, HeaderValue::from_static(allowed)));
     }
-    if matches!(path, LINK_PATH | MEDIA_PATH | ADMIN_PATH) {
+    if is_socket {
         if let Some(sentence) = csrf::is_page(request.headers()) {
             let problem = Problem::new(StatusCode::FORBIDDEN, sentence);
             access::log_refusal(pending, path, &problem);

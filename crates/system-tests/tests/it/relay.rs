@@ -1,7 +1,7 @@
 //! The main job: a request becomes a run on the car, and its output the answer.
 
 use crate::common;
-use crate::common::{World, ask, get, inner_config, post, request, soon, until};
+use crate::common::{World, ask, get, inner_config, post, request, raw, soon, until};
 use http_body_util::{BodyExt, Full};
 
 #[tokio::test]
@@ -239,6 +239,18 @@ async fn only_so_many_run_at_a_time_and_the_next_is_told_to_wait() {
     for answer in [one, two] {
         let answer = soon("the end", answer).await.unwrap();
         assert!([200, 429].contains(&answer.status.as_u16()));
+    }
+}
+
+#[tokio::test]
+async fn head_is_answered_where_monitors_ask() {
+    let world = World::open();
+    for (path, status) in [("/healthz", 200), ("/metrics", 200), ("/link", 405)] {
+        let words = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let answer = raw(world.router.address(), words.as_bytes()).await;
+        let head = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&head), "{path}: {answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{path} has a body: {answer}");
     }
 }
 
