@@ -30,7 +30,8 @@ const DASHES: &str = "\
         p2p-console replay logs/p2p-router.2026-11-22.jsonl",
     // People write these options after the subcommand, too.
     mut_arg("key_file", |arg| arg.global(true)),
-    mut_arg("log_dir", |arg| arg.global(true))
+    mut_arg("log_dir", |arg| arg.global(true)),
+    mut_arg("log_size", |arg| arg.global(true))
 )]
 pub struct Options {
     /// What to do instead of showing the screens

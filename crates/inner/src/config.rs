@@ -202,9 +202,10 @@ impl Options {
         let flag = if verbosity < 0 { "-q" } else { "-v" };
         let flags = (0..verbosity.unsigned_abs()).map(|_| flag.into());
         let log_dir = ["--log-dir".into(), self.common.log_dir.clone().into()];
+        let log_size = ["--log-size".into(), self.common.log_size.to_string().into()];
         let (commands, stop) = (&self.commands, self.stop_command.as_str());
         let task = ["guardian".into(), commands.into(), stop.into()];
-        flags.chain(log_dir).chain(task).collect()
+        flags.chain(log_dir).chain(log_size).chain(task).collect()
     }
 }
 

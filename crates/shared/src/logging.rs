@@ -2,8 +2,9 @@
 //!
 //! A caller formats its line and puts the line in a queue, which takes microseconds; two threads
 //! write. Neither a full disk nor a blocked terminal holds anyone up: lines that don't fit are lost,
-//! counted, and reported. No control, direction or invisible character of a field or a message
-//! reaches a terminal or a file unescaped.
+//! counted, and reported. So are lines beyond those that one party may cause (see `party`). A day's
+//! file and all files together have a bound. No control, direction or invisible character of a field
+//! or a message reaches a terminal or a file unescaped.
 //!
 //! A field must not be called `timestamp`, `level` or `target`: the JSON has those names already.
 //! Records of the `log` crate are left out on purpose: some libraries put whole requests in them,
@@ -12,6 +13,8 @@
 mod file;
 mod json;
 mod panics;
+mod party;
+mod queue;
 mod terminal;
 mod throttle;
 
@@ -25,19 +28,21 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use file::DailyFile;
 use json::Json;
+use party::{PartyLayer, PartyLimit};
+use queue::LineQueue;
 use terminal::{Human, Stderr};
 
 pub use throttle::{LogThrottle, LoggedReasons};
 
 /// Lines that may wait for the disk: an SD card can stall for seconds, while a busy router logs
-/// some thousand lines a second.
+/// some thousand lines a second. Long lines are fewer: 8 MiB at most.
 const FILE_QUEUE: usize = 16 * 1024;
 
 /// Lines that may wait for the terminal: more than anyone scrolls back.
@@ -55,6 +60,8 @@ pub struct LogOptions {
     pub program: &'static str,
     /// Folder for the files; made if it doesn't exist.
     pub log_dir: PathBuf,
+    /// Most bytes of all files of the program together.
+    pub log_size: u64,
     /// Least level that the terminal shows: 0 information, -1 warnings, -2 errors, 1 debugging, 2
     /// everything. Files always have information. `P2P_LOG`, in the form of [`EnvFilter`], decides for
     /// both instead, if it is set.
@@ -80,23 +87,23 @@ pub fn start(options: LogOptions) -> Logs {
 #[derive(Debug)]
 pub struct Logs {
     running: Arc<AtomicBool>,
+    parties: Arc<PartyLimit>,
     file: Option<WorkerGuard>,
-    file_dropped: ErrorCounter,
+    file_queue: LineQueue,
     file_failed: Arc<AtomicU64>,
     terminal: Option<WorkerGuard>,
-    terminal_dropped: ErrorCounter,
     notices: Notices,
 }
 
 impl Drop for Logs {
     fn drop(&mut self) {
         self.running.store(false, Ordering::Release);
+        self.parties.tell_rest();
         // The files end first: notices about them go to the terminal.
         end(self.file.take());
         let failed = self.file_failed.load(Ordering::Relaxed);
-        let dropped = |counter: &ErrorCounter| counter.dropped_lines() as u64;
-        let not_in_files = dropped(&self.file_dropped) + failed;
-        let not_shown = dropped(&self.terminal_dropped);
+        let not_in_files = self.file_queue.lost() + failed;
+        let not_shown = self.notices.queue.lost();
         for (lost, what) in [
             (not_in_files, "didn't get into the files"),
             (not_shown, "weren't shown here"),
@@ -125,15 +132,14 @@ fn end(guard: Option<WorkerGuard>) {
 /// Notices of the logs about themselves, for the terminal, past all filters.
 #[derive(Clone, Debug)]
 struct Notices {
-    queue: NonBlocking,
+    queue: LineQueue,
     human: Human,
 }
 
 impl Notices {
     fn send(&self, level: Level, message: &str) {
         let line = self.human.notice(level, message);
-        // A lossy queue never fails.
-        let _ = self.queue.clone().write_all(line.as_bytes());
+        self.queue.push(line.as_bytes());
     }
 }
 
@@ -143,52 +149,52 @@ fn build(
     human: Human,
     screen: impl Write + Send + 'static,
 ) -> (impl Subscriber + Send + Sync, Logs) {
-    let (queue, terminal_guard) = NonBlockingBuilder::default()
-        .thread_name("log-terminal")
-        .buffered_lines_limit(TERMINAL_QUEUE)
-        .finish(screen);
+    let verbosity = options.verbosity;
+    let (queue, terminal_guard) = LineQueue::start("log-terminal", TERMINAL_QUEUE, screen);
     let notices = Notices {
         queue: queue.clone(),
         human,
     };
     let (failed, file_notices) = (Arc::<AtomicU64>::default(), notices.clone());
-    let file = DailyFile::new(
-        options.log_dir,
-        options.program,
-        Arc::clone(&failed),
-        move |level, message| file_notices.send(level, message),
-    );
-    let (file_queue, file_guard) = NonBlockingBuilder::default()
-        .thread_name("log-files")
-        .buffered_lines_limit(FILE_QUEUE)
-        .finish(file);
+    let file = DailyFile::new(options, Arc::clone(&failed), move |level, message| {
+        file_notices.send(level, message);
+    });
+    let (file_queue, file_guard) = LineQueue::start("log-files", FILE_QUEUE, file);
+    let json = Json(file_queue.clone());
+    let (left_out, left_out_notices) = (Json(file_queue.clone()), notices.clone());
+    let parties = PartyLimit::new(move |party, lines| {
+        left_out.left_out(party, lines);
+        let message = format!("log lines of {party} that were too many and were left out: {lines}");
+        left_out_notices.send(Level::WARN, &message);
+    });
 
     let (filter, shown) = match filter.map(EnvFilter::try_new) {
         Some(Ok(filter)) => (filter, LevelFilter::TRACE),
         Some(Err(error)) => {
             let message = format!("P2P_LOG isn't a filter ({error}): ignoring it");
             notices.send(Level::WARN, &message);
-            by_verbosity(options.verbosity)
+            by_verbosity(verbosity)
         }
-        None => by_verbosity(options.verbosity),
+        None => by_verbosity(verbosity),
     };
     let logs = Logs {
         running: Arc::new(AtomicBool::new(true)),
+        parties: Arc::clone(&parties),
         file: Some(file_guard),
-        file_dropped: file_queue.error_counter(),
+        file_queue,
         file_failed: failed,
         terminal: Some(terminal_guard),
-        terminal_dropped: queue.error_counter(),
         notices,
     };
     let lines = fmt::layer()
         .event_format(human)
         .log_internal_errors(false)
-        .with_writer(queue);
+        .with_writer(move || queue.clone());
     let subscriber = tracing_subscriber::registry()
         .with(filter)
-        .with(Json(file_queue))
-        .with(lines.with_filter(shown));
+        .with(json)
+        .with(lines.with_filter(shown))
+        .with(PartyLayer(parties));
     (subscriber, logs)
 }
 

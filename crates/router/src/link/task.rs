@@ -22,6 +22,8 @@ use crate::link::priority_queue::Outgoing;
 use crate::link::run_queries::RunQueries;
 use crate::link::runs::Runs;
 use crate::link::work::ToLink;
+use crate::net::leaky_bucket::LeakyBucket;
+use crate::net::limits;
 use crate::run::error::RunError;
 use crate::run::{Finish, RunEvent, RunKind, RunOrder};
 
@@ -54,6 +56,8 @@ pub(crate) struct LinkTask<O> {
     listings: CommandLists,
     questions: RunQueries,
     pings: PingClock,
+    /// Motion events of the last second.
+    motion_events: LeakyBucket,
 }
 
 struct Input {
@@ -87,6 +91,7 @@ impl<O: LinkObserver> LinkTask<O> {
             listings: CommandLists::default(),
             questions: RunQueries::default(),
             pings: PingClock::new(now),
+            motion_events: LeakyBucket::default(),
         }
     }
 
@@ -373,7 +378,13 @@ impl<O: LinkObserver> LinkTask<O> {
                 self.ask_for_list(next)?;
             }
             InnerToRouter::Run { run, report } => self.questions.answer(run, report.as_ref()),
-            InnerToRouter::Motion(event) => self.observer.on_motion(self.handle.id(), event),
+            InnerToRouter::Motion(event) => {
+                let most = limits::MOTION_EVENTS_A_SECOND;
+                if !self.motion_events.take(most, timing::now()) {
+                    return Err(ProtocolViolation("too many motion events a second").into());
+                }
+                self.observer.on_motion(self.handle.id(), event);
+            }
             InnerToRouter::Camera(state) => self.observer.on_camera(self.handle.id(), state),
             InnerToRouter::Draining => self.on_draining()?,
         }

@@ -38,6 +38,10 @@ pub const RUNS: usize = 512;
 /// each).
 pub(crate) const REQUESTS_A_SECOND: f64 = 500.0;
 
+/// Most motion events a second of one link: several times what a driver's held and hammered keys
+/// make. Each goes to every console.
+pub const MOTION_EVENTS_A_SECOND: f64 = 2000.0;
+
 /// Variable that tells a router that replaces this one the limit of [`open_files_before`].
 pub(crate) const OPEN_FILES_BEFORE: &str = "P2PROUTER_OPEN_FILES_BEFORE";
 

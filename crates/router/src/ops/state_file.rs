@@ -3,7 +3,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{
+    DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
+};
 use std::path::{Path, PathBuf};
 
 use p2p_shared::key::{SecretFileError, read_secret_file};
@@ -127,6 +129,42 @@ impl StateFile {
         File::open(self.dir())
             .and_then(|dir| dir.sync_all())
             .map_err(unwritable("write", self.dir()))
+    }
+
+    /// Replaces the content by a shorter one, under the [lock](Self::lock), as
+    /// [`replace`](Self::replace) does; on a full disk in place, where no room is needed: after a
+    /// power cut in that moment the file may be neither the old one nor the new one.
+    pub(crate) fn replace_by_shorter(&self, text: &str) -> Result<(), StateFileError> {
+        let Err(error) = self.replace(text) else {
+            return Ok(());
+        };
+        let is_full = matches!(
+            error.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        );
+        if !is_full {
+            return Err(error);
+        }
+        self.overwrite(text.as_bytes())
+            .map_err(unwritable("write", &self.path))
+    }
+
+    fn overwrite(&self, text: &[u8]) -> io::Result<()> {
+        // The directory's owner may have put a link here since the file was read.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = OpenOptions::new()
+            .write(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(&self.path)?;
+        let now = file.metadata()?;
+        let length = text.len() as u64;
+        if !now.is_file() || now.nlink() != 1 || now.len() < length {
+            let why = "the disk is full, and it can't be changed in place: free some space";
+            return Err(io::Error::new(io::ErrorKind::StorageFull, why));
+        }
+        file.write_all_at(text, 0)?;
+        file.set_len(length)?;
+        file.sync_all()
     }
 
     pub fn remove(&self) -> Result<(), StateFileError> {

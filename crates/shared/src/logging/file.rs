@@ -1,6 +1,7 @@
-//! Log files, one a day: `PROGRAM.2026-11-22.jsonl`, of which the newest fourteen are kept. The log
-//! thread writes them. Lines that can't be written are lost and counted, and the file is tried again
-//! later.
+//! Log files, one a day: `PROGRAM.2026-11-22.jsonl`, of which the newest fourteen are kept. A file that
+//! has become too large is renamed to `PROGRAM.2026-11-22.1.jsonl`, in place of the one before, and a
+//! new one is begun: of a busy day the newest lines stay. The log thread writes them. Lines that
+//! can't be written are lost and counted, and the file is tried again later.
 //!
 //! tracing-appender's own rolling files aren't used: when a new day's file can't be opened they
 //! print that to standard error, which panics their thread if it is closed, and go on in the old
@@ -10,23 +11,36 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::fs::fstatvfs;
 use tracing::Level;
 
-use super::{GATHER, LogThrottle};
+use super::{GATHER, LogOptions, LogThrottle};
 
-/// Number of files kept: two weeks are enough to look back, and don't fill an SD card.
-const FILES_KEPT: usize = 14;
+/// Number of days of which files are kept: two weeks are enough to look back.
+const DAYS_KEPT: usize = 14;
+
+/// Number of parts of the size of all files: one file takes one part at most, and one day has two
+/// files at most, which is half.
+const PARTS: u64 = 4;
+
+/// Free space that is left for other files, which matter more, such as the router's keys. On a small
+/// disk it is a twentieth of the disk.
+const KEPT_FREE: u64 = 64 << 20;
 
 /// Pause after a failure. A try costs a few system calls on the log thread.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Time between two checks that the open file was not removed or renamed.
+/// Time between two checks that the open file was not removed or renamed, and that the disk has free
+/// space.
 const CHECK: Duration = Duration::from_secs(5);
+
+/// Number of written bytes after which both are checked sooner.
+const CHECKED_BYTES: u64 = 64 << 10;
 
 /// Function that tells a person about an outage or its end.
 type Notice = Box<dyn Fn(Level, &str) + Send>;
@@ -35,6 +49,8 @@ type Notice = Box<dyn Fn(Level, &str) + Send>;
 pub(super) struct DailyFile {
     dir: PathBuf,
     program: &'static str,
+    /// Most bytes of all files.
+    size: u64,
     open: Option<OpenFile>,
     outage: Option<Outage>,
     lost: Arc<AtomicU64>,
@@ -46,7 +62,9 @@ pub(super) struct DailyFile {
 struct OpenFile {
     file: File,
     day: String,
+    length: u64,
     checked: Instant,
+    checked_length: u64,
 }
 
 struct Outage {
@@ -59,14 +77,14 @@ impl DailyFile {
     /// Opens no file yet. Lines that can't be written are added to `lost`; `notice` is called for
     /// each outage and each recovery.
     pub(super) fn new(
-        dir: PathBuf,
-        program: &'static str,
+        options: LogOptions,
         lost: Arc<AtomicU64>,
         notice: impl Fn(Level, &str) + Send + 'static,
     ) -> Self {
         Self {
-            dir,
-            program,
+            dir: options.log_dir,
+            program: options.program,
+            size: options.log_size,
             open: None,
             outage: None,
             lost,
@@ -119,14 +137,14 @@ impl DailyFile {
 
     fn append(&mut self, line: &[u8], now: Instant, day: &str, utc: &str) -> io::Result<()> {
         let mut open = match self.open.take() {
-            Some(open) if open.day != day => self.open_day(day, now)?,
-            Some(open) if now.duration_since(open.checked) < CHECK => open,
-            Some(open) if self.is_current(&open) => OpenFile {
-                checked: now,
-                ..open
-            },
+            Some(open) if open.day == day => self.check(open, now)?,
             _ => self.open_day(day, now)?,
         };
+        if open.length > 0 && open.length + line.len() as u64 > self.size / PARTS {
+            fs::rename(self.path(day), self.full_path(day))?;
+            open = self.open_day(day, now)?;
+        }
+        open.length += line.len() as u64;
         let written = match &self.outage {
             None => open.file.write_all(line),
             // Whoever reads the file later must see that lines are missing.
@@ -162,20 +180,38 @@ impl DailyFile {
         if last != *b"\n" {
             file.write_all(b"\n")?;
         }
-        let _ = self.remove_old();
+        let length = file.metadata()?.len();
+        self.remove_old(day);
+        check_free_space(&file)?;
         Ok(OpenFile {
             file,
             day: day.to_owned(),
+            length,
             checked: now,
+            checked_length: length,
         })
     }
 
-    /// Returns true if a reader finds the open file under its name.
-    fn is_current(&self, open: &OpenFile) -> bool {
-        let identity = |found: fs::Metadata| (found.dev(), found.ino());
+    /// Checks, once in a while, that a reader finds the open file under its name, and that there is
+    /// free space. Another program may have written to the file, too.
+    fn check(&self, open: OpenFile, now: Instant) -> io::Result<OpenFile> {
+        if now.duration_since(open.checked) < CHECK
+            && open.length - open.checked_length < CHECKED_BYTES
+        {
+            return Ok(open);
+        }
+        let identity = |file: &fs::Metadata| (file.dev(), file.ino());
         match (open.file.metadata(), fs::metadata(self.path(&open.day))) {
-            (Ok(ours), Ok(found)) => identity(ours) == identity(found),
-            _ => false,
+            (Ok(ours), Ok(found)) if identity(&ours) == identity(&found) => {
+                check_free_space(&open.file)?;
+                Ok(OpenFile {
+                    length: ours.len(),
+                    checked: now,
+                    checked_length: ours.len(),
+                    ..open
+                })
+            }
+            _ => self.open_day(&open.day, now),
         }
     }
 
@@ -183,27 +219,54 @@ impl DailyFile {
         self.dir.join(format!("{}.{day}.jsonl", self.program))
     }
 
-    /// Removes the oldest files. One that can't be removed stays until the next day's try.
-    fn remove_old(&self) -> io::Result<()> {
-        let mut names: Vec<String> = fs::read_dir(&self.dir)?
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| self.is_log(name))
-            .collect();
-        names.sort_unstable();
-        for name in names.iter().rev().skip(FILES_KEPT) {
-            fs::remove_file(self.dir.join(name))?;
-        }
-        Ok(())
+    /// Returns the path of the day's earlier lines.
+    fn full_path(&self, day: &str) -> PathBuf {
+        self.dir.join(format!("{}.{day}.1.jsonl", self.program))
     }
 
-    /// Returns true for the name of a log of this program, of any day.
-    fn is_log(&self, name: &str) -> bool {
-        let day = name
-            .strip_prefix(self.program)
-            .and_then(|rest| rest.strip_prefix('.'))
-            .and_then(|rest| rest.strip_suffix(".jsonl"));
+    /// Removes the oldest files, so that what is left has room beside the file of the day, which is
+    /// never removed: the clock may be behind, or have been ahead. A file that can't be removed
+    /// stays until the next try.
+    fn remove_old(&self, day: &str) {
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return;
+        };
+        let open = self.path(day);
+        let mut files: Vec<_> = entries
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                let age = self.age(&path)?;
+                (path != open).then_some((age, path))
+            })
+            .collect();
+        files.sort_unstable_by(|a, b| b.cmp(a));
+        let mut left = self.size - self.size / PARTS;
+        let mut days = vec![day.to_owned()];
+        let mut is_old = false;
+        for ((of_day, _), path) in files {
+            if !days.contains(&of_day) {
+                days.push(of_day);
+            }
+            let length = fs::metadata(&path).map_or(0, |file| file.len());
+            is_old |= days.len() > DAYS_KEPT || length > left;
+            if is_old {
+                let _ = fs::remove_file(path);
+            } else {
+                left -= length;
+            }
+        }
+    }
+
+    /// Returns the day of a log of this program and whether the log has the day's newest lines;
+    /// `None` for any other file.
+    fn age(&self, path: &Path) -> Option<(String, bool)> {
+        let name = path.file_name()?.to_str()?;
+        let rest = name.strip_prefix(self.program)?.strip_prefix('.')?;
+        let rest = rest.strip_suffix(".jsonl")?;
+        let day = rest.strip_suffix(".1").unwrap_or(rest);
         let is_of_day = |byte: u8| byte.is_ascii_digit() || byte == b'-';
-        day.is_some_and(|day| day.len() == "2026-11-22".len() && day.bytes().all(is_of_day))
+        let is_day = day.len() == "2026-11-22".len() && day.bytes().all(is_of_day);
+        is_day.then(|| (day.to_owned(), day == rest))
     }
 
     /// Gives notice, unless there were several a short time ago. Returns whether it did.
@@ -214,6 +277,18 @@ impl DailyFile {
         }
         is_allowed
     }
+}
+
+/// Fails if there is little free space on the file's disk.
+fn check_free_space(file: &File) -> io::Result<()> {
+    let disk = fstatvfs(file)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let all = disk.f_blocks.saturating_mul(disk.f_frsize);
+    if free >= KEPT_FREE.min(all / 20) {
+        return Ok(());
+    }
+    let message = format!("only {} KiB of the disk are free", free / 1024);
+    Err(io::Error::new(ErrorKind::StorageFull, message))
 }
 
 /// Says what to do about a failure.
@@ -250,7 +325,6 @@ impl Write for DailyFile {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::path::Path;
     use std::sync::Mutex;
 
     use super::*;
@@ -272,8 +346,13 @@ mod tests {
             let (lost, said) = (Arc::default(), Arc::new(Mutex::new(Vec::new())));
             let sayings = Arc::clone(&said);
             let notice = move |_, text: &str| sayings.lock().unwrap().push(text.to_owned());
-            let dir = temp.path().join("deep/logs");
-            let file = DailyFile::new(dir, "p2p-test", Arc::clone(&lost), notice);
+            let options = LogOptions {
+                program: "p2p-test",
+                log_dir: temp.path().join("deep/logs"),
+                log_size: 1 << 20,
+                verbosity: 0,
+            };
+            let file = DailyFile::new(options, Arc::clone(&lost), notice);
             Self {
                 temp,
                 file,
@@ -309,6 +388,14 @@ mod tests {
 
         fn path(&self) -> PathBuf {
             self.file.path("2026-11-22")
+        }
+
+        /// Bytes of all logs.
+        fn size(&self) -> u64 {
+            fs::read_dir(&self.file.dir)
+                .unwrap()
+                .map(|entry| entry.unwrap().metadata().unwrap().len())
+                .sum()
         }
 
         fn text(&self) -> String {
@@ -463,6 +550,87 @@ mod tests {
         assert!(others.iter().all(|other| names.contains(&(*other).into())));
         assert!(names.contains(&"p2p-test.2026-11-07.jsonl".into()));
         assert!(!names.contains(&"p2p-test.2026-11-06.jsonl".into()));
+    }
+
+    #[test]
+    fn what_is_open_is_never_removed_whatever_the_clock_says() {
+        let mut bench = Bench::new();
+        fs::create_dir_all(&bench.file.dir).unwrap();
+        for day in 1..=20 {
+            fs::write(bench.file.path(&format!("2027-01-{day:02}")), "x\n").unwrap();
+        }
+        for seconds in [0, 6, 12] {
+            bench.line_at(seconds, "now\n");
+        }
+        assert_eq!(bench.text(), "now\nnow\nnow\n");
+        // Its clock has not been set yet.
+        bench.line_on("1970-01-01", "behind\n");
+        let behind = fs::read_to_string(bench.file.path("1970-01-01"));
+        assert_eq!(behind.unwrap(), "behind\n");
+        assert_eq!(fs::read_dir(&bench.file.dir).unwrap().count(), DAYS_KEPT);
+    }
+
+    #[test]
+    fn a_flood_takes_half_of_the_size_and_its_newest_lines_stay() {
+        let mut bench = Bench::new();
+        let line = format!("{}\n", "x".repeat(1023));
+        bench.line_on("2026-11-20", "an older day\n");
+        for _ in 0..3000 {
+            bench.line_at(0, &line);
+        }
+        bench.line_at(0, "newest\n");
+        assert!(bench.text().ends_with("newest\n"));
+        let day = bench.size();
+        assert!((300 << 10..=513 << 10).contains(&day), "{day}");
+        let older = fs::read_to_string(bench.file.path("2026-11-20"));
+        assert_eq!(older.unwrap(), "an older day\n");
+        assert!(bench.said().is_empty());
+    }
+
+    #[test]
+    fn all_files_together_keep_within_the_size() {
+        let mut bench = Bench::new();
+        let line = format!("{}\n", "x".repeat(1023));
+        for day in 1..=10 {
+            for _ in 0..400 {
+                bench.line_on(&format!("2026-11-{day:02}"), &line);
+                assert!(bench.size() <= 1 << 20);
+            }
+        }
+        assert!(bench.size() > 1 << 19);
+        assert!(bench.file.path("2026-11-10").exists());
+    }
+
+    #[test]
+    fn a_disk_with_little_room_is_left_to_others() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can make a small disk");
+            return;
+        }
+        let mut bench = Bench::new();
+        let dir = bench.file.dir.clone();
+        fs::create_dir_all(&dir).unwrap();
+        let run = |program: &str, arguments: &[&str]| {
+            let status = std::process::Command::new(program)
+                .args(arguments)
+                .arg(&dir)
+                .status();
+            assert!(status.unwrap().success());
+        };
+        run("mount", &["-t", "tmpfs", "-o", "size=10m", "p2p-test"]);
+        fs::write(dir.join("others"), vec![0; 9 << 20]).unwrap();
+        bench.file.size = 64 << 20;
+        let line = format!("{}\n", "x".repeat(1023));
+        for _ in 0..2048 {
+            bench.line_at(0, &line);
+        }
+        let key = fs::write(dir.join("keys.toml.new"), vec![0; 100 << 10]);
+        let said = bench.said();
+        bench.file.open = None;
+        run("umount", &["--lazy"]);
+        key.unwrap();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("of the disk are free"), "{said:?}");
     }
 
     #[test]

@@ -7,14 +7,13 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Debug, Write as _};
-use std::io::Write as _;
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::layer::{Context, Layer};
 
+use super::queue::LineQueue;
 use crate::text::EscapedJson;
 
 /// Largest buffer that is kept for the next line.
@@ -25,7 +24,7 @@ thread_local! {
 }
 
 /// Makes a line of each event and puts it in a queue.
-pub(super) struct Json(pub(super) NonBlocking);
+pub(super) struct Json(pub(super) LineQueue);
 
 impl<S: Subscriber> Layer<S> for Json {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -43,7 +42,7 @@ impl<S: Subscriber> Layer<S> for Json {
 }
 
 impl Json {
-    // Writing to a string or to a lossy queue doesn't fail.
+    // Writing to a string doesn't fail.
     fn log(&self, line: &mut String, event: &Event<'_>) {
         line.clear();
         let now = humantime::format_rfc3339_millis(SystemTime::now());
@@ -53,7 +52,22 @@ impl Json {
         line.push_str(",\"target\":\"");
         let _ = Text(line).write_str(event.metadata().target());
         line.push_str("\"}\n");
-        let _ = self.0.clone().write_all(line.as_bytes());
+        self.0.push(line.as_bytes());
+    }
+
+    /// Logs that lines of this party were left out.
+    pub(super) fn left_out(&self, party: &str, lines: u64) {
+        let now = humantime::format_rfc3339_millis(SystemTime::now());
+        let mut line = format!(
+            "{{\"timestamp\":\"{now}\",\"level\":\"WARN\",\"message\":\"log lines were too many and \
+             were left out\",\"lines\":{lines},\"party\":\""
+        );
+        // A string takes all that is written to it.
+        let _ = Text(&mut line).write_str(party);
+        line.push_str("\",\"target\":\"");
+        line.push_str(module_path!());
+        line.push_str("\"}\n");
+        self.0.push(line.as_bytes());
     }
 }
 

@@ -40,6 +40,7 @@ fn options(dir: &Path, verbosity: i16) -> LogOptions {
     LogOptions {
         program: "p2p-test",
         log_dir: dir.into(),
+        log_size: 1 << 30,
         verbosity,
     }
 }
@@ -102,7 +103,7 @@ fn a_stopped_terminal_loses_lines_but_holds_nobody_up_not_even_at_the_end() {
     let begin = Instant::now();
     let lines = TERMINAL_QUEUE + 100;
     tracing::subscriber::with_default(subscriber, || (0..lines).for_each(|n| info!(n, "line")));
-    assert!((99..=100).contains(&logs.terminal_dropped.dropped_lines()));
+    assert!((99..=100).contains(&logs.notices.queue.lost()));
     drop(logs);
     assert!(begin.elapsed() < Duration::from_secs(10));
     assert_eq!(lines_in(temp.path()).len(), lines);
@@ -127,6 +128,25 @@ fn an_event_is_a_flat_json_object_and_a_short_line() {
         line["timestamp"].as_str().unwrap().len(),
         "2026-11-22T17:02:03.456Z".len()
     );
+}
+
+#[test]
+fn nobody_fills_the_logs_or_hides_what_is_said_of_others() {
+    let (shown, lines) = log(0, None, || {
+        for n in 0..20_000 {
+            info!(link = "car", %n, from = "192.0.2.1:1", key = "bob", "run");
+        }
+        info!(link = "car", from = "192.0.2.1:1", key = "eve", "run");
+        tracing::error!(link = "car", key = "bob", "STOP FAILED");
+    });
+    let count = |key: &str| lines.iter().filter(|line| line["key"] == key).count();
+    assert_eq!((count("bob"), count("eve")), (1001, 1));
+    assert!(shown.contains("error: STOP FAILED"), "{shown}");
+    let left_out = lines.last().unwrap();
+    assert_eq!(left_out["lines"], 19_000, "{left_out}");
+    assert_eq!(left_out["party"], "key bob");
+    let told = "warning: log lines of key bob that were too many and were left out: 19000\n";
+    assert!(shown.ends_with(told), "{shown}");
 }
 
 #[test]

@@ -28,8 +28,7 @@ impl LogThrottle {
     /// Decides whether to log a line now. `Some`: log the line; the number is how many lines were
     /// suppressed since the last one that was logged. `None`: the line is suppressed and counted.
     pub fn allow(&mut self, now: Instant) -> Option<u64> {
-        let is_over = |began| now.saturating_duration_since(began) >= self.period;
-        if self.period_began.is_none_or(is_over) {
+        if self.is_over(now) {
             (self.period_began, self.logged) = (Some(now), 0);
         }
         if self.logged >= self.lines {
@@ -38,6 +37,13 @@ impl LogThrottle {
         }
         self.logged += 1;
         Some(self.take_suppressed())
+    }
+
+    /// Returns true if no period goes on: the next line is logged.
+    #[must_use]
+    pub fn is_over(&self, now: Instant) -> bool {
+        let is_over = |began| now.saturating_duration_since(began) >= self.period;
+        self.period_began.is_none_or(is_over)
     }
 
     /// Returns how many lines were suppressed since the last one that was logged, and begins to

@@ -24,6 +24,10 @@ pub struct CommonOptions {
     #[arg(long, value_name = "DIR", default_value = "logs")]
     pub log_dir: PathBuf,
 
+    /// Keep the log files within SIZE, such as 64MiB or 1GiB; one day takes half of it at most
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = bytes)]
+    pub log_size: u64,
+
     /// Read settings from FILE: option = value, in TOML
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
@@ -44,6 +48,7 @@ impl CommonOptions {
         LogOptions {
             program,
             log_dir: self.log_dir.clone(),
+            log_size: self.log_size,
             verbosity: self.verbosity(),
         }
     }
@@ -53,6 +58,27 @@ impl CommonOptions {
     pub fn verbosity(&self) -> i16 {
         (i16::from(self.verbose) - i16::from(self.quiet)).clamp(-2, 2)
     }
+}
+
+/// Least size of the log files: a part of less would be renamed again and again.
+const LEAST_LOG_SIZE: u64 = 1 << 20;
+
+/// Parses a size in bytes, with a binary unit or without.
+fn bytes(text: &str) -> Result<u64, &'static str> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match &text[digits.len()..] {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => 0,
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|size| *size >= LEAST_LOG_SIZE)
+        .ok_or("a size is a number with KiB, MiB or GiB, such as 256MiB, and at least 1MiB")
 }
 
 /// Subcommands that every program has.
@@ -112,6 +138,29 @@ mod tests {
     struct Test {
         #[command(flatten)]
         _common: CommonOptions,
+    }
+
+    #[test]
+    fn a_size_has_a_unit_and_is_large_enough() {
+        for (text, size) in [
+            ("1048576", 1 << 20),
+            ("64MiB", 64 << 20),
+            ("2048KiB", 2 << 20),
+            ("3GiB", 3 << 30),
+        ] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for text in [
+            "",
+            "MiB",
+            "-5MiB",
+            "1MB",
+            "1.5GiB",
+            "1048575",
+            "99999999999GiB",
+        ] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

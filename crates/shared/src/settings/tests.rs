@@ -401,7 +401,8 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
     assert_eq!(
         said,
         "error: `servce-ports` in p2p.toml is not a setting; `service-ports` is one. All there \
-         are: port, bind, open, service-ports, state-dir, key-file, log-dir, verbose, quiet"
+         are: port, bind, open, service-ports, state-dir, key-file, log-dir, \
+         log-size, verbose, quiet"
     );
     for text in [
         "help = true",

@@ -1,7 +1,7 @@
 //! The main job: a request becomes a run on the car, and its output the answer.
 
 use crate::common;
-use crate::common::{World, ask, get, inner_config, post, request, raw, soon, until};
+use crate::common::{World, ask, get, inner_config, post, raw, request, soon, until};
 use http_body_util::{BodyExt, Full};
 
 #[tokio::test]

@@ -76,7 +76,8 @@ impl KeyFile {
         self.edit(|records| push_new(records, name.clone(), role, ports))
     }
 
-    /// Removes a key and returns its record.
+    /// Removes a key and returns its record. Works on a full disk, too: whoever fills it may be the
+    /// one whose key is revoked.
     pub fn revoke(&self, name: &KeyName) -> anyhow::Result<KeyRecord> {
         let remove = |records: &mut Vec<KeyRecord>| {
             let at = records.iter().position(|record| record.name == *name);
@@ -127,8 +128,14 @@ impl KeyFile {
     ) -> anyhow::Result<T> {
         let _lock = self.file.lock()?;
         let mut records = self.list()?;
+        let count = records.len();
         let edited = edit(&mut records)?;
-        self.file.replace(&format::to_text(&records)?)?;
+        let text = format::to_text(&records)?;
+        if records.len() < count {
+            self.file.replace_by_shorter(&text)?;
+        } else {
+            self.file.replace(&text)?;
+        }
         Ok(edited)
     }
 }

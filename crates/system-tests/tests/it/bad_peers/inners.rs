@@ -5,7 +5,9 @@ use std::pin::pin;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{CommandInfo, InnerToRouter, Refusal, Rejection, RouterToInner};
+use p2p_shared::protocol::{
+    CommandInfo, InnerToRouter, MotionEvent, Refusal, Rejection, RouterToInner,
+};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -178,6 +180,19 @@ async fn output_beyond_the_window_ends_the_link() {
     soon("the router has had enough", flood).await;
     let answer = soon("an answer", reading).await.unwrap();
     assert_eq!(answer.status(), 200);
+    works(port).await;
+}
+
+#[tokio::test]
+async fn motion_events_without_end_end_the_link() {
+    let (world, _car, port) = world_with_a_car().await;
+    let (mut inner, _) = FakeInner::welcome(world.main_port()).await;
+    let event = p2p_shared::codec::encode(&InnerToRouter::Motion(MotionEvent::Stands));
+    let event = Message::Binary(event.unwrap());
+    let flood = async { while inner.0.0.send(event.clone()).await.is_ok() {} };
+    soon("the router has had enough", flood).await;
+    let down = async || world.metric("p2p_router_links").await == 1;
+    until_so("the link is down", down).await;
     works(port).await;
 }
 

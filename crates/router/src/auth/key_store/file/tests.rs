@@ -56,6 +56,56 @@ fn the_files_are_for_the_owner_alone() {
     assert!(!file.dir().join("keys.toml.new").exists());
 }
 
+/// A state directory on a disk that can be filled; `None`: only root can make one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can make a small disk");
+            return None;
+        }
+        let disk = Self(tempfile::tempdir().unwrap());
+        disk.run("mount", &["-t", "tmpfs", "-o", "size=64k", "p2p-test"]);
+        Some(disk)
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let mut command = std::process::Command::new(program);
+        let status = command.args(arguments).arg(self.0.path()).status();
+        assert!(status.unwrap().success());
+    }
+
+    fn fill(&self) {
+        use std::io::Write as _;
+        let mut full = fs::File::create(self.0.path().join("full")).unwrap();
+        while full.write_all(&[0; 512]).is_ok() {}
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        self.run("umount", &["--lazy"]);
+    }
+}
+
+#[test]
+fn a_key_is_revoked_on_a_full_disk_too() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let file = KeyFile::in_dir(disk.0.path());
+    for key in ["car", "flood", "desk"] {
+        file.add(&name(key), Role::View, None).unwrap();
+    }
+    disk.fill();
+    assert!(file.add(&name("more"), Role::View, None).is_err());
+    file.revoke(&name("flood")).unwrap();
+    assert_eq!(names(&file), ["car", "desk"]);
+    file.revoke(&name("car")).unwrap();
+    file.revoke(&name("desk")).unwrap();
+    assert!(file.list().unwrap().is_empty());
+    assert!(!disk.0.path().join("keys.toml.new").exists());
+}
+
 #[test]
 fn a_name_is_used_once() {
     let (_dir, file) = in_new_dir();

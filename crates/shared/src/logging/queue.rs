@@ -1,0 +1,137 @@
+//! The queue of a log thread, bounded in bytes and so in lines. A caller never waits: a line that
+//! finds no room is lost, and counted.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+/// Bytes that a line takes at least, so that the bound in bytes bounds the lines as well.
+const LINE: usize = 512;
+
+/// Places of the thread's own queue beyond those for lines: it takes the order to end as well.
+const SPARE: usize = 16;
+
+/// Caller's end of a queue of lines.
+#[derive(Clone, Debug)]
+pub(super) struct LineQueue {
+    thread: NonBlocking,
+    room: Arc<Room>,
+}
+
+#[derive(Debug)]
+struct Room {
+    bytes: AtomicUsize,
+    lost: AtomicU64,
+}
+
+/// Thread's end.
+struct Taken<W> {
+    writer: W,
+    room: Arc<Room>,
+}
+
+impl LineQueue {
+    /// Starts a thread that writes what comes. There is room for so many lines of usual length, or
+    /// fewer long ones.
+    pub(super) fn start(
+        thread: &str,
+        lines: usize,
+        writer: impl Write + Send + 'static,
+    ) -> (Self, WorkerGuard) {
+        let room = Arc::new(Room {
+            bytes: AtomicUsize::new(lines * LINE),
+            lost: AtomicU64::new(0),
+        });
+        let (thread, guard) = NonBlockingBuilder::default()
+            .thread_name(thread)
+            .buffered_lines_limit(lines + SPARE)
+            .finish(Taken {
+                writer,
+                room: Arc::clone(&room),
+            });
+        (Self { thread, room }, guard)
+    }
+
+    /// Puts a line in the queue, or counts it as lost.
+    pub(super) fn push(&self, line: &[u8]) {
+        let bytes = line.len().max(LINE);
+        let take = |left: usize| left.checked_sub(bytes);
+        let room = &self.room.bytes;
+        if room
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, take)
+            .is_ok()
+        {
+            // A lossy queue never fails.
+            let _ = self.thread.clone().write_all(line);
+        } else {
+            self.room.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how many lines found no room.
+    pub(super) fn lost(&self) -> u64 {
+        self.room.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Write for LineQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for Taken<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let bytes = line.len().max(LINE);
+        self.room.bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.writer.write_all(line)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Writes nothing until the sender is dropped.
+    struct Stopped(mpsc::Receiver<()>);
+
+    impl Write for Stopped {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn long_lines_have_no_more_memory_than_short_ones() {
+        let (go, stopped) = mpsc::channel();
+        let (queue, guard) = LineQueue::start("log-test", 100, Stopped(stopped));
+        let long = vec![b'x'; 10 * LINE];
+        for _ in 0..100 {
+            queue.push(&long);
+        }
+        // One more is in the writer's hands.
+        assert!((89..=90).contains(&queue.lost()), "{}", queue.lost());
+        drop(go);
+        drop(guard);
+        assert_eq!(queue.room.bytes.load(Ordering::Relaxed), 100 * LINE);
+    }
+}
