@@ -1,6 +1,6 @@
-//! Limits the rate at which the main port accepts callers: after a restart ten thousand inners dial
-//! at once, and their handshakes must not delay the links that are already up. Others wait in the
-//! kernel's queue. Pure: the caller gives the time.
+//! Limits the rate at which the main port answers callers: after a restart ten thousand inners dial
+//! at once, and their handshakes must not delay the links that are already up. Others wait for their
+//! turn (see `places`). Pure: the caller gives the time.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,12 @@ const A_SECOND: f64 = 600.0;
 /// Callers that may come at once.
 const AT_ONCE: f64 = 100.0;
 
-/// Rate limit of accepted callers.
+/// Rate limit of callers.
 #[derive(Debug, Default)]
 pub(crate) struct AcceptRate(LeakyBucket);
 
 impl AcceptRate {
-    /// Counts a caller; returns the pause before the next may be accepted.
+    /// Counts a caller; returns the pause before the next may have its turn.
     pub(crate) fn take(&mut self, now: Instant) -> Duration {
         let taken = self.0.leaked(A_SECOND, now);
         *taken += 1.0;

@@ -11,6 +11,17 @@ use serde::{Deserialize, Serialize};
 #[serde(from = "IpAddr")]
 pub(crate) struct ClientNet(IpAddr);
 
+impl ClientNet {
+    /// Returns the network in the upper bits, so that each IPv4 address is a /48 of its own, in
+    /// space that IPv6 doesn't use.
+    pub(crate) fn bits(self) -> u128 {
+        match self.0 {
+            IpAddr::V4(address) => u128::from(address.to_bits()) << 80,
+            IpAddr::V6(address) => address.to_bits(),
+        }
+    }
+}
+
 impl From<IpAddr> for ClientNet {
     fn from(address: IpAddr) -> Self {
         Self(match address.to_canonical() {

@@ -6,12 +6,26 @@ use std::time::Duration;
 use p2p_shared::logging::LogThrottle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::net::places::Rooms;
+
 /// Most callers that have shown no key yet, on all ports: each may hold up to 64 KiB of an
-/// unfinished hello (rustls' bound), which is 32 MiB in all (`benches/strangers`). nginx has 512
-/// connections for each worker.
-pub(crate) const UNAUTHENTICATED: usize = 512;
-/// Most such callers from one address: room for a class behind one NAT that comes back at once.
-pub const UNAUTHENTICATED_OF_ONE: usize = 256;
+/// unfinished hello (rustls' bound), which is 40 MiB in all (`benches/strangers`). nginx has 512
+/// connections for each worker. Of one address there is room for a class behind one NAT that comes
+/// back at once.
+pub const UNAUTHENTICATED: Rooms = Rooms {
+    common: 512,
+    of_one: 256,
+    known: 128,
+};
+/// Most callers that wait for their turn on the main port: as many have it within two seconds, and
+/// a caller that has waited longer is about to give up.
+pub(crate) const WAITING: Rooms = Rooms {
+    common: 1024,
+    of_one: 1024,
+    known: 256,
+};
+/// Most networks that are remembered for a right key.
+pub(crate) const KNOWN_NETS: usize = 4096;
 
 /// First pause after a wrong key from an address; it doubles with each further one.
 pub(crate) const WRONG_KEY_PAUSE: Duration = Duration::from_secs(1);

@@ -10,18 +10,18 @@ use p2p_shared::logging::LogThrottle;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::net::limits;
-use crate::ops::metrics::Metrics;
-
-mod queue;
-
 use crate::net::auth_backoff::AuthBackoff;
-use queue::Queue;
+use crate::net::client_net::ClientNet;
+use crate::net::known_nets::KnownNets;
+use crate::net::limits;
+use crate::net::places::{Place, Places};
+use crate::ops::metrics::Metrics;
 
 /// Connections without a key, and the wrong keys of their client networks.
 #[derive(Debug)]
 pub(crate) struct Unauthenticated {
-    queue: Mutex<Queue<CancellationToken>>,
+    places: Mutex<Places<CancellationToken>>,
+    known_nets: Mutex<KnownNets>,
     wrong_keys: Mutex<AuthBackoff>,
     log: Mutex<LogThrottle>,
     metrics: Arc<Metrics>,
@@ -30,7 +30,8 @@ pub(crate) struct Unauthenticated {
 impl Unauthenticated {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
-            queue: Mutex::default(),
+            places: Mutex::new(Places::new(limits::UNAUTHENTICATED)),
+            known_nets: Mutex::default(),
             wrong_keys: Mutex::default(),
             log: Mutex::new(limits::UNAUTHENTICATED_LOG),
             metrics,
@@ -44,7 +45,9 @@ impl Unauthenticated {
         closed: &CancellationToken,
     ) -> PendingConnection {
         let end = closed.child_token();
-        let (place, gone) = self.queue.lock().enter(peer.ip().into(), end.clone());
+        let net = peer.ip().into();
+        let is_known = self.is_known(net);
+        let (place, gone) = self.places.lock().enter(net, is_known, end.clone());
         if let Some(gone) = gone {
             gone.cancel();
             self.metrics.strangers_sent_away.inc();
@@ -59,6 +62,11 @@ impl Unauthenticated {
         }
     }
 
+    /// Returns true if a right key came from this network.
+    pub(crate) fn is_known(&self, net: ClientNet) -> bool {
+        self.known_nets.lock().contains(net)
+    }
+
     /// Returns true if an event that anybody can cause may be logged now, so that nobody can fill
     /// the log.
     pub(crate) fn may_be_logged(&self) -> bool {
@@ -71,7 +79,7 @@ impl Unauthenticated {
 pub(crate) struct PendingConnection {
     unauthenticated: Arc<Unauthenticated>,
     pub peer: SocketAddr,
-    place: u64,
+    place: Place,
     is_known: AtomicBool,
     closed: CancellationToken,
     /// Cancelled when the connection has to be closed.
@@ -86,14 +94,22 @@ impl PendingConnection {
         self.end.is_cancelled() && !self.closed.is_cancelled() && !is_known
     }
 
-    /// Reports that the connection has shown a valid key, so that it stays.
+    /// Reports that the connection has shown a valid key, so that it stays, and its network has
+    /// places of its own from now on.
     pub(crate) fn set_known(&self) {
-        if !self.is_known.swap(true, Ordering::Relaxed) {
-            self.unauthenticated
-                .queue
-                .lock()
-                .leave(self.peer.ip().into(), self.place);
+        if self.leave() {
+            let mut nets = self.unauthenticated.known_nets.lock();
+            nets.remember(self.peer.ip().into(), Instant::now());
         }
+    }
+
+    /// Gives the place back: the connection stays. Returns false if it was given back before.
+    pub(crate) fn leave(&self) -> bool {
+        let is_first = !self.is_known.swap(true, Ordering::Relaxed);
+        if is_first {
+            self.unauthenticated.places.lock().leave(self.place);
+        }
+        is_first
     }
 
     pub(crate) fn may_be_logged(&self) -> bool {
@@ -118,6 +134,6 @@ impl PendingConnection {
 
 impl Drop for PendingConnection {
     fn drop(&mut self) {
-        self.set_known();
+        self.leave();
     }
 }

@@ -75,11 +75,17 @@ impl Health {
         peer.is_loopback() || peer == self.main_port.ip().to_canonical()
     }
 
-    /// Reports that the main port accepted this caller.
+    /// Returns true if this caller is the router itself.
+    pub(crate) fn is_own_call(&self, peer: SocketAddr) -> bool {
+        self.queue.lock().we == Some(peer.port()) && self.is_here(peer.ip())
+    }
+
+    /// Reports that it is this caller's turn on the main port.
     pub(crate) fn accepted(&self, peer: SocketAddr) {
+        let is_own_call = self.is_own_call(peer);
         let mut queue = self.queue.lock();
         queue.accepted += 1;
-        if queue.we == Some(peer.port()) && self.is_here(peer.ip()) {
+        if is_own_call {
             queue.we = None;
         }
     }

@@ -1,6 +1,6 @@
 //! Serves the main port: routes inners, cameras, consoles, health checks and metrics.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
 use p2p_shared::protocol::{ADMIN_PATH, LINK_PATH, MEDIA_PATH};
 use p2p_shared::timing;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::auth::access::{self, Access};
 use crate::client::session;
@@ -21,56 +21,86 @@ use crate::http::response::{Problem, plain, whole};
 use crate::http::{csrf, host, query, tls_or_plain};
 use crate::net::accept::accept;
 use crate::net::accept_rate::AcceptRate;
+use crate::net::limits;
+use crate::net::places::Places;
 use crate::net::unauthenticated::PendingConnection;
 use crate::ops::health::{self, START};
 use crate::ops::metrics;
 use crate::routes::{camera_ingest, link};
 
-/// Accepts and answers callers until the router goes down.
+/// Accepts callers at once, and answers them at a limited rate, each network in its turn, until the
+/// router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
     let mut pace = AcceptRate::default();
+    let mut waiting = Places::new(limits::WAITING);
+    let mut turn = Instant::now();
     let ends = [&context.shutdown.closed, &context.shutdown.handing_over];
-    while let Some((stream, peer)) = accept(&context.unauthenticated, &listener, ends).await {
-        context.health.accepted(peer);
-        let tracker = context.shutdown.connections.clone();
-        let caller = context.clone();
-        tracker.spawn(async move {
-            let context = caller;
-            let pending = context.admit(peer);
-            let refuse = |status| {
-                tls_or_plain::last_words(&pending, status, timing::HELLO).into_plain_response()
-            };
-            let Some(stream) =
-                tls_or_plain::enter(context.config.acceptor(), &pending, stream, refuse).await
-            else {
-                return;
-            };
-            let is_private = context.access.is_private(peer.ip(), stream.is_tls());
-            let patience = Patience {
-                headers: timing::HELLO,
-                ..Patience::default()
-            };
-            connection::serve_with(patience, stream, &pending, refuse, |request| {
-                let is_fine = is_private || is_health_call(&context, peer.ip(), &request);
-                let response = if is_fine {
-                    route(&context, &pending, request)
-                } else {
-                    Err(tls_or_plain::in_the_clear(&request))
-                };
-                async move {
-                    response
-                        .unwrap_or_else(Problem::into_plain_response)
-                        .map(whole)
+    loop {
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(turn.into()), if !waiting.is_empty() => {
+                if let Some((stream, peer)) = waiting.take_next() {
+                    begin(&context, stream, peer);
                 }
-            })
-            .await;
-        });
-        let pause = pace.take(Instant::now());
-        if !pause.is_zero() {
-            let closed = &context.shutdown.closed;
-            closed.run_until_cancelled(tokio::time::sleep(pause)).await;
+                let now = Instant::now();
+                turn = now + pace.take(now);
+            }
+            accepted = accept(&context.unauthenticated, &listener, ends) => {
+                let Some((stream, peer)) = accepted else { break };
+                // Its answer has to say whether there are answers, not how many callers there are.
+                if context.health.is_own_call(peer) {
+                    begin(&context, stream, peer);
+                    continue;
+                }
+                let net = peer.ip().into();
+                let is_known = context.unauthenticated.is_known(net);
+                let (_, gone) = waiting.enter(net, is_known, (stream, peer));
+                if gone.is_some() {
+                    context.metrics.strangers_sent_away.inc();
+                }
+            }
         }
     }
+    while let Some((stream, peer)) = waiting.take_next() {
+        begin(&context, stream, peer);
+    }
+}
+
+/// Answers a caller whose turn it is.
+fn begin(context: &Arc<Context>, stream: TcpStream, peer: SocketAddr) {
+    context.health.accepted(peer);
+    let tracker = context.shutdown.connections.clone();
+    let context = context.clone();
+    tracker.spawn(async move {
+        let pending = context.admit(peer);
+        let refuse = |status| {
+            tls_or_plain::last_words(&pending, status, timing::HELLO).into_plain_response()
+        };
+        let Some(stream) =
+            tls_or_plain::enter(context.config.acceptor(), &pending, stream, refuse).await
+        else {
+            return;
+        };
+        let is_private = context.access.is_private(peer.ip(), stream.is_tls());
+        let patience = Patience {
+            headers: timing::HELLO,
+            ..Patience::default()
+        };
+        connection::serve_with(patience, stream, &pending, refuse, |request| {
+            let is_fine = is_private || is_health_call(&context, peer.ip(), &request);
+            let response = if is_fine {
+                route(&context, &pending, request)
+            } else {
+                Err(tls_or_plain::in_the_clear(&request))
+            };
+            async move {
+                response
+                    .unwrap_or_else(Problem::into_plain_response)
+                    .map(whole)
+            }
+        })
+        .await;
+    });
 }
 
 /// Returns true for a health check from this machine: there is no secret in it, so it may come
