@@ -13,7 +13,7 @@ use p2p_shared::key::{Key, Role};
 use p2p_shared::names::Identity;
 
 use crate::auth::key_store::{AuthError, KeyRecord, KeyStore};
-use crate::auth::session_cookie::{self, SessionCookies};
+use crate::auth::session_cookie::SessionCookies;
 use crate::http::response::Problem;
 use crate::http::websocket;
 use crate::net::client_net::QuotaOwner;
@@ -78,24 +78,26 @@ impl Access {
         headers: &HeaderMap,
         is_tls: bool,
     ) -> Result<Caller, Problem> {
-        match (self, session_cookie::shown(headers, is_tls)) {
-            (Self::Keys(keys, cookies), Some(cookie)) if !headers.contains_key(AUTHORIZATION) => {
-                let record = cookies.check(cookie, SystemTime::now(), |id| keys.record(id));
-                known(pending, keys, record.ok_or(AuthError::SignedOut))
-            }
-            _ => self.caller(pending, headers),
+        if let Self::Keys(keys, cookies) = self
+            && !headers.contains_key(AUTHORIZATION)
+            && let Some(cookie) = cookies.shown(headers, is_tls)
+        {
+            let record = cookies.check(cookie, SystemTime::now(), |id| keys.record(id));
+            return known(pending, keys, record.ok_or(AuthError::SignedOut));
         }
+        self.caller(pending, headers)
     }
 
-    /// Returns the holder of this key, and a session cookie. The very first cookie blocks on the
-    /// disk.
+    /// Returns the holder of this key, and the header that lets a browser store a session cookie.
+    /// The very first cookie blocks on the disk.
     pub(crate) fn sign_in(
         &self,
         pending: &PendingConnection,
         key: &Key,
-    ) -> Result<(Caller, String), Problem> {
+        is_tls: bool,
+    ) -> Result<(Caller, Option<HeaderValue>), Problem> {
         let Self::Keys(keys, cookies) = self else {
-            return Ok((Caller::Anyone, String::new()));
+            return Ok((Caller::Anyone, None));
         };
         let caller = known(pending, keys, keys.find(key))?;
         let cookie = cookies.issue(key.id(), &key.hash(), SystemTime::now());
@@ -104,7 +106,15 @@ impl Access {
             let sentence = "the router can't keep what signing in needs: its log says why";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
         })?;
-        Ok((caller, cookie))
+        Ok((caller, cookies.keep(&cookie, is_tls)))
+    }
+
+    /// Returns the header that lets a browser forget the session cookie.
+    pub(crate) fn sign_out(&self, is_tls: bool) -> Option<HeaderValue> {
+        match self {
+            Self::Open => None,
+            Self::Keys(_, cookies) => cookies.forget(is_tls),
+        }
     }
 
     /// Returns the caller, if its role `may` do `what`.

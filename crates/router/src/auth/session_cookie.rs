@@ -38,17 +38,39 @@ const SECRET_BYTES: usize = 32;
 /// Prefix of the text that the code is made of, so that the code is valid nowhere else.
 const DOMAIN: &str = "p2prouter pass, version 1";
 
-/// Name of the cookie over TLS. A browser accepts a cookie with this prefix only from this very
+/// Beginning of the cookie's name over TLS. A browser accepts a cookie with this prefix only from this very
 /// host and over TLS (RFC 6265bis, 4.1.3.2): no neighbour under the same domain can plant one.
 const SECURE_COOKIE: &str = "__Host-p2p";
-/// Name of the cookie without TLS, where browsers have no such protection.
+/// Beginning of the cookie's name without TLS, where browsers have no such protection.
 const PLAIN_COOKIE: &str = "p2p";
+/// Text of which the code at the end of the cookie's name is made.
+const NAME_DOMAIN: &str = "p2prouter cookie's name, version 1";
+/// Characters of that code.
+const NAME_CODE: usize = 8;
 
 #[derive(Debug)]
 pub(crate) struct SessionCookies {
     file: StateFile,
     /// Secret; `None` until somebody signs in for the first time.
-    secret: OnceLock<hmac::Key>,
+    secret: OnceLock<Secret>,
+}
+
+/// Secret of one router.
+#[derive(Debug)]
+struct Secret {
+    key: hmac::Key,
+    /// End of the cookie's name: browsers keep the cookies of all routers at one host name together
+    /// (RFC 6265, 8.5), and each router has to find its own there.
+    name: String,
+}
+
+impl Secret {
+    fn new(secret: &[u8]) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let mut name = HEXLOWER.encode(hmac::sign(&key, NAME_DOMAIN.as_bytes()).as_ref());
+        name.truncate(NAME_CODE);
+        Self { key, name }
+    }
 }
 
 impl SessionCookies {
@@ -78,7 +100,7 @@ impl SessionCookies {
             }
         };
         let end = seconds(now + LIFE);
-        let code = hmac::sign(secret, message(&id, end, hash).as_bytes());
+        let code = hmac::sign(&secret.key, message(&id, end, hash).as_bytes());
         Ok(format!("{id}.{end}.{}", HEXLOWER.encode(code.as_ref())))
     }
 
@@ -96,14 +118,57 @@ impl SessionCookies {
         let record = record_of(&id)?;
         let message = message(&id, end, &record.hash);
         // This takes the same time whatever the code is.
-        hmac::verify(self.secret.get()?, message.as_bytes(), &code).ok()?;
+        hmac::verify(&self.secret.get()?.key, message.as_bytes(), &code).ok()?;
         let is_good = seconds(now) < end && end <= seconds(now + LIFE + CLOCK_WRONG);
         is_good.then_some(record)
+    }
+
+    /// Returns this router's cookie in a request's headers.
+    pub(crate) fn shown<'a>(&self, headers: &'a HeaderMap, is_tls: bool) -> Option<&'a str> {
+        let name = self.name(is_tls);
+        headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|cookies| cookies.split(';'))
+            .filter_map(|cookie| cookie.trim().split_once('='))
+            .find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// Makes the header that lets a browser store a cookie. Cookies belong to a host, not to a port
+    /// (RFC 6265, 8.5): signing in to one car of a router is signing in to all cars that the key is
+    /// good for, and other servers on the router's host get the cookie too. `http/csrf` protects
+    /// against their pages.
+    pub(crate) fn keep(&self, cookie: &str, is_tls: bool) -> Option<HeaderValue> {
+        self.set_cookie(cookie, LIFE, is_tls)
+    }
+
+    /// Makes the header that lets a browser forget the cookie.
+    pub(crate) fn forget(&self, is_tls: bool) -> Option<HeaderValue> {
+        self.set_cookie("", Duration::ZERO, is_tls)
+    }
+
+    fn name(&self, is_tls: bool) -> String {
+        let name = if is_tls { SECURE_COOKIE } else { PLAIN_COOKIE };
+        match self.secret.get() {
+            Some(secret) => format!("{name}-{}", secret.name),
+            // There is no cookie yet.
+            None => name.to_owned(),
+        }
+    }
+
+    /// `HttpOnly`: no script reads it. `SameSite=Strict`: no other site's page has it sent along.
+    fn set_cookie(&self, value: &str, life: Duration, is_tls: bool) -> Option<HeaderValue> {
+        let (name, seconds) = (self.name(is_tls), life.as_secs());
+        let secure = if is_tls { "; Secure" } else { "" };
+        let cookie =
+            format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+        HeaderValue::try_from(cookie).ok()
     }
 }
 
 /// Decodes the secret that the file has.
-fn secret(file: &StateFile, text: &str) -> anyhow::Result<hmac::Key> {
+fn secret(file: &StateFile, text: &str) -> anyhow::Result<Secret> {
     let secret = HEXLOWER.decode(text.trim().as_bytes()).ok();
     let secret = secret.filter(|secret| secret.len() == SECRET_BYTES);
     let secret = secret.with_context(|| {
@@ -112,7 +177,7 @@ fn secret(file: &StateFile, text: &str) -> anyhow::Result<hmac::Key> {
             file.path().display()
         )
     })?;
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, &secret))
+    Ok(Secret::new(&secret))
 }
 
 fn random_secret() -> anyhow::Result<String> {
@@ -132,44 +197,6 @@ fn message(id: &KeyId, end: u64, hash: &KeyHash) -> String {
 fn seconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
-}
-
-/// Returns the cookie in a request's headers.
-pub(crate) fn shown(headers: &HeaderMap, is_tls: bool) -> Option<&str> {
-    let name = name(is_tls);
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|cookies| cookies.split(';'))
-        .filter_map(|cookie| cookie.trim().split_once('='))
-        .find_map(|(key, value)| (key == name).then_some(value))
-}
-
-/// Makes the header that lets a browser store a cookie. Cookies belong to a host, not to a port
-/// (RFC 6265, 8.5): signing in to one car of a router is signing in to all cars that the key is
-/// good for, and other servers on the router's host get the cookie too. `http/csrf` protects
-/// against their pages.
-pub(crate) fn keep(cookie: &str, is_tls: bool) -> Option<HeaderValue> {
-    set_cookie(cookie, LIFE, is_tls)
-}
-
-/// Makes the header that lets a browser forget the cookie.
-pub(crate) fn forget(is_tls: bool) -> Option<HeaderValue> {
-    set_cookie("", Duration::ZERO, is_tls)
-}
-
-fn name(is_tls: bool) -> &'static str {
-    if is_tls { SECURE_COOKIE } else { PLAIN_COOKIE }
-}
-
-/// `HttpOnly`: no script reads it. `SameSite=Strict`: no request of another site's page carries it.
-fn set_cookie(value: &str, life: Duration, is_tls: bool) -> Option<HeaderValue> {
-    let (name, seconds) = (name(is_tls), life.as_secs());
-    let secure = if is_tls { "; Secure" } else { "" };
-    let cookie =
-        format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
-    HeaderValue::try_from(cookie).ok()
 }
 
 #[cfg(test)]
@@ -198,10 +225,13 @@ mod tests {
 
     /// Makes cookies with a secret in memory only.
     fn in_memory() -> SessionCookies {
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, &[7; SECRET_BYTES]);
+        in_memory_of(7)
+    }
+
+    fn in_memory_of(byte: u8) -> SessionCookies {
         SessionCookies {
             file: StateFile::new("/nowhere", FILE_NAME),
-            secret: OnceLock::from(secret),
+            secret: OnceLock::from(Secret::new(&[byte; SECRET_BYTES])),
         }
     }
 
@@ -278,20 +308,46 @@ mod tests {
 
     #[test]
     fn a_cookie_is_secure_over_tls_and_found_among_others() {
-        let secure = keep("x.1.y", true).unwrap();
+        let router = in_memory();
+        let code = &router.secret.get().unwrap().name;
+        assert_eq!(code.len(), NAME_CODE);
+        let secure = router.keep("x.1.y", true).unwrap();
         assert_eq!(
-            secure,
-            "__Host-p2p=x.1.y; Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict; Secure"
+            secure.to_str().unwrap(),
+            format!(
+                "__Host-p2p-{code}=x.1.y; Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict; Secure"
+            )
         );
-        let plain = keep("x.1.y", false).unwrap();
+        let plain = router.keep("x.1.y", false).unwrap();
         assert_eq!(
-            plain,
-            "p2p=x.1.y; Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict"
+            plain.to_str().unwrap(),
+            format!("p2p-{code}=x.1.y; Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict")
         );
-        let cookies = HeaderValue::from_static("a=b; p2p=plain; __Host-p2p=secure; p2p2=c");
+        let cookies = format!("a=b; p2p-{code}=plain; __Host-p2p-{code}=secure; p2p=c");
+        let cookies = HeaderValue::try_from(cookies).unwrap();
         let headers = HeaderMap::from_iter([(header::COOKIE, cookies)]);
-        assert_eq!(shown(&headers, true), Some("secure"));
-        assert_eq!(shown(&headers, false), Some("plain"));
+        assert_eq!(router.shown(&headers, true), Some("secure"));
+        assert_eq!(router.shown(&headers, false), Some("plain"));
+    }
+
+    #[test]
+    fn two_routers_at_one_host_name_find_their_own_cookies() {
+        let routers = [in_memory_of(1), in_memory_of(2)];
+        // As a browser does with what each has it store.
+        let stored: Vec<_> = routers
+            .iter()
+            .zip(["one", "two"])
+            .map(|(router, cookie)| {
+                let header = router.keep(cookie, true).unwrap();
+                let header = header.to_str().unwrap();
+                header.split(';').next().unwrap().to_owned()
+            })
+            .collect();
+        let cookies = HeaderValue::try_from(stored.join("; ")).unwrap();
+        let headers = HeaderMap::from_iter([(header::COOKIE, cookies)]);
+        for (router, cookie) in routers.iter().zip(["one", "two"]) {
+            assert_eq!(router.shown(&headers, true), Some(cookie));
+        }
     }
 
     proptest! {

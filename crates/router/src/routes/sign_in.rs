@@ -12,7 +12,6 @@ use p2p_shared::names::CommandName;
 
 use crate::auth::access::Caller;
 use crate::auth::key_store::AuthError;
-use crate::auth::session_cookie;
 use crate::http::csrf;
 use crate::http::response::{AnswerBody, Executed, Problem, answer, whole};
 use crate::page;
@@ -43,15 +42,16 @@ impl RequestContext<'_> {
         }
         let is_seen = csrf::is_navigation(request.headers());
         match self.pass_for(request).await {
-            Ok(cookie) => Ok(self.go_home(SIGN_IN, session_cookie::keep(&cookie, self.is_tls))),
+            Ok(cookie) => Ok(self.go_home(SIGN_IN, cookie)),
             Err(problem) if is_seen => Ok(self.form(problem)),
             Err(problem) => Err(problem),
         }
     }
 
-    async fn pass_for(&self, request: Request<Incoming>) -> Result<String, Problem> {
+    async fn pass_for(&self, request: Request<Incoming>) -> Result<Option<HeaderValue>, Problem> {
         let key = self.key_in_form(request).await?;
-        let (caller, cookie) = self.context.access.sign_in(self.pending, &key)?;
+        let access = &self.context.access;
+        let (caller, cookie) = access.sign_in(self.pending, &key, self.is_tls)?;
         caller.may("sign in", Role::may_view)?;
         caller.is_for(self.car.port)?;
         tracing::info!(from = %self.peer, key = caller.name(), "signed in");
@@ -60,7 +60,7 @@ impl RequestContext<'_> {
 
     /// Answers `POST /sign-out`. Somebody who has lost the browser has to revoke the key.
     pub(crate) fn sign_out(&self) -> Response<AnswerBody> {
-        let mut response = self.go_home(SIGN_OUT, session_cookie::forget(self.is_tls));
+        let mut response = self.go_home(SIGN_OUT, self.context.access.sign_out(self.is_tls));
         // The body was not read.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);

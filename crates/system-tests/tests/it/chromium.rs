@@ -108,7 +108,12 @@ async fn somebody_signs_in_runs_a_command_from_the_address_bar_and_is_signed_out
         let cookies = cookies.as_array().unwrap();
         let cookie = cookies
             .iter()
-            .find(|cookie| cookie["name"] == name)
+            .find(|cookie| {
+                let cookie = cookie["name"].as_str().unwrap();
+                cookie
+                    .rsplit_once('-')
+                    .is_some_and(|(begins, _)| begins == name)
+            })
             .unwrap();
         assert_eq!(cookie["httpOnly"], true);
         assert_eq!(cookie["secure"], scheme == "https");
