@@ -5,6 +5,7 @@ pub mod health_command;
 pub mod inherited_listeners;
 pub(crate) mod metrics;
 pub(crate) mod on_link;
+pub(crate) mod open_files;
 pub(crate) mod shutdown;
 pub mod signals;
 pub mod state_file;

@@ -1,12 +1,10 @@
 //! Limits of the router, each number with its reason, and the limit of open files.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use p2p_shared::logging::LogThrottle;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::net::places::Rooms;
+pub use crate::ops::open_files::raise_open_files;
+use p2p_shared::logging::LogThrottle;
 
 /// Most callers that have shown no key yet, on all ports: each may hold up to 64 KiB of an
 /// unfinished hello (rustls' bound), which is 40 MiB in all (`benches/strangers`). nginx has 512
@@ -55,32 +53,3 @@ pub(crate) const REQUESTS_A_SECOND: f64 = 500.0;
 /// Most motion events a second of one link: several times what a driver's held and hammered keys
 /// make. Each goes to every console.
 pub const MOTION_EVENTS_A_SECOND: f64 = 2000.0;
-
-/// Variable that tells a router that replaces this one the limit of [`open_files_before`].
-pub(crate) const OPEN_FILES_BEFORE: &str = "P2PROUTER_OPEN_FILES_BEFORE";
-
-static BEFORE: OnceLock<Option<u64>> = OnceLock::new();
-
-/// Raises the limit of open files as far as the system allows: each link takes two, its own and its
-/// service port's, and the usual limit of 1024 is for programs that use `select`.
-pub fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let told = std::env::var(OPEN_FILES_BEFORE).ok();
-    let _ = BEFORE.set(told.and_then(|told| told.parse().ok()).or(limit.current));
-    if limit.current != limit.maximum {
-        let raised = Rlimit {
-            current: limit.maximum,
-            ..limit
-        };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            let limit = limit.current;
-            tracing::warn!(%error, limit, "the limit of open files can't be raised");
-        }
-    }
-}
-
-/// Returns the limit of open files before this router, or the one that it replaced, raised it;
-/// `None`: there was none, or it was not raised. Programs that the router starts get that limit.
-pub(crate) fn open_files_before() -> Option<u64> {
-    BEFORE.get().copied().flatten()
-}

@@ -21,7 +21,7 @@ use p2p_shared::net::socket;
 use p2p_shared::text::EscapedBytes;
 use tokio::net::TcpListener;
 
-use crate::net::limits;
+use crate::ops::open_files;
 
 /// Most characters of the program's output that go into the log.
 const SAID: usize = 1000;
@@ -175,8 +175,8 @@ impl ThisProgram {
             .env("LISTEN_PID", std::process::id().to_string())
             .env(HANDED_ON, "yes")
             .env_remove("LISTEN_FDNAMES");
-        if let Some(limit) = limits::open_files_before() {
-            command.env(limits::OPEN_FILES_BEFORE, limit.to_string());
+        if let Some(limit) = open_files::open_files_before() {
+            command.env(open_files::OPEN_FILES_BEFORE, limit.to_string());
         }
         if let Err(error) = command.fd_mappings(mappings.collect()) {
             return anyhow::anyhow!("the sockets can't be handed on: {error}");

@@ -17,7 +17,7 @@ use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::net::limits;
+use crate::ops::open_files;
 
 /// Time limit of the program: enough for a slow mail server.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -202,7 +202,7 @@ async fn tell(mut command: Command, change: LinkChange, limit: Duration) -> u16 
 /// programs close every number up to the limit, or use `select`. The program has only just begun.
 fn lower_open_files(program: Option<Pid>) {
     // Without a process this would be the router's own limit.
-    let (Some(before), Some(_)) = (limits::open_files_before(), program) else {
+    let (Some(before), Some(_)) = (open_files::open_files_before(), program) else {
         return;
     };
     let limit = Rlimit {
@@ -288,7 +288,7 @@ mod tests {
             ..before
         };
         rustix::process::setrlimit(Resource::Nofile, low).unwrap();
-        limits::raise_open_files();
+        open_files::raise_open_files();
         assert_eq!(getrlimit(Resource::Nofile).current, before.maximum);
         let folder = tempfile::tempdir().unwrap();
         let note = folder.path().join("limit");

@@ -136,8 +136,11 @@ fn route(
     let is_socket = matches!(path, LINK_PATH | MEDIA_PATH | ADMIN_PATH);
     let may_be_head = !is_socket && request.method() == Method::HEAD;
     if request.method() != Method::GET && !may_be_head {
-        let allowed = if is_socket { "GET" } else { "GET, HEAD" };
-        let sentence = format!("this method does nothing here: use one of {allowed}");
+        let (allowed, sentence) = if is_socket {
+            ("GET", "only GET does something here")
+        } else {
+            ("GET, HEAD", "only GET and HEAD do something here")
+        };
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, sentence)
             .with(header::ALLOW, HeaderValue::from_static(allowed)));
     }
