@@ -114,7 +114,7 @@ pub(crate) fn query(bytes: &[u8]) {
     stays_below(&query.command);
     let encoded = |bytes: &[u8]| percent_encode(bytes, NON_ALPHANUMERIC).to_string();
     let mut again = format!("command={}", encoded(query.command.as_str().as_bytes()));
-    for argument in &query.arguments {
+    for argument in query.arguments.iter() {
         assert!(!argument.as_bytes().contains(&0));
         again += &format!("&arg={}", encoded(argument.as_bytes()));
     }

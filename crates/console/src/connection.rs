@@ -53,7 +53,7 @@ impl RouterTarget {
             .await?;
         let mut socket = MessageSocket::new(socket);
         let hello = ConsoleToRouter::Hello {
-            software: concat!("p2p-console ", env!("CARGO_PKG_VERSION")).to_owned(),
+            software: concat!("p2p-console ", env!("CARGO_PKG_VERSION")).into(),
             readonly: self.readonly,
         };
         // If this fails, the first event fails too and says why.

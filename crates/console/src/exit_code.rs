@@ -43,7 +43,7 @@ impl Failure {
     }
 
     /// A refusal by the router.
-    pub(crate) fn refused(reason: Option<RefusedReason>, message: String) -> Self {
+    pub(crate) fn refused(reason: Option<RefusedReason>, message: impl Into<String>) -> Self {
         let code = match reason {
             Some(RefusedReason::Offline | RefusedReason::TooSlow) => OFFLINE,
             Some(_) => DENIED,

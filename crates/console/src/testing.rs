@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
@@ -21,12 +20,12 @@ pub(crate) fn run(number: u64, command: &str) -> RunInfo {
         result: Some(RunResult {
             status: 200,
             end: Some(End::Exit(0)),
-            why: String::new(),
+            why: "".into(),
             link_us: 1_200,
             exec_us: Some(3_400),
             bytes: 12,
-            output: Bytes::from_static(b"it is done\n"),
-            stderr: Bytes::new(),
+            output: p2p_shared::bounded::Piece::first_of(b"it is done\n"),
+            stderr: Default::default(),
         }),
         ..open_run(number, command)
     }
@@ -39,10 +38,10 @@ pub(crate) fn open_run(number: u64, command: &str) -> RunInfo {
         service_port: 9000,
         link: "car".parse().unwrap(),
         command: command.parse().unwrap(),
-        arguments: Vec::new(),
+        arguments: Default::default(),
         source: RunSource::Http,
-        from: "192.0.2.7:51234".to_owned(),
-        key: "desk".to_owned(),
+        from: "192.0.2.7:51234".into(),
+        key: "desk".into(),
         at_ms: number,
         result: None,
     }
@@ -53,15 +52,18 @@ pub(crate) fn link(service_port: u16, name: &str) -> LinkInfo {
     LinkInfo {
         service_port,
         name: name.parse().unwrap(),
-        key: String::new(),
+        key: "".into(),
         is_up: true,
         since_ms: 65_000,
-        rtts_us: vec![20_000, 22_000, 19_000, 24_000, 40_000, 21_000],
+        rtts_us: vec![20_000, 22_000, 19_000, 24_000, 40_000, 21_000]
+            .try_into()
+            .unwrap(),
         runs: 12,
         failures: 1,
         motion: ["forward", "back", "left", "right"]
+            .into_iter()
             .map(|name| name.parse().unwrap())
-            .to_vec(),
+            .collect(),
         stop: "stop".parse().unwrap(),
         lease_ms: 400,
         motion_limit_ms: 2_000,
@@ -122,11 +124,11 @@ impl Bench {
             first: true,
             last: true,
             session: US,
-            key: "desk".to_owned(),
+            key: "desk".into(),
             role: Role::Drive,
             missed: 0,
-            links,
-            runs,
+            links: links.try_into().unwrap(),
+            runs: runs.try_into().unwrap(),
         });
     }
 
@@ -239,14 +241,14 @@ impl Bench {
 pub(crate) fn us() -> Driver {
     Driver {
         session: US,
-        name: "desk".to_owned(),
+        name: "desk".into(),
     }
 }
 
 pub(crate) fn bob() -> Driver {
     Driver {
         session: SessionId(6),
-        name: "bob".to_owned(),
+        name: "bob".into(),
     }
 }
 

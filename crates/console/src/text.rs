@@ -185,8 +185,8 @@ pub fn outcome(run: &RunInfo) -> String {
 
 /// The key's name, if there is one, and the address.
 pub fn who(run: &RunInfo) -> String {
-    match run.key.as_str() {
-        "" => run.from.clone(),
+    match run.key.raw() {
+        "" => run.from.to_string(),
         key => format!("{key} {}", run.from),
     }
 }

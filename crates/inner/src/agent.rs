@@ -170,7 +170,7 @@ impl Agent {
             identity: self.config.identity.clone(),
             instance: self.instance,
             clock_ms: clock::now_ms(),
-            software: concat!("p2p-inner ", env!("CARGO_PKG_VERSION")).to_owned(),
+            software: concat!("p2p-inner ", env!("CARGO_PKG_VERSION")).into(),
             motion: self.config.motion.clone(),
             camera: self.camera.is_some(),
         }

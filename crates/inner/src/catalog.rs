@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, MetadataExt as _};
+use p2p_shared::bounded::Text;
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{CommandInfo, Refusal};
 use p2p_shared::text::Escaped;
@@ -200,6 +201,7 @@ impl Folder {
             } else {
                 continue;
             };
+            let problem = problem.map(Text::new);
             commands.push(CommandInfo { name, problem });
         }
     }
@@ -340,7 +342,7 @@ mod tests {
             list[0]
                 .problem
                 .as_ref()
-                .is_some_and(|problem| problem.contains("move it"))
+                .is_some_and(|problem| problem.raw().contains("move it"))
         );
     }
 
@@ -425,7 +427,10 @@ mod tests {
             assert_eq!(kind, Refusal::NotExecutable);
             let owner = format!("{} belongs to user 4711", place.display());
             assert!(sentence.contains(&owner), "{sentence}");
-            assert_eq!(catalog.list().unwrap()[0].problem, Some(sentence));
+            assert_eq!(
+                catalog.list().unwrap()[0].problem,
+                Some(Text::new(sentence))
+            );
             std::os::unix::fs::lchown(place, Some(0), None).unwrap();
         }
         assert!(resolve(&catalog, "a/go").is_ok());
@@ -473,7 +478,10 @@ mod tests {
             sentence.contains("begins with a byte order mark"),
             "{sentence}"
         );
-        assert_eq!(catalog.list().unwrap()[0].problem, Some(sentence));
+        assert_eq!(
+            catalog.list().unwrap()[0].problem,
+            Some(Text::new(sentence))
+        );
         // Mounted so almost everywhere.
         let file = Path::new("/proc/version");
         let mount = statvfs(file).unwrap();
@@ -545,7 +553,7 @@ mod tests {
             list[0]
                 .problem
                 .as_ref()
-                .is_some_and(|problem| problem.contains("chmod +x"))
+                .is_some_and(|problem| problem.raw().contains("chmod +x"))
         );
         assert_eq!(list[1].problem, None);
     }

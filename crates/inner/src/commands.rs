@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
+use p2p_shared::bounded::Text;
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{CommandInfo, MotionInfo, Refusal};
 use p2p_shared::text::Escaped;
@@ -168,7 +169,7 @@ impl Commands {
         commands.extend(unknown.filter_map(|(worker, why)| {
             let what = why.as_ref()?;
             let name = worker.name().parse().ok()?;
-            let problem = Some(format!("{} {what}", worker.name()));
+            let problem = Some(Text::new(format!("{} {what}", worker.name())));
             Some(CommandInfo { name, problem })
         }));
         drop(served);

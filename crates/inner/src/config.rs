@@ -186,7 +186,8 @@ impl Options {
             max_runs: self.max_runs.into(),
             worker_hello: WORKER_HELLO,
             motion: MotionInfo {
-                commands: self.motion,
+                commands: (self.motion.try_into())
+                    .map_err(|error| anyhow::anyhow!("--motion: {error}"))?,
                 stop: self.stop_command,
                 lease_ms: self.lease,
                 limit_ms: self.motion_limit * 1000,

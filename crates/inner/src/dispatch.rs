@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use p2p_shared::bounded::Text;
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::{InnerToRouter, Refusal, RunRequest};
 use tokio_util::task::TaskTracker;
@@ -57,7 +58,7 @@ impl Dispatcher {
             self.reporter.urgent(InnerToRouter::Refused {
                 run,
                 refusal,
-                message,
+                message: Text::new(message),
             });
             return;
         }

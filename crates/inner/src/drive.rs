@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use p2p_shared::bounded::Text;
 use p2p_shared::protocol::{
-    ActiveMotion, End, InnerToRouter, MotionEvent, MotionRefusal, Refusal, RunRequest, StopCause,
+    ActiveMotion, End, InnerToRouter, MotionEvent, MotionRefusal, Refusal, RunRequest, StderrTail,
+    StopCause,
 };
 use p2p_shared::timing::{micros, millis_f64};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -50,7 +51,7 @@ pub(crate) struct Drive {
     /// False since a motion or a stop began, until the car stands or can't be stopped.
     is_settled: bool,
     /// Motions that have not begun, and who asked for them: the driver, or an address.
-    waiting: HashMap<MotionOrigin, (Run, String)>,
+    waiting: HashMap<MotionOrigin, (Run, Text)>,
     /// Senders that report when the car stands: to motions with `for=`, and to the inner's start.
     until_it_stands: Vec<oneshot::Sender<StopResult>>,
     /// Motion processes that are not reaped yet.
@@ -188,7 +189,7 @@ impl Drive {
                     tracing::warn!(
                         epoch = press.epoch,
                         press = press.number,
-                        driver,
+                        %driver,
                         why = problem,
                         "press refused"
                     );
@@ -213,14 +214,14 @@ impl Drive {
             DriveRequest::Stop { by, over, cause } => {
                 if let Err((_, why)) = self.may_stop() {
                     tracing::warn!(
-                        by,
+                        %by,
                         %cause,
                         why,
                         "nothing is run to stop the car, which stands"
                     );
                     self.report(MotionEvent::Stands);
                 } else {
-                    tracing::info!(by, %cause, "stop");
+                    tracing::info!(%by, %cause, "stop");
                     self.decide(MotionInput::Stop(cause));
                 }
                 // First the stop, which has the cause; then the presses up to `over` are void.
@@ -233,7 +234,7 @@ impl Drive {
                 if let Err((refusal, why)) = self.may_stop() {
                     return self.refuse(run.id(), refusal, why);
                 }
-                tracing::info!(by = run.request.remote_addr, run = %run.id(), "stop");
+                tracing::info!(by = %run.request.remote_addr, run = %run.id(), "stop");
                 // If as many stops run as may, the next stop answers this run.
                 self.stop_runs.push(*run);
                 self.decide(MotionInput::Stop(StopCause::Asked));
@@ -378,7 +379,7 @@ impl Drive {
             let run = other.id();
             self.reporter.urgent(InnerToRouter::Started { run });
             self.reporter
-                .urgent(answers::finished(run, end, exec_us, Bytes::new()));
+                .urgent(answers::finished(run, end, exec_us, StderrTail::default()));
         }
         self.decide(MotionInput::StopEnded { token, ok });
     }

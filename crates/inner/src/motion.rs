@@ -19,7 +19,8 @@
 
 use std::time::Duration;
 
-use p2p_shared::names::{Argument, CommandName, RunId};
+use p2p_shared::bounded::Arguments;
+use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{MotionRefusal as Refused, PressId, StopCause as Cause};
 use p2p_shared::timing;
 
@@ -80,7 +81,7 @@ impl std::fmt::Display for MotionOrigin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MotionCommand {
     pub command: CommandName,
-    pub arguments: Vec<Argument>,
+    pub arguments: Arguments,
 }
 
 /// Number of a process of a motion or of a stop.

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use p2p_shared::bounded::{Arguments, Text};
 use p2p_shared::names::{CommandName, LinkName, RunId};
 use p2p_shared::protocol::{
-    ARGUMENTS_SHOWN, End, InnerToRouter, RUN_WINDOW, Refusal, RunRequest, STDERR_KEPT,
+    ARGUMENTS_SHOWN, End, InnerToRouter, RUN_WINDOW, Refusal, RunRequest, STDERR_KEPT, StderrTail,
 };
 use p2p_shared::text::EscapedBytes;
 use p2p_shared::timing;
@@ -114,7 +115,7 @@ impl Run {
     pub(crate) fn unread(
         run: RunId,
         command: CommandName,
-        remote_addr: String,
+        remote_addr: Text,
         link: LinkName,
         reporter: &RunReporter,
         tracker: &TaskTracker,
@@ -122,7 +123,7 @@ impl Run {
         let request = RunRequest {
             run,
             command,
-            arguments: Vec::new(),
+            arguments: Arguments::default(),
             deadline_ms: u64::MAX,
             remote_addr,
             stdin_bytes: 0,
@@ -207,7 +208,7 @@ impl Run {
             ("P2P_COMMAND", self.request.command.to_string()),
             ("P2P_RUN", self.id().to_string()),
             ("P2P_LINK", self.link.to_string()),
-            ("P2P_REMOTE_ADDR", self.request.remote_addr.clone()),
+            ("P2P_REMOTE_ADDR", self.request.remote_addr.to_string()),
             (OWNER_VARIABLE, std::process::id().to_string()),
         ];
         let program = Program {
@@ -337,7 +338,7 @@ impl Run {
             run = %self.id(),
             command = %self.request.command,
             arguments = %self.shown_arguments(),
-            from = self.request.remote_addr,
+            from = %self.request.remote_addr,
             worker,
             exit = %end.end,
             bytes = end.bytes,
@@ -373,7 +374,7 @@ impl Run {
             link = %self.link,
             run = %self.id(),
             command = %self.request.command,
-            from = self.request.remote_addr,
+            from = %self.request.remote_addr,
             why = message,
             "{}",
             if refusal == Refusal::WorkerLost { "run lost" } else { "run refused" }
@@ -381,7 +382,7 @@ impl Run {
         self.reporter.urgent(InnerToRouter::Refused {
             run: self.id(),
             refusal,
-            message,
+            message: Text::new(message),
         });
     }
 
@@ -412,13 +413,14 @@ fn reap(role: &MotionRole, left: GroupId) -> impl Future<Output = ()> + use<> {
 
 /// Returns the end of a motion whose stop failed, and its standard error after a sentence that says
 /// so: the motion ran, and is no success, whatever its own exit code was.
-pub(crate) fn stop_failed(stderr: &[u8]) -> (End, Bytes) {
+pub(crate) fn stop_failed(stderr: &[u8]) -> (End, StderrTail) {
     const SENTENCE: &[u8] =
         b"STOP FAILED: the motion ran, and the car's stop command failed three times: it may still move\n";
     let from = stderr
         .len()
         .saturating_sub(STDERR_KEPT.saturating_sub(SENTENCE.len()));
-    (End::Exit(1), [SENTENCE, &stderr[from..]].concat().into())
+    let stderr = [SENTENCE, &stderr[from..]].concat();
+    (End::Exit(1), StderrTail::first_of(&stderr))
 }
 
 /// End of a run, the length of its output, and its standard error.

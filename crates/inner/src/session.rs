@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::OptionFuture;
+use p2p_shared::bounded::Text;
 use p2p_shared::keepalive::{Due, Keepalive, PingMode};
 use p2p_shared::names::LinkName;
 use p2p_shared::net::dialer::DialError;
@@ -62,7 +63,7 @@ pub(crate) enum SessionEnd {
     #[error("the router did not answer the hello within {} s", timing::HELLO.as_secs())]
     NoWelcome,
     #[error("the router refuses the link: {1}")]
-    Rejected(Rejection, String),
+    Rejected(Rejection, Text),
     #[error("the router {0}: is it of another version?")]
     Unreasonable(&'static str),
     #[error("the router is restarting")]
@@ -93,7 +94,7 @@ pub(crate) async fn greet(
                     return Ok((name, service_port));
                 }
                 SocketEvent::Message(RouterToInner::Rejected { rejection, message }) => {
-                    return Err(SessionEnd::rejected(rejection, &message));
+                    return Err(SessionEnd::Rejected(rejection, message));
                 }
                 SocketEvent::Message(RouterToInner::GoAway { reconnect_after_ms }) => {
                     return Err(SessionEnd::go_away(reconnect_after_ms));
@@ -115,10 +116,6 @@ pub(crate) async fn greet(
 }
 
 impl SessionEnd {
-    fn rejected(rejection: Rejection, message: &str) -> Self {
-        Self::Rejected(rejection, Escaped(message).to_string())
-    }
-
     fn go_away(after_ms: u64) -> Self {
         Self::GoAway(Duration::from_millis(after_ms).min(timing::DRAIN))
     }
@@ -296,10 +293,10 @@ impl Session<'_> {
                 }
             }
             RouterToInner::Notice { message } => {
-                tracing::warn!(said = message, "the router says");
+                tracing::warn!(said = %message, "the router says");
             }
             RouterToInner::Rejected { rejection, message } => {
-                return Err(SessionEnd::rejected(rejection, &message));
+                return Err(SessionEnd::Rejected(rejection, message));
             }
             RouterToInner::GoAway { reconnect_after_ms } => {
                 return Err(SessionEnd::go_away(reconnect_after_ms));
@@ -367,7 +364,7 @@ mod tests {
 
     #[test]
     fn who_is_refused_for_its_key_or_for_another_inner_waits_a_minute() {
-        let refused = |rejection| SessionEnd::Rejected(rejection, String::new());
+        let refused = |rejection| SessionEnd::Rejected(rejection, "".into());
         for rejection in [
             Rejection::Denied,
             Rejection::TakenOver,

@@ -16,7 +16,7 @@ use crate::process::OsProcesses;
 /// A car that goes forward and stops.
 pub(crate) fn motion() -> MotionInfo {
     MotionInfo {
-        commands: vec!["forward".parse().unwrap()],
+        commands: vec!["forward".parse().unwrap()].try_into().unwrap(),
         stop: "stop".parse().unwrap(),
         lease_ms: 400,
         limit_ms: 2000,

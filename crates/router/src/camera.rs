@@ -86,7 +86,7 @@ impl Camera {
         }
         held.failed = match state {
             CameraState::Starting => None,
-            CameraState::Failed { why } => Some(Escaped(&why).cut(WHY).to_string().into()),
+            CameraState::Failed { why } => Some(Escaped(why.raw()).cut(WHY).to_string().into()),
         };
         self.changed(&held);
     }

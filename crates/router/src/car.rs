@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use p2p_shared::bounded::Text;
 use p2p_shared::key::Role;
 use p2p_shared::names::{Identity, InstanceId, LinkName};
 use p2p_shared::protocol::{
@@ -52,7 +53,7 @@ pub(crate) mod session;
 pub(crate) struct DriverSession {
     pub driver: Driver,
     /// The name of the person's key; empty without keys.
-    pub key: String,
+    pub key: Text,
     pub from: SocketAddr,
     pub role: Role,
     /// The round trip to the console, once it is known.
@@ -220,9 +221,9 @@ impl Car {
     }
 
     /// Stops the car, for anyone.
-    pub(crate) fn stop(&self, by: &str, from: SocketAddr) -> Result<(), Refused> {
+    pub(crate) fn stop(&self, by: Text, from: SocketAddr) -> Result<(), Refused> {
         let mut state = self.state.lock();
-        tracing::info!(link = %state.name, by, %from, linked = state.link.is_some(), "stop");
+        tracing::info!(link = %state.name, %by, %from, linked = state.link.is_some(), "stop");
         if self.halt(&mut state, by, StopCause::Asked) {
             Ok(())
         } else {
@@ -234,7 +235,7 @@ impl Car {
     fn stop_by_run(&self, new: &NewRun) {
         let mut state = self.state.lock();
         let NewRun { by, from, run, .. } = new;
-        tracing::info!(link = %state.name, by, %from, %run, "stop");
+        tracing::info!(link = %state.name, %by, %from, %run, "stop");
         self.stops.fetch_add(1, Ordering::SeqCst);
         state.control.stop();
         let dropped = state
@@ -248,7 +249,7 @@ impl Car {
         for event in events {
             log::control(&state.name, event);
             if let Some((by, cause)) = messages::stop_before(event) {
-                self.halt(state, &by, cause);
+                self.halt(state, Text::new(by), cause);
             }
         }
         if !events.is_empty() {
@@ -262,7 +263,7 @@ impl Car {
     }
 
     /// Stops whatever moves. Returns whether there is a link to send the stop on.
-    fn halt(&self, state: &mut State, by: &str, cause: StopCause) -> bool {
+    fn halt(&self, state: &mut State, by: Text, cause: StopCause) -> bool {
         self.stops.fetch_add(1, Ordering::SeqCst);
         state.control.stop();
         let Some(link) = state.link.clone() else {
@@ -287,7 +288,7 @@ impl Car {
         Some(LinkInfo {
             service_port: self.port,
             name: state.name.clone(),
-            key: state.key.clone(),
+            key: Text::new(state.key.as_str()),
             is_up: state.link.is_some(),
             since_ms: timing::millis(now.saturating_duration_since(state.since)),
             rtts_us: state.rtts_us.iter().copied().collect(),

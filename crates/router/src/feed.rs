@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use p2p_shared::bounded::Text;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{FeedEvent, LinkInfo, RunInfo, RunResult};
 use p2p_shared::text::Escaped;
@@ -123,8 +124,8 @@ impl Feed {
 }
 
 /// A reason, escaped and cut to a length for people.
-pub(crate) fn shortened(why: &str) -> String {
-    Escaped(why).cut(REASON).to_string()
+pub(crate) fn shortened(why: &str) -> Text {
+    Text::new(Escaped(why).cut(REASON).to_string())
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_shared::names::{Argument, CommandName, RunId};
-use p2p_shared::protocol::{End, RunSource};
+use p2p_shared::bounded::{Arguments, Text};
+use p2p_shared::names::{CommandName, RunId};
+use p2p_shared::protocol::{End, OutputPiece, RunSource, StderrTail};
 use p2p_shared::timing;
 
 pub(crate) mod error;
@@ -18,15 +19,15 @@ use error::RunError;
 pub(crate) struct NewRun {
     pub run: RunId,
     pub command: CommandName,
-    pub arguments: Vec<Argument>,
+    pub arguments: Arguments,
     pub stdin: Bytes,
     /// The time that a motion is to last, in milliseconds.
     pub for_ms: Option<u64>,
     pub source: RunSource,
     /// The caller's name, for people.
-    pub by: String,
+    pub by: Text,
     /// The name of the caller's key; empty without keys.
-    pub key: String,
+    pub key: Text,
     pub from: SocketAddr,
     /// The moment at which the request began: its body may take a while.
     pub begun: Instant,
@@ -60,7 +61,7 @@ impl RunOrder {
 #[derive(Debug)]
 pub(crate) enum RunEvent {
     Started,
-    Output(Bytes),
+    Output(OutputPiece),
     Finished(Finish),
     Failed(RunError),
 }
@@ -70,7 +71,7 @@ pub(crate) enum RunEvent {
 pub(crate) struct Finish {
     pub end: End,
     pub exec: Duration,
-    pub stderr: Bytes,
+    pub stderr: StderrTail,
 }
 
 /// The part of a run in the car's motion.
@@ -102,12 +103,12 @@ mod tests {
             let new = NewRun {
                 run: RunId::from_number(1),
                 command: "forward".parse().unwrap(),
-                arguments: Vec::new(),
+                arguments: Default::default(),
                 stdin: Bytes::from_static(b"input"),
                 for_ms: None,
                 source: RunSource::Http,
-                by: String::new(),
-                key: String::new(),
+                by: "".into(),
+                key: "".into(),
                 from: ([127, 0, 0, 1], 4).into(),
                 begun: asked,
             };

@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 pub mod backoff;
+pub mod bounded;
 pub mod codec;
 pub mod keepalive;
 pub mod key;

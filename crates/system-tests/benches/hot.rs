@@ -32,9 +32,11 @@ fn request() -> RunRequest {
     RunRequest {
         run: RunId::from_number(7),
         command: "forward".parse().unwrap(),
-        arguments: vec![Argument::try_from(Bytes::from_static(b"0.5")).unwrap()],
+        arguments: vec![Argument::try_from(Bytes::from_static(b"0.5")).unwrap()]
+            .try_into()
+            .unwrap(),
         deadline_ms: 30_000,
-        remote_addr: "192.0.2.1".to_owned(),
+        remote_addr: "192.0.2.1".into(),
         stdin_bytes: 0,
         for_ms: None,
     }
@@ -45,8 +47,8 @@ fn answered() -> InnerToRouter {
         run: RunId::from_number(7),
         end: End::Exit(0),
         exec_us: 50,
-        output: Bytes::from_static(b"going forward\n"),
-        stderr: Bytes::new(),
+        output: p2p_shared::bounded::Piece::first_of(b"going forward\n"),
+        stderr: Default::default(),
     }
 }
 

@@ -36,7 +36,7 @@ impl MeasuredRouter {
         std::fs::create_dir_all(&commands).unwrap();
         let mut config = inner_config_of(main_port, commands);
         config.motion = MotionInfo {
-            commands: Vec::new(),
+            commands: Default::default(),
             ..motion()
         };
         adapt(main_port, &mut config);

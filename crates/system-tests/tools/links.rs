@@ -97,7 +97,7 @@ fn config(
         max_runs: 1,
         worker_hello: p2p_inner::WORKER_HELLO,
         motion: MotionInfo {
-            commands: Vec::new(),
+            commands: Default::default(),
             stop: "stop".parse()?,
             lease_ms: 400,
             limit_ms: 2000,

@@ -1,5 +1,6 @@
 //! Performs the actions of keys, and turns orders of driving into messages.
 
+use p2p_shared::bounded::{Arguments, BoundError};
 use p2p_shared::names::Argument;
 use p2p_shared::protocol::{ConsoleToRouter, ControlRequest, DriveCommand};
 use p2p_shared::text::Escaped;
@@ -245,7 +246,7 @@ impl App {
                     self.overlay = Some(Overlay::new(Page::Run(run.run)));
                 }
             }
-            Screen::Commands => self.run_command(Vec::new(), String::new()),
+            Screen::Commands => self.run_command(Arguments::default(), String::new()),
             Screen::Fleet | Screen::Drive => {}
         }
     }
@@ -259,8 +260,15 @@ impl App {
             FieldPurpose::Arguments => match text_field::words(&field.text) {
                 Ok(words) => {
                     let as_argument = |word: String| Argument::try_from(bytes::Bytes::from(word));
-                    match words.into_iter().map(as_argument).collect() {
-                        Ok(arguments) => self.run_command(arguments, field.text),
+                    match words
+                        .into_iter()
+                        .map(as_argument)
+                        .collect::<Result<Vec<_>, _>>()
+                    {
+                        Ok(arguments) => match arguments.try_into() {
+                            Ok(arguments) => self.run_command(arguments, field.text),
+                            Err(why) => self.notify(BoundError::to_string(&why), true),
+                        },
                         Err(why) => {
                             self.notify(format!("an argument can't be passed: {why}"), true)
                         }
@@ -292,7 +300,7 @@ impl App {
         });
     }
 
-    fn run_command(&mut self, arguments: Vec<Argument>, shown: String) {
+    fn run_command(&mut self, arguments: Arguments, shown: String) {
         let (Some(chosen), Some(service_port)) = (self.commands.chosen(), self.chosen) else {
             return;
         };
@@ -300,7 +308,7 @@ impl App {
             return self.notify("this console only watches: running needs a drive key", true);
         }
         if let Some(problem) = &chosen.problem {
-            return self.notify(Escaped(problem).cut(300).to_string(), true);
+            return self.notify(Escaped(problem.raw()).cut(300).to_string(), true);
         }
         if self.commands.run.as_ref().is_some_and(SentRun::is_open) {
             return self.notify("one runs already: wait for it, or end it with x", false);

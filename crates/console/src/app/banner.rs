@@ -113,7 +113,7 @@ fn request(app: &App) -> Option<Vec<String>> {
     match (&link.info.control.request, &holder) {
         (Some((asker, _)), ControlHolder::Us { .. }) => Some(vec![format!(
             " ⚑ {} asks for control{left}: g hands it over, n keeps it",
-            name(&asker.name)
+            name(asker.name.raw())
         )]),
         (Some((asker, _)), ControlHolder::Other(holder)) if Some(asker.session) == app.session => {
             Some(vec![format!(

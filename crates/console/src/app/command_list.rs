@@ -105,10 +105,10 @@ impl SentRun {
                 exec_us,
                 stderr,
             } => {
-                self.stderr = stderr;
+                self.stderr = stderr.into();
                 RunProgress::Finished(end, exec_us)
             }
-            SendEvent::Refused { message, .. } => RunProgress::Refused(message),
+            SendEvent::Refused { message, .. } => RunProgress::Refused(message.to_string()),
             SendEvent::Lost => RunProgress::Lost,
         };
     }

@@ -26,7 +26,7 @@ impl App {
             Some(driver) if Some(driver.session) == self.session => ControlHolder::Us {
                 epoch: control.map_or(0, |control| control.epoch),
             },
-            Some(driver) => ControlHolder::Other(driver.name.clone()),
+            Some(driver) => ControlHolder::Other(driver.name.to_string()),
         };
         DriveFacts {
             now: self.now,

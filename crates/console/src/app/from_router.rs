@@ -76,7 +76,7 @@ impl App {
                     self.pending_snapshot = (Vec::new(), Vec::new());
                 }
                 self.session = Some(session);
-                self.key = key;
+                self.key = key.to_string();
                 self.role = role;
                 self.log.missed = self.log.missed.saturating_add(missed);
                 self.pending_snapshot.0.extend(links);
@@ -115,7 +115,7 @@ impl App {
             RouterToConsole::Run { .. } => {}
             RouterToConsole::Refused { press, message, .. } => {
                 self.drive.refused(press);
-                let text = Escaped(&message).cut(SENTENCE).to_string();
+                let text = Escaped(message.raw()).cut(SENTENCE).to_string();
                 self.notify(text, true);
             }
             RouterToConsole::GoAway { reconnect_after_ms } => {
@@ -151,7 +151,7 @@ impl App {
                 self.choose_link();
             }
             FeedEvent::LinkDown { service_port, why } => {
-                let why = Escaped(&why).cut(SENTENCE).to_string();
+                let why = Escaped(why.raw()).cut(SENTENCE).to_string();
                 self.fleet.link_down(service_port, why, now);
             }
             FeedEvent::LinkGone { service_port } => {

@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use p2p_shared::bounded::{Piece, Text};
 use p2p_shared::names::{Argument, RunId};
 use p2p_shared::protocol::{End, RunInfo, RunResult, RunSource};
 use p2p_shared::text::EscapedJson;
@@ -103,20 +104,20 @@ fn parse(line: Value, number: u64) -> Option<RunInfo> {
         service_port: line.service_port,
         link: line.link.parse().ok()?,
         command: command.parse().ok()?,
-        arguments: arguments(&line.arguments),
+        arguments: arguments(&line.arguments).try_into().ok()?,
         source: line.source.unwrap_or(RunSource::Http),
-        from: line.from,
-        key: line.key,
+        from: Text::new(line.from),
+        key: Text::new(line.key),
         at_ms: millis(at.duration_since(UNIX_EPOCH).ok()?),
         result: Some(RunResult {
             status: result.status,
             end,
-            why: result.why,
+            why: Text::new(result.why),
             link_us: micros_of(result.link_ms),
             exec_us: result.exec_ms.map(micros_of).filter(|_| end.is_some()),
             bytes: result.bytes,
-            output: Bytes::new(),
-            stderr: Bytes::new(),
+            output: Piece::default(),
+            stderr: Piece::default(),
         }),
     })
 }
@@ -180,8 +181,8 @@ pub fn line(run: &RunInfo) -> Value {
             false => format!("{words:?}"),
         },
         source: Some(run.source),
-        from: run.from.clone(),
-        key: run.key.clone(),
+        from: run.from.raw().to_owned(),
+        key: run.key.raw().to_owned(),
         result: run.result.as_ref().map(|result| LogResult {
             status: result.status,
             executed: result.executed(),
@@ -189,7 +190,7 @@ pub fn line(run: &RunInfo) -> Value {
             bytes: result.bytes,
             link_ms: millis_of(result.link_us),
             exec_ms: result.exec_us.map(millis_of),
-            why: result.why.clone(),
+            why: result.why.raw().to_owned(),
         }),
     };
     serde_json::to_value(line).unwrap_or_default()
@@ -240,7 +241,7 @@ mod tests {
     #[test]
     fn a_run_of_any_time_and_with_hidden_characters_is_saved_and_replayed() {
         let mut run = testing::run(1, "forward");
-        (run.at_ms, run.from) = (u64::MAX, "a\u{202e}b".to_owned());
+        (run.at_ms, run.from) = (u64::MAX, "a\u{202e}b".into());
         assert_eq!(
             file_name(run.at_ms),
             "p2p-console.9999-12-31T23-59-59Z.jsonl"

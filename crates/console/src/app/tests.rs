@@ -216,11 +216,11 @@ fn a_lost_router_is_a_failsafe_for_its_driver_and_nothing_resumes() {
         first: true,
         last: true,
         session: SessionId(9),
-        key: "desk".to_owned(),
+        key: "desk".into(),
         role: Role::Drive,
         missed: 0,
-        links: vec![testing::link(PORT, "car")],
-        runs: Vec::new(),
+        links: vec![testing::link(PORT, "car")].try_into().unwrap(),
+        runs: Default::default(),
     });
     bench.pass(1000);
     bench.stroke(KeyCode::Up, KeyEventKind::Repeat);
@@ -243,11 +243,11 @@ fn a_new_picture_for_a_slow_console_does_not_end_the_drive() {
             first,
             last,
             session: testing::US,
-            key: "desk".to_owned(),
+            key: "desk".into(),
             role: Role::Drive,
             missed: if first { 40 } else { 0 },
-            links: if last { vec![link.clone()] } else { Vec::new() },
-            runs: Vec::new(),
+            links: last.then(|| link.clone()).into_iter().collect(),
+            runs: Default::default(),
         });
         bench.pass(60);
     }
@@ -351,7 +351,7 @@ fn a_command_runs_and_its_output_streams() {
     };
     let command = |name: &str, problem: Option<&str>| CommandInfo {
         name: name.parse().unwrap(),
-        problem: problem.map(str::to_owned),
+        problem: problem.map(Into::into),
     };
     for (commands, more) in [
         (vec![command("broken", Some("chmod +x broken"))], true),
@@ -359,7 +359,7 @@ fn a_command_runs_and_its_output_streams() {
     ] {
         bench.message(RouterToConsole::Commands {
             request,
-            commands,
+            commands: commands.try_into().unwrap(),
             more,
         });
     }
@@ -382,14 +382,16 @@ fn a_command_runs_and_its_output_streams() {
     let request = *request;
     let event = |event| RouterToConsole::SendEvent { request, event };
     bench.message(event(SendEvent::Started));
-    bench.message(event(SendEvent::Output(b"it is \x1b[2J"[..].into())));
+    bench.message(event(SendEvent::Output(
+        p2p_shared::bounded::Piece::first_of(b"it is \x1b[2J"),
+    )));
     assert!(
         matches!(bench.messages()[..], [ConsoleToRouter::Window { more, .. }] if more == 10 + 64)
     );
     bench.message(event(SendEvent::Finished {
         end: End::Exit(3),
         exec_us: 1_000,
-        stderr: b"oh"[..].into(),
+        stderr: p2p_shared::bounded::Piece::first_of(b"oh"),
     }));
     assert!(!bench.app.commands.run.as_ref().unwrap().is_open());
 }
@@ -400,7 +402,7 @@ fn a_refusal_is_shown() {
     bench.message(RouterToConsole::Refused {
         reason: RefusedReason::Locked,
         press: None,
-        message: "bob drives\x1b[2J".to_owned(),
+        message: "bob drives\x1b[2J".into(),
     });
     let notice = bench.app.notice.as_ref().unwrap();
     assert_eq!(notice.text, r"bob drives\u{1b}[2J");
@@ -514,7 +516,7 @@ fn a_refused_press_is_over_and_only_a_fresh_one_moves() {
         let refused = |press| RouterToConsole::Refused {
             reason,
             press: Some(press),
-            message: "too slow".to_owned(),
+            message: "too slow".into(),
         };
         // The refusal of an earlier press says nothing of this one.
         let earlier = PressId {
@@ -545,7 +547,7 @@ fn a_press_that_waits_for_control_ends_when_that_is_refused() {
     bench.message(RouterToConsole::Refused {
         reason: RefusedReason::Offline,
         press: None,
-        message: "it is away".to_owned(),
+        message: "it is away".into(),
     });
     bench.pass(100);
     bench.control(Some(us()), None);
@@ -676,7 +678,7 @@ fn a_wanted_car_that_comes_back_on_another_port_is_chosen_while_the_old_one_is_k
         bench.connect(vec![testing::link(PORT, "car")], Vec::new());
         bench.feed(FeedEvent::LinkDown {
             service_port: PORT,
-            why: "silent".to_owned(),
+            why: "silent".into(),
         });
         comes(&mut bench, 9001, "car");
         assert_eq!(bench.app.chosen, Some(chosen));

@@ -38,7 +38,7 @@ impl RouterClient {
                 }
                 Ok(SocketEvent::Message(RouterToConsole::Refused {
                     reason, message, ..
-                })) => return Err(Failure::refused(Some(reason), message)),
+                })) => return Err(Failure::refused(Some(reason), message.raw())),
                 Ok(SocketEvent::Closed(why)) => {
                     return Err(Failure::new(UNREACHABLE, closed_connection(&why)));
                 }

@@ -94,7 +94,7 @@ fn for_terminal(bytes: &[u8]) -> String {
 /// Returns a run as a line for people, not escaped.
 pub(super) fn run_line(run: &RunInfo) -> String {
     if is_of_link(run) {
-        let why = run.result.as_ref().map_or("", |result| result.why.as_str());
+        let why = run.result.as_ref().map_or("", |result| result.why.raw());
         let text = format!(
             "{} {} {} {why}",
             time_of_day(run.at_ms),
@@ -119,7 +119,7 @@ pub(super) fn run_line(run: &RunInfo) -> String {
         if let Some(exec_us) = result.exec_us {
             text += &format!(", exec {}", ms(exec_us));
         }
-        if !result.why.is_empty() {
+        if !result.why.raw().is_empty() {
             text += &format!(" ({})", result.why);
         }
     }

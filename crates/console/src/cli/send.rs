@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use p2p_shared::bounded::Arguments;
 use p2p_shared::names::{Argument, RunId};
 use p2p_shared::protocol::{
     ConsoleToRouter, End, Outcome, Refusal, RouterToConsole, RunReport, SendEvent, cost,
@@ -56,7 +57,9 @@ async fn attempt(
         return Err(Failure::new(DENIED, why).into());
     }
     let arguments = send.arguments.iter().map(argument);
-    let arguments = arguments.collect::<Result<_, _>>()?;
+    let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
+    let arguments =
+        Arguments::try_from(arguments).map_err(|error| Failure::usage(error.to_string()))?;
     let mut client = RouterClient::connect(target).await?;
     let mut stop = stop_signal()?;
     let mut printer = RunPrinter {
@@ -189,7 +192,7 @@ async fn follow(
             }
             Ok(SocketEvent::Message(RouterToConsole::Refused {
                 reason, message, ..
-            })) => return Err(Failure::refused(Some(reason), message).into()),
+            })) => return Err(Failure::refused(Some(reason), message.raw()).into()),
             Ok(SocketEvent::Closed(why)) => {
                 return Ok(FollowEnd::RouterLost(closed_connection(&why)));
             }
@@ -232,10 +235,10 @@ impl RunPrinter {
                 refusal: Some(Refusal::WorkerLost),
                 message,
                 ..
-            } => return Err(Failure::new(OFFLINE, message).into()),
+            } => return Err(Failure::new(OFFLINE, message.raw()).into()),
             SendEvent::Refused {
                 reason, message, ..
-            } => return Err(Failure::refused(reason, message).into()),
+            } => return Err(Failure::refused(reason, message.raw()).into()),
             // The car is asked for the run later.
             SendEvent::Lost => {}
         }
@@ -299,7 +302,7 @@ impl RunPrinter {
             Outcome::Refused(why) => {
                 Err(Failure::new(ERROR, format!("it was not run: {why}")).into())
             }
-            Outcome::Unknown(why) => Err(Failure::new(OFFLINE, why).into()),
+            Outcome::Unknown(why) => Err(Failure::new(OFFLINE, why.raw()).into()),
             // The car is asked until the run is over.
             Outcome::Waiting | Outcome::Running => {
                 Err(self.lost(OFFLINE, &format!("run {run} goes on")).into())

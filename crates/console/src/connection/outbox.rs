@@ -230,7 +230,7 @@ mod tests {
             request: 4,
             service_port: 9000,
             command: "forward".parse().unwrap(),
-            arguments: Vec::new(),
+            arguments: Default::default(),
             for_ms: None,
         });
         outbox.put(ConsoleToRouter::Cancel { request: 4 });

@@ -40,8 +40,8 @@ pub(crate) fn lines<'a>(run: &RunInfo, columns: usize, theme: Theme) -> Vec<Line
     if let Some(result) = &run.result {
         let time = |us| short(Duration::from_micros(us));
         field("status", result.status.to_string());
-        if !result.why.is_empty() {
-            field("why", result.why.clone());
+        if !result.why.raw().is_empty() {
+            field("why", result.why.to_string());
         }
         let exec = result.exec_us.map_or("–".to_owned(), time);
         field(

@@ -73,7 +73,7 @@ fn render_output(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let Some(run) = &app.commands.run else {
         let chosen = app.commands.chosen();
         let text = match chosen.and_then(|command| command.problem.as_ref()) {
-            Some(problem) => fit(problem, 300),
+            Some(problem) => fit(problem.raw(), 300),
             None if app.may_drive() => "Enter runs the selected command".to_owned(),
             None => "this console only watches".to_owned(),
         };

@@ -17,7 +17,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     }
     let theme = app.theme();
     let mut links = app.fleet.links.values();
-    let has_keys = links.any(|link| !link.info.key.is_empty());
+    let has_keys = links.any(|link| !link.info.key.raw().is_empty());
     let columns = columns(area.width, has_keys);
     let rows_shown = usize::from(area.height.saturating_sub(3)).max(1);
     let chosen =
@@ -84,7 +84,7 @@ fn columns(width: u16, has_keys: bool) -> Vec<Column> {
         (("name", name, |link, _| link.info.name.to_string()), 0),
         (("state", 9, |link, _| state(link)), 0),
         (("port", 5, |link, _| link.info.service_port.to_string()), 0),
-        (("key", KEY, |link, _| link.info.key.clone()), key),
+        (("key", KEY, |link, _| link.info.key.raw().to_owned()), key),
         (("driver", 10, |link, app| driver(link, app)), 60),
         (("RTT p50/p95", 13, |link, _| percentiles(link)), 50),
         (("last RTTs", 16, |link, _| sparkline(&link.rtts, 16)), 110),
@@ -123,7 +123,7 @@ fn driver(link: &FleetLink, app: &App) -> String {
     match &link.info.control.driver {
         None => "–".to_owned(),
         Some(driver) if Some(driver.session) == app.session => "you".to_owned(),
-        Some(driver) => driver.name.clone(),
+        Some(driver) => driver.name.to_string(),
     }
 }
 

@@ -67,7 +67,7 @@ fn lost_car(size: (u16, u16)) -> Bench {
     let mut bench = Bench::with_car(size);
     bench.feed(FeedEvent::LinkDown {
         service_port: 9000,
-        why: "silent for 6 s".to_owned(),
+        why: "silent for 6 s".into(),
     });
     bench.pass(200);
     bench
@@ -93,12 +93,14 @@ fn log(size: (u16, u16)) -> Bench {
         bytes::Bytes::from_static(b"a\x1b[31m b")
             .try_into()
             .unwrap(),
-    ];
+    ]
+    .try_into()
+    .unwrap();
     if let Some(result) = failed.result.as_mut() {
         result.status = 500;
         result.end = Some(End::Exit(3));
-        result.stderr = bytes::Bytes::from_static(b"no camera\n");
-        result.why = "it ended with 3".to_owned();
+        result.stderr = p2p_shared::bounded::Piece::first_of(b"no camera\n");
+        result.why = "it ended with 3".into();
     }
     let runs = vec![
         testing::run(7_100_000, "hello"),
@@ -115,11 +117,11 @@ fn commands(size: (u16, u16)) -> Bench {
     bench.letters("4");
     let commands = ["back", "forward", "hello", "wide 東京", "broken"].map(|name| CommandInfo {
         name: name.parse().unwrap(),
-        problem: (name == "broken").then(|| "it may not be executed: chmod +x broken".to_owned()),
+        problem: (name == "broken").then(|| "it may not be executed: chmod +x broken".into()),
     });
     bench.message(RouterToConsole::Commands {
         request: 1,
-        commands: commands.into(),
+        commands: commands.into_iter().collect(),
         more: false,
     });
     bench
@@ -245,8 +247,8 @@ fn a_page_that_is_longer_than_the_screen_is_scrolled() {
 fn the_fleet_shows_whose_key_each_car_has_at_each_size() {
     for size in SIZES {
         let (mut car, mut other) = (testing::link(9000, "car"), testing::link(9001, "car-2"));
-        car.key = "truck".to_owned();
-        other.key = "\u{202e}not the truck".to_owned();
+        car.key = "truck".into();
+        other.key = "\u{202e}not the truck".into();
         let bench = Bench::with(size, vec![car, other], Vec::new());
         let seen = seen(&bench.app);
         let is_shown = |line: &str| line.contains(" 9000  truck ");
@@ -321,7 +323,9 @@ fn command_lists() {
         let event = |event| RouterToConsole::SendEvent { request: 2, event };
         bench.message(event(SendEvent::Started));
         let output = b"line one\n\x1b[2Jsecond\t\xff \xe6\x9d\xb1\n".to_vec();
-        bench.message(event(SendEvent::Output(output.into())));
+        bench.message(event(SendEvent::Output(
+            p2p_shared::bounded::Piece::first_of(&output),
+        )));
         bench
     });
 }

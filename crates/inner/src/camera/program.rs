@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::backoff::Backoff;
+use p2p_shared::bounded::Text;
 use p2p_shared::logging::LogThrottle;
 use p2p_shared::names::Argument;
 use p2p_shared::os::jitter;
@@ -74,9 +75,9 @@ impl CameraSupervisor {
                     "the camera is gone; it is started again"
                 );
             }
-            self.shared
-                .state
-                .send_replace(Some(CameraState::Failed { why }));
+            self.shared.state.send_replace(Some(CameraState::Failed {
+                why: Text::new(why),
+            }));
             tokio::select! {
                 () = end.cancelled() => return,
                 () = sleep(pause) => {}

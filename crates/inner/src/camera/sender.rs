@@ -5,13 +5,13 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use p2p_shared::bounded::Piece;
 use p2p_shared::key::Key;
 use p2p_shared::logging::LogThrottle;
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{MEDIA_PATH, MediaToRouter, Picture, RouterToMedia};
-use p2p_shared::text::Escaped;
 use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use tokio::sync::watch;
@@ -132,7 +132,7 @@ impl FrameConnection {
                         reconnect.connected();
                     }
                     SocketEvent::Message(RouterToMedia::Refused { message }) => {
-                        anyhow::bail!("the router refuses pictures: {}", Escaped(&message));
+                        anyhow::bail!("the router refuses pictures: {message}");
                     }
                     SocketEvent::Closed(_) => anyhow::bail!("the router closed it"),
                     SocketEvent::Ping | SocketEvent::Pong(_) | SocketEvent::Writable => {}
@@ -169,7 +169,7 @@ impl FrameConnection {
             }
             let jpeg = picture.jpeg();
             let end = jpeg.len().min(*sent + room);
-            let bytes = jpeg.slice(*sent..end);
+            let bytes = Piece::split_from(&mut jpeg.slice(*sent..end));
             self.pacing.sent(bytes.len(), now);
             let message = if *sent == 0 {
                 MediaToRouter::Picture {

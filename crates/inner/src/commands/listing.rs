@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use p2p_shared::bounded::Text;
 use p2p_shared::protocol::{CommandInfo, InnerToRouter, MAX_MESSAGE};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -49,7 +50,12 @@ fn in_parts(request: u64, commands: Vec<CommandInfo>) -> Vec<InnerToRouter> {
     let mut parts = vec![Vec::new()];
     let mut filled = 0;
     for info in commands {
-        let size = 64 + info.name.as_str().len() + info.problem.as_ref().map_or(0, String::len);
+        let size = 64
+            + info.name.as_str().len()
+            + info
+                .problem
+                .as_ref()
+                .map_or(0, |problem: &Text| problem.raw().len());
         filled += size;
         if filled > MAX_MESSAGE / 2 {
             parts.push(Vec::new());
@@ -60,9 +66,9 @@ fn in_parts(request: u64, commands: Vec<CommandInfo>) -> Vec<InnerToRouter> {
         }
     }
     let last = parts.len() - 1;
-    let message = |(n, commands)| InnerToRouter::Commands {
+    let message = |(n, part): (usize, Vec<_>)| InnerToRouter::Commands {
         request,
-        commands,
+        commands: part.into_iter().collect(),
         more: n < last,
     };
     parts.into_iter().enumerate().map(message).collect()
@@ -78,7 +84,7 @@ mod tests {
     fn long_lists_go_in_parts_that_fit() {
         let info = |n| CommandInfo {
             name: format!("command-{n}").parse().unwrap(),
-            problem: Some("x".repeat(500)),
+            problem: Some(Text::new("x".repeat(500))),
         };
         let parts = in_parts(7, (0..1000).map(info).collect());
         let mut total = 0;

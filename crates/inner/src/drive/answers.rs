@@ -1,8 +1,8 @@
 //! Reports the car's motion to the router: answers to those who asked for it, and the state.
 
-use bytes::Bytes;
+use p2p_shared::bounded::Text;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{End, InnerToRouter, MotionEvent, MotionRefusal, Refusal};
+use p2p_shared::protocol::{End, InnerToRouter, MotionEvent, MotionRefusal, Refusal, StderrTail};
 use tokio::sync::oneshot;
 
 use super::Drive;
@@ -26,7 +26,7 @@ impl Drive {
         self.reporter.urgent(InnerToRouter::Started { run });
         if asked.request.for_ms.is_none() {
             self.reporter
-                .urgent(finished(run, End::Ended, 0, Bytes::new()));
+                .urgent(finished(run, End::Ended, 0, StderrTail::default()));
             return;
         }
         let stopped = self.until_it_stands();
@@ -39,7 +39,7 @@ impl Drive {
             };
             let (end, said) = match stopped {
                 Ok(StopResult::Failed) => stop_failed(&[]),
-                _ => (End::Ended, Bytes::new()),
+                _ => (End::Ended, StderrTail::default()),
             };
             reporter.output([finished(run, end, 0, said)]).await;
         });
@@ -51,8 +51,8 @@ impl Drive {
         };
         if let Some(press) = origin.press() {
             tracing::info!(
-                epoch = press.epoch, press = press.number, run = %run.id(), driver = who,
-                from = run.request.remote_addr, %why, "press refused"
+                epoch = press.epoch, press = press.number, run = %run.id(), driver = %who,
+                from = %run.request.remote_addr, %why, "press refused"
             );
             return self.report(MotionEvent::Refused { press, why });
         }
@@ -74,7 +74,7 @@ impl Drive {
         self.reporter.urgent(InnerToRouter::Refused {
             run,
             refusal,
-            message,
+            message: Text::new(message),
         });
     }
 
@@ -96,7 +96,7 @@ impl Drive {
 }
 
 /// Makes the end of a run that another run's motion or stop has answered.
-pub(super) fn finished(run: RunId, end: End, exec_us: u64, stderr: Bytes) -> InnerToRouter {
+pub(super) fn finished(run: RunId, end: End, exec_us: u64, stderr: StderrTail) -> InnerToRouter {
     InnerToRouter::Finished {
         run,
         end,

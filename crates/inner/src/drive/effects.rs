@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use p2p_shared::bounded::Text;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{ActiveMotion, MotionEvent, Refusal};
 use p2p_shared::text::Escaped;
@@ -103,8 +104,8 @@ impl Drive {
         let press = origin.press();
         if let Some(press) = press {
             tracing::info!(
-                epoch = press.epoch, press = press.number, run = %run.id(), driver = who,
-                from = run.request.remote_addr, command = %order.command,
+                epoch = press.epoch, press = press.number, run = %run.id(), driver = %who,
+                from = %run.request.remote_addr, command = %order.command,
                 lease_ms = self.commands.motion.lease_ms, "press"
             );
         }
@@ -112,7 +113,7 @@ impl Drive {
         self.owner = MotionOwner {
             run: Some(id),
             press,
-            who: Escaped(&who).cut(MAX_WHO).to_string(),
+            who: Escaped(who.raw()).cut(MAX_WHO).to_string(),
         };
         let stopped = run.request.for_ms.map(|_| self.until_it_stands());
         self.is_settled = false;
@@ -173,7 +174,7 @@ impl Drive {
         let link = "-"
             .parse()
             .unwrap_or_else(|_| unreachable!("a dash is a name"));
-        let (command, nobody) = (self.commands.motion.stop.clone(), String::new());
+        let (command, nobody) = (self.commands.motion.stop.clone(), Text::default());
         Run::unread(
             own_run(),
             command,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use p2p_shared::bounded::Text;
 use p2p_shared::protocol::{PressId, StopCause};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -15,12 +16,12 @@ pub(crate) enum DriveRequest {
     Press {
         press: PressId,
         tick_ms: u64,
-        driver: String,
+        driver: Text,
         run: Box<Run>,
     },
     /// Somebody stops the car.
     Stop {
-        by: String,
+        by: Text,
         over: Option<PressId>,
         cause: StopCause,
     },

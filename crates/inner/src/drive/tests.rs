@@ -71,7 +71,7 @@ impl Bench {
 
     fn run(&self, run: u64, command: &str, for_ms: Option<u64>) -> Box<Run> {
         let (run, command) = (RunId::from_number(run), command.parse().unwrap());
-        let (from, link) = ("10.0.0.1".to_owned(), "car".parse().unwrap());
+        let (from, link) = ("10.0.0.1".into(), "car".parse().unwrap());
         let mut run = Run::unread(run, command, from, link, &self.reporter, &self.tracker);
         run.window = Window::new(RUN_WINDOW);
         run.request.for_ms = for_ms;
@@ -83,7 +83,7 @@ impl Bench {
         self.car.send(DriveRequest::Press {
             press,
             tick_ms: clock::now_ms(),
-            driver: "ann".to_owned(),
+            driver: "ann".into(),
             run: self.run(number, "forward", None),
         });
         press

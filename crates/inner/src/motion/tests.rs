@@ -17,7 +17,7 @@ fn ms(n: u64) -> Duration {
 fn order(command: &str) -> MotionCommand {
     MotionCommand {
         command: command.parse().unwrap(),
-        arguments: Vec::new(),
+        arguments: Default::default(),
     }
 }
 

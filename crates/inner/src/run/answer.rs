@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use p2p_shared::protocol::{End, InnerToRouter, PIECE};
+use p2p_shared::protocol::{End, InnerToRouter, OutputPiece, PIECE};
 use p2p_shared::timing::micros;
 use tokio::time::sleep_until;
 
@@ -45,13 +45,13 @@ impl Run {
     }
 
     fn answered_at_once(self, answer: WorkerResult, exec: Duration, worker: Option<&str>) {
-        let WorkerResult { end, output } = answer;
+        let WorkerResult { end, mut output } = answer;
         let stderr = end.stderr.kept();
         self.reporter.urgent(InnerToRouter::Answered {
             run: self.id(),
             end: end.end,
             exec_us: micros(exec),
-            output,
+            output: OutputPiece::split_from(&mut output),
             stderr: stderr.clone(),
         });
         self.log(&end, exec, &stderr, worker);

@@ -4,9 +4,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use p2p_shared::names::{CommandName, RunId};
-use p2p_shared::protocol::{End, InnerToRouter, Outcome, Refusal, RunReport};
+use p2p_shared::protocol::{
+    End, InnerToRouter, Outcome, OutputPiece, Refusal, RunReport, StderrTail,
+};
 use p2p_shared::timing::millis;
 
 /// Number of runs that are remembered (promised in docs/http.md).
@@ -47,8 +48,8 @@ impl RunHistory {
             age_ms: 0,
             outcome: Outcome::Waiting,
             bytes: 0,
-            output: Bytes::new(),
-            stderr: Bytes::new(),
+            output: OutputPiece::default(),
+            stderr: StderrTail::default(),
         };
         let entry = HistoryEntry {
             asked: now,
@@ -130,8 +131,8 @@ impl RunHistory {
         while self.kept > ALL_OUTPUT && self.silent < self.order.len() {
             if let Some(entry) = self.runs.get_mut(&self.order[self.silent]) {
                 self.kept -= entry.kept();
-                entry.report.output = Bytes::new();
-                entry.report.stderr = Bytes::new();
+                entry.report.output = OutputPiece::default();
+                entry.report.stderr = StderrTail::default();
                 entry.is_silent = true;
             }
             self.silent += 1;
@@ -149,11 +150,11 @@ impl HistoryEntry {
         *total += bytes.len() as u64;
         let room = OUTPUT.saturating_sub(output.len()).min(bytes.len());
         if !self.is_silent && room > 0 {
-            *output = [output, &bytes[..room]].concat().into();
+            *output = OutputPiece::first_of(&[output, &bytes[..room]].concat());
         }
     }
 
-    fn ended(&mut self, end: End, exec_us: u64, stderr: &Bytes) {
+    fn ended(&mut self, end: End, exec_us: u64, stderr: &StderrTail) {
         self.report.outcome = Outcome::Ended { end, exec_us };
         if !self.is_silent {
             self.report.stderr = stderr.clone();
@@ -180,7 +181,7 @@ mod tests {
     }
 
     fn output(history: &mut RunHistory, n: u64, bytes: &'static [u8]) {
-        let bytes = Bytes::from_static(bytes);
+        let bytes = OutputPiece::first_of(bytes);
         history.record(&InnerToRouter::Output { run: id(n), bytes });
     }
 
@@ -212,12 +213,12 @@ mod tests {
             run: id(1),
             end: End::Exit(3),
             exec_us: 9,
-            stderr: Bytes::from_static(b"no"),
+            stderr: StderrTail::last_of(b"no"),
         });
         history.record(&InnerToRouter::Refused {
             run: id(1),
             refusal: Refusal::Repeated,
-            message: "twice".to_owned(),
+            message: "twice".into(),
         });
         let entry = report(&history, 1).unwrap();
         let (end, exec_us) = (End::Exit(3), 9);
@@ -228,13 +229,13 @@ mod tests {
         let refused = |refusal| InnerToRouter::Refused {
             run: id(2),
             refusal,
-            message: "why".to_owned(),
+            message: "why".into(),
         };
         history.record(&refused(Refusal::NotFound));
-        let outcome = Outcome::Refused("why".to_owned());
+        let outcome = Outcome::Refused("why".into());
         assert_eq!(report(&history, 2).unwrap().outcome, outcome);
         history.record(&refused(Refusal::WorkerLost));
-        let outcome = Outcome::Unknown("why".to_owned());
+        let outcome = Outcome::Unknown("why".into());
         assert_eq!(report(&history, 2).unwrap().outcome, outcome);
     }
 
@@ -252,7 +253,7 @@ mod tests {
                         run: id(n),
                         end: End::Exit(0),
                         exec_us: 1,
-                        stderr: Bytes::from_static(&LONG[..8 * 1024]),
+                        stderr: StderrTail::last_of(&LONG),
                     }),
                 }
                 let kept: usize = history.runs.values().map(HistoryEntry::kept).sum();

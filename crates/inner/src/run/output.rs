@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use p2p_shared::protocol::STDERR_KEPT;
+use bytes::BytesMut;
+use p2p_shared::protocol::{STDERR_KEPT, StderrTail};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -72,8 +72,7 @@ impl Tail {
         }
     }
 
-    pub(crate) fn kept(&self) -> Bytes {
-        let from = self.buffer.len().saturating_sub(STDERR_KEPT);
-        Bytes::copy_from_slice(&self.buffer[from..])
+    pub(crate) fn kept(&self) -> StderrTail {
+        StderrTail::last_of(&self.buffer)
     }
 }

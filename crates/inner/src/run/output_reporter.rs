@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use p2p_shared::protocol::{End, InnerToRouter, PIECE, cost};
+use p2p_shared::protocol::{End, InnerToRouter, OutputPiece, PIECE, StderrTail, cost};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ const OUTPUT_WAITS: Duration = Duration::from_millis(1);
 pub(crate) struct Progress {
     has_started: bool,
     /// The last output, which goes with the end.
-    rest: Bytes,
+    rest: OutputPiece,
 }
 
 impl Run {
@@ -78,7 +78,7 @@ impl Run {
             }
         }
         if !piece.is_empty() {
-            let rest = piece.freeze();
+            let rest = OutputPiece::split_from(&mut piece.freeze());
             if is_read && self.window.take(cost(&rest)).await {
                 self.progress.lock().rest = rest;
             } else {
@@ -89,7 +89,7 @@ impl Run {
 
     /// Sends a piece, if anyone reads; returns whether anyone still reads.
     async fn flush(&self, piece: &mut BytesMut, is_read: bool) -> bool {
-        let bytes = piece.split().freeze();
+        let bytes = OutputPiece::split_from(&mut piece.split().freeze());
         let is_read = is_read && self.window.take(cost(&bytes)).await;
         if is_read {
             self.started();
@@ -99,7 +99,7 @@ impl Run {
     }
 
     /// Sends a piece of output, or remembers it if nobody reads.
-    async fn pass_on_piece(&self, bytes: Bytes, is_read: bool) {
+    async fn pass_on_piece(&self, bytes: OutputPiece, is_read: bool) {
         let output = InnerToRouter::Output {
             run: self.id(),
             bytes,
@@ -115,14 +115,14 @@ impl Run {
     pub(super) async fn pass_on_whole(&self, mut output: Bytes) {
         self.started();
         while !output.is_empty() {
-            let bytes = output.split_to(output.len().min(PIECE));
+            let bytes = OutputPiece::split_from(&mut output);
             let is_read = self.window.take(cost(&bytes)).await;
             self.pass_on_piece(bytes, is_read).await;
         }
     }
 
     /// Reports the end, with what was not reported yet.
-    pub(super) async fn finished(&self, end: End, exec_us: u64, stderr: Bytes) {
+    pub(super) async fn finished(&self, end: End, exec_us: u64, stderr: StderrTail) {
         let run = self.id();
         let (has_started, output) = {
             let mut progress = self.progress.lock();

@@ -34,7 +34,7 @@ fn bench(is_stop: bool) -> (Bench, Run, Arc<Commands>) {
     let (reporter, outbox) = RunReporter::new();
     let (command, link) = ("move".parse().unwrap(), "car".parse().unwrap());
     let (id, tracker) = (RunId::from_number(1), TaskTracker::new());
-    let mut run = Run::unread(id, command, String::new(), link, &reporter, &tracker);
+    let mut run = Run::unread(id, command, "".into(), link, &reporter, &tracker);
     run.window = Window::new(RUN_WINDOW);
     run.role = Some(MotionRole {
         kind,
@@ -208,12 +208,12 @@ async fn a_command_that_says_nothing_is_told_to_have_started_all_the_same() {
 #[tokio::test]
 async fn what_ended_before_its_start_was_told_is_told_in_one_message() {
     let (mut bench, run, _) = bench(false);
-    run.finished(End::Exit(0), 5, Bytes::new()).await;
+    run.finished(End::Exit(0), 5, Default::default()).await;
     let told = bench.outbox.output.recv().await;
     assert!(matches!(told, Some(InnerToRouter::Answered { .. })));
     run.started();
     run.started();
-    run.finished(End::Exit(0), 5, Bytes::new()).await;
+    run.finished(End::Exit(0), 5, Default::default()).await;
     let told = bench.outbox.urgent.recv().await;
     assert!(matches!(told, Some(InnerToRouter::Started { .. })));
     assert!(bench.outbox.urgent.try_recv().is_err());

@@ -85,7 +85,7 @@ pub(super) fn write_request(
             .map(|argument| text(argument.as_bytes()))
             .collect::<Result<_, _>>()?,
         run: request.run.to_string(),
-        from: &request.remote_addr,
+        from: request.remote_addr.raw(),
         input: text(input)?,
     };
     serde_json::to_writer(to.writer(), &request)
@@ -106,9 +106,11 @@ mod tests {
         RunRequest {
             run: RunId::from_number(7),
             command: "lights/on".parse().unwrap(),
-            arguments: vec![Argument::try_from(Bytes::from_static(argument)).unwrap()],
+            arguments: vec![Argument::try_from(Bytes::from_static(argument)).unwrap()]
+                .try_into()
+                .unwrap(),
             deadline_ms: u64::MAX,
-            remote_addr: "192.0.2.1".to_owned(),
+            remote_addr: "192.0.2.1".into(),
             stdin_bytes: 0,
             for_ms: None,
         }
@@ -158,7 +160,7 @@ mod tests {
             let bytes = Bytes::from(argument.clone());
             // The router refuses text that can't be an argument.
             prop_assume!(Argument::try_from(bytes.clone()).is_ok());
-            request.arguments = vec![Argument::try_from(bytes).unwrap()];
+            request.arguments = vec![Argument::try_from(bytes).unwrap()].try_into().unwrap();
             let mut line = BytesMut::new();
             write_request(&mut line, u64::MAX, &request, input.as_bytes()).unwrap();
             prop_assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1));

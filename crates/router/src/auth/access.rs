@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{HeaderMap, Request, Response, StatusCode};
+use p2p_shared::bounded::Text;
 use p2p_shared::key::{Key, Role};
 use p2p_shared::names::Identity;
 
@@ -246,9 +247,9 @@ impl Caller {
     }
 
     /// Returns a name for the caller: the key's name, or the address.
-    pub(crate) fn who(&self, peer: SocketAddr) -> String {
-        self.record()
-            .map_or_else(|| peer.ip().to_string(), |record| record.name.to_string())
+    pub(crate) fn who(&self, peer: SocketAddr) -> Text {
+        let name = self.record().map(|record| record.name.to_string());
+        Text::new(name.unwrap_or_else(|| peer.ip().to_string()))
     }
 
     /// Returns true if the caller's key was revoked, or its record has changed.

@@ -77,7 +77,7 @@ async fn a_camera_that_fails_says_why_until_there_is_a_picture() {
     let (camera, link) = (Arc::<Camera>::default(), link());
     let _viewer = camera.watch();
     camera.link_up(&link, true);
-    let why = "no\u{1b} camera".to_owned();
+    let why = "no\u{1b} camera".into();
     camera.set_state(CameraState::Failed { why });
     let shown = Status::Failed("no\\u{1b} camera".into());
     assert_eq!(*camera.status().borrow(), shown);

@@ -14,24 +14,24 @@ pub(super) fn control(link: &LinkName, event: &Event) {
     match event {
         Event::Taken { driver, how } => {
             let (how, from) = match how {
-                Taken::Free => ("it was free", ""),
-                Taken::Granted { by } => ("granted", by.name.as_str()),
-                Taken::Seized { from } => ("seized", from.name.as_str()),
+                Taken::Free => ("it was free", String::new()),
+                Taken::Granted { by } => ("granted", by.name.to_string()),
+                Taken::Seized { from } => ("seized", from.name.to_string()),
             };
             let session = driver.session.0;
-            tracing::info!(%link, driver = driver.name, session, how, from, "control taken");
+            tracing::info!(%link, driver = %driver.name, session, how, from, "control taken");
         }
         Event::Requested { driver } => {
-            tracing::info!(%link, by = driver.name, session = driver.session.0, "control requested");
+            tracing::info!(%link, by = %driver.name, session = driver.session.0, "control requested");
         }
         Event::Declined { driver, why } => {
             let (by, why) = (&driver.name, format!("{why:?}").to_lowercase());
-            tracing::info!(%link, by, session = driver.session.0, why, "control not granted");
+            tracing::info!(%link, %by, session = driver.session.0, why, "control not granted");
         }
         Event::Released { driver, why } => {
             let (driver, session) = (&driver.name, driver.session.0);
             let why = format!("{why:?}").to_lowercase();
-            tracing::info!(%link, driver, session, why, "control released");
+            tracing::info!(%link, %driver, session, why, "control released");
         }
     }
 }
@@ -48,7 +48,7 @@ pub(super) fn pressed(
         %press,
         run = %new.run,
         command = %new.command,
-        driver = who.driver.name,
+        driver = %who.driver.name,
         from = %who.from,
         car_rtt_ms = rtt.map(millis_f64),
         console_rtt_ms = who.rtt.map(millis_f64),

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use p2p_shared::bounded::{Arguments, Text};
 use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{MotionEvent, PressId, RouterToInner, RunSource, SessionId};
 use p2p_shared::timing;
@@ -37,7 +38,10 @@ impl Car {
         if link.is_draining() {
             return Err(Refused::car_restarts(&state.name));
         }
-        let mut motions = state.motion.iter().flat_map(|motion| &motion.commands);
+        let mut motions = state
+            .motion
+            .iter()
+            .flat_map(|motion| motion.commands.iter());
         if !motions.any(|motion| *motion == command) {
             return Err(Refused::no_motion(&command));
         }
@@ -45,7 +49,7 @@ impl Car {
         let new = NewRun {
             run,
             command,
-            arguments: Vec::new(),
+            arguments: Arguments::default(),
             stdin: Bytes::new(),
             for_ms: None,
             source: RunSource::Drive,
@@ -66,7 +70,7 @@ impl Car {
             command: new.command,
             tick_ms,
             driver: new.by,
-            remote_addr: who.from.ip().to_string(),
+            remote_addr: Text::new(who.from.ip().to_string()),
         };
         let replaced = link.drive().press(press, begun, message);
         state.press_dropped(replaced, "a newer press took its place before it was sent");

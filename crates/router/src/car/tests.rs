@@ -44,10 +44,10 @@ fn hello(service_port: u16, instance: u64, name: &str) -> LinkHello {
         name: name.parse().unwrap(),
         identity: "abcd2345".to_owned().try_into().unwrap(),
         instance: InstanceId(instance),
-        software: String::new(),
+        software: "".into(),
         clock_ms: 0,
         motion: MotionInfo {
-            commands: vec!["forward".parse().unwrap()],
+            commands: vec!["forward".parse().unwrap()].try_into().unwrap(),
             stop: "stop".parse().unwrap(),
             lease_ms: 400,
             limit_ms: 2000,
@@ -68,8 +68,8 @@ fn claim(registry: &Registry, hello: &LinkHello) -> Result<Granted, (Rejection, 
 
 fn links(subscription: &mut Subscription) -> Vec<LinkInfo> {
     let snapshot = &mut subscription.snapshot;
-    match snapshot.part(SessionId(1), "", Role::View, 0) {
-        RouterToConsole::Snapshot { links, .. } => links,
+    match snapshot.part(SessionId(1), &"".into(), Role::View, 0) {
+        RouterToConsole::Snapshot { links, .. } => links.into_iter().collect(),
         _ => unreachable!(),
     }
 }
@@ -83,7 +83,7 @@ async fn what_a_replaced_link_reports_and_its_end_count_for_nothing() {
     assert!(!new.is_new && Arc::ptr_eq(&new.car, &car));
     let _viewer = car.camera.watch();
     car.on_motion(old.link.id(), MotionEvent::StopFailed);
-    let why = "why".to_owned();
+    let why = "why".into();
     car.on_camera(old.link.id(), CameraState::Failed { why });
     assert!(!car.link_down(old.link.id(), "lost"));
     assert_eq!(*car.camera.status().borrow(), Status::Starting);

@@ -19,6 +19,7 @@
 //!          ├───────────────────────────────────▶│
 //! ```
 
+use p2p_shared::bounded::Text;
 use p2p_shared::key::Role;
 use p2p_shared::protocol::{
     ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, FeedEvent, LinkInfo, MotionEvent,
@@ -74,7 +75,7 @@ pub(crate) enum RouterToPage {
         /// The page's own session.
         session: SessionId,
         /// The name of the page's key; empty without keys.
-        key: String,
+        key: Text,
         /// The role of the page, from its key.
         role: Role,
         /// `None`: no car has had this port lately.
@@ -84,7 +85,7 @@ pub(crate) enum RouterToPage {
     Up(Box<LinkInfo>),
     /// The car's link was lost.
     Down {
-        why: String,
+        why: Text,
     },
     /// The port was given up.
     Gone,
@@ -101,7 +102,7 @@ pub(crate) enum RouterToPage {
         /// The press that was refused, if it was one.
         press: Option<PressId>,
         /// A sentence that says what to do.
-        message: String,
+        message: Text,
     },
     Probe(u64),
     /// The router is about to restart: come back after this time.
@@ -292,7 +293,7 @@ mod tests {
             request: Some((
                 Driver {
                     session: SessionId(4),
-                    name: "bob".to_owned(),
+                    name: "bob".into(),
                 },
                 9000,
             )),

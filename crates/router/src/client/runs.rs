@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
+use p2p_shared::bounded::Text;
 use p2p_shared::protocol::{CALLER_LEFT, Refusal, RefusedReason, SendEvent, cost};
 use p2p_shared::timing;
 
@@ -141,7 +142,7 @@ pub(super) fn failed(error: RunError) -> SendEvent {
         reason,
         message: match error {
             RunError::Refused { message, .. } => message,
-            error => error.to_string(),
+            error => Text::new(error.to_string()),
         },
     }
 }
@@ -170,12 +171,12 @@ mod tests {
         let new = NewRun {
             run,
             command: "hello".parse().unwrap(),
-            arguments: Vec::new(),
+            arguments: Default::default(),
             stdin: Bytes::new(),
             for_ms: None,
             source: RunSource::Send,
-            by: String::new(),
-            key: String::new(),
+            by: "".into(),
+            key: "".into(),
             from: ([127, 0, 0, 1], 4).into(),
             begun: timing::now(),
         };
@@ -201,7 +202,7 @@ mod tests {
         };
         runs.insert(7, run);
         let refusal = Refusal::Repeated;
-        let message = "twice".to_owned();
+        let message = "twice".into();
         let error = RunError::Refused { refusal, message };
         let Some(ToLink::Run { open, .. }) = work.recv().await else {
             unreachable!()

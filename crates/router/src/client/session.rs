@@ -121,7 +121,7 @@ pub(crate) async fn serve_console(
         role if readonly && role.may_view() => Role::View,
         role => role,
     };
-    let software = Escaped(&software).cut(SOFTWARE).to_string();
+    let software = Escaped(software.raw()).cut(SOFTWARE).to_string();
     let cars = caller.ports().unwrap_or(PortRange::ALL);
     let admitted = (caller, peer, permit);
     let (end, socket) = run(context, admitted, role, cars, socket, &software).await;
@@ -173,7 +173,7 @@ async fn run(
             session,
             name: caller.who(peer),
         },
-        key: caller.key().to_owned(),
+        key: caller.key().into(),
         from: peer,
         role,
         rtt: None,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
+use p2p_shared::bounded::Text;
 use p2p_shared::keepalive::{Due, Keepalive, PingClock, PingMode};
 use p2p_shared::os::jitter;
 use p2p_shared::protocol::{
@@ -75,7 +76,7 @@ pub(crate) fn refusal(press: Option<PressId>, refused: Refused) -> RouterToConso
     RouterToConsole::Refused {
         reason: refused.reason,
         press,
-        message: refused.message,
+        message: Text::new(refused.message),
     }
 }
 

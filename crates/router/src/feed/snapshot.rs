@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use p2p_shared::bounded::{List, Text};
 use p2p_shared::codec;
 use p2p_shared::key::Role;
-use p2p_shared::protocol::{LinkInfo, RouterToConsole, RunInfo, SessionId};
+use p2p_shared::protocol::{LinkInfo, MAX_ENTRIES, RouterToConsole, RunInfo, SessionId};
 use serde::Serialize;
 
 /// A message is full at this size, half of the limit: one more entry is far smaller than the other
@@ -38,7 +39,7 @@ impl Snapshot {
     pub(crate) fn part(
         &mut self,
         session: SessionId,
-        key: &str,
+        key: &Text,
         role: Role,
         missed: u64,
     ) -> RouterToConsole {
@@ -50,7 +51,7 @@ impl Snapshot {
             first,
             last: self.is_over(),
             session,
-            key: key.to_owned(),
+            key: key.clone(),
             role,
             missed,
             links,
@@ -63,13 +64,20 @@ impl Snapshot {
 pub(crate) fn take_part<T: Serialize>(
     entries: &mut impl Iterator<Item = T>,
     size: &mut usize,
-) -> Vec<T> {
+) -> List<T, MAX_ENTRIES> {
     let mut part = Vec::new();
     while *size < FULL
+        && part.len() < MAX_ENTRIES
         && let Some(entry) = entries.next()
     {
-        *size += codec::encode(&entry).map_or(FULL, |bytes| bytes.len());
-        part.push(entry);
+        match codec::encode(&entry) {
+            Ok(bytes) => {
+                *size += bytes.len();
+                part.push(entry);
+            }
+            // The others are shown all the same.
+            Err(error) => tracing::warn!(%error, "an entry can't be shown to consoles"),
+        }
     }
-    part
+    part.into_iter().collect()
 }

@@ -16,7 +16,7 @@ use crate::run::NewRun;
 use crate::run::record::RunRecord;
 
 fn part(snapshot: &mut Snapshot, missed: u64) -> RouterToConsole {
-    snapshot.part(SessionId(1), "me", Role::View, missed)
+    snapshot.part(SessionId(1), &"me".into(), Role::View, missed)
 }
 
 /// One run, from the request to the end.
@@ -24,12 +24,12 @@ fn run(stand: &Stand, command: &CommandName, n: u64, output: &[u8]) {
     let wanted = NewRun {
         run: RunId::from_number(n),
         command: command.clone(),
-        arguments: Vec::new(),
+        arguments: Default::default(),
         stdin: Bytes::new(),
         for_ms: None,
         source: RunSource::Http,
-        by: "me".to_owned(),
-        key: "me".to_owned(),
+        by: "me".into(),
+        key: "me".into(),
         from: SocketAddr::from(([127, 0, 0, 1], 1)),
         begun: Instant::now(),
     };

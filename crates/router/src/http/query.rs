@@ -4,18 +4,17 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use hyper::{StatusCode, Uri};
+use p2p_shared::bounded::{Arguments, BoundError};
 use p2p_shared::key::Key;
 use p2p_shared::names::{Argument, CommandName};
 use percent_encoding::percent_decode_str;
 
 use crate::http::response::Problem;
 
-pub(crate) const MAX_ARGUMENTS: usize = 256;
-
 #[derive(Debug, PartialEq, Eq)]
 pub struct CgiQuery {
     pub command: CommandName,
-    pub arguments: Vec<Argument>,
+    pub arguments: Arguments,
     /// True to get the output as it comes.
     pub stream: bool,
     /// Duration of a motion, in milliseconds.
@@ -41,11 +40,6 @@ impl CgiQuery {
                     once("command", &mut command, name)?;
                 }
                 b"arg" => {
-                    if arguments.len() == MAX_ARGUMENTS {
-                        return Err(format!(
-                            "more than {MAX_ARGUMENTS} arguments: send long input as the body of a POST"
-                        ));
-                    }
                     let argument = Argument::try_from(Bytes::from(value));
                     arguments.push(argument.map_err(|_| {
                         "an argument has a NUL byte (%00), which no program can be given: leave it out"
@@ -67,7 +61,9 @@ impl CgiQuery {
             command: command.ok_or(
                 "no command is asked for: add ?command=NAME; GET /commands lists what there is",
             )?,
-            arguments,
+            arguments: arguments
+                .try_into()
+                .map_err(|error: BoundError| error.to_string())?,
             stream: stream.unwrap_or(false),
             for_ms,
         })

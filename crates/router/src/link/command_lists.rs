@@ -1,7 +1,8 @@
 //! Callers that wait for the list of a link's commands. One request is under way at a time, and its
 //! answer is for all who asked before it was sent. Sends nothing itself.
 
-use p2p_shared::protocol::CommandInfo;
+use p2p_shared::bounded::List;
+use p2p_shared::protocol::{CommandInfo, MAX_ENTRIES};
 use tokio::sync::oneshot;
 
 use crate::link::end::ProtocolViolation;
@@ -47,14 +48,18 @@ impl CommandLists {
     pub(super) fn answer(
         &mut self,
         request: u64,
-        commands: Vec<CommandInfo>,
+        commands: List<CommandInfo, MAX_ENTRIES>,
         more: bool,
     ) -> Result<Option<u64>, ProtocolViolation> {
         let Some(open) = self.open.as_mut().filter(|_| request == self.requests) else {
             return Ok(None);
         };
-        for info in &commands {
-            open.bytes += info.name.as_str().len() + info.problem.as_ref().map_or(0, String::len);
+        for info in &*commands {
+            open.bytes += info.name.as_str().len()
+                + info
+                    .problem
+                    .as_ref()
+                    .map_or(0, |problem| problem.raw().len());
         }
         open.commands.extend(commands);
         if open.commands.len() > MAX_COMMANDS || open.bytes > MAX_BYTES {
@@ -108,17 +113,29 @@ mod tests {
         assert_eq!(listings.ask(first), Some(1));
         assert_eq!(listings.ask(second), None);
         assert_eq!(listings.ask(third), None);
-        assert_eq!(listings.answer(1, vec![command("a")], true).unwrap(), None);
+        assert_eq!(
+            listings
+                .answer(1, vec![command("a")].try_into().unwrap(), true)
+                .unwrap(),
+            None
+        );
         assert!(first_list.try_recv().is_err());
         assert_eq!(
-            listings.answer(1, vec![command("b")], false).unwrap(),
+            listings
+                .answer(1, vec![command("b")].try_into().unwrap(), false)
+                .unwrap(),
             Some(2)
         );
         assert_eq!(first_list.try_recv().unwrap().len(), 2);
         assert!(second_list.try_recv().is_err());
         // An answer to a request that was not sent, or was answered already.
-        assert_eq!(listings.answer(1, vec![command("x")], false).unwrap(), None);
-        assert_eq!(listings.answer(2, Vec::new(), false).unwrap(), None);
+        assert_eq!(
+            listings
+                .answer(1, vec![command("x")].try_into().unwrap(), false)
+                .unwrap(),
+            None
+        );
+        assert_eq!(listings.answer(2, Default::default(), false).unwrap(), None);
         assert_eq!(second_list.try_recv().unwrap(), []);
         assert_eq!(third_list.try_recv().unwrap(), []);
         assert!(listings.is_idle());
@@ -130,7 +147,7 @@ mod tests {
         let (reply, _list) = oneshot::channel();
         listings.ask(reply);
         assert!(!listings.is_idle());
-        let mut parts = std::iter::repeat_with(|| vec![command("a"); 100]);
+        let mut parts = std::iter::repeat_with(|| vec![command("a"); 100].try_into().unwrap());
         assert!(parts.any(|part| listings.answer(1, part, true).is_err()));
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use p2p_shared::bounded::Text;
 use p2p_shared::protocol::{Rejection, RouterToInner};
 use p2p_shared::timing;
 use p2p_shared::websocket::WebSocketError;
@@ -26,7 +27,7 @@ impl LinkEnd {
         match self {
             Self::Rejected(rejection, message) => Some(RouterToInner::Rejected {
                 rejection: *rejection,
-                message: message.clone(),
+                message: Text::new(message.as_str()),
             }),
             Self::GoAway(after) => Some(RouterToInner::GoAway {
                 reconnect_after_ms: timing::millis(*after),

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use p2p_shared::bounded::Text;
 use p2p_shared::protocol::{MediaTicket, PressId, RouterToInner, StopCause};
 use p2p_shared::timing;
 use parking_lot::Mutex;
@@ -73,16 +74,12 @@ impl PriorityQueue {
     /// Queues a stop, ahead of everything. Returns the waiting press, which is dropped.
     pub(crate) fn stop(
         &self,
-        by: &str,
+        by: Text,
         over: Option<PressId>,
         cause: StopCause,
     ) -> Option<PressId> {
         let mut waiting = self.waiting.lock();
-        waiting.stop = Some(RouterToInner::Stop {
-            by: by.to_owned(),
-            over,
-            cause,
-        });
+        waiting.stop = Some(RouterToInner::Stop { by, over, cause });
         self.stopped(&mut waiting)
     }
 
@@ -285,8 +282,8 @@ mod tests {
             run: p2p_shared::names::RunId::from_number(number),
             command: "forward".parse().unwrap(),
             tick_ms: 0,
-            driver: String::new(),
-            remote_addr: String::new(),
+            driver: "".into(),
+            remote_addr: Text::default(),
         }
     }
 
@@ -317,11 +314,14 @@ mod tests {
         let queue = PriorityQueue::default();
         queue.press(press(1), Instant::now(), message(1));
         let cause = StopCause::Asked;
-        assert_eq!(queue.stop("me", Some(press(1)), cause), Some(press(1)));
+        assert_eq!(
+            queue.stop("me".into(), Some(press(1)), cause),
+            Some(press(1))
+        );
         let orders = queue.next(false).await;
         assert!(orders.stop.is_some() && orders.rest.is_empty());
         // A press after the stop is sent after it.
-        queue.stop("me", Some(press(1)), cause);
+        queue.stop("me".into(), Some(press(1)), cause);
         queue.press(press(2), Instant::now(), message(2));
         let orders = queue.next(true).await;
         assert!(orders.stop.is_some() && orders.rest == [message(2)]);

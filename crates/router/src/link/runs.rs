@@ -4,9 +4,8 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{RUN_WINDOW, cost};
+use p2p_shared::protocol::{OutputPiece, RUN_WINDOW, cost};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -140,7 +139,11 @@ impl Runs {
         Ok(())
     }
 
-    pub(super) fn output(&mut self, run: RunId, bytes: Bytes) -> Result<(), ProtocolViolation> {
+    pub(super) fn output(
+        &mut self,
+        run: RunId,
+        bytes: OutputPiece,
+    ) -> Result<(), ProtocolViolation> {
         let Some(open) = self.0.get_mut(&run) else {
             return Ok(());
         };

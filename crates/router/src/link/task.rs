@@ -5,10 +5,13 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use p2p_shared::bounded::Text;
 use p2p_shared::keepalive::{Due, Keepalive, PingClock, PingMode};
 use p2p_shared::names::LinkName;
 use p2p_shared::net::transport::Transport;
-use p2p_shared::protocol::{InnerToRouter, LinkHello, PIECE, Refusal, RouterToInner, RunRequest};
+use p2p_shared::protocol::{
+    InnerToRouter, LinkHello, OutputPiece, Refusal, RouterToInner, RunRequest,
+};
 use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use tokio::sync::mpsc;
@@ -216,7 +219,9 @@ impl<O: LinkObserver> LinkTask<O> {
                     self.socket.push(&RouterToInner::AskRun { run })?;
                 }
             }
-            ToLink::Notice(message) => self.socket.push(&RouterToInner::Notice { message })?,
+            ToLink::Notice(message) => self.socket.push(&RouterToInner::Notice {
+                message: Text::new(message),
+            })?,
         }
         Ok(())
     }
@@ -257,7 +262,7 @@ impl<O: LinkObserver> LinkTask<O> {
             return Ok(());
         };
         input.sent.get_or_insert_with(timing::now);
-        let bytes = input.left.split_to(input.left.len().min(PIECE));
+        let bytes = OutputPiece::split_from(&mut input.left);
         self.socket.push(&RouterToInner::Stdin {
             run: input.order.new.run,
             bytes,
@@ -277,7 +282,7 @@ impl<O: LinkObserver> LinkTask<O> {
         let new = &order.new;
         let run = new.run;
         if self.observer.is_overtaken(order.kind) {
-            let message = "a stop came first: nothing was run".to_owned();
+            let message = "a stop came first: nothing was run".into();
             let refusal = Refusal::Late;
             self.runs
                 .withdraw(run, RunError::Refused { refusal, message });
@@ -301,7 +306,7 @@ impl<O: LinkObserver> LinkTask<O> {
             command: new.command.clone(),
             arguments: new.arguments.clone(),
             deadline_ms,
-            remote_addr: new.from.ip().to_string(),
+            remote_addr: Text::new(new.from.ip().to_string()),
             stdin_bytes: match order.kind {
                 RunKind::Stop => 0,
                 RunKind::Motion { .. } | RunKind::Plain => new.stdin.len() as u64,

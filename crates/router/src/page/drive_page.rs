@@ -81,7 +81,7 @@ impl DrivePage<'_> {
             let name = command.name.as_str();
             let (value, name) = (attribute(name), text(name));
             let refused = match &command.problem {
-                Some(problem) => format!(" disabled title=\"{}\"", attribute(problem)),
+                Some(problem) => format!(" disabled title=\"{}\"", attribute(problem.raw())),
                 None if !(self.may_run)(&command.name) => {
                     " disabled title=\"This key may only stop the car\"".to_owned()
                 }
@@ -107,7 +107,7 @@ mod tests {
         let evil = "\"'><script>alert(1)</script>{{who}}{{";
         let commands = [CommandInfo {
             name: "a\"><img src=x>".to_owned().try_into().unwrap(),
-            problem: Some(evil.to_owned()),
+            problem: Some(evil.into()),
         }];
         let home = DrivePage {
             car: evil,

@@ -10,6 +10,7 @@ use anyhow::{anyhow, bail, ensure};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use p2p_shared::bounded::Text;
 use p2p_shared::key::Role;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{MediaTicket, MediaToRouter, Picture, PictureAssembly, RouterToMedia};
@@ -75,7 +76,9 @@ async fn serve(
         Ok(attached) => attached,
         Err(message) => {
             tracing::info!(from = %peer, key = caller.name(), why = message, "media connection refused");
-            let words = RouterToMedia::Refused { message };
+            let words = RouterToMedia::Refused {
+                message: Text::new(message),
+            };
             return socket.close_with(Some(&words), "", FAREWELL).await;
         }
     };

@@ -41,7 +41,8 @@ pub(crate) async fn run(
     let stream = query.stream;
     let context = asked.context;
     let is_stop = asked.car.is_stop(&query.command);
-    if !is_stop {
+    // Who may only stop gives the stop command nothing to act on.
+    if !is_stop || !query.arguments.is_empty() {
         caller.may("run commands", Role::may_run)?;
     }
     let mut new = NewRun {
@@ -52,7 +53,7 @@ pub(crate) async fn run(
         for_ms: query.for_ms,
         source: RunSource::Http,
         by: caller.who(asked.peer),
-        key: caller.key().to_owned(),
+        key: caller.key().into(),
         from: asked.peer,
         begun: asked.begun,
     };
@@ -219,9 +220,10 @@ impl Open {
         let (status, body) = match finish.end {
             End::Exit(0) | End::Ended => (StatusCode::OK, output),
             _ if !output.is_empty() => (StatusCode::INTERNAL_SERVER_ERROR, output),
-            _ if !finish.stderr.is_empty() => {
-                (StatusCode::INTERNAL_SERVER_ERROR, finish.stderr.clone())
-            }
+            _ if !finish.stderr.is_empty() => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                finish.stderr.clone().into(),
+            ),
             _ => {
                 let sentence = format!("the command ended with {exit} and printed nothing\n");
                 (StatusCode::INTERNAL_SERVER_ERROR, sentence.into())
@@ -260,7 +262,7 @@ impl Open {
                 Some(RunEvent::Started) => {}
                 Some(RunEvent::Output(bytes)) => {
                     self.run.handle.taken(&bytes);
-                    return Some((Ok(Frame::data(bytes)), Some(self)));
+                    return Some((Ok(Frame::data(bytes.into())), Some(self)));
                 }
                 Some(RunEvent::Finished(finish)) => match finish.end {
                     End::TimedOut => break "it ran past its time limit",

@@ -131,7 +131,7 @@ async fn serve(
     }
     tracing::info!(
         link = %name, service_port = car.port, from = %peer, key = caller.name(),
-        software = %Escaped(&hello.software).cut(SOFTWARE), "link up"
+        software = %Escaped(hello.software.raw()).cut(SOFTWARE), "link up"
     );
     let welcome = RouterToInner::Welcome {
         name: name.clone(),
@@ -194,7 +194,7 @@ fn give_up(context: &Context, car: &Car, at_once: bool, end: &LinkEnd) {
         && !context.shutdown.draining.is_cancelled()
     {
         let why = shortened(&end.to_string());
-        context.on_link.down(car.port, &car.name(), away, &why);
+        context.on_link.down(car.port, &car.name(), away, why.raw());
     }
 }
 

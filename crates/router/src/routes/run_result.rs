@@ -87,8 +87,8 @@ mod tests {
             age_ms: 1500,
             outcome,
             bytes: 6,
-            output: b"hell\xff"[..].into(),
-            stderr: b"no"[..].into(),
+            output: p2p_shared::bounded::Piece::first_of(b"hell\xff"),
+            stderr: p2p_shared::bounded::Piece::first_of(b"no"),
         };
         let run = RunId::from_number(7);
         let (end, exec_us) = (End::TimedOut, 2500);
@@ -101,13 +101,13 @@ mod tests {
                 "output": "hell\u{fffd}",
             })
         );
-        let refused = as_json(run, &report(Outcome::Refused("why".to_owned())));
+        let refused = as_json(run, &report(Outcome::Refused("why".into())));
         assert_eq!(
             (&refused["executed"], &refused["why"]),
             (&json!("no"), &json!("why"))
         );
         assert_eq!(refused.get("output"), None);
-        let unknown = as_json(run, &report(Outcome::Unknown("why".to_owned())));
+        let unknown = as_json(run, &report(Outcome::Unknown("why".into())));
         assert_eq!(unknown["executed"], "unknown");
         assert_eq!(
             as_json(run, &report(Outcome::Waiting))["executed"],

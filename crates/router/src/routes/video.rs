@@ -198,10 +198,10 @@ mod tests {
             name: "car".parse().unwrap(),
             identity: "abcd2345".to_owned().try_into().unwrap(),
             instance: InstanceId(1),
-            software: String::new(),
+            software: "".into(),
             clock_ms: 0,
             motion: MotionInfo {
-                commands: Vec::new(),
+                commands: Default::default(),
                 stop: "stop".parse().unwrap(),
                 lease_ms: 400,
                 limit_ms: 2000,

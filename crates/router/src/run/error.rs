@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header;
+use p2p_shared::bounded::Text;
 use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::protocol::{End, Refusal, RefusedReason};
-use p2p_shared::text::Escaped;
 
 use crate::http::response::{Executed, Problem};
 use crate::net::limits;
@@ -29,7 +29,7 @@ pub(crate) enum RunError {
     #[error("for= is a number of milliseconds from 1 to {0}, the car's motion limit")]
     ForTooLong(u64),
     #[error("'{0}' drives this car: nothing was run; wait until control is given back")]
-    Driven(String),
+    Driven(Text),
     #[error("{limit} runs of this key are open, the most that a key may have: wait for one to end", limit = limits::RUNS)]
     OverQuota,
     /// A console asks for more than it may.
@@ -52,8 +52,8 @@ pub(crate) enum RunError {
     )]
     Lost(RunId),
     /// The inner did not begin the run.
-    #[error("{}", Escaped(message))]
-    Refused { refusal: Refusal, message: String },
+    #[error("{message}")]
+    Refused { refusal: Refusal, message: Text },
     #[error("the command ran past its time limit and was killed after {:.1} s (p2p-inner --timeout)", .0.as_secs_f64())]
     TimedOut(Duration),
     #[error("the car had to restart and ended the command after {:.1} s", .0.as_secs_f64())]

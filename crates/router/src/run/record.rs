@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use p2p_shared::bounded::{Arguments, Piece, Text};
 use p2p_shared::names::{Argument, LinkName, RunId};
-use p2p_shared::protocol::{ARGUMENTS_SHOWN, CALLER_LEFT, End, RunInfo, RunResult, RunSource};
+use p2p_shared::protocol::{
+    ARGUMENTS_SHOWN, CALLER_LEFT, End, RunInfo, RunResult, RunSource, SHOWN_OUTPUT,
+};
 use p2p_shared::timing::{self, millis_f64};
 
 use crate::feed::{Feed, RunCounts, shortened};
@@ -16,9 +19,6 @@ use crate::net::quota::QuotaPermit;
 use crate::ops::metrics::Metrics;
 use crate::run::error::RunError;
 use crate::run::{Finish, NewRun};
-
-/// Most bytes of a run's output, and of its standard error, in the feed.
-const MAX_OUTPUT: usize = 1024;
 
 /// The record of one run. If dropped unfinished, it says that the caller went away.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct RunRecord {
     exec: Option<Duration>,
     bytes: u64,
     output: Vec<u8>,
-    stderr: Bytes,
+    stderr: Piece<SHOWN_OUTPUT>,
     finished: bool,
     /// The permit among the runs that a caller may have open, held until the run is over.
     pub permit: Option<QuotaPermit>,
@@ -59,7 +59,7 @@ impl RunRecord {
             command: new.command.clone(),
             arguments: first_arguments(&new.arguments),
             source: new.source,
-            from: new.from.ip().to_string(),
+            from: Text::new(new.from.ip().to_string()),
             key: new.key.clone(),
             at_ms: timing::millis(since_1970),
             result: None,
@@ -77,7 +77,7 @@ impl RunRecord {
             exec: None,
             bytes: 0,
             output: Vec::new(),
-            stderr: Bytes::new(),
+            stderr: Piece::default(),
             finished: false,
             permit: None,
         }
@@ -97,14 +97,13 @@ impl RunRecord {
 
     pub(crate) fn output(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        let room = MAX_OUTPUT - self.output.len();
+        let room = SHOWN_OUTPUT - self.output.len();
         self.output
             .extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     pub(crate) fn run_finished(&mut self, finish: &Finish) {
-        let end_of_it = finish.stderr.len().saturating_sub(MAX_OUTPUT);
-        self.stderr = Bytes::copy_from_slice(&finish.stderr[end_of_it..]);
+        self.stderr = Piece::last_of(&finish.stderr);
         self.ended(finish.end, finish.exec);
     }
 
@@ -145,7 +144,7 @@ impl RunRecord {
             link_us: timing::micros(time.link),
             exec_us: time.exec.map(timing::micros),
             bytes: self.bytes,
-            output: std::mem::take(&mut self.output).into(),
+            output: Piece::first_of(&std::mem::take(&mut self.output)),
             stderr: std::mem::take(&mut self.stderr),
         };
         self.log(&result, time);
@@ -179,14 +178,14 @@ impl RunRecord {
             arguments,
             source,
             from = %self.from,
-            key = info.key,
+            key = info.key.raw(),
             status = result.status,
             executed = result.executed(),
             exit = self.end.map(|end| end.to_string()).unwrap_or_default(),
             bytes = self.bytes,
             link_ms = millis_f64(timing.link),
             exec_ms = timing.exec.map(millis_f64).unwrap_or_default(),
-            why = result.why,
+            why = result.why.raw(),
             "run"
         );
     }
@@ -199,7 +198,7 @@ impl Drop for RunRecord {
 }
 
 /// Returns the first arguments: 256 long ones would fill a whole message of the feed.
-fn first_arguments(arguments: &[Argument]) -> Vec<Argument> {
+fn first_arguments(arguments: &[Argument]) -> Arguments {
     let mut left = ARGUMENTS_SHOWN;
     let shown = arguments.iter().map_while(|argument| {
         let length = argument.as_bytes().len();
@@ -208,5 +207,5 @@ fn first_arguments(arguments: &[Argument]) -> Vec<Argument> {
         left = left.saturating_sub(length + 8);
         (!is_empty).then(|| Argument::try_from(cut).ok()).flatten()
     });
-    shown.collect()
+    shown.collect::<Vec<_>>().try_into().unwrap_or_default()
 }

@@ -151,12 +151,12 @@ impl AnswerLog {
                 let mut new = NewRun {
                     run,
                     command: request.command,
-                    arguments: Vec::new(),
+                    arguments: Default::default(),
                     stdin: Bytes::new(),
                     for_ms: request.for_ms,
                     source: RunSource::Http,
                     by: Caller::Anyone.who(PEER),
-                    key: String::new(),
+                    key: "".into(),
                     from: PEER,
                     begun: timing::now(),
                 };

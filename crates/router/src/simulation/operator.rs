@@ -120,7 +120,7 @@ impl Operator {
 
     async fn run(&mut self, mut socket: ConsoleSocket) -> Result<(), WebSocketError> {
         socket.push(&ConsoleToRouter::Hello {
-            software: "simulated".to_owned(),
+            software: "simulated".into(),
             readonly: false,
         })?;
         let mut traffic_at = Instant::now();
@@ -172,7 +172,7 @@ impl Operator {
         match message {
             RouterToConsole::Snapshot { session, links, .. } => {
                 self.view.session = Some(*session);
-                for link in links {
+                for link in links.iter() {
                     self.on_link(socket, link)?;
                 }
             }

@@ -192,7 +192,9 @@ impl SimInner {
             max_runs: 16,
             worker_hello: p2p_inner::WORKER_HELLO,
             motion: MotionInfo {
-                commands: vec!["forward".parse().unwrap(), "back".parse().unwrap()],
+                commands: vec!["forward".parse().unwrap(), "back".parse().unwrap()]
+                    .try_into()
+                    .unwrap(),
                 stop: "stop".parse().unwrap(),
                 lease_ms: u64::try_from(LEASE.as_millis()).unwrap(),
                 limit_ms: u64::try_from(LIMIT.as_millis()).unwrap(),

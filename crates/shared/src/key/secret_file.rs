@@ -31,7 +31,8 @@ impl SecretFileError {
 }
 
 /// Reads the text of a file of at most `limit` bytes that is open to its owner alone, who is root or
-/// the user of this process.
+/// the user of this process. Root also reads a file of the user to whom the file's folder belongs:
+/// so `sudo p2p-router key add` works on the folder of a router that runs as another user.
 ///
 /// # Errors
 ///
@@ -58,7 +59,11 @@ pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileErr
         return Err(refused(format!("{shown} is not a regular file")));
     }
     let (owner, own) = (metadata.uid(), geteuid().as_raw());
-    if owner != own && owner != 0 {
+    let is_of_folder = || {
+        let folder = path.parent().and_then(|folder| folder.metadata().ok());
+        own == 0 && folder.is_some_and(|folder| folder.uid() == owner)
+    };
+    if owner != own && owner != 0 && !is_of_folder() {
         return Err(refused(format!(
             "{shown} belongs to user {owner}, and this is user {own}: run this as its owner (sudo -u '#{owner}'), or give the file away with: {}",
             shell_line("chown", &own.to_string(), path)

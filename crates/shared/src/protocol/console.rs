@@ -21,15 +21,22 @@
 //!
 //! Links are named by their service port, which is unique at any time.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::drive::{
-    ActiveMotion, ControlInfo, ControlRequest, DriveCommand, MotionEvent, PressId, SessionId,
+    ActiveMotion, ControlInfo, ControlRequest, DriveCommand, MAX_MOTIONS, MotionEvent, PressId,
+    SessionId,
 };
-use super::run::{CommandInfo, End, Refusal, RunReport};
+use super::run::{CommandInfo, End, MAX_ENTRIES, OutputPiece, Refusal, RunReport, StderrTail};
+use crate::bounded::{Arguments, List, Piece, Text};
 use crate::key::Role;
-use crate::names::{Argument, CommandName, LinkName, RunId};
+use crate::names::{CommandName, LinkName, RunId};
+
+/// Most round trips that a [`LinkInfo`] has.
+pub const MAX_RTTS: usize = 64;
+
+/// Most bytes of a run's output, and of its standard error, in a [`RunResult`].
+pub const SHOWN_OUTPUT: usize = 1024;
 
 /// Path of a console's WebSocket on the main port.
 pub const ADMIN_PATH: &str = "/admin";
@@ -40,7 +47,7 @@ pub const ADMIN_PATH: &str = "/admin";
 pub enum ConsoleToRouter {
     /// First message.
     Hello {
-        software: String,
+        software: Text,
         /// True to watch only, whatever the key may do.
         readonly: bool,
     },
@@ -49,7 +56,7 @@ pub enum ConsoleToRouter {
         request: u64,
         service_port: u16,
         command: CommandName,
-        arguments: Vec<Argument>,
+        arguments: Arguments,
         /// Duration of a motion, in milliseconds.
         for_ms: Option<u64>,
     },
@@ -100,13 +107,13 @@ pub enum RouterToConsole {
         last: bool,
         session: SessionId,
         /// Name of the console's key; empty without keys.
-        key: String,
+        key: Text,
         role: Role,
         /// Events that this console missed before the snapshot, because it was too slow.
         missed: u64,
-        links: Vec<LinkInfo>,
+        links: List<LinkInfo, MAX_ENTRIES>,
         /// Last runs, oldest first.
-        runs: Vec<RunInfo>,
+        runs: List<RunInfo, MAX_ENTRIES>,
     },
     /// An event.
     Feed(FeedEvent),
@@ -117,7 +124,7 @@ pub enum RouterToConsole {
     /// Answer to [`ConsoleToRouter::ListCommands`], in one or more parts.
     Commands {
         request: u64,
-        commands: Vec<CommandInfo>,
+        commands: List<CommandInfo, MAX_ENTRIES>,
         /// True if another part follows.
         more: bool,
     },
@@ -129,7 +136,7 @@ pub enum RouterToConsole {
         /// The press that was refused, if it was a press.
         #[serde(default)]
         press: Option<PressId>,
-        message: String,
+        message: Text,
     },
     /// The router is about to restart: dial again after this time.
     GoAway { reconnect_after_ms: u64 },
@@ -171,19 +178,19 @@ pub struct LinkInfo {
     pub name: LinkName,
     /// Name of the inner's key; empty without keys.
     #[serde(default)]
-    pub key: String,
+    pub key: Text,
     /// True if the link is up.
     pub is_up: bool,
     /// Time since the link came up or was lost, in milliseconds before this message.
     pub since_ms: u64,
     /// Last round trips between router and inner, newest last, in microseconds.
-    pub rtts_us: Vec<u32>,
+    pub rtts_us: List<u32, MAX_RTTS>,
     /// Runs since the link first came up.
     pub runs: u64,
     /// Failed runs among them.
     pub failures: u64,
     /// Motion commands: forward, back, left, right.
-    pub motion: Vec<CommandName>,
+    pub motion: List<CommandName, MAX_MOTIONS>,
     pub stop: CommandName,
     /// Time for which the car moves without hearing of its driver, in milliseconds.
     pub lease_ms: u64,
@@ -204,12 +211,12 @@ pub struct RunInfo {
     pub service_port: u16,
     pub link: LinkName,
     pub command: CommandName,
-    pub arguments: Vec<Argument>,
+    pub arguments: Arguments,
     pub source: RunSource,
     /// Address of the caller.
-    pub from: String,
+    pub from: Text,
     /// Name of the caller's key; empty without keys.
-    pub key: String,
+    pub key: Text,
     /// Time of the request, in milliseconds since 1970.
     pub at_ms: u64,
     /// Result; `None`: the run is open.
@@ -242,17 +249,17 @@ pub struct RunResult {
     /// End of the process, if the run began and its end is known.
     pub end: Option<End>,
     /// Reason, if the result is an error.
-    pub why: String,
+    pub why: Text,
     /// Time on the link and in queues, in microseconds.
     pub link_us: u64,
     /// Time from the start of the process to its end, in microseconds.
     pub exec_us: Option<u64>,
     /// Bytes of output.
     pub bytes: u64,
-    /// First bytes of the output, at most 1 KiB.
-    pub output: Bytes,
-    /// Last bytes of standard error, at most 1 KiB.
-    pub stderr: Bytes,
+    /// First bytes of the output.
+    pub output: Piece<SHOWN_OUTPUT>,
+    /// Last bytes of standard error.
+    pub stderr: Piece<SHOWN_OUTPUT>,
 }
 
 impl RunResult {
@@ -282,7 +289,7 @@ pub enum FeedEvent {
     /// A link came up, or its name, commands or times have changed.
     Link(Box<LinkInfo>),
     /// A link was lost; its port is kept.
-    LinkDown { service_port: u16, why: String },
+    LinkDown { service_port: u16, why: Text },
     /// A port was given up.
     LinkGone { service_port: u16 },
     /// A round trip between router and inner was measured.
@@ -310,12 +317,12 @@ pub enum SendEvent {
     /// The process exists.
     Started,
     /// Piece of the output.
-    Output(Bytes),
+    Output(OutputPiece),
     /// The run is over.
     Finished {
         end: End,
         exec_us: u64,
-        stderr: Bytes,
+        stderr: StderrTail,
     },
     /// The run did not begin.
     Refused {
@@ -323,7 +330,7 @@ pub enum SendEvent {
         refusal: Option<Refusal>,
         /// Reason of the router, if it refused the run.
         reason: Option<RefusedReason>,
-        message: String,
+        message: Text,
     },
     /// The link was lost: nobody knows what became of the run.
     Lost,

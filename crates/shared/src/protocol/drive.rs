@@ -5,7 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::run::End;
+use crate::bounded::{List, Text};
 use crate::names::{CommandName, RunId};
+
+/// Most motion commands of a car.
+pub const MAX_MOTIONS: usize = 16;
 
 /// Connection of one console or page. A session holds control of a car, never a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -78,7 +82,7 @@ pub struct ControlInfo {
 pub struct Driver {
     pub session: SessionId,
     /// Name of the session's key, or its address.
-    pub name: String,
+    pub name: Text,
 }
 
 /// A motion that the car has acknowledged.
@@ -192,7 +196,7 @@ impl fmt::Display for MotionRefusal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MotionInfo {
     /// Motion commands: forward, back, left, right.
-    pub commands: Vec<CommandName>,
+    pub commands: List<CommandName, MAX_MOTIONS>,
     pub stop: CommandName,
     /// Time for which the car moves without hearing of its driver, in milliseconds.
     pub lease_ms: u64,

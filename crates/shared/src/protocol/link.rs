@@ -28,12 +28,14 @@
 //!          ├──────────────────┬────────────────▶│
 //! ```
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::drive::{MotionEvent, MotionInfo, PressId, StopCause};
 use super::media::{CameraState, MediaTicket};
-use super::run::{CommandInfo, End, Refusal, RunReport, RunRequest};
+use super::run::{
+    CommandInfo, End, MAX_ENTRIES, OutputPiece, Refusal, RunReport, RunRequest, StderrTail,
+};
+use crate::bounded::{List, Text};
 use crate::names::{CommandName, Identity, InstanceId, LinkName, RunId};
 
 /// Path of an inner's WebSocket on the main port.
@@ -57,32 +59,32 @@ pub enum InnerToRouter {
     Refused {
         run: RunId,
         refusal: Refusal,
-        message: String,
+        message: Text,
     },
-    /// A piece of the run's standard output, at most [`PIECE`](super::PIECE) bytes.
-    Output { run: RunId, bytes: Bytes },
+    /// A piece of the run's standard output.
+    Output { run: RunId, bytes: OutputPiece },
     /// The run is over, and its output complete.
     Finished {
         run: RunId,
         end: End,
         exec_us: u64,
-        stderr: Bytes,
+        stderr: StderrTail,
     },
-    /// Started, output and finished in one message, for a short run with at most
-    /// [`PIECE`](super::PIECE) bytes of output.
+    /// Started, output and finished in one message, for a short run with little
+    /// output.
     Answered {
         run: RunId,
         end: End,
         /// Time from the start of the process, or from the request to the worker, to the end, in
         /// microseconds.
         exec_us: u64,
-        output: Bytes,
-        stderr: Bytes,
+        output: OutputPiece,
+        stderr: StderrTail,
     },
     /// Answer to [`RouterToInner::ListCommands`], in one or more parts.
     Commands {
         request: u64,
-        commands: Vec<CommandInfo>,
+        commands: List<CommandInfo, MAX_ENTRIES>,
         /// True if another part follows.
         more: bool,
     },
@@ -112,7 +114,7 @@ pub struct LinkHello {
     pub instance: InstanceId,
     /// Time on the inner's clock, as in [`InnerToRouter::Clock`].
     pub clock_ms: u64,
-    pub software: String,
+    pub software: Text,
     pub motion: MotionInfo,
     /// True if the inner has a camera, and so knows [`RouterToInner::Video`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -130,14 +132,11 @@ pub enum RouterToInner {
         service_port: u16,
     },
     /// The link is refused or ended, and the router closes it.
-    Rejected {
-        rejection: Rejection,
-        message: String,
-    },
+    Rejected { rejection: Rejection, message: Text },
     /// Sentence for the inner's owner.
-    Notice { message: String },
-    /// Piece of the standard input of a run that follows, at most [`PIECE`](super::PIECE) bytes.
-    Stdin { run: RunId, bytes: Bytes },
+    Notice { message: Text },
+    /// Piece of the standard input of a run that follows.
+    Stdin { run: RunId, bytes: OutputPiece },
     /// Begin this run, with all of the [`Stdin`](Self::Stdin) that came before it.
     Run(RunRequest),
     /// The caller has read on: this much more output may come.
@@ -154,8 +153,8 @@ pub enum RouterToInner {
         run: RunId,
         command: CommandName,
         tick_ms: u64,
-        driver: String,
-        remote_addr: String,
+        driver: Text,
+        remote_addr: Text,
     },
     /// The driver still holds the key of this press.
     Renew { press: PressId, tick_ms: u64 },
@@ -164,7 +163,7 @@ pub enum RouterToInner {
     /// Stop the car, and refuse all presses up to `over` from now on.
     Stop {
         /// Name or address of whoever asked, for the log.
-        by: String,
+        by: Text,
         /// Latest press that the router passed on.
         over: Option<PressId>,
         /// Cause, for the log and the feed; [`StopCause::Asked`] from an older router.

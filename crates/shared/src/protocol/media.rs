@@ -23,6 +23,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::bounded::{Piece, Text};
+
 /// Path of an inner's media connection on the main port.
 pub const MEDIA_PATH: &str = "/media";
 
@@ -49,7 +51,7 @@ pub enum CameraState {
     /// The camera program is being started.
     Starting,
     /// The camera program has failed, and is started again in a while.
-    Failed { why: String },
+    Failed { why: Text },
 }
 
 /// Messages from an inner on the media connection.
@@ -69,13 +71,13 @@ pub enum MediaToRouter {
         captured_ms: u64,
         /// Size of the whole picture, in bytes.
         length: u32,
-        /// First bytes, at most [`MAX_PIECE`].
-        bytes: Bytes,
+        /// First bytes.
+        bytes: Piece<MAX_PIECE>,
     },
     /// The picture goes on.
     Piece {
-        /// Next bytes, at most [`MAX_PIECE`].
-        bytes: Bytes,
+        /// Next bytes.
+        bytes: Piece<MAX_PIECE>,
     },
 }
 
@@ -86,7 +88,7 @@ pub enum RouterToMedia {
     /// Bytes of pictures that have arrived since the last such message.
     Taken { bytes: u32 },
     /// The router refuses these pictures and closes the connection.
-    Refused { message: String },
+    Refused { message: Text },
 }
 
 /// JPEG with its capture time, in one piece of memory in the form that a page receives, shared by

@@ -1,12 +1,15 @@
 //! Types of a run, for every message that carries one.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{Argument, CommandName, RunId};
+use crate::bounded::{Arguments, Piece, Text};
+use crate::names::{CommandName, RunId};
 
 /// Most bytes of output or input in one message: then no message waits long behind another run's.
 pub const PIECE: usize = 16 * 1024;
+
+/// Most entries of a list in one message.
+pub const MAX_ENTRIES: usize = 1024;
 
 /// Most output of a run that may be under way, unread by the caller, in units of [`cost`]. Divided
 /// by the round trip it is the fastest that one run can send: 2.5 MB/s at 100 ms.
@@ -28,16 +31,21 @@ pub const STDERR_KEPT: usize = 8 * 1024;
 /// a slow disk take memory.
 pub const ARGUMENTS_SHOWN: usize = 2048;
 
+/// Piece of a run's output or input.
+pub type OutputPiece = Piece<PIECE>;
+/// Last bytes of a run's standard error.
+pub type StderrTail = Piece<STDERR_KEPT>;
+
 /// Request of the router for a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRequest {
     pub run: RunId,
     pub command: CommandName,
-    pub arguments: Vec<Argument>,
+    pub arguments: Arguments,
     /// Deadline on the inner's clock, in milliseconds: a run that comes later is not begun.
     pub deadline_ms: u64,
     /// Address of the caller, for the log and for `P2P_REMOTE_ADDR`.
-    pub remote_addr: String,
+    pub remote_addr: Text,
     /// Bytes of [`Stdin`](super::RouterToInner::Stdin) that were sent for this run.
     pub stdin_bytes: u64,
     /// Duration of the motion in milliseconds, if the caller gave one. The run is over when the
@@ -106,7 +114,7 @@ pub struct CommandInfo {
     pub name: CommandName,
     /// Sentence that says why the command can't be run and what to do; `None`: it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
+    pub problem: Option<Text>,
 }
 
 /// Report of a run from its inner's memory, for a caller that lost the answer.
@@ -119,9 +127,9 @@ pub struct RunReport {
     /// Bytes of output that were read.
     pub bytes: u64,
     /// First part of the output, as much as is remembered.
-    pub output: Bytes,
+    pub output: OutputPiece,
     /// Last part of standard error, if the run is over and that is remembered.
-    pub stderr: Bytes,
+    pub stderr: StderrTail,
 }
 
 /// State of a run that is remembered.
@@ -133,9 +141,9 @@ pub enum Outcome {
     /// The process runs.
     Running,
     /// The run did not begin and never will, for this reason.
-    Refused(String),
+    Refused(Text),
     /// Nobody knows what became of the run, for this reason.
-    Unknown(String),
+    Unknown(Text),
     /// The run is over.
     Ended { end: End, exec_us: u64 },
 }

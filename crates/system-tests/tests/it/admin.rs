@@ -34,7 +34,7 @@ async fn a_console_gets_a_picture_and_then_what_happens() {
         (run.command.as_str(), run.source),
         ("hello", RunSource::Http)
     );
-    assert_eq!((run.from.as_str(), run.key.as_str()), ("127.0.0.1", ""));
+    assert_eq!((run.from.raw(), run.key.raw()), ("127.0.0.1", ""));
     let result = run.result.as_ref().unwrap();
     assert_eq!((result.status, result.end), (200, Some(End::Exit(0))));
     assert_eq!(
@@ -126,7 +126,7 @@ async fn what_a_console_sends_runs_and_its_output_streams_back() {
     assert_eq!(console.receives_send_event(7).await, SendEvent::Started);
     assert_eq!(
         console.receives_send_event(7).await,
-        SendEvent::Output("hello\n".into())
+        SendEvent::Output(p2p_shared::bounded::Piece::first_of(b"hello\n"))
     );
     let finished = console.receives_send_event(7).await;
     let is_3 = matches!(

@@ -31,7 +31,7 @@ async fn receives(inner: &mut FakeInner) -> RouterToInner {
 
 async fn is_stopped(inner: &mut FakeInner) -> String {
     match receives(inner).await {
-        RouterToInner::Stop { by, .. } => by,
+        RouterToInner::Stop { by, .. } => by.to_string(),
         other => panic!("no stop: {other:?}"),
     }
 }

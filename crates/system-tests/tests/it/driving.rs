@@ -31,7 +31,7 @@ async fn receives(inner: &mut FakeInner) -> RouterToInner {
 
 async fn is_stopped(inner: &mut FakeInner) -> (String, Option<PressId>) {
     match receives(inner).await {
-        RouterToInner::Stop { by, over, .. } => (by, over),
+        RouterToInner::Stop { by, over, .. } => (by.to_string(), over),
         other => panic!("no stop: {other:?}"),
     }
 }
@@ -325,7 +325,7 @@ async fn a_motion_has_a_time_within_the_limit() {
             run: request.run,
             end: End::Ended,
             exec_us: 1,
-            stderr: bytes::Bytes::new(),
+            stderr: Default::default(),
         })
         .await;
     let answer = asking.await.unwrap();
@@ -339,7 +339,7 @@ async fn a_motion_has_a_time_within_the_limit() {
         .send(InnerToRouter::Refused {
             run: request.run,
             refusal: Refusal::StopFailed,
-            message: "the stop command fails".to_owned(),
+            message: "the stop command fails".into(),
         })
         .await;
     assert_eq!(asking.await.unwrap().verdict(), (503, "no"));

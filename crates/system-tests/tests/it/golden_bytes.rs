@@ -33,9 +33,9 @@ fn from_inner() -> Vec<InnerToRouter> {
             identity: "abcd2345".parse().unwrap(),
             instance: InstanceId(7),
             clock_ms: 1_000_000,
-            software: "p2p-inner 0.1.0".to_owned(),
+            software: "p2p-inner 0.1.0".into(),
             motion: MotionInfo {
-                commands: vec!["forward".parse().unwrap()],
+                commands: vec!["forward".parse().unwrap()].try_into().unwrap(),
                 stop: "stop".parse().unwrap(),
                 lease_ms: 400,
                 limit_ms: 2000,
@@ -48,14 +48,14 @@ fn from_inner() -> Vec<InnerToRouter> {
         Started { run: run() },
         Output {
             run: run(),
-            bytes: Bytes::from_static(b"hello\n\xff"),
+            bytes: p2p_shared::bounded::Piece::first_of(b"hello\n\xff"),
         },
         InnerToRouter::Answered {
             run: run(),
             end: End::Exit(0),
             exec_us: 125,
-            output: Bytes::from_static(b"hello\n"),
-            stderr: Bytes::new(),
+            output: p2p_shared::bounded::Piece::first_of(b"hello\n"),
+            stderr: Default::default(),
         },
         Commands {
             request: 3,
@@ -66,9 +66,11 @@ fn from_inner() -> Vec<InnerToRouter> {
                 },
                 CommandInfo {
                     name: "a/b".parse().unwrap(),
-                    problem: Some("chmod +x".to_owned()),
+                    problem: Some("chmod +x".into()),
                 },
-            ],
+            ]
+            .try_into()
+            .unwrap(),
             more: true,
         },
         Draining,
@@ -80,8 +82,8 @@ fn from_inner() -> Vec<InnerToRouter> {
     for outcome in [
         Outcome::Waiting,
         Outcome::Running,
-        Outcome::Refused("why".to_owned()),
-        Outcome::Unknown("why".to_owned()),
+        Outcome::Refused("why".into()),
+        Outcome::Unknown("why".into()),
         Outcome::Ended {
             end: End::Exit(3),
             exec_us: 1234,
@@ -94,8 +96,8 @@ fn from_inner() -> Vec<InnerToRouter> {
                 age_ms: 1500,
                 outcome,
                 bytes: 6,
-                output: Bytes::from_static(b"hello\n"),
-                stderr: Bytes::from_static(b"oops"),
+                output: p2p_shared::bounded::Piece::first_of(b"hello\n"),
+                stderr: p2p_shared::bounded::Piece::first_of(b"oops"),
             }),
         });
     }
@@ -113,7 +115,7 @@ fn from_inner() -> Vec<InnerToRouter> {
         messages.push(Refused {
             run: run(),
             refusal,
-            message: "why".to_owned(),
+            message: "why".into(),
         });
     }
     for end in [
@@ -128,7 +130,7 @@ fn from_inner() -> Vec<InnerToRouter> {
             run: run(),
             end,
             exec_us: 1234,
-            stderr,
+            stderr: stderr.try_into().unwrap(),
         });
     }
     messages.extend(motion_events().into_iter().map(InnerToRouter::Motion));
@@ -140,7 +142,7 @@ fn from_inner() -> Vec<InnerToRouter> {
     }
     messages.push(InnerToRouter::Camera(CameraState::Starting));
     messages.push(InnerToRouter::Camera(CameraState::Failed {
-        why: "why".to_owned(),
+        why: "why".into(),
     }));
     messages
 }
@@ -155,18 +157,20 @@ fn to_inner() -> Vec<RouterToInner> {
             service_port: 9000,
         },
         Notice {
-            message: "look".to_owned(),
+            message: "look".into(),
         },
         Stdin {
             run: run(),
-            bytes: Bytes::from_static(b"in\0"),
+            bytes: p2p_shared::bounded::Piece::first_of(b"in\0"),
         },
         Run(RunRequest {
             run: run(),
             command: "forward".parse().unwrap(),
-            arguments: vec![Argument::try_from(Bytes::from_static(b"0.5\xff")).unwrap()],
+            arguments: vec![Argument::try_from(Bytes::from_static(b"0.5\xff")).unwrap()]
+                .try_into()
+                .unwrap(),
             deadline_ms: 1_005_000,
-            remote_addr: "192.0.2.1".to_owned(),
+            remote_addr: "192.0.2.1".into(),
             stdin_bytes: 3,
             for_ms: None,
         }),
@@ -182,8 +186,8 @@ fn to_inner() -> Vec<RouterToInner> {
             run: run(),
             command: "left".parse().unwrap(),
             tick_ms: 1_000_002,
-            driver: "me".to_owned(),
-            remote_addr: "192.0.2.1".to_owned(),
+            driver: "me".into(),
+            remote_addr: "192.0.2.1".into(),
         },
         RouterToInner::Renew {
             press: press(),
@@ -191,7 +195,7 @@ fn to_inner() -> Vec<RouterToInner> {
         },
         RouterToInner::Release { press: press() },
         RouterToInner::Stop {
-            by: "me".to_owned(),
+            by: "me".into(),
             over: Some(press()),
             cause: StopCause::Beginning,
         },
@@ -216,7 +220,7 @@ fn to_inner() -> Vec<RouterToInner> {
     ] {
         messages.push(Rejected {
             rejection,
-            message: "why".to_owned(),
+            message: "why".into(),
         });
     }
     messages
@@ -287,14 +291,16 @@ fn from_console() -> Vec<ConsoleToRouter> {
     };
     let mut messages = vec![
         Hello {
-            software: "p2p-console 0.1.0".to_owned(),
+            software: "p2p-console 0.1.0".into(),
             readonly: true,
         },
         Send {
             request: 1,
             service_port,
             command: "hello".parse().unwrap(),
-            arguments: vec![Argument::try_from(Bytes::from_static(b"a")).unwrap()],
+            arguments: vec![Argument::try_from(Bytes::from_static(b"a")).unwrap()]
+                .try_into()
+                .unwrap(),
             for_ms: Some(300),
         },
         Window {
@@ -345,7 +351,7 @@ fn from_console() -> Vec<ConsoleToRouter> {
 fn control() -> ControlInfo {
     let driver = Driver {
         session: SessionId(4),
-        name: "me".to_owned(),
+        name: "me".into(),
     };
     ControlInfo {
         driver: Some(driver.clone()),
@@ -358,13 +364,13 @@ fn link_info() -> LinkInfo {
     LinkInfo {
         service_port: 9000,
         name: "car".parse().unwrap(),
-        key: "van".to_owned(),
+        key: "van".into(),
         is_up: true,
         since_ms: 5,
-        rtts_us: vec![400, 500],
+        rtts_us: vec![400, 500].try_into().unwrap(),
         runs: 3,
         failures: 1,
-        motion: vec!["left".parse().unwrap()],
+        motion: vec!["left".parse().unwrap()].try_into().unwrap(),
         stop: "stop".parse().unwrap(),
         lease_ms: 400,
         motion_limit_ms: 2000,
@@ -380,20 +386,20 @@ fn run_info(source: RunSource) -> RunInfo {
         service_port: 9000,
         link: "car".parse().unwrap(),
         command: "hello".parse().unwrap(),
-        arguments: Vec::new(),
+        arguments: Default::default(),
         source,
-        from: "192.0.2.1".to_owned(),
-        key: "me".to_owned(),
+        from: "192.0.2.1".into(),
+        key: "me".into(),
         at_ms: 1,
         result: Some(RunResult {
             status: 200,
             end: Some(End::Exit(0)),
-            why: String::new(),
+            why: "".into(),
             link_us: 1,
             exec_us: Some(2),
             bytes: 3,
-            output: Bytes::from_static(b"out"),
-            stderr: Bytes::new(),
+            output: p2p_shared::bounded::Piece::first_of(b"out"),
+            stderr: Default::default(),
         }),
     }
 }
@@ -406,11 +412,11 @@ fn to_console() -> Vec<RouterToConsole> {
             first: true,
             last: false,
             session: SessionId(4),
-            key: "me".to_owned(),
+            key: "me".into(),
             role: Role::Drive,
             missed: 9,
-            links: vec![link_info()],
-            runs: vec![run_info(RunSource::Http)],
+            links: vec![link_info()].try_into().unwrap(),
+            runs: vec![run_info(RunSource::Http)].try_into().unwrap(),
         },
         Tick {
             service_port,
@@ -418,7 +424,7 @@ fn to_console() -> Vec<RouterToConsole> {
         },
         Commands {
             request: 2,
-            commands: Vec::new(),
+            commands: Default::default(),
             more: false,
         },
         GoAway {
@@ -427,7 +433,7 @@ fn to_console() -> Vec<RouterToConsole> {
         Feed(FeedEvent::Link(Box::new(link_info()))),
         Feed(FeedEvent::LinkDown {
             service_port,
-            why: "why".to_owned(),
+            why: "why".into(),
         }),
         Feed(FeedEvent::LinkGone { service_port }),
         Feed(FeedEvent::Rtt {
@@ -455,22 +461,22 @@ fn to_console() -> Vec<RouterToConsole> {
         messages.push(Refused {
             reason,
             press: Some(press()),
-            message: "why".to_owned(),
+            message: "why".into(),
         });
     }
     for event in [
         SendEvent::Queued { run: run() },
         SendEvent::Started,
-        SendEvent::Output(Bytes::from_static(b"out")),
+        SendEvent::Output(p2p_shared::bounded::Piece::first_of(b"out")),
         SendEvent::Finished {
             end: End::Exit(0),
             exec_us: 7,
-            stderr: Bytes::new(),
+            stderr: Default::default(),
         },
         SendEvent::Refused {
             refusal: Some(Refusal::Busy),
             reason: Some(RefusedReason::Locked),
-            message: "why".to_owned(),
+            message: "why".into(),
         },
         SendEvent::Lost,
     ] {
@@ -488,10 +494,10 @@ fn media_to_router() -> Vec<MediaToRouter> {
         MediaToRouter::Picture {
             captured_ms: 1_000_005,
             length: 4,
-            bytes: Bytes::from_static(b"\xff\xd8"),
+            bytes: p2p_shared::bounded::Piece::first_of(b"\xff\xd8"),
         },
         MediaToRouter::Piece {
-            bytes: Bytes::from_static(b"\xff\xd9"),
+            bytes: p2p_shared::bounded::Piece::first_of(b"\xff\xd9"),
         },
     ]
 }
@@ -500,7 +506,7 @@ fn router_to_media() -> Vec<RouterToMedia> {
     vec![
         RouterToMedia::Taken { bytes: 4 },
         RouterToMedia::Refused {
-            message: "why".to_owned(),
+            message: "why".into(),
         },
     ]
 }

@@ -7,7 +7,7 @@ use super::*;
 fn driver(n: u64) -> Driver {
     Driver {
         session: SessionId(n),
-        name: format!("driver-{n}"),
+        name: p2p_shared::bounded::Text::new(format!("driver-{n}")),
     }
 }
 

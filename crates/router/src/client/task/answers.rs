@@ -1,6 +1,7 @@
 //! Answers a console's questions to a car: lists of commands, in messages that are small enough,
 //! and what became of a run.
 
+use p2p_shared::bounded::List;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{CommandInfo, RefusedReason, RouterToConsole, RunAnswer};
 
@@ -68,7 +69,7 @@ fn list_messages(request: u64, commands: Option<Vec<CommandInfo>>) -> Vec<Router
     let Some(commands) = commands else {
         let message = "the car sent no list of its commands: try again in a moment";
         let refused = Refused::new(RefusedReason::Offline, message);
-        return vec![refusal(None, refused), part(Vec::new(), false)];
+        return vec![refusal(None, refused), part(List::default(), false)];
     };
     let (mut messages, mut commands) = (Vec::new(), commands.into_iter());
     loop {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{
     ConsoleToRouter, DriveCommand, PressId, RefusedReason, RunSource, SendEvent,
 };
@@ -14,7 +13,6 @@ use p2p_shared::websocket::WebSocketError;
 use super::{ClientEnd, Console, refusal};
 use crate::car::{Car, Refused};
 use crate::client::runs::{self, failed};
-use crate::http::query::MAX_ARGUMENTS;
 use crate::net::limits;
 use crate::net::quota::QuotaPermit;
 use crate::run::NewRun;
@@ -106,7 +104,9 @@ impl Console<'_> {
                 let car = self.car(service_port)?;
                 car.press(&self.person, press, command, tick_ms, run)
             }
-            DriveCommand::Stop => self.car(service_port)?.stop(&driver.name, self.person.from),
+            DriveCommand::Stop => self
+                .car(service_port)?
+                .stop(driver.name.clone(), self.person.from),
             // Renewals and releases count only for the driver. They come many times a second: no
             // answer says that they don't count.
             DriveCommand::Renew { press, tick_ms } => {
@@ -185,13 +185,13 @@ impl Console<'_> {
         service_port: u16,
         new: NewRun,
     ) -> Result<(), WebSocketError> {
-        let (car, is_stop) = match self.car_to_run(service_port, &new.command) {
+        let (car, is_stop) = match self.car_to_run(service_port, &new) {
             Ok(car) => car,
             Err(error) => return self.send(request, failed(error)),
         };
         let mut record = car.record(&new);
         self.send(request, SendEvent::Queued { run: new.run })?;
-        let dispatched = match self.check_send(request, &new, is_stop) {
+        let dispatched = match self.check_send(request, is_stop) {
             Ok(permit) => {
                 record.permit = permit;
                 car.dispatch(new, record, &self.context.shutdown)
@@ -210,13 +210,9 @@ impl Console<'_> {
         }
     }
 
-    /// Returns the car for a run of this command, and true if that is its stop command, which needs
-    /// no role.
-    fn car_to_run(
-        &self,
-        service_port: u16,
-        command: &CommandName,
-    ) -> Result<(Arc<Car>, bool), RunError> {
+    /// Returns the car for this run, and true if that is of the car's stop command. A stop needs no
+    /// role, unless it has arguments: who may only stop gives the command nothing to act on.
+    fn car_to_run(&self, service_port: u16, new: &NewRun) -> Result<(Arc<Car>, bool), RunError> {
         let rejected = |status| {
             move |refused: Refused| RunError::Rejected {
                 status,
@@ -225,8 +221,8 @@ impl Console<'_> {
             }
         };
         let car = self.car(service_port).map_err(rejected(503))?;
-        let is_stop = car.is_stop(command);
-        if !is_stop {
+        let is_stop = car.is_stop(&new.command);
+        if !is_stop || !new.arguments.is_empty() {
             self.check_may_run("run commands").map_err(rejected(403))?;
         }
         Ok((car, is_stop))
@@ -234,12 +230,7 @@ impl Console<'_> {
 
     /// Checks a console's run before it is dispatched. Returns its permit among the runs that its key
     /// may have open; a stop needs none.
-    fn check_send(
-        &self,
-        request: u64,
-        new: &NewRun,
-        is_stop: bool,
-    ) -> Result<Option<QuotaPermit>, RunError> {
+    fn check_send(&self, request: u64, is_stop: bool) -> Result<Option<QuotaPermit>, RunError> {
         let bad = |message: String| RunError::Rejected {
             status: 400,
             reason: None,
@@ -249,10 +240,6 @@ impl Console<'_> {
             return Err(bad(
                 "this console has a run of that number already".to_owned()
             ));
-        }
-        if new.arguments.len() > MAX_ARGUMENTS {
-            let message = format!("more than {MAX_ARGUMENTS} arguments: nothing was run");
-            return Err(bad(message));
         }
         if is_stop {
             return Ok(None);

@@ -45,7 +45,7 @@ impl RouterView {
             Some(driver) if Some(driver.session) == self.session => ControlHolder::Us {
                 epoch: self.control.epoch,
             },
-            Some(driver) => ControlHolder::Other(driver.name.clone()),
+            Some(driver) => ControlHolder::Other(driver.name.to_string()),
         }
     }
 }

@@ -63,7 +63,7 @@ impl SentCommands {
             request: self.next,
             service_port,
             command: command.parse().unwrap(),
-            arguments: Vec::new(),
+            arguments: Default::default(),
             for_ms: None,
         }
     }

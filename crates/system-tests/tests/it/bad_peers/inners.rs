@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 
-use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
@@ -51,7 +50,7 @@ async fn what_is_said_of_runs_that_are_not_there_is_nobodys() {
             .send(InnerToRouter::Refused {
                 run,
                 refusal: Refusal::Late,
-                message: String::new(),
+                message: "".into(),
             })
             .await;
         inner.finishes(run).await;
@@ -69,7 +68,7 @@ async fn what_is_said_of_runs_that_are_not_there_is_nobodys() {
         inner
             .send(InnerToRouter::Commands {
                 request,
-                commands,
+                commands: commands.try_into().unwrap(),
                 more,
             })
             .await;
@@ -95,7 +94,7 @@ async fn what_is_said_of_runs_that_are_not_there_is_nobodys() {
     inner
         .send(InnerToRouter::Commands {
             request,
-            commands,
+            commands: commands.try_into().unwrap(),
             more,
         })
         .await;
@@ -111,12 +110,12 @@ async fn an_inner_that_tells_the_story_of_a_run_in_a_wrong_order_is_sent_away() 
     let started = |run| InnerToRouter::Started { run };
     let output = |run| InnerToRouter::Output {
         run,
-        bytes: Bytes::from_static(b"x"),
+        bytes: p2p_shared::bounded::Piece::first_of(b"x"),
     };
     let refused = |run| InnerToRouter::Refused {
         run,
         refusal: Refusal::Late,
-        message: "late".to_owned(),
+        message: "late".into(),
     };
     type MessageScript<'a> = &'a [&'a dyn Fn(RunId) -> InnerToRouter];
     let stories: [(&str, MessageScript<'_>); 5] = [
@@ -172,7 +171,7 @@ async fn output_beyond_the_window_ends_the_link() {
     inner.starts(asked.run).await;
     let output = p2p_shared::codec::encode(&InnerToRouter::Output {
         run: asked.run,
-        bytes: vec![0; 16 * 1024].into(),
+        bytes: p2p_shared::bounded::Piece::first_of(&[0; 16 * 1024]),
     });
     let output = Message::Binary(output.unwrap());
     // Without a look at what was granted; its reader takes nothing.
@@ -210,10 +209,12 @@ async fn a_list_of_commands_without_end_ends_the_link() {
         commands: vec![
             CommandInfo {
                 name: "x".parse().unwrap(),
-                problem: Some("x".repeat(1000)),
+                problem: Some(p2p_shared::bounded::Text::new("x".repeat(1000))),
             };
             50
-        ],
+        ]
+        .try_into()
+        .unwrap(),
         more: true,
     });
     let part = Message::Binary(part.unwrap());

@@ -1,6 +1,5 @@
 //! What is no router, or a bad one, at the address that an inner dials.
 
-use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use p2p_inner::{Config, Inner};
 use p2p_shared::names::RunId;
@@ -125,7 +124,7 @@ async fn input_of_runs_that_never_come_is_bounded_and_can_be_taken_back() {
     link.receive::<InnerToRouter>().await;
     let input = |number| RouterToInner::Stdin {
         run: RunId::from_number(number),
-        bytes: Bytes::from_static(b"input"),
+        bytes: p2p_shared::bounded::Piece::first_of(b"input"),
     };
     for number in 0..MAX_OPEN_RUNS as u64 + 500 {
         link.send(&input(number)).await;
@@ -137,7 +136,7 @@ async fn input_of_runs_that_never_come_is_bounded_and_can_be_taken_back() {
     let answer = link.receive().await;
     assert!(
         matches!(&answer, Some(InnerToRouter::Refused { refusal: Refusal::Busy, message, .. })
-            if message.contains("did not come whole")),
+            if message.raw().contains("did not come whole")),
         "{answer:?}"
     );
     let run = RunId::from_number(0);

@@ -54,7 +54,10 @@ async fn is_refused(mut media: WebSocketPeer, service_port: u16, ticket: MediaTi
     media.send(&hello).await;
     match media.receive().await {
         Some(RouterToMedia::Refused { message }) => {
-            assert!(message.contains("not the pictures of a link"), "{message}");
+            assert!(
+                message.raw().contains("not the pictures of a link"),
+                "{message}"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -108,12 +111,12 @@ async fn pictures_come_whole_and_a_second_connection_replaces_the_first() {
     let begins = |length: usize, bytes: &[u8]| MediaToRouter::Picture {
         captured_ms: 77,
         length: length.try_into().unwrap(),
-        bytes: Bytes::copy_from_slice(bytes),
+        bytes: Bytes::copy_from_slice(bytes).try_into().unwrap(),
     };
     // Half of one, and then another.
     first.send(&begins(100, b"half")).await;
     first.send(&begins(picture.len(), &picture[..9])).await;
-    let bytes = Bytes::copy_from_slice(&picture[9..]);
+    let bytes = Bytes::copy_from_slice(&picture[9..]).try_into().unwrap();
     first.send(&MediaToRouter::Piece { bytes }).await;
     let mut taken = 0;
     while taken < 4 + u32::try_from(picture.len()).unwrap() {
@@ -142,7 +145,7 @@ async fn what_is_no_picture_ends_the_connection_and_nothing_else() {
     let picture = |length, bytes: &'static [u8]| MediaToRouter::Picture {
         captured_ms: 0,
         length,
-        bytes: Bytes::from_static(bytes),
+        bytes: Bytes::from_static(bytes).try_into().unwrap(),
     };
     let too_large = u32::try_from(MAX_PICTURE).unwrap() + 1;
     for bad in [
@@ -151,7 +154,7 @@ async fn what_is_no_picture_ends_the_connection_and_nothing_else() {
         picture(too_large, b"x"),
         picture(1, b"xy"),
         MediaToRouter::Piece {
-            bytes: Bytes::from_static(b"x"),
+            bytes: p2p_shared::bounded::Piece::first_of(b"x"),
         },
         MediaToRouter::Hello {
             service_port: port,
@@ -180,7 +183,7 @@ async fn what_is_no_picture_ends_the_connection_and_nothing_else() {
     let good = MediaToRouter::Picture {
         captured_ms,
         length,
-        bytes,
+        bytes: bytes.try_into().unwrap(),
     };
     media.send(&good).await;
     assert_eq!(page.picture().await, (5, jpeg));

@@ -100,7 +100,7 @@ async fn address_changes() {
     let mut fault = Fault::named("inner's address changes")
         .severs()
         // The inner looks for its address each second, and believes the third look.
-        .is_noticed_after(Duration::from_secs(3));
+        .noticed_after(Duration::from_secs(3));
     fault.fixture_config = cable.leads_to(router);
     let strike = async |fixture: &mut Fixture| {
         fixture.strikes_once();

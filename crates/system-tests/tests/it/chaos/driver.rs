@@ -96,7 +96,7 @@ impl HoldingDriver {
     async fn drives_by(&self, mut peer: WebSocketPeer) -> Option<()> {
         let mut state = DriverState::default();
         let hello = ConsoleToRouter::Hello {
-            software: "a test".to_owned(),
+            software: "a test".into(),
             readonly: false,
         };
         send(&mut peer, hello).await?;

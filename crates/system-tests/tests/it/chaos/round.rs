@@ -70,11 +70,11 @@ impl Fault {
 
     /// Nobody is told that the connection is dead; silence tells, after 6 s.
     pub(crate) fn tells_nobody(self) -> Self {
-        self.is_noticed_after(Duration::from_secs(6))
+        self.noticed_after(Duration::from_secs(6))
     }
 
     /// The dead connection is noticed only after this time.
-    pub(crate) fn is_noticed_after(mut self, time: Duration) -> Self {
+    pub(crate) fn noticed_after(mut self, time: Duration) -> Self {
         self.promises.service_within += time;
         self
     }

@@ -65,7 +65,8 @@ impl ConsoleSnapshot {
             *self = Self::empty();
         }
         self.parts += 1;
-        (self.session, self.key, self.role, self.missed) = (session, key, role, missed);
+        (self.session, self.key) = (session, key.raw().to_owned());
+        (self.role, self.missed) = (role, missed);
         self.links.extend(links);
         self.runs.extend(runs);
         last
@@ -91,7 +92,7 @@ impl FakeConsole {
 
     pub async fn with(main_port: u16, key: Option<&Key>, readonly: bool) -> Self {
         let mut peer = dial(main_port, key).await.unwrap();
-        let software = "a test".to_owned();
+        let software = "a test".into();
         peer.send(&ConsoleToRouter::Hello { software, readonly })
             .await;
         let mut console = Self {
@@ -188,7 +189,7 @@ impl FakeConsole {
         self.receives(|message| match message {
             RouterToConsole::Refused {
                 reason, message, ..
-            } => Some((*reason, message.clone())),
+            } => Some((*reason, message.raw().to_owned())),
             _ => None,
         })
         .await
@@ -255,7 +256,7 @@ impl FakeConsole {
             request,
             service_port,
             command: command.parse().unwrap(),
-            arguments: Vec::new(),
+            arguments: Default::default(),
             for_ms: None,
         })
         .await;

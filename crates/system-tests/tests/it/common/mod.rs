@@ -131,7 +131,8 @@ pub fn motion() -> MotionInfo {
     MotionInfo {
         commands: ["forward", "back", "left", "right"]
             .map(|name| name.parse().unwrap())
-            .into(),
+            .into_iter()
+            .collect(),
         stop: "stop".parse().unwrap(),
         lease_ms: 400,
         limit_ms: 2000,

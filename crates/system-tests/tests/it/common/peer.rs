@@ -77,7 +77,7 @@ pub fn hello(identity: &str, service_port: u16) -> LinkHello {
         identity: identity.parse().unwrap(),
         instance: InstanceId(p2p_shared::os::random_u64().unwrap()),
         clock_ms: 0,
-        software: "a test".to_owned(),
+        software: "a test".into(),
         motion: super::motion(),
         camera: false,
     }
@@ -144,7 +144,7 @@ impl FakeInner {
         loop {
             match self.receive().await {
                 Some(RouterToInner::Rejected { rejection, message }) => {
-                    return (rejection, message);
+                    return (rejection, message.raw().to_owned());
                 }
                 Some(_) => {}
                 None => panic!("closed without a word"),
@@ -180,7 +180,7 @@ impl FakeInner {
     }
 
     pub async fn prints(&mut self, run: RunId, bytes: impl Into<Bytes>) {
-        let bytes = bytes.into();
+        let bytes = bytes.into().try_into().unwrap();
         self.send(InnerToRouter::Output { run, bytes }).await;
     }
 
@@ -195,7 +195,7 @@ pub fn finished(run: RunId) -> InnerToRouter {
         run,
         end: p2p_shared::protocol::End::Exit(0),
         exec_us: 1,
-        stderr: Bytes::new(),
+        stderr: Default::default(),
     }
 }
 
@@ -287,9 +287,9 @@ pub fn run_request(number: u64, command: &str) -> RunRequest {
     RunRequest {
         run: RunId::from_number(number),
         command: command.parse().unwrap(),
-        arguments: Vec::new(),
+        arguments: Default::default(),
         deadline_ms: u64::MAX,
-        remote_addr: "192.0.2.1".to_owned(),
+        remote_addr: "192.0.2.1".into(),
         stdin_bytes: 0,
         for_ms: None,
     }

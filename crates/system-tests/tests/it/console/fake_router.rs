@@ -203,7 +203,7 @@ async fn serve(
                 epoch += 1;
                 let driver = Driver {
                     session: SessionId(1),
-                    name: "desk".to_owned(),
+                    name: "desk".into(),
                 };
                 socket.push(&control(Some(driver), epoch)).unwrap();
             }
@@ -243,22 +243,22 @@ fn fed_event(n: u64) -> FeedEvent {
     let result = (n % 2 == 1).then(|| RunResult {
         status: 200,
         end: Some(End::Exit(0)),
-        why: String::new(),
+        why: "".into(),
         link_us: 1_000,
         exec_us: Some(2_000),
         bytes: 1024,
-        output: vec![b'x'; 1024].into(),
-        stderr: Vec::new().into(),
+        output: p2p_shared::bounded::Piece::first_of(&vec![b'x'; 1024]),
+        stderr: Default::default(),
     });
     FeedEvent::Run(Box::new(RunInfo {
         run: RunId::from_number(1_000 + n / 2),
         service_port: 9000,
         link: "car".parse().unwrap(),
         command: "hello".parse().unwrap(),
-        arguments: Vec::new(),
+        arguments: Default::default(),
         source: RunSource::Http,
-        from: "192.0.2.7:51234".to_owned(),
-        key: "desk".to_owned(),
+        from: "192.0.2.7:51234".into(),
+        key: "desk".into(),
         at_ms: n,
         result,
     }))
@@ -268,14 +268,14 @@ fn answer(command: &str) -> Vec<SendEvent> {
     let finished = |end| SendEvent::Finished {
         end,
         exec_us: 1_000,
-        stderr: b"beside\n"[..].into(),
+        stderr: p2p_shared::bounded::Piece::first_of(b"beside\n"),
     };
     let mut events = vec![
         SendEvent::Queued {
             run: RunId::from_number(7),
         },
         SendEvent::Started,
-        SendEvent::Output(b"\x1b[31mone\n"[..].into()),
+        SendEvent::Output(p2p_shared::bounded::Piece::first_of(b"\x1b[31mone\n")),
     ];
     match command {
         "slow" => events.push(finished(End::TimedOut)),
@@ -285,7 +285,7 @@ fn answer(command: &str) -> Vec<SendEvent> {
             events.push(SendEvent::Refused {
                 refusal: None,
                 reason: Some(p2p_shared::protocol::RefusedReason::Locked),
-                message: "bob drives".to_owned(),
+                message: "bob drives".into(),
             });
         }
         "seven" => events.push(finished(End::Exit(7))),
@@ -298,15 +298,16 @@ pub fn snapshot() -> RouterToConsole {
     let link = |port: u16, name: &str, is_up| LinkInfo {
         service_port: port,
         name: name.parse().unwrap(),
-        key: String::new(),
+        key: "".into(),
         is_up,
         since_ms: 5_000,
-        rtts_us: vec![1_000],
+        rtts_us: vec![1_000].try_into().unwrap(),
         runs: 0,
         failures: 0,
         motion: ["forward", "back", "left", "right"]
+            .into_iter()
             .map(|name| name.parse().unwrap())
-            .to_vec(),
+            .collect(),
         stop: "stop".parse().unwrap(),
         lease_ms: 400,
         motion_limit_ms: 2_000,
@@ -318,11 +319,13 @@ pub fn snapshot() -> RouterToConsole {
         first: true,
         last: true,
         session: SessionId(1),
-        key: "desk".to_owned(),
+        key: "desk".into(),
         role: Role::Drive,
         missed: 0,
-        links: vec![link(9000, "car", true), link(9001, "away", false)],
-        runs: Vec::new(),
+        links: vec![link(9000, "car", true), link(9001, "away", false)]
+            .try_into()
+            .unwrap(),
+        runs: Default::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use p2p_shared::bounded::Piece;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
     CommandInfo, ConsoleToRouter, ControlInfo, Driver, End, FeedEvent, Outcome, Refusal,
@@ -27,7 +28,7 @@ const BAD: [&str; 9] = [
 
 /// What the hostile router says to this.
 pub fn answers(message: &ConsoleToRouter) -> Vec<RouterToConsole> {
-    let text = || TEXT.to_owned();
+    let text = || TEXT.into();
     match message {
         ConsoleToRouter::Hello { .. } => {
             let RouterToConsole::Snapshot {
@@ -55,7 +56,7 @@ pub fn answers(message: &ConsoleToRouter) -> Vec<RouterToConsole> {
                 role,
                 missed: u64::MAX,
                 links,
-                runs: vec![run()],
+                runs: vec![run()].try_into().unwrap(),
             };
             let events = [
                 FeedEvent::Run(Box::new(run())),
@@ -80,7 +81,9 @@ pub fn answers(message: &ConsoleToRouter) -> Vec<RouterToConsole> {
             commands: vec![CommandInfo {
                 name: COMMAND.parse().unwrap(),
                 problem: Some(text()),
-            }],
+            }]
+            .try_into()
+            .unwrap(),
             more: false,
         }],
         ConsoleToRouter::AskRun { request, .. } => vec![RouterToConsole::Run {
@@ -90,8 +93,8 @@ pub fn answers(message: &ConsoleToRouter) -> Vec<RouterToConsole> {
                 age_ms: u64::MAX,
                 outcome: Outcome::Refused(text()),
                 bytes: 0,
-                output: TEXT.into(),
-                stderr: TEXT.into(),
+                output: Piece::first_of(TEXT.as_bytes()),
+                stderr: Piece::last_of(TEXT.as_bytes()),
             }),
         }],
         ConsoleToRouter::Send {
@@ -105,7 +108,7 @@ pub fn answers(message: &ConsoleToRouter) -> Vec<RouterToConsole> {
             let ended = |end| SendEvent::Finished {
                 end,
                 exec_us: u64::MAX,
-                stderr: TEXT.into(),
+                stderr: Piece::last_of(TEXT.as_bytes()),
             };
             let last = match command.as_str() {
                 "router-refuses" => return vec![refused()],
@@ -118,7 +121,10 @@ pub fn answers(message: &ConsoleToRouter) -> Vec<RouterToConsole> {
                 _ => ended(End::Exit(0)),
             };
             let run = RunId::from_number(7);
-            let begin = [SendEvent::Queued { run }, SendEvent::Output(TEXT.into())];
+            let begin = [
+                SendEvent::Queued { run },
+                SendEvent::Output(Piece::first_of(TEXT.as_bytes())),
+            ];
             let sent = |event| RouterToConsole::SendEvent {
                 request: *request,
                 event,
@@ -138,14 +144,14 @@ fn refused() -> RouterToConsole {
     RouterToConsole::Refused {
         reason: RefusedReason::Denied,
         press: None,
-        message: TEXT.to_owned(),
+        message: TEXT.into(),
     }
 }
 
 fn driver() -> Driver {
     Driver {
         session: SessionId(u64::MAX),
-        name: TEXT.to_owned(),
+        name: TEXT.into(),
     }
 }
 
@@ -154,22 +160,24 @@ fn run() -> RunInfo {
     let result = RunResult {
         status: 500,
         end: Some(End::Signal(i32::MAX)),
-        why: TEXT.to_owned(),
+        why: TEXT.into(),
         link_us: u64::MAX,
         exec_us: Some(u64::MAX),
         bytes: u64::MAX,
-        output: TEXT.into(),
-        stderr: TEXT.into(),
+        output: Piece::first_of(TEXT.as_bytes()),
+        stderr: Piece::last_of(TEXT.as_bytes()),
     };
     RunInfo {
         run: RunId::from_number(u64::MAX),
         service_port: 9000,
         link: "car".parse().unwrap(),
         command: COMMAND.parse().unwrap(),
-        arguments: vec![bytes::Bytes::from(TEXT).try_into().unwrap()],
+        arguments: vec![bytes::Bytes::from(TEXT).try_into().unwrap()]
+            .try_into()
+            .unwrap(),
         source: RunSource::Http,
-        from: TEXT.to_owned(),
-        key: TEXT.to_owned(),
+        from: TEXT.into(),
+        key: TEXT.into(),
         at_ms: u64::MAX,
         result: Some(result),
     }

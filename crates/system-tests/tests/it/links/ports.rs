@@ -235,7 +235,7 @@ async fn two_inners_that_fight_over_a_port_are_both_told() {
     };
     assert_eq!(takeovers, 3);
     assert_eq!(refused.0, Rejection::Contended);
-    assert!(refused.1.contains("another key or another port"));
+    assert!(refused.1.raw().contains("another key or another port"));
     let told = holder.receive().await;
     assert_eq!(told, Some(RouterToInner::Notice { message: refused.1 }));
     let run = asking(port, "/cgi?command=a");

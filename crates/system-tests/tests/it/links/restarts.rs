@@ -85,7 +85,7 @@ async fn a_router_that_ends_lets_a_consoles_run_end_too() {
         request: 1,
         service_port,
         command: "wait".parse().unwrap(),
-        arguments: Vec::new(),
+        arguments: Default::default(),
         for_ms: None,
     };
     console.send(run).await;
