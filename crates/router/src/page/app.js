@@ -1,5 +1,5 @@
-// Owns the page: passes input, the router's messages and the time to `drive.js`, and carries out the
-// effects that it returns.
+// Owns the page: passes input, the router's messages and the time to `drive.js`, and carries out its
+// effects.
 
 import { Commands } from "./commands.js";
 import * as drive from "./drive.js";
