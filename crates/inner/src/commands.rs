@@ -60,6 +60,12 @@ impl Commands {
         run.by_file(found, &self.processes).await;
     }
 
+    /// Returns true if there is a stop command, whether or not it can be run.
+    pub(crate) fn has_stop(&self) -> bool {
+        let found = self.files.resolve(&self.motion.stop);
+        !matches!(found, Err((Refusal::NotFound, _)))
+    }
+
     /// Returns true if there is a motion command, or a worker that may serve one.
     pub(crate) fn may_move(&self) -> bool {
         let mut motions = self.motion.commands.iter();

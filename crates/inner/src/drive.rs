@@ -96,8 +96,9 @@ impl Drive {
             lease: Duration::from_millis(info.lease_ms),
             limit: (info.limit_ms > 0).then(|| Duration::from_millis(info.limit_ms)),
         });
-        // Nothing moves without a stop command, so nothing has moved the car.
-        if commands.files.resolve(&info.stop).is_err() {
+        // Nothing moves without a stop command, so nothing has moved the car. A stop command that is
+        // there and can't be run may have been fine when the car last moved.
+        if !commands.has_stop() {
             motion.stands_still();
         }
         if !commands.may_move() {

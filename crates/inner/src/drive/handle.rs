@@ -65,10 +65,11 @@ impl DriveHandle {
         answered.await.is_ok()
     }
 
-    /// Stops the car at the start, if it has a stop command, and waits until it stands.
+    /// Stops the car at the start, if it has a stop command, and waits until it stands. A stop command
+    /// that can't be run is tried, too, and fails: the car may still move.
     pub(crate) async fn stop_first(&self, commands: &Commands) {
         let (files, motion) = (&commands.files, &commands.motion);
-        if files.resolve(&motion.stop).is_ok() {
+        if commands.has_stop() {
             let (stands, stopped) = oneshot::channel();
             self.send(DriveRequest::First(stands));
             // Three tries of a second each.

@@ -1,6 +1,7 @@
 //! The drive with a router's and a guardian's ends held by the test.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,14 +35,22 @@ impl Bench {
 
     async fn with(info: MotionInfo) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let commands = folder.path().join("command");
-        fs::create_dir(&commands).unwrap();
-        let files = Catalog::open(&commands).unwrap();
+        fs::create_dir(folder.path().join("command")).unwrap();
+        let (mut bench, commands) = Self::in_folder(folder, info);
+        bench.script("forward", "echo forward >> ../did; exec sleep 1000");
+        bench.script("stop", "echo stop >> ../did");
+        bench.car.stop_first(&commands).await;
+        bench.tells(|event| *event == MotionEvent::Stands).await;
+        bench
+    }
+
+    fn in_folder(folder: tempfile::TempDir, info: MotionInfo) -> (Self, Arc<Commands>) {
+        let files = Catalog::open(&folder.path().join("command")).unwrap();
         let commands = Commands::new(files, info, Arc::new(OsProcesses));
         let tracker = TaskTracker::new();
         let (reporter, outbox) = RunReporter::new();
         let (drive, car) = Drive::new(commands.clone(), reporter.clone(), tracker.clone());
-        let mut bench = Self {
+        let bench = Self {
             folder,
             car,
             outbox,
@@ -49,11 +58,7 @@ impl Bench {
             reporter,
             _drive: AbortOnDropHandle::new(tokio::spawn(drive.run())),
         };
-        bench.script("forward", "echo forward >> ../did; exec sleep 1000");
-        bench.script("stop", "echo stop >> ../did");
-        bench.car.stop_first(&commands).await;
-        bench.tells(|event| *event == MotionEvent::Stands).await;
-        bench
+        (bench, commands)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -150,6 +155,25 @@ async fn a_car_that_moves_while_the_inner_does_not_get_to_run_is_stopped() {
     std::thread::sleep(STALL + Duration::from_millis(1));
     let next = bench.press(2);
     bench.moves(next).await;
+}
+
+#[tokio::test]
+async fn a_car_whose_stop_command_may_not_be_run_is_not_said_to_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    let commands = folder.path().join("command");
+    fs::create_dir(&commands).unwrap();
+    script(&commands.join("stop"), "echo stop >> ../did");
+    let everybody = Permissions::from_mode(0o777);
+    fs::set_permissions(commands.join("stop"), everybody).unwrap();
+    let (mut bench, commands) = Bench::in_folder(folder, motion());
+    bench.car.stop_first(&commands).await;
+    bench
+        .tells(|event| {
+            assert_ne!(*event, MotionEvent::Stands);
+            *event == MotionEvent::StopFailed
+        })
+        .await;
+    assert!(bench.did().is_empty());
 }
 
 #[tokio::test]
