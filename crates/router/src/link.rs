@@ -23,7 +23,7 @@ use crate::run::RunKind;
 pub(crate) trait LinkObserver {
     fn on_tick(&self, clock_ms: u64);
     fn on_round_trip(&self, rtt: Duration);
-    fn on_motion(&self, link: LinkId, event: MotionEvent);
+    fn on_motion(&self, link: LinkId, event: MotionEvent, is_shown: bool);
     fn on_camera(&self, link: LinkId, state: CameraState);
 
     /// Reports that a press is too old to be sent: old motion is dropped.

@@ -181,17 +181,29 @@ impl LinkObserver for Arc<Car> {
         });
     }
 
-    fn on_motion(&self, link: LinkId, event: MotionEvent) {
+    fn on_motion(&self, link: LinkId, event: MotionEvent, is_shown: bool) {
+        use MotionEvent::{Stands, Started, StopFailed};
         let mut state = self.state.lock();
         if !state.is_current(link) {
             return;
         }
-        log::motion(&state.name, &event);
+        if is_shown {
+            log::motion(&state.name, &event);
+        }
+        let is_change = match &event {
+            Started(motion) => state.moving.as_ref() != Some(motion),
+            Stands => state.moving.is_some() || state.stop_failed,
+            StopFailed => !state.stop_failed,
+            _ => false,
+        };
         state.follow(&event);
-        self.publish(&state, || FeedEvent::Motion {
-            service_port: self.port,
-            event,
-        });
+        // No screen may go on saying what is no longer so.
+        if is_shown || is_change {
+            self.publish(&state, || FeedEvent::Motion {
+                service_port: self.port,
+                event,
+            });
+        }
     }
 
     fn on_camera(&self, link: LinkId, camera: CameraState) {

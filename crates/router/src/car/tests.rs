@@ -82,14 +82,14 @@ async fn what_a_replaced_link_reports_and_its_end_count_for_nothing() {
     let new = claim(&registry, &hello(car.port, 2, "car")).unwrap();
     assert!(!new.is_new && Arc::ptr_eq(&new.car, &car));
     let _viewer = car.camera.watch();
-    car.on_motion(old.link.id(), MotionEvent::StopFailed);
+    car.on_motion(old.link.id(), MotionEvent::StopFailed, true);
     let why = "why".into();
     car.on_camera(old.link.id(), CameraState::Failed { why });
     assert!(!car.link_down(old.link.id(), "lost"));
     assert_eq!(*car.camera.status().borrow(), Status::Starting);
     let seen = links(&mut registry.subscribe(PortRange::ALL));
     assert!(seen[0].is_up && !seen[0].stop_failed);
-    car.on_motion(new.link.id(), MotionEvent::StopFailed);
+    car.on_motion(new.link.id(), MotionEvent::StopFailed, true);
     assert!(links(&mut registry.subscribe(PortRange::ALL))[0].stop_failed);
     assert!(car.link_down(new.link.id(), "lost"));
     assert_eq!(*car.camera.status().borrow(), Status::Away);

@@ -384,11 +384,10 @@ impl<O: LinkObserver> LinkTask<O> {
             }
             InnerToRouter::Run { run, report } => self.questions.answer(run, report.as_ref()),
             InnerToRouter::Motion(event) => {
+                // A link is not ended for them: whoever may stop a car can cause thousands.
                 let most = limits::MOTION_EVENTS_A_SECOND;
-                if !self.motion_events.take(most, timing::now()) {
-                    return Err(ProtocolViolation("too many motion events a second").into());
-                }
-                self.observer.on_motion(self.handle.id(), event);
+                let is_shown = self.motion_events.take(most, timing::now());
+                self.observer.on_motion(self.handle.id(), event, is_shown);
             }
             InnerToRouter::Camera(state) => self.observer.on_camera(self.handle.id(), state),
             InnerToRouter::Draining => self.on_draining()?,

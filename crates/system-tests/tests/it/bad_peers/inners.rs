@@ -5,12 +5,14 @@ use std::pin::pin;
 use futures_util::{SinkExt, StreamExt};
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
-    CommandInfo, InnerToRouter, MotionEvent, Refusal, Rejection, RouterToInner,
+    ActiveMotion, CommandInfo, FeedEvent, InnerToRouter, MotionEvent, Refusal, Rejection,
+    RouterToInner,
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::fixture::{not_messages, works, world_with_a_car};
+use crate::common::console::FakeConsole;
 use crate::common::peer::{FakeInner, finished, hello};
 use crate::common::{self, World, answered, asking, soon, until_so};
 
@@ -183,15 +185,41 @@ async fn output_beyond_the_window_ends_the_link() {
 }
 
 #[tokio::test]
-async fn motion_events_without_end_end_the_link() {
+async fn motion_events_without_end_end_no_link_and_hide_no_change() {
     let (world, _car, port) = world_with_a_car().await;
-    let (mut inner, _) = FakeInner::welcome(world.main_port()).await;
-    let event = p2p_shared::codec::encode(&InnerToRouter::Motion(MotionEvent::Stands));
-    let event = Message::Binary(event.unwrap());
-    let flood = async { while inner.0.0.send(event.clone()).await.is_ok() {} };
-    soon("the router has had enough", flood).await;
-    let down = async || world.metric("p2p_router_links").await == 1;
-    until_so("the link is down", down).await;
+    let (mut inner, its_port) = FakeInner::welcome(world.main_port()).await;
+    let mut console = FakeConsole::open(world.main_port()).await;
+    let event = p2p_shared::codec::encode(&InnerToRouter::Motion(MotionEvent::Stands)).unwrap();
+    for _ in 0..20_000 {
+        let event = Message::Binary(event.clone());
+        inner.0.0.feed(event).await.unwrap();
+    }
+    let motion = ActiveMotion {
+        run: RunId::from_number(1),
+        command: "forward".parse().unwrap(),
+        press: None,
+    };
+    inner
+        .send(InnerToRouter::Motion(MotionEvent::Started(motion.clone())))
+        .await;
+    let (mut stands, mut moves) = (0, false);
+    while !moves {
+        console
+            .sees(|event| match event {
+                FeedEvent::Motion {
+                    service_port,
+                    event,
+                } if *service_port == its_port => {
+                    moves = *event == MotionEvent::Started(motion.clone());
+                    stands += usize::from(!moves);
+                    Some(())
+                }
+                _ => None,
+            })
+            .await;
+    }
+    assert!(stands < 20_000, "all were shown");
+    assert_eq!(world.metric("p2p_router_links").await, 2);
     works(port).await;
 }
 
