@@ -55,8 +55,11 @@ pub fn take_front() -> Option<ExitCode> {
         // The front may have been killed before that.
         return (!is_second()).then_some(ExitCode::FAILURE);
     }
+    // Sockets that this process was handed would stay open in a front. A router that a running one
+    // has started in its place also has its signals blocked.
+    let has_sockets = env::var_os("LISTEN_FDS").is_some();
     // Only a process with a controlling terminal can open it by this name.
-    if !getpid().is_init() && File::open("/dev/tty").is_err() {
+    if has_sockets || !getpid().is_init() && File::open("/dev/tty").is_err() {
         return None;
     }
     match be_front() {
@@ -77,7 +80,12 @@ fn is_second() -> bool {
 async fn be_front() -> anyhow::Result<ExitCode> {
     let mut ended = signal(SignalKind::child()).context("SIGCHLD")?;
     let mut signals = Vec::new();
+    // What is ignored stays so (nohup), here and in the second process.
+    let ignored = ignored_signals();
     for which in PASSED_ON {
+        if ignored & 1 << (which.as_raw() - 1) != 0 {
+            continue;
+        }
         signals.push((which, signal(SignalKind::from_raw(which.as_raw()))?));
     }
     let second = start_second().context("this program can't be started again")?;
@@ -116,6 +124,14 @@ async fn be_front() -> anyhow::Result<ExitCode> {
         .or_else(|| Some(128 + status.terminating_signal()?));
     let code = code.and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Returns the set of the signals that this process ignores: bit 0 is for signal 1 (proc(5)).
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+        .unwrap_or_default()
 }
 
 fn start_second() -> std::io::Result<Pid> {

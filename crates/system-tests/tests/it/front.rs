@@ -152,6 +152,27 @@ async fn on_link_of_a_router_at_a_terminal_has_none_and_it_restarts_in_place() {
     assert_eq!(terminal.end().await, Some(0));
 }
 
+#[tokio::test]
+async fn a_router_that_ignores_hang_ups_stays_when_its_terminal_is_gone() {
+    let folder = folder(&[]);
+    let main = ReservedPort::new();
+    let ignoring = "trap '' HUP; exec \"$0\" \"$@\"";
+    let mut program = command(Path::new("/bin/sh"), folder.path());
+    program.args(["-c", ignoring]).arg(path("p2p-router"));
+    program.args([&main.port.to_string(), "--open", "--bind", "127.0.0.1"]);
+    program.args(["--host-names", "car.test"]);
+    let mut terminal = TestTerminal::start(program.as_std(), false, SIZE);
+    terminal.await_text("listening on").await;
+    let router = child_named(terminal.child.id().cast_signed(), "p2p-router").unwrap();
+    for process in [router, terminal.child.id().cast_signed()] {
+        kill_process(Pid::from_raw(process).unwrap(), Signal::HUP).unwrap();
+    }
+    let answer = get(main.port, "/healthz").await;
+    assert_eq!(answer.status, 200);
+    terminal.send(b"\x03");
+    assert_eq!(terminal.end().await, Some(0));
+}
+
 /// The same program as PID 1 of a namespace of its own; `None` where that can't be.
 fn as_first_process(program: &Command, folder: &Path) -> Option<RunningProgram> {
     let new = ["--pid", "--fork", "--kill-child", "--mount-proc"];
