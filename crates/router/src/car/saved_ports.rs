@@ -97,12 +97,20 @@ pub(crate) fn read(file: &StateFile) -> anyhow::Result<Vec<SavedPort>> {
     let Some(text) = file.read(MAX_FILE)? else {
         return Ok(Vec::new());
     };
-    serde_json::from_str(&text).with_context(|| {
+    let entries: Vec<serde_json::Value> = serde_json::from_str(&text).with_context(|| {
         format!(
             "{} is not a list of links: remove it, the inners come back by themselves",
             file.path().display()
         )
-    })
+    })?;
+    let read = |entry| {
+        serde_json::from_value(entry)
+            .inspect_err(
+                |why| tracing::warn!(%why, "a service port of the list is not known any more"),
+            )
+            .ok()
+    };
+    Ok(entries.into_iter().filter_map(read).collect())
 }
 
 /// Writes the ports whenever they have `changed`, or the file has, until `closed`. `exchange` takes
