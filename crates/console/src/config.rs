@@ -100,7 +100,10 @@ pub struct SendOptions {
 impl Settings for Options {
     fn used_by(subcommand: &str) -> Option<&'static [&'static str]> {
         // It reads a file and asks no router.
-        let by_replay = ["json", "no-color", "log-dir", "verbose", "quiet"].as_slice();
+        let by_replay = [
+            "json", "no-color", "log-dir", "log-size", "verbose", "quiet",
+        ]
+        .as_slice();
         (subcommand == "replay").then_some(by_replay)
     }
 }
