@@ -91,6 +91,13 @@ impl Feed {
         let _ = self.ticks.send(tick);
     }
 
+    /// Forgets the runs at this service port, which another holder has from now on.
+    pub(crate) fn forget(&self, service_port: u16) {
+        self.runs
+            .lock()
+            .retain(|_, run| run.service_port != service_port);
+    }
+
     /// Adds a run that was asked for.
     pub(crate) fn run(&self, run: &Arc<RunInfo>, counts: &RunCounts) {
         let mut runs = self.runs.lock();

@@ -132,6 +132,10 @@ impl Registry {
                     .extract_if(.., |kept| kept.service_port == service_port);
                 let own = kept.find(|kept| kept.owner == claim.owner);
                 drop(kept);
+                if own.is_none() {
+                    // What ran at the port before is none of this holder's business.
+                    self.services.feed.forget(service_port);
+                }
                 let holder = SavedPort {
                     service_port,
                     name: claim.hello.name.clone(),

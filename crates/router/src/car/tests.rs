@@ -4,7 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
 use p2p_shared::key::KeyId;
-use p2p_shared::protocol::{CameraState, LinkHello, MotionEvent, Rejection, RouterToConsole};
+use p2p_shared::names::RunId;
+use p2p_shared::protocol::{
+    CameraState, LinkHello, MotionEvent, Rejection, RouterToConsole, RunSource,
+};
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::registry::{Claim, Granted, PortRules, Registry};
@@ -206,6 +209,25 @@ async fn a_port_and_a_name_stay_with_the_key_that_had_them_last() {
     let before = registry_with(Some(keys.clone()));
     let had = claim(&before, car, 0).unwrap();
     let port = had.car.port;
+    drop(had.car.record(&NewRun {
+        run: RunId::from_number(1),
+        command: "hello".parse().unwrap(),
+        arguments: Default::default(),
+        stdin: bytes::Bytes::new(),
+        for_ms: None,
+        source: RunSource::Http,
+        by: "me".into(),
+        key: "me".into(),
+        from: ([127, 0, 0, 1], 1).into(),
+        begun: Instant::now(),
+    }));
+    let runs = |registry: &Registry| {
+        let mut snapshot = registry.subscribe(PortRange::ALL).snapshot;
+        match snapshot.part(SessionId(1), &"".into(), Role::View, 0) {
+            RouterToConsole::Snapshot { runs, .. } => runs.len(),
+            _ => unreachable!(),
+        }
+    };
     assert!(had.car.link_down(had.link.id(), "lost"));
     let (_, why) = claim(&before, thief, port).unwrap_err();
     assert!(why.contains("p2p-router port free"), "{why}");
@@ -249,8 +271,14 @@ async fn a_port_and_a_name_stay_with_the_key_that_had_them_last() {
             .iter()
             .all(|saved| saved.service_port != port)
     );
+    assert_eq!(runs(&before), 1);
     let taken = claim(&before, thief, port).unwrap();
     assert_eq!(taken.name.to_string(), "car");
+    assert_eq!(
+        runs(&before),
+        0,
+        "the new holder is shown the runs of the one before"
+    );
 }
 
 #[tokio::test]
