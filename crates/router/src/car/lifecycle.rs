@@ -182,7 +182,6 @@ impl LinkObserver for Arc<Car> {
     }
 
     fn on_motion(&self, link: LinkId, event: MotionEvent, is_shown: bool) {
-        use MotionEvent::{Stands, Started, StopFailed};
         let mut state = self.state.lock();
         if !state.is_current(link) {
             return;
@@ -190,15 +189,10 @@ impl LinkObserver for Arc<Car> {
         if is_shown {
             log::motion(&state.name, &event);
         }
-        let is_change = match &event {
-            Started(motion) => state.moving.as_ref() != Some(motion),
-            Stands => state.moving.is_some() || state.stop_failed,
-            StopFailed => !state.stop_failed,
-            _ => false,
-        };
+        let before = (state.moving.clone(), state.stop_failed);
         state.follow(&event);
         // No screen may go on saying what is no longer so.
-        if is_shown || is_change {
+        if is_shown || before != (state.moving.clone(), state.stop_failed) {
             self.publish(&state, || FeedEvent::Motion {
                 service_port: self.port,
                 event,
