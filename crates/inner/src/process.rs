@@ -320,7 +320,7 @@ fn is_text(file: &Path) -> bool {
     !start.contains(&0) && !start.starts_with(BYTE_ORDER_MARK)
 }
 
-/// Whether an editor has put a mark before the first line.
+/// Returns true if the file begins with a byte order mark, as some editors write it.
 pub(crate) fn begins_with_mark(file: &Path) -> bool {
     start_of(file).starts_with(BYTE_ORDER_MARK)
 }

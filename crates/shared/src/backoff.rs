@@ -42,8 +42,8 @@ impl Backoff {
     }
 
     /// Returns the pause before the next attempt, after the link was lost or an attempt failed.
-    /// `dice` is uniform in `0.0..1.0`.
-    pub fn pause(&mut self, now: Instant, dice: f64) -> Duration {
+    /// `random` is uniform in `0.0..1.0`.
+    pub fn pause(&mut self, now: Instant, random: f64) -> Duration {
         if let Some(up) = self.up_since.take()
             && now.duration_since(up) >= STABLE
         {
@@ -55,7 +55,7 @@ impl Backoff {
         } else {
             OLD_CAP
         };
-        let pause = self.cap.min(limit).mul_f64(dice.clamp(0.0, 1.0));
+        let pause = self.cap.min(limit).mul_f64(random.clamp(0.0, 1.0));
         self.cap = (self.cap * 2).min(limit);
         pause
     }

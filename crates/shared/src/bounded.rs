@@ -266,7 +266,7 @@ mod tests {
         }
     }
 
-    /// What a car and a console may say at most, decoded, and the messages in which it is passed on.
+    /// Tests the largest messages of a car and a console, and those in which they are passed on.
     #[test]
     fn the_largest_of_what_is_decoded_inward_can_be_encoded_outward() {
         let run = RunId::from_number(u64::MAX);

@@ -91,7 +91,7 @@ impl Car {
         (self.motion, self.share) = (motion, share);
     }
 
-    /// What the car does: as a sign, and in a sentence.
+    /// Returns a sign and a sentence for the present motion.
     pub(crate) fn says(&self) -> (&'static str, &'static str) {
         match self.motion {
             Motion::Forward => ("FORWARD", "goes forward, now"),

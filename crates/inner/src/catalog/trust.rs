@@ -12,7 +12,7 @@ use super::{quoted, shown};
 /// Most symbolic links on one way, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// What decides about one file, folder or symbolic link.
+/// Kind, owner, group and mode of a file, folder or symbolic link.
 #[derive(Debug, Clone, Copy)]
 struct Rights {
     kind: Kind,
@@ -31,7 +31,7 @@ enum Kind {
     Link,
 }
 
-/// Who may change what is on the way, and how that is mended.
+/// User who may change a place on the way to a file, and so makes it untrusted.
 #[derive(Debug, PartialEq, Eq)]
 enum Fault {
     Owner,

@@ -32,7 +32,7 @@ pub(crate) struct Places<T> {
     common: Room<T>,
     known: Room<T>,
     next: u64,
-    dice: RandomState,
+    randomness: RandomState,
 }
 
 /// Ordered by network and then by age, so that the callers of a network are together.
@@ -59,7 +59,7 @@ impl<T> Places<T> {
             common: Room(Vec::new()),
             known: Room(Vec::new()),
             next: 0,
-            dice: RandomState::new(),
+            randomness: RandomState::new(),
         }
     }
 
@@ -134,7 +134,7 @@ impl<T> Places<T> {
     /// Returns a number that nobody outside can guess.
     fn roll(&mut self) -> u64 {
         self.next += 1;
-        self.dice.hash_one(self.next)
+        self.randomness.hash_one(self.next)
     }
 }
 

@@ -151,7 +151,7 @@ impl<S: Subscriber> Layer<S> for PartyLayer {
     }
 }
 
-/// What names a party, the better one last.
+/// Field of an event that names its party. Of several fields the last of these counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Rank {
     #[default]

@@ -161,7 +161,7 @@ fn pass_on(signal: Signal, second: Pid) {
     }
 }
 
-/// What a look at the ended children has found.
+/// Result of reaping the children that have ended.
 enum Reaped {
     Second(WaitStatus),
     /// Others, or none, and there are more that live.
