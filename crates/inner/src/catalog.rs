@@ -53,24 +53,42 @@ pub(crate) struct CommandFile {
 pub(crate) type Unusable = (Refusal, String);
 
 impl Catalog {
-    /// Opens a command directory; fails if the path is not a directory, can't be read, or others on
-    /// the machine may write to it.
+    /// Opens a command directory; fails if there is none at the path, which is a mistake of whoever
+    /// wrote the path. A directory that can't be read or trusted is opened: it may be the one whose
+    /// commands moved the car before, and each command says why it isn't run.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        let catalog = Self::at(path)?;
+        let shown = shown(&catalog.path);
+        match catalog.path.metadata() {
+            Ok(metadata) => anyhow::ensure!(
+                metadata.is_dir(),
+                "the command directory {shown} is no folder"
+            ),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "the command directory {shown} can't be used: make it, or say --commands DIR"
+                    )
+                });
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// Returns the catalog of a command directory that may be gone or refused at the moment.
+    pub(crate) fn at(path: &Path) -> anyhow::Result<Self> {
         // For those who see it in a sentence.
         let path = std::path::absolute(path).context("the command directory")?;
-        let shown = path.display();
-        let metadata = path.metadata().with_context(|| {
-            format!("the command directory {shown} can't be used: make it, or say --commands DIR")
-        })?;
-        anyhow::ensure!(
-            metadata.is_dir(),
-            "the command directory {shown} is no folder"
-        );
-        let catalog = Self { path: path.clone() };
-        let folder = catalog.folder();
-        let folder = folder.with_context(|| format!("{shown} can't be read"))?;
-        catalog.check_way(&folder).map_err(anyhow::Error::msg)?;
-        Ok(catalog)
+        Ok(Self { path })
+    }
+
+    /// Returns the reason why no command at all can be run, if there is one.
+    pub(crate) fn problem(&self) -> Option<String> {
+        match self.usable_folder() {
+            Ok(folder) => self.check_way(&folder).err(),
+            Err((_, why)) => Some(why),
+        }
     }
 
     /// Returns the file of a command.
@@ -115,14 +133,25 @@ impl Catalog {
     }
 
     fn find(&self, name: &CommandName) -> Result<CommandFile, Unusable> {
-        let folder = self.folder().map_err(|error| {
-            unusable(format!(
-                "the command directory is gone ({error}): put it back"
-            ))
-        })?;
+        let folder = self.usable_folder()?;
         let found = folder.executable(name)?;
         self.check_way(&folder).map_err(unusable)?;
         Ok(found)
+    }
+
+    fn usable_folder(&self) -> Result<Folder, Unusable> {
+        self.folder().map_err(|error| {
+            unusable(match error.kind() {
+                io::ErrorKind::NotFound => {
+                    format!("the command directory is gone ({error}): put it back")
+                }
+                _ => format!(
+                    "the command directory {} can't be read ({error}): let user {} read it",
+                    shown(&self.path),
+                    rustix::process::geteuid().as_raw()
+                ),
+            })
+        })
     }
 
     /// Opens the directory anew each time, so that a replaced one (by a checkout, by rsync, by another
@@ -438,8 +467,13 @@ mod tests {
         let link = commands.join("current");
         symlink("a", &link).unwrap();
         std::os::unix::fs::lchown(&link, Some(4711), None).unwrap();
-        let error = Catalog::open(&link).unwrap_err().to_string();
-        assert!(error.contains("current belongs to user 4711"), "{error}");
+        put(commands, "a/forward", 0o755);
+        let (kind, sentence) = refusal(&Catalog::open(&link).unwrap(), "forward");
+        assert_eq!(kind, Refusal::NotExecutable);
+        assert!(
+            sentence.contains("current belongs to user 4711"),
+            "{sentence}"
+        );
     }
 
     #[test]
@@ -532,11 +566,36 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_into_which_anyone_may_write_is_refused() {
+    fn a_folder_into_which_anyone_may_write_is_opened_and_each_of_its_commands_is_refused() {
         let (folder, _) = folder();
+        put(folder.path(), "go", 0o755);
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let error = Catalog::open(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("chmod o-w"), "{error}");
+        let catalog = Catalog::open(folder.path()).unwrap();
+        let problem = catalog.problem().unwrap();
+        assert!(problem.contains("chmod o-w"), "{problem}");
+        let why = (Refusal::NotExecutable, problem.clone());
+        assert_eq!(refusal(&catalog, "go"), why);
+        let list = catalog.list().unwrap();
+        assert_eq!(list[0].problem, Some(Text::new(problem)));
+        assert_eq!(refusal(&catalog, "absent").0, Refusal::NotFound);
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(resolve(&catalog, "go").is_ok());
+        assert_eq!(catalog.problem(), None);
+    }
+
+    #[test]
+    fn a_path_at_which_no_folder_is_is_a_mistake() {
+        let (folder, _) = folder();
+        let file = put(folder.path(), "file", 0o755);
+        for (path, what) in [
+            (file.clone(), "is no folder"),
+            (folder.path().join("absent"), "make it, or say --commands"),
+            (file.join("below"), "make it, or say --commands"),
+        ] {
+            let error = format!("{:#}", Catalog::open(&path).unwrap_err());
+            assert!(error.contains(what), "{error}");
+            assert!(Catalog::at(&path).unwrap().problem().is_some());
+        }
     }
 
     #[test]

@@ -62,14 +62,21 @@ impl Commands {
 
     /// Returns true if there is a stop command, whether or not it can be run.
     pub(crate) fn has_stop(&self) -> bool {
-        let found = self.files.resolve(&self.motion.stop);
+        self.has_file(&self.motion.stop)
+    }
+
+    /// Returns true if there is a file of this name, whether or not it can be run: it may have been
+    /// fine when the car last moved.
+    fn has_file(&self, name: &CommandName) -> bool {
+        let found = self.files.resolve(name);
         !matches!(found, Err((Refusal::NotFound, _)))
     }
 
-    /// Returns true if there is a motion command, or a worker that may serve one.
+    /// Returns true if there is a motion command, whether or not it can be run, or a worker that may
+    /// serve one.
     pub(crate) fn may_move(&self) -> bool {
         let mut motions = self.motion.commands.iter();
-        motions.any(|motion| self.files.resolve(motion).is_ok())
+        motions.any(|motion| self.has_file(motion))
             // A folder that can't be read may hold any worker.
             || !self.files.workers().is_ok_and(|workers| workers.is_empty())
     }

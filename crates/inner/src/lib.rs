@@ -64,7 +64,7 @@ impl Inner {
     /// Starts dialling.
     ///
     /// # Errors
-    /// If the command directory can't be used.
+    /// If there is no command directory.
     pub fn start(config: Config) -> anyhow::Result<Self> {
         let instance = InstanceId(os::random_u64().context("no randomness")?);
         let (network, processes) = (Box::new(OverNetwork), Arc::new(OsProcesses));
@@ -78,7 +78,10 @@ impl Inner {
         let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
         let car = dispatcher.drive.clone();
         let commands = &dispatcher.commands;
-        let workers = WorkerTasks::start(commands, &car, config.timeout, config.worker_hello)?;
+        if let Some(why) = commands.files.problem() {
+            tracing::error!(why, "no command is run until that is mended");
+        }
+        let workers = WorkerTasks::start(commands, &car, config.timeout, config.worker_hello);
         let words = config.camera.as_ref();
         let camera = words.map(|words| Camera::start(words, config, &dispatcher.reporter));
         agent.camera = camera.as_ref().map(|camera| camera.watched.clone());

@@ -44,9 +44,13 @@ impl WorkerTasks {
         drive: &DriveHandle,
         limit: Duration,
         hello: Duration,
-    ) -> anyhow::Result<Self> {
+    ) -> Self {
         let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
-        for name in commands.files.workers()? {
+        let names = commands.files.workers().unwrap_or_else(|error| {
+            tracing::error!(%error, "no worker is started, since the command directory can't be read: mend that, and start p2p-inner again");
+            Vec::new()
+        });
+        for name in names {
             let (worker, queue) = WorkerHandle::new(&name);
             commands.expect(&worker);
             let supervisor = WorkerSupervisor {
@@ -62,7 +66,7 @@ impl WorkerTasks {
         }
         tasks.close();
         let end = end.drop_guard();
-        Ok(Self { end, tasks })
+        Self { end, tasks }
     }
 
     pub(crate) async fn end(self) {

@@ -81,7 +81,9 @@ impl Drive {
                 // Failures of further tries that nobody asked for are not reported. Each new link
                 // is told of the failure anyway.
                 if !again {
-                    tracing::error!("STOP FAILED: nothing moves until a stop has succeeded");
+                    let stop = self.commands.files.resolve(&self.commands.motion.stop);
+                    let why = stop.err().map(|(_, why)| why);
+                    tracing::error!(why, "STOP FAILED: nothing moves until a stop has succeeded");
                     self.report(MotionEvent::StopFailed);
                 }
             }

@@ -176,6 +176,32 @@ async fn a_car_whose_stop_command_may_not_be_run_is_not_said_to_stand() {
     assert!(bench.did().is_empty());
 }
 
+/// A deploy that makes the folder writable for others while the car moves, and then starts the inner
+/// again.
+#[tokio::test]
+async fn a_car_whose_folder_is_refused_is_not_said_to_stand_and_is_stopped_once_it_is_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let commands = folder.path().join("command");
+    fs::create_dir(&commands).unwrap();
+    script(&commands.join("stop"), "echo stop >> ../did");
+    script(&commands.join("forward"), "echo forward >> ../did");
+    let mode = |mode| fs::set_permissions(&commands, Permissions::from_mode(mode)).unwrap();
+    mode(0o777);
+    let (mut bench, known) = Bench::in_folder(folder, motion());
+    bench.car.stop_first(&known).await;
+    bench
+        .tells(|event| {
+            assert_ne!(*event, MotionEvent::Stands);
+            *event == MotionEvent::StopFailed
+        })
+        .await;
+    assert!(bench.did().is_empty());
+    mode(0o755);
+    // Nobody asks for this stop.
+    bench.tells(|event| *event == MotionEvent::Stands).await;
+    assert_eq!(bench.did(), ["stop"]);
+}
+
 #[tokio::test]
 async fn a_press_does_not_begin_when_the_stop_command_is_gone() {
     let mut bench = Bench::new().await;

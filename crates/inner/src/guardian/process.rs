@@ -42,13 +42,14 @@ type StopCommand = (ProcessGroup, Pipes, Instant);
 /// Runs the guardian of the process `inner`.
 ///
 /// # Errors
-/// If the command directory can't be used, or the inner sends a line that is not of the protocol.
+/// If the pipes can't be used, or the inner sends a line that is not of the protocol.
 #[tokio::main(flavor = "current_thread")]
 pub async fn run(commands: &Path, stop: CommandName, inner: u32) -> anyhow::Result<()> {
     // Not the inner's name: somebody who looks for that name means the inner.
     let _ = rustix::thread::set_name(c"p2p-guardian");
     let car = CarStopper {
-        catalog: Catalog::open(commands)?,
+        // A folder that is gone or refused is no reason not to guard: it may be mended any moment.
+        catalog: Catalog::at(commands)?,
         stop,
         processes: Arc::new(OsProcesses),
     };

@@ -430,6 +430,45 @@ async fn an_inner_that_hangs_after_its_stop_has_failed_has_a_guardian_that_tries
         .await;
 }
 
+/// A deploy that makes the folder writable for others while the car moves, and then starts the inner
+/// again.
+#[tokio::test]
+async fn an_inner_whose_folder_is_refused_starts_and_stops_the_car_once_that_is_mended() {
+    let car = GuardedCar::new();
+    let mode = |mode| {
+        let commands = car.path().join("command");
+        fs::set_permissions(commands, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o777);
+    let (_router, main) = RunningProgram::open_router(car.path(), 0).await;
+    let inner = RunningProgram::start(&mut inner_of(car.path(), main, 0));
+    let port = inner.service_port().await;
+    let why = "anyone on its machine may put commands into";
+    let failed = "STOP FAILED: nothing moves until a stop has succeeded";
+    inner.says(failed).await;
+    let errors = inner.errors();
+    let line = errors.lines().find(|line| line.contains(failed)).unwrap();
+    assert!(line.contains(why), "{line}");
+    let list = get(port, "/commands").await;
+    assert!(list.text().contains(why), "{}", list.text());
+    for command in ["stop", "forward"] {
+        let answer = get(port, &format!("/cgi?command={command}")).await;
+        assert_eq!(answer.verdict().1, "no", "{command}");
+        assert!(answer.text().contains(why), "{command}: {}", answer.text());
+    }
+    assert!(car.did().is_empty());
+    // It needs no trusted folder either, to be there when that is mended.
+    let guardian = || child_named(inner.id(), "p2p-guardian");
+    assert!(guardian().is_some());
+    assert!(!inner.errors().contains("the guardian is gone"));
+    mode(0o755);
+    until("a stop runs", || car.has_stopped_since(0)).await;
+    until_so("it moves again", async || {
+        get(port, "/cgi?command=forward&for=1").await.status == 200
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_stop_that_has_much_to_say_stops_the_car_by_the_guardian_too() {
     let (car, _router, mut inner, _driver) = driven().await;
