@@ -18,6 +18,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
+use p2p_shared::os::with_causes;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -105,7 +106,7 @@ pub(crate) async fn supervise(
                 }
                 why
             }
-            Err(error) => format!("{error:#}"),
+            Err(error) => with_causes(&error),
         };
         let moves = *guard.borrow() != GuardState::Stand;
         tracing::error!(why, moves, "the guardian is gone; another is started");

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use p2p_shared::net::socket;
+use p2p_shared::os::with_causes;
 use p2p_shared::timing;
 use tokio::net::TcpListener;
 
@@ -166,7 +167,7 @@ impl Router {
 /// Opens the service ports that were open before, for whoever had them.
 fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut InheritedListeners) {
     let known = saved_ports::read(file).unwrap_or_else(|error| {
-        let error = format!("{error:#}");
+        let error = with_causes(&error);
         tracing::warn!(error, "which service ports were open is not known");
         Vec::new()
     });

@@ -39,10 +39,25 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         let _ = usage.print();
         return USAGE.into();
     }
-    let sentence = format!("{error:#}");
+    let sentence = with_causes(&error);
     let line = format!("error: {}\n", Escaped(&sentence));
     let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
     ERROR.into()
+}
+
+/// Returns an error with all its causes, each once: many errors repeat their cause in their own
+/// sentence, and `{error:#}` would print it again.
+#[must_use]
+pub fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Returns the standard name of a Linux signal (signal(7)), or its number.
@@ -96,6 +111,25 @@ mod tests {
     fn the_kernel_keeps_this_process_to_itself() {
         no_core_dumps();
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
+    fn a_cause_that_its_error_repeats_is_printed_once() {
+        use anyhow::Context;
+
+        #[derive(Debug, thiserror::Error)]
+        #[error("can't write it: {source}")]
+        struct Repeats {
+            source: std::io::Error,
+        }
+        let full = std::io::Error::other("the disk is full");
+        let error = anyhow::Error::from(Repeats { source: full });
+        assert_eq!(with_causes(&error), "can't write it: the disk is full");
+        let error = Err::<(), _>(error).context("no key was made").unwrap_err();
+        assert_eq!(
+            with_causes(&error),
+            "no key was made: can't write it: the disk is full"
+        );
     }
 
     #[test]

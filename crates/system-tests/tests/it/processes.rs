@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::common::peer::FakeRouter;
-use crate::common::program::{RunningProgram, all_text_in, inner, inner_of, path, router, run};
+use crate::common::program::{
+    RunningProgram, all_text_in, console, inner, inner_of, path, router, run,
+};
 use crate::common::raw::RawCaller;
 use crate::common::{
     HttpAnswer, ReservedPort, answered, asking, away, get, get_with_key, is_alive, local, until,
@@ -16,6 +18,7 @@ use p2p_shared::key::Key;
 use p2p_shared::timing;
 use rustix::process::Signal;
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 /// A folder with some commands: `hello`; `env`; and `wait`, which leaves its number in the note
@@ -545,6 +548,65 @@ async fn why_there_is_no_link_is_said_once_however_often_it_is_tried() {
         assert_eq!(different.len(), reasons.len(), "{errors}");
         assert!(!reasons.is_empty(), "{errors}");
     }
+}
+
+#[tokio::test]
+async fn a_sentence_about_a_key_or_a_file_is_printed_once() {
+    let folder = folder();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    file("key", "no key\n");
+    file("p2p.toml", "timeout = \n");
+    fs::create_dir(folder.path().join("state")).unwrap();
+    file("state/keys.toml", "no keys");
+    let key = ["--key-file", "key"];
+    let config = ["--config", "p2p.toml"];
+    let inner = || inner_of(folder.path(), 1, 0);
+    let console = || Command::from(console(folder.path(), 1));
+    let router = |state: &str, words: &[&str]| {
+        let mut router = router(folder.path());
+        router.args(["0", "--state-dir", state]).args(words);
+        router
+    };
+    let add = ["key", "add", "bob", "--role", "drive"];
+    for (code, mut command) in [
+        (1, with(inner(), &key)),
+        (1, with(console(), &["list", "--key-file", "key"])),
+        (2, with(inner(), &config)),
+        (2, with(console(), &["list", "--config", "p2p.toml"])),
+        (2, router("state", &["check", "--config", "p2p.toml"])),
+        (1, router("state", &add)),
+        (1, router("state", &["check"])),
+        // A folder that can't be made.
+        (1, router("key/state", &add)),
+        (1, router("key/state", &[])),
+        (
+            1,
+            router("state", &["check", "--tls-cert", "key", "--tls-key", "key"]),
+        ),
+        (1, with(inner(), &["--commands", "nowhere"])),
+        (1, with(inner(), &["--state-dir", "key/state"])),
+    ] {
+        let ended = run(&mut command).await;
+        assert_eq!(ended.code, Some(code), "{}", ended.errors);
+        let line = ended
+            .errors
+            .lines()
+            .find(|line| line.starts_with("error: "));
+        let mut parts: Vec<&str> = line.unwrap().split(": ").collect();
+        parts.sort_unstable();
+        let all = parts.len();
+        parts.dedup();
+        assert_eq!(parts.len(), all, "{}", ended.errors);
+    }
+}
+
+fn with(mut command: Command, words: &[&str]) -> Command {
+    command.args(words);
+    command
 }
 
 #[tokio::test]
