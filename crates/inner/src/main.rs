@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use p2p_inner::config::{Options, Task};
 use p2p_inner::{Inner, guardian};
-use p2p_shared::os::sd_notify;
+use p2p_shared::os::{EndSignals, sd_notify};
 use p2p_shared::{logging, os, settings};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,8 +40,7 @@ fn run(options: Options) -> anyhow::Result<()> {
 
 async fn serve(options: Options) -> anyhow::Result<()> {
     // As early as possible: until then these signals end us without a word.
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut ends = EndSignals::listen().context("SIGINT and SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
     let inner = Inner::start(options.into_config()?)?;
     sd_notify::ready();
@@ -49,17 +48,12 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             _ = hang_up.recv() => inner.reconnect_now(),
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = ends.next() => break,
         }
     }
     sd_notify::stopping();
     tracing::info!("ending: running commands have 30 s (once more to end at once)");
-    tokio::select! {
-        () = inner.shut_down() => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    ends.before(inner.shut_down()).await;
     alive.abort();
     Ok(())
 }

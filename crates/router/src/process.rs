@@ -6,8 +6,8 @@ use std::pin::pin;
 
 use anyhow::Context;
 use p2p_shared::logging;
-use p2p_shared::os::sd_notify;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use p2p_shared::os::{EndSignals, sd_notify, with_causes};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::auth::bootstrap_keys;
 use crate::auth::certificate::{self, Certificate};
@@ -44,10 +44,7 @@ async fn serve(
     // Found before anybody replaces the file.
     let program = ThisProgram::find().context("what this program is")?;
     let mut restarts = signal(SignalKind::user_defined2()).context("SIGUSR2")?;
-    let mut ends = Ends {
-        interrupt: signal(SignalKind::interrupt()).context("SIGINT")?,
-        terminate: signal(SignalKind::terminate()).context("SIGTERM")?,
-    };
+    let mut ends = EndSignals::listen().context("SIGINT and SIGTERM")?;
     // Signals that came before somebody waited for them.
     let (is_to_end, mut is_to_restart) = (signals.end(), signals.restart());
     let _logs = logging::start(options.common.log_options("p2p-router"));
@@ -62,7 +59,7 @@ async fn serve(
             break;
         };
         if let Err(error) = checked {
-            let error = format!("{error:#}");
+            let error = with_causes(&error);
             tracing::error!(error, "not restarted: the router goes on as it was");
             sd_notify::ready();
             continue;
@@ -83,7 +80,7 @@ async fn serve(
         let Err(error) = checked else {
             return Ok(Some((program, sockets)));
         };
-        let error = format!("{error:#}");
+        let error = with_causes(&error);
         tracing::error!(
             error,
             "not restarted: the settings have changed meanwhile: the router goes on with those that it had, and the inners come back"
@@ -93,7 +90,7 @@ async fn serve(
         let again = options.config(InheritedListeners::handed_over(sockets));
         router = again
             .and_then(Router::start)
-            .map_err(|error| anyhow::anyhow!("the router can't go on: {error:#}"))?;
+            .map_err(|error| anyhow::anyhow!("the router can't go on: {}", with_causes(&error)))?;
         sd_notify::ready();
     }
     log_end();
@@ -134,22 +131,4 @@ fn start(options: &Options) -> anyhow::Result<Router> {
 fn log_end() {
     sd_notify::stopping();
     tracing::info!("ending: running commands have 30 s (once more to end at once)");
-}
-
-/// The signals that end the router: the first one after its open runs, the second one at once.
-struct Ends {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Ends {
-    /// Waits for `work`; returns `None` if one of the signals comes before.
-    async fn before<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => None,
-            _ = self.terminate.recv() => None,
-            done = work => Some(done),
-        }
-    }
 }

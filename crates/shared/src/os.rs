@@ -1,6 +1,7 @@
 //! Small pieces of the operating system: exit codes, signal names, the environment of child
 //! processes, the front of a process, core dumps, random numbers, the state directory, systemd.
 
+mod end_signals;
 mod front;
 mod random;
 pub mod sd_notify;
@@ -15,6 +16,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::text::Escaped;
 
+pub use end_signals::EndSignals;
 pub use front::take_front;
 pub use random::{jitter, random_u64};
 pub use state_dir::{NoStateDir, default_state_dir};

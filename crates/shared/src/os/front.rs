@@ -7,6 +7,7 @@
 //! which is what a shell makes of it, and Ctrl-C would no longer reach it.
 
 use std::env;
+use std::fmt::Display;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, id};
@@ -22,7 +23,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Environment variable of the second process: the number of the front.
+/// Environment variable of the second process: the number of the front. Of a program that goes on
+/// without a front: its own number.
 const FRONT: &str = "P2P_FRONT";
 
 /// Environment variables that count only for the process whose number they hold (sd_listen_fds(3),
@@ -55,27 +57,33 @@ pub fn take_front() -> Option<ExitCode> {
         // The front may have been killed before that.
         return (!is_second()).then_some(ExitCode::FAILURE);
     }
+    let is_without = env::var(FRONT).is_ok_and(|process| process == id().to_string());
     // Sockets that this process was handed would stay open in a front. A router that a running one
     // has started in its place also has its signals blocked.
     let has_sockets = env::var_os("LISTEN_FDS").is_some();
     // Only a process with a controlling terminal can open it by this name.
-    if has_sockets || !getpid().is_init() && File::open("/dev/tty").is_err() {
+    if is_without || has_sockets || !getpid().is_init() && File::open("/dev/tty").is_err() {
         return None;
     }
     match be_front() {
         Ok(code) => Some(code),
         Err(error) => {
-            eprintln!("warning: commands have this terminal, and orphans stay zombies: {error:#}");
+            warn(&error);
             None
         }
     }
+}
+
+fn warn(error: &dyn Display) {
+    eprintln!("warning: commands have this terminal, and orphans stay zombies: {error:#}");
 }
 
 fn is_second() -> bool {
     env::var(FRONT).is_ok_and(|front| front == Pid::as_raw(getppid()).to_string())
 }
 
-/// Starts the second process, and returns its exit code at its end. Errors are from before its start.
+/// Starts the second process, and returns its exit code at its end. If that can't be started, runs the
+/// program in this process instead: executed anew, since the signals of a front would stay caught.
 #[tokio::main(flavor = "current_thread")]
 async fn be_front() -> anyhow::Result<ExitCode> {
     let mut ended = signal(SignalKind::child()).context("SIGCHLD")?;
@@ -88,7 +96,15 @@ async fn be_front() -> anyhow::Result<ExitCode> {
         }
         signals.push((which, signal(SignalKind::from_raw(which.as_raw()))?));
     }
-    let second = start_second().context("this program can't be started again")?;
+    let second = match start_second() {
+        Ok(second) => second,
+        Err(error) => {
+            warn(&error);
+            let error = go_on_without();
+            eprintln!("error: this program can't be executed anew: {error}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     // Else who looks for the program by its name would find two.
     let _ = rustix::thread::set_name(c"p2p-front");
     let mut passing_on = JoinSet::new();
@@ -148,6 +164,17 @@ fn start_second() -> std::io::Result<Pid> {
         }
     }
     Ok(Pid::from_child(&command.spawn()?))
+}
+
+/// Executes the program without a front, in this process. Returns only if that fails, and why.
+fn go_on_without() -> std::io::Error {
+    let mut arguments = env::args_os();
+    // Also if its file is gone, which may be why it could not be started.
+    let mut command = Command::new("/proc/self/exe");
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    command.args(arguments).env(FRONT, id().to_string()).exec()
 }
 
 fn pass_on(signal: Signal, second: Pid) {

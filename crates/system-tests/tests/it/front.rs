@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::common::procfs::{child_named, children};
 use crate::common::program::{RunningProgram, command, inner_of, path};
 use crate::common::pty::TestTerminal;
-use crate::common::{ReservedPort, asking, get, until, until_so};
+use crate::common::{ReservedPort, answered, asking, get, until, until_so};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 
@@ -171,6 +171,62 @@ async fn a_router_that_ignores_hang_ups_stays_when_its_terminal_is_gone() {
     assert_eq!(answer.status, 200);
     terminal.send(b"\x03");
     assert_eq!(terminal.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_sigterm_to_the_front_and_to_the_program_is_one_and_lets_what_runs_end() {
+    let wait = "touch begun; while [ ! -e gate ]; do sleep 0.01; done; echo done";
+    let folder = folder(&[("wait", wait)]);
+    let commands = folder.path().join("command");
+    let (_router, main) = RunningProgram::open_router(folder.path(), 0).await;
+    let reserved = ReservedPort::new();
+    let (main, port) = (main.to_string(), reserved.port.to_string());
+    let arguments = ["127.0.0.1", &main, &port, "--name", "car"];
+    let mut terminal = at_terminal("p2p-inner", folder.path(), &arguments);
+    terminal.await_text("link up: http").await;
+    let run = asking(reserved.port, "/cgi?command=wait");
+    until("it runs", || commands.join("begun").exists()).await;
+    // As `pkill -f p2p-inner`.
+    let front = terminal.child.id().cast_signed();
+    let inner = child_named(front, "p2p-inner").unwrap();
+    for process in [front, inner] {
+        kill_process(Pid::from_raw(process).unwrap(), Signal::TERM).unwrap();
+        terminal.await_text("ending: running commands have").await;
+    }
+    // The router knows by now if the link was cut.
+    until_so("nothing more begins", async || {
+        get(reserved.port, "/cgi?command=wait").await.verdict() == (503, "no")
+    })
+    .await;
+    fs::write(commands.join("gate"), "").unwrap();
+    let answer = answered(run).await;
+    assert_eq!(answer.verdict(), (200, "yes"), "{}", answer.text());
+    assert_eq!(terminal.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_program_that_can_have_no_front_obeys_all_signals() {
+    // On the programs' file system.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let link = folder.path().join("p2p-router");
+    fs::hard_link(path("p2p-router"), &link).unwrap();
+    // Its file is gone once it runs, so that it can't be started again by its name.
+    let line = "exec 9<\"$0\"; rm \"$0\"; exec /proc/self/fd/9 \"$@\"";
+    let mut program = command(Path::new("/bin/sh"), folder.path());
+    program.args(["-c", line]).arg(link);
+    program.args(["0", "--open", "--bind", "127.0.0.1"]);
+    let mut terminal = TestTerminal::start(program.as_std(), false, SIZE);
+    terminal.await_text("listening on").await;
+    assert!(
+        terminal
+            .shown()
+            .contains("warning: commands have this terminal"),
+        "{}",
+        terminal.shown()
+    );
+    // What nobody handles ends it.
+    terminal.signal(Signal::QUIT);
+    assert_eq!(terminal.end().await, None);
 }
 
 /// The same program as PID 1 of a namespace of its own; `None` where that can't be.
