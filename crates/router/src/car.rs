@@ -128,6 +128,8 @@ struct State {
     newest: Option<(PressId, mpsc::Sender<(PressId, Refused)>)>,
     moving: Option<ActiveMotion>,
     stop_failed: bool,
+    /// Newest press, once the car has said that it is over or refused.
+    over: Option<PressId>,
 }
 
 impl Car {

@@ -63,6 +63,7 @@ impl Car {
                 newest: None,
                 moving: None,
                 stop_failed: false,
+                over: None,
             }),
         }
     }
@@ -189,10 +190,10 @@ impl LinkObserver for Arc<Car> {
         if is_shown {
             log::motion(&state.name, &event);
         }
-        let before = (state.moving.clone(), state.stop_failed);
+        let before = state.seen();
         state.follow(&event);
         // No screen may go on saying what is no longer so.
-        if is_shown || before != (state.moving.clone(), state.stop_failed) {
+        if is_shown || before != state.seen() {
             self.publish(&state, || FeedEvent::Motion {
                 service_port: self.port,
                 event,

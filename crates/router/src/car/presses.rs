@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use p2p_shared::bounded::{Arguments, Text};
 use p2p_shared::names::{CommandName, RunId};
-use p2p_shared::protocol::{MotionEvent, PressId, RouterToInner, RunSource, SessionId};
+use p2p_shared::protocol::{
+    ActiveMotion, MotionEvent, PressId, RouterToInner, RunSource, SessionId,
+};
 use p2p_shared::timing;
 
 use super::{Car, DriverSession, Refused, State, log};
@@ -125,8 +127,22 @@ impl State {
         }
     }
 
+    /// Returns what people see of the motion: an event that changes it is always shown. What becomes
+    /// of a press is for whoever pressed; only of the newest press, since a car may say it of any.
+    pub(super) fn seen(&self) -> (Option<ActiveMotion>, bool, Option<PressId>) {
+        (self.moving.clone(), self.stop_failed, self.over)
+    }
+
     /// Updates the car's motion and the records of presses from the car's report.
     pub(super) fn follow(&mut self, event: &MotionEvent) {
+        if let MotionEvent::Refused { press, .. }
+        | MotionEvent::Over {
+            press: Some(press), ..
+        } = event
+            && self.control.latest() == Some(*press)
+        {
+            self.over = Some(*press);
+        }
         match event {
             MotionEvent::Started(moving) => {
                 self.moving = Some(moving.clone());

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use p2p_shared::key::KeyId;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
-    CameraState, LinkHello, MotionEvent, Rejection, RouterToConsole, RunSource,
+    CameraState, ControlRequest, Driver, LinkHello, MotionEvent, MotionRefusal, Rejection,
+    RouterToConsole, RunSource, StopCause,
 };
 use tokio::sync::broadcast::error::TryRecvError;
 
@@ -96,6 +97,55 @@ async fn what_a_replaced_link_reports_and_its_end_count_for_nothing() {
     assert!(links(&mut registry.subscribe(PortRange::ALL))[0].stop_failed);
     assert!(car.link_down(new.link.id(), "lost"));
     assert_eq!(*car.camera.status().borrow(), Status::Away);
+}
+
+#[tokio::test]
+async fn of_too_many_motion_events_what_becomes_of_the_newest_press_is_shown_once() {
+    let registry = registry();
+    let granted = claim(&registry, &hello(0, 1, "car")).unwrap();
+    let car = &granted.car;
+    let mut events = registry.subscribe(PortRange::one(car.port)).events;
+    let driver = Driver {
+        session: SessionId(1),
+        name: "bob".into(),
+    };
+    let now = Instant::now();
+    let mut press = PressId {
+        epoch: 0,
+        number: 0,
+    };
+    {
+        let control = &mut car.state.lock().control;
+        let epochs = &car.services.epochs;
+        let take = ControlRequest::Take;
+        control.request(&driver, take, false, epochs, now).unwrap();
+        press.epoch = control.info(now).epoch;
+    }
+    let cause = StopCause::Lease;
+    let over = |press| MotionEvent::Over {
+        press: Some(press),
+        cause,
+    };
+    let refused = |press| MotionEvent::Refused {
+        press,
+        why: MotionRefusal::Old,
+    };
+    let outcomes: [(u64, &dyn Fn(PressId) -> MotionEvent); 2] = [(1, &over), (2, &refused)];
+    for (number, outcome) in outcomes {
+        press.number = number;
+        let counts = (car.state.lock().control).press(driver.session, press, now);
+        counts.unwrap();
+        // Another press is nobody's.
+        let other = PressId { number: 7, ..press };
+        for event in [outcome(other), outcome(press), outcome(press)] {
+            car.on_motion(granted.link.id(), event, false);
+        }
+        let FeedEvent::Motion { event, .. } = &*events.try_recv().unwrap() else {
+            panic!("no motion event");
+        };
+        assert_eq!(*event, outcome(press));
+        assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
+    }
 }
 
 #[tokio::test(start_paused = true)]
