@@ -117,8 +117,9 @@ impl Drop for Logs {
     }
 }
 
-/// Ends a log thread. If its queue is full, tracing-appender prints that to standard output, which
-/// may be blocked as well: nobody waits long for it.
+/// Ends a log thread. What it writes to may be blocked: nobody waits long for it. (tracing-appender
+/// would print to standard output if its queue had no place for the order to end. It always has: see
+/// `queue`.)
 fn end(guard: Option<WorkerGuard>) {
     let (ending, ended) = mpsc::channel::<()>();
     let end = move || {

@@ -137,22 +137,22 @@ impl DailyFile {
 
     fn append(&mut self, line: &[u8], now: Instant, day: &str, utc: &str) -> io::Result<()> {
         let mut open = match self.open.take() {
-            Some(open) if open.day == day => self.check(open, now)?,
-            _ => self.open_day(day, now)?,
+            Some(open) if open.day == day => self.check(open, now, utc)?,
+            _ => self.open_day(day, now, utc)?,
         };
         if open.length > 0 && open.length + line.len() as u64 > self.size / PARTS {
             fs::rename(self.path(day), self.full_path(day))?;
-            open = self.open_day(day, now)?;
+            open = self.open_day(day, now, utc)?;
         }
         open.length += line.len() as u64;
         let written = match &self.outage {
             None => open.file.write_all(line),
             // Whoever reads the file later must see that lines are missing.
             Some(Outage { lost, .. }) => {
-                let gap = format!(
-                    "{{\"timestamp\":\"{utc}\",\"level\":\"WARN\",\"message\":\"log lines are \
-                     missing here\",\"lost\":{lost},\"target\":\"{}\"}}\n",
-                    module_path!()
+                let gap = warning(
+                    utc,
+                    "log lines are missing here",
+                    &format!("\"lost\":{lost}"),
                 );
                 open.file.write_all(&[gap.as_bytes(), line].concat())
             }
@@ -161,7 +161,7 @@ impl DailyFile {
         written
     }
 
-    fn open_day(&self, day: &str, now: Instant) -> io::Result<OpenFile> {
+    fn open_day(&mut self, day: &str, now: Instant, utc: &str) -> io::Result<OpenFile> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o750)
@@ -180,8 +180,18 @@ impl DailyFile {
         if last != *b"\n" {
             file.write_all(b"\n")?;
         }
+        let (files, bytes) = self.remove_old(day);
+        if files > 0 {
+            let (program, size) = (self.program, self.size);
+            let message = format!(
+                "{files} old log files of {program} ({bytes} bytes) were removed, to keep all within --log-size ({size} bytes)"
+            );
+            self.tell(now, Level::WARN, &message);
+            let fields = format!("\"files\":{files},\"bytes\":{bytes},\"log_size\":{size}");
+            let message = "old log files were removed, to keep all within --log-size";
+            file.write_all(warning(utc, message, &fields).as_bytes())?;
+        }
         let length = file.metadata()?.len();
-        self.remove_old(day);
         check_free_space(&file)?;
         Ok(OpenFile {
             file,
@@ -194,7 +204,7 @@ impl DailyFile {
 
     /// Checks, once in a while, that a reader finds the open file under its name, and that there is
     /// free space. Another program may have written to the file, too.
-    fn check(&self, open: OpenFile, now: Instant) -> io::Result<OpenFile> {
+    fn check(&mut self, open: OpenFile, now: Instant, utc: &str) -> io::Result<OpenFile> {
         if now.duration_since(open.checked) < CHECK
             && open.length - open.checked_length < CHECKED_BYTES
         {
@@ -211,7 +221,7 @@ impl DailyFile {
                     ..open
                 })
             }
-            _ => self.open_day(&open.day, now),
+            _ => self.open_day(&open.day, now, utc),
         }
     }
 
@@ -226,10 +236,11 @@ impl DailyFile {
 
     /// Removes the oldest files, so that what is left has room beside the file of the day, which is
     /// never removed: the clock may be behind, or have been ahead. A file that can't be removed
-    /// stays until the next try.
-    fn remove_old(&self, day: &str) {
+    /// stays until the next try. Returns how many were removed although they are of the days that are
+    /// kept, and their bytes.
+    fn remove_old(&self, day: &str) -> (usize, u64) {
         let Ok(entries) = fs::read_dir(&self.dir) else {
-            return;
+            return (0, 0);
         };
         let open = self.path(day);
         let mut files: Vec<_> = entries
@@ -243,6 +254,7 @@ impl DailyFile {
         let mut left = self.size - self.size / PARTS;
         let mut days = vec![day.to_owned()];
         let mut is_old = false;
+        let mut removed = (0, 0);
         for ((of_day, _), path) in files {
             if !days.contains(&of_day) {
                 days.push(of_day);
@@ -250,11 +262,15 @@ impl DailyFile {
             let length = fs::metadata(&path).map_or(0, |file| file.len());
             is_old |= days.len() > DAYS_KEPT || length > left;
             if is_old {
-                let _ = fs::remove_file(path);
+                let is_removed = fs::remove_file(path).is_ok();
+                if is_removed && days.len() <= DAYS_KEPT {
+                    removed = (removed.0 + 1, removed.1 + length);
+                }
             } else {
                 left -= length;
             }
         }
+        removed
     }
 
     /// Returns the day of a log of this program and whether the log has the day's newest lines;
@@ -277,6 +293,14 @@ impl DailyFile {
         }
         is_allowed
     }
+}
+
+/// Makes a line of a log about itself, with these fields.
+fn warning(utc: &str, message: &str, fields: &str) -> String {
+    format!(
+        "{{\"timestamp\":\"{utc}\",\"level\":\"WARN\",\"message\":\"{message}\",{fields},\"target\":\"{}\"}}\n",
+        module_path!()
+    )
 }
 
 /// Fails if there is little free space on the file's disk.
@@ -599,6 +623,32 @@ mod tests {
         }
         assert!(bench.size() > 1 << 19);
         assert!(bench.file.path("2026-11-10").exists());
+    }
+
+    #[test]
+    fn what_is_removed_for_the_size_is_told_once() {
+        let mut bench = Bench::new();
+        fs::create_dir_all(&bench.file.dir).unwrap();
+        for day in 18..=21 {
+            let path = bench.file.path(&format!("2026-11-{day}"));
+            fs::write(path, "x".repeat(400 << 10)).unwrap();
+        }
+        for seconds in [0, 6, 12] {
+            bench.line_at(seconds, "now\n");
+        }
+        let said = bench.said();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].starts_with("3 old log files of p2p-test (1228800 bytes)"),
+            "{said:?}"
+        );
+        let text = bench.text();
+        assert!(text.ends_with("}\nnow\nnow\nnow\n"), "{text}");
+        let told: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!(
+            (&told["files"], &told["bytes"]),
+            (&3.into(), &1_228_800.into())
+        );
     }
 
     #[test]

@@ -121,6 +121,20 @@ mod tests {
     }
 
     #[test]
+    fn a_full_queue_has_a_place_for_the_order_to_end() {
+        let (go, stopped) = mpsc::channel();
+        let (queue, guard) = LineQueue::start("log-test", 100, Stopped(stopped));
+        for _ in 0..1000 {
+            queue.push(b"x");
+        }
+        assert!((899..=900).contains(&queue.lost()), "{}", queue.lost());
+        // The thread's own queue lost none: it was never full.
+        assert_eq!(queue.thread.error_counter().dropped_lines(), 0);
+        drop(go);
+        drop(guard);
+    }
+
+    #[test]
     fn long_lines_have_no_more_memory_than_short_ones() {
         let (go, stopped) = mpsc::channel();
         let (queue, guard) = LineQueue::start("log-test", 100, Stopped(stopped));
