@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags, fstatvfs};
 use rustix::process::geteuid;
 
 /// All rights of the group and of others.
@@ -71,9 +71,13 @@ pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileErr
     }
     let mode = metadata.mode() & 0o7777;
     if mode & ANYBODY_ELSE != 0 {
-        let line = chmod_line(path);
+        let mend = if is_read_only(&file) {
+            "it is on a read-only mount, as the secrets of a container are: mount it with mode 0400 (`mode` in Compose, `defaultMode` in Kubernetes)".to_owned()
+        } else {
+            format!("close it with: {}", chmod_line(path))
+        };
         return Err(refused(format!(
-            "{shown} is open to others (its mode is {mode:04o}); close it with: {line}"
+            "{shown} is open to others (its mode is {mode:04o}); {mend}"
         )));
     }
     let mut text = Vec::new();
@@ -86,6 +90,11 @@ pub fn read_secret_file(path: &Path, limit: u64) -> Result<String, SecretFileErr
         )));
     }
     String::from_utf8(text).map_err(|_| refused(format!("{shown} is not a text file")))
+}
+
+/// Returns true if no chmod can change the file.
+fn is_read_only(file: &File) -> bool {
+    fstatvfs(file).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// Returns the shell command that closes a file to all but its owner, ready to paste.
@@ -141,6 +150,31 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_mounted_secret_that_others_may_read_is_refused_with_the_mode_of_its_mount() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: only root can mount");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let run = |program: &str, arguments: &[&str]| {
+            let status = std::process::Command::new(program)
+                .args(arguments)
+                .arg(dir.path())
+                .status();
+            assert!(status.unwrap().success());
+        };
+        run("mount", &["-t", "tmpfs", "p2p-test"]);
+        let path = dir.path().join("key");
+        fs::write(&path, "key").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
+        run("mount", &["-o", "remount,ro"]);
+        let error = read_secret_file(&path, 4).unwrap_err().to_string();
+        run("umount", &["--lazy"]);
+        assert!(error.contains("mount it with mode 0400"), "{error}");
+        assert!(!error.contains("chmod"), "{error}");
     }
 
     #[test]
