@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use p2p_shared::names::CommandName;
-use p2p_shared::net::dialer::RouterAddress;
+use p2p_shared::net::dialer::{RouterAddress, parse_host};
 use p2p_shared::os;
 use p2p_shared::settings::{CommonOptions, CommonTask, Settings};
 
@@ -40,8 +40,8 @@ pub struct Options {
     /// The router: HOST or HOST:PORT (its main port, default 8888)
     #[arg(long, value_name = "HOST:PORT", global = true, value_parser = parse_router)]
     pub router: Option<RouterAddress>,
-    /// Open this link on the Drive screen
-    #[arg(long, value_name = "NAME", global = true)]
+    /// Open this link, by its name or its service port, on the Drive screen
+    #[arg(long, value_name = "LINK", global = true)]
     pub link: Option<String>,
     /// Only watch, even with a key that may do more
     #[arg(long, global = true)]
@@ -146,7 +146,7 @@ fn parse_router(text: &str) -> Result<RouterAddress, String> {
     if host.is_empty() {
         return Err("it has no host: write HOST:PORT".to_owned());
     }
-    let host = host.to_owned();
+    let host = parse_host(host)?;
     Ok(RouterAddress { host, port })
 }
 
@@ -174,6 +174,8 @@ mod tests {
             ("[::1]:9000", "::1", 9000),
             ("[::1]", "::1", 8888),
             ("::1", "::1", 8888),
+            ("fe80::1%eth0", "fe80::1%eth0", 8888),
+            ("[fe80::1%eth0]:9000", "fe80::1%eth0", 9000),
         ] {
             assert_eq!(router(text), Some((host.to_owned(), port)), "{text}");
         }
@@ -186,6 +188,8 @@ mod tests {
             "http://a:1",
             "[::1",
             "a b",
+            "röuter.test",
+            "fe80::1",
         ] {
             assert_eq!(router(text), None, "{text}");
         }

@@ -1,14 +1,16 @@
 //! Owns the command line of `p2p-inner`, and the configuration made from it.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use p2p_shared::key::Key;
 use p2p_shared::names::{CommandName, Identity, LinkName, NameError};
-use p2p_shared::net::dialer::RouterAddress;
+use p2p_shared::net::dialer::{RouterAddress, parse_host};
 use p2p_shared::protocol::MotionInfo;
 use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask, Settings};
 use p2p_shared::{key, os};
@@ -22,7 +24,7 @@ pub const WORKER_HELLO: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Config {
     pub router: RouterAddress,
-    /// The service port to ask for; 0: any.
+    /// The service port to ask for; 0: the router chooses.
     pub service_port: u16,
     /// The name that people know the machine by.
     pub name: LinkName,
@@ -70,12 +72,13 @@ pub struct Options {
     #[command(subcommand)]
     pub task: Option<Task>,
     /// The router's host name or address
-    #[arg(required = true)]
+    #[arg(required = true, value_parser = parse_host)]
     pub router_host: Option<String>,
     /// The router's main port (8888 unless it was changed there)
     #[arg(required = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub router_port: Option<u16>,
-    /// The port that the router opens for this machine; 0: any that is free
+    /// The port that the router opens for this machine; 0: the one that its key had last under this
+    /// name, else any that is free
     #[arg(required = true)]
     pub service_port: Option<u16>,
     /// What people call this machine: any words, but no number [default: its host name]
@@ -92,7 +95,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value = "16",
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_runs: u16,
-    /// The commands that move the car: forward, back, left, right
+    /// The commands that move the car, 16 at most: forward, back, left, right
     #[arg(long, value_name = "A,B,C,D", value_delimiter = ',',
         num_args = 1.., default_value = "forward,back,left,right")]
     pub motion: Vec<CommandName>,
@@ -171,11 +174,7 @@ impl Options {
             })?,
         };
         Ok(Config {
-            // An IPv6 address may come in brackets, as in a URL.
-            router: RouterAddress {
-                host: host.trim_matches(['[', ']']).to_owned(),
-                port,
-            },
+            router: RouterAddress { host, port },
             service_port,
             name: self.name.map_or_else(host_name, Ok)?,
             identity,
@@ -186,8 +185,7 @@ impl Options {
             max_runs: self.max_runs.into(),
             worker_hello: WORKER_HELLO,
             motion: MotionInfo {
-                commands: (self.motion.try_into())
-                    .map_err(|error| anyhow::anyhow!("--motion: {error}"))?,
+                commands: self.motion.try_into().map_err(too_many_motions)?,
                 stop: self.stop_command,
                 lease_ms: self.lease,
                 limit_ms: self.motion_limit * 1000,
@@ -208,6 +206,12 @@ impl Options {
         let task = ["guardian".into(), commands.into(), stop.into()];
         flags.chain(log_dir).chain(log_size).chain(task).collect()
     }
+}
+
+/// Makes an error of usage. clap can't count the names: they may come by several options.
+fn too_many_motions(error: impl Display) -> clap::Error {
+    let sentence = format!("--motion: {error}");
+    Options::command().error(ErrorKind::TooManyValues, sentence)
 }
 
 fn host_name() -> anyhow::Result<LinkName> {
@@ -252,6 +256,24 @@ mod tests {
         ));
         assert_eq!(options.common.verbosity(), 1);
         assert_eq!(options.common.log_dir, PathBuf::from("there"));
+    }
+
+    #[test]
+    fn too_many_motions_are_an_error_of_usage_that_says_how_many_there_may_be() {
+        let state = tempfile::tempdir().unwrap();
+        let into_config = |motions: usize| {
+            let names: Vec<_> = (0..motions).map(|n| format!("m{n}")).collect();
+            let arguments = ["p2p-inner", "h", "1", "2", "--motion", &names.join(",")];
+            let environment = |name: &str| (name == "P2P_STATE_DIR").then(|| state.path().into());
+            let options = settings::try_parse_from::<Options>(arguments, &environment);
+            options.unwrap().into_config()
+        };
+        assert_eq!(into_config(16).unwrap().motion.commands.len(), 16);
+        let error = into_config(17).unwrap_err();
+        let error = error.downcast_ref::<clap::Error>().unwrap();
+        assert_eq!(error.exit_code(), 2);
+        let said = error.to_string();
+        assert!(said.contains("--motion") && said.contains("16"), "{said}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Command line of `p2p-router`, and the values that a router is started with.
 
-use std::net::{AddrParseError, IpAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -101,7 +101,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = limits::LINKS)]
     pub max_links: usize,
     /// Run this program when a link is there for the first time, or gone for good (a minute after
-    /// it was lost). The words are split as a shell splits them, but no shell runs. Its environment
+    /// it was lost, or its key was revoked or its port was freed). The words are split as a shell splits them, but no shell runs. Its environment
     /// has P2P_EVENT (up or down), P2P_LINK, P2P_SERVICE_PORT, P2P_SINCE and P2P_WHY
     #[arg(long, value_name = "COMMAND")]
     pub on_link: Option<CommandLine>,
@@ -159,12 +159,20 @@ impl Settings for Options {
     }
 }
 
+/// Sentence about an address of which each interface has one of its own.
+const LINK_LOCAL: &str = "a link-local address can't be bound: bind ::, to which such addresses of this machine lead as well, and close other ways by a firewall";
+
 /// Parses an address of the command line: IPv6 with or without brackets.
-fn bind_address(text: &str) -> Result<IpAddr, AddrParseError> {
+fn bind_address(text: &str) -> Result<IpAddr, String> {
     let bare = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
-    bare.unwrap_or(text).parse()
+    match bare.unwrap_or(text).parse() {
+        Ok(IpAddr::V6(address)) if address.is_unicast_link_local() => Err(LINK_LOCAL.to_owned()),
+        Err(_) if text.contains('%') => Err(LINK_LOCAL.to_owned()),
+        Ok(address) => Ok(address),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 impl Options {

@@ -16,7 +16,7 @@ use crate::timing;
 
 mod attempt;
 
-pub use attempt::{DialError, RouterAddress, bracketed};
+pub use attempt::{DialError, RouterAddress, bracketed, parse_host};
 use attempt::{connect, resolve, secure, too_slow, upgrade};
 
 /// Time for the name to resolve before the router's last address is tried too: a resolver whose

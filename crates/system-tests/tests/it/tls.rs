@@ -2,7 +2,7 @@
 //! without where it has to be.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -485,6 +485,37 @@ async fn old_tls_and_what_only_begins_like_it_is_turned_away_with_an_alert() {
     // And others are served as before.
     let answer = common::get(world.main_port(), "/healthz").await;
     assert_eq!(answer.status, 200);
+}
+
+/// A link-local address of this machine, with its interface.
+fn link_local() -> Option<String> {
+    let addresses = fs::read_to_string("/proc/net/if_inet6").ok()?;
+    addresses.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let digits = fields[0].strip_prefix("fe80")?;
+        let address = u128::from_str_radix(&format!("fe80{digits}"), 16).ok()?;
+        Some(format!("{}%{}", Ipv6Addr::from_bits(address), fields[5]))
+    })
+}
+
+#[tokio::test]
+async fn a_link_local_address_with_its_interface_works_with_a_key_and_another_interface_says_so() {
+    let Some(host) = link_local() else {
+        eprintln!("skipped: no interface has a link-local address");
+        return;
+    };
+    let world = world(Ipv6Addr::UNSPECIFIED.into(), own);
+    let car = world.key("car", Role::Link).await;
+    let car = car.for_router(fingerprint(&world));
+    let dial = async |host: &str| {
+        let router = at(host, world.main_port());
+        let mut reconnect = Reconnect::default();
+        let dialled = reconnect.dial(&router, LINK_PATH, Some(&car), false).await;
+        dialled.map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(dial(&host).await, Ok(()));
+    let why = dial("fe80::1%nowhere0").await.unwrap_err();
+    assert!(why.contains("no network interface"), "{why}");
 }
 
 /// Whoever answers there could be anybody.

@@ -2,10 +2,11 @@
 //! the router, upgrade. `backoff` decides when to try again.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -37,6 +38,50 @@ pub struct RouterAddress {
     pub port: u16,
 }
 
+impl RouterAddress {
+    /// Returns the host as peers know it, for a URL and for TLS: the zone of an IPv6 address
+    /// (`%eth0`) has a meaning on this machine alone (RFC 6874).
+    pub(super) fn host_without_zone(&self) -> &str {
+        let parts = self.host.split_once('%');
+        parts.map_or(&self.host, |(address, _)| address)
+    }
+}
+
+/// Parses a host name or an address, IPv6 with or without brackets.
+///
+/// # Errors
+/// A sentence that says why nothing can be reached by that.
+pub fn parse_host(text: &str) -> Result<String, String> {
+    if text.contains(['/', ' ', '@', '?', '#']) {
+        return Err("write the host, without anything before or behind it".to_owned());
+    }
+    let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let host = bare.unwrap_or(text);
+    let (address, zone) = match host.split_once('%') {
+        None => (host, None),
+        Some((address, zone)) => (address, Some(zone)),
+    };
+    match (address.parse::<Ipv6Addr>(), zone) {
+        (Ok(address), None) if address.is_unicast_link_local() => Err(format!(
+            "a link-local address is another one on each network: write {address}%eth0, with the interface that leads there"
+        )),
+        (Ok(_), Some("")) | (Err(_), Some(_)) => {
+            Err("a % stands between an IPv6 address and an interface: fe80::1%eth0".to_owned())
+        }
+        (Ok(_), _) => Ok(host.to_owned()),
+        (Err(_), None) if !host.is_ascii() => Err(
+            "write the name as name servers have it, where such letters are xn--…: `idn2 NAME` prints it"
+                .to_owned(),
+        ),
+        // Else nobody could be known by that name.
+        (Err(_), None) => match ServerName::try_from(host) {
+            Ok(_) => Ok(host.to_owned()),
+            Err(_) if host.is_empty() => Err("it has no host".to_owned()),
+            Err(_) => Err(format!("{host:?} is neither a host name nor an address")),
+        },
+    }
+}
+
 impl std::fmt::Display for RouterAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", bracketed(&self.host), self.port)
@@ -59,6 +104,11 @@ pub enum DialError {
     /// This name has no address.
     #[error("the name {0} does not resolve ({1}): check the host name and this machine's DNS")]
     Resolve(String, io::Error),
+    /// This address has a zone that this machine doesn't know.
+    #[error(
+        "{0} can't be reached: what stands behind the % is no network interface of this machine"
+    )]
+    NoZone(String),
     /// No address of the router answers.
     #[error(
         "no connection to {0} ({1}): is the router running, and the port open in its firewall?"
@@ -124,6 +174,7 @@ pub(super) fn too_slow() -> io::Error {
 pub(super) async fn resolve(router: &RouterAddress) -> Result<Vec<SocketAddr>, DialError> {
     match tokio::net::lookup_host((router.host.as_str(), router.port)).await {
         Ok(addresses) => Ok(addresses.collect()),
+        Err(_) if router.host.contains('%') => Err(DialError::NoZone(router.host.clone())),
         Err(error) => Err(DialError::Resolve(router.host.clone(), error)),
     }
 }
@@ -166,7 +217,8 @@ pub(super) async fn secure(
     if key.fingerprint().is_none() && is_here && open {
         return Ok(Transport::Plain(stream));
     }
-    let secured = tls::connect(stream, &router.host, key.fingerprint()).await;
+    let host = router.host_without_zone();
+    let secured = tls::connect(stream, host, key.fingerprint()).await;
     secured.map_err(|error| match tls::explain(&error) {
         Some(why) => DialError::Untrusted(router.clone(), why),
         None => DialError::NotARouter(router.clone(), Box::new(WsError::Io(error))),
@@ -180,7 +232,8 @@ pub(super) async fn upgrade(
     stream: Transport,
 ) -> Result<WebSocketStream<Transport>, DialError> {
     let strange = |error| DialError::NotARouter(router.clone(), Box::new(error));
-    let url = format!("ws://{router}{path}");
+    let host = bracketed(router.host_without_zone());
+    let url = format!("ws://{host}:{}{path}", router.port);
     let mut request = url.into_client_request().map_err(strange)?;
     let headers = request.headers_mut();
     let subprotocol = HeaderValue::from_static(SUBPROTOCOL);
@@ -245,5 +298,55 @@ fn refusal(
         }
         _ if is_ours => DialError::Refused(router, said, None),
         _ => DialError::NotARouter(router, Box::new(WsError::Http(response))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_what_is_neither_gets_a_sentence() {
+        for (text, host, for_peers) in [
+            (
+                "router.example.org",
+                "router.example.org",
+                "router.example.org",
+            ),
+            ("router_1", "router_1", "router_1"),
+            (
+                "xn--rter-5qa.test",
+                "xn--rter-5qa.test",
+                "xn--rter-5qa.test",
+            ),
+            ("192.0.2.1", "192.0.2.1", "192.0.2.1"),
+            ("::1", "::1", "::1"),
+            ("[2001:db8::1]", "2001:db8::1", "2001:db8::1"),
+            ("fe80::1%eth0", "fe80::1%eth0", "fe80::1"),
+            ("[fe80::1%2]", "fe80::1%2", "fe80::1"),
+        ] {
+            assert_eq!(parse_host(text).as_deref(), Ok(host));
+            let (host, port) = (host.to_owned(), 8888);
+            let router = RouterAddress { host, port };
+            let peers = router.host_without_zone();
+            assert_eq!(peers, for_peers);
+            assert!(ServerName::try_from(peers).is_ok(), "{peers}");
+            let url = format!("ws://{}:8888/link", bracketed(peers));
+            assert!(url.as_str().into_client_request().is_ok(), "{url}");
+        }
+        for (text, says) in [
+            ("", "no host"),
+            ("https://router.example.org", "without anything before"),
+            ("röuter.test", "xn--"),
+            ("fe80::1", "fe80::1%eth0"),
+            ("[fe80::1]", "fe80::1%eth0"),
+            ("fe80::1%", "an interface"),
+            ("router%eth0", "an interface"),
+            ("router.test:8888", "neither a host name nor an address"),
+            ("[::1", "neither a host name nor an address"),
+        ] {
+            let why = parse_host(text).unwrap_err();
+            assert!(why.contains(says), "{text}: {why}");
+        }
     }
 }
