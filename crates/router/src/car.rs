@@ -23,7 +23,7 @@ use p2p_shared::protocol::{
 use p2p_shared::timing;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::camera::Camera;
@@ -92,8 +92,8 @@ pub(crate) struct Car {
     pub camera: Arc<Camera>,
     /// Cancelled when the port is given up.
     pub closed: CancellationToken,
-    /// Cancelled when the port is to be given up at once and kept for nobody.
-    pub freed: CancellationToken,
+    /// True while the port is to be given up at once and kept for nobody. A new link keeps it.
+    freed: watch::Sender<bool>,
     counts: Arc<RunCounts>,
     /// The number of stops so far: a motion that was asked for before the last one is old.
     stops: AtomicU64,

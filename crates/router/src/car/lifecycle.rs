@@ -12,6 +12,7 @@ use p2p_shared::timing;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Car, CarServices, State, log};
@@ -42,7 +43,7 @@ impl Car {
             services,
             camera: Arc::default(),
             closed: CancellationToken::new(),
-            freed: CancellationToken::new(),
+            freed: watch::Sender::new(false),
             counts: Arc::new(RunCounts::default()),
             stops: AtomicU64::new(0),
             state: Mutex::new(State {
@@ -97,6 +98,7 @@ impl Car {
         if state.instance.replace(hello.instance) != Some(hello.instance) {
             state.stop_failed = false;
         }
+        self.freed.send_replace(false);
         state.motion = Some(hello.motion.clone());
         state.rtt = None;
         state.interest = interest;

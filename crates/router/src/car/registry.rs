@@ -115,12 +115,12 @@ impl Registry {
     /// it, if there is one.
     pub(crate) fn claim(&self, claim: &Claim<'_>) -> Result<Granted, Refused> {
         let mut held = self.held.lock();
-        let asked = claim.hello.service_port;
-        if asked != 0 {
+        let known = if claim.hello.service_port == 0 {
+            self.own_away(claim, &held)
+        } else {
             self.check_allowed(claim)?;
-        }
-        // No car has port 0.
-        let known = held.cars.get(&asked).cloned();
+            held.cars.get(&claim.hello.service_port).cloned()
+        };
         let is_new = known.is_none();
         let car = match known {
             Some(car) => car,
@@ -168,6 +168,17 @@ impl Registry {
         })
     }
 
+    /// The car that had this identity and name last and is away, for an inner that asks for any port.
+    fn own_away(&self, claim: &Claim<'_>, held: &Held) -> Option<Arc<Car>> {
+        let mut cars = held.cars.values();
+        let own = cars.find(|car| {
+            let state = car.state.lock();
+            let is_own = car.identity == claim.identity && state.asked_name == claim.hello.name;
+            is_own && state.link.is_none() && self.is_allowed(claim, car.port)
+        });
+        own.cloned()
+    }
+
     /// Opens a port that was open before this router's start, and keeps it for its owner, whose
     /// link was lost with the previous router. `None` if it can't be opened, or is not allowed now.
     pub(crate) fn restore(
@@ -198,9 +209,15 @@ impl Registry {
             state: PortState::Kept,
             ..saved
         });
-        let is_own = |kept: &SavedPort| kept.owner == owner;
-        if held.kept.iter().filter(|kept| is_own(kept)).count() > self.rules.most
-            && let Some(oldest) = held.kept.iter().position(is_own)
+        self.let_go(held, owner);
+    }
+
+    /// Frees the port that is kept longest, if the owner has more than it may, open ones included.
+    fn let_go(&self, held: &mut Held, owner: QuotaOwner) {
+        let open = held.cars.values().filter(|car| car.owner == owner);
+        let kept = held.kept.iter().filter(|kept| kept.owner == owner);
+        if open.count() + kept.count() > self.rules.most
+            && let Some(oldest) = held.kept.iter().position(|kept| kept.owner == owner)
         {
             held.kept.remove(oldest);
         }
@@ -212,6 +229,29 @@ impl Registry {
             (None, QuotaOwner::At(_)) => true,
             (Some(keys), QuotaOwner::Key(id)) => keys.is_live(&id),
             _ => false,
+        }
+    }
+
+    /// Waits until the port of this car, which is away, is to be given up before its time: it was freed,
+    /// or its owner does not exist any more.
+    pub(crate) async fn until_free(&self, car: &Car) {
+        let freed = async {
+            // No error: the car has the sender.
+            let _ = car.freed.subscribe().wait_for(|is_freed| *is_freed).await;
+        };
+        let revoked = async {
+            let (Some(keys), QuotaOwner::Key(id)) = (&self.rules.keys, car.owner) else {
+                return std::future::pending().await;
+            };
+            // No error: the rules have the store.
+            let _ = keys
+                .changes()
+                .wait_for(|keys| !keys.contains_key(&id))
+                .await;
+        };
+        tokio::select! {
+            () = freed => {}
+            () = revoked => {}
         }
     }
 
@@ -227,8 +267,10 @@ impl Registry {
         let port = holder.service_port;
         let wanted = holder.called.as_ref().unwrap_or(&holder.name);
         let name = self.unique(wanted, held, port, holder.owner);
+        let owner = holder.owner;
         let car = Arc::new(Car::new(holder, name, listener, self.services.clone()));
         held.cars.insert(port, car.clone());
+        self.let_go(held, owner);
         car
     }
 
@@ -262,7 +304,7 @@ impl Registry {
         if let Some(car) = held.cars.get(&port)
             && car.link().is_none()
         {
-            car.freed.cancel();
+            car.freed.send_replace(true);
         }
     }
 
@@ -271,13 +313,15 @@ impl Registry {
         self.changed.subscribe()
     }
 
-    /// Closes the port of this car if it has been away for [`timing::PORT_KEPT`], or `at_once`, and
-    /// keeps it for the car's key. Returns how long the car was away, if this closed the port.
+    /// Closes the port of this car if it has been away for [`timing::PORT_KEPT`], or `at_once`, or if
+    /// the port was freed or its owner is gone; else keeps it for the car's key. Returns how long the car
+    /// was away, if this closed the port.
     pub(crate) fn give_up(&self, car: &Car, at_once: bool) -> Option<Duration> {
         let mut held = self.held.lock();
-        let away = car.give_up(at_once)?;
+        let is_freed = *car.freed.borrow();
+        let away = car.give_up(at_once || is_freed || !self.knows(car.owner))?;
         held.cars.remove(&car.port);
-        if !car.freed.is_cancelled() {
+        if !is_freed {
             self.keep_in(&mut held, car.saved());
         }
         self.changed.send_replace(());
@@ -396,6 +440,12 @@ impl Registry {
         Ok(())
     }
 
+    /// Returns true if the claimant may have this port, whoever has it now.
+    fn is_allowed(&self, claim: &Claim<'_>, port: u16) -> bool {
+        let own = claim.ports.unwrap_or(self.rules.allowed);
+        self.rules.allowed.contains(port) && own.contains(port)
+    }
+
     /// Refuses an owner that has all the ports it may. Ports of cars that are away count, too.
     fn check_quota(&self, owner: QuotaOwner, held: &Held) -> Result<(), Refused> {
         let cars = held.cars.values().filter(|car| car.owner == owner);
@@ -428,9 +478,7 @@ impl Registry {
         }
         let own = claim.ports.unwrap_or(self.rules.allowed);
         let is_allowed = |port: &u16| {
-            self.rules.allowed.contains(*port)
-                && own.contains(*port)
-                && self.kept_from(held, owner, *port).is_none()
+            self.is_allowed(claim, *port) && self.kept_from(held, owner, *port).is_none()
         };
         let mut kept = held.kept.iter().rev();
         let last = kept.find(|kept| kept.owner == owner && kept.name == claim.hello.name);

@@ -347,7 +347,54 @@ async fn a_key_keeps_as_many_ports_as_it_may_have() {
             state: PortState::Open,
         });
     }
-    let kept = registry.saved();
-    let ports: Vec<_> = kept.iter().map(|saved| saved.service_port).collect();
-    assert_eq!(ports, [4, 5]);
+    let ports = || -> Vec<_> {
+        let saved = registry.saved();
+        saved.iter().map(|saved| saved.service_port).collect()
+    };
+    assert_eq!(ports(), [4, 5]);
+    // Those that are open count, too.
+    let claim = |name| {
+        registry.claim(&Claim {
+            owner: QuotaOwner::Key(key.id()),
+            identity: key.id().to_string().try_into().unwrap(),
+            ports: None,
+            key: "",
+            hello: &hello(0, 1, name),
+        })
+    };
+    let one = claim("one").unwrap();
+    assert_eq!(ports(), [5, one.car.port]);
+    let two = claim("two").unwrap();
+    let mut open = [one.car.port, two.car.port];
+    open.sort_unstable();
+    assert_eq!(ports(), open);
+}
+
+#[tokio::test]
+async fn an_inner_that_asks_for_any_port_and_is_back_within_the_minute_has_its_port_and_name() {
+    let registry = registry();
+    let first = claim(&registry, &hello(0, 1, "car")).unwrap();
+    assert!(first.car.link_down(first.link.id(), "lost"));
+    let mut other = hello(0, 2, "car");
+    other.identity = "efgh2345".to_owned().try_into().unwrap();
+    assert!(claim(&registry, &other).unwrap().is_new);
+    // Another process, as after a restart.
+    let back = claim(&registry, &hello(0, 3, "car")).unwrap();
+    assert!(!back.is_new && Arc::ptr_eq(&back.car, &first.car));
+    assert_eq!(back.name.to_string(), "car");
+}
+
+#[tokio::test]
+async fn a_car_that_is_back_before_its_port_is_freed_keeps_it_for_good() {
+    let registry = registry();
+    let first = claim(&registry, &hello(0, 1, "car")).unwrap();
+    let car = first.car;
+    assert!(car.link_down(first.link.id(), "lost"));
+    let mut marked = registry.saved();
+    marked[0].state = PortState::Freed;
+    registry.exchange(&marked);
+    registry.until_free(&car).await;
+    let back = claim(&registry, &hello(car.port, 1, "car")).unwrap();
+    assert!(!back.is_new && car.link_down(back.link.id(), "lost"));
+    assert_eq!(registry.give_up(&car, false), None);
 }

@@ -183,9 +183,9 @@ async fn keep(context: &Context, car: &Car, end: &LinkEnd) {
         biased;
         () = tokio::time::sleep(timing::PORT_KEPT + Duration::from_millis(1)) => {}
         () = context.shutdown.closed.cancelled() => {}
-        () = car.freed.cancelled() => {}
+        () = context.registry.until_free(car) => {}
     }
-    give_up(context, car, car.freed.is_cancelled(), end);
+    give_up(context, car, false, end);
 }
 
 fn give_up(context: &Context, car: &Car, at_once: bool, end: &LinkEnd) {

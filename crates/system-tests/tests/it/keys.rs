@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
 
 use crate::common;
 use crate::common::console::{ConsoleSnapshot, FakeConsole};
@@ -20,8 +21,9 @@ use p2p_shared::names::RunId;
 use p2p_shared::net::dialer::DialError;
 use p2p_shared::protocol::{
     ConsoleToRouter, ControlRequest, InnerToRouter, PressId, RefusedReason, Rejection,
-    RouterToConsole, RunAnswer, SendEvent,
+    RouterToConsole, RouterToInner, RunAnswer, SendEvent,
 };
+use p2p_shared::timing;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -341,6 +343,33 @@ async fn a_revoked_key_closes_its_link_and_its_port_at_once() {
     world.revoke("car");
     link_down(&inner).await;
     until_so("its port is closed", async || is_closed(port).await).await;
+}
+
+#[tokio::test]
+async fn a_revoked_key_frees_the_port_of_a_car_that_is_away_at_once() {
+    let world = World::keyed();
+    let [car, van] = [
+        world.key("car", Role::Link).await,
+        world.key("van", Role::Link).await,
+    ];
+    let greet = async |key: &Key, port| {
+        let mut inner = dial(world.main_port(), Some(key)).await.unwrap();
+        inner.send(InnerToRouter::Hello(hello("any", port))).await;
+        inner
+    };
+    let mut inner = greet(&car, 0).await;
+    let (_, port) = inner.is_welcomed().await;
+    drop(inner);
+    let (_, why) = greet(&van, port).await.is_rejected().await;
+    assert!(why.contains("'fake'"), "{why}");
+    let since = Instant::now();
+    world.revoke("car");
+    until_so("another gets the port", async || {
+        let mut inner = greet(&van, port).await;
+        matches!(inner.receive().await, Some(RouterToInner::Welcome { .. }))
+    })
+    .await;
+    assert!(since.elapsed() < timing::PORT_KEPT / 2);
 }
 
 #[tokio::test]
