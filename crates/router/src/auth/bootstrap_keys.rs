@@ -1,5 +1,5 @@
-//! Makes the keys of the first start, one for a car and one for its operator, and prints the lines
-//! that put them where they belong.
+//! Makes the keys of the first start, one for a car and one for its operator, and prints them with the
+//! lines that put them where they belong. No line has a key in it: shells keep a history.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -7,11 +7,12 @@ use std::path::Path;
 use anyhow::Context;
 use p2p_shared::key::{Fingerprint, Key, Role};
 
+use crate::auth::key_command::KEEP_KEY_COMMAND;
 use crate::auth::key_store::KeyStore;
 use crate::net::port_range::PortRange;
 
-/// Makes the first keys if there is no key, and prints the lines to paste on the car and at the
-/// desk. Without a terminal the output may be kept, in a journal or a file: then makes no keys, and
+/// Makes the first keys if there is no key, and prints them with the lines to run on the car and at
+/// the desk. Without a terminal the output may be kept, in a journal or a file: then makes no keys, and
 /// logs how to make them.
 ///
 /// # Errors
@@ -67,12 +68,6 @@ fn offer_on(
 }
 
 fn text([car, operator]: &[Key; 2], main_port: u16) -> String {
-    let keep = |key: &Key| {
-        format!(
-            "(umask 077; mkdir -p ~/.config/p2prouter; echo {} > ~/.config/p2prouter/key)",
-            key.expose()
-        )
-    };
     let pin = match car.fingerprint() {
         // curl checks the pinned public key even with `-k`.
         Some(fingerprint) => format!("-k --pinnedpubkey {} ", fingerprint.for_curl()),
@@ -82,13 +77,16 @@ fn text([car, operator]: &[Key; 2], main_port: u16) -> String {
         "\nThis router had no keys yet. Here are two; they are not shown again.\n\
          (ROUTER stands for this host's name or address. The car's key is for the service ports\n\
          {ports}. `p2p-router key add` makes more.)\n\n\
-         On the car, paste:\n\n  {car} && p2p-inner ROUTER {main_port} 9000 --name car\n\n\
-         At the desk, paste:\n\n  {operator} && p2p-console --router ROUTER:{main_port}\n\n\
+         On the car, run this, paste the key below it, and press Enter and Ctrl-D:\n\n  \
+         {keep} && p2p-inner ROUTER {main_port} 9000 --name car\n\n{car}\n\n\
+         At the desk, the same with this line and this key:\n\n  \
+         {keep} && p2p-console --router ROUTER:{main_port}\n\n{operator}\n\n\
          Any HTTP client will do as well:\n\n  \
          printf 'Authorization: Bearer %s' \"$(cat ~/.config/p2prouter/key)\" | curl {pin}-H @- 'https://ROUTER:9000/cgi?command=hello'\n\n",
         ports = PortRange::CARS,
-        car = keep(car),
-        operator = keep(operator),
+        keep = KEEP_KEY_COMMAND,
+        car = car.expose(),
+        operator = operator.expose(),
     )
 }
 
@@ -102,8 +100,10 @@ mod tests {
         let keys = KeyStore::open(folder.path()).unwrap();
         let first = keys.file().create_first_keys().unwrap().unwrap();
         let text = text(&first, 8888);
+        // Alone in its line: what is run in a shell stays in its history.
         for key in &first {
-            assert_eq!(text.matches(&key.expose()).count(), 1);
+            let lines = text.lines().filter(|line| line.contains(&key.bearer()));
+            assert_eq!(lines.collect::<Vec<_>>(), [key.expose()]);
         }
         assert!(text.contains("p2p-inner ROUTER 8888 9000"));
         assert!(keys.file().create_first_keys().unwrap().is_none());

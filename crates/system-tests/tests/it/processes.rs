@@ -479,9 +479,13 @@ async fn the_lines_of_the_first_start_work_as_they_are_and_curl_gets_no_key_as_a
             .unwrap()
             .trim()
     };
-    let (keep, _) = line("p2p-console").split_once(" && ").unwrap();
-    assert_eq!(run(&mut shell(folder.path(), keep)).await.code, Some(0));
-    let car = keys_in(line("p2p-inner"))[0].expose();
+    let [car, operator] = &keys_in(&out)[..] else {
+        panic!("{out}")
+    };
+    let (keep, _) = line("p2p-console").rsplit_once(" && ").unwrap();
+    let keep = format!("echo {} | {keep}", operator.expose());
+    assert_eq!(run(&mut shell(folder.path(), &keep)).await.code, Some(0));
+    let car = car.expose();
     let car = RunningProgram::start(inner_of(folder.path(), main, 0).env("P2P_KEY", car));
     let port = car.service_port().await;
     let curl = line("curl").replace("ROUTER:9000", &format!("127.0.0.1:{port}"));
