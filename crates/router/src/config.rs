@@ -15,7 +15,7 @@ use crate::auth::key_store::{KeyFile, KeyStore};
 use crate::car::port_command::PortCommand;
 use crate::http::connection::Patience;
 use crate::http::host::HostName;
-use crate::net::limits;
+use crate::net::limits::OpenFileLimits;
 use crate::net::port_range::PortRange;
 use crate::ops::inherited_listeners::InheritedListeners;
 use crate::ops::state_file::StateFile;
@@ -98,8 +98,9 @@ pub struct Options {
         value_parser = clap::value_parser!(u32).range(0..=64 * 1024 * 1024))]
     pub max_body: u32,
     /// Most links of one key; with --open of one address
-    #[arg(long, value_name = "N", default_value_t = limits::LINKS)]
-    pub max_links: usize,
+    /// [default: 256; less where `ulimit -Hn` is below 4096]
+    #[arg(long, value_name = "N")]
+    pub max_links: Option<usize>,
     /// Run this program when a link is there for the first time, or gone for good (a minute after
     /// it was lost, or its key was revoked or its port was freed). The words are split as a shell splits them, but no shell runs. Its environment
     /// has P2P_EVENT (up or down), P2P_LINK, P2P_SERVICE_PORT, P2P_SINCE and P2P_WHY
@@ -278,7 +279,7 @@ impl Options {
             host_names: self.host_names.clone(),
             max_body: self.max_body as usize,
             patience: Patience::default(),
-            max_links: self.max_links,
+            max_links: (self.max_links).unwrap_or_else(|| OpenFileLimits::of_this_process().links),
             on_link: self.on_link.clone().map(CommandLine::into_words),
             known_links: self.known_links().ok(),
             sockets,

@@ -15,7 +15,7 @@ use crate::car::control::Epochs;
 use crate::car::registry::{PortRules, Registry};
 use crate::config::Config;
 use crate::feed::Feed;
-use crate::net::limits;
+use crate::net::limits::{self, OpenFileLimits};
 use crate::net::quota::Quota;
 use crate::net::unauthenticated::{PendingConnection, Unauthenticated};
 use crate::ops::health::Health;
@@ -29,6 +29,7 @@ pub(crate) struct Context {
     pub access: Access,
     pub unauthenticated: Arc<Unauthenticated>,
     pub quotas: Quotas,
+    pub limits: OpenFileLimits,
     pub registry: Arc<Registry>,
     pub feed: Arc<Feed>,
     pub run_ids: RunIds,
@@ -43,6 +44,8 @@ pub(crate) struct Quotas {
     pub consoles: Quota,
     pub viewers: Quota,
     pub runs: Quota,
+    /// Bytes of answers that were not taken yet.
+    pub unread: Quota,
 }
 
 impl Context {
@@ -65,6 +68,8 @@ impl Context {
             changed: Notify::new(),
             closing: AtomicBool::new(false),
         };
+        let limits = OpenFileLimits::of_this_process();
+        let over_quota = &metrics.over_quota;
         let rules = PortRules {
             bind: config.bind,
             allowed: config.service_ports,
@@ -73,12 +78,14 @@ impl Context {
         };
         Ok(Self {
             access: Access::by(config.keys.clone())?,
-            unauthenticated: Arc::new(Unauthenticated::new(metrics.clone())),
+            unauthenticated: Arc::new(Unauthenticated::new(metrics.clone(), &limits)),
             quotas: Quotas {
-                consoles: Quota::new(limits::CONSOLES, metrics.over_quota.clone()),
-                viewers: Quota::new(limits::VIEWERS, metrics.over_quota.clone()),
-                runs: Quota::new(limits::RUNS, metrics.over_quota.clone()),
+                consoles: Quota::new(limits.consoles, over_quota.clone()),
+                viewers: Quota::new(limits.viewers, over_quota.clone()),
+                runs: Quota::new(limits::RUNS, over_quota.clone()),
+                unread: Quota::new(limits::UNREAD, over_quota.clone()),
             },
+            limits,
             registry: Arc::new(Registry::new(rules, services)),
             feed,
             run_ids: RunIds::starting_at(now),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use p2p_shared::protocol::{CameraState, MotionEvent, PressId};
 
-mod command_lists;
+pub(crate) mod command_lists;
 pub(crate) mod end;
 pub(crate) mod handle;
 mod inner_clock;

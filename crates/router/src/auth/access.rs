@@ -64,7 +64,7 @@ impl Access {
     ) -> Result<Caller, Problem> {
         let Self::Keys(keys, _) = self else {
             // Everybody may, which says nothing of the caller's network.
-            pending.leave();
+            pending.stay(QuotaOwner::At(pending.peer.ip().into()));
             return Ok(Caller::Anyone);
         };
         let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
@@ -153,7 +153,7 @@ fn known(
     record: Result<KeyRecord, AuthError>,
 ) -> Result<Caller, Problem> {
     let record = record.map_err(|error| refusal(pending, error))?;
-    pending.set_known();
+    pending.set_known(QuotaOwner::Key(record.id));
     Ok(Caller::Holder(record, keys.clone()))
 }
 

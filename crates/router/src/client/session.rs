@@ -23,11 +23,11 @@ use crate::client::task::{ClientEnd, Console, refusal};
 use crate::context::Context;
 use crate::http::response::Problem;
 use crate::http::websocket;
+use crate::net::hello;
 use crate::net::port_range::PortRange;
 use crate::net::quota::QuotaPermit;
 use crate::net::unauthenticated::PendingConnection;
 use crate::net::write_timeout::WriteTimeout;
-use crate::net::{hello, limits};
 use crate::ops::metrics::GaugeGuard;
 
 /// Most characters of the name of a console's software in a log line.
@@ -87,7 +87,7 @@ pub(crate) fn permit(
     context.quotas.consoles.take(caller.quota_owner(peer.ip())).ok_or_else(|| {
         let sentence = format!(
             "this key has {} consoles and pages open, the most that a key may have: close one (a stop by /cgi is never refused)",
-            limits::CONSOLES
+            context.limits.consoles
         );
         Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)
     })

@@ -80,6 +80,9 @@ pub(crate) fn refusal(press: Option<PressId>, refused: Refused) -> RouterToConso
     }
 }
 
+/// Message of an answer, and what counts the answer until its last message is sent.
+type Part = (RouterToConsole, Option<Arc<QuotaPermit>>);
+
 /// The task of a console or a page.
 pub(crate) struct Console<'a> {
     context: &'a Arc<Context>,
@@ -99,9 +102,9 @@ pub(crate) struct Console<'a> {
     missed: u64,
     runs: ClientRuns,
     /// Answers of cars that have not come yet.
-    answers: FuturesUnordered<BoxFuture<'static, Vec<RouterToConsole>>>,
+    answers: FuturesUnordered<BoxFuture<'static, Vec<Part>>>,
     /// Parts of lists, to be sent as there is room.
-    parts: VecDeque<RouterToConsole>,
+    parts: VecDeque<Part>,
     keepalive: Keepalive,
     pings: PingClock,
 }
@@ -181,8 +184,8 @@ impl<'a> Console<'a> {
                 {
                     self.socket.push(RouterToConsole::SendEvent { request, event })?;
                 }
-                Some(messages) = self.answers.next(), if !self.answers.is_empty() => {
-                    self.parts.extend(messages);
+                Some(parts) = self.answers.next(), if !self.answers.is_empty() => {
+                    self.parts.extend(parts);
                 }
                 () = std::future::ready(()), if has_room && has_parts => self.push_part()?,
                 event = self.subscription.events.recv(), if has_room && !has_parts => self.on_feed(event)?,
@@ -201,7 +204,7 @@ impl<'a> Console<'a> {
             return self.socket.push(part);
         }
         match self.parts.pop_front() {
-            Some(part) => self.socket.push(part),
+            Some((part, _)) => self.socket.push(part),
             None => Ok(()),
         }
     }

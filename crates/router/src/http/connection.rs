@@ -255,8 +255,10 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let metrics = std::sync::Arc::new(crate::ops::metrics::Metrics::new());
-        let strangers =
-            std::sync::Arc::new(crate::net::unauthenticated::Unauthenticated::new(metrics));
+        let strangers = std::sync::Arc::new(crate::net::unauthenticated::Unauthenticated::new(
+            metrics,
+            &crate::net::limits::OpenFileLimits::of(u64::MAX),
+        ));
         let pending = strangers.admit(peer, &tokio_util::sync::CancellationToken::new());
         let mut response = Response::new(Bytes::from_static(b"later\n"));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

@@ -6,9 +6,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{CommandInfo, MAX_OPEN_RUNS, RUN_WINDOW, RunReport, cost};
+use p2p_shared::protocol::{MAX_OPEN_RUNS, RUN_WINDOW, RunReport, cost};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::link::command_lists::CommandList;
 use crate::link::end::LinkEnd;
 use crate::link::priority_queue::PriorityQueue;
 use crate::link::runs::OpenRun;
@@ -94,7 +95,7 @@ impl LinkHandle {
     }
 
     /// Asks for the list of commands; `None`: the link is lost or the answer too slow.
-    pub(crate) async fn list(&self) -> Option<Vec<CommandInfo>> {
+    pub(crate) async fn list(&self) -> Option<Arc<CommandList>> {
         let (reply, answer) = oneshot::channel();
         self.send(ToLink::List(reply));
         tokio::time::timeout(ANSWER, answer).await.ok()?.ok()

@@ -379,7 +379,7 @@ impl<O: LinkObserver> LinkTask<O> {
                 commands,
                 more,
             } => {
-                let next = self.listings.answer(request, commands, more)?;
+                let next = (self.listings).answer(&self.name, request, commands, more)?;
                 self.ask_for_list(next)?;
             }
             InnerToRouter::Run { run, report } => self.questions.answer(run, report.as_ref()),

@@ -1,9 +1,12 @@
 //! Work that others queue for a link.
 
+use std::sync::Arc;
+
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{CommandInfo, RunReport};
+use p2p_shared::protocol::RunReport;
 use tokio::sync::oneshot;
 
+use crate::link::command_lists::CommandList;
 use crate::link::runs::OpenRun;
 use crate::run::RunOrder;
 
@@ -15,7 +18,7 @@ pub(crate) enum ToLink {
     Run { order: Box<RunOrder>, open: OpenRun },
     Window { run: RunId, more: u32 },
     Cancel(RunId),
-    List(oneshot::Sender<Vec<CommandInfo>>),
+    List(oneshot::Sender<Arc<CommandList>>),
     AskRun(RunId, oneshot::Sender<Option<RunReport>>),
     Notice(String),
 }

@@ -1,10 +1,54 @@
-//! Limits of the router, each number with its reason, and the limit of open files.
+//! Limits of the router, each number with its reason, and the limit of open files. With few open files
+//! some of the numbers are smaller.
 
 use std::time::Duration;
 
 use crate::net::places::Rooms;
+use crate::ops::open_files::open_files;
 pub use crate::ops::open_files::raise_open_files;
 use p2p_shared::logging::LogThrottle;
+
+/// Limits that depend on how many files the router may have open. All strangers and the holder of one
+/// key together leave a quarter of these for the router's own files, and for the links, consoles and
+/// callers of others.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenFileLimits {
+    pub unauthenticated: Rooms,
+    pub(crate) waiting: Rooms,
+    /// Most connections of one key, each of which has shown it in a request.
+    pub connections: usize,
+    pub consoles: usize,
+    pub viewers: usize,
+    /// Most service ports of one key. Each takes three files: port, link and camera.
+    pub links: usize,
+    /// Most connections on all service ports: the other half is for links and consoles.
+    pub(crate) callers: usize,
+}
+
+impl OpenFileLimits {
+    /// Returns the limits of a router that may have so many files open.
+    pub fn of(open_files: u64) -> Self {
+        let part = |part: u64| {
+            usize::try_from(open_files / part)
+                .unwrap_or(usize::MAX)
+                .max(1)
+        };
+        Self {
+            unauthenticated: UNAUTHENTICATED.at_most(part(8), part(32)),
+            waiting: WAITING.at_most(part(8), part(32)),
+            connections: CONNECTIONS.min(part(8)),
+            consoles: CONSOLES.min(part(16)),
+            viewers: VIEWERS.min(part(16)),
+            links: LINKS.min(part(16)),
+            callers: part(2),
+        }
+    }
+
+    /// Returns the limits of this process.
+    pub(crate) fn of_this_process() -> Self {
+        Self::of(open_files())
+    }
+}
 
 /// Most callers that have shown no key yet, on all ports: each may hold up to 64 KiB of an
 /// unfinished hello (rustls' bound), which is 40 MiB in all (`benches/strangers`). nginx has 512
@@ -40,12 +84,20 @@ pub(crate) const UNAUTHENTICATED_LOG: LogThrottle = LogThrottle::new(1, Duration
 /// Most service ports of one key, unless `--max-links` says otherwise: enough for a fleet, and far
 /// from all ports.
 pub const LINKS: usize = 256;
+/// Most connections of one key, idle or not: its open runs, and as many browsers and scripts that keep
+/// theirs.
+pub const CONNECTIONS: usize = 1024;
 /// Most consoles of one key: twice a school class with one key.
 pub const CONSOLES: usize = 64;
 /// Most camera viewers of one key: the same number.
 pub const VIEWERS: usize = 64;
 /// Most open runs of one key: half of what one link takes, so that no key takes a whole car.
 pub const RUNS: usize = 512;
+/// Most bytes of answers of one key that are made and were not taken yet: lists of commands, and pages
+/// with such a list. A list of a hundred commands has 4 KiB. One answer alone may be larger.
+pub const UNREAD: usize = 1024 * 1024;
+/// Most bytes of a car's list of commands: thousands of commands. The rest is left out.
+pub(crate) const COMMAND_LIST: usize = 1024 * 1024;
 /// Most requests a second of all consoles of one key: more than ten keyboards repeat (30 a second
 /// each).
 pub(crate) const REQUESTS_A_SECOND: f64 = 500.0;

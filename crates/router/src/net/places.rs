@@ -25,6 +25,17 @@ pub struct Rooms {
     pub known: usize,
 }
 
+impl Rooms {
+    /// Returns the same rooms for at most so many callers, and so many known ones.
+    pub(crate) fn at_most(self, common: usize, known: usize) -> Self {
+        Self {
+            common: self.common.min(common),
+            of_one: self.of_one.min(common),
+            known: self.known.min(known),
+        }
+    }
+}
+
 /// Callers with a place; `T` is what stands for one.
 #[derive(Debug)]
 pub(crate) struct Places<T> {

@@ -1,9 +1,8 @@
 //! Bounds the connections that have shown no key yet: how many there may be, and which one is
-//! closed to make room for another.
+//! closed to make room for another. A key's connections beyond those that it may have count as such.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use p2p_shared::logging::LogThrottle;
@@ -11,16 +10,19 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::net::auth_backoff::AuthBackoff;
-use crate::net::client_net::ClientNet;
+use crate::net::client_net::{ClientNet, QuotaOwner};
 use crate::net::known_nets::KnownNets;
-use crate::net::limits;
+use crate::net::limits::{self, OpenFileLimits};
 use crate::net::places::{Place, Places};
+use crate::net::quota::{Quota, QuotaPermit};
 use crate::ops::metrics::Metrics;
 
 /// Connections without a key, and the wrong keys of their client networks.
 #[derive(Debug)]
 pub(crate) struct Unauthenticated {
     places: Mutex<Places<CancellationToken>>,
+    /// Connections that have shown a key.
+    connections: Quota,
     known_nets: Mutex<KnownNets>,
     wrong_keys: Mutex<AuthBackoff>,
     log: Mutex<LogThrottle>,
@@ -28,9 +30,10 @@ pub(crate) struct Unauthenticated {
 }
 
 impl Unauthenticated {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(metrics: Arc<Metrics>, limits: &OpenFileLimits) -> Self {
         Self {
-            places: Mutex::new(Places::new(limits::UNAUTHENTICATED)),
+            places: Mutex::new(Places::new(limits.unauthenticated)),
+            connections: Quota::new(limits.connections, metrics.over_quota.clone()),
             known_nets: Mutex::default(),
             wrong_keys: Mutex::default(),
             log: Mutex::new(limits::UNAUTHENTICATED_LOG),
@@ -56,7 +59,7 @@ impl Unauthenticated {
             unauthenticated: self.clone(),
             peer,
             place,
-            is_known: AtomicBool::new(false),
+            permit: OnceLock::new(),
             closed: closed.clone(),
             end,
         }
@@ -80,7 +83,8 @@ pub(crate) struct PendingConnection {
     unauthenticated: Arc<Unauthenticated>,
     pub peer: SocketAddr,
     place: Place,
-    is_known: AtomicBool,
+    /// Permit of the connection's owner, for one that stays.
+    permit: OnceLock<QuotaPermit>,
     closed: CancellationToken,
     /// Cancelled when the connection has to be closed.
     pub end: CancellationToken,
@@ -90,26 +94,29 @@ impl PendingConnection {
     /// Returns true if the connection is closed to make room for another, and not because its port
     /// is closed or its key was accepted just now.
     pub(crate) fn is_sent_away(&self) -> bool {
-        let is_known = self.is_known.load(Ordering::Relaxed);
-        self.end.is_cancelled() && !self.closed.is_cancelled() && !is_known
+        self.end.is_cancelled() && !self.closed.is_cancelled() && self.permit.get().is_none()
     }
 
-    /// Reports that the connection has shown a valid key, so that it stays, and its network has
-    /// places of its own from now on.
-    pub(crate) fn set_known(&self) {
-        if self.leave() {
+    /// Reports that the connection has shown this owner's key, so that its network has places of its own
+    /// from now on. The connection stays, unless the owner has as many as it may.
+    pub(crate) fn set_known(&self, owner: QuotaOwner) {
+        if self.permit.get().is_none() {
             let mut nets = self.unauthenticated.known_nets.lock();
             nets.remember(self.peer.ip().into(), Instant::now());
+            drop(nets);
+            self.stay(owner);
         }
     }
 
-    /// Gives the place back: the connection stays. Returns false if it was given back before.
-    pub(crate) fn leave(&self) -> bool {
-        let is_first = !self.is_known.swap(true, Ordering::Relaxed);
-        if is_first {
+    /// Gives the place back, and lets the connection stay, if this owner may have one more.
+    pub(crate) fn stay(&self, owner: QuotaOwner) {
+        if self.permit.get().is_none()
+            && let Some(permit) = self.unauthenticated.connections.take(owner)
+        {
             self.unauthenticated.places.lock().leave(self.place);
+            // One task answers the connection: nobody else has set it meanwhile.
+            let _ = self.permit.set(permit);
         }
-        is_first
     }
 
     pub(crate) fn may_be_logged(&self) -> bool {
@@ -134,6 +141,8 @@ impl PendingConnection {
 
 impl Drop for PendingConnection {
     fn drop(&mut self) {
-        self.leave();
+        if self.permit.get().is_none() {
+            self.unauthenticated.places.lock().leave(self.place);
+        }
     }
 }

@@ -27,6 +27,11 @@ pub fn raise_open_files() {
     }
 }
 
+/// Returns how many files the router may have open.
+pub(crate) fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Returns the limit of open files before this router, or the one that it replaced, raised it;
 /// `None`: there was none, or it was not raised. Programs that the router starts get that limit.
 pub(crate) fn open_files_before() -> Option<u64> {

@@ -21,7 +21,6 @@ use crate::http::response::{Problem, plain, whole};
 use crate::http::{csrf, host, query, tls_or_plain};
 use crate::net::accept::accept;
 use crate::net::accept_rate::AcceptRate;
-use crate::net::limits;
 use crate::net::places::Places;
 use crate::net::unauthenticated::PendingConnection;
 use crate::ops::health::{self, START};
@@ -32,7 +31,7 @@ use crate::routes::{camera_ingest, link};
 /// router goes down.
 pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
     let mut pace = AcceptRate::default();
-    let mut waiting = Places::new(limits::WAITING);
+    let mut waiting = Places::new(context.limits.waiting);
     let mut turn = Instant::now();
     let ends = [&context.shutdown.closed, &context.shutdown.handing_over];
     loop {
@@ -216,6 +215,7 @@ mod tests {
 
     use super::*;
     use crate::auth::key_store::{KeyFile, KeyStore};
+    use crate::net::limits::OpenFileLimits;
     use crate::net::unauthenticated::Unauthenticated;
 
     #[test]
@@ -235,7 +235,9 @@ mod tests {
         headers.push((header("some cars", Role::Admin, some), false));
         let keys = Access::by(Some(KeyStore::open(folder.path()).unwrap())).unwrap();
         let check = |access: &Access, from: &str, headers: &HeaderMap| {
-            let strangers = Arc::new(Unauthenticated::new(Arc::new(metrics::Metrics::new())));
+            let limits = OpenFileLimits::of(u64::MAX);
+            let metrics = Arc::new(metrics::Metrics::new());
+            let strangers = Arc::new(Unauthenticated::new(metrics, &limits));
             let peer = (from.parse::<IpAddr>().unwrap(), 1).into();
             let pending = strangers.admit(peer, &CancellationToken::new());
             check_metrics_reader(access, &pending, headers).map_err(|problem| problem.status)

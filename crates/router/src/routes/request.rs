@@ -4,13 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use p2p_shared::names::RunId;
 
+use crate::auth::access::Caller;
 use crate::car::Car;
 use crate::context::Context;
 use crate::http::response::{AnswerBody, Executed, Problem, Timing, answer};
+use crate::net::limits;
 use crate::net::unauthenticated::PendingConnection;
 
 /// A request on a service port, and its car.
@@ -42,6 +45,20 @@ impl RequestContext<'_> {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, content_type);
         response
+    }
+
+    /// Counts an answer of the caller's, until it was sent, in what its key may leave unread.
+    pub(crate) fn counted(&self, caller: &Caller, answer: Bytes) -> Result<Bytes, Problem> {
+        let owner = caller.quota_owner(self.peer.ip());
+        let permit = self.context.quotas.unread.take_sized(owner, answer.len());
+        let permit = permit.ok_or_else(|| {
+            let sentence = format!(
+                "answers of {} bytes to this key wait to be read, the most that a key may have: read them first",
+                limits::UNREAD
+            );
+            Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 1, sentence)
+        })?;
+        Ok(permit.kept_with(answer))
     }
 
     /// Makes the answer while the car is away; `hint` says what to do.

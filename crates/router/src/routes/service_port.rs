@@ -37,6 +37,11 @@ pub(crate) async fn serve(context: Arc<Context>, car: Arc<Car>) {
     context.metrics.service_ports.inc();
     let ends = [&car.closed, &context.shutdown.handing_over];
     while let Some((stream, peer)) = accept(&context.unauthenticated, &listener, ends).await {
+        // The rest of the descriptors is for links and consoles.
+        if context.shutdown.callers.len() >= context.limits.callers {
+            context.metrics.strangers_sent_away.inc();
+            continue;
+        }
         let (context, car) = (context.clone(), car.clone());
         let tracker = context.shutdown.callers.clone();
         tracker.spawn(async move { connection(&context, &car, stream, peer).await });
@@ -189,7 +194,7 @@ impl RequestContext<'_> {
                     caller => caller?,
                 };
                 match path {
-                    HOME => Ok(self.home(&caller).await),
+                    HOME => self.home(&caller).await,
                     path if let Some(id) = path.strip_prefix(run_result::PATH) => {
                         self.run_result(id).await
                     }
@@ -197,7 +202,7 @@ impl RequestContext<'_> {
                     "/frame.jpg" => self.frame(&caller).await,
                     FRAMES => self.frames(&caller, request),
                     DRIVE_PATH => self.drive(caller, request),
-                    _ => self.commands().await,
+                    _ => self.commands(&caller).await,
                 }
             }
         }
@@ -220,13 +225,12 @@ impl RequestContext<'_> {
     }
 
     /// Answers `GET /commands`.
-    async fn commands(&self) -> Result<Response<AnswerBody>, Problem> {
+    async fn commands(&self, caller: &Caller) -> Result<Response<AnswerBody>, Problem> {
         let away = || self.away("");
         let link = self.car.link().ok_or_else(away)?;
-        let commands = link.list().await.ok_or_else(away)?;
-        let json = serde_json::to_vec(&serde_json::json!({ "commands": commands }))
-            .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-        Ok(self.ok("application/json", whole(json.into())))
+        let list = link.list().await.ok_or_else(away)?;
+        let json = self.counted(caller, list.json())?;
+        Ok(self.ok("application/json", whole(json)))
     }
 }
 

@@ -118,7 +118,7 @@ impl RequestContext<'_> {
     }
 
     /// Answers `GET /`.
-    pub(crate) async fn home(&self, caller: &Caller) -> Response<AnswerBody> {
+    pub(crate) async fn home(&self, caller: &Caller) -> Result<Response<AnswerBody>, Problem> {
         let commands = match self.car.link() {
             Some(link) => link.list().await,
             None => None,
@@ -129,14 +129,15 @@ impl RequestContext<'_> {
             car: &self.car.name().to_string(),
             key: &self.car.key(),
             signed_in: caller.record().map(|record| (record.name.as_str(), role)),
-            commands: commands.as_deref(),
+            commands: commands.as_ref().map(|list| &*list.commands),
             stop: stop.as_ref().map_or("stop", CommandName::as_str),
             may_run: &|name| role.may_run() || self.car.is_stop(name),
         };
-        let mut response = self.page(StatusCode::OK, Executed::No, home.html());
+        let html = self.counted(caller, home.html().into())?;
+        let mut response = self.page(StatusCode::OK, Executed::No, html);
         let policy = header::CONTENT_SECURITY_POLICY;
         response.headers_mut().insert(policy, files::POLICY);
-        response
+        Ok(response)
     }
 
     /// Returns a file of the drive page.
@@ -201,7 +202,12 @@ impl RequestContext<'_> {
 
     /// Makes an answer with the headers of a page: it may only send its forms here, and nobody may
     /// show it in a frame, where a click could be hijacked.
-    fn page(&self, status: StatusCode, executed: Executed, html: String) -> Response<AnswerBody> {
+    fn page(
+        &self,
+        status: StatusCode,
+        executed: Executed,
+        html: impl Into<Bytes>,
+    ) -> Response<AnswerBody> {
         const HEADERS: [(HeaderName, &str); 4] = [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
             // The page's address goes to this router only.
@@ -215,7 +221,7 @@ impl RequestContext<'_> {
                 "same-origin",
             ),
         ];
-        let body = whole(Bytes::from(html));
+        let body = whole(html.into());
         let mut response = answer(status, executed, self.run, self.timing(), body);
         let headers = response.headers_mut();
         for (name, value) in HEADERS {

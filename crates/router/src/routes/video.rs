@@ -16,7 +16,6 @@ use crate::camera::{Status, frame_socket, mjpeg};
 use crate::http::flushed::Flushed;
 use crate::http::response::{AnswerBody, Problem, UNBUFFERED, text_value, whole};
 use crate::http::websocket;
-use crate::net::limits;
 use crate::routes::request::RequestContext;
 
 /// Longest time until a picture arrives: a camera on a busy Pi takes 5 s for its first.
@@ -78,7 +77,7 @@ impl RequestContext<'_> {
         let permit = permit.ok_or_else(|| {
             let sentence = format!(
                 "this key has {} viewers of cameras open, the most that a key may have: close one",
-                limits::VIEWERS
+                self.context.limits.viewers
             );
             Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)
         })?;

@@ -2,21 +2,27 @@
 //! is never too much.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::common;
 use crate::common::console::{self, FakeConsole};
 use crate::common::peer::{FakeInner, dial, hello};
+use crate::common::program::{self, RunningProgram};
 use crate::common::raw::RawCaller;
 use crate::common::{
-    World, asking, get, get_with_key, inner_config, raw_from, router_config, until_so,
+    World, asking, get, get_with_key, inner_config, raw_from, router_config, soon, until_so,
 };
 use p2p_inner::{Config, Inner};
+use p2p_router::auth::key_store::KeyFile;
 use p2p_router::net::limits;
 use p2p_shared::key::{Key, Role};
 use p2p_shared::net::dialer::DialError;
-use p2p_shared::protocol::{ConsoleToRouter, RefusedReason, Rejection, SendEvent};
-use tokio::net::TcpSocket;
+use p2p_shared::protocol::{
+    CommandInfo, ConsoleToRouter, InnerToRouter, RefusedReason, Rejection, RouterToInner, SendEvent,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 /// Strangers that were answered once, and so are there.
@@ -198,6 +204,72 @@ async fn a_body_that_is_waited_for_counts_as_a_run() {
     .await;
 }
 
+/// A caller who asks for this car's commands and reads nothing but the status.
+async fn unread_list(port: u16, key: &Key) -> (TcpStream, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    // So that little is on its way, and the rest waits in the router.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(common::local(port)).await.unwrap();
+    let key = key.bearer();
+    let request =
+        format!("GET /commands HTTP/1.1\r\nHost: car\r\nAuthorization: Bearer {key}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    soon("a status", stream.read_exact(&mut status))
+        .await
+        .unwrap();
+    (stream, String::from_utf8_lossy(&status).into_owned())
+}
+
+#[tokio::test]
+async fn lists_that_nobody_reads_are_bounded_for_each_key_and_no_other_key_is_refused() {
+    let world = World::keyed();
+    let car = world.key("car", Role::Link).await;
+    let (mut inner, port) = FakeInner::with_key(world.main_port(), &car).await;
+    let command = |_| CommandInfo {
+        name: "long".parse().unwrap(),
+        problem: Some("x".repeat(2000).as_str().into()),
+    };
+    let part: Vec<_> = (0..20).map(command).collect();
+    let listing = tokio::spawn(async move {
+        while let Some(message) = inner.receive().await {
+            let RouterToInner::ListCommands { request } = message else {
+                continue;
+            };
+            for n in 0..20 {
+                let commands = part.clone().try_into().unwrap();
+                let more = n < 19;
+                let answer = InnerToRouter::Commands {
+                    request,
+                    commands,
+                    more,
+                };
+                inner.send(answer).await;
+            }
+        }
+    });
+    let [bob, eve] = [
+        world.key("bob", Role::View).await,
+        world.key("eve", Role::View).await,
+    ];
+    let (mut unread, first) = unread_list(port, &bob).await;
+    assert_eq!(first, "HTTP/1.1 200");
+    for _ in 0..40 {
+        let (_, status) = unread_list(port, &bob).await;
+        assert_eq!(status, "HTTP/1.1 429");
+    }
+    assert_eq!(get_with_key(port, "/commands", &bob).await.status, 429);
+    assert_eq!(get_with_key(port, "/commands", &eve).await.status, 200);
+    let read = async { unread.read_exact(&mut vec![0; 800_000]).await.unwrap() };
+    soon("the whole list", read).await;
+    drop(unread);
+    until_so("there is room", async || {
+        get_with_key(port, "/commands", &bob).await.status == 200
+    })
+    .await;
+    listing.abort();
+}
+
 #[tokio::test]
 async fn one_party_has_so_many_consoles() {
     let world = World::open();
@@ -301,4 +373,83 @@ async fn a_flood_of_connections_from_one_address_holds_up_nobody_else() {
     flood.abort();
     times.sort_by(f64::total_cmp);
     assert!(times[10] < 0.5 && times[19] < 3.0, "{times:?}");
+}
+
+/// A router that may have so few files open, in this folder.
+async fn cramped_router(folder: &Path) -> (RunningProgram, u16) {
+    let mut router = program::router(folder);
+    let router = router.args(["0", "--bind", "127.0.0.1"]).as_std();
+    let mut cramped = program::command(Path::new("sh"), folder);
+    cramped.args(["-c", "ulimit -n 300 && exec \"$@\"", "sh"]);
+    cramped.arg(router.get_program()).args(router.get_args());
+    let router = RunningProgram::start(&mut cramped);
+    let port = router.main_port().await;
+    (router, port)
+}
+
+/// Connections from other addresses, on which nothing is said.
+async fn silent(port: u16, count: u8) -> Vec<TcpStream> {
+    let mut all = Vec::new();
+    for n in 0..count {
+        let socket = TcpSocket::new_v4().unwrap();
+        let from = Ipv4Addr::new(127, 0, 4, n / 8 + 1);
+        socket.bind((from, 0).into()).unwrap();
+        let connecting = socket.connect(common::local(port));
+        let stream = tokio::time::timeout(Duration::from_secs(1), connecting).await;
+        all.extend(stream.ok().and_then(Result::ok));
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_link_and_a_list_get_through_though_strangers_and_one_party_have_all_that_they_can() {
+    p2p_router::net::limits::raise_open_files();
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeyFile::in_dir(folder.path().join(".local/state/p2prouter"));
+    let make = |name: &str, role| keys.add(&name.parse().unwrap(), role, None).unwrap();
+    let [car, greedy_car] = ["car", "greedy car"].map(|name| make(name, Role::Link));
+    let [desk, greedy] = ["desk", "greedy"].map(|name| make(name, Role::Admin));
+    let (_router, main) = cramped_router(folder.path()).await;
+
+    let (_first, port) = FakeInner::with_key(main, &greedy_car).await;
+    let mut links = Vec::new();
+    loop {
+        let mut inner = dial(main, Some(&greedy_car)).await.unwrap();
+        inner.send(InnerToRouter::Hello(hello("any", 0))).await;
+        match inner.receive().await {
+            Some(RouterToInner::Welcome { .. }) => links.push(inner),
+            Some(RouterToInner::Rejected { .. }) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut consoles = Vec::new();
+    while let Ok(console) = console::dial(main, Some(&greedy)).await {
+        consoles.push(console);
+    }
+    let request = format!(
+        "GET /cgi HTTP/1.1\r\nHost: car\r\nAuthorization: Bearer {}\r\n\r\n",
+        greedy.bearer()
+    );
+    let mut callers = Vec::new();
+    for _ in 0..200 {
+        let mut caller = RawCaller::saying(port, &request).await;
+        if caller.try_answer().await.is_some() {
+            callers.push(caller);
+        }
+    }
+    let _strangers = [silent(main, 240).await, silent(port, 240).await];
+
+    let (_honest, honest_port) = FakeInner::with_key(main, &car).await;
+    let answer = get_with_key(honest_port, "/cgi", &desk).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    let mut list = tokio::process::Command::from(program::console(folder.path(), main));
+    list.arg("list");
+    list.env("P2P_KEY", desk.expose()).env("P2P_OPEN", "1");
+    let listed = program::run(&mut list).await;
+    assert_eq!(listed.code, Some(0), "{}", listed.errors);
+    assert!(
+        listed.out.contains(&honest_port.to_string()),
+        "{}",
+        listed.out
+    );
 }
