@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::{quoted, shown};
+use super::executable::{quoted, shown};
 
 /// Most symbolic links on one way, as in the kernel.
 const MAX_LINKS: usize = 40;
