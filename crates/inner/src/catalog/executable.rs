@@ -39,7 +39,7 @@ pub(super) fn unreachable_file(
             Refusal::NotFound,
             format!("there is no command {command}: GET /commands lists what there is"),
         ),
-        _ => unusable(format!("{} can't be looked at: {error}", shown(path))),
+        _ => unusable(unseen(path, error)),
     }
 }
 
@@ -76,6 +76,18 @@ pub(super) fn check_execution(file: &Path) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Says why a file or folder can't be examined, and what its owner can do.
+pub(super) fn unseen(path: &Path, error: &io::Error) -> String {
+    let shown = shown(path);
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        let own = rustix::process::geteuid().as_raw();
+        return format!(
+            "{shown} can't be looked at ({error}): let user {own}, as whom p2p-inner runs, enter the folders on the way to it"
+        );
+    }
+    format!("{shown} can't be looked at: {error}")
 }
 
 pub(super) fn shown(path: &Path) -> String {

@@ -220,6 +220,15 @@ fn what_the_kernel_would_not_say_clearly_is_said() {
 }
 
 #[test]
+fn what_this_user_may_not_look_at_says_who_needs_which_right() {
+    let denied = io::Error::from_raw_os_error(rustix::io::Errno::ACCESS.raw_os_error());
+    let sentence = executable::unseen(Path::new("/closed/go"), &denied);
+    let own = rustix::process::geteuid().as_raw();
+    let mend = format!("let user {own}, as whom p2p-inner runs, enter");
+    assert!(sentence.contains(&mend), "{sentence}");
+}
+
+#[test]
 fn links_that_leave_the_folder_are_refused() {
     let (folder, catalog) = folder();
     symlink("/bin/sh", folder.path().join("absolute")).unwrap();

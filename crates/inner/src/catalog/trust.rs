@@ -3,11 +3,10 @@
 //! user of this process, and nobody else may write to them.
 
 use std::fs::Metadata;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::executable::{quoted, shown};
+use super::executable::{quoted, shown, unseen};
 
 /// Most symbolic links on one way, as in the kernel.
 const MAX_LINKS: usize = 40;
@@ -109,10 +108,6 @@ fn parts(path: &Path) -> Vec<PathBuf> {
         .rev()
         .map(|part| PathBuf::from(part.as_os_str()))
         .collect()
-}
-
-fn unseen(path: &Path, error: &io::Error) -> String {
-    format!("{} can't be looked at: {error}", shown(path))
 }
 
 fn check_one(path: &Path, metadata: &Metadata, is_outside: bool) -> Result<(), String> {

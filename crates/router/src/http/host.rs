@@ -18,7 +18,9 @@ pub struct HostName(String);
 
 /// The text is not a host name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a host name is letters, digits, dashes and dots, without http:// and without a port")]
+#[error(
+    "a host name is letters from a to z (xn--… for others), digits, dashes and dots, without http:// and without a port"
+)]
 pub struct ParseHostNameError;
 
 impl FromStr for HostName {
