@@ -161,7 +161,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     least_pause: &mut Duration,
 ) -> Result<(), String> {
     let broken = |error: WebSocketError| connection_error(&error);
-    let ping_clock = PingClock::new(Instant::now());
+    let mut ping_clock = PingClock::new(Instant::now());
     let mut outbox = Outbox::default();
     let mut last_traffic = Instant::now();
     let mut seems_dead = false;

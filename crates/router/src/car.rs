@@ -130,6 +130,9 @@ struct State {
     stop_failed: bool,
     /// Newest press, once the car has said that it is over or refused.
     over: Option<PressId>,
+    /// The moment at which consoles are told what moves, if the car has reported changes faster than
+    /// they may be shown.
+    untold: Option<Instant>,
 }
 
 impl Car {
@@ -212,7 +215,10 @@ impl Car {
         let mut state = self.state.lock();
         let events = state.control.poll(&self.services.epochs, now);
         self.on_control(&mut state, &events, now);
-        state.control.next()
+        if state.untold.take_if(|at| *at <= now).is_some() {
+            self.tell_what_moves(&state);
+        }
+        state.control.next().into_iter().chain(state.untold).min()
     }
 
     /// Ends control, whoever has it, and so stops the car.

@@ -114,30 +114,43 @@ impl Keepalive {
     }
 }
 
-/// Measures round trips: a ping carries the time of its sending, and its pong brings that back.
-#[derive(Debug, Clone, Copy)]
-pub struct PingClock(Instant);
+/// Most pings whose pongs are waited for: a peer that is further behind is dead.
+const OPEN_PINGS: u32 = 16;
+
+/// Measures round trips: a ping carries the time of its sending, and its pong brings that back. Pongs
+/// that answer no ping count for nothing, so that nobody can report thousands of round trips.
+#[derive(Debug)]
+pub struct PingClock {
+    start: Instant,
+    /// Pings that were sent and not answered.
+    open: u32,
+}
 
 impl PingClock {
     /// Starts a clock, for one connection.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self(now)
+        Self {
+            start: now,
+            open: 0,
+        }
     }
 
     /// Returns the payload of a ping that is sent now.
     #[must_use]
-    pub fn payload(self, now: Instant) -> Bytes {
-        let sent_us = micros(now.saturating_duration_since(self.0));
+    pub fn payload(&mut self, now: Instant) -> Bytes {
+        self.open = OPEN_PINGS.min(self.open + 1);
+        let sent_us = micros(now.saturating_duration_since(self.start));
         Bytes::copy_from_slice(&sent_us.to_be_bytes())
     }
 
     /// Returns the round trip of the ping whose pong arrives now; `None` if the pong answers no ping
     /// with a payload of this clock.
     #[must_use]
-    pub fn round_trip(self, pong: &[u8], now: Instant) -> Option<Duration> {
+    pub fn round_trip(&mut self, pong: &[u8], now: Instant) -> Option<Duration> {
         let sent_us = u64::from_be_bytes(pong.try_into().ok()?);
-        let elapsed = now.saturating_duration_since(self.0);
+        self.open = self.open.checked_sub(1)?;
+        let elapsed = now.saturating_duration_since(self.start);
         elapsed.checked_sub(Duration::from_micros(sent_us))
     }
 }
@@ -187,11 +200,27 @@ mod tests {
     #[test]
     fn a_pong_tells_the_round_trip_and_what_is_no_pong_of_ours_tells_none() {
         let t = Instant::now();
-        let clock = PingClock::new(t);
+        let mut clock = PingClock::new(t);
         let ping = clock.payload(t + secs(2));
         assert_eq!(clock.round_trip(&ping, t + secs(5)), Some(secs(3)));
-        assert_eq!(clock.round_trip(&ping, t + secs(1)), None);
+        let ping = clock.payload(t + secs(2));
         assert_eq!(clock.round_trip(&ping[1..], t + secs(5)), None);
+        assert_eq!(clock.round_trip(&ping, t + secs(1)), None);
+    }
+
+    #[test]
+    fn a_ping_has_one_pong() {
+        let t = Instant::now();
+        let mut clock = PingClock::new(t);
+        let ping = clock.payload(t);
+        assert!(clock.round_trip(&ping, t).is_some());
+        assert_eq!(clock.round_trip(&ping, t), None);
+        // Those that nobody answered add up to a few.
+        for _ in 0..1000 {
+            let _ = clock.payload(t);
+        }
+        let answers = (0..1000).filter(|_| clock.round_trip(&ping, t).is_some());
+        assert_eq!(answers.count(), 16);
     }
 
     #[test]

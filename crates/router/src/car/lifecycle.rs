@@ -23,6 +23,7 @@ use crate::link::LinkObserver;
 use crate::link::handle::{LinkHandle, LinkId};
 use crate::link::priority_queue::Interest;
 use crate::link::work::ToLink;
+use crate::net::limits;
 use crate::run::RunKind;
 
 /// The number of round trips that consoles see of each car.
@@ -65,6 +66,7 @@ impl Car {
                 moving: None,
                 stop_failed: false,
                 over: None,
+                untold: None,
             }),
         }
     }
@@ -100,7 +102,7 @@ impl Car {
         }
         self.freed.send_replace(false);
         state.motion = Some(hello.motion.clone());
-        state.rtt = None;
+        (state.rtt, state.untold) = (None, None);
         state.interest = interest;
         state.since = now;
         state.link = Some(link.clone());
@@ -121,7 +123,7 @@ impl Car {
         }
         state.link = None;
         state.since = timing::now();
-        state.moving = None;
+        (state.moving, state.untold) = (None, None);
         state.abort_presses();
         state.control.stop();
         self.camera.link_down();
@@ -151,6 +153,26 @@ impl Car {
             service_port: self.port,
         });
         Some(away)
+    }
+
+    /// Tells consoles what moves: no screen may go on saying what is no longer so.
+    pub(super) fn tell_what_moves(&self, state: &State) {
+        if state.moving.is_none() || !state.stop_failed {
+            self.publish_motion(state, MotionEvent::Stands);
+        }
+        if let Some(moving) = state.moving.clone() {
+            self.publish_motion(state, MotionEvent::Started(moving));
+        }
+        if state.stop_failed {
+            self.publish_motion(state, MotionEvent::StopFailed);
+        }
+    }
+
+    fn publish_motion(&self, state: &State, event: MotionEvent) {
+        self.publish(state, || FeedEvent::Motion {
+            service_port: self.port,
+            event,
+        });
     }
 
     pub(super) fn set_interest(&self, interest: Interest) {
@@ -194,12 +216,12 @@ impl LinkObserver for Arc<Car> {
         }
         let before = state.seen();
         state.follow(&event);
-        // No screen may go on saying what is no longer so.
-        if is_shown || before != state.seen() {
-            self.publish(&state, || FeedEvent::Motion {
-                service_port: self.port,
-                event,
-            });
+        // A press is the newest only once, so that what became of it is shown at once.
+        if is_shown || before.2 != state.over {
+            self.publish_motion(&state, event);
+        } else if before != state.seen() && state.untold.is_none() {
+            state.untold = Some(timing::now() + limits::MOTION_TOLD);
+            self.services.changed.notify_one();
         }
     }
 

@@ -163,6 +163,11 @@ impl PriorityQueue {
         seen || ticks
     }
 
+    /// Returns true if somebody drives, or is about to.
+    pub(crate) fn wants_ticks(&self) -> bool {
+        self.waiting.lock().watch.ticks
+    }
+
     /// Waits for messages; without `room` only for a stop.
     pub(crate) async fn next(&self, room: bool) -> Outgoing {
         loop {

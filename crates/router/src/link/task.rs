@@ -59,8 +59,9 @@ pub(crate) struct LinkTask<O> {
     listings: CommandLists,
     questions: RunQueries,
     pings: PingClock,
-    /// Motion events of the last second.
+    /// Motion events and ticks of the last second.
     motion_events: LeakyBucket,
+    ticks: LeakyBucket,
 }
 
 struct Input {
@@ -95,6 +96,7 @@ impl<O: LinkObserver> LinkTask<O> {
             questions: RunQueries::default(),
             pings: PingClock::new(now),
             motion_events: LeakyBucket::default(),
+            ticks: LeakyBucket::default(),
         }
     }
 
@@ -339,7 +341,10 @@ impl<O: LinkObserver> LinkTask<O> {
             }
             InnerToRouter::Clock { clock_ms } => {
                 self.clock = InnerClock::heard(clock_ms);
-                self.observer.on_tick(clock_ms);
+                let is_wanted = self.handle.drive().wants_ticks();
+                if is_wanted && self.ticks.take(limits::TICKS_A_SECOND, timing::now()) {
+                    self.observer.on_tick(clock_ms);
+                }
             }
             InnerToRouter::Started { run } => self.runs.started(run)?,
             InnerToRouter::Output { run, bytes } => self.runs.output(run, bytes)?,

@@ -105,3 +105,7 @@ pub(crate) const REQUESTS_A_SECOND: f64 = 500.0;
 /// Most motion events a second of one link: several times what a driver's held and hammered keys
 /// make. Each goes to every console.
 pub const MOTION_EVENTS_A_SECOND: f64 = 2000.0;
+/// Shortest time between two reports of what moves by a car beyond that: a screen is no older.
+pub(crate) const MOTION_TOLD: Duration = Duration::from_millis(100);
+/// Most ticks a second of one link: five times as many as an inner sends. Each wakes every console.
+pub(crate) const TICKS_A_SECOND: f64 = 50.0;

@@ -1,12 +1,14 @@
 //! Inners that break the protocol when their link is up.
 
 use std::pin::pin;
+use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
-    ActiveMotion, CommandInfo, FeedEvent, InnerToRouter, MotionEvent, Refusal, Rejection,
-    RouterToInner,
+    ActiveMotion, CommandInfo, ConsoleToRouter, FeedEvent, InnerToRouter, MotionEvent, Refusal,
+    Rejection, RouterToConsole, RouterToInner,
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -181,6 +183,67 @@ async fn output_beyond_the_window_ends_the_link() {
     soon("the router has had enough", flood).await;
     let answer = soon("an answer", reading).await.unwrap();
     assert_eq!(answer.status(), 200);
+    works(port).await;
+}
+
+/// A car that reports without end must not keep the events of other cars from their consoles.
+#[tokio::test]
+async fn what_one_car_reports_thousands_of_times_is_told_a_bounded_number_of_times() {
+    let (world, _car, port) = world_with_a_car().await;
+    let (mut inner, service_port) = FakeInner::welcome(world.main_port()).await;
+    let mut console = FakeConsole::open(world.main_port()).await;
+    let watch = ConsoleToRouter::Watch {
+        service_port: Some(service_port),
+    };
+    console.send(watch).await;
+    let ticks = RouterToInner::Ticks {
+        wanted: true,
+        watched: true,
+    };
+    while inner.receive().await != Some(ticks.clone()) {}
+    let moves = |number| {
+        let moving = ActiveMotion {
+            run: RunId::from_number(number),
+            command: "forward".parse().unwrap(),
+            press: None,
+        };
+        MotionEvent::Started(moving)
+    };
+    let message = |message| Message::Binary(p2p_shared::codec::encode(&message).unwrap());
+    let last = 10_000;
+    let begun = Instant::now();
+    for number in 1..=last {
+        for frame in [
+            message(InnerToRouter::Motion(moves(number))),
+            message(InnerToRouter::Clock { clock_ms: number }),
+            Message::Pong(Bytes::from_static(&[0; 8])),
+        ] {
+            inner.0.0.feed(frame).await.unwrap();
+        }
+    }
+    inner.0.0.flush().await.unwrap();
+    let (mut told, mut ticks, mut round_trips) = (0, 0, 0);
+    let last = FeedEvent::Motion {
+        service_port,
+        event: moves(last),
+    };
+    let tells = |message: &RouterToConsole| {
+        match message {
+            RouterToConsole::Feed(event) if *event == last => return Some(()),
+            RouterToConsole::Feed(FeedEvent::Motion { .. }) => told += 1,
+            RouterToConsole::Feed(FeedEvent::Rtt { .. }) => round_trips += 1,
+            RouterToConsole::Tick { .. } => ticks += 1,
+            _ => {}
+        }
+        None
+    };
+    console.receives(tells).await;
+    // As many at once as in a second, and then the rate.
+    let seconds = begun.elapsed().as_secs_f64();
+    let is_within = |count: i32, rate: f64| f64::from(count) < rate * (seconds + 1.0) + 50.0;
+    assert!(is_within(told, 2_030.0), "{told} in {seconds} s");
+    assert!(is_within(ticks, 50.0), "{ticks} in {seconds} s");
+    assert!(round_trips < 20, "{round_trips}");
     works(port).await;
 }
 
