@@ -12,8 +12,11 @@ use crate::car::dispatch::Run;
 use crate::run::RunEvent;
 use crate::run::error::{RunError, status_of};
 
-/// Most runs that one console has open at a time.
+/// Most runs that one console has open at a time, without those of stop commands.
 pub(super) const OPEN: usize = 64;
+/// Most runs of stop commands whose ends one console waits for. A stop is never refused: beyond that
+/// the console hears no more of the oldest one.
+const STOPS: usize = 16;
 
 /// The open runs of one console, the one with the oldest event first.
 #[derive(Debug, Default)]
@@ -22,6 +25,7 @@ pub(super) struct ClientRuns(VecDeque<ClientRun>);
 #[derive(Debug)]
 struct ClientRun {
     request: u64,
+    is_stop: bool,
     run: Run,
     /// Output that was sent on and not granted again, in units of the window.
     unread: u32,
@@ -29,7 +33,7 @@ struct ClientRun {
 
 impl ClientRuns {
     pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= OPEN
+        self.0.iter().filter(|sent| !sent.is_stop).count() >= OPEN
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -40,13 +44,20 @@ impl ClientRuns {
         self.0.iter().any(|sent| sent.request == request)
     }
 
-    pub(super) fn insert(&mut self, request: u64, run: Run) {
-        let unread = 0;
+    /// Adds a run. Returns the request of the stop of which the console hears no more.
+    pub(super) fn insert(&mut self, request: u64, is_stop: bool, run: Run) -> Option<u64> {
         self.0.push_back(ClientRun {
             request,
+            is_stop,
             run,
-            unread,
+            unread: 0,
         });
+        let stops = || self.0.iter().enumerate().filter(|(_, sent)| sent.is_stop);
+        let (oldest, _) = stops().next().filter(|_| stops().count() > STOPS)?;
+        let mut gone = self.0.remove(oldest)?;
+        let why = "the car did not say what became of it, and newer stops came";
+        gone.run.record.finish(502, why);
+        Some(gone.request)
     }
 
     /// Grants more output, but no more than was sent: else the inner would overrun our own window.
@@ -200,7 +211,7 @@ mod tests {
             record,
             _token,
         };
-        runs.insert(7, run);
+        assert_eq!(runs.insert(7, false, run), None);
         let refusal = Refusal::Repeated;
         let message = "twice".into();
         let error = RunError::Refused { refusal, message };

@@ -202,10 +202,10 @@ impl Console<'_> {
             }
         };
         match dispatched {
-            Ok(run) => {
-                self.runs.insert(request, run);
-                Ok(())
-            }
+            Ok(run) => match self.runs.insert(request, is_stop, run) {
+                Some(request) => self.send(request, SendEvent::Lost),
+                None => Ok(()),
+            },
             Err(error) => self.send(request, failed(error)),
         }
     }

@@ -129,6 +129,30 @@ async fn who_may_only_stop_gives_the_stop_command_no_arguments() {
     );
 }
 
+/// A car that does not answer must not let them fill the router's memory.
+#[tokio::test]
+async fn a_console_that_stops_without_end_hears_no_more_of_its_oldest_stops() {
+    let world = World::open();
+    let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
+    let mut console = FakeConsole::open(world.main_port()).await;
+    let mut newest = None;
+    for request in 0..100 {
+        console.sends_command(request, port, "stop").await;
+        newest = Some(inner.is_asked_to_run().await.run);
+    }
+    for request in 0..84 {
+        while console.receives_send_event(request).await != SendEvent::Lost {}
+    }
+    let newest = newest.unwrap();
+    inner.starts(newest).await;
+    inner.finishes(newest).await;
+    while !matches!(
+        console.receives_send_event(99).await,
+        SendEvent::Finished { .. }
+    ) {}
+    assert_eq!(world.metric("p2p_router_open_runs").await, 15);
+}
+
 /// A hello as it is on the wire, with more motion commands than a car may have.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
