@@ -1,7 +1,7 @@
 //! Owns the stream of events to consoles and pages, and the last runs. Sending never waits for anyone: a
 //! console that falls behind takes a new snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,8 +46,53 @@ pub(crate) struct RunCounts {
 pub(crate) struct Feed {
     events: broadcast::Sender<Arc<FeedEvent>>,
     ticks: broadcast::Sender<Tick>,
-    /// In the order of their requests, since run ids grow.
-    runs: Mutex<BTreeMap<RunId, Arc<RunInfo>>>,
+    runs: Mutex<LastRuns>,
+}
+
+/// The last runs of all cars, by their service ports: [`RUNS`] together. One too many goes from the
+/// port that has most, so that who floods one car with runs hides only that car's older ones.
+#[derive(Debug, Default)]
+struct LastRuns {
+    /// Of each car in the order of their requests, since run ids grow.
+    by_port: HashMap<u16, BTreeMap<RunId, Arc<RunInfo>>>,
+    count: usize,
+}
+
+impl LastRuns {
+    fn add(&mut self, run: Arc<RunInfo>) {
+        let of_port = self.by_port.entry(run.service_port).or_default();
+        self.count += usize::from(of_port.insert(run.run, run).is_none());
+        if self.count > RUNS
+            && let Some(most) = self.by_port.values_mut().max_by_key(|runs| runs.len())
+        {
+            most.pop_first();
+            self.count -= 1;
+        }
+    }
+
+    /// Replaces a run, if it is still among the last.
+    fn replace(&mut self, run: Arc<RunInfo>) {
+        let of_port = self.by_port.get_mut(&run.service_port);
+        if let Some(held) = of_port.and_then(|runs| runs.get_mut(&run.run)) {
+            *held = run;
+        }
+    }
+
+    fn forget(&mut self, service_port: u16) {
+        let gone = self.by_port.remove(&service_port);
+        self.count -= gone.map_or(0, |runs| runs.len());
+    }
+
+    /// The runs at these ports, the oldest first.
+    fn at(&self, ports: PortRange) -> Vec<Arc<RunInfo>> {
+        let here = self
+            .by_port
+            .iter()
+            .filter(|(port, _)| ports.contains(**port));
+        let mut runs: Vec<_> = here.flat_map(|(_, runs)| runs.values().cloned()).collect();
+        runs.sort_by_key(|run| run.run);
+        runs
+    }
 }
 
 /// A console's view of the feed: a snapshot, and the events from then on.
@@ -73,10 +118,8 @@ impl Feed {
         ports: PortRange,
     ) -> Subscription {
         let runs = self.runs.lock();
-        let of_those = |run: &&Arc<RunInfo>| ports.contains(run.service_port);
-        let last = runs.values().filter(of_those).cloned().collect();
         Subscription {
-            snapshot: Snapshot::new(links(), last),
+            snapshot: Snapshot::new(links(), runs.at(ports)),
             events: self.events.subscribe(),
         }
     }
@@ -93,19 +136,14 @@ impl Feed {
 
     /// Forgets the runs at this service port, which another holder has from now on.
     pub(crate) fn forget(&self, service_port: u16) {
-        self.runs
-            .lock()
-            .retain(|_, run| run.service_port != service_port);
+        self.runs.lock().forget(service_port);
     }
 
     /// Adds a run that was asked for.
     pub(crate) fn run(&self, run: &Arc<RunInfo>, counts: &RunCounts) {
         let mut runs = self.runs.lock();
         counts.runs.fetch_add(1, Ordering::Relaxed);
-        runs.insert(run.run, run.clone());
-        if runs.len() > RUNS {
-            runs.pop_first();
-        }
+        runs.add(run.clone());
         self.publish(|| FeedEvent::Run(Box::new(RunInfo::clone(run))));
     }
 
@@ -116,10 +154,7 @@ impl Feed {
             counts.failures.fetch_add(1, Ordering::Relaxed);
         }
         self.publish(|| FeedEvent::Run(Box::new(RunInfo::clone(&run))));
-        // A run that was asked for long ago is no longer among the last.
-        if let Some(held) = runs.get_mut(&run.run) {
-            *held = run;
-        }
+        runs.replace(run);
     }
 
     /// Sends an event to the consoles, if there are any.

@@ -19,8 +19,12 @@ fn part(snapshot: &mut Snapshot, missed: u64) -> RouterToConsole {
     snapshot.part(SessionId(1), &"me".into(), Role::View, missed)
 }
 
-/// One run, from the request to the end.
+/// One run at port 9000, from the request to the end.
 fn run(stand: &Stand, command: &CommandName, n: u64, output: &[u8]) {
+    run_at(stand, 9000, command, n, output);
+}
+
+fn run_at(stand: &Stand, port: u16, command: &CommandName, n: u64, output: &[u8]) {
     let wanted = NewRun {
         run: RunId::from_number(n),
         command: command.clone(),
@@ -34,7 +38,7 @@ fn run(stand: &Stand, command: &CommandName, n: u64, output: &[u8]) {
         begun: Instant::now(),
     };
     let (feed, metrics, counts) = stand.clone();
-    let car = (9000, "car".parse().unwrap());
+    let car = (port, "car".parse().unwrap());
     let mut record = RunRecord::new(feed, metrics, counts, car, &wanted);
     record.started();
     record.output(output);
@@ -86,6 +90,26 @@ fn a_snapshot_has_the_last_thousand_runs_in_parts_that_fit_a_message() {
     let RunCounts { runs, failures } = &*stand.2;
     assert_eq!(runs.load(Ordering::Relaxed), 1500);
     assert_eq!(failures.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn who_floods_one_car_with_runs_hides_only_older_ones_of_that_car() {
+    let stand = stand();
+    let command = "stop".parse().unwrap();
+    for n in 0..400 {
+        run_at(&stand, 9001, &command, n, b"");
+    }
+    for n in 400..2400 {
+        run(&stand, &command, n, b"");
+    }
+    let runs_at = |ports: &str| stand.0.runs.lock().at(ports.parse().unwrap());
+    assert_eq!(runs_at("9001").len(), 400);
+    assert_eq!(runs_at("9000").len(), RUNS - 400);
+    let all: Vec<_> = runs_at("9000-9001").iter().map(|run| run.run).collect();
+    let expected = (0..400).chain(1800..2400).map(RunId::from_number);
+    assert_eq!(all, Vec::from_iter(expected));
+    stand.0.forget(9001);
+    assert_eq!(stand.0.runs.lock().count, RUNS - 400);
 }
 
 #[test]

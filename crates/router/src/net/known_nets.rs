@@ -3,20 +3,34 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use crate::net::client_net::ClientNet;
+use crate::net::client_net::{ClientNet, QuotaOwner};
 use crate::net::limits;
 
-/// Networks, and when each showed a right key last.
+/// Networks, and which right key each showed last, and when.
 #[derive(Debug, Default)]
-pub(super) struct KnownNets(HashMap<ClientNet, Instant>);
+pub(super) struct KnownNets(HashMap<ClientNet, (QuotaOwner, Instant)>);
 
 impl KnownNets {
-    pub(super) fn remember(&mut self, net: ClientNet, now: Instant) {
-        if self.0.insert(net, now).is_none() && self.0.len() > limits::KNOWN_NETS {
-            let oldest = self.0.iter().min_by_key(|(_, at)| **at);
-            if let Some(net) = oldest.map(|(net, _)| *net) {
-                self.0.remove(&net);
-            }
+    pub(super) fn remember(&mut self, net: ClientNet, owner: QuotaOwner, now: Instant) {
+        if self.0.insert(net, (owner, now)).is_none() && self.0.len() > limits::KNOWN_NETS {
+            self.forget_one();
+        }
+    }
+
+    /// Forgets the network that came longest ago, of the key that has most: who has a key and a whole
+    /// /48 makes nobody else's network unknown.
+    fn forget_one(&mut self) {
+        let mut counts = HashMap::<QuotaOwner, usize>::new();
+        for (owner, _) in self.0.values() {
+            *counts.entry(*owner).or_default() += 1;
+        }
+        let busiest = counts.into_iter().max_by_key(|(_, count)| *count);
+        let of_busiest = |(_, (owner, _)): &(_, &(QuotaOwner, _))| {
+            busiest.is_some_and(|(busiest, _)| *owner == busiest)
+        };
+        let oldest = (self.0.iter().filter(of_busiest)).min_by_key(|(_, (_, at))| *at);
+        if let Some(net) = oldest.map(|(net, _)| *net) {
+            self.0.remove(&net);
         }
     }
 
@@ -37,12 +51,16 @@ mod tests {
         let net = |n: u32| IpAddr::from(Ipv4Addr::from_bits(n)).into();
         let start = Instant::now();
         let mut known = KnownNets::default();
-        for n in 0..5000 {
-            known.remember(net(n), start + Duration::from_secs(n.into()));
-            known.remember(net(0), start + Duration::from_secs(n.into()));
+        let [key, other] = ["aaaaaaaa", "bbbbbbbb"].map(|id| QuotaOwner::Key(id.parse().unwrap()));
+        known.remember(net(9999), other, start);
+        let last = u32::try_from(limits::KNOWN_NETS).unwrap() + 100;
+        for n in 0..=last {
+            known.remember(net(n), key, start + Duration::from_secs(n.into()));
+            known.remember(net(0), key, start + Duration::from_secs(n.into()));
         }
         assert_eq!(known.0.len(), limits::KNOWN_NETS);
-        assert!(known.contains(net(0)) && known.contains(net(4999)));
+        assert!(known.contains(net(0)) && known.contains(net(last)));
         assert!(!known.contains(net(1)));
+        assert!(known.contains(net(9999)), "another key's network");
     }
 }

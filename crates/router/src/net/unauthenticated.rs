@@ -102,7 +102,7 @@ impl PendingConnection {
     pub(crate) fn set_known(&self, owner: QuotaOwner) {
         if self.permit.get().is_none() {
             let mut nets = self.unauthenticated.known_nets.lock();
-            nets.remember(self.peer.ip().into(), Instant::now());
+            nets.remember(self.peer.ip().into(), owner, Instant::now());
             drop(nets);
             self.stay(owner);
         }
