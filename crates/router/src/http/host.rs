@@ -59,15 +59,27 @@ fn asked_for(headers: &HeaderMap) -> Option<Host> {
     })
 }
 
-/// Headers by which a proxy says that it passes on what somebody else asked for.
-const FORWARDED: [&str; 6] = [
+/// Beginnings of the headers by which a proxy says that it passes on what somebody else asked for.
+const FORWARDED: [&str; 9] = [
     "forwarded",
     "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
+    "x-forwarded",
+    "x-host",
+    "x-original-",
     "x-real-ip",
+    // Envoy, Cloudflare.
+    "x-envoy-",
+    "cf-",
+    "cdn-loop",
 ];
+/// Ends of those that name the caller: each large proxy has one of its own.
+const CALLER: [&str; 4] = ["client-ip", "clientip", "connecting-ip", "user-ip"];
+
+/// Returns true if only a proxy sends a header of this name.
+fn is_forwarding(name: &str) -> bool {
+    FORWARDED.iter().any(|begin| name.starts_with(begin))
+        || CALLER.iter().any(|end| name.ends_with(end))
+}
 
 /// Returns true if nothing shows that a proxy on this machine passes the request on for somebody
 /// else: no header says so, and the request was sent to `localhost` or an address that `is_here`.
@@ -77,7 +89,7 @@ pub(crate) fn is_direct(headers: &HeaderMap, is_here: impl Fn(IpAddr) -> bool) -
         Some(Host::Address(address)) => is_here(address.to_canonical()),
         Some(Host::Name(name)) => name == "localhost",
     };
-    is_to_here && !FORWARDED.iter().any(|name| headers.contains_key(*name))
+    is_to_here && !headers.keys().any(|name| is_forwarding(name.as_str()))
 }
 
 /// Refuses a request whose `Host` is none of these names. Addresses and `localhost` pass, because
@@ -174,9 +186,25 @@ mod tests {
         for host in ["router.example.org", "192.0.2.1", "localhost.evil.test", ""] {
             assert!(!is_direct("host", host), "{host}");
         }
-        for name in FORWARDED {
+        for name in [
+            "forwarded",
+            "via",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "x-forwarded-server",
+            "x-real-ip",
+            "x-original-forwarded-for",
+            "x-envoy-external-address",
+            "cf-connecting-ip",
+            "fly-client-ip",
+            "true-client-ip",
+            "x-azure-clientip",
+            "x-cluster-client-ip",
+        ] {
             assert!(!is_direct(name, "127.0.0.1"), "{name}");
         }
+        assert!(is_direct("user-agent", "a monitor"));
         assert!(super::is_direct(&HeaderMap::new(), |_| false));
     }
 
