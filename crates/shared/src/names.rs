@@ -34,6 +34,10 @@ pub enum NameError {
     /// There is a control character, an invisible character or a backslash.
     #[error("it has a control character, an invisible character or a backslash")]
     BadCharacter,
+    /// A link's name begins or ends with a space, or has another space than the plain one, which
+    /// makes two names look the same.
+    #[error("it begins or ends with a space, or has one that is not the plain space")]
+    Space,
     /// A link's name has digits alone, which are a service port wherever a link is named.
     #[error("it has digits alone, which mean a service port: put a letter before them")]
     Number,
@@ -103,6 +107,9 @@ impl TryFrom<String> for LinkName {
         }
         if text.chars().any(crate::text::is_hidden) {
             return Err(NameError::BadCharacter);
+        }
+        if text.trim() != text || text.chars().any(|c| c.is_whitespace() && c != ' ') {
+            return Err(NameError::Space);
         }
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(NameError::Number);
@@ -343,6 +350,10 @@ mod tests {
             ("123456789", NameError::Number),
             (" ", NameError::Empty),
             ("a\u{202e}b", NameError::BadCharacter),
+            ("car ", NameError::Space),
+            (" 9000", NameError::Space),
+            ("my\u{a0}car", NameError::Space),
+            ("my\u{3000}car", NameError::Space),
         ] {
             assert_eq!(name.parse::<LinkName>(), Err(why), "{name:?}");
         }

@@ -6,10 +6,16 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::lgetxattr;
+
 use super::executable::{quoted, shown, unseen};
 
 /// Most symbolic links on one way, as in the kernel.
 const MAX_LINKS: usize = 40;
+
+/// Extended attribute of a file that has an access control list, whose rights the mode shows as the
+/// group's.
+const ACCESS_LIST: &str = "system.posix_acl_access";
 
 /// Kind, owner, group and mode of a file, folder or symbolic link.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +24,8 @@ struct Rights {
     owner: u32,
     group: u32,
     mode: u32,
+    /// True if other users than the owner may have rights by name.
+    has_list: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +54,10 @@ impl Rights {
             owner,
             group,
             mode,
+            has_list,
         } = self;
         // As useradd(8) makes them, the group of a user's own has the user's number.
-        let is_private = owner != 0 && group == owner;
+        let is_private = owner != 0 && group == owner && !has_list;
         if owner != 0 && owner != own {
             Some(Fault::Owner)
         } else if kind == Kind::Link || kind == Kind::FolderOutside && mode & 0o1000 != 0 {
@@ -125,6 +134,7 @@ fn check_one(path: &Path, metadata: &Metadata, is_outside: bool) -> Result<(), S
         owner: metadata.uid(),
         group: metadata.gid(),
         mode: metadata.mode(),
+        has_list: lgetxattr(path, ACCESS_LIST, &mut [0; 0]).is_ok(),
     };
     let own = rustix::process::geteuid().as_raw();
     let Some(fault) = rights.fault(own) else {
@@ -142,6 +152,11 @@ fn check_one(path: &Path, metadata: &Metadata, is_outside: bool) -> Result<(), S
         }
         Fault::Anyone => {
             format!("anyone on its machine may put commands into {shown}: chmod o-w {mend}")
+        }
+        Fault::Group if rights.has_list => {
+            format!(
+                "{shown} may be changed by users whom its access control list names: setfacl -b {mend}"
+            )
         }
         Fault::Group if is_file => {
             format!("{shown} may be changed by all of group {group}: chmod g-w {mend}")
@@ -165,9 +180,18 @@ mod tests {
                 owner,
                 group,
                 mode,
+                has_list: false,
             };
             rights.fault(1000)
         };
+        let shared = Rights {
+            kind: Folder,
+            owner: 1000,
+            group: 1000,
+            mode: 0o775,
+            has_list: true,
+        };
+        assert_eq!(shared.fault(1000), Some(Fault::Group));
         for kind in [File, Folder, FolderOutside, Link] {
             for owner in [0, 1000] {
                 assert_eq!(fault(kind, owner, 50, 0o755), None, "{kind:?} of {owner}");
