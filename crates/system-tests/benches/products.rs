@@ -12,7 +12,8 @@ pub fn use_products(folder: Option<PathBuf>) {
     PRODUCTS.get_or_init(|| folder.unwrap_or_else(build));
 }
 
-fn build() -> PathBuf {
+/// Builds the programs now, and returns their folder.
+pub fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .args(["build", "--release", "--locked", "--workspace", "--bins"])

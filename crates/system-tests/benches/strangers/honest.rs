@@ -8,17 +8,19 @@ use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use p2p_shared::key::{Fingerprint, Key};
 use p2p_shared::net::tls;
 use tokio::net::TcpSocket;
 
 use crate::fixture::Fixture;
+use crate::programs::Programs;
 
 /// Where it is: none of the attackers' addresses.
 const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
 /// Between two requests.
 const PAUSE: Duration = Duration::from_millis(5);
 /// A request that takes longer has failed.
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub struct Latencies {
@@ -83,13 +85,30 @@ async fn limited<T>(asking: impl Future<Output = Option<T>>) -> Option<T> {
     tokio::time::timeout(LIMIT, asking).await.ok().flatten()
 }
 
+/// Asks once, on a connection of its own to this port.
+pub async fn ask_once(programs: &Programs, port: u16) -> Result<(), String> {
+    let to = (Ipv4Addr::LOCALHOST, port).into();
+    let connected = connect_to(to, Ipv4Addr::LOCALHOST, programs.fingerprint).await;
+    let mut sender = connected.ok_or("no connection")?;
+    let asked = ask_with(&programs.key, &mut sender).await;
+    asked.ok_or_else(|| "no answer".to_owned())
+}
+
 async fn connect(fixture: &Fixture) -> Option<SendRequest<Empty<Bytes>>> {
+    let to = (Ipv4Addr::LOCALHOST, fixture.router.service_port).into();
+    connect_to(to, FROM, fixture.fingerprint).await
+}
+
+async fn connect_to(
+    to: SocketAddr,
+    from: Ipv4Addr,
+    fingerprint: Option<Fingerprint>,
+) -> Option<SendRequest<Empty<Bytes>>> {
     let socket = TcpSocket::new_v4().ok()?;
-    socket.bind((FROM, 0).into()).ok()?;
-    let to: SocketAddr = (Ipv4Addr::LOCALHOST, fixture.router.service_port).into();
+    socket.bind((from, 0).into()).ok()?;
     let stream = socket.connect(to).await.ok()?;
     stream.set_nodelay(true).ok()?;
-    let stream = tls::connect(stream, "localhost", fixture.fingerprint).await;
+    let stream = tls::connect(stream, "localhost", fingerprint).await;
     let (sender, connection) = handshake(TokioIo::new(stream.ok()?)).await.ok()?;
     tokio::spawn(connection);
     Some(sender)
@@ -97,9 +116,13 @@ async fn connect(fixture: &Fixture) -> Option<SendRequest<Empty<Bytes>>> {
 
 /// A command through router and car, and its whole answer.
 async fn ask(fixture: &Fixture, sender: &mut SendRequest<Empty<Bytes>>) -> Option<()> {
+    ask_with(&fixture.key, sender).await
+}
+
+async fn ask_with(key: &Key, sender: &mut SendRequest<Empty<Bytes>>) -> Option<()> {
     let request = Request::get("/cgi?command=hello")
         .header("host", "car.test")
-        .header("authorization", format!("Bearer {}", fixture.key.expose()))
+        .header("authorization", format!("Bearer {}", key.expose()))
         .body(Empty::new())
         .ok()?;
     sender.ready().await.ok()?;

@@ -1,7 +1,8 @@
 //! Measures what strangers cost an honest client and the router's memory:
 //! `cargo bench -p p2p-system-tests --bench strangers`. The real router as a process, a car, a caller
 //! with a key who asks all the time, first in peace and then beside thousands without one.
-//! Prints a table, and fails where an aim is missed.
+//! Prints a table, and fails where an aim is missed. With `--floods` the strangers connect thousands
+//! of times a second, and the honest callers are far away.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,7 +11,8 @@
 )]
 #![allow(unreachable_pub, reason = "a program of several files")]
 
-use std::process::ExitCode;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::Parser;
@@ -19,13 +21,16 @@ mod attack;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/it/common/mod.rs"]
 mod common;
+mod far_line;
 mod fixture;
+mod flood;
 mod honest;
 #[allow(dead_code, reason = "this benchmark uses a part of it")]
 #[path = "../measured_router.rs"]
 mod measured_router;
 #[path = "../products.rs"]
 mod products;
+mod programs;
 
 use attack::Attack;
 use fixture::Fixture;
@@ -50,6 +55,18 @@ struct Options {
     /// After so many seconds a connection that was closed comes again (slowloris.py: 15)
     #[arg(long, default_value = "15")]
     again: u64,
+    /// Measure floods in place of slow connections, in a network of their own (`unshare`, `ip`)
+    #[arg(long)]
+    floods: bool,
+    /// With --floods: the folder of the programs. Several take turns
+    #[arg(long, value_name = "DIR", requires = "floods")]
+    programs: Vec<PathBuf>,
+    /// With --floods: so many rounds of all
+    #[arg(long, default_value = "1", requires = "floods")]
+    rounds: usize,
+    /// Set for the process that is in that network already
+    #[arg(long, hide = true)]
+    inside: bool,
     /// What cargo passes to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
@@ -59,6 +76,49 @@ struct Options {
 async fn main() -> ExitCode {
     let options = Options::parse();
     p2p_router::net::limits::raise_open_files();
+    match (options.floods, options.inside) {
+        (false, _) => beside_slow_ones(&options).await,
+        (true, false) => in_a_network_of_its_own(&options.programs),
+        (true, true) => beside_floods(&options).await,
+    }
+}
+
+/// Runs this program once more, where it may have any address.
+fn in_a_network_of_its_own(programs: &[PathBuf]) -> ExitCode {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--map-root-user", "--net", "sh", "-c", flood::NETWORK]);
+    unshare.arg(std::env::current_exe().unwrap());
+    unshare.args(std::env::args_os().skip(1)).arg("--inside");
+    if programs.is_empty() {
+        unshare.arg("--programs").arg(products::build());
+    }
+    let status = unshare.status().expect("unshare, of util-linux");
+    if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+async fn beside_floods(options: &Options) -> ExitCode {
+    let mut is_met = true;
+    flood::print_head();
+    for _ in 0..options.rounds {
+        for by in std::iter::once(None).chain(flood::FLOODS.map(Some)) {
+            for folder in &options.programs {
+                is_met &= flood::measure(folder, by).await;
+            }
+        }
+    }
+    if is_met {
+        ExitCode::SUCCESS
+    } else {
+        println!("an aim is missed: each honest call is answered");
+        ExitCode::FAILURE
+    }
+}
+
+async fn beside_slow_ones(options: &Options) -> ExitCode {
     products::use_products(None);
     let fixture = Fixture::new().await;
     let time = Duration::from_secs(options.seconds);
@@ -68,7 +128,7 @@ async fn main() -> ExitCode {
     let memory = fixture.router.memory();
     // From its first connection on.
     let (attack, during) = tokio::join!(
-        Attack::start(&options, &fixture),
+        Attack::start(options, &fixture),
         honest::measure(&fixture, time)
     );
     let most = fixture.router.peak_memory();
