@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub mod bootstrap_keys;
 pub mod certificate;
+pub mod certificate_command;
 pub mod key_command;
 pub mod key_store;
 pub(crate) mod session_cookie;

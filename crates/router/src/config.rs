@@ -10,6 +10,7 @@ use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask, Settings};
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::certificate::{self, Certificate, CertificateFiles};
+use crate::auth::certificate_command::CertificateCommand;
 use crate::auth::key_command::{KeyCommand, Proof};
 use crate::auth::key_store::{KeyFile, KeyStore};
 use crate::car::port_command::PortCommand;
@@ -136,6 +137,9 @@ pub enum Task {
     /// Make, show and revoke keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Change the router's own certificate, and the fingerprints in the keys
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
     /// Free service ports that are kept for the keys that had them last
     #[command(subcommand)]
     Port(PortCommand),
@@ -152,7 +156,7 @@ impl Settings for Options {
     fn used_by(subcommand: &str) -> Option<&'static [&'static str]> {
         match subcommand {
             "health" => Some(&["port", "bind"]),
-            "key" => Some(&["state-dir", "tls-cert", "tls-key"]),
+            "key" | "certificate" => Some(&["state-dir", "tls-cert", "tls-key"]),
             "port" => Some(&["port", "state-dir"]),
             // `check` is there to find mistakes.
             _ => None,
@@ -229,7 +233,7 @@ impl Options {
                 "the router shows the certificate in {file}, of an authority: the key has no fingerprint, and its holder checks the certificate and its name"
             );
             return Ok(Proof {
-                fingerprint: None,
+                fingerprints: Vec::new(),
                 note: Some(note),
             });
         }
@@ -237,8 +241,10 @@ impl Options {
         let certificate = self.certificate()?;
         let has_keys = !KeyFile::in_dir(&state_dir).list()?.is_empty();
         let warning = certificate.warning().filter(|_| has_keys);
+        let own = certificate.fingerprint();
+        let next = own.map(|_| certificate::next(&state_dir)).transpose()?;
         Ok(Proof {
-            fingerprint: certificate.fingerprint(),
+            fingerprints: own.into_iter().chain(next.flatten()).collect(),
             note: warning.map(str::to_owned),
         })
     }

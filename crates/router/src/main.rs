@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use p2p_router::auth::certificate_command::{self, CertificateCommand};
 use p2p_router::auth::key_command::{self, KeyCommand};
 use p2p_router::car::port_command::{self, PortCommand};
 use p2p_router::config::{Options, Task};
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         Some(Task::Check) => os::exit_code(check(&options)),
         Some(Task::Health) => health_command::run((options.bind, options.port).into()),
         Some(Task::Key(command)) => os::exit_code(key(&options, command)),
+        Some(Task::Certificate(command)) => os::exit_code(certificate(&options, &command)),
         Some(Task::Port(command)) => os::exit_code(port(&options, &command)),
         None => os::take_front().unwrap_or_else(|| os::exit_code(process::run(&options))),
     }
@@ -25,6 +27,10 @@ fn main() -> ExitCode {
 
 fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
     key_command::run(command, &options.state_dir()?, || options.proof())
+}
+
+fn certificate(options: &Options, command: &CertificateCommand) -> anyhow::Result<()> {
+    certificate_command::run(command, &options.state_dir()?, || options.proof())
 }
 
 fn port(options: &Options, command: &PortCommand) -> anyhow::Result<()> {

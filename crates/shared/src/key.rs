@@ -22,18 +22,22 @@ const PREFIX: &str = "p2p1";
 /// 256 bits: nobody guesses them, so that one fast hash is enough and no salt is needed.
 type Secret = Base32<32>;
 
+/// Most fingerprints of a key: of the router's present certificate, and of its next one.
+const MAX_FINGERPRINTS: usize = 2;
+
 /// Key of one party: an id, which may be seen, a secret, which may not, and the fingerprint of the
 /// router's public key.
 ///
 /// The text of a key is `p2p1_ID_SECRET_FINGERPRINT`, all parts in lowercase base32 without padding;
-/// the fingerprint is missing where the router has a certificate of an authority. Only
+/// the fingerprint is missing where the router has a certificate of an authority, and a second one
+/// follows while the router's certificate is being changed. Only
 /// [`Key::expose`] and [`Key::bearer`] give the secret out: `Debug` shows the id, and there is no
 /// `Display`.
 #[derive(Clone)]
 pub struct Key {
     id: KeyId,
     secret: Secret,
-    fingerprint: Option<Fingerprint>,
+    fingerprints: Vec<Fingerprint>,
 }
 
 impl Key {
@@ -46,24 +50,26 @@ impl Key {
         Ok(Self {
             id: Base32::random().map_err(NoRandomness)?,
             secret: Base32::random().map_err(NoRandomness)?,
-            fingerprint: None,
+            fingerprints: Vec::new(),
         })
     }
 
-    /// Returns the same key with this fingerprint, for a holder who knows the router by it.
+    /// Returns the same key with these fingerprints, of two at the most, for a holder who knows the
+    /// router by any of them.
     #[must_use]
-    pub fn for_router(self, fingerprint: Option<Fingerprint>) -> Self {
+    pub fn for_router(self, fingerprints: impl IntoIterator<Item = Fingerprint>) -> Self {
+        let fingerprints = fingerprints.into_iter().take(MAX_FINGERPRINTS).collect();
         Self {
-            fingerprint,
+            fingerprints,
             ..self
         }
     }
 
-    /// Returns the fingerprint by which the holder knows the router; `None`: the router has a
+    /// Returns the fingerprints by any of which the holder knows the router; none: the router has a
     /// certificate of an authority.
     #[must_use]
-    pub fn fingerprint(&self) -> Option<Fingerprint> {
-        self.fingerprint
+    pub fn fingerprints(&self) -> &[Fingerprint] {
+        &self.fingerprints
     }
 
     /// Returns the part of the key that may be shown, logged and stored.
@@ -81,13 +87,14 @@ impl Key {
     /// Returns the whole key as text, for the person who is to have it.
     #[must_use]
     pub fn expose(&self) -> String {
-        match self.fingerprint {
-            Some(fingerprint) => format!("{}_{fingerprint}", self.bearer()),
-            None => self.bearer(),
+        let mut text = self.bearer();
+        for fingerprint in &self.fingerprints {
+            text += &format!("_{fingerprint}");
         }
+        text
     }
 
-    /// Returns the key without its fingerprint as text, for the `Authorization` header.
+    /// Returns the key without its fingerprints as text, for the `Authorization` header.
     #[must_use]
     pub fn bearer(&self) -> String {
         format!("{PREFIX}_{}_{}", self.id, self.secret)
@@ -118,9 +125,9 @@ impl FromStr for Key {
         if version.is_empty() || version.bytes().any(|byte| !byte.is_ascii_digit()) {
             return Err(ParseKeyError::NotAKey);
         }
-        let (id, secret, fingerprint) = (parts.next(), parts.next(), parts.next());
+        let (id, secret) = (parts.next(), parts.next());
         // A part that a later version adds may have to be checked, so it isn't ignored.
-        if prefix != PREFIX || parts.next().is_some() {
+        if prefix != PREFIX || parts.clone().count() > MAX_FINGERPRINTS {
             return Err(ParseKeyError::Newer);
         }
         let broken = |part| move |_: NotBase32| ParseKeyError::NotWhole(part);
@@ -129,8 +136,8 @@ impl FromStr for Key {
                 .map_err(broken("second part, its id, is not 8 characters"))?,
             secret: (secret.unwrap_or_default().parse())
                 .map_err(broken("third part, its secret, is not 52 characters"))?,
-            fingerprint: (fingerprint.map(str::parse).transpose()).map_err(broken(
-                "fourth part, the router's fingerprint, is not 52 characters",
+            fingerprints: (parts.map(str::parse).collect::<Result<_, _>>()).map_err(broken(
+                "fourth part, the router's fingerprint, or a fifth one, is not 52 characters",
             ))?,
         })
     }
@@ -156,7 +163,7 @@ pub enum ParseKeyError {
     /// The text doesn't begin as keys do.
     #[error("that is not a p2prouter key: those begin with p2p1_")]
     NotAKey,
-    /// The text has a fifth part, or another version in its prefix.
+    /// The text has a sixth part, or another version in its prefix.
     #[error(
         "this key is of a newer p2prouter than this program: update this program, or ask for a key that an older router made"
     )]
@@ -175,12 +182,12 @@ mod tests {
     use super::*;
 
     fn any_key() -> impl Strategy<Value = Key> {
-        let fingerprint = any::<Option<[u8; 32]>>();
-        let all = (any::<[u8; 5]>(), any::<[u8; 32]>(), fingerprint);
-        all.prop_map(|(id, secret, fingerprint)| Key {
+        let fingerprints = proptest::collection::vec(any::<[u8; 32]>(), 0..=MAX_FINGERPRINTS);
+        let all = (any::<[u8; 5]>(), any::<[u8; 32]>(), fingerprints);
+        all.prop_map(|(id, secret, fingerprints)| Key {
             id: Base32(id),
             secret: Base32(secret),
-            fingerprint: fingerprint.map(Base32),
+            fingerprints: fingerprints.into_iter().map(Base32).collect(),
         })
     }
 
@@ -204,7 +211,7 @@ mod tests {
         let key = Key {
             id: Base32([0; 5]),
             secret: Base32([0; 32]),
-            fingerprint: None,
+            fingerprints: Vec::new(),
         };
         assert_eq!(key.expose(), format!("p2p1_aaaaaaaa_{}", "a".repeat(52)));
         let fingerprint = Some(Base32([0; 32]));
@@ -246,7 +253,14 @@ mod tests {
             (whole.replacen("p2p1", "p2p2", 1), "newer p2prouter"),
             (format!("{whole}_c0ffee"), "its fourth part, the router's"),
             (format!("{whole}_"), "its fourth part, the router's"),
-            (format!("{whole}_{}_x", "a".repeat(52)), "newer p2prouter"),
+            (
+                format!("{whole}_{0}_{0}_x", "a".repeat(52)),
+                "newer p2prouter",
+            ),
+            (
+                format!("{whole}_{}_x", "a".repeat(52)),
+                "or a fifth one, is not 52",
+            ),
             (whole[..13].to_owned(), "its third part, its secret"),
             (
                 whole.replacen("p2p1_", "p2p1_a", 1),
@@ -275,7 +289,7 @@ mod tests {
             let read: Key = key.expose().parse().unwrap();
             prop_assert_eq!(read.id(), key.id());
             prop_assert_eq!(read.expose(), key.expose());
-            prop_assert_eq!(read.fingerprint(), key.fingerprint());
+            prop_assert_eq!(read.fingerprints(), key.fingerprints());
             prop_assert_eq!(read.hash(), key.hash());
         }
 

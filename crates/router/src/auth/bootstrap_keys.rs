@@ -68,7 +68,7 @@ fn offer_on(
 }
 
 fn text([car, operator]: &[Key; 2], main_port: u16) -> String {
-    let pin = match car.fingerprint() {
+    let pin = match car.fingerprints().first() {
         // curl checks the pinned public key even with `-k`.
         Some(fingerprint) => format!("-k --pinnedpubkey {} ", fingerprint.for_curl()),
         None => String::new(),

@@ -22,7 +22,9 @@ use crate::ops::state_file::StateFile;
 
 /// File of the router's own certificate and private key in the state directory.
 const FILE_NAME: &str = "tls.pem";
-/// Most bytes that are read of that file, which has about a thousand.
+/// File of the next certificate, which takes that file's place once all keys know it.
+const NEXT: &str = "tls-next.pem";
+/// Most bytes that are read of these files, which have about a thousand.
 const MAX_FILE: u64 = 64 * 1024;
 /// File of the [note](leave_note) in the state directory.
 const NOTE: &str = "authority";
@@ -65,11 +67,14 @@ pub struct CertificateFiles {
 impl Certificate {
     /// Reads the router's own certificate, or makes it if there is none yet. Blocks on the disk.
     pub fn own(state_dir: &Path) -> anyhow::Result<Self> {
-        let file = StateFile::new(state_dir, FILE_NAME);
+        Self::in_file(&StateFile::new(state_dir, FILE_NAME))
+    }
+
+    fn in_file(file: &StateFile) -> anyhow::Result<Self> {
         let (pem, is_new) = file.read_or_make(MAX_FILE, make)?;
         let unusable = |why: String| {
             anyhow!(
-                "{} can't be used: {why} (without the file a new certificate is made, and every key has to be made anew)",
+                "{} can't be used: {why} (without the file a new certificate is made, and every key has to be given its fingerprint: p2p-router certificate show)",
                 file.path().display()
             )
         };
@@ -115,7 +120,7 @@ impl Certificate {
     /// Returns the warning for an owner whose keys are older than a new certificate.
     pub fn warning(&self) -> Option<&'static str> {
         matches!(self.origin, Origin::Own(_, true)).then_some(
-            "the router's own certificate was missing, and a new one was made: the existing keys have the fingerprint of another certificate, or none. Make each key anew (`p2p-router key revoke NAME`, then `key add`)",
+            "the router's own certificate was missing, and a new one was made: the existing keys have the fingerprint of another certificate, or none. Give each key the new one: `p2p-router certificate show` prints the line for that",
         )
     }
 
@@ -213,6 +218,24 @@ impl CertificateFiles {
             Some((metadata.modified().ok()?, metadata.len()))
         })
     }
+}
+
+/// Returns the fingerprint of the router's next certificate, if that is made. Blocks on the disk.
+pub fn next(state_dir: &Path) -> anyhow::Result<Option<Fingerprint>> {
+    let file = StateFile::new(state_dir, NEXT);
+    let exists = file.path().exists();
+    Ok(exists
+        .then(|| Certificate::in_file(&file))
+        .transpose()?
+        .and_then(|next| next.fingerprint()))
+}
+
+/// Makes the router's next certificate, unless it is made already, and returns its file and the one
+/// whose place it takes. Blocks on the disk.
+pub fn make_next(state_dir: &Path) -> anyhow::Result<[PathBuf; 2]> {
+    let file = StateFile::new(state_dir, NEXT);
+    Certificate::in_file(&file)?;
+    Ok([file.path().to_owned(), state_dir.join(FILE_NAME)])
 }
 
 /// Notes in the state directory where an authority's certificate is, or that there is none:

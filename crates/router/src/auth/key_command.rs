@@ -43,8 +43,9 @@ pub enum KeyCommand {
 /// Proof of the router's identity for the holder of a new key.
 #[derive(Debug, Default)]
 pub struct Proof {
-    /// Fingerprint of the router's public key; `None`: an authority's certificate.
-    pub fingerprint: Option<Fingerprint>,
+    /// Fingerprints of the router's public key, and of its next one if that is made; none: an
+    /// authority's certificate.
+    pub fingerprints: Vec<Fingerprint>,
     /// Note for the person who makes the key.
     pub note: Option<String>,
 }
@@ -79,12 +80,12 @@ fn run_on(
             } else {
                 ports.filter(|ports| *ports != PortRange::ALL)
             };
-            let Proof { fingerprint, note } = proof()?;
+            let Proof { fingerprints, note } = proof()?;
             if let Some(note) = note {
                 // A closed standard error is no failure.
                 let _ = writeln!(notes, "{note}");
             }
-            let key = file.add(&name, role, ports)?.for_router(fingerprint);
+            let key = file.add(&name, role, ports)?.for_router(fingerprints);
             // A key that was never shown is useless, and its name would be taken.
             if let Err(error) = writeln!(out, "{}", key.expose()).and_then(|()| out.flush()) {
                 file.revoke(&name)

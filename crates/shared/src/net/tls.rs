@@ -26,17 +26,22 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 /// The router's public key is not the one that the caller's key was made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("its public key is {found}, and not {expected}")]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("its public key is {found}, and not {}", any_of(.expected))]
 pub struct OtherRouter {
-    /// Fingerprint in the caller's key.
-    pub expected: Fingerprint,
+    /// Fingerprints in the caller's key.
+    pub expected: Vec<Fingerprint>,
     /// Fingerprint of the router.
     pub found: Fingerprint,
 }
 
-/// Puts TLS on a connection to the router `host`. The router must have the public key with this
-/// fingerprint; without a fingerprint, a certificate for that name from an authority that this
+fn any_of(fingerprints: &[Fingerprint]) -> String {
+    let texts: Vec<_> = fingerprints.iter().map(ToString::to_string).collect();
+    texts.join(" or ")
+}
+
+/// Puts TLS on a connection to the router `host`. The router must have the public key with one of
+/// these fingerprints; without a fingerprint, a certificate for that name from an authority that this
 /// machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's).
 ///
 /// # Errors
@@ -44,28 +49,25 @@ pub struct OtherRouter {
 pub async fn connect(
     stream: TcpStream,
     host: &str,
-    fingerprint: Option<Fingerprint>,
+    fingerprints: &[Fingerprint],
 ) -> io::Result<Transport> {
     let provider = provider();
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
-    let config = match fingerprint {
-        Some(fingerprint) => {
-            let verifier = Arc::new(Pinned {
-                fingerprint,
-                provider,
-            });
-            config
-                .dangerous()
-                .with_custom_certificate_verifier(verifier)
-        }
-        None => {
-            let mut roots = RootCertStore::empty();
-            // Some of a system's certificates can't be parsed; if none can, the handshake fails.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            config.with_root_certificates(roots)
-        }
+    let config = if fingerprints.is_empty() {
+        let mut roots = RootCertStore::empty();
+        // Some of a system's certificates can't be parsed; if none can, the handshake fails.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        config.with_root_certificates(roots)
+    } else {
+        let verifier = Arc::new(Pinned {
+            fingerprints: fingerprints.to_vec(),
+            provider,
+        });
+        config
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
     };
     let connector = TlsConnector::from(Arc::new(config.with_no_client_auth()));
     let name = ServerName::try_from(host.to_owned())
@@ -73,12 +75,12 @@ pub async fn connect(
     Ok(Transport::tls(connector.connect(name, stream).await?))
 }
 
-/// Accepts one public key, whatever else its certificate says: names and dates add nothing, and a
+/// Accepts certain public keys, whatever else its certificate says: names and dates add nothing, and a
 /// wrong clock does no harm. The handshake's signature proves, as always, that the peer has the
 /// private key.
 #[derive(Debug)]
 struct Pinned {
-    fingerprint: Fingerprint,
+    fingerprints: Vec<Fingerprint>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -93,11 +95,11 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, TlsError> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let found = Fingerprint::of_public_key(&certificate.subject_public_key_info());
-        if found == self.fingerprint {
+        if self.fingerprints.contains(&found) {
             return Ok(ServerCertVerified::assertion());
         }
         let other = OtherRouter {
-            expected: self.fingerprint,
+            expected: self.fingerprints.clone(),
             found,
         };
         let other = CertificateError::Other(OtherError(Arc::new(other)));
@@ -141,7 +143,7 @@ pub fn explain(error: &io::Error) -> Option<String> {
             if inner.is::<OtherRouter>() =>
         {
             format!(
-                "this is not the router that the key was made for ({inner}): somebody in between may be listening, or this network wants you to sign in first, or the router has a new certificate, or the key's last part was copied wrong. Copy the key again; if the router has a new certificate, make a new key there (`p2p-router key add`)"
+                "this is not the router that the key was made for ({inner}): somebody in between may be listening, or this network wants you to sign in first, or the router has a new certificate, or the key's last part was copied wrong. Copy the key again; if the router has a new certificate, give the key its fingerprint (`p2p-router certificate show` there prints the line for that) or make a new key there (`p2p-router key add`)"
             )
         }
         TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {

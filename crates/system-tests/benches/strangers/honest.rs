@@ -108,7 +108,7 @@ async fn connect_to(
     socket.bind((from, 0).into()).ok()?;
     let stream = socket.connect(to).await.ok()?;
     stream.set_nodelay(true).ok()?;
-    let stream = tls::connect(stream, "localhost", fingerprint).await;
+    let stream = tls::connect(stream, "localhost", fingerprint.as_slice()).await;
     let (sender, connection) = handshake(TokioIo::new(stream.ok()?)).await.ok()?;
     tokio::spawn(connection);
     Some(sender)

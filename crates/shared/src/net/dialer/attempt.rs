@@ -214,11 +214,11 @@ pub(super) async fn secure(
             false => Err(DialError::Unprotected(router.clone())),
         };
     };
-    if key.fingerprint().is_none() && is_here && open {
+    if key.fingerprints().is_empty() && is_here && open {
         return Ok(Transport::Plain(stream));
     }
     let host = router.host_without_zone();
-    let secured = tls::connect(stream, host, key.fingerprint()).await;
+    let secured = tls::connect(stream, host, key.fingerprints()).await;
     secured.map_err(|error| match tls::explain(&error) {
         Some(why) => DialError::Untrusted(router.clone(), why),
         None => DialError::NotARouter(router.clone(), Box::new(WsError::Io(error))),

@@ -1,0 +1,63 @@
+//! `p2p-router certificate show | next`: how the router's own certificate is changed without a new key
+//! for anybody. A holder puts another fingerprint into the key; its secret stays.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::ensure;
+use clap::Subcommand;
+
+use crate::auth::certificate;
+use crate::auth::key_command::Proof;
+
+#[derive(Debug, Subcommand)]
+pub enum CertificateCommand {
+    /// Print the line that gives a key file the fingerprint of this router's certificate
+    Show,
+    /// Make the certificate that is to be the next one, and print the line that gives a key file the
+    /// fingerprints of both
+    Next,
+}
+
+/// Runs a subcommand on the certificates in `state_dir`; `proof` reads them. Blocks on the disk.
+///
+/// # Errors
+/// A sentence for the terminal.
+pub fn run(
+    command: &CertificateCommand,
+    state_dir: &Path,
+    proof: impl Fn() -> anyhow::Result<Proof>,
+) -> anyhow::Result<()> {
+    let mut steps = String::new();
+    if matches!(command, CertificateCommand::Next) {
+        ensure!(
+            !proof()?.fingerprints.is_empty(),
+            "the router has a certificate of an authority: put the next one into its files, which are read again within a minute"
+        );
+        let [next, present] = certificate::make_next(state_dir)?;
+        let [next, present] = [next, present].map(|path| path.to_string_lossy().into_owned());
+        let quoted = |path| shlex::try_quote(path).unwrap_or_default();
+        steps = format!(
+            "\nwhen all know both, and the keys made from now on do: mv {} {}\n\
+             and restart the router (kill -USR2, or systemctl reload p2p-router)",
+            quoted(&next),
+            quoted(&present)
+        );
+    }
+    let Proof { fingerprints, note } = proof()?;
+    let mut errors = io::stderr();
+    if let Some(note) = note {
+        // A closed standard error is no failure.
+        let _ = writeln!(errors, "{note}");
+    }
+    let fingerprints: String = fingerprints.iter().map(|it| format!("_{it}")).collect();
+    writeln!(
+        io::stdout(),
+        r"sed -i 's/^\(p2p1_[^_]*_[^_]*\).*/\1{fingerprints}/' ~/.config/p2prouter/key"
+    )?;
+    let _ = writeln!(
+        errors,
+        "run this line wherever a key is kept (there is no secret in it), and start the program there again{steps}"
+    );
+    Ok(())
+}
