@@ -212,7 +212,7 @@ impl LinkObserver for Arc<Car> {
             return;
         }
         if is_shown {
-            log::motion(&state.name, &event);
+            log::motion(&state.name, &state.key, &event);
         }
         let before = state.seen();
         state.follow(&event);

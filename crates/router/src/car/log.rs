@@ -56,24 +56,26 @@ pub(super) fn pressed(
     );
 }
 
-pub(super) fn motion(link: &LinkName, event: &MotionEvent) {
+/// Logs what a car reports. Its key is named, so that the lines count as the key's: a car may have any
+/// number of names.
+pub(super) fn motion(link: &LinkName, key: &str, event: &MotionEvent) {
     let press_of =
         |press: &Option<PressId>| press.map(|press| press.to_string()).unwrap_or_default();
     match event {
         MotionEvent::Started(moving) => {
             let (run, command, press) = (&moving.run, &moving.command, press_of(&moving.press));
-            tracing::info!(%link, %run, %command, press, "motion started");
+            tracing::info!(%link, key, %run, %command, press, "motion started");
         }
         MotionEvent::Refused { press, why } => {
-            tracing::info!(%link, %press, %why, "motion refused");
+            tracing::info!(%link, key, %press, %why, "motion refused");
         }
         MotionEvent::Over { press, cause } => {
             let press = press_of(press);
-            tracing::info!(%link, press, %cause, "motion over");
+            tracing::info!(%link, key, press, %cause, "motion over");
         }
         MotionEvent::Ended { run, end, exec_us } => {
             let exec_ms = *exec_us as f64 / 1e3;
-            tracing::info!(%link, %run, exit = %end, exec_ms, "motion process ended");
+            tracing::info!(%link, key, %run, exit = %end, exec_ms, "motion process ended");
         }
         MotionEvent::Stopped {
             cause,
@@ -81,11 +83,11 @@ pub(super) fn motion(link: &LinkName, event: &MotionEvent) {
             exec_us,
         } => {
             let exec_ms = *exec_us as f64 / 1e3;
-            tracing::info!(%link, %cause, exit = %end, exec_ms, "stop ended");
+            tracing::info!(%link, key, %cause, exit = %end, exec_ms, "stop ended");
         }
-        MotionEvent::Stands => tracing::info!(%link, "car stands"),
+        MotionEvent::Stands => tracing::info!(%link, key, "car stands"),
         MotionEvent::StopFailed => {
-            tracing::error!(%link, "STOP FAILED: nothing moves until a stop has succeeded");
+            tracing::error!(%link, key, "STOP FAILED: nothing moves until a stop has succeeded");
         }
     }
 }

@@ -398,3 +398,57 @@ async fn a_car_that_is_back_before_its_port_is_freed_keeps_it_for_good() {
     assert!(!back.is_new && car.link_down(back.link.id(), "lost"));
     assert_eq!(registry.give_up(&car, false), None);
 }
+
+/// Notes the field `key` of each event.
+#[derive(Debug, Default)]
+struct Keys(Arc<Mutex<Vec<String>>>);
+
+impl tracing::field::Visit for Keys {
+    fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn std::fmt::Debug) {}
+
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        if field.name() == "key" {
+            self.0.lock().push(value.to_owned());
+        }
+    }
+}
+
+impl tracing::Subscriber for Keys {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut Self(self.0.clone()));
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn what_a_car_reports_is_logged_with_its_key() {
+    let registry = registry();
+    let granted = registry.claim(&Claim {
+        owner: QuotaOwner::At(IpAddr::from(Ipv4Addr::LOCALHOST).into()),
+        identity: "abcd2345".to_owned().try_into().unwrap(),
+        ports: None,
+        key: "bob",
+        hello: &hello(0, 1, "any name"),
+    });
+    let Granted { car, link, .. } = granted.unwrap();
+    let keys = Keys::default();
+    let noted = keys.0.clone();
+    tracing::subscriber::with_default(keys, || {
+        for event in [MotionEvent::Stands, MotionEvent::StopFailed] {
+            car.on_motion(link.id(), event, true);
+        }
+    });
+    assert_eq!(*noted.lock(), ["bob", "bob"]);
+}

@@ -140,7 +140,7 @@ async fn serve(
     let handle = (link.clone(), name.clone());
     let task = LinkTask::new(socket, work, handle, car.clone(), hello);
     let revoked = async {
-        caller.revoked().await;
+        caller.clone().revoked().await;
         let message = "the key was revoked: ask the router's owner for another".to_owned();
         link.end(LinkEnd::Rejected(Rejection::Denied, message));
         std::future::pending().await
@@ -151,7 +151,9 @@ async fn serve(
         ended = revoked => ended,
     };
     context.metrics.links.dec();
-    tracing::info!(link = %name, service_port = car.port, why = %end, "link down");
+    tracing::info!(
+        link = %name, service_port = car.port, key = caller.name(), why = %end, "link down"
+    );
     // Done before the last message, which may take a while.
     let is_kept = car.link_down(link.id(), &end.to_string());
     if is_kept && end.gives_up_port() {
