@@ -11,7 +11,8 @@ use p2p_shared::protocol::{
 };
 use tokio::sync::broadcast::error::TryRecvError;
 
-use super::registry::{Claim, Granted, PortRules, Registry};
+use super::registry::claim::{Claim, Granted};
+use super::registry::{PortRules, Registry};
 use super::saved_ports::{PortState, SavedPort};
 use super::session::SessionGuard;
 use super::*;

@@ -18,7 +18,7 @@ use p2p_shared::websocket::MessageSocket;
 
 use crate::auth::access::Caller;
 use crate::car::Car;
-use crate::car::registry::{Claim, Granted};
+use crate::car::registry::claim::{Claim, Granted};
 use crate::context::Context;
 use crate::feed::shortened;
 use crate::http::response::Problem;

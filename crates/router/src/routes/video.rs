@@ -162,7 +162,7 @@ mod tests {
     use p2p_shared::protocol::{LinkHello, MotionInfo};
 
     use super::*;
-    use crate::car::registry::Claim;
+    use crate::car::registry::claim::Claim;
     use crate::config::Config;
     use crate::context::Context;
     use crate::http::connection::Patience;

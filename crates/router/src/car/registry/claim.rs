@@ -1,0 +1,274 @@
+//! Decides who gets a service port: claims of inners, takeovers by the same identity, and refusals.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_shared::names::{Identity, LinkName};
+use p2p_shared::protocol::{LinkHello, Rejection};
+use p2p_shared::timing;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{Held, Registry};
+use crate::car::saved_ports::{PortState, SavedPort};
+use crate::car::{Car, State};
+use crate::link::end::LinkEnd;
+use crate::link::handle::LinkHandle;
+use crate::link::work::ToLink;
+use crate::net::client_net::QuotaOwner;
+use crate::net::port_range::PortRange;
+
+/// Number of takeovers between live inners within [`CONTENTION_WINDOW`] that count as a fight.
+const CONTENTION: usize = 3;
+/// Time in which takeovers are counted; also the time for which the loser is kept out.
+const CONTENTION_WINDOW: Duration = Duration::from_secs(60);
+
+/// An inner that asks for a port: a port of 0 is any.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    /// The owner whose ports are counted.
+    pub owner: QuotaOwner,
+    pub identity: Identity,
+    /// The ports that the inner's key may ask for.
+    pub ports: Option<PortRange>,
+    /// The name of the inner's key; empty without keys.
+    pub key: &'a str,
+    pub hello: &'a LinkHello,
+}
+
+/// The reason for which a claim is refused, in words for its owner.
+pub(crate) type Refused = (Rejection, String);
+
+/// A claim that was granted: the car has this link now.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub car: Arc<Car>,
+    pub name: LinkName,
+    pub link: LinkHandle,
+    pub work: UnboundedReceiver<ToLink>,
+    /// True if the port was not open yet.
+    pub is_new: bool,
+}
+
+impl Registry {
+    /// Gives the claimed port to the claimant, and takes it from the link of the same identity that has
+    /// it, if there is one.
+    pub(crate) fn claim(&self, claim: &Claim<'_>) -> Result<Granted, Refused> {
+        let mut held = self.held.lock();
+        let known = if claim.hello.service_port == 0 {
+            self.own_away(claim, &held)
+        } else {
+            self.check_allowed(claim)?;
+            held.cars.get(&claim.hello.service_port).cloned()
+        };
+        let is_new = known.is_none();
+        let car = match known {
+            Some(car) => car,
+            None => {
+                self.check_quota(claim.owner, &held)?;
+                let (service_port, listener) = self.open(claim, &held)?;
+                let mut kept = held
+                    .kept
+                    .extract_if(.., |kept| kept.service_port == service_port);
+                let own = kept.find(|kept| kept.owner == claim.owner);
+                drop(kept);
+                if own.is_none() {
+                    // What ran at the port before is none of this holder's business.
+                    self.services.feed.forget(service_port);
+                }
+                let holder = SavedPort {
+                    service_port,
+                    name: claim.hello.name.clone(),
+                    called: own
+                        .filter(|own| own.name == claim.hello.name)
+                        .and_then(|own| own.called),
+                    identity: claim.identity.clone(),
+                    owner: claim.owner,
+                    state: PortState::Open,
+                };
+                self.add(&mut held, holder, listener)
+            }
+        };
+        let mut state = car.state.lock();
+        if !is_new {
+            self.take_over(&car, &mut state, claim, &held)?;
+        }
+        state.key = claim.key.to_owned();
+        let interest = held.interest(car.port);
+        let (link, work) = car.link_up(&mut state, claim.hello, interest);
+        let name = state.name.clone();
+        drop(state);
+        self.changed.send_replace(());
+        Ok(Granted {
+            car,
+            name,
+            link,
+            work,
+            is_new,
+        })
+    }
+
+    /// The car that had this identity and name last and is away, for an inner that asks for any port.
+    fn own_away(&self, claim: &Claim<'_>, held: &Held) -> Option<Arc<Car>> {
+        let mut cars = held.cars.values();
+        let own = cars.find(|car| {
+            let state = car.state.lock();
+            let is_own = car.identity == claim.identity && state.asked_name == claim.hello.name;
+            is_own && state.link.is_none() && self.is_allowed(claim, car.port)
+        });
+        own.cloned()
+    }
+
+    /// Returns true if the claimant may have this port, whoever has it now.
+    fn is_allowed(&self, claim: &Claim<'_>, port: u16) -> bool {
+        let own = claim.ports.unwrap_or(self.rules.allowed);
+        self.rules.allowed.contains(port) && own.contains(port)
+    }
+
+    fn check_allowed(&self, claim: &Claim<'_>) -> Result<(), Refused> {
+        let port = claim.hello.service_port;
+        let own = claim.ports.unwrap_or(self.rules.allowed);
+        for (range, whose) in [(self.rules.allowed, "this router"), (own, "this key")] {
+            if !range.contains(port) {
+                return Err(unavailable(format!(
+                    "{whose} allows the service ports {range}, not {port}: ask for one of those"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses an owner that has all the ports it may. Ports of cars that are away count, too.
+    fn check_quota(&self, owner: QuotaOwner, held: &Held) -> Result<(), Refused> {
+        let cars = held.cars.values().filter(|car| car.owner == owner);
+        if cars.count() < self.rules.most {
+            return Ok(());
+        }
+        let whose = match owner {
+            QuotaOwner::Key(_) => "this key",
+            QuotaOwner::At(_) => "your address",
+        };
+        Err(unavailable(format!(
+            "{whose} has {} service ports, the most that a key may have: end a link, or raise the router's --max-links",
+            self.rules.most
+        )))
+    }
+
+    /// A listener on the claimed port; or on the one that a car of this key and name had last, or on any
+    /// that is allowed and free.
+    fn open(&self, claim: &Claim<'_>, held: &Held) -> Result<(u16, TcpListener), Refused> {
+        let listen = |port| {
+            let listener = self.listen(port)?;
+            Ok((listener.local_addr()?.port(), listener))
+        };
+        let (port, owner) = (claim.hello.service_port, claim.owner);
+        if port != 0 {
+            if let Some(kept) = self.kept_from(held, owner, port) {
+                return Err(is_kept(port, &kept.name));
+            }
+            return listen(port).map_err(|error| cannot_open(port, &error));
+        }
+        let own = claim.ports.unwrap_or(self.rules.allowed);
+        let is_allowed = |port: &u16| {
+            self.is_allowed(claim, *port) && self.kept_from(held, owner, *port).is_none()
+        };
+        let mut kept = held.kept.iter().rev();
+        let last = kept.find(|kept| kept.owner == owner && kept.name == claim.hello.name);
+        let last = last.map(|last| last.service_port).filter(is_allowed);
+        // The kernel's choice if that is allowed, else the first that is free.
+        let chosen = listen(0).ok().filter(|(port, _)| is_allowed(port));
+        let mut ports = own.ports().filter(is_allowed);
+        last.and_then(|port| listen(port).ok())
+            .or(chosen)
+            .or_else(|| ports.find_map(|port| listen(port).ok()))
+            .ok_or_else(|| {
+                let message = "no service port is free at the router: raise its --service-ports";
+                unavailable(message.to_owned())
+            })
+    }
+
+    /// Checks that a port that is held may get this new link, which needs the same identity, and ends
+    /// the old link.
+    fn take_over(
+        &self,
+        car: &Car,
+        state: &mut State,
+        claim: &Claim<'_>,
+        held: &Held,
+    ) -> Result<(), Refused> {
+        let port = car.port;
+        if car.identity != claim.identity {
+            let holder = &state.name;
+            if state.link.is_some() {
+                return Err(unavailable(format!(
+                    "service port {port} is held by '{holder}', an inner with another key: ask for another port"
+                )));
+            }
+            if let QuotaOwner::Key(_) = car.owner {
+                return Err(is_kept(port, holder));
+            }
+            let away = timing::now().saturating_duration_since(state.since);
+            let left = timing::PORT_KEPT.saturating_sub(away).as_secs() + 1;
+            return Err(unavailable(format!(
+                "service port {port} is kept for '{holder}', which is away: it is free in {left} s if that does not come back"
+            )));
+        }
+        if let Some(old) = state.link.clone() {
+            // The same process dialling again is no rival: its old link is dead, and we don't know
+            // it yet.
+            if state.instance != Some(claim.hello.instance) {
+                check_contention(state, port, &old)?;
+            }
+            let message = format!(
+                "another inner with this identity has taken service port {port}: two inners need two keys, or two ports"
+            );
+            old.end(LinkEnd::Rejected(Rejection::TakenOver, message));
+        }
+        if state.asked_name != claim.hello.name {
+            state.asked_name.clone_from(&claim.hello.name);
+            state.name = self.unique(&claim.hello.name, held, port, claim.owner);
+        }
+        Ok(())
+    }
+}
+
+fn check_contention(state: &mut State, port: u16, holder: &LinkHandle) -> Result<(), Refused> {
+    let now = timing::now();
+    let takeovers = &mut state.takeovers;
+    takeovers.retain(|at| now.saturating_duration_since(*at) < CONTENTION_WINDOW);
+    if takeovers.len() < CONTENTION {
+        takeovers.push(now);
+        return Ok(());
+    }
+    let message = format!(
+        "two inners with the same identity keep taking service port {port} from each other: give one of them another key or another port"
+    );
+    holder.send(ToLink::Notice(message.clone()));
+    Err((Rejection::Contended, message))
+}
+
+fn cannot_open(port: u16, error: &io::Error) -> Refused {
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "is taken by another program on the router's host: ask for another, or end that program"
+                .to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "needs privileges that the router does not have: ask for one of 1024 or above"
+                .to_owned()
+        }
+        _ => format!("can't be opened by the router: {error}"),
+    };
+    unavailable(format!("service port {port} {why}"))
+}
+
+fn is_kept(port: u16, name: &LinkName) -> Refused {
+    unavailable(format!(
+        "service port {port} is kept for '{name}', of the key that had it last: ask for another port, or free it at the router (p2p-router port free {port})"
+    ))
+}
+
+fn unavailable(message: String) -> Refused {
+    (Rejection::PortUnavailable, message)
+}
