@@ -113,9 +113,11 @@ impl Registry {
     fn own_away(&self, claim: &Claim<'_>, held: &Held) -> Option<Arc<Car>> {
         let mut cars = held.cars.values();
         let own = cars.find(|car| {
+            if car.identity != claim.identity || !self.is_allowed(claim, car.port) {
+                return false;
+            }
             let state = car.state.lock();
-            let is_own = car.identity == claim.identity && state.asked_name == claim.hello.name;
-            is_own && state.link.is_none() && self.is_allowed(claim, car.port)
+            state.link.is_none() && state.asked_name == claim.hello.name
         });
         own.cloned()
     }
