@@ -146,6 +146,12 @@ where
         self.unflushed < BATCH
     }
 
+    /// Returns true if no message is queued.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.unflushed == 0
+    }
+
     /// Queues a message; [`event`](Self::event) or [`close_with`](Self::close_with) sends it.
     ///
     /// # Errors

@@ -85,6 +85,10 @@ impl Runs {
         self.0.is_empty()
     }
 
+    pub(super) fn are_several(&self) -> bool {
+        self.0.len() > 1
+    }
+
     pub(super) fn insert(&mut self, open: OpenRun) {
         self.0.insert(open.run, open);
     }

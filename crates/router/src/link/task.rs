@@ -148,10 +148,15 @@ impl<O: LinkObserver> LinkTask<O> {
                     self.send_outgoing(outgoing)?;
                 }
                 Some(work) = self.work.recv(), if has_room => {
+                    let is_first = self.socket.is_flushed();
                     self.work_on(work)?;
                     // One write sends all messages that wait.
                     while self.socket.has_room() && let Ok(work) = self.work.try_recv() {
                         self.work_on(work)?;
+                    }
+                    // Callers who are about to get their turn add their messages to the same write.
+                    if is_first && self.runs.are_several() {
+                        tokio::task::yield_now().await;
                     }
                 }
                 event = self.socket.event() => {
@@ -412,3 +417,6 @@ impl<O: LinkObserver> LinkTask<O> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
