@@ -218,6 +218,10 @@ impl Session<'_> {
                 }
                 Some(message) = self.outbox.urgent.recv(), if has_room => {
                     self.socket.push(&message)?;
+                    // One write sends all reports that wait.
+                    while self.socket.has_room() && let Ok(message) = self.outbox.urgent.try_recv() {
+                        self.socket.push(&message)?;
+                    }
                 }
                 Some(_) = OptionFuture::from(self.ticks.as_mut().map(Interval::tick)), if has_room => {
                     self.push_clock()?;
