@@ -85,15 +85,15 @@ impl DailyFile {
         }
     }
 
-    /// Appends a line, or counts it as lost. `utc` is the time, of which the first ten characters
-    /// are the day.
-    fn write_line(&mut self, line: &[u8], now: Instant, utc: &str) {
+    /// Appends lines, or counts each of them as lost. `utc` is the time, of which the first ten
+    /// characters are the day.
+    fn write_lines(&mut self, lines: &[u8], now: Instant, utc: &str) {
         let day = &utc[.."2026-11-22".len()];
         let is_resting = |outage: &Outage| now < outage.retry_at;
         let result = if self.outage.as_ref().is_some_and(is_resting) {
             Err(None)
         } else {
-            self.append(line, now, day, utc).map_err(Some)
+            self.append(lines, now, day, utc).map_err(Some)
         };
         let Err(error) = result else {
             if let Some(outage) = self.outage.take() {
@@ -104,15 +104,16 @@ impl DailyFile {
             }
             return;
         };
-        self.lost.fetch_add(1, Ordering::Relaxed);
+        let lost = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.lost.fetch_add(lost, Ordering::Relaxed);
         if let Some(outage) = &mut self.outage {
-            outage.lost += 1;
+            outage.lost += lost;
         }
         let Some(error) = error else { return };
         self.open = None;
         let mut outage = self.outage.take().unwrap_or(Outage {
             retry_at: now,
-            lost: 1,
+            lost,
             is_told: false,
         });
         outage.retry_at = now + RETRY;
@@ -127,18 +128,18 @@ impl DailyFile {
         self.outage = Some(outage);
     }
 
-    fn append(&mut self, line: &[u8], now: Instant, day: &str, utc: &str) -> io::Result<()> {
+    fn append(&mut self, lines: &[u8], now: Instant, day: &str, utc: &str) -> io::Result<()> {
         let mut open = match self.open.take() {
             Some(open) if open.day == day => self.check(open, now, utc)?,
             _ => self.open_day(day, now, utc)?,
         };
-        if open.length > 0 && open.length + line.len() as u64 > self.folder.part() {
+        if open.length > 0 && open.length + lines.len() as u64 > self.folder.part() {
             fs::rename(self.folder.path(day), self.folder.full_path(day))?;
             open = self.open_day(day, now, utc)?;
         }
-        open.length += line.len() as u64;
+        open.length += lines.len() as u64;
         let written = match &self.outage {
-            None => open.file.write_all(line),
+            None => open.file.write_all(lines),
             // Whoever reads the file later must see that lines are missing.
             Some(Outage { lost, .. }) => {
                 let gap = warning(
@@ -146,7 +147,7 @@ impl DailyFile {
                     "log lines are missing here",
                     &format!("\"lost\":{lost}"),
                 );
-                open.file.write_all(&[gap.as_bytes(), line].concat())
+                open.file.write_all(&[gap.as_bytes(), lines].concat())
             }
         };
         self.open = Some(open);
@@ -255,14 +256,14 @@ fn advice(kind: ErrorKind) -> &'static str {
 }
 
 impl Write for DailyFile {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let utc = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        self.write_line(line, Instant::now(), &utc);
-        Ok(line.len())
+        self.write_lines(lines, Instant::now(), &utc);
+        Ok(lines.len())
     }
 
-    /// Called when no line waits. Nothing is left to write: lines aren't buffered here, since a
-    /// crash would lose them.
+    /// Called when no line waits. Nothing is left to write: lines aren't kept here, since a crash
+    /// would lose them.
     fn flush(&mut self) -> io::Result<()> {
         std::thread::sleep(GATHER);
         Ok(())

@@ -56,12 +56,12 @@ impl Bench {
 
     fn line_at(&mut self, seconds: u64, line: &str) {
         let now = self.start + Duration::from_secs(seconds);
-        self.file.write_line(line.as_bytes(), now, UTC);
+        self.file.write_lines(line.as_bytes(), now, UTC);
     }
 
     fn line_on(&mut self, day: &str, line: &str) {
         let utc = format!("{day}T00:00:00.000Z");
-        self.file.write_line(line.as_bytes(), self.start, &utc);
+        self.file.write_lines(line.as_bytes(), self.start, &utc);
     }
 
     fn path(&self) -> PathBuf {
@@ -107,6 +107,18 @@ fn a_full_disk_is_said_once_and_so_is_its_recovery() {
     assert!(bench.text().ends_with("back\nmore\n"));
     assert!(bench.text().contains("\"lost\":5"));
     assert_eq!(bench.lost.load(Ordering::Relaxed), 5);
+}
+
+#[test]
+fn of_lines_that_were_to_go_into_one_write_each_is_counted_as_lost() {
+    let mut bench = Bench::full();
+    bench.line_at(0, "a\nb\nc\n");
+    bench.line_at(1, "d\ne\n");
+    assert_eq!(bench.lost.load(Ordering::Relaxed), 5);
+    fs::remove_file(bench.path()).unwrap();
+    bench.line_at(6, "f\ng\n");
+    assert!(bench.text().contains("\"lost\":5"));
+    assert!(bench.text().ends_with("}\nf\ng\n"));
 }
 
 #[test]
