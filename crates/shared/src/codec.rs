@@ -2,12 +2,15 @@
 //! page. Size and depth are bounded.
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::protocol::MAX_MESSAGE;
+
+/// Room that a message has from the start: more than most need, so that it is made once.
+const ROOM: usize = 256;
 
 /// Deepest nesting that is decoded. The protocol's messages have 5.
 const MAX_DEPTH: usize = 16;
@@ -22,8 +25,8 @@ pub enum CodecError {
     #[error("not a message of this protocol: {0}")]
     Decode(#[from] rmp_serde::decode::Error),
     /// There are bytes after the message.
-    #[error("{0} bytes are left after the message")]
-    Trailing(usize),
+    #[error("there are bytes after the message")]
+    Trailing,
     /// MessagePack can't express the message.
     #[error("a message can't be encoded: {0}")]
     Encode(#[from] rmp_serde::encode::Error),
@@ -94,7 +97,8 @@ impl Encoding for Json {
 /// # Errors
 /// If it is larger than [`MAX_MESSAGE`].
 pub fn encode<M: Serialize>(message: &M) -> Result<Bytes, CodecError> {
-    let bytes = rmp_serde::to_vec_named(message)?;
+    let mut bytes = Vec::with_capacity(ROOM);
+    rmp_serde::encode::write_named(&mut bytes, message)?;
     if bytes.len() > MAX_MESSAGE {
         return Err(CodecError::TooLarge(bytes.len()));
     }
@@ -109,14 +113,13 @@ pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
     if bytes.len() > MAX_MESSAGE {
         return Err(CodecError::TooLarge(bytes.len()));
     }
-    let mut reader = rmp_serde::Deserializer::new(bytes);
+    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
     reader.set_max_depth(MAX_DEPTH);
     let message = M::deserialize(&mut reader)?;
-    let rest = reader.get_ref().len();
-    if rest > 0 {
-        Err(CodecError::Trailing(rest))
-    } else {
-        Ok(message)
+    // The library doesn't tell what is left. At the end there is no next value's first byte.
+    match <()>::deserialize(&mut reader) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(message),
+        _ => Err(CodecError::Trailing),
     }
 }
 
@@ -133,11 +136,11 @@ mod tests {
         };
         let bytes = encode(&message).unwrap();
         assert_eq!(decode::<InnerToRouter>(&bytes).unwrap(), message);
-        let more = [&bytes[..], b"\xc0"].concat();
-        assert!(matches!(
-            decode::<InnerToRouter>(&more),
-            Err(CodecError::Trailing(1))
-        ));
+        for byte in 0..=u8::MAX {
+            let more = [&bytes[..], &[byte]].concat();
+            let decoded = decode::<InnerToRouter>(&more);
+            assert!(matches!(decoded, Err(CodecError::Trailing)), "{byte:#x}");
+        }
         assert!(matches!(
             decode::<InnerToRouter>(&bytes[..bytes.len() - 1]),
             Err(CodecError::Decode(_))
