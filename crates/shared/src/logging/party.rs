@@ -5,6 +5,7 @@
 //! names none, the place in the code. Errors, warnings and information of a party count apart: a
 //! flood of one hides nothing of another. Debugging is not limited: somebody has asked for it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::{Debug, Write as _};
 use std::hash::{BuildHasher, RandomState};
@@ -49,6 +50,14 @@ struct Party {
     throttle: LogThrottle,
 }
 
+impl Party {
+    /// Returns the party's name and how many of its lines were left out, if any were.
+    fn take_left_out(&mut self) -> Option<(String, u64)> {
+        let lines = self.throttle.take_suppressed();
+        (lines > 0).then(|| (self.name.clone(), lines))
+    }
+}
+
 impl Debug for PartyLimit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PartyLimit").finish_non_exhaustive()
@@ -70,12 +79,12 @@ impl PartyLimit {
             .lock()
             .by_id
             .values_mut()
-            .map(|party| (party.name.clone(), party.throttle.take_suppressed()))
+            .filter_map(Party::take_left_out)
             .collect();
         self.tell_all(&rest);
     }
 
-    fn allows(&self, event: &Event<'_>, now: Instant) -> bool {
+    fn allows(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         if *metadata.level() > Level::INFO {
             return true;
@@ -83,13 +92,18 @@ impl PartyLimit {
         let mut named = Named::default();
         event.record(&mut named);
         let (name, lines) = match named.rank {
-            Rank::Place => (metadata.name().to_owned(), LINES_OF_A_PLACE),
-            rank => (named.text(rank), LINES),
+            Rank::Place => (metadata.name().into(), LINES_OF_A_PLACE),
+            Rank::From => (network(&named.value), LINES),
+            Rank::Link | Rank::Key => (named.value.as_str().into(), LINES),
         };
-        let id = self
-            .hasher
-            .hash_one((metadata.level().as_str(), named.rank, &name));
-        let (allowed, left_out) = self.lock().allow(id, name, lines, now);
+        let level = metadata.level().as_str();
+        let id = self.hasher.hash_one((level, named.rank, &name));
+        let name = || match named.rank {
+            Rank::Key => format!("key {name}"),
+            Rank::Link => format!("link {name}"),
+            Rank::Place | Rank::From => name.to_string(),
+        };
+        let (allowed, left_out) = self.lock().allow(id, name, lines, Instant::now());
         self.tell_all(&left_out);
         allowed
     }
@@ -99,7 +113,7 @@ impl PartyLimit {
     }
 
     fn tell_all(&self, left_out: &[(String, u64)]) {
-        for (party, lines) in left_out.iter().filter(|(_, lines)| *lines > 0) {
+        for (party, lines) in left_out {
             (self.tell)(party, *lines);
         }
     }
@@ -110,7 +124,7 @@ impl Parties {
     fn allow(
         &mut self,
         id: u64,
-        name: String,
+        name: impl FnOnce() -> String,
         lines: u32,
         now: Instant,
     ) -> (bool, Vec<(String, u64)>) {
@@ -120,23 +134,20 @@ impl Parties {
             self.by_id.retain(|_, party| {
                 let is_over = party.throttle.is_over(now);
                 if is_over {
-                    left_out.push((party.name.clone(), party.throttle.take_suppressed()));
+                    left_out.extend(party.take_left_out());
                 }
                 !is_over
             });
         }
         let is_further = self.by_id.len() >= PARTIES && !self.by_id.contains_key(&id);
-        let (id, name) = match is_further {
-            true => (0, "others".to_owned()),
-            false => (id, name),
-        };
+        let id = if is_further { 0 } else { id };
         let party = self.by_id.entry(id).or_insert_with(|| Party {
-            name,
+            name: if is_further { "others".into() } else { name() },
             throttle: LogThrottle::new(lines, PERIOD),
         });
         let allowed = party.throttle.allow(now);
-        if let Some(before) = allowed {
-            left_out.push((party.name.clone(), before));
+        if let Some(lines @ 1..) = allowed {
+            left_out.push((party.name.clone(), lines));
         }
         (allowed.is_some(), left_out)
     }
@@ -147,7 +158,7 @@ pub(super) struct PartyLayer(pub(super) Arc<PartyLimit>);
 
 impl<S: Subscriber> Layer<S> for PartyLayer {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
-        self.0.allows(event, Instant::now())
+        self.0.allows(event)
     }
 }
 
@@ -177,31 +188,29 @@ impl Named {
             _ => return,
         };
         if rank > self.rank {
-            (self.rank, self.value) = (rank, String::new());
+            self.rank = rank;
+            self.value.clear();
             // Writing to a string doesn't fail.
             let _ = self.value.write_fmt(value);
         }
     }
+}
 
-    /// Returns the party's name: of an address without the port, and of IPv6 the network of one
-    /// customer.
-    fn text(&self, rank: Rank) -> String {
-        let value = &self.value;
-        match rank {
-            Rank::Key => format!("key {value}"),
-            Rank::Link => format!("link {value}"),
-            Rank::From | Rank::Place => {
-                let address = value.parse().map(|address: SocketAddr| address.ip());
-                match address.or_else(|_| value.parse()) {
-                    Ok(IpAddr::V6(address)) => {
-                        let network = Ipv6Addr::from_bits(address.to_bits() >> 64 << 64);
-                        format!("{network}/64")
-                    }
-                    Ok(address) => address.to_string(),
-                    Err(_) => value.clone(),
-                }
-            }
+/// Returns an address without its port, and of IPv6 the network of one customer.
+fn network(address: &str) -> Cow<'_, str> {
+    // Nearly all addresses are of IPv4, which nothing has to be parsed for.
+    if let Some((ip, _)) = address.rsplit_once(':')
+        && ip.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
+        return ip.into();
+    }
+    let ip = address.parse().map(|address: SocketAddr| address.ip());
+    match ip.or_else(|_| address.parse()) {
+        Ok(IpAddr::V6(ip)) => {
+            let network = Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64);
+            format!("{network}/64").into()
         }
+        _ => address.into(),
     }
 }
 
@@ -223,7 +232,7 @@ mod tests {
     use super::*;
 
     fn allowed(parties: &mut Parties, id: u64, now: Instant) -> usize {
-        let mut ask = || parties.allow(id, id.to_string(), LINES, now).0;
+        let mut ask = || parties.allow(id, || id.to_string(), LINES, now).0;
         (0..10 * LINES).filter(|_| ask()).count()
     }
 
@@ -233,13 +242,12 @@ mod tests {
         let now = Instant::now();
         assert_eq!(allowed(&mut parties, 1, now), LINES as usize);
         assert_eq!(allowed(&mut parties, 2, now), LINES as usize);
-        let (is_allowed, told) = parties.allow(3, "3".to_owned(), LINES, now + PERIOD);
+        let (is_allowed, told) = parties.allow(3, || "3".to_owned(), LINES, now + PERIOD);
         assert!(is_allowed);
-        let told: Vec<_> = told.iter().filter(|(_, lines)| *lines > 0).collect();
         let left_out = u64::from(9 * LINES);
         assert_eq!(told.len(), 2);
         for party in ["1", "2"] {
-            assert!(told.contains(&&(party.to_owned(), left_out)), "{told:?}");
+            assert!(told.contains(&(party.to_owned(), left_out)), "{told:?}");
         }
         assert_eq!(parties.by_id.len(), 1);
     }
@@ -248,9 +256,24 @@ mod tests {
     fn however_many_parties_there_are_the_table_keeps_its_bound() {
         let mut parties = Parties::default();
         let now = Instant::now();
-        let mut ask = |id: u64| parties.allow(id, String::new(), LINES, now).0;
+        let mut ask = |id: u64| parties.allow(id, String::new, LINES, now).0;
         let count = (1..100_000).filter(|id| ask(*id)).count();
         assert_eq!(count, PARTIES + LINES as usize);
         assert_eq!(parties.by_id.len(), PARTIES + 1);
+    }
+
+    #[test]
+    fn an_address_counts_without_its_port_and_of_ipv6_a_customer() {
+        for (address, counted) in [
+            ("192.0.2.1:50000", "192.0.2.1"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("[2001:db8:1:2:3::4]:50000", "2001:db8:1:2::/64"),
+            ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+            ("1:2:3:4:5:6:7:8", "1:2:3:4::/64"),
+            ("::1", "::/64"),
+            ("bob:1", "bob:1"),
+        ] {
+            assert_eq!(network(address), counted);
+        }
     }
 }
