@@ -41,6 +41,9 @@ pub struct Key {
 }
 
 impl Key {
+    /// Beginning of every key, of any version.
+    pub const BEGINNING: &str = "p2p";
+
     /// Makes a key from the kernel's random numbers.
     ///
     /// # Errors
@@ -121,7 +124,7 @@ impl FromStr for Key {
         }
         let mut parts = text.split('_');
         let prefix = parts.next().unwrap_or_default();
-        let version = prefix.strip_prefix("p2p").unwrap_or_default();
+        let version = prefix.strip_prefix(Self::BEGINNING).unwrap_or_default();
         if version.is_empty() || version.bytes().any(|byte| !byte.is_ascii_digit()) {
             return Err(ParseKeyError::NotAKey);
         }

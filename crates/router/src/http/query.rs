@@ -1,5 +1,6 @@
 //! Decodes the query of `/cgi`, once and strictly, into a type.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use bytes::Bytes;
@@ -31,21 +32,22 @@ impl CgiQuery {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decode(value)?;
-            match decode(key)?.as_slice() {
+            match &*decode(key)? {
                 b"command" => {
                     let no_name =
                         |why: &dyn Display| format!("this can't be a command's name: {why}");
-                    let name = String::from_utf8(value).map_err(|_| no_name(&"it is not UTF-8"))?;
+                    let name = String::from_utf8(value.into());
+                    let name = name.map_err(|_| no_name(&"it is not UTF-8"))?;
                     let name = CommandName::try_from(name).map_err(|error| no_name(&error))?;
                     once("command", &mut command, name)?;
                 }
                 b"arg" => {
-                    let argument = Argument::try_from(Bytes::from(value));
+                    let argument = Argument::try_from(Bytes::from(Vec::from(value)));
                     arguments.push(argument.map_err(|_| {
                         "an argument has a NUL byte (%00), which no program can be given: leave it out"
                     })?);
                 }
-                b"stream" => match value.as_slice() {
+                b"stream" => match &*value {
                     b"1" => once("stream", &mut stream, true)?,
                     b"0" => once("stream", &mut stream, false)?,
                     _ => return Err("stream= is neither 0 nor 1".to_owned()),
@@ -102,6 +104,9 @@ pub(crate) fn refuse_keys(address: &Uri) -> Result<(), Problem> {
 /// Returns true if a word in this text is a key, even one that is escaped twice: the query is
 /// decoded only once.
 fn holds_key(address: &str) -> bool {
+    if !address.contains('%') && !address.contains(Key::BEGINNING) {
+        return false;
+    }
     let once = percent_decode_str(address).decode_utf8_lossy();
     let twice = percent_decode_str(&once).decode_utf8_lossy();
     twice
@@ -131,9 +136,12 @@ fn once<T>(key: &str, slot: &mut Option<T>, value: T) -> Result<(), String> {
 
 /// Decodes a name or a value as forms encode it: a `+` is a space, and then percent escapes (RFC
 /// 3986, 2.1). A stray `%` is an error.
-fn decode(text: &str) -> Result<Vec<u8>, String> {
+fn decode(text: &str) -> Result<Cow<'_, [u8]>, String> {
     let is_hex = |digit: Option<&u8>| digit.is_some_and(u8::is_ascii_hexdigit);
     let bytes = text.as_bytes();
+    if !bytes.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Ok(bytes.into());
+    }
     let stray = bytes.iter().enumerate().any(|(at, byte)| {
         *byte == b'%' && !(is_hex(bytes.get(at + 1)) && is_hex(bytes.get(at + 2)))
     });
@@ -143,7 +151,8 @@ fn decode(text: &str) -> Result<Vec<u8>, String> {
                 .to_owned(),
         )
     } else {
-        Ok(percent_decode_str(&text.replace('+', " ")).collect())
+        let decoded: Vec<_> = percent_decode_str(&text.replace('+', " ")).collect();
+        Ok(decoded.into())
     }
 }
 
