@@ -2,7 +2,18 @@
 //! any address.
 
 use hyper::HeaderMap;
-use hyper::header;
+use hyper::header::{self, HeaderName};
+
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+/// Headers that mark a request which the browser made ahead of time: Chromium and Firefox send the
+/// first, older ones the second, Safari the third and older Firefox the last.
+static AHEAD_OF_TIME: [HeaderName; 4] = [
+    HeaderName::from_static("sec-purpose"),
+    HeaderName::from_static("purpose"),
+    HeaderName::from_static("x-purpose"),
+    HeaderName::from_static("x-moz"),
+];
 
 /// Answer to a request that another site's page made, or that looks so behind a proxy.
 const OTHER_SITE: &str = "another site's page made this request: open the address yourself (behind a proxy: it has to pass the header Host on, in nginx by `proxy_set_header Host $http_host;`)";
@@ -23,7 +34,7 @@ fn is_of_another_site(headers: &HeaderMap, is_tls: bool) -> bool {
     let is_own_site = |value: &[u8]| matches!(value, b"none" | b"same-origin");
     match has_fetch_metadata(headers) {
         // The browser knows the site, even where a proxy has changed `Host`.
-        true => !all(headers, "sec-fetch-site").all(is_own_site),
+        true => !all(headers, &SEC_FETCH_SITE).all(is_own_site),
         false => has_foreign_address(headers, is_tls),
     }
 }
@@ -31,8 +42,8 @@ fn is_of_another_site(headers: &HeaderMap, is_tls: bool) -> bool {
 /// Returns true if Origin or Referer has another host. Over plain HTTP and for a WebSocket,
 /// browsers say no more than these two about the page.
 fn has_foreign_address(headers: &HeaderMap, is_tls: bool) -> bool {
-    ["origin", "referer"].iter().any(|name| {
-        all(headers, name).any(|address| !is_own(address, one(headers, "host"), is_tls))
+    [header::ORIGIN, header::REFERER].iter().any(|name| {
+        all(headers, name).any(|address| !is_own(address, one(headers, &header::HOST), is_tls))
     })
 }
 
@@ -44,11 +55,9 @@ pub(crate) fn refused_websocket(headers: &HeaderMap, is_tls: bool) -> Option<&'s
 
 /// Returns true if the browser says whose page made the request, as it does on a safe connection.
 pub(crate) fn has_fetch_metadata(headers: &HeaderMap) -> bool {
-    all(headers, "sec-fetch-site").any(|value| !value.is_empty())
+    all(headers, &SEC_FETCH_SITE).any(|value| !value.is_empty())
 }
 
-/// Headers that mark a prefetch: Chromium and Firefox send the first, older ones the second, Safari
-/// the third and older Firefox the last.
 fn is_ahead_of_time(headers: &HeaderMap) -> bool {
     let is_ahead = |value: &[u8]| {
         let value = value.to_ascii_lowercase();
@@ -56,7 +65,7 @@ fn is_ahead_of_time(headers: &HeaderMap) -> bool {
             .iter()
             .any(|word| value.windows(word.len()).any(|part| part == *word))
     };
-    ["sec-purpose", "purpose", "x-purpose", "x-moz"]
+    AHEAD_OF_TIME
         .iter()
         .any(|name| all(headers, name).any(is_ahead))
 }
@@ -66,7 +75,7 @@ fn is_ahead_of_time(headers: &HeaderMap) -> bool {
 /// address (`referrerpolicy`) can load an image from here that looks as if the address had been
 /// typed.
 pub(crate) fn says_nothing(headers: &HeaderMap) -> bool {
-    ["sec-fetch-site", "origin", "referer"]
+    [&SEC_FETCH_SITE, &header::ORIGIN, &header::REFERER]
         .iter()
         .all(|name| one(headers, name).is_empty())
 }
@@ -74,15 +83,15 @@ pub(crate) fn says_nothing(headers: &HeaderMap) -> bool {
 /// Returns true if the headers look like a browser's. All browsers call themselves Mozilla and send
 /// the user's languages; other programs that do the first don't do the second.
 pub(crate) fn is_browser(headers: &HeaderMap) -> bool {
-    one(headers, "user-agent").starts_with(b"Mozilla/")
+    one(headers, &header::USER_AGENT).starts_with(b"Mozilla/")
         && headers.contains_key(header::ACCEPT_LANGUAGE)
 }
 
 /// Returns true if a person will look at the answer, so that it may be a page.
 pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
-    match one(headers, "sec-fetch-mode") {
+    match one(headers, &SEC_FETCH_MODE) {
         b"" => {
-            let accept = String::from_utf8_lossy(one(headers, "accept"));
+            let accept = String::from_utf8_lossy(one(headers, &header::ACCEPT));
             accept
                 .split(',')
                 .any(|kind| kind.trim().starts_with("text/html"))
@@ -100,11 +109,11 @@ pub(crate) fn is_page(headers: &HeaderMap) -> Option<&'static str> {
         .then_some("this path is for p2p-inner and p2p-console and not for a page in a browser")
 }
 
-fn one<'a>(headers: &'a HeaderMap, name: &str) -> &'a [u8] {
+fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a [u8] {
     headers.get(name).map_or(b"", |value| value.as_bytes())
 }
 
-fn all<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
+fn all<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     headers
         .get_all(name)
         .into_iter()

@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use p2p_shared::names::RunId;
+use p2p_shared::timing;
 
 /// Header that says whether the command was executed.
 pub const EXECUTED: HeaderName = HeaderName::from_static("p2p-executed");
@@ -57,9 +58,11 @@ pub struct Timing {
 
 impl std::fmt::Display for Timing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "link;dur={:.3}", self.link.as_secs_f64() * 1e3)?;
-        match self.exec {
-            Some(exec) => write!(f, ", exec;dur={:.3}", exec.as_secs_f64() * 1e3),
+        let parts = |time| (timing::micros(time) / 1000, timing::micros(time) % 1000);
+        let (ms, us) = parts(self.link);
+        write!(f, "link;dur={ms}.{us:03}")?;
+        match self.exec.map(parts) {
+            Some((ms, us)) => write!(f, ", exec;dur={ms}.{us:03}"),
             None => Ok(()),
         }
     }
@@ -166,6 +169,9 @@ pub fn answer<B>(
     response
 }
 
+/// Room for the headers of an answer to a run.
+const USUAL_HEADERS: usize = 8;
+
 /// Makes an answer without the headers about runs.
 pub fn plain<B>(status: StatusCode, body: B) -> Response<B> {
     const HEADERS: [(HeaderName, &str); 3] = [
@@ -175,13 +181,17 @@ pub fn plain<B>(status: StatusCode, body: B) -> Response<B> {
     ];
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    let headers = HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
-    response.headers_mut().extend(headers);
+    let headers = response.headers_mut();
+    *headers = HeaderMap::with_capacity(USUAL_HEADERS);
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
 pub fn text_value(text: &impl std::fmt::Display) -> HeaderValue {
-    HeaderValue::try_from(text.to_string()).unwrap_or(HeaderValue::from_static("?"))
+    HeaderValue::from_maybe_shared(Bytes::from(text.to_string()))
+        .unwrap_or(HeaderValue::from_static("?"))
 }
 
 /// Body of an answer.
