@@ -1,6 +1,7 @@
 //! Owns one run, from its process's start to the end of all that the process left: input, output,
 //! time limit, cancellation, and the reports of them.
 
+use std::fmt::{self, Write as _};
 use std::os::unix::process::ExitStatusExt;
 use std::pin::Pin;
 use std::process::ExitStatus;
@@ -13,7 +14,7 @@ use p2p_shared::names::{CommandName, LinkName, RunId};
 use p2p_shared::protocol::{
     ARGUMENTS_SHOWN, End, InnerToRouter, RUN_WINDOW, Refusal, RunRequest, STDERR_KEPT, StderrTail,
 };
-use p2p_shared::text::EscapedBytes;
+use p2p_shared::text::{EscapedBytes, Escaper};
 use p2p_shared::timing;
 use p2p_shared::timing::{KILL_GRACE, LEFTOVER_GRACE, micros, millis_f64};
 use parking_lot::Mutex;
@@ -334,10 +335,10 @@ impl Run {
             return;
         }
         tracing::info!(
-            link = %self.link,
+            link = self.link.as_str(),
             run = %self.id(),
-            command = %self.request.command,
-            arguments = %self.shown_arguments(),
+            command = self.request.command.as_str(),
+            arguments = %ShownArguments(&self.request.arguments),
             from = %self.request.remote_addr,
             worker,
             exit = %end.end,
@@ -385,17 +386,18 @@ impl Run {
             message: Text::new(message),
         });
     }
+}
 
-    fn shown_arguments(&self) -> String {
-        if self.request.arguments.is_empty() {
-            return String::new();
+/// Shows a run's arguments, or the first part of many.
+struct ShownArguments<'a>(&'a Arguments);
+
+impl fmt::Display for ShownArguments<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = Escaper::cut(f, ARGUMENTS_SHOWN);
+        match write!(out, "{}", self.0) {
+            Err(fmt::Error) if out.is_full() => Ok(()),
+            result => result,
         }
-        let mut shown = format!("{:?}", self.request.arguments);
-        if shown.len() > ARGUMENTS_SHOWN {
-            shown.truncate(shown.floor_char_boundary(ARGUMENTS_SHOWN));
-            shown.push('…');
-        }
-        shown
     }
 }
 

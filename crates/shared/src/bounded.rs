@@ -213,6 +213,16 @@ impl TryFrom<Vec<Argument>> for Arguments {
     }
 }
 
+/// Shows the arguments as a list of quoted texts, and nothing if there are none.
+impl fmt::Display for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.is_empty() {
+            true => Ok(()),
+            false => fmt::Debug::fmt(&self.0, f),
+        }
+    }
+}
+
 impl Deref for Arguments {
     type Target = [Argument];
 

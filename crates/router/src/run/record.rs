@@ -1,6 +1,7 @@
 //! Records one run from the request to its end, for the log line, the metrics, the feed and
 //! `Server-Timing`. Each of them gets the run once, however the run ends.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -165,23 +166,18 @@ impl RunRecord {
             RunSource::Send => "send",
             RunSource::Drive => "drive",
         };
-        let arguments = if info.arguments.is_empty() {
-            String::new()
-        } else {
-            format!("{:?}", info.arguments)
-        };
         tracing::info!(
-            link = %info.link,
+            link = info.link.as_str(),
             service_port = info.service_port,
             run = %info.run,
-            command = %info.command,
-            arguments,
+            command = info.command.as_str(),
+            arguments = %info.arguments,
             source,
             from = %self.from,
             key = info.key.raw(),
             status = result.status,
             executed = result.executed(),
-            exit = self.end.map(|end| end.to_string()).unwrap_or_default(),
+            exit = %OrNothing(self.end),
             bytes = self.bytes,
             link_ms = millis_f64(timing.link),
             exec_ms = timing.exec.map(millis_f64).unwrap_or_default(),
@@ -194,6 +190,15 @@ impl RunRecord {
 impl Drop for RunRecord {
     fn drop(&mut self) {
         self.finish(CALLER_LEFT, "the caller went away");
+    }
+}
+
+/// Shows a value, and nothing if there is none.
+struct OrNothing<T>(Option<T>);
+
+impl<T: fmt::Display> fmt::Display for OrNothing<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |value| value.fmt(f))
     }
 }
 
