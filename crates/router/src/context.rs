@@ -49,8 +49,8 @@ pub(crate) struct Quotas {
 }
 
 impl Context {
-    /// Makes the context of a router with this main port, which starts `now`: run ids and epochs of
-    /// control begin at that time.
+    /// Makes the context of a router with this main port, which starts `now`: epochs of control
+    /// begin at that time.
     ///
     /// # Errors
     /// If the secret of session cookies can't be used, or there is no random number.
@@ -88,7 +88,7 @@ impl Context {
             limits,
             registry: Arc::new(Registry::new(rules, services)),
             feed,
-            run_ids: RunIds::starting_at(now),
+            run_ids: RunIds::random(),
             on_link: Arc::new(OnLink::new(config.on_link.clone())),
             metrics,
             health: Health::new(main_port).context("a random number")?,

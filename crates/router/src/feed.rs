@@ -1,12 +1,11 @@
 //! Owns the stream of events to consoles and pages, and the last runs. Sending never waits for anyone: a
 //! console that falls behind takes a new snapshot.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use p2p_shared::bounded::Text;
-use p2p_shared::names::RunId;
 use p2p_shared::protocol::{FeedEvent, LinkInfo, RunInfo, RunResult};
 use p2p_shared::text::Escaped;
 use parking_lot::Mutex;
@@ -53,27 +52,33 @@ pub(crate) struct Feed {
 /// port that has most, so that who floods one car with runs hides only that car's older ones.
 #[derive(Debug, Default)]
 struct LastRuns {
-    /// Of each car in the order of their requests, since run ids grow.
-    by_port: HashMap<u16, BTreeMap<RunId, Arc<RunInfo>>>,
+    /// Of each car in the order of their requests, each with its number among all.
+    by_port: HashMap<u16, VecDeque<(u64, Arc<RunInfo>)>>,
     count: usize,
+    next: u64,
 }
 
 impl LastRuns {
     fn add(&mut self, run: Arc<RunInfo>) {
         let of_port = self.by_port.entry(run.service_port).or_default();
-        self.count += usize::from(of_port.insert(run.run, run).is_none());
+        of_port.push_back((self.next, run));
+        self.next += 1;
+        self.count += 1;
         if self.count > RUNS
             && let Some(most) = self.by_port.values_mut().max_by_key(|runs| runs.len())
         {
-            most.pop_first();
+            most.pop_front();
             self.count -= 1;
         }
     }
 
     /// Replaces a run, if it is still among the last.
     fn replace(&mut self, run: Arc<RunInfo>) {
-        let of_port = self.by_port.get_mut(&run.service_port);
-        if let Some(held) = of_port.and_then(|runs| runs.get_mut(&run.run)) {
+        let Some(of_port) = self.by_port.get_mut(&run.service_port) else {
+            return;
+        };
+        // A run that ends is mostly one of the newest.
+        if let Some((_, held)) = of_port.iter_mut().rfind(|(_, held)| held.run == run.run) {
             *held = run;
         }
     }
@@ -89,9 +94,9 @@ impl LastRuns {
             .by_port
             .iter()
             .filter(|(port, _)| ports.contains(**port));
-        let mut runs: Vec<_> = here.flat_map(|(_, runs)| runs.values().cloned()).collect();
-        runs.sort_by_key(|run| run.run);
-        runs
+        let mut runs: Vec<_> = here.flat_map(|(_, runs)| runs).collect();
+        runs.sort_by_key(|(number, _)| *number);
+        runs.into_iter().map(|(_, run)| run.clone()).collect()
     }
 }
 

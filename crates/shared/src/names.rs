@@ -2,6 +2,7 @@
 //! types is safe to use.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -215,23 +216,45 @@ impl fmt::Debug for RunId {
     }
 }
 
-/// Source of [`RunId`]s: 42 bits of the starting time in milliseconds, and 22 bits of a counter
-/// that carries over into them. An id could repeat only if an earlier start had given four million
-/// ids a millisecond.
+/// Source of [`RunId`]s. Everyone who asks a router anything is told an id, so an id tells neither
+/// how many there were nor when the router started: it is a keyed hash of a counter (SipHash), and
+/// the key is random. Of the thousand runs that a car remembers, two have the same id once in 10^13
+/// cars.
 #[derive(Debug)]
-pub struct RunIds(AtomicU64);
+pub struct RunIds {
+    next: AtomicU64,
+    /// Hash with the key; `None`: ids are the counter itself.
+    hash: Option<RandomState>,
+}
 
 impl RunIds {
-    /// Starts the ids at this time.
+    /// Makes ids that nobody outside can guess.
     #[must_use]
-    pub fn starting_at(time: SystemTime) -> Self {
+    pub fn random() -> Self {
+        Self {
+            next: AtomicU64::new(0),
+            hash: Some(RandomState::new()),
+        }
+    }
+
+    /// Makes ids that count up from this time, for a simulation, which is the same each time.
+    #[must_use]
+    pub fn counting_from(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(AtomicU64::new(crate::timing::millis(since_epoch) << 22))
+        Self {
+            next: AtomicU64::new(crate::timing::millis(since_epoch) << 22),
+            hash: None,
+        }
     }
 
     /// Returns the next id.
     pub fn next(&self) -> RunId {
-        RunId(self.0.fetch_add(1, Ordering::Relaxed))
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        RunId(
+            self.hash
+                .as_ref()
+                .map_or(number, |hash| hash.hash_one(number)),
+        )
     }
 }
 
@@ -375,12 +398,29 @@ mod tests {
     }
 
     #[test]
-    fn run_ids_grow_and_read_back() {
-        let ids = RunIds::starting_at(SystemTime::now());
-        let (a, b) = (ids.next(), ids.next());
-        assert!(b > a);
+    fn run_ids_read_back() {
+        let a = RunIds::random().next();
         assert_eq!(a.to_string().parse::<RunId>(), Ok(a));
         assert_eq!("1".repeat(17).parse::<RunId>(), Err(NameError::TooLong));
+    }
+
+    #[test]
+    fn run_ids_tell_neither_how_many_there_were_nor_when_the_router_started() {
+        let [some, others] = [RunIds::random(), RunIds::random()].map(|ids| {
+            let ids = std::iter::repeat_with(|| ids.next().0);
+            ids.take(1000).collect::<Vec<_>>()
+        });
+        // Each bit is set in about half of them, and each changes from one to the next as often:
+        // 340 to 660 of 1,000 are ten standard deviations.
+        let changes = some.windows(2).map(|pair| pair[0] ^ pair[1]).collect();
+        let between = some.iter().zip(&others).map(|(a, b)| a ^ b).collect();
+        for numbers in [&some, &others, &changes, &between] {
+            for bit in 0..64 {
+                let set = numbers.iter().filter(|number| *number >> bit & 1 == 1);
+                let count = set.count();
+                assert!((340..=660).contains(&count), "bit {bit}: {count}");
+            }
+        }
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use p2p_inner::simulation::Stall;
+use p2p_shared::names::RunIds;
 use p2p_shared::net::transport::Transport;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -98,7 +99,10 @@ impl SimRouter {
             sockets: InheritedListeners::default(),
         };
         let main_port = ([127, 0, 0, 1], 1).into();
-        let context = Arc::new(Context::new(config, main_port, time).unwrap());
+        let context = Arc::new(Context {
+            run_ids: RunIds::counting_from(time),
+            ..Context::new(config, main_port, time).unwrap()
+        });
         for (link, listener) in &known.lock().unwrap().0 {
             let listener = again(listener);
             if let Some(car) = context.registry.restore(link, Some(listener)) {
