@@ -18,7 +18,7 @@ const PULSE = 250; // long enough to see the car move
 const WAIT = 500; // longest wait of a press for control and for the car's clock
 const PROBE = 250; // pause between two measurements of the round trip
 const TICK_FRESH = 1000; // an older tick is no proof that the car gets our messages
-const SILENT_KEY = 5000; // a key without repeats is released by then
+const SILENT_KEY = 5000; // a key that never repeated is released by then
 const SILENCE = 200; // least time after which a key whose repeats stop is released
 const SLOW_REPEAT = 1000; // a longer gap between two repeats is not measured
 
@@ -52,11 +52,12 @@ const handlers = {
     s.visible = visible;
     if (!visible) letGo(s, out);
   },
-  down: (s, { from, direction }, out) => down(s, { from, direction, last: s.now }, out),
+  down: (s, { from, direction, key }, out) => down(s, { from, direction, key, last: s.now }, out),
   repeat(s, { direction }) {
     const hold = s.hold;
     if (hold?.from !== "key" || hold.direction !== direction) return;
     const gap = s.now - hold.last;
+    s.delays[hold.key] = Math.max(s.delays[hold.key] ?? 0, gap);
     hold.last = s.now;
     // The first gap is the keyboard's delay; later ones are between repeats.
     if (gap < SLOW_REPEAT) hold.repeat = hold.repeat && hold.measured ? Math.max((hold.repeat + gap) / 2, gap) : gap;
@@ -265,7 +266,7 @@ function keepMoving(s, out) {
     hold.pulse = true;
     out.push({ say: rtt > TOO_SLOW ? why.tooSlow(rtt) : why.pulseOnly(rtt) });
   }
-  if (!hold || hold.cut || s.now >= movesUntil(hold)) {
+  if (!hold || hold.cut || s.now >= movesUntil(s, hold)) {
     release(s, out);
     return cut(s);
   }
@@ -277,10 +278,12 @@ function keepMoving(s, out) {
 }
 
 /** The time at which this hold ends by itself. Pointers and gamepads report their releases. */
-function movesUntil(hold) {
+function movesUntil(s, hold) {
   if (hold.pulse) return hold.since + PULSE;
   if (hold.from !== "key") return Infinity;
-  if (!hold.measured) return hold.last + SILENT_KEY;
+  // A key that repeats is silent for longer only if its release was lost.
+  const longest = 2 * (s.delays[hold.key] ?? Infinity);
+  if (!hold.measured) return hold.last + Math.min(Math.max(longest, SLOW_REPEAT), SILENT_KEY);
   return hold.last + Math.max(3 * hold.repeat, SILENCE);
 }
 

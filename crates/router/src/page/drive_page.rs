@@ -16,7 +16,7 @@ pub(crate) struct DrivePage<'a> {
     pub key: &'a str,
     /// Name and role of the key; `None`: the router works without keys.
     pub signed_in: Option<(&'a str, Role)>,
-    /// Commands of the car; `None` while it is away.
+    /// Commands of the car; `None` while it is away, or too slow.
     pub commands: Option<&'a [CommandInfo]>,
     pub stop: &'a str,
     /// Returns true if this person may run this command.
@@ -55,20 +55,18 @@ impl DrivePage<'_> {
     }
 
     fn key(&self) -> String {
-        match self.key {
-            "" => String::new(),
-            key => format!(
-                "<p class=\"soft\">The car's key is <strong>{}</strong>.</p>",
-                text(key)
-            ),
-        }
+        let hidden = if self.key.is_empty() { " hidden" } else { "" };
+        format!(
+            "<p class=\"soft\"{hidden}>The car's key is <strong id=\"key\">{}</strong>.</p>",
+            text(self.key)
+        )
     }
 
     fn commands(&self) -> String {
         let mut html = String::new();
         match self.commands {
             None => {
-                html += "<p class=\"problem only-plain\" role=\"status\">The car is not connected to the router. Load this page again in a moment.</p>\n";
+                html += "<p class=\"problem only-plain\" role=\"status\">The car is not connected to the router, or sends no list of its commands. Load this page again in a moment.</p>\n";
             }
             Some([]) => {
                 html += "<p class=\"only-plain\">The car is connected, and has no commands: put executable files into its command folder.</p>\n";
@@ -123,7 +121,8 @@ mod tests {
         assert!(!html.contains("=\"\"'"), "{html}");
         assert_eq!(html.matches("Signed in as").count(), 1);
         assert_eq!(
-            html.matches("The car's key is <strong>\"").count(),
+            html.matches("The car's key is <strong id=\"key\">\"")
+                .count(),
             1,
             "{html}"
         );

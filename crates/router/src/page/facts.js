@@ -21,6 +21,7 @@ export const start = now => ({
   latch: null, // stopped, failsafe or plain: nothing moves before control is taken anew
   epoch: null, number: 0, hold: null, waits: null, press: null, last: null,
   unanswered: false, givenBack: null, pressed: null, beganIn: null,
+  delays: {}, // longest wait for a repeat, for each key
 });
 
 export const mayDrive = s => s.role === "drive" || s.role === "admin";

@@ -57,7 +57,7 @@ function onKey(event, emit, wantsArming) {
   } else if (type) {
     if (!event.repeat && !isStale(event)) emit({ type });
   } else if (event.repeat) emit({ type: "repeat", direction });
-  else if (!isStale(event)) emit({ type: "down", from: "key", direction });
+  else if (!isStale(event)) emit({ type: "down", from: "key", direction, key: event.code });
 }
 
 function listenToPad(pad, emit) {

@@ -42,6 +42,7 @@ export class View {
     mark(document.body, "state", state);
     mark(document.body, "alarm", String(failed));
     text("state", `${GLYPHS[state]} ${state}`);
+    if (s.car) for (const id of ["name", "key"]) text(id, s.car[id]);
     const driver = { nobody: "free", us: "you drive", other: `driven by ${who.name}` }[who.is];
     text("driver", state === "OFFLINE" ? "" : driver);
     this.showTimes(s, state);

@@ -141,6 +141,37 @@ const tests = {
     bench.down(1, "pad");
     is(without(bench.pass(10000)), []);
   },
+  "a key that was heard to repeat and is silent ends after a second, and no other key"() {
+    const bench = Bench.armed();
+    const tell = (type, key) => bench.tell(type, { direction: 0, from: "key", key });
+    tell("down", "ArrowUp");
+    bench.pass(400);
+    tell("repeat", "ArrowUp");
+    tell("up", "ArrowUp");
+    tell("down", "ArrowUp");
+    is(without(bench.pass(990)), []);
+    is(without(bench.pass(20)), [release(2)]);
+    tell("up", "ArrowUp");
+    // Some systems repeat arrows and no letters.
+    tell("down", "KeyW");
+    is(without(bench.pass(4990)), []);
+    tell("up", "KeyW");
+    bench.down(0, "pad");
+    is(without(bench.pass(10000)), []);
+  },
+  "a key that repeats late is not taken for one that is silent"() {
+    const bench = Bench.armed();
+    for (let n = 0; n < 3; n += 1) {
+      bench.down(0);
+      is(without(bench.pass(1990)), [], n);
+      is(bench.tell("repeat", { direction: 0 }), [], n);
+      bench.up(0);
+    }
+    // Silent for twice that long, it is.
+    bench.down(0);
+    is(without(bench.pass(3970)), []);
+    is(without(bench.pass(30)), [release(4)]);
+  },
   "a second direction replaces the first, whose release means nothing then"() {
     const bench = Bench.armed();
     bench.down(0);

@@ -14,7 +14,7 @@ use super::Fixture;
 use super::drive_setup::DriveSetup;
 use crate::common::chromium::Chromium;
 use crate::common::page::FakePage;
-use crate::common::{local, until, until_so};
+use crate::common::{inner_config, link_down, local, until, until_so};
 
 /// Whether something is where it can be touched, and how large it is.
 const PLACES: &str = r#"
@@ -193,6 +193,38 @@ async fn a_key_that_is_revoked_sends_its_page_to_sign_in() {
     .await;
     browser.click("#out a").await;
     browser.reads("Sign in").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_says_which_car_it_shows_and_whose_key_that_has_also_when_the_car_changes() {
+    let fixture = Fixture::keyed().await;
+    let browser = Chromium::start(&["car.test"]).await;
+    let origin = format!("https://127.0.0.1:{}", fixture.port);
+    fixture.sign_in(&browser, &origin).await;
+    browser.reads("press a direction").await;
+    browser.reads("The car's key is car.").await;
+    let shown = "return ['name', 'key'].map(id => document.getElementById(id).textContent)";
+    assert_eq!(
+        browser.script(shown).await,
+        serde_json::json!(["car", "car"])
+    );
+    // As the page was, had another car with another key had its port then.
+    let key = fixture.world.key("truck", Role::Link).await;
+    fixture.world.revoke("car");
+    link_down(&fixture._inner).await;
+    drop(fixture._inner);
+    let config = p2p_inner::Config {
+        service_port: fixture.port,
+        name: "truck".parse().unwrap(),
+        key: Some(key),
+        ..inner_config(&fixture.world)
+    };
+    let (_inner, port) = fixture.world.inner_with(config).await;
+    assert_eq!(port, fixture.port);
+    until_so("the page follows", async || {
+        browser.script(shown).await == serde_json::json!(["truck", "truck"])
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
