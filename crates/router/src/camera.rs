@@ -2,9 +2,9 @@
 //! state, and its newest picture, which all viewers share. Pictures arrive by
 //! `routes/camera_ingest`, and go out by `camera/mjpeg` and `camera/frame_socket`.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
-use p2p_shared::os::random_u64;
 use p2p_shared::protocol::{CameraState, MediaTicket, Picture};
 use p2p_shared::text::Escaped;
 use parking_lot::Mutex;
@@ -56,16 +56,20 @@ struct Held {
 }
 
 impl Camera {
-    /// Takes note that the car has a new link, and a camera or none.
-    pub(crate) fn link_up(&self, link: &LinkHandle, has_camera: bool) {
+    /// Takes note that the car has a new link, and a camera with this random number for its ticket;
+    /// `None`: it has no camera. Without a random number nobody could tell whose pictures they are.
+    pub(crate) fn link_up<E: Display>(&self, link: &LinkHandle, random: Option<Result<u64, E>>) {
         let mut held = self.held.lock();
         held.link = Some(link.clone());
-        // Without a random ticket nobody could tell whose pictures they are.
-        held.ticket = has_camera
-            .then(random_u64)
-            .and_then(Result::ok)
-            .map(MediaTicket);
-        (held.failed, held.media) = (None, None);
+        (held.ticket, held.failed, held.media) = (None, None, None);
+        match random {
+            Some(Ok(number)) => held.ticket = Some(MediaTicket(number)),
+            Some(Err(error)) => {
+                let why = format!("the router's kernel gives no random numbers ({error})");
+                held.failed = Some(why.into());
+            }
+            None => {}
+        }
         held.send_ticket();
         self.changed(&held);
     }
@@ -81,7 +85,7 @@ impl Camera {
     /// Takes note of the state that the car reports of its camera.
     pub(crate) fn set_state(&self, state: CameraState) {
         let mut held = self.held.lock();
-        if held.viewers == 0 {
+        if held.viewers == 0 || held.ticket.is_none() {
             return;
         }
         held.failed = match state {
@@ -132,9 +136,9 @@ impl Camera {
         self.newest.send_replace(None);
         self.set_status(match (&held.link, &held.failed) {
             (None, _) => Status::Away,
-            _ if held.ticket.is_none() => Status::None,
-            (_, None) => Status::Starting,
             (_, Some(why)) => Status::Failed(why.clone()),
+            _ if held.ticket.is_none() => Status::None,
+            _ => Status::Starting,
         });
     }
 
@@ -167,7 +171,9 @@ impl Drop for WatchGuard {
         held.viewers -= 1;
         if held.viewers == 0 {
             held.send_ticket();
-            held.failed = None;
+            if held.ticket.is_some() {
+                held.failed = None;
+            }
             self.0.changed(&held);
         }
     }

@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use p2p_shared::os::random_u64;
 use p2p_shared::protocol::Picture;
 
 use crate::camera::viewer::Viewer;
@@ -13,9 +12,9 @@ use crate::http::flushed::Flushed;
 pub(crate) struct Boundary(String);
 
 impl Boundary {
-    pub(crate) fn new() -> Self {
-        let number = random_u64().unwrap_or_default();
-        Self(format!("p2p-{number:016x}"))
+    /// Makes a boundary, of this random number.
+    pub(crate) fn new(random: u64) -> Self {
+        Self(format!("p2p-{random:016x}"))
     }
 
     pub(crate) fn content_type(&self) -> String {

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use p2p_shared::names::LinkName;
+use p2p_shared::os::random_u64;
 use p2p_shared::protocol::{CameraState, FeedEvent, LinkHello, MotionEvent, PressId};
 use p2p_shared::timing;
 use parking_lot::Mutex;
@@ -107,7 +108,7 @@ impl Car {
         state.since = now;
         state.link = Some(link.clone());
         state.send_interest();
-        self.camera.link_up(&link, hello.camera);
+        self.camera.link_up(&link, hello.camera.then(random_u64));
         if let Some(info) = self.info(state, now) {
             self.publish(state, || FeedEvent::Link(Box::new(info)));
         }

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
+use p2p_shared::os::random_u64;
 use p2p_shared::protocol::Picture;
 use p2p_shared::text::Escaped;
 
@@ -53,7 +54,13 @@ impl RequestContext<'_> {
         let mut viewer = self.viewer(caller)?;
         let first = self.picture(&mut viewer).await?;
         let live = Flushed::default();
-        let boundary = mjpeg::Boundary::new();
+        let random = random_u64().map_err(|error| {
+            let sentence = format!(
+                "the router's kernel gives no random numbers ({error}): ask for /frame.jpg"
+            );
+            Problem::unavailable(sentence)
+        })?;
+        let boundary = mjpeg::Boundary::new(random);
         let content_type = text_value(&boundary.content_type());
         let pictures = mjpeg::pictures(viewer, first, live.clone(), boundary);
         let body = StreamBody::new(pictures.map(Frame::data).map(Ok)).boxed_unsync();
