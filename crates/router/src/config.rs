@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use hyper::header::{self, HeaderName, HeaderValue};
 use p2p_shared::os;
 use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask, Settings};
 use tokio_rustls::TlsAcceptor;
@@ -62,6 +63,16 @@ impl Config {
     /// Returns the acceptor of TLS connections; `None`: there is no TLS.
     pub(crate) fn acceptor(&self) -> Option<TlsAcceptor> {
         self.certificate.as_ref().map(Certificate::acceptor)
+    }
+
+    /// Returns the header by which browsers use TLS alone from now on (RFC 6797): over TLS, with an
+    /// authority's certificate. With a self-signed one they would let nobody in any more.
+    pub(crate) fn strict_transport(&self, is_tls: bool) -> Option<(HeaderName, HeaderValue)> {
+        /// 30 days, as long as a session cookie: so long a wrong choice lasts, too.
+        const STRICT: HeaderValue = HeaderValue::from_static("max-age=2592000");
+        let certificate = self.certificate.as_ref().filter(|_| is_tls)?;
+        let is_strict = certificate.is_by_authority();
+        is_strict.then_some((header::STRICT_TRANSPORT_SECURITY, STRICT))
     }
 }
 

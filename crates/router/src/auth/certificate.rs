@@ -117,6 +117,11 @@ impl Certificate {
         }
     }
 
+    /// Returns true if somebody else has signed the certificate that is in use.
+    pub(crate) fn is_by_authority(&self) -> bool {
+        matches!(self.origin, Origin::Files(_)) && self.shown.is_by_another() == Some(true)
+    }
+
     /// Returns the warning for an owner whose keys are older than a new certificate.
     pub fn warning(&self) -> Option<&'static str> {
         matches!(self.origin, Origin::Own(_, true)).then_some(
@@ -295,6 +300,13 @@ struct Shown(RwLock<Arc<CertifiedKey>>);
 impl Shown {
     fn present(&self) -> Arc<CertifiedKey> {
         self.0.read().clone()
+    }
+
+    fn is_by_another(&self) -> Option<bool> {
+        let shown = self.present();
+        let (_, parsed) =
+            x509_parser::parse_x509_certificate(shown.end_entity_cert().ok()?).ok()?;
+        Some(parsed.issuer() != parsed.subject())
     }
 
     fn end(&self) -> Option<SystemTime> {

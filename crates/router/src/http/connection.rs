@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -63,11 +63,12 @@ impl Default for Patience {
 }
 
 /// Answers requests on this connection until it ends or `pending` is told to go, after the present
-/// answer. `refuse` makes the answer to what is not a request.
+/// answer. `refuse` makes the answer to what is not a request. Each answer has the header `always`.
 pub(crate) async fn serve_with<F: Future<Output = Response<AnswerBody>>>(
     patience: Patience,
     stream: Transport,
     pending: &PendingConnection,
+    always: Option<(HeaderName, HeaderValue)>,
     refuse: impl Fn(StatusCode) -> Response<Bytes>,
     handle: impl Fn(Request<Incoming>) -> F,
 ) {
@@ -81,8 +82,10 @@ pub(crate) async fn serve_with<F: Future<Output = Response<AnswerBody>>>(
         let method = request.method().clone();
         let answer = handle(request);
         let guard = guard.clone();
+        let always = always.clone();
         async move {
             let mut response = answer.await;
+            response.headers_mut().extend(always);
             if has_body && leaves_body(&method, response.status()) {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
@@ -134,7 +137,12 @@ pub(crate) async fn serve_with<F: Future<Output = Response<AnswerBody>>>(
         Owed::Refusal(status) => Some(status),
         Owed::Reset => return,
     };
-    close(stream, pending, last_words.map(refuse)).await;
+    let last_words = last_words.map(|status| {
+        let mut response = refuse(status);
+        response.headers_mut().extend(always.clone());
+        response
+    });
+    close(stream, pending, last_words).await;
 }
 
 /// Sends the last words, if there are any, and closes. A caller that doesn't take them in time

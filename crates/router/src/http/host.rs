@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use hyper::header;
 use hyper::http::uri::Authority;
-use hyper::{HeaderMap, StatusCode};
+use hyper::{HeaderMap, Request, StatusCode, Version};
 
 use crate::http::response::Problem;
 
@@ -92,9 +92,21 @@ pub(crate) fn is_direct(headers: &HeaderMap, is_here: impl Fn(IpAddr) -> bool) -
     is_to_here && !headers.keys().any(|name| is_forwarding(name.as_str()))
 }
 
+/// Refuses a request with two `Host` headers, or by HTTP/1.1 with none (RFC 9112, 3.2): a proxy on the
+/// way may have believed another one than we would.
+pub(crate) fn check_count<B>(request: &Request<B>) -> Result<(), Problem> {
+    let count = request.headers().get_all(header::HOST).iter().count();
+    if count == 1 || count == 0 && request.version() < Version::HTTP_11 {
+        return Ok(());
+    }
+    let sentence =
+        format!("a request has one Host header, and this one has {count}: nothing was run");
+    Err(Problem::new(StatusCode::BAD_REQUEST, sentence))
+}
+
 /// Refuses a request whose `Host` is none of these names. Addresses and `localhost` pass, because
 /// nobody else can let those resolve to this machine. So does a request without `Host`, which
-/// browsers always send.
+/// only HTTP/1.0 allows.
 pub(crate) fn check(names: &[HostName], headers: &HeaderMap) -> Result<(), Problem> {
     let name = match asked_for(headers) {
         None | Some(Host::Address(_)) => return Ok(()),

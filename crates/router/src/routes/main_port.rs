@@ -85,13 +85,16 @@ fn begin(context: &Arc<Context>, stream: TcpStream, peer: SocketAddr) {
             headers: timing::HELLO,
             ..Patience::default()
         };
-        connection::serve_with(patience, stream, &pending, refuse, |request| {
+        let strict = context.config.strict_transport(stream.is_tls());
+        connection::serve_with(patience, stream, &pending, strict, refuse, |request| {
             let is_fine = is_private || is_health_call(&context, peer.ip(), &request);
-            let response = if is_fine {
-                route(&context, &pending, request)
-            } else {
-                Err(tls_or_plain::in_the_clear(&request))
-            };
+            let response = host::check_count(&request).and_then(|()| {
+                if is_fine {
+                    route(&context, &pending, request)
+                } else {
+                    Err(tls_or_plain::in_the_clear(&request))
+                }
+            });
             async move {
                 response
                     .unwrap_or_else(Problem::into_plain_response)

@@ -71,6 +71,7 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
         stream,
         pending,
         refuse,
+        context.config.strict_transport(is_tls),
         |request| async move {
             let request_context = RequestContext {
                 context,
@@ -102,6 +103,7 @@ impl RequestContext<'_> {
     async fn route(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
         check_size(&request)?;
         if let Some(names) = self.context.config.host_names() {
+        host::check_count(&request)?;
             host::check(names, request.headers())?;
         }
         query::refuse_keys(request.uri())?;

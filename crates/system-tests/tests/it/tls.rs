@@ -399,6 +399,77 @@ async fn with_a_fingerprint_no_clock_matters() {
     }
 }
 
+/// `Strict-Transport-Security` of this answer; empty: there is none.
+async fn strict<S>(mut stream: S, target: &str) -> String
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon("an answer", stream.read_to_string(&mut answer))
+        .await
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    let mut lines = answer.lines();
+    let strict = lines.find_map(|line| line.strip_prefix("strict-transport-security: "));
+    strict.unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_use_tls_alone_where_an_authority_has_signed_and_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let by_authority = issue(folder.path(), "localhost", -1..90);
+    let pem = fs::read(&by_authority.key).unwrap();
+    let key = KeyPair::from_pem(std::str::from_utf8(&pem).unwrap()).unwrap();
+    let pin = Some(Fingerprint::of_public_key(&key.subject_public_key_info()));
+    // Somebody's own certificate, in files as an authority's.
+    let self_signed = CertificateFiles {
+        certificate: folder.path().join("self.pem"),
+        key: by_authority.key.clone(),
+    };
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "home");
+    let made = params.self_signed(&key).unwrap();
+    fs::write(&self_signed.certificate, made.pem()).unwrap();
+    let of = |files: CertificateFiles| Certificate::of_authority(files).unwrap();
+    let state = folder.path().join("own");
+    let ours = Certificate::own(&state).unwrap();
+    let own_pin = ours.fingerprint();
+    for (certificate, pin, expected) in [
+        (of(by_authority), pin, "max-age=2592000"),
+        (of(self_signed), pin, ""),
+        (ours, own_pin, ""),
+    ] {
+        let world = world(Ipv4Addr::LOCALHOST.into(), |_| Config {
+            certificate: Some(certificate),
+            ..router_config()
+        });
+        let mut config = inner_config(&world);
+        config.key = Some(world.key("car", Role::Link).await);
+        let (_inner, port) = world.inner_with(config).await;
+        // Also what is refused, is no path, or is no request.
+        for (port, target) in [
+            (port, "/"),
+            (port, "/cgi?command=x"),
+            (port, "/page/style.css"),
+            (port, "/none"),
+            (port, "no-path"),
+            (world.main_port(), "/healthz"),
+            (world.main_port(), LINK_PATH),
+        ] {
+            let dial = || async {
+                TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+                    .await
+                    .unwrap()
+            };
+            let stream = tls::connect(dial().await, "localhost", pin).await.unwrap();
+            assert_eq!(strict(stream, target).await, expected, "{port} {target}");
+            assert_eq!(strict(dial().await, target).await, "", "{port} {target}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_router_whose_certificate_has_expired_says_so_and_names_the_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -108,6 +108,53 @@ async fn what_is_no_request_gets_an_answer_of_ours_and_a_clean_end() {
 }
 
 #[tokio::test]
+async fn a_request_has_one_host_at_every_port_and_none_only_by_http_1_0() {
+    let fixture = Fixture::new().await;
+    let ports = [
+        (fixture.port, "/cgi?command=mark"),
+        (fixture.port, "/page/style.css"),
+        (fixture.world.main_port(), "/healthz"),
+        (fixture.world.main_port(), p2p_shared::protocol::LINK_PATH),
+    ];
+    for (port, target) in ports {
+        for (version, hosts, count) in [
+            ("1.1", "", 0),
+            ("1.1", "Host: car\r\nHost: car\r\n", 2),
+            ("1.1", "Host: car\r\nX: y\r\nhost: evil.test\r\n", 2),
+            ("1.0", "Host: car\r\nHost: car\r\n", 2),
+        ] {
+            let what = format!("{port}{target} {version} {hosts:?}");
+            let request = format!("GET {target} HTTP/{version}\r\n{hosts}\r\n");
+            let answer = RawCaller::saying(port, request).await.answer().await;
+            let sentence = format!(
+                "a request has one Host header, and this one has {count}: nothing was run\n"
+            );
+            assert_eq!(
+                (answer.status.as_u16(), answer.text()),
+                (400, sentence),
+                "{what}"
+            );
+        }
+        // A Host of its own in the first line is no second one.
+        if target != "/cgi?command=mark" {
+            for request in [
+                format!("GET {target} HTTP/1.0\r\n\r\n"),
+                format!("GET http://car{target} HTTP/1.1\r\nHost: car\r\n\r\n"),
+            ] {
+                let answer = RawCaller::saying(port, &request).await.answer().await;
+                let is_socket = target == p2p_shared::protocol::LINK_PATH;
+                let said = answer.text();
+                assert!(
+                    answer.status == 200 || is_socket && !said.contains("Host"),
+                    "{request}: {said}"
+                );
+            }
+        }
+    }
+    fixture.is_unharmed().await;
+}
+
+#[tokio::test]
 async fn half_a_head_and_then_silence_is_a_408() {
     let fixture = Fixture::impatient(soon_out_of(|it, soon| it.headers = soon)).await;
     for half in [
