@@ -58,7 +58,7 @@ impl RunOrder {
 
 /// An event of a run: `Started`, `Output`s and `Finished`, in this order; and in the place of any of
 /// them `Failed`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum RunEvent {
     Started,
     Output(OutputPiece),
@@ -67,7 +67,7 @@ pub(crate) enum RunEvent {
 }
 
 /// The end of a run that had begun.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Finish {
     pub end: End,
     pub exec: Duration,

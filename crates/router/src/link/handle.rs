@@ -20,6 +20,26 @@ use crate::run::{RunEvent, RunKind, RunOrder};
 /// Time that an answer may take: a list of the commands, of a folder of thousands on a slow card.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// Reason why the car's answer to a question did not come. Its text is the end of a sentence that
+/// begins with the car's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    #[error("is not connected to the router: try again when it is back")]
+    Away,
+    #[error("did not answer within {} s: try again in a moment", ANSWER.as_secs())]
+    Slow,
+    /// Too many questions are open.
+    #[error("has as many questions to answer as the router allows: try again in a moment")]
+    Busy,
+}
+
+async fn within<T>(time: Duration, answer: oneshot::Receiver<T>) -> Result<T, NoAnswer> {
+    let answer = tokio::time::timeout(time, answer).await;
+    answer
+        .map_err(|_| NoAnswer::Slow)?
+        .map_err(|_| NoAnswer::Away)
+}
+
 /// The number of one connection of an inner, by which an old link can't be taken for the one that
 /// replaced it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,14 +96,11 @@ impl LinkHandle {
         };
         let (sender, events) = mpsc::unbounded_channel();
         let run = order.new.run;
-        let work = ToLink::Run {
-            order: Box::new(order),
-            open: OpenRun::new(run, sender, permit),
-        };
+        let (order, open) = (Box::new(order), OpenRun::new(run, sender, permit));
         if is_stop {
-            self.drive().stop_by_run(work);
+            self.drive().stop_by_run(order, open);
         } else {
-            self.send(work);
+            self.send(ToLink::Run { order, open });
         }
         Some(RunHandle {
             run,
@@ -94,19 +111,18 @@ impl LinkHandle {
         })
     }
 
-    /// Asks for the list of commands; `None`: the link is lost or the answer too slow.
-    pub(crate) async fn list(&self) -> Option<Arc<CommandList>> {
+    /// Asks for the list of commands.
+    pub(crate) async fn list(&self) -> Result<Arc<CommandList>, NoAnswer> {
         let (reply, answer) = oneshot::channel();
         self.send(ToLink::List(reply));
-        tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
+        within(ANSWER, answer).await
     }
 
-    /// Asks for the report of a run, which the inner may not know; `None`: the link is lost or the answer
-    /// too slow.
-    pub(crate) async fn ask_run(&self, run: RunId) -> Option<Option<RunReport>> {
+    /// Asks for the report of a run, which the inner may not know.
+    pub(crate) async fn ask_run(&self, run: RunId) -> Result<Option<RunReport>, NoAnswer> {
         let (reply, answer) = oneshot::channel();
         self.send(ToLink::AskRun(run, reply));
-        tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
+        within(ANSWER, answer).await?
     }
 
     /// Ends the link at once, even if work waits in its queue. The first reason counts.

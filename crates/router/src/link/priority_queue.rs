@@ -12,10 +12,11 @@ use p2p_shared::timing;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::link::work::ToLink;
+use crate::link::runs::OpenRun;
+use crate::run::RunOrder;
 
-/// Most runs of the stop command that wait for the link: beyond that the oldest one fails as not
-/// executed, since newer ones follow.
+/// Most runs of the stop command, each with other arguments, that wait for the link: beyond that the
+/// newest of them answers the next.
 const STOP_RUNS: usize = 16;
 
 /// The updates that the router wants of a car.
@@ -39,8 +40,8 @@ pub(crate) struct PriorityQueue {
 #[derive(Debug, Default)]
 struct Waiting {
     stop: Option<RouterToInner>,
-    /// Runs of the stop command: each has a caller who waits for its answer.
-    stop_runs: VecDeque<ToLink>,
+    /// Runs of the stop command: each has one or more callers who wait for its answer.
+    stop_runs: VecDeque<StopRun>,
     driver_message: Option<DriverMessage>,
     watch: Interest,
     /// The ticket that the camera is to show, while somebody watches.
@@ -50,6 +51,9 @@ struct Waiting {
     ticket_sent: Option<MediaTicket>,
     closed: bool,
 }
+
+/// A run of the stop command.
+type StopRun = (Box<RunOrder>, OpenRun);
 
 /// The newest message of the driver.
 #[derive(Debug)]
@@ -65,7 +69,7 @@ enum DriverMessage {
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     pub stop: Option<RouterToInner>,
-    pub stop_runs: VecDeque<ToLink>,
+    pub stop_runs: VecDeque<StopRun>,
     /// The driver's press, its renewal or its release, and changes of what the router wants.
     pub rest: Vec<RouterToInner>,
 }
@@ -83,17 +87,27 @@ impl PriorityQueue {
         self.stopped(&mut waiting)
     }
 
-    /// Queues a run of the stop command, ahead of everything but a stop.
-    pub(crate) fn stop_by_run(&self, run: ToLink) {
+    /// Queues a run of the stop command, ahead of everything but a stop. One that waits already, and
+    /// would do the same, answers this one too: a flood of stops waits for the link no longer than
+    /// one stop.
+    pub(crate) fn stop_by_run(&self, order: Box<RunOrder>, open: OpenRun) {
         let mut waiting = self.waiting.lock();
         // A dropped run tells its caller that nothing was sent.
-        if !waiting.closed {
-            if waiting.stop_runs.len() >= STOP_RUNS {
-                waiting.stop_runs.pop_front();
-            }
-            waiting.stop_runs.push_back(run);
-            self.come.notify_one();
+        if waiting.closed {
+            return;
         }
+        let is_full = waiting.stop_runs.len() >= STOP_RUNS;
+        let mut others = waiting.stop_runs.iter_mut().rev();
+        let does_same =
+            |(other, _): &&mut StopRun| is_full || other.new.arguments == order.new.arguments;
+        match others.find(does_same) {
+            Some((_, other)) => {
+                tracing::info!(run = %open.run(), by = %other.run(), "stop answered by another");
+                other.share(&open);
+            }
+            None => waiting.stop_runs.push_back((order, open)),
+        }
+        self.come.notify_one();
     }
 
     /// Discards the queued press or renewal. Returns the press.
@@ -275,7 +289,12 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use p2p_shared::names::Argument;
+    use p2p_shared::protocol::{End, RunSource, StderrTail};
+
     use super::*;
+    use crate::run::error::RunError;
+    use crate::run::{Finish, NewRun, RunEvent, RunKind};
 
     fn press(number: u64) -> PressId {
         PressId { epoch: 1, number }
@@ -330,6 +349,79 @@ mod tests {
         queue.press(press(2), Instant::now(), message(2));
         let orders = queue.next(true).await;
         assert!(orders.stop.is_some() && orders.rest == [message(2)]);
+    }
+
+    fn stop_run(
+        queue: &PriorityQueue,
+        run: u64,
+        argument: &str,
+    ) -> tokio::sync::mpsc::UnboundedReceiver<RunEvent> {
+        let run = p2p_shared::names::RunId::from_number(run);
+        let argument = argument.to_owned().into_bytes();
+        let new = NewRun {
+            run,
+            command: "stop".parse().unwrap(),
+            arguments: vec![Argument::try_from(bytes::Bytes::from(argument)).unwrap()]
+                .try_into()
+                .unwrap(),
+            stdin: bytes::Bytes::new(),
+            for_ms: None,
+            source: RunSource::Http,
+            by: "".into(),
+            key: "".into(),
+            from: ([127, 0, 0, 1], 4).into(),
+            begun: Instant::now(),
+        };
+        let order = RunOrder {
+            new,
+            kind: RunKind::Stop,
+            asked: Instant::now(),
+        };
+        let (sender, events) = tokio::sync::mpsc::unbounded_channel();
+        queue.stop_by_run(Box::new(order), OpenRun::new(run, sender, None));
+        events
+    }
+
+    #[tokio::test]
+    async fn stops_that_wait_together_are_sent_as_one_and_all_are_told_how_it_ended() {
+        let queue = PriorityQueue::default();
+        let mut callers: Vec<_> = (0..1000).map(|n| stop_run(&queue, n, "")).collect();
+        let mut hard = stop_run(&queue, 1000, "hard");
+        // Who has left is forgotten, also the one whose run is sent for the others.
+        callers.drain(..900);
+        let mut late = stop_run(&queue, 1001, "");
+        let sent = queue.next(false).await.stop_runs;
+        assert_eq!(sent.len(), 2);
+        for (_, run) in sent {
+            run.end(RunEvent::Finished(Finish {
+                end: End::Exit(3),
+                exec: std::time::Duration::from_secs(1),
+                stderr: StderrTail::default(),
+            }));
+        }
+        for caller in callers.iter_mut().chain([&mut hard, &mut late]) {
+            let told = caller.try_recv().unwrap();
+            assert!(
+                matches!(&told, RunEvent::Finished(finish) if finish.end == End::Exit(3)),
+                "{told:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn no_flood_of_stops_with_arguments_of_their_own_is_refused_or_sent_whole() {
+        let queue = PriorityQueue::default();
+        let mut callers: Vec<_> = (0..1000)
+            .map(|n| stop_run(&queue, n, &n.to_string()))
+            .collect();
+        let sent = queue.next(false).await.stop_runs;
+        assert_eq!(sent.len(), STOP_RUNS);
+        for (_, run) in sent {
+            run.end(RunEvent::Failed(RunError::NotSent));
+        }
+        for caller in &mut callers {
+            assert!(matches!(caller.try_recv(), Ok(RunEvent::Failed(_))));
+        }
     }
 
     #[tokio::test]

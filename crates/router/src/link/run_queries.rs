@@ -7,10 +7,12 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::RunReport;
 use tokio::sync::oneshot;
 
+use crate::link::handle::NoAnswer;
+
 /// Most runs that are asked for at a time: callers for more are told to ask again.
 const OPEN: usize = 64;
 
-type Reply = oneshot::Sender<Option<RunReport>>;
+type Reply = oneshot::Sender<Result<Option<RunReport>, NoAnswer>>;
 
 /// The open questions about runs.
 #[derive(Debug, Default)]
@@ -31,8 +33,8 @@ impl RunQueries {
             replies.push(reply);
             return false;
         }
-        // Dropping the reply tells the caller to try again.
         if self.0.len() >= OPEN {
+            let _ = reply.send(Err(NoAnswer::Busy));
             return false;
         }
         self.0.insert(run, vec![reply]);
@@ -43,7 +45,7 @@ impl RunQueries {
     pub(super) fn answer(&mut self, run: RunId, report: Option<&RunReport>) {
         for reply in self.0.remove(&run).unwrap_or_default() {
             // A caller that has gone away needs no answer.
-            let _ = reply.send(report.cloned());
+            let _ = reply.send(Ok(report.cloned()));
         }
     }
 }
@@ -64,8 +66,8 @@ mod tests {
         questions.answer(RunId::from_number(2), None);
         assert!(first_told.try_recv().is_err() && !questions.is_idle());
         questions.answer(run, None);
-        assert_eq!(first_told.try_recv(), Ok(None));
-        assert_eq!(second_told.try_recv(), Ok(None));
+        assert_eq!(first_told.try_recv(), Ok(Ok(None)));
+        assert_eq!(second_told.try_recv(), Ok(Ok(None)));
         assert!(questions.is_idle());
     }
 
@@ -80,7 +82,7 @@ mod tests {
         }
         let (reply, mut answer) = oneshot::channel();
         assert!(!questions.ask(RunId::from_number(99), reply));
-        assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert_eq!(answer.try_recv(), Ok(Err(NoAnswer::Busy)));
         told.clear();
         let (reply, _answer) = oneshot::channel();
         assert!(questions.ask(RunId::from_number(99), reply));

@@ -22,6 +22,8 @@ pub(crate) struct OpenRun {
     is_stop: bool,
     /// Closed once the caller has gone away.
     events: UnboundedSender<RunEvent>,
+    /// Callers of other stops, which this one answers: they get all but its output.
+    sharers: Vec<UnboundedSender<RunEvent>>,
     stage: Stage,
     /// Output that may still come, in units of the window.
     window: u32,
@@ -49,10 +51,21 @@ impl OpenRun {
             run,
             is_stop: permit.is_none(),
             events,
+            sharers: Vec::new(),
             stage: Stage::Kept,
             window: RUN_WINDOW,
             _permit: permit,
         }
+    }
+
+    pub(crate) fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// Answers another stop, too, which was not handed over and won't be.
+    pub(crate) fn share(&mut self, other: &Self) {
+        self.sharers.retain(|caller| !caller.is_closed());
+        self.sharers.push(other.events.clone());
     }
 
     /// Ends the run with its last event.
@@ -63,7 +76,12 @@ impl OpenRun {
 
     fn send(&self, event: RunEvent) {
         // A caller that is gone has cancelled, which the link learns from its queue. What waits
-        // here unread is bounded by the window.
+        // here unread is bounded by the window, which is the first caller's alone.
+        if !matches!(event, RunEvent::Output(_)) {
+            for caller in &self.sharers {
+                let _ = caller.send(event.clone());
+            }
+        }
         let _ = self.events.send(event);
     }
 }
@@ -115,9 +133,10 @@ impl Runs {
     }
 
     /// Forgets a run whose caller has gone away. Returns true if the inner has to end the run: not
-    /// a stop, nor one that is over.
+    /// a stop, which others may wait for, nor one that is over.
     pub(super) fn cancel(&mut self, run: RunId) -> bool {
-        self.0.remove(&run).is_some_and(|open| !open.is_stop)
+        let is_stop = self.0.get(&run).is_some_and(|open| open.is_stop);
+        !is_stop && self.0.remove(&run).is_some()
     }
 
     /// Grants more output. Returns whether the run is open.

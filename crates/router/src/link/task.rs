@@ -237,8 +237,8 @@ impl<O: LinkObserver> LinkTask<O> {
         if let Some(stop) = outgoing.stop {
             self.socket.push(&stop)?;
         }
-        for run in outgoing.stop_runs {
-            self.work_on(run)?;
+        for (order, open) in outgoing.stop_runs {
+            self.work_on(ToLink::Run { order, open })?;
         }
         for message in outgoing.rest {
             match message {

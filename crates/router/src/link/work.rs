@@ -7,6 +7,7 @@ use p2p_shared::protocol::RunReport;
 use tokio::sync::oneshot;
 
 use crate::link::command_lists::CommandList;
+use crate::link::handle::NoAnswer;
 use crate::link::runs::OpenRun;
 use crate::run::RunOrder;
 
@@ -19,6 +20,6 @@ pub(crate) enum ToLink {
     Window { run: RunId, more: u32 },
     Cancel(RunId),
     List(oneshot::Sender<Arc<CommandList>>),
-    AskRun(RunId, oneshot::Sender<Option<RunReport>>),
+    AskRun(RunId, oneshot::Sender<Result<Option<RunReport>, NoAnswer>>),
     Notice(String),
 }

@@ -13,6 +13,7 @@ use crate::auth::access::Caller;
 use crate::car::Car;
 use crate::context::Context;
 use crate::http::response::{AnswerBody, Executed, Problem, Timing, answer};
+use crate::link::handle::NoAnswer;
 use crate::net::limits;
 use crate::net::unauthenticated::PendingConnection;
 
@@ -61,9 +62,8 @@ impl RequestContext<'_> {
         Ok(permit.kept_with(answer))
     }
 
-    /// Makes the answer while the car is away; `hint` says what to do.
-    pub(crate) fn away(&self, hint: &str) -> Problem {
-        let name = self.car.name();
-        Problem::unavailable(format!("{name} is not connected to the router{hint}"))
+    /// Makes the answer to a question that the car did not answer.
+    pub(crate) fn no_answer(&self, why: NoAnswer) -> Problem {
+        Problem::unavailable(format!("{} {why}", self.car.name()))
     }
 }

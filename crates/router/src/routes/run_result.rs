@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 use crate::http::response::{AnswerBody, Problem, whole};
+use crate::link::handle::NoAnswer;
 use crate::routes::request::RequestContext;
 
 /// Path before the id.
@@ -22,9 +23,11 @@ impl RequestContext<'_> {
                 "this is no run id: it is what the header P2P-Run of an answer says, 16 hexadecimal digits",
             )
         })?;
-        let away = || self.away(": ask again when it is back");
-        let link = self.car.link().ok_or_else(away)?;
-        let Some(report) = link.ask_run(run).await.ok_or_else(away)? else {
+        let answer = match self.car.link() {
+            Some(link) => link.ask_run(run).await,
+            None => Err(NoAnswer::Away),
+        };
+        let Some(report) = answer.map_err(|why| self.no_answer(why))? else {
             return Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 format!(

@@ -20,6 +20,7 @@ use crate::http::connection::{MAX_ADDRESS, MAX_HEADERS};
 use crate::http::query::CgiQuery;
 use crate::http::response::{AnswerBody, Problem, Timing, whole};
 use crate::http::{connection, csrf, host, query, tls_or_plain};
+use crate::link::handle::NoAnswer;
 use crate::net::accept::accept;
 use crate::page::files;
 use crate::routes::request::RequestContext;
@@ -228,9 +229,11 @@ impl RequestContext<'_> {
 
     /// Answers `GET /commands`.
     async fn commands(&self, caller: &Caller) -> Result<Response<AnswerBody>, Problem> {
-        let away = || self.away("");
-        let link = self.car.link().ok_or_else(away)?;
-        let list = link.list().await.ok_or_else(away)?;
+        let answer = match self.car.link() {
+            Some(link) => link.list().await,
+            None => Err(NoAnswer::Away),
+        };
+        let list = answer.map_err(|why| self.no_answer(why))?;
         let json = self.counted(caller, list.json())?;
         Ok(self.ok("application/json", whole(json)))
     }

@@ -120,7 +120,7 @@ impl RequestContext<'_> {
     /// Answers `GET /`.
     pub(crate) async fn home(&self, caller: &Caller) -> Result<Response<AnswerBody>, Problem> {
         let commands = match self.car.link() {
-            Some(link) => link.list().await,
+            Some(link) => link.list().await.ok(),
             None => None,
         };
         let stop = self.car.stop_command();

@@ -17,6 +17,7 @@ use crate::camera::{Status, frame_socket, mjpeg};
 use crate::http::flushed::Flushed;
 use crate::http::response::{AnswerBody, Problem, UNBUFFERED, text_value, whole};
 use crate::http::websocket;
+use crate::link::handle::NoAnswer;
 use crate::routes::request::RequestContext;
 
 /// Longest time until a picture arrives: a camera on a busy Pi takes 5 s for its first.
@@ -140,7 +141,7 @@ impl RequestContext<'_> {
                     self.car.name()
                 ),
             )),
-            Status::Away => Err(self.away("")),
+            Status::Away => Err(self.no_answer(NoAnswer::Away)),
             Status::Failed(why) => later(format!(
                 "the camera has failed and is started again: {}",
                 Escaped(why)

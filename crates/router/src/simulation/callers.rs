@@ -302,7 +302,7 @@ impl AnswerLog {
                     None => continue,
                 }
             };
-            if let Some(report) = link.ask_run(run).await {
+            if let Ok(report) = link.ask_run(run).await {
                 self.check_report(world, run, report.as_ref().map(|report| &report.outcome));
             }
         }

@@ -457,3 +457,25 @@ async fn a_link_and_a_list_get_through_though_strangers_and_one_party_have_all_t
         listed.out
     );
 }
+
+#[tokio::test]
+async fn of_hundreds_of_stops_at_a_time_each_is_told_what_became_of_it() {
+    let world = World::open();
+    world.script("stop", "echo stopped >> ../stops; sleep 0.2; echo done");
+    let (_inner, port) = world.inner().await;
+    let mut callers = Vec::new();
+    for _ in 0..200 {
+        callers.push(RawCaller::connect(port).await);
+    }
+    // Nothing is waited for in between: the router finds all of them at once.
+    for caller in &callers {
+        let request = b"GET /cgi?command=stop HTTP/1.1\r\nHost: car\r\n\r\n";
+        assert_eq!(caller.stream.try_write(request).unwrap(), request.len());
+    }
+    for mut caller in callers {
+        let answer = caller.answer().await;
+        assert_eq!(answer.verdict(), (200, "yes"), "{}", answer.text());
+    }
+    let stops = std::fs::read_to_string(world.note("stops")).unwrap();
+    assert!(stops.lines().count() < 20, "{stops}");
+}

@@ -30,7 +30,7 @@ impl Console<'_> {
             Some(link) => {
                 let (quota, owner) = (self.context.quotas.unread.clone(), self.permit.owner());
                 let listing = async move {
-                    let list = link.list().await.ok_or(NO_LIST);
+                    let list = link.list().await.map_err(|_| NO_LIST);
                     let counted = list.and_then(|list| {
                         let permit = quota.take_sized(owner, list.bytes);
                         Ok((list, permit.ok_or(TOO_MUCH_UNREAD)?))
@@ -49,9 +49,9 @@ impl Console<'_> {
             Some(link) => {
                 let asking = async move {
                     message(match link.ask_run(run).await {
-                        Some(Some(report)) => RunAnswer::Report(report),
-                        Some(None) => RunAnswer::NotKnown,
-                        None => RunAnswer::Away,
+                        Ok(Some(report)) => RunAnswer::Report(report),
+                        Ok(None) => RunAnswer::NotKnown,
+                        Err(_) => RunAnswer::Away,
                     })
                 };
                 self.answers.push(Box::pin(asking));
