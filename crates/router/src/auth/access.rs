@@ -14,7 +14,7 @@ use p2p_shared::key::{Key, Role};
 use p2p_shared::names::Identity;
 
 use crate::auth::key_store::{AuthError, KeyRecord, KeyStore};
-use crate::auth::session_cookie::SessionCookies;
+use crate::auth::session_cookie::{Session, SessionCookies};
 use crate::http::response::Problem;
 use crate::http::websocket;
 use crate::net::client_net::QuotaOwner;
@@ -35,8 +35,17 @@ pub(crate) enum Access {
 pub(crate) enum Caller {
     /// Unknown, with `--open`.
     Anyone,
-    /// The holder of this key.
-    Holder(KeyRecord, KeyStore),
+    /// The holder of this key, by the key itself or by a browser's session.
+    Holder(KeyRecord, KeyStore, Option<Session>),
+}
+
+/// Reason why a caller may not stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Revoked {
+    #[error("the key was revoked, or what it may do has changed")]
+    Key,
+    #[error("this browser was signed out")]
+    Session,
 }
 
 impl Access {
@@ -68,7 +77,8 @@ impl Access {
             return Ok(Caller::Anyone);
         };
         let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        known(pending, keys, keys.authenticate(authorization))
+        let record = keys.authenticate(authorization);
+        known(pending, keys, record.map(|record| (record, None)))
     }
 
     /// Returns the caller of a request with a valid key or session cookie. A key counts before a
@@ -83,8 +93,9 @@ impl Access {
             && !headers.contains_key(AUTHORIZATION)
             && let Some(cookie) = cookies.shown(headers, is_tls)
         {
-            let record = cookies.check(cookie, SystemTime::now(), |id| keys.record(id));
-            return known(pending, keys, record.ok_or(AuthError::SignedOut));
+            let checked = cookies.check(cookie, SystemTime::now(), |id| keys.record(id));
+            let checked = checked.map(|(record, session)| (record, Some(session)));
+            return known(pending, keys, checked.ok_or(AuthError::SignedOut));
         }
         self.caller(pending, headers)
     }
@@ -100,7 +111,8 @@ impl Access {
         let Self::Keys(keys, cookies) = self else {
             return Ok((Caller::Anyone, None));
         };
-        let caller = known(pending, keys, keys.find(key))?;
+        let record = keys.find(key).map(|record| (record, None));
+        let caller = known(pending, keys, record)?;
         let cookie = cookies.issue(key.id(), &key.hash(), SystemTime::now());
         let cookie = cookie.map_err(|error| {
             tracing::warn!(%error, "nobody can sign in");
@@ -110,12 +122,34 @@ impl Access {
         Ok((caller, cookies.keep(&cookie, is_tls)))
     }
 
-    /// Returns the header that lets a browser forget the session cookie.
-    pub(crate) fn sign_out(&self, is_tls: bool) -> Option<HeaderValue> {
-        match self {
-            Self::Open => None,
-            Self::Keys(_, cookies) => cookies.forget(is_tls),
-        }
+    /// Ends the session of the cookie in these headers, if it is valid, for everybody who has the
+    /// cookie. Returns the header that lets a browser forget it.
+    ///
+    /// # Errors
+    /// If that can't be kept over a restart of the router.
+    pub(crate) async fn sign_out(
+        &self,
+        headers: &HeaderMap,
+        is_tls: bool,
+    ) -> Result<Option<HeaderValue>, Problem> {
+        let Self::Keys(keys, cookies) = self else {
+            return Ok(None);
+        };
+        let now = SystemTime::now();
+        let cookie = cookies.shown(headers, is_tls);
+        let checked = cookie.and_then(|cookie| cookies.check(cookie, now, |id| keys.record(id)));
+        let forget = cookies.forget(is_tls);
+        let Some((record, session)) = checked else {
+            return Ok(forget);
+        };
+        let ending = tokio::task::spawn_blocking(move || session.sign_out(now));
+        let ended = ending.await.map_err(anyhow::Error::from).flatten();
+        tracing::info!(key = %record.name, "signed out");
+        ended.map(|()| forget).map_err(|error| {
+            tracing::warn!(%error, "a sign-out is lost when the router restarts");
+            let sentence = "this browser is signed out, but only until the router restarts: its log says why. If others may have the cookie, let the router's owner revoke the key";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
+        })
     }
 
     /// Returns the caller, if its role `may` do `what`.
@@ -150,11 +184,11 @@ impl Access {
 fn known(
     pending: &PendingConnection,
     keys: &KeyStore,
-    record: Result<KeyRecord, AuthError>,
+    checked: Result<(KeyRecord, Option<Session>), AuthError>,
 ) -> Result<Caller, Problem> {
-    let record = record.map_err(|error| refusal(pending, error))?;
+    let (record, session) = checked.map_err(|error| refusal(pending, error))?;
     pending.set_known(QuotaOwner::Key(record.id));
-    Ok(Caller::Holder(record, keys.clone()))
+    Ok(Caller::Holder(record, keys.clone(), session))
 }
 
 /// Makes the answer to a caller without a key, or with a wrong one.
@@ -179,7 +213,7 @@ impl Caller {
     pub(crate) fn record(&self) -> Option<&KeyRecord> {
         match self {
             Self::Anyone => None,
-            Self::Holder(record, _) => Some(record),
+            Self::Holder(record, ..) => Some(record),
         }
     }
 
@@ -252,22 +286,35 @@ impl Caller {
         Text::new(name.unwrap_or_else(|| peer.ip().to_string()))
     }
 
-    /// Returns true if the caller's key was revoked, or its record has changed.
-    pub(crate) fn is_revoked(&self) -> bool {
+    /// Checks that the caller's key is still in force, with the same record, and the session not over.
+    pub(crate) fn check_revoked(&self) -> Result<(), Revoked> {
         match self {
-            Self::Anyone => false,
-            Self::Holder(record, keys) => keys.record(&record.id).as_ref() != Some(record),
+            Self::Holder(record, keys, _) if keys.record(&record.id).as_ref() != Some(record) => {
+                Err(Revoked::Key)
+            }
+            Self::Holder(_, _, Some(session)) if session.is_over() => Err(Revoked::Session),
+            Self::Anyone | Self::Holder(..) => Ok(()),
         }
     }
 
-    /// Waits until the caller's key is revoked, or its record has changed.
-    pub(crate) async fn revoked(self) {
-        let Self::Holder(record, keys) = &self else {
+    /// Waits until the caller's key is revoked, its record has changed, or the session is over.
+    pub(crate) async fn revoked(self) -> Revoked {
+        let Self::Holder(record, keys, session) = &self else {
             return std::future::pending().await;
         };
         let is_revoked = |keys: &HashMap<_, _>| keys.get(&record.id) != Some(record);
-        // No error: the store is here, and reports changes as long as it exists.
-        let _ = keys.changes().wait_for(is_revoked).await;
+        let over = async {
+            match session {
+                Some(session) => session.over().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut keys = keys.changes();
+        tokio::select! {
+            // No error: the store is here, and reports changes as long as it exists.
+            _ = keys.wait_for(is_revoked) => Revoked::Key,
+            () = over => Revoked::Session,
+        }
     }
 }
 

@@ -51,9 +51,9 @@ pub enum AuthError {
         "this key is wrong or was revoked: check that it is a key of this router, or ask its owner for a new one"
     )]
     Wrong,
-    /// The browser's session cookie is wrong or expired, or its key was revoked.
+    /// The browser's session cookie is wrong, expired or signed out, or its key was revoked.
     #[error(
-        "you are signed out: the key was revoked, or it is a month since you signed in; sign in again"
+        "you are signed out: this browser was signed out, the key was revoked, or it is a month since you signed in; sign in again"
     )]
     SignedOut,
 }

@@ -1,13 +1,14 @@
 //! Makes and checks session cookies, which a browser sends in place of a key once somebody has
-//! signed in. A cookie has the key's id, its expiry, and a code over both and the key's hash (HMAC,
-//! RFC 2104) that nobody can make without this router's secret. The cookie has no part of the key's
-//! own secret, and is void when the key is revoked or made anew under the same id.
+//! signed in. A cookie has the key's id, its expiry, a random number, and a code over these and the
+//! key's hash (HMAC, RFC 2104) that nobody can make without this router's secret. The cookie has no
+//! part of the key's own secret, and is void when the key is revoked or made anew under the same id,
+//! and when the cookie is signed out.
 //!
 //! A cookie is bound to no address: a phone that changes from Wi-Fi to the mobile network in the
 //! middle of a drive stays signed in.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
@@ -15,13 +16,15 @@ use data_encoding::HEXLOWER;
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderValue};
 use p2p_shared::key::{KeyHash, KeyId};
+use p2p_shared::os::random_u64;
 use ring::hmac;
 
 use crate::auth::key_store::KeyRecord;
+use crate::auth::signed_out::{SignedOut, Stamp};
 use crate::ops::state_file::StateFile;
 
 /// Lifetime of a cookie. Long enough that a weekend's car doesn't ask each time, and short enough
-/// that a forgotten tablet is not signed in for ever. To end a session earlier, revoke the key.
+/// that a forgotten tablet is not signed in for ever. To end it from elsewhere, revoke the key.
 pub(crate) const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Tolerance for a clock that was ahead. A cookie that expires later than `LIFE` plus this from now
@@ -53,6 +56,31 @@ pub(crate) struct SessionCookies {
     file: StateFile,
     /// Secret; `None` until somebody signs in for the first time.
     secret: OnceLock<Secret>,
+    signed_out: Arc<SignedOut>,
+}
+
+/// The session of a browser: a cookie that was valid when it was shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    key: KeyId,
+    stamp: Stamp,
+    signed_out: Arc<SignedOut>,
+}
+
+impl Session {
+    pub(crate) fn is_over(&self) -> bool {
+        self.signed_out.has(&self.key, self.stamp)
+    }
+
+    /// Waits until the cookie is signed out, in whatever request.
+    pub(crate) async fn over(&self) {
+        self.signed_out.wait_for(&self.key, self.stamp).await;
+    }
+
+    /// Signs the cookie out, for all that have it, and keeps that over restarts. Blocks on the disk.
+    pub(crate) fn sign_out(&self, now: SystemTime) -> anyhow::Result<()> {
+        self.signed_out.add(self.key, self.stamp, seconds(now))
+    }
 }
 
 /// Secret of one router.
@@ -74,14 +102,20 @@ impl Secret {
 }
 
 impl SessionCookies {
-    /// Reads the secret of the router with this state directory. Blocks on the disk.
+    /// Reads the secret of the router with this state directory, and the cookies that are signed out.
+    /// Blocks on the disk.
     pub(crate) fn open(state_dir: &Path) -> anyhow::Result<Self> {
         let file = StateFile::new(state_dir, FILE_NAME);
         let secret = match file.read(MAX_FILE)? {
             Some(text) => OnceLock::from(secret(&file, &text)?),
             None => OnceLock::new(),
         };
-        Ok(Self { file, secret })
+        let signed_out = SignedOut::open(state_dir)?;
+        Ok(Self {
+            file,
+            secret,
+            signed_out,
+        })
     }
 
     /// Makes a cookie for this key. The first call blocks on the disk.
@@ -99,40 +133,49 @@ impl SessionCookies {
                 self.secret.get_or_init(|| made)
             }
         };
-        let end = seconds(now + LIFE);
-        let code = hmac::sign(&secret.key, message(&id, end, hash).as_bytes());
-        Ok(format!("{id}.{end}.{}", HEXLOWER.encode(code.as_ref())))
+        let stamp = Stamp {
+            end: seconds(now + LIFE),
+            number: Some(random_u64().map_err(no_randomness)?),
+        };
+        let code = hmac::sign(&secret.key, message(&id, stamp, hash).as_bytes());
+        Ok(format!("{id}.{stamp}.{}", HEXLOWER.encode(code.as_ref())))
     }
 
-    /// Returns the record of the key of a cookie that is valid now, if there is one.
+    /// Returns the record of the key of a cookie that is valid now, and the session, if there is one.
     pub(crate) fn check(
         &self,
         cookie: &str,
         now: SystemTime,
         record_of: impl Fn(&KeyId) -> Option<KeyRecord>,
-    ) -> Option<KeyRecord> {
+    ) -> Option<(KeyRecord, Session)> {
         let (id, rest) = cookie.split_once('.')?;
-        let (end, code) = rest.split_once('.')?;
-        let (id, end): (KeyId, u64) = (id.parse().ok()?, end.parse().ok()?);
+        let (stamp, code) = rest.split_once('.')?;
+        let (key, stamp): (KeyId, Stamp) = (id.parse().ok()?, stamp.parse().ok()?);
         let code = HEXLOWER.decode(code.as_bytes()).ok()?;
-        let record = record_of(&id)?;
-        let message = message(&id, end, &record.hash);
+        let record = record_of(&key)?;
+        let message = message(&key, stamp, &record.hash);
         // This takes the same time whatever the code is.
         hmac::verify(&self.secret.get()?.key, message.as_bytes(), &code).ok()?;
-        let is_good = seconds(now) < end && end <= seconds(now + LIFE + CLOCK_WRONG);
-        is_good.then_some(record)
+        let is_in_time = seconds(now) < stamp.end && stamp.end <= seconds(now + LIFE + CLOCK_WRONG);
+        let session = Session {
+            key,
+            stamp,
+            signed_out: self.signed_out.clone(),
+        };
+        (is_in_time && !session.is_over()).then_some((record, session))
     }
 
-    /// Returns this router's cookie in a request's headers.
+    /// Returns this router's cookie in a request's headers. Who signed in before names had a code has
+    /// a cookie without it, and stays signed in.
     pub(crate) fn shown<'a>(&self, headers: &'a HeaderMap, is_tls: bool) -> Option<&'a str> {
-        let name = self.name(is_tls);
-        headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|cookies| cookies.split(';'))
-            .filter_map(|cookie| cookie.trim().split_once('='))
-            .find_map(|(key, value)| (key == name).then_some(value))
+        let cookies = || {
+            let values = headers.get_all(header::COOKIE).iter();
+            let texts = values.filter_map(|value| value.to_str().ok());
+            let cookies = texts.flat_map(|cookies| cookies.split(';'));
+            cookies.filter_map(|cookie| cookie.trim().split_once('='))
+        };
+        let named = |name: &str| cookies().find_map(|(key, value)| (key == name).then_some(value));
+        named(&self.name(is_tls)).or_else(|| named(plain_name(is_tls)))
     }
 
     /// Makes the header that lets a browser store a cookie. Cookies belong to a host, not to a port
@@ -149,7 +192,7 @@ impl SessionCookies {
     }
 
     fn name(&self, is_tls: bool) -> String {
-        let name = if is_tls { SECURE_COOKIE } else { PLAIN_COOKIE };
+        let name = plain_name(is_tls);
         match self.secret.get() {
             Some(secret) => format!("{name}-{}", secret.name),
             // There is no cookie yet.
@@ -182,14 +225,21 @@ fn secret(file: &StateFile, text: &str) -> anyhow::Result<Secret> {
 
 fn random_secret() -> anyhow::Result<String> {
     let mut secret = [0; SECRET_BYTES];
-    getrandom::fill(&mut secret).map_err(|error| {
-        anyhow!("none can be made, as the kernel gives no random numbers ({error})")
-    })?;
+    getrandom::fill(&mut secret).map_err(no_randomness)?;
     Ok(HEXLOWER.encode(&secret))
 }
 
-fn message(id: &KeyId, end: u64, hash: &KeyHash) -> String {
-    format!("{DOMAIN}\0{id}\0{end}\0{hash}")
+fn no_randomness(error: getrandom::Error) -> anyhow::Error {
+    anyhow!("none can be made, as the kernel gives no random numbers ({error})")
+}
+
+/// Returns the cookie's name without the router's code.
+fn plain_name(is_tls: bool) -> &'static str {
+    if is_tls { SECURE_COOKIE } else { PLAIN_COOKIE }
+}
+
+fn message(id: &KeyId, stamp: Stamp, hash: &KeyHash) -> String {
+    format!("{DOMAIN}\0{id}\0{stamp}\0{hash}")
 }
 
 /// Returns the wall clock's time, because a cookie outlives this process. A clock that is an hour
@@ -223,6 +273,16 @@ mod tests {
         }
     }
 
+    fn check(
+        cookies: &SessionCookies,
+        cookie: &str,
+        now: SystemTime,
+        record_of: impl Fn(&KeyId) -> Option<KeyRecord>,
+    ) -> Option<KeyRecord> {
+        let (record, _) = cookies.check(cookie, now, record_of)?;
+        Some(record)
+    }
+
     /// Makes cookies with a secret in memory only.
     fn in_memory() -> SessionCookies {
         in_memory_of(7)
@@ -232,6 +292,7 @@ mod tests {
         SessionCookies {
             file: StateFile::new("/nowhere", FILE_NAME),
             secret: OnceLock::from(Secret::new(&[byte; SECRET_BYTES])),
+            signed_out: SignedOut::open(Path::new("/nowhere")).unwrap(),
         }
     }
 
@@ -244,21 +305,25 @@ mod tests {
         let known = |_: &KeyId| Some(record(&key));
         let again = SessionCookies::open(folder.path()).unwrap();
         for cookies in [&cookies, &again] {
-            assert_eq!(cookies.check(&cookie, now, known), Some(record(&key)));
+            assert_eq!(check(cookies, &cookie, now, known), Some(record(&key)));
             let last = now + LIFE - Duration::from_secs(1);
-            assert_eq!(cookies.check(&cookie, last, known), Some(record(&key)));
-            assert_eq!(cookies.check(&cookie, now + LIFE, known), None);
-            assert_eq!(cookies.check(&cookie, now, |_| None), None, "revoked");
+            assert_eq!(check(cookies, &cookie, last, known), Some(record(&key)));
+            assert_eq!(check(cookies, &cookie, now + LIFE, known), None);
+            assert_eq!(check(cookies, &cookie, now, |_| None), None, "revoked");
             let other = record(&Key::generate().unwrap());
             assert_eq!(
-                cookies.check(&cookie, now, |_| Some(other.clone())),
+                check(cookies, &cookie, now, |_| Some(other.clone())),
                 None,
                 "made anew"
             );
         }
         let (_folder, elsewhere) = self::cookies();
         elsewhere.issue(key.id(), &key.hash(), now).unwrap();
-        assert_eq!(elsewhere.check(&cookie, now, known), None, "another router");
+        assert_eq!(
+            check(&elsewhere, &cookie, now, known),
+            None,
+            "another router"
+        );
     }
 
     #[test]
@@ -271,7 +336,7 @@ mod tests {
         let known = |_: &KeyId| Some(record(&key));
         for (clock, is_good) in [(now + hour, true), (now - hour, true), (now + year, false)] {
             let cookie = cookies.issue(key.id(), &key.hash(), clock).unwrap();
-            assert_eq!(cookies.check(&cookie, now, known).is_some(), is_good);
+            assert_eq!(check(&cookies, &cookie, now, known).is_some(), is_good);
         }
     }
 
@@ -350,9 +415,49 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_cookie_that_is_signed_out_is_none_from_then_on_and_after_a_restart_and_others_are_good() {
+        let (folder, cookies) = cookies();
+        let key = Key::generate().unwrap();
+        let now = SystemTime::now();
+        let known = |_: &KeyId| Some(record(&key));
+        // Made in the same second.
+        let [mine, other] = [(); 2].map(|()| cookies.issue(key.id(), &key.hash(), now).unwrap());
+        let (_, session) = cookies.check(&mine, now, known).unwrap();
+        assert!(!session.is_over());
+        session.sign_out(now).unwrap();
+        assert!(session.is_over());
+        for cookies in [&cookies, &SessionCookies::open(folder.path()).unwrap()] {
+            assert_eq!(check(cookies, &mine, now, known), None);
+            assert_eq!(check(cookies, &other, now, known), Some(record(&key)));
+        }
+    }
+
+    #[test]
+    fn a_cookie_of_before_is_good_by_its_old_name_and_form_and_can_be_signed_out() {
+        let (_folder, cookies) = cookies();
+        let key = Key::generate().unwrap();
+        let now = SystemTime::now();
+        let known = |_: &KeyId| Some(record(&key));
+        cookies.issue(key.id(), &key.hash(), now).unwrap();
+        let (id, end) = (key.id(), seconds(now + LIFE));
+        let text = format!("{DOMAIN}\0{id}\0{end}\0{}", key.hash());
+        let code = hmac::sign(&cookies.secret.get().unwrap().key, text.as_bytes());
+        let cookie = format!("{id}.{end}.{}", HEXLOWER.encode(code.as_ref()));
+        for (name, is_tls) in [("__Host-p2p", true), ("p2p", false)] {
+            let stored = HeaderValue::try_from(format!("a=b; {name}={cookie}")).unwrap();
+            let headers = HeaderMap::from_iter([(header::COOKIE, stored)]);
+            assert_eq!(cookies.shown(&headers, is_tls), Some(cookie.as_str()));
+            assert_eq!(cookies.shown(&headers, !is_tls), None);
+        }
+        let (_, session) = cookies.check(&cookie, now, known).unwrap();
+        session.sign_out(now).unwrap();
+        assert_eq!(check(&cookies, &cookie, now, known), None);
+    }
+
     proptest! {
         #[test]
-        fn a_cookie_with_a_changed_character_is_none(at in 0_usize..84, new in any::<char>()) {
+        fn a_cookie_with_a_changed_character_is_none(at in 0_usize..101, new in any::<char>()) {
             let cookies = in_memory();
             let key = Key::generate().unwrap();
             let now = SystemTime::now();
@@ -360,13 +465,13 @@ mod tests {
             prop_assume!(cookie.as_bytes()[at] as char != new);
             let changed: String =
                 cookie.char_indices().map(|(i, old)| if i == at { new } else { old }).collect();
-            prop_assert_eq!(cookies.check(&changed, now, |_| Some(record(&key))), None);
+            prop_assert_eq!(check(&cookies, &changed, now, |_| Some(record(&key))), None);
         }
 
         #[test]
         fn any_text_is_read_without_a_panic(text in ".*") {
             let cookies = in_memory();
-            prop_assert_eq!(cookies.check(&text, SystemTime::now(), |_| None), None);
+            prop_assert_eq!(check(&cookies, &text, SystemTime::now(), |_| None), None);
         }
     }
 }

@@ -87,8 +87,8 @@ pub(crate) async fn serve(viewer: Viewer, stream: Transport, read: Vec<u8>) {
         _ = view.run() => return,
     };
     let (code, reason) = match gone {
-        Gone::Revoked => (CloseCode::Policy, "the key was revoked"),
-        Gone::Closed => (CloseCode::Away, "the router is restarting"),
+        Gone::Revoked(why) => (CloseCode::Policy, why.to_string()),
+        Gone::Closed => (CloseCode::Away, "the router is restarting".to_owned()),
     };
     let reason = reason.into();
     let closing = async {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Camera, Status, WatchGuard};
-use crate::auth::access::Caller;
+use crate::auth::access::{Caller, Revoked};
 use crate::net::quota::QuotaPermit;
 use crate::ops::metrics::GaugeGuard;
 
@@ -27,7 +27,7 @@ pub(crate) struct Viewer {
 /// Reason why a viewer has to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gone {
-    Revoked,
+    Revoked(Revoked),
     Closed,
 }
 
@@ -64,7 +64,7 @@ impl Viewer {
         let (caller, closed) = (self.caller.clone(), self.closed.clone());
         async move {
             tokio::select! {
-                () = caller.revoked() => Gone::Revoked,
+                why = caller.revoked() => Gone::Revoked(why),
                 () = closed.cancelled() => Gone::Closed,
             }
         }

@@ -20,6 +20,7 @@ use p2p_shared::websocket::{SocketEvent, WebSocketError};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
+use crate::auth::access::Revoked;
 use crate::car::session::SessionGuard;
 use crate::car::{DriverSession, Refused};
 use crate::client::client_socket::ClientSocket;
@@ -144,14 +145,12 @@ impl<'a> Console<'a> {
     /// the socket, for the farewell.
     pub(crate) async fn run(
         mut self,
-        revoked: impl Future<Output = ()>,
+        revoked: impl Future<Output = Revoked>,
     ) -> (ClientEnd, ClientSocket) {
         let context = self.context;
         let end = tokio::select! {
             biased;
-            () = revoked => {
-                ClientEnd::Refused("the key was revoked, or its role has changed".to_owned())
-            }
+            why = revoked => ClientEnd::Refused(why.to_string()),
             () = context.shutdown.closed.cancelled() => ClientEnd::GoAway,
             Err(end) = self.serve() => end,
         };

@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
 use p2p_shared::protocol::{End, RunSource};
 
-use crate::auth::access::Caller;
+use crate::auth::access::{Caller, Revoked};
 use crate::car::Car;
 use crate::car::dispatch::Run;
 use crate::http::query::CgiQuery;
@@ -87,8 +87,8 @@ pub(crate) fn open(
     new: NewRun,
 ) -> Result<Open, Problem> {
     // The key may have been revoked while the body arrived.
-    if caller.is_revoked() {
-        let problem = Problem::unauthorized("the key was revoked: nothing was run");
+    if let Err(why) = caller.check_revoked() {
+        let problem = Problem::unauthorized(format!("{why}: nothing was run"));
         finish(&mut record, &problem);
         return Err(problem);
     }
@@ -154,17 +154,17 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 /// A run whose caller waits for it.
 pub(crate) struct Open {
     run: Run,
-    revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
+    revoked: Pin<Box<dyn Future<Output = Revoked> + Send>>,
 }
 
 impl Open {
-    /// Waits for the next event; returns `None` if the caller's key was revoked meanwhile.
-    async fn next(&mut self) -> Option<RunEvent> {
+    /// Waits for the next event, or until the caller may not stay.
+    async fn next(&mut self) -> Result<RunEvent, Revoked> {
         let run = &mut self.run;
         tokio::select! {
             biased;
-            () = &mut self.revoked => None,
-            event = std::future::poll_fn(|task| run.poll_next(task)) => Some(event),
+            why = &mut self.revoked => Err(why),
+            event = std::future::poll_fn(|task| run.poll_next(task)) => Ok(event),
         }
     }
 
@@ -177,8 +177,8 @@ impl Open {
         let mut kept = BytesMut::new();
         loop {
             let answered = match self.next().await {
-                Some(RunEvent::Started) => continue,
-                Some(RunEvent::Output(bytes)) => {
+                Ok(RunEvent::Started) => continue,
+                Ok(RunEvent::Output(bytes)) => {
                     kept.extend_from_slice(&bytes);
                     // This much more output may come.
                     self.run.handle.taken(&bytes);
@@ -187,13 +187,13 @@ impl Open {
                     }
                     return Ok(self.streamed(kept.freeze(), wants_trailers));
                 }
-                Some(RunEvent::Finished(finish)) => {
+                Ok(RunEvent::Finished(finish)) => {
                     self.whole(&finish, std::mem::take(&mut kept).freeze())
                 }
-                Some(RunEvent::Failed(error)) => Err(error.into()),
-                None => Err(Problem::unauthorized(
-                    "the key was revoked: the command is being ended",
-                )
+                Ok(RunEvent::Failed(error)) => Err(error.into()),
+                Err(why) => Err(Problem::unauthorized(format!(
+                    "{why}: the command is being ended"
+                ))
                 .executed(if self.run.record.has_started() {
                     Executed::Yes
                 } else {
@@ -259,14 +259,14 @@ impl Open {
     async fn next_frame(mut self) -> Option<(Result<Frame<Bytes>, BrokenBody>, Option<Self>)> {
         let broken = loop {
             match self.next().await {
-                Some(RunEvent::Started) => {}
-                Some(RunEvent::Output(bytes)) => {
+                Ok(RunEvent::Started) => {}
+                Ok(RunEvent::Output(bytes)) => {
                     self.run.handle.taken(&bytes);
                     return Some((Ok(Frame::data(bytes.into())), Some(self)));
                 }
-                Some(RunEvent::Finished(finish)) => match finish.end {
-                    End::TimedOut => break "it ran past its time limit",
-                    End::Cancelled => break "the car had to restart",
+                Ok(RunEvent::Finished(finish)) => match finish.end {
+                    End::TimedOut => break RunError::TimedOut(finish.exec).to_string(),
+                    End::Cancelled => break RunError::Cancelled(finish.exec).to_string(),
                     End::Exit(_) | End::Signal(_) | End::Ended => {
                         let record = &mut self.run.record;
                         record.finish(StatusCode::OK.as_u16(), "");
@@ -276,11 +276,11 @@ impl Open {
                         return Some((Ok(Frame::trailers(trailers)), None));
                     }
                 },
-                Some(RunEvent::Failed(_)) => break "the link was lost",
-                None => break "the key was revoked",
+                Ok(RunEvent::Failed(error)) => break error.to_string(),
+                Err(why) => break why.to_string(),
             }
         };
-        self.run.record.finish(StatusCode::OK.as_u16(), broken);
+        self.run.record.finish(StatusCode::OK.as_u16(), &broken);
         Some((Err(BrokenBody), None))
     }
 }

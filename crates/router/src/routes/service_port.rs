@@ -71,8 +71,8 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
         context.config.patience,
         stream,
         pending,
-        refuse,
         context.config.strict_transport(is_tls),
+        refuse,
         |request| async move {
             let request_context = RequestContext {
                 context,
@@ -103,8 +103,8 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
 impl RequestContext<'_> {
     async fn route(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
         check_size(&request)?;
-        if let Some(names) = self.context.config.host_names() {
         host::check_count(&request)?;
+        if let Some(names) = self.context.config.host_names() {
             host::check(names, request.headers())?;
         }
         query::refuse_keys(request.uri())?;
@@ -172,7 +172,7 @@ impl RequestContext<'_> {
         };
         match path {
             SIGN_IN => self.sign_in(request).await,
-            SIGN_OUT => Ok(self.sign_out()),
+            SIGN_OUT => self.sign_out(headers).await,
             "/cgi" => {
                 // Everybody who may see the car may stop it; `cgi` refuses other commands.
                 let caller = match caller("run commands", Role::may_stop) {

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::{Key, Role};
 use p2p_shared::names::CommandName;
@@ -59,12 +59,16 @@ impl RequestContext<'_> {
     }
 
     /// Answers `POST /sign-out`. Somebody who has lost the browser has to revoke the key.
-    pub(crate) fn sign_out(&self) -> Response<AnswerBody> {
-        let mut response = self.go_home(SIGN_OUT, self.context.access.sign_out(self.is_tls));
+    pub(crate) async fn sign_out(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        let cookie = self.context.access.sign_out(headers, self.is_tls).await?;
+        let mut response = self.go_home(SIGN_OUT, cookie);
         // The body was not read.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
-        response
+        Ok(response)
     }
 
     /// Returns true if a browser asked for a command or a run and has to sign in. The browser is

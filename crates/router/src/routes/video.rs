@@ -153,7 +153,7 @@ impl RequestContext<'_> {
 /// Makes the answer to a viewer that has to go before there is a picture.
 fn went(gone: Gone) -> Problem {
     match gone {
-        Gone::Revoked => Problem::unauthorized("this key was revoked"),
+        Gone::Revoked(why) => Problem::unauthorized(why.to_string()),
         Gone::Closed => Problem::unavailable(
             "the router is restarting, or has given this port up: try again in a moment",
         ),

@@ -4,16 +4,21 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use p2p_inner::Inner;
+use p2p_router::auth::key_store::KeyStore;
 use p2p_shared::key::{Key, Role};
 
+use crate::common::page::FakePage;
 use crate::common::raw::RawCaller;
-use crate::common::{HttpAnswer, World, ask, get, inner_config, local, raw_from, request, until};
+use crate::common::{
+    HttpAnswer, World, ask, get, inner_config, local, raw_from, request, router_config, until,
+};
 
 /// A car with a command that leaves a mark, and the key of an operator.
 struct Fixture {
     world: World,
     port: u16,
     operator: Key,
+    car: Key,
     _inner: Inner,
 }
 
@@ -22,13 +27,15 @@ impl Fixture {
         let world = World::keyed();
         world.script("mark", "echo ran; echo \"$1\" >> ../ran");
         let mut config = inner_config(&world);
-        config.key = Some(world.key("car", Role::Link).await);
+        let car = world.key("car", Role::Link).await;
+        config.key = Some(car.clone());
         let (inner, port) = world.inner_with(config).await;
         let operator = world.key("desk", Role::Drive).await;
         Self {
             world,
             port,
             operator,
+            car,
             _inner: inner,
         }
     }
@@ -292,11 +299,14 @@ async fn signing_out_forgets_the_pass_and_a_forged_one_is_none() {
     );
     let cookie = fixture.cookie().await;
     let (whole, code) = cookie.rsplit_once('.').unwrap();
-    let (name, end) = whole.rsplit_once('.').unwrap();
+    let (name, stamp) = whole.rsplit_once('.').unwrap();
+    let (end, number) = stamp.split_once('-').unwrap();
     let later = end.parse::<u64>().unwrap() + 1;
     for forged in [
         format!("{}=", cookie.split_once('=').unwrap().0),
-        format!("{name}.{later}.{code}"),
+        format!("{name}.{later}-{number}.{code}"),
+        format!("{name}.{end}.{code}"),
+        format!("{name}.{end}-{}.{code}", number.to_uppercase() + "0"),
         format!("{whole}.{}", "0".repeat(64)),
         format!("{whole}."),
         // Over plain HTTP that name proves nothing.
@@ -315,6 +325,91 @@ async fn signing_out_forgets_the_pass_and_a_forged_one_is_none() {
     );
     assert_eq!(main.await.answer().await.status, 401);
     assert_eq!(fixture.runs(), 0);
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_cookie_for_all_who_have_a_copy_and_over_a_restart() {
+    let fixture = Fixture::new().await;
+    let port = fixture.port;
+    fixture.world.gated("wait", ":");
+    let (cookie, other) = (fixture.cookie().await, fixture.cookie().await);
+    let page = async |port, cookie: &str| {
+        let origin = format!("http://127.0.0.1:{port}");
+        FakePage::with(port, &[("cookie", cookie), ("origin", &origin)]).await
+    };
+    let mut copy = page(port, &cookie).await.unwrap();
+    let mut stays = page(port, &other).await.unwrap();
+    let headers = [("cookie", cookie.as_str()), ("sec-fetch-site", "none")];
+    let running = fixture.send("GET /cgi?command=wait", &headers, "");
+    let signing_out = async {
+        fixture.world.has_begun().await;
+        let headers = [PAGE[0], PAGE[1], PAGE[2], ("cookie", &cookie)];
+        let answer = fixture.send("POST /sign-out", &headers, "").await;
+        assert_eq!(answer.verdict(), (303, "no"));
+        let gone = answer.header("set-cookie");
+        assert!(gone.contains("=; Path=/; Max-Age=0;"), "{gone}");
+    };
+    let (answer, ()) = tokio::join!(running, signing_out);
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    assert!(
+        answer.text().contains("was signed out"),
+        "{}",
+        answer.text()
+    );
+    let last = copy.is_closed().await.unwrap();
+    let said = last["refused"]["message"].as_str().unwrap();
+    assert_eq!(said, "this browser was signed out");
+
+    // Nothing is left that it is good for, and others with the same key stay signed in.
+    let is_void = async |port| {
+        for target in [
+            "/",
+            "/cgi?command=mark",
+            "/cgi?command=stop",
+            "/commands",
+            "/run/1",
+            "/video",
+            "/frame.jpg",
+            "/frames",
+            "/drive",
+        ] {
+            let headers = [("cookie", cookie.as_str()), ("sec-fetch-site", "none")];
+            let request = headers
+                .iter()
+                .fold(request("GET", target), |request, header| {
+                    request.header(header.0, header.1)
+                });
+            let answer = ask(port, request.body(Full::default()).unwrap()).await;
+            assert_eq!(answer.verdict(), (401, "no"), "{target}");
+            assert!(answer.text().contains("you are signed out"), "{target}");
+        }
+        assert_eq!(page(port, &cookie).await.err(), Some(401));
+        let mut headers = vec![("cookie", other.as_str()), ("sec-fetch-site", "none")];
+        headers.push(LOOKS);
+        let request = headers.iter().fold(request("GET", "/"), |request, header| {
+            request.header(header.0, header.1)
+        });
+        let home = ask(port, request.body(Full::default()).unwrap()).await;
+        assert_eq!(home.status, 200, "{}", home.text());
+    };
+    is_void(port).await;
+    stays.received().await;
+    assert_eq!(fixture.runs(), 0);
+
+    let keys = KeyStore::open(fixture.world.folder.path().join("state")).unwrap();
+    let config = p2p_router::Config {
+        keys: Some(keys),
+        ..router_config()
+    };
+    let again = World::with(config, tempfile::tempdir().unwrap());
+    let mut config = inner_config(&again);
+    config.key = Some(fixture.car.clone());
+    let (_inner, port) = again.inner_with(config).await;
+    is_void(port).await;
+    // Who signs out once more, with a cookie that is void, is told no error.
+    let headers = [PAGE[0], PAGE[1], PAGE[2], ("cookie", &cookie)];
+    let answer = fixture.send("POST /sign-out", &headers, "").await;
+    assert_eq!(answer.verdict(), (303, "no"));
 }
 
 #[tokio::test]

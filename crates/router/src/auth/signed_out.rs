@@ -1,0 +1,242 @@
+//! Owns the session cookies that were signed out before their end, so that a copy of one is void, too.
+//! They are kept over restarts, in a file that has nothing of a cookie's code.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::{self, Write as _};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use p2p_shared::key::KeyId;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::ops::state_file::StateFile;
+
+/// File in the state directory: a line for each cookie.
+const FILE_NAME: &str = "signed-out";
+/// Most bytes that are read of that file: ten thousand keys, each with the most cookies.
+const MAX_FILE: u64 = 32 * 1024 * 1024;
+/// Most cookies of one key that are remembered one by one: beyond that, the cookies that are older
+/// than the oldest of them are signed out, too.
+const MOST: usize = 64;
+/// Word in the line of a key whose older cookies are signed out.
+const UNTIL: &str = "until";
+
+/// What tells a cookie from others of its key: its end, in seconds since 1970, and a random number.
+/// Cookies that were made before there was a number have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stamp {
+    pub end: u64,
+    pub number: Option<u64>,
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.end)?;
+        self.number
+            .map_or(Ok(()), |number| write!(f, "-{number:016x}"))
+    }
+}
+
+impl FromStr for Stamp {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let (end, number) = match text.split_once('-') {
+            Some((end, number)) => (end, Some(u64::from_str_radix(number, 16)?)),
+            None => (text, None),
+        };
+        let end = end.parse()?;
+        let stamp = Self { end, number };
+        // Each has one spelling.
+        anyhow::ensure!(stamp.to_string() == text, "this is no stamp");
+        Ok(stamp)
+    }
+}
+
+/// Cookies of one key.
+#[derive(Debug, Default)]
+struct OfKey {
+    /// Cookies that end by then are signed out.
+    until: u64,
+    stamps: BTreeSet<Stamp>,
+}
+
+impl OfKey {
+    fn has(&self, stamp: Stamp) -> bool {
+        stamp.end <= self.until || self.stamps.contains(&stamp)
+    }
+
+    fn add(&mut self, stamp: Stamp) {
+        self.stamps.insert(stamp);
+        if self.stamps.len() > MOST
+            && let Some(oldest) = self.stamps.pop_first()
+        {
+            self.until = self.until.max(oldest.end);
+        }
+    }
+
+    /// Forgets what has ended by now. Returns true if something is left.
+    fn forget(&mut self, now: u64) -> bool {
+        self.stamps.retain(|stamp| stamp.end > now);
+        self.until > now || !self.stamps.is_empty()
+    }
+}
+
+/// The cookies that are signed out.
+#[derive(Debug)]
+pub(super) struct SignedOut {
+    file: StateFile,
+    keys: watch::Sender<HashMap<KeyId, OfKey>>,
+    /// Lock from reading the cookies until they are in the file: an older list can't come last.
+    writing: Mutex<()>,
+}
+
+impl SignedOut {
+    /// Reads the list in this state directory. Blocks on the disk.
+    pub(super) fn open(state_dir: &Path) -> anyhow::Result<Arc<Self>> {
+        let file = StateFile::new(state_dir, FILE_NAME);
+        let text = file.read(MAX_FILE)?.unwrap_or_default();
+        let keys = read(&text).map_err(|error| {
+            anyhow!(
+                "{} can't be read: {error:#}. Remove it, and cookies that were signed out are good until their end, or until their key is revoked",
+                file.path().display()
+            )
+        })?;
+        Ok(Arc::new(Self {
+            file,
+            keys: watch::Sender::new(keys),
+            writing: Mutex::default(),
+        }))
+    }
+
+    pub(super) fn has(&self, key: &KeyId, stamp: Stamp) -> bool {
+        let keys = self.keys.borrow();
+        keys.get(key).is_some_and(|of_key| of_key.has(stamp))
+    }
+
+    /// Waits until this cookie is signed out.
+    pub(super) async fn wait_for(&self, key: &KeyId, stamp: Stamp) {
+        let has = |keys: &HashMap<_, OfKey>| keys.get(key).is_some_and(|of_key| of_key.has(stamp));
+        // No error: the sender is here.
+        let _ = self.keys.subscribe().wait_for(has).await;
+    }
+
+    /// Signs a cookie out, at once, and keeps that. `now` is in seconds since 1970. Blocks on the
+    /// disk.
+    pub(super) fn add(&self, key: KeyId, stamp: Stamp, now: u64) -> anyhow::Result<()> {
+        self.keys.send_modify(|keys| {
+            keys.retain(|_, of_key| of_key.forget(now));
+            keys.entry(key).or_default().add(stamp);
+        });
+        let _writing = self.writing.lock();
+        let _lock = self.file.lock()?;
+        let text = text(&self.keys.borrow());
+        Ok(self.file.replace(&text)?)
+    }
+}
+
+fn text(keys: &HashMap<KeyId, OfKey>) -> String {
+    let mut text = String::new();
+    // Writing to a string can't fail.
+    for (key, of_key) in keys {
+        if of_key.until > 0 {
+            let _ = writeln!(text, "{key} {UNTIL} {}", of_key.until);
+        }
+        for stamp in &of_key.stamps {
+            let _ = writeln!(text, "{key} {stamp}");
+        }
+    }
+    text
+}
+
+fn read(text: &str) -> anyhow::Result<HashMap<KeyId, OfKey>> {
+    let mut keys = HashMap::<KeyId, OfKey>::new();
+    for (at, line) in text.lines().enumerate() {
+        let context = || format!("line {}", at + 1);
+        let (key, rest) = line.split_once(' ').with_context(context)?;
+        let of_key = keys.entry(key.parse().with_context(context)?).or_default();
+        match rest.strip_prefix(UNTIL) {
+            Some(until) => of_key.until = until.trim().parse().with_context(context)?,
+            None => of_key.add(rest.parse().with_context(context)?),
+        }
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_shared::key::Key;
+
+    use super::*;
+
+    fn stamp(end: u64, number: u64) -> Stamp {
+        let number = Some(number);
+        Stamp { end, number }
+    }
+
+    #[test]
+    fn a_cookie_that_is_signed_out_stays_so_over_a_restart_until_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let [key, other] = [(); 2].map(|()| Key::generate().unwrap().id());
+        let list = SignedOut::open(folder.path()).unwrap();
+        let old = Stamp {
+            end: 9,
+            number: None,
+        };
+        for stamp in [stamp(7, 1), stamp(7, 2), old] {
+            list.add(key, stamp, 1).unwrap();
+        }
+        for list in [&list, &SignedOut::open(folder.path()).unwrap()] {
+            for stamp in [stamp(7, 1), stamp(7, 2), old] {
+                assert!(list.has(&key, stamp) && !list.has(&other, stamp), "{stamp}");
+            }
+            assert!(!list.has(&key, stamp(7, 3)) && !list.has(&key, stamp(9, 1)));
+        }
+        // What has ended is void anyway.
+        list.add(other, stamp(20, 1), 8).unwrap();
+        list.add(other, stamp(20, 1), 9).unwrap();
+        let kept = std::fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
+        assert_eq!(kept, format!("{other} 20-0000000000000001\n"));
+    }
+
+    #[test]
+    fn who_signs_out_again_and_again_signs_older_cookies_of_the_same_key_out_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let [key, other] = [(); 2].map(|()| Key::generate().unwrap().id());
+        let list = SignedOut::open(folder.path()).unwrap();
+        for end in 100..300 {
+            list.add(key, stamp(end, 1), 1).unwrap();
+        }
+        for list in [&list, &SignedOut::open(folder.path()).unwrap()] {
+            assert!((100..300).all(|end| list.has(&key, stamp(end, 1))));
+            let most = 300 - MOST as u64;
+            assert!(list.has(&key, stamp(most - 1, 2)) && !list.has(&key, stamp(most, 2)));
+            assert!(!list.has(&other, stamp(100, 1)));
+        }
+        let kept = std::fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
+        assert_eq!(kept.lines().count(), MOST + 1);
+    }
+
+    #[test]
+    fn a_list_that_is_damaged_is_named_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::generate().unwrap().id();
+        for line in [
+            "x",
+            "x 7-1",
+            &format!("{key} 7-x"),
+            &format!("{key} until x"),
+        ] {
+            let file = StateFile::new(folder.path(), FILE_NAME);
+            file.replace(&format!("{key} 7\n{line}\n")).unwrap();
+            let error = SignedOut::open(folder.path()).unwrap_err().to_string();
+            assert!(
+                error.contains("signed-out can't be read: line 2"),
+                "{error}"
+            );
+        }
+    }
+}
