@@ -240,7 +240,9 @@ async fn who_offers_another_protocol_is_answered_in_this_one() {
         assert!(answer.complete, "{command}: {} bytes", answer.body.len());
         assert_eq!(answer.body.len(), length);
     }
-    let post = format!("POST /cgi?command=mark HTTP/1.1\r\nContent-Length: 4000000\r\n{offer}\r\n");
+    let post = format!(
+        "POST /cgi?command=mark HTTP/1.1\r\nHost: car\r\nContent-Length: 4000000\r\n{offer}\r\n"
+    );
     let mut caller =
         RawCaller::saying(fixture.port, format!("{post}Connection: Upgrade\r\n\r\n")).await;
     caller.send(vec![b'x'; 4_000_000]).await;
@@ -261,7 +263,7 @@ async fn bad_callers_leave_nothing_open() {
     fixture.is_unharmed().await;
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = open();
-    let body = "POST /cgi?command=mark HTTP/1.1\r\nContent-Length: 10\r\n\r\n12345";
+    let body = "POST /cgi?command=mark HTTP/1.1\r\nHost: car\r\nContent-Length: 10\r\n\r\n12345";
     for words in ["", "GET", "garbage\r\n\r\n", body] {
         for n in 0..60 {
             let mut caller = RawCaller::saying(fixture.port, words).await;
