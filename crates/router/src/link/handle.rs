@@ -13,25 +13,9 @@ use crate::link::command_lists::CommandList;
 use crate::link::end::LinkEnd;
 use crate::link::priority_queue::PriorityQueue;
 use crate::link::runs::OpenRun;
-use crate::link::work::ToLink;
+use crate::link::work::{ANSWER, NoAnswer, ToLink};
 use crate::run::error::RunError;
 use crate::run::{RunEvent, RunKind, RunOrder};
-
-/// Time that an answer may take: a list of the commands, of a folder of thousands on a slow card.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// Reason why the car's answer to a question did not come. Its text is the end of a sentence that
-/// begins with the car's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NoAnswer {
-    #[error("is not connected to the router: try again when it is back")]
-    Away,
-    #[error("did not answer within {} s: try again in a moment", ANSWER.as_secs())]
-    Slow,
-    /// Too many questions are open.
-    #[error("has as many questions to answer as the router allows: try again in a moment")]
-    Busy,
-}
 
 async fn within<T>(time: Duration, answer: oneshot::Receiver<T>) -> Result<T, NoAnswer> {
     let answer = tokio::time::timeout(time, answer).await;

@@ -7,7 +7,7 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::RunReport;
 use tokio::sync::oneshot;
 
-use crate::link::handle::NoAnswer;
+use crate::link::work::NoAnswer;
 
 /// Most runs that are asked for at a time: callers for more are told to ask again.
 const OPEN: usize = 64;

@@ -13,7 +13,7 @@ use crate::auth::access::Caller;
 use crate::car::Car;
 use crate::context::Context;
 use crate::http::response::{AnswerBody, Executed, Problem, Timing, answer};
-use crate::link::handle::NoAnswer;
+use crate::link::work::NoAnswer;
 use crate::net::limits;
 use crate::net::unauthenticated::PendingConnection;
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 use crate::http::response::{AnswerBody, Problem, whole};
-use crate::link::handle::NoAnswer;
+use crate::link::work::NoAnswer;
 use crate::routes::request::RequestContext;
 
 /// Path before the id.

@@ -20,7 +20,7 @@ use crate::http::connection::{MAX_ADDRESS, MAX_HEADERS};
 use crate::http::query::CgiQuery;
 use crate::http::response::{AnswerBody, Problem, Timing, whole};
 use crate::http::{connection, csrf, host, query, tls_or_plain};
-use crate::link::handle::NoAnswer;
+use crate::link::work::NoAnswer;
 use crate::net::accept::accept;
 use crate::page::files;
 use crate::routes::request::RequestContext;

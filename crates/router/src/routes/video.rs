@@ -17,7 +17,7 @@ use crate::camera::{Status, frame_socket, mjpeg};
 use crate::http::flushed::Flushed;
 use crate::http::response::{AnswerBody, Problem, UNBUFFERED, text_value, whole};
 use crate::http::websocket;
-use crate::link::handle::NoAnswer;
+use crate::link::work::NoAnswer;
 use crate::routes::request::RequestContext;
 
 /// Longest time until a picture arrives: a camera on a busy Pi takes 5 s for its first.
