@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use p2p_shared::codec;
 use p2p_shared::key::Role;
-use p2p_shared::names::CommandName;
+use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{RouterToConsole, RunSource, SessionId};
 use tokio::sync::broadcast::error::TryRecvError;
 

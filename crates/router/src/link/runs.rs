@@ -68,6 +68,10 @@ impl OpenRun {
         self.sharers.push(other.events.clone());
     }
 
+    fn is_awaited(&self) -> bool {
+        !self.events.is_closed() || self.sharers.iter().any(|caller| !caller.is_closed())
+    }
+
     /// Ends the run with its last event.
     pub(crate) fn end(mut self, event: RunEvent) {
         self.stage = Stage::Over;
@@ -107,7 +111,13 @@ impl Runs {
         self.0.len() > 1
     }
 
+    /// Adds a run. Stops that nobody waits for any more are forgotten: there may be many, and a car that
+    /// answers none.
     pub(super) fn insert(&mut self, open: OpenRun) {
+        if open.is_stop {
+            self.0
+                .retain(|_, other| !other.is_stop || other.is_awaited());
+        }
         self.0.insert(open.run, open);
     }
 
@@ -132,8 +142,8 @@ impl Runs {
         }
     }
 
-    /// Forgets a run whose caller has gone away. Returns true if the inner has to end the run: not
-    /// a stop, which others may wait for, nor one that is over.
+    /// Forgets a run whose caller has gone away, but a stop, which others may wait for. Returns true if
+    /// the inner has to end the run: not one that is over.
     pub(super) fn cancel(&mut self, run: RunId) -> bool {
         let is_stop = self.0.get(&run).is_some_and(|open| open.is_stop);
         !is_stop && self.0.remove(&run).is_some()
@@ -212,5 +222,36 @@ impl Runs {
     /// Forgets all runs: those that were handed over are lost.
     pub(super) fn abort_all(&mut self) {
         self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn stops_that_nobody_waits_for_are_forgotten_and_those_of_others_are_not() {
+        let mut runs = Runs::default();
+        let stop = |number| {
+            let (sender, events) = mpsc::unbounded_channel();
+            let run = RunId::from_number(number);
+            (OpenRun::new(run, sender, None), events)
+        };
+        let (mut first, caller) = stop(0);
+        let (other, sharer) = stop(1);
+        first.share(&other);
+        runs.insert(first);
+        drop(caller);
+        assert!(!runs.cancel(RunId::from_number(0)));
+        for number in 2..100 {
+            runs.insert(stop(number).0);
+        }
+        // The one that is shared, and the newest.
+        assert_eq!(runs.0.len(), 2);
+        drop(sharer);
+        runs.insert(stop(100).0);
+        assert_eq!(runs.0.len(), 1);
     }
 }
