@@ -463,7 +463,9 @@ async fn browsers_are_told_to_use_tls_alone_where_an_authority_has_signed_and_no
                     .await
                     .unwrap()
             };
-            let stream = tls::connect(dial().await, "localhost", pin).await.unwrap();
+            let stream = tls::connect(dial().await, "localhost", pin.as_slice())
+                .await
+                .unwrap();
             assert_eq!(strict(stream, target).await, expected, "{port} {target}");
             assert_eq!(strict(dial().await, target).await, "", "{port} {target}");
         }
