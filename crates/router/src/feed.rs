@@ -72,15 +72,12 @@ impl LastRuns {
         }
     }
 
-    /// Replaces a run, if it is still among the last.
-    fn replace(&mut self, run: Arc<RunInfo>) {
-        let Some(of_port) = self.by_port.get_mut(&run.service_port) else {
-            return;
-        };
+    /// Returns the place of a run, if it is still among the last.
+    fn place_of(&mut self, run: &Arc<RunInfo>) -> Option<&mut Arc<RunInfo>> {
+        let of_port = self.by_port.get_mut(&run.service_port)?;
         // A run that ends is mostly one of the newest.
-        if let Some((_, held)) = of_port.iter_mut().rfind(|(_, held)| held.run == run.run) {
-            *held = run;
-        }
+        let mut newest_first = of_port.iter_mut().rev().map(|(_, held)| held);
+        newest_first.find(|held| Arc::ptr_eq(held, run))
     }
 
     fn forget(&mut self, service_port: u16) {
@@ -152,14 +149,23 @@ impl Feed {
         self.publish(|| FeedEvent::Run(Box::new(RunInfo::clone(run))));
     }
 
-    /// Replaces a run that has ended by one with its result.
-    pub(crate) fn run_over(&self, run: Arc<RunInfo>, counts: &RunCounts) {
+    /// Gives a run that has ended its result.
+    pub(crate) fn run_over(&self, mut run: Arc<RunInfo>, result: RunResult, counts: &RunCounts) {
         let mut runs = self.runs.lock();
-        if run.result.as_ref().is_some_and(RunResult::is_failure) {
+        if result.is_failure() {
             counts.failures.fetch_add(1, Ordering::Relaxed);
         }
-        self.publish(|| FeedEvent::Run(Box::new(RunInfo::clone(&run))));
-        runs.replace(run);
+        let run = match runs.place_of(&run) {
+            Some(place) => {
+                // Nobody else has the run now, unless a console is being told of it, so that it is
+                // not copied.
+                drop(run);
+                place
+            }
+            None => &mut run,
+        };
+        Arc::make_mut(run).result = Some(result);
+        self.publish(|| FeedEvent::Run(Box::new(RunInfo::clone(run))));
     }
 
     /// Sends an event to the consoles, if there are any.

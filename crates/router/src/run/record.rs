@@ -24,7 +24,9 @@ use crate::run::{Finish, NewRun};
 /// The record of one run. If dropped unfinished, it says that the caller went away.
 #[derive(Debug)]
 pub(crate) struct RunRecord {
-    info: Arc<RunInfo>,
+    run: RunId,
+    /// The run as consoles see it, until it is finished.
+    open: Option<Arc<RunInfo>>,
     from: SocketAddr,
     metrics: Arc<Metrics>,
     feed: Arc<Feed>,
@@ -36,7 +38,6 @@ pub(crate) struct RunRecord {
     bytes: u64,
     output: Vec<u8>,
     stderr: Piece<SHOWN_OUTPUT>,
-    finished: bool,
     /// The permit among the runs that a caller may have open, held until the run is over.
     pub permit: Option<QuotaPermit>,
 }
@@ -67,7 +68,8 @@ impl RunRecord {
         });
         feed.run(&info, &counts);
         Self {
-            info,
+            run: new.run,
+            open: Some(info),
             from: new.from,
             metrics,
             feed,
@@ -79,13 +81,12 @@ impl RunRecord {
             bytes: 0,
             output: Vec::new(),
             stderr: Piece::default(),
-            finished: false,
             permit: None,
         }
     }
 
     pub(crate) fn run(&self) -> RunId {
-        self.info.run
+        self.run
     }
 
     pub(crate) fn started(&mut self) {
@@ -131,9 +132,9 @@ impl RunRecord {
 
     /// Finishes the record: the request was answered with this status, and `why` where that is an error.
     pub(crate) fn finish(&mut self, status: u16, why: &str) {
-        if std::mem::replace(&mut self.finished, true) {
+        let Some(info) = self.open.take() else {
             return;
-        }
+        };
         self.permit = None;
         self.metrics.open_runs.dec();
         self.metrics.output_bytes.inc_by(self.bytes);
@@ -148,10 +149,8 @@ impl RunRecord {
             output: Piece::first_of(&std::mem::take(&mut self.output)),
             stderr: std::mem::take(&mut self.stderr),
         };
-        self.log(&result, time);
-        let mut info = self.info.clone();
-        Arc::make_mut(&mut info).result = Some(result);
-        self.feed.run_over(info, &self.counts);
+        self.log(&info, &result, time);
+        self.feed.run_over(info, result, &self.counts);
     }
 
     /// Finishes the record of a run that did not begin, or was cut off.
@@ -159,8 +158,7 @@ impl RunRecord {
         self.finish(error.status(), &error.to_string());
     }
 
-    fn log(&self, result: &RunResult, timing: Timing) {
-        let info = &self.info;
+    fn log(&self, info: &RunInfo, result: &RunResult, timing: Timing) {
         let source = match info.source {
             RunSource::Http => "http",
             RunSource::Send => "send",
