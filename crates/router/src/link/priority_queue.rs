@@ -202,11 +202,10 @@ impl PriorityQueue {
     /// ends the motion that the press was to replace.
     pub(crate) async fn expired(&self) -> PressId {
         loop {
-            let now = timing::now();
             let next = {
                 let mut waiting = self.waiting.lock();
                 let next = waiting.expires();
-                if let Some((press, _)) = next.filter(|(_, at)| *at <= now) {
+                if let Some((press, _)) = next.filter(|(_, at)| *at <= timing::now()) {
                     waiting.driver_message =
                         Some(DriverMessage::Other(RouterToInner::Release { press }));
                     self.come.notify_one();

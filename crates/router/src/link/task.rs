@@ -123,8 +123,8 @@ impl<O: LinkObserver> LinkTask<O> {
     async fn live(&mut self, welcome: &RouterToInner) -> Result<Infallible, LinkEnd> {
         self.socket.push(welcome)?;
         loop {
-            self.stay_alive_with_runs();
             let now = timing::now();
+            self.stay_alive_with_runs(now);
             let (due, pace) = self.keepalive.poll(now);
             if let Some(pace) = pace {
                 self.socket.get_ref().set_dead_after(pace.dead);
@@ -174,13 +174,13 @@ impl<O: LinkObserver> LinkTask<O> {
         }
     }
 
-    fn stay_alive_with_runs(&mut self) {
+    fn stay_alive_with_runs(&mut self, now: Instant) {
         let busy = !self.runs.is_empty()
             || !self.work.is_empty()
             || !self.listings.is_idle()
             || !self.questions.is_idle()
             || self.handle.drive().is_watched();
-        if let Some(pace) = self.keepalive.set_busy(busy, timing::now()) {
+        if let Some(pace) = self.keepalive.set_busy(busy, now) {
             self.socket.get_ref().set_dead_after(pace.dead);
         }
     }
@@ -197,7 +197,7 @@ impl<O: LinkObserver> LinkTask<O> {
                 self.runs.insert(open);
                 // A stop waits for nothing, not even for its own input.
                 if order.new.stdin.is_empty() || is_stop {
-                    return self.send_run(&order, None);
+                    return self.send_run(order, None);
                 }
                 let left = order.new.stdin.clone();
                 self.inputs.push_back(Input {
@@ -275,7 +275,7 @@ impl<O: LinkObserver> LinkTask<O> {
             bytes,
         })?;
         if input.left.is_empty() {
-            return self.send_run(&input.order, input.sent);
+            return self.send_run(input.order, input.sent);
         }
         self.inputs.push_back(input);
         Ok(())
@@ -283,11 +283,10 @@ impl<O: LinkObserver> LinkTask<O> {
 
     fn send_run(
         &mut self,
-        order: &RunOrder,
+        order: Box<RunOrder>,
         input_sent: Option<Instant>,
     ) -> Result<(), WebSocketError> {
-        let new = &order.new;
-        let run = new.run;
+        let run = order.new.run;
         if self.observer.is_overtaken(order.kind) {
             let message = "a stop came first: nothing was run".into();
             let refusal = Refusal::Late;
@@ -296,7 +295,7 @@ impl<O: LinkObserver> LinkTask<O> {
         }
         if !self.runs.hand_over(run) {
             // The run's caller went away while it waited. The inner may have got some of its input.
-            return match new.stdin.is_empty() {
+            return match order.new.stdin.is_empty() {
                 true => Ok(()),
                 false => self.socket.push(&RouterToInner::Cancel { run }),
             };
@@ -308,13 +307,14 @@ impl<O: LinkObserver> LinkTask<O> {
             RunKind::Motion { for_ms, .. } => (in_time(), for_ms),
             RunKind::Plain => (in_time(), None),
         };
+        let RunOrder { new, kind, .. } = *order;
         self.socket.push(&RouterToInner::Run(RunRequest {
             run,
-            command: new.command.clone(),
-            arguments: new.arguments.clone(),
+            command: new.command,
+            arguments: new.arguments,
             deadline_ms,
             remote_addr: Text::new(new.from.ip().to_string()),
-            stdin_bytes: match order.kind {
+            stdin_bytes: match kind {
                 RunKind::Stop => 0,
                 RunKind::Motion { .. } | RunKind::Plain => new.stdin.len() as u64,
             },
