@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
@@ -80,11 +81,10 @@ pub(crate) async fn serve_with<F: Future<Output = Response<AnswerBody>>>(
         let is_http_10 = request.version() == Version::HTTP_10;
         let has_body = !request.body().is_end_stream();
         let method = request.method().clone();
-        let answer = handle(request);
         let guard = guard.clone();
         let always = always.clone();
-        async move {
-            let mut response = answer.await;
+        // Not `async`, which would hold the answer's future twice.
+        handle(request).map(move |mut response| {
             response.headers_mut().extend(always);
             if has_body && leaves_body(&method, response.status()) {
                 let close = HeaderValue::from_static("close");
@@ -97,7 +97,7 @@ pub(crate) async fn serve_with<F: Future<Output = Response<AnswerBody>>>(
                 guard.lock().reset_unless_whole = true;
             }
             Ok::<_, Infallible>(response.map(|body| GuardedBody { body, guard }))
-        }
+        })
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
