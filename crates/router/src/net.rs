@@ -3,6 +3,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod accept_rate;
+pub(crate) mod address_text;
 mod auth_backoff;
 pub(crate) mod client_net;
 pub(crate) mod hello;

@@ -17,6 +17,7 @@ use crate::auth::key_store::{AuthError, KeyRecord, KeyStore};
 use crate::auth::session_cookie::{Session, SessionCookies};
 use crate::http::response::Problem;
 use crate::http::websocket;
+use crate::net::address_text;
 use crate::net::client_net::QuotaOwner;
 use crate::net::port_range::PortRange;
 use crate::net::unauthenticated::PendingConnection;
@@ -283,7 +284,7 @@ impl Caller {
     /// Returns a name for the caller: the key's name, or the address.
     pub(crate) fn who(&self, peer: SocketAddr) -> Text {
         let name = self.record().map(|record| record.name.to_string());
-        Text::new(name.unwrap_or_else(|| peer.ip().to_string()))
+        Text::new(name.unwrap_or_else(|| address_text::of_ip(peer.ip())))
     }
 
     /// Checks that the caller's key is still in force, with the same record, and the session not over.

@@ -13,6 +13,7 @@ use p2p_shared::protocol::{
 use p2p_shared::timing;
 
 use super::{Car, DriverSession, Refused, State, log};
+use crate::net::address_text;
 use crate::run::NewRun;
 use crate::run::error::status_of;
 
@@ -72,7 +73,7 @@ impl Car {
             command: new.command,
             tick_ms,
             driver: new.by,
-            remote_addr: Text::new(who.from.ip().to_string()),
+            remote_addr: Text::new(address_text::of_ip(who.from.ip())),
         };
         let replaced = link.drive().press(press, begun, message);
         state.press_dropped(replaced, "a newer press took its place before it was sent");

@@ -1,5 +1,6 @@
 //! Form of every HTTP answer: status, headers, and for an error one sentence.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -169,6 +170,8 @@ pub fn answer<B>(
     response
 }
 
+/// Room for the value of a header.
+const USUAL_VALUE: usize = 48;
 /// Room for the headers of an answer to a run.
 const USUAL_HEADERS: usize = 8;
 
@@ -190,8 +193,10 @@ pub fn plain<B>(status: StatusCode, body: B) -> Response<B> {
 }
 
 pub fn text_value(text: &impl std::fmt::Display) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(text.to_string()))
-        .unwrap_or(HeaderValue::from_static("?"))
+    let mut value = String::with_capacity(USUAL_VALUE);
+    // A string takes all that is written to it.
+    let _ = write!(value, "{text}");
+    HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("?"))
 }
 
 /// Body of an answer.

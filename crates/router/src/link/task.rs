@@ -26,7 +26,7 @@ use crate::link::run_queries::RunQueries;
 use crate::link::runs::Runs;
 use crate::link::work::ToLink;
 use crate::net::leaky_bucket::LeakyBucket;
-use crate::net::limits;
+use crate::net::{address_text, limits};
 use crate::run::error::RunError;
 use crate::run::{Finish, RunEvent, RunKind, RunOrder};
 
@@ -313,7 +313,7 @@ impl<O: LinkObserver> LinkTask<O> {
             command: new.command,
             arguments: new.arguments,
             deadline_ms,
-            remote_addr: Text::new(new.from.ip().to_string()),
+            remote_addr: Text::new(address_text::of_ip(new.from.ip())),
             stdin_bytes: match kind {
                 RunKind::Stop => 0,
                 RunKind::Motion { .. } | RunKind::Plain => new.stdin.len() as u64,

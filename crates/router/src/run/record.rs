@@ -16,6 +16,7 @@ use p2p_shared::timing::{self, millis_f64};
 
 use crate::feed::{Feed, RunCounts, shortened};
 use crate::http::response::Timing;
+use crate::net::address_text;
 use crate::net::quota::QuotaPermit;
 use crate::ops::metrics::Metrics;
 use crate::run::error::RunError;
@@ -61,7 +62,7 @@ impl RunRecord {
             command: new.command.clone(),
             arguments: first_arguments(&new.arguments),
             source: new.source,
-            from: Text::new(new.from.ip().to_string()),
+            from: Text::new(address_text::of_ip(new.from.ip())),
             key: new.key.clone(),
             at_ms: timing::millis(since_1970),
             result: None,
@@ -171,7 +172,7 @@ impl RunRecord {
             command = info.command.as_str(),
             arguments = %info.arguments,
             source,
-            from = %self.from,
+            from = address_text::of_peer(self.from),
             key = info.key.raw(),
             status = result.status,
             executed = result.executed(),
