@@ -9,23 +9,31 @@ here=$(dirname -- "$(readlink -f -- "$0")")
 . "$here/lib/bench-loads.sh"
 . "$here/lib/bench-links.sh"
 . "$here/lib/bench-table.sh"
+. "$here/lib/bench-threads.sh"
 
 usage() {
     cat <<'END'
-bench.sh                   everything, in five minutes and the time it takes to build
+bench.sh                   everything but `threads`, in six minutes and the time it takes to build
 bench.sh --only worker     one part of it; give it again for more of them:
                              oneshot   a command that starts a process, beside lighttpd's CGI
                              worker    a command of a worker, beside a tunnel with a static file
                              open      a worker at a constant rate of requests, timed from when each was due
                              keys      keys and TLS, beside neither
                              links     idle links: memory and CPU by their number, and how they come back
+                             threads   a router of one thread and of two, pinned to one core and to two:
+                                       a table of its own
+bench.sh --programs DIR    p2p-router and p2p-inner of this folder, a build of another commit, beside
+                           today's: one-shot, worker and threads
 bench.sh --rounds 9        how often each load runs (5); the table has the medians
 bench.sh --seconds 5       how long each load runs each time (2)
 bench.sh --links 50,5000   how many idle links (100,1000,10000)
-bench.sh --plots           also draws docs/bench-latency.svg and docs/bench-links.svg: 3 minutes more
+bench.sh --docs            everything, `threads` too; writes the tables into docs/benchmarks.md and draws
+                           docs/bench-latency.svg and docs/bench-links.svg: a quarter of an hour
 
 Loads take turns, round by round, so that other work on the machine slows all of them alike. A ratio
 compares figures of one run. All programs listen on loopback, on free ports, and end with the script.
+What a request costs is the CPU time of all threads of a hop, divided by the requests: waiting does not
+count, nor what a command's own process does.
 Needs wrk and lighttpd, and builds bore-cli into the target folder. See docs/benchmarks.md.
 END
 }
@@ -34,12 +42,12 @@ number() { # OPTION VALUE
     case $2 in '' | *[!0-9]* | 0* | ?????*) die 2 "$1 needs a number from 1 on, and '$2' is none" ;; esac
 }
 
-parts='' rounds=5 seconds=2 links='100 1000 10000' plots=''
+parts='' programs='' rounds=5 seconds=2 links='100 1000 10000' docs=''
 while [ "$#" -gt 0 ]; do
-    case $1 in --only | --rounds | --seconds | --links) [ "$#" -ge 2 ] || die 2 "$1 needs a value (see --help)" ;; esac
+    case $1 in --only | --rounds | --seconds | --links | --programs) [ "$#" -ge 2 ] || die 2 "$1 needs a value (see --help)" ;; esac
     case $1 in
         --only)
-            case $2 in oneshot | worker | open | keys | links) ;; *) die 2 "no such part: $2 (see --help)" ;; esac
+            case $2 in oneshot | worker | open | keys | links | threads) ;; *) die 2 "no such part: $2 (see --help)" ;; esac
             parts="$parts $2"
             shift
             ;;
@@ -50,13 +58,21 @@ while [ "$#" -gt 0 ]; do
             for count in $links; do case $count in 10000) ;; *) number --links "$count" ;; esac done
             shift
             ;;
-        --plots) plots=yes ;;
+        --programs)
+            for program in p2p-router p2p-inner; do
+                [ -x "$2/$program" ] || die 2 "--programs: $2 has no $program"
+            done
+            programs=$(readlink -f -- "$2")
+            shift
+            ;;
+        --docs) docs=yes ;;
         -h | --help) usage && exit ;;
         *) die 2 "no such option: $1 (see --help)" ;;
     esac
     shift
 done
-: "${parts:=oneshot worker open keys links}"
+[ -z "$docs" ] || [ -z "$parts$programs" ] || die 2 "--docs is for everything, and without --programs (see --help)"
+: "${parts:=oneshot worker open keys links${docs:+ threads}}"
 
 wants() { # PART...
     for part; do
@@ -80,7 +96,7 @@ measure() {
             step "Round $round of $rounds"
             one_round
         done
-        [ -z "$plots" ] || ! wants open || latency_by_rate
+        [ -z "$docs" ] || latency_by_rate
         end_all
     fi
     if wants links; then
@@ -89,17 +105,31 @@ measure() {
         links_come_back
         end_all
     fi
+    if wants threads; then
+        step "Starting the routers of one thread and of two"
+        start_threads
+        warming=yes time=1 && one_round_of_threads 16
+        warming='' time=$seconds
+        for round in $(seq "$rounds"); do
+            step "Threads, round $round of $rounds"
+            one_round_of_threads 1 2 16 64
+        done
+        end_all
+    fi
+    medians >"$work/medians"
 }
 
 forget_settings
 machine=$(machine_line)
 need_cargo
 need curl curl
-! wants oneshot worker keys || need wrk wrk
+! wants oneshot worker keys threads || need wrk wrk
+! wants threads || need taskset util-linux
 ! wants oneshot worker || PATH=$PATH:/usr/sbin need lighttpd lighttpd
 cd "$here/.."
 open_work bench end_all
 warming=''
 measure >&2
-table
-[ -z "$plots" ] || plots
+! wants oneshot worker open keys links || commands_table | tee "$work/commands-table"
+! wants threads || threads_table | tee "$work/threads-table"
+[ -z "$docs" ] || write_docs

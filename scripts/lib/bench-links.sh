@@ -10,11 +10,6 @@ memory_kib() { # PID
     awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"
 }
 
-# In milliseconds, by the clock of each thread: ticks are too coarse for an idle process.
-cpu_time() { # PID
-    cat "/proc/$1/task"/*/schedstat | awk '{ sum += $1 } END { printf "%.3f\n", sum / 1e6 }'
-}
-
 # How often the process has slept, and so woken.
 wakes() { # PID
     cat "/proc/$1/task"/*/status | awk '$1 == "voluntary_ctxt_switches:" { sum += $2 } END { print sum }'

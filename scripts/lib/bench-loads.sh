@@ -2,30 +2,54 @@
 # bench-loads.sh: the loads of bench.sh. Sourced by it, after bench-stand.sh, which sets the addresses.
 #
 # Figures go to $work/figures, a line each: CASE NAME VALUE. The names end in their unit: rps
-# (answers a second), p50_us, p99_us, …
+# (answers a second), p50_us, p99_us, …; outer_cpu and inner_cpu are the CPU time of the two hops for each
+# request, in microseconds.
 
 figure() { # CASE NAME VALUE
     [ -n "$warming" ] || printf '%s %s %s\n' "$1" "$2" "$3" >>"$work/figures"
 }
 
+# In milliseconds, by the clock of each thread: ticks are too coarse.
+cpu_time() { # PID
+    cat "/proc/$1/task"/*/schedstat | awk '{ sum += $1 } END { printf "%.3f\n", sum / 1e6 }'
+}
+
+cpu_times() { # [PID...]
+    for process; do
+        cpu_time "$process"
+    done | paste -sd ' ' -
+}
+
 # A closed loop: each of the connections sends its next request when the last is answered.
-closed() { # CASE CONNECTIONS URL [HEADER]
-    wrk -t1 "-c$2" "-d${time}s" --latency ${4:+-H "$4"} "$3" >"$work/wrk" 2>&1 || fail "wrk has failed: $(cat "$work/wrk")"
-    case=$1
+closed() { # CASE CONNECTIONS 'OUTER_PID INNER_PID'|'' URL [HEADER]
+    case=$1 hops=$3
+    # shellcheck disable=SC2086
+    before=$(cpu_times $hops)
+    # shellcheck disable=SC2086
+    $load_pin wrk -t1 "-c$2" "-d${time}s" --latency ${5:+-H "$5"} "$4" >"$work/wrk" 2>&1 || fail "wrk has failed: $(cat "$work/wrk")"
+    # shellcheck disable=SC2086
+    after=$(cpu_times $hops)
     # shellcheck disable=SC2046
     set -- $(awk '
         function us(text) { return text * (text ~ /us$/ ? 1 : text ~ /ms$/ ? 1e3 : text ~ /m$/ ? 6e7 : 1e6) }
         $1 == "50%" { p50 = us($2) }
         $1 == "99%" { p99 = us($2) }
+        / requests in / { count = $1 }
         /Socket errors|Non-2xx/ { bad = bad " " $0 }
         /^Requests\/sec:/ { rps = $2 }
-        END { print rps, p50, p99, bad }' "$work/wrk")
+        END { print rps, p50, p99, count, bad }' "$work/wrk")
     figure "$case" rps "$1"
     figure "$case" p50_us "$2"
     figure "$case" p99_us "$3"
-    shift 3
+    count=$4
+    shift 4
     [ "$#" = 0 ] || say "$case: $*"
     case $* in *Non-2xx*) fail "$case was not answered with 200" ;; esac
+    # shellcheck disable=SC2086
+    set -- $before $after
+    [ "$#" = 4 ] && [ "$count" -gt 0 ] || return 0
+    figure "$case" outer_cpu "$(awk "BEGIN { print ($3 - $1) * 1000 / $count }")"
+    figure "$case" inner_cpu "$(awk "BEGIN { print ($4 - $2) * 1000 / $count }")"
 }
 
 # An open loop: a constant rate of requests, however slow the answers are.
@@ -40,27 +64,35 @@ open_loop() { # CASE RATE ADDRESS PATH
 # Each load once. What is compared stands side by side.
 one_round() {
     if wants oneshot; then
-        closed hello-1 1 "$ours=hello"
+        closed hello-1 1 "$our_hops" "$ours=hello"
+        [ -z "$programs" ] || closed base-hello-1 1 "$base_hops" "$base=hello"
         said=$("$load" spawn "$work/commands/hello" "$time") || fail "the spawn loop has failed"
         figure spawn p50_us "${said#*=}"
         for connections in 16 64; do
-            closed "hello-$connections" "$connections" "$ours=hello"
-            closed "cgi-$connections" "$connections" "$direct/hello.cgi"
-            closed "cgi-tunnel-$connections" "$connections" "$tunnel/hello.cgi"
+            closed "hello-$connections" "$connections" "$our_hops" "$ours=hello"
+            [ -z "$programs" ] || closed "base-hello-$connections" "$connections" "$base_hops" "$base=hello"
+            closed "cgi-$connections" "$connections" '' "$direct/hello.cgi"
+            closed "cgi-tunnel-$connections" "$connections" "$bore_hops" "$tunnel/hello.cgi"
         done
     fi
     if wants worker; then
-        closed worker-1 1 "$ours=echo&arg=hello"
-        closed relay-1 1 "$relay"
-        closed relay-64 64 "$relay"
-        closed static-64 64 "$tunnel/hello.txt"
+        closed worker-1 1 "$our_hops" "$ours=echo&arg=hello"
+        [ -z "$programs" ] || closed base-worker-1 1 "$base_hops" "$base=echo&arg=hello"
+        closed relay-1 1 "$relay_hops" "$relay"
+        closed worker-16 16 "$our_hops" "$ours=echo&arg=hello"
+        [ -z "$programs" ] || closed base-worker-16 16 "$base_hops" "$base=echo&arg=hello"
+        for connections in 16 64; do
+            closed "static-$connections" "$connections" "$bore_hops" "$tunnel/hello.txt"
+            closed "relay-$connections" "$connections" "$relay_hops" "$relay"
+        done
+        [ -z "$programs" ] || closed base-worker-64 64 "$base_hops" "$base=echo&arg=hello"
     fi
-    ! wants worker keys || closed worker-64 64 "$ours=echo&arg=hello"
-    ! wants keys || closed worker-keys-64 64 "$secure=echo&arg=hello" "$authorization"
-    ! wants worker || [ -z "$python" ] || closed python-64 64 "$ours=python&arg=hello"
+    ! wants worker keys || closed worker-64 64 "$our_hops" "$ours=echo&arg=hello"
+    ! wants keys || closed worker-keys-64 64 "$secure_hops" "$secure=echo&arg=hello" "$authorization"
+    ! wants worker || [ -z "$python" ] || closed python-64 64 "$our_hops" "$ours=python&arg=hello"
     if wants keys; then
-        wants oneshot || closed hello-64 64 "$ours=hello"
-        closed hello-keys-64 64 "$secure=hello" "$authorization"
+        wants oneshot || closed hello-64 64 "$our_hops" "$ours=hello"
+        closed hello-keys-64 64 "$secure_hops" "$secure=hello" "$authorization"
     fi
     ! wants open || open_loop open 5000 "$ours_address" '/cgi?command=echo&arg=hello'
 }

@@ -3,16 +3,21 @@
 
 end_limit=5
 
+# What goes before the command line of a router, of an inner and of wrk: bench-threads.sh pins them.
+router_pin='' inner_pin='' load_pin=''
+
 router() { # NAME ARG...
     name=$1
     shift
-    launch_ours "$name" "$bin/p2p-router" -q "$@"
+    # shellcheck disable=SC2086
+    launch_ours "$name" $router_pin "$bin/p2p-router" -q "$@"
 }
 
 inner() { # NAME ARG...
     name=$1
     shift
-    launch_ours "$name" "$bin/p2p-inner" -q "$@"
+    # shellcheck disable=SC2086
+    launch_ours "$name" $inner_pin "$bin/p2p-inner" -q "$@"
 }
 
 # Makes $work/NAME.key, readable for nobody else: the programs would refuse it.
@@ -34,6 +39,7 @@ need_bore() {
 
 # The same `hello` for p2p-inner and lighttpd: to p2p-inner the CGI header is output like the rest.
 write_commands() {
+    [ ! -d "$work/commands" ] || return 0
     mkdir "$work/commands" "$work/www"
     cat >"$work/commands/hello" <<'END'
 #!/bin/sh
@@ -58,43 +64,72 @@ END
 
 start_stand() {
     write_commands
-    # shellcheck disable=SC2046
-    set -- $("$load" ports 11)
-    ours="http://127.0.0.1:$2/cgi?command" ours_address=127.0.0.1:$2
-    router router "$1" --open --bind 127.0.0.1
-    ready 'the router' "http://127.0.0.1:$1/healthz"
-    inner inner 127.0.0.1 "$1" "$2" --name car --commands "$work/commands" --max-runs 128
-    ready 'the car' "$ours=echo&arg=hello"
+    start_pair router inner
+    ours=$url our_hops=$hops ours_address=$address
     python=''
     [ ! -e "$work/commands/python.worker" ] || { ready "the car's Python" "$ours=python" && python=yes; }
-    ! wants keys || start_with_keys "$3" "$4"
-    ! wants worker || start_relay "$5" "$6" "$7"
-    ! wants oneshot worker || start_tunnel "$8" "$9"
+    [ -z "$programs" ] || start_base
+    ! wants keys || {
+        start_pair_with_keys router-with-keys inner-with-keys
+        secure=$url secure_hops=$hops
+    }
+    ! wants worker || start_relay
+    ! wants oneshot worker || start_tunnel
 }
 
-# As on a public host: a key for the car, and one for the caller.
-start_with_keys() { # MAIN_PORT SERVICE_PORT
-    secure="https://127.0.0.1:$2/cgi?command"
+# A router and a car, open to everyone. Sets url, address, and hops to both pids.
+start_pair() { # ROUTER INNER
+    # shellcheck disable=SC2046
+    set -- "$@" $("$load" ports 2)
+    address=127.0.0.1:$4 url="http://127.0.0.1:$4/cgi?command"
+    router "$1" "$3" --open --bind 127.0.0.1
+    hops=$pid
+    ready "$1" "http://127.0.0.1:$3/healthz"
+    inner "$2" 127.0.0.1 "$3" "$4" --name car --commands "$work/commands" --max-runs 128
+    hops="$hops $pid"
+    ready "the car of $2" "$url=echo&arg=hello"
+}
+
+# As on a public host: a key for the car, and one for the caller. Sets authorization, too.
+start_pair_with_keys() { # ROUTER INNER
+    # shellcheck disable=SC2046
+    set -- "$@" $("$load" ports 2)
+    url="https://127.0.0.1:$4/cgi?command"
     for role in link drive; do
-        new_key "$role" "$role" router-with-keys
+        new_key "$1-$role" "$role" "$1"
     done
     # Behind the secret, a key has the fingerprint of the certificate.
-    authorization="Authorization: Bearer $(cut -d _ -f 1-3 "$work/drive.key")"
-    router router-with-keys "$1" --bind 127.0.0.1
-    inner inner-with-keys 127.0.0.1 "$1" "$2" --name car --commands "$work/commands" --max-runs 128 --key-file "$work/link.key"
-    ready 'the car with a key' "$secure=echo" "$authorization"
+    authorization="Authorization: Bearer $(cut -d _ -f 1-3 "$work/$1-drive.key")"
+    router "$1" "$3" --bind 127.0.0.1
+    hops=$pid
+    inner "$2" 127.0.0.1 "$3" "$4" --name car --commands "$work/commands" --max-runs 128 --key-file "$work/$1-link.key"
+    hops="$hops $pid"
+    ready "the car of $2" "$url=echo" "$authorization"
+}
+
+# The programs of --programs.
+start_base() {
+    own=$bin bin=$programs
+    start_pair base-router base-inner
+    base=$url base_hops=$hops bin=$own
 }
 
 # The least that a tunnel can cost: a process for each of two hops, and one that answers.
-start_relay() { # PORT PORT PORT
+start_relay() {
+    # shellcheck disable=SC2046
+    set -- $("$load" ports 3)
     relay=http://127.0.0.1:$1/
     launch answer "$load" answer "127.0.0.1:$3"
     launch relay-inner "$load" relay "127.0.0.1:$2" "127.0.0.1:$3"
+    relay_inner=$pid
     launch relay-outer "$load" relay "127.0.0.1:$1" "127.0.0.1:$2"
+    relay_hops="$pid $relay_inner"
     ready 'the relay' "$relay"
 }
 
-start_tunnel() { # PORT PORT
+start_tunnel() {
+    # shellcheck disable=SC2046
+    set -- $("$load" ports 2)
     direct=http://127.0.0.1:$1 tunnel=http://127.0.0.1:$2
     cat >"$work/lighttpd.conf" <<END
 server.document-root = "$work/www"
@@ -107,7 +142,9 @@ END
     launch lighttpd "$(PATH=$PATH:/usr/sbin command -v lighttpd)" -D -f "$work/lighttpd.conf"
     # Its control port is always the same, so it gets an address of its own.
     launch bore-server "$bore" server --bind-addr 127.0.0.7 --bind-tunnels 127.0.0.1
+    bore_hops=$pid
     ready lighttpd "$direct/hello.cgi"
     launch bore "$bore" local "$1" --local-host 127.0.0.1 --to 127.0.0.7 --port "$2"
+    bore_hops="$bore_hops $pid"
     ready bore "$tunnel/hello.txt"
 }

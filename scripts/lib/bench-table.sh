@@ -13,34 +13,44 @@ machine_line() {
 # `show`. A line without figures is left out.
 lines() {
     cat <<'END'
-one-shot `hello`, 16 connections|hello-16 rps|lighttpd mod_cgi, no tunnel|cgi-16 rps|least 1.10
-one-shot `hello`, 64 connections|hello-64 rps|lighttpd mod_cgi, no tunnel|cgi-64 rps|least 1.10
+one-shot `hello`, 16 connections|hello-16 rps|lighttpd mod_cgi, no tunnel|cgi-16 rps|least 1.15
+one-shot `hello`, 64 connections|hello-64 rps|lighttpd mod_cgi, no tunnel|cgi-64 rps|least 1.15
 one-shot `hello`, 16 connections|hello-16 rps|the same lighttpd behind bore|cgi-tunnel-16 rps|show
 one-shot `hello`, 64 connections|hello-64 rps|the same lighttpd behind bore|cgi-tunnel-64 rps|show
-one-shot `hello`, 1 connection, p50|hello-1 p50_us|spawn floor: `posix_spawn`, pipe, wait|spawn p50_us|more 300
-worker, 64 connections|worker-64 rps|lighttpd's static file behind bore|static-64 rps|least 1.0
+one-shot `hello`, 1 connection, p50|hello-1 p50_us|spawn floor: `posix_spawn`, pipe, wait|spawn p50_us|more 210
+worker, 64 connections|worker-64 rps|lighttpd's static file behind bore|static-64 rps|least 1.2
+worker, 16 connections|worker-16 rps|lighttpd's static file behind bore|static-16 rps|least 1.0
 worker, 64 connections|worker-64 rps|raw two-hop TCP relay|relay-64 rps|show
-the same in Python|python-64 rps|the native worker|worker-64 rps|show
-worker, 1 connection, p50|worker-1 p50_us|raw two-hop TCP relay|relay-1 p50_us|most 1.3
+worker, 16 connections|worker-16 rps|raw two-hop TCP relay|relay-16 rps|show
+the same in Python, 64 connections|python-64 rps|the native worker|worker-64 rps|show
+worker, 1 connection, p50|worker-1 p50_us|raw two-hop TCP relay|relay-1 p50_us|most 1.1
 worker, open loop of 5,000/s, p50|open p50_us|||show
 worker, open loop of 5,000/s, p99|open p99_us|||alone 5000
-worker, 64 connections, keys and TLS|worker-keys-64 rps|without|worker-64 rps|least 0.8
-one-shot `hello`, 64 connections, keys and TLS|hello-keys-64 rps|without|hello-64 rps|least 0.8
+worker, 64 connections, keys and TLS|worker-keys-64 rps|without|worker-64 rps|least 0.88
+one-shot `hello`, 64 connections, keys and TLS|hello-keys-64 rps|without|hello-64 rps|least 0.88
+one-shot `hello`, 1 connection, p50|hello-1 p50_us|the programs of `--programs`|base-hello-1 p50_us|show
+one-shot `hello`, 16 connections|hello-16 rps|the programs of `--programs`|base-hello-16 rps|show
+one-shot `hello`, 64 connections|hello-64 rps|the programs of `--programs`|base-hello-64 rps|show
+worker, 1 connection, p50|worker-1 p50_us|the programs of `--programs`|base-worker-1 p50_us|show
+worker, 16 connections|worker-16 rps|the programs of `--programs`|base-worker-16 rps|show
+worker, 64 connections|worker-64 rps|the programs of `--programs`|base-worker-64 rps|show
+worker, 64 connections, the router's CPU for each|worker-64 outer_cpu|the programs of `--programs`|base-worker-64 outer_cpu|show
+worker, 64 connections, the inner's CPU for each|worker-64 inner_cpu|the programs of `--programs`|base-worker-64 inner_cpu|show
 END
     for count in $links; do
         rule=show
-        [ "$count" -lt 9000 ] || rule='alone 20'
+        [ "$count" -lt 9000 ] || rule='alone 12'
         echo "$count idle links, router's memory for each|links-$count each_kib|||$rule"
     done
-    echo "idle links over TLS, router's memory for each|links-tls each_kib|||show"
+    echo "idle links over TLS, router's memory for each|links-tls each_kib|||alone 18"
     for count in $links; do
         rule=show
         [ "$count" -lt 9000 ] || rule='alone 3'
         echo "$count idle links, router's CPU|links-$count cpu_percent|||$rule"
     done
     cat <<END
-$count links after their router was killed, until all are back|back all_s|||alone 30
-meanwhile 200/s at one of them, open loop, p99|back p99_us|||alone 50000
+$count links after their router was killed, until all are back|back all_s|||alone 20
+meanwhile 200/s at one of them, open loop, p99|back p99_us|||alone 20000
 inner idle, memory|inner all_mib|||alone 8
 inner idle, wake-ups a minute|inner wakes_min|||show
 END
@@ -55,10 +65,8 @@ medians() {
         END { flush() }'
 }
 
-table() {
-    medians >"$work/medians"
-    printf '\n%s; medians of %s rounds of %s s\n\n' "$machine" "$rounds" "$seconds"
-    lines | awk -F '|' '
+# Functions of awk that show a figure by the unit in its name.
+shown='
         function grouped(n, text) {
             text = sprintf("%d", n + 0.5)
             while (match(text, /[0-9][0-9][0-9][0-9](,|$)/)) text = substr(text, 1, RSTART) "," substr(text, RSTART + 1)
@@ -68,17 +76,33 @@ table() {
         function shown(value, name) {
             if (name ~ /rps$/) return grouped(value) "/s"
             if (name ~ /_us$/) return time(value)
+            if (name ~ /_cpu$/) return sprintf("%.1f µs", value)
             if (name ~ /_kib$/) return sprintf("%.1f KiB", value)
             if (name ~ /_mib$/) return sprintf("%.1f MiB", value)
             if (name ~ /_s$/) return sprintf("%.1f s", value)
             if (name ~ /_percent$/) return sprintf("%.2f %% of a core", value)
             return sprintf("%d", value + 0.5)
         }
+'
+
+headline() {
+    printf '\n%s; medians of %s rounds of %s s\n\n' "$machine" "$rounds" "$seconds"
+}
+
+commands_table() {
+    headline
+    lines | awk -F '|' "$shown"'
+        # Of both hops, where it was measured.
+        function cpu(figure, part) {
+            split(figure, part, " ")
+            if (part[2] ~ /_cpu$/ || !((part[1] " outer_cpu") in median)) return ""
+            return sprintf("%.1f + %.1f µs", median[part[1] " outer_cpu"], median[part[1] " inner_cpu"])
+        }
         !lines { split($0, w, " "); median[w[1] " " w[2]] = w[3]; next }
         !($2 in median) || ($4 != "" && !($4 in median)) { next }
         !header++ {
-            print "| measured | p2prouter | beside | its figure | ratio | aim | met |"
-            print "| --- | ---: | --- | ---: | ---: | ---: | --- |"
+            print "| measured | p2prouter | CPU for each | beside | its figure | CPU for each | ratio | aim | met |"
+            print "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | --- |"
         }
         {
             own = median[$2]; other = $4 != "" ? median[$4] : 0
@@ -90,7 +114,7 @@ table() {
             if (rule[1] == "alone") { wanted = "≤ " shown(aim, $2); met = own <= aim }
             if (rule[1] == "show") wanted = verdict = ""
             else { verdict = met ? "yes" : "no"; aims++; reached += met }
-            printf "| %s | %s | %s | %s | %s | %s | %s |\n", $1, shown(own, $2), $3, other ? shown(other, $4) : "", ratio, wanted, verdict
+            printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", $1, shown(own, $2), cpu($2), $3, other ? shown(other, $4) : "", cpu($4), ratio, wanted, verdict
         }
         END { if (aims) printf "\n%d of %d aims met in this run\n", reached, aims }' "$work/medians" lines=1 -
 }
@@ -112,8 +136,17 @@ draw() { # FILE CHART_ARG..., its data on standard input
     say "$name is drawn"
 }
 
-plots() {
-    ! wants open || {
+# Puts the tables where docs/benchmarks.md has room for them, and draws the pictures.
+write_docs() {
+    for table in commands threads; do
+        awk -v begin="<!-- bench.sh: $table -->" -v end="<!-- bench.sh: end of $table -->" -v table="$work/$table-table" '
+            $0 == end { while ((getline line <table) > 0) print line; print ""; inside = 0 }
+            !inside
+            $0 == begin { inside = 1 }' docs/benchmarks.md >"$work/benchmarks.md"
+        cat "$work/benchmarks.md" >docs/benchmarks.md
+    done
+    say "docs/benchmarks.md has the tables"
+    {
         echo 'panel milliseconds from when a request was due until it was answered | requests a second, constant rate'
         for name in p50 p99; do
             line=solid
@@ -124,7 +157,7 @@ plots() {
             series rate-one-shot- "${name}_us" 1000
         done
     } | draw latency --title 'Latency by load, on one link'
-    ! wants links || {
+    {
         echo "panel router's memory, MiB | idle links"
         echo 'series 1 labelled | memory'
         series links- all_mib 1

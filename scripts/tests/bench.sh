@@ -11,7 +11,7 @@ tidy() {
 run "$scripts/bench.sh" --help
 ok 'the help shows the parts' says "$out" '--only worker'
 ok 'and succeeds' [ "$code" = 0 ]
-for mistake in '--only nothing' '--rounds 0' '--seconds' '--links 10,x' '--fast'; do
+for mistake in '--only nothing' '--rounds 0' '--seconds' '--links 10,x' '--fast' '--programs /nowhere' '--docs --only open'; do
     # shellcheck disable=SC2086
     run "$scripts/bench.sh" $mistake
     ok "it refuses $mistake" [ "$code" = 2 ]
@@ -32,6 +32,15 @@ if command -v wrk >/dev/null; then
     run "$bench" $few --only keys
     ok 'keys and TLS run' [ "$code" = 0 ]
     ok 'and have a ratio' says "$out" '| worker, 64 connections, keys and TLS |'
+    ok 'and what a request costs router and inner' says "$out" ' µs | without |'
+    ok 'nothing is left behind' tidy
+fi
+
+if command -v wrk >/dev/null && [ "$(nproc)" -ge 2 ]; then
+    # shellcheck disable=SC2086
+    run "$bench" $few --only threads
+    ok 'a router of one thread and one of two run' [ "$code" = 0 ]
+    ok 'and stand side by side' says "$out" '| 1, and nothing else on it | 64, keys and TLS |'
     ok 'nothing is left behind' tidy
 fi
 
