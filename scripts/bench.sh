@@ -83,7 +83,7 @@ wants() { # PART...
 
 measure() {
     step "Building"
-    build p2p-router p2p-inner load links echo-worker
+    build p2p-router p2p-inner load links echo-worker floor
     load=$bin/load
     ! wants oneshot worker || need_bore
     if wants oneshot worker open keys; then

@@ -82,6 +82,8 @@ one_round() {
         closed worker-16 16 "$our_hops" "$ours=echo&arg=hello"
         [ -z "$programs" ] || closed base-worker-16 16 "$base_hops" "$base=echo&arg=hello"
         for connections in 16 64; do
+            closed "floor-$connections" "$connections" "$floor_hops" "$floor=echo&arg=hello"
+            closed "floor-one-$connections" "$connections" "$floor_one_hops" "$floor_one=echo&arg=hello"
             closed "static-$connections" "$connections" "$bore_hops" "$tunnel/hello.txt"
             closed "relay-$connections" "$connections" "$relay_hops" "$relay"
         done

@@ -73,7 +73,13 @@ start_stand() {
         start_pair_with_keys router-with-keys inner-with-keys
         secure=$url secure_hops=$hops
     }
-    ! wants worker || start_relay
+    ! wants worker || {
+        start_relay
+        start_floor floor
+        floor=$url floor_hops=$hops
+        start_floor floor-one --one-thread
+        floor_one=$url floor_one_hops=$hops
+    }
     ! wants oneshot worker || start_tunnel
 }
 
@@ -112,6 +118,24 @@ start_base() {
     own=$bin bin=$programs
     start_pair base-router base-inner
     base=$url base_hops=$hops bin=$own
+}
+
+# What the libraries cost: tools/floor.rs. Sets url and hops.
+start_floor() { # NAME [OPTION]
+    # shellcheck disable=SC2046
+    set -- "$1" "${2-}" $("$load" ports 2)
+    url="http://127.0.0.1:$3/?command"
+    launch "$1-router" "$bin/floor" ${2:+"$2"} router "127.0.0.1:$3" "127.0.0.1:$4"
+    hops=$pid
+    within 5 listens "$4" || fail "$1 does not listen"
+    launch "$1-inner" "$bin/floor" ${2:+"$2"} inner "127.0.0.1:$4" "$bin/echo-worker"
+    hops="$hops $pid"
+    ready "$1" "$url=echo&arg=hello"
+}
+
+# Whether somebody listens there: to ask would be to be taken for the inner.
+listens() { # PORT
+    grep -q "$(printf '^ *[0-9]*: 0100007F:%04X 00000000:0000 0A' "$1")" /proc/net/tcp
 }
 
 # The least that a tunnel can cost: a process for each of two hops, and one that answers.

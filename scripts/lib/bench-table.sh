@@ -20,6 +20,10 @@ one-shot `hello`, 64 connections|hello-64 rps|the same lighttpd behind bore|cgi-
 one-shot `hello`, 1 connection, p50|hello-1 p50_us|spawn floor: `posix_spawn`, pipe, wait|spawn p50_us|more 210
 worker, 64 connections|worker-64 rps|lighttpd's static file behind bore|static-64 rps|least 1.2
 worker, 16 connections|worker-16 rps|lighttpd's static file behind bore|static-16 rps|least 1.0
+worker, 64 connections|worker-64 rps|the floor of the same libraries|floor-64 rps|least 0.85
+worker, 16 connections|worker-16 rps|the floor of the same libraries|floor-16 rps|show
+worker, 64 connections|worker-64 rps|the floor on one thread|floor-one-64 rps|show
+worker, 16 connections|worker-16 rps|the floor on one thread|floor-one-16 rps|show
 worker, 64 connections|worker-64 rps|raw two-hop TCP relay|relay-64 rps|show
 worker, 16 connections|worker-16 rps|raw two-hop TCP relay|relay-16 rps|show
 the same in Python, 64 connections|python-64 rps|the native worker|worker-64 rps|show
