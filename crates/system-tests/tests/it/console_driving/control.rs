@@ -1,6 +1,6 @@
 //! Several operators at one car: who drives, who asks, and that anyone may stop.
 
-use super::fixture::{Fixture, LEFT, LEFT_RELEASED, UP, UP_RELEASED};
+use super::fixture::{Fixture, LEFT, LEFT_RELEASED, UP, UP_RELEASED, UP_REPEATED, holding};
 use crate::common::get;
 
 #[tokio::test]
@@ -62,16 +62,19 @@ async fn control_is_asked_for_refused_and_handed_over() {
 #[tokio::test]
 async fn a_viewers_stop_ends_the_press_and_only_a_new_one_moves() {
     let fixture = Fixture::new().await;
-    let driver = fixture.driving().await;
     let viewer = fixture.desk_with(&["--readonly"], true).await;
+    let driver = fixture.driving().await;
     let before = fixture.ran().len();
-    // It may not drive.
-    viewer.send(UP);
-    viewer.send(UP_RELEASED);
-    viewer.send(b" ");
-    fixture.last_ran("stop").await;
-    driver.sees("somebody stopped the car").await;
-    driver.send(b"\x1b[1;1:2A");
+    let stopped = async {
+        // It may not drive.
+        viewer.send(UP);
+        viewer.send(UP_RELEASED);
+        viewer.send(b" ");
+        fixture.last_ran("stop").await;
+        driver.sees("somebody stopped the car").await;
+    };
+    holding(&driver, UP_REPEATED, stopped).await;
+    driver.send(UP_REPEATED);
     let ran = fixture.ran_after(before).await;
     assert!(ran.iter().all(|ran| ran == "stop"), "{ran:?}");
     driver.send(UP_RELEASED);
@@ -85,13 +88,16 @@ async fn a_viewers_stop_ends_the_press_and_only_a_new_one_moves() {
 async fn while_somebody_drives_motion_by_http_gets_409_and_a_stop_passes() {
     let fixture = Fixture::new().await;
     let terminal = fixture.driving().await;
-    let answer = get(fixture.port, "/cgi?command=left").await;
-    assert_eq!(answer.verdict(), (409, "no"), "{}", answer.text());
-    let answer = get(fixture.port, "/cgi?command=hello").await;
-    assert_eq!(answer.verdict(), (200, "yes"));
-    assert!(terminal.picture().contains("DRIVING"));
-    let answer = get(fixture.port, "/cgi?command=stop").await;
-    assert_eq!(answer.verdict(), (200, "yes"));
-    terminal.sees("somebody stopped the car").await;
+    let requests = async {
+        let answer = get(fixture.port, "/cgi?command=left").await;
+        assert_eq!(answer.verdict(), (409, "no"), "{}", answer.text());
+        let answer = get(fixture.port, "/cgi?command=hello").await;
+        assert_eq!(answer.verdict(), (200, "yes"));
+        assert!(terminal.picture().contains("DRIVING"));
+        let answer = get(fixture.port, "/cgi?command=stop").await;
+        assert_eq!(answer.verdict(), (200, "yes"));
+        terminal.sees("somebody stopped the car").await;
+    };
+    holding(&terminal, UP_REPEATED, requests).await;
     assert_eq!(fixture.count("left"), 0);
 }

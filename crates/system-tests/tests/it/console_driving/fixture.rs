@@ -15,6 +15,7 @@ pub const UP: &[u8] = b"\x1b[1;1:1A";
 pub const UP_RELEASED: &[u8] = b"\x1b[1;1:3A";
 pub const UP_REPEATED: &[u8] = b"\x1b[1;1:2A";
 pub const LEFT: &[u8] = b"\x1b[1;1:1D";
+pub const LEFT_REPEATED: &[u8] = b"\x1b[1;1:2D";
 pub const LEFT_RELEASED: &[u8] = b"\x1b[1;1:3D";
 /// What other terminals send of an arrow, pressed or repeated.
 pub const LEGACY_UP: &[u8] = b"\x1b[A";
@@ -24,6 +25,10 @@ pub const SIZE: (u16, u16) = (100, 30);
 pub const SETTLED: Duration = Duration::from_millis(700);
 /// Longer than any lease, and than a press may wait anywhere on its way.
 pub const NOTHING_COMES: Duration = Duration::from_millis(1500);
+
+/// Far below the second of silence that ends a press, and too slow for the console to measure: of a
+/// faster key the silence of three repeats would end it, which a busy machine can cause.
+const REPEAT: Duration = Duration::from_millis(400);
 
 /// Router, proxy and car. Each script of the car writes its name down when it starts.
 pub struct Fixture {
@@ -112,10 +117,38 @@ impl Fixture {
     /// A console that holds the up arrow, and a car that moves.
     pub async fn driving(&self) -> TestTerminal {
         let terminal = self.terminal().await;
-        terminal.send(UP);
-        self.last_ran("forward").await;
-        terminal.sees("DRIVING").await;
+        self.move_forward(&terminal).await;
         terminal
+    }
+
+    /// Presses the up arrow of this console, and waits until the car moves.
+    pub async fn move_forward(&self, terminal: &TestTerminal) {
+        terminal.send(UP);
+        let moves = async {
+            self.last_ran("forward").await;
+            terminal.sees("DRIVING").await;
+        };
+        holding(terminal, UP_REPEATED, moves).await;
+    }
+}
+
+/// Repeats a key, as a keyboard does while it is held, until this has happened: a second without a
+/// repeat would end the press.
+pub async fn holding<T>(
+    terminal: &TestTerminal,
+    repeated: &[u8],
+    happens: impl Future<Output = T>,
+) -> T {
+    let repeating = async {
+        loop {
+            tokio::time::sleep(REPEAT).await;
+            terminal.send(repeated);
+        }
+    };
+    tokio::select! {
+        biased;
+        happened = happens => happened,
+        never = repeating => never,
     }
 }
 

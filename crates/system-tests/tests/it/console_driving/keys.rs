@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::fixture::{
-    Fixture, LEFT, LEFT_RELEASED, LEGACY_UP, NOTHING_COMES, SIZE, UP, UP_RELEASED, UP_REPEATED,
+    Fixture, LEFT, LEFT_RELEASED, LEFT_REPEATED, LEGACY_UP, NOTHING_COMES, SIZE, UP, UP_RELEASED,
+    UP_REPEATED, holding,
 };
 
 /// This ran, and then perhaps stop again: for a process that had not ended when it began.
@@ -78,11 +79,14 @@ async fn a_second_direction_replaces_the_first() {
     let fixture = Fixture::new().await;
     let terminal = fixture.driving().await;
     terminal.send(LEFT);
-    fixture.last_ran("left").await;
-    // The first key's release is no longer anyone's.
-    terminal.send(UP_RELEASED);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    terminal.sees("DRIVING ◀").await;
+    let still_moves = async {
+        fixture.last_ran("left").await;
+        // The first key's release is no longer anyone's.
+        terminal.send(UP_RELEASED);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        terminal.sees("DRIVING ◀").await;
+    };
+    holding(&terminal, LEFT_REPEATED, still_moves).await;
     terminal.send(LEFT_RELEASED);
     fixture.last_ran("stop").await;
     terminal.sees("ARMED").await;

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::fixture::{Fixture, SETTLED, SIZE, UP};
+use super::fixture::{Fixture, SETTLED, SIZE};
 use crate::common::program::console_that_panics;
 use crate::common::pty::TestTerminal;
 
@@ -23,9 +23,7 @@ async fn a_panic_anywhere_stops_the_car_and_gives_the_terminal_back() {
         terminal.sees("VIEW").await;
         tokio::time::sleep(SETTLED).await;
         let edited = terminal.edits_lines();
-        terminal.send(UP);
-        fixture.last_ran("forward").await;
-        terminal.sees("DRIVING").await;
+        fixture.move_forward(&terminal).await;
         terminal.send(key);
         assert_eq!(terminal.end().await, Some(code), "{says}");
         fixture.last_ran("stop").await;

@@ -1,6 +1,6 @@
 //! The console without colours, and without a terminal.
 
-use super::fixture::{Fixture, SETTLED, SIZE, UP, UP_RELEASED};
+use super::fixture::{Fixture, SETTLED, SIZE, UP, UP_RELEASED, UP_REPEATED, holding};
 use crate::common::get;
 use crate::common::program::{RunningProgram, console};
 use crate::common::pty::TestTerminal;
@@ -30,9 +30,7 @@ async fn without_colours_it_drives_all_the_same() {
         let terminal = TestTerminal::start(&command, true, SIZE);
         terminal.sees("VIEW").await;
         tokio::time::sleep(SETTLED).await;
-        terminal.send(UP);
-        fixture.last_ran("forward").await;
-        terminal.sees("DRIVING").await;
+        fixture.move_forward(&terminal).await;
         terminal.send(UP_RELEASED);
         fixture.last_ran("stop").await;
         terminal.sees("ARMED").await;
@@ -65,10 +63,13 @@ async fn a_terminal_of_no_size_shows_all_and_takes_its_size_when_it_has_one() {
     terminal.await_text("Space").await;
     tokio::time::sleep(SETTLED).await;
     terminal.send(UP);
-    fixture.last_ran("forward").await;
-    terminal.resize(100, 30);
-    terminal.sees("DRIVING").await;
-    terminal.sees("Round trips").await;
+    let moves = async {
+        fixture.last_ran("forward").await;
+        terminal.resize(100, 30);
+        terminal.sees("DRIVING").await;
+        terminal.sees("Round trips").await;
+    };
+    holding(&terminal, UP_REPEATED, moves).await;
     terminal.send(UP_RELEASED);
     fixture.last_ran("stop").await;
 }
