@@ -2,6 +2,7 @@
 //! it is kept for after that; and what each session sees. `claim` decides who gets a port. Sockets are
 //! served elsewhere.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::IpAddr;
@@ -54,6 +55,10 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Held {
     cars: BTreeMap<u16, Arc<Car>>,
+    /// The port of the car that has this name: each has another.
+    names: HashMap<LinkName, u16>,
+    /// Number of open ports of each owner that has any.
+    open: HashMap<QuotaOwner, usize>,
     /// Ports and names of cars that are gone, for the keys that had them last; the longest gone first.
     kept: Vec<SavedPort>,
     sessions: HashMap<SessionId, Session>,
@@ -114,9 +119,8 @@ impl Registry {
 
     /// Frees the port that is kept longest, if the owner has more than it may, open ones included.
     fn let_go(&self, held: &mut Held, owner: QuotaOwner) {
-        let open = held.cars.values().filter(|car| car.owner == owner);
         let kept = held.kept.iter().filter(|kept| kept.owner == owner);
-        if open.count() + kept.count() > self.rules.most
+        if held.open_ports(owner) + kept.count() > self.rules.most
             && let Some(oldest) = held.kept.iter().position(|kept| kept.owner == owner)
         {
             held.kept.remove(oldest);
@@ -168,8 +172,9 @@ impl Registry {
         let wanted = holder.called.as_ref().unwrap_or(&holder.name);
         let name = self.unique(wanted, held, port, holder.owner);
         let owner = holder.owner;
-        let car = Arc::new(Car::new(holder, name, listener, self.services.clone()));
-        held.cars.insert(port, car.clone());
+        let car = Car::new(holder, name.clone(), listener, self.services.clone());
+        let car = Arc::new(car);
+        held.add(car.clone(), name);
         self.let_go(held, owner);
         car
     }
@@ -220,7 +225,7 @@ impl Registry {
         let mut held = self.held.lock();
         let is_freed = *car.freed.borrow();
         let away = car.give_up(at_once || is_freed || !self.knows(car.owner))?;
-        held.cars.remove(&car.port);
+        held.remove(car);
         if !is_freed {
             self.keep_in(&mut held, car.saved());
         }
@@ -329,16 +334,46 @@ impl Registry {
 
     /// The name, with a number if another port than this one has it, or if it is kept for another owner.
     fn unique(&self, name: &LinkName, held: &Held, port: u16, owner: QuotaOwner) -> LinkName {
-        let others = held.cars.values().filter(|car| car.port != port);
-        let mut others: Vec<_> = others.map(|car| car.name()).collect();
-        let kept = held.kept.iter();
-        let kept = kept.filter(|kept| kept.owner != owner && self.knows(kept.owner));
-        others.extend(kept.map(|kept| kept.called.as_ref().unwrap_or(&kept.name).clone()));
-        name.made_unique(|name| others.contains(name))
+        let is_kept = |name: &LinkName| {
+            held.kept.iter().any(|kept| {
+                let called = kept.called.as_ref().unwrap_or(&kept.name);
+                called == name && kept.owner != owner && self.knows(kept.owner)
+            })
+        };
+        name.made_unique(|name| {
+            let at = held.names.get(name);
+            at.is_some_and(|other| *other != port) || is_kept(name)
+        })
     }
 }
 
 impl Held {
+    fn add(&mut self, car: Arc<Car>, name: LinkName) {
+        *self.open.entry(car.owner).or_default() += 1;
+        self.names.insert(name, car.port);
+        self.cars.insert(car.port, car);
+    }
+
+    fn remove(&mut self, car: &Car) {
+        self.cars.remove(&car.port);
+        self.names.remove(&car.name());
+        if let Entry::Occupied(mut open) = self.open.entry(car.owner) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+    }
+
+    fn rename(&mut self, port: u16, old: &LinkName, new: LinkName) {
+        self.names.remove(old);
+        self.names.insert(new, port);
+    }
+
+    fn open_ports(&self, owner: QuotaOwner) -> usize {
+        self.open.get(&owner).copied().unwrap_or_default()
+    }
+
     /// Returns all updates that sessions want of the car with this port.
     fn interest(&self, port: u16) -> Interest {
         let mut sessions = self.sessions.values();

@@ -192,6 +192,31 @@ async fn a_restored_car_is_not_shown_before_its_inner_is_back_and_keeps_its_name
 }
 
 #[tokio::test]
+async fn a_name_and_a_place_are_free_again_when_the_car_has_another_name_or_is_gone() {
+    let registry = registry();
+    let claim_of = |identity: &str, port, name| {
+        let mut hello = hello(port, 1, name);
+        hello.identity = identity.to_owned().try_into().unwrap();
+        claim(&registry, &hello)
+    };
+    let one = claim_of("one", 0, "car").unwrap();
+    let two = claim_of("two", 0, "car").unwrap();
+    assert_eq!(two.name.to_string(), "car-2");
+    // Both places of this address are taken, and a car that has one already needs none.
+    assert!(claim_of("three", 0, "car").is_err());
+    let one = claim_of("one", one.car.port, "other").unwrap();
+    assert_eq!(one.name.to_string(), "other");
+    let two = claim_of("two", two.car.port, "new").unwrap();
+    let two = claim_of("two", two.car.port, "car").unwrap();
+    assert_eq!(two.name.to_string(), "car");
+    assert!(two.car.link_down(two.link.id(), "lost"));
+    registry.give_up(&two.car, true).unwrap();
+    let three = claim_of("three", 0, "car").unwrap();
+    assert_eq!(three.name.to_string(), "car");
+    assert!(claim_of("four", 0, "car").is_err());
+}
+
+#[tokio::test]
 async fn a_session_sees_and_watches_the_cars_of_its_ports_only() {
     let registry = Arc::new(registry());
     let [own, other] = [1, 2].map(|_| claim(&registry, &hello(0, 1, "car")).unwrap().car.port);

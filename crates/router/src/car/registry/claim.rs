@@ -92,7 +92,7 @@ impl Registry {
         };
         let mut state = car.state.lock();
         if !is_new {
-            self.take_over(&car, &mut state, claim, &held)?;
+            self.take_over(&car, &mut state, claim, &mut held)?;
         }
         state.key = claim.key.to_owned();
         let interest = held.interest(car.port);
@@ -143,8 +143,7 @@ impl Registry {
 
     /// Refuses an owner that has all the ports it may. Ports of cars that are away count, too.
     fn check_quota(&self, owner: QuotaOwner, held: &Held) -> Result<(), Refused> {
-        let cars = held.cars.values().filter(|car| car.owner == owner);
-        if cars.count() < self.rules.most {
+        if held.open_ports(owner) < self.rules.most {
             return Ok(());
         }
         let whose = match owner {
@@ -197,7 +196,7 @@ impl Registry {
         car: &Car,
         state: &mut State,
         claim: &Claim<'_>,
-        held: &Held,
+        held: &mut Held,
     ) -> Result<(), Refused> {
         let port = car.port;
         if car.identity != claim.identity {
@@ -229,7 +228,9 @@ impl Registry {
         }
         if state.asked_name != claim.hello.name {
             state.asked_name.clone_from(&claim.hello.name);
-            state.name = self.unique(&claim.hello.name, held, port, claim.owner);
+            let name = self.unique(&claim.hello.name, held, port, claim.owner);
+            let old = std::mem::replace(&mut state.name, name.clone());
+            held.rename(port, &old, name);
         }
         Ok(())
     }
