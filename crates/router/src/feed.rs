@@ -1,7 +1,8 @@
 //! Owns the stream of events to consoles and pages, and the last runs. Sending never waits for anyone: a
 //! console that falls behind takes a new snapshot.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,23 +53,35 @@ pub(crate) struct Feed {
 /// port that has most, so that who floods one car with runs hides only that car's older ones.
 #[derive(Debug, Default)]
 struct LastRuns {
-    /// Of each car in the order of their requests, each with its number among all.
-    by_port: HashMap<u16, VecDeque<(u64, Arc<RunInfo>)>>,
+    by_port: HashMap<u16, RunsOfPort>,
+    /// Rank of each port: the last one loses its oldest run next.
+    ranks: BTreeSet<Rank>,
     count: usize,
     next: u64,
 }
 
+/// In the order of their requests, each with its number among all.
+type RunsOfPort = VecDeque<(u64, Arc<RunInfo>)>;
+
+/// Rank of a port: by its number of runs, then by how old its oldest run is.
+type Rank = (usize, Reverse<u64>, u16);
+
+fn rank(port: u16, runs: &RunsOfPort) -> Option<Rank> {
+    let (oldest, _) = runs.front()?;
+    Some((runs.len(), Reverse(*oldest), port))
+}
+
 impl LastRuns {
     fn add(&mut self, run: Arc<RunInfo>) {
-        let of_port = self.by_port.entry(run.service_port).or_default();
-        of_port.push_back((self.next, run));
+        let number = self.next;
         self.next += 1;
-        self.count += 1;
+        self.change(run.service_port, |runs| runs.push_back((number, run)));
         if self.count > RUNS
-            && let Some(most) = self.by_port.values_mut().max_by_key(|runs| runs.len())
+            && let Some((_, _, most)) = self.ranks.last()
         {
-            most.pop_front();
-            self.count -= 1;
+            self.change(*most, |runs| {
+                runs.pop_front();
+            });
         }
     }
 
@@ -81,8 +94,26 @@ impl LastRuns {
     }
 
     fn forget(&mut self, service_port: u16) {
-        let gone = self.by_port.remove(&service_port);
-        self.count -= gone.map_or(0, |runs| runs.len());
+        self.change(service_port, VecDeque::clear);
+    }
+
+    /// Changes which runs of a port there are.
+    fn change(&mut self, port: u16, change: impl FnOnce(&mut RunsOfPort)) {
+        let runs = self.by_port.entry(port).or_default();
+        if let Some(before) = rank(port, runs) {
+            self.ranks.remove(&before);
+        }
+        self.count -= runs.len();
+        change(runs);
+        self.count += runs.len();
+        match rank(port, runs) {
+            Some(now) => {
+                self.ranks.insert(now);
+            }
+            None => {
+                self.by_port.remove(&port);
+            }
+        }
     }
 
     /// The runs at these ports, the oldest first.

@@ -113,6 +113,22 @@ fn who_floods_one_car_with_runs_hides_only_older_ones_of_that_car() {
 }
 
 #[test]
+fn of_ports_with_as_many_runs_the_oldest_run_goes_and_nothing_of_its_port_is_left() {
+    let stand = stand();
+    let command = "stop".parse().unwrap();
+    let ports = (0..=RUNS as u64).map(|n| 10_000 + u16::try_from(n * 7 % 1009).unwrap());
+    for (n, port) in ports.clone().enumerate() {
+        run_at(&stand, port, &command, n as u64, b"");
+    }
+    let last = stand.0.runs.lock();
+    let runs = last.at(PortRange::ALL);
+    let expected = (1..=RUNS as u64).map(RunId::from_number);
+    assert!(runs.iter().map(|run| run.run).eq(expected));
+    assert_eq!((last.by_port.len(), last.ranks.len()), (RUNS, RUNS));
+    assert!(!last.by_port.contains_key(&ports.clone().next().unwrap()));
+}
+
+#[test]
 fn an_empty_snapshot_is_one_part() {
     let feed = Feed::new();
     let mut snapshot = feed.subscribe(Vec::new, PortRange::ALL).snapshot;
