@@ -18,7 +18,9 @@ mod tests;
 mod trust;
 
 pub(crate) use executable::Unusable;
-use executable::{check, check_execution, shown, unreachable_file, unusable};
+use executable::{
+    check, check_execution, shown, unreachable_file, unseen, unusable, unusable_folder,
+};
 
 /// Most commands in a list.
 const MAX_LISTED: usize = 10_000;
@@ -41,7 +43,8 @@ pub(crate) struct Catalog {
 struct Folder {
     /// Without symbolic links.
     path: PathBuf,
-    dir: Dir,
+    /// Says why nothing in the directory is run, if others may change the way to it.
+    fault: Option<String>,
 }
 
 /// File of a command or worker, and the command directory, where it runs: paths without symbolic
@@ -85,10 +88,11 @@ impl Catalog {
 
     /// Returns the reason why no command at all can be run, if there is one.
     pub(crate) fn problem(&self) -> Option<String> {
-        match self.usable_folder() {
-            Ok(folder) => self.check_way(&folder).err(),
-            Err((_, why)) => Some(why),
-        }
+        let opened = self.folder().and_then(|folder| {
+            folder.open()?;
+            Ok(folder.fault)
+        });
+        opened.unwrap_or_else(|error| Some(unusable_folder(&self.path, &error).1))
     }
 
     /// Returns the file of a command.
@@ -112,7 +116,7 @@ impl Catalog {
 
     /// Lists the workers in the directory, not in those below it.
     pub(crate) fn workers(&self) -> io::Result<Vec<String>> {
-        let entries = self.folder()?.dir.entries()?.flatten();
+        let entries = self.folder()?.open()?.entries()?.flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
         let mut names: Vec<_> = names
             .filter(|name| name.ends_with(WORKER) && !name.starts_with('.'))
@@ -126,60 +130,56 @@ impl Catalog {
     pub(crate) fn list(&self) -> io::Result<Vec<CommandInfo>> {
         let mut commands = Vec::new();
         let folder = self.folder()?;
-        let why_none = self.check_way(&folder).err();
-        folder.list_into(&folder.dir, "", 1, why_none.as_deref(), &mut commands);
+        folder.list_into(&folder.open()?, "", 1, &mut commands);
         commands.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(commands)
     }
 
     fn find(&self, name: &CommandName) -> Result<CommandFile, Unusable> {
-        let folder = self.usable_folder()?;
+        let folder = self.folder();
+        let folder = folder.map_err(|error| unusable_folder(&self.path, &error))?;
         let found = folder.executable(name)?;
-        self.check_way(&folder).map_err(unusable)?;
-        Ok(found)
+        match folder.fault {
+            Some(fault) => Err(unusable(fault)),
+            None => Ok(found),
+        }
     }
 
-    fn usable_folder(&self) -> Result<Folder, Unusable> {
-        self.folder().map_err(|error| {
-            unusable(match error.kind() {
-                io::ErrorKind::NotFound => {
-                    format!("the command directory is gone ({error}): put it back")
-                }
-                _ => format!(
-                    "the command directory {} can't be read ({error}): let user {} read it",
-                    shown(&self.path),
-                    rustix::process::geteuid().as_raw()
-                ),
-            })
-        })
-    }
-
-    /// Opens the directory anew each time, so that a replaced one (by a checkout, by rsync, by another
+    /// Finds the directory anew each time, so that a replaced one (by a checkout, by rsync, by another
     /// symbolic link) is used.
     fn folder(&self) -> io::Result<Folder> {
-        let path = self.path.canonicalize()?;
-        let dir = Dir::open_ambient_dir(&path, ambient_authority())?;
-        Ok(Folder { path, dir })
-    }
-
-    /// Checks the way to the directory, with its symbolic links, and the directory itself.
-    fn check_way(&self, folder: &Folder) -> Result<(), String> {
-        trust::check(Path::new("/"), &self.path, true)?;
-        trust::check_folder(&folder.path)
+        let found = trust::follow(Path::new("/"), &self.path, true)?;
+        // The directory itself must not be open to all even if nobody can replace what is in it.
+        let itself = || trust::fault_of(&found.place, &found.metadata, false);
+        Ok(Folder {
+            fault: found.fault.or_else(itself),
+            path: found.place,
+        })
     }
 }
 
 impl Folder {
+    fn open(&self) -> io::Result<Dir> {
+        Dir::open_ambient_dir(&self.path, ambient_authority())
+    }
+
     /// Returns the file of this name, if it is one that can be executed and that nobody else could
     /// have put there.
     fn executable(&self, name: &CommandName) -> Result<CommandFile, Unusable> {
         let file = self.path.join(name.as_str());
-        let metadata = self
-            .dir
-            .metadata(name.as_str())
-            .map_err(|error| unreachable_file(&self.dir, name, &file, &error))?;
-        check(&metadata, &file)?;
-        trust::check(&self.path, Path::new(name.as_str()), false).map_err(unusable)?;
+        let found = trust::follow(&self.path, Path::new(name.as_str()), false);
+        // A name has no `..`: without symbolic links nothing leads out of the directory.
+        if !found.as_ref().is_ok_and(|found| !found.has_links) {
+            let dir = self.open();
+            let dir = dir.map_err(|error| unusable_folder(&self.path, &error))?;
+            dir.metadata(name.as_str())
+                .map_err(|error| unreachable_file(&dir, name, &file, &error))?;
+        }
+        let found = found.map_err(|error| unusable(unseen(&file, &error)))?;
+        check(&found.metadata, &file)?;
+        if let Some(fault) = found.fault {
+            return Err(unusable(fault));
+        }
         check_execution(&file).map_err(unusable)?;
         Ok(CommandFile {
             file,
@@ -187,15 +187,8 @@ impl Folder {
         })
     }
 
-    /// Adds the commands in `inside`; `why_none` says why none of them can be run.
-    fn list_into(
-        &self,
-        inside: &Dir,
-        prefix: &str,
-        depth: usize,
-        why_none: Option<&str>,
-        commands: &mut Vec<CommandInfo>,
-    ) {
+    /// Adds the commands in `inside`.
+    fn list_into(&self, inside: &Dir, prefix: &str, depth: usize, commands: &mut Vec<CommandInfo>) {
         let Ok(entries) = inside.entries() else {
             return;
         };
@@ -215,13 +208,13 @@ impl Folder {
                     && let Ok(inside) = entry.open_dir()
                 {
                     let prefix = format!("{name}/");
-                    self.list_into(&inside, &prefix, depth + 1, why_none, commands);
+                    self.list_into(&inside, &prefix, depth + 1, commands);
                 }
                 continue;
             }
             let problem = if !file.ends_with(WORKER) {
                 let why_not = || Some(self.executable(&name).err()?.1);
-                why_none.map(str::to_owned).or_else(why_not)
+                self.fault.clone().or_else(why_not)
             } else if depth > 1 {
                 let shown = Escaped(name.as_str());
                 Some(format!(

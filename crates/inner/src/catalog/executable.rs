@@ -1,9 +1,11 @@
 //! Decides whether a file can be executed as a command, and says why not.
 
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use cap_std::fs::{Dir, Metadata, MetadataExt as _};
+use cap_std::fs::Dir;
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::Refusal;
 use p2p_shared::text::Escaped;
@@ -16,6 +18,20 @@ pub(crate) type Unusable = (Refusal, String);
 
 pub(super) fn unusable(sentence: String) -> Unusable {
     (Refusal::NotExecutable, sentence)
+}
+
+/// Says why the command directory can't be used.
+pub(super) fn unusable_folder(path: &Path, error: &io::Error) -> Unusable {
+    unusable(match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("the command directory is gone ({error}): put it back")
+        }
+        _ => format!(
+            "the command directory {} can't be read ({error}): let user {} read it",
+            shown(path),
+            rustix::process::geteuid().as_raw()
+        ),
+    })
 }
 
 /// Says why a file can't be examined.

@@ -3,12 +3,15 @@
 //! user of this process, and nobody else may write to them.
 
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::LazyLock;
 
 use rustix::fs::lgetxattr;
+use rustix::io::Errno;
 
-use super::executable::{quoted, shown, unseen};
+use super::executable::{quoted, shown};
 
 /// Most symbolic links on one way, as in the kernel.
 const MAX_LINKS: usize = 40;
@@ -16,6 +19,9 @@ const MAX_LINKS: usize = 40;
 /// Extended attribute of a file that has an access control list, whose rights the mode shows as the
 /// group's.
 const ACCESS_LIST: &str = "system.posix_acl_access";
+
+/// User of this process, which never changes it.
+static OWN_USER: LazyLock<u32> = LazyLock::new(|| rustix::process::geteuid().as_raw());
 
 /// Kind, owner, group and mode of a file, folder or symbolic link.
 #[derive(Debug, Clone, Copy)]
@@ -70,44 +76,56 @@ impl Rights {
     }
 }
 
-/// Follows the way from `start`, which is trusted, has no symbolic links and is absolute. The error
-/// says what is wrong with the first place that others may change, and what mends it.
+/// Place to which a way leads.
+#[derive(Debug)]
+pub(super) struct Followed {
+    /// Without symbolic links.
+    pub place: PathBuf,
+    pub metadata: Metadata,
+    pub has_links: bool,
+    /// Says what is wrong with the first place on the way that others may change, and what mends it.
+    pub fault: Option<String>,
+}
+
+/// Follows the way from `start`, which is trusted, has no symbolic links and is absolute.
 ///
 /// `is_outside`: the way leads to the command directory, not into it.
-pub(super) fn check(start: &Path, way: &Path, is_outside: bool) -> Result<(), String> {
+pub(super) fn follow(start: &Path, way: &Path, is_outside: bool) -> io::Result<Followed> {
     let mut place = start.to_owned();
+    let mut found = None;
     let mut left = parts(way);
-    let mut links = 0;
+    let (mut links, mut fault) = (0, None);
     while let Some(part) = left.pop() {
         if part == Path::new("..") {
             place.pop();
+            found = None;
             continue;
         }
         // The root replaces what is there.
         let next = place.join(part);
-        let metadata = next.symlink_metadata();
-        let metadata = metadata.map_err(|error| unseen(&next, &error))?;
-        check_one(&next, &metadata, is_outside)?;
+        let metadata = next.symlink_metadata()?;
+        fault = fault.or_else(|| fault_of(&next, &metadata, is_outside));
         if metadata.is_symlink() {
             links += 1;
             if links > MAX_LINKS {
-                return Err(format!("{} leads in a circle", shown(&next)));
+                return Err(Errno::LOOP.into());
             }
-            let target = next.read_link().map_err(|error| unseen(&next, &error))?;
-            left.extend(parts(&target));
+            left.extend(parts(&next.read_link()?));
         } else {
             place = next;
+            found = Some(metadata);
         }
     }
-    Ok(())
-}
-
-/// Checks the command directory itself, which must not be open to all even if nobody can replace what
-/// is in it.
-pub(super) fn check_folder(folder: &Path) -> Result<(), String> {
-    let metadata = folder.symlink_metadata();
-    let metadata = metadata.map_err(|error| unseen(folder, &error))?;
-    check_one(folder, &metadata, false)
+    let metadata = match found {
+        Some(metadata) => metadata,
+        None => place.symlink_metadata()?,
+    };
+    Ok(Followed {
+        place,
+        metadata,
+        has_links: links > 0,
+        fault,
+    })
 }
 
 /// Splits a path, the last part first.
@@ -119,7 +137,8 @@ fn parts(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn check_one(path: &Path, metadata: &Metadata, is_outside: bool) -> Result<(), String> {
+/// Says what is wrong with a place that others may change, and what mends it.
+pub(super) fn fault_of(path: &Path, metadata: &Metadata, is_outside: bool) -> Option<String> {
     let kind = if metadata.is_symlink() {
         Kind::Link
     } else if !metadata.is_dir() {
@@ -134,16 +153,15 @@ fn check_one(path: &Path, metadata: &Metadata, is_outside: bool) -> Result<(), S
         owner: metadata.uid(),
         group: metadata.gid(),
         mode: metadata.mode(),
-        has_list: lgetxattr(path, ACCESS_LIST, &mut [0; 0]).is_ok(),
+        // Without the group's right to write, no list gives it to anybody.
+        has_list: metadata.mode() & 0o020 != 0 && lgetxattr(path, ACCESS_LIST, &mut [0; 0]).is_ok(),
     };
-    let own = rustix::process::geteuid().as_raw();
-    let Some(fault) = rights.fault(own) else {
-        return Ok(());
-    };
+    let own = *OWN_USER;
+    let fault = rights.fault(own)?;
     let (owner, group) = (rights.owner, rights.group);
     let is_file = !metadata.is_dir();
     let (shown, mend) = (shown(path), quoted(path));
-    Err(match fault {
+    Some(match fault {
         Fault::Owner => format!(
             "{shown} belongs to user {owner}, neither to root nor to user {own}, as whom p2p-inner runs: chown -h {own} {mend}"
         ),
