@@ -3,7 +3,7 @@
 //! `routes/camera_ingest`, and go out by `camera/mjpeg` and `camera/frame_socket`.
 
 use std::fmt::Display;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use p2p_shared::protocol::{CameraState, MediaTicket, Picture};
 use p2p_shared::text::Escaped;
@@ -40,6 +40,13 @@ pub(crate) enum Status {
 #[derive(Debug, Default)]
 pub(crate) struct Camera {
     held: Mutex<Held>,
+    /// Made for the first viewer: most cars never have one.
+    shown: OnceLock<Box<Shown>>,
+}
+
+/// Channels to the viewers.
+#[derive(Debug)]
+struct Shown {
     newest: watch::Sender<Option<Picture>>,
     status: watch::Sender<Status>,
 }
@@ -98,6 +105,7 @@ impl Camera {
     /// Counts a viewer, for as long as the guard is kept.
     pub(crate) fn watch(self: &Arc<Self>) -> WatchGuard {
         let mut held = self.held.lock();
+        self.shown(&held);
         held.viewers += 1;
         held.send_ticket();
         drop(held);
@@ -106,14 +114,14 @@ impl Camera {
 
     /// Returns a receiver of the newest picture; `None` in it: there is no picture now.
     pub(crate) fn newest(&self) -> watch::Receiver<Option<Picture>> {
-        let mut newest = self.newest.subscribe();
+        let mut newest = self.shown(&self.held.lock()).newest.subscribe();
         newest.mark_changed();
         newest
     }
 
     /// Returns a receiver of the state.
     pub(crate) fn status(&self) -> watch::Receiver<Status> {
-        let mut status = self.status.subscribe();
+        let mut status = self.shown(&self.held.lock()).status.subscribe();
         status.mark_changed();
         status
     }
@@ -131,18 +139,26 @@ impl Camera {
         Some(IngestConnection { camera, end })
     }
 
-    /// Shows a new state to the viewers, and no picture until the next one.
-    fn changed(&self, held: &Held) {
-        self.newest.send_replace(None);
-        self.set_status(match (&held.link, &held.failed) {
-            (None, _) => Status::Away,
-            (_, Some(why)) => Status::Failed(why.clone()),
-            _ if held.ticket.is_none() => Status::None,
-            _ => Status::Starting,
-        });
+    fn shown(&self, held: &Held) -> &Shown {
+        self.shown.get_or_init(|| {
+            Box::new(Shown {
+                newest: watch::Sender::default(),
+                status: watch::Sender::new(held.status()),
+            })
+        })
     }
 
-    fn set_status(&self, status: Status) {
+    /// Shows a new state to the viewers, and no picture until the next one.
+    fn changed(&self, held: &Held) {
+        if let Some(shown) = self.shown.get() {
+            shown.set(None, held.status());
+        }
+    }
+}
+
+impl Shown {
+    fn set(&self, newest: Option<Picture>, status: Status) {
+        self.newest.send_replace(newest);
         self.status.send_if_modified(|now| {
             let is_other = *now != status;
             *now = status;
@@ -152,6 +168,16 @@ impl Camera {
 }
 
 impl Held {
+    /// Returns the state of the camera, of which there is no picture yet.
+    fn status(&self) -> Status {
+        match (&self.link, &self.failed) {
+            (None, _) => Status::Away,
+            (_, Some(why)) => Status::Failed(why.clone()),
+            _ if self.ticket.is_none() => Status::None,
+            _ => Status::Starting,
+        }
+    }
+
     /// Sends the car the ticket while somebody watches.
     fn send_ticket(&self) {
         if let Some(link) = &self.link {
@@ -193,8 +219,8 @@ impl IngestConnection {
         let mut held = self.camera.held.lock();
         if !self.end.is_cancelled() && held.viewers > 0 {
             held.failed = None;
-            self.camera.newest.send_replace(Some(picture));
-            self.camera.set_status(Status::Shows);
+            let shown = self.camera.shown(&held);
+            shown.set(Some(picture), Status::Shows);
         }
     }
 }
