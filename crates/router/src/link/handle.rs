@@ -1,13 +1,13 @@
 //! Owns the handles of a link and of one run on it. The link itself is a task: `link/task`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{MAX_OPEN_RUNS, RUN_WINDOW, RunReport, cost};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::link::command_lists::CommandList;
 use crate::link::end::LinkEnd;
@@ -42,7 +42,9 @@ struct Shared {
     /// Messages about motion, which go ahead of the queue.
     drive: PriorityQueue,
     /// The reason for the link's end, once it has to end.
-    ending: watch::Sender<Option<LinkEnd>>,
+    ending: OnceLock<LinkEnd>,
+    /// Notified when there is one.
+    ends: Notify,
 }
 
 impl LinkHandle {
@@ -56,7 +58,8 @@ impl LinkHandle {
             open_runs: Arc::new(Semaphore::new(MAX_OPEN_RUNS)),
             draining: AtomicBool::new(false),
             drive: PriorityQueue::default(),
-            ending: watch::Sender::new(None),
+            ending: OnceLock::new(),
+            ends: Notify::new(),
         };
         (Self(Arc::new(shared)), work)
     }
@@ -111,11 +114,9 @@ impl LinkHandle {
 
     /// Ends the link at once, even if work waits in its queue. The first reason counts.
     pub(crate) fn end(&self, reason: LinkEnd) {
-        self.0.ending.send_if_modified(|ending| {
-            let is_first = ending.is_none();
-            ending.get_or_insert(reason);
-            is_first
-        });
+        if self.0.ending.set(reason).is_ok() {
+            self.0.ends.notify_waiters();
+        }
     }
 
     /// Returns true if the inner restarts, and begins nothing more.
@@ -128,13 +129,13 @@ impl LinkHandle {
     }
 
     pub(crate) async fn ended(&self) -> LinkEnd {
-        let mut ending = self.0.ending.subscribe();
         loop {
-            if let Some(end) = &*ending.borrow_and_update() {
+            // Made before the look at the reason: it misses nothing from here on.
+            let ends = self.0.ends.notified();
+            if let Some(end) = self.0.ending.get() {
                 return end.clone();
             }
-            // The sender lives in this very handle: it can't be gone.
-            let _ = ending.changed().await;
+            ends.await;
         }
     }
 

@@ -37,12 +37,13 @@ pub(crate) struct PriorityQueue {
     pressed: Notify,
 }
 
+/// Messages are boxed: mostly there are none.
 #[derive(Debug, Default)]
 struct Waiting {
-    stop: Option<RouterToInner>,
+    stop: Option<Box<RouterToInner>>,
     /// Runs of the stop command: each has one or more callers who wait for its answer.
     stop_runs: VecDeque<StopRun>,
-    driver_message: Option<DriverMessage>,
+    driver_message: Option<Box<DriverMessage>>,
     watch: Interest,
     /// The ticket that the camera is to show, while somebody watches.
     video: Option<MediaTicket>,
@@ -68,7 +69,7 @@ enum DriverMessage {
 /// Messages to be sent now, in this order.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    pub stop: Option<RouterToInner>,
+    pub stop: Option<Box<RouterToInner>>,
     pub stop_runs: VecDeque<StopRun>,
     /// The driver's press, its renewal or its release, and changes of what the router wants.
     pub rest: Vec<RouterToInner>,
@@ -83,7 +84,7 @@ impl PriorityQueue {
         cause: StopCause,
     ) -> Option<PressId> {
         let mut waiting = self.waiting.lock();
-        waiting.stop = Some(RouterToInner::Stop { by, over, cause });
+        waiting.stop = Some(Box::new(RouterToInner::Stop { by, over, cause }));
         self.stopped(&mut waiting)
     }
 
@@ -117,10 +118,7 @@ impl PriorityQueue {
 
     fn stopped(&self, waiting: &mut Waiting) -> Option<PressId> {
         self.come.notify_one();
-        match waiting.driver_message.take() {
-            Some(DriverMessage::Press(press, ..)) => Some(press),
-            _ => None,
-        }
+        waiting.driver_message.take().and_then(|old| old.press())
     }
 
     /// Queues a press. Returns the one that it replaces, if that still waited.
@@ -131,22 +129,21 @@ impl PriorityQueue {
         message: RouterToInner,
     ) -> Option<PressId> {
         let driver_message = DriverMessage::Press(press, now, message, None);
-        let old = self.waiting.lock().driver_message.replace(driver_message);
+        let old = self.waiting.lock().replace(driver_message);
         self.come.notify_one();
         self.pressed.notify_one();
-        match old {
-            Some(DriverMessage::Press(old, ..)) => Some(old),
-            _ => None,
-        }
+        old
     }
 
     /// Queues a renewal of the newest press.
     pub(crate) fn renew(&self, press: PressId, tick_ms: u64) {
         let renewal = RouterToInner::Renew { press, tick_ms };
         let mut waiting = self.waiting.lock();
-        match &mut waiting.driver_message {
+        match waiting.driver_message.as_deref_mut() {
             Some(DriverMessage::Press(.., newest)) => *newest = Some(renewal),
-            driver_message => *driver_message = Some(DriverMessage::Other(renewal)),
+            _ => {
+                waiting.replace(DriverMessage::Other(renewal));
+            }
         }
         self.come.notify_one();
     }
@@ -155,9 +152,9 @@ impl PriorityQueue {
     /// dropped, and the motion that it was to replace has to be stopped.
     pub(crate) fn release(&self, press: PressId) -> bool {
         let release = DriverMessage::Other(RouterToInner::Release { press });
-        let old = self.waiting.lock().driver_message.replace(release);
+        let old = self.waiting.lock().replace(release);
         self.come.notify_one();
-        matches!(old, Some(DriverMessage::Press(..)))
+        old.is_some()
     }
 
     pub(crate) fn set_interest(&self, watch: Interest) {
@@ -206,8 +203,7 @@ impl PriorityQueue {
                 let mut waiting = self.waiting.lock();
                 let next = waiting.expires();
                 if let Some((press, _)) = next.filter(|(_, at)| *at <= timing::now()) {
-                    waiting.driver_message =
-                        Some(DriverMessage::Other(RouterToInner::Release { press }));
+                    waiting.replace(DriverMessage::Other(RouterToInner::Release { press }));
                     self.come.notify_one();
                     return press;
                 }
@@ -221,7 +217,7 @@ impl PriorityQueue {
     }
 
     /// Takes the stop that waits, for a link that ends.
-    pub(crate) fn take_stop(&self) -> Option<RouterToInner> {
+    pub(crate) fn take_stop(&self) -> Option<Box<RouterToInner>> {
         self.waiting.lock().stop.take()
     }
 
@@ -235,7 +231,22 @@ impl PriorityQueue {
     }
 }
 
+impl DriverMessage {
+    fn press(&self) -> Option<PressId> {
+        match self {
+            Self::Press(press, ..) => Some(*press),
+            Self::Other(_) => None,
+        }
+    }
+}
+
 impl Waiting {
+    /// Sets the driver's message. Returns the press that waited, which is dropped.
+    fn replace(&mut self, message: DriverMessage) -> Option<PressId> {
+        let old = self.driver_message.replace(Box::new(message));
+        old.and_then(|old| old.press())
+    }
+
     /// The interest in the car, including that of its camera's viewers.
     fn interest(&self) -> Interest {
         Interest {
@@ -246,7 +257,7 @@ impl Waiting {
 
     /// The press that waits, and the moment at which it is too old.
     fn expires(&self) -> Option<(PressId, Instant)> {
-        match &self.driver_message {
+        match self.driver_message.as_deref() {
             Some(DriverMessage::Press(press, since, ..)) => {
                 Some((*press, *since + timing::MOTION_AGE))
             }
@@ -257,7 +268,7 @@ impl Waiting {
     fn take(&mut self, room: bool) -> Outgoing {
         let mut rest = Vec::new();
         if room {
-            match self.driver_message.take() {
+            match self.driver_message.take().map(|message| *message) {
                 Some(DriverMessage::Press(.., message, renewal)) => {
                     rest.push(message);
                     rest.extend(renewal);
@@ -443,15 +454,13 @@ mod tests {
         let release = RouterToInner::Release { press: press(1) };
         assert_eq!(queue.next(true).await.rest, [release]);
         // One that is still young waits, and renewals make it no younger.
-        let mut waiting = Waiting {
-            driver_message: Some(DriverMessage::Press(press(2), now, message(2), None)),
-            ..Waiting::default()
-        };
+        let mut waiting = Waiting::default();
+        waiting.replace(DriverMessage::Press(press(2), now, message(2), None));
         assert_eq!(
             waiting.expires(),
             Some((press(2), now + timing::MOTION_AGE))
         );
-        waiting.driver_message = Some(DriverMessage::Other(message(2)));
+        waiting.replace(DriverMessage::Other(message(2)));
         assert_eq!(waiting.expires(), None);
     }
 
