@@ -20,12 +20,14 @@ use p2p_shared::text::{Escaped, EscapedBytes};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 mod membership;
+mod output_pipe;
 
 use membership::membership;
+use output_pipe::OutputPipe;
 
 /// The variable of a command's environment that says which inner runs it, by its process number.
 pub(crate) const OWNER_VARIABLE: &str = "P2P_INNER";
@@ -94,37 +96,18 @@ pub trait Output: AsyncRead + Send + Unpin {
     fn unread(&self) -> usize;
 }
 
-impl Output for ChildStdout {
-    fn unread(&self) -> usize {
-        let unread = rustix::io::ioctl_fionread(self).unwrap_or_default();
-        usize::try_from(unread).unwrap_or(usize::MAX)
-    }
-}
-
 #[derive(Debug)]
 pub struct OsProcesses;
 
 impl Spawn for OsProcesses {
     /// A text that the kernel won't execute, since it has no `#!`, is run by `/bin/sh`.
     fn spawn(&self, program: &Program<'_>) -> io::Result<Spawned> {
-        let mut child = match command(program, program.file, None).spawn() {
+        match start(program, program.file, None) {
             Err(error) if is(&error, Errno::NOEXEC) && is_text(program.file) => {
-                command(program, Path::new("/bin/sh"), Some(program.file)).spawn()?
+                start(program, Path::new("/bin/sh"), Some(program.file))
             }
-            started => started?,
-        };
-        let group = child.id().and_then(|id| i32::try_from(id).ok());
-        let unlike = || io::Error::other("the process has no number or no pipes");
-        let pipes = Pipes {
-            stdin: child.stdin.take().map(|stdin| Box::new(stdin) as _),
-            stdout: Box::new(child.stdout.take().ok_or_else(unlike)?),
-            stderr: Box::new(child.stderr.take().ok_or_else(unlike)?),
-        };
-        Ok(Spawned {
-            group: group.ok_or_else(unlike)?,
-            leader: Box::new(child),
-            pipes,
-        })
+            started => started,
+        }
     }
 
     fn signal(&self, group: i32, signal: Signal) {
@@ -332,9 +315,12 @@ fn start_of(file: &Path) -> Vec<u8> {
     start
 }
 
-/// Builds the command. `process_group` keeps the standard library on `posix_spawn`; a `pre_exec`
+/// Starts the program. `process_group` keeps the standard library on `posix_spawn`; a `pre_exec`
 /// would cost a fork of our whole address space.
-fn command(program: &Program<'_>, executed: &Path, script: Option<&Path>) -> Command {
+fn start(program: &Program<'_>, executed: &Path, script: Option<&Path>) -> io::Result<Spawned> {
+    let (stdout, to_stdout) = OutputPipe::new()?;
+    let (stderr, to_stderr) = OutputPipe::new()?;
+    // Dropped at the end: the process alone keeps the other ends of its pipes.
     let mut command = Command::new(executed);
     command
         .args(script)
@@ -354,8 +340,18 @@ fn command(program: &Program<'_>, executed: &Path, script: Option<&Path>) -> Com
         } else {
             Stdio::null()
         })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(to_stdout)
+        .stderr(to_stderr)
         .process_group(0);
-    command
+    let mut child = command.spawn()?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok());
+    Ok(Spawned {
+        group: group.ok_or_else(|| io::Error::other("the process has no number"))?,
+        pipes: Pipes {
+            stdin: child.stdin.take().map(|stdin| Box::new(stdin) as _),
+            stdout: Box::new(stdout),
+            stderr: Box::new(stderr),
+        },
+        leader: Box::new(child),
+    })
 }

@@ -45,6 +45,11 @@ pub(crate) use reporter::{Outbox, RunReporter};
 pub(crate) use stdin_buffer::StdinBuffer;
 pub(crate) use table::{EntryGuard, RunTable};
 
+/// Time in which nothing but the end of a process without input is waited for: as long as the shortest
+/// commands take. They are then read whole, and nobody woke for each of their pipes. A process that fills
+/// a pipe meanwhile waits with the rest.
+const END_WAITS: Duration = Duration::from_millis(1);
+
 /// Most characters of standard error in a log line.
 pub(crate) const LOGGED_STDERR: usize = 2000;
 
@@ -264,10 +269,13 @@ impl Run {
         let role = self.role.as_ref();
         let mut is_abandoned = false;
         let mut start_waits = std::pin::pin!(tokio::time::sleep(START_WAITS));
+        let mut waits_for_end = self.stdin.is_empty();
+        let mut end_waits = std::pin::pin!(tokio::time::sleep(END_WAITS));
         let end = loop {
             tokio::select! {
                 status = group.ended() => break ended(&status),
-                () = &mut io, if !io_ended => io_ended = true,
+                () = &mut io, if !io_ended && !waits_for_end => io_ended = true,
+                () = &mut end_waits, if waits_for_end => waits_for_end = false,
                 () = &mut start_waits, if !self.has_started() => self.started(),
                 () = &mut limit, if has_limit => break End::TimedOut,
                 () = self.cancel().cancelled() => {
