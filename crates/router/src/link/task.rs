@@ -30,7 +30,8 @@ use crate::net::{address_text, limits};
 use crate::run::error::RunError;
 use crate::run::{Finish, RunEvent, RunKind, RunOrder};
 
-pub(crate) type LinkSocket = MessageSocket<Transport, RouterToInner, InnerToRouter>;
+/// Boxed, since it is handed on from one future to the next, each of which has room for it.
+pub(crate) type LinkSocket = Box<MessageSocket<Transport, RouterToInner, InnerToRouter>>;
 
 /// Closes the link's priority queue when the task ends, however it ends.
 struct QueueGuard(LinkHandle);
@@ -100,9 +101,8 @@ impl<O: LinkObserver> LinkTask<O> {
         }
     }
 
-    /// Runs the link from the welcome to its end, at which open runs are lost. Returns the socket, for
-    /// the farewell.
-    pub(crate) async fn run(mut self, welcome: RouterToInner) -> (LinkEnd, LinkSocket) {
+    /// Runs the link from the welcome to its end, at which open runs are lost.
+    pub(crate) async fn run(&mut self, welcome: RouterToInner) -> LinkEnd {
         self.socket.get_ref().set_dead_after(timing::PACE_IDLE.dead);
         let handle = self.handle.clone();
         let end = tokio::select! {
@@ -117,7 +117,12 @@ impl<O: LinkObserver> LinkTask<O> {
         self.work.close();
         self.runs.abort_all();
         while self.work.try_recv().is_ok() {}
-        (end, self.socket)
+        end
+    }
+
+    /// Returns the socket, for the farewell.
+    pub(crate) fn into_socket(self) -> LinkSocket {
+        self.socket
     }
 
     async fn live(&mut self, welcome: &RouterToInner) -> Result<Infallible, LinkEnd> {

@@ -69,7 +69,7 @@ pub(crate) async fn run(
         context.metrics.link_refusals.inc();
         tracing::info!(from = %peer, key = caller.name(), why, "link refused");
     };
-    let mut socket: LinkSocket = MessageSocket::accepted(stream, read).await;
+    let mut socket: LinkSocket = Box::new(MessageSocket::accepted(stream, read).await);
     let hello = |message| match message {
         InnerToRouter::Hello(hello) => Some(hello),
         _ => None,
@@ -138,18 +138,19 @@ async fn serve(
         service_port: car.port,
     };
     let handle = (link.clone(), name.clone());
-    let task = LinkTask::new(socket, work, handle, car.clone(), hello);
+    let mut task = LinkTask::new(socket, work, handle, car.clone(), hello);
     let revoked = async {
         caller.clone().revoked().await;
         let message = "the key was revoked: ask the router's owner for another".to_owned();
         link.end(LinkEnd::Rejected(Rejection::Denied, message));
         std::future::pending().await
     };
-    let (end, socket) = tokio::select! {
+    let end = tokio::select! {
         biased;
-        ended = task.run(welcome) => ended,
-        ended = revoked => ended,
+        end = task.run(welcome) => end,
+        end = revoked => end,
     };
+    let socket = task.into_socket();
     context.metrics.links.dec();
     tracing::info!(
         link = %name, service_port = car.port, key = caller.name(), why = %end, "link down"
