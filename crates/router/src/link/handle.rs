@@ -87,6 +87,7 @@ impl LinkHandle {
         if is_stop {
             self.drive().stop_by_run(order, open);
         } else {
+            let open = Box::new(open);
             self.send(ToLink::Run { order, open });
         }
         Some(RunHandle {

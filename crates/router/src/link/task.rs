@@ -199,7 +199,7 @@ impl<O: LinkObserver> LinkTask<O> {
                     return Ok(());
                 }
                 let is_stop = order.kind == RunKind::Stop;
-                self.runs.insert(open);
+                self.runs.insert(*open);
                 // A stop waits for nothing, not even for its own input.
                 if order.new.stdin.is_empty() || is_stop {
                     return self.send_run(order, None);
@@ -243,6 +243,7 @@ impl<O: LinkObserver> LinkTask<O> {
             self.socket.push(&stop)?;
         }
         for (order, open) in outgoing.stop_runs {
+            let open = Box::new(open);
             self.work_on(ToLink::Run { order, open })?;
         }
         for message in outgoing.rest {

@@ -30,10 +30,18 @@ pub(crate) enum NoAnswer {
 /// Work for a link. The queue has no bound of its own: each open run has at most one order, one
 /// cancel and four grants in it, and open runs are bounded; each list and question has a caller who
 /// waits for it.
+///
+/// What is large is boxed: each link has room for 32 of these, mostly empty.
 #[derive(Debug)]
 pub(crate) enum ToLink {
-    Run { order: Box<RunOrder>, open: OpenRun },
-    Window { run: RunId, more: u32 },
+    Run {
+        order: Box<RunOrder>,
+        open: Box<OpenRun>,
+    },
+    Window {
+        run: RunId,
+        more: u32,
+    },
     Cancel(RunId),
     List(oneshot::Sender<Arc<CommandList>>),
     AskRun(RunId, oneshot::Sender<Result<Option<RunReport>, NoAnswer>>),

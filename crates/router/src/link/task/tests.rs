@@ -118,9 +118,11 @@ async fn messages_of_callers_who_come_together_share_a_write() {
     let (link, work) = LinkHandle::new();
     let name: LinkName = "car".parse().unwrap();
     let handle = (link.clone(), name.clone());
-    let task = LinkTask::new(MessageSocket::new(ours), work, handle, Nobody, &hello());
+    let socket = Box::new(MessageSocket::new(ours));
+    let mut task = LinkTask::new(socket, work, handle, Nobody, &hello());
     let service_port = 9000;
-    let link_task = tokio::spawn(task.run(RouterToInner::Welcome { name, service_port }));
+    let welcome = RouterToInner::Welcome { name, service_port };
+    let link_task = tokio::spawn(async move { task.run(welcome).await });
     // The first run is alone, and waits for nobody.
     let first = tokio::spawn(call(link.clone(), 0));
     while !is_run(&inner.event().await.unwrap()) {}
