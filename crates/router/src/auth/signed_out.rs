@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, anyhow};
 use p2p_shared::key::KeyId;
@@ -16,11 +17,14 @@ use crate::ops::state_file::StateFile;
 
 /// File in the state directory: a line for each cookie.
 const FILE_NAME: &str = "signed-out";
-/// Most bytes that are read of that file: ten thousand keys, each with the most cookies.
+/// Most bytes that are read of that file: some ten times what the most cookies take.
 const MAX_FILE: u64 = 32 * 1024 * 1024;
 /// Most cookies of one key that are remembered one by one: beyond that, the cookies that are older
 /// than the oldest of them are signed out, too.
-const MOST: usize = 64;
+const MOST: usize = 1024;
+/// Most cookies of all keys together: beyond that, those of the key that has most are signed out as
+/// beyond [`MOST`].
+const MOST_IN_ALL: usize = 64 * 1024;
 /// Word in the line of a key whose older cookies are signed out.
 const UNTIL: &str = "until";
 
@@ -71,10 +75,25 @@ impl OfKey {
 
     fn add(&mut self, stamp: Stamp) {
         self.stamps.insert(stamp);
-        if self.stamps.len() > MOST
-            && let Some(oldest) = self.stamps.pop_first()
-        {
+        if self.stamps.len() > MOST {
+            self.forget_oldest();
+        }
+    }
+
+    /// Forgets the oldest cookie. From now on all that end no later are signed out.
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.stamps.pop_first() {
             self.until = self.until.max(oldest.end);
+        }
+    }
+
+    /// Adds the cookies of the file.
+    fn merge(&mut self, kept: Self) {
+        self.until = self.until.max(kept.until);
+        for stamp in kept.stamps {
+            if !self.has(stamp) {
+                self.add(stamp);
+            }
         }
     }
 
@@ -90,8 +109,11 @@ impl OfKey {
 pub(super) struct SignedOut {
     file: StateFile,
     keys: watch::Sender<HashMap<KeyId, OfKey>>,
-    /// Lock from reading the cookies until they are in the file: an older list can't come last.
-    writing: Mutex<()>,
+    /// The number of changes so far. Changed with the cookies.
+    changes: AtomicU64,
+    /// The number of changes that are in the file. Locked from reading the cookies until they are in the
+    /// file: an older list can't come last.
+    written: Mutex<u64>,
 }
 
 impl SignedOut {
@@ -108,7 +130,8 @@ impl SignedOut {
         Ok(Arc::new(Self {
             file,
             keys: watch::Sender::new(keys),
-            writing: Mutex::default(),
+            changes: AtomicU64::new(0),
+            written: Mutex::default(),
         }))
     }
 
@@ -129,12 +152,43 @@ impl SignedOut {
     pub(super) fn add(&self, key: KeyId, stamp: Stamp, now: u64) -> anyhow::Result<()> {
         self.keys.send_modify(|keys| {
             keys.retain(|_, of_key| of_key.forget(now));
-            keys.entry(key).or_default().add(stamp);
+            add(keys, key, stamp);
+            self.changes.fetch_add(1, Ordering::SeqCst);
         });
-        let _writing = self.writing.lock();
+        let change = self.changes.load(Ordering::SeqCst);
+        let mut written = self.written.lock();
+        // Of those who waited, the first has written the list of all.
+        if *written >= change {
+            return Ok(());
+        }
         let _lock = self.file.lock()?;
-        let text = text(&self.keys.borrow());
-        Ok(self.file.replace(&text)?)
+        // Another router at this folder may have added some.
+        let kept = self.file.read(MAX_FILE)?.unwrap_or_default();
+        let kept = read(&kept).with_context(|| format!("{}", self.file.path().display()))?;
+        self.keys.send_modify(|keys| {
+            for (key, of_key) in kept {
+                keys.entry(key).or_default().merge(of_key);
+            }
+            keys.retain(|_, of_key| of_key.forget(now));
+        });
+        let (text, newest) = {
+            let keys = self.keys.borrow();
+            (text(&keys), self.changes.load(Ordering::SeqCst))
+        };
+        self.file.replace(&text)?;
+        *written = newest;
+        Ok(())
+    }
+}
+
+/// Adds a cookie of this key, within the bounds.
+fn add(keys: &mut HashMap<KeyId, OfKey>, key: KeyId, stamp: Stamp) {
+    keys.entry(key).or_default().add(stamp);
+    let count: usize = keys.values().map(|of_key| of_key.stamps.len()).sum();
+    if count > MOST_IN_ALL
+        && let Some(most) = keys.values_mut().max_by_key(|of_key| of_key.stamps.len())
+    {
+        most.forget_oldest();
     }
 }
 
@@ -207,17 +261,82 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [key, other] = [(); 2].map(|()| Key::generate().unwrap().id());
         let list = SignedOut::open(folder.path()).unwrap();
-        for end in 100..300 {
-            list.add(key, stamp(end, 1), 1).unwrap();
-        }
+        let last = 100 + MOST as u64 + 100;
+        list.keys.send_modify(|keys| {
+            for end in 100..last - 1 {
+                add(keys, key, stamp(end, 1));
+            }
+        });
+        list.add(key, stamp(last - 1, 1), 1).unwrap();
         for list in [&list, &SignedOut::open(folder.path()).unwrap()] {
-            assert!((100..300).all(|end| list.has(&key, stamp(end, 1))));
-            let most = 300 - MOST as u64;
+            assert!((100..last).all(|end| list.has(&key, stamp(end, 1))));
+            let most = last - MOST as u64;
             assert!(list.has(&key, stamp(most - 1, 2)) && !list.has(&key, stamp(most, 2)));
             assert!(!list.has(&other, stamp(100, 1)));
         }
         let kept = std::fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
         assert_eq!(kept.lines().count(), MOST + 1);
+    }
+
+    #[test]
+    fn a_sign_out_that_another_has_written_is_not_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::generate().unwrap().id();
+        let list = SignedOut::open(folder.path()).unwrap();
+        let mut written = list.written.lock();
+        std::thread::scope(|scope| {
+            let threads = [1, 2, 3].map(|n| {
+                let list = &list;
+                scope.spawn(move || list.add(key, stamp(7, n), 1).unwrap())
+            });
+            while list.changes.load(Ordering::SeqCst) < 3 {
+                std::thread::yield_now();
+            }
+            // As if all three were in the file.
+            *written = 3;
+            drop(written);
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+        assert!(!list.file.path().exists());
+        list.add(key, stamp(7, 4), 1).unwrap();
+        let again = SignedOut::open(folder.path()).unwrap();
+        assert!((1..=4).all(|n| again.has(&key, stamp(7, n))));
+    }
+
+    #[test]
+    fn two_routers_at_one_folder_keep_the_sign_outs_of_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::generate().unwrap().id();
+        let [one, two] = [(); 2].map(|()| SignedOut::open(folder.path()).unwrap());
+        one.add(key, stamp(7, 1), 1).unwrap();
+        two.add(key, stamp(7, 2), 1).unwrap();
+        one.add(key, stamp(7, 3), 1).unwrap();
+        let again = SignedOut::open(folder.path()).unwrap();
+        assert!((1..=3).all(|n| again.has(&key, stamp(7, n))));
+    }
+
+    #[test]
+    fn of_all_keys_together_as_many_cookies_are_kept_as_may_be_and_none_is_good_again() {
+        let mut keys = HashMap::<KeyId, OfKey>::new();
+        let ids: Vec<_> = (0..=MOST_IN_ALL / MOST)
+            .map(|_| Key::generate().unwrap().id())
+            .collect();
+        for id in &ids {
+            for end in 1..=MOST as u64 {
+                add(&mut keys, *id, stamp(end, 1));
+            }
+        }
+        let count = keys
+            .values()
+            .map(|of_key| of_key.stamps.len())
+            .sum::<usize>();
+        assert_eq!(count, MOST_IN_ALL);
+        for id in &ids {
+            assert!((1..=MOST as u64).all(|end| keys[id].has(stamp(end, 1))));
+        }
+        assert!((text(&keys).len() as u64) < MAX_FILE / 4);
     }
 
     #[test]
