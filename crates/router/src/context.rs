@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use p2p_shared::names::RunIds;
 use tokio::sync::Notify;
 
-use crate::auth::access::Access;
+use crate::auth::access::{Access, Caller};
 use crate::car::CarServices;
 use crate::car::control::Epochs;
 use crate::car::registry::{PortRules, Registry};
@@ -100,5 +100,12 @@ impl Context {
     /// Admits a connection that has shown no key yet, until the router closes.
     pub(crate) fn admit(&self, peer: SocketAddr) -> PendingConnection {
         self.unauthenticated.admit(peer, &self.shutdown.closed)
+    }
+
+    /// Admits a connection of this caller, who was let in, until the router closes.
+    pub(crate) fn admit_known(&self, peer: SocketAddr, caller: &Caller) -> PendingConnection {
+        let owner = caller.quota_owner(peer.ip());
+        let closed = &self.shutdown.closed;
+        self.unauthenticated.admit_known(peer, owner, closed)
     }
 }

@@ -84,10 +84,11 @@ pub(crate) fn permit(
     caller: &Caller,
     peer: SocketAddr,
 ) -> Result<QuotaPermit, Problem> {
-    context.quotas.consoles.take(caller.quota_owner(peer.ip())).ok_or_else(|| {
+    let owner = caller.quota_owner(peer.ip());
+    context.quotas.consoles.take(owner).ok_or_else(|| {
         let sentence = format!(
-            "this key has {} consoles and pages open, the most that a key may have: close one (a stop by /cgi is never refused)",
-            context.limits.consoles
+            "{} has {} consoles and pages open, the most that a key may have: close one (a stop by /cgi is not refused)",
+            owner.whose(), context.limits.consoles
         );
         Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)
     })
@@ -106,7 +107,7 @@ pub(crate) async fn serve_console(
         ConsoleToRouter::Hello { software, readonly } => Some((software, readonly)),
         _ => None,
     };
-    let hello = hello::wait(&mut socket, context.admit(peer), hello).await;
+    let hello = hello::wait(&mut socket, context.admit_known(peer, &caller), hello).await;
     let socket = ClientSocket::Console(socket);
     let (software, readonly) = match hello {
         Ok(Some(hello)) => hello,

@@ -68,6 +68,7 @@ pub(crate) fn last_words(
     patience: Duration,
 ) -> Problem {
     if pending.is_sent_away() {
+        // Nothing runs for a caller that may be sent away.
         return Problem::unavailable(
             "too many callers without a key wait here: nothing was run; try again in a moment",
         );

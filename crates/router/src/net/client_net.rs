@@ -42,6 +42,16 @@ pub(crate) enum QuotaOwner {
     At(ClientNet),
 }
 
+impl QuotaOwner {
+    /// Returns the owner's name in a sentence for its callers.
+    pub(crate) fn whose(self) -> &'static str {
+        match self {
+            Self::Key(_) => "this key",
+            Self::At(_) => "your address",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,11 +17,13 @@ pub struct OpenFileLimits {
     pub(crate) waiting: Rooms,
     /// Most connections of one key, each of which has shown it in a request.
     pub connections: usize,
+    /// Most connections of one key beyond those, or beyond [`callers`](Self::callers), for one stop each.
+    pub(crate) stops: usize,
     pub consoles: usize,
     pub viewers: usize,
     /// Most service ports of one key. Each takes three files: port, link and camera.
     pub links: usize,
-    /// Most connections on all service ports: the other half is for links and consoles.
+    /// Most connections of all keys: the other half is for links and consoles.
     pub(crate) callers: usize,
 }
 
@@ -37,6 +39,7 @@ impl OpenFileLimits {
             unauthenticated: UNAUTHENTICATED.at_most(part(8), part(32)),
             waiting: WAITING.at_most(part(8), part(32)),
             connections: CONNECTIONS.min(part(8)),
+            stops: STOPS.min(part(32)),
             consoles: CONSOLES.min(part(16)),
             viewers: VIEWERS.min(part(16)),
             links: LINKS.min(part(16)),
@@ -87,6 +90,8 @@ pub const LINKS: usize = 256;
 /// Most connections of one key, idle or not: its open runs, and as many browsers and scripts that keep
 /// theirs.
 pub const CONNECTIONS: usize = 1024;
+/// Most stops of one key under way beyond its connections: one for each car that it may have.
+pub(crate) const STOPS: usize = LINKS;
 /// Most consoles of one key: twice a school class with one key.
 pub const CONSOLES: usize = 64;
 /// Most camera viewers of one key: the same number.

@@ -1,5 +1,6 @@
-//! Bounds the connections that have shown no key yet: how many there may be, and which one is
-//! closed to make room for another. A key's connections beyond those that it may have count as such.
+//! Bounds connections: how many may have shown no key yet, and which of those is closed to make room for
+//! another; and how many may have shown one, of each key and in all. One beyond these counts as one without
+//! a key, and is never closed while something runs for it: nothing is run for it but a stop.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use p2p_shared::logging::LogThrottle;
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::net::auth_backoff::AuthBackoff;
@@ -23,6 +25,10 @@ pub(crate) struct Unauthenticated {
     places: Mutex<Places<CancellationToken>>,
     /// Connections that have shown a key.
     connections: Quota,
+    /// Those of all keys together.
+    all: Arc<Semaphore>,
+    /// Connections beyond these, for a stop alone.
+    stops: Quota,
     known_nets: Mutex<KnownNets>,
     wrong_keys: Mutex<AuthBackoff>,
     log: Mutex<LogThrottle>,
@@ -34,6 +40,8 @@ impl Unauthenticated {
         Self {
             places: Mutex::new(Places::new(limits.unauthenticated)),
             connections: Quota::new(limits.connections, metrics.over_quota.clone()),
+            all: Arc::new(Semaphore::new(limits.callers.min(Semaphore::MAX_PERMITS))),
+            stops: Quota::new(limits.stops, metrics.over_quota.clone()),
             known_nets: Mutex::default(),
             wrong_keys: Mutex::default(),
             log: Mutex::new(limits::UNAUTHENTICATED_LOG),
@@ -58,11 +66,45 @@ impl Unauthenticated {
         PendingConnection {
             unauthenticated: self.clone(),
             peer,
-            place,
-            permit: OnceLock::new(),
+            place: Some(place),
+            stay: OnceLock::new(),
             closed: closed.clone(),
             end,
         }
+    }
+
+    /// Admits a connection whose caller has shown this owner's key, until `closed`. It stays, unless the owner
+    /// has as many as it may.
+    pub(crate) fn admit_known(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        owner: QuotaOwner,
+        closed: &CancellationToken,
+    ) -> PendingConnection {
+        let Some(stay) = self.take(owner) else {
+            return self.admit(peer, closed);
+        };
+        PendingConnection {
+            unauthenticated: self.clone(),
+            peer,
+            place: None,
+            stay: stay.into(),
+            closed: closed.clone(),
+            end: closed.child_token(),
+        }
+    }
+
+    /// Takes what lets one of this owner's connections stay; `None` if there are as many as there may be.
+    fn take(&self, owner: QuotaOwner) -> Option<Stay> {
+        let permit = self.connections.take(owner)?;
+        let Ok(of_all) = self.all.clone().try_acquire_owned() else {
+            self.metrics.over_quota.inc();
+            return None;
+        };
+        Some(Stay {
+            is_for_stop: false,
+            _permits: (permit, Some(of_all)),
+        })
     }
 
     /// Returns true if a right key came from this network.
@@ -77,30 +119,51 @@ impl Unauthenticated {
     }
 }
 
-/// Connection that has shown no key yet. Dropping it gives its place back.
+/// Connection of a caller, which has a place among those without a key or stays. Dropping it gives that
+/// back.
 #[derive(Debug)]
 pub(crate) struct PendingConnection {
     unauthenticated: Arc<Unauthenticated>,
     pub peer: SocketAddr,
-    place: Place,
-    /// Permit of the connection's owner, for one that stays.
-    permit: OnceLock<QuotaPermit>,
+    /// The place that it had before it could stay.
+    place: Option<Place>,
+    /// Set once the connection stays: then it is not closed to make room for another.
+    stay: OnceLock<Stay>,
     closed: CancellationToken,
     /// Cancelled when the connection has to be closed.
     pub end: CancellationToken,
 }
 
+/// What lets a connection stay.
+#[derive(Debug)]
+struct Stay {
+    /// True if the connection is for one stop, and ends with the answer.
+    is_for_stop: bool,
+    _permits: (QuotaPermit, Option<OwnedSemaphorePermit>),
+}
+
 impl PendingConnection {
     /// Returns true if the connection is closed to make room for another, and not because its port
-    /// is closed or its key was accepted just now.
+    /// is closed or its key was accepted just now. Nothing runs for it then.
     pub(crate) fn is_sent_away(&self) -> bool {
-        self.end.is_cancelled() && !self.closed.is_cancelled() && self.permit.get().is_none()
+        self.end.is_cancelled() && !self.closed.is_cancelled() && !self.stays()
+    }
+
+    /// Returns true if the connection is not closed to make room for another.
+    pub(crate) fn stays(&self) -> bool {
+        self.stay.get().is_some()
+    }
+
+    /// Returns true if the connection ends with the answer to a stop, since its owner has as many others as
+    /// it may.
+    pub(crate) fn is_for_stop(&self) -> bool {
+        self.stay.get().is_some_and(|stay| stay.is_for_stop)
     }
 
     /// Reports that the connection has shown this owner's key, so that its network has places of its own
     /// from now on. The connection stays, unless the owner has as many as it may.
     pub(crate) fn set_known(&self, owner: QuotaOwner) {
-        if self.permit.get().is_none() {
+        if !self.stays() {
             let mut nets = self.unauthenticated.known_nets.lock();
             nets.remember(self.peer.ip().into(), owner, Instant::now());
             drop(nets);
@@ -110,12 +173,36 @@ impl PendingConnection {
 
     /// Gives the place back, and lets the connection stay, if this owner may have one more.
     pub(crate) fn stay(&self, owner: QuotaOwner) {
-        if self.permit.get().is_none()
-            && let Some(permit) = self.unauthenticated.connections.take(owner)
+        if !self.stays()
+            && let Some(stay) = self.unauthenticated.take(owner)
         {
-            self.unauthenticated.places.lock().leave(self.place);
-            // One task answers the connection: nobody else has set it meanwhile.
-            let _ = self.permit.set(permit);
+            self.set_stay(stay);
+        }
+    }
+
+    /// Lets the connection stay until a stop is answered, though its owner has as many others as it may.
+    /// Returns false if too many stops of this owner are under way.
+    pub(crate) fn stay_for_stop(&self, owner: QuotaOwner) -> bool {
+        if !self.stays()
+            && let Some(permit) = self.unauthenticated.stops.take(owner)
+        {
+            self.set_stay(Stay {
+                is_for_stop: true,
+                _permits: (permit, None),
+            });
+        }
+        self.stays()
+    }
+
+    fn set_stay(&self, stay: Stay) {
+        self.leave();
+        // One task answers the connection: nobody else has set it meanwhile.
+        let _ = self.stay.set(stay);
+    }
+
+    fn leave(&self) {
+        if let Some(place) = self.place {
+            self.unauthenticated.places.lock().leave(place);
         }
     }
 
@@ -141,8 +228,56 @@ impl PendingConnection {
 
 impl Drop for PendingConnection {
     fn drop(&mut self) {
-        if self.permit.get().is_none() {
-            self.unauthenticated.places.lock().leave(self.place);
+        if !self.stays() {
+            self.leave();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_files(open_files: u64) -> Arc<Unauthenticated> {
+        let limits = OpenFileLimits::of(open_files);
+        Arc::new(Unauthenticated::new(Arc::new(Metrics::new()), &limits))
+    }
+
+    #[test]
+    fn one_that_has_shown_its_key_is_never_sent_away_by_strangers() {
+        let (all, closed) = (with_files(8), CancellationToken::new());
+        let peer = |n: u8| SocketAddr::from(([192, 0, 2, n], 1));
+        let owner = |n| QuotaOwner::At(peer(n).ip().into());
+        let known = all.admit_known(peer(1), owner(1), &closed);
+        let stranger = all.admit(peer(1), &closed);
+        // Its owner may have one.
+        stranger.set_known(owner(1));
+        assert!(!stranger.stays());
+        let stop = all.admit(peer(1), &closed);
+        assert!(stop.stay_for_stop(owner(1)));
+        let _flood: Vec<_> = (2..200).map(|n| all.admit(peer(n), &closed)).collect();
+        assert!(stranger.is_sent_away());
+        assert!(!known.is_sent_away() && !known.is_for_stop());
+        assert!(!stop.is_sent_away() && stop.is_for_stop());
+        closed.cancel();
+        assert!(known.end.is_cancelled() && !known.is_sent_away());
+    }
+
+    #[test]
+    fn all_keys_together_have_half_of_the_files_and_each_has_its_stops_on_top() {
+        let (all, closed) = (with_files(16), CancellationToken::new());
+        let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+        let owner = |n: u8| QuotaOwner::At(std::net::IpAddr::from([192, 0, 2, n]).into());
+        let kept: Vec<_> = (0..12)
+            .map(|n| all.admit_known(peer, owner(n), &closed))
+            .filter(PendingConnection::stays)
+            .collect();
+        assert_eq!(kept.len(), 8);
+        let [one, another] = [all.admit(peer, &closed), all.admit(peer, &closed)];
+        assert!(one.stay_for_stop(owner(9)) && !another.stay_for_stop(owner(9)));
+        drop(one);
+        assert!(another.stay_for_stop(owner(9)));
+        drop(kept);
+        assert!(all.admit_known(peer, owner(9), &closed).stays());
     }
 }

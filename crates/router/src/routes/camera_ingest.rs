@@ -67,7 +67,7 @@ async fn serve(
         } => Some((service_port, ticket)),
         _ => None,
     };
-    let attached = match hello::wait(&mut socket, context.admit(peer), hello).await {
+    let attached = match hello::wait(&mut socket, context.admit_known(peer, caller), hello).await {
         Ok(Some((port, ticket))) => attach(context, caller, port, ticket),
         Ok(None) => return,
         Err(why) => Err(why),

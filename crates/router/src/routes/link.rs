@@ -74,7 +74,7 @@ pub(crate) async fn run(
         InnerToRouter::Hello(hello) => Some(hello),
         _ => None,
     };
-    let hello = match hello::wait(&mut socket, context.admit(peer), hello).await {
+    let hello = match hello::wait(&mut socket, context.admit_known(peer, &caller), hello).await {
         Ok(Some(hello)) => hello,
         Ok(None) => return,
         Err(why) => {

@@ -54,12 +54,41 @@ impl RequestContext<'_> {
         let permit = self.context.quotas.unread.take_sized(owner, answer.len());
         let permit = permit.ok_or_else(|| {
             let sentence = format!(
-                "answers of {} bytes to this key wait to be read, the most that a key may have: read them first",
-                limits::UNREAD
+                "answers of {} bytes to {} wait to be read, the most that a key may have: read them first",
+                limits::UNREAD,
+                owner.whose()
             );
             Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 1, sentence)
         })?;
         Ok(permit.kept_with(answer))
+    }
+
+    /// Checks that the connection is not closed to make room for another before the answer.
+    pub(crate) fn check_stays(&self, caller: &Caller, is_stop: bool) -> Result<(), Problem> {
+        let owner = caller.quota_owner(self.peer.ip());
+        if self.pending.stays() || is_stop && self.pending.stay_for_stop(owner) {
+            return Ok(());
+        }
+        let limits = &self.context.limits;
+        let sentence = if is_stop {
+            format!(
+                "{} has {} stops under way, the most that a key may have beyond its other connections: nothing was run; close one",
+                owner.whose(),
+                limits.stops
+            )
+        } else {
+            format!(
+                "{} has {} connections open, or all keys together {}, the most that there may be: nothing was run; close one (a stop without arguments is answered all the same)",
+                owner.whose(),
+                limits.connections,
+                limits.callers
+            )
+        };
+        Err(Problem::retry_after(
+            StatusCode::TOO_MANY_REQUESTS,
+            1,
+            sentence,
+        ))
     }
 
     /// Makes the answer to a question that the car did not answer.

@@ -38,11 +38,6 @@ pub(crate) async fn serve(context: Arc<Context>, car: Arc<Car>) {
     context.metrics.service_ports.inc();
     let ends = [&car.closed, &context.shutdown.handing_over];
     while let Some((stream, peer)) = accept(&context.unauthenticated, &listener, ends).await {
-        // The rest of the descriptors is for links and consoles.
-        if context.shutdown.callers.len() >= context.limits.callers {
-            context.metrics.strangers_sent_away.inc();
-            continue;
-        }
         let (context, car) = (context.clone(), car.clone());
         let tracker = context.shutdown.callers.clone();
         tracker.spawn(async move { connection(&context, &car, stream, peer).await });
@@ -89,7 +84,7 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
                 Ok(response) => response,
                 Err(problem) => request_context.error_response(problem, is_seen),
             };
-            if context.shutdown.draining.is_cancelled() {
+            if context.shutdown.draining.is_cancelled() || pending.is_for_stop() {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
@@ -151,7 +146,8 @@ impl RequestContext<'_> {
         }
         // A link on another site may lead to the first page, which runs nothing. A stop is accepted
         // even if a proxy has changed `Host`, which makes our own page look foreign.
-        let is_own_stop = || !csrf::has_fetch_metadata(headers) && self.is_stop(&request);
+        let is_own_stop =
+            || !csrf::has_fetch_metadata(headers) && self.stop_query(&request).is_some();
         let unasked = match path {
             HOME => None,
             DRIVE_PATH | FRAMES => csrf::unasked(headers, self.is_tls)
@@ -168,6 +164,10 @@ impl RequestContext<'_> {
             let caller = access.key_or_cookie(self.pending, headers, self.is_tls)?;
             caller.may(what, may)?;
             caller.is_for(self.car.port)?;
+            let is_stop = self
+                .stop_query(&request)
+                .is_some_and(|query| query.arguments.is_empty());
+            self.check_stays(&caller, is_stop)?;
             Ok(caller)
         };
         match path {
@@ -211,10 +211,12 @@ impl RequestContext<'_> {
         }
     }
 
-    /// Returns true if this is a request for the car's stop command.
-    fn is_stop(&self, request: &Request<Incoming>) -> bool {
-        let query = CgiQuery::parse(request.uri().query().unwrap_or_default());
-        request.uri().path() == "/cgi" && query.is_ok_and(|query| self.car.is_stop(&query.command))
+    /// Returns the query of a request for the car's stop command.
+    fn stop_query(&self, request: &Request<Incoming>) -> Option<CgiQuery> {
+        let uri = request.uri();
+        let query = CgiQuery::parse(uri.query().unwrap_or_default());
+        let query = query.ok().filter(|_| uri.path() == "/cgi");
+        query.filter(|query| self.car.is_stop(&query.command))
     }
 
     /// Answers `GET /drive`, a page's WebSocket.

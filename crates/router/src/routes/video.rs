@@ -78,14 +78,13 @@ impl RequestContext<'_> {
     /// Makes a viewer for this caller, if there is room for another.
     fn viewer(&self, caller: &Caller) -> Result<Viewer, Problem> {
         let context = self.context;
-        let permit = context
-            .quotas
-            .viewers
-            .take(caller.quota_owner(self.peer.ip()));
+        let owner = caller.quota_owner(self.peer.ip());
+        let permit = context.quotas.viewers.take(owner);
         let permit = permit.ok_or_else(|| {
             let sentence = format!(
-                "this key has {} viewers of cameras open, the most that a key may have: close one",
-                self.context.limits.viewers
+                "{} has {} viewers of cameras open, the most that a key may have: close one",
+                owner.whose(),
+                context.limits.viewers
             );
             Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)
         })?;

@@ -479,3 +479,70 @@ async fn of_hundreds_of_stops_at_a_time_each_is_told_what_became_of_it() {
     let stops = std::fs::read_to_string(world.note("stops")).unwrap();
     assert!(stops.lines().count() < 20, "{stops}");
 }
+
+#[tokio::test]
+async fn nothing_runs_that_strangers_could_end_and_a_stop_gets_through_though_keys_have_all_connections()
+ {
+    p2p_router::net::limits::raise_open_files();
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeyFile::in_dir(folder.path().join(".local/state/p2prouter"));
+    let make = |name: &str, role| keys.add(&name.parse().unwrap(), role, None).unwrap();
+    let car = make("car", Role::Link);
+    let busy: Vec<_> = (0..5)
+        .map(|n| make(&format!("busy {n}"), Role::Drive))
+        .collect();
+    let (_router, main) = cramped_router(folder.path()).await;
+    let (mut inner, port) = FakeInner::with_key(main, &car).await;
+    let asks = async |key: &Key, command: &str| {
+        let bearer = key.bearer();
+        let request = format!(
+            "GET /cgi?command={command} HTTP/1.1\r\nHost: car\r\nAuthorization: Bearer {bearer}\r\n\r\n"
+        );
+        RawCaller::saying(port, request).await
+    };
+    let of_one = limits::OpenFileLimits::of(300).connections;
+    let mut running = Vec::new();
+    for _ in 0..of_one {
+        running.push(asks(&busy[0], "a").await);
+        let run = inner.is_asked_to_run().await.run;
+        inner.starts(run).await;
+    }
+    let mut one_more = asks(&busy[0], "a").await;
+    let refused = one_more.answer().await;
+    assert_eq!(refused.verdict(), (429, "no"));
+    assert!(refused.text().contains("connections open"));
+
+    let mut stop = asks(&busy[0], "stop").await;
+    let asked = inner.is_asked_to_run().await;
+    assert_eq!(asked.command.to_string(), "stop");
+    let _strangers = silent(port, 240).await;
+    inner.starts(asked.run).await;
+    inner.finishes(asked.run).await;
+    let stopped = stop.answer().await;
+    assert_eq!(stopped.verdict(), (200, "yes"));
+    assert_eq!(stopped.header("connection"), "close");
+
+    // The other keys take what is left for all.
+    let mut refused = None;
+    for n in of_one..5 * of_one {
+        let mut caller = asks(&busy[n / of_one], "a").await;
+        tokio::select! {
+            answer = caller.try_answer() => refused = Some(answer),
+            asked = inner.is_asked_to_run() => {
+                inner.starts(asked.run).await;
+                running.push(caller);
+            }
+        }
+        if refused.is_some() {
+            break;
+        }
+    }
+    let refused = refused.expect("no end").expect("closed without an answer");
+    assert_eq!(refused.verdict(), (429, "no"));
+    let mut stop = asks(&busy[4], "stop").await;
+    let asked = inner.is_asked_to_run().await;
+    assert_eq!(asked.command.to_string(), "stop");
+    inner.starts(asked.run).await;
+    inner.finishes(asked.run).await;
+    assert_eq!(stop.answer().await.verdict(), (200, "yes"));
+}

@@ -146,12 +146,9 @@ impl Registry {
         if held.open_ports(owner) < self.rules.most {
             return Ok(());
         }
-        let whose = match owner {
-            QuotaOwner::Key(_) => "this key",
-            QuotaOwner::At(_) => "your address",
-        };
         Err(unavailable(format!(
-            "{whose} has {} service ports, the most that a key may have: end a link, or raise the router's --max-links",
+            "{} has {} service ports, the most that a key may have: end a link, or raise the router's --max-links",
+            owner.whose(),
             self.rules.most
         )))
     }
