@@ -1,5 +1,6 @@
 //! Remembers the networks from which right keys came. Pure: the caller gives the time.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -18,13 +19,15 @@ impl KnownNets {
     }
 
     /// Forgets the network that came longest ago, of the key that has most: who has a key and a whole
-    /// /48 makes nobody else's network unknown.
+    /// /48 makes nobody else's network unknown. Of keys that have as many it is the one with the oldest.
     fn forget_one(&mut self) {
-        let mut counts = HashMap::<QuotaOwner, usize>::new();
-        for (owner, _) in self.0.values() {
-            *counts.entry(*owner).or_default() += 1;
+        let mut counts = HashMap::<QuotaOwner, (usize, Reverse<Instant>)>::new();
+        for (owner, at) in self.0.values() {
+            let (count, oldest) = counts.entry(*owner).or_insert((0, Reverse(*at)));
+            *count += 1;
+            *oldest = Reverse(*at).max(*oldest);
         }
-        let busiest = counts.into_iter().max_by_key(|(_, count)| *count);
+        let busiest = counts.into_iter().max_by_key(|(_, has)| *has);
         let of_busiest = |(_, (owner, _)): &(_, &(QuotaOwner, _))| {
             busiest.is_some_and(|(busiest, _)| *owner == busiest)
         };
@@ -62,5 +65,19 @@ mod tests {
         assert!(known.contains(net(0)) && known.contains(net(last)));
         assert!(!known.contains(net(1)));
         assert!(known.contains(net(9999)), "another key's network");
+    }
+
+    #[test]
+    fn of_keys_with_as_many_networks_the_one_whose_network_came_longest_ago_loses_it() {
+        let net = |n: u32| ClientNet::from(IpAddr::from(Ipv4Addr::from_bits(n)));
+        let start = Instant::now();
+        let mut known = KnownNets::default();
+        let most = u32::try_from(limits::KNOWN_NETS).unwrap();
+        for n in 0..most + 20 {
+            let now = start + Duration::from_secs(n.into());
+            known.remember(net(n), QuotaOwner::At(net(n)), now);
+        }
+        assert!((0..20).all(|n| !known.contains(net(n))));
+        assert!((20..most + 20).all(|n| known.contains(net(n))));
     }
 }
