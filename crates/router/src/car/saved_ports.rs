@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use p2p_shared::names::{Identity, LinkName};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -34,15 +35,31 @@ const PORTS_LISTED: usize = 20;
 pub(crate) struct SavedPort {
     pub service_port: u16,
     /// The name that the inner asked for.
+    #[serde(deserialize_with = "older_name")]
     pub name: LinkName,
     /// The name that the car had; `None` in a file of an older router.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "older_called")]
     pub called: Option<LinkName>,
     pub identity: Identity,
     #[serde(rename = "party")]
     pub owner: QuotaOwner,
     #[serde(default, skip_serializing_if = "PortState::is_open")]
     pub state: PortState,
+}
+
+/// Reads a name that an older router allowed, with spaces that nobody sees: whatever the name is, the port
+/// stays with its key.
+fn older_name<'de, D: Deserializer<'de>>(from: D) -> Result<LinkName, D::Error> {
+    let text = String::deserialize(from)?;
+    let plain = text.replace(char::is_whitespace, " ");
+    let name = plain.trim().parse();
+    name.or_else(|_| "car".parse()).map_err(D::Error::custom)
+}
+
+fn older_called<'de, D: Deserializer<'de>>(from: D) -> Result<Option<LinkName>, D::Error> {
+    #[derive(Deserialize)]
+    struct Called(#[serde(deserialize_with = "older_name")] LinkName);
+    Ok(Option::<Called>::deserialize(from)?.map(|called| called.0))
 }
 
 /// State of a saved port.
@@ -243,6 +260,35 @@ mod tests {
         file.replace("{").unwrap();
         let error = read(&file).unwrap_err();
         assert!(format!("{error:#}").contains("links-8888.json is not a list of links: remove it"));
+    }
+
+    #[test]
+    fn a_port_stays_with_its_key_though_its_name_is_not_allowed_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::new(folder.path(), "links-8888.json");
+        let read_as = |name: &str, called: &str| {
+            let ports = serde_json::json!([{
+                "service_port": 9000, "name": name, "called": called,
+                "identity": "abcd2345", "party": { "key": "aaaaaaaa" }
+            }]);
+            file.replace(&ports.to_string()).unwrap();
+            let ports = read(&file).unwrap();
+            ports
+                .into_iter()
+                .map(|port| (port.name.to_string(), port.called.unwrap().to_string()))
+                .collect::<Vec<_>>()
+        };
+        for (name, called, expected) in [
+            ("my\u{a0}car", "my\u{3000}car-2", ("my car", "my car-2")),
+            ("car ", " car", ("car", "car")),
+            (" 9000", "ok", ("car", "ok")),
+        ] {
+            let (name_now, called_now) = expected;
+            assert_eq!(
+                read_as(name, called),
+                [(name_now.to_owned(), called_now.to_owned())]
+            );
+        }
     }
 
     /// Waits for a few more tries of the write.
