@@ -52,7 +52,9 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         }
     }
     sd_notify::stopping();
-    tracing::info!("ending: running commands have 30 s (once more to end at once)");
+    tracing::info!(
+        "ending: running commands have 30 s (Ctrl-C, or SIGTERM again after a second, to end at once)"
+    );
     ends.before(inner.shut_down()).await;
     alive.abort();
     Ok(())

@@ -130,5 +130,7 @@ fn start(options: &Options) -> anyhow::Result<Router> {
 /// Reports the end of the router to systemd and in the log.
 fn log_end() {
     sd_notify::stopping();
-    tracing::info!("ending: running commands have 30 s (once more to end at once)");
+    tracing::info!(
+        "ending: running commands have 30 s (Ctrl-C, or SIGTERM again after a second, to end at once)"
+    );
 }

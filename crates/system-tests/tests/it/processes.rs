@@ -175,7 +175,8 @@ async fn an_inner_that_is_told_twice_to_end_ends_at_once_and_its_commands_with_i
     let run = begun(folder.path(), port, "/cgi?command=stay").await;
     let since = Instant::now();
     car.signal(Signal::TERM);
-    car.says("once more to end at once").await;
+    car.says("(Ctrl-C, or SIGTERM again after a second, to end at once)")
+        .await;
     // A second SIGTERM would be the same request for a second.
     car.signal(Signal::INT);
     assert_eq!(car.end().await.code(), Some(0));
