@@ -114,8 +114,9 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     pub max_links: Option<usize>,
     /// Run this program when a link is there for the first time, or gone for good (a minute after
-    /// it was lost, or its key was revoked or its port was freed). The words are split as a shell splits them, but no shell runs. Its environment
-    /// has P2P_EVENT (up or down), P2P_LINK, P2P_SERVICE_PORT, P2P_SINCE and P2P_WHY
+    /// it was lost, or its key was revoked or its port was freed). The words are split as a shell
+    /// splits them, but no shell runs. Its environment has P2P_EVENT (up or down), P2P_LINK,
+    /// P2P_SERVICE_PORT, P2P_SINCE and P2P_WHY
     #[arg(long, value_name = "COMMAND")]
     pub on_link: Option<CommandLine>,
     /// A certificate of an authority with its chain, in PEM; without one the router makes its

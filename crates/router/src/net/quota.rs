@@ -1,5 +1,5 @@
-//! Limits how many things of one kind each owner has, or how large they are together. A permit that is dropped gives its place
-//! back, and nothing is stored for an owner without permits.
+//! Limits how many things of one kind each owner has, or how large they are together. A permit that is
+//! dropped gives its place back, and nothing is stored for an owner without permits.
 
 use std::collections::HashMap;
 use std::sync::Arc;
