@@ -67,14 +67,19 @@ pub struct CertificateFiles {
 impl Certificate {
     /// Reads the router's own certificate, or makes it if there is none yet. Blocks on the disk.
     pub fn own(state_dir: &Path) -> anyhow::Result<Self> {
-        Self::in_file(&StateFile::new(state_dir, FILE_NAME))
+        let file = StateFile::new(state_dir, FILE_NAME);
+        Self::in_file(
+            &file,
+            "a new certificate is made, and every key has to be given its fingerprint: p2p-router certificate show",
+        )
     }
 
-    fn in_file(file: &StateFile) -> anyhow::Result<Self> {
+    /// Reads the certificate in this file, or makes it; `without` says what happens without the file.
+    fn in_file(file: &StateFile, without: &str) -> anyhow::Result<Self> {
         let (pem, is_new) = file.read_or_make(MAX_FILE, make)?;
         let unusable = |why: String| {
             anyhow!(
-                "{} can't be used: {why} (without the file a new certificate is made, and every key has to be given its fingerprint: p2p-router certificate show)",
+                "{} can't be used: {why} (without the file, {without})",
                 file.path().display()
             )
         };
@@ -225,12 +230,15 @@ impl CertificateFiles {
     }
 }
 
+/// What happens without the file of the next certificate.
+const WITHOUT_NEXT: &str = "`p2p-router certificate next` makes another: run its line then also where the line for this one was run";
+
 /// Returns the fingerprint of the router's next certificate, if that is made. Blocks on the disk.
 pub fn next(state_dir: &Path) -> anyhow::Result<Option<Fingerprint>> {
     let file = StateFile::new(state_dir, NEXT);
     let exists = file.path().exists();
     Ok(exists
-        .then(|| Certificate::in_file(&file))
+        .then(|| Certificate::in_file(&file, WITHOUT_NEXT))
         .transpose()?
         .and_then(|next| next.fingerprint()))
 }
@@ -239,7 +247,7 @@ pub fn next(state_dir: &Path) -> anyhow::Result<Option<Fingerprint>> {
 /// whose place it takes. Blocks on the disk.
 pub fn make_next(state_dir: &Path) -> anyhow::Result<[PathBuf; 2]> {
     let file = StateFile::new(state_dir, NEXT);
-    Certificate::in_file(&file)?;
+    Certificate::in_file(&file, WITHOUT_NEXT)?;
     Ok([file.path().to_owned(), state_dir.join(FILE_NAME)])
 }
 

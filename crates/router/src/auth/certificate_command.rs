@@ -51,13 +51,16 @@ pub fn run(
         let _ = writeln!(errors, "{note}");
     }
     let fingerprints: String = fingerprints.iter().map(|it| format!("_{it}")).collect();
+    // The key may begin with a byte order mark and end with a carriage return. Without a key in the file
+    // `grep` fails.
+    let secret = "p2p1_[^_]*_[^_[:space:]]*";
     writeln!(
         io::stdout(),
-        r"sed -i 's/^\(p2p1_[^_]*_[^_]*\).*/\1{fingerprints}/' ~/.config/p2prouter/key"
+        r"sed -i --follow-symlinks 's/\({secret}\).*/\1{fingerprints}/' ~/.config/p2prouter/key && grep -c '{secret}{fingerprints}$' ~/.config/p2prouter/key"
     )?;
     let _ = writeln!(
         errors,
-        "run this line wherever a key is kept (there is no secret in it), and start the program there again{steps}"
+        "update all programs first: older ones refuse a key with two fingerprints. Then run this line wherever a key is kept (there is no secret in it; it prints 1, or 0 if no key is there), and start the program there again{steps}"
     );
     Ok(())
 }

@@ -27,7 +27,7 @@ pub(crate) const SIGN_OUT: &str = "/sign-out";
 /// Path of the first page.
 pub(crate) const HOME: &str = "/";
 
-/// Most bytes of the form: a key has 130, and a browser may escape each.
+/// Most bytes of the form: a key with two fingerprints has 172, and a browser may escape each.
 const MAX_FORM: usize = 4096;
 
 impl RequestContext<'_> {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use http_body_util::{BodyExt, Full};
@@ -340,14 +340,20 @@ async fn a_certificate_is_changed_and_the_keys_go_on() {
         .unwrap();
     let keep = folder.path().join(".config/p2prouter");
     fs::create_dir_all(&keep).unwrap();
-    fs::write(keep.join("key"), old.expose() + "\n").unwrap();
+    // As an editor of Windows leaves it, and elsewhere.
+    let kept = folder.path().join("kept");
+    fs::write(&kept, format!("\u{feff}{}\r\n", old.expose())).unwrap();
+    symlink(&kept, keep.join("key")).unwrap();
     // The printed line changes the key's file as it is.
-    let change_key = async |line: &str| -> Key {
+    let shell = async |line: &str| {
         let mut shell = program::command(Path::new("sh"), folder.path());
-        let ended = program::run(shell.args(["-c", line])).await;
+        program::run(shell.args(["-c", line])).await
+    };
+    let change_key = async |line: &str| -> Key {
+        let ended = shell(line).await;
         assert_eq!(ended.code, Some(0), "{}", ended.errors);
-        let text = fs::read_to_string(keep.join("key")).unwrap();
-        text.parse().unwrap()
+        let text = fs::read_to_string(&kept).unwrap();
+        text.trim_start_matches('\u{feff}').parse().unwrap()
     };
     let next = program("certificate next").await;
     assert!(next.errors.contains("tls-next.pem"), "{}", next.errors);
@@ -379,6 +385,19 @@ async fn a_certificate_is_changed_and_the_keys_go_on() {
     let key = change_key(&program("certificate show").await.out).await;
     assert_eq!(key.fingerprints(), &made.fingerprints()[1..]);
     assert!(is_known(&key).await);
+    assert!(keep.join("key").is_symlink());
+
+    fs::write(&kept, "no key\n").unwrap();
+    let ended = shell(&program("certificate show").await.out).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.out);
+    let next = state.join("tls-next.pem");
+    fs::write(&next, "half").unwrap();
+    fs::set_permissions(&next, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut router = program::router(folder.path());
+    let broken = program::run(router.args(["certificate", "next"])).await;
+    assert_ne!(broken.code, Some(0));
+    let expected = "without the file, `p2p-router certificate next` makes another";
+    assert!(broken.errors.contains(expected), "{}", broken.errors);
 }
 
 #[tokio::test]
