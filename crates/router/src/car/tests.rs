@@ -410,6 +410,32 @@ async fn an_inner_that_asks_for_any_port_and_is_back_within_the_minute_has_its_p
     assert_eq!(back.name.to_string(), "car");
 }
 
+#[tokio::test(start_paused = true)]
+async fn after_a_power_cut_an_inner_that_asks_for_any_port_has_its_own_and_takes_none_of_one_that_lives()
+ {
+    let registry = registry();
+    let first = claim(&registry, &hello(0, 1, "car")).unwrap();
+    // It answers the pings of an idle link.
+    tokio::time::advance(timing::PACE_IDLE.ping).await;
+    first.link.heard(timing::now());
+    tokio::time::advance(timing::PACE_IDLE.ping + Duration::from_secs(5)).await;
+    let other = claim(&registry, &hello(0, 2, "car")).unwrap();
+    assert!(other.is_new && other.car.port != first.car.port);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    other.link.heard(timing::now());
+    let back = claim(&registry, &hello(0, 3, "car")).unwrap();
+    assert!(!back.is_new && Arc::ptr_eq(&back.car, &first.car));
+    assert_eq!(back.name.to_string(), "car");
+    assert!(
+        first
+            .link
+            .ended()
+            .await
+            .to_string()
+            .contains("another inner")
+    );
+}
+
 #[tokio::test]
 async fn a_car_that_is_back_before_its_port_is_freed_keeps_it_for_good() {
     let registry = registry();

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{MAX_OPEN_RUNS, RUN_WINDOW, RunReport, cost};
+use p2p_shared::timing;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::link::command_lists::CommandList;
@@ -45,6 +46,9 @@ struct Shared {
     ending: OnceLock<LinkEnd>,
     /// Notified when there is one.
     ends: Notify,
+    start: Instant,
+    /// Milliseconds from the start to the moment at which the inner was heard last.
+    heard_ms: AtomicU64,
 }
 
 impl LinkHandle {
@@ -60,6 +64,8 @@ impl LinkHandle {
             drive: PriorityQueue::default(),
             ending: OnceLock::new(),
             ends: Notify::new(),
+            start: timing::now(),
+            heard_ms: AtomicU64::new(0),
         };
         (Self(Arc::new(shared)), work)
     }
@@ -127,6 +133,20 @@ impl LinkHandle {
 
     pub(crate) fn set_draining(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the inner was heard now.
+    pub(crate) fn heard(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.0.start);
+        self.0
+            .heard_ms
+            .store(timing::millis(since), Ordering::Relaxed);
+    }
+
+    /// Returns for how long nothing was heard of the inner.
+    pub(crate) fn silence(&self) -> Duration {
+        let heard = Duration::from_millis(self.0.heard_ms.load(Ordering::Relaxed));
+        timing::now().saturating_duration_since(self.0.start + heard)
     }
 
     pub(crate) async fn ended(&self) -> LinkEnd {

@@ -330,7 +330,9 @@ impl<O: LinkObserver> LinkTask<O> {
 
     fn on_event(&mut self, event: SocketEvent<InnerToRouter>) -> Result<(), LinkEnd> {
         if !matches!(event, SocketEvent::Writable) {
-            self.keepalive.on_traffic(timing::now());
+            let now = timing::now();
+            self.keepalive.on_traffic(now);
+            self.handle.heard(now);
         }
         match event {
             SocketEvent::Message(message) => self.on_message(message),

@@ -24,6 +24,12 @@ const CONTENTION: usize = 3;
 /// Time in which takeovers are counted; also the time for which the loser is kept out.
 const CONTENTION_WINDOW: Duration = Duration::from_secs(60);
 
+/// Silence of a link after which its inner does not live: one that lives answers each ping of an idle link
+/// within the time that a busy link has.
+const SILENT: Duration = timing::PACE_IDLE
+    .ping
+    .saturating_add(timing::PACE_BUSY.dead);
+
 /// An inner that asks for a port: a port of 0 is any.
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
@@ -57,7 +63,7 @@ impl Registry {
     pub(crate) fn claim(&self, claim: &Claim<'_>) -> Result<Granted, Refused> {
         let mut held = self.held.lock();
         let known = if claim.hello.service_port == 0 {
-            self.own_away(claim, &held)
+            self.own_lost(claim, &held)
         } else {
             self.check_allowed(claim)?;
             held.cars.get(&claim.hello.service_port).cloned()
@@ -109,15 +115,20 @@ impl Registry {
         })
     }
 
-    /// The car that had this identity and name last and is away, for an inner that asks for any port.
-    fn own_away(&self, claim: &Claim<'_>, held: &Held) -> Option<Arc<Car>> {
+    /// The car that had this identity and name last and is away, or is silent as after a power cut, for an
+    /// inner that asks for any port. Two inners that live take no port from each other.
+    fn own_lost(&self, claim: &Claim<'_>, held: &Held) -> Option<Arc<Car>> {
         let mut cars = held.cars.values();
         let own = cars.find(|car| {
             if car.identity != claim.identity || !self.is_allowed(claim, car.port) {
                 return false;
             }
             let state = car.state.lock();
-            state.link.is_none() && state.asked_name == claim.hello.name
+            let is_lost = state
+                .link
+                .as_ref()
+                .is_none_or(|link| link.silence() > SILENT);
+            is_lost && state.asked_name == claim.hello.name
         });
         own.cloned()
     }
