@@ -25,6 +25,7 @@ use crate::car::session::SessionGuard;
 use crate::car::{DriverSession, Refused};
 use crate::client::client_socket::ClientSocket;
 use crate::client::runs::ClientRuns;
+use crate::client::task::answers::Answer;
 use crate::context::Context;
 use crate::feed::{Subscription, Tick};
 use crate::link::end::closed_by;
@@ -81,9 +82,6 @@ pub(crate) fn refusal(press: Option<PressId>, refused: Refused) -> RouterToConso
     }
 }
 
-/// Message of an answer, and what counts the answer until its last message is sent.
-type Part = (RouterToConsole, Option<Arc<QuotaPermit>>);
-
 /// The task of a console or a page.
 pub(crate) struct Console<'a> {
     context: &'a Arc<Context>,
@@ -103,9 +101,9 @@ pub(crate) struct Console<'a> {
     missed: u64,
     runs: ClientRuns,
     /// Answers of cars that have not come yet.
-    answers: FuturesUnordered<BoxFuture<'static, Vec<Part>>>,
-    /// Parts of lists, to be sent as there is room.
-    parts: VecDeque<Part>,
+    answers: FuturesUnordered<BoxFuture<'static, Vec<Answer>>>,
+    /// Answers that are to be sent as there is room.
+    unread: VecDeque<Answer>,
     keepalive: Keepalive,
     pings: PingClock,
 }
@@ -135,7 +133,7 @@ impl<'a> Console<'a> {
             missed: 0,
             runs: ClientRuns::default(),
             answers: FuturesUnordered::new(),
-            parts: VecDeque::new(),
+            unread: VecDeque::new(),
             keepalive,
             pings: PingClock::new(now),
         }
@@ -170,7 +168,7 @@ impl<'a> Console<'a> {
             }
             let timer = tokio::time::sleep_until(self.keepalive.next().into());
             let has_room = self.socket.has_room();
-            let has_parts = !self.subscription.snapshot.is_over() || !self.parts.is_empty();
+            let has_parts = !self.subscription.snapshot.is_over() || !self.unread.is_empty();
             tokio::select! {
                 biased;
                 event = self.socket.event() => self.on_event(event?)?,
@@ -183,8 +181,8 @@ impl<'a> Console<'a> {
                 {
                     self.socket.push(RouterToConsole::SendEvent { request, event })?;
                 }
-                Some(parts) = self.answers.next(), if !self.answers.is_empty() => {
-                    self.parts.extend(parts);
+                Some(answers) = self.answers.next(), if !self.answers.is_empty() => {
+                    self.unread.extend(answers);
                 }
                 () = std::future::ready(()), if has_room && has_parts => self.push_part()?,
                 event = self.subscription.events.recv(), if has_room && !has_parts => self.on_feed(event)?,
@@ -202,8 +200,8 @@ impl<'a> Console<'a> {
             let part = (self.subscription.snapshot).part(driver.session, key, *role, self.missed);
             return self.socket.push(part);
         }
-        match self.parts.pop_front() {
-            Some((part, _)) => self.socket.push(part),
+        match self.next_answer() {
+            Some(message) => self.socket.push(message),
             None => Ok(()),
         }
     }

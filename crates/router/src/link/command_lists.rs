@@ -21,7 +21,7 @@ type Reply = oneshot::Sender<Arc<CommandList>>;
 #[derive(Debug, Default)]
 pub(crate) struct CommandList {
     pub commands: Vec<CommandInfo>,
-    /// Bytes of all names and sentences.
+    /// Bytes of memory of all commands.
     pub bytes: usize,
     json: OnceLock<Bytes>,
 }
@@ -79,8 +79,8 @@ impl CommandLists {
         let list = &mut open.list;
         for info in commands {
             let problem = info.problem.as_ref();
-            let bytes =
-                info.name.as_str().len() + problem.map_or(0, |problem: &Text| problem.raw().len());
+            let problem = problem.map_or(0, |problem: &Text| problem.raw().len());
+            let bytes = size_of::<CommandInfo>() + info.name.as_str().len() + problem;
             if list.bytes + bytes > limits::COMMAND_LIST {
                 open.left_out += 1;
             } else {
@@ -101,7 +101,9 @@ impl CommandLists {
                 let left_out = open.left_out;
                 tracing::warn!(%link, left_out, "the list of the car's commands is too long: some are left out");
             }
-            let list = Arc::new(open.list);
+            let mut list = open.list;
+            list.commands.shrink_to_fit();
+            let list = Arc::new(list);
             for reply in open.replies {
                 // A caller that has gone away needs no answer.
                 let _ = reply.send(list.clone());
@@ -199,7 +201,7 @@ mod tests {
         let (reply, mut list) = oneshot::channel();
         listings.ask(reply);
         let long = CommandInfo {
-            problem: Some(Text::new("x".repeat(2000))),
+            problem: Some(Text::new("x".repeat(1900))),
             ..command("long")
         };
         for _ in 0..20 {
@@ -210,6 +212,15 @@ mod tests {
         listings.answer(&car(), 1, last, false).unwrap();
         let list = list.try_recv().unwrap();
         assert!(list.bytes <= limits::COMMAND_LIST && list.commands.len() > 500);
+        let texts = list.commands.iter().map(|info| {
+            let problem = info
+                .problem
+                .as_ref()
+                .map_or(0, |problem| problem.raw().len());
+            info.name.as_str().len() + problem
+        });
+        let infos = list.commands.len() * size_of::<CommandInfo>();
+        assert_eq!(list.bytes, infos + texts.sum::<usize>());
         assert_eq!(list.commands.last().unwrap().name.as_str(), "a");
     }
 

@@ -99,7 +99,7 @@ pub const VIEWERS: usize = 64;
 /// Most open runs of one key: half of what one link takes, so that no key takes a whole car.
 pub const RUNS: usize = 512;
 /// Most bytes of answers of one key that are made and were not taken yet: lists of commands, and pages
-/// with such a list. A list of a hundred commands has 4 KiB. One answer alone may be larger.
+/// with such a list. A list of a hundred commands has 8 KiB. One answer alone may be larger.
 pub const UNREAD: usize = 1024 * 1024;
 /// Most bytes of a car's list of commands: thousands of commands. The rest is left out.
 pub(crate) const COMMAND_LIST: usize = 1024 * 1024;

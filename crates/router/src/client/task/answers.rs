@@ -8,7 +8,7 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::{RefusedReason, RouterToConsole, RunAnswer};
 
 use crate::car::Refused;
-use crate::client::task::{Console, Part, refusal};
+use crate::client::task::{Console, refusal};
 use crate::feed::take_part;
 use crate::link::command_lists::CommandList;
 use crate::link::handle::LinkHandle;
@@ -16,13 +16,54 @@ use crate::net::quota::QuotaPermit;
 
 /// Most answers that one console waits for at a time.
 const OPEN: usize = 8;
-/// Most messages of answers that wait for a console to read: one that asks and does not read gets
+/// Most answers that wait for a console to read: one that asks and does not read gets
 /// no more answers until it does.
 const WAITING: usize = 64;
 /// What a console is told that gets no list.
 const NO_LIST: &str = "the car sent no list of its commands: try again in a moment";
 const TOO_MUCH_UNREAD: &str =
     "too much of what was sent to this key was not read yet: try again in a moment";
+
+/// Answer that waits for the console to read.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Message(Box<RouterToConsole>),
+    Commands(UnreadList),
+}
+
+impl Answer {
+    fn message(message: RouterToConsole) -> Self {
+        Self::Message(Box::new(message))
+    }
+}
+
+/// Rest of a list of commands, of which a message is made when there is room for it.
+#[derive(Debug)]
+pub(super) struct UnreadList {
+    request: u64,
+    list: Arc<CommandList>,
+    /// The number of commands that were sent.
+    sent: usize,
+    /// Counts the list until its last message is sent.
+    _permit: QuotaPermit,
+}
+
+impl UnreadList {
+    /// Makes the next message. Returns also whether more come.
+    fn next(&mut self) -> (RouterToConsole, bool) {
+        let all = &self.list.commands;
+        let mut rest = all.get(self.sent..).unwrap_or_default().iter().cloned();
+        let commands = take_part(&mut rest, &mut 0);
+        self.sent = all.len() - rest.len();
+        let (request, more) = (self.request, rest.len() > 0);
+        let message = RouterToConsole::Commands {
+            request,
+            commands,
+            more,
+        };
+        (message, more)
+    }
+}
 
 impl Console<'_> {
     pub(super) fn on_list_commands(&mut self, request: u64, service_port: u16) {
@@ -35,16 +76,16 @@ impl Console<'_> {
                         let permit = quota.take_sized(owner, list.bytes);
                         Ok((list, permit.ok_or(TOO_MUCH_UNREAD)?))
                     });
-                    list_parts(request, counted)
+                    list_answers(request, counted)
                 };
                 self.answers.push(Box::pin(listing));
             }
-            None => self.queue(list_parts(request, Err(NO_LIST))),
+            None => self.queue(list_answers(request, Err(NO_LIST))),
         }
     }
 
     pub(super) fn on_ask_run(&mut self, request: u64, service_port: u16, run: RunId) {
-        let message = move |answer| vec![(RouterToConsole::Run { request, answer }, None)];
+        let message = move |answer| vec![Answer::message(RouterToConsole::Run { request, answer })];
         match self.link_to_ask(service_port) {
             Some(link) => {
                 let asking = async move {
@@ -60,45 +101,108 @@ impl Console<'_> {
         }
     }
 
-    /// Queues these messages, unless too many wait already.
-    pub(super) fn queue(&mut self, parts: Vec<Part>) {
-        if self.parts.len() < WAITING {
-            self.parts.extend(parts);
+    /// Queues these answers, unless too many wait already.
+    pub(super) fn queue(&mut self, answers: Vec<Answer>) {
+        if self.unread.len() < WAITING {
+            self.unread.extend(answers);
+        }
+    }
+
+    /// Takes the next message of the answers that wait.
+    pub(super) fn next_answer(&mut self) -> Option<RouterToConsole> {
+        match self.unread.pop_front()? {
+            Answer::Message(message) => Some(*message),
+            Answer::Commands(mut list) => {
+                let (message, more) = list.next();
+                if more {
+                    self.unread.push_front(Answer::Commands(list));
+                }
+                Some(message)
+            }
         }
     }
 
     /// Returns the link of this car, if another question may be asked now.
     fn link_to_ask(&self, service_port: u16) -> Option<LinkHandle> {
-        let may_ask = self.answers.len() < OPEN && self.parts.len() < WAITING;
+        let may_ask = self.answers.len() < OPEN && self.unread.len() < WAITING;
         let car = self.guard.car(service_port)?;
         car.link().filter(|_| may_ask)
     }
 }
 
-/// The messages of a list of commands, or the one that says why there is none.
-fn list_parts(
+/// The answer with a list of commands, or those that say why there is none.
+fn list_answers(
     request: u64,
     counted: Result<(Arc<CommandList>, QuotaPermit), &'static str>,
-) -> Vec<Part> {
-    let message = |commands, more| RouterToConsole::Commands {
-        request,
-        commands,
-        more,
-    };
-    let (list, permit) = match counted {
-        Ok((list, permit)) => (list, Some(Arc::new(permit))),
+) -> Vec<Answer> {
+    match counted {
+        Ok((list, permit)) => vec![Answer::Commands(UnreadList {
+            request,
+            list,
+            sent: 0,
+            _permit: permit,
+        })],
         Err(why) => {
+            let none = RouterToConsole::Commands {
+                request,
+                commands: List::default(),
+                more: false,
+            };
             let refused = refusal(None, Refused::new(RefusedReason::Offline, why));
-            return vec![(refused, None), (message(List::default(), false), None)];
+            [refused, none].map(Answer::message).into()
         }
-    };
-    let (mut parts, mut commands) = (Vec::new(), list.commands.iter().cloned());
-    loop {
-        let some = take_part(&mut commands, &mut 0);
-        let more = commands.len() > 0;
-        parts.push((message(some, more), permit.clone()));
-        if !more {
-            return parts;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use p2p_shared::protocol::CommandInfo;
+    use prometheus_client::metrics::counter::Counter;
+
+    use super::*;
+    use crate::net::client_net::QuotaOwner;
+    use crate::net::quota::Quota;
+
+    #[test]
+    fn a_list_that_nobody_reads_is_not_copied_and_counts_until_its_last_message() {
+        let command = |n: usize| CommandInfo {
+            name: format!("c{n}").parse().unwrap(),
+            problem: None,
+        };
+        let mut list = CommandList::default();
+        list.commands.extend((0..10_000).map(command));
+        let list = Arc::new(list);
+        let quota = Quota::new(1, Counter::default());
+        let owner = QuotaOwner::At(IpAddr::from(Ipv4Addr::LOCALHOST).into());
+        let permit = quota.take(owner).unwrap();
+        let mut answers = list_answers(7, Ok((list.clone(), permit)));
+        // One answer that has the list itself, not its messages.
+        assert_eq!((answers.len(), Arc::strong_count(&list)), (1, 2));
+        let Some(Answer::Commands(mut unread)) = answers.pop() else {
+            panic!("no list");
+        };
+        let mut all = Vec::new();
+        loop {
+            let (message, more) = unread.next();
+            let RouterToConsole::Commands {
+                request: 7,
+                commands,
+                more: said,
+            } = message
+            else {
+                panic!("{message:?}");
+            };
+            assert_eq!(said, more);
+            all.extend(commands);
+            if !more {
+                break;
+            }
+            assert!(quota.take(owner).is_none());
         }
+        assert_eq!(all, list.commands);
+        drop(unread);
+        assert!(quota.take(owner).is_some());
     }
 }
