@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use p2p_shared::bounded::Text;
 use p2p_shared::protocol::{
-    ActiveMotion, End, InnerToRouter, MotionEvent, MotionRefusal, Refusal, RunRequest, StderrTail,
-    StopCause,
+    ActiveMotion, End, MotionEvent, MotionRefusal, Refusal, RunRequest, StopCause,
 };
 use p2p_shared::timing::{micros, millis_f64};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -79,8 +78,8 @@ pub(crate) struct Drive {
 struct RunningStop {
     cancel: CancellationToken,
     cause: StopCause,
-    /// Other runs that are answered with the result of this stop.
-    others: Vec<Run>,
+    /// True if others' runs are answered by this stop, too.
+    is_shared: bool,
 }
 
 impl Drive {
@@ -331,11 +330,7 @@ impl Drive {
                 self.decide(MotionInput::Started(token));
             }
             ProcessEvent::NotStarted => {
-                if let Some(stop) = self.stops.remove(&token) {
-                    for other in stop.others {
-                        let message = "the stop command could not be started".to_owned();
-                        self.refuse(other.id(), Refusal::NotExecutable, message);
-                    }
+                if self.stops.remove(&token).is_some() {
                     self.decide(MotionInput::StopEnded { token, ok: false });
                 } else if let Some((_, motion)) = self.motions.remove(&token) {
                     if let Some(press) = motion.press {
@@ -347,7 +342,7 @@ impl Drive {
             }
             ProcessEvent::Ended { end, exec } => {
                 if let Some(stop) = self.stops.remove(&token) {
-                    self.stop_ended(token, stop, end, exec);
+                    self.stop_ended(token, &stop, end, exec);
                 } else if let Some((_, motion)) = self.motions.get(&token) {
                     let (run, exec_us) = (motion.run, micros(exec));
                     self.report(MotionEvent::Ended { run, end, exec_us });
@@ -363,10 +358,12 @@ impl Drive {
         }
     }
 
-    fn stop_ended(&mut self, token: ProcessToken, stop: RunningStop, end: End, exec: Duration) {
-        let RunningStop { cause, others, .. } = stop;
+    fn stop_ended(&mut self, token: ProcessToken, stop: &RunningStop, end: End, exec: Duration) {
+        let &RunningStop {
+            cause, is_shared, ..
+        } = stop;
         let (ok, exec_us) = (end == End::Exit(0), micros(exec));
-        if !ok && others.is_empty() && self.motion.tries_by_itself() {
+        if !ok && !is_shared && self.motion.tries_by_itself() {
             tracing::debug!(exit = %end, exec_ms = millis_f64(exec), "the stop still fails");
         } else {
             tracing::info!(%cause, exit = %end, exec_ms = millis_f64(exec), "stopped");
@@ -375,12 +372,6 @@ impl Drive {
                 end,
                 exec_us,
             });
-        }
-        for other in others {
-            let run = other.id();
-            self.reporter.urgent(InnerToRouter::Started { run });
-            self.reporter
-                .urgent(answers::finished(run, end, exec_us, StderrTail::default()));
         }
         self.decide(MotionInput::StopEnded { token, ok });
     }

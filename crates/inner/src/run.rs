@@ -64,6 +64,8 @@ pub(crate) struct Run {
     /// Time limit; `None` for motions and stops, which the drive ends.
     pub limit: Option<Duration>,
     pub window: Window,
+    /// Other stops, which this one answers.
+    pub others: Vec<Self>,
     /// Cancelled when the caller has gone away.
     pub caller: CancellationToken,
     pub reporter: RunReporter,
@@ -108,6 +110,7 @@ impl Run {
             link,
             limit: None,
             window: Window::new(RUN_WINDOW),
+            others: Vec::new(),
             caller: CancellationToken::new(),
             reporter: reporter.clone(),
             tracker: tracker.clone(),
@@ -388,6 +391,9 @@ impl Run {
             "{}",
             if refusal == Refusal::WorkerLost { "run lost" } else { "run refused" }
         );
+        for other in &self.others {
+            other.refuse(refusal, message.clone());
+        }
         self.reporter.urgent(InnerToRouter::Refused {
             run: self.id(),
             refusal,

@@ -42,7 +42,8 @@ impl Drive {
             MotionEffect::RunStop { token, cause } => {
                 self.is_settled = false;
                 let mut others = std::mem::take(&mut self.stop_runs);
-                let run = others.pop().unwrap_or_else(|| self.own_stop());
+                let mut run = others.pop().unwrap_or_else(|| self.own_stop());
+                let is_shared = !others.is_empty();
                 for other in &others {
                     tracing::info!(run = %other.id(), by = %run.id(), "stop answered by another");
                 }
@@ -50,10 +51,11 @@ impl Drive {
                     target: self.stop_targets.stop_target(),
                     is_retry: run.id() == own_run() && self.motion.tries_by_itself(),
                 };
+                run.others = others;
                 let stop = RunningStop {
                     cancel: self.spawn(token, run, kind),
                     cause,
-                    others,
+                    is_shared,
                 };
                 self.stops.insert(token, stop);
             }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{MotionInfo, PressId, RUN_WINDOW};
+use p2p_shared::protocol::{InnerToRouter, MotionInfo, PressId, RUN_WINDOW};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio_util::task::AbortOnDropHandle;
@@ -262,6 +262,10 @@ impl Bench {
                 InnerToRouter::Started { run } if run != RunId::from_number(0) => {
                     report.push(format!("{} started", number_of(run)));
                 }
+                InnerToRouter::Output { run, bytes } if run != RunId::from_number(0) => {
+                    let said = String::from_utf8(bytes.to_vec()).unwrap();
+                    report.push(format!("{} printed {}", number_of(run), said.trim()));
+                }
                 InnerToRouter::Finished {
                     run, end, stderr, ..
                 } if run != RunId::from_number(0) => {
@@ -346,7 +350,7 @@ async fn stops_in_a_loop_are_two_processes_at_a_time_and_all_are_answered() {
     let mut bench = Bench::new().await;
     bench.script(
         "stop",
-        "echo begins >> ../did; sleep 0.3; echo ends >> ../did; exit 4",
+        "echo begins >> ../did; sleep 0.3; echo ends >> ../did; echo said; exit 4",
     );
     let before = bench.did().len();
     for run in 1..=20 {
@@ -356,6 +360,10 @@ async fn stops_in_a_loop_are_two_processes_at_a_time_and_all_are_answered() {
     let report = bench.report(20).await;
     for run in 1..=20 {
         assert!(report.contains(&format!("{run} started")), "{report:?}");
+        assert!(
+            report.contains(&format!("{run} printed said")),
+            "{report:?}"
+        );
         assert!(report.contains(&format!("{run} 4")), "{report:?}");
     }
     let mut running = 0;

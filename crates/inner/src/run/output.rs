@@ -29,6 +29,12 @@ impl Window {
         self.0.close();
     }
 
+    /// Takes room for this many units, if there is as much now.
+    pub(super) fn try_take(&self, units: u32) -> bool {
+        let permits = self.0.try_acquire_many(units);
+        permits.map(SemaphorePermit::forget).is_ok()
+    }
+
     /// Waits for room for this many units. Returns false if nobody reads any more.
     pub(super) async fn take(&self, units: u32) -> bool {
         let permits = self.0.acquire_many(units).await;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use p2p_shared::names::RunId;
 use p2p_shared::protocol::{End, InnerToRouter, OutputPiece, PIECE, StderrTail, cost};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep};
@@ -24,6 +25,8 @@ pub(crate) struct Progress {
     has_started: bool,
     /// The last output, which goes with the end.
     rest: OutputPiece,
+    /// True for a run that another one answers, if its caller did not read the output fast enough.
+    is_cut: bool,
 }
 
 impl Run {
@@ -35,6 +38,9 @@ impl Run {
         if !std::mem::replace(&mut self.progress.lock().has_started, true) {
             self.reporter
                 .urgent(InnerToRouter::Started { run: self.id() });
+        }
+        for other in &self.others {
+            other.started();
         }
     }
 
@@ -80,6 +86,11 @@ impl Run {
         if !piece.is_empty() {
             let rest = OutputPiece::split_from(&mut piece.freeze());
             if is_read && self.window.take(cost(&rest)).await {
+                for other in &self.others {
+                    if other.has_room(&rest) {
+                        other.progress.lock().rest = rest.clone();
+                    }
+                }
                 self.progress.lock().rest = rest;
             } else {
                 self.pass_on_piece(rest, false).await;
@@ -98,8 +109,22 @@ impl Run {
         is_read
     }
 
+    /// Takes room for a piece of the output of the run that answers this one, which does not wait for
+    /// this one's caller. Returns false from the first piece on for which there is none.
+    fn has_room(&self, bytes: &OutputPiece) -> bool {
+        let mut progress = self.progress.lock();
+        progress.is_cut |= !self.window.try_take(cost(bytes));
+        !progress.is_cut
+    }
+
     /// Sends a piece of output, or remembers it if nobody reads.
     async fn pass_on_piece(&self, bytes: OutputPiece, is_read: bool) {
+        for other in self.others.iter().filter(|other| other.has_room(&bytes)) {
+            other.started();
+            let (run, bytes) = (other.id(), bytes.clone());
+            let output = InnerToRouter::Output { run, bytes };
+            self.reporter.output([output]).await;
+        }
         let output = InnerToRouter::Output {
             run: self.id(),
             bytes,
@@ -123,6 +148,17 @@ impl Run {
 
     /// Reports the end, with what was not reported yet.
     pub(super) async fn finished(&self, end: End, exec_us: u64, stderr: StderrTail) {
+        for other in &self.others {
+            let stderr = match other.progress.lock().is_cut {
+                true => StderrTail::last_of(cut_off(self.id()).as_bytes()),
+                false => stderr.clone(),
+            };
+            other.report_end(end, exec_us, stderr).await;
+        }
+        self.report_end(end, exec_us, stderr).await;
+    }
+
+    async fn report_end(&self, end: End, exec_us: u64, stderr: StderrTail) {
         let run = self.id();
         let (has_started, output) = {
             let mut progress = self.progress.lock();
@@ -150,4 +186,11 @@ impl Run {
         let rest = InnerToRouter::Output { run, bytes: output };
         self.reporter.output([rest, finished]).await;
     }
+}
+
+/// The sentence for a caller who gets only the beginning of the output.
+fn cut_off(run: RunId) -> String {
+    format!(
+        "this stop ran together with others, as run {run}, and the rest of its output is not here\n"
+    )
 }

@@ -78,8 +78,16 @@ impl Car {
             return Err(RunError::CarRestarts(self.name()));
         }
         let asked = timing::now();
+        let stop = is_stop.then(|| (new.run, new.key.clone(), new.from));
         let order = RunOrder { new, kind, asked };
-        link.begin(order).ok_or(RunError::LinkFull)
+        let handle = link.begin(order).ok_or(RunError::LinkFull)?;
+        if let Some((run, key, from)) = stop
+            && handle.answers() != run
+        {
+            let (link, by) = (self.name(), handle.answers());
+            tracing::info!(%link, key = key.raw(), %from, %run, %by, "stop answered by another");
+        }
+        Ok(handle)
     }
 
     /// Decides whether a run of this command may begin, and its part in the car's motion.

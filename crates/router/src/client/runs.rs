@@ -145,6 +145,7 @@ pub(super) fn failed(error: RunError) -> SendEvent {
         RunError::Refused { refusal, .. } => (Some(*refusal), None),
         RunError::ForNoMotion
         | RunError::ForTooLong(_)
+        | RunError::CutOff(_)
         | RunError::TimedOut(_)
         | RunError::Cancelled(_) => (None, None),
     };

@@ -80,6 +80,8 @@ pub struct Problem {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Times, if there was a run.
     pub timing: Option<Box<Timing>>,
+    /// The run that the car knows, if it is not the request's own.
+    pub run: Option<RunId>,
 }
 
 impl Problem {
@@ -91,6 +93,7 @@ impl Problem {
             sentence: sentence.into(),
             headers: Vec::new(),
             timing: None,
+            run: None,
         }
     }
 
@@ -130,6 +133,15 @@ impl Problem {
         }
     }
 
+    /// Names the run that the car knows.
+    #[must_use]
+    pub fn of_run(self, run: RunId) -> Self {
+        Self {
+            run: Some(run),
+            ..self
+        }
+    }
+
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -148,6 +160,7 @@ impl Problem {
     pub fn into_response(self, run: RunId, timing: Timing) -> Response<Bytes> {
         let timing = self.timing.map_or(timing, |timing| *timing);
         let body = Bytes::from(self.sentence + "\n");
+        let run = self.run.unwrap_or(run);
         let mut response = answer(self.status, self.executed, run, timing, body);
         response.headers_mut().extend(self.headers);
         response

@@ -90,14 +90,16 @@ impl LinkHandle {
         let (sender, events) = mpsc::unbounded_channel();
         let run = order.new.run;
         let (order, open) = (Box::new(order), OpenRun::new(run, sender, permit));
-        if is_stop {
-            self.drive().stop_by_run(order, open);
+        let answers = if is_stop {
+            self.drive().stop_by_run(order, open)
         } else {
             let open = Box::new(open);
             self.send(ToLink::Run { order, open });
-        }
+            run
+        };
         Some(RunHandle {
             run,
+            answers,
             link: self.clone(),
             events,
             over: false,
@@ -170,6 +172,7 @@ impl LinkHandle {
 #[derive(Debug)]
 pub(crate) struct RunHandle {
     run: RunId,
+    answers: RunId,
     link: LinkHandle,
     events: mpsc::UnboundedReceiver<RunEvent>,
     over: bool,
@@ -178,6 +181,12 @@ pub(crate) struct RunHandle {
 }
 
 impl RunHandle {
+    /// The run whose events the caller gets, and which the car knows: the caller's own, or the stop that
+    /// answers its stop.
+    pub(crate) fn answers(&self) -> RunId {
+        self.answers
+    }
+
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<RunEvent> {
         let event = ready!(self.events.poll_recv(cx));
         // The link silently drops a run that was not handed over.

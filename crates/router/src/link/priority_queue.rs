@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use p2p_shared::bounded::Text;
+use p2p_shared::names::RunId;
 use p2p_shared::protocol::{MediaTicket, PressId, RouterToInner, StopCause};
 use p2p_shared::timing;
 use parking_lot::Mutex;
@@ -15,8 +16,8 @@ use tokio::sync::Notify;
 use crate::link::runs::OpenRun;
 use crate::run::RunOrder;
 
-/// Most runs of the stop command, each with other arguments, that wait for the link: beyond that the
-/// newest of them answers the next.
+/// Most runs of the stop command, each with other arguments, that wait for the link. The last place is
+/// kept for a stop without arguments; beyond that the newest of them answers the next.
 const STOP_RUNS: usize = 16;
 
 /// The updates that the router wants of a car.
@@ -90,25 +91,28 @@ impl PriorityQueue {
 
     /// Queues a run of the stop command, ahead of everything but a stop. One that waits already, and
     /// would do the same, answers this one too: a flood of stops waits for the link no longer than
-    /// one stop.
-    pub(crate) fn stop_by_run(&self, order: Box<RunOrder>, open: OpenRun) {
+    /// one stop. Returns the run whose events the caller gets: its own, or the one that answers it.
+    pub(crate) fn stop_by_run(&self, order: Box<RunOrder>, open: OpenRun) -> RunId {
+        let mut answers = open.run();
         let mut waiting = self.waiting.lock();
         // A dropped run tells its caller that nothing was sent.
         if waiting.closed {
-            return;
+            return answers;
         }
-        let is_full = waiting.stop_runs.len() >= STOP_RUNS;
-        let mut others = waiting.stop_runs.iter_mut().rev();
-        let does_same =
-            |(other, _): &&mut StopRun| is_full || other.new.arguments == order.new.arguments;
-        match others.find(does_same) {
+        let arguments = &order.new.arguments;
+        let stops = &mut waiting.stop_runs;
+        let same = (stops.iter()).position(|(other, _)| other.new.arguments == *arguments);
+        let is_full = !arguments.is_empty() && stops.len() >= STOP_RUNS - 1;
+        let by = same.or_else(|| stops.len().checked_sub(1).filter(|_| is_full));
+        match by.and_then(|by| stops.get_mut(by)) {
             Some((_, other)) => {
-                tracing::info!(run = %open.run(), by = %other.run(), "stop answered by another");
                 other.share(&open);
+                answers = other.run();
             }
-            None => waiting.stop_runs.push_back((order, open)),
+            None => stops.push_back((order, open)),
         }
         self.come.notify_one();
+        answers
     }
 
     /// Discards the queued press or renewal. Returns the press.
@@ -371,7 +375,10 @@ mod tests {
         let new = NewRun {
             run,
             command: "stop".parse().unwrap(),
-            arguments: vec![Argument::try_from(bytes::Bytes::from(argument)).unwrap()]
+            arguments: (!argument.is_empty())
+                .then(|| Argument::try_from(bytes::Bytes::from(argument)).unwrap())
+                .into_iter()
+                .collect::<Vec<_>>()
                 .try_into()
                 .unwrap(),
             stdin: bytes::Bytes::new(),
@@ -425,12 +432,46 @@ mod tests {
             .map(|n| stop_run(&queue, n, &n.to_string()))
             .collect();
         let sent = queue.next(false).await.stop_runs;
-        assert_eq!(sent.len(), STOP_RUNS);
+        assert_eq!(sent.len(), STOP_RUNS - 1);
         for (_, run) in sent {
             run.end(RunEvent::Failed(RunError::NotSent));
         }
         for caller in &mut callers {
             assert!(matches!(caller.try_recv(), Ok(RunEvent::Failed(_))));
+        }
+    }
+
+    #[tokio::test]
+    async fn in_a_flood_a_stop_is_answered_by_one_with_its_arguments_and_the_plain_stop_is_sent() {
+        let queue = PriorityQueue::default();
+        let _callers: Vec<_> = (0..1000)
+            .map(|n| stop_run(&queue, n, &n.to_string()))
+            .collect();
+        let mut plain = stop_run(&queue, 1000, "");
+        let mut third = stop_run(&queue, 1001, "3");
+        let sent = queue.next(false).await.stop_runs;
+        assert_eq!(sent.len(), STOP_RUNS);
+        for (order, run) in sent {
+            let number = run.run();
+            let code = if order.new.arguments.is_empty() {
+                100
+            } else if number == RunId::from_number(3) {
+                3
+            } else {
+                0
+            };
+            run.end(RunEvent::Finished(Finish {
+                end: End::Exit(code),
+                exec: std::time::Duration::ZERO,
+                stderr: StderrTail::default(),
+            }));
+        }
+        for (caller, code) in [(&mut plain, 100), (&mut third, 3)] {
+            let told = caller.try_recv().unwrap();
+            assert!(
+                matches!(&told, RunEvent::Finished(finish) if finish.end == End::Exit(code)),
+                "{told:?}"
+            );
         }
     }
 

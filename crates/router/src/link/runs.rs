@@ -22,12 +22,40 @@ pub(crate) struct OpenRun {
     is_stop: bool,
     /// Closed once the caller has gone away.
     events: UnboundedSender<RunEvent>,
-    /// Callers of other stops, which this one answers: they get all but its output.
-    sharers: Vec<UnboundedSender<RunEvent>>,
+    /// Callers of other stops, which this one answers.
+    sharers: Vec<Sharer>,
     stage: Stage,
     /// Output that may still come, in units of the window.
     window: u32,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Caller of a stop that another stop answers.
+#[derive(Debug)]
+struct Sharer {
+    events: UnboundedSender<RunEvent>,
+    /// Output that this caller may still get, in units of the window. Nothing is granted again: the
+    /// link waits for the run's first caller alone.
+    window: u32,
+}
+
+impl Sharer {
+    /// Passes an event on. Returns false if the caller gets no more events.
+    fn send(&mut self, run: RunId, event: &RunEvent) -> bool {
+        let RunEvent::Output(bytes) = event else {
+            return self.events.send(event.clone()).is_ok();
+        };
+        match self.window.checked_sub(cost(bytes)) {
+            Some(left) => {
+                self.window = left;
+                self.events.send(event.clone()).is_ok()
+            }
+            None => {
+                let _ = self.events.send(RunEvent::Failed(RunError::CutOff(run)));
+                false
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,12 +92,15 @@ impl OpenRun {
 
     /// Answers another stop, too, which was not handed over and won't be.
     pub(crate) fn share(&mut self, other: &Self) {
-        self.sharers.retain(|caller| !caller.is_closed());
-        self.sharers.push(other.events.clone());
+        self.sharers.retain(|caller| !caller.events.is_closed());
+        self.sharers.push(Sharer {
+            events: other.events.clone(),
+            window: RUN_WINDOW,
+        });
     }
 
     fn is_awaited(&self) -> bool {
-        !self.events.is_closed() || self.sharers.iter().any(|caller| !caller.is_closed())
+        !self.events.is_closed() || (self.sharers.iter()).any(|caller| !caller.events.is_closed())
     }
 
     /// Ends the run with its last event.
@@ -78,14 +109,11 @@ impl OpenRun {
         self.send(event);
     }
 
-    fn send(&self, event: RunEvent) {
+    fn send(&mut self, event: RunEvent) {
+        let run = self.run;
+        self.sharers.retain_mut(|caller| caller.send(run, &event));
         // A caller that is gone has cancelled, which the link learns from its queue. What waits
-        // here unread is bounded by the window, which is the first caller's alone.
-        if !matches!(event, RunEvent::Output(_)) {
-            for caller in &self.sharers {
-                let _ = caller.send(event.clone());
-            }
-        }
+        // here unread is bounded by each caller's window.
         let _ = self.events.send(event);
     }
 }
@@ -142,8 +170,9 @@ impl Runs {
         }
     }
 
-    /// Forgets a run whose caller has gone away, but a stop, which others may wait for. Returns true if
-    /// the inner has to end the run: not one that is over.
+    /// Forgets a run whose caller has gone away. A stop is kept: it is wanted without its caller, and
+    /// others may wait for its answer. Returns true if the inner has to end the run, which is neither a
+    /// stop nor over.
     pub(super) fn cancel(&mut self, run: RunId) -> bool {
         let is_stop = self.0.get(&run).is_some_and(|open| open.is_stop);
         !is_stop && self.0.remove(&run).is_some()
@@ -230,6 +259,39 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+
+    #[test]
+    fn who_shares_a_stop_gets_its_output_within_a_window_and_is_told_of_the_rest() {
+        let mut runs = Runs::default();
+        let [run, other] = [0, 1].map(RunId::from_number);
+        let (sender, _caller) = mpsc::unbounded_channel();
+        let mut first = OpenRun::new(run, sender, None);
+        let (sender, mut sharer) = mpsc::unbounded_channel();
+        first.share(&OpenRun::new(other, sender, None));
+        runs.insert(first);
+        assert!(runs.hand_over(run));
+        runs.started(run).unwrap();
+        let piece = OutputPiece::split_from(&mut vec![b'x'; 16 * 1024].into());
+        let mut got = 0;
+        loop {
+            runs.output(run, piece.clone()).unwrap();
+            runs.grant(run, cost(&piece));
+            match sharer.try_recv() {
+                Ok(RunEvent::Started) => {}
+                Ok(RunEvent::Output(bytes)) => got += cost(&bytes),
+                told => {
+                    break assert!(
+                        matches!(told, Ok(RunEvent::Failed(RunError::CutOff(by))) if by == run),
+                        "{told:?}"
+                    );
+                }
+            }
+        }
+        assert!(
+            got <= RUN_WINDOW && got + 2 * cost(&piece) > RUN_WINDOW,
+            "{got}"
+        );
+    }
 
     #[test]
     fn stops_that_nobody_waits_for_are_forgotten_and_those_of_others_are_not() {

@@ -205,7 +205,8 @@ impl Open {
                 Ok(response) => record.finish(response.status().as_u16(), ""),
                 Err(problem) => finish(record, problem),
             }
-            return answered.map_err(|problem| problem.timed(record.timing()));
+            let run = self.run.handle.answers();
+            return answered.map_err(|problem| problem.timed(record.timing()).of_run(run));
         }
     }
 
@@ -238,7 +239,8 @@ impl Open {
 
     fn answer_with<B>(&self, status: StatusCode, body: B) -> Response<B> {
         let record = &self.run.record;
-        answer(status, Executed::Yes, record.run(), record.timing(), body)
+        let run = self.run.handle.answers();
+        answer(status, Executed::Yes, run, record.timing(), body)
     }
 
     /// Makes the answer to a run that goes on.

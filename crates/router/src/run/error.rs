@@ -51,6 +51,11 @@ pub(crate) enum RunError {
         "the link to the car was lost while the command ran: before you run it again, look at the car or, once it is back, at /run/{0} here"
     )]
     Lost(RunId),
+    /// A stop that another one answers, which has printed more than is kept for it.
+    #[error(
+        "the stop ran together with others, as run {0}, and printed more than is kept for each of them: /run/{0} here says how it ended"
+    )]
+    CutOff(RunId),
     /// The inner did not begin the run.
     #[error("{message}")]
     Refused { refusal: Refusal, message: Text },
@@ -73,6 +78,7 @@ impl RunError {
                 (503, Executed::No, Some(2))
             }
             Self::Lost(_) => (502, Executed::Unknown, None),
+            Self::CutOff(_) => (502, Executed::Yes, None),
             Self::TimedOut(_) | Self::Cancelled(_) => (504, Executed::Yes, None),
             Self::Refused { refusal, .. } => match refusal {
                 Refusal::NotFound => (404, Executed::No, None),

@@ -475,6 +475,7 @@ async fn of_hundreds_of_stops_at_a_time_each_is_told_what_became_of_it() {
     for mut caller in callers {
         let answer = caller.answer().await;
         assert_eq!(answer.verdict(), (200, "yes"), "{}", answer.text());
+        assert_eq!(answer.text(), "done\n");
     }
     let stops = std::fs::read_to_string(world.note("stops")).unwrap();
     assert!(stops.lines().count() < 20, "{stops}");

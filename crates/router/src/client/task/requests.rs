@@ -190,7 +190,8 @@ impl Console<'_> {
             Err(error) => return self.send(request, failed(error)),
         };
         let mut record = car.record(&new);
-        self.send(request, SendEvent::Queued { run: new.run })?;
+        let own = new.run;
+        self.send(request, SendEvent::Queued { run: own })?;
         let dispatched = match self.check_send(request, is_stop) {
             Ok(permit) => {
                 record.permit = permit;
@@ -202,10 +203,17 @@ impl Console<'_> {
             }
         };
         match dispatched {
-            Ok(run) => match self.runs.insert(request, is_stop, run) {
-                Some(request) => self.send(request, SendEvent::Lost),
-                None => Ok(()),
-            },
+            Ok(run) => {
+                let answers = run.handle.answers();
+                if answers != own {
+                    // The car knows this run, and not the console's own.
+                    self.send(request, SendEvent::Queued { run: answers })?;
+                }
+                match self.runs.insert(request, is_stop, run) {
+                    Some(request) => self.send(request, SendEvent::Lost),
+                    None => Ok(()),
+                }
+            }
             Err(error) => self.send(request, failed(error)),
         }
     }
