@@ -57,9 +57,9 @@ const handlers = {
     const hold = s.hold;
     if (hold?.from !== "key" || hold.direction !== direction) return;
     const gap = s.now - hold.last;
-    s.delays[hold.key] = Math.max(s.delays[hold.key] ?? 0, gap);
-    hold.last = s.now;
     // The first gap is the keyboard's delay; later ones are between repeats.
+    if (!hold.heard) s.delays[hold.key] = Math.max(s.delays[hold.key] ?? 0, gap);
+    hold.last = s.now;
     if (gap < SLOW_REPEAT) hold.repeat = hold.repeat && hold.measured ? Math.max((hold.repeat + gap) / 2, gap) : gap;
     hold.measured = hold.repeat !== undefined && hold.heard;
     hold.heard = true;
@@ -79,9 +79,8 @@ const handlers = {
     out.push({ send: "stop" });
   },
   arm(s, _, out) {
-    // A key whose release was lost counts as held as long as one that never repeats.
-    const isHeld = s.hold && (s.hold.from !== "key" || s.now < s.hold.last + SILENT_KEY);
-    if (isHeld) return out.push({ say: why.keyHeld });
+    // A key whose release was lost counts as held for as long as it would drive.
+    if (s.hold && s.now < movesUntil(s, s.hold)) return out.push({ say: why.keyHeld });
     const no = obstacle(s);
     if (no) return out.push({ say: no });
     s.latch = null;

@@ -159,6 +159,22 @@ const tests = {
     bench.down(0, "pad");
     is(without(bench.pass(10000)), []);
   },
+  "a page that hung once between two repeats waits no longer for a key, and arms once that key drives no more"() {
+    const bench = Bench.armed();
+    const tell = (type) => bench.tell(type, { direction: 0, from: "key", key: "ArrowUp" });
+    tell("down");
+    bench.pass(400);
+    tell("repeat");
+    bench.pass(2500);
+    tell("repeat");
+    tell("up");
+    bench.tell("disarm");
+    tell("down");
+    bench.tell("arm");
+    is(bench.says.at(-1), words.why.keyHeld);
+    bench.pass(1010);
+    is(bench.tell("arm"), [{ control: "take" }]);
+  },
   "a key that repeats late is not taken for one that is silent"() {
     const bench = Bench.armed();
     for (let n = 0; n < 3; n += 1) {
