@@ -56,9 +56,7 @@ impl Router {
             registry,
             ..
         } = &*context;
-        if let Some(keys) = config.keys.clone() {
-            shutdown.spawn(keys.follow());
-        }
+        shutdown.spawn(context.access.clone().follow());
         if let Some(certificate) = config.certificate.clone() {
             shutdown.spawn(certificate.follow());
         }

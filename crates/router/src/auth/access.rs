@@ -59,6 +59,13 @@ impl Access {
         Ok(Self::Keys(keys, Arc::new(cookies)))
     }
 
+    /// Follows for ever the files of the keys and of the cookies that are signed out.
+    pub(crate) async fn follow(self) {
+        if let Self::Keys(keys, cookies) = self {
+            tokio::join!(keys.follow(), cookies.follow_signed_out());
+        }
+    }
+
     /// Returns true if this peer may send a key or a command: nobody on the way can read or change
     /// it, or there are no keys. The peer's address decides, never a header, which anybody can
     /// write.

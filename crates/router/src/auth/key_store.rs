@@ -7,6 +7,7 @@ mod format;
 mod name;
 
 pub use file::KeyFile;
+pub(in crate::auth) use follow::POLL_EVERY;
 pub use format::KeyRecord;
 pub use name::{KeyName, ParseKeyNameError};
 
@@ -134,7 +135,7 @@ impl KeyStore {
     /// A file that can't be used leaves the last good keys in force, with a warning; without a file
     /// no key is valid.
     pub async fn follow(self) {
-        follow::follow(&self, follow::POLL_EVERY).await;
+        follow::follow(&self, POLL_EVERY).await;
     }
 
     /// Puts the file's keys in force; returns `false` if there is no file. After an error the keys

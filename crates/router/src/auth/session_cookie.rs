@@ -118,6 +118,11 @@ impl SessionCookies {
         })
     }
 
+    /// Follows for ever what other routers with this state directory sign out.
+    pub(crate) async fn follow_signed_out(&self) {
+        self.signed_out.clone().follow().await;
+    }
+
     /// Makes a cookie for this key. The first call blocks on the disk.
     pub(crate) fn issue(
         &self,

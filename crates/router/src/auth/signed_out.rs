@@ -12,7 +12,10 @@ use anyhow::{Context as _, anyhow};
 use p2p_shared::key::KeyId;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
+use crate::auth::key_store::POLL_EVERY;
 use crate::ops::state_file::StateFile;
 
 /// File in the state directory: a line for each cookie.
@@ -151,7 +154,6 @@ impl SignedOut {
     /// disk.
     pub(super) fn add(&self, key: KeyId, stamp: Stamp, now: u64) -> anyhow::Result<()> {
         self.keys.send_modify(|keys| {
-            keys.retain(|_, of_key| of_key.forget(now));
             add(keys, key, stamp);
             self.changes.fetch_add(1, Ordering::SeqCst);
         });
@@ -162,21 +164,48 @@ impl SignedOut {
             return Ok(());
         }
         let _lock = self.file.lock()?;
-        // Another router at this folder may have added some.
-        let kept = self.file.read(MAX_FILE)?.unwrap_or_default();
-        let kept = read(&kept).with_context(|| format!("{}", self.file.path().display()))?;
-        self.keys.send_modify(|keys| {
-            for (key, of_key) in kept {
-                keys.entry(key).or_default().merge(of_key);
-            }
-            keys.retain(|_, of_key| of_key.forget(now));
-        });
+        self.merge_file()?;
+        self.keys
+            .send_modify(|keys| keys.retain(|_, of_key| of_key.forget(now)));
         let (text, newest) = {
             let keys = self.keys.borrow();
             (text(&keys), self.changes.load(Ordering::SeqCst))
         };
         self.file.replace(&text)?;
         *written = newest;
+        Ok(())
+    }
+
+    /// Follows the file for ever: what another router at this folder signs out is void here, too,
+    /// within a quarter of a second.
+    pub(super) async fn follow(self: Arc<Self>) {
+        let mut merged = None;
+        loop {
+            // Taken before the file is read, so that the next check sees a later change.
+            let found = self.file.fingerprint();
+            if found != merged {
+                let this = self.clone();
+                if let Ok(Err(error)) = spawn_blocking(move || this.merge_file()).await {
+                    tracing::warn!(
+                        "cookies that another router has signed out may be good here: {error:#}"
+                    );
+                }
+                merged = found;
+            }
+            sleep(POLL_EVERY).await;
+        }
+    }
+
+    /// Adds what is in the file: another router at this folder may have written it. Blocks on the
+    /// disk.
+    fn merge_file(&self) -> anyhow::Result<()> {
+        let text = self.file.read(MAX_FILE)?.unwrap_or_default();
+        let kept = read(&text).with_context(|| format!("{}", self.file.path().display()))?;
+        self.keys.send_modify(|keys| {
+            for (key, of_key) in kept {
+                keys.entry(key).or_default().merge(of_key);
+            }
+        });
         Ok(())
     }
 }
@@ -315,6 +344,20 @@ mod tests {
         one.add(key, stamp(7, 3), 1).unwrap();
         let again = SignedOut::open(folder.path()).unwrap();
         assert!((1..=3).all(|n| again.has(&key, stamp(7, n))));
+    }
+
+    #[tokio::test]
+    async fn what_another_router_at_the_folder_signs_out_is_void_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::generate().unwrap().id();
+        let [one, two] = [(); 2].map(|()| SignedOut::open(folder.path()).unwrap());
+        tokio::spawn(two.clone().follow());
+        for number in 1..3 {
+            let one = one.clone();
+            let adding = spawn_blocking(move || one.add(key, stamp(7, number), 1));
+            adding.await.unwrap().unwrap();
+            two.wait_for(&key, stamp(7, number)).await;
+        }
     }
 
     #[test]

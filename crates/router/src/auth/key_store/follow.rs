@@ -10,7 +10,7 @@ use super::KeyStore;
 
 /// Interval of the checks, each one `stat`. inotify would not report changes that another machine
 /// makes on a network file system.
-pub(super) const POLL_EVERY: Duration = Duration::from_millis(250);
+pub(in crate::auth) const POLL_EVERY: Duration = Duration::from_millis(250);
 
 /// Time for which a file may be missing or half written before that counts: some editors save in
 /// two steps.
