@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use p2p_shared::key::Fingerprint;
@@ -101,7 +101,7 @@ impl Certificate {
     }
 
     fn showing(certified: CertifiedKey, origin: Origin) -> Result<Self, rustls::Error> {
-        let shown = Arc::new(Shown(RwLock::new(Arc::new(certified))));
+        let shown = Arc::new(Shown(RwLock::new(InUse::of(certified))));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -124,7 +124,7 @@ impl Certificate {
 
     /// Returns true if somebody else has signed the certificate that is in use.
     pub(crate) fn is_by_authority(&self) -> bool {
-        matches!(self.origin, Origin::Files(_)) && self.shown.is_by_another() == Some(true)
+        matches!(self.origin, Origin::Files(_)) && self.shown.0.read().is_by_another
     }
 
     /// Returns the warning for an owner whose keys are older than a new certificate.
@@ -170,7 +170,7 @@ impl Certificate {
         // Blocks for a moment: the files are small, and change every two months.
         match files.read() {
             Ok(certified) => {
-                *self.shown.0.write() = Arc::new(certified);
+                *self.shown.0.write() = InUse::of(certified);
                 tracing::info!(file = %files.certificate.display(), "a new certificate is in use");
                 true
             }
@@ -230,7 +230,7 @@ impl CertificateFiles {
     }
 }
 
-/// What happens without the file of the next certificate.
+/// Consequence for an owner who removes the file of the next certificate.
 const WITHOUT_NEXT: &str = "`p2p-router certificate next` makes another: run its line then also where the line for this one was run";
 
 /// Returns the fingerprint of the router's next certificate, if that is made. Blocks on the disk.
@@ -302,27 +302,42 @@ fn fingerprint(certified: &CertifiedKey) -> Result<Fingerprint, rustls::Error> {
     Ok(Fingerprint::of_public_key(&public_key))
 }
 
+/// Certificate in use, and what it says, which is read once.
 #[derive(Debug)]
-struct Shown(RwLock<Arc<CertifiedKey>>);
+struct InUse {
+    certified: Arc<CertifiedKey>,
+    end: Option<SystemTime>,
+    /// True if somebody else has signed it.
+    is_by_another: bool,
+}
+
+impl InUse {
+    fn of(certified: CertifiedKey) -> Self {
+        let der = certified.end_entity_cert().ok();
+        let parsed = der.and_then(|der| x509_parser::parse_x509_certificate(der).ok());
+        let (end, is_by_another) = parsed.map_or((None, false), |(_, parsed)| {
+            let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok();
+            let end = seconds.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+            (end, parsed.issuer() != parsed.subject())
+        });
+        Self {
+            certified: Arc::new(certified),
+            end,
+            is_by_another,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shown(RwLock<InUse>);
 
 impl Shown {
     fn present(&self) -> Arc<CertifiedKey> {
-        self.0.read().clone()
-    }
-
-    fn is_by_another(&self) -> Option<bool> {
-        let shown = self.present();
-        let (_, parsed) =
-            x509_parser::parse_x509_certificate(shown.end_entity_cert().ok()?).ok()?;
-        Some(parsed.issuer() != parsed.subject())
+        self.0.read().certified.clone()
     }
 
     fn end(&self) -> Option<SystemTime> {
-        let shown = self.present();
-        let (_, parsed) =
-            x509_parser::parse_x509_certificate(shown.end_entity_cert().ok()?).ok()?;
-        let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
-        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+        self.0.read().end
     }
 }
 
