@@ -63,10 +63,18 @@ impl RequestContext<'_> {
         Ok(permit.kept_with(answer))
     }
 
-    /// Checks that the connection is not closed to make room for another before the answer.
-    pub(crate) fn check_stays(&self, caller: &Caller, is_stop: bool) -> Result<(), Problem> {
-        let owner = caller.quota_owner(self.peer.ip());
-        if self.pending.stays() || is_stop && self.pending.stay_for_stop(owner) {
+    /// Checks that the connection is not closed to make room for another before the answer. `is_stop`
+    /// is asked only about one that may have to go.
+    pub(crate) fn check_stays(
+        &self,
+        caller: &Caller,
+        is_stop: impl FnOnce() -> bool,
+    ) -> Result<(), Problem> {
+        if self.pending.stays() {
+            return Ok(());
+        }
+        let (owner, is_stop) = (caller.quota_owner(self.peer.ip()), is_stop());
+        if is_stop && self.pending.stay_for_stop(owner) {
             return Ok(());
         }
         let limits = &self.context.limits;

@@ -164,10 +164,10 @@ impl RequestContext<'_> {
             let caller = access.key_or_cookie(self.pending, headers, self.is_tls)?;
             caller.may(what, may)?;
             caller.is_for(self.car.port)?;
-            let is_stop = self
-                .stop_query(&request)
-                .is_some_and(|query| query.arguments.is_empty());
-            self.check_stays(&caller, is_stop)?;
+            self.check_stays(&caller, || {
+                let stop = self.stop_query(&request);
+                stop.is_some_and(|query| query.arguments.is_empty())
+            })?;
             Ok(caller)
         };
         match path {
