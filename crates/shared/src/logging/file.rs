@@ -262,8 +262,8 @@ impl Write for DailyFile {
         Ok(lines.len())
     }
 
-    /// Called when no line waits. Nothing is left to write: lines aren't kept here, since a crash
-    /// would lose them.
+    /// Called when no line waits. Nothing is left to write here: lines wait only in the queue, and no longer
+    /// than they must, since a crash loses them.
     fn flush(&mut self) -> io::Result<()> {
         std::thread::sleep(GATHER);
         Ok(())

@@ -108,12 +108,12 @@ impl<W: Write> Taken<W> {
 
 impl<W: Write> Write for Taken<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.batch.len() + line.len() > BATCH {
-            self.write_batch()?;
-        }
+        let is_full = self.batch.len() + line.len() > BATCH;
+        let written = if is_full { self.write_batch() } else { Ok(()) };
+        // Whatever became of the lines before, this one takes its room until it is written.
         self.batch.extend_from_slice(line);
         self.held += line.len().max(LINE);
-        Ok(line.len())
+        written.map(|()| line.len())
     }
 
     /// Called when no line waits.
@@ -129,51 +129,10 @@ mod tests {
 
     use super::*;
 
-    /// Writes nothing until the sender is dropped.
-    struct Stopped(mpsc::Receiver<()>);
+    /// Tells what each write has, and writes nothing until the other sender is dropped.
+    struct Stopped(mpsc::Sender<Vec<u8>>, mpsc::Receiver<()>);
 
     impl Write for Stopped {
-        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-            let _ = self.0.recv();
-            Ok(line.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_full_queue_has_a_place_for_the_order_to_end() {
-        let (go, stopped) = mpsc::channel();
-        let (queue, guard) = LineQueue::start("log-test", 100, Stopped(stopped));
-        for _ in 0..1000 {
-            queue.push(b"x");
-        }
-        assert!((899..=900).contains(&queue.lost()), "{}", queue.lost());
-        // The thread's own queue lost none: it was never full.
-        assert_eq!(queue.thread.error_counter().dropped_lines(), 0);
-        drop(go);
-        drop(guard);
-    }
-
-    #[test]
-    fn long_lines_have_no_more_memory_than_short_ones() {
-        let (go, stopped) = mpsc::channel();
-        let (queue, guard) = LineQueue::start("log-test", 100, Stopped(stopped));
-        let long = vec![b'x'; 10 * LINE];
-        for _ in 0..100 {
-            queue.push(&long);
-        }
-        assert_eq!(queue.lost(), 90);
-        drop(go);
-        drop(guard);
-        assert_eq!(queue.room.bytes.load(Ordering::Relaxed), 100 * LINE);
-    }
-    /// Tells what each write has, and writes the next when the sender is dropped.
-    struct Slow(mpsc::Sender<Vec<u8>>, mpsc::Receiver<()>);
-
-    impl Write for Slow {
         fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
             self.0.send(lines.to_vec()).unwrap();
             let _ = self.1.recv();
@@ -186,10 +145,40 @@ mod tests {
     }
 
     #[test]
+    fn a_full_queue_has_a_place_for_the_order_to_end() {
+        let (writing, _written) = mpsc::channel();
+        let (go, stopped) = mpsc::channel();
+        let (queue, guard) = LineQueue::start("log-test", 100, Stopped(writing, stopped));
+        for _ in 0..1000 {
+            queue.push(b"x");
+        }
+        assert!((899..=900).contains(&queue.lost()), "{}", queue.lost());
+        // The thread's own queue lost none: it was never full.
+        assert_eq!(queue.thread.error_counter().dropped_lines(), 0);
+        drop(go);
+        drop(guard);
+    }
+
+    #[test]
+    fn long_lines_have_no_more_memory_than_short_ones() {
+        let (writing, _written) = mpsc::channel();
+        let (go, stopped) = mpsc::channel();
+        let (queue, guard) = LineQueue::start("log-test", 100, Stopped(writing, stopped));
+        let long = vec![b'x'; 10 * LINE];
+        for _ in 0..100 {
+            queue.push(&long);
+        }
+        assert_eq!(queue.lost(), 90);
+        drop(go);
+        drop(guard);
+        assert_eq!(queue.room.bytes.load(Ordering::Relaxed), 100 * LINE);
+    }
+
+    #[test]
     fn lines_that_wait_together_go_into_one_write() {
         let (writing, written) = mpsc::channel();
-        let (go, slow) = mpsc::channel();
-        let (queue, guard) = LineQueue::start("log-test", 10_000, Slow(writing, slow));
+        let (go, stopped) = mpsc::channel();
+        let (queue, guard) = LineQueue::start("log-test", 10_000, Stopped(writing, stopped));
         queue.push(b"a\n");
         assert_eq!(written.recv().unwrap(), b"a\n");
         let line = [vec![b'x'; LINE - 1], vec![b'\n']].concat();
