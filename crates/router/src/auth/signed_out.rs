@@ -31,7 +31,8 @@ const MOST_IN_ALL: usize = 64 * 1024;
 /// Word in the line of a key whose older cookies are signed out.
 const UNTIL: &str = "until";
 
-/// What tells a cookie from others of its key: its end, in seconds since 1970, and a random number.
+/// Part of a cookie that tells it from others of its key: its end, in seconds since 1970, and a random
+/// number.
 /// Cookies that were made before there was a number have none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Stamp {
@@ -139,15 +140,14 @@ impl SignedOut {
     }
 
     pub(super) fn has(&self, key: &KeyId, stamp: Stamp) -> bool {
-        let keys = self.keys.borrow();
-        keys.get(key).is_some_and(|of_key| of_key.has(stamp))
+        has(&self.keys.borrow(), key, stamp)
     }
 
     /// Waits until this cookie is signed out.
     pub(super) async fn wait_for(&self, key: &KeyId, stamp: Stamp) {
-        let has = |keys: &HashMap<_, OfKey>| keys.get(key).is_some_and(|of_key| of_key.has(stamp));
+        let mut keys = self.keys.subscribe();
         // No error: the sender is here.
-        let _ = self.keys.subscribe().wait_for(has).await;
+        let _ = keys.wait_for(|keys| has(keys, key, stamp)).await;
     }
 
     /// Signs a cookie out, at once, and keeps that. `now` is in seconds since 1970. Blocks on the
@@ -208,6 +208,10 @@ impl SignedOut {
         });
         Ok(())
     }
+}
+
+fn has(keys: &HashMap<KeyId, OfKey>, key: &KeyId, stamp: Stamp) -> bool {
+    keys.get(key).is_some_and(|of_key| of_key.has(stamp))
 }
 
 /// Adds a cookie of this key, within the bounds.

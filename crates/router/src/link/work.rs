@@ -31,7 +31,7 @@ pub(crate) enum NoAnswer {
 /// cancel and four grants in it, and open runs are bounded; each list and question has a caller who
 /// waits for it.
 ///
-/// What is large is boxed: each link has room for 32 of these, mostly empty.
+/// Large parts are boxed: each link has room for 32 of these, mostly empty.
 #[derive(Debug)]
 pub(crate) enum ToLink {
     Run {

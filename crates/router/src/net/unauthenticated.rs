@@ -134,7 +134,7 @@ pub(crate) struct PendingConnection {
     pub end: CancellationToken,
 }
 
-/// What lets a connection stay.
+/// Permits that let a connection stay.
 #[derive(Debug)]
 struct Stay {
     /// True if the connection is for one stop, and ends with the answer.

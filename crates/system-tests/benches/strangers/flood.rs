@@ -25,13 +25,13 @@ const CALLS: usize = 20;
 const ROUND_TRIP: Duration = Duration::from_millis(80);
 /// Between two calls.
 const PAUSE: Duration = Duration::from_millis(150);
-/// How long the flood has gone on before the first honest call.
+/// Time for which the flood has gone on before the first honest call.
 const RISE: Duration = Duration::from_secs(2);
 /// So long a stranger stays, unless it is closed: longer than a caller far away needs for its hello.
 const HOLD: Duration = Duration::from_millis(500);
 /// Most connections of the flood that are open or being opened.
 const OPEN: usize = 12_000;
-/// Where the flood of one address calls: from the address that the route there has.
+/// Target of the flood of one address, which calls from the address that the route there has.
 const ONE_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
 
 /// Commands that make the network, for a shell.
@@ -44,7 +44,7 @@ echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind
 echo '1024 65535' >/proc/sys/net/ipv4/ip_local_port_range
 exec \"$0\" \"$@\"";
 
-/// Where strangers come from, and where they call.
+/// Network from which strangers come, and the addresses that they call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strangers {
     /// All from one IPv4 address, at the main port.

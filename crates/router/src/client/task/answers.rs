@@ -19,8 +19,9 @@ const OPEN: usize = 8;
 /// Most answers that wait for a console to read: one that asks and does not read gets
 /// no more answers until it does.
 const WAITING: usize = 64;
-/// What a console is told that gets no list.
+/// Sentence for a console that gets no list.
 const NO_LIST: &str = "the car sent no list of its commands: try again in a moment";
+/// Sentence for a console whose key leaves too much unread.
 const TOO_MUCH_UNREAD: &str =
     "too much of what was sent to this key was not read yet: try again in a moment";
 
