@@ -12,15 +12,15 @@ use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{CommandInfo, Refusal};
 use p2p_shared::text::Escaped;
 
+use crate::process::check_execution;
+
 mod executable;
 #[cfg(test)]
 mod tests;
 mod trust;
 
 pub(crate) use executable::Unusable;
-use executable::{
-    check, check_execution, shown, unreachable_file, unseen, unusable, unusable_folder,
-};
+use executable::{check, shown, unreachable_file, unseen, unusable, unusable_folder};
 
 /// Most commands in a list.
 const MAX_LISTED: usize = 10_000;

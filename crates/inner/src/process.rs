@@ -3,9 +3,8 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::File;
 use std::future::poll_fn;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::pin::pin;
@@ -16,7 +15,6 @@ use std::time::Duration;
 
 use p2p_shared::names::Argument;
 use p2p_shared::os;
-use p2p_shared::text::{Escaped, EscapedBytes};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,9 +23,12 @@ use tokio::time::{sleep, timeout};
 
 mod membership;
 mod output_pipe;
+mod refusal;
 
 use membership::membership;
 use output_pipe::OutputPipe;
+pub(crate) use refusal::{check_execution, why_not};
+use refusal::{is, is_text};
 
 /// The variable of a command's environment that says which inner runs it, by its process number.
 pub(crate) const OWNER_VARIABLE: &str = "P2P_INNER";
@@ -36,10 +37,6 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// `PATH` if the inner has none: Debian's.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// The byte order mark in UTF-8, which some editors write at the beginning of a file.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// Bytes that are read of a file's beginning: as many as the kernel reads.
-const FILE_START: u64 = 256;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
@@ -258,61 +255,6 @@ impl GroupId {
             self.kill();
         }
     }
-}
-
-/// The sentence that says why a file can't be executed, and what its owner can do.
-pub(crate) fn why_not(file: &Path, error: &io::Error) -> String {
-    let path = file.to_string_lossy();
-    let shown = Escaped(&path);
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            let start = start_of(file);
-            let line = start
-                .split(|byte| *byte == b'\n')
-                .next()
-                .unwrap_or_default();
-            format!(
-                "{shown} can't be executed: the program in its first line does not exist ({})",
-                EscapedBytes(line)
-            )
-        }
-        io::ErrorKind::PermissionDenied => format!(
-            "{shown} can't be executed by the user that p2p-inner runs as: chmod +x, or change its owner"
-        ),
-        // From fork(2); a file is never the reason.
-        io::ErrorKind::WouldBlock => format!(
-            "{shown} can't be executed: the user that p2p-inner runs as has as many processes as it may (ulimit -u, or the machine's memory): try again when some have ended"
-        ),
-        io::ErrorKind::ExecutableFileBusy => {
-            format!("{shown} is being written to: try again when it is whole")
-        }
-        _ if is(error, Errno::NOEXEC) => format!(
-            "{shown} is neither a script nor a program for this kind of machine: build it for this one"
-        ),
-        _ => format!("{shown} can't be executed: {error}"),
-    }
-}
-
-fn is(error: &io::Error, errno: Errno) -> bool {
-    error.raw_os_error() == Some(errno.raw_os_error())
-}
-
-/// Returns true if a shell could read the file: a program for another kind of machine has zeros.
-fn is_text(file: &Path) -> bool {
-    let start = start_of(file);
-    !start.contains(&0) && !start.starts_with(BYTE_ORDER_MARK)
-}
-
-/// Returns true if the file begins with a byte order mark, as some editors write it.
-pub(crate) fn begins_with_mark(file: &Path) -> bool {
-    start_of(file).starts_with(BYTE_ORDER_MARK)
-}
-
-fn start_of(file: &Path) -> Vec<u8> {
-    let mut start = Vec::new();
-    // Executing a file that can't be read says why.
-    let _ = File::open(file).and_then(|file| file.take(FILE_START).read_to_end(&mut start));
-    start
 }
 
 /// Starts the program. `process_group` keeps the standard library on `posix_spawn`; a `pre_exec`

@@ -9,9 +9,6 @@ use cap_std::fs::Dir;
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::Refusal;
 use p2p_shared::text::Escaped;
-use rustix::fs::{StatVfsMountFlags, statvfs};
-
-use crate::process;
 
 /// Reason why a name can't be run: its kind, and a sentence that says what to do.
 pub(crate) type Unusable = (Refusal, String);
@@ -76,22 +73,6 @@ pub(super) fn check(metadata: &Metadata, path: &Path) -> Result<(), Unusable> {
     } else {
         format!("{shown} is not executable: chmod +x {mend}")
     }))
-}
-
-/// Checks what the kernel would not say clearly.
-pub(super) fn check_execution(file: &Path) -> Result<(), String> {
-    let shown = shown(file);
-    if statvfs(file).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOEXEC)) {
-        return Err(format!(
-            "{shown} is on a file system that is mounted noexec, from which nothing can be executed: move the command directory, or mount it with exec"
-        ));
-    }
-    if process::begins_with_mark(file) {
-        return Err(format!(
-            "{shown} begins with a byte order mark, which hides its first line from the kernel: save it as UTF-8 without one"
-        ));
-    }
-    Ok(())
 }
 
 /// Says why a file or folder can't be examined, and what its owner can do.
