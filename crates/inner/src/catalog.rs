@@ -95,8 +95,15 @@ impl Catalog {
         opened.unwrap_or_else(|error| Some(unusable_folder(&self.path, &error).1))
     }
 
-    /// Returns the file of a command.
+    /// Returns the file of a command, if it can be executed.
     pub(crate) fn resolve(&self, name: &CommandName) -> Result<CommandFile, Unusable> {
+        let found = self.locate(name)?;
+        check_execution(&found.file).map_err(unusable)?;
+        Ok(found)
+    }
+
+    /// Returns the file of a command that is executed at once: whether it can be, the kernel says.
+    pub(crate) fn locate(&self, name: &CommandName) -> Result<CommandFile, Unusable> {
         if name.as_str().ends_with(WORKER) {
             let sentence = format!(
                 "{} is a worker: ask for the commands that it serves (GET /commands lists them)",
@@ -180,11 +187,16 @@ impl Folder {
         if let Some(fault) = found.fault {
             return Err(unusable(fault));
         }
-        check_execution(&file).map_err(unusable)?;
         Ok(CommandFile {
             file,
             folder: self.path.clone(),
         })
+    }
+
+    /// Returns the reason why the file of this name can't be run, if there is one.
+    fn problem(&self, name: &CommandName) -> Option<String> {
+        let found = self.executable(name).map_err(|(_, why)| why);
+        found.and_then(|found| check_execution(&found.file)).err()
     }
 
     /// Adds the commands in `inside`.
@@ -213,8 +225,7 @@ impl Folder {
                 continue;
             }
             let problem = if !file.ends_with(WORKER) {
-                let why_not = || Some(self.executable(&name).err()?.1);
-                self.fault.clone().or_else(why_not)
+                self.fault.clone().or_else(|| self.problem(&name))
             } else if depth > 1 {
                 let shown = Escaped(name.as_str());
                 Some(format!(

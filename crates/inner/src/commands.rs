@@ -102,9 +102,9 @@ impl Commands {
         served.by.get(name).cloned()
     }
 
-    /// The file of a command, where no worker serves it.
-    pub(crate) fn file(&self, name: &CommandName) -> Result<CommandFile, Failure> {
-        self.files.resolve(name).map_err(|(refusal, message)| {
+    /// The file of a command that is executed at once, where no worker serves it.
+    fn file(&self, name: &CommandName) -> Result<CommandFile, Failure> {
+        self.files.locate(name).map_err(|(refusal, message)| {
             let served = self.served.read();
             let starting = "is starting: try again in a moment";
             // A worker may have announced this command after the caller found none to serve it.

@@ -29,7 +29,7 @@ pub(super) async fn execute(run: Run, commands: &Commands) {
     let command = &run.request.command;
     // A stop that is for the file needs a worker only if there is no file.
     let may_be_by_worker =
-        |role: &MotionRole| !role.is_for_file() || commands.file(command).is_err();
+        |role: &MotionRole| !role.is_for_file() || commands.files.resolve(command).is_err();
     let worker = commands.worker(command);
     let worker = worker.filter(|_| run.role.as_ref().is_some_and(may_be_by_worker));
     let Some(worker) = worker else {

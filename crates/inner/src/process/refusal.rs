@@ -32,6 +32,9 @@ pub(crate) fn check_execution(file: &Path) -> Result<(), String> {
 
 /// The sentence that says why a file can't be executed, and what its owner can do.
 pub(crate) fn why_not(file: &Path, error: &io::Error) -> String {
+    if let Err(why) = check_execution(file) {
+        return why;
+    }
     let path = file.to_string_lossy();
     let shown = Escaped(&path);
     match error.kind() {
