@@ -1,15 +1,16 @@
 //! Owns one process group: how it is started, signalled, waited for, and that nothing of it lives on.
 //! The kernel's part is behind [`Spawn`], because the simulation has processes of its own.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -37,6 +38,12 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// `PATH` if the inner has none: Debian's.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Environment that commands get of this process's own, which never changes.
+static ENVIRONMENT: LazyLock<Vec<(&'static str, OsString)>> =
+    LazyLock::new(|| os::child_env().collect());
+/// `/dev/null`, opened once. None if it can't be opened.
+static NOTHING: LazyLock<Option<File>> = LazyLock::new(|| File::open("/dev/null").ok());
 
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
@@ -257,6 +264,11 @@ impl GroupId {
     }
 }
 
+fn no_input() -> Stdio {
+    let kept = NOTHING.as_ref().and_then(|file| file.try_clone().ok());
+    kept.map_or_else(Stdio::null, Stdio::from)
+}
+
 /// Starts the program. `process_group` keeps the standard library on `posix_spawn`; a `pre_exec`
 /// would cost a fork of our whole address space.
 fn start(program: &Program<'_>, executed: &Path, script: Option<&Path>) -> io::Result<Spawned> {
@@ -275,12 +287,12 @@ fn start(program: &Program<'_>, executed: &Path, script: Option<&Path>) -> io::R
         .current_dir(program.folder)
         .env_clear()
         .env("PATH", DEFAULT_PATH)
-        .envs(os::child_env())
+        .envs(ENVIRONMENT.iter().map(|(name, value)| (name, value)))
         .envs(program.variables.iter().map(|(name, value)| (name, value)))
         .stdin(if program.has_stdin {
             Stdio::piped()
         } else {
-            Stdio::null()
+            no_input()
         })
         .stdout(to_stdout)
         .stderr(to_stderr)
