@@ -271,15 +271,27 @@ impl Run {
         let mut limit = std::pin::pin!(tokio::time::sleep_until(limit.into()));
         let role = self.role.as_ref();
         let mut is_abandoned = false;
-        let mut start_waits = std::pin::pin!(tokio::time::sleep(START_WAITS));
         let mut waits_for_end = self.stdin.is_empty();
-        let mut end_waits = std::pin::pin!(tokio::time::sleep(END_WAITS));
+        let waits = if waits_for_end {
+            END_WAITS
+        } else {
+            START_WAITS
+        };
+        let mut waits = std::pin::pin!(tokio::time::sleep(waits));
         let end = loop {
             tokio::select! {
+                // What has just ended was not too slow, and its start is told with its end.
+                biased;
                 status = group.ended() => break ended(&status),
                 () = &mut io, if !io_ended && !waits_for_end => io_ended = true,
-                () = &mut end_waits, if waits_for_end => waits_for_end = false,
-                () = &mut start_waits, if !self.has_started() => self.started(),
+                () = &mut waits, if waits_for_end || !self.has_started() => {
+                    if std::mem::take(&mut waits_for_end) {
+                        let started = waits.deadline() + (START_WAITS - END_WAITS);
+                        waits.as_mut().reset(started);
+                    } else {
+                        self.started();
+                    }
+                }
                 () = &mut limit, if has_limit => break End::TimedOut,
                 () = self.cancel().cancelled() => {
                     break role.map_or(End::Cancelled, MotionRole::end_if_cancelled);
