@@ -72,8 +72,9 @@ impl Dispatcher {
             (CommandKind::Other, Some(worker)) => worker.run(run),
             (CommandKind::Other, None) => {
                 let commands = self.commands.clone();
-                self.tracker
-                    .spawn(async move { commands.execute(run).await });
+                // Boxed, because all of it would be copied several times on its way into the task.
+                let execution = Box::pin(async move { commands.execute(run).await });
+                self.tracker.spawn(execution);
             }
         }
     }
