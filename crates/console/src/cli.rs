@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 
 use p2p_shared::key;
+use p2p_shared::net::reconnect;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::AppSetup;
@@ -43,12 +44,13 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
         let source = ScreenSource::Past(name, Box::new(log));
         return Box::pin(event_loop::run(source, setup, parts)).await;
     }
-    let Some(router) = options.router.clone() else {
+    if options.router.is_empty() {
         let why = "which router? Say --router HOST:PORT, or set P2P_ROUTER (see --help)";
         return Err(Failure::usage(why).into());
-    };
+    }
+    let routers = reconnect::distinct(options.router.iter().cloned());
     let target = RouterTarget {
-        router,
+        routers: routers.map_err(|why| Failure::usage(format!("--router: {why}")))?,
         key: key::load(options.common.key_file.as_deref())?,
         open: options.open,
         readonly: options.readonly,
@@ -57,7 +59,8 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
         Some(Task::List) => list::run(&target, options.json).await,
         Some(Task::Send(send)) => Box::pin(send::run(&target, send, options.json)).await,
         None if terminal::is_available() && !options.json => {
-            setup.router = target.router.to_string();
+            let routers = target.routers.iter().map(ToString::to_string);
+            setup.router = routers.collect::<Vec<_>>().join(",");
             Box::pin(event_loop::run(ScreenSource::Live(target), setup, parts)).await
         }
         _ => watch::run(target, options.link.as_deref(), options.json).await,

@@ -6,12 +6,10 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use p2p_shared::names::CommandName;
-use p2p_shared::net::dialer::{RouterAddress, parse_host};
+use p2p_shared::net::dialer::{RouterAddress, parse_router};
 use p2p_shared::os;
 use p2p_shared::settings::{CommonOptions, CommonTask, Settings};
 
-/// Default port of a router.
-const MAIN_PORT: u16 = 8888;
 /// The way to pass arguments that begin with '-': for the help, and after a mistake.
 const DASHES: &str = "\
     Arguments that begin with '-' come after a --, and options of p2p-console before it:\n  \
@@ -37,9 +35,11 @@ pub struct Options {
     /// What to do instead of showing the screens
     #[command(subcommand)]
     pub task: Option<Task>,
-    /// The router: HOST or HOST:PORT (its main port, default 8888)
-    #[arg(long, value_name = "HOST:PORT", global = true, value_parser = parse_router)]
-    pub router: Option<RouterAddress>,
+    /// The router: HOST or HOST:PORT (its main port, default 8888); of several, with commas between
+    /// them, the first that answers
+    #[arg(long, value_name = "HOST:PORT", global = true, value_delimiter = ',',
+        value_parser = parse_router)]
+    pub router: Vec<RouterAddress>,
     /// Open this link, by its name or its service port, on the Drive screen
     #[arg(long, value_name = "LINK", global = true)]
     pub link: Option<String>,
@@ -123,33 +123,6 @@ pub fn parse() -> Options {
     })
 }
 
-/// Parses a router's address: `HOST`, `HOST:PORT`, `[V6]:PORT` or `V6`.
-fn parse_router(text: &str) -> Result<RouterAddress, String> {
-    if text.contains(['/', ' ', '@', '?', '#']) {
-        return Err("write HOST:PORT, without anything before or behind it".to_owned());
-    }
-    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (host, rest) = rest
-            .split_once(']')
-            .ok_or("the bracket isn't closed: write [ADDRESS]:PORT")?;
-        (host, rest.strip_prefix(':'))
-    } else if text.matches(':').count() > 1 {
-        (text, None)
-    } else {
-        text.split_once(':')
-            .map_or((text, None), |(host, port)| (host, Some(port)))
-    };
-    let port = port.map_or(Ok(MAIN_PORT), |port| match port.parse() {
-        Ok(0) | Err(_) => Err(format!("{port:?} is not a port: 1 to 65535")),
-        Ok(port) => Ok(port),
-    })?;
-    if host.is_empty() {
-        return Err("it has no host: write HOST:PORT".to_owned());
-    }
-    let host = parse_host(host)?;
-    Ok(RouterAddress { host, port })
-}
-
 impl Options {
     /// Returns true if settings and environment allow colours.
     pub fn wants_colour(&self, variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
@@ -160,40 +133,6 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn router(text: &str) -> Option<(String, u16)> {
-        let address = parse_router(text).ok()?;
-        Some((address.host, address.port))
-    }
-
-    #[test]
-    fn a_router_is_written_as_people_write_it() {
-        for (text, host, port) in [
-            ("example.org", "example.org", 8888),
-            ("example.org:9000", "example.org", 9000),
-            ("[::1]:9000", "::1", 9000),
-            ("[::1]", "::1", 8888),
-            ("::1", "::1", 8888),
-            ("fe80::1%eth0", "fe80::1%eth0", 8888),
-            ("[fe80::1%eth0]:9000", "fe80::1%eth0", 9000),
-        ] {
-            assert_eq!(router(text), Some((host.to_owned(), port)), "{text}");
-        }
-        for text in [
-            "",
-            ":1",
-            "a:0",
-            "a:x",
-            "a:70000",
-            "http://a:1",
-            "[::1",
-            "a b",
-            "röuter.test",
-            "fe80::1",
-        ] {
-            assert_eq!(router(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn the_command_line_is_the_contracts() {

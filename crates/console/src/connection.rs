@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use p2p_shared::keepalive::PingClock;
 use p2p_shared::key::Key;
 use p2p_shared::net::dialer::{DialError, RouterAddress};
-use p2p_shared::net::reconnect::Reconnect;
+use p2p_shared::net::reconnect::{OverNetwork, Reconnect, Retry};
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{ADMIN_PATH, ConsoleToRouter, RouterToConsole};
-use p2p_shared::timing::{self, millis};
+use p2p_shared::timing::millis;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -30,28 +30,35 @@ pub(crate) const FAREWELL: Duration = Duration::from_millis(500);
 /// The console's end of a WebSocket to the router.
 pub type ConsoleSocket = MessageSocket<Transport, ConsoleToRouter, RouterToConsole>;
 
-/// The router to connect to, and how.
+/// The routers, to one of which the console connects, and how.
 #[derive(Debug, Clone)]
 pub struct RouterTarget {
-    pub router: RouterAddress,
+    pub routers: Vec<RouterAddress>,
     pub key: Option<Key>,
-    /// Go without protection: see [`Reconnect::dial`].
+    /// Go without protection: see [`dial`](p2p_shared::net::dialer::dial).
     pub open: bool,
     /// Only watch.
     pub readonly: bool,
 }
 
 impl RouterTarget {
-    /// Connects once and sends the first message.
+    /// Makes a schedule for the routers.
+    #[must_use]
+    pub fn reconnect(&self) -> Reconnect {
+        let dial = OverNetwork {
+            path: ADMIN_PATH,
+            key: self.key.clone(),
+            open: self.open,
+        };
+        Reconnect::new(self.routers.clone(), Box::new(dial))
+    }
+
+    /// Connects once, by this schedule, and sends the first message.
     ///
     /// # Errors
     /// See [`DialError`].
     pub async fn connect(&self, reconnect: &mut Reconnect) -> Result<ConsoleSocket, DialError> {
-        let key = self.key.as_ref();
-        let socket = reconnect
-            .dial(&self.router, ADMIN_PATH, key, self.open)
-            .await?;
-        let mut socket = MessageSocket::new(socket);
+        let mut socket = MessageSocket::new(reconnect.dial().await?);
         let hello = ConsoleToRouter::Hello {
             software: concat!("p2p-console ", env!("CARGO_PKG_VERSION")).into(),
             readonly: self.readonly,
@@ -65,7 +72,8 @@ impl RouterTarget {
 /// Report of the connection.
 #[derive(Debug, Clone)]
 pub enum ConnectionEvent {
-    Connected,
+    /// The router at this address is connected.
+    Connected(RouterAddress),
     Disconnected {
         /// A sentence that says what to do.
         why: String,
@@ -92,29 +100,30 @@ pub async fn run(
     events: mpsc::Sender<ConnectionEvent>,
     mut requests: mpsc::UnboundedReceiver<ToRouter>,
 ) {
-    let mut reconnect = Reconnect::default();
+    let mut reconnect = target.reconnect();
     let mut ping_every = Duration::from_secs(2);
     loop {
         let dialling = target.connect(&mut reconnect);
         let Some(dialled) = while_down(dialling, &mut requests, &mut ping_every).await else {
             return;
         };
-        let (why, least_pause) = match dialled {
-            Err(error) => (error.to_string(), error.least_pause()),
+        let (why, retry) = match dialled {
+            Err(error) => (error.to_string(), Retry::NotHere(error.least_pause())),
             Ok(socket) => {
                 reconnect.connected();
-                if events.send(ConnectionEvent::Connected).await.is_err() {
+                let connected = ConnectionEvent::Connected(reconnect.router().1.clone());
+                if events.send(connected).await.is_err() {
                     return;
                 }
-                let mut least_pause = Duration::ZERO;
-                let (every, pause) = (&mut ping_every, &mut least_pause);
-                match serve(socket, &events, &mut requests, every, pause).await {
+                let mut retry = Retry::NotHere(Duration::ZERO);
+                let (every, retry_as) = (&mut ping_every, &mut retry);
+                match serve(socket, &events, &mut requests, every, retry_as).await {
                     Ok(()) => return,
-                    Err(why) => (why, least_pause),
+                    Err(why) => (why, retry),
                 }
             }
         };
-        let pause = reconnect.pause(least_pause);
+        let pause = reconnect.pause(retry);
         tracing::warn!(why, retry_ms = millis(pause), "no router");
         let lost = ConnectionEvent::Disconnected {
             why,
@@ -152,13 +161,13 @@ async fn while_down<T>(
 }
 
 /// Carries messages until it is asked to end, or until the connection is lost: then returns why.
-/// Sets the pause that the router asks for before the next connection.
+/// Sets what the router asks for the next connection.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: MessageSocket<S, ConsoleToRouter, RouterToConsole>,
     events: &mpsc::Sender<ConnectionEvent>,
     requests: &mut mpsc::UnboundedReceiver<ToRouter>,
     ping_every: &mut Duration,
-    least_pause: &mut Duration,
+    retry: &mut Retry,
 ) -> Result<(), String> {
     let broken = |error: WebSocketError| connection_error(&error);
     let mut ping_clock = PingClock::new(Instant::now());
@@ -226,10 +235,12 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 (last_traffic, seems_dead) = (Instant::now(), false);
                 match event {
                     Ok(SocketEvent::Message(message)) => {
-                        if let RouterToConsole::GoAway { reconnect_after_ms } = &message {
-                            // No router is away for longer, whatever it says.
-                            let after = Duration::from_millis(*reconnect_after_ms);
-                            *least_pause = after.min(timing::DRAIN);
+                        if let RouterToConsole::GoAway {
+                            reconnect_after_ms,
+                            elsewhere,
+                        } = message
+                        {
+                            *retry = Retry::go_away(reconnect_after_ms, elsewhere);
                         }
                         let message = ConnectionEvent::Message(Box::new(message));
                         if events.send(message).await.is_err() {
@@ -256,7 +267,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 mod tests {
     use std::io::{Read, Write};
 
-    use p2p_shared::backoff;
+    use p2p_shared::{backoff, timing};
 
     use tokio_tungstenite::WebSocketStream;
     use tokio_tungstenite::tungstenite::protocol::Role;
@@ -286,17 +297,21 @@ mod tests {
             MessageSocket::new(far);
         let reconnect_after_ms = u64::MAX;
         router
-            .push(&RouterToConsole::GoAway { reconnect_after_ms })
+            .push(&RouterToConsole::GoAway {
+                reconnect_after_ms,
+                elsewhere: false,
+            })
             .unwrap();
         let (events, _told) = mpsc::channel(64);
         let (_requests, mut requests) = mpsc::unbounded_channel();
-        let (mut every, mut pause) = (Duration::from_secs(2), Duration::ZERO);
+        let mut every = Duration::from_secs(2);
+        let mut retry = Retry::NotHere(Duration::ZERO);
         let near = MessageSocket::new(near);
-        let served = serve(near, &events, &mut requests, &mut every, &mut pause);
+        let served = serve(near, &events, &mut requests, &mut every, &mut retry);
         let closed = router.close_with(None, "", Duration::from_secs(1));
         let (ended, _) = tokio::join!(served, closed);
         assert!(ended.is_err());
-        assert_eq!(pause, timing::DRAIN);
+        assert_eq!(retry, Retry::Here(timing::DRAIN));
     }
 
     #[tokio::test]
@@ -317,8 +332,8 @@ mod tests {
         let (events, mut told) = mpsc::channel(64);
         let (_requests, mut requests) = mpsc::unbounded_channel();
         let mut every = Duration::from_millis(50);
-        let mut pause = Duration::ZERO;
-        let served = serve(socket, &events, &mut requests, &mut every, &mut pause);
+        let mut retry = Retry::NotHere(Duration::ZERO);
+        let served = serve(socket, &events, &mut requests, &mut every, &mut retry);
         let _ = tokio::time::timeout(Duration::from_secs(1), served).await;
         let mut pings = 0;
         while let Ok(event) = told.try_recv() {

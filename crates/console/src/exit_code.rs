@@ -52,6 +52,14 @@ impl Failure {
         Self::new(code, message)
     }
 
+    /// Failures at all routers: the code is that of the first.
+    pub(crate) fn of_all(failures: impl Iterator<Item = Self>) -> Self {
+        let together =
+            |all: Self, next: Self| Self::new(all.code, all.message + "; " + &next.message);
+        let none = || Self::usage("there is no router");
+        failures.reduce(together).unwrap_or_else(none)
+    }
+
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(USAGE, message)
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
+use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::{
     ActiveMotion, ConsoleToRouter, ControlInfo, Driver, End, FeedEvent, LinkInfo, MotionEvent,
     PressId, RouterToConsole, RunInfo, RunResult, RunSource, SessionId,
@@ -48,6 +49,15 @@ pub(crate) fn open_run(number: u64, command: &str) -> RunInfo {
 }
 
 /// A link that is up, with nobody driving.
+/// The event of a connection to the usual router.
+pub(crate) fn connected() -> ConnectionEvent {
+    let router = RouterAddress {
+        host: "router.example.org".to_owned(),
+        port: 8888,
+    };
+    ConnectionEvent::Connected(router)
+}
+
 pub(crate) fn link(service_port: u16, name: &str) -> LinkInfo {
     LinkInfo {
         service_port,
@@ -119,7 +129,7 @@ impl Bench {
 
     /// Connects to a router that shows these links and runs to an operator.
     pub(crate) fn connect(&mut self, links: Vec<LinkInfo>, runs: Vec<RunInfo>) {
-        self.event(ConnectionEvent::Connected);
+        self.event(connected());
         self.message(RouterToConsole::Snapshot {
             first: true,
             last: true,

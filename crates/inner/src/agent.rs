@@ -1,20 +1,16 @@
 //! Keeps the link up: dials, serves the link, and dials again until the inner ends.
 
-use std::pin::Pin;
-
 use p2p_shared::logging::LoggedReasons;
 use p2p_shared::names::{InstanceId, LinkName};
-use p2p_shared::net::dialer::{self, DialError};
+use p2p_shared::net::dialer::{self, RouterAddress};
 use p2p_shared::net::reconnect::Reconnect;
-use p2p_shared::net::transport::Transport;
-use p2p_shared::protocol::{LINK_PATH, LinkHello, Rejection};
+use p2p_shared::protocol::{LinkHello, Rejection};
 use p2p_shared::timing;
 use p2p_shared::websocket::MessageSocket;
 use tokio::sync::watch;
-use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::camera::WatchTicket;
+use crate::camera::{RouterPlace, WatchTicket};
 use crate::clock;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
@@ -33,25 +29,10 @@ pub enum LinkState {
         name: LinkName,
         /// The port on which the router takes commands.
         service_port: u16,
+        router: RouterAddress,
     },
     /// There will be no link any more.
     Ended,
-}
-
-pub(crate) type DialFuture<'a> =
-    Pin<Box<dyn Future<Output = Result<WebSocketStream<Transport>, DialError>> + Send + 'a>>;
-
-/// Opens the WebSocket of a link: over the network, or in a simulation.
-pub(crate) trait Dial: Send + Sync {
-    fn dial<'a>(&'a self, reconnect: &'a mut Reconnect, config: &'a Config) -> DialFuture<'a>;
-}
-
-pub(crate) struct OverNetwork;
-
-impl Dial for OverNetwork {
-    fn dial<'a>(&'a self, reconnect: &'a mut Reconnect, config: &'a Config) -> DialFuture<'a> {
-        Box::pin(reconnect.dial(&config.router, LINK_PATH, config.key.as_ref(), config.open))
-    }
 }
 
 pub(crate) struct Agent {
@@ -60,10 +41,11 @@ pub(crate) struct Agent {
     /// that an open page stays valid.
     pub held_port: Option<u16>,
     pub instance: InstanceId,
+    /// Number of hellos so far.
+    pub dials: u64,
     pub dispatcher: Dispatcher,
     pub camera: Option<watch::Sender<Option<WatchTicket>>>,
     pub outbox: Outbox,
-    pub dial: Box<dyn Dial>,
     pub reconnect: Reconnect,
     pub state: watch::Sender<LinkState>,
     pub shutdown: CancellationToken,
@@ -80,7 +62,7 @@ impl Agent {
             if matches!(end, SessionEnd::Drained) || self.shutdown.is_cancelled() {
                 break;
             }
-            let pause = self.reconnect.pause(end.least_pause());
+            let pause = self.reconnect.pause(end.retry());
             if let SessionEnd::Rejected(Rejection::PortUnavailable, _) = &end {
                 self.held_port = None;
             }
@@ -112,7 +94,7 @@ impl Agent {
     async fn attempt(&mut self, logged: &mut LoggedReasons) -> SessionEnd {
         let hello = self.hello();
         let dialling = async {
-            let socket = self.dial.dial(&mut self.reconnect, &self.config).await?;
+            let socket = self.reconnect.dial().await?;
             greet(MessageSocket::new(socket), hello).await
         };
         let dialled = tokio::select! {
@@ -128,22 +110,30 @@ impl Agent {
         self.reconnect.connected();
         logged.clear();
         self.held_port = Some(service_port);
-        let host = dialer::bracketed(&self.config.router.host);
+        let (number, router) = self.reconnect.router();
+        let tcp = socket.get_ref().socket();
+        let place = RouterPlace {
+            number,
+            address: tcp.and_then(|tcp| tcp.peer_addr().ok()),
+        };
+        let host = dialer::bracketed(&router.host);
         let scheme = if socket.get_ref().is_tls() {
             "https"
         } else {
             "http"
         };
-        tracing::info!(name = %name, "link up: {scheme}://{host}:{service_port}/");
+        tracing::info!(name = %name, %router, "link up: {scheme}://{host}:{service_port}/");
         self.state.send_replace(LinkState::Up {
             name: name.clone(),
             service_port,
+            router: router.clone(),
         });
         self.dispatcher.drive.send(DriveRequest::Linked);
         let session = Session {
             socket,
             name,
             service_port,
+            place,
             camera: self.camera.as_ref(),
             dispatcher: &mut self.dispatcher,
             outbox: &mut self.outbox,
@@ -159,7 +149,8 @@ impl Agent {
         end
     }
 
-    fn hello(&self) -> LinkHello {
+    fn hello(&mut self) -> LinkHello {
+        self.dials += 1;
         LinkHello {
             name: self.config.name.clone(),
             service_port: match self.config.service_port {
@@ -173,6 +164,7 @@ impl Agent {
             software: concat!("p2p-inner ", env!("CARGO_PKG_VERSION")).into(),
             motion: self.config.motion.clone(),
             camera: self.camera.is_some(),
+            dial: self.dials,
         }
     }
 }

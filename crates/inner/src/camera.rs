@@ -2,6 +2,7 @@
 //! (`camera/sender`) run while somebody watches, and the router is told the camera's state.
 //! `camera/jpeg` splits the program's output into pictures. Only the newest picture is kept.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use p2p_shared::protocol::{CameraState, InnerToRouter, MediaTicket, Picture};
@@ -29,9 +30,19 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Period in which a repeated failure is logged once.
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 
+/// Place of a link: pictures go to the same router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RouterPlace {
+    /// Number of the router in the list of routers.
+    pub number: usize,
+    /// The link's other end, over TCP.
+    pub address: Option<SocketAddr>,
+}
+
 /// Request to send pictures: somebody watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WatchTicket {
+    pub at: RouterPlace,
     /// Service port of the link that sent the request.
     pub service_port: u16,
     pub ticket: MediaTicket,
@@ -74,7 +85,7 @@ impl Camera {
             CameraSupervisor::new(words.to_vec(), config.commands.clone(), shared.clone());
         tasks.spawn(supervisor.run());
         let sender = FrameSender {
-            router: config.router.clone(),
+            routers: config.routers.clone(),
             key: config.key.clone(),
             open: config.open,
             shared: shared.clone(),
@@ -140,7 +151,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_back_within_5_s_finds_everything_as_it_was() {
         let ticket = MediaTicket(1);
+        let at = RouterPlace {
+            number: 0,
+            address: None,
+        };
         let watched = Some(WatchTicket {
+            at,
             service_port: 1,
             ticket,
         });

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,7 +11,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use p2p_shared::key::Key;
 use p2p_shared::names::{CommandName, Identity, LinkName, NameError};
-use p2p_shared::net::dialer::{RouterAddress, parse_host};
+use p2p_shared::net::dialer::{RouterAddress, parse_host, parse_router};
+use p2p_shared::net::reconnect;
 use p2p_shared::protocol::MotionInfo;
 use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask, Settings};
 use p2p_shared::{key, os};
@@ -23,7 +25,8 @@ pub const WORKER_HELLO: Duration = Duration::from_secs(30);
 /// Configuration of an inner.
 #[derive(Debug)]
 pub struct Config {
-    pub router: RouterAddress,
+    /// The routers, each with another address; the link is at one of them.
+    pub routers: Vec<RouterAddress>,
     /// The service port to ask for; 0: the router chooses.
     pub service_port: u16,
     /// The name that people know the machine by.
@@ -31,7 +34,7 @@ pub struct Config {
     /// Identity of the inner, for a router that works without keys.
     pub identity: Identity,
     pub key: Option<Key>,
-    /// True to go without protection: see [`Reconnect::dial`](p2p_shared::net::reconnect::Reconnect::dial).
+    /// True to go without protection: see [`dial`](p2p_shared::net::dialer::dial).
     pub open: bool,
     /// The command directory.
     pub commands: PathBuf,
@@ -64,6 +67,7 @@ const MAX_TIMEOUT: u64 = 7 * 24 * 3600;
     before_help = "Examples:\n  \
         p2p-inner router.example.org 8888 9000\n  \
         p2p-inner router.example.org 8888 9000 --name car --commands ~/car/command\n  \
+        p2p-inner a.example.org,b.example.org 8888 9000    a second router stands by\n  \
         p2p-inner router.example.org 8888 9000 --camera 'rpicam-vid -t 0 -n --codec mjpeg -o -'\n\
         Then https://router.example.org:9000/cgi?command=hello runs the file `hello` of that folder."
 )]
@@ -71,9 +75,10 @@ pub struct Options {
     /// What to do instead of running
     #[command(subcommand)]
     pub task: Option<Task>,
-    /// The router's host name or address
-    #[arg(required = true, value_parser = parse_host)]
-    pub router_host: Option<String>,
+    /// The router's host name or address; of several, with commas between them, the first that
+    /// answers, and another one when that is lost
+    #[arg(required = true)]
+    pub router_host: Option<RouterHosts>,
     /// The router's main port (8888 unless it was changed there)
     #[arg(required = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub router_port: Option<u16>,
@@ -81,6 +86,9 @@ pub struct Options {
     /// name, else any that is free
     #[arg(required = true)]
     pub service_port: Option<u16>,
+    /// Further routers with main ports of their own
+    #[arg(long, value_name = "HOST[:PORT],…", value_delimiter = ',', value_parser = parse_router)]
+    pub routers: Vec<RouterAddress>,
     /// What people call this machine: any words, but no number [default: its host name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<LinkName>,
@@ -128,6 +136,19 @@ pub struct Options {
     pub common: CommonOptions,
 }
 
+/// Hosts of routers. Not a list to clap, which has lists last.
+#[derive(Debug, Clone)]
+pub struct RouterHosts(Vec<String>);
+
+impl FromStr for RouterHosts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hosts = text.split(',').map(|host| parse_host(host.trim()));
+        hosts.collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// What to do instead of running.
 #[derive(Debug, Subcommand)]
 pub enum Task {
@@ -159,11 +180,15 @@ impl Options {
     /// If the key can't be used, or the identity can't be kept.
     pub fn into_config(self) -> anyhow::Result<Config> {
         let guardian = self.guardian_arguments();
-        let (Some(host), Some(port), Some(service_port)) =
+        let (Some(hosts), Some(port), Some(service_port)) =
             (self.router_host, self.router_port, self.service_port)
         else {
             anyhow::bail!("ROUTER_HOST, ROUTER_PORT and SERVICE_PORT are needed: see --help");
         };
+        let routers = hosts.0.into_iter().map(|host| RouterAddress { host, port });
+        let routers = reconnect::distinct(routers.chain(self.routers)).map_err(|why| {
+            Options::command().error(ErrorKind::TooManyValues, format!("ROUTER_HOST: {why}"))
+        })?;
         let key = key::load(self.common.key_file.as_deref())?;
         let identity = match &key {
             // The router knows the inner by its key, so nothing needs to be kept.
@@ -174,7 +199,7 @@ impl Options {
             })?,
         };
         Ok(Config {
-            router: RouterAddress { host, port },
+            routers,
             service_port,
             name: self.name.map_or_else(host_name, Ok)?,
             identity,
@@ -256,6 +281,39 @@ mod tests {
         ));
         assert_eq!(options.common.verbosity(), 1);
         assert_eq!(options.common.log_dir, PathBuf::from("there"));
+    }
+
+    #[test]
+    fn routers_are_hosts_with_one_port_and_others_with_their_own_each_once() {
+        let state = tempfile::tempdir().unwrap();
+        let routers = |words: &str, variable: &'static str| {
+            let environment = |name: &str| match name {
+                "P2P_STATE_DIR" => Some(state.path().into()),
+                "P2P_ROUTERS" => Some(variable.into()),
+                _ => None,
+            };
+            let words = format!("p2p-inner {words}");
+            let options = settings::try_parse_from::<Options>(words.split(' '), &environment)?;
+            let config = options.into_config()?;
+            let routers = config.routers.iter().map(ToString::to_string);
+            anyhow::Ok(routers.collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(routers("a 1 2", "").unwrap(), "a:1");
+        assert_eq!(routers("a,b,[::1],a 1 2", "").unwrap(), "a:1 b:1 [::1]:1");
+        let more = "a,b 1 2 --routers c,a:1,[::1]:7";
+        assert_eq!(routers(more, "d").unwrap(), "a:1 b:1 c:8888 [::1]:7");
+        assert_eq!(routers("a 1 2", "c:7,d").unwrap(), "a:1 c:7 d:8888");
+        for (words, says) in [
+            ("a,,b 1 2", "no host"),
+            ("a 1 2 --routers b:x", "not a port"),
+        ] {
+            let error = routers(words, "").unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        let many: Vec<_> = (0..17).map(|n| format!("host{n}")).collect();
+        let error = routers(&format!("{} 1 2", many.join(",")), "").unwrap_err();
+        assert!(error.to_string().contains("16 at most"), "{error}");
+        assert!(error.downcast_ref::<clap::Error>().is_some());
     }
 
     #[test]

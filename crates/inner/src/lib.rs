@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use p2p_shared::names::InstanceId;
-use p2p_shared::net::reconnect::Reconnect;
+use p2p_shared::net::reconnect::{Dial, OverNetwork, Reconnect};
 use p2p_shared::os::{self, sd_notify};
+use p2p_shared::protocol::LINK_PATH;
 use p2p_shared::timing::DRAIN;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -34,8 +35,8 @@ mod stderr_log;
 mod testing;
 mod worker;
 
+use agent::Agent;
 pub use agent::LinkState;
-use agent::{Agent, Dial, OverNetwork};
 use camera::Camera;
 use catalog::Catalog;
 use commands::Commands;
@@ -67,10 +68,13 @@ impl Inner {
     /// If there is no command directory.
     pub fn start(config: Config) -> anyhow::Result<Self> {
         let instance = InstanceId(os::random_u64().context("no randomness")?);
-        let (network, processes) = (Box::new(OverNetwork), Arc::new(OsProcesses));
+        let network = OverNetwork {
+            path: LINK_PATH,
+            key: config.key.clone(),
+            open: config.open,
+        };
+        let (network, processes) = (Box::new(network), Arc::new(OsProcesses));
         let (mut agent, mut drive) = connect_parts(config, instance, network, processes)?;
-        let reconnect_now = Arc::new(Notify::new());
-        agent.reconnect = Reconnect::new(reconnect_now.clone());
         let (config, dispatcher) = (&agent.config, &agent.dispatcher);
         if let Some(arguments) = config.guardian.clone() {
             tokio::spawn(drive.guarded_by(move || guardian::start(&arguments)));
@@ -88,7 +92,7 @@ impl Inner {
         Ok(Self {
             state: agent.state.subscribe(),
             shutdown: agent.shutdown.clone(),
-            reconnect_now,
+            reconnect_now: agent.reconnect.now(),
             task: AbortOnDropHandle::new(tokio::spawn(agent.run())),
             workers,
             car,
@@ -169,12 +173,12 @@ fn connect_parts(
     let agent = Agent {
         dispatcher,
         instance,
+        dials: 0,
+        reconnect: Reconnect::new(config.routers.clone(), dial),
         config,
         held_port: None,
         camera: None,
         outbox,
-        dial,
-        reconnect: Reconnect::default(),
         state: watch::Sender::new(LinkState::Down),
         shutdown: CancellationToken::new(),
     };

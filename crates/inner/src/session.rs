@@ -10,6 +10,7 @@ use p2p_shared::bounded::Text;
 use p2p_shared::keepalive::{Due, Keepalive, PingMode};
 use p2p_shared::names::LinkName;
 use p2p_shared::net::dialer::DialError;
+use p2p_shared::net::reconnect::Retry;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{InnerToRouter, LinkHello, MAX_OPEN_RUNS, Rejection, RouterToInner};
 use p2p_shared::text::Escaped;
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::camera::WatchTicket;
+use crate::camera::{RouterPlace, WatchTicket};
 use crate::clock;
 use crate::commands::CommandListing;
 use crate::dispatch::Dispatcher;
@@ -67,7 +68,7 @@ pub(crate) enum SessionEnd {
     #[error("the router {0}: is it of another version?")]
     Unreasonable(&'static str),
     #[error("the router is restarting")]
-    GoAway(Duration),
+    GoAway(Retry),
     /// The inner was told to end, and all runs have ended.
     #[error("this inner is ending")]
     Drained,
@@ -96,8 +97,12 @@ pub(crate) async fn greet(
                 SocketEvent::Message(RouterToInner::Rejected { rejection, message }) => {
                     return Err(SessionEnd::Rejected(rejection, message));
                 }
-                SocketEvent::Message(RouterToInner::GoAway { reconnect_after_ms }) => {
-                    return Err(SessionEnd::go_away(reconnect_after_ms));
+                SocketEvent::Message(RouterToInner::GoAway {
+                    reconnect_after_ms,
+                    elsewhere,
+                }) => {
+                    let retry = Retry::go_away(reconnect_after_ms, elsewhere);
+                    return Err(SessionEnd::GoAway(retry));
                 }
                 SocketEvent::Closed(reason) => return Err(SessionEnd::Closed(reason)),
                 // Other messages have no meaning yet.
@@ -116,18 +121,16 @@ pub(crate) async fn greet(
 }
 
 impl SessionEnd {
-    fn go_away(after_ms: u64) -> Self {
-        Self::GoAway(Duration::from_millis(after_ms).min(timing::DRAIN))
-    }
-
-    /// The shortest pause before the next attempt; zero where the schedule decides alone.
-    pub(crate) fn least_pause(&self) -> Duration {
+    /// What the end means for the next attempt.
+    pub(crate) fn retry(&self) -> Retry {
         use Rejection::{Contended, Denied, TakenOver};
         match self {
-            Self::NotReached(error) => error.least_pause(),
-            Self::Rejected(Denied | TakenOver | Contended, _) => backoff::DENIED,
-            Self::GoAway(after) => *after,
-            _ => Duration::ZERO,
+            Self::NotReached(error) => Retry::NotHere(error.least_pause()),
+            Self::Rejected(Denied, _) => Retry::NotHere(backoff::DENIED),
+            // Another inner is in our place, and would be at every router.
+            Self::Rejected(TakenOver | Contended, _) => Retry::Nowhere(backoff::DENIED),
+            Self::GoAway(retry) => *retry,
+            _ => Retry::NotHere(Duration::ZERO),
         }
     }
 
@@ -147,6 +150,8 @@ pub(crate) struct Session<'a> {
     pub socket: LinkSocket,
     pub name: LinkName,
     pub service_port: u16,
+    /// Where the link is.
+    pub place: RouterPlace,
     pub camera: Option<&'a watch::Sender<Option<WatchTicket>>>,
     pub dispatcher: &'a mut Dispatcher,
     pub outbox: &'a mut Outbox,
@@ -302,8 +307,12 @@ impl Session<'_> {
             RouterToInner::Rejected { rejection, message } => {
                 return Err(SessionEnd::Rejected(rejection, message));
             }
-            RouterToInner::GoAway { reconnect_after_ms } => {
-                return Err(SessionEnd::go_away(reconnect_after_ms));
+            RouterToInner::GoAway {
+                reconnect_after_ms,
+                elsewhere,
+            } => {
+                let retry = Retry::go_away(reconnect_after_ms, elsewhere);
+                return Err(SessionEnd::GoAway(retry));
             }
             // Sent once, at the beginning.
             RouterToInner::Welcome { .. } => {}
@@ -340,8 +349,9 @@ impl Session<'_> {
             }
             RouterToInner::Video { ticket } => {
                 if let Some(camera) = self.camera {
-                    let service_port = self.service_port;
+                    let (service_port, at) = (self.service_port, self.place);
                     camera.send_replace(ticket.map(|ticket| WatchTicket {
+                        at,
                         service_port,
                         ticket,
                     }));
@@ -368,22 +378,13 @@ mod tests {
 
     #[test]
     fn who_is_refused_for_its_key_or_for_another_inner_waits_a_minute() {
-        let refused = |rejection| SessionEnd::Rejected(rejection, "".into());
-        for rejection in [
-            Rejection::Denied,
-            Rejection::TakenOver,
-            Rejection::Contended,
-        ] {
-            let pause = refused(rejection).least_pause();
-            assert_eq!(pause, Duration::from_secs(60));
+        let refused = |rejection| SessionEnd::Rejected(rejection, "".into()).retry();
+        let minute = Duration::from_secs(60);
+        assert_eq!(refused(Rejection::Denied), Retry::NotHere(minute));
+        for rejection in [Rejection::TakenOver, Rejection::Contended] {
+            assert_eq!(refused(rejection), Retry::Nowhere(minute));
         }
-        let pause = refused(Rejection::PortUnavailable).least_pause();
-        assert_eq!(pause, Duration::ZERO);
-    }
-
-    #[test]
-    fn who_is_sent_away_comes_back_when_it_is_told() {
-        let later = Duration::from_millis(700);
-        assert_eq!(SessionEnd::GoAway(later).least_pause(), later);
+        let at_once = Retry::NotHere(Duration::ZERO);
+        assert_eq!(refused(Rejection::PortUnavailable), at_once);
     }
 }

@@ -2,14 +2,15 @@
 //! clock, its processes and its guardian's process, which are the simulation's.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use p2p_shared::names::InstanceId;
-use p2p_shared::net::dialer::DialError;
-use p2p_shared::net::reconnect::Reconnect;
+use p2p_shared::net::dialer::{DialError, RouterAddress};
+use p2p_shared::net::reconnect::{Dial, Dialling};
 use p2p_shared::net::transport::Transport;
 use p2p_shared::{timing, websocket};
 use parking_lot::Mutex;
@@ -20,7 +21,6 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::agent::{Dial, DialFuture};
 use crate::catalog::Catalog;
 use crate::guardian::Guardian;
 use crate::guardian::process::{CarStopper, guard};
@@ -38,9 +38,9 @@ pub fn simulate_the_clock() {
 /// A connection that is being made; `None` if nobody listens there.
 pub type Dialled = Pin<Box<dyn Future<Output = Option<Transport>> + Send>>;
 
-/// Connects to the router.
+/// Connects to this router.
 #[derive(Clone)]
-pub struct Network(pub Arc<dyn Fn() -> Dialled + Send + Sync>);
+pub struct Network(pub Arc<dyn Fn(&RouterAddress) -> Dialled + Send + Sync>);
 
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,10 +49,10 @@ impl fmt::Debug for Network {
 }
 
 impl Dial for Network {
-    fn dial<'a>(&'a self, _: &'a mut Reconnect, config: &'a Config) -> DialFuture<'a> {
-        let router = config.router.clone();
+    fn dial(&self, router: &RouterAddress, _: Option<SocketAddr>) -> Dialling {
+        let (dialled, router) = ((self.0)(router), router.clone());
         Box::pin(async move {
-            match tokio::time::timeout(timing::HELLO, (self.0)()).await {
+            match tokio::time::timeout(timing::HELLO, dialled).await {
                 Ok(Some(stream)) => {
                     let limits = Some(websocket::limits());
                     Ok(WebSocketStream::from_raw_socket(stream, Role::Client, limits).await)

@@ -109,7 +109,9 @@ struct State {
     key: String,
     /// Motion in the inner's last hello; `None`: no link since the router's start.
     motion: Option<MotionInfo>,
+    /// The process that had the last link, and its number among the hellos of that process.
     instance: Option<InstanceId>,
+    dial: u64,
     link: Option<LinkHandle>,
     /// The moment at which the link came up or was lost.
     since: Instant,

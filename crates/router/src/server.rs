@@ -131,7 +131,8 @@ impl Router {
             let left = shutdown.open_runs.len();
             tracing::warn!(runs = left, "runs are cut off: they did not end in time");
         }
-        if hands_over() {
+        let elsewhere = !hands_over();
+        if !elsewhere {
             shutdown.handing_over.cancel();
         }
         shutdown.callers.close();
@@ -144,7 +145,8 @@ impl Router {
         let spread = timing::COME_BACK_SPREAD;
         for (n, car) in (0_u32..).zip(&cars) {
             let share = f64::from(n) / (cars.len() as f64);
-            car.end_link(LinkEnd::GoAway(spread.mul_f64(share)));
+            let after = spread.mul_f64(share);
+            car.end_link(LinkEnd::GoAway { after, elsewhere });
         }
         shutdown.closed.cancel();
         for car in &cars {
@@ -216,7 +218,10 @@ impl Drop for Router {
         self.context.shutdown.closed.cancel();
         for car in self.context.registry.cars() {
             car.closed.cancel();
-            car.end_link(LinkEnd::GoAway(Duration::ZERO));
+            car.end_link(LinkEnd::GoAway {
+                after: Duration::ZERO,
+                elsewhere: true,
+            });
         }
     }
 }

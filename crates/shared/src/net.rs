@@ -1,5 +1,6 @@
 //! TCP between the programs: dialling the router, TLS, socket options.
 
+mod dial_plan;
 pub mod dialer;
 pub mod reconnect;
 pub mod socket;

@@ -86,7 +86,7 @@ fn config(
     commands: PathBuf,
 ) -> anyhow::Result<Config> {
     Ok(Config {
-        router: router.clone(),
+        routers: vec![router.clone()],
         service_port,
         name: format!("car-{service_port}").parse()?,
         identity: format!("identity{service_port}").parse()?,

@@ -20,7 +20,8 @@ const SENTENCE: usize = 300;
 impl App {
     pub(super) fn on_connection(&mut self, event: ConnectionEvent) {
         match event {
-            ConnectionEvent::Connected => {
+            ConnectionEvent::Connected(router) => {
+                self.setup.router = router.to_string();
                 self.connection = ConnectionState::Up;
                 self.pinged = None;
                 self.dirty = true;
@@ -118,12 +119,16 @@ impl App {
                 let text = Escaped(message.raw()).cut(SENTENCE).to_string();
                 self.notify(text, true);
             }
-            RouterToConsole::GoAway { reconnect_after_ms } => {
-                let pause = Duration::from_millis(reconnect_after_ms);
-                self.notify(
-                    format!("the router restarts: back in {} s", pause.as_secs().max(1)),
-                    true,
-                );
+            RouterToConsole::GoAway {
+                reconnect_after_ms,
+                elsewhere,
+            } => {
+                let what = match elsewhere {
+                    true => "ends: next try",
+                    false => "restarts: back",
+                };
+                let pause = Duration::from_millis(reconnect_after_ms).as_secs().max(1);
+                self.notify(format!("the router {what} in {pause} s"), true);
             }
         }
     }

@@ -85,7 +85,7 @@ fn with_several_links_it_opens_on_fleet_and_enter_opens_one() {
 fn the_wanted_link_is_opened_when_it_comes() {
     let mut bench = Bench::unconnected(SIZE);
     bench.app.setup.wanted = Some("rig".to_owned());
-    bench.event(ConnectionEvent::Connected);
+    bench.event(testing::connected());
     bench.feed(FeedEvent::Link(Box::new(testing::link(9000, "car"))));
     assert_eq!(bench.app.screen, Screen::Fleet);
     bench.feed(FeedEvent::Link(Box::new(testing::link(9001, "rig"))));
@@ -211,7 +211,7 @@ fn a_lost_router_is_a_failsafe_for_its_driver_and_nothing_resumes() {
     assert_eq!(bench.app.state(), DriveState::Offline);
     bench.pass(200);
     assert_eq!(bench.messages(), []);
-    bench.event(ConnectionEvent::Connected);
+    bench.event(testing::connected());
     bench.message(RouterToConsole::Snapshot {
         first: true,
         last: true,

@@ -1,6 +1,9 @@
 //! The connection of one command (`list`, `send`) to a router that has sent its first snapshot.
 
-use p2p_shared::net::reconnect::Reconnect;
+use std::collections::BTreeMap;
+
+use p2p_shared::net::dialer::RouterAddress;
+use p2p_shared::net::reconnect::Retry;
 use p2p_shared::protocol::{LinkInfo, RouterToConsole};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing::HELLO;
@@ -12,6 +15,7 @@ use crate::exit_code::{Failure, OFFLINE, UNREACHABLE, closed_connection, connect
 
 /// A connection to a router that has sent its first snapshot.
 pub(super) struct RouterClient {
+    pub(super) router: RouterAddress,
     pub(super) socket: ConsoleSocket,
     pub(super) links: Vec<LinkInfo>,
 }
@@ -19,21 +23,46 @@ pub(super) struct RouterClient {
 impl RouterClient {
     /// Connects and waits for the first snapshot.
     pub(super) async fn connect(target: &RouterTarget) -> Result<Self, Failure> {
-        let socket = target.connect(&mut Reconnect::default()).await?;
-        let late = || format!("{} did not answer in time", target.router);
-        tokio::time::timeout(HELLO, Self::receive(socket))
-            .await
-            .map_err(|_| Failure::new(UNREACHABLE, late()))?
+        let (router, socket) = Self::dial(target).await?;
+        let late = || format!("{router} did not answer in time");
+        let received = tokio::time::timeout(HELLO, Self::receive(router.clone(), socket)).await;
+        received.map_err(|_| Failure::new(UNREACHABLE, late()))?
     }
 
-    async fn receive(mut socket: ConsoleSocket) -> Result<Self, Failure> {
+    /// Connects to the first router that answers. Fails when each of them has failed.
+    async fn dial(target: &RouterTarget) -> Result<(RouterAddress, ConsoleSocket), Failure> {
+        let mut reconnect = target.reconnect();
+        let mut failures = BTreeMap::new();
+        loop {
+            let dialled = target.connect(&mut reconnect).await;
+            let (number, router) = reconnect.router();
+            let error = match dialled {
+                Ok(socket) => return Ok((router.clone(), socket)),
+                Err(error) => error,
+            };
+            let retry = Retry::NotHere(error.least_pause());
+            failures.insert(number, Failure::from(error));
+            if failures.len() == target.routers.len() {
+                return Err(Failure::of_all(failures.into_values()));
+            }
+            let pause = reconnect.pause(retry);
+            reconnect.wait(pause).await;
+        }
+    }
+
+    async fn receive(router: RouterAddress, mut socket: ConsoleSocket) -> Result<Self, Failure> {
         let mut all = Vec::new();
         loop {
             match socket.event().await {
                 Ok(SocketEvent::Message(RouterToConsole::Snapshot { last, links, .. })) => {
                     all.extend(links);
                     if last {
-                        return Ok(Self { socket, links: all });
+                        let links = all;
+                        return Ok(Self {
+                            router,
+                            socket,
+                            links,
+                        });
                     }
                 }
                 Ok(SocketEvent::Message(RouterToConsole::Refused {

@@ -16,12 +16,13 @@ use crate::text::{age, cell, fit, short};
 pub(super) async fn run(target: &RouterTarget, as_json: bool) -> anyhow::Result<ExitCode> {
     let mut client = RouterClient::connect(target).await?;
     let links = std::mem::take(&mut client.links);
+    let router = client.router.clone();
     client.close().await;
     if as_json {
         return output::print_lines(links.iter().map(json::link).map(OutputLine::ForScripts));
     }
     let lines = if links.is_empty() {
-        let (host, port) = (&target.router.host, target.router.port);
+        let (host, port) = (&router.host, router.port);
         vec![format!(
             "no machine is linked; on the machine behind NAT: p2p-inner {host} {port} 9000"
         )]

@@ -80,8 +80,10 @@ impl FeedPrinter {
                 ),
                 _ => Ok(true),
             },
-            ConnectionEvent::Connected => {
-                self.print("connected to the router", json!({ "event": "connected" }))
+            ConnectionEvent::Connected(router) => {
+                let router = router.to_string();
+                let text = format!("connected to the router {router}");
+                self.print(&text, json!({ "event": "connected", "router": router }))
             }
             ConnectionEvent::Disconnected { why, .. } => self.print(
                 &format!("no router: {why}"),

@@ -5,12 +5,13 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use p2p_shared::backoff::Backoff;
 use p2p_shared::bounded::Piece;
 use p2p_shared::key::Key;
 use p2p_shared::logging::LogThrottle;
-use p2p_shared::net::dialer::RouterAddress;
-use p2p_shared::net::reconnect::Reconnect;
+use p2p_shared::net::dialer::{self, RouterAddress};
 use p2p_shared::net::transport::Transport;
+use p2p_shared::os::jitter;
 use p2p_shared::protocol::{MEDIA_PATH, MediaToRouter, Picture, RouterToMedia};
 use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
@@ -28,7 +29,7 @@ const ENDING: &str = "the inner is ending";
 type MediaSocket = MessageSocket<Transport, MediaToRouter, RouterToMedia>;
 
 pub(super) struct FrameSender {
-    pub router: RouterAddress,
+    pub routers: Vec<RouterAddress>,
     pub key: Option<Key>,
     pub open: bool,
     pub shared: CameraShared,
@@ -39,7 +40,7 @@ impl FrameSender {
     pub(super) async fn run(self) {
         let end = self.shared.end.clone();
         let mut watching = self.shared.watching.clone();
-        let mut reconnect = Reconnect::default();
+        let mut backoff = Backoff::default();
         let mut failures = LogThrottle::new(1, LOG_PERIOD);
         while let Some(true) = end.run_until_cancelled(watched(&mut watching)).await {
             let Some(by) = *watching.borrow() else {
@@ -49,9 +50,9 @@ impl FrameSender {
                 () = end.cancelled() => return,
                 () = unwatched(watching.clone()) => continue,
                 () = is_another(watching.clone(), by) => continue,
-                over = self.once(by, &mut reconnect) => over,
+                over = self.once(by, &mut backoff) => over,
             };
-            let pause = reconnect.pause(Duration::ZERO);
+            let pause = backoff.pause(timing::now(), jitter());
             let Err(why) = over;
             if let Some(untold) = failures.allow(Instant::now()) {
                 let retry_ms = timing::millis(pause);
@@ -66,11 +67,11 @@ impl FrameSender {
     }
 
     /// Runs one connection, from dialling to its end.
-    async fn once(&self, by: WatchTicket, reconnect: &mut Reconnect) -> anyhow::Result<Infallible> {
-        let key = self.key.as_ref();
-        let socket = reconnect
-            .dial(&self.router, MEDIA_PATH, key, self.open)
-            .await?;
+    async fn once(&self, by: WatchTicket, backoff: &mut Backoff) -> anyhow::Result<Infallible> {
+        let (key, open) = (self.key.as_ref(), self.open);
+        let router = self.routers.get(by.at.number).context("no such router")?;
+        let address = by.at.address.context("the link has no address")?;
+        let socket = dialer::dial_at(address, router, MEDIA_PATH, key, open).await?;
         let mut socket: MediaSocket = MessageSocket::new(socket);
         socket.get_ref().set_dead_after(DEAD);
         socket.push(&MediaToRouter::Hello {
@@ -85,7 +86,7 @@ impl FrameSender {
             half: None,
         };
         let watching = self.shared.watching.clone();
-        connection.serve(newest, watching, reconnect).await
+        connection.serve(newest, watching, backoff).await
     }
 }
 
@@ -109,7 +110,7 @@ impl FrameConnection {
         &mut self,
         mut newest: watch::Receiver<Option<Picture>>,
         mut watching: Watching,
-        reconnect: &mut Reconnect,
+        backoff: &mut Backoff,
     ) -> anyhow::Result<Infallible> {
         let mut is_watched = watching.borrow_and_update().is_some();
         loop {
@@ -129,7 +130,7 @@ impl FrameConnection {
                         let now = Instant::now();
                         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
                         self.pacing.taken(bytes, now);
-                        reconnect.connected();
+                        backoff.connected(timing::now());
                     }
                     SocketEvent::Message(RouterToMedia::Refused { message }) => {
                         anyhow::bail!("the router refuses pictures: {message}");

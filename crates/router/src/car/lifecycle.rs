@@ -54,6 +54,7 @@ impl Car {
                 key: String::new(),
                 motion: None,
                 instance: None,
+                dial: 0,
                 link: None,
                 since: timing::now(),
                 takeovers: Vec::new(),
@@ -101,6 +102,7 @@ impl Car {
         if state.instance.replace(hello.instance) != Some(hello.instance) {
             state.stop_failed = false;
         }
+        state.dial = hello.dial;
         self.freed.send_replace(false);
         state.motion = Some(hello.motion.clone());
         (state.rtt, state.untold) = (None, None);

@@ -58,6 +58,7 @@ fn hello(service_port: u16, instance: u64, name: &str) -> LinkHello {
             limit_ms: 2000,
         },
         camera: true,
+        dial: 0,
     }
 }
 

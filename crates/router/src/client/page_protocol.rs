@@ -146,7 +146,10 @@ impl RouterToPage {
                 press,
                 message,
             },
-            RouterToConsole::GoAway { reconnect_after_ms } => Self::GoAway { reconnect_after_ms },
+            // A page comes back to where it is from.
+            RouterToConsole::GoAway {
+                reconnect_after_ms, ..
+            } => Self::GoAway { reconnect_after_ms },
             // A page asks for none of these.
             RouterToConsole::SendEvent { .. }
             | RouterToConsole::Commands { .. }

@@ -44,7 +44,7 @@ pub(crate) enum ClientEnd {
     #[error("{0}")]
     Refused(String),
     #[error("the router is going down")]
-    GoAway,
+    GoAway { elsewhere: bool },
 }
 
 impl ClientEnd {
@@ -56,8 +56,9 @@ impl ClientEnd {
                 let refused = Refused::new(RefusedReason::Denied, why);
                 Some(refusal(None, refused))
             }
-            Self::GoAway => Some(RouterToConsole::GoAway {
+            Self::GoAway { elsewhere } => Some(RouterToConsole::GoAway {
                 reconnect_after_ms: timing::millis(timing::COME_BACK_SPREAD.mul_f64(jitter())),
+                elsewhere: *elsewhere,
             }),
         }
     }
@@ -149,7 +150,9 @@ impl<'a> Console<'a> {
         let end = tokio::select! {
             biased;
             why = revoked => ClientEnd::Refused(why.to_string()),
-            () = context.shutdown.closed.cancelled() => ClientEnd::GoAway,
+            () = context.shutdown.closed.cancelled() => ClientEnd::GoAway {
+                elsewhere: !context.shutdown.handing_over.is_cancelled(),
+            },
             Err(end) = self.serve() => end,
         };
         (end, self.socket)

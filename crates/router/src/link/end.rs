@@ -16,9 +16,10 @@ pub(crate) enum LinkEnd {
     /// The router closes the link.
     #[error("{1}")]
     Rejected(Rejection, String),
-    /// The router goes down; the inner is to come back after this time.
+    /// The router goes down; the inner is to dial after this time: `elsewhere`, if it knows another
+    /// router.
     #[error("the router is going down")]
-    GoAway(Duration),
+    GoAway { after: Duration, elsewhere: bool },
 }
 
 impl LinkEnd {
@@ -29,8 +30,9 @@ impl LinkEnd {
                 rejection: *rejection,
                 message: Text::new(message.as_str()),
             }),
-            Self::GoAway(after) => Some(RouterToInner::GoAway {
+            Self::GoAway { after, elsewhere } => Some(RouterToInner::GoAway {
                 reconnect_after_ms: timing::millis(*after),
+                elsewhere: *elsewhere,
             }),
             Self::Lost(_) => None,
         }
@@ -38,7 +40,10 @@ impl LinkEnd {
 
     /// Returns true if the port is given up with the link, and not kept for its owner.
     pub(crate) fn gives_up_port(&self) -> bool {
-        matches!(self, Self::Rejected(Rejection::Denied, _) | Self::GoAway(_))
+        matches!(
+            self,
+            Self::Rejected(Rejection::Denied, _) | Self::GoAway { .. }
+        )
     }
 }
 

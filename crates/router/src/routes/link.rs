@@ -83,8 +83,10 @@ pub(crate) async fn run(
         }
     };
     if context.shutdown.draining.is_cancelled() {
-        let later = timing::COME_BACK_SPREAD.mul_f64(jitter());
-        return part(socket, &LinkEnd::GoAway(later)).await;
+        let after = timing::COME_BACK_SPREAD.mul_f64(jitter());
+        // Whether the router comes back is not known before its runs have ended.
+        let elsewhere = false;
+        return part(socket, &LinkEnd::GoAway { after, elsewhere }).await;
     }
     let claim = Claim {
         owner: caller.quota_owner(peer.ip()),

@@ -213,6 +213,7 @@ mod tests {
                 limit_ms: 2000,
             },
             camera: false,
+            dial: 0,
         };
         let owner = caller.quota_owner(peer.ip());
         let registry = context.registry.clone();

@@ -169,7 +169,7 @@ impl SimInner {
         let processes: [Arc<dyn Spawn>; 2] = [host.clone(), host.guardian()];
         let network = {
             let (world, path, machine) = (world.clone(), path.clone(), machine.clone());
-            Network(Arc::new(move || {
+            Network(Arc::new(move |_| {
                 let (world, path, machine) = (world.clone(), path.clone(), machine.clone());
                 Box::pin(async move {
                     let end = world.dial_link(&path, machine).await?;
@@ -178,10 +178,10 @@ impl SimInner {
             }))
         };
         let config = p2p_inner::Config {
-            router: RouterAddress {
+            routers: vec![RouterAddress {
                 host: "router".to_owned(),
                 port: 8888,
-            },
+            }],
             service_port: world.port.load(Ordering::Relaxed),
             name: "car".parse().unwrap(),
             identity: identity.to_owned().try_into().unwrap(),

@@ -14,36 +14,80 @@ use super::transport::Transport;
 use crate::key::Key;
 use crate::timing;
 
+mod address;
 mod attempt;
 
-pub use attempt::{DialError, RouterAddress, bracketed, parse_host};
+pub use address::{RouterAddress, bracketed, parse_host, parse_router};
+pub use attempt::DialError;
 use attempt::{connect, resolve, secure, too_slow, upgrade};
 
 /// Time for the name to resolve before the router's last address is tried too: a resolver whose
 /// question is lost asks again only after 5 s (resolv.conf(5), `timeout`).
 const LOOKUP: Duration = Duration::from_secs(1);
 
-/// Opens a WebSocket to the router: see [`Reconnect::dial`](super::reconnect::Reconnect::dial).
-pub(super) async fn dial(
-    reached: &mut Option<SocketAddr>,
+/// Opens a WebSocket to this path of the router's main port, within [`timing::HELLO`]. If the
+/// router's name is not found, or not soon, the address at which it was reached last is tried.
+///
+/// A key is sent over TLS only. Without a key there is nothing to know the router by: then only a
+/// router on this machine is spoken to. `open` (`--open`) takes the risk: without a key any router
+/// will do, and a key without a fingerprint goes in the clear to a router on this machine.
+///
+/// # Errors
+/// See [`DialError`].
+pub async fn dial(
+    last: Option<SocketAddr>,
     router: &RouterAddress,
     path: &str,
     key: Option<&Key>,
     open: bool,
 ) -> Result<WebSocketStream<Transport>, DialError> {
     let deadline = Instant::now() + timing::HELLO;
-    let (stream, not_found) = reach(*reached, router, deadline).await?;
-    let address = stream.peer_addr().ok();
+    let (stream, not_found) = reach(last, router, deadline).await?;
+    let upgraded = upgrade_by(deadline, router, path, key, open, stream).await;
+    upgraded.map_err(|error| to_report(error, not_found))
+}
+
+/// The same at this address only, whatever else the router's name stands for.
+///
+/// # Errors
+/// See [`DialError`].
+pub async fn dial_at(
+    address: SocketAddr,
+    router: &RouterAddress,
+    path: &str,
+    key: Option<&Key>,
+    open: bool,
+) -> Result<WebSocketStream<Transport>, DialError> {
+    let deadline = Instant::now() + timing::HELLO;
+    let stream = connect_by(deadline, router, vec![address]).await?;
+    upgrade_by(deadline, router, path, key, open, stream).await
+}
+
+async fn upgrade_by(
+    deadline: Instant,
+    router: &RouterAddress,
+    path: &str,
+    key: Option<&Key>,
+    open: bool,
+    stream: TcpStream,
+) -> Result<WebSocketStream<Transport>, DialError> {
     socket::prepare_link(&stream);
     let upgraded = async {
         let transport = secure(router, key, open, stream).await?;
         upgrade(router, path, key, transport).await
     };
     let upgraded = timeout_at(deadline, upgraded).await;
-    let upgraded = upgraded.unwrap_or_else(|_| Err(DialError::Timeout(router.clone())));
-    let socket = upgraded.map_err(|error| to_report(error, not_found))?;
-    *reached = address;
-    Ok(socket)
+    upgraded.unwrap_or_else(|_| Err(DialError::Timeout(router.clone())))
+}
+
+async fn connect_by(
+    deadline: Instant,
+    router: &RouterAddress,
+    addresses: Vec<SocketAddr>,
+) -> Result<TcpStream, DialError> {
+    let connected = timeout_at(deadline, connect(addresses)).await;
+    let connected = connected.unwrap_or_else(|_| Err(too_slow()));
+    connected.map_err(|error| DialError::Connect(router.clone(), error))
 }
 
 /// Connects. Also returns why the name was not found, if the connection is to the last address.
@@ -73,9 +117,7 @@ async fn reach(
             },
         },
     };
-    let connected = timeout_at(deadline, connect(addresses)).await;
-    let connected = connected.unwrap_or_else(|_| Err(too_slow()));
-    let stream = connected.map_err(|error| DialError::Connect(router.clone(), error))?;
+    let stream = connect_by(deadline, router, addresses).await?;
     Ok((stream, None))
 }
 
@@ -141,8 +183,7 @@ mod tests {
         };
         let host = "127.0.0.1".to_owned();
         let router = RouterAddress { host, port };
-        let mut reached = None;
-        let dialling = dial(&mut reached, &router, "/link", None, false);
+        let dialling = dial(None, &router, "/link", None, false);
         let (dialled, ()) = tokio::join!(dialling, answering);
         let error = dialled.unwrap_err();
         (error.to_string(), error.least_pause())

@@ -139,7 +139,12 @@ pub enum RouterToConsole {
         message: Text,
     },
     /// The router is about to restart: dial again after this time.
-    GoAway { reconnect_after_ms: u64 },
+    GoAway {
+        reconnect_after_ms: u64,
+        /// True if the router ends for good, as far as it knows: dial another one, if there is one.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        elsewhere: bool,
+    },
 }
 
 /// Answer about a run that a console asked for.

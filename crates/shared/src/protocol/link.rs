@@ -119,6 +119,15 @@ pub struct LinkHello {
     /// True if the inner has a camera, and so knows [`RouterToInner::Video`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub camera: bool,
+    /// Number of this hello among those of the process, from 1: of two, the lower one is late. 0:
+    /// an older inner, which doesn't count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dial: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Messages from the router to an inner.
@@ -189,7 +198,12 @@ pub enum RouterToInner {
     /// Report what became of this run.
     AskRun { run: RunId },
     /// The router is about to restart: dial again after this time.
-    GoAway { reconnect_after_ms: u64 },
+    GoAway {
+        reconnect_after_ms: u64,
+        /// True if the router ends for good, as far as it knows: dial another one, if there is one.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        elsewhere: bool,
+    },
 }
 
 /// Reason why a link is refused or ended.

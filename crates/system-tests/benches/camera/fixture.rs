@@ -38,7 +38,7 @@ impl Fixture {
         let camera = std::env::current_exe().unwrap();
         let router = MeasuredRouter::start(folder.path(), &["--open"], |main_port, config| {
             if let Some((rate, delay)) = line {
-                config.router.port = NarrowLine::to(main_port, rate, delay).port;
+                config.routers[0].port = NarrowLine::to(main_port, rate, delay).port;
             }
             config.camera = Some(vec![
                 camera.to_str().unwrap().to_owned(),

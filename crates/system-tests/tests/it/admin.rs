@@ -253,7 +253,10 @@ async fn a_router_that_goes_down_sends_its_consoles_away() {
     let mut console = FakeConsole::open(world.main_port()).await;
     let down = tokio::spawn(world.router.shut_down());
     let away = |message: &RouterToConsole| match message {
-        RouterToConsole::GoAway { reconnect_after_ms } => Some(*reconnect_after_ms),
+        RouterToConsole::GoAway {
+            reconnect_after_ms,
+            elsewhere: true,
+        } => Some(*reconnect_after_ms),
         _ => None,
     };
     assert!(console.receives(away).await <= 1000);

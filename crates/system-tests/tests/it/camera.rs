@@ -6,5 +6,5 @@ mod bad_cars;
 mod bad_programs;
 mod bad_viewers;
 mod ends;
-mod fixture;
+pub(crate) mod fixture;
 mod shows;

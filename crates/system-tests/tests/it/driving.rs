@@ -568,7 +568,7 @@ async fn what_the_car_said_without_a_link_is_told_to_each_new_link() {
     world.script("stop", "exit 1");
     let router = FakeRouter::start().await;
     let config = p2p_inner::Config {
-        router: router.address(),
+        routers: vec![router.address()],
         ..common::inner_config(&world)
     };
     let _inner = p2p_inner::Inner::start(config).unwrap();

@@ -41,6 +41,7 @@ fn from_inner() -> Vec<InnerToRouter> {
                 limit_ms: 2000,
             },
             camera: false,
+            dial: 0,
         }),
         Clock {
             clock_ms: 1_000_001,
@@ -209,6 +210,7 @@ fn to_inner() -> Vec<RouterToInner> {
         RouterToInner::Video { ticket: None },
         GoAway {
             reconnect_after_ms: 250,
+            elsewhere: false,
         },
     ];
     for rejection in [
@@ -429,6 +431,7 @@ fn to_console() -> Vec<RouterToConsole> {
         },
         GoAway {
             reconnect_after_ms: 250,
+            elsewhere: false,
         },
         Feed(FeedEvent::Link(Box::new(link_info()))),
         Feed(FeedEvent::LinkDown {
@@ -511,6 +514,26 @@ fn router_to_media() -> Vec<RouterToMedia> {
     ]
 }
 
+/// Messages with fields that came later, at the end of the file.
+fn later() -> String {
+    let InnerToRouter::Hello(hello) = from_inner().swap_remove(0) else {
+        unreachable!()
+    };
+    let (reconnect_after_ms, elsewhere) = (250, true);
+    let hello = InnerToRouter::Hello(LinkHello { dial: 9, ..hello });
+    let to_inner = RouterToInner::GoAway {
+        reconnect_after_ms,
+        elsewhere,
+    };
+    let to_console = RouterToConsole::GoAway {
+        reconnect_after_ms,
+        elsewhere,
+    };
+    lines("inner→router", &[hello])
+        + &lines("router→inner", &[to_inner])
+        + &lines("router→console", &[to_console])
+}
+
 fn lines<M: Serialize + DeserializeOwned + Debug + PartialEq>(
     direction: &str,
     messages: &[M],
@@ -533,7 +556,8 @@ fn every_message_has_the_bytes_that_it_always_had() {
         + &lines("console→router", &from_console())
         + &lines("router→console", &to_console())
         + &lines("media→router", &media_to_router())
-        + &lines("router→media", &router_to_media());
+        + &lines("router→media", &router_to_media())
+        + &later();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/golden_bytes.txt");
     if std::env::var_os("GOLDEN").is_some() {
         std::fs::write(file, &now).unwrap();

@@ -40,6 +40,7 @@ mod processes;
 mod properties;
 mod relay;
 mod restarts;
+mod several_routers;
 mod sign_in;
 mod supervised;
 mod tls;

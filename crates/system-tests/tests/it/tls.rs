@@ -13,8 +13,7 @@ use p2p_router::Config;
 use p2p_router::auth::certificate::{Certificate, CertificateFiles};
 use p2p_router::auth::key_store::KeyStore;
 use p2p_shared::key::{Fingerprint, Key, Role};
-use p2p_shared::net::dialer::{DialError, RouterAddress};
-use p2p_shared::net::reconnect::Reconnect;
+use p2p_shared::net::dialer::{self, DialError, RouterAddress};
 use p2p_shared::net::tls;
 use p2p_shared::protocol::LINK_PATH;
 use rcgen::{
@@ -60,10 +59,7 @@ fn at(host: &str, port: u16) -> RouterAddress {
 }
 
 async fn refusal(router: &RouterAddress, key: &Key) -> String {
-    match Reconnect::default()
-        .dial(router, LINK_PATH, Some(key), false)
-        .await
-    {
+    match dialer::dial(None, router, LINK_PATH, Some(key), false).await {
         Err(DialError::Untrusted(_, why)) => why,
         Err(other) => panic!("another error: {other}"),
         Ok(_) => panic!("it was trusted"),
@@ -220,9 +216,7 @@ async fn from_elsewhere_nothing_runs_without_tls() {
     let why = refusal(&router, &car).await;
     assert!(why.contains("no authority vouches"), "{why}");
     assert!(matches!(
-        Reconnect::default()
-            .dial(&router, LINK_PATH, None, true)
-            .await,
+        dialer::dial(None, &router, LINK_PATH, None, true).await,
         Err(DialError::NoKey(_))
     ));
     assert!(!world.note("ran").exists());
@@ -369,8 +363,7 @@ async fn a_certificate_is_changed_and_the_keys_go_on() {
         let mut router = program::router(folder.path());
         let router = RunningProgram::start(router.args(["0", "--bind", "127.0.0.1"]));
         let address = at("127.0.0.1", router.main_port().await);
-        let mut reconnect = Reconnect::default();
-        match reconnect.dial(&address, LINK_PATH, Some(key), false).await {
+        match dialer::dial(None, &address, LINK_PATH, Some(key), false).await {
             Ok(_) => true,
             Err(DialError::Untrusted(_, why)) => {
                 assert!(why.contains("p2p-router certificate show"), "{why}");
@@ -659,8 +652,7 @@ async fn a_link_local_address_with_its_interface_works_with_a_key_and_another_in
     let car = car.for_router(fingerprint(&world));
     let dial = async |host: &str| {
         let router = at(host, world.main_port());
-        let mut reconnect = Reconnect::default();
-        let dialled = reconnect.dial(&router, LINK_PATH, Some(&car), false).await;
+        let dialled = dialer::dial(None, &router, LINK_PATH, Some(&car), false).await;
         dialled.map(drop).map_err(|error| error.to_string())
     };
     assert_eq!(dial(&host).await, Ok(()));
@@ -714,8 +706,6 @@ async fn a_key_without_a_fingerprint_is_sent_over_tls_to_this_machine_too() {
     let router = at("127.0.0.1", world.main_port());
     let why = refusal(&router, &car).await;
     assert!(why.contains("no authority vouches"), "{why}");
-    let open = Reconnect::default()
-        .dial(&router, LINK_PATH, Some(&car), true)
-        .await;
+    let open = dialer::dial(None, &router, LINK_PATH, Some(&car), true).await;
     assert!(open.is_ok(), "{:?}", open.err());
 }

@@ -81,6 +81,7 @@ fn hello() -> LinkHello {
             limit_ms: 2000,
         },
         camera: false,
+        dial: 0,
     }
 }
 

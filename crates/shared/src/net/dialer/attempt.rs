@@ -2,11 +2,10 @@
 //! the router, upgrade. `backoff` decides when to try again.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -15,6 +14,7 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, StatusCode, header};
 
+use super::address::{RouterAddress, bracketed};
 use crate::key::Key;
 use crate::net::tls;
 use crate::net::transport::Transport;
@@ -28,75 +28,6 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Most bytes of a refusal that are read and shown.
 const MAX_SAID: usize = 500;
-
-/// Address of the router.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouterAddress {
-    /// A host name or an address, IPv6 without brackets.
-    pub host: String,
-    /// The main port.
-    pub port: u16,
-}
-
-impl RouterAddress {
-    /// Returns the host as peers know it, for a URL and for TLS: the zone of an IPv6 address
-    /// (`%eth0`) has a meaning on this machine alone (RFC 6874).
-    pub(super) fn host_without_zone(&self) -> &str {
-        let parts = self.host.split_once('%');
-        parts.map_or(&self.host, |(address, _)| address)
-    }
-}
-
-/// Parses a host name or an address, IPv6 with or without brackets.
-///
-/// # Errors
-/// A sentence that says why nothing can be reached by that.
-pub fn parse_host(text: &str) -> Result<String, String> {
-    if text.contains(['/', ' ', '@', '?', '#']) {
-        return Err("write the host, without anything before or behind it".to_owned());
-    }
-    let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-    let host = bare.unwrap_or(text);
-    let (address, zone) = match host.split_once('%') {
-        None => (host, None),
-        Some((address, zone)) => (address, Some(zone)),
-    };
-    match (address.parse::<Ipv6Addr>(), zone) {
-        (Ok(address), None) if address.is_unicast_link_local() => Err(format!(
-            "a link-local address is another one on each network: write {address}%eth0, with the interface that leads there"
-        )),
-        (Ok(_), Some("")) | (Err(_), Some(_)) => {
-            Err("a % stands between an IPv6 address and an interface: fe80::1%eth0".to_owned())
-        }
-        (Ok(_), _) => Ok(host.to_owned()),
-        (Err(_), None) if !host.is_ascii() => Err(
-            "write the name as name servers have it, where such letters are xn--…: `idn2 NAME` prints it"
-                .to_owned(),
-        ),
-        // Else nobody could be known by that name.
-        (Err(_), None) => match ServerName::try_from(host) {
-            Ok(_) => Ok(host.to_owned()),
-            Err(_) if host.is_empty() => Err("it has no host".to_owned()),
-            Err(_) => Err(format!("{host:?} is neither a host name nor an address")),
-        },
-    }
-}
-
-impl std::fmt::Display for RouterAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", bracketed(&self.host), self.port)
-    }
-}
-
-/// Returns the host as a URL has it: IPv6 addresses in brackets.
-#[must_use]
-pub fn bracketed(host: &str) -> String {
-    if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
-}
 
 /// Reason why the router was not reached. Each sentence says at which step, and what to do.
 #[derive(Debug, Error)]
@@ -298,55 +229,5 @@ fn refusal(
         }
         _ if is_ours => DialError::Refused(router, said, None),
         _ => DialError::NotARouter(router, Box::new(WsError::Http(response))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_is_a_name_or_an_address_and_what_is_neither_gets_a_sentence() {
-        for (text, host, for_peers) in [
-            (
-                "router.example.org",
-                "router.example.org",
-                "router.example.org",
-            ),
-            ("router_1", "router_1", "router_1"),
-            (
-                "xn--rter-5qa.test",
-                "xn--rter-5qa.test",
-                "xn--rter-5qa.test",
-            ),
-            ("192.0.2.1", "192.0.2.1", "192.0.2.1"),
-            ("::1", "::1", "::1"),
-            ("[2001:db8::1]", "2001:db8::1", "2001:db8::1"),
-            ("fe80::1%eth0", "fe80::1%eth0", "fe80::1"),
-            ("[fe80::1%2]", "fe80::1%2", "fe80::1"),
-        ] {
-            assert_eq!(parse_host(text).as_deref(), Ok(host));
-            let (host, port) = (host.to_owned(), 8888);
-            let router = RouterAddress { host, port };
-            let peers = router.host_without_zone();
-            assert_eq!(peers, for_peers);
-            assert!(ServerName::try_from(peers).is_ok(), "{peers}");
-            let url = format!("ws://{}:8888/link", bracketed(peers));
-            assert!(url.as_str().into_client_request().is_ok(), "{url}");
-        }
-        for (text, says) in [
-            ("", "no host"),
-            ("https://router.example.org", "without anything before"),
-            ("röuter.test", "xn--"),
-            ("fe80::1", "fe80::1%eth0"),
-            ("[fe80::1]", "fe80::1%eth0"),
-            ("fe80::1%", "an interface"),
-            ("router%eth0", "an interface"),
-            ("router.test:8888", "neither a host name nor an address"),
-            ("[::1", "neither a host name nor an address"),
-        ] {
-            let why = parse_host(text).unwrap_err();
-            assert!(why.contains(says), "{text}: {why}");
-        }
     }
 }

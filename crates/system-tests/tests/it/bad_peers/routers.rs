@@ -14,7 +14,7 @@ use crate::common::{World, inner_config, link_up, soon};
 /// The settings of an inner that has this router.
 fn inner_of(world: &World, router: &FakeRouter) -> Config {
     Config {
-        router: router.address(),
+        routers: vec![router.address()],
         ..inner_config(world)
     }
 }

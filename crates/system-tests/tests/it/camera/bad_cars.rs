@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use p2p_shared::key::{Key, Role};
-use p2p_shared::net::dialer::{DialError, RouterAddress};
-use p2p_shared::net::reconnect::Reconnect;
+use p2p_shared::net::dialer::{self, DialError, RouterAddress};
 use p2p_shared::protocol::{
     InnerToRouter, LinkHello, MAX_PICTURE, MEDIA_PATH, MediaTicket, MediaToRouter, RouterToInner,
     RouterToMedia,
@@ -19,9 +18,7 @@ async fn media(world: &World, key: Option<&Key>) -> Result<WebSocketPeer, DialEr
         host: "127.0.0.1".to_owned(),
         port: world.main_port(),
     };
-    let socket = Reconnect::default()
-        .dial(&router, MEDIA_PATH, key, true)
-        .await?;
+    let socket = dialer::dial(None, &router, MEDIA_PATH, key, true).await?;
     Ok(WebSocketPeer(socket))
 }
 
@@ -30,6 +27,7 @@ async fn car(world: &World, key: Option<&Key>) -> (FakeInner, u16) {
     let mut inner = peer::dial(world.main_port(), key).await.unwrap();
     let hello = LinkHello {
         camera: true,
+        dial: 0,
         ..peer::hello("identity1", 0)
     };
     inner.send(InnerToRouter::Hello(hello)).await;

@@ -79,7 +79,7 @@ async fn viewers_stay_while_the_link_is_lost_and_see_again_when_it_is_back() {
     let camera = Camera(&world);
     camera.pictures(&[10]);
     let mut config = camera.config(SHOWS);
-    config.router.port = proxy.port();
+    config.routers[0].port = proxy.port();
     let (_inner, port) = world.inner_with(config).await;
     let mut page = Page::open(port, None).await;
     let mut video = Video::open(port).await;

@@ -182,13 +182,13 @@ async fn who_watches_has_a_dead_link_noticed_soon() {
     let proxy = crate::common::proxy::Proxy::to(world.main_port()).await;
     let router = p2p_shared::net::dialer::RouterAddress {
         port: proxy.port(),
-        ..config.router.clone()
+        ..config.routers[0].clone()
     };
     let camera = Camera(&world);
     camera.pictures(&[10]);
     let (_inner, port) = world
         .inner_with(p2p_inner::Config {
-            router,
+            routers: vec![router],
             ..camera.config(SHOWS)
         })
         .await;

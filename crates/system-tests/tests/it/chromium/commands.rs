@@ -35,7 +35,7 @@ async fn what_became_of_one_whose_link_was_lost_is_shown_when_the_car_is_back() 
     world.script("loud", &format!("echo before; {waits}; echo after"));
     let proxy = Proxy::to(world.main_port()).await;
     let mut config = inner_config(&world);
-    config.router.port = proxy.port();
+    config.routers[0].port = proxy.port();
     let (_inner, port) = world.inner_with(config).await;
     let browser = Chromium::start(&[]).await;
     browser.open(&format!("http://127.0.0.1:{port}/")).await;

@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use p2p_shared::key::{Key, Role};
-use p2p_shared::net::dialer::{DialError, RouterAddress};
-use p2p_shared::net::reconnect::Reconnect;
+use p2p_shared::net::dialer::{self, DialError, RouterAddress};
 use p2p_shared::protocol::{
     ADMIN_PATH, ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, FeedEvent, LinkInfo,
     MotionEvent, PressId, RefusedReason, RouterToConsole, RunInfo, SendEvent, SessionId,
@@ -79,9 +78,7 @@ pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<WebSocketPeer, Di
         host: Ipv4Addr::LOCALHOST.to_string(),
         port: main_port,
     };
-    let socket = Reconnect::default()
-        .dial(&router, ADMIN_PATH, key, true)
-        .await?;
+    let socket = dialer::dial(None, &router, ADMIN_PATH, key, true).await?;
     Ok(WebSocketPeer(socket))
 }
 

@@ -106,10 +106,10 @@ pub fn inner_config(world: &World) -> p2p_inner::Config {
 /// An inner without a key at this router, with these commands.
 pub fn inner_config_of(router_port: u16, commands: PathBuf) -> p2p_inner::Config {
     p2p_inner::Config {
-        router: RouterAddress {
+        routers: vec![RouterAddress {
             host: "127.0.0.1".to_owned(),
             port: router_port,
-        },
+        }],
         service_port: 0,
         name: "car".parse().unwrap(),
         identity: "identity1".parse().unwrap(),
@@ -308,7 +308,10 @@ pub async fn link_up(inner: &Inner) -> (String, u16) {
         .await
         .unwrap()
         .clone();
-    let LinkState::Up { name, service_port } = state else {
+    let LinkState::Up {
+        name, service_port, ..
+    } = state
+    else {
         unreachable!()
     };
     (name.to_string(), service_port)

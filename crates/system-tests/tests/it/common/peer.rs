@@ -7,8 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use p2p_shared::codec::{decode, encode};
 use p2p_shared::key::Key;
 use p2p_shared::names::{InstanceId, RunId};
-use p2p_shared::net::dialer::{DialError, RouterAddress};
-use p2p_shared::net::reconnect::Reconnect;
+use p2p_shared::net::dialer::{self, DialError, RouterAddress};
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{
     InnerToRouter, LINK_PATH, LinkHello, Rejection, RouterToInner, RunRequest, SUBPROTOCOL,
@@ -80,6 +79,7 @@ pub fn hello(identity: &str, service_port: u16) -> LinkHello {
         software: "a test".into(),
         motion: super::motion(),
         camera: false,
+        dial: 0,
     }
 }
 
@@ -88,9 +88,7 @@ pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<FakeInner, DialEr
         host: Ipv4Addr::LOCALHOST.to_string(),
         port: main_port,
     };
-    let socket = Reconnect::default()
-        .dial(&router, LINK_PATH, key, true)
-        .await?;
+    let socket = dialer::dial(None, &router, LINK_PATH, key, true).await?;
     Ok(FakeInner(WebSocketPeer(socket)))
 }
 

@@ -11,10 +11,10 @@ use crate::common::{HttpAnswer, World, inner_config, post};
 /// An inner's settings, by way of this port.
 pub(crate) fn by_way_of(world: &World, port: u16) -> Config {
     Config {
-        router: RouterAddress {
+        routers: vec![RouterAddress {
             host: "127.0.0.1".to_owned(),
             port,
-        },
+        }],
         ..inner_config(world)
     }
 }

@@ -332,7 +332,7 @@ async fn an_inner_asks_for_its_own_port_each_time_and_one_that_has_none_for_its_
     let router = FakeRouter::start().await;
     for (own, asked) in [(9001, 9001), (0, 9000)] {
         let config = Config {
-            router: router.address(),
+            routers: vec![router.address()],
             service_port: own,
             ..inner_config(&world)
         };

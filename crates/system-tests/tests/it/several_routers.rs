@@ -1,0 +1,239 @@
+//! One car, one console, several routers: which is dialled, and what a loss, a refusal or the end of
+//! one of them means.
+
+use std::time::{Duration, Instant};
+
+use p2p_console::connection::{self, ConnectionEvent, RouterTarget, ToRouter};
+use p2p_inner::{Config, Inner, LinkState};
+use p2p_router::Router;
+use p2p_shared::key::Role;
+use p2p_shared::names::InstanceId;
+use p2p_shared::net::dialer::RouterAddress;
+use p2p_shared::protocol::Rejection;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::camera::fixture::{Camera, Page, SHOWS, number};
+use crate::common::peer::{FakeInner, hello};
+use crate::common::program::{RunningProgram, inner_of};
+use crate::common::{
+    ReservedPort, World, away, get, inner_config, link_up, local, router_config, soon, until_so,
+};
+
+/// Longest time to another router, on a machine that does much else. `dial_plan` has the real one.
+const SOON: Duration = Duration::from_secs(20);
+
+fn at(port: u16) -> RouterAddress {
+    RouterAddress {
+        host: "127.0.0.1".to_owned(),
+        port,
+    }
+}
+
+/// An inner of these routers, with the commands of this world.
+fn config(world: &World, routers: &[u16]) -> Config {
+    Config {
+        routers: routers.iter().map(|port| at(*port)).collect(),
+        ..inner_config(world)
+    }
+}
+
+/// Waits until the link is up at this router.
+async fn is_at(inner: &Inner, main_port: u16) {
+    let mut state = inner.link_state();
+    let is_there = |state: &LinkState| matches!(state, LinkState::Up { router, .. } if router.port == main_port);
+    let waiting = state.wait_for(is_there);
+    soon("the link comes up there", waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn when_its_router_is_killed_a_car_is_soon_at_the_next_and_stays_there() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("command")).unwrap();
+    let reserved = ReservedPort::new();
+    let (mut first, a) = RunningProgram::open_router(folder.path(), reserved.port).await;
+    let (_second, b) = RunningProgram::open_router(folder.path(), 0).await;
+    let mut command = inner_of(folder.path(), a, 0);
+    command.args(["--routers", &format!("127.0.0.1:{b}")]);
+    let car = RunningProgram::start(&mut command);
+    let port = car.service_port().await;
+    assert_eq!(get(port, "/commands").await.status, 200);
+
+    first.kill().await;
+    let lost = Instant::now();
+    car.says(&format!("router=127.0.0.1:{b}")).await;
+    assert!(lost.elapsed() < SOON, "{:?}", lost.elapsed());
+    let port = car.service_port().await;
+    assert_eq!(get(port, "/commands").await.status, 200);
+
+    let (_first, _) = RunningProgram::open_router(folder.path(), a).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(car.errors().matches("link up").count(), 2);
+    assert_eq!(get(port, "/commands").await.status, 200);
+}
+
+#[tokio::test]
+async fn neither_a_name_without_address_nor_a_router_that_never_answers_delays_the_link() {
+    let world = World::open();
+    let silent = TcpListener::bind(local(0)).await.unwrap();
+    let mut config = config(
+        &world,
+        &[silent.local_addr().unwrap().port(), world.main_port()],
+    );
+    config.routers.insert(
+        0,
+        RouterAddress {
+            host: "name.invalid".to_owned(),
+            port: 8888,
+        },
+    );
+    let begun = Instant::now();
+    let inner = Inner::start(config).unwrap();
+    is_at(&inner, world.main_port()).await;
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_router_that_refuses_the_key_keeps_no_car_from_the_other() {
+    let (strict, world) = (World::keyed(), World::keyed());
+    let config = Config {
+        key: Some(world.key("car", Role::Link).await),
+        ..config(&world, &[strict.main_port(), world.main_port()])
+    };
+    let begun = Instant::now();
+    let inner = Inner::start(config).unwrap();
+    is_at(&inner, world.main_port()).await;
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    let refused = strict.metric("p2p_router_link_refusals_total").await;
+    assert_eq!(refused, 1);
+}
+
+#[tokio::test]
+async fn a_router_at_which_the_port_is_another_inners_keeps_no_car_from_the_other() {
+    let (taken, world) = (World::open(), World::open());
+    let service = ReservedPort::new();
+    let mut other = FakeInner::greeting(taken.main_port(), &hello("other", service.port)).await;
+    other.is_welcomed().await;
+    let config = Config {
+        // On one machine the second router can't open it before the first lets go.
+        service_port: service.port,
+        ..config(&world, &[taken.main_port(), world.main_port()])
+    };
+    let inner = Inner::start(config).unwrap();
+    until_so("the first has refused it", async || {
+        taken.metric("p2p_router_link_refusals_total").await > 0
+    })
+    .await;
+    until_so("the second has been asked, too", async || {
+        world.metric("p2p_router_link_refusals_total").await > 0
+    })
+    .await;
+    drop(other);
+    drop(taken);
+    is_at(&inner, world.main_port()).await;
+}
+
+#[tokio::test]
+async fn a_router_that_ends_sends_car_and_console_to_the_other_and_none_comes_back() {
+    let reserved = ReservedPort::new();
+    let main = || p2p_router::Config {
+        port: reserved.port,
+        ..router_config()
+    };
+    let first = World::with(main(), tempfile::tempdir().unwrap());
+    let second = World::open();
+    let routers = [reserved.port, second.main_port()];
+    let inner = Inner::start(config(&second, &routers)).unwrap();
+    is_at(&inner, reserved.port).await;
+
+    let target = RouterTarget {
+        routers: routers.map(at).to_vec(),
+        key: None,
+        open: true,
+        readonly: false,
+    };
+    let (events_to, mut events) = mpsc::channel(1024);
+    let (to_router, requests) = mpsc::unbounded_channel();
+    let console = tokio::spawn(connection::run(target, events_to, requests));
+    let mut connected = async || {
+        let next = async {
+            loop {
+                if let ConnectionEvent::Connected(router) = events.recv().await.unwrap() {
+                    return router.port;
+                }
+            }
+        };
+        soon("the console is connected", next).await
+    };
+    assert_eq!(connected().await, reserved.port);
+
+    let World {
+        router,
+        folder: _folder,
+        ..
+    } = first;
+    let begun = Instant::now();
+    router.shut_down().await;
+    // Here again at once: they were told to go elsewhere all the same.
+    let _again = Router::start(main()).unwrap();
+    is_at(&inner, second.main_port()).await;
+    assert_eq!(connected().await, second.main_port());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    let LinkState::Up { service_port, .. } = inner.link_state().borrow().clone() else {
+        panic!("it is down");
+    };
+    assert_eq!(get(service_port, "/commands").await.status, 200);
+    to_router.send(ToRouter::End).unwrap();
+    soon("the console's end", console).await.unwrap();
+}
+
+#[tokio::test]
+async fn pictures_go_to_the_router_that_has_the_link() {
+    let (other, world) = (World::keyed(), World::open());
+    let camera = Camera(&world);
+    camera.pictures(&[10]);
+    let inner = Inner::start(Config {
+        routers: [&other, &world].map(|world| at(world.main_port())).to_vec(),
+        ..camera.config(SHOWS)
+    });
+    let inner = inner.unwrap();
+    let (_, port) = link_up(&inner).await;
+    is_at(&inner, world.main_port()).await;
+    let mut page = Page::open(port, None).await;
+    number(&page.picture().await.1);
+}
+
+#[tokio::test]
+async fn a_hello_that_comes_late_takes_nothing_from_a_newer_link_of_the_same_process() {
+    let world = World::open();
+    let dial = |instance, dial, service_port| p2p_shared::protocol::LinkHello {
+        instance: InstanceId(instance),
+        dial,
+        ..hello("one", service_port)
+    };
+    let mut first = FakeInner::greeting(world.main_port(), &dial(1, 2, 0)).await;
+    let (_, port) = first.is_welcomed().await;
+    for asked in [port, 0] {
+        let mut late = FakeInner::greeting(world.main_port(), &dial(1, 1, asked)).await;
+        let (rejection, why) = late.is_rejected().await;
+        assert_eq!(rejection, Rejection::TakenOver);
+        assert!(why.contains("late"), "{why}");
+    }
+    // Its link is up all the while, and is taken over by a newer hello.
+    let answer = tokio::spawn(get(port, "/cgi?command=a"));
+    let asked = first.is_asked_to_run().await;
+    first.starts(asked.run).await;
+    first.finishes(asked.run).await;
+    assert_eq!(answer.await.unwrap().verdict(), (200, "yes"));
+    let mut newer = FakeInner::greeting(world.main_port(), &dial(1, 3, port)).await;
+    newer.is_welcomed().await;
+    assert_eq!(first.is_rejected().await.0, Rejection::TakenOver);
+    // Also when the newer link is over.
+    drop(newer);
+    away(port).await;
+    let mut late = FakeInner::greeting(world.main_port(), &dial(1, 2, port)).await;
+    assert_eq!(late.is_rejected().await.0, Rejection::TakenOver);
+    // Another process counts for itself.
+    let mut other = FakeInner::greeting(world.main_port(), &dial(2, 1, port)).await;
+    other.is_welcomed().await;
+}
