@@ -13,6 +13,7 @@ use p2p_shared::key::Key;
 use p2p_shared::names::{CommandName, Identity, LinkName, NameError};
 use p2p_shared::net::dialer::{RouterAddress, parse_host, parse_router};
 use p2p_shared::net::reconnect;
+use p2p_shared::os::NoStateDir;
 use p2p_shared::protocol::MotionInfo;
 use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask, Settings};
 use p2p_shared::{key, os};
@@ -127,7 +128,8 @@ pub struct Options {
     /// way, may run commands here
     #[arg(long)]
     pub open: bool,
-    /// Where this machine keeps its identity, for routers that run without keys
+    /// Where this machine keeps its identity, for routers that run without keys, and what tells it
+    /// that an inner of the same key and service port already runs here
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -174,12 +176,21 @@ impl Settings for Options {
 }
 
 impl Options {
+    /// Returns the state directory, which need not exist.
+    ///
+    /// # Errors
+    /// If there is no place for one.
+    pub fn state_dir(&self) -> Result<PathBuf, NoStateDir> {
+        let chosen = self.state_dir.clone();
+        chosen.map_or_else(os::default_state_dir, Ok)
+    }
+
     /// Makes the configuration. Reads the key and the identity.
     ///
     /// # Errors
     /// If the key can't be used, or the identity can't be kept.
     pub fn into_config(self) -> anyhow::Result<Config> {
-        let guardian = self.guardian_arguments();
+        let (guardian, state_dir) = (self.guardian_arguments(), self.state_dir());
         let (Some(hosts), Some(port), Some(service_port)) =
             (self.router_host, self.router_port, self.service_port)
         else {
@@ -193,10 +204,7 @@ impl Options {
         let identity = match &key {
             // The router knows the inner by its key, so nothing needs to be kept.
             Some(key) => key.id().to_string().parse()?,
-            None => identity::load_or_make(&match self.state_dir {
-                Some(folder) => folder,
-                None => os::default_state_dir()?,
-            })?,
+            None => identity::load_or_make(&state_dir?)?,
         };
         Ok(Config {
             routers,

@@ -23,6 +23,7 @@ mod dispatch;
 mod drive;
 pub mod guardian;
 mod identity;
+pub mod link_lock;
 mod local_address;
 mod motion;
 pub mod process;

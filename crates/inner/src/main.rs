@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use p2p_inner::config::{Options, Task};
+use p2p_inner::link_lock::LinkLock;
 use p2p_inner::{Inner, guardian};
 use p2p_shared::os::{EndSignals, sd_notify};
 use p2p_shared::{logging, os, settings};
@@ -42,7 +43,13 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     // As early as possible: until then these signals end us without a word.
     let mut ends = EndSignals::listen().context("SIGINT and SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
-    let inner = Inner::start(options.into_config()?)?;
+    let state_dir = options.state_dir();
+    let config = options.into_config()?;
+    let lock = match &state_dir {
+        Ok(folder) => Some(LinkLock::take(folder, &config).await?),
+        Err(_) => None,
+    };
+    let inner = Inner::start(config)?;
     sd_notify::ready();
     let alive = tokio::spawn(inner.proofs_of_life());
     loop {
@@ -52,6 +59,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         }
     }
     sd_notify::stopping();
+    // From now on another may take this one's place.
+    drop(lock);
     tracing::info!(
         "ending: running commands have 30 s (Ctrl-C, or SIGTERM again after a second, to end at once)"
     );

@@ -10,6 +10,7 @@ use p2p_shared::key::Role;
 use p2p_shared::names::InstanceId;
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::Rejection;
+use rustix::process::Signal;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -236,4 +237,49 @@ async fn a_hello_that_comes_late_takes_nothing_from_a_newer_link_of_the_same_pro
     // Another process counts for itself.
     let mut other = FakeInner::greeting(world.main_port(), &dial(2, 1, port)).await;
     other.is_welcomed().await;
+}
+
+#[tokio::test]
+async fn a_second_inner_in_the_same_place_ends_and_says_where_the_first_is() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("command")).unwrap();
+    let (_router, main) = RunningProgram::open_router(folder.path(), 0).await;
+    let (service, other) = (ReservedPort::new(), ReservedPort::new());
+    let start = || inner_of(folder.path(), main, service.port);
+    let mut first = RunningProgram::start(&mut start());
+    first.service_port().await;
+    let process = first.id();
+
+    let mut second = RunningProgram::start(&mut start());
+    assert_eq!(second.end().await.code(), Some(1));
+    let sentence = format!("another p2p-inner on this machine (process {process})");
+    second.says(&sentence).await;
+    assert_eq!(first.errors().matches("link up").count(), 1);
+
+    // Another port, any port, another router or another state directory: another place.
+    let mut elsewhere = start();
+    elsewhere
+        .arg("--state-dir")
+        .arg(folder.path().join("other"));
+    let nobody = ReservedPort::new();
+    for mut command in [
+        inner_of(folder.path(), main, other.port),
+        inner_of(folder.path(), main, 0),
+        inner_of(folder.path(), main, 0),
+        inner_of(folder.path(), nobody.port, service.port),
+        elsewhere,
+    ] {
+        let mut third = RunningProgram::start(&mut command);
+        third.says("link").await;
+        third.kill().await;
+    }
+
+    // One that is killed or ends lets go at once, also while its commands still run.
+    first.kill().await;
+    let mut first = RunningProgram::start(&mut start());
+    first.service_port().await;
+    first.signal(Signal::TERM);
+    let next = RunningProgram::start(&mut start());
+    next.service_port().await;
+    first.end().await;
 }
