@@ -67,7 +67,7 @@ pub(crate) enum SessionEnd {
     Rejected(Rejection, Text),
     #[error("the router {0}: is it of another version?")]
     Unreasonable(&'static str),
-    #[error("the router is restarting")]
+    #[error("the router {}", match .0 { Retry::Elsewhere(_) => "ends", _ => "is restarting" })]
     GoAway(Retry),
     /// The inner was told to end, and all runs have ended.
     #[error("this inner is ending")]
