@@ -223,7 +223,8 @@ impl DialPlan {
             Retry::Elsewhere(least) if is_only => now + least,
             Retry::Elsewhere(least) => {
                 self.hold_all(now + least);
-                now + least.max(timing::DRAIN)
+                // By then each router that lives has answered. The one that ended may be back.
+                now + least + timing::HELLO
             }
         };
         match was {

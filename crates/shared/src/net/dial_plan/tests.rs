@@ -123,13 +123,13 @@ fn a_router_that_lets_us_in_and_then_refuses_keeps_us_from_no_other() {
 }
 
 #[test]
-fn who_is_sent_elsewhere_comes_back_only_after_half_a_minute() {
+fn who_is_sent_elsewhere_comes_back_only_when_no_other_answers() {
     let mut bench = Bench::at(2, 0);
     bench.fail(0, Retry::Elsewhere(millis(300)));
-    let attempts = bench.attempts(Duration::from_secs(31), &[HANG, HANG]);
+    let attempts = bench.attempts(Duration::from_secs(6), &[HANG, HANG]);
     assert_eq!(attempts[0], (1, 300));
     let back = attempts.iter().find(|(n, _)| *n == 0);
-    assert_eq!(back, Some(&(0, 30_000)));
+    assert_eq!(back, Some(&(0, 5300)));
 
     let mut bench = Bench::at(1, 0);
     bench.fail(0, Retry::Elsewhere(millis(300)));
