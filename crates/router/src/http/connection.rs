@@ -32,9 +32,9 @@ use guard::{Guard, GuardedBody, GuardedStream, Owed};
 /// Most bytes of a request's headers, its first line included.
 pub(crate) const MAX_HEADERS: usize = 16 * 1024;
 pub(crate) const MAX_ADDRESS: usize = 8 * 1024;
-/// hyper's own limits: above the router's, so that mostly the router answers.
+/// hyper's own limit: above the router's, so that mostly the router answers. Its limit of 100 headers
+/// stays, since with any other it takes memory twice for each request.
 const MAX_BUFFER: usize = 2 * MAX_HEADERS;
-const MAX_HEADER_COUNT: usize = 128;
 
 /// Most bytes that are read and thrown away after an answer: the caller gets to read the answer only
 /// if no unread byte is left when the connection is closed (RFC 9112, 9.6).
@@ -103,7 +103,6 @@ pub(crate) async fn serve_with<F: Future<Output = Response<AnswerBody>>>(
         .timer(TokioTimer::new())
         .header_read_timeout(patience.headers)
         .max_buf_size(MAX_BUFFER)
-        .max_headers(MAX_HEADER_COUNT)
         .serve_connection(io, service)
         .with_upgrades();
     let ended = match closing.run_until_cancelled(&mut connection).await {
