@@ -65,9 +65,7 @@ fn is_ahead_of_time(headers: &HeaderMap) -> bool {
             .iter()
             .any(|word| value.windows(word.len()).any(|part| part == *word))
     };
-    AHEAD_OF_TIME
-        .iter()
-        .any(|name| all(headers, name).any(is_ahead))
+    (headers.iter()).any(|(name, value)| AHEAD_OF_TIME.contains(name) && is_ahead(value.as_bytes()))
 }
 
 /// Returns true if the headers show neither that the user made the request nor that a page of this
@@ -91,10 +89,8 @@ pub(crate) fn is_browser(headers: &HeaderMap) -> bool {
 pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
     match one(headers, &SEC_FETCH_MODE) {
         b"" => {
-            let accept = String::from_utf8_lossy(one(headers, &header::ACCEPT));
-            accept
-                .split(',')
-                .any(|kind| kind.trim().starts_with("text/html"))
+            let mut kinds = one(headers, &header::ACCEPT).split(|byte| *byte == b',');
+            kinds.any(|kind| kind.trim_ascii().starts_with(b"text/html"))
         }
         mode => mode == b"navigate",
     }

@@ -8,7 +8,7 @@ use hyper::{StatusCode, Uri};
 use p2p_shared::bounded::{Arguments, BoundError};
 use p2p_shared::key::Key;
 use p2p_shared::names::{Argument, CommandName};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{percent_decode, percent_decode_str};
 
 use crate::http::response::Problem;
 
@@ -29,9 +29,8 @@ impl CgiQuery {
         let mut arguments = Vec::new();
         let mut stream = None;
         let mut for_ms = None;
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decode(value)?;
+        for (key, value) in pairs(query) {
+            let value = decode(value.unwrap_or_default())?;
             match &*decode(key)? {
                 b"command" => {
                     let no_name =
@@ -85,12 +84,12 @@ const KEY_NAMES: [&str; 6] = [
 /// Refuses any address with a key in it: browsers, proxies and logs keep addresses and show them to
 /// others (RFC 6750, 5.3).
 pub(crate) fn refuse_keys(address: &Uri) -> Result<(), Problem> {
-    let is_key_name = |name: &str| KEY_NAMES.iter().any(|key| name.eq_ignore_ascii_case(key));
+    let is_key_name = |name: &[u8]| {
+        let name = Cow::from(percent_decode(name));
+        (KEY_NAMES.iter()).any(|key| name.eq_ignore_ascii_case(key.as_bytes()))
+    };
     let query = address.query().unwrap_or_default();
-    let is_named = query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .any(|(name, _)| is_key_name(&percent_decode_str(name).decode_utf8_lossy()));
+    let is_named = pairs(query).any(|(name, value)| value.is_some() && is_key_name(name));
     let whole = address.path_and_query().map_or("", |whole| whole.as_str());
     if !is_named && !holds_key(whole) {
         return Ok(());
@@ -134,11 +133,20 @@ fn once<T>(key: &str, slot: &mut Option<T>, value: T) -> Result<(), String> {
     }
 }
 
+/// Splits a query into names and values, as they were sent. Works on bytes: a `str` searches for one
+/// character at four times the cost in texts as short as these.
+fn pairs(query: &str) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    let pairs = query.as_bytes().split(|byte| *byte == b'&');
+    pairs.filter(|pair| !pair.is_empty()).map(|pair| {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=');
+        (parts.next().unwrap_or_default(), parts.next())
+    })
+}
+
 /// Decodes a name or a value as forms encode it: a `+` is a space, and then percent escapes (RFC
 /// 3986, 2.1). A stray `%` is an error.
-fn decode(text: &str) -> Result<Cow<'_, [u8]>, String> {
+fn decode(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let is_hex = |digit: Option<&u8>| digit.is_some_and(u8::is_ascii_hexdigit);
-    let bytes = text.as_bytes();
     if !bytes.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return Ok(bytes.into());
     }
@@ -151,8 +159,9 @@ fn decode(text: &str) -> Result<Cow<'_, [u8]>, String> {
                 .to_owned(),
         )
     } else {
-        let decoded: Vec<_> = percent_decode_str(&text.replace('+', " ")).collect();
-        Ok(decoded.into())
+        let plus_is_space = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+        let spaced: Vec<_> = bytes.iter().map(plus_is_space).collect();
+        Ok(percent_decode(&spaced).collect::<Vec<_>>().into())
     }
 }
 
