@@ -362,7 +362,7 @@ impl Run {
             run = %self.id(),
             command = self.request.command.as_str(),
             arguments = %ShownArguments(&self.request.arguments),
-            from = %self.request.remote_addr,
+            from = self.request.remote_addr.raw(),
             worker,
             exit = %end.end,
             bytes = end.bytes,

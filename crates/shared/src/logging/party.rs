@@ -180,7 +180,7 @@ struct Named {
 }
 
 impl Named {
-    fn put(&mut self, field: &Field, value: std::fmt::Arguments<'_>) {
+    fn put(&mut self, field: &Field, write: impl FnOnce(&mut String)) {
         let rank = match field.name() {
             "key" => Rank::Key,
             "from" => Rank::From,
@@ -190,8 +190,7 @@ impl Named {
         if rank > self.rank {
             self.rank = rank;
             self.value.clear();
-            // Writing to a string doesn't fail.
-            let _ = self.value.write_fmt(value);
+            write(&mut self.value);
         }
     }
 }
@@ -199,9 +198,8 @@ impl Named {
 /// Returns an address without its port, and of IPv6 the network of one customer.
 fn network(address: &str) -> Cow<'_, str> {
     // Nearly all addresses are of IPv4, which nothing has to be parsed for.
-    if let Some((ip, _)) = address.rsplit_once(':')
-        && ip.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
-    {
+    let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
+    if ip.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return ip.into();
     }
     let ip = address.parse().map(|address: SocketAddr| address.ip());
@@ -216,13 +214,16 @@ fn network(address: &str) -> Cow<'_, str> {
 
 impl Visit for Named {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.put(field, format_args!("{value:?}"));
+        self.put(field, |text| {
+            // Writing to a string doesn't fail.
+            let _ = write!(text, "{value:?}");
+        });
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         // Without keys, a caller's key is a dash.
         if !matches!(value, "" | "-") {
-            self.put(field, format_args!("{value}"));
+            self.put(field, |text| text.push_str(value));
         }
     }
 }
