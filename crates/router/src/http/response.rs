@@ -57,15 +57,34 @@ pub struct Timing {
     pub exec: Option<Duration>,
 }
 
-impl std::fmt::Display for Timing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let parts = |time| (timing::micros(time) / 1000, timing::micros(time) % 1000);
-        let (ms, us) = parts(self.link);
-        write!(f, "link;dur={ms}.{us:03}")?;
-        match self.exec.map(parts) {
-            Some((ms, us)) => write!(f, ", exec;dur={ms}.{us:03}"),
-            None => Ok(()),
+impl Timing {
+    /// The text of the header, in milliseconds. Made without the formatter, which took a fiftieth of
+    /// the router's time for a run.
+    fn text(&self) -> String {
+        let mut text = String::with_capacity(USUAL_VALUE);
+        text.push_str("link;dur=");
+        push_millis(&mut text, self.link);
+        if let Some(exec) = self.exec {
+            text.push_str(", exec;dur=");
+            push_millis(&mut text, exec);
         }
+        text
+    }
+
+    /// The value of the header.
+    pub(crate) fn value(&self) -> HeaderValue {
+        value_of(&self.text())
+    }
+}
+
+/// Appends a time in milliseconds, with three decimals.
+fn push_millis(text: &mut String, time: Duration) {
+    let us = timing::micros(time);
+    let mut digits = itoa::Buffer::new();
+    text.push_str(digits.format(us / 1000));
+    text.push('.');
+    for place in [100, 10, 1] {
+        text.push_str(digits.format(us / place % 10));
     }
 }
 
@@ -179,7 +198,7 @@ pub fn answer<B>(
     let headers = response.headers_mut();
     headers.insert(EXECUTED, HeaderValue::from_static(executed.as_str()));
     headers.insert(RUN, text_value(&run));
-    headers.insert(SERVER_TIMING, text_value(&timing));
+    headers.insert(SERVER_TIMING, timing.value());
     response
 }
 
@@ -209,7 +228,11 @@ pub fn text_value(text: &impl std::fmt::Display) -> HeaderValue {
     let mut value = String::with_capacity(USUAL_VALUE);
     // A string takes all that is written to it.
     let _ = write!(value, "{text}");
-    HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("?"))
+    value_of(&value)
+}
+
+fn value_of(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("?"))
 }
 
 /// Body of an answer.
@@ -238,6 +261,6 @@ mod tests {
             link: Duration::from_micros(412),
             exec: Some(Duration::from_millis(20)),
         };
-        assert_eq!(timing.to_string(), "link;dur=0.412, exec;dur=20.000");
+        assert_eq!(timing.text(), "link;dur=0.412, exec;dur=20.000");
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn of_ip(ip: IpAddr) -> String {
         if at > 0 {
             text.push('.');
         }
-        push_number(&mut text, octet.into());
+        text.push_str(itoa::Buffer::new().format(octet));
     }
     text
 }
@@ -28,17 +28,8 @@ pub(crate) fn of_peer(peer: SocketAddr) -> String {
     }
     let mut text = of_ip(peer.ip());
     text.push(':');
-    push_number(&mut text, peer.port());
+    text.push_str(itoa::Buffer::new().format(peer.port()));
     text
-}
-
-fn push_number(text: &mut String, number: u16) {
-    for place in [10_000, 1000, 100, 10, 1] {
-        if number >= place || place == 1 {
-            let digit = char::from_digit(u32::from(number / place % 10), 10);
-            text.push(digit.unwrap_or_default());
-        }
-    }
 }
 
 #[cfg(test)]

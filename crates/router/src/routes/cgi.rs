@@ -217,7 +217,6 @@ impl Open {
             End::Cancelled => return Err(RunError::Cancelled(finish.exec).into()),
             End::Exit(_) | End::Signal(_) | End::Ended => {}
         }
-        let exit = finish.end.to_string();
         let (status, body) = match finish.end {
             End::Exit(0) | End::Ended => (StatusCode::OK, output),
             _ if !output.is_empty() => (StatusCode::INTERNAL_SERVER_ERROR, output),
@@ -226,14 +225,17 @@ impl Open {
                 finish.stderr.clone().into(),
             ),
             _ => {
-                let sentence = format!("the command ended with {exit} and printed nothing\n");
+                let end = finish.end;
+                let sentence = format!("the command ended with {end} and printed nothing\n");
                 (StatusCode::INTERNAL_SERVER_ERROR, sentence.into())
             }
         };
         let mut response = self.answer_with(status, whole(body));
-        response
-            .headers_mut()
-            .insert(response::EXIT, text_value(&exit));
+        let exit = match finish.end {
+            End::Exit(0) => HeaderValue::from_static("0"),
+            end => text_value(&end),
+        };
+        response.headers_mut().insert(response::EXIT, exit);
         Ok(response)
     }
 
@@ -274,7 +276,7 @@ impl Open {
                         record.finish(StatusCode::OK.as_u16(), "");
                         let mut trailers = HeaderMap::new();
                         trailers.insert(response::EXIT, text_value(&finish.end));
-                        trailers.insert(response::SERVER_TIMING, text_value(&record.timing()));
+                        trailers.insert(response::SERVER_TIMING, record.timing().value());
                         return Some((Ok(Frame::trailers(trailers)), None));
                     }
                 },
