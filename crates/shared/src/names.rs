@@ -1,12 +1,14 @@
 //! Names and ids that come from outside, each checked where it enters: a value of one of these
 //! types is safe to use.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
@@ -54,11 +56,9 @@ impl TryFrom<String> for CommandName {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
-        if text.split('/').count() > MAX_COMPONENTS {
-            return Err(NameError::TooDeep);
-        }
-        for part in text.split('/') {
+        for (at, part) in text.split('/').enumerate() {
             match part.as_bytes() {
+                _ if at >= MAX_COMPONENTS => return Err(NameError::TooDeep),
                 [] => return Err(NameError::Empty),
                 [b'.' | b'-', ..] => return Err(NameError::BadStart),
                 bytes if bytes.len() > MAX_COMPONENT => return Err(NameError::TooLong),
@@ -206,13 +206,38 @@ impl FromStr for RunId {
 
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        let mut digits = [0; 16];
+        HEXLOWER.encode_mut(&self.0.to_be_bytes(), &mut digits);
+        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 
 impl fmt::Debug for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// Map by run ids, which are random enough to be their own hash.
+pub type RunMap<T> = HashMap<RunId, T, BuildHasherDefault<RunIdHasher>>;
+
+/// Hash of a [`RunMap`].
+#[derive(Debug, Default)]
+pub struct RunIdHasher(u64);
+
+impl Hasher for RunIdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 ^= number;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

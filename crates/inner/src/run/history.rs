@@ -1,10 +1,11 @@
 //! Remembers the last runs: that each id ran at most once, and what became of it, for a caller that
 //! lost its answer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
-use p2p_shared::names::{CommandName, RunId};
+use p2p_shared::names::{CommandName, RunId, RunMap};
 use p2p_shared::protocol::{
     End, InnerToRouter, Outcome, OutputPiece, Refusal, RunReport, StderrTail,
 };
@@ -21,7 +22,7 @@ const ALL_OUTPUT: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct RunHistory {
     order: VecDeque<RunId>,
-    runs: HashMap<RunId, HistoryEntry>,
+    runs: RunMap<HistoryEntry>,
     kept: usize,
     /// Number of the oldest runs that have lost their output.
     silent: usize,
@@ -40,9 +41,9 @@ impl RunHistory {
     /// Adds a run that was asked for at this time of any clock. Returns false if the id is known
     /// already.
     pub(crate) fn begin(&mut self, run: RunId, command: &CommandName, now: Duration) -> bool {
-        if self.runs.contains_key(&run) {
+        let Entry::Vacant(place) = self.runs.entry(run) else {
             return false;
-        }
+        };
         let report = RunReport {
             command: command.clone(),
             age_ms: 0,
@@ -51,12 +52,11 @@ impl RunHistory {
             output: OutputPiece::default(),
             stderr: StderrTail::default(),
         };
-        let entry = HistoryEntry {
+        place.insert(HistoryEntry {
             asked: now,
             report,
             is_silent: false,
-        };
-        self.runs.insert(run, entry);
+        });
         self.order.push_back(run);
         if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()
@@ -150,7 +150,10 @@ impl HistoryEntry {
         *total += bytes.len() as u64;
         let room = OUTPUT.saturating_sub(output.len()).min(bytes.len());
         if !self.is_silent && room > 0 {
-            *output = OutputPiece::first_of(&[output, &bytes[..room]].concat());
+            *output = match output.is_empty() {
+                true => OutputPiece::first_of(&bytes[..room]),
+                false => OutputPiece::first_of(&[output, &bytes[..room]].concat()),
+            };
         }
     }
 

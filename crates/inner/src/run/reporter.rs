@@ -14,11 +14,15 @@ use crate::clock;
 /// Pieces of output that wait for the link, those of all runs together: few, so that none is old.
 const WAITING_OUTPUT: usize = 4;
 
+/// Takes reports. Clones share it: each run has one.
 #[derive(Debug, Clone)]
-pub(crate) struct RunReporter {
+pub(crate) struct RunReporter(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     urgent: mpsc::UnboundedSender<InnerToRouter>,
     output: mpsc::Sender<InnerToRouter>,
-    history: Arc<Mutex<RunHistory>>,
+    history: Mutex<RunHistory>,
 }
 
 /// Reports that wait for the link.
@@ -46,11 +50,11 @@ impl RunReporter {
     pub(crate) fn new() -> (Self, Outbox) {
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
-        let reporter = Self {
+        let reporter = Self(Arc::new(Shared {
             urgent,
             output,
-            history: Arc::default(),
-        };
+            history: Mutex::default(),
+        }));
         let outbox = Outbox {
             urgent: urgent_out,
             output: output_out,
@@ -60,12 +64,12 @@ impl RunReporter {
 
     /// Records a run that is asked for. Returns false if its id is known already.
     pub(crate) fn begin(&self, run: RunId, command: &CommandName) -> bool {
-        self.history.lock().begin(run, command, clock::now())
+        self.0.history.lock().begin(run, command, clock::now())
     }
 
     /// Reports what became of a run to a caller that lost its answer.
     pub(crate) fn report(&self, run: RunId) {
-        let report = self.history.lock().report(run, clock::now());
+        let report = self.0.history.lock().report(run, clock::now());
         self.urgent(InnerToRouter::Run { run, report });
     }
 
@@ -73,13 +77,13 @@ impl RunReporter {
     /// car's motion.
     pub(crate) fn urgent(&self, message: InnerToRouter) {
         self.remember(&message);
-        let _ = self.urgent.send(message);
+        let _ = self.0.urgent.send(message);
     }
 
     /// Sends output, or the end after it; several messages go into one write.
     pub(crate) async fn output<const N: usize>(&self, messages: [InnerToRouter; N]) {
         messages.iter().for_each(|message| self.remember(message));
-        if let Ok(places) = self.output.reserve_many(N).await {
+        if let Ok(places) = self.0.output.reserve_many(N).await {
             for (place, message) in places.zip(messages) {
                 place.send(message);
             }
@@ -88,6 +92,6 @@ impl RunReporter {
 
     /// Records a report without sending it, or before it is sent.
     pub(crate) fn remember(&self, message: &InnerToRouter) {
-        self.history.lock().record(message);
+        self.0.history.lock().record(message);
     }
 }

@@ -1,9 +1,8 @@
 //! Owns the runs that are open: each can be reached until it ends.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use p2p_shared::names::RunId;
+use p2p_shared::names::{RunId, RunMap};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -12,7 +11,7 @@ use super::{Run, Window};
 
 /// The open runs. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct RunTable(Arc<Mutex<HashMap<RunId, RunEntry>>>);
+pub(crate) struct RunTable(Arc<Mutex<RunMap<RunEntry>>>);
 
 #[derive(Debug)]
 struct RunEntry {
