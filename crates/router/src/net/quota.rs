@@ -12,13 +12,16 @@ use prometheus_client::metrics::counter::Counter;
 use crate::net::client_net::QuotaOwner;
 use crate::net::leaky_bucket::LeakyBucket;
 
-/// Permits of one kind.
+/// Permits of one kind. Clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Quota {
+pub(crate) struct Quota(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     most: usize,
     /// Counts what was refused.
     refused: Counter,
-    held: Arc<Mutex<HashMap<QuotaOwner, Held>>>,
+    held: Mutex<HashMap<QuotaOwner, Held>>,
 }
 
 #[derive(Debug, Default)]
@@ -39,11 +42,11 @@ pub(crate) struct QuotaPermit {
 impl Quota {
     /// Allows at most this many things, or things of this size in all, for each owner.
     pub(crate) fn new(most: usize, refused: Counter) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             most,
             refused,
-            held: Arc::default(),
-        }
+            held: Mutex::default(),
+        }))
     }
 
     /// Takes a permit, unless the owner has as many as it may.
@@ -55,10 +58,10 @@ impl Quota {
     /// alone may have any size.
     pub(crate) fn take_sized(&self, owner: QuotaOwner, size: usize) -> Option<QuotaPermit> {
         let size = size.max(1);
-        let mut held = self.held.lock();
+        let mut held = self.0.held.lock();
         let of_owner = held.entry(owner).or_default();
-        if of_owner.size > 0 && of_owner.size + size > self.most {
-            self.refused.inc();
+        if of_owner.size > 0 && of_owner.size + size > self.0.most {
+            self.0.refused.inc();
             return None;
         }
         of_owner.size += size;
@@ -106,7 +109,7 @@ impl AsRef<[u8]> for Counted {
 
 impl Drop for QuotaPermit {
     fn drop(&mut self) {
-        let mut held = self.quota.held.lock();
+        let mut held = self.quota.0.held.lock();
         if let Some(of_owner) = held.get_mut(&self.owner) {
             of_owner.size -= self.size;
             if of_owner.size == 0 {
@@ -136,7 +139,7 @@ mod tests {
         drop(first);
         let third = quota.take(owner(1)).unwrap();
         drop((second, third, others));
-        assert!(quota.held.lock().is_empty());
+        assert!(quota.0.held.lock().is_empty());
     }
 
     #[test]
@@ -153,6 +156,6 @@ mod tests {
         let large = quota.take_sized(owner(1), 99).unwrap();
         assert!(quota.take_sized(owner(1), 1).is_none());
         drop(large);
-        assert!(quota.held.lock().is_empty());
+        assert!(quota.0.held.lock().is_empty());
     }
 }
