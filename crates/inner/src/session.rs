@@ -14,7 +14,7 @@ use p2p_shared::net::reconnect::Retry;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{InnerToRouter, LinkHello, MAX_OPEN_RUNS, Rejection, RouterToInner};
 use p2p_shared::text::Escaped;
-use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
+use p2p_shared::websocket::{MessageSocket, SHARED_TURN, SocketEvent, WebSocketError};
 use p2p_shared::{backoff, timing};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -232,12 +232,16 @@ impl Session<'_> {
                     self.push_clock()?;
                 }
                 event = self.socket.event() => {
-                    let event = event?;
-                    if !matches!(event, SocketEvent::Writable) {
-                        keepalive.on_traffic(timing::now());
+                    let now = timing::now();
+                    let (mut next, mut more) = (Some(event), 1..SHARED_TURN);
+                    while let Some(event) = next.transpose()? {
+                        if !matches!(event, SocketEvent::Writable) {
+                            keepalive.on_traffic(now);
+                        }
+                        has_heard |= matches!(&event, SocketEvent::Pong(payload) if *payload == DRAINING);
+                        self.on_event(event, &listing)?;
+                        next = more.next().and_then(|_| self.socket.next_now());
                     }
-                    has_heard |= matches!(&event, SocketEvent::Pong(payload) if *payload == DRAINING);
-                    self.on_event(event, &listing)?;
                 }
                 Some(message) = self.outbox.output.recv(), if has_room => {
                     self.push_output(&message)?;

@@ -10,6 +10,7 @@ use p2p_shared::protocol::{End, OutputPiece, RunSource, StderrTail};
 use p2p_shared::timing;
 
 pub(crate) mod error;
+pub(crate) mod events;
 pub(crate) mod record;
 
 use error::RunError;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Sink, Stream};
+use futures_util::{FutureExt, Sink, Stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -24,6 +24,10 @@ use crate::protocol::MAX_MESSAGE;
 
 /// A write begins when this many bytes wait; no more messages are accepted until they are out.
 const BATCH: usize = 32 * 1024;
+
+/// Most events that a task takes from its socket in one turn of its `select!`. A turn costs as much as a
+/// message, so that those that have come together share one; what else there is has its turn after that.
+pub const SHARED_TURN: usize = 32;
 
 /// Limits of the programs' WebSockets. tungstenite's defaults are 64 MiB for a message, 16 MiB for
 /// a frame, an unbounded write buffer and 128 KiB of read buffer for each connection.
@@ -190,6 +194,14 @@ where
             self.poll_event(cx)
         })
         .await
+    }
+
+    /// Returns the next event, if it is here already.
+    ///
+    /// # Errors
+    /// As for [`event`](Self::event).
+    pub fn next_now(&mut self) -> Option<Result<SocketEvent<In>, WebSocketError>> {
+        self.event().now_or_never()
     }
 
     /// Sends queued messages, then this last message and a close frame with this reason (cut to 120

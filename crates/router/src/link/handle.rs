@@ -15,7 +15,7 @@ use crate::link::end::LinkEnd;
 use crate::link::priority_queue::PriorityQueue;
 use crate::link::runs::OpenRun;
 use crate::link::work::{ANSWER, NoAnswer, ToLink};
-use crate::run::error::RunError;
+use crate::run::events::{RunEvents, run_events};
 use crate::run::{RunEvent, RunKind, RunOrder};
 
 async fn within<T>(time: Duration, answer: oneshot::Receiver<T>) -> Result<T, NoAnswer> {
@@ -87,7 +87,7 @@ impl LinkHandle {
             true => None,
             false => Some(self.0.open_runs.clone().try_acquire_owned().ok()?),
         };
-        let (sender, events) = mpsc::unbounded_channel();
+        let (sender, events) = run_events();
         let run = order.new.run;
         let (order, open) = (Box::new(order), OpenRun::new(run, sender, permit));
         let answers = if is_stop {
@@ -174,7 +174,7 @@ pub(crate) struct RunHandle {
     run: RunId,
     answers: RunId,
     link: LinkHandle,
-    events: mpsc::UnboundedReceiver<RunEvent>,
+    events: RunEvents,
     over: bool,
     /// Output that was read and not yet granted again, in units of the window.
     read: u32,
@@ -188,9 +188,7 @@ impl RunHandle {
     }
 
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<RunEvent> {
-        let event = ready!(self.events.poll_recv(cx));
-        // The link silently drops a run that was not handed over.
-        let event = event.unwrap_or(RunEvent::Failed(RunError::NotSent));
+        let event = ready!(self.events.poll_next(cx));
         self.over = !matches!(event, RunEvent::Started | RunEvent::Output(_));
         Poll::Ready(event)
     }

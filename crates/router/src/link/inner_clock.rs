@@ -28,9 +28,9 @@ impl InnerClock {
         at_least > Duration::from_millis(tick_ms).saturating_add(timing::MOTION_AGE)
     }
 
-    /// The reading of the inner's clock after this time, in milliseconds.
-    pub(super) fn after(&self, time: Duration) -> u64 {
-        let at = self.said + timing::now().saturating_duration_since(self.heard) + time;
+    /// The reading of the inner's clock this time after now, in milliseconds.
+    pub(super) fn after(&self, now: Instant, time: Duration) -> u64 {
+        let at = self.said + now.saturating_duration_since(self.heard) + time;
         timing::millis(at)
     }
 }

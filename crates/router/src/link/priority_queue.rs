@@ -106,7 +106,7 @@ impl PriorityQueue {
         let by = same.or_else(|| stops.len().checked_sub(1).filter(|_| is_full));
         match by.and_then(|by| stops.get_mut(by)) {
             Some((_, other)) => {
-                other.share(&open);
+                other.share(open);
                 answers = other.run();
             }
             None => stops.push_back((order, open)),
@@ -308,6 +308,7 @@ mod tests {
 
     use super::*;
     use crate::run::error::RunError;
+    use crate::run::events::{RunEvents, run_events};
     use crate::run::{Finish, NewRun, RunEvent, RunKind};
 
     fn press(number: u64) -> PressId {
@@ -365,11 +366,7 @@ mod tests {
         assert!(orders.stop.is_some() && orders.rest == [message(2)]);
     }
 
-    fn stop_run(
-        queue: &PriorityQueue,
-        run: u64,
-        argument: &str,
-    ) -> tokio::sync::mpsc::UnboundedReceiver<RunEvent> {
+    fn stop_run(queue: &PriorityQueue, run: u64, argument: &str) -> RunEvents {
         let run = p2p_shared::names::RunId::from_number(run);
         let argument = argument.to_owned().into_bytes();
         let new = NewRun {
@@ -394,7 +391,7 @@ mod tests {
             kind: RunKind::Stop,
             asked: Instant::now(),
         };
-        let (sender, events) = tokio::sync::mpsc::unbounded_channel();
+        let (sender, events) = run_events();
         queue.stop_by_run(Box::new(order), OpenRun::new(run, sender, None));
         events
     }
@@ -403,10 +400,10 @@ mod tests {
     async fn stops_that_wait_together_are_sent_as_one_and_all_are_told_how_it_ended() {
         let queue = PriorityQueue::default();
         let mut callers: Vec<_> = (0..1000).map(|n| stop_run(&queue, n, "")).collect();
-        let mut hard = stop_run(&queue, 1000, "hard");
+        let hard = stop_run(&queue, 1000, "hard");
         // Who has left is forgotten, also the one whose run is sent for the others.
         callers.drain(..900);
-        let mut late = stop_run(&queue, 1001, "");
+        let late = stop_run(&queue, 1001, "");
         let sent = queue.next(false).await.stop_runs;
         assert_eq!(sent.len(), 2);
         for (_, run) in sent {
@@ -416,8 +413,8 @@ mod tests {
                 stderr: StderrTail::default(),
             }));
         }
-        for caller in callers.iter_mut().chain([&mut hard, &mut late]) {
-            let told = caller.try_recv().unwrap();
+        for caller in callers.iter().chain([&hard, &late]) {
+            let told = caller.next_now().unwrap();
             assert!(
                 matches!(&told, RunEvent::Finished(finish) if finish.end == End::Exit(3)),
                 "{told:?}"
@@ -428,7 +425,7 @@ mod tests {
     #[tokio::test]
     async fn no_flood_of_stops_with_arguments_of_their_own_is_refused_or_sent_whole() {
         let queue = PriorityQueue::default();
-        let mut callers: Vec<_> = (0..1000)
+        let callers: Vec<_> = (0..1000)
             .map(|n| stop_run(&queue, n, &n.to_string()))
             .collect();
         let sent = queue.next(false).await.stop_runs;
@@ -436,8 +433,8 @@ mod tests {
         for (_, run) in sent {
             run.end(RunEvent::Failed(RunError::NotSent));
         }
-        for caller in &mut callers {
-            assert!(matches!(caller.try_recv(), Ok(RunEvent::Failed(_))));
+        for caller in &callers {
+            assert!(matches!(caller.next_now(), Some(RunEvent::Failed(_))));
         }
     }
 
@@ -447,8 +444,8 @@ mod tests {
         let _callers: Vec<_> = (0..1000)
             .map(|n| stop_run(&queue, n, &n.to_string()))
             .collect();
-        let mut plain = stop_run(&queue, 1000, "");
-        let mut third = stop_run(&queue, 1001, "3");
+        let plain = stop_run(&queue, 1000, "");
+        let third = stop_run(&queue, 1001, "3");
         let sent = queue.next(false).await.stop_runs;
         assert_eq!(sent.len(), STOP_RUNS);
         for (order, run) in sent {
@@ -466,8 +463,8 @@ mod tests {
                 stderr: StderrTail::default(),
             }));
         }
-        for (caller, code) in [(&mut plain, 100), (&mut third, 3)] {
-            let told = caller.try_recv().unwrap();
+        for (caller, code) in [(&plain, 100), (&third, 3)] {
+            let told = caller.next_now().unwrap();
             assert!(
                 matches!(&told, RunEvent::Finished(finish) if finish.end == End::Exit(code)),
                 "{told:?}"

@@ -2,26 +2,23 @@
 //! output, then finished; and nothing before the run was handed over. A report of an unknown run is
 //! ignored: the run was cancelled a moment ago.
 
-use std::collections::HashMap;
-
-use p2p_shared::names::RunId;
+use p2p_shared::names::{RunId, RunMap};
 use p2p_shared::protocol::{OutputPiece, RUN_WINDOW, cost};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc::UnboundedSender;
 
 use crate::link::end::ProtocolViolation;
 use crate::run::error::RunError;
+use crate::run::events::EventSender;
 use crate::run::{Finish, RunEvent};
 
-/// A link's hold on a run. Dropping it after the run was handed over and before its end tells the
-/// caller that the run is lost.
+/// A link's hold on a run. Dropping it before the run's end tells the caller that the run was not sent, or
+/// is lost if it was handed over.
 #[derive(Debug)]
 pub(crate) struct OpenRun {
     run: RunId,
     /// True for a run of the stop command, which is wanted even if its caller leaves.
     is_stop: bool,
-    /// Closed once the caller has gone away.
-    events: UnboundedSender<RunEvent>,
+    events: EventSender,
     /// Callers of other stops, which this one answers.
     sharers: Vec<Sharer>,
     stage: Stage,
@@ -33,7 +30,7 @@ pub(crate) struct OpenRun {
 /// Caller of a stop that another stop answers.
 #[derive(Debug)]
 struct Sharer {
-    events: UnboundedSender<RunEvent>,
+    events: EventSender,
     /// Output that this caller may still get, in units of the window. Nothing is granted again: the
     /// link waits for the run's first caller alone.
     window: u32,
@@ -43,15 +40,15 @@ impl Sharer {
     /// Passes an event on. Returns false if the caller gets no more events.
     fn send(&mut self, run: RunId, event: &RunEvent) -> bool {
         let RunEvent::Output(bytes) = event else {
-            return self.events.send(event.clone()).is_ok();
+            return self.events.send(event.clone());
         };
         match self.window.checked_sub(cost(bytes)) {
             Some(left) => {
                 self.window = left;
-                self.events.send(event.clone()).is_ok()
+                self.events.send(event.clone())
             }
             None => {
-                let _ = self.events.send(RunEvent::Failed(RunError::CutOff(run)));
+                (self.events).send(RunEvent::Failed(RunError::CutOff(run)));
                 false
             }
         }
@@ -72,7 +69,7 @@ impl OpenRun {
     /// Makes a run whose caller gets these events; without a permit, a run of the stop command.
     pub(crate) fn new(
         run: RunId,
-        events: UnboundedSender<RunEvent>,
+        events: EventSender,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
         Self {
@@ -91,8 +88,9 @@ impl OpenRun {
     }
 
     /// Answers another stop, too, which was not handed over and won't be.
-    pub(crate) fn share(&mut self, other: &Self) {
-        self.sharers.retain(|caller| !caller.events.is_closed());
+    pub(crate) fn share(&mut self, mut other: Self) {
+        other.stage = Stage::Over;
+        self.sharers.retain(|caller| !caller.events.has_left());
         self.sharers.push(Sharer {
             events: other.events.clone(),
             window: RUN_WINDOW,
@@ -100,7 +98,7 @@ impl OpenRun {
     }
 
     fn is_awaited(&self) -> bool {
-        !self.events.is_closed() || (self.sharers.iter()).any(|caller| !caller.events.is_closed())
+        !self.events.has_left() || (self.sharers.iter()).any(|caller| !caller.events.has_left())
     }
 
     /// Ends the run with its last event.
@@ -109,26 +107,54 @@ impl OpenRun {
         self.send(event);
     }
 
+    fn started(&mut self) -> Result<(), ProtocolViolation> {
+        if self.stage != Stage::Handed {
+            return Err(ProtocolViolation(
+                "the inner started a run that it was not asked for, or twice",
+            ));
+        }
+        self.stage = Stage::Started;
+        self.send(RunEvent::Started);
+        Ok(())
+    }
+
+    fn output(&mut self, bytes: OutputPiece) -> Result<(), ProtocolViolation> {
+        if self.stage != Stage::Started {
+            return Err(ProtocolViolation(
+                "the inner sent output of a run that has not started",
+            ));
+        }
+        let left = self.window.checked_sub(cost(&bytes));
+        self.window = left.ok_or(ProtocolViolation(
+            "the inner sent more output than its window",
+        ))?;
+        self.send(RunEvent::Output(bytes));
+        Ok(())
+    }
+
     fn send(&mut self, event: RunEvent) {
         let run = self.run;
         self.sharers.retain_mut(|caller| caller.send(run, &event));
         // A caller that is gone has cancelled, which the link learns from its queue. What waits
         // here unread is bounded by each caller's window.
-        let _ = self.events.send(event);
+        self.events.send(event);
     }
 }
 
 impl Drop for OpenRun {
     fn drop(&mut self) {
-        if matches!(self.stage, Stage::Handed | Stage::Started) {
-            self.send(RunEvent::Failed(RunError::Lost(self.run)));
-        }
+        let error = match self.stage {
+            Stage::Kept => RunError::NotSent,
+            Stage::Handed | Stage::Started => RunError::Lost(self.run),
+            Stage::Over => return,
+        };
+        self.send(RunEvent::Failed(error));
     }
 }
 
 /// The runs that are open on a link.
 #[derive(Debug, Default)]
-pub(super) struct Runs(HashMap<RunId, OpenRun>);
+pub(super) struct Runs(RunMap<OpenRun>);
 
 impl Runs {
     pub(super) fn is_empty(&self) -> bool {
@@ -154,7 +180,7 @@ impl Runs {
         let Some(open) = self.0.get_mut(&run) else {
             return false;
         };
-        let is_wanted = open.is_stop || !open.events.is_closed();
+        let is_wanted = open.is_stop || !open.events.has_left();
         if is_wanted {
             open.stage = Stage::Handed;
         } else {
@@ -188,17 +214,7 @@ impl Runs {
     }
 
     pub(super) fn started(&mut self, run: RunId) -> Result<(), ProtocolViolation> {
-        let Some(open) = self.0.get_mut(&run) else {
-            return Ok(());
-        };
-        if open.stage != Stage::Handed {
-            return Err(ProtocolViolation(
-                "the inner started a run that it was not asked for, or twice",
-            ));
-        }
-        open.stage = Stage::Started;
-        open.send(RunEvent::Started);
-        Ok(())
+        self.0.get_mut(&run).map_or(Ok(()), OpenRun::started)
     }
 
     pub(super) fn output(
@@ -206,19 +222,25 @@ impl Runs {
         run: RunId,
         bytes: OutputPiece,
     ) -> Result<(), ProtocolViolation> {
-        let Some(open) = self.0.get_mut(&run) else {
+        let open = self.0.get_mut(&run);
+        open.map_or(Ok(()), |open| open.output(bytes))
+    }
+
+    /// Started, output and finished at once.
+    pub(super) fn answered(
+        &mut self,
+        run: RunId,
+        output: OutputPiece,
+        finish: Finish,
+    ) -> Result<(), ProtocolViolation> {
+        let Some(mut open) = self.0.remove(&run) else {
             return Ok(());
         };
-        if open.stage != Stage::Started {
-            return Err(ProtocolViolation(
-                "the inner sent output of a run that has not started",
-            ));
+        open.started()?;
+        if !output.is_empty() {
+            open.output(output)?;
         }
-        let left = open.window.checked_sub(cost(&bytes));
-        open.window = left.ok_or(ProtocolViolation(
-            "the inner sent more output than its window",
-        ))?;
-        open.send(RunEvent::Output(bytes));
+        open.end(RunEvent::Finished(finish));
         Ok(())
     }
 
@@ -256,18 +278,17 @@ impl Runs {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
+    use crate::run::events::run_events;
 
     #[test]
     fn who_shares_a_stop_gets_its_output_within_a_window_and_is_told_of_the_rest() {
         let mut runs = Runs::default();
         let [run, other] = [0, 1].map(RunId::from_number);
-        let (sender, _caller) = mpsc::unbounded_channel();
+        let (sender, _caller) = run_events();
         let mut first = OpenRun::new(run, sender, None);
-        let (sender, mut sharer) = mpsc::unbounded_channel();
-        first.share(&OpenRun::new(other, sender, None));
+        let (sender, sharer) = run_events();
+        first.share(OpenRun::new(other, sender, None));
         runs.insert(first);
         assert!(runs.hand_over(run));
         runs.started(run).unwrap();
@@ -276,12 +297,12 @@ mod tests {
         loop {
             runs.output(run, piece.clone()).unwrap();
             runs.grant(run, cost(&piece));
-            match sharer.try_recv() {
-                Ok(RunEvent::Started) => {}
-                Ok(RunEvent::Output(bytes)) => got += cost(&bytes),
+            match sharer.next_now() {
+                Some(RunEvent::Started) => {}
+                Some(RunEvent::Output(bytes)) => got += cost(&bytes),
                 told => {
                     break assert!(
-                        matches!(told, Ok(RunEvent::Failed(RunError::CutOff(by))) if by == run),
+                        matches!(told, Some(RunEvent::Failed(RunError::CutOff(by))) if by == run),
                         "{told:?}"
                     );
                 }
@@ -297,13 +318,13 @@ mod tests {
     fn stops_that_nobody_waits_for_are_forgotten_and_those_of_others_are_not() {
         let mut runs = Runs::default();
         let stop = |number| {
-            let (sender, events) = mpsc::unbounded_channel();
+            let (sender, events) = run_events();
             let run = RunId::from_number(number);
             (OpenRun::new(run, sender, None), events)
         };
         let (mut first, caller) = stop(0);
         let (other, sharer) = stop(1);
-        first.share(&other);
+        first.share(other);
         runs.insert(first);
         drop(caller);
         assert!(!runs.cancel(RunId::from_number(0)));

@@ -13,7 +13,7 @@ use p2p_shared::protocol::{
     InnerToRouter, LinkHello, OutputPiece, Refusal, RouterToInner, RunRequest,
 };
 use p2p_shared::timing;
-use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
+use p2p_shared::websocket::{MessageSocket, SHARED_TURN, SocketEvent, WebSocketError};
 use tokio::sync::mpsc;
 
 use crate::link::LinkObserver;
@@ -165,10 +165,11 @@ impl<O: LinkObserver> LinkTask<O> {
                     }
                 }
                 event = self.socket.event() => {
-                    self.on_event(event?)?;
-                    // A piece for each event, else a flood of output would keep input waiting.
-                    if self.socket.has_room() {
-                        self.send_input()?;
+                    let now = timing::now();
+                    self.on_event(event?, now)?;
+                    for _ in 1..SHARED_TURN {
+                        let Some(event) = self.socket.next_now() else { break };
+                        self.on_event(event?, now)?;
                     }
                 }
                 () = std::future::ready(()), if has_room && !self.inputs.is_empty() => {
@@ -306,7 +307,10 @@ impl<O: LinkObserver> LinkTask<O> {
                 false => self.socket.push(&RouterToInner::Cancel { run }),
             };
         }
-        let in_time = || self.clock.after(order.time_left(timing::now(), input_sent));
+        let in_time = || {
+            let now = timing::now();
+            self.clock.after(now, order.time_left(now, input_sent))
+        };
         let (deadline_ms, for_ms) = match order.kind {
             // A stop is never too late.
             RunKind::Stop => (u64::MAX, None),
@@ -328,23 +332,28 @@ impl<O: LinkObserver> LinkTask<O> {
         }))
     }
 
-    fn on_event(&mut self, event: SocketEvent<InnerToRouter>) -> Result<(), LinkEnd> {
+    fn on_event(&mut self, event: SocketEvent<InnerToRouter>, now: Instant) -> Result<(), LinkEnd> {
         if !matches!(event, SocketEvent::Writable) {
-            let now = timing::now();
             self.keepalive.on_traffic(now);
             self.handle.heard(now);
         }
         match event {
-            SocketEvent::Message(message) => self.on_message(message),
+            SocketEvent::Message(message) => self.on_message(message)?,
             SocketEvent::Pong(payload) => {
-                if let Some(rtt) = self.pings.round_trip(&payload, timing::now()) {
+                if let Some(rtt) = self.pings.round_trip(&payload, now) {
                     self.observer.on_round_trip(rtt);
                 }
-                Ok(())
             }
-            SocketEvent::Ping | SocketEvent::Writable => Ok(()),
-            SocketEvent::Closed(reason) => Err(LinkEnd::Lost(closed_by("inner", &reason))),
+            SocketEvent::Ping | SocketEvent::Writable => {}
+            SocketEvent::Closed(reason) => {
+                return Err(LinkEnd::Lost(closed_by("inner", &reason)));
+            }
         }
+        // A piece for each event, else a flood of output would keep input waiting.
+        if self.socket.has_room() {
+            self.send_input()?;
+        }
+        Ok(())
     }
 
     fn on_message(&mut self, message: InnerToRouter) -> Result<(), LinkEnd> {
@@ -386,11 +395,8 @@ impl<O: LinkObserver> LinkTask<O> {
                 stderr,
             } => {
                 let exec = Duration::from_micros(exec_us);
-                self.runs.started(run)?;
-                if !output.is_empty() {
-                    self.runs.output(run, output)?;
-                }
-                self.runs.finished(run, Finish { end, exec, stderr })?;
+                let finish = Finish { end, exec, stderr };
+                self.runs.answered(run, output, finish)?;
             }
             InnerToRouter::Commands {
                 request,
