@@ -35,7 +35,8 @@ pub(crate) struct RunRecord {
     begun: Instant,
     started: Option<Instant>,
     end: Option<End>,
-    exec: Option<Duration>,
+    /// The times of a run whose process has ended.
+    times: Option<Timing>,
     bytes: u64,
     output: Vec<u8>,
     stderr: Piece<SHOWN_OUTPUT>,
@@ -78,7 +79,7 @@ impl RunRecord {
             begun: new.begun,
             started: None,
             end: None,
-            exec: None,
+            times: None,
             bytes: 0,
             output: Vec::new(),
             stderr: Piece::default(),
@@ -114,21 +115,23 @@ impl RunRecord {
     pub(crate) fn ended(&mut self, end: End, exec: Duration) {
         self.started();
         self.end = Some(end);
-        self.exec = Some(exec);
-        self.metrics.ran(self.timing().link, exec);
+        let link = self.begun.elapsed().saturating_sub(exec);
+        self.times = Some(Timing {
+            link,
+            exec: Some(exec),
+        });
+        self.metrics.ran(link, exec);
     }
 
     /// The time that the run took: on the link, and in its process once that has ended.
     pub(crate) fn timing(&self) -> Timing {
-        let link = match (self.exec, self.started) {
-            (Some(exec), _) => self.begun.elapsed().saturating_sub(exec),
-            (None, Some(started)) => started - self.begun,
-            (None, None) => self.begun.elapsed(),
-        };
-        Timing {
-            link,
-            exec: self.exec,
-        }
+        self.times.unwrap_or_else(|| Timing {
+            link: match self.started {
+                Some(started) => started - self.begun,
+                None => self.begun.elapsed(),
+            },
+            exec: None,
+        })
     }
 
     /// Finishes the record: the request was answered with this status, and `why` where that is an error.
