@@ -1,9 +1,7 @@
 //! Keeps input that arrives before its run, within bounds.
 
-use std::collections::HashMap;
-
 use bytes::{Bytes, BytesMut};
-use p2p_shared::names::RunId;
+use p2p_shared::names::{RunId, RunMap};
 use p2p_shared::protocol::MAX_OPEN_RUNS;
 
 /// Most bytes of input that wait, of all runs together.
@@ -11,7 +9,7 @@ const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct StdinBuffer {
-    waiting: HashMap<RunId, BytesMut>,
+    waiting: RunMap<BytesMut>,
     bytes: usize,
 }
 

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use futures_util::StreamExt;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::OptionFuture;
+use futures_util::{FutureExt, StreamExt};
 use p2p_shared::protocol::{End, MAX_OPEN_RUNS, Refusal, RunRequest};
 use p2p_shared::text::EscapedBytes;
+use p2p_shared::websocket::SHARED_TURN;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -92,14 +93,13 @@ impl<'a> WorkerConnection<'a> {
                         return Err(last_words(group, format!("it reads no more requests: {error}")).await);
                     }
                 }
-                line = self.lines.next() => match line {
-                    Some(Ok(line)) => self.on_line(&line)?,
-                    Some(Err(AnyDelimiterCodecError::MaxChunkLengthExceeded)) => {
-                        return Err(format!("it wrote a line of more than {MAX_LINE} bytes"));
+                line = self.lines.next() => {
+                    let (mut next, mut more) = (Some(line), 1..SHARED_TURN);
+                    while let Some(line) = next {
+                        self.on_read(line, group).await?;
+                        next = more.next().and_then(|_| self.lines.next().now_or_never());
                     }
-                    Some(Err(error)) => return Err(format!("it can't be read: {error}")),
-                    None => return Err(last_words(group, "it closed its output".to_owned()).await),
-                },
+                }
                 status = group.ended() => return Err(format!("it ended with {}", ended(&status))),
                 () = sleep_until(self.timer.unwrap_or_else(Instant::now)), if self.timer.is_some() => {
                     self.on_time()?;
@@ -187,6 +187,21 @@ impl<'a> WorkerConnection<'a> {
         protocol::write_request(&mut self.unwritten, self.last_id + 1, request, input)?;
         self.last_id += 1;
         Ok(())
+    }
+
+    async fn on_read(
+        &mut self,
+        line: Option<Result<Bytes, AnyDelimiterCodecError>>,
+        group: &mut ProcessGroup,
+    ) -> Result<(), String> {
+        match line {
+            Some(Ok(line)) => self.on_line(&line),
+            Some(Err(AnyDelimiterCodecError::MaxChunkLengthExceeded)) => {
+                Err(format!("it wrote a line of more than {MAX_LINE} bytes"))
+            }
+            Some(Err(error)) => Err(format!("it can't be read: {error}")),
+            None => Err(last_words(group, "it closed its output".to_owned()).await),
+        }
     }
 
     fn on_line(&mut self, line: &[u8]) -> Result<(), String> {

@@ -12,6 +12,7 @@
 //! sides can be extended.
 
 use bytes::{BufMut, BytesMut};
+use p2p_shared::names::RunId;
 use p2p_shared::protocol::{Refusal, RunRequest};
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +58,7 @@ struct Request<'a> {
     id: u64,
     command: &'a str,
     args: Vec<&'a str>,
-    run: String,
+    run: RunId,
     from: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     input: &'a str,
@@ -84,7 +85,7 @@ pub(super) fn write_request(
         args: arguments
             .map(|argument| text(argument.as_bytes()))
             .collect::<Result<_, _>>()?,
-        run: request.run.to_string(),
+        run: request.run,
         from: request.remote_addr.raw(),
         input: text(input)?,
     };
