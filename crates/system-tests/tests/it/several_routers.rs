@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::camera::fixture::{Camera, Page, SHOWS, number};
 use crate::common::peer::{FakeInner, hello};
-use crate::common::program::{RunningProgram, inner_of};
+use crate::common::program::{self, RunningProgram, inner_of};
 use crate::common::{
     ReservedPort, World, away, get, inner_config, link_up, local, router_config, soon, until_so,
 };
@@ -186,6 +186,27 @@ async fn a_router_that_ends_sends_car_and_console_to_the_other_and_none_comes_ba
     assert_eq!(get(service_port, "/commands").await.status, 200);
     to_router.send(ToRouter::End).unwrap();
     soon("the console's end", console).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_commands_of_a_console_ask_the_first_router_that_answers() {
+    let world = World::open();
+    let (_inner, _) = world.inner().await;
+    let nobody = [ReservedPort::new(), ReservedPort::new()];
+    let [a, b] = [&nobody[0], &nobody[1]].map(|it| format!("127.0.0.1:{}", it.port));
+    let there = format!("127.0.0.1:{}", world.main_port());
+    let list = async |routers: &[&str]| {
+        let mut command = program::command(&program::path("p2p-console"), world.folder.path());
+        command.args(["--router", &routers.join(","), "list"]);
+        let output = soon("a list", command.output()).await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, text) = list(&[&a, &there]).await;
+    assert!(code == Some(0) && text.contains("car"), "{text}");
+    let (code, text) = list(&[&a, &b]).await;
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains(&a) && text.contains(&b), "{text}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::path::Path;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use p2p_inner::{Inner, LinkState};
 use p2p_router::Config;
 use p2p_router::auth::certificate::{Certificate, CertificateFiles};
 use p2p_router::auth::key_store::KeyStore;
@@ -113,6 +114,39 @@ where
         location
     };
     (status, executed, said)
+}
+
+#[tokio::test]
+async fn of_several_routers_a_key_takes_each_that_has_its_certificate_and_no_other() {
+    let strange = world(Ipv4Addr::LOCALHOST.into(), own);
+    let first = world(Ipv4Addr::LOCALHOST.into(), own);
+    let car = first.key("car", Role::Link).await;
+    let state = first.folder.path().join("state");
+    let second = world(Ipv4Addr::LOCALHOST.into(), |copy| {
+        std::fs::create_dir_all(copy).unwrap();
+        for file in ["keys.toml", "tls.pem"] {
+            std::fs::copy(state.join(file), copy.join(file)).unwrap();
+        }
+        own(copy)
+    });
+    let inner = Inner::start(p2p_inner::Config {
+        routers: [&strange, &first, &second]
+            .map(|world| at("127.0.0.1", world.main_port()))
+            .to_vec(),
+        key: Some(car.for_router(fingerprint(&first))),
+        open: false,
+        ..inner_config(&second)
+    });
+    let mut state = inner.as_ref().unwrap().link_state();
+    let mut is_at = async |port: u16| {
+        let is_there = |state: &LinkState| matches!(state, LinkState::Up { router, .. } if router.port == port);
+        soon("the link is there", state.wait_for(is_there))
+            .await
+            .unwrap();
+    };
+    is_at(first.main_port()).await;
+    first.router.shut_down().await;
+    is_at(second.main_port()).await;
 }
 
 #[tokio::test]
