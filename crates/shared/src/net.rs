@@ -2,6 +2,7 @@
 
 mod dial_plan;
 pub mod dialer;
+pub mod read_ahead;
 pub mod reconnect;
 pub mod socket;
 pub mod tls;

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::{
 };
 
 use crate::codec::{CodecError, Encoding, MessagePack};
+use crate::net::read_ahead::ReadAhead;
 use crate::protocol::MAX_MESSAGE;
 
 /// A write begins when this many bytes wait; no more messages are accepted until they are out.
@@ -28,6 +29,10 @@ const BATCH: usize = 32 * 1024;
 /// Most events that a task takes from its socket in one turn of its `select!`. A turn costs as much as a
 /// message, so that those that have come together share one; what else there is has its turn after that.
 pub const SHARED_TURN: usize = 32;
+
+/// Read buffer of a WebSocket that was accepted: a link is idle most of the time, and there may be
+/// thousands. What comes at once and is longer is [read ahead](ReadAhead).
+const ACCEPTED_BUFFER: usize = 1024;
 
 /// Limits of the programs' WebSockets. tungstenite's defaults are 64 MiB for a message, 16 MiB for
 /// a frame, an unbounded write buffer and 128 KiB of read buffer for each connection.
@@ -111,6 +116,22 @@ pub struct MessageSocket<S, Out, In, E = MessagePack> {
     messages: PhantomData<fn(Out, E) -> In>,
 }
 
+impl<S, Out, In, E> MessageSocket<ReadAhead<S>, Out, In, E>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    Out: Serialize,
+    In: DeserializeOwned,
+    E: Encoding,
+{
+    /// Makes the server's end on an upgraded connection. `read` has the bytes that came after the
+    /// upgrade request.
+    pub async fn accepted(stream: S, read: Vec<u8>) -> Self {
+        let stream = ReadAhead::new(stream, &read);
+        let config = Some(limits().read_buffer_size(ACCEPTED_BUFFER));
+        Self::new(WebSocketStream::from_raw_socket(stream, Role::Server, config).await)
+    }
+}
+
 impl<S, Out, In, E> MessageSocket<S, Out, In, E>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -125,18 +146,6 @@ where
             unflushed: 0,
             messages: PhantomData,
         }
-    }
-
-    /// Makes the server's end on an upgraded connection. `read` has the bytes that came after the
-    /// upgrade request.
-    pub async fn accepted(stream: S, read: Vec<u8>) -> Self {
-        let config = Some(limits());
-        let role = Role::Server;
-        Self::new(if read.is_empty() {
-            WebSocketStream::from_raw_socket(stream, role, config).await
-        } else {
-            WebSocketStream::from_partially_read(stream, read, role, config).await
-        })
     }
 
     /// Returns the connection underneath.

@@ -306,8 +306,8 @@ impl Caller {
     }
 
     /// Waits until the caller's key is revoked, its record has changed, or the session is over.
-    pub(crate) async fn revoked(self) -> Revoked {
-        let Self::Holder(record, keys, session) = &self else {
+    pub(crate) async fn revoked(&self) -> Revoked {
+        let Self::Holder(record, keys, session) = self else {
             return std::future::pending().await;
         };
         let is_revoked = |keys: &HashMap<_, _>| keys.get(&record.id) != Some(record);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use p2p_shared::codec::Json;
+use p2p_shared::net::read_ahead::ReadAhead;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{ConsoleToRouter, RouterToConsole};
 use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
@@ -17,10 +18,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The connection to a console or a page.
 pub(crate) enum ClientSocket {
-    Console(MessageSocket<WriteTimeout<Transport>, RouterToConsole, ConsoleToRouter>),
+    Console(MessageSocket<ReadAhead<WriteTimeout<Transport>>, RouterToConsole, ConsoleToRouter>),
     /// A page, and the service port of its car.
     Page(
-        MessageSocket<WriteTimeout<Transport>, RouterToPage, PageToRouter, Json>,
+        MessageSocket<ReadAhead<WriteTimeout<Transport>>, RouterToPage, PageToRouter, Json>,
         u16,
     ),
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use p2p_shared::bounded::Text;
 use p2p_shared::keepalive::{Due, Keepalive, PingClock, PingMode};
 use p2p_shared::names::LinkName;
+use p2p_shared::net::read_ahead::ReadAhead;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{
     InnerToRouter, LinkHello, OutputPiece, Refusal, RouterToInner, RunRequest,
@@ -31,7 +32,7 @@ use crate::run::error::RunError;
 use crate::run::{Finish, RunEvent, RunKind, RunOrder};
 
 /// Boxed, since it is handed on from one future to the next, each of which has room for it.
-pub(crate) type LinkSocket = Box<MessageSocket<Transport, RouterToInner, InnerToRouter>>;
+pub(crate) type LinkSocket = Box<MessageSocket<ReadAhead<Transport>, RouterToInner, InnerToRouter>>;
 
 /// Closes the link's priority queue when the task ends, however it ends.
 struct QueueGuard(LinkHandle);
@@ -102,13 +103,16 @@ impl<O: LinkObserver> LinkTask<O> {
     }
 
     /// Runs the link from the welcome to its end, at which open runs are lost.
-    pub(crate) async fn run(&mut self, welcome: RouterToInner) -> LinkEnd {
-        self.socket.get_ref().set_dead_after(timing::PACE_IDLE.dead);
+    pub(crate) async fn run(&mut self, welcome: &RouterToInner) -> LinkEnd {
+        self.socket
+            .get_ref()
+            .stream()
+            .set_dead_after(timing::PACE_IDLE.dead);
         let handle = self.handle.clone();
         let end = tokio::select! {
             biased;
             end = handle.ended() => end,
-            Err(end) = self.live(&welcome) => end,
+            Err(end) = self.live(welcome) => end,
         };
         // A stop is sent even now, before the farewell.
         if let Some(stop) = self.handle.drive().take_stop() {
@@ -132,7 +136,7 @@ impl<O: LinkObserver> LinkTask<O> {
             self.stay_alive_with_runs(now);
             let (due, pace) = self.keepalive.poll(now);
             if let Some(pace) = pace {
-                self.socket.get_ref().set_dead_after(pace.dead);
+                self.socket.get_ref().stream().set_dead_after(pace.dead);
             }
             match due {
                 Some(Due::Dead(silence)) => {
@@ -187,7 +191,7 @@ impl<O: LinkObserver> LinkTask<O> {
             || !self.questions.is_idle()
             || self.handle.drive().is_watched();
         if let Some(pace) = self.keepalive.set_busy(busy, now) {
-            self.socket.get_ref().set_dead_after(pace.dead);
+            self.socket.get_ref().stream().set_dead_after(pace.dead);
         }
     }
 

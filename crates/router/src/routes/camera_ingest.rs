@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use p2p_shared::bounded::Text;
 use p2p_shared::key::Role;
+use p2p_shared::net::read_ahead::ReadAhead;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{MediaTicket, MediaToRouter, Picture, PictureAssembly, RouterToMedia};
 use p2p_shared::timing;
@@ -29,7 +30,7 @@ use crate::net::unauthenticated::PendingConnection;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// WebSocket of a media connection.
-type MediaSocket = MessageSocket<Transport, RouterToMedia, MediaToRouter>;
+type MediaSocket = MessageSocket<ReadAhead<Transport>, RouterToMedia, MediaToRouter>;
 
 /// Upgrades an inner's connection if its key and version allow it, before any message of the
 /// protocol.

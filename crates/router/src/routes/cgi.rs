@@ -94,7 +94,7 @@ pub(crate) fn open(
     }
     Ok(Open {
         run: car.dispatch(new, record, shutdown)?,
-        revoked: Box::pin(caller.revoked()),
+        revoked: Box::pin(async move { caller.revoked().await }),
     })
 }
 

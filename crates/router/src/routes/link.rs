@@ -52,7 +52,7 @@ pub(crate) fn upgrade(
         ));
     }
     let shared = context.clone();
-    let run = move |stream, read| async move { run(&shared, caller, peer, stream, read).await };
+    let run = move |stream, read| async move { run(&shared, &caller, peer, stream, read).await };
     let links = &context.shutdown.links;
     Ok(websocket::accept(links, request, switching, run))
 }
@@ -60,7 +60,7 @@ pub(crate) fn upgrade(
 /// Runs a link from its hello to the end of its port. `read` has the bytes after the upgrade.
 pub(crate) async fn run(
     context: &Arc<Context>,
-    caller: Caller,
+    caller: &Caller,
     peer: SocketAddr,
     stream: Transport,
     read: Vec<u8>,
@@ -74,7 +74,7 @@ pub(crate) async fn run(
         InnerToRouter::Hello(hello) => Some(hello),
         _ => None,
     };
-    let hello = match hello::wait(&mut socket, context.admit_known(peer, &caller), hello).await {
+    let hello = match hello::wait(&mut socket, context.admit_known(peer, caller), hello).await {
         Ok(Some(hello)) => hello,
         Ok(None) => return,
         Err(why) => {
@@ -88,15 +88,15 @@ pub(crate) async fn run(
         let elsewhere = false;
         return part(socket, &LinkEnd::GoAway { after, elsewhere }).await;
     }
-    let claim = Claim {
+    let claimed = context.registry.claim(&Claim {
         owner: caller.quota_owner(peer.ip()),
         // With keys, the identity that an inner claims counts for nothing.
         identity: caller.identity().unwrap_or_else(|| hello.identity.clone()),
         ports: caller.ports(),
         key: caller.key(),
         hello: &hello,
-    };
-    let granted = match context.registry.claim(&claim) {
+    });
+    let granted = match claimed {
         Ok(granted) => granted,
         Err((rejection, why)) => {
             refused(&why);
@@ -109,7 +109,7 @@ pub(crate) async fn run(
 /// Runs a link whose claim was granted, and keeps its port for a while after its end.
 async fn serve(
     context: &Arc<Context>,
-    caller: Caller,
+    caller: &Caller,
     peer: SocketAddr,
     socket: LinkSocket,
     hello: &LinkHello,
@@ -142,14 +142,14 @@ async fn serve(
     let handle = (link.clone(), name.clone());
     let mut task = LinkTask::new(socket, work, handle, car.clone(), hello);
     let revoked = async {
-        caller.clone().revoked().await;
+        caller.revoked().await;
         let message = "the key was revoked: ask the router's owner for another".to_owned();
         link.end(LinkEnd::Rejected(Rejection::Denied, message));
         std::future::pending().await
     };
     let end = tokio::select! {
         biased;
-        end = task.run(welcome) => end,
+        end = task.run(&welcome) => end,
         end = revoked => end,
     };
     let socket = task.into_socket();

@@ -141,7 +141,7 @@ impl SimRouter {
         let context = self.context.clone();
         self.spawn(async move {
             let stream = Transport::Simulated(Box::new(end));
-            link::run(&context, Caller::Anyone, PEER, stream, Vec::new()).await;
+            link::run(&context, &Caller::Anyone, PEER, stream, Vec::new()).await;
         });
     }
 

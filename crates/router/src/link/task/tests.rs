@@ -113,17 +113,16 @@ async fn messages_of_callers_who_come_together_share_a_write() {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let ours = Transport::Simulated(Box::new(Counted(ours, writes.clone())));
     let config = Some(limits());
-    let ours = WebSocketStream::from_raw_socket(ours, Role::Server, config).await;
     let theirs = WebSocketStream::from_raw_socket(theirs, Role::Client, config).await;
     let mut inner = MessageSocket::<_, InnerToRouter, RouterToInner>::new(theirs);
     let (link, work) = LinkHandle::new();
     let name: LinkName = "car".parse().unwrap();
     let handle = (link.clone(), name.clone());
-    let socket = Box::new(MessageSocket::new(ours));
+    let socket = Box::new(MessageSocket::accepted(ours, Vec::new()).await);
     let mut task = LinkTask::new(socket, work, handle, Nobody, &hello());
     let service_port = 9000;
     let welcome = RouterToInner::Welcome { name, service_port };
-    let link_task = tokio::spawn(async move { task.run(welcome).await });
+    let link_task = tokio::spawn(async move { task.run(&welcome).await });
     // The first run is alone, and waits for nobody.
     let first = tokio::spawn(call(link.clone(), 0));
     while !is_run(&inner.event().await.unwrap()) {}
