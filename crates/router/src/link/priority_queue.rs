@@ -183,15 +183,19 @@ impl PriorityQueue {
         self.waiting.lock().watch.ticks
     }
 
+    /// Returns true if a stop waits.
+    pub(crate) fn has_stop(&self) -> bool {
+        self.waiting.lock().has_stop()
+    }
+
     /// Waits for messages; without `room` only for a stop.
     pub(crate) async fn next(&self, room: bool) -> Outgoing {
         loop {
             {
                 let mut waiting = self.waiting.lock();
-                let has_stop = waiting.stop.is_some() || !waiting.stop_runs.is_empty();
                 let changed = waiting.interest() != waiting.interest_sent
                     || waiting.video != waiting.ticket_sent;
-                if has_stop || (room && (waiting.driver_message.is_some() || changed)) {
+                if waiting.has_stop() || (room && (waiting.driver_message.is_some() || changed)) {
                     return waiting.take(room);
                 }
             }
@@ -245,6 +249,10 @@ impl DriverMessage {
 }
 
 impl Waiting {
+    fn has_stop(&self) -> bool {
+        self.stop.is_some() || !self.stop_runs.is_empty()
+    }
+
     /// Sets the driver's message. Returns the press that waited, which is dropped.
     fn replace(&mut self, message: DriverMessage) -> Option<PressId> {
         let old = self.driver_message.replace(Box::new(message));

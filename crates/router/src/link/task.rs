@@ -172,8 +172,15 @@ impl<O: LinkObserver> LinkTask<O> {
                     let now = timing::now();
                     self.on_event(event?, now)?;
                     for _ in 1..SHARED_TURN {
+                        if self.has_more_to_send() {
+                            break;
+                        }
                         let Some(event) = self.socket.next_now() else { break };
                         self.on_event(event?, now)?;
+                    }
+                    // A piece for each turn, else a flood of output would keep input waiting.
+                    if self.socket.has_room() {
+                        self.send_input()?;
                     }
                 }
                 () = std::future::ready(()), if has_room && !self.inputs.is_empty() => {
@@ -182,6 +189,11 @@ impl<O: LinkObserver> LinkTask<O> {
                 () = timer => {}
             }
         }
+    }
+
+    /// Returns true if something waits that goes ahead of what has arrived.
+    fn has_more_to_send(&self) -> bool {
+        !self.inputs.is_empty() || !self.work.is_empty() || self.handle.drive().has_stop()
     }
 
     fn stay_alive_with_runs(&mut self, now: Instant) {
@@ -352,10 +364,6 @@ impl<O: LinkObserver> LinkTask<O> {
             SocketEvent::Closed(reason) => {
                 return Err(LinkEnd::Lost(closed_by("inner", &reason)));
             }
-        }
-        // A piece for each event, else a flood of output would keep input waiting.
-        if self.socket.has_room() {
-            self.send_input()?;
         }
         Ok(())
     }
